@@ -1,0 +1,56 @@
+# make serve, make test; make help lists the rest.
+PYTHON ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 5000
+
+BIN := .venv/bin
+# Nothing is fetched from a model hub: MiniLM's weights come with the requirements.
+export HF_HUB_OFFLINE := 1
+export TOKENIZERS_PARALLELISM := false
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | expand -t 16
+
+.PHONY: serve
+serve: .venv/run ## start the service (HOST=127.0.0.1 PORT=5000)
+	@$(BIN)/python main.py serve --host $(HOST) --port $(PORT)
+
+.PHONY: test
+test: lint types unit ## lint, types and tests
+
+.PHONY: lint
+lint: .venv/dev ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.PHONY: types
+types: .venv/dev ## mypy, strict
+	$(BIN)/mypy .
+
+.PHONY: unit
+unit: .venv/dev ## pytest, all but the engines
+	$(BIN)/python -m pytest
+
+.PHONY: test-engines
+test-engines: .venv/dev ## tests against a real vLLM server (CPU build; makes its own environment in var/)
+	$(BIN)/python -m pytest tests/engines
+
+.PHONY: format
+format: .venv/dev ## rewrite the code in ruff's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# A stamp per set of requirements: a second start finds it and goes straight on.
+.venv/run: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Marquee needs Python 3.11 or newer; set PYTHON=")'
+	@$(PYTHON) -m venv .venv || { echo "python3-venv is needed: apt install python3-venv"; exit 1; }
+	@echo "Installing the requirements into .venv (about 1.6 GB; once) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.venv/dev: .venv/run requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
+	@touch $@

@@ -1,0 +1,1 @@
+"""How good a classifier is: examples, a run over them, and metrics."""

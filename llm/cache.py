@@ -1,0 +1,163 @@
+"""Remembered answers: a classifier around a classifier, and the SQLite file that remembers.
+
+Only answers are remembered, never failures. A fault of the cache (disk full, file damaged, locked too long) costs its
+help, not the answer.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from llm.classifier import Fingerprinting, Prediction, Source
+from prompts.taxonomy import Taxonomy
+from prompts.text import Text
+
+log = logging.getLogger(__name__)
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT NOT NULL, used INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS answers_used ON answers (used);
+"""
+_KEYS_AT_ONCE = 500  # SQLite takes a limited number of parameters
+_BUSY_SECONDS = 5.0
+_TOUCH_SECONDS = 3600  # a use is noted at most once an hour, so that reading seldom writes
+_EVICTED_SHARE = 0.1
+
+
+class AnswerStore:
+    """Key-value rows in one SQLite file in WAL mode, safe under many threads and processes.
+
+    Args:
+        path: the file; its folder is made.
+        max_bytes: size of the data from which the least recently used tenth is dropped, again and again.
+    """
+
+    def __init__(self, path: Path, max_bytes: int = 256 * 2**20) -> None:
+        self._path, self._max_bytes = path, max_bytes
+        self._local = threading.local()
+
+    def get(self, keys: Sequence[str]) -> dict[str, str]:
+        """The stored values of those keys that have one."""
+        try:
+            found = self._select(keys)
+            self._touch([key for key, (_, used) in found.items() if used < time.time() - _TOUCH_SECONDS])
+            return {key: value for key, (value, _) in found.items()}
+        except (sqlite3.Error, OSError) as error:
+            self._forgive("read", error)
+            return {}
+
+    def put(self, values: Mapping[str, str]) -> None:
+        """Store values; the newest wins."""
+        now = int(time.time())
+        try:
+            with self._connection() as connection:
+                connection.executemany(
+                    "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)",
+                    [(key, value, now) for key, value in values.items()],
+                )
+            self._evict()
+        except (sqlite3.Error, OSError) as error:
+            self._forgive("write", error)
+
+    def _select(self, keys: Sequence[str]) -> dict[str, tuple[str, int]]:
+        found: dict[str, tuple[str, int]] = {}
+        for start in range(0, len(keys), _KEYS_AT_ONCE):
+            some = keys[start : start + _KEYS_AT_ONCE]
+            query = f"SELECT key, value, used FROM answers WHERE key IN ({','.join('?' * len(some))})"
+            found |= {key: (value, used) for key, value, used in self._connection().execute(query, some)}
+        return found
+
+    def _touch(self, keys: Iterable[str]) -> None:
+        rows = [(int(time.time()), key) for key in keys]
+        if rows:
+            with self._connection() as connection:
+                connection.executemany("UPDATE answers SET used = ? WHERE key = ?", rows)
+
+    def _evict(self) -> None:
+        connection = self._connection()
+        while self._size(connection) > self._max_bytes:
+            with connection:
+                rows = connection.execute("SELECT count(*) FROM answers").fetchone()[0]
+                connection.execute(
+                    "DELETE FROM answers WHERE key IN (SELECT key FROM answers ORDER BY used LIMIT ?)",
+                    (max(1, int(rows * _EVICTED_SHARE)),),
+                )
+            if rows == 0:
+                return
+
+    def _size(self, connection: sqlite3.Connection) -> int:
+        """Bytes of the pages in use; freed pages are used again before the file grows."""
+        pages, free, size = (
+            connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+        )
+        return int((pages - free) * size)
+
+    def _connection(self) -> sqlite3.Connection:
+        """This thread's connection; a forked process opens its own, since SQLite's must not cross a fork."""
+        mine: tuple[int, sqlite3.Connection] | None = getattr(self._local, "mine", None)
+        if mine is None or mine[0] != os.getpid():
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS)
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.executescript(_SCHEMA)
+            self._local.mine = mine = (os.getpid(), connection)
+        return mine[1]
+
+    def _forgive(self, act: str, error: Exception) -> None:
+        log.warning("answer cache: could not %s %s (%s); going on without it", act, self._path, error)
+        self._local.mine = None
+
+
+@dataclass(frozen=True)
+class Cached:
+    """Remembers the answers of another classifier; texts that stand twice in a batch are asked once.
+
+    Attributes:
+        inner: who is asked where nothing is remembered.
+        store: where answers are kept.
+    """
+
+    inner: Fingerprinting
+    store: AnswerStore
+
+    @property
+    def name(self) -> str:
+        """The inner classifier's name."""
+        return self.inner.name
+
+    def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
+        """See ``Classifier.classify``; remembered answers say so by ``cached``."""
+        originals = [Text.of(text) for text in texts]
+        keys = [self.inner.fingerprint(text, taxonomy) for text in originals]
+        known = {key: _unpack(value) for key, value in self.store.get(list(dict.fromkeys(keys))).items()}
+        missing = {key: text for key, text in zip(keys, originals, strict=True) if key not in known}
+        asked = dict(zip(missing, self.inner.classify(list(missing.values()), taxonomy), strict=True))
+        answered = {key: _pack(prediction) for key, prediction in asked.items() if prediction.problem is None}
+        if answered:
+            self.store.put(answered)
+        return [asked[key] if key in asked else known[key] for key in keys]
+
+
+def _pack(prediction: Prediction) -> str:
+    kept = {
+        field: value
+        for field, value in asdict(prediction).items()
+        if field in ("labels", "source", "scores", "dropped")
+    }
+    return json.dumps(kept, ensure_ascii=False)
+
+
+def _unpack(value: str) -> Prediction:
+    kept = json.loads(value)
+    return Prediction(
+        tuple(kept["labels"]), Source(**kept["source"]), kept["scores"], dropped=tuple(kept["dropped"]), cached=True
+    )

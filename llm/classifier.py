@@ -1,0 +1,104 @@
+"""The one seam of the house: texts and a vocabulary in, one prediction per text out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from prompts.taxonomy import Taxonomy
+from prompts.text import Text
+
+ProblemKind = Literal["empty", "too_long", "unreachable", "busy", "misconfigured", "rejected", "unreadable"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why one text got no answer.
+
+    Attributes:
+        kind: ``empty`` nothing to read; ``too_long`` beyond the model's context; ``unreachable`` no connection, or
+            none in time; ``busy`` the endpoint is overloaded; ``misconfigured`` wrong key or model name;
+            ``rejected`` the endpoint refused this request; ``unreadable`` it answered, but not with labels.
+        detail: one sentence for people.
+        retry_after: seconds after which trying again makes sense, where that is known.
+    """
+
+    kind: ProblemKind
+    detail: str
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens that an answer took; zero where no language model was asked."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Source:
+    """Who answered.
+
+    Attributes:
+        model: name of the model; the embedded one calls itself ``embedded/…``.
+        taxonomy: name and digest of the vocabulary, ``tmdb@0f3a…``.
+        prompt: name and digest of the prompt, where one was used.
+        reading: how the language model's words became labels, where one was asked.
+    """
+
+    model: str
+    taxonomy: str
+    prompt: str | None = None
+    reading: str | None = None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one text.
+
+    ``labels == ()`` without a ``problem`` means that none applies.
+
+    Attributes:
+        labels: names from the vocabulary, none twice; best first where there are scores, else in vocabulary order.
+        source: who answered.
+        scores: one number per label of the vocabulary, where the classifier has them; higher is likelier. What they
+            mean (cosine, probability) is the classifier's to say.
+        problem: why there is no answer.
+        dropped: what the model said that is not in the vocabulary, or beyond ``max_labels``.
+        usage: tokens taken.
+        cached: whether the answer was remembered rather than asked for.
+    """
+
+    labels: tuple[str, ...]
+    source: Source
+    scores: Mapping[str, float] = field(default_factory=dict)
+    problem: Problem | None = None
+    dropped: tuple[str, ...] = ()
+    usage: Usage = Usage()
+    cached: bool = False
+
+
+class Classifier(Protocol):
+    """Anything that labels texts: a language model under a reading, MiniLM, a trained baseline, a wrapper."""
+
+    @property
+    def name(self) -> str:
+        """Who answers, in one word or two, for people."""
+
+    def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
+        """One prediction per text, in the order of the texts. A text that fails carries its ``problem``."""
+
+
+class Fingerprinting(Classifier, Protocol):
+    """A classifier whose answers may be remembered."""
+
+    def fingerprint(self, text: Text, taxonomy: Taxonomy) -> str:
+        """Hex digest of everything that the answer depends on."""
+
+
+def label_source(taxonomy: Taxonomy) -> str:
+    """How a vocabulary is named in a ``Source``."""
+    return f"{taxonomy.name}@{taxonomy.digest}"

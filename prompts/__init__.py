@@ -1,0 +1,1 @@
+"""The words of the house: texts, closed vocabularies and the prompts that put them to a model."""

@@ -1,0 +1,40 @@
+"""The errors a caller can mend: a wrong setting, file or name. Failures of single texts are problems, not errors."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class MarqueeError(Exception):
+    """Root of all errors raised on purpose; its message says what is wrong and what to do."""
+
+
+class InvalidTaxonomy(MarqueeError):
+    """A vocabulary, from a file or a request, breaks a rule; nothing of it is used."""
+
+
+class InvalidPrompt(MarqueeError):
+    """A prompt template does not parse, lacks a section or names an unknown variable."""
+
+
+class InvalidSetting(MarqueeError):
+    """A setting has a value that cannot work."""
+
+
+class InvalidDataset(MarqueeError):
+    """A data file lacks what it should hold."""
+
+
+class UnknownName(MarqueeError):
+    """Something was asked for by a name that nothing here has.
+
+    Attributes:
+        kind: what was looked for, e.g. ``"taxonomy"``.
+        name: the name as given.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        self.kind, self.name = kind, name
+        names = sorted(known)
+        close = get_close_matches(name, names, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
+        super().__init__(f"there is no {kind} {name!r}; {hint}")

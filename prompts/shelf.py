@@ -1,0 +1,131 @@
+"""What stands on the shelves: the vocabularies and prompts that ship with the program, by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from prompts.errors import InvalidPrompt, InvalidTaxonomy, UnknownName
+from prompts.taxonomy import Label, Taxonomy
+from prompts.template import TEMPLATES, Prompt
+from prompts.text import Text
+
+TAXONOMIES = Path(__file__).parent / "taxonomies"
+_PROMPT_FILE = re.compile(r"[a-z][a-z0-9_]*\.v[1-9][0-9]*\.jinja")
+
+
+class LabelEntry(BaseModel):
+    """A label as a file or a request writes it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    name: str
+    description: str = ""
+    aliases: list[str] = []
+    predict: bool = True
+
+    def label(self) -> Label:
+        """The same as the house knows it."""
+        return Label(self.name.strip(), " ".join(self.description.split()), tuple(self.aliases), self.predict)
+
+
+class TaxonomyFile(BaseModel):
+    """A vocabulary file; unknown keys are errors, since a misspelt key would otherwise be lost without a word."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    subject: str = "text"
+    multi: bool = True
+    max_labels: int = 5
+    allow_none: bool = False
+    labels: list[LabelEntry]
+
+
+def load_taxonomy(path: Path) -> Taxonomy:
+    """Read one YAML file; the file's name is the vocabulary's.
+
+    Raises:
+        InvalidTaxonomy: not YAML, an unknown or missing key, a wrong type, or a rule of ``Taxonomy`` broken.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        entry = TaxonomyFile.model_validate(data)
+    except yaml.YAMLError as error:
+        raise InvalidTaxonomy(f"{path.name} is not YAML: {' '.join(str(error).split())}") from error
+    except ValidationError as error:
+        raise InvalidTaxonomy(f"{path.name}: {first_fault(error)}") from error
+    labels = tuple(label.label() for label in entry.labels)
+    return Taxonomy(path.stem, labels, entry.multi, entry.max_labels, entry.subject, entry.allow_none)
+
+
+def load_prompt(path: Path) -> Prompt:
+    """Read one template; the file's name, ``KIND.vN.jinja``, is the prompt's.
+
+    Raises:
+        InvalidPrompt: a name of another form, or a template that ``Prompt`` refuses.
+    """
+    if not _PROMPT_FILE.fullmatch(path.name):
+        raise InvalidPrompt(f"{path.name}: name a prompt KIND.vN.jinja, such as plot.v2.jinja")
+    return Prompt(path.name.removesuffix(".jinja"), path.read_text(encoding="utf-8"))
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first fault that pydantic found, in one line: where, what."""
+    fault: Mapping[str, Any] = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part) for part in fault["loc"]) or "the whole"
+    return f"{place}: {fault['msg']}"
+
+
+@cache
+def taxonomies() -> Mapping[str, Taxonomy]:
+    """Every shipped vocabulary, by name."""
+    return {path.stem: load_taxonomy(path) for path in sorted(TAXONOMIES.glob("*.yaml"))}
+
+
+@cache
+def prompts() -> Mapping[str, Prompt]:
+    """Every shipped prompt version, by name."""
+    loaded = [load_prompt(path) for path in sorted(TEMPLATES.glob("*.jinja"))]
+    return {prompt.name: prompt for prompt in loaded}
+
+
+def taxonomy(name: str) -> Taxonomy:
+    """The vocabulary of that name.
+
+    Raises:
+        UnknownName: there is none.
+    """
+    try:
+        return taxonomies()[name]
+    except KeyError:
+        raise UnknownName("taxonomy", name, taxonomies()) from None
+
+
+def prompt(name: str) -> Prompt:
+    """The prompt of that name; a kind alone (``"plot"``) means its newest version.
+
+    Raises:
+        UnknownName: there is none.
+    """
+    versions = [prompt for prompt in prompts().values() if name in (prompt.name, prompt.kind)]
+    if not versions:
+        raise UnknownName("prompt", name, prompts())
+    return max(versions, key=lambda prompt: prompt.version)
+
+
+def prompt_for(text: Text, taxonomy: Taxonomy) -> Prompt:
+    """The prompt that suits a text when nobody names one: by the vocabulary's subject, and whether a body is there."""
+    kinds = KIND_BY_SUBJECT.get(taxonomy.subject, ("text", "text"))
+    return prompt(kinds[0] if text.body.strip() else kinds[1])
+
+
+# subject of the vocabulary -> kind of prompt for (a text, a bare title)
+KIND_BY_SUBJECT: Mapping[str, tuple[str, str]] = {
+    "film": ("plot", "title"),
+    "review": ("review", "review"),
+    "company": ("company", "company"),
+}

@@ -1,0 +1,183 @@
+"""A closed vocabulary: the labels that may be answered, and every spelling that means one of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from prompts.errors import InvalidTaxonomy
+
+# Marks that carry meaning inside a label: C++ and C# are two languages, "50%" is not "50".
+_MEANINGFUL = frozenset("#%@")
+# Symbols that only dress a word up: `Drama`, Drama|Comedy.
+_IDLE_SYMBOLS = frozenset("`|^~\u00b4\u00a8")
+# A number keeps its sign and its inner marks: "-1" is not "1", "1.5" is not "15".
+_NUMBER_MARK = re.compile(r"(?<=\d)[.,:/\-](?=\d)|(?<![^\s])-(?=\d)")
+
+
+@dataclass(frozen=True)
+class Label:
+    """One label of a vocabulary.
+
+    Attributes:
+        name: what is answered, exactly so.
+        description: one line that tells a model, and a person, what belongs here.
+        aliases: other spellings of the same label.
+        predict: False keeps the label in the vocabulary but out of every answer (IMDb's "Short" says nothing about
+            a plot).
+    """
+
+    name: str
+    description: str = ""
+    aliases: tuple[str, ...] = ()
+    predict: bool = True
+
+
+@dataclass(frozen=True)
+class Taxonomy:
+    """A closed vocabulary and the shape of an answer from it.
+
+    Attributes:
+        name: how requests name it.
+        labels: in the order in which prompts list them.
+        multi: whether a text may have more than one label.
+        max_labels: the most labels of one answer; 1 where ``multi`` is False.
+        subject: what kind of thing is labelled (``film``, ``review``, ``text``); chooses the prompt.
+        allow_none: whether "none of them" is an answer.
+
+    Raises:
+        InvalidTaxonomy: no label to predict, an empty or repeated name, a spelling that means two labels, or an
+            impossible ``max_labels``.
+    """
+
+    name: str
+    labels: tuple[Label, ...]
+    multi: bool = True
+    max_labels: int = 5
+    subject: str = "text"
+    allow_none: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.multi:
+            object.__setattr__(self, "max_labels", 1)
+        if self.max_labels < 1:
+            raise InvalidTaxonomy(f"taxonomy {self.name!r}: max_labels is {self.max_labels}; give 1 or more")
+        if not any(label.predict for label in self.labels):
+            raise InvalidTaxonomy(f"taxonomy {self.name!r} has no label to predict; give at least one")
+        self._spellings  # noqa: B018  (built now, so that a broken vocabulary is refused at load and not in use)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names of the labels that may be answered, in vocabulary order."""
+        return tuple(label.name for label in self.predictable)
+
+    @cached_property
+    def predictable(self) -> tuple[Label, ...]:
+        """The labels that may be answered."""
+        return tuple(label for label in self.labels if label.predict)
+
+    @cached_property
+    def digest(self) -> str:
+        """12 hex digits that change whenever anything in the vocabulary does."""
+        canonical = json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+    def resolve(self, spelling: str) -> str | None:
+        """The label that a spelling means, or None.
+
+        Case, spaces, most punctuation and known aliases do not matter: ``"sci fi"``, ``"SCI-FI"`` and ``"SF"`` are
+        all ``"Science Fiction"``. Labels kept out of prediction resolve to None.
+        """
+        name = self._spellings.get(spelling_key(spelling))
+        return name if name in self._answerable else None
+
+    def known(self, spelling: str) -> str | None:
+        """Like ``resolve``, but also finds labels kept out of prediction; for reading data, not answers."""
+        return self._spellings.get(spelling_key(spelling))
+
+    def shaped(
+        self, multi: bool | None = None, max_labels: int | None = None, allow_none: bool | None = None
+    ) -> Taxonomy:
+        """The same labels with another shape of answer; None leaves a part as it is.
+
+        Raises:
+            InvalidTaxonomy: several labels are asked for where only one may be given.
+        """
+        several = self.multi if multi is None else multi
+        if not several and (max_labels or 1) > 1:
+            raise InvalidTaxonomy(
+                f"taxonomy {self.name!r} gives one label a text, so max_labels cannot be {max_labels}; "
+                "leave it out or set multi to true"
+            )
+        most = max_labels or (self.max_labels if several == self.multi else len(self.names))
+        none = self.allow_none if allow_none is None else allow_none
+        return replace(self, multi=several, max_labels=most, allow_none=none)
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as JSON takes it, its digest included."""
+        return {"name": self.name, "digest": self.digest, **asdict(self)}
+
+    def in_order(self, names: Iterable[str]) -> tuple[str, ...]:
+        """The given labels, each once, in vocabulary order."""
+        chosen = set(names)
+        return tuple(name for name in self.names if name in chosen)
+
+    @cached_property
+    def _answerable(self) -> frozenset[str]:
+        return frozenset(self.names)
+
+    @cached_property
+    def _spellings(self) -> Mapping[str, str]:
+        spellings: dict[str, str] = {}
+        for label in self.labels:
+            if (owner := self._claim(spellings, label.name, label)) is not None:
+                raise InvalidTaxonomy(f"taxonomy {self.name!r}: {_twice(owner, label.name)}")
+        for label in self.labels:
+            for alias in label.aliases:
+                if self._claim(spellings, alias, label) not in (None, label.name):
+                    owner = spellings[spelling_key(alias)]
+                    raise InvalidTaxonomy(
+                        f"taxonomy {self.name!r}: the alias {alias!r} of {label.name!r} also means {owner!r}; "
+                        "give it to one of them"
+                    )
+        return spellings
+
+    def _claim(self, spellings: dict[str, str], spelling: str, label: Label) -> str | None:
+        """Enter a spelling; returns the label that has it already, if one does."""
+        key = spelling_key(spelling)
+        if not key:
+            raise InvalidTaxonomy(f"taxonomy {self.name!r}: an empty name or alias; write it out or remove it")
+        owner = spellings.get(key)
+        spellings.setdefault(key, label.name)
+        return owner
+
+
+def _twice(first: str, second: str) -> str:
+    if first == second:
+        return f"the label {first!r} stands twice; keep one"
+    return f"the labels {first!r} and {second!r} differ only in case or punctuation; rename one"
+
+
+def spelling_key(spelling: str) -> str:
+    """What remains of a spelling when case, spaces and idle punctuation are put aside.
+
+    Unicode is folded by NFKC, "&" reads as "and". A spelling of punctuation alone keeps it: "-" and "+" are labels
+    that people use.
+    """
+    folded = unicodedata.normalize("NFKC", spelling).casefold().strip().replace("&", " and ")
+    kept_marks = {match.start() for match in _NUMBER_MARK.finditer(folded)}
+    kept = (mark for place, mark in enumerate(folded) if place in kept_marks or _carries_meaning(mark))
+    return "".join(kept) or folded.strip()
+
+
+def _carries_meaning(mark: str) -> bool:
+    return mark in _MEANINGFUL or (mark not in _IDLE_SYMBOLS and unicodedata.category(mark)[0] not in "PZC")

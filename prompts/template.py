@@ -1,0 +1,129 @@
+"""A prompt: a versioned Jinja template that puts a text and a vocabulary to a model."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from jinja2 import FileSystemLoader, StrictUndefined, TemplateError, TemplateSyntaxError
+from jinja2.meta import find_referenced_templates
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from prompts.errors import InvalidPrompt
+from prompts.taxonomy import Taxonomy
+from prompts.text import Text
+
+TEMPLATES = Path(__file__).parent / "templates"
+Message = Mapping[str, str]
+
+_SECTIONS = re.compile(r"\A(?:.*\n)?--- system ---\n(?P<system>.*?)\n--- user ---\n(?P<user>.*)\Z", re.DOTALL)
+# "<" before a letter, a slash or a bar opens every control token in use (<|im_end|>, </s>, <think>, <<SYS>>,
+# DeepSeek's full-width bar) and every fence of ours; a blank after it leaves the words and takes the power.
+_OPENING = re.compile(r"<(?=[A-Za-z/!|\uff5c])")
+_CLOSING = re.compile(r"(?<=[|\uff5c])>")
+_BRACKETED = re.compile(r"\[(?=/?(?:INST|SYS|AVAILABLE_TOOLS|TOOL_)[A-Z_]*\])", re.IGNORECASE)
+# C0 controls but tab and line feed, and DEL: no tokenizer needs them, NUL breaks some.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def neutralise(value: Any) -> Any:
+    """Take the power from whatever a tokenizer or a fence would read as a command; words stay readable.
+
+    Applied by the environment to every value that a template prints, so that no template can forget it. The
+    template's own text is not touched.
+    """
+    if not isinstance(value, str):
+        return value
+    value = _CONTROLS.sub(" ", value.replace("\r\n", "\n"))
+    return _BRACKETED.sub("[ ", _CLOSING.sub(" >", _OPENING.sub("< ", value)))
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One version of a prompt template.
+
+    A template has two sections, ``--- system ---`` and ``--- user ---``. The first sees the vocabulary only, never
+    the text, which makes it byte-identical for every text of a vocabulary: servers with prefix caching compute it
+    once. The second holds the text, fenced.
+
+    Attributes:
+        name: kind and version, e.g. ``"plot.v1"``.
+        source: the template's text.
+
+    Raises:
+        InvalidPrompt: a section is missing or the template does not parse.
+    """
+
+    name: str
+    source: str
+
+    def __post_init__(self) -> None:
+        self._templates  # noqa: B018  (compiled now, so that a broken template is refused at load)
+
+    @property
+    def kind(self) -> str:
+        """The name without its version: ``"plot"``."""
+        return self.name.rpartition(".v")[0]
+
+    @property
+    def version(self) -> int:
+        """The number after ``.v``."""
+        return int(self.name.rpartition(".v")[2])
+
+    @property
+    def about(self) -> str:
+        """What the template is for: the comment in front of its first section."""
+        comment = re.match(r"\{#\s*(.*?)\s*#\}", self.source, re.DOTALL)
+        return comment[1] if comment else ""
+
+    @cached_property
+    def digest(self) -> str:
+        """12 hex digits of the template's text and of every part that it includes."""
+        parts = sorted(name for name in find_referenced_templates(_environment().parse(self.source)) if name)
+        whole = [self.source, *((TEMPLATES / "parts" / name).read_text(encoding="utf-8") for name in parts)]
+        return hashlib.sha256("\0".join(whole).encode()).hexdigest()[:12]
+
+    def render(self, text: Text, taxonomy: Taxonomy) -> tuple[Message, ...]:
+        """The messages to send: one of role ``system``, the same for all texts, and one of role ``user``.
+
+        Raises:
+            InvalidPrompt: the template names a variable that it is not given, or reaches out of its sandbox.
+        """
+        return (
+            {"role": "system", "content": self._fill("system", taxonomy=taxonomy)},
+            {"role": "user", "content": self._fill("user", text=text.body.strip(), title=text.title.strip())},
+        )
+
+    def _fill(self, section: str, **values: object) -> str:
+        try:
+            filled: str = self._templates[section].render(values)
+            return filled.strip()
+        except TemplateError as error:
+            raise InvalidPrompt(f"prompt {self.name!r}, section {section}: {error.message}") from error
+
+    @cached_property
+    def _templates(self) -> Mapping[str, Any]:
+        sections = _SECTIONS.match(self.source)
+        if not sections:
+            raise InvalidPrompt(
+                f"prompt {self.name!r} needs the lines '--- system ---' and '--- user ---', in this order"
+            )
+        try:
+            return {name: _environment().from_string(source) for name, source in sections.groupdict().items()}
+        except TemplateSyntaxError as error:
+            raise InvalidPrompt(f"prompt {self.name!r} does not parse: {error.message}") from error
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    return ImmutableSandboxedEnvironment(
+        loader=FileSystemLoader(TEMPLATES / "parts"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=neutralise,
+    )

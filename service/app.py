@@ -1,0 +1,20 @@
+"""The Flask application, put together from its parts."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from service import problems, routes
+from service.parts import Parts
+
+
+def create_app(parts: Parts) -> Flask:
+    """The service as a WSGI application."""
+    app = Flask(__name__, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = parts.limits.body_bytes
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # scores come best first
+    app.json.ensure_ascii = False  # type: ignore[attr-defined]
+    app.extensions["marquee"] = parts
+    app.register_blueprint(routes.blueprint)
+    problems.install(app)
+    return app

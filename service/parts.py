@@ -1,0 +1,39 @@
+"""What the service is made of, and what one request may hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from llm.classifier import Classifier, Problem
+from prompts.template import Prompt
+
+ClassifierFor = Callable[[Prompt | None, bool], Classifier]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may hold."""
+
+    body_bytes: int = 4_000_000
+    texts: int = 256
+    text_chars: int = 50_000
+    labels: int = 1_000
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the service is made of.
+
+    Attributes:
+        classifier_for: the classifier that answers under a prompt (None: the one that suits each text), with or
+            without remembered answers.
+        check: asks whether that classifier could answer now; None where all is well.
+        taxonomy: name of the vocabulary of requests that name none.
+        limits: what one request may hold.
+    """
+
+    classifier_for: ClassifierFor
+    check: Callable[[], Problem | None]
+    taxonomy: str
+    limits: Limits = Limits()

@@ -1,0 +1,144 @@
+"""Errors as people and programs read them: application/problem+json (RFC 9457), of a stable ``type`` each."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException
+
+from llm.classifier import Problem, ProblemKind
+from prompts.errors import InvalidTaxonomy, UnknownName
+
+log = logging.getLogger(__name__)
+
+_RETRY_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of error: its HTTP status and its title."""
+
+    status: int
+    title: str
+
+
+class RequestProblem(Exception):
+    """Ends a request with one of ``KINDS``.
+
+    Args:
+        slug: which.
+        detail: what is wrong and what to do, for this request.
+        field: the field of the body that is at fault, where one is.
+        retry_after: seconds, where trying again makes sense.
+    """
+
+    def __init__(self, slug: str, detail: str, field: str | None = None, retry_after: float | None = None) -> None:
+        self.slug, self.detail, self.field, self.retry_after = slug, detail, field, retry_after
+        super().__init__(detail)
+
+    @classmethod
+    def of(cls, problem: Problem) -> RequestProblem:
+        """The same as an answer's problem, for a request that has no other answer."""
+        slug = SLUGS[problem.kind]
+        waits = problem.kind in ("unreachable", "busy")
+        return cls(slug, problem.detail, retry_after=(problem.retry_after or _RETRY_SECONDS) if waits else None)
+
+
+def problem_body(slug: str, detail: str, field: str | None = None) -> dict[str, object]:
+    """The members of a problem document."""
+    kind = KINDS[slug]
+    body: dict[str, object] = {
+        "type": f"/problems/{slug}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": detail,
+    }
+    return body | ({"field": field} if field else {})
+
+
+def respond(problem: RequestProblem) -> Response:
+    """The problem as a response."""
+    body = json.dumps(problem_body(problem.slug, problem.detail, problem.field), ensure_ascii=False)
+    response = Response(body + "\n", KINDS[problem.slug].status, mimetype="application/problem+json")
+    if problem.retry_after is not None:
+        response.headers["Retry-After"] = str(math.ceil(problem.retry_after))
+    return response
+
+
+def install(app: Flask) -> None:
+    """Let every way in which a request can fail end in a problem document."""
+    app.register_error_handler(RequestProblem, respond)
+    app.register_error_handler(UnknownName, _unknown_name)
+    app.register_error_handler(InvalidTaxonomy, lambda e: respond(RequestProblem("invalid-request", str(e), "labels")))
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _surprise)
+
+
+def _unknown_name(error: UnknownName) -> Response:
+    return respond(RequestProblem(f"unknown-{error.kind}", str(error), error.kind))
+
+
+def _http_error(error: HTTPException) -> Response:
+    slug = _SLUG_BY_STATUS.get(error.code or 500, "internal")
+    detail = {
+        "not-found": f"there is nothing at {request.path}; GET / lists what there is",
+        "method-not-allowed": f"{request.path} does not take {request.method}; it takes {_allowed(error)}",
+        "too-large": "the body is larger than this service takes; send fewer or shorter texts",
+        "internal": "the request could not be served",
+    }.get(slug, error.description or "the request could not be read")
+    response = respond(RequestProblem(slug, detail))
+    if slug == "method-not-allowed":
+        response.headers["Allow"] = _allowed(error)
+    return response
+
+
+def _allowed(error: HTTPException) -> str:
+    return ", ".join(sorted(getattr(error, "valid_methods", None) or []))
+
+
+def _surprise(error: Exception) -> Response:
+    log.exception("unexpected error at %s %s", request.method, request.path)
+    return respond(RequestProblem("internal", "an unexpected error; it stands in the server's log"))
+
+
+KINDS: Mapping[str, Kind] = {
+    "bad-request": Kind(400, "The request cannot be read"),
+    "not-json": Kind(400, "The body is not JSON"),
+    "not-found": Kind(404, "There is nothing here"),
+    "unknown-taxonomy": Kind(404, "No such taxonomy"),
+    "unknown-prompt": Kind(404, "No such prompt"),
+    "method-not-allowed": Kind(405, "The method is not allowed here"),
+    "too-large": Kind(413, "The body is too large"),
+    "text-too-long": Kind(413, "The text is too long"),
+    "unsupported-media-type": Kind(415, "The body must be application/json"),
+    "invalid-request": Kind(422, "The request breaks a rule"),
+    "internal": Kind(500, "Something went wrong here"),
+    "model-rejected": Kind(502, "The model's endpoint refused the request"),
+    "model-unreadable": Kind(502, "The model did not answer with labels"),
+    "model-misconfigured": Kind(503, "The service's access to its model is set up wrongly"),
+    "model-unreachable": Kind(503, "The model cannot be reached"),
+    "model-busy": Kind(503, "The model is overloaded"),
+}
+
+SLUGS: Mapping[ProblemKind, str] = {
+    "empty": "invalid-request",
+    "too_long": "text-too-long",
+    "unreachable": "model-unreachable",
+    "busy": "model-busy",
+    "misconfigured": "model-misconfigured",
+    "rejected": "model-rejected",
+    "unreadable": "model-unreadable",
+}
+
+_SLUG_BY_STATUS: Mapping[int, str] = {
+    400: "bad-request",
+    404: "not-found",
+    405: "method-not-allowed",
+    413: "too-large",
+    415: "unsupported-media-type",
+}

@@ -1,0 +1,137 @@
+"""What a request may hold and what an answer holds, as pydantic models; unknown keys are errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from llm.classifier import Prediction
+from prompts import shelf
+from prompts.taxonomy import Taxonomy
+from prompts.text import Text
+from service.problems import SLUGS, problem_body
+
+_TEXT_NAMES = ("text", "description", "overview")
+OWN = "custom"  # name of a vocabulary that a request brings
+
+
+class TextFields(BaseModel):
+    """A text under one of its names, a title, or both."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    text: str | None = Field(None, description="the text to label")
+    description: str | None = Field(None, description="the same, as IMDb calls it")
+    overview: str | None = Field(None, description="the same, as TMDB calls it")
+    title: str | None = Field(None, description="title of what the text describes; may stand alone")
+
+    def given(self) -> Text:
+        """The text itself."""
+        bodies = [body for name in _TEXT_NAMES if (body := getattr(self, name)) is not None]
+        return Text(bodies[0] if bodies else "", self.title or "")
+
+    @model_validator(mode="after")
+    def _is_one_text(self) -> TextFields:
+        named = [name for name in _TEXT_NAMES if getattr(self, name) is not None]
+        if len(named) > 1:
+            raise ValueError(f"{' and '.join(named)} are names of the same field; give one")
+        return self
+
+
+def _as_fields(value: Any) -> Any:
+    return {"text": value} if isinstance(value, str) else value
+
+
+def _as_label(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+class ClassifyRequest(TextFields):
+    """Body of ``POST /classify``."""
+
+    texts: list[Annotated[TextFields, BeforeValidator(_as_fields)]] | None = Field(
+        None, min_length=1, description="several texts at once: strings, or objects with the fields of one text"
+    )
+    taxonomy: str | None = Field(None, description="name of a vocabulary; see GET /taxonomies")
+    labels: list[Annotated[shelf.LabelEntry, BeforeValidator(_as_label)]] | None = Field(
+        None, min_length=1, description="a vocabulary of your own: names, or objects with name, description, aliases"
+    )
+    multi: bool | None = Field(None, description="whether a text may have several labels")
+    max_labels: int | None = Field(None, ge=1, description="the most labels of one answer")
+    allow_none: bool | None = Field(None, description="whether 'none of them' is an answer")
+    prompt: str | None = Field(None, description="name of a prompt; see GET /prompts")
+    scores: bool = Field(False, description="add a score per label, where the model gives scores")
+    cache: bool = Field(True, description="false asks anew, whatever is remembered")
+
+    @model_validator(mode="after")
+    def _is_one_request(self) -> ClassifyRequest:
+        single = [name for name in (*_TEXT_NAMES, "title") if getattr(self, name) is not None]
+        if self.texts is not None and single:
+            raise ValueError(f"give either texts or {single[0]}, not both")
+        if self.labels is not None and self.taxonomy is not None:
+            raise ValueError("give either labels or taxonomy, not both")
+        return self
+
+    def all_texts(self) -> list[Text]:
+        """The texts to label, one or many."""
+        return [self.given()] if self.texts is None else [fields.given() for fields in self.texts]
+
+    def vocabulary(self, default: str) -> Taxonomy:
+        """The vocabulary asked for: the request's own, a named one, or the default, in the shape asked for.
+
+        Raises:
+            UnknownName: the named one does not exist.
+            InvalidTaxonomy: the request's own labels break a rule.
+        """
+        if self.labels is not None:
+            multi = self.multi is not False
+            labels = tuple(entry.label() for entry in self.labels)
+            base = Taxonomy(OWN, labels, multi, self.max_labels or len(labels), allow_none=multi)
+        else:
+            base = shelf.taxonomy(self.taxonomy or default)
+        return base.shaped(self.multi, self.max_labels, self.allow_none)
+
+
+class ItemProblem(BaseModel):
+    """Why a text of a batch has no answer; members as in RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+class ClassifyAnswer(BaseModel):
+    """Answer for one text."""
+
+    genres: list[str] = Field(description="the labels; best first where there are scores, else in vocabulary order")
+    labels: list[str] = Field(description="the same under its general name")
+    scores: dict[str, float] | None = Field(None, description="score per label, best first")
+    model: str = Field(description="who answered")
+    prompt: str | None = Field(description="name and digest of the prompt, where one was used")
+    taxonomy: str = Field(description="name and digest of the vocabulary")
+    cached: bool = Field(description="whether the answer was remembered")
+    dropped: int = Field(description="how many words of the model's answer were no labels of the vocabulary")
+    problem: ItemProblem | None = Field(None, description="why this text of a batch has no answer")
+
+    @classmethod
+    def of(cls, prediction: Prediction, with_scores: bool) -> ClassifyAnswer:
+        """A prediction as the service shows it."""
+        problem = prediction.problem
+        return cls(
+            genres=list(prediction.labels),
+            labels=list(prediction.labels),
+            scores=dict(prediction.scores) if with_scores and prediction.scores else None,
+            model=prediction.source.model,
+            prompt=prediction.source.prompt,
+            taxonomy=prediction.source.taxonomy,
+            cached=prediction.cached,
+            dropped=len(prediction.dropped),
+            problem=ItemProblem.model_validate(problem_body(SLUGS[problem.kind], problem.detail)) if problem else None,
+        )
+
+    def body(self) -> Mapping[str, Any]:
+        """The members to send; scores and problem only where there are any."""
+        body = self.model_dump()
+        return {name: value for name, value in body.items() if value is not None or name == "prompt"}

@@ -1,0 +1,116 @@
+"""Settings, read once at the door from the environment and ``.env``; everything below receives arguments."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from prompts.errors import InvalidSetting
+
+_PREFIX = "MARQUEE_"
+_OPENAI = "https://api.openai.com/v1"
+_DEFAULT_MODEL = "Qwen/Qwen2-7B-Instruct"
+
+
+class Settings(BaseSettings):
+    """Every setting of the program. Names in the environment: ``MARQUEE_`` and the field's name in capitals, but
+    ``OPENAI_BASE_URL`` and ``OPENAI_API_KEY`` as the ``openai`` client knows them."""
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, env_file=".env", extra="ignore", env_ignore_empty=True)
+
+    classifier: Literal["auto", "openai", "embedded"] = Field(
+        "auto", description="who answers; auto: the language model where an endpoint or a key is set, else MiniLM"
+    )
+    openai_base_url: str = Field(
+        "", validation_alias="OPENAI_BASE_URL", description="root of the endpoint, e.g. http://127.0.0.1:8000/v1"
+    )
+    openai_api_key: SecretStr = Field(
+        SecretStr(""), validation_alias="OPENAI_API_KEY", description="the endpoint's key, where it asks for one"
+    )
+    model: str = Field(_DEFAULT_MODEL, description="name under which the endpoint serves the model")
+    timeout: float = Field(30.0, gt=0, description="seconds that one attempt at the endpoint may take")
+    retries: int = Field(2, ge=0, le=10, description="further attempts after the first")
+    concurrency: int = Field(16, ge=1, le=512, description="requests to the endpoint under way at once")
+    fallback: bool = Field(False, description="let MiniLM answer while the endpoint cannot be reached")
+    taxonomy: str = Field("tmdb", description="vocabulary of requests that name none")
+    cache: bool = Field(True, description="remember the language model's answers")
+    cache_path: Path = Field(Path("var/cache/answers.sqlite"), description="where they are kept")
+    cache_megabytes: int = Field(256, ge=1, description="size from which the least recently used are dropped")
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(5000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    threads: int = Field(16, ge=1, le=256, description="requests served at once")
+    max_body_bytes: int = Field(4_000_000, ge=1_000, description="largest request body")
+    max_texts: int = Field(256, ge=1, description="most texts of one request")
+    max_text_chars: int = Field(50_000, ge=100, description="longest text")
+    max_request_labels: int = Field(1_000, ge=1, description="most labels that a request may bring")
+
+    @field_validator("openai_base_url")
+    @classmethod
+    def _is_http(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if url and (parts.scheme not in ("http", "https") or not parts.hostname):
+            raise ValueError("should be a URL such as http://127.0.0.1:8000/v1")
+        return url
+
+    @model_validator(mode="after")
+    def _is_coherent(self) -> Settings:
+        if self.classifier == "openai" and not self._endpoint_is_set:
+            raise ValueError("MARQUEE_CLASSIFIER=openai needs OPENAI_BASE_URL or OPENAI_API_KEY")
+        if self.asks_a_model and not self.openai_base_url and self.model == _DEFAULT_MODEL:
+            raise ValueError(
+                "OPENAI_API_KEY without OPENAI_BASE_URL means OpenAI itself, which does not serve "
+                f"{_DEFAULT_MODEL}: set MARQUEE_MODEL, or OPENAI_BASE_URL, or MARQUEE_CLASSIFIER=embedded"
+            )
+        return self
+
+    @property
+    def _endpoint_is_set(self) -> bool:
+        return bool(self.openai_base_url or self.openai_api_key.get_secret_value())
+
+    @property
+    def asks_a_model(self) -> bool:
+        """Whether a language model answers; MiniLM does otherwise."""
+        return self.classifier == "openai" or (self.classifier == "auto" and self._endpoint_is_set)
+
+    @property
+    def base_url(self) -> str:
+        """The endpoint to ask."""
+        return self.openai_base_url or _OPENAI
+
+
+def read_settings(**overrides: Any) -> Settings:
+    """The settings in force; what is given here goes before the environment, and that before ``.env``.
+
+    Raises:
+        InvalidSetting: one line that names the setting, what is wrong and what would be right; never its value.
+    """
+    _refuse_unknown([*os.environ, *dotenv_values(".env")])
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        name = str(fault["loc"][0]) if fault["loc"] else ""
+        where = f"{environment_name(name)}: " if name else ""
+        raise InvalidSetting(where + fault["msg"].removeprefix("Value error, ")) from None
+
+
+def environment_name(field: str) -> str:
+    """How a field is called in the environment."""
+    return field.upper() if field.upper().startswith("OPENAI_") else _PREFIX + field.upper()
+
+
+def _refuse_unknown(names: Iterable[str]) -> None:
+    known = {environment_name(field) for field in Settings.model_fields}
+    for name in names:
+        if name.startswith(_PREFIX) and name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(known))}"
+            raise InvalidSetting(f"{name} is no setting; {hint}")

@@ -1,0 +1,1 @@
+"""Texts as vectors, and the nearest of them."""
