@@ -25,7 +25,7 @@ _LIST_KEYS = frozenset(
 )
 _NAME_KEYS = ("label", "name", "genre", "category", "class", "tag", "value")
 _YES, _NO = frozenset(["true", "yes", "1"]), frozenset(["false", "no", "0", "null", "none", ""])
-_NOTHING = frozenset(["none", "nothing", "noneoftheabove", "noneapplies", "noneapply", "na", "null", "nolabel"])
+_NOTHING = frozenset(["none", "nothing", "noneoftheabove", "noneapplies", "noneapply", "na", "nolabel"])
 _LEAD = re.compile(r"^(?P<lead>[^:\[{]{0,40}):\s*(?P<rest>\S.*)$", re.DOTALL)
 _NEGATION = re.compile(r"\b(?:not?|none|never|without|except|excluding|cannot)\b|n['\u2019]t\b", re.IGNORECASE)
 _BULLET = re.compile(r"^\s*(?:[-*+\u2022\u2023\u25e6]|\d{1,3}[.)])\s+")
@@ -179,20 +179,25 @@ def _collect(value: Any, taxonomy: Taxonomy) -> list[str] | None:
     return None
 
 
-def _collect_list(items: list[Any], taxonomy: Taxonomy) -> list[str]:
-    said: list[str] = []
-    for item in items:
-        if isinstance(item, dict):
-            if any(value is False or value in ("false", "no") for value in item.values()):
-                continue  # {"label": "Drama", "applies": false}
-            item = next((item[key] for key in _NAME_KEYS if isinstance(item.get(key), str)), item)
-        if isinstance(item, str):
-            said += _split(item, taxonomy)
-        elif isinstance(item, int | float) and not isinstance(item, bool):
-            said.append(str(item))
-        elif isinstance(item, dict):
-            said += _collect_object(item, taxonomy) or []
-    return said
+def _collect_list(items: list[Any], taxonomy: Taxonomy) -> list[str] | None:
+    read = [_collect_item(item, taxonomy) for item in items]
+    said = [word for words in read if words for word in words]
+    return said if said or None not in read else None
+
+
+def _collect_item(item: Any, taxonomy: Taxonomy) -> list[str] | None:
+    """The words that one element of a list gives; None where it cannot be read."""
+    if isinstance(item, dict):
+        if any(value is False or value in ("false", "no") for value in item.values()):
+            return []  # {"label": "Drama", "applies": false}
+        item = next((item[key] for key in _NAME_KEYS if isinstance(item.get(key), str)), item)
+    if isinstance(item, dict):
+        return _collect_object(item, taxonomy)
+    if isinstance(item, str):
+        return _split(item, taxonomy)
+    if isinstance(item, int | float) and not isinstance(item, bool):
+        return [str(item)]  # labels may be numbers
+    return None
 
 
 def _collect_object(members: dict[str, Any], taxonomy: Taxonomy) -> list[str] | None:
