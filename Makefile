@@ -32,7 +32,7 @@ types: .venv/dev ## mypy, strict
 
 .PHONY: unit
 unit: .venv/dev ## pytest, all but the engines
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore tests/engines
 
 .PHONY: test-engines
 test-engines: .venv/dev ## tests against a real vLLM server (CPU build; makes its own environment in var/)

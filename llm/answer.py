@@ -171,7 +171,7 @@ def _mended(cut: str) -> Iterator[Any]:
 def _collect(value: Any, taxonomy: Taxonomy) -> list[str] | None:
     """The words given as labels in a decoded value; None where it has no place for labels."""
     if isinstance(value, str):
-        return _split(value, taxonomy)
+        return _split(value, taxonomy) or None
     if isinstance(value, list):
         return _collect_list(value, taxonomy)
     if isinstance(value, dict):
@@ -194,7 +194,7 @@ def _collect_item(item: Any, taxonomy: Taxonomy) -> list[str] | None:
     if isinstance(item, dict):
         return _collect_object(item, taxonomy)
     if isinstance(item, str):
-        return _split(item, taxonomy)
+        return _split(item, taxonomy) or None
     if isinstance(item, int | float) and not isinstance(item, bool):
         return [str(item)]  # labels may be numbers
     return None

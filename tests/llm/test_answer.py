@@ -91,6 +91,8 @@ def test_a_reply_cut_off_keeps_its_whole_labels(reply: str, labels: tuple[str, .
         '{"labels": [[["Drama"]]]}',
         '{"labels": [null, true]}',
         "[{}]",
+        '[""]',
+        '{"labels": " "}',
         "[" * 5_000,
         '{"a":' * 5_000,
         "9" * 5_000,

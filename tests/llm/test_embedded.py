@@ -1,0 +1,95 @@
+"""The embedded classifier on the real MiniLM: sensible, honest, and lawful with every text."""
+
+import pytest
+
+from llm.embedded import Embedded
+from prompts import shelf
+from prompts.taxonomy import Label, Taxonomy
+from prompts.text import Text
+from similarity.encoder import MiniLM
+from tests.ugly import ugly_texts
+
+TMDB = shelf.taxonomy("tmdb")
+TOPICS = Taxonomy("own", tuple(Label(name) for name in ("sport", "politics", "cooking", "space travel")), max_labels=2)
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Embedded:
+    return Embedded(MiniLM())
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("A cowboy rides into a lawless frontier town to face a gang of outlaws.", "Western"),
+        ("The crew of a starship is attacked by aliens on a distant planet.", "Science Fiction"),
+        ("A young wizard learns magic to defeat a dragon.", "Fantasy"),
+        ("Soldiers crawl through trenches as the battle rages.", "War"),
+    ],
+)
+def test_plain_cases_are_seen(embedded: Embedded, text: str, label: str) -> None:
+    assert label in embedded.classify([text], TMDB)[0].labels
+
+
+def test_any_vocabulary_will_do(embedded: Embedded) -> None:
+    texts = [
+        "The rocket reached orbit.",
+        "Stir the sauce and add salt.",
+        "Parliament passed the bill.",
+        "She won the final.",
+    ]
+    found = [prediction.labels[0] for prediction in embedded.classify(texts, TOPICS)]
+    assert found == ["space travel", "cooking", "politics", "sport"]
+
+
+def test_it_says_who_it_is_and_scores_every_label_best_first(embedded: Embedded) -> None:
+    (prediction,) = embedded.classify(["A heist goes wrong."], TMDB)
+    assert prediction.source.model == "embedded/all-MiniLM-L6-v2"
+    assert prediction.source.prompt is None
+    assert set(prediction.scores) == set(TMDB.names)
+    assert list(prediction.scores.values()) == sorted(prediction.scores.values(), reverse=True)
+    assert prediction.labels == tuple(prediction.scores)[: len(prediction.labels)]
+
+
+def test_every_ugly_text_gets_labels_of_the_vocabulary(embedded: Embedded) -> None:
+    for prediction in embedded.classify(ugly_texts(), TMDB):
+        assert prediction.problem is None
+        assert 1 <= len(prediction.labels) <= TMDB.max_labels
+        assert set(prediction.labels) <= set(TMDB.names)
+
+
+def test_an_empty_text_is_a_problem_in_its_place(embedded: Embedded) -> None:
+    first, second, third = embedded.classify(["A war.", " ", "A war."], TMDB)
+    assert second.problem is not None
+    assert second.problem.kind == "empty"
+    assert first == third
+    assert embedded.classify([], TMDB) == []
+
+
+def test_a_batch_answers_as_single_texts_do(embedded: Embedded) -> None:
+    texts = ["A long story. " * 40, "Short.", "A comedy about a wedding.", "Ghosts haunt a house."]
+    together = embedded.classify(texts, TMDB)
+    for text, prediction in zip(texts, together, strict=True):
+        alone = embedded.classify([text], TMDB)[0]
+        assert alone.labels == prediction.labels
+        assert alone.scores == pytest.approx(dict(prediction.scores), abs=1e-3)
+
+
+def test_a_single_label_is_the_best_one(embedded: Embedded) -> None:
+    (prediction,) = embedded.classify(["A warm and wonderful film, I loved it."], shelf.taxonomy("sentiment"))
+    assert prediction.labels == ("positive",)
+
+
+def test_none_applies_where_nothing_is_related_and_none_is_allowed(embedded: Embedded) -> None:
+    taxonomy = TOPICS.shaped(allow_none=True)
+    assert embedded.classify(["qwzx 8213 jjj"], taxonomy)[0].labels == ()
+    assert embedded.classify(["The rocket reached orbit."], taxonomy)[0].labels == ("space travel",)
+    assert len(embedded.classify(["qwzx 8213 jjj"], TOPICS)[0].labels) >= 1
+
+
+def test_one_label_alone_is_answered(embedded: Embedded) -> None:
+    assert embedded.classify(["anything"], Taxonomy("own", (Label("war"),)))[0].labels == ("war",)
+
+
+def test_a_title_alone_is_a_text(embedded: Embedded) -> None:
+    assert embedded.classify([Text("", "The Haunted House of Ghosts")], TMDB)[0].labels[0] == "Horror"
