@@ -6,16 +6,10 @@ from llm.embedded import Embedded
 from prompts import shelf
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
-from similarity.encoder import MiniLM
 from tests.ugly import ugly_texts
 
 TMDB = shelf.taxonomy("tmdb")
 TOPICS = Taxonomy("own", tuple(Label(name) for name in ("sport", "politics", "cooking", "space travel")), max_labels=2)
-
-
-@pytest.fixture(scope="module")
-def embedded() -> Embedded:
-    return Embedded(MiniLM())
 
 
 @pytest.mark.parametrize(

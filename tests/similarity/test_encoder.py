@@ -35,7 +35,7 @@ def test_threads_may_share_it(encoder: MiniLM) -> None:
     texts = [f"text number {number}" for number in range(12)]
     expected = encoder.encode(texts)
     found: dict[int, np.ndarray] = {}
-    threads = [threading.Thread(target=lambda n=n: found.update({n: encoder.encode([texts[n]])[0]})) for n in range(12)]  # type: ignore[misc]
+    threads = [threading.Thread(target=lambda n=n: found.update({n: encoder.encode([texts[n]])[0]})) for n in range(12)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -1,0 +1,34 @@
+"""Parts that many tests share, and a clean environment for all of them."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from llm.embedded import Embedded
+from similarity.encoder import MiniLM
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="session")
+def embedded() -> Embedded:
+    """The real embedded classifier, loaded once."""
+    return Embedded(MiniLM())
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No setting of the person who runs the tests may reach them."""
+    for name in list(os.environ):
+        if name.startswith(("MARQUEE_", "OPENAI_")):
+            monkeypatch.delenv(name)
+    yield
+
+
+@pytest.fixture
+def away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder: no ``.env`` of the person who runs the tests, no cache of the last run."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

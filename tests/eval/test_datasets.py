@@ -1,0 +1,84 @@
+"""Examples from files: what is read, and what is refused."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eval.datasets import Fields, load, sample
+from prompts import shelf
+from prompts.errors import InvalidDataset
+
+TMDB = shelf.taxonomy("tmdb")
+ROW = {"id": "1", "description": "a plot", "genres": ["War", "Drama"], "title": "T", "split": "test"}
+
+
+def written(path: Path, *rows: Any) -> Path:
+    text = "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+def test_rows_become_examples_with_labels_in_vocabulary_order(tmp_path: Path, name: str) -> None:
+    (example,) = load(written(tmp_path / name, ROW), TMDB, Fields(title="title")).examples
+    assert (example.id, example.text.body, example.text.title) == ("1", "a plot", "T")
+    assert example.labels == ("Drama", "War")
+
+
+def test_aliases_count_and_labels_that_are_never_answered_do_not(tmp_path: Path) -> None:
+    rows = [ROW | {"id": 2, "genres": ["sci-fi", "Foreign"]}, ROW | {"id": 3, "genres": ["TV Movie"]}]
+    loaded = load(written(tmp_path / "a.jsonl", *rows), TMDB)
+    assert [example.labels for example in loaded.examples] == [("Science Fiction",)]
+    assert loaded.without_label == 1
+
+
+def test_one_name_may_stand_for_a_list(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.jsonl", {"id": 1, "text": "x", "sentiment": "positive"})
+    (example,) = load(path, shelf.taxonomy("sentiment"), Fields("text", "sentiment")).examples
+    assert example.labels == ("positive",)
+
+
+def test_a_split_is_chosen(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.jsonl", ROW, ROW | {"id": "2", "split": "train"})
+    assert [example.id for example in load(path, TMDB, split="train").examples] == ["2"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([], "holds no labelled example"),
+        ([ROW | {"genres": ["Cooking"]}], "line 1: label 'Cooking' is not in taxonomy 'tmdb'"),
+        ([ROW, {"id": 1, "genres": []}], "line 2: no column 'description'; columns: id, genres"),
+        (["{"], "not JSON lines"),
+    ],
+)
+def test_a_faulty_file_is_refused_with_the_line(tmp_path: Path, rows: list[Any], said: str) -> None:
+    with pytest.raises(InvalidDataset, match=said):
+        load(written(tmp_path / "a.jsonl", *rows), TMDB)
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InvalidDataset, match="No such file"):
+        load(tmp_path / "none.jsonl", TMDB)
+
+
+def test_a_sample_is_the_same_whatever_the_order_of_the_file(tmp_path: Path) -> None:
+    rows = [ROW | {"id": str(number)} for number in range(50)]
+    examples = load(written(tmp_path / "a.jsonl", *rows), TMDB).examples
+    assert sample(examples, 10) == sample(examples[::-1], 10)
+    assert len(sample(examples, None)) == 50
+    assert sample(examples, 10) != list(examples[:10])
+
+
+def test_the_shipped_sample_is_what_it_says(tmp_path: Path) -> None:
+    folder = Path(__file__).parent.parent.parent / "data" / "sample"
+    for name in ("tmdb", "imdb"):
+        loaded = load(folder / "films.jsonl", shelf.taxonomy(name), Fields("plot", f"{name}_genres", title="title"))
+        assert len(loaded.examples) + loaded.without_label == 200
+        assert len({example.id for example in loaded.examples}) == len(loaded.examples)
+        assert {label for example in loaded.examples for label in example.labels} == set(shelf.taxonomy(name).names)
+    reviews = load(folder / "reviews.jsonl", shelf.taxonomy("sentiment"), Fields("text", "sentiment")).examples
+    assert sorted(label for review in reviews for label in review.labels) == ["negative"] * 20 + ["positive"] * 20
