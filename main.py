@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from service.parts import ClassifierFor, Parts
     from service.settings import Settings
 
-EXAMPLE = "A lighthouse keeper finds a stranded mermaid and must hide her from the villagers."
+EXAMPLE = "A young smith forges a magic sword to free her kingdom from a dragon."
 
 
 class FrontDoor(click.Group):
@@ -50,14 +50,19 @@ def build(settings: Settings) -> Parts:
     from service.parts import Limits, Parts
     from similarity.encoder import MiniLM
 
-    shelf.taxonomy(settings.taxonomy)  # an unknown default should stop the start, not every request
+    taxonomy = shelf.taxonomy(settings.taxonomy)  # an unknown default should stop the start, not every request
     limits = Limits(settings.max_body_bytes, settings.max_texts, settings.max_text_chars, settings.max_request_labels)
     embedded = Embedded(MiniLM())
+
+    def load() -> None:
+        embedded.classify([EXAMPLE], taxonomy)
+
     if not settings.asks_a_model:
-        return Parts(lambda prompt, cache: embedded, lambda: None, settings.taxonomy, limits)
-    engine = _engine(settings)
-    check = (lambda: None) if settings.fallback else engine.check
-    return Parts(_asking(engine, settings, embedded), check, settings.taxonomy, limits)
+        return Parts(lambda prompt, cache: embedded, lambda: None, load, taxonomy.name, limits)
+    asking = _asking(engine := _engine(settings), settings, embedded)
+    if settings.fallback:
+        return Parts(asking, lambda: None, load, taxonomy.name, limits)
+    return Parts(asking, engine.check, lambda: None, taxonomy.name, limits)
 
 
 def _engine(settings: Settings) -> Engine:
@@ -98,7 +103,6 @@ def serve(host: str | None, port: int | None) -> None:
     """Start the HTTP service."""
     from flask import Flask
 
-    from prompts import shelf
     from service.app import create_app
     from service.server import Server, listen
     from service.settings import read_settings
@@ -111,8 +115,7 @@ def serve(host: str | None, port: int | None) -> None:
 
     def make_app() -> Flask:
         parts = build(settings)  # in the worker: neither torch's threads nor open connections survive a fork
-        if not settings.asks_a_model:
-            parts.classifier_for(None, True).classify([EXAMPLE], shelf.taxonomy(parts.taxonomy))  # loads MiniLM
+        parts.load()
         return create_app(parts)
 
     Server(make_app, listener, settings.threads, on_ready=lambda: click.echo(_invitation(url))).run()

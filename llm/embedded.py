@@ -105,8 +105,7 @@ def _decode(similarities: Sequence[float], taxonomy: Taxonomy, source: Source) -
     mean = sum(scores.values()) / len(scores)
     deviation = (sum((value - mean) ** 2 for value in scores.values()) / len(scores)) ** 0.5
     chosen = [name for name in ranked if scores[name] - mean >= _STANDING_OUT * deviation][: taxonomy.max_labels]
+    chosen = chosen or ranked[:1]  # among few labels that score alike, none stands out
     if taxonomy.allow_none:
         chosen = [name for name in chosen if scores[name] >= _RELATED]
-    elif not chosen:
-        chosen = ranked[:1]
     return Prediction(tuple(chosen), source, scores)

@@ -29,11 +29,13 @@ class Parts:
         classifier_for: the classifier that answers under a prompt (None: the one that suits each text), with or
             without remembered answers.
         check: asks whether that classifier could answer now; None where all is well.
+        load: loads what would make the first answer slow; called once, before the first request.
         taxonomy: name of the vocabulary of requests that name none.
         limits: what one request may hold.
     """
 
     classifier_for: ClassifierFor
     check: Callable[[], Problem | None]
+    load: Callable[[], object]
     taxonomy: str
     limits: Limits = Limits()

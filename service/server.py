@@ -24,7 +24,8 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        raise InvalidSetting(f"cannot listen on {host} port {port}: {error.strerror}; set PORT or HOST") from None
+        why = (error.strerror or str(error)).partition(" (while")[0]
+        raise InvalidSetting(f"cannot listen on {host} port {port}: {why}; set PORT or HOST") from None
 
 
 class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types

@@ -26,7 +26,9 @@ LIMITS = Limits(body_bytes=100_000, texts=10, text_chars=1_000, labels=20)
 
 
 def served(classifier: Classifier, problem: Problem | None = None) -> FlaskClient:
-    return create_app(Parts(lambda prompt, cache: classifier, lambda: problem, "tmdb", LIMITS)).test_client()
+    return create_app(
+        Parts(lambda prompt, cache: classifier, lambda: problem, lambda: None, "tmdb", LIMITS)
+    ).test_client()
 
 
 def replying(*replies: str | Problem) -> FlaskClient:
@@ -137,7 +139,7 @@ def test_prompt_and_cache_reach_the_classifier(embedded: Embedded) -> None:
         seen.append((prompt, cache))
         return embedded
 
-    client = create_app(Parts(classifier_for, lambda: None, "tmdb", LIMITS)).test_client()
+    client = create_app(Parts(classifier_for, lambda: None, lambda: None, "tmdb", LIMITS)).test_client()
     client.post("/classify", json={"text": "x"})
     client.post("/classify", json={"text": "x", "prompt": "auto", "cache": False})
     assert seen == [(None, True), (shelf.prompt("auto"), False)]

@@ -1,0 +1,32 @@
+"""One real vLLM server for all engine tests, and the service in front of it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.engines.vllm_server import VLLMServer
+from tests.process import ServiceProcess, service
+from tests.tiny_qwen2 import build
+
+API_KEY = "sk-for-the-tests"
+
+
+@pytest.fixture(scope="session")
+def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VLLMServer]:
+    """vLLM serving a tiny Qwen2 of random weights."""
+    server = VLLMServer(build(tmp_path_factory.mktemp("tiny-qwen2")), API_KEY)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def in_front(vllm: VLLMServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    """Our service, asking that server."""
+    cache: Path = tmp_path_factory.mktemp("cache") / "answers.sqlite"
+    settings = {"OPENAI_BASE_URL": vllm.base_url, "OPENAI_API_KEY": API_KEY, "MARQUEE_CACHE_PATH": str(cache)}
+    with service(**settings) as running:
+        yield running

@@ -1,0 +1,162 @@
+"""A real vLLM server: whatever a random model is asked, the answer stays inside the vocabulary."""
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx2
+import pytest
+
+from llm.engines.engine import Constraint, EngineFailure
+from llm.engines.openai_compatible import OpenAICompatible
+from llm.readings.list import ListReading
+from prompts import shelf
+from prompts.text import Text
+from tests.engines.conftest import API_KEY
+from tests.engines.vllm_server import MODEL_NAME, VLLMServer
+from tests.process import ServiceProcess
+from tests.ugly import ugly_texts
+
+TMDB, SENTIMENT = shelf.taxonomy("tmdb"), shelf.taxonomy("sentiment")
+
+
+@pytest.fixture(scope="session")
+def client(in_front: ServiceProcess) -> Iterator[httpx2.Client]:
+    with httpx2.Client(base_url=in_front.url, timeout=120) as client:
+        yield client
+
+
+def engine(vllm: VLLMServer, key: str = API_KEY, model: str = MODEL_NAME) -> OpenAICompatible:
+    return OpenAICompatible(vllm.base_url, key, model, timeout=60, retries=0)
+
+
+def classify(client: httpx2.Client, body: dict[str, Any]) -> Any:
+    reply = client.post("/classify", json=body)
+    assert reply.status_code == 200, reply.text
+    return reply.json()
+
+
+def lawful(answers: Sequence[dict[str, Any]], names: Sequence[str], most: int) -> None:
+    for answer in answers:
+        assert "problem" not in answer, answer
+        assert set(answer["labels"]) <= set(names), answer
+        assert 1 <= len(answer["labels"]) <= most, answer
+        assert len(set(answer["labels"])) == len(answer["labels"]), answer
+        assert answer["model"] == MODEL_NAME
+
+
+# --- three hundred ugly texts ---
+
+
+@pytest.mark.parametrize("taxonomy", [TMDB, SENTIMENT], ids=lambda taxonomy: str(taxonomy.name))
+def test_every_ugly_text_is_answered_inside_the_vocabulary(client: httpx2.Client, taxonomy: Any) -> None:
+    answers = []
+    for start in range(0, 300, 50):
+        texts = ugly_texts()[start : start + 50]
+        answers += classify(client, {"texts": texts, "taxonomy": taxonomy.name})["results"]
+    assert len(answers) == 300
+    lawful(answers, taxonomy.names, taxonomy.max_labels)
+
+
+def test_ugly_texts_asked_one_by_one_and_all_at_once_are_lawful_too(client: httpx2.Client) -> None:
+    labels = ["tax, law & order", "plumbing (indoor)", 'the "quoted"', "日本料理", "C++", "C#"]
+    with ThreadPoolExecutor(32) as pool:
+        answers = list(pool.map(lambda text: classify(client, {"text": text, "labels": labels}), ugly_texts()))
+    for answer in answers:
+        assert set(answer["labels"]) <= set(labels)
+        assert len(set(answer["labels"])) == len(answer["labels"])
+
+
+@pytest.mark.parametrize("prompt", shelf.prompts())
+def test_every_prompt_is_answered(client: httpx2.Client, prompt: str) -> None:
+    answer = classify(client, {"text": "A plot.", "title": "A title", "prompt": prompt})
+    lawful([answer], TMDB.names, TMDB.max_labels)
+    assert answer["prompt"].startswith(prompt)
+
+
+@pytest.mark.parametrize("shape", [{"multi": False}, {"max_labels": 1}, {"max_labels": 2}, {"allow_none": True}])
+def test_the_shape_of_the_answer_is_kept(client: httpx2.Client, shape: dict[str, Any]) -> None:
+    for film in ("A war.", "A love story.", "A heist."):
+        labels = classify(client, {"text": film, **shape})["labels"]
+        assert len(labels) <= shape.get("max_labels", 1 if shape.get("multi") is False else 5)
+
+
+def test_an_answer_is_remembered(client: httpx2.Client) -> None:
+    body = {"text": f"A plot of {time.time()}."}
+    assert [classify(client, body)["cached"] for _ in range(2)] == [False, True]
+
+
+# --- the contract that the engine relies on ---
+
+
+def messages(text: str = "A plot.") -> Any:
+    return shelf.prompt("plot").render(Text(text), TMDB)
+
+
+def test_the_schema_is_honoured_by_a_model_that_would_not_keep_to_it_by_itself(vllm: VLLMServer) -> None:
+    words = engine(vllm).write(messages(), ListReading().constraint(TMDB)).text
+    assert words is not None
+    assert words.startswith('{"labels":["')
+    assert words.endswith('"]}')
+    free = engine(vllm).write(messages(), Constraint({}, 40)).text
+    assert free != words
+
+
+def test_the_static_part_is_computed_once(vllm: VLLMServer) -> None:
+    asked = [engine(vllm).write(messages(f"Plot number {n}."), ListReading().constraint(TMDB)).usage for n in range(3)]
+    assert asked[-1].cached_tokens > 0.5 * asked[-1].prompt_tokens
+    assert all(usage.completion_tokens > 0 for usage in asked)
+
+
+def test_an_answer_is_never_cut_by_our_bound(vllm: VLLMServer) -> None:
+    constraint = ListReading().constraint(TMDB)
+    for n in range(20):
+        assert engine(vllm).write(messages(f"Plot {n}"), constraint).usage.completion_tokens < constraint.max_tokens
+
+
+def test_a_text_beyond_the_models_context_is_too_long(vllm: VLLMServer, client: httpx2.Client) -> None:
+    with pytest.raises(EngineFailure) as raised:
+        engine(vllm).write(messages("字" * 50_000), ListReading().constraint(TMDB))
+    assert raised.value.problem.kind == "too_long"
+    reply = client.post("/classify", json={"text": "字" * 40_000})
+    assert (reply.status_code, reply.json()["type"]) == (413, "/problems/text-too-long")
+
+
+def test_a_wrong_key_and_a_wrong_model_are_told_apart(vllm: VLLMServer) -> None:
+    for wrong, said in ((engine(vllm, key="sk-wrong"), "API key"), (engine(vllm, model="other"), "no model 'other'")):
+        with pytest.raises(EngineFailure, match=said) as raised:
+            wrong.write(messages(), ListReading().constraint(TMDB))
+        assert raised.value.problem.kind == "misconfigured"
+        assert "sk-wrong" not in str(raised.value)
+
+
+def test_check_asks_the_server_itself(vllm: VLLMServer) -> None:
+    assert engine(vllm).check() is None
+    refused = engine(vllm, key="sk-wrong").check()
+    assert refused is not None
+    assert refused.kind == "misconfigured"
+
+
+# --- trouble; last, since it costs a restart ---
+
+
+def test_a_server_killed_mid_run_is_503_until_it_is_back(vllm: VLLMServer, client: httpx2.Client) -> None:
+    def ask(number: int) -> httpx2.Response:
+        return client.post("/classify", json={"text": f"Plot {number} before the fall.", "cache": False})
+
+    with ThreadPoolExecutor(8) as pool:
+        running = [pool.submit(ask, number) for number in range(160)]
+        running[30].result()
+        vllm.kill()
+        replies = [one.result() for one in running]
+    assert {reply.status_code for reply in replies} == {200, 503}
+    lost = [reply for reply in replies if reply.status_code == 503]
+    assert all(int(reply.headers["Retry-After"]) >= 1 for reply in lost)
+    assert {reply.json()["type"] for reply in lost} <= {"/problems/model-unreachable", "/problems/model-busy"}
+    assert client.get("/readyz").status_code == 503
+    assert client.get("/healthz").status_code == 200
+
+    vllm.start()
+    assert client.get("/readyz").status_code == 200
+    lawful([classify(client, {"text": "Plot after the fall."})], TMDB.names, TMDB.max_labels)

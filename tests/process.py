@@ -1,0 +1,75 @@
+"""The service as a real process, as ``make serve`` starts it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+_READY_SECONDS = 90
+
+
+class ServiceProcess:
+    """A running ``main.py serve``: its address, and what it has printed so far."""
+
+    def __init__(self, **settings: str) -> None:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("MARQUEE_", "OPENAI_"))}
+        self.process = subprocess.Popen(
+            [sys.executable, "main.py", "serve", "--port", "0"],
+            cwd=ROOT,
+            env=clean | {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"} | settings,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.lines: list[str] = []
+        self._ready = threading.Event()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    @property
+    def printed(self) -> str:
+        """All that it has printed."""
+        return "".join(self.lines)
+
+    @property
+    def url(self) -> str:
+        """Its address, once it is ready.
+
+        Raises:
+            RuntimeError: it did not come up.
+        """
+        self._ready.wait(_READY_SECONDS)
+        found = re.search(r"curl -X POST (http://\S+)/classify", self.printed)
+        if not found:
+            raise RuntimeError(f"the service did not come up; it printed:\n{self.printed}")
+        return found[1]
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit status."""
+        self.process.terminate()
+        return self.process.wait(30)
+
+    def _listen(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.lines.append(line)
+            if "-d '{" in line:
+                self._ready.set()
+        self._ready.set()
+
+
+@contextmanager
+def service(**settings: str) -> Iterator[ServiceProcess]:
+    """Run the service under these settings."""
+    running = ServiceProcess(**settings)
+    try:
+        yield running
+    finally:
+        if running.process.poll() is None:
+            running.stop()

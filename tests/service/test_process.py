@@ -1,0 +1,167 @@
+"""The service as a real process over HTTP, and its client."""
+
+import json
+import re
+import shlex
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from prompts import shelf
+from service.client import Client
+from tests.misbehaving import body, endpoint, says
+from tests.process import ROOT, ServiceProcess, service
+
+TMDB = shelf.taxonomy("tmdb")
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[ServiceProcess]:
+    with service() as process:
+        yield process
+
+
+def test_it_says_who_answers_and_its_curl_line_works(running: ServiceProcess) -> None:
+    url = running.url
+    assert "Answers: embedded/all-MiniLM-L6-v2" in running.printed
+    line = re.search(r"curl -X POST .*'", running.printed, re.DOTALL)
+    assert line
+    answer = subprocess.run([*shlex.split(line[0].replace("\\\n", " ")), "-s"], capture_output=True, check=True)
+    body = json.loads(answer.stdout)
+    assert body["genres"]
+    assert set(body["genres"]) <= set(TMDB.names)
+    assert url.startswith("http://127.0.0.1:")
+
+
+def test_many_clients_at_once_all_get_their_own_answer(running: ServiceProcess) -> None:
+    plots = [
+        "Cowboys and outlaws in a frontier town.",
+        "Aliens attack a starship in space.",
+        "Ghosts haunt a cursed house.",
+    ]
+    expected = [prediction.labels for prediction in Client(running.url).classify(plots, TMDB)]
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(lambda n: Client(running.url).classify([plots[n % 3]], TMDB)[0].labels, range(96)))
+    assert found == [expected[n % 3] for n in range(96)]
+
+
+def test_the_client_is_a_classifier_like_any_other(running: ServiceProcess) -> None:
+    first, second = Client(running.url).classify(["A war.", "A love story."], TMDB)
+    assert first.source.model == "embedded/all-MiniLM-L6-v2"
+    assert set(first.scores) == set(TMDB.names)
+    assert (first.problem, second.problem) == (None, None)
+
+
+def test_the_client_tells_what_the_service_told(running: ServiceProcess) -> None:
+    (empty,) = Client(running.url).classify([" "], TMDB)
+    assert empty.problem is not None
+    assert "empty" in empty.problem.detail
+    (gone,) = Client("http://127.0.0.1:1").classify(["x"], TMDB)
+    assert gone.problem is not None
+    assert gone.problem.kind == "unreachable"
+
+
+def test_evaluate_measures_a_running_service(running: ServiceProcess, tmp_path: Path) -> None:
+    data = ["--data", "data/sample/films.jsonl", "--text-field", "plot", "--labels-field", "tmdb_genres"]
+    command = [
+        sys.executable,
+        "main.py",
+        "evaluate",
+        *data,
+        "--limit",
+        "20",
+        "--url",
+        running.url,
+        "--out",
+        str(tmp_path),
+    ]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert re.search(r"micro-F1 +0\.\d+", printed)
+    assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 20
+    assert json.loads((tmp_path / "metrics.json").read_text())["problems"] == 0
+
+
+def test_a_language_model_answers_where_an_endpoint_is_set_and_is_remembered(tmp_path: Path) -> None:
+    with endpoint(says('{"labels": ["War", "Cooking"]}')) as model:
+        settings = {"OPENAI_BASE_URL": model.url, "MARQUEE_CACHE_PATH": str(tmp_path / "c")}
+        with service(**settings) as running:
+            url = running.url
+            assert "Answers: Qwen/Qwen2-7B-Instruct at http://127.0.0.1" in running.printed
+            asked = len(model.asked)
+            first, again, anew = (
+                httpx2.post(f"{url}/classify", json={"text": "a plot"} | more).json()
+                for more in ({}, {}, {"cache": False})
+            )
+            assert (first["genres"], first["dropped"], first["cached"]) == (["War"], 1, False)
+            assert (again["genres"], again["cached"], anew["cached"]) == (["War"], True, False)
+            assert len(model.asked) - asked == 2
+
+
+def test_a_dead_endpoint_is_told_at_the_start_and_in_every_answer(tmp_path: Path) -> None:
+    settings = {
+        "OPENAI_BASE_URL": "http://127.0.0.1:1/v1",
+        "OPENAI_API_KEY": "sk-secret",
+        "MARQUEE_RETRIES": "0",
+        "MARQUEE_CACHE_PATH": str(tmp_path / "c"),
+    }
+    with service(**settings) as running:
+        reply = httpx2.post(f"{running.url}/classify", json={"text": "a plot"})
+        assert (reply.status_code, reply.headers["Retry-After"]) == (503, "5")
+        assert httpx2.get(f"{running.url}/readyz").status_code == 503
+        assert httpx2.get(f"{running.url}/healthz").status_code == 200
+        assert "warning: no connection to 127.0.0.1" in running.printed
+        assert "sk-secret" not in running.printed + reply.text
+
+
+def test_with_fallback_the_small_model_steps_in_and_says_so(tmp_path: Path) -> None:
+    with endpoint(body(503, {})) as model:
+        settings = {"OPENAI_BASE_URL": model.url, "MARQUEE_RETRIES": "0", "MARQUEE_FALLBACK": "true"}
+        with service(**settings, MARQUEE_CACHE_PATH=str(tmp_path / "c")) as running:
+            reply = httpx2.post(f"{running.url}/classify", json={"text": "Cowboys and outlaws."}, timeout=60)
+            assert reply.json()["model"] == "embedded/all-MiniLM-L6-v2"
+            assert httpx2.get(f"{running.url}/readyz").status_code == 200
+
+
+def test_it_stops_when_told_to() -> None:
+    with service() as running:
+        assert httpx2.get(f"{running.url}/healthz").status_code == 200
+        assert running.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"MARQUEE_TIMEOUT": "soon"}, "Error: MARQUEE_TIMEOUT: Input should be a valid number"),
+        ({"MARQUEE_TAXONOMY": "tmbd"}, "Error: there is no taxonomy 'tmbd'; did you mean 'tmdb'?"),
+        ({"MARQUEE_HOST": "203.0.113.7"}, "Error: cannot listen on 203.0.113.7"),
+    ],
+)
+def test_a_wrong_setting_stops_the_start_with_one_line(settings: dict[str, str], said: str) -> None:
+    with service(**settings) as running:
+        assert running.process.wait(30) == 1
+        with pytest.raises(RuntimeError, match="did not come up"):
+            print(running.url)
+        assert said in running.printed
+        assert "Traceback" not in running.printed
+
+
+def test_a_taken_port_is_told(running: ServiceProcess) -> None:
+    port = running.url.rpartition(":")[2]
+    command = [sys.executable, "main.py", "serve", "--port", port]
+    second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert second.returncode == 1
+    assert f"cannot listen on 127.0.0.1 port {port}: Address already in use; set PORT or HOST" in second.stderr
+
+
+def test_the_listening_port_is_closed_after_the_end() -> None:
+    with service() as running:
+        port = int(running.url.rpartition(":")[2])
+        running.stop()
+    with pytest.raises(OSError, match="refused"), socket.create_connection(("127.0.0.1", port), timeout=2):
+        pass

@@ -1,0 +1,45 @@
+"""The README tells the truth: its Python runs, its settings and fields exist, and none is left out."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from service.schemas import ClassifyAnswer, ClassifyRequest
+from service.settings import Settings, environment_name
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_python_lines_run_as_they_stand() -> None:
+    code = re.search(r"```python\n(.*?)```", README, re.DOTALL)
+    assert code
+    printed = subprocess.run([sys.executable, "-c", code[1]], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "Western" in printed.stdout
+
+
+def test_every_setting_stands_in_the_table_and_no_other() -> None:
+    named = set(re.findall(r"`((?:MARQUEE|OPENAI)_[A-Z_]+)`", README))
+    assert named == {environment_name(field) for field in Settings.model_fields}
+
+
+def test_every_field_of_a_request_and_an_answer_is_told() -> None:
+    told = set(re.findall(r"`(\w+)`", README))
+    assert ClassifyRequest.model_fields.keys() <= told
+    assert ClassifyAnswer.model_fields.keys() <= told
+
+
+def test_the_answer_shown_has_the_fields_of_an_answer() -> None:
+    shown = re.search(r"```json\n(.*?)```", README, re.DOTALL)
+    assert shown
+    assert json.loads(shown[1]).keys() <= ClassifyAnswer.model_fields.keys()
+
+
+def test_every_room_stands_in_the_plan() -> None:
+    plan = README[README.index("## The house") :]
+    for room in ("service", "eval", "llm", "prompts", "similarity"):
+        for module in (ROOT / room).glob("*.py"):
+            name = module.stem
+            assert name == "__init__" or name in plan or name in ("parts", "errors", "text"), f"{room}/{name}"
