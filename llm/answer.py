@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from llm.classifier import Problem
+from llm.readings.reading import Answer
 from prompts.taxonomy import Taxonomy, spelling_key
 
 _THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL | re.IGNORECASE)
@@ -32,21 +32,6 @@ _BULLET = re.compile(r"^\s*(?:[-*+\u2022\u2023\u25e6]|\d{1,3}[.)])\s+")
 _DELIMITER = re.compile(r"[,;|/\n\t\u3001\uff0c\u2022]|\s+and\s+|\s+&\s+")
 _PIECES_READ = 400  # joining neighbours is quadratic in their number
 _LONGEST_JOIN = 6
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What could be read.
-
-    Attributes:
-        labels: names from the vocabulary, each once, in vocabulary order.
-        dropped: words given as labels that are none, and labels beyond ``max_labels``.
-        problem: set where nothing readable was said; ``labels`` is then empty.
-    """
-
-    labels: tuple[str, ...] = ()
-    dropped: tuple[str, ...] = ()
-    problem: Problem | None = None
 
 
 def read_answer(written: str | None, taxonomy: Taxonomy) -> Answer:

@@ -148,16 +148,17 @@ class Cached:
 
 
 def _pack(prediction: Prediction) -> str:
-    kept = {
-        field: value
-        for field, value in asdict(prediction).items()
-        if field in ("labels", "source", "scores", "dropped")
-    }
-    return json.dumps(kept, ensure_ascii=False)
+    kept = ("labels", "source", "scores", "dropped", "label_mass")
+    return json.dumps({name: value for name, value in asdict(prediction).items() if name in kept}, ensure_ascii=False)
 
 
 def _unpack(value: str) -> Prediction:
     kept = json.loads(value)
     return Prediction(
-        tuple(kept["labels"]), Source(**kept["source"]), kept["scores"], dropped=tuple(kept["dropped"]), cached=True
+        tuple(kept["labels"]),
+        Source(**kept["source"]),
+        kept["scores"],
+        dropped=tuple(kept["dropped"]),
+        label_mass=kept["label_mass"],
+        cached=True,
     )

@@ -69,6 +69,7 @@ class Prediction:
         problem: why there is no answer.
         dropped: what the model said that is not in the vocabulary, or beyond ``max_labels``.
         usage: tokens taken.
+        label_mass: how much of a language model's probability fell on the labels' codes, where codes were read.
         cached: whether the answer was remembered rather than asked for.
     """
 
@@ -78,6 +79,7 @@ class Prediction:
     problem: Problem | None = None
     dropped: tuple[str, ...] = ()
     usage: Usage = Usage()
+    label_mass: float | None = None
     cached: bool = False
 
 

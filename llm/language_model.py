@@ -1,16 +1,17 @@
-"""A language model as a classifier: prompt, engine and reading put together."""
+"""A language model as a classifier: prompt, engine, reading and decision put together."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Sequence
-from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 
 from llm.classifier import Prediction, Problem, Source, label_source
-from llm.engines.engine import Engine, EngineFailure
-from llm.readings.list import ListReading
+from llm.decision import Decision, Decisions
+from llm.engines.engine import Conversation, Engine
+from llm.readings.reading import Answer, Reading, Render
+from prompts.question import Question
 from prompts.shelf import prompt_for
 from prompts.taxonomy import Taxonomy
 from prompts.template import Prompt
@@ -19,19 +20,19 @@ from prompts.text import Text
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """Asks an engine about each text.
+    """Asks an engine about texts.
 
     Attributes:
         engine: the model.
-        reading: how its words become labels.
-        pool: runs the requests; its size bounds how many are under way at once, over all callers.
+        reading: how its words or probabilities become labels and scores.
         prompt: the prompt to use; None chooses per text by what it is (``prompts.shelf.prompt_for``).
+        decisions: how scores become labels, for readings that leave it open.
     """
 
     engine: Engine
-    reading: ListReading
-    pool: Executor
+    reading: Reading
     prompt: Prompt | None = None
+    decisions: Decisions = field(default_factory=Decisions)
 
     @property
     def name(self) -> str:
@@ -39,33 +40,53 @@ class LanguageModel:
         return self.engine.name
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
-        """See ``Classifier.classify``; labels come in vocabulary order, without scores."""
-        waiting = [self.pool.submit(self._classify_one, Text.of(text), taxonomy) for text in texts]
-        return [one.result() for one in waiting]
+        """See ``Classifier.classify``; labels come best first where the reading decides by scores, else in
+        vocabulary order."""
+        originals = [Text.of(text) for text in texts]
+        readable = [text for text in originals if not text.empty]
+        asked = self.reading.ask(self.engine, [self._render(text) for text in readable], taxonomy) if readable else []
+        answers = iter(asked)
+        nothing = Answer(problem=Problem("empty", "there is no text to label"))
+        return [self._prediction(text, nothing if text.empty else next(answers), taxonomy) for text in originals]
 
     def fingerprint(self, text: Text, taxonomy: Taxonomy) -> str:
-        """Digest of model, messages (prompt and text in them), vocabulary, reading, constraint and decoding."""
-        constraint = self.reading.constraint(taxonomy)
+        """Digest of model, messages (prompt and text in them), vocabulary, reading, decoding and decision."""
         everything = [
             self.engine.name,
-            self._prompt(text, taxonomy).render(text, taxonomy),
+            self._render(text)(taxonomy, self.reading.question()),
             taxonomy.digest,
             self.reading.name,
-            [constraint.schema, constraint.max_tokens],
+            self.reading.essence(taxonomy),
             dict(self.engine.decoding),
+            asdict(self.decision(text, taxonomy)),
         ]
         return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
 
-    def _classify_one(self, text: Text, taxonomy: Taxonomy) -> Prediction:
+    def decision(self, text: Text, taxonomy: Taxonomy) -> Decision:
+        """How scores of this text become labels."""
+        return self.decisions.of(self.decision_key(text, taxonomy), self.reading.competing)
+
+    def decision_key(self, text: Text, taxonomy: Taxonomy) -> str:
+        """Under which name a learnt decision is kept."""
+        return " ".join((self.name, self.reading.name, self._prompt(text, taxonomy).name, label_source(taxonomy)))
+
+    def _render(self, text: Text) -> Render:
+        def render(taxonomy: Taxonomy, question: Question) -> Conversation:
+            return self._prompt(text, taxonomy).render(text, taxonomy, question)
+
+        return render
+
+    def _prediction(self, text: Text, answer: Answer, taxonomy: Taxonomy) -> Prediction:
         prompt = self._prompt(text, taxonomy)
         source = Source(self.name, label_source(taxonomy), f"{prompt.name}@{prompt.digest}", self.reading.name)
-        if text.empty:
-            return Prediction((), source, problem=Problem("empty", "there is no text to label"))
-        try:
-            answer, usage = self.reading.ask(self.engine, prompt.render(text, taxonomy), taxonomy)
-        except EngineFailure as failure:
-            return Prediction((), source, problem=failure.problem)
-        return Prediction(answer.labels, source, problem=answer.problem, dropped=answer.dropped, usage=usage)
+        prediction = Prediction(
+            answer.labels, source, answer.scores, answer.problem, answer.dropped, answer.usage, answer.label_mass
+        )
+        if self.reading.decides or answer.problem:
+            return prediction
+        decision = self.decision(text, taxonomy)
+        scores = decision.adjusted(answer.scores, self.reading.competing)
+        return replace(prediction, labels=decision.choose(scores, taxonomy), scores=scores)
 
     def _prompt(self, text: Text, taxonomy: Taxonomy) -> Prompt:
         return self.prompt or prompt_for(text, taxonomy)

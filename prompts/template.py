@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from jinja2.meta import find_referenced_templates
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from prompts.errors import InvalidPrompt
+from prompts.question import LIST, Question, Shot
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 
@@ -84,19 +85,31 @@ class Prompt:
     @cached_property
     def digest(self) -> str:
         """12 hex digits of the template's text and of every part that it includes."""
-        parts = sorted(name for name in find_referenced_templates(_environment().parse(self.source)) if name)
+        named = find_referenced_templates(_environment().parse(self.source))
+        parts = sorted({name for name in named if name})
         whole = [self.source, *((TEMPLATES / "parts" / name).read_text(encoding="utf-8") for name in parts)]
         return hashlib.sha256("\0".join(whole).encode()).hexdigest()[:12]
 
-    def render(self, text: Text, taxonomy: Taxonomy) -> tuple[Message, ...]:
+    def render(
+        self, text: Text, taxonomy: Taxonomy, question: Question = LIST, shots: Sequence[Shot] = ()
+    ) -> tuple[Message, ...]:
         """The messages to send: one of role ``system``, the same for all texts, and one of role ``user``.
+
+        Args:
+            text: what is to be labelled.
+            taxonomy: the vocabulary.
+            question: in which form the answer is asked for.
+            shots: labelled examples to show before the text.
 
         Raises:
             InvalidPrompt: the template names a variable that it is not given, or reaches out of its sandbox.
         """
+        given = {"text": text.body.strip(), "title": text.title.strip(), "shots": shots, "question": question}
+        # The system part must not change from label to label either: yes_no asks about many labels of one text.
+        asked = replace(question, label=None)
         return (
-            {"role": "system", "content": self._fill("system", taxonomy=taxonomy)},
-            {"role": "user", "content": self._fill("user", text=text.body.strip(), title=text.title.strip())},
+            {"role": "system", "content": self._fill("system", taxonomy=taxonomy, question=asked)},
+            {"role": "user", "content": self._fill("user", **given)},
         )
 
     def _fill(self, section: str, **values: object) -> str:

@@ -1,13 +1,15 @@
-"""What every language model looks like from above: constrained text in, text and token counts out."""
+"""What every language model looks like from above: constrained text, or the probabilities of the next token."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from llm.classifier import Problem, Usage
 from prompts.template import Message
+
+Conversation = Sequence[Message]
 
 
 @dataclass(frozen=True)
@@ -24,23 +26,50 @@ class Constraint:
 
 
 @dataclass(frozen=True)
+class Token:
+    """A written token and the natural logarithm of its probability when it was written."""
+
+    text: str
+    logprob: float
+
+
+@dataclass(frozen=True)
 class Completion:
-    """What the model wrote; ``text`` is None where the endpoint sent no content."""
+    """What the model wrote.
 
-    text: str | None
+    Attributes:
+        text: None where the model gave no content.
+        usage: tokens taken.
+        problem: why there is no answer; ``text`` is then None.
+        tokens: the tokens of the text, where the engine tells their probabilities.
+    """
+
+    text: str | None = None
     usage: Usage = Usage()
+    problem: Problem | None = None
+    tokens: tuple[Token, ...] = ()
 
 
-class EngineFailure(Exception):
-    """A request came to nothing; carries the problem that the text's prediction will show."""
+@dataclass(frozen=True)
+class Weighing:
+    """How likely each code is as the very next token.
 
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
-        super().__init__(problem.detail)
+    Attributes:
+        logprobs: natural logarithm of each code's probability over the whole token vocabulary, so that the codes'
+            probabilities sum to at most 1.
+        bounds: codes for which the engine told only that they are no likelier than the figure given.
+        usage: tokens taken.
+        problem: why there are no figures; ``logprobs`` is then empty.
+    """
+
+    logprobs: Mapping[str, float] = field(default_factory=dict)
+    bounds: frozenset[str] = frozenset()
+    usage: Usage = Usage()
+    problem: Problem | None = None
 
 
 class Engine(Protocol):
-    """A language model."""
+    """A language model. A conversation may fail, a batch may not: failures come back as problems."""
 
     @property
     def name(self) -> str:
@@ -50,12 +79,15 @@ class Engine(Protocol):
     def decoding(self) -> Mapping[str, Any]:
         """The settings of decoding that an answer depends on."""
 
-    def write(self, messages: Sequence[Message], constraint: Constraint) -> Completion:
-        """Let the model write under a constraint.
+    @property
+    def code_limit(self) -> int:
+        """How many codes one ``weigh`` can take; 0 where the engine tells no probabilities."""
 
-        Raises:
-            EngineFailure: no answer; says why.
-        """
+    def write(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
+        """Let the model write under a constraint, once per conversation, in their order."""
+
+    def weigh(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[Weighing]:
+        """Read the probabilities of the codes, each a single token, without writing; in the conversations' order."""
 
     def check(self) -> Problem | None:
         """Ask whether the model can be reached now, without letting it write; None where all is well."""

@@ -6,20 +6,37 @@ vocabulary, so it is no ranking; labels come back in vocabulary order. Source: a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from llm.answer import Answer, read_answer
-from llm.classifier import Usage
-from llm.engines.engine import Constraint, Engine
+from llm.answer import read_answer
+from llm.engines.engine import Completion, Constraint, Engine
+from llm.readings.reading import Answer, Render
+from prompts.question import LIST, Question
 from prompts.taxonomy import Taxonomy
-from prompts.template import Message
 
 
 class ListReading:
-    """One constrained JSON object ``{"labels": [...]}`` per text; no scores."""
+    """One constrained JSON object ``{"labels": [...]}`` per text.
+
+    Where the engine tells the probabilities of the tokens it wrote, each label given is scored by the probability of
+    its words, and each label not given by 0.
+    """
 
     name = "list"
+    decides = True
+    competing = False
+
+    def question(self) -> Question:
+        """See ``Reading.question``."""
+        return LIST
+
+    def essence(self, taxonomy: Taxonomy) -> Any:
+        """See ``Reading.essence``."""
+        constraint = self.constraint(taxonomy)
+        return [constraint.schema, constraint.max_tokens]
 
     def constraint(self, taxonomy: Taxonomy) -> Constraint:
         """What the model may write: up to ``max_labels`` names of the vocabulary.
@@ -40,16 +57,41 @@ class ListReading:
         }
         return Constraint(schema, self._longest_answer(taxonomy))
 
-    def ask(self, engine: Engine, messages: Sequence[Message], taxonomy: Taxonomy) -> tuple[Answer, Usage]:
-        """Let the engine write and read what it wrote.
+    def ask(self, engine: Engine, texts: Sequence[Render], taxonomy: Taxonomy) -> list[Answer]:
+        """See ``Reading.ask``."""
+        completions = engine.write([render(taxonomy, LIST) for render in texts], self.constraint(taxonomy))
+        return [self._read(completion, taxonomy) for completion in completions]
 
-        Raises:
-            EngineFailure: the engine gave nothing to read.
-        """
-        completion = engine.write(messages, self.constraint(taxonomy))
-        return read_answer(completion.text, taxonomy), completion.usage
+    def _read(self, completion: Completion, taxonomy: Taxonomy) -> Answer:
+        if completion.problem:
+            return Answer(usage=completion.usage, problem=completion.problem)
+        answer = read_answer(completion.text, taxonomy)
+        return replace(answer, scores=_scores(completion, answer.labels, taxonomy), usage=completion.usage)
 
     def _longest_answer(self, taxonomy: Taxonomy) -> int:
         """Tokens that no well-formed answer exceeds: at worst every byte is a token of its own."""
         sizes = sorted((len(name.encode()) + 4 for name in taxonomy.names), reverse=True)
         return 16 + sum(sizes[: taxonomy.max_labels])
+
+
+def _scores(completion: Completion, labels: Sequence[str], taxonomy: Taxonomy) -> Mapping[str, float]:
+    """The probability of each label's words where they first stand in the text; 0 for labels not given."""
+    if not completion.tokens:
+        return {}
+    text = "".join(token.text for token in completion.tokens)
+    scores = dict.fromkeys(taxonomy.names, 0.0)
+    for label in labels:
+        start = text.find(f'"{label}"')
+        if start >= 0:
+            scores[label] = math.exp(min(0.0, _logprob_between(completion, start + 1, start + 1 + len(label))))
+    return scores
+
+
+def _logprob_between(completion: Completion, start: int, end: int) -> float:
+    """Sum over the tokens that overlap a stretch of the text."""
+    total, place = 0.0, 0
+    for token in completion.tokens:
+        if place < end and place + len(token.text) > start:
+            total += token.logprob
+        place += len(token.text)
+    return total

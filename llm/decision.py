@@ -1,0 +1,147 @@
+"""How scores become labels: a threshold per reading and vocabulary, set by hand or learnt, and a correction of bias.
+
+Learnt from labelled texts (``fit``) where there are any, else from the scores of unlabelled ones (``batch_calibration``).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from prompts.errors import InvalidSetting
+from prompts.taxonomy import Taxonomy
+
+# Where nothing was learnt: a label that competes is given from a tenth of the probability on, one that stands for itself
+# from even odds on.
+_COMPETING, _INDEPENDENT = 0.1, 0.5
+_LEAST = 1e-6  # probabilities are kept this far from 0 and 1 before logarithms
+
+
+@dataclass(frozen=True)
+class Decision:
+    """From scores to labels.
+
+    Attributes:
+        threshold: a label is given from this score on.
+        shifts: added to each label's log-odds (or log-probability, where labels compete) before; absent is 0.
+    """
+
+    threshold: float
+    shifts: Mapping[str, float] = field(default_factory=dict)
+
+    def adjusted(self, scores: Mapping[str, float], competing: bool) -> dict[str, float]:
+        """The scores after the shifts, best first; where labels compete, their sum stays what it was."""
+        if self.shifts:
+            scores = _shift_competing(scores, self.shifts) if competing else _shift_each(scores, self.shifts)
+        return dict(sorted(scores.items(), key=lambda pair: -pair[1]))
+
+    def choose(self, scores: Mapping[str, float], taxonomy: Taxonomy) -> tuple[str, ...]:
+        """The labels given, best first: those from the threshold on, at most ``max_labels``; the best one at least,
+        unless the vocabulary allows none."""
+        ranked = sorted(scores, key=lambda name: -scores[name])
+        chosen = [name for name in ranked if scores[name] >= self.threshold][: taxonomy.max_labels]
+        return tuple(chosen or ([] if taxonomy.allow_none else ranked[:1]))
+
+
+def default(competing: bool) -> Decision:
+    """The decision where nothing was learnt or set."""
+    return Decision(_COMPETING if competing else _INDEPENDENT)
+
+
+def fit(scores: Sequence[Mapping[str, float]], truth: Sequence[Sequence[str]], taxonomy: Taxonomy) -> Decision:
+    """The threshold with the best micro-F1 on labelled texts; give it a validation split, never the test split.
+
+    Args:
+        scores: one mapping per text, from label to score.
+        truth: the true labels of each text.
+        taxonomy: decides as the answer will, with its ``max_labels`` and ``allow_none``.
+    """
+    steps = sorted({round(score, 3) for some in scores for score in some.values()})
+    tried = steps[:: max(1, len(steps) // 200)] or [_INDEPENDENT]
+    best = max(tried, key=lambda value: _micro_f1(Decision(value), scores, truth, taxonomy))
+    return Decision(best)
+
+
+def batch_calibration(scores: Sequence[Mapping[str, float]], competing: bool, threshold: float) -> Decision:
+    """Takes away what the model prefers whatever the text is, estimated from its scores over a batch of texts.
+
+    Where labels compete, each label's mean probability is divided out (batch calibration, arXiv 2309.17249). Where each
+    stands for itself, only the differences between labels are: dividing out the whole would say Yes to every label on
+    half of all texts.
+
+    Args:
+        scores: one mapping per text, unlabelled; some hundred texts make the estimate steady.
+        competing: whether the scores of a text share a total of 1.
+        threshold: stays as it is.
+    """
+    names = list(scores[0])
+    if competing:
+        means = {name: sum(some[name] for some in scores) / len(scores) for name in names}
+        return Decision(threshold, {name: -math.log(max(_LEAST, mean)) for name, mean in means.items()})
+    means = {name: sum(_log_odds(some[name]) for some in scores) / len(scores) for name in names}
+    overall = sum(means.values()) / len(means)
+    return Decision(threshold, {name: overall - mean for name, mean in means.items()})
+
+
+class Decisions:
+    """Learnt decisions, kept in one JSON file, by model, reading, prompt and vocabulary.
+
+    Args:
+        path: the file; it need not exist.
+        threshold: set by hand; goes before what was learnt.
+    """
+
+    def __init__(self, path: Path | None = None, threshold: float | None = None) -> None:
+        self._path, self._threshold = path, threshold
+        self._learnt = self._read()
+
+    def of(self, key: str, competing: bool) -> Decision:
+        """The decision in force under a key."""
+        learnt = self._learnt.get(key) or default(competing)
+        return learnt if self._threshold is None else Decision(self._threshold, learnt.shifts)
+
+    def keep(self, key: str, decision: Decision) -> None:
+        """Remember a decision; the file is replaced as a whole, so that a reader sees the old one or the new one."""
+        if self._path is None:
+            raise InvalidSetting("there is no file to keep decisions in; set MARQUEE_DECISIONS_PATH")
+        self._learnt = self._read() | {key: decision}
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        new = self._path.with_suffix(".new")
+        new.write_text(json.dumps({key: asdict(one) for key, one in self._learnt.items()}, indent=2), encoding="utf-8")
+        new.replace(self._path)
+
+    def _read(self) -> dict[str, Decision]:
+        if self._path is None or not self._path.exists():
+            return {}
+        try:
+            kept = json.loads(self._path.read_text(encoding="utf-8"))
+            return {key: Decision(**one) for key, one in kept.items()}
+        except (ValueError, TypeError, AttributeError) as error:
+            raise InvalidSetting(f"{self._path} holds no decisions ({error}); delete it and calibrate again") from None
+
+
+def _shift_each(scores: Mapping[str, float], shifts: Mapping[str, float]) -> dict[str, float]:
+    shifted = {name: _log_odds(score) + shifts.get(name, 0.0) for name, score in scores.items()}
+    return {name: 1 / (1 + math.exp(-odds)) for name, odds in shifted.items()}
+
+
+def _shift_competing(scores: Mapping[str, float], shifts: Mapping[str, float]) -> dict[str, float]:
+    weighed = {name: score * math.exp(shifts.get(name, 0.0)) for name, score in scores.items()}
+    total, before = sum(weighed.values()), sum(scores.values())
+    return {name: weight / total * before for name, weight in weighed.items()} if total else dict(scores)
+
+
+def _log_odds(probability: float) -> float:
+    kept = min(max(probability, _LEAST), 1 - _LEAST)
+    return math.log(kept / (1 - kept))
+
+
+def _micro_f1(
+    decision: Decision, scores: Sequence[Mapping[str, float]], truth: Sequence[Sequence[str]], taxonomy: Taxonomy
+) -> float:
+    found = [decision.choose(some, taxonomy) for some in scores]
+    hits = sum(len(set(some) & set(names)) for some, names in zip(found, truth, strict=True))
+    return 2 * hits / max(1, sum(map(len, found)) + sum(map(len, truth)))

@@ -1,0 +1,109 @@
+"""The ``letters`` reading: one decode step, whose probabilities over the labels' codes are the scores.
+
+The codes compete, so the scores of a text sum to 1 over the labels (and "none of these", where the vocabulary allows it).
+A code that the engine does not report enters with its upper bound, never as zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from llm.classifier import Problem
+from llm.engines.engine import Engine, Weighing
+from llm.readings.reading import Answer, Render, add_usage
+from prompts.question import CODES, LETTERS, NONE_CODE, Question
+from prompts.taxonomy import Taxonomy
+
+
+class LettersReading:
+    """One token per text. A vocabulary beyond the codes is asked about in heats, whose best meet in a final."""
+
+    name = "letters"
+    decides = False
+    competing = True
+
+    def question(self) -> Question:
+        """See ``Reading.question``."""
+        return LETTERS
+
+    def essence(self, taxonomy: Taxonomy) -> Any:
+        """See ``Reading.essence``."""
+        return [CODES, taxonomy.allow_none]
+
+    def ask(self, engine: Engine, texts: Sequence[Render], taxonomy: Taxonomy) -> list[Answer]:
+        """See ``Reading.ask``."""
+        limit = min(len(CODES), engine.code_limit - taxonomy.allow_none)
+        if limit < 2:
+            nothing = Problem("misconfigured", f"{engine.name} tells no probabilities; choose the reading list")
+            return [Answer(problem=nothing)] * len(texts)
+        heats = _divided(taxonomy, limit)
+        rounds = [self._weigh(engine, texts, heat) for heat in heats]
+        if len(heats) == 1:
+            return rounds[0]
+        return [
+            self._final(engine, render, taxonomy, [heat[place] for heat in rounds], limit)
+            for place, render in enumerate(texts)
+        ]
+
+    def _weigh(self, engine: Engine, texts: Sequence[Render], taxonomy: Taxonomy) -> list[Answer]:
+        codes = [*CODES[: len(taxonomy.names)], *([NONE_CODE] if taxonomy.allow_none else [])]
+        weighings = engine.weigh([render(taxonomy, LETTERS) for render in texts], codes)
+        return [_answer(weighing, codes, taxonomy) for weighing in weighings]
+
+    def _final(
+        self, engine: Engine, render: Render, taxonomy: Taxonomy, heats: Sequence[Answer], limit: int
+    ) -> Answer:
+        """Let the best of every heat meet; labels that fell out keep a score below all that stayed in."""
+        if problem := next((heat.problem for heat in heats if heat.problem), None):
+            return Answer(problem=problem, usage=add_usage([heat.usage for heat in heats]))
+        seats = max(1, limit // len(heats))
+        best = [name for heat in heats for name in sorted(heat.scores, key=lambda name: -heat.scores[name])[:seats]]
+        finalists = replace(taxonomy, labels=tuple(label for label in taxonomy.predictable if label.name in best))
+        (final,) = self.ask(engine, [render], finalists)  # asks in heats again where even the best are too many
+        usage = add_usage([final.usage, *(heat.usage for heat in heats)])
+        if final.problem:
+            return replace(final, usage=usage)
+        floor = min(final.scores.values())
+        fallen = {name: floor * score for heat in heats for name, score in heat.scores.items() if name not in best}
+        scores = {name: final.scores.get(name, fallen.get(name, 0.0)) for name in taxonomy.names}
+        return replace(final, scores=scores, usage=usage)
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Probabilities renormalised over a few codes.
+
+    Attributes:
+        of: share of each code; they sum to 1.
+        mass: what the codes had of all probability before.
+    """
+
+    of: Mapping[str, float]
+    mass: float
+
+
+def shares(logprobs: Mapping[str, float], codes: Sequence[str]) -> Shares:
+    """Renormalise over the codes, safely for figures as low as vLLM's floor of -9999."""
+    highest = max(logprobs[code] for code in codes)
+    weights = {code: math.exp(logprobs[code] - highest) for code in codes}
+    total = sum(weights.values())
+    return Shares({code: weight / total for code, weight in weights.items()}, min(1.0, total * math.exp(highest)))
+
+
+def _answer(weighing: Weighing, codes: Sequence[str], taxonomy: Taxonomy) -> Answer:
+    if weighing.problem:
+        return Answer(problem=weighing.problem, usage=weighing.usage)
+    found = shares(weighing.logprobs, codes)
+    scores = {name: found.of[code] for name, code in zip(taxonomy.names, codes, strict=False)}
+    return Answer(scores=scores, label_mass=found.mass, usage=weighing.usage)
+
+
+def _divided(taxonomy: Taxonomy, limit: int) -> list[Taxonomy]:
+    """Parts of at most ``limit`` labels, as even as can be."""
+    labels = taxonomy.predictable
+    heats = math.ceil(len(labels) / limit)
+    size = math.ceil(len(labels) / heats)
+    return [replace(taxonomy, labels=labels[start : start + size]) for start in range(0, len(labels), size)]

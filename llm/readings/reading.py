@@ -1,0 +1,70 @@
+"""What every reading looks like: questions to an engine in, answers out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from llm.classifier import Problem, Usage
+from llm.engines.engine import Conversation, Engine
+from prompts.question import Question
+from prompts.taxonomy import Taxonomy
+
+# One text's conversation under a vocabulary and in the form that a question asks for; readings that narrow or divide
+# the vocabulary render it for the part that they ask about.
+Render = Callable[[Taxonomy, Question], Conversation]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What could be read about one text.
+
+    Attributes:
+        labels: names from the vocabulary, each once, in vocabulary order; empty where scores have yet to decide.
+        scores: a figure from 0 to 1 per label, where the reading gives figures.
+        dropped: words given as labels that are none, and labels beyond ``max_labels``.
+        label_mass: how much of the probability fell on codes at all, from 0 to 1; a diagnostic: near 0, the model
+            wanted to say something else.
+        usage: tokens taken.
+        problem: set where nothing readable was said; ``labels`` and ``scores`` are then empty.
+    """
+
+    labels: tuple[str, ...] = ()
+    scores: Mapping[str, float] = field(default_factory=dict)
+    dropped: tuple[str, ...] = ()
+    label_mass: float | None = None
+    usage: Usage = Usage()
+    problem: Problem | None = None
+
+
+class Reading(Protocol):
+    """A way to get labels out of a language model.
+
+    Attributes:
+        name: how settings and requests call it.
+        decides: whether answers carry labels; where not, a threshold makes them from the scores.
+        competing: whether the scores of one text share a total of 1, or stand each for itself.
+    """
+
+    name: str
+    decides: bool
+    competing: bool
+
+    def ask(self, engine: Engine, texts: Sequence[Render], taxonomy: Taxonomy) -> list[Answer]:
+        """Ask the engine about each text; one answer per text, in their order."""
+
+    def question(self) -> Question:
+        """The form of the question, for showing and for fingerprints."""
+
+    def essence(self, taxonomy: Taxonomy) -> Any:
+        """What an answer depends on beside the conversation, as JSON takes it."""
+
+
+def add_usage(parts: Sequence[Usage]) -> Usage:
+    """Tokens of several requests together."""
+    return Usage(
+        sum(part.prompt_tokens for part in parts),
+        sum(part.cached_tokens for part in parts),
+        sum(part.completion_tokens for part in parts),
+    )

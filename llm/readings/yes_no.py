@@ -1,0 +1,54 @@
+"""The ``yes_no`` reading: one Yes or No per label, read from the next token's probabilities.
+
+The text stands before the question, so that all questions about one text share everything up to its end in the server's
+prefix cache. The scores stand each for itself: P(Yes) / (P(Yes) + P(No)).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from llm.classifier import Problem
+from llm.engines.engine import Engine, Weighing
+from llm.readings.letters import shares
+from llm.readings.reading import Answer, Render, add_usage
+from prompts.question import Question
+from prompts.taxonomy import Taxonomy
+
+CODES = ("Yes", "No")
+
+
+class YesNoReading:
+    """As many one-token reads per text as the vocabulary has labels."""
+
+    name = "yes_no"
+    decides = False
+    competing = False
+
+    def question(self) -> Question:
+        """See ``Reading.question``."""
+        return Question("yes_no")
+
+    def essence(self, taxonomy: Taxonomy) -> Any:
+        """See ``Reading.essence``."""
+        return CODES
+
+    def ask(self, engine: Engine, texts: Sequence[Render], taxonomy: Taxonomy) -> list[Answer]:
+        """See ``Reading.ask``."""
+        if engine.code_limit < len(CODES):
+            nothing = Problem("misconfigured", f"{engine.name} tells no probabilities; choose the reading list")
+            return [Answer(problem=nothing)] * len(texts)
+        questions = [Question("yes_no", label) for label in taxonomy.predictable]
+        weighings = engine.weigh([render(taxonomy, question) for render in texts for question in questions], CODES)
+        starts = range(0, len(weighings), len(questions))
+        return [_answer(weighings[start : start + len(questions)], taxonomy) for start in starts]
+
+
+def _answer(weighings: Sequence[Weighing], taxonomy: Taxonomy) -> Answer:
+    usage = add_usage([weighing.usage for weighing in weighings])
+    if problem := next((weighing.problem for weighing in weighings if weighing.problem), None):
+        return Answer(problem=problem, usage=usage)
+    found = [shares(weighing.logprobs, CODES) for weighing in weighings]
+    scores = {name: share.of["Yes"] for name, share in zip(taxonomy.names, found, strict=True)}
+    return Answer(scores=scores, label_mass=sum(share.mass for share in found) / len(found), usage=usage)

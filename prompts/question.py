@@ -1,0 +1,47 @@
+"""In which form a model is asked for labels; the templates word it."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from prompts.taxonomy import Label, Taxonomy
+from prompts.text import Text
+
+# Single characters are single tokens in every tokenizer in use; label words are not ("Drama" starts as "D" in Qwen's).
+CODES = string.ascii_uppercase + string.ascii_lowercase
+NONE_CODE = "0"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the answer should look like.
+
+    Attributes:
+        reading: ``list`` a JSON list of labels; ``letters`` the code of the best label; ``yes_no`` Yes or No about
+            one label.
+        label: the label that ``yes_no`` asks about.
+    """
+
+    reading: Literal["list", "letters", "yes_no"]
+    label: Label | None = None
+    none_code: str = NONE_CODE
+
+    def coded(self, taxonomy: Taxonomy) -> Iterator[tuple[str, Label]]:
+        """Every label that may be answered, with its code; the code is empty where the reading uses none."""
+        for place, label in enumerate(taxonomy.predictable):
+            yield CODES[place] if self.reading == "letters" else "", label
+
+
+LIST = Question("list")
+LETTERS = Question("letters")
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A labelled example to show the model."""
+
+    text: Text
+    labels: tuple[str, ...]
