@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from eval.datasets import Example
     from llm.classifier import Classifier, Prediction
     from llm.engines.engine import Engine
+    from llm.engines.wire import Wire
     from prompts.taxonomy import Taxonomy
-    from prompts.template import Prompt
     from prompts.text import Text
-    from service.parts import ClassifierFor, Parts
+    from service.parts import Choice, ClassifierFor, Parts
+    from service.schemas import ClassifyRequest
     from service.settings import Settings
 
 EXAMPLE = "A young smith forges a magic sword to free her kingdom from a dragon."
@@ -58,35 +59,44 @@ def build(settings: Settings) -> Parts:
         embedded.classify([EXAMPLE], taxonomy)
 
     if not settings.asks_a_model:
-        return Parts(lambda prompt, cache: embedded, lambda: None, load, taxonomy.name, limits)
-    asking = _asking(engine := _engine(settings), settings, embedded)
+        return Parts(lambda choice: embedded, lambda: None, load, taxonomy.name, limits)
+    engine = _engine(settings)
+    asking = _asking(engine, settings, embedded)
     if settings.fallback:
         return Parts(asking, lambda: None, load, taxonomy.name, limits)
-    return Parts(asking, engine.check, lambda: None, taxonomy.name, limits)
+    return Parts(asking, engine.check, lambda: engine.code_limit, taxonomy.name, limits)  # probes, if need be
+
+
+def _wire(settings: Settings) -> Wire:
+    from llm.engines.wire import Wire
+
+    key = settings.openai_api_key.get_secret_value()
+    return Wire(settings.base_url, key, settings.timeout, settings.retries, settings.concurrency)
 
 
 def _engine(settings: Settings) -> Engine:
     from llm.engines.openai_compatible import OpenAICompatible
+    from llm.engines.probe import Probed
 
-    key = settings.openai_api_key.get_secret_value()
-    return OpenAICompatible(settings.base_url, key, settings.model, settings.timeout, settings.retries)
+    wire = _wire(settings)
+    return OpenAICompatible(wire, settings.model, Probed(wire, settings.model, settings.probe_path))
 
 
 def _asking(engine: Engine, settings: Settings, embedded: Classifier) -> ClassifierFor:
     """Classifiers that ask an engine, remember its answers, and fall back where the settings say so."""
-    from concurrent.futures import ThreadPoolExecutor
-
     from llm.cache import AnswerStore, Cached
+    from llm.decision import Decisions
     from llm.fallback import Fallback
     from llm.language_model import LanguageModel
-    from llm.readings.list import ListReading
+    from llm.readings import choice as readings
 
-    pool = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="endpoint")
+    readings.named(settings.reading)  # a misspelt one should stop the start
     store = AnswerStore(settings.cache_path, settings.cache_megabytes * 2**20) if settings.cache else None
+    decisions = Decisions(settings.decisions_path, settings.threshold)
 
-    def classifier_for(prompt: Prompt | None, cache: bool) -> Classifier:
-        asked = LanguageModel(engine, ListReading(), pool, prompt)
-        remembered = Cached(asked, store) if store and cache else asked
+    def classifier_for(choice: Choice) -> Classifier:
+        asked = LanguageModel(engine, readings.named(choice.reading or settings.reading), choice.prompt, decisions)
+        remembered = Cached(asked, store) if store and choice.cache else asked
         # The cache stands inside: outside it would remember an outage's answers as the model's.
         return Fallback(remembered, embedded) if settings.fallback else remembered
 
@@ -122,7 +132,9 @@ def serve(host: str | None, port: int | None) -> None:
 
 
 def _who(settings: Settings, parts: Parts) -> str:
-    name = parts.classifier_for(None, True).name
+    from service.parts import Choice
+
+    name = parts.classifier_for(Choice()).name
     if settings.asks_a_model:
         problem = parts.check()
         return f"{name} at {settings.base_url}" + (f"\n  warning: {problem.detail}" if problem else "")
@@ -143,6 +155,7 @@ def _invitation(url: str) -> str:
 @click.option("--multi/--single", default=None, help="Several labels, or the one that fits best.")
 @click.option("--max-labels", type=click.IntRange(1), help="The most labels of an answer.")
 @click.option("--prompt", help="Prompt to use; see `main.py prompts`.")
+@click.option("--reading", help="How a language model is read: auto, list, letters or yes_no.")
 @click.option("--scores", is_flag=True, help="Show a score per label, where the model gives scores.")
 @click.option("--cache/--no-cache", default=True, help="Whether a remembered answer will do.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, as the service does.")
@@ -150,14 +163,12 @@ def classify(
     text: str | None, overview: str | None, title: str, as_json: bool, scores: bool, cache: bool, **shape: Any
 ) -> None:
     """Label a TEXT, given here, by --overview, by --title alone, or on standard input."""
-    from prompts import shelf
     from service.settings import read_settings
 
     given = _given_text(text, overview, title)
     parts = build(read_settings())
-    taxonomy = _shaped_taxonomy(parts, **{name: value for name, value in shape.items() if name != "prompt"})
-    prompt = shelf.prompt(shape["prompt"]) if shape["prompt"] else None
-    (prediction,) = parts.classifier_for(prompt, cache).classify([given], taxonomy)
+    asked = _request(cache=cache, **shape)
+    (prediction,) = parts.classifier_for(asked.choice()).classify([given], asked.vocabulary(parts.taxonomy))
     if prediction.problem:
         raise click.ClickException(prediction.problem.detail)
     _print_prediction(prediction, scores, as_json)
@@ -177,16 +188,14 @@ def _given_text(text: str | None, overview: str | None, title: str) -> Text:
     return given
 
 
-def _shaped_taxonomy(
-    parts: Parts, taxonomy: str | None, labels: str | None, multi: bool | None, max_labels: int | None
-) -> Taxonomy:
+def _request(labels: str | None, **fields: Any) -> ClassifyRequest:
+    """The request to the service that the options amount to; its text is not looked at."""
     from service.schemas import ClassifyRequest
 
     own = [name.strip() for name in labels.split(",")] if labels else None
-    if own and taxonomy:
+    if own and fields["taxonomy"]:
         raise click.UsageError("give either --labels or --taxonomy")
-    asked = ClassifyRequest(text="-", taxonomy=taxonomy, labels=own, multi=multi, max_labels=max_labels)  # type: ignore[arg-type]
-    return asked.vocabulary(parts.taxonomy)
+    return ClassifyRequest.model_validate({"text": "-", "labels": own, **fields})
 
 
 def _print_prediction(prediction: Prediction, scores: bool, as_json: bool) -> None:
@@ -269,12 +278,13 @@ def evaluate(data: Path, taxonomy: str | None, url: str | None, cache: bool, out
     from eval.run import record, summarise
     from prompts import shelf
     from service.client import Client
+    from service.parts import Choice
     from service.settings import read_settings
 
     settings = read_settings()
     vocabulary = shelf.taxonomy(taxonomy or settings.taxonomy)
     examples = _examples(data, vocabulary, **choice)
-    classifier = Client(url, cache) if url else build(settings).classifier_for(None, cache)
+    classifier = Client(url, cache) if url else build(settings).classifier_for(Choice(cache=cache))
     folder = out or Path("var/runs") / f"{data.name.partition('.')[0]}-{vocabulary.name}"
     with click.progressbar(length=len(examples), label=classifier.name, file=sys.stderr) as bar:
         rows = record(classifier, examples, vocabulary, folder, told=lambda: bar.update(1))

@@ -64,7 +64,7 @@ def _judge(said: list[str], taxonomy: Taxonomy) -> Answer:
         return _unreadable(f"one label was asked for and {len(names)} were given: {', '.join(names)}", dropped)
     if names:
         kept = names[: taxonomy.max_labels]
-        return Answer(taxonomy.in_order(kept), dropped + tuple(names[taxonomy.max_labels :]))
+        return Answer(taxonomy.in_order(kept), dropped=dropped + tuple(names[taxonomy.max_labels :]))
     if dropped:
         return _unreadable(
             f"the model named only labels outside the vocabulary: {_excerpt(', '.join(dropped))}", dropped

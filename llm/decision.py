@@ -1,6 +1,7 @@
 """How scores become labels: a threshold per reading and vocabulary, set by hand or learnt, and a correction of bias.
 
-Learnt from labelled texts (``fit``) where there are any, else from the scores of unlabelled ones (``batch_calibration``).
+Learnt from labelled texts (``fit``) where there are any, else from the scores of unlabelled ones
+(``batch_calibration``).
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from pathlib import Path
 from prompts.errors import InvalidSetting
 from prompts.taxonomy import Taxonomy
 
-# Where nothing was learnt: a label that competes is given from a tenth of the probability on, one that stands for itself
-# from even odds on.
+# Where nothing was learnt: a label that competes is given from a tenth of the probability on, one that stands for
+# itself from even odds on.
 _COMPETING, _INDEPENDENT = 0.1, 0.5
 _LEAST = 1e-6  # probabilities are kept this far from 0 and 1 before logarithms
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from llm.classifier import Prediction, Problem, Source, label_source
 from llm.decision import Decision, Decisions
 from llm.engines.engine import Conversation, Engine
+from llm.readings.choice import best
 from llm.readings.reading import Answer, Reading, Render
 from prompts.question import Question
 from prompts.shelf import prompt_for
@@ -24,13 +25,14 @@ class LanguageModel:
 
     Attributes:
         engine: the model.
-        reading: how its words or probabilities become labels and scores.
+        reading: how its words or probabilities become labels and scores; None takes the best that the engine allows
+            (``readings.choice.best``).
         prompt: the prompt to use; None chooses per text by what it is (``prompts.shelf.prompt_for``).
         decisions: how scores become labels, for readings that leave it open.
     """
 
     engine: Engine
-    reading: Reading
+    reading: Reading | None = None
     prompt: Prompt | None = None
     decisions: Decisions = field(default_factory=Decisions)
 
@@ -44,19 +46,23 @@ class LanguageModel:
         vocabulary order."""
         originals = [Text.of(text) for text in texts]
         readable = [text for text in originals if not text.empty]
-        asked = self.reading.ask(self.engine, [self._render(text) for text in readable], taxonomy) if readable else []
+        reading = self._reading(taxonomy)
+        asked = reading.ask(self.engine, [self._render(text) for text in readable], taxonomy) if readable else []
         answers = iter(asked)
         nothing = Answer(problem=Problem("empty", "there is no text to label"))
-        return [self._prediction(text, nothing if text.empty else next(answers), taxonomy) for text in originals]
+        return [
+            self._prediction(text, nothing if text.empty else next(answers), taxonomy, reading) for text in originals
+        ]
 
     def fingerprint(self, text: Text, taxonomy: Taxonomy) -> str:
         """Digest of model, messages (prompt and text in them), vocabulary, reading, decoding and decision."""
+        reading = self._reading(taxonomy)
         everything = [
             self.engine.name,
-            self._render(text)(taxonomy, self.reading.question()),
+            self._render(text)(taxonomy, reading.question()),
             taxonomy.digest,
-            self.reading.name,
-            self.reading.essence(taxonomy),
+            reading.name,
+            reading.essence(taxonomy),
             dict(self.engine.decoding),
             asdict(self.decision(text, taxonomy)),
         ]
@@ -64,11 +70,15 @@ class LanguageModel:
 
     def decision(self, text: Text, taxonomy: Taxonomy) -> Decision:
         """How scores of this text become labels."""
-        return self.decisions.of(self.decision_key(text, taxonomy), self.reading.competing)
+        return self.decisions.of(self.decision_key(text, taxonomy), self._reading(taxonomy).competing)
 
     def decision_key(self, text: Text, taxonomy: Taxonomy) -> str:
         """Under which name a learnt decision is kept."""
-        return " ".join((self.name, self.reading.name, self._prompt(text, taxonomy).name, label_source(taxonomy)))
+        reading, prompt = self._reading(taxonomy), self._prompt(text, taxonomy)
+        return " ".join((self.name, reading.name, prompt.name, label_source(taxonomy)))
+
+    def _reading(self, taxonomy: Taxonomy) -> Reading:
+        return self.reading or best(self.engine, taxonomy)
 
     def _render(self, text: Text) -> Render:
         def render(taxonomy: Taxonomy, question: Question) -> Conversation:
@@ -76,16 +86,16 @@ class LanguageModel:
 
         return render
 
-    def _prediction(self, text: Text, answer: Answer, taxonomy: Taxonomy) -> Prediction:
+    def _prediction(self, text: Text, answer: Answer, taxonomy: Taxonomy, reading: Reading) -> Prediction:
         prompt = self._prompt(text, taxonomy)
-        source = Source(self.name, label_source(taxonomy), f"{prompt.name}@{prompt.digest}", self.reading.name)
+        source = Source(self.name, label_source(taxonomy), f"{prompt.name}@{prompt.digest}", reading.name)
         prediction = Prediction(
             answer.labels, source, answer.scores, answer.problem, answer.dropped, answer.usage, answer.label_mass
         )
-        if self.reading.decides or answer.problem:
+        if reading.decides or answer.problem:
             return prediction
         decision = self.decision(text, taxonomy)
-        scores = decision.adjusted(answer.scores, self.reading.competing)
+        scores = decision.adjusted(answer.scores, reading.competing)
         return replace(prediction, labels=decision.choose(scores, taxonomy), scores=scores)
 
     def _prompt(self, text: Text, taxonomy: Taxonomy) -> Prompt:

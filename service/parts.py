@@ -8,7 +8,23 @@ from dataclasses import dataclass
 from llm.classifier import Classifier, Problem
 from prompts.template import Prompt
 
-ClassifierFor = Callable[[Prompt | None, bool], Classifier]
+
+@dataclass(frozen=True)
+class Choice:
+    """What a request may choose about who answers.
+
+    Attributes:
+        prompt: None takes the one that suits each text.
+        reading: name of a reading; None takes the settings'.
+        cache: whether a remembered answer will do.
+    """
+
+    prompt: Prompt | None = None
+    reading: str | None = None
+    cache: bool = True
+
+
+ClassifierFor = Callable[[Choice], Classifier]
 
 
 @dataclass(frozen=True)
@@ -26,8 +42,7 @@ class Parts:
     """What the service is made of.
 
     Attributes:
-        classifier_for: the classifier that answers under a prompt (None: the one that suits each text), with or
-            without remembered answers.
+        classifier_for: the classifier that answers under a choice.
         check: asks whether that classifier could answer now; None where all is well.
         load: loads what would make the first answer slow; called once, before the first request.
         taxonomy: name of the vocabulary of requests that name none.

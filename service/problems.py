@@ -12,7 +12,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from llm.classifier import Problem, ProblemKind
-from prompts.errors import InvalidTaxonomy, UnknownName
+from prompts.errors import InvalidSetting, InvalidTaxonomy, UnknownName
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +75,7 @@ def install(app: Flask) -> None:
     app.register_error_handler(RequestProblem, respond)
     app.register_error_handler(UnknownName, _unknown_name)
     app.register_error_handler(InvalidTaxonomy, lambda e: respond(RequestProblem("invalid-request", str(e), "labels")))
+    app.register_error_handler(InvalidSetting, lambda e: respond(RequestProblem("model-misconfigured", str(e))))
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _surprise)
 
@@ -112,6 +113,7 @@ KINDS: Mapping[str, Kind] = {
     "not-found": Kind(404, "There is nothing here"),
     "unknown-taxonomy": Kind(404, "No such taxonomy"),
     "unknown-prompt": Kind(404, "No such prompt"),
+    "unknown-reading": Kind(404, "No such reading"),
     "method-not-allowed": Kind(405, "The method is not allowed here"),
     "too-large": Kind(413, "The body is too large"),
     "text-too-long": Kind(413, "The text is too long"),

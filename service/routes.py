@@ -9,7 +9,7 @@ from flask import Blueprint, Response, current_app, jsonify, request
 from llm.classifier import Prediction
 from prompts import shelf
 from service.body import read_request
-from service.parts import Parts
+from service.parts import Choice, Parts
 from service.problems import KINDS, RequestProblem
 from service.schemas import ClassifyAnswer
 
@@ -27,8 +27,7 @@ def classify() -> Response:
     """Label one text, or a batch of them under ``texts``."""
     asked = read_request(request, parts().limits)
     taxonomy = asked.vocabulary(parts().taxonomy)
-    prompt = shelf.prompt(asked.prompt) if asked.prompt is not None else None
-    predictions = parts().classifier_for(prompt, asked.cache).classify(asked.all_texts(), taxonomy)
+    predictions = parts().classifier_for(asked.choice()).classify(asked.all_texts(), taxonomy)
     _raise_if_all_failed(predictions)
     answers = [ClassifyAnswer.of(prediction, asked.scores).body() for prediction in predictions]
     return jsonify(answers[0] if asked.texts is None else {"results": answers})
@@ -72,7 +71,7 @@ def readyz() -> dict[str, str]:
     """The classifier could answer now; else 503 and why not."""
     if problem := parts().check():
         raise RequestProblem.of(problem)
-    return {"status": "ready", "model": parts().classifier_for(None, True).name}
+    return {"status": "ready", "model": parts().classifier_for(Choice()).name}
 
 
 @blueprint.get("/problems/<slug>")
@@ -88,7 +87,7 @@ def index() -> dict[str, Any]:
     """What can be asked here."""
     return {
         "service": "Marquee: zero-shot text classification",
-        "answers": parts().classifier_for(None, True).name,
+        "answers": parts().classifier_for(Choice()).name,
         "routes": {
             "POST /classify": 'label a text: {"description": "..."}',
             "GET /taxonomies": "the vocabularies",

@@ -11,6 +11,7 @@ from llm.classifier import Prediction
 from prompts import shelf
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
+from service.parts import Choice
 from service.problems import SLUGS, problem_body
 
 _TEXT_NAMES = ("text", "description", "overview")
@@ -61,6 +62,7 @@ class ClassifyRequest(TextFields):
     max_labels: int | None = Field(None, ge=1, description="the most labels of one answer")
     allow_none: bool | None = Field(None, description="whether 'none of them' is an answer")
     prompt: str | None = Field(None, description="name of a prompt; see GET /prompts")
+    reading: str | None = Field(None, description="how a language model is read: auto, list, letters or yes_no")
     scores: bool = Field(False, description="add a score per label, where the model gives scores")
     cache: bool = Field(True, description="false asks anew, whatever is remembered")
 
@@ -76,6 +78,15 @@ class ClassifyRequest(TextFields):
     def all_texts(self) -> list[Text]:
         """The texts to label, one or many."""
         return [self.given()] if self.texts is None else [fields.given() for fields in self.texts]
+
+    def choice(self) -> Choice:
+        """What the request chooses about who answers.
+
+        Raises:
+            UnknownName: there is no such prompt.
+        """
+        prompt = shelf.prompt(self.prompt) if self.prompt is not None else None
+        return Choice(prompt, self.reading, self.cache)
 
     def vocabulary(self, default: str) -> Taxonomy:
         """The vocabulary asked for: the request's own, a named one, or the default, in the shape asked for.
@@ -110,6 +121,7 @@ class ClassifyAnswer(BaseModel):
     scores: dict[str, float] | None = Field(None, description="score per label, best first")
     model: str = Field(description="who answered")
     prompt: str | None = Field(description="name and digest of the prompt, where one was used")
+    reading: str | None = Field(description="how the language model was read, where one was asked")
     taxonomy: str = Field(description="name and digest of the vocabulary")
     cached: bool = Field(description="whether the answer was remembered")
     dropped: int = Field(description="how many words of the model's answer were no labels of the vocabulary")
@@ -125,6 +137,7 @@ class ClassifyAnswer(BaseModel):
             scores=dict(prediction.scores) if with_scores and prediction.scores else None,
             model=prediction.source.model,
             prompt=prediction.source.prompt,
+            reading=prediction.source.reading,
             taxonomy=prediction.source.taxonomy,
             cached=prediction.cached,
             dropped=len(prediction.dropped),
@@ -134,4 +147,4 @@ class ClassifyAnswer(BaseModel):
     def body(self) -> Mapping[str, Any]:
         """The members to send; scores and problem only where there are any."""
         body = self.model_dump()
-        return {name: value for name, value in body.items() if value is not None or name == "prompt"}
+        return {name: value for name, value in body.items() if value is not None or name in ("prompt", "reading")}

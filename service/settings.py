@@ -36,9 +36,15 @@ class Settings(BaseSettings):
         SecretStr(""), validation_alias="OPENAI_API_KEY", description="the endpoint's key, where it asks for one"
     )
     model: str = Field(_DEFAULT_MODEL, description="name under which the endpoint serves the model")
+    reading: str = Field("auto", description="how the model is read: auto, list, letters, yes_no")
+    threshold: float | None = Field(
+        None, ge=0, le=1, description="score from which labels are given, in letters and yes_no"
+    )
+    decisions_path: Path = Field(Path("var/decisions.json"), description="where learnt thresholds are kept")
+    probe_path: Path = Field(Path("var/probe.json"), description="where is kept what endpoints were seen to honour")
     timeout: float = Field(30.0, gt=0, description="seconds that one attempt at the endpoint may take")
     retries: int = Field(2, ge=0, le=10, description="further attempts after the first")
-    concurrency: int = Field(16, ge=1, le=512, description="requests to the endpoint under way at once")
+    concurrency: int = Field(64, ge=1, le=512, description="most requests to the endpoint under way at once")
     fallback: bool = Field(False, description="let MiniLM answer while the endpoint cannot be reached")
     taxonomy: str = Field("tmdb", description="vocabulary of requests that name none")
     cache: bool = Field(True, description="remember the language model's answers")

@@ -17,7 +17,7 @@ class Constraint:
     """What the model may write.
 
     Attributes:
-        schema: a JSON schema; every field required and no other allowed, as OpenAI's strict mode asks.
+        schema: a JSON schema of a list of labels.
         max_tokens: an upper bound that no well-formed answer reaches.
     """
 
@@ -82,6 +82,10 @@ class Engine(Protocol):
     @property
     def code_limit(self) -> int:
         """How many codes one ``weigh`` can take; 0 where the engine tells no probabilities."""
+
+    @property
+    def holds_schema(self) -> bool:
+        """Whether what it writes is held to the constraint, so far as is known."""
 
     def write(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
         """Let the model write under a constraint, once per conversation, in their order."""

@@ -2,123 +2,179 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
-
-import openai
 
 from llm.classifier import Problem, Usage
-from llm.engines.engine import Completion, Constraint, EngineFailure
-from prompts.template import Message
+from llm.engines.engine import Completion, Constraint, Conversation, Token, Weighing
+from llm.engines.probe import Honours
+from llm.engines.wire import Wire
+from prompts.errors import InvalidSetting
 
-_CHECK_SECONDS = 3.0
-_CONTEXT_WORDS = ("context length", "context_length", "maximum context", "too many tokens", "prompt is too long")
+_TOKEN_ID_LIMIT = 128  # codes of one request, vLLM's own bound
+_BURST = 8  # conversations from which the shared part is worth computing first
+_PARTS_REMEMBERED = 64
+_FLOOR = -9999.0  # vLLM's figure for "less than can be said"
 
 
 class OpenAICompatible:
-    """A model behind an OpenAI-compatible endpoint, asked under a JSON schema at temperature 0.
-
-    Retries are the ``openai`` client's own (408, 409, 429, 5xx and lost connections, obeying ``Retry-After``); nothing
-    here retries on top of them.
+    """A model behind an OpenAI-compatible endpoint, at temperature 0, asked for no more than the endpoint honours.
 
     Args:
-        base_url: the endpoint's root, ending in ``/v1`` for most servers.
-        api_key: sent as a Bearer token and shown nowhere.
+        wire: to the endpoint.
         model: the name under which the endpoint serves the model.
-        timeout: seconds that one attempt may take.
-        retries: further attempts after the first.
+        honours: what the endpoint was seen to honour (``probe.Probed``).
     """
 
     decoding: Mapping[str, Any] = {"temperature": 0}
 
-    def __init__(self, base_url: str, api_key: str, model: str, timeout: float = 30.0, retries: int = 2) -> None:
+    def __init__(self, wire: Wire, model: str, honours: Callable[[], Honours]) -> None:
         self.name = model
-        self._place = urlsplit(base_url).hostname or "the endpoint"
-        self._timeout = timeout
-        self._secret = api_key
-        # Local servers ask for no key, but the client insists on one.
-        self._client = openai.OpenAI(base_url=base_url, api_key=api_key or "none", timeout=timeout, max_retries=retries)
+        self._wire, self._honours = wire, honours
+        self._code_ids: dict[str, int] = {}
+        self._warmed: OrderedDict[str, None] = OrderedDict()
+        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
-        return f"OpenAICompatible({self.name!r} at {self._place})"
+        return f"OpenAICompatible({self.name!r} at {self._wire.place})"
 
-    def write(self, messages: Sequence[Message], constraint: Constraint) -> Completion:
+    @property
+    def code_limit(self) -> int:
+        """See ``Engine.code_limit``: exact figures by token id where the endpoint has them, else the likeliest."""
+        honours = self._honours()
+        return _TOKEN_ID_LIMIT if honours.does("token_ids") else honours.top_logprobs
+
+    @property
+    def holds_schema(self) -> bool:
+        """See ``Engine.holds_schema``; assumed of an endpoint that was not reached yet."""
+        honours = self._honours()
+        return not honours.findings or honours.does("json_schema") or honours.does("json_array")
+
+    def write(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
         """See ``Engine.write``."""
-        schema = {"name": "answer", "schema": dict(constraint.schema), "strict": True}
-        try:
-            reply = self._client.chat.completions.create(  # type: ignore[call-overload]  # plain dicts, not TypedDicts
-                model=self.name,
-                messages=list(messages),
-                response_format={"type": "json_schema", "json_schema": schema},
-                max_tokens=constraint.max_tokens,
-                **self.decoding,
-            )
-        except (openai.OpenAIError, json.JSONDecodeError) as error:
-            raise EngineFailure(self._problem(error)) from error
-        return self._completion(reply)
+        fields = {"max_tokens": constraint.max_tokens, **self._constrained(constraint)}
+        return [self._completion(reply) for reply in self._ask(conversations, fields)]
+
+    def weigh(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[Weighing]:
+        """See ``Engine.weigh``.
+
+        Raises:
+            InvalidSetting: a code is not a single token of this model.
+        """
+        if self._honours().does("token_ids"):
+            ids = {code: self._code_id(code) for code in codes}
+            fields = {"logprob_token_ids": list(ids.values()), "return_tokens_as_token_ids": True}
+            spelt = {code: f"token_id:{one}" for code, one in ids.items()}
+        else:
+            fields, spelt = {"top_logprobs": self._honours().top_logprobs}, {code: code for code in codes}
+        replies = self._ask(conversations, {"max_tokens": 1, "logprobs": True, **fields})
+        return [self._weighing(reply, spelt) for reply in replies]
 
     def check(self) -> Problem | None:
         """See ``Engine.check``."""
-        try:
-            self._client.with_options(timeout=_CHECK_SECONDS, max_retries=0).models.list()
-        except openai.NotFoundError:
-            return None  # it answers; not every server lists its models
-        except (openai.OpenAIError, json.JSONDecodeError) as error:
-            return self._problem(error)
-        return None
+        reply = self._wire.get("/models")
+        if isinstance(reply, Problem) and not (reply.kind == "misconfigured" and "404" in reply.detail):
+            return reply
+        return None  # a 404 is an answer: not every server lists its models
+
+    def _constrained(self, constraint: Constraint) -> Mapping[str, Any]:
+        """The fields that hold the words to the schema, as this endpoint takes them; none where it refuses them all."""
+        honours, schema = self._honours(), constraint.schema
+        if honours.refuses("json_schema") and not honours.does("json_array"):
+            return {}
+        if not honours.does("json_array"):  # OpenAI's strict mode wants an object at the root
+            schema = {
+                "type": "object",
+                "properties": {"labels": schema},
+                "required": ["labels"],
+                "additionalProperties": False,
+            }
+        described = {"name": "answer", "schema": dict(schema), "strict": True}
+        told = {"logprobs": True} if honours.does("logprobs") else {}
+        return {"response_format": {"type": "json_schema", "json_schema": described}, **told}
+
+    def _ask(self, conversations: Sequence[Conversation], fields: Mapping[str, Any]) -> list[Any]:
+        """One request per conversation. Before a burst the first goes ahead alone, so that the part which all share is
+        in the server's prefix cache when the others come."""
+        bodies = [self._body(conversation, fields) for conversation in conversations]
+        if len(bodies) < _BURST or self._is_warm(bodies[0]):
+            return self._wire.post(bodies)
+        return [*self._wire.post(bodies[:1]), *self._wire.post(bodies[1:])]
+
+    def _body(self, conversation: Conversation, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"model": self.name, "messages": list(conversation), **self.decoding, **fields}
+
+    def _is_warm(self, body: Mapping[str, Any]) -> bool:
+        """Whether this static part went ahead before; notes that it does now."""
+        part = hashlib.sha256(body["messages"][0]["content"].encode()).hexdigest()
+        with self._lock:
+            warm = part in self._warmed
+            self._warmed[part] = None
+            self._warmed.move_to_end(part)
+            while len(self._warmed) > _PARTS_REMEMBERED:
+                self._warmed.popitem(last=False)
+        return warm
+
+    def _code_id(self, code: str) -> int:
+        if code not in self._code_ids:
+            body = {"model": self.name, "prompt": code, "add_special_tokens": False}
+            (reply,) = self._wire.post([body], self._wire.beside("/tokenize"))
+            tokens = reply.get("tokens") if isinstance(reply, dict) else None
+            if not isinstance(tokens, list) or len(tokens) != 1:
+                why = reply.detail if isinstance(reply, Problem) else f"{code!r} is not one token of {self.name}"
+                raise InvalidSetting(f"no probabilities by code: {why}; choose the reading list")
+            self._code_ids[code] = int(tokens[0])
+        return self._code_ids[code]
 
     def _completion(self, reply: Any) -> Completion:
-        """Unpack a reply of status 200, which need not be what it should: HTML, an error body, no choices."""
-        choices = getattr(reply, "choices", None)
-        if not choices:
-            raise EngineFailure(Problem("unreadable", f"{self._place} answered 200, but not a chat completion"))
-        message = getattr(choices[0], "message", None)
-        if refusal := getattr(message, "refusal", None):
-            raise EngineFailure(Problem("unreadable", f"the model refused: {self._excerpt(refusal)}"))
-        content = getattr(message, "content", None)
-        return Completion(content if isinstance(content, str) else None, _usage(getattr(reply, "usage", None)))
+        choice = self._choice(reply)
+        if isinstance(choice, Problem):
+            return Completion(problem=choice)
+        message = choice.get("message") or {}
+        if refusal := message.get("refusal"):
+            return Completion(
+                problem=Problem("unreadable", f"the model refused: {self._wire.excerpt(str(refusal))}"),
+                usage=_usage(reply),
+            )
+        content = message.get("content")
+        return Completion(content if isinstance(content, str) else None, _usage(reply), tokens=_tokens(choice))
 
-    def _problem(self, error: Exception) -> Problem:
-        if isinstance(error, openai.APITimeoutError):
-            return Problem("unreachable", f"{self._place} did not answer within {self._timeout:g} s")
-        if isinstance(error, openai.APIStatusError):
-            return self._status_problem(error)
-        if isinstance(error, openai.APIResponseValidationError | json.JSONDecodeError):
-            return Problem("unreadable", f"{self._place} answered, but not in JSON; is the base URL right?")
-        return Problem("unreachable", f"no connection to {self._place}; is the model server up?")
+    def _weighing(self, reply: Any, spelt: Mapping[str, str]) -> Weighing:
+        choice = self._choice(reply)
+        if isinstance(choice, Problem):
+            return Weighing(problem=choice)
+        content = (choice.get("logprobs") or {}).get("content") or [{}]
+        told = {entry["token"]: float(entry["logprob"]) for entry in content[0].get("top_logprobs") or []}
+        if not told:
+            return Weighing(problem=Problem("unreadable", f"{self._wire.place} told no probabilities"))
+        least = min(told.values())  # what is not among the likeliest is no likelier than the last of them
+        figures = {code: max(_FLOOR, told.get(token, least)) for code, token in spelt.items()}
+        bounds = frozenset(code for code, token in spelt.items() if token not in told)
+        return Weighing(figures, bounds, _usage(reply))
 
-    def _status_problem(self, error: openai.APIStatusError) -> Problem:
-        status, said = error.status_code, self._excerpt(error.message)
-        if status in (401, 403):
-            return Problem("misconfigured", f"{self._place} refused the API key ({status}); check OPENAI_API_KEY")
-        if status == 404:
-            return Problem("misconfigured", f"{self._place} knows no model {self.name!r} at this URL: {said}")
-        if status == 413 or (status in (400, 422) and any(words in error.message for words in _CONTEXT_WORDS)):
-            return Problem("too_long", "the text is longer than the model's context")
-        if status in (408, 429) or status >= 500:
-            return Problem("busy", f"{self._place} is overloaded or failing ({status}): {said}", _retry_after(error))
-        return Problem("rejected", f"{self._place} refused the request ({status}): {said}")
-
-    def _excerpt(self, words: str) -> str:
-        """The first words of what the endpoint said; some echo the key they were given."""
-        words = " ".join(words.split())
-        words = words.replace(self._secret, "***") if self._secret else words
-        return words if len(words) <= 200 else words[:197] + "..."
+    def _choice(self, reply: Any) -> Any:
+        """The first choice of a reply, or why there is none: a reply of status 200 may be HTML or an error body."""
+        if isinstance(reply, Problem):
+            return reply
+        choices = reply.get("choices") if isinstance(reply, dict) else None
+        if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+            return Problem("unreadable", f"{self._wire.place} answered 200, but not a chat completion")
+        return choices[0]
 
 
-def _usage(counted: Any) -> Usage:
-    details = getattr(counted, "prompt_tokens_details", None)
+def _tokens(choice: Mapping[str, Any]) -> tuple[Token, ...]:
+    content = (choice.get("logprobs") or {}).get("content") or []
+    return tuple(Token(entry["token"], float(entry["logprob"])) for entry in content if "token" in entry)
+
+
+def _usage(reply: Mapping[str, Any]) -> Usage:
+    counted = reply.get("usage") or {}
+    details = counted.get("prompt_tokens_details") or {}
     return Usage(
-        prompt_tokens=getattr(counted, "prompt_tokens", None) or 0,
-        cached_tokens=getattr(details, "cached_tokens", None) or 0,
-        completion_tokens=getattr(counted, "completion_tokens", None) or 0,
+        prompt_tokens=counted.get("prompt_tokens") or 0,
+        cached_tokens=details.get("cached_tokens") or 0,
+        completion_tokens=counted.get("completion_tokens") or 0,
     )
-
-
-def _retry_after(error: openai.APIStatusError) -> float | None:
-    try:
-        return max(0.0, float(error.response.headers["retry-after"]))
-    except (KeyError, ValueError):
-        return None

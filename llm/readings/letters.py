@@ -1,7 +1,7 @@
 """The ``letters`` reading: one decode step, whose probabilities over the labels' codes are the scores.
 
-The codes compete, so the scores of a text sum to 1 over the labels (and "none of these", where the vocabulary allows it).
-A code that the engine does not report enters with its upper bound, never as zero.
+The codes compete, so the scores of a text sum to 1 over the labels (and "none of these", where the vocabulary allows
+it). A code that the engine does not report enters with its upper bound, never as zero.
 """
 
 from __future__ import annotations
@@ -53,9 +53,7 @@ class LettersReading:
         weighings = engine.weigh([render(taxonomy, LETTERS) for render in texts], codes)
         return [_answer(weighing, codes, taxonomy) for weighing in weighings]
 
-    def _final(
-        self, engine: Engine, render: Render, taxonomy: Taxonomy, heats: Sequence[Answer], limit: int
-    ) -> Answer:
+    def _final(self, engine: Engine, render: Render, taxonomy: Taxonomy, heats: Sequence[Answer], limit: int) -> Answer:
         """Let the best of every heat meet; labels that fell out keep a score below all that stayed in."""
         if problem := next((heat.problem for heat in heats if heat.problem), None):
             return Answer(problem=problem, usage=add_usage([heat.usage for heat in heats]))

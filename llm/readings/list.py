@@ -19,7 +19,7 @@ from prompts.taxonomy import Taxonomy
 
 
 class ListReading:
-    """One constrained JSON object ``{"labels": [...]}`` per text.
+    """One constrained JSON list per text; the engine may wrap it into an object where its endpoint wants one.
 
     Where the engine tells the probabilities of the tokens it wrote, each label given is scored by the probability of
     its words, and each label not given by 0.
@@ -49,13 +49,7 @@ class ListReading:
             "minItems": 0 if taxonomy.allow_none else 1,
             "maxItems": min(taxonomy.max_labels, len(taxonomy.names)),
         }
-        schema = {
-            "type": "object",
-            "properties": {"labels": labels},
-            "required": ["labels"],
-            "additionalProperties": False,
-        }
-        return Constraint(schema, self._longest_answer(taxonomy))
+        return Constraint(labels, self._longest_answer(taxonomy))
 
     def ask(self, engine: Engine, texts: Sequence[Render], taxonomy: Taxonomy) -> list[Answer]:
         """See ``Reading.ask``."""

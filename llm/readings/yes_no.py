@@ -17,6 +17,7 @@ from prompts.question import Question
 from prompts.taxonomy import Taxonomy
 
 CODES = ("Yes", "No")
+_TEXTS_AT_ONCE = 32  # few enough for a server to keep them all in its prefix cache
 
 
 class YesNoReading:
@@ -40,9 +41,22 @@ class YesNoReading:
             nothing = Problem("misconfigured", f"{engine.name} tells no probabilities; choose the reading list")
             return [Answer(problem=nothing)] * len(texts)
         questions = [Question("yes_no", label) for label in taxonomy.predictable]
-        weighings = engine.weigh([render(taxonomy, question) for render in texts for question in questions], CODES)
-        starts = range(0, len(weighings), len(questions))
-        return [_answer(weighings[start : start + len(questions)], taxonomy) for start in starts]
+        return [
+            answer
+            for start in range(0, len(texts), _TEXTS_AT_ONCE)
+            for answer in self._some(engine, texts[start : start + _TEXTS_AT_ONCE], questions, taxonomy)
+        ]
+
+    def _some(
+        self, engine: Engine, texts: Sequence[Render], questions: Sequence[Question], taxonomy: Taxonomy
+    ) -> list[Answer]:
+        """One question about each text goes ahead: asked all at once, every question would compute its text anew."""
+        first, rest = questions[:1], questions[1:]
+        ahead = engine.weigh([render(taxonomy, question) for render in texts for question in first], CODES)
+        behind = engine.weigh([render(taxonomy, question) for render in texts for question in rest], CODES)
+        parts = [behind[start : start + len(rest)] for start in range(0, len(behind), len(rest))] if rest else []
+        weighed = [[one, *parts[place]] if rest else [one] for place, one in enumerate(ahead)]
+        return [_answer(some, taxonomy) for some in weighed]
 
 
 def _answer(weighings: Sequence[Weighing], taxonomy: Taxonomy) -> Answer:

@@ -1,5 +1,6 @@
 """A real vLLM server: whatever a random model is asked, the answer stays inside the vocabulary."""
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,8 +9,11 @@ from typing import Any
 import httpx2
 import pytest
 
-from llm.engines.engine import Constraint, EngineFailure
+from llm.classifier import Problem
+from llm.engines.engine import Constraint
 from llm.engines.openai_compatible import OpenAICompatible
+from llm.engines.probe import Probed
+from llm.engines.wire import Wire
 from llm.readings.list import ListReading
 from prompts import shelf
 from prompts.text import Text
@@ -28,7 +32,8 @@ def client(in_front: ServiceProcess) -> Iterator[httpx2.Client]:
 
 
 def engine(vllm: VLLMServer, key: str = API_KEY, model: str = MODEL_NAME) -> OpenAICompatible:
-    return OpenAICompatible(vllm.base_url, key, model, timeout=60, retries=0)
+    wire = Wire(vllm.base_url, key, timeout=60, retries=0, concurrency=32)
+    return OpenAICompatible(wire, model, Probed(wire, model))
 
 
 def classify(client: httpx2.Client, body: dict[str, Any]) -> Any:
@@ -90,51 +95,52 @@ def test_an_answer_is_remembered(client: httpx2.Client) -> None:
 # --- the contract that the engine relies on ---
 
 
-def messages(text: str = "A plot.") -> Any:
+def conversation(text: str = "A plot.") -> Any:
     return shelf.prompt("plot").render(Text(text), TMDB)
 
 
 def test_the_schema_is_honoured_by_a_model_that_would_not_keep_to_it_by_itself(vllm: VLLMServer) -> None:
-    words = engine(vllm).write(messages(), ListReading().constraint(TMDB)).text
-    assert words is not None
-    assert words.startswith('{"labels":["')
-    assert words.endswith('"]}')
-    free = engine(vllm).write(messages(), Constraint({}, 40)).text
-    assert free != words
+    (held,) = engine(vllm).write([conversation()], ListReading().constraint(TMDB))
+    assert held.text is not None
+    assert set(json.loads(held.text)) <= set(TMDB.names)
+    (free,) = engine(vllm).write([conversation()], Constraint({}, 40))
+    assert free.text != held.text
 
 
 def test_the_static_part_is_computed_once(vllm: VLLMServer) -> None:
-    asked = [engine(vllm).write(messages(f"Plot number {n}."), ListReading().constraint(TMDB)).usage for n in range(3)]
-    assert asked[-1].cached_tokens > 0.5 * asked[-1].prompt_tokens
-    assert all(usage.completion_tokens > 0 for usage in asked)
+    asked = engine(vllm).write([conversation(f"Plot number {n}.") for n in range(20)], ListReading().constraint(TMDB))
+    assert all(one.usage.cached_tokens > 0.5 * one.usage.prompt_tokens for one in asked[1:])
+    assert all(one.usage.completion_tokens > 0 for one in asked)
 
 
 def test_an_answer_is_never_cut_by_our_bound(vllm: VLLMServer) -> None:
     constraint = ListReading().constraint(TMDB)
-    for n in range(20):
-        assert engine(vllm).write(messages(f"Plot {n}"), constraint).usage.completion_tokens < constraint.max_tokens
+    for one in engine(vllm).write([conversation(f"Plot {n}") for n in range(40)], constraint):
+        assert one.usage.completion_tokens < constraint.max_tokens
 
 
 def test_a_text_beyond_the_models_context_is_too_long(vllm: VLLMServer, client: httpx2.Client) -> None:
-    with pytest.raises(EngineFailure) as raised:
-        engine(vllm).write(messages("字" * 50_000), ListReading().constraint(TMDB))
-    assert raised.value.problem.kind == "too_long"
+    first, second = engine(vllm).write([conversation("字" * 50_000), conversation()], ListReading().constraint(TMDB))
+    assert first.problem is not None
+    assert first.problem.kind == "too_long"
+    assert second.problem is None
     reply = client.post("/classify", json={"text": "字" * 40_000})
     assert (reply.status_code, reply.json()["type"]) == (413, "/problems/text-too-long")
 
 
 def test_a_wrong_key_and_a_wrong_model_are_told_apart(vllm: VLLMServer) -> None:
-    for wrong, said in ((engine(vllm, key="sk-wrong"), "API key"), (engine(vllm, model="other"), "no model 'other'")):
-        with pytest.raises(EngineFailure, match=said) as raised:
-            wrong.write(messages(), ListReading().constraint(TMDB))
-        assert raised.value.problem.kind == "misconfigured"
-        assert "sk-wrong" not in str(raised.value)
+    for wrong, said in ((engine(vllm, key="sk-wrong"), "API key"), (engine(vllm, model="other"), "`other`")):
+        (completion,) = wrong.write([conversation()], ListReading().constraint(TMDB))
+        assert completion.problem is not None
+        assert completion.problem.kind == "misconfigured"
+        assert said in completion.problem.detail
+        assert "sk-wrong" not in completion.problem.detail
 
 
 def test_check_asks_the_server_itself(vllm: VLLMServer) -> None:
     assert engine(vllm).check() is None
     refused = engine(vllm, key="sk-wrong").check()
-    assert refused is not None
+    assert isinstance(refused, Problem)
     assert refused.kind == "misconfigured"
 
 

@@ -1,7 +1,6 @@
 """A run: one row a text, problems included, and figures that follow from the rows."""
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ def test_a_run_writes_a_row_a_text_and_its_metrics(tmp_path: Path) -> None:
     def reply(messages: object) -> str:
         return "no idea" if "Horror" in str(messages)[-40:] else '["War"]'
 
-    model = LanguageModel(Scripted(reply), ListReading(), ThreadPoolExecutor(1))
+    model = LanguageModel(Scripted(reply), ListReading())
     told: list[int] = []
     rows = record(model, EXAMPLES, TMDB, tmp_path / "run", lambda: told.append(1))
     figures = summarise(rows, TMDB, tmp_path / "run")

@@ -2,20 +2,18 @@
 
 import multiprocessing
 import sqlite3
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from llm.cache import AnswerStore, Cached
-from llm.classifier import Prediction, Problem, Usage
-from llm.engines.engine import EngineFailure
+from llm.classifier import Prediction, Problem
+from llm.engines.engine import Conversation
 from llm.engines.scripted import Scripted
 from llm.language_model import LanguageModel
 from llm.readings.list import ListReading
 from prompts import shelf
-from prompts.template import Message
 
 TMDB = shelf.taxonomy("tmdb")
 
@@ -26,15 +24,13 @@ class Asked:
     def __init__(self, answer: str = '["Drama", "Cooking"]') -> None:
         self.times, self.answer = 0, answer
 
-    def __call__(self, messages: Sequence[Message]) -> str:
+    def __call__(self, conversation: Conversation) -> str | Problem:
         self.times += 1
-        if self.answer == "down":
-            raise EngineFailure(Problem("unreachable", "down"))
-        return self.answer
+        return Problem("unreachable", "down") if self.answer == "down" else self.answer
 
 
 def cached(asked: Asked, path: Path) -> Cached:
-    model = LanguageModel(Scripted(asked), ListReading(), ThreadPoolExecutor(2))
+    model = LanguageModel(Scripted(asked), ListReading())
     return Cached(model, AnswerStore(path))
 
 
@@ -44,7 +40,7 @@ def test_an_answer_is_asked_for_once_and_remembered_whole(tmp_path: Path) -> Non
     (again,) = cached(asked, tmp_path / "c").classify(["a plot"], TMDB)
     assert asked.times == 1
     assert (first.cached, again.cached) == (False, True)
-    assert again == Prediction(first.labels, first.source, first.scores, None, first.dropped, Usage(), True)
+    assert again == Prediction(first.labels, first.source, first.scores, None, first.dropped, cached=True)
     assert again.dropped == ("Cooking",)
 
 

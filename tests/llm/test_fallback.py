@@ -1,13 +1,11 @@
 """Falling back: only from an outage, and never in disguise."""
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from llm.cache import AnswerStore, Cached
 from llm.classifier import Problem, ProblemKind
-from llm.engines.engine import EngineFailure
 from llm.engines.scripted import Scripted
 from llm.fallback import Fallback
 from llm.language_model import LanguageModel
@@ -18,12 +16,10 @@ TMDB = shelf.taxonomy("tmdb")
 
 
 def scripted(name: str, answer: str = '["War"]', down: ProblemKind | None = None) -> LanguageModel:
-    def reply(messages: object) -> str:
-        if down and "fine" not in str(messages):
-            raise EngineFailure(Problem(down, "down"))
-        return answer
+    def reply(conversation: object) -> str | Problem:
+        return Problem(down, "down") if down and "fine" not in str(conversation) else answer
 
-    return LanguageModel(Scripted(reply, name), ListReading(), ThreadPoolExecutor(2))
+    return LanguageModel(Scripted(reply, name), ListReading())
 
 
 @pytest.mark.parametrize("kind", ["unreachable", "busy"])

@@ -1,32 +1,25 @@
 """A language model as a classifier: the laws of the seam, whatever the engine does."""
 
-import threading
-import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 
 from llm.classifier import Problem
-from llm.engines.engine import EngineFailure
+from llm.engines.engine import Conversation
 from llm.engines.scripted import Scripted
 from llm.language_model import LanguageModel
 from llm.readings.list import ListReading
 from prompts import shelf
-from prompts.template import Message
 from prompts.text import Text
 
 TMDB = shelf.taxonomy("tmdb")
 
 
-def model(engine: Scripted, workers: int = 4, prompt: str | None = None) -> LanguageModel:
-    chosen = shelf.prompt(prompt) if prompt else None
-    return LanguageModel(engine, ListReading(), ThreadPoolExecutor(workers), chosen)
+def model(engine: Scripted, prompt: str | None = None) -> LanguageModel:
+    return LanguageModel(engine, ListReading(), shelf.prompt(prompt) if prompt else None)
 
 
-def echo(messages: Sequence[Message]) -> str:
+def echo(conversation: Conversation) -> str:
     """Answers with the genre that the text names."""
-    return f'["{messages[1]["content"].split()[-2]}"]'
+    return f'["{conversation[1]["content"].split()[-2]}"]'
 
 
 def test_predictions_come_in_the_order_of_the_texts() -> None:
@@ -40,10 +33,8 @@ def test_one_text_is_a_batch_of_one_and_none_is_none() -> None:
 
 
 def test_a_failing_text_does_not_fail_its_batch() -> None:
-    def fails_at_war(messages: Sequence[Message]) -> str:
-        if "War " in messages[1]["content"].replace("\n", " "):
-            raise EngineFailure(Problem("busy", "later", 3))
-        return echo(messages)
+    def fails_at_war(conversation: Conversation) -> str | Problem:
+        return Problem("busy", "later", 3) if "War\n" in conversation[1]["content"] else echo(conversation)
 
     first, second, third = model(Scripted(fails_at_war)).classify(["Drama", "War", "Horror"], TMDB)
     assert (first.labels, third.labels) == (("Drama",), ("Horror",))
@@ -52,7 +43,7 @@ def test_a_failing_text_does_not_fail_its_batch() -> None:
 
 
 def test_an_empty_text_is_a_problem_and_asks_nobody() -> None:
-    def never(messages: Sequence[Message]) -> str:
+    def never(conversation: Conversation) -> str:
         raise AssertionError("asked")
 
     (prediction,) = model(Scripted(never)).classify([" \n"], TMDB)
@@ -76,24 +67,8 @@ def test_the_prompt_follows_each_text_unless_one_is_named() -> None:
     assert {str(p.source.prompt)[:7] for p in named} == {"auto.v1"}
 
 
-def test_no_more_requests_are_under_way_than_the_pool_allows() -> None:
-    lock, now, most = threading.Lock(), [0], [0]
-
-    def slow(messages: Sequence[Message]) -> str:
-        with lock:
-            now[0] += 1
-            most[0] = max(most[0], now[0])
-        time.sleep(0.02)
-        with lock:
-            now[0] -= 1
-        return '["Drama"]'
-
-    model(Scripted(slow), workers=3).classify(["x"] * 20, TMDB)
-    assert most[0] == 3
-
-
 def test_an_error_of_the_program_is_not_hidden_as_a_problem() -> None:
-    def broken(messages: Sequence[Message]) -> str:
+    def broken(conversation: Conversation) -> str:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -118,10 +93,10 @@ def test_the_fingerprint_changes_with_everything_that_an_answer_depends_on() -> 
 
 def test_the_constraint_lists_the_vocabulary_and_bounds_the_answer() -> None:
     constraint = ListReading().constraint(TMDB)
-    labels = constraint.schema["properties"]["labels"]
+    labels = constraint.schema
     assert labels["items"]["enum"] == list(TMDB.names)
     assert (labels["minItems"], labels["maxItems"]) == (1, 5)
     assert "uniqueItems" not in labels
     longest = '{"labels": ["' + '", "'.join(sorted(TMDB.names, key=len)[-5:]) + '"]}'
     assert len(longest.encode()) <= constraint.max_tokens < 200
-    assert ListReading().constraint(TMDB.shaped(allow_none=True)).schema["properties"]["labels"]["minItems"] == 0
+    assert ListReading().constraint(TMDB.shaped(allow_none=True)).schema["minItems"] == 0

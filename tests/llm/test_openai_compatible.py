@@ -4,48 +4,56 @@ import socket
 
 import pytest
 
-from llm.classifier import ProblemKind, Usage
-from llm.engines.engine import Completion, Constraint, EngineFailure
+from llm.classifier import Problem, ProblemKind, Usage
+from llm.engines.engine import Completion, Constraint
 from llm.engines.openai_compatible import OpenAICompatible
+from llm.engines.probe import UNPROBED, Finding, Honours
+from llm.engines.wire import Wire
 from tests.misbehaving import Behaviour, body, cuts, endpoint, hangs, says
 
 SECRET = "sk-very-secret-0123456789"
 MESSAGES = ({"role": "system", "content": "s"}, {"role": "user", "content": "u"})
-CONSTRAINT = Constraint({"type": "object"}, 48)
+CONSTRAINT = Constraint({"type": "array"}, 48)
 
 
-def engine(url: str, timeout: float = 5.0, retries: int = 0) -> OpenAICompatible:
-    return OpenAICompatible(url, SECRET, "a-model", timeout, retries)
+def engine(url: str, timeout: float = 5.0, retries: int = 0, honours: Honours = UNPROBED) -> OpenAICompatible:
+    return OpenAICompatible(Wire(url, SECRET, timeout, retries, 8), "a-model", lambda: honours)
 
 
-def failure(*then: Behaviour, timeout: float = 5.0) -> EngineFailure:
-    with endpoint(*then) as server, pytest.raises(EngineFailure) as raised:
-        engine(server.url, timeout).write(MESSAGES, CONSTRAINT)
-    return raised.value
+def honouring(*capabilities: str, top_logprobs: int = 0) -> Honours:
+    return Honours({name: Finding("honoured") for name in capabilities}, top_logprobs)
+
+
+def failure(*then: Behaviour, timeout: float = 5.0) -> Problem:
+    with endpoint(*then) as server:
+        (completion,) = engine(server.url, timeout).write([MESSAGES], CONSTRAINT)
+    assert completion.text is None
+    assert completion.problem is not None
+    return completion.problem
 
 
 def test_a_request_carries_schema_bound_and_temperature() -> None:
     with endpoint(says("[]")) as server:
-        engine(server.url).write(MESSAGES, CONSTRAINT)
+        engine(server.url).write([MESSAGES], CONSTRAINT)
     (sent,) = server.asked
     assert sent["model"] == "a-model"
     assert sent["messages"] == list(MESSAGES)
     assert sent["temperature"] == 0
     assert sent["max_tokens"] == 48
     assert sent["response_format"]["type"] == "json_schema"
-    assert sent["response_format"]["json_schema"]["schema"] == {"type": "object"}
+    assert sent["response_format"]["json_schema"]["schema"]["properties"] == {"labels": {"type": "array"}}
     assert sent["response_format"]["json_schema"]["strict"] is True
     assert server.headers[0]["authorization"] == f"Bearer {SECRET}"
 
 
 def test_the_words_and_the_token_counts_come_back() -> None:
     with endpoint(says('["Drama"]')) as server:
-        assert engine(server.url).write(MESSAGES, CONSTRAINT) == Completion('["Drama"]', Usage(11, 5, 7))
+        assert engine(server.url).write([MESSAGES], CONSTRAINT) == [Completion('["Drama"]', Usage(11, 5, 7))]
 
 
 def test_no_content_is_told_from_empty_content() -> None:
     with endpoint(says(None)) as server:
-        assert engine(server.url).write(MESSAGES, CONSTRAINT).text is None
+        assert engine(server.url).write([MESSAGES], CONSTRAINT)[0].text is None
 
 
 @pytest.mark.parametrize(
@@ -53,7 +61,7 @@ def test_no_content_is_told_from_empty_content() -> None:
     [
         (body(401, {"error": {"message": f"Incorrect API key: {SECRET}"}}), "misconfigured", "OPENAI_API_KEY"),
         (body(403, {"error": "no"}), "misconfigured", "OPENAI_API_KEY"),
-        (body(404, {"error": {"message": "no such model"}}), "misconfigured", "no model 'a-model'"),
+        (body(404, {"error": {"message": "no such model"}}), "misconfigured", "no such model"),
         (body(400, {"error": {"message": "schema not supported"}}), "rejected", "schema not supported"),
         (body(400, {"error": {"message": "This model's maximum context length is 9"}}), "too_long", "context"),
         (body(413, "too big", "text/plain"), "too_long", "context"),
@@ -70,12 +78,12 @@ def test_no_content_is_told_from_empty_content() -> None:
     ],
 )
 def test_every_fault_has_one_clear_outcome(behaviour: Behaviour, kind: ProblemKind, said: str) -> None:
-    problem = failure(behaviour).problem
+    problem = failure(behaviour)
     assert (problem.kind, said in problem.detail) == (kind, True), problem
 
 
 def test_an_endpoint_that_hangs_is_given_up_after_the_timeout() -> None:
-    problem = failure(hangs(3), timeout=0.3).problem
+    problem = failure(hangs(3), timeout=0.3)
     assert problem.kind == "unreachable"
     assert "0.3 s" in problem.detail
 
@@ -83,39 +91,39 @@ def test_an_endpoint_that_hangs_is_given_up_after_the_timeout() -> None:
 def test_nobody_listening_is_unreachable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    with pytest.raises(EngineFailure, match="no connection"):
-        engine(f"http://127.0.0.1:{port}/v1").write(MESSAGES, CONSTRAINT)
+    (completion,) = engine(f"http://127.0.0.1:{port}/v1").write([MESSAGES], CONSTRAINT)
+    assert completion.problem is not None
+    assert "no connection" in completion.problem.detail
 
 
 def test_retry_after_is_passed_on() -> None:
-    assert failure(body(429, {}, Retry_After="17")).problem.retry_after == 17
-    assert failure(body(429, {})).problem.retry_after is None
-    assert failure(body(429, {}, Retry_After="Fri, 20 Nov 2026 00:00:00 GMT")).problem.retry_after is None
+    assert failure(body(429, {}, Retry_After="17")).retry_after == 17
+    assert failure(body(429, {})).retry_after is None
+    assert failure(body(429, {}, Retry_After="Fri, 20 Nov 2026 00:00:00 GMT")).retry_after is None
 
 
 def test_a_passing_fault_is_retried_by_the_client_alone() -> None:
     with endpoint(body(503, {}), says('["Drama"]')) as server:
-        assert engine(server.url, retries=1).write(MESSAGES, CONSTRAINT).text == '["Drama"]'
+        assert engine(server.url, retries=1).write([MESSAGES], CONSTRAINT)[0].text == '["Drama"]'
     assert len(server.asked) == 2
 
 
 def test_a_lasting_fault_is_asked_no_more_often_than_set() -> None:
-    with endpoint(body(503, {})) as server, pytest.raises(EngineFailure):
-        engine(server.url, retries=2).write(MESSAGES, CONSTRAINT)
+    with endpoint(body(503, {})) as server:
+        engine(server.url, retries=2).write([MESSAGES], CONSTRAINT)
     assert len(server.asked) == 3
 
 
 def test_a_refused_schema_is_never_retried() -> None:
-    with endpoint(body(400, {"error": "bad schema"})) as server, pytest.raises(EngineFailure):
-        engine(server.url, retries=2).write(MESSAGES, CONSTRAINT)
+    with endpoint(body(400, {"error": "bad schema"})) as server:
+        engine(server.url, retries=2).write([MESSAGES], CONSTRAINT)
     assert len(server.asked) == 1
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 429, 500])
 def test_the_key_is_never_shown(status: int) -> None:
     fault = failure(body(status, {"error": {"message": f"you sent {SECRET}"}}))
-    assert SECRET not in fault.problem.detail
-    assert SECRET not in str(fault)
+    assert SECRET not in fault.detail
     assert SECRET not in repr(engine("http://127.0.0.1:1/v1"))
 
 

@@ -1,8 +1,6 @@
 """POST /classify and its neighbours, through Flask's client."""
 
 import json
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -11,14 +9,13 @@ from werkzeug.test import TestResponse
 
 from llm.classifier import Classifier, Problem, ProblemKind
 from llm.embedded import Embedded
-from llm.engines.engine import EngineFailure
+from llm.engines.engine import Conversation
 from llm.engines.scripted import Scripted
 from llm.language_model import LanguageModel
 from llm.readings.list import ListReading
 from prompts import shelf
-from prompts.template import Message, Prompt
 from service.app import create_app
-from service.parts import Limits, Parts
+from service.parts import Choice, Limits, Parts
 from service.problems import KINDS
 
 PLOT = "A young wizard learns magic to defeat a dragon."
@@ -26,22 +23,17 @@ LIMITS = Limits(body_bytes=100_000, texts=10, text_chars=1_000, labels=20)
 
 
 def served(classifier: Classifier, problem: Problem | None = None) -> FlaskClient:
-    return create_app(
-        Parts(lambda prompt, cache: classifier, lambda: problem, lambda: None, "tmdb", LIMITS)
-    ).test_client()
+    return create_app(Parts(lambda choice: classifier, lambda: problem, lambda: None, "tmdb", LIMITS)).test_client()
 
 
 def replying(*replies: str | Problem) -> FlaskClient:
     """A service over a model that gives these replies, one a text."""
     waiting = list(replies)
 
-    def reply(messages: Sequence[Message]) -> str:
-        said = waiting.pop(0)
-        if isinstance(said, Problem):
-            raise EngineFailure(said)
-        return said
+    def reply(conversation: Conversation) -> str | Problem:
+        return waiting.pop(0)
 
-    return served(LanguageModel(Scripted(reply, "a-model"), ListReading(), ThreadPoolExecutor(1)))
+    return served(LanguageModel(Scripted(reply, "a-model"), ListReading()))
 
 
 @pytest.fixture(scope="module")
@@ -132,17 +124,17 @@ def test_what_a_model_says_beyond_the_vocabulary_is_counted() -> None:
     assert body["prompt"] == f"plot.v1@{shelf.prompt('plot').digest}"
 
 
-def test_prompt_and_cache_reach_the_classifier(embedded: Embedded) -> None:
-    seen: list[tuple[Prompt | None, bool]] = []
+def test_prompt_reading_and_cache_reach_the_classifier(embedded: Embedded) -> None:
+    seen: list[Choice] = []
 
-    def classifier_for(prompt: Prompt | None, cache: bool) -> Classifier:
-        seen.append((prompt, cache))
+    def classifier_for(choice: Choice) -> Classifier:
+        seen.append(choice)
         return embedded
 
     client = create_app(Parts(classifier_for, lambda: None, lambda: None, "tmdb", LIMITS)).test_client()
     client.post("/classify", json={"text": "x"})
-    client.post("/classify", json={"text": "x", "prompt": "auto", "cache": False})
-    assert seen == [(None, True), (shelf.prompt("auto"), False)]
+    client.post("/classify", json={"text": "x", "prompt": "auto", "reading": "letters", "cache": False})
+    assert seen == [Choice(), Choice(shelf.prompt("auto"), "letters", False)]
 
 
 def test_text_that_is_no_ascii_comes_back_as_itself(client: FlaskClient) -> None:

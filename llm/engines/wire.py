@@ -1,0 +1,155 @@
+"""The wire to an OpenAI-compatible endpoint: JSON bodies out, JSON bodies or problems back, many at a time.
+
+One event loop in a thread of its own serves all callers through one connection pool. Retries are the ``openai``
+client's own (408, 409, 429, 5xx and lost connections, obeying ``Retry-After``); nothing retries on top of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import threading
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+import openai
+
+from llm.classifier import Problem
+from llm.engines.limiter import Limiter
+
+Body = Mapping[str, Any]
+Result = TypeVar("Result")
+
+_CHECK_SECONDS = 3.0
+_PUSHES_BACK = (429, 503)
+_CONTEXT_WORDS = ("context length", "context_length", "maximum context", "context size", "too many tokens", "too long")
+
+
+class Wire:
+    """Sends JSON to an endpoint.
+
+    Args:
+        base_url: the endpoint's root, ending in ``/v1`` for most servers.
+        api_key: sent as a Bearer token and shown nowhere.
+        timeout: seconds that one attempt may take.
+        retries: further attempts after the first.
+        concurrency: the most requests under way at once, over all callers.
+    """
+
+    def __init__(self, base_url: str, api_key: str, timeout: float, retries: int, concurrency: int) -> None:
+        self.base_url, self.place = base_url, urlsplit(base_url).hostname or "the endpoint"
+        self._timeout, self._retries, self._concurrency = timeout, retries, concurrency
+        self._secret = api_key
+        self._running: _Running | None = None
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"Wire({self.place})"
+
+    def post(self, bodies: Sequence[Body], path: str = "/chat/completions") -> list[Any]:
+        """Send each body; the decoded reply of each, or the ``Problem`` that stood against it, in their order."""
+        running = self._run()
+        return running.wait(self._all(running, path, bodies))
+
+    def beside(self, path: str) -> str:
+        """The URL of a path beside the API's root: vLLM's ``/tokenize`` is not under ``/v1``."""
+        parts = urlsplit(self.base_url)
+        root = parts.path.rstrip("/").removesuffix("/v1")
+        return urlunsplit((parts.scheme, parts.netloc, root + path, "", ""))
+
+    def get(self, path: str) -> Any:
+        """One reply, or the ``Problem`` that stood against it, after at most a few seconds and without retries."""
+        running = self._run()
+        client = running.client.with_options(timeout=_CHECK_SECONDS, max_retries=0)
+        return running.wait(self._safely(client.get(path, cast_to=object)))
+
+    async def _all(self, running: _Running, path: str, bodies: Sequence[Body]) -> list[Any]:
+        """A few workers take turns at the bodies, so that a million of them need no million tasks."""
+        replies: list[Any] = [None] * len(bodies)
+        turns = iter(enumerate(bodies))
+        workers = min(len(bodies), self._concurrency)
+        await asyncio.gather(*(self._work(running, path, turns, replies) for _ in range(workers)))
+        return replies
+
+    async def _work(self, running: _Running, path: str, turns: Iterator[tuple[int, Body]], replies: list[Any]) -> None:
+        for place, body in turns:
+            async with running.limiter.place():
+                replies[place] = await self._safely(running.client.post(path, cast_to=object, body=body))
+
+    async def _safely(self, request: Coroutine[Any, Any, Any]) -> Any:
+        try:
+            return await request
+        except (openai.OpenAIError, json.JSONDecodeError, UnicodeDecodeError) as error:
+            return self._problem(error)
+
+    def _run(self) -> _Running:
+        """The loop and client of this process; a forked process starts its own."""
+        with self._lock:
+            if self._running is None or self._running.process != os.getpid():
+                self._running = _Running(self.base_url, self._secret, self._timeout, self._retries, self._concurrency)
+            return self._running
+
+    def _problem(self, error: Exception) -> Problem:
+        if isinstance(error, openai.APITimeoutError):
+            return Problem("unreachable", f"{self.place} did not answer within {self._timeout:g} s")
+        if isinstance(error, openai.APIStatusError):
+            return self._status_problem(error)
+        if isinstance(error, openai.APIResponseValidationError | json.JSONDecodeError | UnicodeDecodeError):
+            return Problem("unreadable", f"{self.place} answered, but not in JSON; is the base URL right?")
+        return Problem("unreachable", f"no connection to {self.place}; is the model server up?")
+
+    def _status_problem(self, error: openai.APIStatusError) -> Problem:
+        status, said = error.status_code, self.excerpt(error.message)
+        if status in (401, 403):
+            return Problem("misconfigured", f"{self.place} refused the API key ({status}); check OPENAI_API_KEY")
+        if status in (404, 405, 501):
+            return Problem(
+                "misconfigured", f"{self.place} does not serve this model or this request ({status}): {said}"
+            )
+        if status == 413 or (status in (400, 422) and any(words in error.message.lower() for words in _CONTEXT_WORDS)):
+            return Problem("too_long", "the text is longer than the model's context")
+        if status in (408, 429) or status >= 500:
+            return Problem("busy", f"{self.place} is overloaded or failing ({status}): {said}", _retry_after(error))
+        return Problem("rejected", f"{self.place} refused the request ({status}): {said}")
+
+    def excerpt(self, words: str) -> str:
+        """The first words of what the endpoint said; some echo the key they were given."""
+        words = " ".join(words.split())
+        words = words.replace(self._secret, "***") if self._secret else words
+        return words if len(words) <= 200 else words[:197] + "..."
+
+
+class _Running:
+    """What lives in one process: an event loop in a thread, and on it a client and its limiter."""
+
+    def __init__(self, base_url: str, api_key: str, timeout: float, retries: int, concurrency: int) -> None:
+        self.process = os.getpid()
+        self.limiter = Limiter(concurrency)
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, name="endpoint", daemon=True).start()
+        # Local servers ask for no key, but the client insists on one.
+        self.client = openai.AsyncOpenAI(
+            base_url=base_url,
+            api_key=api_key or "none",
+            timeout=timeout,
+            max_retries=retries,
+            http_client=openai.DefaultAsyncHttpxClient(event_hooks={"response": [self._seen]}),
+        )
+
+    def wait(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Run on the loop, wait here."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _seen(self, response: Any) -> None:
+        """Every attempt's response passes here, also those that the client retries by itself."""
+        if response.status_code in _PUSHES_BACK:
+            self.limiter.push_back()
+
+
+def _retry_after(error: openai.APIStatusError) -> float | None:
+    try:
+        return max(0.0, float(error.response.headers["retry-after"]))
+    except (KeyError, ValueError):
+        return None
