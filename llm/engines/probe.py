@@ -31,10 +31,11 @@ _AGAIN_SECONDS = 15.0
 
 @dataclass(frozen=True)
 class Finding:
-    """How one canary came back; ``note`` is for people."""
+    """How one canary came back; ``note`` is for people, ``amount`` says how much of it there is, where that counts."""
 
     outcome: Outcome
     note: str = ""
+    amount: int = 0
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def _logprobs(canaries: Canaries) -> Finding:
         reply = canaries.ask(max_tokens=1, logprobs=True, top_logprobs=most)
         if not isinstance(reply, Problem):
             told = len(_top(reply))
-            return Finding("honoured", f"{told} likeliest tokens") if told > 1 else Finding("ignored")
+            return Finding("honoured", f"{told} likeliest tokens", told) if told > 1 else Finding("ignored")
     return Finding("refused", reply.detail)
 
 
@@ -204,8 +205,7 @@ def probe(wire: Wire, model: str) -> Honours | Problem:
     if isinstance(plain, Problem):
         return plain
     findings = {name: canary(canaries) for name, canary in CANARIES.items()}
-    told = re.match(r"\d+", findings["logprobs"].note)
-    return Honours(findings, min(20, int(told[0])) if told else 0, _context(wire, model), version(wire))
+    return Honours(findings, findings["logprobs"].amount, _context(wire, model), version(wire))
 
 
 def version(wire: Wire) -> str:

@@ -9,6 +9,7 @@ from llm.engines.engine import Completion, Constraint
 from llm.engines.openai_compatible import OpenAICompatible
 from llm.engines.probe import UNPROBED, Finding, Honours
 from llm.engines.wire import Wire
+from prompts.errors import InvalidSetting
 from tests.misbehaving import Behaviour, body, cuts, endpoint, hangs, says
 
 SECRET = "sk-very-secret-0123456789"
@@ -139,3 +140,89 @@ def test_check_tells_a_dead_endpoint_from_a_live_one() -> None:
         refused = engine(server.url).check()
     assert refused is not None
     assert refused.kind == "misconfigured"
+
+
+# --- what is asked depends on what is honoured ---
+
+
+def weighed(*entries: tuple[str, float]) -> Behaviour:
+    told = [{"token": token, "logprob": logprob} for token, logprob in entries]
+    content = [{"token": "x", "logprob": -1.0, "top_logprobs": told}]
+    choice = {"message": {"content": "x"}, "logprobs": {"content": content}}
+    return body(200, {"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 1}})
+
+
+def test_codes_are_read_by_token_id_where_the_endpoint_does_that() -> None:
+    ids = body(200, {"tokens": [65]}), body(200, {"tokens": [66]})
+    with endpoint(*ids, weighed(("token_id:66", -0.5), ("token_id:65", -2.0), ("token_id:7", -0.1))) as server:
+        model = engine(server.url, honours=honouring("token_ids", top_logprobs=20))
+        assert model.code_limit == 128
+        (weighing,) = model.weigh([MESSAGES], ["A", "B"])
+        model.weigh([MESSAGES], ["A", "B"])
+    assert weighing.logprobs == {"A": -2.0, "B": -0.5}
+    assert weighing.bounds == frozenset()
+    assert server.asked[2]["logprob_token_ids"] == [65, 66]
+    assert (server.asked[2]["max_tokens"], server.asked[2]["temperature"]) == (1, 0)
+    assert len(server.asked) == 4, "ids are asked for once"
+
+
+def test_otherwise_by_the_likeliest_tokens_and_a_missing_code_is_a_bound_and_not_a_zero() -> None:
+    with endpoint(weighed(("B", -0.5), (" A", -1.0), ("x", -3.0))) as server:
+        model = engine(server.url, honours=honouring("logprobs", top_logprobs=5))
+        assert model.code_limit == 5
+        (weighing,) = model.weigh([MESSAGES], ["A", "B"])
+    assert weighing.logprobs == {"A": -3.0, "B": -0.5}
+    assert weighing.bounds == {"A"}
+    assert server.asked[0]["top_logprobs"] == 5
+
+
+def test_a_code_that_is_no_single_token_is_told_before_anything_is_read() -> None:
+    with (
+        endpoint(body(200, {"tokens": [1, 2]})) as server,
+        pytest.raises(InvalidSetting, match="'Yes' is not one token"),
+    ):
+        engine(server.url, honours=honouring("token_ids")).weigh([MESSAGES], ["Yes", "No"])
+
+
+def test_no_probabilities_in_the_reply_are_a_problem() -> None:
+    with endpoint(says("A")) as server:
+        (weighing,) = engine(server.url, honours=honouring("logprobs", top_logprobs=5)).weigh([MESSAGES], ["A", "B"])
+    assert weighing.problem is not None
+    assert weighing.problem.kind == "unreadable"
+
+
+@pytest.mark.parametrize(
+    ("honours", "root"),
+    [
+        (UNPROBED, "object"),
+        (honouring("json_schema"), "object"),
+        (honouring("json_schema", "json_array"), "array"),
+        (Honours({"json_schema": Finding("refused")}), None),
+        (Honours({"json_schema": Finding("ignored")}), "object"),
+    ],
+)
+def test_the_schema_is_sent_as_the_endpoint_takes_it(honours: Honours, root: str | None) -> None:
+    with endpoint(says('["Drama"]')) as server:
+        model = engine(server.url, honours=honours)
+        model.write([MESSAGES], CONSTRAINT)
+        assert model.holds_schema == (root is not None and honours != Honours({"json_schema": Finding("ignored")}))
+    sent = server.asked[0].get("response_format")
+    assert (sent and sent["json_schema"]["schema"]["type"]) == root
+
+
+def test_written_tokens_come_with_their_probabilities_where_the_endpoint_tells_them() -> None:
+    content = [{"token": '["', "logprob": 0.0}, {"token": "War", "logprob": -0.5}, {"token": '"]', "logprob": 0.0}]
+    choice = {"message": {"content": '["War"]'}, "logprobs": {"content": content}}
+    with endpoint(body(200, {"choices": [choice]})) as server:
+        (completion,) = engine(server.url, honours=honouring("json_schema", "logprobs")).write([MESSAGES], CONSTRAINT)
+    assert completion.tokens[1].text == "War"
+    assert server.asked[0]["logprobs"] is True
+
+
+def test_before_a_burst_the_shared_part_goes_ahead_once() -> None:
+    with endpoint(says("[]")) as server:
+        model = engine(server.url)
+        model.write([MESSAGES] * 10, CONSTRAINT)
+        assert len(server.asked) == 10
+        assert model._is_warm({"messages": MESSAGES})
+        assert not model._is_warm({"messages": ({"role": "system", "content": "another"},)})

@@ -1,0 +1,241 @@
+"""The readings: what each asks, and how figures become scores."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm.classifier import Problem, Usage
+from llm.decision import Decisions
+from llm.engines.engine import Completion, Constraint, Conversation, Token, Weighing
+from llm.engines.scripted import Scripted
+from llm.language_model import LanguageModel
+from llm.readings import choice
+from llm.readings.letters import LettersReading, shares
+from llm.readings.list import ListReading
+from llm.readings.yes_no import YesNoReading
+from prompts import shelf
+from prompts.errors import UnknownName
+from prompts.taxonomy import Label, Taxonomy
+
+TMDB, SENTIMENT = shelf.taxonomy("tmdb"), shelf.taxonomy("sentiment")
+MANY = Taxonomy("many", tuple(Label(f"label {number:03}") for number in range(300)), max_labels=3)
+
+
+def coded(conversation: Conversation) -> dict[str, str]:
+    """The labels that a letters prompt offers, by code."""
+    lines = conversation[0]["content"].partition("Labels:\n")[2].partition("\nRules:")[0].splitlines()
+    return {line[0]: line[3:].partition(":")[0] for line in lines if line.strip()}
+
+
+class Counting(Scripted):
+    """A scripted engine that keeps what it was asked."""
+
+    def __init__(self, weights: object, code_limit: int = 128) -> None:
+        super().__init__(weights=weights, code_limit=code_limit)  # type: ignore[arg-type]
+        self.batches: list[tuple[list[Conversation], list[str]]] = []
+
+    def weigh(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[Weighing]:
+        self.batches.append((list(conversations), list(codes)))
+        return super().weigh(conversations, codes)
+
+
+def letters(engine: Scripted, taxonomy: Taxonomy, threshold: float | None = None) -> LanguageModel:
+    return LanguageModel(engine, LettersReading(), decisions=Decisions(threshold=threshold))
+
+
+# --- letters ---
+
+
+def prefers(weights: Mapping[str, float]) -> object:
+    """Weights by label, for whatever codes a prompt gives them."""
+
+    def weigh(conversation: Conversation) -> dict[str, float]:
+        return {code: weights.get(label, 1e-4) for code, label in coded(conversation).items()}
+
+    return weigh
+
+
+def test_letters_scores_are_shares_that_sum_to_one() -> None:
+    engine = Counting(prefers({"War": 0.3, "Drama": 0.1, "History": 0.05}))
+    (prediction,) = letters(engine, TMDB).classify(["a plot"], TMDB)
+    assert sum(prediction.scores.values()) == pytest.approx(1)
+    assert prediction.labels == ("War", "Drama", "History")
+    assert list(prediction.scores)[:3] == ["War", "Drama", "History"]
+    assert prediction.scores["War"] == pytest.approx(0.3 / (0.45 + 15e-4))
+    assert prediction.label_mass == pytest.approx(0.45 + 15e-4)
+
+
+def test_letters_asks_once_for_a_vocabulary_within_the_codes() -> None:
+    engine = Counting(prefers({"War": 0.9}))
+    letters(engine, TMDB).classify(["a", "b", "c"], TMDB)
+    ((conversations, codes),) = engine.batches
+    assert len(conversations) == 3
+    assert codes == list("ABCDEFGHIJKLMNOPQR")
+    assert coded(conversations[0])["A"] == "Action"
+
+
+def test_none_of_these_is_a_code_where_the_vocabulary_allows_it() -> None:
+    engine = Counting(lambda conversation: {"0": 0.9, "A": 0.05, "B": 0.05})
+    taxonomy = SENTIMENT.shaped(allow_none=True)
+    (prediction,) = letters(engine, taxonomy).classify(["a text"], taxonomy)
+    assert prediction.labels == ()
+    assert prediction.problem is None
+    assert sum(prediction.scores.values()) == pytest.approx(0.1)
+    assert engine.batches[0][1] == ["A", "B", "0"]
+
+
+@pytest.mark.parametrize("limit", [128, 20, 7, 2])
+def test_a_vocabulary_beyond_the_codes_is_asked_in_heats_and_a_final(limit: int) -> None:
+    engine = Counting(prefers({"label 299": 0.5, "label 150": 0.3, "label 001": 0.15}), code_limit=limit)
+    (prediction,) = letters(engine, MANY, 0.1).classify(["a text"], MANY)
+    assert prediction.labels[0] == "label 299"
+    if limit >= 20:
+        assert prediction.labels == ("label 299", "label 150", "label 001")
+    assert set(prediction.scores) == set(MANY.names)
+    assert all(len(codes) <= limit for _, codes in engine.batches)
+    fallen = [score for name, score in prediction.scores.items() if name not in prediction.labels]
+    assert max(fallen) < prediction.scores[prediction.labels[-1]]
+
+
+def test_figures_as_low_as_vllms_floor_are_no_trouble() -> None:
+    found = shares({"A": -9999.0, "B": -9999.0}, ["A", "B"])
+    assert found.of == {"A": 0.5, "B": 0.5}
+    assert found.mass == 0
+    assert shares({"A": -0.1, "B": -9999.0}, ["A", "B"]).of["A"] == 1
+
+
+@given(st.dictionaries(st.sampled_from("ABCDEF"), st.floats(-9999, 0), min_size=1))
+def test_shares_always_sum_to_one(logprobs: dict[str, float]) -> None:
+    found = shares(logprobs, list(logprobs))
+    assert sum(found.of.values()) == pytest.approx(1)
+    assert 0 <= found.mass <= 1
+
+
+# --- yes_no ---
+
+
+def says_yes_to(*labels: str) -> object:
+    def weigh(conversation: Conversation) -> dict[str, float]:
+        asked = conversation[1]["content"].rpartition('Does the label "')[2].partition('"')[0]
+        return {"Yes": 0.8, "No": 0.1} if asked in labels else {"Yes": 0.01, "No": 0.9}
+
+    return weigh
+
+
+def test_yes_no_asks_about_every_label_of_every_text_and_scores_each_for_itself() -> None:
+    engine = Counting(says_yes_to("War", "Drama"))
+    predictions = LanguageModel(engine, YesNoReading()).classify(["a", "b", "c"], TMDB)
+    assert [prediction.labels for prediction in predictions] == [("Drama", "War")] * 3
+    assert predictions[0].scores["War"] == pytest.approx(8 / 9)
+    assert predictions[0].scores["Action"] == pytest.approx(1 / 91)
+    assert sum(len(conversations) for conversations, _ in engine.batches) == 3 * 18
+
+
+def test_one_question_about_each_text_goes_ahead_so_that_the_others_find_it_computed() -> None:
+    engine = Counting(says_yes_to())
+    LanguageModel(engine, YesNoReading()).classify([f"text {n}" for n in range(40)], TMDB)
+    sizes = [len(conversations) for conversations, _ in engine.batches]
+    assert sizes == [32, 32 * 17, 8, 8 * 17]
+    ahead = [conversation[1]["content"] for conversation in engine.batches[0][0]]
+    assert len(set(ahead)) == 32
+
+
+def test_all_questions_about_a_text_share_everything_up_to_the_question() -> None:
+    engine = Counting(says_yes_to())
+    LanguageModel(engine, YesNoReading()).classify(["a plot"], TMDB)
+    asked = [conversation for conversations, _ in engine.batches for conversation in conversations]
+    assert len({conversation[0]["content"] for conversation in asked}) == 1
+    assert len({conversation[1]["content"].partition("Does the label")[0] for conversation in asked}) == 1
+
+
+def test_a_vocabulary_of_one_label_is_one_question() -> None:
+    taxonomy = Taxonomy("own", (Label("War"),), allow_none=True)
+    engine = Counting(says_yes_to("War"))
+    assert LanguageModel(engine, YesNoReading()).classify(["x"], taxonomy)[0].labels == ("War",)
+    assert LanguageModel(Counting(says_yes_to()), YesNoReading()).classify(["x"], taxonomy)[0].labels == ()
+
+
+# --- both ---
+
+
+class HalfDown(Scripted):
+    """Weighs all but the texts that say "down"."""
+
+    def weigh(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[Weighing]:
+        down = Problem("busy", "later")
+        figures = {code: math.log(1 / len(codes)) for code in codes}
+        return [
+            Weighing(problem=down) if "down" in conversation[1]["content"] else Weighing(figures, usage=Usage(10, 5, 1))
+            for conversation in conversations
+        ]
+
+
+@pytest.mark.parametrize("reading", [LettersReading(), YesNoReading()])
+def test_a_failing_text_does_not_fail_its_batch(reading: LettersReading | YesNoReading) -> None:
+    model = LanguageModel(HalfDown(weights=lambda conversation: {}), reading)
+    first, second, third = model.classify(["up", "down", "up"], TMDB)
+    assert (first.problem, third.problem) == (None, None)
+    assert second.problem == Problem("busy", "later")
+    assert (second.labels, second.scores) == ((), {})
+
+
+def test_tokens_of_all_requests_about_a_text_are_counted() -> None:
+    model = LanguageModel(HalfDown(weights=lambda conversation: {}), YesNoReading())
+    assert model.classify(["up"], TMDB)[0].usage == Usage(180, 90, 18)
+
+
+@pytest.mark.parametrize("reading", [LettersReading(), YesNoReading()])
+def test_an_engine_that_tells_no_probabilities_is_a_problem_that_names_the_way_out(
+    reading: LettersReading | YesNoReading,
+) -> None:
+    (prediction,) = LanguageModel(Scripted(), reading).classify(["x"], TMDB)
+    assert prediction.problem is not None
+    assert "choose the reading list" in prediction.problem.detail
+
+
+# --- list ---
+
+
+class Writing(Scripted):
+    """Writes the same tokens for every text."""
+
+    def __init__(self, *tokens: Token) -> None:
+        super().__init__()
+        self._tokens = tokens
+
+    def write(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
+        text = "".join(token.text for token in self._tokens)
+        return [Completion(text, tokens=self._tokens) for _ in conversations]
+
+
+def test_a_list_is_scored_by_the_probability_of_each_labels_words() -> None:
+    said = [('["', 1), ("Science", 0.5), (" Fiction", 0.8), ('","', 1), ("War", 0.25), ('"]', 1)]
+    engine = Writing(*(Token(text, math.log(probability)) for text, probability in said))
+    (prediction,) = LanguageModel(engine, ListReading()).classify(["x"], TMDB)
+    assert prediction.labels == ("Science Fiction", "War")
+    assert prediction.scores["Science Fiction"] == pytest.approx(0.4)
+    assert prediction.scores["War"] == pytest.approx(0.25)
+    assert prediction.scores["Drama"] == 0
+    assert set(prediction.scores) == set(TMDB.names)
+
+
+# --- auto ---
+
+
+def test_auto_takes_letters_for_one_label_list_for_several_and_what_remains_otherwise() -> None:
+    weighing, silent = Scripted(weights=lambda conversation: {}), Scripted()
+    assert choice.best(weighing, SENTIMENT).name == "letters"
+    assert choice.best(weighing, TMDB).name == "list"
+    assert choice.best(silent, SENTIMENT).name == "list"
+    weighing.holds_schema = silent.holds_schema = False
+    assert choice.best(weighing, TMDB).name == "yes_no"
+    assert choice.best(silent, TMDB).name == "list"
+    assert LanguageModel(Scripted(lambda conversation: '["War"]')).classify(["x"], TMDB)[0].source.reading == "list"
+
+
+def test_an_unknown_reading_is_told() -> None:
+    with pytest.raises(UnknownName, match="did you mean 'letters'"):
+        choice.named("leters")
