@@ -13,12 +13,10 @@ from prompts.errors import MarqueeError
 
 if TYPE_CHECKING:
     from eval.datasets import Example
-    from llm.classifier import Classifier, Prediction
-    from llm.engines.engine import Engine
-    from llm.engines.wire import Wire
+    from llm.classifier import Prediction
     from prompts.taxonomy import Taxonomy
     from prompts.text import Text
-    from service.parts import Choice, ClassifierFor, Parts
+    from service.parts import Parts
     from service.schemas import ClassifyRequest
     from service.settings import Settings
 
@@ -41,71 +39,6 @@ def main() -> None:
     """Marquee: zero-shot text classification with prompt templates."""
 
 
-# --- wiring ---
-
-
-def build(settings: Settings) -> Parts:
-    """Put the rooms together: who answers, from where, within which limits."""
-    from llm.embedded import Embedded
-    from prompts import shelf
-    from service.parts import Limits, Parts
-    from similarity.encoder import MiniLM
-
-    taxonomy = shelf.taxonomy(settings.taxonomy)  # an unknown default should stop the start, not every request
-    limits = Limits(settings.max_body_bytes, settings.max_texts, settings.max_text_chars, settings.max_request_labels)
-    embedded = Embedded(MiniLM())
-
-    def load() -> None:
-        embedded.classify([EXAMPLE], taxonomy)
-
-    if not settings.asks_a_model:
-        return Parts(lambda choice: embedded, lambda: None, load, taxonomy.name, limits)
-    engine = _engine(settings)
-    asking = _asking(engine, settings, embedded)
-    if settings.fallback:
-        return Parts(asking, lambda: None, load, taxonomy.name, limits)
-    return Parts(asking, engine.check, lambda: engine.code_limit, taxonomy.name, limits)  # probes, if need be
-
-
-def _wire(settings: Settings) -> Wire:
-    from llm.engines.wire import Wire
-
-    key = settings.openai_api_key.get_secret_value()
-    return Wire(settings.base_url, key, settings.timeout, settings.retries, settings.concurrency)
-
-
-def _engine(settings: Settings) -> Engine:
-    from llm.engines.openai_compatible import OpenAICompatible
-    from llm.engines.probe import Probed
-
-    wire = _wire(settings)
-    return OpenAICompatible(wire, settings.model, Probed(wire, settings.model, settings.probe_path))
-
-
-def _asking(engine: Engine, settings: Settings, embedded: Classifier) -> ClassifierFor:
-    """Classifiers that ask an engine, remember its answers, and fall back where the settings say so."""
-    from llm.cache import AnswerStore, Cached
-    from llm.decision import Decisions
-    from llm.fallback import Fallback
-    from llm.language_model import LanguageModel
-    from llm.readings import choice as readings
-
-    readings.named(settings.reading)  # a misspelt one should stop the start
-    store = AnswerStore(settings.cache_path, settings.cache_megabytes * 2**20) if settings.cache else None
-    decisions = Decisions(settings.decisions_path, settings.threshold)
-
-    def classifier_for(choice: Choice) -> Classifier:
-        asked = LanguageModel(engine, readings.named(choice.reading or settings.reading), choice.prompt, decisions)
-        remembered = Cached(asked, store) if store and choice.cache else asked
-        # The cache stands inside: outside it would remember an outage's answers as the model's.
-        return Fallback(remembered, embedded) if settings.fallback else remembered
-
-    return classifier_for
-
-
-# --- commands ---
-
-
 @main.command()
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=int, help="Port to listen on; 0 takes a free one.  [default: 5000]")
@@ -116,6 +49,7 @@ def serve(host: str | None, port: int | None) -> None:
     from service.app import create_app
     from service.server import Server, listen
     from service.settings import read_settings
+    from service.wiring import build
 
     settings = read_settings(host=host, port=port)
     click.echo(f"Answers: {_who(settings, build(settings))}")
@@ -164,6 +98,7 @@ def classify(
 ) -> None:
     """Label a TEXT, given here, by --overview, by --title alone, or on standard input."""
     from service.settings import read_settings
+    from service.wiring import build
 
     given = _given_text(text, overview, title)
     parts = build(read_settings())
@@ -263,6 +198,100 @@ def show(name: str, text: str, title: str, taxonomy: str | None, as_json: bool) 
 
 
 @main.command()
+@click.option("--data", required=True, type=click.Path(path_type=Path), help="Texts: .jsonl or .jsonl.gz.")
+@click.option("--taxonomy", help="Vocabulary to calibrate for.  [default: the settings']")
+@click.option("--reading", type=click.Choice(["letters", "yes_no"]), required=True, help="Reading to calibrate.")
+@click.option("--prompt", help="Prompt to calibrate.  [default: the one that suits each text]")
+@click.option("--unlabelled", is_flag=True, help="The texts have no labels: correct the model's bias only.")
+@click.option("--split", default="validation", show_default=True, help="Rows of this split, where they have one.")
+@click.option("--limit", type=click.IntRange(1), default=500, show_default=True, help="At most so many texts.")
+@click.option("--text-field", default="description", show_default=True, help="Column of the text.")
+@click.option("--labels-field", default="genres", show_default=True, help="Column of the labels.")
+def calibrate(taxonomy: str | None, reading: str, prompt: str | None, **choice: Any) -> None:
+    """Learn how a reading's scores become labels: a threshold from labelled texts, or a correction from unlabelled."""
+    from eval.calibrate import calibrate as learn
+    from prompts import shelf
+    from service.parts import Choice
+    from service.settings import read_settings
+    from service.wiring import engine_of, language_model
+
+    settings = read_settings()
+    if not settings.asks_a_model:
+        raise click.ClickException("no endpoint is set; set OPENAI_BASE_URL or OPENAI_API_KEY")
+    asked = Choice(shelf.prompt(prompt) if prompt else None, reading)
+    model = language_model(engine_of(settings), settings, asked)
+    learnt = learn(model, shelf.taxonomy(taxonomy or settings.taxonomy), settings.decisions_path, **choice)
+    click.echo(
+        f"threshold {learnt.threshold:.3f}, {len(learnt.shifts)} labels corrected; kept in {settings.decisions_path}"
+    )
+
+
+@main.command()
+@click.option("--anew", is_flag=True, help="Probe again, whatever is remembered.")
+@click.option(
+    "--order",
+    "orders",
+    type=click.IntRange(2),
+    is_flag=False,
+    flag_value=20,
+    default=None,
+    help="Report how many decisions flip over so many orders of the labels.  [20]",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    default=Path("data/sample/films.jsonl"),
+    show_default=True,
+    help="Texts for --order: JSON lines.",
+)
+@click.option("--text-field", default="plot", show_default=True, help="Column of the text.")
+@click.option("--limit", type=click.IntRange(1), default=40, show_default=True, help="At most so many texts.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def probe(anew: bool, orders: int | None, as_json: bool, **texts: Any) -> None:
+    """Find out what the endpoint really honours, or how much answers hang on the order of the labels."""
+    from llm.classifier import Problem
+    from service.settings import read_settings
+    from service.wiring import probed
+
+    settings = read_settings()
+    if orders:
+        return _probe_order(settings, orders, as_json, **texts)
+    if not settings.asks_a_model:
+        raise click.ClickException("no endpoint is set; set OPENAI_BASE_URL or OPENAI_API_KEY")
+    probing = probed(settings)
+    found = (None if anew else probing.kept()) or probing.anew()
+    if isinstance(found, Problem):
+        raise click.ClickException(found.detail)
+    if as_json:
+        click.echo(json.dumps(found.as_json(), indent=2))
+        return None
+    click.echo(f"{settings.model} at {settings.base_url}, version {found.version or 'unknown'}")
+    for name, finding in found.findings.items():
+        click.echo(f"  {name:16} {finding.outcome:10} {finding.note}")
+    click.echo(f"  {'context':16} {found.context or 'unknown'}")
+    return None
+
+
+def _probe_order(settings: Settings, orders: int, as_json: bool, data: Path, text_field: str, limit: int) -> None:
+    from eval.datasets import texts_of
+    from llm.order import flips
+    from prompts import shelf
+    from service.parts import Choice
+    from service.wiring import build
+
+    classifier = build(settings).classifier_for(Choice(cache=False))
+    found = flips(classifier, texts_of(data, text_field, limit), shelf.taxonomy(settings.taxonomy), orders)
+    if as_json:
+        click.echo(json.dumps({"orders": orders, **vars(found)}))
+        return
+    click.echo(f"{classifier.name}, {orders} orders, {found.decisions} decisions about a text and a label:")
+    click.echo(f"  {found.ever:.1%} are not the same under every order")
+    click.echo(f"  {found.minority:.1%} of the answers go against the majority of their decision")
+    if found.failed:
+        click.echo(f"  {found.failed} texts had a problem and were left out")
+
+
+@main.command()
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Examples: .jsonl or .jsonl.gz.")
 @click.option("--taxonomy", help="Vocabulary of the labels.  [default: the settings']")
 @click.option("--split", help="Rows of this split only.")
@@ -280,6 +309,7 @@ def evaluate(data: Path, taxonomy: str | None, url: str | None, cache: bool, out
     from service.client import Client
     from service.parts import Choice
     from service.settings import read_settings
+    from service.wiring import build
 
     settings = read_settings()
     vocabulary = shelf.taxonomy(taxonomy or settings.taxonomy)

@@ -69,6 +69,20 @@ def load(path: Path, taxonomy: Taxonomy, fields: Fields = Fields(), split: str |
     return Loaded(kept, len(examples) - len(kept))
 
 
+def texts_of(path: Path, field: str, limit: int | None = None) -> list[Text]:
+    """The texts alone of a ``.jsonl`` or ``.jsonl.gz`` file, whether they are labelled or not.
+
+    Raises:
+        InvalidDataset: no such file, a line that is not JSON, or a missing column.
+    """
+    found = []
+    for line, row in _rows(path):
+        if field not in row:
+            raise InvalidDataset(f"{path.name}, line {line}: no column {field!r}; columns: {', '.join(row)}")
+        found.append(Text(row[field] or ""))
+    return found[:limit]
+
+
 def sample(examples: Sequence[Example], limit: int | None) -> list[Example]:
     """At most ``limit`` examples, the same ones every time, independent of the file's order."""
     chosen = sorted(examples, key=lambda example: hashlib.sha256(example.id.encode()).digest())

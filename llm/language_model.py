@@ -12,7 +12,8 @@ from llm.decision import Decision, Decisions
 from llm.engines.engine import Conversation, Engine
 from llm.readings.choice import best
 from llm.readings.reading import Answer, Reading, Render
-from prompts.question import Question
+from llm.shots import Shots, no_shots
+from prompts.question import Question, Shot
 from prompts.shelf import prompt_for
 from prompts.taxonomy import Taxonomy
 from prompts.template import Prompt
@@ -29,12 +30,14 @@ class LanguageModel:
             (``readings.choice.best``).
         prompt: the prompt to use; None chooses per text by what it is (``prompts.shelf.prompt_for``).
         decisions: how scores become labels, for readings that leave it open.
+        shots: labelled examples to show before each text.
     """
 
     engine: Engine
     reading: Reading | None = None
     prompt: Prompt | None = None
     decisions: Decisions = field(default_factory=Decisions)
+    shots: Shots = no_shots
 
     @property
     def name(self) -> str:
@@ -47,8 +50,10 @@ class LanguageModel:
         originals = [Text.of(text) for text in texts]
         readable = [text for text in originals if not text.empty]
         reading = self._reading(taxonomy)
-        asked = reading.ask(self.engine, [self._render(text) for text in readable], taxonomy) if readable else []
-        answers = iter(asked)
+        renders = [
+            self._render(text, shots) for text, shots in zip(readable, self.shots(readable, taxonomy), strict=True)
+        ]
+        answers = iter(reading.ask(self.engine, renders, taxonomy) if renders else [])
         nothing = Answer(problem=Problem("empty", "there is no text to label"))
         return [
             self._prediction(text, nothing if text.empty else next(answers), taxonomy, reading) for text in originals
@@ -59,7 +64,7 @@ class LanguageModel:
         reading = self._reading(taxonomy)
         everything = [
             self.engine.name,
-            self._render(text)(taxonomy, reading.question()),
+            self._render(text, self.shots([text], taxonomy)[0])(taxonomy, reading.question()),
             taxonomy.digest,
             reading.name,
             reading.essence(taxonomy),
@@ -80,9 +85,9 @@ class LanguageModel:
     def _reading(self, taxonomy: Taxonomy) -> Reading:
         return self.reading or best(self.engine, taxonomy)
 
-    def _render(self, text: Text) -> Render:
+    def _render(self, text: Text, shots: Sequence[Shot]) -> Render:
         def render(taxonomy: Taxonomy, question: Question) -> Conversation:
-            return self._prompt(text, taxonomy).render(text, taxonomy, question)
+            return self._prompt(text, taxonomy).render(text, taxonomy, question, shots)
 
         return render
 

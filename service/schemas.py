@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from llm.classifier import Prediction
+from llm.classifier import Prediction, Usage
+from llm.prices import cost
 from prompts import shelf
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
@@ -113,6 +114,15 @@ class ItemProblem(BaseModel):
     detail: str
 
 
+class TokenUsage(BaseModel):
+    """Tokens that an answer took; none where it was remembered."""
+
+    prompt_tokens: int
+    cached_tokens: int = Field(description="part of the prompt that the endpoint had computed before")
+    completion_tokens: int
+    cost_usd: float | None = Field(description="where the model's price is known; see llm/prices.yaml")
+
+
 class ClassifyAnswer(BaseModel):
     """Answer for one text."""
 
@@ -125,6 +135,7 @@ class ClassifyAnswer(BaseModel):
     taxonomy: str = Field(description="name and digest of the vocabulary")
     cached: bool = Field(description="whether the answer was remembered")
     dropped: int = Field(description="how many words of the model's answer were no labels of the vocabulary")
+    usage: TokenUsage | None = Field(None, description="tokens taken, where a language model was asked")
     problem: ItemProblem | None = Field(None, description="why this text of a batch has no answer")
 
     @classmethod
@@ -141,10 +152,23 @@ class ClassifyAnswer(BaseModel):
             taxonomy=prediction.source.taxonomy,
             cached=prediction.cached,
             dropped=len(prediction.dropped),
+            usage=_usage(prediction),
             problem=ItemProblem.model_validate(problem_body(SLUGS[problem.kind], problem.detail)) if problem else None,
         )
 
     def body(self) -> Mapping[str, Any]:
-        """The members to send; scores and problem only where there are any."""
+        """The members to send; scores, usage and problem only where there are any."""
         body = self.model_dump()
         return {name: value for name, value in body.items() if value is not None or name in ("prompt", "reading")}
+
+
+def _usage(prediction: Prediction) -> TokenUsage | None:
+    used = prediction.usage
+    if used == Usage():
+        return None
+    return TokenUsage(
+        prompt_tokens=used.prompt_tokens,
+        cached_tokens=used.cached_tokens,
+        completion_tokens=used.completion_tokens,
+        cost_usd=cost(prediction.source.model, used),
+    )

@@ -18,13 +18,14 @@ CHAT_TEMPLATE = (
 )
 
 
-def build(folder: Path, context: int = 32_768, seed: int = 0) -> Path:
+def build(folder: Path, context: int = 32_768, seed: int = 0, width: int = 64) -> Path:
     """Write weights, configuration and tokenizer to a folder, as ``from_pretrained`` reads them.
 
     Args:
         folder: made if missing.
         context: tokens that the model can take; Qwen2-7B-Instruct's own by default.
         seed: of the random weights.
+        width: hidden size, a multiple of 64.
     """
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
@@ -33,11 +34,11 @@ def build(folder: Path, context: int = 32_768, seed: int = 0) -> Path:
     torch.manual_seed(seed)
     config = Qwen2Config(
         vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
+        hidden_size=width,
+        intermediate_size=2 * width,
         num_hidden_layers=2,
-        num_attention_heads=2,  # head dimension 32, the least that vLLM's CPU attention takes
-        num_key_value_heads=1,
+        num_attention_heads=width // 32,  # head dimension 32, the least that vLLM's CPU attention takes
+        num_key_value_heads=width // 64,
         max_position_embeddings=context,
         tie_word_embeddings=True,
         bos_token_id=tokenizer.convert_tokens_to_ids("<|endoftext|>"),

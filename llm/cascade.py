@@ -1,0 +1,89 @@
+"""A small classifier first, the large one only where the small one is unsure.
+
+Source of the idea in this field: arXiv 2605.18796 (a third of the cost saved at equal F1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llm.classifier import Classifier, Prediction
+from prompts.taxonomy import Taxonomy
+from prompts.text import Text
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """Keeps the small classifier's answer where its margin is wide enough; each answer's source says who gave it.
+
+    Attributes:
+        small: gives scores for every label.
+        large: asked about the rest.
+        margin: the least margin at which the small one is trusted; choose it by ``fit_margin``.
+    """
+
+    small: Classifier
+    large: Classifier
+    margin: float
+
+    @property
+    def name(self) -> str:
+        """Both names."""
+        return f"{self.small.name}, where unsure {self.large.name}"
+
+    def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
+        """See ``Classifier.classify``."""
+        predictions = self.small.classify(texts, taxonomy)
+        unsure = [place for place, found in enumerate(predictions) if margin(found) < self.margin]
+        for place, found in zip(unsure, self.large.classify([texts[p] for p in unsure], taxonomy), strict=True):
+            predictions[place] = found
+        return predictions
+
+
+def margin(prediction: Prediction) -> float:
+    """How far the labels given stand above the labels not given: the gap in score between the worst of the first and
+    the best of the second. 0 where there is nothing to compare, infinite where every label is given."""
+    if prediction.problem or not prediction.scores or not prediction.labels:
+        return 0.0
+    given = min(prediction.scores[name] for name in prediction.labels)
+    others = [score for name, score in prediction.scores.items() if name not in prediction.labels]
+    return given - max(others) if others else float("inf")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A margin, and what it gives on the texts that it was chosen on: share of texts for the large one, micro-F1."""
+
+    margin: float
+    share: float
+    micro_f1: float
+
+
+def fit_margin(
+    small: Sequence[Prediction], large: Sequence[Prediction], truth: Sequence[Sequence[str]], loss: float
+) -> Fitted:
+    """The margin that asks the large classifier least often while losing at most ``loss`` of its micro-F1.
+
+    Args:
+        small: the small classifier's predictions for validation texts.
+        large: the large one's for the same texts.
+        truth: the true labels.
+        loss: how much micro-F1 may be lost against the large one alone.
+    """
+    target = _micro_f1(large, truth) - loss
+    order = sorted(range(len(small)), key=lambda place: margin(small[place]))
+    mixed = list(small)
+    for asked, place in enumerate([None, *order]):
+        if place is not None:
+            mixed[place] = large[place]
+        reached = _micro_f1(mixed, truth)
+        if reached >= target:
+            edge = margin(small[order[asked]]) if asked < len(order) else float("inf")
+            return Fitted(edge, asked / max(1, len(small)), reached)
+    return Fitted(float("inf"), 1.0, _micro_f1(large, truth))
+
+
+def _micro_f1(predictions: Sequence[Prediction], truth: Sequence[Sequence[str]]) -> float:
+    hits = sum(len(set(found.labels) & set(names)) for found, names in zip(predictions, truth, strict=True))
+    return 2 * hits / max(1, sum(len(found.labels) for found in predictions) + sum(map(len, truth)))

@@ -1,0 +1,114 @@
+"""Puts the rooms together as the settings say: who answers, from where, within which limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from llm.cache import AnswerStore, Cached
+from llm.cascade import Cascade
+from llm.classifier import Classifier
+from llm.decision import Decisions
+from llm.embedded import Embedded
+from llm.engines.engine import Engine
+from llm.engines.openai_compatible import OpenAICompatible
+from llm.engines.probe import Probed
+from llm.engines.wire import Wire
+from llm.fallback import Fallback
+from llm.language_model import LanguageModel
+from llm.narrowed import Narrowed
+from llm.order import OrderAveraged
+from llm.readings import choice as readings
+from llm.shots import FixedShots, NearestShots, Shots, load_shots, no_shots
+from prompts import shelf
+from prompts.taxonomy import Taxonomy
+from service.parts import Choice, ClassifierFor, Limits, Parts
+from service.settings import Settings
+from similarity.encoder import MiniLM
+
+Wrap = Callable[[Classifier], Classifier]
+
+
+def build(settings: Settings) -> Parts:
+    """The parts of a service under these settings.
+
+    Raises:
+        MarqueeError: a setting names what does not exist.
+    """
+    taxonomy = shelf.taxonomy(settings.taxonomy)  # an unknown default should stop the start, not every request
+    limits = Limits(settings.max_body_bytes, settings.max_texts, settings.max_text_chars, settings.max_request_labels)
+    encoder = MiniLM()
+    embedded = Embedded(encoder)
+    load = partial(embedded.classify, ["A first text, so that the first request finds the model loaded."], taxonomy)
+    if not settings.asks_a_model:
+        return Parts(lambda choice: embedded, lambda: None, load, taxonomy.name, limits)
+    engine = engine_of(settings)
+    asking = classifiers(engine, settings, embedded, shots_of(settings, encoder, taxonomy))
+    if settings.fallback or settings.cascade:
+        check = (lambda: None) if settings.fallback else engine.check
+        return Parts(asking, check, load, taxonomy.name, limits)
+    return Parts(asking, engine.check, lambda: engine.code_limit, taxonomy.name, limits)  # probes, if need be
+
+
+def probed(settings: Settings) -> Probed:
+    """The endpoint's probe, with what it found before."""
+    return Probed(_wire(settings), settings.model, settings.probe_path)
+
+
+def engine_of(settings: Settings) -> Engine:
+    """The language model that the settings name."""
+    wire = _wire(settings)
+    return OpenAICompatible(wire, settings.model, Probed(wire, settings.model, settings.probe_path))
+
+
+def language_model(engine: Engine, settings: Settings, choice: Choice, shots: Shots = no_shots) -> LanguageModel:
+    """The language model as a classifier, without anything around it."""
+    reading = readings.named(choice.reading or settings.reading)
+    decisions = Decisions(settings.decisions_path, settings.threshold)
+    return LanguageModel(engine, reading, choice.prompt, decisions, shots)
+
+
+def classifiers(engine: Engine, settings: Settings, embedded: Classifier, shots: Shots) -> ClassifierFor:
+    """For every choice of a request, the classifier that asks the engine, with all that the settings put around it."""
+    readings.named(settings.reading)  # a misspelt one should stop the start
+    store = AnswerStore(settings.cache_path, settings.cache_megabytes * 2**20) if settings.cache else None
+    wraps = _wraps(settings, embedded)
+
+    def classifier_for(choice: Choice) -> Classifier:
+        asked = language_model(engine, settings, choice, shots)
+        # The cache stands inside: outside it would remember an outage's answers as the model's.
+        classifier: Classifier = Cached(asked, store) if store and choice.cache else asked
+        for wrap in wraps:
+            classifier = wrap(classifier)
+        return classifier
+
+    return classifier_for
+
+
+def _wraps(settings: Settings, embedded: Classifier) -> list[Wrap]:
+    """What stands around the language model, from the inside out."""
+    wraps: list[Wrap] = []
+    if settings.orders > 1:
+        wraps.append(lambda inner: OrderAveraged(inner, settings.orders))
+    if settings.candidates:
+        wraps.append(lambda inner: Narrowed(embedded, inner, settings.candidates))
+    if settings.fallback:
+        wraps.append(lambda inner: Fallback(inner, embedded))
+    if settings.cascade:
+        wraps.append(lambda inner: Cascade(embedded, inner, settings.cascade))
+    return wraps
+
+
+def shots_of(settings: Settings, encoder: MiniLM, taxonomy: Taxonomy) -> Shots:
+    """The examples to show, from the file that the settings name; for the default vocabulary."""
+    if settings.shots_path is None:
+        return no_shots
+    shots = load_shots(settings.shots_path, taxonomy)
+    if not settings.shots_nearest:
+        return FixedShots(shots, taxonomy.name)
+    return NearestShots(encoder, shots, taxonomy.name, settings.shots_nearest)
+
+
+def _wire(settings: Settings) -> Wire:
+    key = settings.openai_api_key.get_secret_value()
+    return Wire(settings.base_url, key, settings.timeout, settings.retries, settings.concurrency)

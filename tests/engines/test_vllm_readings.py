@@ -1,0 +1,150 @@
+"""Every reading on a real vLLM server: lawful with a model of noise, right with a model that knows the answers."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import pytest
+
+from llm.decision import Decisions
+from llm.engines.engine import Engine
+from llm.engines.openai_compatible import OpenAICompatible
+from llm.engines.probe import CANARIES, Honours, Probed, probe
+from llm.engines.wire import Wire
+from llm.language_model import LanguageModel
+from llm.order import flips
+from llm.readings.choice import READINGS
+from prompts import shelf
+from prompts.taxonomy import Label, Taxonomy
+from prompts.text import Text
+from tests.engines.conftest import API_KEY
+from tests.engines.vllm_server import MODEL_NAME, VLLMServer
+from tests.process import ServiceProcess
+from tests.trained_qwen2 import GENRES, PROMPT, films, train
+from tests.ugly import ugly_texts
+
+TMDB, SENTIMENT = shelf.taxonomy("tmdb"), shelf.taxonomy("sentiment")
+MANY = Taxonomy("many", tuple(Label(f"label {number:03}") for number in range(200)), max_labels=3)
+
+
+def engine(server: VLLMServer) -> OpenAICompatible:
+    wire = Wire(server.base_url, API_KEY, timeout=120, retries=0, concurrency=32)
+    return OpenAICompatible(wire, MODEL_NAME, Probed(wire, MODEL_NAME))
+
+
+# --- noise ---
+
+
+@pytest.mark.parametrize("reading", [*READINGS, "auto"])
+def test_every_reading_answers_every_ugly_text_inside_the_vocabulary(in_front: ServiceProcess, reading: str) -> None:
+    answers: list[Any] = []
+    with httpx2.Client(base_url=in_front.url, timeout=300) as client:
+        for start in range(0, 300, 100):
+            body = {"texts": ugly_texts()[start : start + 100], "reading": reading, "scores": True, "taxonomy": "tmdb"}
+            reply = client.post("/classify", json=body)
+            assert reply.status_code == 200, reply.text
+            answers += reply.json()["results"]
+    assert len(answers) == 300
+    for answer in answers:
+        assert "problem" not in answer, answer
+        assert 1 <= len(answer["labels"]) == len(set(answer["labels"])) <= TMDB.max_labels
+        assert set(answer["labels"]) <= set(TMDB.names)
+        assert set(answer["scores"]) == set(TMDB.names)
+        assert all(0 <= score <= 1 for score in answer["scores"].values())
+        assert answer["reading"] == ("list" if reading == "auto" else reading)
+
+
+def test_a_single_label_is_read_in_one_token(in_front: ServiceProcess) -> None:
+    body = {"text": "I liked it.", "taxonomy": "sentiment", "scores": True, "cache": False}
+    answer = httpx2.post(f"{in_front.url}/classify", json=body, timeout=60).json()
+    assert answer["reading"] == "letters"
+    assert answer["usage"]["completion_tokens"] == 1
+    assert sum(answer["scores"].values()) == pytest.approx(1)
+
+
+def test_a_vocabulary_beyond_the_codes_goes_through_heats(vllm: VLLMServer) -> None:
+    (prediction,) = LanguageModel(engine(vllm), READINGS["letters"]).classify(["a text"], MANY)
+    assert prediction.problem is None
+    assert 1 <= len(prediction.labels) <= 3
+    assert set(prediction.scores) == set(MANY.names)
+    assert prediction.usage.completion_tokens == 5  # four heats of fifty and a final
+
+
+def test_codes_read_by_token_id_agree_with_the_likeliest_tokens(vllm: VLLMServer) -> None:
+    wire = Wire(vllm.base_url, API_KEY, timeout=60, retries=0, concurrency=8)
+    by_id = engine(vllm)
+    by_likeliest = OpenAICompatible(wire, MODEL_NAME, lambda: Honours({}, top_logprobs=20))
+    conversation = shelf.prompt("plot").render(Text("A plot."), TMDB)
+    (exact,) = by_id.weigh([conversation], ["A", "B", "C"])
+    (bounded,) = by_likeliest.weigh([conversation], ["A", "B", "C"])
+    assert exact.bounds == frozenset()
+    for code in "ABC":
+        if code in bounded.bounds:
+            assert exact.logprobs[code] <= bounded.logprobs[code] + 0.05
+        else:
+            assert exact.logprobs[code] == pytest.approx(bounded.logprobs[code], abs=0.05)
+
+
+def test_the_probe_finds_what_this_server_honours_and_what_it_drops(vllm: VLLMServer) -> None:
+    found = probe(Wire(vllm.base_url, API_KEY, timeout=60, retries=0, concurrency=8), MODEL_NAME)
+    assert isinstance(found, Honours)
+    outcomes = {name: finding.outcome for name, finding in found.findings.items()}
+    assert outcomes.keys() == CANARIES.keys()
+    honoured = {"json_schema", "json_array", "choice", "regex", "grammar", "logit_bias", "logprobs", "token_ids"}
+    for name in honoured | {"tokenize", "prefix_caching"}:
+        assert outcomes[name] == "honoured", name
+    assert outcomes["gbnf"] == "ignored", "llama.cpp's field is dropped without a word"
+    assert outcomes["decisions"] == "refused"
+    assert (found.top_logprobs, found.context, found.version) == (20, 32_768, "0.32.0")
+
+
+# --- knowledge ---
+
+
+@pytest.fixture(scope="module")
+def knowing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """vLLM serving the tiny model after it learnt a dozen films."""
+    server = VLLMServer(train(tmp_path_factory.mktemp("trained-qwen2")), API_KEY)
+    server.start()
+    try:
+        yield engine(server)
+    finally:
+        server.kill()
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_a_model_that_knows_the_answers_is_read_right(knowing: Engine, reading: str) -> None:
+    model = LanguageModel(knowing, READINGS[reading], PROMPT, Decisions())
+    texts, truth = zip(*films(), strict=True)
+    found = model.classify(texts, GENRES)
+    right = sum(set(one.labels) == set(labels) for one, labels in zip(found, truth, strict=True))
+    assert right >= len(texts) - 1, [(one.labels, labels) for one, labels in zip(found, truth, strict=True)]
+    for one, labels in zip(found, truth, strict=True):
+        if set(one.labels) == set(labels) and labels:
+            others = [score for name, score in one.scores.items() if name not in labels]
+            assert min(one.scores[name] for name in labels) > max(others)
+
+
+def test_a_text_of_one_label_is_sure_and_a_text_of_two_is_torn_in_letters(knowing: Engine) -> None:
+    model = LanguageModel(knowing, READINGS["letters"], PROMPT, Decisions())
+    for one, (_, labels) in zip(model.classify([text for text, _ in films()], GENRES), films(), strict=True):
+        best = max(one.scores.values())
+        if len(labels) == 1:
+            assert best > 0.8
+        if len(labels) == 2:
+            assert 0.2 < best < 0.8
+        assert one.label_mass is not None
+        assert one.label_mass > 0.9
+
+
+def test_order_sensitivity_can_be_measured_on_it(knowing: Engine) -> None:
+    found = flips(LanguageModel(knowing, READINGS["yes_no"], PROMPT), [text for text, _ in films()], GENRES, 5)
+    assert found.failed == 0
+    assert found.decisions == len(films()) * len(GENRES.names)
+    assert 0 <= found.minority <= found.ever <= 1
+
+
+def test_sentiment_is_one_token_away(knowing: Engine) -> None:
+    (prediction,) = LanguageModel(knowing).classify(["I liked it."], SENTIMENT)
+    assert prediction.source.reading == "letters"
+    assert prediction.usage.completion_tokens == 1
