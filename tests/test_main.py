@@ -1,6 +1,7 @@
 """The command line."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ from click.testing import CliRunner, Result
 from main import main
 from prompts import shelf
 from prompts.text import Text
-from tests.misbehaving import endpoint, says
+from tests.misbehaving import body, endpoint, says
 
 pytestmark = pytest.mark.usefixtures("away")
+FILMS = Path(__file__).parent.parent / "data" / "sample" / "films.jsonl"
 PLOT = "A young wizard learns magic to defeat a dragon."
 
 
@@ -112,3 +114,74 @@ def test_evaluate_says_what_it_left_out_and_where_the_rows_are(away: Path) -> No
     assert "texts                   1\n" in result.stdout
     assert "left out: 1 rows" in result.stderr
     assert len((away / "run" / "rows.jsonl").read_text().splitlines()) == 1
+
+
+# --- probe and calibrate ---
+
+
+def weighing_endpoint() -> Any:
+    """An endpoint that tells the likeliest tokens: A with half of the probability, the other letters with less."""
+    figures = {letter: -1.0 - place for place, letter in enumerate("ABCDEFGHIJKLMNOPQR")} | {"A": -0.7}
+    top = [{"token": letter, "logprob": figure} for letter, figure in figures.items()]
+    content = [{"token": "A", "logprob": -0.7, "top_logprobs": top}]
+    choice = {"message": {"content": "A"}, "logprobs": {"content": content}}
+    return body(200, {"choices": [choice], "usage": {"prompt_tokens": 5, "completion_tokens": 1}})
+
+
+def test_probe_prints_a_table_for_people_and_json_for_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    with endpoint(weighing_endpoint()) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        table = call("probe").stdout
+        asked = len(server.asked)
+        found = json.loads(call("probe", "--json").stdout)
+        assert len(server.asked) == asked + 1, "the version alone: the rest is remembered"
+        call("probe", "--anew")
+        assert len(server.asked) > asked + 5
+    assert re.search(r"json_schema +ignored", table)
+    assert re.search(r"logprobs +honoured +18 likeliest tokens", table)
+    assert found["findings"]["logprobs"] == {"outcome": "honoured", "note": "18 likeliest tokens", "amount": 18}
+
+
+def test_probe_without_an_endpoint_or_with_a_dead_one_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "set OPENAI_BASE_URL" in call("probe").stderr
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
+    monkeypatch.setenv("MARQUEE_RETRIES", "0")
+    result = call("probe")
+    assert (result.exit_code, "no connection" in result.stderr) == (1, True)
+
+
+def test_probe_order_reports_flips_of_whoever_answers() -> None:
+    found = json.loads(call("probe", "--order", "4", "--limit", "6", "--json", "--data", str(FILMS)).stdout)
+    assert found["decisions"] == 6 * 18
+    assert found["ever"] == 0, "MiniLM compares with every label by itself"
+    assert (
+        "are not the same under every order"
+        in call("probe", "--order", "3", "--limit", "2", "--data", str(FILMS)).stdout
+    )
+
+
+def test_calibrate_learns_from_labelled_and_from_unlabelled_texts(away: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"id": n, "description": f"plot {n}", "genres": ["Action"], "split": "validation"} for n in range(4)]
+    (away / "films.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with endpoint(weighing_endpoint()) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        before = json.loads(call("classify", "x", "--reading", "letters", "--json").stdout)
+        assert before["genres"] == ["Action", "Adventure"]
+        learnt = call("calibrate", "--data", "films.jsonl", "--reading", "letters")
+        assert re.match(r"threshold 0\.[2-9]\d+, 0 labels corrected", learnt.stdout), learnt.output
+        after = json.loads(call("classify", "x", "--reading", "letters", "--json").stdout)
+        assert (after["genres"], after["cached"]) == (["Action"], False)
+        blind = call("calibrate", "--data", "films.jsonl", "--reading", "letters", "--unlabelled")
+        assert "threshold 0.100, 18 labels corrected" in blind.stdout
+        even = json.loads(call("classify", "x", "--reading", "letters", "--scores", "--json").stdout)
+        assert max(even["scores"].values()) < 0.06, "a model that says the same of every text says nothing"
+
+
+def test_calibrate_says_what_is_missing(away: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "set OPENAI_BASE_URL" in call("calibrate", "--data", "x.jsonl", "--reading", "letters").stderr
+    with endpoint(body(503, {})) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        monkeypatch.setenv("MARQUEE_RETRIES", "0")
+        (away / "t.jsonl").write_text('{"description": "x"}\n')
+        result = call("calibrate", "--data", "t.jsonl", "--reading", "yes_no", "--unlabelled")
+    assert "nothing to learn from t.jsonl" in result.stderr
