@@ -1,0 +1,84 @@
+"""Writes the tiny Qwen2 of ``tests/tiny_qwen2.py`` as a GGUF file, which is what llama.cpp reads.
+
+Run by the Python of llama.cpp's environment, which has ``gguf``: ``python tests/engines/tiny_gguf.py FOLDER OUT.gguf``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import gguf  # type: ignore[import-not-found]  # lives in var/llama only
+import numpy as np
+
+
+def write(folder: Path, out: Path) -> Path:
+    """Write a folder of ``tests.tiny_qwen2.build`` as one file: weights, tokenizer and chat template.
+
+    Args:
+        folder: the model as ``from_pretrained`` reads it.
+        out: the file; overwritten.
+    """
+    config = _json(folder / "config.json")
+    writer = gguf.GGUFWriter(out, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.QWEN2])
+    _add_shape(writer, config)
+    _add_tokenizer(writer, folder)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN2, config["num_hidden_layers"])
+    for name, tensor in _tensors(folder / "model.safetensors"):
+        writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), tensor)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return out
+
+
+def _add_shape(writer: Any, config: Mapping[str, Any]) -> None:
+    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_block_count(config["num_hidden_layers"])
+    writer.add_head_count(config["num_attention_heads"])
+    writer.add_head_count_kv(config["num_key_value_heads"])
+    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
+
+
+def _add_tokenizer(writer: Any, folder: Path) -> None:
+    tokenizer = _json(folder / "tokenizer.json")
+    control = {token["id"] for token in tokenizer["added_tokens"]}
+    tokens = sorted(tokenizer["model"]["vocab"].items(), key=lambda token: int(token[1]))
+    writer.add_tokenizer_model("gpt2")  # llama.cpp's word for byte-level BPE
+    writer.add_tokenizer_pre("gpt-2")  # the regex of transformers' ByteLevel; "qwen2" would cut words elsewhere
+    writer.add_token_list([token for token, _ in tokens])
+    writer.add_token_types(
+        [gguf.TokenType.CONTROL if number in control else gguf.TokenType.NORMAL for _, number in tokens]
+    )
+    # Merges, the ids of the control tokens and the chat template.
+    gguf.SpecialVocab(folder, load_merges=True, n_vocab=len(tokens)).add_to_gguf(writer, quiet=True)
+    writer.add_add_bos_token(False)
+
+
+def _tensors(file: Path) -> Iterator[tuple[str, np.ndarray[Any, np.dtype[np.float32]]]]:
+    """The tensors of a safetensors file, widened from bfloat16, which numpy lacks."""
+    data = file.read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    header: dict[str, Any] = json.loads(data[8:start])
+    header.pop("__metadata__", None)
+    for name, entry in header.items():
+        assert entry["dtype"] == "BF16", entry
+        first, last = entry["data_offsets"]
+        halves = np.frombuffer(data[start + first : start + last], np.uint16)
+        yield name, (halves.astype(np.uint32) << 16).view(np.float32).reshape(entry["shape"])
+
+
+def _json(file: Path) -> Any:
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]), Path(sys.argv[2]))
