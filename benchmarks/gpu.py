@@ -212,7 +212,7 @@ def _give_memory_back() -> None:
 
 def _not_measured(error: Exception) -> str:
     said = " ".join(str(error).split()) or type(error).__name__
-    return f"not measured: {said[:120]}"
+    return f"not measured: {said if len(said) <= 200 else said[:197] + '...'}"
 
 
 # --- report ---

@@ -56,7 +56,8 @@ class Ceilings:
 
 def config(shape: dict[str, int]) -> Any:
     """A configuration of Qwen2."""
-    return Qwen2Config(**shape, tie_word_embeddings=False)
+    fields: dict[str, Any] = {**shape, "tie_word_embeddings": False}
+    return Qwen2Config(**fields)
 
 
 def random_model(shape: dict[str, int], device: str) -> Any:
@@ -65,7 +66,8 @@ def random_model(shape: dict[str, int], device: str) -> Any:
     torch.set_default_dtype(torch.bfloat16)
     try:
         with torch.device(device):
-            return Qwen2ForCausalLM(config(shape)).eval()
+            model: Any = Qwen2ForCausalLM(config(shape))
+            return model.eval()
     finally:
         torch.set_default_dtype(before)
 

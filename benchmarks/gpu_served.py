@@ -12,6 +12,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -54,17 +56,10 @@ def local(folder: Path, device: str, load: Load) -> Rates:
     from llm.engines.local import Local  # type: ignore[import-not-found,unused-ignore]
 
     engine = Local(str(folder), device=device)
-    talks = _Talks(folder, load)
-    return {
-        f"{reading} {'warm' if warm else 'cold'}": _median_rate(
-            lambda reading=reading, warm=warm: _ask(engine, reading, talks.talks(warm)), load
-        )
-        for reading in ("letters", "list")
-        for warm in (True, False)
-    }
+    return _by_prefix(partial(_ask_local, engine), _Talks(folder, load), load)
 
 
-def _ask(engine: Any, reading: str, talks: Sequence[Any]) -> None:
+def _ask_local(engine: Any, reading: str, talks: Sequence[Any]) -> None:
     from benchmarks.texts import vocabulary
     from llm.readings.list import ListReading
     from prompts.question import CODES
@@ -84,23 +79,23 @@ class _Talks:
     def __init__(self, folder: Path, load: Load) -> None:
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        spelt = [tokenizer.decode([token]) for token in _TOKENS]
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        spelt: list[str] = [tokenizer.decode([token]) for token in _TOKENS]
         self._words = [word for word in spelt if word[:1] == " " and word[1:].isalpha()]
         self._load, self._chance = load, random.Random(0)
-        self._static = self._some(load.static)
+        self._static = self._words_of(load.static)
 
-    def talks(self, warm: bool) -> list[Any]:
+    def some(self, warm: bool) -> list[Any]:
         """New documents, behind the static part, or each behind a static part of its own."""
         return [
             [
-                {"role": "system", "content": self._static if warm else self._some(self._load.static)},
-                {"role": "user", "content": self._some(self._load.own)},
+                {"role": "system", "content": self._static if warm else self._words_of(self._load.static)},
+                {"role": "user", "content": self._words_of(self._load.own)},
             ]
             for _ in range(self._load.documents)
         ]
 
-    def _some(self, count: int) -> str:
+    def _words_of(self, count: int) -> str:
         return "".join(self._chance.choices(self._words, k=count))
 
 
@@ -124,7 +119,7 @@ def vllm_offline(folder: Path, load: Load, quantization: str | None) -> Rates:
         chosen = SamplingParams(temperature=0, **_decoding(reading, load))
         model.generate([{"prompt_token_ids": prompt} for prompt in prompts], chosen, use_tqdm=False)
 
-    return _by_prefix(ask, load)
+    return _by_prefix(ask, _Prompts(load), load)
 
 
 def vllm_server(folder: Path, load: Load, workers: int) -> Rates:
@@ -141,7 +136,7 @@ def vllm_server(folder: Path, load: Load, workers: int) -> Rates:
             if problem := next((reply for reply in replies if isinstance(reply, Problem)), None):
                 raise RuntimeError(f"the server gave no answer: {problem.detail}")
 
-        return _by_prefix(ask, load)
+        return _by_prefix(ask, _Prompts(load), load)
 
 
 def _decoding(reading: str, load: Load) -> dict[str, Any]:
@@ -150,16 +145,13 @@ def _decoding(reading: str, load: Load) -> dict[str, Any]:
     return {"max_tokens": load.written, "ignore_eos": True}
 
 
-def _by_prefix(ask: Callable[[str, Sequence[list[int]]], None], load: Load) -> Rates:
-    """Ask with the static part in the prefix cache and with nothing in it, each time about new documents."""
-    prompts = _Prompts(load)
-    return {
-        f"{reading} {'warm' if warm else 'cold'}": _median_rate(
-            lambda reading=reading, warm=warm: ask(reading, prompts.some(warm)), load
-        )
-        for reading in ("letters", "list")
-        for warm in (True, False)
-    }
+def _by_prefix(ask: Callable[[str, Any], None], documents: _Prompts | _Talks, load: Load) -> Rates:
+    """Ask with the static part computed before and with nothing computed, each time about new documents."""
+    rates = {}
+    for reading, warm in product(("letters", "list"), (True, False)):
+        rounds = [_seconds(partial(ask, reading, documents.some(warm))) for _ in range(load.rounds + 1)]
+        rates[f"{reading} {'warm' if warm else 'cold'}"] = load.documents / median(rounds[1:])  # the first warms up
+    return rates
 
 
 class _Prompts:
@@ -180,15 +172,10 @@ class _Prompts:
         return self._chance.choices(_TOKENS, k=count)
 
 
-def _median_rate(ask: Callable[[], None], load: Load) -> float:
-    """Documents a second; median of the rounds after one for warming up."""
-    ask()
-    taken = []
-    for _ in range(load.rounds):
-        start = time.perf_counter()
-        ask()
-        taken.append(time.perf_counter() - start)
-    return load.documents / median(taken)
+def _seconds(work: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
 
 
 @contextmanager

@@ -61,7 +61,8 @@ class ScikitLLM:
             "workers": workers,
         }
         asked = json.dumps(self._asked | given)
-        done = subprocess.run([self._python, _WORKER], input=asked, capture_output=True, text=True)
+        # -P: the worker's own folder is no place to import from; it holds an llm.py and this skllm.py
+        done = subprocess.run([self._python, "-P", _WORKER], input=asked, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"scikit-llm failed: {done.stderr[-2_000:]}")
         told = json.loads(done.stdout.splitlines()[-1])
