@@ -38,6 +38,14 @@ unit: .venv/dev ## pytest, all but the engines
 test-engines: .venv/dev ## tests against a real vLLM server (CPU build; makes its own environment in var/)
 	$(BIN)/python -m pytest tests/engines
 
+.PHONY: bench-llm
+bench-llm: .venv/dev ## documents a second against a bare loop and scikit-llm (tiny vLLM; DATA=folder)
+	@$(BIN)/python -m benchmarks.llm $(if $(DATA),--data $(DATA))
+
+.PHONY: bench-gpu
+bench-gpu: .venv/run ## documents a second of Qwen2-7B's architecture on one NVIDIA GPU
+	@$(BIN)/python -m benchmarks.gpu
+
 .PHONY: format
 format: .venv/dev ## rewrite the code in ruff's format
 	$(BIN)/ruff check --fix .

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -108,11 +108,12 @@ class Prompt:
         # The system part must not change from label to label either: yes_no asks about many labels of one text.
         asked = replace(question, label=None)
         return (
-            {"role": "system", "content": self._fill("system", taxonomy=taxonomy, question=asked)},
-            {"role": "user", "content": self._fill("user", **given)},
+            {"role": "system", "content": _system(self, taxonomy, asked)},
+            {"role": "user", "content": self.fill("user", **given)},
         )
 
-    def _fill(self, section: str, **values: object) -> str:
+    def fill(self, section: str, **values: object) -> str:
+        """One section with its values put in."""
         try:
             filled: str = self._templates[section].render(values)
             return filled.strip()
@@ -130,6 +131,12 @@ class Prompt:
             return {name: _environment().from_string(source) for name, source in sections.groupdict().items()}
         except TemplateSyntaxError as error:
             raise InvalidPrompt(f"prompt {self.name!r} does not parse: {error.message}") from error
+
+
+@lru_cache(maxsize=64)
+def _system(prompt: Prompt, taxonomy: Taxonomy, question: Question) -> str:
+    """The system section, filled in once for all texts: it takes most of the time that a prompt takes."""
+    return prompt.fill("system", taxonomy=taxonomy, question=question)
 
 
 def _environment() -> ImmutableSandboxedEnvironment:

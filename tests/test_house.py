@@ -16,6 +16,7 @@ MAY_ENTER = {
     "llm": {"prompts", "similarity"},
     "eval": {"llm", "prompts", "similarity"},
     "service": {"llm", "prompts", "similarity"},
+    "benchmarks": {"eval", "llm", "prompts", "similarity"},
     "main": {"eval", "llm", "prompts", "service", "similarity"},
 }
 HEAVY = {"torch", "transformers", "sentence_transformers", "faiss", "sklearn", "numpy", "flask", "pydantic", "openai"}

@@ -73,7 +73,7 @@ def _tokenizer() -> Any:
 
 
 def _sample_texts() -> Iterator[str]:
-    yield "Yes No " * 1_000  # so frequent that each becomes a token, as in Qwen's own vocabulary
+    yield from ["Yes", "No"] * 1_000  # so frequent that each becomes a token, as in Qwen's own vocabulary
     for line in SAMPLE.read_text(encoding="utf-8").splitlines():
         film = json.loads(line)
         yield f"{film['title']}: {film['plot']} {json.dumps({'labels': film['tmdb_genres']})}"

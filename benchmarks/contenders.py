@@ -1,0 +1,117 @@
+"""The ways of labelling that are compared: our readings, and a bare loop that sends the same bodies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks import bare
+from benchmarks.measure import Run, clock
+from llm.classifier import Problem, Usage
+from llm.engines.openai_compatible import OpenAICompatible
+from llm.engines.probe import Honours, Probed
+from llm.engines.wire import Wire
+from llm.language_model import LanguageModel
+from llm.readings.choice import READINGS
+from prompts.taxonomy import Taxonomy
+from prompts.text import Text
+
+_TIMEOUT, _RETRIES = 120.0, 2  # an idle connection may be closed at the server just as it is used again
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a model is served.
+
+    Attributes:
+        base_url: its root.
+        api_key: its key.
+        model: the name under which it serves the model.
+        workers: how many requests may be under way at once.
+    """
+
+    base_url: str
+    api_key: str
+    model: str
+    workers: int
+
+    def wire(self) -> Wire:
+        """A wire of ours to it."""
+        return Wire(self.base_url, self.api_key, _TIMEOUT, _RETRIES, self.workers)
+
+
+class Ours:
+    """Our readings through ``LanguageModel.classify``, with the endpoint probed beforehand."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint, self._wire = endpoint, endpoint.wire()
+        self._honours = Probed(self._wire, endpoint.model)
+        self._engine = OpenAICompatible(self._wire, endpoint.model, self._honours)
+
+    @property
+    def honours(self) -> Honours:
+        """What the endpoint was seen to honour."""
+        return self._honours()
+
+    def classify(self, reading: str, texts: Sequence[Text], taxonomy: Taxonomy) -> Run:
+        """Label the texts, and see to it that every one of them got an answer."""
+        model = LanguageModel(self._engine, READINGS[reading])
+        with clock() as taken:
+            predictions = model.classify(texts, taxonomy)
+        if problem := next((one.problem for one in predictions if one.problem), None):
+            raise RuntimeError(f"the reading {reading} got no answer: {problem.detail}")
+        return Run(len(texts), taken.wall, taken.cpu, tuple(one.usage for one in predictions))
+
+    def bodies(self, reading: str, texts: Sequence[Text], taxonomy: Taxonomy) -> list[bare.Body]:
+        """The very bodies that ``classify`` would send, in their order."""
+        wire = _Collecting(self._endpoint, self._wire)
+        engine = OpenAICompatible(wire, self._endpoint.model, self._honours)
+        LanguageModel(engine, READINGS[reading]).classify(texts, taxonomy)
+        return wire.bodies
+
+    def static_tokens(self, reading: str, taxonomy: Taxonomy) -> int:
+        """How many tokens any two texts have in common from their start."""
+        bodies = self.bodies(reading, [Text("Alpha"), Text("9 zones")], taxonomy)[:2]
+        replies = self._wire.post([_tokenizing(body) for body in bodies], self._wire.beside("/tokenize"))
+        one, other = (reply["tokens"] for reply in replies)
+        return next(place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1])
+
+
+class Bare:
+    """A bare loop over bodies that somebody else made."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+
+    def send(self, bodies: Sequence[bare.Body], texts: int) -> Run:
+        """Send the bodies of so many texts."""
+        with clock() as taken:
+            replies = bare.send(self._endpoint.base_url, self._endpoint.api_key, bodies, self._endpoint.workers)
+        usages = [_usage(reply["usage"]) for reply in replies]
+        return Run(texts, taken.wall, taken.cpu, tuple(usages))
+
+
+class _Collecting(Wire):
+    """Keeps the bodies of chat completions instead of sending them; all else goes to the true wire."""
+
+    def __init__(self, endpoint: Endpoint, true: Wire) -> None:
+        super().__init__(endpoint.base_url, endpoint.api_key, _TIMEOUT, _RETRIES, endpoint.workers)
+        self._true = true
+        self.bodies: list[bare.Body] = []
+
+    def post(self, bodies: Sequence[bare.Body], path: str = "/chat/completions") -> list[Any]:
+        """Keep or pass on."""
+        if path != "/chat/completions":
+            return self._true.post(bodies, path)
+        self.bodies += bodies
+        return [Problem("unreachable", "only looked at")] * len(bodies)
+
+
+def _tokenizing(body: bare.Body) -> bare.Body:
+    return {"model": body["model"], "messages": body["messages"], "add_generation_prompt": True}
+
+
+def _usage(counted: dict[str, Any]) -> Usage:
+    cached = (counted["prompt_tokens_details"] or {}).get("cached_tokens") or 0
+    return Usage(counted["prompt_tokens"], cached, counted["completion_tokens"])

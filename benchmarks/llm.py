@@ -1,0 +1,248 @@
+"""The readings against the limit: a bare loop that sends the same bodies, and scikit-llm, at one tiny vLLM server."""
+
+from __future__ import annotations
+
+import math
+import platform
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+import click
+
+from benchmarks.measure import Run, spread, table
+from benchmarks.texts import Plots, plots, vocabulary
+from prompts.errors import MarqueeError
+
+if TYPE_CHECKING:
+    from benchmarks.contenders import Bare, Endpoint, Ours
+    from benchmarks.skllm import ScikitLLM
+
+API_KEY = "sk-for-the-benchmark"
+READINGS = ("list", "letters", "yes_no")
+BLOCK = 128  # tokens; vLLM's CPU build caches whole blocks of so many
+ALONE, THREADED = "scikit-llm, one at a time (its default)", "scikit-llm, as many threads as we have workers"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured.
+
+    Attributes:
+        texts: plots of a round, by reading; ``yes_no`` sends 20 requests a plot.
+        scikit: plots of a round for scikit-llm; 0 leaves it out.
+        rounds: how often each contender has its turn.
+        workers: how many requests may be under way at once.
+    """
+
+    texts: Mapping[str, int]
+    scikit: int
+    rounds: int
+    workers: int
+
+
+@dataclass
+class Results:
+    """What was measured: the rounds of each contender, and the static tokens of each reading."""
+
+    runs: dict[str, list[Run]] = field(default_factory=dict)
+    static: dict[str, int] = field(default_factory=dict)
+
+    def add(self, contender: str, run: Run) -> None:
+        """Note a round."""
+        self.runs.setdefault(contender, []).append(run)
+
+    def rates(self, contender: str) -> list[float]:
+        """Texts a second, by round."""
+        return [run.rate for run in self.runs[contender]]
+
+    def ratios(self, contender: str, other: str) -> list[float]:
+        """How many times as fast as another, by round: both met the same weather there."""
+        pairs = zip(self.rates(contender), self.rates(other), strict=True)
+        return [one / two for one, two in pairs]
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--data", type=click.Path(path_type=Path), help="Plots: .jsonl, .jsonl.gz or a folder with TMDB's.")
+@click.option("--plots", "count", default=500, show_default=True, help="Plots of a round.")
+@click.option("--yes-no-plots", default=50, show_default=True, help="Plots of a round for yes_no: 20 requests each.")
+@click.option("--scikit-plots", default=50, show_default=True, help="Plots of a round for scikit-llm; 0: leave it out.")
+@click.option("--rounds", default=3, show_default=True, help="Rounds; each contender has one turn in each.")
+@click.option("--workers", default=64, show_default=True, help="Requests under way at once.")
+def main(data: Path | None, count: int, yes_no_plots: int, scikit_plots: int, rounds: int, workers: int) -> None:
+    """Measure documents a second of the readings list, letters and yes_no against a bare loop and scikit-llm.
+
+    Starts a vLLM server (CPU build) with a tiny Qwen2 of random weights. The first run makes environments in var/.
+    Without --data, the plots come from the folder in MARQUEE_DATA, or else from data/sample.
+    """
+    texts = {"list": count, "letters": count, "yes_no": min(count, yes_no_plots)}
+    plan = Plan(texts, min(count, scikit_plots), rounds, workers)
+    try:
+        given = plots(data, count)
+    except MarqueeError as error:
+        raise click.ClickException(str(error)) from error
+    with tiny_server(workers) as endpoint:
+        results = compare(endpoint, given, plan)
+    click.echo(report(results, given, plan))
+
+
+@contextmanager
+def tiny_server(workers: int) -> Iterator[Endpoint]:
+    """A vLLM server of its own, ended with the block."""
+    from benchmarks.contenders import Endpoint
+    from tests.engines.vllm_server import MODEL_NAME, VLLMServer
+    from tests.tiny_qwen2 import build
+
+    with tempfile.TemporaryDirectory() as folder:
+        server = VLLMServer(build(Path(folder)), API_KEY)
+        try:
+            server.start()
+            yield Endpoint(server.base_url, API_KEY, MODEL_NAME, workers)
+        finally:
+            server.kill()
+            server.log.unlink(missing_ok=True)
+
+
+def compare(endpoint: Endpoint, given: Plots, plan: Plan) -> Results:
+    """All rounds: in each, every contender has one turn, on texts that the server has not seen."""
+    from benchmarks.contenders import Bare, Ours
+
+    results, ours, loop = Results(), Ours(endpoint), Bare(endpoint)
+    written = _warm_up(ours, loop, given, results)
+    scikit = _scikit(endpoint, written) if plan.scikit else None
+    for number in range(plan.rounds):
+        click.echo(f"round {number + 1} of {plan.rounds} ...", err=True)
+        for reading in READINGS:
+            _turn(ours, loop, reading, given, plan.texts[reading], number, results)
+        if scikit:
+            _scikit_turn(scikit, given, plan, number, results)
+    return results
+
+
+def _warm_up(ours: Ours, loop: Bare, given: Plots, results: Results) -> float:
+    """Let the server compile its grammars and compute the static parts; tokens that a list takes are returned."""
+    taxonomy = vocabulary()
+    for reading in READINGS:
+        results.static[reading] = ours.static_tokens(reading, taxonomy)
+        ours.classify(reading, given.marked(f"w{reading}", 32), taxonomy)
+        loop.send(ours.bodies(reading, given.marked(f"v{reading}", 32), taxonomy), 32)
+    return ours.classify("list", given.marked("u", 100), taxonomy).completion
+
+
+def _turn(ours: Ours, loop: Bare, reading: str, given: Plots, count: int, number: int, results: Results) -> None:
+    """The bare loop and one reading of ours; who goes first changes with the round."""
+    taxonomy = vocabulary()
+    mark = f"{number}{reading}"
+    bodies = ours.bodies(reading, given.marked(f"b{mark}", count), taxonomy)
+    texts = given.marked(f"a{mark}", count)
+    for bare in (True, False) if number % 2 == 0 else (False, True):
+        if bare:
+            results.add(f"bare {reading}", loop.send(bodies, count))
+        else:
+            results.add(reading, ours.classify(reading, texts, taxonomy))
+
+
+def _scikit(endpoint: Endpoint, written: float) -> ScikitLLM:
+    from benchmarks.skllm import ScikitLLM
+
+    return ScikitLLM(endpoint.base_url, endpoint.api_key, endpoint.model, math.ceil(written))
+
+
+def _scikit_turn(scikit: ScikitLLM, given: Plots, plan: Plan, number: int, results: Results) -> None:
+    taxonomy = vocabulary()
+    results.add(ALONE, scikit.classify(given.marked(f"s{number}", plan.scikit), taxonomy))
+    results.add(THREADED, scikit.classify(given.marked(f"t{number}", plan.scikit), taxonomy, plan.workers))
+
+
+# --- report ---
+
+
+def report(results: Results, given: Plots, plan: Plan) -> str:
+    """All that was found, as Markdown."""
+    words = (
+        f"{given.origin}; 20 labels; {plan.workers} workers; {plan.rounds} rounds, contenders in turn, every text new "
+        f"to the server; medians, least–most in brackets. Tiny Qwen2 of random weights on vLLM's CPU build, "
+        f"{platform.machine()}, Python {platform.python_version()}, openai {version('openai')}, "
+        f"httpx2 {version('httpx2')}. Figures of one machine and one run: compare ratios only."
+    )
+    return "\n\n".join((words, _measured(results), _targets(results)))
+
+
+def _measured(results: Results) -> str:
+    heads = (
+        "who", "plots", "documents/s", "times the bare loop", "prompt tokens", "of them cached", "tokens written",
+        "own CPU ms",
+    )  # fmt: skip
+    rows = [row for reading in READINGS for row in _pair(results, reading)]
+    rows += [_row(results, name, "") for name in (ALONE, THREADED) if name in results.runs]
+    return table(heads, rows)
+
+
+def _pair(results: Results, reading: str) -> list[list[str]]:
+    bare = f"bare {reading}"
+    ratio = spread(results.ratios(reading, bare), 2)
+    return [
+        _row(results, bare, "1", f"bare loop, bodies of `{reading}`"),
+        _row(results, reading, ratio, f"`{reading}`"),
+    ]
+
+
+def _row(results: Results, contender: str, ratio: str, title: str = "") -> list[str]:
+    runs = results.runs[contender]
+    tokens = [f"{median(figures):,.1f}" for figures in ([run.prompt for run in runs], [run.cached for run in runs])]
+    written = f"{median([run.completion for run in runs]):,.1f}"
+    rate, cpu = spread(results.rates(contender)), spread([run.cpu_ms for run in runs], 2)
+    return [title or contender, str(runs[0].texts), rate, ratio, *tokens, written, cpu]
+
+
+def _targets(results: Results) -> str:
+    rows = [
+        _target("`list` against its bare loop", median(results.ratios("list", "bare list")), 0.8, "times"),
+        *_scikit_target(results),
+        _target("`letters`: tokens written", _written(results, "letters"), 1, "", least=False),
+        _target("`list`: tokens written (they depend on the tokenizer; this one is tiny)", _written(results, "list"),
+                12, "", least=False),
+        *_cached_targets(results),
+        _target("own CPU of `list`", median([run.cpu_ms for run in results.runs["list"]]), 2, "ms", least=False),
+    ]  # fmt: skip
+    return table(("target", "wanted", "found", ""), rows)
+
+
+def _scikit_target(results: Results) -> list[list[str]]:
+    if ALONE not in results.runs:
+        return []
+    return [
+        _target("`list` against scikit-llm as it comes", median(results.ratios("list", ALONE)), 10, "times"),
+        _target("`list` against scikit-llm with threads", median(results.ratios("list", THREADED)), None, "times"),
+    ]
+
+
+def _cached_targets(results: Results) -> list[list[str]]:
+    cached, static = median([run.cached_after_first for run in results.runs["list"]]), results.static["list"]
+    blocks = static // BLOCK * BLOCK
+    return [
+        _target(f"`list`: share of its {static} static tokens cached, after the first document", cached / static, 0.9),
+        _target(f"the same of the {blocks} in whole blocks of {BLOCK}", cached / max(1, blocks), 0.9),
+    ]
+
+
+def _written(results: Results, reading: str) -> float:
+    return median([run.completion for run in results.runs[reading]])
+
+
+def _target(what: str, found: float, bound: float | None, unit: str = "", least: bool = True) -> list[str]:
+    shown = f"{found:,.2f} {unit}".strip()
+    if bound is None:
+        return [what, "", shown, ""]
+    reached = found >= bound if least else found <= bound
+    wanted = f"{'≥' if least else '≤'} {bound:g} {unit}".strip()
+    return [what, wanted, shown, "reached" if reached else "**not reached**"]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""The plots that benchmarks label."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import cycle, islice
+from pathlib import Path
+
+from eval.datasets import Fields, load, sample
+from prompts import shelf
+from prompts.taxonomy import Taxonomy
+from prompts.text import Text
+
+SAMPLE = Path(__file__).parent.parent / "data" / "sample" / "films.jsonl"
+_COLLECTION = "tmdb_genres.jsonl.gz"
+
+
+@dataclass(frozen=True)
+class Plots:
+    """Plots of films, and in words where they come from."""
+
+    texts: tuple[str, ...]
+    origin: str
+
+    def marked(self, mark: str, count: int | None = None) -> list[Text]:
+        """The plots, each behind a mark and a number of its own, so that no server has its words in a cache."""
+        chosen = self.texts[:count]
+        return [Text(f"{mark}.{number} {plot}") for number, plot in enumerate(chosen)]
+
+
+def vocabulary() -> Taxonomy:
+    """TMDB's genres, all 20 of them open to prediction."""
+    genres = shelf.taxonomy("tmdb")
+    return replace(genres, labels=tuple(replace(label, predict=True) for label in genres.labels))
+
+
+def plots(data: Path | None, count: int) -> Plots:
+    """So many plots, always the same ones; repeated where the file has fewer.
+
+    Args:
+        data: a file of examples, or a folder that holds ``tmdb_genres.jsonl.gz``; by default the folder in the
+            environment variable ``MARQUEE_DATA``, or else the sample that comes with the program.
+        count: how many.
+    """
+    path = _file(data)
+    fields = Fields("plot", "tmdb_genres") if path.resolve() == SAMPLE.resolve() else Fields()
+    examples = sample(load(path, vocabulary(), fields).examples, count)
+    return Plots(_repeated([example.text.body for example in examples], count), _origin(path, len(examples), count))
+
+
+def _file(data: Path | None) -> Path:
+    named = data or (Path(os.environ["MARQUEE_DATA"]) if os.environ.get("MARQUEE_DATA") else SAMPLE)
+    return named / _COLLECTION if named.is_dir() else named
+
+
+def _repeated(texts: Sequence[str], count: int) -> tuple[str, ...]:
+    return tuple(islice(cycle(texts), count))
+
+
+def _origin(path: Path, different: int, count: int) -> str:
+    repeats = f"{different} plots, repeated to {count}" if different < count else f"{count} plots"
+    return f"{repeats} of {path.name}"

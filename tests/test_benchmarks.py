@@ -1,0 +1,37 @@
+"""The benchmarks can be run: each explains itself, and the one for a GPU runs its code without one or says no."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("name", ["llm", "gpu"])
+def test_a_benchmark_explains_itself(name: str) -> None:
+    done = run(f"benchmarks.{name}", "--help")
+    assert done.returncode == 0
+    assert "documents a second" in " ".join(done.stdout.split()).lower()
+
+
+def test_the_code_for_a_gpu_runs_on_a_cpu_with_a_tiny_model() -> None:
+    done = run("benchmarks.gpu", "--smoke")
+    assert done.returncode == 0, done.stderr
+    (bare,) = [line for line in done.stdout.splitlines() if line.startswith("| transformers, bf16")]
+    assert "not measured" not in bare
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_it_says_so_in_one_sentence() -> None:
+    done = run("benchmarks.gpu")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("Error: this needs an NVIDIA GPU")
+    assert len(done.stderr.splitlines()) == 1
