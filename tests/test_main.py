@@ -174,7 +174,7 @@ def test_calibrate_learns_from_labelled_and_from_unlabelled_texts(away: Path, mo
         blind = call("calibrate", "--data", "films.jsonl", "--reading", "letters", "--unlabelled")
         assert "threshold 0.100, 18 labels corrected" in blind.stdout
         even = json.loads(call("classify", "x", "--reading", "letters", "--scores", "--json").stdout)
-        assert even["scores"]["Action"] == pytest.approx(even["scores"]["Crime"]), "a model that says the same of every text says nothing"
+        assert even["scores"]["Action"] == pytest.approx(even["scores"]["Crime"]), "it says the same of every text"
 
 
 def test_calibrate_says_what_is_missing(away: Path, monkeypatch: pytest.MonkeyPatch) -> None:
