@@ -63,7 +63,7 @@ class ClassifyRequest(TextFields):
     max_labels: int | None = Field(None, ge=1, description="the most labels of one answer")
     allow_none: bool | None = Field(None, description="whether 'none of them' is an answer")
     prompt: str | None = Field(None, description="name of a prompt; see GET /prompts")
-    reading: str | None = Field(None, description="how a language model is read: auto, list, letters or yes_no")
+    reading: str | None = Field(None, description="auto, list, letters, yes_no or decisions: how a model is read")
     scores: bool = Field(False, description="add a score per label, where the model gives scores")
     cache: bool = Field(True, description="false asks anew, whatever is remembered")
 

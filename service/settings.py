@@ -36,7 +36,7 @@ class Settings(BaseSettings):
         SecretStr(""), validation_alias="OPENAI_API_KEY", description="the endpoint's key, where it asks for one"
     )
     model: str = Field(_DEFAULT_MODEL, description="name under which the endpoint serves the model")
-    reading: str = Field("auto", description="how the model is read: auto, list, letters, yes_no")
+    reading: str = Field("auto", description="how the model is read: auto, list, letters, yes_no, decisions")
     threshold: float | None = Field(
         None, ge=0, le=1, description="score from which labels are given, in letters and yes_no"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from llm.classifier import Problem, Usage
 from prompts.template import Message
@@ -68,6 +68,15 @@ class Weighing:
     problem: Problem | None = None
 
 
+@dataclass(frozen=True)
+class Decided:
+    """Answers to typed questions about one text, in their order, as OpenAI's Decisions API shapes them."""
+
+    answers: tuple[Mapping[str, Any], ...] = ()
+    usage: Usage = Usage()
+    problem: Problem | None = None
+
+
 class Engine(Protocol):
     """A language model. A conversation may fail, a batch may not: failures come back as problems."""
 
@@ -95,3 +104,11 @@ class Engine(Protocol):
 
     def check(self) -> Problem | None:
         """Ask whether the model can be reached now, without letting it write; None where all is well."""
+
+
+@runtime_checkable
+class DecidingEngine(Protocol):
+    """An engine whose endpoint answers typed questions by itself."""
+
+    def decide(self, conversations: Sequence[Conversation], questions: Sequence[Mapping[str, Any]]) -> list[Decided]:
+        """Put the questions to every conversation; one result per conversation, in their order."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from llm.classifier import Problem, Usage
-from llm.engines.engine import Completion, Constraint, Conversation, Token, Weighing
+from llm.engines.engine import Completion, Constraint, Conversation, Decided, Token, Weighing
 from llm.engines.probe import Honours
 from llm.engines.wire import Wire
 from prompts.errors import InvalidSetting
@@ -72,6 +72,11 @@ class OpenAICompatible:
             fields, spelt = {"top_logprobs": self._honours().top_logprobs}, {code: code for code in codes}
         replies = self._ask(conversations, {"max_tokens": 1, "logprobs": True, **fields})
         return [self._weighing(reply, spelt) for reply in replies]
+
+    def decide(self, conversations: Sequence[Conversation], questions: Sequence[Mapping[str, Any]]) -> list[Decided]:
+        """See ``DecidingEngine.decide``."""
+        bodies = [{"model": self.name, "input": list(one), "questions": list(questions)} for one in conversations]
+        return [self._decided(reply) for reply in self._wire.post(bodies, "/decisions")]
 
     def check(self) -> Problem | None:
         """See ``Engine.check``."""
@@ -154,6 +159,19 @@ class OpenAICompatible:
         figures = {code: max(_FLOOR, told.get(token, least)) for code, token in spelt.items()}
         bounds = frozenset(code for code, token in spelt.items() if token not in told)
         return Weighing(figures, bounds, _usage(reply))
+
+    def _decided(self, reply: Any) -> Decided:
+        if isinstance(reply, Problem):
+            return Decided(problem=reply)
+        answers = reply.get("answers") if isinstance(reply, dict) else None
+        if not isinstance(answers, list):
+            return Decided(problem=Problem("unreadable", f"{self._wire.place} answered 200, but without decisions"))
+        counted = reply.get("usage") or {}
+        details = counted.get("input_tokens_details") or {}
+        usage = Usage(
+            counted.get("input_tokens") or 0, details.get("cached_tokens") or 0, counted.get("output_tokens") or 0
+        )
+        return Decided(tuple(answers), usage)
 
     def _choice(self, reply: Any) -> Any:
         """The first choice of a reply, or why there is none: a reply of status 200 may be HTML or an error body."""

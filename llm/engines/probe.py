@@ -172,7 +172,7 @@ def _top(reply: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _decisions(canaries: Canaries) -> Finding:
-    question = {"type": "predicate", "name": "q", "question": "Is this a greeting?"}
+    question = {"type": "predicate", "name": "q", "instructions": "This is a greeting."}
     body = {"model": canaries.model, "input": "Hello!", "questions": [question]}
     (reply,) = canaries.wire.post([body], "/decisions")
     if isinstance(reply, Problem):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from llm.engines.engine import Engine
+from llm.readings.decisions import DecisionsReading
 from llm.readings.letters import LettersReading
 from llm.readings.list import ListReading
 from llm.readings.reading import Reading
@@ -40,5 +41,5 @@ def best(engine: Engine, taxonomy: Taxonomy) -> Reading:
 
 
 READINGS: Mapping[str, Reading] = {
-    reading.name: reading for reading in (ListReading(), LettersReading(), YesNoReading())
+    reading.name: reading for reading in (ListReading(), LettersReading(), YesNoReading(), DecisionsReading())
 }

@@ -6,6 +6,7 @@ vocabulary, so it is no ranking; labels come back in vocabulary order. Source: a
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -75,9 +76,10 @@ def _scores(completion: Completion, labels: Sequence[str], taxonomy: Taxonomy) -
     text = "".join(token.text for token in completion.tokens)
     scores = dict.fromkeys(taxonomy.names, 0.0)
     for label in labels:
-        start = text.find(f'"{label}"')
+        written = json.dumps(label, ensure_ascii=False)
+        start = text.find(written)
         if start >= 0:
-            scores[label] = math.exp(min(0.0, _logprob_between(completion, start + 1, start + 1 + len(label))))
+            scores[label] = math.exp(min(0.0, _logprob_between(completion, start + 1, start + len(written) - 1)))
     return scores
 
 

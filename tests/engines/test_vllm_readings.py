@@ -35,7 +35,11 @@ def engine(server: VLLMServer) -> OpenAICompatible:
 # --- noise ---
 
 
-@pytest.mark.parametrize("reading", [*READINGS, "auto"])
+# This server does not serve /v1/decisions for Qwen2; that reading is held on the contract alone.
+SERVED = [name for name in READINGS if name != "decisions"]
+
+
+@pytest.mark.parametrize("reading", [*SERVED, "auto"])
 def test_every_reading_answers_every_ugly_text_inside_the_vocabulary(in_front: ServiceProcess, reading: str) -> None:
     answers: list[Any] = []
     with httpx2.Client(base_url=in_front.url, timeout=300) as client:
@@ -112,7 +116,7 @@ def knowing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         server.kill()
 
 
-@pytest.mark.parametrize("reading", READINGS)
+@pytest.mark.parametrize("reading", SERVED)
 def test_a_model_that_knows_the_answers_is_read_right(knowing: Engine, reading: str) -> None:
     model = LanguageModel(knowing, READINGS[reading], PROMPT, Decisions())
     texts, truth = zip(*films(), strict=True)

@@ -2,23 +2,29 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.classifier import Problem, Usage
+from llm.classifier import Prediction, Problem, Usage
 from llm.decision import Decisions
 from llm.engines.engine import Completion, Constraint, Conversation, Token, Weighing
+from llm.engines.openai_compatible import OpenAICompatible
+from llm.engines.probe import UNPROBED
 from llm.engines.scripted import Scripted
+from llm.engines.wire import Wire
 from llm.language_model import LanguageModel
 from llm.readings import choice
+from llm.readings.decisions import DecisionsReading
 from llm.readings.letters import LettersReading, shares
 from llm.readings.list import ListReading
 from llm.readings.yes_no import YesNoReading
 from prompts import shelf
 from prompts.errors import UnknownName
 from prompts.taxonomy import Label, Taxonomy
+from tests.misbehaving import Behaviour, body, endpoint
 
 TMDB, SENTIMENT = shelf.taxonomy("tmdb"), shelf.taxonomy("sentiment")
 MANY = Taxonomy("many", tuple(Label(f"label {number:03}") for number in range(300)), max_labels=3)
@@ -239,3 +245,76 @@ def test_auto_takes_letters_for_one_label_list_for_several_and_what_remains_othe
 def test_an_unknown_reading_is_told() -> None:
     with pytest.raises(UnknownName, match="did you mean 'letters'"):
         choice.named("leters")
+
+
+# --- decisions ---
+
+
+def deciding(*answers: object, status: int = 200) -> Behaviour:
+    usage = {"input_tokens": 30, "input_tokens_details": {"cached_tokens": 20}, "output_tokens": 0}
+    return body(status, {"model": "m", "answers": list(answers), "usage": usage})
+
+
+def decided(behaviour: Behaviour, taxonomy: Taxonomy) -> tuple[Prediction, list[Any]]:
+    with endpoint(behaviour) as server:
+        engine = OpenAICompatible(Wire(server.url, "", 5, 0, 4), "m", lambda: UNPROBED)
+        (prediction,) = LanguageModel(engine, DecisionsReading()).classify(["a plot"], taxonomy)
+    return prediction, server.asked
+
+
+PREDICATES = [{"type": "predicate", "name": name, "probability": 0.9 if name == "War" else 0.1} for name in TMDB.names]
+
+
+def test_decisions_asks_one_predicate_per_label_in_one_request() -> None:
+    prediction, asked = decided(deciding(*PREDICATES), TMDB)
+    assert prediction.labels == ("War",)
+    assert prediction.scores["War"] == 0.9
+    assert prediction.usage == Usage(30, 20, 0)
+    assert [question["type"] for question in asked[0]["questions"]] == ["predicate"] * 18
+    assert asked[0]["questions"][0]["name"] == "Action"
+    assert "a plot" in asked[0]["input"][1]["content"]
+
+
+def test_decisions_asks_a_choice_where_one_label_is_wanted() -> None:
+    probabilities = [{"value": "positive", "probability": 0.2}, {"value": "negative", "probability": 0.8}]
+    answer = {
+        "type": "choice",
+        "name": "label",
+        "choice": "negative",
+        "confidence": 0.8,
+        "probabilities": probabilities,
+    }
+    prediction, asked = decided(deciding(answer), SENTIMENT)
+    assert prediction.labels == ("negative",)
+    assert [choice["value"] for choice in asked[0]["questions"][0]["choices"]] == ["positive", "negative"]
+
+
+def test_decisions_asks_a_large_vocabulary_in_parts() -> None:
+    large = Taxonomy("large", tuple(Label(f"label {number:03}") for number in range(900)), allow_none=True)
+    behaviour = deciding(*({"type": "predicate", "name": name, "probability": 0.1} for name in large.names))
+    _, asked = decided(behaviour, large)
+    assert [len(request["questions"]) for request in asked] == [400, 400, 100]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "kind"),
+    [
+        (deciding(*PREDICATES[:-1]), "unreadable"),
+        (deciding(*PREDICATES[:-1], {"type": "refusal", "name": "Western"}), "unreadable"),
+        (deciding(*PREDICATES[:-1], {"type": "predicate", "name": "Western"}), "unreadable"),
+        (body(200, {"choices": []}), "unreadable"),
+        (body(501, {"error": "not for this model"}), "misconfigured"),
+        (body(404, {"detail": "Not Found"}), "misconfigured"),
+        (body(503, {}), "busy"),
+    ],
+)
+def test_a_decision_that_was_not_made_is_a_problem(behaviour: Behaviour, kind: str) -> None:
+    prediction, _ = decided(behaviour, TMDB)
+    assert prediction.problem is not None
+    assert (prediction.problem.kind, prediction.labels, prediction.scores) == (kind, (), {})
+
+
+def test_an_engine_that_answers_no_decisions_is_told() -> None:
+    (prediction,) = LanguageModel(Scripted(), DecisionsReading()).classify(["x"], TMDB)
+    assert prediction.problem is not None
+    assert "answers no decisions" in prediction.problem.detail
