@@ -1,0 +1,249 @@
+"""A causal language model in this process, through ``transformers``: for weights without a server."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import TemplateError
+
+from llm.classifier import Problem, Usage
+from llm.engines import sharing
+from llm.engines.engine import Completion, Constraint, Conversation, Weighing
+from llm.engines.trie import ListGrammar, Walk
+from prompts.errors import InvalidSetting
+
+if TYPE_CHECKING:
+    from llm.engines.causal import Beginning
+
+_BEGINNINGS_KEPT = 4  # between calls; a vocabulary under a reading makes one
+_NO_MEMORY = Problem("rejected", "the device has no memory left for this text; give a smaller batch_tokens")
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Conversations to compute together.
+
+    Attributes:
+        known: the beginning of all of them.
+        places: which of the caller's conversations they are.
+        rests: their tokens behind the beginning, at least one each.
+        usages: what each of them costs.
+    """
+
+    known: Beginning
+    places: list[int]
+    rests: list[list[int]]
+    usages: list[Usage]
+
+
+class Local:
+    """A model that this process holds, computing one call at a time; may be shared by threads.
+
+    What the conversations of a call have in common from their start is computed once. What stands before their last
+    message, the same for every text of a vocabulary, is kept between calls.
+
+    Args:
+        model: a folder as ``save_pretrained`` writes it, or a name that Hugging Face's cache or hub has.
+        device: ``cuda``, ``cpu`` and the like; by default ``cuda`` where there is one.
+        dtype: ``bfloat16`` (the default), ``float16`` or ``float32``.
+        batch_tokens: tokens of one batch, the common beginning counted for each of its conversations. A longer
+            conversation goes by itself.
+
+    Attributes:
+        name: the model's name, or that of its folder.
+        decoding: greedy; the dtype and the weights' state, since answers depend on them too.
+
+    Raises:
+        InvalidSetting: the model cannot be loaded, or has no chat template.
+    """
+
+    code_limit = 1_000
+
+    def __init__(
+        self, model: str, device: str | None = None, dtype: str | None = None, batch_tokens: int = 16_384
+    ) -> None:
+        from llm.engines import causal  # brings torch
+
+        if batch_tokens < 1:
+            raise InvalidSetting(f"batch_tokens is {batch_tokens}; give 1 or more")
+        folder = Path(model)
+        self.name = folder.resolve().name if folder.is_dir() else model
+        self._torch = causal
+        self._causal = causal.load(model, device, dtype)
+        self._batch_tokens = batch_tokens
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[tuple[int, ...], Beginning] = OrderedDict()
+        weights = _state(folder) if folder.is_dir() else self._causal.network.config._commit_hash
+        self.decoding: Mapping[str, Any] = {"greedy": True, "dtype": dtype or "bfloat16", "weights": weights}
+
+    def check(self) -> Problem | None:
+        """Always there, once it is loaded."""
+        return None
+
+    def weigh(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[Weighing]:
+        """See ``Engine.weigh``. Nothing is written, and every code gets its figure, however small.
+
+        ``usage.cached_tokens`` are those that another conversation or an earlier call has borne the cost of.
+
+        Raises:
+            InvalidSetting: a code is not a single token of this model.
+        """
+        with self._lock:
+            ids = [self._code(code) for code in codes]
+            prompts = self._tokens(conversations)
+            weighings = [Weighing(problem=self._problem(prompt, 0)) for prompt in prompts]
+            for batch in self._batches(conversations, prompts, 0, len(prompts)):
+                with suppress(self._torch.OutOfMemory):
+                    found = self._causal.weigh(batch.known, batch.rests, ids)
+                    for place, usage, logprobs in zip(batch.places, batch.usages, found, strict=True):
+                        weighings[place] = Weighing(dict(zip(codes, logprobs, strict=True)), usage=usage)
+            return weighings
+
+    def write(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
+        """See ``Engine.write``. The likeliest token of those that keep to the schema, no label twice, until it ends.
+
+        The probability of a token is its share among the tokens that were allowed in its place: 1 where there was no
+        choice. ``max_tokens`` is not needed, since the schema ends every answer.
+
+        Raises:
+            InvalidSetting: the schema is not that of the ``list`` reading (see ``ListGrammar``).
+        """
+        with self._lock:
+            grammar = ListGrammar(constraint.schema, self._encode, self._decode)
+            prompts = self._tokens(conversations)
+            completions = [Completion(problem=self._problem(prompt, grammar.longest)) for prompt in prompts]
+            rows = 1 if self._causal.windowed else len(prompts)  # padding inside a row would shorten its window
+            for batch in self._batches(conversations, prompts, grammar.longest, rows):
+                with suppress(self._torch.OutOfMemory):
+                    walks = self._written(batch, grammar)
+                    for place, usage, walk in zip(batch.places, batch.usages, walks, strict=True):
+                        usage = replace(usage, completion_tokens=walk.count)
+                        completions[place] = Completion(walk.text, usage, tokens=tuple(walk.tokens))
+            return completions
+
+    def _written(self, batch: _Batch, grammar: ListGrammar) -> list[Walk]:
+        walks = [Walk(grammar) for _ in batch.places]
+        rows = [[*rest, *walk.forced()] for rest, walk in zip(batch.rests, walks, strict=True)]
+        writing = self._torch.Writing(self._causal, batch.known, len(walks))
+        under_way = [walk for walk in walks if not walk.done]
+        while under_way:
+            chosen = writing.go_on(rows, [walk.allowed() for walk in under_way])
+            rows = []
+            for walk, (token, logprob) in zip(under_way, chosen, strict=True):
+                walk.take(token, logprob)
+                rows.append([token, *walk.forced()])
+            left = [row for row, walk in enumerate(under_way) if not walk.done]
+            writing.keep(left)
+            under_way, rows = [under_way[row] for row in left], [rows[row] for row in left]
+        return walks
+
+    # --- batches ---
+
+    def _batches(
+        self, conversations: Sequence[Conversation], prompts: list[list[int]], room: int, rows: int
+    ) -> Iterator[_Batch]:
+        """The conversations that fit, in batches of at most so many rows; beginnings are computed on the way."""
+        fitting = [place for place, prompt in enumerate(prompts) if self._fits(prompt, room)]
+        if not fitting:
+            return
+        own = [prompts[place] for place in fitting]
+        with suppress(self._torch.OutOfMemory):
+            first, computed = self._beginning(conversations[fitting[0]], own)
+            root = sharing.grouped(own, len(first.tokens), self._torch.PART)
+            cached = sharing.reused(root, computed, len(own))
+            for known, group in self._descent(root, first, own):
+                sizes = [len(prompt) + room for prompt in own]
+                for batch in sharing.packed(group.loose, sizes, self._batch_tokens, rows):
+                    rests = [own[place][group.length :] for place in batch]
+                    usages = [Usage(len(own[place]), cached[place]) for place in batch]
+                    yield _Batch(known, [fitting[place] for place in batch], rests, usages)
+
+    def _descent(
+        self, group: sharing.Group, known: Beginning, prompts: list[list[int]]
+    ) -> Iterator[tuple[Beginning, sharing.Group]]:
+        """A group and those inside it, each with its beginning, which lives no longer than they need it."""
+        yield known, group
+        for child in group.children:
+            with suppress(self._torch.OutOfMemory):
+                more = prompts[child.sample][group.length : child.length]
+                yield from self._descent(child, self._causal.begin(known, more), prompts)
+
+    def _beginning(self, conversation: Conversation, prompts: list[list[int]]) -> tuple[Beginning, int]:
+        """What all prompts begin with, and how many of its tokens had to be computed.
+
+        At least what stands before the last message, so that the next call finds it, even after a single text.
+        """
+        shared = sharing.common_to_all(prompts)
+        (wordless,) = self._tokens([[*conversation[:-1], {**conversation[-1], "content": ""}]])
+        fixed = min(shared, sharing.common(wordless, prompts[0]))
+        known, computed = self._known(tuple(prompts[0][:fixed]))
+        if len(prompts) == 1 or shared - fixed < sharing.SMALLEST_GAIN:
+            return known, computed
+        known, more = self._known(tuple(prompts[0][:shared]))
+        return known, computed + more
+
+    def _known(self, tokens: tuple[int, ...]) -> tuple[Beginning, int]:
+        """The beginning of these tokens, from the closest one that was kept, and how many had to be computed."""
+        known = self._torch.Beginning()
+        if closest := max(self._kept, key=lambda kept: sharing.common(kept, tokens), default=None):
+            known = self._kept[closest].cut(sharing.common(closest, tokens))
+            self._kept.move_to_end(closest)
+        more = tokens[len(known.tokens) :]
+        if more:
+            known = self._kept[tokens] = self._causal.begin(known, more)
+            if len(self._kept) > _BEGINNINGS_KEPT:
+                self._kept.popitem(last=False)
+        return known, len(more)
+
+    # --- tokens ---
+
+    def _problem(self, prompt: Sequence[int], room: int) -> Problem:
+        """Why a conversation gets no answer, unless it gets one."""
+        if self._fits(prompt, room):
+            return _NO_MEMORY
+        takes = f"{len(prompt)} tokens" + (f" and up to {room} for the answer" if room else "")
+        return Problem("too_long", f"the text takes {takes}, and the model holds {self._causal.context}")
+
+    def _fits(self, prompt: Sequence[int], room: int) -> bool:
+        return len(prompt) + room <= self._causal.context
+
+    def _tokens(self, conversations: Sequence[Conversation]) -> list[list[int]]:
+        """Each conversation up to where the model's turn begins."""
+        if not conversations:
+            return []
+        plain = [[dict(message) for message in conversation] for conversation in conversations]
+        try:
+            # enable_thinking: a thinking model would open with its thoughts, where labels are to stand.
+            tokens: list[list[int]] = self._causal.tokenizer.apply_chat_template(
+                plain, add_generation_prompt=True, return_dict=False, enable_thinking=False
+            )
+        except TemplateError as error:
+            raise InvalidSetting(f"the chat template of {self.name} refuses the messages: {error}") from error
+        return tokens
+
+    def _code(self, code: str) -> int:
+        ids = self._encode(code)
+        if len(ids) != 1 or ids[0] == self._causal.tokenizer.unk_token_id:
+            raise InvalidSetting(f"the code {code!r} is not a single token of {self.name}; choose another reading")
+        return ids[0]
+
+    def _encode(self, text: str) -> list[int]:
+        ids: list[int] = self._causal.tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        text: str = self._causal.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
+        return text
+
+
+def _state(folder: Path) -> str:
+    """12 hex digits that change when a file of the model does, so that no answer of other weights is remembered."""
+    files = sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in folder.iterdir())
+    return hashlib.sha256(repr(files).encode()).hexdigest()[:12]

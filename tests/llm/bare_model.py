@@ -1,0 +1,107 @@
+"""What the tests of a model in this process measure it by: the bare model, without caches, batches or padding."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from llm.engines.engine import Conversation
+from llm.engines.local import Local
+from llm.readings.reading import Render
+from prompts import shelf
+from prompts.question import LETTERS, Question
+from prompts.text import Text
+
+TMDB = shelf.taxonomy("tmdb")
+PLOT = shelf.prompt("plot")
+
+
+def opinionated(folder: Path) -> Path:
+    """Weights large enough for every token to count: as initialised, all texts would get nearly the same answer."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["Yes", "No"])
+    model: Any = AutoModelForCausalLM.from_pretrained(folder)
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim == 2:
+                parameter.mul_(5 if "embed" in name else 10)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def short_sighted(folder: Path, other: Path) -> Path:
+    """A tiny Mistral whose layers see the last 50 tokens only, with the tokenizer of another model."""
+    from transformers import AutoTokenizer, MistralConfig, MistralForCausalLM
+
+    tokenizer = AutoTokenizer.from_pretrained(other)
+    config = MistralConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        sliding_window=50,
+    )
+    MistralForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def schema(names: Sequence[str], least: int, most: int) -> dict[str, Any]:
+    items = {"type": "string", "enum": list(names)}
+    labels = {"type": "array", "items": items, "minItems": least, "maxItems": most}
+    return {"type": "object", "properties": {"labels": labels}, "required": ["labels"], "additionalProperties": False}
+
+
+def render(text: str) -> Render:
+    return lambda taxonomy, question: PLOT.render(Text(text), taxonomy, question)
+
+
+def asked(texts: Sequence[str], question: Question = LETTERS) -> list[Conversation]:
+    return [render(text)(TMDB, question) for text in texts]
+
+
+def yes_no(texts: Sequence[str]) -> list[Conversation]:
+    return [render(text)(TMDB, Question("yes_no", label)) for text in texts for label in TMDB.predictable]
+
+
+def bare(engine: Local, conversation: Conversation, said: str = "") -> Any:
+    """Log-probabilities of the next token after a conversation, by one forward pass without any cache."""
+    import torch
+
+    tokenizer, network = engine._causal.tokenizer, engine._causal.network
+    messages = [dict(message) for message in conversation]
+    text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False) + said
+    with torch.no_grad():
+        scores = network(torch.tensor([tokenizer.encode(text, add_special_tokens=False)]), use_cache=False).logits
+    return scores[0, -1].float().log_softmax(-1)
+
+
+def assert_same_as_bare(
+    engine: Local, conversations: Sequence[Conversation], codes: Sequence[str], tolerance: float = 1e-4
+) -> None:
+    ids = [engine._causal.tokenizer.convert_tokens_to_ids(code) for code in codes]
+    expected = [bare(engine, conversation)[ids].tolist() for conversation in conversations]
+    found = [[weighing.logprobs[code] for code in codes] for weighing in engine.weigh(conversations, codes)]
+    assert (
+        max(abs(a - b) for one, other in zip(found, expected, strict=True) for a, b in zip(one, other, strict=True))
+        < tolerance
+    )
+    firsts = [one[0] for one in expected]
+    assert max(firsts) - min(firsts) > 0.2, "texts make no difference, so this test sees nothing"
+
+
+@contextmanager
+def tokens_seen(engine: Local) -> Iterator[Callable[[], int]]:
+    """Counts the tokens, padding included, that go through the model."""
+    seen: list[int] = []
+    embedding = engine._causal.network.get_input_embeddings()
+    handle = embedding.register_forward_pre_hook(lambda _, given: seen.append(given[0].numel()))
+    yield lambda: sum(seen)
+    handle.remove()
