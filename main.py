@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from llm.classifier import Prediction
     from prompts.taxonomy import Taxonomy
     from prompts.text import Text
-    from service.parts import Parts
     from service.schemas import ClassifyRequest
     from service.settings import Settings
 
@@ -42,7 +41,8 @@ def main() -> None:
 @main.command()
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=int, help="Port to listen on; 0 takes a free one.  [default: 5000]")
-def serve(host: str | None, port: int | None) -> None:
+@click.option("--local", help="Folder or name of a language model to load into this process, without any server.")
+def serve(host: str | None, port: int | None, local: str | None) -> None:
     """Start the HTTP service."""
     from flask import Flask
 
@@ -51,8 +51,8 @@ def serve(host: str | None, port: int | None) -> None:
     from service.settings import read_settings
     from service.wiring import build
 
-    settings = read_settings(host=host, port=port)
-    click.echo(f"Answers: {_who(settings, build(settings))}")
+    settings = read_settings(host=host, port=port, local_model=local)
+    click.echo(f"Answers: {_who(settings)}")
     listener = listen(settings.host, settings.port)
     url = f"http://{settings.host}:{listener.getsockname()[1]}"
     click.echo(f"Starting on {url} ...")
@@ -65,14 +65,19 @@ def serve(host: str | None, port: int | None) -> None:
     Server(make_app, listener, settings.threads, on_ready=lambda: click.echo(_invitation(url))).run()
 
 
-def _who(settings: Settings, parts: Parts) -> str:
+def _who(settings: Settings) -> str:
+    """Who will answer, in words, without loading anything that the worker will load."""
+    if settings.local_model:
+        return f"{settings.local_model}, in this process"
     from service.parts import Choice
+    from service.wiring import build
 
+    parts = build(settings)
     name = parts.classifier_for(Choice()).name
-    if settings.asks_a_model:
-        problem = parts.check()
-        return f"{name} at {settings.base_url}" + (f"\n  warning: {problem.detail}" if problem else "")
-    return f"{name} (no endpoint or key is set: the small model in this process answers; see README, Configuration)"
+    if not settings.asks_a_model:
+        return f"{name} (no endpoint or key is set: the small model in this process answers; see README, Configuration)"
+    problem = parts.check()
+    return f"{name} at {settings.base_url}" + (f"\n  warning: {problem.detail}" if problem else "")
 
 
 def _invitation(url: str) -> str:

@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     openai_api_key: SecretStr = Field(
         SecretStr(""), validation_alias="OPENAI_API_KEY", description="the endpoint's key, where it asks for one"
     )
+    local_model: str = Field("", description="folder or name of a language model to load into this process")
     model: str = Field(_DEFAULT_MODEL, description="name under which the endpoint serves the model")
     reading: str = Field("auto", description="how the model is read: auto, list, letters, yes_no, decisions")
     threshold: float | None = Field(
@@ -75,7 +76,8 @@ class Settings(BaseSettings):
     def _is_coherent(self) -> Settings:
         if self.classifier == "openai" and not self._endpoint_is_set:
             raise ValueError("MARQUEE_CLASSIFIER=openai needs OPENAI_BASE_URL or OPENAI_API_KEY")
-        if self.asks_a_model and not self.openai_base_url and self.model == _DEFAULT_MODEL:
+        asks_openai = self.asks_a_model and not self.openai_base_url and not self.local_model
+        if asks_openai and self.model == _DEFAULT_MODEL:
             raise ValueError(
                 "OPENAI_API_KEY without OPENAI_BASE_URL means OpenAI itself, which does not serve "
                 f"{_DEFAULT_MODEL}: set MARQUEE_MODEL, or OPENAI_BASE_URL, or MARQUEE_CLASSIFIER=embedded"
@@ -89,7 +91,8 @@ class Settings(BaseSettings):
     @property
     def asks_a_model(self) -> bool:
         """Whether a language model answers; MiniLM does otherwise."""
-        return self.classifier == "openai" or (self.classifier == "auto" and self._endpoint_is_set)
+        wanted = bool(self.local_model) or self._endpoint_is_set
+        return self.classifier == "openai" or (self.classifier == "auto" and wanted)
 
     @property
     def base_url(self) -> str:

@@ -11,6 +11,7 @@ from llm.classifier import Classifier
 from llm.decision import Decisions
 from llm.embedded import Embedded
 from llm.engines.engine import Engine
+from llm.engines.local import Local
 from llm.engines.openai_compatible import OpenAICompatible
 from llm.engines.probe import Probed
 from llm.engines.wire import Wire
@@ -56,7 +57,9 @@ def probed(settings: Settings) -> Probed:
 
 
 def engine_of(settings: Settings) -> Engine:
-    """The language model that the settings name."""
+    """The language model that the settings name: in this process, or behind an endpoint."""
+    if settings.local_model:
+        return Local(settings.local_model)
     wire = _wire(settings)
     return OpenAICompatible(wire, settings.model, Probed(wire, settings.model, settings.probe_path))
 

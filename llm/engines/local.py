@@ -65,6 +65,7 @@ class Local:
     """
 
     code_limit = 1_000
+    holds_schema = True
 
     def __init__(
         self, model: str, device: str | None = None, dtype: str | None = None, batch_tokens: int = 16_384

@@ -13,8 +13,8 @@ from prompts.errors import InvalidSetting
 Encode = Callable[[str], Sequence[int]]
 Decode = Callable[[Sequence[int]], str]
 
-_OPEN, _NEXT, _CLOSE, _EMPTY = '{"labels":["', '","', '"]}', '{"labels":[]}'
-_FORM = '{"labels": [...]}, an array of strings from an enum'
+_OPEN, _NEXT, _CLOSE, _EMPTY = '["', '","', '"]', "[]"
+_FORM = "a list of labels, an array of strings from an enum"
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ class Option:
 class ListGrammar:
     """All answers that a schema of the ``list`` reading allows, as token sequences.
 
-    The answer is cut where tokenizers cut JSON by themselves (``{"labels":["``, ``Drama``, ``","``, ``"]}``), so that
+    The answer is cut where tokenizers cut JSON by themselves (``["``, ``Drama``, ``","``, ``"]``), so that
     the model sees its own spelling wherever a label neither begins nor ends with a punctuation mark.
 
     Args:
-        schema: an object of one property ``labels``: an array of strings from an ``enum``, with ``minItems`` and
+        schema: an array of strings from an ``enum``, with ``minItems`` and
             ``maxItems`` where they are given. No label is given twice.
         encode: from text to tokens, without any special ones.
         decode: the reverse.
@@ -154,14 +154,12 @@ def _tokens(piece: Piece, logprobs: Sequence[float], decode: Decode) -> list[Tok
 
 def _read(schema: Mapping[str, Any]) -> tuple[list[str], int, int]:
     """The labels, and how few and how many of them an answer has."""
-    properties = schema.get("properties")
-    labels = properties.get("labels") if isinstance(properties, Mapping) and len(properties) == 1 else None
-    items = labels.get("items") if isinstance(labels, Mapping) and labels.get("type") == "array" else None
+    items = schema.get("items") if schema.get("type") == "array" else None
     names = items.get("enum") if isinstance(items, Mapping) else None
-    if schema.get("type") != "object" or not labels or not names or not all(isinstance(name, str) for name in names):
+    if not names or not all(isinstance(name, str) for name in names):
         raise InvalidSetting(f"a model in this process writes {_FORM}, and nothing else; this schema is another")
     names = list(dict.fromkeys(names))
-    least, most = labels.get("minItems", 0), min(labels.get("maxItems", len(names)), len(names))
+    least, most = schema.get("minItems", 0), min(schema.get("maxItems", len(names)), len(names))
     if not 0 <= least <= most:
         raise InvalidSetting(f"no answer has at least {least} of {len(names)} labels and at most {most}")
     return names, least, most

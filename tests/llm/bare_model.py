@@ -55,8 +55,7 @@ def short_sighted(folder: Path, other: Path) -> Path:
 
 def schema(names: Sequence[str], least: int, most: int) -> dict[str, Any]:
     items = {"type": "string", "enum": list(names)}
-    labels = {"type": "array", "items": items, "minItems": least, "maxItems": most}
-    return {"type": "object", "properties": {"labels": labels}, "required": ["labels"], "additionalProperties": False}
+    return {"type": "array", "items": items, "minItems": least, "maxItems": most}
 
 
 def render(text: str) -> Render:
