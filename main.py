@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
+import signal
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
     from llm.classifier import Classifier, Prediction
     from llm.engines.engine import Engine
     from llm.engines.wire import Wire
+    from llm.vllm_server import Told, VLLMServer
     from prompts.taxonomy import Taxonomy
     from prompts.text import Text
     from service.parts import Choice, ClassifierFor, Parts
@@ -109,7 +114,15 @@ def _asking(engine: Engine, settings: Settings, embedded: Classifier) -> Classif
 @main.command()
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=int, help="Port to listen on; 0 takes a free one.  [default: 5000]")
-def serve(host: str | None, port: int | None) -> None:
+@click.option(
+    "--vllm",
+    "vllm_model",
+    metavar="[MODEL]",
+    is_flag=False,
+    flag_value="",
+    help="Start a vLLM server too and ask it; MODEL is a folder or a name on the hub.  [default: MARQUEE_MODEL]",
+)
+def serve(host: str | None, port: int | None, vllm_model: str | None) -> None:
     """Start the HTTP service."""
     from flask import Flask
 
@@ -117,18 +130,68 @@ def serve(host: str | None, port: int | None) -> None:
     from service.server import Server, listen
     from service.settings import read_settings
 
-    settings = read_settings(host=host, port=port)
-    click.echo(f"Answers: {_who(settings, build(settings))}")
-    listener = listen(settings.host, settings.port)
+    if vllm_model is None:
+        settings, vllm = read_settings(host=host, port=port), None
+    else:
+        settings, vllm = _with_vllm(vllm_model, host=host, port=port)
+    parts = build(settings)
+    listener = listen(settings.host, settings.port)  # what is wrong should be told before vLLM takes its minutes
     url = f"http://{settings.host}:{listener.getsockname()[1]}"
-    click.echo(f"Starting on {url} ...")
 
     def make_app() -> Flask:
         parts = build(settings)  # in the worker: neither torch's threads nor open connections survive a fork
         parts.load()
         return create_app(parts)
 
-    Server(make_app, listener, settings.threads, on_ready=lambda: click.echo(_invitation(url))).run()
+    with ExitStack() as at_the_end:
+        if vllm:
+            at_the_end.callback(vllm.stop)
+            _start(vllm)
+        click.echo(f"Answers: {_who(settings, parts)}\nStarting on {url} ...")
+        Server(make_app, listener, settings.threads, on_ready=lambda: click.echo(_invitation(url))).run()
+
+
+def _with_vllm(model: str, **given: Any) -> tuple[Settings, VLLMServer]:
+    """Settings, and a vLLM server, not yet started, which they ask. It serves under the name that is set, else under
+    the model's own: an answer should not carry the name of a model that did not give it."""
+    from llm.vllm_server import Options, VLLMServer
+    from service.settings import read_settings
+
+    settings = read_settings(**given, classifier="embedded")  # so far: no other endpoint's settings are looked at
+    weights = str(Path(model).expanduser()) if model.startswith("~") else model or settings.model
+    if model and "model" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"model": Path(weights).name if Path(weights).is_dir() else model})
+    python = str(Path(settings.vllm_python or sys.executable).expanduser())
+    options = Options(python, settings.vllm_max_model_len, tuple(shlex.split(settings.vllm_arguments)))
+    vllm = VLLMServer(weights, settings.model, options)
+    return settings.asking(vllm.base_url, vllm.api_key), vllm
+
+
+def _start(vllm: VLLMServer) -> None:
+    """Start vLLM and say how it goes; a SIGTERM meanwhile is an end like any other, so that vLLM ends too."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    click.echo(f"Starting vLLM; its log: {vllm.log}")
+    try:
+        vllm.start(_progress())
+    finally:
+        if sys.stdout.isatty():
+            click.echo()
+
+
+def _progress() -> Told:
+    """Tells how long vLLM takes and what it is at: a line that rewrites itself on a terminal, else one now and then."""
+    told_at = float("-inf")
+
+    def told(seconds: float, words: str) -> None:
+        nonlocal told_at
+        line = f"  {seconds:4.0f} s  {words}"
+        if sys.stdout.isatty():
+            click.echo(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}", nl=False)
+        elif words and seconds - told_at >= 10:
+            told_at = seconds
+            click.echo(line)
+
+    return told
 
 
 def _who(settings: Settings, parts: Parts) -> str:
