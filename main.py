@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,27 +43,43 @@ def main() -> None:
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=int, help="Port to listen on; 0 takes a free one.  [default: 5000]")
 @click.option("--local", help="Folder or name of a language model to load into this process, without any server.")
-def serve(host: str | None, port: int | None, local: str | None) -> None:
+@click.option(
+    "--vllm",
+    "vllm_model",
+    metavar="[MODEL]",
+    is_flag=False,
+    flag_value="",
+    help="Start a vLLM server too and ask it; MODEL is a folder or a name on the hub.  [default: MARQUEE_MODEL]",
+)
+def serve(host: str | None, port: int | None, local: str | None, vllm_model: str | None) -> None:
     """Start the HTTP service."""
     from flask import Flask
 
     from service.app import create_app
     from service.server import Server, listen
     from service.settings import read_settings
+    from service.vllm import start, with_vllm
     from service.wiring import build
 
-    settings = read_settings(host=host, port=port, local_model=local)
-    click.echo(f"Answers: {_who(settings)}")
-    listener = listen(settings.host, settings.port)
+    if local and vllm_model is not None:
+        raise click.UsageError("--local and --vllm are two ways to run a model; give one")
+    settings, vllm = read_settings(host=host, port=port, local_model=local), None
+    if vllm_model is not None:
+        settings, vllm = with_vllm(vllm_model, host=host, port=port)
+    listener = listen(settings.host, settings.port)  # what is wrong should be told before vLLM takes its minutes
     url = f"http://{settings.host}:{listener.getsockname()[1]}"
-    click.echo(f"Starting on {url} ...")
 
     def make_app() -> Flask:
         parts = build(settings)  # in the worker: neither torch's threads nor open connections survive a fork
         parts.load()
         return create_app(parts)
 
-    Server(make_app, listener, settings.threads, on_ready=lambda: click.echo(_invitation(url))).run()
+    with ExitStack() as at_the_end:
+        if vllm:
+            at_the_end.callback(vllm.stop)
+            start(vllm)
+        click.echo(f"Answers: {_who(settings)}\nStarting on {url} ...")
+        Server(make_app, listener, settings.threads, on_ready=lambda: click.echo(_invitation(url))).run()
 
 
 def _who(settings: Settings) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
@@ -56,6 +57,9 @@ class Settings(BaseSettings):
     cache: bool = Field(True, description="remember the language model's answers")
     cache_path: Path = Field(Path("var/cache/answers.sqlite"), description="where they are kept")
     cache_megabytes: int = Field(256, ge=1, description="size from which the least recently used are dropped")
+    vllm_python: str = Field("", description="interpreter that has vLLM, for serve --vllm; default: this one")
+    vllm_max_model_len: int = Field(8192, ge=256, description="tokens of prompt and answer that vLLM makes room for")
+    vllm_arguments: str = Field("", description="further arguments of the vLLM server, as a shell would take them")
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(5000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     threads: int = Field(16, ge=1, le=256, description="requests served at once")
@@ -71,6 +75,15 @@ class Settings(BaseSettings):
         if url and (parts.scheme not in ("http", "https") or not parts.hostname):
             raise ValueError("should be a URL such as http://127.0.0.1:8000/v1")
         return url
+
+    @field_validator("vllm_arguments")
+    @classmethod
+    def _can_be_split(cls, arguments: str) -> str:
+        try:
+            shlex.split(arguments)
+        except ValueError as error:
+            raise ValueError(f"cannot be split into arguments: {error}") from None
+        return arguments
 
     @model_validator(mode="after")
     def _is_coherent(self) -> Settings:
@@ -98,6 +111,11 @@ class Settings(BaseSettings):
     def base_url(self) -> str:
         """The endpoint to ask."""
         return self.openai_base_url or _OPENAI
+
+    def asking(self, base_url: str, api_key: str) -> Settings:
+        """The same settings, but this endpoint is asked."""
+        there = {"openai_base_url": base_url, "openai_api_key": SecretStr(api_key)}
+        return self.model_copy(update={"classifier": "openai", **there})
 
 
 def read_settings(**overrides: Any) -> Settings:

@@ -18,10 +18,10 @@ _READY_SECONDS = 90
 class ServiceProcess:
     """A running ``main.py serve``: its address, and what it has printed so far."""
 
-    def __init__(self, **settings: str) -> None:
+    def __init__(self, *arguments: str, **settings: str) -> None:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("MARQUEE_", "OPENAI_"))}
         self.process = subprocess.Popen(
-            [sys.executable, "main.py", "serve", "--port", "0"],
+            [sys.executable, "main.py", "serve", "--port", "0", *arguments],
             cwd=ROOT,
             env=clean | {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"} | settings,
             stdout=subprocess.PIPE,
@@ -39,12 +39,16 @@ class ServiceProcess:
 
     @property
     def url(self) -> str:
+        """Its address, once it is ready; see ``url_within``."""
+        return self.url_within(_READY_SECONDS)
+
+    def url_within(self, seconds: float) -> str:
         """Its address, once it is ready.
 
         Raises:
-            RuntimeError: it did not come up.
+            RuntimeError: it did not come up within that time.
         """
-        self._ready.wait(_READY_SECONDS)
+        self._ready.wait(seconds)
         found = re.search(r"curl -X POST (http://\S+)/classify", self.printed)
         if not found:
             raise RuntimeError(f"the service did not come up; it printed:\n{self.printed}")
@@ -65,9 +69,9 @@ class ServiceProcess:
 
 
 @contextmanager
-def service(**settings: str) -> Iterator[ServiceProcess]:
-    """Run the service under these settings."""
-    running = ServiceProcess(**settings)
+def service(*arguments: str, **settings: str) -> Iterator[ServiceProcess]:
+    """Run the service with these arguments, under these settings."""
+    running = ServiceProcess(*arguments, **settings)
     try:
         yield running
     finally:

@@ -1,0 +1,27 @@
+# Marquee without vLLM, which has an image of its own; compose.yaml puts the two together.
+FROM python:3.11-slim
+
+# For example --extra-index-url and an index with CPU builds of torch, for a smaller image.
+ARG PIP_ARGUMENTS=""
+
+ENV HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+
+WORKDIR /app
+COPY requirements.txt ./
+RUN pip install --no-cache-dir $PIP_ARGUMENTS -r requirements.txt
+
+# The program writes to var/ only, and only there may it.
+RUN useradd --system --create-home --uid 10001 marquee && mkdir var && chown marquee var
+COPY main.py ./
+COPY prompts prompts
+COPY similarity similarity
+COPY llm llm
+COPY eval eval
+COPY service service
+USER marquee
+
+EXPOSE 5000
+# Loading the models takes a while at first; after that, healthy means able to answer.
+HEALTHCHECK --interval=15s --timeout=10s --start-period=180s \
+  CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:5000/readyz', timeout=8)"]
+CMD ["python", "main.py", "serve", "--host", "0.0.0.0", "--port", "5000"]
