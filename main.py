@@ -220,6 +220,34 @@ def show(name: str, text: str, title: str, taxonomy: str | None, as_json: bool) 
 
 
 @main.command()
+@click.option("--data", required=True, type=click.Path(path_type=Path), help="Labelled texts: .jsonl or .jsonl.gz.")
+@click.option("--loss", type=click.FloatRange(0, 1), default=0.01, show_default=True, help="Micro-F1 that may be lost.")
+@click.option("--taxonomy", help="Vocabulary of the labels.  [default: the settings']")
+@click.option("--split", default="validation", show_default=True, help="Rows of this split; never the test split.")
+@click.option("--limit", type=click.IntRange(1), default=500, show_default=True, help="At most so many texts.")
+@click.option("--text-field", default="description", show_default=True, help="Column of the text.")
+@click.option("--title-field", help="Column of a title to give beside the text.")
+@click.option("--labels-field", default="genres", show_default=True, help="Column of the labels.")
+def cascade(data: Path, loss: float, taxonomy: str | None, **choice: Any) -> None:
+    """Find the margin at which MiniLM's answers may stand, so that the language model is asked least often."""
+    from eval.calibrate import fit_cascade
+    from prompts import shelf
+    from service.parts import Choice
+    from service.settings import read_settings
+    from service.wiring import build
+
+    settings = read_settings(cascade=0.0, fallback=False)
+    if not settings.asks_a_model:
+        raise click.ClickException("no language model is set; set OPENAI_BASE_URL or OPENAI_API_KEY")
+    vocabulary = shelf.taxonomy(taxonomy or settings.taxonomy)
+    small = build(read_settings(classifier="embedded")).classifier_for(Choice())
+    large = build(settings).classifier_for(Choice())
+    fitted = fit_cascade(small, large, vocabulary, _examples(data, vocabulary, **choice), loss)
+    click.echo(f"MARQUEE_CASCADE={fitted.margin:.4f}")
+    click.echo(f"{fitted.share:.1%} of the texts go to {large.name}; micro-F1 {fitted.micro_f1:.3f}", err=True)
+
+
+@main.command()
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Texts: .jsonl or .jsonl.gz.")
 @click.option("--taxonomy", help="Vocabulary to calibrate for.  [default: the settings']")
 @click.option(

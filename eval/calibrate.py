@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from eval.datasets import Fields, load, sample, texts_of
-from llm.classifier import Prediction
+from eval.datasets import Example, Fields, load, sample, texts_of
+from llm.cascade import Fitted, fit_margin
+from llm.classifier import Classifier, Prediction
 from llm.decision import Decision, Decisions, batch_calibration, default, fit
 from llm.language_model import LanguageModel
 from prompts.errors import InvalidDataset
@@ -55,6 +57,21 @@ def calibrate(
         decision = fit([scores for scores, _ in pairs], [labels for _, labels in pairs], taxonomy)
     _keep(raw, texts, taxonomy, path, decision)
     return decision
+
+
+def fit_cascade(
+    small: Classifier, large: Classifier, taxonomy: Taxonomy, examples: Sequence[Example], loss: float
+) -> Fitted:
+    """The margin at which a small classifier's answers may stand, for a stated loss of micro-F1 on validation texts.
+
+    Raises:
+        InvalidDataset: the large classifier could answer no text.
+    """
+    texts = [example.text for example in examples]
+    found = large.classify(texts, taxonomy)
+    if all(one.problem for one in found):
+        raise InvalidDataset(f"nothing to learn: {found[0].problem.detail if found[0].problem else ''}")
+    return fit_margin(small.classify(texts, taxonomy), found, [example.labels for example in examples], loss)
 
 
 def _answered(predictions: list[Prediction], data: Path) -> list[Prediction]:

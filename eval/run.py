@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import Any
 
 from eval.datasets import Example
 from eval.metrics import METRICS, indicator
-from llm.classifier import Classifier, Prediction
+from llm.classifier import Classifier, Prediction, Usage
+from llm.prices import cost
+from llm.readings.reading import add_usage
 from prompts.taxonomy import Taxonomy
 
 
@@ -36,6 +39,7 @@ class Row:
             "dropped": list(found.dropped),
             "cached": found.cached,
             "source": {"model": source.model, "prompt": source.prompt, "taxonomy": source.taxonomy},
+            "tokens": [found.usage.prompt_tokens, found.usage.cached_tokens, found.usage.completion_tokens],
             "seconds": round(self.seconds, 4),
         }
 
@@ -71,9 +75,30 @@ def summarise(rows: Sequence[Row], taxonomy: Taxonomy, folder: Path) -> dict[str
         "texts": len(rows),
         "problems": sum(row.prediction.problem is not None for row in rows),
         "p50 ms": 1000 * median(row.seconds for row in rows),
+        **_spent(rows),
     }
     (folder / "metrics.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     return figures
+
+
+def _spent(rows: Sequence[Row]) -> dict[str, float]:
+    """How many answers each model gave, and the tokens a text took; nothing where no language model was asked."""
+    models = Counter(row.prediction.source.model for row in rows)
+    answered = {f"by {model}": count for model, count in models.items()} if len(models) > 1 else {}
+    used = add_usage([row.prediction.usage for row in rows])
+    if not used.prompt_tokens:
+        return dict(answered)
+    costs = [cost(row.prediction.source.model, row.prediction.usage) for row in rows if row.prediction.usage != Usage()]
+    priced = {"cost USD": sum(one for one in costs if one is not None)} if None not in costs else {}
+    return (
+        answered
+        | priced
+        | {
+            "prompt tokens": used.prompt_tokens / len(rows),
+            "cached tokens": used.cached_tokens / len(rows),
+            "written tokens": used.completion_tokens / len(rows),
+        }
+    )
 
 
 def _ask(classifier: Classifier, examples: Sequence[Example], taxonomy: Taxonomy) -> Iterator[Row]:

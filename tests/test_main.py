@@ -185,3 +185,20 @@ def test_calibrate_says_what_is_missing(away: Path, monkeypatch: pytest.MonkeyPa
         (away / "t.jsonl").write_text('{"description": "x"}\n')
         result = call("calibrate", "--data", "t.jsonl", "--reading", "yes_no", "--unlabelled")
     assert "nothing to learn from t.jsonl" in result.stderr
+
+
+def test_cascade_finds_a_margin_and_says_how_many_texts_go_to_the_model(
+    away: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        {"id": n, "description": f"Soldiers in battle {n}", "genres": ["War"], "split": "validation"} for n in range(6)
+    ]
+    (away / "films.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with endpoint(says('["War"]')) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        lax = call("cascade", "--data", "films.jsonl", "--loss", "1")
+        strict = call("cascade", "--data", "films.jsonl", "--loss", "0")
+    assert re.match(r"MARQUEE_CASCADE=\d+\.\d{4}\n", lax.stdout), lax.output
+    assert "0.0% of the texts go to Qwen/Qwen2-7B-Instruct" in lax.stderr
+    assert re.search(r"\d+\.\d% of the texts go to .*; micro-F1 1\.000", strict.stderr), strict.output
+    assert "set OPENAI_BASE_URL" in call("cascade", "--data", "films.jsonl", env={"OPENAI_BASE_URL": ""}).stderr

@@ -8,6 +8,7 @@ import pytest
 from tests.engines.vllm_server import VLLMServer
 from tests.process import ServiceProcess, service
 from tests.tiny_qwen2 import build
+from tests.trained_qwen2 import train
 
 API_KEY = "sk-for-the-tests"
 
@@ -30,3 +31,9 @@ def in_front(vllm: VLLMServer, tmp_path_factory: pytest.TempPathFactory) -> Iter
     settings = {"OPENAI_BASE_URL": vllm.base_url, "OPENAI_API_KEY": API_KEY, "MARQUEE_CACHE_PATH": str(cache)}
     with service(**settings) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model after it learnt a dozen films."""
+    return train(tmp_path_factory.mktemp("trained") / "qwen2")

@@ -1,6 +1,7 @@
 """Every reading on a real vLLM server: lawful with a model of noise, right with a model that knows the answers."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -20,7 +21,7 @@ from prompts.text import Text
 from tests.engines.conftest import API_KEY
 from tests.engines.vllm_server import MODEL_NAME, VLLMServer
 from tests.process import ServiceProcess
-from tests.trained_qwen2 import GENRES, PROMPT, films, train
+from tests.trained_qwen2 import GENRES, PROMPT, films
 from tests.ugly import ugly_texts
 
 TMDB, SENTIMENT = shelf.taxonomy("tmdb"), shelf.taxonomy("sentiment")
@@ -106,9 +107,9 @@ def test_the_probe_finds_what_this_server_honours_and_what_it_drops(vllm: VLLMSe
 
 
 @pytest.fixture(scope="module")
-def knowing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+def knowing(trained: Path) -> Iterator[Engine]:
     """vLLM serving the tiny model after it learnt a dozen films."""
-    server = VLLMServer(train(tmp_path_factory.mktemp("trained-qwen2")), API_KEY)
+    server = VLLMServer(trained, API_KEY)
     server.start()
     try:
         yield engine(server)

@@ -1,0 +1,68 @@
+"""Our engine and its readings on a real llama.cpp server, with noise and with a model that knows the answers."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from llm.decision import Decisions
+from llm.engines.openai_compatible import OpenAICompatible
+from llm.engines.probe import Honours, Probed, probe
+from llm.engines.wire import Wire
+from llm.language_model import LanguageModel
+from llm.readings.choice import READINGS
+from prompts import shelf
+from tests.engines.conftest import API_KEY
+from tests.engines.llama_server import LlamaServer, to_gguf
+from tests.trained_qwen2 import GENRES, PROMPT, films
+from tests.ugly import ugly_texts
+
+TMDB = shelf.taxonomy("tmdb")
+SERVED = [name for name in READINGS if name != "decisions"]
+
+
+@pytest.fixture(scope="module")
+def server(trained: Path) -> Iterator[LlamaServer]:
+    """llama.cpp serving the tiny model after it learnt a dozen films; of all else it knows nothing."""
+    running = LlamaServer(to_gguf(trained), API_KEY)
+    running.start()
+    try:
+        yield running
+    finally:
+        running.kill()
+
+
+@pytest.fixture(scope="module")
+def engine(server: LlamaServer) -> OpenAICompatible:
+    wire = Wire(server.base_url, API_KEY, timeout=120, retries=2, concurrency=8)
+    return OpenAICompatible(wire, "tiny", Probed(wire, "tiny"))
+
+
+def test_the_probe_finds_what_this_server_honours_and_what_it_drops(server: LlamaServer) -> None:
+    found = probe(Wire(server.base_url, API_KEY, timeout=60, retries=0, concurrency=4), "tiny")
+    assert isinstance(found, Honours)
+    outcomes = {name: finding.outcome for name, finding in found.findings.items()}
+    for name in ("json_schema", "json_array", "gbnf", "logprobs", "prefix_caching"):
+        assert outcomes[name] == "honoured", name
+    for name in ("choice", "regex", "grammar"):
+        assert outcomes[name] == "ignored", "vLLM's fields are dropped without a word"
+    assert outcomes["decisions"] == "refused"
+    assert found.top_logprobs == 20
+
+
+@pytest.mark.parametrize("reading", SERVED)
+def test_every_reading_answers_ugly_texts_inside_the_vocabulary(engine: OpenAICompatible, reading: str) -> None:
+    texts = [text for text in ugly_texts() if len(text) < 2_000][::6]
+    for prediction in LanguageModel(engine, READINGS[reading]).classify(texts, TMDB):
+        assert prediction.problem is None, prediction
+        assert 1 <= len(prediction.labels) == len(set(prediction.labels)) <= TMDB.max_labels
+        assert set(prediction.labels) <= set(TMDB.names)
+        assert set(prediction.scores) == set(TMDB.names)
+
+
+@pytest.mark.parametrize("reading", SERVED)
+def test_a_model_that_knows_the_answers_is_read_right(engine: OpenAICompatible, reading: str) -> None:
+    texts, truth = zip(*films(), strict=True)
+    found = LanguageModel(engine, READINGS[reading], PROMPT, Decisions()).classify(texts, GENRES)
+    right = sum(set(one.labels) == set(labels) for one, labels in zip(found, truth, strict=True))
+    assert right >= len(texts) - 1, [(one.labels, labels) for one, labels in zip(found, truth, strict=True)]
