@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
-from prompts.errors import InvalidSetting
+from prompts.errors import InvalidSetting, MarqueeError
 
 _GRACEFUL_SECONDS = 30
+_BOOT_ERROR = 3  # gunicorn starts no other worker after this exit status
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -61,5 +63,9 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             self.cfg.set(name, value)
 
     def load(self) -> Flask:
-        """Called by gunicorn in the worker."""
-        return self._make_app()
+        """Called by gunicorn in the worker; a wrong setting found only here ends the server, in words."""
+        try:
+            return self._make_app()
+        except MarqueeError as error:
+            print(f"Error: {error}", file=sys.stderr, flush=True)
+            sys.exit(_BOOT_ERROR)

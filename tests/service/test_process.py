@@ -17,6 +17,7 @@ from prompts import shelf
 from service.client import Client
 from tests.misbehaving import body, endpoint, says
 from tests.process import ROOT, ServiceProcess, service
+from tests.tiny_qwen2 import build
 
 TMDB = shelf.taxonomy("tmdb")
 
@@ -126,6 +127,25 @@ def test_with_fallback_the_small_model_steps_in_and_says_so(tmp_path: Path) -> N
             reply = httpx2.post(f"{running.url}/classify", json={"text": "Cowboys and outlaws."}, timeout=60)
             assert reply.json()["model"] == "embedded/all-MiniLM-L6-v2"
             assert httpx2.get(f"{running.url}/readyz").status_code == 200
+
+
+def test_a_model_in_this_process_answers_without_any_server(tmp_path: Path) -> None:
+    settings = {"MARQUEE_LOCAL_MODEL": str(build(tmp_path / "tiny-qwen2")), "MARQUEE_CACHE_PATH": str(tmp_path / "c")}
+    with service(**settings) as running:
+        url = running.url
+        for reading in ("list", "letters"):
+            body = {"text": "A plot.", "reading": reading, "scores": True}
+            answer = httpx2.post(f"{url}/classify", json=body, timeout=60).json()
+            assert set(answer["labels"]) <= set(TMDB.names), answer
+            assert (answer["model"], answer["reading"]) == ("tiny-qwen2", reading)
+        assert "in this process" in running.printed
+
+
+def test_a_local_model_that_is_not_there_stops_the_start_with_one_line(tmp_path: Path) -> None:
+    with service(MARQUEE_LOCAL_MODEL=str(tmp_path / "nothing")) as running:
+        assert running.process.wait(60) != 0
+        assert "Traceback" not in running.printed, running.printed
+        assert "nothing" in running.printed
 
 
 def test_it_stops_when_told_to() -> None:
