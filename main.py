@@ -63,10 +63,12 @@ def serve(host: str | None, port: int | None, local: str | None, vllm_model: str
 
     if local and vllm_model is not None:
         raise click.UsageError("--local and --vllm are two ways to run a model; give one")
-    settings, vllm = read_settings(host=host, port=port, local_model=local), None
-    if vllm_model is not None:
+    if vllm_model is None:
+        settings, vllm = read_settings(host=host, port=port, local_model=local), None
+    else:
         settings, vllm = with_vllm(vllm_model, host=host, port=port)
-    listener = listen(settings.host, settings.port)  # what is wrong should be told before vLLM takes its minutes
+        build(settings)  # what is wrong should be told before vLLM takes its minutes
+    listener = listen(settings.host, settings.port)  # likewise
     url = f"http://{settings.host}:{listener.getsockname()[1]}"
 
     def make_app() -> Flask:

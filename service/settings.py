@@ -114,7 +114,7 @@ class Settings(BaseSettings):
 
     def asking(self, base_url: str, api_key: str) -> Settings:
         """The same settings, but this endpoint is asked."""
-        there = {"openai_base_url": base_url, "openai_api_key": SecretStr(api_key)}
+        there = {"openai_base_url": base_url, "openai_api_key": SecretStr(api_key), "local_model": ""}
         return self.model_copy(update={"classifier": "openai", **there})
 
 

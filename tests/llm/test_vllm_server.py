@@ -22,6 +22,7 @@ from click.testing import CliRunner
 
 from llm.vllm_server import FLAGS, Options, VLLMFailed, VLLMServer
 from main import main
+from service.vllm import with_vllm
 from tests.fake_vllm import LAST_WORDS, build
 from tests.process import service
 
@@ -252,6 +253,24 @@ def test_serve_tells_a_failure_in_one_line(away: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)  # this process is the tests' own
     result = CliRunner().invoke(main, ["serve", "--port", "0", "--vllm", "./nothing"])
     assert (result.exit_code, result.stderr) == (1, "Error: there is no model folder ./nothing\n")
+
+
+def test_a_wrong_setting_is_told_before_vllm_is_started(away: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(VLLMServer, "start", lambda self, told: pytest.fail("it was started"))
+    monkeypatch.setenv("MARQUEE_TAXONOMY", "tmbd")
+    result = CliRunner().invoke(main, ["serve", "--port", "0", "--vllm"])
+    assert (result.exit_code, "did you mean 'tmdb'" in result.stderr) == (1, True)
+
+
+def test_vllm_goes_before_what_else_the_settings_say_about_who_answers(
+    away: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-elsewhere")  # alone it would mean OpenAI, which has no Qwen2
+    monkeypatch.setenv("MARQUEE_LOCAL_MODEL", "somewhere")
+    settings, vllm = with_vllm("")
+    assert settings.asks_a_model
+    assert (settings.base_url, settings.local_model) == (vllm.base_url, "")
+    assert settings.openai_api_key.get_secret_value() == vllm.api_key
 
 
 def test_answers_carry_the_name_of_the_model_that_gave_them(away: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,53 @@
+"""Run by the Python that has vLLM: asks the engine in its own process and writes what came of it, as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from llm.engines.engine import Engine
+from llm.engines.vllm_offline import VLLMOffline
+from llm.language_model import LanguageModel
+from llm.readings.choice import READINGS
+from llm.readings.list import ListReading
+from prompts import shelf
+from prompts.errors import InvalidSetting
+from prompts.text import Text
+
+TMDB = shelf.taxonomy("tmdb")
+SENTIMENT = shelf.taxonomy("sentiment")
+PLOTS = [f"Plot number {n}: a smith forges a sword, and a dragon comes." for n in range(12)]
+
+
+def classified(engine: Engine, reading: str, texts: Sequence[str]) -> list[dict[str, Any]]:
+    """The predictions of a reading, as JSON takes them."""
+    predictions = LanguageModel(engine, READINGS[reading]).classify(texts, TMDB)
+    return [asdict(prediction) for prediction in predictions]
+
+
+def main(model: str, asked: Path, answers: Path) -> None:
+    """Ask about the texts of one JSON file and answer in another; vLLM's processes write to standard output too."""
+    texts = json.loads(asked.read_text(encoding="utf-8"))
+    engine = VLLMOffline(model, "tiny", max_model_len=8192, max_num_seqs=16)
+    found: dict[str, Any] = {"before": engine.check()}
+    for reading in ("list", "letters", "yes_no"):
+        found[reading] = classified(engine, reading, PLOTS)
+    found["ugly"] = classified(engine, "list", texts)
+    prompt = shelf.prompt("plot")
+    long, short = (prompt.render(Text(text), TMDB) for text in ("字" * 9_000, "A plot."))
+    found["long"] = [asdict(one) for one in engine.write([long, short], ListReading().constraint(TMDB))]
+    found["weighed"] = [asdict(one) | {"bounds": []} for one in engine.weigh([long, short], ["A", "B"])]
+    try:
+        engine.weigh([short], ["two words"])
+    except InvalidSetting as error:
+        found["no code"] = str(error)
+    found["after"] = engine.check()
+    answers.write_text(json.dumps(found), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
