@@ -72,7 +72,7 @@ class Results:
 @click.option("--plots", "count", default=500, show_default=True, help="Plots of a round.")
 @click.option("--yes-no-plots", default=50, show_default=True, help="Plots of a round for yes_no: 20 requests each.")
 @click.option("--scikit-plots", default=50, show_default=True, help="Plots of a round for scikit-llm; 0: leave it out.")
-@click.option("--rounds", default=3, show_default=True, help="Rounds; each contender has one turn in each.")
+@click.option("--rounds", default=7, show_default=True, help="Rounds; each contender has one turn in each.")
 @click.option("--workers", default=64, show_default=True, help="Requests under way at once.")
 def main(data: Path | None, count: int, yes_no_plots: int, scikit_plots: int, rounds: int, workers: int) -> None:
     """Measure documents a second of the readings list, letters and yes_no against a bare loop and scikit-llm.
