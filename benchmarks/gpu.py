@@ -185,7 +185,8 @@ def _row_beside(part: str, smoke: bool, options: Sequence[str]) -> Row:
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
         if done.returncode:
             raise RuntimeError("failed; what it said stands above the table")
-        rates: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+        told = [line for line in done.stdout.splitlines() if line.startswith("{")]  # vLLM speaks there too
+        rates: dict[str, float] = json.loads(told[-1])
         return rates
 
     return _row(part, measure)

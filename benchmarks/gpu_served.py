@@ -33,11 +33,11 @@ def write_folder(folder: Path, shape: dict[str, int], device: str | None) -> Pat
     from tests.tiny_qwen2 import build
 
     build(folder)
+    (folder / "model.safetensors").unlink()  # shards of a larger model would not replace it
     if device:
         random_model(shape, device).save_pretrained(folder)
         gc.collect()
     else:
-        (folder / "model.safetensors").unlink()
         chosen = config(shape)
         chosen.architectures = ["Qwen2ForCausalLM"]
         chosen.save_pretrained(folder)

@@ -1,6 +1,8 @@
 """How many requests an endpoint is given at once: raised while its latency holds, cut when it pushes back.
 
-Additive increase, multiplicative decrease, as TCP does it (Chiu and Jain, 1989).
+Additive increase, multiplicative decrease, as TCP does it (Chiu and Jain, 1989), after a start that doubles the bound
+with every round of replies until the first push-back (Jacobson, 1988): by addition alone it would take 2,000 replies to
+come from 8 to 64.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ class Limiter:
     def __init__(self, most: int) -> None:
         self._most = most
         self._limit = min(_START, float(most))
+        self._starting = True
         self._busy = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._recent = self._usual = 0.0
@@ -51,6 +54,7 @@ class Limiter:
 
     def push_back(self) -> None:
         """The endpoint said that this is too much."""
+        self._starting = False
         if time.monotonic() - self._cut_at >= _CUT_SECONDS:
             self._cut_at = time.monotonic()
             self._limit = max(1.0, self._limit * _CUT)
@@ -80,4 +84,5 @@ class Limiter:
         self._recent += _RECENT * (seconds - self._recent) if self._recent else seconds
         self._usual += _USUAL * (seconds - self._usual) if self._usual else seconds
         if self._recent <= _HOLDS * self._usual:
-            self._limit = min(float(self._most), self._limit + 1 / self._limit)
+            more = 1.0 if self._starting else 1 / self._limit
+            self._limit = min(float(self._most), self._limit + more)
