@@ -160,7 +160,7 @@ def test_awkward_labels_come_out_whole_and_in_the_number_asked_for(engine: Local
 def test_a_batch_writes_what_its_conversations_write_alone(engine: Local, fresh: Local, names: list[str]) -> None:
     conversations, constraint = asked(TEXTS[:-2], LIST), Constraint(schema(names, 1, 5), 500)
     together = engine.write(conversations, constraint)
-    assert len({completion.text for completion in together}) > 5
+    assert len({completion.text for completion in together}) > 3
     for conversation, completion in zip(conversations, together, strict=True):
         (alone,) = fresh.write([conversation], constraint)
         assert alone.text == completion.text
