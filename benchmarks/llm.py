@@ -78,7 +78,7 @@ def main(data: Path | None, count: int, yes_no_plots: int, scikit_plots: int, ro
     """Measure documents a second of the readings list, letters and yes_no against a bare loop and scikit-llm.
 
     Starts a vLLM server (CPU build) with a tiny Qwen2 of random weights. The first run makes environments in var/.
-    Without --data, the plots come from the folder in MARQUEE_DATA, or else from data/sample.
+    Without --data, the plots come from the folder in BENCH_DATA, or else from data/sample.
     """
     texts = {"list": count, "letters": count, "yes_no": min(count, yes_no_plots)}
     plan = Plan(texts, min(count, scikit_plots), rounds, workers)

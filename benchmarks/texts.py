@@ -41,7 +41,7 @@ def plots(data: Path | None, count: int) -> Plots:
 
     Args:
         data: a file of examples, or a folder that holds ``tmdb_genres.jsonl.gz``; by default the folder in the
-            environment variable ``MARQUEE_DATA``, or else the sample that comes with the program.
+            environment variable ``BENCH_DATA``, or else the sample that comes with the program.
         count: how many.
     """
     path = _file(data)
@@ -51,7 +51,7 @@ def plots(data: Path | None, count: int) -> Plots:
 
 
 def _file(data: Path | None) -> Path:
-    named = data or (Path(os.environ["MARQUEE_DATA"]) if os.environ.get("MARQUEE_DATA") else SAMPLE)
+    named = data or (Path(os.environ["BENCH_DATA"]) if os.environ.get("BENCH_DATA") else SAMPLE)
     return named / _COLLECTION if named.is_dir() else named
 
 

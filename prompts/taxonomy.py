@@ -97,6 +97,8 @@ class Taxonomy:
         Case, spaces, most punctuation and known aliases do not matter: ``"sci fi"``, ``"SCI-FI"`` and ``"SF"`` are
         all ``"Science Fiction"``. Labels kept out of prediction resolve to None.
         """
+        if spelling in self._answerable:
+            return spelling
         name = self._spellings.get(spelling_key(spelling))
         return name if name in self._answerable else None
 

@@ -84,7 +84,7 @@ def json_and_code() -> list[str]:
     return _cut("""{"genres": ["Cooking"]} ¦ {"genres": [] ¦ [[[[[[[[[[ ¦ }}}}]]]] ¦
 {"a": {"b": [1, null]}} ¦ ["Drama", ¦ {"text": "\\"} ¦ \\u0000 \\ud800 \\n ¦
 ```json\n{"genres": ["Cooking"]}\n``` ¦ ```python ¦ {{ 7*7 }} ¦ {% for x in y %} ¦
-{% raw %}{{ text }} ¦ {# note #} ¦ %s %d %n ¦ {0} {text} {} ¦ ${HOME} ¦ $(rm -rf /tmp/no) ¦
+{% raw %}{{ text }} ¦ {# note #} ¦ %s %d %n ¦ {0} {text} {} ¦ ${HOME} ¦ $(rm -rf no) ¦
 '; DROP TABLE films; -- ¦ " OR "1"="1 ¦ <script>alert(1)</script> ¦ <b>Bold <i>ghost</b> ¦
 <!-- hidden ¦ <?xml version="1.0"?><!DOCTYPE x> ¦ `whoami` | tee x && exit ¦
 title,genre\n"Fog, again",Drama ¦ =1+1 ¦ def plot(): return None ¦ ../../etc/passwd ¦

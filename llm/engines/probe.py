@@ -264,7 +264,7 @@ class Probed:
     def kept(self) -> Honours | None:
         """What the file says of this endpoint, model and version, unless it is a week old."""
         entry = self._file().get(self._key(version(self._wire)))
-        if not entry or time.time() - entry["at"] > _KEPT_SECONDS:
+        if not entry or _age(entry) > _KEPT_SECONDS:
             return None
         self._found = Honours.of(entry["honours"])
         return self._found
@@ -272,7 +272,8 @@ class Probed:
     def _keep(self, found: Honours) -> None:
         if self._path is None:
             return
-        entries = self._file() | {self._key(found.version): {"at": time.time(), "honours": found.as_json()}}
+        young = {key: entry for key, entry in self._file().items() if _age(entry) < _KEPT_SECONDS}
+        entries = young | {self._key(found.version): {"at": time.time(), "honours": found.as_json()}}
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             new = self._path.with_suffix(".new")
@@ -289,3 +290,9 @@ class Probed:
 
     def _key(self, version: str) -> str:
         return f"{self._wire.base_url} {self._model} {version}"
+
+
+def _age(entry: Any) -> float:
+    """Seconds since an entry was written; endless where it is not one."""
+    at = entry.get("at") if isinstance(entry, dict) else None
+    return time.time() - at if isinstance(at, int | float) else float("inf")

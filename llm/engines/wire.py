@@ -14,6 +14,7 @@ from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
+import httpx2
 import openai
 
 from llm.classifier import Problem
@@ -23,6 +24,9 @@ Body = Mapping[str, Any]
 Result = TypeVar("Result")
 
 _CHECK_SECONDS = 3.0
+# Servers close an idle connection after some 5 s (uvicorn); whoever uses it in that moment finds it gone: we let go
+# of it first.
+_LIMITS = httpx2.Limits(max_connections=1_000, max_keepalive_connections=1_000, keepalive_expiry=2.0)
 _PUSHES_BACK = (429, 503)
 _CONTEXT_WORDS = ("context length", "context_length", "maximum context", "context size", "too many tokens", "too long")
 
@@ -135,7 +139,7 @@ class _Running:
             api_key=api_key or "none",
             timeout=timeout,
             max_retries=retries,
-            http_client=openai.DefaultAsyncHttpxClient(event_hooks={"response": [self._seen]}),
+            http_client=openai.DefaultAsyncHttpxClient(event_hooks={"response": [self._seen]}, limits=_LIMITS),
         )
 
     def wait(self, work: Coroutine[Any, Any, Result]) -> Result:
