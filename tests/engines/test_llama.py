@@ -11,6 +11,7 @@ import openai
 import pytest
 
 from llm.answer import read_answer
+from llm.engines.engine import Constraint
 from llm.readings.list import ListReading
 from prompts import shelf
 from prompts.text import Text
@@ -22,7 +23,15 @@ from tests.ugly import ugly_texts
 API_KEY = "sk-for-the-tests"
 CONTEXT, TOKENS = 32_768, 2_000  # of the tiny model: its context, and the tokens that it knows
 TMDB = shelf.taxonomy("tmdb")
-CONSTRAINT = ListReading().constraint(TMDB)
+LIST = ListReading().constraint(TMDB)
+# With the object around the list that OpenAI's strict mode wants, as our engine sends it to unknown endpoints.
+OBJECT = {
+    "type": "object",
+    "properties": {"labels": LIST.schema},
+    "required": ["labels"],
+    "additionalProperties": False,
+}
+CONSTRAINT = Constraint(OBJECT, LIST.max_tokens)
 ODD_NAMES = ["tax, law & order", 'the "quoted"', "back\\slash", "日本料理", "C++", "film 🎬", " lead"]
 
 
@@ -178,7 +187,7 @@ def test_blanks_between_the_parts_end_but_not_always_within_our_bound(client: ht
     schema = strictly(CONSTRAINT.schema)
     cut = choice(client, logit_bias=fond_of_blanks, response_format=schema, max_tokens=CONSTRAINT.max_tokens)
     assert cut["finish_reason"] == "length"
-    assert read_answer(cut["message"]["content"], TMDB).problem is not None
+    assert set(read_answer(cut["message"]["content"], TMDB).labels) <= set(TMDB.names)
     assert set(labels(client, logit_bias=fond_of_blanks, max_tokens=1_000)) <= set(TMDB.names)
 
 
