@@ -62,7 +62,7 @@ class Prediction:
     ``labels == ()`` without a ``problem`` means that none applies.
 
     Attributes:
-        labels: names from the vocabulary, none twice; best first where there are scores, else in vocabulary order.
+        labels: names from the vocabulary, none twice; best first where scores decided, else in vocabulary order.
         source: who answered.
         scores: one number per label of the vocabulary, where the classifier has them; higher is likelier. What they
             mean (cosine, probability) is the classifier's to say.

@@ -126,7 +126,7 @@ class TokenUsage(BaseModel):
 class ClassifyAnswer(BaseModel):
     """Answer for one text."""
 
-    genres: list[str] = Field(description="the labels; best first where there are scores, else in vocabulary order")
+    genres: list[str] = Field(description="the labels; best first, but in vocabulary order from the reading list")
     labels: list[str] = Field(description="the same under its general name")
     scores: dict[str, float] | None = Field(None, description="score per label, best first")
     model: str = Field(description="who answered")
@@ -145,7 +145,7 @@ class ClassifyAnswer(BaseModel):
         return cls(
             genres=list(prediction.labels),
             labels=list(prediction.labels),
-            scores=dict(prediction.scores) if with_scores and prediction.scores else None,
+            scores=_best_first(prediction.scores) if with_scores and prediction.scores else None,
             model=prediction.source.model,
             prompt=prediction.source.prompt,
             reading=prediction.source.reading,
@@ -160,6 +160,10 @@ class ClassifyAnswer(BaseModel):
         """The members to send; scores, usage and problem only where there are any."""
         body = self.model_dump()
         return {name: value for name, value in body.items() if value is not None or name in ("prompt", "reading")}
+
+
+def _best_first(scores: Mapping[str, float]) -> dict[str, float]:
+    return dict(sorted(scores.items(), key=lambda pair: -pair[1]))
 
 
 def _usage(prediction: Prediction) -> TokenUsage | None:
