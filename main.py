@@ -1,4 +1,8 @@
-"""Marquee's front door: one command line that wires the rooms together. Heavy imports wait inside the commands."""
+"""Marquee's front door: one command line that enters the rooms; most of its lines declare options.
+
+Heavy imports wait inside the commands, so that ``--help`` answers at once. Who answers is put together in
+``service/wiring.py``.
+"""
 
 from __future__ import annotations
 
@@ -264,6 +268,7 @@ def cascade(data: Path, loss: float, taxonomy: str | None, **choice: Any) -> Non
 def calibrate(taxonomy: str | None, reading: str, prompt: str | None, **choice: Any) -> None:
     """Learn how a reading's scores become labels: a threshold from labelled texts, or a correction from unlabelled."""
     from eval.calibrate import calibrate as learn
+    from llm.decision import Decisions
     from prompts import shelf
     from service.parts import Choice
     from service.settings import read_settings
@@ -273,7 +278,7 @@ def calibrate(taxonomy: str | None, reading: str, prompt: str | None, **choice: 
     if not settings.asks_a_model:
         raise click.ClickException("no endpoint is set; set OPENAI_BASE_URL or OPENAI_API_KEY")
     asked = Choice(shelf.prompt(prompt) if prompt else None, reading)
-    model = language_model(engine_of(settings), settings, asked)
+    model = language_model(engine_of(settings), settings, asked, Decisions())
     learnt = learn(model, shelf.taxonomy(taxonomy or settings.taxonomy), settings.decisions_path, **choice)
     click.echo(
         f"threshold {learnt.threshold:.3f}, {len(learnt.shifts)} labels corrected; kept in {settings.decisions_path}"

@@ -64,10 +64,11 @@ def engine_of(settings: Settings) -> Engine:
     return OpenAICompatible(wire, settings.model, Probed(wire, settings.model, settings.probe_path))
 
 
-def language_model(engine: Engine, settings: Settings, choice: Choice, shots: Shots = no_shots) -> LanguageModel:
+def language_model(
+    engine: Engine, settings: Settings, choice: Choice, decisions: Decisions, shots: Shots = no_shots
+) -> LanguageModel:
     """The language model as a classifier, without anything around it."""
     reading = readings.named(choice.reading or settings.reading)
-    decisions = Decisions(settings.decisions_path, settings.threshold)
     return LanguageModel(engine, reading, choice.prompt, decisions, shots)
 
 
@@ -75,10 +76,11 @@ def classifiers(engine: Engine, settings: Settings, embedded: Classifier, shots:
     """For every choice of a request, the classifier that asks the engine, with all that the settings put around it."""
     readings.named(settings.reading)  # a misspelt one should stop the start
     store = AnswerStore(settings.cache_path, settings.cache_megabytes * 2**20) if settings.cache else None
+    decisions = Decisions(settings.decisions_path, settings.threshold)  # read once: a request should not read files
     wraps = _wraps(settings, embedded)
 
     def classifier_for(choice: Choice) -> Classifier:
-        asked = language_model(engine, settings, choice, shots)
+        asked = language_model(engine, settings, choice, decisions, shots)
         # The cache stands inside: outside it would remember an outage's answers as the model's.
         classifier: Classifier = Cached(asked, store) if store and choice.cache else asked
         for wrap in wraps:

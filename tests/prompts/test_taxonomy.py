@@ -105,7 +105,7 @@ def test_the_shipped_vocabularies_are_whole() -> None:
     assert len(shelf.taxonomy("imdb").names) == 22
     assert shelf.taxonomy("sentiment").names == ("positive", "negative")
     for taxonomy in shelf.taxonomies().values():
-        assert all(label.description for label in taxonomy.labels), taxonomy.name
+        assert all(label.description and label.aliases for label in taxonomy.labels), taxonomy.name
 
 
 @pytest.mark.parametrize("there", ["Sci-Fi", "Science Fiction", "SF", "sci fi"])
