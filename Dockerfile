@@ -13,6 +13,7 @@ RUN pip install --no-cache-dir $PIP_ARGUMENTS -r requirements.txt
 # The program writes to var/ only, and only there may it.
 RUN useradd --system --create-home --uid 10001 marquee && mkdir var && chown marquee var
 COPY main.py ./
+COPY commands commands
 COPY prompts prompts
 COPY similarity similarity
 COPY llm llm

@@ -17,7 +17,8 @@ MAY_ENTER = {
     "eval": {"llm", "prompts", "similarity"},
     "service": {"llm", "prompts", "similarity"},
     "benchmarks": {"eval", "llm", "prompts", "similarity"},
-    "main": {"eval", "llm", "prompts", "service", "similarity"},
+    "commands": {"eval", "llm", "prompts", "service", "similarity"},
+    "main": {"commands", "prompts"},
 }
 HEAVY = {"torch", "transformers", "sentence_transformers", "faiss", "sklearn", "numpy", "flask", "pydantic", "openai"}
 

@@ -1,0 +1,80 @@
+"""`main.py classify`: one text from the command line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from llm.classifier import Prediction
+    from prompts.text import Text
+    from service.schemas import ClassifyRequest
+
+
+@click.command()
+@click.argument("text", required=False)
+@click.option("--overview", help="The text, as TMDB calls it; the same as TEXT.")
+@click.option("--title", default="", help="Title of what the text describes; may stand alone.")
+@click.option("--taxonomy", help="Vocabulary to choose from; see `main.py taxonomies`.")
+@click.option("--labels", help="A vocabulary of your own instead: names with commas between.")
+@click.option("--multi/--single", default=None, help="Several labels, or the one that fits best.")
+@click.option("--max-labels", type=click.IntRange(1), help="The most labels of an answer.")
+@click.option("--prompt", help="Prompt to use; see `main.py prompts`.")
+@click.option("--reading", help="How a language model is read: auto, list, letters, yes_no or decisions.")
+@click.option("--scores", is_flag=True, help="Show a score per label, where the model gives scores.")
+@click.option("--cache/--no-cache", default=True, help="Whether a remembered answer will do.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, as the service does.")
+def classify(
+    text: str | None, overview: str | None, title: str, as_json: bool, scores: bool, cache: bool, **shape: Any
+) -> None:
+    """Label a TEXT, given here, by --overview, by --title alone, or on standard input."""
+    from service.settings import read_settings
+    from service.wiring import build
+
+    given = _given_text(text, overview, title)
+    parts = build(read_settings())
+    asked = _request(cache=cache, **shape)
+    (prediction,) = parts.classifier_for(asked.choice()).classify([given], asked.vocabulary(parts.taxonomy))
+    if prediction.problem:
+        raise click.ClickException(prediction.problem.detail)
+    _print_prediction(prediction, scores, as_json)
+
+
+def _given_text(text: str | None, overview: str | None, title: str) -> Text:
+    from prompts.text import Text
+
+    if text is not None and overview is not None:
+        raise click.UsageError("TEXT and --overview are the same thing; give one")
+    body = text if text is not None else overview
+    if body is None and not title and not sys.stdin.isatty():
+        body = sys.stdin.read()
+    given = Text(body or "", title)
+    if given.empty:
+        raise click.UsageError("there is no text; give TEXT, --title, or standard input")
+    return given
+
+
+def _request(labels: str | None, **fields: Any) -> ClassifyRequest:
+    """The request to the service that the options amount to; its text is not looked at."""
+    from service.schemas import ClassifyRequest
+
+    own = [name.strip() for name in labels.split(",")] if labels else None
+    if own and fields["taxonomy"]:
+        raise click.UsageError("give either --labels or --taxonomy")
+    return ClassifyRequest.model_validate({"text": "-", "labels": own, **fields})
+
+
+def _print_prediction(prediction: Prediction, scores: bool, as_json: bool) -> None:
+    from service.schemas import ClassifyAnswer
+
+    if as_json:
+        click.echo(json.dumps(ClassifyAnswer.of(prediction, scores).body(), ensure_ascii=False))
+        return
+    click.echo(", ".join(prediction.labels) or "none of the labels applies")
+    if scores:
+        for name, score in prediction.scores.items():
+            click.echo(f"  {score:7.3f}  {name}")
+    click.echo(f"— {prediction.source.model}{', remembered' if prediction.cached else ''}", err=True)

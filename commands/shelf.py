@@ -1,0 +1,62 @@
+"""`main.py taxonomies` and `main.py prompts`: what there is to choose from."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    pass
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def taxonomies(name: str | None, as_json: bool) -> None:
+    """List the vocabularies, or the labels of the one called NAME."""
+    from prompts import shelf
+
+    chosen = [shelf.taxonomy(name)] if name else list(shelf.taxonomies().values())
+    if as_json:
+        click.echo(json.dumps([taxonomy.as_json() for taxonomy in chosen], ensure_ascii=False))
+    elif name:
+        for label in chosen[0].labels:
+            click.echo(f"{label.name:16} {label.description}{'' if label.predict else '  (never answered)'}")
+    else:
+        for taxonomy in chosen:
+            shape = f"up to {taxonomy.max_labels} labels" if taxonomy.multi else "one label"
+            click.echo(f"{taxonomy.name:12} {len(taxonomy.names):3} labels, {shape} a {taxonomy.subject}")
+
+
+@click.group("prompts", invoke_without_command=True)
+@click.pass_context
+def prompts_group(ctx: click.Context) -> None:
+    """List the prompts, or show one filled in."""
+    from prompts import shelf
+
+    if ctx.invoked_subcommand is None:
+        for prompt in shelf.prompts().values():
+            click.echo(f"{prompt.name:12} {prompt.digest}  {prompt.about}")
+
+
+@prompts_group.command("show")
+@click.argument("name")
+@click.option("--text", default="", help="The text to put into it.")
+@click.option("--title", default="", help="The title to put into it.")
+@click.option("--taxonomy", help="The vocabulary to put into it.")
+@click.option("--json", "as_json", is_flag=True, help="Print the messages as JSON.")
+def show(name: str, text: str, title: str, taxonomy: str | None, as_json: bool) -> None:
+    """Print the very messages that would be sent for a text."""
+    from prompts import shelf
+    from prompts.text import Text
+    from service.settings import read_settings
+
+    vocabulary = shelf.taxonomy(taxonomy or read_settings().taxonomy)
+    messages = shelf.prompt(name).render(Text(text, title), vocabulary)
+    if as_json:
+        click.echo(json.dumps(messages, ensure_ascii=False))
+        return
+    for message in messages:
+        click.echo(f"--- {message['role']} ---\n{message['content']}")

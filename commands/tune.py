@@ -1,0 +1,73 @@
+"""`main.py calibrate` and `main.py cascade`: what can be learnt from a few hundred validation texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from commands.data import examples_of
+
+if TYPE_CHECKING:
+    pass
+
+
+@click.command()
+@click.option("--data", required=True, type=click.Path(path_type=Path), help="Labelled texts: .jsonl or .jsonl.gz.")
+@click.option("--loss", type=click.FloatRange(0, 1), default=0.01, show_default=True, help="Micro-F1 that may be lost.")
+@click.option("--taxonomy", help="Vocabulary of the labels.  [default: the settings']")
+@click.option("--split", default="validation", show_default=True, help="Rows of this split; never the test split.")
+@click.option("--limit", type=click.IntRange(1), default=500, show_default=True, help="At most so many texts.")
+@click.option("--text-field", default="description", show_default=True, help="Column of the text.")
+@click.option("--title-field", help="Column of a title to give beside the text.")
+@click.option("--labels-field", default="genres", show_default=True, help="Column of the labels.")
+def cascade(data: Path, loss: float, taxonomy: str | None, **choice: Any) -> None:
+    """Find the margin at which MiniLM's answers may stand, so that the language model is asked least often."""
+    from eval.calibrate import fit_cascade
+    from prompts import shelf
+    from service.parts import Choice
+    from service.settings import read_settings
+    from service.wiring import build
+
+    settings = read_settings(cascade=0.0, fallback=False)
+    if not settings.asks_a_model:
+        raise click.ClickException("no language model is set; set OPENAI_BASE_URL or OPENAI_API_KEY")
+    vocabulary = shelf.taxonomy(taxonomy or settings.taxonomy)
+    small = build(read_settings(classifier="embedded")).classifier_for(Choice())
+    large = build(settings).classifier_for(Choice())
+    fitted = fit_cascade(small, large, vocabulary, examples_of(data, vocabulary, **choice), loss)
+    click.echo(f"MARQUEE_CASCADE={fitted.margin:.4f}")
+    click.echo(f"{fitted.share:.1%} of the texts go to {large.name}; micro-F1 {fitted.micro_f1:.3f}", err=True)
+
+
+@click.command()
+@click.option("--data", required=True, type=click.Path(path_type=Path), help="Texts: .jsonl or .jsonl.gz.")
+@click.option("--taxonomy", help="Vocabulary to calibrate for.  [default: the settings']")
+@click.option(
+    "--reading", type=click.Choice(["letters", "yes_no", "decisions"]), required=True, help="Reading to calibrate."
+)
+@click.option("--prompt", help="Prompt to calibrate.  [default: the one that suits each text]")
+@click.option("--unlabelled", is_flag=True, help="The texts have no labels: correct the model's bias only.")
+@click.option("--split", default="validation", show_default=True, help="Rows of this split, where they have one.")
+@click.option("--limit", type=click.IntRange(1), default=500, show_default=True, help="At most so many texts.")
+@click.option("--text-field", default="description", show_default=True, help="Column of the text.")
+@click.option("--labels-field", default="genres", show_default=True, help="Column of the labels.")
+def calibrate(taxonomy: str | None, reading: str, prompt: str | None, **choice: Any) -> None:
+    """Learn how a reading's scores become labels: a threshold from labelled texts, or a correction from unlabelled."""
+    from eval.calibrate import calibrate as learn
+    from llm.decision import Decisions
+    from prompts import shelf
+    from service.parts import Choice
+    from service.settings import read_settings
+    from service.wiring import engine_of, language_model
+
+    settings = read_settings()
+    if not settings.asks_a_model:
+        raise click.ClickException("no endpoint is set; set OPENAI_BASE_URL or OPENAI_API_KEY")
+    asked = Choice(shelf.prompt(prompt) if prompt else None, reading)
+    model = language_model(engine_of(settings), settings, asked, Decisions())
+    learnt = learn(model, shelf.taxonomy(taxonomy or settings.taxonomy), settings.decisions_path, **choice)
+    click.echo(
+        f"threshold {learnt.threshold:.3f}, {len(learnt.shifts)} labels corrected; kept in {settings.decisions_path}"
+    )
