@@ -8,6 +8,7 @@ from typing import Any
 
 from eval.measure import headlines
 from eval.metrics import Metric, Numbers
+from eval.pairing import Pair, paired
 from eval.ranking import macro_average_precision
 from eval.rows import Run
 from eval.significance import (
@@ -22,24 +23,8 @@ from eval.significance import (
     numbered,
     randomisation,
 )
-from prompts.errors import InvalidDataset
 
 _ALPHA = 1 - LEVEL
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two runs with the same texts in the same order, the same labels in the same order, and all labels known.
-
-    Attributes:
-        a: the first, or old one.
-        b: the second, or new one.
-        notes: what a reader must know about the pairing, a sentence each.
-    """
-
-    a: Run
-    b: Run
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -119,7 +104,7 @@ def compare(a: Run, b: Run, common: bool = False, seed: int = 0) -> Comparison:
         seed: of all draws; one seed, one outcome.
 
     Raises:
-        InvalidDataset: the runs cannot be paired; see ``paired``.
+        InvalidDataset: the runs cannot be paired; see ``eval.pairing``.
     """
     pair = paired(a, b, common)
     metrics = headlines(pair.a, pair.b)
@@ -127,32 +112,6 @@ def compare(a: Run, b: Run, common: bool = False, seed: int = 0) -> Comparison:
     chances = holm(randomisation(first, second, seed=seed))
     tested = [replace(one, p=chances[one.metric]) for one in differences(first, second, seed)]
     return Comparison(pair, (*tested, *_average_precision(pair, seed)))
-
-
-def paired(a: Run, b: Run, common: bool = False) -> Pair:
-    """Bring two runs to the same texts and labels.
-
-    Args:
-        a: the first; its order of texts and labels is kept.
-        b: the second.
-        common: leave out texts that only one of them has.
-
-    Raises:
-        InvalidDataset: other vocabularies, other texts (without ``common``), other true labels or groups for a text,
-            or no text with all of its true labels known.
-    """
-    if set(a.labels) != set(b.labels):
-        raise InvalidDataset(
-            f"the runs answer from different vocabularies: {_only(a.labels, b.labels)}; "
-            "evaluate both with the same taxonomy"
-        )
-    place = {name: row for row, name in enumerate(b.ids)}
-    shared = [row for row, name in enumerate(a.ids) if name in place]
-    notes = [*_texts(a, b, len(shared), common), *_told(a, b)]
-    first = a.rows(shared)
-    second = b.columns(a.labels).rows([place[name] for name in first.ids])
-    _same_truth(first, second)
-    return _known(first, second, notes)
 
 
 def sums(run: Run, metrics: Mapping[str, Metric]) -> Sums:
@@ -177,14 +136,6 @@ def decimal(value: float, sign: bool = False) -> str:
 def chance(p: float) -> str:
     """A p value as it is printed: ``p=.034``, ``p<.001``."""
     return "p<.001" if p < 0.001 else f"p={decimal(p)}"
-
-
-def _known(a: Run, b: Run, notes: Sequence[str]) -> Pair:
-    complete = a.complete & b.complete
-    first, second = (replace(run, complete=complete).known() for run in (a, b))
-    left_out = int((~complete).sum())
-    told = [f"{left_out} texts whose true labels are not all known are left out"] if left_out else []
-    return Pair(first, second, (*notes, *told))
 
 
 def _difference(name: str, a: float, b: float, drawn: Numbers) -> Difference:
@@ -214,46 +165,3 @@ def _gain(one: Difference) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
-def _texts(a: Run, b: Run, shared: int, common: bool) -> list[str]:
-    if shared == len(a) == len(b):
-        return []
-    told = f"{shared} texts are in both runs, {len(a) - shared} only in A, {len(b) - shared} only in B"
-    if not shared:
-        raise InvalidDataset(f"the runs have no text in common: {a.folder} and {b.folder} are over different data")
-    if not common:
-        raise InvalidDataset(f"{told}; evaluate both over the same texts, or compare those in both with --common")
-    return [f"{told}; compared over those in both"]
-
-
-def _told(a: Run, b: Run) -> list[str]:
-    """Differences in how the runs were made that do not forbid a comparison but belong beside it."""
-    notes = {
-        "data": "the data files differ, though ids and true labels agree: the texts themselves may not be the same",
-        "taxonomy": "the vocabularies have the same labels but differ otherwise (descriptions, aliases, shape)",
-    }
-    return [note for key, note in notes.items() if _digest(a, key) != _digest(b, key)]
-
-
-def _digest(run: Run, key: str) -> Any:
-    part = run.manifest.get(key)
-    return part.get("digest") if isinstance(part, Mapping) else None
-
-
-def _same_truth(a: Run, b: Run) -> None:
-    for row, name in enumerate(a.ids):
-        if (a.true[row] != b.true[row]).any():
-            raise InvalidDataset(
-                f"text {name!r} has other true labels in B than in A: the runs are over different data"
-            )
-        if a.groups[row] != b.groups[row]:
-            raise InvalidDataset(
-                f"text {name!r} is of group {a.groups[row]!r} in A and {b.groups[row]!r} in B; evaluate both over the "
-                "same data"
-            )
-
-
-def _only(a: Sequence[str], b: Sequence[str]) -> str:
-    extra = [(who, sorted(set(own) - set(other))) for who, own, other in (("A", a, b), ("B", b, a))]
-    return "; ".join(f"only {who} has {', '.join(names)}" for who, names in extra if names)

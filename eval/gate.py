@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from eval.compare import Difference, decimal, differences, paired, sums
+from eval.compare import Difference, decimal, differences, sums
 from eval.metrics import METRICS
+from eval.pairing import paired
 from eval.rows import read_run
 from prompts.errors import InvalidSetting
 

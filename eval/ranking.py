@@ -52,9 +52,9 @@ def micro_average_precision(true: Labels, scores: Numbers) -> float:
 def weighted_macro_average_precision(true: Labels, scores: Numbers, weights: Numbers) -> Numbers:
     """Macro average precision under weightings of shape (weightings, texts); returns shape (weightings,)."""
     total: Numbers = np.zeros(len(weights))
-    for column in range(true.shape[1]):
-        total += average_precision(true[:, column], scores[:, column], weights)
-    return total / true.shape[1]
+    for label, column in zip(true.T, scores.T, strict=True):
+        total += average_precision(label, column, weights)
+    return total / len(true.T)
 
 
 # The first three compare labels within a text, so they need two labels at least.

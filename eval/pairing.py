@@ -1,0 +1,102 @@
+"""Brings two runs to the same texts and the same labels, or says why they cannot be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from eval.rows import Run
+from prompts.errors import InvalidDataset
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two runs with the same texts in the same order, the same labels in the same order, and all labels known.
+
+    Attributes:
+        a: the first, or old one.
+        b: the second, or new one.
+        notes: what a reader must know about the pairing, a sentence each.
+    """
+
+    a: Run
+    b: Run
+    notes: tuple[str, ...] = ()
+
+
+def paired(a: Run, b: Run, common: bool = False) -> Pair:
+    """Bring two runs to the same texts and labels.
+
+    Args:
+        a: the first; its order of texts and labels is kept.
+        b: the second.
+        common: leave out texts that only one of them has.
+
+    Raises:
+        InvalidDataset: other vocabularies, other texts (without ``common``), other true labels or groups for a text,
+            or no text with all of its true labels known.
+    """
+    if set(a.labels) != set(b.labels):
+        raise InvalidDataset(
+            f"the runs answer from different vocabularies: {_only(a.labels, b.labels)}; "
+            "evaluate both with the same taxonomy"
+        )
+    place = {name: row for row, name in enumerate(b.ids)}
+    shared = [row for row, name in enumerate(a.ids) if name in place]
+    notes = [*_texts(a, b, len(shared), common), *_told(a, b)]
+    first = a.rows(shared)
+    second = b.columns(a.labels).rows([place[name] for name in first.ids])
+    _same_truth(first, second)
+    return _known(first, second, notes)
+
+
+def _known(a: Run, b: Run, notes: Sequence[str]) -> Pair:
+    complete = a.complete & b.complete
+    first, second = (replace(run, complete=complete).known() for run in (a, b))
+    left_out = int((~complete).sum())
+    told = [f"{left_out} texts whose true labels are not all known are left out"] if left_out else []
+    return Pair(first, second, (*notes, *told))
+
+
+def _texts(a: Run, b: Run, shared: int, common: bool) -> list[str]:
+    if shared == len(a) == len(b):
+        return []
+    told = f"{shared} texts are in both runs, {len(a) - shared} only in A, {len(b) - shared} only in B"
+    if not shared:
+        raise InvalidDataset(f"the runs have no text in common: {a.folder} and {b.folder} are over different data")
+    if not common:
+        raise InvalidDataset(f"{told}; evaluate both over the same texts, or compare those in both with --common")
+    return [f"{told}; compared over those in both"]
+
+
+def _told(a: Run, b: Run) -> list[str]:
+    """Differences in how the runs were made that do not forbid a comparison but belong beside it."""
+    notes = {
+        "data": "the data files differ, though ids and true labels agree: the texts themselves may not be the same",
+        "taxonomy": "the vocabularies have the same labels but differ otherwise (descriptions, aliases, shape)",
+    }
+    return [note for key, note in notes.items() if _digest(a, key) != _digest(b, key)]
+
+
+def _digest(run: Run, key: str) -> Any:
+    part = run.manifest.get(key)
+    return part.get("digest") if isinstance(part, Mapping) else None
+
+
+def _same_truth(a: Run, b: Run) -> None:
+    for row, name in enumerate(a.ids):
+        if (a.true[row] != b.true[row]).any():
+            raise InvalidDataset(
+                f"text {name!r} has other true labels in B than in A: the runs are over different data"
+            )
+        if a.groups[row] != b.groups[row]:
+            raise InvalidDataset(
+                f"text {name!r} is of group {a.groups[row]!r} in A and {b.groups[row]!r} in B; evaluate both over the "
+                "same data"
+            )
+
+
+def _only(a: Sequence[str], b: Sequence[str]) -> str:
+    extra = [(who, sorted(set(own) - set(other))) for who, own, other in (("A", a, b), ("B", b, a))]
+    return "; ".join(f"only {who} has {', '.join(names)}" for who, names in extra if names)

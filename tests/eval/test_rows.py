@@ -1,0 +1,95 @@
+"""A run's folder, read back."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from eval.rows import read_run
+from prompts.errors import InvalidDataset
+from tests.eval.runs import row, write_run
+
+
+def test_a_run_is_read_into_arrays_with_a_row_a_text_and_a_column_a_label(tmp_path: Path) -> None:
+    rows = [
+        row("1", ["a", "b"], ["a"], scores={"a": 0.9, "b": 0.2, "c": 0.1}, group="film"),
+        row("2", ["c"], [], problem={"kind": "unreadable", "detail": "?"}, complete=False),
+    ]
+    run = read_run(write_run(tmp_path, rows))
+    assert (run.ids, run.groups, run.labels) == (("1", "2"), ("film", "2"), ("a", "b", "c"))
+    assert run.true.tolist() == [[1, 1, 0], [0, 0, 1]]
+    assert run.predicted.tolist() == [[1, 0, 0], [0, 0, 0]]
+    assert run.scores[0].tolist() == [0.9, 0.2, 0.1] and np.isnan(run.scores[1]).all()
+    assert (run.complete.tolist(), run.problems.tolist()) == ([True, False], [False, True])
+    assert run.known().ids == ("1",)
+
+
+def test_a_file_of_the_folder_names_the_run_too(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", [row("1", ["a"], ["a"])])
+    (folder / "metrics.json").write_text("{}")
+    assert read_run(folder / "metrics.json").ids == ("1",)
+
+
+def test_a_separator_that_python_takes_for_a_line_end_is_none_in_json_lines(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, [])
+    line = json.dumps(row("1", ["a"], ["a"], group="one\u2028film"), ensure_ascii=False)
+    (folder / "rows.jsonl").write_text(line + "\n", encoding="utf-8")
+    assert read_run(folder).groups == ("one\u2028film",)
+
+
+def test_scores_are_probabilities_only_where_all_are_there_and_within_bounds(tmp_path: Path) -> None:
+    def read(*scores: dict[str, float]) -> tuple[bool, bool]:
+        run = read_run(write_run(tmp_path, [row(str(at), ["a"], [], scores=one) for at, one in enumerate(scores)]))
+        return run.scored, run.probable
+
+    assert read({"a": 0, "b": 1, "c": 0.5}) == (True, True)
+    assert read({"a": 0, "b": 1, "c": -0.1}) == (True, False)
+    assert read({"a": 0, "b": 1, "c": 0.5}, {}) == (False, False)
+    assert read({"a": 0, "b": 1}) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([], "holds no row"),
+        ([row("1", ["a"], []), row("1", ["b"], [])], "the id '1' stands twice"),
+        ([row("1", ["a"], ["z"])], "line 1: label 'z' is none of the vocabulary"),
+        ([row("1", ["a"], [], scores={"z": 1})], "label 'z'"),
+        ([{"id": "1", "labels": []}], "'truth' is missing"),
+        ([row("1", ["a"], [], labels="a")], "'labels' is missing or not"),
+        ([row("1", ["a"], [], scores={"a": "high"})], "'scores' is missing or not"),
+        ([row("1", ["a"], [], scores={"a": float("nan")})], "'scores' is missing or not"),
+    ],
+)
+def test_a_row_that_no_run_writes_is_refused_by_name(rows: list[dict[str, Any]], said: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidDataset, match=said):
+        read_run(write_run(tmp_path, rows))
+
+
+def test_a_run_that_was_cut_off_within_a_line_says_where(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, [row("1", ["a"], ["a"])])
+    with (folder / "rows.jsonl").open("a") as out:
+        out.write('{"id": "2", "tru')
+    with pytest.raises(InvalidDataset, match="line 2 is no JSON object; the run was cut off there"):
+        read_run(folder)
+
+
+@pytest.mark.parametrize("manifest", ["{", "[]", "{}", '{"taxonomy": {"labels": ["a", "a"]}}'])
+def test_a_manifest_without_a_vocabulary_is_refused(manifest: str, tmp_path: Path) -> None:
+    folder = write_run(tmp_path, [row("1", ["a"], ["a"])])
+    (folder / "manifest.json").write_text(manifest)
+    with pytest.raises(InvalidDataset, match=r"manifest\.json"):
+        read_run(folder)
+
+
+def test_a_folder_that_is_no_run_says_what_makes_one(tmp_path: Path) -> None:
+    with pytest.raises(InvalidDataset, match=r"give the folder of a run, as main\.py evaluate writes it"):
+        read_run(tmp_path / "nowhere")
+
+
+def test_nothing_is_measured_where_no_truth_is_complete(tmp_path: Path) -> None:
+    run = read_run(write_run(tmp_path, [row("1", ["a"], ["a"], complete=False)]))
+    with pytest.raises(InvalidDataset, match="choose a split whose labels are complete"):
+        run.known()
