@@ -55,14 +55,14 @@ def _known(a: Run, b: Run, notes: Sequence[str]) -> Pair:
     complete = a.complete & b.complete
     first, second = (replace(run, complete=complete).known() for run in (a, b))
     left_out = int((~complete).sum())
-    told = [f"{left_out} texts whose true labels are not all known are left out"] if left_out else []
+    told = [f"left out, because their true labels are not all known: {left_out}"] if left_out else []
     return Pair(first, second, (*notes, *told))
 
 
 def _texts(a: Run, b: Run, shared: int, common: bool) -> list[str]:
     if shared == len(a) == len(b):
         return []
-    told = f"{shared} texts are in both runs, {len(a) - shared} only in A, {len(b) - shared} only in B"
+    told = f"texts in both runs: {shared}, only in A: {len(a) - shared}, only in B: {len(b) - shared}"
     if not shared:
         raise InvalidDataset(f"the runs have no text in common: {a.folder} and {b.folder} are over different data")
     if not common:
@@ -71,12 +71,14 @@ def _texts(a: Run, b: Run, shared: int, common: bool) -> list[str]:
 
 
 def _told(a: Run, b: Run) -> list[str]:
-    """Differences in how the runs were made that do not forbid a comparison but belong beside it."""
+    """What about the runs does not forbid a comparison but belongs beside it."""
+    meant = [(who, run, run.manifest.get("texts", len(run))) for who, run in (("A", a), ("B", b))]
+    unfinished = [f"{who} holds {len(run)} of its {texts} texts" for who, run, texts in meant if len(run) < texts]
     notes = {
         "data": "the data files differ, though ids and true labels agree: the texts themselves may not be the same",
         "taxonomy": "the vocabularies have the same labels but differ otherwise (descriptions, aliases, shape)",
     }
-    return [note for key, note in notes.items() if _digest(a, key) != _digest(b, key)]
+    return unfinished + [note for key, note in notes.items() if _digest(a, key) != _digest(b, key)]
 
 
 def _digest(run: Run, key: str) -> Any:

@@ -68,4 +68,4 @@ def brier(true: Labels, scores: Numbers) -> float:
     return float(np.square(scores - true).mean())
 
 
-CALIBRATION: Mapping[str, Calibration] = {"macro-ECE": macro_ece, "Brier": brier}
+CALIBRATION: Mapping[str, Calibration] = {"ECE": macro_ece, "Brier": brier}

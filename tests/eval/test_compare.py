@@ -1,5 +1,6 @@
 """Two runs over the same texts: how they are paired, what is found, and how it is told."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +81,11 @@ def test_average_precision_is_compared_by_its_interval_alone(tmp_path: Path) -> 
 def test_other_texts_are_refused_unless_the_common_ones_will_do(tmp_path: Path) -> None:
     a = written(tmp_path / "a", row("1", ["a"], ["a"]), row("2", ["b"], ["a"]))
     b = written(tmp_path / "b", row("2", ["b"], ["b"]), row("3", ["c"], ["c"]), row("4", ["c"], []))
-    with pytest.raises(InvalidDataset, match=r"1 texts are in both runs, 1 only in A, 2 only in B.*--common"):
+    with pytest.raises(InvalidDataset, match=r"in both runs: 1, only in A: 1, only in B: 2.*--common"):
         compare(a, b)
     found = compare(a, b, common=True)
     assert found.pair.a.ids == found.pair.b.ids == ("2",)
-    assert found.pair.notes == ("1 texts are in both runs, 1 only in A, 2 only in B; compared over those in both",)
+    assert found.pair.notes == ("texts in both runs: 1, only in A: 1, only in B: 2; compared over those in both",)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,7 @@ def test_what_else_differs_is_told(tmp_path: Path) -> None:
     data, taxonomy, left_out = found.pair.notes
     assert "the texts themselves may not be the same" in data
     assert "differ otherwise" in taxonomy
-    assert left_out == "1 texts whose true labels are not all known are left out"
+    assert left_out == "left out, because their true labels are not all known: 1"
 
 
 def test_where_texts_have_one_label_accuracy_is_compared(tmp_path: Path) -> None:
@@ -121,3 +122,10 @@ def test_numbers_are_printed_as_figures_between_0_and_1_are() -> None:
     shown = [decimal(0.0214), decimal(-0.0214), decimal(0.02, sign=True), decimal(-0.0001, sign=True), decimal(0.9996)]
     assert shown == [".021", "-.021", "+.020", "+.000", "1.000"]
     assert [chance(0.0004), chance(0.034), chance(1)] == ["p<.001", "p=.034", "p=1.000"]
+
+
+def test_a_run_that_was_not_finished_is_told(tmp_path: Path) -> None:
+    whole = written(tmp_path / "a", row("1", ["a"], ["a"]))
+    manifest = json.loads((tmp_path / "a" / "manifest.json").read_text())
+    (tmp_path / "a" / "manifest.json").write_text(json.dumps({**manifest, "texts": 3}))
+    assert compare(whole, read_run(tmp_path / "a")).pair.notes == ("B holds 1 of its 3 texts",)
