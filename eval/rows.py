@@ -105,13 +105,14 @@ def read_run(folder: Path) -> Run:
     """Read ``rows.jsonl`` and ``manifest.json`` of a run.
 
     Args:
-        folder: of the run; a file in it, such as its ``metrics.json``, names it too.
+        folder: of the run, or of an evaluation of one system, which holds its run; a file in it, such as its
+            ``metrics.json``, names it too.
 
     Raises:
         InvalidDataset: no run is there, a line or the manifest is broken, an id stands twice, or a label is none of
             the vocabulary.
     """
-    folder = folder if folder.is_dir() else folder.parent
+    folder = _folder(folder)
     manifest = _manifest(folder / "manifest.json")
     labels = _labels(manifest, folder)
     path = folder / "rows.jsonl"
@@ -165,6 +166,15 @@ class _Row:
             bool(complete),
             bool(row.get("problem")),
         )
+
+
+def _folder(named: Path) -> Path:
+    folder = named.parent if named.is_file() else named
+    inside = [] if (folder / "rows.jsonl").exists() else sorted(path.parent for path in folder.glob("*/rows.jsonl"))
+    if len(inside) > 1:
+        names = ", ".join(one.name for one in inside)
+        raise InvalidDataset(f"{folder} holds several runs ({names}); give the folder of one of them")
+    return inside[0] if inside else folder
 
 
 def _manifest(path: Path) -> Mapping[str, Any]:

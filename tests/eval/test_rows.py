@@ -32,6 +32,14 @@ def test_a_file_of_the_folder_names_the_run_too(tmp_path: Path) -> None:
     assert read_run(folder / "metrics.json").ids == ("1",)
 
 
+def test_an_evaluation_of_one_system_names_its_run_and_one_of_several_does_not(tmp_path: Path) -> None:
+    write_run(tmp_path / "embedded", [row("1", ["a"], ["a"])])
+    assert read_run(tmp_path).system == "embedded"
+    write_run(tmp_path / "prior", [row("1", ["a"], ["a"])])
+    with pytest.raises(InvalidDataset, match=r"several runs \(embedded, prior\)"):
+        read_run(tmp_path)
+
+
 def test_a_separator_that_python_takes_for_a_line_end_is_none_in_json_lines(tmp_path: Path) -> None:
     folder = write_run(tmp_path, [])
     line = json.dumps(row("1", ["a"], ["a"], group="one\u2028film"), ensure_ascii=False)

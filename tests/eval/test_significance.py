@@ -1,5 +1,7 @@
 """Intervals and tests: known answers, what they say of chance alone, and what of a real difference."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 
@@ -26,7 +28,7 @@ def answers(texts: int, right: float, seed: int) -> tuple[Labels, Labels]:
     return true, true ^ (np.random.default_rng(seed).random(true.shape) >= right)
 
 
-def sums(metrics: dict[str, Metric], right: float, seed: int, texts: int = 200, size: int = 1) -> Sums:
+def sums(metrics: Mapping[str, Metric], right: float, seed: int, texts: int = 200, size: int = 1) -> Sums:
     return Sums.of(metrics, *answers(texts, right, seed), np.arange(texts) // size)
 
 
