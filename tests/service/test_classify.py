@@ -296,8 +296,9 @@ def test_a_surprise_is_500_without_its_story(caplog: pytest.LogCaptureFixture) -
 def test_taxonomies_and_prompts_are_listed(client: FlaskClient) -> None:
     listed = client.get("/taxonomies").get_json()
     assert listed["default"] == "tmdb"
-    assert {taxonomy["name"] for taxonomy in listed["taxonomies"]} == {"imdb", "sentiment", "tmdb"}
-    drama = next(label for label in listed["taxonomies"][2]["labels"] if label["name"] == "Drama")
+    labels_of = {taxonomy["name"]: taxonomy["labels"] for taxonomy in listed["taxonomies"]}
+    assert labels_of.keys() == {"emotions", "imdb", "intents", "news", "sentiment", "tickets", "tmdb"}
+    drama = next(label for label in labels_of["tmdb"] if label["name"] == "Drama")
     assert drama["description"]
     assert {prompt["name"] for prompt in client.get("/prompts").get_json()["prompts"]} == set(shelf.prompts())
 

@@ -1,0 +1,71 @@
+"""The sample of general texts, far from films, is what it says: known labels, no text twice, both splits whole."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from prompts import shelf
+from prompts.taxonomy import Label, Taxonomy
+
+SAMPLE = Path(__file__).parent.parent / "data" / "sample"
+ROWS = [json.loads(line) for line in (SAMPLE / "general.jsonl").read_text(encoding="utf-8").splitlines()]
+SHIPPED = ("emotions", "intents", "news", "tickets")
+
+
+def _bare() -> Iterator[Taxonomy]:
+    """The vocabularies of bare names that no file of the program holds."""
+    for name, entry in yaml.safe_load((SAMPLE / "general_vocabularies.yaml").read_text(encoding="utf-8")).items():
+        yield Taxonomy(name, tuple(map(Label, entry["labels"])), entry["multi"], entry.get("max_labels", 1))
+
+
+VOCABULARIES = [*map(shelf.taxonomy, SHIPPED), *_bare()]
+each_vocabulary = pytest.mark.parametrize("taxonomy", VOCABULARIES, ids=lambda taxonomy: taxonomy.name)
+
+
+def _of(taxonomy: Taxonomy) -> list[dict[str, Any]]:
+    return [row for row in ROWS if row["vocabulary"] == taxonomy.name]
+
+
+def test_every_row_has_the_same_fields_and_a_vocabulary() -> None:
+    fields = ["id", "vocabulary", "labels", "split", "hard", "text"]
+    assert {tuple(row) for row in ROWS} == {tuple(fields)}
+    assert {row["vocabulary"] for row in ROWS} == {taxonomy.name for taxonomy in VOCABULARIES}
+
+
+def test_no_id_and_no_text_stands_twice() -> None:
+    assert len(ROWS) == len({row["id"] for row in ROWS}) == len({row["text"].casefold() for row in ROWS})
+
+
+@each_vocabulary
+def test_labels_are_of_the_vocabulary_and_no_more_than_it_allows(taxonomy: Taxonomy) -> None:
+    for row in _of(taxonomy):
+        assert 1 <= len(row["labels"]) <= taxonomy.max_labels, row["id"]
+        assert set(row["labels"]) <= set(taxonomy.names), row["id"]
+        assert len(row["labels"]) == len(set(row["labels"])), row["id"]
+
+
+@each_vocabulary
+def test_both_splits_are_of_one_size_and_hold_every_label(taxonomy: Taxonomy) -> None:
+    assert Counter(row["split"] for row in _of(taxonomy)) == dict.fromkeys(
+        ("validation", "test"), 30 if taxonomy.name in SHIPPED else 15
+    )
+    for split in ("validation", "test"):
+        labels = {label for row in _of(taxonomy) if row["split"] == split for label in row["labels"]}
+        assert labels == set(taxonomy.names), split
+
+
+@each_vocabulary
+def test_a_third_is_hard_and_says_none_of_its_labels(taxonomy: Taxonomy) -> None:
+    hard = [row for row in _of(taxonomy) if row["hard"]]
+    assert 3 * len(hard) == len(_of(taxonomy))
+    for row in hard:
+        own = [label for label in taxonomy.labels if label.name in row["labels"]]
+        said = [
+            word for label in own for word in (label.name, *label.aliases) if word.casefold() in row["text"].casefold()
+        ]
+        assert not said, row["id"]
