@@ -65,7 +65,7 @@ class Embedded:
         return [nothing if text.empty else _decode(next(rows), taxonomy, source) for text in originals]
 
     def _similarities(self, texts: Sequence[Text], taxonomy: Taxonomy) -> list[list[float]]:
-        vectors = self.encoder.encode([_sentence(text) for text in texts])
+        vectors = self.encoder.encode([sentence(text) for text in texts])
         rows: list[list[float]] = (vectors @ self._labels.of(taxonomy).T).tolist()
         return rows
 
@@ -83,7 +83,7 @@ class LabelVectors:
         with self._lock:
             vectors = self._kept.pop(taxonomy.digest, None)
         if vectors is None:
-            vectors = self._encoder.encode([_described(label) for label in taxonomy.predictable])
+            vectors = self._encoder.encode([described(label) for label in taxonomy.predictable])
         with self._lock:
             self._kept[taxonomy.digest] = vectors
             while len(self._kept) > _VOCABULARIES_KEPT:
@@ -91,11 +91,13 @@ class LabelVectors:
         return vectors
 
 
-def _sentence(text: Text) -> str:
+def sentence(text: Text) -> str:
+    """What is read of a text: its title, where there is one, and its body."""
     return f"{text.title.strip()}. {text.body.strip()}" if text.title.strip() else text.body
 
 
-def _described(label: Label) -> str:
+def described(label: Label) -> str:
+    """What is read of a label: its name and, where there is one, its description."""
     return f"{label.name}: {label.description}" if label.description else label.name
 
 

@@ -1,0 +1,83 @@
+"""What the matcher learnt: a file of a few megabytes beside the MiniLM that the requirements install."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """The learnt part of a ``Matcher``.
+
+    Attributes:
+        name: under which the matcher goes.
+        changes: what is added to MiniLM's weights, by their names.
+        wordings: unit vectors of the wordings of all labels seen in training, shape (wordings, 384).
+        labels: which label a wording words, shape (wordings,).
+        offsets: what is added to the vector of each label seen, shape (labels, 384).
+        biases: what is added to the logit of each label seen, shape (labels,).
+        centre: mean of MiniLM's vectors of texts of all kinds, shape (384,).
+        numbers: scales, biases and bounds; see ``Matcher``.
+    """
+
+    name: str
+    changes: Mapping[str, Array]
+    wordings: Array
+    labels: NDArray[np.int64]
+    offsets: Array
+    biases: Array
+    centre: Array
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+
+def load(path: Path) -> Learnt:
+    """Read what ``save`` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    from safetensors import safe_open
+
+    with safe_open(str(path), "np") as file:  # type: ignore[no-untyped-call]
+        found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+        told = dict(file.metadata())
+    tensors = {name: tensor.astype(np.float32) for name, tensor in found.items() if name != "labels"}
+    numbers = {name: float(value) for name, value in told.items() if name != "name"}
+    parts = {name: tensors[name] for name in ("wordings", "offsets", "biases", "centre")}
+    return Learnt(told["name"], _changes(tensors), labels=found["labels"], numbers=numbers, **parts)
+
+
+def save(learnt: Learnt, path: Path, rank: int) -> None:
+    """Write it in half precision, every matrix of changes as the product of two of a rank (Eckart and Young 1936)."""
+    from safetensors.numpy import save_file
+
+    tensors: dict[str, Any] = {name: getattr(learnt, name) for name in ("wordings", "offsets", "biases", "centre")}
+    for name, change in learnt.changes.items():
+        tensors |= _factors(name, change, rank)
+    halves = {name: np.ascontiguousarray(tensor, np.float16) for name, tensor in tensors.items()}
+    told = {"name": learnt.name} | {name: repr(float(value)) for name, value in learnt.numbers.items()}
+    save_file(halves | {"labels": learnt.labels}, path, metadata=told)
+
+
+def _factors(name: str, change: Array, rank: int) -> dict[str, Array]:
+    if change.ndim == 1:
+        return {f"change.{name}": change}
+    left, middle, right = np.linalg.svd(change, full_matrices=False)
+    root = np.sqrt(middle[:rank])
+    return {f"left.{name}": left[:, :rank] * root, f"right.{name}": root[:, None] * right[:rank]}
+
+
+def _changes(tensors: Mapping[str, Array]) -> dict[str, Array]:
+    whole = {name.removeprefix("change."): change for name, change in tensors.items() if name.startswith("change.")}
+    names = [name.removeprefix("left.") for name in tensors if name.startswith("left.")]
+    return whole | {name: tensors[f"left.{name}"] @ tensors[f"right.{name}"] for name in names}

@@ -1,0 +1,181 @@
+"""The matcher: MiniLM taught on films and reviews how texts and labels match, and still zero-shot for any vocabulary.
+
+Two readings of a text stand side by side. Where the vocabulary words what training knew (genres, sub-genres, praise and
+blame), the vector of a MiniLM tuned on plots is compared with plain vectors of the labels; a label worded like one seen
+in training gets what was learnt for that one on top. Where the vocabulary is far from films, plain MiniLM answers. In
+between, their probabilities are mixed. ``eval/RESULTS.md`` says how good that is, the card beside the weights how it
+was taught.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from llm.classifier import Prediction, Problem, Source, label_source
+from llm.embedded import Encoder, described, sentence
+from llm.learnt import Learnt
+from prompts.taxonomy import Label, Taxonomy
+from prompts.text import Text
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float32]
+
+# A label is chosen from this probability on; in a vocabulary that the matcher was never taught, too. Chosen on IMDb's
+# validation split.
+THRESHOLD = 0.35
+# Below this cosine a label has hardly to do with the text; used only where "none" is an answer.
+_RELATED = 0.2
+_VOCABULARIES_KEPT = 256
+_EXACTNESS = 40.0  # how much nearer wordings outweigh farther ones: at .1 of cosine, e to the 4th
+
+
+@dataclass(frozen=True)
+class Known:
+    """A vocabulary as the matcher sees it; arrays have one entry a label, in vocabulary order.
+
+    Attributes:
+        plain: unit vectors of the labels by plain MiniLM, shape (labels, 384).
+        taught: the same with what was learnt for the nearest labels, shape (labels, 384).
+        biases: what was learnt for the nearest labels' logits.
+        nearness: 0 to 1, how like a label seen in training each is.
+        filmlike: 0 to 1, how much the vocabulary as a whole is one of films or reviews.
+    """
+
+    plain: Array
+    taught: Array
+    biases: Array
+    nearness: Array
+    filmlike: float
+
+
+@dataclass(frozen=True)
+class Matcher:
+    """A probability per label: that it applies, or, in a vocabulary of single labels, that it is the one.
+
+    Args:
+        encoder: plain MiniLM; reads labels, and texts for vocabularies far from films.
+        tuned: MiniLM with ``learnt.changes``; reads texts for vocabularies of films.
+        learnt: the rest of what was learnt.
+    """
+
+    encoder: Encoder
+    tuned: Encoder
+    learnt: Learnt
+    _vocabularies: Vocabularies = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_vocabularies", Vocabularies(self.encoder, self.learnt))
+
+    @property
+    def name(self) -> str:
+        """``embedded/`` and the name of what was learnt."""
+        return f"embedded/{self.learnt.name}"
+
+    def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
+        """See ``Classifier.classify``; labels come best first, with a probability for every label."""
+        originals = [Text.of(text) for text in texts]
+        source = Source(self.name, label_source(taxonomy))
+        rows = iter(self._rows([sentence(text) for text in originals if not text.empty], taxonomy))
+        nothing = Prediction((), source, problem=Problem("empty", "there is no text to label"))
+        return [nothing if text.empty else _decode(next(rows), taxonomy, source) for text in originals]
+
+    def _rows(self, texts: Sequence[str], taxonomy: Taxonomy) -> list[list[float]]:
+        if not texts:
+            return []
+        known = self._vocabularies.of(taxonomy)
+        found = np.zeros((len(texts), len(taxonomy.names)))
+        if known.filmlike > 0:
+            found += known.filmlike * _probabilities(self._taught(texts, known), taxonomy)
+        if known.filmlike < 1:
+            found += (1 - known.filmlike) * self._plain(texts, known, taxonomy)
+        rows: list[list[float]] = found.tolist()
+        return rows
+
+    def _taught(self, texts: Sequence[str], known: Known) -> Array:
+        """Logits by the tuned encoder, shape (texts, labels)."""
+        numbers, vectors = self.learnt.numbers, self.tuned.encode(texts)
+        near = numbers["scale"] * vectors @ known.taught.T + numbers["bias"] + known.biases
+        far = numbers["plain scale"] * vectors @ known.plain.T + numbers["plain bias"]
+        return np.asarray(known.nearness * near + (1 - known.nearness) * far, np.float32)
+
+    def _plain(self, texts: Sequence[str], known: Known, taxonomy: Taxonomy) -> Array:
+        """Probabilities by plain MiniLM, from how much a label stands out among the others, shape (texts, labels)."""
+        numbers, cosines = self.learnt.numbers, self.encoder.encode(texts) @ known.plain.T
+        # Some labels are near to whatever is written: what they have in common with all texts is taken off.
+        centred = cosines - known.plain @ self.learnt.centre
+        if len(known.plain) == 1:
+            logits = numbers["lone scale"] * centred + numbers["lone bias"]
+        else:
+            spread = centred - centred.mean(axis=1, keepdims=True)
+            standing = spread / np.maximum(spread.std(axis=1, keepdims=True), 1e-6)
+            logits = numbers["far scale"] * centred + numbers["standing"] * standing
+            logits += numbers["crowd"] * np.log(len(known.plain)) + numbers["far bias"]
+        probabilities = _probabilities(logits, taxonomy)
+        return np.where(cosines < _RELATED, 0.0, probabilities) if taxonomy.allow_none else probabilities
+
+
+class Vocabularies:
+    """The vocabularies used last, so that labels are encoded once and not for every request."""
+
+    def __init__(self, encoder: Encoder, learnt: Learnt) -> None:
+        self._encoder, self._learnt = encoder, learnt
+        self._kept: OrderedDict[str, Known] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, taxonomy: Taxonomy) -> Known:
+        """The vocabulary's labels that may be answered."""
+        with self._lock:
+            known = self._kept.pop(taxonomy.digest, None)
+        known = known or self._known(taxonomy.predictable)
+        with self._lock:
+            self._kept[taxonomy.digest] = known
+            while len(self._kept) > _VOCABULARIES_KEPT:
+                self._kept.popitem(last=False)
+        return known
+
+    def _known(self, labels: Sequence[Label]) -> Known:
+        learnt, numbers = self._learnt, self._learnt.numbers
+        names = self._encoder.encode([label.name for label in labels])
+        plain = _unit(names + self._encoder.encode([described(label) for label in labels]))
+        cosines = plain @ learnt.wordings.T
+        nearest = cosines.max(axis=1)
+        weights = np.exp(_EXACTNESS * (cosines - nearest[:, None]))
+        shares = (
+            weights @ (learnt.labels[:, None] == np.arange(len(learnt.biases))) / weights.sum(axis=1, keepdims=True)
+        )
+        nearness = _ramp(nearest, numbers["near from"], numbers["near to"])
+        filmlike = float(_ramp(nearest.mean(), numbers["film from"], numbers["film to"]))
+        return Known(plain, _unit(plain + shares @ learnt.offsets), shares @ learnt.biases, nearness, filmlike)
+
+
+def _unit(vectors: Array) -> Array:
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
+
+
+def _ramp(value: Array | np.float32, start: float, end: float) -> Array:
+    return np.asarray(np.clip((value - start) / (end - start), 0, 1), np.float32)
+
+
+def _probabilities(logits: Array, taxonomy: Taxonomy) -> Array:
+    if taxonomy.multi or logits.shape[1] == 1:
+        return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
+
+
+def _decode(row: Sequence[float], taxonomy: Taxonomy, source: Source) -> Prediction:
+    pairs = zip(taxonomy.names, (round(value, 4) for value in row), strict=True)
+    scores = dict(sorted(pairs, key=lambda pair: -pair[1]))
+    ranked = list(scores)
+    chosen = [name for name in ranked if scores[name] >= THRESHOLD][: taxonomy.max_labels]
+    if not chosen and not taxonomy.allow_none:
+        chosen = ranked[:1]  # among many labels that score alike, none stands out
+    return Prediction(tuple(chosen), source, scores)
