@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from commands import classify, evaluate, probe, serve, shelf, tune
+from commands import card, classify, evaluate, probe, serve, shelf, split, tune
 from prompts.errors import MarqueeError
 
 
@@ -39,6 +39,8 @@ COMMANDS = (
     tune.calibrate,
     tune.cascade,
     evaluate.evaluate,
+    card.data,
+    split.split,
 )
 for command in COMMANDS:
     main.add_command(command)
