@@ -135,7 +135,7 @@ def _cell(x: float, y: float, size: float, share: float, said: str) -> Markup:
     ).format(x + 0.5, y + 0.5, size - 1, size - 1, 0.04 + 0.96 * share, said)
     if share < 0.005:
         return square
-    style = "cell strong" if share > 0.5 else "cell"
+    style = "cell strong" if share > 0.65 else "cell"
     return square + _text(x + size / 2, y + size / 2 + 3, f"{100 * share:.0f}", "middle", style)
 
 

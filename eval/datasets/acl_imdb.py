@@ -19,7 +19,7 @@ from prompts.text import Text
 
 _SIDES = ("train", "test")
 _LABELS = {"pos": "positive", "neg": "negative"}
-_BREAK = re.compile(r"\s*<br\s*/?>\s*", re.IGNORECASE)
+_BREAK = re.compile(r"(?:\s*<br\s*/?>)+\s*", re.IGNORECASE)
 
 
 def fits(path: Path) -> bool:

@@ -18,6 +18,12 @@ _COLUMNS = frozenset({"movie_id", "movie_name", "year", "genre", "description"})
 # IMDb's list pages show no more than three genres of a film.
 _MOST_GENRES = 3
 _PLACEHOLDER = re.compile(r"^add a plot\b.{0,3}$", re.IGNORECASE)
+# What the trade writes where it does not tell: "Plot kept under wraps.", "The plot is unknown at this time."
+_UNTOLD = re.compile(
+    r"^(?:the )?plot(?: details)?(?: is| are)?(?: currently)?(?: being)?(?: kept)? ?"
+    r"(?:unknown|undisclosed|confidential|under wraps)(?: at this time)?\.?$",
+    re.IGNORECASE,
+)
 _SEE_FULL = re.compile(r"\s*see full (?:summary|synopsis)\s*»?\s*$", re.IGNORECASE)
 _BROKEN_OFF = re.compile(r"\s*(?:\.\.\.|…)$")
 
@@ -31,7 +37,7 @@ def fits(path: Path) -> bool:
 def read(path: Path, fields: Fields) -> Records:
     """One row a film: the files' rows of it merged, their genres united, the longest description kept.
 
-    "Add a Plot" is no description and is taken away; "See full summary" is cut off, and what stands before it is
+    "Add a Plot" and "Plot unknown" are no descriptions and are taken away; "See full summary" is cut off, and what stands before it is
     marked as truncated, as is whatever ends in dots. A film with three genres may have more: it is not complete.
 
     Raises:
@@ -79,6 +85,9 @@ def _clean(description: str, changed: Counter[str]) -> tuple[str, bool]:
     body = " ".join(description.split())
     if _PLACEHOLDER.match(body):
         changed["'Add a Plot' taken away"] += 1
+        return "", False
+    if _UNTOLD.match(body):
+        changed["'Plot unknown' and its like taken away"] += 1
         return "", False
     full = _SEE_FULL.sub("", body)
     if full != body:

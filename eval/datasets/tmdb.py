@@ -1,4 +1,4 @@
-"""TMDB's films as Kaggle has them: ``tmdb_5000_movies.csv`` (TMDB 5000), ``movies_metadata.csv`` (The Movies Dataset)."""
+"""TMDB's films from Kaggle: ``tmdb_5000_movies.csv`` (TMDB 5000), ``movies_metadata.csv`` (The Movies Dataset)."""
 
 from __future__ import annotations
 
