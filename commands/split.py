@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,9 +51,10 @@ def split(
 def _print(examples: list[Example], labels: tuple[str, ...]) -> None:
     """Rows and labels of each side."""
     sides = sorted({example.split for example in examples}, key=lambda name: (name != "train", name != "validation"))
+    rows = Counter(example.split for example in examples)
+    having = Counter((example.split, label) for example in examples for label in example.labels)
     width = max(16, *map(len, labels))
     click.echo(f"{'':{width}}" + "".join(f"{name:>12}" for name in sides))
-    click.echo(f"{'rows':{width}}" + "".join(f"{sum(e.split == name for e in examples):12}" for name in sides))
+    click.echo(f"{'rows':{width}}" + "".join(f"{rows[name]:12}" for name in sides))
     for label in labels:
-        counts = [sum(e.split == name and label in e.labels for e in examples) for name in sides]
-        click.echo(f"{label:{width}}" + "".join(f"{count:12}" for count in counts))
+        click.echo(f"{label:{width}}" + "".join(f"{having[name, label]:12}" for name in sides))

@@ -37,8 +37,9 @@ def fits(path: Path) -> bool:
 def read(path: Path, fields: Fields) -> Records:
     """One row a film: the files' rows of it merged, their genres united, the longest description kept.
 
-    "Add a Plot" and "Plot unknown" are no descriptions and are taken away; "See full summary" is cut off, and what stands before it is
-    marked as truncated, as is whatever ends in dots. A film with three genres may have more: it is not complete.
+    "Add a Plot" and "Plot unknown" are no descriptions and are taken away; "See full summary" is cut off, and what
+    stands before it is marked as truncated, as is whatever ends in dots. A film with three genres may have more: it is
+    not complete.
 
     Raises:
         InvalidDataset: no such files, or a column that was asked for is missing.

@@ -101,7 +101,7 @@ def _labels(row: Record, taxonomy: Taxonomy, drop_unknown: bool, changed: Counte
                 "choose another taxonomy, or leave such labels out with --unknown-labels drop"
             )
         if name is None:
-            changed[f"rid of the unknown label {spelling!r}"] += 1
+            changed[f"the unknown label {spelling!r} dropped"] += 1
         else:
             known.append(name)
     return taxonomy.in_order(known)

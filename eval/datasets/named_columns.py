@@ -43,7 +43,7 @@ def record(row: dict[str, Any], where: str, number: int, fields: Fields) -> Reco
             text=Text(word_in(cell(row, fields.text or "description", where)), word_in(title) if fields.title else ""),
             labels=labels_in(cell(row, _labels(fields), where)) if _labels(fields) else (),
             title=word_in(title),
-            year=word_in(row.get("year")),
+            year=word_in(row.get("year")).removesuffix(".0"),  # pandas writes years beside gaps so
             split=word_in(row.get("split")),
             complete=flag_in(row.get("complete_labels"), default=True),
             truncated=flag_in(row.get("truncated"), default=False),

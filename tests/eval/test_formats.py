@@ -120,7 +120,7 @@ def test_unknown_labels_are_refused_or_dropped_and_counted(tmp_path: Path) -> No
         load(path, TMDB)
     loaded = load(path, TMDB, drop_unknown=True)
     assert labels(loaded.examples) == [("War",)]
-    assert loaded.changed == {"rid of the unknown label 'Cooking'": 2}
+    assert loaded.changed == {"the unknown label 'Cooking' dropped": 2}
     assert loaded.without_label == 1
 
 
