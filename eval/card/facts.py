@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,14 +28,14 @@ class Lengths:
         mean: over all texts.
         quantiles: one for each of ``QUANTILES``.
         counts: texts in each bin, shape (bins,); what is longer than the last edge is in the last bin.
-        edges: of the bins, shape (bins + 1,); the last is the 99th percentile.
+        edges: of the bins, shape (bins + 1,); the last is the 99th percentile or a little more.
     """
 
     unit: str
     mean: float
     quantiles: tuple[float, ...]
     counts: tuple[int, ...]
-    edges: tuple[float, ...]
+    edges: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -139,11 +140,11 @@ def _counted(counts: Mapping[str, int]) -> dict[str, int]:
 
 
 def _lengths(unit: str, lengths: Sequence[int]) -> Lengths:
-    longest = max(float(np.quantile(lengths, 0.99)), 1.0)
-    edges = np.linspace(0, longest, _BINS + 1)
-    counts, _ = np.histogram(np.minimum(lengths, longest), edges)
+    step = max(1, ceil(np.quantile(lengths, 0.99) / _BINS))  # whole steps: others would comb whole numbers
+    edges = step * np.arange(_BINS + 1)
+    counts, _ = np.histogram(np.minimum(lengths, edges[-1]), edges)
     quantiles = tuple(float(value) for value in np.quantile(lengths, QUANTILES))
-    return Lengths(unit, float(np.mean(lengths)), quantiles, tuple(map(int, counts)), tuple(map(float, edges)))
+    return Lengths(unit, float(np.mean(lengths)), quantiles, tuple(map(int, counts)), tuple(map(int, edges)))
 
 
 def _together(loaded: Loaded, names: Sequence[str]) -> NDArray[np.int_]:

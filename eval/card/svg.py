@@ -37,12 +37,12 @@ def histogram(lengths: Lengths) -> Markup:
     drawn = [_line(0, foot, WIDTH, foot)]
     for place, count in enumerate(lengths.counts):
         tall = (foot - 10) * count / most
-        said = f"{lengths.edges[place]:.0f} to {lengths.edges[place + 1]:.0f} {lengths.unit}: {count:,} texts"
+        said = f"{lengths.edges[place]} to {lengths.edges[place + 1]} {lengths.unit}: {count:,} texts"
         drawn.append(_bar(place * step + 1, foot - tall, step - 2, tall, said))
     last = len(lengths.edges) - 1
     for place in range(0, last + 1, 4):
         anchor = {0: "start", last: "end"}.get(place, "middle")
-        words = f"{lengths.edges[place]:.0f}{' and more' if place == last else ''}"
+        words = f"{lengths.edges[place]}{' and more' if place == last else ''}"
         drawn.append(_text(place * step, foot + 18, words, anchor, "dim"))
     return _drawing(drawn, foot + 24, f"Texts by length in {lengths.unit}")
 
@@ -50,7 +50,7 @@ def histogram(lengths: Lengths) -> Markup:
 def heat_map(names: Sequence[str], together: NDArray[np.int_]) -> Markup:
     """Of the examples with a row's label, the percentage that has the column's too."""
     left, top = 110, 84
-    size = min(30.0, (WIDTH - left - 20) / max(1, len(names)))
+    size = min(30.0, (WIDTH - left - 60) / max(1, len(names)))
     drawn = []
     for place, name in enumerate(names):
         middle = (place + 0.5) * size

@@ -84,3 +84,12 @@ def test_one_label_a_text_needs_no_map_of_pairs(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps({"description": n, "genres": "positive"}) + "\n" for n in ("x", "y")))
     page, _ = write(facts("a", load(path, shelf.taxonomy("sentiment"))), tmp_path / "card.html")
     assert "stand together" not in page.read_text()
+
+
+def test_bins_of_a_histogram_hold_as_many_whole_lengths_each(tmp_path: Path) -> None:
+    rows = [{"description": "w " * words, "genres": "positive"} for words in range(1, 101)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = facts("a", load(tmp_path / "a.jsonl", shelf.taxonomy("sentiment"))).words
+    assert words.edges[:3] == (0, 5, 10)
+    assert words.counts[:3] == (4, 5, 5)
+    assert sum(words.counts) == 100
