@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from commands import classify, compare, evaluate, probe, serve, shelf, tune
+from commands import card, classify, compare, evaluate, probe, serve, shelf, split, tune
 from prompts.errors import MarqueeError
 
 
@@ -40,6 +40,8 @@ COMMANDS = (
     tune.cascade,
     evaluate.evaluate,
     compare.compare,
+    card.data,
+    split.split,
 )
 for command in COMMANDS:
     main.add_command(command)

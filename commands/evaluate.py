@@ -8,20 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from commands.data import examples_of
+from commands.data import data_options, loaded_of
 
 if TYPE_CHECKING:
     pass
 
 
 @click.command()
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="Examples: .jsonl or .jsonl.gz.")
-@click.option("--taxonomy", help="Vocabulary of the labels.  [default: the settings']")
-@click.option("--split", help="Rows of this split only.")
-@click.option("--limit", type=click.IntRange(1), help="At most so many examples, always the same ones.")
-@click.option("--text-field", default="description", show_default=True, help="Column of the text.")
-@click.option("--title-field", help="Column of a title to give beside the text.")
-@click.option("--labels-field", default="genres", show_default=True, help="Column of the labels: a list or one name.")
+@data_options()
 @click.option("--url", help="Ask the service running there instead of a classifier in this process.")
 @click.option("--cache/--no-cache", default=True, help="Whether remembered answers will do.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for rows.jsonl and metrics.json.")
@@ -34,9 +28,12 @@ def evaluate(data: Path, taxonomy: str | None, url: str | None, cache: bool, out
     from service.settings import read_settings
     from service.wiring import build
 
+    if url and choice["min_label_count"]:
+        raise click.UsageError("a service knows whole vocabularies only; leave --min-label-count or --url out")
     settings = read_settings()
     vocabulary = shelf.taxonomy(taxonomy or settings.taxonomy)
-    examples = examples_of(data, vocabulary, **choice)
+    loaded = loaded_of(data, vocabulary, **choice)
+    examples, vocabulary = loaded.examples, loaded.taxonomy
     classifier = Client(url, cache) if url else build(settings).classifier_for(Choice(cache=cache))
     folder = out or Path("var/runs") / f"{data.name.partition('.')[0]}-{vocabulary.name}"
     with click.progressbar(length=len(examples), label=classifier.name, file=sys.stderr) as bar:

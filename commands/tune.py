@@ -7,21 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from commands.data import examples_of
+from commands.data import data_options, loaded_of
 
 if TYPE_CHECKING:
-    pass
+    from prompts.text import Text
 
 
 @click.command()
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="Labelled texts: .jsonl or .jsonl.gz.")
+@data_options(split="validation", limit=500)
 @click.option("--loss", type=click.FloatRange(0, 1), default=0.01, show_default=True, help="Micro-F1 that may be lost.")
-@click.option("--taxonomy", help="Vocabulary of the labels.  [default: the settings']")
-@click.option("--split", default="validation", show_default=True, help="Rows of this split; never the test split.")
-@click.option("--limit", type=click.IntRange(1), default=500, show_default=True, help="At most so many texts.")
-@click.option("--text-field", default="description", show_default=True, help="Column of the text.")
-@click.option("--title-field", help="Column of a title to give beside the text.")
-@click.option("--labels-field", default="genres", show_default=True, help="Column of the labels.")
 def cascade(data: Path, loss: float, taxonomy: str | None, **choice: Any) -> None:
     """Find the margin at which MiniLM's answers may stand, so that the language model is asked least often."""
     from eval.calibrate import fit_cascade
@@ -36,26 +30,25 @@ def cascade(data: Path, loss: float, taxonomy: str | None, **choice: Any) -> Non
     vocabulary = shelf.taxonomy(taxonomy or settings.taxonomy)
     small = build(read_settings(classifier="embedded")).classifier_for(Choice())
     large = build(settings).classifier_for(Choice())
-    fitted = fit_cascade(small, large, vocabulary, examples_of(data, vocabulary, **choice), loss)
+    loaded = loaded_of(data, vocabulary, **choice)
+    fitted = fit_cascade(small, large, loaded.taxonomy, loaded.examples, loss)
     click.echo(f"MARQUEE_CASCADE={fitted.margin:.4f}")
     click.echo(f"{fitted.share:.1%} of the texts go to {large.name}; micro-F1 {fitted.micro_f1:.3f}", err=True)
 
 
 @click.command()
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="Texts: .jsonl or .jsonl.gz.")
-@click.option("--taxonomy", help="Vocabulary to calibrate for.  [default: the settings']")
+@data_options(split="validation", limit=500)
 @click.option(
     "--reading", type=click.Choice(["letters", "yes_no", "decisions"]), required=True, help="Reading to calibrate."
 )
 @click.option("--prompt", help="Prompt to calibrate.  [default: the one that suits each text]")
 @click.option("--unlabelled", is_flag=True, help="The texts have no labels: correct the model's bias only.")
-@click.option("--split", default="validation", show_default=True, help="Rows of this split, where they have one.")
-@click.option("--limit", type=click.IntRange(1), default=500, show_default=True, help="At most so many texts.")
-@click.option("--text-field", default="description", show_default=True, help="Column of the text.")
-@click.option("--labels-field", default="genres", show_default=True, help="Column of the labels.")
-def calibrate(taxonomy: str | None, reading: str, prompt: str | None, **choice: Any) -> None:
+def calibrate(
+    data: Path, taxonomy: str | None, reading: str, prompt: str | None, unlabelled: bool, **choice: Any
+) -> None:
     """Learn how a reading's scores become labels: a threshold from labelled texts, or a correction from unlabelled."""
     from eval.calibrate import calibrate as learn
+    from eval.calibrate import correct_bias
     from llm.decision import Decisions
     from prompts import shelf
     from service.parts import Choice
@@ -67,7 +60,20 @@ def calibrate(taxonomy: str | None, reading: str, prompt: str | None, **choice: 
         raise click.ClickException("no endpoint is set; set OPENAI_BASE_URL or OPENAI_API_KEY")
     asked = Choice(shelf.prompt(prompt) if prompt else None, reading)
     model = language_model(engine_of(settings), settings, asked, Decisions())
-    learnt = learn(model, shelf.taxonomy(taxonomy or settings.taxonomy), settings.decisions_path, **choice)
+    vocabulary = shelf.taxonomy(taxonomy or settings.taxonomy)
+    if unlabelled:
+        learnt = correct_bias(model, vocabulary, settings.decisions_path, _texts(data, **choice), data.name)
+    else:
+        loaded = loaded_of(data, vocabulary, **choice)
+        learnt = learn(model, loaded.taxonomy, settings.decisions_path, loaded.examples, data.name)
     click.echo(
         f"threshold {learnt.threshold:.3f}, {len(learnt.shifts)} labels corrected; kept in {settings.decisions_path}"
     )
+
+
+def _texts(
+    data: Path, text_field: str | None, title_field: str | None, limit: int, data_format: str | None, **_: Any
+) -> list[Text]:
+    from eval.datasets import texts_of
+
+    return texts_of(data, text_field, limit, data_format, title_field)

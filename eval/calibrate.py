@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from eval.datasets import Example, Fields, load, sample, texts_of
+from eval.datasets import Example
 from llm.cascade import Fitted, fit_margin
 from llm.classifier import Classifier, Prediction
 from llm.decision import Decision, Decisions, batch_calibration, default, fit
@@ -16,45 +16,39 @@ from prompts.text import Text
 
 
 def calibrate(
-    model: LanguageModel,
-    taxonomy: Taxonomy,
-    path: Path,
-    data: Path,
-    split: str,
-    limit: int,
-    text_field: str,
-    labels_field: str,
-    unlabelled: bool,
+    model: LanguageModel, taxonomy: Taxonomy, path: Path, examples: Sequence[Example], origin: str
 ) -> Decision:
-    """Ask about the texts, learn from the scores, and keep what was learnt.
+    """Ask about labelled texts, learn a threshold from the scores, and keep it.
 
     Args:
         model: under the reading and prompt to calibrate.
         taxonomy: the vocabulary to calibrate for.
         path: file of learnt decisions.
-        data: JSON lines.
-        split: rows of this split only, where labelled rows have one; never give it the test split.
-        limit: at most so many texts.
-        text_field: column of the text.
-        labels_field: column of the labels.
-        unlabelled: learn a correction of bias without looking at labels.
+        examples: of the validation split; never of the test split.
+        origin: where they come from, for messages.
 
     Raises:
-        InvalidDataset: the file lacks what it should hold, or no text could be answered.
+        InvalidDataset: no text could be answered.
     """
-    raw = LanguageModel(model.engine, model.reading, model.prompt, Decisions(), model.shots)
+    raw = _raw(model)
+    texts = [example.text for example in examples]
+    found = raw.classify(texts, taxonomy)
+    _answered(found, origin)
+    pairs = [(one.scores, example.labels) for one, example in zip(found, examples, strict=True) if not one.problem]
+    decision = fit([scores for scores, _ in pairs], [labels for _, labels in pairs], taxonomy)
+    _keep(raw, texts, taxonomy, path, decision)
+    return decision
+
+
+def correct_bias(model: LanguageModel, taxonomy: Taxonomy, path: Path, texts: Sequence[Text], origin: str) -> Decision:
+    """Ask about texts without labels, learn from the scores what the model says of any text, and keep that.
+
+    The arguments and errors are those of ``calibrate``.
+    """
+    raw = _raw(model)
     competing = bool(raw.reading and raw.reading.competing)
-    if unlabelled:
-        texts = texts_of(data, text_field, limit)
-        answered = _answered(raw.classify(texts, taxonomy), data)
-        decision = batch_calibration([found.scores for found in answered], competing, default(competing).threshold)
-    else:
-        examples = sample(load(data, taxonomy, Fields(text_field, labels_field), split).examples, limit)
-        texts = [example.text for example in examples]
-        found = raw.classify(texts, taxonomy)
-        _answered(found, data)
-        pairs = [(one.scores, example.labels) for one, example in zip(found, examples, strict=True) if not one.problem]
-        decision = fit([scores for scores, _ in pairs], [labels for _, labels in pairs], taxonomy)
+    answered = _answered(raw.classify(texts, taxonomy), origin)
+    decision = batch_calibration([found.scores for found in answered], competing, default(competing).threshold)
     _keep(raw, texts, taxonomy, path, decision)
     return decision
 
@@ -74,14 +68,19 @@ def fit_cascade(
     return fit_margin(small.classify(texts, taxonomy), found, [example.labels for example in examples], loss)
 
 
-def _answered(predictions: list[Prediction], data: Path) -> list[Prediction]:
+def _raw(model: LanguageModel) -> LanguageModel:
+    """The same model before anything was learnt."""
+    return LanguageModel(model.engine, model.reading, model.prompt, Decisions(), model.shots)
+
+
+def _answered(predictions: list[Prediction], origin: str) -> list[Prediction]:
     answered = [found for found in predictions if not found.problem]
     if not answered:
         why = predictions[0].problem.detail if predictions and predictions[0].problem else "it holds no text"
-        raise InvalidDataset(f"nothing to learn from {data.name}: {why}")
+        raise InvalidDataset(f"nothing to learn from {origin}: {why}")
     return answered
 
 
-def _keep(model: LanguageModel, texts: list[Text], taxonomy: Taxonomy, path: Path, decision: Decision) -> None:
+def _keep(model: LanguageModel, texts: Sequence[Text], taxonomy: Taxonomy, path: Path, decision: Decision) -> None:
     for key in {model.decision_key(text, taxonomy) for text in texts}:
         Decisions(path).keep(key, decision)

@@ -20,7 +20,18 @@ MAY_ENTER = {
     "commands": {"eval", "llm", "prompts", "service", "similarity"},
     "main": {"commands", "prompts"},
 }
-HEAVY = {"torch", "transformers", "sentence_transformers", "faiss", "sklearn", "numpy", "flask", "pydantic", "openai"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "sentence_transformers",
+    "faiss",
+    "sklearn",
+    "numpy",
+    "flask",
+    "pydantic",
+    "openai",
+    "pyarrow",
+}
 
 
 def _modules() -> Iterator[tuple[str, Path]]:

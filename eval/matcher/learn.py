@@ -160,7 +160,7 @@ def _optimiser(model: Any, labels: Labels, recipe: Recipe) -> torch.optim.Optimi
                 "lr": recipe.encoder_rate,
                 "weight_decay": _WEIGHT_DECAY,
             },
-            {"params": [one for one in learnt if one.ndim == 1], "lr": recipe.encoder_rate, "weight_decay": 0.0},
+            {"params": [one for one in learnt if one.ndim == 1], "lr": rate, "weight_decay": 0.0},
             {"params": list(labels.parameters()), "lr": recipe.label_rate, "weight_decay": 0.0},
         ]
     )
