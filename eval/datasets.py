@@ -23,11 +23,15 @@ class Example:
         id: unique within its data set.
         text: what is to be labelled.
         labels: names from the vocabulary that may be answered, in its order; at least one.
+        group: what it shares with others that must stay on one side of a split; empty where it stands for itself.
+        complete: whether every label that is true of it is known.
     """
 
     id: str
     text: Text
     labels: tuple[str, ...]
+    group: str = ""
+    complete: bool = True
 
 
 @dataclass(frozen=True)
