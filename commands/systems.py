@@ -181,15 +181,25 @@ def _trained(spec: str, rest: str, setting: Setting) -> System:
     folder = Path(rest) if rest else _default_folder(name, setting.taxonomy)
     if not (folder / MANIFEST).is_file():
         raise InvalidSetting(f"{spec!r}: {folder} holds no trained model ({MANIFEST}); make one with `main.py train`")
+    made = _made(folder / MANIFEST)
 
     def opened() -> Opened:
         from eval.baselines import load  # type: ignore[import-not-found, unused-ignore]
 
         model = load(folder)
         model.classify(["A first text, so that the first answer finds the model loaded."], setting.taxonomy)
-        return Opened(model, _trained_rule(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))))
+        return Opened(model, _trained_rule(made))
 
-    return System(spec, {"trained": digest_of(folder / MANIFEST)}, opened)
+    return System(
+        spec, {"trained": digest_of(folder / MANIFEST), "kind": made.get("kind"), "seed": made.get("seed")}, opened
+    )
+
+
+def _made(path: Path) -> Mapping[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise InvalidSetting(f"{path} is no manifest of a trained model ({error}); train it again") from None
 
 
 def _trained_rule(made: Mapping[str, Any]) -> str | None:
@@ -200,7 +210,7 @@ def _trained_rule(made: Mapping[str, Any]) -> str | None:
 
 
 def _default_folder(name: str, taxonomy: Taxonomy) -> Path:
-    places = (_MODELS / name, _MODELS / taxonomy.name / name)
+    places = (_MODELS / f"{name}-{taxonomy.name}", _MODELS / name, _MODELS / taxonomy.name / name)
     for folder in places:
         if (folder / "manifest.json").is_file():
             return folder
