@@ -1,8 +1,12 @@
-"""`main.py evaluate`: a classifier over labelled examples, and how good it was."""
+"""`main.py evaluate`: systems over labelled examples, how good they are and what they take."""
 
 from __future__ import annotations
 
+import shlex
 import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,33 +15,209 @@ import click
 from commands.data import data_options, loaded_of
 
 if TYPE_CHECKING:
-    pass
+    from eval.run import Run, System
+    from eval.score import Figures
 
 
 @click.command()
-@data_options()
+@data_options(required=False)
+@click.option(
+    "--systems",
+    help="Whom to ask, with commas between: embedded, llm[:READING][:PROMPT], service:URL, a trained model NAME[:PATH]."
+    "  [default: whoever answers under the settings]",
+)
 @click.option("--url", help="Ask the service running there instead of a classifier in this process.")
 @click.option("--cache/--no-cache", default=True, help="Whether remembered answers will do.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for rows.jsonl and metrics.json.")
-def evaluate(data: Path, taxonomy: str | None, url: str | None, cache: bool, out: Path | None, **choice: Any) -> None:
-    """Label the examples of a file and measure how well."""
-    from eval.run import record, summarise
-    from prompts import shelf
-    from service.client import Client
-    from service.parts import Choice
-    from service.settings import read_settings
-    from service.wiring import build
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder for the runs; one run each in a folder of its own."
+)
+@click.option(
+    "--alone", type=click.IntRange(0), default=50, show_default=True, help="Texts to ask about one at a time."
+)
+@click.option("--batch", type=click.IntRange(1), default=32, show_default=True, help="Texts of one batch after these.")
+@click.option("--anew", is_flag=True, help="Start over instead of going on where an earlier process ended.")
+@click.option("--dry-run", is_flag=True, help="Tell what asking would cost, and ask nothing.")
+@click.option("--rescore", type=click.Path(path_type=Path), help="Compute the metrics of these runs again; no model.")
+@click.option("--gate", type=click.Path(path_type=Path), help="Earlier run; fail where the new one is worse than it.")
+@click.option("--margin", type=click.FloatRange(0, 1), default=0.01, show_default=True, help="F1 that --gate lets go.")
+def evaluate(data: Path | None, rescore: Path | None, dry_run: bool, **options: Any) -> None:
+    """Label the examples of a file and measure how well; a second run goes on where the first was ended."""
+    if rescore is not None:
+        return _rescore(rescore)
+    if data is None:
+        raise click.UsageError("give --data, or --rescore with the folder of a run")
+    runs, out = _runs(data, **{name: options[name] for name in options if name not in ("anew", "gate", "margin")})
+    if dry_run:
+        return _tell_costs(runs)
+    old = [_old_run(options["gate"], run.folder) for run in runs] if options["gate"] else []
+    found = {run.system.spec: _go(run, options["anew"]) for run in runs}
+    if options["systems"]:
+        _tell_table(found)
+        _report(out)
+    else:
+        _tell_figures(*found.values())
+    click.echo(f"rows and metrics: {out}", err=True)
+    return _judge(old, runs, options["margin"])
 
-    if url and choice["min_label_count"]:
-        raise click.UsageError("a service knows whole vocabularies only; leave --min-label-count or --url out")
-    settings = read_settings()
-    vocabulary = shelf.taxonomy(taxonomy or settings.taxonomy)
+
+def _runs(
+    data: Path, taxonomy: str | None, systems: str | None, url: str | None, cache: bool, out: Path | None,
+    alone: int, batch: int, **choice: Any,
+) -> tuple[list[Run], Path]:  # fmt: skip
+    """What is to be run, and the folder of it all; what is wrong is told before anything is asked."""
+    from commands.systems import Setting, without_login
+    from eval.manifest import Material
+    from eval.run import Asking, Run
+    from prompts import shelf
+    from service.settings import read_settings
+
+    vocabulary = shelf.taxonomy(taxonomy or read_settings().taxonomy)
     loaded = loaded_of(data, vocabulary, **choice)
-    examples, vocabulary = loaded.examples, loaded.taxonomy
-    classifier = Client(url, cache) if url else build(settings).classifier_for(Choice(cache=cache))
-    folder = out or Path("var/runs") / f"{data.name.partition('.')[0]}-{vocabulary.name}"
-    with click.progressbar(length=len(examples), label=classifier.name, file=sys.stderr) as bar:
-        rows = record(classifier, examples, vocabulary, folder, told=lambda: bar.update(1))
-    for name, value in summarise(rows, vocabulary, folder).items():
-        click.echo(f"{name:16} {value:8.3f}" if isinstance(value, float) else f"{name:16} {value:8}")
-    click.echo(f"rows and metrics: {folder}", err=True)
+    vocabulary, examples = loaded.taxonomy, loaded.examples
+    material = Material(data, choice["split"], choice["limit"], vocabulary, examples)
+    setting = Setting(vocabulary, [example.text for example in examples], cache)
+    top = out or Path("var/runs") / f"{data.name.partition('.')[0]}-{vocabulary.name}"
+    command = without_login(shlex.join(["main.py", *sys.argv[1:]]))
+    asking = Asking(alone, batch)
+    return [
+        Run(system, material, folder, asking, command, lambda words: click.echo(words, err=True))
+        for folder, system in _systems(systems, url, setting, top).items()
+    ], top
+
+
+def _systems(systems: str | None, url: str | None, setting: Any, top: Path) -> Mapping[Path, System]:
+    """The systems by the folders of their runs; a single one that has no name here has the whole folder."""
+    from commands.systems import configured, folder_name, named
+    from prompts.errors import InvalidSetting
+
+    if systems and url:
+        raise click.UsageError("--url is one system; write it as --systems service:URL beside others")
+    if not systems:
+        return {top: named(f"service:{url}", setting) if url else configured(setting)}
+    specs = [spec.strip() for spec in systems.split(",") if spec.strip()]
+    found = {top / folder_name(spec): named(spec, setting) for spec in specs}
+    if len(found) < len(specs):
+        raise InvalidSetting(f"--systems {systems}: two of them would share a folder; give each once")
+    return found
+
+
+def _go(run: Run, anew: bool) -> Figures:
+    if anew:
+        run.forget()
+    pending = len(run.pending())
+    there = len(run.material.examples) - pending
+    if there:
+        click.echo(f"{run.system.spec}: {there} of {len(run.material.examples)} texts are answered there", err=True)
+    with _bar(run.system.spec, pending) as told:
+        return run.go(told)
+
+
+@contextmanager
+def _bar(spec: str, length: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar with the texts a second since its start and the time left; yields what moves it on."""
+    start = time.monotonic()
+    bar: Any = click.progressbar(
+        length=length, label=f"{spec:24}", show_pos=True, item_show_func=lambda rate: rate, file=sys.stderr
+    )
+
+    def told(rows: int) -> None:
+        bar.update(rows, f"{(bar.pos + rows) / max(1e-9, time.monotonic() - start):.1f} texts/s")
+
+    with bar:
+        yield told
+
+
+def _rescore(folder: Path) -> None:
+    from eval.score import rescore
+
+    _tell_table(rescore(folder))
+    _report(folder)
+
+
+def _report(folder: Path) -> None:
+    from importlib.util import find_spec
+
+    if find_spec("eval.report") is None:
+        return
+    from eval.report import write  # type: ignore[import-not-found, unused-ignore]
+
+    for path in write(folder):
+        click.echo(f"report: {path}", err=True)
+
+
+def _old_run(gate: Path, folder: Path) -> Path:
+    """The earlier run to hold a new one against: the one given, or the one of the same system in it.
+
+    Raises:
+        InvalidDataset: there is none.
+    """
+    from eval.journal import run_folders
+
+    held = run_folders(gate)
+    return gate if held == [gate] else _of_name(held, folder.name, gate)
+
+
+def _of_name(folders: Sequence[Path], name: str, gate: Path) -> Path:
+    from prompts.errors import InvalidDataset
+
+    if found := next((folder for folder in folders if folder.name == name), None):
+        return found
+    there = ", ".join(folder.name for folder in folders)
+    raise InvalidDataset(f"--gate: {gate} holds no run of {name!r}; it holds {there}")
+
+
+def _judge(old: Sequence[Path], runs: Sequence[Run], margin: float) -> None:
+    if not old:
+        return
+    from eval.gate import gate  # type: ignore[import-not-found, unused-ignore]
+
+    verdicts = [gate(before, run.folder, margin) for before, run in zip(old, runs, strict=True)]
+    for verdict, run in zip(verdicts, runs, strict=True):
+        click.echo(f"{run.system.spec}: {verdict.words}")
+    if not all(verdict.passed for verdict in verdicts):
+        raise click.exceptions.Exit(1)
+
+
+# --- what is printed ---
+
+_TABLE = ("micro-F1", "macro-F1", "Jaccard", "p50 ms", "texts/s", "USD per 1,000")
+
+
+def _tell_figures(figures: Figures) -> None:
+    for name, value in figures.items():
+        click.echo(f"{name:24} {_written(value):>9}")
+
+
+def _tell_table(found: Mapping[str, Figures]) -> None:
+    width = max(len("system"), *map(len, found))
+    click.echo("  ".join([f"{'system':{width}}", *(f"{name:>9}" for name in _TABLE)]))
+    for spec, figures in found.items():
+        cells = [f"{_written(figures.get(name)):>{max(9, len(name))}}" for name in _TABLE]
+        click.echo("  ".join([f"{spec:{width}}", *cells]))
+
+
+def _written(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _tell_costs(runs: Sequence[Run]) -> None:
+    for run in runs:
+        texts = [example.text for example in run.pending()]
+        click.echo(f"{run.system.spec}: {len(texts)} texts to ask about")
+        if run.system.preview is None:
+            continue
+        found = run.system.preview(texts)
+        how = "counted by the endpoint" if found.counted else "estimated, a token in 4 characters"
+        click.echo(f"  requests        {found.requests:12,}")
+        click.echo(f"  prompt tokens   {found.prompt_tokens:12,}  {how}")
+        click.echo(f"    of them shared{found.shared_tokens:12,}  at the front of an earlier prompt too: cacheable")
+        click.echo(f"  written tokens  {found.written_tokens:12,}  at most, estimated")
+        click.echo(f"  USD             {_price(found.usd, found.usd_cached)}")
+
+
+def _price(dear: float | None, cheap: float | None) -> str:
+    if dear is None or cheap is None:
+        return "unknown: the model has no price in llm/prices.yaml"
+    return f"{dear:12.4f}  ({cheap:.4f} if all that is shared is found cached)"

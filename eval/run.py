@@ -1,108 +1,196 @@
-"""A run of a classifier over examples: one JSON line per text, and the metrics over all of them."""
+"""A run of one system over examples: asked once about each text, resumed where an earlier process ended."""
 
 from __future__ import annotations
 
-import json
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from eval.datasets import Example
-from eval.metrics import METRICS, indicator
-from llm.classifier import Classifier, Prediction, Usage
-from llm.prices import cost
-from llm.readings.reading import add_usage
-from prompts.taxonomy import Taxonomy
+from eval.journal import Journal, Row, held, retryable, row_of
+from eval.machine import commit, forget_peak, peak_megabytes
+from eval.manifest import (
+    MANIFEST,
+    Manifest,
+    Material,
+    begin,
+    extent,
+    identity,
+    now,
+    read_manifest,
+    refuse_another,
+    write_manifest,
+)
+from eval.preview import Preview
+from eval.score import METRICS_FILE, write_metrics
+from llm.classifier import Classifier
+from prompts.errors import InvalidSetting
+from prompts.text import Text
+
+
+class Opened(NamedTuple):
+    """A system that can be asked, and how it gets from scores to labels, in words, where that is known."""
+
+    classifier: Classifier
+    decode_rule: str | None = None
 
 
 @dataclass(frozen=True)
-class Row:
-    """One text's outcome; ``seconds`` is the time of the call that answered it, alone."""
+class System:
+    """Something to measure.
 
-    example: Example
-    prediction: Prediction
-    seconds: float
-
-    def as_json(self) -> dict[str, Any]:
-        """The row as it is written."""
-        found, source = self.prediction, self.prediction.source
-        return {
-            "id": self.example.id,
-            "truth": list(self.example.labels),
-            "labels": list(found.labels),
-            "scores": dict(found.scores),
-            "problem": found.problem and {"kind": found.problem.kind, "detail": found.problem.detail},
-            "dropped": list(found.dropped),
-            "cached": found.cached,
-            "source": {"model": source.model, "prompt": source.prompt, "taxonomy": source.taxonomy},
-            "tokens": [found.usage.prompt_tokens, found.usage.cached_tokens, found.usage.completion_tokens],
-            "seconds": round(self.seconds, 4),
-        }
-
-
-def record(
-    classifier: Classifier, examples: Sequence[Example], taxonomy: Taxonomy, folder: Path, told: Callable[[], None]
-) -> list[Row]:
-    """Ask about each text alone, as a single request would, and write its row at once to ``rows.jsonl``.
-
-    Args:
-        classifier: whom to ask.
-        examples: the texts and what is true of them.
-        taxonomy: the vocabulary.
-        folder: where the rows go; made if missing.
-        told: called after every row.
+    Attributes:
+        spec: how the command line names it.
+        setup: what tells it from another system of the same spec: model, prompts, settings; as JSON takes it.
+        open: loads it, so that its first answer takes no longer than the others.
+        preview: what asking about texts would cost, where asking costs.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = []
-    with (folder / "rows.jsonl").open("w", encoding="utf-8") as out:
-        for row in _ask(classifier, examples, taxonomy):
-            out.write(json.dumps(row.as_json(), ensure_ascii=False) + "\n")
-            rows.append(row)
-            told()
-    return rows
+
+    spec: str
+    setup: Mapping[str, Any]
+    open: Callable[[], Opened]
+    preview: Callable[[Sequence[Text]], Preview] | None = None
 
 
-def summarise(rows: Sequence[Row], taxonomy: Taxonomy, folder: Path) -> dict[str, float]:
-    """Every metric, also written to ``metrics.json``; a text with a problem counts as one without labels."""
-    true = indicator([row.example.labels for row in rows], taxonomy)
-    predicted = indicator([row.prediction.labels for row in rows], taxonomy)
-    figures = {name: float(metric(true, predicted)) for name, metric in METRICS.items()} | {
-        "labels per text": float(predicted.sum(axis=1).mean()),
-        "texts": len(rows),
-        "problems": sum(row.prediction.problem is not None for row in rows),
-        "p50 ms": 1000 * median(row.seconds for row in rows),
-        **_spent(rows),
-    }
-    (folder / "metrics.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    return figures
+@dataclass(frozen=True)
+class Asking:
+    """How texts are put to a system: the first ``alone`` one at a time, which gives the latency, the others in batches,
+    which give the throughput."""
+
+    alone: int = 50
+    batch: int = 32
+
+    def portions(self, examples: Sequence[Example]) -> Iterator[tuple[Sequence[Example], bool]]:
+        """The portions in which examples are asked about, and whether each is one text alone."""
+        for example in examples[: self.alone]:
+            yield [example], True
+        for start in range(self.alone, len(examples), self.batch):
+            yield examples[start : start + self.batch], False
 
 
-def _spent(rows: Sequence[Row]) -> dict[str, float]:
-    """How many answers each model gave, and the tokens a text took; nothing where no language model was asked."""
-    models = Counter(row.prediction.source.model for row in rows)
-    answered = {f"by {model}": count for model, count in models.items()} if len(models) > 1 else {}
-    used = add_usage([row.prediction.usage for row in rows])
-    if not used.prompt_tokens:
-        return dict(answered)
-    costs = [cost(row.prediction.source.model, row.prediction.usage) for row in rows if row.prediction.usage != Usage()]
-    priced = {"cost USD": sum(one for one in costs if one is not None)} if None not in costs else {}
-    return (
-        answered
-        | priced
-        | {
-            "prompt tokens": used.prompt_tokens / len(rows),
-            "cached tokens": used.cached_tokens / len(rows),
-            "written tokens": used.completion_tokens / len(rows),
-        }
-    )
+@dataclass(frozen=True)
+class Run:
+    """One system over the examples, in one folder.
 
+    Attributes:
+        system: whom to ask.
+        material: what to ask about.
+        folder: where ``rows.jsonl``, ``manifest.json`` and ``metrics.json`` are.
+        asking: in which portions.
+        command: the command line, for the manifest.
+        note: told in words what was found in the folder.
+    """
 
-def _ask(classifier: Classifier, examples: Sequence[Example], taxonomy: Taxonomy) -> Iterator[Row]:
-    for example in examples:
+    system: System
+    material: Material
+    folder: Path
+    asking: Asking = Asking()
+    command: str = ""
+    note: Callable[[str], object] = field(default=lambda words: None)
+
+    def pending(self) -> list[Example]:
+        """The texts that have no row yet, or one of a failure that passes; nothing is written.
+
+        Raises:
+            InvalidSetting: the folder holds another run.
+            InvalidDataset: the folder's files are not those of a run.
+        """
+        settled = {row["id"] for row in self._rows() if not retryable(row)}
+        return [example for example in self.material.examples if example.id not in settled]
+
+    def forget(self) -> None:
+        """Start over: what an earlier run left is removed."""
+        with held(self.folder):
+            for name in (Journal(self.folder).path.name, MANIFEST, METRICS_FILE):
+                (self.folder / name).unlink(missing_ok=True)
+
+    def go(self, told: Callable[[int], object] = lambda rows: None) -> Mapping[str, Any]:
+        """Ask about what is pending, and measure.
+
+        Args:
+            told: called with the number of new rows, every time that rows are on the disk.
+
+        Returns:
+            the metrics, as ``metrics.json`` holds them.
+
+        Raises:
+            InvalidSetting: the folder holds another run, or another process is writing to it.
+            InvalidDataset: the folder's files are not those of a run.
+        """
+        with held(self.folder):
+            if self.pending():
+                self._ask(told)
+            return write_metrics(self.folder)
+
+    def _rows(self) -> list[Row]:
+        """The rows that are there, if the folder's run is this one."""
+        if not (self.folder / MANIFEST).exists():
+            if Journal(self.folder).path.exists():
+                raise InvalidSetting(f"{self.folder} holds rows without a manifest; --anew starts over")
+            return []
+        refuse_another(
+            read_manifest(self.folder), identity(self.material, self.system.spec, self.system.setup), self.folder
+        )
+        rows = Journal(self.folder).read()
+        if strange := {row["id"] for row in rows} - {example.id for example in self.material.examples}:
+            raise InvalidSetting(
+                f"{self.folder} has rows of {len(strange)} texts that are not asked for now (a smaller --limit?); "
+                "give another --out, or --anew to start over"
+            )
+        return rows
+
+    def _tidy(self) -> None:
+        """Take away what cannot stay: a torn line, and failures that are worth another try."""
+        journal, rows = Journal(self.folder), self._rows()
+        kept = [row for row in rows if not retryable(row)]
+        if journal.torn:
+            self.note(f"{journal.path}: the last line was cut off; its text is asked about again")
+        if len(kept) < len(rows):
+            self.note(f"{journal.path}: {len(rows) - len(kept)} texts that could not be answered are asked about again")
+        if journal.torn or len(kept) < len(rows):
+            journal.replace(kept)
+
+    def _ask(self, told: Callable[[int], object]) -> None:
+        forget_peak()
+        opened = self.system.open()
+        manifest = self._begun(opened)
+        self._tidy()
+        write_manifest(self.folder, manifest)
+        journal, wanted = Journal(self.folder), {example.id for example in self.pending()}
+        for portion, alone in self.asking.portions(self.material.examples):
+            if missing := [example for example in portion if example.id in wanted]:
+                journal.append(self._rows_of(opened.classifier, missing, alone))
+                told(len(missing))
+        self._in_order(journal)
+        manifest |= {"ended": now(), "peak_mb": max(peak_megabytes(), manifest["peak_mb"] or 0.0)}
+        write_manifest(self.folder, manifest)
+
+    def _begun(self, opened: Opened) -> Manifest:
+        """A new manifest, or the one that is there with a note that the run goes on."""
+        if not (self.folder / MANIFEST).exists():
+            return begin(self.material, self.system.spec, self.system.setup, opened.decode_rule, self.command)
+        manifest, git = read_manifest(self.folder), commit()
+        if opened.decode_rule != manifest["decode_rule"]:
+            raise InvalidSetting(
+                f"{self.folder} holds another run (decode rule: {manifest['decode_rule']}; now: {opened.decode_rule}); "
+                "give another --out, or --anew to start over"
+            )
+        if git != manifest["git"]:
+            self.note(f"{self.folder}: its first rows were made by another state of this program; --anew starts over")
+        again = {"at": now(), "git": git, "command": self.command}
+        return manifest | extent(self.material) | {"resumed": [*manifest["resumed"], again]}
+
+    def _rows_of(self, classifier: Classifier, examples: Sequence[Example], alone: bool) -> list[Row]:
         start = time.perf_counter()
-        (prediction,) = classifier.classify([example.text], taxonomy)
-        yield Row(example, prediction, time.perf_counter() - start)
+        found = classifier.classify([example.text for example in examples], self.material.taxonomy)
+        seconds = (time.perf_counter() - start) / len(examples)
+        return [row_of(example, one, seconds, alone) for example, one in zip(examples, found, strict=True)]
+
+    def _in_order(self, journal: Journal) -> None:
+        """A second try comes late; its row belongs where the first one stood."""
+        rows = {row["id"]: row for row in journal.read()}
+        ordered = [rows[example.id] for example in self.material.examples]
+        if list(rows.values()) != ordered:
+            journal.replace(ordered)

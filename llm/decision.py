@@ -6,6 +6,7 @@ Learnt from labelled texts (``fit``) where there are any, else from the scores o
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -45,6 +46,13 @@ class Decision:
         ranked = sorted(scores, key=lambda name: -scores[name])
         chosen = [name for name in ranked if scores[name] >= self.threshold][: taxonomy.max_labels]
         return tuple(chosen or ([] if taxonomy.allow_none else ranked[:1]))
+
+    def rule(self, taxonomy: Taxonomy) -> str:
+        """The same in words; two decisions that may choose differently have different words."""
+        least = "" if taxonomy.allow_none else ", the best one at least"
+        digest = hashlib.sha256(json.dumps(dict(self.shifts), sort_keys=True).encode()).hexdigest()[:8]
+        shifted = f", {len(self.shifts)} labels corrected ({digest})" if self.shifts else ""
+        return f"score from {self.threshold!r} on, at most {taxonomy.max_labels}{least}{shifted}"
 
 
 def default(competing: bool) -> Decision:

@@ -55,6 +55,11 @@ class Embedded:
         """``embedded/`` and the encoder's name."""
         return f"embedded/{self.encoder.name}"
 
+    @property
+    def decode_rule(self) -> str:
+        """How scores become labels, in words."""
+        return f"{_STANDING_OUT:g} standard deviation above the text's mean, at most max_labels, the best one at least"
+
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
         """See ``Classifier.classify``; labels come best first, with a score for every label of the vocabulary."""
         originals = [Text.of(text) for text in texts]

@@ -82,6 +82,24 @@ class LanguageModel:
         reading, prompt = self._reading(taxonomy), self._prompt(text, taxonomy)
         return " ".join((self.name, reading.name, prompt.name, label_source(taxonomy)))
 
+    def reading_name(self, taxonomy: Taxonomy) -> str:
+        """Name of the reading that is used for a vocabulary; finds out what the engine allows where none is set."""
+        return self._reading(taxonomy).name
+
+    def conversations(self, text: Text, taxonomy: Taxonomy) -> list[Conversation]:
+        """What would be sent for a text, one conversation per request, for telling in advance what asking costs."""
+        reading, render = self._reading(taxonomy), self._render(text, self.shots([text], taxonomy)[0])
+        if reading.name == "yes_no":
+            return [render(taxonomy, replace(reading.question(), label=label)) for label in taxonomy.predictable]
+        return [render(taxonomy, reading.question())]
+
+    def decode_rule(self, text: Text, taxonomy: Taxonomy) -> str:
+        """How an answer about this text becomes labels, in words."""
+        reading = self._reading(taxonomy)
+        if reading.decides:
+            return f"{reading.name}: the labels written, at most {taxonomy.max_labels}"
+        return f"{reading.name}: {self.decision(text, taxonomy).rule(taxonomy)}"
+
     def _reading(self, taxonomy: Taxonomy) -> Reading:
         return self.reading or best(self.engine, taxonomy)
 

@@ -77,6 +77,14 @@ class Decided:
     problem: Problem | None = None
 
 
+@runtime_checkable
+class CountingEngine(Protocol):
+    """An engine that can tell how many tokens a conversation takes, without letting the model read it."""
+
+    def count(self, conversations: Sequence[Conversation]) -> list[int] | None:
+        """Tokens of each conversation as the model would be given it; None where that cannot be found out."""
+
+
 class Engine(Protocol):
     """A language model. A conversation may fail, a batch may not: failures come back as problems."""
 

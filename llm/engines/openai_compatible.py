@@ -78,6 +78,16 @@ class OpenAICompatible:
         bodies = [{"model": self.name, "input": list(one), "questions": list(questions)} for one in conversations]
         return [self._decided(reply) for reply in self._wire.post(bodies, "/decisions")]
 
+    def count(self, conversations: Sequence[Conversation]) -> list[int] | None:
+        """See ``CountingEngine.count``: by vLLM's ``/tokenize``, where the endpoint was seen to serve it."""
+        if not self._honours().does("tokenize"):
+            return None
+        bodies = [{"model": self.name, "messages": list(one)} for one in conversations]
+        replies = self._wire.post(bodies, self._wire.beside("/tokenize"))
+        counts = [reply.get("count") if isinstance(reply, dict) else None for reply in replies]
+        told = [count for count in counts if isinstance(count, int)]
+        return told if len(told) == len(counts) else None
+
     def check(self) -> Problem | None:
         """See ``Engine.check``."""
         reply = self._wire.get("/models")

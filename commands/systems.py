@@ -1,0 +1,233 @@
+"""The systems that can be evaluated, by name: what a word of ``--systems`` means."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prompts.errors import InvalidSetting, UnknownName
+
+if TYPE_CHECKING:
+    from eval.preview import Preview
+    from eval.run import Opened, System
+    from llm.language_model import LanguageModel
+    from prompts.taxonomy import Taxonomy
+    from prompts.text import Text
+    from service.parts import Choice
+    from service.settings import Settings
+
+_MODELS = Path("var/models")
+_LONGEST = 80
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What systems are put together for.
+
+    Attributes:
+        taxonomy: the vocabulary.
+        texts: that will be asked about; they decide which prompts are used.
+        cache: whether a remembered answer will do.
+    """
+
+    taxonomy: Taxonomy
+    texts: Sequence[Text]
+    cache: bool = True
+
+
+def named(spec: str, setting: Setting) -> System:
+    """The system that a spec means: ``embedded``, ``llm[:READING][:PROMPT]``, ``service:URL``, or a trained model,
+    ``NAME[:PATH]``.
+
+    Raises:
+        UnknownName: there is no system, reading or prompt of that name.
+        InvalidSetting: a spec that makes no sense, or a language model where none is set.
+    """
+    name, _, rest = spec.partition(":")
+    return SYSTEMS.get(name, _trained)(spec, rest, setting)
+
+
+def configured(setting: Setting) -> System:
+    """Whoever answers under the settings in force, with all that they put around a language model."""
+    from service.settings import read_settings
+
+    settings = read_settings()
+    if not settings.asks_a_model:
+        return _embedded("embedded", "", setting)
+    around = {"fallback": settings.fallback, "cascade": settings.cascade}
+    return _language_model("settings", settings, _choice("", setting), setting, around)
+
+
+def folder_name(spec: str) -> str:
+    """A spec as the name of a folder; a long one is cut and keeps a digest of the whole."""
+    slug = re.sub(r"[^\w.-]+", "-", spec).strip("-.") or "system"
+    if len(slug) <= _LONGEST:
+        return slug
+    return f"{slug[:_LONGEST]}-{hashlib.sha256(spec.encode()).hexdigest()[:8]}"
+
+
+def without_login(words: str) -> str:
+    """The words without what stands before the host of a URL: names and passwords belong in no file."""
+    return re.sub(r"//[^/@\s]+@", "//***@", words)
+
+
+def _embedded(spec: str, rest: str, setting: Setting) -> System:
+    from eval.run import Opened, System
+    from llm.embedded import Embedded
+    from similarity.encoder import MiniLM
+
+    if rest:
+        raise InvalidSetting(f"{spec!r}: embedded takes nothing after it")
+    embedded = Embedded(MiniLM())
+
+    def opened() -> Opened:
+        embedded.classify(["A first text, so that the first answer finds the model loaded."], setting.taxonomy)
+        return Opened(embedded, embedded.decode_rule)
+
+    return System(spec, {"model": embedded.name}, opened)
+
+
+def _service(spec: str, url: str, setting: Setting) -> System:
+    from eval.run import Opened, System
+    from service.client import Client
+
+    if not url.startswith(("http://", "https://")):
+        raise InvalidSetting(f"{spec!r}: write service:URL, such as service:http://127.0.0.1:5000")
+    return System(without_login(spec), {}, lambda: Opened(Client(url, setting.cache)))
+
+
+def _llm(spec: str, rest: str, setting: Setting) -> System:
+    from service.settings import read_settings
+
+    settings = read_settings(fallback=False, cascade=0.0)  # what another one answered would not be its own
+    if not settings.asks_a_model:
+        raise InvalidSetting(f"{spec!r}: no language model is set; set OPENAI_BASE_URL or OPENAI_API_KEY")
+    return _language_model(spec, settings, _choice(rest, setting, spec), setting, {})
+
+
+def _choice(rest: str, setting: Setting, spec: str = "") -> Choice:
+    """Reading and prompt, in any order. ``auto`` is the prompt of that name: the reading ``auto`` needs no word."""
+    from llm.readings.choice import READINGS
+    from prompts import shelf
+    from service.parts import Choice
+
+    words = [word for word in rest.split(":") if word]
+    readings = [word for word in words if word in READINGS]
+    prompts = [word for word in words if word not in READINGS]
+    if len(readings) > 1 or len(prompts) > 1:
+        raise InvalidSetting(f"{spec!r}: give one reading and one prompt at most")
+    known = {name for prompt in shelf.prompts().values() for name in (prompt.name, prompt.kind)}
+    if strange := next((word for word in prompts if word not in known), None):
+        raise UnknownName("reading or prompt", strange, [*READINGS, *known])
+    return Choice(shelf.prompt(prompts[0]) if prompts else None, readings[0] if readings else None, setting.cache)
+
+
+def _language_model(
+    spec: str, settings: Settings, choice: Choice, setting: Setting, around: Mapping[str, Any]
+) -> System:
+    from eval import preview
+    from eval.run import Opened, System
+    from llm.decision import Decisions
+    from service import wiring
+
+    parts = wiring.build(settings)
+
+    def bare() -> LanguageModel:
+        decisions = Decisions(settings.decisions_path, settings.threshold)
+        return wiring.language_model(wiring.engine_of(settings), settings, choice, decisions)
+
+    def opened() -> Opened:
+        if problem := parts.check():
+            raise InvalidSetting(f"{spec!r} cannot be asked: {problem.detail}")
+        parts.load()
+        rules = {bare_model.decode_rule(text, setting.taxonomy) for text in setting.texts}
+        return Opened(parts.classifier_for(choice), "; ".join(sorted(rules)))
+
+    def previewed(texts: Sequence[Text]) -> Preview:
+        return preview.preview(bare_model, texts, setting.taxonomy, settings.orders)
+
+    bare_model = bare()
+    return System(spec, {**_identity(settings, choice, setting), **around}, opened, previewed)
+
+
+def _identity(settings: Settings, choice: Choice, setting: Setting) -> Mapping[str, Any]:
+    from eval.manifest import digest_of
+    from prompts.shelf import prompt_for
+
+    prompts = {choice.prompt} if choice.prompt else {prompt_for(text, setting.taxonomy) for text in setting.texts}
+    return {
+        "model": settings.local_model or settings.model,
+        "reading": choice.reading or settings.reading,
+        "prompts": sorted(f"{prompt.name}@{prompt.digest}" for prompt in prompts),
+        "decoding": {"temperature": 0},
+        "orders": settings.orders,
+        "candidates": settings.candidates,
+        "shots": digest_of(settings.shots_path) if settings.shots_path else None,
+        "shots_nearest": settings.shots_nearest,
+    }
+
+
+def _trained(spec: str, rest: str, setting: Setting) -> System:
+    """A trained model; its folder's ``manifest.json`` says of what kind it is."""
+    from eval.manifest import MANIFEST, digest_of
+    from eval.run import Opened, System
+
+    name = spec.partition(":")[0]
+    folder = Path(rest) if rest else _default_folder(name, setting.taxonomy)
+    if not (folder / MANIFEST).is_file():
+        raise InvalidSetting(f"{spec!r}: {folder} holds no trained model ({MANIFEST}); make one with `main.py train`")
+    made = _made(folder / MANIFEST)
+
+    def opened() -> Opened:
+        from eval.baselines import load  # type: ignore[import-not-found, unused-ignore]
+
+        model = load(folder)
+        model.classify(["A first text, so that the first answer finds the model loaded."], setting.taxonomy)
+        return Opened(model, _trained_rule(made))
+
+    return System(
+        spec, {"trained": digest_of(folder / MANIFEST), "kind": made.get("kind"), "seed": made.get("seed")}, opened
+    )
+
+
+def _made(path: Path) -> Mapping[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise InvalidSetting(f"{path} is no manifest of a trained model ({error}); train it again") from None
+
+
+def _trained_rule(made: Mapping[str, Any]) -> str | None:
+    decoding = made.get("decoding") or {}
+    if (rule := decoding.get("rule")) is None:
+        return None
+    return f"the {decoding.get('k')} best" if rule == "top-k" else _RULES.get(rule, rule)
+
+
+def _default_folder(name: str, taxonomy: Taxonomy) -> Path:
+    places = (_MODELS / f"{name}-{taxonomy.name}", _MODELS / name, _MODELS / taxonomy.name / name)
+    for folder in places:
+        if (folder / "manifest.json").is_file():
+            return folder
+    there = [
+        path.parent.name for pattern in ("*", f"{taxonomy.name}/*") for path in _MODELS.glob(f"{pattern}/manifest.json")
+    ]
+    raise UnknownName("system", name, {*SYSTEMS, *there})
+
+
+_RULES = {
+    "global": "one threshold, chosen on validation texts",
+    "per-label": "a threshold per label, chosen on validation texts",
+    "best": "the best one",
+}
+# How a spec starts -> what makes the system; any other start names a trained model.
+SYSTEMS: Mapping[str, Callable[[str, str, Setting], System]] = {
+    "embedded": _embedded,
+    "llm": _llm,
+    "service": _service,
+}

@@ -1,0 +1,166 @@
+"""A run's manifest: everything that its numbers depend on, and the guard against mixing two runs in one folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from eval.datasets import Example
+from eval.machine import commit, hardware, libraries
+from prompts.errors import InvalidDataset, InvalidSetting
+from prompts.taxonomy import Label, Taxonomy
+
+MANIFEST = "manifest.json"
+Manifest = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Material:
+    """What systems are measured on.
+
+    Attributes:
+        data: the file or folder that the examples come from.
+        split: the rows of which split; None where all were taken.
+        limit: the most examples; None where all were taken.
+        taxonomy: the vocabulary.
+        examples: in the order in which they are asked about.
+    """
+
+    data: Path
+    split: str | None
+    limit: int | None
+    taxonomy: Taxonomy
+    examples: Sequence[Example]
+
+    def __post_init__(self) -> None:
+        ((often, times),) = Counter(example.id for example in self.examples).most_common(1) or [("", 0)]
+        if times > 1:
+            raise InvalidDataset(f"{self.data.name}: {times} examples have the id {often!r}; a run needs each id once")
+
+
+def begin(material: Material, system: str, setup: Mapping[str, Any], decode_rule: str | None, command: str) -> Manifest:
+    """The manifest of a run that starts now.
+
+    Args:
+        material: what it is measured on.
+        system: its spec.
+        setup: what tells it from another system of the same spec.
+        decode_rule: how scores become labels, in words; None where that is not known.
+        command: the command line.
+    """
+    return {
+        **identity(material, system, setup),
+        **extent(material),
+        "decode_rule": decode_rule,
+        "command": command,
+        "git": commit(),
+        "libraries": libraries(),
+        "hardware": hardware(),
+        "started": now(),
+        "ended": None,
+        "resumed": [],
+        "peak_mb": None,
+    }
+
+
+def identity(material: Material, system: str, setup: Mapping[str, Any]) -> Manifest:
+    """What must be the same for rows to belong to one run."""
+    taxonomy = material.taxonomy
+    return {
+        "data": {"name": material.data.name, "digest": digest_of(material.data)},
+        "split": material.split,
+        "taxonomy": {"name": taxonomy.name, "digest": taxonomy.digest, "labels": list(taxonomy.names)},
+        "system": system,
+        "setup": dict(setup),
+    }
+
+
+def extent(material: Material) -> Manifest:
+    """How many of the examples were taken; may grow from one session to the next."""
+    ids = "\n".join(example.id for example in material.examples)
+    return {
+        "limit": material.limit,
+        "texts": len(material.examples),
+        "ids_sha256": hashlib.sha256(ids.encode()).hexdigest(),
+    }
+
+
+def refuse_another(kept: Manifest, asked: Manifest, folder: Path) -> None:
+    """Let a run go on only as itself.
+
+    Raises:
+        InvalidSetting: the folder's run and the one asked for differ; says in what.
+    """
+    fields = _flat(asked)
+    before = _flat({key: kept.get(key) for key in asked})
+    differing = [name for name in sorted({*fields, *before} - {"data.name"}) if fields.get(name) != before.get(name)]
+    if differing:
+        told = "; ".join(f"{name} {_short(before.get(name))}, now {_short(fields.get(name))}" for name in differing)
+        raise InvalidSetting(f"{folder} holds another run ({told}); give another --out, or --anew to start over")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a run.
+
+    Raises:
+        InvalidDataset: there is none, or it is not JSON.
+    """
+    try:
+        kept: Manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        return kept
+    except OSError as error:
+        raise InvalidDataset(f"cannot read {folder / MANIFEST}: {error.strerror}") from None
+    except ValueError as error:
+        raise InvalidDataset(f"{folder / MANIFEST} is not JSON: {error}") from None
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Keep a manifest; whoever reads finds the old one or the new one."""
+    new = (folder / MANIFEST).with_suffix(".new")
+    new.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    new.replace(folder / MANIFEST)
+
+
+def vocabulary(manifest: Manifest) -> Taxonomy:
+    """The labels that a run could answer, in their order, whatever has become of the vocabulary's file since."""
+    return Taxonomy(manifest["taxonomy"]["name"], tuple(map(Label, manifest["taxonomy"]["labels"])))
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file, or of the names and contents of all files in a folder.
+
+    Raises:
+        InvalidDataset: it cannot be read.
+    """
+    try:
+        if path.is_file():
+            with path.open("rb") as held:
+                return hashlib.file_digest(held, "sha256").hexdigest()
+        inside = sorted(one for one in path.rglob("*") if one.is_file())
+        named = "\n".join(f"{one.relative_to(path).as_posix()} {digest_of(one)}" for one in inside)
+        return hashlib.sha256(named.encode()).hexdigest()
+    except OSError as error:
+        raise InvalidDataset(f"cannot read {path}: {error.strerror}") from None
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _flat(value: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, one in value.items():
+        found |= _flat(one, f"{above}{name}.") if isinstance(one, Mapping) else {f"{above}{name}": one}
+    return found
+
+
+def _short(value: Any) -> str:
+    words = json.dumps(value, ensure_ascii=False)
+    return words if len(words) <= 40 else words[:37] + "..."

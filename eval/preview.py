@@ -1,0 +1,99 @@
+"""What asking a language model about texts would cost, told before anything is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from llm.classifier import Usage
+from llm.engines.engine import Conversation, CountingEngine
+from llm.language_model import LanguageModel
+from llm.prices import cost
+from prompts.taxonomy import Taxonomy
+from prompts.text import Text
+
+_CHARS_PER_TOKEN = 4  # English, roughly, in the tokenizers in use
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What some texts would take.
+
+    Attributes:
+        requests: how many would be sent.
+        prompt_tokens: of all requests together.
+        shared_tokens: of them, those that stood at the front of an earlier request too, so that a server with a prefix
+            cache need not compute them again.
+        written_tokens: that the model would write, at most, roughly.
+        counted: whether the endpoint counted the prompts; else they are estimated from their length.
+        usd: price where no prompt is found in the cache; None where the model's price is not known.
+        usd_cached: price where every shared part is.
+    """
+
+    requests: int
+    prompt_tokens: int
+    shared_tokens: int
+    written_tokens: int
+    counted: bool
+    usd: float | None
+    usd_cached: float | None
+
+
+def preview(model: LanguageModel, texts: Sequence[Text], taxonomy: Taxonomy, orders: int = 1) -> Preview:
+    """Tokens and money that a language model would take, without letting it read a text.
+
+    Args:
+        model: who would be asked.
+        texts: what it would be asked about; empty ones are not sent.
+        taxonomy: the vocabulary.
+        orders: how many orders of the vocabulary each text would be asked under.
+    """
+    asked = [model.conversations(text, taxonomy) for text in texts if not text.empty]
+    firsts = [conversations[0] for conversations in asked]
+    counted = model.engine.count(firsts) if isinstance(model.engine, CountingEngine) and firsts else None
+    sizes = [len(_words(first)) for first in firsts]
+    tokens = counted or [round(size / _CHARS_PER_TOKEN) for size in sizes]
+    prompt = orders * sum(one * len(some) for one, some in zip(tokens, asked, strict=True))
+    per_char = sum(tokens) / max(1, sum(sizes))
+    shared = min(prompt, round(orders * per_char * _shared_chars(asked)))
+    written = orders * len(asked) * _WRITTEN[model.reading_name(taxonomy)](taxonomy)
+    dear, cheap = Usage(prompt, 0, written), Usage(prompt, shared, written)
+    requests = orders * sum(map(len, asked))
+    return Preview(
+        requests, prompt, shared, written, counted is not None, cost(model.name, dear), cost(model.name, cheap)
+    )
+
+
+def _shared_chars(asked: Sequence[Sequence[Conversation]]) -> int:
+    """Characters at the front of requests that stood at the front of an earlier one: the static part of every text but
+    the first, and the text itself from its second question on."""
+    seen: set[str] = set()
+    shared = 0
+    for conversations in asked:
+        before = ""
+        for static, *rest in conversations:
+            shared += len(static["content"]) if static["content"] in seen else 0
+            seen.add(static["content"])
+            words = _words(rest)
+            shared += _common(before, words)
+            before = words
+    return shared
+
+
+def _common(first: str, second: str) -> int:
+    """Characters at the front that two strings share."""
+    least = min(len(first), len(second))
+    return next((place for place in range(least) if first[place] != second[place]), least)
+
+
+def _words(conversation: Conversation) -> str:
+    return "".join(message["content"] for message in conversation)
+
+
+# Tokens that an answer about one text takes, by reading; a label is some four tokens with its quotes and comma.
+_WRITTEN: Mapping[str, Callable[[Taxonomy], int]] = {
+    "list": lambda taxonomy: 4 + 4 * min(taxonomy.max_labels, len(taxonomy.names)),
+    "letters": lambda taxonomy: 1,
+    "yes_no": lambda taxonomy: len(taxonomy.names),
+    "decisions": lambda taxonomy: 0,
+}
