@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +47,9 @@ def labels_section(evaluation: Evaluation) -> Section:
         rows.append(Row((Cell(evaluation.vocabulary[label]), Cell(f"{count:,}", sort=count), *cells)))
     heads = [Head("label", numeric=False), Head("texts", "How many texts have the label."), *_heads(systems)]
     lead = _weakest(evaluation, found[0], order) if len(order) else ""
-    return Section("labels", "Label by label", lead, (Table("F1 by label and system", tuple(heads), tuple(rows), "heat"),))
+    return Section(
+        "labels", "Label by label", lead, (Table("F1 by label and system", tuple(heads), tuple(rows), "heat"),)
+    )
 
 
 def slices_section(evaluation: Evaluation) -> Section | None:
@@ -60,21 +63,27 @@ def errors_section(evaluation: Evaluation) -> Section:
     """Which label is given where which is missed."""
     systems = [system for system in evaluation.compared if not system.trivial] or list(evaluation.compared)
     folds = [
-        Fold(system.name, tuple(_errors(system)), open=place == 0, series=evaluation.compared.index(system))
+        Fold(system.name, tuple(_errors(system)), open=place == 0, series=evaluation.place(system))
         for place, system in enumerate(systems)
     ]
     lead = "A row is a label that was missed, a column one that was given although it is not true; the number is the share of the row’s misses that the column’s error goes with."  # noqa: E501
     return Section("errors", "What is taken for what", lead, tuple(folds))
 
 
-def legend(systems: Sequence[System], figures: Sequence[str] = (), title: str = "") -> Legend:
-    """Names of the systems beside their colours."""
-    said = list(figures) or [""] * len(systems)
-    return Legend(tuple((place, system.name, said[place]) for place, system in enumerate(systems)), title)
+def legend(evaluation: Evaluation, figures: Sequence[str] = (), title: str = "") -> Legend:
+    """Names of the systems beside their colours, each with a figure where there are figures."""
+    said = list(figures) or [""] * len(evaluation.compared)
+    entries = [
+        (evaluation.place(system), system.name, figure)
+        for system, figure in zip(evaluation.compared, said, strict=True)
+    ]
+    return Legend(tuple(entries), title)
 
 
 def _weakest(evaluation: Evaluation, found: Numbers, order: Sequence[int]) -> str:
-    worst = [place for place in sorted(order, key=lambda place: found[place]) if evaluation.widest.truth[:, place].any()]
+    worst = [
+        place for place in sorted(order, key=lambda place: found[place]) if evaluation.widest.truth[:, place].any()
+    ]
     named = ", ".join(f"{evaluation.vocabulary[place]} {share(found[place])}" for place in worst[:3])
     return f"{evaluation.compared[0].name} is weakest on {named}." if named else ""
 
@@ -90,7 +99,9 @@ def _by_frequency(evaluation: Evaluation) -> Part | None:
         for kind, band in zip(("common", "middling", "rare"), bands, strict=True)
     ]
     values = np.array([[f1_by_label(system)[band].mean() for band in bands] for system in evaluation.compared])
-    return _sliced(evaluation, "Mean F1 of labels by how common they are", names, values, ("common", "middling", "rare"))
+    return _sliced(
+        evaluation, "Mean F1 of labels by how common they are", names, values, ("common", "middling", "rare")
+    )
 
 
 def _by_length(evaluation: Evaluation) -> Part | None:
@@ -107,7 +118,7 @@ def _by_length(evaluation: Evaluation) -> Part | None:
         ]
     )
     first = [f"up to {edges[0]:,} characters"]
-    middle = [f"{low + 1:,}–{high:,}" for low, high in zip(edges, edges[1:], strict=False)]
+    middle = [f"{low + 1:,}–{high:,}" for low, high in pairwise(edges.tolist())]
     names = [*first, *middle, f"more than {edges[-1]:,}"]
     brief = [f"≤{edge:,}" for edge in edges] + [f">{edges[-1]:,}"]
     return _sliced(evaluation, "Micro-F1 by length of the text, in quarters", names, values, brief)
@@ -122,20 +133,20 @@ def _sliced(evaluation: Evaluation, caption: str, names: Sequence[str], values: 
     """The slices drawn and tabled."""
     systems, count = evaluation.compared, len(names)
     places = [0.08 + 0.84 * slot / (count - 1) for slot in range(count)]
-    frame = svg.Frame(380, 230, caption, x_ticks=tuple(zip(places, brief, strict=True)), y="F1")
+    frame = svg.Frame(380, 240, caption, x_ticks=tuple(zip(places, brief, strict=True)), y="F1")
     drawn = [
-        svg.Line(system.name, place, list(zip(places, row, strict=True)), [3.5] * count, trivial=system.trivial)
-        for place, (system, row) in enumerate(zip(systems, values, strict=True))
+        svg.Line(system.name, evaluation.place(system), list(zip(places, row, strict=True)), [3.5] * count)
+        for system, row in zip(systems, values, strict=True)
     ]
     rows = [
         Row(
             (
-                Cell(system.name, series=place),
+                Cell(system.name, series=evaluation.place(system)),
                 *(Cell(share(value), sort=float(value), heat=_heat(value)) for value in row),
             ),
             "trivial" if system.trivial else "",
         )
-        for place, (system, row) in enumerate(zip(systems, values, strict=True))
+        for system, row in zip(systems, values, strict=True)
     ]
     heads = (Head("system", numeric=False), *(Head(name) for name in names))
     return Grid((Figure(svg.lines(frame, drawn)), Table(caption, heads, tuple(rows), "heat")), "pair")
@@ -163,7 +174,12 @@ def _commonest(system: System, together: NDArray[np.int_], misses: NDArray[np.in
         )
         for lost, got in order
     ]
-    heads = (Head("missed", numeric=False), Head("given instead", numeric=False), Head("texts"), Head("share of misses"))
+    heads = (
+        Head("missed", numeric=False),
+        Head("given instead", numeric=False),
+        Head("texts"),
+        Head("share of misses"),
+    )
     return Table(f"Commonest errors of {system.name}", heads, tuple(rows))
 
 
@@ -190,7 +206,7 @@ def _heads(systems: Sequence[System]) -> list[Head]:
 
 
 def _heat(value: float) -> int:
-    return int(round(10 * min(max(float(value), 0.0), 1.0)))
+    return round(10 * min(max(float(value), 0.0), 1.0))
 
 
 def _f1(hits: NDArray[np.int_], wrong: NDArray[np.int_], missed: NDArray[np.int_]) -> Numbers:
@@ -201,5 +217,3 @@ def _f1(hits: NDArray[np.int_], wrong: NDArray[np.int_], missed: NDArray[np.int_
 
 def _span(low: int, high: int) -> str:
     return f"{low:,}" if low == high else f"{low:,}–{high:,}"
-
-

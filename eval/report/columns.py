@@ -115,7 +115,9 @@ def decode_rule(manifest: Mapping[str, Any]) -> str:
     for name in ("decode rule", "decode_rule", "decode", "decoding", "decision", "rule"):
         if manifest.get(name):
             found = manifest[name]
-            return ", ".join(f"{key} {value}" for key, value in found.items()) if isinstance(found, dict) else str(found)
+            return (
+                ", ".join(f"{key} {value}" for key, value in found.items()) if isinstance(found, dict) else str(found)
+            )
     return MISSING
 
 
@@ -156,7 +158,9 @@ COLUMNS = (
         stated("Jaccard"),
         several=True,
     ),
-    Column("subset accuracy", QUALITY, "Share of texts whose set of labels was found exactly.", stated("subset accuracy")),
+    Column(
+        "subset accuracy", QUALITY, "Share of texts whose set of labels was found exactly.", stated("subset accuracy")
+    ),
     Column("AL-1", QUALITY, "Share of texts with at least one true label found.", stated("AL-1"), several=True),
     Column("AL-2", QUALITY, "Share of all texts with at least two true labels found.", stated("AL-2"), several=True),
     Column(
@@ -165,11 +169,18 @@ COLUMNS = (
         "Mean over labels of average precision, the area under the precision–recall curve. Needs no threshold.",
         stated("macro-AP", "mAP", "macro average precision", "average precision macro"),
     ),
-    Column("LRAP", QUALITY, "Label ranking average precision: how far up the true labels stand.", stated("LRAP"), several=True),
+    Column(
+        "LRAP",
+        QUALITY,
+        "Label ranking average precision: how far up the true labels stand.",
+        stated("LRAP"),
+        several=True,
+    ),
     Column(
         "ECE",
         CALIBRATION,
-        "Expected calibration error: how far scores, read as probabilities, lie from the share that is true (15 bins of equal mass, mean over labels).",
+        "Expected calibration error: how far scores, read as probabilities, lie from the share that is true (15 bins "
+        "of equal mass, mean over labels).",
         stated("ECE", "expected calibration error"),
         better="low",
     ),

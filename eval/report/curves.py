@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from markupsafe import Markup
 
 from eval.report import svg
 from eval.report.by_label import legend
@@ -66,13 +67,15 @@ def reliability(system: System) -> list[Bin]:
 def precision_section(evaluation: Evaluation) -> Section | None:
     """Precision–recall curves, over all decisions and by label; None where no system gives scores."""
     systems = evaluation.compared
-    found = {place: curve for place, system in enumerate(systems) if (curve := precision_recall(system))}
-    if not found:
+    found = [precision_recall(system) for system in systems]
+    if not any(found):
         return None
-    areas = [share(found[place].area) if place in found else MISSING for place in range(len(systems))]
-    frame = svg.Frame(460, 340, "Precision against recall over all decisions", "recall", "precision", TENTHS, TENTHS, bottom=36)
-    drawn = [_line(systems[place], place, curve) for place, curve in found.items()]
-    whole = Grid((Figure(svg.lines(frame, drawn)), legend(systems, areas, "Average precision (micro)")), "chart")
+    areas = [share(curve.area) if curve else MISSING for curve in found]
+    frame = svg.Frame(
+        460, 350, "Precision against recall over all decisions", "recall", "precision", TENTHS, TENTHS, bottom=36
+    )
+    drawn = [_line(evaluation, s, curve) for s, curve in zip(systems, found, strict=True) if curve]
+    whole = Grid((Figure(svg.lines(frame, drawn)), legend(evaluation, areas, "Average precision (micro)")), "chart")
     parts: list[Part] = [whole, *_without_scores(systems), *_by_label(evaluation)]
     lead = "Every threshold at once: the further to the upper right, the better the ranking, whatever the decode rule made of it."  # noqa: E501
     return Section("curves", "Precision and recall", lead, tuple(parts))
@@ -80,11 +83,11 @@ def precision_section(evaluation: Evaluation) -> Section | None:
 
 def reliability_section(evaluation: Evaluation) -> Section | None:
     """A reliability curve a system; None where no system gives scores from 0 to 1."""
-    systems = [(place, system) for place, system in enumerate(evaluation.compared) if system.probable]
+    systems = [system for system in evaluation.compared if system.probable]
     if not systems:
         return None
-    figures = [Figure(_reliable(system, place), _ece(system), small=True) for place, system in systems]
-    parts: list[Part] = [Grid(tuple(figures), "many"), _bins_table(systems)]
+    figures = [Figure(_reliable(evaluation, system), _ece(system), small=True) for system in systems]
+    parts: list[Part] = [Grid(tuple(figures), "many"), _bins_table(evaluation, systems)]
     odd = [system.name for system in evaluation.compared if system.scored and not system.probable]
     if odd:
         parts.append(Note(f"Not drawn, for its scores do not lie between 0 and 1: {', '.join(odd)}."))
@@ -92,12 +95,12 @@ def reliability_section(evaluation: Evaluation) -> Section | None:
     return Section("reliability", "Can its scores be believed", lead, tuple(parts))
 
 
-def _line(system: System, place: int, curve: Curve) -> svg.Line:
+def _line(evaluation: Evaluation, system: System, curve: Curve) -> svg.Line:
     """At most ``POINTS`` points, evenly spread over recall; both ends stay."""
     wanted = np.searchsorted(curve.recall, np.linspace(curve.recall[0], curve.recall[-1], POINTS))
     kept = np.unique(np.minimum(wanted, len(curve.recall) - 1))
     points = [(float(curve.recall[k]), float(curve.precision[k])) for k in kept]
-    return svg.Line(system.name, place, points, trivial=system.trivial)
+    return svg.Line(system.name, evaluation.place(system), points)
 
 
 def _without_scores(systems: Sequence[System]) -> list[Part]:
@@ -115,25 +118,24 @@ def _by_label(evaluation: Evaluation) -> list[Part]:
         name = evaluation.vocabulary[label]
         curves = [precision_recall(system, label) for system in systems]
         frame = svg.Frame(190, 150, f"Precision against recall for {name}", left=22, bottom=18, right=8)
-        drawn = [_line(system, place, c) for place, (system, c) in enumerate(zip(systems, curves, strict=True)) if c]
+        drawn = [_line(evaluation, system, c) for system, c in zip(systems, curves, strict=True) if c]
         figures.append(Figure(svg.lines(frame, drawn), f"{name} · {int(support[label]):,}", small=True))
         areas = [Cell(share(c.area), sort=c.area, heat=round(10 * c.area)) if c else Cell(MISSING) for c in curves]
         rows.append(Row((Cell(name), *areas)))
     heads = (Head("label", numeric=False), *(Head(system.name) for system in systems))
     table = Table("Average precision by label", heads, tuple(rows), "heat")
-    return [Fold("Curves of each label", (Grid((legend(systems), *figures), "many"),), open=True),
+    return [Fold("Curves of each label", (Grid((legend(evaluation), *figures), "many"),), open=True),
             Fold("Average precision of each label", (table,))]  # fmt: skip
 
 
-def _reliable(system: System, place: int) -> svg.Markup:
+def _reliable(evaluation: Evaluation, system: System) -> Markup:
     bins = reliability(system)
     most = max(one.count for one in bins)
-    frame = svg.Frame(240, 200, f"Reliability of {system.name}", "score", "share true", diagonal=True, bottom=34)
+    frame = svg.Frame(240, 214, f"Reliability of {system.name}", "score", "share true", diagonal=True, bottom=34)
     sizes = [2 + 6 * (one.count / most) ** 0.5 for one in bins]
     titles = [f"score {share(one.score)}: {share(one.true)} true of {one.count:,}" for one in bins]
-    return svg.lines(
-        frame, [svg.Line(system.name, place, [(one.score, one.true) for one in bins], sizes, titles, system.trivial)]
-    )
+    points = [(one.score, one.true) for one in bins]
+    return svg.lines(frame, [svg.Line(system.name, evaluation.place(system), points, sizes, titles)])
 
 
 def _ece(system: System) -> str:
@@ -141,17 +143,17 @@ def _ece(system: System) -> str:
     return system.name if found is None else f"{system.name} · ECE {share(found)}"
 
 
-def _bins_table(systems: Sequence[tuple[int, System]]) -> Part:
+def _bins_table(evaluation: Evaluation, systems: Sequence[System]) -> Part:
     rows = [
         Row(
             (
-                Cell(system.name, series=place),
+                Cell(system.name, series=evaluation.place(system)),
                 Cell(share(one.score), sort=one.score),
                 Cell(share(one.true), sort=one.true),
                 Cell(f"{one.count:,}", sort=one.count),
             )
         )
-        for place, system in systems
+        for system in systems
         for one in reliability(system)
     ]
     heads = (Head("system", numeric=False), Head("mean score"), Head("share true"), Head("decisions"))

@@ -98,7 +98,7 @@ class Legend:
     """Names beside their colours; each with a figure, which may be empty."""
 
     kind: ClassVar[str] = "legend"
-    entries: tuple[tuple[int, str, str], ...]
+    entries: tuple[tuple[int | None, str, str], ...]
     title: str = ""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -19,10 +19,10 @@ def section(evaluation: Evaluation, texts: Mapping[str, str] | None) -> Section:
     """The worst examples of every system but the trivial ones; with excerpts where texts are given."""
     systems = [system for system in evaluation.compared if not system.trivial] or list(evaluation.compared)
     folds: list[Part] = [
-        Fold(system.name, _worst(system, texts), open=place == 0, series=evaluation.compared.index(system))
+        Fold(system.name, _worst(system, texts), open=place == 0, series=evaluation.place(system))
         for place, system in enumerate(systems)
     ]
-    folds += _problems(evaluation.compared)
+    folds += _problems(evaluation)
     if texts is None:
         folds.append(Note("Texts are left out unless asked for: `main.py report FOLDER --data FILE` shows excerpts."))
     lead = "Read these before believing any figure above: at times the truth is wrong, at times the text says nothing."
@@ -30,7 +30,7 @@ def section(evaluation: Evaluation, texts: Mapping[str, str] | None) -> Section:
 
 
 def worst_rows(system: System, count: int = WORST) -> list[int]:
-    """Places of the texts whose surest wrong decision is furthest from the truth; by number of wrong ones without scores."""
+    """Places of the texts with the surest wrong decisions; without scores, of those with most wrong decisions."""
     wrong = (system.truth ^ system.given) & system.known
     if system.probable:
         sure = np.where(system.given, system.scores, 1 - np.nan_to_num(system.scores))
@@ -65,11 +65,11 @@ def _excerpt(text: str) -> str:
     return flat if len(flat) <= EXCERPT else flat[:EXCERPT].rsplit(" ", 1)[0] + " …"
 
 
-def _problems(systems: Sequence[System]) -> list[Part]:
+def _problems(evaluation: Evaluation) -> list[Part]:
     """How many texts got no answer, and why; the problems' details may quote texts and stay in the rows."""
-    counts = [(s, Counter(answer.problem for answer in s.answers if answer.problem)) for s in systems]
+    counts = [(s, Counter(answer.problem for answer in s.answers if answer.problem)) for s in evaluation.compared]
     rows = [
-        Row((Cell(system.name, series=systems.index(system)), Cell(kind), Cell(f"{count:,}", sort=count)))
+        Row((Cell(system.name, series=evaluation.place(system)), Cell(kind), Cell(f"{count:,}", sort=count)))
         for system, found in counts
         for kind, count in sorted(found.items())
     ]

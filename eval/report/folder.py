@@ -98,7 +98,8 @@ class System:
     @cached_property
     def known(self) -> Flags:
         """Of which decisions the truth is known: where labels are incomplete, a missing one may be true."""
-        return self.truth | np.array([[answer.complete] for answer in self.answers], dtype=bool)
+        complete = np.array([[answer.complete] for answer in self.answers], dtype=bool)
+        return np.logical_or(self.truth, complete)
 
     @cached_property
     def scores(self) -> Numbers:
@@ -134,6 +135,13 @@ class Evaluation:
     def compared(self) -> tuple[System, ...]:
         """Systems that saw the texts as they are; all, where there are none but variants."""
         return tuple(system for system in self.systems if not system.variant) or self.systems
+
+    def place(self, system: System) -> int | None:
+        """Number of a system's colour: negative for trivial rules, which are grey, and None for variants."""
+        if system not in self.compared:
+            return None
+        alike = [other for other in self.compared if other.trivial == system.trivial]
+        return -1 - alike.index(system) if system.trivial else alike.index(system)
 
     @property
     def widest(self) -> System:
@@ -253,7 +261,9 @@ def _same_vocabulary(systems: Sequence[System]) -> tuple[str, ...]:
     for system in systems if stated else ():
         stray = set(system.vocabulary) - set(stated[0].vocabulary)
         if stray:
-            raise InvalidDataset(f"{system.name} names labels that {stated[0].name} does not have: {sorted(stray)[0]!r}")
+            raise InvalidDataset(
+                f"{system.name} names labels that {stated[0].name} does not have: {sorted(stray)[0]!r}"
+            )
     if stated:
         return stated[0].vocabulary
     return tuple(sorted({name for system in systems for name in system.vocabulary}))

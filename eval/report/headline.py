@@ -17,8 +17,8 @@ def section(evaluation: Evaluation, intervals: Intervals) -> Section:
     systems = evaluation.compared
     columns = shown(systems, evaluation.single)
     ceiling = ceiling_of(evaluation)
-    parts: list[Part] = [Figure(svg.dots(_dots(systems, intervals), ceiling.get("micro-F1")), DOTS)]
-    parts.append(_table(systems, columns, intervals, ceiling))
+    parts: list[Part] = [Figure(svg.dots(_dots(evaluation, intervals), ceiling.get("micro-F1")), DOTS)]
+    parts.append(_table(evaluation, columns, intervals, ceiling))
     parts += [Note(text) for text in _notes(evaluation, intervals, ceiling)]
     return Section("headline", "How good, how sure, how dear", _lead(systems, ceiling), tuple(parts))
 
@@ -34,17 +34,16 @@ def ceiling_of(evaluation: Evaluation) -> Mapping[str, float]:
     return CEILINGS.get(taxonomy_name(evaluation), {})
 
 
-def _dots(systems: Sequence[System], intervals: Intervals) -> list[svg.Dot]:
+def _dots(evaluation: Evaluation, intervals: Intervals) -> list[svg.Dot]:
     return [
         svg.Dot(
             system.name,
-            place,
+            evaluation.place(system),
             system.figure("micro-F1", "accuracy"),
             system.figure("macro-F1"),
             intervals.get(system.name, {}).get("micro-F1"),
-            system.trivial,
         )
-        for place, system in enumerate(systems)
+        for system in evaluation.compared
     ]
 
 
@@ -61,37 +60,38 @@ def _lead(systems: Sequence[System], ceiling: Mapping[str, float]) -> str:
 
 
 def _table(
-    systems: Sequence[System], columns: Sequence[Column], intervals: Intervals, ceiling: Mapping[str, float]
+    evaluation: Evaluation, columns: Sequence[Column], intervals: Intervals, ceiling: Mapping[str, float]
 ) -> Table:
     heads = [Head("system", numeric=False), *(Head(column.name, column.about, column.group) for column in columns)]
     heads.append(Head("decode rule", "How scores became labels.", "Answers", numeric=False))
+    systems = evaluation.compared
     values = [[column.read(system) for column in columns] for system in systems]
-    tops = [best(column, [row[place] for row in values]) for place, column in enumerate(columns)]
+    tops = [best(column, [column.read(system) for system in systems if not system.trivial]) for column in columns]
     rows = [
         Row(
             (
-                Cell(system.name, series=place),
+                Cell(system.name, series=evaluation.place(system)),
                 *(
-                    _cell(column, value, value == top and value is not None, intervals.get(system.name, {}))
+                    _cell(column, value, top if not system.trivial else None, intervals.get(system.name, {}))
                     for column, value, top in zip(columns, row, tops, strict=True)
                 ),
                 Cell(decode_rule(system.manifest)),
             ),
             "trivial" if system.trivial else "",
         )
-        for place, (system, row) in enumerate(zip(systems, values, strict=True))
+        for system, row in zip(systems, values, strict=True)
     ]
     if ceiling:
         rows.insert(0, _ceiling_row(columns, ceiling))
     return Table("Every system over the same texts", tuple(heads), tuple(rows))
 
 
-def _cell(column: Column, value: float | None, top: bool, bounds: Mapping[str, tuple[float, float]]) -> Cell:
+def _cell(column: Column, value: float | None, top: float | None, bounds: Mapping[str, tuple[float, float]]) -> Cell:
     if value is None:
         return Cell(MISSING)
     low_high = bounds.get(column.name)
     sub = f"{column.show(low_high[0])}–{column.show(low_high[1])}" if low_high else ""
-    return Cell(column.show(value), sub, value, best=top)
+    return Cell(column.show(value), sub, value, best=value == top)
 
 
 def _ceiling_row(columns: Sequence[Column], ceiling: Mapping[str, float]) -> Row:
@@ -101,13 +101,15 @@ def _ceiling_row(columns: Sequence[Column], ceiling: Mapping[str, float]) -> Row
 
 
 def _notes(evaluation: Evaluation, intervals: Intervals, ceiling: Mapping[str, float]) -> list[str]:
-    said = ["Bold is the best of its column."]
+    said = ["Bold is the best of its column, trivial rules aside."]
     if intervals:
         said[0] += " Beneath a figure stands its 95% interval (grouped bootstrap)."
     if ceiling:
         said.append(CEILING_NOTES[taxonomy_name(evaluation)])
     if not any(system.trivial for system in evaluation.compared):
-        said.append("No trivial rule is among the systems: run `prior` and `random` beside them to see what chance gives.")
+        said.append(
+            "No trivial rule is among the systems: run `prior` and `random` beside them to see what chance gives."
+        )
     return said
 
 
@@ -116,7 +118,7 @@ CEILINGS: Mapping[str, Mapping[str, float]] = {
     "tmdb": {"micro-F1": 0.846, "macro-F1": 0.830, "Jaccard": 0.776, "subset accuracy": 0.496},
 }
 CEILING_NOTES = {
-    "tmdb": "The label ceiling is IMDb's genres against TMDB's for the same films: micro .846, macro .830, Jaccard .776 "
-    "(measured on 4,528 films and 18 shared labels, not on the rows of this run). Two catalogues of careful people agree "
-    "no better than that, so a system that reads only the plot and scores above it has seen the answer.",
+    "tmdb": "The label ceiling is IMDb's genres against TMDB's for the same films: micro .846, macro .830, Jaccard "
+    ".776 (measured on 4,528 films and 18 shared labels, not on the rows of this run). Two catalogues of careful people "
+    "agree no better than that, so a system that reads only the plot and scores above it has seen the answer.",
 }

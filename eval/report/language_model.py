@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eval.report.columns import MISSING, Column, best, percent, share, shown
 from eval.report.document import Cell, Head, Note, Part, Row, Section, Table
-from eval.report.folder import VARIANTS, Evaluation, System
+from eval.report.folder import VARIANTS, Evaluation, Numbers, System
 
 MOST_PAIRS = 6
 
@@ -17,7 +18,9 @@ MOST_PAIRS = 6
 def section(evaluation: Evaluation) -> Section | None:
     """The chapter of the language model; None where there is nothing to compare."""
     parts = [*_prompts(evaluation), *_order(evaluation), *_contamination(evaluation)]
-    lead = "How much of an answer is the model’s, how much the prompt’s, and how much was known before the text was read."
+    lead = (
+        "How much of an answer is the model’s, how much the prompt’s, and how much was known before the text was read."
+    )
     return Section("language-model", "The language model", lead, tuple(parts)) if parts else None
 
 
@@ -27,7 +30,8 @@ def _prompts(evaluation: Evaluation) -> Iterator[Part]:
     for system in evaluation.compared:
         if system.prompted:
             models.setdefault(system.answers[0].model, []).append(system)
-    for model, systems in models.items():
+    for model, asked in models.items():
+        systems = sorted(asked, key=lambda system: system.name)
         if len(systems) > 1:
             yield _side_by_side(evaluation, model, systems)
             yield _pairs(evaluation, systems)
@@ -42,7 +46,12 @@ def _side_by_side(evaluation: Evaluation, model: str, systems: Sequence[System])
         for name in ("prompt", "reading")
     ]
     rows += [_compared(column, systems, pair) for column in shown(systems, evaluation.single)]
-    return Table(f"{model}: the same texts, asked in different ways", (*heads, *([Head("B − A")] if pair else [])), tuple(rows), sortable=False)  # noqa: E501
+    return Table(
+        f"{model}: the same texts, asked in different ways",
+        (*heads, *([Head("B − A")] if pair else [])),
+        tuple(rows),
+        sortable=False,
+    )
 
 
 def _compared(column: Column, systems: Sequence[System], pair: bool) -> Row:
@@ -69,15 +78,8 @@ def _said(system: System, name: str) -> str:
 
 def _pairs(evaluation: Evaluation, systems: Sequence[System]) -> Table:
     """Over the texts that both answered: how often they agree, and who is nearer to the truth where they do not."""
-    rows = []
-    for (i, first), (j, second) in list(combinations(enumerate(systems), 2))[:MOST_PAIRS]:
-        theirs = {answer.id: place for place, answer in enumerate(second.answers)}
-        shared = [(place, theirs[answer.id]) for place, answer in enumerate(first.answers) if answer.id in theirs]
-        a, b = (np.array(places, dtype=int) for places in zip(*shared, strict=True)) if shared else ((), ())
-        same = (first.given[a] == second.given[b]).all(axis=1)
-        ahead = _jaccard(first, a) - _jaccard(second, b)
-        cells = (f"{_letter(i)} and {_letter(j)}", f"{len(shared):,}", percent(float(same.mean())) if shared else MISSING)
-        rows.append(Row((*map(Cell, cells), Cell(f"{int((ahead > 0).sum()):,}"), Cell(f"{int((ahead < 0).sum()):,}"))))
+    pairs = list(combinations(enumerate(systems), 2))[:MOST_PAIRS]
+    rows = [row for (i, a), (j, b) in pairs for row in _pair(f"{_letter(i)} and {_letter(j)}", a, b)]
     heads = (
         Head("", numeric=False), Head("texts"), Head("same labels"),
         Head("first nearer", "Texts on which the first has the higher Jaccard."),
@@ -86,7 +88,19 @@ def _pairs(evaluation: Evaluation, systems: Sequence[System]) -> Table:
     return Table("Text by text", heads, tuple(rows), sortable=False)
 
 
-def _jaccard(system: System, places: Sequence[int]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _pair(name: str, first: System, second: System) -> Iterator[Row]:
+    theirs = {answer.id: place for place, answer in enumerate(second.answers)}
+    a = np.array([place for place, answer in enumerate(first.answers) if answer.id in theirs], dtype=int)
+    b = np.array([theirs[first.answers[place].id] for place in a], dtype=int)
+    if not len(a):
+        return
+    same = (first.given[a] == second.given[b]).all(axis=1)
+    ahead = _jaccard(first, a) - _jaccard(second, b)
+    nearer = (int((ahead > 0).sum()), int((ahead < 0).sum()))
+    yield Row(tuple(map(Cell, (name, f"{len(a):,}", percent(float(same.mean())), *(f"{count:,}" for count in nearer)))))
+
+
+def _jaccard(system: System, places: NDArray[np.int_]) -> Numbers:
     true, given = system.truth[places], system.given[places] & system.known[places]
     return np.asarray((true & given).sum(axis=1) / np.maximum((true | given).sum(axis=1), 1), dtype=float)
 
@@ -127,8 +141,8 @@ def _contamination(evaluation: Evaluation) -> Iterator[Part]:
     )  # fmt: skip
     yield Table("What the model knows by heart", heads, tuple(rows), sortable=False)
     yield Note(
-        "A title alone tells little to one who has not seen the film: what it reaches beyond the trivial rules is memory. "
-        "Where masked names cost much, the plot was recognised rather than read."
+        "A title alone tells little to one who has not seen the film: what it reaches beyond the trivial rules is "
+        "memory. Where masked names cost much, the plot was recognised rather than read."
     )
 
 

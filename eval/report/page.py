@@ -67,7 +67,7 @@ def compose(evaluation: Evaluation, texts: Mapping[str, str] | None, intervals: 
 
 def as_html(document: Document) -> str:
     """The report as one HTML file; its policy allows its own style and script by their digests, and nothing else."""
-    style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
+    style, script = (_compact((HERE / name).read_text(encoding="utf-8")) for name in ("report.css", "report.js"))
     environment = _environment(autoescape=True)
     environment.filters |= {"breakable": _breakable, "series": svg.series}
     template = environment.get_template("report.html.jinja")
@@ -78,7 +78,7 @@ def as_html(document: Document) -> str:
         style_digest=_digest(style),
         script_digest=_digest(script),
     )
-    return re.sub(r"\n\s*\n+", "\n", rendered).lstrip()
+    return _compact(rendered)
 
 
 def as_markdown(document: Document) -> str:
@@ -122,6 +122,11 @@ def _stated(evaluation: Evaluation, name: str) -> Mapping[str, Any]:
     """What the first manifest that tells it says under a name."""
     found = [system.manifest.get(name) for system in evaluation.systems]
     return next((one for one in found if isinstance(one, dict)), {})
+
+
+def _compact(content: str) -> str:
+    """Without empty lines; done before digests are taken too, for they hold to the byte."""
+    return re.sub(r"\n\s*\n", "\n", content).lstrip()
 
 
 def _digest(content: str) -> str:

@@ -26,8 +26,9 @@ def section(evaluation: Evaluation) -> Section:
         rows = tuple(Row((Cell(name), Cell(one[name]))) for name in own if name in one)
         if rows:
             table = Table(f"Manifest of {system.name}", _heads(("value",), "setting"), rows, "wide", sortable=False)
-            at = evaluation.compared.index(system) if system in evaluation.compared else None
-            parts.append(Fold(system.name, (table,), open=len(flat) == 1 and place == 0, series=at))
+            parts.append(
+                Fold(system.name, (table,), open=len(flat) == 1 and place == 0, series=evaluation.place(system))
+            )
     parts += _every_figure(evaluation.systems)
     lead = "What was run, on what, from which state of the code: enough to run it again."
     return Section("manifest", "Where this comes from", lead, tuple(parts))
@@ -52,7 +53,12 @@ def _word(value: Any) -> str:
 def _every_figure(systems: Sequence[System]) -> list[Part]:
     names = list(dict.fromkeys(name for system in systems for name in system.metrics))
     rows = tuple(
-        Row((Cell(name), *(Cell(_number(system.metrics.get(name)), sort=system.metrics.get(name)) for system in systems)))
+        Row(
+            (
+                Cell(name),
+                *(Cell(_number(system.metrics.get(name)), sort=system.metrics.get(name)) for system in systems),
+            )
+        )
         for name in names
     )
     table = Table("As metrics.json has them", _heads([system.name for system in systems], "figure", True), rows)

@@ -19,11 +19,10 @@ class Dot:
     """One system of the dot plot: its main figure, a second one, and the bounds of the first."""
 
     name: str
-    place: int
+    place: int | None
     main: float | None
     second: float | None
     bounds: tuple[float, float] | None = None
-    trivial: bool = False
 
 
 @dataclass(frozen=True)
@@ -31,11 +30,10 @@ class Line:
     """Points of one system, both coordinates from 0 to 1; ``sizes`` are areas of dots, where dots are drawn."""
 
     name: str
-    place: int
+    place: int | None
     points: Sequence[tuple[float, float]]
     sizes: Sequence[float] = ()
     titles: Sequence[str] = ()
-    trivial: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,16 +53,21 @@ class Frame:
     top: int = 10
     right: int = 12
 
+    @property
+    def above(self) -> int:
+        """Room above the axes, for the name of the upright one."""
+        return self.top + (16 if self.y else 0)
+
     def at(self, x: float, y: float) -> tuple[str, str]:
         """Where a point lies, in the drawing's units."""
         across = self.left + x * (self.width - self.left - self.right)
-        down = self.top + (1 - y) * (self.height - self.top - self.bottom)
+        down = self.above + (1 - y) * (self.height - self.above - self.bottom)
         return f"{across:.1f}".removesuffix(".0"), f"{down:.1f}".removesuffix(".0")
 
 
-def series(place: int, trivial: bool = False) -> str:
-    """Class of a system's colour; the ninth takes the first colour again, dashed otherwise."""
-    return f"s{place % SERIES + 1}" + (" trivial" if trivial else "")
+def series(place: int | None) -> str:
+    """Class of a system's colour: grey for a trivial rule, none for None; the ninth takes the first colour again."""
+    return "" if place is None else "grey" if place < 0 else f"s{place % SERIES + 1}"
 
 
 def dots(rows: Sequence[Dot], ceiling: float | None) -> Markup:
@@ -81,7 +84,7 @@ def dots(rows: Sequence[Dot], ceiling: float | None) -> Markup:
     above = Markup("")
     if ceiling:
         above = Markup(
-            '<span class="dot-name"></span><svg class="dot-axis" aria-hidden="true"><text x="{}" y="12" class="tick end">'
+            '<span></span><svg class="dot-axis" aria-hidden="true"><text x="{}" y="12" class="tick end">'
             "label ceiling {}</text></svg><span></span>"
         ).format(_percent(ceiling, full), _three(ceiling))
     axis = Markup('<span></span><svg class="dot-axis" aria-hidden="true">{}</svg><span></span>').format(marks)
@@ -106,7 +109,7 @@ def _track(row: Dot, full: float, ceiling: float | None) -> Markup:
         '<span class="dot-value">{}</span>'
     ).format(
         row.name,
-        series(row.place, row.trivial),
+        series(row.place),
         f"{row.name}: {said}",
         Markup("").join(inside),
         "–" if row.main is None else _three(row.main),
@@ -127,7 +130,7 @@ def lines(frame: Frame, drawn: Sequence[Line]) -> Markup:
         )
         parts.append(
             Markup('<g class="line {}" data-series="{}"><title>{}</title><polyline points="{}"/>{}</g>').format(
-                series(line.place, line.trivial), line.place, line.name, path, circles
+                series(line.place), line.place, line.name, path, circles
             )
         )
     return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
@@ -159,7 +162,7 @@ def _axes(frame: Frame) -> Markup:
             Markup('<text x="{}" y="{}" class="axis middle">{}</text>').format(across, frame.height - 3, frame.x)
         )
     if frame.y:
-        parts.append(Markup('<text x="2" y="11" class="axis">{}</text>').format(frame.y))
+        parts.append(Markup('<text x="0" y="10" class="axis">{}</text>').format(frame.y))
     return Markup("").join(parts)
 
 
