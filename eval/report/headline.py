@@ -119,6 +119,6 @@ CEILINGS: Mapping[str, Mapping[str, float]] = {
 }
 CEILING_NOTES = {
     "tmdb": "The label ceiling is IMDb's genres against TMDB's for the same films: micro .846, macro .830, Jaccard "
-    ".776 (measured on 4,528 films and 18 shared labels, not on the rows of this run). Two catalogues of careful people "
-    "agree no better than that, so a system that reads only the plot and scores above it has seen the answer.",
+    ".776 (measured on 4,528 films and 18 shared labels, not on the rows of this run). Two catalogues of careful "
+    "people agree no better than that, so a system that reads only the plot and scores above it has seen the answer.",
 }

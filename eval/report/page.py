@@ -68,7 +68,7 @@ def compose(evaluation: Evaluation, texts: Mapping[str, str] | None, intervals: 
 def as_html(document: Document) -> str:
     """The report as one HTML file; its policy allows its own style and script by their digests, and nothing else."""
     style, script = (_compact((HERE / name).read_text(encoding="utf-8")) for name in ("report.css", "report.js"))
-    environment = _environment(autoescape=True)
+    environment = _environment()
     environment.filters |= {"breakable": _breakable, "series": svg.series}
     template = environment.get_template("report.html.jinja")
     rendered = template.render(
@@ -83,16 +83,16 @@ def as_html(document: Document) -> str:
 
 def as_markdown(document: Document) -> str:
     """The report as Markdown; what is drawn stands in tables."""
-    environment = _environment(autoescape=False)
+    environment = _environment()
     environment.finalize = _plain_markdown
     rendered = environment.get_template("report.md.jinja").render(document=document)
     return re.sub(r"\n{3,}", "\n\n", rendered)
 
 
-def _environment(autoescape: bool) -> Environment:
+def _environment() -> Environment:
     return Environment(
         loader=FileSystemLoader(HERE),
-        autoescape=autoescape,
+        autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -139,9 +139,9 @@ def _breakable(name: str) -> Markup:
 
 
 def _plain_markdown(value: object) -> object:
-    """A value so written that Markdown shows it as it is."""
-    if not isinstance(value, str):
+    """A value so written that Markdown shows it as it is; what the template's own macros wrote stays."""
+    if isinstance(value, Markup) or not isinstance(value, str):
         return value
     flat = " ".join(value.split())
     safe = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_\[\]|~])", r"\\\1", safe)
+    return Markup(re.sub(r"([\\`*_\[\]|~])", r"\\\1", safe))
