@@ -128,11 +128,12 @@ def shown(systems: Sequence[System], single: bool) -> list[Column]:
 
 
 def best(column: Column, values: Sequence[float | None]) -> float | None:
-    """The best of these values; None where no value is better, or all are the same."""
+    """The best of these values; None where no value is better, or several share the best."""
     present = [value for value in values if value is not None]
-    if column.better == "neither" or len(set(present)) < 2:
+    if column.better == "neither" or len(present) < 2:
         return None
-    return max(present) if column.better == "high" else min(present)
+    top = max(present) if column.better == "high" else min(present)
+    return top if present.count(top) == 1 else None
 
 
 QUALITY, CALIBRATION, SPEED, COST, ANSWERS = "Quality", "Calibration", "Speed", "Cost", "Answers"

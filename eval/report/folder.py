@@ -99,7 +99,8 @@ class System:
     def known(self) -> Flags:
         """Of which decisions the truth is known: where labels are incomplete, a missing one may be true."""
         complete = np.array([[answer.complete] for answer in self.answers], dtype=bool)
-        return np.logical_or(self.truth, complete)
+        known: Flags = np.logical_or(self.truth, complete)
+        return known
 
     @cached_property
     def scores(self) -> Numbers:

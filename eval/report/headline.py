@@ -20,7 +20,7 @@ def section(evaluation: Evaluation, intervals: Intervals) -> Section:
     parts: list[Part] = [Figure(svg.dots(_dots(evaluation, intervals), ceiling.get("micro-F1")), DOTS)]
     parts.append(_table(evaluation, columns, intervals, ceiling))
     parts += [Note(text) for text in _notes(evaluation, intervals, ceiling)]
-    return Section("headline", "How good, how sure, how dear", _lead(systems, ceiling), tuple(parts))
+    return Section("headline", "How good, how sure, how dear", _lead(systems, ceiling, intervals), tuple(parts))
 
 
 def taxonomy_name(evaluation: Evaluation) -> str:
@@ -47,7 +47,7 @@ def _dots(evaluation: Evaluation, intervals: Intervals) -> list[svg.Dot]:
     ]
 
 
-def _lead(systems: Sequence[System], ceiling: Mapping[str, float]) -> str:
+def _lead(systems: Sequence[System], ceiling: Mapping[str, float], intervals: Intervals) -> str:
     first = systems[0].figure("micro-F1")
     if first is None:
         return "No system has a micro-F1 yet."
@@ -56,7 +56,14 @@ def _lead(systems: Sequence[System], ceiling: Mapping[str, float]) -> str:
         said += f", {share(first - second)} ahead of {systems[1].name}"
     if ceiling:
         said += f" and {share(ceiling['micro-F1'] - first)} below the label ceiling"
-    return said + "."
+    return said + "." + (" The intervals of the first two overlap." if _overlap(systems[:2], intervals) else "")
+
+
+def _overlap(systems: Sequence[System], intervals: Intervals) -> bool:
+    """Whether the second system's interval reaches into the first one's."""
+    known = [intervals.get(system.name, {}).get("micro-F1") for system in systems]
+    bounds = [pair for pair in known if pair]
+    return len(bounds) == 2 and bounds[1][1] >= bounds[0][0]
 
 
 def _table(

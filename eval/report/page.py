@@ -69,7 +69,7 @@ def as_html(document: Document) -> str:
     """The report as one HTML file; its policy allows its own style and script by their digests, and nothing else."""
     style, script = (_compact((HERE / name).read_text(encoding="utf-8")) for name in ("report.css", "report.js"))
     environment = _environment()
-    environment.filters |= {"breakable": _breakable, "series": svg.series}
+    environment.filters |= {"breakable": _breakable, "series": svg.series, "coded": _coded}
     template = environment.get_template("report.html.jinja")
     rendered = template.render(
         document=document,
@@ -107,10 +107,9 @@ def _title(evaluation: Evaluation) -> str:
 
 def _facts(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
     data, vocabulary = _stated(evaluation, "data"), headline.taxonomy_name(evaluation)
-    systems = len(evaluation.systems)
     yield "texts", f"{len(evaluation.widest.answers):,}"
     yield "labels", f"{len(evaluation.vocabulary)}" + (f", {vocabulary}" if vocabulary else "")
-    yield "systems", str(systems)
+    yield "systems", str(len(evaluation.compared))
     if data.get("split"):
         yield "split", str(data["split"])
     ended = [str(system.manifest["ended"]) for system in evaluation.systems if system.manifest.get("ended")]
@@ -136,6 +135,11 @@ def _digest(content: str) -> str:
 def _breakable(name: str) -> Markup:
     """A name that may be broken after its punctuation."""
     return Markup(re.sub(r"([:/@_])(?=\S)", r"\1<wbr>", str(escape(name))))
+
+
+def _coded(text: str) -> Markup:
+    """Words between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _plain_markdown(value: object) -> object:

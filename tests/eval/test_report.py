@@ -166,8 +166,8 @@ def test_reliability_counts_every_decision_once_and_puts_a_score_of_1_into_the_l
     scores = {"Action": 1.0, "Comedy": 0.95, "Drama": 0.0, "War": 0.05}
     put(tmp_path, "one", [row(number, truth=["Action"], scores=scores) for number in range(4)])
     low, high = reliability(read(tmp_path).systems[0])
-    assert (low.score, low.true, low.count) == (pytest.approx(0.025), 0.0, 8)
-    assert (high.score, high.true, high.count) == (pytest.approx(0.975), 0.5, 8)
+    assert [low.score, low.true, low.count] == pytest.approx([0.025, 0.0, 8])
+    assert [high.score, high.true, high.count] == pytest.approx([0.975, 0.5, 8])
 
 
 def test_the_worst_example_is_the_surest_wrong_one(tmp_path: Path) -> None:
