@@ -18,16 +18,16 @@ CONFUSIONS = 5
 
 
 def f1_by_label(system: System, rows: Flags | None = None) -> Numbers:
-    """F1 of each label, over all texts or those of ``rows``; decisions of unknown truth do not count."""
+    """F1 of each label, over all texts or those of ``rows``."""
     chosen = slice(None) if rows is None else rows
-    true, given, known = system.truth[chosen], system.given[chosen], system.known[chosen]
-    return _f1((true & given).sum(0), (given & ~true & known).sum(0), (true & ~given).sum(0))
+    true, given = system.truth[chosen], system.given[chosen]
+    return _f1((true & given).sum(0), (given & ~true).sum(0), (true & ~given).sum(0))
 
 
 def micro_f1(system: System, rows: Flags) -> float:
     """F1 over all decisions about the texts of ``rows``."""
-    true, given, known = system.truth[rows], system.given[rows], system.known[rows]
-    return float(_f1((true & given).sum(), (given & ~true & known).sum(), (true & ~given).sum()))
+    true, given = system.truth[rows], system.given[rows]
+    return float(_f1((true & given).sum(), (given & ~true).sum(), (true & ~given).sum()))
 
 
 def labels_section(evaluation: Evaluation) -> Section:
@@ -153,7 +153,7 @@ def _sliced(evaluation: Evaluation, caption: str, names: Sequence[str], values: 
 
 
 def _errors(system: System) -> list[Part]:
-    missed, wrong = system.truth & ~system.given, system.given & ~system.truth & system.known
+    missed, wrong = system.truth & ~system.given, system.given & ~system.truth
     if not missed.any() and not wrong.any():
         return [Note("No error at all.")]
     together = missed.astype(int).T @ wrong.astype(int)

@@ -216,6 +216,9 @@ COLUMNS = (
         quantity,
     ),
     Column(
+        "peak MB", SPEED, "The most memory that the process held, in megabytes.", stated("peak MB"), quantity, "low"
+    ),
+    Column(
         "prompt tokens",
         COST,
         "Mean tokens of a prompt; what the server had cached is included.",

@@ -35,8 +35,8 @@ def precision_recall(system: System, label: int | None = None) -> Curve | None:
     What has no score cannot be reached by lowering the threshold: the curve then ends short of full recall.
     """
     columns = slice(None) if label is None else slice(label, label + 1)
-    true, scores, known = system.truth[:, columns], system.scores[:, columns], system.known[:, columns]
-    usable, positives = known & np.isfinite(scores), int(true.sum())
+    true, scores = system.truth[:, columns], system.scores[:, columns]
+    usable, positives = np.isfinite(scores), int(true.sum())
     if not positives or not usable.any():
         return None
     order = np.argsort(-scores[usable], kind="stable")
@@ -57,7 +57,7 @@ class Bin:
 
 def reliability(system: System) -> list[Bin]:
     """Bins of equal width over all decisions that have a score from 0 to 1."""
-    usable = system.known & np.isfinite(system.scores)
+    usable = np.isfinite(system.scores)
     scores, true = system.scores[usable], system.truth[usable]
     place = np.minimum((scores * BINS).astype(int), BINS - 1)
     chosen = [place == number for number in range(BINS)]

@@ -31,7 +31,7 @@ def section(evaluation: Evaluation, texts: Mapping[str, str] | None) -> Section:
 
 def worst_rows(system: System, count: int = WORST) -> list[int]:
     """Places of the texts with the surest wrong decisions; without scores, of those with most wrong decisions."""
-    wrong = (system.truth ^ system.given) & system.known
+    wrong = system.truth ^ system.given
     if system.probable:
         sure = np.where(system.given, system.scores, 1 - np.nan_to_num(system.scores))
         surest = np.where(wrong, np.nan_to_num(sure), 0.0).max(axis=1, initial=0.0)
@@ -49,13 +49,12 @@ def _worst(system: System, texts: Mapping[str, str] | None) -> tuple[Part, ...]:
 
 def _example(system: System, place: int, texts: Mapping[str, str] | None) -> Example:
     answer = system.answers[place]
-    known = dict(zip(system.vocabulary, system.known[place], strict=True))
 
     def score(name: str) -> str:
         return share(answer.scores[name]) if name in answer.scores else ""
 
     truth = tuple(Tag(name, name not in answer.labels, score(name)) for name in answer.truth)
-    given = tuple(Tag(name, name not in answer.truth and bool(known[name]), score(name)) for name in answer.labels)
+    given = tuple(Tag(name, name not in answer.truth, score(name)) for name in answer.labels)
     return Example(answer.id, truth, given, None if texts is None else _excerpt(texts.get(answer.id, "")))
 
 

@@ -50,7 +50,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class System:
-    """What one system answered, and the figures of it. Matrices have the shape (texts, labels)."""
+    """What one system answered, and the figures of it. Matrices have the shape (texts, labels).
+
+    As in ``metrics.json``, only texts count whose true labels are all known; ``set_aside`` is how many others there are.
+    """
 
     name: str
     metrics: Mapping[str, float]
@@ -58,6 +61,7 @@ class System:
     answers: tuple[Answer, ...]
     vocabulary: tuple[str, ...]
     order: Mapping[str, Any] | None = None
+    set_aside: int = 0
 
     def figure(self, *names: str) -> float | None:
         """The first of these figures that ``metrics.json`` has, however its name is spelt."""
@@ -94,13 +98,6 @@ class System:
     def given(self) -> Flags:
         """What was answered; a text with a problem has no label."""
         return self._flags([answer.labels for answer in self.answers])
-
-    @cached_property
-    def known(self) -> Flags:
-        """Of which decisions the truth is known: where labels are incomplete, a missing one may be true."""
-        complete = np.array([[answer.complete] for answer in self.answers], dtype=bool)
-        known: Flags = np.logical_or(self.truth, complete)
-        return known
 
     @cached_property
     def scores(self) -> Numbers:
@@ -175,15 +172,18 @@ def read(out: Path) -> Evaluation:
 
 def _system(folder: Path, out: Path) -> System:
     manifest, metrics = _json(folder / "manifest.json"), _json(folder / "metrics.json")
-    answers = tuple(_answers(folder / "rows.jsonl"))
+    every = tuple(_answers(folder / "rows.jsonl"))
+    answers = tuple(answer for answer in every if answer.complete)
     if not answers:
-        raise InvalidDataset(f"{folder / 'rows.jsonl'} is empty; let the evaluation run, or remove the folder")
+        said = "has no text whose true labels are all known" if every else "is empty; let the evaluation run"
+        raise InvalidDataset(f"{folder / 'rows.jsonl'} {said}, or remove the folder")
     name = str(manifest.get("system") or folder.name)
     end = folder.name.rpartition("@")[2]
     if "@" in folder.name and end in VARIANTS and not name.endswith(f"@{end}"):
         name = f"{name}@{end}"
     numbers = {key: float(value) for key, value in metrics.items() if isinstance(value, int | float)}
-    return System(name, numbers, manifest, answers, _vocabulary(manifest, answers), _order(folder, out, name) or None)
+    order = _order(folder, out, name) or None
+    return System(name, numbers, manifest, answers, _vocabulary(manifest, every), order, len(every) - len(answers))
 
 
 def _vocabulary(manifest: Mapping[str, Any], answers: Sequence[Answer]) -> tuple[str, ...]:
@@ -286,6 +286,8 @@ def _doubts(systems: Sequence[System]) -> Iterator[str]:
         own = {answer.id for answer in system.answers}
         if own != every:
             yield f"{system.name} answered {len(own):,} of {len(every):,} texts; its figures are of those alone."
+        if system.set_aside:
+            yield f"{system.name}: {system.set_aside:,} texts whose true labels may be incomplete stand in no figure."
         if not system.metrics:
             yield f"{system.name} has no metrics.json: its run is unfinished, or waits for `--rescore`."
         if not system.manifest:

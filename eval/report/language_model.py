@@ -101,7 +101,7 @@ def _pair(name: str, first: System, second: System) -> Iterator[Row]:
 
 
 def _jaccard(system: System, places: NDArray[np.int_]) -> Numbers:
-    true, given = system.truth[places], system.given[places] & system.known[places]
+    true, given = system.truth[places], system.given[places]
     return np.asarray((true & given).sum(axis=1) / np.maximum((true | given).sum(axis=1), 1), dtype=float)
 
 

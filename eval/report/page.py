@@ -110,8 +110,11 @@ def _facts(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
     yield "texts", f"{len(evaluation.widest.answers):,}"
     yield "labels", f"{len(evaluation.vocabulary)}" + (f", {vocabulary}" if vocabulary else "")
     yield "systems", str(len(evaluation.compared))
-    if data.get("split"):
-        yield "split", str(data["split"])
+    split = data.get("split") or next(
+        (s.manifest["split"] for s in evaluation.systems if s.manifest.get("split")), None
+    )
+    if split:
+        yield "split", str(split)
     ended = [str(system.manifest["ended"]) for system in evaluation.systems if system.manifest.get("ended")]
     if ended:
         yield "ended", max(ended)[:16].replace("T", " ")
