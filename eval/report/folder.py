@@ -52,7 +52,7 @@ class Answer:
 class System:
     """What one system answered, and the figures of it. Matrices have the shape (texts, labels).
 
-    As in ``metrics.json``, only texts count whose true labels are all known; ``set_aside`` is how many others there are.
+    As in ``metrics.json``, only texts count whose true labels are all known; ``set_aside`` counts the others.
     """
 
     name: str
