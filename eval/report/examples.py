@@ -25,7 +25,10 @@ def section(evaluation: Evaluation, texts: Mapping[str, str] | None) -> Section:
     folds += _problems(evaluation)
     if texts is None:
         folds.append(Note("Texts are left out unless asked for: `main.py report FOLDER --data FILE` shows excerpts."))
-    lead = "Read these before believing any figure above: at times the truth is wrong, at times the text says nothing."
+    lead = (
+        "Read these before believing any figure above: at times the truth is wrong, at times the text says nothing. "
+        "Of a system without scores they are the texts with most wrong labels."
+    )
     return Section("examples", "Most confidently wrong", lead, tuple(folds))
 
 
