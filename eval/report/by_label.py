@@ -54,9 +54,12 @@ def labels_section(evaluation: Evaluation) -> Section:
 
 def slices_section(evaluation: Evaluation) -> Section | None:
     """Mean F1 of rare, middling and common labels, and micro-F1 of short and long texts; None where neither can be."""
-    parts = [part for part in (_by_frequency(evaluation), _by_length(evaluation)) if part]
-    lead = "A system that lives on the common labels falls to the right of the first drawing; one that needs much text rises in the second."  # noqa: E501
-    return Section("slices", "Rare labels, long texts", lead, tuple(parts)) if parts else None
+    said = {
+        "A system that lives on the common labels falls towards the rare ones.": _by_frequency(evaluation),
+        "One that needs much to read rises with the length of the text.": _by_length(evaluation),
+    }
+    parts = {words: part for words, part in said.items() if part}
+    return Section("slices", "Rare labels, long texts", " ".join(parts), tuple(parts.values())) if parts else None
 
 
 def errors_section(evaluation: Evaluation) -> Section:
@@ -66,7 +69,10 @@ def errors_section(evaluation: Evaluation) -> Section:
         Fold(system.name, tuple(_errors(system)), open=place == 0, series=evaluation.place(system))
         for place, system in enumerate(systems)
     ]
-    lead = "A row is a label that was missed, a column one that was given although it is not true; the number is the share of the row’s misses that the column’s error goes with."  # noqa: E501
+    lead = (
+        "A row is a label that was missed, a column one that was given although it is not true; the number is the share "
+        "of the row’s misses that the column’s error goes with."
+    )
     return Section("errors", "What is taken for what", lead, tuple(folds))
 
 

@@ -77,7 +77,10 @@ def precision_section(evaluation: Evaluation) -> Section | None:
     drawn = [_line(evaluation, s, curve) for s, curve in zip(systems, found, strict=True) if curve]
     whole = Grid((Figure(svg.lines(frame, drawn)), legend(evaluation, areas, "Average precision (micro)")), "chart")
     parts: list[Part] = [whole, *_without_scores(systems), *_by_label(evaluation)]
-    lead = "Every threshold at once: the further to the upper right, the better the ranking, whatever the decode rule made of it."  # noqa: E501
+    lead = (
+        "Every threshold at once: the further to the upper right, the better the ranking, whatever the "
+        "decode rule made of it."
+    )
     return Section("curves", "Precision and recall", lead, tuple(parts))
 
 
@@ -91,7 +94,10 @@ def reliability_section(evaluation: Evaluation) -> Section | None:
     odd = [system.name for system in evaluation.compared if system.scored and not system.probable]
     if odd:
         parts.append(Note(f"Not drawn, for its scores do not lie between 0 and 1: {', '.join(odd)}."))
-    lead = "On the diagonal a score of .7 comes true seven times in ten. Below it a system is too sure of itself, above it too modest; a dot’s area is the number of decisions."  # noqa: E501
+    lead = (
+        "On the diagonal a score of .7 comes true seven times in ten. Below it a system is too sure of "
+        "itself, above it too modest; a dot’s area is the number of decisions."
+    )
     return Section("reliability", "Can its scores be believed", lead, tuple(parts))
 
 

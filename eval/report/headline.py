@@ -51,7 +51,7 @@ def _lead(systems: Sequence[System], ceiling: Mapping[str, float], intervals: In
     first = systems[0].figure("micro-F1")
     if first is None:
         return "No system has a micro-F1 yet."
-    said = f"{systems[0].name} leads with a micro-F1 of {share(first)}"
+    said = f"{systems[0].name} {'leads with' if len(systems) > 1 else 'reaches'} a micro-F1 of {share(first)}"
     if len(systems) > 1 and (second := systems[1].figure("micro-F1")) is not None:
         said += f", {share(first - second)} ahead of {systems[1].name}"
     if ceiling:
@@ -108,9 +108,9 @@ def _ceiling_row(columns: Sequence[Column], ceiling: Mapping[str, float]) -> Row
 
 
 def _notes(evaluation: Evaluation, intervals: Intervals, ceiling: Mapping[str, float]) -> list[str]:
-    said = ["Bold is the best of its column, trivial rules aside."]
+    said = ["Bold is the best of its column, trivial rules aside."] if len(evaluation.compared) > 1 else []
     if intervals:
-        said[0] += " Beneath a figure stands its 95% interval (grouped bootstrap)."
+        said.append("Beneath a figure stands its 95% interval (grouped bootstrap).")
     if ceiling:
         said.append(CEILING_NOTES[taxonomy_name(evaluation)])
     if not any(system.trivial for system in evaluation.compared):
