@@ -70,8 +70,8 @@ def errors_section(evaluation: Evaluation) -> Section:
         for place, system in enumerate(systems)
     ]
     lead = (
-        "A row is a label that was missed, a column one that was given although it is not true; the number is the share "
-        "of the row’s misses that the column’s error goes with."
+        "A row is a label that was missed, a column one that was given although it is not true; the number is the "
+        "share of the row’s misses that the column’s error goes with."
     )
     return Section("errors", "What is taken for what", lead, tuple(folds))
 
