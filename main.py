@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from commands import card, classify, compare, evaluate, probe, serve, shelf, split, tune
+from commands import card, classify, compare, evaluate, probe, report, serve, shelf, split, tune
 from prompts.errors import MarqueeError
 
 
@@ -42,6 +42,7 @@ COMMANDS = (
     compare.compare,
     card.data,
     split.split,
+    report.report,
 )
 for command in COMMANDS:
     main.add_command(command)

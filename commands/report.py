@@ -1,0 +1,36 @@
+"""`main.py report`: the folders of an evaluation as one HTML file and its Markdown twin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from commands.data import examples_of
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--data", type=click.Path(path_type=Path), help="Examples: shows excerpts of their texts.")
+@click.option("--taxonomy", help="Vocabulary of the labels of --data.  [default: the settings']")
+@click.option("--text-field", default="description", show_default=True, help="Column of the text.")
+@click.option("--labels-field", default="genres", show_default=True, help="Column of the labels.")
+def report(folder: Path, data: Path | None, taxonomy: str | None, text_field: str, labels_field: str) -> None:
+    """Write report.html and report.md into the FOLDER of an evaluation.
+
+    Without --data no text enters the files, so that they may be shared where the texts may not.
+    """
+    from eval.report import write
+
+    for path in write(folder, _texts(data, taxonomy, text_field, labels_field) if data else None):
+        click.echo(path)
+
+
+def _texts(data: Path, taxonomy: str | None, text_field: str, labels_field: str) -> dict[str, str]:
+    """Texts by the id of their example."""
+    from prompts import shelf
+    from service.settings import read_settings
+
+    vocabulary = shelf.taxonomy(taxonomy or read_settings().taxonomy)
+    examples = examples_of(data, vocabulary, None, None, text_field, None, labels_field)
+    return {example.id: example.text.body for example in examples}

@@ -1,0 +1,5 @@
+"""The report of an evaluation: one self-contained HTML file and its Markdown twin."""
+
+from eval.report.page import write
+
+__all__ = ["write"]

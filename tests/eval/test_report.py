@@ -1,0 +1,323 @@
+"""The report: the figures of the runs, escaped, self-contained, the same in both forms and every time."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from sklearn.metrics import average_precision_score, f1_score
+
+from eval.report import write
+from eval.report.by_label import f1_by_label
+from eval.report.curves import precision_recall, reliability
+from eval.report.examples import worst_rows
+from eval.report.folder import read
+from main import main
+from prompts.errors import InvalidDataset
+
+LABELS = ("Action", "Comedy", "Drama", "War")
+TEXTS = 60
+
+
+class Page(HTMLParser):
+    """Cells of the tables by caption, and every tag with its attributes."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.tables: dict[str, list[list[str]]] = {}
+        self._rows: list[list[str]] = []
+        self._caption = ""
+        self._inside = ""
+        self.feed(source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag == "table":
+            self._rows, self._caption = [], ""
+        elif tag == "tr":
+            self._rows.append([])
+        elif tag in ("td", "th"):
+            self._rows[-1].append("")
+        self._inside = tag if tag in ("td", "th", "caption") else "" if tag == "small" else self._inside
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "table":
+            self.tables[self._caption] = self._rows
+        if tag in ("td", "th", "caption"):
+            self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "caption":
+            self._caption += data
+        elif self._inside:
+            self._rows[-1][-1] += data.strip()
+
+
+def row(number: int, **changes: Any) -> dict[str, Any]:
+    """A row of an evaluation; its text has one or two true labels, its scores are seeded by its number."""
+    random = np.random.default_rng(number)
+    truth = [LABELS[number % 3], *(["War"] if number % 5 == 0 else [])]
+    scores = {
+        name: round(float(random.uniform(0.2, 1.0) if name in truth else random.beta(1, 3)), 3) for name in LABELS
+    }
+    labels = [name for name in LABELS if scores[name] > 0.5]
+    return {
+        "id": f"t{number}", "group": f"g{number}", "truth": truth, "complete": True, "labels": labels, "scores": scores,
+        "problem": None, "dropped": [], "cached": False, "tokens": [0, 0, 0], "seconds": 0.01 * (1 + number % 7),
+        "source": {"model": "m", "prompt": None, "taxonomy": "t@1", "reading": None}, "alone": True,
+        "chars": 100 + 7 * number,
+    } | changes  # fmt: skip
+
+
+def put(
+    out: Path,
+    system: str,
+    rows: Sequence[Mapping[str, Any]] | None = None,
+    metrics: Mapping[str, float] | None = None,
+    labels: Sequence[str] = LABELS,
+    **manifest: Any,
+) -> None:
+    folder = out / system.replace("/", "_")
+    folder.mkdir(parents=True)
+    rows = [row(number) for number in range(TEXTS)] if rows is None else rows
+    stated = {
+        "system": system, "data": {"name": "films", "digest": "d1", "split": "test", "limit": None},
+        "taxonomy": {"name": "genres", "digest": "g1", "labels": list(labels)}, "seed": 7,
+    } | manifest  # fmt: skip
+    (folder / "rows.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
+    (folder / "manifest.json").write_text(json.dumps(stated), encoding="utf-8")
+    figures = {"micro-F1": 0.6123, "macro-F1": 0.5432} if metrics is None else metrics
+    (folder / "metrics.json").write_text(json.dumps(figures), encoding="utf-8")
+
+
+def silent(number: int, **changes: Any) -> dict[str, Any]:
+    """A row of a language model that gives no scores."""
+    source = {"model": "qwen", "prompt": "plot.v1@aa", "taxonomy": "t@1", "reading": "list"}
+    return row(number, **({"scores": {}, "source": source, "tokens": [400, 300, 12]} | changes))
+
+
+def reported(out: Path, **options: Any) -> tuple[str, str]:
+    html, markdown = write(out, **options)
+    return html.read_text(encoding="utf-8"), markdown.read_text(encoding="utf-8")
+
+
+def test_the_headline_has_the_figures_of_the_metrics_best_first_in_both_forms(tmp_path: Path) -> None:
+    put(tmp_path, "small", metrics={"micro-F1": 0.4321, "macro-F1": 0.3, "ECE": 0.051, "cost USD": 0.06})
+    put(tmp_path, "large", metrics={"micro-F1": 0.6543, "macro-F1": 0.6, "p50 ms": 41.2})
+    html, markdown = reported(tmp_path, intervals={"large": {"micro-F1": (0.64, 0.671)}})
+    heads, first, second = Page(html).tables["Every system over the same texts"][1:]
+    assert first[0] == "large"
+    assert dict(zip(heads, first, strict=True))["micro-F1"] == ".654"
+    assert dict(zip(heads, first, strict=True))["p50 ms"] == "41.2"
+    assert dict(zip(heads, second, strict=True)) | {"micro-F1": ".432", "ECE": ".051", "per 1,000": "$1.00"} == dict(
+        zip(heads, second, strict=True)
+    )
+    assert ".640–.671" in html
+    assert re.search(r"^\| large \| \*\*\.654\*\* \(\.640–\.671\) \|", markdown, re.MULTILINE)
+    assert markdown.index("| large |") < markdown.index("| small | .432 |")
+
+
+def test_every_figure_of_metrics_is_in_the_report_and_so_is_every_setting_of_the_manifest(tmp_path: Path) -> None:
+    put(tmp_path, "one", metrics={"micro-F1": 0.5, "peculiar": 0.123456}, novel={"deep": [1, None, True]})
+    html, markdown = reported(tmp_path)
+    assert ["peculiar", "0.123456"] in Page(html).tables["As metrics.json has them"]
+    assert ["novel.deep", "1, –, true"] in Page(html).tables["Manifest of one"]
+    assert "| novel.deep | 1, –, true |" in markdown
+
+
+def test_f1_of_labels_is_that_of_scikit_learn(tmp_path: Path) -> None:
+    put(tmp_path, "one")
+    system = read(tmp_path).systems[0]
+    expected = f1_score(system.truth, system.given, average=None, zero_division=0)
+    assert f1_by_label(system) == pytest.approx(expected)
+    html, _ = reported(tmp_path)
+    shown = {cells[0]: cells[2] for cells in Page(html).tables["F1 by label and system"][1:]}
+    assert shown == {name: f"{value:.3f}".removeprefix("0") for name, value in zip(LABELS, expected, strict=True)}
+
+
+def test_average_precision_is_that_of_scikit_learn(tmp_path: Path) -> None:
+    put(tmp_path, "one")
+    system = read(tmp_path).systems[0]
+    whole, label = precision_recall(system), precision_recall(system, 2)
+    assert whole and label
+    assert whole.area == pytest.approx(average_precision_score(system.truth.ravel(), system.scores.ravel()))
+    assert label.area == pytest.approx(average_precision_score(system.truth[:, 2], system.scores[:, 2]))
+
+
+def test_texts_whose_labels_may_be_incomplete_stand_in_no_figure_and_are_counted(tmp_path: Path) -> None:
+    rows = [row(0, truth=["Drama"], labels=["War", "Drama"], complete=False), row(1, truth=["Drama"], labels=["Drama"])]
+    put(tmp_path, "one", rows)
+    assert f1_by_label(read(tmp_path).systems[0])[2:].tolist() == [1.0, 0.0]
+    assert all("1 texts whose true labels may be incomplete" in form for form in reported(tmp_path))
+
+
+def test_reliability_counts_every_decision_once_and_puts_a_score_of_1_into_the_last_bin(tmp_path: Path) -> None:
+    scores = {"Action": 1.0, "Comedy": 0.95, "Drama": 0.0, "War": 0.05}
+    put(tmp_path, "one", [row(number, truth=["Action"], scores=scores) for number in range(4)])
+    low, high = reliability(read(tmp_path).systems[0])
+    assert [low.score, low.true, low.count] == pytest.approx([0.025, 0.0, 8])
+    assert [high.score, high.true, high.count] == pytest.approx([0.975, 0.5, 8])
+
+
+def test_the_worst_example_is_the_surest_wrong_one(tmp_path: Path) -> None:
+    rows = [
+        row(1, truth=["Drama"], labels=["War"], scores={"Drama": 0.3, "War": 0.7}),
+        row(2, truth=["Drama"], labels=["War"], scores={"Drama": 0.4, "War": 0.99}),
+        row(3, truth=["Drama"], labels=["Drama"], scores={"Drama": 0.9, "War": 0.8}),
+    ]
+    put(tmp_path, "one", rows)
+    assert worst_rows(read(tmp_path).systems[0]) == [1, 0]
+
+
+def test_whatever_names_hold_is_shown_as_text(tmp_path: Path) -> None:
+    nasty = '<script>alert("x")</script>'
+    labels = (nasty, "a|b & *c*")
+    rows = [row(n, id=f"{nasty}{n}", truth=[labels[n % 2]], labels=[nasty], scores={nasty: 0.9}) for n in range(9)]
+    put(tmp_path, "evil", rows, labels=labels, note=nasty, data={"name": nasty}, command=f"x {nasty}")
+    html, markdown = reported(tmp_path, texts={f"{nasty}{n}": f"a text {nasty}" for n in range(9)})
+    page = Page(html)
+    assert [tag for tag, _ in page.tags].count("script") == 1
+    assert html.count("alert(") > 5
+    assert not re.search(r"<script>alert", html)
+    assert "<script" not in markdown
+    assert r"a\|b &amp; \*c\*" in markdown
+    lengths = {line.replace(r"\|", "").count("|") for line in markdown.splitlines() if line.startswith("| a\\|b")}
+    assert lengths <= {3, 4, 5}
+
+
+def test_the_page_needs_nothing_beside_it_and_its_policy_lets_nothing_else_run(tmp_path: Path) -> None:
+    put(tmp_path, "one")
+    html, _ = reported(tmp_path)
+    page = Page(html)
+    assert not re.search(r"(src|href|action|data)\s*=\s*[\"']?(https?:|//)", html)
+    assert "url(" not in html and "@import" not in html and " style=" not in html
+    assert not {"img", "link", "iframe", "object", "embed"} & {tag for tag, _ in page.tags}
+    policy = next(
+        a["content"] for t, a in page.tags if t == "meta" and a.get("http-equiv") == "Content-Security-Policy"
+    )
+    assert policy and policy.startswith("default-src 'none';")
+    for tag in ("style", "script"):
+        (content,) = re.findall(rf"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+
+
+def test_texts_enter_only_when_they_are_given_and_details_of_problems_never(tmp_path: Path) -> None:
+    problem = {"kind": "unreadable", "detail": "it said: a secret plot"}
+    put(tmp_path, "one", [row(n, problem=problem if n == 4 else None) for n in range(9)])
+    for form in reported(tmp_path):
+        assert "secret" not in form and "unreadable" in form
+    for form in reported(tmp_path, texts={f"t{n}": "A lighthouse keeper vanishes." for n in range(9)}):
+        assert "A lighthouse keeper vanishes." in form and "secret" not in form
+
+
+def test_a_system_without_scores_and_with_problems_has_a_report_without_curves(tmp_path: Path) -> None:
+    problem = {"kind": "unreachable", "detail": "no answer"}
+    put(tmp_path, "llm", [silent(n, **({"problem": problem, "labels": []} if n < 6 else {})) for n in range(TEXTS)])
+    html, _ = reported(tmp_path)
+    page = Page(html)
+    assert "Precision and recall" not in html and "Can its scores be believed" not in html
+    assert ["llm", "unreachable", "6"] in page.tables["Problems by kind"]
+    heads, cells = page.tables["Every system over the same texts"][1:]
+    assert dict(zip(heads, cells, strict=True))["invalid"] == "10.0%"
+    assert dict(zip(heads, cells, strict=True))["prompt tokens"] == "400"
+
+
+def test_a_vocabulary_of_one_label_a_text_has_no_columns_of_several(tmp_path: Path) -> None:
+    rows = [row(n, truth=[("good", "bad")[n % 2]], labels=["good"], scores={"good": 0.8, "bad": 0.2}) for n in range(8)]
+    put(tmp_path, "one", rows, {"micro-F1": 0.5, "accuracy": 0.5, "AL-2": 0.0, "samples-F1": 0.5}, ("good", "bad"))
+    html, _ = reported(tmp_path)
+    heads = Page(html).tables["Every system over the same texts"][1]
+    assert "accuracy" in heads and "AL-2" not in heads and "samples-F1" not in heads
+
+
+def test_the_ceiling_stands_over_tmdb_alone(tmp_path: Path) -> None:
+    put(tmp_path / "a", "one")
+    put(tmp_path / "b", "one", taxonomy={"name": "tmdb", "labels": list(LABELS)})
+    assert "label ceiling" not in reported(tmp_path / "a")[0]
+    html, markdown = reported(tmp_path / "b")
+    assert Page(html).tables["Every system over the same texts"][2][:3] == ["label ceiling", ".846", ".830"]
+    assert "| label ceiling | .846 | .830 |" in markdown
+
+
+def test_two_prompts_stand_side_by_side_with_their_difference(tmp_path: Path) -> None:
+    other = {"model": "qwen", "prompt": "plot.v2@bb", "taxonomy": "t@1", "reading": "list"}
+    put(tmp_path, "llm:plot.v1", [silent(n) for n in range(8)], {"micro-F1": 0.5})
+    put(
+        tmp_path,
+        "llm:plot.v2",
+        [silent(n, source=other, labels=silent(n)["truth"]) for n in range(8)],
+        {"micro-F1": 0.47},
+    )
+    tables = Page(reported(tmp_path)[0]).tables
+    table = tables["qwen: the same texts, asked in different ways"]
+    assert table[0] == ["", "A: llm:plot.v1", "B: llm:plot.v2", "B − A"]
+    assert ["prompt", "plot.v1@aa", "plot.v2@bb", ""] in table
+    assert ["micro-F1", ".500", ".470", "−.030"] in table
+    same = sum(silent(n)["labels"] == silent(n)["truth"] for n in range(8))
+    assert tables["Text by text"][1] == ["A and B", "8", f"{100 * same / 8:.1f}%", "0", str(8 - same)]
+
+
+def test_order_and_contamination_have_tables_and_variants_stay_out_of_the_headline(tmp_path: Path) -> None:
+    put(tmp_path, "llm", [silent(n) for n in range(8)])
+    (tmp_path / "llm" / "order.json").write_text('{"orders": 20, "decisions": 1440, "ever": 0.083, "minority": 0.021}')
+    for variant, micro in (("plot", 0.6), ("title", 0.35), ("masked", 0.55)):
+        put(tmp_path, f"llm@{variant}", [silent(n) for n in range(8)], {"micro-F1": micro})
+    tables = Page(reported(tmp_path)[0]).tables
+    order = tables["How much hangs on the order in which the labels are shown"]
+    assert order[1] == ["llm", "20", "1,440", "8.3%", "2.1%"]
+    shown = [(cells[1], cells[3], cells[-1]) for cells in tables["What the model knows by heart"][1:]]
+    assert shown == [("plot", ".600", ""), ("plot, names masked", ".550", "−.050"), ("title alone", ".350", "−.250")]
+    assert [cells[0] for cells in tables["Every system over the same texts"][2:]] == ["llm"]
+
+
+def test_the_same_runs_make_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("one", "prior", "two"):
+        put(tmp_path, name)
+    assert reported(tmp_path) == reported(tmp_path)
+
+
+def test_systems_that_answered_other_texts_are_told_apart(tmp_path: Path) -> None:
+    put(tmp_path, "all")
+    put(tmp_path, "half", [row(number) for number in range(30)])
+    assert all("half answered 30 of 60 texts" in form for form in reported(tmp_path))
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidDataset, match="holds no rows"):
+        write(tmp_path)
+    put(tmp_path / "truth", "a")
+    put(tmp_path / "truth", "b", [row(0, truth=["War"])])
+    with pytest.raises(InvalidDataset, match="different true labels for 't0'"):
+        write(tmp_path / "truth")
+    put(tmp_path / "labels", "a")
+    put(tmp_path / "labels", "b", labels=(*LABELS, "More"))
+    with pytest.raises(InvalidDataset, match="different vocabularies"):
+        write(tmp_path / "labels")
+    put(tmp_path / "broken", "a", [{"id": "x"}])
+    with pytest.raises(InvalidDataset, match="line 1 is not a row"):
+        write(tmp_path / "broken")
+
+
+def test_the_command_writes_both_files_and_shows_texts_when_asked(tmp_path: Path) -> None:
+    put(tmp_path / "runs", "one", [row(n, truth=["Drama"], labels=["War"]) for n in range(6)])
+    data = tmp_path / "films.jsonl"
+    films = [{"id": f"t{n}", "description": "Two brothers part.", "genres": ["Drama"]} for n in range(6)]
+    data.write_text("".join(json.dumps(film) + "\n" for film in films))
+    plain = CliRunner().invoke(main, ["report", str(tmp_path / "runs")])
+    assert plain.exit_code == 0, plain.output
+    assert "report.html" in plain.output and "report.md" in plain.output
+    assert "Two brothers part." not in (tmp_path / "runs" / "report.html").read_text()
+    shown = CliRunner().invoke(main, ["report", str(tmp_path / "runs"), "--data", str(data), "--taxonomy", "tmdb"])
+    assert shown.exit_code == 0, shown.output
+    assert "Two brothers part." in (tmp_path / "runs" / "report.html").read_text()
