@@ -46,7 +46,9 @@ def decorated(*options: Callable[[Function], Function]) -> Callable[[Function], 
     return decorate
 
 
-def data_options(split: str | None = None, limit: int | None = None) -> Callable[[Function], Function]:
+def data_options(
+    split: str | None = None, limit: int | None = None, required: bool = True
+) -> Callable[[Function], Function]:
     """Options of a command that takes examples of a data set: all that ``examples_of`` reads, and ``--taxonomy``.
 
     The command takes ``data``, ``taxonomy`` and the rest as ``**choice``, which goes to ``examples_of`` as it is.
@@ -54,9 +56,12 @@ def data_options(split: str | None = None, limit: int | None = None) -> Callable
     Args:
         split: the command's default for ``--split``.
         limit: the command's default for ``--limit``.
+        required: whether the command can do nothing without ``--data``.
     """
     return decorated(
-        click.option("--data", required=True, type=click.Path(path_type=Path), help="Labelled texts: file or folder."),
+        click.option(
+            "--data", required=required, type=click.Path(path_type=Path), help="Labelled texts: file or folder."
+        ),
         *columns,
         click.option("--split", default=split, show_default=True, help="Rows of this split only."),
         click.option(
@@ -114,19 +119,20 @@ def fields_of(
 
 def tell(loaded: Loaded) -> None:
     """Say on standard error what was left out, what was mended and which labels were dropped."""
-    for line in (*_lines("left out:", "", loaded.left_out), *_lines("mended:", ":", loaded.changed)):
-        click.echo(line, err=True)
+    for said, counts in (("left out", loaded.left_out), ("kept, but", loaded.changed)):
+        for line in _lines(counts):
+            click.echo(f"{said}: {line}", err=True)
     if loaded.dropped:
         click.echo(f"labels dropped as too rare, with their training examples: {_list(loaded.dropped)}", err=True)
         click.echo(f"labels kept: {_list(loaded.kept)}", err=True)
 
 
-def _lines(said: str, mark: str, counts: Mapping[str, int]) -> list[str]:
+def _lines(counts: Mapping[str, int]) -> list[str]:
     """The largest counts in words, and how much the others come to."""
     found = sorted(((count, what) for what, count in counts.items() if count), key=lambda one: (-one[0], one[1]))
-    rest = sum(count for count, _ in found[_MOST_TOLD:])
-    lines = [f"{said} {count} rows{mark} {what}" for count, what in found[:_MOST_TOLD]]
-    return lines + [f"{said} {rest} rows for {len(found) - _MOST_TOLD} further reasons"] * bool(rest)
+    lines = [f"{count} rows {what}" for count, what in found[:_MOST_TOLD]]
+    rest = found[_MOST_TOLD:]
+    return lines + [f"{sum(count for count, _ in rest)} rows for {len(rest)} further reasons"] * bool(rest)
 
 
 def _list(counts: Mapping[str, int]) -> str:

@@ -135,13 +135,10 @@ def _rescore(folder: Path) -> None:
 
 
 def _report(folder: Path) -> None:
-    from importlib.util import find_spec
+    from eval.report import write
+    from eval.report.intervals import intervals_of
 
-    if find_spec("eval.report") is None:
-        return
-    from eval.report import write  # type: ignore[import-not-found, unused-ignore]
-
-    for path in write(folder):
+    for path in write(folder, intervals=intervals_of(folder)):
         click.echo(f"report: {path}", err=True)
 
 
@@ -169,7 +166,7 @@ def _of_name(folders: Sequence[Path], name: str, gate: Path) -> Path:
 def _judge(old: Sequence[Path], runs: Sequence[Run], margin: float) -> None:
     if not old:
         return
-    from eval.gate import gate  # type: ignore[import-not-found, unused-ignore]
+    from eval.gate import gate
 
     verdicts = [gate(before, run.folder, margin) for before, run in zip(old, runs, strict=True)]
     for verdict, run in zip(verdicts, runs, strict=True):

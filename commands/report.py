@@ -13,24 +13,28 @@ from commands.data import examples_of
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--data", type=click.Path(path_type=Path), help="Examples: shows excerpts of their texts.")
 @click.option("--taxonomy", help="Vocabulary of the labels of --data.  [default: the settings']")
-@click.option("--text-field", default="description", show_default=True, help="Column of the text.")
-@click.option("--labels-field", default="genres", show_default=True, help="Column of the labels.")
-def report(folder: Path, data: Path | None, taxonomy: str | None, text_field: str, labels_field: str) -> None:
+@click.option("--text-field", help="Column of the text.  [default: the format's own]")
+@click.option("--labels-field", help="Column of the labels.  [default: the format's own]")
+def report(
+    folder: Path, data: Path | None, taxonomy: str | None, text_field: str | None, labels_field: str | None
+) -> None:
     """Write report.html and report.md into the FOLDER of an evaluation.
 
     Without --data no text enters the files, so that they may be shared where the texts may not.
     """
     from eval.report import write
+    from eval.report.intervals import intervals_of
 
-    for path in write(folder, _texts(data, taxonomy, text_field, labels_field) if data else None):
+    texts = _texts(data, taxonomy, text_field, labels_field) if data else None
+    for path in write(folder, texts, intervals_of(folder)):
         click.echo(path)
 
 
-def _texts(data: Path, taxonomy: str | None, text_field: str, labels_field: str) -> dict[str, str]:
+def _texts(data: Path, taxonomy: str | None, text_field: str | None, labels_field: str | None) -> dict[str, str]:
     """Texts by the id of their example."""
     from prompts import shelf
     from service.settings import read_settings
 
     vocabulary = shelf.taxonomy(taxonomy or read_settings().taxonomy)
-    examples = examples_of(data, vocabulary, None, None, text_field, None, labels_field)
+    examples = examples_of(data, vocabulary, text_field=text_field, labels_field=labels_field)
     return {example.id: example.text.body for example in examples}

@@ -15,7 +15,9 @@ from prompts.errors import InvalidSetting, UnknownName
 if TYPE_CHECKING:
     from eval.preview import Preview
     from eval.run import Opened, System
+    from llm.embedded import Embedded
     from llm.language_model import LanguageModel
+    from llm.matcher import Matcher
     from prompts.taxonomy import Taxonomy
     from prompts.text import Text
     from service.parts import Choice
@@ -41,8 +43,8 @@ class Setting:
 
 
 def named(spec: str, setting: Setting) -> System:
-    """The system that a spec means: ``embedded``, ``llm[:READING][:PROMPT]``, ``service:URL``, or a trained model,
-    ``NAME[:PATH]``.
+    """The system that a spec means: ``embedded[:WEIGHTS]``, ``minilm-plain``, ``llm[:READING][:PROMPT]``,
+    ``service:URL``, or a trained model, ``NAME[:PATH]``.
 
     Raises:
         UnknownName: there is no system, reading or prompt of that name.
@@ -77,19 +79,32 @@ def without_login(words: str) -> str:
 
 
 def _embedded(spec: str, rest: str, setting: Setting) -> System:
-    from eval.run import Opened, System
+    from eval.manifest import digest_of
+    from llm.matcher import SHIPPED, matcher
+
+    path = Path(rest) if rest else SHIPPED
+    if not path.is_file():
+        raise InvalidSetting(f"{spec!r}: there is no file of weights at {path}; make one with `main.py train matcher`")
+    return _in_process(spec, {"weights": digest_of(path)}, matcher(path), setting)
+
+
+def _plain(spec: str, rest: str, setting: Setting) -> System:
     from llm.embedded import Embedded
     from similarity.encoder import MiniLM
 
     if rest:
-        raise InvalidSetting(f"{spec!r}: embedded takes nothing after it")
-    embedded = Embedded(MiniLM())
+        raise InvalidSetting(f"{spec!r}: minilm-plain takes nothing after it")
+    return _in_process(spec, {}, Embedded(MiniLM()), setting)
+
+
+def _in_process(spec: str, setup: Mapping[str, Any], classifier: Matcher | Embedded, setting: Setting) -> System:
+    from eval.run import Opened, System
 
     def opened() -> Opened:
-        embedded.classify(["A first text, so that the first answer finds the model loaded."], setting.taxonomy)
-        return Opened(embedded, embedded.decode_rule)
+        classifier.classify(["A first text, so that the first answer finds the model loaded."], setting.taxonomy)
+        return Opened(classifier, classifier.decode_rule)
 
-    return System(spec, {"model": embedded.name}, opened)
+    return System(spec, {"model": classifier.name, **setup}, opened)
 
 
 def _service(spec: str, url: str, setting: Setting) -> System:
@@ -229,5 +244,6 @@ _RULES = {
 SYSTEMS: Mapping[str, Callable[[str, str, Setting], System]] = {
     "embedded": _embedded,
     "llm": _llm,
+    "minilm-plain": _plain,
     "service": _service,
 }

@@ -14,7 +14,7 @@ from typing import Any
 from eval.datasets import Example
 from eval.machine import commit, hardware, libraries
 from prompts.errors import InvalidDataset, InvalidSetting
-from prompts.taxonomy import Label, Taxonomy
+from prompts.taxonomy import Taxonomy
 
 MANIFEST = "manifest.json"
 Manifest = dict[str, Any]
@@ -125,11 +125,6 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     new = (folder / MANIFEST).with_suffix(".new")
     new.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     new.replace(folder / MANIFEST)
-
-
-def vocabulary(manifest: Manifest) -> Taxonomy:
-    """The labels that a run could answer, in their order, whatever has become of the vocabulary's file since."""
-    return Taxonomy(manifest["taxonomy"]["name"], tuple(map(Label, manifest["taxonomy"]["labels"])))
 
 
 def digest_of(path: Path) -> str:

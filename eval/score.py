@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from eval.journal import Row, finished, run_folders
-from eval.manifest import Manifest, read_manifest, vocabulary
-from eval.metrics import METRICS, indicator
+from eval.manifest import Manifest, read_manifest
+from eval.measure import figures as measured
+from eval.rows import read_run
 from llm.classifier import Usage
 from llm.prices import cost
 
@@ -26,7 +27,7 @@ def write_metrics(folder: Path) -> Figures:
         InvalidDataset: the folder holds no run.
     """
     rows, manifest = finished(folder), read_manifest(folder)
-    figures = {**quality(rows, manifest), **expense(rows, manifest)}
+    figures = {**measured(read_run(folder)), **expense(rows, manifest)}
     (folder / METRICS_FILE).write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return figures
 
@@ -38,19 +39,6 @@ def rescore(folder: Path) -> dict[str, Figures]:
         InvalidDataset: there is none.
     """
     return {read_manifest(one)["system"]: write_metrics(one) for one in run_folders(folder)}
-
-
-def quality(rows: Sequence[Row], manifest: Manifest) -> Figures:
-    """How good the answers are; a text with a problem counts as one without labels."""
-    taxonomy = vocabulary(manifest)
-    true = indicator([row["truth"] for row in rows], taxonomy)
-    found = indicator([row["labels"] for row in rows], taxonomy)
-    return {
-        **{name: float(metric(true, found)) for name, metric in METRICS.items()},
-        "labels per text": float(found.sum(axis=1).mean()),
-        "texts": len(rows),
-        "problems": sum(row["problem"] is not None for row in rows),
-    }
 
 
 def expense(rows: Sequence[Row], manifest: Manifest) -> Figures:

@@ -48,7 +48,7 @@ def load(path: Path) -> Learnt:
     """
     from safetensors import safe_open
 
-    with safe_open(str(path), "np") as file:  # type: ignore[no-untyped-call]
+    with safe_open(str(path), "np") as file:
         found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
         told = dict(file.metadata())
     tensors = {name: tensor.astype(np.float32) for name, tensor in found.items() if name != "labels"}

@@ -13,21 +13,24 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from llm.classifier import Prediction, Problem, Source, label_source
 from llm.embedded import Encoder, described, sentence
-from llm.learnt import Learnt
+from llm.learnt import Learnt, load
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
+from similarity.encoder import MiniLM
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[np.float32]
 
+SHIPPED = Path(__file__).parent / "weights" / "matcher.v1.safetensors"
 # A label is chosen from this probability on; in a vocabulary that the matcher was never taught, too. Chosen on IMDb's
 # validation split.
 THRESHOLD = 0.35
@@ -79,6 +82,11 @@ class Matcher:
         """``embedded/`` and the name of what was learnt."""
         return f"embedded/{self.learnt.name}"
 
+    @property
+    def decode_rule(self) -> str:
+        """How scores become labels, in words."""
+        return f"probability of {THRESHOLD:g} or more, at most max_labels, the best one at least"
+
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
         """See ``Classifier.classify``; labels come best first, with a probability for every label."""
         originals = [Text.of(text) for text in texts]
@@ -118,8 +126,19 @@ class Matcher:
             standing = spread / np.maximum(spread.std(axis=1, keepdims=True), 1e-6)
             logits = numbers["far scale"] * centred + numbers["standing"] * standing
             logits += numbers["crowd"] * np.log(len(known.plain)) + numbers["far bias"]
-        probabilities = _probabilities(logits, taxonomy)
+        probabilities = _probabilities(logits.astype(np.float32), taxonomy)
         return np.where(cosines < _RELATED, 0.0, probabilities) if taxonomy.allow_none else probabilities
+
+
+def matcher(path: Path = SHIPPED, encoder: MiniLM | None = None) -> Matcher:
+    """The matcher of a file of weights; the one that comes with the program by default.
+
+    Args:
+        path: what ``llm.learnt.save`` wrote.
+        encoder: plain MiniLM, where one is there to be shared.
+    """
+    learnt = load(path)
+    return Matcher(encoder or MiniLM(), MiniLM(learnt.changes, learnt.name), learnt)
 
 
 class Vocabularies:

@@ -66,7 +66,8 @@ class MiniLM:
 
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # 88 MB load in a moment; a bar would only clutter logs and pipes
         model = SentenceTransformer(weights_folder(), local_files_only=True)
-        weights = dict(model[0].auto_model.named_parameters())
+        bert: Any = model[0].auto_model
+        weights = dict(bert.named_parameters())
         with torch.no_grad():
             for name, change in self._changes.items():
                 weights[name] += torch.from_numpy(change)
@@ -84,7 +85,7 @@ def _multiplies_in_bfloat16() -> bool:
     import torch
 
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     able = torch.cpu.get_capabilities()
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
