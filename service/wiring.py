@@ -9,7 +9,6 @@ from llm.cache import AnswerStore, Cached
 from llm.cascade import Cascade
 from llm.classifier import Classifier
 from llm.decision import Decisions
-from llm.embedded import Embedded
 from llm.engines.engine import Engine
 from llm.engines.local import Local
 from llm.engines.openai_compatible import OpenAICompatible
@@ -17,6 +16,7 @@ from llm.engines.probe import Probed
 from llm.engines.wire import Wire
 from llm.fallback import Fallback
 from llm.language_model import LanguageModel
+from llm.matcher import matcher
 from llm.narrowed import Narrowed
 from llm.order import OrderAveraged
 from llm.readings import choice as readings
@@ -39,7 +39,7 @@ def build(settings: Settings) -> Parts:
     taxonomy = shelf.taxonomy(settings.taxonomy)  # an unknown default should stop the start, not every request
     limits = Limits(settings.max_body_bytes, settings.max_texts, settings.max_text_chars, settings.max_request_labels)
     encoder = MiniLM()
-    embedded = Embedded(encoder)
+    embedded = matcher(encoder=encoder)
     load = partial(embedded.classify, ["A first text, so that the first request finds the model loaded."], taxonomy)
     if not settings.asks_a_model:
         return Parts(lambda choice: embedded, lambda: None, load, taxonomy.name, limits)
