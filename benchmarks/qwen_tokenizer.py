@@ -66,10 +66,11 @@ def _build(tokens: Sequence[bytes], chat_template: str) -> Any:
     spelt = _byte_spelling()
     spell = {token: "".join(spelt[byte] for byte in token) for token in tokens}
     words = [*spell.values(), *CONTROL_TOKENS]
-    pairs = (_halves(token, ranks) for token in tokens if len(token) > 1)
+    joined = (_halves(token, ranks) for token in tokens if len(token) > 1)
+    merges: Any = [(spell[left], spell[right]) for left, right in joined]  # the class names another type
     return Qwen2Tokenizer(
         vocab={word: number for number, word in enumerate(words)},
-        merges=[(spell[left], spell[right]) for left, right in pairs],
+        merges=merges,
         eos_token="<|im_end|>",
         additional_special_tokens=list(CONTROL_TOKENS),
         chat_template=chat_template,
