@@ -26,12 +26,13 @@ def model(folder: Path, given: Plots) -> float:
 
 
 def _sent(given: Plots) -> Iterator[str]:
-    """The words of all that will be sent, marks and surroundings of the plots included."""
+    """The words of all that will be sent, marks and surroundings of the plots included, and the codes of answers."""
     taxonomy = vocabulary()
     prompt = shelf.prompt_for(Text("film"), taxonomy)
     for question in (LIST, LETTERS, *(Question("yes_no", label) for label in taxonomy.predictable)):
         for text in [Text("film")] if question.label else given.marked(f"a0{question.reading}"):
             yield from (message["content"] for message in prompt.render(text, taxonomy, question))
     yield from (text.body for text in given.marked("a0yes_no"))
+    yield from ("Yes", "No")
     yield skllm.wording()
     yield from (f"```{text.body}```\n\n" for text in given.marked("s0"))
