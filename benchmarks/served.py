@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks import qwen_tokenizer, skllm
 from benchmarks.texts import Plots, vocabulary
+from llm.readings.yes_no import CODES
 from prompts import shelf
 from prompts.question import LETTERS, LIST, Question
 from prompts.text import Text
@@ -33,6 +34,6 @@ def _sent(given: Plots) -> Iterator[str]:
         for text in [Text("film")] if question.label else given.marked(f"a0{question.reading}"):
             yield from (message["content"] for message in prompt.render(text, taxonomy, question))
     yield from (text.body for text in given.marked("a0yes_no"))
-    yield from ("Yes", "No")
+    yield from CODES
     yield skllm.wording()
     yield from (f"```{text.body}```\n\n" for text in given.marked("s0"))
