@@ -223,7 +223,7 @@ SETTING = Setting(shelf.taxonomy("tmdb"), [Text("a plot"), Text("", "a title")])
     [
         ("embeded", "did you mean 'embedded'"),
         ("bayes", "known: embedded, llm, service, tfidf-lr"),
-        ("embedded:large", "takes nothing"),
+        ("embedded:large", "no file of weights"),
         ("service:there", "service:URL"),
         ("llm:lists", "did you mean 'list'"),
         ("llm:list:letters", "one reading and one prompt"),
