@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from commands import classify, evaluate, probe, serve, shelf, tune
+from commands import classify, evaluate, probe, serve, shelf, train, tune
 from prompts.errors import MarqueeError
 
 
@@ -39,6 +39,7 @@ COMMANDS = (
     tune.calibrate,
     tune.cascade,
     evaluate.evaluate,
+    train.train,
 )
 for command in COMMANDS:
     main.add_command(command)

@@ -23,11 +23,15 @@ class Example:
         id: unique within its data set.
         text: what is to be labelled.
         labels: names from the vocabulary that may be answered, in its order; at least one.
+        group: examples of one group (a film) stand on one side of a split.
+        complete: False where a label that is not named may hold all the same.
     """
 
     id: str
     text: Text
     labels: tuple[str, ...]
+    group: str = ""
+    complete: bool = True
 
 
 @dataclass(frozen=True)

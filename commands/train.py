@@ -1,0 +1,77 @@
+"""`main.py train`: a baseline from labelled texts."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from commands.data import examples_of
+
+Item = TypeVar("Item")
+_COLUMNS = ("limit", "text_field", "title_field", "labels_field")
+
+
+@click.command()
+@click.argument("name")
+@click.option("--data", required=True, type=click.Path(path_type=Path), help="Labelled texts: .jsonl or .jsonl.gz.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to write to.  [default: var/models/NAME-TAXONOMY]")
+@click.option("--taxonomy", help="Vocabulary to learn.  [default: the settings']")
+@click.option("--train-split", default="train", show_default=True, help="Rows to learn from.")
+@click.option("--validation-split", default="validation", show_default=True, help="Rows to choose and tune by.")
+@click.option("--limit", type=click.IntRange(1), help="At most so many examples of each split.")
+@click.option("--text-field", default="description", show_default=True, help="Column of the text.")
+@click.option("--title-field", help="Column of a title to give beside the text.")
+@click.option("--labels-field", default="genres", show_default=True, help="Column of the labels: a list or one name.")
+@click.option("--decode", type=click.Choice(["global", "per-label", "top-k"]), help="How scores become labels.")
+@click.option("--objective", type=click.Choice(["micro", "macro"]), default="macro", show_default=True,
+              help="F1 that thresholds are tuned for.")  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
+@click.option("--ngrams", type=click.IntRange(1), help="tfidf-*: longest run of words that counts as a term.")
+@click.option("--min-count", type=click.IntRange(1), help="tfidf-*: terms of fewer texts are left out.")
+@click.option("--c", type=click.FloatRange(0, min_open=True), help="tfidf-svm, tfidf-lr: how little weights are held.")
+@click.option("--neighbours", type=click.IntRange(1), help="tfidf-knn: how many texts vote.")
+def train(
+    name: str, data: Path, out: Path | None, taxonomy: str | None, train_split: str, validation_split: str, **rest: Any
+) -> None:
+    """Train the baseline NAME: prior, random, tfidf-nb, tfidf-svm, tfidf-knn or tfidf-lr."""
+    from eval.baselines import Plan
+    from eval.baselines import train as fit
+    from prompts import shelf
+    from service.settings import read_settings
+
+    _refuse_test(train_split, validation_split)
+    vocabulary = shelf.taxonomy(taxonomy or read_settings().taxonomy)
+    columns = {key: rest.pop(key) for key in _COLUMNS}
+    how = {key: rest.pop(key) for key in ("decode", "objective", "seed")}
+    given = {key: value for key, value in rest.items() if value is not None}
+    plan = Plan(name, given, **how, data=data.name, command=_command())
+    training, validation = (
+        examples_of(data, vocabulary, split, **columns) for split in (train_split, validation_split)
+    )
+    folder = out or Path("var/models") / f"{name}-{vocabulary.name}"
+    trained = fit(plan, vocabulary, training, validation, folder, _tracked)
+    for metric, value in trained.manifest["validation"].items():
+        click.echo(f"{metric:16} {value:8.3f}")
+    click.echo(f"on {len(validation)} validation texts, after tuning on them; saved in {folder}", err=True)
+
+
+def _refuse_test(*splits: str) -> None:
+    if "test" in splits:
+        raise click.UsageError("the test split is for reporting; train on others")
+    if len(set(splits)) < len(splits):
+        raise click.UsageError("training and validation need different splits")
+
+
+def _tracked(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
+    with click.progressbar(items, label=label, length=total, file=sys.stderr) as bar:
+        yield from bar
+
+
+def _command() -> str:
+    """What was typed, as far as the shell can be asked."""
+    return shlex.join(["main.py", *sys.argv[1:]])
