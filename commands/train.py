@@ -34,6 +34,9 @@ _COLUMNS = ("limit", "text_field", "title_field", "labels_field")
 @click.option("--ngrams", type=click.IntRange(1), help="tfidf-*: longest run of words that counts as a term.")
 @click.option("--min-count", type=click.IntRange(1), help="tfidf-*: terms of fewer texts are left out.")
 @click.option("--c", type=click.FloatRange(0, min_open=True), help="tfidf-svm, tfidf-lr: how little weights are held.")
+@click.option("--trials", type=click.IntRange(1), help="minilm-mlp, hybrid: draws of the random search.")
+@click.option("--epochs", type=click.IntRange(1), help="minilm*, hybrid, distilbert: most rounds through the texts.")
+@click.option("--patience", type=click.IntRange(1), help="... rounds without gain after which training stops.")
 @click.option("--neighbours", type=click.IntRange(1), help="tfidf-knn: how many texts vote.")
 def train(
     name: str, data: Path, out: Path | None, taxonomy: str | None, train_split: str, validation_split: str, **rest: Any
@@ -51,7 +54,7 @@ def train(
     given = {key: value for key, value in rest.items() if value is not None}
     plan = Plan(name, given, **how, data=data.name, command=_command())
     training, validation = (
-        examples_of(data, vocabulary, split, **columns) for split in (train_split, validation_split)
+        examples_of(data, vocabulary, split=split, **columns) for split in (train_split, validation_split)
     )
     folder = out or Path("var/models") / f"{name}-{vocabulary.name}"
     trained = fit(plan, vocabulary, training, validation, folder, _tracked)

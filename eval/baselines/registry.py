@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from eval.baselines import linear, manifest, neighbours, trivial
+from eval.baselines import hybrid, linear, manifest, neighbours, perceptron, trivial
 from eval.baselines.material import Material, Probabilities, Scorer, Split, Track, untracked
 from eval.baselines.thresholds import Decoding, Objective, Rule, tune
 from eval.baselines.trained import Trained
@@ -187,4 +187,6 @@ BASELINES: Mapping[str, Kind] = {
     "tfidf-svm": _linear(linear.margin_line),
     "tfidf-knn": Kind(neighbours.NeighbourSettings, neighbours.fit, neighbours.restore),
     "tfidf-lr": _linear(linear.logistic_line),
+    "minilm-mlp": Kind(perceptron.PerceptronSettings, perceptron.fit, perceptron.restore),
+    "hybrid": Kind(hybrid.HybridSettings, hybrid.fit, hybrid.restore),
 }
