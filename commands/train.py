@@ -37,11 +37,26 @@ _COLUMNS = ("limit", "text_field", "title_field", "labels_field")
 @click.option("--trials", type=click.IntRange(1), help="minilm-mlp, hybrid: draws of the random search.")
 @click.option("--epochs", type=click.IntRange(1), help="minilm*, hybrid, distilbert: most rounds through the texts.")
 @click.option("--patience", type=click.IntRange(1), help="... rounds without gain after which training stops.")
+@click.option(
+    "--base", help="minilm, distilbert: encoder to start from: folder, name, or an earlier training's folder."
+)
+@click.option(
+    "--loss", type=click.Choice(["bce", "two-valued", "log-weights", "focal"]), help="... for several labels."
+)
+@click.option("--length-weight", type=click.FloatRange(0), help="... for one label a text: how much length counts.")
+@click.option("--last-layers", type=click.IntRange(1), help="... train only so many layers, and the head.")
+@click.option("--oversample", is_flag=True, default=None, help="... clone texts of rare labels (ML-ROS).")
+@click.option("--max-tokens", type=click.IntRange(4), help="... how much of a text is read.  [default: 256]")
+@click.option("--keep", type=click.Choice(["head", "head-tail"]), help="... which part of a longer text.")
+@click.option("--lr", type=click.FloatRange(0, min_open=True), help="... learning rate.  [default: 1e-4, 5e-5]")
+@click.option("--batch-size", type=click.IntRange(1), help="... texts per step.  [default: 32]")
+@click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), help="... what to compute in.")
 @click.option("--neighbours", type=click.IntRange(1), help="tfidf-knn: how many texts vote.")
 def train(
     name: str, data: Path, out: Path | None, taxonomy: str | None, train_split: str, validation_split: str, **rest: Any
 ) -> None:
-    """Train the baseline NAME: prior, random, tfidf-nb, tfidf-svm, tfidf-knn or tfidf-lr."""
+    """Train the baseline NAME: prior, random, tfidf-nb, tfidf-svm, tfidf-knn, tfidf-lr, minilm-mlp, hybrid, minilm or
+    distilbert."""
     from eval.baselines import Plan
     from eval.baselines import train as fit
     from prompts import shelf

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from eval.baselines import hybrid, linear, manifest, neighbours, perceptron, trivial
+from eval.baselines import finetune, hybrid, linear, manifest, neighbours, perceptron, transformer, trivial
 from eval.baselines.material import Material, Probabilities, Scorer, Split, Track, untracked
 from eval.baselines.thresholds import Decoding, Objective, Rule, tune
 from eval.baselines.trained import Trained
@@ -189,4 +189,6 @@ BASELINES: Mapping[str, Kind] = {
     "tfidf-lr": _linear(linear.logistic_line),
     "minilm-mlp": Kind(perceptron.PerceptronSettings, perceptron.fit, perceptron.restore),
     "hybrid": Kind(hybrid.HybridSettings, hybrid.fit, hybrid.restore),
+    "minilm": Kind(finetune.FineTuning, finetune.fit, transformer.restore),
+    "distilbert": Kind(finetune.DistilBert, finetune.fit, transformer.restore),
 }
