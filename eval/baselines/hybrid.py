@@ -47,7 +47,7 @@ class Hybrid:
 
 def fit(material: Material, settings: HybridSettings) -> Hybrid:
     """Both parts, then the share with the best validation score."""
-    words = linear.fit(material, settings, linear.logistic_line, scaled=True)
+    words = linear.fit(material, settings, linear.LINES[_WORDS])
     meaning = perceptron.fit(material, settings)
     judged, taxonomy = material.validation.judged(), material.taxonomy
     both = meaning.probabilities(judged.texts), words.probabilities(judged.texts)

@@ -7,7 +7,7 @@ on validation texts, and the scaling goes into the weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ def restore(folder: Path, labels: int, multi: bool) -> Linear:
     return Linear(Words.restore(folder), kept["weights"], kept["biases"], multi)
 
 
-def fit(material: Material, settings: LinearSettings, line: FitLine, scaled: bool) -> Linear:
+def fit(material: Material, settings: LinearSettings, line: FitLine) -> Linear:
     """One line per label, each from the training texts for which that label's truth is known."""
     words = Words.fit(material.train.texts, WordSettings(settings.ngrams, settings.min_count))
     vectors = words.vectors(material.train.texts)
@@ -77,10 +77,9 @@ def fit(material: Material, settings: LinearSettings, line: FitLine, scaled: boo
         for label in material.track(range(len(material.taxonomy.names)), "labels")
     ]
     weights, biases = np.stack([one for one, _ in lines]), np.array([bias for _, bias in lines])
-    if scaled:
-        judged = material.validation.judged()
-        scales, shifts = platt(words.vectors(judged.texts) @ weights.T + biases, judged.truth)
-        weights, biases = weights * scales[:, None], biases * scales + shifts
+    judged = material.validation.judged()
+    scales, shifts = platt(words.vectors(judged.texts) @ weights.T + biases, judged.truth)
+    weights, biases = weights * scales[:, None], biases * scales + shifts
     return Linear(words, weights.astype(np.float32), biases.astype(np.float32), material.taxonomy.multi)
 
 
@@ -109,7 +108,7 @@ def _fit_label(vectors: Any, split: Split, label: int, line: Callable[[Any, NDAr
 
 
 def logistic_line(vectors: Any, truth: NDArray[np.bool_], c: float) -> Line:
-    """Logistic regression with rare labels weighed up; ``fit`` may scale its odds back."""
+    """Logistic regression with rare labels weighed up; ``platt`` takes back what that does to the odds."""
     fitted = LogisticRegression(C=c, solver="liblinear", class_weight="balanced").fit(vectors, truth)
     return fitted.coef_[0], float(fitted.intercept_[0])
 
@@ -127,3 +126,6 @@ def bayes_line(vectors: Any, truth: NDArray[np.bool_], c: float) -> Line:
     )
     weights = np.log(inside / inside.sum()) - np.log(outside / outside.sum())
     return weights, float(np.log(truth.sum() / (~truth).sum()))
+
+
+LINES: Mapping[str, FitLine] = {"tfidf-nb": bayes_line, "tfidf-svm": margin_line, "tfidf-lr": logistic_line}

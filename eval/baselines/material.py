@@ -8,11 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from eval.baselines.thresholds import Decoding
 from eval.datasets import Example
 from eval.metrics import Labels, indicator
 from prompts.errors import InvalidDataset
@@ -122,6 +123,14 @@ class Scorer(Protocol):
 
     def notes(self) -> dict[str, object]:
         """What the training chose or saw, for the manifest."""
+
+
+@runtime_checkable
+class Decided(Protocol):
+    """A scorer that needs no tuning, since it knows its decoding."""
+
+    def decoding(self) -> Decoding:
+        """How its scores become labels where nothing else is asked for."""
 
 
 def sentence(text: Text) -> str:

@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from eval.baselines import finetune, hybrid, linear, manifest, neighbours, perceptron, transformer, trivial
-from eval.baselines.material import Material, Probabilities, Scorer, Split, Track, untracked
+from eval.baselines import manifest
+from eval.baselines.material import Decided, Material, Probabilities, Scorer, Split, Track, untracked
 from eval.baselines.thresholds import Decoding, Objective, Rule, tune
 from eval.baselines.trained import Trained
 from eval.datasets import Example
@@ -147,7 +147,7 @@ def _decoding(
 ) -> Decoding:
     if not taxonomy.multi:
         return Decoding("best")
-    if plan.decode is None and isinstance(scorer, trivial.Lot):
+    if plan.decode is None and isinstance(scorer, Decided):
         return scorer.decoding()
     rule = plan.decode or kind.rule
     return tune(scores, judged.truth, rule, plan.objective, taxonomy.max_labels, taxonomy.allow_none)
@@ -156,7 +156,7 @@ def _decoding(
 def _kind(name: str) -> Kind:
     if name not in BASELINES:
         raise UnknownName("baseline", name, BASELINES)
-    return BASELINES[name]
+    return BASELINES[name]()
 
 
 def _settings(plan: Plan, kind: Kind) -> Any:
@@ -176,19 +176,58 @@ def _refuse_overlap(training: Sequence[Example], validation: Sequence[Example]) 
         )
 
 
-def _linear(line: linear.FitLine) -> Kind:
-    return Kind(linear.LinearSettings, partial(linear.fit, line=line, scaled=True), linear.restore)
+def _prior() -> Kind:
+    from eval.baselines import trivial
+
+    return Kind(trivial.NoSettings, trivial.fit_prior, trivial.restore_prior, "top-k")
 
 
-BASELINES: Mapping[str, Kind] = {
-    "prior": Kind(trivial.NoSettings, trivial.fit_prior, trivial.restore_prior, "top-k"),
-    "random": Kind(trivial.NoSettings, trivial.fit_lot, trivial.restore_lot),
-    "tfidf-nb": _linear(linear.bayes_line),
-    "tfidf-svm": _linear(linear.margin_line),
-    "tfidf-knn": Kind(neighbours.NeighbourSettings, neighbours.fit, neighbours.restore),
-    "tfidf-lr": _linear(linear.logistic_line),
-    "minilm-mlp": Kind(perceptron.PerceptronSettings, perceptron.fit, perceptron.restore),
-    "hybrid": Kind(hybrid.HybridSettings, hybrid.fit, hybrid.restore),
-    "minilm": Kind(finetune.FineTuning, finetune.fit, transformer.restore),
-    "distilbert": Kind(finetune.DistilBert, finetune.fit, transformer.restore),
+def _lot() -> Kind:
+    from eval.baselines import trivial
+
+    return Kind(trivial.NoSettings, trivial.fit_lot, trivial.restore_lot)
+
+
+def _linear(name: str) -> Kind:
+    from eval.baselines import linear
+
+    return Kind(linear.LinearSettings, partial(linear.fit, line=linear.LINES[name]), linear.restore)
+
+
+def _neighbours() -> Kind:
+    from eval.baselines import neighbours
+
+    return Kind(neighbours.NeighbourSettings, neighbours.fit, neighbours.restore)
+
+
+def _perceptron() -> Kind:
+    from eval.baselines import perceptron
+
+    return Kind(perceptron.PerceptronSettings, perceptron.fit, perceptron.restore)
+
+
+def _hybrid() -> Kind:
+    from eval.baselines import hybrid
+
+    return Kind(hybrid.HybridSettings, hybrid.fit, hybrid.restore)
+
+
+def _fine_tuned(name: str) -> Kind:
+    from eval.baselines import finetune, transformer
+
+    return Kind(finetune.SETTINGS[name], finetune.fit, transformer.restore)
+
+
+# What a name needs is imported when it is asked for: TF-IDF waits for no torch.
+BASELINES: Mapping[str, Callable[[], Kind]] = {
+    "prior": _prior,
+    "random": _lot,
+    "tfidf-nb": partial(_linear, "tfidf-nb"),
+    "tfidf-svm": partial(_linear, "tfidf-svm"),
+    "tfidf-knn": _neighbours,
+    "tfidf-lr": partial(_linear, "tfidf-lr"),
+    "minilm-mlp": _perceptron,
+    "hybrid": _hybrid,
+    "minilm": partial(_fine_tuned, "minilm"),
+    "distilbert": partial(_fine_tuned, "distilbert"),
 }

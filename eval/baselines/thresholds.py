@@ -13,13 +13,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.metrics import METRICS, Labels
+from eval.metrics import Labels
 
 Rule = Literal["global", "per-label", "top-k", "best"]
 Objective = Literal["micro", "macro"]
 
 _SHRINKAGE = 20.0  # a label with so many validation texts has its threshold half-way between its own and the global one
-_STEPS = 200
+_STEPS = 100
 _ROUNDS = 3
 _LEAST = 1e-6
 
@@ -90,8 +90,11 @@ def tune(
 
 
 def f1(predicted: Labels, truth: Labels, objective: Objective) -> float:
-    """Micro- or macro-F1."""
-    return METRICS[f"{objective}-F1"](truth, predicted)
+    """Micro- or macro-F1 as in ``eval.metrics``, a hundred times as fast: tuning asks for thousands."""
+    hits, both = (predicted & truth).sum(axis=0), predicted.sum(axis=0) + truth.sum(axis=0)
+    if objective == "micro":
+        return float(2 * hits.sum() / max(1, both.sum()))
+    return float((2 * hits / np.maximum(1, both)).mean())
 
 
 def _per_label(scores: NDArray[np.floating], truth: Labels, start: Decoding, objective: Objective) -> Decoding:

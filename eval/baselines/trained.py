@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from eval.baselines.material import Probabilities, Scorer, sentence
 from eval.baselines.thresholds import Decoding
 from llm.classifier import Prediction, Problem, Source, label_source
-from prompts.errors import InvalidSetting
+from prompts.errors import OtherVocabulary
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 
@@ -47,7 +47,7 @@ class Trained:
         """See ``Classifier.classify``.
 
         Raises:
-            InvalidSetting: another vocabulary than that of the training.
+            OtherVocabulary: another vocabulary than that of the training.
         """
         self._refuse_other(taxonomy)
         source = Source(self.name, label_source(taxonomy))
@@ -66,7 +66,7 @@ class Trained:
         own = self.taxonomy
         alike = own.multi == taxonomy.multi and own.labels == taxonomy.labels and own.name == taxonomy.name
         if not alike:
-            raise InvalidSetting(
+            raise OtherVocabulary(
                 f"{self.name} was trained for {label_source(own)} and cannot answer for {label_source(taxonomy)}; "
                 "ask it for its own vocabulary, or train one for the other"
             )
