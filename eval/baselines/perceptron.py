@@ -152,7 +152,7 @@ class _Trial:
 
     def _learn(self) -> None:
         self.layers.train()
-        for rows in torch.split(torch.randperm(len(self._vectors)), _BATCH):  # type: ignore[no-untyped-call]
+        for rows in torch.split(torch.randperm(len(self._vectors)), _BATCH):
             self._optimiser.zero_grad()
             loss = self._loss(self.layers(self._vectors[rows]), self._truth[rows], self._known[rows])
             loss.backward()  # type: ignore[no-untyped-call]

@@ -58,9 +58,7 @@ def test_an_earlier_training_is_a_base_and_keeps_its_head_for_the_same_labels(en
 
 def test_for_other_labels_the_head_begins_anew(encoder: Path, tmp_path: Path) -> None:
     fine_tuned(encoder, tmp_path / "first")
-    material = Material(
-        OTHER, *(_as_other(seed) for seed in (1, 2)), seed=0, cache=tmp_path, scratch=tmp_path / "scratch"
-    )
+    material = Material(OTHER, _as_other(1), _as_other(2), 0, tmp_path, tmp_path / "scratch")
     moved = fit(material, DistilBert(base=str(tmp_path / "first"), epochs=1))
     assert moved.notes()["head kept"] is False
     assert moved.model.head.out_features == 2

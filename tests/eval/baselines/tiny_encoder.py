@@ -25,6 +25,8 @@ def build(folder: Path) -> Path:
     names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
     torch.manual_seed(5)
-    shape = {"dim": 32, "hidden_dim": 64, "n_layers": 2, "n_heads": 2, "max_position_embeddings": 256}
-    DistilBertModel(DistilBertConfig(vocab_size=len(vocabulary), **shape)).save_pretrained(folder)
+    shape = DistilBertConfig(
+        vocab_size=len(vocabulary), dim=32, hidden_dim=64, n_layers=2, n_heads=2, max_position_embeddings=256
+    )
+    DistilBertModel(shape).save_pretrained(folder)
     return folder
