@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -93,30 +94,20 @@ def train(
     splits = Split.of(training, taxonomy), Split.of(validation, taxonomy)
     judged = splits[1].judged()  # told before the training takes its time
     out.mkdir(parents=True, exist_ok=True)
-    (out / manifest.FILE).unlink(missing_ok=True)
+    _clear(out)
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=out, prefix="unfinished-") as scratch:
         scorer = kind.fit(Material(taxonomy, *splits, plan.seed, plan.cache, Path(scratch), track), settings)
     seconds = round(time.perf_counter() - start, 1)
     scores = scorer.probabilities(judged.texts)
     decoding = _decoding(plan, kind, scorer, scores, judged, taxonomy)
-    made = {
-        "format": manifest.FORMAT,
-        "kind": plan.kind,
-        "taxonomy": taxonomy.as_json(),
-        "data": {"name": plan.data} | {
-            name: {"rows": len(split), "complete": int(split.complete.sum()), "digest": split.digest}
-            for name, split in zip(("train", "validation"), splits, strict=True)
-        },
-        "seed": plan.seed,
+    made = _manifest(plan, taxonomy, splits) | {
         "settings": asdict(settings),
         "notes": scorer.notes(),
         "decoding": decoding.as_json(),
         "validation": figures(scores, judged, decoding, taxonomy),
         "seconds": seconds,
-        "versions": manifest.versions(),
-        "command": plan.command,
-    }  # fmt: skip
+    }
     scorer.save(out)
     manifest.write(out, made)
     return Trained(plan.kind, taxonomy, scorer, decoding, made)
@@ -151,6 +142,30 @@ def _decoding(
         return scorer.decoding()
     rule = plan.decode or kind.rule
     return tune(scores, judged.truth, rule, plan.objective, taxonomy.max_labels, taxonomy.allow_none)
+
+
+def _clear(out: Path) -> None:
+    """Take away what says that a training here was finished, and what a killed one left."""
+    (out / manifest.FILE).unlink(missing_ok=True)
+    for left in out.glob("unfinished-*"):
+        shutil.rmtree(left)
+
+
+def _manifest(plan: Plan, taxonomy: Taxonomy, splits: tuple[Split, Split]) -> dict[str, Any]:
+    """What is known of a training before it begins."""
+    seen = {
+        name: {"rows": len(split), "complete": int(split.complete.sum()), "digest": split.digest}
+        for name, split in zip(("train", "validation"), splits, strict=True)
+    }
+    return {
+        "format": manifest.FORMAT,
+        "kind": plan.kind,
+        "command": plan.command,
+        "taxonomy": taxonomy.as_json(),
+        "data": {"name": plan.data, **seen},
+        "seed": plan.seed,
+        "versions": manifest.versions(),
+    }
 
 
 def _kind(name: str) -> Kind:
