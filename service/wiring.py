@@ -30,17 +30,26 @@ from similarity.encoder import MiniLM
 Wrap = Callable[[Classifier], Classifier]
 
 
-def build(settings: Settings) -> Parts:
+def build(settings: Settings, trained: Classifier | None = None) -> Parts:
     """The parts of a service under these settings.
+
+    Args:
+        settings: who answers, from where, within which limits.
+        trained: answers instead of whom the settings name; for its own vocabulary, which should be the settings'.
 
     Raises:
         MarqueeError: a setting names what does not exist.
     """
     taxonomy = shelf.taxonomy(settings.taxonomy)  # an unknown default should stop the start, not every request
     limits = Limits(settings.max_body_bytes, settings.max_texts, settings.max_text_chars, settings.max_request_labels)
+    first = ["A first text, so that the first request finds the model loaded."]
+    if trained is not None:
+        return Parts(
+            lambda choice: trained, lambda: None, partial(trained.classify, first, taxonomy), taxonomy.name, limits
+        )
     encoder = MiniLM()
     embedded = matcher(encoder=encoder)
-    load = partial(embedded.classify, ["A first text, so that the first request finds the model loaded."], taxonomy)
+    load = partial(embedded.classify, first, taxonomy)
     if not settings.asks_a_model:
         return Parts(lambda choice: embedded, lambda: None, load, taxonomy.name, limits)
     engine = engine_of(settings)
