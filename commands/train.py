@@ -77,10 +77,11 @@ def train(
     for metric, value in trained.manifest["validation"].items():
         click.echo(f"{metric:16} {value:8.3f}")
     click.echo(f"on {len(validation.examples)} validation texts, after tuning on them; saved in {folder}", err=True)
+    return None
 
 
 def _matcher(data: Path, reviews: Path | None, out: Path | None, rest: Mapping[str, Any]) -> None:
-    """The embedded classifier's weights, from films of all splits and reviews; only those of ``train`` are learnt from."""
+    """The embedded classifier's weights, from films and reviews; only those of split ``train`` are learnt from."""
     from eval.matcher.learn import Recipe
     from eval.matcher.teach import teach
     from prompts import shelf

@@ -222,7 +222,7 @@ SETTING = Setting(shelf.taxonomy("tmdb"), [Text("a plot"), Text("", "a title")])
     ("spec", "said"),
     [
         ("embeded", "did you mean 'embedded'"),
-        ("bayes", "known: embedded, llm, service, tfidf-lr"),
+        ("bayes", "known: embedded, llm, minilm-plain, service, tfidf-lr"),
         ("embedded:large", "no file of weights"),
         ("service:there", "service:URL"),
         ("llm:lists", "did you mean 'list'"),
