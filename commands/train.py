@@ -34,6 +34,7 @@ _COLUMNS = (
 @click.option("--c", type=click.FloatRange(0, min_open=True), help="tfidf-svm, tfidf-lr: how little weights are held.")
 @click.option("--trials", type=click.IntRange(1), help="minilm-mlp, hybrid: draws of the random search.")
 @click.option("--epochs", type=click.IntRange(1), help="minilm*, hybrid, distilbert: most rounds through the texts.")
+@click.option("--encoder", help="minilm-mlp, hybrid: minilm as it comes, or matcher, as the matcher tuned it.")
 @click.option("--patience", type=click.IntRange(1), help="... rounds without gain after which training stops.")
 @click.option(
     "--base", help="minilm, distilbert: encoder to start from: folder, name, or an earlier training's folder."

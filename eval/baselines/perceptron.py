@@ -1,14 +1,17 @@
-"""MiniLM frozen, and one hidden layer over its vectors; its settings are found by random search on validation texts."""
+"""MiniLM frozen, plain or as the matcher tuned it, and one hidden layer over its vectors; its settings are found by
+random search on validation texts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -20,6 +23,19 @@ from prompts.errors import InvalidSetting
 from similarity.encoder import MiniLM
 
 _BATCH = 128
+_WEIGHTS = "perceptron.safetensors"
+
+
+def _tuned() -> MiniLM:
+    from llm.learnt import load
+    from llm.matcher import SHIPPED
+
+    # Its vectors are kept on disk by its name: other weights must have another one.
+    digest = hashlib.sha256(SHIPPED.read_bytes()).hexdigest()[:8]
+    return MiniLM(load(SHIPPED).changes, f"matcher-{digest}")
+
+
+ENCODERS: Mapping[str, Callable[[], MiniLM]] = {"minilm": MiniLM, "matcher": _tuned}
 
 
 @dataclass(frozen=True)
@@ -28,16 +44,20 @@ class PerceptronSettings:
     trials: settings to draw and try; the best on validation texts is kept.
     epochs: at most so many rounds through the training texts, per trial.
     patience: rounds without a better validation score after which a trial stops.
+    encoder: ``minilm`` as it comes, or ``matcher``: as the embedded classifier's training left it.
     """
 
     trials: int = 12
     epochs: int = 40
     patience: int = 4
+    encoder: str = "minilm"
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if value < 1:
-                raise InvalidSetting(f"{name} is {value}; give 1 or more")
+        if self.encoder not in ENCODERS:
+            raise InvalidSetting(f"there is no encoder {self.encoder!r}; give {' or '.join(ENCODERS)}")
+        for name in ("trials", "epochs", "patience"):
+            if getattr(self, name) < 1:
+                raise InvalidSetting(f"{name} is {getattr(self, name)}; give 1 or more")
 
 
 @dataclass(frozen=True)
@@ -54,6 +74,7 @@ class Draw:
 class Perceptron:
     """MiniLM's vectors to label scores."""
 
+    kind: str
     encoder: MiniLM
     layers: nn.Sequential
     multi: bool
@@ -74,7 +95,7 @@ class Perceptron:
 
     def save(self, folder: Path) -> None:
         """See ``Scorer.save``."""
-        save_file(self.layers.state_dict(), folder / "perceptron.safetensors")
+        save_file(self.layers.state_dict(), folder / _WEIGHTS, metadata={"encoder": self.kind})
 
     def notes(self) -> dict[str, object]:
         """See ``Scorer.notes``."""
@@ -83,7 +104,7 @@ class Perceptron:
 
 def fit(material: Material, settings: PerceptronSettings) -> Perceptron:
     """Encode once, then try ``trials`` draws."""
-    encoder = MiniLM()
+    encoder = ENCODERS[settings.encoder]()
     training = embeddings(encoder, material.train.texts, material.cache, material.track)
     judged = material.validation.judged()
     validation = embeddings(encoder, judged.texts, material.cache, material.track)
@@ -97,16 +118,18 @@ def fit(material: Material, settings: PerceptronSettings) -> Perceptron:
     assert best is not None  # there is at least one trial, and no score is below 0
     best.layers.load_state_dict(best.weights)
     chosen = {**asdict(best.draw), "stopped after": best.epoch, "validation score": round(best_score, 4)}
-    return Perceptron(encoder, best.layers, material.taxonomy.multi, chosen, material.cache)
+    return Perceptron(settings.encoder, encoder, best.layers, material.taxonomy.multi, chosen, material.cache)
 
 
 def restore(folder: Path, labels: int, multi: bool) -> Perceptron:
     """What ``Perceptron.save`` wrote."""
-    weights = load_file(folder / "perceptron.safetensors")
+    weights = load_file(folder / _WEIGHTS)
+    with safe_open(folder / _WEIGHTS, "pt") as file:
+        kind = file.metadata()["encoder"]
     hidden, dimension = weights["0.weight"].shape
     layers = _layers(dimension, hidden, 0.0, labels)
     layers.load_state_dict(weights)
-    return Perceptron(MiniLM(), layers, multi, {})
+    return Perceptron(kind, ENCODERS[kind](), layers, multi, {})
 
 
 def to_probabilities(logits: Tensor, multi: bool) -> Probabilities:
