@@ -20,10 +20,6 @@ _MEANING, _WORDS = "minilm-mlp", "tfidf-lr"
 class HybridSettings(perceptron.PerceptronSettings, linear.LinearSettings):
     """What may be set of either."""
 
-    def __post_init__(self) -> None:
-        perceptron.PerceptronSettings.__post_init__(self)
-        linear.LinearSettings.__post_init__(self)
-
 
 @dataclass(frozen=True)
 class Hybrid:
