@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,8 @@ class Learnt:
         changes: what is added to MiniLM's weights, by their names.
         wordings: unit vectors of the wordings of all labels seen in training, shape (wordings, 384).
         labels: which label a wording words, shape (wordings,).
+        tower: a hidden layer over the tuned vectors of texts, added to them: ``hidden.weight`` of shape (hidden, 384),
+            ``hidden.bias``, ``out.weight`` of shape (384, hidden), ``out.bias``.
         offsets: what is added to the vector of each label seen, shape (labels, 384).
         biases: what is added to the logit of each label seen, shape (labels,).
         centre: mean of MiniLM's vectors of texts of all kinds, shape (384,).
@@ -34,10 +37,20 @@ class Learnt:
     changes: Mapping[str, Array]
     wordings: Array
     labels: NDArray[np.int64]
+    tower: Mapping[str, Array]
     offsets: Array
     biases: Array
     centre: Array
     numbers: Mapping[str, float] = field(default_factory=dict)
+
+    def of_text(self, vectors: Array) -> Array:
+        """Tuned vectors of texts as they are compared with labels: through the tower, at length 1."""
+        from scipy.special import erf
+
+        before = vectors @ self.tower["hidden.weight"].T + self.tower["hidden.bias"]
+        hidden = before * (1 + erf(before / math.sqrt(2))) / 2  # GELU (arXiv 1606.08415)
+        found = vectors + hidden @ self.tower["out.weight"].T + self.tower["out.bias"]
+        return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)
 
 
 def load(path: Path) -> Learnt:
@@ -54,7 +67,8 @@ def load(path: Path) -> Learnt:
     tensors = {name: tensor.astype(np.float32) for name, tensor in found.items() if name != "labels"}
     numbers = {name: float(value) for name, value in told.items() if name != "name"}
     parts = {name: tensors[name] for name in ("wordings", "offsets", "biases", "centre")}
-    return Learnt(told["name"], _changes(tensors), labels=found["labels"], numbers=numbers, **parts)
+    tower = {name.removeprefix("tower."): one for name, one in tensors.items() if name.startswith("tower.")}
+    return Learnt(told["name"], _changes(tensors), labels=found["labels"], tower=tower, numbers=numbers, **parts)
 
 
 def save(learnt: Learnt, path: Path, rank: int) -> None:
@@ -62,6 +76,7 @@ def save(learnt: Learnt, path: Path, rank: int) -> None:
     from safetensors.numpy import save_file
 
     tensors: dict[str, Any] = {name: getattr(learnt, name) for name in ("wordings", "offsets", "biases", "centre")}
+    tensors |= {f"tower.{name}": one for name, one in learnt.tower.items()}
     for name, change in learnt.changes.items():
         tensors |= _factors(name, change, rank)
     halves = {name: np.ascontiguousarray(tensor, np.float16) for name, tensor in tensors.items()}

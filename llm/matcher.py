@@ -109,7 +109,7 @@ class Matcher:
 
     def _taught(self, texts: Sequence[str], known: Known) -> Array:
         """Logits by the tuned encoder, shape (texts, labels)."""
-        numbers, vectors = self.learnt.numbers, self.tuned.encode(texts)
+        numbers, vectors = self.learnt.numbers, self.learnt.of_text(self.tuned.encode(texts))
         near = numbers["scale"] * vectors @ known.taught.T + numbers["bias"] + known.biases
         far = numbers["plain scale"] * vectors @ known.plain.T + numbers["plain bias"]
         return np.asarray(known.nearness * near + (1 - known.nearness) * far, np.float32)

@@ -1,4 +1,4 @@
-"""The training of the matcher: MiniLM's layers, and an offset and a bias for every label seen.
+"""The training of the matcher: MiniLM's layers, a hidden layer over its vectors, an offset and a bias a label seen.
 
 Every step asks of each text and each label whether the label applies (binary cross-entropy), twice: against the plain
 vector of one of the label's wordings, so that the text's vector finds labels that it never saw, and against that vector
@@ -26,9 +26,10 @@ from similarity.encoder import weights_folder
 if TYPE_CHECKING:
     from similarity.encoder import MiniLM, Vectors
 
-_WARM_UP = 60  # steps
+_WARM_UP = 60  # steps, or a tenth of all where that is less
 _WEIGHT_DECAY = 0.01
 _CLIP = 1.0
+_PLAIN_WEIGHS = 0.5  # of the loss against plain labels, to the other's 1
 
 Told = Callable[[int, int, float], None]
 
@@ -48,13 +49,17 @@ class Labels(nn.Module):
 
     def __init__(self, count: int, width: int) -> None:
         super().__init__()
+        self.hidden, self.out = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
         self.offsets = nn.Parameter(torch.zeros(count, width))
         self.biases = nn.Parameter(torch.zeros(count))
         self.scales = nn.Parameter(torch.full((2,), 2.7))  # logarithms; with offsets, and without
         self.common = nn.Parameter(torch.full((2,), -5.0))
 
     def losses(self, texts: Any, labels: Any, batch: Batch) -> Any:
-        """The two losses' sum, for unit vectors of texts and of one wording a label."""
+        """The two losses' weighted sum, for unit vectors of texts and of one wording a label."""
+        texts = functional.normalize(texts + self.out(functional.gelu(self.hidden(texts))), dim=-1)
         near = functional.normalize(labels + self.offsets, dim=-1)
         logits = (
             texts @ near.T * self.scales[0].exp() + self.common[0] + self.biases,
@@ -62,7 +67,13 @@ class Labels(nn.Module):
         )
         true, weight = torch.from_numpy(batch.true), torch.from_numpy(batch.weight)
         entropy = functional.binary_cross_entropy_with_logits
-        return sum((entropy(one, true, reduction="none") * weight).sum() / weight.sum() for one in logits)
+        parts = [(entropy(one, true, reduction="none") * weight).sum() / len(true) for one in logits]
+        return parts[0] + _PLAIN_WEIGHS * parts[1]
+
+    def tower(self) -> dict[str, Any]:
+        """The hidden layer as a ``Learnt`` keeps it."""
+        kept = self.state_dict()
+        return {name: kept[name].numpy() for name in ("hidden.weight", "hidden.bias", "out.weight", "out.bias")}
 
     def numbers(self) -> dict[str, float]:
         """Scales and biases as a ``Learnt`` keeps them."""
@@ -96,6 +107,7 @@ def learn(
         {key: change for key, change in changes.items() if change.any()},
         vectors,
         owner,
+        labels.tower(),
         labels.offsets.detach().numpy(),
         labels.biases.detach().numpy(),
         np.zeros(encoder.dimension, np.float32),
@@ -168,4 +180,4 @@ def _optimiser(model: Any, labels: Labels, recipe: Recipe) -> torch.optim.Optimi
 
 def _share(step: int, steps: int) -> float:
     """Share of the peak learning rate: a short warm-up, then half a cosine."""
-    return min(1.0, (step + 1) / _WARM_UP) * max(0.02, 0.5 * (1 + math.cos(math.pi * step / steps)))
+    return min(1.0, (step + 1) / min(_WARM_UP, steps / 10)) * max(0.02, 0.5 * (1 + math.cos(math.pi * step / steps)))

@@ -20,7 +20,11 @@ _POOL = 40  # batches whose texts are sorted by length together
 _FILM_TOKENS, _REVIEW_TOKENS, _TITLE_TOKENS = 158, 110, 24
 _WITH_TITLE, _TITLE_ALONE = 0.2, 0.03  # shares of the texts; a title helps where it is given, and may stand alone
 _AT_THE_END, _AT_THE_START = 0.4, 0.15  # shares of the reviews; what one thinks is mostly said last
-_INTERESTS_WEIGH, _REVIEWS_WEIGH = 0.6, 4.0  # against a genre's 1; a review has only two labels to learn from
+# Against the 1 of 22 genres together: sub-genres are many and rare, and a review has only two labels to learn from.
+_GENRES_WEIGH, _INTERESTS_WEIGH, _REVIEWS_WEIGH = 1 / 18, 0.2 / 18, 0.25
+# Where lists of genres were cut at three, a missing one is mostly false all the same. To learn from what is listed
+# alone raised every probability and cost .06 of macro-AP on TMDB's validation films.
+_CUT_LISTS_WEIGH = 0.6
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,8 @@ def _known(
     if review:
         weight[kinds == "reviews"] = _REVIEWS_WEIGH
         return true, weight
-    # A genre that is missing from an incomplete list is unknown, not false.
-    weight[kinds == "genres"] = 1.0 if example.complete else true[kinds == "genres"]
+    genres = kinds == "genres"
+    weight[genres] = _GENRES_WEIGH * (1.0 if example.complete else np.maximum(true[genres], _CUT_LISTS_WEIGH))
     if example.extra:
         weight[kinds == "interests"] = _INTERESTS_WEIGH
         true[[place["interests", name] for name in example.extra if ("interests", name) in place]] = 1

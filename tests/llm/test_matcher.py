@@ -149,12 +149,13 @@ def test_what_was_learnt_is_a_small_file_that_reads_back(tmp_path: Path) -> None
     arrays = {name: rng.normal(size=(2, 384)).astype(np.float32) for name in ("wordings", "offsets")}
     learnt = Learnt(
         "t", {"layer.weight": change.astype(np.float32), "layer.bias": np.ones(4, np.float32)},
-        labels=np.array([0, 1]), biases=np.zeros(2, np.float32), centre=np.zeros(384, np.float32),
-        numbers={"scale": 1.5}, **arrays,
+        labels=np.array([0, 1]), tower={"out.bias": np.ones(384, np.float32)}, biases=np.zeros(2, np.float32),
+        centre=np.zeros(384, np.float32), numbers={"scale": 1.5}, **arrays,
     )  # fmt: skip
     save(learnt, tmp_path / "t.safetensors", rank=3)
     back = load(tmp_path / "t.safetensors")
     assert (back.name, back.numbers, back.labels.tolist()) == ("t", {"scale": 1.5}, [0, 1])
     assert back.changes["layer.weight"] == pytest.approx(change, abs=0.02)
     assert back.changes["layer.bias"].tolist() == [1, 1, 1, 1]
+    assert back.tower["out.bias"].tolist() == [1] * 384
     assert back.offsets == pytest.approx(learnt.offsets, abs=2e-3)

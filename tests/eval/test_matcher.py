@@ -1,0 +1,103 @@
+"""How the matcher is taught: what is known of a text, how batches are made, and that something is learnt."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+
+from eval.datasets import Example, Fields, load
+from eval.matcher.far import general, with_far
+from eval.matcher.learn import Recipe, learn
+from eval.matcher.texts import batches, items
+from eval.matcher.wordings import Concept, concepts, held_out
+from llm.learnt import save
+from llm.matcher import Matcher, matcher
+from prompts import shelf
+from prompts.text import Text
+from similarity.encoder import weights_folder
+
+SAMPLE = Path("data/sample")
+CONCEPTS = concepts(())
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    found = Tokenizer.from_file(f"{weights_folder()}/tokenizer.json")
+    found.no_truncation()
+    found.no_padding()
+    return found
+
+
+def films(count: int) -> list[Example]:
+    fields = Fields("plot", "imdb_genres")
+    return list(load(SAMPLE / "films.jsonl", shelf.taxonomy("imdb"), fields).examples)[:count]
+
+
+def column(kind: str, name: str) -> int:
+    return [(one.kind, one.name) for one in CONCEPTS].index((kind, name))
+
+
+def test_every_genre_sub_genre_and_opinion_has_several_wordings_and_none_means_two() -> None:
+    assert all(len(one.wordings) >= 4 for one in CONCEPTS)
+    assert {one.name for one in CONCEPTS if one.kind == "genres"} == set(shelf.taxonomy("imdb").names)
+    descriptions = [wording for one in CONCEPTS for wording in one.wordings if len(wording) > 30]
+    assert len(set(descriptions)) == len(descriptions)
+
+
+def test_sub_genres_held_out_are_the_same_every_time_and_never_taught() -> None:
+    interests = [["Heist", "Slapstick", "Giallo"]] * 50
+    left_out = held_out(interests, 2)
+    assert held_out(reversed(interests), 2) == left_out
+    assert set(left_out) < {"Heist", "Slapstick", "Giallo"}
+    assert not set(left_out) & {one.name for one in concepts(left_out)}
+
+
+def test_what_is_missing_from_a_cut_list_weighs_less_than_what_is_known(tokenizer: Tokenizer) -> None:
+    whole = Example("a", Text("A war."), ("War",))
+    cut = Example("b", Text("A war."), ("War",), complete=False)
+    first, second = items([whole, cut], CONCEPTS, tokenizer)
+    war, comedy = column("genres", "War"), column("genres", "Comedy")
+    assert first.weight[war] == second.weight[war] == first.weight[comedy] > second.weight[comedy] > 0
+    assert first.true[war] == 1
+    assert first.true.sum() == 1
+
+
+def test_sub_genres_are_unknown_where_a_film_has_none_and_opinions_are_of_reviews_alone(tokenizer: Tokenizer) -> None:
+    plain = Example("a", Text("A robbery."), ("Crime",))
+    told = Example("b", Text("A robbery."), ("Crime",), extra=("Heist", "a kind nobody words"))
+    review = Example("c", Text("I loved it."), ("positive",))
+    first, second, third = items([plain, told, review], CONCEPTS, tokenizer)
+    heist, positive, crime = column("interests", "Heist"), column("reviews", "positive"), column("genres", "Crime")
+    assert (first.weight[heist], second.true[heist]) == (0, 1)
+    assert second.weight[heist] > 0
+    assert (first.weight[positive], third.true[positive], third.weight[crime]) == (0, 1, 0)
+
+
+def test_an_epoch_holds_every_text_once_in_batches_without_waste(tokenizer: Tokenizer) -> None:
+    given = items([*films(150), Example("r", Text("Bad. " * 300), ("negative",))], CONCEPTS, tokenizer)
+    found = list(batches(given, seed=3))
+    assert sum(len(batch.tokens) for batch in found) == 151
+    for batch in found:
+        assert (batch.mask.sum(axis=1) > 0).all()
+        assert (batch.tokens[:, 0] == 101).all()
+        assert batch.tokens.shape[1] == batch.mask.sum(axis=1).max()
+    assert [batch.tokens.tolist() for batch in batches(given, 3)] == [batch.tokens.tolist() for batch in found]
+
+
+def test_a_few_steps_teach_a_few_films_and_the_file_answers_as_taught(
+    tokenizer: Tokenizer, embedded: Matcher, tmp_path: Path
+) -> None:
+    few = [one for one in CONCEPTS if one.kind != "interests"]
+    wanted: list[Concept] = [*few]
+    losses: list[float] = []
+    given = items(films(12), wanted, tokenizer)
+    recipe = Recipe(epochs=10, encoder_rate=3e-4, label_rate=5e-3)
+    learnt = learn(given, wanted, embedded.encoder, "tiny", recipe, lambda step, steps, loss: losses.append(loss))
+    assert np.mean(losses[-3:]) < 0.7 * np.mean(losses[:3])
+    save(with_far(learnt, embedded.encoder, general(SAMPLE, "validation")), tmp_path / "tiny.safetensors", rank=64)
+    taught = matcher(tmp_path / "tiny.safetensors", embedded.encoder)
+    answers = taught.classify([one.text for one in films(12)], shelf.taxonomy("imdb"))
+    hits = [answer.labels[0] in film.labels for answer, film in zip(answers, films(12), strict=True)]
+    assert np.mean(hits) > 0.7
+    assert answers[0].source.model == "embedded/tiny"
