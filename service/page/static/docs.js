@@ -32,11 +32,16 @@ function fields(whole, schema) {
           "dd",
           {},
           element("span", { class: "kind" }, kindOf(member) + (required.has(name) ? ", always" : "")),
-          member.description ? ` ${member.description}` : "",
+          ...coded(member.description ? ` ${member.description}` : ""),
         ),
       ),
     ),
   );
+}
+
+// What stands between backticks is code.
+function coded(words) {
+  return words.split("`").map((part, place) => (place % 2 ? element("code", {}, part) : part));
 }
 
 function fold(title, ...children) {
@@ -112,8 +117,8 @@ function route(whole, path, method, operation) {
     "section",
     { class: "route", "aria-labelledby": operation.operationId },
     element("h2", { id: operation.operationId }, element("span", { class: "method" }, method), path),
-    element("p", {}, `${operation.summary}.`),
-    operation.description ? element("p", { class: "muted" }, operation.description) : null,
+    element("p", {}, ...coded(`${operation.summary}.`)),
+    operation.description ? element("p", { class: "muted" }, ...coded(operation.description)) : null,
     tryForm(path, method, operation),
     request ? fold(`Body: ${kindOf(request)}`, fields(whole, request)) : null,
     ...answersOf(whole, operation),

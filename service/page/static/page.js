@@ -11,6 +11,7 @@ const AT_ONCE = 32; // texts of one request, so that progress shows
 const STATES = ["empty", "waiting", "trouble", "answer", "table"];
 const vocabularies = new Map();
 let underWay = null;
+let usualVocabulary = OWN;
 let lastAsked = null;
 let csvUrl = null;
 
@@ -62,6 +63,7 @@ async function submit() {
     if (error.name !== "AbortError") showTrouble(error);
   } finally {
     if (underWay === mine) wait(false);
+    if (underWay === mine) lookAtBoard();
   }
 }
 
@@ -122,6 +124,11 @@ async function similarFilms(signal) {
   }
 }
 
+// On a phone the answer stands below what was asked.
+function lookAtBoard() {
+  if ($("board").getBoundingClientRect().top > innerHeight * 0.6) $("board").scrollIntoView({ block: "start" });
+}
+
 function showSimilar(films) {
   showFilms(films);
   $("similar").hidden = films.length === 0 || $("answer").hidden;
@@ -179,7 +186,7 @@ async function loadVocabularies() {
     $("vocabulary").append(element("option", { value: taxonomy.name }, `${taxonomy.name} (${shape})`));
   }
   $("vocabulary").append(element("option", { value: OWN }, "labels of your own …"));
-  $("vocabulary").value = usual;
+  $("vocabulary").value = usualVocabulary = usual;
   chooseVocabulary();
 }
 
@@ -203,6 +210,21 @@ function takeExample(example) {
   submit();
 }
 
+// The browser empties the form; the vocabulary goes back to the usual one.
+function startAnew() {
+  underWay?.abort();
+  setTimeout(() => {
+    $("vocabulary").value = usualVocabulary;
+    chooseMode();
+    chooseVocabulary();
+    countTexts();
+    $("similar").hidden = true;
+    $("said").textContent = "";
+    show(STATES, "empty");
+    $("text").focus();
+  });
+}
+
 async function openPrompt() {
   if (!$("prompt").open || $("messages").hasChildNodes()) return;
   $("prompt-about").textContent = "Filling it in …";
@@ -219,6 +241,7 @@ function start() {
     event.preventDefault();
     submit();
   });
+  $("ask").addEventListener("reset", startAnew);
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || $("key-dialog").open) return;
     event.preventDefault();

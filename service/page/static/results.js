@@ -4,7 +4,8 @@ import { $, element } from "./dom.js";
 
 // Readings of a language model give probabilities; what compares vectors gives similarities.
 const isProbability = (result) => result.reading !== null;
-const told = (score, probable) => (probable ? `${Math.round(score * 100)} %` : score.toFixed(2).replace(/^0/, ""));
+const told = (score, probable) =>
+  probable ? `${Math.round(score * 100)} %` : score.toFixed(2).replace("-", "−").replace("0.", ".");
 const seconds = (took) => (took < 1000 ? `${Math.round(took)} ms` : `${(took / 1000).toFixed(1)} s`);
 const shortName = (named) => named.split("@")[0];
 
