@@ -106,9 +106,7 @@ def _good(operation: Operation) -> dict[str, Any]:
 
 def _bad(operation: Operation) -> dict[str, Any]:
     slugs = sorted({*operation.problems, *EVERYWHERE}, key=lambda slug: (KINDS[slug].status, slug))
-    return {
-        str(status): _problem(list(group)) for status, group in groupby(slugs, key=lambda slug: KINDS[slug].status)
-    }
+    return {str(status): _problem(list(group)) for status, group in groupby(slugs, key=lambda slug: KINDS[slug].status)}
 
 
 def _problem(slugs: list[str]) -> dict[str, Any]:

@@ -52,13 +52,14 @@ def _as_label(value: Any) -> Any:
 class ClassifyRequest(TextFields):
     """Body of ``POST /classify``."""
 
-    texts: list[Annotated[TextFields, BeforeValidator(_as_fields, json_schema_input_type=str | TextFields)]] | None = Field(
-        None, min_length=1, description="several texts at once: strings, or objects with the fields of one text"
+    texts: list[Annotated[TextFields, BeforeValidator(_as_fields, json_schema_input_type=str | TextFields)]] | None = (
+        Field(None, min_length=1, description="several texts at once: strings, or objects with the fields of one text")
     )
     taxonomy: str | None = Field(None, description="name of a vocabulary; see GET /taxonomies")
-    labels: list[Annotated[
-            shelf.LabelEntry, BeforeValidator(_as_label, json_schema_input_type=str | shelf.LabelEntry)
-        ]] | None = Field(
+    labels: (
+        list[Annotated[shelf.LabelEntry, BeforeValidator(_as_label, json_schema_input_type=str | shelf.LabelEntry)]]
+        | None
+    ) = Field(
         None, min_length=1, description="a vocabulary of your own: names, or objects with name, description, aliases"
     )
     multi: bool | None = Field(None, description="whether a text may have several labels")

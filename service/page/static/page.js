@@ -17,6 +17,7 @@ let csvUrl = null;
 
 const many = () => $("mode-many").checked;
 const own = () => $("vocabulary").value === OWN && vocabularies.size > 0;
+const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1) + (/[.?!]$/.test(words) ? "" : ".");
 const lower = (words) => words.charAt(0).toLowerCase() + words.slice(1);
 
 // --- what is asked ---
@@ -150,12 +151,14 @@ function wait(waiting) {
 function showTrouble(error) {
   const problem = error.problem ?? { title: "This page has failed", detail: String(error.message ?? error) };
   $("trouble-title").textContent = problem.title;
-  $("trouble-detail").textContent = problem.detail;
+  $("trouble-detail").textContent = sentence(problem.detail);
+  const mayPass = !problem.status || problem.status >= 429; // else the same again fails the same way
+  $("again").hidden = !mayPass;
   $("trouble-advice").textContent = error.retryAfter
     ? `Trying again makes sense in ${error.retryAfter} s.`
-    : "Your text is still here.";
+    : "What you typed is still here.";
   show(STATES, "trouble");
-  $("said").textContent = `${problem.title}. ${problem.detail}`;
+  $("said").textContent = `${problem.title}. ${sentence(problem.detail)}`;
 }
 
 // --- the form ---

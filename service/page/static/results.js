@@ -2,6 +2,8 @@
 
 import { $, element } from "./dom.js";
 
+const WEAK = 0.2; // a best similarity below this fills no bar: nothing here is near
+
 // Readings of a language model give probabilities; what compares vectors gives similarities.
 const isProbability = (result) => result.reading !== null;
 const told = (score, probable) =>
@@ -12,7 +14,7 @@ const shortName = (named) => named.split("@")[0];
 export function showAnswer(result, took, vocabulary) {
   const scores = Object.entries(result.scores ?? {});
   const probable = isProbability(result);
-  const full = probable ? 1 : Math.max(0.01, ...scores.map(([, score]) => score));
+  const full = probable ? 1 : Math.max(WEAK, ...scores.map(([, score]) => score));
   $("chosen").replaceChildren(
     ...result.labels.map((name) => chip(name, result.scores?.[name], full, probable)),
   );
