@@ -49,17 +49,19 @@ def _as_label(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
+# As models they have one form; a bare string may stand for either.
+TextEntry = Annotated[TextFields, BeforeValidator(_as_fields, json_schema_input_type=str | TextFields)]
+LabelEntry = Annotated[shelf.LabelEntry, BeforeValidator(_as_label, json_schema_input_type=str | shelf.LabelEntry)]
+
+
 class ClassifyRequest(TextFields):
     """Body of ``POST /classify``."""
 
-    texts: list[Annotated[TextFields, BeforeValidator(_as_fields, json_schema_input_type=str | TextFields)]] | None = (
-        Field(None, min_length=1, description="several texts at once: strings, or objects with the fields of one text")
+    texts: list[TextEntry] | None = Field(
+        None, min_length=1, description="several texts at once: strings, or objects with the fields of one text"
     )
     taxonomy: str | None = Field(None, description="name of a vocabulary; see GET /taxonomies")
-    labels: (
-        list[Annotated[shelf.LabelEntry, BeforeValidator(_as_label, json_schema_input_type=str | shelf.LabelEntry)]]
-        | None
-    ) = Field(
+    labels: list[LabelEntry] | None = Field(
         None, min_length=1, description="a vocabulary of your own: names, or objects with name, description, aliases"
     )
     multi: bool | None = Field(None, description="whether a text may have several labels")

@@ -64,13 +64,11 @@ async function submit() {
     if (error.name !== "AbortError") showTrouble(error);
   } finally {
     if (underWay === mine) wait(false);
-    if (underWay === mine) lookAtBoard();
   }
 }
 
 async function classifyOne(signal) {
   const asked = { ...textAsked(), ...vocabularyAsked() };
-  const films = similarFilms(signal);
   const size = vocabularySize();
   const start = performance.now();
   const result = await ask("/classify", { ...asked, scores: true }, signal);
@@ -82,7 +80,8 @@ async function classifyOne(signal) {
   showAnswer(result, took, { size });
   show(STATES, "answer");
   $("said").textContent = spoken(result, took);
-  showSimilar(await films);
+  wait(false);
+  showSimilar(await similarFilms(asked, signal)); // after the answer: a key is then known where one is needed
 }
 
 async function classifyMany(signal) {
@@ -114,10 +113,10 @@ async function answersOf(part, asked, signal, laterPart) {
 }
 
 // Films are an extra: whatever goes wrong with them is no trouble of the answer.
-async function similarFilms(signal) {
-  const aboutFilms = !own() && vocabularies.get($("vocabulary").value).subject === "film";
+async function similarFilms(asked, signal) {
+  const aboutFilms = vocabularies.get(asked.taxonomy)?.subject === "film";
   if ($("desk").dataset.similar !== "True" || !aboutFilms) return [];
-  const text = [$("title").value.trim(), $("text").value.trim()].filter(Boolean).join(". ");
+  const text = [asked.title, asked.text].filter(Boolean).join(". ");
   try {
     return (await ask("/similar", { text, k: 6 }, signal)).films ?? [];
   } catch {
@@ -138,8 +137,10 @@ function showSimilar(films) {
 // --- states ---
 
 function wait(waiting) {
+  const waited = document.body.classList.contains("busy");
   document.body.classList.toggle("busy", waiting);
   $("go").setAttribute("aria-busy", waiting);
+  if (waited && !waiting) lookAtBoard();
   if (!waiting) return;
   $("similar").hidden = true;
   $("progress").textContent = "Reading …";
