@@ -25,11 +25,12 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; inst
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     with service() as running:
-        yield running.url
+        yield running.url_within(PATIENCE / 250)
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser(url: str) -> Iterator[Browser]:
+    """Closed before the service is: its idle connections would keep the service from stopping at once."""
     expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS, timeout=PATIENCE)
@@ -129,7 +130,7 @@ def test_a_service_that_has_gone_is_told_and_can_be_asked_again(page: Page) -> N
 
 
 def test_many_texts_become_a_table_and_a_csv(page: Page, complaints: list[str]) -> None:
-    page.get_by_text("Many texts").click()
+    page.get_by_text("Many texts", exact=True).click()
     page.get_by_label("Texts", exact=True).fill(
         f'{PLOT}\n\nCowboys, outlaws\nand a "sheriff".\n\nGhosts haunt a house.'
     )

@@ -116,7 +116,7 @@ function route(whole, path, method, operation) {
   return element(
     "section",
     { class: "route", "aria-labelledby": operation.operationId },
-    element("h2", { id: operation.operationId }, element("span", { class: "method" }, method), path),
+    element("h2", { id: operation.operationId }, element("span", { class: "method" }, method), " ", path),
     element("p", {}, ...coded(`${operation.summary}.`)),
     operation.description ? element("p", { class: "muted" }, ...coded(operation.description)) : null,
     tryForm(path, method, operation),
