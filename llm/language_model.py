@@ -11,6 +11,7 @@ from llm.classifier import Prediction, Problem, Source, label_source
 from llm.decision import Decision, Decisions
 from llm.engines.engine import Conversation, Engine
 from llm.readings.choice import best
+from llm.readings.letters import divided, most_codes
 from llm.readings.reading import Answer, Reading, Render
 from llm.shots import Shots, no_shots
 from prompts.question import Question, Shot
@@ -87,8 +88,12 @@ class LanguageModel:
         return self._reading(taxonomy).name
 
     def conversations(self, text: Text, taxonomy: Taxonomy) -> list[Conversation]:
-        """What would be sent for a text, one conversation per request, for telling in advance what asking costs."""
+        """What would be sent for a text, one conversation per request, for telling in advance what asking costs; of
+        ``letters`` over more labels than there are codes, the heats, since their answers make the final."""
         reading, render = self._reading(taxonomy), self._render(text, self.shots([text], taxonomy)[0])
+        if reading.name == "letters":
+            limit = max(2, most_codes(self.engine, taxonomy))
+            return [render(heat, reading.question()) for heat in divided(taxonomy, limit)]
         if reading.name == "yes_no":
             return [render(taxonomy, replace(reading.question(), label=label)) for label in taxonomy.predictable]
         return [render(taxonomy, reading.question())]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from service import problems, routes
+from service import pages, problems, routes
 from service.parts import Parts
 
 
@@ -16,5 +16,6 @@ def create_app(parts: Parts) -> Flask:
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     app.extensions["marquee"] = parts
     app.register_blueprint(routes.blueprint)
+    app.register_blueprint(pages.blueprint)
     problems.install(app)
     return app

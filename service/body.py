@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from flask import Request
 from pydantic import ValidationError
@@ -12,9 +12,11 @@ from service.parts import Limits
 from service.problems import RequestProblem
 from service.schemas import ClassifyRequest
 
+Asked = TypeVar("Asked", bound=ClassifyRequest)
 
-def read_request(request: Request, limits: Limits) -> ClassifyRequest:
-    """The request that a body holds.
+
+def read_request(request: Request, limits: Limits, shape: type[Asked]) -> Asked:
+    """The request of this shape that a body holds.
 
     Raises:
         RequestProblem: wrong content type, not JSON, a rule of the schema broken, or a limit passed.
@@ -25,7 +27,7 @@ def read_request(request: Request, limits: Limits) -> ClassifyRequest:
             f"the content type is {request.mimetype or 'missing'}; send -H 'Content-Type: application/json'",
         )
     try:
-        asked = ClassifyRequest.model_validate(_decode(request.get_data()))
+        asked = shape.model_validate(_decode(request.get_data()))
     except ValidationError as error:
         raise _rule_broken(error) from None
     _hold_limits(asked, limits)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from llm.classifier import Classifier, Problem
-from prompts.template import Prompt
+from prompts.taxonomy import Taxonomy
+from prompts.template import Message, Prompt
+from prompts.text import Text
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,26 @@ class Choice:
 
 
 ClassifierFor = Callable[[Choice], Classifier]
+
+
+@dataclass(frozen=True)
+class Asking:
+    """What a language model is asked about a text.
+
+    Attributes:
+        prompt: name and digest of the prompt.
+        reading: in which form it is asked.
+        conversations: the messages of every request that the text takes.
+        sent: whether they are sent to a model here at all.
+    """
+
+    prompt: str
+    reading: str
+    conversations: Sequence[Sequence[Message]]
+    sent: bool = True
+
+
+AskingOf = Callable[[Choice, Text, Taxonomy], Asking]
 
 
 @dataclass(frozen=True)
@@ -47,6 +69,7 @@ class Parts:
         load: loads what would make the first answer slow; called once, before the first request.
         taxonomy: name of the vocabulary of requests that name none.
         limits: what one request may hold.
+        asking_of: what a language model is asked about a text; None where none answers.
     """
 
     classifier_for: ClassifierFor
@@ -54,3 +77,4 @@ class Parts:
     load: Callable[[], object]
     taxonomy: str
     limits: Limits = Limits()
+    asking_of: AskingOf | None = None

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Blueprint, Response, current_app, jsonify, make_response, request
 
 from llm.classifier import Prediction
 from prompts import shelf
 from service.body import read_request
+from service.pages import html
 from service.parts import Choice, Parts
 from service.problems import KINDS, RequestProblem
-from service.schemas import ClassifyAnswer
+from service.prompting import asking
+from service.schemas import ClassifyAnswer, ClassifyRequest, PromptRequest
 
 blueprint = Blueprint("marquee", __name__)
 
@@ -25,7 +27,7 @@ def parts() -> Parts:
 @blueprint.post("/predict_genre")
 def classify() -> Response:
     """Label one text, or a batch of them under ``texts``."""
-    asked = read_request(request, parts().limits)
+    asked = read_request(request, parts().limits, ClassifyRequest)
     taxonomy = asked.vocabulary(parts().taxonomy)
     predictions = parts().classifier_for(asked.choice()).classify(asked.all_texts(), taxonomy)
     _raise_if_all_failed(predictions)
@@ -38,6 +40,24 @@ def _raise_if_all_failed(predictions: list[Prediction]) -> None:
     found = [prediction.problem for prediction in predictions]
     if found[0] is not None and all(found):
         raise RequestProblem.of(found[0])
+
+
+@blueprint.post("/prompt")
+def prompt() -> dict[str, Any]:
+    """The very messages that a language model is sent for a text.
+
+    The body is that of ``/classify``, with one text. Where labels are narrowed or reordered before the model is asked,
+    the messages are those for the whole vocabulary in its own order.
+    """
+    asked = read_request(request, parts().limits, PromptRequest)
+    told = asking(parts(), asked.choice(), asked.given(), asked.vocabulary(parts().taxonomy))
+    return {
+        "prompt": told.prompt,
+        "reading": told.reading,
+        "sent": told.sent,
+        "requests": len(told.conversations),
+        "messages": told.conversations[0],
+    }
 
 
 @blueprint.get("/taxonomies")
@@ -83,16 +103,25 @@ def problem(slug: str) -> dict[str, Any]:
 
 
 @blueprint.get("/")
-def index() -> dict[str, Any]:
-    """What can be asked here."""
+def index() -> Response:
+    """What can be asked here: a page for browsers, JSON for programs."""
+    wanted = request.accept_mimetypes.best_match(("application/json", "text/html"))
+    response = html("index.html") if wanted == "text/html" else make_response(_index())
+    response.vary.add("Accept")
+    return response
+
+
+def _index() -> dict[str, Any]:
     return {
         "service": "Marquee: zero-shot text classification",
         "answers": parts().classifier_for(Choice()).name,
         "routes": {
             "POST /classify": 'label a text: {"description": "..."}',
+            "POST /prompt": "the messages that a language model is sent for a text",
             "GET /taxonomies": "the vocabularies",
             "GET /prompts": "the prompts",
             "GET /healthz": "alive",
             "GET /readyz": "able to answer",
+            "GET /docs": "all routes with their schemas, to read and try; GET /openapi.json for programs",
         },
     }

@@ -49,14 +49,19 @@ def _as_label(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
+# As models they have one form; a bare string may stand for either.
+TextEntry = Annotated[TextFields, BeforeValidator(_as_fields, json_schema_input_type=str | TextFields)]
+LabelEntry = Annotated[shelf.LabelEntry, BeforeValidator(_as_label, json_schema_input_type=str | shelf.LabelEntry)]
+
+
 class ClassifyRequest(TextFields):
     """Body of ``POST /classify``."""
 
-    texts: list[Annotated[TextFields, BeforeValidator(_as_fields)]] | None = Field(
+    texts: list[TextEntry] | None = Field(
         None, min_length=1, description="several texts at once: strings, or objects with the fields of one text"
     )
     taxonomy: str | None = Field(None, description="name of a vocabulary; see GET /taxonomies")
-    labels: list[Annotated[shelf.LabelEntry, BeforeValidator(_as_label)]] | None = Field(
+    labels: list[LabelEntry] | None = Field(
         None, min_length=1, description="a vocabulary of your own: names, or objects with name, description, aliases"
     )
     multi: bool | None = Field(None, description="whether a text may have several labels")
@@ -103,6 +108,12 @@ class ClassifyRequest(TextFields):
         else:
             base = shelf.taxonomy(self.taxonomy or default)
         return base.shaped(self.multi, self.max_labels, self.allow_none)
+
+
+class PromptRequest(ClassifyRequest):
+    """Body of ``POST /prompt``: as for ``POST /classify``, with one text."""
+
+    texts: None = Field(None, description="not here: one text at a time")
 
 
 class ItemProblem(BaseModel):

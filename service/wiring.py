@@ -23,7 +23,8 @@ from llm.readings import choice as readings
 from llm.shots import FixedShots, NearestShots, Shots, load_shots, no_shots
 from prompts import shelf
 from prompts.taxonomy import Taxonomy
-from service.parts import Choice, ClassifierFor, Limits, Parts
+from service.parts import AskingOf, Choice, ClassifierFor, Limits, Parts
+from service.prompting import asked_by
 from service.settings import Settings
 from similarity.encoder import MiniLM
 
@@ -53,11 +54,13 @@ def build(settings: Settings, trained: Classifier | None = None) -> Parts:
     if not settings.asks_a_model:
         return Parts(lambda choice: embedded, lambda: None, load, taxonomy.name, limits)
     engine = engine_of(settings)
-    asking = classifiers(engine, settings, embedded, shots_of(settings, encoder, taxonomy))
+    shots = shots_of(settings, encoder, taxonomy)
+    asking = classifiers(engine, settings, embedded, shots)
+    asked = _asked(engine, settings, shots)
     if settings.fallback or settings.cascade:
         check = (lambda: None) if settings.fallback else engine.check
-        return Parts(asking, check, load, taxonomy.name, limits)
-    return Parts(asking, engine.check, lambda: engine.code_limit, taxonomy.name, limits)  # probes, if need be
+        return Parts(asking, check, load, taxonomy.name, limits, asked)
+    return Parts(asking, engine.check, lambda: engine.code_limit, taxonomy.name, limits, asked)  # probes, if need be
 
 
 def probed(settings: Settings) -> Probed:
@@ -97,6 +100,14 @@ def classifiers(engine: Engine, settings: Settings, embedded: Classifier, shots:
         return classifier
 
     return classifier_for
+
+
+def _asked(engine: Engine, settings: Settings, shots: Shots) -> AskingOf:
+    """What the engine is asked about a text under a choice."""
+    decisions = Decisions(settings.decisions_path, settings.threshold)
+    return lambda choice, text, taxonomy: asked_by(
+        language_model(engine, settings, choice, decisions, shots), text, taxonomy
+    )
 
 
 def _wraps(settings: Settings, embedded: Classifier) -> list[Wrap]:

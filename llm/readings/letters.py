@@ -35,11 +35,11 @@ class LettersReading:
 
     def ask(self, engine: Engine, texts: Sequence[Render], taxonomy: Taxonomy) -> list[Answer]:
         """See ``Reading.ask``."""
-        limit = min(len(CODES), engine.code_limit - taxonomy.allow_none)
+        limit = most_codes(engine, taxonomy)
         if limit < 2:
             nothing = Problem("misconfigured", f"{engine.name} tells no probabilities; choose the reading list")
             return [Answer(problem=nothing)] * len(texts)
-        heats = _divided(taxonomy, limit)
+        heats = divided(taxonomy, limit)
         rounds = [self._weigh(engine, texts, heat) for heat in heats]
         if len(heats) == 1:
             return rounds[0]
@@ -99,7 +99,12 @@ def _answer(weighing: Weighing, codes: Sequence[str], taxonomy: Taxonomy) -> Ans
     return Answer(scores=scores, label_mass=found.mass, usage=weighing.usage)
 
 
-def _divided(taxonomy: Taxonomy, limit: int) -> list[Taxonomy]:
+def most_codes(engine: Engine, taxonomy: Taxonomy) -> int:
+    """The most labels that one question may ask about."""
+    return min(len(CODES), engine.code_limit - taxonomy.allow_none)
+
+
+def divided(taxonomy: Taxonomy, limit: int) -> list[Taxonomy]:
     """Parts of at most ``limit`` labels, as even as can be."""
     labels = taxonomy.predictable
     heats = math.ceil(len(labels) / limit)

@@ -1,0 +1,115 @@
+"""What the routes beside ``/classify`` answer, as pydantic models; ``/openapi.json`` is made from them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.schemas import ClassifyAnswer
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class BatchAnswer(_Answer):
+    """Answers for the texts of a batch, in their order."""
+
+    results: list[ClassifyAnswer]
+
+
+class PromptMessage(_Answer):
+    """One message of a conversation with a language model."""
+
+    role: Literal["system", "user"]
+    content: str
+
+
+class PromptAnswer(_Answer):
+    """The messages that a language model is sent for a text."""
+
+    prompt: str = Field(description="name and digest of the prompt")
+    reading: str = Field(description="in which form the model is asked")
+    sent: bool = Field(description="false where no language model is asked here, so that nothing is sent")
+    requests: int = Field(description="how many requests of this kind one text takes; yes_no asks one per label")
+    messages: list[PromptMessage] = Field(description="those of the first request")
+
+
+class LabelAnswer(_Answer):
+    """One label of a vocabulary."""
+
+    name: str
+    description: str
+    aliases: list[str] = Field(description="other spellings of the same label")
+    predict: bool = Field(description="false keeps the label out of every answer")
+
+
+class TaxonomyAnswer(_Answer):
+    """A vocabulary."""
+
+    name: str
+    digest: str = Field(description="changes whenever anything in the vocabulary does")
+    labels: list[LabelAnswer]
+    multi: bool = Field(description="whether a text may have several labels")
+    max_labels: int
+    subject: str = Field(description="what kind of thing is labelled")
+    allow_none: bool = Field(description="whether 'none of them' is an answer")
+
+
+class TaxonomiesAnswer(_Answer):
+    """The vocabularies that requests may name."""
+
+    default: str = Field(description="the one that is used where a request names none")
+    taxonomies: list[TaxonomyAnswer]
+
+
+class PromptEntry(_Answer):
+    """A prompt."""
+
+    name: str
+    digest: str
+    about: str
+    source: str = Field(description="the template itself")
+
+
+class PromptsAnswer(_Answer):
+    """The prompts that requests may name."""
+
+    prompts: list[PromptEntry]
+
+
+class HealthAnswer(_Answer):
+    """The process lives."""
+
+    status: Literal["ok"]
+
+
+class ReadyAnswer(_Answer):
+    """The service can answer."""
+
+    status: Literal["ready"]
+    model: str = Field(description="who answers")
+
+
+class ProblemType(_Answer):
+    """What a problem's ``type`` means."""
+
+    type: str
+    title: str
+    status: int
+
+
+class ProblemDocument(ProblemType):
+    """Why a request has no answer (RFC 9457)."""
+
+    detail: str = Field(description="what is wrong and what to do")
+    field: str | None = Field(None, description="the field of the body that is at fault, where one is")
+
+
+class IndexAnswer(_Answer):
+    """What can be asked here."""
+
+    service: str
+    answers: str = Field(description="who answers")
+    routes: dict[str, str]

@@ -1,0 +1,125 @@
+// Shows an answer: labels with their scores, a table for many texts, films, the prompt.
+
+import { $, element } from "./dom.js";
+
+const WEAK = 0.2; // a best similarity below this fills no bar: nothing here is near
+
+// Readings of a language model give probabilities; what compares vectors gives similarities.
+const isProbability = (result) => result.reading !== null;
+const told = (score, probable) =>
+  probable ? `${Math.round(score * 100)} %` : score.toFixed(2).replace("-", "−").replace("0.", ".");
+const seconds = (took) => (took < 1000 ? `${Math.round(took)} ms` : `${(took / 1000).toFixed(1)} s`);
+const shortName = (named) => named.split("@")[0];
+
+export function showAnswer(result, took, vocabulary) {
+  const scores = Object.entries(result.scores ?? {});
+  const probable = isProbability(result);
+  const full = probable ? 1 : Math.max(WEAK, ...scores.map(([, score]) => score));
+  $("chosen").replaceChildren(
+    ...result.labels.map((name) => chip(name, result.scores?.[name], full, probable)),
+  );
+  $("answer-head").textContent = result.labels.length === 1 ? "Label" : "Labels";
+  $("chosen").hidden = result.labels.length === 0;
+  $("none-applies").hidden = result.labels.length > 0;
+  $("none-applies").textContent = `None of the ${vocabulary.size} labels applies.`;
+  $("who").replaceChildren(...source(result, took));
+  $("rest").hidden = scores.length === 0;
+  $("rest-about").textContent = probable
+    ? "Probabilities, as the model gives them."
+    : "How near each label is to the text: similarities, not probabilities.";
+  $("scores").replaceChildren(
+    ...scores.map(([name, score]) => scoreLine(name, score, full, probable, result.labels.includes(name))),
+  );
+}
+
+function chip(name, score, full, probable) {
+  const line = element("li", { class: "chip" }, element("span", { class: "chip-name" }, name));
+  if (score !== undefined) line.append(element("span", { class: "figure" }, told(score, probable)), bar(score, full));
+  return line;
+}
+
+function scoreLine(name, score, full, probable, chosen) {
+  return element(
+    "li",
+    { class: chosen ? "given" : null },
+    element("span", { class: "score-name" }, name),
+    bar(score, full),
+    element("span", { class: "figure" }, told(score, probable)),
+  );
+}
+
+// The figure beside it says the same to those who do not see it.
+function bar(score, full) {
+  const filled = element("span", { class: "bar-filled" });
+  filled.style.setProperty("--share", Math.max(0, Math.min(1, score / full)));
+  return element("span", { class: "bar", "aria-hidden": "true" }, filled);
+}
+
+function source(result, took) {
+  const parts = [
+    element("strong", {}, result.model),
+    ` answered in ${seconds(took)}`,
+    result.cached ? ", from memory" : "",
+    ` · vocabulary ${shortName(result.taxonomy)}`,
+  ];
+  if (result.prompt) parts.push(` · prompt ${shortName(result.prompt)}, reading ${result.reading}`);
+  if (result.dropped) parts.push(` · ${result.dropped} of its words were no labels`);
+  if (result.usage) parts.push(` · ${result.usage.prompt_tokens + result.usage.completion_tokens} tokens`);
+  return parts;
+}
+
+// What a screen reader says when the answer is there.
+export function spoken(result, took) {
+  const labels = result.labels.length ? result.labels.join(", ") : "None of the labels applies";
+  return `${labels}. Answered by ${result.model} in ${seconds(took)}.`;
+}
+
+export function showTable(texts, results, took) {
+  const failed = results.filter((result) => result.problem).length;
+  $("table-title").textContent = `${texts.length} texts`;
+  const who = [...new Set(results.map((result) => result.model).filter(Boolean))].join(", ");
+  $("table-who").textContent =
+    `${who || "Nobody"} answered in ${seconds(took)}` + (failed ? ` · ${failed} without an answer` : "");
+  $("rows").replaceChildren(...results.map((result, place) => row(place, texts[place], result)));
+}
+
+function row(place, text, result) {
+  const labels = element("td");
+  if (result.problem) labels.append(element("span", { class: "fault" }, result.problem.detail));
+  else if (result.labels.length === 0) labels.append(element("span", { class: "muted" }, "none applies"));
+  else labels.append(...result.labels.map((name) => element("span", { class: "tag" }, name)));
+  return element(
+    "tr",
+    {},
+    element("td", { class: "figure" }, String(place + 1)),
+    element("td", {}, element("span", { class: "excerpt", title: text }, text)),
+    labels,
+  );
+}
+
+export function showFilms(films) {
+  $("films").replaceChildren(
+    ...films.map((film) =>
+      element(
+        "li",
+        {},
+        element("span", { class: "film-title" }, film.title),
+        film.year ? element("span", { class: "figure muted" }, ` ${film.year}`) : null,
+        element("span", { class: "film-genres muted small" }, (film.genres ?? []).join(", ")),
+      ),
+    ),
+  );
+}
+
+export function showPrompt(prompt) {
+  const requests = prompt.requests > 1 ? ` It is the first of ${prompt.requests} requests for this text.` : "";
+  $("prompt-about").textContent = prompt.sent
+    ? `${shortName(prompt.prompt)}, reading ${prompt.reading}.${requests}`
+    : `This answer took no prompt: it compares vectors. A language model would be sent ${shortName(prompt.prompt)}:`;
+  $("messages").replaceChildren(
+    ...prompt.messages.flatMap((message) => [
+      element("h3", { class: "role" }, message.role),
+      element("pre", { tabindex: "0", "aria-label": `Message of role ${message.role}` }, message.content),
+    ]),
+  );
+}

@@ -1,0 +1,59 @@
+"""What a browser is given: the page at ``/``, the docs, and the few files that they need; nothing from elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, current_app, make_response, render_template, send_from_directory
+from werkzeug.exceptions import NotFound
+
+from service.openapi import document, routes_of
+from service.problems import RequestProblem
+
+blueprint = Blueprint("page", __name__, template_folder="page")
+
+_STATIC = "page/static"
+# Everything comes from this service: a label or a text that looks like markup could load and run nothing.
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "connect-src 'self'",
+        "form-action 'none'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+
+
+@blueprint.get("/docs")
+def docs() -> Response:
+    """Every route with its schema, an example and a form to try it, as a page."""
+    return html("docs.html")
+
+
+@blueprint.get("/openapi.json")
+def openapi() -> dict[str, Any]:
+    """This document."""
+    return document(current_app)
+
+
+@blueprint.get("/page/<name>")
+def static_file(name: str) -> Response:
+    """A stylesheet, script or picture of the pages."""
+    try:
+        return send_from_directory(f"{blueprint.root_path}/{_STATIC}", name)
+    except NotFound:
+        raise RequestProblem("not-found", f"the pages have no file {name!r}") from None
+
+
+def html(template: str) -> Response:
+    """A page; it is told which routes there are, so that it asks for nothing that is not."""
+    paths = {path for _, path, _ in routes_of(current_app)}
+    response = make_response(render_template(template, paths=paths))
+    response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response

@@ -1,0 +1,120 @@
+"""The OpenAPI document holds every route and what they really answer; requests made from it break nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import schemathesis
+from flask.testing import FlaskClient
+from hypothesis import HealthCheck, settings
+from jsonschema import Draft202012Validator
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from werkzeug.test import TestResponse
+
+from llm.classifier import Problem
+from llm.engines.engine import Conversation
+from llm.engines.scripted import Scripted
+from llm.language_model import LanguageModel
+from service.app import create_app
+from service.openapi import OPERATIONS, document, routes_of
+from service.parts import Limits, Parts
+from service.problems import KINDS
+
+BUSY = "busy"  # a text that makes the model fail
+
+
+def _reply(conversation: Conversation) -> str | Problem:
+    return Problem("busy", "later", 3.0) if BUSY in conversation[-1]["content"] else '["War", "Cooking"]'
+
+
+model = LanguageModel(Scripted(_reply, "a-model"))
+app = create_app(Parts(lambda choice: model, lambda: None, lambda: None, "tmdb", Limits(texts=5, labels=60)))
+schema = schemathesis.openapi.from_wsgi("/openapi.json", app)
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+
+
+@pytest.fixture(scope="module")
+def whole() -> dict[str, Any]:
+    return document(app)
+
+
+@pytest.fixture(scope="module")
+def client() -> FlaskClient:
+    return app.test_client()
+
+
+def conforms(whole: dict[str, Any], response: TestResponse, method: str, path: str) -> None:
+    """The answer is one that the document tells of."""
+    told = whole["paths"][path][method.lower()]["responses"][str(response.status_code)]["content"]
+    shape = told[response.mimetype]["schema"]
+    Draft202012Validator(shape | {"components": whole["components"]}).validate(response.get_json())
+
+
+def test_every_route_is_told_and_none_that_is_not_there(whole: dict[str, Any]) -> None:
+    real = {(method, path) for method, path, _ in routes_of(app)}
+    assert real == OPERATIONS.keys()
+    assert real == {(method.upper(), path) for path, item in whole["paths"].items() for method in item}
+
+
+def test_every_route_has_words_and_every_reference_leads_somewhere(whole: dict[str, Any]) -> None:
+    operations = [operation for item in whole["paths"].values() for operation in item.values()]
+    assert all(operation["summary"] for operation in operations)
+    assert len({operation["operationId"] for operation in operations}) == len(operations)
+    references = {part.split('"')[0] for part in str(whole).replace("'", '"').split("#/components/schemas/")[1:]}
+    assert references <= whole["components"]["schemas"].keys()
+    for shape in whole["components"]["schemas"].values():
+        Draft202012Validator.check_schema(shape)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "url", "sent"),
+    [
+        ("POST", "/classify", "/classify", {"text": "a", "scores": True}),
+        ("POST", "/classify", "/classify", {"texts": ["a", {"title": "b"}, BUSY], "labels": ["x", {"name": "y"}]}),
+        ("POST", "/classify", "/classify", {"text": "a", "txet": "b"}),
+        ("POST", "/classify", "/classify", {"text": "a", "taxonomy": "tmbd"}),
+        ("POST", "/classify", "/classify", {"text": BUSY}),
+        ("POST", "/predict_genre", "/predict_genre", {"title": "a"}),
+        ("POST", "/prompt", "/prompt", {"text": "a", "reading": "yes_no"}),
+        ("GET", "/taxonomies", "/taxonomies", None),
+        ("GET", "/prompts", "/prompts", None),
+        ("GET", "/healthz", "/healthz", None),
+        ("GET", "/readyz", "/readyz", None),
+        ("GET", "/problems/{slug}", "/problems/too-large", None),
+        ("GET", "/problems/{slug}", "/problems/nothing", None),
+        ("GET", "/", "/", None),
+    ],
+)
+def test_real_answers_are_as_told(
+    whole: dict[str, Any], client: FlaskClient, method: str, path: str, url: str, sent: Any
+) -> None:
+    conforms(whole, client.open(url, method=method, json=sent), method, path)
+
+
+def test_an_answer_that_is_not_as_told_would_be_found(whole: dict[str, Any]) -> None:
+    shape = {"$ref": "#/components/schemas/ClassifyAnswer", "components": whole["components"]}
+    assert not Draft202012Validator(shape).is_valid({"labels": ["War"]})
+
+
+def test_every_problem_but_those_of_http_itself_is_told_somewhere(whole: dict[str, Any]) -> None:
+    told = str(whole["paths"])
+    assert {slug for slug in KINDS if f"/problems/{slug}'" not in told} == {"method-not-allowed"}
+
+
+@schema.parametrize()
+@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def test_no_request_made_from_the_document_breaks_the_service(case: schemathesis.Case) -> None:
+    case.call_and_validate(checks=CHECKS)

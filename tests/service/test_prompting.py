@@ -1,0 +1,82 @@
+"""POST /prompt: the very messages that a language model is sent."""
+
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from llm.embedded import Embedded
+from llm.engines.engine import Conversation
+from llm.engines.scripted import Scripted
+from llm.language_model import LanguageModel
+from llm.readings.choice import READINGS
+from prompts import shelf
+from service.app import create_app
+from service.parts import Parts
+from service.prompting import asked_by
+from similarity.encoder import MiniLM
+
+
+def served(*seen: list[Conversation]) -> FlaskClient:
+    """A service whose model writes down what it is sent."""
+
+    def reply(conversation: Conversation) -> str:
+        seen[0].append(conversation)
+        return '["War"]'
+
+    def weights(conversation: Conversation) -> dict[str, float]:
+        seen[0].append(conversation)
+        return {"A": 0.9, "Yes": 0.9, "No": 0.1}
+
+    model = LanguageModel(Scripted(reply, "a-model", weights), READINGS["list"])
+
+    def of(reading: str | None) -> LanguageModel:
+        return LanguageModel(model.engine, READINGS[reading or "list"])
+
+    parts = Parts(
+        lambda choice: of(choice.reading),
+        lambda: None,
+        lambda: None,
+        "tmdb",
+        asking_of=lambda choice, text, taxonomy: asked_by(of(choice.reading), text, taxonomy),
+    )
+    return create_app(parts).test_client()
+
+
+@pytest.mark.parametrize("reading", ["list", "letters", "yes_no"])
+def test_what_is_shown_is_what_is_sent(reading: str) -> None:
+    seen: list[Conversation] = []
+    client = served(seen)
+    asked = {"text": "A war.", "title": "Trenches", "reading": reading, "labels": ["War", "Peace"]}
+    shown = client.post("/prompt", json=asked).get_json()
+    assert seen == []
+    client.post("/classify", json=asked)
+    assert shown["messages"] == [dict(message) for message in seen[0]]
+    assert (shown["requests"], shown["reading"], shown["sent"]) == (len(seen), reading, True)
+    assert shown["prompt"] == f"text.v1@{shelf.prompt('text').digest}"
+
+
+@pytest.mark.parametrize("reading", [None, *READINGS])
+def test_more_labels_than_there_are_codes_can_be_shown(reading: str | None) -> None:
+    model = LanguageModel(Scripted())
+    client = create_app(Parts(lambda choice: model, lambda: None, lambda: None, "tmdb")).test_client()
+    labels = [f"label {number}" for number in range(120)]
+    reply = client.post("/prompt", json={"text": "A war.", "labels": labels, "reading": reading})
+    assert reply.status_code == 200
+    assert "label 0" in reply.text
+
+
+def test_where_no_model_is_asked_it_says_so() -> None:
+    embedded = Embedded(MiniLM())  # its weights are loaded on first use, and here they are not
+    client = create_app(Parts(lambda choice: embedded, lambda: None, lambda: None, "tmdb")).test_client()
+    shown = client.post("/prompt", json={"overview": "A war.", "prompt": "auto"}).get_json()
+    assert (shown["sent"], shown["reading"]) == (False, "list")
+    assert shown["prompt"].startswith("auto.v1@")
+    assert "A war." in shown["messages"][1]["content"]
+
+
+@pytest.mark.parametrize(("sent", "field"), [({"texts": ["a"]}, "texts"), ({}, "text"), ({"txet": "a"}, "txet")])
+def test_it_takes_one_text_and_says_what_is_wrong(sent: dict[str, Any], field: str) -> None:
+    client = create_app(Parts(lambda choice: LanguageModel(Scripted()), lambda: None, lambda: None, "tmdb"))
+    reply = client.test_client().post("/prompt", json=sent)
+    assert (reply.status_code, reply.get_json()["field"]) == (422, field)
