@@ -10,8 +10,9 @@ from typing import Any
 
 import click
 
-from commands import card, classify, compare, evaluate, probe, report, serve, shelf, split, tune
+from commands import card, classify, compare, evaluate, index, probe, report, serve, shelf, similar, split, tune
 from prompts.errors import MarqueeError
+from similarity.errors import SimilarityError
 
 
 class FrontDoor(click.Group):
@@ -21,7 +22,7 @@ class FrontDoor(click.Group):
         """Run the command."""
         try:
             return super().invoke(ctx)
-        except MarqueeError as error:
+        except (MarqueeError, SimilarityError) as error:
             raise click.ClickException(str(error)) from error
 
 
@@ -43,6 +44,8 @@ COMMANDS = (
     card.data,
     split.split,
     report.report,
+    index.index,
+    similar.similar,
 )
 for command in COMMANDS:
     main.add_command(command)

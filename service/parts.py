@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from llm.classifier import Classifier, Problem
 from prompts.template import Prompt
+from similarity.errors import InvalidIndex
+from similarity.similar import Similar
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,10 @@ class Limits:
     labels: int = 1_000
 
 
+def _no_films() -> Similar:
+    raise InvalidIndex("this service has no films to compare; set MARQUEE_INDEX")
+
+
 @dataclass(frozen=True)
 class Parts:
     """What the service is made of.
@@ -47,6 +53,7 @@ class Parts:
         load: loads what would make the first answer slow; called once, before the first request.
         taxonomy: name of the vocabulary of requests that name none.
         limits: what one request may hold.
+        similar: what finds similar films.
     """
 
     classifier_for: ClassifierFor
@@ -54,3 +61,4 @@ class Parts:
     load: Callable[[], object]
     taxonomy: str
     limits: Limits = Limits()
+    similar: Callable[[], Similar] = _no_films

@@ -8,10 +8,10 @@ from flask import Blueprint, Response, current_app, jsonify, request
 
 from llm.classifier import Prediction
 from prompts import shelf
-from service.body import read_request
+from service.body import read_request, read_similar
 from service.parts import Choice, Parts
 from service.problems import KINDS, RequestProblem
-from service.schemas import ClassifyAnswer
+from service.schemas import ClassifyAnswer, SimilarAnswer
 
 blueprint = Blueprint("marquee", __name__)
 
@@ -38,6 +38,15 @@ def _raise_if_all_failed(predictions: list[Prediction]) -> None:
     found = [prediction.problem for prediction in predictions]
     if found[0] is not None and all(found):
         raise RequestProblem.of(found[0])
+
+
+@blueprint.post("/similar")
+@blueprint.post("/suggest")
+def similar() -> Response:
+    """The films most like a text, or like a film of the catalogue."""
+    asked = read_similar(request, parts().limits)
+    films = parts().similar()
+    return jsonify(SimilarAnswer.of_found(films.search(asked.query()), films.model).body())
 
 
 @blueprint.get("/taxonomies")
@@ -90,6 +99,7 @@ def index() -> dict[str, Any]:
         "answers": parts().classifier_for(Choice()).name,
         "routes": {
             "POST /classify": 'label a text: {"description": "..."}',
+            "POST /similar": 'films like a text: {"description": "...", "k": 10}',
             "GET /taxonomies": "the vocabularies",
             "GET /prompts": "the prompts",
             "GET /healthz": "alive",

@@ -23,9 +23,12 @@ from llm.readings import choice as readings
 from llm.shots import FixedShots, NearestShots, Shots, load_shots, no_shots
 from prompts import shelf
 from prompts.taxonomy import Taxonomy
+from service.films import live
 from service.parts import Choice, ClassifierFor, Limits, Parts
 from service.settings import Settings
+from similarity.batching import SharedBatches
 from similarity.encoder import MiniLM
+from similarity.similar import Similar
 
 Wrap = Callable[[Classifier], Classifier]
 
@@ -40,15 +43,18 @@ def build(settings: Settings) -> Parts:
     limits = Limits(settings.max_body_bytes, settings.max_texts, settings.max_text_chars, settings.max_request_labels)
     encoder = MiniLM()
     embedded = Embedded(encoder)
+    shared = SharedBatches(encoder)
+    films = Similar(live(settings.index, shared), shared)
+    parts = partial(Parts, taxonomy=taxonomy.name, limits=limits, similar=lambda: films)
     load = partial(embedded.classify, ["A first text, so that the first request finds the model loaded."], taxonomy)
     if not settings.asks_a_model:
-        return Parts(lambda choice: embedded, lambda: None, load, taxonomy.name, limits)
+        return parts(lambda choice: embedded, lambda: None, load)
     engine = engine_of(settings)
     asking = classifiers(engine, settings, embedded, shots_of(settings, encoder, taxonomy))
     if settings.fallback or settings.cascade:
         check = (lambda: None) if settings.fallback else engine.check
-        return Parts(asking, check, load, taxonomy.name, limits)
-    return Parts(asking, engine.check, lambda: engine.code_limit, taxonomy.name, limits)  # probes, if need be
+        return parts(asking, check, load)
+    return parts(asking, engine.check, lambda: engine.code_limit)  # probes, if need be
 
 
 def probed(settings: Settings) -> Probed:
