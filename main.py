@@ -10,7 +10,22 @@ from typing import Any
 
 import click
 
-from commands import card, classify, compare, evaluate, index, probe, report, serve, shelf, similar, split, tune
+from commands import (
+    card,
+    classify,
+    compare,
+    evaluate,
+    evaluate_similar,
+    film_map,
+    index,
+    probe,
+    report,
+    serve,
+    shelf,
+    similar,
+    split,
+    tune,
+)
 from prompts.errors import MarqueeError
 from similarity.errors import SimilarityError
 
@@ -46,6 +61,8 @@ COMMANDS = (
     report.report,
     index.index,
     similar.similar,
+    evaluate_similar.evaluate_similar,
+    film_map.film_map,
 )
 for command in COMMANDS:
     main.add_command(command)

@@ -180,8 +180,8 @@ def _kept(index: Opened, vector: Vectors, known: _Known, wanted: int, among: Row
     films: set[tuple[str, int]] = set()
     entries = index.films.entries([row for _, row in pairs])
     for (score, _), entry in zip(pairs, entries, strict=True):
-        if score >= SAME or known.holds(entry) or entry.digest in texts or entry.called in films:
-            continue
-        texts.add(entry.digest)
+        same = score >= SAME or known.holds(entry) or entry.digest in texts or entry.called in films
+        texts.add(entry.digest)  # also of one left out: what is the same as that is the same again
         films |= {entry.called} if entry.called else set()
-        yield Match(entry.film, min(score, 1.0))
+        if not same:
+            yield Match(entry.film, score)

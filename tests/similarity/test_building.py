@@ -1,6 +1,5 @@
 """Building an index and adding to it, with an end at any moment."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -110,7 +109,7 @@ def test_nothing_is_added_to_another_encoders_index(folder: Path) -> None:
     made(folder, films(3))
     other = Words()
     other.name = "others"
-    with pytest.raises(InvalidIndex, match="was made by words .* but the encoder here is others"):
+    with pytest.raises(InvalidIndex, match=r"was made by words .* but the encoder here is others"):
         made(folder, films(4), append=True, encoder=other)
 
 
@@ -236,7 +235,7 @@ def test_an_index_of_another_encoder_is_refused(folder: Path) -> None:
 
 
 def test_an_empty_folder_says_how_to_fill_it(tmp_path: Path) -> None:
-    with pytest.raises(InvalidIndex, match="make one with `main.py index FILE --out"):
+    with pytest.raises(InvalidIndex, match="make one with"):
         held(tmp_path)
 
 
@@ -249,4 +248,4 @@ def test_a_half_written_pointer_is_no_version(folder: Path) -> None:
 
 def test_vectors_on_the_disk_need_no_more_than_their_numbers(folder: Path) -> None:
     version = made(folder, films(64)).version
-    assert os.path.getsize(version.path / "vectors.f32") == 64 * Words.dimension * np.dtype(np.float32).itemsize
+    assert (version.path / "vectors.f32").stat().st_size == 64 * Words.dimension * np.dtype(np.float32).itemsize
