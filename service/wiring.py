@@ -45,8 +45,13 @@ def build(settings: Settings) -> Parts:
     embedded = Embedded(encoder)
     shared = SharedBatches(encoder)
     films = Similar(live(settings.index, shared), shared)
+
+    def load() -> None:
+        embedded.classify(["A first text, so that the first request finds the model loaded."], taxonomy)
+        if settings.index is not None:
+            films.open()
+
     parts = partial(Parts, taxonomy=taxonomy.name, limits=limits, similar=lambda: films)
-    load = partial(embedded.classify, ["A first text, so that the first request finds the model loaded."], taxonomy)
     if not settings.asks_a_model:
         return parts(lambda choice: embedded, lambda: None, load)
     engine = engine_of(settings)

@@ -73,12 +73,19 @@ class SharedBatches:
         tickets = self._taken()
         try:
             self._encode(tickets)
-        except Exception:  # one of them; which one is found by asking for each alone
+        except Exception:  # for one of them; which one is found by asking for each alone
             for ticket in tickets:
-                try:
-                    self._encode([ticket])
-                except Exception as error:
-                    ticket.error = error
+                self._encode_alone(ticket)
+        finally:
+            for ticket in tickets:
+                if not ticket.done:  # this thread is being ended; the others must not wait for it
+                    ticket.error = RuntimeError("the thread that encoded this text was ended")
+
+    def _encode_alone(self, ticket: _Ticket) -> None:
+        try:
+            self._encode([ticket])
+        except Exception as error:
+            ticket.error = error
 
     def _taken(self) -> list[_Ticket]:
         """The first who wait, at least one, with no more texts than a batch takes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from similarity.catalogue import Entry, Rows
-from similarity.errors import SeveralFilms, UnknownFilm
+from similarity.errors import InvalidIndex, SeveralFilms, UnknownFilm
 from similarity.film import Film, digest_of, folded
 from similarity.live import Live, Opened, Wanted
 from similarity.manifest import Version
@@ -19,6 +20,8 @@ from similarity.manifest import Version
 if TYPE_CHECKING:
     from similarity.building import Encoder
     from similarity.index import Vectors
+
+log = logging.getLogger(__name__)
 
 SAME = 0.999  # a cosine from which two texts are one
 _SPARE = 10  # neighbours asked for beyond the wanted, in case some are left out
@@ -85,6 +88,14 @@ class Similar:
     def model(self) -> str:
         """Name of the encoder."""
         return self._encoder.name
+
+    def open(self) -> None:
+        """Open the index before the first query needs it; what is wrong with it is told in the log, and to whoever
+        asks."""
+        try:
+            self._live.get()
+        except InvalidIndex as error:
+            log.warning("%s", error)
 
     def search(self, query: Query) -> Found:
         """The films most alike. Neither the film asked about nor a duplicate of it is among them: the same text, the

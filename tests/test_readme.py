@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from service.schemas import ClassifyAnswer, ClassifyRequest
+from service.schemas import ClassifyAnswer, ClassifyRequest, SimilarAnswer, SimilarRequest
 from service.settings import Settings, environment_name
 
 ROOT = Path(__file__).parent.parent
@@ -29,6 +29,7 @@ def test_every_field_of_a_request_and_an_answer_is_told() -> None:
     told = set(re.findall(r"`(\w+)`", README))
     assert ClassifyRequest.model_fields.keys() <= told
     assert ClassifyAnswer.model_fields.keys() <= told
+    assert SimilarRequest.model_fields.keys() | SimilarAnswer.model_fields.keys() <= told
 
 
 def test_the_answer_shown_has_the_fields_of_an_answer() -> None:
