@@ -27,10 +27,19 @@ _KEPT = Path("var/vectors")
 @click.option("--seed", default=0, show_default=True, help="Which films are asked about.")
 @click.option("--paraphrases", type=click.Path(path_type=Path),
               help='JSON lines of reworded plots, {"id": ..., "text": ...}.')  # fmt: skip
+@click.option("--index", "folder", type=click.Path(path_type=Path),
+              help="Also: share of the ten nearest that this index of MiniLM's finds.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), help="File for all figures, as JSON.  [none]")
 @film_columns
 def evaluate_similar(
-    file: Path, systems: str, queries: int, seed: int, paraphrases: Path | None, out: Path | None, **reading: Any
+    file: Path,
+    systems: str,
+    queries: int,
+    seed: int,
+    paraphrases: Path | None,
+    folder: Path | None,
+    out: Path | None,
+    **reading: Any,
 ) -> None:
     """Measure, over the films of FILE, how many genres neighbours share (share@10, IoU@10, nDCG@10), beside chance;
     how much of the catalogue is ever answered; and whether a plot that lost a third of its words, or was reworded,
@@ -51,9 +60,22 @@ def evaluate_similar(
         space = spaces.space(spec, [film.words for film in films], _KEPT, _told)
         found[spec] = _figures(space, films, rows, reworded)
     _print({name: similar.as_row(figures) for name, figures in found.items()})
+    share = _recall(folder, queries) if folder else None
     if out:
-        told = {"data": file.name, "films": len(films), "seed": seed, "systems": found}
+        told = {"data": file.name, "films": len(films), "seed": seed, "systems": found, "index recall@10": share}
         out.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+
+
+def _recall(folder: Path, queries: int) -> float:
+    from eval.similar import recall_of
+    from similarity.encoder import MiniLM
+    from similarity.live import opened
+
+    encoder = MiniLM()
+    index = opened(folder, encoder.name, encoder.dimension).vectors
+    share = recall_of(index, queries)
+    click.echo(f"\n{folder} ({index.kind}): recall@10 {share:.4f} against exact search, over {queries:,} films")
+    return share
 
 
 def _figures(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from eval.metrics import divide, named_indicator
 from similarity.film import Film, digest_of, folded
+from similarity.index import VectorIndex, exact, recall
 
 Numbers = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -176,6 +177,13 @@ def found_again(space: Space, rows: Rows, texts: Sequence[str]) -> dict[str, flo
         "R@10": float((found <= K).mean()),
         "MRR": float((1 / found).mean()),
     }
+
+
+def recall_of(index: VectorIndex, queries: int) -> float:
+    """Share of the ten nearest vectors, by exact search, that an index finds, over so many of its own vectors."""
+    rows = np.sort(np.random.default_rng(1).choice(len(index), min(queries, len(index)), replace=False))
+    asked = np.ascontiguousarray(index.vectors[rows])
+    return recall(index.search(asked, K)[1], exact(asked, index.vectors, K))
 
 
 def with_words_dropped(text: str, seed: str) -> str:

@@ -20,14 +20,14 @@ from similarity.film import Film, digest_of, folded
 Rows = NDArray[np.int64]
 
 _SCHEMA = """
-CREATE TABLE films (
+CREATE TABLE IF NOT EXISTS films (
     row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, title TEXT NOT NULL, year INTEGER,
     genres TEXT NOT NULL, digest TEXT NOT NULL, folded TEXT NOT NULL
 );
-CREATE INDEX films_folded ON films (folded);
-CREATE INDEX films_year ON films (year);
-CREATE TABLE genres (genre TEXT NOT NULL, row INTEGER NOT NULL, PRIMARY KEY (genre, row)) WITHOUT ROWID;
-CREATE TABLE tally (name TEXT PRIMARY KEY, count INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS films_folded ON films (folded);
+CREATE INDEX IF NOT EXISTS films_year ON films (year);
+CREATE TABLE IF NOT EXISTS genres (genre TEXT NOT NULL, row INTEGER NOT NULL, PRIMARY KEY (genre, row)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS tally (name TEXT PRIMARY KEY, count INTEGER NOT NULL);
 """
 _COLUMNS = "row, id, title, year, genres, digest"
 _AT_ONCE = 500  # SQLite takes a limited number of parameters
@@ -63,7 +63,6 @@ class Catalogue:
     """
 
     def __init__(self, path: Path, writable: bool = False) -> None:
-        new = writable and not path.exists()
         mode = "mode=rwc" if writable else "mode=ro&immutable=1"  # a published file never changes
         self._lock = threading.Lock()
         try:
@@ -71,7 +70,6 @@ class Catalogue:
             if writable:
                 self._connection.execute("PRAGMA journal_mode=DELETE")  # one file alone, once it is closed
                 self._connection.execute("PRAGMA synchronous=FULL")
-            if new:
                 self._connection.executescript(_SCHEMA)
         except sqlite3.Error as error:
             raise InvalidIndex(f"cannot open {path}: {error}") from None

@@ -162,11 +162,11 @@ def loaded(kind: str, vectors: Vectors, path: Path, effort: int, recall: float |
 def _tuned(index: VectorIndex) -> VectorIndex:
     """With the least effort that reaches the recall, or the greatest."""
     asked = _spread(index.vectors, _ASKED)
-    exact = _exact(asked, index.vectors, _NEIGHBOURS)
+    nearest = exact(asked, index.vectors, _NEIGHBOURS)
     for effort in KINDS[index.kind].efforts:
         index.effort = effort
         found = index.search(asked, _NEIGHBOURS)[1]
-        index.recall = recall(found, exact)
+        index.recall = recall(found, nearest)
         if index.recall >= _RECALL:
             break
     return index
@@ -177,7 +177,7 @@ def recall(found: Rows, exact: Rows) -> float:
     return float(np.mean([len(set(one) & set(two)) / len(two) for one, two in zip(found, exact, strict=True)]))
 
 
-def _exact(asked: Vectors, vectors: Vectors, k: int) -> Rows:
+def exact(asked: Vectors, vectors: Vectors, k: int) -> Rows:
     """Rows of the nearest in any order, with no more than a slice of the vectors in memory."""
     best, rows = np.full((len(asked), 0), 0, np.float32), np.zeros((len(asked), 0), np.int64)
     for start in range(0, len(vectors), _SLICE):

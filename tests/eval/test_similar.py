@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from eval.similar import Genres, K, Neighbours, agreement, chosen, found_again, nearest, with_words_dropped
+from eval.similar import Genres, K, Neighbours, agreement, chosen, found_again, nearest, recall_of, with_words_dropped
 from eval.spaces import Encoded, TfIdf
 from similarity.film import Film
+from similarity.index import made
 from tests.similarity.words import Words
 
 RNG = np.random.default_rng(3)
@@ -95,6 +96,12 @@ def test_a_reworded_plot_finds_its_film_at_its_rank() -> None:
 
     found = found_again(Fixed(), np.array([0, 1, 2]), ["a", "b", "c"])
     assert found == pytest.approx({"texts": 3, "R@1": 1 / 3, "R@10": 1, "MRR": (1 + 1 / 2 + 1 / 3) / 3})
+
+
+def test_recall_is_counted_against_exact_search() -> None:
+    vectors = Words().encode([film.text for film in FILMS])
+    assert recall_of(made("flat", vectors), 30) == 1
+    assert recall_of(made("hnsw", vectors), 1_000) > 0.9
 
 
 def test_words_are_dropped_in_the_same_way_every_time_and_never_all() -> None:

@@ -141,14 +141,14 @@ def kill_after(process: "subprocess.Popen[str]", line: str) -> None:
 def test_a_build_that_was_killed_goes_on_behind_its_last_whole_chunk(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kill_after(start(folder, 200, 0), "encoded 60")
+    kill_after(start(folder, 300, 0), "encoded 60")
     assert manifest.current(folder) is None
     monkeypatch.setattr(building, "_CHUNK", 20)
     encoder = Words()
-    made(folder, films(200), "200 from 0", encoder=encoder)
-    assert sum(encoder.calls) <= 140
-    assert ids(folder) == [one.id for one in films(200)]
-    assert held(folder).vectors.vectors == pytest.approx(Words().encode([one.text for one in films(200)]), abs=1e-6)
+    made(folder, films(300), "300 from 0", encoder=encoder)
+    assert sum(encoder.calls) <= 240
+    assert ids(folder) == [one.id for one in films(300)]
+    assert held(folder).vectors.vectors == pytest.approx(Words().encode([one.text for one in films(300)]), abs=1e-6)
     assert not (folder / "work").exists()
 
 
@@ -156,14 +156,14 @@ def test_while_films_are_added_and_after_a_kill_the_old_index_answers(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made(folder, films(40))
-    kill_after(start(folder, 100, 30, "append"), "encoded 40")
+    kill_after(start(folder, 200, 30, "append"), "encoded 40")
     assert ids(folder) == [one.id for one in films(40)]
     monkeypatch.setattr(building, "_CHUNK", 20)
     encoder = Words()
-    built = made(folder, films(100, 30), "100 from 30", append=True, encoder=encoder)
-    assert (built.added, built.unchanged) == (90, 10)
-    assert sum(encoder.calls) <= 60
-    assert ids(folder) == [one.id for one in films(130)]
+    built = made(folder, films(200, 30), "200 from 30", append=True, encoder=encoder)
+    assert (built.added, built.unchanged) == (190, 10)
+    assert sum(encoder.calls) <= 160
+    assert ids(folder) == [one.id for one in films(230)]
 
 
 @pytest.mark.parametrize("step", ["_files", "facts", "publish", "_prune"])
@@ -198,7 +198,7 @@ def test_an_unfinished_build_of_something_else_is_not_mixed_in(folder: Path, mon
 
 
 def test_two_builds_at_once_are_one_too_many_unless_the_second_waits(folder: Path) -> None:
-    process = start(folder, 100, 0)
+    process = start(folder, 200, 0)
     deadline = time.monotonic() + 60
     while not (folder / "work").exists() and time.monotonic() < deadline:
         time.sleep(0.01)

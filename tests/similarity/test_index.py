@@ -27,14 +27,14 @@ def made(request: pytest.FixtureRequest, vectors: Vectors) -> VectorIndex:
     return index.made(request.param, vectors)
 
 
-def exact(asked: Vectors, vectors: Vectors, k: int) -> NDArray[np.int64]:
+def sorted_all(asked: Vectors, vectors: Vectors, k: int) -> NDArray[np.int64]:
     return np.argsort(-(asked @ vectors.T), axis=1, kind="stable")[:, :k]
 
 
 def test_it_finds_the_nearest_with_their_cosines(made: VectorIndex, vectors: Vectors) -> None:
     asked = vectors[100:150]
     scores, rows = made.search(asked, 10)
-    assert index.recall(rows, exact(asked, vectors, 10)) > 0.98
+    assert index.recall(rows, sorted_all(asked, vectors, 10)) > 0.98
     assert rows[:, 0].tolist() == list(range(100, 150))
     assert scores == pytest.approx(np.einsum("qd,qkd->qk", asked, vectors[rows]), abs=1e-5)
     assert (np.diff(scores, axis=1) <= 1e-6).all()
@@ -54,7 +54,7 @@ def test_a_choice_of_rows_is_kept_to_and_searched_as_well(
     asked = vectors[100:130]
     rows = made.search(asked, 10, among)[1]
     assert set(rows.ravel()) <= set(among)
-    assert index.recall(rows, among[exact(asked, vectors[among], 10)]) > 0.95
+    assert index.recall(rows, among[sorted_all(asked, vectors[among], 10)]) > 0.95
 
 
 def test_it_reads_back_as_it_was_saved(made: VectorIndex, vectors: Vectors, tmp_path: Path) -> None:
@@ -62,6 +62,12 @@ def test_it_reads_back_as_it_was_saved(made: VectorIndex, vectors: Vectors, tmp_
     again = index.loaded(made.kind, vectors, tmp_path / "index.faiss", made.effort, made.recall)
     assert again.search(vectors[:5], 10)[1].tolist() == made.search(vectors[:5], 10)[1].tolist()
     assert (tmp_path / "index.faiss").exists() == (made.kind != "flat")
+
+
+def test_exact_neighbours_are_found_slice_by_slice(vectors: Vectors, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "_SLICE", 999)
+    asked = vectors[:20]
+    assert index.recall(index.exact(asked, vectors, 10), sorted_all(asked, vectors, 10)) == 1
 
 
 def test_more_than_there_is_gives_all_there_is(vectors: Vectors) -> None:
