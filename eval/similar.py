@@ -19,6 +19,7 @@ from similarity.film import Film, digest_of, folded
 from similarity.index import VectorIndex, exact, recall
 
 Numbers = NDArray[np.float64]
+Vectors = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
 K = 10
@@ -31,7 +32,7 @@ _DROPPED = 0.3  # share of the words that a plot loses when it is to be found ag
 class Space(Protocol):
     """Texts in a space in which alike ones lie near each other."""
 
-    def scores(self, texts: Sequence[str]) -> Numbers | NDArray[np.float32]:
+    def scores(self, texts: Sequence[str]) -> Vectors:
         """Cosines of texts with all films of the catalogue, shape (texts, films)."""
 
 
@@ -96,7 +97,7 @@ def _called(film: Film, row: int) -> str:
     return f"{folded(film.title)}\n{film.year}" if film.title and film.year is not None else f"\n\n{row}"
 
 
-def _best(scores: Numbers | NDArray[np.float32], count: int) -> Rows:
+def _best(scores: Vectors, count: int) -> Rows:
     """Columns of the greatest, best first."""
     some = np.argpartition(-scores, count - 1, axis=1)[:, :count]
     order = np.argsort(-np.take_along_axis(scores, some, 1), axis=1, kind="stable")

@@ -107,19 +107,15 @@ class VectorIndex:
         return VectorIndex(self.kind, vectors, self._searched, self.effort, self.recall)
 
     def _parameters(self, among: Rows | None, wanted: int) -> Any:
-        import faiss
-
+        faiss = _faiss()
         chosen = {} if among is None else {"sel": faiss.IDSelectorBitmap(_bitmap(among, len(self)))}
         if self.kind == "flat":
             return faiss.SearchParameters(**chosen) if chosen else None
         # Where most are passed over, as many more must be looked at.
         wide = 1 if among is None else min(_WIDEST, math.ceil(len(self) / len(among)))
         if self.kind == "hnsw":
-            wide = (
-                1 if among is None else min(8, math.ceil(len(self) / len(among)))
-            )  # the graph's way leads past others
             return faiss.SearchParametersHNSW(efSearch=max(self.effort, wanted) * wide, **chosen)
-        return faiss.SearchParametersIVF(nprobe=self.effort, **chosen)
+        return faiss.SearchParametersIVF(nprobe=self.effort * wide, **chosen)
 
 
 def kind_for(count: int) -> str:
@@ -205,6 +201,13 @@ def _spread(vectors: Vectors, count: int) -> Vectors:
     return np.ascontiguousarray(vectors[rows])
 
 
+def _faiss() -> Any:
+    """FAISS, whose own types do not know the parameters of its searches."""
+    import faiss
+
+    return faiss
+
+
 def _bitmap(rows: Rows, count: int) -> NDArray[np.uint8]:
     marks = np.zeros(count, bool)
     marks[rows] = True
@@ -213,7 +216,7 @@ def _bitmap(rows: Rows, count: int) -> NDArray[np.uint8]:
 
 def _lists(count: int) -> int:
     """Number of lists of an inverted file: a power of two near four times the root, none of them nearly empty."""
-    return max(1, min(2 ** round(math.log2(4 * math.sqrt(count))), count // 39))
+    return max(1, min(1 << round(math.log2(4 * math.sqrt(count))), count // 39))
 
 
 KINDS: Mapping[str, Kind] = {

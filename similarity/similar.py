@@ -124,7 +124,7 @@ class Similar:
             if key in self._vectors:
                 self._vectors.move_to_end(key)
                 return self._vectors[key]
-        vector = self._encoder.encode([text])[0]
+        vector: Vectors = self._encoder.encode([text])[0]
         with self._lock:
             self._vectors[key] = vector
             while len(self._vectors) > _REMEMBERED:

@@ -60,7 +60,7 @@
     const { width, height, ratio } = size;
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     pen.clearRect(0, 0, width, height);
-    const radius = Math.max(0.9, Math.min(5, 46 / Math.sqrt(shown.length) * Math.sqrt(view.scale)));
+    const radius = Math.max(0.9, Math.min(5, 60 / Math.sqrt(shown.length) * Math.sqrt(view.scale)));
     const faint = found.size ? 0.16 : Math.max(0.45, Math.min(0.85, 30 / Math.sqrt(shown.length)));
     pen.globalAlpha = faint;
     for (let number = -1; number < data.coloured; number++) {

@@ -54,7 +54,7 @@ def _data(points: Points) -> str:
         "mask": [sum(1 << place[genre] for genre in {*film.genres} if genre in place) for film in points.films],
         "colour": [points.colour(film) for film in points.films],
         "genres": genres,
-        "coloured": len(points.coloured),
+        "coloured": points.coloured,
     }
     return json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 

@@ -28,7 +28,8 @@ class Points:
     Attributes:
         places: shape (films, 2), each axis from 0 to 1.
         films: one a point.
-        genres: all of them, commonest first.
+        genres: all of them: first those with a colour, then the others, commonest first in either.
+        coloured: how many of them have a colour.
         method: how the places were found.
         of: how many films the catalogue has; more than the points where it was thinned out.
     """
@@ -36,17 +37,13 @@ class Points:
     places: Plane
     films: Sequence[Film]
     genres: Sequence[str]
+    coloured: int
     method: str
     of: int
 
-    @property
-    def coloured(self) -> Sequence[str]:
-        """The genres that have a colour."""
-        return self.genres[:COLOURS]
-
     def colour(self, film: Film) -> int | None:
         """Number of a film's colour: that of its rarest genre which has one, since most films are dramas too."""
-        own = [place for place, genre in enumerate(self.coloured) if genre in film.genres]
+        own = [place for place, genre in enumerate(self.genres[: self.coloured]) if genre in film.genres]
         return max(own, default=None)
 
 
@@ -71,9 +68,17 @@ def points(index: Opened, most: int, method: str = "auto") -> Points:
     name = _method(method)
     places = _umap(vectors) if name == "umap" else principal(vectors)
     films = [entry.film for entry in index.films.entries(rows.tolist())]
+    square = _in_unit_square(places)
     counted = Counter(genre for film in films for genre in film.genres)
-    genres = sorted(counted, key=lambda genre: (-counted[genre], genre))
-    return Points(_in_unit_square(places), films, genres, name, count)
+    apart = sorted(counted, key=lambda genre: -_apart(square, films, genre))[:COLOURS]
+    genres = sorted(counted, key=lambda genre: (genre not in apart, -counted[genre], genre))
+    return Points(square, films, genres, len(apart), name, count)
+
+
+def _apart(places: Plane, films: Sequence[Film], genre: str) -> float:
+    """How far the films of a genre lie from the middle together: what a colour would show."""
+    own = np.array([genre in film.genres for film in films])
+    return float(own.sum() * np.square(places[own].mean(axis=0) - places.mean(axis=0)).sum())
 
 
 def principal(vectors: Vectors) -> Plane:

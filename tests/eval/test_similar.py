@@ -91,8 +91,8 @@ def test_a_small_catalogue_has_fewer_neighbours() -> None:
 
 def test_a_reworded_plot_finds_its_film_at_its_rank() -> None:
     class Fixed:
-        def scores(self, texts: object) -> NDArray[np.float64]:
-            return np.array([[0.9, 0.1, 0.5], [0.2, 0.3, 0.4], [0.6, 0.5, 0.4]])
+        def scores(self, texts: object) -> NDArray[np.float32]:
+            return np.array([[0.9, 0.1, 0.5], [0.2, 0.3, 0.4], [0.6, 0.5, 0.4]], np.float32)
 
     found = found_again(Fixed(), np.array([0, 1, 2]), ["a", "b", "c"])
     assert found == pytest.approx({"texts": 3, "R@1": 1 / 3, "R@10": 1, "MRR": (1 + 1 / 2 + 1 / 3) / 3})

@@ -32,7 +32,7 @@ def together(encoder: Gated, texts: Sequence[str]) -> list[Vectors | Exception]:
 
     def ask(text: str) -> Vectors | Exception:
         try:
-            return shared.encode([text])[0]
+            return np.asarray(shared.encode([text])[0])
         except ValueError as error:
             return error
 

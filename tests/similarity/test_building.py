@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from tests.similarity.words import Words
 SLOW_BUILD = """
 import sys
 from pathlib import Path
+from typing import Any
 from similarity import building
 from tests.similarity.films import films
 from tests.similarity.words import Words
@@ -37,9 +39,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "index"
 
 
-def made(folder: Path, some: list[Film], origin: str = "", **options: object) -> Built:
+def made(folder: Path, some: list[Film], origin: str = "", **options: Any) -> Built:
     encoder = options.pop("encoder", Words())
-    return build(folder, Source(some, origin or str(len(some))), encoder, **options)  # type: ignore[arg-type]
+    return build(folder, Source(some, origin or str(len(some))), encoder, **options)
 
 
 def held(folder: Path) -> Opened:
@@ -99,7 +101,7 @@ def test_repeated_texts_are_counted(folder: Path) -> None:
         ([film(1)], {"append": True}, "holds no index to add to"),
     ],
 )
-def test_what_cannot_be_built_is_refused(folder: Path, some: list[Film], options: dict[str, object], said: str) -> None:
+def test_what_cannot_be_built_is_refused(folder: Path, some: list[Film], options: dict[str, Any], said: str) -> None:
     with pytest.raises(InvalidIndex, match=said):
         made(folder, some, **options)
     assert manifest.current(folder) is None

@@ -23,7 +23,7 @@ UGLY = '</script><script>alert(1)</script> & "quoted" \u2028'
 
 
 def of(folder: Path, some: list[Film]) -> Opened:
-    build(folder, Source(some, "made"), Words())
+    build(folder, Source(some, str(len(some))), Words())
     return opened(folder, Words.name, Words.dimension)
 
 

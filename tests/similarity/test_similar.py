@@ -115,7 +115,7 @@ def eventually(condition: Callable[[], bool]) -> bool:
 def test_a_newer_version_is_taken_up_without_a_restart(tmp_path: Path) -> None:
     similar = served(tmp_path, films(20))
     assert similar.search(Query("w1")).version.name == "000001"
-    build(tmp_path, Source([film(77, text="w1 w1")], "more"), Words(), append=True)
+    build(tmp_path, Source([film(77, text="w1 w1 fresh")], "more"), Words(), append=True)
     assert eventually(lambda: similar.search(Query("w1")).version.name == "000002")
     assert "f77" in ids(similar.search(Query("w1", k=100)))
 
