@@ -60,14 +60,12 @@
     const { width, height, ratio } = size;
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     pen.clearRect(0, 0, width, height);
-    const radius = Math.max(0.9, Math.min(5, 60 / Math.sqrt(shown.length) * Math.sqrt(view.scale)));
-    const faint = found.size ? 0.16 : Math.max(0.45, Math.min(0.85, 30 / Math.sqrt(shown.length)));
+    const radius = Math.min(5, Math.max(1.2, 80 / Math.sqrt(shown.length)) * view.scale ** 0.35);
+    const faint = found.size ? 0.16 : Math.max(0.5, Math.min(0.85, 60 / Math.sqrt(shown.length)));
     pen.globalAlpha = faint;
     for (let number = -1; number < data.coloured; number++) {
       pen.fillStyle = number < 0 ? colours.plain : colours[number];
-      pen.beginPath();
       for (const film of shown) if ((data.colour[film] ?? -1) === number) dot(film, radius);
-      pen.fill();
     }
     pen.globalAlpha = 1;
     for (const film of found) mark(film, Math.max(4, radius + 1));
@@ -77,8 +75,10 @@
   function dot(film, radius) {
     const x = placeX(film), y = placeY(film);
     if (x < -9 || y < -9 || x > size.width + 9 || y > size.height + 9) return;
-    pen.moveTo(x + radius, y);
+    if (radius < 1.8) return pen.fillRect(x - radius, y - radius, 2 * radius, 2 * radius); // no circle to the eye
+    pen.beginPath();
     pen.arc(x, y, radius, 0, 7);
+    pen.fill();
   }
 
   function mark(film, radius) {
@@ -101,7 +101,7 @@
     size = { width: box.width, height: box.height, ratio };
     canvas.width = Math.round(box.width * ratio);
     canvas.height = Math.round(box.height * ratio);
-    redraw();
+    draw(); // at once: a canvas of another size is empty
   }
 
   // --- moving ---
