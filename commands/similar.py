@@ -27,7 +27,7 @@ def similar(
 ) -> None:  # fmt: skip
     """Find the films most like TEXT, given here or on standard input, or like a film by its --id or --title."""
     from commands.films import live_index
-    from service.schemas import SimilarAnswer
+    from service.similar import SimilarAnswer
     from similarity.encoder import MiniLM
     from similarity.live import Wanted
     from similarity.similar import Query, Similar

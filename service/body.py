@@ -10,7 +10,8 @@ from pydantic import BaseModel, ValidationError
 
 from service.parts import Limits
 from service.problems import RequestProblem
-from service.schemas import ClassifyRequest, SimilarRequest, TextFields
+from service.schemas import ClassifyRequest, TextFields
+from service.similar import SimilarRequest
 
 Body = TypeVar("Body", bound=BaseModel)
 

@@ -11,7 +11,8 @@ from prompts import shelf
 from service.body import read_request, read_similar
 from service.parts import Choice, Parts
 from service.problems import KINDS, RequestProblem
-from service.schemas import ClassifyAnswer, SimilarAnswer
+from service.schemas import ClassifyAnswer
+from service.similar import SimilarAnswer
 
 blueprint = Blueprint("marquee", __name__)
 

@@ -6,8 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from service.schemas import ClassifyAnswer, ClassifyRequest, SimilarAnswer, SimilarRequest
+from service.schemas import ClassifyAnswer, ClassifyRequest
 from service.settings import Settings, environment_name
+from service.similar import SimilarAnswer, SimilarRequest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ from llm.embedded import Embedded
 from service.app import create_app
 from service.films import live
 from service.parts import Limits, Parts
-from service.schemas import SimilarAnswer
+from service.similar import SimilarAnswer
 from similarity.batching import SharedBatches
 from similarity.building import Encoder, Source, build
 from similarity.encoder import MiniLM
