@@ -50,6 +50,10 @@ bench-embedded: .venv/dev ## the embedded classifier against sentence-transforme
 bench-gpu: .venv/run ## documents a second of Qwen2-7B's architecture on one NVIDIA GPU
 	@$(BIN)/python -m benchmarks.gpu
 
+.PHONY: bench-similarity
+bench-similarity: .venv/dev ## encoding, searching and serving of similar films against exact and plain (DATA=file)
+	@$(BIN)/python -m benchmarks.similarity $(if $(DATA),--data $(DATA))
+
 .PHONY: format
 format: .venv/dev ## rewrite the code in ruff's format
 	$(BIN)/ruff check --fix .

@@ -10,8 +10,25 @@ from typing import Any
 
 import click
 
-from commands import card, classify, compare, evaluate, probe, report, serve, shelf, split, train, tune
+from commands import (
+    card,
+    classify,
+    compare,
+    evaluate,
+    evaluate_similar,
+    film_map,
+    index,
+    probe,
+    report,
+    serve,
+    shelf,
+    similar,
+    split,
+    train,
+    tune,
+)
 from prompts.errors import MarqueeError
+from similarity.errors import SimilarityError
 
 
 class FrontDoor(click.Group):
@@ -21,7 +38,7 @@ class FrontDoor(click.Group):
         """Run the command."""
         try:
             return super().invoke(ctx)
-        except MarqueeError as error:
+        except (MarqueeError, SimilarityError) as error:
             raise click.ClickException(str(error)) from error
 
 
@@ -44,6 +61,10 @@ COMMANDS = (
     split.split,
     report.report,
     train.train,
+    index.index,
+    similar.similar,
+    evaluate_similar.evaluate_similar,
+    film_map.film_map,
 )
 for command in COMMANDS:
     main.add_command(command)

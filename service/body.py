@@ -6,12 +6,14 @@ import json
 from typing import Any, NoReturn, TypeVar
 
 from flask import Request
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from service.parts import Limits
 from service.problems import RequestProblem
-from service.schemas import ClassifyRequest
+from service.schemas import ClassifyRequest, TextFields
+from service.similar import SimilarRequest
 
+Body = TypeVar("Body", bound=BaseModel)
 Asked = TypeVar("Asked", bound=ClassifyRequest)
 
 
@@ -21,17 +23,33 @@ def read_request(request: Request, limits: Limits, shape: type[Asked]) -> Asked:
     Raises:
         RequestProblem: wrong content type, not JSON, a rule of the schema broken, or a limit passed.
     """
+    asked = _read(request, shape)
+    _hold_limits(asked, limits)
+    return asked
+
+
+def read_similar(request: Request, limits: Limits) -> SimilarRequest:
+    """The question for similar films that a body holds.
+
+    Raises:
+        RequestProblem: as from ``read_request``.
+    """
+    asked = _read(request, SimilarRequest)
+    if asked.id is None:
+        _hold_text(asked, "text", limits)
+    return asked
+
+
+def _read(request: Request, model: type[Body]) -> Body:
     if not request.is_json:
         raise RequestProblem(
             "unsupported-media-type",
             f"the content type is {request.mimetype or 'missing'}; send -H 'Content-Type: application/json'",
         )
     try:
-        asked = shape.model_validate(_decode(request.get_data()))
+        return model.model_validate(_decode(request.get_data()))
     except ValidationError as error:
-        raise _rule_broken(error) from None
-    _hold_limits(asked, limits)
-    return asked
+        raise _rule_broken(error, model) from None
 
 
 def _decode(raw: bytes) -> Any:
@@ -63,15 +81,13 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON value")
 
 
-def _rule_broken(error: ValidationError) -> RequestProblem:
+def _rule_broken(error: ValidationError, model: type[BaseModel]) -> RequestProblem:
     fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
     field = ".".join(str(part) for part in fault["loc"]) or None
     said = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":
         said = (
-            f"unknown key; known here: {', '.join(ClassifyRequest.model_fields)}"
-            if "." not in (field or "")
-            else "unknown key"
+            f"unknown key; known here: {', '.join(model.model_fields)}" if "." not in (field or "") else "unknown key"
         )
     return RequestProblem("invalid-request", f"{field}: {said}" if field else said, field)
 
@@ -84,10 +100,16 @@ def _hold_limits(asked: ClassifyRequest, limits: Limits) -> None:
         raise RequestProblem(
             "too-large", f"{len(asked.labels)} labels in one request; at most {limits.labels}", "labels"
         )
-    for place, text in enumerate(texts):
-        field = f"texts.{place}" if asked.texts is not None else "text"
-        if text.empty:
-            raise RequestProblem("invalid-request", f"{field} is empty; give a text, or a title", field)
-        if (length := len(text.body) + len(text.title)) > limits.text_chars:
-            detail = f"{field} has {length} characters; at most {limits.text_chars}"
-            raise RequestProblem("text-too-long", detail, field)
+    if asked.texts is None:
+        _hold_text(asked, "text", limits)
+    for place, fields in enumerate(asked.texts or ()):
+        _hold_text(fields, f"texts.{place}", limits)
+
+
+def _hold_text(fields: TextFields, field: str, limits: Limits) -> None:
+    text = fields.given()
+    if text.empty:
+        raise RequestProblem("invalid-request", f"{field} is empty; give a text, or a title", field)
+    if (length := len(text.body) + len(text.title)) > limits.text_chars:
+        detail = f"{field} has {length} characters; at most {limits.text_chars}"
+        raise RequestProblem("text-too-long", detail, field)

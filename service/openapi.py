@@ -16,6 +16,7 @@ from pydantic.json_schema import models_json_schema
 from service import answers
 from service.problems import KINDS
 from service.schemas import ClassifyAnswer, ClassifyRequest, PromptRequest
+from service.similar import SimilarAnswer, SimilarRequest
 
 _JSON = "application/json"
 _PROBLEM = "application/problem+json"
@@ -145,6 +146,13 @@ _CLASSIFY = Operation(
     example={"description": _PLOT, "scores": True},
 )
 
+_SIMILAR = Operation(
+    answers=(SimilarAnswer,),
+    body=SimilarRequest,
+    problems=(*_BODY, "unknown-film", "unknown-genre", "no-index"),
+    example={"description": _PLOT, "k": 6},
+)
+
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("POST", "/classify"): _CLASSIFY,
     ("POST", "/predict_genre"): _CLASSIFY,
@@ -154,6 +162,8 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         problems=(*_BODY, *_NAMES, *_MODEL),
         example={"description": _PLOT},
     ),
+    ("POST", "/similar"): _SIMILAR,
+    ("POST", "/suggest"): _SIMILAR,
     ("GET", "/taxonomies"): Operation((answers.TaxonomiesAnswer,)),
     ("GET", "/prompts"): Operation((answers.PromptsAnswer,)),
     ("GET", "/healthz"): Operation((answers.HealthAnswer,)),

@@ -9,6 +9,8 @@ from llm.classifier import Classifier, Problem
 from prompts.taxonomy import Taxonomy
 from prompts.template import Message, Prompt
 from prompts.text import Text
+from similarity.errors import InvalidIndex
+from similarity.similar import Similar
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,10 @@ class Limits:
     labels: int = 1_000
 
 
+def _no_films() -> Similar:
+    raise InvalidIndex("this service has no films to compare; set MARQUEE_INDEX")
+
+
 @dataclass(frozen=True)
 class Parts:
     """What the service is made of.
@@ -70,6 +76,7 @@ class Parts:
         taxonomy: name of the vocabulary of requests that name none.
         limits: what one request may hold.
         asking_of: what a language model is asked about a text; None where none answers.
+        similar: what finds similar films.
     """
 
     classifier_for: ClassifierFor
@@ -78,3 +85,4 @@ class Parts:
     taxonomy: str
     limits: Limits = Limits()
     asking_of: AskingOf | None = None
+    similar: Callable[[], Similar] = _no_films

@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 
 from llm.classifier import Problem, ProblemKind
 from prompts.errors import InvalidSetting, InvalidTaxonomy, OtherVocabulary, UnknownName
+from similarity.errors import InvalidIndex, SeveralFilms, UnknownFilm, UnknownGenre
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +80,10 @@ def install(app: Flask) -> None:
         OtherVocabulary, lambda e: respond(RequestProblem("invalid-request", str(e), "taxonomy"))
     )
     app.register_error_handler(InvalidSetting, lambda e: respond(RequestProblem("model-misconfigured", str(e))))
+    app.register_error_handler(UnknownFilm, lambda e: respond(RequestProblem("unknown-film", str(e), "id")))
+    app.register_error_handler(UnknownGenre, lambda e: respond(RequestProblem("unknown-genre", str(e), "genres")))
+    app.register_error_handler(SeveralFilms, lambda e: respond(RequestProblem("invalid-request", str(e), "title")))
+    app.register_error_handler(InvalidIndex, lambda e: respond(RequestProblem("no-index", str(e))))
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _surprise)
 
@@ -117,6 +122,8 @@ KINDS: Mapping[str, Kind] = {
     "unknown-taxonomy": Kind(404, "No such taxonomy"),
     "unknown-prompt": Kind(404, "No such prompt"),
     "unknown-reading": Kind(404, "No such reading"),
+    "unknown-film": Kind(404, "No such film"),
+    "unknown-genre": Kind(404, "No such genre"),
     "method-not-allowed": Kind(405, "The method is not allowed here"),
     "too-large": Kind(413, "The body is too large"),
     "text-too-long": Kind(413, "The text is too long"),
@@ -128,6 +135,7 @@ KINDS: Mapping[str, Kind] = {
     "model-misconfigured": Kind(503, "The service's access to its model is set up wrongly"),
     "model-unreachable": Kind(503, "The model cannot be reached"),
     "model-busy": Kind(503, "The model is overloaded"),
+    "no-index": Kind(503, "There is no index of films that can be used"),
 }
 
 SLUGS: Mapping[ProblemKind, str] = {

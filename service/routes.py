@@ -8,12 +8,13 @@ from flask import Blueprint, Response, current_app, jsonify, make_response, requ
 
 from llm.classifier import Prediction
 from prompts import shelf
-from service.body import read_request
+from service.body import read_request, read_similar
 from service.pages import html
 from service.parts import Choice, Parts
 from service.problems import KINDS, RequestProblem
 from service.prompting import asking
 from service.schemas import ClassifyAnswer, ClassifyRequest, PromptRequest
+from service.similar import SimilarAnswer
 
 blueprint = Blueprint("marquee", __name__)
 
@@ -58,6 +59,15 @@ def prompt() -> dict[str, Any]:
         "requests": len(told.conversations),
         "messages": told.conversations[0],
     }
+
+
+@blueprint.post("/similar")
+@blueprint.post("/suggest")
+def similar() -> Response:
+    """The films most like a text, or like a film of the catalogue."""
+    asked = read_similar(request, parts().limits)
+    films = parts().similar()
+    return jsonify(SimilarAnswer.of_found(films.search(asked.query()), films.model).body())
 
 
 @blueprint.get("/taxonomies")
@@ -118,6 +128,7 @@ def _index() -> dict[str, Any]:
         "routes": {
             "POST /classify": 'label a text: {"description": "..."}',
             "POST /prompt": "the messages that a language model is sent for a text",
+            "POST /similar": 'films like a text: {"description": "...", "k": 10}',
             "GET /taxonomies": "the vocabularies",
             "GET /prompts": "the prompts",
             "GET /healthz": "alive",

@@ -15,7 +15,7 @@ from prompts.text import Text
 from service.parts import Choice
 from service.problems import SLUGS, problem_body
 
-_TEXT_NAMES = ("text", "description", "overview")
+TEXT_NAMES = ("text", "description", "overview")
 OWN = "custom"  # name of a vocabulary that a request brings
 
 
@@ -30,12 +30,12 @@ class TextFields(BaseModel):
 
     def given(self) -> Text:
         """The text itself."""
-        bodies = [body for name in _TEXT_NAMES if (body := getattr(self, name)) is not None]
+        bodies = [body for name in TEXT_NAMES if (body := getattr(self, name)) is not None]
         return Text(bodies[0] if bodies else "", self.title or "")
 
     @model_validator(mode="after")
     def _is_one_text(self) -> TextFields:
-        named = [name for name in _TEXT_NAMES if getattr(self, name) is not None]
+        named = [name for name in TEXT_NAMES if getattr(self, name) is not None]
         if len(named) > 1:
             raise ValueError(f"{' and '.join(named)} are names of the same field; give one")
         return self
@@ -74,7 +74,7 @@ class ClassifyRequest(TextFields):
 
     @model_validator(mode="after")
     def _is_one_request(self) -> ClassifyRequest:
-        single = [name for name in (*_TEXT_NAMES, "title") if getattr(self, name) is not None]
+        single = [name for name in (*TEXT_NAMES, "title") if getattr(self, name) is not None]
         if self.texts is not None and single:
             raise ValueError(f"give either texts or {single[0]}, not both")
         if self.labels is not None and self.taxonomy is not None:

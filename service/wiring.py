@@ -23,10 +23,13 @@ from llm.readings import choice as readings
 from llm.shots import FixedShots, NearestShots, Shots, load_shots, no_shots
 from prompts import shelf
 from prompts.taxonomy import Taxonomy
+from service.films import live
 from service.parts import AskingOf, Choice, ClassifierFor, Limits, Parts
 from service.prompting import asked_by
 from service.settings import Settings
+from similarity.batching import SharedBatches
 from similarity.encoder import MiniLM
+from similarity.similar import Similar
 
 Wrap = Callable[[Classifier], Classifier]
 
@@ -44,23 +47,29 @@ def build(settings: Settings, trained: Classifier | None = None) -> Parts:
     taxonomy = shelf.taxonomy(settings.taxonomy)  # an unknown default should stop the start, not every request
     limits = Limits(settings.max_body_bytes, settings.max_texts, settings.max_text_chars, settings.max_request_labels)
     first = ["A first text, so that the first request finds the model loaded."]
-    if trained is not None:
-        return Parts(
-            lambda choice: trained, lambda: None, partial(trained.classify, first, taxonomy), taxonomy.name, limits
-        )
     encoder = MiniLM()
-    embedded = matcher(encoder=encoder)
-    load = partial(embedded.classify, first, taxonomy)
+    shared = SharedBatches(encoder)
+    films = Similar(live(settings.index, shared), shared)
+    embedded = trained or matcher(encoder=encoder)
+
+    def load() -> None:
+        embedded.classify(first, taxonomy)
+        if settings.index is not None:
+            films.open()
+
+    parts = partial(Parts, taxonomy=taxonomy.name, limits=limits, similar=lambda: films)
+    if trained is not None:
+        return parts(lambda choice: embedded, lambda: None, load)
     if not settings.asks_a_model:
-        return Parts(lambda choice: embedded, lambda: None, load, taxonomy.name, limits)
+        return parts(lambda choice: embedded, lambda: None, load)
     engine = engine_of(settings)
     shots = shots_of(settings, encoder, taxonomy)
     asking = classifiers(engine, settings, embedded, shots)
     asked = _asked(engine, settings, shots)
     if settings.fallback or settings.cascade:
         check = (lambda: None) if settings.fallback else engine.check
-        return Parts(asking, check, load, taxonomy.name, limits, asked)
-    return Parts(asking, engine.check, lambda: engine.code_limit, taxonomy.name, limits, asked)  # probes, if need be
+        return parts(asking, check, load, asking_of=asked)
+    return parts(asking, engine.check, lambda: engine.code_limit, asking_of=asked)  # probes, if need be
 
 
 def probed(settings: Settings) -> Probed:

@@ -14,7 +14,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("name", ["llm", "gpu", "embedded"])
+@pytest.mark.parametrize("name", ["llm", "gpu", "embedded", "similarity"])
 def test_a_benchmark_explains_itself(name: str) -> None:
     done = run(f"benchmarks.{name}", "--help")
     assert done.returncode == 0
@@ -26,6 +26,14 @@ def test_the_code_for_a_gpu_runs_on_a_cpu_with_a_tiny_model() -> None:
     assert done.returncode == 0, done.stderr
     (bare,) = [line for line in done.stdout.splitlines() if line.startswith("| transformers, bf16")]
     assert "not measured" not in bare
+
+
+def test_searches_are_compared_over_the_same_vectors() -> None:
+    done = run("benchmarks.similarity", "--smoke", "--parts", "search")
+    assert done.returncode == 0, done.stderr
+    for kind in ("hnsw", "ivf"):
+        (row,) = [line for line in done.stdout.splitlines() if line.startswith(f"| {kind} |")]
+        assert float(row.split("|")[5]) > 0.9
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

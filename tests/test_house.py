@@ -18,7 +18,7 @@ MAY_ENTER = {
     "service": {"llm", "prompts", "similarity"},
     "benchmarks": {"eval", "llm", "prompts", "similarity"},
     "commands": {"eval", "llm", "prompts", "service", "similarity"},
-    "main": {"commands", "prompts"},
+    "main": {"commands", "prompts", "similarity"},
 }
 HEAVY = {
     "torch",

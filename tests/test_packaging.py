@@ -100,7 +100,7 @@ def test_the_image_serves_as_another_user_than_root_and_tells_its_health() -> No
 
 def test_all_that_the_program_needs_is_copied_and_nothing_secret() -> None:
     copied = {line.split()[0] for line in of_dockerfile("COPY")}
-    assert copied == {"requirements.txt", "main.py", *(MAY_ENTER.keys() - {"main", "benchmarks"})}
+    assert copied == {"requirements.txt", "main.py", "data", *(MAY_ENTER.keys() - {"main", "benchmarks"})}
     assert all((ROOT / name).exists() for name in copied)
     ignored = (ROOT / ".dockerignore").read_text().split("\n", 1)[1].split()
     assert ignored[0] == "*"

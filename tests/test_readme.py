@@ -8,6 +8,7 @@ from pathlib import Path
 
 from service.schemas import ClassifyAnswer, ClassifyRequest
 from service.settings import Settings, environment_name
+from service.similar import SimilarAnswer, SimilarRequest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -29,6 +30,7 @@ def test_every_field_of_a_request_and_an_answer_is_told() -> None:
     told = set(re.findall(r"`(\w+)`", README))
     assert ClassifyRequest.model_fields.keys() <= told
     assert ClassifyAnswer.model_fields.keys() <= told
+    assert SimilarRequest.model_fields.keys() | SimilarAnswer.model_fields.keys() <= told
 
 
 def test_the_answer_shown_has_the_fields_of_an_answer() -> None:

@@ -69,3 +69,16 @@ def test_a_third_is_hard_and_says_none_of_its_labels(taxonomy: Taxonomy) -> None
             word for label in own for word in (label.name, *label.aliases) if word.casefold() in row["text"].casefold()
         ]
         assert not said, row["id"]
+
+
+def test_reworded_plots_are_of_sixty_films_and_share_few_words_with_them() -> None:
+    plots = {row["id"]: row["plot"] for row in _lines("films.jsonl")}
+    reworded = {row["id"]: row["text"] for row in _lines("paraphrases.jsonl")}
+    assert len(reworded) == 60
+    for id, text in reworded.items():
+        ours, theirs = ({word.strip(".,;:").casefold() for word in one.split()} for one in (text, plots[id]))
+        assert len(ours & theirs) / len(ours | theirs) < 0.35, id
+
+
+def _lines(name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (SAMPLE / name).read_text(encoding="utf-8").splitlines()]

@@ -12,10 +12,10 @@ from eval.matcher.learn import Recipe, learn
 from eval.matcher.texts import batches, items
 from eval.matcher.wordings import Concept, concepts, held_out
 from llm.learnt import save
-from llm.matcher import Matcher, matcher
+from llm.matcher import matcher
 from prompts import shelf
 from prompts.text import Text
-from similarity.encoder import weights_folder
+from similarity.encoder import MiniLM, weights_folder
 
 SAMPLE = Path("data/sample")
 CONCEPTS = concepts(())
@@ -85,18 +85,17 @@ def test_an_epoch_holds_every_text_once_in_batches_without_waste(tokenizer: Toke
     assert [batch.tokens.tolist() for batch in batches(given, 3)] == [batch.tokens.tolist() for batch in found]
 
 
-def test_a_few_steps_teach_a_few_films_and_the_file_answers_as_taught(
-    tokenizer: Tokenizer, embedded: Matcher, tmp_path: Path
-) -> None:
+def test_a_few_steps_teach_a_few_films_and_the_file_answers_as_taught(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    encoder = MiniLM()
     few = [one for one in CONCEPTS if one.kind != "interests"]
     wanted: list[Concept] = [*few]
     losses: list[float] = []
     given = items(films(12), wanted, tokenizer)
     recipe = Recipe(epochs=10, encoder_rate=3e-4, label_rate=5e-3)
-    learnt = learn(given, wanted, embedded.encoder, "tiny", recipe, lambda step, steps, loss: losses.append(loss))
+    learnt = learn(given, wanted, encoder, "tiny", recipe, lambda step, steps, loss: losses.append(loss))
     assert np.mean(losses[-3:]) < 0.7 * np.mean(losses[:3])
-    save(with_far(learnt, embedded.encoder, general(SAMPLE, "validation")), tmp_path / "tiny.safetensors", rank=64)
-    taught = matcher(tmp_path / "tiny.safetensors", embedded.encoder)
+    save(with_far(learnt, encoder, general(SAMPLE, "validation")), tmp_path / "tiny.safetensors", rank=64)
+    taught = matcher(tmp_path / "tiny.safetensors", encoder)
     answers = taught.classify([one.text for one in films(12)], shelf.taxonomy("imdb"))
     hits = [answer.labels[0] in film.labels for answer, film in zip(answers, films(12), strict=True)]
     assert np.mean(hits) > 0.7

@@ -1,0 +1,119 @@
+"""`main.py evaluate-similar`: how alike the films are that each system calls alike."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from commands.films import film_columns, films_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from eval.similar import Space
+    from similarity.film import Film
+
+_KEPT = Path("var/vectors")
+
+
+@click.command("evaluate-similar")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--systems", default="tfidf,minilm", show_default=True,
+              help="tfidf, minilm, minilm-tuned[:WEIGHTS], minilm+genres[:WEIGHTS], with commas between.")  # fmt: skip
+@click.option("--queries", default=2_000, show_default=True, type=click.IntRange(1), help="Films asked about.")
+@click.option("--seed", default=0, show_default=True, help="Which films are asked about.")
+@click.option("--paraphrases", type=click.Path(path_type=Path),
+              help='JSON lines of reworded plots, {"id": ..., "text": ...}.')  # fmt: skip
+@click.option("--index", "folder", type=click.Path(path_type=Path),
+              help="Also: share of the ten nearest that this index of MiniLM's finds.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path), help="File for all figures, as JSON.  [none]")
+@film_columns
+def evaluate_similar(
+    file: Path,
+    systems: str,
+    queries: int,
+    seed: int,
+    paraphrases: Path | None,
+    folder: Path | None,
+    out: Path | None,
+    **reading: Any,
+) -> None:
+    """Measure, over the films of FILE, how many genres neighbours share (share@10, IoU@10, nDCG@10), beside chance;
+    how much of the catalogue is ever answered; and whether a plot that lost a third of its words, or was reworded,
+    finds its film (R@1).
+
+    Vectors are kept in var/vectors, so that the same films are encoded once.
+    """
+    from eval import similar, spaces
+
+    films = [film for film in films_of(file, **reading) if film.words]
+    if len(films) <= similar.K:
+        raise click.ClickException(f"{file} holds {len(films)} films; the ten nearest need eleven at least")
+    rows = similar.chosen(films, queries, seed)
+    reworded = _reworded(paraphrases, films) if paraphrases else None
+    found: dict[str, Any] = {}
+    for spec in (name.strip() for name in systems.split(",")):
+        click.echo(f"{spec} ...", err=True)
+        space = spaces.space(spec, [film.words for film in films], _KEPT, _told)
+        found[spec] = _figures(space, films, rows, reworded)
+    _print({name: similar.as_row(figures) for name, figures in found.items()})
+    share = _recall(folder, queries) if folder else None
+    if out:
+        told = {"data": file.name, "films": len(films), "seed": seed, "systems": found, "index recall@10": share}
+        out.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+
+
+def _recall(folder: Path, queries: int) -> float:
+    from eval.similar import recall_of
+    from similarity.encoder import MiniLM
+    from similarity.live import opened
+
+    encoder = MiniLM()
+    index = opened(folder, encoder.name, encoder.dimension).vectors
+    share = recall_of(index, queries)
+    click.echo(f"\n{folder} ({index.kind}): recall@10 {share:.4f} against exact search, over {queries:,} films")
+    return share
+
+
+def _figures(
+    space: Space, films: Sequence[Film], rows: Any, reworded: tuple[Any, Sequence[str]] | None
+) -> dict[str, Any]:
+    from eval import similar
+
+    found = similar.agreement(similar.nearest(space, films, rows), films)
+    dropped = [similar.with_words_dropped(films[row].words, films[row].id) for row in rows]
+    found["words dropped"] = similar.found_again(space, rows, dropped)
+    if reworded:
+        found["reworded"] = similar.found_again(space, *reworded)
+    return found
+
+
+def _reworded(path: Path, films: Sequence[Film]) -> tuple[Any, list[str]]:
+    """Rows of the films that a file rewords, and their other wordings."""
+    import numpy as np
+
+    from eval.datasets.tables import json_lines
+    from prompts.errors import InvalidDataset
+
+    row_of = {film.id: row for row, film in enumerate(films)}
+    lines = list(json_lines(path))
+    for where, line in lines:
+        if line.get("id") not in row_of or not isinstance(line.get("text"), str):
+            raise InvalidDataset(f"{where}: should be an object with the id of a film of the data, and a text")
+    return np.array([row_of[line["id"]] for _, line in lines]), [line["text"] for _, line in lines]
+
+
+def _told(done: int) -> None:
+    if done % 10_240 == 0:
+        click.echo(f"encoded {done:,} films", err=True)
+
+
+def _print(rows: Mapping[str, Mapping[str, str]]) -> None:
+    heads = list(next(iter(rows.values())))
+    click.echo("| system | " + " | ".join(head.strip() for head in heads) + " |")
+    click.echo("|---|" + "---:|" * len(heads))
+    for name, cells in rows.items():
+        click.echo(f"| {name} | " + " | ".join(cells[head] for head in heads) + " |")

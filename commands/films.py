@@ -1,0 +1,55 @@
+"""An index of films, as the commands that make or ask one name it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from commands.data import decorated
+
+if TYPE_CHECKING:
+    from eval.datasets.films import Films
+    from similarity.building import Encoder
+    from similarity.live import Live
+
+film_columns = decorated(
+    click.option("--format", "data_format", help="csv, tsv, jsonl, parquet, tmdb or imdb-by-genre.  [default: told]"),
+    click.option("--id-field", help="Column of ids.  [default: id]"),
+    click.option("--title-field", help="Column of titles.  [default: title]"),
+    click.option("--year-field", help="Column of years.  [default: year]"),
+    click.option("--genres-field", help="Column of genres: a list or names.  [default: genres]"),
+    click.option("--text-field", help="Column of plots.  [default: description]"),
+)
+"""Options of whoever reads a file of films."""
+
+index_option = click.option(
+    "--index",
+    type=click.Path(path_type=Path),
+    help="Folder of an index.  [default: the settings', or the sample films]",
+)
+
+
+def films_of(path: Path, data_format: str | None = None, **names: str | None) -> Films:
+    """The films of a file under the options of a command."""
+    from eval.datasets.films import Columns, Films
+
+    given = {name.removesuffix("_field"): column for name, column in names.items() if column is not None}
+    return Films(path, Columns(**given), data_format)
+
+
+def live_index(folder: Path | None, encoder: Encoder) -> Live:
+    """The index of a folder, or of the settings, or of the sample films."""
+    from service.films import live
+    from service.settings import read_settings
+
+    return live(folder or read_settings().index, encoder)
+
+
+def tell(counts: Mapping[str, int]) -> None:
+    """Say on standard error how many rows something was so with; nothing of those that are none."""
+    for what, count in counts.items():
+        if count:
+            click.echo(f"{count:,} {what}", err=True)

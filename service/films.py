@@ -1,0 +1,40 @@
+"""The films that the service compares: those of the index that the settings name, or the sample's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from similarity.building import Encoder, Source, build
+from similarity.errors import InvalidIndex
+from similarity.film import Film
+from similarity.live import Live
+
+SAMPLE = Path(__file__).resolve().parent.parent / "data" / "sample" / "films.jsonl"
+SAMPLE_INDEX = Path("var/index/sample")
+
+
+def live(folder: Path | None, encoder: Encoder) -> Live:
+    """The index of a folder; None is the sample's, made at the first need by whoever comes first."""
+    if folder is not None:
+        return Live(folder, encoder.name, encoder.dimension)
+    return Live(SAMPLE_INDEX, encoder.name, encoder.dimension, partial(_make_sample, encoder))
+
+
+def _make_sample(encoder: Encoder) -> None:
+    try:
+        origin = hashlib.sha256(SAMPLE.read_bytes()).hexdigest()
+        build(SAMPLE_INDEX, Source(_sample(), origin), encoder, anew=True, wait=True)
+    except OSError as error:
+        raise InvalidIndex(
+            f"the sample films cannot be indexed in {SAMPLE_INDEX}: {error}; set MARQUEE_INDEX"
+        ) from None
+
+
+def _sample() -> Iterator[Film]:
+    for line in SAMPLE.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        yield Film(row["id"], row["title"], row["year"], tuple(row["tmdb_genres"]), row["plot"])

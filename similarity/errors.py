@@ -1,0 +1,38 @@
+"""The errors of this room that a caller can mend; the front door and the service show them as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SimilarityError(Exception):
+    """Root of all errors raised here on purpose; its message says what is wrong and what to do."""
+
+
+class InvalidIndex(SimilarityError):
+    """An index is not there, is damaged, was made by another encoder, or cannot be made as asked."""
+
+
+class UnknownFilm(SimilarityError):
+    """No film of the catalogue has this id."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(f"no film of the catalogue has the id {id!r}; give its text instead")
+
+
+class SeveralFilms(SimilarityError):
+    """A title that several films have."""
+
+    def __init__(self, title: str, films: Iterable[str]) -> None:
+        super().__init__(f"several films are called {title!r}: {', '.join(films)}; give the id of one")
+
+
+class UnknownGenre(SimilarityError):
+    """No film of the catalogue has this genre."""
+
+    def __init__(self, genre: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        close = get_close_matches(genre.casefold(), names, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
+        super().__init__(f"no film of the catalogue has the genre {genre!r}; {hint}")

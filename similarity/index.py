@@ -1,0 +1,236 @@
+"""Vectors that can be searched: the kinds of FAISS index (Douze et al. 2024, arXiv 2401.08281) and which suits a size.
+
+Exact search reads every vector: some 5 ms for 100,000 of 384 numbers. Beyond that a graph (HNSW: Malkov and Yashunin
+2016, arXiv 1603.09320) or lists around centres (IVF) are a hundred times faster and miss next to nothing. Product
+quantisation (PQ) alone misses nearly half: here its candidates are always ranked again by the exact vectors, which stay
+on the disk.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from similarity.errors import InvalidIndex
+
+Vectors = NDArray[np.float32]
+Rows = NDArray[np.int64]
+
+EXACT_UP_TO = 100_000
+_GRAPH_UP_TO = 500_000  # building a graph of more takes hours on two cores
+_SLICE = 65_536  # vectors read at once
+_FEW = 20_000  # of so few films that pass a filter, all are compared: quicker than to search around the others
+_ASKED, _NEIGHBOURS, _RECALL = 200, 10, 0.995  # queries with which a search's effort is found, and what it must reach
+_WIDEST = 16
+_PER_CENTRE = 64  # vectors a centre is learnt from
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of index.
+
+    Attributes:
+        about: what it is, in a few words.
+        least: the fewest vectors that it can be made of.
+        factory: FAISS's description of it, for so many vectors; None compares all vectors.
+        effort: name of FAISS's parameter that trades time for recall.
+        efforts: its values, tried from the least until the recall is reached.
+        candidates: how many times more candidates are ranked again by their exact vectors; 1 ranks none again.
+    """
+
+    about: str
+    least: int = 1
+    factory: Callable[[int], str] | None = None
+    effort: str = ""
+    efforts: tuple[int, ...] = (0,)
+    candidates: int = 1
+
+
+class VectorIndex:
+    """Vectors of length 1, searched by cosine. Threads may share it.
+
+    Args:
+        kind: a name in ``KINDS``.
+        vectors: shape (films, dimension); may be mapped from a file.
+        searched: the FAISS index over them.
+        effort: value of the kind's parameter.
+        recall: share of the ten nearest that it finds at this effort, where that was measured.
+    """
+
+    def __init__(
+        self, kind: str, vectors: Vectors, searched: Any, effort: int = 0, recall: float | None = None
+    ) -> None:
+        self.kind, self.vectors, self.effort, self.recall = kind, vectors, effort, recall
+        self._searched = searched
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def search(self, asked: Vectors, k: int, among: Rows | None = None) -> tuple[Vectors, Rows]:
+        """The nearest vectors, best first.
+
+        Args:
+            asked: unit vectors of shape (queries, dimension).
+            k: how many.
+            among: sorted rows to choose from; None chooses from all.
+
+        Returns:
+            Cosines and rows, of shape (queries, k'), where k' is k or, of fewer vectors, their number. Where an
+            approximate search finds fewer, the rest has row -1.
+        """
+        asked = np.ascontiguousarray(asked, np.float32)
+        if among is not None and len(among) <= _FEW:
+            return _nearest(asked, self.vectors, np.broadcast_to(among, (len(asked), len(among))), k)
+        k = min(k, len(self) if among is None else len(among))
+        kind = KINDS[self.kind]
+        wanted = min(k * kind.candidates, len(self))
+        found, rows = self._searched.search(asked, wanted, params=self._parameters(among, wanted))
+        return (found, rows) if kind.candidates == 1 else _nearest(asked, self.vectors, rows, k)
+
+    def save(self, path: Path) -> None:
+        """Write what FAISS needs to search; of an exact index nothing, the vectors are enough."""
+        import faiss
+
+        if KINDS[self.kind].factory:
+            faiss.write_index(self._searched, str(path))
+
+    def extended(self, vectors: Vectors) -> VectorIndex:
+        """The same index over more vectors, of which its own are the first. This one must not be used any more."""
+        for start in range(len(self), len(vectors), _SLICE):
+            self._searched.add(np.ascontiguousarray(vectors[start : start + _SLICE]))
+        return VectorIndex(self.kind, vectors, self._searched, self.effort, self.recall)
+
+    def _parameters(self, among: Rows | None, wanted: int) -> Any:
+        faiss = _faiss()
+        chosen = {} if among is None else {"sel": faiss.IDSelectorBitmap(_bitmap(among, len(self)))}
+        if self.kind == "flat":
+            return faiss.SearchParameters(**chosen) if chosen else None
+        # Where most are passed over, as many more must be looked at.
+        wide = 1 if among is None else min(_WIDEST, math.ceil(len(self) / len(among)))
+        if self.kind == "hnsw":
+            return faiss.SearchParametersHNSW(efSearch=max(self.effort, wanted) * wide, **chosen)
+        return faiss.SearchParametersIVF(nprobe=self.effort * wide, **chosen)
+
+
+def kind_for(count: int) -> str:
+    """The kind that suits so many vectors."""
+    if count <= EXACT_UP_TO:
+        return "flat"
+    return "hnsw" if count <= _GRAPH_UP_TO else "ivf"
+
+
+def made(kind: str, vectors: Vectors) -> VectorIndex:
+    """An index of these vectors, its effort set so that it finds 99.5% of the nearest ten.
+
+    Raises:
+        InvalidIndex: no such kind, or too few vectors for it.
+    """
+    import faiss
+
+    chosen = KINDS.get(kind)
+    if chosen is None:
+        raise InvalidIndex(f"there is no kind of index {kind!r}; kinds: {', '.join(KINDS)}")
+    if len(vectors) < chosen.least:
+        raise InvalidIndex(f"an index of kind {kind} needs {chosen.least:,} films; these are {len(vectors):,}")
+    description = chosen.factory(len(vectors)) if chosen.factory else "Flat"
+    searched = faiss.index_factory(vectors.shape[1], description, faiss.METRIC_INNER_PRODUCT)
+    if not searched.is_trained:
+        searched.train(_spread(vectors, max(_PER_CENTRE * _lists(len(vectors)), chosen.least)))
+    index = VectorIndex(kind, vectors[:0], searched).extended(vectors)
+    return _tuned(index) if chosen.factory else index
+
+
+def loaded(kind: str, vectors: Vectors, path: Path, effort: int, recall: float | None) -> VectorIndex:
+    """An index as ``save`` left it."""
+    import faiss
+
+    if not KINDS[kind].factory:
+        return made(kind, vectors)
+    return VectorIndex(kind, vectors, faiss.read_index(str(path)), effort, recall)
+
+
+def _tuned(index: VectorIndex) -> VectorIndex:
+    """With the least effort that reaches the recall, or the greatest."""
+    asked = _spread(index.vectors, _ASKED)
+    nearest = exact(asked, index.vectors, _NEIGHBOURS)
+    for effort in KINDS[index.kind].efforts:
+        index.effort = effort
+        found = index.search(asked, _NEIGHBOURS)[1]
+        index.recall = recall(found, nearest)
+        if index.recall >= _RECALL:
+            break
+    return index
+
+
+def recall(found: Rows, exact: Rows) -> float:
+    """Share of the exact neighbours that were found; both of shape (queries, k)."""
+    return float(np.mean([len(set(one) & set(two)) / len(two) for one, two in zip(found, exact, strict=True)]))
+
+
+def exact(asked: Vectors, vectors: Vectors, k: int) -> Rows:
+    """Rows of the nearest in any order, with no more than a slice of the vectors in memory."""
+    best, rows = np.full((len(asked), 0), 0, np.float32), np.zeros((len(asked), 0), np.int64)
+    for start in range(0, len(vectors), _SLICE):
+        some = np.arange(start, min(start + _SLICE, len(vectors)))
+        best = np.hstack([best, asked @ vectors[some[0] : some[-1] + 1].T])
+        rows = np.hstack([rows, np.broadcast_to(some, (len(asked), len(some)))])
+        order = np.argpartition(-best, min(k, best.shape[1]) - 1, axis=1)[:, :k]
+        best, rows = np.take_along_axis(best, order, 1), np.take_along_axis(rows, order, 1)
+    return rows
+
+
+def _nearest(asked: Vectors, vectors: Vectors, rows: Rows, k: int) -> tuple[Vectors, Rows]:
+    """The k best of each query's own candidates, by their exact vectors; candidates of row -1 come last."""
+    scores = np.stack([vectors[some] @ one for one, some in zip(asked, rows, strict=True)])
+    scores = np.where(rows < 0, np.float32(-2), scores)
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
+
+
+def _spread(vectors: Vectors, count: int) -> Vectors:
+    """So many vectors from everywhere, always the same; all where there are no more."""
+    if len(vectors) <= count:
+        return np.ascontiguousarray(vectors)
+    rows = np.sort(np.random.default_rng(0).choice(len(vectors), count, replace=False))
+    return np.ascontiguousarray(vectors[rows])
+
+
+def _faiss() -> Any:
+    """FAISS, whose own types do not know the parameters of its searches."""
+    import faiss
+
+    return faiss
+
+
+def _bitmap(rows: Rows, count: int) -> NDArray[np.uint8]:
+    marks = np.zeros(count, bool)
+    marks[rows] = True
+    return np.packbits(marks, bitorder="little")
+
+
+def _lists(count: int) -> int:
+    """Number of lists of an inverted file: a power of two near four times the root, none of them nearly empty."""
+    return max(1, min(1 << round(math.log2(4 * math.sqrt(count))), count // 39))
+
+
+KINDS: Mapping[str, Kind] = {
+    "flat": Kind("exact: compares all vectors"),
+    "hnsw": Kind("a graph of neighbours", 1, lambda count: "HNSW32,Flat", "efSearch", (32, 64, 128, 256, 512)),
+    "ivf": Kind(
+        "lists around centres", 39, lambda count: f"IVF{_lists(count)},Flat", "nprobe", (8, 16, 32, 64, 128, 256)
+    ),
+    "ivfpq": Kind(
+        "lists of compressed vectors, ranked again by the exact ones on the disk: least memory",
+        9_984,
+        lambda count: f"IVF{_lists(count)},PQ48",
+        "nprobe",
+        (8, 16, 32, 64, 128, 256),
+        candidates=10,
+    ),
+}

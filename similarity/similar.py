@@ -1,0 +1,198 @@
+"""The films most like a text, or like a film of the catalogue."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from similarity.catalogue import Entry, Rows
+from similarity.errors import InvalidIndex, SeveralFilms, UnknownFilm
+from similarity.film import Film, digest_of, folded
+from similarity.live import Live, Opened, Wanted
+from similarity.manifest import Version
+
+if TYPE_CHECKING:
+    from similarity.building import Encoder
+    from similarity.index import Vectors
+
+log = logging.getLogger(__name__)
+
+SAME = 0.999  # a cosine from which two texts are one
+_SPARE = 10  # neighbours asked for beyond the wanted, in case some are left out
+_FURTHEST = 4_096  # neighbours looked at before fewer films than wanted are answered
+_REMEMBERED = 4_096  # vectors of texts: six megabytes
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked. A film of the catalogue is meant by its id, or by its title where there is no text.
+
+    Attributes:
+        text: a plot.
+        title: what the text is called; alone, a film of the catalogue, or else read as a text.
+        id: of a film of the catalogue.
+        k: how many films.
+        wanted: which films may be answered.
+    """
+
+    text: str = ""
+    title: str = ""
+    id: str | None = None
+    k: int = 10
+    wanted: Wanted = Wanted()
+
+
+@dataclass(frozen=True)
+class Match:
+    """A film found, and its cosine with what was asked."""
+
+    film: Film
+    score: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """An answer.
+
+    Attributes:
+        matches: best first, no film twice.
+        of: the film of the catalogue that was meant, where one was.
+        version: of the index.
+    """
+
+    matches: tuple[Match, ...]
+    of: Film | None
+    version: Version
+
+
+class Similar:
+    """Answers queries over an index. Threads may share it.
+
+    Args:
+        live: the index.
+        encoder: the one that made it.
+    """
+
+    def __init__(self, live: Live, encoder: Encoder) -> None:
+        self._live, self._encoder = live, encoder
+        self._vectors: OrderedDict[str, Vectors] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def model(self) -> str:
+        """Name of the encoder."""
+        return self._encoder.name
+
+    def open(self) -> None:
+        """Open the index before the first query needs it; what is wrong with it is told in the log, and to whoever
+        asks."""
+        try:
+            self._live.get()
+        except InvalidIndex as error:
+            log.warning("%s", error)
+
+    def search(self, query: Query) -> Found:
+        """The films most alike. Neither the film asked about nor a duplicate of it is among them: the same text, the
+        same title and year, or a cosine of .999 and more; nor is any film there twice.
+
+        Raises:
+            UnknownFilm: no film has this id.
+            SeveralFilms: only a title was given, and several films have it.
+            UnknownGenre: no film has this genre.
+            InvalidIndex: there is no index that can be used.
+        """
+        index = self._live.get()  # once: a query sees one version, whatever comes meanwhile
+        meant = _meant(query, index)
+        if meant:
+            vector, known = np.asarray(index.vectors.vectors[meant.row]), _Known.of(meant)
+        else:
+            words = query.text.strip() or query.title
+            vector, known = self._vector(words), _Known(digest_of(words), title=folded(query.title))
+        matches = tuple(_matches(index, vector, known, query))
+        return Found(matches, meant.film if meant else None, index.version)
+
+    def _vector(self, text: str) -> Vectors:
+        """The text's vector, remembered."""
+        key = digest_of(text)
+        with self._lock:
+            if key in self._vectors:
+                self._vectors.move_to_end(key)
+                return self._vectors[key]
+        vector: Vectors = self._encoder.encode([text])[0]
+        with self._lock:
+            self._vectors[key] = vector
+            while len(self._vectors) > _REMEMBERED:
+                self._vectors.popitem(last=False)
+        return vector
+
+
+@dataclass
+class _Known:
+    """What may not be answered (again).
+
+    Attributes:
+        digest: of the text asked about.
+        id: of the film asked about.
+        title: of the text asked about, folded; its year is not known.
+        films: titles and years.
+    """
+
+    digest: str
+    id: str | None = None
+    title: str = ""
+    films: frozenset[tuple[str, int]] = frozenset()
+
+    @classmethod
+    def of(cls, entry: Entry) -> _Known:
+        return cls(entry.digest, entry.film.id, films=frozenset([entry.called] if entry.called else []))
+
+    def holds(self, entry: Entry) -> bool:
+        """Whether the entry is what was asked about."""
+        film = entry.film
+        by_title = bool(self.title) and folded(film.title) == self.title
+        return film.id == self.id or entry.digest == self.digest or by_title or entry.called in self.films
+
+
+def _meant(query: Query, index: Opened) -> Entry | None:
+    """The film of the catalogue that is asked about."""
+    if query.id is not None:
+        entry = index.films.by_id(query.id)
+        if entry is None:
+            raise UnknownFilm(query.id)
+        return entry
+    called = index.films.called(query.title) if query.title.strip() and not query.text.strip() else []
+    if len(called) > 1:
+        raise SeveralFilms(query.title, (f"{one.film.id} ({one.film.year or 'no year'})" for one in called[:10]))
+    return called[0] if called else None
+
+
+def _matches(index: Opened, vector: Vectors, known: _Known, query: Query) -> list[Match]:
+    """The best that may be answered; looks further where too much had to be left out."""
+    among = index.rows_with(query.wanted)
+    most = len(index.vectors) if among is None else len(among)
+    wanted = min(query.k + _SPARE, most)
+    while True:
+        kept = list(_kept(index, vector, known, wanted, among)) if wanted else []
+        if len(kept) >= query.k or wanted >= min(most, _FURTHEST):
+            return kept[: query.k]
+        wanted = min(4 * wanted, most)
+
+
+def _kept(index: Opened, vector: Vectors, known: _Known, wanted: int, among: Rows | None) -> Iterator[Match]:
+    scores, rows = index.vectors.search(vector[None], wanted, among)
+    pairs = [(float(score), int(row)) for score, row in zip(scores[0], rows[0], strict=True) if row >= 0]
+    texts: set[str] = set()
+    films: set[tuple[str, int]] = set()
+    entries = index.films.entries([row for _, row in pairs])
+    for (score, _), entry in zip(pairs, entries, strict=True):
+        same = score >= SAME or known.holds(entry) or entry.digest in texts or entry.called in films
+        texts.add(entry.digest)  # also of one left out: what is the same as that is the same again
+        films |= {entry.called} if entry.called else set()
+        if not same:
+            yield Match(entry.film, score)

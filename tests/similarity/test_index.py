@@ -1,0 +1,86 @@
+"""The kinds of index, over clustered vectors, against exact search."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from similarity import index
+from similarity.errors import InvalidIndex
+from similarity.index import KINDS, VectorIndex
+
+Vectors = NDArray[np.float32]
+COUNT, DIMENSION = 10_000, 48
+
+
+@pytest.fixture(scope="module")
+def vectors() -> Vectors:
+    rng = np.random.default_rng(7)
+    centres = rng.standard_normal((60, DIMENSION))
+    found = centres[rng.integers(0, 60, COUNT)] + rng.standard_normal((COUNT, DIMENSION))
+    return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def made(request: pytest.FixtureRequest, vectors: Vectors) -> VectorIndex:
+    return index.made(request.param, vectors)
+
+
+def sorted_all(asked: Vectors, vectors: Vectors, k: int) -> NDArray[np.int64]:
+    return np.argsort(-(asked @ vectors.T), axis=1, kind="stable")[:, :k]
+
+
+def test_it_finds_the_nearest_with_their_cosines(made: VectorIndex, vectors: Vectors) -> None:
+    asked = vectors[100:150]
+    scores, rows = made.search(asked, 10)
+    assert index.recall(rows, sorted_all(asked, vectors, 10)) > 0.98
+    assert rows[:, 0].tolist() == list(range(100, 150))
+    assert scores == pytest.approx(np.einsum("qd,qkd->qk", asked, vectors[rows]), abs=1e-5)
+    assert (np.diff(scores, axis=1) <= 1e-6).all()
+
+
+def test_its_recall_was_measured_when_it_was_made(made: VectorIndex) -> None:
+    assert (made.recall is None) == (made.kind == "flat")
+    assert made.recall is None or made.recall >= 0.99
+
+
+@pytest.mark.parametrize("few", [20_000, 0])
+def test_a_choice_of_rows_is_kept_to_and_searched_as_well(
+    made: VectorIndex, vectors: Vectors, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "_FEW", few)  # 0: FAISS itself passes over the others
+    among = np.arange(0, COUNT, 7)
+    asked = vectors[100:130]
+    rows = made.search(asked, 10, among)[1]
+    assert set(rows.ravel()) <= set(among)
+    assert index.recall(rows, among[sorted_all(asked, vectors[among], 10)]) > 0.95
+
+
+def test_it_reads_back_as_it_was_saved(made: VectorIndex, vectors: Vectors, tmp_path: Path) -> None:
+    made.save(tmp_path / "index.faiss")
+    again = index.loaded(made.kind, vectors, tmp_path / "index.faiss", made.effort, made.recall)
+    assert again.search(vectors[:5], 10)[1].tolist() == made.search(vectors[:5], 10)[1].tolist()
+    assert (tmp_path / "index.faiss").exists() == (made.kind != "flat")
+
+
+def test_exact_neighbours_are_found_slice_by_slice(vectors: Vectors, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "_SLICE", 999)
+    asked = vectors[:20]
+    assert index.recall(index.exact(asked, vectors, 10), sorted_all(asked, vectors, 10)) == 1
+
+
+def test_more_than_there_is_gives_all_there_is(vectors: Vectors) -> None:
+    small = index.made("flat", vectors[:4])
+    assert small.search(vectors[:1], 10)[1].shape == (1, 4)
+    assert small.search(vectors[:1], 10, np.array([1, 3]))[1].shape == (1, 2)
+
+
+def test_the_kind_follows_the_size() -> None:
+    sizes = {1: "flat", 100_000: "flat", 100_001: "hnsw", 500_001: "ivf", 10_000_000: "ivf"}
+    assert {size: index.kind_for(size) for size in sizes} == sizes
+
+
+def test_too_few_vectors_for_a_kind_are_refused(vectors: Vectors) -> None:
+    with pytest.raises(InvalidIndex, match=r"ivfpq needs 9,984 films; these are 5,000"):
+        index.made("ivfpq", vectors[:5_000])
