@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from commands import card, classify, compare, evaluate, probe, report, serve, shelf, split, tune
+from commands import card, classify, compare, evaluate, keys, probe, report, serve, shelf, split, tune
 from prompts.errors import MarqueeError
 
 
@@ -33,6 +33,7 @@ def main() -> None:
 COMMANDS = (
     serve.serve,
     classify.classify,
+    keys.keys_group,
     shelf.taxonomies,
     shelf.prompts_group,
     probe.probe,

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
+from threading import Event
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
+    import socket
+
+    from flask import Flask
+
+    from llm.vllm_server import VLLMServer
     from service.settings import Settings
 
 EXAMPLE = "A young smith forges a magic sword to free her kingdom from a dragon."
@@ -26,37 +38,80 @@ EXAMPLE = "A young smith forges a magic sword to free her kingdom from a dragon.
     flag_value="",
     help="Start a vLLM server too and ask it; MODEL is a folder or a name on the hub.  [default: MARQUEE_MODEL]",
 )
-def serve(host: str | None, port: int | None, local: str | None, vllm_model: str | None) -> None:
+@click.option("--open", "open_", is_flag=True, default=None, help="Answer without keys whoever reaches the address.")
+@click.option("--debug", is_flag=True, help="Flask's own server, on loopback: it reloads, and shows tracebacks.")
+def serve(
+    host: str | None, port: int | None, local: str | None, vllm_model: str | None, open_: bool | None, debug: bool
+) -> None:
     """Start the HTTP service."""
-    from flask import Flask
-
-    from service.app import create_app
-    from service.server import Server, listen
     from service.settings import read_settings
-    from service.vllm import start, with_vllm
-    from service.wiring import build
+    from service.vllm import with_vllm
 
     if local and vllm_model is not None:
         raise click.UsageError("--local and --vllm are two ways to run a model; give one")
     if vllm_model is None:
-        settings, vllm = read_settings(host=host, port=port, local_model=local), None
+        settings, vllm = read_settings(host=host, port=port, local_model=local, open=open_), None
     else:
-        settings, vllm = with_vllm(vllm_model, host=host, port=port)
-        build(settings)  # what is wrong should be told before vLLM takes its minutes
-    listener = listen(settings.host, settings.port)  # likewise
-    url = f"http://{settings.host}:{listener.getsockname()[1]}"
-
-    def make_app() -> Flask:
-        parts = build(settings)  # in the worker: neither torch's threads nor open connections survive a fork
-        parts.load()
-        return create_app(parts)
-
+        settings, vllm = with_vllm(vllm_model, host=host, port=port, open=open_)
     with ExitStack() as at_the_end:
-        if vllm:
-            at_the_end.callback(vllm.stop)
-            start(vllm)
-        click.echo(f"Answers: {_who(settings)}\nStarting on {url} ...")
-        Server(make_app, listener, settings.threads, on_ready=lambda: click.echo(_invitation(url))).run()
+        _serve(settings, vllm, debug, at_the_end)
+
+
+def _serve(settings: Settings, vllm: VLLMServer | None, debug: bool, at_the_end: ExitStack) -> None:
+    if settings.workers > 1:
+        at_the_end.enter_context(_shared_metrics())  # before anything imports prometheus_client, which looks only then
+    from service.guards import door
+    from service.logs import configure
+    from service.server import listen, serve_debugging
+    from service.vllm import start
+    from service.wiring import build
+
+    door(settings)  # what is wrong should be told before vLLM takes its minutes
+    build(settings)
+    listener = None if debug else listen(settings.host, settings.port)
+    if vllm:
+        at_the_end.callback(vllm.stop)
+        start(vllm)
+    click.echo(f"Answers: {_who(settings)}")
+    configure(settings.log_level)
+    if listener is None:
+        serve_debugging(lambda: _app(settings, Event()), settings)
+    else:
+        _run(settings, listener)
+
+
+def _run(settings: Settings, listener: socket.socket) -> None:
+    from service.server import Server
+
+    url = f"http://{settings.host}:{listener.getsockname()[1]}"
+    click.echo(f"Starting on {url} ...")
+    stopping = Event()
+    invite = partial(click.echo, _invitation(url))
+    Server(lambda: _app(settings, stopping), listener, settings, on_ready=invite, on_stop=stopping.set).run()
+
+
+def _app(settings: Settings, stopping: Event) -> Flask:
+    from service.app import create_app
+    from service.guards import door
+    from service.wiring import build
+
+    parts = replace(
+        build(settings), door=door(settings), stopping=stopping
+    )  # in the worker: neither torch's threads nor open connections
+    parts.load()  # survive a fork
+    return create_app(parts)
+
+
+@contextmanager
+def _shared_metrics() -> Iterator[None]:
+    """A folder where all worker processes keep their figures, so that any of them can tell those of all."""
+    owner, folder = os.getpid(), tempfile.mkdtemp(prefix="marquee-metrics-")
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+    try:
+        yield
+    finally:
+        if os.getpid() == owner:  # a worker that ends comes by here too
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _who(settings: Settings) -> str:

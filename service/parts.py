@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Event
 
 from llm.classifier import Classifier, Problem
 from prompts.template import Prompt
+from service.guards import Door
+from service.hot import HotAnswers
+from service.metrics import Metrics
 
 
 @dataclass(frozen=True)
@@ -29,12 +33,13 @@ ClassifierFor = Callable[[Choice], Classifier]
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may hold."""
+    """What one request may hold, and the seconds that it may take."""
 
     body_bytes: int = 4_000_000
     texts: int = 256
     text_chars: int = 50_000
     labels: int = 1_000
+    seconds: float = 120.0
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,10 @@ class Parts:
         load: loads what would make the first answer slow; called once, before the first request.
         taxonomy: name of the vocabulary of requests that name none.
         limits: what one request may hold.
+        door: who may ask.
+        metrics: what Prometheus is told.
+        hot: answers sent last.
+        stopping: set once the process has been told to stop.
     """
 
     classifier_for: ClassifierFor
@@ -54,3 +63,7 @@ class Parts:
     load: Callable[[], object]
     taxonomy: str
     limits: Limits = Limits()
+    door: Door = Door()
+    metrics: Metrics = field(default_factory=Metrics)
+    hot: HotAnswers = field(default_factory=HotAnswers)
+    stopping: Event = field(default_factory=Event)
