@@ -95,10 +95,9 @@ def _app(settings: Settings, stopping: Event) -> Flask:
     from service.guards import door
     from service.wiring import build
 
-    parts = replace(
-        build(settings), door=door(settings), stopping=stopping
-    )  # in the worker: neither torch's threads nor open connections
-    parts.load()  # survive a fork
+    # In the worker: neither torch's threads nor open connections survive a fork.
+    parts = replace(build(settings), door=door(settings), stopping=stopping)
+    parts.load()
     return create_app(parts)
 
 

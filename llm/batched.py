@@ -1,7 +1,8 @@
 """Requests that come together share a forward pass; one that comes alone waits for nobody.
 
-Whoever finds the classifier idle asks it at once. Whoever comes meanwhile waits, and the first of them then asks for all
-who wait with the same vocabulary. There is no thread of its own and no window: batches grow with the load by themselves.
+Whoever finds the classifier idle asks it at once. Whoever comes meanwhile waits, and the first of them then asks for
+all who wait with the same vocabulary. There is no thread for it, and no window while one client is alone: batches grow
+with the load by themselves.
 """
 
 from __future__ import annotations

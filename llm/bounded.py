@@ -1,4 +1,4 @@
-"""A bound on the requests that a classifier has before it: one too many is turned away at once, and told when to return."""
+"""A bound on the requests before a classifier: one too many is turned away at once, and told when to come again."""
 
 from __future__ import annotations
 

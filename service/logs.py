@@ -11,7 +11,7 @@ from typing import Any
 from llm.asking import ASKING
 
 # Clients that tell every request they make; ours tells what matters of it.
-_CHATTY = ("httpx", "httpx2", "httpcore", "httpcore2", "openai", "werkzeug", "flask-limiter", "sentence_transformers")
+_CHATTY = ("httpx", "httpx2", "httpcore", "httpcore2", "openai", "flask-limiter", "sentence_transformers")
 
 
 class JSONLines(logging.Formatter):

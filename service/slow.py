@@ -1,7 +1,7 @@
 """Clients that send slowly: a request has so many seconds to arrive whole, then its connection is shut.
 
-A thread waits while a request is read. Without a bound, as many slow clients as there are threads would stop the service
-(slowloris), each sending a byte now and then so that no read ever times out.
+A thread waits while a request is read. Without a bound, as many slow clients as there are threads would stop the
+service (slowloris), each sending a byte now and then so that no read ever times out.
 """
 
 from __future__ import annotations

@@ -13,7 +13,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 _READY_SECONDS = 90
-_AS_A_TEST = {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1", "MARQUEE_DRAIN_SECONDS": "0"}
+_AS_A_TEST = {
+    "HF_HUB_OFFLINE": "1",
+    "PYTHONUNBUFFERED": "1",
+    "MARQUEE_DRAIN_SECONDS": "0",
+    "MARQUEE_KEYS_PATH": "var/no-keys.json",
+}
 
 
 class ServiceProcess:
