@@ -46,13 +46,14 @@ class Crowd:
     """Many callers of one batched recorder; the first holds the pass while the others come."""
 
     def __init__(self, most: int = 64) -> None:
-        self.inner, self.inside, self.passes = Recorder(), 0, list[int]()
+        self.inner, self.inside, self.came, self.passes = Recorder(), 0, 0, list[int]()
         self.batched = Batched(self.inner, Gate(most, self._count), self.passes.append)
         self._lock = threading.Lock()
 
     def _count(self, change: int) -> None:
         with self._lock:
             self.inside += change
+            self.came += max(0, change)
 
     def ask(self, text: str, taxonomy: Taxonomy = TMDB, seconds: float | None = None) -> Prediction:
         """One text, by someone who waits so many seconds."""
@@ -62,13 +63,14 @@ class Crowd:
     def behind(self, *calls: Callable[[], Prediction]) -> list[Prediction]:
         """All calls, made while a pass for "first" is held up until all of them wait."""
         self.inner.go_on.clear()
+        self.came = 0
         with ThreadPoolExecutor(len(calls) + 1) as pool:
             first = pool.submit(self.ask, "first")
             assert self.inner.entered.wait(30)
             others = []
             for place, call in enumerate(calls):
                 others.append(pool.submit(call))
-                _until(lambda place=place: self.inside >= place + 2)  # type: ignore[misc]
+                _until(lambda place=place: self.came >= place + 2)  # type: ignore[misc]
             self.inner.go_on.set()
             assert first.result(30).source.model == "first"
             return [other.result(30) for other in others]

@@ -181,8 +181,7 @@ def fuzzed() -> FlaskClient:
 FUZZED = fuzzed()
 _SCALARS = some.none() | some.booleans() | some.integers() | some.floats() | some.text(max_size=30)
 _KEYS = some.sampled_from(
-    ["text", "texts", "title", "description", "taxonomy", "labels", "multi", "max_labels", "allow_none", "prompt"]
-    + ["reading", "scores", "cache", "name", "aliases", "tmdb"]
+    "text texts title description taxonomy labels multi max_labels allow_none prompt reading scores cache name".split()
 ) | some.text(max_size=8)
 _DOCUMENTS = some.recursive(
     _SCALARS, lambda inner: some.lists(inner, max_size=4) | some.dictionaries(_KEYS, inner, max_size=5), max_leaves=12
