@@ -109,7 +109,7 @@ class Batched:
 
     def _take(self, job: _Job) -> list[_Job]:
         """The leader's job, and those waiting that fit beside it; the rest wait on, in their order."""
-        taken, left, room = [job], [], _MOST - len(job.texts)
+        taken, left, room = [job], list[_Job](), _MOST - len(job.texts)
         with self._lock:
             for other in self._waiting:
                 fits = len(other.texts) <= room and other.taxonomy == job.taxonomy

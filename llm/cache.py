@@ -45,6 +45,7 @@ class AnswerStore:
         self._path, self._max_bytes = path, max_bytes
         self._local = threading.local()
         self._resting_until: dict[str, float] = {}  # by what failed
+        self._lock = threading.Lock()
 
     def get(self, keys: Sequence[str]) -> dict[str, str]:
         """The stored values of those keys that have one."""
@@ -123,10 +124,12 @@ class AnswerStore:
 
     def _forgive(self, act: str, error: Exception) -> None:
         """Tell it once, and leave the file alone for a while; threads that fail together tell it together once."""
-        if not self._rests(act):
-            log.warning("answer cache: could not %s %s (%s); going on without it", act, self._path, error)
-        self._resting_until[act] = time.monotonic() + _REST_SECONDS
         self._local.mine = None
+        with self._lock:
+            known = self._rests(act)
+            self._resting_until[act] = time.monotonic() + _REST_SECONDS
+        if not known:
+            log.warning("answer cache: could not %s %s (%s); going on without it", act, self._path, error)
 
 
 @dataclass(frozen=True)

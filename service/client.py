@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -35,6 +36,9 @@ class Client:
         key: API key, where the service asks for one.
         retries: further attempts after the first.
         batch: the most texts of one request; the service may take no more than 256.
+
+    Raises:
+        InvalidSetting: the URL is none, or the key cannot stand in a header.
     """
 
     def __init__(
@@ -49,10 +53,9 @@ class Client:
         self.name = url
         self._cache, self._retries, self._batch = cache, retries, batch
         headers = {"X-Request-Timeout": f"{timeout:g}"} | ({"Authorization": f"Bearer {key}"} if key else {})
-        try:
-            self._http = httpx2.Client(base_url=url, timeout=timeout, headers=headers)
-        except (httpx2.InvalidURL, UnicodeEncodeError):
-            raise InvalidSetting("the URL or the key cannot be sent; a URL looks like http://127.0.0.1:5000") from None
+        if not _is_http(url) or not key.isascii():
+            raise InvalidSetting("the URL or the key cannot be sent; a URL looks like http://127.0.0.1:5000")
+        self._http = httpx2.Client(base_url=url, timeout=timeout, headers=headers)
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
         """See ``Classifier.classify``; a request that fails is the problem of every text in it. A vocabulary that this
@@ -97,6 +100,14 @@ class Client:
             return self._http.post("/classify", json=asked)
         except httpx2.HTTPError as error:
             return Problem("unreachable", f"{self.name} did not answer: {error}")
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def _fields(taxonomy: Taxonomy) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import Context
 from typing import Any
 
 from llm.asking import ASKING
@@ -142,7 +143,7 @@ class OpenAICompatible:
     def _code_id(self, code: str) -> int:
         if code not in self._code_ids:
             body = {"model": self.name, "prompt": code, "add_special_tokens": False}
-            (reply,) = self._wire.post([body], self._wire.beside("/tokenize"))
+            (reply,) = Context().run(self._wire.post, [body], self._wire.beside("/tokenize"))  # asked once for all
             tokens = reply.get("tokens") if isinstance(reply, dict) else None
             if not isinstance(tokens, list) or len(tokens) != 1:
                 why = reply.detail if isinstance(reply, Problem) else f"{code!r} is not one token of {self.name}"

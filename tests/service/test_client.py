@@ -108,8 +108,9 @@ def test_what_is_no_marquee_is_a_problem_and_not_a_crash(reply: Behaviour) -> No
 
 
 def test_a_url_that_is_none_is_an_error_in_words() -> None:
-    with pytest.raises(InvalidSetting, match="a URL looks like"):
-        Client("http://[", key="x")
+    for url, key in (("http://[", ""), ("marquee:5000", ""), ("http://127.0.0.1", "ключ")):
+        with pytest.raises(InvalidSetting, match="a URL looks like"):
+            Client(url, key=key)
 
 
 def call(*arguments: str) -> Result:
