@@ -87,13 +87,13 @@ class Wire:
     async def _work(
         self, running: _Running, path: str, turns: Iterator[tuple[int, Body]], replies: list[Any], asking: Asking
     ) -> None:
-        headers = {"headers": {"X-Request-ID": asking.request_id}} if asking.request_id else {}
+        told: openai.RequestOptions = {"headers": {"X-Request-ID": asking.request_id}} if asking.request_id else {}
         for place, body in turns:
             replies[place] = late_problem()
             if asking.left > 0:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(None if isinf(asking.left) else asking.left), running.limiter.place():
-                        reply = running.client.post(path, cast_to=object, body=body, options=headers)
+                        reply = running.client.post(path, cast_to=object, body=body, options=told)
                         replies[place] = await self._safely(reply)
 
     async def _safely(self, request: Coroutine[Any, Any, Any]) -> Any:
