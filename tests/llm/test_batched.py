@@ -91,7 +91,7 @@ def test_one_who_comes_alone_is_answered_alone() -> None:
 
 def test_those_who_come_meanwhile_share_a_pass_and_get_their_own_answers() -> None:
     crowd = Crowd()
-    found = crowd.behind(*(lambda word=word: crowd.ask(word) for word in "abcde"))  # type: ignore[misc]
+    found = crowd.behind(*(lambda word=word: crowd.ask(word) for word in "abcde"))
     assert [prediction.source.model for prediction in found] == list("abcde")
     assert crowd.inner.passes == [["first"], list("abcde")]
     assert crowd.passes == [1, 5]
