@@ -88,9 +88,9 @@ def crowd(url: str, clients: int, each: int) -> list[bool]:
 
 def test_a_crowd_is_answered_and_what_is_too_much_is_turned_away_at_once(tmp_path: Path) -> None:
     with over(slow(0.05), tmp_path, MARQUEE_QUEUE="4", MARQUEE_THREADS="48") as running:
-        with ThreadPoolExecutor(40) as pool:
-            asked = [{"text": f"{n}", "cache": False} for n in range(80)]
-            replies = list(pool.map(lambda one: httpx2.post(f"{running.url}/classify", json=one, timeout=60), asked))
+        with httpx2.Client(base_url=running.url, timeout=60) as http, ThreadPoolExecutor(40) as pool:
+            asked = [{"text": f"{number}", "cache": False} for number in range(80)]
+            replies = list(pool.map(lambda one: http.post("/classify", json=one), asked))
         found = {reply.status_code for reply in replies}
         assert found == {200, 503}
         assert {reply.headers["Retry-After"] for reply in replies if reply.status_code == 503} == {"1"}
@@ -318,15 +318,17 @@ def workers_of(process: int) -> list[int]:
 
 def test_sigterm_makes_it_unready_first_and_loses_no_request(tmp_path: Path) -> None:
     with over(slow(1.5), tmp_path, MARQUEE_DRAIN_SECONDS="3") as running:
-        url = running.url
-        with ThreadPoolExecutor(12) as pool:
-            ask = lambda n: httpx2.post(f"{url}/classify", json={"text": f"{n}"}, timeout=60).status_code  # noqa: E731
-            before = [pool.submit(ask, n) for n in range(6)]
+        with httpx2.Client(base_url=running.url, timeout=60) as http, ThreadPoolExecutor(12) as pool:
+
+            def ask(number: int) -> int:
+                return http.post("/classify", json={"text": f"{number}"}).status_code
+
+            before = [pool.submit(ask, number) for number in range(6)]
             time.sleep(0.3)
             running.process.terminate()
-            while httpx2.get(f"{url}/readyz", timeout=30).status_code == 200:
+            while http.get("/readyz").status_code == 200:
                 time.sleep(0.02)
-            after = [pool.submit(ask, n) for n in range(6, 12)]
+            after = [pool.submit(ask, number) for number in range(6, 12)]
             assert [one.result() for one in before + after] == [200] * 12
         assert running.process.wait(60) == 0
 
