@@ -50,6 +50,10 @@ bench-service: .venv/run ## the service against its classifier offline, a bare r
 bench-llm: .venv/dev ## documents a second against a bare loop and scikit-llm (tiny vLLM; DATA=folder)
 	@$(BIN)/python -m benchmarks.llm $(if $(DATA),--data $(DATA))
 
+.PHONY: bench-embedded
+bench-embedded: .venv/dev ## the embedded classifier against sentence-transformers' encode (DATA=folder)
+	@$(BIN)/python -m benchmarks.embedded $(if $(DATA),--data $(DATA))
+
 .PHONY: bench-gpu
 bench-gpu: .venv/run ## documents a second of Qwen2-7B's architecture on one NVIDIA GPU
 	@$(BIN)/python -m benchmarks.gpu

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from commands import card, classify, compare, evaluate, keys, probe, report, serve, shelf, split, tune
+from commands import card, classify, compare, evaluate, keys, probe, report, serve, shelf, split, train, tune
 from prompts.errors import MarqueeError
 
 
@@ -44,6 +44,7 @@ COMMANDS = (
     card.data,
     split.split,
     report.report,
+    train.train,
 )
 for command in COMMANDS:
     main.add_command(command)

@@ -75,10 +75,10 @@ def main(data: Path | None, texts: int, hot: int, rounds: int) -> None:
 
 def compare(urls: dict[str, str], given: Plots, plan: Plan) -> Results:
     """All rounds; everybody sees each text once a round."""
-    from llm.embedded import Embedded
-    from similarity.encoder import MiniLM
+    from llm.matcher import matcher
+    
 
-    results, offline = Results(), Embedded(MiniLM())
+    results, offline = Results(), matcher()
     texts = list(given.texts)
     offline.classify(texts[:32], shelf.taxonomy("tmdb"))
     for number in range(plan.rounds):

@@ -31,6 +31,13 @@ def environment() -> Path:
     return python
 
 
+def wording() -> str:
+    """The prompts of scikit-llm, as its source has them."""
+    environment()
+    (templates,) = ENVIRONMENT.glob("lib/python*/site-packages/skllm/prompts/templates.py")
+    return templates.read_text(encoding="utf-8")
+
+
 class ScikitLLM:
     """Its zero-shot multi-label classifier, pointed at our server.
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
@@ -19,15 +19,21 @@ _COLLECTION = "tmdb_genres.jsonl.gz"
 
 @dataclass(frozen=True)
 class Plots:
-    """Plots of films, and in words where they come from."""
+    """Plots of films, the true labels of each, and in words where they come from."""
 
     texts: tuple[str, ...]
+    labels: tuple[tuple[str, ...], ...]
     origin: str
 
     def marked(self, mark: str, count: int | None = None) -> list[Text]:
         """The plots, each behind a mark and a number of its own, so that no server has its words in a cache."""
         chosen = self.texts[:count]
         return [Text(f"{mark}.{number} {plot}") for number, plot in enumerate(chosen)]
+
+    def answers(self) -> list[str]:
+        """What ``list`` would write if it were always right, at most ``max_labels`` labels."""
+        most = vocabulary().max_labels
+        return [json.dumps(labels[:most], ensure_ascii=False, separators=(",", ":")) for labels in self.labels]
 
 
 def vocabulary() -> Taxonomy:
@@ -47,16 +53,14 @@ def plots(data: Path | None, count: int) -> Plots:
     path = _file(data)
     fields = Fields("plot", "tmdb_genres") if path.resolve() == SAMPLE.resolve() else Fields()
     examples = sample(load(path, vocabulary(), fields).examples, count)
-    return Plots(_repeated([example.text.body for example in examples], count), _origin(path, len(examples), count))
+    chosen = list(islice(cycle(examples), count))
+    texts, labels = tuple(one.text.body for one in chosen), tuple(one.labels for one in chosen)
+    return Plots(texts, labels, _origin(path, len(examples), count))
 
 
 def _file(data: Path | None) -> Path:
     named = data or (Path(os.environ["BENCH_DATA"]) if os.environ.get("BENCH_DATA") else SAMPLE)
     return named / _COLLECTION if named.is_dir() else named
-
-
-def _repeated(texts: Sequence[str], count: int) -> tuple[str, ...]:
-    return tuple(islice(cycle(texts), count))
 
 
 def _origin(path: Path, different: int, count: int) -> str:

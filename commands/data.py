@@ -119,20 +119,19 @@ def fields_of(
 
 def tell(loaded: Loaded) -> None:
     """Say on standard error what was left out, what was mended and which labels were dropped."""
-    for said, counts in (("left out", loaded.left_out), ("kept, but", loaded.changed)):
-        for line in _lines(counts):
-            click.echo(f"{said}: {line}", err=True)
+    for line in (*_lines("left out:", "", loaded.left_out), *_lines("mended:", ":", loaded.changed)):
+        click.echo(line, err=True)
     if loaded.dropped:
         click.echo(f"labels dropped as too rare, with their training examples: {_list(loaded.dropped)}", err=True)
         click.echo(f"labels kept: {_list(loaded.kept)}", err=True)
 
 
-def _lines(counts: Mapping[str, int]) -> list[str]:
+def _lines(said: str, mark: str, counts: Mapping[str, int]) -> list[str]:
     """The largest counts in words, and how much the others come to."""
     found = sorted(((count, what) for what, count in counts.items() if count), key=lambda one: (-one[0], one[1]))
-    lines = [f"{count} rows {what}" for count, what in found[:_MOST_TOLD]]
-    rest = found[_MOST_TOLD:]
-    return lines + [f"{sum(count for count, _ in rest)} rows for {len(rest)} further reasons"] * bool(rest)
+    rest = sum(count for count, _ in found[_MOST_TOLD:])
+    lines = [f"{said} {count} rows{mark} {what}" for count, what in found[:_MOST_TOLD]]
+    return lines + [f"{said} {rest} rows for {len(found) - _MOST_TOLD} further reasons"] * bool(rest)
 
 
 def _list(counts: Mapping[str, int]) -> str:

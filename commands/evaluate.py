@@ -72,6 +72,8 @@ def _runs(
     from service.settings import read_settings
 
     vocabulary = shelf.taxonomy(taxonomy or read_settings().taxonomy)
+    if choice["min_label_count"] and (url or "service:" in (systems or "")):
+        raise click.UsageError("a service knows whole vocabularies only; leave --min-label-count or the service out")
     loaded = loaded_of(data, vocabulary, **choice)
     vocabulary, examples = loaded.taxonomy, loaded.examples
     material = Material(data, choice["split"], choice["limit"], vocabulary, examples)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
     from flask import Flask
 
+    from llm.classifier import Classifier
     from llm.vllm_server import VLLMServer
+    from prompts.taxonomy import Taxonomy
     from service.settings import Settings
 
 EXAMPLE = "A young smith forges a magic sword to free her kingdom from a dragon."
@@ -30,6 +33,7 @@ EXAMPLE = "A young smith forges a magic sword to free her kingdom from a dragon.
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=int, help="Port to listen on; 0 takes a free one.  [default: 5000]")
 @click.option("--local", help="Folder or name of a language model to load into this process, without any server.")
+@click.option("--trained", type=click.Path(path_type=Path), help="Folder of a trained baseline, see `main.py train`.")
 @click.option(
     "--vllm",
     "vllm_model",
@@ -41,23 +45,34 @@ EXAMPLE = "A young smith forges a magic sword to free her kingdom from a dragon.
 @click.option("--open", "open_", is_flag=True, default=None, help="Answer without keys whoever reaches the address.")
 @click.option("--debug", is_flag=True, help="Flask's own server, on loopback: it reloads, and shows tracebacks.")
 def serve(
-    host: str | None, port: int | None, local: str | None, vllm_model: str | None, open_: bool | None, debug: bool
+    host: str | None,
+    port: int | None,
+    local: str | None,
+    trained: Path | None,
+    vllm_model: str | None,
+    open_: bool | None,
+    debug: bool,
 ) -> None:
     """Start the HTTP service."""
     from service.settings import read_settings
     from service.vllm import with_vllm
 
-    if local and vllm_model is not None:
-        raise click.UsageError("--local and --vllm are two ways to run a model; give one")
-    if vllm_model is None:
-        settings, vllm = read_settings(host=host, port=port, local_model=local, open=open_), None
+    if sum((bool(local), trained is not None, vllm_model is not None)) > 1:
+        raise click.UsageError("--local, --trained and --vllm are ways to choose who answers; give one")
+    where = {"host": host, "port": port, "open": open_}
+    if trained is not None:
+        settings, vllm = read_settings(**where, taxonomy=_learnt(trained).name), None
+    elif vllm_model is None:
+        settings, vllm = read_settings(**where, local_model=local), None
     else:
-        settings, vllm = with_vllm(vllm_model, host=host, port=port, open=open_)
+        settings, vllm = with_vllm(vllm_model, **where)
     with ExitStack() as at_the_end:
-        _serve(settings, vllm, debug, at_the_end)
+        _serve(settings, vllm, trained, debug, at_the_end)
 
 
-def _serve(settings: Settings, vllm: VLLMServer | None, debug: bool, at_the_end: ExitStack) -> None:
+def _serve(
+    settings: Settings, vllm: VLLMServer | None, trained: Path | None, debug: bool, at_the_end: ExitStack
+) -> None:
     if settings.workers > 1:
         at_the_end.enter_context(_shared_metrics())  # before anything imports prometheus_client, which looks only then
     from service.guards import door
@@ -72,31 +87,32 @@ def _serve(settings: Settings, vllm: VLLMServer | None, debug: bool, at_the_end:
     if vllm:
         at_the_end.callback(vllm.stop)
         start(vllm)
-    click.echo(f"Answers: {_who(settings)}")
+    click.echo(f"Answers: {_who(settings, trained)}")
     configure(settings.log_level)
     if listener is None:
-        serve_debugging(lambda: _app(settings, Event()), settings)
+        serve_debugging(lambda: _app(settings, trained, Event()), settings)
     else:
-        _run(settings, listener)
+        _run(settings, trained, listener)
 
 
-def _run(settings: Settings, listener: socket.socket) -> None:
+def _run(settings: Settings, trained: Path | None, listener: socket.socket) -> None:
     from service.server import Server
 
     url = f"http://{settings.host}:{listener.getsockname()[1]}"
     click.echo(f"Starting on {url} ...")
     stopping = Event()
     invite = partial(click.echo, _invitation(url))
-    Server(lambda: _app(settings, stopping), listener, settings, on_ready=invite, on_stop=stopping.set).run()
+    make_app = partial(_app, settings, trained, stopping)
+    Server(make_app, listener, settings, on_ready=invite, on_stop=stopping.set).run()
 
 
-def _app(settings: Settings, stopping: Event) -> Flask:
+def _app(settings: Settings, trained: Path | None, stopping: Event) -> Flask:
     from service.app import create_app
     from service.guards import door
     from service.wiring import build
 
     # In the worker: neither torch's threads nor open connections survive a fork.
-    parts = replace(build(settings), door=door(settings), stopping=stopping)
+    parts = replace(build(settings, _loaded(trained) if trained else None), door=door(settings), stopping=stopping)
     parts.load()
     return create_app(parts)
 
@@ -113,8 +129,30 @@ def _shared_metrics() -> Iterator[None]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _who(settings: Settings) -> str:
+def _learnt(trained: Path) -> Taxonomy:
+    """The vocabulary of a trained baseline, which must still be the one on the shelf."""
+    from eval.baselines.manifest import parts_of
+    from prompts import shelf
+
+    _, learnt, _ = parts_of(trained)
+    now = shelf.taxonomy(learnt.name)
+    if now.digest != learnt.digest:
+        raise click.UsageError(
+            f"{trained} was trained for {learnt.name}@{learnt.digest}, which is {now.digest} by now; train again"
+        )
+    return now
+
+
+def _loaded(trained: Path) -> Classifier:
+    from eval.baselines import load
+
+    return load(trained)
+
+
+def _who(settings: Settings, trained: Path | None) -> str:
     """Who will answer, in words, without loading anything that the worker will load."""
+    if trained:
+        return f"what was trained in {trained}, for {settings.taxonomy}"
     if settings.local_model:
         return f"{settings.local_model}, in this process"
     from service.parts import Choice

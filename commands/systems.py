@@ -201,7 +201,7 @@ def _trained(spec: str, rest: str, setting: Setting) -> System:
     made = _made(folder / MANIFEST)
 
     def opened() -> Opened:
-        from eval.baselines import load  # type: ignore[import-not-found, unused-ignore]
+        from eval.baselines import load
 
         model = load(folder)
         model.classify(["A first text, so that the first answer finds the model loaded."], setting.taxonomy)

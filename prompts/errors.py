@@ -20,6 +20,10 @@ class InvalidSetting(MarqueeError):
     """A setting has a value that cannot work."""
 
 
+class OtherVocabulary(InvalidSetting):
+    """A trained classifier is asked for a vocabulary that it was not trained for."""
+
+
 class InvalidDataset(MarqueeError):
     """A data file lacks what it should hold."""
 

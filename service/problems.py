@@ -12,7 +12,7 @@ from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
 from llm.classifier import Problem, ProblemKind
-from prompts.errors import InvalidSetting, InvalidTaxonomy, UnknownName
+from prompts.errors import InvalidSetting, InvalidTaxonomy, OtherVocabulary, UnknownName
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +75,9 @@ def install(app: Flask) -> None:
     app.register_error_handler(RequestProblem, respond)
     app.register_error_handler(UnknownName, _unknown_name)
     app.register_error_handler(InvalidTaxonomy, lambda e: respond(RequestProblem("invalid-request", str(e), "labels")))
+    app.register_error_handler(
+        OtherVocabulary, lambda e: respond(RequestProblem("invalid-request", str(e), "taxonomy"))
+    )
     app.register_error_handler(InvalidSetting, lambda e: respond(RequestProblem("model-misconfigured", str(e))))
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _surprise)

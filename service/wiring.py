@@ -11,7 +11,6 @@ from llm.cache import AnswerStore, Cached
 from llm.cascade import Cascade
 from llm.classifier import Classifier
 from llm.decision import Decisions
-from llm.embedded import Embedded
 from llm.engines.engine import Engine
 from llm.engines.local import Local
 from llm.engines.openai_compatible import OpenAICompatible
@@ -19,6 +18,7 @@ from llm.engines.probe import Probed
 from llm.engines.wire import Wire
 from llm.fallback import Fallback
 from llm.language_model import LanguageModel
+from llm.matcher import matcher
 from llm.narrowed import Narrowed
 from llm.order import OrderAveraged
 from llm.readings import choice as readings
@@ -33,18 +33,26 @@ from similarity.encoder import MiniLM
 Wrap = Callable[[Classifier], Classifier]
 
 
-def build(settings: Settings) -> Parts:
+def build(settings: Settings, trained: Classifier | None = None) -> Parts:
     """The parts of a service under these settings.
+
+    Args:
+        settings: who answers, from where, within which limits.
+        trained: answers instead of whom the settings name; for its own vocabulary, which should be the settings'.
 
     Raises:
         MarqueeError: a setting names what does not exist.
     """
     taxonomy = shelf.taxonomy(settings.taxonomy)  # an unknown default should stop the start, not every request
     metrics = Metrics()
-    encoder = MiniLM()
-    embedded = Batched(Embedded(encoder), _gate("embedded", settings, metrics), metrics.batch.observe)
-    load = partial(embedded.classify, ["A first text, so that the first request finds the model loaded."], taxonomy)
     parts = partial(Parts, taxonomy=taxonomy.name, limits=_limits(settings), metrics=metrics)
+    first = ["A first text, so that the first request finds the model loaded."]
+    encoder = MiniLM()
+    gate = _gate("embedded", settings, metrics)
+    embedded = Batched(trained or matcher(encoder=encoder), gate, metrics.batch.observe)
+    load = partial(embedded.classify, first, taxonomy)
+    if trained is not None:
+        return parts(lambda choice: embedded, lambda: None, load)
     if not settings.asks_a_model:
         return parts(lambda choice: embedded, lambda: None, load)
     engine = engine_of(settings)

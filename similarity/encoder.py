@@ -93,9 +93,14 @@ def _multiplies_in_bfloat16() -> bool:
 def _pooled(vectors: Vectors, windows: Sequence[Sequence[str]]) -> Vectors:
     """One vector a text, from the vectors of its windows."""
     if all(len(parts) == 1 for parts in windows):
-        return vectors
+        return _unit(vectors)
     found, at = np.empty((len(windows), vectors.shape[1]), np.float32), 0
     for row, parts in enumerate(windows):
         found[row] = np.average(vectors[at : at + len(parts)], axis=0, weights=[max(1, len(part)) for part in parts])
         at += len(parts)
-    return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)
+    return _unit(found)
+
+
+def _unit(vectors: Vectors) -> Vectors:
+    """The same at length 1, to float32's exactness whatever the model computes in."""
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)

@@ -7,15 +7,21 @@ from pathlib import Path
 import pytest
 
 from llm.embedded import Embedded
-from similarity.encoder import MiniLM
+from llm.matcher import Matcher, matcher
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 @pytest.fixture(scope="session")
-def embedded() -> Embedded:
-    """The real embedded classifier, loaded once."""
-    return Embedded(MiniLM())
+def embedded() -> Matcher:
+    """The embedded classifier that the program answers with, loaded once."""
+    return matcher()
+
+
+@pytest.fixture(scope="session")
+def plain(embedded: Matcher) -> Embedded:
+    """MiniLM as it comes, by the nearest label descriptions."""
+    return Embedded(embedded.encoder)
 
 
 @pytest.fixture(autouse=True)

@@ -222,8 +222,8 @@ SETTING = Setting(shelf.taxonomy("tmdb"), [Text("a plot"), Text("", "a title")])
     ("spec", "said"),
     [
         ("embeded", "did you mean 'embedded'"),
-        ("bayes", "known: embedded, llm, service, tfidf-lr"),
-        ("embedded:large", "takes nothing"),
+        ("bayes", "known: embedded, llm, minilm-plain, service, tfidf-lr"),
+        ("embedded:large", "no file of weights"),
         ("service:there", "service:URL"),
         ("llm:lists", "did you mean 'list'"),
         ("llm:list:letters", "one reading and one prompt"),

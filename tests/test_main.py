@@ -25,7 +25,7 @@ def call(*arguments: str, **options: Any) -> Result:
 def test_a_text_may_be_given_in_three_ways() -> None:
     for result in (call("classify", PLOT), call("classify", "--overview", PLOT), call("classify", input=PLOT)):
         assert result.stdout.startswith("Fantasy"), result.output
-        assert "embedded/all-MiniLM-L6-v2" in result.stderr
+        assert "embedded/matcher.v1" in result.stderr
 
 
 def test_a_title_may_stand_beside_a_text_or_alone() -> None:

@@ -18,7 +18,7 @@ CHAT_TEMPLATE = (
 )
 
 
-def build(folder: Path, context: int = 32_768, seed: int = 0, width: int = 64) -> Path:
+def build(folder: Path, context: int = 32_768, seed: int = 0, width: int = 64, tokenizer: Any = None) -> Path:
     """Write weights, configuration and tokenizer to a folder, as ``from_pretrained`` reads them.
 
     Args:
@@ -26,11 +26,12 @@ def build(folder: Path, context: int = 32_768, seed: int = 0, width: int = 64) -
         context: tokens that the model can take; Qwen2-7B-Instruct's own by default.
         seed: of the random weights.
         width: hidden size, a multiple of 64.
+        tokenizer: of the model; None trains a tiny one on the sample.
     """
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    tokenizer = _tokenizer()
+    tokenizer = tokenizer or _tokenizer()
     torch.manual_seed(seed)
     config = Qwen2Config(
         vocab_size=len(tokenizer),

@@ -1,6 +1,6 @@
 """The wire to an OpenAI-compatible endpoint: JSON bodies out, JSON bodies or problems back, many at a time.
 
-One event loop in a thread of its own serves all callers through one connection pool. Retries are the ``openai``
+One event loop in a thread of its own serves all callers through shared connections. Retries are the ``openai``
 client's own (408, 409, 429, 5xx and lost connections, obeying ``Retry-After``); nothing retries on top of them.
 """
 
@@ -30,6 +30,9 @@ _CHECK_SECONDS = 3.0
 # Servers close an idle connection after some 5 s (uvicorn); whoever uses it in that moment finds it gone: we let go
 # of it first.
 _LIMITS = httpx2.Limits(max_connections=1_000, max_keepalive_connections=1_000, keepalive_expiry=2.0)
+# At every request and every reply, httpcore looks through all connections of its pool: at 64 of them that took a fifth
+# of our processor time. Workers share a pool in groups of so many.
+_POOL_WORKERS = 8
 _PUSHES_BACK = (429, 503)
 _CONTEXT_WORDS = ("context length", "context_length", "maximum context", "context size", "too many tokens", "too long")
 
@@ -73,7 +76,7 @@ class Wire:
     def get(self, path: str) -> Any:
         """One reply, or the ``Problem`` that stood against it, after at most a few seconds and without retries."""
         running = self._run()
-        client = running.client.with_options(timeout=_CHECK_SECONDS, max_retries=0)
+        client = running.client(0).with_options(timeout=_CHECK_SECONDS, max_retries=0)
         return running.wait(self._safely(client.get(path, cast_to=object)))
 
     async def _all(self, running: _Running, path: str, bodies: Sequence[Body], asking: Asking) -> list[Any]:
@@ -81,19 +84,27 @@ class Wire:
         replies: list[Any] = [None] * len(bodies)
         turns = iter(enumerate(bodies))
         workers = min(len(bodies), self._concurrency)
-        await asyncio.gather(*(self._work(running, path, turns, replies, asking) for _ in range(workers)))
+        clients = [running.client(worker // _POOL_WORKERS) for worker in range(workers)]
+        works = (self._work(running.limiter, client, path, turns, replies, asking) for client in clients)
+        await asyncio.gather(*works)
         return replies
 
     async def _work(
-        self, running: _Running, path: str, turns: Iterator[tuple[int, Body]], replies: list[Any], asking: Asking
+        self,
+        limiter: Limiter,
+        client: openai.AsyncOpenAI,
+        path: str,
+        turns: Iterator[tuple[int, Body]],
+        replies: list[Any],
+        asking: Asking,
     ) -> None:
         told: openai.RequestOptions = {"headers": {"X-Request-ID": asking.request_id}} if asking.request_id else {}
         for place, body in turns:
             replies[place] = late_problem()
             if asking.left > 0:
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(None if isinf(asking.left) else asking.left), running.limiter.place():
-                        reply = running.client.post(path, cast_to=object, body=body, options=told)
+                    async with asyncio.timeout(None if isinf(asking.left) else asking.left), limiter.place():
+                        reply = client.post(path, cast_to=object, body=body, options=told)
                         replies[place] = await self._safely(reply)
 
     async def _safely(self, request: Coroutine[Any, Any, Any]) -> Any:
@@ -140,7 +151,7 @@ class Wire:
 
 
 class _Running:
-    """What lives in one process: an event loop in a thread, and on it a client and its limiter."""
+    """What lives in one process: an event loop in a thread, and on it clients and their limiter."""
 
     def __init__(self, base_url: str, api_key: str, timeout: float, retries: int, concurrency: int) -> None:
         self.process = os.getpid()
@@ -148,13 +159,23 @@ class _Running:
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="endpoint", daemon=True).start()
         # Local servers ask for no key, but the client insists on one.
-        self.client = openai.AsyncOpenAI(
-            base_url=base_url,
-            api_key=api_key or "none",
-            timeout=timeout,
-            max_retries=retries,
-            http_client=openai.DefaultAsyncHttpxClient(event_hooks={"response": [self._seen]}, limits=_LIMITS),
+        self._settings: dict[str, Any] = {
+            "base_url": base_url, "api_key": api_key or "none", "timeout": timeout, "max_retries": retries,
+        }  # fmt: skip
+        self._trusted = httpx2.create_ssl_context()  # read from disk once for all pools
+        self._clients = [self._client()]
+
+    def client(self, pool: int) -> openai.AsyncOpenAI:
+        """The client with the connection pool of this number; made when first asked for."""
+        while len(self._clients) <= pool:
+            self._clients.append(self._client())
+        return self._clients[pool]
+
+    def _client(self) -> openai.AsyncOpenAI:
+        http_client = openai.DefaultAsyncHttpxClient(
+            event_hooks={"response": [self._seen]}, limits=_LIMITS, verify=self._trusted
         )
+        return openai.AsyncOpenAI(**self._settings, http_client=http_client)
 
     def wait(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Run on the loop, wait here."""

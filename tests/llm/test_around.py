@@ -8,10 +8,10 @@ import pytest
 
 from llm.cascade import Cascade, fit_margin, margin
 from llm.classifier import Prediction, Problem, Source, Usage, label_source
-from llm.embedded import Embedded
 from llm.engines.engine import Conversation
 from llm.engines.scripted import Scripted
 from llm.language_model import LanguageModel
+from llm.matcher import Matcher
 from llm.narrowed import Narrowed
 from llm.order import OrderAveraged, flips, orders
 from llm.prices import cost, prices
@@ -108,7 +108,7 @@ def test_a_text_that_fails_under_one_order_fails() -> None:
 # --- candidates ---
 
 
-def test_a_large_vocabulary_is_narrowed_to_the_likeliest_and_answered_as_a_whole(embedded: Embedded) -> None:
+def test_a_large_vocabulary_is_narrowed_to_the_likeliest_and_answered_as_a_whole(embedded: Matcher) -> None:
     names = [
         "cooking",
         "football",
@@ -133,7 +133,7 @@ def test_a_large_vocabulary_is_narrowed_to_the_likeliest_and_answered_as_a_whole
     assert predictions[2].problem is not None
 
 
-def test_a_vocabulary_small_enough_goes_through_whole(embedded: Embedded) -> None:
+def test_a_vocabulary_small_enough_goes_through_whole(embedded: Matcher) -> None:
     large = Fixed("large", {"x": (("War",), {})})
     Narrowed(embedded, large, 18).classify(["x"], TMDB)
     assert large.asked == [("x", TMDB.names)]

@@ -21,23 +21,23 @@ TOPICS = Taxonomy("own", tuple(Label(name) for name in ("sport", "politics", "co
         ("Soldiers crawl through trenches as the battle rages.", "War"),
     ],
 )
-def test_plain_cases_are_seen(embedded: Embedded, text: str, label: str) -> None:
-    assert label in embedded.classify([text], TMDB)[0].labels
+def test_plain_cases_are_seen(plain: Embedded, text: str, label: str) -> None:
+    assert label in plain.classify([text], TMDB)[0].labels
 
 
-def test_any_vocabulary_will_do(embedded: Embedded) -> None:
+def test_any_vocabulary_will_do(plain: Embedded) -> None:
     texts = [
         "The rocket reached orbit.",
         "Stir the sauce and add salt.",
         "Parliament passed the bill.",
         "She won the final.",
     ]
-    found = [prediction.labels[0] for prediction in embedded.classify(texts, TOPICS)]
+    found = [prediction.labels[0] for prediction in plain.classify(texts, TOPICS)]
     assert found == ["space travel", "cooking", "politics", "sport"]
 
 
-def test_it_says_who_it_is_and_scores_every_label_best_first(embedded: Embedded) -> None:
-    (prediction,) = embedded.classify(["A heist goes wrong."], TMDB)
+def test_it_says_who_it_is_and_scores_every_label_best_first(plain: Embedded) -> None:
+    (prediction,) = plain.classify(["A heist goes wrong."], TMDB)
     assert prediction.source.model == "embedded/all-MiniLM-L6-v2"
     assert prediction.source.prompt is None
     assert set(prediction.scores) == set(TMDB.names)
@@ -45,45 +45,45 @@ def test_it_says_who_it_is_and_scores_every_label_best_first(embedded: Embedded)
     assert prediction.labels == tuple(prediction.scores)[: len(prediction.labels)]
 
 
-def test_every_ugly_text_gets_labels_of_the_vocabulary(embedded: Embedded) -> None:
-    for prediction in embedded.classify(ugly_texts(), TMDB):
+def test_every_ugly_text_gets_labels_of_the_vocabulary(plain: Embedded) -> None:
+    for prediction in plain.classify(ugly_texts(), TMDB):
         assert prediction.problem is None
         assert 1 <= len(prediction.labels) <= TMDB.max_labels
         assert set(prediction.labels) <= set(TMDB.names)
 
 
-def test_an_empty_text_is_a_problem_in_its_place(embedded: Embedded) -> None:
-    first, second, third = embedded.classify(["A war.", " ", "A war."], TMDB)
+def test_an_empty_text_is_a_problem_in_its_place(plain: Embedded) -> None:
+    first, second, third = plain.classify(["A war.", " ", "A war."], TMDB)
     assert second.problem is not None
     assert second.problem.kind == "empty"
     assert first == third
-    assert embedded.classify([], TMDB) == []
+    assert plain.classify([], TMDB) == []
 
 
-def test_a_batch_answers_as_single_texts_do(embedded: Embedded) -> None:
+def test_a_batch_answers_as_single_texts_do(plain: Embedded) -> None:
     texts = ["A long story. " * 40, "Short.", "A comedy about a wedding.", "Ghosts haunt a house."]
-    together = embedded.classify(texts, TMDB)
+    together = plain.classify(texts, TMDB)
     for text, prediction in zip(texts, together, strict=True):
-        alone = embedded.classify([text], TMDB)[0]
+        alone = plain.classify([text], TMDB)[0]
         assert alone.labels == prediction.labels
-        assert alone.scores == pytest.approx(dict(prediction.scores), abs=1e-3)
+        assert alone.scores == pytest.approx(dict(prediction.scores), abs=0.01)
 
 
-def test_a_single_label_is_the_best_one(embedded: Embedded) -> None:
-    (prediction,) = embedded.classify(["A warm and wonderful film, I loved it."], shelf.taxonomy("sentiment"))
+def test_a_single_label_is_the_best_one(plain: Embedded) -> None:
+    (prediction,) = plain.classify(["A warm and wonderful film, I loved it."], shelf.taxonomy("sentiment"))
     assert prediction.labels == ("positive",)
 
 
-def test_none_applies_where_nothing_is_related_and_none_is_allowed(embedded: Embedded) -> None:
+def test_none_applies_where_nothing_is_related_and_none_is_allowed(plain: Embedded) -> None:
     taxonomy = TOPICS.shaped(allow_none=True)
-    assert embedded.classify(["qwzx 8213 jjj"], taxonomy)[0].labels == ()
-    assert embedded.classify(["The rocket reached orbit."], taxonomy)[0].labels == ("space travel",)
-    assert len(embedded.classify(["qwzx 8213 jjj"], TOPICS)[0].labels) >= 1
+    assert plain.classify(["qwzx 8213 jjj"], taxonomy)[0].labels == ()
+    assert plain.classify(["The rocket reached orbit."], taxonomy)[0].labels == ("space travel",)
+    assert len(plain.classify(["qwzx 8213 jjj"], TOPICS)[0].labels) >= 1
 
 
-def test_one_label_alone_is_answered(embedded: Embedded) -> None:
-    assert embedded.classify(["anything"], Taxonomy("own", (Label("war"),)))[0].labels == ("war",)
+def test_one_label_alone_is_answered(plain: Embedded) -> None:
+    assert plain.classify(["anything"], Taxonomy("own", (Label("war"),)))[0].labels == ("war",)
 
 
-def test_a_title_alone_is_a_text(embedded: Embedded) -> None:
-    assert embedded.classify([Text("", "The Haunted House of Ghosts")], TMDB)[0].labels[0] == "Horror"
+def test_a_title_alone_is_a_text(plain: Embedded) -> None:
+    assert plain.classify([Text("", "The Haunted House of Ghosts")], TMDB)[0].labels[0] == "Horror"

@@ -8,10 +8,10 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from llm.classifier import Classifier, Problem, ProblemKind
-from llm.embedded import Embedded
 from llm.engines.engine import Conversation
 from llm.engines.scripted import Scripted
 from llm.language_model import LanguageModel
+from llm.matcher import Matcher
 from llm.readings.list import ListReading
 from prompts import shelf
 from service.app import create_app
@@ -37,7 +37,7 @@ def replying(*replies: str | Problem) -> FlaskClient:
 
 
 @pytest.fixture(scope="module")
-def client(embedded: Embedded) -> FlaskClient:
+def client(embedded: Matcher) -> FlaskClient:
     return served(embedded)
 
 
@@ -60,7 +60,7 @@ def test_a_description_gets_genres(client: FlaskClient) -> None:
     assert response.status_code == 200
     assert body["genres"][0] == "Fantasy"
     assert body["labels"] == body["genres"]
-    assert body["model"] == "embedded/all-MiniLM-L6-v2"
+    assert body["model"] == "embedded/matcher.v1"
     assert body["prompt"] is None
     assert body["taxonomy"] == f"tmdb@{shelf.taxonomy('tmdb').digest}"
     assert (body["cached"], body["dropped"]) == (False, 0)
@@ -124,7 +124,7 @@ def test_what_a_model_says_beyond_the_vocabulary_is_counted() -> None:
     assert body["prompt"] == f"plot.v1@{shelf.prompt('plot').digest}"
 
 
-def test_prompt_reading_and_cache_reach_the_classifier(embedded: Embedded) -> None:
+def test_prompt_reading_and_cache_reach_the_classifier(embedded: Matcher) -> None:
     seen: list[Choice] = []
 
     def classifier_for(choice: Choice) -> Classifier:
@@ -303,7 +303,7 @@ def test_taxonomies_and_prompts_are_listed(client: FlaskClient) -> None:
     assert {prompt["name"] for prompt in client.get("/prompts").get_json()["prompts"]} == set(shelf.prompts())
 
 
-def test_health_and_readiness_differ(embedded: Embedded) -> None:
+def test_health_and_readiness_differ(embedded: Matcher) -> None:
     down = served(embedded, Problem("unreachable", "no connection to 127.0.0.1"))
     assert down.get("/healthz").get_json() == {"status": "ok"}
     response = down.get("/readyz")

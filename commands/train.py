@@ -1,0 +1,122 @@
+"""`main.py train`: a baseline from labelled texts."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from commands.data import data_options, loaded_of
+
+Item = TypeVar("Item")
+_COLUMNS = (
+    "limit", "text_field", "title_field", "labels_field", "id_field", "data_format", "split_file", "unknown_labels",
+    "min_label_count",
+)  # fmt: skip
+
+
+@click.command()
+@click.argument("name")
+@data_options(split="train")
+@click.option("--reviews", type=click.Path(path_type=Path), help="matcher: aclImdb's folder or tarball.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to write to.  [default: var/models/NAME-TAXONOMY]")
+@click.option("--validation-split", default="validation", show_default=True, help="Rows to choose and tune by.")
+@click.option("--decode", type=click.Choice(["global", "per-label", "top-k"]), help="How scores become labels.")
+@click.option("--objective", type=click.Choice(["micro", "macro"]), default="macro", show_default=True,
+              help="F1 that thresholds are tuned for.")  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
+@click.option("--ngrams", type=click.IntRange(1), help="tfidf-*: longest run of words that counts as a term.")
+@click.option("--min-count", type=click.IntRange(1), help="tfidf-*: terms of fewer texts are left out.")
+@click.option("--c", type=click.FloatRange(0, min_open=True), help="tfidf-svm, tfidf-lr: how little weights are held.")
+@click.option("--trials", type=click.IntRange(1), help="minilm-mlp, hybrid: draws of the random search.")
+@click.option("--epochs", type=click.IntRange(1), help="minilm*, hybrid, distilbert: most rounds through the texts.")
+@click.option("--encoder", help="minilm-mlp, hybrid: minilm as it comes, or matcher, as the matcher tuned it.")
+@click.option("--patience", type=click.IntRange(1), help="... rounds without gain after which training stops.")
+@click.option(
+    "--base", help="minilm, distilbert: encoder to start from: folder, name, or an earlier training's folder."
+)
+@click.option(
+    "--loss", type=click.Choice(["bce", "two-valued", "log-weights", "focal"]), help="... for several labels."
+)
+@click.option("--length-weight", type=click.FloatRange(0), help="... for one label a text: how much length counts.")
+@click.option("--last-layers", type=click.IntRange(1), help="... train only so many layers, and the head.")
+@click.option("--oversample", is_flag=True, default=None, help="... clone texts of rare labels (ML-ROS).")
+@click.option("--max-tokens", type=click.IntRange(4), help="... how much of a text is read.  [default: 256]")
+@click.option("--keep", type=click.Choice(["head", "head-tail"]), help="... which part of a longer text.")
+@click.option("--lr", type=click.FloatRange(0, min_open=True), help="... learning rate.  [default: 1e-4, 5e-5]")
+@click.option("--batch-size", type=click.IntRange(1), help="... texts per step.  [default: 32]")
+@click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), help="... what to compute in.")
+@click.option("--neighbours", type=click.IntRange(1), help="tfidf-knn: how many texts vote.")
+def train(
+    name: str, data: Path, out: Path | None, taxonomy: str | None, split: str, validation_split: str,
+    reviews: Path | None, **rest: Any,
+) -> None:  # fmt: skip
+    """Train the baseline NAME: prior, random, tfidf-nb, tfidf-svm, tfidf-knn, tfidf-lr, minilm-mlp, hybrid, minilm or
+    distilbert; or the embedded classifier's own weights: matcher."""
+    if name == "matcher":
+        return _matcher(data, reviews, out, rest)
+    from eval.baselines import Plan
+    from eval.baselines import train as fit
+    from prompts import shelf
+    from service.settings import read_settings
+
+    if reviews is not None:
+        raise click.UsageError("--reviews is for the matcher")
+    _refuse_test(split, validation_split)
+    vocabulary = shelf.taxonomy(taxonomy or read_settings().taxonomy)
+    columns = {key: rest.pop(key) for key in _COLUMNS}
+    how = {key: rest.pop(key) for key in ("decode", "objective", "seed")}
+    given = {key: value for key, value in rest.items() if value is not None}
+    plan = Plan(name, given, **how, data=data.name, command=_command())
+    training, validation = (loaded_of(data, vocabulary, split=one, **columns) for one in (split, validation_split))
+    folder = out or Path("var/models") / f"{name}-{vocabulary.name}"
+    trained = fit(plan, training.taxonomy, training.examples, validation.examples, folder, _tracked)
+    for metric, value in trained.manifest["validation"].items():
+        click.echo(f"{metric:16} {value:8.3f}")
+    click.echo(f"on {len(validation.examples)} validation texts, after tuning on them; saved in {folder}", err=True)
+    return None
+
+
+def _matcher(data: Path, reviews: Path | None, out: Path | None, rest: Mapping[str, Any]) -> None:
+    """The embedded classifier's weights, from films and reviews; only those of split ``train`` are learnt from."""
+    from eval.matcher.learn import Recipe
+    from eval.matcher.teach import teach
+    from prompts import shelf
+
+    if reviews is None:
+        raise click.UsageError("the matcher learns from reviews too; give --reviews, aclImdb's folder or tarball")
+    films = loaded_of(data, shelf.taxonomy("imdb"), title_field="title", limit=rest["limit"]).examples
+    opinions = loaded_of(reviews, shelf.taxonomy("sentiment"), limit=rest["limit"]).examples
+    recipe = Recipe(epochs=rest["epochs"] or Recipe.epochs, seed=rest["seed"])
+    path = out or Path("var/models/matcher.safetensors")
+    with click.progressbar(length=1_000, label="matcher", file=sys.stderr) as bar:
+        teach(
+            films,
+            opinions,
+            path,
+            recipe,
+            _command(),
+            lambda step, steps, _: bar.update(1_000 * step // steps - bar.pos),
+        )
+    click.echo(f"saved in {path}; try it with `main.py evaluate --systems embedded:{path} ...`", err=True)
+
+
+def _refuse_test(*splits: str) -> None:
+    if "test" in splits:
+        raise click.UsageError("the test split is for reporting; train on others")
+    if len(set(splits)) < len(splits):
+        raise click.UsageError("training and validation need different splits")
+
+
+def _tracked(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
+    with click.progressbar(items, label=label, length=total, file=sys.stderr) as bar:
+        yield from bar
+
+
+def _command() -> str:
+    """What was typed, as far as the shell can be asked."""
+    return shlex.join(["main.py", *sys.argv[1:]])

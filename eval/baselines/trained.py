@@ -1,0 +1,79 @@
+"""A trained baseline as a classifier, like any other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eval.baselines.material import Probabilities, Scorer, sentence
+from eval.baselines.thresholds import Decoding
+from llm.classifier import Prediction, Problem, Source, label_source
+from prompts.errors import OtherVocabulary
+from prompts.taxonomy import Taxonomy
+from prompts.text import Text
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Answers for the one vocabulary that it was trained for.
+
+    Scores are probabilities, best first. The shape of an answer (how many labels, whether none will do) may be asked
+    otherwise than it was trained; the labels may not.
+
+    Attributes:
+        kind: name of the baseline.
+        taxonomy: what it was trained for.
+        scorer: the weights.
+        decoding: how probabilities become labels.
+        manifest: where it comes from.
+    """
+
+    kind: str
+    taxonomy: Taxonomy
+    scorer: Scorer
+    decoding: Decoding
+    manifest: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """``trained/`` and the kind."""
+        return f"trained/{self.kind}"
+
+    def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
+        """See ``Classifier.classify``.
+
+        Raises:
+            OtherVocabulary: another vocabulary than that of the training.
+        """
+        self._refuse_other(taxonomy)
+        source = Source(self.name, label_source(taxonomy))
+        read = [sentence(Text.of(text)) for text in texts]
+        filled = [text for text in read if text]
+        answers = iter(self._answers(filled, taxonomy, source)) if filled else iter(())
+        nothing = Prediction((), source, problem=Problem("empty", "there is no text to label"))
+        return [next(answers) if text else nothing for text in read]
+
+    def _answers(self, texts: Sequence[str], taxonomy: Taxonomy, source: Source) -> list[Prediction]:
+        scores = self.scorer.probabilities(texts)
+        chosen = self.decoding.choose(scores, taxonomy.max_labels, taxonomy.allow_none)
+        return [_prediction(row, given, taxonomy, source) for row, given in zip(scores, chosen, strict=True)]
+
+    def _refuse_other(self, taxonomy: Taxonomy) -> None:
+        own = self.taxonomy
+        alike = own.multi == taxonomy.multi and own.labels == taxonomy.labels and own.name == taxonomy.name
+        if not alike:
+            raise OtherVocabulary(
+                f"{self.name} was trained for {label_source(own)} and cannot answer for {label_source(taxonomy)}; "
+                "ask it for its own vocabulary, or train one for the other"
+            )
+
+
+def _prediction(scores: Probabilities, given: NDArray[np.bool_], taxonomy: Taxonomy, source: Source) -> Prediction:
+    order = (-scores).argsort(kind="stable")
+    names = taxonomy.names
+    labels = tuple(names[place] for place in order if given[place])
+    return Prediction(labels, source, {names[place]: round(float(scores[place]), 6) for place in order})

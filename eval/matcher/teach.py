@@ -1,0 +1,62 @@
+"""Makes the weights of the matcher: texts in, one file out, and beside it a manifest of how it came about."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from eval.datasets import Example
+from eval.machine import commit, libraries
+from eval.matcher.far import general, with_far
+from eval.matcher.learn import Recipe, Told, learn
+from eval.matcher.texts import items
+from eval.matcher.wordings import concepts, held_out
+from llm.learnt import save
+from similarity.encoder import MiniLM, weights_folder
+
+RANK = 64  # of the weights' changes; see the card for what a lower one loses
+_SAMPLE = Path("data/sample")
+
+
+def teach(
+    films: Sequence[Example], reviews: Sequence[Example], out: Path, recipe: Recipe, command: str, told: Told
+) -> None:
+    """Teach the matcher and write ``out`` (weights) and its manifest, ``.json`` in place of ``.safetensors``.
+
+    Args:
+        films: of all splits, since sub-genres are held out by how common they are; only ``train`` is learnt from.
+        reviews: likewise.
+        out: file of the weights, ``NAME.safetensors``.
+        recipe: how long and how fast.
+        command: by which it was made.
+        told: called after every step.
+    """
+    from tokenizers import Tokenizer
+
+    left_out = held_out([film.extra for film in films])
+    chosen = concepts(left_out)
+    training = [example for example in (*films, *reviews) if example.split == "train"]
+    tokenizer = Tokenizer.from_file(str(Path(weights_folder()) / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    encoder = MiniLM()
+    learnt = learn(items(training, chosen, tokenizer), chosen, encoder, out.stem, recipe, told)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save(with_far(learnt, encoder, general(_SAMPLE, "validation")), out, RANK)
+    told_of = {
+        "command": command,
+        "recipe": asdict(recipe),
+        "texts": {"films": _taught(films), "reviews": _taught(reviews)},
+        "labels": [concept.name for concept in chosen],
+        "held_out": list(left_out),
+        "rank": RANK,
+        "git": commit(),
+        "libraries": libraries(),
+    }
+    out.with_suffix(".json").write_text(json.dumps(told_of, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _taught(examples: Sequence[Example]) -> int:
+    return sum(example.split == "train" for example in examples)
