@@ -23,6 +23,7 @@ COPY data data
 USER marquee
 
 EXPOSE 5000
+# Without a key (docker run ... python main.py keys add NAME) it starts only with -e MARQUEE_OPEN=true.
 # Loading the models takes a while at first; after that, healthy means able to answer.
 HEALTHCHECK --interval=15s --timeout=10s --start-period=180s \
   CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:5000/readyz', timeout=8)"]

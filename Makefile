@@ -38,6 +38,14 @@ unit: .venv/dev ## pytest, all but the engines
 test-engines: .venv/dev ## tests against a real vLLM server (CPU build; makes its own environment in var/)
 	$(BIN)/python -m pytest tests/engines
 
+.PHONY: test-soak
+test-soak: .venv/dev ## minutes of load and fuzzed bodies against the service
+	$(BIN)/python -m pytest -m soak tests/service
+
+.PHONY: bench-service
+bench-service: .venv/run ## the service against its classifier offline, a bare route and a naive service
+	@$(BIN)/python -m benchmarks.service
+
 .PHONY: bench-llm
 bench-llm: .venv/dev ## documents a second against a bare loop and scikit-llm (tiny vLLM; DATA=folder)
 	@$(BIN)/python -m benchmarks.llm $(if $(DATA),--data $(DATA))

@@ -18,6 +18,7 @@ from commands import (
     evaluate_similar,
     film_map,
     index,
+    keys,
     probe,
     report,
     serve,
@@ -50,6 +51,7 @@ def main() -> None:
 COMMANDS = (
     serve.serve,
     classify.classify,
+    keys.keys_group,
     shelf.taxonomies,
     shelf.prompts_group,
     probe.probe,

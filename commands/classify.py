@@ -26,21 +26,43 @@ if TYPE_CHECKING:
 @click.option("--reading", help="How a language model is read: auto, list, letters, yes_no or decisions.")
 @click.option("--scores", is_flag=True, help="Show a score per label, where the model gives scores.")
 @click.option("--cache/--no-cache", default=True, help="Whether a remembered answer will do.")
+@click.option("--url", help="Ask the service that runs there, instead of this process.")
+@click.option("--key", help="Its API key; better set MARQUEE_KEY, which other users of this machine cannot see.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, as the service does.")
 def classify(
-    text: str | None, overview: str | None, title: str, as_json: bool, scores: bool, cache: bool, **shape: Any
+    text: str | None,
+    overview: str | None,
+    title: str,
+    url: str | None,
+    key: str | None,
+    as_json: bool,
+    scores: bool,
+    cache: bool,
+    **shape: Any,
 ) -> None:
     """Label a TEXT, given here, by --overview, by --title alone, or on standard input."""
-    from service.settings import read_settings
-    from service.wiring import build
-
     given = _given_text(text, overview, title)
-    parts = build(read_settings())
     asked = _request(cache=cache, **shape)
-    (prediction,) = parts.classifier_for(asked.choice()).classify([given], asked.vocabulary(parts.taxonomy))
+    prediction = _ask_service(url, key, given, asked) if url else _ask_here(given, asked)
     if prediction.problem:
         raise click.ClickException(prediction.problem.detail)
     _print_prediction(prediction, scores, as_json)
+
+
+def _ask_here(given: Text, asked: ClassifyRequest) -> Prediction:
+    from service.settings import read_settings
+    from service.wiring import build
+
+    parts = build(read_settings())
+    return parts.classifier_for(asked.choice()).classify([given], asked.vocabulary(parts.taxonomy))[0]
+
+
+def _ask_service(url: str, key: str | None, given: Text, asked: ClassifyRequest) -> Prediction:
+    from service.client import Client
+    from service.settings import read_settings
+
+    client = Client(url, asked.cache, key=key or read_settings().key.get_secret_value())
+    return client.ask([given], asked.model_dump(exclude_defaults=True, exclude={"text", "cache"}))[0]
 
 
 def _given_text(text: str | None, overview: str | None, title: str) -> Text:

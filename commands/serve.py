@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
+    import socket
+
+    from flask import Flask
+
     from llm.classifier import Classifier
+    from llm.vllm_server import VLLMServer
     from prompts.taxonomy import Taxonomy
     from service.settings import Settings
 
@@ -30,40 +42,91 @@ EXAMPLE = "A young smith forges a magic sword to free her kingdom from a dragon.
     flag_value="",
     help="Start a vLLM server too and ask it; MODEL is a folder or a name on the hub.  [default: MARQUEE_MODEL]",
 )
-def serve(host: str | None, port: int | None, local: str | None, trained: Path | None, vllm_model: str | None) -> None:
+@click.option("--open", "open_", is_flag=True, default=None, help="Answer without keys whoever reaches the address.")
+@click.option("--debug", is_flag=True, help="Flask's own server, on loopback: it reloads, and shows tracebacks.")
+def serve(
+    host: str | None,
+    port: int | None,
+    local: str | None,
+    trained: Path | None,
+    vllm_model: str | None,
+    open_: bool | None,
+    debug: bool,
+) -> None:
     """Start the HTTP service."""
-    from flask import Flask
-
-    from service.app import create_app
-    from service.server import Server, listen
     from service.settings import read_settings
-    from service.vllm import start, with_vllm
-    from service.wiring import build
+    from service.vllm import with_vllm
 
     if sum((bool(local), trained is not None, vllm_model is not None)) > 1:
         raise click.UsageError("--local, --trained and --vllm are ways to choose who answers; give one")
+    where = {"host": host, "port": port, "open": open_}
     if trained is not None:
-        settings, vllm = read_settings(host=host, port=port, taxonomy=_learnt(trained).name), None
+        settings, vllm = read_settings(**where, taxonomy=_learnt(trained).name), None
     elif vllm_model is None:
-        settings, vllm = read_settings(host=host, port=port, local_model=local), None
+        settings, vllm = read_settings(**where, local_model=local), None
     else:
-        settings, vllm = with_vllm(vllm_model, host=host, port=port)
-        build(settings)  # what is wrong should be told before vLLM takes its minutes
-    listener = listen(settings.host, settings.port)  # likewise
-    url = f"http://{settings.host}:{listener.getsockname()[1]}"
-
-    def make_app() -> Flask:
-        # in the worker: neither torch's threads nor open connections survive a fork
-        parts = build(settings, _loaded(trained) if trained else None)
-        parts.load()
-        return create_app(parts)
-
+        settings, vllm = with_vllm(vllm_model, **where)
     with ExitStack() as at_the_end:
-        if vllm:
-            at_the_end.callback(vllm.stop)
-            start(vllm)
-        click.echo(f"Answers: {_who(settings, trained)}\nStarting on {url} ...")
-        Server(make_app, listener, settings.threads, on_ready=lambda: click.echo(_invitation(url))).run()
+        _serve(settings, vllm, trained, debug, at_the_end)
+
+
+def _serve(
+    settings: Settings, vllm: VLLMServer | None, trained: Path | None, debug: bool, at_the_end: ExitStack
+) -> None:
+    if settings.workers > 1:
+        at_the_end.enter_context(_shared_metrics())  # before anything imports prometheus_client, which looks only then
+    from service.guards import door
+    from service.logs import configure
+    from service.server import listen, serve_debugging
+    from service.vllm import start
+    from service.wiring import build
+
+    door(settings)  # what is wrong should be told before vLLM takes its minutes
+    build(settings)
+    listener = None if debug else listen(settings.host, settings.port)
+    if vllm:
+        at_the_end.callback(vllm.stop)
+        start(vllm)
+    click.echo(f"Answers: {_who(settings, trained)}")
+    configure(settings.log_level)
+    if listener is None:
+        serve_debugging(lambda: _app(settings, trained, Event()), settings)
+    else:
+        _run(settings, trained, listener)
+
+
+def _run(settings: Settings, trained: Path | None, listener: socket.socket) -> None:
+    from service.server import Server
+
+    url = f"http://{settings.host}:{listener.getsockname()[1]}"
+    click.echo(f"Starting on {url} ...")
+    stopping = Event()
+    invite = partial(click.echo, _invitation(url))
+    make_app = partial(_app, settings, trained, stopping)
+    Server(make_app, listener, settings, on_ready=invite, on_stop=stopping.set).run()
+
+
+def _app(settings: Settings, trained: Path | None, stopping: Event) -> Flask:
+    from service.app import create_app
+    from service.guards import door
+    from service.wiring import build
+
+    # In the worker: neither torch's threads nor open connections survive a fork.
+    parts = replace(build(settings, _loaded(trained) if trained else None), door=door(settings), stopping=stopping)
+    parts.load()
+    return create_app(parts)
+
+
+@contextmanager
+def _shared_metrics() -> Iterator[None]:
+    """A folder where all worker processes keep their figures, so that any of them can tell those of all."""
+    owner, folder = os.getpid(), tempfile.mkdtemp(prefix="marquee-metrics-")
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+    try:
+        yield
+    finally:
+        if os.getpid() == owner:  # a worker that ends comes by here too
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _learnt(trained: Path) -> Taxonomy:

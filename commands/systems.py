@@ -110,10 +110,12 @@ def _in_process(spec: str, setup: Mapping[str, Any], classifier: Matcher | Embed
 def _service(spec: str, url: str, setting: Setting) -> System:
     from eval.run import Opened, System
     from service.client import Client
+    from service.settings import read_settings
 
     if not url.startswith(("http://", "https://")):
         raise InvalidSetting(f"{spec!r}: write service:URL, such as service:http://127.0.0.1:5000")
-    return System(without_login(spec), {}, lambda: Opened(Client(url, setting.cache)))
+    key = read_settings().key.get_secret_value()
+    return System(without_login(spec), {}, lambda: Opened(Client(url, setting.cache, key=key)))
 
 
 def _llm(spec: str, rest: str, setting: Setting) -> System:

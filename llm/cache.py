@@ -28,6 +28,7 @@ CREATE INDEX IF NOT EXISTS answers_used ON answers (used);
 """
 _KEYS_AT_ONCE = 500  # SQLite takes a limited number of parameters
 _BUSY_SECONDS = 5.0
+_REST_SECONDS = 30.0  # after a fault: a locked file should not cost every request its five seconds
 _TOUCH_SECONDS = 3600  # a use is noted at most once an hour, so that reading seldom writes
 _EVICTED_SHARE = 0.1
 
@@ -43,9 +44,13 @@ class AnswerStore:
     def __init__(self, path: Path, max_bytes: int = 256 * 2**20) -> None:
         self._path, self._max_bytes = path, max_bytes
         self._local = threading.local()
+        self._resting_until: dict[str, float] = {}  # by what failed
+        self._lock = threading.Lock()
 
     def get(self, keys: Sequence[str]) -> dict[str, str]:
         """The stored values of those keys that have one."""
+        if self._rests("read"):
+            return {}
         try:
             found = self._select(keys)
             self._touch([key for key, (_, used) in found.items() if used < time.time() - _TOUCH_SECONDS])
@@ -56,6 +61,8 @@ class AnswerStore:
 
     def put(self, values: Mapping[str, str]) -> None:
         """Store values; the newest wins."""
+        if self._rests("write"):
+            return
         now = int(time.time())
         try:
             with self._connection() as connection:
@@ -112,9 +119,17 @@ class AnswerStore:
             self._local.mine = mine = (os.getpid(), connection)
         return mine[1]
 
+    def _rests(self, act: str) -> bool:
+        return time.monotonic() < self._resting_until.get(act, 0.0)
+
     def _forgive(self, act: str, error: Exception) -> None:
-        log.warning("answer cache: could not %s %s (%s); going on without it", act, self._path, error)
+        """Tell it once, and leave the file alone for a while; threads that fail together tell it together once."""
         self._local.mine = None
+        with self._lock:
+            known = self._rests(act)
+            self._resting_until[act] = time.monotonic() + _REST_SECONDS
+        if not known:
+            log.warning("answer cache: could not %s %s (%s); going on without it", act, self._path, error)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from service import pages, problems, routes
+from service import guards, metrics, pages, problems, routes, tracing
 from service.parts import Parts
 
 
@@ -15,6 +15,9 @@ def create_app(parts: Parts) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]  # scores come best first
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     app.extensions["marquee"] = parts
+    tracing.install(app, parts.metrics, parts.limits.seconds)  # first: what is refused leaves its line in the log too
+    guards.install(app, parts.door)
+    metrics.install(app, parts.metrics)
     app.register_blueprint(routes.blueprint)
     app.register_blueprint(pages.blueprint)
     problems.install(app)

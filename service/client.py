@@ -2,54 +2,143 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 
 from llm.classifier import Prediction, Problem, ProblemKind, Source, label_source
+from prompts import shelf
+from prompts.errors import InvalidSetting
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 from service.problems import SLUGS
 
 _KINDS: Mapping[str, ProblemKind] = {f"/problems/{slug}": kind for kind, slug in SLUGS.items()}
+_BUSY = (429, 502, 503, 504)  # the next attempt may go well
+_FIRST_WAIT, _LONGEST_WAIT = 0.25, 30.0
 
 
 class Client:
-    """Asks ``POST /classify`` of a running service; the vocabulary must be one that the service knows by name.
+    """Asks ``POST /classify`` of a running service.
+
+    Texts go in batches. What fails by chance is tried again: no connection, a connection lost, 429, 502, 503, 504; the
+    service is waited for as long as it says. To ask twice does no harm.
 
     Args:
         url: the service's root, e.g. ``http://127.0.0.1:5000``.
         cache: False asks anew, whatever the service remembers.
-        timeout: seconds that one request may take.
+        timeout: seconds that one attempt may take; the service is told, so that it does no work in vain.
+        key: API key, where the service asks for one.
+        retries: further attempts after the first.
+        batch: the most texts of one request; the service may take no more than 256.
+
+    Raises:
+        InvalidSetting: the URL is none, or the key cannot stand in a header.
     """
 
-    def __init__(self, url: str, cache: bool = True, timeout: float = 60.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        cache: bool = True,
+        timeout: float = 60.0,
+        key: str = "",
+        retries: int = 2,
+        batch: int = 64,
+    ) -> None:
         self.name = url
-        self._cache = cache
-        self._http = httpx2.Client(base_url=url, timeout=timeout)
+        self._cache, self._retries, self._batch = cache, retries, batch
+        headers = {"X-Request-Timeout": f"{timeout:g}"} | ({"Authorization": f"Bearer {key}"} if key else {})
+        if not _is_http(url) or not key.isascii():
+            raise InvalidSetting("the URL or the key cannot be sent; a URL looks like http://127.0.0.1:5000")
+        self._http = httpx2.Client(base_url=url, timeout=timeout, headers=headers)
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
-        """See ``Classifier.classify``; a request that fails is the problem of every text in it."""
+        """See ``Classifier.classify``; a request that fails is the problem of every text in it. A vocabulary that this
+        machine knows by name is taken to be known there too; any other one is sent along."""
+        return self.ask(texts, _fields(taxonomy), taxonomy)
+
+    def ask(
+        self, texts: Sequence[str | Text], fields: Mapping[str, Any], taxonomy: Taxonomy | None = None
+    ) -> list[Prediction]:
+        """The same with fields of the request as the README lists them."""
         items = [{"text": text.body, "title": text.title} for text in map(Text.of, texts)]
-        asked = {"texts": items, "taxonomy": taxonomy.name, "scores": True, "cache": self._cache}
+        source = Source(self.name, label_source(taxonomy) if taxonomy else str(fields.get("taxonomy") or ""))
+        asked = {**fields, "scores": True, "cache": self._cache}
+        found: list[Prediction] = []
+        for start in range(0, len(items), self._batch):
+            found += self._send({**asked, "texts": items[start : start + self._batch]}, source)
+        return found
+
+    def _send(self, asked: Mapping[str, Any], source: Source) -> list[Prediction]:
+        count = len(asked["texts"])
+        reply = self._reply(asked)
+        if isinstance(reply, Problem):
+            return [Prediction((), source, problem=reply)] * count
+        body = _decoded(reply)
+        results = body.get("results")
+        if reply.status_code != 200 or not isinstance(results, list) or len(results) != count:
+            return [Prediction((), source, problem=_problem(body))] * count
+        return [_prediction(result) for result in results]
+
+    def _reply(self, asked: Mapping[str, Any]) -> httpx2.Response | Problem:
+        """The first reply that is worth having, else the last one, or why there is none."""
+        for attempt in range(self._retries + 1):
+            found = self._attempt(asked)
+            final = attempt == self._retries or not (isinstance(found, Problem) or found.status_code in _BUSY)
+            if final:
+                break
+            time.sleep(_wait(found, attempt))
+        return found
+
+    def _attempt(self, asked: Mapping[str, Any]) -> httpx2.Response | Problem:
         try:
-            reply = self._http.post("/classify", json=asked)
-            body = reply.json()
-        except (httpx2.HTTPError, ValueError) as error:
-            problem = Problem("unreachable", f"{self.name} did not answer: {error}")
-            return [self._failed(problem, taxonomy)] * len(items)
-        if reply.status_code != 200:
-            return [self._failed(_problem(body), taxonomy)] * len(items)
-        return [self._prediction(result) for result in body["results"]]
+            return self._http.post("/classify", json=asked)
+        except httpx2.HTTPError as error:
+            return Problem("unreachable", f"{self.name} did not answer: {error}")
 
-    def _failed(self, problem: Problem, taxonomy: Taxonomy) -> Prediction:
-        return Prediction((), Source(self.name, label_source(taxonomy)), problem=problem)
 
-    def _prediction(self, result: Mapping[str, Any]) -> Prediction:
-        problem = _problem(result["problem"]) if "problem" in result else None
-        source = Source(result["model"], result["taxonomy"], result["prompt"])
-        return Prediction(tuple(result["labels"]), source, result.get("scores") or {}, problem, cached=result["cached"])
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
+def _fields(taxonomy: Taxonomy) -> Mapping[str, Any]:
+    known = shelf.taxonomies().get(taxonomy.name)
+    shape = {"multi": taxonomy.multi, "max_labels": taxonomy.max_labels, "allow_none": taxonomy.allow_none}
+    if known is not None and known.labels == taxonomy.labels:
+        return {"taxonomy": taxonomy.name} | ({} if known == taxonomy else shape)
+    labels = [asdict(label) for label in taxonomy.labels]
+    return {"labels": labels, **shape}
+
+
+def _wait(found: httpx2.Response | Problem, attempt: int) -> float:
+    """Seconds until the next attempt: what the service says, else twice as long each time; spread, so that clients
+    turned away together do not come back together."""
+    said = "" if isinstance(found, Problem) else found.headers.get("Retry-After", "")
+    seconds = float(said) if said.isdecimal() else _FIRST_WAIT * 2**attempt
+    return min(_LONGEST_WAIT, seconds * random.uniform(1, 1.25))
+
+
+def _decoded(reply: httpx2.Response) -> Mapping[str, Any]:
+    try:
+        body = reply.json()
+    except ValueError:
+        body = None
+    return body if isinstance(body, dict) else {"detail": f"{reply.status_code}, and not as a Marquee answers"}
+
+
+def _prediction(result: Mapping[str, Any]) -> Prediction:
+    problem = _problem(result["problem"]) if "problem" in result else None
+    source = Source(result["model"], result["taxonomy"], result["prompt"])
+    return Prediction(tuple(result["labels"]), source, result.get("scores") or {}, problem, cached=result["cached"])
 
 
 def _problem(body: Mapping[str, Any]) -> Problem:

@@ -137,7 +137,7 @@ _BODY = ("bad-request", "not-json", "too-large", "text-too-long", "unsupported-m
 _NAMES = ("unknown-taxonomy", "unknown-prompt", "unknown-reading")
 _MODEL = ("model-rejected", "model-unreadable", "model-misconfigured", "model-unreachable", "model-busy")
 
-EVERYWHERE: tuple[str, ...] = ("internal",)
+EVERYWHERE: tuple[str, ...] = ("internal", "no-key", "too-many-requests", "too-late", "stopping")
 
 _CLASSIFY = Operation(
     answers=(ClassifyAnswer, answers.BatchAnswer),
@@ -168,6 +168,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/prompts"): Operation((answers.PromptsAnswer,)),
     ("GET", "/healthz"): Operation((answers.HealthAnswer,)),
     ("GET", "/readyz"): Operation((answers.ReadyAnswer,), problems=_MODEL),
+    ("GET", "/metrics"): Operation(media={"text/plain": "string"}),
     ("GET", "/problems/{slug}"): Operation(
         (answers.ProblemType,), problems=("not-found",), values={"slug": tuple(KINDS)}
     ),

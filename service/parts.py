@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Event
 
 from llm.classifier import Classifier, Problem
 from prompts.taxonomy import Taxonomy
 from prompts.template import Message, Prompt
 from prompts.text import Text
+from service.guards import Door
+from service.hot import HotAnswers
+from service.metrics import Metrics
 from similarity.errors import InvalidIndex
 from similarity.similar import Similar
 
@@ -53,12 +57,13 @@ AskingOf = Callable[[Choice, Text, Taxonomy], Asking]
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may hold."""
+    """What one request may hold, and the seconds that it may take."""
 
     body_bytes: int = 4_000_000
     texts: int = 256
     text_chars: int = 50_000
     labels: int = 1_000
+    seconds: float = 120.0
 
 
 def _no_films() -> Similar:
@@ -77,6 +82,10 @@ class Parts:
         limits: what one request may hold.
         asking_of: what a language model is asked about a text; None where none answers.
         similar: what finds similar films.
+        door: who may ask.
+        metrics: what Prometheus is told.
+        hot: answers sent last.
+        stopping: set once the process has been told to stop.
     """
 
     classifier_for: ClassifierFor
@@ -86,3 +95,7 @@ class Parts:
     limits: Limits = Limits()
     asking_of: AskingOf | None = None
     similar: Callable[[], Similar] = _no_films
+    door: Door = Door()
+    metrics: Metrics = field(default_factory=Metrics)
+    hot: HotAnswers = field(default_factory=HotAnswers)
+    stopping: Event = field(default_factory=Event)

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from flask import Flask, Response, request
+from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
 from llm.classifier import Problem, ProblemKind
@@ -98,6 +98,7 @@ def _http_error(error: HTTPException) -> Response:
         "not-found": f"there is nothing at {request.path}; GET / lists what there is",
         "method-not-allowed": f"{request.path} does not take {request.method}; it takes {_allowed(error)}",
         "too-large": "the body is larger than this service takes; send fewer or shorter texts",
+        "too-many-requests": f"more than {error.description}; wait as long as Retry-After says",
         "internal": "the request could not be served",
     }.get(slug, error.description or "the request could not be read")
     response = respond(RequestProblem(slug, detail))
@@ -111,6 +112,8 @@ def _allowed(error: HTTPException) -> str:
 
 
 def _surprise(error: Exception) -> Response:
+    if current_app.debug:
+        raise error  # its story belongs in the debugger
     log.exception("unexpected error at %s %s", request.method, request.path)
     return respond(RequestProblem("internal", "an unexpected error; it stands in the server's log"))
 
@@ -118,6 +121,7 @@ def _surprise(error: Exception) -> Response:
 KINDS: Mapping[str, Kind] = {
     "bad-request": Kind(400, "The request cannot be read"),
     "not-json": Kind(400, "The body is not JSON"),
+    "no-key": Kind(401, "A key is needed"),
     "not-found": Kind(404, "There is nothing here"),
     "unknown-taxonomy": Kind(404, "No such taxonomy"),
     "unknown-prompt": Kind(404, "No such prompt"),
@@ -129,6 +133,7 @@ KINDS: Mapping[str, Kind] = {
     "text-too-long": Kind(413, "The text is too long"),
     "unsupported-media-type": Kind(415, "The body must be application/json"),
     "invalid-request": Kind(422, "The request breaks a rule"),
+    "too-many-requests": Kind(429, "Too many requests"),
     "internal": Kind(500, "Something went wrong here"),
     "model-rejected": Kind(502, "The model's endpoint refused the request"),
     "model-unreadable": Kind(502, "The model did not answer with labels"),
@@ -136,6 +141,8 @@ KINDS: Mapping[str, Kind] = {
     "model-unreachable": Kind(503, "The model cannot be reached"),
     "model-busy": Kind(503, "The model is overloaded"),
     "no-index": Kind(503, "There is no index of films that can be used"),
+    "stopping": Kind(503, "The service is being stopped"),
+    "too-late": Kind(504, "The time for an answer is over"),
 }
 
 SLUGS: Mapping[ProblemKind, str] = {
@@ -146,6 +153,7 @@ SLUGS: Mapping[ProblemKind, str] = {
     "misconfigured": "model-misconfigured",
     "rejected": "model-rejected",
     "unreadable": "model-unreadable",
+    "late": "too-late",
 }
 
 _SLUG_BY_STATUS: Mapping[int, str] = {
@@ -154,4 +162,5 @@ _SLUG_BY_STATUS: Mapping[int, str] = {
     405: "method-not-allowed",
     413: "too-large",
     415: "unsupported-media-type",
+    429: "too-many-requests",
 }

@@ -9,6 +9,7 @@ from flask import Blueprint, Response, current_app, jsonify, make_response, requ
 from llm.classifier import Prediction
 from prompts import shelf
 from service.body import read_request, read_similar
+from service.hot import Hot
 from service.pages import html
 from service.parts import Choice, Parts
 from service.problems import KINDS, RequestProblem
@@ -28,12 +29,28 @@ def parts() -> Parts:
 @blueprint.post("/predict_genre")
 def classify() -> Response:
     """Label one text, or a batch of them under ``texts``."""
+    if hot := _remembered():
+        return hot
     asked = read_request(request, parts().limits, ClassifyRequest)
     taxonomy = asked.vocabulary(parts().taxonomy)
     predictions = parts().classifier_for(asked.choice()).classify(asked.all_texts(), taxonomy)
+    parts().metrics.answered(predictions)
     _raise_if_all_failed(predictions)
     answers = [ClassifyAnswer.of(prediction, asked.scores).body() for prediction in predictions]
-    return jsonify(answers[0] if asked.texts is None else {"results": answers})
+    response = jsonify(answers[0] if asked.texts is None else {"results": answers})
+    if all(prediction.cached for prediction in predictions):
+        hot_answer = Hot(response.get_data(), predictions[0].source.model, len(predictions))
+        parts().hot.put(request.get_data(), hot_answer)
+    return response
+
+
+def _remembered() -> Response | None:
+    """The answer to a request that came before, word for word."""
+    hot = parts().hot.get(request.get_data()) if request.is_json else None
+    if hot is None:
+        return None
+    parts().metrics.again(hot.model, hot.texts)
+    return Response(hot.body, mimetype="application/json")
 
 
 def _raise_if_all_failed(predictions: list[Prediction]) -> None:
@@ -99,6 +116,8 @@ def healthz() -> dict[str, str]:
 @blueprint.get("/readyz")
 def readyz() -> dict[str, str]:
     """The classifier could answer now; else 503 and why not."""
+    if parts().stopping.is_set():
+        raise RequestProblem("stopping", "this process has been told to stop and takes no new work soon", retry_after=5)
     if problem := parts().check():
         raise RequestProblem.of(problem)
     return {"status": "ready", "model": parts().classifier_for(Choice()).name}
@@ -134,5 +153,6 @@ def _index() -> dict[str, Any]:
             "GET /healthz": "alive",
             "GET /readyz": "able to answer",
             "GET /docs": "all routes with their schemas, to read and try; GET /openapi.json for programs",
+            "GET /metrics": "figures for Prometheus",
         },
     }

@@ -63,7 +63,17 @@ class Settings(BaseSettings):
     index: Path | None = Field(None, description="folder of the index of films; default: the sample films")
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(5000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    threads: int = Field(16, ge=1, le=256, description="requests served at once")
+    open: bool = Field(False, description="answer without keys whoever reaches the address; serve --open")
+    keys_path: Path = Field(Path("var/keys.json"), description="where the hashes of API keys are kept")
+    key: SecretStr = Field(SecretStr(""), description="key that classify --url sends to a service")
+    rate_limit: str = Field("600 per minute", description="requests of one key, or address; empty: no bound")
+    rate_storage: str = Field("memory://", description="where they are counted; redis://… for several processes")
+    workers: int = Field(1, ge=1, le=64, description="processes, each with a model of its own")
+    threads: int = Field(96, ge=2, le=1024, description="connections of one process served at once")
+    queue: int = Field(64, ge=1, le=1000, description="requests that wait for or are with a model; more get 503")
+    request_timeout: float = Field(120.0, gt=0, description="seconds after which a request is given up")
+    drain_seconds: float = Field(1.0, ge=0, le=300, description="seconds from 'not ready' to the end, on SIGTERM")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least weighty line to log")
     max_body_bytes: int = Field(4_000_000, ge=1_000, description="largest request body")
     max_texts: int = Field(256, ge=1, description="most texts of one request")
     max_text_chars: int = Field(50_000, ge=100, description="longest text")
@@ -86,8 +96,21 @@ class Settings(BaseSettings):
             raise ValueError(f"cannot be split into arguments: {error}") from None
         return arguments
 
+    @field_validator("rate_limit")
+    @classmethod
+    def _is_a_rate(cls, rate: str) -> str:
+        from limits import parse_many  # loads in a moment, but not for those who only ask for help
+
+        try:
+            parse_many(rate or "1 per day")
+            return rate
+        except ValueError:
+            raise ValueError("should be such as '600 per minute', or '10/second;5000/day'") from None
+
     @model_validator(mode="after")
     def _is_coherent(self) -> Settings:
+        if self.queue >= self.threads:
+            raise ValueError("MARQUEE_QUEUE should be below MARQUEE_THREADS: else no thread is left to say 503")
         if self.classifier == "openai" and not self._endpoint_is_set:
             raise ValueError("MARQUEE_CLASSIFIER=openai needs OPENAI_BASE_URL or OPENAI_API_KEY")
         asks_openai = self.asks_a_model and not self.openai_base_url and not self.local_model

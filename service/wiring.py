@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from llm.batched import Batched
+from llm.bounded import Bounded, Gate
 from llm.cache import AnswerStore, Cached
 from llm.cascade import Cascade
 from llm.classifier import Classifier
@@ -24,6 +26,7 @@ from llm.shots import FixedShots, NearestShots, Shots, load_shots, no_shots
 from prompts import shelf
 from prompts.taxonomy import Taxonomy
 from service.films import live
+from service.metrics import Metrics
 from service.parts import AskingOf, Choice, ClassifierFor, Limits, Parts
 from service.prompting import asked_by
 from service.settings import Settings
@@ -45,31 +48,47 @@ def build(settings: Settings, trained: Classifier | None = None) -> Parts:
         MarqueeError: a setting names what does not exist.
     """
     taxonomy = shelf.taxonomy(settings.taxonomy)  # an unknown default should stop the start, not every request
-    limits = Limits(settings.max_body_bytes, settings.max_texts, settings.max_text_chars, settings.max_request_labels)
+    metrics = Metrics()
+    parts = partial(Parts, taxonomy=taxonomy.name, limits=_limits(settings), metrics=metrics)
     first = ["A first text, so that the first request finds the model loaded."]
     encoder = MiniLM()
     shared = SharedBatches(encoder)
     films = Similar(live(settings.index, shared), shared)
-    embedded = trained or matcher(encoder=encoder)
+    gate = _gate("embedded", settings, metrics)
+    embedded = Batched(trained or matcher(encoder=encoder), gate, metrics.batch.observe)
 
     def load() -> None:
         embedded.classify(first, taxonomy)
         if settings.index is not None:
             films.open()
 
-    parts = partial(Parts, taxonomy=taxonomy.name, limits=limits, similar=lambda: films)
+    parts = partial(parts, similar=lambda: films)
     if trained is not None:
         return parts(lambda choice: embedded, lambda: None, load)
     if not settings.asks_a_model:
         return parts(lambda choice: embedded, lambda: None, load)
     engine = engine_of(settings)
     shots = shots_of(settings, encoder, taxonomy)
-    asking = classifiers(engine, settings, embedded, shots)
+    asking = classifiers(engine, settings, embedded, shots, _gate("model", settings, metrics))
     asked = _asked(engine, settings, shots)
     if settings.fallback or settings.cascade:
         check = (lambda: None) if settings.fallback else engine.check
         return parts(asking, check, load, asking_of=asked)
     return parts(asking, engine.check, lambda: engine.code_limit, asking_of=asked)  # probes, if need be
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        settings.max_body_bytes,
+        settings.max_texts,
+        settings.max_text_chars,
+        settings.max_request_labels,
+        settings.request_timeout,
+    )
+
+
+def _gate(classifier: str, settings: Settings, metrics: Metrics) -> Gate:
+    return Gate(settings.queue, metrics.queue.labels(classifier).inc)
 
 
 def probed(settings: Settings) -> Probed:
@@ -93,7 +112,7 @@ def language_model(
     return LanguageModel(engine, reading, choice.prompt, decisions, shots)
 
 
-def classifiers(engine: Engine, settings: Settings, embedded: Classifier, shots: Shots) -> ClassifierFor:
+def classifiers(engine: Engine, settings: Settings, embedded: Classifier, shots: Shots, gate: Gate) -> ClassifierFor:
     """For every choice of a request, the classifier that asks the engine, with all that the settings put around it."""
     readings.named(settings.reading)  # a misspelt one should stop the start
     store = AnswerStore(settings.cache_path, settings.cache_megabytes * 2**20) if settings.cache else None
@@ -101,7 +120,7 @@ def classifiers(engine: Engine, settings: Settings, embedded: Classifier, shots:
     wraps = _wraps(settings, embedded)
 
     def classifier_for(choice: Choice) -> Classifier:
-        asked = language_model(engine, settings, choice, decisions, shots)
+        asked = Bounded(language_model(engine, settings, choice, decisions, shots), gate)
         # The cache stands inside: outside it would remember an outage's answers as the model's.
         classifier: Classifier = Cached(asked, store) if store and choice.cache else asked
         for wrap in wraps:

@@ -13,6 +13,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 _READY_SECONDS = 90
+_AS_A_TEST = {
+    "HF_HUB_OFFLINE": "1",
+    "PYTHONUNBUFFERED": "1",
+    "MARQUEE_DRAIN_SECONDS": "0",
+    "MARQUEE_KEYS_PATH": "var/no-keys.json",
+}
 
 
 class ServiceProcess:
@@ -23,7 +29,7 @@ class ServiceProcess:
         self.process = subprocess.Popen(
             [sys.executable, "main.py", "serve", "--port", "0", *arguments],
             cwd=ROOT,
-            env=clean | {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"} | settings,
+            env=clean | _AS_A_TEST | settings,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -80,6 +80,12 @@ def test_the_service_is_published_on_loopback_only_and_vllm_not_at_all() -> None
     assert ":8000/health" in SERVICES["vllm"]["healthcheck"]["test"][-1]
 
 
+def test_a_service_that_asks_for_no_key_says_so_and_the_image_by_itself_does_not() -> None:
+    for name in ("marquee", "marquee-gpu"):
+        assert SERVICES[name]["environment"]["MARQUEE_OPEN"] == "true"
+    assert not any("MARQUEE_OPEN" in line or "--open" in line for line in DOCKERFILE if not line.startswith("#"))
+
+
 def test_vllm_reserves_a_gpu_and_is_the_version_that_is_tested() -> None:
     (device,) = SERVICES["vllm"]["deploy"]["resources"]["reservations"]["devices"]
     assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])

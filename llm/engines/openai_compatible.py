@@ -6,8 +6,10 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import Context
 from typing import Any
 
+from llm.asking import ASKING
 from llm.classifier import Problem, Usage
 from llm.engines.engine import Completion, Constraint, Conversation, Decided, Token, Weighing
 from llm.engines.probe import Honours
@@ -120,11 +122,16 @@ class OpenAICompatible:
         return [*self._wire.post(bodies[:1]), *self._wire.post(bodies[1:])]
 
     def _body(self, conversation: Conversation, fields: Mapping[str, Any]) -> Mapping[str, Any]:
-        return {"model": self.name, "messages": list(conversation), **self.decoding, **fields}
+        return {"model": self.name, "messages": list(conversation), **self.decoding, **fields, **self._salted()}
+
+    def _salted(self) -> Mapping[str, Any]:
+        """vLLM's own field, so only where its other ones were seen to be honoured."""
+        salt = ASKING.get().cache_salt
+        return {"cache_salt": salt} if salt and self._honours().does("token_ids") else {}
 
     def _is_warm(self, body: Mapping[str, Any]) -> bool:
         """Whether this static part went ahead before; notes that it does now."""
-        part = hashlib.sha256(body["messages"][0]["content"].encode()).hexdigest()
+        part = hashlib.sha256((body.get("cache_salt", "") + body["messages"][0]["content"]).encode()).hexdigest()
         with self._lock:
             warm = part in self._warmed
             self._warmed[part] = None
@@ -136,7 +143,7 @@ class OpenAICompatible:
     def _code_id(self, code: str) -> int:
         if code not in self._code_ids:
             body = {"model": self.name, "prompt": code, "add_special_tokens": False}
-            (reply,) = self._wire.post([body], self._wire.beside("/tokenize"))
+            (reply,) = Context().run(self._wire.post, [body], self._wire.beside("/tokenize"))  # asked once for all
             tokens = reply.get("tokens") if isinstance(reply, dict) else None
             if not isinstance(tokens, list) or len(tokens) != 1:
                 why = reply.detail if isinstance(reply, Problem) else f"{code!r} is not one token of {self.name}"

@@ -12,6 +12,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextvars import Context
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -255,7 +256,8 @@ class Probed:
 
     def anew(self) -> Honours | Problem:
         """Probe now, whatever is kept."""
-        found = probe(self._wire, self._model)
+        # On nobody's behalf: what one request did not wait for is nothing that the endpoint refused.
+        found = Context().run(probe, self._wire, self._model)
         if isinstance(found, Honours):
             self._found = found
             self._keep(found)

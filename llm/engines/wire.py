@@ -11,12 +11,15 @@ import json
 import os
 import threading
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from contextlib import suppress
+from math import isinf
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx2
 import openai
 
+from llm.asking import ASKING, Asking, late_problem
 from llm.classifier import Problem
 from llm.engines.limiter import Limiter
 
@@ -56,9 +59,13 @@ class Wire:
         return f"Wire({self.place})"
 
     def post(self, bodies: Sequence[Body], path: str = "/chat/completions") -> list[Any]:
-        """Send each body; the decoded reply of each, or the ``Problem`` that stood against it, in their order."""
+        """Send each body; the decoded reply of each, or the ``Problem`` that stood against it, in their order.
+
+        The request on whose behalf that is (``llm.asking``) gives its id along, and its time: what is not answered by
+        then is given up, which lets vLLM stop writing.
+        """
         running = self._run()
-        return running.wait(self._all(running, path, bodies))
+        return running.wait(self._all(running, path, bodies, ASKING.get()))
 
     def beside(self, path: str) -> str:
         """The URL of a path beside the API's root: vLLM's ``/tokenize`` is not under ``/v1``."""
@@ -72,13 +79,14 @@ class Wire:
         client = running.client(0).with_options(timeout=_CHECK_SECONDS, max_retries=0)
         return running.wait(self._safely(client.get(path, cast_to=object)))
 
-    async def _all(self, running: _Running, path: str, bodies: Sequence[Body]) -> list[Any]:
+    async def _all(self, running: _Running, path: str, bodies: Sequence[Body], asking: Asking) -> list[Any]:
         """A few workers take turns at the bodies, so that a million of them need no million tasks."""
         replies: list[Any] = [None] * len(bodies)
         turns = iter(enumerate(bodies))
         workers = min(len(bodies), self._concurrency)
         clients = [running.client(worker // _POOL_WORKERS) for worker in range(workers)]
-        await asyncio.gather(*(self._work(running.limiter, client, path, turns, replies) for client in clients))
+        works = (self._work(running.limiter, client, path, turns, replies, asking) for client in clients)
+        await asyncio.gather(*works)
         return replies
 
     async def _work(
@@ -88,10 +96,16 @@ class Wire:
         path: str,
         turns: Iterator[tuple[int, Body]],
         replies: list[Any],
+        asking: Asking,
     ) -> None:
+        told: openai.RequestOptions = {"headers": {"X-Request-ID": asking.request_id}} if asking.request_id else {}
         for place, body in turns:
-            async with limiter.place():
-                replies[place] = await self._safely(client.post(path, cast_to=object, body=body))
+            replies[place] = late_problem()
+            if asking.left > 0:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(None if isinf(asking.left) else asking.left), limiter.place():
+                        reply = client.post(path, cast_to=object, body=body, options=told)
+                        replies[place] = await self._safely(reply)
 
     async def _safely(self, request: Coroutine[Any, Any, Any]) -> Any:
         try:

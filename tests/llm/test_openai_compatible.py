@@ -4,6 +4,7 @@ import socket
 
 import pytest
 
+from llm.asking import ASKING, Asking
 from llm.classifier import Problem, ProblemKind, Usage
 from llm.engines.engine import Completion, Constraint
 from llm.engines.openai_compatible import OpenAICompatible
@@ -226,3 +227,17 @@ def test_before_a_burst_the_shared_part_goes_ahead_once() -> None:
         assert len(server.asked) == 10
         assert model._is_warm({"messages": MESSAGES})
         assert not model._is_warm({"messages": ({"role": "system", "content": "another"},)})
+
+
+@pytest.mark.parametrize(("honours", "salted"), [(UNPROBED, False), (honouring("token_ids"), True)])
+def test_askers_are_kept_apart_in_the_prefix_cache_of_vllm_and_nobody_else_is_told(
+    honours: Honours, salted: bool
+) -> None:
+    with endpoint(says("[]")) as server:
+        token = ASKING.set(Asking(cache_salt="of-a-key"))
+        engine(server.url, honours=honours).write([MESSAGES], CONSTRAINT)
+        ASKING.reset(token)
+        engine(server.url, honours=honours).write([MESSAGES], CONSTRAINT)
+    with_key, without = server.asked
+    assert with_key.get("cache_salt") == ("of-a-key" if salted else None)
+    assert "cache_salt" not in without

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from llm.asking import ASKING, Asking
 from llm.classifier import Problem
 from llm.engines.probe import CANARIES, UNPROBED, Finding, Honours, Probed, probe
 from llm.engines.wire import Wire
@@ -98,3 +99,13 @@ def test_a_damaged_file_is_probed_over(tmp_path: Path, damage: str) -> None:
 def test_findings_survive_the_file() -> None:
     found = Honours({"choice": Finding("ignored", "a note")}, 20, 4096, "1")
     assert Honours.of(json.loads(json.dumps(found.as_json()))) == found
+
+
+def test_what_one_request_did_not_wait_for_is_no_finding(tmp_path: Path) -> None:
+    with endpoint(says("")) as server:
+        server.then = [obliging(server)]
+        token = ASKING.set(Asking(until=0.0))
+        try:
+            assert Probed(wire(server), "m", tmp_path / "p")().does("json_schema")
+        finally:
+            ASKING.reset(token)

@@ -6,11 +6,13 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
+from typing import Any
 
+from llm.asking import ASKING, Asking
 from llm.classifier import Problem
 from llm.engines.limiter import Limiter
 from llm.engines.wire import Wire
-from tests.misbehaving import body, endpoint, says
+from tests.misbehaving import body, endpoint, hangs, says
 
 
 class Crowd:
@@ -118,3 +120,30 @@ def test_an_overloaded_endpoint_is_given_less_at_once() -> None:
     with endpoint(overloaded) as server:
         replies = Wire(server.url, "", 10, 8, 16).post([{}] * 60)
     assert not [reply for reply in replies if isinstance(reply, Problem)]
+
+
+# --- on whose behalf ---
+
+
+def asking(asked: Asking, wire: Wire) -> list[Any]:
+    """Two bodies, sent on behalf of a request."""
+    token = ASKING.set(asked)
+    try:
+        return wire.post([{"n": 1}, {"n": 2}])
+    finally:
+        ASKING.reset(token)
+
+
+def test_the_id_of_the_request_goes_along() -> None:
+    with endpoint(says("[]")) as server:
+        asking(Asking("abc-1"), Wire(server.url, "", 5, 0, 4))
+        assert [headers["x-request-id"] for headers in server.headers] == ["abc-1", "abc-1"]
+
+
+def test_what_takes_longer_than_the_request_allows_is_given_up() -> None:
+    with endpoint(hangs(20)) as server:
+        found = asking(Asking(until=time.monotonic() + 1), Wire(server.url, "", 60, 0, 1))
+        assert [problem.kind for problem in found] == ["late", "late"]
+        assert len(server.asked) <= 1, "the second one was never sent"
+        assert [problem.kind for problem in asking(Asking(until=0.0), Wire(server.url, "", 60, 0, 1))] == ["late"] * 2
+        assert len(server.asked) <= 1

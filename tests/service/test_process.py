@@ -158,8 +158,10 @@ def test_it_stops_when_told_to() -> None:
     ("settings", "said"),
     [
         ({"MARQUEE_TIMEOUT": "soon"}, "Error: MARQUEE_TIMEOUT: Input should be a valid number"),
+        ({"MARQUEE_HOST": "0.0.0.0"}, "make a key (`main.py keys add NAME`), or say that all may (--open"),
+        ({"MARQUEE_QUEUE": "96"}, "MARQUEE_QUEUE should be below MARQUEE_THREADS"),
         ({"MARQUEE_TAXONOMY": "tmbd"}, "Error: there is no taxonomy 'tmbd'; did you mean 'tmdb'?"),
-        ({"MARQUEE_HOST": "203.0.113.7"}, "Error: cannot listen on 203.0.113.7"),
+        ({"MARQUEE_HOST": "203.0.113.7", "MARQUEE_OPEN": "true"}, "Error: cannot listen on 203.0.113.7"),
     ],
 )
 def test_a_wrong_setting_stops_the_start_with_one_line(settings: dict[str, str], said: str) -> None:

@@ -1,0 +1,45 @@
+"""`main.py keys`: who may ask the service."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from service.keys import Keys
+
+
+@click.group("keys")
+def keys_group() -> None:
+    """Make, list and revoke the service's API keys."""
+
+
+@keys_group.command("add")
+@click.argument("name")
+def add(name: str) -> None:
+    """Make a key and print it, this once: only its hash is kept."""
+    click.echo(_keys().add(name))
+    click.echo(f"Made for {name}; it is not shown again. Send it as 'Authorization: Bearer KEY'.", err=True)
+
+
+@keys_group.command("list")
+def list_keys() -> None:
+    """List the keys by name, with when they were made and revoked."""
+    for name, key in sorted(_keys().all().items()):
+        click.echo(f"{name}  made {key.made}{f', revoked {key.revoked}' if key.revoked else ''}")
+
+
+@keys_group.command("revoke")
+@click.argument("name")
+def revoke(name: str) -> None:
+    """Revoke a key; a running service knows at once."""
+    _keys().revoke(name)
+    click.echo(f"{name} opens nothing any more")
+
+
+def _keys() -> Keys:
+    from service.keys import Keys
+    from service.settings import read_settings
+
+    return Keys(read_settings().keys_path)

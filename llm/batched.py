@@ -1,0 +1,162 @@
+"""Requests that come together share a forward pass; one that comes alone waits for nobody.
+
+Whoever finds the classifier idle asks it at once. Whoever comes meanwhile waits, and the first of them then asks for
+all who wait with the same vocabulary. There is no thread for it, and no window while one client is alone: batches grow
+with the load by themselves.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from llm.asking import ASKING, late
+from llm.bounded import Gate
+from llm.classifier import Classifier, Prediction
+from prompts.taxonomy import Taxonomy
+from prompts.text import Text
+
+_MOST = 128  # texts of a shared pass; a request that brings more has a pass to itself
+# After a pass for many, they come back for more one by one: the next pass waits for them this share of the last one's
+# time, and this long at most. Without it, passes for one and for all the others take turns.
+_SHARE, _LONGEST = 0.2, 0.01
+
+
+@dataclass(eq=False)
+class _Job:
+    """A request that waits."""
+
+    texts: Sequence[str | Text]
+    taxonomy: Taxonomy
+    until: float
+    woken: threading.Event = field(default_factory=threading.Event)
+    leads: bool = False
+    answers: list[Prediction] | None = None
+    error: Exception | None = None
+
+    @property
+    def settled(self) -> bool:
+        return self.answers is not None or self.error is not None
+
+    @property
+    def is_late(self) -> bool:
+        return time.monotonic() >= self.until
+
+
+class Batched:
+    """A classifier whose concurrent requests share calls of the inner one. Safe under threads.
+
+    Args:
+        inner: who answers.
+        gate: how many requests may wait.
+        told: is given the number of texts of every pass.
+    """
+
+    def __init__(self, inner: Classifier, gate: Gate, told: Callable[[int], object] = lambda texts: None) -> None:
+        self._inner, self._gate, self._told = inner, gate, told
+        self._lock = threading.Lock()
+        self._waiting: list[_Job] = []
+        self._busy = False
+        self._company, self._seconds = 1, 0.0  # of the last pass
+
+    @property
+    def name(self) -> str:
+        """The inner classifier's name."""
+        return self._inner.name
+
+    def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
+        """See ``Classifier.classify``. A text whose asker's time (``llm.asking``) is over is not read any more."""
+        if not texts:
+            return []
+        with self._gate.place() as admitted:
+            if not admitted:
+                return self._gate.turned_away(len(texts), self.name, taxonomy)
+            return self._answers(_Job(texts, taxonomy, ASKING.get().until))
+
+    def _answers(self, job: _Job) -> list[Prediction]:
+        self._enter(job)
+        if not job.leads:
+            job.woken.wait(min(max(0.0, job.until - time.monotonic()), threading.TIMEOUT_MAX))
+            self._give_up_if_late(job)
+        if job.leads:
+            self._lead(job)
+        if job.error:
+            raise job.error
+        return job.answers or []
+
+    def _enter(self, job: _Job) -> None:
+        with self._lock:
+            job.leads, self._busy = not self._busy, True
+            if not job.leads:
+                self._waiting.append(job)
+
+    def _give_up_if_late(self, job: _Job) -> None:
+        """Its time may have run out; but who was given the lead in that very moment has to pass it on."""
+        with self._lock:
+            if not job.leads and not job.settled:
+                self._waiting = [other for other in self._waiting if other is not job]
+                job.answers = self._late(job)
+
+    def _lead(self, job: _Job) -> None:
+        try:
+            if len(self._waiting) + 1 < self._company:
+                time.sleep(min(_LONGEST, _SHARE * self._seconds))
+            self._pass(self._take(job))
+        finally:
+            self._hand_over()
+
+    def _take(self, job: _Job) -> list[_Job]:
+        """The leader's job, and those waiting that fit beside it; the rest wait on, in their order."""
+        taken, left, room = [job], list[_Job](), _MOST - len(job.texts)
+        with self._lock:
+            for other in self._waiting:
+                fits = len(other.texts) <= room and other.taxonomy == job.taxonomy
+                (taken if fits else left).append(other)
+                room -= len(other.texts) * fits
+            self._waiting = left
+        return taken
+
+    def _pass(self, jobs: Sequence[_Job]) -> None:
+        for job in jobs:
+            if job.is_late:
+                job.answers = self._late(job)
+        start = time.monotonic()
+        self._ask([job for job in jobs if not job.settled])
+        self._company, self._seconds = len(jobs), time.monotonic() - start
+        for job in jobs:
+            job.woken.set()
+
+    def _ask(self, jobs: Sequence[_Job]) -> None:
+        texts = [text for job in jobs for text in job.texts]
+        if not texts:
+            return
+        try:
+            found = iter(self._inner.classify(texts, jobs[0].taxonomy))
+            self._told(len(texts))
+        except Exception as error:
+            self._ask_apart(jobs, error)
+            return
+        for job in jobs:
+            job.answers = [next(found) for _ in job.texts]
+
+    def _ask_apart(self, jobs: Sequence[_Job], error: Exception) -> None:
+        """What one request has broken, the others should not have to bear."""
+        if len(jobs) == 1:
+            jobs[0].error = error
+            return
+        for job in jobs:
+            self._ask([job])
+
+    def _hand_over(self) -> None:
+        with self._lock:
+            if not self._waiting:
+                self._busy = False
+                return
+            following = self._waiting.pop(0)
+            following.leads = True
+        following.woken.set()
+
+    def _late(self, job: _Job) -> list[Prediction]:
+        return late(len(job.texts), self.name, job.taxonomy)

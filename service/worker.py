@@ -1,0 +1,83 @@
+"""gunicorn's threaded worker, taught to let slow clients go and to leave without losing a request."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Any
+
+from gunicorn.glogging import Logger
+from gunicorn.workers import gthread
+
+from service.logs import JSONLines
+from service.slow import Reading
+
+_FIRST_BYTE_SECONDS = 0.05  # that a thread waits on a new connection before it goes back to the poller
+_BACKLOG = 2_048
+
+
+class Worker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
+    """Serves with threads.
+
+    A SIGTERM is obeyed in three steps: readiness goes false, and for ``drain_seconds`` all goes on as before, so that
+    whoever balances the load can notice; then what waits in the listening sockets' queues is accepted, and they are
+    closed; then what was accepted is answered.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.reading: Reading = self.app.reading
+        self._leaving = False
+
+    def handle(self, conn: Any) -> Any:
+        """See gunicorn: a request, from its first byte to its answer; runs in a thread of the pool."""
+        if not conn.initialized and not conn.data_ready and not conn.wait_for_data(_FIRST_BYTE_SECONDS):
+            return gthread._DEFER
+        self.reading.begin(conn.sock)
+        try:
+            return super().handle(conn)
+        finally:
+            self.reading.end(conn.sock)
+
+    def murder_pending(self) -> None:
+        """See gunicorn: called about every second."""
+        super().murder_pending()
+        self.reading.shut_late()
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """SIGTERM: leave in three steps; a second one is obeyed at once."""
+        if self._leaving or not self.booted:
+            super().handle_exit(sig, frame)
+            return
+        self._leaving = True
+        self.app.on_stop()
+        timer = threading.Timer(self.app.drain_seconds, self.method_queue.defer, [self._leave])
+        timer.daemon = True
+        timer.start()
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """See gunicorn; a worker that leaves closes its sockets now, not after its last answer, so that nobody queues
+        there in vain."""
+        super().set_accept_enabled(enabled)
+        if not enabled and not self.alive:
+            for listener in self.sockets:
+                listener.close()
+
+    def _leave(self) -> None:
+        for listener in self.sockets:
+            for _ in range(_BACKLOG):
+                before = self.nr_conns
+                self.accept(listener)
+                if self.nr_conns == before:  # nobody waits there any more
+                    break
+        super().handle_exit(signal.SIGTERM, None)
+
+
+class JSONLogger(Logger):  # type: ignore[misc]
+    """gunicorn's own log, in the form of ours."""
+
+    def setup(self, cfg: Any) -> None:
+        """See gunicorn."""
+        super().setup(cfg)
+        for handler in self.error_log.handlers:
+            handler.setFormatter(JSONLines())
