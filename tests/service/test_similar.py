@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from llm.embedded import Embedded
+from llm.matcher import Matcher
 from service.app import create_app
 from service.films import live
 from service.parts import Limits, Parts
@@ -22,14 +22,14 @@ from tests.similarity.words import Words
 LIMITS = Limits(body_bytes=100_000, text_chars=1_000)
 
 
-def served(embedded: Embedded, folder: Path | None, encoder: Encoder) -> FlaskClient:
+def served(embedded: Matcher, folder: Path | None, encoder: Encoder) -> FlaskClient:
     similar = Similar(live(folder, encoder), encoder)
-    parts = Parts(lambda choice: embedded, lambda: None, lambda: None, "tmdb", LIMITS, lambda: similar)
+    parts = Parts(lambda choice: embedded, lambda: None, lambda: None, "tmdb", LIMITS, similar=lambda: similar)
     return create_app(parts).test_client()
 
 
 @pytest.fixture(scope="module")
-def client(embedded: Embedded, tmp_path_factory: pytest.TempPathFactory) -> FlaskClient:
+def client(embedded: Matcher, tmp_path_factory: pytest.TempPathFactory) -> FlaskClient:
     folder = tmp_path_factory.mktemp("index")
     build(folder, Source(films(200), ""), Words())
     return served(embedded, folder, SharedBatches(Words()))
@@ -92,19 +92,19 @@ def test_too_long_a_text_is_413(client: FlaskClient) -> None:
     problem_of(client.post("/similar", json={"text": "a" * 1_001}), 413, "text-too-long")
 
 
-def test_without_an_index_it_says_how_to_make_one(embedded: Embedded, tmp_path: Path) -> None:
+def test_without_an_index_it_says_how_to_make_one(embedded: Matcher, tmp_path: Path) -> None:
     client = served(embedded, tmp_path / "none", Words())
     body = problem_of(client.post("/similar", json={"text": "a"}), 503, "no-index")
     assert "main.py index" in body["detail"]
 
 
-def test_another_encoders_index_is_not_searched(embedded: Embedded, tmp_path: Path) -> None:
+def test_another_encoders_index_is_not_searched(embedded: Matcher, tmp_path: Path) -> None:
     build(tmp_path, Source(films(3), ""), Words())
     client = served(embedded, tmp_path, MiniLM())
     assert "made by words" in problem_of(client.post("/similar", json={"text": "a"}), 503, "no-index")["detail"]
 
 
-def test_out_of_the_box_the_sample_films_are_compared(embedded: Embedded, away: Path) -> None:
+def test_out_of_the_box_the_sample_films_are_compared(embedded: Matcher, away: Path) -> None:
     assert isinstance(embedded.encoder, MiniLM)
     answer = served(embedded, None, embedded.encoder).post(
         "/similar", json={"text": "Astronauts are stalked by a creature aboard their spaceship.", "k": 5}

@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from llm.embedded import Embedded
+from llm.matcher import Matcher
 from similarity.building import Source, build
 from similarity.encoder import MiniLM
 from similarity.film import Film
@@ -33,7 +33,7 @@ ASKED = [
 
 
 @pytest.fixture(scope="module")
-def encoder(embedded: Embedded) -> MiniLM:
+def encoder(embedded: Matcher) -> MiniLM:
     assert isinstance(embedded.encoder, MiniLM)
     return embedded.encoder
 
