@@ -13,7 +13,6 @@ from prompts import shelf
 from service.app import create_app
 from service.parts import Parts
 from service.prompting import asked_by
-from similarity.encoder import MiniLM
 
 
 def served(*seen: list[Conversation]) -> FlaskClient:
@@ -66,7 +65,7 @@ def test_more_labels_than_there_are_codes_can_be_shown(reading: str | None) -> N
 
 
 def test_where_no_model_is_asked_it_says_so() -> None:
-    embedded = Embedded(MiniLM())  # its weights are loaded on first use, and here they are not
+    embedded = matcher()  # its weights are loaded on first use, and here they are not
     client = create_app(Parts(lambda choice: embedded, lambda: None, lambda: None, "tmdb")).test_client()
     shown = client.post("/prompt", json={"overview": "A war.", "prompt": "auto"}).get_json()
     assert (shown["sent"], shown["reading"]) == (False, "list")
