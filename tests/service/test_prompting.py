@@ -8,6 +8,7 @@ from flask.testing import FlaskClient
 from llm.engines.engine import Conversation
 from llm.engines.scripted import Scripted
 from llm.language_model import LanguageModel
+from llm.matcher import matcher
 from llm.readings.choice import READINGS
 from prompts import shelf
 from service.app import create_app
