@@ -171,7 +171,9 @@ class Vocabularies:
             weights @ (learnt.labels[:, None] == np.arange(len(learnt.biases))) / weights.sum(axis=1, keepdims=True)
         )
         nearness = _ramp(nearest, numbers["near from"], numbers["near to"])
-        filmlike = float(_ramp(nearest.mean(), numbers["film from"], numbers["film to"]))
+        # A quarter of the labels may be odd ones; one genre among topics should not make them a vocabulary of films.
+        typical = np.quantile(nearest, 0.25)
+        filmlike = float(_ramp(typical, numbers["film from"], numbers["film to"]))
         return Known(plain, _unit(plain + shares @ learnt.offsets), shares @ learnt.biases, nearness, filmlike)
 
 
