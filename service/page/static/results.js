@@ -4,8 +4,8 @@ import { $, element } from "./dom.js";
 
 const WEAK = 0.2; // a best similarity below this fills no bar: nothing here is near
 
-// Readings of a language model give probabilities; what compares vectors gives similarities.
-const isProbability = (result) => result.reading !== null;
+// Whoever answers here gives probabilities; a classifier that gives similarities instead is told by what lies outside.
+const isProbability = (result) => Object.values(result.scores ?? {}).every((score) => score >= 0 && score <= 1);
 const told = (score, probable) =>
   probable ? `${Math.round(score * 100)} %` : score.toFixed(2).replace("-", "−").replace("0.", ".");
 const seconds = (took) => (took < 1000 ? `${Math.round(took)} ms` : `${(took / 1000).toFixed(1)} s`);
