@@ -85,7 +85,12 @@ class Metrics:
 
 def install(app: Flask, metrics: Metrics) -> None:
     """Serve the figures at ``/metrics``."""
-    app.add_url_rule("/metrics", "metrics", lambda: Response(metrics.exposition(), content_type=CONTENT_TYPE_LATEST))
+
+    def figures() -> Response:
+        """Figures for Prometheus."""
+        return Response(metrics.exposition(), content_type=CONTENT_TYPE_LATEST)
+
+    app.add_url_rule("/metrics", "metrics", figures)
 
 
 def left_by(process: int) -> None:

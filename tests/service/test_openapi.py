@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,9 +26,14 @@ from llm.engines.engine import Conversation
 from llm.engines.scripted import Scripted
 from llm.language_model import LanguageModel
 from service.app import create_app
+from service.films import live
 from service.openapi import OPERATIONS, document, routes_of
 from service.parts import Limits, Parts
 from service.problems import KINDS
+from similarity.building import Source, build
+from similarity.similar import Similar
+from tests.similarity.films import films
+from tests.similarity.words import Words
 
 BUSY = "busy"  # a text that makes the model fail
 
@@ -34,8 +42,16 @@ def _reply(conversation: Conversation) -> str | Problem:
     return Problem("busy", "later", 3.0) if BUSY in conversation[-1]["content"] else '["War", "Cooking"]'
 
 
+@cache
+def _similar() -> Similar:
+    folder = Path(tempfile.mkdtemp())
+    build(folder, Source(films(20), ""), Words())
+    return Similar(live(folder, Words()), Words())
+
+
 model = LanguageModel(Scripted(_reply, "a-model"))
-app = create_app(Parts(lambda choice: model, lambda: None, lambda: None, "tmdb", Limits(texts=5, labels=60)))
+limits = Limits(texts=5, labels=60)
+app = create_app(Parts(lambda choice: model, lambda: None, lambda: None, "tmdb", limits, similar=_similar))
 schema = schemathesis.openapi.from_wsgi("/openapi.json", app)
 CHECKS = [
     not_a_server_error,

@@ -71,7 +71,7 @@ def test_a_plot_gets_genres_and_says_who_answered(page: Page, complaints: list[s
     page.get_by_label("Text", exact=True).fill(PLOT)
     page.get_by_role("button", name="Classify").click()
     expect(page.locator(".chip").first).to_contain_text("Fantasy")
-    expect(page.locator("#who")).to_contain_text("embedded/all-MiniLM-L6-v2 answered in")
+    expect(page.locator("#who")).to_contain_text("embedded/matcher.v1 answered in")
     expect(page.get_by_role("status").first).to_contain_text("Fantasy")
     page.get_by_text("All scores").click()
     expect(page.locator("#scores li")).to_have_count(18)
