@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     Array = NDArray[np.float32]
 
 SHIPPED = Path(__file__).parent / "weights" / "matcher.v1.safetensors"
-# A label is chosen from this probability on, in vocabularies that the matcher was never taught too. Below one half, since
-# F1 asks for it: a missed label costs as much as a wrong one, and most labels are rare (arXiv 1402.1892).
+# A label is chosen from this probability on, in vocabularies that the matcher was never taught too. Where probabilities
+# are right, F1 is best from half of its own best value on (arXiv 1402.1892), so below one half.
 THRESHOLD = 0.35
 # Below this cosine a label has hardly to do with the text; used only where "none" is an answer.
 _RELATED = 0.2
