@@ -49,7 +49,6 @@ def build(settings: Settings, trained: Classifier | None = None) -> Parts:
     """
     taxonomy = shelf.taxonomy(settings.taxonomy)  # an unknown default should stop the start, not every request
     metrics = Metrics()
-    parts = partial(Parts, taxonomy=taxonomy.name, limits=_limits(settings), metrics=metrics)
     first = ["A first text, so that the first request finds the model loaded."]
     encoder = MiniLM()
     shared = SharedBatches(encoder)
@@ -62,10 +61,8 @@ def build(settings: Settings, trained: Classifier | None = None) -> Parts:
         if settings.index is not None:
             films.open()
 
-    parts = partial(parts, similar=lambda: films)
-    if trained is not None:
-        return parts(lambda choice: embedded, lambda: None, load)
-    if not settings.asks_a_model:
+    parts = partial(Parts, taxonomy=taxonomy.name, limits=_limits(settings), metrics=metrics, similar=lambda: films)
+    if trained is not None or not settings.asks_a_model:
         return parts(lambda choice: embedded, lambda: None, load)
     engine = engine_of(settings)
     shots = shots_of(settings, encoder, taxonomy)

@@ -169,7 +169,7 @@ def _optimiser(model: Any, labels: Labels, recipe: Recipe) -> torch.optim.Optimi
         [
             {
                 "params": [one for one in learnt if one.ndim > 1],
-                "lr": recipe.encoder_rate,
+                "lr": rate,
                 "weight_decay": _WEIGHT_DECAY,
             },
             {"params": [one for one in learnt if one.ndim == 1], "lr": rate, "weight_decay": 0.0},

@@ -16,7 +16,7 @@ from eval.matcher.wordings import concepts, held_out
 from llm.learnt import save
 from similarity.encoder import MiniLM, weights_folder
 
-RANK = 64  # of the weights' changes; see the card for what a lower one loses
+RANK = 64  # of the weights' changes: 5 MB of factors; what a lower one would lose has not been measured
 _SAMPLE = Path("data/sample")
 
 
