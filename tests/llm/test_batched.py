@@ -23,11 +23,12 @@ TMDB, IMDB = shelf.taxonomy("tmdb"), shelf.taxonomy("imdb")
 
 
 class Recorder:
-    """Answers every text with itself, as the model's name; keeps what each pass was for, and can be held up."""
+    """Answers every text with itself, as the model's name; keeps what each pass was for; slow or held up if asked."""
 
     name = "recorder"
 
     def __init__(self) -> None:
+        self.seconds = 0.0  # of one pass
         self.passes: list[list[str]] = []
         self.entered, self.go_on = threading.Event(), threading.Event()
         self.go_on.set()
@@ -37,6 +38,7 @@ class Recorder:
         self.passes.append(words)
         self.entered.set()
         assert self.go_on.wait(30)
+        time.sleep(self.seconds)
         if "broken" in words:
             raise ValueError("broken")
         return [Prediction((), Source(word, taxonomy.name)) for word in words]
@@ -156,6 +158,7 @@ def test_one_too_many_is_turned_away_at_once_and_told_when_to_come_again() -> No
 
 def test_under_a_crowd_with_little_patience_everybody_hears_something_of_their_own() -> None:
     crowd = Crowd()
+    crowd.inner.seconds = 0.002  # a pass in no time leaves nobody to wait, and so nothing to share
 
     def ask(number: int) -> bool:
         found = crowd.ask(f"{number}", IMDB if number % 3 else TMDB, seconds=0.0005 if number % 5 == 0 else 60)
