@@ -6,22 +6,22 @@ from pathlib import Path
 
 import click
 
-from commands.films import index_option
+from commands.films import encoder_option, index_option
 
 
 @click.command("map")
 @index_option
+@encoder_option
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="HTML file to write.")
 @click.option("--method", default="auto", show_default=True, help="pca or umap; auto: UMAP where it is installed.")
 @click.option("--limit", default=50_000, show_default=True, type=click.IntRange(3), help="The most films drawn.")
-def film_map(index: Path | None, out: Path, method: str, limit: int) -> None:
+def film_map(index: Path | None, encoder: str | None, out: Path, method: str, limit: int) -> None:
     """Draw the films of an index in two dimensions, coloured by genre, as one interactive HTML file."""
-    from commands.films import live_index
-    from similarity.encoder import MiniLM
+    from commands.films import live_index, named_encoder
     from similarity.map.page import page
     from similarity.map.points import points
 
-    live = live_index(index, MiniLM())
+    live = live_index(index, named_encoder(encoder))
     found = points(live.get(), limit, method)
     name = "Sample films" if live.folder.name == "sample" else live.folder.resolve().name
     out.write_text(page(found, name), encoding="utf-8")

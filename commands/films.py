@@ -31,6 +31,20 @@ index_option = click.option(
     help="Folder of an index.  [default: the settings', or the sample films]",
 )
 
+encoder_option = click.option(
+    "--encoder",
+    default=None,
+    help="Model of sentence-transformers, by folder or name.  [default: the settings', or MiniLM]",
+)
+
+
+def named_encoder(name: str | None) -> Encoder:
+    """The encoder of a name, or of the settings."""
+    from service.settings import read_settings
+    from similarity.encoder import encoder_of
+
+    return encoder_of(read_settings().encoder if name is None else name)
+
 
 def films_of(path: Path, data_format: str | None = None, **names: str | None) -> Films:
     """The films of a file under the options of a command."""

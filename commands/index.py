@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from commands.films import film_columns, films_of, tell
+from commands.films import encoder_option, film_columns, films_of, named_encoder, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,20 +24,22 @@ _TOLD_EVERY = 10  # seconds
 @click.option("--append", is_flag=True, help="Add to the index; a film whose id is there takes the older one's place.")
 @click.option("--kind", default="auto", show_default=True, help="flat (exact), hnsw, ivf or ivfpq; auto: by size.")
 @click.option("--anew", is_flag=True, help="Drop what an unfinished build of other data has left.")
+@encoder_option
 @film_columns
-def index(file: Path, out: Path, append: bool, kind: str, anew: bool, **reading: Any) -> None:
+def index(
+    file: Path, out: Path, append: bool, kind: str, anew: bool, encoder: str | None, **reading: Any
+) -> None:  # fmt: skip
     """Make an index of the films in FILE, for `main.py similar` and POST /similar.
 
     The same command again goes on where the last one was ended. Until the new version is whole, the old one answers.
     """
     from similarity.building import Source, build
-    from similarity.encoder import MiniLM
 
     films = films_of(file, **reading)
     origin = _origin(films)
     built = build(
-        out, Source(films, origin), MiniLM(), kind=kind, append=append, anew=anew, told=_progress()
-    )  # fmt: skip
+        out, Source(films, origin), named_encoder(encoder), kind=kind, append=append, anew=anew, told=_progress()
+    )
     tell({f"films {what}": count for what, count in films.noted.items()})
     _tell(built)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from commands.films import index_option
+from commands.films import encoder_option, index_option
 
 
 @click.command()
@@ -20,15 +20,15 @@ from commands.films import index_option
 @click.option("--year-from", type=int, help="Only films from this year on.")
 @click.option("--year-to", type=int, help="Only films up to this year.")
 @index_option
+@encoder_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, as the service does.")
 def similar(
     text: str | None, film: str | None, title: str, k: int, genres: tuple[str, ...],
-    year_from: int | None, year_to: int | None, index: Path | None, as_json: bool,
+    year_from: int | None, year_to: int | None, index: Path | None, encoder: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Find the films most like TEXT, given here or on standard input, or like a film by its --id or --title."""
-    from commands.films import live_index
+    from commands.films import live_index, named_encoder
     from service.similar import SimilarAnswer
-    from similarity.encoder import MiniLM
     from similarity.live import Wanted
     from similarity.similar import Query, Similar
 
@@ -38,8 +38,8 @@ def similar(
         raise click.UsageError("give TEXT or --id, not both")
     if film is None and not (text or title).strip():
         raise click.UsageError("there is nothing to compare; give TEXT, --title, --id, or standard input")
-    encoder = MiniLM()
+    model = named_encoder(encoder)
     asked = Query(text or "", title, film, k, Wanted(genres, year_from, year_to))
-    found = Similar(live_index(index, encoder), encoder).search(asked)
-    answer = SimilarAnswer.of_found(found, encoder.name)
+    found = Similar(live_index(index, model), model).search(asked)
+    answer = SimilarAnswer.of_found(found, model.name)
     click.echo(json.dumps(answer.body(), ensure_ascii=False) if as_json else answer.as_text())

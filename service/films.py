@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from similarity.building import Encoder, Source, build
+from similarity.encoder import MiniLM
 from similarity.errors import InvalidIndex
 from similarity.film import Film
 from similarity.live import Live
@@ -21,17 +22,23 @@ def live(folder: Path | None, encoder: Encoder) -> Live:
     """The index of a folder; None is the sample's, made at the first need by whoever comes first."""
     if folder is not None:
         return Live(folder, encoder.name, encoder.dimension)
-    return Live(SAMPLE_INDEX, encoder.name, encoder.dimension, partial(_make_sample, encoder))
+    own = _sample_index(encoder)
+    return Live(own, encoder.name, encoder.dimension, partial(_make_sample, own, encoder))
 
 
-def _make_sample(encoder: Encoder) -> None:
+def _sample_index(encoder: Encoder) -> Path:
+    """A folder for each encoder: who changes the setting should not find the other's index there."""
+    if encoder.name == MiniLM().name:
+        return SAMPLE_INDEX
+    return SAMPLE_INDEX.with_name(f"sample-{hashlib.sha256(encoder.name.encode()).hexdigest()[:12]}")
+
+
+def _make_sample(folder: Path, encoder: Encoder) -> None:
     try:
         origin = hashlib.sha256(SAMPLE.read_bytes()).hexdigest()
-        build(SAMPLE_INDEX, Source(_sample(), origin), encoder, anew=True, wait=True)
+        build(folder, Source(_sample(), origin), encoder, anew=True, wait=True)
     except OSError as error:
-        raise InvalidIndex(
-            f"the sample films cannot be indexed in {SAMPLE_INDEX}: {error}; set MARQUEE_INDEX"
-        ) from None
+        raise InvalidIndex(f"the sample films cannot be indexed in {folder}: {error}; set MARQUEE_INDEX") from None
 
 
 def _sample() -> Iterator[Film]:

@@ -61,6 +61,7 @@ class Settings(BaseSettings):
     vllm_max_model_len: int = Field(8192, ge=256, description="tokens of prompt and answer that vLLM makes room for")
     vllm_arguments: str = Field("", description="further arguments of the vLLM server, as a shell would take them")
     index: Path | None = Field(None, description="folder of the index of films; default: the sample films")
+    encoder: str = Field("", description="sentence-transformers model of the index, folder or name; default: MiniLM")
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(5000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     open: bool = Field(False, description="answer without keys whoever reaches the address; serve --open")

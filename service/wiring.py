@@ -31,7 +31,7 @@ from service.parts import AskingOf, Choice, ClassifierFor, Limits, Parts
 from service.prompting import asked_by
 from service.settings import Settings
 from similarity.batching import SharedBatches
-from similarity.encoder import MiniLM
+from similarity.encoder import MiniLM, encoder_of
 from similarity.similar import Similar
 
 Wrap = Callable[[Classifier], Classifier]
@@ -51,7 +51,7 @@ def build(settings: Settings, trained: Classifier | None = None) -> Parts:
     metrics = Metrics()
     first = ["A first text, so that the first request finds the model loaded."]
     encoder = MiniLM()
-    shared = SharedBatches(encoder)
+    shared = SharedBatches(encoder_of(settings.encoder) if settings.encoder else encoder)
     films = Similar(live(settings.index, shared), shared)
     gate = _gate("embedded", settings, metrics)
     embedded = Batched(trained or matcher(encoder=encoder), gate, metrics.batch.observe)

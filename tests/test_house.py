@@ -31,6 +31,7 @@ HEAVY = {
     "pydantic",
     "openai",
     "pyarrow",
+    "openvino",
 }
 
 

@@ -28,7 +28,8 @@ from eval.baselines.transformer import Keep, Labeller, Reading, Transformer, ear
 from llm.learnt import load
 from llm.matcher import SHIPPED
 from prompts.errors import InvalidSetting, UnknownName
-from similarity.encoder import changed, weights_folder
+from similarity.encoder import weights_folder
+from similarity.sentence_encoder import changed, multiplies_in_bfloat16
 
 _MATCHER = "matcher"  # as a base
 _HEAD_FASTER = 10  # the head starts from nothing, the encoder from what it knows
@@ -197,7 +198,7 @@ def _arguments(material: Material, settings: FineTuning) -> TrainingArguments:
         per_device_eval_batch_size=4 * settings.batch_size,
         warmup_steps=_WARM_UP,
         train_sampling_strategy="group_by_length",
-        bf16=settings.precision == "bf16" or (settings.precision == "auto" and computes_in_bf16()),
+        bf16=settings.precision == "bf16" or (settings.precision == "auto" and multiplies_in_bfloat16()),
         use_cpu=not torch.cuda.is_available(),
         eval_strategy="epoch",
         save_strategy="epoch",
@@ -213,14 +214,6 @@ def _arguments(material: Material, settings: FineTuning) -> TrainingArguments:
         disable_tqdm=True,
         seed=material.seed,
     )
-
-
-def computes_in_bf16() -> bool:
-    """Whether this machine computes in bf16 rather than merely storing it."""
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    can = torch.cpu.get_capabilities()
-    return bool(can.get("avx512_bf16") or can.get("amx_bf16") or can.get("amx_tile"))
 
 
 def _collated(rows: Sequence[Row], fill: int) -> dict[str, Tensor]:

@@ -1,11 +1,17 @@
 """The encoder: unit vectors of the real MiniLM, from files that the requirements installed."""
 
+import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from similarity.encoder import MiniLM
+from similarity.encoder import MiniLM, encoded, encoder_of, weights_folder
+from similarity.errors import InvalidEncoder
+from similarity.sentence_encoder import SentenceEncoder, Torch
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +47,48 @@ def test_threads_may_share_it(encoder: MiniLM) -> None:
     for thread in threads:
         thread.join()
     assert np.stack([found[n] for n in range(12)]) == pytest.approx(expected, abs=0.01)
+
+
+def test_openvino_and_torch_make_the_same_vectors() -> None:
+    texts = ["A short text.", "", "word " * 700, "Zwei Flüchtlinge überqueren die Grenze — 雪."]
+    ours, theirs = MiniLM().encode(texts), SentenceEncoder(weights_folder()).encode(texts)
+    assert (ours * theirs).sum(axis=1).min() > 0.999
+
+
+def test_a_model_tuned_further_is_computed_with_its_changes() -> None:
+    change = np.linspace(-0.5, 0.5, 384, dtype=np.float32)
+    name = "encoder.layer.5.output.dense.bias"
+    plain, ours = MiniLM().encode(["a plot"]), MiniLM({name: change}).encode(["a plot"])
+    theirs = encoded(Torch(weights_folder(), {name: change}), ["a plot"], 384)
+    assert (plain * ours).sum() < 0.999 < (ours * theirs).sum()
+
+
+def test_a_vector_does_not_hang_on_the_company_of_its_text(encoder: MiniLM) -> None:
+    texts = [f"{'word ' * length}number {length}" for length in range(1, 60)]
+    together = encoder.encode(texts)
+    alone = np.concatenate([encoder.encode([text]) for text in texts])
+    assert (together * alone).sum(axis=1).min() > 0.999
+
+
+def test_the_first_vector_loads_no_torch_and_asks_no_stranger() -> None:
+    code = """
+import sys
+sys.addaudithook(lambda event, told: event.startswith("socket.") and sys.exit(f"{event} {told}"))
+from similarity.encoder import MiniLM
+assert MiniLM().encode(["a plot"]).shape == (1, 384)
+assert not {"torch", "transformers"} & sys.modules.keys()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"CI": ""})
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(InvalidEncoder, match="no encoder can be loaded"):
+        encoder_of(str(tmp_path)).encode(["a plot"])
+
+
+def test_any_model_of_sentence_transformers_can_be_named() -> None:
+    found = encoder_of(weights_folder())
+    assert (found.name, found.dimension) == (weights_folder(), 384)
+    assert isinstance(encoder_of(), MiniLM)

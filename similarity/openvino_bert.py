@@ -1,0 +1,182 @@
+"""BERT as an OpenVINO graph, made from its weights alone: neither torch nor transformers is loaded for it.
+
+On a processor it is the fastest faithful way that we have measured (``make bench-embedded``): the first vector comes a
+second after the start, and batches run side by side, each on a core of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Vectors = NDArray[np.float32]
+    Tokens = list[int]
+
+_BATCH = 8  # texts; larger ones pad more and fall out of the cache
+_ENDS = ("[CLS]", "[SEP]")
+
+
+class Bert:
+    """Vectors of texts by a BERT (Devlin et al. 2019, arXiv 1810.04805), its last layer averaged over the tokens.
+
+    Args:
+        folder: ``config.json``, ``model.safetensors`` and ``tokenizer.json``.
+        window: tokens read at once, without the two at a text's ends.
+        changes: what is added to the weights, by their names.
+    """
+
+    def __init__(self, folder: Path, window: int, changes: Mapping[str, NDArray[Any]]) -> None:
+        from tokenizers import Tokenizer
+
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._first, self._last = (int(self._tokenizer.token_to_id(end) or 0) for end in _ENDS)
+        self._window = window
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        self.dimension = int(config["hidden_size"])
+        self._queue = _queue(_graph(config, _weights(folder, changes)))
+
+    def windows(self, texts: Sequence[str]) -> list[list[Tokens]]:
+        """The tokens of each text, in as many pieces as the window asks for; one at least."""
+        found = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        return [self._pieces(one.ids) for one in found]
+
+    def vectors(self, windows: Sequence[Tokens]) -> Vectors:
+        """Vectors of length 1, shape (windows, dimension), in their order."""
+        found = np.empty((len(windows), self.dimension), np.float32)
+        order = sorted(range(len(windows)), key=lambda row: -len(windows[row]))
+        self._queue.set_callback(lambda request, rows: _keep(found, rows, request))
+        for start in range(0, len(order), _BATCH):
+            rows = order[start : start + _BATCH]
+            self._queue.start_async(self._padded([windows[row] for row in rows]), rows)
+        self._queue.wait_all()
+        return found
+
+    def _pieces(self, tokens: Tokens) -> list[Tokens]:
+        return [tokens[at : at + self._window] for at in range(0, len(tokens), self._window)] or [[]]
+
+    def _padded(self, windows: Sequence[Tokens]) -> dict[str, NDArray[np.int32]]:
+        """Tokens between their ends, and where they are, both of shape (windows, longest)."""
+        longest = max(map(len, windows)) + 2
+        tokens, mask = np.zeros((2, len(windows), longest), np.int32)
+        for row, window in enumerate(windows):
+            tokens[row, : len(window) + 2] = [self._first, *window, self._last]
+            mask[row, : len(window) + 2] = 1
+        return {"tokens": tokens, "mask": mask}
+
+
+def _keep(found: Vectors, rows: Sequence[int], request: Any) -> None:
+    found[rows] = request.get_output_tensor().data
+
+
+def _weights(folder: Path, changes: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+    from safetensors.numpy import load_file
+
+    weights = {name: one.astype(np.float32) for name, one in load_file(folder / "model.safetensors").items()
+               if one.dtype.kind == "f"}  # fmt: skip
+    return weights | {name: weights[name] + change.astype(np.float32) for name, change in changes.items()}
+
+
+def _openvino() -> Any:
+    """The library without its telemetry, which would tell a stranger's server of every import; it does without."""
+    sys.modules.setdefault("openvino_telemetry", cast(ModuleType, None))
+    import openvino
+
+    return openvino
+
+
+def _queue(graph: Any) -> Any:
+    """Requests that run side by side, one a core; in bfloat16, of OpenVINO's own accord, where the processor has it."""
+    openvino, cores = _openvino(), _cores()
+    told = {"NUM_STREAMS": cores, "INFERENCE_NUM_THREADS": cores, "ENABLE_CPU_PINNING": False}
+    return openvino.AsyncInferQueue(openvino.Core().compile_model(graph, "CPU", told))
+
+
+def _cores() -> int:
+    """What this process may use; ``OMP_NUM_THREADS``, which other libraries read themselves, holds here too."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return min(allowed, int(asked)) if asked.isdigit() and int(asked) else allowed
+
+
+class _Layers:
+    """Writes BERT's parts as nodes of a graph, by the names of their weights.
+
+    Args:
+        weights: all of the model's, by name.
+        heads: of attention.
+        epsilon: of the layer norms.
+    """
+
+    def __init__(self, weights: Mapping[str, NDArray[np.float32]], heads: int, epsilon: float) -> None:
+        self.ops = _openvino().opset13
+        self._weights, self._heads, self._epsilon = weights, heads, epsilon
+
+    def embedded(self, tokens: Any) -> Any:
+        """Words, places and the first segment; shape (texts, tokens, width)."""
+        ops = self.ops
+        words = ops.gather(self._constant("embeddings.word_embeddings.weight"), tokens, 0)
+        length = ops.gather(ops.shape_of(tokens, "i32"), np.int32(1), np.int32(0))
+        numbers = ops.range(np.int32(0), length, np.int32(1), "i32")
+        segment = self._weights["embeddings.token_type_embeddings.weight"][0]
+        places = ops.constant(self._weights["embeddings.position_embeddings.weight"] + segment)
+        return self._norm("embeddings.LayerNorm", ops.add(words, ops.gather(places, numbers, 0)))
+
+    def layer(self, name: str, before: Any, mask: Any) -> Any:
+        """Attention and the feed-forward part, each added to what came and normed."""
+        ops = self.ops
+        query, key, value = (self._split(f"{name}.attention.self.{one}", before) for one in ("query", "key", "value"))
+        heads = ops.scaled_dot_product_attention(query, key, value, mask)
+        joined = ops.reshape(ops.transpose(heads, [0, 2, 1, 3]), [0, 0, -1], special_zero=True)
+        attended = self._add(f"{name}.attention.output", joined, before)
+        hidden = ops.gelu(self._linear(f"{name}.intermediate.dense", attended), "erf")
+        return self._add(f"{name}.output", hidden, attended)
+
+    def _add(self, name: str, given: Any, before: Any) -> Any:
+        return self._norm(f"{name}.LayerNorm", self.ops.add(self._linear(f"{name}.dense", given), before))
+
+    def _split(self, name: str, given: Any) -> Any:
+        """Projected, shape (texts, heads, tokens, width of a head)."""
+        ops = self.ops
+        apart = ops.reshape(self._linear(name, given), [0, 0, self._heads, -1], special_zero=True)
+        return ops.transpose(apart, [0, 2, 1, 3])
+
+    def _linear(self, name: str, given: Any) -> Any:
+        product = self.ops.matmul(given, self._constant(f"{name}.weight"), False, True)
+        return self.ops.add(product, self._constant(f"{name}.bias"))
+
+    def _norm(self, name: str, given: Any) -> Any:
+        normal = self.ops.mvn(given, [-1], True, self._epsilon, "inside_sqrt")
+        scaled = self.ops.multiply(normal, self._constant(f"{name}.weight"))
+        return self.ops.add(scaled, self._constant(f"{name}.bias"))
+
+    def _constant(self, name: str) -> Any:
+        return self.ops.constant(self._weights[name])
+
+
+def _graph(config: Mapping[str, Any], weights: Mapping[str, NDArray[np.float32]]) -> Any:
+    """Tokens and mask, both int32 of shape (texts, tokens), to unit vectors, float32 of shape (texts, width)."""
+    layers = _Layers(weights, config["num_attention_heads"], config["layer_norm_eps"])
+    ops = layers.ops
+    tokens, mask = (ops.parameter([-1, -1], np.int32, name=name) for name in ("tokens", "mask"))
+    given = ops.convert(mask, "f32")
+    away = ops.unsqueeze(ops.multiply(ops.subtract(given, np.float32(1)), np.float32(1e4)), [1, 2])
+    state = layers.embedded(tokens)
+    for number in range(config["num_hidden_layers"]):
+        state = layers.layer(f"encoder.layer.{number}", state, away)
+    total = ops.reduce_sum(ops.multiply(state, ops.unsqueeze(given, [2])), [1])
+    unit = ops.normalize_l2(total, [1], 1e-12, "add")
+    for node, name in ((tokens, "tokens"), (mask, "mask")):
+        node.output(0).get_tensor().set_names({name})
+    return _openvino().Model([unit], [tokens, mask], "bert")
