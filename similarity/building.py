@@ -57,7 +57,10 @@ class Encoder(Protocol):
     """Who makes vectors of texts."""
 
     name: str
-    dimension: int
+
+    @property
+    def dimension(self) -> int:
+        """Numbers of a vector."""
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors, float32, shape (texts, dimension)."""
