@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from commands.data import data_options, loaded_of
+from commands.data import data_options
+from commands.runs import runs_of
 
 if TYPE_CHECKING:
-    from eval.run import Run, System
+    from eval.run import Run
     from eval.score import Figures
 
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     help="Whom to ask, with commas between: embedded, llm[:READING][:PROMPT], service:URL, a trained model NAME[:PATH]."
     "  [default: whoever answers under the settings]",
 )
+@click.option("--shown", help="Show each text as title+plot, plot, masked or title; commas between: a run each.")
+@click.option("--orders", type=click.IntRange(2),
+              help="Count, on --alone texts, how a language model's answers hang on the labels' order.")  # fmt: skip
 @click.option("--url", help="Ask the service running there instead of a classifier in this process.")
 @click.option("--cache/--no-cache", default=True, help="Whether remembered answers will do.")
 @click.option(
@@ -46,61 +49,23 @@ def evaluate(data: Path | None, rescore: Path | None, dry_run: bool, **options: 
         return _rescore(rescore)
     if data is None:
         raise click.UsageError("give --data, or --rescore with the folder of a run")
-    runs, out = _runs(data, **{name: options[name] for name in options if name not in ("anew", "gate", "margin")})
+    kept = {name: options.pop(name) for name in ("anew", "gate", "margin", "orders")}
+    runs, out = runs_of(data, **options)
     if dry_run:
         return _tell_costs(runs)
-    old = [_old_run(options["gate"], run.folder) for run in runs] if options["gate"] else []
-    found = {run.system.spec: _go(run, options["anew"]) for run in runs}
-    if options["systems"]:
+    old = [_old_run(kept["gate"], run.folder) for run in runs] if kept["gate"] else []
+    found = {run.system.spec: _go(run, kept["anew"]) for run in runs}
+    if kept["orders"]:
+        _count_flips(runs, kept["orders"])
+    if len(runs) > 1 or options["systems"]:
         _tell_table(found)
         _report(out)
     else:
         _tell_figures(*found.values())
     click.echo(f"rows and metrics: {out}", err=True)
-    return _judge(old, runs, options["margin"])
-
-
-def _runs(
-    data: Path, taxonomy: str | None, systems: str | None, url: str | None, cache: bool, out: Path | None,
-    alone: int, batch: int, **choice: Any,
-) -> tuple[list[Run], Path]:  # fmt: skip
-    """What is to be run, and the folder of it all; what is wrong is told before anything is asked."""
-    from commands.systems import Setting, without_login
-    from eval.manifest import Material
-    from eval.run import Asking, Run
-    from prompts import shelf
-    from service.settings import read_settings
-
-    vocabulary = shelf.taxonomy(taxonomy or read_settings().taxonomy)
-    if choice["min_label_count"] and (url or "service:" in (systems or "")):
-        raise click.UsageError("a service knows whole vocabularies only; leave --min-label-count or the service out")
-    loaded = loaded_of(data, vocabulary, **choice)
-    vocabulary, examples = loaded.taxonomy, loaded.examples
-    material = Material(data, choice["split"], choice["limit"], vocabulary, examples)
-    setting = Setting(vocabulary, [example.text for example in examples], cache)
-    top = out or Path("var/runs") / f"{data.name.partition('.')[0]}-{vocabulary.name}"
-    command = without_login(shlex.join(["main.py", *sys.argv[1:]]))
-    asking = Asking(alone, batch)
-    return [
-        Run(system, material, folder, asking, command, lambda words: click.echo(words, err=True))
-        for folder, system in _systems(systems, url, setting, top).items()
-    ], top
-
-
-def _systems(systems: str | None, url: str | None, setting: Any, top: Path) -> Mapping[Path, System]:
-    """The systems by the folders of their runs; a single one that has no name here has the whole folder."""
-    from commands.systems import configured, folder_name, named
-    from prompts.errors import InvalidSetting
-
-    if systems and url:
-        raise click.UsageError("--url is one system; write it as --systems service:URL beside others")
-    if not systems:
-        return {top: named(f"service:{url}", setting) if url else configured(setting)}
-    specs = [spec.strip() for spec in systems.split(",") if spec.strip()]
-    found = {top / folder_name(spec): named(spec, setting) for spec in specs}
-    if len(found) < len(specs):
-        raise InvalidSetting(f"--systems {systems}: two of them would share a folder; give each once")
-    return found
+    if silent := [run.system.spec for run, one in zip(runs, found.values(), strict=True) if one["invalid"] == 1]:
+        raise click.ClickException(f"not one text was answered by {', '.join(silent)}; the rows say why")
+    return _judge(old, runs, kept["margin"])
 
 
 def _go(run: Run, anew: bool) -> Figures:
@@ -142,6 +107,15 @@ def _report(folder: Path) -> None:
 
     for path in write(folder, intervals=intervals_of(folder)):
         click.echo(f"report: {path}", err=True)
+
+
+def _count_flips(runs: Sequence[Run], orders: int) -> None:
+    from eval.flips import count
+
+    for run in runs:
+        if run.system.preview is not None:  # no order is shown to the others
+            share = count(run, orders)["ever"]
+            click.echo(f"{run.system.spec}: {share:.1%} of decisions are not the same in {orders} orders", err=True)
 
 
 def _old_run(gate: Path, folder: Path) -> Path:

@@ -213,6 +213,34 @@ def test_an_endpoint_that_cannot_be_reached_stops_the_evaluation_before_its_rows
     assert not (films.parent / "run" / "llm-list" / "rows.jsonl").exists()
 
 
+def test_a_service_that_cannot_be_reached_fails_the_evaluation_after_its_rows(films: Path) -> None:
+    result = call("evaluate", "--data", "films.jsonl", "--url", "http://127.0.0.1:1", "--limit", "2", "--out", "run")
+    assert (result.exit_code, "not one text was answered" in result.stderr) == (1, True)
+    assert all(row["problem"]["kind"] == "unreachable" for row in untimed(films.parent / "run"))
+
+
+def test_each_way_to_show_texts_is_a_run_of_its_own_and_the_report_sets_them_side_by_side(
+    films: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [json.loads(line) | {"title": f"plot number {n}."} for n, line in enumerate(films.read_text().splitlines())]
+    films.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shown = ("--shown", "plot,title", "--title-field", "title", "--orders", "3", "--out", "run")
+    with model() as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        result = call(*ASK, *shown)
+        assert result.exit_code == 0, result.stderr
+        assert server.asked.total() == 2 * (24 + 3 * 2), "each way: every text, and two of them in three orders"
+    folder = films.parent / "run"
+    assert {one.name for one in folder.iterdir() if one.is_dir()} == {"llm-list@plot", "llm-list@title"}
+    assert json.loads((folder / "llm-list@plot" / "order.json").read_text())["orders"] == 3
+    assert "llm:list@plot" in result.stdout
+    report = (folder / "report.md").read_text()
+    assert "What the model knows by heart" in report
+    assert "the order in which the labels are shown" in report
+    again = call("evaluate", "--rescore", "run")
+    assert again.stdout == result.stdout
+
+
 # --- names ---
 
 SETTING = Setting(shelf.taxonomy("tmdb"), [Text("a plot"), Text("", "a title")])
