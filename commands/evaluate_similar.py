@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from eval.similar import Space
     from similarity.film import Film
 
-_KEPT = Path("var/vectors")
+_KEPT = Path("var/cache/embeddings")
 
 
 @click.command("evaluate-similar")
@@ -45,7 +45,7 @@ def evaluate_similar(
     how much of the catalogue is ever answered; and whether a plot that lost a third of its words, or was reworded,
     finds its film (R@1).
 
-    Vectors are kept in var/vectors, so that the same films are encoded once.
+    Vectors are kept in var/cache/embeddings, so that the same films are encoded once.
     """
     from eval import similar, spaces
 

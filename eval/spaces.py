@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from eval.baselines.embeddings import Remembered, tuned
 from eval.similar import Space
+from llm.learnt import load
+from llm.matcher import SHIPPED, Matcher
+from prompts import shelf
 from prompts.errors import InvalidSetting, UnknownName
+from similarity.encoder import MiniLM
 
 if TYPE_CHECKING:
     from llm.classifier import Classifier
-    from llm.matcher import Matcher
     from prompts.taxonomy import Taxonomy
     from similarity.building import Encoder
+
+    Around = Callable[[Encoder], Encoder]
 
 Vectors = NDArray[np.float32]
 Told = Callable[[int], None]
@@ -37,13 +42,12 @@ class Encoded:
     Args:
         encoder: of unit vectors.
         texts: of the catalogue.
-        kept: file in which the catalogue's vectors are kept, and found again; None keeps none.
         told: called with the number of texts encoded.
     """
 
-    def __init__(self, encoder: Encoder, texts: Sequence[str], kept: Path | None = None, told: Told = nothing) -> None:
+    def __init__(self, encoder: Encoder, texts: Sequence[str], told: Told = nothing) -> None:
         self._encoder = encoder
-        self.vectors = _vectors(encoder, texts, kept, told)
+        self.vectors = _vectors(encoder, texts, told)
 
     def scores(self, texts: Sequence[str]) -> Vectors:
         """See ``Space.scores``."""
@@ -106,7 +110,7 @@ def space(spec: str, texts: Sequence[str], kept: Path | None = None, told: Told 
         spec: a name in ``SYSTEMS``; behind it, where the system has learnt something, ``:`` and the file of weights in
             place of those that come with the program.
         texts: of the catalogue.
-        kept: folder in which vectors are kept and found again.
+        kept: folder in which MiniLM's vectors are kept and found again; None keeps none.
         told: called with the number of texts encoded.
 
     Raises:
@@ -116,68 +120,45 @@ def space(spec: str, texts: Sequence[str], kept: Path | None = None, told: Told 
     name, _, weights = spec.partition(":")
     if name not in SYSTEMS:
         raise UnknownName("system", name, SYSTEMS)
-    encoder = SYSTEMS[name](Path(weights) if weights else None)
-    if encoder is None:
-        return TfIdf(texts)
-    file = f"{re.sub(r'[^a-z0-9]+', '-', encoder.name.lower())}-{_digest(texts)}.npy"
-    return Encoded(encoder, texts, kept / file if kept else None, told)
+    encoder = SYSTEMS[name](Path(weights) if weights else SHIPPED, partial(_remembered, kept))
+    return TfIdf(texts) if encoder is None else Encoded(encoder, texts, told)
 
 
-def _vectors(encoder: Encoder, texts: Sequence[str], kept: Path | None, told: Told) -> Vectors:
-    if kept and kept.exists():
-        held = np.load(kept)
-        if held.shape == (len(texts), encoder.dimension):
-            return np.asarray(held, np.float32)
+def _remembered(kept: Path | None, encoder: Encoder) -> Encoder:
+    return Remembered(encoder, kept) if kept else encoder
+
+
+def _vectors(encoder: Encoder, texts: Sequence[str], told: Told) -> Vectors:
     chunks = []
     for start in range(0, len(texts), _AT_ONCE):
         chunks.append(encoder.encode(texts[start : start + _AT_ONCE]))
         told(min(start + _AT_ONCE, len(texts)))
-    vectors = np.concatenate(chunks)
-    if kept:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        np.save(kept, vectors)
-    return vectors
+    return np.concatenate(chunks)
 
 
-def _digest(texts: Sequence[str]) -> str:
-    total = hashlib.sha256()
-    for text in texts:
-        total.update(text.encode("utf-8", "replace") + b"\0")
-    return total.hexdigest()[:12]
+def _minilm(weights: Path, around: Around) -> Encoder:
+    return around(MiniLM())
 
 
-def _minilm(weights: Path | None) -> Encoder:
-    from similarity.encoder import MiniLM
-
-    return MiniLM()
-
-
-def _tuned(weights: Path | None) -> Encoder:
+def _tuned(weights: Path, around: Around) -> Encoder:
     """The part of the matcher that reads texts: MiniLM taught on plots."""
-    from similarity.encoder import MiniLM
-
-    learnt = _matcher(weights).learnt
-    return MiniLM(learnt.changes, learnt.name)
+    return around(tuned(_there(weights)))
 
 
-def _with_genres(weights: Path | None) -> Encoder:
-    from prompts import shelf
-    from similarity.encoder import MiniLM
-
-    return WithGenres(MiniLM(), _matcher(weights), shelf.taxonomy("imdb"))
+def _with_genres(weights: Path, around: Around) -> Encoder:
+    plain, reading = around(MiniLM()), around(tuned(_there(weights)))
+    return WithGenres(plain, Matcher(plain, reading, load(weights)), shelf.taxonomy("imdb"))
 
 
-def _matcher(weights: Path | None) -> Matcher:
-    from llm.matcher import SHIPPED, matcher
-
-    path = weights or SHIPPED
-    if not path.exists():
-        raise InvalidSetting(f"there are no weights at {path}; name a file of the matcher's: minilm+genres:FILE")
-    return matcher(path)
+def _there(weights: Path) -> Path:
+    if not weights.exists():
+        raise InvalidSetting(f"there are no weights at {weights}; name a file of the matcher's: minilm+genres:FILE")
+    return weights
 
 
-SYSTEMS: Mapping[str, Callable[[Path | None], Encoder | None]] = {
-    "tfidf": lambda weights: None,
+# Name -> what makes its encoder of the matcher's weights, with something around every MiniLM; TF-IDF has none.
+SYSTEMS: Mapping[str, Callable[[Path, Around], Encoder | None]] = {
+    "tfidf": lambda weights, around: None,
     "minilm": _minilm,
     "minilm-tuned": _tuned,
     "minilm+genres": _with_genres,

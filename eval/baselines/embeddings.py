@@ -1,4 +1,4 @@
-"""MiniLM's vectors of texts, kept on disk by the text's digest, so that a second training encodes nothing."""
+"""Vectors of texts, kept on disk by the text's digest, so that a second training encodes nothing."""
 
 from __future__ import annotations
 
@@ -12,16 +12,41 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eval.baselines.material import Track, untracked
+from llm.learnt import load
 from similarity.encoder import MiniLM
 
 if TYPE_CHECKING:
+    from similarity.building import Encoder
     from similarity.encoder import Vectors
 
 _BATCH = 128
 _ASKED_AT_ONCE = 500  # SQLite takes no more than 999 variables everywhere
 
 
-def embeddings(encoder: MiniLM, texts: Sequence[str], folder: Path, track: Track = untracked) -> Vectors:
+def tuned(weights: Path) -> MiniLM:
+    """MiniLM as the matcher of a file of weights reads texts; its name tells one file's vectors from another's."""
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:8]
+    return MiniLM(load(weights).changes, f"matcher-{digest}")
+
+
+class Remembered:
+    """An encoder whose vectors are kept on disk, by its name and the texts' digests.
+
+    Args:
+        encoder: makes what is not there.
+        folder: where vectors are kept.
+    """
+
+    def __init__(self, encoder: Encoder, folder: Path) -> None:
+        self.name, self.dimension = encoder.name, encoder.dimension
+        self._encoder, self._folder = encoder, folder
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """See ``Encoder.encode``."""
+        return embeddings(self._encoder, texts, self._folder)
+
+
+def embeddings(encoder: Encoder, texts: Sequence[str], folder: Path, track: Track = untracked) -> Vectors:
     """Vectors of the texts, float32, shape (texts, dimension), in their order; what is new is encoded and kept.
 
     Args:

@@ -3,7 +3,6 @@ random search on validation texts."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,10 +14,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from eval.baselines.embeddings import embeddings
+from eval.baselines.embeddings import embeddings, tuned
 from eval.baselines.losses import weighted_bce
 from eval.baselines.material import Material, Probabilities, Split
 from eval.baselines.thresholds import f1, tune
+from llm.matcher import SHIPPED
 from prompts.errors import InvalidSetting
 from similarity.encoder import MiniLM
 
@@ -26,16 +26,7 @@ _BATCH = 128
 _WEIGHTS = "perceptron.safetensors"
 
 
-def _tuned() -> MiniLM:
-    from llm.learnt import load
-    from llm.matcher import SHIPPED
-
-    # Its vectors are kept on disk by its name: other weights must have another one.
-    digest = hashlib.sha256(SHIPPED.read_bytes()).hexdigest()[:8]
-    return MiniLM(load(SHIPPED).changes, f"matcher-{digest}")
-
-
-ENCODERS: Mapping[str, Callable[[], MiniLM]] = {"minilm": MiniLM, "matcher": _tuned}
+ENCODERS: Mapping[str, Callable[[], MiniLM]] = {"minilm": MiniLM, "matcher": lambda: tuned(SHIPPED)}
 
 
 @dataclass(frozen=True)
