@@ -29,7 +29,7 @@ def data(
     from prompts import shelf
     from service.settings import read_settings
 
-    vocabulary = shelf.taxonomy(taxonomy or read_settings().taxonomy)
+    vocabulary = shelf.taxonomy_at(taxonomy or read_settings().taxonomy)
     loaded = load(
         data, vocabulary, fields_of(**names), format=data_format, split_file=split_file,
         min_label_count=min_label_count, drop_unknown=unknown_labels == "drop",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.argument("text", required=False)
 @click.option("--overview", help="The text, as TMDB calls it; the same as TEXT.")
 @click.option("--title", default="", help="Title of what the text describes; may stand alone.")
-@click.option("--taxonomy", help="Vocabulary to choose from; see `main.py taxonomies`.")
+@click.option("--taxonomy", help="Vocabulary to choose from: a name (see `main.py taxonomies`), or a YAML file.")
 @click.option("--labels", help="A vocabulary of your own instead: names with commas between.")
 @click.option("--multi/--single", default=None, help="Several labels, or the one that fits best.")
 @click.option("--max-labels", type=click.IntRange(1), help="The most labels of an answer.")
@@ -83,10 +83,24 @@ def _request(labels: str | None, **fields: Any) -> ClassifyRequest:
     """The request to the service that the options amount to; its text is not looked at."""
     from service.schemas import ClassifyRequest
 
-    own = [name.strip() for name in labels.split(",")] if labels else None
-    if own and fields["taxonomy"]:
+    if labels and fields["taxonomy"]:
         raise click.UsageError("give either --labels or --taxonomy")
-    return ClassifyRequest.model_validate({"text": "-", "labels": own, **fields})
+    own = {"labels": [name.strip() for name in labels.split(",")]} if labels else {}
+    if (fields["taxonomy"] or "").endswith((".yaml", ".yml")):
+        own = _of_file(fields.pop("taxonomy"))
+    given = {name: value for name, value in fields.items() if value is not None}
+    return ClassifyRequest.model_validate({"text": "-", **own, **given})
+
+
+def _of_file(path: str) -> dict[str, Any]:
+    """The fields of a request that bring the vocabulary of a file along."""
+    from dataclasses import asdict
+
+    from prompts import shelf
+
+    found = shelf.taxonomy_at(path)
+    labels = [{**asdict(label), "aliases": list(label.aliases)} for label in found.labels]
+    return {"labels": labels, "multi": found.multi, "max_labels": found.max_labels, "allow_none": found.allow_none}
 
 
 def _print_prediction(prediction: Prediction, scores: bool, as_json: bool) -> None:

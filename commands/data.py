@@ -19,7 +19,7 @@ _FORMATS = "aclimdb, imdb-by-genre, tmdb, csv, tsv, jsonl or parquet"
 
 columns = (
     click.option("--format", "data_format", help=f"What the data is: {_FORMATS}.  [default: told from the path]"),
-    click.option("--taxonomy", help="Vocabulary of the labels.  [default: the settings']"),
+    click.option("--taxonomy", help="Vocabulary of the labels: a name, or a YAML file.  [default: the settings']"),
     click.option("--text-field", help="Column of the text.  [default: description, or the format's own]"),
     click.option("--title-field", help="Column of a title to give beside the text."),
     click.option("--labels-field", help="Column of the labels: a list or names.  [default: genres, or the format's]"),

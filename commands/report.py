@@ -35,6 +35,6 @@ def _texts(data: Path, taxonomy: str | None, text_field: str | None, labels_fiel
     from prompts import shelf
     from service.settings import read_settings
 
-    vocabulary = shelf.taxonomy(taxonomy or read_settings().taxonomy)
+    vocabulary = shelf.taxonomy_at(taxonomy or read_settings().taxonomy)
     examples = examples_of(data, vocabulary, text_field=text_field, labels_field=labels_field)
     return {example.id: example.text.body for example in examples}

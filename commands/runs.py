@@ -28,7 +28,7 @@ def runs_of(
     from prompts import shelf
     from service.settings import read_settings
 
-    vocabulary = shelf.taxonomy(taxonomy or read_settings().taxonomy)
+    vocabulary = shelf.taxonomy_at(taxonomy or read_settings().taxonomy)
     if choice["min_label_count"] and (url or "service:" in (systems or "")):
         raise click.UsageError("a service knows whole vocabularies only; leave --min-label-count or the service out")
     loaded = loaded_of(data, vocabulary, **choice)

@@ -18,7 +18,7 @@ def taxonomies(name: str | None, as_json: bool) -> None:
     """List the vocabularies, or the labels of the one called NAME."""
     from prompts import shelf
 
-    chosen = [shelf.taxonomy(name)] if name else list(shelf.taxonomies().values())
+    chosen = [shelf.taxonomy_at(name)] if name else list(shelf.taxonomies().values())
     if as_json:
         click.echo(json.dumps([taxonomy.as_json() for taxonomy in chosen], ensure_ascii=False))
     elif name:
@@ -53,7 +53,7 @@ def show(name: str, text: str, title: str, taxonomy: str | None, as_json: bool) 
     from prompts.text import Text
     from service.settings import read_settings
 
-    vocabulary = shelf.taxonomy(taxonomy or read_settings().taxonomy)
+    vocabulary = shelf.taxonomy_at(taxonomy or read_settings().taxonomy)
     messages = shelf.prompt(name).render(Text(text, title), vocabulary)
     if as_json:
         click.echo(json.dumps(messages, ensure_ascii=False))

@@ -37,7 +37,7 @@ def split(
     from prompts import shelf
     from service.settings import read_settings
 
-    vocabulary = shelf.taxonomy(taxonomy or read_settings().taxonomy)
+    vocabulary = shelf.taxonomy_at(taxonomy or read_settings().taxonomy)
     shares = {"train": 1 - validation - test, "validation": validation, "test": test}
     frozen, examples = divide(
         data, vocabulary, fields_of(**names), shares, seed,

@@ -67,7 +67,7 @@ def train(
     if reviews is not None:
         raise click.UsageError("--reviews is for the matcher")
     _refuse_test(split, validation_split)
-    vocabulary = shelf.taxonomy(taxonomy or read_settings().taxonomy)
+    vocabulary = shelf.taxonomy_at(taxonomy or read_settings().taxonomy)
     columns = {key: rest.pop(key) for key in _COLUMNS}
     how = {key: rest.pop(key) for key in ("decode", "objective", "seed")}
     given = {key: value for key, value in rest.items() if value is not None}

@@ -27,7 +27,7 @@ def cascade(data: Path, loss: float, taxonomy: str | None, **choice: Any) -> Non
     settings = read_settings(cascade=0.0, fallback=False)
     if not settings.asks_a_model:
         raise click.ClickException("no language model is set; set OPENAI_BASE_URL or OPENAI_API_KEY")
-    vocabulary = shelf.taxonomy(taxonomy or settings.taxonomy)
+    vocabulary = shelf.taxonomy_at(taxonomy or settings.taxonomy)
     small = build(read_settings(classifier="embedded")).classifier_for(Choice())
     large = build(settings).classifier_for(Choice())
     loaded = loaded_of(data, vocabulary, **choice)
@@ -60,7 +60,7 @@ def calibrate(
         raise click.ClickException("no endpoint is set; set OPENAI_BASE_URL or OPENAI_API_KEY")
     asked = Choice(shelf.prompt(prompt) if prompt else None, reading)
     model = language_model(engine_of(settings), settings, asked, Decisions())
-    vocabulary = shelf.taxonomy(taxonomy or settings.taxonomy)
+    vocabulary = shelf.taxonomy_at(taxonomy or settings.taxonomy)
     if unlabelled:
         learnt = correct_bias(model, vocabulary, settings.decisions_path, _texts(data, **choice), data.name)
     else:

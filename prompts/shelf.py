@@ -105,6 +105,22 @@ def taxonomy(name: str) -> Taxonomy:
         raise UnknownName("taxonomy", name, taxonomies()) from None
 
 
+def taxonomy_at(place: str) -> Taxonomy:
+    """The vocabulary of that name, or of a YAML file at that path: for those who may read this machine's files.
+
+    Raises:
+        UnknownName: there is no such name.
+        InvalidTaxonomy: there is no such file, or as in ``load_taxonomy``.
+    """
+    if not place.endswith((".yaml", ".yml")):
+        return taxonomy(place)
+    if not Path(place).is_file():
+        raise InvalidTaxonomy(
+            f"there is no file {place}; give a vocabulary's YAML file, or a name: {', '.join(taxonomies())}"
+        )
+    return load_taxonomy(Path(place))
+
+
 def prompt(name: str) -> Prompt:
     """The prompt of that name; a kind alone (``"plot"``) means its newest version.
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from llm.classifier import Prediction, Usage
 from llm.prices import cost
+from llm.readings import choice as readings
 from prompts import shelf
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
@@ -89,9 +90,11 @@ class ClassifyRequest(TextFields):
         """What the request chooses about who answers.
 
         Raises:
-            UnknownName: there is no such prompt.
+            UnknownName: there is no such prompt or reading.
         """
         prompt = shelf.prompt(self.prompt) if self.prompt is not None else None
+        if self.reading is not None:
+            readings.named(self.reading)  # a misspelt one is an error of whoever asks, whoever answers
         return Choice(prompt, self.reading, self.cache)
 
     def vocabulary(self, default: str) -> Taxonomy:

@@ -54,6 +54,7 @@ def test_scores_are_shown_on_demand() -> None:
     [
         (["classify", "x", "--taxonomy", "tmbd"], "did you mean 'tmdb'"),
         (["classify", "x", "--prompt", "plott"], "there is no prompt 'plott'"),
+        (["classify", "x", "--reading", "lists"], "did you mean 'list'"),
         (["classify", "x", "--overview", "y"], "the same thing"),
         (["classify", "x", "--labels", "a", "--taxonomy", "tmdb"], "either --labels or --taxonomy"),
         (["classify", "x", "--labels", "a,A"], "differ only in case"),
@@ -68,6 +69,17 @@ def test_what_is_wrong_is_said_in_words(arguments: list[str], said: str) -> None
     assert result.exit_code in (1, 2)
     assert said in result.stderr
     assert "Traceback" not in result.output
+
+
+def test_a_vocabulary_may_come_from_a_file(away: Path) -> None:
+    (away / "weather.yaml").write_text(
+        "multi: false\nlabels:\n- name: snow\n  aliases: [frost]\n  description: it is freezing\n- name: heat wave\n"
+    )
+    told = call("classify", "The lake is frozen over.", "--taxonomy", "weather.yaml", "--json")
+    assert json.loads(told.stdout)["labels"] == ["snow"]
+    assert "heat wave" in call("taxonomies", "weather.yaml").stdout
+    refused = call("classify", "x", "--taxonomy", "wether.yaml")
+    assert (refused.exit_code, "there is no file wether.yaml" in refused.stderr) == (1, True)
 
 
 def test_no_text_at_all_is_a_usage_error() -> None:

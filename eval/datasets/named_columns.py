@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,22 @@ def reader(rows_of: Callable[[Path], Iterable[Row]]) -> Callable[[Path, Fields],
     """A loader for files whose rows the function gives.
 
     Columns by default: ``description``, ``genres``, ``id`` (or else the row's number); and, where they are there,
-    ``title``, ``year``, ``split``, ``complete_labels``, ``truncated`` and ``interests``.
+    ``title``, ``year``, ``split``, ``complete_labels``, ``truncated`` and ``interests``. A column of labels that was named
+    need not stand in every line of JSON: a line without it has no labels.
     """
 
     def read(path: Path, fields: Fields) -> Records:
-        rows = rows_of(path)
+        rows = _with_gaps(list(rows_of(path)), fields.labels)
         return Records(tuple(record(row, where, number, fields) for number, (where, row) in enumerate(rows, 1)))
 
     return read
+
+
+def _with_gaps(rows: Sequence[Row], labels: str | None) -> Sequence[Row]:
+    if labels and any(labels in row for _, row in rows):
+        for _, row in rows:
+            row.setdefault(labels, None)
+    return rows
 
 
 def record(row: dict[str, Any], where: str, number: int, fields: Fields) -> Record:

@@ -41,6 +41,14 @@ def test_one_name_may_stand_for_a_list(tmp_path: Path) -> None:
     assert example.labels == ("positive",)
 
 
+def test_a_named_column_of_labels_may_be_missing_in_some_lines_and_not_in_all(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.jsonl", ROW, ROW | {"id": 2, "moods": ["War"]})
+    loaded = load(path, TMDB, Fields(labels="moods"))
+    assert ([example.id for example in loaded.examples], loaded.without_label) == (["2"], 1)
+    with pytest.raises(InvalidDataset, match="no column 'mood'"):
+        load(path, TMDB, Fields(labels="mood"))
+
+
 def test_a_split_is_chosen(tmp_path: Path) -> None:
     path = written(tmp_path / "a.jsonl", ROW, ROW | {"id": "2", "split": "train"})
     assert [example.id for example in load(path, TMDB, split="train").examples] == ["2"]
