@@ -18,8 +18,8 @@ def reader(rows_of: Callable[[Path], Iterable[Row]]) -> Callable[[Path, Fields],
     """A loader for files whose rows the function gives.
 
     Columns by default: ``description``, ``genres``, ``id`` (or else the row's number); and, where they are there,
-    ``title``, ``year``, ``split``, ``complete_labels``, ``truncated`` and ``interests``. A column of labels that was named
-    need not stand in every line of JSON: a line without it has no labels.
+    ``title``, ``year``, ``split``, ``complete_labels``, ``truncated`` and ``interests``. A column of labels that was
+    named need not stand in every line of JSON: a line without it has no labels.
     """
 
     def read(path: Path, fields: Fields) -> Records:
