@@ -227,6 +227,7 @@ def _scikit_target(results: Results) -> list[list[str]]:
     if ALONE not in results.runs:
         return []
     return [
+        _target("`letters` against scikit-llm as it comes", median(results.ratios("letters", ALONE)), 10, "times"),
         _target("`list` against scikit-llm as it comes", median(results.ratios("list", ALONE)), 10, "times"),
         _target("`list` against scikit-llm with threads", median(results.ratios("list", THREADED)), None, "times"),
         _target("the bare loop against scikit-llm as it comes: the most that this server allows",
