@@ -126,9 +126,18 @@ def test_another_spelling_of_a_genre_is_the_same_genre(embedded: Matcher) -> Non
 
 def test_vocabularies_of_films_are_told_from_others(embedded: Matcher) -> None:
     known = Vocabularies(embedded.encoder, embedded.learnt)
-    assert known.of(TMDB).filmlike == known.of(shelf.taxonomy("sentiment")).filmlike == 1
+    assert known.of(TMDB).share.min() == known.of(shelf.taxonomy("sentiment")).share.min() == 1
     for name in ("tickets", "intents", "emotions"):
-        assert known.of(shelf.taxonomy(name)).filmlike == 0, name
+        assert known.of(shelf.taxonomy(name)).share.max() < 0.5, name
+
+
+def test_strange_labels_are_judged_by_both_readings_and_known_ones_beside_them_by_the_tuned_one(
+    embedded: Matcher,
+) -> None:
+    labels = ("horror", "western", "romance", "musical", "thriller", "samurai duels", "zombies")
+    share = Vocabularies(embedded.encoder, embedded.learnt).of(Taxonomy("own", tuple(map(Label, labels)))).share
+    assert share[:4].min() == 1
+    assert 0.5 < share[5:].min() <= share[5:].max() < 1
 
 
 def test_far_from_films_it_is_no_worse_than_plain_minilm(embedded: Matcher, plain: Embedded) -> None:
