@@ -1,9 +1,9 @@
 """The matcher: MiniLM taught on films and reviews how texts and labels match, and still zero-shot for any vocabulary.
 
-Two readings of a text stand side by side. In one, the vector of a MiniLM tuned on plots is compared with plain vectors of
-the labels; a label worded like one seen in training (genres, sub-genres, praise and blame) gets what was learnt for that
-one on top. The other is plain MiniLM. Their probabilities are mixed: known labels are left to the first, strange ones are
-better judged by both. ``eval/RESULTS.md`` says how good that is, the card beside the weights how it was taught.
+Two readings of a text stand side by side. In one, the vector of a MiniLM tuned on plots is compared with plain vectors
+of the labels; a label worded like one seen in training (genres, sub-genres, praise and blame) gets what was learnt for
+that one on top. The other is plain MiniLM. Their probabilities are mixed: known labels are left to the first, strange
+ones are better judged by both. How good that is stands in ``eval/RESULTS.md``, how it was taught beside the weights.
 """
 
 from __future__ import annotations
