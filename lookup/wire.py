@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import ssl
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -163,8 +165,14 @@ class Wire:
     def _client(self) -> httpx2.Client:
         with self._lock:  # not before the first question: a TLS context takes a moment, and most processes ask nothing
             if self._http is None:
-                self._http = httpx2.Client(headers=dict(self._headers), follow_redirects=False)
+                self._http = httpx2.Client(headers=dict(self._headers), follow_redirects=False, verify=_trusted())
             return self._http
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Read from disk once for all hosts."""
+    return httpx2.create_ssl_context()
 
 
 def _body(reply: httpx2.Response, until: float) -> bytes:
