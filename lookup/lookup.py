@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from lookup.film import Film, Missing, Unanswered, Wanted
 from lookup.matching import spelling
@@ -161,10 +161,12 @@ class Lookup:
         value = self._store.get([key]).get(key) if self._store else None
         if value is None:
             return None
-        kept = json.loads(value)
-        found = _unpacked(kept)
+        try:
+            found, asked = _unpacked(value)
+        except (ValueError, KeyError, TypeError):
+            return None  # of another version, or damaged
         days = self._days if isinstance(found, Film) else min(self._days, _NOT_FOUND_DAYS)
-        return found if time.time() - kept["asked"] < days * _DAY else None
+        return found if time.time() - asked < days * _DAY else None
 
 
 def _several(film: Film, wanted: Wanted) -> Missing:
@@ -186,8 +188,9 @@ def _packed(found: Film | Missing) -> str:
     return json.dumps({"asked": int(time.time()), kind: asdict(found)}, ensure_ascii=False)
 
 
-def _unpacked(kept: dict[str, dict[str, object]]) -> Film | Missing:
+def _unpacked(value: str) -> tuple[Film | Missing, float]:
+    """What was said, and when."""
+    kept: dict[str, Any] = json.loads(value)
     if "film" in kept:
-        fields = {**kept["film"], "genres": tuple(kept["film"]["genres"])}  # type: ignore[arg-type]
-        return Film(**fields)  # type: ignore[arg-type]
-    return Missing(**kept["missing"])  # type: ignore[arg-type]
+        return Film(**{**kept["film"], "genres": tuple(kept["film"]["genres"])}), kept["asked"]
+    return Missing(**kept["missing"]), kept["asked"]
