@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import asdict, dataclass, replace
@@ -124,7 +124,9 @@ class Lookup:
         asked = {one: self._pool.submit(self.find, one, until, ambiguous) for one in dict.fromkeys(wanted)}
         return [_by(asked[one], until, self.providers) for one in wanted]
 
-    def each(self, wanted: Iterable[Wanted], patience: float, ambiguous: Ambiguous = "none") -> Iterator[Outcome]:
+    def each(
+        self, wanted: Iterable[Wanted], patience: float, ambiguous: Ambiguous = "none"
+    ) -> Generator[Outcome, None, None]:
         """An outcome for each, in their order, a few asked ahead; for tables.
 
         Args:
@@ -138,9 +140,13 @@ class Lookup:
             return self.find(one, time.monotonic() + patience, ambiguous)
 
         waiting = [self._pool.submit(ask, one) for one in islice(films, _AHEAD)]
-        while waiting:
-            yield waiting.pop(0).result()
-            waiting += [self._pool.submit(ask, one) for one in islice(films, 1)]
+        try:
+            while waiting:
+                yield waiting.pop(0).result()
+                waiting += [self._pool.submit(ask, one) for one in islice(films, 1)]
+        finally:
+            for one in waiting:
+                one.cancel()
 
     def _asked(self, provider: Provider, wanted: Wanted, until: float) -> tuple[Film | Missing, bool]:
         """What a provider says or said, and whether that was remembered."""
