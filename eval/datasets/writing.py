@@ -7,7 +7,8 @@ import gzip
 import io
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -39,10 +40,17 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Cells]) -> No
         InvalidDataset: a cell that the form cannot hold.
     """
     check_writable(path)
+    with replacing(path) as new:
+        WRITERS[suffix(path)](new, path.suffix.lower() == ".gz", columns, rows)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to write in the place of another; it takes that place at the end of the block, or else is gone."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        WRITERS[suffix(path)](new, path.suffix.lower() == ".gz", columns, rows)
+        yield new
         new.replace(path)
     finally:
         new.unlink(missing_ok=True)
