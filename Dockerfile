@@ -18,6 +18,8 @@ COPY prompts prompts
 COPY similarity similarity
 COPY llm llm
 COPY eval eval
+COPY lookup lookup
+COPY corpus corpus
 COPY service service
 COPY data data
 USER marquee

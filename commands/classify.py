@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from llm.classifier import Prediction
     from prompts.text import Text
+    from service.client import Answer
     from service.schemas import ClassifyRequest
 
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 @click.option("--reading", help="How a language model is read: auto, list, letters, yes_no or decisions.")
 @click.option("--scores", is_flag=True, help="Show a score per label, where the model gives scores.")
 @click.option("--cache/--no-cache", default=True, help="Whether a remembered answer will do.")
+@click.option("--lookup", is_flag=True, help="Look a title without a text up first; see MARQUEE_LOOKUP_PROVIDERS.")
+@click.option("--year", type=click.IntRange(1870, 2100), help="Year of the film, for --lookup.")
 @click.option("--url", help="Ask the service that runs there, instead of this process.")
 @click.option("--key", help="Its API key; better set MARQUEE_KEY, which other users of this machine cannot see.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, as the service does.")
@@ -38,31 +40,42 @@ def classify(
     as_json: bool,
     scores: bool,
     cache: bool,
+    lookup: bool,
+    year: int | None,
     **shape: Any,
 ) -> None:
     """Label a TEXT, given here, by --overview, by --title alone, or on standard input."""
     given = _given_text(text, overview, title)
-    asked = _request(cache=cache, **shape)
-    prediction = _ask_service(url, key, given, asked) if url else _ask_here(given, asked)
-    if prediction.problem:
-        raise click.ClickException(prediction.problem.detail)
-    _print_prediction(prediction, scores, as_json)
+    if year is not None and not lookup:
+        raise click.UsageError("--year tells films apart for --lookup; give both")
+    asked = _request(given, cache=cache, lookup=lookup, year=year, **shape)
+    answer = _ask_service(url, key, given, asked) if url else _ask_here(asked)
+    if answer.prediction.problem:
+        raise click.ClickException(answer.prediction.problem.detail)
+    _print_answer(answer, scores, as_json)
 
 
-def _ask_here(given: Text, asked: ClassifyRequest) -> Prediction:
+def _ask_here(asked: ClassifyRequest) -> Answer:
+    from service.client import Answer
+    from service.looking_up import looked_up
     from service.settings import read_settings
     from service.wiring import build
 
     parts = build(read_settings())
-    return parts.classifier_for(asked.choice()).classify([given], asked.vocabulary(parts.taxonomy))[0]
+    one = looked_up(parts, asked)[0]
+    prediction = parts.classifier_for(asked.choice()).classify([one.text], asked.vocabulary(parts.taxonomy))[0]
+    return Answer(prediction, one.told.model_dump(exclude_none=True) if one.told else None)
 
 
-def _ask_service(url: str, key: str | None, given: Text, asked: ClassifyRequest) -> Prediction:
-    from service.client import Client
+def _ask_service(url: str, key: str | None, given: Text, asked: ClassifyRequest) -> Answer:
+    from service.client import Answer, Client
     from service.settings import read_settings
 
     client = Client(url, asked.cache, key=key or read_settings().key.get_secret_value())
-    return client.ask([given], asked.model_dump(exclude_defaults=True, exclude={"text", "cache"}))[0]
+    fields = asked.model_dump(exclude_defaults=True, exclude={"text", "title", "year", "lookup", "cache"})
+    if asked.lookup:
+        return client.look_up(given, asked.year, fields)
+    return Answer(client.ask([given], fields)[0])
 
 
 def _given_text(text: str | None, overview: str | None, title: str) -> Text:
@@ -79,8 +92,8 @@ def _given_text(text: str | None, overview: str | None, title: str) -> Text:
     return given
 
 
-def _request(labels: str | None, **fields: Any) -> ClassifyRequest:
-    """The request to the service that the options amount to; its text is not looked at."""
+def _request(given: Text, labels: str | None, **fields: Any) -> ClassifyRequest:
+    """The request to the service that the options amount to."""
     from service.schemas import ClassifyRequest
 
     if labels and fields["taxonomy"]:
@@ -88,8 +101,8 @@ def _request(labels: str | None, **fields: Any) -> ClassifyRequest:
     own = {"labels": [name.strip() for name in labels.split(",")]} if labels else {}
     if (fields["taxonomy"] or "").endswith((".yaml", ".yml")):
         own = _of_file(fields.pop("taxonomy"))
-    given = {name: value for name, value in fields.items() if value is not None}
-    return ClassifyRequest.model_validate({"text": "-", **own, **given})
+    said = {name: value for name, value in fields.items() if value is not None}
+    return ClassifyRequest.model_validate({"text": given.body, "title": given.title, **own, **said})
 
 
 def _of_file(path: str) -> dict[str, Any]:
@@ -103,14 +116,18 @@ def _of_file(path: str) -> dict[str, Any]:
     return {"labels": labels, "multi": found.multi, "max_labels": found.max_labels, "allow_none": found.allow_none}
 
 
-def _print_prediction(prediction: Prediction, scores: bool, as_json: bool) -> None:
-    from service.schemas import ClassifyAnswer
+def _print_answer(answer: Answer, scores: bool, as_json: bool) -> None:
+    from service.schemas import ClassifyAnswer, LookupAnswer
 
+    prediction, lookup = answer.prediction, answer.lookup
     if as_json:
-        click.echo(json.dumps(ClassifyAnswer.of(prediction, scores).body(), ensure_ascii=False))
+        told = LookupAnswer.model_validate(lookup) if lookup else None
+        click.echo(json.dumps(ClassifyAnswer.of(prediction, scores, told).body(), ensure_ascii=False))
         return
     click.echo(", ".join(prediction.labels) or "none of the labels applies")
     if scores:
         for name, score in prediction.scores.items():
             click.echo(f"  {score:7.3f}  {name}")
     click.echo(f"— {prediction.source.model}{', remembered' if prediction.cached else ''}", err=True)
+    if lookup:
+        click.echo(f"— look-up: {lookup['note']}{' ' + lookup['url'] if 'url' in lookup else ''}", err=True)

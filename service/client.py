@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,6 +21,14 @@ from service.problems import SLUGS
 _KINDS: Mapping[str, ProblemKind] = {f"/problems/{slug}": kind for kind, slug in SLUGS.items()}
 _BUSY = (429, 502, 503, 504)  # the next attempt may go well
 _FIRST_WAIT, _LONGEST_WAIT = 0.25, 30.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A prediction, and what looking its title up came to, as the service tells it."""
+
+    prediction: Prediction
+    lookup: Mapping[str, Any] | None = None
 
 
 class Client:
@@ -68,22 +76,31 @@ class Client:
         """The same with fields of the request as the README lists them."""
         items = [{"text": text.body, "title": text.title} for text in map(Text.of, texts)]
         source = Source(self.name, label_source(taxonomy) if taxonomy else str(fields.get("taxonomy") or ""))
+        return [answer.prediction for answer in self._ask(items, fields, source)]
+
+    def look_up(self, text: Text, year: int | None, fields: Mapping[str, Any]) -> Answer:
+        """The same for one text whose title the service is to look up first, with what came of that."""
+        item = {"text": text.body, "title": text.title, "year": year}
+        source = Source(self.name, str(fields.get("taxonomy") or ""))
+        return self._ask([item], {**fields, "lookup": True}, source)[0]
+
+    def _ask(self, items: Sequence[Mapping[str, Any]], fields: Mapping[str, Any], source: Source) -> list[Answer]:
         asked = {**fields, "scores": True, "cache": self._cache}
-        found: list[Prediction] = []
+        found: list[Answer] = []
         for start in range(0, len(items), self._batch):
             found += self._send({**asked, "texts": items[start : start + self._batch]}, source)
         return found
 
-    def _send(self, asked: Mapping[str, Any], source: Source) -> list[Prediction]:
+    def _send(self, asked: Mapping[str, Any], source: Source) -> list[Answer]:
         count = len(asked["texts"])
         reply = self._reply(asked)
         if isinstance(reply, Problem):
-            return [Prediction((), source, problem=reply)] * count
+            return [Answer(Prediction((), source, problem=reply))] * count
         body = _decoded(reply)
         results = body.get("results")
         if reply.status_code != 200 or not isinstance(results, list) or len(results) != count:
-            return [Prediction((), source, problem=_problem(body))] * count
-        return [_prediction(result) for result in results]
+            return [Answer(Prediction((), source, problem=_problem(body)))] * count
+        return [Answer(_prediction(result), result.get("lookup")) for result in results]
 
     def _reply(self, asked: Mapping[str, Any]) -> httpx2.Response | Problem:
         """The first reply that is worth having, else the last one, or why there is none."""

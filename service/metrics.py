@@ -41,6 +41,7 @@ class Metrics:
         self._abstained = Counter("marquee_abstentions", "Answers that none applies.", registry=registry)
         self._dropped = Counter("marquee_invalid_words", "Words of a model that were no labels.", registry=registry)
         self._problems = Counter("marquee_problems", "Texts without an answer.", ["kind"], registry=registry)
+        self._lookups = Counter("marquee_lookups", "Titles looked up, by who told.", ["provider"], registry=registry)
         self._tokens = Counter("marquee_tokens", "Tokens of language models.", ["model", "kind"], registry=registry)
         self._dollars = Counter("marquee_cost_usd", "Their cost, where prices are known.", ["model"], registry=registry)
 
@@ -65,6 +66,10 @@ class Metrics:
         """Note answers that were remembered as a whole."""
         self._answers.labels(model).inc(texts)
         self._remembered.inc(texts)
+
+    def looked_up(self, provider: str) -> None:
+        """Note a title that was looked up; ``none`` where nobody told."""
+        self._lookups.labels(provider).inc()
 
     def exposition(self) -> bytes:
         """All figures as Prometheus reads them; those of all worker processes, where there are several."""

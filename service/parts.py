@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from threading import Event
 
 from llm.classifier import Classifier, Problem
+from lookup.lookup import Lookup
 from prompts.taxonomy import Taxonomy
 from prompts.template import Message, Prompt
 from prompts.text import Text
@@ -57,13 +58,14 @@ AskingOf = Callable[[Choice, Text, Taxonomy], Asking]
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may hold, and the seconds that it may take."""
+    """What one request may hold, and the seconds that it, and its look-ups, may take."""
 
     body_bytes: int = 4_000_000
     texts: int = 256
     text_chars: int = 50_000
     labels: int = 1_000
     seconds: float = 120.0
+    lookup_seconds: float = 10.0
 
 
 def _no_films() -> Similar:
@@ -82,6 +84,7 @@ class Parts:
         limits: what one request may hold.
         asking_of: what a language model is asked about a text; None where none answers.
         similar: what finds similar films.
+        lookup: who is asked about bare titles.
         door: who may ask.
         metrics: what Prometheus is told.
         hot: answers sent last.
@@ -95,6 +98,7 @@ class Parts:
     limits: Limits = Limits()
     asking_of: AskingOf | None = None
     similar: Callable[[], Similar] = _no_films
+    lookup: Lookup = field(default_factory=Lookup)
     door: Door = Door()
     metrics: Metrics = field(default_factory=Metrics)
     hot: HotAnswers = field(default_factory=HotAnswers)

@@ -10,6 +10,7 @@ from llm.classifier import Prediction
 from prompts import shelf
 from service.body import read_request, read_similar
 from service.hot import Hot
+from service.looking_up import looked_up
 from service.pages import html
 from service.parts import Choice, Parts
 from service.problems import KINDS, RequestProblem
@@ -32,13 +33,17 @@ def classify() -> Response:
     if hot := _remembered():
         return hot
     asked = read_request(request, parts().limits, ClassifyRequest)
-    taxonomy = asked.vocabulary(parts().taxonomy)
-    predictions = parts().classifier_for(asked.choice()).classify(asked.all_texts(), taxonomy)
+    taxonomy, choice = asked.vocabulary(parts().taxonomy), asked.choice()
+    texts = looked_up(parts(), asked)
+    predictions = parts().classifier_for(choice).classify([one.text for one in texts], taxonomy)
     parts().metrics.answered(predictions)
     _raise_if_all_failed(predictions)
-    answers = [ClassifyAnswer.of(prediction, asked.scores).body() for prediction in predictions]
+    answers = [
+        ClassifyAnswer.of(prediction, asked.scores, one.told).body()
+        for prediction, one in zip(predictions, texts, strict=True)
+    ]
     response = jsonify(answers[0] if asked.texts is None else {"results": answers})
-    if all(prediction.cached for prediction in predictions):
+    if all(prediction.cached for prediction in predictions) and not asked.lookup:
         hot_answer = Hot(response.get_data(), predictions[0].source.model, len(predictions))
         parts().hot.put(request.get_data(), hot_answer)
     return response
@@ -68,7 +73,8 @@ def prompt() -> dict[str, Any]:
     the messages are those for the whole vocabulary in its own order.
     """
     asked = read_request(request, parts().limits, PromptRequest)
-    told = asking(parts(), asked.choice(), asked.given(), asked.vocabulary(parts().taxonomy))
+    choice, taxonomy = asked.choice(), asked.vocabulary(parts().taxonomy)
+    told = asking(parts(), choice, looked_up(parts(), asked)[0].text, taxonomy)
     return {
         "prompt": told.prompt,
         "reading": told.reading,

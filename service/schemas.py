@@ -50,12 +50,18 @@ def _as_label(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
+class FilmFields(TextFields):
+    """The same, and the year of the film that it is about."""
+
+    year: int | None = Field(None, ge=1870, le=2100, description="of the film, for lookup to tell namesakes apart")
+
+
 # As models they have one form; a bare string may stand for either.
-TextEntry = Annotated[TextFields, BeforeValidator(_as_fields, json_schema_input_type=str | TextFields)]
+TextEntry = Annotated[FilmFields, BeforeValidator(_as_fields, json_schema_input_type=str | FilmFields)]
 LabelEntry = Annotated[shelf.LabelEntry, BeforeValidator(_as_label, json_schema_input_type=str | shelf.LabelEntry)]
 
 
-class ClassifyRequest(TextFields):
+class ClassifyRequest(FilmFields):
     """Body of ``POST /classify``."""
 
     texts: list[TextEntry] | None = Field(
@@ -72,6 +78,7 @@ class ClassifyRequest(TextFields):
     reading: str | None = Field(None, description="auto, list, letters, yes_no or decisions: how a model is read")
     scores: bool = Field(False, description="add a score per label, where the model gives scores")
     cache: bool = Field(True, description="false asks anew, whatever is remembered")
+    lookup: bool = Field(False, description="look titles without a text up at the providers of the settings")
 
     @model_validator(mode="after")
     def _is_one_request(self) -> ClassifyRequest:
@@ -80,7 +87,15 @@ class ClassifyRequest(TextFields):
             raise ValueError(f"give either texts or {single[0]}, not both")
         if self.labels is not None and self.taxonomy is not None:
             raise ValueError("give either labels or taxonomy, not both")
+        if not self.lookup and any(fields.year is not None for fields in (self, *(self.texts or ()))):
+            raise ValueError('year tells films apart for the look-up; send "lookup": true with it')
+        if self.texts is not None and self.year is not None:
+            raise ValueError("give every text of texts its own year")
         return self
+
+    def years(self) -> list[int | None]:
+        """The year of each text, where given."""
+        return [self.year] if self.texts is None else [fields.year for fields in self.texts]
 
     def all_texts(self) -> list[Text]:
         """The texts to label, one or many."""
@@ -137,6 +152,33 @@ class TokenUsage(BaseModel):
     cost_usd: float | None = Field(description="where the model's price is known; see llm/prices.yaml")
 
 
+class LookupTried(BaseModel):
+    """A provider that told nothing about a title."""
+
+    provider: str
+    kind: str = Field(
+        description="not_found, no_plot, ambiguous, no_key, refused, unreachable, busy, unreadable or late"
+    )
+    detail: str
+
+
+class LookupAnswer(BaseModel):
+    """What looking a title up came to."""
+
+    found: bool = Field(description="whether the answer rests on a text that was found; else on the title alone")
+    note: str = Field(description="the same in words")
+    provider: str | None = Field(None, description="who told")
+    title: str | None = Field(None, description="as the provider spells it")
+    year: int | None = None
+    id: str | None = Field(None, description="the provider's own")
+    url: str | None = Field(None, description="page of the film there")
+    text_from: str | None = Field(None, description="which of the provider's texts was read")
+    known_genres: list[str] | None = Field(None, description="as the provider names them; no part of the labels")
+    same_title: int | None = Field(None, description="how many films could be meant; the best known was taken")
+    remembered: bool | None = Field(None, description="whether the provider had been asked before")
+    tried: list[LookupTried] = Field([], description="providers that told nothing, and why")
+
+
 class ClassifyAnswer(BaseModel):
     """Answer for one text."""
 
@@ -150,10 +192,11 @@ class ClassifyAnswer(BaseModel):
     cached: bool = Field(description="whether the answer was remembered")
     dropped: int = Field(description="how many words of the model's answer were no labels of the vocabulary")
     usage: TokenUsage | None = Field(None, description="tokens taken, where a language model was asked")
+    lookup: LookupAnswer | None = Field(None, description="what was looked up, where that was asked for")
     problem: ItemProblem | None = Field(None, description="why this text of a batch has no answer")
 
     @classmethod
-    def of(cls, prediction: Prediction, with_scores: bool) -> ClassifyAnswer:
+    def of(cls, prediction: Prediction, with_scores: bool, lookup: LookupAnswer | None = None) -> ClassifyAnswer:
         """A prediction as the service shows it."""
         problem = prediction.problem
         return cls(
@@ -167,12 +210,15 @@ class ClassifyAnswer(BaseModel):
             cached=prediction.cached,
             dropped=len(prediction.dropped),
             usage=_usage(prediction),
+            lookup=lookup,
             problem=ItemProblem.model_validate(problem_body(SLUGS[problem.kind], problem.detail)) if problem else None,
         )
 
     def body(self) -> Mapping[str, Any]:
         """The members to send; scores, usage and problem only where there are any."""
         body = self.model_dump()
+        if self.lookup:
+            body["lookup"] = {name: value for name, value in body["lookup"].items() if value is not None}
         return {name: value for name, value in body.items() if value is not None or name in ("prompt", "reading")}
 
 

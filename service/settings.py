@@ -14,7 +14,7 @@ from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from prompts.errors import InvalidSetting
+from prompts.errors import InvalidSetting, UnknownName
 
 _PREFIX = "MARQUEE_"
 _OPENAI = "https://api.openai.com/v1"
@@ -60,6 +60,18 @@ class Settings(BaseSettings):
     vllm_python: str = Field("", description="interpreter that has vLLM, for serve --vllm; default: this one")
     vllm_max_model_len: int = Field(8192, ge=256, description="tokens of prompt and answer that vLLM makes room for")
     vllm_arguments: str = Field("", description="further arguments of the vLLM server, as a shell would take them")
+    lookup_providers: str = Field(
+        "tmdb,omdb,wikipedia", description="who is asked about titles, in this order; those without their key are not"
+    )
+    tmdb_key: SecretStr = Field(SecretStr(""), description="API key or read access token of TMDB")
+    omdb_key: SecretStr = Field(SecretStr(""), description="API key of OMDb")
+    tmdb_url: str = Field("", description="root of TMDB's API, where a mirror is to be asked")
+    omdb_url: str = Field("", description="the same for OMDb")
+    wikipedia_url: str = Field("", description="api.php of another Wikipedia")
+    lookup_contact: str = Field("", description="address or page of yours that Wikipedia is told, as it asks for")
+    lookup_timeout: float = Field(10.0, gt=0, description="seconds of a request that looking up may take")
+    lookup_cache_path: Path = Field(Path("var/cache/lookups.sqlite"), description="where films are remembered")
+    lookup_days: float = Field(30.0, ge=0, description="for how long; that there is none, for a week at most")
     index: Path | None = Field(None, description="folder of the index of films; default: the sample films")
     encoder: str = Field("", description="sentence-transformers model of the index, folder or name; default: MiniLM")
     host: str = Field("127.0.0.1", description="address to listen on")
@@ -87,6 +99,35 @@ class Settings(BaseSettings):
         if url and (parts.scheme not in ("http", "https") or not parts.hostname):
             raise ValueError("should be a URL such as http://127.0.0.1:8000/v1")
         return url
+
+    @field_validator("tmdb_url", "omdb_url", "wikipedia_url")
+    @classmethod
+    def _is_safe_for_a_key(cls, url: str) -> str:
+        parts = urlsplit(url)
+        inside = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1", "localhost")
+        plain = not (parts.query or parts.fragment or parts.username or parts.password)
+        if url and not (parts.hostname and plain and (parts.scheme == "https" or inside)):
+            raise ValueError("should be an https URL without query or password; http on this machine alone")
+        return url
+
+    @field_validator("tmdb_key", "omdb_key", "lookup_contact")
+    @classmethod
+    def _can_stand_in_a_header(cls, value: Any) -> Any:
+        words = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if not (words.isascii() and words.isprintable()):
+            raise ValueError("should be printable ASCII on one line")
+        return value
+
+    @field_validator("lookup_providers")
+    @classmethod
+    def _are_providers(cls, names: str) -> str:
+        from lookup.providers.registry import order_of  # with an HTTP client, which not every command needs
+
+        try:
+            order_of(names)
+            return names
+        except UnknownName as error:
+            raise ValueError(str(error)) from None
 
     @field_validator("vllm_arguments")
     @classmethod

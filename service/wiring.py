@@ -26,6 +26,7 @@ from llm.shots import FixedShots, NearestShots, Shots, load_shots, no_shots
 from prompts import shelf
 from prompts.taxonomy import Taxonomy
 from service.films import live
+from service.looking_up import lookup_of
 from service.metrics import Metrics
 from service.parts import AskingOf, Choice, ClassifierFor, Limits, Parts
 from service.prompting import asked_by
@@ -61,7 +62,10 @@ def build(settings: Settings, trained: Classifier | None = None) -> Parts:
         if settings.index is not None:
             films.open()
 
-    parts = partial(Parts, taxonomy=taxonomy.name, limits=_limits(settings), metrics=metrics, similar=lambda: films)
+    parts = partial(
+        Parts, taxonomy=taxonomy.name, limits=_limits(settings), metrics=metrics, similar=lambda: films,
+        lookup=lookup_of(settings),
+    )  # fmt: skip
     if trained is not None or not settings.asks_a_model:
         return parts(lambda choice: embedded, lambda: None, load)
     engine = engine_of(settings)
@@ -81,6 +85,7 @@ def _limits(settings: Settings) -> Limits:
         settings.max_text_chars,
         settings.max_request_labels,
         settings.request_timeout,
+        settings.lookup_timeout,
     )
 
 

@@ -15,9 +15,11 @@ MAY_ENTER = {
     "similarity": set(),
     "llm": {"prompts", "similarity"},
     "eval": {"llm", "prompts", "similarity"},
-    "service": {"llm", "prompts", "similarity"},
+    "lookup": {"prompts"},
+    "corpus": {"eval", "lookup", "prompts"},
+    "service": {"llm", "lookup", "prompts", "similarity"},
     "benchmarks": {"eval", "llm", "prompts", "similarity"},
-    "commands": {"eval", "llm", "prompts", "service", "similarity"},
+    "commands": {"corpus", "eval", "llm", "lookup", "prompts", "service", "similarity"},
     "main": {"commands", "prompts", "similarity"},
 }
 HEAVY = {

@@ -114,8 +114,8 @@ def facts(name: str, loaded: Loaded) -> Facts:
         splits=splits,
         left_out=_counted(loaded.left_out),
         changed=_counted(loaded.changed),
-        characters=_lengths("characters", [len(body) for body in bodies]),
-        words=_lengths("words", [len(body.split()) for body in bodies]),
+        characters=lengths_of("characters", [len(body) for body in bodies]),
+        words=lengths_of("words", [len(body.split()) for body in bodies]),
         labels={label: _by_side([one for one in examples if label in one.labels], splits) for label in names},
         per_text=dict(sorted(Counter(len(example.labels) for example in examples).items())),
         together=_together(loaded, names),
@@ -139,9 +139,10 @@ def _counted(counts: Mapping[str, int]) -> dict[str, int]:
     return {what: count for what, count in sorted(counts.items(), key=lambda one: (-one[1], one[0])) if count}
 
 
-def _lengths(unit: str, lengths: Sequence[int]) -> Lengths:
+def lengths_of(unit: str, lengths: Sequence[int], edges: Sequence[int] | None = None) -> Lengths:
+    """Lengths of texts, at least one; ``edges`` puts them into the bins of others."""
     step = max(1, ceil(np.quantile(lengths, 0.99) / _BINS))  # whole steps: others would comb whole numbers
-    edges = step * np.arange(_BINS + 1)
+    edges = edges or [step * place for place in range(_BINS + 1)]
     counts, _ = np.histogram(np.minimum(lengths, edges[-1]), edges)
     quantiles = tuple(float(value) for value in np.quantile(lengths, QUANTILES))
     return Lengths(unit, float(np.mean(lengths)), quantiles, tuple(map(int, counts)), tuple(map(int, edges)))

@@ -31,6 +31,23 @@ def bars(rows: Sequence[tuple[str, int]], total: int) -> Markup:
     return _drawing(drawn, len(rows) * _ROW, "Examples of each label")
 
 
+def pairs(rows: Sequence[tuple[str, float, float]], words: str, title: str) -> Markup:
+    """Two bars for every name, before above after; ``words`` is a format for both figures."""
+    left, room, tall = 130, WIDTH - 130 - 150, 30
+    most = max((max(before, after) for _, before, after in rows), default=0) or 1
+    drawn = []
+    for place, (name, before, after) in enumerate(rows):
+        top = place * tall
+        told = f"{words.format(before)} → {words.format(after)}"
+        drawn += [
+            _text(left - 8, top + 12 + _BASELINE, name, "end"),
+            _bar(left, top + 2, room * before / most, 10, f"{name}, before: {words.format(before)}", "bar before"),
+            _bar(left, top + 13, room * after / most, 10, f"{name}, after: {words.format(after)}"),
+            _text(left + room * max(before, after) / most + 6, top + 12 + _BASELINE, told, "start", "dim"),
+        ]
+    return _drawing(drawn, len(rows) * tall, title)
+
+
 def histogram(lengths: Lengths) -> Markup:
     """Texts by length; the last bar holds everything longer."""
     foot, step, most = 150, WIDTH / len(lengths.counts), max(lengths.counts) or 1
@@ -115,11 +132,11 @@ def _line(x1: float, y1: float, x2: float, y2: float) -> Markup:
     return Markup('<line class="grid" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>').format(x1, y1, x2, y2)
 
 
-def _bar(x: float, y: float, width: float, height: float, said: str) -> Markup:
+def _bar(x: float, y: float, width: float, height: float, said: str, style: str = "bar") -> Markup:
     shape = Markup(
-        '<rect class="bar" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" rx="1.5"><title>{}</title></rect>'
+        '<rect class="{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" rx="1.5"><title>{}</title></rect>'
     )
-    return shape.format(x, y, width, height, said)
+    return shape.format(style, x, y, width, height, said)
 
 
 def _hole(x: float, y: float, size: float) -> Markup:

@@ -12,18 +12,12 @@ from eval.datasets.fields import Fields
 from eval.datasets.named_columns import cell
 from eval.datasets.record import Record, Records
 from eval.datasets.tables import MISFIT, columns, separated_values, suffix
+from prompts.placeholder import placeholder
 from prompts.text import Text
 
 _COLUMNS = frozenset({"movie_id", "movie_name", "year", "genre", "description"})
 # IMDb's list pages show no more than three genres of a film.
 _MOST_GENRES = 3
-_PLACEHOLDER = re.compile(r"^add a plot\b.{0,3}$", re.IGNORECASE)
-# What the trade writes where it does not tell: "Plot kept under wraps.", "The plot is unknown at this time."
-_UNTOLD = re.compile(
-    r"^(?:the )?plot(?: details)?(?: is| are)?(?: currently)?(?: being)?(?: kept)? ?"
-    r"(?:unknown|undisclosed|confidential|under wraps)(?: at this time)?\.?$",
-    re.IGNORECASE,
-)
 _SEE_FULL = re.compile(r"\s*see full (?:summary|synopsis)\s*»?\s*$", re.IGNORECASE)
 _BROKEN_OFF = re.compile(r"\s*(?:\.\.\.|…)$")
 
@@ -84,10 +78,10 @@ def _film(row: dict[str, Any], where: str, fields: Fields, changed: Counter[str]
 def _clean(description: str, changed: Counter[str]) -> tuple[str, bool]:
     """A description without what the page put there, and whether it breaks off; dots become one ellipsis."""
     body = " ".join(description.split())
-    if _PLACEHOLDER.match(body):
+    if placeholder(body) == "Add a Plot":
         changed["'Add a Plot' taken away"] += 1
         return "", False
-    if _UNTOLD.match(body):
+    if placeholder(body) == "Plot unknown":
         changed["'Plot unknown' and its like taken away"] += 1
         return "", False
     full = _SEE_FULL.sub("", body)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -133,3 +133,27 @@ def _object(line: str, where: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise InvalidDataset(f"{where}: not a JSON object; give one object of named columns a line")
     return row
+
+
+def rows_of(path: Path) -> Iterator[Row]:
+    """Rows of a table of any of these forms, told by its name; each with its file and line.
+
+    Raises:
+        InvalidDataset: no such file, another form, or the reader's own reasons.
+    """
+    if suffix(path) not in READERS:
+        raise InvalidDataset(f"{path.name} is no table of a known form; it should end in {', '.join(READERS)}")
+    for where, row in READERS[suffix(path)](path):
+        if MISFIT in row:
+            raise InvalidDataset(f"{where}: {row[MISFIT]} cells where the first line names {len(row) - 1}")
+        yield where, row
+
+
+READERS: Mapping[str, Callable[[Path], Iterator[Row]]] = {
+    ".csv": separated_values,
+    ".tsv": separated_values,
+    ".jsonl": json_lines,
+    ".ndjson": json_lines,
+    ".parquet": parquet,
+    ".pq": parquet,
+}

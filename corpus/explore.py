@@ -1,0 +1,107 @@
+"""Fourth step: the films before cleaning and after enriching, as figures and as one page of plots."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from corpus.work import ENRICHED, FIGURES, MERGED, PLOTS, Done, Row, Work
+from eval.card import svg
+from eval.card.facts import QUANTILES, Lengths, lengths_of
+from eval.datasets.writing import replacing
+from lookup.enrich import TEXT_FROM
+
+_FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Side:
+    """The films at one time.
+
+    Attributes:
+        films: how many there are.
+        missing: those without a text.
+        truncated: those whose text breaks off.
+        words: lengths of the texts; None where there is none.
+        genres: films of each genre, the commonest first.
+        missing_of: of those, the films without a text.
+        per_film: films with so many genres.
+        sources: texts by where they came from; empty before anybody said.
+    """
+
+    films: int
+    missing: int
+    truncated: int
+    words: Lengths | None
+    genres: dict[str, int]
+    missing_of: dict[str, int]
+    per_film: dict[int, int]
+    sources: dict[str, int]
+
+
+def explore(work: Work) -> Done:
+    """Count and draw."""
+    before, after = work.read(MERGED), work.read(ENRICHED)
+    first = side(before)
+    last = side(after, first.words.edges if first.words else None)
+    _write(work.path(FIGURES), json.dumps({"before": asdict(first), "after": asdict(last)}, indent=1) + "\n")
+    _write(work.path(PLOTS), page(work.config.out.name, first, last))
+    return Done({"films before": first.films, "films after": last.films, "without a text before": first.missing,
+                 "without a text after": last.missing})  # fmt: skip
+
+
+def side(rows: Sequence[Row], edges: Sequence[int] | None = None) -> Side:
+    """The figures of these films; ``edges`` are the bins of others' lengths."""
+    lengths = [len(row["description"].split()) for row in rows if row["description"]]
+    genres = Counter(name for row in rows for name in row["genres"])
+    bare = Counter(name for row in rows if not row["description"] for name in row["genres"])
+    order = sorted(genres, key=lambda name: (-genres[name], name))
+    return Side(
+        films=len(rows),
+        missing=len(rows) - len(lengths),
+        truncated=sum(bool(row["truncated"]) for row in rows),
+        words=lengths_of("words", lengths, edges) if lengths else None,
+        genres={name: genres[name] for name in order},
+        missing_of={name: bare[name] for name in order},
+        per_film=dict(sorted(Counter(len(row["genres"]) for row in rows).items())),
+        sources=dict(Counter(row.get(TEXT_FROM) or "" for row in rows if TEXT_FROM in row).most_common()),
+    )
+
+
+def page(name: str, before: Side, after: Side) -> str:
+    """All plots as one HTML page that loads nothing."""
+    shelf = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=select_autoescape(("html.jinja",)),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    names = list(dict.fromkeys([*after.genres, *before.genres]))
+    return shelf.get_template("explore.html.jinja").render(
+        name=name, before=before, after=after, svg=svg,
+        heads=["shortest" if share == 0 else "longest" if share == 1 else f"{share:.0%}" for share in QUANTILES],
+        genres=[(one, before.genres.get(one, 0), after.genres.get(one, 0)) for one in names],
+        missing=[(one, _share(before, one), _share(after, one)) for one in names],
+        per_film=[(_many(count), before.per_film.get(count, 0), after.per_film.get(count, 0))
+                  for count in sorted({*before.per_film, *after.per_film})],
+    )  # fmt: skip
+
+
+def _share(films: Side, genre: str) -> float:
+    return films.missing_of.get(genre, 0) / max(1, films.genres.get(genre, 0))
+
+
+def _many(count: int) -> str:
+    return f"{count} genre{'s' * (count != 1)}"
+
+
+def _write(path: Path, words: str) -> None:
+    with replacing(path) as new:
+        new.write_text(words, encoding="utf-8")

@@ -1,0 +1,34 @@
+"""First step: the rows of all files, one a film."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from corpus.work import MERGED, Done, Row, Work
+from eval.datasets.cell import separated
+from eval.datasets.fields import Fields
+from eval.datasets.formats import records
+from eval.datasets.record import Record
+
+
+def merge(work: Work) -> Done:
+    """Read the source in its format; a film that several files have becomes one row with all its genres."""
+    source = work.config.source
+    found = records(source.path, Fields(), source.format)
+    rows = [_row(record) for record in found.rows]
+    work.write(MERGED, rows)
+    missing = sum(not row["description"] for row in rows)
+    return Done({"films": len(rows), "films without a text": missing, **found.left_out, **found.changed})
+
+
+def _row(record: Record) -> Row:
+    row: dict[str, Any] = {
+        "id": record.id,
+        "title": record.title,
+        "year": int(record.year) if record.year.isdecimal() else None,
+        "genres": list(dict.fromkeys(separated(record.labels, lambda name: None))),
+        "description": record.text.body,
+        "complete_labels": record.complete,
+        "truncated": record.truncated,
+    }
+    return row | ({"split": record.split} if record.split else {})

@@ -1,0 +1,63 @@
+"""What a step of a corpus is given, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from corpus.config import Config
+from eval.datasets.tables import rows_of
+from eval.datasets.writing import write_table
+from lookup.lookup import Lookup
+
+Row = Mapping[str, Any]
+
+MERGED, CLEANED, ENRICHED = "merged.jsonl", "cleaned.jsonl", "enriched.jsonl"
+PLOTS, FIGURES, TABLE, SENTENCES = "explore.html", "explore.json", "clean.csv", "corpus.conllu"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a step is given.
+
+    Attributes:
+        config: how the corpus is made.
+        lookup: who is asked for missing texts.
+        told: is given the number of rows done and of all, now and then.
+    """
+
+    config: Config
+    lookup: Lookup
+    told: Callable[[int, int], object] = lambda done, total: None
+
+    def path(self, name: str) -> Path:
+        """A file of the corpus."""
+        return self.config.out / name
+
+    def read(self, name: str) -> list[dict[str, Any]]:
+        """The rows of a file of the corpus."""
+        return [row for _, row in rows_of(self.path(name))]
+
+    def write(self, name: str, rows: Sequence[Row]) -> None:
+        """Write a file of the corpus in one step; its columns are those of its rows."""
+        write_table(self.path(name), list(dict.fromkeys(_columns(rows))), rows)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a step did.
+
+    Attributes:
+        counts: in words and numbers.
+        unfinished: rows that the same step may do better next time.
+    """
+
+    counts: Mapping[str, int]
+    unfinished: int = 0
+
+
+def _columns(rows: Sequence[Row]) -> Iterator[str]:
+    for row in rows:
+        yield from row

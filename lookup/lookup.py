@@ -1,0 +1,202 @@
+"""A film by its title, from the first provider that knows it; answers are remembered, failures are not."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from typing import Any, Literal, Protocol
+
+from lookup.film import Film, Missing, Unanswered, Wanted
+from lookup.matching import spelling
+from lookup.providers.provider import Provider
+
+Ambiguous = Literal["best-known", "none"]
+
+_THREADS = 8
+_DAY = 86_400
+_NOT_FOUND_DAYS = 7  # films are added every day
+_LONGEST_PLOT = 20_000  # characters; beyond that it is no plot
+_AHEAD = 4 * _THREADS
+_FORMAT = 1  # of what is remembered; another one is asked for anew
+
+
+class Store(Protocol):
+    """Remembers strings, such as ``llm.cache.AnswerStore``; what it cannot keep or find is asked anew."""
+
+    def get(self, keys: Sequence[str]) -> Mapping[str, str]:
+        """The values of those keys that have one."""
+
+    def put(self, values: Mapping[str, str]) -> None:
+        """Keep values."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A provider that told nothing, and why."""
+
+    provider: str
+    missing: Missing
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a look-up came to.
+
+    Attributes:
+        film: None where nobody told of one.
+        tried: the providers that told nothing, in their order.
+        cached: whether the film was remembered.
+    """
+
+    film: Film | None
+    tried: tuple[Tried, ...] = ()
+    cached: bool = False
+
+    @property
+    def passes(self) -> bool:
+        """Whether there is no film for a reason that passes."""
+        return self.film is None and any(one.missing.passes for one in self.tried)
+
+    @property
+    def why(self) -> str:
+        """Why nobody told, in words."""
+        return "; ".join(f"{one.provider}: {one.missing.detail}" for one in self.tried) or "no provider is configured"
+
+
+class Lookup:
+    """Asks providers in turn.
+
+    Args:
+        providers: in the order in which they are asked.
+        store: remembers what they said; None remembers nothing.
+        days: for how long a film is remembered; that there is none, for a week at most.
+        skipped: providers that cannot be asked, and what would mend that.
+    """
+
+    def __init__(
+        self,
+        providers: Sequence[Provider] = (),
+        store: Store | None = None,
+        days: float = 30,
+        skipped: Mapping[str, str] | None = None,
+    ) -> None:
+        self._providers, self._store, self._days = providers, store, days
+        self._skipped = tuple(Tried(name, Missing("no_key", why)) for name, why in (skipped or {}).items())
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="lookup")
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """Names of those that can be asked, in their order."""
+        return tuple(provider.name for provider in self._providers)
+
+    def find(self, wanted: Wanted, until: float = math.inf, ambiguous: Ambiguous = "best-known") -> Outcome:
+        """The film from the first provider that tells its plot.
+
+        Args:
+            wanted: title, and year where known.
+            until: monotonic time after which nobody waits for it.
+            ambiguous: where a provider knows several films that could be meant: its best known one, or none at all.
+        """
+        if not spelling(wanted.title):
+            return Outcome(None, (Tried("none", Missing("not_found", "there is no title")),))
+        tried = list(self._skipped)
+        for provider in self._providers:
+            found, cached = self._asked(provider, wanted, until)
+            if isinstance(found, Film) and (found.same_title == 1 or ambiguous == "best-known"):
+                return Outcome(found, tuple(tried), cached)
+            tried.append(Tried(provider.name, found if isinstance(found, Missing) else _several(found, wanted)))
+            if isinstance(found, Film):
+                break  # another provider, knowing fewer films, would pick one in silence
+        return Outcome(None, tuple(tried))
+
+    def find_all(
+        self, wanted: Sequence[Wanted], until: float = math.inf, ambiguous: Ambiguous = "best-known"
+    ) -> list[Outcome]:
+        """One outcome for each, in their order and by ``until``, whatever a resolver or a provider does meanwhile."""
+        if not self._providers:
+            return [self.find(one) for one in wanted]
+        asked = {one: self._pool.submit(self.find, one, until, ambiguous) for one in dict.fromkeys(wanted)}
+        return [_by(asked[one], until, self.providers) for one in wanted]
+
+    def each(
+        self, wanted: Iterable[Wanted], patience: float, ambiguous: Ambiguous = "none"
+    ) -> Generator[Outcome, None, None]:
+        """An outcome for each, in their order, a few asked ahead; for tables.
+
+        Args:
+            wanted: the films.
+            patience: seconds that one film may take, pauses that a provider asks for included.
+            ambiguous: as in ``find``.
+        """
+        films = iter(wanted)
+
+        def ask(one: Wanted) -> Outcome:
+            return self.find(one, time.monotonic() + patience, ambiguous)
+
+        waiting = [self._pool.submit(ask, one) for one in islice(films, _AHEAD)]
+        try:
+            while waiting:
+                yield waiting.pop(0).result()
+                waiting += [self._pool.submit(ask, one) for one in islice(films, 1)]
+        finally:
+            for one in waiting:
+                one.cancel()
+
+    def _asked(self, provider: Provider, wanted: Wanted, until: float) -> tuple[Film | Missing, bool]:
+        """What a provider says or said, and whether that was remembered."""
+        key = json.dumps([_FORMAT, provider.name, provider.base_url, spelling(wanted.title), wanted.year])
+        if known := self._remembered(key):
+            return known, True
+        try:
+            found = provider.find(wanted, until)
+        except Unanswered as unanswered:
+            return unanswered.missing, False
+        if isinstance(found, Film):
+            found = replace(found, plot=found.plot[:_LONGEST_PLOT])
+        if self._store and (isinstance(found, Film) or found.lasts):
+            self._store.put({key: _packed(found)})
+        return found, False
+
+    def _remembered(self, key: str) -> Film | Missing | None:
+        value = self._store.get([key]).get(key) if self._store else None
+        if value is None:
+            return None
+        try:
+            found, asked = _unpacked(value)
+        except (ValueError, KeyError, TypeError):
+            return None  # of another version, or damaged
+        days = self._days if isinstance(found, Film) else min(self._days, _NOT_FOUND_DAYS)
+        return found if time.time() - asked < days * _DAY else None
+
+
+def _several(film: Film, wanted: Wanted) -> Missing:
+    many = f"{film.same_title} films or more could be meant by {wanted}; the best known is from {film.year or '?'}"
+    return Missing("ambiguous", f"{many}; give a year" if wanted.year is None else many)
+
+
+def _by(asked: Future[Outcome], until: float, providers: Sequence[str]) -> Outcome:
+    try:
+        return asked.result(None if math.isinf(until) else max(0.0, until - time.monotonic()))
+    except NotYet:
+        asked.cancel()
+        late = Missing("late", "no answer before the time was over")
+        return Outcome(None, tuple(Tried(name, late) for name in providers))
+
+
+def _packed(found: Film | Missing) -> str:
+    kind = "film" if isinstance(found, Film) else "missing"
+    return json.dumps({"asked": int(time.time()), kind: asdict(found)}, ensure_ascii=False)
+
+
+def _unpacked(value: str) -> tuple[Film | Missing, float]:
+    """What was said, and when."""
+    kept: dict[str, Any] = json.loads(value)
+    if "film" in kept:
+        return Film(**{**kept["film"], "genres": tuple(kept["film"]["genres"])}), kept["asked"]
+    return Missing(**kept["missing"]), kept["asked"]

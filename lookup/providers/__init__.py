@@ -1,0 +1,1 @@
+"""One file a provider, all of one shape; ``registry`` lists them."""

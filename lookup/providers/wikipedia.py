@@ -1,0 +1,126 @@
+"""Wikipedia: the page of the film, and of it the section that tells the plot."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import quote, urlsplit
+
+from pydantic import BaseModel
+
+from lookup.film import Film, Kind, Missing, Wanted
+from lookup.matching import Candidate, chosen, spelling
+from lookup.wire import Wire
+
+NAME = "wikipedia"
+BASE_URL = "https://en.wikipedia.org/w/api.php"
+_PER_SECOND = 5.0
+_AT_ONCE = 1  # Wikimedia asks for one request after another
+_HITS = "20"
+_BUSY = ("ratelimited", "maxlag", "readonly")
+# "Alien (film)", "The Fly (1986 film)", "Drishyam (2015 Hindi film)": what stands in brackets tells films apart.
+_BRACKETS = re.compile(r"^(.+?) \((?:(\d{4}) )?(?:[\w.\- ]+ )?(?:film|movie)\)$")
+# Short descriptions of films begin with the year: "1979 film by Ridley Scott". Not "film series", "film festival".
+_SHORT = re.compile(r"^(\d{4})\b.*\bfilm\b(?! (?:series|festival|score|soundtrack|awards?|trilogy|franchise)\b)")
+_HEADING = re.compile(r"^(={2,6})\s*(.+?)\s*\1\s*$", re.MULTILINE)
+_PLOT = frozenset(("plot", "plot summary", "synopsis", "plot synopsis", "story", "storyline", "summary"))
+
+
+class _Page(BaseModel):
+    pageid: int = 0
+    title: str = ""
+    description: str = ""
+    index: int = 0
+    extract: str = ""
+
+
+class _Query(BaseModel):
+    pages: list[_Page] = []
+
+
+class _Error(BaseModel):
+    code: str = ""
+    info: str = ""
+
+
+class _Reply(BaseModel):
+    query: _Query = _Query()
+    error: _Error | None = None
+
+
+@dataclass(frozen=True)
+class Wikipedia:
+    """Asks a Wikipedia by its Action API."""
+
+    wire: Wire
+    name: str = NAME
+
+    @property
+    def base_url(self) -> str:
+        """See ``Provider.base_url``."""
+        return self.wire.base_url
+
+    def find(self, wanted: Wanted, until: float) -> Film | Missing:
+        """See ``Provider.find``."""
+        pages = {str(page.pageid): page for page in self._search(wanted, until)}
+        films = [one for page in pages.values() if (one := _candidate(page))]
+        found = chosen(films, wanted)
+        if isinstance(found, Missing):
+            return found
+        candidate, count = found
+        plot = _plot(self._extract(candidate.id, until))
+        if not plot:
+            return Missing("no_plot", f"Wikipedia has a page about {wanted}, but no plot section in it")
+        page = pages[candidate.id]
+        title = candidate.titles[0]
+        return Film(NAME, title, candidate.year, candidate.id, self._url(page.title), plot, "plot section", (), count)
+
+    def _search(self, wanted: Wanted, until: float) -> list[_Page]:
+        # Words alone: a colon, a minus or quotes are orders to the search engine.
+        words = " ".join((spelling(wanted.title), "film", str(wanted.year or ""))).strip()
+        search = {"generator": "search", "gsrsearch": words, "gsrnamespace": "0", "gsrlimit": _HITS}
+        return self._query({**search, "prop": "description"}, until)
+
+    def _extract(self, page: str, until: float) -> str:
+        asked = {"prop": "extracts", "explaintext": "1", "exsectionformat": "wiki", "pageids": page}
+        pages = self._query(asked, until)
+        return pages[0].extract if pages else ""
+
+    def _query(self, params: dict[str, str], until: float) -> list[_Page]:
+        reply = self.wire.get("", {"action": "query", "format": "json", "formatversion": "2", **params}, until, _Reply)
+        if reply.error:
+            kind: Kind = "busy" if reply.error.code in _BUSY else "unreadable"
+            raise self.wire.failed(f"{reply.error.code}: {reply.error.info}", kind)
+        return reply.query.pages
+
+    def _url(self, title: str) -> str:
+        parts = urlsplit(self.base_url)
+        return f"{parts.scheme}://{parts.netloc}/wiki/{quote(title.replace(' ', '_'))}"
+
+
+def wikipedia(key: str = "", base_url: str = "", contact: str = "") -> Wikipedia:
+    """A Wikipedia, the English one by default; ``contact`` goes into the ``User-Agent``, as Wikimedia's policy asks."""
+    agent = f"Marquee/1 ({contact or 'film look-up'}) httpx2"
+    headers = {"User-Agent": agent, "Accept": "application/json"}
+    return Wikipedia(Wire(NAME, base_url or BASE_URL, per_second=_PER_SECOND, at_once=_AT_ONCE, headers=headers))
+
+
+def _candidate(page: _Page) -> Candidate | None:
+    """A page as a film; None where it is about something else."""
+    brackets, short = _BRACKETS.match(page.title), _SHORT.match(page.description)
+    if not brackets and not short:
+        return None
+    year = (brackets and brackets[2]) or (short and short[1])
+    title = brackets[1] if brackets else page.title
+    return Candidate(str(page.pageid), (title,), int(year) if year else None, -page.index)
+
+
+def _plot(extract: str) -> str:
+    """The plot section of a page in plain text, with the sections under it, without their headings."""
+    headings = list(_HEADING.finditer(extract))
+    for place, heading in enumerate(headings):
+        if len(heading[1]) == 2 and heading[2].casefold() in _PLOT:
+            end = next((one.start() for one in headings[place + 1 :] if len(one[1]) == 2), len(extract))
+            lines = _HEADING.sub("", extract[heading.end() : end]).splitlines()
+            return "\n".join(line.strip() for line in lines if line.strip())
+    return ""
