@@ -75,7 +75,7 @@ class Fitted:
         calibrated = np.where(calibrated.sum(axis=1, keepdims=True) > 0, calibrated, scores)
         total = calibrated.sum(axis=1, keepdims=True)
         even = np.full_like(calibrated, 1 / calibrated.shape[1])  # where nothing is likely, all is as likely
-        return np.divide(calibrated, total, out=even, where=total > 0)
+        return np.asarray(np.divide(calibrated, total, out=even, where=total > 0))
 
     def choose(self, probabilities: Scores) -> Labels:
         """The labels that probabilities give, shape (texts, labels)."""

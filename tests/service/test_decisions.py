@@ -134,7 +134,7 @@ def test_the_official_client_is_told_what_is_wrong_and_where(url: str) -> None:
 
 def behind(url: str, taxonomy: str) -> tuple[str, Mapping[str, float]]:
     """The best label of a text, and all scores, from the reading ``decisions`` that asks a Marquee."""
-    engine = OpenAICompatible(Wire(f"{url}/v1", "", 30, 0, 4), "marquee", lambda: UNPROBED)
+    engine = OpenAICompatible(Wire(f"{url}/v1", "", 600, 0, 4), "marquee", lambda: UNPROBED)
     text = "A sheriff faces three outlaws at noon in a dusty frontier town."
     (found,) = LanguageModel(engine, READINGS["decisions"]).classify([text], shelf.taxonomy(taxonomy))
     assert found.problem is None, found.problem
