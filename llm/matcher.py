@@ -102,8 +102,8 @@ class Matcher:
         read, known = [sentence(Text.of(text))], self._vocabularies.known(labels)
         centred = self.encoder.encode(read) @ known.plain.T - known.plain @ self.learnt.centre
         taught, lone = _independent(self._taught(read, known)), _independent(self._lone(centred))
-        rows: list[float] = (known.typical * taught + (1 - known.typical) * lone)[0].tolist()
-        return rows
+        mixed = known.typical * taught + (1 - known.typical) * lone
+        return [round(float(value), 4) for value in mixed[0]]
 
     def _lone(self, centred: Array) -> Array:
         """Logits by plain MiniLM where a label has no others to stand out among."""

@@ -15,6 +15,7 @@ from llm.bounded import Gate
 from llm.cache import AnswerStore
 from llm.classifier import Problem
 from llm.engines.engine import Conversation, Decided, Weighing
+from llm.engines.local import Local
 from llm.engines.openai_compatible import OpenAICompatible
 from llm.engines.probe import UNPROBED
 from llm.engines.scripted import Scripted
@@ -28,7 +29,9 @@ from service.deciding import ByModel, ByScores, Decider, FallingBack, Forwarded
 from service.guards import Door
 from service.keys import Keys
 from service.parts import Limits, Parts
+from tests.llm.bare_model import opinionated
 from tests.served import served_at
+from tests.tiny_qwen2 import build
 
 TICKET = "My card was charged twice for one order. I want my money back."
 REFUND = {"type": "predicate", "name": "refund", "instructions": "The customer wants money back."}
@@ -237,6 +240,21 @@ def test_more_options_than_letters_are_asked_about_in_heats() -> None:
     (answer,) = ask(served(ByModel(Scripted(weights=likes_the_last), Gate(4))), many)["answers"]
     assert answer["choice"] == "option 119"
     assert sum(one["probability"] for one in answer["probabilities"]) == pytest.approx(1)
+
+
+def test_a_real_qwen2_answers_each_question_as_if_it_were_the_only_one(tmp_path: Path) -> None:
+    engine = Local(str(opinionated(build(tmp_path / "tiny-qwen2"))), device="cpu", dtype="float32")
+    client = served(ByModel(engine, Gate(4)))
+    answers = ask(client, REFUND, BUG, TEAM, MOOD)["answers"]
+    refund, bug, team, mood = answers
+    assert all(0 < one["probability"] < 1 for one in (refund, bug))
+    assert sum(one["probability"] for one in team["probabilities"]) == pytest.approx(1)
+    assert 0 <= mood["score"] <= 2
+    for question, answer in zip((REFUND, TEAM), (refund, team), strict=True):
+        (alone,) = ask(client, question)["answers"]
+        assert alone["type"] == answer["type"]
+        told, found = ([one["probability"] for one in each.get("probabilities", [each])] for each in (answer, alone))
+        assert told == pytest.approx(found, abs=1e-3)
 
 
 # --- the embedded classifier ---
