@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any, cast
 
@@ -261,9 +262,11 @@ class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     def __sklearn_clone__(self) -> MarqueeClassifier:
         """A classifier holds a model, connections and locks: copies share it."""
         given = self.get_params(deep=False)
-        return type(self)(
-            **{name: value if name == "classifier" else clone(value, safe=False) for name, value in given.items()}
-        )
+        shared = {"classifier": given.pop("classifier")}
+        copied = type(self)(**{name: clone(value, safe=False) for name, value in given.items()}, **shared)
+        if hasattr(self, "_metadata_request"):
+            copied._metadata_request = deepcopy(self._metadata_request)
+        return copied
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

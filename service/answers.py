@@ -123,3 +123,19 @@ class IndexAnswer(_Answer):
     service: str
     answers: str = Field(description="who answers")
     routes: dict[str, str]
+
+
+class ModelEntry(_Answer):
+    """A model that may be named."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = Field(description="seconds since 1970; when this process started")
+    owned_by: str = "marquee"
+
+
+class ModelsAnswer(_Answer):
+    """Answer of ``GET /v1/models``."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelEntry]

@@ -285,19 +285,3 @@ class DecisionAnswer(_Given):
     def body(self) -> Mapping[str, Any]:
         """The members to send."""
         return self.model_dump()
-
-
-class ModelEntry(_Given):
-    """A model that may be named."""
-
-    id: str
-    object: Literal["model"] = "model"
-    created: int = Field(description="seconds since 1970; when this process started")
-    owned_by: str = "marquee"
-
-
-class ModelsAnswer(_Given):
-    """Answer of ``GET /v1/models``."""
-
-    object: Literal["list"] = "list"
-    data: list[ModelEntry]

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from service import answers
-from service.decisions import DecisionAnswer, DecisionRequest, ModelsAnswer
+from service.decisions import DecisionAnswer, DecisionRequest
 from service.problems import KINDS
 from service.schemas import ClassifyAnswer, ClassifyRequest, PromptRequest
 from service.similar import SimilarAnswer, SimilarRequest
@@ -184,7 +184,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("POST", "/similar"): _SIMILAR,
     ("POST", "/suggest"): _SIMILAR,
     ("POST", "/v1/decisions"): _DECISIONS,
-    ("GET", "/v1/models"): Operation((ModelsAnswer,)),
+    ("GET", "/v1/models"): Operation((answers.ModelsAnswer,)),
     ("GET", "/taxonomies"): Operation((answers.TaxonomiesAnswer,)),
     ("GET", "/prompts"): Operation((answers.PromptsAnswer,)),
     ("GET", "/healthz"): Operation((answers.HealthAnswer,)),

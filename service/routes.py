@@ -9,8 +9,8 @@ from flask import Blueprint, Response, current_app, jsonify, make_response, requ
 
 from llm.classifier import Prediction
 from prompts import shelf
+from service.answers import ModelEntry, ModelsAnswer
 from service.body import read_decision, read_request, read_similar
-from service.decisions import ModelEntry, ModelsAnswer
 from service.hot import Hot
 from service.pages import html
 from service.parts import Choice, Parts

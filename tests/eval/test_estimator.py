@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError, SkipTestWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -122,6 +123,12 @@ def test_several_labels_as_names_or_as_a_matrix() -> None:
     assert by_names.predict_proba(TEXTS).shape == (12, 3)
     assert by_names.score(TEXTS, LABELS) == by_matrix.score(TEXTS, MATRIX) == 1
     assert by_names.predict_names(["war, then horror"]) == [("Horror", "War")]
+
+
+def test_a_matrix_may_be_sparse_or_nested_lists() -> None:
+    for matrix in (csr_matrix(MATRIX), MATRIX.tolist()):
+        fitted = named(decision="global").fit(TEXTS, matrix)
+        assert fitted.decision_.thresholds == named(decision="global").fit(TEXTS, LABELS).decision_.thresholds
 
 
 def test_the_shape_of_y_is_the_shape_of_the_answer() -> None:
