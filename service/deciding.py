@@ -75,6 +75,8 @@ class ByScores:
         if any(isinstance(question, ScoreQuestion) for question in asked.questions):
             raise RequestProblem("cannot-decide", f"{self.name} cannot rate on a scale; ask for a choice of the levels")
         text, vocabularies = Text(asked.material()), [_vocabulary(*placed) for placed in enumerate(asked.questions)]
+        if text.empty:
+            raise RequestProblem("invalid-request", "input holds instructions and no text; give a text", "input")
         try:
             found = self._found(text, vocabularies)
         except OtherVocabulary as error:
@@ -170,7 +172,8 @@ class Forwarded:
         with _place(self.gate, self.name):
             (found,) = self.engine.decide([messages], questions)
         raise_for(found.problem)
-        prediction = Prediction((), Source(self.name, _NAME), usage=found.usage)
+        # With no label it would be counted as an answer that none applies.
+        prediction = Prediction((_NAME,), Source(self.name, _NAME), usage=found.usage)
         return Decided(self.name, read(found.answers, asked.questions), (prediction,))
 
 
@@ -205,11 +208,17 @@ def _vocabulary(place: int, question: Question) -> Taxonomy:
         if isinstance(question, ChoiceQuestion)
         else [(level.label, level.description) for level in question.levels]
     )
+    labels = tuple(Label(_line(name), _line(words or "")) for name, words in described)
     try:
-        return Taxonomy(_NAME, tuple(Label(name, words or "") for name, words in described), multi=False)
+        return Taxonomy(_NAME, labels, multi=False)
     except InvalidTaxonomy as error:
         field = f"questions.{place}.{'choices' if isinstance(question, ChoiceQuestion) else 'levels'}"
         raise RequestProblem("invalid-request", f"{field}: {str(error).partition(': ')[2]}", field) from None
+
+
+def _line(words: str) -> str:
+    """On one line: a line of its own would look like one more option."""
+    return " ".join(words.split())
 
 
 def _conditions(questions: Sequence[Question]) -> Taxonomy | None:
