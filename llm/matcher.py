@@ -53,6 +53,7 @@ class Known:
         biases: what was learnt for the nearest labels' logits.
         nearness: 0 to 1, how like a label seen in training each is.
         share: 0 to 1, how much the tuned reading counts for each; the rest is plain MiniLM's.
+        alone: the same where the label is the only one of its vocabulary.
     """
 
     plain: Array
@@ -60,6 +61,7 @@ class Known:
     biases: Array
     nearness: Array
     share: Array
+    alone: Array
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,18 @@ class Matcher:
         nothing = Prediction((), source, problem=Problem("empty", "there is no text to label"))
         return [nothing if text.empty else _decode(next(rows), taxonomy, source) for text in originals]
 
+    def alone(self, text: str | Text, labels: Sequence[Label]) -> list[float]:
+        """Each label's probability as the only one of its vocabulary, in their order; the text is read once for all."""
+        read, known = [sentence(Text.of(text))], self._vocabularies.known(labels)
+        centred = self.encoder.encode(read) @ known.plain.T - known.plain @ self.learnt.centre
+        taught, lone = _independent(self._taught(read, known)), _independent(self._lone(centred))
+        mixed = known.alone * taught + (1 - known.alone) * lone
+        return [round(float(value), 4) for value in mixed[0]]
+
+    def _lone(self, centred: Array) -> Array:
+        """Logits by plain MiniLM where a label has no others to stand out among."""
+        return np.asarray(self.learnt.numbers["lone scale"] * centred + self.learnt.numbers["lone bias"], np.float32)
+
     def _rows(self, texts: Sequence[str], taxonomy: Taxonomy) -> list[list[float]]:
         if not texts:
             return []
@@ -125,7 +139,7 @@ class Matcher:
         # Some labels are near to whatever is written: what they have in common with all texts is taken off.
         centred = cosines - known.plain @ self.learnt.centre
         if len(known.plain) == 1:
-            logits = numbers["lone scale"] * centred + numbers["lone bias"]
+            logits = self._lone(centred)
         else:
             spread = centred - centred.mean(axis=1, keepdims=True)
             standing = spread / np.maximum(spread.std(axis=1, keepdims=True), 1e-6)
@@ -158,14 +172,15 @@ class Vocabularies:
         """The vocabulary's labels that may be answered."""
         with self._lock:
             known = self._kept.pop(taxonomy.digest, None)
-        known = known or self._known(taxonomy.predictable)
+        known = known or self.known(taxonomy.predictable)
         with self._lock:
             self._kept[taxonomy.digest] = known
             while len(self._kept) > _VOCABULARIES_KEPT:
                 self._kept.popitem(last=False)
         return known
 
-    def _known(self, labels: Sequence[Label]) -> Known:
+    def known(self, labels: Sequence[Label]) -> Known:
+        """These labels as a vocabulary."""
         learnt, numbers = self._learnt, self._learnt.numbers
         names = self._encoder.encode([label.name for label in labels])
         plain = _unit(names + self._encoder.encode([described(label) for label in labels]))
@@ -177,11 +192,11 @@ class Vocabularies:
         )
         nearness = _ramp(nearest, numbers["near from"], numbers["near to"])
         # A quarter of the labels may be odd ones; one genre among topics should not make them a vocabulary of films.
-        typical = np.quantile(nearest, 0.25)
-        filmlike = _ramp(typical, numbers["film from"], numbers["film to"])
+        typical = np.append(nearest, np.quantile(nearest, 0.25))
+        *own, filmlike = _ramp(typical, numbers["film from"], numbers["film to"])
         most = _FILM + (1 - _FILM) * np.minimum(1, nearness / _SEEN)
-        share = _FAR + (most - _FAR) * filmlike
-        return Known(plain, _unit(plain + shares @ learnt.offsets), shares @ learnt.biases, nearness, share)
+        share, alone = _FAR + (most - _FAR) * filmlike, most * own
+        return Known(plain, _unit(plain + shares @ learnt.offsets), shares @ learnt.biases, nearness, share, alone)
 
 
 def _unit(vectors: Array) -> Array:
@@ -194,9 +209,13 @@ def _ramp(value: Array | np.float32, start: float, end: float) -> Array:
 
 def _probabilities(logits: Array, taxonomy: Taxonomy) -> Array:
     if taxonomy.multi or logits.shape[1] == 1:
-        return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
+        return _independent(logits)
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
+
+
+def _independent(logits: Array) -> Array:
+    return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
 
 
 def _decode(row: Sequence[float], taxonomy: Taxonomy, source: Source) -> Prediction:

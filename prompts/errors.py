@@ -28,6 +28,10 @@ class InvalidDataset(MarqueeError):
     """A data file lacks what it should hold."""
 
 
+class Unanswered(MarqueeError):
+    """Texts got no answer where every one needs one; the message says how many, and why the first got none."""
+
+
 class UnknownName(MarqueeError):
     """Something was asked for by a name that nothing here has.
 

@@ -100,11 +100,21 @@ class ProblemType(_Answer):
     status: int
 
 
+class OpenAIError(_Answer):
+    """The same as OpenAI's clients read it."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
 class ProblemDocument(ProblemType):
     """Why a request has no answer (RFC 9457)."""
 
     detail: str = Field(description="what is wrong and what to do")
     field: str | None = Field(None, description="the field of the body that is at fault, where one is")
+    error: OpenAIError | None = Field(None, description="the same in OpenAI's shape, under /v1")
 
 
 class IndexAnswer(_Answer):
@@ -113,3 +123,19 @@ class IndexAnswer(_Answer):
     service: str
     answers: str = Field(description="who answers")
     routes: dict[str, str]
+
+
+class ModelEntry(_Answer):
+    """A model that may be named."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = Field(description="seconds since 1970; when this process started")
+    owned_by: str = "marquee"
+
+
+class ModelsAnswer(_Answer):
+    """Answer of ``GET /v1/models``."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelEntry]

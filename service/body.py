@@ -8,6 +8,7 @@ from typing import Any, NoReturn, TypeVar
 from flask import Request
 from pydantic import BaseModel, ValidationError
 
+from service.decisions import ChoiceQuestion, DecisionRequest, Question, ScoreQuestion
 from service.parts import Limits
 from service.problems import RequestProblem
 from service.schemas import ClassifyRequest, TextFields
@@ -38,6 +39,28 @@ def read_similar(request: Request, limits: Limits) -> SimilarRequest:
     if asked.id is None:
         _hold_text(asked, "text", limits)
     return asked
+
+
+def read_decision(request: Request, limits: Limits) -> DecisionRequest:
+    """The typed questions that a body holds.
+
+    Raises:
+        RequestProblem: as from ``read_request``.
+    """
+    asked = _read(request, DecisionRequest)
+    _hold_length("input", asked.conversation(), limits)
+    for place, question in enumerate(asked.questions):
+        _hold_length(f"questions.{place}.instructions", question.asks, limits)
+    if (labels := sum(map(_labels, asked.questions))) > limits.labels:
+        detail = f"{labels} conditions, options and levels in one request; at most {limits.labels}"
+        raise RequestProblem("too-large", detail, "questions")
+    return asked
+
+
+def _labels(question: Question) -> int:
+    if isinstance(question, ChoiceQuestion):
+        return len(question.choices)
+    return len(question.levels) if isinstance(question, ScoreQuestion) else 1
 
 
 def _read(request: Request, model: type[Body]) -> Body:
@@ -110,6 +133,12 @@ def _hold_text(fields: TextFields, field: str, limits: Limits) -> None:
     text = fields.given()
     if text.empty:
         raise RequestProblem("invalid-request", f"{field} is empty; give a text, or a title", field)
-    if (length := len(text.body) + len(text.title)) > limits.text_chars:
-        detail = f"{field} has {length} characters; at most {limits.text_chars}"
+    _hold_length(field, text.body + text.title, limits)
+
+
+def _hold_length(field: str, words: str, limits: Limits) -> None:
+    if not words.strip():
+        raise RequestProblem("invalid-request", f"{field} is empty; give a text", field)
+    if len(words) > limits.text_chars:
+        detail = f"{field} has {len(words)} characters; at most {limits.text_chars}"
         raise RequestProblem("text-too-long", detail, field)

@@ -40,6 +40,7 @@ class Metrics:
         self._remembered = Counter("marquee_cache_hits", "Texts whose answer was remembered.", registry=registry)
         self._abstained = Counter("marquee_abstentions", "Answers that none applies.", registry=registry)
         self._dropped = Counter("marquee_invalid_words", "Words of a model that were no labels.", registry=registry)
+        self._questions = Counter("marquee_questions", "Typed questions answered.", ["type"], registry=registry)
         self._problems = Counter("marquee_problems", "Texts without an answer.", ["kind"], registry=registry)
         self._lookups = Counter("marquee_lookups", "Titles looked up, by who told.", ["provider"], registry=registry)
         self._tokens = Counter("marquee_tokens", "Tokens of language models.", ["model", "kind"], registry=registry)
@@ -61,6 +62,11 @@ class Metrics:
             self._abstained.inc(not prediction.labels)
             self._dropped.inc(len(prediction.dropped))
             self._took(prediction)
+
+    def decided(self, types: Iterable[str]) -> None:
+        """Note the answers to typed questions."""
+        for one in types:
+            self._questions.labels(one).inc()
 
     def again(self, model: str, texts: int) -> None:
         """Note answers that were remembered as a whole."""

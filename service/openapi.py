@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from service import answers
+from service.decisions import DecisionAnswer, DecisionRequest
 from service.problems import KINDS
 from service.schemas import ClassifyAnswer, ClassifyRequest, PromptRequest
 from service.similar import SimilarAnswer, SimilarRequest
@@ -153,6 +154,24 @@ _SIMILAR = Operation(
     example={"description": _PLOT, "k": 6},
 )
 
+_DECISIONS = Operation(
+    answers=(DecisionAnswer,),
+    body=DecisionRequest,
+    problems=(*_BODY, *_MODEL, "unknown-model", "cannot-decide"),
+    example={
+        "model": "marquee",
+        "input": "My card was charged twice for one order.",
+        "questions": [
+            {"type": "predicate", "name": "refund", "instructions": "The customer wants money back."},
+            {
+                "type": "choice",
+                "instructions": "Who should answer?",
+                "choices": [{"value": "billing"}, {"value": "shipping"}],
+            },
+        ],
+    },
+)
+
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("POST", "/classify"): _CLASSIFY,
     ("POST", "/predict_genre"): _CLASSIFY,
@@ -164,6 +183,8 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("POST", "/similar"): _SIMILAR,
     ("POST", "/suggest"): _SIMILAR,
+    ("POST", "/v1/decisions"): _DECISIONS,
+    ("GET", "/v1/models"): Operation((answers.ModelsAnswer,)),
     ("GET", "/taxonomies"): Operation((answers.TaxonomiesAnswer,)),
     ("GET", "/prompts"): Operation((answers.PromptsAnswer,)),
     ("GET", "/healthz"): Operation((answers.HealthAnswer,)),

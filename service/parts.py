@@ -11,6 +11,7 @@ from lookup.lookup import Lookup
 from prompts.taxonomy import Taxonomy
 from prompts.template import Message, Prompt
 from prompts.text import Text
+from service.deciding import ByScores, Decider
 from service.guards import Door
 from service.hot import HotAnswers
 from service.metrics import Metrics
@@ -83,6 +84,7 @@ class Parts:
         taxonomy: name of the vocabulary of requests that name none.
         limits: what one request may hold.
         asking_of: what a language model is asked about a text; None where none answers.
+        decider: who answers typed questions; None: the classifier that answers without a choice, by its scores.
         similar: what finds similar films.
         lookup: who is asked about bare titles.
         door: who may ask.
@@ -97,9 +99,14 @@ class Parts:
     taxonomy: str
     limits: Limits = Limits()
     asking_of: AskingOf | None = None
+    decider: Decider | None = None
     similar: Callable[[], Similar] = _no_films
     lookup: Lookup = field(default_factory=Lookup)
     door: Door = Door()
     metrics: Metrics = field(default_factory=Metrics)
     hot: HotAnswers = field(default_factory=HotAnswers)
     stopping: Event = field(default_factory=Event)
+
+    def decides(self) -> Decider:
+        """Who answers typed questions."""
+        return self.decider or ByScores(self.classifier_for(Choice()))

@@ -18,6 +18,7 @@ from similarity.errors import InvalidIndex, SeveralFilms, UnknownFilm, UnknownGe
 log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 5
+_OPENAI = "/v1/"  # below it, clients of OpenAI's look for a member "error"; RFC 9457 lets a document have more members
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,12 @@ def problem_body(slug: str, detail: str, field: str | None = None) -> dict[str, 
 
 def respond(problem: RequestProblem) -> Response:
     """The problem as a response."""
-    body = json.dumps(problem_body(problem.slug, problem.detail, problem.field), ensure_ascii=False)
-    response = Response(body + "\n", KINDS[problem.slug].status, mimetype="application/problem+json")
+    status, body = KINDS[problem.slug].status, problem_body(problem.slug, problem.detail, problem.field)
+    if request.path.startswith(_OPENAI):
+        told = {"message": problem.detail, "type": problem.slug, "param": problem.field, "code": str(status)}
+        body["error"] = told
+    raw = json.dumps(body, ensure_ascii=False) + "\n"
+    response = Response(raw, status, mimetype="application/problem+json")
     if problem.retry_after is not None:
         response.headers["Retry-After"] = str(math.ceil(problem.retry_after))
     return response
@@ -126,6 +131,7 @@ KINDS: Mapping[str, Kind] = {
     "unknown-taxonomy": Kind(404, "No such taxonomy"),
     "unknown-prompt": Kind(404, "No such prompt"),
     "unknown-reading": Kind(404, "No such reading"),
+    "unknown-model": Kind(404, "No such model"),
     "unknown-film": Kind(404, "No such film"),
     "unknown-genre": Kind(404, "No such genre"),
     "method-not-allowed": Kind(405, "The method is not allowed here"),
@@ -135,6 +141,7 @@ KINDS: Mapping[str, Kind] = {
     "invalid-request": Kind(422, "The request breaks a rule"),
     "too-many-requests": Kind(429, "Too many requests"),
     "internal": Kind(500, "Something went wrong here"),
+    "cannot-decide": Kind(501, "The model cannot answer such questions"),
     "model-rejected": Kind(502, "The model's endpoint refused the request"),
     "model-unreadable": Kind(502, "The model did not answer with labels"),
     "model-misconfigured": Kind(503, "The service's access to its model is set up wrongly"),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, cast
 
 from flask import Blueprint, Response, current_app, jsonify, make_response, request
 
 from llm.classifier import Prediction
 from prompts import shelf
-from service.body import read_request, read_similar
+from service.answers import ModelEntry, ModelsAnswer
+from service.body import read_decision, read_request, read_similar
 from service.hot import Hot
 from service.looking_up import looked_up
 from service.pages import html
@@ -19,6 +21,8 @@ from service.schemas import ClassifyAnswer, ClassifyRequest, PromptRequest
 from service.similar import SimilarAnswer
 
 blueprint = Blueprint("marquee", __name__)
+_WHOEVER = "marquee"  # as the model of a request: whoever answers here
+_STARTED = int(time.time())
 
 
 def parts() -> Parts:
@@ -93,6 +97,26 @@ def similar() -> Response:
     return jsonify(SimilarAnswer.of_found(films.search(asked.query()), films.model).body())
 
 
+@blueprint.post("/v1/decisions")
+def decisions() -> Response:
+    """Answer typed questions about a text with probabilities, in the shapes of OpenAI's Decisions API."""
+    asked, decider = read_decision(request, parts().limits), parts().decides()
+    if asked.model not in (decider.name, _WHOEVER):
+        detail = f"there is no model {asked.model!r} here; ask {decider.name!r}, or {_WHOEVER!r} for whoever answers"
+        raise RequestProblem("unknown-model", detail, "model")
+    decided = decider.decide(asked)
+    parts().metrics.answered(decided.asked)
+    parts().metrics.decided(answer.type for answer in decided.answers)
+    return jsonify(decided.told().body())
+
+
+@blueprint.get("/v1/models")
+def models() -> dict[str, Any]:
+    """The names under which ``/v1/decisions`` can be asked, as OpenAI lists models."""
+    names = (parts().decides().name, _WHOEVER)
+    return ModelsAnswer(data=[ModelEntry(id=name, created=_STARTED) for name in names]).model_dump()
+
+
 @blueprint.get("/taxonomies")
 def taxonomies() -> dict[str, Any]:
     """The vocabularies that requests may name."""
@@ -154,6 +178,8 @@ def _index() -> dict[str, Any]:
             "POST /classify": 'label a text: {"description": "..."}',
             "POST /prompt": "the messages that a language model is sent for a text",
             "POST /similar": 'films like a text: {"description": "...", "k": 10}',
+            "POST /v1/decisions": "typed questions about a text, in OpenAI's shapes",
+            "GET /v1/models": "the names of the model that answers them",
             "GET /taxonomies": "the vocabularies",
             "GET /prompts": "the prompts",
             "GET /healthz": "alive",

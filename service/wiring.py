@@ -18,13 +18,14 @@ from llm.engines.probe import Probed
 from llm.engines.wire import Wire
 from llm.fallback import Fallback
 from llm.language_model import LanguageModel
-from llm.matcher import matcher
+from llm.matcher import Matcher, matcher
 from llm.narrowed import Narrowed
 from llm.order import OrderAveraged
 from llm.readings import choice as readings
 from llm.shots import FixedShots, NearestShots, Shots, load_shots, no_shots
 from prompts import shelf
 from prompts.taxonomy import Taxonomy
+from service.deciding import ByModel, ByScores, Decider, FallingBack, Forwarded
 from service.films import live
 from service.looking_up import lookup_of
 from service.metrics import Metrics
@@ -55,7 +56,9 @@ def build(settings: Settings, trained: Classifier | None = None) -> Parts:
     shared = SharedBatches(encoder_of(settings.encoder) if settings.encoder else encoder)
     films = Similar(live(settings.index, shared), shared)
     gate = _gate("embedded", settings, metrics)
-    embedded = Batched(trained or matcher(encoder=encoder), gate, metrics.batch.observe)
+    own = trained or matcher(encoder=encoder)
+    embedded = Batched(own, gate, metrics.batch.observe)
+    by_scores = ByScores(embedded, own.alone if isinstance(own, Matcher) else None)
 
     def load() -> None:
         embedded.classify(first, taxonomy)
@@ -67,15 +70,16 @@ def build(settings: Settings, trained: Classifier | None = None) -> Parts:
         lookup=lookup_of(settings),
     )  # fmt: skip
     if trained is not None or not settings.asks_a_model:
-        return parts(lambda choice: embedded, lambda: None, load)
+        return parts(lambda choice: embedded, lambda: None, load, decider=by_scores)
     engine = engine_of(settings)
-    shots = shots_of(settings, encoder, taxonomy)
-    asking = classifiers(engine, settings, embedded, shots, _gate("model", settings, metrics))
+    shots, before = shots_of(settings, encoder, taxonomy), _gate("model", settings, metrics)
+    asking = classifiers(engine, settings, embedded, shots, before)
     asked = _asked(engine, settings, shots)
+    parts = partial(parts, asking_of=asked, decider=decider(engine, settings, by_scores, before))
     if settings.fallback or settings.cascade:
         check = (lambda: None) if settings.fallback else engine.check
-        return parts(asking, check, load, asking_of=asked)
-    return parts(asking, engine.check, lambda: engine.code_limit, asking_of=asked)  # probes, if need be
+        return parts(asking, check, load)
+    return parts(asking, engine.check, lambda: engine.code_limit)  # probes, if need be
 
 
 def _limits(settings: Settings) -> Limits:
@@ -117,7 +121,7 @@ def language_model(
 def classifiers(engine: Engine, settings: Settings, embedded: Classifier, shots: Shots, gate: Gate) -> ClassifierFor:
     """For every choice of a request, the classifier that asks the engine, with all that the settings put around it."""
     readings.named(settings.reading)  # a misspelt one should stop the start
-    store = AnswerStore(settings.cache_path, settings.cache_megabytes * 2**20) if settings.cache else None
+    store = _store(settings)
     decisions = Decisions(settings.decisions_path, settings.threshold)  # read once: a request should not read files
     wraps = _wraps(settings, embedded)
 
@@ -130,6 +134,17 @@ def classifiers(engine: Engine, settings: Settings, embedded: Classifier, shots:
         return classifier
 
     return classifier_for
+
+
+def decider(engine: Engine, settings: Settings, embedded: Decider, gate: Gate) -> Decider:
+    """Who answers typed questions: the engine, through its endpoint's own decisions where these are its reading."""
+    forwards = settings.reading == "decisions"
+    first = Forwarded(engine, gate) if forwards else ByModel(engine, gate, _store(settings))
+    return FallingBack(first, embedded) if settings.fallback else first
+
+
+def _store(settings: Settings) -> AnswerStore | None:
+    return AnswerStore(settings.cache_path, settings.cache_megabytes * 2**20) if settings.cache else None
 
 
 def _asked(engine: Engine, settings: Settings, shots: Shots) -> AskingOf:

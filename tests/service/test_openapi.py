@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,13 @@ from schemathesis.specs.openapi.checks import (
 )
 from werkzeug.test import TestResponse
 
+from llm.bounded import Gate
 from llm.classifier import Problem
 from llm.engines.engine import Conversation
 from llm.engines.scripted import Scripted
 from llm.language_model import LanguageModel
 from service.app import create_app
+from service.deciding import ByModel
 from service.films import live
 from service.openapi import OPERATIONS, document, routes_of
 from service.parts import Limits, Parts
@@ -35,6 +38,7 @@ from similarity.similar import Similar
 from tests.similarity.films import films
 from tests.similarity.words import Words
 
+PREDICATE = {"type": "predicate", "instructions": "The text is short."}
 BUSY = "busy"  # a text that makes the model fail
 
 
@@ -49,9 +53,16 @@ def _similar() -> Similar:
     return Similar(live(folder, Words()), Words())
 
 
+def _weights(conversation: Conversation) -> Mapping[str, float]:
+    return {"Yes": 0.6, "No": 0.3, "A": 0.5, "B": 0.2}
+
+
 model = LanguageModel(Scripted(_reply, "a-model"))
+decider = ByModel(Scripted(name="a-model", weights=_weights), Gate(64))
 limits = Limits(texts=5, labels=60)
-app = create_app(Parts(lambda choice: model, lambda: None, lambda: None, "tmdb", limits, similar=_similar))
+app = create_app(
+    Parts(lambda choice: model, lambda: None, lambda: None, "tmdb", limits, decider=decider, similar=_similar)
+)
 schema = schemathesis.openapi.from_wsgi("/openapi.json", app)
 CHECKS = [
     not_a_server_error,
@@ -105,6 +116,10 @@ def test_every_route_has_words_and_every_reference_leads_somewhere(whole: dict[s
         ("POST", "/classify", "/classify", {"text": BUSY}),
         ("POST", "/predict_genre", "/predict_genre", {"title": "a"}),
         ("POST", "/prompt", "/prompt", {"text": "a", "reading": "yes_no"}),
+        ("POST", "/v1/decisions", "/v1/decisions", OPERATIONS["POST", "/v1/decisions"].example),
+        ("POST", "/v1/decisions", "/v1/decisions", {"model": "marquee", "input": "a", "questions": []}),
+        ("POST", "/v1/decisions", "/v1/decisions", {"model": "b", "input": "a", "questions": [PREDICATE]}),
+        ("GET", "/v1/models", "/v1/models", None),
         ("GET", "/taxonomies", "/taxonomies", None),
         ("GET", "/prompts", "/prompts", None),
         ("GET", "/healthz", "/healthz", None),

@@ -11,7 +11,8 @@ function kindOf(schema) {
   if (schema.$ref) return schema.$ref.split("/").pop();
   if (schema.const !== undefined) return JSON.stringify(schema.const);
   if (schema.enum) return schema.enum.map((one) => JSON.stringify(one)).join(" or ");
-  if (schema.anyOf) return schema.anyOf.filter((one) => one.type !== "null").map(kindOf).join(" or ") || "null";
+  const kinds = schema.anyOf ?? schema.oneOf;
+  if (kinds) return kinds.filter((one) => one.type !== "null").map(kindOf).join(" or ") || "null";
   if (schema.type === "array") return `list of ${kindOf(schema.items ?? {})}`;
   if (schema.type === "object" && schema.additionalProperties) return `object of ${kindOf(schema.additionalProperties)}`;
   return schema.type ?? "anything";
@@ -39,6 +40,20 @@ function fields(whole, schema) {
   );
 }
 
+// The fields of a schema, and of every schema that it is made of.
+function described(whole, schema) {
+  const parts = [...partsOf(whole, schema)].filter((name) => name !== kindOf(schema));
+  const named = parts.map((name) => [element("h3", {}, name), fields(whole, { $ref: `#/${name}` })]);
+  return [fields(whole, schema), ...named.flat()];
+}
+
+function partsOf(whole, schema, found = new Set()) {
+  for (const [, name] of JSON.stringify(schema).matchAll(/"#\/components\/schemas\/(\w+)"/g)) {
+    if (!found.has(name)) partsOf(whole, whole.components.schemas[name], found.add(name));
+  }
+  return found;
+}
+
 // What stands between backticks is code.
 function coded(words) {
   return words.split("`").map((part, place) => (place % 2 ? element("code", {}, part) : part));
@@ -55,7 +70,7 @@ function schemasOf(whole, content) {
 
 function answersOf(whole, operation) {
   const good = schemasOf(whole, operation.responses["200"].content);
-  const folds = good.filter((one) => one.$ref).map((one) => fold(`Answer: ${kindOf(one)}`, fields(whole, one)));
+  const folds = good.filter((one) => one.$ref).map((one) => fold(`Answer: ${kindOf(one)}`, ...described(whole, one)));
   const bad = Object.entries(operation.responses).filter(([status]) => status !== "200");
   const list = element("dl", { class: "fields" });
   for (const [status, response] of bad) {
@@ -120,7 +135,7 @@ function route(whole, path, method, operation) {
     element("p", {}, ...coded(`${operation.summary}.`)),
     operation.description ? element("p", { class: "muted" }, ...coded(operation.description)) : null,
     tryForm(path, method, operation),
-    request ? fold(`Body: ${kindOf(request)}`, fields(whole, request)) : null,
+    request ? fold(`Body: ${kindOf(request)}`, ...described(whole, request)) : null,
     ...answersOf(whole, operation),
   );
 }
