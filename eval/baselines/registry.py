@@ -90,7 +90,7 @@ def train(
     """
     kind = _kind(plan.kind)
     settings = _settings(plan, kind)
-    _refuse_overlap(training, validation)
+    refuse_overlap(training, validation)
     splits = Split.of(training, taxonomy), Split.of(validation, taxonomy)
     judged = splits[1].judged()  # told before the training takes its time
     out.mkdir(parents=True, exist_ok=True)
@@ -182,7 +182,12 @@ def _settings(plan: Plan, kind: Kind) -> Any:
     return kind.settings(**plan.settings)
 
 
-def _refuse_overlap(training: Sequence[Example], validation: Sequence[Example]) -> None:
+def refuse_overlap(training: Sequence[Example], validation: Sequence[Example]) -> None:
+    """Let two splits be learnt and chosen by only where both have rows and share none.
+
+    Raises:
+        InvalidDataset: a split is empty, or an example stands in both.
+    """
     if not training or not validation:
         raise InvalidDataset(f"the {'validation' if training else 'training'} split is empty; name one that has rows")
     if both := {one.id for one in training} & {one.id for one in validation}:
