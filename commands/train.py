@@ -78,7 +78,7 @@ def train(
     plan = Plan(name, given, **how, data=data.name, command=_command())
     training, validation = (loaded_of(data, vocabulary, split=one, **columns) for one in (split, validation_split))
     folder = out or Path("var/models") / f"{name}-{vocabulary.name}"
-    trained = fit(plan, training.taxonomy, training.examples, validation.examples, folder, _tracked)
+    trained = fit(plan, training.taxonomy, training.examples, validation.examples, folder, tracked)
     for metric, value in trained.manifest["validation"].items():
         click.echo(f"{metric:16} {value:8.3f}")
     click.echo(f"on {len(validation.examples)} validation texts, after tuning on them; saved in {folder}", err=True)
@@ -90,7 +90,7 @@ def _lora(data: Path, out: Path | None, taxonomy: str | None, sides: tuple[str, 
     if rest.pop("decode") is not None:
         raise click.UsageError("--decode is for baselines; an adapter's answers are read as in use")
     rest.pop("objective")
-    train_lora(data, out, taxonomy, sides, columns, rest, _command(), _tracked)
+    train_lora(data, out, taxonomy, sides, columns, rest, _command(), tracked)
 
 
 def _matcher(data: Path, reviews: Path | None, out: Path | None, rest: Mapping[str, Any]) -> None:
@@ -124,7 +124,8 @@ def _refuse_test(*splits: str) -> None:
         raise click.UsageError("training and validation need different splits")
 
 
-def _tracked(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
+def tracked(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
+    """Pass items on while a progress bar shows how far they are."""
     with click.progressbar(items, label=label, length=total, file=sys.stderr) as bar:
         yield from bar
 
