@@ -118,7 +118,9 @@ def _taught(
         "decode_rule": asked["decode_rule"],
         "doubt": said.doubt,
     }
-    plan = Plan(options["student"], settings, seed=seed, data=data, command=run.command, teacher=teacher)
+    # Micro: labels that the teacher hardly ever gave should not move the thresholds.
+    how: dict[str, Any] = {"objective": "micro", "seed": seed, "data": data, "command": run.command}
+    plan = Plan(options["student"], settings, **how, teacher=teacher)
     return train(plan, vocabulary, dealt["train"], dealt["validation"], folder, tracked, said.soft)
 
 

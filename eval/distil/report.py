@@ -127,7 +127,7 @@ What it learnt of the teacher's doubt: {{ found.teacher.doubt }}.
 {% if found.texts.unanswered %}
 
 Without an answer:
-{%- for kind, count in found.texts.unanswered.items() %} {{ count }} {{ kind }}{{ "" if loop.last else "," }}{% endfor %}.
+{%- for kind, count in found.texts.unanswered.items() %} {{ count }} {{ kind }}{{ "," if not loop.last }}{% endfor %}.
 {% endif %}
 
 {% macro table(rows, first) %}
