@@ -52,7 +52,7 @@ def evaluate(data: Path | None, rescore: Path | None, dry_run: bool, **options: 
     kept = {name: options.pop(name) for name in ("anew", "gate", "margin", "orders")}
     runs, out = runs_of(data, **options)
     if dry_run:
-        return _tell_costs(runs)
+        return tell_costs(runs)
     old = [_old_run(kept["gate"], run.folder) for run in runs] if kept["gate"] else []
     found = {run.system.spec: _go(run, kept["anew"]) for run in runs}
     if kept["orders"]:
@@ -75,22 +75,22 @@ def _go(run: Run, anew: bool) -> Figures:
     there = len(run.material.examples) - pending
     if there:
         click.echo(f"{run.system.spec}: {there} of {len(run.material.examples)} texts are answered there", err=True)
-    with _bar(run.system.spec, pending) as told:
+    with bar(run.system.spec, pending) as told:
         return run.go(told)
 
 
 @contextmanager
-def _bar(spec: str, length: int) -> Iterator[Callable[[int], None]]:
+def bar(spec: str, length: int) -> Iterator[Callable[[int], None]]:
     """A progress bar with the texts a second since its start and the time left; yields what moves it on."""
     start = time.monotonic()
-    bar: Any = click.progressbar(
+    shown: Any = click.progressbar(
         length=length, label=f"{spec:24}", show_pos=True, item_show_func=lambda rate: rate, file=sys.stderr
     )
 
     def told(rows: int) -> None:
-        bar.update(rows, f"{(bar.pos + rows) / max(1e-9, time.monotonic() - start):.1f} texts/s")
+        shown.update(rows, f"{(shown.pos + rows) / max(1e-9, time.monotonic() - start):.1f} texts/s")
 
-    with bar:
+    with shown:
         yield told
 
 
@@ -175,7 +175,8 @@ def _written(value: float | None) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def _tell_costs(runs: Sequence[Run]) -> None:
+def tell_costs(runs: Sequence[Run]) -> None:
+    """Print what asking about the texts of runs that are still to be asked about would take."""
     for run in runs:
         texts = [example.text for example in run.pending()]
         click.echo(f"{run.system.spec}: {len(texts)} texts to ask about")

@@ -42,6 +42,9 @@ EXAMPLE = "A young smith forges a magic sword to free her kingdom from a dragon.
     flag_value="",
     help="Start a vLLM server too and ask it; MODEL is a folder or a name on the hub.  [default: MARQUEE_MODEL]",
 )
+@click.option(
+    "--adapter", help="Folder of a LoRA adapter for the model of --local or --vllm; see `main.py train lora`."
+)
 @click.option("--open", "open_", is_flag=True, default=None, help="Answer without keys whoever reaches the address.")
 @click.option("--debug", is_flag=True, help="Flask's own server, on loopback: it reloads, and shows tracebacks.")
 def serve(
@@ -50,6 +53,7 @@ def serve(
     local: str | None,
     trained: Path | None,
     vllm_model: str | None,
+    adapter: str | None,
     open_: bool | None,
     debug: bool,
 ) -> None:
@@ -57,17 +61,31 @@ def serve(
     from service.settings import read_settings
     from service.vllm import with_vllm
 
+    if adapter is not None and (trained is not None or (local is None and vllm_model is None)):
+        raise click.UsageError("--adapter changes a language model; give --local or --vllm beside it")
     if sum((bool(local), trained is not None, vllm_model is not None)) > 1:
         raise click.UsageError("--local, --trained and --vllm are ways to choose who answers; give one")
-    where = {"host": host, "port": port, "open": open_}
+    where = {"host": host, "port": port, "open": open_, "adapter": adapter}
     if trained is not None:
         settings, vllm = read_settings(**where, taxonomy=_learnt(trained).name), None
     elif vllm_model is None:
         settings, vllm = read_settings(**where, local_model=local), None
     else:
         settings, vllm = with_vllm(vllm_model, **where)
+    if adapter is not None:
+        settings = _as_trained(settings, Path(adapter))
     with ExitStack() as at_the_end:
         _serve(settings, vllm, trained, debug, at_the_end)
+
+
+def _as_trained(settings: Settings, adapter: Path) -> Settings:
+    """The settings under which an adapter is asked as it was taught, so far as nobody set them otherwise."""
+    from service.tuned import as_trained
+
+    settings, words = as_trained(settings, adapter)
+    for word in words:
+        click.echo(word, err=True)
+    return settings
 
 
 def _serve(

@@ -174,11 +174,13 @@ def _language_model(
 
 def _identity(settings: Settings, choice: Choice, setting: Setting) -> Mapping[str, Any]:
     from eval.manifest import digest_of
+    from llm.adapter import adapter_in
     from prompts.shelf import prompt_for
 
     prompts = {choice.prompt} if choice.prompt else {prompt_for(text, setting.taxonomy) for text in setting.texts}
     return {
         "model": settings.local_model or settings.model,
+        **({"adapter": adapter_in(Path(settings.adapter)).digest} if settings.adapter else {}),
         "reading": choice.reading or settings.reading,
         "prompts": sorted(f"{prompt.name}@{prompt.digest}" for prompt in prompts),
         "decoding": {"temperature": 0},

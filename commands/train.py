@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from commands.data import data_options, loaded_of
+from commands.lora import lora_options, train_lora
 
 Item = TypeVar("Item")
 _COLUMNS = (
@@ -33,11 +34,12 @@ _COLUMNS = (
 @click.option("--min-count", type=click.IntRange(1), help="tfidf-*: terms of fewer texts are left out.")
 @click.option("--c", type=click.FloatRange(0, min_open=True), help="tfidf-svm, tfidf-lr: how little weights are held.")
 @click.option("--trials", type=click.IntRange(1), help="minilm-mlp, hybrid: draws of the random search.")
-@click.option("--epochs", type=click.IntRange(1), help="minilm*, hybrid, distilbert: most rounds through the texts.")
+@click.option("--epochs", type=click.IntRange(1), help="minilm*, hybrid, distilbert, lora: most rounds.")
 @click.option("--encoder", help="minilm-mlp, hybrid: minilm as it comes, or matcher, as the matcher tuned it.")
 @click.option("--patience", type=click.IntRange(1), help="... rounds without gain after which training stops.")
 @click.option(
-    "--base", help="minilm, distilbert: start from a folder, a name, an earlier training's folder, or from matcher."
+    "--base",
+    help="minilm, distilbert, lora: start from a folder, a name, an earlier training, or (minilm) from matcher.",
 )
 @click.option(
     "--loss", type=click.Choice(["bce", "two-valued", "log-weights", "focal"]), help="... for several labels."
@@ -51,12 +53,13 @@ _COLUMNS = (
 @click.option("--batch-size", type=click.IntRange(1), help="... texts per step.  [default: 32]")
 @click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), help="... what to compute in.")
 @click.option("--neighbours", type=click.IntRange(1), help="tfidf-knn: how many texts vote.")
+@lora_options
 def train(
     name: str, data: Path, out: Path | None, taxonomy: str | None, split: str, validation_split: str,
     reviews: Path | None, **rest: Any,
 ) -> None:  # fmt: skip
     """Train the baseline NAME: prior, random, tfidf-nb, tfidf-svm, tfidf-knn, tfidf-lr, minilm-mlp, hybrid, minilm or
-    distilbert; or the embedded classifier's own weights: matcher."""
+    distilbert; or an adapter for the language model: lora; or the embedded classifier's own weights: matcher."""
     if name == "matcher":
         return _matcher(data, reviews, out, rest)
     from eval.baselines import Plan
@@ -67,6 +70,8 @@ def train(
     if reviews is not None:
         raise click.UsageError("--reviews is for the matcher")
     _refuse_test(split, validation_split)
+    if name == "lora":
+        return _lora(data, out, taxonomy, (split, validation_split), rest)
     vocabulary = shelf.taxonomy_at(taxonomy or read_settings().taxonomy)
     columns = {key: rest.pop(key) for key in _COLUMNS}
     how = {key: rest.pop(key) for key in ("decode", "objective", "seed")}
@@ -74,11 +79,19 @@ def train(
     plan = Plan(name, given, **how, data=data.name, command=_command())
     training, validation = (loaded_of(data, vocabulary, split=one, **columns) for one in (split, validation_split))
     folder = out or Path("var/models") / f"{name}-{vocabulary.name}"
-    trained = fit(plan, training.taxonomy, training.examples, validation.examples, folder, _tracked)
+    trained = fit(plan, training.taxonomy, training.examples, validation.examples, folder, tracked)
     for metric, value in trained.manifest["validation"].items():
         click.echo(f"{metric:16} {value:8.3f}")
     click.echo(f"on {len(validation.examples)} validation texts, after tuning on them; saved in {folder}", err=True)
     return None
+
+
+def _lora(data: Path, out: Path | None, taxonomy: str | None, sides: tuple[str, str], rest: dict[str, Any]) -> None:
+    columns = {key: rest.pop(key) for key in _COLUMNS}
+    if rest.pop("decode") is not None:
+        raise click.UsageError("--decode is for baselines; an adapter's answers are read as in use")
+    rest.pop("objective")
+    train_lora(data, out, taxonomy, sides, columns, rest, _command(), tracked)
 
 
 def _matcher(data: Path, reviews: Path | None, out: Path | None, rest: Mapping[str, Any]) -> None:
@@ -112,7 +125,8 @@ def _refuse_test(*splits: str) -> None:
         raise click.UsageError("training and validation need different splits")
 
 
-def _tracked(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
+def tracked(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
+    """Pass items on while a progress bar shows how far they are."""
     with click.progressbar(items, label=label, length=total, file=sys.stderr) as bar:
         yield from bar
 

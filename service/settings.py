@@ -37,6 +37,7 @@ class Settings(BaseSettings):
         SecretStr(""), validation_alias="OPENAI_API_KEY", description="the endpoint's key, where it asks for one"
     )
     local_model: str = Field("", description="folder or name of a language model to load into this process")
+    adapter: str = Field("", description="folder of a LoRA adapter for that model; serve --adapter sets it")
     model: str = Field(_DEFAULT_MODEL, description="name under which the endpoint serves the model")
     reading: str = Field("auto", description="how the model is read: auto, list, letters, yes_no, decisions")
     threshold: float | None = Field(
@@ -155,6 +156,11 @@ class Settings(BaseSettings):
             raise ValueError("MARQUEE_QUEUE should be below MARQUEE_THREADS: else no thread is left to say 503")
         if self.classifier == "openai" and not self._endpoint_is_set:
             raise ValueError("MARQUEE_CLASSIFIER=openai needs OPENAI_BASE_URL or OPENAI_API_KEY")
+        if self.adapter and not self.local_model and self.classifier != "embedded":
+            raise ValueError(
+                "MARQUEE_ADAPTER is for a model that Marquee loads: set MARQUEE_LOCAL_MODEL, or use serve --vllm; an "
+                "endpoint that serves an adapter by itself is asked for it by MARQUEE_MODEL"
+            )
         asks_openai = self.asks_a_model and not self.openai_base_url and not self.local_model
         if asks_openai and self.model == _DEFAULT_MODEL:
             raise ValueError(
@@ -180,7 +186,9 @@ class Settings(BaseSettings):
 
     def asking(self, base_url: str, api_key: str) -> Settings:
         """The same settings, but this endpoint is asked."""
-        there = {"openai_base_url": base_url, "openai_api_key": SecretStr(api_key), "local_model": ""}
+        there = {
+            "openai_base_url": base_url, "openai_api_key": SecretStr(api_key), "local_model": "", "adapter": "",
+        }  # fmt: skip
         return self.model_copy(update={"classifier": "openai", **there})
 
 

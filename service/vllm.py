@@ -11,21 +11,46 @@ from typing import Any
 
 import click
 
+from llm.adapter import Adapter, adapter_in, refuse_other_base, vllm_arguments
 from llm.vllm_server import Options, Told, VLLMServer
 from service.settings import Settings, read_settings
 
 
 def with_vllm(model: str, **given: Any) -> tuple[Settings, VLLMServer]:
     """Settings, and a vLLM server, not yet started, which they ask. It serves under the name that is set, else under
-    the model's own: an answer should not carry the name of a model that did not give it."""
+    the model's own: an answer should not carry the name of a model that did not give it. An adapter has a name of its
+    own beside that of its base.
+
+    Raises:
+        InvalidSetting: a setting that cannot work, or an adapter that cannot be served on this model.
+    """
     settings = read_settings(**given, classifier="embedded")  # so far: no other endpoint's settings are looked at
-    weights = str(Path(model).expanduser()) if model.startswith("~") else model or settings.model
-    if model and "model" not in settings.model_fields_set:
-        settings = settings.model_copy(update={"model": Path(weights).name if Path(weights).is_dir() else model})
+    adapter = adapter_in(Path(settings.adapter)) if settings.adapter else None
+    weights = _weights(model, settings, adapter)
+    served, asked = _names(weights, settings.model if model and "model" in settings.model_fields_set else "", adapter)
+    arguments = tuple(shlex.split(settings.vllm_arguments))
+    if adapter:
+        refuse_other_base(adapter, weights)
+        arguments = (*vllm_arguments(adapter, asked), *arguments)
     python = str(Path(settings.vllm_python or sys.executable).expanduser())
-    options = Options(python, settings.vllm_max_model_len, tuple(shlex.split(settings.vllm_arguments)))
-    vllm = VLLMServer(weights, settings.model, options)
-    return settings.asking(vllm.base_url, vllm.api_key), vllm
+    vllm = VLLMServer(weights, served, Options(python, settings.vllm_max_model_len, arguments))
+    return settings.model_copy(update={"model": asked}).asking(vllm.base_url, vllm.api_key), vllm
+
+
+def _names(weights: str, given: str, adapter: Adapter | None) -> tuple[str, str]:
+    """Under which name vLLM serves the model, and which one is asked for."""
+    own = Path(weights).resolve().name if Path(weights).is_dir() else weights
+    if adapter is None:
+        return given or own, given or own
+    asked = given or adapter.name_on(own)
+    return (f"{own} without adapter" if own == asked else own), asked
+
+
+def _weights(model: str, settings: Settings, adapter: Adapter | None) -> str:
+    """What vLLM loads: the model given, or that of the settings, or else the adapter's own base."""
+    if model.startswith("~"):
+        return str(Path(model).expanduser())
+    return model or (adapter.base if adapter and "model" not in settings.model_fields_set else settings.model)
 
 
 def start(vllm: VLLMServer) -> None:

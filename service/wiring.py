@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from llm.batched import Batched
 from llm.bounded import Bounded, Gate
@@ -105,7 +106,7 @@ def probed(settings: Settings) -> Probed:
 def engine_of(settings: Settings) -> Engine:
     """The language model that the settings name: in this process, or behind an endpoint."""
     if settings.local_model:
-        return Local(settings.local_model)
+        return Local(settings.local_model, adapter=Path(settings.adapter) if settings.adapter else None)
     wire = _wire(settings)
     return OpenAICompatible(wire, settings.model, Probed(wire, settings.model, settings.probe_path))
 

@@ -31,7 +31,7 @@ def build(folder: Path, context: int = 32_768, seed: int = 0, width: int = 64, t
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    tokenizer = tokenizer or _tokenizer()
+    tokenizer = tokenizer or tiny_tokenizer()
     torch.manual_seed(seed)
     config = Qwen2Config(
         vocab_size=len(tokenizer),
@@ -52,8 +52,8 @@ def build(folder: Path, context: int = 32_768, seed: int = 0, width: int = 64, t
     return folder
 
 
-def _tokenizer() -> Any:
-    """A byte-level BPE tokenizer trained on the sample, so that any text can be written in it."""
+def tiny_tokenizer(size: int = 2_000) -> Any:
+    """A byte-level BPE tokenizer of so many tokens, trained on the sample, so that any text can be written in it."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -61,7 +61,7 @@ def _tokenizer() -> Any:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=2_000, special_tokens=CONTROL_TOKENS, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+        vocab_size=size, special_tokens=CONTROL_TOKENS, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
     )
     tokenizer.train_from_iterator(_sample_texts(), trainer)
     return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]

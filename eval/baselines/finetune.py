@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from eval.baselines.losses import LOSSES, Counts, Loss, length_weighted_cross_entropy
-from eval.baselines.material import Material, Split
+from eval.baselines.material import Material, Split, Track
 from eval.baselines.oversample import oversampled
 from eval.baselines.perceptron import to_probabilities, validation_score
 from eval.baselines.transformer import Keep, Labeller, Reading, Transformer, earlier, padded, pretrained, tokens_of
@@ -146,11 +146,11 @@ class LabelTrainer(Trainer):
         return (loss, {"logits": logits}) if return_outputs else loss
 
 
-class _Steps(TrainerCallback):
+class Steps(TrainerCallback):
     """Shows steps on a progress bar."""
 
-    def __init__(self, material: Material) -> None:
-        self._track = material.track
+    def __init__(self, track: Track) -> None:
+        self._track = track
         self._steps: Iterator[int] = iter(())
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **others: Any) -> None:
@@ -183,7 +183,7 @@ def _trainer(
         train_dataset=fine_tuned_rows(train, tokeniser, reading),
         eval_dataset=fine_tuned_rows(judged, tokeniser, reading),
         compute_metrics=score,
-        callbacks=[EarlyStoppingCallback(settings.patience), _Steps(material)],
+        callbacks=[EarlyStoppingCallback(settings.patience), Steps(material.track)],
         optimizers=(_optimiser(model, settings.lr), None),
     )
     trainer.remove_callback(PrinterCallback)

@@ -14,7 +14,17 @@ from prompts.taxonomy import Label, Taxonomy
 
 FILE = "manifest.json"
 FORMAT = 1
-_LIBRARIES = ("numpy", "scipy", "scikit-learn", "torch", "transformers", "sentence-transformers", "accelerate")
+_LIBRARIES = (
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "torch",
+    "transformers",
+    "sentence-transformers",
+    "accelerate",
+    "peft",
+    "bitsandbytes",
+)
 
 
 def write(folder: Path, manifest: dict[str, Any]) -> None:
@@ -55,6 +65,10 @@ def parts_of(folder: Path) -> tuple[dict[str, Any], Taxonomy, Decoding]:
         InvalidSetting: as ``read``, or something in it is missing or of the wrong shape.
     """
     manifest = read(folder)
+    if manifest.get("kind") == "lora":
+        raise InvalidSetting(
+            f"{folder} holds a LoRA adapter; serve it with --vllm MODEL or --local MODEL, and --adapter"
+        )
     try:
         return manifest, taxonomy_of(manifest), Decoding.of_json(manifest["decoding"])
     except (KeyError, TypeError, InvalidTaxonomy) as error:

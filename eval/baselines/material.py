@@ -44,12 +44,15 @@ class Split:
         truth: shape (texts, labels), columns in vocabulary order.
         complete: shape (texts,); False where a label that is not named may hold all the same.
         digest: 12 hex digits of ids, texts and labels.
+        soft: how sure a teacher was of each label, from 0 to 1, same shape as ``truth``; None where the labels are
+            people's.
     """
 
     texts: tuple[str, ...]
     truth: Labels
     complete: NDArray[np.bool_]
     digest: str
+    soft: Probabilities | None = None
 
     @classmethod
     def of(cls, examples: Sequence[Example], taxonomy: Taxonomy) -> Split:
@@ -67,6 +70,11 @@ class Split:
     def known(self) -> Labels:
         """Whether a label's truth is known, shape (texts, labels): all of a complete row, else what it names."""
         return self.truth | self.complete[:, None]
+
+    @property
+    def targets(self) -> Probabilities:
+        """What a scorer that can take doubt should answer: the teacher's figures where there are any, else 0 and 1."""
+        return self.truth.astype(np.float32) if self.soft is None else self.soft
 
     @cached_property
     def frequencies(self) -> NDArray[np.float64]:
@@ -86,7 +94,8 @@ class Split:
     def take(self, rows: NDArray[np.intp]) -> Split:
         """The given rows, in the given order; a row may come more than once."""
         texts = tuple(self.texts[row] for row in rows)
-        return Split(texts, self.truth[rows], self.complete[rows], self.digest)
+        soft = None if self.soft is None else self.soft[rows]
+        return Split(texts, self.truth[rows], self.complete[rows], self.digest, soft)
 
 
 @dataclass(frozen=True)

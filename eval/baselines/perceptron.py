@@ -148,7 +148,7 @@ class _Trial:
         self.layers = _layers(training.shape[1], draw.hidden, draw.dropout, len(material.taxonomy.names))
         self.weights = self.layers.state_dict()
         self._vectors, self._validation = torch.from_numpy(training), torch.from_numpy(validation)
-        self._truth = torch.from_numpy(material.train.truth).float()
+        self._truth = torch.from_numpy(material.train.targets)
         self._known = torch.from_numpy(material.train.known).float()
         self._optimiser = torch.optim.AdamW(self.layers.parameters(), lr=draw.lr, weight_decay=draw.weight_decay)
 

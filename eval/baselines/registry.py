@@ -6,10 +6,12 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from eval.baselines import manifest
 from eval.baselines.material import Decided, Material, Probabilities, Scorer, Split, Track, untracked
@@ -32,12 +34,14 @@ class Kind:
         fit: learns; gets the material and the settings.
         restore: reads what the scorer saved: folder, number of labels, whether several may be given.
         rule: the decoding where none is asked for.
+        soft: whether it learns from a teacher's doubt too, rather than from labels alone.
     """
 
     settings: Callable[..., Any]
     fit: Callable[[Material, Any], Scorer]
     restore: Callable[[Path, int, bool], Scorer]
     rule: Rule = "per-label"
+    soft: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Plan:
         data: name of the data, for the manifest.
         command: what was typed, for the manifest.
         cache: folder for embeddings.
+        teacher: who gave the labels, for the manifest; None where people did.
     """
 
     kind: str
@@ -63,6 +68,7 @@ class Plan:
     data: str = ""
     command: str = ""
     cache: Path = CACHE
+    teacher: Mapping[str, Any] | None = None
 
 
 def train(
@@ -72,6 +78,7 @@ def train(
     validation: Sequence[Example],
     out: Path,
     track: Track = untracked,
+    soft: Mapping[str, Sequence[float]] | None = None,
 ) -> Trained:
     """Train a baseline, tune its decoding on validation texts, and save both with a manifest.
 
@@ -82,6 +89,8 @@ def train(
         validation: what settings, stopping and thresholds are chosen by; never give it the test split.
         out: folder to write to; made if missing, what a former training left there is written over.
         track: shows progress.
+        soft: a teacher's figure from 0 to 1 for every label in vocabulary order, by the ids of the training examples;
+            kinds that learn from labels alone leave them aside.
 
     Raises:
         UnknownName: there is no such baseline.
@@ -90,8 +99,11 @@ def train(
     """
     kind = _kind(plan.kind)
     settings = _settings(plan, kind)
-    _refuse_overlap(training, validation)
+    refuse_overlap(training, validation)
     splits = Split.of(training, taxonomy), Split.of(validation, taxonomy)
+    if soft is not None and kind.soft:
+        figures_of = np.array([soft[one.id] for one in training], dtype=np.float32)
+        splits = replace(splits[0], soft=figures_of), splits[1]
     judged = splits[1].judged()  # told before the training takes its time
     out.mkdir(parents=True, exist_ok=True)
     _clear(out)
@@ -165,6 +177,7 @@ def _manifest(plan: Plan, taxonomy: Taxonomy, splits: tuple[Split, Split]) -> di
         "data": {"name": plan.data, **seen},
         "seed": plan.seed,
         "versions": manifest.versions(),
+        **({"teacher": dict(plan.teacher)} if plan.teacher else {}),
     }
 
 
@@ -182,7 +195,12 @@ def _settings(plan: Plan, kind: Kind) -> Any:
     return kind.settings(**plan.settings)
 
 
-def _refuse_overlap(training: Sequence[Example], validation: Sequence[Example]) -> None:
+def refuse_overlap(training: Sequence[Example], validation: Sequence[Example]) -> None:
+    """Let two splits be learnt and chosen by only where both have rows and share none.
+
+    Raises:
+        InvalidDataset: a split is empty, or an example stands in both.
+    """
     if not training or not validation:
         raise InvalidDataset(f"the {'validation' if training else 'training'} split is empty; name one that has rows")
     if both := {one.id for one in training} & {one.id for one in validation}:
@@ -218,13 +236,13 @@ def _neighbours() -> Kind:
 def _perceptron() -> Kind:
     from eval.baselines import perceptron
 
-    return Kind(perceptron.PerceptronSettings, perceptron.fit, perceptron.restore)
+    return Kind(perceptron.PerceptronSettings, perceptron.fit, perceptron.restore, soft=True)
 
 
 def _hybrid() -> Kind:
     from eval.baselines import hybrid
 
-    return Kind(hybrid.HybridSettings, hybrid.fit, hybrid.restore)
+    return Kind(hybrid.HybridSettings, hybrid.fit, hybrid.restore, soft=True)
 
 
 def _fine_tuned(name: str) -> Kind:

@@ -2,6 +2,6 @@
 
 from eval.datasets.example import Example, Loaded, sample
 from eval.datasets.fields import Fields
-from eval.datasets.loading import load, texts_of
+from eval.datasets.loading import load, pool, texts_of
 
-__all__ = ["Example", "Fields", "Loaded", "load", "sample", "texts_of"]
+__all__ = ["Example", "Fields", "Loaded", "load", "pool", "sample", "texts_of"]

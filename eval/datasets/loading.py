@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from eval.datasets.cell import separated
@@ -74,6 +75,32 @@ def texts_of(
         InvalidDataset: no such file, a line that cannot be read, or a missing column.
     """
     return [row.text for row in records(path, Fields(text=field, labels="", title=title), format).rows[:limit]]
+
+
+def pool(
+    path: Path, taxonomy: Taxonomy, fields: Fields, *, format: str | None = None, drop_unknown: bool = False
+) -> Loaded:
+    """Every row with a text as an example, whether it has labels or not; one without counts as one of unknown labels.
+
+    Args:
+        path: the file or folder.
+        taxonomy: the vocabulary.
+        fields: names of the columns; with empty ``labels`` nobody's labels are read.
+        format: a name in ``FORMATS``; by default the first that fits.
+        drop_unknown: leave labels that the vocabulary does not know out, and count them, instead of refusing them.
+
+    Raises:
+        UnknownName: no such format.
+        InvalidDataset: no such file, a line that cannot be read, a missing column, an unknown label, or no text at all.
+    """
+    found = records(path, fields, format)
+    changed = Counter(found.changed)
+    everything = labelled(found.rows, taxonomy, drop_unknown, changed)
+    kept = tuple(replace(one, complete=one.complete and bool(one.labels)) for one in everything if not one.text.empty)
+    if not kept:
+        raise InvalidDataset(f"{path.name} holds no text")
+    left_out = found.left_out + Counter({NO_TEXT: len(everything) - len(kept)})
+    return Loaded(kept, taxonomy, left_out, changed, digest=digest_of(found.rows))
 
 
 def labelled(rows: Sequence[Record], taxonomy: Taxonomy, drop_unknown: bool, changed: Counter[str]) -> list[Example]:

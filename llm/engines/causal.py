@@ -9,14 +9,17 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.cache_utils import Cache, DynamicLayer
 from transformers.utils import logging
 
+from llm.engines.engine import Conversation
 from prompts.errors import InvalidSetting
 
 OutOfMemory = torch.OutOfMemoryError
@@ -71,6 +74,40 @@ class Causal:
         window = not hasattr(config, "layer_types") and getattr(config, "sliding_window", None)
         self.windowed = bool(window) or set(kinds) != {"full_attention"}
         self.context = _context(config)
+
+    def tokens(self, conversations: Sequence[Conversation]) -> list[list[int]]:
+        """Each conversation up to where the model's turn begins.
+
+        Raises:
+            InvalidSetting: the chat template refuses the messages.
+        """
+        if not conversations:
+            return []
+        plain = [[dict(message) for message in conversation] for conversation in conversations]
+        try:
+            # enable_thinking: a thinking model would open with its thoughts, where labels are to stand.
+            tokens: list[list[int]] = self.tokenizer.apply_chat_template(
+                plain, add_generation_prompt=True, return_dict=False, enable_thinking=False
+            )
+        except TemplateError as error:
+            name = self.network.config.name_or_path
+            raise InvalidSetting(f"the chat template of {name} refuses the messages: {error}") from error
+        return tokens
+
+    def encode(self, text: str) -> list[int]:
+        """The tokens of a text, without any special ones."""
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of tokens."""
+        text: str = self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
+        return text
+
+    def code(self, code: str) -> int | None:
+        """The token that a code is; None where it is not a single one."""
+        ids = self.encode(code)
+        return ids[0] if len(ids) == 1 and ids[0] != self.tokenizer.unk_token_id else None
 
     def begin(self, known: Beginning, tokens: Sequence[int]) -> Beginning:
         """A beginning that goes on from a known one by more tokens."""
@@ -160,8 +197,17 @@ class Writing:
         return zip(self._lengths, rows, strict=True)
 
 
-def load(model: str, device: str | None, dtype: str | None) -> Causal:
+def load(
+    model: str, device: str | None, dtype: str | None, adapter: Path | None = None, quantised: Any = None
+) -> Causal:
     """Read a model from a folder or, by its name, from the cache or the hub.
+
+    Args:
+        model: folder or name.
+        device: ``cuda``, ``cpu`` and the like; by default ``cuda`` where there is one.
+        dtype: by default ``bfloat16``.
+        adapter: folder of a LoRA adapter for it, merged into its weights.
+        quantised: configuration under which ``transformers`` reads the weights in fewer bits.
 
     Raises:
         InvalidSetting: it cannot be loaded, or is of a kind that cannot be used.
@@ -172,8 +218,7 @@ def load(model: str, device: str | None, dtype: str | None) -> Causal:
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         tokenizer = AutoTokenizer.from_pretrained(model)
-        network: Any = AutoModelForCausalLM.from_pretrained(model, dtype=kind)
-        network = network.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+        network = _network(model, device or ("cuda" if torch.cuda.is_available() else "cpu"), kind, quantised)
     except Exception as error:  # a folder may hold anything, and each reader complains in its own way
         reason = str(error).strip().partition("\n")[0]
         raise InvalidSetting(
@@ -184,7 +229,27 @@ def load(model: str, device: str | None, dtype: str | None) -> Causal:
         raise InvalidSetting(f"the model {model!r} has no chat template; give one tuned for instructions")
     if getattr(network, "_is_stateful", False) or network.get_output_embeddings() is None:
         raise InvalidSetting(f"the model {model!r} is no transformer with plain attention; serve it through vLLM")
-    return Causal(network, tokenizer)
+    return Causal(_merged(network, adapter) if adapter else network, tokenizer)
+
+
+def _network(model: str, device: str, kind: torch.dtype, quantised: Any) -> Any:
+    if quantised is not None:  # such weights cannot be moved once they are read
+        placed: Any = {"quantization_config": quantised, "device_map": {"": device}}
+        return AutoModelForCausalLM.from_pretrained(model, dtype=kind, **placed).eval()
+    network: Any = AutoModelForCausalLM.from_pretrained(model, dtype=kind)
+    return network.to(device).eval()
+
+
+def _merged(network: Any, adapter: Path) -> Any:
+    """The network with an adapter added to its weights, so that answering takes no longer than without."""
+    from peft import PeftModel
+
+    try:
+        tuned: Any = PeftModel.from_pretrained(network, str(adapter))
+        return tuned.merge_and_unload().eval()
+    except Exception as error:  # shapes that do not fit, a damaged file: each reader complains in its own way
+        reason = str(error).strip().partition("\n")[0]
+        raise InvalidSetting(f"the adapter in {adapter} does not fit the model ({reason})") from error
 
 
 def _context(config: Any) -> int:

@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import TemplateError
-
+from llm.adapter import adapter_in, refuse_other_base
 from llm.classifier import Problem, Usage
 from llm.engines import sharing
 from llm.engines.engine import Completion, Constraint, Conversation, Weighing
@@ -20,7 +19,7 @@ from llm.engines.trie import ListGrammar, Walk
 from prompts.errors import InvalidSetting
 
 if TYPE_CHECKING:
-    from llm.engines.causal import Beginning
+    from llm.engines.causal import Beginning, Causal
 
 _BEGINNINGS_KEPT = 4  # between calls; a vocabulary under a reading makes one
 _NO_MEMORY = Problem("rejected", "the device has no memory left for this text; give a smaller batch_tokens")
@@ -55,34 +54,59 @@ class Local:
         dtype: ``bfloat16`` (the default), ``float16`` or ``float32``.
         batch_tokens: tokens of one batch, the common beginning counted for each of its conversations. A longer
             conversation goes by itself.
+        adapter: folder of a LoRA adapter for this model; it is merged into the weights.
 
     Attributes:
-        name: the model's name, or that of its folder.
+        name: the model's name, or that of its folder; with an adapter, the two names and the adapter's digest.
         decoding: greedy; the dtype and the weights' state, since answers depend on them too.
 
     Raises:
-        InvalidSetting: the model cannot be loaded, or has no chat template.
+        InvalidSetting: the model cannot be loaded, has no chat template, or is not the one that the adapter is for.
     """
 
     code_limit = 1_000
     holds_schema = True
 
     def __init__(
-        self, model: str, device: str | None = None, dtype: str | None = None, batch_tokens: int = 16_384
+        self,
+        model: str,
+        device: str | None = None,
+        dtype: str | None = None,
+        batch_tokens: int = 16_384,
+        adapter: Path | None = None,
     ) -> None:
         from llm.engines import causal  # brings torch
 
         if batch_tokens < 1:
             raise InvalidSetting(f"batch_tokens is {batch_tokens}; give 1 or more")
+        tuned = adapter_in(adapter) if adapter else None
+        if tuned:
+            refuse_other_base(tuned, model)
+        self._hold(causal.load(model, device, dtype, adapter), model, batch_tokens)
         folder = Path(model)
-        self.name = folder.resolve().name if folder.is_dir() else model
-        self._torch = causal
-        self._causal = causal.load(model, device, dtype)
-        self._batch_tokens = batch_tokens
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[int, ...], Beginning] = OrderedDict()
         weights = _state(folder) if folder.is_dir() else self._causal.network.config._commit_hash
         self.decoding: Mapping[str, Any] = {"greedy": True, "dtype": dtype or "bfloat16", "weights": weights}
+        if tuned:
+            self.name = tuned.name_on(self.name)
+            self.decoding = {**self.decoding, "adapter": tuned.digest}
+
+    @classmethod
+    def holding(cls, causal: Causal, name: str, batch_tokens: int = 16_384) -> Local:
+        """An engine around a model that is loaded already; its answers should not be remembered, since nothing tells
+        its weights from those of another state."""
+        engine = cls.__new__(cls)
+        engine._hold(causal, name, batch_tokens)
+        engine.decoding = {"greedy": True}
+        return engine
+
+    def _hold(self, held: Causal, model: str, batch_tokens: int) -> None:
+        from llm.engines import causal
+
+        folder = Path(model)
+        self.name = folder.resolve().name if folder.is_dir() else model
+        self._torch, self._causal, self._batch_tokens = causal, held, batch_tokens
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[tuple[int, ...], Beginning] = OrderedDict()
 
     def check(self) -> Problem | None:
         """Always there, once it is loaded."""
@@ -98,7 +122,7 @@ class Local:
         """
         with self._lock:
             ids = [self._code(code) for code in codes]
-            prompts = self._tokens(conversations)
+            prompts = self._causal.tokens(conversations)
             weighings = [Weighing(problem=self._problem(prompt, 0)) for prompt in prompts]
             for batch in self._batches(conversations, prompts, 0, len(prompts)):
                 with suppress(self._torch.OutOfMemory):
@@ -117,8 +141,8 @@ class Local:
             InvalidSetting: the schema is not that of the ``list`` reading (see ``ListGrammar``).
         """
         with self._lock:
-            grammar = ListGrammar(constraint.schema, self._encode, self._decode)
-            prompts = self._tokens(conversations)
+            grammar = ListGrammar(constraint.schema, self._causal.encode, self._causal.decode)
+            prompts = self._causal.tokens(conversations)
             completions = [Completion(problem=self._problem(prompt, grammar.longest)) for prompt in prompts]
             rows = 1 if self._causal.windowed else len(prompts)  # padding inside a row would shorten its window
             for batch in self._batches(conversations, prompts, grammar.longest, rows):
@@ -182,7 +206,7 @@ class Local:
         At least what stands before the last message, so that the next call finds it, even after a single text.
         """
         shared = sharing.common_to_all(prompts)
-        (wordless,) = self._tokens([[*conversation[:-1], {**conversation[-1], "content": ""}]])
+        (wordless,) = self._causal.tokens([[*conversation[:-1], {**conversation[-1], "content": ""}]])
         fixed = min(shared, sharing.common(wordless, prompts[0]))
         known, computed = self._known(tuple(prompts[0][:fixed]))
         if len(prompts) == 1 or shared - fixed < sharing.SMALLEST_GAIN:
@@ -215,33 +239,10 @@ class Local:
     def _fits(self, prompt: Sequence[int], room: int) -> bool:
         return len(prompt) + room <= self._causal.context
 
-    def _tokens(self, conversations: Sequence[Conversation]) -> list[list[int]]:
-        """Each conversation up to where the model's turn begins."""
-        if not conversations:
-            return []
-        plain = [[dict(message) for message in conversation] for conversation in conversations]
-        try:
-            # enable_thinking: a thinking model would open with its thoughts, where labels are to stand.
-            tokens: list[list[int]] = self._causal.tokenizer.apply_chat_template(
-                plain, add_generation_prompt=True, return_dict=False, enable_thinking=False
-            )
-        except TemplateError as error:
-            raise InvalidSetting(f"the chat template of {self.name} refuses the messages: {error}") from error
-        return tokens
-
     def _code(self, code: str) -> int:
-        ids = self._encode(code)
-        if len(ids) != 1 or ids[0] == self._causal.tokenizer.unk_token_id:
+        if (token := self._causal.code(code)) is None:
             raise InvalidSetting(f"the code {code!r} is not a single token of {self.name}; choose another reading")
-        return ids[0]
-
-    def _encode(self, text: str) -> list[int]:
-        ids: list[int] = self._causal.tokenizer.encode(text, add_special_tokens=False)
-        return ids
-
-    def _decode(self, ids: Sequence[int]) -> str:
-        text: str = self._causal.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
-        return text
+        return token
 
 
 def _state(folder: Path) -> str:

@@ -68,6 +68,19 @@ class ListGrammar:
         full = len(self.open.ids) + sum(sizes[: self.most]) + len(self.close.ids)
         self.longest = max(full, len(self.empty.ids))
 
+    def spelling(self, labels: Sequence[str]) -> list[int]:
+        """The tokens in which an answer with these labels, in this order, is written.
+
+        Raises:
+            KeyError: a label that the schema does not have.
+        """
+        if not labels:
+            return list(self.empty.ids)
+        ids = {label.text: label.ids for label in self.labels}
+        spelt = [ids[json.dumps(label, ensure_ascii=False)[1:-1]] for label in labels]
+        between = [token for label in spelt[:-1] for token in (*label, *self.next.ids)]
+        return [*self.open.ids, *between, *spelt[-1], *self.close.ids]
+
     def openings(self) -> list[Option]:
         """The ways to begin."""
         begun = [Option((self.open,), self.open.ids)] if self.most else []
