@@ -62,6 +62,14 @@ bench-gpu: .venv/run ## documents a second of Qwen2-7B's architecture on one NVI
 bench-similarity: .venv/dev ## encoding, searching and serving of similar films against exact and plain (DATA=file)
 	@$(BIN)/python -m benchmarks.similarity $(if $(DATA),--data $(DATA))
 
+.PHONY: notebook
+notebook: .venv/notebook ## open the notebooks in the browser
+	$(BIN)/jupyter lab --notebook-dir notebooks
+
+.PHONY: docs
+docs: .venv/run ## write docs/configuration.md and docs/http.md anew from the settings and routes
+	@$(BIN)/python main.py reference
+
 .PHONY: format
 format: .venv/dev ## rewrite the code in ruff's format
 	$(BIN)/ruff check --fix .
@@ -73,6 +81,10 @@ format: .venv/dev ## rewrite the code in ruff's format
 	@$(PYTHON) -m venv .venv || { echo "python3-venv is needed: apt install python3-venv"; exit 1; }
 	@echo "Installing the requirements into .venv (about 1.6 GB; once) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.venv/notebook: .venv/run requirements-notebook.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-notebook.txt
 	@touch $@
 
 .venv/dev: .venv/run requirements-dev.txt

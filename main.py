@@ -20,6 +20,7 @@ from commands import (
     index,
     keys,
     probe,
+    reference,
     report,
     serve,
     shelf,
@@ -67,6 +68,7 @@ COMMANDS = (
     similar.similar,
     evaluate_similar.evaluate_similar,
     film_map.film_map,
+    reference.reference,
 )
 for command in COMMANDS:
     main.add_command(command)
