@@ -104,7 +104,7 @@ def test_every_setting_and_route_stands_in_the_references() -> None:
     ("head", "model"),
     [
         ("OpenAI", "gpt-4o-mini"),
-        ("DashScope", "qwen2-7b-instruct"),
+        ("DashScope", "qwen-plus"),
         ("vLLM", "Qwen/Qwen2-7B-Instruct"),
         ("Ollama", "qwen2:7b-instruct"),
         ("llama.cpp", "qwen2-7b-instruct"),
