@@ -12,11 +12,15 @@ export TOKENIZERS_PARALLELISM := false
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 .PHONY: serve
 serve: .venv/run ## start the service (HOST=127.0.0.1 PORT=5000)
 	@$(BIN)/python main.py serve --host $(HOST) --port $(PORT)
+
+.PHONY: notebook
+notebook: .venv/notebook ## open the notebooks in the browser
+	$(BIN)/jupyter lab --notebook-dir notebooks
 
 .PHONY: test
 test: lint types unit ## lint, types and tests
@@ -61,10 +65,6 @@ bench-gpu: .venv/run ## documents a second of Qwen2-7B's architecture on one NVI
 .PHONY: bench-similarity
 bench-similarity: .venv/dev ## encoding, searching and serving of similar films against exact and plain (DATA=file)
 	@$(BIN)/python -m benchmarks.similarity $(if $(DATA),--data $(DATA))
-
-.PHONY: notebook
-notebook: .venv/notebook ## open the notebooks in the browser
-	$(BIN)/jupyter lab --notebook-dir notebooks
 
 .PHONY: docs
 docs: .venv/run ## write docs/configuration.md and docs/http.md anew from the settings and routes
