@@ -12,11 +12,15 @@ export TOKENIZERS_PARALLELISM := false
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 .PHONY: serve
 serve: .venv/run ## start the service (HOST=127.0.0.1 PORT=5000)
 	@$(BIN)/python main.py serve --host $(HOST) --port $(PORT)
+
+.PHONY: notebook
+notebook: .venv/notebook ## open the notebooks in the browser
+	$(BIN)/jupyter lab --notebook-dir notebooks
 
 .PHONY: test
 test: lint types unit ## lint, types and tests
@@ -62,6 +66,10 @@ bench-gpu: .venv/run ## documents a second of Qwen2-7B's architecture on one NVI
 bench-similarity: .venv/dev ## encoding, searching and serving of similar films against exact and plain (DATA=file)
 	@$(BIN)/python -m benchmarks.similarity $(if $(DATA),--data $(DATA))
 
+.PHONY: docs
+docs: .venv/run ## write docs/configuration.md and docs/http.md anew from the settings and routes
+	@$(BIN)/python main.py reference
+
 .PHONY: format
 format: .venv/dev ## rewrite the code in ruff's format
 	$(BIN)/ruff check --fix .
@@ -73,6 +81,10 @@ format: .venv/dev ## rewrite the code in ruff's format
 	@$(PYTHON) -m venv .venv || { echo "python3-venv is needed: apt install python3-venv"; exit 1; }
 	@echo "Installing the requirements into .venv (about 1.6 GB; once) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.venv/notebook: .venv/run requirements-notebook.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-notebook.txt
 	@touch $@
 
 .venv/dev: .venv/run requirements-dev.txt

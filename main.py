@@ -23,6 +23,7 @@ from commands import (
     index,
     keys,
     probe,
+    reference,
     report,
     serve,
     shelf,
@@ -73,6 +74,7 @@ COMMANDS = (
     similar.similar,
     evaluate_similar.evaluate_similar,
     film_map.film_map,
+    reference.reference,
 )
 for command in COMMANDS:
     main.add_command(command)

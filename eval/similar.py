@@ -157,27 +157,43 @@ def _beside_chance(figures: Numbers, chance: Numbers) -> dict[str, float]:
     }
 
 
-def found_again(space: Space, rows: Rows, texts: Sequence[str]) -> dict[str, float]:
-    """R@1, R@10 and mean reciprocal rank of the film that each text is of.
+def ranks(space: Space, rows: Rows, texts: Sequence[str]) -> Rows:
+    """The rank, from 1, of the film that each text is of, among all films of the catalogue; shape (texts,).
 
     Args:
         space: holds the catalogue.
         rows: of the films.
         texts: another wording of each.
     """
-    ranks = []
+    found = []
     for start in range(0, len(rows), _QUERIES_AT_ONCE):
         some = slice(start, start + _QUERIES_AT_ONCE)
         scores = np.asarray(space.scores(texts[some]))
         own = np.take_along_axis(scores, rows[some][:, None], 1)
-        ranks += (1 + (scores > own).sum(axis=1)).tolist()
-    found = np.array(ranks)
+        found += (1 + (scores > own).sum(axis=1)).tolist()
+    return np.array(found, np.int64)
+
+
+def found_again(space: Space, rows: Rows, texts: Sequence[str]) -> dict[str, float]:
+    """R@1, R@10 and mean reciprocal rank of the film that each text is of; see ``ranks``."""
+    found = ranks(space, rows, texts)
     return {
         "texts": len(found),
         "R@1": float((found == 1).mean()),
         "R@10": float((found <= K).mean()),
         "MRR": float((1 / found).mean()),
     }
+
+
+def overlaps(neighbours: Neighbours, films: Sequence[Film]) -> Numbers:
+    """Of each query film, the mean IoU of its genres with its neighbours'; 0 where it has none. Shape (queries,)."""
+    genres = Genres.read(films)
+    own = genres.of[neighbours.queries]
+    found = [
+        genres.overlap(np.array([one]))[0][genres.of[rows]] * (rows >= 0)
+        for one, rows in zip(own, neighbours.rows, strict=True)
+    ]
+    return np.asarray(np.array(found).reshape(-1, K).mean(axis=1))
 
 
 def recall_of(index: VectorIndex, queries: int) -> float:

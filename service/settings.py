@@ -31,24 +31,35 @@ class Settings(BaseSettings):
         "auto", description="who answers; auto: the language model where an endpoint or a key is set, else MiniLM"
     )
     openai_base_url: str = Field(
-        "", validation_alias="OPENAI_BASE_URL", description="root of the endpoint, e.g. http://127.0.0.1:8000/v1"
+        "",
+        validation_alias="OPENAI_BASE_URL",
+        description="root of the endpoint, e.g. `http://127.0.0.1:8000/v1`; OpenAI's where only a key is set",
     )
     openai_api_key: SecretStr = Field(
-        SecretStr(""), validation_alias="OPENAI_API_KEY", description="the endpoint's key, where it asks for one"
+        SecretStr(""),
+        validation_alias="OPENAI_API_KEY",
+        description="the endpoint's key, where it asks for one; shown nowhere",
     )
-    local_model: str = Field("", description="folder or name of a language model to load into this process")
-    adapter: str = Field("", description="folder of a LoRA adapter for that model; serve --adapter sets it")
+    local_model: str = Field(
+        "", description="folder or name of a language model to load into this process; serve --local"
+    )
+    adapter: str = Field("", description="folder of a LoRA adapter for that model; `serve --adapter` sets it")
     model: str = Field(_DEFAULT_MODEL, description="name under which the endpoint serves the model")
     reading: str = Field("auto", description="how the model is read: auto, list, letters, yes_no, decisions")
     threshold: float | None = Field(
-        None, ge=0, le=1, description="score from which labels are given, in letters and yes_no"
+        None,
+        ge=0,
+        le=1,
+        description="score from which labels are given, in letters and yes_no; default: learnt, or .1 and .5",
     )
     decisions_path: Path = Field(Path("var/decisions.json"), description="where learnt thresholds are kept")
     probe_path: Path = Field(Path("var/probe.json"), description="where is kept what endpoints were seen to honour")
     orders: int = Field(1, ge=1, le=100, description="orders of the labels to average over; costs as many times more")
     candidates: int = Field(0, ge=0, description="labels to narrow larger vocabularies to; 0 shows all")
     cascade: float = Field(0.0, ge=0, description="margin below which MiniLM leaves a text to the model; 0: none")
-    shots_path: Path | None = Field(None, description="JSON lines of labelled examples to show the model")
+    shots_path: Path | None = Field(
+        None, description='JSON lines of examples to show the model, `{"text": …, "labels": […]}`'
+    )
     shots_nearest: int = Field(0, ge=0, description="show only so many, the nearest to each text; 0 shows all")
     timeout: float = Field(30.0, gt=0, description="seconds that one attempt at the endpoint may take")
     retries: int = Field(2, ge=0, le=10, description="further attempts after the first")
@@ -56,7 +67,7 @@ class Settings(BaseSettings):
     fallback: bool = Field(False, description="let MiniLM answer while the endpoint cannot be reached")
     taxonomy: str = Field("tmdb", description="vocabulary of requests that name none")
     cache: bool = Field(True, description="remember the language model's answers")
-    cache_path: Path = Field(Path("var/cache/answers.sqlite"), description="where they are kept")
+    cache_path: Path = Field(Path("var/cache/answers.sqlite"), description="where they are kept (SQLite)")
     cache_megabytes: int = Field(256, ge=1, description="size from which the least recently used are dropped")
     vllm_python: str = Field("", description="interpreter that has vLLM, for serve --vllm; default: this one")
     vllm_max_model_len: int = Field(8192, ge=256, description="tokens of prompt and answer that vLLM makes room for")
@@ -80,7 +91,9 @@ class Settings(BaseSettings):
     open: bool = Field(False, description="answer without keys whoever reaches the address; serve --open")
     keys_path: Path = Field(Path("var/keys.json"), description="where the hashes of API keys are kept")
     key: SecretStr = Field(SecretStr(""), description="key that classify --url sends to a service")
-    rate_limit: str = Field("600 per minute", description="requests of one key, or address; empty: no bound")
+    rate_limit: str = Field(
+        "600 per minute", description="requests of one key, or address, e.g. `10/second;5000/day`; empty: no bound"
+    )
     rate_storage: str = Field("memory://", description="where they are counted; redis://… for several processes")
     workers: int = Field(1, ge=1, le=64, description="processes, each with a model of its own")
     threads: int = Field(96, ge=2, le=1024, description="connections of one process served at once")

@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 
 from eval.report import by_label, curves, examples, headline, language_model, provenance, svg
 from eval.report.columns import shown
-from eval.report.document import Document, Section
+from eval.report.document import Document, Part, Section
 from eval.report.folder import Evaluation, read
 from eval.report.headline import Intervals
 
@@ -83,9 +83,22 @@ def as_html(document: Document) -> str:
 
 def as_markdown(document: Document) -> str:
     """The report as Markdown; what is drawn stands in tables."""
+    return _spaced(_markdown_environment().get_template("report.md.jinja").render(document=document))
+
+
+def part_as_markdown(part: Part) -> str:
+    """One part of a chapter as Markdown, as ``as_markdown`` writes it."""
+    module: Any = _markdown_environment().get_template("parts.md.jinja").module
+    return _spaced(str(module.part(part))).strip()
+
+
+def _markdown_environment() -> Environment:
     environment = _environment()
     environment.finalize = _plain_markdown
-    rendered = environment.get_template("report.md.jinja").render(document=document)
+    return environment
+
+
+def _spaced(rendered: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", rendered)
 
 

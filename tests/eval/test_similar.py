@@ -6,7 +6,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from eval.similar import Genres, K, Neighbours, agreement, chosen, found_again, nearest, recall_of, with_words_dropped
+from eval.similar import (
+    Genres,
+    K,
+    Neighbours,
+    agreement,
+    chosen,
+    found_again,
+    nearest,
+    overlaps,
+    ranks,
+    recall_of,
+    with_words_dropped,
+)
 from eval.spaces import Encoded, TfIdf
 from similarity.film import Film
 from similarity.index import made
@@ -122,3 +134,17 @@ def test_genre_sets_overlap_as_sets_do() -> None:
 def test_the_same_films_are_asked_about_every_time() -> None:
     assert chosen(FILMS, 10).tolist() == chosen(FILMS, 10).tolist()
     assert chosen(FILMS, 100).tolist() == list(range(60))
+
+
+def test_ranks_and_overlaps_are_per_query_what_the_figures_average() -> None:
+    texts, rows = [film.words for film in FILMS], np.arange(len(FILMS))
+    space = TfIdf(texts)
+    halves = [text.split()[0] for text in texts]
+    each = ranks(space, rows, halves)
+    by_hand = [sorted(row, reverse=True).index(row[own]) + 1 for own, row in enumerate(space.scores(halves).tolist())]
+    assert each.tolist() == by_hand
+    assert each.max() > 1
+    assert found_again(space, rows, halves)["MRR"] == pytest.approx((1 / each).mean())
+    neighbours = nearest(space, FILMS, rows)
+    shared = [sum(overlap(FILMS[row], FILMS[near]) for near in neighbours.rows[row] if near >= 0) / K for row in rows]
+    assert overlaps(neighbours, FILMS) == pytest.approx(shared)

@@ -5,7 +5,9 @@ import hashlib
 import json
 import re
 from html.parser import HTMLParser
+from itertools import combinations
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -15,10 +17,12 @@ from similarity.errors import InvalidIndex
 from similarity.film import Film
 from similarity.live import Opened, opened
 from similarity.map.page import page
+from similarity.map.picture import picture
 from similarity.map.points import points, principal
 from tests.similarity.films import film, films
 from tests.similarity.words import Words
 
+SVG = "{http://www.w3.org/2000/svg}"
 UGLY = '</script><script>alert(1)</script> & "quoted" \u2028'
 
 
@@ -87,3 +91,18 @@ def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
         points(index, 10)
     with pytest.raises(InvalidIndex, match="no method 'tsne'"):
         points(of(tmp_path, films(4)), 10, "tsne")
+
+
+def test_a_still_picture_shows_every_film_and_names_the_wanted_ones_apart(tmp_path: Path) -> None:
+    some = [*films(40), film(40, title=UGLY, genres=())]
+    found = points(of(tmp_path, some), 1_000, "pca")
+    root = ElementTree.fromstring(picture(found, {"f1", "f18", "f35", "f40"}))
+    titles = [one.text or "" for one in root.iter(f"{SVG}title")]
+    assert sorted(title.partition(" (")[0] for title in titles) == sorted(one.title for one in some)
+    names = [one for one in root.iter(f"{SVG}text") if one.get("stroke")]
+    assert {one.text for one in names} == {"Film 1", "Film 18", "Film 35", UGLY}
+    places = [(float(one.get("x", "")), float(one.get("y", ""))) for one in names]
+    crossing = [(a, b) for a, b in combinations(places, 2) if abs(a[1] - b[1]) < 12 and abs(a[0] - b[0]) < 36]
+    assert not crossing
+    key = [one.text for one in root.iter(f"{SVG}text") if not one.get("stroke")]
+    assert key == [*found.genres[: found.coloured], "other"]

@@ -1,0 +1,257 @@
+"""The pages of docs/ tell the truth: their commands run, their files are taken, their references are the program's."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from click.testing import CliRunner
+
+from commands.reference import pages
+from eval.datasets import Fields, load
+from eval.metrics import METRICS, indicator
+from llm.engines.probe import CANARIES
+from llm.matcher import Matcher
+from llm.readings.choice import READINGS
+from llm.vllm_server import FLAGS
+from main import main
+from prompts import shelf
+from service.schemas import ClassifyRequest
+from service.settings import Settings, environment_name, read_settings
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+ROOMS = ("commands", "data", "docs", "eval", "llm", "prompts", "service", "similarity")
+_BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\]\(([^)#\s]+)(?:#([^)\s]+))?\)")
+
+
+class Block(NamedTuple):
+    """A fenced block of a page: its language, the file that it names, and what stands in it."""
+
+    language: str
+    file: str
+    words: str
+
+
+def blocks(page: Path) -> list[Block]:
+    return [Block(*found) for found in _BLOCK.findall(page.read_text(encoding="utf-8"))]
+
+
+@pytest.fixture
+def own_shelf(away: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of the shelf of vocabularies, on which the examples' may be put too."""
+    folder = away / "prompts" / "taxonomies"
+    shutil.copytree(shelf.TAXONOMIES, folder)
+    monkeypatch.setattr(shelf, "TAXONOMIES", folder)
+    shelf.taxonomies.cache_clear()
+    yield folder
+    monkeypatch.undo()
+    shelf.taxonomies.cache_clear()
+
+
+# --- the shelf of pages ---
+
+
+def test_every_page_is_linked_from_the_index() -> None:
+    linked = {(DOCS / target).resolve() for target, _ in _LINK.findall((DOCS / "README.md").read_text())}
+    assert set(PAGES) - {DOCS / "README.md"} <= linked
+
+
+@pytest.mark.parametrize("page", [*PAGES, *ROOT.glob("*.md")], ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target, anchor in _LINK.findall(page.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            there = page.parent / target
+            assert there.exists(), target
+            assert not anchor or anchor in _anchors(there), f"{target}#{anchor}"
+
+
+def _anchors(page: Path) -> set[str]:
+    heads = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head).strip().lower().replace(" ", "-") for head in heads}
+
+
+def test_the_references_are_those_that_the_program_makes() -> None:
+    for name, words in pages().items():
+        assert (DOCS / name).read_text(encoding="utf-8") == words, f"{name} is out of date; run make docs"
+
+
+def test_every_setting_and_route_stands_in_the_references() -> None:
+    made = pages()
+    for field in Settings.model_fields:
+        assert f"| `{environment_name(field)}` |" in made["configuration.md"]
+    for name in ClassifyRequest.model_fields:
+        assert f"| `{name}` |" in made["http.md"]
+    assert "sk-" not in made["configuration.md"]
+
+
+# --- endpoints ---
+
+
+@pytest.mark.parametrize(
+    ("head", "model"),
+    [
+        ("OpenAI", "gpt-4o-mini"),
+        ("DashScope", "qwen-plus"),
+        ("vLLM", "Qwen/Qwen2-7B-Instruct"),
+        ("Ollama", "qwen2:7b-instruct"),
+        ("llama.cpp", "qwen2-7b-instruct"),
+        ("In this process", "Qwen/Qwen2-7B-Instruct"),
+    ],
+)
+@pytest.mark.usefixtures("away")
+def test_a_block_of_settings_pasted_into_env_lets_that_endpoint_answer(head: str, model: str) -> None:
+    text = (DOCS / "endpoints.md").read_text(encoding="utf-8")
+    section = text.partition(f"\n## {head}\n")[2].partition("\n## ")[0]
+    found = [words for language, _, words in _BLOCK.findall(section) if language == "sh" and _only_settings(words)]
+    Path(".env").write_text("\n".join(found), encoding="utf-8")
+    settings = read_settings()
+    assert settings.asks_a_model
+    assert settings.model == model
+    assert settings.local_model or settings.base_url.rstrip("/").endswith("/v1")
+
+
+def _only_settings(words: str) -> bool:
+    return all(re.match(r"(MARQUEE|OPENAI)_[A-Z_]+=\S+$", line) for line in words.splitlines())
+
+
+def test_the_endpoints_page_tells_every_reading_and_every_canary() -> None:
+    text = (DOCS / "endpoints.md").read_text(encoding="utf-8")
+    heads = re.search(r"^\| endpoint \|(.*)\|$", text, re.MULTILINE)
+    assert heads
+    assert re.findall(r"`(\w+)`", heads[1]) == list(READINGS)
+    told = re.findall(r"^\| `(\w+)` \|", text.partition("## What the probe asks")[2], re.MULTILINE)
+    assert told == list(CANARIES)
+
+
+def test_the_endpoints_page_gives_vllm_the_flags_that_we_start_it_with() -> None:
+    shown = re.search(r"^vllm serve .*?[^\\]$", (DOCS / "endpoints.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert shown
+    assert set(FLAGS) <= set(shlex.split(shown[0].replace("\\\n", " ")))
+
+
+# --- first steps ---
+
+
+def test_every_command_of_the_first_steps_runs(own_shelf: Path, away: Path) -> None:
+    (away / "docs").symlink_to(DOCS)
+    (away / "data").symlink_to(ROOT / "data")
+    found = "".join(block.words for block in blocks(DOCS / "first-steps.md") if block.language == "sh")
+    for line in found.splitlines():
+        if line.startswith("cp "):
+            shutil.copy(*line.split()[1:])
+            shelf.taxonomies.cache_clear()
+        if line.startswith(".venv/bin/python main.py "):
+            ran = CliRunner().invoke(main, shlex.split(line)[2:], catch_exceptions=False)
+            assert ran.exit_code == 0, f"{line}: {ran.output}"
+            assert ran.stdout.strip()
+    assert (away / "var" / "runs" / "first" / "report.html").stat().st_size > 10_000
+
+
+def test_the_bodies_of_the_first_steps_are_requests() -> None:
+    found = "".join(block.words for block in blocks(DOCS / "first-steps.md") if block.language == "sh")
+    bodies = re.findall(r"-d '(\{.*\})'", found)
+    assert len(bodies) == 2
+    for body in bodies:
+        assert ClassifyRequest.model_validate(json.loads(body)).all_texts()
+
+
+# --- examples ---
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "examples").glob("*.md")), ids=lambda page: page.stem)
+def test_an_example_is_answered_as_it_says(page: Path, own_shelf: Path, embedded: Matcher) -> None:
+    text = page.read_text(encoding="utf-8")
+    for name in re.findall(r"^cp docs/examples/(\S+) prompts/taxonomies/$", text, re.MULTILINE):
+        shutil.copy(DOCS / "examples" / name, own_shelf)
+    shelf.taxonomies.cache_clear()
+    asked = re.findall(
+        r"-d '(\{.*?\})'\n```\n\n\| text \| labels \|\n\|---\|---\|\n((?:\|[^\n]*\|\n)+)", text, re.DOTALL
+    )
+    assert asked
+    for body, table in asked:
+        request = ClassifyRequest.model_validate(json.loads(body))
+        found = embedded.classify(request.all_texts(), request.vocabulary("tmdb"))
+        told = [
+            f"| {one.body} | {', '.join(answer.labels)}" for one, answer in zip(request.all_texts(), found, strict=True)
+        ]
+        assert [line.rstrip("| ") for line in told] == [line.rstrip("| ") for line in table.splitlines()]
+
+
+def test_the_labelled_messages_of_the_gym_give_about_the_figure_that_is_told(embedded: Matcher) -> None:
+    gym = shelf.load_taxonomy(DOCS / "examples" / "gym.yaml")
+    rows = load(DOCS / "examples" / "gym.csv", gym, Fields(text="text", labels="labels")).examples
+    found = embedded.classify([row.text for row in rows], gym)
+    figure = METRICS["micro-F1"](*(indicator([one.labels for one in some], gym) for some in (rows, found)))
+    said = re.search(r"a micro-F1 of about (\.\d)", (DOCS / "examples" / "tickets.md").read_text(encoding="utf-8"))
+    assert said
+    assert abs(figure - float(said[1])) < 0.06
+
+
+# --- extending ---
+
+
+@pytest.fixture(scope="module")
+def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the program with every file and change of the page in it."""
+    copy = tmp_path_factory.mktemp("program")
+    for room in ROOMS:
+        shutil.copytree(ROOT / room, copy / room, ignore=shutil.ignore_patterns("__pycache__", "*.safetensors"))
+    for name in ("main.py", "pyproject.toml"):  # no links: Python would enter the rooms beside what they lead to
+        shutil.copy(ROOT / name, copy)
+    weights = Path("llm", "weights", "matcher.v1.safetensors")
+    (copy / weights).symlink_to(ROOT / weights)
+    for block in blocks(DOCS / "extending.md"):
+        if block.language == "diff":
+            change(copy / block.file, block.words)
+        elif block.file:
+            assert not (copy / block.file).exists(), f"{block.file} is there already"
+            (copy / block.file).write_text(block.words, encoding="utf-8")
+    return copy
+
+
+def change(file: Path, diff: str) -> None:
+    """Apply a change that is written as a diff without line numbers; its place must be found once."""
+    lines = [line or " " for line in diff.splitlines()]
+    old, new = ("\n".join(line[1:] for line in lines if line[0] in marks) for marks in (" -", " +"))
+    text = file.read_text(encoding="utf-8")
+    assert text.count(old) == 1, f"the page changes what {file.name} does not have:\n{old}"
+    file.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def _trials() -> list[tuple[Block, str]]:
+    """Commands and Python of the page that name no file, each with what the page says they print."""
+    found = blocks(DOCS / "extending.md")
+    return [
+        (block, after.words)
+        for block, after in pairwise(found)
+        if block.language in ("sh", "python") and not block.file
+    ]
+
+
+@pytest.mark.parametrize(("block", "printed"), _trials(), ids=lambda value: str(value)[:40])
+def test_what_the_page_adds_does_what_the_page_says(extended: Path, block: Block, printed: str) -> None:
+    script = block.words.replace(".venv/bin/python", sys.executable)
+    command = ["bash", "-c", script] if block.language == "sh" else [sys.executable, "-c", script]
+    run = subprocess.run(command, cwd=extended, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": "."})
+    assert run.stdout == printed, run.stderr
+
+
+def test_what_the_page_adds_is_in_the_style_of_the_house(extended: Path) -> None:
+    names = {block.file for block in blocks(DOCS / "extending.md") if block.file.endswith(".py")}
+    for command in (["check"], ["format", "--check"]):
+        ruff = [sys.executable, "-m", "ruff", *command, *sorted(names)]
+        run = subprocess.run(ruff, cwd=extended, capture_output=True, text=True)
+        assert run.returncode == 0, run.stdout
