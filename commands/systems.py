@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from prompts.errors import InvalidSetting, UnknownName
 
 if TYPE_CHECKING:
-    from eval.preview import Preview
     from eval.run import Opened, System
     from llm.embedded import Embedded
     from llm.language_model import LanguageModel
     from llm.matcher import Matcher
+    from llm.preview import Preview
     from prompts.taxonomy import Taxonomy
     from prompts.text import Text
     from service.parts import Choice
@@ -147,8 +147,8 @@ def _choice(rest: str, setting: Setting, spec: str = "") -> Choice:
 def _language_model(
     spec: str, settings: Settings, choice: Choice, setting: Setting, around: Mapping[str, Any]
 ) -> System:
-    from eval import preview
     from eval.run import Opened, System
+    from llm import preview
     from llm.decision import Decisions
     from service import wiring
 

@@ -28,6 +28,10 @@ class InvalidDataset(MarqueeError):
     """A data file lacks what it should hold."""
 
 
+class Stopped(MarqueeError):
+    """Something outside stopped a long work before its end; what was done is kept, and the same command goes on."""
+
+
 class UnknownName(MarqueeError):
     """Something was asked for by a name that nothing here has.
 
