@@ -161,11 +161,10 @@ def _cells(batch: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _values(column: Any) -> list[Any]:
-    """Python values; a time in nanoseconds, which Python has no type for, comes as text."""
-    try:
-        return list(column.to_pylist())
-    except ValueError:
-        return list(column.cast("string").to_pylist())
+    """Python values; a time in nanoseconds, which Python has no type for, comes as text, a duration as a number."""
+    if getattr(column.type, "unit", "") == "ns":
+        column = column.cast("int64" if str(column.type).startswith("duration") else "string")
+    return list(column.to_pylist())
 
 
 def _parquet_columns(path: Path) -> list[str]:

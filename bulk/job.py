@@ -219,6 +219,8 @@ def held(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        if folder.exists() and not _left(folder):
+            shutil.rmtree(folder)
         os.close(lock)
 
 

@@ -22,8 +22,12 @@ class Progress:
     """
 
     def __init__(
-        self, tell: Callable[[str], object], model: str, every: float = _EVERY, now: Callable[[], float] = time.monotonic
-    ) -> None:  # fmt: skip
+        self,
+        tell: Callable[[str], object],
+        model: str,
+        every: float = _EVERY,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._tell, self._model, self._every, self._now = tell, model, every, now
         self._told_at = now()
         self._first: tuple[float, Stage] | None = None

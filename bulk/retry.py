@@ -11,6 +11,7 @@ from bulk.engine import Answered
 from bulk.formats import READERS, suffix
 from bulk.job import Job, read_manifest, refuse_another
 from bulk.scan import Read, read
+from bulk.shape import ADDED
 from bulk.source import Place, Row
 from bulk.store import Answer, Store
 from llm.classifier import Usage
@@ -48,9 +49,7 @@ def _kept(job: Job, window: list[Read], rows: list[Row]) -> Iterator[Answered]:
 
 
 def _answer(job: Job, row: Row) -> Answer | None:
-    labels, scores, source, problem = (
-        row.cells.get(job.prefix + name) for name in ("labels", "scores", "source", "problem")
-    )
+    labels, scores, source, problem = (row.cells.get(job.prefix + name) for name in ADDED)
     if problem or row.problem:
         return None
     try:
@@ -63,4 +62,4 @@ def _answer(job: Job, row: Row) -> Answer | None:
 
 def _decoded(cell: Any) -> Any:
     """A list or an object; CSV has it as JSON in a cell."""
-    return json.loads(cell) if isinstance(cell, str) and cell else cell or None
+    return json.loads(cell) if isinstance(cell, str) and cell else cell

@@ -8,7 +8,6 @@ that takes its place in one step.
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -41,7 +40,7 @@ from llm.classifier import Usage
 from prompts.errors import InvalidSetting
 
 _NAMES_TOLD = 5
-_GROUP = 16  # windows of a thousand rows that are written together: a row group of Parquet
+_GROUP = 4  # windows of a thousand rows that are written together: a row group of Parquet
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ def run(
     writer_of(job.out)  # an impossible name should stop the start, not the end
     with held(job.folder):
         if not _begin(job, anew, seed):
-            shutil.rmtree(job.folder)
+            clear(job.folder)
             return None
         store = Store(job.folder / ANSWERS, job.taxonomy)
         try:
@@ -141,6 +140,8 @@ def _begin(job: Job, anew: bool, seed: Seed | None) -> bool:
     kept = read_manifest(path)
     if kept is None and not anew and seed is None and job.out.exists():
         return _is_unfinished(job)
+    if kept is None:
+        clear(job.folder)  # a manifest is what comes first and goes first: without it, the rest is nobody's
     manifest = job.manifest(kept)
     if kept is not None:
         refuse_another(kept, manifest, job.folder, "give another --out, or --anew to start over")
@@ -255,7 +256,8 @@ def _finish(job: Job, summary: Summary) -> None:
         (job.folder / MERGED).touch()
         publish(job.folder / "out", job.out)
         write_whole(job.done, json.dumps(_done(job, kept, summary), indent=1))
-        shutil.rmtree(job.folder)
+        (job.folder / MANIFEST).unlink()
+        clear(job.folder)
 
 
 def _done(job: Job, kept: Manifest, summary: Summary) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Which columns the rows of a source have, and of which kind: what a table must know before its first row is written."""
+"""Which columns the rows of a source have, and of which kind: what a table must know before its first row."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from prompts.errors import InvalidDataset
 if TYPE_CHECKING:
     import pyarrow
 
+_EXACT = 2**53  # up to here every whole number is a float of its own
 ADDED = ("labels", "scores", "source", "problem")
 
 
@@ -50,6 +51,8 @@ class Shape:
         kinds: Mapping[frozenset[str], pyarrow.DataType] = {
             frozenset(["bool"]): pyarrow.bool_(),
             frozenset(["int"]): pyarrow.int64(),
+            frozenset(["large"]): pyarrow.int64(),
+            frozenset(["int", "large"]): pyarrow.int64(),
             frozenset(["float"]): pyarrow.float64(),
             frozenset(["int", "float"]): pyarrow.float64(),
             frozenset(["strs"]): pyarrow.list_(pyarrow.string()),
@@ -82,7 +85,7 @@ def _kind(cell: Any) -> str:
     if isinstance(cell, list):
         return "strs" if all(isinstance(one, str) for one in cell) else "other"
     if isinstance(cell, int) and not isinstance(cell, bool):
-        return "int" if -(2**63) <= cell < 2**63 else "other"
+        return "int" if abs(cell) <= _EXACT else "large" if -(2**63) <= cell < 2**63 else "other"
     return _KINDS.get(type(cell), "other")
 
 

@@ -112,7 +112,7 @@ def source_of(given: str, beside: Sequence[Path] = ()) -> Source:
         if suffix(path) not in READERS:
             raise InvalidDataset(f"{path} ends in none of {known} (each but .parquet also with .gz)")
         return Source(given, (path,))
-    found = path.iterdir() if path.is_dir() else map(Path, glob.glob(given, recursive=True))
+    found = path.iterdir() if path.is_dir() else map(Path, glob.glob(given, recursive=True))  # noqa: PTH207  (it may be absolute)
     left_out = {one.resolve() for one in beside}
     tables = sorted(one for one in found if one.is_file() and suffix(one) in READERS and one.resolve() not in left_out)
     if not tables:

@@ -1,7 +1,7 @@
 """The answers of an unfinished run: one SQLite file, a row per different text, so that no text is asked twice.
 
-A batch is put in by one transaction and is on the disk when ``put`` returns: whatever happens then, it is there whole or
-not at all.
+A batch is put in by one transaction and is on the disk when ``put`` returns: whatever happens then, it is there whole
+or not at all.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from llm.classifier import Prediction, Source, Usage
 from prompts.errors import Stopped
@@ -87,7 +88,9 @@ class Store:
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=FULL")  # an answer that was paid for outlives a power cut
             self._connection.executescript(_SCHEMA)
-            self._sources = {words: n for n, words in self._connection.execute("SELECT number, words FROM sources")}
+            self._sources: dict[str, int] = {
+                words: n for n, words in self._connection.execute("SELECT number, words FROM sources")
+            }
         self._path = path
 
     def close(self) -> None:
@@ -146,7 +149,7 @@ class Store:
     def _source(self, words: str) -> int:
         if words not in self._sources:
             found = self._connection.execute("INSERT INTO sources (words) VALUES (?)", (words,))
-            self._sources[words] = int(found.lastrowid or 0)
+            self._sources[words] = found.lastrowid or 0
         return self._sources[words]
 
     def _answer(self, labels: bytes, scores: bytes, source: str, problem: str | None) -> Answer:
@@ -154,7 +157,7 @@ class Store:
         names = None if problem else tuple(self._names[place] for place in array("H", labels))
         return Answer(names, scored, source, problem)
 
-    def _select(self, columns: str, digests: Sequence[bytes], table: str = "answers") -> Iterator[tuple[bytes, ...]]:
+    def _select(self, columns: str, digests: Sequence[bytes], table: str = "answers") -> Iterator[tuple[Any, ...]]:
         for start in range(0, len(digests), _AT_ONCE):
             some = digests[start : start + _AT_ONCE]
             marks = ",".join("?" * len(some))

@@ -1,4 +1,4 @@
-"""Writes rows with their labels: CSV and TSV, JSON lines (each also gzipped), Parquet. The same rows make the same bytes."""
+"""Writes rows with their labels: CSV and TSV, JSON lines (each also gzipped), Parquet; equal rows make equal bytes."""
 
 from __future__ import annotations
 
@@ -118,12 +118,12 @@ class Parquet:
 
         own = [_column([row.get(name) for row in rows], kind) for name, kind in self._own.items()]
         scores = [{name: one.scores.get(name) for name in self._labels} if one.scores else None for one in answers]
-        added = (
+        added: tuple[list[Any], ...] = (
             [answer.labels for answer in answers], scores,
             [answer.source for answer in answers], [answer.problem for answer in answers],
         )  # fmt: skip
         kinds = [self._schema.field(place).type for place in range(len(own), len(own) + len(added))]
-        arrays = [*own, *(_column(list(one), kind) for one, kind in zip(added, kinds, strict=True))]
+        arrays = [*own, *(_column(one, kind) for one, kind in zip(added, kinds, strict=True))]
         self._writer.write_table(pyarrow.Table.from_arrays(arrays, schema=self._schema))
 
     def close(self) -> None:

@@ -43,7 +43,7 @@ _FORMATS = "CSV, TSV, JSON lines (each also .gz) or Parquet"
 @click.option("--retry-failed", is_flag=True, help="Ask again about the rows of a finished OUT that have a problem.")
 @click.option("--anew", is_flag=True, help="Start over, and replace an OUT that is there.")
 def bulk(source: str, **options: Any) -> None:
-    """Label the texts of IN, which is a file, a folder or a quoted pattern: CSV, TSV, JSON lines (each also .gz), Parquet.
+    """Label the texts of IN: a file, a folder or a quoted pattern of CSV, TSV, JSON lines (each also .gz) or Parquet.
 
     Each row is written with its labels, their scores, who answered, and the problem if there was one. The same command
     again goes on where the last one was ended, even by kill -9, and asks about no finished text a second time.
@@ -118,7 +118,8 @@ def first_texts(job: Job) -> tuple[Text, ...]:
 
 def opened(spec: str | None, taxonomy: Taxonomy, texts: tuple[Text, ...]) -> Classifier:
     """The classifier of a spec, ready to answer."""
-    return _system(spec, taxonomy, texts).open().classifier
+    classifier: Classifier = _system(spec, taxonomy, texts).open().classifier
+    return classifier
 
 
 def _system(spec: str | None, taxonomy: Taxonomy, texts: tuple[Text, ...]) -> Any:
