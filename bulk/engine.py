@@ -47,10 +47,11 @@ class InProcess:
     Args:
         open: loads the classifier, when the first batch is asked about.
         taxonomy: the vocabulary.
-        patience: seconds for which an endpoint that answers nothing at all is waited for.
+        patience: seconds for which an endpoint that answers nothing at all is waited for; None takes its failures for
+            answers.
     """
 
-    def __init__(self, open: Callable[[], Classifier], taxonomy: Taxonomy, patience: float = 60.0) -> None:
+    def __init__(self, open: Callable[[], Classifier], taxonomy: Taxonomy, patience: float | None = 60.0) -> None:
         self._open, self._taxonomy, self._patience = open, taxonomy, patience
 
     def answered(self, batches: Batches, store: Store) -> Iterator[list[Answered]]:
@@ -61,7 +62,7 @@ class InProcess:
             yield ask(classifier, batch, self._taxonomy, self._patience)
 
 
-def ask(classifier: Classifier, batch: Batch, taxonomy: Taxonomy, patience: float) -> list[Answered]:
+def ask(classifier: Classifier, batch: Batch, taxonomy: Taxonomy, patience: float | None) -> list[Answered]:
     """A batch's answers.
 
     Where every text fails for a reason of the moment, the endpoint is down, and a million failed rows would help
@@ -70,11 +71,11 @@ def ask(classifier: Classifier, batch: Batch, taxonomy: Taxonomy, patience: floa
     Raises:
         Stopped: it did not come back in time.
     """
-    until, wait = time.monotonic() + patience, _FIRST_WAIT
+    until, wait = time.monotonic() + (patience or 0), _FIRST_WAIT
     while True:
         predictions = classifier.classify(batch.texts, taxonomy)
         problem = _outage(predictions)
-        if problem is None:
+        if problem is None or patience is None:
             return answers_of(batch.digests, predictions, taxonomy)
         if time.monotonic() + wait > until:
             raise Stopped(

@@ -37,6 +37,7 @@ from bulk.source import Place
 from bulk.store import Store
 from bulk.writers import Writer, writer_of
 from llm.classifier import Usage
+from llm.readings.reading import add_usage
 from prompts.errors import InvalidSetting
 
 _NAMES_TOLD = 5
@@ -205,16 +206,11 @@ class _Stages:
 
     def answered(self, asked: int, failed: int, usages: list[Usage], share: float) -> None:
         before = self._stage
-        usage = _sum([before.usage, *usages])
+        usage = add_usage([before.usage, *usages])
         self._stage = replace(
             before, asked=before.asked + asked, failed=before.failed + failed, share=share, usage=usage
         )
         self._told(self._stage)
-
-
-def _sum(usages: list[Usage]) -> Usage:
-    columns = zip(*(asdict(usage).values() for usage in usages), strict=True)
-    return Usage(*map(sum, columns))
 
 
 def _merge(job: Job, store: Store, shape: Shape, told: Callable[[Stage], object]) -> Summary:

@@ -156,7 +156,11 @@ def _cell(cell: Any) -> str:
 
 def _json(value: Any) -> str:
     words = json.dumps(value, ensure_ascii=False, default=_plain)
-    return json.dumps(value, default=_plain) if _LONE_SURROGATE.search(words) else words
+    try:
+        words.encode()
+    except UnicodeEncodeError:  # a lone surrogate, which only its escape can be written of
+        return json.dumps(value, default=_plain)
+    return words
 
 
 def _plain(value: Any) -> str:
