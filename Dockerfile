@@ -19,6 +19,7 @@ COPY similarity similarity
 COPY llm llm
 COPY eval eval
 COPY service service
+COPY bulk bulk
 COPY data data
 USER marquee
 

@@ -14,10 +14,11 @@ MAY_ENTER = {
     "prompts": set(),
     "similarity": set(),
     "llm": {"prompts", "similarity"},
+    "bulk": {"llm", "prompts", "similarity"},
     "eval": {"llm", "prompts", "similarity"},
     "service": {"llm", "prompts", "similarity"},
-    "benchmarks": {"eval", "llm", "prompts", "similarity"},
-    "commands": {"eval", "llm", "prompts", "service", "similarity"},
+    "benchmarks": {"bulk", "eval", "llm", "prompts", "similarity"},
+    "commands": {"bulk", "eval", "llm", "prompts", "service", "similarity"},
     "main": {"commands", "prompts", "similarity"},
 }
 HEAVY = {
@@ -31,6 +32,7 @@ HEAVY = {
     "pydantic",
     "openai",
     "pyarrow",
+    "ray",
 }
 
 
