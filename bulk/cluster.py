@@ -1,4 +1,4 @@
-"""Batches asked about on many machines: Ray Data reads them, a pool of actors answers, the store takes what comes.
+"""Batches asked about on many machines: Ray Data hands them out, a pool of actors answers, the store takes what comes.
 
 What must not be lost is in the store, as in a run on one machine, and one may go on where the other was ended. Ray
 brings the rest: it starts the actors, gives them work as they have room, and does again what was under way on a node
@@ -117,7 +117,8 @@ class OnRay:
 
     def _pipeline(self, ray: Any) -> Any:
         cluster = self._cluster
-        waiting = ray.data.read_parquet(str(self._folder), file_extensions=["parquet"])
+        files = [{"path": str(path)} for path in sorted(self._folder.iterdir())]
+        waiting = ray.data.from_items(files, override_num_blocks=len(files))  # a block is what one actor takes at once
         made = (self._open, self._taxonomy, self._patience, dict(cluster.environment))
         pool = ray.data.ActorPoolStrategy(size=cluster.workers)
         return waiting.map_batches(
@@ -126,7 +127,7 @@ class OnRay:
 
 
 class Actor:
-    """Answers one laid-out batch at a time; lives on some node."""
+    """Answers laid-out batches, one after the other; lives on some node."""
 
     def __init__(
         self, open: Callable[[], Classifier], taxonomy: Taxonomy, patience: float, environment: Mapping[str, str]
@@ -134,9 +135,12 @@ class Actor:
         os.environ.update(environment)
         self._classifier, self._taxonomy, self._patience = open(), taxonomy, patience
 
-    def __call__(self, rows: Mapping[str, Any]) -> dict[str, list[str]]:
-        """The answers to each row, which is a whole batch."""
-        return {"answers": [self._answers(batch) for batch in rows["batch"]]}
+    def __call__(self, rows: Mapping[str, Any]) -> Iterator[dict[str, list[str]]]:
+        """The answers to each batch of some files."""
+        for path in rows["path"]:
+            with Path(path).open(encoding="utf-8") as batches:
+                for batch in batches:
+                    yield {"answers": [self._answers(batch)]}
 
     def _answers(self, batch: str) -> str:
         found = ask(self._classifier, _batch(json.loads(batch)), self._taxonomy, self._patience)
@@ -149,16 +153,13 @@ def lay_out(batches: Iterator[Batch], folder: Path) -> int:
     A file is a piece of work. The first thousand files hold a batch each, the next thousand two, and so on: few rows
     are still shared out evenly, and a hundred million do not make a file for every five hundred.
     """
-    import pyarrow
-    import pyarrow.parquet
-
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     count = files = 0
     while some := list(islice(batches, 1 + files // _FILES_OF_A_SIZE)):
-        table = pyarrow.table({"batch": [_laid_out(batch) for batch in some]})
         with writing(folder):
-            pyarrow.parquet.write_table(table, folder / f"{files:09}.parquet")
+            lines = "".join(f"{_laid_out(batch)}\n" for batch in some)
+            (folder / f"{files:09}.jsonl").write_text(lines, encoding="utf-8")
         count, files = count + len(some), files + 1
     return count
 
