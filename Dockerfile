@@ -21,6 +21,7 @@ COPY eval eval
 COPY lookup lookup
 COPY corpus corpus
 COPY service service
+COPY bulk bulk
 COPY data data
 USER marquee
 

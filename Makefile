@@ -58,6 +58,14 @@ bench-llm: .venv/dev ## documents a second against a bare loop and scikit-llm (t
 bench-embedded: .venv/dev ## the embedded classifier against sentence-transformers' encode (DATA=folder)
 	@$(BIN)/python -m benchmarks.embedded $(if $(DATA),--data $(DATA))
 
+.PHONY: bench-bulk
+bench-bulk: .venv/dev ## bulk labelling against the classifier by itself, by rows, on Ray (DATA=file)
+	@$(BIN)/python -m benchmarks.bulk $(if $(DATA),--data $(DATA))
+
+.PHONY: bench-bulk-killed
+bench-bulk-killed: .venv/run ## a bulk run killed three times against an undisturbed one, row by row (DATA=file)
+	@$(BIN)/python -m benchmarks.bulk_killed $(if $(DATA),--data $(DATA))
+
 .PHONY: bench-gpu
 bench-gpu: .venv/run ## documents a second of Qwen2-7B's architecture on one NVIDIA GPU
 	@$(BIN)/python -m benchmarks.gpu
@@ -87,6 +95,6 @@ format: .venv/dev ## rewrite the code in ruff's format
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-notebook.txt
 	@touch $@
 
-.venv/dev: .venv/run requirements-dev.txt
+.venv/dev: .venv/run requirements-dev.txt requirements-ray.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
 	@touch $@

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from commands import (
+    bulk,
     card,
     classify,
     compare,
@@ -61,6 +62,7 @@ COMMANDS = (
     probe.probe,
     tune.calibrate,
     tune.cascade,
+    bulk.bulk,
     evaluate.evaluate,
     compare.compare,
     card.data,

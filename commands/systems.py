@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 from prompts.errors import InvalidSetting, UnknownName
 
 if TYPE_CHECKING:
-    from eval.preview import Preview
     from eval.run import Opened, System
     from llm.embedded import Embedded
+    from llm.engines.engine import Engine
     from llm.language_model import LanguageModel
     from llm.matcher import Matcher
+    from llm.preview import Preview
     from prompts.taxonomy import Taxonomy
     from prompts.text import Text
     from service.parts import Choice
@@ -63,6 +64,40 @@ def configured(setting: Setting) -> System:
         return _embedded("embedded", "", setting)
     around = {"fallback": settings.fallback, "cascade": settings.cascade}
     return _language_model("settings", settings, _choice("", setting), setting, around)
+
+
+def corresponding(spec: str, setting: Setting, engine: Callable[[str], Engine]) -> System:
+    """The language model of a spec, ``llm[:READING][:PROMPT]``, whose requests are carried by others; no endpoint need
+    be set.
+
+    Args:
+        spec: how the command line names it.
+        setting: what it is put together for.
+        engine: makes the engine of a model's name.
+
+    Raises:
+        InvalidSetting: another system, or a setting that this cannot do.
+    """
+    from eval.run import Opened, System
+    from llm.decision import Decisions
+    from llm.order import OrderAveraged
+    from service import wiring
+    from service.settings import read_settings
+    from similarity.encoder import MiniLM
+
+    name, _, rest = spec.partition(":")
+    settings = read_settings(fallback=False, cascade=0.0)
+    if name != "llm" or settings.local_model or settings.candidates:
+        raise InvalidSetting(
+            f"{spec!r}: requests are those of a language model behind an endpoint; give llm[:READING][:PROMPT], and "
+            "unset MARQUEE_LOCAL_MODEL and MARQUEE_CANDIDATES"
+        )
+    choice = _choice(rest, setting, spec)
+    shots = wiring.shots_of(settings, MiniLM(), setting.taxonomy)
+    decisions = Decisions(settings.decisions_path, settings.threshold)
+    model = wiring.language_model(engine(settings.model), settings, choice, decisions, shots)
+    asked = OrderAveraged(model, settings.orders) if settings.orders > 1 else model
+    return System(spec, {**_identity(settings, choice, setting), "carried": "by others"}, lambda: Opened(asked))
 
 
 def folder_name(spec: str) -> str:
@@ -147,8 +182,8 @@ def _choice(rest: str, setting: Setting, spec: str = "") -> Choice:
 def _language_model(
     spec: str, settings: Settings, choice: Choice, setting: Setting, around: Mapping[str, Any]
 ) -> System:
-    from eval import preview
     from eval.run import Opened, System
+    from llm import preview
     from llm.decision import Decisions
     from service import wiring
 

@@ -23,9 +23,9 @@ from eval.manifest import (
     refuse_another,
     write_manifest,
 )
-from eval.preview import Preview
 from eval.score import METRICS_FILE, write_metrics
 from llm.classifier import Classifier
+from llm.preview import Preview
 from prompts.errors import InvalidSetting
 from prompts.text import Text
 

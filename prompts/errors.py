@@ -32,6 +32,10 @@ class Unanswered(MarqueeError):
     """Texts got no answer where every one needs one; the message says how many, and why the first got none."""
 
 
+class Stopped(MarqueeError):
+    """Something outside stopped a long work before its end; what was done is kept, and the same command goes on."""
+
+
 class UnknownName(MarqueeError):
     """Something was asked for by a name that nothing here has.
 

@@ -221,6 +221,14 @@ def read_settings(**overrides: Any) -> Settings:
         raise InvalidSetting(where + fault["msg"].removeprefix("Value error, ")) from None
 
 
+def given_settings() -> dict[str, str]:
+    """What was set, by the names of environment variables: for processes on other machines, which must not find
+    anything else."""
+    known = {environment_name(field) for field in Settings.model_fields}
+    given = {**dotenv_values(".env"), **os.environ}
+    return {name: value for name, value in given.items() if name in known and value is not None}
+
+
 def environment_name(field: str) -> str:
     """How a field is called in the environment."""
     return field.upper() if field.upper().startswith("OPENAI_") else _PREFIX + field.upper()

@@ -14,7 +14,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("name", ["llm", "gpu", "embedded", "similarity", "service"])
+@pytest.mark.parametrize("name", ["llm", "gpu", "embedded", "similarity", "service", "bulk", "bulk_killed"])
 def test_a_benchmark_explains_itself(name: str) -> None:
     done = run(f"benchmarks.{name}", "--help")
     assert done.returncode == 0

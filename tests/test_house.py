@@ -14,12 +14,13 @@ MAY_ENTER = {
     "prompts": set(),
     "similarity": set(),
     "llm": {"prompts", "similarity"},
+    "bulk": {"llm", "prompts", "similarity"},
     "eval": {"llm", "prompts", "similarity"},
     "lookup": {"prompts"},
     "corpus": {"eval", "lookup", "prompts"},
     "service": {"llm", "lookup", "prompts", "similarity"},
-    "benchmarks": {"eval", "llm", "prompts", "similarity"},
-    "commands": {"corpus", "eval", "llm", "lookup", "prompts", "service", "similarity"},
+    "benchmarks": {"bulk", "eval", "llm", "prompts", "similarity"},
+    "commands": {"bulk", "corpus", "eval", "llm", "lookup", "prompts", "service", "similarity"},
     "main": {"commands", "prompts", "similarity"},
 }
 HEAVY = {
@@ -34,6 +35,7 @@ HEAVY = {
     "openai",
     "pyarrow",
     "openvino",
+    "ray",
 }
 
 

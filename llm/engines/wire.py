@@ -130,24 +130,39 @@ class Wire:
         return Problem("unreachable", f"no connection to {self.place}; is the model server up?")
 
     def _status_problem(self, error: openai.APIStatusError) -> Problem:
-        status, said = error.status_code, self.excerpt(error.message)
-        if status in (401, 403):
-            return Problem("misconfigured", f"{self.place} refused the API key ({status}); check OPENAI_API_KEY")
-        if status in (404, 405, 501):
-            return Problem(
-                "misconfigured", f"{self.place} does not serve this model or this request ({status}): {said}"
-            )
-        if status == 413 or (status in (400, 422) and any(words in error.message.lower() for words in _CONTEXT_WORDS)):
-            return Problem("too_long", "the text is longer than the model's context")
-        if status in (408, 429) or status >= 500:
-            return Problem("busy", f"{self.place} is overloaded or failing ({status}): {said}", _retry_after(error))
-        return Problem("rejected", f"{self.place} refused the request ({status}): {said}")
+        message = error.message.replace(self._secret, "***") if self._secret else error.message
+        return refusal(self.place, error.status_code, message, _retry_after(error))
 
     def excerpt(self, words: str) -> str:
         """The first words of what the endpoint said; some echo the key they were given."""
-        words = " ".join(words.split())
-        words = words.replace(self._secret, "***") if self._secret else words
-        return words if len(words) <= 200 else words[:197] + "..."
+        return excerpt(words.replace(self._secret, "***") if self._secret else words)
+
+
+def refusal(place: str, status: int, message: str, retry_after: float | None = None) -> Problem:
+    """What an answer of another status than 200 means.
+
+    Args:
+        place: who answered.
+        status: of HTTP.
+        message: what was said about it.
+        retry_after: seconds after which to try again, where that was said.
+    """
+    said = excerpt(message)
+    if status in (401, 403):
+        return Problem("misconfigured", f"{place} refused the API key ({status}); check OPENAI_API_KEY")
+    if status in (404, 405, 501):
+        return Problem("misconfigured", f"{place} does not serve this model or this request ({status}): {said}")
+    if status == 413 or (status in (400, 422) and any(words in message.lower() for words in _CONTEXT_WORDS)):
+        return Problem("too_long", "the text is longer than the model's context")
+    if status in (408, 429) or status >= 500:
+        return Problem("busy", f"{place} is overloaded or failing ({status}): {said}", retry_after)
+    return Problem("rejected", f"{place} refused the request ({status}): {said}")
+
+
+def excerpt(words: str) -> str:
+    """The first words of what an endpoint said."""
+    words = " ".join(words.split())
+    return words if len(words) <= 200 else words[:197] + "..."
 
 
 class _Running:

@@ -1,0 +1,65 @@
+"""Rows of a finished output that got no answer are asked about again, and only they."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from bulk.engine import Answered
+from bulk.formats import READERS, suffix
+from bulk.job import Job, read_manifest, refuse_another
+from bulk.scan import Read, read
+from bulk.shape import ADDED
+from bulk.source import Place, Row
+from bulk.store import Answer, Store
+from llm.classifier import Usage
+from prompts.errors import InvalidDataset, InvalidSetting
+
+_NO_USAGE = Usage()
+
+
+def answered_before(job: Job, store: Store) -> None:
+    """Put into the store what a finished output has: every answer but those with a problem.
+
+    Raises:
+        InvalidSetting: the output is not there, or another run's.
+        InvalidDataset: the output and the input do not belong together.
+    """
+    done = read_manifest(job.done) if job.out.exists() else None
+    if done is None:
+        raise InvalidSetting(f"--retry-failed: {job.out} is no finished output of this command; leave it out")
+    refuse_another(done, job.manifest(done), job.out, "give the options that it was made with")
+    if done["prefix"] != job.prefix:
+        raise InvalidSetting(f"{job.out} was made with --prefix {done['prefix']!r}; give the same")
+    written = READERS[suffix(job.out)].rows(job.out, Place(1))
+    for window in read(job):
+        rows = list(islice(written, len(window)))
+        if len(rows) < len(window):
+            raise InvalidDataset(f"{job.out} has fewer rows than the input; label it anew with --anew")
+        store.put(list(_kept(job, window, rows)))
+
+
+def _kept(job: Job, window: list[Read], rows: list[Row]) -> Iterator[Answered]:
+    for one, row in zip(window, rows, strict=True):
+        answer = _answer(job, row)
+        if one.key is not None and answer is not None:
+            yield Answered(one.key, answer, _NO_USAGE)
+
+
+def _answer(job: Job, row: Row) -> Answer | None:
+    labels, scores, source, problem = (row.cells.get(job.prefix + name) for name in ADDED)
+    if problem or row.problem:
+        return None
+    try:
+        names = tuple(_decoded(labels))
+        scored = {name: score for name, score in (_decoded(scores) or {}).items() if score is not None}
+        return Answer(names, scored, str(source), None)
+    except (TypeError, ValueError, AttributeError):
+        raise InvalidDataset(f"{row.where}: the labels cannot be read back; label anew with --anew") from None
+
+
+def _decoded(cell: Any) -> Any:
+    """A list or an object; CSV has it as JSON in a cell."""
+    return json.loads(cell) if isinstance(cell, str) and cell else cell

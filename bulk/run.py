@@ -1,0 +1,263 @@
+"""A run: every different text asked about once, every row written once, whatever happens on the way.
+
+First the answers: batches of texts go to the engine, and what comes back is in the store before the next batch is asked
+about. When all texts are answered, the rows are read again and written with their answers, to a file beside the output
+that takes its place in one step.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from bulk.engine import Engine
+from bulk.job import (
+    ANSWERS,
+    MANIFEST,
+    MERGED,
+    Job,
+    Manifest,
+    check_unchanged,
+    clear,
+    held,
+    publish,
+    read_manifest,
+    refuse_another,
+    write_whole,
+    writing,
+)
+from bulk.scan import Batch, Read, Unknown, batches, read
+from bulk.shape import Shape, arrow_types
+from bulk.source import Place
+from bulk.store import Store
+from bulk.writers import Writer, writer_of
+from llm.classifier import Usage
+from llm.readings.reading import add_usage
+from prompts.errors import InvalidSetting
+
+_NAMES_TOLD = 5
+_GROUP = 4  # windows of a thousand rows that are written together: a row group of Parquet
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How far a run is.
+
+    Attributes:
+        rows: read in this process.
+        asked: texts that were asked about in this process.
+        failed: of them, those that got no answer.
+        share: of the input that was read, from 0 to 1.
+        usage: tokens taken in this process.
+        writing: whether all is answered and the output is being written.
+    """
+
+    rows: int = 0
+    asked: int = 0
+    failed: int = 0
+    share: float = 0.0
+    usage: Usage = Usage()
+    writing: bool = False
+
+
+@dataclass
+class Summary:
+    """What a run came to.
+
+    Attributes:
+        rows: of the output.
+        texts: different ones that were answered.
+        problems: rows by the kind of their problem.
+        examples: the first rows of each kind, by their id.
+        usage: tokens of all answers, earlier processes' too.
+    """
+
+    rows: int = 0
+    texts: int = 0
+    problems: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+    usage: Usage = Usage()
+
+    def count(self, job: Job, one: Read, problem: str | None) -> None:
+        """Take note of a row."""
+        self.rows += 1
+        if problem:
+            kind = problem.partition(":")[0]
+            self.problems[kind] += 1
+            if len(named := self.examples.setdefault(kind, [])) < _NAMES_TOLD:
+                named.append(job.columns.name_of(one.row))
+
+
+Seed = Callable[[Job, Store], object]
+
+
+def run(
+    job: Job, engine: Engine, told: Callable[[Stage], object] = lambda stage: None, *, anew: bool = False,
+    seed: Seed | None = None,
+) -> Summary | None:  # fmt: skip
+    """Label all rows, going on where an earlier run was ended.
+
+    Args:
+        job: what and where.
+        engine: who asks.
+        told: called after every batch, and now and then while the output is written.
+        anew: drop what an unfinished run of something else has left, and replace an output that is there.
+        seed: puts answers in the store before the first text is asked about; the output is then there already, and is
+            replaced.
+
+    Returns:
+        None where the output is there already, whole, as the same command made it.
+
+    Raises:
+        InvalidSetting: the folder belongs to another run, or another process is at it.
+        Stopped: the disk is full, the endpoint is down, the input has changed; what was answered is kept.
+        InvalidDataset: the input cannot be read.
+    """
+    writer_of(job.out)  # an impossible name should stop the start, not the end
+    with held(job.folder):
+        if not _begin(job, anew, seed):
+            clear(job.folder)
+            return None
+        store = Store(job.folder / ANSWERS, job.taxonomy)
+        try:
+            shape = _answer(job, engine, store, told)
+            summary = _merge(job, store, shape, told)
+        finally:
+            store.close()
+        _finish(job, summary)
+    return summary
+
+
+def _begin(job: Job, anew: bool, seed: Seed | None) -> bool:
+    """Make the folder ready; False where there is nothing to do."""
+    path = job.folder / MANIFEST
+    if anew:
+        clear(job.folder)
+    kept = read_manifest(path)
+    if kept is None and not anew and seed is None and job.out.exists():
+        return _is_unfinished(job)
+    if kept is None:
+        clear(job.folder)  # a manifest is what comes first and goes first: without it, the rest is nobody's
+    manifest = job.manifest(kept)
+    if kept is not None:
+        refuse_another(kept, manifest, job.folder, "give another --out, or --anew to start over")
+        if job.out.exists() and not (kept["replaces"] or (job.folder / MERGED).exists()):
+            raise InvalidSetting(f"{job.out} was not there when this run began; move it away, or give --anew")
+        if [file["changed"] for file in manifest["files"]] == [file["changed"] for file in kept["files"]]:
+            return True
+    replaces = bool(kept["replaces"]) if kept else job.out.exists()
+    if seed is not None and kept is None:
+        _seeded(job, seed)
+    write_whole(path, json.dumps(manifest | {"replaces": replaces}, indent=1))
+    return True
+
+
+def _seeded(job: Job, seed: Seed) -> None:
+    store = Store(job.folder / ANSWERS, job.taxonomy)
+    try:
+        seed(job, store)
+    finally:
+        store.close()
+
+
+def _is_unfinished(job: Job) -> bool:
+    """Whether there is something to do though the output is there, which only this command's own may be.
+
+    Raises:
+        InvalidSetting: it is another's.
+    """
+    done = read_manifest(job.done)
+    if done is None:
+        raise InvalidSetting(f"{job.out} is there already, and not by a run of this command; give another --out")
+    refuse_another(done, job.manifest(done), job.out, "give another --out, or --anew to replace it")
+    return False
+
+
+def _answer(job: Job, engine: Engine, store: Store, told: Callable[[Stage], object]) -> Shape:
+    """Ask about every text that has no answer; returns the rows' columns, all of which were seen on the way."""
+    parquet = [path for path in job.source.files if path.suffix.lower() == ".parquet"]
+    shape = Shape(job.prefix, arrow_types(parquet) if len(parquet) == len(job.source.files) else None)
+    place, stage = job.source.place, _Stages(told)
+    for found in engine.answered(partial(_batches, job, shape, place, stage), store):
+        store.put(found)
+        failed = sum(one.answer.problem is not None for one in found)
+        stage.answered(len(found), failed, [one.usage for one in found], place.share)
+    return shape
+
+
+def _batches(job: Job, shape: Shape, place: Place, stage: _Stages, unknown: Unknown) -> Iterator[Batch]:
+    return batches(job, unknown, shape, place, lambda rows: stage.read(rows, place.share))
+
+
+class _Stages:
+    """The stage that a run is at, told every time that it changes."""
+
+    def __init__(self, told: Callable[[Stage], object]) -> None:
+        self._stage, self._told = Stage(), told
+
+    def read(self, rows: int, share: float) -> None:
+        self._stage = replace(self._stage, rows=self._stage.rows + rows, share=share)
+        self._told(self._stage)
+
+    def answered(self, asked: int, failed: int, usages: list[Usage], share: float) -> None:
+        before = self._stage
+        usage = add_usage([before.usage, *usages])
+        self._stage = replace(
+            before, asked=before.asked + asked, failed=before.failed + failed, share=share, usage=usage
+        )
+        self._told(self._stage)
+
+
+def _merge(job: Job, store: Store, shape: Shape, told: Callable[[Stage], object]) -> Summary:
+    """Write every row with its answer to a file beside the output."""
+    summary, place = Summary(texts=len(store), usage=store.usage), job.source.place
+    with writing(job.folder):
+        writer = writer_of(job.out)(job.folder / "out", job.out, shape, job.taxonomy.names)
+        for some in _groups(job, place):
+            _write(writer, job, store, some, summary)
+            told(Stage(rows=summary.rows, share=place.share, writing=True))
+        writer.close()
+    return summary
+
+
+def _groups(job: Job, place: Place) -> Iterator[list[Read]]:
+    group: list[Read] = []
+    for number, window in enumerate(read(job, place), 1):
+        group += window
+        if number % _GROUP == 0:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _write(writer: Writer, job: Job, store: Store, some: list[Read], summary: Summary) -> None:
+    known = store.answers(list({one.key for one in some if one.key is not None}))
+    answers = [one.answer or known[one.key] for one in some if one.answer or one.key is not None]  # type: ignore[index]
+    for one, answer in zip(some, answers, strict=True):
+        summary.count(job, one, answer.problem)
+    writer.write([one.row.cells for one in some], answers)
+
+
+def _finish(job: Job, summary: Summary) -> None:
+    """Put the output in its place. Ended anywhere in between, the same command finds what is left to do."""
+    kept = read_manifest(job.folder / MANIFEST) or {}
+    check_unchanged(job.source, kept)
+    with writing(job.out):
+        (job.folder / MERGED).touch()
+        publish(job.folder / "out", job.out)
+        write_whole(job.done, json.dumps(_done(job, kept, summary), indent=1))
+        (job.folder / MANIFEST).unlink()
+        clear(job.folder)
+
+
+def _done(job: Job, kept: Manifest, summary: Summary) -> dict[str, Any]:
+    counts = {"rows": summary.rows, "texts": summary.texts, "problems": dict(summary.problems)}
+    made = {"prefix": job.prefix, "counts": counts, "tokens": asdict(summary.usage)}
+    kept = {name: value for name, value in kept.items() if name != "replaces"}
+    return kept | made | {"ended": datetime.now(UTC).isoformat(timespec="seconds")}

@@ -1,0 +1,64 @@
+"""A real Ray cluster of two nodes on this machine, one of which can be killed."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from bulk.cluster import Cluster
+
+# A busy machine takes long to start so many processes.
+_PATIENT = {"RAY_raylet_start_wait_time_s": "180", "RAY_worker_register_timeout_seconds": "180"}
+_SESSIONS = Path("/tmp/ray")
+# Ray lets a node's agents take 15 s to say where they listen, and takes the whole node down after that. Where
+# ray[default] is not installed, all they say is that they do not listen: it is said for them.
+_NO_PORT = "-1"
+
+
+class Nodes:
+    """A head and a second node, each with a core."""
+
+    def __init__(self) -> None:
+        from ray.cluster_utils import Cluster as Local
+
+        os.environ.update(_PATIENT)
+        self._spoken_for = threading.Event()
+        threading.Thread(target=self._speak_for_agents, daemon=True).start()
+        self.local = Local(initialize_head=True, head_node_args={**_node(), "include_dashboard": False})
+        self.second: Any = self.local.add_node(**_node())
+        self._spoken_for.set()
+
+    def cluster(self, workers: int) -> Cluster:
+        """The cluster, with so many actors."""
+        return Cluster(self.local.address, workers)
+
+    def kill_second(self) -> None:
+        """End the second node's processes by SIGKILL."""
+        self.local.remove_node(self.second, allow_graceful=False)
+
+    def stop(self) -> None:
+        """End all that is left."""
+        self.local.shutdown()  # type: ignore[no-untyped-call]
+
+    def _speak_for_agents(self) -> None:
+        while not self._spoken_for.wait(0.2):
+            for log in _SESSIONS.glob("session_latest/logs/raylet*.out"):
+                for node in re.findall(r"node_id=([0-9a-f]{56})", log.read_text(errors="replace")):
+                    said = log.parent.parent / f"dashboard_agent_listen_port_{node}"
+                    with suppress(FileExistsError), said.open("x") as file:
+                        file.write(_NO_PORT)
+
+
+def _node() -> dict[str, Any]:
+    names = ("metrics_agent_port", "runtime_env_agent_port", "dashboard_agent_listen_port", "metrics_export_port")
+    return {"num_cpus": 1, "object_store_memory": 100_000_000} | {name: _free_port() for name in names}
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])

@@ -1,0 +1,145 @@
+"""Bulk labelling on a real Ray cluster of two nodes, one of which is killed on the way."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bulk.cluster import Cluster, OnRay
+from bulk.cluster_llm import Carried, Endpoint
+from bulk.correspondence import Correspondence
+from bulk.engine import InProcess
+from bulk.job import Asked, Job
+from bulk.run import Stage, run
+from llm.classifier import Prediction, Problem
+from llm.language_model import LanguageModel
+from llm.readings.choice import READINGS
+from prompts import shelf
+from prompts.errors import InvalidSetting, Stopped
+from prompts.taxonomy import Taxonomy
+from prompts.text import Text
+from tests.bulk.words import TAXONOMY, ByWords, job_of, label, read_lines, rows, write_lines
+from tests.engines.ray_nodes import Nodes
+from tests.misbehaving import endpoint, says
+
+
+@dataclass
+class OnANode(ByWords):
+    """Says on which node it answered, and takes its time."""
+
+    seconds: float = 0.3
+
+    def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
+        """See ``Classifier.classify``."""
+        import ray
+
+        time.sleep(self.seconds)
+        self.name = f"on-{ray.get_runtime_context().get_node_id()}"
+        return super().classify(texts, taxonomy)
+
+
+@dataclass
+class Down(ByWords):
+    """An endpoint that answers some batches and then none."""
+
+    problems: dict[str, Problem] = field(
+        default_factory=lambda: {f"Plot {n} ": Problem("unreachable", "no connection") for n in range(8, 99)}
+    )
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Nodes]:
+    pytest.importorskip("ray")
+    running = Nodes()
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+def on_ray(job: Job, nodes: Nodes, classifier: Any, workers: int = 1) -> OnRay:
+    return OnRay(classifier, TAXONOMY, job.folder, nodes.cluster(workers), patience=0)
+
+
+def test_the_output_is_the_same_as_without_ray(nodes: Nodes, tmp_path: Path) -> None:
+    given = write_lines(tmp_path / "i.jsonl", [*rows(200, different=60), {"id": "none"}])
+    job = job_of(given, tmp_path / "ray.jsonl")
+    summary = run(job, on_ray(job, nodes, ByWords))
+    assert summary is not None
+    assert (summary.rows, summary.texts, summary.problems) == (201, 60, {"empty": 1})
+    label(given, tmp_path / "here.jsonl")
+    assert (tmp_path / "ray.jsonl").read_bytes() == (tmp_path / "here.jsonl").read_bytes()
+    assert not job.folder.exists()
+
+
+def test_an_endpoint_that_is_down_stops_the_cluster_and_one_machine_goes_on(nodes: Nodes, tmp_path: Path) -> None:
+    given = write_lines(tmp_path / "i.jsonl", rows(40))
+    job = job_of(given, tmp_path / "o.jsonl")
+    with pytest.raises(Stopped, match="no connection"):
+        run(job, on_ray(job, nodes, Down))
+    classifier = ByWords()
+    assert run(job, InProcess(lambda: classifier, TAXONOMY)) is not None
+    assert sum(map(len, classifier.asked)) in (32, 40)  # what was answered when the others failed may have got lost
+    assert all(row["problem"] is None for row in read_lines(tmp_path / "o.jsonl"))
+
+
+def test_requests_go_through_rays_http_processor_and_are_sent_once(nodes: Nodes, tmp_path: Path) -> None:
+    taxonomy, wire = shelf.taxonomy("tmdb"), Correspondence("the cluster", tmp_path / "replies.sqlite")
+    given = write_lines(tmp_path / "i.jsonl", rows(20, different=10))
+    asked = Asked("llm", {}, lambda: LanguageModel(wire.engine("tiny"), READINGS["list"]))
+    plan = job_of(given, tmp_path / "o.jsonl")
+    job = Job(plan.source, plan.columns, taxonomy, asked, plan.out, batch=4)
+    with endpoint(says('{"labels": ["War"]}')) as server:
+        carrier = Endpoint(server.url, "sk-for-the-tests")
+        run(job, Carried(asked.open, taxonomy, wire, carrier, job.folder, nodes.cluster(1)))
+        assert len(server.asked) == 10
+        assert {headers["authorization"] for headers in server.headers} == {"Bearer sk-for-the-tests"}
+        bodies = [json.dumps(body, sort_keys=True) for body in server.asked]
+    noted = Correspondence()
+    LanguageModel(noted.engine("tiny"), READINGS["list"]).classify([row["plot"] for row in rows(10)], taxonomy)
+    assert sorted(bodies) == sorted(json.dumps(body, sort_keys=True) for body in noted.taken().values())
+    found = read_lines(tmp_path / "o.jsonl")
+    assert [(row["labels"], row["problem"]) for row in found] == [(["War"], None)] * 20
+
+
+def test_a_node_is_killed_on_the_way_and_no_row_is_lost_or_asked_about_in_vain(nodes: Nodes, tmp_path: Path) -> None:
+    given = write_lines(tmp_path / "i.jsonl", rows(320))
+    job = job_of(given, tmp_path / "ray.jsonl")
+    stages: list[Stage] = []
+
+    def told(stage: Stage) -> None:
+        both = len({row["source"] for row in _answered(job)}) == 2 if stage.asked >= 24 and not stages else False
+        if both:
+            stages.append(stage)
+            nodes.kill_second()
+
+    summary = run(job, on_ray(job, nodes, OnANode, workers=2), told)
+    assert stages and stages[0].asked < 320
+    assert summary is not None
+    assert (summary.rows, summary.texts, summary.problems) == (320, 320, {})
+    found = read_lines(tmp_path / "ray.jsonl")
+    assert len({row["source"] for row in found}) == 2
+    label(given, tmp_path / "here.jsonl")
+    whole = read_lines(tmp_path / "here.jsonl")
+    assert [{**row, "source": ""} for row in found] == [{**row, "source": ""} for row in whole]
+
+
+def _answered(job: Job) -> list[dict[str, str]]:
+    """Who has answered so far, as the store has it."""
+    import sqlite3
+
+    with sqlite3.connect(job.folder / "answers.sqlite") as store:
+        return [{"source": words} for (words,) in store.execute("SELECT words FROM sources")]
+
+
+def test_a_cluster_that_is_not_there_is_told(tmp_path: Path) -> None:
+    given = write_lines(tmp_path / "i.jsonl", rows(4))
+    job = job_of(given, tmp_path / "o.jsonl")
+    with pytest.raises(InvalidSetting, match=r"no Ray cluster at 127\.0\.0\.1:1"):
+        run(job, OnRay(ByWords, TAXONOMY, job.folder, Cluster("127.0.0.1:1")))
