@@ -73,6 +73,9 @@ def serve(
 def _serve(
     settings: Settings, vllm: VLLMServer | None, trained: Path | None, debug: bool, at_the_end: ExitStack
 ) -> None:
+    from service.cores import share
+
+    share(settings.workers)  # before anything loads torch, which looks only then
     if settings.workers > 1:
         at_the_end.enter_context(_shared_metrics())  # before anything imports prometheus_client, which looks only then
     from service.guards import door

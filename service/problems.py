@@ -134,6 +134,7 @@ KINDS: Mapping[str, Kind] = {
     "unsupported-media-type": Kind(415, "The body must be application/json"),
     "invalid-request": Kind(422, "The request breaks a rule"),
     "too-many-requests": Kind(429, "Too many requests"),
+    "client-gone": Kind(499, "The client has hung up"),  # as nginx logs it; nobody is there to read it
     "internal": Kind(500, "Something went wrong here"),
     "model-rejected": Kind(502, "The model's endpoint refused the request"),
     "model-unreadable": Kind(502, "The model did not answer with labels"),
@@ -154,6 +155,7 @@ SLUGS: Mapping[ProblemKind, str] = {
     "rejected": "model-rejected",
     "unreadable": "model-unreadable",
     "late": "too-late",
+    "gone": "client-gone",
 }
 
 _SLUG_BY_STATUS: Mapping[int, str] = {

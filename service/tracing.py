@@ -11,6 +11,7 @@ import uuid
 from flask import Flask, Response, g, request
 
 from llm.asking import ASKING, Asking
+from service.gone import gone
 from service.metrics import Metrics
 from service.problems import RequestProblem
 
@@ -33,7 +34,8 @@ def install(app: Flask, metrics: Metrics, seconds: float) -> None:
     def begin() -> None:
         g.start = time.perf_counter()
         ASKING.set(Asking(_request_id()))  # first, so that a refusal of the next line has one
-        ASKING.set(Asking(_request_id(), until=time.monotonic() + _allowed(seconds)))
+        client = request.environ.get("gunicorn.socket")
+        ASKING.set(Asking(_request_id(), until=time.monotonic() + _allowed(seconds), gone=gone(client)))
 
     @app.after_request
     def end(response: Response) -> Response:
