@@ -66,9 +66,7 @@ class Results:
 @click.option("--rounds", default=5, show_default=True, help="Rounds; each contender has one turn in each.")
 def main(data: Path | None, texts: int, hot: int, rounds: int) -> None:
     """Measure documents a second of the service against its classifier offline, a bare route and a naive service."""
-    os.environ.setdefault(
-        "OMP_WAIT_POLICY", "PASSIVE"
-    )  # for all: threads that spin tell of the machine's other work only
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # for all; service/cores.py says why
     plan, given = Plan(texts, hot, rounds), plots(data, texts)
     with ExitStack() as servers:
         urls = {name: servers.enter_context(start()) for name, start in SERVERS.items()}

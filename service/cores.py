@@ -1,4 +1,4 @@
-"""How the model's threads share the processor with others; to be settled before torch is loaded, which looks only then."""
+"""How the model's threads share the processor with others; settled before torch is loaded, which looks then only."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def share(workers: int, environment: MutableMapping[str, str] = os.environ, quot
     """Let threads sleep while they wait for each other, and give each worker process its part of the cores.
 
     OpenMP's threads wait by turning in a loop. Where something else wants the same core (another worker, a container's
-    quota), the one that is waited for is not running, and every layer of the model costs a time slice: on two busy cores a
-    forward pass took 1.6 s that takes 29 to 200 ms when the threads sleep. What is set already stays as it is.
+    quota), the one that is waited for is not running, and every layer of the model costs a time slice: on two busy
+    cores a forward pass took 1.6 s that takes 29 to 200 ms when threads sleep. What is set already stays as it is.
 
     Args:
         workers: processes that compute at once.

@@ -11,9 +11,9 @@ from llm.asking import stays
 def gone(client: socket.socket | None) -> Callable[[], bool]:
     """What tells whether a client has closed its connection.
 
-    Its next byte is looked at and left where it is, without waiting for one: an end of the stream or an error means that
-    the client has gone; nothing yet, or a further request, that it has not. A client that closes only its sending side
-    counts as gone, as it does with nginx.
+    Its next byte is looked at and left where it is, without waiting for one: an end of the stream or an error means
+    that the client has gone; nothing yet, or a further request, that it has not. A client that closes only its sending
+    side counts as gone, as it does with nginx.
 
     Args:
         client: the connection; None where the server does not tell it, and then nobody ever seems gone.
