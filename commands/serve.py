@@ -112,10 +112,12 @@ def _run(settings: Settings, trained: Path | None, listener: socket.socket) -> N
 def _app(settings: Settings, trained: Path | None, stopping: Event) -> Flask:
     from service.app import create_app
     from service.guards import door
+    from service.spans import spans
     from service.wiring import build
 
-    # In the worker: neither torch's threads nor open connections survive a fork.
-    parts = replace(build(settings, _loaded(trained) if trained else None), door=door(settings), stopping=stopping)
+    # In the worker: neither torch's threads nor open connections survive a fork, nor does the one that sends spans.
+    parts = build(settings, _loaded(trained) if trained else None)
+    parts = replace(parts, door=door(settings), stopping=stopping, spans=spans())
     parts.load()
     return create_app(parts)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from llm.classifier import Prediction, Problem, Source, label_source
 from prompts.taxonomy import Taxonomy
@@ -21,6 +23,38 @@ def stays() -> bool:
 
 
 @dataclass(frozen=True)
+class Span:
+    """A stretch of work in a trace.
+
+    Attributes:
+        headers: what passes the trace on to whoever is asked.
+        failed: to be called with the reason where the work fails.
+    """
+
+    headers: Mapping[str, str] = field(default_factory=dict)
+    failed: Callable[[str], None] = lambda why: None
+
+
+class Trace(Protocol):
+    """Where it is noted what a request waits for."""
+
+    def span(self, name: str, attributes: Mapping[str, str | int]) -> AbstractContextManager[Span]:
+        """A span for the length of the block; OpenTelemetry's names for the attributes."""
+
+
+class Untraced:
+    """Notes nothing."""
+
+    def span(self, name: str, attributes: Mapping[str, str | int]) -> AbstractContextManager[Span]:
+        """See ``Trace.span``."""
+        return _NOT_NOTED
+
+
+_NOT_NOTED = nullcontext(Span())
+_UNTRACED = Untraced()
+
+
+@dataclass(frozen=True)
 class Asking:
     """A request.
 
@@ -30,12 +64,14 @@ class Asking:
             answer takes what another has asked. Empty: all share one.
         until: monotonic time after which nobody waits for the answer.
         gone: tells whether whoever asked has hung up by now.
+        trace: where it is noted what the request waits for.
     """
 
     request_id: str = ""
     cache_salt: str = ""
     until: float = math.inf
     gone: Callable[[], bool] = stays
+    trace: Trace = _UNTRACED
 
     @property
     def left(self) -> float:

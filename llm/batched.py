@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from llm.asking import ASKING, Asking, late_problem, unread
@@ -133,13 +134,23 @@ class Batched:
         if not texts:
             return
         try:
-            found = iter(self._inner.classify(texts, jobs[0].taxonomy))
+            with self._noted(jobs, len(texts)):
+                found = iter(self._inner.classify(texts, jobs[0].taxonomy))
             self._told(len(texts))
         except Exception as error:
             self._ask_apart(jobs, error)
             return
         for job in jobs:
             job.answers = [next(found) for _ in job.texts]
+
+    @contextmanager
+    def _noted(self, jobs: Sequence[_Job], texts: int) -> Iterator[None]:
+        """The pass stands in the trace of every request that shares it."""
+        with ExitStack() as spans:
+            for job in jobs:
+                told = {"marquee.model": self.name, "marquee.texts": texts, "marquee.requests": len(jobs)}
+                spans.enter_context(job.asking.trace.span("forward pass", told))
+            yield
 
     def _ask_apart(self, jobs: Sequence[_Job], error: Exception) -> None:
         """What one request has broken, the others should not have to bear."""

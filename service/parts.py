@@ -13,6 +13,7 @@ from prompts.text import Text
 from service.guards import Door
 from service.hot import HotAnswers
 from service.metrics import Metrics
+from service.spans import Spans
 from similarity.errors import InvalidIndex
 from similarity.similar import Similar
 
@@ -86,6 +87,8 @@ class Parts:
         metrics: what Prometheus is told.
         hot: answers sent last.
         stopping: set once the process has been told to stop.
+        spans: makes OpenTelemetry's spans, where they are asked for.
+        origins: whose pages may ask, beside the service's own.
     """
 
     classifier_for: ClassifierFor
@@ -99,3 +102,5 @@ class Parts:
     metrics: Metrics = field(default_factory=Metrics)
     hot: HotAnswers = field(default_factory=HotAnswers)
     stopping: Event = field(default_factory=Event)
+    spans: Spans | None = None
+    origins: tuple[str, ...] = ()

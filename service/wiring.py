@@ -61,7 +61,14 @@ def build(settings: Settings, trained: Classifier | None = None) -> Parts:
         if settings.index is not None:
             films.open()
 
-    parts = partial(Parts, taxonomy=taxonomy.name, limits=_limits(settings), metrics=metrics, similar=lambda: films)
+    parts = partial(
+        Parts,
+        taxonomy=taxonomy.name,
+        limits=_limits(settings),
+        metrics=metrics,
+        similar=lambda: films,
+        origins=settings.origins,
+    )
     if trained is not None or not settings.asks_a_model:
         return parts(lambda choice: embedded, lambda: None, load)
     engine = engine_of(settings)

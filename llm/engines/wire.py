@@ -104,15 +104,23 @@ class Wire:
         replies: list[Any],
         asking: Asking,
     ) -> None:
-        told: openai.RequestOptions = {"headers": {"X-Request-ID": asking.request_id}} if asking.request_id else {}
         for place, body in turns:
             if (over := asking.over) is not None:
                 replies[place] = over
             else:
+                replies[place] = late_problem()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(None if isinf(asking.left) else asking.left), limiter.place():
-                        reply = client.post(path, cast_to=object, body=body, options=told)
-                        replies[place] = await self._safely(reply)
+                        replies[place] = await self._traced(client, path, body, asking)
+
+    async def _traced(self, client: openai.AsyncOpenAI, path: str, body: Body, asking: Asking) -> Any:
+        attributes = {"server.address": self.place, "gen_ai.request.model": str(body.get("model", ""))}
+        with asking.trace.span(f"POST {urlsplit(path).path}", attributes) as span:
+            told = {**span.headers} | ({"X-Request-ID": asking.request_id} if asking.request_id else {})
+            found = await self._safely(client.post(path, cast_to=object, body=body, options={"headers": told}))
+            if isinstance(found, Problem):
+                span.failed(found.kind)
+            return found
 
     async def _safely(self, request: Coroutine[Any, Any, Any]) -> Any:
         try:
