@@ -89,6 +89,8 @@ def compare(urls: dict[str, str], given: Plots, plan: Plan) -> Results:
         _latency(results, offline, urls["marquee"], texts[:100])
         for name in ("bare", "remembered"):
             results.add(name, plan.hot / crowd(urls[name], ["The same plot, again and again."] * plan.hot, 8))
+        told = ", ".join(f"{what} {found[-1]:.1f}" for what, found in results.figures.items())
+        click.echo(f"  {told}", err=True)  # so that a run that is cut short has told something
     results.add("memory", memory(urls["marquee"]))
     return results
 
