@@ -4,11 +4,12 @@ FROM python:3.11-slim
 # For example --extra-index-url and an index with CPU builds of torch, for a smaller image.
 ARG PIP_ARGUMENTS=""
 
+# hadolint ignore=DL3064  # TOKENIZERS_PARALLELISM is no secret
 ENV HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 
 WORKDIR /app
-COPY requirements.txt ./
-RUN pip install --no-cache-dir $PIP_ARGUMENTS -r requirements.txt
+COPY requirements.txt requirements-otel.txt ./
+RUN pip install --no-cache-dir $PIP_ARGUMENTS -r requirements.txt -r requirements-otel.txt
 
 # The program writes to var/ only, and only there may it.
 RUN useradd --system --create-home --uid 10001 marquee && mkdir var && chown marquee var
@@ -23,7 +24,8 @@ COPY corpus corpus
 COPY service service
 COPY bulk bulk
 COPY data data
-USER marquee
+# By its number: Kubernetes checks that it is not root, and cannot by a name.
+USER 10001
 
 EXPOSE 5000
 # Without a key (docker run ... python main.py keys add NAME) it starts only with -e MARQUEE_OPEN=true.

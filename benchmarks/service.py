@@ -66,6 +66,7 @@ class Results:
 @click.option("--rounds", default=5, show_default=True, help="Rounds; each contender has one turn in each.")
 def main(data: Path | None, texts: int, hot: int, rounds: int) -> None:
     """Measure documents a second of the service against its classifier offline, a bare route and a naive service."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # for all; service/cores.py says why
     plan, given = Plan(texts, hot, rounds), plots(data, texts)
     with ExitStack() as servers:
         urls = {name: servers.enter_context(start()) for name, start in SERVERS.items()}
@@ -88,6 +89,8 @@ def compare(urls: dict[str, str], given: Plots, plan: Plan) -> Results:
         _latency(results, offline, urls["marquee"], texts[:100])
         for name in ("bare", "remembered"):
             results.add(name, plan.hot / crowd(urls[name], ["The same plot, again and again."] * plan.hot, 8))
+        told = ", ".join(f"{what} {found[-1]:.1f}" for what, found in results.figures.items())
+        click.echo(f"  {told}", err=True)  # so that a run that is cut short has told something
     results.add("memory", memory(urls["marquee"]))
     return results
 

@@ -91,6 +91,9 @@ def _as_trained(settings: Settings, adapter: Path) -> Settings:
 def _serve(
     settings: Settings, vllm: VLLMServer | None, trained: Path | None, debug: bool, at_the_end: ExitStack
 ) -> None:
+    from service.cores import share
+
+    share(settings.workers)  # before anything loads torch, which looks only then
     if settings.workers > 1:
         at_the_end.enter_context(_shared_metrics())  # before anything imports prometheus_client, which looks only then
     from service.guards import door
@@ -127,10 +130,12 @@ def _run(settings: Settings, trained: Path | None, listener: socket.socket) -> N
 def _app(settings: Settings, trained: Path | None, stopping: Event) -> Flask:
     from service.app import create_app
     from service.guards import door
+    from service.spans import spans
     from service.wiring import build
 
-    # In the worker: neither torch's threads nor open connections survive a fork.
-    parts = replace(build(settings, _loaded(trained) if trained else None), door=door(settings), stopping=stopping)
+    # In the worker: neither torch's threads nor open connections survive a fork, nor does the one that sends spans.
+    parts = build(settings, _loaded(trained) if trained else None)
+    parts = replace(parts, door=door(settings), stopping=stopping, spans=spans())
     parts.load()
     return create_app(parts)
 

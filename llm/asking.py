@@ -4,13 +4,54 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from llm.classifier import Prediction, Problem, Source, label_source
 from prompts.taxonomy import Taxonomy
 
 _LATE = Problem("late", "the time that the request allowed was over before its turn came")
+_GONE = Problem("gone", "whoever asked has hung up")
+
+
+def stays() -> bool:
+    """Nobody hangs up: what is asked here has no connection that could be lost."""
+    return False
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of work in a trace.
+
+    Attributes:
+        headers: what passes the trace on to whoever is asked.
+        failed: to be called with the reason where the work fails.
+    """
+
+    headers: Mapping[str, str] = field(default_factory=dict)
+    failed: Callable[[str], None] = lambda why: None
+
+
+class Trace(Protocol):
+    """Where it is noted what a request waits for."""
+
+    def span(self, name: str, attributes: Mapping[str, str | int]) -> AbstractContextManager[Span]:
+        """A span for the length of the block; OpenTelemetry's names for the attributes."""
+
+
+class Untraced:
+    """Notes nothing."""
+
+    def span(self, name: str, attributes: Mapping[str, str | int]) -> AbstractContextManager[Span]:
+        """See ``Trace.span``."""
+        return _NOT_NOTED
+
+
+_NOT_NOTED = nullcontext(Span())
+_UNTRACED = Untraced()
 
 
 @dataclass(frozen=True)
@@ -22,26 +63,37 @@ class Asking:
         cache_salt: askers with different salts share no prefix cache in vLLM, where one could tell from the time an
             answer takes what another has asked. Empty: all share one.
         until: monotonic time after which nobody waits for the answer.
+        gone: tells whether whoever asked has hung up by now.
+        trace: where it is noted what the request waits for.
     """
 
     request_id: str = ""
     cache_salt: str = ""
     until: float = math.inf
+    gone: Callable[[], bool] = stays
+    trace: Trace = _UNTRACED
 
     @property
     def left(self) -> float:
         """Seconds until nobody waits any more; infinite where no time was set."""
         return self.until - time.monotonic()
 
+    @property
+    def over(self) -> Problem | None:
+        """Why nobody waits for the answer any more; None while somebody does."""
+        if self.left <= 0:
+            return _LATE
+        return _GONE if self.gone() else None
+
 
 ASKING: ContextVar[Asking] = ContextVar("asking", default=Asking())  # noqa: B039  (frozen)
 
 
-def late(count: int, name: str, taxonomy: Taxonomy) -> list[Prediction]:
-    """Answers for texts whose time was over, all the same."""
-    return [Prediction((), Source(name, label_source(taxonomy)), problem=_LATE)] * count
+def unread(problem: Problem, count: int, name: str, taxonomy: Taxonomy) -> list[Prediction]:
+    """Answers for texts that were not read, all for the same reason."""
+    return [Prediction((), Source(name, label_source(taxonomy)), problem=problem)] * count
 
 
 def late_problem() -> Problem:
-    """The same for a request to an endpoint."""
+    """What a request to an endpoint gets whose time is over."""
     return _LATE

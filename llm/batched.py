@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
-from llm.asking import ASKING, late
+from llm.asking import ASKING, Asking, late_problem, unread
 from llm.bounded import Gate
-from llm.classifier import Classifier, Prediction
+from llm.classifier import Classifier, Prediction, Problem
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 
@@ -30,7 +31,7 @@ class _Job:
 
     texts: Sequence[str | Text]
     taxonomy: Taxonomy
-    until: float
+    asking: Asking
     woken: threading.Event = field(default_factory=threading.Event)
     leads: bool = False
     answers: list[Prediction] | None = None
@@ -39,10 +40,6 @@ class _Job:
     @property
     def settled(self) -> bool:
         return self.answers is not None or self.error is not None
-
-    @property
-    def is_late(self) -> bool:
-        return time.monotonic() >= self.until
 
 
 class Batched:
@@ -67,18 +64,19 @@ class Batched:
         return self._inner.name
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
-        """See ``Classifier.classify``. A text whose asker's time (``llm.asking``) is over is not read any more."""
+        """See ``Classifier.classify``. A text that nobody waits for any more, because the asker's time (``llm.asking``)
+        is over or the asker has hung up, is not read."""
         if not texts:
             return []
         with self._gate.place() as admitted:
             if not admitted:
                 return self._gate.turned_away(len(texts), self.name, taxonomy)
-            return self._answers(_Job(texts, taxonomy, ASKING.get().until))
+            return self._answers(_Job(texts, taxonomy, ASKING.get()))
 
     def _answers(self, job: _Job) -> list[Prediction]:
         self._enter(job)
         if not job.leads:
-            job.woken.wait(min(max(0.0, job.until - time.monotonic()), threading.TIMEOUT_MAX))
+            job.woken.wait(min(max(0.0, job.asking.left), threading.TIMEOUT_MAX))
             self._give_up_if_late(job)
         if job.leads:
             self._lead(job)
@@ -97,7 +95,7 @@ class Batched:
         with self._lock:
             if not job.leads and not job.settled:
                 self._waiting = [other for other in self._waiting if other is not job]
-                job.answers = self._late(job)
+                self._leave_unread(job, job.asking.over or late_problem())
 
     def _lead(self, job: _Job) -> None:
         try:
@@ -108,10 +106,14 @@ class Batched:
             self._hand_over()
 
     def _take(self, job: _Job) -> list[_Job]:
-        """The leader's job, and those waiting that fit beside it; the rest wait on, in their order."""
+        """The leader's job, and those waiting that fit beside it; the rest wait on, in their order. Who does not wait
+        any more takes up no room, and gives up the place in the queue."""
         taken, left, room = [job], list[_Job](), _MOST - len(job.texts)
         with self._lock:
             for other in self._waiting:
+                if self._let_go(other):
+                    other.woken.set()
+                    continue
                 fits = len(other.texts) <= room and other.taxonomy == job.taxonomy
                 (taken if fits else left).append(other)
                 room -= len(other.texts) * fits
@@ -120,8 +122,7 @@ class Batched:
 
     def _pass(self, jobs: Sequence[_Job]) -> None:
         for job in jobs:
-            if job.is_late:
-                job.answers = self._late(job)
+            self._let_go(job)
         start = time.monotonic()
         self._ask([job for job in jobs if not job.settled])
         self._company, self._seconds = len(jobs), time.monotonic() - start
@@ -133,13 +134,23 @@ class Batched:
         if not texts:
             return
         try:
-            found = iter(self._inner.classify(texts, jobs[0].taxonomy))
+            with self._noted(jobs, len(texts)):
+                found = iter(self._inner.classify(texts, jobs[0].taxonomy))
             self._told(len(texts))
         except Exception as error:
             self._ask_apart(jobs, error)
             return
         for job in jobs:
             job.answers = [next(found) for _ in job.texts]
+
+    @contextmanager
+    def _noted(self, jobs: Sequence[_Job], texts: int) -> Iterator[None]:
+        """The pass stands in the trace of every request that shares it."""
+        with ExitStack() as spans:
+            for job in jobs:
+                told = {"marquee.model": self.name, "marquee.texts": texts, "marquee.requests": len(jobs)}
+                spans.enter_context(job.asking.trace.span("forward pass", told))
+            yield
 
     def _ask_apart(self, jobs: Sequence[_Job], error: Exception) -> None:
         """What one request has broken, the others should not have to bear."""
@@ -158,5 +169,11 @@ class Batched:
             following.leads = True
         following.woken.set()
 
-    def _late(self, job: _Job) -> list[Prediction]:
-        return late(len(job.texts), self.name, job.taxonomy)
+    def _let_go(self, job: _Job) -> bool:
+        """Whether nobody waits for the job any more, which settles it."""
+        if over := job.asking.over:
+            self._leave_unread(job, over)
+        return over is not None
+
+    def _leave_unread(self, job: _Job, why: Problem) -> None:
+        job.answers = unread(why, len(job.texts), self.name, job.taxonomy)

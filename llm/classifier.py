@@ -9,7 +9,9 @@ from typing import Literal, Protocol
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 
-ProblemKind = Literal["empty", "too_long", "unreachable", "busy", "misconfigured", "rejected", "unreadable", "late"]
+ProblemKind = Literal[
+    "empty", "too_long", "unreachable", "busy", "misconfigured", "rejected", "unreadable", "late", "gone"
+]
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Problem:
         kind: ``empty`` nothing to read; ``too_long`` beyond the model's context; ``unreachable`` no connection, or
             none in time; ``busy`` the endpoint is overloaded; ``misconfigured`` wrong key or model name;
             ``rejected`` the endpoint refused this request; ``unreadable`` it answered, but not with labels; ``late``
-            the asker's time was over.
+            the asker's time was over; ``gone`` the asker has hung up.
         detail: one sentence for people.
         retry_after: seconds after which trying again makes sense, where that is known.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from service import guards, metrics, pages, problems, routes, tracing
+from service import cors, guards, metrics, pages, problems, routes, tracing
 from service.parts import Parts
 
 
@@ -15,7 +15,10 @@ def create_app(parts: Parts) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]  # scores come best first
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     app.extensions["marquee"] = parts
-    tracing.install(app, parts.metrics, parts.limits.seconds)  # first: what is refused leaves its line in the log too
+    tracing.install(
+        app, parts.metrics, parts.limits.seconds, parts.spans
+    )  # first: what is refused leaves its line in the log too
+    cors.install(app, parts.origins)
     guards.install(app, parts.door)
     metrics.install(app, parts.metrics)
     app.register_blueprint(routes.blueprint)

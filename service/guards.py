@@ -146,10 +146,13 @@ def _limiter(app: Flask, lock: Door) -> Limiter:
     return limiter
 
 
+def is_guarded(method: str, path: str) -> bool:
+    """Whether a route needs a key, where keys are asked for."""
+    return method not in _READS or path == "/metrics"
+
+
 def _is_guarded() -> bool:
-    if request.url_rule is None:  # nothing is there
-        return False
-    return request.method not in _READS or request.path == "/metrics"
+    return request.url_rule is not None and is_guarded(request.method, request.path)
 
 
 def _given() -> str:

@@ -13,7 +13,7 @@ from flask import Flask
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from service import answers
+from service import answers, guards
 from service.decisions import DecisionAnswer, DecisionRequest
 from service.problems import KINDS
 from service.schemas import ClassifyAnswer, ClassifyRequest, PromptRequest
@@ -58,7 +58,8 @@ def document(app: Flask) -> dict[str, Any]:
     for method, path, endpoint in sorted(routes_of(app), key=_place):
         told = (getdoc(app.view_functions[endpoint]) or "").replace("``", "`")
         paths.setdefault(path, {})[method.lower()] = _operation(method, path, told)
-    return {"openapi": "3.1.0", "info": _SUPPLIED, "paths": paths, "components": {"schemas": _schemas()}}
+    components = {"schemas": _schemas(), "securitySchemes": _SCHEMES, "headers": _HEADERS}
+    return {"openapi": "3.1.0", "info": _SUPPLIED, "paths": paths, "components": components}
 
 
 def routes_of(app: Flask) -> Iterator[tuple[str, str, str]]:
@@ -88,7 +89,10 @@ def _operation(method: str, path: str, told: str) -> dict[str, Any]:
     if operation.body:
         content = {"schema": _reference(operation.body), "example": operation.example}
         whole["requestBody"] = {"required": True, "content": {_JSON: content}}
-    return whole | {"responses": {"200": _good(operation), **_bad(operation)}}
+    guarded = guards.is_guarded(method, path)
+    if guarded:  # without a key too, where the service asks for none
+        whole["security"] = [*({name: []} for name in _SCHEMES), {}]
+    return whole | {"responses": {"200": _good(operation, guarded), **_bad(operation, guarded)}}
 
 
 def _parameter(variable: str, values: Mapping[str, Sequence[str]]) -> dict[str, Any]:
@@ -98,24 +102,33 @@ def _parameter(variable: str, values: Mapping[str, Sequence[str]]) -> dict[str, 
     return {"name": variable, "in": "path", "required": True, "schema": schema}
 
 
-def _good(operation: Operation) -> dict[str, Any]:
+def _good(operation: Operation, guarded: bool) -> dict[str, Any]:
     content: dict[str, Any] = {media: {"schema": {"type": kind}} for media, kind in (operation.media or {}).items()}
     if operation.answers:
         references = [_reference(model) for model in operation.answers]
         content[_JSON] = {"schema": references[0] if len(references) == 1 else {"anyOf": references}}
-    return {"description": "The answer", "content": content}
+    return {"description": "The answer", "headers": _headers(200, guarded), "content": content}
 
 
-def _bad(operation: Operation) -> dict[str, Any]:
-    slugs = sorted({*operation.problems, *EVERYWHERE}, key=lambda slug: (KINDS[slug].status, slug))
-    return {str(status): _problem(list(group)) for status, group in groupby(slugs, key=lambda slug: KINDS[slug].status)}
+def _bad(operation: Operation, guarded: bool) -> dict[str, Any]:
+    found = {*operation.problems, *EVERYWHERE, *(GUARDED if guarded else ())}
+    slugs = sorted(found, key=lambda slug: (KINDS[slug].status, slug))
+    groups = groupby(slugs, key=lambda slug: KINDS[slug].status)
+    return {str(status): _problem(list(group), _headers(status, guarded)) for status, group in groups}
 
 
-def _problem(slugs: list[str]) -> dict[str, Any]:
+def _headers(status: int, guarded: bool) -> dict[str, Any]:
+    """Which headers an answer may carry."""
+    rates = [name for name in _HEADERS if guarded and name.startswith("RateLimit")]
+    names = ["X-Request-ID", *rates, *_HEADERS_OF.get(status, ())]
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def _problem(slugs: list[str], headers: Mapping[str, Any]) -> dict[str, Any]:
     types = {"properties": {"type": {"enum": [f"/problems/{slug}" for slug in slugs]}}}
     schema = {"allOf": [_reference(answers.ProblemDocument), types]}
     words = "; ".join(KINDS[slug].title for slug in slugs)
-    return {"description": words, "content": {_PROBLEM: {"schema": schema}}}
+    return {"description": words, "headers": headers, "content": {_PROBLEM: {"schema": schema}}}
 
 
 def _reference(model: type[BaseModel]) -> dict[str, str]:
@@ -138,7 +151,29 @@ _BODY = ("bad-request", "not-json", "too-large", "text-too-long", "unsupported-m
 _NAMES = ("unknown-taxonomy", "unknown-prompt", "unknown-reading")
 _MODEL = ("model-rejected", "model-unreadable", "model-misconfigured", "model-unreachable", "model-busy")
 
-EVERYWHERE: tuple[str, ...] = ("internal", "no-key", "too-many-requests", "too-late", "stopping")
+EVERYWHERE: tuple[str, ...] = ("internal", "too-late", "stopping")
+GUARDED: tuple[str, ...] = ("no-key", "too-many-requests")  # where work is asked for
+
+_SCHEMES: Mapping[str, Mapping[str, str]] = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "Authorization: Bearer mq_…"},
+    "key": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "the same in a header of its own",
+    },
+}
+
+_SECONDS = {"type": "integer", "minimum": 0}
+_HEADERS: Mapping[str, Mapping[str, Any]] = {
+    "X-Request-ID": {"description": "the request's own id, or the one made for it", "schema": {"type": "string"}},
+    "RateLimit-Limit": {"description": "requests of a window", "schema": {"type": "integer"}},
+    "RateLimit-Remaining": {"description": "how many of them are left", "schema": {"type": "integer"}},
+    "RateLimit-Reset": {"description": "seconds to the next window", "schema": _SECONDS},
+    "Retry-After": {"description": "seconds after which trying again makes sense", "schema": _SECONDS},
+    "WWW-Authenticate": {"description": "how a key is sent", "schema": {"type": "string"}},
+}
+_HEADERS_OF: Mapping[int, Sequence[str]] = {401: ["WWW-Authenticate"], 429: ["Retry-After"], 503: ["Retry-After"]}
 
 _CLASSIFY = Operation(
     answers=(ClassifyAnswer, answers.BatchAnswer),

@@ -15,6 +15,7 @@ from service.deciding import ByScores, Decider
 from service.guards import Door
 from service.hot import HotAnswers
 from service.metrics import Metrics
+from service.spans import Spans
 from similarity.errors import InvalidIndex
 from similarity.similar import Similar
 
@@ -91,6 +92,8 @@ class Parts:
         metrics: what Prometheus is told.
         hot: answers sent last.
         stopping: set once the process has been told to stop.
+        spans: makes OpenTelemetry's spans, where they are asked for.
+        origins: whose pages may ask, beside the service's own.
     """
 
     classifier_for: ClassifierFor
@@ -106,6 +109,8 @@ class Parts:
     metrics: Metrics = field(default_factory=Metrics)
     hot: HotAnswers = field(default_factory=HotAnswers)
     stopping: Event = field(default_factory=Event)
+    spans: Spans | None = None
+    origins: tuple[str, ...] = ()
 
     def decides(self) -> Decider:
         """Who answers typed questions."""

@@ -140,6 +140,7 @@ KINDS: Mapping[str, Kind] = {
     "unsupported-media-type": Kind(415, "The body must be application/json"),
     "invalid-request": Kind(422, "The request breaks a rule"),
     "too-many-requests": Kind(429, "Too many requests"),
+    "client-gone": Kind(499, "The client has hung up"),  # as nginx logs it; nobody is there to read it
     "internal": Kind(500, "Something went wrong here"),
     "cannot-decide": Kind(501, "The model cannot answer such questions"),
     "model-rejected": Kind(502, "The model's endpoint refused the request"),
@@ -161,6 +162,7 @@ SLUGS: Mapping[ProblemKind, str] = {
     "rejected": "model-rejected",
     "unreadable": "model-unreadable",
     "late": "too-late",
+    "gone": "client-gone",
 }
 
 _SLUG_BY_STATUS: Mapping[int, str] = {

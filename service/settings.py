@@ -94,6 +94,9 @@ class Settings(BaseSettings):
     rate_limit: str = Field(
         "600 per minute", description="requests of one key, or address, e.g. `10/second;5000/day`; empty: no bound"
     )
+    cors_origins: str = Field(
+        "", description="origins whose pages may ask, such as https://a.example,https://b.example"
+    )
     rate_storage: str = Field("memory://", description="where they are counted; redis://… for several processes")
     workers: int = Field(1, ge=1, le=64, description="processes, each with a model of its own")
     threads: int = Field(96, ge=2, le=1024, description="connections of one process served at once")
@@ -163,6 +166,15 @@ class Settings(BaseSettings):
         except ValueError:
             raise ValueError("should be such as '600 per minute', or '10/second;5000/day'") from None
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, origins: str) -> str:
+        for origin in filter(None, map(str.strip, origins.split(","))):
+            parts = urlsplit(origin)
+            if "*" in origin or not parts.hostname or origin != f"{parts.scheme}://{parts.netloc}".lower():
+                raise ValueError("should be exact origins such as https://a.example, with commas between them; no *")
+        return origins
+
     @model_validator(mode="after")
     def _is_coherent(self) -> Settings:
         if self.queue >= self.threads:
@@ -191,6 +203,11 @@ class Settings(BaseSettings):
         """Whether a language model answers; MiniLM does otherwise."""
         wanted = bool(self.local_model) or self._endpoint_is_set
         return self.classifier == "openai" or (self.classifier == "auto" and wanted)
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The origins of ``cors_origins``, one by one."""
+        return tuple(filter(None, map(str.strip, self.cors_origins.split(","))))
 
     @property
     def base_url(self) -> str:

@@ -7,12 +7,15 @@ import math
 import re
 import time
 import uuid
+from dataclasses import replace
 
 from flask import Flask, Response, g, request
 
 from llm.asking import ASKING, Asking
+from service.gone import gone
 from service.metrics import Metrics
 from service.problems import RequestProblem
+from service.spans import Spans
 
 log = logging.getLogger("service.requests")
 
@@ -20,27 +23,35 @@ _ID = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)
 _QUIET = frozenset(["/healthz", "/readyz", "/metrics"])  # asked every few seconds, and of no interest when they go well
 
 
-def install(app: Flask, metrics: Metrics, seconds: float) -> None:
+def install(app: Flask, metrics: Metrics, seconds: float, spans: Spans | None = None) -> None:
     """Trace an application's requests.
 
     Args:
         app: the application.
         metrics: where figures go.
         seconds: how long a request may take that does not say so itself.
+        spans: makes OpenTelemetry's spans, where they are asked for.
     """
 
     @app.before_request
     def begin() -> None:
         g.start = time.perf_counter()
         ASKING.set(Asking(_request_id()))  # first, so that a refusal of the next line has one
-        ASKING.set(Asking(_request_id(), until=time.monotonic() + _allowed(seconds)))
+        client = request.environ.get("gunicorn.socket")
+        asking = Asking(_request_id(), until=time.monotonic() + _allowed(seconds), gone=gone(client))
+        if spans and _route() not in _QUIET:
+            g.span = spans.request(request.method, _route(), request.headers)
+            asking = replace(asking, trace=g.span)
+        ASKING.set(asking)
 
     @app.after_request
     def end(response: Response) -> Response:
         seconds = time.perf_counter() - g.get("start", time.perf_counter())
         response.headers["X-Request-ID"] = ASKING.get().request_id
-        route = request.url_rule.rule if request.url_rule else "none"
+        route = _route()
         metrics.asked(route, response.status_code, seconds)
+        if "span" in g:
+            g.span.end(response.status_code)
         level = logging.DEBUG if route in _QUIET and response.status_code < 400 else logging.INFO
         if log.isEnabledFor(level):
             log.log(level, "request", extra={"told": _told(response, seconds)})
@@ -49,6 +60,10 @@ def install(app: Flask, metrics: Metrics, seconds: float) -> None:
     @app.teardown_request
     def forget(error: BaseException | None) -> None:
         ASKING.set(Asking())
+
+
+def _route() -> str:
+    return request.url_rule.rule if request.url_rule else "none"
 
 
 def _request_id() -> str:
@@ -82,4 +97,5 @@ def _told(response: Response, seconds: float) -> dict[str, object]:
         "bytes": request.content_length or 0,
         "address": request.remote_addr,
     }
-    return told | ({"key": g.key} if g.get("key") else {})
+    traced = {"trace_id": g.span.trace_id} if "span" in g else {}
+    return told | traced | ({"key": g.key} if g.get("key") else {})

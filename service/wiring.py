@@ -68,7 +68,7 @@ def build(settings: Settings, trained: Classifier | None = None) -> Parts:
 
     parts = partial(
         Parts, taxonomy=taxonomy.name, limits=_limits(settings), metrics=metrics, similar=lambda: films,
-        lookup=lookup_of(settings),
+        lookup=lookup_of(settings), origins=settings.origins,
     )  # fmt: skip
     if trained is not None or not settings.asks_a_model:
         return parts(lambda choice: embedded, lambda: None, load, decider=by_scores)

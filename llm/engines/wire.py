@@ -27,6 +27,7 @@ Body = Mapping[str, Any]
 Result = TypeVar("Result")
 
 _CHECK_SECONDS = 3.0
+_LOOK_SECONDS = 0.5  # how often it is looked whether whoever asked is still there
 # Servers close an idle connection after some 5 s (uvicorn); whoever uses it in that moment finds it gone: we let go
 # of it first.
 _LIMITS = httpx2.Limits(max_connections=1_000, max_keepalive_connections=1_000, keepalive_expiry=2.0)
@@ -62,7 +63,7 @@ class Wire:
         """Send each body; the decoded reply of each, or the ``Problem`` that stood against it, in their order.
 
         The request on whose behalf that is (``llm.asking``) gives its id along, and its time: what is not answered by
-        then is given up, which lets vLLM stop writing.
+        then is given up, which lets vLLM stop writing. So it is when whoever asked hangs up.
         """
         running = self._run()
         return running.wait(self._all(running, path, bodies, ASKING.get()))
@@ -81,12 +82,17 @@ class Wire:
 
     async def _all(self, running: _Running, path: str, bodies: Sequence[Body], asking: Asking) -> list[Any]:
         """A few workers take turns at the bodies, so that a million of them need no million tasks."""
-        replies: list[Any] = [None] * len(bodies)
+        replies: list[Any] = [late_problem()] * len(bodies)
         turns = iter(enumerate(bodies))
         workers = min(len(bodies), self._concurrency)
         clients = [running.client(worker // _POOL_WORKERS) for worker in range(workers)]
         works = (self._work(running.limiter, client, path, turns, replies, asking) for client in clients)
-        await asyncio.gather(*works)
+        work = asyncio.gather(*works)
+        while not (await asyncio.wait({work}, timeout=_LOOK_SECONDS))[0]:
+            if asking.gone():
+                work.cancel()
+                return [asking.over] * len(bodies)
+        work.result()
         return replies
 
     async def _work(
@@ -98,14 +104,23 @@ class Wire:
         replies: list[Any],
         asking: Asking,
     ) -> None:
-        told: openai.RequestOptions = {"headers": {"X-Request-ID": asking.request_id}} if asking.request_id else {}
         for place, body in turns:
-            replies[place] = late_problem()
-            if asking.left > 0:
+            if (over := asking.over) is not None:
+                replies[place] = over
+            else:
+                replies[place] = late_problem()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(None if isinf(asking.left) else asking.left), limiter.place():
-                        reply = client.post(path, cast_to=object, body=body, options=told)
-                        replies[place] = await self._safely(reply)
+                        replies[place] = await self._traced(client, path, body, asking)
+
+    async def _traced(self, client: openai.AsyncOpenAI, path: str, body: Body, asking: Asking) -> Any:
+        attributes = {"server.address": self.place, "gen_ai.request.model": str(body.get("model", ""))}
+        with asking.trace.span(f"POST {urlsplit(path).path}", attributes) as span:
+            told = {**span.headers} | ({"X-Request-ID": asking.request_id} if asking.request_id else {})
+            found = await self._safely(client.post(path, cast_to=object, body=body, options={"headers": told}))
+            if isinstance(found, Problem):
+                span.failed(found.kind)
+            return found
 
     async def _safely(self, request: Coroutine[Any, Any, Any]) -> Any:
         try:

@@ -30,6 +30,8 @@ from llm.language_model import LanguageModel
 from service.app import create_app
 from service.deciding import ByModel
 from service.films import live
+from service.guards import Door
+from service.keys import Keys
 from service.openapi import OPERATIONS, document, routes_of
 from service.parts import Limits, Parts
 from service.problems import KINDS
@@ -140,9 +142,39 @@ def test_an_answer_that_is_not_as_told_would_be_found(whole: dict[str, Any]) -> 
     assert not Draft202012Validator(shape).is_valid({"labels": ["War"]})
 
 
-def test_every_problem_but_those_of_http_itself_is_told_somewhere(whole: dict[str, Any]) -> None:
+def test_every_problem_that_a_client_can_read_is_told_but_those_of_http_itself(whole: dict[str, Any]) -> None:
     told = str(whole["paths"])
-    assert {slug for slug in KINDS if f"/problems/{slug}'" not in told} == {"method-not-allowed"}
+    assert {slug for slug in KINDS if f"/problems/{slug}'" not in told} == {"method-not-allowed", "client-gone"}
+
+
+def test_what_asks_for_work_names_both_ways_to_send_a_key_and_how_a_refusal_looks(whole: dict[str, Any]) -> None:
+    schemes = whole["components"]["securitySchemes"]
+    assert (schemes["bearer"]["type"], schemes["bearer"]["scheme"]) == ("http", "bearer")
+    assert (schemes["key"]["in"], schemes["key"]["name"]) == ("header", "X-API-Key")
+    for path, item in whole["paths"].items():
+        for method, operation in item.items():
+            guarded = method == "post" or path == "/metrics"
+            assert operation.get("security") == ([{"bearer": []}, {"key": []}, {}] if guarded else None), path
+            assert ({"401", "429"} <= operation["responses"].keys()) is guarded, path
+
+
+def test_a_refusal_and_a_rate_are_as_told(whole: dict[str, Any], tmp_path: Path) -> None:
+    keys = Keys(tmp_path / "keys.json")
+    headers = {"X-API-Key": keys.add("ada")}
+    door = Door(keys, rate_limit="1 per hour")
+    client = create_app(Parts(lambda choice: model, lambda: None, lambda: None, "tmdb", door=door)).test_client()
+    replies = [
+        client.post("/classify", json={"text": "a"}),
+        *(client.post("/classify", json={"text": "a"}, headers=headers) for _ in range(2)),
+    ]
+    assert [reply.status_code for reply in replies] == [401, 200, 429]
+    for reply in replies:
+        conforms(whole, reply, "POST", "/classify")
+        told = whole["paths"]["/classify"]["post"]["responses"][str(reply.status_code)]["headers"].keys()
+        named = ("RateLimit", "Retry-After", "WWW-Authenticate", "X-Request-ID")
+        assert {name for name, _ in reply.headers if name.startswith(named)} <= told
+    assert replies[0].headers["WWW-Authenticate"] == "Bearer"
+    assert int(replies[2].headers["Retry-After"]) > 0
 
 
 @schema.parametrize()
