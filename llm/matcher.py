@@ -2,8 +2,9 @@
 
 Two readings of a text stand side by side. In one, the vector of a MiniLM tuned on plots is compared with plain vectors
 of the labels; a label worded like one seen in training (genres, sub-genres, praise and blame) gets what was learnt for
-that one on top. The other is plain MiniLM. Their probabilities are mixed: known labels are left to the first, strange
-ones are better judged by both. How good that is stands in ``eval/RESULTS.md``, how it was taught beside the weights.
+that one on top. In the other, a label has to stand out among the others, for plain MiniLM above all. Known labels are
+left to the first, those of vocabularies far from films to the second, and strange labels of films get both. How good
+that is stands in ``eval/RESULTS.md``, how it was taught beside the weights.
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ SHIPPED = Path(__file__).parent / "weights" / "matcher.v1.safetensors"
 THRESHOLD = 0.35
 # Below this cosine a label has hardly to do with the text; used only where "none" is an answer.
 _RELATED = 0.2
-# The tuned reading's share in the mixture, for strange labels: in a vocabulary far from films, in one of films; and how
-# near a label is from which it has the whole say. Tried on validation texts, far from films and of sub-genres that no
-# training had seen: either reading alone is worse than such a mixture, on both.
-_FAR, _FILM, _SEEN = 0.4, 0.7, 0.6
+# Chosen on validation texts, far from films and of sub-genres that no training had seen: how much the tuned encoder has
+# to say about which strange label stands out; how much a strange label in a vocabulary of films is judged as training
+# knew labels; and how near to one of those a label is that is judged so alone.
+_TUNED, _FILM, _SEEN = 0.3, 0.7, 0.6
 _VOCABULARIES_KEPT = 256
 _EXACTNESS = 40.0  # how much nearer wordings outweigh farther ones: at .1 of cosine, e to the 4th
 
@@ -52,7 +53,7 @@ class Known:
         taught: the same with what was learnt for the nearest labels, shape (labels, 384).
         biases: what was learnt for the nearest labels' logits.
         nearness: 0 to 1, how like a label seen in training each is.
-        share: 0 to 1, how much the tuned reading counts for each; the rest is plain MiniLM's.
+        share: 0 to 1, how much each is judged as training knew labels; the rest is by how it stands out.
         alone: the same where the label is the only one of its vocabulary.
     """
 
@@ -103,50 +104,56 @@ class Matcher:
     def alone(self, text: str | Text, labels: Sequence[Label]) -> list[float]:
         """Each label's probability as the only one of its vocabulary, in their order; the text is read once for all."""
         read, known = [sentence(Text.of(text))], self._vocabularies.known(labels)
-        centred = self.encoder.encode(read) @ known.plain.T - known.plain @ self.learnt.centre
-        taught, lone = _independent(self._taught(read, known)), _independent(self._lone(centred))
+        centred = self._plain(read, known) - known.plain @ self.learnt.centre
+        taught, lone = _independent(self._taught(self._tuned(read), known)), _independent(self._lone(centred))
         mixed = known.alone * taught + (1 - known.alone) * lone
         return [round(float(value), 4) for value in mixed[0]]
-
-    def _lone(self, centred: Array) -> Array:
-        """Logits by plain MiniLM where a label has no others to stand out among."""
-        return np.asarray(self.learnt.numbers["lone scale"] * centred + self.learnt.numbers["lone bias"], np.float32)
 
     def _rows(self, texts: Sequence[str], taxonomy: Taxonomy) -> list[list[float]]:
         if not texts:
             return []
-        known = self._vocabularies.of(taxonomy)
+        known, tuned = self._vocabularies.of(taxonomy), self._tuned(texts)
         # Where one label is chosen, probabilities compete: all must be mixed alike to sum to 1.
         share = known.share if taxonomy.multi else known.share.mean()
-        found = share * _probabilities(self._taught(texts, known), taxonomy)
+        found = share * _probabilities(self._taught(tuned, known), taxonomy)
         if share.min() < 1:
-            plain = self._plain(texts, known, taxonomy)
-            unrelated = (plain == 0) & (known.share < 1)
-            found = np.where(unrelated, 0.0, found + (1 - share) * plain)
+            found = found + (1 - share) * self._strange(self._plain(texts, known), tuned, known, taxonomy)
         rows: list[list[float]] = found.tolist()
         return rows
 
-    def _taught(self, texts: Sequence[str], known: Known) -> Array:
-        """Logits by the tuned encoder, shape (texts, labels)."""
-        numbers, vectors = self.learnt.numbers, self.learnt.of_text(self.tuned.encode(texts))
-        near = numbers["scale"] * vectors @ known.taught.T + numbers["bias"] + known.biases
-        far = numbers["plain scale"] * vectors @ known.plain.T + numbers["plain bias"]
+    def _tuned(self, texts: Sequence[str]) -> Array:
+        """Vectors of the texts by the tuned encoder, shape (texts, 384)."""
+        return self.learnt.of_text(self.tuned.encode(texts))
+
+    def _plain(self, texts: Sequence[str], known: Known) -> Array:
+        """Cosines of the texts to the labels by plain MiniLM, shape (texts, labels)."""
+        return np.asarray(self.encoder.encode(texts) @ known.plain.T, np.float32)
+
+    def _taught(self, tuned: Array, known: Known) -> Array:
+        """Logits of labels as training knew them, shape (texts, labels)."""
+        numbers = self.learnt.numbers
+        near = numbers["scale"] * tuned @ known.taught.T + numbers["bias"] + known.biases
+        far = numbers["plain scale"] * tuned @ known.plain.T + numbers["plain bias"]
         return np.asarray(known.nearness * near + (1 - known.nearness) * far, np.float32)
 
-    def _plain(self, texts: Sequence[str], known: Known, taxonomy: Taxonomy) -> Array:
-        """Probabilities by plain MiniLM, from how much a label stands out among the others, shape (texts, labels)."""
-        numbers, cosines = self.learnt.numbers, self.encoder.encode(texts) @ known.plain.T
+    def _strange(self, cosines: Array, tuned: Array, known: Known, taxonomy: Taxonomy) -> Array:
+        """Probabilities of labels that training did not know, shape (texts, labels): by how near each is to the text,
+        and how much it stands out among the others for either encoder."""
+        numbers = self.learnt.numbers
         # Some labels are near to whatever is written: what they have in common with all texts is taken off.
         centred = cosines - known.plain @ self.learnt.centre
         if len(known.plain) == 1:
-            logits = self._lone(centred)
+            logits: Array = self._lone(centred)
         else:
-            spread = centred - centred.mean(axis=1, keepdims=True)
-            standing = spread / np.maximum(spread.std(axis=1, keepdims=True), 1e-6)
-            logits = numbers["far scale"] * centred + numbers["standing"] * standing
-            logits += numbers["crowd"] * np.log(len(known.plain)) + numbers["far bias"]
-        probabilities = _probabilities(logits.astype(np.float32), taxonomy)
+            standing = (1 - _TUNED) * _standing(centred) + _TUNED * _standing(tuned @ known.plain.T)
+            common = numbers["crowd"] * np.log(len(known.plain)) + numbers["far bias"]
+            logits = np.float32(numbers["far scale"]) * centred + np.float32(numbers["standing"]) * standing + common
+        probabilities = _probabilities(np.asarray(logits, np.float32), taxonomy)
         return np.where(cosines < _RELATED, 0.0, probabilities) if taxonomy.allow_none else probabilities
+
+    def _lone(self, centred: Array) -> Array:
+        """Logits by plain MiniLM where a label has no others to stand out among."""
+        return np.asarray(self.learnt.numbers["lone scale"] * centred + self.learnt.numbers["lone bias"], np.float32)
 
 
 def matcher(path: Path = SHIPPED, encoder: MiniLM | None = None) -> Matcher:
@@ -195,12 +202,18 @@ class Vocabularies:
         typical = np.append(nearest, np.quantile(nearest, 0.25))
         *own, filmlike = _ramp(typical, numbers["film from"], numbers["film to"])
         most = _FILM + (1 - _FILM) * np.minimum(1, nearness / _SEEN)
-        share, alone = _FAR + (most - _FAR) * filmlike, most * own
+        share, alone = most * filmlike, most * own
         return Known(plain, _unit(plain + shares @ learnt.offsets), shares @ learnt.biases, nearness, share, alone)
 
 
 def _unit(vectors: Array) -> Array:
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
+
+
+def _standing(cosines: Array) -> Array:
+    """How many deviations each label lies above the mean of its row."""
+    spread = cosines - cosines.mean(axis=1, keepdims=True)
+    return np.asarray(spread / np.maximum(spread.std(axis=1, keepdims=True), 1e-6), np.float32)
 
 
 def _ramp(value: Array | np.float32, start: float, end: float) -> Array:

@@ -32,7 +32,7 @@ from service.settings import Settings, environment_name, read_settings
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
-ROOMS = ("commands", "data", "docs", "eval", "llm", "prompts", "service", "similarity")
+ROOMS = ("bulk", "commands", "corpus", "data", "docs", "eval", "llm", "lookup", "prompts", "service", "similarity")
 _BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)#\s]+)(?:#([^)\s]+))?\)")
 
