@@ -41,7 +41,7 @@ def test_the_answer_shown_has_the_fields_of_an_answer() -> None:
 
 def test_every_room_stands_in_the_plan() -> None:
     plan = README[README.index("## The house") :]
-    for room in ("service", "eval", "llm", "prompts", "similarity"):
+    for room in ("service", "eval", "llm", "lookup", "corpus", "prompts", "similarity"):
         for module in (ROOT / room).glob("*.py"):
             name = module.stem
             assert name == "__init__" or name in plan or name in ("parts", "errors", "text"), f"{room}/{name}"
