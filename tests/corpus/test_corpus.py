@@ -170,7 +170,7 @@ def test_lemmas_stand_in_the_table(raw: Path) -> None:
 
 
 def test_the_plots_show_before_and_after(raw: Path, server: FilmServer) -> None:
-    configure(enrich="{patience: 5}")
+    configure(enrich="{patience: 60}")
     call()
     figures = json.loads(Path("made/explore.json").read_text())
     assert (figures["before"]["films"], figures["after"]["films"]) == (12, 9)
@@ -182,7 +182,7 @@ def test_the_plots_show_before_and_after(raw: Path, server: FilmServer) -> None:
 
 
 def test_missing_texts_are_looked_up(raw: Path, server: FilmServer) -> None:
-    configure(enrich="{patience: 5}")
+    configure(enrich="{patience: 60}")
     call()
     row = films("clean.csv")["tt3"]
     assert (row["description"], row["text_from"]) == (LANTERN, "tmdb: overview")
@@ -192,7 +192,7 @@ def test_missing_texts_are_looked_up(raw: Path, server: FilmServer) -> None:
 
 
 def test_texts_that_break_off_are_looked_up_where_asked_and_else_kept(raw: Path, server: FilmServer) -> None:
-    configure(enrich="{patience: 5, truncated: true}")
+    configure(enrich="{patience: 60, truncated: true}")
     call()
     assert "Clockwork" in {query.get("query") for _, query, _ in server.asked}
     row = films("clean.csv")["tt4"]
@@ -256,7 +256,7 @@ def test_a_changed_setting_makes_its_step_stale_and_says_so(
 
 
 def test_a_key_that_is_set_later_makes_the_look_up_stale(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    configure(enrich="{patience: 5}")
+    configure(enrich="{patience: 60}")
     monkeypatch.setenv("MARQUEE_LOOKUP_PROVIDERS", "none")
     call()
     monkeypatch.setenv("MARQUEE_LOOKUP_PROVIDERS", "tmdb")
@@ -275,8 +275,8 @@ def test_an_output_that_was_changed_is_made_again(raw: Path) -> None:
 
 
 def test_rows_without_an_answer_are_asked_about_again(raw: Path, server: FilmServer) -> None:
-    configure(enrich="{patience: 0.4}")
-    server.faults = [body(503, "", Retry_After="60")]
+    configure(enrich="{patience: 60}")
+    server.faults = [body(503, "", Retry_After="3600")]
     assert "had no answer" in call().stderr
     assert "had no answer last time" in status()["enrich"]
     assert ran(call()) == ["enrich", "explore", "annotate"]
