@@ -165,6 +165,12 @@ def test_no_title_leads_elsewhere(server: FilmServer, title: str) -> None:
     assert {path for path, _, _ in server.asked} <= {"/3/search/movie", "/", "/w/api.php"}
 
 
+def test_an_endless_title_is_nobodys(server: FilmServer) -> None:
+    answer = Service(settings_of(server)).ask(title="\u00e9x" * 490, lookup=True)
+    assert answer["genres"] == ["Drama"] and "endless" in answer["lookup"]["note"]
+    assert server.asked == []
+
+
 def test_a_foreign_host_behind_a_redirect_is_never_asked() -> None:
     with film_server() as foreign, film_server() as server:
         server.faults = [body(code, "", Location=f"{foreign.url}/") for code in (301, 307, 308)]
