@@ -73,7 +73,7 @@ def progress() -> Callable[[int, int], None]:
     def told(done: int, total: int) -> None:
         if time.monotonic() - last[0] >= _TOLD_SECONDS or done == total:
             last[0] = time.monotonic()
-            click.echo(f"{done:,} of {total:,} titles", err=True)
+            click.echo(f"{done:,} of {total:,}", err=True)
 
     return told
 

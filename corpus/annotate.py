@@ -54,8 +54,9 @@ def blocks(row: Row, sentences: Sequence[Sentence]) -> Iterator[TokenList]:
 
 def _of_the_film(row: Row) -> dict[str, str]:
     year = {"year": str(row["year"])} if row["year"] else {}
+    genres = {"genres": "|".join(row["genres"])} if row["genres"] else {}  # conllu reads no comment without a value
     source = {"text_from": row["text_from"]} if row.get("text_from") else {}
-    return {"newdoc id": row["id"], "title": row["title"], **year, "genres": "|".join(row["genres"]), **source}
+    return {"newdoc id": row["id"], "title": row["title"], **year, **genres, **source}
 
 
 def _token(number: int, word: Word) -> Any:

@@ -72,7 +72,8 @@ def _genres(spellings: Sequence[str], taxonomy: Taxonomy | None, counts: Counter
     known = [taxonomy.known(spelling) for spelling in spellings]
     for spelling, name in zip(spellings, known, strict=True):
         counts[f"the genre {spelling!r} dropped: not in {taxonomy.name}"] += name is None
-    return list(taxonomy.in_order([name for name in known if name is not None]))
+    order = [label.name for label in taxonomy.labels]  # those too that are never predicted
+    return sorted({name for name in known if name is not None}, key=order.index)
 
 
 def _told(row: Row, options: CleanSection, often: set[str], counts: Counter[str]) -> Row:

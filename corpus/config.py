@@ -34,7 +34,7 @@ class CleanSection(_Section):
 class EnrichSection(_Section):
     """Whether and how missing texts are looked up."""
 
-    on: bool = True
+    lookup: bool = True
     truncated: bool = Field(False, description="look texts that break off up too")
     ambiguous: Literal["none", "best-known"] = "none"
     patience: float = Field(120.0, gt=0, description="seconds that one title may take")

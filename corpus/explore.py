@@ -88,7 +88,7 @@ def page(name: str, before: Side, after: Side) -> str:
         name=name, before=before, after=after, svg=svg,
         heads=["shortest" if share == 0 else "longest" if share == 1 else f"{share:.0%}" for share in QUANTILES],
         genres=[(one, before.genres.get(one, 0), after.genres.get(one, 0)) for one in names],
-        missing=[(one, _share(before, one), _share(after, one)) for one in names],
+        missing=[(one, _share(before, one), _share(after, one)) for one in after.genres],
         per_film=[(_many(count), before.per_film.get(count, 0), after.per_film.get(count, 0))
                   for count in sorted({*before.per_film, *after.per_film})],
     )  # fmt: skip

@@ -11,8 +11,8 @@ _BROKEN_OFF = "text_before"
 def fill(work: Work) -> Done:
     """Fill in what is missing, from the providers of the settings; every row says where its text came from."""
     options, rows = work.config.enrich, work.read(CLEANED)
-    if not options.on or not work.lookup.providers:
-        why = "not looked up: " + ("no provider is configured" if options.on else "enrich.on is false")
+    if not options.lookup or not work.lookup.providers:
+        why = "not looked up: " + ("no provider is configured" if options.lookup else "enrich.lookup is false")
         work.write(ENRICHED, [_untouched(row, why) for row in rows])
         return Done({why: sum(not row["description"] for row in rows)})
     asked = [_opened(row) if options.truncated and row["truncated"] else row for row in rows]

@@ -53,7 +53,7 @@ def _cleaning(work: Work) -> Settings:
 
 def _filling(work: Work) -> Settings:
     options = work.config.enrich
-    return {**options.model_dump(), "providers": list(work.lookup.providers) if options.on else []}
+    return {**options.model_dump(), "providers": list(work.lookup.providers) if options.lookup else []}
 
 
 def _annotating(work: Work) -> Mapping[str, str]:

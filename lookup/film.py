@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from prompts.text import Text
+
 _YEAR_BEHIND = re.compile(r"^(.*\S)\s*\((1[89]\d\d|20\d\d)\)$", re.DOTALL)
 
 Kind = Literal["not_found", "no_plot", "ambiguous", "no_key", "refused", "unreachable", "busy", "unreadable", "late"]
@@ -28,7 +30,7 @@ class Wanted:
     @classmethod
     def of(cls, title: str, year: int | None = None) -> Wanted:
         """The film of a title; ``Alien (1979)`` tells a year too, where none is given."""
-        title = " ".join(title.split())
+        title = " ".join(Text(title=title).title.split())  # without lone surrogates, which no URL can hold
         found = _YEAR_BEHIND.match(title) if year is None else None
         return cls(found[1], int(found[2])) if found else cls(title, year)
 

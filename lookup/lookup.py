@@ -21,6 +21,7 @@ Ambiguous = Literal["best-known", "none"]
 _THREADS = 8
 _DAY = 86_400
 _NOT_FOUND_DAYS = 7  # films are added every day
+_LONGEST_TITLE = 500  # characters; the longest that a film ever had is about half of that
 _LONGEST_PLOT = 20_000  # characters; beyond that it is no plot
 _AHEAD = 4 * _THREADS
 _FORMAT = 1  # of what is remembered; another one is asked for anew
@@ -103,8 +104,10 @@ class Lookup:
             until: monotonic time after which nobody waits for it.
             ambiguous: where a provider knows several films that could be meant: its best known one, or none at all.
         """
-        if not spelling(wanted.title):
-            return Outcome(None, (Tried("none", Missing("not_found", "there is no title")),))
+        if not spelling(wanted.title) or len(wanted.title) > _LONGEST_TITLE:
+            return Outcome(
+                None, (Tried("nobody", Missing("not_found", "asked: there is no title, or an endless one")),)
+            )
         tried = list(self._skipped)
         for provider in self._providers:
             found, cached = self._asked(provider, wanted, until)

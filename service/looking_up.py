@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from pydantic import SecretStr
 
 from llm.asking import ASKING
 from llm.cache import AnswerStore
@@ -107,8 +109,5 @@ def _tried(outcome: Outcome) -> list[LookupTried]:
 
 
 def _key(settings: Settings, name: str) -> str:
-    keys: Mapping[str, str] = {
-        "tmdb": settings.tmdb_key.get_secret_value(),
-        "omdb": settings.omdb_key.get_secret_value(),
-    }
-    return keys.get(name, "")
+    key: SecretStr | None = getattr(settings, f"{name}_key", None)
+    return key.get_secret_value() if key else ""

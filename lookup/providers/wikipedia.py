@@ -21,7 +21,10 @@ _BUSY = ("ratelimited", "maxlag", "readonly")
 # "Alien (film)", "The Fly (1986 film)", "Drishyam (2015 Hindi film)": what stands in brackets tells films apart.
 _BRACKETS = re.compile(r"^(.+?) \((?:(\d{4}) )?(?:[\w.\- ]+ )?(?:film|movie)\)$")
 # Short descriptions of films begin with the year: "1979 film by Ridley Scott". Not "film series", "film festival".
-_SHORT = re.compile(r"^(\d{4})\b.*\bfilm\b(?! (?:series|festival|score|soundtrack|awards?|trilogy|franchise)\b)")
+_OTHER = r"\b(?:album|book|game|musical|novel|opera|play|series|single|song|soundtrack|story)\b"
+_SHORT = re.compile(
+    rf"^(\d{{4}})\b(?:(?!{_OTHER}).)*\bfilm\b(?! (?:series|festival|score|soundtrack|awards?|franchise)\b)"
+)
 _HEADING = re.compile(r"^(={2,6})\s*(.+?)\s*\1\s*$", re.MULTILINE)
 _PLOT = frozenset(("plot", "plot summary", "synopsis", "plot synopsis", "story", "storyline", "summary"))
 

@@ -130,7 +130,7 @@ def test_nobody_to_ask_is_told(server: FilmServer) -> None:
 
 def test_a_table_is_answered_in_its_order(server: FilmServer) -> None:
     wanted = [Wanted("Salt & Mule", year) for year in range(1950, 2010)]
-    outcomes = list(Lookup((omdb(OMDB_KEY, server.url),)).each(wanted[47:52], patience=20))
+    outcomes = list(Lookup((omdb(OMDB_KEY, server.url),)).each(wanted[47:52], patience=60))
     assert [outcome.film is not None for outcome in outcomes] == [False, True, True, True, False]
     assert all(isinstance(one.missing, Missing) for outcome in outcomes for one in outcome.tried)
 

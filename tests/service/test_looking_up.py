@@ -32,7 +32,7 @@ def server() -> Iterator[FilmServer]:
 
 def settings_of(server: FilmServer, **more: Any) -> Settings:
     urls = {"tmdb_url": server.tmdb, "omdb_url": server.url, "wikipedia_url": server.wikipedia}
-    return read_settings(**urls, **{"tmdb_key": TMDB_KEY, "omdb_key": OMDB_KEY, **more})
+    return read_settings(**urls, **{"tmdb_key": TMDB_KEY, "omdb_key": OMDB_KEY, "lookup_timeout": 60, **more})
 
 
 class Service:
@@ -124,9 +124,9 @@ def test_the_order_is_a_setting(server: FilmServer) -> None:
 
 
 def test_a_request_keeps_time_for_its_answer(server: FilmServer) -> None:
-    server.faults = [hangs(3)] * 3
+    server.faults = [hangs(10)] * 3
     service = Service(settings_of(server))
-    answer = service.ask({"X-Request-Timeout": "1"}, title="Salt & Mule", lookup=True)
+    answer = service.ask({"X-Request-Timeout": "4"}, title="Salt & Mule", lookup=True)
     assert answer["genres"] == ["Drama"]
     assert {one["kind"] for one in answer["lookup"]["tried"]} == {"late"}
 
@@ -163,6 +163,12 @@ def test_no_title_leads_elsewhere(server: FilmServer, title: str) -> None:
     hosts = {headers["host"] for _, _, headers in server.asked}
     assert hosts <= {server.url.removeprefix("http://")}
     assert {path for path, _, _ in server.asked} <= {"/3/search/movie", "/", "/w/api.php"}
+
+
+def test_an_endless_title_is_nobodys(server: FilmServer) -> None:
+    answer = Service(settings_of(server)).ask(title="\u00e9x" * 490, lookup=True)
+    assert answer["genres"] == ["Drama"] and "endless" in answer["lookup"]["note"]
+    assert server.asked == []
 
 
 def test_a_foreign_host_behind_a_redirect_is_never_asked() -> None:
