@@ -302,6 +302,12 @@ def test_conditions_read_together_are_judged_as_each_by_itself(embedded: Matcher
             assert one["probability"] == pytest.approx(other["probability"], abs=1e-3)
 
 
+def test_the_embedded_classifier_reads_no_not_as_its_page_says(embedded: Matcher) -> None:
+    denied = {**REFUND, "instructions": "The customer does not want money back."}
+    wanted, unwanted = ask(served(by_topic(embedded)), REFUND, denied)["answers"]
+    assert wanted["probability"] == pytest.approx(unwanted["probability"], abs=0.2)
+
+
 def test_a_condition_is_judged_whatever_else_is_asked(embedded: Matcher) -> None:
     alone, among = ask(served(by_topic(embedded)), REFUND), ask(served(by_topic(embedded)), BUG, REFUND, TEAM)
     assert alone["answers"][0]["probability"] == pytest.approx(among["answers"][1]["probability"], abs=1e-3)
