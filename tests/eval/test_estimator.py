@@ -27,7 +27,7 @@ from llm.engines.engine import Conversation
 from llm.engines.scripted import Scripted
 from llm.language_model import LanguageModel
 from llm.matcher import Matcher
-from prompts.errors import InvalidDataset, InvalidSetting, MarqueeError, Unanswered, UnknownName
+from prompts.errors import InvalidDataset, InvalidSetting, InvalidTaxonomy, MarqueeError, Unanswered, UnknownName
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
 from tests.eval.rows import Named, OfRows
@@ -188,6 +188,7 @@ def test_an_x_that_is_no_texts_is_told(X: Any, words: str) -> None:
         (None, None, ValueError, "requires y"),
         ("tmbd", None, UnknownName, "did you mean 'tmdb'"),
         ([1, 2], None, InvalidSetting, "taxonomy should be"),
+        (["War", "War"], None, InvalidTaxonomy, "stands twice"),
     ],
 )
 def test_a_y_that_fits_no_vocabulary_is_told(taxonomy: Any, y: Any, error: type[Exception], words: str) -> None:
