@@ -21,6 +21,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from sklearn.utils.validation import check_is_fitted
 
 from eval import asked
+from eval.baselines.thresholds import Decoding
 from eval.estimator import EXPECTED_FAILED_CHECKS, MarqueeClassifier
 from llm.classifier import Problem
 from llm.engines.engine import Conversation
@@ -128,7 +129,7 @@ def test_several_labels_as_names_or_as_a_matrix() -> None:
 def test_a_matrix_may_be_sparse_or_nested_lists() -> None:
     for matrix in (csr_matrix(MATRIX), MATRIX.tolist()):
         fitted = named(decision="global").fit(TEXTS, matrix)
-        assert fitted.decision_.thresholds == named(decision="global").fit(TEXTS, LABELS).decision_.thresholds
+        assert fitted.decision_ == named(decision="global").fit(TEXTS, LABELS).decision_
 
 
 def test_the_shape_of_y_is_the_shape_of_the_answer() -> None:
@@ -212,7 +213,7 @@ def test_a_threshold_may_be_set_and_is_learnt_where_that_is_asked() -> None:
 def test_top_k_learns_how_many_labels_texts_have() -> None:
     texts, labels = ["comedy war", "war horror"] * 3, [["Comedy", "War"], ["War", "Horror"]] * 3
     learnt = named(decision="top-k").fit(texts, labels)
-    assert learnt.decision_.k == 2
+    assert learnt.decision_ == Decoding("top-k", k=2, objective="macro")
     assert learnt.predict(["horror"]).sum() == 2
 
 
