@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils import check_consistent_length, check_random_state
 
 from eval.asked import Asked, shown
-from eval.baselines.thresholds import OBJECTIVES, RULES, Decoding, Objective, Rule, tune
+from eval.baselines.thresholds import OBJECTIVES, RULES, Decoding, Objective, tune
 from eval.calibrators import CALIBRATIONS, Calibrator, Scores, same
 from eval.fitted import Fitted, examples, varied
 from eval.metrics import Labels
@@ -165,8 +165,8 @@ class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         fitted = replace(fitted, calibrator=self._calibrator(scores, truth, fitted))
         if truth is None or self.decision not in _RULES:
             return fitted
-        shape, rule = fitted.taxonomy, cast(Rule, self.decision)
-        tuned = tune(fitted.calibrator(scores), truth, rule, self.objective, shape.max_labels, shape.allow_none)
+        shape, probabilities = fitted.taxonomy, fitted.calibrator(scores)
+        tuned = tune(probabilities, truth, self.decision, self.objective, shape.max_labels, shape.allow_none)
         return replace(fitted, decoding=tuned)
 
     def _shown(self, fitted: Fitted, texts: Sequence[Text], target: Target | None) -> tuple[Fitted, Sequence[int]]:

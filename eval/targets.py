@@ -81,10 +81,10 @@ def vocabulary(given: Vocabulary | None) -> Taxonomy | None:
         return given
     if isinstance(given, str):
         return shelf.taxonomy(given)
-    described = dict(given) if isinstance(given, Mapping) else dict.fromkeys(given, "")
-    if not all(isinstance(part, str) for pair in described.items() for part in pair):
+    described = list(given.items()) if isinstance(given, Mapping) else [(name, "") for name in given]
+    if not all(isinstance(part, str) for pair in described for part in pair):
         raise InvalidSetting("taxonomy should be a name, a Taxonomy, a list of names, or names with descriptions")
-    labels = tuple(Label(name, words) for name, words in described.items())
+    labels = tuple(Label(name, words) for name, words in described)
     return Taxonomy(_OWN, labels, max_labels=len(labels), allow_none=len(labels) > 1)
 
 

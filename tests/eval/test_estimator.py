@@ -21,13 +21,14 @@ from sklearn.utils.estimator_checks import check_estimator
 from sklearn.utils.validation import check_is_fitted
 
 from eval import asked
+from eval.baselines.thresholds import Decoding
 from eval.estimator import EXPECTED_FAILED_CHECKS, MarqueeClassifier
 from llm.classifier import Problem
 from llm.engines.engine import Conversation
 from llm.engines.scripted import Scripted
 from llm.language_model import LanguageModel
 from llm.matcher import Matcher
-from prompts.errors import InvalidDataset, InvalidSetting, MarqueeError, Unanswered, UnknownName
+from prompts.errors import InvalidDataset, InvalidSetting, InvalidTaxonomy, MarqueeError, Unanswered, UnknownName
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
 from tests.eval.rows import Named, OfRows
@@ -128,7 +129,7 @@ def test_several_labels_as_names_or_as_a_matrix() -> None:
 def test_a_matrix_may_be_sparse_or_nested_lists() -> None:
     for matrix in (csr_matrix(MATRIX), MATRIX.tolist()):
         fitted = named(decision="global").fit(TEXTS, matrix)
-        assert fitted.decision_.thresholds == named(decision="global").fit(TEXTS, LABELS).decision_.thresholds
+        assert fitted.decision_ == named(decision="global").fit(TEXTS, LABELS).decision_
 
 
 def test_the_shape_of_y_is_the_shape_of_the_answer() -> None:
@@ -188,6 +189,7 @@ def test_an_x_that_is_no_texts_is_told(X: Any, words: str) -> None:
         (None, None, ValueError, "requires y"),
         ("tmbd", None, UnknownName, "did you mean 'tmdb'"),
         ([1, 2], None, InvalidSetting, "taxonomy should be"),
+        (["War", "War"], None, InvalidTaxonomy, "stands twice"),
     ],
 )
 def test_a_y_that_fits_no_vocabulary_is_told(taxonomy: Any, y: Any, error: type[Exception], words: str) -> None:
@@ -211,7 +213,7 @@ def test_a_threshold_may_be_set_and_is_learnt_where_that_is_asked() -> None:
 def test_top_k_learns_how_many_labels_texts_have() -> None:
     texts, labels = ["comedy war", "war horror"] * 3, [["Comedy", "War"], ["War", "Horror"]] * 3
     learnt = named(decision="top-k").fit(texts, labels)
-    assert learnt.decision_.k == 2
+    assert learnt.decision_ == Decoding("top-k", k=2, objective="macro")
     assert learnt.predict(["horror"]).sum() == 2
 
 

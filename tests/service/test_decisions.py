@@ -36,15 +36,15 @@ from tests.served import served_at
 from tests.tiny_qwen2 import build
 
 TICKET = "My card was charged twice for one order. I want my money back."
-REFUND = {"type": "predicate", "name": "refund", "instructions": "The customer wants money back."}
-BUG = {"type": "predicate", "instructions": "The app crashes."}
-TEAM = {
+REFUND: dict[str, Any] = {"type": "predicate", "name": "refund", "instructions": "The customer wants money back."}
+BUG: dict[str, Any] = {"type": "predicate", "instructions": "The app crashes."}
+TEAM: dict[str, Any] = {
     "type": "choice",
     "name": "team",
     "instructions": "Which team should answer?",
     "choices": [{"value": "billing", "description": "charges, invoices, refunds"}, {"value": "shipping"}],
 }
-MOOD = {
+MOOD: dict[str, Any] = {
     "type": "score",
     "name": "mood",
     "instructions": "How upset is the customer?",
@@ -101,7 +101,8 @@ def url() -> Iterator[str]:
 def test_the_official_client_reads_every_type_of_answer(url: str) -> None:
     client = openai.OpenAI(base_url=f"{url}/v1", api_key="none")
     decision = client.decisions.create(model="a-model", input=TICKET, questions=[REFUND, TEAM, MOOD, BUG])  # type: ignore[list-item]
-    refund, team, mood, bug = decision.answers
+    answers: list[Any] = [*decision.answers]
+    refund, team, mood, bug = answers
     assert decision.model == "a-model"
     assert (refund.type, refund.name) == ("predicate", "refund")
     assert refund.probability == pytest.approx(0.9)
@@ -149,7 +150,7 @@ def behind(url: str, taxonomy: str) -> tuple[str, Mapping[str, float]]:
 def test_a_marquee_asks_a_marquee(embedded: Matcher) -> None:
     with served_at(served(by_topic(embedded)).application) as url:
         best, scores = behind(url, "tmdb")
-        assert (best, scores.keys()) == ("Western", set(shelf.taxonomy("tmdb").names))
+        assert (best, set(scores)) == ("Western", set(shelf.taxonomy("tmdb").names))
         _, scores = behind(url, "sentiment")
         assert sum(scores.values()) == pytest.approx(1)
 
@@ -300,6 +301,12 @@ def test_conditions_read_together_are_judged_as_each_by_itself(embedded: Matcher
         together, apart = (ask(served(one), *questions)["answers"] for one in (by_topic(embedded), ByScores(embedded)))
         for one, other in zip(together, apart, strict=True):
             assert one["probability"] == pytest.approx(other["probability"], abs=1e-3)
+
+
+def test_the_embedded_classifier_reads_no_not_as_its_page_says(embedded: Matcher) -> None:
+    denied = {**REFUND, "instructions": "The customer does not want money back."}
+    wanted, unwanted = ask(served(by_topic(embedded)), REFUND, denied)["answers"]
+    assert wanted["probability"] == pytest.approx(unwanted["probability"], abs=0.2)
 
 
 def test_a_condition_is_judged_whatever_else_is_asked(embedded: Matcher) -> None:
@@ -458,7 +465,7 @@ def test_a_broken_rule_is_told_with_its_place(change: dict[str, Any], status: in
 
 
 def test_fields_that_change_no_answer_are_taken() -> None:
-    more = {"prompt_cache_key": "k", "prompt_cache_options": {"ttl": "30m"}, "safety_identifier": "s"}
+    more: dict[str, Any] = {"prompt_cache_key": "k", "prompt_cache_options": {"ttl": "30m"}, "safety_identifier": "s"}
     assert ask(served(by_model()), REFUND, **more)["answers"] == ask(served(by_model()), REFUND)["answers"]
 
 
