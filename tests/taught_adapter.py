@@ -21,7 +21,7 @@ from tests.worded_qwen2 import GENRES, films
 
 _WORDS = 16
 FAST = Recipe(
-    rank=16, alpha=32, dropout=0.0, lr=1e-2, epochs=40, patience=40, batch_size=8, micro_batch=8, precision="fp32",
+    rank=16, alpha=32, dropout=0.0, lr=5e-3, epochs=30, patience=30, batch_size=4, micro_batch=4, precision="fp32",
     checkpointing=False, judged=8,
 )  # fmt: skip
 
