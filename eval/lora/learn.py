@@ -46,7 +46,8 @@ def with_adapter(causal: Causal, recipe: Recipe, means: Means, seed: int = 0) ->
     set_seed(seed)  # the adapter's first weights are drawn at random
     network = causal.network
     if means.quantised is not None:
-        network = prepare_model_for_kbit_training(network, use_gradient_checkpointing=recipe.checkpointing)
+        prepare: Any = prepare_model_for_kbit_training
+        network = prepare(network, use_gradient_checkpointing=recipe.checkpointing)
     config = LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.alpha,

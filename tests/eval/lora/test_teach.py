@@ -132,7 +132,7 @@ def test_what_cannot_be_trained_is_told_first(base: Path, tmp_path: Path) -> Non
             teach(Plan(asking, replace(FAST, four_bit=True)), examples("a"), examples("b"), tmp_path)
     for wrong in ({"rank": 0}, {"lr": 0.0}, {"dropout": 1.0}, {"precision": "int8"}, {"judged": -1}):
         with pytest.raises(InvalidSetting):
-            replace(FAST, **wrong)  # type: ignore[arg-type]
+            replace(FAST, **wrong)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -167,6 +167,6 @@ def test_the_command_teaches_from_a_table_with_the_shipped_prompt(base: Path, aw
         (("--split", "test"), "the test split is for reporting"),
         (("--ngrams", "2"), "lora has no setting ngrams"),
         (("--decode", "global"), "--decode is for baselines"),
-        (("--prompt", "plat"), "did you mean 'plot"),
+        (("--prompt", "plat"), "there is no prompt 'plat'"),
     ):
         assert said in call(*data, *refused).stderr
