@@ -12,6 +12,7 @@ import click
 from commands.data import loaded_of
 
 if TYPE_CHECKING:
+    from eval.lora.lessons import Form
     from eval.lora.recipe import Recipe
 
 Item = TypeVar("Item")
@@ -79,7 +80,7 @@ def train_lora(
     from service.settings import read_settings
 
     vocabulary = shelf.taxonomy_at(taxonomy or read_settings().taxonomy)
-    form = rest.pop("reading") or ("list" if vocabulary.multi else "letters")
+    form: Form = rest.pop("reading") or ("list" if vocabulary.multi else "letters")
     prompt = shelf.prompt(name) if (name := rest.pop("prompt")) else None
     seed, incomplete = rest.pop("seed"), rest.pop("incomplete") == "keep"
     recipe = _recipe(rest)

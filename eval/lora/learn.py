@@ -38,14 +38,16 @@ class Learnt:
     peak_gb: float | None
 
 
-def with_adapter(causal: Causal, recipe: Recipe, means: Means) -> Any:
+def with_adapter(causal: Causal, recipe: Recipe, means: Means, seed: int = 0) -> Any:
     """A peft model around a base; the base's own layers carry the adapter from then on, so that ``causal`` answers with
     it. The adapter starts as nothing: until it has learnt, answers are the base's."""
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
+    set_seed(seed)  # the adapter's first weights are drawn at random
     network = causal.network
     if means.quantised is not None:
-        network = prepare_model_for_kbit_training(network, use_gradient_checkpointing=recipe.checkpointing)
+        prepare: Any = prepare_model_for_kbit_training
+        network = prepare(network, use_gradient_checkpointing=recipe.checkpointing)
     config = LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.alpha,

@@ -84,7 +84,7 @@ def teach(
     _clear(out)
     start = time.perf_counter()
     before = figures(base, plan.asking, judged)
-    tuned = with_adapter(base, recipe, using)
+    tuned = with_adapter(base, recipe, using, plan.seed)
     with tempfile.TemporaryDirectory(dir=out, prefix="unfinished-") as scratch:
         learnt = learn(tuned, taught[0].lessons, taught[1].lessons, recipe, using, Path(scratch), plan.seed, track)
     seconds = round(time.perf_counter() - start, 1)

@@ -235,7 +235,8 @@ def load(
 def _network(model: str, device: str, kind: torch.dtype, quantised: Any) -> Any:
     if quantised is not None:  # such weights cannot be moved once they are read
         placed: Any = {"quantization_config": quantised, "device_map": {"": device}}
-        return AutoModelForCausalLM.from_pretrained(model, dtype=kind, **placed).eval()
+        quantised_network: Any = AutoModelForCausalLM.from_pretrained(model, dtype=kind, **placed)
+        return quantised_network.eval()
     network: Any = AutoModelForCausalLM.from_pretrained(model, dtype=kind)
     return network.to(device).eval()
 

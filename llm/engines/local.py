@@ -103,8 +103,9 @@ class Local:
         from llm.engines import causal
 
         folder = Path(model)
-        self.name = folder.resolve().name if folder.is_dir() else model
-        self._torch, self._causal, self._batch_tokens = causal, held, batch_tokens
+        self.name: str = folder.resolve().name if folder.is_dir() else model
+        self._torch, self._batch_tokens = causal, batch_tokens
+        self._causal: Causal = held
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[int, ...], Beginning] = OrderedDict()
 

@@ -1,0 +1,56 @@
+"""An adapter on a real vLLM, started by ``main.py serve --vllm BASE --adapter DIR``: it answers, and as in process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx2
+
+from llm.adapter import adapter_in
+from llm.engines.local import Local
+from llm.language_model import LanguageModel
+from llm.readings.choice import READINGS
+from prompts import shelf
+from prompts.taxonomy import Label, Taxonomy
+from tests.engines.vllm_server import ON_THIS_CPU, environment
+from tests.llm.test_adapter import written
+from tests.process import service
+from tests.tiny_qwen2 import build
+
+NAMES = ("War", "Romance", "Horror", "Western", "Music")
+TEXTS = ["A baker.", "A heist in space.", "Two outlaws flee across the desert.", "Rain falls on an empty stage."]
+_CLOSE = 0.05  # bf16 on both sides, summed in another order, and merged on one of them
+
+
+def test_serve_puts_the_adapter_on_a_real_vllm_and_it_answers_as_in_this_process(tmp_path: Path) -> None:
+    base = build(tmp_path / "tiny-qwen2", context=8192)
+    adapter = written(base, tmp_path / "genres", base, manifest=False)
+    name = f"tiny-qwen2+genres@{adapter_in(adapter).digest}"
+    settings = {
+        "MARQUEE_VLLM_PYTHON": str(environment()),
+        "MARQUEE_VLLM_ARGUMENTS": "--max-num-seqs 8",
+        "MARQUEE_PROBE_PATH": str(tmp_path / "probe.json"),
+        "MARQUEE_CACHE": "false",
+    }
+    body = {"texts": TEXTS, "labels": list(NAMES), "reading": "letters", "scores": True}
+    with service("--vllm", str(base), "--adapter", str(adapter), **settings, **ON_THIS_CPU) as running:
+        url = running.url_within(900)
+        served = httpx2.post(f"{url}/classify", json=body, timeout=120).json()["results"]
+        assert httpx2.get(f"{url}/readyz").json()["model"] == name
+        assert running.stop() == 0
+    assert f"Answers: {name} at http://127.0.0.1:" in running.printed
+    assert [answer["model"] for answer in served] == [name] * len(TEXTS)
+    tuned, plain = (_scores(Local(str(base), device="cpu", adapter=one)) for one in (adapter, None))
+    told = [[answer["scores"][label] for label in NAMES] for answer in served]
+    assert _furthest(told, tuned) < _CLOSE
+    assert _furthest(plain, tuned) > 4 * _CLOSE, "the adapter makes no difference, so this test sees nothing"
+
+
+def _scores(engine: Local) -> list[list[float]]:
+    vocabulary = Taxonomy("own", tuple(Label(name) for name in NAMES), max_labels=5, allow_none=True)
+    found = LanguageModel(engine, READINGS["letters"], shelf.prompt("text")).classify(TEXTS, vocabulary)
+    return [[one.scores[name] for name in NAMES] for one in found]
+
+
+def _furthest(one: list[list[float]], other: list[list[float]]) -> float:
+    return max(abs(a - b) for some, others in zip(one, other, strict=True) for a, b in zip(some, others, strict=True))
