@@ -88,7 +88,7 @@ format: .venv/dev ## rewrite the code in ruff's format
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Marquee needs Python 3.11 or newer; set PYTHON=")'
 	@$(PYTHON) -m venv .venv || { echo "python3-venv is needed: apt install python3-venv"; exit 1; }
 	@echo "Installing the requirements into .venv (about 1.6 GB; once) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
 	@touch $@
 
 .venv/notebook: .venv/run requirements-notebook.txt

@@ -184,7 +184,7 @@ def _who(settings: Settings, trained: Path | None) -> str:
     parts = build(settings)
     name = parts.classifier_for(Choice()).name
     if not settings.asks_a_model:
-        return f"{name} (no endpoint or key is set: the small model in this process answers; see README, Configuration)"
+        return f"{name} (no endpoint or key is set, so the small model in this process answers; see docs/endpoints.md)"
     problem = parts.check()
     return f"{name} at {settings.base_url}" + (f"\n  warning: {problem.detail}" if problem else "")
 

@@ -28,11 +28,12 @@ from main import main
 from prompts import shelf
 from service.schemas import ClassifyRequest
 from service.settings import Settings, environment_name, read_settings
+from tests.test_house import MAY_ENTER
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
-ROOMS = ("bulk", "commands", "corpus", "data", "docs", "eval", "llm", "lookup", "prompts", "service", "similarity")
+ROOMS = (*sorted(MAY_ENTER.keys() - {"main", "benchmarks"}), "data", "docs")
 _BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)#\s]+)(?:#([^)\s]+))?\)")
 
@@ -208,11 +209,9 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the program with every file and change of the page in it."""
     copy = tmp_path_factory.mktemp("program")
     for room in ROOMS:
-        shutil.copytree(ROOT / room, copy / room, ignore=shutil.ignore_patterns("__pycache__", "*.safetensors"))
+        shutil.copytree(ROOT / room, copy / room, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("main.py", "pyproject.toml"):  # no links: Python would enter the rooms beside what they lead to
         shutil.copy(ROOT / name, copy)
-    weights = Path("llm", "weights", "matcher.v1.safetensors")
-    (copy / weights).symlink_to(ROOT / weights)
     for block in blocks(DOCS / "extending.md"):
         if block.language == "diff":
             change(copy / block.file, block.words)
