@@ -13,7 +13,13 @@ from typing import Any
 from bulk.cluster import Cluster
 
 # A busy machine takes long to start so many processes.
-_PATIENT = {"RAY_raylet_start_wait_time_s": "180", "RAY_worker_register_timeout_seconds": "180"}
+_PATIENT = {
+    "RAY_raylet_start_wait_time_s": "300",
+    "RAY_agent_register_timeout_ms": "300000",
+    "RAY_worker_register_timeout_seconds": "300",
+    "RAY_health_check_timeout_ms": "60000",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
 _SESSIONS = Path("/tmp/ray")
 # Ray lets a node's agents take 15 s to say where they listen, and takes the whole node down after that. Where
 # ray[default] is not installed, all they say is that they do not listen: it is said for them.
