@@ -27,7 +27,7 @@ _NO_PORT = "-1"
 
 
 class Nodes:
-    """A head and a second node, each with a core."""
+    """A head with room for two actors, so that one may move there, and a second node with room for one."""
 
     def __init__(self) -> None:
         from ray.cluster_utils import Cluster as Local
@@ -35,8 +35,8 @@ class Nodes:
         os.environ.update(_PATIENT)
         self._spoken_for = threading.Event()
         threading.Thread(target=self._speak_for_agents, daemon=True).start()
-        self.local = Local(initialize_head=True, head_node_args={**_node(), "include_dashboard": False})
-        self.second: Any = self.local.add_node(**_node())
+        self.local = Local(initialize_head=True, head_node_args={**_node(2), "include_dashboard": False})
+        self.second: Any = self.local.add_node(**_node(1))
         self._spoken_for.set()
 
     def cluster(self, workers: int) -> Cluster:
@@ -60,9 +60,9 @@ class Nodes:
                         file.write(_NO_PORT)
 
 
-def _node() -> dict[str, Any]:
+def _node(cores: int) -> dict[str, Any]:
     names = ("metrics_agent_port", "runtime_env_agent_port", "dashboard_agent_listen_port", "metrics_export_port")
-    return {"num_cpus": 1, "object_store_memory": 100_000_000} | {name: _free_port() for name in names}
+    return {"num_cpus": cores, "object_store_memory": 100_000_000} | {name: _free_port() for name in names}
 
 
 def _free_port() -> int:
