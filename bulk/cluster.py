@@ -73,8 +73,10 @@ class Cluster:
 
     def _join(self, ray: Any) -> None:
         sent = {"working_dir": str(self.code), "excludes": _LEFT_OUT} if self.code and self.address else {}
+        own = {} if self.address else {"include_dashboard": False}
+        quiet = {"log_to_driver": False, "logging_level": "error"}
         try:
-            ray.init(address=self.address or "local", runtime_env=sent, log_to_driver=False, logging_level="error")
+            ray.init(address=self.address or "local", runtime_env=sent, **own, **quiet)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise InvalidSetting(f"no Ray cluster at {self.address}: {str(error).splitlines()[0]}") from None
         progress = ray.data.DataContext.get_current()
@@ -85,6 +87,7 @@ def _ray() -> Any:
     try:
         import ray
         import ray.data
+        import ray.data.exceptions
     except ImportError:
         raise InvalidSetting("Ray is not installed; run: pip install -r requirements-ray.txt") from None
     return ray
@@ -174,7 +177,9 @@ def told_as_ours(ray: Any) -> Iterator[None]:
     """What ends a pipeline, as an error that says what to do."""
     try:
         yield
-    except (ray.exceptions.RayError, ray.data.exceptions.RayDataUserCodeException) as error:
+    except (
+        ray.exceptions.RayError, ray.data.exceptions.UserCodeException, ray.data.exceptions.SystemException
+    ) as error:  # fmt: skip
         ours = next((one for one in _causes(error) if isinstance(one, Stopped | InvalidSetting)), None)
         if ours is not None:
             raise ours from None

@@ -52,7 +52,7 @@ class Stage:
         rows: read in this process.
         asked: texts that were asked about in this process.
         failed: of them, those that got no answer.
-        share: of the input that was read, from 0 to 1.
+        share: of the input that is done, from 0 to 1.
         usage: tokens taken in this process.
         writing: whether all is answered and the output is being written.
     """
@@ -182,34 +182,49 @@ def _answer(job: Job, engine: Engine, store: Store, told: Callable[[Stage], obje
     """Ask about every text that has no answer; returns the rows' columns, all of which were seen on the way."""
     parquet = [path for path in job.source.files if path.suffix.lower() == ".parquet"]
     shape = Shape(job.prefix, arrow_types(parquet) if len(parquet) == len(job.source.files) else None)
-    place, stage = job.source.place, _Stages(told)
-    for found in engine.answered(partial(_batches, job, shape, place, stage), store):
+    stage = _Stages(told)
+    for found in engine.answered(partial(_batches, job, shape, stage), store):
         store.put(found)
         failed = sum(one.answer.problem is not None for one in found)
-        stage.answered(len(found), failed, [one.usage for one in found], place.share)
+        stage.answered(len(found), failed, [one.usage for one in found])
     return shape
 
 
-def _batches(job: Job, shape: Shape, place: Place, stage: _Stages, unknown: Unknown) -> Iterator[Batch]:
-    return batches(job, unknown, shape, place, lambda rows: stage.read(rows, place.share))
+def _batches(job: Job, shape: Shape, stage: _Stages, unknown: Unknown) -> Iterator[Batch]:
+    place = stage.begin(job.source.place)
+    for batch in batches(job, unknown, shape, place, stage.read):
+        stage.planned += len(batch.texts)
+        yield batch
 
 
 class _Stages:
-    """The stage that a run is at, told every time that it changes."""
+    """The stage that a run is at, told every time that it changes.
+
+    An engine may read far ahead of what is answered, so what is done is the share that was read, as far as the texts
+    found there are answered.
+    """
 
     def __init__(self, told: Callable[[Stage], object]) -> None:
-        self._stage, self._told = Stage(), told
+        self._stage, self._told, self.planned = Stage(), told, 0
+        self._place = Place(0)
 
-    def read(self, rows: int, share: float) -> None:
-        self._stage = replace(self._stage, rows=self._stage.rows + rows, share=share)
-        self._told(self._stage)
+    def begin(self, place: Place) -> Place:
+        """Reading begins, maybe anew."""
+        self._place, self.planned, self._stage = place, self._stage.asked, replace(self._stage, rows=0)
+        return place
 
-    def answered(self, asked: int, failed: int, usages: list[Usage], share: float) -> None:
-        before = self._stage
-        usage = add_usage([before.usage, *usages])
-        self._stage = replace(
-            before, asked=before.asked + asked, failed=before.failed + failed, share=share, usage=usage
-        )
+    def read(self, rows: int) -> None:
+        """Take note of rows that were read."""
+        self._tell(replace(self._stage, rows=self._stage.rows + rows))
+
+    def answered(self, asked: int, failed: int, usages: list[Usage]) -> None:
+        """Take note of a batch's answers."""
+        before, usage = self._stage, add_usage([self._stage.usage, *usages])
+        self._tell(replace(before, asked=before.asked + asked, failed=before.failed + failed, usage=usage))
+
+    def _tell(self, stage: Stage) -> None:
+        done = min(1.0, stage.asked / self.planned) if self.planned else 1.0
+        self._stage = replace(stage, share=self._place.share * done)
         self._told(self._stage)
 
 

@@ -271,15 +271,11 @@ def _through_ray_data_llm(asked: _Options) -> tuple[Job, Engine]:
     from service.settings import read_settings
 
     settings, plan = read_settings(), asked.job()
-    plan.folder.mkdir(parents=True, exist_ok=True)
     wire = Correspondence("the cluster", plan.folder / "replies.sqlite")
     job = _with_wire(plan, asked.system, wire)
     key = settings.openai_api_key.get_secret_value()
-    carrier = (
-        Endpoint(settings.base_url, key, settings.retries)
-        if asked.through == "http"
-        else InProcessVLLM(settings.model, asked.worker_gpus)
-    )
+    endpoint, own = Endpoint(settings.base_url, key, settings.retries), InProcessVLLM(settings.model, asked.worker_gpus)
+    carrier = endpoint if asked.through == "http" else own
     return job, Carried(job.asked.open, job.taxonomy, wire, carrier, job.folder, _cluster_of(asked))
 
 

@@ -36,6 +36,15 @@ def test_searches_are_compared_over_the_same_vectors() -> None:
         assert float(row.split("|")[5]) > 0.9
 
 
+def test_bulk_is_measured_from_file_to_file_and_by_the_number_of_rows() -> None:
+    done = run("benchmarks.bulk", "--smoke", "--parts", "embedded,rows")
+    assert done.returncode == 0, done.stderr
+    figures = {cells[1].strip(): cells for line in done.stdout.splitlines() if len(cells := line.split("|")) > 3}
+    assert float(figures["bulk, from file to file"][3].split()[0]) > 0
+    assert {"1,000", "3,000"} <= figures.keys()
+    assert float(figures["3,000"][5]) < 1.5  # three times the rows, and hardly more memory
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_it_says_so_in_one_sentence() -> None:
     done = run("benchmarks.gpu")

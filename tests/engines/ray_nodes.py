@@ -13,7 +13,13 @@ from typing import Any
 from bulk.cluster import Cluster
 
 # A busy machine takes long to start so many processes.
-_PATIENT = {"RAY_raylet_start_wait_time_s": "180", "RAY_worker_register_timeout_seconds": "180"}
+_PATIENT = {
+    "RAY_raylet_start_wait_time_s": "300",
+    "RAY_agent_register_timeout_ms": "300000",
+    "RAY_worker_register_timeout_seconds": "300",
+    "RAY_health_check_timeout_ms": "60000",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
 _SESSIONS = Path("/tmp/ray")
 # Ray lets a node's agents take 15 s to say where they listen, and takes the whole node down after that. Where
 # ray[default] is not installed, all they say is that they do not listen: it is said for them.
@@ -21,7 +27,7 @@ _NO_PORT = "-1"
 
 
 class Nodes:
-    """A head and a second node, each with a core."""
+    """A head with room for two actors, so that one may move there, and a second node with room for one."""
 
     def __init__(self) -> None:
         from ray.cluster_utils import Cluster as Local
@@ -29,8 +35,8 @@ class Nodes:
         os.environ.update(_PATIENT)
         self._spoken_for = threading.Event()
         threading.Thread(target=self._speak_for_agents, daemon=True).start()
-        self.local = Local(initialize_head=True, head_node_args={**_node(), "include_dashboard": False})
-        self.second: Any = self.local.add_node(**_node())
+        self.local = Local(initialize_head=True, head_node_args={**_node(2), "include_dashboard": False})
+        self.second: Any = self.local.add_node(**_node(1))
         self._spoken_for.set()
 
     def cluster(self, workers: int) -> Cluster:
@@ -54,9 +60,9 @@ class Nodes:
                         file.write(_NO_PORT)
 
 
-def _node() -> dict[str, Any]:
+def _node(cores: int) -> dict[str, Any]:
     names = ("metrics_agent_port", "runtime_env_agent_port", "dashboard_agent_listen_port", "metrics_export_port")
-    return {"num_cpus": 1, "object_store_memory": 100_000_000} | {name: _free_port() for name in names}
+    return {"num_cpus": cores, "object_store_memory": 100_000_000} | {name: _free_port() for name in names}
 
 
 def _free_port() -> int:

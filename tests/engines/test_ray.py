@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +29,31 @@ from tests.bulk.words import TAXONOMY, ByWords, job_of, label, read_lines, rows,
 from tests.engines.ray_nodes import Nodes
 from tests.misbehaving import endpoint, says
 
+_MEETING_SECONDS = 300
+
 
 @dataclass
 class OnANode(ByWords):
-    """Says on which node it answered, and takes its time."""
+    """Says on which node it answered, takes its time, and begins when both nodes are there.
 
+    Attributes:
+        meeting: folder with a file for every node that has come.
+    """
+
+    meeting: Path = Path()
     seconds: float = 0.3
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
         """See ``Classifier.classify``."""
         import ray
 
+        node = ray.get_runtime_context().get_node_id()
+        (self.meeting / node).touch()
+        until = time.monotonic() + _MEETING_SECONDS
+        while len(list(self.meeting.iterdir())) < 2 and time.monotonic() < until:
+            time.sleep(0.1)
         time.sleep(self.seconds)
-        self.name = f"on-{ray.get_runtime_context().get_node_id()}"
+        self.name = f"on-{node}"
         return super().classify(texts, taxonomy)
 
 
@@ -119,7 +132,8 @@ def test_a_node_is_killed_on_the_way_and_no_row_is_lost_or_asked_about_in_vain(n
             stages.append(stage)
             nodes.kill_second()
 
-    summary = run(job, on_ray(job, nodes, OnANode, workers=2), told)
+    (meeting := tmp_path / "nodes").mkdir()
+    summary = run(job, on_ray(job, nodes, partial(OnANode, meeting=meeting), workers=2), told)
     assert stages and stages[0].asked < 320
     assert summary is not None
     assert (summary.rows, summary.texts, summary.problems) == (320, 320, {})
