@@ -28,6 +28,8 @@ from benchmarks.texts import Plots, plots
 from prompts import shelf
 
 if TYPE_CHECKING:
+    from http.client import HTTPConnection
+
     from llm.classifier import Classifier
 
 ROOT = Path(__file__).parent.parent
@@ -134,12 +136,20 @@ def asker(url: str) -> Callable[[str], None]:
     connection = HTTPConnection(str(parts.hostname), parts.port, timeout=300)
 
     def ask(text: str) -> None:
-        connection.request("POST", "/classify", json.dumps({"text": text}), {"Content-Type": "application/json"})
-        reply = connection.getresponse()
-        said = reply.read()
-        assert reply.status == 200, said
+        try:
+            _post(connection, text)
+        except ConnectionError:  # it was idle for so long that the server had closed it
+            connection.close()
+            _post(connection, text)
 
     return ask
+
+
+def _post(connection: HTTPConnection, text: str) -> None:
+    connection.request("POST", "/classify", json.dumps({"text": text}), {"Content-Type": "application/json"})
+    reply = connection.getresponse()
+    said = reply.read()
+    assert reply.status == 200, said
 
 
 def memory(url: str) -> float:
