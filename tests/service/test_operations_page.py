@@ -16,7 +16,7 @@ def test_its_settings_exist() -> None:
 
 
 def test_its_table_of_figures_is_whole_with_their_labels() -> None:
-    rows = re.findall(r"^\| `(marquee_\w+)` \| ([^|]*) \|", PAGE, re.MULTILINE)
+    rows = re.findall(r"^\| `(marquee_\w+)` \|([^|]*)\|", PAGE, re.MULTILINE)
     told = {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
     real = {
         re.sub(r"_(bucket|sum|count)$", "", name): labels - {"le"}
