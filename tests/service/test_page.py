@@ -222,7 +222,7 @@ def test_axe_finds_no_fault_by_day_or_night(browser: Browser, url: str, scheme: 
 
 def test_axe_would_find_a_fault(page: Page) -> None:
     page.evaluate("document.querySelector('label[for=vocabulary]').remove()")
-    assert [fault.split(":")[0] for fault in faults(page)] == ["select-name"]
+    assert "select-name" in [fault.split(":")[0] for fault in faults(page)]
 
 
 @pytest.mark.parametrize("path", ["/", "/docs"])
