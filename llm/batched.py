@@ -148,7 +148,8 @@ class Batched:
         """The pass stands in the trace of every request that shares it."""
         with ExitStack() as spans:
             for job in jobs:
-                told = {"marquee.model": self.name, "marquee.texts": texts, "marquee.requests": len(jobs)}
+                told: dict[str, str | int] = {"marquee.model": self.name}
+                told |= {"marquee.texts": texts, "marquee.requests": len(jobs)}
                 spans.enter_context(job.asking.trace.span("forward pass", told))
             yield
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from llm.vllm_server import FLAGS, VLLMServer
@@ -127,6 +129,14 @@ def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
         [Path(sys.executable).parent / "hadolint", ROOT / "Dockerfile"], capture_output=True, text=True
     )
     assert (linted.returncode, linted.stdout) == (0, "")
+
+
+@pytest.mark.skipif(not shutil.which("docker-compose"), reason="no docker-compose here")
+@pytest.mark.parametrize("profile", ["cpu", "gpu"])
+def test_compose_itself_takes_the_file(profile: str) -> None:
+    command = ["docker-compose", "--profile", profile, "--file", ROOT / "compose.yaml", "config", "--quiet"]
+    checked = subprocess.run(command, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stderr
 
 
 def _names(arguments: list[str]) -> set[str]:

@@ -6,9 +6,11 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route, ViewportSize, expect, sync_playwright
 
 from tests.process import service
@@ -172,6 +174,55 @@ def test_films_stand_beside_an_answer_where_the_service_has_them(page: Page) -> 
     page.get_by_label("Text", exact=True).fill(PLOT)
     page.keyboard.press("Control+Enter")
     expect(page.locator("#films li")).to_contain_text("<b>Dragonslayer 1981")
+
+
+def test_real_films_stand_beside_the_genres_of_a_plot_and_not_beside_other_texts(page: Page) -> None:
+    page.get_by_label("Text", exact=True).fill(PLOT)
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#films li")).to_have_count(6)
+    expect(page.get_by_role("heading", name="Similar films")).to_be_visible()
+    page.get_by_label("Vocabulary").select_option("tickets")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#who")).to_contain_text("vocabulary tickets")
+    expect(page.get_by_role("heading", name="Similar films")).to_be_hidden()
+
+
+def faults(page: Page) -> list[str]:
+    """What axe-core finds wrong with the page as it stands, for people who cannot see or point."""
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    return [f"{one['id']}: {[node['target'] for node in one['nodes']]}" for one in found]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_fault_by_day_or_night(browser: Browser, url: str, scheme: Literal["light", "dark"]) -> None:
+    page = browser.new_page(color_scheme=scheme, reduced_motion="reduce")
+    page.goto(url, timeout=PATIENCE)
+    expect(page.locator("#vocabulary")).to_have_value("tmdb")
+    assert faults(page) == []
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_role("alert").first).to_be_visible()
+    assert faults(page) == [], "nothing to read"
+    page.get_by_label("Text", exact=True).fill(PLOT)
+    page.keyboard.press("Control+Enter")
+    expect(page.locator(".chip").first).to_be_visible()
+    page.get_by_text("All scores").click()
+    page.get_by_text("The exact prompt").click()
+    expect(page.locator("#messages pre").last).to_be_visible()
+    assert faults(page) == [], "an answer"
+    page.get_by_text("Many texts", exact=True).click()
+    page.get_by_label("Texts", exact=True).fill(f"{PLOT}\n\nGhosts haunt a house.")
+    page.get_by_role("button", name="Classify").click()
+    expect(page.locator("#rows tr")).to_have_count(2)
+    assert faults(page) == [], "a table"
+    page.goto(f"{url}/docs", timeout=PATIENCE)
+    expect(page.locator(".route").first).to_be_visible()
+    assert faults(page) == [], "the docs"
+    page.close()
+
+
+def test_axe_would_find_a_fault(page: Page) -> None:
+    page.evaluate("document.querySelector('label[for=vocabulary]').remove()")
+    assert "select-name" in [fault.split(":")[0] for fault in faults(page)]
 
 
 @pytest.mark.parametrize("path", ["/", "/docs"])

@@ -1,0 +1,31 @@
+"""docs/operations.md says what is there."""
+
+import re
+from pathlib import Path
+
+from service.settings import Settings, environment_name
+from tests.service.test_observability import samples
+
+ROOT = Path(__file__).parent.parent.parent
+PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+
+
+def test_its_settings_exist() -> None:
+    named = set(re.findall(r"\b(MARQUEE_[A-Z_]+)\b", PAGE))
+    assert named and named <= {environment_name(field) for field in Settings.model_fields}
+
+
+def test_its_table_of_figures_is_whole_with_their_labels() -> None:
+    rows = re.findall(r"^\| `(marquee_\w+)` \|([^|]*)\|", PAGE, re.MULTILINE)
+    told = {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
+    real = {
+        re.sub(r"_(bucket|sum|count)$", "", name): labels - {"le"}
+        for name, labels in samples().items()
+        if not name.endswith("_created")
+    }
+    assert told == real
+
+
+def test_its_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)", PAGE):
+        assert (ROOT / "docs" / target).exists(), target
