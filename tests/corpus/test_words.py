@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from corpus.annotate import blocks
 from corpus.clean import formed
 from corpus.words import Sentence, annotator
+from corpus.work import Row
 from prompts.errors import InvalidSetting
 from tests.ugly import emoji, scripts
 
@@ -22,7 +23,7 @@ def holds(text: str) -> None:
     text = formed(text)
     (sentences,) = annotator("simplemma", "en").annotate([text])
     assert together(sentences) == text
-    row = {"id": "a", "title": "T = 1 # x", "year": None, "genres": [], "description": text}
+    row: Row = {"id": "a", "title": "T = 1 # x", "year": None, "genres": [], "description": text}
     written = "".join(block.serialize() for block in blocks(row, sentences))
     assert "".join(block.serialize() for block in conllu.parse(written)) == written
     assert [one.metadata["text"] for one in conllu.parse(written)] == [one.text for one in sentences]
