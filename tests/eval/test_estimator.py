@@ -20,9 +20,8 @@ from sklearn.preprocessing import FunctionTransformer, MultiLabelBinarizer
 from sklearn.utils.estimator_checks import check_estimator
 from sklearn.utils.validation import check_is_fitted
 
-from eval import asked
 from eval.baselines.thresholds import Decoding
-from eval.estimator import EXPECTED_FAILED_CHECKS, MarqueeClassifier
+from eval.estimator import EXPECTED_FAILED_CHECKS, MarqueeClassifier, asked
 from llm.classifier import Problem
 from llm.engines.engine import Conversation
 from llm.engines.scripted import Scripted

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from eval import asked
-from eval.estimator import EXPECTED_FAILED_CHECKS
+from eval.estimator import EXPECTED_FAILED_CHECKS, asked
 from llm.matcher import Matcher
 from tests.misbehaving import body, endpoint
 

@@ -14,12 +14,12 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import accuracy_score
 from sklearn.utils import check_consistent_length, check_random_state
 
-from eval.asked import Asked, shown
 from eval.baselines.thresholds import OBJECTIVES, RULES, Decoding, Objective, tune
-from eval.calibrators import CALIBRATIONS, Calibrator, Scores, same
-from eval.fitted import Fitted, examples, varied
+from eval.estimator.asked import Asked, shown
+from eval.estimator.calibrators import CALIBRATIONS, Calibrator, Scores, same
+from eval.estimator.fitted import Fitted, examples, varied
+from eval.estimator.targets import Target, Vocabulary, target_of, texts_of, vocabulary
 from eval.metrics import Labels
-from eval.targets import Target, Vocabulary, target_of, texts_of, vocabulary
 from llm.classifier import Classifier, Prediction
 from llm.embedded import Embedded
 from prompts.errors import InvalidDataset, InvalidSetting, Unanswered, UnknownName

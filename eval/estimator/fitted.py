@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.baselines.thresholds import Decoding
-from eval.calibrators import Calibrator, Scores, same
+from eval.estimator.calibrators import Calibrator, Scores, same
+from eval.estimator.targets import Target, classes_of
 from eval.metrics import Labels
-from eval.targets import Target, classes_of
 from llm.classifier import Prediction
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.question import Shot
