@@ -98,7 +98,11 @@ def test_parquet_keeps_types_that_json_does_not_know(tmp_path: Path) -> None:
 
 
 def test_a_column_of_several_kinds_becomes_text_in_a_table(tmp_path: Path) -> None:
-    given = [{"plot": "A sword.", "odd": 2**70}, {"plot": "b", "odd": {"x": 1}}, {"plot": "c", "odd": "word\ud800"}]
+    given: list[dict[str, Any]] = [
+        {"plot": "A sword.", "odd": 2**70},
+        {"plot": "b", "odd": {"x": 1}},
+        {"plot": "c", "odd": "word\ud800"},
+    ]
     label(write_lines(tmp_path / "i.jsonl", given), tmp_path / "o.parquet")
     assert [row["odd"] for row in read(tmp_path / "o.parquet")] == [str(2**70), '{"x": 1}', "word\ufffd"]
     label(tmp_path / "i.jsonl", tmp_path / "o.jsonl")

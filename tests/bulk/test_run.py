@@ -125,7 +125,7 @@ def test_killed_at_any_step_the_output_is_the_same_and_at_most_one_batch_is_aske
     label(given, tmp_path / "undisturbed.jsonl", batch=10)
     (tmp_path / "runs").mkdir()
     arguments = [given, tmp_path / "undisturbed.jsonl", tmp_path / "runs"]
-    command = [sys.executable, "-c", _KILL_EVERYWHERE, *arguments]
+    command: list[str | Path] = [sys.executable, "-c", _KILL_EVERYWHERE, *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 20
@@ -216,7 +216,7 @@ except Stopped as error:
 @pytest.mark.parametrize("limit", [20_000, 60_000])
 def test_a_disk_that_takes_no_more_is_told_and_loses_nothing(tmp_path: Path, limit: int) -> None:
     given = write_lines(tmp_path / "i.jsonl", rows(1_000, different=200))
-    command = [sys.executable, "-c", _FULL, given, tmp_path / "o.jsonl", str(limit)]
+    command: list[str | Path] = [sys.executable, "-c", _FULL, given, tmp_path / "o.jsonl", str(limit)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "is kept" in done.stdout
@@ -325,7 +325,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 def peak_kilobytes(folder: Path, count: int) -> int:
     folder.mkdir()
-    command = [sys.executable, "-c", _PEAK, folder, str(count)]
+    command: list[str | Path] = [sys.executable, "-c", _PEAK, folder, str(count)]
     return int(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
 
 

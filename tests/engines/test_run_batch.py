@@ -48,7 +48,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("reading", ["list", "yes_no"])
 def test_vllm_takes_the_requests_and_its_results_become_labels(folder: Path, reading: str) -> None:
     out = folder / f"{reading}.out.jsonl"
-    arguments = ["--out", out, "--system", f"llm:{reading}", "--read-results", folder / "results.jsonl"]
+    arguments: list[str | Path] = [
+        "--out",
+        out,
+        "--system",
+        f"llm:{reading}",
+        "--read-results",
+        folder / "results.jsonl",
+    ]
     assert "8 rows, 7 different texts, 1 rows with a problem" in bulk(folder / "films.jsonl", *arguments)
     *labelled, too_long = [json.loads(line) for line in out.read_text().splitlines()]
     assert len(labelled) == 7
