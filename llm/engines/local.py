@@ -64,6 +64,8 @@ class Local:
         InvalidSetting: the model cannot be loaded, has no chat template, or is not the one that the adapter is for.
     """
 
+    name: str
+    decoding: Mapping[str, Any]
     code_limit = 1_000
     holds_schema = True
 
@@ -85,7 +87,7 @@ class Local:
         self._hold(causal.load(model, device, dtype, adapter), model, batch_tokens)
         folder = Path(model)
         weights = _state(folder) if folder.is_dir() else self._causal.network.config._commit_hash
-        self.decoding: Mapping[str, Any] = {"greedy": True, "dtype": dtype or "bfloat16", "weights": weights}
+        self.decoding = {"greedy": True, "dtype": dtype or "bfloat16", "weights": weights}
         if tuned:
             self.name = tuned.name_on(self.name)
             self.decoding = {**self.decoding, "adapter": tuned.digest}
@@ -103,7 +105,7 @@ class Local:
         from llm.engines import causal
 
         folder = Path(model)
-        self.name: str = folder.resolve().name if folder.is_dir() else model
+        self.name = folder.resolve().name if folder.is_dir() else model
         self._torch, self._batch_tokens = causal, batch_tokens
         self._causal: Causal = held
         self._lock = threading.Lock()
