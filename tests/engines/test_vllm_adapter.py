@@ -13,17 +13,18 @@ from llm.readings.choice import READINGS
 from prompts import shelf
 from prompts.taxonomy import Label, Taxonomy
 from tests.engines.vllm_server import ON_THIS_CPU, environment
+from tests.llm.bare_model import opinionated
 from tests.llm.test_adapter import written
 from tests.process import service
 from tests.tiny_qwen2 import build
 
 NAMES = ("War", "Romance", "Horror", "Western", "Music")
 TEXTS = ["A baker.", "A heist in space.", "Two outlaws flee across the desert.", "Rain falls on an empty stage."]
-_CLOSE = 0.05  # bf16 on both sides, summed in another order, and merged on one of them
+_CLOSE = 0.03  # bf16 on both sides, summed in another order, and merged on one of them
 
 
 def test_serve_puts_the_adapter_on_a_real_vllm_and_it_answers_as_in_this_process(tmp_path: Path) -> None:
-    base = build(tmp_path / "tiny-qwen2", context=8192)
+    base = opinionated(build(tmp_path / "tiny-qwen2", context=8192))
     adapter = written(base, tmp_path / "genres", base, manifest=False)
     name = f"tiny-qwen2+genres@{adapter_in(adapter).digest}"
     settings = {
