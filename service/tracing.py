@@ -40,7 +40,7 @@ def install(app: Flask, metrics: Metrics, seconds: float, spans: Spans | None = 
         client = request.environ.get("gunicorn.socket")
         asking = Asking(_request_id(), until=time.monotonic() + _allowed(seconds), gone=gone(client))
         if spans and _route() not in _QUIET:
-            g.span = spans.request(request.method, _route(), request.headers)
+            g.span = spans.request(request.method, _route(), dict(request.headers))
             asking = replace(asking, trace=g.span)
         ASKING.set(asking)
 

@@ -134,7 +134,7 @@ def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
 @pytest.mark.skipif(not shutil.which("docker-compose"), reason="no docker-compose here")
 @pytest.mark.parametrize("profile", ["cpu", "gpu"])
 def test_compose_itself_takes_the_file(profile: str) -> None:
-    command = ["docker-compose", "--profile", profile, "--file", ROOT / "compose.yaml", "config", "--quiet"]
+    command = ["docker-compose", "--profile", profile, "--file", str(ROOT / "compose.yaml"), "config", "--quiet"]
     checked = subprocess.run(command, capture_output=True, text=True)
     assert checked.returncode == 0, checked.stderr
 

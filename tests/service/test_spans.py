@@ -14,9 +14,10 @@ import httpx2
 import pytest
 from flask.testing import FlaskClient
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanContext
 
 from llm.batched import Batched
 from llm.bounded import Gate
@@ -48,6 +49,13 @@ def making(kept: InMemorySpanExporter) -> Spans:
     return Spans(provider)
 
 
+def of(span: ReadableSpan) -> SpanContext:
+    """Which span of which trace this is."""
+    found = span.get_span_context()
+    assert found
+    return found
+
+
 def embedded(making: Spans | None) -> FlaskClient:
     model = Batched(LanguageModel(Scripted(lambda conversation: '["War"]'), ListReading()), Gate(8))
     return create_app(Parts(lambda choice: model, lambda: None, lambda: None, "tmdb", spans=making)).test_client()
@@ -64,9 +72,9 @@ def test_a_request_has_a_span_under_its_callers_and_the_forward_pass_one_under_i
     embedded(making).post("/classify", json={"texts": ["a", "b"]}, headers={"traceparent": CALLER})
     forward, request = kept.get_finished_spans()
     assert (request.name, forward.name) == ("POST /classify", "forward pass")
-    assert {span.get_span_context().trace_id for span in (forward, request)} == {TRACE}
+    assert {of(span).trace_id for span in (forward, request)} == {TRACE}
     assert request.parent and f"{request.parent.span_id:016x}" == CALLER.split("-")[2]
-    assert forward.parent and forward.parent.span_id == request.get_span_context().span_id
+    assert forward.parent and forward.parent.span_id == of(request).span_id
     assert forward.attributes and forward.attributes["marquee.texts"] == 2
     assert request.attributes and request.attributes["http.response.status_code"] == 200
 
@@ -77,7 +85,7 @@ def test_the_trace_goes_on_to_the_endpoint(kept: InMemorySpanExporter, making: S
         sent = server.headers[-1]["traceparent"]
     call = next(span for span in kept.get_finished_spans() if span.name == "POST /chat/completions")
     assert sent.split("-")[1] == CALLER.split("-")[1]
-    assert sent.split("-")[2] == f"{call.get_span_context().span_id:016x}"
+    assert sent.split("-")[2] == f"{of(call).span_id:016x}"
     assert call.attributes and call.attributes["gen_ai.request.model"] == "Qwen/Qwen2-7B-Instruct"
 
 
