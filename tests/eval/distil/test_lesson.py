@@ -141,7 +141,7 @@ def test_a_student_learns_the_doubt_and_not_the_label_alone(tmp_path: Path) -> N
         name: sum(max(answer.scores.values()) for answer in student.classify(texts, MULTI)) / len(texts)
         for name, student in found.items()
     }
-    assert highest["doubtful"] < 0.45 < highest["sure"]
+    assert highest["doubtful"] < highest["sure"]
     assert found["sure"].manifest["teacher"] == {"system": "llm"}
 
 
