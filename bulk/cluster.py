@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from prompts.text import Text
 
 PENDING = "pending"
 _FILES_OF_A_SIZE = 1_000
+_KNOCK_SECONDS = 10
 _ROOT = Path(__file__).parent.parent
 # What a node needs of the project is its code and weights.
 _LEFT_OUT = ["var", ".venv", ".git", ".env", "data", "notebooks", "**/__pycache__"]
@@ -76,11 +78,23 @@ class Cluster:
         own = {} if self.address else {"include_dashboard": False}
         quiet = {"log_to_driver": False, "logging_level": "error"}
         try:
+            _knock(self.address or "")
             ray.init(address=self.address or "local", runtime_env=sent, **own, **quiet)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise InvalidSetting(f"no Ray cluster at {self.address}: {str(error).splitlines()[0]}") from None
         progress = ray.data.DataContext.get_current()
         progress.enable_progress_bars = False  # the run tells its own
+
+
+def _knock(address: str) -> None:
+    """Whether anybody listens there, told in seconds: Ray itself tries for minutes.
+
+    Raises:
+        OSError: nobody does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), _KNOCK_SECONDS).close()
 
 
 def _ray() -> Any:
