@@ -36,7 +36,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         bulk(folder / "films.jsonl", "--batch-file", folder / f"{reading}.jsonl", "--system", f"llm:{reading}")
     both = (folder / "list.jsonl").read_text() + (folder / "yes_no.jsonl").read_text()
     (folder / "requests.jsonl").write_text(both)
-    command: list[str | Path] = [environment(), "-m", "vllm.entrypoints.cli.main", "run-batch"]
+    # What `vllm run-batch` starts; the CPU build goes under another name, which the command itself does not find.
+    command: list[str | Path] = [environment(), "-m", "vllm.entrypoints.openai.run_batch"]
     command += ["-i", folder / "requests.jsonl", "-o", folder / "results.jsonl", "--model", build(folder / "model")]
     command += ["--served-model-name", MODEL_NAME, "--max-model-len", "8192", "--generation-config", "vllm"]
     settings = os.environ | ON_THIS_CPU | {"PYTHONPATH": str(ROOT), "VLLM_NO_USAGE_STATS": "1"}
