@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from llm.vllm_server import FLAGS
 from main import main
 from prompts import shelf
 from tests.engines.vllm_server import MODEL_NAME, ON_THIS_CPU, environment
@@ -39,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # What `vllm run-batch` starts; the CPU build goes under another name, which the command itself does not find.
     command: list[str | Path] = [environment(), "-m", "vllm.entrypoints.openai.run_batch"]
     command += ["-i", folder / "requests.jsonl", "-o", folder / "results.jsonl", "--model", build(folder / "model")]
-    command += ["--served-model-name", MODEL_NAME, "--max-model-len", "8192", "--generation-config", "vllm"]
+    command += ["--served-model-name", MODEL_NAME, "--max-model-len", "8192", *FLAGS]
     settings = os.environ | ON_THIS_CPU | {"PYTHONPATH": str(ROOT), "VLLM_NO_USAGE_STATS": "1"}
     done = subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
