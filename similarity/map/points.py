@@ -114,7 +114,7 @@ def _umap(vectors: Vectors) -> Plane:
 
 
 def _in_unit_square(places: Plane) -> Plane:
-    """Each axis from 0 to 1; the outermost thousandth is drawn in, so that no stray film shrinks all others."""
-    low, high = np.quantile(places, (0.001, 0.999), axis=0)
+    """Each axis from 0 to 1; the outermost ten-thousandth is drawn in, so that no stray film shrinks all others."""
+    low, high = np.quantile(places, (0.0001, 0.9999), axis=0)
     span = np.where(high > low, high - low, 1)
     return np.asarray(np.clip((places - low) / span, 0, 1))
