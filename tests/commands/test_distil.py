@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -72,9 +73,10 @@ def test_a_killed_distillation_goes_on_and_its_student_answers_like_its_teacher(
     found = json.loads((away / "made" / "report.json").read_text())
     agreement = found["agreement with the teacher"]
     assert agreement["student"]["micro-F1"] > 0.9
-    assert found["texts"] == {
-        "table": TEXTS, "answered": TEXTS, "unanswered": {}, "train": 51, "validation": 6, "test": 7,
-    }  # fmt: skip
+    texts_of = found["texts"]
+    assert (texts_of["table"], texts_of["answered"], texts_of["unanswered"]) == (TEXTS, TEXTS, {})
+    assert texts_of["train"] + texts_of["validation"] + texts_of["test"] == TEXTS
+    assert min(texts_of["validation"], texts_of["test"]) >= 5
     assert "kept" not in found, "the table's own labels were not asked for"
     cost = found["cost"]
     assert (cost["teacher"]["prompt tokens per 1,000"], cost["student"]["prompt tokens per 1,000"]) == (100_000, 0)
@@ -116,7 +118,7 @@ def test_a_dry_run_tells_the_price_and_asks_nothing(texts: Path, away: Path, mon
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         told = call(*ASK, "--dry-run")
         assert f"llm:list: {TEXTS} texts to ask about" in told.stdout
-        assert "prompt tokens         6,400  counted by the endpoint" in told.stdout
+        assert re.search(r"prompt tokens +6,400  counted by the endpoint", told.stdout)
         assert not server.asked
     assert not (away / "made" / "teacher" / "rows.jsonl").exists()
 
