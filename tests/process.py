@@ -63,7 +63,7 @@ class ServiceProcess:
     def stop(self) -> int:
         """SIGTERM; returns the exit status."""
         self.process.terminate()
-        return self.process.wait(30)
+        return self.process.wait(120)
 
     def _listen(self) -> None:
         assert self.process.stdout
