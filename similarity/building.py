@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -40,6 +39,7 @@ from similarity.manifest import (
     publish,
     write,
 )  # fmt: skip
+from similarity.unfinished import Work, drop, label_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +50,6 @@ Told = Callable[[str, int], None]
 
 _CHUNK = 1_024  # films encoded at once: two megabytes of vectors and some of text, and half a minute's work to lose
 _SLICE = 65_536
-_LABEL = "build.json"
 
 
 class Encoder(Protocol):
@@ -130,20 +129,20 @@ def build(
         if before and not append and _is_of(before, asked, kind):
             return Built(before)
         base = _base(folder, before, encoder) if append else None
-        work = _Work(folder / WORK, asked | {"base": base.name if base else None}, encoder.dimension, anew)
+        work = Work(folder / WORK, asked | {"base": base.name if base else None}, encoder.dimension, anew)
         try:
             tally = _encoded(work, source.films, encoder, base, told)
             built = _put_together(folder, work, base, kind, tally, told)
         finally:
             work.films.close()
-        _drop(folder / WORK)
+        drop(folder / WORK)
         return built
 
 
 def _clear_finished(work: Path, before: Version | None) -> None:
     """Drop the work of a build that was put in force, but ended before it could drop it itself."""
-    if before and _label(work) == before.manifest.made_from:
-        _drop(work)
+    if before and label_of(work) == before.manifest.made_from:
+        drop(work)
 
 
 def _is_of(version: Version, asked: dict[str, Any], kind: str) -> bool:
@@ -161,53 +160,8 @@ def _base(folder: Path, before: Version | None, encoder: Encoder) -> Version:
     return before
 
 
-class _Work:
-    """The folder of an unfinished build."""
-
-    def __init__(self, folder: Path, asked: dict[str, Any], dimension: int, anew: bool) -> None:
-        self.folder, self.asked, self._dimension = folder, asked, dimension
-        if anew:
-            _drop(folder)
-        self._claim()
-        self.films = Catalogue(folder / FILMS, writable=True)
-        self.count = self.films.count
-
-    def _claim(self) -> None:
-        held = _label(self.folder)
-        if held is None:  # not even begun, or ended while beginning
-            _drop(self.folder)
-            self.folder.mkdir()
-            new = self.folder / "build.new"
-            new.write_text(json.dumps(self.asked), encoding="utf-8")
-            new.replace(self.folder / _LABEL)
-        elif held != self.asked:
-            raise InvalidIndex(
-                f"{self.folder} holds an unfinished build of other data or by another encoder: "
-                "give what it was started with and it goes on, or --anew to drop it"
-            )
-
-    def keep(self, films: Sequence[Film], made: Vectors, tally: dict[str, int]) -> None:
-        """Add a chunk: its vectors first, for only the films' rows count."""
-        vectors.append(self.folder / VECTORS, self.count, made.reshape(len(films), self._dimension))
-        self.films.add(self.count, films, tally)
-        self.count += len(films)
-
-    def vectors(self) -> Vectors:
-        """Those of all films so far."""
-        return vectors.mapped(self.folder / VECTORS, self.count, self._dimension)
-
-
-def _label(work: Path) -> dict[str, Any] | None:
-    """What an unfinished build is of."""
-    try:
-        label: dict[str, Any] = json.loads((work / _LABEL).read_text(encoding="utf-8"))
-        return label
-    except FileNotFoundError:
-        return None
-
-
 def _encoded(
-    work: _Work, films: Iterable[Film], encoder: Encoder, base: Version | None, told: Told
+    work: Work, films: Iterable[Film], encoder: Encoder, base: Version | None, told: Told
 ) -> dict[str, int]:  # fmt: skip
     """Encode what the work does not have yet; returns the counts."""
     tally = {"read": 0, "wordless": 0, "unchanged": 0} | work.films.tally
@@ -235,7 +189,7 @@ def _unchanged(film: Film, there: Catalogue) -> bool:
 
 
 def _put_together(
-    folder: Path, work: _Work, base: Version | None, kind: str, tally: dict[str, int], told: Told
+    folder: Path, work: Work, base: Version | None, kind: str, tally: dict[str, int], told: Told
 ) -> Built:  # fmt: skip
     """A new version of the base and the work, in force when this returns."""
     told("indexing", work.count)
@@ -272,13 +226,13 @@ def _fresh(folder: Path) -> tuple[str, Path]:
     taken = [int(path.name) for path in versions.iterdir() if path.name.isdigit()]
     name = f"{max(taken, default=0) + 1:06}"
     for left in versions.glob("*.new"):
-        _drop(left)
+        drop(left)
     new = versions / f"{name}.new"
     new.mkdir()
     return name, new
 
 
-def _files(new: Path, work: _Work, base: Version | None) -> Rows | None:
+def _files(new: Path, work: Work, base: Version | None) -> Rows | None:
     """Films and vectors of the new version; returns the rows that changed, None where all are new."""
     if base is None:
         for name in (FILMS, VECTORS):
@@ -330,12 +284,7 @@ def _prune(folder: Path, kept: set[str]) -> None:
     """Drop old versions, but not the last one: a reader may be about to open it."""
     for path in (folder / VERSIONS).iterdir():
         if path.name not in kept:
-            _drop(path)
-
-
-def _drop(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)
+            drop(path)
 
 
 @contextmanager

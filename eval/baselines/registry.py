@@ -100,10 +100,10 @@ def train(
     kind = _kind(plan.kind)
     settings = _settings(plan, kind)
     refuse_overlap(training, validation)
-    splits = Split.of(training, taxonomy), Split.of(validation, taxonomy)
-    if soft is not None and kind.soft:
-        figures_of = np.array([soft[one.id] for one in training], dtype=np.float32)
-        splits = replace(splits[0], soft=figures_of), splits[1]
+    splits = (
+        _softened(Split.of(training, taxonomy), training, soft if kind.soft else None),
+        Split.of(validation, taxonomy),
+    )
     judged = splits[1].judged()  # told before the training takes its time
     out.mkdir(parents=True, exist_ok=True)
     _clear(out)
@@ -123,6 +123,13 @@ def train(
     scorer.save(out)
     manifest.write(out, made)
     return Trained(plan.kind, taxonomy, scorer, decoding, made)
+
+
+def _softened(split: Split, examples: Sequence[Example], soft: Mapping[str, Sequence[float]] | None) -> Split:
+    """The split with a teacher's figures beside its labels, where there are some."""
+    if soft is None:
+        return split
+    return replace(split, soft=np.array([soft[one.id] for one in examples], dtype=np.float32))
 
 
 def load(path: Path) -> Trained:
