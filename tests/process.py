@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -33,6 +34,7 @@ class ServiceProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            preexec_fn=_hears_interrupts,
         )
         self.lines: list[str] = []
         self._ready = threading.Event()
@@ -72,6 +74,11 @@ class ServiceProcess:
             if "-d '{" in line:
                 self._ready.set()
         self._ready.set()
+
+
+def _hears_interrupts() -> None:
+    """Who runs the tests in the background of a shell has SIGINT ignored, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager
