@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+
 from similarity import index, vectors
+from similarity.batching import Together
 from similarity.catalogue import Catalogue, Rows
 from similarity.errors import InvalidIndex, SimilarityError
-from similarity.index import VectorIndex
+from similarity.index import VectorIndex, Vectors
 from similarity.manifest import CURRENT, FILMS, SEARCHED, VECTORS, Version, check_encoder, check_whole, current
 
 log = logging.getLogger(__name__)
@@ -51,6 +54,22 @@ class Opened:
         held = vectors.mapped(path / VECTORS, manifest.count, manifest.dimension)
         self.vectors: VectorIndex = index.loaded(manifest.kind, held, path / SEARCHED, manifest.effort, manifest.recall)
         self.rows_with = lru_cache(_FILTERS)(self._rows_with)
+        self._together: Together[tuple[Vectors, int], list[tuple[Vectors, Rows]]] = Together(self._nearest)
+
+    def nearest(self, vector: Vectors, k: int, among: Rows | None = None) -> tuple[Vectors, Rows]:
+        """Cosines and rows of the nearest films, best first, both of shape (k',); see ``VectorIndex.search``.
+
+        Threads that search all vectors of an exact index at once share the reading of them.
+        """
+        if among is None and self.version.manifest.kind == "flat":
+            return self._together([(vector, k)])[0]
+        scores, rows = self.vectors.search(vector[None], k, among)
+        return scores[0], rows[0]
+
+    def _nearest(self, asked: Sequence[tuple[Vectors, int]]) -> list[tuple[Vectors, Rows]]:
+        """Of vectors and how many of each."""
+        scores, rows = self.vectors.search(np.stack([one for one, _ in asked]), max(k for _, k in asked))
+        return [(scores[at, :k], rows[at, :k]) for at, (_, k) in enumerate(asked)]
 
     def _rows_with(self, wanted: Wanted) -> Rows | None:
         """Rows that may be answered; None where all may."""

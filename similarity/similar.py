@@ -185,8 +185,8 @@ def _matches(index: Opened, vector: Vectors, known: _Known, query: Query) -> lis
 
 
 def _kept(index: Opened, vector: Vectors, known: _Known, wanted: int, among: Rows | None) -> Iterator[Match]:
-    scores, rows = index.vectors.search(vector[None], wanted, among)
-    pairs = [(float(score), int(row)) for score, row in zip(scores[0], rows[0], strict=True) if row >= 0]
+    scores, rows = index.nearest(vector, wanted, among)
+    pairs = [(float(score), int(row)) for score, row in zip(scores, rows, strict=True) if row >= 0]
     texts: set[str] = set()
     films: set[tuple[str, int]] = set()
     entries = index.films.entries([row for _, row in pairs])

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from similarity.encoder import MiniLM, encoded, encoder_of, weights_folder
 from similarity.errors import InvalidEncoder
+from similarity.openvino_bert import _BATCH, _SHORTEST, _TOKENS, _batches
 from similarity.sentence_encoder import SentenceEncoder, Torch
 
 
@@ -92,3 +95,22 @@ def test_any_model_of_sentence_transformers_can_be_named() -> None:
     found = encoder_of(weights_folder())
     assert (found.name, found.dimension) == (weights_folder(), 384)
     assert isinstance(encoder_of(), MiniLM)
+
+
+# --- batches of the OpenVINO graph ---
+
+
+@given(st.lists(st.integers(2, 256), max_size=60))
+def test_batches_hold_every_text_once_and_hardly_any_padding(lengths: list[int]) -> None:
+    batches = list(_batches(lengths))
+    assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
+    for batch in batches:
+        longest = max(lengths[row] for row in batch)
+        assert len(batch) == 1 or len(batch) * longest <= _TOKENS
+        assert len(batch) <= _BATCH
+        assert min(lengths[row] for row in batch) >= _SHORTEST * longest
+
+
+def test_texts_of_one_length_fill_their_batches() -> None:
+    assert [len(batch) for batch in _batches([20] * 20)] == [8, 8, 4]
+    assert [len(batch) for batch in _batches([256] * 4)] == [2, 2]

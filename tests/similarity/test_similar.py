@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,17 @@ def test_the_same_text_is_encoded_once(tmp_path: Path) -> None:
     answering = Similar(Live(tmp_path, Words.name, Words.dimension), encoder)
     first, second = (answering.search(Query(text)) for text in ("w1 w2", " W1  w2 "))
     assert (ids(first), len(encoder.calls)) == (ids(second), 1)
+
+
+def test_searches_at_once_share_the_reading_of_an_exact_index_and_answer_as_each_alone(similar: Similar) -> None:
+    queries = [Query(f"w{number % 50} w{number % 7}", k=1 + number % 30) for number in range(200)]
+    alone = [similar.search(query) for query in queries]
+    with ThreadPoolExecutor(16) as pool:
+        together = list(pool.map(similar.search, queries))
+    assert [[match.film.id for match in found.matches] for found in together] == [ids(found) for found in alone]
+    assert [match.score for found in together for match in found.matches] == pytest.approx(
+        [match.score for found in alone for match in found.matches], abs=1e-6
+    )
 
 
 # --- a newer index ---
