@@ -21,6 +21,9 @@ from prompts.errors import InvalidSetting
 
 Keep = Literal["head", "head-tail"]
 _BATCH = 32
+# What BERT and DistilBERT call the dropout of attention's weights. It is left out: with it the weights of all pairs of
+# tokens are written out and drawn for, which on a processor makes a step three times as long and takes most memory.
+_ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout")
 _ENCODER, _HEAD, _READING = "encoder", "head.safetensors", "reading.json"
 
 
@@ -126,19 +129,23 @@ def restore(folder: Path, labels: int, multi: bool) -> Transformer:
 
 
 def pretrained(base: str) -> tuple[nn.Module, Any]:
-    """Encoder (float32) and tokeniser of a folder or of a name on the hub.
+    """Encoder (float32, without dropout of attention) and tokeniser of a folder or of a name on the hub.
 
     Raises:
         InvalidSetting: there is neither.
     """
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # a head that we do not use is "missing" there
     try:
         tokeniser = AutoTokenizer.from_pretrained(base)
-        return AutoModel.from_pretrained(base, dtype=torch.float32), tokeniser
+        config = AutoConfig.from_pretrained(base)
+        for name in _ATTENTION_DROPOUT:
+            if hasattr(config, name):
+                setattr(config, name, 0.0)
+        return AutoModel.from_pretrained(base, config=config, dtype=torch.float32), tokeniser
     except (OSError, ValueError) as error:
         raise InvalidSetting(
             f"no encoder can be loaded from {base!r}: {str(error).splitlines()[0]}; give a folder with its config, "

@@ -117,9 +117,13 @@ def learn(
 
 def _trainable() -> Any:
     """MiniLM in float32, its embeddings left as they are: words that no training text has keep their meaning."""
-    from transformers import BertModel
+    from transformers import BertConfig, BertModel
 
-    model = BertModel.from_pretrained(weights_folder(), add_pooling_layer=False, attn_implementation="sdpa")
+    config = BertConfig.from_pretrained(weights_folder())
+    config.attention_probs_dropout_prob = 0.0  # it would take the fused kernel away, for up to three times the time
+    model = BertModel.from_pretrained(
+        weights_folder(), config=config, add_pooling_layer=False, attn_implementation="sdpa"
+    )
     model.embeddings.requires_grad_(False)
     return model
 

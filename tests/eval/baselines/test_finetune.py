@@ -1,6 +1,7 @@
 """Fine-tuning: what is frozen, where it starts from, what is read of a text."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from eval.baselines import Plan, Trained, train
 from eval.baselines.embeddings import embeddings
 from eval.baselines.finetune import DistilBert, fit
 from eval.baselines.material import Material, Split
-from eval.baselines.transformer import Reading, padded
+from eval.baselines.transformer import Reading, padded, pretrained
 from llm.learnt import load
 from llm.matcher import SHIPPED
 from prompts.errors import InvalidSetting
@@ -42,6 +43,23 @@ def test_all_but_the_last_layers_and_the_head_can_be_frozen(encoder: Path, tmp_p
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved
     assert all(name.startswith("transformer.layer.1.") for name in moved)
+
+
+@pytest.mark.parametrize("which", ["minilm", "distilbert"])
+def test_attention_is_trained_without_dropout_so_that_its_fused_kernel_is_taken(
+    which: str, encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, _ = pretrained(weights_folder() if which == "minilm" else str(encoder))
+    given: list[float] = []
+    fused = torch.nn.functional.scaled_dot_product_attention
+
+    def watched(*tensors: Any, **others: Any) -> torch.Tensor:
+        given.append(others.get("dropout_p", 0.0))
+        return fused(*tensors, **others)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
+    model.train()(input_ids=torch.tensor([[2, 4, 3]]), attention_mask=torch.ones(1, 3, dtype=torch.long))
+    assert set(given) == {0.0}
 
 
 def test_without_freezing_the_embeddings_learn_too(encoder: Path, tmp_path: Path) -> None:
