@@ -1,4 +1,4 @@
-"""Searches over synthetic clustered vectors, each kind of index in a process of its own: memory is told apart so."""
+"""Searches of each kind of index, over made-up clusters or over plots, each in a process of its own for its memory."""
 
 from __future__ import annotations
 
@@ -37,12 +37,17 @@ class Searched:
     mapped: float
 
 
-def searched(folder: Path, count: int, kinds: Sequence[str]) -> dict[str, Searched]:
-    """Exact search and these kinds over the same vectors and queries."""
+def clustered(folder: Path, count: int) -> Path:
+    """The file of so many synthetic vectors, made where it is not there."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"clustered-{count}.f32"
     if not path.exists():
         _write(path, count)
+    return path
+
+
+def searched(path: Path, count: int, kinds: Sequence[str], folder: Path) -> dict[str, Searched]:
+    """Exact search and these kinds over the same vectors and queries; the indexes are saved in the folder."""
     asked = _queries(path, count)
     exact, flat = _apart(folder, path, count, "flat", asked)
     found = {"flat": flat}
@@ -78,7 +83,7 @@ def _queries(path: Path, count: int) -> Any:
 def _apart(folder: Path, path: Path, count: int, kind: str, asked: Any) -> tuple[Any, Searched]:
     """Make the index in one process and search it in another."""
     spawned = multiprocessing.get_context("spawn")
-    saved = folder / f"{kind}-{count}.faiss"
+    saved = folder / f"{kind}-{path.stem}-{count}.faiss"
     with spawned.Pool(1) as pool:
         effort, seconds = pool.apply(_made, (path, count, kind, saved))
     with spawned.Pool(1) as pool:

@@ -18,10 +18,12 @@ import click
 from benchmarks.measure import spread, table
 from prompts.errors import MarqueeError
 from similarity.errors import SimilarityError
+from similarity.index import KINDS
 
 if TYPE_CHECKING:
     from benchmarks.searching import Searched
     from similarity.film import Film
+    from similarity.manifest import Version
 
 _K = 10
 
@@ -57,7 +59,7 @@ SMOKE = Plan(8, 1, 2_000, ("hnsw", "ivf"), 40, 2, 8)
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--data", type=click.Path(path_type=Path),
               help="Films: a table.  [default: imdb_genres.jsonl.gz in BENCH_DATA, or else data/sample]")  # fmt: skip
-@click.option("--parts", default="encode,search,build,serve", show_default=True, help="What to measure.")
+@click.option("--parts", default="encode,search,build,plots,serve", show_default=True, help="What to measure.")
 @click.option("--vectors", default=Plan.vectors, show_default=True, help="Synthetic clustered vectors to search.")
 @click.option("--kinds", default=",".join(Plan.kinds), show_default=True, help="Kinds of index beside exact search.")
 @click.option("--films", default=Plan.films, show_default=True, help="The most films to build an index of.")
@@ -153,15 +155,33 @@ def _encode(plan: Plan, given: Any) -> str:
 
 
 def _search(plan: Plan, given: Any) -> str:
-    from benchmarks.searching import searched
+    from benchmarks.searching import clustered, searched
 
-    found = searched(plan.folder, plan.vectors, plan.kinds)
+    found = searched(clustered(plan.folder, plan.vectors), plan.vectors, plan.kinds, plan.folder)
+    words = f"{plan.vectors:,} synthetic clustered vectors of 384 numbers, one query at a time."
+    return _searches(found, words, targets=True)
+
+
+def _plots(plan: Plan, given: Any) -> str:
+    """The same over real plots, which lie less tidily; so few that exact search is not slow."""
+    from benchmarks.searching import searched
+    from similarity.manifest import VECTORS
+
+    version = _built_films(plan, given)
+    kinds = [kind for kind in plan.kinds if KINDS[kind].least <= version.manifest.count]
+    found = searched(version.path / VECTORS, version.manifest.count, kinds, plan.folder)
+    return _searches(found, f"{version.manifest.count:,} plots, one query at a time.", targets=False)
+
+
+def _searches(found: Mapping[str, Searched], words: str, targets: bool) -> str:
     exact = found["flat"]
     heads = ("kind", "p50 ms", "p95 ms", "times exact", "recall@10", "effort", "made in s", "memory MB", "mapped MB")
     rows = [_kind_row(name, one, exact) for name, one in found.items()]
-    targets = [row for name, one in found.items() if name != "flat" for row in _kind_targets(name, one, exact)]
-    words = f"{plan.vectors:,} synthetic clustered vectors of 384 numbers, one query at a time."
-    return "\n\n".join((words, table(heads, rows), table(("target", "wanted", "found", ""), targets)))
+    told = "\n\n".join((words, table(heads, rows)))
+    if not targets:
+        return told
+    aims = [row for name, one in found.items() if name != "flat" for row in _kind_targets(name, one, exact)]
+    return "\n\n".join((told, table(("target", "wanted", "found", ""), aims)))
 
 
 def _kind_row(name: str, one: Searched, exact: Searched) -> list[str]:
@@ -199,18 +219,27 @@ def _build(plan: Plan, given: Any) -> str:
     return table(("films", "kind", "seconds", "texts/s", "MB on the disk"), [row])
 
 
+def _built_films(plan: Plan, given: Any) -> Version:
+    """The index that ``build`` left, or else makes now."""
+    from similarity.manifest import current
+
+    if current(plan.folder / "films") is None:
+        _build(plan, given)
+    version = current(plan.folder / "films")
+    assert version
+    return version
+
+
 def _serve(plan: Plan, given: Any) -> str:
     """Each request another text, so that no answer is remembered."""
     import httpx2
 
     from tests.process import service
 
-    folder = plan.folder / "films"
-    if not (folder / "current").exists():
-        _build(plan, given)
+    _built_films(plan, given)
     words = [film.words for film in islice(given, plan.requests)]
     texts = [f"{words[number % len(words)]} {number}" for number in range(plan.requests)]
-    with service(MARQUEE_INDEX=str(folder.resolve())) as running, httpx2.Client(timeout=120) as client:
+    with service(MARQUEE_INDEX=str((plan.folder / "films").resolve())) as running, httpx2.Client(timeout=120) as client:
         url = f"{running.url}/similar"
 
         def ask(text: str) -> float:
@@ -247,6 +276,7 @@ PARTS: Mapping[str, Callable[[Plan, Any], str]] = {
     "encode": _encode,
     "search": _search,
     "build": _build,
+    "plots": _plots,
     "serve": _serve,
 }
 
