@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +28,7 @@ SAME = 0.999  # a cosine from which two texts are one
 _SPARE = 10  # neighbours asked for beyond the wanted, in case some are left out
 _FURTHEST = 4_096  # neighbours looked at before fewer films than wanted are answered
 _REMEMBERED = 4_096  # vectors of texts: six megabytes
+_ANSWERS = 1_024  # of one version of the index
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ class Similar:
         self._live, self._encoder = live, encoder
         self._vectors: OrderedDict[str, Vectors] = OrderedDict()
         self._lock = threading.Lock()
+        self._searched: Opened | None = None
+        self._remembered: Callable[[Query], Found]
 
     @property
     def model(self) -> str:
@@ -108,6 +112,16 @@ class Similar:
             InvalidIndex: there is no index that can be used.
         """
         index = self._live.get()  # once: a query sees one version, whatever comes meanwhile
+        return self._answers(index)(query)
+
+    def _answers(self, index: Opened) -> Callable[[Query], Found]:
+        """Finds, and remembers; what an older version answered is forgotten with it."""
+        with self._lock:
+            if self._searched is not index:
+                self._searched, self._remembered = index, lru_cache(_ANSWERS)(partial(self._found, index))
+            return self._remembered
+
+    def _found(self, index: Opened, query: Query) -> Found:
         meant = _meant(query, index)
         if meant:
             vector, known = np.asarray(index.vectors.vectors[meant.row]), _Known.of(meant)

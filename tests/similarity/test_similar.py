@@ -114,6 +114,16 @@ def test_searches_at_once_share_the_reading_of_an_exact_index_and_answer_as_each
     )
 
 
+def test_an_answer_is_remembered_as_long_as_its_version_is_in_force(tmp_path: Path) -> None:
+    answering = served(tmp_path, films(9))
+    first = answering.search(Query("w1 w2"))
+    assert answering.search(Query("w1 w2")) is first
+    assert answering.search(Query("w1 w2", k=3)) is not first
+    newer = [Film("new", "New", 2001, ("Drama",), "w1 w2 w1")]
+    build(tmp_path, Source(newer, "newer"), Words(), append=True)
+    assert eventually(lambda: "new" in ids(answering.search(Query("w1 w2"))))
+
+
 # --- a newer index ---
 
 
