@@ -7,6 +7,7 @@ in one run. ``benchmarks.bulk_killed`` measures what a kill costs.
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 import click
 
@@ -192,13 +194,11 @@ def _of_rows(size: int) -> dict[str, float]:
 
 def on_ray(given: Plots, rounds: int) -> str:
     """Steady documents a second of one process, of one actor and of two, each on one core."""
-    import torch
-
     from bulk.cluster import OnRay
 
-    torch.set_num_threads(1)  # as Ray sets it for an actor of one core
     paces: dict[str, list[Pace]] = {"one process": [], "Ray, one worker": [], "Ray, two workers": []}
-    with tempfile.TemporaryDirectory() as folder, _two_nodes() as cluster:
+    one_core = patch.dict(os.environ, OMP_NUM_THREADS="1")  # as Ray sets it for an actor of one core
+    with one_core, tempfile.TemporaryDirectory() as folder, _two_nodes() as cluster:
         file = _written(Path(folder), given.texts)
         for number in range(rounds):
             for who, workers in zip(paces, (0, 1, 2), strict=True):
@@ -220,20 +220,15 @@ def _ray_job(file: Path, out: Path, count: int) -> Job:
 
 @contextmanager
 def _two_nodes() -> Iterator[Callable[[int], Any]]:
-    """A cluster of two nodes of one core each for actors, on this machine."""
-    from ray.cluster_utils import Cluster as Local
+    """A cluster of two nodes on this machine."""
+    from tests.engines.ray_nodes import Nodes
 
-    from bulk.cluster import Cluster
-
-    head: dict[str, Any] = {"num_cpus": 2, "include_dashboard": False}
-    local = Local(initialize_head=True, head_node_args=head)
-    local.add_node(num_cpus=2)
-    joined = Cluster(local.address)
+    nodes = Nodes()
     try:
-        with joined.joined():
-            yield lambda workers: Cluster(local.address, workers)
+        with nodes.cluster(1).joined():
+            yield nodes.cluster
     finally:
-        local.shutdown()  # type: ignore[no-untyped-call]
+        nodes.stop()
 
 
 def _ray_report(paces: dict[str, list[Pace]], given: Plots, rounds: int) -> str:
