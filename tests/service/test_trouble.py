@@ -251,13 +251,45 @@ def test_a_plot_with_an_order_behind_it_is_counted_where_its_labels_shift(embedd
     assert "Cooking" not in obeyed.scores
 
 
+PLAIN = """The recording was made in two parts and stored on a shelf.
+Tickets are sold at the door from six in the evening.
+Pages four and five of the booklet were printed twice by mistake.
+All prices include tax and are valid until the end of March.
+This text was typed on a train between two small stations.
+The file was last changed on a Tuesday, shortly before noon.
+Seats in the third row are a little wider than the others.
+A second copy is kept in the archive on the ground floor.
+The box also holds a leaflet in four languages.
+Nothing below this line has been checked by the editors.
+Questions about delivery are answered by telephone.
+The paper on which this was printed comes from pine.""".splitlines()
+
+
+def shares(classifier: Classifier, plots: Sequence[str], behind: Sequence[str]) -> tuple[float, float]:
+    """Over plots with a sentence behind them: how often any label changes, and how often the first one does."""
+    plain = classifier.classify(plots, TMDB)
+    changed = first = 0
+    for plot, before in zip(plots, plain, strict=True):
+        for found in classifier.classify([f"{plot} {words}" for words in behind], TMDB):
+            assert set(found.labels) <= set(TMDB.names)
+            changed += set(found.labels) != set(before.labels)
+            first += found.labels[0] != before.labels[0]
+    pairs = len(plots) * len(behind)
+    return changed / pairs, first / pairs
+
+
 @pytest.mark.soak
-def test_how_many_of_two_hundred_orders_shift_the_embedded_classifier(embedded: Matcher) -> None:
-    orders = [wrap.format(order) for order in prompt_injection() for wrap in ("{}", "({})", "\n\n{}", "P.S. {}")]
-    found = shifted(embedded, orders)
-    print(f"{len(found)} of {len(orders)} orders behind a plot shift its labels")
+def test_two_hundred_orders_behind_a_plot_move_the_embedded_classifier_like_other_sentences(embedded: Matcher) -> None:
+    """It compares meanings and obeys nobody; but an order has words too, of cooking most of these."""
+    lines = (ROOT / "data" / "sample" / "films.jsonl").read_text(encoding="utf-8").splitlines()
+    plots = [json.loads(line)["plot"] for line in lines[:12]]
+    wraps = ("{}", "({})", "\n\n{}", "P.S. {}")
+    orders, others = ([wrap.format(one) for one in some for wrap in wraps] for some in (prompt_injection(), PLAIN))
     assert len(orders) >= 200
-    assert len(found) < len(orders) / 2
+    obeyed, moved = shares(embedded, plots, orders), shares(embedded, plots, others)
+    print(f"{len(orders)} orders: labels change for {obeyed[0]:.2f}, the first for {obeyed[1]:.2f} of the plots; "
+          f"{len(others)} plain sentences: {moved[0]:.2f} and {moved[1]:.2f}")  # fmt: skip
+    assert obeyed[1] < 1.5 * moved[1]
 
 
 # --- the endpoint ---
@@ -390,6 +422,25 @@ def test_a_worker_that_is_killed_is_replaced_and_a_client_that_tries_again_loses
             assert answered.result(120) == [True] * 48
         (other,) = workers_of(running.process.pid)
         assert other != worker
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="workers are found by /proc")
+def test_a_service_killed_whole_and_started_again_costs_a_client_that_tries_again_nothing(tmp_path: Path) -> None:
+    with endpoint(slow(0.1)) as model, closing(socket.create_server(("127.0.0.1", 0))) as free:
+        port = str(free.getsockname()[1])
+        free.close()
+        paths = {"MARQUEE_CACHE_PATH": str(tmp_path / "cache"), "MARQUEE_PROBE_PATH": str(tmp_path / "probe")}
+        settings = {"OPENAI_BASE_URL": model.url, "MARQUEE_READING": "list", **paths}
+        with service("--port", port, **settings) as running, ThreadPoolExecutor(1) as pool:
+            answered = pool.submit(crowd, running.url, 8, 6)
+            time.sleep(0.3)
+            for process in (running.process.pid, *workers_of(running.process.pid)):
+                os.kill(process, signal.SIGKILL)
+            assert running.process.wait(60) == -signal.SIGKILL
+            assert not answered.done()
+            with service("--port", port, **settings) as again:
+                assert again.url == running.url
+                assert answered.result(120) == [True] * 48
 
 
 def test_several_workers_share_their_figures(tmp_path: Path) -> None:
