@@ -8,7 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from prompts.errors import InvalidTaxonomy
@@ -122,7 +122,9 @@ class Taxonomy:
             )
         most = max_labels or (self.max_labels if several == self.multi else len(self.names))
         none = self.allow_none if allow_none is None else allow_none
-        return replace(self, multi=several, max_labels=most, allow_none=none)
+        if (several, most, none) == (self.multi, self.max_labels, self.allow_none):
+            return self  # spellings and digest of a new one would cost more than most requests' other preparations
+        return _reshaped(self, several, most, none)
 
     def as_json(self) -> dict[str, Any]:
         """All of it as JSON takes it, its digest included."""
@@ -161,6 +163,11 @@ class Taxonomy:
         owner = spellings.get(key)
         spellings.setdefault(key, label.name)
         return owner
+
+
+@lru_cache(64)
+def _reshaped(taxonomy: Taxonomy, multi: bool, max_labels: int, allow_none: bool) -> Taxonomy:
+    return replace(taxonomy, multi=multi, max_labels=max_labels, allow_none=allow_none)
 
 
 def _twice(first: str, second: str) -> str:

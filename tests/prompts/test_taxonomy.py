@@ -79,7 +79,9 @@ def test_shaped_changes_the_answer_and_not_the_labels() -> None:
     assert TMDB.shaped(max_labels=2).max_labels == 2
     assert TMDB.shaped(multi=False).max_labels == 1
     assert of("a", "b", "c", multi=False).shaped(multi=True).max_labels == 3
-    assert TMDB.shaped() == TMDB
+    assert TMDB.shaped() is TMDB
+    assert TMDB.shaped(multi=True, max_labels=TMDB.max_labels) is TMDB
+    assert TMDB.shaped(max_labels=2) is TMDB.shaped(max_labels=2), "spelled out once, not for every request"
     with pytest.raises(InvalidTaxonomy, match="max_labels cannot be 3"):
         TMDB.shaped(multi=False, max_labels=3)
 
