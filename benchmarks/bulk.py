@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -30,6 +29,7 @@ from bulk.engine import Engine, InProcess
 from bulk.job import Asked, Job
 from bulk.run import Stage, run
 from bulk.source import source_of
+from eval.machine import peak_megabytes
 from llm.classifier import Classifier, Prediction, Source, label_source
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
@@ -185,8 +185,7 @@ def _of_rows(size: int) -> dict[str, float]:
         job = _job(file, Path(folder) / "out.jsonl", classifier, taxonomy)
         run(job, InProcess(job.asked.open, taxonomy))
         taken = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_024
-    return {"rows_a_second": size / taken, "peak_mb": peak}
+    return {"rows_a_second": size / taken, "peak_mb": peak_megabytes()}
 
 
 # --- on a Ray cluster ---
