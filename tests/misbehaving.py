@@ -58,6 +58,12 @@ def cuts(handler: BaseHTTPRequestHandler) -> None:
     handler.close_connection = True
 
 
+def babbles(handler: BaseHTTPRequestHandler) -> None:
+    """Answers in something that is not HTTP, as the wrong port of a machine does."""
+    handler.wfile.write(b"220 mail.example.com ready\r\n\r\n")
+    handler.close_connection = True
+
+
 @dataclass
 class Endpoint:
     """The running server: what it was asked, and what it does next.

@@ -11,7 +11,7 @@ from llm.engines.openai_compatible import OpenAICompatible
 from llm.engines.probe import UNPROBED, Finding, Honours
 from llm.engines.wire import Wire
 from prompts.errors import InvalidSetting
-from tests.misbehaving import Behaviour, body, cuts, endpoint, hangs, says
+from tests.misbehaving import Behaviour, babbles, body, cuts, endpoint, hangs, says
 
 SECRET = "sk-very-secret-0123456789"
 MESSAGES = ({"role": "system", "content": "s"}, {"role": "user", "content": "u"})
@@ -77,6 +77,7 @@ def test_no_content_is_told_from_empty_content() -> None:
         (body(200, "null"), "unreadable", "not a chat completion"),
         (says(None, refusal="I will not"), "unreadable", "I will not"),
         (cuts, "unreachable", "no connection"),
+        (babbles, "unreachable", "no connection"),
     ],
 )
 def test_every_fault_has_one_clear_outcome(behaviour: Behaviour, kind: ProblemKind, said: str) -> None:

@@ -2,11 +2,15 @@
 
 import asyncio
 import multiprocessing
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+import pytest
 
 from llm.asking import ASKING, Asking
 from llm.classifier import Problem
@@ -65,6 +69,16 @@ def test_a_forked_process_has_a_wire_of_its_own() -> None:
         assert child.exitcode == 0
         wire.post([{}])
     assert len(server.asked) == 5
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_connections_are_closed_at_the_end_of_the_process_and_when_the_wire_is_dropped(kept: bool) -> None:
+    dropping = "" if kept else "import gc; del wire; gc.collect()"
+    with endpoint(says("ok")) as server:
+        asking = f"from llm.engines.wire import Wire; wire = Wire({server.url!r}, '', 5, 0, 4); wire.post([{{}}])"
+        command = [sys.executable, "-c", f"{asking}; {dropping}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 def test_the_limit_rises_while_latency_holds_and_falls_when_pushed_back() -> None:
