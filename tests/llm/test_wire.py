@@ -1,16 +1,13 @@
 """The wire: many at a time, in order, no more than the endpoint bears, and shared by all threads."""
 
 import asyncio
+import gc
 import multiprocessing
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
 from typing import Any
-
-import pytest
 
 from llm.asking import ASKING, Asking
 from llm.classifier import Problem
@@ -71,14 +68,15 @@ def test_a_forked_process_has_a_wire_of_its_own() -> None:
     assert len(server.asked) == 5
 
 
-@pytest.mark.parametrize("kept", [True, False])
-def test_connections_are_closed_at_the_end_of_the_process_and_when_the_wire_is_dropped(kept: bool) -> None:
-    dropping = "" if kept else "import gc; del wire; gc.collect()"
+def test_a_wire_that_nobody_holds_any_more_lets_go_of_its_thread_and_connections() -> None:
+    before = set(threading.enumerate())
     with endpoint(says("ok")) as server:
-        asking = f"from llm.engines.wire import Wire; wire = Wire({server.url!r}, '', 5, 0, 4); wire.post([{{}}])"
-        command = [sys.executable, "-c", f"{asking}; {dropping}"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    assert (done.stdout, done.stderr) == ("", "")
+        wire = Wire(server.url, "", 5, 0, 4)
+        wire.post([{}])
+        (running,) = (thread for thread in threading.enumerate() if thread.name == "endpoint" and thread not in before)
+        del wire
+        gc.collect()
+        assert not running.is_alive()
 
 
 def test_the_limit_rises_while_latency_holds_and_falls_when_pushed_back() -> None:
