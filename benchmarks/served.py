@@ -1,9 +1,11 @@
-"""The model that the benchmark serves: a tiny Qwen2 of random weights, in Qwen2's own tokens."""
+"""The model that the benchmark serves: a tiny Qwen2 in Qwen2's own tokens, of random weights but for one thing it was
+taught: to answer `list` with three genres that take as many tokens as true answers do on average."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from benchmarks import qwen_tokenizer, skllm
 from benchmarks.texts import Plots, vocabulary
@@ -12,6 +14,11 @@ from prompts import shelf
 from prompts.question import LETTERS, LIST, Question
 from prompts.text import Text
 from tests.tiny_qwen2 import CHAT_TEMPLATE, build
+from tests.trained_qwen2 import teach
+
+# Left to itself, random weights spell labels in odd pieces and go on to the last label allowed: twice a true answer.
+_TYPICAL = '["Drama","Action","Crime"]'
+_SHOWN, _STEPS, _BATCH = 16, 300, 4
 
 
 def model(folder: Path, given: Plots) -> float:
@@ -22,8 +29,16 @@ def model(folder: Path, given: Plots) -> float:
     """
     whole = qwen_tokenizer.tokenizer(CHAT_TEMPLATE)
     answers = given.answers()
-    build(folder, tokenizer=qwen_tokenizer.cut_down(whole, [*_sent(given), *answers]))
+    build(folder, tokenizer=qwen_tokenizer.cut_down(whole, [*_sent(given), *answers, _TYPICAL]))
+    teach(folder, [(conversation, _TYPICAL) for conversation in _lists(given)], _STEPS, _BATCH)
     return 1 + sum(len(whole.encode(answer)) for answer in answers) / len(answers)
+
+
+def _lists(given: Plots) -> list[Any]:
+    """Some of the questions for a list."""
+    taxonomy = vocabulary()
+    prompt = shelf.prompt_for(Text("film"), taxonomy)
+    return [prompt.render(text, taxonomy, LIST) for text in given.marked("w", _SHOWN)]
 
 
 def _sent(given: Plots) -> Iterator[str]:

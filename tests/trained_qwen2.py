@@ -72,19 +72,33 @@ def train(folder: Path) -> Path:
     Raises:
         RuntimeError: it did not learn them in the steps allowed.
     """
+    return teach(build(folder, width=128), examples(), _STEPS, _BATCH)
+
+
+def teach(folder: Path, examples: Sequence[Example], steps: int, batch: int) -> Path:
+    """Teach a model the answers to conversations; ends early when it knows them.
+
+    Args:
+        folder: of the model, which is written anew.
+        examples: conversations and answers.
+        steps: the most that it may take.
+        batch: examples a step.
+
+    Raises:
+        RuntimeError: it did not learn them in the steps allowed.
+    """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    build(folder, width=128)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    encoded = [_encode(tokenizer, *example) for example in examples()]
+    encoded = [_encode(tokenizer, *example) for example in examples]
     optimizer = torch.optim.AdamW(model.parameters(), lr=_RATE, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=_STEPS, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=steps, pct_start=0.1)
     chosen = random.Random(0)
     usual = 1.0
-    for _ in range(_STEPS):
-        loss = _loss(model, chosen.sample(encoded, _BATCH))
+    for _ in range(steps):
+        loss = _loss(model, chosen.sample(encoded, batch))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -94,7 +108,7 @@ def train(folder: Path) -> Path:
         if usual < _GOOD:
             break
     if usual > _BAD:
-        raise RuntimeError(f"the tiny model did not learn its films: loss {usual:.2f}")
+        raise RuntimeError(f"the tiny model did not learn its answers: loss {usual:.2f}")
     model.to(torch.bfloat16).save_pretrained(folder)
     return folder
 
