@@ -10,10 +10,8 @@ import os
 import platform
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from benchmarks.crowd import send
 from benchmarks.measure import spread, table
 from benchmarks.texts import Plots, plots
 from prompts import shelf
@@ -116,21 +115,13 @@ def seconds(act: Callable[[], object]) -> float:
 
 
 def crowd(url: str, texts: Sequence[str], clients: int) -> float:
-    """Seconds until all texts, one a request, have their answers; each client keeps its connection."""
-    local = threading.local()
-
-    def ask(text: str) -> None:
-        if not hasattr(local, "ask"):
-            local.ask = asker(url)
-        local.ask(text)
-
-    with ThreadPoolExecutor(clients) as pool:
-        list(pool.map(ask, texts[:clients]))
-        return seconds(lambda: list(pool.map(ask, texts)))
+    """Seconds until all texts, one a request, have their answers."""
+    send(url, texts[:clients], clients)
+    return seconds(lambda: send(url, texts, clients))
 
 
 def asker(url: str) -> Callable[[str], None]:
-    """Posts one text over a connection of its own, and insists on an answer. Plain http.client: it costs least."""
+    """Posts one text over a connection of its own, and insists on an answer."""
     from http.client import HTTPConnection
     from urllib.parse import urlsplit
 

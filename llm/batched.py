@@ -1,8 +1,9 @@
 """Requests that come together share a forward pass; one that comes alone waits for nobody.
 
 Whoever finds the classifier idle asks it at once. Whoever comes meanwhile waits, and the first of them then asks for
-all who wait with the same vocabulary. There is no thread for it, and no window while one client is alone: batches grow
-with the load by themselves.
+those who wait with the same vocabulary. Where several passes may be under way at once, each takes its share of them:
+one is computed while the answers of another are sent. There is no thread for it, and no window while one client is
+alone: batches grow with the load by themselves.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 
 _MOST = 128  # texts of a shared pass; a request that brings more has a pass to itself
+_FEW = 2  # texts that make a pass worth while
 # After a pass for many, they come back for more one by one: the next pass waits for them this share of the last one's
 # time, and this long at most. Without it, passes for one and for all the others take turns.
 _SHARE, _LONGEST = 0.2, 0.01
@@ -49,13 +51,16 @@ class Batched:
         inner: who answers.
         gate: how many requests may wait.
         told: is given the number of texts of every pass.
+        passes: how many may be under way at once.
     """
 
-    def __init__(self, inner: Classifier, gate: Gate, told: Callable[[int], object] = lambda texts: None) -> None:
-        self._inner, self._gate, self._told = inner, gate, told
+    def __init__(
+        self, inner: Classifier, gate: Gate, told: Callable[[int], object] = lambda texts: None, passes: int = 1
+    ) -> None:
+        self._inner, self._gate, self._told, self._passes = inner, gate, told, passes
         self._lock = threading.Lock()
         self._waiting: list[_Job] = []
-        self._busy = False
+        self._under_way = 0
         self._company, self._seconds = 1, 0.0  # of the last pass
 
     @property
@@ -86,8 +91,10 @@ class Batched:
 
     def _enter(self, job: _Job) -> None:
         with self._lock:
-            job.leads, self._busy = not self._busy, True
-            if not job.leads:
+            job.leads = self._under_way < self._passes
+            if job.leads:
+                self._under_way += 1
+            else:
                 self._waiting.append(job)
 
     def _give_up_if_late(self, job: _Job) -> None:
@@ -99,7 +106,7 @@ class Batched:
 
     def _lead(self, job: _Job) -> None:
         try:
-            if len(self._waiting) + 1 < self._company:
+            if self._under_way == 1 and len(self._waiting) + 1 < self._company:
                 time.sleep(min(_LONGEST, _SHARE * self._seconds))
             self._pass(self._take(job))
         finally:
@@ -108,8 +115,9 @@ class Batched:
     def _take(self, job: _Job) -> list[_Job]:
         """The leader's job, and those waiting that fit beside it; the rest wait on, in their order. Who does not wait
         any more takes up no room, and gives up the place in the queue."""
-        taken, left, room = [job], list[_Job](), _MOST - len(job.texts)
+        taken, left = [job], list[_Job]()
         with self._lock:
+            room = self._share(job) - len(job.texts)
             for other in self._waiting:
                 if self._let_go(other):
                     other.woken.set()
@@ -119,6 +127,11 @@ class Batched:
                 room -= len(other.texts) * fits
             self._waiting = left
         return taken
+
+    def _share(self, job: _Job) -> int:
+        """Texts of a pass: of all that wait, as many as leave each other pass the same, and never too many."""
+        waiting = len(job.texts) + sum(len(other.texts) for other in self._waiting)
+        return min(_MOST, max(_FEW, -(-waiting // self._passes)))
 
     def _pass(self, jobs: Sequence[_Job]) -> None:
         for job in jobs:
@@ -164,7 +177,7 @@ class Batched:
     def _hand_over(self) -> None:
         with self._lock:
             if not self._waiting:
-                self._busy = False
+                self._under_way -= 1
                 return
             following = self._waiting.pop(0)
             following.leads = True

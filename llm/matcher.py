@@ -24,6 +24,7 @@ from llm.learnt import Learnt, load
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
 from similarity.encoder import MiniLM
+from similarity.one_thread import one_thread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -104,30 +105,27 @@ class Matcher:
     def alone(self, text: str | Text, labels: Sequence[Label]) -> list[float]:
         """Each label's probability as the only one of its vocabulary, in their order; the text is read once for all."""
         read, known = [sentence(Text.of(text))], self._vocabularies.known(labels)
-        centred = self._plain(read, known) - known.plain @ self.learnt.centre
-        taught, lone = _independent(self._taught(self._tuned(read), known)), _independent(self._lone(centred))
-        mixed = known.alone * taught + (1 - known.alone) * lone
+        tuned, plain = self.tuned.encode(read), self.encoder.encode(read)
+        with one_thread():
+            centred = np.asarray((plain - self.learnt.centre) @ known.plain.T, np.float32)
+            taught = _independent(self._taught(self.learnt.of_text(tuned), known))
+            mixed = known.alone * taught + (1 - known.alone) * _independent(self._lone(centred))
         return [round(float(value), 4) for value in mixed[0]]
 
     def _rows(self, texts: Sequence[str], taxonomy: Taxonomy) -> list[list[float]]:
         if not texts:
             return []
-        known, tuned = self._vocabularies.of(taxonomy), self._tuned(texts)
+        known, tuned = self._vocabularies.of(taxonomy), self.tuned.encode(texts)
         # Where one label is chosen, probabilities compete: all must be mixed alike to sum to 1.
         share = known.share if taxonomy.multi else known.share.mean()
-        found = share * _probabilities(self._taught(tuned, known), taxonomy)
-        if share.min() < 1:
-            found = found + (1 - share) * self._strange(self._plain(texts, known), tuned, known, taxonomy)
+        plain = self.encoder.encode(texts) if share.min() < 1 else None
+        with one_thread():
+            tuned = self.learnt.of_text(tuned)
+            found = share * _probabilities(self._taught(tuned, known), taxonomy)
+            if plain is not None:
+                found = found + (1 - share) * self._strange(plain @ known.plain.T, tuned, known, taxonomy)
         rows: list[list[float]] = found.tolist()
         return rows
-
-    def _tuned(self, texts: Sequence[str]) -> Array:
-        """Vectors of the texts by the tuned encoder, shape (texts, 384)."""
-        return self.learnt.of_text(self.tuned.encode(texts))
-
-    def _plain(self, texts: Sequence[str], known: Known) -> Array:
-        """Cosines of the texts to the labels by plain MiniLM, shape (texts, labels)."""
-        return np.asarray(self.encoder.encode(texts) @ known.plain.T, np.float32)
 
     def _taught(self, tuned: Array, known: Known) -> Array:
         """Logits of labels as training knew them, shape (texts, labels)."""

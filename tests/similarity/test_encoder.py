@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from similarity.encoder import MiniLM, encoded, encoder_of, weights_folder
 from similarity.errors import InvalidEncoder
-from similarity.openvino_bert import _BATCH, _SHORTEST, _TOKENS, _batches
+from similarity.openvino_bert import _BATCH, _SHORTEST, _batches
 from similarity.sentence_encoder import SentenceEncoder, Torch
 
 
@@ -100,17 +100,17 @@ def test_any_model_of_sentence_transformers_can_be_named() -> None:
 # --- batches of the OpenVINO graph ---
 
 
-@given(st.lists(st.integers(2, 256), max_size=60))
-def test_batches_hold_every_text_once_and_hardly_any_padding(lengths: list[int]) -> None:
-    batches = list(_batches(lengths))
+@given(st.lists(st.integers(2, 256), max_size=60), st.integers(160, 512))
+def test_batches_hold_every_text_once_and_hardly_any_padding(lengths: list[int], most: int) -> None:
+    batches = list(_batches(lengths, most))
     assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
     for batch in batches:
         longest = max(lengths[row] for row in batch)
-        assert len(batch) == 1 or len(batch) * longest <= _TOKENS
+        assert len(batch) == 1 or len(batch) * longest <= most
         assert len(batch) <= _BATCH
         assert min(lengths[row] for row in batch) >= _SHORTEST * longest
 
 
 def test_texts_of_one_length_fill_their_batches() -> None:
-    assert [len(batch) for batch in _batches([20] * 20)] == [8, 8, 4]
-    assert [len(batch) for batch in _batches([256] * 4)] == [2, 2]
+    assert [len(batch) for batch in _batches([20] * 20, 512)] == [8, 8, 4]
+    assert [len(batch) for batch in _batches([256] * 4, 512)] == [2, 2]
