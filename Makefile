@@ -70,6 +70,10 @@ bench-bulk-killed: .venv/run ## a bulk run killed three times against an undistu
 bench-gpu: .venv/run ## documents a second of Qwen2-7B's architecture on one NVIDIA GPU
 	@$(BIN)/python -m benchmarks.gpu
 
+.PHONY: bench-taught
+bench-taught: .venv/dev ## what a tuned language model answers about films that it was not taught (DATA=TMDB's file)
+	@$(BIN)/python -m benchmarks.taught $(if $(DATA),--data $(DATA))
+
 .PHONY: bench-similarity
 bench-similarity: .venv/dev ## encoding, searching and serving of similar films against exact and plain (DATA=file)
 	@$(BIN)/python -m benchmarks.similarity $(if $(DATA),--data $(DATA))

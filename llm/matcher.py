@@ -162,7 +162,7 @@ def matcher(path: Path = SHIPPED, encoder: MiniLM | None = None) -> Matcher:
         encoder: plain MiniLM, where one is there to be shared.
     """
     learnt = load(path)
-    return Matcher(encoder or MiniLM(), MiniLM(learnt.changes, learnt.name), learnt)
+    return Matcher(encoder or MiniLM(), MiniLM(learnt.changes, learnt.name, eight_bits=True), learnt)
 
 
 class Vocabularies:

@@ -44,12 +44,19 @@ class MiniLM:
     Args:
         changes: what is added to the model's weights, by their names, for a model tuned further; None leaves them.
         name: under which its answers go.
+        eight_bits: whether OpenVINO may multiply in eight bits where the processor does that at twice the speed; its
+            vectors are at a cosine of .998 to the others then.
     """
 
     dimension = 384
 
-    def __init__(self, changes: Mapping[str, NDArray[Any]] | None = None, name: str = "all-MiniLM-L6-v2") -> None:
-        self.name = name
+    def __init__(
+        self,
+        changes: Mapping[str, NDArray[Any]] | None = None,
+        name: str = "all-MiniLM-L6-v2",
+        eight_bits: bool = False,
+    ) -> None:
+        self.name, self._eight_bits = name, eight_bits
         self._changes = changes or {}
         self._lock = threading.Lock()
 
@@ -76,7 +83,7 @@ class MiniLM:
             return Torch(weights_folder(), self._changes)
         from similarity.openvino_bert import Bert
 
-        return Bert(Path(weights_folder()), _WINDOW, self._changes)
+        return Bert(Path(weights_folder()), _WINDOW, self._changes, self._eight_bits)
 
 
 def encoder_of(model: str = "") -> Encoder:

@@ -36,6 +36,9 @@ _TURNS = 3  # batches for each core, where there is enough for that: else one co
 # OpenVINO makes its steps anew for a shape that it has not met, which takes as long as forty tokens do: with lengths
 # rounded up it has soon met them all.
 _STEP = 4  # tokens
+# Where weights have eight bits, what is multiplied with them is rounded to eight too, so many numbers by one scale: by
+# 384 vectors come to a cosine of .9972 on average to those of bfloat16, by 128 to .9986, and no slower.
+_GROUP = 128
 _ENDS = ("[CLS]", "[SEP]")
 
 
@@ -46,9 +49,10 @@ class Bert:
         folder: ``config.json``, ``model.safetensors`` and ``tokenizer.json``.
         window: tokens read at once, without the two at a text's ends.
         changes: what is added to the weights, by their names.
+        eight_bits: multiply in eight bits where the processor gains from that.
     """
 
-    def __init__(self, folder: Path, window: int, changes: Mapping[str, NDArray[Any]]) -> None:
+    def __init__(self, folder: Path, window: int, changes: Mapping[str, NDArray[Any]], eight_bits: bool) -> None:
         from tokenizers import Tokenizer
 
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -59,7 +63,7 @@ class Bert:
         self._lock, self._callers = threading.Lock(), 0
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         self.dimension = int(config["hidden_size"])
-        self._graph = _graph(config, _weights(folder, changes))
+        self._graph = _graph(config, _weights(folder, changes), eight_bits and _gains_from_eight_bits())
 
     def windows(self, texts: Sequence[str]) -> list[list[Tokens]]:
         """The tokens of each text, in as many pieces as the window asks for; one at least."""
@@ -158,13 +162,23 @@ def _openvino() -> Any:
     return openvino
 
 
+def _gains_from_eight_bits() -> bool:
+    """Processors that multiply in bfloat16 do so in eight bits too, at twice the speed; others were not measured."""
+    return "BF16" in _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
 class _Requests:
     """A compiled graph and so many requests to it side by side, which share all cores; in bfloat16, of OpenVINO's own
     accord, where the processor has it."""
 
     def __init__(self, graph: Any, streams: int) -> None:
         openvino = _openvino()
-        told = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": cores(), "ENABLE_CPU_PINNING": False}
+        told = {
+            "NUM_STREAMS": streams,
+            "INFERENCE_NUM_THREADS": cores(),
+            "ENABLE_CPU_PINNING": False,
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": _GROUP,
+        }
         compiled = openvino.Core().compile_model(graph, "CPU", told)
         self._free: SimpleQueue[Any] = SimpleQueue()
         for _ in range(streams):
@@ -193,11 +207,15 @@ class _Layers:
         weights: all of the model's, by name.
         heads: of attention.
         epsilon: of the layer norms.
+        eight_bits: whether matrices are rounded to eight bits, each row by a scale of its own.
     """
 
-    def __init__(self, weights: Mapping[str, NDArray[np.float32]], heads: int, epsilon: float) -> None:
+    def __init__(
+        self, weights: Mapping[str, NDArray[np.float32]], heads: int, epsilon: float, eight_bits: bool
+    ) -> None:
         self.ops = _openvino().opset13
         self._weights, self._heads, self._epsilon = weights, heads, epsilon
+        self._matrix = self._eight_bits if eight_bits else self._constant
 
     def embedded(self, tokens: Any) -> Any:
         """Words, places and the first segment; shape (texts, tokens, width)."""
@@ -229,7 +247,7 @@ class _Layers:
         return ops.transpose(apart, [0, 2, 1, 3])
 
     def _linear(self, name: str, given: Any) -> Any:
-        product = self.ops.matmul(given, self._constant(f"{name}.weight"), False, True)
+        product = self.ops.matmul(given, self._matrix(f"{name}.weight"), False, True)
         return self.ops.add(product, self._constant(f"{name}.bias"))
 
     def _norm(self, name: str, given: Any) -> Any:
@@ -237,13 +255,19 @@ class _Layers:
         scaled = self.ops.multiply(normal, self._constant(f"{name}.weight"))
         return self.ops.add(scaled, self._constant(f"{name}.bias"))
 
+    def _eight_bits(self, name: str) -> Any:
+        weights = self._weights[name]
+        scales = np.abs(weights).max(axis=1, keepdims=True) / 127
+        rounded = self.ops.constant(np.round(weights / scales).astype(np.int8))
+        return self.ops.multiply(self.ops.convert(rounded, "f32"), self.ops.constant(scales))
+
     def _constant(self, name: str) -> Any:
         return self.ops.constant(self._weights[name])
 
 
-def _graph(config: Mapping[str, Any], weights: Mapping[str, NDArray[np.float32]]) -> Any:
+def _graph(config: Mapping[str, Any], weights: Mapping[str, NDArray[np.float32]], eight_bits: bool) -> Any:
     """Tokens and mask, both int32 of shape (texts, tokens), to unit vectors, float32 of shape (texts, width)."""
-    layers = _Layers(weights, config["num_attention_heads"], config["layer_norm_eps"])
+    layers = _Layers(weights, config["num_attention_heads"], config["layer_norm_eps"], eight_bits)
     ops = layers.ops
     tokens, mask = (ops.parameter([-1, -1], np.int32, name=name) for name in ("tokens", "mask"))
     given = ops.convert(mask, "f32")

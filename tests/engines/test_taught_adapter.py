@@ -1,20 +1,30 @@
-"""An adapter taught on a base that knows words: what it was taught is answered right, where answers were noise."""
+"""An adapter taught on a base that knows words: what it was taught is answered right, where answers were noise, and
+what it was not is answered better than before."""
 
 from pathlib import Path
 
 import pytest
 
+from benchmarks.taught import compare
 from llm.engines.local import Local
 from llm.language_model import LanguageModel
 from llm.readings.choice import READINGS
 from tests.taught_adapter import lessons, taught
 from tests.trained_qwen2 import PROMPT
-from tests.worded_qwen2 import GENRES, worded
+from tests.worded_qwen2 import GENRES, films, worded
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return worded(tmp_path_factory.mktemp("worded") / "qwen2")
+
+
+def test_what_it_was_taught_about_some_films_holds_for_others(tmp_path: Path) -> None:
+    found = compare(*films(), tmp_path)
+    always, untaught, taught_it = (one["micro-F1"] for one in found.values())
+    assert taught_it > untaught + 0.1
+    assert taught_it > always
+    assert found["the base with its adapter"]["macro-F1"] > found["the two commonest genres for every film"]["macro-F1"]
 
 
 def test_noise_becomes_the_right_genres(base: Path, tmp_path: Path) -> None:

@@ -58,6 +58,12 @@ def test_openvino_and_torch_make_the_same_vectors() -> None:
     assert (ours * theirs).sum(axis=1).min() > 0.999
 
 
+def test_eight_bits_make_nearly_the_same_vectors() -> None:
+    texts = ["A short text.", "", "word " * 700, "Zwei Flüchtlinge überqueren die Grenze — 雪."]
+    whole, eight = MiniLM().encode(texts), MiniLM(eight_bits=True).encode(texts)
+    assert (whole * eight).sum(axis=1).min() > 0.99
+
+
 def test_a_model_tuned_further_is_computed_with_its_changes() -> None:
     change = np.linspace(-0.5, 0.5, 384, dtype=np.float32)
     name = "encoder.layer.5.output.dense.bias"
