@@ -62,7 +62,7 @@ def compare(
     validation: Sequence[Example],
     held_out: Sequence[Example],
     folder: Path,
-    recipe: Recipe,
+    recipe: Recipe = RECIPE,
 ) -> dict[str, dict[str, float]]:
     """Figures over the films held out: of the base, of the base with an adapter, and of the two commonest genres."""
     from llm.engines import causal
