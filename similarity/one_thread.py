@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+import numpy as np  # noqa: F401  (its library must be loaded to be found)
+
 _LOCK = threading.Lock()  # the number of threads is the whole process's: what one has set, another must not restore
 
 
@@ -24,7 +26,6 @@ def one_thread() -> Iterator[None]:
 
 @cache
 def _products() -> Any:
-    import scipy.linalg  # noqa: F401  (libraries loaded later would not be found)
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController().select(user_api="blas")
