@@ -18,6 +18,7 @@ from eval.baselines import manifest
 from eval.baselines.material import Probabilities
 from eval.baselines.perceptron import to_probabilities
 from prompts.errors import InvalidSetting
+from similarity.sentence_encoder import multiplies_in_bfloat16
 
 Keep = Literal["head", "head-tail"]
 _BATCH = 32
@@ -115,7 +116,8 @@ class Transformer:
         self.model.eval()
         device = next(self.model.parameters()).device
         filled = padded([self.reading.cut(row) for row in rows], self.tokeniser.pad_token_id)
-        with torch.inference_mode():
+        halved = torch.autocast(device.type, torch.bfloat16, enabled=multiplies_in_bfloat16())
+        with torch.inference_mode(), halved:  # as training judges it, at twice the speed
             return to_probabilities(self.model(*(one.to(device) for one in filled)), self.multi)
 
 
