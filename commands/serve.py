@@ -103,7 +103,8 @@ def _serve(
     from service.wiring import build
 
     door(settings)  # what is wrong should be told before vLLM takes its minutes
-    build(settings)
+    if not settings.local_model:  # its weights are the worker's to load, and torch's threads do not survive a fork
+        build(settings)
     listener = None if debug else listen(settings.host, settings.port)
     if vllm:
         at_the_end.callback(vllm.stop)

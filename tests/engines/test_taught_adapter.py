@@ -3,12 +3,14 @@ what it was not is answered better than before."""
 
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from benchmarks.taught import compare
 from llm.engines.local import Local
 from llm.language_model import LanguageModel
 from llm.readings.choice import READINGS
+from tests.process import service
 from tests.taught_adapter import lessons, taught
 from tests.trained_qwen2 import PROMPT
 from tests.worded_qwen2 import GENRES, films, worded
@@ -34,3 +36,14 @@ def test_noise_becomes_the_right_genres(base: Path, tmp_path: Path) -> None:
     found = LanguageModel(engine, READINGS["list"], PROMPT).classify([one.text for one in lessons()], GENRES)
     right = sum(bool(set(one.labels) & set(film.labels)) for one, film in zip(found, lessons(), strict=True))
     assert right >= 7
+
+
+def test_a_service_answers_with_an_adapter_merged_in_its_worker(base: Path, tmp_path: Path) -> None:
+    taught(base, tmp_path / "films", epochs=1)
+    settings = {"MARQUEE_CACHE_PATH": str(tmp_path / "cache"), "OMP_NUM_THREADS": "2"}
+    with service("--local", str(base), "--adapter", str(tmp_path / "films"), **settings) as running:
+        reply = httpx2.post(
+            f"{running.url}/classify", json={"text": "A plot.", "labels": ["War", "Western"]}, timeout=60
+        )
+        assert reply.status_code == 200, running.printed
+        assert "+films@" in reply.json()["model"]
