@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from llm.asking import ASKING, Asking, late_problem, unread
 from llm.bounded import Gate
@@ -38,6 +39,11 @@ class _Job:
     leads: bool = False
     answers: list[Prediction] | None = None
     error: Exception | None = None
+
+    @cached_property
+    def length(self) -> float:
+        """Characters of a text, on average."""
+        return sum(len(Text.of(text).body) for text in self.texts) / len(self.texts)
 
     @property
     def settled(self) -> bool:
@@ -113,20 +119,18 @@ class Batched:
             self._hand_over()
 
     def _take(self, job: _Job) -> list[_Job]:
-        """The leader's job, and those waiting that fit beside it; the rest wait on, in their order. Who does not wait
-        any more takes up no room, and gives up the place in the queue."""
-        taken, left = [job], list[_Job]()
+        """The leader's job, and of those waiting the nearest in length that fit beside it: texts of about one length
+        are computed with little padding. The rest wait on, in their order, so that who waited longest leads the next
+        pass. Who does not wait any more takes up no room, and gives up the place in the queue."""
         with self._lock:
             room = self._share(job) - len(job.texts)
-            for other in self._waiting:
-                if self._let_go(other):
-                    other.woken.set()
-                    continue
-                fits = len(other.texts) <= room and other.taxonomy == job.taxonomy
-                (taken if fits else left).append(other)
-                room -= len(other.texts) * fits
-            self._waiting = left
-        return taken
+            here, taken = [other for other in self._waiting if not self._left(other)], {job}
+            for other in sorted(here, key=lambda other: abs(other.length - job.length)):
+                if len(other.texts) <= room and other.taxonomy == job.taxonomy:
+                    taken.add(other)
+                    room -= len(other.texts)
+            self._waiting = [other for other in here if other not in taken]
+        return [job, *(other for other in here if other in taken)]
 
     def _share(self, job: _Job) -> int:
         """Texts of a pass: of all that wait, as many as leave each other pass the same, and never too many."""
@@ -188,6 +192,12 @@ class Batched:
         if over := job.asking.over:
             self._leave_unread(job, over)
         return over is not None
+
+    def _left(self, job: _Job) -> bool:
+        """The same of a job that waits: whoever gave it up is woken."""
+        if gone := self._let_go(job):
+            job.woken.set()
+        return gone
 
     def _leave_unread(self, job: _Job, why: Problem) -> None:
         job.answers = unread(why, len(job.texts), self.name, job.taxonomy)

@@ -109,6 +109,14 @@ def test_passes_at_once_share_those_who_wait() -> None:
     assert sorted(word for words in crowd.inner.passes for word in words) == sorted([*"abcdef", "first", "second"])
 
 
+def test_a_pass_takes_those_of_like_length_and_who_waited_longest_leads_the_next() -> None:
+    crowd = Crowd(at_once=2)
+    texts = ["aaaa", "b" * 400, "c" * 390, "dddd"]
+    calls = [lambda word=word: crowd.ask(word) for word in ["second", *texts]]
+    assert [one.source.model for one in crowd.behind(*calls)] == ["second", *texts]
+    assert crowd.inner.passes[2:] == [["aaaa", "dddd"], ["b" * 400, "c" * 390]]
+
+
 def test_another_vocabulary_is_another_pass() -> None:
     crowd = Crowd()
     calls = [lambda: crowd.ask("a"), lambda: crowd.ask("b", IMDB), lambda: crowd.ask("c")]
