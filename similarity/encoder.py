@@ -68,12 +68,12 @@ class MiniLM:
 
     @property
     def callers(self) -> int:
-        """How many callers are served at once; more wait for each other."""
+        """How many callers at once keep it busy: one a core, and one more for when another does something else."""
         if _by_torch():
             return 1
         from similarity.openvino_bert import cores
 
-        return cores()
+        return cores() + 1
 
     @cached_property
     def _runtime(self) -> Runtime:
