@@ -110,11 +110,10 @@ def test_passes_at_once_share_those_who_wait() -> None:
 
 
 def test_a_pass_takes_those_of_like_length_and_who_waited_longest_leads_the_next() -> None:
-    crowd = Crowd(at_once=2)
-    texts = ["aaaa", "b" * 400, "c" * 390, "dddd"]
-    calls = [lambda word=word: crowd.ask(word) for word in ["second", *texts]]
-    assert [one.source.model for one in crowd.behind(*calls)] == ["second", *texts]
-    assert sorted(crowd.inner.passes[2:]) == [["aaaa", "dddd"], ["b" * 400, "c" * 390]]
+    crowd = Crowd()  # a pass has room for 128 texts
+    calls = [lambda text=text: crowd.batched.classify([text] * 60, TMDB)[0] for text in ("aa", "b" * 400, "cc")]
+    assert [one.source.model for one in crowd.behind(*calls)] == ["aa", "b" * 400, "cc"]
+    assert crowd.inner.passes == [["first"], ["aa"] * 60 + ["cc"] * 60, ["b" * 400] * 60]
 
 
 def test_another_vocabulary_is_another_pass() -> None:
