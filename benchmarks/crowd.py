@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
+import socket
+from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import urlsplit
 
 _HEAD_END = b"\r\n\r\n"
+_CLOSED = "the service closed a connection before it had answered"
+_PATIENCE = 300.0  # seconds
 
 
 def send(url: str, texts: Sequence[str], clients: int) -> None:
@@ -38,6 +41,23 @@ async def _send(url: str, texts: Sequence[str], clients: int) -> None:
     await asyncio.gather(*(client.done for client in crowd))
 
 
+def asker(url: str) -> Callable[[str], None]:
+    """One client that keeps its connection: posts a text, waits for the answer, and insists on one."""
+    host, port = str(urlsplit(url).hostname), int(urlsplit(url).port or 80)
+    connection = socket.create_connection((host, port), timeout=_PATIENCE)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def ask(text: str) -> None:
+        connection.sendall(_request(host, text))
+        received = b""
+        while not _whole(received):
+            received += connection.recv(65_536) or _closed()
+        if not _accepted(received):
+            raise RuntimeError(received.decode("utf-8", "replace"))
+
+    return ask
+
+
 def _request(host: str, text: str) -> bytes:
     body = json.dumps({"text": text}).encode()
     head = f"POST /classify HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
@@ -58,10 +78,9 @@ class _Client(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        head, end, body = self._received.partition(_HEAD_END)
-        if not end or len(body) < _length(head):
+        if not _whole(self._received):
             return
-        if b" 200 " not in head.partition(b"\r\n")[0]:
+        if not _accepted(self._received):
             self.done.set_exception(RuntimeError(self._received.decode("utf-8", "replace")))
         elif not self.done.done():
             self._received = b""
@@ -69,7 +88,7 @@ class _Client(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         if not self.done.done():
-            self.done.set_exception(RuntimeError("the service closed a connection before it had answered"))
+            self.done.set_exception(RuntimeError(_CLOSED))
 
     def _next(self) -> None:
         if turn := next(self._turns, None):
@@ -79,6 +98,15 @@ class _Client(asyncio.Protocol):
             self._transport.close()
 
 
-def _length(head: bytes) -> int:
-    _, _, rest = head.lower().partition(b"\r\ncontent-length:")
-    return int(rest.partition(b"\r\n")[0])
+def _whole(received: bytes) -> bool:
+    head, end, body = received.partition(_HEAD_END)
+    _, _, length = head.lower().partition(b"\r\ncontent-length:")
+    return bool(end) and len(body) >= int(length.partition(b"\r\n")[0])
+
+
+def _accepted(received: bytes) -> bool:
+    return b" 200 " in received.partition(b"\r\n")[0]
+
+
+def _closed() -> bytes:
+    raise RuntimeError(_CLOSED)

@@ -5,7 +5,6 @@ All contenders run in one process tree on one machine, in turn, so that the rati
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import subprocess
@@ -21,14 +20,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchmarks.crowd import send
+from benchmarks.crowd import asker, send
 from benchmarks.measure import spread, table
 from benchmarks.texts import Plots, plots
 from prompts import shelf
 
 if TYPE_CHECKING:
-    from http.client import HTTPConnection
-
     from llm.classifier import Classifier
 
 ROOT = Path(__file__).parent.parent
@@ -118,31 +115,6 @@ def crowd(url: str, texts: Sequence[str], clients: int) -> float:
     """Seconds until all texts, one a request, have their answers."""
     send(url, texts[:clients], clients)
     return seconds(lambda: send(url, texts, clients))
-
-
-def asker(url: str) -> Callable[[str], None]:
-    """Posts one text over a connection of its own, and insists on an answer."""
-    from http.client import HTTPConnection
-    from urllib.parse import urlsplit
-
-    parts = urlsplit(url)
-    connection = HTTPConnection(str(parts.hostname), parts.port, timeout=300)
-
-    def ask(text: str) -> None:
-        try:
-            _post(connection, text)
-        except ConnectionError:  # it was idle for so long that the server had closed it
-            connection.close()
-            _post(connection, text)
-
-    return ask
-
-
-def _post(connection: HTTPConnection, text: str) -> None:
-    connection.request("POST", "/classify", json.dumps({"text": text}), {"Content-Type": "application/json"})
-    reply = connection.getresponse()
-    said = reply.read()
-    assert reply.status == 200, said
 
 
 def memory(url: str) -> float:
