@@ -91,6 +91,7 @@ def _as_trained(settings: Settings, adapter: Path) -> Settings:
 def _serve(
     settings: Settings, vllm: VLLMServer | None, trained: Path | None, debug: bool, at_the_end: ExitStack
 ) -> None:
+    from llm.adapter import adapter_in, refuse_other_base
     from service.cores import share
 
     share(settings.workers)  # before anything loads torch, which looks only then
@@ -103,8 +104,10 @@ def _serve(
     from service.wiring import build
 
     door(settings)  # what is wrong should be told before vLLM takes its minutes
-    if not settings.local_model:  # its weights are the worker's to load, and torch's threads do not survive a fork
+    if not settings.local_model:
         build(settings)
+    elif settings.adapter:  # weights are the worker's to load: torch's threads do not survive a fork
+        refuse_other_base(adapter_in(Path(settings.adapter)), settings.local_model)
     listener = None if debug else listen(settings.host, settings.port)
     if vllm:
         at_the_end.callback(vllm.stop)
