@@ -67,7 +67,7 @@ class Bert:
 
     def windows(self, texts: Sequence[str]) -> list[list[Tokens]]:
         """The tokens of each text, in as many pieces as the window asks for; one at least."""
-        found = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        found = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [self._pieces(one.ids) for one in found]
 
     def vectors(self, windows: Sequence[Tokens]) -> Vectors:
