@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from llm.words import Words
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[np.float32]
+
+_PARTS = ("wordings", "offsets", "scales", "biases", "centre")
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,9 @@ class Learnt:
         tower: a hidden layer over the tuned vectors of texts, added to them: ``hidden.weight`` of shape (hidden, 384),
             ``hidden.bias``, ``out.weight`` of shape (384, hidden), ``out.bias``.
         offsets: what is added to the vector of each label seen, shape (labels, 384).
-        biases: what is added to the logit of each label seen, shape (labels,).
+        scales: by what a cosine to each label seen is multiplied to be a logit, shape (labels,).
+        biases: what is added to that logit, shape (labels,).
+        words: what single words add to it, for some of the labels.
         centre: mean of MiniLM's vectors of texts of all kinds, shape (384,).
         numbers: scales, biases and bounds; see ``Matcher``.
     """
@@ -39,7 +45,9 @@ class Learnt:
     labels: NDArray[np.int64]
     tower: Mapping[str, Array]
     offsets: Array
+    scales: Array
     biases: Array
+    words: Words
     centre: Array
     numbers: Mapping[str, float] = field(default_factory=dict)
 
@@ -64,24 +72,31 @@ def load(path: Path) -> Learnt:
     with safe_open(str(path), "np") as file:
         found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
         told = dict(file.metadata())
-    tensors = {name: tensor.astype(np.float32) for name, tensor in found.items() if name != "labels"}
+    tensors = {name: tensor.astype(np.float32) for name, tensor in found.items() if tensor.dtype.kind == "f"}
     numbers = {name: float(value) for name, value in told.items() if name != "name"}
-    parts = {name: tensors[name] for name in ("wordings", "offsets", "biases", "centre")}
+    parts: dict[str, Any] = {name: tensors[name] for name in _PARTS}
+    weights = found["words.weights"].astype(np.float32) * tensors["words.steps"]
+    parts["words"] = Words(weights, tensors["words.rarity"], found["words.labels"])
     tower = {name.removeprefix("tower."): one for name, one in tensors.items() if name.startswith("tower.")}
     return Learnt(told["name"], _changes(tensors), labels=found["labels"], tower=tower, numbers=numbers, **parts)
 
 
 def save(learnt: Learnt, path: Path, rank: int) -> None:
-    """Write it in half precision, every matrix of changes as the product of two of a rank (Eckart and Young 1936)."""
+    """Write it in half precision, words in eight bits, and every matrix of changes as the product of two of a rank
+    (Eckart and Young 1936)."""
     from safetensors.numpy import save_file
 
-    tensors: dict[str, Any] = {name: getattr(learnt, name) for name in ("wordings", "offsets", "biases", "centre")}
+    tensors: dict[str, Any] = {name: getattr(learnt, name) for name in _PARTS}
+    steps = np.abs(learnt.words.weights).max(axis=0) / 127 + 1e-6  # each label's weights in eight bits
+    tensors |= {"words.steps": steps, "words.rarity": learnt.words.rarity}
     tensors |= {f"tower.{name}": one for name, one in learnt.tower.items()}
     for name, change in learnt.changes.items():
         tensors |= _factors(name, change, rank)
     halves = {name: np.ascontiguousarray(tensor, np.float16) for name, tensor in tensors.items()}
     told = {"name": learnt.name} | {name: repr(float(value)) for name, value in learnt.numbers.items()}
-    save_file(halves | {"labels": learnt.labels}, path, metadata=told)
+    whole = {"labels": learnt.labels, "words.labels": learnt.words.labels}
+    whole["words.weights"] = np.round(learnt.words.weights / steps).astype(np.int8)
+    save_file(halves | whole, path, metadata=told)
 
 
 def _factors(name: str, change: Array, rank: int) -> dict[str, Array]:

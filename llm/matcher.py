@@ -2,9 +2,9 @@
 
 Two readings of a text stand side by side. In one, the vector of a MiniLM tuned on plots is compared with plain vectors
 of the labels; a label worded like one seen in training (genres, sub-genres, praise and blame) gets what was learnt for
-that one on top. In the other, a label has to stand out among the others, for plain MiniLM above all. Known labels are
-left to the first, those of vocabularies far from films to the second, and strange labels of films get both. How good
-that is stands in ``eval/RESULTS.md``, how it was taught beside the weights.
+that one on top, and what the text's single words tell of it. In the other, a label has to stand out among the others,
+for plain MiniLM above all. Known labels are left to the first, those of vocabularies far from films to the second, and
+strange labels of films get both. How good that is stands in ``eval/RESULTS.md``, how it was taught beside the weights.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ class Known:
     Attributes:
         plain: unit vectors of the labels by plain MiniLM, shape (labels, 384).
         taught: the same with what was learnt for the nearest labels, shape (labels, 384).
-        biases: what was learnt for the nearest labels' logits.
+        scales: what was learnt for the nearest labels: from cosines to logits.
+        biases: likewise, what is added to those.
+        words: shares of the labels whose words were learnt, shape (labels, columns of ``Words``).
         nearness: 0 to 1, how like a label seen in training each is.
         share: 0 to 1, how much each is judged as training knew labels; the rest is by how it stands out.
         alone: the same where the label is the only one of its vocabulary.
@@ -60,7 +62,9 @@ class Known:
 
     plain: Array
     taught: Array
+    scales: Array
     biases: Array
+    words: Array
     nearness: Array
     share: Array
     alone: Array
@@ -108,7 +112,7 @@ class Matcher:
         tuned, plain = self.tuned.encode(read), self.encoder.encode(read)
         with one_thread():
             centred = np.asarray((plain - self.learnt.centre) @ known.plain.T, np.float32)
-            taught = _independent(self._taught(self.learnt.of_text(tuned), known))
+            taught = _independent(self._taught(read, self.learnt.of_text(tuned), known))
             mixed = known.alone * taught + (1 - known.alone) * _independent(self._lone(centred))
         return [round(float(value), 4) for value in mixed[0]]
 
@@ -121,16 +125,16 @@ class Matcher:
         plain = self.encoder.encode(texts) if share.min() < 1 else None
         with one_thread():
             tuned = self.learnt.of_text(tuned)
-            found = share * _probabilities(self._taught(tuned, known), taxonomy)
+            found = share * _probabilities(self._taught(texts, tuned, known), taxonomy)
             if plain is not None:
                 found = found + (1 - share) * self._strange(plain @ known.plain.T, tuned, known, taxonomy)
         rows: list[list[float]] = found.tolist()
         return rows
 
-    def _taught(self, tuned: Array, known: Known) -> Array:
+    def _taught(self, texts: Sequence[str], tuned: Array, known: Known) -> Array:
         """Logits of labels as training knew them, shape (texts, labels)."""
-        numbers = self.learnt.numbers
-        near = numbers["scale"] * tuned @ known.taught.T + numbers["bias"] + known.biases
+        numbers, words = self.learnt.numbers, self.learnt.words.logits(texts) @ known.words.T
+        near = known.scales * (tuned @ known.taught.T) + known.biases + words
         far = numbers["plain scale"] * tuned @ known.plain.T + numbers["plain bias"]
         return np.asarray(known.nearness * near + (1 - known.nearness) * far, np.float32)
 
@@ -201,7 +205,10 @@ class Vocabularies:
         *own, filmlike = _ramp(typical, numbers["film from"], numbers["film to"])
         most = _FILM + (1 - _FILM) * np.minimum(1, nearness / _SEEN)
         share, alone = most * filmlike, most * own
-        return Known(plain, _unit(plain + shares @ learnt.offsets), shares @ learnt.biases, nearness, share, alone)
+        return Known(
+            plain, _unit(plain + shares @ learnt.offsets), shares @ learnt.scales, shares @ learnt.biases,
+            shares[:, learnt.words.labels], nearness, share, alone,
+        )  # fmt: skip
 
 
 def _unit(vectors: Array) -> Array:

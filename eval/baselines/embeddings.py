@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from similarity.encoder import Vectors
 
 _BATCH = 128
+_OF_WORDS = np.float32(0.1)  # brings logits to about the size of the numbers of a vector of length 1
 _ASKED_AT_ONCE = 500  # SQLite takes no more than 999 variables everywhere
 
 
@@ -27,6 +28,23 @@ def tuned(weights: Path) -> MiniLM:
     """MiniLM as the matcher of a file of weights reads texts; its name tells one file's vectors from another's."""
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:8]
     return MiniLM(load(weights).changes, f"matcher-{digest}")
+
+
+class AsRead:
+    """Texts as the matcher reads them: the tuned vector, and beside it what single words tell of the labels it knows.
+
+    Args:
+        weights: the matcher's file.
+    """
+
+    def __init__(self, weights: Path) -> None:
+        self._tuned, self._words = tuned(weights), load(weights).words
+        self.name = f"{self._tuned.name}-words"
+        self.dimension = self._tuned.dimension + len(self._words.labels)
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """Vectors, float32, shape (texts, dimension), in the order of the texts; not of length 1."""
+        return np.concatenate([self._tuned.encode(texts), _OF_WORDS * self._words.logits(texts)], axis=1)
 
 
 class Remembered:

@@ -1,4 +1,4 @@
-"""MiniLM frozen, plain or as the matcher tuned it, and one hidden layer over its vectors; its settings are found by
+"""MiniLM frozen, plain or as the matcher reads texts, and one hidden layer over its vectors; its settings are found by
 random search on validation texts."""
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from eval.baselines.embeddings import embeddings, tuned
+from eval.baselines.embeddings import AsRead, embeddings
 from eval.baselines.losses import weighted_bce
 from eval.baselines.material import Material, Probabilities, Split
 from eval.baselines.thresholds import f1, tune
 from llm.matcher import SHIPPED
 from prompts.errors import InvalidSetting
+from similarity.building import Encoder
 from similarity.encoder import MiniLM
 
 _BATCH = 128
 _WEIGHTS = "perceptron.safetensors"
 
 
-ENCODERS: Mapping[str, Callable[[], MiniLM]] = {"minilm": MiniLM, "matcher": lambda: tuned(SHIPPED)}
+ENCODERS: Mapping[str, Callable[[], Encoder]] = {"minilm": MiniLM, "matcher": lambda: AsRead(SHIPPED)}
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class PerceptronSettings:
     trials: settings to draw and try; the best on validation texts is kept.
     epochs: at most so many rounds through the training texts, per trial.
     patience: rounds without a better validation score after which a trial stops.
-    encoder: ``minilm`` as it comes, or ``matcher``: as the embedded classifier's training left it.
+    encoder: ``minilm`` as it comes, or ``matcher``: vectors and words as the embedded classifier reads them.
     """
 
     trials: int = 12
@@ -66,7 +67,7 @@ class Perceptron:
     """MiniLM's vectors to label scores."""
 
     kind: str
-    encoder: MiniLM
+    encoder: Encoder
     layers: nn.Sequential
     multi: bool
     chosen: dict[str, object]

@@ -21,6 +21,7 @@ from torch.nn import functional
 from eval.matcher.texts import Batch, Item, batches
 from eval.matcher.wordings import Concept
 from llm.learnt import Learnt
+from llm.words import no_words
 from similarity.encoder import weights_folder
 
 if TYPE_CHECKING:
@@ -76,15 +77,15 @@ class Labels(nn.Module):
         return {name: kept[name].numpy() for name in ("hidden.weight", "hidden.bias", "out.weight", "out.bias")}
 
     def numbers(self) -> dict[str, float]:
-        """Scales and biases as a ``Learnt`` keeps them."""
-        names = ("scale", "plain scale", "bias", "plain bias")
-        return dict(zip(names, [*self.scales.exp().tolist(), *self.common.tolist()], strict=True))
+        """Scale and bias against plain labels, as a ``Learnt`` keeps them."""
+        return {"plain scale": self.scales[1].exp().item(), "plain bias": self.common[1].item()}
 
 
 def learn(
     given: Sequence[Item], concepts: Sequence[Concept], encoder: MiniLM, name: str, recipe: Recipe, told: Told
 ) -> Learnt:
-    """Teach and return what was learnt; what concerns vocabularies far from films is left to ``eval.matcher.far``.
+    """Teach and return what was learnt of vectors; words are left to ``eval.matcher.words``, and what concerns
+    vocabularies far from films to ``eval.matcher.far``.
 
     Args:
         given: training texts only.
@@ -109,7 +110,9 @@ def learn(
         owner,
         labels.tower(),
         labels.offsets.detach().numpy(),
-        labels.biases.detach().numpy(),
+        np.full(len(concepts), labels.scales[0].exp().item(), np.float32),
+        (labels.biases + labels.common[0]).detach().numpy(),
+        no_words(),
         np.zeros(encoder.dimension, np.float32),
         labels.numbers(),
     )

@@ -13,8 +13,9 @@ from eval.matcher.far import general, with_far
 from eval.matcher.learn import Recipe, Told, learn
 from eval.matcher.texts import items
 from eval.matcher.wordings import concepts, held_out
-from llm.learnt import save
-from similarity.encoder import MiniLM, weights_folder
+from eval.matcher.words import with_words
+from llm.learnt import load, save
+from similarity.encoder import MiniLM, tokenizer
 
 RANK = 64  # of the weights' changes: 5 MB of factors; what a lower one would lose has not been measured
 _SAMPLE = Path("data/sample")
@@ -26,25 +27,24 @@ def teach(
     """Teach the matcher and write ``out`` (weights) and its manifest, ``.json`` in place of ``.safetensors``.
 
     Args:
-        films: of all splits, since sub-genres are held out by how common they are; only ``train`` is learnt from.
+        films: of all splits, since sub-genres are held out by how common they are; only ``train`` is learnt from, and
+            ``validation`` tells how much words count.
         reviews: likewise.
         out: file of the weights, ``NAME.safetensors``.
         recipe: how long and how fast.
         command: by which it was made.
         told: called after every step.
     """
-    from tokenizers import Tokenizer
-
     left_out = held_out([film.extra for film in films])
     chosen = concepts(left_out)
     training = [example for example in (*films, *reviews) if example.split == "train"]
-    tokenizer = Tokenizer.from_file(str(Path(weights_folder()) / "tokenizer.json"))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    encoder = MiniLM()
-    learnt = learn(items(training, chosen, tokenizer), chosen, encoder, out.stem, recipe, told)
+    validation = [film for film in films if film.split == "validation"]
+    encoder, given = MiniLM(), items(training, chosen, tokenizer())
     out.parent.mkdir(parents=True, exist_ok=True)
-    save(with_far(learnt, encoder, general(_SAMPLE, "validation")), out, RANK)
+    save(learn(given, chosen, encoder, out.stem, recipe, told), out, RANK)
+    # What follows is fitted to the weights as they come back: what their ranks have lost is lost in use too.
+    worded = with_words(load(out), given, validation, chosen, encoder)
+    save(with_far(worded, encoder, general(_SAMPLE, "validation")), out, RANK)
     told_of = {
         "command": command,
         "recipe": asdict(recipe),

@@ -8,6 +8,7 @@ import pytest
 from llm.embedded import Embedded
 from llm.learnt import Learnt, load, save
 from llm.matcher import SHIPPED, THRESHOLD, Matcher, Vocabularies
+from llm.words import Words
 from prompts import shelf
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
@@ -156,15 +157,18 @@ def test_what_was_learnt_is_a_small_file_that_reads_back(tmp_path: Path) -> None
     rng = np.random.default_rng(0)
     change = rng.normal(size=(40, 3)) @ rng.normal(size=(3, 30))
     arrays = {name: rng.normal(size=(2, 384)).astype(np.float32) for name in ("wordings", "offsets")}
+    words = Words(rng.normal(size=(50, 1)).astype(np.float32), np.ones(50, np.float32), np.array([1]))
     learnt = Learnt(
         "t", {"layer.weight": change.astype(np.float32), "layer.bias": np.ones(4, np.float32)},
         labels=np.array([0, 1]), tower={"out.bias": np.ones(384, np.float32)}, biases=np.zeros(2, np.float32),
-        centre=np.zeros(384, np.float32), numbers={"scale": 1.5}, **arrays,
+        scales=np.ones(2, np.float32), words=words, centre=np.zeros(384, np.float32), numbers={"crowd": 1.5}, **arrays,
     )  # fmt: skip
     save(learnt, tmp_path / "t.safetensors", rank=3)
     back = load(tmp_path / "t.safetensors")
-    assert (back.name, back.numbers, back.labels.tolist()) == ("t", {"scale": 1.5}, [0, 1])
+    assert (back.name, back.numbers, back.labels.tolist()) == ("t", {"crowd": 1.5}, [0, 1])
     assert back.changes["layer.weight"] == pytest.approx(change, abs=0.02)
     assert back.changes["layer.bias"].tolist() == [1, 1, 1, 1]
     assert back.tower["out.bias"].tolist() == [1] * 384
     assert back.offsets == pytest.approx(learnt.offsets, abs=2e-3)
+    assert back.words.weights == pytest.approx(words.weights, abs=0.02)
+    assert (back.words.rarity.tolist(), back.words.labels.tolist()) == ([1] * 50, [1])
