@@ -43,8 +43,8 @@ def teach(
     out.parent.mkdir(parents=True, exist_ok=True)
     save(learn(given, chosen, encoder, out.stem, recipe, told), out, RANK)
     # What follows is fitted to the weights as they come back: what their ranks have lost is lost in use too.
-    worded = with_words(load(out), given, validation, chosen, encoder)
-    save(with_far(worded, encoder, general(_SAMPLE, "validation")), out, RANK)
+    far = with_far(load(out), encoder, general(_SAMPLE, "validation"))
+    save(with_words(far, given, validation, chosen, encoder), out, RANK)
     told_of = {
         "command": command,
         "recipe": asdict(recipe),

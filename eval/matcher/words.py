@@ -41,7 +41,7 @@ def with_words(
     """What was learnt, with words, and with scales and biases that make probabilities of both together.
 
     Args:
-        learnt: without words yet.
+        learnt: without words yet, but with what concerns vocabularies far from films (``eval.matcher.far``).
         given: the training texts.
         judged: validation films.
         concepts: the labels, in the order of the items' columns.

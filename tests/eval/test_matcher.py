@@ -95,8 +95,8 @@ def test_a_few_steps_teach_a_few_films_and_the_file_answers_as_taught(tokenizer:
     recipe = Recipe(epochs=10, encoder_rate=3e-4, label_rate=5e-3)
     learnt = learn(given, wanted, encoder, "tiny", recipe, lambda step, steps, loss: losses.append(loss))
     assert np.mean(losses[-3:]) < 0.7 * np.mean(losses[:3])
-    worded = with_words(learnt, given, films(12), wanted, encoder)
-    save(with_far(worded, encoder, general(SAMPLE, "validation")), tmp_path / "tiny.safetensors", rank=64)
+    far = with_far(learnt, encoder, general(SAMPLE, "validation"))
+    save(with_words(far, given, films(12), wanted, encoder), tmp_path / "tiny.safetensors", rank=64)
     taught = matcher(tmp_path / "tiny.safetensors", encoder)
     answers = taught.classify([one.text for one in films(12)], shelf.taxonomy("imdb"))
     hits = [answer.labels[0] in film.labels for answer, film in zip(answers, films(12), strict=True)]
