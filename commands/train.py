@@ -58,8 +58,9 @@ def train(
     name: str, data: Path, out: Path | None, taxonomy: str | None, split: str, validation_split: str,
     reviews: Path | None, **rest: Any,
 ) -> None:  # fmt: skip
-    """Train the baseline NAME: prior, random, tfidf-nb, tfidf-svm, tfidf-knn, tfidf-lr, minilm-mlp, hybrid, minilm or
-    distilbert; or an adapter for the language model: lora; or the embedded classifier's own weights: matcher."""
+    """Train the baseline NAME: prior, random, embedded-tuned, tfidf-nb, tfidf-svm, tfidf-knn, tfidf-lr, minilm-mlp,
+    hybrid, minilm or distilbert; or an adapter for the language model: lora; or the embedded classifier's own weights:
+    matcher."""
     if name == "matcher":
         return _matcher(data, reviews, out, rest)
     from eval.baselines import Plan

@@ -228,6 +228,12 @@ def _lot() -> Kind:
     return Kind(trivial.NoSettings, trivial.fit_lot, trivial.restore_lot)
 
 
+def _untaught() -> Kind:
+    from eval.baselines import trivial, untaught
+
+    return Kind(trivial.NoSettings, untaught.fit, untaught.restore)
+
+
 def _linear(name: str) -> Kind:
     from eval.baselines import linear
 
@@ -262,6 +268,7 @@ def _fine_tuned(name: str) -> Kind:
 BASELINES: Mapping[str, Callable[[], Kind]] = {
     "prior": _prior,
     "random": _lot,
+    "embedded-tuned": _untaught,
     "tfidf-nb": partial(_linear, "tfidf-nb"),
     "tfidf-svm": partial(_linear, "tfidf-svm"),
     "tfidf-knn": _neighbours,

@@ -1,6 +1,7 @@
 """Every baseline: it learns, it is saved, it answers alike in another process, and only for its own vocabulary."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -123,6 +124,13 @@ def test_the_manifest_tells_where_it_comes_from(kinds: dict[str, Path]) -> None:
 def test_nothing_is_pickled(kinds: dict[str, Path]) -> None:
     suffixes = {path.suffix for folder in kinds.values() for path in folder.rglob("*") if path.is_file()}
     assert suffixes <= {".json", ".npz", ".safetensors", ".txt"}
+
+
+def test_thresholds_of_other_weights_are_not_used(kinds: dict[str, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(kinds["embedded-tuned"], tmp_path / "tuned")
+    (folder / "weights.json").write_text('{"sha256": "of other weights"}')
+    with pytest.raises(InvalidSetting, match="thresholds belong to other weights.*train again"):
+        load(folder)
 
 
 @pytest.mark.parametrize("name", ["random", "tfidf-nb", "tfidf-svm", "tfidf-knn", "tfidf-lr", "distilbert"])
