@@ -129,7 +129,7 @@ def test_nothing_is_pickled(kinds: dict[str, Path]) -> None:
 def test_thresholds_of_other_weights_are_not_used(kinds: dict[str, Path], tmp_path: Path) -> None:
     folder = shutil.copytree(kinds["embedded-tuned"], tmp_path / "tuned")
     (folder / "weights.json").write_text('{"sha256": "of other weights"}')
-    with pytest.raises(InvalidSetting, match="thresholds belong to other weights.*train again"):
+    with pytest.raises(InvalidSetting, match=r"thresholds belong to other weights.*train again"):
         load(folder)
 
 
