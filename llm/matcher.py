@@ -109,10 +109,10 @@ class Matcher:
     def alone(self, text: str | Text, labels: Sequence[Label]) -> list[float]:
         """Each label's probability as the only one of its vocabulary, in their order; the text is read once for all."""
         read, known = [sentence(Text.of(text))], self._vocabularies.known(labels)
-        tuned, plain = self.tuned.encode(read), self.encoder.encode(read)
+        tuned, plain, words = self.tuned.encode(read), self.encoder.encode(read), self.learnt.words.logits(read)
         with one_thread():
             centred = np.asarray((plain - self.learnt.centre) @ known.plain.T, np.float32)
-            taught = _independent(self._taught(read, self.learnt.of_text(tuned), known))
+            taught = _independent(self._taught(words, self.learnt.of_text(tuned), known))
             mixed = known.alone * taught + (1 - known.alone) * _independent(self._lone(centred))
         return [round(float(value), 4) for value in mixed[0]]
 
@@ -120,21 +120,22 @@ class Matcher:
         if not texts:
             return []
         known, tuned = self._vocabularies.of(taxonomy), self.tuned.encode(texts)
+        words = self.learnt.words.logits(texts)
         # Where one label is chosen, probabilities compete: all must be mixed alike to sum to 1.
         share = known.share if taxonomy.multi else known.share.mean()
         plain = self.encoder.encode(texts) if share.min() < 1 else None
         with one_thread():
             tuned = self.learnt.of_text(tuned)
-            found = share * _probabilities(self._taught(texts, tuned, known), taxonomy)
+            found = share * _probabilities(self._taught(words, tuned, known), taxonomy)
             if plain is not None:
                 found = found + (1 - share) * self._strange(plain @ known.plain.T, tuned, known, taxonomy)
         rows: list[list[float]] = found.tolist()
         return rows
 
-    def _taught(self, texts: Sequence[str], tuned: Array, known: Known) -> Array:
+    def _taught(self, words: Array, tuned: Array, known: Known) -> Array:
         """Logits of labels as training knew them, shape (texts, labels)."""
-        numbers, words = self.learnt.numbers, self.learnt.words.logits(texts) @ known.words.T
-        near = known.scales * (tuned @ known.taught.T) + known.biases + words
+        numbers = self.learnt.numbers
+        near = known.scales * (tuned @ known.taught.T) + known.biases + words @ known.words.T
         far = numbers["plain scale"] * tuned @ known.plain.T + numbers["plain bias"]
         return np.asarray(known.nearness * near + (1 - known.nearness) * far, np.float32)
 
