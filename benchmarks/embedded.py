@@ -68,7 +68,7 @@ def _contenders() -> tuple[Matcher, Any]:
     from sentence_transformers import SentenceTransformer
 
     from llm.matcher import matcher
-    from similarity.encoder import weights_folder
+    from similarity.pieces import weights_folder
 
     return matcher(), SentenceTransformer(weights_folder(), local_files_only=True)
 
@@ -105,7 +105,7 @@ def operations(embedded: Matcher, texts: Sequence[str]) -> float:
     """Multiplications and additions of the layers' matrices over all tokens; attention's own are left out."""
     from tokenizers import Tokenizer
 
-    from similarity.encoder import weights_folder
+    from similarity.pieces import weights_folder
 
     tokenizer = Tokenizer.from_file(f"{weights_folder()}/tokenizer.json")
     tokenizer.no_padding()  # the file asks for some

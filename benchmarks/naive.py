@@ -33,7 +33,7 @@ def naive() -> Flask:
 
     from llm.embedded import described
     from prompts import shelf
-    from similarity.encoder import weights_folder
+    from similarity.pieces import weights_folder
 
     app = Flask(__name__)
     labels = shelf.taxonomy("tmdb").predictable

@@ -116,7 +116,8 @@ def _encode(plan: Plan, given: Any) -> str:
     import numpy as np
     from sentence_transformers import SentenceTransformer
 
-    from similarity.encoder import MiniLM, weights_folder
+    from similarity.encoder import MiniLM
+    from similarity.pieces import weights_folder
 
     texts = [film.words for film in islice(given, plan.texts)]
     ours, plain = MiniLM(), SentenceTransformer(weights_folder(), local_files_only=True)

@@ -25,6 +25,7 @@ from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
 from similarity.encoder import MiniLM
 from similarity.one_thread import one_thread
+from similarity.pieces import cut
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -108,7 +109,7 @@ class Matcher:
 
     def alone(self, text: str | Text, labels: Sequence[Label]) -> list[float]:
         """Each label's probability as the only one of its vocabulary, in their order; the text is read once for all."""
-        read, known = [sentence(Text.of(text))], self._vocabularies.known(labels)
+        read, known = cut([sentence(Text.of(text))]), self._vocabularies.known(labels)
         tuned, plain, words = self.tuned.encode(read), self.encoder.encode(read), self.learnt.words.logits(read)
         with one_thread():
             centred = np.asarray((plain - self.learnt.centre) @ known.plain.T, np.float32)
@@ -119,11 +120,11 @@ class Matcher:
     def _rows(self, texts: Sequence[str], taxonomy: Taxonomy) -> list[list[float]]:
         if not texts:
             return []
-        known, tuned = self._vocabularies.of(taxonomy), self.tuned.encode(texts)
-        words = self.learnt.words.logits(texts)
+        known, read = self._vocabularies.of(taxonomy), cut(texts)
+        tuned, words = self.tuned.encode(read), self.learnt.words.logits(read)
         # Where one label is chosen, probabilities compete: all must be mixed alike to sum to 1.
         share = known.share if taxonomy.multi else known.share.mean()
-        plain = self.encoder.encode(texts) if share.min() < 1 else None
+        plain = self.encoder.encode(read) if share.min() < 1 else None
         with one_thread():
             tuned = self.learnt.of_text(tuned)
             found = share * _probabilities(self._taught(words, tuned, known), taxonomy)

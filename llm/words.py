@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from similarity.encoder import tokenizer
+from similarity.pieces import cut, tokenizer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,8 +38,8 @@ class Words:
     def logits(self, texts: Sequence[str]) -> Array:
         """What the words of each text add to the logits, shape (texts, labels)."""
         found = np.empty((len(texts), len(self.labels)), np.float32)
-        for row, tokens in enumerate(tokenizer().encode_batch_fast(list(texts), add_special_tokens=False)):
-            pieces, counts = counted(tokens.ids, self.rarity)
+        for row, text in enumerate(cut(texts)):
+            pieces, counts = counted(text.pieces, self.rarity)
             found[row] = counts @ self.weights[pieces]
         return found
 

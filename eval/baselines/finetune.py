@@ -28,7 +28,7 @@ from eval.baselines.transformer import Keep, Labeller, Reading, Transformer, ear
 from llm.learnt import load
 from llm.matcher import SHIPPED
 from prompts.errors import InvalidSetting, UnknownName
-from similarity.encoder import weights_folder
+from similarity.pieces import weights_folder
 from similarity.sentence_encoder import changed, multiplies_in_bfloat16
 
 _MATCHER = "matcher"  # as a base

@@ -22,7 +22,7 @@ from eval.matcher.texts import Batch, Item, batches
 from eval.matcher.wordings import Concept
 from llm.learnt import Learnt
 from llm.words import no_words
-from similarity.encoder import weights_folder
+from similarity.pieces import weights_folder
 
 if TYPE_CHECKING:
     from similarity.encoder import MiniLM, Vectors

@@ -15,7 +15,8 @@ from eval.matcher.texts import items
 from eval.matcher.wordings import concepts, held_out
 from eval.matcher.words import with_words
 from llm.learnt import load, save
-from similarity.encoder import MiniLM, tokenizer
+from similarity.encoder import MiniLM
+from similarity.pieces import tokenizer
 
 RANK = 64  # of the weights' changes: 5 MB of factors; what a lower one would lose has not been measured
 _SAMPLE = Path("data/sample")

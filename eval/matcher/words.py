@@ -20,7 +20,8 @@ from llm.matcher import Known, Vocabularies
 from llm.words import Words, counted
 from prompts import shelf
 from prompts.taxonomy import Label
-from similarity.encoder import MiniLM, tokenizer
+from similarity.encoder import MiniLM
+from similarity.pieces import tokenizer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

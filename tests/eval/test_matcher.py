@@ -3,8 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
-from tokenizers import Tokenizer
 
 from eval.datasets import Example, Fields, load
 from eval.matcher.far import general, with_far
@@ -16,18 +14,11 @@ from llm.learnt import save
 from llm.matcher import matcher
 from prompts import shelf
 from prompts.text import Text
-from similarity.encoder import MiniLM, weights_folder
+from similarity.encoder import MiniLM
+from similarity.pieces import tokenizer
 
 SAMPLE = Path("data/sample")
 CONCEPTS = concepts(())
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Tokenizer:
-    found = Tokenizer.from_file(f"{weights_folder()}/tokenizer.json")
-    found.no_truncation()
-    found.no_padding()
-    return found
 
 
 def films(count: int) -> list[Example]:
@@ -54,29 +45,29 @@ def test_sub_genres_held_out_are_the_same_every_time_and_never_taught() -> None:
     assert not set(left_out) & {one.name for one in concepts(left_out)}
 
 
-def test_what_is_missing_from_a_cut_list_weighs_less_than_what_is_known(tokenizer: Tokenizer) -> None:
+def test_what_is_missing_from_a_cut_list_weighs_less_than_what_is_known() -> None:
     whole = Example("a", Text("A war."), ("War",))
     cut = Example("b", Text("A war."), ("War",), complete=False)
-    first, second = items([whole, cut], CONCEPTS, tokenizer)
+    first, second = items([whole, cut], CONCEPTS, tokenizer())
     war, comedy = column("genres", "War"), column("genres", "Comedy")
     assert first.weight[war] == second.weight[war] == first.weight[comedy] > second.weight[comedy] > 0
     assert first.true[war] == 1
     assert first.true.sum() == 1
 
 
-def test_sub_genres_are_unknown_where_a_film_has_none_and_opinions_are_of_reviews_alone(tokenizer: Tokenizer) -> None:
+def test_sub_genres_are_unknown_where_a_film_has_none_and_opinions_are_of_reviews_alone() -> None:
     plain = Example("a", Text("A robbery."), ("Crime",))
     told = Example("b", Text("A robbery."), ("Crime",), extra=("Heist", "a kind nobody words"))
     review = Example("c", Text("I loved it."), ("positive",))
-    first, second, third = items([plain, told, review], CONCEPTS, tokenizer)
+    first, second, third = items([plain, told, review], CONCEPTS, tokenizer())
     heist, positive, crime = column("interests", "Heist"), column("reviews", "positive"), column("genres", "Crime")
     assert (first.weight[heist], second.true[heist]) == (0, 1)
     assert second.weight[heist] > 0
     assert (first.weight[positive], third.true[positive], third.weight[crime]) == (0, 1, 0)
 
 
-def test_an_epoch_holds_every_text_once_in_batches_without_waste(tokenizer: Tokenizer) -> None:
-    given = items([*films(150), Example("r", Text("Bad. " * 300), ("negative",))], CONCEPTS, tokenizer)
+def test_an_epoch_holds_every_text_once_in_batches_without_waste() -> None:
+    given = items([*films(150), Example("r", Text("Bad. " * 300), ("negative",))], CONCEPTS, tokenizer())
     found = list(batches(given, seed=3))
     assert sum(len(batch.tokens) for batch in found) == 151
     for batch in found:
@@ -86,12 +77,12 @@ def test_an_epoch_holds_every_text_once_in_batches_without_waste(tokenizer: Toke
     assert [batch.tokens.tolist() for batch in batches(given, 3)] == [batch.tokens.tolist() for batch in found]
 
 
-def test_a_few_steps_teach_a_few_films_and_the_file_answers_as_taught(tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_a_few_steps_teach_a_few_films_and_the_file_answers_as_taught(tmp_path: Path) -> None:
     encoder = MiniLM()
     few = [one for one in CONCEPTS if one.kind != "interests"]
     wanted: list[Concept] = [*few]
     losses: list[float] = []
-    given = items(films(12), wanted, tokenizer)
+    given = items(films(12), wanted, tokenizer())
     recipe = Recipe(epochs=10, encoder_rate=3e-4, label_rate=5e-3)
     learnt = learn(given, wanted, encoder, "tiny", recipe, lambda step, steps, loss: losses.append(loss))
     assert np.mean(losses[-3:]) < 0.7 * np.mean(losses[:3])

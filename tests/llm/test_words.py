@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from llm.words import Words, counted, no_words
-from similarity.encoder import tokenizer
+from similarity.pieces import tokenizer
 
 
 def piece(word: str) -> int:

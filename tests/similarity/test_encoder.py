@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from similarity.encoder import MiniLM, encoded, encoder_of, weights_folder
+from similarity.encoder import MiniLM, encoded, encoder_of
 from similarity.errors import InvalidEncoder
-from similarity.openvino_bert import _BATCH, _SHORTEST, _batches
+from similarity.openvino_bert import _APIECE, _BATCH, _batches
+from similarity.pieces import cut, tokenizer, weights_folder
 from similarity.sentence_encoder import SentenceEncoder, Torch
 
 
@@ -103,18 +105,46 @@ def test_any_model_of_sentence_transformers_can_be_named() -> None:
     assert isinstance(encoder_of(), MiniLM)
 
 
+# --- word pieces ---
+
+
+def test_a_text_is_cut_once_and_stays_the_text_that_it_is(encoder: MiniLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["A sheriff rides into town.", "", "Zwölf Roboter"]
+    read = cut(texts)
+    assert read == texts
+    assert [tokenizer().decode(one.pieces) for one in read] == ["a sheriff rides into town.", "", "zwolf roboter"]
+    before = encoder.encode(texts)
+    monkeypatch.setattr("similarity.pieces.tokenizer", lambda: pytest.fail("cut again"))
+    assert encoder.encode(read) == pytest.approx(before)
+
+
 # --- batches of the OpenVINO graph ---
 
 
+def cost(lengths: list[int], batches: list[list[int]]) -> int:
+    return sum(max(lengths[row] for row in batch) * len(batch) + _APIECE for batch in batches)
+
+
 @given(st.lists(st.integers(2, 256), max_size=60), st.integers(160, 512))
-def test_batches_hold_every_text_once_and_hardly_any_padding(lengths: list[int], most: int) -> None:
-    batches = list(_batches(lengths, most))
+def test_batches_hold_every_text_once_and_are_not_too_large(lengths: list[int], most: int) -> None:
+    batches = _batches(lengths, most)
     assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
     for batch in batches:
-        longest = max(lengths[row] for row in batch)
-        assert len(batch) == 1 or len(batch) * longest <= most
+        assert len(batch) == 1 or len(batch) * max(lengths[row] for row in batch) <= most
         assert len(batch) <= _BATCH
-        assert min(lengths[row] for row in batch) >= _SHORTEST * longest
+
+
+@given(st.lists(st.integers(2, 256), min_size=1, max_size=9), st.integers(160, 512))
+def test_no_other_batches_of_neighbours_in_length_cost_less(lengths: list[int], most: int) -> None:
+    rows = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    costs = []
+    for places in product([False, True], repeat=len(rows) - 1):  # whether a batch ends after each row
+        ends = [0, *(at + 1 for at, there in enumerate(places) if there), len(rows)]
+        batches = [rows[start:end] for start, end in pairwise(ends)]
+        small = (len(one) == 1 or (len(one) <= _BATCH and len(one) * lengths[one[0]] <= most) for one in batches)
+        if all(small):
+            costs.append(cost(lengths, batches))
+    assert cost(lengths, _batches(lengths, most)) == min(costs)
 
 
 def test_texts_of_one_length_fill_their_batches() -> None:

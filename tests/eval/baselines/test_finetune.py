@@ -15,7 +15,8 @@ from eval.baselines.transformer import Reading, padded, pretrained
 from llm.learnt import load
 from llm.matcher import SHIPPED
 from prompts.errors import InvalidSetting
-from similarity.encoder import MiniLM, weights_folder
+from similarity.encoder import MiniLM
+from similarity.pieces import weights_folder
 from tests.eval.baselines.labelled import MULTI, OTHER, examples
 from tests.eval.baselines.tiny_encoder import build
 
