@@ -1,7 +1,10 @@
 """How probabilities become labels: thresholds learnt from validation texts, stored with the model.
 
-Per-label thresholds are drawn towards the global one, the more so the fewer validation texts have the label: the best
-cut of a label with ten examples is mostly luck.
+A label's threshold is not the cut that happened to be best on those texts, which is much luck where the label is rare.
+Its probabilities are put right first, by two numbers (Platt 1999); the threshold is then where the F1 to be expected of
+right probabilities is highest (Lipton, Elkan and Naryanaswamy 2014, arXiv 1402.1892). Fifths of TMDB's validation films
+that had no part in it came to .2 to .6 points of micro-F1 more so than by the best cuts, three systems asked, and to 0
+to .2 less of macro-F1; tuned for micro-F1, to .3 to .5 more, and to −.2 to .9 of macro-F1.
 """
 
 from __future__ import annotations
@@ -12,16 +15,21 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit, logit
 
 from eval.metrics import Labels
 
 Rule = Literal["global", "per-label", "top-k", "best"]
 Objective = Literal["micro", "macro"]
 
-_SHRINKAGE = 20.0  # a label with so many validation texts has its threshold half-way between its own and the global one
+_SHRINKAGE = 5.0  # a label with so many validation texts has its threshold half-way between its own and the common one
 _STEPS = 100
-_ROUNDS = 3
 _LEAST = 1e-6
+# How firmly a label's calibration is held to that of all labels: log-likelihood that a slope twice as steep has to
+# bring, and a shift by 1. Between 5 and .5 and 200 and 10 it hardly matters on films.
+_SLOPE_HELD, _SHIFT_HELD = 100.0, 5.0
+_FLATTEST = 0.01  # a score that speaks against its label is still taken to speak for it, if softly
 
 
 @dataclass(frozen=True)
@@ -80,13 +88,14 @@ def tune(
     """
     if rule == "best":
         return Decoding("best")
+    if rule == "per-label":
+        return Decoding("per-label", tuple(_per_label(scores, truth, objective).tolist()), objective=objective)
     if rule == "top-k":
         tried = [Decoding("top-k", k=k, objective=objective) for k in range(1, min(most, truth.shape[1]) + 1)]
     else:
         cuts = np.unique(np.quantile(scores, np.linspace(0, 1, _STEPS)).round(6))
         tried = [Decoding("global", (float(cut),) * truth.shape[1], objective=objective) for cut in cuts]
-    best = max(tried, key=lambda one: f1(one.choose(scores, most, allow_none), truth, objective))
-    return _per_label(scores, truth, best, objective) if rule == "per-label" else best
+    return max(tried, key=lambda one: f1(one.choose(scores, most, allow_none), truth, objective))
 
 
 def f1(predicted: Labels, truth: Labels, objective: Objective) -> float:
@@ -97,62 +106,66 @@ def f1(predicted: Labels, truth: Labels, objective: Objective) -> float:
     return float((2 * hits / np.maximum(1, both)).mean())
 
 
-def _per_label(scores: NDArray[np.floating], truth: Labels, start: Decoding, objective: Objective) -> Decoding:
-    """Thresholds label by label: each F1 for itself, or all of them towards one micro-F1 in a few rounds."""
-    curves = [_Curve.of(scores[:, label], truth[:, label]) for label in range(truth.shape[1])]
-    places = [curve.place(cut) for curve, cut in zip(curves, start.thresholds, strict=True)]
-    for _ in range(_ROUNDS if objective == "micro" else 1):
-        for label, curve in enumerate(curves):
-            others = [
-                one.at(place) for other, (one, place) in enumerate(zip(curves, places, strict=True)) if other != label
-            ]
-            hits, given = np.sum(others, axis=0) if objective == "micro" and others else (0, 0)
-            true = truth.sum() if objective == "micro" else truth[:, label].sum()
-            places[label] = curve.best(hits, given, true)
-    found = [curve.cut(place) for curve, place in zip(curves, places, strict=True)]
-    support = truth.sum(axis=0)
-    drawn = [_drawn(*one) for one in zip(found, start.thresholds, support, strict=True)]
-    return Decoding("per-label", tuple(drawn), objective=objective)
+def _per_label(scores: NDArray[np.floating], truth: Labels, objective: Objective) -> NDArray[np.float64]:
+    """Thresholds label by label: for macro-F1 each label's own, for micro-F1 one, where probabilities are right."""
+    odds = _log_odds(scores)
+    slopes, shifts = _calibration(odds, truth)
+    right = expit(slopes * odds + shifts)
+    common = _best_cut(right.ravel())
+    cuts = [
+        _drawn(_best_cut(column), common, support) if objective == "macro" else common
+        for column, support in zip(right.T, truth.sum(axis=0), strict=True)
+    ]
+    found: NDArray[np.float64] = expit((_log_odds(np.array(cuts)) - shifts) / slopes)
+    return found
 
 
-@dataclass(frozen=True)
-class _Curve:
-    """What one label's cuts would do: after giving it to the ``n`` best texts, so many hits; ``cuts`` falls."""
+def _calibration(odds: NDArray[np.float64], truth: Labels) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """By what each label's log-odds are multiplied, and what is added, for probabilities to be right: what is best for
+    all labels together, and what each then differs by, held to that."""
+    slope, shift = _fitted(odds.ravel(), truth.ravel(), 1e-3, 1e-3)
+    own = [
+        _fitted(slope * column + shift, true, _SLOPE_HELD, _SHIFT_HELD)
+        for column, true in zip(odds.T, truth.T, strict=True)
+    ]
+    slopes, shifts = np.array(own).T
+    return slopes * slope, slopes * shift + shifts
 
-    scores: NDArray[np.floating]
-    hits: NDArray[np.intp]
 
-    @classmethod
-    def of(cls, scores: NDArray[np.floating], truth: NDArray[np.bool_]) -> _Curve:
-        order = np.argsort(-scores, kind="stable")
-        return cls(scores[order], np.concatenate([[0], truth[order].cumsum()]))
+def _fitted(odds: NDArray[np.float64], truth: NDArray[np.bool_], slope_held: float, shift_held: float) -> Any:
+    """Slope and shift of one logistic regression, held to 1 and 0."""
 
-    def at(self, place: int) -> tuple[int, int]:
-        return int(self.hits[place]), place
+    def loss(numbers: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        slope, shift = numbers
+        logits = slope * odds + shift
+        over = expit(logits) - truth
+        held = slope_held * (slope - 1) ** 2 + shift_held * shift**2
+        entropy = float((np.logaddexp(0, logits) - truth * logits).sum())
+        ways = [over @ odds + 2 * slope_held * (slope - 1), over.sum() + 2 * shift_held * shift]
+        return entropy + held, np.array(ways)
 
-    def place(self, cut: float) -> int:
-        return int((self.scores >= cut).sum())
+    return minimize(loss, [1.0, 0.0], jac=True, bounds=[(_FLATTEST, None), (None, None)], method="L-BFGS-B").x
 
-    def best(self, hits: float, given: float, true: float) -> int:
-        """How many texts to give the label to, beside what the other labels do; equal scores stay together."""
-        places = np.arange(len(self.hits))
-        values = 2 * (self.hits + hits) / np.maximum(1, places + given + true)
-        apart = np.ones(len(places), dtype=bool)
-        apart[1:-1] = self.scores[1:] < self.scores[:-1]
-        return int(np.where(apart, values, -1.0).argmax())
 
-    def cut(self, place: int) -> float:
-        """A threshold between the last text that gets the label and the next."""
-        above = self.scores[place - 1] if place else 1.0
-        below = self.scores[place] if place < len(self.scores) else 0.0
-        return float((above + below) / 2)
+def _best_cut(right: NDArray[np.float64]) -> float:
+    """From which probability on a label is best given for the F1 to be expected, if probabilities are right."""
+    falling = np.sort(right)[::-1]
+    expected = falling.cumsum() / (np.arange(1, len(falling) + 1) + right.sum())
+    best = int(expected.argmax())
+    below = falling[best + 1] if best + 1 < len(falling) else 0.0
+    return float((falling[best] + below) / 2)
+
+
+def _log_odds(scores: NDArray[np.floating]) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = logit(np.clip(np.asarray(scores, np.float64), _LEAST, 1 - _LEAST))
+    return found
 
 
 def _drawn(own: float, common: float, support: int) -> float:
-    """A threshold between a label's own and the common one, in log-odds."""
-    odds = [float(np.log(kept / (1 - kept))) for kept in np.clip([own, common], _LEAST, 1 - _LEAST)]
-    mean = (support * odds[0] + _SHRINKAGE * odds[1]) / (support + _SHRINKAGE)
-    return float(1 / (1 + np.exp(-mean)))
+    """A threshold between a label's own and the common one, in log-odds: what is to be expected of a label that cannot
+    be told at all is best where everybody is given it."""
+    own_odds, common_odds = _log_odds(np.array([own, common]))
+    return float(expit((support * own_odds + _SHRINKAGE * common_odds) / (support + _SHRINKAGE)))
 
 
 def _place_among(scores: NDArray[np.floating], decoding: Decoding) -> NDArray[np.intp]:

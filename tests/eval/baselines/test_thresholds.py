@@ -74,6 +74,16 @@ def test_micro_thresholds_do_not_lose_against_the_global_one() -> None:
     assert f1(each.choose(scores, 5), truth, "micro") >= f1(common.choose(scores, 5), truth, "micro") - 0.003
 
 
+def test_a_label_whose_probabilities_are_too_low_has_its_threshold_where_they_are_right() -> None:
+    random = np.random.default_rng(2)
+    right = random.beta(0.6, 1.4, (4000, 2))
+    truth = random.random(right.shape) < right
+    scores = np.stack([right[:, 0], 1 / (1 + np.exp(1 - np.log(right[:, 1] / (1 - right[:, 1]))))], axis=1)
+    first, second = tune(scores, truth, "per-label", "micro", most=2).thresholds
+    assert second / (1 - second) == pytest.approx(first / (1 - first) / np.e, rel=0.1)
+    assert first == pytest.approx(f1(right > first, truth, "micro") / 2, abs=0.03)  # arXiv 1402.1892
+
+
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_the_fast_f1_is_the_one_that_is_reported(objective: Objective) -> None:
     random = np.random.default_rng(5)
