@@ -258,6 +258,12 @@ def _hybrid() -> Kind:
     return Kind(hybrid.HybridSettings, hybrid.fit, hybrid.restore, soft=True)
 
 
+def _blend() -> Kind:
+    from eval.baselines import blend
+
+    return Kind(blend.BlendSettings, blend.fit, blend.restore)
+
+
 def _fine_tuned(name: str) -> Kind:
     from eval.baselines import finetune, transformer
 
@@ -277,4 +283,5 @@ BASELINES: Mapping[str, Callable[[], Kind]] = {
     "hybrid": _hybrid,
     "minilm": partial(_fine_tuned, "minilm"),
     "distilbert": partial(_fine_tuned, "distilbert"),
+    "blend": _blend,
 }

@@ -147,7 +147,10 @@ def pretrained(base: str) -> tuple[nn.Module, Any]:
         for name in _ATTENTION_DROPOUT:
             if hasattr(config, name):
                 setattr(config, name, 0.0)
-        return AutoModel.from_pretrained(base, config=config, dtype=torch.float32), tokeniser
+        # Plain products beat PyTorch's fused attention on a processor, whose way back is slow in bfloat16 there.
+        attention = "eager" if device().type == "cpu" else None
+        model = AutoModel.from_pretrained(base, config=config, dtype=torch.float32, attn_implementation=attention)
+        return model, tokeniser
     except (OSError, ValueError) as error:
         raise InvalidSetting(
             f"no encoder can be loaded from {base!r}: {str(error).splitlines()[0]}; give a folder with its config, "

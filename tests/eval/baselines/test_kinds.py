@@ -16,13 +16,14 @@ from eval.baselines.thresholds import Decoding
 from eval.datasets import Example
 from eval.metrics import METRICS, indicator
 from prompts.errors import InvalidDataset, InvalidSetting, OtherVocabulary, UnknownName
+from prompts.taxonomy import Taxonomy
 from tests.eval.baselines.labelled import MULTI, OTHER, SINGLE, examples
 from tests.eval.baselines.tiny_encoder import build
 
 ROOT = Path(__file__).parents[3]
 TRAINING, VALIDATION, UNSEEN = examples(160), examples(80, seed=2), examples(60, seed=3)
 NEURAL = {"trials": 2, "epochs": 20}
-FINE_TUNING = {"epochs": 6, "lr": 3e-3, "batch_size": 16, "precision": "fp32"}
+FINE_TUNING = {"epochs": 12, "patience": 12, "lr": 3e-3, "batch_size": 16, "precision": "fp32"}
 SETTINGS: dict[str, dict[str, Any]] = {"minilm-mlp": NEURAL, "hybrid": NEURAL, "tfidf-knn": {"neighbours": 5}}
 
 
@@ -36,8 +37,9 @@ def kinds(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> dict[str, 
     """Every kind, trained; the folders by name."""
     folder = tmp_path_factory.mktemp("kinds")
     fine_tuned = {name: FINE_TUNING | {"base": str(encoder)} for name in ("minilm", "distilbert")}
+    blend = {"blend": {"parts": (str(folder / "tfidf-knn"), str(folder / "minilm-mlp"))}}
     for name in BASELINES:
-        plan = Plan(name, (SETTINGS | fine_tuned).get(name, {}), data="stories", cache=folder / "cache")
+        plan = Plan(name, (SETTINGS | fine_tuned | blend).get(name, {}), data="stories", cache=folder / "cache")
         train(plan, MULTI, TRAINING, VALIDATION, folder / name)
     return {name: folder / name for name in BASELINES}
 
@@ -124,6 +126,40 @@ def test_the_manifest_tells_where_it_comes_from(kinds: dict[str, Path]) -> None:
 def test_nothing_is_pickled(kinds: dict[str, Path]) -> None:
     suffixes = {path.suffix for folder in kinds.values() for path in folder.rglob("*") if path.is_file()}
     assert suffixes <= {".json", ".npz", ".safetensors", ".txt"}
+
+
+def test_a_blend_is_the_weighted_mean_of_its_parts_and_no_worse(kinds: dict[str, Path], tmp_path: Path) -> None:
+    blend = load(Path(shutil.copytree(kinds["blend"], tmp_path / "moved")))
+    told = blend.manifest["notes"]["parts"]
+    assert sum(part["weight"] for part in told) == pytest.approx(1)
+    texts = [one.text.body for one in UNSEEN]
+    mean = sum(part["weight"] * load(kinds[part["kind"]]).scorer.probabilities(texts) for part in told)
+    np.testing.assert_allclose(blend.scorer.probabilities(texts), mean, atol=1e-5)
+    parts = [load(kinds[name]).manifest["validation"] for name in ("tfidf-knn", "minilm-mlp")]
+    assert blend.manifest["validation"]["micro-F1"] >= max(part["micro-F1"] for part in parts) - 0.02
+
+
+def test_a_part_that_does_not_help_a_blend_is_left_out(kinds: dict[str, Path], tmp_path: Path) -> None:
+    plan = Plan("blend", {"parts": (str(kinds["random"]), str(kinds["tfidf-lr"]), str(kinds["prior"]))})
+    blend = train(plan, MULTI, TRAINING, VALIDATION, tmp_path)
+    weights = {part["kind"]: part["weight"] for part in blend.manifest["notes"]["parts"]}
+    assert weights["tfidf-lr"] > 0.7
+    assert "random" not in weights
+
+
+def test_what_cannot_be_blended_is_refused(kinds: dict[str, Path], tmp_path: Path) -> None:
+    def attempt(parts: tuple[str, ...], validation: list[Example] = VALIDATION, taxonomy: Taxonomy = MULTI) -> None:
+        train(Plan("blend", {"parts": parts}), taxonomy, TRAINING, validation, tmp_path / "new")
+
+    two = str(kinds["tfidf-lr"]), str(kinds["tfidf-nb"])
+    with pytest.raises(InvalidSetting, match="two parts or more"):
+        attempt(two[:1])
+    with pytest.raises(InvalidSetting, match="chosen by other validation texts"):
+        attempt(two, VALIDATION[:40])
+    with pytest.raises(InvalidSetting, match="trained for another vocabulary"):
+        attempt(two, taxonomy=replace(MULTI, labels=MULTI.labels[::-1]))
+    with pytest.raises(InvalidSetting, match="holds no trained baseline"):
+        attempt((two[0], str(tmp_path / "nowhere")))
 
 
 def test_thresholds_of_other_weights_are_not_used(kinds: dict[str, Path], tmp_path: Path) -> None:
