@@ -15,7 +15,7 @@ from prompts.text import Text
 
 if TYPE_CHECKING:
     from llm.embedded import Encoder
-    from similarity.encoder import Vectors
+    from similarity.windows import Vectors
 
 Shots = Callable[[Sequence[Text], Taxonomy], list[tuple[Shot, ...]]]
 

@@ -7,32 +7,18 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from similarity.pieces import weights_folder
+from similarity.windows import encoded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from similarity.building import Encoder
-
-    Vectors = NDArray[np.float32]
+    from similarity.windows import Runtime, Vectors
 
 _WINDOW = 254  # tokens that MiniLM reads at once, less the two that mark a text's ends
-
-
-class Runtime(Protocol):
-    """What computes a model."""
-
-    def windows(self, texts: Sequence[str]) -> Sequence[Sequence[Sequence[Any]]]:
-        """Each text in pieces that the model can read whole; one at least."""
-        ...
-
-    def vectors(self, windows: Sequence[Any]) -> Vectors:
-        """Vectors of length 1, shape (windows, dimension), in their order."""
-        ...
 
 
 class MiniLM:
@@ -97,15 +83,6 @@ def encoder_of(model: str = "") -> Encoder:
     return SentenceEncoder(model)
 
 
-def encoded(runtime: Runtime, texts: Sequence[str], dimension: int) -> Vectors:
-    """One vector of length 1 a text, float32, shape (texts, dimension): its windows' mean, each by its share."""
-    if not texts:
-        return np.empty((0, dimension), np.float32)
-    windows = runtime.windows(texts)
-    vectors = runtime.vectors([window for parts in windows for window in parts])
-    return _pooled(vectors, windows)
-
-
 def _by_torch() -> bool:
     return _has_gpu() or not find_spec("openvino")
 
@@ -117,18 +94,3 @@ def _has_gpu() -> bool:
     import torch
 
     return bool(torch.cuda.is_available())
-
-
-def _pooled(vectors: Vectors, windows: Sequence[Sequence[Sequence[Any]]]) -> Vectors:
-    if all(len(parts) == 1 for parts in windows):
-        return _unit(vectors)
-    found, at = np.empty((len(windows), vectors.shape[1]), np.float32), 0
-    for row, parts in enumerate(windows):
-        found[row] = np.average(vectors[at : at + len(parts)], axis=0, weights=[max(1, len(part)) for part in parts])
-        at += len(parts)
-    return _unit(found)
-
-
-def _unit(vectors: Vectors) -> Vectors:
-    """The same at length 1, to float32's exactness whatever the model computes in."""
-    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from similarity.encoder import encoded
 from similarity.errors import InvalidEncoder
+from similarity.windows import encoded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from similarity.encoder import Vectors
+    from similarity.windows import Vectors
 
 _BATCH = 32
 

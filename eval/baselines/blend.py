@@ -7,7 +7,7 @@ mixture (Dempster, Laird and Rubin 1977).
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,8 @@ from prompts.errors import InvalidSetting
 _ROUNDS = 500
 _LEAST = 0.01  # a part that weighs less is left out
 _WEIGHTS = "weights.json"
+
+Read = Callable[[Path], Trained]
 
 
 @dataclass(frozen=True)
@@ -60,15 +62,20 @@ class Blend:
         return {"parts": [{"kind": part.kind, "weight": weight, **part.scorer.notes()} for part, weight in pairs]}
 
 
-def fit(material: Material, settings: BlendSettings) -> Blend:
+def fit(material: Material, settings: BlendSettings, read: Read) -> Blend:
     """Read the parts and weigh them.
+
+    Args:
+        material: what to weigh by.
+        settings: which parts.
+        read: a trained baseline from its folder.
 
     Raises:
         InvalidSetting: there is no second part, or one was trained for another vocabulary or chosen by other texts.
     """
     if len(settings.parts) < 2:
         raise InvalidSetting("a blend needs two parts or more; give the folder of a training with each --part")
-    parts = tuple(_part(Path(path), material) for path in settings.parts)
+    parts = tuple(_part(read(Path(path)), path, material) for path in settings.parts)
     judged = material.validation.judged()
     told = [part.scorer.probabilities(judged.texts) for part in material.track(parts, "parts")]
     weights = mixture(told, judged.truth, material.taxonomy.multi)
@@ -94,14 +101,13 @@ def mixture(told: Sequence[Probabilities], truth: Labels, multi: bool) -> NDArra
     return weights
 
 
-def restore(folder: Path, labels: int, multi: bool) -> Blend:
+def restore(folder: Path, labels: int, multi: bool, read: Read) -> Blend:
     """What ``Blend.save`` wrote."""
     weights = tuple(json.loads((folder / _WEIGHTS).read_text(encoding="utf-8")))
-    return Blend(tuple(_load(folder / str(number)) for number in range(len(weights))), weights)
+    return Blend(tuple(read(folder / str(number)) for number in range(len(weights))), weights)
 
 
-def _part(path: Path, material: Material) -> Trained:
-    part = _load(path)
+def _part(part: Trained, path: str, material: Material) -> Trained:
     if part.taxonomy.labels != material.taxonomy.labels or part.taxonomy.multi != material.taxonomy.multi:
         raise InvalidSetting(f"{path} was trained for another vocabulary than {material.taxonomy.name}")
     digest = part.manifest["data"]["validation"]["digest"]
@@ -111,12 +117,6 @@ def _part(path: Path, material: Material) -> Trained:
             "have learnt from these; train it with the same data and splits"
         )
     return part
-
-
-def _load(path: Path) -> Trained:
-    from eval.baselines.registry import load  # which knows this baseline too: a blend may be a part
-
-    return load(path)
 
 
 def _mean(told: Sequence[Probabilities], weights: Sequence[float]) -> Probabilities:

@@ -18,7 +18,7 @@ from similarity.pieces import cut
 
 if TYPE_CHECKING:
     from similarity.building import Encoder
-    from similarity.encoder import Vectors
+    from similarity.windows import Vectors
 
 _BATCH = 128
 _OF_WORDS = np.float32(0.1)  # brings logits to about the size of the numbers of a vector of length 1

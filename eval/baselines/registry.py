@@ -261,7 +261,7 @@ def _hybrid() -> Kind:
 def _blend() -> Kind:
     from eval.baselines import blend
 
-    return Kind(blend.BlendSettings, blend.fit, blend.restore)
+    return Kind(blend.BlendSettings, partial(blend.fit, read=load), partial(blend.restore, read=load))
 
 
 def _fine_tuned(name: str) -> Kind:

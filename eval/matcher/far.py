@@ -21,7 +21,8 @@ from prompts import shelf
 from prompts.taxonomy import Label, Taxonomy
 
 if TYPE_CHECKING:
-    from similarity.encoder import MiniLM, Vectors
+    from similarity.encoder import MiniLM
+    from similarity.windows import Vectors
 
 _REGULARISATION = 100.0
 # Cosines to the nearest wording of training. Of a vocabulary's labels, three quarters lie above .68 to .75 where they

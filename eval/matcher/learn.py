@@ -25,7 +25,8 @@ from llm.words import no_words
 from similarity.pieces import weights_folder
 
 if TYPE_CHECKING:
-    from similarity.encoder import MiniLM, Vectors
+    from similarity.encoder import MiniLM
+    from similarity.windows import Vectors
 
 _WARM_UP = 60  # steps, or a tenth of all where that is less
 _WEIGHT_DECAY = 0.01

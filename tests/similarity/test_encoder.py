@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from similarity.encoder import MiniLM, encoded, encoder_of
+from similarity.encoder import MiniLM, encoder_of
 from similarity.errors import InvalidEncoder
 from similarity.openvino_bert import _APIECE, _BATCH, _batches
 from similarity.pieces import cut, tokenizer, weights_folder
 from similarity.sentence_encoder import SentenceEncoder, Torch
+from similarity.windows import encoded
 
 
 @pytest.fixture(scope="module")
