@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from bulk.formats import READERS, suffix
-from bulk.source import Row, Source
+from bulk.rows import Row
+from bulk.source import Source
 from prompts.errors import InvalidDataset
 from prompts.text import Text
 

@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from bulk.source import Place, Row
+from bulk.rows import Place, Row
 from prompts.errors import InvalidDataset
 
 _LARGEST_CELL = 1 << 26  # beyond it, a quote was not closed

@@ -10,9 +10,9 @@ from typing import Any
 from bulk.engine import Answered
 from bulk.formats import READERS, suffix
 from bulk.job import Job, read_manifest, refuse_another
+from bulk.rows import Place, Row
 from bulk.scan import Read, read
 from bulk.shape import ADDED
-from bulk.source import Place, Row
 from bulk.store import Answer, Store
 from llm.classifier import Usage
 from prompts.errors import InvalidDataset, InvalidSetting

@@ -31,9 +31,9 @@ from bulk.job import (
     write_whole,
     writing,
 )
+from bulk.rows import Place
 from bulk.scan import Batch, Read, Unknown, batches, read
 from bulk.shape import Shape, arrow_types
-from bulk.source import Place
 from bulk.store import Store
 from bulk.writers import Writer, writer_of
 from llm.classifier import Usage

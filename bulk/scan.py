@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 from bulk.job import Job
+from bulk.rows import Place, Row
 from bulk.shape import Shape
-from bulk.source import Place, Row
 from bulk.store import Answer, digest
 from llm.classifier import Problem
 from prompts.text import Text

@@ -5,49 +5,16 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bulk.formats import READERS, suffix
+from bulk.rows import Place, Row
 from prompts.errors import InvalidDataset
 
 _READ = 1 << 20
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of a file.
-
-    Attributes:
-        where: file and line, or file and row, for people.
-        cells: by column, in the file's order.
-        problem: why it is no row as the others are; empty where it is one.
-    """
-
-    where: str
-    cells: Mapping[str, Any]
-    problem: str = ""
-
-
-@dataclass
-class Place:
-    """How far the reading of some files has come.
-
-    Attributes:
-        total: bytes of all files.
-        before: bytes of the files that were read to their end.
-        tell: bytes of the present file that were read.
-    """
-
-    total: int
-    before: int = 0
-    tell: Callable[[], int] = field(default=lambda: 0)
-
-    @property
-    def share(self) -> float:
-        """From 0 to 1."""
-        return min(1.0, (self.before + self.tell()) / max(1, self.total))
 
 
 @dataclass(frozen=True)
@@ -68,8 +35,6 @@ class Source:
         Raises:
             InvalidDataset: a file cannot be read.
         """
-        from bulk.formats import READERS, suffix
-
         place = place or self.place
         for path in self.files:
             yield from READERS[suffix(path)].rows(path, place)
@@ -77,8 +42,6 @@ class Source:
 
     def named_columns(self) -> list[str]:
         """The columns of the first rows of the first file that has any, in their order."""
-        from bulk.formats import READERS, suffix
-
         for path in self.files:
             if names := READERS[suffix(path)].columns(path):
                 return list(names)
@@ -105,8 +68,6 @@ def source_of(given: str, beside: Sequence[Path] = ()) -> Source:
     Raises:
         InvalidDataset: nothing is there, or a file that is no table.
     """
-    from bulk.formats import READERS, suffix
-
     path, known = Path(given), ", ".join(READERS)
     if path.is_file():
         if suffix(path) not in READERS:
