@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from commands.data import data_options, loaded_of
 from commands.lora import lora_options, train_lora
 
 Item = TypeVar("Item")
+_LINES = 20  # that tell how far a training is where there is no terminal
 _COLUMNS = (
     "limit", "text_field", "title_field", "labels_field", "id_field", "data_format", "split_file", "unknown_labels",
     "min_label_count",
@@ -108,16 +110,24 @@ def _matcher(data: Path, reviews: Path | None, out: Path | None, rest: Mapping[s
     opinions = loaded_of(reviews, shelf.taxonomy("sentiment"), limit=rest["limit"]).examples
     recipe = Recipe(epochs=rest["epochs"] or Recipe.epochs, seed=rest["seed"])
     path = out or Path("var/models/matcher.safetensors")
-    with click.progressbar(length=1_000, label="matcher", file=sys.stderr) as bar:
-        teach(
-            films,
-            opinions,
-            path,
-            recipe,
-            _command(),
-            lambda step, steps, _: bar.update(1_000 * step // steps - bar.pos),
-        )
+    with _shown() as told:
+        teach(films, opinions, path, recipe, _command(), told)
     click.echo(f"saved in {path}; try it with `main.py evaluate --systems embedded:{path} ...`", err=True)
+
+
+@contextmanager
+def _shown() -> Iterator[Callable[[int, int, float], None]]:
+    """Shows the steps of an hour's training: as a bar, or as a line now and then where the output is kept."""
+    if not sys.stderr.isatty():
+        yield _line
+        return
+    with click.progressbar(length=1_000, label="matcher", file=sys.stderr) as bar:
+        yield lambda step, steps, _: bar.update(1_000 * step // steps - bar.pos)
+
+
+def _line(step: int, steps: int, loss: float) -> None:
+    if step % max(1, steps // _LINES) == 0:
+        click.echo(f"step {step:,} of {steps:,}, loss {loss:.3f}", err=True)
 
 
 def _refuse_test(*splits: str) -> None:

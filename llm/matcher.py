@@ -235,7 +235,9 @@ def _probabilities(logits: Array, taxonomy: Taxonomy) -> Array:
 
 
 def _independent(logits: Array) -> Array:
-    return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
+    from scipy.special import expit
+
+    return np.asarray(expit(logits), np.float32)
 
 
 def _decode(row: Sequence[float], taxonomy: Taxonomy, source: Source) -> Prediction:
