@@ -40,7 +40,7 @@ Told = Callable[[int, int, float], None]
 class Recipe:
     """How long and how fast is learnt."""
 
-    epochs: float = 1.5
+    epochs: float = 2.0
     encoder_rate: float = 8e-5
     label_rate: float = 5e-4
     seed: int = 0
