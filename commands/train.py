@@ -29,7 +29,7 @@ _COLUMNS = (
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write to.  [default: var/models/NAME-TAXONOMY]")
 @click.option("--validation-split", default="validation", show_default=True, help="Rows to choose and tune by.")
 @click.option("--decode", type=click.Choice(["global", "per-label", "top-k"]), help="How scores become labels.")
-@click.option("--objective", type=click.Choice(["micro", "macro"]), default="macro", show_default=True,
+@click.option("--objective", type=click.Choice(["micro", "macro", "both"]), default="macro", show_default=True,
               help="F1 that thresholds are tuned for.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
 @click.option("--ngrams", type=click.IntRange(1), help="tfidf-*: longest run of words that counts as a term.")

@@ -21,8 +21,9 @@ from scipy.special import expit, logit
 from eval.metrics import Labels
 
 Rule = Literal["global", "per-label", "top-k", "best"]
-Objective = Literal["micro", "macro"]
+Objective = Literal["micro", "macro", "both"]
 
+_OWN: Mapping[Objective, float] = {"micro": 0.0, "macro": 1.0, "both": 0.5}  # how far a threshold is the label's own
 _SHRINKAGE = 5.0  # a label with so many validation texts has its threshold half-way between its own and the common one
 _STEPS = 100
 _LEAST = 1e-6
@@ -41,7 +42,7 @@ class Decoding:
             takes one.
         thresholds: one per label in vocabulary order; a label is given from its threshold on.
         k: how many labels ``top-k`` takes.
-        objective: the F1 that was tuned for.
+        objective: the F1 that was tuned for; ``both`` is the mean of micro- and macro-F1.
     """
 
     rule: Rule
@@ -82,7 +83,7 @@ def tune(
         scores: probabilities, shape (texts, labels).
         truth: true labels, same shape.
         rule: what to tune; ``best`` has nothing to tune.
-        objective: micro- or macro-F1.
+        objective: micro-F1, macro-F1, or the mean of both.
         most: at most so many labels a text.
         allow_none: whether a text may go without a label.
     """
@@ -99,21 +100,21 @@ def tune(
 
 
 def f1(predicted: Labels, truth: Labels, objective: Objective) -> float:
-    """Micro- or macro-F1 as in ``eval.metrics``, a hundred times as fast: tuning asks for thousands."""
+    """Micro- or macro-F1 as in ``eval.metrics``, or their mean; a hundred times as fast: tuning asks for thousands."""
     hits, both = (predicted & truth).sum(axis=0), predicted.sum(axis=0) + truth.sum(axis=0)
-    if objective == "micro":
-        return float(2 * hits.sum() / max(1, both.sum()))
-    return float((2 * hits / np.maximum(1, both)).mean())
+    micro, macro = float(2 * hits.sum() / max(1, both.sum())), float((2 * hits / np.maximum(1, both)).mean())
+    return {"micro": micro, "macro": macro, "both": (micro + macro) / 2}[objective]
 
 
 def _per_label(scores: NDArray[np.floating], truth: Labels, objective: Objective) -> NDArray[np.float64]:
-    """Thresholds label by label: for macro-F1 each label's own, for micro-F1 one, where probabilities are right."""
+    """Thresholds label by label: where probabilities are right, one for micro-F1, each label's own for macro-F1, and
+    half-way between for both."""
     odds = _log_odds(scores)
     slopes, shifts = _calibration(odds, truth)
     right = expit(slopes * odds + shifts)
     common = _best_cut(right.ravel())
     cuts = [
-        _drawn(_best_cut(column), common, support) if objective == "macro" else common
+        _drawn(_best_cut(column), common, _OWN[objective] * support / (support + _SHRINKAGE))
         for column, support in zip(right.T, truth.sum(axis=0), strict=True)
     ]
     found: NDArray[np.float64] = expit((_log_odds(np.array(cuts)) - shifts) / slopes)
@@ -161,11 +162,11 @@ def _log_odds(scores: NDArray[np.floating]) -> NDArray[np.float64]:
     return found
 
 
-def _drawn(own: float, common: float, support: int) -> float:
-    """A threshold between a label's own and the common one, in log-odds: what is to be expected of a label that cannot
+def _drawn(own: float, common: float, share: float) -> float:
+    """A threshold between the common one and a label's own, in log-odds. What is to be expected of a label that cannot
     be told at all is best where everybody is given it."""
     own_odds, common_odds = _log_odds(np.array([own, common]))
-    return float(expit((support * own_odds + _SHRINKAGE * common_odds) / (support + _SHRINKAGE)))
+    return float(expit(share * own_odds + (1 - share) * common_odds))
 
 
 def _place_among(scores: NDArray[np.floating], decoding: Decoding) -> NDArray[np.intp]:
@@ -176,4 +177,4 @@ def _place_among(scores: NDArray[np.floating], decoding: Decoding) -> NDArray[np
 
 
 RULES: tuple[Rule, ...] = ("global", "per-label", "top-k")
-OBJECTIVES: tuple[Objective, ...] = ("micro", "macro")
+OBJECTIVES: tuple[Objective, ...] = ("micro", "macro", "both")

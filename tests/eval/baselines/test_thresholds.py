@@ -89,7 +89,17 @@ def test_the_fast_f1_is_the_one_that_is_reported(objective: Objective) -> None:
     random = np.random.default_rng(5)
     truth, predicted = random.random((40, 6)) < 0.2, random.random((40, 6)) < 0.3
     truth[:, 5] = predicted[:, 5] = False
-    assert f1(predicted, truth, objective) == pytest.approx(METRICS[f"{objective}-F1"](truth, predicted))
+    reported = [METRICS[f"{one}-F1"](truth, predicted) for one in ("micro", "macro") if objective in (one, "both")]
+    assert f1(predicted, truth, objective) == pytest.approx(np.mean(reported))
+
+
+def test_for_both_thresholds_lie_between_those_for_either() -> None:
+    random = np.random.default_rng(6)
+    right = random.beta((0.6, 0.3, 0.2), (1.4, 3.0, 4.0), (3000, 3))
+    truth = random.random(right.shape) < right
+    micro, macro, both = (np.array(tune(right, truth, "per-label", one, 3).thresholds) for one in OBJECTIVES)
+    assert (np.minimum(micro, macro) < both).all()
+    assert (both < np.maximum(micro, macro)).all()
 
 
 def test_a_decoding_outlives_json() -> None:
