@@ -54,7 +54,8 @@ _COLUMNS = (
 @click.option("--lr", type=click.FloatRange(0, min_open=True), help="... learning rate.  [default: 1e-4, 5e-5]")
 @click.option("--batch-size", type=click.IntRange(1), help="... texts per step.  [default: 32]")
 @click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), help="... what to compute in.")
-@click.option("--part", "parts", multiple=True, help="blend: folder of an earlier training; given for each part.")
+@click.option("--part", "parts", multiple=True, callback=lambda context, option, given: given or None,
+              help="blend: folder of an earlier training; given for each part.")  # fmt: skip
 @click.option("--neighbours", type=click.IntRange(1), help="tfidf-knn: how many texts vote.")
 @lora_options
 def train(
@@ -79,7 +80,7 @@ def train(
     vocabulary = shelf.taxonomy_at(taxonomy or read_settings().taxonomy)
     columns = {key: rest.pop(key) for key in _COLUMNS}
     how = {key: rest.pop(key) for key in ("decode", "objective", "seed")}
-    given = {key: value for key, value in rest.items() if value not in (None, ())}
+    given = {key: value for key, value in rest.items() if value is not None}
     plan = Plan(name, given, **how, data=data.name, command=_command())
     training, validation = (loaded_of(data, vocabulary, split=one, **columns) for one in (split, validation_split))
     folder = out or Path("var/models") / f"{name}-{vocabulary.name}"

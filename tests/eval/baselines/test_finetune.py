@@ -47,20 +47,11 @@ def test_all_but_the_last_layers_and_the_head_can_be_frozen(encoder: Path, tmp_p
 
 
 @pytest.mark.parametrize("which", ["minilm", "distilbert"])
-def test_attention_is_trained_without_dropout_so_that_its_fused_kernel_is_taken(
-    which: str, encoder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_on_a_processor_attention_is_plain_products_without_dropout(which: str, encoder: Path) -> None:
     model, _ = pretrained(weights_folder() if which == "minilm" else str(encoder))
-    given: list[float] = []
-    fused = torch.nn.functional.scaled_dot_product_attention
-
-    def watched(*tensors: Any, **others: Any) -> torch.Tensor:
-        given.append(others.get("dropout_p", 0.0))
-        return fused(*tensors, **others)
-
-    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
-    model.train()(input_ids=torch.tensor([[2, 4, 3]]), attention_mask=torch.ones(1, 3, dtype=torch.long))
-    assert set(given) == {0.0}
+    config: Any = model.config
+    dropouts = {getattr(config, name, 0.0) for name in ("attention_probs_dropout_prob", "attention_dropout")}
+    assert (config._attn_implementation, dropouts) == ("eager", {0.0})
 
 
 def test_without_freezing_the_embeddings_learn_too(encoder: Path, tmp_path: Path) -> None:
