@@ -25,6 +25,7 @@ Objective = Literal["micro", "macro", "both"]
 
 _OWN: Mapping[Objective, float] = {"micro": 0.0, "macro": 1.0, "both": 0.5}  # how far a threshold is the label's own
 _SHRINKAGE = 5.0  # a label with so many validation texts has its threshold half-way between its own and the common one
+_ENOUGH = 50  # texts; of fewer, calibrations would be made up, and all labels share the best cut
 _STEPS = 100
 _LEAST = 1e-6
 # How firmly a label's calibration is held to that of all labels: log-likelihood that a slope twice as steep has to
@@ -89,13 +90,13 @@ def tune(
     """
     if rule == "best":
         return Decoding("best")
-    if rule == "per-label":
+    if rule == "per-label" and len(scores) >= _ENOUGH:
         return Decoding("per-label", tuple(_per_label(scores, truth, objective).tolist()), objective=objective)
     if rule == "top-k":
         tried = [Decoding("top-k", k=k, objective=objective) for k in range(1, min(most, truth.shape[1]) + 1)]
     else:
         cuts = np.unique(np.quantile(scores, np.linspace(0, 1, _STEPS)).round(6))
-        tried = [Decoding("global", (float(cut),) * truth.shape[1], objective=objective) for cut in cuts]
+        tried = [Decoding(rule, (float(cut),) * truth.shape[1], objective=objective) for cut in cuts]
     return max(tried, key=lambda one: f1(one.choose(scores, most, allow_none), truth, objective))
 
 
