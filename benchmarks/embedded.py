@@ -103,13 +103,9 @@ def _first_answer() -> None:
 
 def operations(embedded: Matcher, texts: Sequence[str]) -> float:
     """Multiplications and additions of the layers' matrices over all tokens; attention's own are left out."""
-    from tokenizers import Tokenizer
+    from similarity.pieces import ENDS, cut
 
-    from similarity.pieces import weights_folder
-
-    tokenizer = Tokenizer.from_file(f"{weights_folder()}/tokenizer.json")
-    tokenizer.no_padding()  # the file asks for some
-    tokens = sum(len(found.ids) for found in tokenizer.encode_batch(texts))
+    tokens = sum(len(text.pieces) + len(ENDS) for text in cut(texts))
     width, inner, layers = 384, 1536, 6
     return 2.0 * tokens * layers * (4 * width * width + 2 * width * inner)
 

@@ -7,7 +7,6 @@ second after the start, and of many texts each core computes batches of its own.
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 import threading
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from similarity.batches import BATCH, batched
 from similarity.pieces import ENDS, cut, ends
 
 if TYPE_CHECKING:
@@ -30,12 +30,7 @@ if TYPE_CHECKING:
     Vectors = NDArray[np.float32]
     Tokens = list[int]
 
-# Padding is computed like text, and a core is as busy with 160 tokens as with thousands: a batch holds texts of about
-# one length. Of eight plots as they come that is 1.8 times as fast as one batch of them all.
-_BATCH = 8  # texts
 _LEAST, _MOST = 160, 512  # that a batch's tokens may be bound to, padding included
-# What a batch costs by itself, in tokens of a text: so much padding is cheaper than a batch more.
-_APIECE = 20
 _TURNS = 3  # batches for each core, where there is enough for that: else one core is idle while another is at its last
 # OpenVINO makes its steps anew for a shape that it has not met, which takes as long as forty tokens do: with lengths
 # rounded up it has soon met them all.
@@ -76,15 +71,15 @@ class Bert:
             found[rows] = requests.infer(self._padded([windows[row] for row in rows]))
 
         with self._counted() as callers:
-            if callers == 1 and len(windows) <= _BATCH:
-                for rows in _batches(lengths, _MOST):
+            if callers == 1 and len(windows) <= BATCH:
+                for rows in batched(lengths, _MOST):
                     compute(rows, self._together)
             elif callers >= cores():  # each has a core, and spares the others the handing over
-                for rows in _batches(lengths, _MOST):
+                for rows in batched(lengths, _MOST):
                     compute(rows, self._apart)
             else:
                 share = sum(lengths) // (_TURNS * cores())
-                batches = _batches(lengths, min(_MOST, max(_LEAST, share)))
+                batches = batched(lengths, min(_MOST, max(_LEAST, share)))
                 list(self._threads.map(lambda rows: compute(rows, self._apart), batches))
         return found
 
@@ -131,27 +126,6 @@ class Bert:
 def _rounded(tokens: int) -> int:
     """Length of a window with its ends, as it is computed."""
     return -(-(tokens + len(ENDS)) // _STEP) * _STEP
-
-
-def _batches(lengths: Sequence[int], most: int) -> list[list[int]]:
-    """Rows by their lengths, longest first, in batches of at most so many tokens, padding included: those that cost
-    least together."""
-    rows = sorted(range(len(lengths)), key=lambda row: -lengths[row])
-    costs, starts = [0.0], [0]  # of the best batches for the first rows; where the last of those batches starts
-    for end in range(1, len(rows) + 1):
-        best = (math.inf, 0)
-        for start in range(end - 1, max(end - 1 - _BATCH, -1), -1):
-            tokens = (end - start) * lengths[rows[start]]
-            if tokens > most and end - start > 1:
-                break  # an earlier start only makes it larger
-            best = min(best, (costs[start] + tokens + _APIECE, -start))  # of equals, the last batch is the small one
-        costs.append(best[0])
-        starts.append(-best[1])
-    batches, end = [], len(rows)
-    while end:
-        batches.append(rows[starts[end] : end])
-        end = starts[end]
-    return batches[::-1]
 
 
 def _weights(folder: Path, changes: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:

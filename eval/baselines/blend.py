@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.baselines import manifest
-from eval.baselines.material import Material, Probabilities
+from eval.baselines.material import Material, Probabilities, likelihoods
 from eval.baselines.trained import Trained
 from eval.metrics import Labels
 from prompts.errors import InvalidSetting
@@ -92,8 +92,7 @@ def mixture(told: Sequence[Probabilities], truth: Labels, multi: bool) -> NDArra
         truth: true labels, same shape.
         multi: whether each label is for itself; else a text has one.
     """
-    right = [np.where(truth, one, 1 - one).ravel() if multi else one[truth] for one in told]
-    likely = np.clip(np.array(right, np.float64), 1e-6, None)
+    likely = np.array([likelihoods(one, truth, multi) for one in told])
     weights = np.full(len(told), 1 / len(told))
     for _ in range(_ROUNDS):
         shares = weights[:, None] * likely

@@ -22,6 +22,7 @@ from prompts.text import Text
 
 Probabilities = NDArray[np.float32]
 Item = TypeVar("Item")
+_LEAST = 1e-6
 
 
 class Track(Protocol):
@@ -151,3 +152,10 @@ def shaped(odds: NDArray[np.floating], multi: bool) -> Probabilities:
     """Log-odds per label as probabilities: each for itself, or sharing 1 where only one label may be given."""
     alone = 1 / (1 + np.exp(-np.clip(odds, -30, 30)))
     return np.asarray(alone if multi else alone / alone.sum(axis=1, keepdims=True), dtype=np.float32)
+
+
+def likelihoods(scores: Probabilities, truth: Labels, multi: bool) -> NDArray[np.float64]:
+    """How probable the truth was held, never quite 0: of every text and label, one after the other; where a text has
+    one label, of every text."""
+    right = np.where(truth, scores, 1 - scores).ravel() if multi else scores[truth]
+    return np.clip(np.asarray(right, np.float64), _LEAST, None)

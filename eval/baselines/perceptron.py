@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from eval.baselines.embeddings import AsRead, embeddings
 from eval.baselines.losses import weighted_bce
-from eval.baselines.material import Material, Probabilities, Split
+from eval.baselines.material import Material, Probabilities, Split, likelihoods
 from eval.baselines.thresholds import f1, tune
 from llm.matcher import SHIPPED
 from prompts.errors import InvalidSetting
@@ -25,6 +25,9 @@ from similarity.encoder import MiniLM
 
 _BATCH = 128
 _WEIGHTS = "perceptron.safetensors"
+
+Score = tuple[float, float]  # on validation texts: of the answers, and the mean log-likelihood of the truth
+_WORST: Score = (-1.0, 0.0)
 
 
 ENCODERS: Mapping[str, Callable[[], Encoder]] = {"minilm": MiniLM, "matcher": lambda: AsRead(SHIPPED)}
@@ -101,15 +104,15 @@ def fit(material: Material, settings: PerceptronSettings) -> Perceptron:
     judged = material.validation.judged()
     validation = embeddings(encoder, judged.texts, material.cache, material.track)
     random = np.random.default_rng(material.seed)
-    best, best_score = None, -1.0
+    best, best_score = None, _WORST
     for _ in material.track(range(settings.trials), "trials"):
         trial = _Trial(_draw(random), material, training, validation, judged)
         score = trial.run(settings)
         if score > best_score:
             best, best_score = trial, score
-    assert best is not None  # there is at least one trial, and no score is below 0
+    assert best is not None  # there is at least one trial, and nothing is as bad as the worst
     best.layers.load_state_dict(best.weights)
-    chosen = {**asdict(best.draw), "stopped after": best.epoch, "validation score": round(best_score, 4)}
+    chosen = {**asdict(best.draw), "stopped after": best.epoch, "validation score": round(best_score[0], 4)}
     return Perceptron(settings.encoder, encoder, best.layers, material.taxonomy.multi, chosen, material.cache)
 
 
@@ -153,9 +156,9 @@ class _Trial:
         self._known = torch.from_numpy(material.train.known).float()
         self._optimiser = torch.optim.AdamW(self.layers.parameters(), lr=draw.lr, weight_decay=draw.weight_decay)
 
-    def run(self, settings: PerceptronSettings) -> float:
+    def run(self, settings: PerceptronSettings) -> Score:
         """The best validation score; ``weights`` and ``epoch`` are those of its round."""
-        best = -1.0
+        best = _WORST
         for epoch in range(1, settings.epochs + 1):
             self._learn()
             if (score := self._score()) > best:
@@ -178,11 +181,14 @@ class _Trial:
             return weighted_bce(logits, truth, known, None)
         return nn.functional.cross_entropy(logits, truth)
 
-    def _score(self) -> float:
+    def _score(self) -> Score:
+        """Of rounds that answer alike, as they soon do of few texts, the surer is the better."""
         self.layers.eval()
         with torch.inference_mode():
             scores = to_probabilities(self.layers(self._validation), self._taxonomy.multi)
-        return validation_score(scores, self._judged, self._taxonomy.max_labels, self._taxonomy.multi)
+        multi, truth = self._taxonomy.multi, self._judged.truth
+        sure = float(np.log(likelihoods(scores, truth, multi)).mean())
+        return validation_score(scores, self._judged, self._taxonomy.max_labels, multi), sure
 
 
 def _layers(dimension: int, hidden: int, dropout: float, labels: int) -> nn.Sequential:

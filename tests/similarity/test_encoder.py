@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from similarity.batches import APIECE, BATCH, batched
 from similarity.encoder import MiniLM, encoder_of
 from similarity.errors import InvalidEncoder
-from similarity.openvino_bert import _APIECE, _BATCH, _batches
 from similarity.pieces import cut, tokenizer, weights_folder
 from similarity.sentence_encoder import SentenceEncoder, Torch
 from similarity.windows import encoded
@@ -123,16 +123,16 @@ def test_a_text_is_cut_once_and_stays_the_text_that_it_is(encoder: MiniLM, monke
 
 
 def cost(lengths: list[int], batches: list[list[int]]) -> int:
-    return sum(max(lengths[row] for row in batch) * len(batch) + _APIECE for batch in batches)
+    return sum(max(lengths[row] for row in batch) * len(batch) + APIECE for batch in batches)
 
 
 @given(st.lists(st.integers(2, 256), max_size=60), st.integers(160, 512))
 def test_batches_hold_every_text_once_and_are_not_too_large(lengths: list[int], most: int) -> None:
-    batches = _batches(lengths, most)
+    batches = batched(lengths, most)
     assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
     for batch in batches:
         assert len(batch) == 1 or len(batch) * max(lengths[row] for row in batch) <= most
-        assert len(batch) <= _BATCH
+        assert len(batch) <= BATCH
 
 
 @given(st.lists(st.integers(2, 256), min_size=1, max_size=9), st.integers(160, 512))
@@ -142,12 +142,12 @@ def test_no_other_batches_of_neighbours_in_length_cost_less(lengths: list[int], 
     for places in product([False, True], repeat=len(rows) - 1):  # whether a batch ends after each row
         ends = [0, *(at + 1 for at, there in enumerate(places) if there), len(rows)]
         batches = [rows[start:end] for start, end in pairwise(ends)]
-        small = (len(one) == 1 or (len(one) <= _BATCH and len(one) * lengths[one[0]] <= most) for one in batches)
+        small = (len(one) == 1 or (len(one) <= BATCH and len(one) * lengths[one[0]] <= most) for one in batches)
         if all(small):
             costs.append(cost(lengths, batches))
-    assert cost(lengths, _batches(lengths, most)) == min(costs)
+    assert cost(lengths, batched(lengths, most)) == min(costs)
 
 
-def test_texts_of_one_length_fill_their_batches() -> None:
-    assert [len(batch) for batch in _batches([20] * 20, 512)] == [8, 8, 4]
-    assert [len(batch) for batch in _batches([256] * 4, 512)] == [2, 2]
+def test_texts_of_one_length_fill_theirbatched() -> None:
+    assert [len(batch) for batch in batched([20] * 20, 512)] == [8, 8, 4]
+    assert [len(batch) for batch in batched([256] * 4, 512)] == [2, 2]
