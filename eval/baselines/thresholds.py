@@ -4,7 +4,7 @@ A label's threshold is not the cut that happened to be best on those texts, whic
 Its probabilities are put right first, by two numbers (Platt 1999); the threshold is then where the F1 to be expected of
 right probabilities is highest (Lipton, Elkan and Naryanaswamy 2014, arXiv 1402.1892). Fifths of TMDB's validation films
 that had no part in it came to .2 to .6 points of micro-F1 more so than by the best cuts, three systems asked, and to
-−.1 to .4 of macro-F1; tuned for micro-F1, to .3 to .5 of micro- and −.2 to .7 of macro-F1. Ten texts tell enough for it.
+−.1 to .4 of macro-F1; tuned for micro-F1, to .3 to .5 of micro- and −.2 to .7 of macro-F1. Ten texts tell enough.
 """
 
 from __future__ import annotations
