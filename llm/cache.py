@@ -28,6 +28,7 @@ CREATE INDEX IF NOT EXISTS answers_used ON answers (used);
 """
 _KEYS_AT_ONCE = 500  # SQLite takes a limited number of parameters
 _BUSY_SECONDS = 5.0
+_SWITCH_SECONDS = 0.01  # between two tries to switch a new file to WAL
 _REST_SECONDS = 30.0  # after a fault: a locked file should not cost every request its five seconds
 _TOUCH_SECONDS = 3600  # a use is noted at most once an hour, so that reading seldom writes
 _EVICTED_SHARE = 0.1
@@ -113,7 +114,7 @@ class AnswerStore:
         if mine is None or mine[0] != os.getpid():
             self._path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS)
-            connection.execute("PRAGMA journal_mode=WAL")
+            _write_ahead(connection)
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.executescript(_SCHEMA)
             self._local.mine = mine = (os.getpid(), connection)
@@ -130,6 +131,19 @@ class AnswerStore:
             self._resting_until[act] = time.monotonic() + _REST_SECONDS
         if not known:
             log.warning("answer cache: could not %s %s (%s); going on without it", act, self._path, error)
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch to WAL; of several that open a new file at once SQLite turns all but one away without a wait."""
+    until = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+        time.sleep(_SWITCH_SECONDS)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 import multiprocessing
 import sqlite3
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,18 @@ def test_many_threads_share_one_file(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(16) as pool:
         assert all(pool.map(work, range(800)))
+
+
+def test_a_new_file_that_another_still_makes_is_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with closing(sqlite3.connect(tmp_path / "c", isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        leaving = threading.Timer(0.3, other.rollback)
+        leaving.start()
+        store = AnswerStore(tmp_path / "c")
+        store.put({"a plot": "its genres"})
+        leaving.join()
+    assert store.get(["a plot"]) == {"a plot": "its genres"}
+    assert "going on without it" not in caplog.text
 
 
 def _write_and_read(path: Path, start: int) -> bool:
