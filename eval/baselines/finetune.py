@@ -172,7 +172,8 @@ def _trainer(
 
     def score(found: EvalPrediction) -> dict[str, float]:
         scores = to_probabilities(torch.from_numpy(np.asarray(found.predictions)), taxonomy.multi)
-        return {"score": validation_score(scores, judged, taxonomy.max_labels, taxonomy.multi)}
+        truth = np.asarray(found.label_ids) > 0  # in the order of the predictions, which go by length
+        return {"score": validation_score(scores, truth, taxonomy.max_labels, taxonomy.multi)}
 
     trainer = LabelTrainer(
         loss=LOSSES[settings.loss](counts) if taxonomy.multi else None,

@@ -53,7 +53,7 @@ def fit(material: Material, settings: HybridSettings) -> Hybrid:
     both = meaning.probabilities(judged.texts), words.probabilities(judged.texts)
 
     def score(share: float) -> float:
-        return perceptron.validation_score(mixed(*both, share), judged, taxonomy.max_labels, taxonomy.multi)
+        return perceptron.validation_score(mixed(*both, share), judged.truth, taxonomy.max_labels, taxonomy.multi)
 
     return Hybrid(meaning, words, max(_SHARES, key=score))
 

@@ -18,6 +18,7 @@ from eval.baselines.embeddings import AsRead, embeddings
 from eval.baselines.losses import weighted_bce
 from eval.baselines.material import Material, Probabilities, Split, likelihoods
 from eval.baselines.thresholds import f1, tune
+from eval.metrics import Labels
 from llm.matcher import SHIPPED
 from prompts.errors import InvalidSetting
 from similarity.building import Encoder
@@ -133,11 +134,11 @@ def to_probabilities(logits: Tensor, multi: bool) -> Probabilities:
     return np.asarray(found.cpu().numpy(), dtype=np.float32)
 
 
-def validation_score(scores: Probabilities, judged: Split, most: int, multi: bool) -> float:
+def validation_score(scores: Probabilities, truth: Labels, most: int, multi: bool) -> float:
     """What settings are chosen and stopped by: the mean of micro- and macro-F1 at the best global threshold."""
-    rule = tune(scores, judged.truth, "global" if multi else "best", "micro", most)
+    rule = tune(scores, truth, "global" if multi else "best", "micro", most)
     chosen = rule.choose(scores, most)
-    return (f1(chosen, judged.truth, "micro") + f1(chosen, judged.truth, "macro")) / 2
+    return (f1(chosen, truth, "micro") + f1(chosen, truth, "macro")) / 2
 
 
 class _Trial:
@@ -188,7 +189,7 @@ class _Trial:
             scores = to_probabilities(self.layers(self._validation), self._taxonomy.multi)
         multi, truth = self._taxonomy.multi, self._judged.truth
         sure = float(np.log(likelihoods(scores, truth, multi)).mean())
-        return validation_score(scores, self._judged, self._taxonomy.max_labels, multi), sure
+        return validation_score(scores, truth, self._taxonomy.max_labels, multi), sure
 
 
 def _layers(dimension: int, hidden: int, dropout: float, labels: int) -> nn.Sequential:

@@ -11,6 +11,7 @@ from eval.baselines import Plan, Trained, train
 from eval.baselines.embeddings import embeddings
 from eval.baselines.finetune import DistilBert, fit
 from eval.baselines.material import Material, Split
+from eval.baselines.perceptron import validation_score
 from eval.baselines.transformer import Reading, padded, pretrained
 from llm.learnt import load
 from llm.matcher import SHIPPED
@@ -66,6 +67,15 @@ def test_an_earlier_training_is_a_base_and_keeps_its_head_for_the_same_labels(en
     assert again.manifest["notes"]["head kept"] is True
     heads = [load_file(tmp_path / where / "head.safetensors")["weight"] for where in ("first", "again")]
     torch.testing.assert_close(*heads, atol=1e-5, rtol=1e-4)
+
+
+def test_a_round_is_judged_by_the_score_that_its_weights_have(encoder: Path, tmp_path: Path) -> None:
+    trained = fine_tuned(encoder, tmp_path, epochs=3, patience=3)
+    judged = Split.of(VALIDATION, MULTI)
+    lengths = [len(text) for text in judged.texts]
+    assert lengths != sorted(lengths), "of texts in order of length this would tell nothing"
+    score = validation_score(trained.scorer.probabilities(judged.texts), judged.truth, MULTI.max_labels, multi=True)
+    assert score == pytest.approx(max(trained.manifest["notes"]["validation scores"]), abs=2e-4)
 
 
 def test_for_other_labels_the_head_begins_anew(encoder: Path, tmp_path: Path) -> None:
