@@ -4,13 +4,17 @@ Every step asks of each text and each label whether the label applies (binary cr
 vector of one of the label's wordings, so that the text's vector finds labels that it never saw, and against that vector
 with the label's own offset and bias, so that those it saw are told apart better still. Wordings change from step to
 step. What is unknown of a text is left out of the loss.
+
+When the learning rate has come down, it rises again to a part of its height and comes down once more, and the weights
+at the ends of these cycles are averaged (stochastic weight averaging; Izmailov et al. 2018, arXiv 1803.05407).
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +22,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from eval.matcher.kept import Kept
 from eval.matcher.texts import Batch, Item, batches
 from eval.matcher.wordings import Concept
 from llm.learnt import Learnt
@@ -32,18 +37,29 @@ _WARM_UP = 60  # steps, or a tenth of all where that is less
 _WEIGHT_DECAY = 0.01
 _CLIP = 1.0
 _PLAIN_WEIGHS = 0.5  # of the loss against plain labels, to the other's 1
+_ENCODER = "encoder."  # before the names of its weights in a student's state
+_KEPT_EVERY = 200  # steps: a few minutes
 
 Told = Callable[[int, int, float], None]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How long and how fast is learnt."""
+    """How long and how fast is learnt: a cycle of ``epochs`` first, then others of ``again``, at lower rates."""
 
     epochs: float = 2.0
+    again: tuple[float, ...] = (1.0,)
     encoder_rate: float = 8e-5
     label_rate: float = 5e-4
+    again_rate: float = 0.5  # share of the first cycle's
     seed: int = 0
+
+    def cycles(self) -> list[tuple[int, float, float]]:
+        """Of each, the seed of its first epoch, its epochs, and the share of the rates at its height."""
+        lengths = [self.epochs, *self.again]
+        seeds = np.cumsum([self.seed, *map(math.ceil, lengths)]).tolist()
+        shares = [1.0, *[self.again_rate] * len(self.again)]
+        return list(zip(seeds, lengths, shares, strict=False))
 
 
 class Labels(nn.Module):
@@ -82,8 +98,26 @@ class Labels(nn.Module):
         return {"plain scale": self.scales[1].exp().item(), "plain bias": self.common[1].item()}
 
 
+class Student(nn.Module):
+    """All that is taught: MiniLM and what is learnt of the labels."""
+
+    def __init__(self, encoder: Any, labels: Labels) -> None:
+        super().__init__()
+        self.encoder, self.labels = encoder, labels
+
+    def loss(self, batch: Batch, wordings: Any) -> Any:
+        """Of one batch, for unit vectors of one wording a label."""
+        return self.labels.losses(embed(self.encoder, batch), wordings, batch)
+
+
 def learn(
-    given: Sequence[Item], concepts: Sequence[Concept], encoder: MiniLM, name: str, recipe: Recipe, told: Told
+    given: Sequence[Item],
+    concepts: Sequence[Concept],
+    encoder: MiniLM,
+    name: str,
+    recipe: Recipe,
+    kept: Kept,
+    told: Told,
 ) -> Learnt:
     """Teach and return what was learnt of vectors; words are left to ``eval.matcher.words``, and what concerns
     vocabularies far from films to ``eval.matcher.far``.
@@ -94,16 +128,26 @@ def learn(
         encoder: plain MiniLM; it is not changed.
         name: under which the matcher will go.
         recipe: how long and how fast.
+        kept: takes states on the way, from which the same training goes on.
         told: called after every step with its number, the number of all steps and the loss.
     """
     torch.manual_seed(recipe.seed)
     wordings = [wording for concept in concepts for wording in concept.wordings]
     owner = np.repeat(np.arange(len(concepts)), [len(concept.wordings) for concept in concepts])
     vectors = encoder.encode(wordings)
-    model, labels = _trainable(), Labels(len(concepts), encoder.dimension)
-    before = {key: value.clone() for key, value in model.state_dict().items()}
-    _run(model, labels, given, _Wordings(vectors, owner, recipe.seed), recipe, told)
-    changes = {key: (value - before[key]).numpy() for key, value in model.state_dict().items()}
+    student = Student(_trainable(), Labels(len(concepts), encoder.dimension))
+    before = _copied(student)
+    ends = []
+    for seed, epochs, share in recipe.cycles():
+        order, drawn = _order(given, epochs, seed), _Wordings(vectors, owner, seed)
+        _cycle(student, order, drawn, share, recipe, kept, told)
+        ends.append(_copied(student))
+    after = {key: torch.stack([end[key] for end in ends]).mean(0) for key in before}
+    student.load_state_dict(after)
+    changes = {
+        key.removeprefix(_ENCODER): (after[key] - before[key]).numpy() for key in before if key.startswith(_ENCODER)
+    }
+    labels = student.labels
     return Learnt(
         name,
         {key: change for key, change in changes.items() if change.any()},
@@ -117,6 +161,10 @@ def learn(
         np.zeros(encoder.dimension, np.float32),
         labels.numbers(),
     )
+
+
+def _copied(student: Student) -> dict[str, Any]:
+    return {key: value.clone() for key, value in student.state_dict().items()}
 
 
 def _trainable() -> Any:
@@ -138,30 +186,68 @@ class _Wordings:
     """One wording of every label, another one each time."""
 
     def __init__(self, vectors: Vectors, owner: Any, seed: int) -> None:
-        self._vectors, self._random = torch.from_numpy(vectors), np.random.default_rng(seed)
+        self.vectors, self._random = torch.from_numpy(vectors), np.random.default_rng(seed)
         counts = np.bincount(owner)
         self._starts, self._counts = np.cumsum(counts) - counts, counts
 
     def draw(self) -> Any:
         """Unit vectors, shape (labels, 384)."""
-        return self._vectors[self._starts + self._random.integers(self._counts)]
+        return self.vectors[self._starts + self._random.integers(self._counts)]
 
 
-def _run(model: Any, labels: Labels, given: Sequence[Item], wordings: _Wordings, recipe: Recipe, told: Told) -> None:
-    optimiser = _optimiser(model, labels, recipe)
-    peaks = [group["lr"] for group in optimiser.param_groups]
-    epoch = [list(batches(given, recipe.seed + number)) for number in range(math.ceil(recipe.epochs))]
-    order = [batch for part in epoch for batch in part][: max(1, round(len(epoch[0]) * recipe.epochs))]
-    model.train()
-    for step, batch in enumerate(order):
+def _order(given: Sequence[Item], epochs: float, seed: int) -> list[Batch]:
+    """The batches of a cycle."""
+    found = [list(batches(given, seed + number)) for number in range(math.ceil(epochs))]
+    return [batch for epoch in found for batch in epoch][: max(1, round(len(found[0]) * epochs))]
+
+
+def _cycle(
+    student: Student,
+    order: Sequence[Batch],
+    wordings: _Wordings,
+    share: float,
+    recipe: Recipe,
+    kept: Kept,
+    told: Told,
+) -> None:
+    optimiser = _optimiser(student, recipe)
+    peaks = [share * group["lr"] for group in optimiser.param_groups]
+    name = _name(order, wordings, recipe)
+    done = _resumed(student, optimiser, kept.state(name))
+    student.train()
+    for step, batch in enumerate(order, start=1):
+        drawn = wordings.draw()  # for steps that are done too, so that later ones draw what they would have
+        if step <= done:
+            continue
         for group, peak in zip(optimiser.param_groups, peaks, strict=True):
-            group["lr"] = peak * _share(step, len(order))
-        loss = labels.losses(embed(model, batch), wordings.draw(), batch)
+            group["lr"] = peak * _share(step - 1, len(order))
+        loss = student.loss(batch, drawn)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_([one for group in optimiser.param_groups for one in group["params"]], _CLIP)
         optimiser.step()
-        told(step + 1, len(order), loss.item())
+        told(step, len(order), loss.item())
+        if step % _KEPT_EVERY == 0 or step == len(order):
+            kept.keep(name, {"done": step, "student": student.state_dict(), "optimiser": optimiser.state_dict()})
+
+
+def _name(order: Sequence[Batch], wordings: _Wordings, recipe: Recipe) -> str:
+    """Of a cycle: another one for other texts, other labels, another order or another recipe."""
+    digest = hashlib.sha256(repr(replace(recipe, again=())).encode())
+    digest.update(wordings.vectors.numpy().tobytes())
+    for batch in order:
+        for part in (batch.tokens, batch.true, batch.weight):
+            digest.update(part.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _resumed(student: Student, optimiser: torch.optim.Optimizer, state: Mapping[str, Any] | None) -> int:
+    """How many steps are done."""
+    if state is None:
+        return 0
+    student.load_state_dict(state["student"])
+    optimiser.load_state_dict(state["optimiser"])
+    return int(state["done"])
 
 
 def embed(model: Any, batch: Batch) -> Any:
@@ -173,8 +259,8 @@ def embed(model: Any, batch: Batch) -> Any:
     return functional.normalize((hidden * weight).sum(1) / weight.sum(1), dim=-1)
 
 
-def _optimiser(model: Any, labels: Labels, recipe: Recipe) -> torch.optim.Optimizer:
-    learnt, rate = [one for one in model.parameters() if one.requires_grad], recipe.encoder_rate
+def _optimiser(student: Student, recipe: Recipe) -> torch.optim.Optimizer:
+    learnt, rate = [one for one in student.encoder.parameters() if one.requires_grad], recipe.encoder_rate
     return torch.optim.AdamW(
         [
             {
@@ -183,7 +269,7 @@ def _optimiser(model: Any, labels: Labels, recipe: Recipe) -> torch.optim.Optimi
                 "weight_decay": _WEIGHT_DECAY,
             },
             {"params": [one for one in learnt if one.ndim == 1], "lr": rate, "weight_decay": 0.0},
-            {"params": list(labels.parameters()), "lr": recipe.label_rate, "weight_decay": 0.0},
+            {"params": list(student.labels.parameters()), "lr": recipe.label_rate, "weight_decay": 0.0},
         ]
     )
 

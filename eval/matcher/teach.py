@@ -10,6 +10,7 @@ from pathlib import Path
 from eval.datasets import Example
 from eval.machine import commit, libraries
 from eval.matcher.far import general, with_far
+from eval.matcher.kept import Kept
 from eval.matcher.learn import Recipe, Told, learn
 from eval.matcher.texts import items
 from eval.matcher.wordings import concepts, held_out
@@ -25,7 +26,8 @@ _SAMPLE = Path("data/sample")
 def teach(
     films: Sequence[Example], reviews: Sequence[Example], out: Path, recipe: Recipe, command: str, told: Told
 ) -> None:
-    """Teach the matcher and write ``out`` (weights) and its manifest, ``.json`` in place of ``.safetensors``.
+    """Teach the matcher and write ``out`` (weights) and its manifest, ``.json`` in place of ``.safetensors``. What
+    was ended on the way goes on with the same call, from ``.stages`` in that place.
 
     Args:
         films: of all splits, since sub-genres are held out by how common they are; only ``train`` is learnt from, and
@@ -42,7 +44,8 @@ def teach(
     validation = [film for film in films if film.split == "validation"]
     encoder, given = MiniLM(), items(training, chosen, tokenizer())
     out.parent.mkdir(parents=True, exist_ok=True)
-    save(learn(given, chosen, encoder, out.stem, recipe, told), out, RANK)
+    kept = Kept(out.with_suffix(".stages"))
+    save(learn(given, chosen, encoder, out.stem, recipe, kept, told), out, RANK)
     # What follows is fitted to the weights as they come back: what their ranks have lost is lost in use too.
     far = with_far(load(out), encoder, general(_SAMPLE, "validation"))
     save(with_words(far, given, validation, chosen, encoder), out, RANK)
@@ -56,6 +59,7 @@ def teach(
         "git": commit(),
         "libraries": libraries(),
     }
+    kept.forget()
     out.with_suffix(".json").write_text(json.dumps(told_of, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -3,14 +3,17 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
 
 from eval.datasets import Example, Fields, load
 from eval.matcher.far import general, with_far
+from eval.matcher.kept import Kept
 from eval.matcher.learn import Recipe, learn
 from eval.matcher.texts import batches, items
 from eval.matcher.wordings import Concept, concepts, held_out
 from eval.matcher.words import with_words
-from llm.learnt import save
+from llm.learnt import Learnt, save
 from llm.matcher import matcher
 from prompts import shelf
 from prompts.text import Text
@@ -84,7 +87,8 @@ def test_a_few_steps_teach_a_few_films_and_the_file_answers_as_taught(tmp_path: 
     losses: list[float] = []
     given = items(films(12), wanted, tokenizer())
     recipe = Recipe(epochs=10, encoder_rate=3e-4, label_rate=5e-3)
-    learnt = learn(given, wanted, encoder, "tiny", recipe, lambda step, steps, loss: losses.append(loss))
+    kept = Kept(tmp_path / "stages")
+    learnt = learn(given, wanted, encoder, "tiny", recipe, kept, lambda step, steps, loss: losses.append(loss))
     assert np.mean(losses[-3:]) < 0.7 * np.mean(losses[:3])
     far = with_far(learnt, encoder, general(SAMPLE, "validation"))
     save(with_words(far, given, films(12), wanted, encoder), tmp_path / "tiny.safetensors", rank=64)
@@ -93,3 +97,41 @@ def test_a_few_steps_teach_a_few_films_and_the_file_answers_as_taught(tmp_path: 
     hits = [answer.labels[0] in film.labels for answer, film in zip(answers, films(12), strict=True)]
     assert np.mean(hits) > 0.7
     assert answers[0].source.model == "embedded/tiny"
+
+
+def test_one_that_was_ended_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eval.matcher.learn._KEPT_EVERY", 2)
+    wanted = [one for one in CONCEPTS if one.kind == "genres"]
+    given, encoder, recipe = items(films(12), wanted, tokenizer()), MiniLM(), Recipe(epochs=5, again=(2, 1))
+    kept, told = Kept(tmp_path / "stages"), list[float]()
+
+    def ended(step: int, steps: int, loss: float) -> None:
+        told.append(loss)
+        if len(told) == 6:  # the first of the second cycle
+            raise KeyboardInterrupt
+
+    whole = learn(given, wanted, encoder, "tiny", recipe, Kept(tmp_path / "others"), lambda *_: None)
+    with pytest.raises(KeyboardInterrupt):
+        learn(given, wanted, encoder, "tiny", recipe, kept, ended)
+    again = learn(given, wanted, encoder, "tiny", recipe, kept, ended)
+    assert len(told) == 6 + 3, "five are not done a second time"
+    for name, change in whole.changes.items():
+        np.testing.assert_allclose(again.changes[name], change, atol=1e-7)
+    np.testing.assert_allclose(again.offsets, whole.offsets, atol=1e-7)
+    kept.forget()
+    assert not (tmp_path / "stages").exists()
+
+
+def test_the_weights_at_the_ends_of_all_cycles_are_averaged(tmp_path: Path) -> None:
+    wanted = [one for one in CONCEPTS if one.kind == "genres"]
+    given, encoder = items(films(12), wanted, tokenizer()), MiniLM()
+
+    def taught(*again: float) -> Learnt:
+        kept = Kept(tmp_path / "stages")
+        return learn(given, wanted, encoder, "tiny", Recipe(epochs=3, again=again), kept, lambda *_: None)
+
+    first, both = taught(), taught(2)
+    newest = max((tmp_path / "stages").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    last = torch.load(newest, weights_only=True)["student"]["labels.offsets"].numpy()
+    assert np.abs(last - first.offsets).max() > 1e-4
+    np.testing.assert_allclose(both.offsets, (first.offsets + last) / 2, atol=1e-7)
