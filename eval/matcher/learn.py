@@ -54,6 +54,11 @@ class Recipe:
     again_rate: float = 0.5  # share of the first cycle's
     seed: int = 0
 
+    @property
+    def rounds(self) -> float:
+        """Epochs of all cycles."""
+        return self.epochs + sum(self.again)
+
     def cycles(self) -> list[tuple[int, float, float]]:
         """Of each, the seed of its first epoch, its epochs, and the share of the rates at its height."""
         lengths = [self.epochs, *self.again]
@@ -137,11 +142,12 @@ def learn(
     vectors = encoder.encode(wordings)
     student = Student(_trainable(), Labels(len(concepts), encoder.dimension))
     before = _copied(student)
-    ends = []
+    ends, before_this = list[dict[str, Any]](), 0.0
     for seed, epochs, share in recipe.cycles():
         order, drawn = _order(given, epochs, seed), _Wordings(vectors, owner, seed)
-        _cycle(student, order, drawn, share, recipe, kept, told)
+        _cycle(student, order, drawn, share, recipe, kept, _of_all(told, before_this / epochs, recipe.rounds / epochs))
         ends.append(_copied(student))
+        before_this += epochs
     after = {key: torch.stack([end[key] for end in ends]).mean(0) for key in before}
     student.load_state_dict(after)
     changes = {
@@ -161,6 +167,15 @@ def learn(
         np.zeros(encoder.dimension, np.float32),
         labels.numbers(),
     )
+
+
+def _of_all(told: Told, before: float, whole: float) -> Told:
+    """Tells the steps of one cycle as steps of the training, both in lengths of that cycle."""
+
+    def tell(step: int, steps: int, loss: float) -> None:
+        told(round(steps * before) + step, round(steps * whole), loss)
+
+    return tell
 
 
 def _copied(student: Student) -> dict[str, Any]:

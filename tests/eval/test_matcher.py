@@ -103,10 +103,10 @@ def test_one_that_was_ended_goes_on_where_it_was(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("eval.matcher.learn._KEPT_EVERY", 2)
     wanted = [one for one in CONCEPTS if one.kind == "genres"]
     given, encoder, recipe = items(films(12), wanted, tokenizer()), MiniLM(), Recipe(epochs=5, again=(2, 1))
-    kept, told = Kept(tmp_path / "stages"), list[float]()
+    kept, told = Kept(tmp_path / "stages"), list[tuple[int, int]]()
 
     def ended(step: int, steps: int, loss: float) -> None:
-        told.append(loss)
+        told.append((step, steps))
         if len(told) == 6:  # the first of the second cycle
             raise KeyboardInterrupt
 
@@ -114,7 +114,7 @@ def test_one_that_was_ended_goes_on_where_it_was(tmp_path: Path, monkeypatch: py
     with pytest.raises(KeyboardInterrupt):
         learn(given, wanted, encoder, "tiny", recipe, kept, ended)
     again = learn(given, wanted, encoder, "tiny", recipe, kept, ended)
-    assert len(told) == 6 + 3, "five are not done a second time"
+    assert told == [(step, 8) for step in (*range(1, 7), *range(6, 9))], "five are not done a second time"
     for name, change in whole.changes.items():
         np.testing.assert_allclose(again.changes[name], change, atol=1e-7)
     np.testing.assert_allclose(again.offsets, whole.offsets, atol=1e-7)
