@@ -1,8 +1,8 @@
 """The course of the matcher's training: in what order the student sees texts and wordings, and how fast it learns.
 
 Wordings change from step to step. When the learning rate has come down, it rises again to a part of its height and
-comes down once more, and the weights at the ends of these cycles are averaged (stochastic weight averaging; Izmailov et al.
-2018, arXiv 1803.05407).
+comes down once more, and the weights at the ends of these cycles are averaged (stochastic weight averaging; Izmailov
+et al. 2018, arXiv 1803.05407).
 """
 
 from __future__ import annotations
