@@ -87,13 +87,7 @@ def learn(
     vectors = encoder.encode(wordings)
     student = Student(pretrained(), Labels(len(concepts), encoder.dimension))
     before = _copied(student)
-    ends, before_this = list[dict[str, Any]](), 0.0
-    for seed, epochs, share in recipe.cycles():
-        order, drawn = _order(given, epochs, seed), _Wordings(vectors, owner, seed)
-        _cycle(student, order, drawn, share, recipe, kept, _of_all(told, before_this / epochs, recipe.rounds / epochs))
-        ends.append(_copied(student))
-        before_this += epochs
-    after = {key: torch.stack([end[key] for end in ends]).mean(0) for key in before}
+    after = _taught(student, given, _Wordings(vectors, owner), recipe, kept, told)
     student.load_state_dict(after)
     changes = {
         key.removeprefix(ENCODER): (after[key] - before[key]).numpy() for key in before if key.startswith(ENCODER)
@@ -114,6 +108,20 @@ def learn(
     )
 
 
+def _taught(
+    student: Student, given: Sequence[Item], wordings: _Wordings, recipe: Recipe, kept: Kept, told: Told
+) -> dict[str, Any]:
+    """The mean of the weights at the ends of all cycles."""
+    ends, done = list[dict[str, Any]](), 0.0
+    for seed, epochs, share in recipe.cycles():
+        wordings.begin(seed)
+        tell = _of_all(told, done / epochs, recipe.rounds / epochs)
+        _cycle(student, _order(given, epochs, seed), wordings, share, recipe, kept, tell)
+        ends.append(_copied(student))
+        done += epochs
+    return {key: torch.stack([end[key] for end in ends]).mean(0) for key in ends[0]}
+
+
 def _of_all(told: Told, before: float, whole: float) -> Told:
     """Tells the steps of one cycle as steps of the training, both in lengths of that cycle."""
 
@@ -130,10 +138,14 @@ def _copied(student: Student) -> dict[str, Any]:
 class _Wordings:
     """One wording of every label, another one each time."""
 
-    def __init__(self, vectors: Vectors, owner: Any, seed: int) -> None:
-        self.vectors, self._random = torch.from_numpy(vectors), np.random.default_rng(seed)
+    def __init__(self, vectors: Vectors, owner: Any) -> None:
+        self.vectors, self._random = torch.from_numpy(vectors), np.random.default_rng(0)
         counts = np.bincount(owner)
         self._starts, self._counts = np.cumsum(counts) - counts, counts
+
+    def begin(self, seed: int) -> None:
+        """Draw from now on as this seed has it."""
+        self._random = np.random.default_rng(seed)
 
     def draw(self) -> Any:
         """Unit vectors, shape (labels, 384)."""

@@ -59,8 +59,8 @@ def teach(
         "git": commit(),
         "libraries": libraries(),
     }
-    kept.forget()
     out.with_suffix(".json").write_text(json.dumps(told_of, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    kept.forget()
 
 
 def _taught(examples: Sequence[Example]) -> int:

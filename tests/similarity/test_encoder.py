@@ -148,6 +148,6 @@ def test_no_other_batches_of_neighbours_in_length_cost_less(lengths: list[int], 
     assert cost(lengths, batched(lengths, most)) == min(costs)
 
 
-def test_texts_of_one_length_fill_theirbatched() -> None:
+def test_texts_of_one_length_fill_their_batches() -> None:
     assert [len(batch) for batch in batched([20] * 20, 512)] == [8, 8, 4]
     assert [len(batch) for batch in batched([256] * 4, 512)] == [2, 2]
