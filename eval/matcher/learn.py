@@ -41,7 +41,7 @@ class Recipe:
     """How long and how fast is learnt: a cycle of ``epochs`` first, then others of ``again``, at lower rates."""
 
     epochs: float = 2.0
-    again: tuple[float, ...] = (1.0,)
+    again: tuple[float, ...] = (1.0, 1.0)
     encoder_rate: float = 8e-5
     label_rate: float = 5e-4
     again_rate: float = 0.5  # share of the first cycle's
@@ -119,7 +119,13 @@ def _taught(
         _cycle(student, _order(given, epochs, seed), wordings, share, recipe, kept, tell)
         ends.append(_copied(student))
         done += epochs
-    return {key: torch.stack([end[key] for end in ends]).mean(0) for key in ends[0]}
+    return _mean(ends)
+
+
+def _mean(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """In double precision, where the mean of equal weights is the very same weight: what is frozen stays so."""
+    first = states[0]
+    return {key: torch.stack([one[key].double() for one in states]).mean(0).to(first[key].dtype) for key in first}
 
 
 def _of_all(told: Told, before: float, whole: float) -> Told:

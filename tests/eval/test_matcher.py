@@ -135,3 +135,11 @@ def test_the_weights_at_the_ends_of_all_cycles_are_averaged(tmp_path: Path) -> N
     last = torch.load(newest, weights_only=True)["student"]["labels.offsets"].numpy()
     assert np.abs(last - first.offsets).max() > 1e-4
     np.testing.assert_allclose(both.offsets, (first.offsets + last) / 2, atol=1e-7)
+
+
+def test_what_is_frozen_is_the_same_to_the_bit_after_three_cycles(tmp_path: Path) -> None:
+    wanted = [one for one in CONCEPTS if one.kind == "genres"]
+    given, kept = items(films(12), wanted, tokenizer()), Kept(tmp_path / "stages")
+    changes = learn(given, wanted, MiniLM(), "tiny", Recipe(epochs=1, again=(1, 1)), kept, lambda *_: None).changes
+    assert changes
+    assert not [name for name in changes if name.startswith("embeddings.")]
