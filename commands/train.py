@@ -48,6 +48,7 @@ _COLUMNS = (
 )
 @click.option("--length-weight", type=click.FloatRange(0), help="... for one label a text: how much length counts.")
 @click.option("--last-layers", type=click.IntRange(1), help="... train only so many layers, and the head.")
+@click.option("--linear-probe", is_flag=True, default=None, help="... learn the head over the encoder as it is first.")
 @click.option("--oversample", is_flag=True, default=None, help="... clone texts of rare labels (ML-ROS).")
 @click.option("--max-tokens", type=click.IntRange(4), help="... how much of a text is read.  [default: 256]")
 @click.option("--keep", type=click.Choice(["head", "head-tail"]), help="... which part of a longer text.")

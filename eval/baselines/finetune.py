@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -20,11 +21,21 @@ from transformers import (
     set_seed,
 )
 
-from eval.baselines.losses import LOSSES, Counts, Loss, length_weighted_cross_entropy
+from eval.baselines.course import BatchLoss, Course, Row, collated, rows_of
+from eval.baselines.linear_probe import fit_head
+from eval.baselines.losses import LOSSES, Counts, length_weighted_cross_entropy
 from eval.baselines.material import Material, Split, Track
 from eval.baselines.oversample import oversampled
 from eval.baselines.perceptron import to_probabilities, validation_score
-from eval.baselines.transformer import Keep, Labeller, Reading, Transformer, earlier, padded, pretrained, tokens_of
+from eval.baselines.transformer import (
+    Keep,
+    Labeller,
+    Reading,
+    Transformer,
+    device,
+    earlier,
+    pretrained,
+)
 from llm.learnt import load
 from llm.matcher import SHIPPED
 from prompts.errors import InvalidSetting, UnknownName
@@ -37,7 +48,6 @@ _WARM_UP = 0.06
 _WEIGHT_DECAY = 0.01
 _DROPOUT = 0.1
 
-Row = dict[str, Any]
 Precision = Literal["auto", "bf16", "fp32"]
 
 
@@ -52,6 +62,7 @@ class FineTuning:
         loss: for several labels a text: ``bce``, ``two-valued``, ``log-weights`` or ``focal``.
         length_weight: λ of the length-weighted cross-entropy, for one label a text.
         last_layers: train only so many of the last layers, and the head; 0 trains all.
+        linear_probe: learn the head over the encoder as it stands first, then both.
         oversample: clone training texts with rare labels.
         max_tokens: how much of a text is read.
         keep: of a longer text the ``head``, or ``head-tail``.
@@ -66,6 +77,7 @@ class FineTuning:
     loss: str = "bce"
     length_weight: float = 0.0
     last_layers: int = 0
+    linear_probe: bool = False
     oversample: bool = False
     max_tokens: int = 256
     keep: Keep = "head"
@@ -101,48 +113,39 @@ def fit(material: Material, settings: FineTuning) -> Transformer:
     _refuse_incoherent(settings, material.taxonomy.multi)
     set_seed(material.seed)
     encoder, tokeniser, head = _start(settings.base, material.taxonomy.names)
-    model = Labeller(encoder, len(material.taxonomy.names), _DROPOUT)
+    model = Labeller(encoder, len(material.taxonomy.names), _DROPOUT).to(device())
     _refuse_too_long(settings, encoder)
     _start_head(model, head, material)
     _freeze(model, settings.last_layers)
     reading = Reading(settings.max_tokens, settings.keep)
-    trainer = _trainer(model, tokeniser, reading, material, settings)
+    course = _course(material, tokeniser, reading, settings)
+    if settings.linear_probe:
+        fit_head(model, course, material.track)
+    judged = rows_of(material.validation.judged(), tokeniser, reading)
+    trainer = _trainer(model, course, judged, material, settings)
     trainer.train()
     history = [round(float(one["eval_score"]), 4) for one in trainer.state.log_history if "eval_score" in one]
     notes = {"head kept": head is not None, "validation scores": history, "bf16": bool(trainer.args.bf16)}
     return Transformer(model, tokeniser, reading, material.taxonomy.multi, notes, threading.Lock())
 
 
-def fine_tuned_rows(split: Split, tokeniser: Any, reading: Reading) -> list[Row]:
-    """What the trainer is given per text; ``length`` counts the tokens before the cut."""
-    known, truth = split.known, split.truth
-    return [
-        {"input_ids": reading.cut(tokens), "length": len(tokens), "labels": truth[row], "known": known[row]}
-        for row, tokens in enumerate(tokens_of(tokeniser, split.texts))
-    ]
-
-
 class LabelTrainer(Trainer):
     """``Trainer`` with our losses.
 
     Args:
-        loss: of several labels a text; None for one label a text.
-        length_weight: λ of the length-weighted cross-entropy.
+        loss: of logits and what was collated with them.
     """
 
-    def __init__(self, *, loss: Loss | None, length_weight: float, **others: Any) -> None:
+    def __init__(self, *, loss: BatchLoss, **others: Any) -> None:
         super().__init__(**others)
-        self._loss, self._length_weight = loss, length_weight
+        self._loss = loss
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The loss of a batch, and its logits where they are asked for."""
         logits = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).float()
-        if self._loss:
-            loss = self._loss(logits, inputs["labels"], inputs["known"])
-        else:
-            loss = length_weighted_cross_entropy(logits, inputs["labels"], inputs["lengths"], self._length_weight)
+        loss = self._loss(logits, inputs)
         return (loss, {"logits": logits}) if return_outputs else loss
 
 
@@ -161,14 +164,26 @@ class Steps(TrainerCallback):
         next(self._steps, None)
 
 
-def _trainer(
-    model: Labeller, tokeniser: Any, reading: Reading, material: Material, settings: FineTuning
-) -> LabelTrainer:
+def _course(material: Material, tokeniser: Any, reading: Reading, settings: FineTuning) -> Course:
     train = material.train
     if settings.oversample:
         train = train.take(oversampled(train.truth, material.seed))
-    judged, taxonomy = material.validation.judged(), material.taxonomy
-    counts = Counts(torch.from_numpy(train.truth.sum(axis=0)).float(), len(train))
+    collate = partial(collated, fill=tokeniser.pad_token_id)
+    return Course(rows_of(train, tokeniser, reading), collate, _loss(train, material.taxonomy.multi, settings))
+
+
+def _loss(train: Split, multi: bool, settings: FineTuning) -> BatchLoss:
+    if not multi:
+        weight = settings.length_weight
+        return lambda logits, batch: length_weighted_cross_entropy(logits, batch["labels"], batch["lengths"], weight)
+    each = LOSSES[settings.loss](Counts(torch.from_numpy(train.truth.sum(axis=0)).float(), len(train)))
+    return lambda logits, batch: each(logits, batch["labels"], batch["known"])
+
+
+def _trainer(
+    model: Labeller, course: Course, judged: Sequence[Row], material: Material, settings: FineTuning
+) -> LabelTrainer:
+    taxonomy = material.taxonomy
 
     def score(found: EvalPrediction) -> dict[str, float]:
         scores = to_probabilities(torch.from_numpy(np.asarray(found.predictions)), taxonomy.multi)
@@ -176,13 +191,12 @@ def _trainer(
         return {"score": validation_score(scores, truth, taxonomy.max_labels, taxonomy.multi)}
 
     trainer = LabelTrainer(
-        loss=LOSSES[settings.loss](counts) if taxonomy.multi else None,
-        length_weight=settings.length_weight,
+        loss=course.loss,
         model=model,
         args=_arguments(material, settings),
-        data_collator=lambda rows: _collated(rows, tokeniser.pad_token_id),
-        train_dataset=fine_tuned_rows(train, tokeniser, reading),
-        eval_dataset=fine_tuned_rows(judged, tokeniser, reading),
+        data_collator=course.collate,
+        train_dataset=course.rows,
+        eval_dataset=judged,
         compute_metrics=score,
         callbacks=[EarlyStoppingCallback(settings.patience), Steps(material.track)],
         optimizers=(_optimiser(model, settings.lr), None),
@@ -215,13 +229,6 @@ def _arguments(material: Material, settings: FineTuning) -> TrainingArguments:
         disable_tqdm=True,
         seed=material.seed,
     )
-
-
-def _collated(rows: Sequence[Row], fill: int) -> dict[str, Tensor]:
-    tokens, mask = padded([row["input_ids"] for row in rows], fill)
-    sides = {name: torch.from_numpy(np.stack([row[name] for row in rows])).float() for name in ("labels", "known")}
-    lengths = torch.tensor([float(row["length"]) for row in rows])
-    return {"input_ids": tokens, "attention_mask": mask, "lengths": lengths, **sides}
 
 
 def _optimiser(model: Labeller, lr: float) -> torch.optim.AdamW:

@@ -60,10 +60,15 @@ class Labeller(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Logits of shape (texts, labels) from tokens and mask, both of shape (texts, tokens)."""
+        logits: Tensor = self.head(self.dropout(self.pooled(input_ids, attention_mask)))
+        return logits
+
+    def pooled(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """The head's input, shape (texts, dimension)."""
         last = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         mask = attention_mask.unsqueeze(-1).to(last.dtype)
-        logits: Tensor = self.head(self.dropout((last * mask).sum(dim=1) / mask.sum(dim=1)))
-        return logits
+        mean: Tensor = (last * mask).sum(dim=1) / mask.sum(dim=1)
+        return mean
 
     def layers(self) -> nn.ModuleList:
         """The encoder's layers, first to last.

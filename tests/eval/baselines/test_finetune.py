@@ -1,8 +1,10 @@
 """Fine-tuning: what is frozen, where it starts from, what is read of a text."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -10,15 +12,16 @@ from safetensors.torch import load_file
 from eval.baselines import Plan, Trained, train
 from eval.baselines.embeddings import embeddings
 from eval.baselines.finetune import DistilBert, fit
-from eval.baselines.material import Material, Split
+from eval.baselines.material import Material, Split, likelihoods
 from eval.baselines.perceptron import validation_score
-from eval.baselines.transformer import Reading, padded, pretrained
+from eval.baselines.transformer import Reading, Transformer, padded, pretrained
 from llm.learnt import load
 from llm.matcher import SHIPPED
 from prompts.errors import InvalidSetting
+from prompts.taxonomy import Taxonomy
 from similarity.encoder import MiniLM
 from similarity.pieces import weights_folder
-from tests.eval.baselines.labelled import MULTI, OTHER, examples
+from tests.eval.baselines.labelled import MULTI, OTHER, SINGLE, examples
 from tests.eval.baselines.tiny_encoder import build
 
 TRAINING, VALIDATION = examples(48), examples(24, seed=2)
@@ -84,6 +87,22 @@ def test_for_other_labels_the_head_begins_anew(encoder: Path, tmp_path: Path) ->
     moved = fit(material, DistilBert(base=str(tmp_path / "first"), epochs=1))
     assert moved.notes()["head kept"] is False
     assert moved.model.head.out_features == 2
+
+
+@pytest.mark.parametrize("vocabulary", [MULTI, SINGLE], ids=["several", "one"])
+def test_a_linear_probe_finds_the_head_of_least_loss_before_the_encoder_moves(
+    vocabulary: Taxonomy, encoder: Path, tmp_path: Path
+) -> None:
+    train_split, validation = (Split.of(examples(n, vocabulary, seed=n), vocabulary) for n in (48, 24))
+    material = Material(vocabulary, train_split, validation, 0, tmp_path, tmp_path / "scratch")
+    still = DistilBert(base=str(encoder), epochs=1, lr=1e-12, precision="fp32")
+    losses = [_loss_of(fit(material, replace(still, linear_probe=probed)), train_split) for probed in (False, True)]
+    assert losses[1] < 0.8 * losses[0]
+
+
+def _loss_of(scorer: Transformer, split: Split) -> float:
+    found = likelihoods(scorer.probabilities(split.texts), split.truth, scorer.multi)
+    return float(-np.log(found).mean())
 
 
 def _as_other(seed: int) -> Split:
