@@ -27,15 +27,7 @@ from eval.baselines.losses import LOSSES, Counts, length_weighted_cross_entropy
 from eval.baselines.material import Material, Split, Track
 from eval.baselines.oversample import oversampled
 from eval.baselines.perceptron import to_probabilities, validation_score
-from eval.baselines.transformer import (
-    Keep,
-    Labeller,
-    Reading,
-    Transformer,
-    device,
-    earlier,
-    pretrained,
-)
+from eval.baselines.transformer import Keep, Labeller, Reading, Transformer, device, earlier, pretrained
 from llm.learnt import load
 from llm.matcher import SHIPPED
 from prompts.errors import InvalidSetting, UnknownName
