@@ -211,7 +211,8 @@ def _row(results: Results, contender: str, ratio: str, title: str = "") -> list[
 
 def _targets(results: Results) -> str:
     rows = [
-        _target("`list` against its bare loop", median(results.ratios("list", "bare list")), 0.8, "times"),
+        *(_target(f"`{one}` against its bare loop", median(results.ratios(one, f"bare {one}")), 0.8, "times")
+          for one in READINGS),
         *_scikit_target(results),
         _target("`letters`: tokens written", _written(results, "letters"), 1, "", least=False),
         _target("`list`: tokens of the true labels", results.answer, 12, "", least=False),
@@ -229,7 +230,7 @@ def _scikit_target(results: Results) -> list[list[str]]:
         _target("`letters` against scikit-llm as it comes", median(results.ratios("letters", ALONE)), 10, "times"),
         _target("`list` against scikit-llm as it comes", median(results.ratios("list", ALONE)), 10, "times"),
         _target("`list` against scikit-llm with threads", median(results.ratios("list", THREADED)), None, "times"),
-        _target("the bare loop against scikit-llm as it comes: the most that this server allows",
+        _target("the bare loop, bodies of `list`, against scikit-llm as it comes",
                 median(results.ratios("bare list", ALONE)), None, "times"),
     ]  # fmt: skip
 
