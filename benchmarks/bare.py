@@ -13,25 +13,24 @@ _SECONDS = 300.0
 Body = Mapping[str, Any]
 
 
-def send(base_url: str, api_key: str, bodies: Sequence[Body], workers: int) -> list[dict[str, Any]]:
-    """Post every body to ``/chat/completions``; the replies in their order.
+def send(url: str, api_key: str, bodies: Sequence[Body], workers: int) -> list[dict[str, Any]]:
+    """Post every body; the replies in their order.
 
     Args:
-        base_url: the endpoint's root.
-        api_key: its key.
+        url: where to.
+        api_key: the endpoint's key.
         bodies: what to send.
         workers: how many requests are under way at once.
     """
-    return asyncio.run(_send(base_url, api_key, bodies, workers))
+    return asyncio.run(_send(url, api_key, bodies, workers))
 
 
-async def _send(base_url: str, api_key: str, bodies: Sequence[Body], workers: int) -> list[dict[str, Any]]:
+async def _send(url: str, api_key: str, bodies: Sequence[Body], workers: int) -> list[dict[str, Any]]:
     replies: list[dict[str, Any]] = [{} for _ in bodies]
     limits = httpx2.Limits(max_connections=workers, max_keepalive_connections=workers)
     headers = {"Authorization": f"Bearer {api_key}"}
     async with httpx2.AsyncClient(headers=headers, timeout=_SECONDS, limits=limits) as client:
         turns = iter(enumerate(bodies))
-        url = f"{base_url}/chat/completions"
         await asyncio.gather(*(_work(client, url, turns, replies) for _ in range(workers)))
     return replies
 

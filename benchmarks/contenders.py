@@ -9,9 +9,10 @@ from typing import Any
 from benchmarks import bare
 from benchmarks.measure import Run, clock
 from llm.classifier import Problem, Usage
+from llm.engines.batched_wire import BATCH, BatchedWire, under_way
 from llm.engines.openai_compatible import OpenAICompatible
 from llm.engines.probe import Honours, Probed
-from llm.engines.wire import Wire
+from llm.engines.wire import CHAT, Wire
 from llm.language_model import LanguageModel
 from llm.readings.choice import READINGS
 from prompts.taxonomy import Taxonomy
@@ -42,12 +43,17 @@ class Endpoint:
 
 
 class Ours:
-    """Our readings through ``LanguageModel.classify``, with the endpoint probed beforehand."""
+    """Our readings through ``LanguageModel.classify``, with the endpoint probed beforehand.
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint, self._wire = endpoint, endpoint.wire()
+    Args:
+        endpoint: whom to ask.
+        size: texts that one request carries.
+    """
+
+    def __init__(self, endpoint: Endpoint, size: int = 1) -> None:
+        self._endpoint, self._wire, self._size = endpoint, endpoint.wire(), size
         self._honours = Probed(self._wire, endpoint.model)
-        self._engine = OpenAICompatible(self._wire, endpoint.model, self._honours)
+        self._engine = self._engine_of(self._wire)
 
     @property
     def honours(self) -> Honours:
@@ -66,9 +72,12 @@ class Ours:
     def bodies(self, reading: str, texts: Sequence[Text], taxonomy: Taxonomy) -> list[bare.Body]:
         """The very bodies that ``classify`` would send, in their order."""
         wire = _Collecting(self._endpoint, self._wire)
-        engine = OpenAICompatible(wire, self._endpoint.model, self._honours)
-        LanguageModel(engine, READINGS[reading]).classify(texts, taxonomy)
+        LanguageModel(self._engine_of(wire), READINGS[reading]).classify(texts, taxonomy)
         return wire.bodies
+
+    def _engine_of(self, wire: Wire) -> OpenAICompatible:
+        carrier = BatchedWire(wire, self._honours, self._size) if self._size > 1 else wire
+        return OpenAICompatible(carrier, self._endpoint.model, self._honours)
 
     def static_tokens(self, reading: str, taxonomy: Taxonomy) -> int:
         """How many tokens any two texts have in common from their start."""
@@ -79,33 +88,45 @@ class Ours:
 
 
 class Bare:
-    """A bare loop over bodies that somebody else made."""
+    """A bare loop over bodies that ``Ours`` of the same size made, with as many texts under way.
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    Args:
+        endpoint: whom to ask.
+        size: texts that one request carries.
+    """
+
+    def __init__(self, endpoint: Endpoint, size: int = 1) -> None:
         self._endpoint = endpoint
+        self._url = f"{endpoint.base_url}{CHAT if size == 1 else BATCH}"
+        self._workers = endpoint.workers if size == 1 else under_way(endpoint.workers, size)
 
     def send(self, bodies: Sequence[bare.Body], texts: int) -> Run:
         """Send the bodies of so many texts."""
         with clock() as taken:
-            replies = bare.send(self._endpoint.base_url, self._endpoint.api_key, bodies, self._endpoint.workers)
+            replies = bare.send(self._url, self._endpoint.api_key, bodies, self._workers)
         usages = [_usage(reply["usage"]) for reply in replies]
         return Run(texts, taken.wall, taken.cpu, tuple(usages))
 
 
 class _Collecting(Wire):
-    """Keeps the bodies of chat completions instead of sending them; all else goes to the true wire."""
+    """Keeps the bodies of chat completions, batched ones too, instead of sending them; all else goes to the true
+    wire."""
 
     def __init__(self, endpoint: Endpoint, true: Wire) -> None:
         super().__init__(endpoint.base_url, endpoint.api_key, _TIMEOUT, _RETRIES, endpoint.workers)
         self._true = true
         self.bodies: list[bare.Body] = []
 
-    def post(self, bodies: Sequence[bare.Body], path: str = "/chat/completions") -> list[Any]:
+    def twin(self, concurrency: int) -> Wire:
+        """Itself, so that all is kept in one place."""
+        return self
+
+    def post(self, bodies: Sequence[bare.Body], path: str = CHAT) -> list[Any]:
         """Keep or pass on."""
-        if path != "/chat/completions":
+        if path not in (CHAT, BATCH):
             return self._true.post(bodies, path)
         self.bodies += bodies
-        return [Problem("unreachable", "only looked at")] * len(bodies)
+        return [Problem("late", "only looked at")] * len(bodies)
 
 
 def _tokenizing(body: bare.Body) -> bare.Body:

@@ -17,6 +17,7 @@ import click
 
 from benchmarks.measure import Run, spread, table
 from benchmarks.texts import Plots, plots, vocabulary
+from llm.engines.batched_wire import TOGETHER
 from prompts.errors import MarqueeError
 
 if TYPE_CHECKING:
@@ -25,8 +26,34 @@ if TYPE_CHECKING:
 
 API_KEY = "sk-for-the-benchmark"
 READINGS = ("list", "letters", "yes_no")
+SIZES = (1, TOGETHER)  # texts a request: what the service sends, and what `main.py bulk` sends to vLLM
 BLOCK = 32  # tokens that the server caches at once: the least that vLLM's CPU build takes; a GPU takes 16
 ALONE, THREADED = "scikit-llm, one at a time (its default)", "scikit-llm, as many threads as we have workers"
+
+
+@dataclass(frozen=True)
+class Way:
+    """A reading, and how many texts a request carries."""
+
+    reading: str
+    size: int = 1
+
+    def __str__(self) -> str:
+        return f"`{self.reading}`" + (f", {self.size} texts a request" if self.size > 1 else "")
+
+    @property
+    def ours(self) -> str:
+        """Under which name its rounds are noted."""
+        return f"{self.reading} {self.size}"
+
+    @property
+    def bare(self) -> str:
+        """The same for the bare loop with its bodies."""
+        return f"bare {self.reading} {self.size}"
+
+
+WAYS = tuple(Way(reading, size) for reading in READINGS for size in SIZES)
+LIST, LETTERS = Way("list"), Way("letters")
 
 
 @dataclass(frozen=True)
@@ -120,39 +147,41 @@ def compare(endpoint: Endpoint, given: Plots, plan: Plan, results: Results) -> R
     """All rounds: in each, every contender has one turn, on texts that the server has not seen."""
     from benchmarks.contenders import Bare, Ours
 
-    ours, loop = Ours(endpoint), Bare(endpoint)
-    written = _warm_up(ours, loop, given, results)
+    pairs = {size: (Ours(endpoint, size), Bare(endpoint, size)) for size in SIZES}
+    for ours, loop in pairs.values():
+        _warm_up(ours, loop, given)
+    ours, _ = pairs[1]
+    results.static = {reading: ours.static_tokens(reading, vocabulary()) for reading in READINGS}
+    written = ours.classify("list", given.marked("u", 100), vocabulary()).completion
     scikit = _scikit(endpoint, written) if plan.scikit else None
     for number in range(plan.rounds):
         click.echo(f"round {number + 1} of {plan.rounds} ...", err=True)
-        for reading in READINGS:
-            _turn(ours, loop, reading, given, plan.texts[reading], number, results)
+        for way in WAYS:
+            _turn(*pairs[way.size], way, given, plan.texts[way.reading], number, results)
         if scikit:
             _scikit_turn(scikit, given, plan, number, results)
     return results
 
 
-def _warm_up(ours: Ours, loop: Bare, given: Plots, results: Results) -> float:
-    """Let the server compile its grammars and compute the static parts; tokens that a list takes are returned."""
+def _warm_up(ours: Ours, loop: Bare, given: Plots) -> None:
+    """Let the server compile its grammars and compute the static parts."""
     taxonomy = vocabulary()
     for reading in READINGS:
-        results.static[reading] = ours.static_tokens(reading, taxonomy)
         ours.classify(reading, given.marked(f"w{reading}", 32), taxonomy)
         loop.send(ours.bodies(reading, given.marked(f"v{reading}", 32), taxonomy), 32)
-    return ours.classify("list", given.marked("u", 100), taxonomy).completion
 
 
-def _turn(ours: Ours, loop: Bare, reading: str, given: Plots, count: int, number: int, results: Results) -> None:
+def _turn(ours: Ours, loop: Bare, way: Way, given: Plots, count: int, number: int, results: Results) -> None:
     """The bare loop and one reading of ours; who goes first changes with the round."""
     taxonomy = vocabulary()
-    mark = f"{number}{reading}"
-    bodies = ours.bodies(reading, given.marked(f"b{mark}", count), taxonomy)
+    mark = f"{number}{way.ours}"
+    bodies = ours.bodies(way.reading, given.marked(f"b{mark}", count), taxonomy)
     texts = given.marked(f"a{mark}", count)
     for bare in (True, False) if number % 2 == 0 else (False, True):
         if bare:
-            results.add(f"bare {reading}", loop.send(bodies, count))
+            results.add(way.bare, loop.send(bodies, count))
         else:
-            results.add(reading, ours.classify(reading, texts, taxonomy))
+            results.add(way.ours, ours.classify(way.reading, texts, taxonomy))
 
 
 def _scikit(endpoint: Endpoint, written: float) -> ScikitLLM:
@@ -187,23 +216,20 @@ def _measured(results: Results) -> str:
         "who", "plots", "documents/s", "times the bare loop", "prompt tokens", "of them cached", "tokens written",
         "own CPU ms",
     )  # fmt: skip
-    rows = [row for reading in READINGS for row in _pair(results, reading)]
+    rows = [row for way in WAYS for row in _pair(results, way)]
     rows += [_row(results, name, "") for name in (ALONE, THREADED) if name in results.runs]
     return table(heads, rows)
 
 
-def _pair(results: Results, reading: str) -> list[list[str]]:
-    bare = f"bare {reading}"
-    ratio = spread(results.ratios(reading, bare), 2)
-    return [
-        _row(results, bare, "1", f"bare loop, bodies of `{reading}`"),
-        _row(results, reading, ratio, f"`{reading}`"),
-    ]
+def _pair(results: Results, way: Way) -> list[list[str]]:
+    ratio = spread(results.ratios(way.ours, way.bare), 2)
+    return [_row(results, way.bare, "1", f"bare loop, bodies of {way}"), _row(results, way.ours, ratio, str(way))]
 
 
 def _row(results: Results, contender: str, ratio: str, title: str = "") -> list[str]:
     runs = results.runs[contender]
-    tokens = [f"{median(figures):,.1f}" for figures in ([run.prompt for run in runs], [run.cached for run in runs])]
+    prompt, cached = median([run.prompt for run in runs]), median([run.cached for run in runs])
+    tokens = [f"{prompt:,.1f}", f"{cached:,.1f}" if cached else "not told"]
     written = f"{median([run.completion for run in runs]):,.1f}"
     rate, cpu = spread(results.rates(contender)), spread([run.cpu_ms for run in runs], 2)
     return [title or contender, str(runs[0].texts), rate, ratio, *tokens, written, cpu]
@@ -211,14 +237,14 @@ def _row(results: Results, contender: str, ratio: str, title: str = "") -> list[
 
 def _targets(results: Results) -> str:
     rows = [
-        *(_target(f"`{one}` against its bare loop", median(results.ratios(one, f"bare {one}")), 0.8, "times")
-          for one in READINGS),
+        *(_target(f"{way} against its bare loop", median(results.ratios(way.ours, way.bare)), 0.8, "times")
+          for way in WAYS),
         *_scikit_target(results),
-        _target("`letters`: tokens written", _written(results, "letters"), 1, "", least=False),
+        _target("`letters`: tokens written", _written(results, LETTERS), 1, "", least=False),
         _target("`list`: tokens of the true labels", results.answer, 12, "", least=False),
-        _target("`list`: tokens written", _written(results, "list"), 12, "", least=False),
+        _target("`list`: tokens written", _written(results, LIST), 12, "", least=False),
         _cached_target(results),
-        _target("own CPU of `list`", median([run.cpu_ms for run in results.runs["list"]]), 2, "ms", least=False),
+        _target("own CPU of `list`", median([run.cpu_ms for run in results.runs[LIST.ours]]), 2, "ms", least=False),
     ]  # fmt: skip
     return table(("target", "wanted", "found", ""), rows)
 
@@ -227,22 +253,22 @@ def _scikit_target(results: Results) -> list[list[str]]:
     if ALONE not in results.runs:
         return []
     return [
-        _target("`letters` against scikit-llm as it comes", median(results.ratios("letters", ALONE)), 10, "times"),
-        _target("`list` against scikit-llm as it comes", median(results.ratios("list", ALONE)), 10, "times"),
-        _target("`list` against scikit-llm with threads", median(results.ratios("list", THREADED)), None, "times"),
+        *(_target(f"{way} against scikit-llm as it comes", median(results.ratios(way.ours, ALONE)), 10, "times")
+          for way in WAYS if way.reading != "yes_no"),
+        _target("`list` against scikit-llm with threads", median(results.ratios(LIST.ours, THREADED)), None, "times"),
         _target("the bare loop, bodies of `list`, against scikit-llm as it comes",
-                median(results.ratios("bare list", ALONE)), None, "times"),
+                median(results.ratios(LIST.bare, ALONE)), None, "times"),
     ]  # fmt: skip
 
 
 def _cached_target(results: Results) -> list[str]:
-    cached, static = median([run.cached_after_first for run in results.runs["list"]]), results.static["list"]
+    cached, static = median([run.cached_after_first for run in results.runs[LIST.ours]]), results.static["list"]
     title = f"`list`: share of its {static} static tokens cached, after the first document"
     return _target(title, cached / static, 0.9)
 
 
-def _written(results: Results, reading: str) -> float:
-    return median([run.completion for run in results.runs[reading]])
+def _written(results: Results, way: Way) -> float:
+    return median([run.completion for run in results.runs[way.ours]])
 
 
 def _target(what: str, found: float, bound: float | None, unit: str = "", least: bool = True) -> list[str]:

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bulk.cluster import Cluster, told_as_ours
-from bulk.correspondence import PATH, Correspondence
+from bulk.correspondence import Correspondence
 from bulk.engine import Answered, Batches, answers_of
 from bulk.job import writing
 from bulk.store import Store
 from llm.classifier import Classifier, Prediction
-from llm.engines.wire import Body
+from llm.engines.wire import CHAT, Body
 from prompts.errors import InvalidSetting
 from prompts.taxonomy import Taxonomy
 
@@ -130,7 +130,7 @@ class Endpoint:
         from ray.data.llm import HttpRequestProcessorConfig, build_processor
 
         config = HttpRequestProcessorConfig(
-            url=self.base_url.rstrip("/") + PATH,
+            url=self.base_url.rstrip("/") + CHAT,
             headers={"Authorization": f"Bearer {self.key}"} if self.key else {},
             concurrency=cluster.workers,
             batch_size=_ROWS_AT_ONCE,

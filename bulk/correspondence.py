@@ -18,10 +18,9 @@ from typing import Any
 from llm.classifier import Problem
 from llm.engines.openai_compatible import OpenAICompatible
 from llm.engines.probe import Honours
-from llm.engines.wire import Body, excerpt, refusal
+from llm.engines.wire import CHAT, Body, excerpt, refusal
 from prompts.errors import InvalidDataset, InvalidSetting
 
-PATH = "/chat/completions"
 # Nobody can be asked what the endpoint honours: a strict schema, which all of them take today, and the 20 likeliest
 # tokens, OpenAI's and vLLM's own bound.
 ASSUMED = Honours({}, top_logprobs=20)
@@ -43,9 +42,9 @@ class Correspondence:
         self.wanted: dict[str, Body] = {}
         self._path = path
 
-    def post(self, bodies: Sequence[Body], path: str = PATH) -> list[Any]:
+    def post(self, bodies: Sequence[Body], path: str = CHAT) -> list[Any]:
         """See ``Wire.post``; a request without a reply is noted in ``wanted``."""
-        if path != PATH:
+        if path != CHAT:
             raise InvalidSetting("requests in files are chat completions; choose the reading list, letters or yes_no")
         keys = [custom_id(body) for body in bodies]
         there = self._replies(keys)
@@ -82,7 +81,7 @@ class Correspondence:
 
     def engine(self, model: str) -> OpenAICompatible:
         """The engine whose requests these are."""
-        return OpenAICompatible(self, model, lambda: ASSUMED)  # type: ignore[arg-type]  # a wire in all that is used
+        return OpenAICompatible(self, model, lambda: ASSUMED)
 
     @cached_property
     def _connection(self) -> sqlite3.Connection:
@@ -124,7 +123,7 @@ def custom_id(body: Body) -> str:
 
 def request_line(key: str, body: Body) -> str:
     """A request as OpenAI's and DashScope's Batch API and ``vllm run-batch`` take it."""
-    line = {"custom_id": key, "method": "POST", "url": f"/v1{PATH}", "body": body}
+    line = {"custom_id": key, "method": "POST", "url": f"/v1{CHAT}", "body": body}
     return json.dumps(line, ensure_ascii=False)
 
 

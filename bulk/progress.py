@@ -82,8 +82,8 @@ def summary_lines(summary: Summary, model: str) -> list[str]:
     if summary.usage.prompt_tokens:
         spent = cost(model, summary.usage)
         price = f", {spent:,.4f} USD" if spent is not None else ""
+        cached = f" ({summary.usage.cached_tokens:,} cached)" if summary.usage.cached_tokens else ""
         lines.append(
-            f"{summary.usage.prompt_tokens:,} prompt tokens ({summary.usage.cached_tokens:,} cached), "
-            f"{summary.usage.completion_tokens:,} written{price}"
+            f"{summary.usage.prompt_tokens:,} prompt tokens{cached}, {summary.usage.completion_tokens:,} written{price}"
         )
     return lines

@@ -184,8 +184,10 @@ def opened(spec: str | None, taxonomy: Taxonomy, texts: tuple[Text, ...]) -> Cla
 
 def _system(spec: str | None, taxonomy: Taxonomy, texts: tuple[Text, ...]) -> System:
     from commands.systems import Setting, configured, named
+    from llm.engines.batched_wire import TOGETHER
 
-    setting = Setting(taxonomy, texts, cache=False)  # a run keeps its own answers; the service's cache would be flushed
+    # A run keeps its own answers; the service's cache would be flushed.
+    setting = Setting(taxonomy, texts, cache=False, texts_per_request=TOGETHER)
     return named(spec, setting) if spec else configured(setting)
 
 

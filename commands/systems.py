@@ -36,11 +36,20 @@ class Setting:
         taxonomy: the vocabulary.
         texts: that will be asked about; they decide which prompts are used.
         cache: whether a remembered answer will do.
+        texts_per_request: where the settings do not say.
     """
 
     taxonomy: Taxonomy
     texts: Sequence[Text]
     cache: bool = True
+    texts_per_request: int = 1
+
+    def settings(self, **given: Any) -> Settings:
+        """The settings in force, but for those that are given."""
+        from service.settings import read_settings
+
+        settings = read_settings(**given)
+        return settings.model_copy(update={"texts_per_request": settings.texts_per_request or self.texts_per_request})
 
 
 def named(spec: str, setting: Setting) -> System:
@@ -57,9 +66,7 @@ def named(spec: str, setting: Setting) -> System:
 
 def configured(setting: Setting) -> System:
     """Whoever answers under the settings in force, with all that they put around a language model."""
-    from service.settings import read_settings
-
-    settings = read_settings()
+    settings = setting.settings()
     if not settings.asks_a_model:
         return _embedded("embedded", "", setting)
     around = {"fallback": settings.fallback, "cascade": settings.cascade}
@@ -154,9 +161,7 @@ def _service(spec: str, url: str, setting: Setting) -> System:
 
 
 def _llm(spec: str, rest: str, setting: Setting) -> System:
-    from service.settings import read_settings
-
-    settings = read_settings(fallback=False, cascade=0.0)  # what another one answered would not be its own
+    settings = setting.settings(fallback=False, cascade=0.0)  # what another one answered would not be its own
     if not settings.asks_a_model:
         raise InvalidSetting(f"{spec!r}: no language model is set; set OPENAI_BASE_URL or OPENAI_API_KEY")
     return _language_model(spec, settings, _choice(rest, setting, spec), setting, {})

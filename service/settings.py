@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     timeout: float = Field(30.0, gt=0, description="seconds that one attempt at the endpoint may take")
     retries: int = Field(2, ge=0, le=10, description="further attempts after the first")
     concurrency: int = Field(64, ge=1, le=512, description="most requests to the endpoint under way at once")
+    texts_per_request: int | None = Field(
+        None, ge=1, le=256, description="texts that a request to vLLM carries; default: 1, in bulk 32"
+    )
     fallback: bool = Field(False, description="let MiniLM answer while the endpoint cannot be reached")
     taxonomy: str = Field("tmdb", description="vocabulary of requests that name none")
     cache: bool = Field(True, description="remember the language model's answers")

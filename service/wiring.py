@@ -12,6 +12,7 @@ from llm.cache import AnswerStore, Cached
 from llm.cascade import Cascade
 from llm.classifier import Classifier
 from llm.decision import Decisions
+from llm.engines.batched_wire import BatchedWire
 from llm.engines.engine import Engine
 from llm.engines.local import Local
 from llm.engines.openai_compatible import OpenAICompatible
@@ -108,7 +109,9 @@ def engine_of(settings: Settings) -> Engine:
     if settings.local_model:
         return Local(settings.local_model, adapter=Path(settings.adapter) if settings.adapter else None)
     wire = _wire(settings)
-    return OpenAICompatible(wire, settings.model, Probed(wire, settings.model, settings.probe_path))
+    honours = Probed(wire, settings.model, settings.probe_path)
+    size = settings.texts_per_request or 1
+    return OpenAICompatible(BatchedWire(wire, honours, size) if size > 1 else wire, settings.model, honours)
 
 
 def language_model(

@@ -13,7 +13,7 @@ from llm.asking import ASKING
 from llm.classifier import Problem, Usage
 from llm.engines.engine import Completion, Constraint, Conversation, Decided, Token, Weighing
 from llm.engines.probe import Honours
-from llm.engines.wire import Wire
+from llm.engines.wire import Carrier
 from prompts.errors import InvalidSetting
 
 _TOKEN_ID_LIMIT = 128  # codes of one request, vLLM's own bound
@@ -33,7 +33,7 @@ class OpenAICompatible:
 
     decoding: Mapping[str, Any] = {"temperature": 0}
 
-    def __init__(self, wire: Wire, model: str, honours: Callable[[], Honours]) -> None:
+    def __init__(self, wire: Carrier, model: str, honours: Callable[[], Honours]) -> None:
         self.name = model
         self._wire, self._honours = wire, honours
         self._code_ids: dict[str, int] = {}

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llm.classifier import Problem
-from llm.engines.wire import Wire
+from llm.engines.wire import CHAT, Wire
 
 log = logging.getLogger(__name__)
 
@@ -172,6 +172,18 @@ def _top(reply: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return list(content[0].get("top_logprobs") or []) if content else []
 
 
+def _batch(canaries: Canaries) -> Finding:
+    described = {"name": "canary", "strict": True, "schema": _OBJECT}
+    body = {"model": canaries.model, "messages": [_SAY_HELLO, _SAY_HELLO], "max_tokens": 24, "temperature": 0}
+    schema = {"response_format": {"type": "json_schema", "json_schema": described}}
+    (reply,) = canaries.wire.post([body | schema], f"{CHAT}/batch")
+    if isinstance(reply, Problem):
+        return Finding("refused", reply.detail)
+    choices = reply.get("choices") if isinstance(reply, dict) else None
+    said = [str((choice.get("message") or {}).get("content")) for choice in choices or ()]
+    return Finding("honoured" if len(said) == 2 and all(_CANARY in words for words in said) else "ignored")
+
+
 def _decisions(canaries: Canaries) -> Finding:
     question = {"type": "predicate", "name": "q", "instructions": "This is a greeting."}
     body = {"model": canaries.model, "input": "Hello!", "questions": [question]}
@@ -195,6 +207,7 @@ CANARIES: Mapping[str, Callable[[Canaries], Finding]] = {
     "token_ids": _token_ids,
     "tokenize": _tokenize,
     "prefix_caching": _prefix_caching,
+    "batch": _batch,
     "decisions": _decisions,
 }
 
@@ -268,8 +281,11 @@ class Probed:
         entry = self._file().get(self._key(version(self._wire)))
         if not entry or _age(entry) > _KEPT_SECONDS:
             return None
-        self._found = Honours.of(entry["honours"])
-        return self._found
+        found = Honours.of(entry["honours"])
+        if found.findings.keys() != CANARIES.keys():
+            return None  # kept by a version of this program that asked for less
+        self._found = found
+        return found
 
     def _keep(self, found: Honours) -> None:
         if self._path is None:

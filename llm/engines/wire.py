@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
 from math import isinf
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
@@ -27,6 +27,7 @@ from llm.engines.limiter import Limiter
 
 Body = Mapping[str, Any]
 Result = TypeVar("Result")
+CHAT = "/chat/completions"
 
 _CHECK_SECONDS = 3.0
 _LOOK_SECONDS = 0.5  # how often it is looked whether whoever asked is still there
@@ -36,6 +37,24 @@ _LIMITS = httpx2.Limits(max_connections=1_000, max_keepalive_connections=1_000, 
 _CLOSING_SECONDS = 1.0
 _PUSHES_BACK = (429, 503)
 _CONTEXT_WORDS = ("context length", "context_length", "maximum context", "context size", "too many tokens", "too long")
+
+
+class Carrier(Protocol):
+    """What carries requests to an endpoint, and replies or problems back; see ``Wire``."""
+
+    place: str
+
+    def post(self, bodies: Sequence[Body], path: str = CHAT) -> list[Any]:
+        """See ``Wire.post``."""
+
+    def beside(self, path: str) -> str:
+        """See ``Wire.beside``."""
+
+    def get(self, path: str) -> Any:
+        """See ``Wire.get``."""
+
+    def excerpt(self, words: str) -> str:
+        """See ``Wire.excerpt``."""
 
 
 class Wire:
@@ -51,7 +70,7 @@ class Wire:
 
     def __init__(self, base_url: str, api_key: str, timeout: float, retries: int, concurrency: int) -> None:
         self.base_url, self.place = base_url, urlsplit(base_url).hostname or "the endpoint"
-        self._timeout, self._retries, self._concurrency = timeout, retries, concurrency
+        self._timeout, self._retries, self.concurrency = timeout, retries, concurrency
         self._secret = api_key
         self._running: _Running | None = None
         self._lock = threading.Lock()
@@ -59,7 +78,7 @@ class Wire:
     def __repr__(self) -> str:
         return f"Wire({self.place})"
 
-    def post(self, bodies: Sequence[Body], path: str = "/chat/completions") -> list[Any]:
+    def post(self, bodies: Sequence[Body], path: str = CHAT) -> list[Any]:
         """Send each body; the decoded reply of each, or the ``Problem`` that stood against it, in their order.
 
         The request on whose behalf that is (``llm.asking``) gives its id along, and its time: what is not answered by
@@ -67,6 +86,10 @@ class Wire:
         """
         running = self._run()
         return running.wait(self._all(running, path, bodies, ASKING.get()))
+
+    def twin(self, concurrency: int) -> Wire:
+        """Another wire to the same endpoint, with connections, and a bound on what is under way, of its own."""
+        return Wire(self.base_url, self._secret, self._timeout, self._retries, concurrency)
 
     def beside(self, path: str) -> str:
         """The URL of a path beside the API's root: vLLM's ``/tokenize`` is not under ``/v1``."""
@@ -84,7 +107,7 @@ class Wire:
         """A few workers take turns at the bodies, so that a million of them need no million tasks."""
         replies: list[Any] = [late_problem()] * len(bodies)
         turns = iter(enumerate(bodies))
-        workers = min(len(bodies), self._concurrency)
+        workers = min(len(bodies), self.concurrency)
         work = asyncio.gather(*(self._work(running, path, turns, replies, asking) for _ in range(workers)))
         while not (await asyncio.wait({work}, timeout=_LOOK_SECONDS))[0]:
             if asking.gone():
@@ -124,7 +147,7 @@ class Wire:
         """The loop and client of this process; a forked process starts its own."""
         with self._lock:
             if self._running is None or self._running.process != os.getpid():
-                self._running = _Running(self.base_url, self._secret, self._timeout, self._retries, self._concurrency)
+                self._running = _Running(self.base_url, self._secret, self._timeout, self._retries, self.concurrency)
             return self._running
 
     def _problem(self, error: Exception) -> Problem:

@@ -8,6 +8,7 @@ import httpx2
 import pytest
 
 from llm.decision import Decisions
+from llm.engines.batched_wire import BatchedWire
 from llm.engines.engine import Engine
 from llm.engines.openai_compatible import OpenAICompatible
 from llm.engines.probe import CANARIES, Honours, Probed, probe
@@ -31,6 +32,14 @@ MANY = Taxonomy("many", tuple(Label(f"label {number:03}") for number in range(20
 def engine(server: VLLMServer) -> OpenAICompatible:
     wire = Wire(server.base_url, API_KEY, timeout=120, retries=0, concurrency=32)
     return OpenAICompatible(wire, MODEL_NAME, Probed(wire, MODEL_NAME))
+
+
+def batching(server: VLLMServer, size: int = 16) -> OpenAICompatible:
+    """The same, with so many conversations a request."""
+    wire = Wire(server.base_url, API_KEY, timeout=120, retries=0, concurrency=32)
+    honours = Probed(wire, MODEL_NAME)
+    assert honours().does("batch")
+    return OpenAICompatible(BatchedWire(wire, honours, size), MODEL_NAME, honours)
 
 
 # --- noise ---
@@ -96,30 +105,61 @@ def test_the_probe_finds_what_this_server_honours_and_what_it_drops(vllm: VLLMSe
     outcomes = {name: finding.outcome for name, finding in found.findings.items()}
     assert outcomes.keys() == CANARIES.keys()
     honoured = {"json_schema", "json_array", "choice", "regex", "grammar", "logit_bias", "logprobs", "token_ids"}
-    for name in honoured | {"tokenize", "prefix_caching"}:
+    for name in honoured | {"tokenize", "prefix_caching", "batch"}:
         assert outcomes[name] == "honoured", name
     assert outcomes["gbnf"] == "ignored", "llama.cpp's field is dropped without a word"
     assert outcomes["decisions"] == "refused"
     assert (found.top_logprobs, found.context, found.version) == (20, 32_768, "0.32.0")
 
 
+@pytest.mark.parametrize("reading", SERVED)
+def test_batches_are_answered_inside_the_vocabulary_and_take_the_same_tokens(vllm: VLLMServer, reading: str) -> None:
+    texts = ugly_texts()[:: 10 if reading == "yes_no" else 3]
+    alone = LanguageModel(engine(vllm), READINGS[reading]).classify(texts, TMDB)
+    together = LanguageModel(batching(vllm), READINGS[reading]).classify(texts, TMDB)
+    for one in together:
+        assert one.problem is None or one.problem.kind == "empty"
+        assert len(one.labels) == len(set(one.labels)) <= TMDB.max_labels
+        assert set(one.labels) <= set(TMDB.names)
+        if one.problem is None:
+            assert set(one.scores) == set(TMDB.names)
+    assert [one.problem for one in together] == [one.problem for one in alone]
+    assert sum(one.usage.prompt_tokens for one in together) == sum(one.usage.prompt_tokens for one in alone)
+    if reading != "list":  # whose words may turn at a hair's breadth
+        assert [one.usage.completion_tokens for one in together] == [one.usage.completion_tokens for one in alone]
+
+
+def test_a_text_beyond_the_context_fails_alone_in_its_batch(vllm: VLLMServer) -> None:
+    texts = [f"A plot of {number} words." for number in range(9)] + ["war " * 40_000]
+    found = LanguageModel(batching(vllm), READINGS["letters"]).classify(texts, TMDB)
+    assert [one.problem.kind if one.problem else None for one in found] == [None] * 9 + ["too_long"]
+
+
 # --- knowledge ---
 
 
 @pytest.fixture(scope="module")
-def knowing(trained: Path) -> Iterator[Engine]:
+def knowing_server(trained: Path) -> Iterator[VLLMServer]:
     """vLLM serving the tiny model after it learnt a dozen films."""
     server = VLLMServer(trained, API_KEY)
     server.start()
     try:
-        yield engine(server)
+        yield server
     finally:
         server.kill()
 
 
+@pytest.fixture(scope="module")
+def knowing(knowing_server: VLLMServer) -> Engine:
+    """How it is asked one text a request."""
+    return engine(knowing_server)
+
+
 @pytest.mark.parametrize("reading", SERVED)
-def test_a_model_that_knows_the_answers_is_read_right(knowing: Engine, reading: str) -> None:
-    model = LanguageModel(knowing, READINGS[reading], PROMPT, Decisions())
+@pytest.mark.parametrize("size", [1, 5])
+def test_a_model_that_knows_the_answers_is_read_right(knowing_server: VLLMServer, reading: str, size: int) -> None:
+    asked = batching(knowing_server, size) if size > 1 else engine(knowing_server)
+    model = LanguageModel(asked, READINGS[reading], PROMPT, Decisions())
     texts, truth = zip(*films(), strict=True)
     found = model.classify(texts, GENRES)
     right = sum(set(one.labels) == set(labels) for one, labels in zip(found, truth, strict=True))

@@ -9,7 +9,7 @@ import pytest
 
 from llm.asking import ASKING, Asking
 from llm.classifier import Problem
-from llm.engines.probe import CANARIES, UNPROBED, Finding, Honours, Probed, probe
+from llm.engines.probe import CANARIES, UNPROBED, Canaries, Finding, Honours, Probed, probe
 from llm.engines.wire import Wire
 from tests.misbehaving import Endpoint, body, endpoint, says
 
@@ -27,7 +27,7 @@ def obliging(server: Endpoint) -> Any:
             body(200, {"version": "9.9"})(handler)
         elif handler.path.endswith("/models"):
             body(200, {"data": [{"id": "m", "max_model_len": 4096}]})(handler)
-        elif "tokenize" in handler.path or "decisions" in handler.path:
+        elif any(handler.path.endswith(path) for path in ("/tokenize", "/decisions", "/completions/batch")):
             body(404, {"error": "no"})(handler)
         elif "top_logprobs" in asked:
             body(400, {"error": "no logprobs"})(handler)
@@ -58,6 +58,7 @@ def test_what_is_dropped_silently_is_found_out() -> None:
         "token_ids": "unknown",
         "tokenize": "refused",
         "prefix_caching": "honoured",
+        "batch": "refused",
         "decisions": "refused",
     }
     assert outcomes.keys() == CANARIES.keys()
@@ -109,3 +110,32 @@ def test_what_one_request_did_not_wait_for_is_no_finding(tmp_path: Path) -> None
             assert Probed(wire(server), "m", tmp_path / "p")().does("json_schema")
         finally:
             ASKING.reset(token)
+
+
+@pytest.mark.parametrize(
+    ("said", "outcome"),
+    [
+        (['{"labels": ["zqx-7"]}'] * 2, "honoured"),
+        (['{"labels": ["zqx-7"]}', "Hello!"], "ignored"),
+        (['{"labels": ["zqx-7"]}'], "ignored"),
+        ([None, None], "ignored"),
+    ],
+)
+def test_a_batch_is_honoured_where_every_conversation_is_held_to_the_schema(said: list[Any], outcome: str) -> None:
+    choices = [{"index": place, "message": {"content": words}} for place, words in enumerate(said)]
+    with endpoint(body(200, {"choices": choices})) as server:
+        assert CANARIES["batch"](Canaries(wire(server), "m")).outcome == outcome
+        assert [len(one) for one in server.asked[0]["messages"]] == [1, 1]
+
+
+def test_what_was_kept_by_a_version_that_asked_for_less_is_asked_anew(tmp_path: Path) -> None:
+    path = tmp_path / "probe.json"
+    with endpoint(says("")) as server:
+        server.then = [obliging(server)]
+        Probed(wire(server), "m", path)()
+        kept = json.loads(path.read_text())
+        del next(iter(kept.values()))["honours"]["findings"]["batch"]
+        path.write_text(json.dumps(kept))
+        asked = len(server.asked)
+        assert "batch" in Probed(wire(server), "m", path)().findings
+        assert len(server.asked) > asked + len(CANARIES)
