@@ -10,35 +10,35 @@ import httpx2
 
 _SECONDS = 300.0
 
-Body = Mapping[str, Any]
+Request = tuple[str, Mapping[str, Any]]
 
 
-def send(url: str, api_key: str, bodies: Sequence[Body], workers: int) -> list[dict[str, Any]]:
-    """Post every body; the replies in their order.
+def send(base_url: str, api_key: str, requests: Sequence[Request], workers: int) -> list[dict[str, Any]]:
+    """Post every request; the replies in their order.
 
     Args:
-        url: where to.
-        api_key: the endpoint's key.
-        bodies: what to send.
+        base_url: the endpoint's root.
+        api_key: its key.
+        requests: what to send, and to which path beneath the root.
         workers: how many requests are under way at once.
     """
-    return asyncio.run(_send(url, api_key, bodies, workers))
+    return asyncio.run(_send(base_url, api_key, requests, workers))
 
 
-async def _send(url: str, api_key: str, bodies: Sequence[Body], workers: int) -> list[dict[str, Any]]:
-    replies: list[dict[str, Any]] = [{} for _ in bodies]
+async def _send(base_url: str, api_key: str, requests: Sequence[Request], workers: int) -> list[dict[str, Any]]:
+    replies: list[dict[str, Any]] = [{} for _ in requests]
     limits = httpx2.Limits(max_connections=workers, max_keepalive_connections=workers)
     headers = {"Authorization": f"Bearer {api_key}"}
     async with httpx2.AsyncClient(headers=headers, timeout=_SECONDS, limits=limits) as client:
-        turns = iter(enumerate(bodies))
-        await asyncio.gather(*(_work(client, url, turns, replies) for _ in range(workers)))
+        turns = iter(enumerate(requests))
+        await asyncio.gather(*(_work(client, base_url, turns, replies) for _ in range(workers)))
     return replies
 
 
 async def _work(
-    client: httpx2.AsyncClient, url: str, turns: Iterator[tuple[int, Body]], replies: list[dict[str, Any]]
+    client: httpx2.AsyncClient, base_url: str, turns: Iterator[tuple[int, Request]], replies: list[dict[str, Any]]
 ) -> None:
-    for place, body in turns:
-        reply = await client.post(url, json=body)
+    for place, (path, body) in turns:
+        reply = await client.post(f"{base_url}{path}", json=body)
         reply.raise_for_status()
         replies[place] = reply.json()

@@ -12,7 +12,7 @@ from llm.classifier import Problem, Usage
 from llm.engines.batched_wire import BATCH, BatchedWire, under_way
 from llm.engines.openai_compatible import OpenAICompatible
 from llm.engines.probe import Honours, Probed
-from llm.engines.wire import CHAT, Wire
+from llm.engines.wire import CHAT, Body, Wire
 from llm.language_model import LanguageModel
 from llm.readings.choice import READINGS
 from prompts.taxonomy import Taxonomy
@@ -69,11 +69,11 @@ class Ours:
             raise RuntimeError(f"the reading {reading} got no answer: {problem.detail}")
         return Run(len(texts), taken.wall, taken.cpu, tuple(one.usage for one in predictions))
 
-    def bodies(self, reading: str, texts: Sequence[Text], taxonomy: Taxonomy) -> list[bare.Body]:
-        """The very bodies that ``classify`` would send, in their order."""
+    def requests(self, reading: str, texts: Sequence[Text], taxonomy: Taxonomy) -> list[bare.Request]:
+        """The very requests that ``classify`` would send, in their order."""
         wire = _Collecting(self._endpoint, self._wire)
         LanguageModel(self._engine_of(wire), READINGS[reading]).classify(texts, taxonomy)
-        return wire.bodies
+        return wire.requests
 
     def _engine_of(self, wire: Wire) -> OpenAICompatible:
         carrier = BatchedWire(wire, self._honours, self._size) if self._size > 1 else wire
@@ -81,14 +81,14 @@ class Ours:
 
     def static_tokens(self, reading: str, taxonomy: Taxonomy) -> int:
         """How many tokens any two texts have in common from their start."""
-        bodies = self.bodies(reading, [Text("Alpha"), Text("9 zones")], taxonomy)[:2]
-        replies = self._wire.post([_tokenizing(body) for body in bodies], self._wire.beside("/tokenize"))
+        requests = self.requests(reading, [Text("Alpha"), Text("9 zones")], taxonomy)[:2]
+        replies = self._wire.post([_tokenizing(body) for _, body in requests], self._wire.beside("/tokenize"))
         one, other = (reply["tokens"] for reply in replies)
         return next(place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1])
 
 
 class Bare:
-    """A bare loop over bodies that ``Ours`` of the same size made, with as many texts under way.
+    """A bare loop over requests that ``Ours`` of the same size made, with as many texts under way.
 
     Args:
         endpoint: whom to ask.
@@ -97,39 +97,37 @@ class Bare:
 
     def __init__(self, endpoint: Endpoint, size: int = 1) -> None:
         self._endpoint = endpoint
-        self._url = f"{endpoint.base_url}{CHAT if size == 1 else BATCH}"
         self._workers = endpoint.workers if size == 1 else under_way(endpoint.workers, size)
 
-    def send(self, bodies: Sequence[bare.Body], texts: int) -> Run:
-        """Send the bodies of so many texts."""
+    def send(self, requests: Sequence[bare.Request], texts: int) -> Run:
+        """Send the requests of so many texts."""
         with clock() as taken:
-            replies = bare.send(self._url, self._endpoint.api_key, bodies, self._workers)
+            replies = bare.send(self._endpoint.base_url, self._endpoint.api_key, requests, self._workers)
         usages = [_usage(reply["usage"]) for reply in replies]
         return Run(texts, taken.wall, taken.cpu, tuple(usages))
 
 
 class _Collecting(Wire):
-    """Keeps the bodies of chat completions, batched ones too, instead of sending them; all else goes to the true
-    wire."""
+    """Keeps chat completions, batched ones too, instead of sending them; all else goes to the true wire."""
 
     def __init__(self, endpoint: Endpoint, true: Wire) -> None:
         super().__init__(endpoint.base_url, endpoint.api_key, _TIMEOUT, _RETRIES, endpoint.workers)
         self._true = true
-        self.bodies: list[bare.Body] = []
+        self.requests: list[bare.Request] = []
 
     def twin(self, concurrency: int) -> Wire:
         """Itself, so that all is kept in one place."""
         return self
 
-    def post(self, bodies: Sequence[bare.Body], path: str = CHAT) -> list[Any]:
+    def post(self, bodies: Sequence[Body], path: str = CHAT) -> list[Any]:
         """Keep or pass on."""
         if path not in (CHAT, BATCH):
             return self._true.post(bodies, path)
-        self.bodies += bodies
+        self.requests += [(path, body) for body in bodies]
         return [Problem("late", "only looked at")] * len(bodies)
 
 
-def _tokenizing(body: bare.Body) -> bare.Body:
+def _tokenizing(body: Body) -> Body:
     return {"model": body["model"], "messages": body["messages"], "add_generation_prompt": True}
 
 

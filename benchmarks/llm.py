@@ -168,18 +168,18 @@ def _warm_up(ours: Ours, loop: Bare, given: Plots) -> None:
     taxonomy = vocabulary()
     for reading in READINGS:
         ours.classify(reading, given.marked(f"w{reading}", 32), taxonomy)
-        loop.send(ours.bodies(reading, given.marked(f"v{reading}", 32), taxonomy), 32)
+        loop.send(ours.requests(reading, given.marked(f"v{reading}", 32), taxonomy), 32)
 
 
 def _turn(ours: Ours, loop: Bare, way: Way, given: Plots, count: int, number: int, results: Results) -> None:
     """The bare loop and one reading of ours; who goes first changes with the round."""
     taxonomy = vocabulary()
     mark = f"{number}{way.ours}"
-    bodies = ours.bodies(way.reading, given.marked(f"b{mark}", count), taxonomy)
+    requests = ours.requests(way.reading, given.marked(f"b{mark}", count), taxonomy)
     texts = given.marked(f"a{mark}", count)
     for bare in (True, False) if number % 2 == 0 else (False, True):
         if bare:
-            results.add(way.bare, loop.send(bodies, count))
+            results.add(way.bare, loop.send(requests, count))
         else:
             results.add(way.ours, ours.classify(way.reading, texts, taxonomy))
 

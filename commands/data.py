@@ -107,6 +107,40 @@ def loaded_of(
     return replace(loaded, examples=tuple(sample(loaded.examples, limit)))
 
 
+def with_more_texts(training: Loaded, data: Path, table: Path, taxonomy: Taxonomy, **choice: Any) -> Loaded:
+    """Training examples, and after them what another table of the same films has to read; see ``more_texts``.
+
+    Args:
+        training: what ``loaded_of`` gave for the data.
+        data: where that stands.
+        table: the other table: a file or folder of any known format.
+        taxonomy: the vocabulary.
+        choice: the options of the command, as for ``loaded_of``.
+
+    Raises:
+        InvalidDataset: nothing of the table is of a film that is learnt from.
+    """
+    from dataclasses import replace
+
+    from eval.datasets import Fields, load, more_texts, pool
+    from prompts.errors import InvalidDataset
+
+    names = {key: choice[key] for key in ("text_field", "title_field", "labels_field", "id_field")}
+    everything = load(
+        data, taxonomy, fields_of(**names), format=choice["data_format"], split_file=choice["split_file"],
+        drop_unknown=choice["unknown_labels"] == "drop",
+    )  # fmt: skip
+    found = more_texts(training.examples, everything.examples, pool(table, taxonomy, Fields(labels="")).examples)
+    if not found.examples:
+        raise InvalidDataset(
+            f"{table.name} has no further text of a film that is learnt from; films are joined by their title and year"
+        )
+    click.echo(f"{len(found.examples):,} further texts of these films from {table.name}", err=True)
+    for line in _lines("left out there:", "", found.left_out):
+        click.echo(line, err=True)
+    return replace(training, examples=(*training.examples, *found.examples))
+
+
 def fields_of(
     text_field: str | None = None, title_field: str | None = None,
     labels_field: str | None = None, id_field: str | None = None,

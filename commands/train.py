@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from commands.data import data_options, loaded_of
+from commands.data import data_options, loaded_of, with_more_texts
 from commands.lora import lora_options, train_lora
 
 Item = TypeVar("Item")
@@ -25,6 +25,8 @@ _COLUMNS = (
 @click.command()
 @click.argument("name")
 @data_options(split="train")
+@click.option("--more-texts", type=click.Path(path_type=Path),
+              help="Another table of the same films (title, year): its texts are learnt, too.")  # fmt: skip
 @click.option("--reviews", type=click.Path(path_type=Path), help="matcher: aclImdb's folder or tarball.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write to.  [default: var/models/NAME-TAXONOMY]")
 @click.option("--validation-split", default="validation", show_default=True, help="Rows to choose and tune by.")
@@ -61,11 +63,13 @@ _COLUMNS = (
 @lora_options
 def train(
     name: str, data: Path, out: Path | None, taxonomy: str | None, split: str, validation_split: str,
-    reviews: Path | None, **rest: Any,
+    reviews: Path | None, more_texts: Path | None, **rest: Any,
 ) -> None:  # fmt: skip
     """Train the baseline NAME: prior, random, embedded-tuned, tfidf-nb, tfidf-svm, tfidf-knn, tfidf-lr, minilm-mlp,
     hybrid, minilm, distilbert, or blend, which is of several of these; or an adapter for the language model: lora; or
     the embedded classifier's own weights: matcher."""
+    if more_texts and name in ("matcher", "lora", "blend"):
+        raise click.UsageError(f"--more-texts is for baselines that learn from texts; {name} does without")
     if name == "matcher":
         return _matcher(data, reviews, out, rest)
     from eval.baselines import Plan
@@ -82,8 +86,11 @@ def train(
     columns = {key: rest.pop(key) for key in _COLUMNS}
     how = {key: rest.pop(key) for key in ("decode", "objective", "seed")}
     given = {key: value for key, value in rest.items() if value is not None}
-    plan = Plan(name, given, **how, data=data.name, command=_command())
+    read_from = " and ".join(path.name for path in (data, more_texts) if path)
+    plan = Plan(name, given, **how, data=read_from, command=_command())
     training, validation = (loaded_of(data, vocabulary, split=one, **columns) for one in (split, validation_split))
+    if more_texts:
+        training = with_more_texts(training, data, more_texts, vocabulary, **columns)
     folder = out or Path("var/models") / f"{name}-{vocabulary.name}"
     trained = fit(plan, training.taxonomy, training.examples, validation.examples, folder, tracked)
     for metric, value in trained.manifest["validation"].items():

@@ -57,6 +57,29 @@ def test_what_a_kind_does_not_have_is_told(data: Path) -> None:
     assert "did you mean 'prior'" in call(data, "prio").stderr
 
 
+def test_other_texts_of_its_films_are_learnt_too(data: Path, tmp_path: Path, away: Path) -> None:
+    rows = [json.loads(line) for line in data.read_text(encoding="utf-8").splitlines()]
+    others = [
+        {"id": row["id"], "title": row["title"], "year": row["year"], "description": f"Again {row['plot']}"}
+        for row in rows
+    ]
+    table = tmp_path / "others.jsonl"
+    table.write_text("".join(json.dumps(row) + "\n" for row in others), encoding="utf-8")
+    result = call(data, "tfidf-lr", "--more-texts", str(table))
+    assert result.exit_code == 0, result.output
+    assert "100 further texts of these films from others.jsonl" in result.stderr
+    manifest = json.loads((away / "var" / "models" / "tfidf-lr-tmdb" / "manifest.json").read_text())
+    assert manifest["data"]["name"] == "films.jsonl and others.jsonl"
+    assert (manifest["data"]["train"]["rows"], manifest["data"]["validation"]["rows"]) == (200, 50)
+
+
+def test_texts_of_other_films_are_no_more_texts(data: Path, tmp_path: Path) -> None:
+    table = tmp_path / "others.jsonl"
+    table.write_text(json.dumps({"id": 1, "title": "No such film", "year": 1999, "description": "x"}) + "\n")
+    assert "joined by their title and year" in call(data, "tfidf-lr", "--more-texts", str(table)).stderr
+    assert "lora does without" in call(data, "lora", "--more-texts", str(table)).stderr
+
+
 def test_the_service_answers_with_it_for_its_vocabulary(data: Path, tmp_path: Path) -> None:
     call(data, "tfidf-nb", "--out", str(tmp_path / "made"))
     running = ServiceProcess("--trained", str(tmp_path / "made"))
