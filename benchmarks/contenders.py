@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import httpx2
+
 from benchmarks import bare
 from benchmarks.measure import Run, clock
 from llm.classifier import Problem, Usage
@@ -18,6 +20,7 @@ from llm.readings.choice import READINGS
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 
+_HITS = "vllm:prefix_cache_hits_total"
 _TIMEOUT, _RETRIES = 120.0, 2  # an idle connection may be closed at the server just as it is used again
 
 
@@ -41,6 +44,11 @@ class Endpoint:
         """A wire of ours to it."""
         return Wire(self.base_url, self.api_key, _TIMEOUT, _RETRIES, self.workers)
 
+    def hits(self) -> int:
+        """Prompt tokens that vLLM found in its prefix cache so far, by its own count."""
+        told = httpx2.get(f"{self.base_url.removesuffix('/v1')}/metrics").raise_for_status().text
+        return sum(int(float(line.split()[-1])) for line in told.splitlines() if line.startswith(_HITS))
+
 
 class Ours:
     """Our readings through ``LanguageModel.classify``, with the endpoint probed beforehand.
@@ -62,12 +70,13 @@ class Ours:
 
     def classify(self, reading: str, texts: Sequence[Text], taxonomy: Taxonomy) -> Run:
         """Label the texts, and see to it that every one of them got an answer."""
-        model = LanguageModel(self._engine, READINGS[reading])
+        model, before = LanguageModel(self._engine, READINGS[reading]), self._endpoint.hits()
         with clock() as taken:
             predictions = model.classify(texts, taxonomy)
         if problem := next((one.problem for one in predictions if one.problem), None):
             raise RuntimeError(f"the reading {reading} got no answer: {problem.detail}")
-        return Run(len(texts), taken.wall, taken.cpu, tuple(one.usage for one in predictions))
+        hits = None if self._size == 1 else self._endpoint.hits() - before
+        return Run(len(texts), taken.wall, taken.cpu, tuple(one.usage for one in predictions), hits)
 
     def requests(self, reading: str, texts: Sequence[Text], taxonomy: Taxonomy) -> list[bare.Request]:
         """The very requests that ``classify`` would send, in their order."""
@@ -96,15 +105,17 @@ class Bare:
     """
 
     def __init__(self, endpoint: Endpoint, size: int = 1) -> None:
-        self._endpoint = endpoint
+        self._endpoint, self._size = endpoint, size
         self._workers = endpoint.workers if size == 1 else under_way(endpoint.workers, size)
 
     def send(self, requests: Sequence[bare.Request], texts: int) -> Run:
         """Send the requests of so many texts."""
+        before = self._endpoint.hits()
         with clock() as taken:
             replies = bare.send(self._endpoint.base_url, self._endpoint.api_key, requests, self._workers)
         usages = [_usage(reply["usage"]) for reply in replies]
-        return Run(texts, taken.wall, taken.cpu, tuple(usages))
+        hits = None if self._size == 1 else self._endpoint.hits() - before
+        return Run(texts, taken.wall, taken.cpu, tuple(usages), hits)
 
 
 class _Collecting(Wire):

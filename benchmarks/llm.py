@@ -229,7 +229,7 @@ def _pair(results: Results, way: Way) -> list[list[str]]:
 def _row(results: Results, contender: str, ratio: str, title: str = "") -> list[str]:
     runs = results.runs[contender]
     prompt, cached = median([run.prompt for run in runs]), median([run.cached for run in runs])
-    tokens = [f"{prompt:,.1f}", f"{cached:,.1f}" if cached else "not told"]
+    tokens = [f"{prompt:,.1f}", f"{cached:,.1f}"]
     written = f"{median([run.completion for run in runs]):,.1f}"
     rate, cpu = spread(results.rates(contender)), spread([run.cpu_ms for run in runs], 2)
     return [title or contender, str(runs[0].texts), rate, ratio, *tokens, written, cpu]

@@ -42,12 +42,14 @@ class Run:
         wall: seconds.
         cpu: seconds of processor time of the asking process.
         usages: tokens of each text, in the order of the texts.
+        hits: prompt tokens that the server counted as cached itself, where its replies do not tell them.
     """
 
     texts: int
     wall: float
     cpu: float
     usages: tuple[Usage, ...]
+    hits: int | None = None
 
     @property
     def rate(self) -> float:
@@ -67,7 +69,8 @@ class Run:
     @property
     def cached(self) -> float:
         """Prompt tokens a text that the server had in its prefix cache."""
-        return sum(usage.cached_tokens for usage in self.usages) / self.texts
+        told = sum(usage.cached_tokens for usage in self.usages) if self.hits is None else self.hits
+        return told / self.texts
 
     @property
     def cached_after_first(self) -> float:
