@@ -18,6 +18,7 @@ from llm.engines.wire import CHAT, Body, Wire
 
 BATCH = f"{CHAT}/batch"
 TOGETHER = 32  # conversations a request, where no account of each is wanted; 8 to 64 come to much the same
+_MORE_TEXTS = 4
 _GIVEN_UP = ("late", "gone")  # whoever asked waits no longer: there is nothing to ask again
 _ITS_TEXTS = ("too_long", "rejected")  # what a server says of a conversation; anything else, of itself
 _REST_SECONDS = 60.0
@@ -87,9 +88,10 @@ class BatchedWire:
 
 
 def under_way(concurrency: int, size: int) -> int:
-    """How many batches are under way at once. They hold twice as many texts as single requests would: a reply waits for
-    the last of its texts, and the server should have others to go on with."""
-    return max(1, 2 * concurrency // size)
+    """How many batches are under way at once. They hold four times as many texts as single requests would, 256 as a
+    rule, which are as many as vLLM works at together: a reply waits for the last of its texts, and the server should
+    have others to go on with."""
+    return max(1, _MORE_TEXTS * concurrency // size)
 
 
 def _fields(body: Body) -> Mapping[str, Any]:
