@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from main import main
 from tests.bulk.words import read_lines, rows, write_lines
-from tests.misbehaving import endpoint, says
+from tests.misbehaving import body, endpoint, says
 
 SAMPLE = Path(__file__).parent.parent.parent / "data" / "sample" / "films.jsonl"
 
@@ -56,6 +57,35 @@ def test_a_language_model_is_asked_and_its_failed_rows_are_asked_again(
     assert "0 rows with a problem" in again.output
     assert "66 prompt tokens" in again.output
     assert (away / "o.csv").read_text().count('"[""War""]"') == 6
+
+
+@pytest.mark.parametrize(("setting", "sizes"), [("", [5, 32, 32]), ("20", [9, 20, 20, 20]), ("1", [])])
+def test_an_endpoint_that_takes_batches_is_sent_them(
+    away: Path, monkeypatch: pytest.MonkeyPatch, setting: str, sizes: list[int]
+) -> None:
+    with endpoint(says("")) as server:
+
+        def respond(handler: BaseHTTPRequestHandler) -> None:
+            asked = server.asked[-1] or {}
+            many = [one for one in asked.get("messages", []) if isinstance(one, list)]
+            # To the canaries what they look for, to questions about films a genre.
+            words = '{"labels": ["zqx-7"]}' if "zqx-7" in json.dumps(asked) else '{"labels": ["War"]}'
+            if not many:
+                return says(words)(handler)
+            choices = [{"index": place, "message": {"content": words}} for place in range(len(many))]
+            return body(200, {"choices": choices, "usage": {"prompt_tokens": 7 * len(many)}})(handler)
+
+        server.then = [respond]
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        monkeypatch.setenv("MARQUEE_CONCURRENCY", "1")
+        if setting:
+            monkeypatch.setenv("MARQUEE_TEXTS_PER_REQUEST", setting)
+        done = bulk(write_lines(away / "i.jsonl", rows(70)), "--out", away / "o.jsonl", "--system", "llm:list")
+    assert done.exit_code == 0, done.output
+    assert "70 different texts, 0 rows with a problem" in done.output
+    assert all(row["labels"] == ["War"] for row in read_lines(away / "o.jsonl"))
+    films = [one["messages"] for one in server.asked if one and "messages" in one and "zqx-7" not in json.dumps(one)]
+    assert sorted(len(one) for one in films if isinstance(one[0], list)) == sizes
 
 
 def test_an_endpoint_that_is_not_there_is_told_in_one_line(away: Path, monkeypatch: pytest.MonkeyPatch) -> None:
