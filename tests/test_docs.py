@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from commands.reference import pages
 from eval.datasets import Fields, load
 from eval.metrics import METRICS, indicator
-from llm.engines.probe import CANARIES
+from llm.engines.canaries import CANARIES
 from llm.matcher import Matcher
 from llm.readings.choice import READINGS
 from llm.vllm_server import FLAGS

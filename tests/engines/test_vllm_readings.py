@@ -9,9 +9,10 @@ import pytest
 
 from llm.decision import Decisions
 from llm.engines.batched_wire import BatchedWire
+from llm.engines.canaries import CANARIES
 from llm.engines.engine import Engine
 from llm.engines.openai_compatible import OpenAICompatible
-from llm.engines.probe import CANARIES, Honours, Probed, probe
+from llm.engines.probe import Honours, Probed, probe
 from llm.engines.wire import Wire
 from llm.language_model import LanguageModel
 from llm.order import flips

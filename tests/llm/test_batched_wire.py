@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from llm.asking import ASKING, Asking
 from llm.classifier import Problem, Usage
 from llm.engines.batched_wire import BatchedWire, shared_out
+from llm.engines.canaries import Finding
 from llm.engines.engine import Constraint
 from llm.engines.openai_compatible import OpenAICompatible
-from llm.engines.probe import UNPROBED, Finding, Honours
+from llm.engines.probe import UNPROBED, Honours
 from llm.engines.wire import Wire
 from tests.misbehaving import Behaviour, Endpoint, body, cuts, endpoint, hangs
 

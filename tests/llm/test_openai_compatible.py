@@ -6,9 +6,10 @@ import pytest
 
 from llm.asking import ASKING, Asking
 from llm.classifier import Problem, ProblemKind, Usage
+from llm.engines.canaries import Finding
 from llm.engines.engine import Completion, Constraint
 from llm.engines.openai_compatible import OpenAICompatible
-from llm.engines.probe import UNPROBED, Finding, Honours
+from llm.engines.probe import UNPROBED, Honours
 from llm.engines.wire import Wire
 from prompts.errors import InvalidSetting
 from tests.misbehaving import Behaviour, babbles, body, cuts, endpoint, hangs, says

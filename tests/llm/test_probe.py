@@ -9,7 +9,8 @@ import pytest
 
 from llm.asking import ASKING, Asking
 from llm.classifier import Problem
-from llm.engines.probe import CANARIES, UNPROBED, Canaries, Finding, Honours, Probed, probe
+from llm.engines.canaries import CANARIES, Canaries, Finding
+from llm.engines.probe import UNPROBED, Honours, Probed, probe
 from llm.engines.wire import Wire
 from tests.misbehaving import Endpoint, body, endpoint, says
 
@@ -126,6 +127,11 @@ def test_a_batch_is_honoured_where_every_conversation_is_held_to_the_schema(said
     with endpoint(body(200, {"choices": choices})) as server:
         assert CANARIES["batch"](Canaries(wire(server), "m")).outcome == outcome
         assert [len(one) for one in server.asked[0]["messages"]] == [1, 1]
+
+
+def test_a_batch_that_is_answered_otherwise_is_ignored() -> None:
+    with endpoint(body(200, {"choices": 5}), body(200, {"choices": [1, None]}), body(200, "[]")) as server:
+        assert [CANARIES["batch"](Canaries(wire(server), "m")).outcome for _ in range(3)] == ["ignored"] * 3
 
 
 def test_what_was_kept_by_a_version_that_asked_for_less_is_asked_anew(tmp_path: Path) -> None:
