@@ -64,8 +64,13 @@ def test_the_summary_counts_problems_by_kind_and_names_some_rows() -> None:
         "1,000 rows, 900 different texts, 8 rows with a problem",
         "  7 unreadable: a, b, c, d, e, …",
         "  1 empty: x",
-        "2,000,000 prompt tokens (0 cached), 0 written, 0.3000 USD",
+        "2,000,000 prompt tokens, 0 written, 0.3000 USD",
     ]
+
+
+def test_the_summary_tells_cached_tokens_where_replies_told_them() -> None:
+    told = summary_lines(Summary(1, 1, usage=Usage(1_500, 1_000, 9)), "a-model")
+    assert told[-1] == "1,500 prompt tokens (1,000 cached), 9 written"
 
 
 def test_a_forecast_counts_all_and_scales_what_a_sample_takes(tmp_path: Path) -> None:
