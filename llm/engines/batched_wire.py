@@ -2,7 +2,8 @@
 
 A server spends some milliseconds of its one API process on every request, whatever the model has to do for it; many
 conversations a request spare most of them. What is lost is the account of each text: the reply tells the prompt tokens
-of all its conversations in one sum, and nothing of cached ones.
+of all its conversations in one sum, and nothing of cached ones. These are not told of a conversation that goes by
+itself either: the sum of those would pass for the sum of all.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ TOGETHER = 32  # conversations a request, where no account of each is wanted; 8 
 _MORE_TEXTS = 4
 _GIVEN_UP = ("late", "gone")  # whoever asked waits no longer: there is nothing to ask again
 _ITS_TEXTS = ("too_long", "rejected")  # what a server says of a conversation; anything else, of itself
+_CACHED = "prompt_tokens_details"
 _REST_SECONDS = 60.0
 
 
@@ -47,15 +49,10 @@ class BatchedWire:
 
     def post(self, bodies: Sequence[Body], path: str = CHAT) -> list[Any]:
         """See ``Wire.post``."""
-        if path != CHAT or len(bodies) < 2 or not self._takes_batches():
+        if path != CHAT or not self._honours().does("batch"):
             return self._wire.post(bodies, path)
-        batches = list(self._divided(bodies))
-        replies = self._batches.post([_together(batch) for batch in batches], BATCH)
-        apart = [one for batch, reply in zip(batches, replies, strict=True) for one in self._apart(batch, reply)]
-        alone = [place for place, reply in enumerate(apart) if _is_asked_again(reply)]
-        for place, reply in zip(alone, self._wire.post([bodies[place] for place in alone]), strict=True):
-            apart[place] = reply
-        return apart
+        replies = self._wire.post(bodies) if len(bodies) < 2 or self._rests() else self._batched(bodies)
+        return [_without_cached(reply) for reply in replies]
 
     def beside(self, path: str) -> str:
         """See ``Wire.beside``."""
@@ -69,8 +66,17 @@ class BatchedWire:
         """See ``Wire.excerpt``."""
         return self._wire.excerpt(words)
 
-    def _takes_batches(self) -> bool:
-        return time.monotonic() >= self._resting_until and self._honours().does("batch")
+    def _batched(self, bodies: Sequence[Body]) -> list[Any]:
+        batches = list(self._divided(bodies))
+        replies = self._batches.post([_together(batch) for batch in batches], BATCH)
+        apart = [one for batch, reply in zip(batches, replies, strict=True) for one in self._apart(batch, reply)]
+        alone = [place for place, reply in enumerate(apart) if _is_asked_again(reply)]
+        for place, reply in zip(alone, self._wire.post([bodies[place] for place in alone]), strict=True):
+            apart[place] = reply
+        return apart
+
+    def _rests(self) -> bool:
+        return time.monotonic() < self._resting_until
 
     def _divided(self, bodies: Sequence[Body]) -> Iterator[Sequence[Body]]:
         for _, like in groupby(bodies, key=_fields):
@@ -127,6 +133,12 @@ def _replies(batch: Sequence[Body], reply: Any) -> list[Any] | Problem:
         {"choices": [told[place]], "usage": {"prompt_tokens": prompts[place], "completion_tokens": written[place]}}
         for place in range(len(batch))
     ]
+
+
+def _without_cached(reply: Any) -> Any:
+    if not isinstance(reply, dict) or not isinstance(reply.get("usage"), dict):
+        return reply
+    return {**reply, "usage": {name: count for name, count in reply["usage"].items() if name != _CACHED}}
 
 
 def shared_out(total: int, parts: Sequence[int]) -> list[int]:

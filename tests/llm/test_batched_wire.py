@@ -107,12 +107,23 @@ def test_nothing_is_lost_in_sharing_out(total: int, parts: list[int]) -> None:
     assert all(abs(share - total * part / sum(parts)) < 1 for share, part in zip(shares, parts, strict=True))
 
 
-def test_one_text_goes_by_itself_with_all_its_tokens_told() -> None:
+def test_one_text_goes_by_itself() -> None:
     with endpoint(cuts) as server:
         server.then = [serving(server)]
         (reply,) = wire(server, 8).post(bodies("a"))
-    assert reply["usage"]["prompt_tokens_details"] == {"cached_tokens": 4}
+    assert (reply["usage"]["prompt_tokens"], reply["usage"]["completion_tokens"]) == (10, 1)
     assert server.asked[0]["messages"] == [{"role": "user", "content": "a"}]
+
+
+def test_cached_tokens_are_told_of_all_texts_or_of_none() -> None:
+    with endpoint(cuts) as server:
+        server.then = [serving(server)]
+        without_batches = wire(server, 8, UNPROBED).post(bodies("a", "b"))
+        batched = wire(server, 2)
+        replies = [*batched.post(bodies("a")), *batched.post(bodies("b", "c", "d", BAD))]
+    assert all(reply["usage"]["prompt_tokens_details"] == {"cached_tokens": 4} for reply in without_batches)
+    assert said(replies) == ["a", "b", "c", "d", "rejected"]
+    assert not any("prompt_tokens_details" in reply["usage"] for reply in replies[:4])
 
 
 @pytest.mark.parametrize("honours", [UNPROBED, Honours({"batch": Finding("refused")})])
