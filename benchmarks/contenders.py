@@ -11,10 +11,10 @@ import httpx2
 from benchmarks import bare
 from benchmarks.measure import Run, clock
 from llm.classifier import Problem, Usage
-from llm.engines.batched_wire import BATCH, BatchedWire, under_way
+from llm.engines.batched_wire import BatchedWire, under_way
 from llm.engines.openai_compatible import OpenAICompatible
 from llm.engines.probe import Honours, Probed
-from llm.engines.wire import CHAT, Body, Wire
+from llm.engines.wire import BATCH, CHAT, Body, Wire
 from llm.language_model import LanguageModel
 from llm.readings.choice import READINGS
 from prompts.taxonomy import Taxonomy

@@ -36,7 +36,7 @@ def more_texts(training: Sequence[Example], everything: Sequence[Example], other
             that one of them has, is left out: it might be of a film that is judged by.
         others: the other table's rows; their own labels are not looked at.
     """
-    ours, theirs = _named_once(everything), _named_once(others)
+    named_once = _named_once(everything) & _named_once(others)
     known = {normal(one.text.body) for one in everything}
     left_out: Counter[str] = Counter()
     found = []
@@ -44,7 +44,7 @@ def more_texts(training: Sequence[Example], everything: Sequence[Example], other
     for other in others:
         if (example := by_film.get(other.film)) is None:
             continue
-        if why := _against(example, other, ours & theirs, known):
+        if why := _against(example, other, named_once, known):
             left_out[why] += 1
         else:
             text = replace(example.text, body=other.text.body)

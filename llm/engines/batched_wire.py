@@ -1,9 +1,9 @@
 """A wire whose requests carry many conversations each: vLLM's batched chat completions.
 
-A server spends some milliseconds of its one API process on every request, whatever the model has to do for it; many
-conversations a request spare most of them. What is lost is the account of each text: the reply tells the prompt tokens
-of all its conversations in one sum, and nothing of cached ones. These are not told of a conversation that goes by
-itself either: the sum of those would pass for the sum of all.
+vLLM's one API process has work with every request, whatever the model has to do for it; many conversations a request
+came to twice as many texts a second (``benchmarks/RESULTS.md``). What is lost is the account of each text: the reply
+tells the prompt tokens of all its conversations in one sum, and nothing of cached ones. These are not told of a
+conversation that goes by itself either: the sum of those would pass for the sum of all.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from typing import Any
 
 from llm.classifier import Problem
 from llm.engines.probe import Honours
-from llm.engines.wire import CHAT, Body, Wire
+from llm.engines.wire import BATCH, CHAT, Body, Wire
 
-BATCH = f"{CHAT}/batch"
-TOGETHER = 32  # conversations a request, where no account of each is wanted; 8 to 64 come to much the same
+TOGETHER = 32  # conversations a request, where no account of each is wanted; 16 to 64 come to much the same
 _MORE_TEXTS = 4
 _GIVEN_UP = ("late", "gone")  # whoever asked waits no longer: there is nothing to ask again
 _ITS_TEXTS = ("too_long", "rejected")  # what a server says of a conversation; anything else, of itself
@@ -94,9 +93,9 @@ class BatchedWire:
 
 
 def under_way(concurrency: int, size: int) -> int:
-    """How many batches are under way at once. They hold four times as many texts as single requests would, 256 as a
-    rule, which are as many as vLLM works at together: a reply waits for the last of its texts, and the server should
-    have others to go on with."""
+    """How many batches are under way at once. They hold four times as many texts as single requests would: a reply
+    waits for the last of its texts, and the server should have others to go on with. As a rule that is 256 texts, as
+    many as vLLM works at together by default on most GPUs (``max_num_seqs``; on an H100 more)."""
     return max(1, _MORE_TEXTS * concurrency // size)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from llm.classifier import Problem
-from llm.engines.wire import CHAT, Wire
+from llm.engines.wire import BATCH, Wire
 
 Outcome = Literal["honoured", "ignored", "refused", "unknown"]
 _CANARY = "zqx-7"
@@ -127,7 +127,7 @@ def _batch(canaries: Canaries) -> Finding:
     described = {"name": "canary", "strict": True, "schema": _OBJECT}
     body = {"model": canaries.model, "messages": [_SAY_HELLO, _SAY_HELLO], "max_tokens": 24, "temperature": 0}
     schema = {"response_format": {"type": "json_schema", "json_schema": described}}
-    (reply,) = canaries.wire.post([body | schema], f"{CHAT}/batch")
+    (reply,) = canaries.wire.post([body | schema], BATCH)
     if isinstance(reply, Problem):
         return Finding("refused", reply.detail)
     choices = reply.get("choices") if isinstance(reply, dict) else None

@@ -28,6 +28,7 @@ from llm.engines.limiter import Limiter
 Body = Mapping[str, Any]
 Result = TypeVar("Result")
 CHAT = "/chat/completions"
+BATCH = f"{CHAT}/batch"  # vLLM's, for many conversations
 
 _CHECK_SECONDS = 3.0
 _LOOK_SECONDS = 0.5  # how often it is looked whether whoever asked is still there
