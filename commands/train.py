@@ -16,7 +16,7 @@ from commands.lora import lora_options, train_lora
 
 Item = TypeVar("Item")
 _LINES = 20  # that tell how far a training is where there is no terminal
-_COLUMNS = (
+COLUMNS = (
     "limit", "text_field", "title_field", "labels_field", "id_field", "data_format", "split_file", "unknown_labels",
     "min_label_count",
 )  # fmt: skip
@@ -79,15 +79,15 @@ def train(
 
     if reviews is not None:
         raise click.UsageError("--reviews is for the matcher")
-    _refuse_test(split, validation_split)
+    refuse_test(split, validation_split)
     if name == "lora":
         return _lora(data, out, taxonomy, (split, validation_split), rest)
     vocabulary = shelf.taxonomy_at(taxonomy or read_settings().taxonomy)
-    columns = {key: rest.pop(key) for key in _COLUMNS}
+    columns = {key: rest.pop(key) for key in COLUMNS}
     how = {key: rest.pop(key) for key in ("decode", "objective", "seed")}
     given = {key: value for key, value in rest.items() if value is not None}
     read_from = " and ".join(path.name for path in (data, more_texts) if path)
-    plan = Plan(name, given, **how, data=read_from, command=_command())
+    plan = Plan(name, given, **how, data=read_from, command=typed())
     training, validation = (loaded_of(data, vocabulary, split=one, **columns) for one in (split, validation_split))
     if more_texts:
         training = with_more_texts(training, data, more_texts, vocabulary, **columns)
@@ -100,11 +100,11 @@ def train(
 
 
 def _lora(data: Path, out: Path | None, taxonomy: str | None, sides: tuple[str, str], rest: dict[str, Any]) -> None:
-    columns = {key: rest.pop(key) for key in _COLUMNS}
+    columns = {key: rest.pop(key) for key in COLUMNS}
     if rest.pop("decode") is not None:
         raise click.UsageError("--decode is for baselines; an adapter's answers are read as in use")
     rest.pop("objective")
-    train_lora(data, out, taxonomy, sides, columns, rest, _command(), tracked)
+    train_lora(data, out, taxonomy, sides, columns, rest, typed(), tracked)
 
 
 def _matcher(data: Path, reviews: Path | None, out: Path | None, rest: Mapping[str, Any]) -> None:
@@ -120,7 +120,7 @@ def _matcher(data: Path, reviews: Path | None, out: Path | None, rest: Mapping[s
     recipe = Recipe(epochs=rest["epochs"] or Recipe.epochs, seed=rest["seed"])
     path = out or Path("var/models/matcher.safetensors")
     with _shown() as told:
-        teach(films, opinions, path, recipe, _command(), told)
+        teach(films, opinions, path, recipe, typed(), told)
     click.echo(f"saved in {path}; try it with `main.py evaluate --systems embedded:{path} ...`", err=True)
 
 
@@ -139,7 +139,7 @@ def _line(step: int, steps: int, loss: float) -> None:
         click.echo(f"step {step:,} of {steps:,}, loss {loss:.3f}", err=True)
 
 
-def _refuse_test(*splits: str) -> None:
+def refuse_test(*splits: str) -> None:
     if "test" in splits:
         raise click.UsageError("the test split is for reporting; train on others")
     if len(set(splits)) < len(splits):
@@ -152,6 +152,6 @@ def tracked(items: Iterable[Item], label: str, total: int | None = None) -> Iter
         yield from bar
 
 
-def _command() -> str:
+def typed() -> str:
     """What was typed, as far as the shell can be asked."""
     return shlex.join(["main.py", *sys.argv[1:]])

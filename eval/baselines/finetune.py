@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, get_args
@@ -16,7 +16,6 @@ from transformers import (
     EvalPrediction,
     PrinterCallback,
     Trainer,
-    TrainerCallback,
     TrainingArguments,
     set_seed,
 )
@@ -24,9 +23,10 @@ from transformers import (
 from eval.baselines.course import BatchLoss, Course, Row, collated, rows_of
 from eval.baselines.linear_probe import fit_head
 from eval.baselines.losses import LOSSES, Counts, length_weighted_cross_entropy
-from eval.baselines.material import Material, Split, Track
+from eval.baselines.material import Material, Split
 from eval.baselines.oversample import oversampled
 from eval.baselines.perceptron import to_probabilities, validation_score
+from eval.baselines.rounds import Steps, StopAfter
 from eval.baselines.transformer import Keep, Labeller, Reading, Transformer, device, earlier, pretrained
 from llm.learnt import load
 from llm.matcher import SHIPPED
@@ -39,6 +39,17 @@ _HEAD_FASTER = 10  # the head starts from nothing, the encoder from what it know
 _WARM_UP = 0.06
 _WEIGHT_DECAY = 0.01
 _DROPOUT = 0.1
+_SCORES = "validation scores"
+_JUDGED: Mapping[str, Any] = {
+    "eval_strategy": "epoch",
+    "save_strategy": "epoch",
+    "save_total_limit": 1,
+    "save_only_model": True,
+    "load_best_model_at_end": True,
+    "metric_for_best_model": "score",
+    "greater_is_better": True,
+}
+_UNJUDGED: Mapping[str, Any] = {"eval_strategy": "no", "save_strategy": "no"}
 
 Precision = Literal["auto", "bf16", "fp32"]
 
@@ -102,23 +113,39 @@ class DistilBert(FineTuning):
 
 def fit(material: Material, settings: FineTuning) -> Transformer:
     """Fine-tune, and keep the weights of the round with the best validation score."""
-    _refuse_incoherent(settings, material.taxonomy.multi)
-    set_seed(material.seed)
-    encoder, tokeniser, head = _start(settings.base, material.taxonomy.names)
-    model = Labeller(encoder, len(material.taxonomy.names), _DROPOUT).to(device())
-    _refuse_too_long(settings, encoder)
-    _start_head(model, head, material)
-    _freeze(model, settings.last_layers)
-    reading = Reading(settings.max_tokens, settings.keep)
-    course = _course(material, tokeniser, reading, settings)
-    if settings.linear_probe:
-        fit_head(model, course, material.track)
-    judged = rows_of(material.validation.judged(), tokeniser, reading)
-    trainer = _trainer(model, course, judged, material, settings)
+    start = _begin(material, settings)
+    judged = rows_of(material.validation.judged(), start.tokeniser, start.reading)
+    trainer = _trainer(start, material, settings, judged)
+    trainer.add_callback(EarlyStoppingCallback(settings.patience))
     trainer.train()
     history = [round(float(one["eval_score"]), 4) for one in trainer.state.log_history if "eval_score" in one]
-    notes = {"head kept": head is not None, "validation scores": history, "bf16": bool(trainer.args.bf16)}
-    return Transformer(model, tokeniser, reading, material.taxonomy.multi, notes, threading.Lock())
+    return start.taught(material, {_SCORES: history, "bf16": bool(trainer.args.bf16)})
+
+
+def again(material: Material, settings: FineTuning, notes: Mapping[str, Any]) -> Transformer:
+    """Fine-tune as an earlier training did up to its best round; nothing is judged on the way."""
+    start = _begin(material, settings)
+    rounds = int(np.argmax(notes[_SCORES])) + 1
+    trainer = _trainer(start, material, settings)
+    trainer.add_callback(StopAfter(rounds))
+    trainer.train()
+    return start.taught(material, {"rounds": rounds, "bf16": bool(trainer.args.bf16)})
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What a training begins with; ``kept`` tells whether its head is an earlier one's."""
+
+    model: Labeller
+    tokeniser: Any
+    reading: Reading
+    course: Course
+    kept: bool
+
+    def taught(self, material: Material, notes: Mapping[str, object]) -> Transformer:
+        """The same after the training."""
+        told = {"head kept": self.kept, **notes}
+        return Transformer(self.model, self.tokeniser, self.reading, material.taxonomy.multi, told, threading.Lock())
 
 
 class LabelTrainer(Trainer):
@@ -141,19 +168,19 @@ class LabelTrainer(Trainer):
         return (loss, {"logits": logits}) if return_outputs else loss
 
 
-class Steps(TrainerCallback):
-    """Shows steps on a progress bar."""
-
-    def __init__(self, track: Track) -> None:
-        self._track = track
-        self._steps: Iterator[int] = iter(())
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **others: Any) -> None:
-        self._steps = self._track(range(state.max_steps), "steps")
-        next(self._steps, None)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
-        next(self._steps, None)
+def _begin(material: Material, settings: FineTuning) -> _Start:
+    _refuse_incoherent(settings, material.taxonomy.multi)
+    set_seed(material.seed)
+    encoder, tokeniser, head = _base(settings.base, material.taxonomy.names)
+    model = Labeller(encoder, len(material.taxonomy.names), _DROPOUT).to(device())
+    _refuse_too_long(settings, encoder)
+    _start_head(model, head, material)
+    _freeze(model, settings.last_layers)
+    reading = Reading(settings.max_tokens, settings.keep)
+    course = _course(material, tokeniser, reading, settings)
+    if settings.linear_probe:
+        fit_head(model, course, material.track)
+    return _Start(model, tokeniser, reading, course, head is not None)
 
 
 def _course(material: Material, tokeniser: Any, reading: Reading, settings: FineTuning) -> Course:
@@ -173,7 +200,7 @@ def _loss(train: Split, multi: bool, settings: FineTuning) -> BatchLoss:
 
 
 def _trainer(
-    model: Labeller, course: Course, judged: Sequence[Row], material: Material, settings: FineTuning
+    start: _Start, material: Material, settings: FineTuning, judged: Sequence[Row] | None = None
 ) -> LabelTrainer:
     taxonomy = material.taxonomy
 
@@ -183,21 +210,21 @@ def _trainer(
         return {"score": validation_score(scores, truth, taxonomy.max_labels, taxonomy.multi)}
 
     trainer = LabelTrainer(
-        loss=course.loss,
-        model=model,
-        args=_arguments(material, settings),
-        data_collator=course.collate,
-        train_dataset=course.rows,
+        loss=start.course.loss,
+        model=start.model,
+        args=_arguments(material, settings, _UNJUDGED if judged is None else _JUDGED),
+        data_collator=start.course.collate,
+        train_dataset=start.course.rows,
         eval_dataset=judged,
         compute_metrics=score,
-        callbacks=[EarlyStoppingCallback(settings.patience), Steps(material.track)],
-        optimizers=(_optimiser(model, settings.lr), None),
+        callbacks=[Steps(material.track)],
+        optimizers=(_optimiser(start.model, settings.lr), None),
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
 
 
-def _arguments(material: Material, settings: FineTuning) -> TrainingArguments:
+def _arguments(material: Material, settings: FineTuning, judging: Mapping[str, Any]) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(material.scratch),
         num_train_epochs=settings.epochs,
@@ -207,19 +234,13 @@ def _arguments(material: Material, settings: FineTuning) -> TrainingArguments:
         train_sampling_strategy="group_by_length",
         bf16=settings.precision == "bf16" or (settings.precision == "auto" and multiplies_in_bfloat16()),
         use_cpu=not torch.cuda.is_available(),
-        eval_strategy="epoch",
-        save_strategy="epoch",
-        save_total_limit=1,
-        save_only_model=True,
-        load_best_model_at_end=True,
-        metric_for_best_model="score",
-        greater_is_better=True,
         label_names=["labels"],
         remove_unused_columns=False,
         logging_strategy="no",
         report_to="none",
         disable_tqdm=True,
         seed=material.seed,
+        **judging,
     )
 
 
@@ -234,7 +255,7 @@ def _optimiser(model: Labeller, lr: float) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=lr)
 
 
-def _start(base: str, labels: Sequence[str]) -> tuple[nn.Module, Any, dict[str, Tensor] | None]:
+def _base(base: str, labels: Sequence[str]) -> tuple[nn.Module, Any, dict[str, Tensor] | None]:
     """Encoder, tokeniser, and the head where an earlier training left one for these labels."""
     if base == _MATCHER:
         encoder, tokeniser = pretrained(weights_folder())

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from eval.baselines.material import Material, Probabilities
 
 _SHARES = tuple(round(step * 0.05, 2) for step in range(21))
 _MEANING, _WORDS = "minilm-mlp", "tfidf-lr"
+_SHARE = f"share of {_MEANING}"
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Hybrid:
 
     def notes(self) -> dict[str, object]:
         """See ``Scorer.notes``."""
-        return {"share of minilm-mlp": self.share, _MEANING: self.meaning.notes(), _WORDS: self.words.notes()}
+        return {_SHARE: self.share, _MEANING: self.meaning.notes(), _WORDS: self.words.notes()}
 
 
 def fit(material: Material, settings: HybridSettings) -> Hybrid:
@@ -56,6 +58,12 @@ def fit(material: Material, settings: HybridSettings) -> Hybrid:
         return perceptron.validation_score(mixed(*both, share), judged.truth, taxonomy.max_labels, taxonomy.multi)
 
     return Hybrid(meaning, words, max(_SHARES, key=score))
+
+
+def again(material: Material, settings: HybridSettings, notes: Mapping[str, Any]) -> Hybrid:
+    """Both parts as an earlier training chose them, mixed as they were there."""
+    words = linear.again(material, settings, notes[_WORDS], linear.LINES[_WORDS])
+    return Hybrid(perceptron.again(material, settings, notes[_MEANING]), words, notes[_SHARE])
 
 
 def restore(folder: Path, labels: int, multi: bool) -> Hybrid:

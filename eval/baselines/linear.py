@@ -42,6 +42,7 @@ class Linear:
     weights: NDArray[np.float32]
     biases: NDArray[np.float32]
     multi: bool
+    scaling: Mapping[str, list[float]] = field(default_factory=dict)
     _turned: NDArray[np.float32] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -59,7 +60,7 @@ class Linear:
 
     def notes(self) -> dict[str, object]:
         """See ``Scorer.notes``."""
-        return {"terms": self.weights.shape[1]}
+        return {"terms": self.weights.shape[1], **self.scaling}
 
 
 def restore(folder: Path, labels: int, multi: bool) -> Linear:
@@ -70,17 +71,34 @@ def restore(folder: Path, labels: int, multi: bool) -> Linear:
 
 def fit(material: Material, settings: LinearSettings, line: FitLine) -> Linear:
     """One line per label, each from the training texts for which that label's truth is known."""
+    words, weights, biases = _lines(material, settings, line)
+    judged = material.validation.judged()
+    scales, shifts = platt(words.vectors(judged.texts) @ weights.T + biases, judged.truth)
+    return _scaled(material, words, weights, biases, {"scales": scales.tolist(), "shifts": shifts.tolist()})
+
+
+def again(material: Material, settings: LinearSettings, notes: Mapping[str, Any], line: FitLine) -> Linear:
+    """New lines, made log-odds as those of an earlier training were."""
+    scaling = {name: notes[name] for name in ("scales", "shifts")}
+    return _scaled(material, *_lines(material, settings, line), scaling)
+
+
+def _lines(material: Material, settings: LinearSettings, line: FitLine) -> tuple[Words, Any, Any]:
+    """Words, a weight per label and term, and a bias per label."""
     words = Words.fit(material.train.texts, WordSettings(settings.ngrams, settings.min_count))
     vectors = words.vectors(material.train.texts)
     lines = [
         _fit_label(vectors, material.train, label, lambda some, truth: line(some, truth, settings.c))
         for label in material.track(range(len(material.taxonomy.names)), "labels")
     ]
-    weights, biases = np.stack([one for one, _ in lines]), np.array([bias for _, bias in lines])
-    judged = material.validation.judged()
-    scales, shifts = platt(words.vectors(judged.texts) @ weights.T + biases, judged.truth)
+    return words, np.stack([one for one, _ in lines]), np.array([bias for _, bias in lines])
+
+
+def _scaled(material: Material, words: Words, weights: Any, biases: Any, scaling: Mapping[str, list[float]]) -> Linear:
+    scales, shifts = np.array(scaling["scales"]), np.array(scaling["shifts"])
     weights, biases = weights * scales[:, None], biases * scales + shifts
-    return Linear(words, weights.astype(np.float32), biases.astype(np.float32), material.taxonomy.multi)
+    multi = material.taxonomy.multi
+    return Linear(words, weights.astype(np.float32), biases.astype(np.float32), multi, scaling)
 
 
 def platt(odds: NDArray[np.floating], truth: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

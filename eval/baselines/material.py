@@ -92,6 +92,15 @@ class Split:
             raise InvalidDataset("no validation row has complete labels; thresholds cannot be tuned without")
         return self if self.complete.all() else self.take(np.flatnonzero(self.complete))
 
+    def joined(self, other: Split) -> Split:
+        """These rows, and after them the other's."""
+        soft = None if self.soft is None and other.soft is None else np.concatenate([self.targets, other.targets])
+        digest = hashlib.sha256(f"{self.digest} {other.digest}".encode()).hexdigest()[:12]
+        truth, complete = (
+            np.concatenate([getattr(self, name), getattr(other, name)]) for name in ("truth", "complete")
+        )
+        return Split((*self.texts, *other.texts), truth, complete, digest, soft)
+
     def take(self, rows: NDArray[np.intp]) -> Split:
         """The given rows, in the given order; a row may come more than once."""
         texts = tuple(self.texts[row] for row in rows)

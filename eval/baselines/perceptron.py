@@ -4,8 +4,9 @@ random search on validation texts."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from similarity.encoder import MiniLM
 
 _BATCH = 128
 _WEIGHTS = "perceptron.safetensors"
+_EPOCHS = "stopped after"
 
 Score = tuple[float, float]  # on validation texts: of the answers, and the mean log-likelihood of the truth
 _WORST: Score = (-1.0, 0.0)
@@ -107,14 +109,25 @@ def fit(material: Material, settings: PerceptronSettings) -> Perceptron:
     random = np.random.default_rng(material.seed)
     best, best_score = None, _WORST
     for _ in material.track(range(settings.trials), "trials"):
-        trial = _Trial(_draw(random), material, training, validation, judged)
-        score = trial.run(settings)
+        trial = _Trial(_draw(random), material, training)
+        score = trial.run(settings, validation, judged)
         if score > best_score:
             best, best_score = trial, score
     assert best is not None  # there is at least one trial, and nothing is as bad as the worst
     best.layers.load_state_dict(best.weights)
-    chosen = {**asdict(best.draw), "stopped after": best.epoch, "validation score": round(best_score[0], 4)}
+    chosen = {**asdict(best.draw), _EPOCHS: best.epoch, "validation score": round(best_score[0], 4)}
     return Perceptron(settings.encoder, encoder, best.layers, material.taxonomy.multi, chosen, material.cache)
+
+
+def again(material: Material, settings: PerceptronSettings, notes: Mapping[str, Any]) -> Perceptron:
+    """One training with the draw that an earlier search chose, for as many rounds."""
+    encoder = ENCODERS[settings.encoder]()
+    vectors = embeddings(encoder, material.train.texts, material.cache, material.track)
+    trial = _Trial(Draw(**{one.name: notes[one.name] for one in fields(Draw)}), material, vectors)
+    for _ in range(notes[_EPOCHS]):
+        trial.learn()
+    chosen = {**asdict(trial.draw), _EPOCHS: notes[_EPOCHS]}
+    return Perceptron(settings.encoder, encoder, trial.layers, material.taxonomy.multi, chosen, material.cache)
 
 
 def restore(folder: Path, labels: int, multi: bool) -> Perceptron:
@@ -144,32 +157,30 @@ def validation_score(scores: Probabilities, truth: Labels, most: int, multi: boo
 class _Trial:
     """One training with drawn settings, stopped early."""
 
-    def __init__(
-        self, draw: Draw, material: Material, training: NDArray[np.float32], validation: NDArray[np.float32],
-        judged: Split,
-    ) -> None:  # fmt: skip
+    def __init__(self, draw: Draw, material: Material, training: NDArray[np.float32]) -> None:
         torch.manual_seed(material.seed)
-        self.draw, self.epoch, self._judged, self._taxonomy = draw, 0, judged, material.taxonomy
+        self.draw, self.epoch, self._taxonomy = draw, 0, material.taxonomy
         self.layers = _layers(training.shape[1], draw.hidden, draw.dropout, len(material.taxonomy.names))
         self.weights = self.layers.state_dict()
-        self._vectors, self._validation = torch.from_numpy(training), torch.from_numpy(validation)
+        self._vectors = torch.from_numpy(training)
         self._truth = torch.from_numpy(material.train.targets)
         self._known = torch.from_numpy(material.train.known).float()
         self._optimiser = torch.optim.AdamW(self.layers.parameters(), lr=draw.lr, weight_decay=draw.weight_decay)
 
-    def run(self, settings: PerceptronSettings) -> Score:
+    def run(self, settings: PerceptronSettings, validation: NDArray[np.float32], judged: Split) -> Score:
         """The best validation score; ``weights`` and ``epoch`` are those of its round."""
         best = _WORST
         for epoch in range(1, settings.epochs + 1):
-            self._learn()
-            if (score := self._score()) > best:
+            self.learn()
+            if (score := self._score(torch.from_numpy(validation), judged)) > best:
                 best, self.epoch = score, epoch
                 self.weights = {name: value.clone() for name, value in self.layers.state_dict().items()}
             elif epoch - self.epoch >= settings.patience:
                 break
         return best
 
-    def _learn(self) -> None:
+    def learn(self) -> None:
+        """One round."""
         self.layers.train()
         for rows in torch.split(torch.randperm(len(self._vectors)), _BATCH):
             self._optimiser.zero_grad()
@@ -182,12 +193,12 @@ class _Trial:
             return weighted_bce(logits, truth, known, None)
         return nn.functional.cross_entropy(logits, truth)
 
-    def _score(self) -> Score:
+    def _score(self, validation: Tensor, judged: Split) -> Score:
         """Of rounds that answer alike, as they soon do of few texts, the surer is the better."""
         self.layers.eval()
         with torch.inference_mode():
-            scores = to_probabilities(self.layers(self._validation), self._taxonomy.multi)
-        multi, truth = self._taxonomy.multi, self._judged.truth
+            scores = to_probabilities(self.layers(validation), self._taxonomy.multi)
+        multi, truth = self._taxonomy.multi, judged.truth
         sure = float(np.log(likelihoods(scores, truth, multi)).mean())
         return validation_score(scores, truth, self._taxonomy.max_labels, multi), sure
 

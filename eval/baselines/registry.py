@@ -33,6 +33,8 @@ class Kind:
         settings: a dataclass of what may be set, with its defaults.
         fit: learns; gets the material and the settings.
         restore: reads what the scorer saved: folder, number of labels, whether several may be given.
+        again: learns once more what an earlier training's notes say was chosen; gets the material, the settings and
+            the notes. None where nothing is chosen, so that ``fit`` does.
         rule: the decoding where none is asked for.
         soft: whether it learns from a teacher's doubt too, rather than from labels alone.
     """
@@ -40,6 +42,7 @@ class Kind:
     settings: Callable[..., Any]
     fit: Callable[[Material, Any], Scorer]
     restore: Callable[[Path, int, bool], Scorer]
+    again: Callable[[Material, Any, Mapping[str, Any]], Scorer] | None = None
     rule: Rule = "per-label"
     soft: bool = False
 
@@ -97,7 +100,7 @@ def train(
         InvalidSetting: the kind has no such setting, or not with such a value.
         InvalidDataset: a split is empty, an example stands in both, or no validation row has complete labels.
     """
-    kind = _kind(plan.kind)
+    kind = kind_of(plan.kind)
     settings = _settings(plan, kind)
     refuse_overlap(training, validation)
     splits = (
@@ -106,7 +109,7 @@ def train(
     )
     judged = splits[1].judged()  # told before the training takes its time
     out.mkdir(parents=True, exist_ok=True)
-    _clear(out)
+    clear(out)
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=out, prefix="unfinished-") as scratch:
         scorer = kind.fit(Material(taxonomy, *splits, plan.seed, plan.cache, Path(scratch), track), settings)
@@ -140,7 +143,7 @@ def load(path: Path) -> Trained:
     """
     made, taxonomy, decoding = manifest.parts_of(path)
     try:
-        scorer = _kind(made["kind"]).restore(path, len(taxonomy.names), taxonomy.multi)
+        scorer = kind_of(made["kind"]).restore(path, len(taxonomy.names), taxonomy.multi)
     except (OSError, KeyError, ValueError) as error:
         raise InvalidSetting(f"{path} holds a damaged {made['kind']} ({error}); train again") from None
     return Trained(made["kind"], taxonomy, scorer, decoding, made)
@@ -163,7 +166,7 @@ def _decoding(
     return tune(scores, judged.truth, rule, plan.objective, taxonomy.max_labels, taxonomy.allow_none)
 
 
-def _clear(out: Path) -> None:
+def clear(out: Path) -> None:
     """Take away what says that a training here was finished, and what a killed one left."""
     (out / manifest.FILE).unlink(missing_ok=True)
     for left in out.glob("unfinished-*"):
@@ -172,23 +175,30 @@ def _clear(out: Path) -> None:
 
 def _manifest(plan: Plan, taxonomy: Taxonomy, splits: tuple[Split, Split]) -> dict[str, Any]:
     """What is known of a training before it begins."""
-    seen = {
-        name: {"rows": len(split), "complete": int(split.complete.sum()), "digest": split.digest}
-        for name, split in zip(("train", "validation"), splits, strict=True)
-    }
+    sides = {name: seen(split) for name, split in zip(("train", "validation"), splits, strict=True)}
     return {
         "format": manifest.FORMAT,
         "kind": plan.kind,
         "command": plan.command,
         "taxonomy": taxonomy.as_json(),
-        "data": {"name": plan.data, **seen},
+        "data": {"name": plan.data, **sides},
         "seed": plan.seed,
         "versions": manifest.versions(),
         **({"teacher": dict(plan.teacher)} if plan.teacher else {}),
     }
 
 
-def _kind(name: str) -> Kind:
+def seen(split: Split) -> dict[str, Any]:
+    """A split as manifests tell of it."""
+    return {"rows": len(split), "complete": int(split.complete.sum()), "digest": split.digest}
+
+
+def kind_of(name: str) -> Kind:
+    """The baseline of a name.
+
+    Raises:
+        UnknownName: there is none.
+    """
     if name not in BASELINES:
         raise UnknownName("baseline", name, BASELINES)
     return BASELINES[name]()
@@ -219,7 +229,7 @@ def refuse_overlap(training: Sequence[Example], validation: Sequence[Example]) -
 def _prior() -> Kind:
     from eval.baselines import trivial
 
-    return Kind(trivial.NoSettings, trivial.fit_prior, trivial.restore_prior, "top-k")
+    return Kind(trivial.NoSettings, trivial.fit_prior, trivial.restore_prior, rule="top-k")
 
 
 def _lot() -> Kind:
@@ -237,7 +247,8 @@ def _untaught() -> Kind:
 def _linear(name: str) -> Kind:
     from eval.baselines import linear
 
-    return Kind(linear.LinearSettings, partial(linear.fit, line=linear.LINES[name]), linear.restore)
+    line = linear.LINES[name]
+    return Kind(linear.LinearSettings, partial(linear.fit, line=line), linear.restore, partial(linear.again, line=line))
 
 
 def _neighbours() -> Kind:
@@ -249,13 +260,13 @@ def _neighbours() -> Kind:
 def _perceptron() -> Kind:
     from eval.baselines import perceptron
 
-    return Kind(perceptron.PerceptronSettings, perceptron.fit, perceptron.restore, soft=True)
+    return Kind(perceptron.PerceptronSettings, perceptron.fit, perceptron.restore, perceptron.again, soft=True)
 
 
 def _hybrid() -> Kind:
     from eval.baselines import hybrid
 
-    return Kind(hybrid.HybridSettings, hybrid.fit, hybrid.restore, soft=True)
+    return Kind(hybrid.HybridSettings, hybrid.fit, hybrid.restore, hybrid.again, soft=True)
 
 
 def _blend() -> Kind:
@@ -267,7 +278,7 @@ def _blend() -> Kind:
 def _fine_tuned(name: str) -> Kind:
     from eval.baselines import finetune, transformer
 
-    return Kind(finetune.SETTINGS[name], finetune.fit, transformer.restore)
+    return Kind(finetune.SETTINGS[name], finetune.fit, transformer.restore, finetune.again)
 
 
 # What a name needs is imported when it is asked for: TF-IDF waits for no torch.

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainingArguments, set_seed
 
-from eval.baselines.finetune import Steps
 from eval.baselines.material import Track
+from eval.baselines.rounds import Steps
 from eval.lora.lessons import Lesson
 from eval.lora.recipe import Means, Recipe
 from llm.engines.causal import Causal
