@@ -85,9 +85,9 @@ class Refit:
         if out.resolve() == folder.resolve():
             raise InvalidSetting(f"{out} holds the training that is to be learnt again; give another folder")
         out.mkdir(parents=True, exist_ok=True)
-        clear(out)
         with tempfile.TemporaryDirectory(dir=out, prefix="unfinished-") as scratch:
             trained = self._again(folder, Path(scratch))
+        clear(out)
         trained.scorer.save(out)
         manifest.write(out, dict(trained.manifest))
         return trained

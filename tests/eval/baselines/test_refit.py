@@ -123,8 +123,10 @@ def test_what_has_learnt_its_validation_texts_is_not_chosen_by_them_again(folder
 def test_what_is_wrong_is_told_and_nothing_is_written_over(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidSetting, match=r"learnt from other texts.*further texts that it was trained with"):
         refit(folder, TRAINING[:50]).run(folder / "tfidf-lr", tmp_path)
+    refit(folder).run(folder / "tfidf-nb", tmp_path)
     with pytest.raises(InvalidSetting, match="chosen by other texts"):
         refit(folder, validation=VALIDATION[:50]).run(folder / "tfidf-lr", tmp_path)
+    assert load(tmp_path).kind == "tfidf-nb"
     with pytest.raises(InvalidSetting, match="give another folder"):
         refit(folder).run(folder / "tfidf-lr", folder / "tfidf-lr")
     with pytest.raises(InvalidSetting, match="holds no trained baseline"):
