@@ -140,6 +140,11 @@ def _line(step: int, steps: int, loss: float) -> None:
 
 
 def refuse_test(*splits: str) -> None:
+    """Let splits be learnt and chosen by only where none is the test split and each is another.
+
+    Raises:
+        UsageError: one is, or two are the same.
+    """
     if "test" in splits:
         raise click.UsageError("the test split is for reporting; train on others")
     if len(set(splits)) < len(splits):

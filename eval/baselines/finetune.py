@@ -118,7 +118,7 @@ def fit(material: Material, settings: FineTuning) -> Transformer:
     trainer = _trainer(start, material, settings, judged)
     trainer.add_callback(EarlyStoppingCallback(settings.patience))
     trainer.train()
-    history = [round(float(one["eval_score"]), 4) for one in trainer.state.log_history if "eval_score" in one]
+    history = [round(float(one["eval_score"]), 6) for one in trainer.state.log_history if "eval_score" in one]
     return start.taught(material, {_SCORES: history, "bf16": bool(trainer.args.bf16)})
 
 
