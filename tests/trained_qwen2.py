@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -121,7 +120,8 @@ def _untrained(folder: Path) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     build(folder, width=_WIDTH, tokenizer=tiny_tokenizer(_TOKENS))
-    return AutoModelForCausalLM.from_pretrained(folder).float(), AutoTokenizer.from_pretrained(folder)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder)
+    return model.float(), AutoTokenizer.from_pretrained(folder)
 
 
 def _questions(folder: Path) -> str:
@@ -223,4 +223,4 @@ def _loss(model: Any, batch: Sequence[tuple[list[int], int]]) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(ship())
+    ship()
