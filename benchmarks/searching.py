@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from prompts.files import replacing
 from similarity import index, vectors
 
 DIMENSION = 384
@@ -62,13 +63,11 @@ def _write(path: Path, count: int) -> None:
     """Unit vectors around centres, a hundred around each; neighbours of a cluster have a cosine of about .5."""
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((max(1, count // _OF_A_CLUSTER), DIMENSION), np.float32)
-    new = path.with_suffix(".new")
-    new.unlink(missing_ok=True)
-    for start in range(0, count, _SLICE):
-        some = min(_SLICE, count - start)
-        found = centres[rng.integers(0, len(centres), some)] + rng.standard_normal((some, DIMENSION), np.float32)
-        vectors.append(new, start, found / np.linalg.norm(found, axis=1, keepdims=True))
-    new.replace(path)
+    with replacing(path) as new:
+        for start in range(0, count, _SLICE):
+            some = min(_SLICE, count - start)
+            found = centres[rng.integers(0, len(centres), some)] + rng.standard_normal((some, DIMENSION), np.float32)
+            vectors.append(new, start, found / np.linalg.norm(found, axis=1, keepdims=True))
 
 
 def _queries(path: Path, count: int) -> Any:

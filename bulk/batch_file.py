@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from bulk.correspondence import Correspondence, request_line
-from bulk.job import Job, publish, writing
+from bulk.job import Job, writing
 from bulk.scan import batches
 from bulk.shape import Shape
 from bulk.store import Store
 from prompts.errors import InvalidSetting
+from prompts.files import replacing
 
 # OpenAI's bounds; DashScope's are as many requests and larger files.
 MOST_REQUESTS, MOST_BYTES = 50_000, 200_000_000
@@ -76,18 +76,11 @@ def _files(path: Path, lines: Iterator[bytes], most_requests: int, most_bytes: i
         target = path if number == 1 else path.with_name(f"{path.stem}.{number}{path.suffix}")
         if target.exists():
             raise InvalidSetting(f"{target} is there already; give another name or move it away")
-        new = target.with_name(f"{target.name}.new")
-        with writing(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with new.open("wb") as file:
-                count = 0
-                while line is not None and count < most_requests and file.tell() + len(line) <= most_bytes:
-                    file.write(line)
-                    count, line = count + 1, next(lines, None)
-                file.flush()
-                os.fsync(file.fileno())
+        with writing(target), replacing(target) as new, new.open("wb") as file:
+            count = 0
+            while line is not None and count < most_requests and file.tell() + len(line) <= most_bytes:
+                file.write(line)
+                count, line = count + 1, next(lines, None)
             if not count:
-                new.unlink()
                 raise InvalidSetting(f"a single request takes {len(line or b''):,} bytes, more than a file may have")
-            publish(new, target)
         yield target

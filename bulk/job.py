@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from bulk.columns import Columns
 from bulk.source import Source, digest_of
 from llm.classifier import Classifier
 from prompts.errors import InvalidSetting, Stopped
+from prompts.files import locked, write_text_atomically
 from prompts.taxonomy import Taxonomy
 
 Manifest = dict[str, Any]
@@ -161,23 +160,8 @@ def read_manifest(path: Path) -> Manifest | None:
 
 def write_whole(path: Path, words: str) -> None:
     """Write a small file, whole or not at all."""
-    new = path.with_name(f"{path.name}.new")
     with writing(path):
-        with new.open("w", encoding="utf-8") as file:
-            file.write(words)
-            file.flush()
-            os.fsync(file.fileno())
-        publish(new, path)
-
-
-def publish(new: Path, path: Path) -> None:
-    """Put a finished file in its place in one step; its bytes must be on the disk already."""
-    new.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        write_text_atomically(path, words)
 
 
 @contextmanager
@@ -204,30 +188,16 @@ def held(folder: Path) -> Iterator[None]:
         InvalidSetting: another process has it.
         Stopped: it cannot be made.
     """
-    while True:
+    busy = InvalidSetting(f"another run is writing to {folder}; let it end, or give another --out")
+    with ExitStack() as stack:
         with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+            # A run that has just ended removes the folder with its lock; a moment later the lock can be had.
+            stack.enter_context(locked(folder / _LOCK, timeout=0.2, busy=busy))
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            raise InvalidSetting(f"another run is writing to {folder}; let it end, or give another --out") from None
-        if _is_there(folder / _LOCK, lock):
-            break
-        os.close(lock)  # whoever had it has finished and taken the folder away in this moment
-    try:
-        yield
-    finally:
-        if folder.exists() and not _left(folder):
-            shutil.rmtree(folder)
-        os.close(lock)
-
-
-def _is_there(path: Path, handle: int) -> bool:
-    with suppress(FileNotFoundError):
-        return path.stat().st_ino == os.fstat(handle).st_ino
-    return False
+            yield
+        finally:
+            if folder.exists() and not _left(folder):
+                shutil.rmtree(folder)
 
 
 def clear(folder: Path) -> None:

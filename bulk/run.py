@@ -25,7 +25,6 @@ from bulk.job import (
     check_unchanged,
     clear,
     held,
-    publish,
     read_manifest,
     refuse_another,
     write_whole,
@@ -39,6 +38,7 @@ from bulk.writers import Writer, writer_of
 from llm.classifier import Usage
 from llm.readings.reading import add_usage
 from prompts.errors import InvalidSetting
+from prompts.files import publish
 
 _NAMES_TOLD = 5
 _GROUP = 4  # windows of a thousand rows that are written together: a row group of Parquet

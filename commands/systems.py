@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prompts.errors import InvalidSetting, UnknownName
+from prompts.files import digest_of
 
 if TYPE_CHECKING:
     from eval.run import Opened, System
@@ -112,7 +112,7 @@ def folder_name(spec: str) -> str:
     slug = re.sub(r"[^\w.-]+", "-", spec).strip("-.") or "system"
     if len(slug) <= _LONGEST:
         return slug
-    return f"{slug[:_LONGEST]}-{hashlib.sha256(spec.encode()).hexdigest()[:8]}"
+    return f"{slug[:_LONGEST]}-{digest_of(spec, 8)}"
 
 
 def without_login(words: str) -> str:
@@ -121,8 +121,8 @@ def without_login(words: str) -> str:
 
 
 def _embedded(spec: str, rest: str, setting: Setting) -> System:
-    from eval.manifest import digest_of
     from llm.matcher import SHIPPED, matcher
+    from prompts.files import digest_of
 
     path = Path(rest) if rest else SHIPPED
     if not path.is_file():
@@ -213,8 +213,8 @@ def _language_model(
 
 
 def _identity(settings: Settings, choice: Choice, setting: Setting) -> Mapping[str, Any]:
-    from eval.manifest import digest_of
     from llm.adapter import adapter_in
+    from prompts.files import digest_of
     from prompts.shelf import prompt_for
 
     prompts = {choice.prompt} if choice.prompt else {prompt_for(text, setting.taxonomy) for text in setting.texts}
@@ -233,7 +233,7 @@ def _identity(settings: Settings, choice: Choice, setting: Setting) -> Mapping[s
 
 def _trained(spec: str, rest: str, setting: Setting) -> System:
     """A trained model; its folder's ``manifest.json`` says of what kind it is."""
-    from eval.manifest import MANIFEST, digest_of
+    from eval.manifest import MANIFEST
     from eval.run import Opened, System
 
     name = spec.partition(":")[0]

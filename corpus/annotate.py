@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from corpus.words import Sentence, Word, annotator
 from corpus.work import ENRICHED, SENTENCES, TABLE, Done, Row, Work
-from eval.datasets.writing import replacing
 from lookup.enrich import KNOWN_GENRES
+from prompts.files import replacing
 
 if TYPE_CHECKING:
     from conllu import TokenList

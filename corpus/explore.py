@@ -13,8 +13,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from corpus.work import ENRICHED, FIGURES, MERGED, PLOTS, Done, Row, Work
 from eval.card import svg
 from eval.card.facts import QUANTILES, Lengths, lengths_of
-from eval.datasets.writing import replacing
 from lookup.enrich import TEXT_FROM
+from prompts.files import replacing
 
 _FOLDER = Path(__file__).parent
 

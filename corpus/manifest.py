@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eval.datasets.writing import replacing
 from prompts.errors import InvalidDataset
+from prompts.files import digest_of, write_text_atomically
 
 NAME = "manifest.json"
 _FORMAT = "marquee-corpus-1"
@@ -62,18 +61,10 @@ def read_manifest(folder: Path) -> dict[str, Made]:
 def write_manifest(folder: Path, steps: Mapping[str, Made]) -> None:
     """Write it in one step."""
     body = {"format": _FORMAT, "steps": {name: asdict(made) for name, made in steps.items()}}
-    with replacing(folder / NAME) as new:
-        new.write_text(json.dumps(body, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    write_text_atomically(folder / NAME, json.dumps(body, ensure_ascii=False, indent=1) + "\n")
 
 
-def digest_of(path: Path) -> str:
-    """12 hex digits of a file's bytes, or of all files under a folder with their names; empty where nothing is."""
-    if path.is_file():
-        with path.open("rb") as held:
-            return hashlib.file_digest(held, "sha256").hexdigest()[:12]
-    files = sorted(one for one in path.rglob("*") if one.is_file())
-    return _together(f"{one.relative_to(path)} {digest_of(one)}" for one in files) if files else ""
-
-
-def _together(lines: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
+def digest_at(path: Path) -> str:
+    """12 hex digits of a file, or of the files of a folder; empty where there is none."""
+    there = path.is_file() or any(one.is_file() for one in path.rglob("*"))
+    return digest_of(path, 12) if there else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,10 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from corpus.manifest import Made, digest_of, read_manifest, write_manifest
+from corpus.manifest import Made, digest_at, read_manifest, write_manifest
 from corpus.steps import STEPS
 from corpus.work import Work
 from prompts.errors import InvalidDataset, InvalidSetting, UnknownName
+from prompts.files import locked
 
 _LOCK = ".lock"
 
@@ -65,10 +65,10 @@ def why_stale(work: Work, name: str, made: Mapping[str, Made]) -> str:
     if changed:
         return f"its settings changed: {', '.join(changed)}"
     for called, path in step.reads(work).items():
-        if digest_of(path) != last.inputs.get(called):
+        if digest_at(path) != last.inputs.get(called):
             return f"{called} changed"
     for file in step.writes:
-        if digest_of(work.path(file)) != last.outputs.get(file):
+        if digest_at(work.path(file)) != last.outputs.get(file):
             return f"{file} is missing or was changed"
     if dict(step.versions(work)) != last.versions:
         return "another version of its libraries"
@@ -89,12 +89,12 @@ def _step(work: Work, name: str, forced: bool, began: Callable[[str, str], objec
 def _made(work: Work, name: str) -> Made:
     step, start = STEPS[name], time.monotonic()
     # Before the run: what changes while it runs makes it stale.
-    inputs = {called: digest_of(path) for called, path in step.reads(work).items()}
+    inputs = {called: digest_at(path) for called, path in step.reads(work).items()}
     done = step.run(work)
     return Made(
         settings=dict(step.settings(work)),
         inputs=inputs,
-        outputs={file: digest_of(work.path(file)) for file in step.writes},
+        outputs={file: digest_at(work.path(file)) for file in step.writes},
         versions=dict(step.versions(work)),
         counts=dict(done.counts),
         unfinished=done.unfinished,
@@ -121,9 +121,6 @@ def _read(work: Work, name: str) -> list[str]:
 @contextmanager
 def _held(folder: Path) -> Iterator[None]:
     """Keep the folder to this process; the hold ends with the process, however that ends."""
-    with (folder / _LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InvalidSetting(f"another process works in {folder}; wait for it, or set another out") from None
+    busy = InvalidSetting(f"another process works in {folder}; wait for it, or set another out")
+    with locked(folder / _LOCK, timeout=0, busy=busy):
         yield

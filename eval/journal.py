@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 from eval.datasets import Example
 from llm.classifier import Prediction
 from prompts.errors import InvalidDataset, InvalidSetting
+from prompts.files import locked, replacing
 
 Row = Mapping[str, Any]
 
@@ -97,11 +97,9 @@ class Journal:
             _write(out, rows)
 
     def replace(self, rows: Iterable[Row]) -> None:
-        """Put these rows in the place of all; whoever reads finds the old file or the new one."""
-        new = self.path.with_suffix(".new")
-        with new.open("wb") as out:
+        """Replace all rows by these; a reader finds the old file or the new one."""
+        with replacing(self.path) as new, new.open("wb") as out:
             _write(out, rows)
-        new.replace(self.path)
 
     def _bytes(self) -> bytes:
         return self.path.read_bytes() if self.path.exists() else b""
@@ -149,14 +147,8 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
         InvalidSetting: another process holds it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InvalidSetting(
-                f"another evaluation is writing to {folder}; wait for it, or give another --out"
-            ) from None
+    busy = InvalidSetting(f"another evaluation is writing to {folder}; wait for it, or give another --out")
+    with locked(folder / ".lock", timeout=0, busy=busy):
         yield
 
 

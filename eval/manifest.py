@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 from eval.datasets import Example
 from eval.machine import commit, hardware, libraries
 from prompts.errors import InvalidDataset, InvalidSetting
+from prompts.files import digest_of, write_text_atomically
 from prompts.taxonomy import Taxonomy
 
 MANIFEST = "manifest.json"
@@ -87,7 +87,7 @@ def extent(material: Material) -> Manifest:
     return {
         "limit": material.limit,
         "texts": len(material.examples),
-        "ids_sha256": hashlib.sha256(ids.encode()).hexdigest(),
+        "ids_sha256": digest_of(ids),
     }
 
 
@@ -121,27 +121,8 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Keep a manifest; whoever reads finds the old one or the new one."""
-    new = (folder / MANIFEST).with_suffix(".new")
-    new.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    new.replace(folder / MANIFEST)
-
-
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file, or of the names and contents of all files in a folder.
-
-    Raises:
-        InvalidDataset: it cannot be read.
-    """
-    try:
-        if path.is_file():
-            with path.open("rb") as held:
-                return hashlib.file_digest(held, "sha256").hexdigest()
-        inside = sorted(one for one in path.rglob("*") if one.is_file())
-        named = "\n".join(f"{one.relative_to(path).as_posix()} {digest_of(one)}" for one in inside)
-        return hashlib.sha256(named.encode()).hexdigest()
-    except OSError as error:
-        raise InvalidDataset(f"cannot read {path}: {error.strerror}") from None
+    """Replace the manifest of a run; a reader finds the old one or the new one."""
+    write_text_atomically(folder / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
 
 
 def now() -> str:

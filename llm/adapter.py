@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from prompts.errors import InvalidSetting
+from prompts.files import digest_of
 
 CONFIG, WEIGHTS, MANIFEST = "adapter_config.json", "adapter_model.safetensors", "manifest.json"
 _SLICES, _SLICE_BYTES = 64, 4_096
@@ -73,9 +74,7 @@ def adapter_in(folder: Path) -> Adapter:
     if config.get("peft_type") != "LORA":
         raise InvalidSetting(f"{folder} holds an adapter of another kind ({config.get('peft_type')}); LoRA is served")
     made = _json(folder / MANIFEST) if (folder / MANIFEST).is_file() else {}
-    with (folder / WEIGHTS).open("rb") as weights:
-        digest = hashlib.file_digest(weights, "sha256").hexdigest()[:8]
-    return Adapter(folder, base, max(ranks), digest, config, made)
+    return Adapter(folder, base, max(ranks), digest_of(folder / WEIGHTS, 8), config, made)
 
 
 def refuse_other_base(adapter: Adapter, model: str) -> None:

@@ -6,7 +6,6 @@ Learnt from labelled texts (``fit``) where there are any, else from the scores o
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from prompts.errors import InvalidSetting
+from prompts.files import digest_of, locked, write_text_atomically
 from prompts.taxonomy import Taxonomy
 
 # Where nothing was learnt: a label that competes is given from a tenth of the probability on, one that stands for
@@ -50,7 +50,7 @@ class Decision:
     def rule(self, taxonomy: Taxonomy) -> str:
         """The same in words; two decisions that may choose differently have different words."""
         least = "" if taxonomy.allow_none else ", the best one at least"
-        digest = hashlib.sha256(json.dumps(dict(self.shifts), sort_keys=True).encode()).hexdigest()[:8]
+        digest = digest_of(json.dumps(dict(self.shifts), sort_keys=True), 8)
         shifted = f", {len(self.shifts)} labels corrected ({digest})" if self.shifts else ""
         return f"score from {self.threshold!r} on, at most {taxonomy.max_labels}{least}{shifted}"
 
@@ -113,14 +113,13 @@ class Decisions:
         return learnt if self._threshold is None else Decision(self._threshold, learnt.shifts)
 
     def keep(self, key: str, decision: Decision) -> None:
-        """Remember a decision; the file is replaced as a whole, so that a reader sees the old one or the new one."""
+        """Store a decision; other processes may store theirs at the same time, and a reader sees a whole file."""
         if self._path is None:
             raise InvalidSetting("there is no file to keep decisions in; set MARQUEE_DECISIONS_PATH")
-        self._learnt = self._read() | {key: decision}
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        new = self._path.with_suffix(".new")
-        new.write_text(json.dumps({key: asdict(one) for key, one in self._learnt.items()}, indent=2), encoding="utf-8")
-        new.replace(self._path)
+        with locked(self._path.with_suffix(".lock")):
+            self._learnt = self._read() | {key: decision}
+            entries = {key: asdict(one) for key, one in self._learnt.items()}
+            write_text_atomically(self._path, json.dumps(entries, indent=2))
 
     def _read(self) -> dict[str, Decision]:
         if self._path is None or not self._path.exists():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -14,6 +13,7 @@ from llm.readings.choice import best
 from llm.readings.letters import divided, most_codes
 from llm.readings.reading import Answer, Reading, Render
 from llm.shots import Shots, no_shots
+from prompts.files import digest_of
 from prompts.question import Question, Shot
 from prompts.shelf import prompt_for
 from prompts.taxonomy import Taxonomy
@@ -72,7 +72,7 @@ class LanguageModel:
             dict(self.engine.decoding),
             asdict(self.decision(text, taxonomy)),
         ]
-        return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
+        return digest_of(json.dumps(everything, sort_keys=True))
 
     def decision(self, text: Text, taxonomy: Taxonomy) -> Decision:
         """How scores of this text become labels."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import unicodedata
@@ -12,6 +11,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from prompts.errors import InvalidTaxonomy
+from prompts.files import digest_of
 
 # Marks that carry meaning inside a label: C++ and C# are two languages, "50%" is not "50".
 _MEANINGFUL = frozenset("#%@")
@@ -89,7 +89,7 @@ class Taxonomy:
     def digest(self) -> str:
         """12 hex digits that change whenever anything in the vocabulary does."""
         canonical = json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
-        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+        return digest_of(canonical, 12)
 
     def resolve(self, spelling: str) -> str | None:
         """The label that a spelling means, or None.

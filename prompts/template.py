@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from jinja2.meta import find_referenced_templates
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from prompts.errors import InvalidPrompt
+from prompts.files import digest_of
 from prompts.question import LIST, Question, Shot
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
@@ -88,7 +88,7 @@ class Prompt:
         named = find_referenced_templates(_environment().parse(self.source))
         parts = sorted({name for name in named if name})
         whole = [self.source, *((TEMPLATES / "parts" / name).read_text(encoding="utf-8") for name in parts)]
-        return hashlib.sha256("\0".join(whole).encode()).hexdigest()[:12]
+        return digest_of("\0".join(whole), 12)
 
     def render(
         self, text: Text, taxonomy: Taxonomy, question: Question = LIST, shots: Sequence[Shot] = ()

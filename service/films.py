@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from prompts.files import digest_of
 from similarity.building import Encoder, Source, build
 from similarity.encoder import MiniLM
 from similarity.errors import InvalidIndex
@@ -30,12 +30,12 @@ def _sample_index(encoder: Encoder) -> Path:
     """A folder for each encoder: who changes the setting should not find the other's index there."""
     if encoder.name == MiniLM().name:
         return SAMPLE_INDEX
-    return SAMPLE_INDEX.with_name(f"sample-{hashlib.sha256(encoder.name.encode()).hexdigest()[:12]}")
+    return SAMPLE_INDEX.with_name(f"sample-{digest_of(encoder.name, 12)}")
 
 
 def _make_sample(folder: Path, encoder: Encoder) -> None:
     try:
-        origin = hashlib.sha256(SAMPLE.read_bytes()).hexdigest()
+        origin = digest_of(SAMPLE)
         build(folder, Source(_sample(), origin), encoder, anew=True, wait=True)
     except OSError as error:
         raise InvalidIndex(f"the sample films cannot be indexed in {folder}: {error}; set MARQUEE_INDEX") from None

@@ -6,7 +6,6 @@ health can be read by all.
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 import math
 import time
@@ -18,6 +17,7 @@ from limits.errors import ConfigurationError
 
 from llm.asking import ASKING
 from prompts.errors import InvalidSetting
+from prompts.files import digest_of
 from service.keys import Keys
 from service.problems import RequestProblem
 from service.settings import Settings
@@ -97,7 +97,7 @@ def install(app: Flask, lock: Door) -> None:
     def name_asker() -> None:
         if lock.keys and (name := _owner(lock)):
             g.key = name
-            salt = hashlib.sha256(lock.keys.all()[name].digest.encode()).hexdigest()[:32]
+            salt = digest_of(lock.keys.all()[name].digest, 32)
             ASKING.set(replace(ASKING.get(), cache_salt=salt))
 
     @app.after_request

@@ -5,8 +5,6 @@ A key is 32 random bytes, so a plain SHA-256 keeps it as well as a slow hash wou
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import hmac
 import json
 import re
@@ -18,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from prompts.errors import InvalidSetting, UnknownName
+from prompts.files import digest_of, locked, write_text_atomically
 
 _PREFIX = "mq_"  # so that people, and scanners for leaked secrets, know one when they see one
 _NAME = re.compile(r"[\w.@-]{1,64}")
@@ -105,19 +104,15 @@ class Keys:
     @contextmanager
     def _changing(self) -> Iterator[dict[str, Key]]:
         """The keys, to be changed and written back as a whole, one process at a time."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(self._path.with_suffix(".lock")):
             keys = dict(self.all())
             yield keys
-            new = self._path.with_suffix(".new")
-            new.touch(0o600)
-            new.write_text(json.dumps({name: asdict(key) for name, key in keys.items()}, indent=2), encoding="utf-8")
-            new.replace(self._path)
+            content = json.dumps({name: asdict(key) for name, key in keys.items()}, indent=2)
+            write_text_atomically(self._path, content, mode=0o600)
 
 
 def _digest(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
+    return digest_of(token)
 
 
 def _now() -> str:

@@ -7,7 +7,6 @@ new version put together beside the old one and put in force in one step.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -19,6 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from prompts.files import locked
 from similarity import index, vectors
 from similarity.catalogue import Catalogue, Entry
 from similarity.errors import InvalidIndex
@@ -290,10 +290,6 @@ def _prune(folder: Path, kept: set[str]) -> None:
 @contextmanager
 def _alone(folder: Path, wait: bool) -> Iterator[None]:
     """Hold the folder against other builds; the lock ends with the process, however that ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            raise InvalidIndex(f"another build of {folder} is under way; let it end") from None
+    busy = InvalidIndex(f"another build of {folder} is under way; let it end")
+    with locked(folder / "lock", timeout=-1 if wait else 0, busy=busy):
         yield

@@ -9,14 +9,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from prompts import files
+from prompts.files import digest_of
 from similarity.errors import InvalidIndex
 
 CURRENT, VERSIONS, WORK = "current", "versions", "work"
@@ -102,16 +102,11 @@ def publish(folder: Path, new: Path, name: str) -> None:
         name: of the version.
     """
     for file in new.iterdir():
-        _sync(file)
-    _sync(new)
+        files.sync(file)
+    files.sync(new)
     place = folder / VERSIONS / name
-    new.rename(place)
-    _sync(place.parent)
-    pointer = folder / f"{CURRENT}.new"
-    pointer.write_text(f"{name} {_sha256(place / MANIFEST)}\n", encoding="utf-8")
-    _sync(pointer)
-    pointer.replace(folder / CURRENT)
-    _sync(folder)
+    files.publish(new, place)
+    files.write_text_atomically(folder / CURRENT, f"{name} {digest_of(place / MANIFEST)}\n")
 
 
 def write(path: Path, manifest: Manifest) -> None:
@@ -123,7 +118,7 @@ def write(path: Path, manifest: Manifest) -> None:
 def facts(path: Path) -> dict[str, dict[str, Any]]:
     """Bytes and SHA-256 of the files of a version, by name."""
     return {
-        file.name: {"bytes": file.stat().st_size, "sha256": _sha256(file)}
+        file.name: {"bytes": file.stat().st_size, "sha256": digest_of(file)}
         for file in sorted(path.iterdir())
         if file.name != MANIFEST
     }
@@ -139,7 +134,7 @@ def check_whole(version: Version) -> None:
         file = version.path / name
         if not file.is_file():
             raise InvalidIndex(f"{file} is missing; build the index again")
-        if file.stat().st_size != fact["bytes"] or _sha256(file) != fact["sha256"]:
+        if file.stat().st_size != fact["bytes"] or digest_of(file) != fact["sha256"]:
             raise InvalidIndex(f"{file} is damaged: it is not what was written; build the index again")
 
 
@@ -161,7 +156,7 @@ def check_encoder(version: Version, encoder: str, dimension: int) -> None:
 def _read(path: Path, digest: str) -> Manifest:
     try:
         content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() != digest:
+        if digest_of(content) != digest:
             raise InvalidIndex(f"{path} is damaged: it is not what was written; build the index again")
         found = json.loads(content)
         if found.get("format") != FORMAT:
@@ -171,16 +166,3 @@ def _read(path: Path, digest: str) -> Manifest:
         raise InvalidIndex(f"cannot read {path}: {error.strerror}; build the index again") from None
     except (ValueError, TypeError) as error:
         raise InvalidIndex(f"{path} is no manifest of an index: {error}") from None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    held = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(held)
-    finally:
-        os.close(held)

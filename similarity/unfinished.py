@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prompts.files import write_text_atomically
 from similarity import vectors
 from similarity.catalogue import Catalogue
 from similarity.errors import InvalidIndex
@@ -51,9 +52,7 @@ class Work:
         if held is None:  # not even begun, or ended while beginning
             drop(self.folder)
             self.folder.mkdir()
-            new = self.folder / "build.new"
-            new.write_text(json.dumps(self.asked), encoding="utf-8")
-            new.replace(self.folder / _LABEL)
+            write_text_atomically(self.folder / _LABEL, json.dumps(self.asked))
         elif held != self.asked:
             raise InvalidIndex(
                 f"{self.folder} holds an unfinished build of other data or by another encoder: "

@@ -12,7 +12,7 @@ import llm
 ROOT = Path(__file__).parent.parent
 MAY_ENTER = {
     "prompts": set(),
-    "similarity": set(),
+    "similarity": {"prompts"},
     "llm": {"prompts", "similarity"},
     "bulk": {"llm", "prompts", "similarity"},
     "eval": {"llm", "prompts", "similarity"},

@@ -13,6 +13,7 @@ import numpy as np
 
 from eval.baselines.material import Track, untracked
 from llm.learnt import load
+from prompts.files import digest_of
 from similarity.encoder import MiniLM
 from similarity.pieces import cut
 
@@ -27,7 +28,7 @@ _ASKED_AT_ONCE = 500  # SQLite takes no more than 999 variables everywhere
 
 def tuned(weights: Path) -> MiniLM:
     """MiniLM as the matcher of a file of weights reads texts; its name tells one file's vectors from another's."""
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:8]
+    digest = digest_of(weights, 8)
     return MiniLM(load(weights).changes, f"matcher-{digest}")
 
 

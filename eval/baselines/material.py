@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from eval.baselines.thresholds import Decoding
 from eval.datasets import Example
 from eval.metrics import Labels, indicator
 from prompts.errors import InvalidDataset
+from prompts.files import digest_of
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 
@@ -59,7 +59,7 @@ class Split:
     def of(cls, examples: Sequence[Example], taxonomy: Taxonomy) -> Split:
         """The examples as arrays, in their order."""
         rows = [[one.id, one.text.title, one.text.body, one.labels, one.complete] for one in examples]
-        digest = hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:12]
+        digest = digest_of(json.dumps(rows), 12)
         truth = indicator([one.labels for one in examples], taxonomy)
         complete = np.array([one.complete for one in examples], dtype=bool)
         return cls(tuple(sentence(one.text) for one in examples), truth, complete, digest)
@@ -95,7 +95,7 @@ class Split:
     def joined(self, other: Split) -> Split:
         """These rows, and after them the other's."""
         soft = None if self.soft is None and other.soft is None else np.concatenate([self.targets, other.targets])
-        digest = hashlib.sha256(f"{self.digest} {other.digest}".encode()).hexdigest()[:12]
+        digest = digest_of(f"{self.digest} {other.digest}", 12)
         truth, complete = (
             np.concatenate([getattr(self, name), getattr(other, name)]) for name in ("truth", "complete")
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from eval.baselines import manifest
 from eval.baselines.material import Material, Probabilities
 from eval.baselines.trivial import NoSettings
 from llm.matcher import SHIPPED, Matcher, matcher
+from prompts.files import digest_of
 from prompts.taxonomy import Taxonomy
 
 _FILE = "weights.json"
@@ -63,4 +63,4 @@ def _shipped() -> Matcher:
 
 @cache
 def _digest() -> str:
-    return hashlib.sha256(SHIPPED.read_bytes()).hexdigest()
+    return digest_of(SHIPPED)

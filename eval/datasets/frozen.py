@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.datasets.record import Record
+from prompts import files
 from prompts.errors import InvalidDataset
 
 _FORMAT = "marquee-split-1"
@@ -39,7 +40,7 @@ class Frozen:
     def digest(self) -> str:
         """12 hex digits that change whenever a row changes sides or the data changes."""
         canonical = json.dumps([self.data, {name: sorted(ids) for name, ids in self.sides.items()}], sort_keys=True)
-        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+        return files.digest_of(canonical, 12)
 
     def applied(self, rows: Sequence[Record]) -> tuple[Record, ...]:
         """The rows on their sides.
@@ -78,8 +79,7 @@ def digest_of(rows: Sequence[Record]) -> str:
 def write_frozen(frozen: Frozen, path: Path) -> None:
     """Write a split as JSON."""
     body = {"format": _FORMAT, "digest": frozen.digest, **vars(frozen)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(body, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    files.write_text_atomically(path, json.dumps(body, ensure_ascii=False, indent=1) + "\n")
 
 
 def read_frozen(path: Path) -> Frozen:

@@ -6,14 +6,13 @@ import csv
 import gzip
 import io
 import json
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from eval.datasets.tables import suffix
 from prompts.errors import InvalidDataset, InvalidSetting
+from prompts.files import replacing
 
 Cells = Mapping[str, Any]
 
@@ -42,18 +41,6 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Cells]) -> No
     check_writable(path)
     with replacing(path) as new:
         WRITERS[suffix(path)](new, path.suffix.lower() == ".gz", columns, rows)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A file to write in the place of another; it takes that place at the end of the block, or else is gone."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        yield new
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
 
 
 def _csv(delimiter: str) -> Callable[[Path, bool, Sequence[str], Iterable[Cells]], None]:

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from prompts.files import replacing
+
 
 @dataclass(frozen=True)
 class Kept:
@@ -27,10 +29,8 @@ class Kept:
 
     def keep(self, stage: str, state: dict[str, Any]) -> None:
         """Keep a stage's state in place of its earlier one; a kill in between leaves the earlier one."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        unfinished = self._path(stage).with_suffix(".unfinished")
-        torch.save(state, unfinished)
-        unfinished.replace(self._path(stage))
+        with replacing(self._path(stage)) as new:
+            torch.save(state, new)
 
     def forget(self) -> None:
         """Remove the states of all stages."""

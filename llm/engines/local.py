@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from llm.engines import sharing
 from llm.engines.engine import Completion, Constraint, Conversation, Weighing
 from llm.engines.trie import ListGrammar, Walk
 from prompts.errors import InvalidSetting
+from prompts.files import digest_of
 
 if TYPE_CHECKING:
     from llm.engines.causal import Beginning, Causal
@@ -252,4 +252,4 @@ class Local:
 def _state(folder: Path) -> str:
     """12 hex digits that change when a file of the model does, so that no answer of other weights is remembered."""
     files = sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in folder.iterdir())
-    return hashlib.sha256(repr(files).encode()).hexdigest()[:12]
+    return digest_of(repr(files), 12)

@@ -15,6 +15,8 @@ from typing import Any
 from llm.classifier import Problem
 from llm.engines.canaries import CANARIES, Canaries, Finding
 from llm.engines.wire import Wire
+from prompts.errors import InvalidSetting
+from prompts.files import locked, write_text_atomically
 
 log = logging.getLogger(__name__)
 
@@ -139,14 +141,12 @@ class Probed:
     def _keep(self, found: Honours) -> None:
         if self._path is None:
             return
-        young = {key: entry for key, entry in self._file().items() if _age(entry) < _KEPT_SECONDS}
-        entries = young | {self._key(found.version): {"at": time.time(), "honours": found.as_json()}}
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            new = self._path.with_suffix(".new")
-            new.write_text(json.dumps(entries, indent=2), encoding="utf-8")
-            new.replace(self._path)
-        except OSError as error:
+            with locked(self._path.with_suffix(".lock")):
+                young = {key: entry for key, entry in self._file().items() if _age(entry) < _KEPT_SECONDS}
+                entries = young | {self._key(found.version): {"at": time.time(), "honours": found.as_json()}}
+                write_text_atomically(self._path, json.dumps(entries, indent=2))
+        except (OSError, InvalidSetting) as error:
             log.warning("probe: could not keep the findings (%s)", error)
 
     def _file(self) -> dict[str, Any]:

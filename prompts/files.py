@@ -1,0 +1,157 @@
+"""Atomic writes, file locks and digests: the one place for each."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from prompts.errors import InvalidSetting
+
+# A write that fails with one of these has no file name of its own.
+_OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
+_PATIENCE_SECONDS = 10.0
+
+
+@contextmanager
+def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
+    """Yield a new file in the folder of ``path``; it replaces ``path`` in one step when the block succeeds.
+
+    The new file has a name that no other writer uses, is on the disk before it replaces the old one, and is removed if
+    the block raises. The parent folder is created. A symbolic link is followed; a device or a pipe is written in place.
+
+    Args:
+        path: the file to write.
+        mode: permissions of the new file, less the umask.
+
+    Raises:
+        OSError: the file cannot be written; the error names ``path``.
+    """
+    if _is_device(path):
+        with _naming(path, path):
+            yield path
+        return
+    target = path.resolve()
+    new = target.with_name(f".{target.name[:50]}.{os.getpid()}-{secrets.token_hex(4)}.new")
+    try:
+        with _naming(path, new):
+            _create(new, target, mode)
+            yield new
+            sync(new)
+            publish(new, target)
+    finally:
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
+
+
+def write_text_atomically(path: Path, content: str, mode: int = 0o666) -> None:
+    """Replace a file by this text in UTF-8; a reader finds the old content or the new one. See ``replacing``."""
+    with replacing(path, mode) as new:
+        new.write_text(content, encoding="utf-8")
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and those above it, where they are missing.
+
+    Raises:
+        NotADirectoryError: a file has this name, or the name of a folder above it.
+        OSError: the folder cannot be created.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), error.filename) from None
+
+
+def publish(new: Path, target: Path) -> None:
+    """Rename a finished file or folder in one step that survives a power cut; its content must be on the disk."""
+    new.replace(target)
+    sync(target.parent)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of names, is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def locked(lock_file: Path, timeout: float = _PATIENCE_SECONDS, busy: Exception | None = None) -> Iterator[None]:
+    """Hold a lock between processes and threads; it ends with the block or with the process.
+
+    Args:
+        lock_file: created with its folder, and kept afterwards.
+        timeout: seconds to wait for another holder; 0 tries once, a negative number waits without end.
+        busy: the error to raise instead of ``InvalidSetting`` when the time is over.
+
+    Raises:
+        InvalidSetting: another process has the lock.
+        OSError: the lock file cannot be created.
+    """
+    from filelock import FileLock, Timeout
+
+    make_folder(lock_file.parent)
+    lock = FileLock(lock_file, timeout, thread_local=False, preserve_lock_file=True)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise busy or InvalidSetting(f"another process has locked {lock_file}; let it end, then try again") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def digest_of(content: bytes | str | Path, length: int = 64) -> str:
+    """The first hex digits of a SHA-256.
+
+    Args:
+        content: bytes, a text (as UTF-8), a file (its bytes), or a folder (names and digests of all files below it).
+        length: how many digits, 64 at most.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    if isinstance(content, Path):
+        if not content.is_dir():
+            with content.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()[:length]
+        files = sorted(one for one in content.rglob("*") if one.is_file())
+        content = "\n".join(f"{one.relative_to(content).as_posix()} {digest_of(one, length)}" for one in files)
+    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()[:length]
+
+
+def _create(new: Path, target: Path, mode: int) -> None:
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+    make_folder(target.parent)
+    os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
+
+
+@contextmanager
+def _naming(path: Path, new: Path) -> Iterator[None]:
+    """Let an error of writing name the file that the caller knows."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename == str(new) or (error.filename is None and error.errno in _OF_THE_DISK):
+            error.filename, error.filename2 = str(path), None
+        raise
+
+
+def _is_device(path: Path) -> bool:
+    if str(path).startswith(("/dev/std", "/dev/fd/", "/proc/")):  # /dev/stdout may be a file that the shell has open
+        return True
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
