@@ -77,8 +77,10 @@ def measure(embedded: Matcher, stock: Any, texts: Sequence[str], rounds: int) ->
     """All rounds: in each, every contender has one turn."""
     import torch
 
+    from similarity.precision import torch_dtype
+
     found, taxonomy, strange, given = Rounds(), shelf.taxonomy("tmdb"), vocabulary(), list(texts)
-    square = torch.ones(_SQUARE, _SQUARE, dtype=torch.bfloat16)
+    square = torch.ones(_SQUARE, _SQUARE, dtype=torch_dtype())
     jobs: dict[str, Callable[[], object]] = {
         "stock": lambda: stock.encode(given, batch_size=_BATCH, show_progress_bar=False),
         "encode": lambda: embedded.tuned.encode(given),
@@ -117,17 +119,33 @@ def report(found: Rounds, embedded: Matcher, texts: Sequence[str], origin: str) 
         ["sentence-transformers, as it comes (float32)", spread(rate["stock"]), "1"],
         *([title, spread(rate[name]), spread(found.times_as_fast(name, "stock"), 2)] for name, title in _OURS.items()),
     ]
-    ceiling = 2.0 * _SQUARE**3 / min(found.seconds["matmul"])
-    share = operations(embedded, texts) / min(found.seconds["encode"]) / ceiling
+    name, share, ceiling = _ceiling(found, operations(embedded, texts))
     targets = [
         ["`classify`, times sentence-transformers", "≥ 4", f"{median(found.times_as_fast('classify', 'stock')):.2f}"],
         ["one text, p50", "≤ 8 ms", f"{1000 * median(found.seconds['one']):.1f} ms"],
         ["first answer of a fresh process", "≤ 5 s", f"{median(found.seconds['first']):.1f} s"],
-        ["share of the machine's bfloat16 matmul ceiling", "", f"{share:.2f} of {ceiling / 1e9:,.0f} GFLOP/s"],
+        [f"share of torch's {name} matmul on this machine", "", f"{share:.2f} of {ceiling / 1e9:,.1f} GFLOP/s"],
     ]
     words = f"{origin}; {len(found.seconds['stock'])} rounds, medians, least–most in brackets; {embedded.name}."
+    words += f" Computed in {machine()}."
     heads = ("who", "documents/s", "times sentence-transformers")
     return "\n\n".join((words, table(heads, rows), table(("target", "wanted", "found"), targets)))
+
+
+def _ceiling(found: Rounds, operations: float) -> tuple[str, float, float]:
+    """Number format of the square matrices, share of their rate that ``encode`` reached, operations/s."""
+    from similarity.precision import number_format
+
+    ceiling = 2.0 * _SQUARE**3 / min(found.seconds["matmul"])
+    return number_format(), operations / min(found.seconds["encode"]) / ceiling, ceiling
+
+
+def machine() -> str:
+    """Number formats and instruction sets that the measurements ran on."""
+    from similarity.openvino_bert import gains_from_eight_bits
+    from similarity.precision import described
+
+    return described() + (", tuned encoder in eight bits" if gains_from_eight_bits() else "")
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def local(folder: Path, device: str, load: Load) -> Rates:
     """
     from llm.engines.local import Local  # type: ignore[import-not-found,unused-ignore]
 
-    engine = Local(str(folder), device=device)
+    engine = Local(str(folder), device=device, dtype="bfloat16")
     return _by_prefix(partial(_ask_local, engine), _Talks(folder, load), load)
 
 

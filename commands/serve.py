@@ -33,6 +33,12 @@ EXAMPLE = "A young smith forges a magic sword to free her kingdom from a dragon.
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=int, help="Port to listen on; 0 takes a free one.  [default: 5000]")
 @click.option("--local", help="Folder or name of a language model to load into this process, without any server.")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "bfloat16", "float32"]),
+    help="Number format of models in this process; auto: bfloat16 where the GPU or CPU multiplies in it.  "
+    "[default: auto]",
+)
 @click.option("--trained", type=click.Path(path_type=Path), help="Folder of a trained baseline, see `main.py train`.")
 @click.option(
     "--vllm",
@@ -51,6 +57,7 @@ def serve(
     host: str | None,
     port: int | None,
     local: str | None,
+    precision: str | None,
     trained: Path | None,
     vllm_model: str | None,
     adapter: str | None,
@@ -65,7 +72,7 @@ def serve(
         raise click.UsageError("--adapter changes a language model; give --local or --vllm beside it")
     if sum((bool(local), trained is not None, vllm_model is not None)) > 1:
         raise click.UsageError("--local, --trained and --vllm are ways to choose who answers; give one")
-    where = {"host": host, "port": port, "open": open_, "adapter": adapter}
+    where = {"host": host, "port": port, "open": open_, "adapter": adapter, "precision": precision}
     if trained is not None:
         settings, vllm = read_settings(**where, taxonomy=_learnt(trained).name), None
     elif vllm_model is None:

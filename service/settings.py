@@ -15,6 +15,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from prompts.errors import InvalidSetting, UnknownName
+from similarity.precision import choose
 
 _PREFIX = "MARQUEE_"
 _OPENAI = "https://api.openai.com/v1"
@@ -42,6 +43,11 @@ class Settings(BaseSettings):
     )
     local_model: str = Field(
         "", description="folder or name of a language model to load into this process; serve --local"
+    )
+    precision: Literal["auto", "bfloat16", "float32"] = Field(
+        "auto",
+        description="number format of torch and OpenVINO; auto: bfloat16 where the GPU or CPU multiplies in it, else "
+        "float32; serve --precision",
     )
     adapter: str = Field("", description="folder of a LoRA adapter for that model; `serve --adapter` sets it")
     model: str = Field(_DEFAULT_MODEL, description="name under which the endpoint serves the model")
@@ -233,12 +239,14 @@ def read_settings(**overrides: Any) -> Settings:
     """
     _refuse_unknown([*os.environ, *dotenv_values(".env")])
     try:
-        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+        settings = Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
         name = str(fault["loc"][0]) if fault["loc"] else ""
         where = f"{environment_name(name)}: " if name else ""
         raise InvalidSetting(where + fault["msg"].removeprefix("Value error, ")) from None
+    choose(settings.precision)  # models are loaded in many places, most of which receive no settings
+    return settings
 
 
 def given_settings() -> dict[str, str]:

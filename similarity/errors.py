@@ -18,6 +18,16 @@ class InvalidEncoder(SimilarityError):
     """There is no model to encode with where one was said to be."""
 
 
+class InvalidPrecision(SimilarityError):
+    """A number format that is none of the known ones."""
+
+    def __init__(self, name: str, value: str, choices: Iterable[str]) -> None:
+        known = list(choices)
+        close = get_close_matches(value.strip().lower(), known, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        super().__init__(f"{name} is {value!r}; give one of {', '.join(known)}{hint}")
+
+
 class UnknownFilm(SimilarityError):
     """No film of the catalogue has this id."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from similarity.errors import InvalidEncoder
+from similarity.precision import torch_dtype
 from similarity.windows import encoded
 
 if TYPE_CHECKING:
@@ -34,13 +35,10 @@ class Torch:
     """
 
     def __init__(self, model: str, changes: Mapping[str, NDArray[Any]]) -> None:
-        import torch
-
         self._model = _loaded(model)
         if changes:
             changed(self._model[0].auto_model, changes)
-        if multiplies_in_bfloat16():
-            self._model.to(torch.bfloat16)
+        self._model.to(torch_dtype(self._model.device.type))
         self._lock = threading.Lock()
 
     @property
@@ -110,16 +108,6 @@ def changed(model: Any, changes: Mapping[str, NDArray[Any]]) -> Any:
         for name, change in changes.items():
             weights[name] += torch.from_numpy(change)
     return model
-
-
-def multiplies_in_bfloat16() -> bool:
-    """Whether this machine computes in bfloat16 rather than merely storing it."""
-    import torch
-
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    able = torch.cpu.get_capabilities()
-    return bool(able.get("avx512_bf16") or able.get("amx_bf16") or able.get("amx_tile"))
 
 
 def _loaded(model: str) -> Any:

@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks import embedded as embedded_benchmark
+from llm.matcher import Matcher
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -58,3 +61,19 @@ def test_without_a_gpu_it_says_so_in_one_sentence() -> None:
     assert done.stdout == ""
     assert done.stderr.startswith("Error: this needs an NVIDIA GPU")
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("chosen", "seconds", "expected"),
+    [("float32", 0.3, "0.50 of 57.3 GFLOP/s"), ("bfloat16", 0.04, "0.07 of 429.5 GFLOP/s")],
+)
+def test_the_ceiling_is_that_of_the_number_format_in_use(
+    chosen: str, seconds: float, expected: str, embedded: Matcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("similarity.precision._process_choice", chosen)
+    monkeypatch.setattr(embedded_benchmark, "operations", lambda embedded, texts: 28.6e9)
+    names = ("stock", "encode", "classify", "strange", "one", "first")
+    found = embedded_benchmark.Rounds({name: [1.0] for name in names} | {"matmul": [seconds]})
+    printed = embedded_benchmark.report(found, embedded, ["a plot"], "texts")
+    assert f"| share of torch's {chosen} matmul on this machine |  | {expected} |" in printed
+    assert f"{chosen} on a CPU with " in printed

@@ -32,7 +32,8 @@ from llm.learnt import load
 from llm.matcher import SHIPPED
 from prompts.errors import InvalidSetting, UnknownName
 from similarity.pieces import weights_folder
-from similarity.sentence_encoder import changed, multiplies_in_bfloat16
+from similarity.precision import default_device, number_format
+from similarity.sentence_encoder import changed
 
 _MATCHER = "matcher"  # as a base
 _HEAD_FASTER = 10  # the head starts from nothing, the encoder from what it knows
@@ -73,7 +74,7 @@ class FineTuning:
         patience: rounds without a better validation score after which training stops.
         lr: learning rate of the encoder at its height; the head's is ten times that.
         batch_size: texts per step.
-        precision: ``auto`` takes bf16 where the machine computes in it, else fp32.
+        precision: ``bf16``, ``fp32`` or ``auto``; see ``similarity.precision``.
     """
 
     base: str = ""
@@ -232,7 +233,7 @@ def _arguments(material: Material, settings: FineTuning, judging: Mapping[str, A
         per_device_eval_batch_size=4 * settings.batch_size,
         warmup_steps=_WARM_UP,
         train_sampling_strategy="group_by_length",
-        bf16=settings.precision == "bf16" or (settings.precision == "auto" and multiplies_in_bfloat16()),
+        bf16=number_format(default_device(), settings.precision) == "bfloat16",
         use_cpu=not torch.cuda.is_available(),
         label_names=["labels"],
         remove_unused_columns=False,

@@ -11,7 +11,7 @@ from torch import Tensor
 from eval.baselines.course import Course
 from eval.baselines.material import Track
 from eval.baselines.transformer import Labeller
-from similarity.sentence_encoder import multiplies_in_bfloat16
+from similarity.precision import autocast
 
 _BATCH = 64
 _STEPS = 100  # of L-BFGS, each over all texts
@@ -37,10 +37,9 @@ def _pooled(model: Labeller, course: Course, track: Track) -> tuple[Tensor, dict
     """The head's inputs, shape (texts, dimension), and all else of the rows, in one order."""
     device = next(model.parameters()).device
     order = sorted(course.rows, key=lambda row: len(row["input_ids"]))
-    halved = torch.autocast(device.type, torch.bfloat16, enabled=multiplies_in_bfloat16())
     vectors, sides = list[Tensor](), list[Mapping[str, Tensor]]()
     model.eval()
-    with torch.no_grad(), halved:
+    with torch.no_grad(), autocast(device.type):
         for start in track(range(0, len(order), _BATCH), "batches read"):
             batch = {name: one.to(device) for name, one in course.collate(order[start : start + _BATCH]).items()}
             vectors.append(model.pooled(batch.pop("input_ids"), batch.pop("attention_mask")).float())

@@ -18,7 +18,7 @@ from eval.baselines import manifest
 from eval.baselines.material import Probabilities
 from eval.baselines.perceptron import to_probabilities
 from prompts.errors import InvalidSetting
-from similarity.sentence_encoder import multiplies_in_bfloat16
+from similarity.precision import autocast, default_device
 
 Keep = Literal["head", "head-tail"]
 _BATCH = 32
@@ -121,8 +121,7 @@ class Transformer:
         self.model.eval()
         device = next(self.model.parameters()).device
         filled = padded([self.reading.cut(row) for row in rows], self.tokeniser.pad_token_id)
-        halved = torch.autocast(device.type, torch.bfloat16, enabled=multiplies_in_bfloat16())
-        with torch.inference_mode(), halved:  # as training judges it, at twice the speed
+        with torch.inference_mode(), autocast(device.type):  # the same format as in training, which judges it so
             return to_probabilities(self.model(*(one.to(device) for one in filled)), self.multi)
 
 
@@ -192,4 +191,4 @@ def padded(rows: Sequence[Sequence[int]], fill: int) -> tuple[Tensor, Tensor]:
 
 def device() -> torch.device:
     """The GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(default_device())

@@ -30,7 +30,8 @@ class Recipe:
         batch_size: texts per step.
         micro_batch: texts computed at once; the memory of activations grows with it, the result does not change.
         max_tokens: texts whose messages and answer take more are left out.
-        precision: what the base is held and computed in; ``auto`` takes bf16 on a GPU that computes in it, else fp32.
+        precision: what the base is held and computed in; ``bf16``,
+            ``fp32`` or ``auto``; see ``similarity.precision``.
         four_bit: hold the base in 4 bits (NF4); needs a GPU and bitsandbytes.
         checkpointing: compute activations again on the way back instead of keeping them all.
         judged: validation texts that the model is asked about before and after, for the manifest's figures; 0 asks
@@ -93,28 +94,23 @@ def means(recipe: Recipe) -> Means:
     Raises:
         InvalidSetting: 4 bits are asked for, and the GPU or bitsandbytes is missing.
     """
-    import torch
+    from similarity.precision import default_device, number_format
 
-    from similarity.sentence_encoder import multiplies_in_bfloat16
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    if recipe.four_bit:
-        return Means(device, "bfloat16", _four_bit(device))
-    half = recipe.precision == "bf16" or (recipe.precision == "auto" and device == "cuda" and multiplies_in_bfloat16())
-    return Means(device, "bfloat16" if half else "float32")
+    device = default_device()
+    dtype = number_format(device, recipe.precision)
+    return Means(device, dtype, _four_bit(device, dtype) if recipe.four_bit else None)
 
 
-def _four_bit(device: str) -> Any:
+def _four_bit(device: str, dtype: str) -> Any:
     missing = [] if device == "cuda" else ["there is no CUDA GPU here"]
     missing += [] if find_spec("bitsandbytes") else ["bitsandbytes is not installed (pip install bitsandbytes)"]
     if missing:
         raise InvalidSetting(f"4 bits cannot be had: {', and '.join(missing)}; leave --four-bit out")
-    import torch
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_compute_dtype=dtype,
     )

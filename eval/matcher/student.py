@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from eval.matcher.texts import Batch
 from similarity.pieces import weights_folder
+from similarity.precision import autocast
 
 ENCODER = "encoder."  # before the names of its weights in a student's state
 _PLAIN_WEIGHS = 0.5  # of the loss against plain labels, to the other's 1
@@ -87,7 +88,7 @@ def pretrained() -> Any:
 def embed(model: Any, batch: Batch) -> Any:
     """Unit vectors of a batch, shape (texts, 384): the mean over tokens, as sentence-transformers has it."""
     tokens, mask = torch.from_numpy(batch.tokens), torch.from_numpy(batch.mask)
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast("cpu"):
         hidden = model(input_ids=tokens, attention_mask=mask).last_hidden_state.float()
     weight = mask[..., None].float()
     return functional.normalize((hidden * weight).sum(1) / weight.sum(1), dim=-1)

@@ -21,6 +21,7 @@ from transformers.utils import logging
 
 from llm.engines.engine import Conversation
 from prompts.errors import InvalidSetting
+from similarity.precision import CHOICES, default_device, torch_dtype
 
 OutOfMemory = torch.OutOfMemoryError
 PART = 2_048  # tokens of one conversation computed at once: the mask grows with the square
@@ -74,6 +75,11 @@ class Causal:
         window = not hasattr(config, "layer_types") and getattr(config, "sliding_window", None)
         self.windowed = bool(window) or set(kinds) != {"full_attention"}
         self.context = _context(config)
+
+    @property
+    def dtype(self) -> str:
+        """Number format of the weights, as torch names it: ``bfloat16``."""
+        return str(self.network.dtype).removeprefix("torch.")
 
     def tokens(self, conversations: Sequence[Conversation]) -> list[list[int]]:
         """Each conversation up to where the model's turn begins.
@@ -198,27 +204,26 @@ class Writing:
 
 
 def load(
-    model: str, device: str | None, dtype: str | None, adapter: Path | None = None, quantised: Any = None
+    model: str, device: str | None, dtype: str = "auto", adapter: Path | None = None, quantised: Any = None
 ) -> Causal:
     """Read a model from a folder or, by its name, from the cache or the hub.
 
     Args:
         model: folder or name.
         device: ``cuda``, ``cpu`` and the like; by default ``cuda`` where there is one.
-        dtype: by default ``bfloat16``.
+        dtype: ``bfloat16``, ``float16`` or ``float32``; ``auto`` takes what ``similarity.precision`` chooses.
         adapter: folder of a LoRA adapter for it, merged into its weights.
         quantised: configuration under which ``transformers`` reads the weights in fewer bits.
 
     Raises:
         InvalidSetting: it cannot be loaded, or is of a kind that cannot be used.
     """
-    kind = getattr(torch, dtype or "bfloat16", None)
-    if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
-        raise InvalidSetting(f"there is no dtype {dtype!r}; give bfloat16, float16 or float32")
+    device = device or default_device()
+    kind = _dtype(dtype, device)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         tokenizer = AutoTokenizer.from_pretrained(model)
-        network = _network(model, device or ("cuda" if torch.cuda.is_available() else "cpu"), kind, quantised)
+        network = _network(model, device, kind, quantised)
     except Exception as error:  # a folder may hold anything, and each reader complains in its own way
         reason = str(error).strip().partition("\n")[0]
         raise InvalidSetting(
@@ -230,6 +235,14 @@ def load(
     if getattr(network, "_is_stateful", False) or network.get_output_embeddings() is None:
         raise InvalidSetting(f"the model {model!r} is no transformer with plain attention; serve it through vLLM")
     return Causal(_merged(network, adapter) if adapter else network, tokenizer)
+
+
+def _dtype(name: str, device: str) -> torch.dtype:
+    if name == "float16":
+        return torch.float16
+    if name not in CHOICES:
+        raise InvalidSetting(f"there is no dtype {name!r}; give one of {', '.join(CHOICES)}, float16")
+    return torch_dtype(device, name)
 
 
 def _network(model: str, device: str, kind: torch.dtype, quantised: Any) -> Any:

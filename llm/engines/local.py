@@ -51,7 +51,7 @@ class Local:
     Args:
         model: a folder as ``save_pretrained`` writes it, or a name that Hugging Face's cache or hub has.
         device: ``cuda``, ``cpu`` and the like; by default ``cuda`` where there is one.
-        dtype: ``bfloat16`` (the default), ``float16`` or ``float32``.
+        dtype: ``bfloat16``, ``float16`` or ``float32``; ``auto`` takes what ``similarity.precision`` chooses.
         batch_tokens: tokens of one batch, the common beginning counted for each of its conversations. A longer
             conversation goes by itself.
         adapter: folder of a LoRA adapter for this model; it is merged into the weights.
@@ -74,7 +74,7 @@ class Local:
         self,
         model: str,
         device: str | None = None,
-        dtype: str | None = None,
+        dtype: str = "auto",
         batch_tokens: int = 16_384,
         adapter: Path | None = None,
     ) -> None:
@@ -88,7 +88,7 @@ class Local:
         self._hold(causal.load(model, device, dtype, adapter), model, batch_tokens)
         folder = Path(model)
         weights = _state(folder) if folder.is_dir() else self._causal.network.config._commit_hash
-        self.decoding = {"greedy": True, "dtype": dtype or "bfloat16", "weights": weights}
+        self.decoding = {"greedy": True, "dtype": self._causal.dtype, "weights": weights}
         if tuned:
             self.name = tuned.name_on(self.name)
             self.decoding = {**self.decoding, "adapter": tuned.digest}

@@ -71,7 +71,24 @@ def test_questions_about_the_same_text_get_the_figures_of_the_bare_model(fresh: 
 
 
 def test_bfloat16_comes_as_close_as_it_can(weights: Path) -> None:
-    assert_same_as_bare(Local(str(weights), device="cpu"), asked(TEXTS[:9]), LETTER_CODES, tolerance=0.2)
+    assert_same_as_bare(
+        Local(str(weights), device="cpu", dtype="bfloat16"), asked(TEXTS[:9]), LETTER_CODES, tolerance=0.2
+    )
+
+
+@pytest.mark.parametrize("chosen", ["bfloat16", "float32"])
+def test_the_number_format_is_the_process_s_and_part_of_what_answers_depend_on(
+    chosen: str, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("similarity.precision._process_choice", chosen)
+    engine = Local(str(weights), device="cpu")
+    assert (engine._causal.dtype, engine.decoding["dtype"]) == (chosen, chosen)
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "int8", ""])
+def test_an_unknown_dtype_is_refused_with_the_known_ones(weights: Path, dtype: str) -> None:
+    with pytest.raises(InvalidSetting, match=f"'{dtype}'.*auto, bfloat16, float32, float16"):
+        Local(str(weights), dtype=dtype)
 
 
 def test_what_was_computed_before_does_not_change_the_figures(engine: Local, fresh: Local) -> None:
