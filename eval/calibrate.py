@@ -35,7 +35,8 @@ def calibrate(
     found = raw.classify(texts, taxonomy)
     _answered(found, origin)
     pairs = [(one.scores, example.labels) for one, example in zip(found, examples, strict=True) if not one.problem]
-    decision = fit([scores for scores, _ in pairs], [labels for _, labels in pairs], taxonomy)
+    competing = raw.competing(taxonomy)
+    decision = fit([scores for scores, _ in pairs], [labels for _, labels in pairs], taxonomy, competing)
     _keep(raw, texts, taxonomy, path, decision)
     return decision
 
@@ -46,7 +47,7 @@ def correct_bias(model: LanguageModel, taxonomy: Taxonomy, path: Path, texts: Se
     The arguments and errors are those of ``calibrate``.
     """
     raw = _raw(model)
-    competing = bool(raw.reading and raw.reading.competing)
+    competing = raw.competing(taxonomy)
     answered = _answered(raw.classify(texts, taxonomy), origin)
     decision = batch_calibration([found.scores for found in answered], competing, default(competing).threshold)
     _keep(raw, texts, taxonomy, path, decision)

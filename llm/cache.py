@@ -177,7 +177,7 @@ class Cached:
 
 
 def _pack(prediction: Prediction) -> str:
-    kept = ("labels", "source", "scores", "dropped", "label_mass")
+    kept = ("labels", "source", "scores", "dropped", "label_mass", "score_type")
     return json.dumps({name: value for name, value in asdict(prediction).items() if name in kept}, ensure_ascii=False)
 
 
@@ -190,4 +190,5 @@ def _unpack(value: str) -> Prediction:
         dropped=tuple(kept["dropped"]),
         label_mass=kept["label_mass"],
         cached=True,
+        score_type=kept["score_type"],
     )

@@ -14,6 +14,9 @@ ProblemKind = Literal[
 ]
 
 
+ScoreType = Literal["probability", "share", "similarity"]
+
+
 @dataclass(frozen=True)
 class Problem:
     """Why one text got no answer.
@@ -65,15 +68,17 @@ class Prediction:
     ``labels == ()`` without a ``problem`` means that none applies.
 
     Attributes:
-        labels: names from the vocabulary, none twice; best first where scores decided, else in vocabulary order.
+        labels: names from the vocabulary, none twice; best first where there are scores, else in vocabulary order.
         source: who answered.
-        scores: one number per label of the vocabulary, where the classifier has them; higher is likelier. What they
-            mean (cosine, probability) is the classifier's to say.
+        scores: numbers by label, where the classifier has them; a label without a number was not scored. Higher is
+            likelier.
         problem: why there is no answer.
         dropped: what the model said that is not in the vocabulary, or beyond ``max_labels``.
         usage: tokens taken.
         label_mass: how much of a language model's probability fell on the labels' codes, where codes were read.
         cached: whether the answer was remembered rather than asked for.
+        score_type: ``probability`` each label's own, from 0 to 1; ``share`` of one probability that all labels (and
+            "none", where the taxonomy allows it) compete for; ``similarity`` a cosine. None where there are no scores.
     """
 
     labels: tuple[str, ...]
@@ -84,6 +89,7 @@ class Prediction:
     usage: Usage = Usage()
     label_mass: float | None = None
     cached: bool = False
+    score_type: ScoreType | None = None
 
 
 class Classifier(Protocol):

@@ -20,6 +20,8 @@ from prompts.taxonomy import Taxonomy
 # itself from even odds on.
 _COMPETING, _INDEPENDENT = 0.1, 0.5
 _LEAST = 1e-6  # probabilities are kept this far from 0 and 1 before logarithms
+NONE = ""
+"""Under which name shifts hold "none of these labels"; no label has an empty name."""
 
 
 @dataclass(frozen=True)
@@ -28,28 +30,33 @@ class Decision:
 
     Attributes:
         threshold: a label is given from this score on.
-        shifts: added to each label's log-odds (or log-probability, where labels compete) before; absent is 0.
+        shifts: added to each label's log-odds (or log-probability, where labels compete) before; absent is 0. ``NONE``
+            is the share that competing labels leave to "none".
     """
 
     threshold: float
     shifts: Mapping[str, float] = field(default_factory=dict)
 
     def adjusted(self, scores: Mapping[str, float], competing: bool) -> dict[str, float]:
-        """The scores after the shifts, best first; where labels compete, their sum stays what it was."""
+        """The scores after the shifts, best first; where labels compete, they and what "none" has still sum to 1."""
         if self.shifts:
             scores = _shift_competing(scores, self.shifts) if competing else _shift_each(scores, self.shifts)
         return dict(sorted(scores.items(), key=lambda pair: -pair[1]))
 
-    def choose(self, scores: Mapping[str, float], taxonomy: Taxonomy) -> tuple[str, ...]:
+    def choose(self, scores: Mapping[str, float], taxonomy: Taxonomy, competing: bool = False) -> tuple[str, ...]:
         """The labels given, best first: those from the threshold on, at most ``max_labels``; the best one at least,
-        unless the vocabulary allows none."""
+        unless the vocabulary allows none. Where labels compete with "none", they are given only if the best of them
+        has at least the share of "none"."""
         ranked = sorted(scores, key=lambda name: -scores[name])
+        if competing and taxonomy.allow_none and scores[ranked[0]] < none_share(scores):
+            return ()
         chosen = [name for name in ranked if scores[name] >= self.threshold][: taxonomy.max_labels]
         return tuple(chosen or ([] if taxonomy.allow_none else ranked[:1]))
 
-    def rule(self, taxonomy: Taxonomy) -> str:
+    def rule(self, taxonomy: Taxonomy, competing: bool = False) -> str:
         """The same in words; two decisions that may choose differently have different words."""
         least = "" if taxonomy.allow_none else ", the best one at least"
+        least = ', none where "none" scores highest' if taxonomy.allow_none and competing else least
         digest = digest_of(json.dumps(dict(self.shifts), sort_keys=True), 8)
         shifted = f", {len(self.shifts)} labels corrected ({digest})" if self.shifts else ""
         return f"score from {self.threshold!r} on, at most {taxonomy.max_labels}{least}{shifted}"
@@ -60,17 +67,25 @@ def default(competing: bool) -> Decision:
     return Decision(_COMPETING if competing else _INDEPENDENT)
 
 
-def fit(scores: Sequence[Mapping[str, float]], truth: Sequence[Sequence[str]], taxonomy: Taxonomy) -> Decision:
+def none_share(scores: Mapping[str, float]) -> float:
+    """What competing labels leave to "none of these labels"."""
+    return max(0.0, 1 - sum(scores.values()))
+
+
+def fit(
+    scores: Sequence[Mapping[str, float]], truth: Sequence[Sequence[str]], taxonomy: Taxonomy, competing: bool = False
+) -> Decision:
     """The threshold with the best micro-F1 on labelled texts; give it a validation split, never the test split.
 
     Args:
         scores: one mapping per text, from label to score.
         truth: the true labels of each text.
         taxonomy: decides as the answer will, with its ``max_labels`` and ``allow_none``.
+        competing: whether the scores of a text and the share of "none" sum to 1.
     """
     steps = sorted({round(score, 3) for some in scores for score in some.values()})
     tried = steps[:: max(1, len(steps) // 200)] or [_INDEPENDENT]
-    best = max(tried, key=lambda value: _micro_f1(Decision(value), scores, truth, taxonomy))
+    best = max(tried, key=lambda value: _micro_f1(Decision(value), scores, truth, taxonomy, competing))
     return Decision(best)
 
 
@@ -83,12 +98,14 @@ def batch_calibration(scores: Sequence[Mapping[str, float]], competing: bool, th
 
     Args:
         scores: one mapping per text, unlabelled; some hundred texts make the estimate steady.
-        competing: whether the scores of a text share a total of 1.
+        competing: whether the scores of a text and the share of "none" sum to 1.
         threshold: stays as it is.
     """
     names = list(scores[0])
     if competing:
         means = {name: sum(some[name] for some in scores) / len(scores) for name in names}
+        if (none := sum(map(none_share, scores)) / len(scores)) > _LEAST:
+            means[NONE] = none
         return Decision(threshold, {name: -math.log(max(_LEAST, mean)) for name, mean in means.items()})
     means = {name: sum(_log_odds(some[name]) for some in scores) / len(scores) for name in names}
     overall = sum(means.values()) / len(means)
@@ -137,9 +154,10 @@ def _shift_each(scores: Mapping[str, float], shifts: Mapping[str, float]) -> dic
 
 
 def _shift_competing(scores: Mapping[str, float], shifts: Mapping[str, float]) -> dict[str, float]:
-    weighed = {name: score * math.exp(shifts.get(name, 0.0)) for name, score in scores.items()}
-    total, before = sum(weighed.values()), sum(scores.values())
-    return {name: weight / total * before for name, weight in weighed.items()} if total else dict(scores)
+    shared = {**scores, NONE: none_share(scores)}
+    weighed = {name: score * math.exp(shifts.get(name, 0.0)) for name, score in shared.items()}
+    total = sum(weighed.values())
+    return {name: weighed[name] / total for name in scores} if total else dict(scores)
 
 
 def _log_odds(probability: float) -> float:
@@ -148,8 +166,12 @@ def _log_odds(probability: float) -> float:
 
 
 def _micro_f1(
-    decision: Decision, scores: Sequence[Mapping[str, float]], truth: Sequence[Sequence[str]], taxonomy: Taxonomy
+    decision: Decision,
+    scores: Sequence[Mapping[str, float]],
+    truth: Sequence[Sequence[str]],
+    taxonomy: Taxonomy,
+    competing: bool,
 ) -> float:
-    found = [decision.choose(some, taxonomy) for some in scores]
+    found = [decision.choose(some, taxonomy, competing) for some in scores]
     hits = sum(len(set(some) & set(names)) for some, names in zip(found, truth, strict=True))
     return 2 * hits / max(1, sum(map(len, found)) + sum(map(len, truth)))

@@ -116,4 +116,4 @@ def _decode(similarities: Sequence[float], taxonomy: Taxonomy, source: Source) -
     chosen = chosen or ranked[:1]  # among few labels that score alike, none stands out
     if taxonomy.allow_none:
         chosen = [name for name in chosen if scores[name] >= _RELATED]
-    return Prediction(tuple(chosen), source, scores)
+    return Prediction(tuple(chosen), source, scores, score_type="similarity")

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, field, replace
 from llm.classifier import Prediction, Problem, Source, label_source
 from llm.decision import Decision, Decisions
 from llm.engines.engine import Conversation, Engine
-from llm.readings.choice import best
+from llm.readings.choice import READINGS, best
 from llm.readings.letters import divided, most_codes
-from llm.readings.reading import Answer, Reading, Render
+from llm.readings.reading import Answer, Reading, Render, add_usage
 from llm.shots import Shots, no_shots
 from prompts.files import digest_of
 from prompts.question import Question, Shot
@@ -19,6 +19,8 @@ from prompts.shelf import prompt_for
 from prompts.taxonomy import Taxonomy
 from prompts.template import Prompt
 from prompts.text import Text
+
+_VERSION = 2  # of reading and deciding, in every fingerprint; raise it where the same reply comes to mean other labels
 
 
 @dataclass(frozen=True)
@@ -46,24 +48,22 @@ class LanguageModel:
         return self.engine.name
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
-        """See ``Classifier.classify``; labels come best first where the reading decides by scores, else in
-        vocabulary order."""
+        """See ``Classifier.classify``; labels come best first where there are scores, else in vocabulary order."""
         originals = [Text.of(text) for text in texts]
         readable = [text for text in originals if not text.empty]
         reading = self._reading(taxonomy)
         renders = [
             self._render(text, shots) for text, shots in zip(readable, self.shots(readable, taxonomy), strict=True)
         ]
-        answers = iter(reading.ask(self.engine, renders, taxonomy) if renders else [])
-        nothing = Answer(problem=Problem("empty", "there is no text to label"))
-        return [
-            self._prediction(text, nothing if text.empty else next(answers), taxonomy, reading) for text in originals
-        ]
+        answers = iter(self._ask(renders, taxonomy))
+        nothing = Answer(problem=Problem("empty", "there is no text to label")), reading
+        return [self._prediction(text, *(nothing if text.empty else next(answers)), taxonomy) for text in originals]
 
     def fingerprint(self, text: Text, taxonomy: Taxonomy) -> str:
         """Digest of model, messages (prompt and text in them), vocabulary, reading, decoding and decision."""
         reading = self._reading(taxonomy)
         everything = [
+            _VERSION,
             self.engine.name,
             self._render(text, self.shots([text], taxonomy)[0])(taxonomy, reading.question()),
             taxonomy.digest,
@@ -76,7 +76,11 @@ class LanguageModel:
 
     def decision(self, text: Text, taxonomy: Taxonomy) -> Decision:
         """How scores of this text become labels."""
-        return self.decisions.of(self.decision_key(text, taxonomy), self._reading(taxonomy).competing)
+        return self.decisions.of(self.decision_key(text, taxonomy), self.competing(taxonomy))
+
+    def competing(self, taxonomy: Taxonomy) -> bool:
+        """Whether the labels' scores, and what "none" has, sum to 1."""
+        return self._reading(taxonomy).competing(taxonomy)
 
     def decision_key(self, text: Text, taxonomy: Taxonomy) -> str:
         """Under which name a learnt decision is kept."""
@@ -103,10 +107,28 @@ class LanguageModel:
         reading = self._reading(taxonomy)
         if reading.decides:
             return f"{reading.name}: the labels written, at most {taxonomy.max_labels}"
-        return f"{reading.name}: {self.decision(text, taxonomy).rule(taxonomy)}"
+        return f"{reading.name}: {self.decision(text, taxonomy).rule(taxonomy, self.competing(taxonomy))}"
 
     def _reading(self, taxonomy: Taxonomy) -> Reading:
         return self.reading or best(self.engine, taxonomy)
+
+    def _ask(self, renders: Sequence[Render], taxonomy: Taxonomy) -> list[tuple[Answer, Reading]]:
+        """The answers, each with the reading that gave it.
+
+        A model that starts with other words than codes (a reasoning model) is unreadable to the reading that ``auto``
+        chose; its words are then read as a list, text by text.
+        """
+        reading = self._reading(taxonomy)
+        answers = [(answer, reading) for answer in (reading.ask(self.engine, renders, taxonomy) if renders else [])]
+        again = [place for place, (answer, _) in enumerate(answers) if _unreadable(answer)]
+        if self.reading or reading.decides or not again:
+            return answers
+        written = READINGS["list"]
+        listed = written.ask(self.engine, [renders[place] for place in again], taxonomy)
+        for place, answer in zip(again, listed, strict=True):
+            usage = add_usage([answers[place][0].usage, answer.usage])
+            answers[place] = replace(answer, usage=usage), written
+        return answers
 
     def _render(self, text: Text, shots: Sequence[Shot]) -> Render:
         def render(taxonomy: Taxonomy, question: Question) -> Conversation:
@@ -114,17 +136,29 @@ class LanguageModel:
 
         return render
 
-    def _prediction(self, text: Text, answer: Answer, taxonomy: Taxonomy, reading: Reading) -> Prediction:
+    def _prediction(self, text: Text, answer: Answer, reading: Reading, taxonomy: Taxonomy) -> Prediction:
         prompt = self._prompt(text, taxonomy)
         source = Source(self.name, label_source(taxonomy), f"{prompt.name}@{prompt.digest}", reading.name)
+        competing = reading.competing(taxonomy)
         prediction = Prediction(
-            answer.labels, source, answer.scores, answer.problem, answer.dropped, answer.usage, answer.label_mass
+            answer.labels,
+            source,
+            answer.scores,
+            answer.problem,
+            answer.dropped,
+            answer.usage,
+            answer.label_mass,
+            score_type=("share" if competing else "probability") if answer.scores else None,
         )
         if reading.decides or answer.problem:
             return prediction
         decision = self.decision(text, taxonomy)
-        scores = decision.adjusted(answer.scores, reading.competing)
-        return replace(prediction, labels=decision.choose(scores, taxonomy), scores=scores)
+        scores = decision.adjusted(answer.scores, competing)
+        return replace(prediction, labels=decision.choose(scores, taxonomy, competing), scores=scores)
 
     def _prompt(self, text: Text, taxonomy: Taxonomy) -> Prompt:
         return self.prompt or prompt_for(text, taxonomy)
+
+
+def _unreadable(answer: Answer) -> bool:
+    return answer.problem is not None and answer.problem.kind == "unreadable"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llm.classifier import Prediction, Problem, Source, label_source
+from llm.classifier import Prediction, Problem, ScoreType, Source, label_source
 from llm.embedded import Encoder, described, sentence
 from llm.learnt import Learnt, load
 from prompts.taxonomy import Label, Taxonomy
@@ -247,4 +247,5 @@ def _decode(row: Sequence[float], taxonomy: Taxonomy, source: Source) -> Predict
     chosen = [name for name in ranked if scores[name] >= THRESHOLD][: taxonomy.max_labels]
     if not chosen and not taxonomy.allow_none:
         chosen = ranked[:1]  # among many labels that score alike, none stands out
-    return Prediction(tuple(chosen), source, scores)
+    score_type: ScoreType = "probability" if taxonomy.multi or len(scores) == 1 else "share"
+    return Prediction(tuple(chosen), source, scores, score_type=score_type)

@@ -80,7 +80,7 @@ def _majority(answers: Sequence[Prediction], taxonomy: Taxonomy) -> Prediction:
     if problem := next((answer.problem for answer in answers if answer.problem), None):
         return Prediction((), source, problem=problem, usage=usage)
     votes = Counter(name for answer in answers for name in answer.labels)
-    scored = all(answer.scores for answer in answers)
+    scored = all(answer.scores.keys() >= set(taxonomy.names) for answer in answers)
     scores = {
         name: sum(answer.scores[name] if scored else name in answer.labels for answer in answers) / len(answers)
         for name in taxonomy.names
@@ -88,4 +88,5 @@ def _majority(answers: Sequence[Prediction], taxonomy: Taxonomy) -> Prediction:
     ranked = sorted(taxonomy.names, key=lambda name: (-votes[name], -scores[name]))
     chosen = [name for name in ranked if 2 * votes[name] > len(answers)][: taxonomy.max_labels]
     labels = tuple(chosen or ([] if taxonomy.allow_none else ranked[:1]))
-    return Prediction(labels, source, {name: scores[name] for name in ranked}, usage=usage)
+    kind = answers[0].score_type if scored else "probability"
+    return Prediction(labels, source, {name: scores[name] for name in ranked}, usage=usage, score_type=kind)

@@ -155,7 +155,14 @@ def _decoded(reply: httpx2.Response) -> Mapping[str, Any]:
 def _prediction(result: Mapping[str, Any]) -> Prediction:
     problem = _problem(result["problem"]) if "problem" in result else None
     source = Source(result["model"], result["taxonomy"], result["prompt"])
-    return Prediction(tuple(result["labels"]), source, result.get("scores") or {}, problem, cached=result["cached"])
+    return Prediction(
+        tuple(result["labels"]),
+        source,
+        result.get("scores") or {},
+        problem,
+        cached=result["cached"],
+        score_type=result.get("score_type"),
+    )
 
 
 def _problem(body: Mapping[str, Any]) -> Problem:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from llm.classifier import Prediction, Usage
+from llm.classifier import Prediction, ScoreType, Usage
 from llm.prices import cost
 from llm.readings import choice as readings
 from prompts import shelf
@@ -182,9 +182,14 @@ class LookupAnswer(BaseModel):
 class ClassifyAnswer(BaseModel):
     """Answer for one text."""
 
-    genres: list[str] = Field(description="the labels; best first, but in vocabulary order from the reading list")
+    genres: list[str] = Field(description="the labels; best first where there are scores, else in vocabulary order")
     labels: list[str] = Field(description="the same under its general name")
-    scores: dict[str, float] | None = Field(None, description="score per label, best first")
+    scores: dict[str, float] | None = Field(None, description="score of each label that was scored, best first")
+    score_type: ScoreType | None = Field(
+        None,
+        description="what the scores are: probability, each label's own; share, of one probability that the labels and "
+        '"none" compete for; similarity, a cosine',
+    )
     model: str = Field(description="who answered")
     prompt: str | None = Field(description="name and digest of the prompt, where one was used")
     reading: str | None = Field(description="how the language model was read, where one was asked")
@@ -203,6 +208,7 @@ class ClassifyAnswer(BaseModel):
             genres=list(prediction.labels),
             labels=list(prediction.labels),
             scores=_best_first(prediction.scores) if with_scores and prediction.scores else None,
+            score_type=prediction.score_type if with_scores and prediction.scores else None,
             model=prediction.source.model,
             prompt=prediction.source.prompt,
             reading=prediction.source.reading,

@@ -102,7 +102,7 @@ def _soft(row: Row, taxonomy: Taxonomy) -> list[float]:
     whole = all(0 <= scores.get(name, -1.0) <= 1 for name in taxonomy.names)
     if not taxonomy.multi and whole and (total := sum(scores.values())):
         return [scores[name] / total for name in taxonomy.names]
-    if taxonomy.multi and whole and _of_each(row):
+    if taxonomy.multi and whole and _of_each(row, taxonomy):
         return [float(scores[name]) if name in given or not _written(row) else 0.0 for name in taxonomy.names]
     return [float(name in given) for name in taxonomy.names]
 
@@ -110,15 +110,15 @@ def _soft(row: Row, taxonomy: Taxonomy) -> list[float]:
 def _doubt(row: Row, taxonomy: Taxonomy) -> str:
     if not row["scores"]:
         return "none: the teacher told labels without scores"
-    if taxonomy.multi and not _of_each(row):
+    if taxonomy.multi and not _of_each(row, taxonomy):
         return "none: its scores compete, and several labels may be given"
     return "the probability of each label written" if _written(row) else "its score of each label"
 
 
-def _of_each(row: Row) -> bool:
+def _of_each(row: Row, taxonomy: Taxonomy) -> bool:
     """Whether a score is a label's own probability."""
     reading = READINGS.get(row["source"]["reading"] or "")
-    return reading is None or not reading.competing
+    return reading is None or not reading.competing(taxonomy)
 
 
 def _written(row: Row) -> bool:

@@ -58,12 +58,14 @@ class Weighing:
         logprobs: natural logarithm of each code's probability over the whole token vocabulary, so that the codes'
             probabilities sum to at most 1.
         bounds: codes for which the engine told only that they are no likelier than the figure given.
+        said: text of the likeliest token, where the engine gives it.
         usage: tokens taken.
         problem: why there are no figures; ``logprobs`` is then empty.
     """
 
     logprobs: Mapping[str, float] = field(default_factory=dict)
     bounds: frozenset[str] = frozenset()
+    said: str = ""
     usage: Usage = Usage()
     problem: Problem | None = None
 

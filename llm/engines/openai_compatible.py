@@ -7,10 +7,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
+from dataclasses import replace
 from typing import Any
 
 from llm.asking import ASKING
 from llm.classifier import Problem, Usage
+from llm.engines.codes import from_likeliest
 from llm.engines.engine import Completion, Constraint, Conversation, Decided, Token, Weighing
 from llm.engines.probe import Honours
 from llm.engines.wire import Carrier
@@ -19,7 +21,6 @@ from prompts.errors import InvalidSetting
 _TOKEN_ID_LIMIT = 128  # codes of one request, vLLM's own bound
 _BURST = 8  # conversations from which the shared part is worth computing first
 _PARTS_REMEMBERED = 64
-_FLOOR = -9999.0  # vLLM's figure for "less than can be said"
 
 
 class OpenAICompatible:
@@ -69,11 +70,11 @@ class OpenAICompatible:
         if self._honours().does("token_ids"):
             ids = {code: self._code_id(code) for code in codes}
             fields = {"logprob_token_ids": list(ids.values()), "return_tokens_as_token_ids": True}
-            spelt = {code: f"token_id:{one}" for code, one in ids.items()}
+            by_id = {f"token_id:{one}": code for code, one in ids.items()}
         else:
-            fields, spelt = {"top_logprobs": self._honours().top_logprobs}, {code: code for code in codes}
+            fields, by_id = {"top_logprobs": self._honours().top_logprobs}, {}
         replies = self._ask(conversations, {"max_tokens": 1, "logprobs": True, **fields})
-        return [self._weighing(reply, spelt) for reply in replies]
+        return [self._weighing(reply, codes, by_id) for reply in replies]
 
     def decide(self, conversations: Sequence[Conversation], questions: Sequence[Mapping[str, Any]]) -> list[Decided]:
         """See ``DecidingEngine.decide``."""
@@ -164,18 +165,17 @@ class OpenAICompatible:
         content = message.get("content")
         return Completion(content if isinstance(content, str) else None, _usage(reply), tokens=_tokens(choice))
 
-    def _weighing(self, reply: Any, spelt: Mapping[str, str]) -> Weighing:
+    def _weighing(self, reply: Any, codes: Sequence[str], by_id: Mapping[str, str]) -> Weighing:
         choice = self._choice(reply)
         if isinstance(choice, Problem):
             return Weighing(problem=choice)
         content = (choice.get("logprobs") or {}).get("content") or [{}]
-        told = {entry["token"]: float(entry["logprob"]) for entry in content[0].get("top_logprobs") or []}
+        told = [(entry["token"], float(entry["logprob"])) for entry in content[0].get("top_logprobs") or []]
         if not told:
             return Weighing(problem=Problem("unreadable", f"{self._wire.place} told no probabilities"))
-        least = min(told.values())  # what is not among the likeliest is no likelier than the last of them
-        figures = {code: max(_FLOOR, told.get(token, least)) for code, token in spelt.items()}
-        bounds = frozenset(code for code, token in spelt.items() if token not in told)
-        return Weighing(figures, bounds, _usage(reply))
+        found = from_likeliest([(by_id.get(token, token), logprob) for token, logprob in told], codes)
+        said = (choice.get("message") or {}).get("content") if by_id else found.said
+        return replace(found, said=str(said or ""), usage=_usage(reply))
 
     def _decided(self, reply: Any) -> Decided:
         if isinstance(reply, Problem):

@@ -24,7 +24,10 @@ class DecisionsReading:
 
     name = "decisions"
     decides = False
-    competing = False
+
+    def competing(self, taxonomy: Taxonomy) -> bool:
+        """See ``Reading.competing``: the probabilities of one choice sum to 1."""
+        return _chooses(taxonomy)
 
     def question(self) -> Question:
         """See ``Reading.question``."""
@@ -49,13 +52,28 @@ class DecisionsReading:
 
 
 def _questions(taxonomy: Taxonomy) -> list[Mapping[str, Any]]:
-    if taxonomy.multi or len(taxonomy.names) > _CHOICES or len(taxonomy.names) < 2:
+    if not _chooses(taxonomy):
         return [
             {"type": "predicate", "name": label.name, "instructions": f"The label {_described(label)} applies."}
             for label in taxonomy.predictable
         ]
     choices = [{"value": label.name, "description": label.description} for label in taxonomy.predictable]
+    if taxonomy.allow_none:
+        choices.append({"value": _none(taxonomy), "description": "none of these labels applies"})
     return [{"type": "choice", "name": "label", "instructions": "Which label fits best?", "choices": choices}]
+
+
+def _chooses(taxonomy: Taxonomy) -> bool:
+    """Whether one choice between the labels is asked for; else one predicate per label."""
+    return not taxonomy.multi and 2 <= len(taxonomy.names) <= _CHOICES - taxonomy.allow_none
+
+
+def _none(taxonomy: Taxonomy) -> str:
+    """What the choice "none of these labels" is called: not as any label is."""
+    value = "none of these"
+    while taxonomy.known(value):
+        value += " labels"
+    return value
 
 
 def _described(label: Label) -> str:

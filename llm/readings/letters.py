@@ -1,17 +1,19 @@
 """The ``letters`` reading: one decode step, whose probabilities over the labels' codes are the scores.
 
-The codes compete, so the scores of a text sum to 1 over the labels (and "none of these", where the vocabulary allows
-it). A code that the engine does not report enters with its upper bound, never as zero.
+The codes compete, so the scores of a text sum to 1 over the labels and, where the vocabulary allows it, "none of
+these". A code that the engine does not report enters with its upper bound, never as zero; where no code has enough
+probability (``codes.LEAST_MASS``), the answer is unreadable.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from llm.classifier import Problem
+from llm.engines.codes import mass, unreadable
 from llm.engines.engine import Engine, Weighing
 from llm.readings.reading import Answer, Render, add_usage
 from prompts.question import CODES, LETTERS, NONE_CODE, Question
@@ -23,7 +25,10 @@ class LettersReading:
 
     name = "letters"
     decides = False
-    competing = True
+
+    def competing(self, taxonomy: Taxonomy) -> bool:
+        """See ``Reading.competing``."""
+        return True
 
     def question(self) -> Question:
         """See ``Reading.question``."""
@@ -42,16 +47,20 @@ class LettersReading:
         heats = divided(taxonomy, limit)
         rounds = [self._weigh(engine, texts, heat) for heat in heats]
         if len(heats) == 1:
-            return rounds[0]
+            return [_judged(weighing, taxonomy) for weighing in rounds[0]]
         return [
-            self._final(engine, render, taxonomy, [heat[place] for heat in rounds], limit)
+            self._final(
+                engine,
+                render,
+                taxonomy,
+                [_answer(weighings[place], heat) for weighings, heat in zip(rounds, heats, strict=True)],
+                limit,
+            )
             for place, render in enumerate(texts)
         ]
 
-    def _weigh(self, engine: Engine, texts: Sequence[Render], taxonomy: Taxonomy) -> list[Answer]:
-        codes = [*CODES[: len(taxonomy.names)], *([NONE_CODE] if taxonomy.allow_none else [])]
-        weighings = engine.weigh([render(taxonomy, LETTERS) for render in texts], codes)
-        return [_answer(weighing, codes, taxonomy) for weighing in weighings]
+    def _weigh(self, engine: Engine, texts: Sequence[Render], taxonomy: Taxonomy) -> list[Weighing]:
+        return engine.weigh([render(taxonomy, LETTERS) for render in texts], list(_meanings(taxonomy)))
 
     def _final(self, engine: Engine, render: Render, taxonomy: Taxonomy, heats: Sequence[Answer], limit: int) -> Answer:
         """Let the best of every heat meet; labels that fell out keep a score below all that stayed in."""
@@ -67,36 +76,37 @@ class LettersReading:
         floor = min(final.scores.values())
         fallen = {name: floor * score for heat in heats for name, score in heat.scores.items() if name not in best}
         scores = {name: final.scores.get(name, fallen.get(name, 0.0)) for name in taxonomy.names}
-        return replace(final, scores=scores, usage=usage)
+        share = sum(final.scores.values()) / (sum(scores.values()) or 1.0)  # what "none" has stays what it was
+        return replace(final, scores={name: score * share for name, score in scores.items()}, usage=usage)
 
 
-@dataclass(frozen=True)
-class Shares:
-    """Probabilities renormalised over a few codes.
-
-    Attributes:
-        of: share of each code; they sum to 1.
-        mass: what the codes had of all probability before.
-    """
-
-    of: Mapping[str, float]
-    mass: float
-
-
-def shares(logprobs: Mapping[str, float], codes: Sequence[str]) -> Shares:
-    """Renormalise over the codes, safely for figures as low as vLLM's floor of -9999."""
-    highest = max(logprobs[code] for code in codes)
-    weights = {code: math.exp(logprobs[code] - highest) for code in codes}
+def shares(logprobs: Mapping[str, float]) -> dict[str, float]:
+    """Probabilities renormalised to a sum of 1, safely for figures as low as vLLM's floor of -9999."""
+    highest = max(logprobs.values())
+    weights = {code: math.exp(logprob - highest) for code, logprob in logprobs.items()}
     total = sum(weights.values())
-    return Shares({code: weight / total for code, weight in weights.items()}, min(1.0, total * math.exp(highest)))
+    return {code: weight / total for code, weight in weights.items()}
 
 
-def _answer(weighing: Weighing, codes: Sequence[str], taxonomy: Taxonomy) -> Answer:
+def _meanings(taxonomy: Taxonomy) -> dict[str, str | None]:
+    """The label of each code; None for "none of these"."""
+    labels = {code: label.name for code, label in LETTERS.coded(taxonomy)}
+    return {**labels, NONE_CODE: None} if taxonomy.allow_none else dict(labels)
+
+
+def _judged(weighing: Weighing, taxonomy: Taxonomy) -> Answer:
+    """An answer, or why the codes' probabilities are none. A heat is not judged: its labels may all be wrong."""
+    if not weighing.problem and (problem := unreadable(weighing)):
+        return Answer(problem=problem, label_mass=mass(weighing), usage=weighing.usage)
+    return _answer(weighing, taxonomy)
+
+
+def _answer(weighing: Weighing, taxonomy: Taxonomy) -> Answer:
     if weighing.problem:
         return Answer(problem=weighing.problem, usage=weighing.usage)
-    found = shares(weighing.logprobs, codes)
-    scores = {name: found.of[code] for name, code in zip(taxonomy.names, codes, strict=False)}
-    return Answer(scores=scores, label_mass=found.mass, usage=weighing.usage)
+    found = shares(weighing.logprobs)
+    scores = {name: found[code] for code, name in _meanings(taxonomy).items() if name is not None}
+    return Answer(scores=scores, label_mass=mass(weighing), usage=weighing.usage)
 
 
 def most_codes(engine: Engine, taxonomy: Taxonomy) -> int:

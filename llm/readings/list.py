@@ -1,7 +1,8 @@
 """The ``list`` reading: the model writes a JSON list of labels, held to the vocabulary by a schema.
 
 Order: a JSON list's order says what the model decoded first, which schema decoding biases towards the front of the
-vocabulary, so it is no ranking; labels come back in vocabulary order. Source: arXiv 2505.17510.
+vocabulary, so it is no ranking: labels come back by their scores, or in vocabulary order where there are none. Source:
+arXiv 2505.17510.
 """
 
 from __future__ import annotations
@@ -23,12 +24,15 @@ class ListReading:
     """One constrained JSON list per text; the engine may wrap it into an object where its endpoint wants one.
 
     Where the engine tells the probabilities of the tokens it wrote, each label given is scored by the probability of
-    its words, and each label not given by 0.
+    its words, and labels come best first. A label that was not written has no score.
     """
 
     name = "list"
     decides = True
-    competing = False
+
+    def competing(self, taxonomy: Taxonomy) -> bool:
+        """See ``Reading.competing``."""
+        return False
 
     def question(self) -> Question:
         """See ``Reading.question``."""
@@ -61,7 +65,10 @@ class ListReading:
         if completion.problem:
             return Answer(usage=completion.usage, problem=completion.problem)
         answer = read_answer(completion.text, taxonomy)
-        return replace(answer, scores=_scores(completion, answer.labels, taxonomy), usage=completion.usage)
+        scores = _scores(completion, answer.labels)
+        # A label whose words were not found comes last: its spelling was not the vocabulary's.
+        labels = tuple(sorted(answer.labels, key=lambda name: -scores.get(name, 0.0)))
+        return replace(answer, labels=labels, scores=scores, usage=completion.usage)
 
     def _longest_answer(self, taxonomy: Taxonomy) -> int:
         """Tokens that no well-formed answer exceeds: at worst every byte is a token of its own."""
@@ -69,18 +76,16 @@ class ListReading:
         return 16 + sum(sizes[: taxonomy.max_labels])
 
 
-def _scores(completion: Completion, labels: Sequence[str], taxonomy: Taxonomy) -> Mapping[str, float]:
-    """The probability of each label's words where they first stand in the text; 0 for labels not given."""
-    if not completion.tokens:
-        return {}
+def _scores(completion: Completion, labels: Sequence[str]) -> Mapping[str, float]:
+    """The probability of each given label's words, where they can be found in the text."""
     text = "".join(token.text for token in completion.tokens)
-    scores = dict.fromkeys(taxonomy.names, 0.0)
+    scores = {}
     for label in labels:
         written = json.dumps(label, ensure_ascii=False)
-        start = text.find(written)
+        start = text.rfind(written)  # words before the answer may name labels too
         if start >= 0:
             scores[label] = math.exp(min(0.0, _logprob_between(completion, start + 1, start + len(written) - 1)))
-    return scores
+    return dict(sorted(scores.items(), key=lambda pair: -pair[1]))
 
 
 def _logprob_between(completion: Completion, start: int, end: int) -> float:

@@ -21,8 +21,9 @@ class Answer:
     """What could be read about one text.
 
     Attributes:
-        labels: names from the vocabulary, each once, in vocabulary order; empty where scores have yet to decide.
-        scores: a figure from 0 to 1 per label, where the reading gives figures.
+        labels: names from the vocabulary, each once; best first where they have scores, else in vocabulary order;
+            empty where scores have yet to decide.
+        scores: figures from 0 to 1 of the labels that were scored.
         dropped: words given as labels that are none, and labels beyond ``max_labels``.
         label_mass: how much of the probability fell on codes at all, from 0 to 1; a diagnostic: near 0, the model
             wanted to say something else.
@@ -44,12 +45,13 @@ class Reading(Protocol):
     Attributes:
         name: how settings and requests call it.
         decides: whether answers carry labels; where not, a threshold makes them from the scores.
-        competing: whether the scores of one text share a total of 1, or stand each for itself.
     """
 
     name: str
     decides: bool
-    competing: bool
+
+    def competing(self, taxonomy: Taxonomy) -> bool:
+        """Whether the labels' scores are shares of one probability, so that they sum to 1 with what "none" has."""
 
     def ask(self, engine: Engine, texts: Sequence[Render], taxonomy: Taxonomy) -> list[Answer]:
         """Ask the engine about each text; one answer per text, in their order."""

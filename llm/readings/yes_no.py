@@ -1,7 +1,8 @@
 """The ``yes_no`` reading: one Yes or No per label, read from the next token's probabilities.
 
 The text stands before the question, so that all questions about one text share everything up to its end in the server's
-prefix cache. The scores stand each for itself: P(Yes) / (P(Yes) + P(No)).
+prefix cache. The scores stand each for itself: P(Yes) / (P(Yes) + P(No)). A text of which one question is unreadable
+(``codes.unreadable``) is unreadable as a whole.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from llm.classifier import Problem
+from llm.engines.codes import mass, unreadable
 from llm.engines.engine import Engine, Weighing
 from llm.readings.letters import shares
 from llm.readings.reading import Answer, Render, add_usage
@@ -25,7 +27,10 @@ class YesNoReading:
 
     name = "yes_no"
     decides = False
-    competing = False
+
+    def competing(self, taxonomy: Taxonomy) -> bool:
+        """See ``Reading.competing``."""
+        return False
 
     def question(self) -> Question:
         """See ``Reading.question``."""
@@ -63,6 +68,8 @@ def _answer(weighings: Sequence[Weighing], taxonomy: Taxonomy) -> Answer:
     usage = add_usage([weighing.usage for weighing in weighings])
     if problem := next((weighing.problem for weighing in weighings if weighing.problem), None):
         return Answer(problem=problem, usage=usage)
-    found = [shares(weighing.logprobs, CODES) for weighing in weighings]
-    scores = {name: share.of["Yes"] for name, share in zip(taxonomy.names, found, strict=True)}
-    return Answer(scores=scores, label_mass=sum(share.mass for share in found) / len(found), usage=usage)
+    read = sum(map(mass, weighings)) / len(weighings)
+    if problem := next(filter(None, map(unreadable, weighings)), None):
+        return Answer(problem=problem, label_mass=read, usage=usage)
+    scores = {name: shares(one.logprobs)["Yes"] for name, one in zip(taxonomy.names, weighings, strict=True)}
+    return Answer(scores=scores, label_mass=read, usage=usage)

@@ -46,6 +46,34 @@ def test_batch_calibration_of_single_questions_keeps_how_often_yes_is_said_on_th
     assert decision.shifts["a"] < 0 < decision.shifts["b"]
 
 
+def test_none_is_chosen_where_it_has_the_largest_share() -> None:
+    several = ABC.shaped(allow_none=True)
+    assert Decision(0.1).choose({"a": 0.12, "b": 0.02, "c": 0.01}, several, competing=True) == ()
+    assert Decision(0.1).choose({"a": 0.4, "b": 0.25, "c": 0.0}, several, competing=True) == ("a", "b")
+    assert Decision(0.1).choose({"a": 0.12, "b": 0.02, "c": 0.01}, ABC, competing=True) == ("a",)
+    assert "none" in Decision(0.1).rule(several, competing=True)
+    assert Decision(0.1).rule(several, competing=True) != Decision(0.1).rule(several)
+
+
+def test_fit_counts_a_text_that_none_wins_as_one_without_labels() -> None:
+    several = ABC.shaped(allow_none=True)
+    scores = [{"a": 0.3, "b": 0.0, "c": 0.0}, {"a": 0.28, "b": 0.3, "c": 0.2}]
+    decision = fit(scores, [[], ["b", "a"]], several, competing=True)
+    assert decision.choose(scores[0], several, competing=True) == ()
+    assert set(decision.choose(scores[1], several, competing=True)) == {"a", "b"}
+    assert decision.threshold <= 0.28, "the first text does not force the threshold above its .3"
+
+
+def test_batch_calibration_takes_away_a_preference_for_none_too() -> None:
+    biased = [{"a": 0.2, "b": 0.1, "c": 0.0}, {"a": 0.1, "b": 0.25, "c": 0.05}, {"a": 0.05, "b": 0.05, "c": 0.0}]
+    decision = batch_calibration(biased, competing=True, threshold=0.1)
+    several = ABC.shaped(allow_none=True)
+    found = [decision.adjusted(some, competing=True) for some in biased]
+    assert all(sum(some.values()) < 1 for some in found)
+    chosen = [decision.choose(some, several, competing=True) for some in found]
+    assert [names[:1] for names in chosen] == [("a",), ("c",), ()]
+
+
 @given(
     st.lists(st.fixed_dictionaries({name: st.floats(0, 1) for name in "abc"}), min_size=1, max_size=20), st.booleans()
 )

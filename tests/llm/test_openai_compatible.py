@@ -170,11 +170,11 @@ def test_codes_are_read_by_token_id_where_the_endpoint_does_that() -> None:
 
 
 def test_otherwise_by_the_likeliest_tokens_and_a_missing_code_is_a_bound_and_not_a_zero() -> None:
-    with endpoint(weighed(("B", -0.5), (" A", -1.0), ("x", -3.0))) as server:
+    with endpoint(weighed(("B", -0.5), ("y", -1.0), ("x", -3.0))) as server:
         model = engine(server.url, honours=honouring("logprobs", top_logprobs=5))
         assert model.code_limit == 5
         (weighing,) = model.weigh([MESSAGES], ["A", "B"])
-    assert weighing.logprobs == {"A": -3.0, "B": -0.5}
+    assert weighing.logprobs == {"A": -9999.0, "B": -0.5}, "the three have all of the probability, and a little more"
     assert weighing.bounds == {"A"}
     assert server.asked[0]["top_logprobs"] == 5
 

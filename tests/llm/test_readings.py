@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from llm.readings.yes_no import YesNoReading
 from prompts import shelf
 from prompts.errors import UnknownName
 from prompts.taxonomy import Label, Taxonomy
+from prompts.text import Text
 from tests.misbehaving import Behaviour, body, endpoint
 
 TMDB, SENTIMENT = shelf.taxonomy("tmdb"), shelf.taxonomy("sentiment")
@@ -107,17 +109,87 @@ def test_a_vocabulary_beyond_the_codes_is_asked_in_heats_and_a_final(limit: int)
 
 
 def test_figures_as_low_as_vllms_floor_are_no_trouble() -> None:
-    found = shares({"A": -9999.0, "B": -9999.0}, ["A", "B"])
-    assert found.of == {"A": 0.5, "B": 0.5}
-    assert found.mass == 0
-    assert shares({"A": -0.1, "B": -9999.0}, ["A", "B"]).of["A"] == 1
+    assert shares({"A": -9999.0, "B": -9999.0}) == {"A": 0.5, "B": 0.5}
+    assert shares({"A": -0.1, "B": -9999.0})["A"] == 1
 
 
 @given(st.dictionaries(st.sampled_from("ABCDEF"), st.floats(-9999, 0), min_size=1))
 def test_shares_always_sum_to_one(logprobs: dict[str, float]) -> None:
-    found = shares(logprobs, list(logprobs))
-    assert sum(found.of.values()) == pytest.approx(1)
-    assert 0 <= found.mass <= 1
+    assert sum(shares(logprobs).values()) == pytest.approx(1)
+
+
+def test_what_none_has_stays_through_heats_and_final() -> None:
+    taxonomy = replace(MANY, multi=False, allow_none=True)
+
+    def weigh(conversation: Conversation) -> dict[str, float]:
+        return {code: 0.3 if label == "label 150" else 1e-4 for code, label in coded(conversation).items()} | {"0": 0.6}
+
+    (prediction,) = letters(Counting(weigh), taxonomy).classify(["x"], taxonomy)
+    assert prediction.labels == ()
+    assert sum(prediction.scores.values()) == pytest.approx(1 / 3, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("weights", "labels"),
+    [
+        ({"0": 0.85, "A": 0.12}, ()),
+        ({"0": 0.4, "A": 0.35, "B": 0.2}, ()),
+        ({"0": 0.97, "B": 0.02}, ()),
+        ({"0": 0.3, "A": 0.31, "B": 0.3}, ("Billing",)),
+        ({"0": 0.12, "A": 0.03, "B": 0.85}, ("Crash",)),
+        ({"0": 0.0001, "A": 0.5, "B": 0.5}, ("Billing",)),
+    ],
+)
+@pytest.mark.parametrize("reading", [LettersReading(), None])
+def test_none_of_these_competes_with_the_labels_and_wins_where_it_is_likeliest(
+    weights: dict[str, float], labels: tuple[str, ...], reading: LettersReading | None
+) -> None:
+    tickets = Taxonomy("tickets", (Label("Billing"), Label("Crash")), multi=False, allow_none=True)
+    (prediction,) = LanguageModel(Scripted(weights=lambda _: weights), reading).classify(["a text"], tickets)
+    assert (prediction.labels, prediction.problem, prediction.score_type) == (labels, None, "share")
+    whole = sum(weights.values())
+    assert prediction.scores["Billing"] == pytest.approx(weights.get("A", 0) / whole, abs=1e-4)
+    assert prediction.scores["Crash"] == pytest.approx(weights.get("B", 0) / whole, abs=1e-4)
+
+
+def test_several_labels_may_stand_against_none() -> None:
+    several = Taxonomy("tickets", (Label("Billing"), Label("Crash")), allow_none=True)
+    engine = Scripted(weights=lambda conversation: {"0": 0.34, "A": 0.33, "B": 0.33})
+    assert letters(engine, several).classify(["x"], several)[0].labels == ()
+    engine = Scripted(weights=lambda conversation: {"0": 0.3, "A": 0.36, "B": 0.34})
+    assert letters(engine, several).classify(["x"], several)[0].labels == ("Billing", "Crash")
+
+
+@pytest.mark.parametrize("taxonomy", [SENTIMENT, SENTIMENT.shaped(allow_none=True), TMDB], ids=["one", "none", "multi"])
+@pytest.mark.parametrize("weights", [{}, {"A": 0.02}, {"A": 0.03, "B": 0.03, "0": 0.03}, {"Yes": 0.05, "No": 0.01}])
+@pytest.mark.parametrize("reading", [LettersReading(), YesNoReading()])
+def test_a_model_that_wants_to_say_something_else_is_unreadable_and_never_the_first_label(
+    reading: LettersReading | YesNoReading, weights: dict[str, float], taxonomy: Taxonomy
+) -> None:
+    model = LanguageModel(Scripted(weights=lambda conversation: weights), reading)
+    (prediction,) = model.classify(["a text"], taxonomy)
+    assert prediction.problem is not None
+    assert (prediction.problem.kind, prediction.labels, prediction.scores) == ("unreadable", (), {})
+    assert "reasoning model" in prediction.problem.detail
+    assert "reading list" in prediction.problem.detail
+
+
+def test_one_unreadable_question_makes_the_text_unreadable() -> None:
+    def weigh(conversation: Conversation) -> dict[str, float]:
+        return {} if '"War"' in conversation[1]["content"] else {"Yes": 0.1, "No": 0.9}
+
+    (prediction,) = LanguageModel(Scripted(weights=weigh), YesNoReading()).classify(["x"], TMDB)
+    assert prediction.problem is not None
+
+
+def test_auto_reads_the_list_of_a_text_whose_codes_are_unreadable() -> None:
+    def weigh(conversation: Conversation) -> dict[str, float]:
+        return {} if "think" in conversation[1]["content"] else {"A": 0.9}
+
+    engine = Scripted(lambda conversation: '<think>hm</think>["negative"]', weights=weigh)
+    plain, thinking = LanguageModel(engine).classify(["plain", "think"], SENTIMENT)
+    assert (plain.labels, plain.source.reading, plain.score_type) == (("positive",), "letters", "share")
+    assert (thinking.labels, thinking.source.reading, thinking.problem) == (("negative",), "list", None)
 
 
 # --- yes_no ---
@@ -222,10 +294,33 @@ def test_a_list_is_scored_by_the_probability_of_each_labels_words() -> None:
     engine = Writing(*(Token(text, math.log(probability)) for text, probability in said))
     (prediction,) = LanguageModel(engine, ListReading()).classify(["x"], TMDB)
     assert prediction.labels == ("Science Fiction", "War")
-    assert prediction.scores["Science Fiction"] == pytest.approx(0.4)
-    assert prediction.scores["War"] == pytest.approx(0.25)
-    assert prediction.scores["Drama"] == 0
-    assert set(prediction.scores) == set(TMDB.names)
+    assert prediction.scores == pytest.approx({"Science Fiction": 0.4, "War": 0.25})
+    assert prediction.score_type == "probability"
+
+
+@pytest.mark.parametrize(
+    ("said", "labels"),
+    [
+        ([('["', 1), ("Drama", 0.39), ('", "', 1), ("War", 0.64), ('"]', 1)], ("War", "Drama")),
+        ([('["', 1), ("War", 0.2), ('","', 1), ("Crime", 0.6), ('","', 1), ("Action", 0.4), ('"]', 1)],
+         ("Crime", "Action", "War")),
+        ([('<think>"Drama"</think>["', 0.1), ("Drama", 0.9), ('", "', 1), ("War", 0.64), ('"]', 1)], ("Drama", "War")),
+        ([("[", 1), ('"SF"', 0.9), (', "', 1), ("War", 0.2), ('"]', 1)], ("War", "Science Fiction")),
+    ],
+)  # fmt: skip
+def test_listed_labels_come_best_first_and_only_they_have_scores(
+    said: list[tuple[str, float]], labels: tuple[str, ...]
+) -> None:
+    engine = Writing(*(Token(text, math.log(probability)) for text, probability in said))
+    (prediction,) = LanguageModel(engine, ListReading()).classify(["x"], TMDB)
+    assert prediction.labels == labels
+    assert set(prediction.scores) <= set(labels)
+    assert list(prediction.scores.values()) == sorted(prediction.scores.values(), reverse=True)
+
+
+def test_a_list_without_token_probabilities_keeps_vocabulary_order_and_has_no_scores() -> None:
+    (prediction,) = LanguageModel(Scripted(lambda conversation: '["War", "Crime"]')).classify(["x"], TMDB)
+    assert (prediction.labels, prediction.scores, prediction.score_type) == (("Crime", "War"), {}, None)
 
 
 # --- auto ---
@@ -248,6 +343,30 @@ def test_an_unknown_reading_is_told() -> None:
 
 
 # --- decisions ---
+
+
+@pytest.mark.parametrize(
+    ("taxonomy", "shares", "labels"),
+    [
+        (SENTIMENT, {"positive": 0.45, "negative": 0.55}, ("negative",)),
+        (TMDB.shaped(multi=False), dict.fromkeys(TMDB.names, 0.04) | {"War": 0.32}, ("War",)),
+        (SENTIMENT.shaped(allow_none=True), {"positive": 0.4, "negative": 0.2, "none of these": 0.4}, ("positive",)),
+        (SENTIMENT.shaped(allow_none=True), {"positive": 0.3, "negative": 0.1, "none of these": 0.6}, ()),
+        (TMDB.shaped(multi=False, allow_none=True),
+         dict.fromkeys(TMDB.names, 0.02) | {"War": 0.4, "none of these": 0.26}, ("War",)),
+    ],
+)  # fmt: skip
+def test_the_options_of_a_choice_compete_as_letters_do(
+    taxonomy: Taxonomy, shares: dict[str, float], labels: tuple[str, ...]
+) -> None:
+    given = [{"value": value, "probability": share} for value, share in shares.items()]
+    prediction, asked = decided(deciding({"type": "choice", "name": "label", "probabilities": given}), taxonomy)
+    assert (prediction.labels, prediction.score_type) == (labels, "share")
+    assert {choice["value"] for choice in asked[0]["questions"][0]["choices"]} == set(shares)
+    reading = DecisionsReading()
+    assert (reading.competing(taxonomy), reading.competing(TMDB)) == (True, False)
+    assert LanguageModel(Scripted(), reading).decision(Text("x"), taxonomy).threshold == 0.1
+    assert LanguageModel(Scripted(), reading).decision(Text("x"), TMDB).threshold == 0.5
 
 
 def deciding(*answers: object, status: int = 200) -> Behaviour:

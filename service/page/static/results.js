@@ -4,8 +4,12 @@ import { $, element } from "./dom.js";
 
 const WEAK = 0.2; // a best similarity below this fills no bar: nothing here is near
 
-// Whoever answers here gives probabilities; a classifier that gives similarities instead is told by what lies outside.
-const isProbability = (result) => Object.values(result.scores ?? {}).every((score) => score >= 0 && score <= 1);
+const isProbability = (result) => result.score_type !== "similarity";
+const ABOUT = {
+  probability: "The probability of each label by itself.",
+  share: "Shares of one probability: the labels compete.",
+  similarity: "How near each label is to the text: similarities, not probabilities.",
+};
 const told = (score, probable) =>
   probable ? `${Math.round(score * 100)} %` : score.toFixed(2).replace("-", "−").replace("0.", ".");
 const seconds = (took) => (took < 1000 ? `${Math.round(took)} ms` : `${(took / 1000).toFixed(1)} s`);
@@ -24,9 +28,7 @@ export function showAnswer(result, took, vocabulary) {
   $("none-applies").textContent = `None of the ${vocabulary.size} labels applies.`;
   $("who").replaceChildren(...source(result, took));
   $("rest").hidden = scores.length === 0;
-  $("rest-about").textContent = probable
-    ? "Probabilities, as the model gives them."
-    : "How near each label is to the text: similarities, not probabilities.";
+  $("rest-about").textContent = ABOUT[result.score_type] ?? "";
   $("scores").replaceChildren(
     ...scores.map(([name, score]) => scoreLine(name, score, full, probable, result.labels.includes(name))),
   );

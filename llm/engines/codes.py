@@ -1,0 +1,90 @@
+"""Codes as next tokens: which token text means which code, and when the codes have too little probability to be read.
+
+Tokenizers write the same code in several ways: ``A``, a leading space (`` A``, SentencePiece ``▁A``, byte-level BPE
+``ĠA``), a leading line break (``ĊA``), another case. Their probabilities belong together.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+
+from llm.classifier import Problem
+from llm.engines.engine import Weighing
+
+LEAST_MASS = 0.1
+"""Least probability that all codes together must have. A model that answers with a code gives them more than 0.5, also
+where the text fits no label; a reasoning model, which starts with "Okay" or "<think>", gives them less than 0.05."""
+
+_FLOOR = -9999.0  # vLLM's figure for "less than can be said"
+_AROUND = " \t\r\n\u00a0\u2581\u0120\u010a\u0109\"'`*_.,:;()[]{}"  # ▁ Ġ Ċ ĉ are spaces, line breaks and tabs
+_LONGEST_SHOWN = 40
+
+
+def code_of(token: str, codes: Sequence[str]) -> str | None:
+    """The code that a token's text means; None where it means none or more than one.
+
+    >>> code_of("\u2581A", "AB"), code_of("b", "AB"), code_of("b", "ABab"), code_of("Okay", "AB")
+    ('A', 'B', 'b', None)
+    """
+    spelt = unicodedata.normalize("NFKC", token.strip(_AROUND)).strip(_AROUND)
+    exact, folded = _by_spelling(tuple(codes))
+    return spelt if spelt in exact else folded.get(spelt.casefold())
+
+
+def from_likeliest(likeliest: Iterable[tuple[str, float]], codes: Sequence[str]) -> Weighing:
+    """Read the codes out of the likeliest next tokens.
+
+    Args:
+        likeliest: token texts and natural logarithms of their probabilities; at least one.
+        codes: what to look for.
+
+    Returns:
+        The codes' log-probabilities. A code that is not among the tokens gets the highest figure that it can have: no
+        more than the least likely token, and no more than what all of them leave.
+    """
+    found: dict[str, float] = {}
+    for token, logprob in likeliest:
+        found[token] = max(logprob, found.get(token, -math.inf))
+    given: dict[str, float] = {}
+    for token, logprob in found.items():
+        if code := code_of(token, codes):
+            given[code] = given.get(code, 0.0) + math.exp(logprob)
+    rest = 1 - sum(map(math.exp, found.values()))
+    least = min(*found.values(), math.log(rest) if rest > 0 else _FLOOR)
+    logprobs = {code: _log(given[code]) if code in given else max(_FLOOR, least) for code in codes}
+    said = max(found, key=lambda token: found[token])
+    return Weighing(logprobs, frozenset(code for code in codes if code not in given), said=said)
+
+
+def mass(weighing: Weighing) -> float:
+    """The probability of all codes together, those left out that the engine gave only bounds for."""
+    known = (logprob for code, logprob in weighing.logprobs.items() if code not in weighing.bounds)
+    return min(1.0, sum(map(math.exp, known)))
+
+
+def unreadable(weighing: Weighing) -> Problem | None:
+    """Why the codes' probabilities are no answer; None where they are one.
+
+    The judgement of every reading that reads codes, and of a capability check with a known answer.
+    """
+    if (found := mass(weighing)) >= LEAST_MASS:
+        return None
+    codes = f"the codes asked for ({', '.join(list(weighing.logprobs)[:3])} …) have {found:.1%} of the probability"
+    said = weighing.said if len(weighing.said) <= _LONGEST_SHOWN else weighing.said[:_LONGEST_SHOWN] + "…"
+    start = f"the model starts its answer with {said!r}" if said else "the model starts its answer with something else"
+    remedy = "if it is a reasoning model, switch its thinking off; or choose the reading list"
+    return Problem("unreadable", f"{start}, and {codes}; {remedy}")
+
+
+@lru_cache(256)
+def _by_spelling(codes: tuple[str, ...]) -> tuple[frozenset[str], Mapping[str, str]]:
+    """The codes, and each one by its folded spelling where no other code folds to the same."""
+    folded = [code.casefold() for code in codes]
+    return frozenset(codes), {one: code for one, code in zip(folded, codes, strict=True) if folded.count(one) == 1}
+
+
+def _log(probability: float) -> float:
+    return max(_FLOOR, math.log(min(1.0, probability))) if probability > 0 else _FLOOR
