@@ -18,6 +18,7 @@ COPY commands commands
 COPY prompts prompts
 COPY similarity similarity
 COPY llm llm
+COPY tabular tabular
 COPY eval eval
 COPY lookup lookup
 COPY corpus corpus
