@@ -13,7 +13,23 @@ SEPARATORS = "|;,"
 
 # pandas' default ``na_values``, SQL's NULL and MySQL's \N, compared without case.
 MISSING = frozenset(
-    {"", "nan", "-nan", "none", "null", "<null>", "\\n", "#n/a", "#n/a n/a", "n/a", "#na", "na", "<na>", "nat", "(null)"}
+    {
+        "",
+        "nan",
+        "-nan",
+        "none",
+        "null",
+        "<null>",
+        "\\n",
+        "#n/a",
+        "#n/a n/a",
+        "n/a",
+        "#na",
+        "na",
+        "<na>",
+        "nat",
+        "(null)",
+    }
 )
 _INVISIBLE = "\u200b\u2060\ufeff"
 _YES = frozenset({"true", "yes", "1", "1.0"})

@@ -197,7 +197,9 @@ def _check_no_utf16(head: bytes, path: Path) -> None:
     for place, name in ((1, "utf-16-le"), (0, "utf-16-be")):
         here, there = head[place::2], head[1 - place :: 2]
         if not few and here.count(0) > len(here) * 0.4 and there.count(0) < len(there) * 0.1:
-            raise InvalidDataset(f"{path.name} looks like {name.upper()} without a byte order mark: give --encoding {name}")
+            raise InvalidDataset(
+                f"{path.name} looks like {name.upper()} without a byte order mark: give --encoding {name}"
+            )
 
 
 def _decoded(head: bytes, encoding: str, path: Path) -> str:

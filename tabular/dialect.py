@@ -124,8 +124,10 @@ def _fit(lines: list[str], mark: str) -> tuple[float, int]:
 
 
 def _cells(lines: list[str], mark: str) -> list[list[str]]:
-    quoting = csv.QUOTE_NONE if mark in "\t|" and not lines[0].startswith('"') else csv.QUOTE_MINIMAL
-    return _some(csv.reader(lines[: 4 * _ROWS], delimiter=mark, quoting=quoting))
+    some = lines[: 4 * _ROWS]
+    if mark in "\t|" and not lines[0].startswith('"'):
+        return [line.rstrip("\r\n").split(mark) for line in some]
+    return _some(csv.reader(some, delimiter=mark))
 
 
 def _some(reader: Any) -> list[list[str]]:

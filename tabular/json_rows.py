@@ -96,12 +96,16 @@ def _check_is_row(value: dict[str, Any], name: str) -> None:
     """One object may be a row, or a box around rows (an answer of an API, pandas' default ``to_json``)."""
     parts = list(value.values())
     if len(parts) > 1 and all(isinstance(part, dict) and part.keys() == parts[0].keys() for part in parts):
-        raise InvalidDataset(f"{name} is one object of columns; write one of rows: df.to_json(orient='records', lines=True)")
+        raise InvalidDataset(
+            f"{name} is one object of columns; write one of rows: df.to_json(orient='records', lines=True)"
+        )
     if len(parts) > 1 and all(isinstance(part, list) and len(part) == len(parts[0]) for part in parts):
         raise InvalidDataset(f"{name} is one object of columns; write one object a row")
     inner = next((key for key, part in value.items() if part and _is_rows(part)), None)
     if inner is not None and not any(isinstance(part, str) for part in parts):
-        raise InvalidDataset(f"{name} is one object around the rows in {inner!r}; save that list alone: jq .{inner} {name}")
+        raise InvalidDataset(
+            f"{name} is one object around the rows in {inner!r}; save that list alone: jq .{inner} {name}"
+        )
 
 
 def _is_rows(part: Any) -> bool:

@@ -34,7 +34,7 @@ def opened_text(
     with told(path, where), path.open("rb") as raw:
         if position is not None:
             position.tell = raw.tell
-        data = cast(BinaryIO, gzip.open(raw)) if content.gzipped else raw
+        data = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if content.gzipped else raw
         errors = "surrogateescape" if content.encoding.replace("_", "-").startswith("utf-8") else "strict"
         with io.TextIOWrapper(data, content.encoding, errors, newline) as text:
             yield text

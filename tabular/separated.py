@@ -251,21 +251,26 @@ def _loose(lines: _Lines, separator: str, width: int) -> Iterator[Record]:
             yield start, bare.split(separator)
             continue
         cells, is_open = cutter.cells(bare)
-        yield start, (_continued(lines, cutter, line) if is_open else None) or cells
+        joined = _continued(lines, cutter, line, len(cells) == width) if is_open else None
+        yield start, joined or cells
 
 
-def _continued(lines: _Lines, cutter: _Cutter, line: str) -> list[str] | None:
-    """The cells of a record with a cell that goes on in the next lines; None where it does not."""
+def _continued(lines: _Lines, cutter: _Cutter, line: str, is_whole: bool) -> list[str] | None:
+    """The cells of a record with a cell that goes on in the next lines; None where it does not.
+
+    Two lines that both have all cells are two records.
+    """
     read: list[str] = []
     words = line
     while len(read) < _MOST_LINES and (following := lines.take()):
         read.append(following)
         words += following
+        follows_whole = cutter.width > 1 and following.count(cutter.separator) == cutter.width - 1
         cells, is_open = cutter.cells(words.rstrip("\r\n"))
-        if not is_open and len(cells) == cutter.width:
+        if not is_open and len(cells) == cutter.width and not (is_whole and follows_whole):
             return cells
-        if cutter.width > 1 and following.count(cutter.separator) == cutter.width - 1:
-            break  # a record of its own
+        if follows_whole:
+            break
     lines.put_back(read)
     return None
 

@@ -101,7 +101,7 @@ class _SeparatedValues:
         self._own, self._added = [name for name in schema.names if name not in added], list(added)
         self._order = _order(schema, added)
         self._line = io.StringIO()
-        # Of the two characters of this line end, csv puts quotes around both; a bare \r would end a row when it is read.
+        # csv quotes a cell that holds a character of the line end; an unquoted \r would end a row when it is read.
         self._csv = csv.writer(self._line, delimiter="\t" if suffix(out) == ".tsv" else ",", lineterminator="\r\n")
         self._put(self._order)
 

@@ -46,22 +46,50 @@ READ: dict[str, tuple[str, bytes, Cells]] = {
     "old Mac line ends": ("a.csv", PLAIN_CSV.replace(b"\n", b"\r"), PLAIN),
     "no line end at the end": ("a.csv", PLAIN_CSV[:-1], PLAIN),
     "Excel's CSV UTF-8 with a byte order mark": ("a.csv", UTF8_MARK + PLAIN_CSV, PLAIN),
-    "Excel's Unicode text: UTF-16 with tabs": ("a.txt", "id\ttext\r\n1\tcaf\xe9\r\n".encode("utf-16"), [["id", "text"], ["1", "caf\xe9"]]),
-    "UTF-16, the other byte order": ("a.csv", b"\xfe\xff" + "id,text\n1,\u65e5\n".encode("utf-16-be"), [["id", "text"], ["1", "\u65e5"]]),
+    "Excel's Unicode text: UTF-16 with tabs": (
+        "a.txt",
+        "id\ttext\r\n1\tcaf\xe9\r\n".encode("utf-16"),
+        [["id", "text"], ["1", "caf\xe9"]],
+    ),
+    "UTF-16, the other byte order": (
+        "a.csv",
+        b"\xfe\xff" + "id,text\n1,\u65e5\n".encode("utf-16-be"),
+        [["id", "text"], ["1", "\u65e5"]],
+    ),
     "UTF-32": ("a.csv", "id,text\n1,x\n".encode("utf-32"), [["id", "text"], ["1", "x"]]),
     "JSON lines in UTF-16": ("a.jsonl", PLAIN_LINES.decode().encode("utf-16"), PLAIN),
     "JSON lines with a mark": ("a.jsonl", UTF8_MARK + PLAIN_LINES, PLAIN),
-    "Excel of a country with decimal commas": ("a.csv", b"id;text;score\r\n1;A man, a plan;1,5\r\n", [["id", "text", "score"], ["1", "A man, a plan", "1,5"]]),
-    "semicolons and many commas in the text": ("a.csv", b"id;text\n" + b"1;a, b, c, d\n" * 3, [["id", "text"], *[["1", "a, b, c, d"]] * 3]),
-    "commas and semicolons in the text": ("a.csv", b"id,text\n1,a; b; c\n2,d; e\n", [["id", "text"], ["1", "a; b; c"], ["2", "d; e"]]),
+    "Excel of a country with decimal commas": (
+        "a.csv",
+        b"id;text;score\r\n1;A man, a plan;1,5\r\n",
+        [["id", "text", "score"], ["1", "A man, a plan", "1,5"]],
+    ),
+    "semicolons and many commas in the text": (
+        "a.csv",
+        b"id;text\n" + b"1;a, b, c, d\n" * 3,
+        [["id", "text"], *[["1", "a, b, c, d"]] * 3],
+    ),
+    "commas and semicolons in the text": (
+        "a.csv",
+        b"id,text\n1,a; b; c\n2,d; e\n",
+        [["id", "text"], ["1", "a; b; c"], ["2", "d; e"]],
+    ),
     "Excel's separator line": ("a.csv", b"sep=;\r\nid;text\r\n1;a, b\r\n", [["id", "text"], ["1", "a, b"]]),
     "Excel's separator line in quotes": ("a.csv", b'"sep=|"\nid|text\n1|a; b\n', [["id", "text"], ["1", "a; b"]]),
     "tabs under .csv": ("a.csv", b"id\ttext\n1\ta, b\n", [["id", "text"], ["1", "a, b"]]),
     "commas under .tsv": ("a.tsv", PLAIN_CSV, PLAIN),
     "pipes": ("a.csv", b"id|text|genres\n1|a, b|War\n", [["id", "text", "genres"], ["1", "a, b", "War"]]),
-    "spaces after the commas": ("a.csv", b'id, title, text\n1, One, "a, b"\n', [["id", "title", "text"], ["1", "One", "a, b"]]),
+    "spaces after the commas": (
+        "a.csv",
+        b'id, title, text\n1, One, "a, b"\n',
+        [["id", "title", "text"], ["1", "One", "a, b"]],
+    ),
     "spaces around names": ("a.csv", b"id , text \n1,x\n", [["id", "text"], ["1", "x"]]),
-    "one column whose texts have commas": ("a.csv", b'text\nA man, a plan\n"b, c"\n', [["text"], ["A man, a plan"], ["b, c"]]),
+    "one column whose texts have commas": (
+        "a.csv",
+        b'text\nA man, a plan\n"b, c"\n',
+        [["text"], ["A man, a plan"], ["b, c"]],
+    ),
     "a separator in a quoted name": ("a.csv", b'id,"text, English"\n1,x\n', [["id", "text, English"], ["1", "x"]]),
     "empty lines between": ("a.csv", b"\n\nid,text\n\n1,x\n\n\n2,y\n\n", [["id", "text"], ["1", "x"], ["2", "y"]]),
     "names and no row": ("a.csv", b"id,text\n", [["id", "text"]]),
@@ -69,40 +97,114 @@ READ: dict[str, tuple[str, bytes, Cells]] = {
     "nothing but a mark": ("a.csv", UTF8_MARK, [[]]),
     # --- quotes ---
     "IMDb's TSV: a quote opens a title and closes nowhere": (
-        "title.tsv", b'id\ttitle\ttext\n1\t"Weird Al\tx\n2\tTwo\ty\n3\t"Rome" in Flames\tz\n4\tFour\t"Oh\n5\t\\N\tends"\n',
-        [["id", "title", "text"], ["1", '"Weird Al', "x"], ["2", "Two", "y"], ["3", '"Rome" in Flames', "z"], ["4", "Four", '"Oh'], ["5", "\\N", 'ends"']],
+        "title.tsv",
+        b'id\ttitle\ttext\n1\t"Weird Al\tx\n2\tTwo\ty\n3\t"Rome" in Flames\tz\n4\tFour\t"Oh\n5\t\\N\tends"\n',
+        [
+            ["id", "title", "text"],
+            ["1", '"Weird Al', "x"],
+            ["2", "Two", "y"],
+            ["3", '"Rome" in Flames', "z"],
+            ["4", "Four", '"Oh'],
+            ["5", "\\N", 'ends"'],
+        ],
     ),
-    "two such quotes in a row": ("a.tsv", b'id\ttext\n1\t"a\n2\t"b\n3\tc\n', [["id", "text"], ["1", '"a'], ["2", '"b'], ["3", "c"]]),
-    "such a quote around two cells": ("a.tsv", b'id\tone\ttwo\n1\t"a\tb"\n2\tc\td\n', [["id", "one", "two"], ["1", '"a', 'b"'], ["2", "c", "d"]]),
+    "two such quotes in a row": (
+        "a.tsv",
+        b'id\ttext\n1\t"a\n2\t"b\n3\tc\n',
+        [["id", "text"], ["1", '"a'], ["2", '"b'], ["3", "c"]],
+    ),
+    "such a quote around two cells": (
+        "a.tsv",
+        b'id\tone\ttwo\n1\t"a\tb"\n2\tc\td\n',
+        [["id", "one", "two"], ["1", '"a', 'b"'], ["2", "c", "d"]],
+    ),
     "such a quote before pipes": ("a.csv", b'id|text\n1|"a\n2|b\n', [["id", "text"], ["1", '"a'], ["2", "b"]]),
-    "pandas' TSV: cells in quotes": ("a.tsv", b'id\ttext\n1\t"a\tb"\n2\t"say ""hi"""\n3\t"two\nlines"\n4\tx\n', [["id", "text"], ["1", "a\tb"], ["2", 'say "hi"'], ["3", "two\nlines"], ["4", "x"]]),
-    "quoted lines before other cells": ("a.tsv", b'id\ttext\tn\n1\t"two\nlines"\t7\n2\tx\t8\n', [["id", "text", "n"], ["1", "two\nlines", "7"], ["2", "x", "8"]]),
-    "quotes around every cell": ("a.csv", b'"id","text"\r\n"1","a, b"\r\n"2","say ""hi"""\r\n', [["id", "text"], ["1", "a, b"], ["2", 'say "hi"']]),
-    "a text of several lines": ("a.csv", b'id,text\n1,"a\nb, c\n\nd"\n2,x\n', [["id", "text"], ["1", "a\nb, c\n\nd"], ["2", "x"]]),
+    "pandas' TSV: cells in quotes": (
+        "a.tsv",
+        b'id\ttext\n1\t"a\tb"\n2\t"say ""hi"""\n3\t"two\nlines"\n4\tx\n',
+        [["id", "text"], ["1", "a\tb"], ["2", 'say "hi"'], ["3", "two\nlines"], ["4", "x"]],
+    ),
+    "quoted lines before other cells": (
+        "a.tsv",
+        b'id\ttext\tn\n1\t"two\nlines"\t7\n2\tx\t8\n',
+        [["id", "text", "n"], ["1", "two\nlines", "7"], ["2", "x", "8"]],
+    ),
+    "quotes around every cell": (
+        "a.csv",
+        b'"id","text"\r\n"1","a, b"\r\n"2","say ""hi"""\r\n',
+        [["id", "text"], ["1", "a, b"], ["2", 'say "hi"']],
+    ),
+    "a text of several lines": (
+        "a.csv",
+        b'id,text\n1,"a\nb, c\n\nd"\n2,x\n',
+        [["id", "text"], ["1", "a\nb, c\n\nd"], ["2", "x"]],
+    ),
     "a quote inside a text": ("a.csv", b'id,text\n1,5" wide\n2,x\n', [["id", "text"], ["1", '5" wide'], ["2", "x"]]),
     # --- columns ---
-    "pandas' default to_csv": ("a.csv", b",id,text\n0,1,A sword.\n1,2,A heart.\n", [["Unnamed: 0", "id", "text"], ["0", "1", "A sword."], ["1", "2", "A heart."]]),
-    "Excel's empty columns": ("a.csv", b"id,text,,\n1,x,,\n2,y\n", [["id", "text", "Unnamed: 2", "Unnamed: 3"], ["1", "x", "", ""], ["2", "y", "", ""]]),
+    "pandas' default to_csv": (
+        "a.csv",
+        b",id,text\n0,1,A sword.\n1,2,A heart.\n",
+        [["Unnamed: 0", "id", "text"], ["0", "1", "A sword."], ["1", "2", "A heart."]],
+    ),
+    "Excel's empty columns": (
+        "a.csv",
+        b"id,text,,\n1,x,,\n2,y\n",
+        [["id", "text", "Unnamed: 2", "Unnamed: 3"], ["1", "x", "", ""], ["2", "y", "", ""]],
+    ),
     "separators after the last cell": ("a.csv", b"id,text\n1,x,\n2,y,,\n", [["id", "text"], ["1", "x"], ["2", "y"]]),
     "short and long rows": (
-        "a.csv", b"id,text\n1\n2,x\n3,y,z\n",
-        [["id", "text"], ["1", "! 1 cells where the first line names 2"], ["2", "x"], ["3", "y", "! 3 cells where the first line names 2, ['z'] beyond them"]],
+        "a.csv",
+        b"id,text\n1\n2,x\n3,y,z\n",
+        [
+            ["id", "text"],
+            ["1", "! 1 cells where the first line names 2"],
+            ["2", "x"],
+            ["3", "y", "! 3 cells where the first line names 2, ['z'] beyond them"],
+        ],
     ),
-    "a zero byte": ("a.csv", b"id,text\n1,a\x00b\n2,x\n", [["id", "text"], ["1", "a\x00b", "! a zero byte (NUL) in a cell"], ["2", "x"]]),
+    "a zero byte": (
+        "a.csv",
+        b"id,text\n1,a\x00b\n2,x\n",
+        [["id", "text"], ["1", "a\x00b", "! a zero byte (NUL) in a cell"], ["2", "x"]],
+    ),
     # --- JSON ---
     "JSON lines": ("a.jsonl", PLAIN_LINES, PLAIN),
     "JSON lines under .csv": ("a.csv", PLAIN_LINES, PLAIN),
     "JSON lines under .json": ("a.json", PLAIN_LINES, PLAIN),
     "CSV under .jsonl": ("a.jsonl", PLAIN_CSV, PLAIN),
-    "an array on one line": ("a.json", b'[{"id": 1, "text": "x"}, {"id": 2, "text": "y"}]', [["id", "text"], [1, "x"], [2, "y"]]),
-    "an array of many lines under .jsonl": ("a.jsonl", b'[\n  {"id": 1,\n   "text": "x"},\n  {"id": 2, "text": "y"}\n]\n', [["id", "text"], [1, "x"], [2, "y"]]),
+    "an array on one line": (
+        "a.json",
+        b'[{"id": 1, "text": "x"}, {"id": 2, "text": "y"}]',
+        [["id", "text"], [1, "x"], [2, "y"]],
+    ),
+    "an array of many lines under .jsonl": (
+        "a.jsonl",
+        b'[\n  {"id": 1,\n   "text": "x"},\n  {"id": 2, "text": "y"}\n]\n',
+        [["id", "text"], [1, "x"], [2, "y"]],
+    ),
     "an empty array": ("a.json", b"[]", [[]]),
-    "one object of many lines under .jsonl": ("a.jsonl", b'{\n  "id": 1,\n  "text": "x"\n}\n', [["id", "text"], [1, "x"]]),
+    "one object of many lines under .jsonl": (
+        "a.jsonl",
+        b'{\n  "id": 1,\n  "text": "x"\n}\n',
+        [["id", "text"], [1, "x"]],
+    ),
     "jq's output: objects of many lines": ("a.jsonl", b'{\n "id": 1\n}\n{\n "id": 2\n}\n', [["id"], [1], [2]]),
-    "an item that is no object": ("a.json", b'[{"id": 1}, 7]', [["id"], [1], ["! the item is JSON, but no object of named columns"]]),
-    "a line that is broken": ("a.jsonl", b'{"id": 1}\n{"id": \n{"id": 3}\n', [["id"], [1], ["! the line is not JSON"], [3]]),
+    "an item that is no object": (
+        "a.json",
+        b'[{"id": 1}, 7]',
+        [["id"], [1], ["! the item is JSON, but no object of named columns"]],
+    ),
+    "a line that is broken": (
+        "a.jsonl",
+        b'{"id": 1}\n{"id": \n{"id": 3}\n',
+        [["id"], [1], ["! the line is not JSON"], [3]],
+    ),
     "the first line is broken": ("a.jsonl", b'{"id": \n{"id": 2}\n', [["id"], ["! the line is not JSON"], [2]]),
-    "two values of one name": ("a.jsonl", b'{"text": "x", "text": "y"}\n', [[], ["! two values for 'text': a column has one name and one value"]]),
+    "two values of one name": (
+        "a.jsonl",
+        b'{"text": "x", "text": "y"}\n',
+        [[], ["! two values for 'text': a column has one name and one value"]],
+    ),
     "SQL Server's names in brackets": ("a.csv", b"[id],[text]\n1,x\n", [["[id]", "[text]"], ["1", "x"]]),
     # --- gzip by its bytes ---
     "gzip": ("a.csv.gz", gzip.compress(PLAIN_CSV), PLAIN),
@@ -110,21 +212,41 @@ READ: dict[str, tuple[str, bytes, Cells]] = {
     "no gzip under .gz": ("a.csv.gz", PLAIN_CSV, PLAIN),
     "gzip of two parts": ("a.csv.gz", gzip.compress(PLAIN_CSV[:8]) + gzip.compress(PLAIN_CSV[8:]), PLAIN),
     "gzipped JSON array": ("a.json.gz", gzip.compress(b'[{"id": 1}]'), [["id"], [1]]),
-}  # fmt: skip
+}
 
 ADVICE: dict[str, tuple[str, bytes, str]] = {
     "a quote that never closes": ("a.csv", b'id,text\n1,x\n2,"A heart\n3,y\n', r"a\.csv, line 3: a quote opens"),
     "a quote that never closes in the last line": ("a.csv", b'id,text\n1,x\n2,"y', r"a\.csv, line 3: a quote opens"),
-    "a quote that the next quoted cell seems to close": ("a.csv", b'id,text\n1,"A sword\n2,"A heart"\n3,x\n', r"a\.csv, line 2: a quote opens"),
-    "the same with quotes around every cell": ("a.csv", b'"id","text"\n"1","A sword\n"2","A heart"\n', r"a\.csv, line 2: a quote opens"),
+    "a quote that the next quoted cell seems to close": (
+        "a.csv",
+        b'id,text\n1,"A sword\n2,"A heart"\n3,x\n',
+        r"a\.csv, line 2: a quote opens",
+    ),
+    "the same with quotes around every cell": (
+        "a.csv",
+        b'"id","text"\n"1","A sword\n"2","A heart"\n',
+        r"a\.csv, line 2: a quote opens",
+    ),
     "a quote that never closes, one column": ("a.csv", b'text\n"A sword\nA heart\n', r"a\.csv, line 2: a quote opens"),
     "a quote that never closes, semicolons": ("a.csv", b'id;text\n1;"x\n2;y\n', r"a\.csv, line 2: a quote opens"),
-    "two columns of one name": ("a.csv", b"id,text,text\n1,x,y\n", r"a\.csv has two columns 'text' \(columns 2 and 3\); rename one"),
+    "two columns of one name": (
+        "a.csv",
+        b"id,text,text\n1,x,y\n",
+        r"a\.csv has two columns 'text' \(columns 2 and 3\); rename one",
+    ),
     "two columns of one name but for spaces": ("a.csv", b"text, text\nx,y\n", "two columns 'text'"),
-    "a name in Latin-1": ("a.csv", "id,r\xe9sum\xe9\n1,x\n".encode("latin-1"), r"a\.csv, line 1: not UTF-8; .*--encoding cp1252"),
+    "a name in Latin-1": (
+        "a.csv",
+        "id,r\xe9sum\xe9\n1,x\n".encode("latin-1"),
+        r"a\.csv, line 1: not UTF-8; .*--encoding cp1252",
+    ),
     "UTF-16 without a mark": ("a.csv", "id,text\n1,x\n".encode("utf-16-le"), "give --encoding utf-16-le"),
     "ZIP": ("films.csv", zipped("films.csv"), r"films\.csv is a ZIP archive of films\.csv: unpack it first"),
-    "an Excel workbook": ("films.csv", zipped("[Content_Types].xml", "xl/workbook.xml"), "is an Excel workbook: save it as CSV"),
+    "an Excel workbook": (
+        "films.csv",
+        zipped("[Content_Types].xml", "xl/workbook.xml"),
+        "is an Excel workbook: save it as CSV",
+    ),
     "an OpenDocument table": ("a.csv", zipped("mimetype", "content.xml"), "is an OpenDocument file: save it as CSV"),
     "a ZIP that is cut off": ("a.csv", zipped("a.csv")[:50], "is a damaged ZIP archive"),
     "an old Excel workbook": ("a.csv", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" * 9, "is an old Excel or Word document"),
@@ -133,14 +255,22 @@ ADVICE: dict[str, tuple[str, bytes, str]] = {
     "Zstandard": ("a.jsonl", b"\x28\xb5\x2f\xfd" * 9, "is a Zstandard archive"),
     "SQLite": ("a.csv", b"SQLite format 3\x00" * 9, "is an SQLite database"),
     "a pickle": ("a.csv", b"\x80\x04\x95" + b"\x00" * 50, "is a Python pickle"),
-    "a page of an error or a login": ("a.csv", b"\n<!DOCTYPE html>\n<html><body>Sign in</body></html>", "is a web page"),
+    "a page of an error or a login": (
+        "a.csv",
+        b"\n<!DOCTYPE html>\n<html><body>Sign in</body></html>",
+        "is a web page",
+    ),
     "XML": ("a.csv", b"<?xml version='1.0'?><rows/>", "is XML"),
     "a pointer of Git LFS": ("a.csv", b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n", "git lfs pull"),
     "an image": ("a.csv", b"\x89PNG\r\n\x1a\n" * 9, "is a PNG image"),
     "other bytes": ("a.csv", bytes(range(256)) * 4, "holds binary data"),
     "text under .parquet": ("a.parquet", PLAIN_CSV, "as Parquet: it is text"),
     "Parquet that is cut off": ("a.parquet", b"PAR1" + b"x" * 90, "as Parquet: it is damaged or cut off"),
-    "gzip that is cut off": ("a.csv.gz", gzip.compress(PLAIN_CSV * 50)[:-9], r"cannot read .*a\.csv\.gz.*the gzip data ends too early"),
+    "gzip that is cut off": (
+        "a.csv.gz",
+        gzip.compress(PLAIN_CSV * 50)[:-9],
+        r"cannot read .*a\.csv\.gz.*the gzip data ends too early",
+    ),
     "gzip with a wrong byte": ("a.csv.gz", gzip.compress(PLAIN_CSV)[:-6] + b"\x00" * 6, "the gzip data is damaged"),
     "gzip inside gzip": ("a.csv.gz", gzip.compress(gzip.compress(PLAIN_CSV)), "is gzip inside gzip"),
     "tar inside gzip": ("a.csv.gz", gzip.compress(b"x" * 257 + b"ustar" + b"\x00" * 250), "is a tar archive"),
@@ -151,7 +281,7 @@ ADVICE: dict[str, tuple[str, bytes, str]] = {
     "pandas' default to_json": ("a.json", b'{"id": {"0": 1}, "text": {"0": "x"}}', "orient='records'"),
     "pandas' to_json of lists": ("a.json", b'{"id": [1, 2], "text": ["x", "y"]}', "one object a row"),
     "JSON that is text": ("a.json", b"id is 1", "not JSON"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", READ)
@@ -177,12 +307,16 @@ def test_a_file_that_cannot_be_read_gives_one_line_of_advice(tmp_path: Path, cas
     ("content", "dialect", "expected"),
     [
         ("id,text\n1,caf\xe9\n".encode("cp1252"), Dialect(encoding="cp1252"), [["id", "text"], ["1", "caf\xe9"]]),
-        ("id,text\n1,\u65e5\u672c\n".encode("shift_jis"), Dialect(encoding="shift_jis"), [["id", "text"], ["1", "\u65e5\u672c"]]),
+        (
+            "id,text\n1,\u65e5\u672c\n".encode("shift_jis"),
+            Dialect(encoding="shift_jis"),
+            [["id", "text"], ["1", "\u65e5\u672c"]],
+        ),
         ("id,text\n1,x\n".encode("utf-16-le"), Dialect(encoding="utf-16-le"), [["id", "text"], ["1", "x"]]),
         (b"id~text\n1~a, b\n", Dialect(separator="~"), [["id", "text"], ["1", "a, b"]]),
         (b"a;b,c\n1;2,3\n", Dialect(separator="semicolon"), [["a", "b,c"], ["1", "2,3"]]),
     ],
-)  # fmt: skip
+)
 def test_an_encoding_and_a_separator_may_be_named(
     tmp_path: Path, content: bytes, dialect: Dialect, expected: Cells
 ) -> None:
