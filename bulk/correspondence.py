@@ -15,10 +15,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from llm.classifier import Problem
+from llm.classifier import Problem, ProblemKind
 from llm.engines.openai_compatible import OpenAICompatible
 from llm.engines.probe import Honours
-from llm.engines.wire import CHAT, Body, excerpt, refusal
+from llm.engines.refusals import excerpt, problem_of, redacted, refused
+from llm.engines.wire import CHAT, Body
 from prompts.errors import InvalidDataset, InvalidSetting
 
 # Nobody can be asked what the endpoint honours: a strict schema, which all of them take today, and the 20 likeliest
@@ -77,7 +78,7 @@ class Correspondence:
 
     def excerpt(self, words: str) -> str:
         """See ``Wire.excerpt``."""
-        return excerpt(words)
+        return excerpt(redacted(words))
 
     def engine(self, model: str) -> OpenAICompatible:
         """The engine whose requests these are."""
@@ -107,12 +108,13 @@ class Correspondence:
         status, body = response.get("status_code") or (200 if response else 0), response.get("body")
         if _succeeded(result):
             return body
-        said = _message(error) or _message(body) or "no reason was given"
+        status = status or _status(error)
+        said = refused(status, error or body)
         if not status:
-            status = _status(error)
-        if not status:
-            return Problem("busy" if "expired" in said else "rejected", f"{self.place} did not answer: {excerpt(said)}")
-        return refusal(self.place, status, said)
+            kind: ProblemKind = "busy" if "expired" in said.everything else "rejected"
+            words = excerpt(said.words) or "no reason was given"
+            return Problem(kind, f"{self.place} did not answer: {words}")
+        return problem_of(self.place, said)
 
 
 def custom_id(body: Body) -> str:
@@ -157,13 +159,6 @@ def _succeeded(result: Mapping[str, Any]) -> bool:
     return (
         response.get("status_code", 200) == 200 and isinstance(response.get("body"), dict) and not result.get("error")
     )
-
-
-def _message(said: Any) -> str:
-    """The reason in an error, which some nest."""
-    if isinstance(said, dict):
-        return _message(said.get("error")) or str(said.get("message") or said.get("code") or "")
-    return said if isinstance(said, str) else ""
 
 
 def _status(error: Any) -> int:

@@ -25,7 +25,7 @@ class Text:
 
     def __post_init__(self) -> None:
         for field in ("body", "title"):
-            object.__setattr__(self, field, _LONE_SURROGATE.sub("\ufffd", getattr(self, field)))
+            object.__setattr__(self, field, without_lone_surrogates(getattr(self, field)))
 
     @classmethod
     def of(cls, value: str | Text) -> Text:
@@ -36,3 +36,8 @@ class Text:
     def empty(self) -> bool:
         """True when there is nothing to read."""
         return not (self.body.strip() or self.title.strip())
+
+
+def without_lone_surrogates(words: str) -> str:
+    """The same words with U+FFFD for every lone surrogate, which UTF-8 cannot hold."""
+    return words if words.isascii() else _LONE_SURROGATE.sub("\ufffd", words)

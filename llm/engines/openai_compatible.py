@@ -11,10 +11,11 @@ from dataclasses import replace
 from typing import Any
 
 from llm.asking import ASKING
-from llm.classifier import Problem, Usage
+from llm.classifier import Problem
 from llm.engines.codes import from_likeliest
-from llm.engines.engine import Completion, Constraint, Conversation, Decided, Token, Weighing
+from llm.engines.engine import Completion, Constraint, Conversation, Decided, Weighing
 from llm.engines.probe import Honours
+from llm.engines.replies import ReplyReader, content_of, usage_of
 from llm.engines.wire import Carrier
 from prompts.errors import InvalidSetting
 
@@ -37,6 +38,7 @@ class OpenAICompatible:
     def __init__(self, wire: Carrier, model: str, honours: Callable[[], Honours]) -> None:
         self.name = model
         self._wire, self._honours = wire, honours
+        self._reader = ReplyReader(wire.place, wire.excerpt)
         self._code_ids: dict[str, int] = {}
         self._warmed: OrderedDict[str, None] = OrderedDict()
         self._lock = threading.Lock()
@@ -59,7 +61,7 @@ class OpenAICompatible:
     def write(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
         """See ``Engine.write``."""
         fields = {"max_tokens": constraint.max_tokens, **self._constrained(constraint)}
-        return [self._completion(reply) for reply in self._ask(conversations, fields)]
+        return [self._reader.completion(reply) for reply in self._ask(conversations, fields)]
 
     def weigh(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[Weighing]:
         """See ``Engine.weigh``.
@@ -79,7 +81,7 @@ class OpenAICompatible:
     def decide(self, conversations: Sequence[Conversation], questions: Sequence[Mapping[str, Any]]) -> list[Decided]:
         """See ``DecidingEngine.decide``."""
         bodies = [{"model": self.name, "input": list(one), "questions": list(questions)} for one in conversations]
-        return [self._decided(reply) for reply in self._wire.post(bodies, "/decisions")]
+        return [self._reader.decided(reply) for reply in self._wire.post(bodies, "/decisions")]
 
     def count(self, conversations: Sequence[Conversation]) -> list[int] | None:
         """See ``CountingEngine.count``: by vLLM's ``/tokenize``, where the endpoint was seen to serve it."""
@@ -152,64 +154,13 @@ class OpenAICompatible:
             self._code_ids[code] = int(tokens[0])
         return self._code_ids[code]
 
-    def _completion(self, reply: Any) -> Completion:
-        choice = self._choice(reply)
-        if isinstance(choice, Problem):
-            return Completion(problem=choice)
-        message = choice.get("message") or {}
-        if refusal := message.get("refusal"):
-            return Completion(
-                problem=Problem("unreadable", f"the model refused: {self._wire.excerpt(str(refusal))}"),
-                usage=_usage(reply),
-            )
-        content = message.get("content")
-        return Completion(content if isinstance(content, str) else None, _usage(reply), tokens=_tokens(choice))
-
     def _weighing(self, reply: Any, codes: Sequence[str], by_id: Mapping[str, str]) -> Weighing:
-        choice = self._choice(reply)
+        choice = self._reader.choice(reply)
         if isinstance(choice, Problem):
-            return Weighing(problem=choice)
-        content = (choice.get("logprobs") or {}).get("content") or [{}]
-        told = [(entry["token"], float(entry["logprob"])) for entry in content[0].get("top_logprobs") or []]
+            return Weighing(problem=choice, usage=usage_of(reply))
+        told = self._reader.likeliest(choice)
         if not told:
             return Weighing(problem=Problem("unreadable", f"{self._wire.place} told no probabilities"))
         found = from_likeliest([(by_id.get(token, token), logprob) for token, logprob in told], codes)
-        said = (choice.get("message") or {}).get("content") if by_id else found.said
-        return replace(found, said=str(said or ""), usage=_usage(reply))
-
-    def _decided(self, reply: Any) -> Decided:
-        if isinstance(reply, Problem):
-            return Decided(problem=reply)
-        answers = reply.get("answers") if isinstance(reply, dict) else None
-        if not isinstance(answers, list):
-            return Decided(problem=Problem("unreadable", f"{self._wire.place} answered 200, but without decisions"))
-        counted = reply.get("usage") or {}
-        details = counted.get("input_tokens_details") or {}
-        usage = Usage(
-            counted.get("input_tokens") or 0, details.get("cached_tokens") or 0, counted.get("output_tokens") or 0
-        )
-        return Decided(tuple(answers), usage)
-
-    def _choice(self, reply: Any) -> Any:
-        """The first choice of a reply, or why there is none: a reply of status 200 may be HTML or an error body."""
-        if isinstance(reply, Problem):
-            return reply
-        choices = reply.get("choices") if isinstance(reply, dict) else None
-        if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-            return Problem("unreadable", f"{self._wire.place} answered 200, but not a chat completion")
-        return choices[0]
-
-
-def _tokens(choice: Mapping[str, Any]) -> tuple[Token, ...]:
-    content = (choice.get("logprobs") or {}).get("content") or []
-    return tuple(Token(entry["token"], float(entry["logprob"])) for entry in content if "token" in entry)
-
-
-def _usage(reply: Mapping[str, Any]) -> Usage:
-    counted = reply.get("usage") or {}
-    details = counted.get("prompt_tokens_details") or {}
-    return Usage(
-        prompt_tokens=counted.get("prompt_tokens") or 0,
-        cached_tokens=details.get("cached_tokens") or 0,
-        completion_tokens=counted.get("completion_tokens") or 0,
-    )
+        said = content_of(choice) if by_id else found.said
+        return replace(found, said=said or "", usage=usage_of(reply))

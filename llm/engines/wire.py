@@ -7,7 +7,7 @@ client's own (408, 409, 429, 5xx and lost connections, obeying ``Retry-After``);
 from __future__ import annotations
 
 import asyncio
-import json
+import logging
 import os
 import threading
 import weakref
@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, S
 from contextlib import suppress
 from math import isinf
 from typing import Any, Protocol, TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import aiohttp
 import httpx2
@@ -23,7 +23,12 @@ import openai
 
 from llm.asking import ASKING, Asking, late_problem
 from llm.classifier import Problem
+from llm.engines.address import Address
 from llm.engines.limiter import Limiter
+from llm.engines.refusals import excerpt, problem_of, redacted, refused, seconds_of
+from llm.engines.replies import decoded
+
+log = logging.getLogger(__name__)
 
 Body = Mapping[str, Any]
 Result = TypeVar("Result")
@@ -37,7 +42,6 @@ _LOOK_SECONDS = 0.5  # how often it is looked whether whoever asked is still the
 _LIMITS = httpx2.Limits(max_connections=1_000, max_keepalive_connections=1_000, keepalive_expiry=2.0)
 _CLOSING_SECONDS = 1.0
 _PUSHES_BACK = (429, 503)
-_CONTEXT_WORDS = ("context length", "context_length", "maximum context", "context size", "too many tokens", "too long")
 
 
 class Carrier(Protocol):
@@ -62,15 +66,16 @@ class Wire:
     """Sends JSON to an endpoint.
 
     Args:
-        base_url: the endpoint's root, ending in ``/v1`` for most servers.
-        api_key: sent as a Bearer token and shown nowhere.
+        base_url: the endpoint's root, ending in ``/v1`` for most servers; a query goes with every request.
+        api_key: sent as a Bearer token, to Azure as ``api-key``, and shown nowhere.
         timeout: seconds that one attempt may take.
         retries: further attempts after the first.
         concurrency: the most requests under way at once, over all callers.
     """
 
     def __init__(self, base_url: str, api_key: str, timeout: float, retries: int, concurrency: int) -> None:
-        self.base_url, self.place = base_url, urlsplit(base_url).hostname or "the endpoint"
+        self._address = Address.of(base_url)
+        self.base_url, self.place = base_url, self._address.place
         self._timeout, self._retries, self.concurrency = timeout, retries, concurrency
         self._secret = api_key
         self._running: _Running | None = None
@@ -94,15 +99,13 @@ class Wire:
 
     def beside(self, path: str) -> str:
         """The URL of a path beside the API's root: vLLM's ``/tokenize`` is not under ``/v1``."""
-        parts = urlsplit(self.base_url)
-        root = parts.path.rstrip("/").removesuffix("/v1")
-        return urlunsplit((parts.scheme, parts.netloc, root + path, "", ""))
+        return self._address.beside(path)
 
     def get(self, path: str) -> Any:
         """One reply, or the ``Problem`` that stood against it, after at most a few seconds and without retries."""
         running = self._run()
         client = running.client.with_options(timeout=_CHECK_SECONDS, max_retries=0)
-        return running.wait(self._safely(client.get(path, cast_to=object)))
+        return running.wait(self._safely(client.get(path, cast_to=httpx2.Response)))
 
     async def _all(self, running: _Running, path: str, bodies: Sequence[Body], asking: Asking) -> list[Any]:
         """A few workers take turns at the bodies, so that a million of them need no million tasks."""
@@ -133,67 +136,45 @@ class Wire:
         attributes = {"server.address": self.place, "gen_ai.request.model": str(body.get("model", ""))}
         with asking.trace.span(f"POST {urlsplit(path).path}", attributes) as span:
             told = {**span.headers} | ({"X-Request-ID": asking.request_id} if asking.request_id else {})
-            found = await self._safely(client.post(path, cast_to=object, body=body, options={"headers": told}))
+            found = await self._safely(client.post(path, cast_to=httpx2.Response, body=body, options={"headers": told}))
             if isinstance(found, Problem):
                 span.failed(found.kind)
             return found
 
-    async def _safely(self, request: Coroutine[Any, Any, Any]) -> Any:
+    async def _safely(self, request: Coroutine[Any, Any, httpx2.Response]) -> Any:
+        """The decoded body, or the problem; whatever an endpoint does, nothing else comes out of here."""
         try:
-            return await request
-        except (openai.OpenAIError, aiohttp.ClientError, json.JSONDecodeError, UnicodeDecodeError) as error:
+            return decoded((await request).content)
+        except Exception as error:  # broken encodings, dates and redirects raise whatever the libraries below raise
             return self._problem(error)
 
     def _run(self) -> _Running:
         """The loop and client of this process; a forked process starts its own."""
         with self._lock:
             if self._running is None or self._running.process != os.getpid():
-                self._running = _Running(self.base_url, self._secret, self._timeout, self._retries, self.concurrency)
+                self._running = _Running(self._address, self._secret, self._timeout, self._retries, self.concurrency)
             return self._running
 
     def _problem(self, error: Exception) -> Problem:
         if isinstance(error, openai.APITimeoutError) and _timed_out(error):
             return Problem("unreachable", f"{self.place} did not answer within {self._timeout:g} s")
         if isinstance(error, openai.APIStatusError):
-            return self._status_problem(error)
-        if isinstance(error, openai.APIResponseValidationError | json.JSONDecodeError | UnicodeDecodeError):
-            return Problem("unreadable", f"{self.place} answered, but not in JSON; is the base URL right?")
-        return Problem("unreachable", f"no connection to {self.place}; is the model server up?")
+            return self._status_problem(error.response)
+        if isinstance(error, openai.APIConnectionError | aiohttp.ClientError):
+            return Problem("unreachable", f"no connection to {self.place}; is the model server up?")
+        log.debug("a reply of %s cannot be read", self.place, exc_info=error)
+        return Problem("unreadable", f"{self.place} sent a reply that cannot be read ({type(error).__name__})")
 
-    def _status_problem(self, error: openai.APIStatusError) -> Problem:
-        message = error.message.replace(self._secret, "***") if self._secret else error.message
-        return refusal(self.place, error.status_code, message, _retry_after(error))
+    def _status_problem(self, response: httpx2.Response) -> Problem:
+        found = refused(response.status_code, decoded(response.content), (self._secret,))
+        hint = self._address.hint
+        if response.history:  # a redirect turns a POST into a GET
+            hint = f"it redirects to {redacted(str(response.url.copy_with(query=None)))}: use that as OPENAI_BASE_URL"
+        return problem_of(self.place, found, seconds_of(response.headers.get("retry-after")), hint)
 
     def excerpt(self, words: str) -> str:
-        """The first words of what the endpoint said; some echo the key they were given."""
-        return excerpt(words.replace(self._secret, "***") if self._secret else words)
-
-
-def refusal(place: str, status: int, message: str, retry_after: float | None = None) -> Problem:
-    """What an answer of another status than 200 means.
-
-    Args:
-        place: who answered.
-        status: of HTTP.
-        message: what was said about it.
-        retry_after: seconds after which to try again, where that was said.
-    """
-    said = excerpt(message)
-    if status in (401, 403):
-        return Problem("misconfigured", f"{place} refused the API key ({status}); check OPENAI_API_KEY")
-    if status in (404, 405, 501):
-        return Problem("misconfigured", f"{place} does not serve this model or this request ({status}): {said}")
-    if status == 413 or (status in (400, 422) and any(words in message.lower() for words in _CONTEXT_WORDS)):
-        return Problem("too_long", "the text is longer than the model's context")
-    if status in (408, 429) or status >= 500:
-        return Problem("busy", f"{place} is overloaded or failing ({status}): {said}", retry_after)
-    return Problem("rejected", f"{place} refused the request ({status}): {said}")
-
-
-def excerpt(words: str) -> str:
-    """The first words of what an endpoint said."""
-    words = " ".join(words.split())
-    return words if len(words) <= 200 else words[:197] + "..."
+        """The first words of what the endpoint said, without secrets: some repeat the key that they were given."""
+        return excerpt(redacted(words, (self._secret,)))
 
 
 class _Running:
@@ -202,13 +183,20 @@ class _Running:
     The client goes over aiohttp, which takes half the processor time a request that httpx takes by itself.
     """
 
-    def __init__(self, base_url: str, api_key: str, timeout: float, retries: int, concurrency: int) -> None:
+    def __init__(self, address: Address, api_key: str, timeout: float, retries: int, concurrency: int) -> None:
         self.process = os.getpid()
         self.limiter = Limiter(concurrency)
+        headers = {"api-key": api_key, "Authorization": openai.Omit()} if address.is_azure else {}
         connections = openai.DefaultAioHttpClient(event_hooks={"response": [_watch(self.limiter)]}, limits=_LIMITS)
         # Local servers ask for no key, but the client insists on one.
         self.client = openai.AsyncOpenAI(
-            base_url=base_url, api_key=api_key or "none", timeout=timeout, max_retries=retries, http_client=connections
+            base_url=address.base_url,
+            api_key=api_key or "none",
+            timeout=timeout,
+            max_retries=retries,
+            default_query=dict(address.query) or None,
+            default_headers=headers,
+            http_client=connections,
         )
         self._loop = asyncio.new_event_loop()
         thread = threading.Thread(target=_serve, args=(self._loop, connections), name="endpoint", daemon=True)
@@ -221,10 +209,15 @@ class _Running:
 
 
 def _watch(limiter: Limiter) -> Callable[[httpx2.Response], Awaitable[None]]:
-    """Sees every attempt's response, also of those that the client retries by itself."""
+    """Sees every attempt's response, also of those that the client would repeat by itself."""
 
     async def seen(response: httpx2.Response) -> None:
-        if response.status_code in _PUSHES_BACK:
+        if response.status_code not in (429, 500, 503):
+            return
+        await response.aread()
+        if not refused(response.status_code, decoded(response.content)).passing:
+            response.headers["x-should-retry"] = "false"  # a text stays too long, and an account empty
+        elif response.status_code in _PUSHES_BACK:
             limiter.push_back()
 
     return seen
@@ -250,10 +243,3 @@ def _timed_out(error: BaseException) -> bool:
     while cause and not isinstance(cause, TimeoutError):
         cause = cause.__cause__
     return cause is not None
-
-
-def _retry_after(error: openai.APIStatusError) -> float | None:
-    try:
-        return max(0.0, float(error.response.headers["retry-after"]))
-    except (KeyError, ValueError):
-        return None
