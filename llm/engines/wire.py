@@ -186,7 +186,7 @@ class _Running:
     def __init__(self, address: Address, api_key: str, timeout: float, retries: int, concurrency: int) -> None:
         self.process = os.getpid()
         self.limiter = Limiter(concurrency)
-        headers = {"api-key": api_key, "Authorization": openai.Omit()} if address.is_azure else {}
+        headers: Any = {"api-key": api_key, "Authorization": openai.Omit()} if address.is_azure else {}
         connections = openai.DefaultAioHttpClient(event_hooks={"response": [_watch(self.limiter)]}, limits=_LIMITS)
         # Local servers ask for no key, but the client insists on one.
         self.client = openai.AsyncOpenAI(
