@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from prompts.errors import InvalidPrompt, InvalidTaxonomy, UnknownName
 from prompts.taxonomy import Label, Taxonomy
@@ -19,14 +19,44 @@ from prompts.text import Text
 TAXONOMIES = Path(__file__).parent / "taxonomies"
 _PROMPT_FILE = re.compile(r"[a-z][a-z0-9_]*\.v[1-9][0-9]*\.jinja")
 
+# Limits of one label, in characters. A label is encoded, and printed into every prompt: its length is work per text.
+NAME_CHARS = 500
+DESCRIPTION_CHARS = 4_000
+ALIASES = 100
+
+
+def _at_most(characters: int) -> Callable[[str], str]:
+    """A check of a string's length; its error gives the length and the limit."""
+
+    def check(value: str) -> str:
+        if len(value) > characters:
+            raise ValueError(f"has {len(value):,} characters; at most {characters:,} are accepted")
+        return value
+
+    return check
+
+
+def _few(aliases: list[str]) -> list[str]:
+    if len(aliases) > ALIASES:
+        raise ValueError(f"has {len(aliases):,} aliases; at most {ALIASES:,} are accepted")
+    return aliases
+
+
+LabelName = Annotated[str, AfterValidator(_at_most(NAME_CHARS)), Field(json_schema_extra={"maxLength": NAME_CHARS})]
+LabelDescription = Annotated[
+    str, AfterValidator(_at_most(DESCRIPTION_CHARS)), Field(json_schema_extra={"maxLength": DESCRIPTION_CHARS})
+]
+_Aliases = Annotated[list[LabelName], AfterValidator(_few), Field(json_schema_extra={"maxItems": ALIASES})]
+
 
 class LabelEntry(BaseModel):
-    """A label as a file or a request writes it."""
+    """A label as a file or a request writes it: name and aliases of up to 500 characters, a description of up to
+    4,000, up to 100 aliases."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-    name: str
-    description: str = ""
-    aliases: list[str] = []
+    name: LabelName
+    description: LabelDescription = ""
+    aliases: _Aliases = []
     predict: bool = True
 
     def label(self) -> Label:
@@ -77,7 +107,7 @@ def first_fault(error: ValidationError) -> str:
     """The first fault that pydantic found, in one line: where, what."""
     fault: Mapping[str, Any] = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(part) for part in fault["loc"]) or "the whole"
-    return f"{place}: {fault['msg']}"
+    return f"{place}: {fault['msg'].removeprefix('Value error, ')}"
 
 
 @cache

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from llm.classifier import Usage
+from prompts.shelf import LabelDescription, LabelName
 
 # The API's own bounds.
 QUESTIONS, CHOICES, LEVELS = 400, 255, 10
@@ -122,8 +123,8 @@ class PredicateQuestion(_Question):
 class Option(_Taken):
     """An option of a choice; a string and a boolean of the same spelling are two values."""
 
-    value: str | bool
-    description: str | None = None
+    value: LabelName | bool
+    description: LabelDescription | None = None
 
     @property
     def label(self) -> str:
@@ -141,8 +142,8 @@ class ChoiceQuestion(_Question):
 class Level(_Taken):
     """A level of a scale."""
 
-    label: str
-    description: str | None = None
+    label: LabelName
+    description: LabelDescription | None = None
 
 
 class ScoreQuestion(_Question):

@@ -1,0 +1,68 @@
+"""Lengths of labels are limited, in requests and in YAML files; the error names the field and the limit."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from llm.matcher import Matcher
+from prompts import shelf
+from prompts.errors import InvalidTaxonomy
+from service.app import create_app
+from service.parts import Parts
+from tests.service.test_classify import problem_of
+
+LONG_LABELS = [
+    ("x" * 501, "labels.1", "501 characters; at most 500"),
+    ({"name": "é" * 10_000}, "labels.1.name", "10,000 characters; at most 500"),
+    ({"name": "a", "description": "word " * 1_000}, "labels.1.description", "5,000 characters; at most 4,000"),
+    ({"name": "a", "aliases": ["b", "c" * 1_000_000]}, "labels.1.aliases.1", "1,000,000 characters; at most 500"),
+    ({"name": "a", "aliases": [f"a{n}" for n in range(101)]}, "labels.1.aliases", "101 aliases; at most 100"),
+]
+
+
+@pytest.fixture(scope="module")
+def client(embedded: Matcher) -> FlaskClient:
+    return create_app(Parts(lambda choice: embedded, lambda: None, lambda: None, "tmdb")).test_client()
+
+
+@pytest.mark.parametrize(("label", "field", "said"), LONG_LABELS)
+def test_a_long_label_of_a_request_is_422(client: FlaskClient, label: Any, field: str, said: str) -> None:
+    body = problem_of(
+        client.post("/classify", json={"text": "a plot", "labels": ["Drama", label]}), 422, "invalid-request"
+    )
+    assert str(body["field"]).startswith(field)
+    assert said in body["detail"]
+    assert len(body["detail"]) < 200, "the label itself is not repeated"
+
+
+@pytest.mark.parametrize(("label", "field", "said"), LONG_LABELS[1:])
+def test_a_long_label_of_a_file_is_an_error(tmp_path: Path, label: dict[str, Any], field: str, said: str) -> None:
+    import yaml
+
+    file = tmp_path / "own.yaml"
+    file.write_text(yaml.safe_dump({"labels": [{"name": "Drama"}, label]}, allow_unicode=True), encoding="utf-8")
+    with pytest.raises(InvalidTaxonomy) as raised:
+        shelf.load_taxonomy(file)
+    assert field in str(raised.value) and said in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("question", "field"),
+    [
+        ({"type": "choice", "choices": [{"value": "a" * 501}, {"value": "b"}]}, "choices.0.value"),
+        ({"type": "choice", "choices": [{"value": "a"}, {"value": "b", "description": "b" * 4_001}]}, "1.description"),
+        ({"type": "score", "levels": [{"label": "a"}, {"label": "b" * 10_000}]}, "levels.1.label"),
+    ],
+)
+def test_a_long_option_of_a_decision_is_422(client: FlaskClient, question: dict[str, Any], field: str) -> None:
+    sent = {"model": "marquee", "input": "a plot", "questions": [{"instructions": "Which?", **question}]}
+    body = problem_of(client.post("/v1/decisions", json=sent), 422, "invalid-request")
+    assert field in str(body["field"])
+    assert "at most" in body["detail"]
+
+
+def test_labels_at_the_limit_are_accepted(client: FlaskClient) -> None:
+    labels = [{"name": "a" * 500, "description": "b " * 2_000, "aliases": ["c" * 500]}, "Drama"]
+    assert client.post("/classify", json={"text": "a plot", "labels": labels}).status_code == 200
