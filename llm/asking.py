@@ -12,9 +12,10 @@ from typing import Protocol
 
 from llm.classifier import Prediction, Problem, Source, label_source
 from prompts.taxonomy import Taxonomy
+from similarity.errors import Disconnected, Expired, Rejected
 
-_LATE = Problem("late", "the time that the request allowed was over before its turn came")
-_GONE = Problem("gone", "whoever asked has hung up")
+_LATE = Problem("late", str(Expired()))
+_GONE = Problem("gone", str(Disconnected()))
 
 
 def stays() -> bool:
@@ -85,6 +86,15 @@ class Asking:
             return _LATE
         return _GONE if self.gone() else None
 
+    @property
+    def deadline(self) -> float:
+        """See ``similarity.micro_batching.Caller.deadline``."""
+        return self.until
+
+    def disconnected(self) -> bool:
+        """See ``similarity.micro_batching.Caller.disconnected``."""
+        return self.gone()
+
 
 ASKING: ContextVar[Asking] = ContextVar("asking", default=Asking())  # noqa: B039  (frozen)
 
@@ -97,3 +107,10 @@ def unread(problem: Problem, count: int, name: str, taxonomy: Taxonomy) -> list[
 def late_problem() -> Problem:
     """What a request to an endpoint gets whose time is over."""
     return _LATE
+
+
+def waiting_problem(error: Rejected | Expired | Disconnected) -> Problem:
+    """The problem of a text whose request was rejected, or given up while it waited."""
+    if isinstance(error, Rejected):
+        return Problem("busy", str(error), error.retry_after)
+    return _LATE if isinstance(error, Expired) else _GONE

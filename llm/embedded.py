@@ -6,8 +6,6 @@ that it was MiniLM who answered.
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from llm.classifier import Prediction, Problem, Source, label_source
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
+from similarity.lru import LRUCache
 
 if TYPE_CHECKING:
     from similarity.windows import Vectors
@@ -25,7 +24,8 @@ _STANDING_OUT = 1.0
 # Below this cosine a label has hardly to do with the text; used only where "none" is an answer. Unrelated texts and
 # bare label names mostly reach .05 to .2 at best, related ones .2 to .7: a coarse guard, no decision of quality.
 _RELATED = 0.2
-_VOCABULARIES_KEPT = 256
+# Of label vectors in the cache. A label takes 1.5 KB here and 3.5 KB in the matcher, so this is some 18,000 labels.
+LABEL_CACHE_BYTES = 64 * 2**20
 
 
 class Encoder(Protocol):
@@ -76,23 +76,23 @@ class Embedded:
 
 
 class LabelVectors:
-    """Vectors of the vocabularies used last, so that labels are encoded once and not for every request."""
+    """Vectors of labels, cached by vocabulary, so that labels are not encoded for every request.
 
-    def __init__(self, encoder: Encoder) -> None:
+    Args:
+        encoder: encodes the labels.
+        max_bytes: of the cached vectors; the least recently used vocabularies are dropped.
+    """
+
+    def __init__(self, encoder: Encoder, max_bytes: int = LABEL_CACHE_BYTES) -> None:
         self._encoder = encoder
-        self._kept: OrderedDict[str, Vectors] = OrderedDict()
-        self._lock = threading.Lock()
+        self._kept: LRUCache[str, Vectors] = LRUCache(max_bytes, lambda vectors: vectors.nbytes)
 
     def of(self, taxonomy: Taxonomy) -> Vectors:
         """Vectors of the labels that may be answered, shape (labels, dimension)."""
-        with self._lock:
-            vectors = self._kept.pop(taxonomy.digest, None)
+        vectors = self._kept.get(taxonomy.digest)
         if vectors is None:
             vectors = self._encoder.encode([described(label) for label in taxonomy.predictable])
-        with self._lock:
-            self._kept[taxonomy.digest] = vectors
-            while len(self._kept) > _VOCABULARIES_KEPT:
-                self._kept.popitem(last=False)
+            self._kept.put(taxonomy.digest, vectors)
         return vectors
 
 

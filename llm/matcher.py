@@ -9,21 +9,20 @@ strange labels of films get both. How good that is stands in ``eval/RESULTS.md``
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from llm.classifier import Prediction, Problem, ScoreType, Source, label_source
-from llm.embedded import Encoder, described, sentence
+from llm.embedded import LABEL_CACHE_BYTES, Encoder, described, sentence
 from llm.learnt import Learnt, load
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
 from similarity.encoder import MiniLM
+from similarity.lru import LRUCache
 from similarity.one_thread import one_thread
 from similarity.pieces import cut
 
@@ -42,7 +41,6 @@ _RELATED = 0.2
 # to say about which strange label stands out; how much a strange label in a vocabulary of films is judged as training
 # knew labels; and how near to one of those a label is that is judged so alone.
 _TUNED, _FILM, _SEEN = 0.3, 0.7, 0.6
-_VOCABULARIES_KEPT = 256
 _EXACTNESS = 40.0  # how much nearer wordings outweigh farther ones: at .1 of cosine, e to the 4th
 
 
@@ -107,31 +105,61 @@ class Matcher:
         nothing = Prediction((), source, problem=Problem("empty", "there is no text to label"))
         return [nothing if text.empty else _decode(next(rows), taxonomy, source) for text in originals]
 
-    def alone(self, text: str | Text, labels: Sequence[Label]) -> list[float]:
-        """Each label's probability as the only one of its vocabulary, in their order; the text is read once for all."""
-        read, known = cut([sentence(Text.of(text))]), self._vocabularies.known(labels)
+    def predict(self, pairs: Sequence[tuple[Text, Taxonomy]]) -> list[Prediction]:
+        """One prediction per pair of a text and a vocabulary, in order, as ``classify`` gives it. Each text and each
+        label is encoded once, however many pairs it is in.
+
+        Args:
+            pairs: texts that are not empty, with the vocabulary that each is labelled by.
+        """
+        known = self._vocabularies.each([taxonomy for _, taxonomy in pairs])
+        places: dict[Text, list[int]] = {}
+        for place, (text, _) in enumerate(pairs):
+            places.setdefault(text, []).append(place)
+        read = cut([sentence(text) for text in places])
         tuned, plain, words = self.tuned.encode(read), self.encoder.encode(read), self.learnt.words.logits(read)
+        rows: dict[int, list[float]] = {}
         with one_thread():
-            centred = np.asarray((plain - self.learnt.centre) @ known.plain.T, np.float32)
-            taught = _independent(self._taught(words, self.learnt.of_text(tuned), known))
-            mixed = known.alone * taught + (1 - known.alone) * _independent(self._lone(centred))
-        return [round(float(value), 4) for value in mixed[0]]
+            tuned = self.learnt.of_text(tuned)
+            for at, same in enumerate(places.values()):
+                of_text = words[at : at + 1], tuned[at : at + 1], plain[at : at + 1]
+                single = [place for place in same if len(known[place].plain) == 1 and not pairs[place][1].allow_none]
+                if single:
+                    alone = self._alone(*of_text, _joined([known[place] for place in single]))
+                    rows |= dict(zip(single, alone.T.tolist(), strict=True))
+                for place in set(same) - set(single):
+                    rows[place] = self._mixed(*of_text, known[place], pairs[place][1]).tolist()[0]
+        sources = [Source(self.name, label_source(taxonomy)) for _, taxonomy in pairs]
+        return [_decode(rows[place], pair[1], sources[place]) for place, pair in enumerate(pairs)]
 
     def _rows(self, texts: Sequence[str], taxonomy: Taxonomy) -> list[list[float]]:
         if not texts:
             return []
         known, read = self._vocabularies.of(taxonomy), cut(texts)
         tuned, words = self.tuned.encode(read), self.learnt.words.logits(read)
-        # Where one label is chosen, probabilities compete: all must be mixed alike to sum to 1.
-        share = known.share if taxonomy.multi else known.share.mean()
-        plain = self.encoder.encode(read) if share.min() < 1 else None
+        plain = self.encoder.encode(read) if known.share.min() < 1 else None
         with one_thread():
-            tuned = self.learnt.of_text(tuned)
-            found = share * _probabilities(self._taught(words, tuned, known), taxonomy)
-            if plain is not None:
-                found = found + (1 - share) * self._strange(plain @ known.plain.T, tuned, known, taxonomy)
+            found = self._mixed(words, self.learnt.of_text(tuned), plain, known, taxonomy)
         rows: list[list[float]] = found.tolist()
         return rows
+
+    def _mixed(self, words: Array, tuned: Array, plain: Array | None, known: Known, taxonomy: Taxonomy) -> Array:
+        """Probabilities of a vocabulary's labels, shape (texts, labels); ``plain`` may be None where training knew all
+        of them."""
+        # Where one label is chosen, probabilities compete: all must be mixed alike to sum to 1.
+        share = known.share if taxonomy.multi else known.share.mean()
+        found = share * _probabilities(self._taught(words, tuned, known), taxonomy)
+        if plain is None:
+            return np.asarray(found, np.float32)
+        return np.asarray(
+            found + (1 - share) * self._strange(plain @ known.plain.T, tuned, known, taxonomy), np.float32
+        )
+
+    def _alone(self, words: Array, tuned: Array, plain: Array, known: Known) -> Array:
+        """Probabilities of labels, each as the only one of its vocabulary, shape (texts, labels)."""
+        centred = np.asarray((plain - self.learnt.centre) @ known.plain.T, np.float32)
+        taught = _independent(self._taught(words, tuned, known))
+        return np.asarray(known.alone * taught + (1 - known.alone) * _independent(self._lone(centred)), np.float32)
 
     def _taught(self, words: Array, tuned: Array, known: Known) -> Array:
         """Logits of labels as training knew them, shape (texts, labels)."""
@@ -172,29 +200,38 @@ def matcher(path: Path = SHIPPED, encoder: MiniLM | None = None) -> Matcher:
 
 
 class Vocabularies:
-    """The vocabularies used last, so that labels are encoded once and not for every request."""
+    """Vectors of labels, cached by vocabulary, so that labels are not encoded for every request.
 
-    def __init__(self, encoder: Encoder, learnt: Learnt) -> None:
+    Args:
+        encoder: plain MiniLM.
+        learnt: what training found about labels.
+        max_bytes: of the cached vectors; the least recently used vocabularies are dropped.
+    """
+
+    def __init__(self, encoder: Encoder, learnt: Learnt, max_bytes: int = LABEL_CACHE_BYTES) -> None:
         self._encoder, self._learnt = encoder, learnt
-        self._kept: OrderedDict[str, Known] = OrderedDict()
-        self._lock = threading.Lock()
+        self._kept: LRUCache[str, Known] = LRUCache(max_bytes, _bytes)
 
     def of(self, taxonomy: Taxonomy) -> Known:
         """The vocabulary's labels that may be answered."""
-        with self._lock:
-            known = self._kept.pop(taxonomy.digest, None)
-        known = known or self.known(taxonomy.predictable)
-        with self._lock:
-            self._kept[taxonomy.digest] = known
-            while len(self._kept) > _VOCABULARIES_KEPT:
-                self._kept.popitem(last=False)
-        return known
+        return self._kept.get(taxonomy.digest) or self.each([taxonomy])[0]
+
+    def each(self, taxonomies: Sequence[Taxonomy]) -> list[Known]:
+        """The same of several vocabularies; labels that are not cached are encoded together, each once."""
+        found = {digest: self._kept.get(digest) for digest in {taxonomy.digest for taxonomy in taxonomies}}
+        missing = {one.digest: one.predictable for one in taxonomies if found[one.digest] is None}
+        new = dict(zip(missing, self._known(list(missing.values())), strict=True)) if missing else {}
+        for digest, known in new.items():
+            self._kept.put(digest, known)
+        return [found[one.digest] or new[one.digest] for one in taxonomies]
 
     def known(self, labels: Sequence[Label]) -> Known:
-        """These labels as a vocabulary."""
+        """These labels as a vocabulary; not cached."""
+        return self._known([labels])[0]
+
+    def _known(self, vocabularies: Sequence[Sequence[Label]]) -> list[Known]:
         learnt, numbers = self._learnt, self._learnt.numbers
-        names = self._encoder.encode([label.name for label in labels])
-        plain = _unit(names + self._encoder.encode([described(label) for label in labels]))
+        plain = self._encoded([label for labels in vocabularies for label in labels])
         cosines = plain @ learnt.wordings.T
         nearest = cosines.max(axis=1)
         weights = np.exp(_EXACTNESS * (cosines - nearest[:, None]))
@@ -202,15 +239,44 @@ class Vocabularies:
             weights @ (learnt.labels[:, None] == np.arange(len(learnt.biases))) / weights.sum(axis=1, keepdims=True)
         )
         nearness = _ramp(nearest, numbers["near from"], numbers["near to"])
-        # A quarter of the labels may be odd ones; one genre among topics should not make them a vocabulary of films.
-        typical = np.append(nearest, np.quantile(nearest, 0.25))
-        *own, filmlike = _ramp(typical, numbers["film from"], numbers["film to"])
         most = _FILM + (1 - _FILM) * np.minimum(1, nearness / _SEEN)
-        share, alone = most * filmlike, most * own
-        return Known(
+        alone = most * self._filmlike(nearest)
+        whole = Known(
             plain, _unit(plain + shares @ learnt.offsets), shares @ learnt.scales, shares @ learnt.biases,
-            shares[:, learnt.words.labels], nearness, share, alone,
+            shares[:, learnt.words.labels], nearness, alone, alone,
         )  # fmt: skip
+        found, start = [], 0
+        for labels in vocabularies:
+            part = slice(start, start := start + len(labels))
+            own = Known(*(getattr(whole, one.name)[part].copy() for one in fields(Known)))
+            if len(labels) > 1:
+                # A quarter of the labels may be odd ones; one genre among topics should not make them a vocabulary of
+                # films.
+                typical = self._filmlike(np.quantile(nearest[part], 0.25))
+                own = replace(own, share=np.asarray(most[part] * typical, np.float32))
+            found.append(own)
+        return found
+
+    def _encoded(self, labels: Sequence[Label]) -> Array:
+        """Unit vectors of the labels: of their names and of their descriptions, at equal weight."""
+        words = dict.fromkeys(words for label in labels for words in (label.name, described(label)))
+        place = {one: at for at, one in enumerate(words)}
+        vectors = self._encoder.encode(list(words))
+        names = vectors[[place[label.name] for label in labels]]
+        return _unit(names + vectors[[place[described(label)] for label in labels]])
+
+    def _filmlike(self, nearest: Array | np.float32) -> Array:
+        numbers = self._learnt.numbers
+        return _ramp(nearest, numbers["film from"], numbers["film to"])
+
+
+def _joined(known: Sequence[Known]) -> Known:
+    """Several vocabularies' labels as one, in order."""
+    return Known(*(np.concatenate([getattr(one, part.name) for one in known]) for part in fields(Known)))
+
+
+def _bytes(known: Known) -> int:
+    return sum(getattr(known, part.name).nbytes for part in fields(Known))
 
 
 def _unit(vectors: Array) -> Array:

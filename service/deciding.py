@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from llm.asking import waiting_problem
 from llm.bounded import Gate
 from llm.cache import AnswerStore, Cached
 from llm.classifier import Classifier, Prediction, Source
@@ -23,15 +24,14 @@ from prompts.text import Text
 from service.decisions import ChoiceQuestion, DecisionRequest, PredicateQuestion, Question, ScoreQuestion
 from service.problems import RequestProblem
 from service.verdicts import Decided, Weighed, decided, raise_for, read, weigh
+from similarity.errors import Rejected
 
 _AT_ONCE = 8  # of one request, so many are with the model together
 _OUTAGE = frozenset(["model-unreachable", "model-busy"])
 _NAME = "decision"
-_ANY = Taxonomy(_NAME, (Label("any"),))
 
-
-# A text and labels in; each label's probability out, as if it were the only one.
-Alone = Callable[[Text, Sequence[Label]], Sequence[float]]
+# Pairs of a text and a vocabulary to one prediction each; every text and label is encoded once.
+Predict = Callable[[Sequence[tuple[Text, Taxonomy]]], Sequence[Prediction]]
 
 
 class Decider(Protocol):
@@ -59,11 +59,11 @@ class ByScores:
 
     Attributes:
         classifier: who answers.
-        alone: the same for many conditions about one text at a time, where it can do that.
+        predict: the same for several vocabularies in one pass, where it can do that.
     """
 
     classifier: Classifier
-    alone: Alone | None = None
+    predict: Predict | None = None
 
     @property
     def name(self) -> str:
@@ -86,19 +86,11 @@ class ByScores:
         found_each = [weigh(one, vocabulary.names) for one, vocabulary in zip(found, vocabularies, strict=True)]
         return decided(asked.questions, found_each, found)
 
-    def _found(self, text: Text, vocabularies: Sequence[Taxonomy]) -> list[Prediction]:
+    def _found(self, text: Text, vocabularies: Sequence[Taxonomy]) -> Sequence[Prediction]:
         """One answer per vocabulary, in their order."""
-        conditions = [vocabulary.labels[0] for vocabulary in vocabularies if vocabulary.multi]
-        if not self.alone or not conditions:
-            return [self.classifier.classify([text], vocabulary)[0] for vocabulary in vocabularies]
-        source = Source(self.name, _NAME)
-        scores = iter(self.alone(text, conditions))
-        return [
-            Prediction(vocabulary.names, source, {vocabulary.names[0]: next(scores)})
-            if vocabulary.multi
-            else self.classifier.classify([text], vocabulary)[0]
-            for vocabulary in vocabularies
-        ]
+        if self.predict:
+            return self.predict([(text, vocabulary) for vocabulary in vocabularies])
+        return [self.classifier.classify([text], vocabulary)[0] for vocabulary in vocabularies]
 
 
 @dataclass(frozen=True)
@@ -130,7 +122,7 @@ class ByModel:
             for place, question in enumerate(asked.questions)
             if not isinstance(question, PredicateQuestion)
         ]
-        with _place(self.gate, self.name):
+        with _admitted(self.gate):
             found = _together(jobs)
         return decided(asked.questions, _sorted_out(asked.questions, found), found)
 
@@ -169,7 +161,7 @@ class Forwarded:
             raise RequestProblem("cannot-decide", f"{self.name} answers no decisions; choose another MARQUEE_READING")
         messages = [{"role": message.role, "content": message.words()} for message in asked.input]
         questions = [question.model_dump(exclude_none=True) for question in asked.questions]
-        with _place(self.gate, self.name):
+        with _admitted(self.gate):
             (found,) = self.engine.decide([messages], questions)
         raise_for(found.problem)
         # With no label it would be counted as an answer that none applies.
@@ -250,9 +242,10 @@ def _sorted_out(questions: Sequence[Question], found: Sequence[Prediction]) -> l
 
 
 @contextmanager
-def _place(gate: Gate, name: str) -> Iterator[None]:
-    """A place before the model for the length of the block."""
-    with gate.place() as admitted:
-        if not admitted:
-            raise_for(gate.turned_away(1, name, _ANY)[0].problem)
-        yield
+def _admitted(gate: Gate) -> Iterator[None]:
+    """Count the request as pending at the model for the length of the block."""
+    try:
+        with gate.admit():
+            yield
+    except Rejected as error:
+        raise RequestProblem.of(waiting_problem(error)) from None

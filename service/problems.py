@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
+from llm.asking import waiting_problem
 from llm.classifier import Problem, ProblemKind
 from prompts.errors import InvalidSetting, InvalidTaxonomy, OtherVocabulary, UnknownName
-from similarity.errors import InvalidIndex, SeveralFilms, UnknownFilm, UnknownGenre
+from similarity.errors import Disconnected, Expired, InvalidIndex, Rejected, SeveralFilms, UnknownFilm, UnknownGenre
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +90,8 @@ def install(app: Flask) -> None:
     app.register_error_handler(UnknownGenre, lambda e: respond(RequestProblem("unknown-genre", str(e), "genres")))
     app.register_error_handler(SeveralFilms, lambda e: respond(RequestProblem("invalid-request", str(e), "title")))
     app.register_error_handler(InvalidIndex, lambda e: respond(RequestProblem("no-index", str(e))))
+    for error in (Rejected, Expired, Disconnected):
+        app.register_error_handler(error, lambda e: respond(RequestProblem.of(waiting_problem(e))))
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _surprise)
 

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from flask import Blueprint, Response, current_app, jsonify, make_response, request
 
+from llm.asking import ASKING
 from llm.classifier import Prediction
 from prompts import shelf
 from service.answers import ModelEntry, ModelsAnswer
@@ -94,7 +95,7 @@ def similar() -> Response:
     """The films most like a text, or like a film of the catalogue."""
     asked = read_similar(request, parts().limits)
     films = parts().similar()
-    return jsonify(SimilarAnswer.of_found(films.search(asked.query()), films.model).body())
+    return jsonify(SimilarAnswer.of_found(films.search(asked.query(), ASKING.get()), films.model).body())
 
 
 @blueprint.post("/v1/decisions")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from llm.batched import Batched
+from llm.batched import Batched, BatchedPairs
 from llm.bounded import Bounded, Gate
 from llm.cache import AnswerStore, Cached
 from llm.cascade import Cascade
@@ -34,7 +34,6 @@ from service.metrics import Metrics
 from service.parts import AskingOf, Choice, ClassifierFor, Limits, Parts
 from service.prompting import asked_by
 from service.settings import Settings
-from similarity.batching import SharedBatches
 from similarity.encoder import MiniLM, encoder_of
 from similarity.similar import Similar
 
@@ -55,12 +54,14 @@ def build(settings: Settings, trained: Classifier | None = None) -> Parts:
     metrics = Metrics()
     first = ["A first text, so that the first request finds the model loaded."]
     encoder = MiniLM()
-    shared = SharedBatches(encoder_of(settings.encoder) if settings.encoder else encoder)
-    films = Similar(live(settings.index, shared), shared)
+    compares = encoder_of(settings.encoder) if settings.encoder else encoder
+    films = Similar(live(settings.index, compares), compares, _gate("similar", settings, metrics))
     gate = _gate("embedded", settings, metrics)
     own = trained or matcher(encoder=encoder)
-    embedded = Batched(own, gate, metrics.batch.observe, 1 if trained else encoder.callers)
-    by_scores = ByScores(embedded, own.alone if isinstance(own, Matcher) else None)
+    passes = 1 if trained else encoder.callers
+    embedded = Batched(own, gate, metrics.batch.observe, passes)
+    pairs = BatchedPairs(own.name, own.predict, gate, passes) if isinstance(own, Matcher) else None
+    by_scores = ByScores(embedded, pairs)
 
     def load() -> None:
         embedded.classify(first, taxonomy)

@@ -42,6 +42,33 @@ class SeveralFilms(SimilarityError):
         super().__init__(f"several films are called {title!r}: {', '.join(films)}; give the id of one")
 
 
+class Rejected(SimilarityError):
+    """Too many calls are pending; trying again after ``retry_after`` seconds makes sense."""
+
+    retry_after = 1.0
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} requests are pending already; try again")
+
+
+class Expired(SimilarityError):
+    """The deadline of a call passed before its results were there."""
+
+    def __init__(self) -> None:
+        super().__init__("the request's deadline passed before its turn came")
+
+
+class Disconnected(SimilarityError):
+    """The client of a call has closed its connection."""
+
+    def __init__(self) -> None:
+        super().__init__("the client has closed its connection")
+
+
+class NoResult(SimilarityError):
+    """A computation gave fewer or more results than it was given items."""
+
+
 class UnknownGenre(SimilarityError):
     """No film of the catalogue has this genre."""
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,14 +14,15 @@ from pathlib import Path
 import numpy as np
 
 from similarity import index, vectors
-from similarity.batching import Together
 from similarity.catalogue import Catalogue, Rows
-from similarity.errors import InvalidIndex, SimilarityError
+from similarity.errors import Expired, InvalidIndex, SimilarityError
 from similarity.index import VectorIndex, Vectors
 from similarity.manifest import CURRENT, FILMS, SEARCHED, VECTORS, Version, check_encoder, check_whole, current
+from similarity.micro_batching import PATIENT, Caller, MicroBatcher
 
 log = logging.getLogger(__name__)
 
+_SEARCHES = 64  # searches of an exact index computed together
 _FILTERS = 32  # remembered filters; of a million films, each takes up to eight megabytes
 
 
@@ -54,19 +57,27 @@ class Opened:
         held = vectors.mapped(path / VECTORS, manifest.count, manifest.dimension)
         self.vectors: VectorIndex = index.loaded(manifest.kind, held, path / SEARCHED, manifest.effort, manifest.recall)
         self.rows_with = lru_cache(_FILTERS)(self._rows_with)
-        self._together: Together[tuple[Vectors, int], list[tuple[Vectors, Rows]]] = Together(self._nearest)
+        self._search: MicroBatcher[tuple[Vectors, int], list[tuple[Vectors, Rows]]] = MicroBatcher(
+            self._nearest, max_items=_SEARCHES
+        )
 
-    def nearest(self, vector: Vectors, k: int, among: Rows | None = None) -> tuple[Vectors, Rows]:
+    def nearest(
+        self, vector: Vectors, k: int, among: Rows | None = None, caller: Caller = PATIENT
+    ) -> tuple[Vectors, Rows]:
         """Cosines and rows of the nearest films, best first, both of shape (k',); see ``VectorIndex.search``.
 
         Threads that search all vectors of an exact index at once share the reading of them.
+
+        Raises:
+            Expired: the caller's deadline passed first.
+            Disconnected: the caller's client has closed its connection.
         """
         if among is None and self.version.manifest.kind == "flat":
-            return self._together([(vector, k)])[0]
+            return self._search([(vector, k)], caller=caller)[0]
         scores, rows = self.vectors.search(vector[None], k, among)
         return scores[0], rows[0]
 
-    def _nearest(self, asked: Sequence[tuple[Vectors, int]]) -> list[tuple[Vectors, Rows]]:
+    def _nearest(self, asked: Sequence[tuple[Vectors, int]], key: None) -> list[tuple[Vectors, Rows]]:
         """Of vectors and how many of each."""
         scores, rows = self.vectors.search(np.stack([one for one, _ in asked]), max(k for _, k in asked))
         return [(scores[at, :k], rows[at, :k]) for at, (_, k) in enumerate(asked)]
@@ -118,18 +129,27 @@ class Live:
         self._opened: Opened | None = None
         self._seen: tuple[int, int] | None = None
 
-    def get(self) -> Opened:
+    def get(self, deadline: float = math.inf) -> Opened:
         """The version in force.
+
+        Args:
+            deadline: monotonic time until which another thread is waited for that opens the index.
 
         Raises:
             InvalidIndex: there is none that can be used.
+            Expired: the deadline passed first.
         """
         if self._opened is None:
-            with self._lock:
+            left = min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX)
+            if not self._lock.acquire(timeout=left):
+                raise Expired
+            try:
                 if self._opened is None:
                     self._prepare()
                     self._seen = self._stamp()
                     self._opened = opened(self.folder, self._encoder, self._dimension)
+            finally:
+                self._lock.release()
         elif self._stamp() != self._seen and self._lock.acquire(blocking=False):
             threading.Thread(target=self._take_up, daemon=True).start()  # which gives the lock back
         return self._opened

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +14,9 @@ from similarity.catalogue import Entry, Rows
 from similarity.errors import InvalidIndex, SeveralFilms, UnknownFilm
 from similarity.film import Film, digest_of, folded
 from similarity.live import Live, Opened, Wanted
+from similarity.lru import LRUCache
 from similarity.manifest import Version
+from similarity.micro_batching import PATIENT, Admission, Caller, MicroBatcher, check_waiting
 
 if TYPE_CHECKING:
     from similarity.building import Encoder
@@ -27,8 +27,9 @@ log = logging.getLogger(__name__)
 SAME = 0.999  # a cosine from which two texts are one
 _SPARE = 10  # neighbours asked for beyond the wanted, in case some are left out
 _FURTHEST = 4_096  # neighbours looked at before fewer films than wanted are answered
-_REMEMBERED = 4_096  # vectors of texts: six megabytes
-_ANSWERS = 1_024  # of one version of the index
+_VECTORS = 4_096  # cached vectors of texts: six megabytes
+_ANSWERS = 1_024  # cached answers of one version of the index
+_BATCH = 64  # texts encoded together
 
 
 @dataclass(frozen=True)
@@ -74,19 +75,23 @@ class Found:
 
 
 class Similar:
-    """Answers queries over an index. Threads may share it.
+    """Answers queries over an index. Threads may share it; their texts are encoded in shared batches.
 
     Args:
         live: the index.
         encoder: the one that made it.
+        admission: limit on pending queries.
     """
 
-    def __init__(self, live: Live, encoder: Encoder) -> None:
-        self._live, self._encoder = live, encoder
-        self._vectors: OrderedDict[str, Vectors] = OrderedDict()
+    def __init__(self, live: Live, encoder: Encoder, admission: Admission | None = None) -> None:
+        self._live, self._encoder, self._admission = live, encoder, admission or Admission(None)
+        self._encode: MicroBatcher[str, Vectors] = MicroBatcher(
+            lambda texts, _: encoder.encode(texts), max_items=_BATCH, length=len
+        )
+        self._vectors: LRUCache[str, Vectors] = LRUCache(_VECTORS)
         self._lock = threading.Lock()
         self._searched: Opened | None = None
-        self._remembered: Callable[[Query], Found]
+        self._answers: LRUCache[Query, Found] = LRUCache(_ANSWERS)
 
     @property
     def model(self) -> str:
@@ -94,56 +99,64 @@ class Similar:
         return self._encoder.name
 
     def open(self) -> None:
-        """Open the index before the first query needs it; what is wrong with it is told in the log, and to whoever
-        asks."""
+        """Open the index before the first query needs it. An error is logged, and raised by the queries."""
         try:
             self._live.get()
         except InvalidIndex as error:
             log.warning("%s", error)
 
-    def search(self, query: Query) -> Found:
+    def search(self, query: Query, caller: Caller = PATIENT) -> Found:
         """The films most alike. Neither the film asked about nor a duplicate of it is among them: the same text, the
         same title and year, or a cosine of .999 and more; nor is any film there twice.
+
+        Args:
+            query: what is searched.
+            caller: the request that waits.
 
         Raises:
             UnknownFilm: no film has this id.
             SeveralFilms: only a title was given, and several films have it.
             UnknownGenre: no film has this genre.
             InvalidIndex: there is no index that can be used.
+            Rejected: too many queries are pending.
+            Expired: the caller's deadline has passed.
+            Disconnected: the caller's client has closed its connection.
         """
-        index = self._live.get()  # once: a query sees one version, whatever comes meanwhile
-        return self._answers(index)(query)
+        with self._admission.admit():
+            check_waiting(caller)
+            index = self._live.get(caller.deadline)  # once: a query sees one version, whatever comes meanwhile
+            answers = self._answers_of(index)
+            if (known := answers.get(query)) is not None:
+                return known
+            found = self._found(index, query, caller)
+            answers.put(query, found)
+            return found
 
-    def _answers(self, index: Opened) -> Callable[[Query], Found]:
-        """Finds, and remembers; what an older version answered is forgotten with it."""
+    def _answers_of(self, index: Opened) -> LRUCache[Query, Found]:
+        """The cached answers of this version of the index; those of an older version are dropped."""
         with self._lock:
             if self._searched is not index:
-                self._searched, self._remembered = index, lru_cache(_ANSWERS)(partial(self._found, index))
-            return self._remembered
+                self._searched, self._answers = index, LRUCache(_ANSWERS)
+            return self._answers
 
-    def _found(self, index: Opened, query: Query) -> Found:
+    def _found(self, index: Opened, query: Query, caller: Caller) -> Found:
         meant = _meant(query, index)
         if meant:
             vector, known = np.asarray(index.vectors.vectors[meant.row]), _Known.of(meant)
         else:
             words = query.text.strip() or query.title
-            vector, known = self._vector(words), _Known(digest_of(words), title=folded(query.title))
-        matches = tuple(_matches(index, vector, known, query))
+            vector, known = self._vector(words, caller), _Known(digest_of(words), title=folded(query.title))
+        matches = tuple(_matches(index, vector, known, query, caller))
         return Found(matches, meant.film if meant else None, index.version)
 
-    def _vector(self, text: str) -> Vectors:
-        """The text's vector, remembered."""
+    def _vector(self, text: str, caller: Caller) -> Vectors:
+        """The text's vector, from the cache where it is there."""
         key = digest_of(text)
-        with self._lock:
-            if key in self._vectors:
-                self._vectors.move_to_end(key)
-                return self._vectors[key]
-        vector: Vectors = self._encoder.encode([text])[0]
-        with self._lock:
-            self._vectors[key] = vector
-            while len(self._vectors) > _REMEMBERED:
-                self._vectors.popitem(last=False)
-        return vector
+        known = self._vectors.get(key)
+        if known is None:
+            known = self._encode([text], caller=caller)[0]
+            self._vectors.put(key, known)
+        return known
 
 
 @dataclass
@@ -186,20 +199,23 @@ def _meant(query: Query, index: Opened) -> Entry | None:
     return called[0] if called else None
 
 
-def _matches(index: Opened, vector: Vectors, known: _Known, query: Query) -> list[Match]:
+def _matches(index: Opened, vector: Vectors, known: _Known, query: Query, caller: Caller) -> list[Match]:
     """The best that may be answered; looks further where too much had to be left out."""
     among = index.rows_with(query.wanted)
     most = len(index.vectors) if among is None else len(among)
     wanted = min(query.k + _SPARE, most)
     while True:
-        kept = list(_kept(index, vector, known, wanted, among)) if wanted else []
+        kept = list(_kept(index, vector, known, wanted, among, caller)) if wanted else []
         if len(kept) >= query.k or wanted >= min(most, _FURTHEST):
             return kept[: query.k]
         wanted = min(4 * wanted, most)
 
 
-def _kept(index: Opened, vector: Vectors, known: _Known, wanted: int, among: Rows | None) -> Iterator[Match]:
-    scores, rows = index.nearest(vector, wanted, among)
+def _kept(
+    index: Opened, vector: Vectors, known: _Known, wanted: int, among: Rows | None, caller: Caller
+) -> Iterator[Match]:
+    check_waiting(caller)
+    scores, rows = index.nearest(vector, wanted, among, caller)
     pairs = [(float(score), int(row)) for score, row in zip(scores, rows, strict=True) if row >= 0]
     texts: set[str] = set()
     films: set[tuple[str, int]] = set()

@@ -191,7 +191,7 @@ def test_a_language_model_has_a_gate_too() -> None:
     gate = Gate(1)
     bounded = Bounded(LanguageModel(Scripted(lambda conversation: '["War"]'), ListReading()), gate)
     with ExitStack() as inside:
-        inside.enter_context(gate.place())
+        inside.enter_context(gate.admit())
         (away,) = bounded.classify(["a plot"], TMDB)
         assert away.problem is not None and away.problem.kind == "busy"
     assert bounded.classify(["a plot"], TMDB)[0].labels == ("War",)

@@ -69,7 +69,7 @@ def by_model(**more: Any) -> ByModel:
 
 
 def by_topic(embedded: Matcher) -> ByScores:
-    return ByScores(embedded, embedded.alone)
+    return ByScores(embedded, embedded.predict)
 
 
 def served(decider: Decider | None, **more: Any) -> FlaskClient:

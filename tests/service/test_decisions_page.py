@@ -26,7 +26,7 @@ ADDRESS = "http://127.0.0.1:5000"
 
 @pytest.fixture(scope="module")
 def url(embedded: Matcher) -> Iterator[str]:
-    decider = ByScores(embedded, embedded.alone)
+    decider = ByScores(embedded, embedded.predict)
     with served_at(
         create_app(Parts(lambda choice: embedded, lambda: None, lambda: None, "tmdb", decider=decider))
     ) as at:

@@ -11,7 +11,6 @@ from service.app import create_app
 from service.films import live
 from service.parts import Limits, Parts
 from service.similar import SimilarAnswer
-from similarity.batching import SharedBatches
 from similarity.building import Encoder, Source, build
 from similarity.encoder import MiniLM
 from similarity.similar import Similar
@@ -32,7 +31,7 @@ def served(embedded: Matcher, folder: Path | None, encoder: Encoder) -> FlaskCli
 def client(embedded: Matcher, tmp_path_factory: pytest.TempPathFactory) -> FlaskClient:
     folder = tmp_path_factory.mktemp("index")
     build(folder, Source(films(200), ""), Words())
-    return served(embedded, folder, SharedBatches(Words()))
+    return served(embedded, folder, Words())
 
 
 @pytest.mark.parametrize("route", ["/similar", "/suggest"])

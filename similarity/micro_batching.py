@@ -1,0 +1,321 @@
+"""Micro-batching: calls that arrive while a batch is computed share the next one.
+
+A forward pass for eight texts takes hardly longer than one for a single text, and an exact index reads all its vectors
+once for all queries of a batch. A call that finds the batcher idle is computed at once. Calls that arrive meanwhile
+wait, and the thread of the first of them then computes a batch for all that fit. So batches grow with the load, no
+thread is needed, and a single client never waits for a batch to fill.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+from similarity.errors import Disconnected, Expired, NoResult, Rejected
+
+_FEW = 2  # items that make a batch worth while
+# After a batch for many callers, they return with new calls one by one. The next batch waits for them for this share
+# of the last one's time, and at most this many seconds. Without it, batches of one and of all the others alternate.
+_SHARE, _LONGEST = 0.2, 0.01
+
+
+class Rows(Protocol):
+    """Results in the order of their items: a list or an array."""
+
+    def __getitem__(self, part: slice, /) -> Self: ...
+    def __len__(self) -> int: ...
+
+
+class Caller(Protocol):
+    """The request that waits for a call's results."""
+
+    @property
+    def deadline(self) -> float:
+        """Monotonic time after which the results are of no use; infinite without one."""
+        ...
+
+    def disconnected(self) -> bool:
+        """Whether the request's client has closed its connection."""
+        ...
+
+
+@dataclass(frozen=True)
+class Patient:
+    """A caller without a connection, and without a deadline unless one is given."""
+
+    deadline: float = math.inf
+
+    def disconnected(self) -> bool:
+        """See ``Caller.disconnected``."""
+        return False
+
+
+PATIENT = Patient()
+
+
+def check_waiting(caller: Caller) -> None:
+    """Raise where no one waits for the results any more.
+
+    Raises:
+        Expired: the deadline has passed.
+        Disconnected: the client has closed its connection.
+    """
+    if caller.deadline <= time.monotonic():
+        raise Expired
+    if caller.disconnected():
+        raise Disconnected
+
+
+class Admission:
+    """Admission control: a limit on pending calls, those that wait and those being computed.
+
+    Args:
+        limit: maximum number of pending calls; a longer queue only adds latency. None: unlimited.
+        on_change: called with +1 and -1 as calls come and go.
+    """
+
+    def __init__(self, limit: int | None, on_change: Callable[[int], object] = lambda change: None) -> None:
+        self.limit, self._on_change = limit, on_change
+        self._pending = 0
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def admit(self) -> Iterator[None]:
+        """Count a call as pending for the length of the block.
+
+        Raises:
+            Rejected: the limit is reached.
+        """
+        self._enter()
+        try:
+            yield
+        finally:
+            self._leave()
+
+    def _enter(self) -> None:
+        with self._lock:
+            if self.limit is not None and self._pending >= self.limit:
+                raise Rejected(self.limit)
+            self._pending += 1
+        self._on_change(1)
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._pending -= 1
+        self._on_change(-1)
+
+
+Item = TypeVar("Item")
+Results = TypeVar("Results", bound=Rows)
+
+
+@dataclass(eq=False)
+class _Call(Generic[Item, Results]):
+    """The items of one caller, and what becomes of them. Fields change under the batcher's lock."""
+
+    items: Sequence[Item]
+    key: Hashable
+    caller: Caller
+    measure: Callable[[Item], int]
+    woken: threading.Event = field(default_factory=threading.Event)
+    leads: bool = False
+    waits: bool = False
+    results: Results | None = None
+    error: Exception | None = None
+
+    @cached_property
+    def length(self) -> float:
+        """Mean length of the items."""
+        return sum(map(self.measure, self.items)) / len(self.items)
+
+    @property
+    def settled(self) -> bool:
+        return self.results is not None or self.error is not None
+
+    def still_waiting(self) -> bool:
+        """Whether the results are still of use; settles the call where they are not."""
+        try:
+            check_waiting(self.caller)
+        except (Expired, Disconnected) as error:
+            self.error = error
+        return self.error is None
+
+
+class MicroBatcher(Generic[Item, Results]):
+    """A computation whose concurrent calls share batches. Threads may share it.
+
+    A call waits for no batch that its own items are not in. A call whose items cannot be computed fails alone: the
+    batch is repeated call by call. Where the thread that computes a batch is ended (``KeyboardInterrupt``,
+    ``SystemExit``), the other calls of the batch go back to the front of the queue, and the first of them leads.
+
+    Args:
+        compute: items, and the key that they share, to one result per item, in order.
+        admission: limit on pending calls; batchers that use the same model may share it.
+        max_items: of a shared batch; a call with more items is a batch of its own.
+        concurrency: batches computed at once.
+        length: of an item; a batch takes items of about the same length, which are computed with little padding.
+        on_batch: called with the number of items of every batch.
+        around: context in which a batch is computed, from its callers and its number of items.
+    """
+
+    def __init__(
+        self,
+        compute: Callable[[Sequence[Item], Any], Results],
+        *,
+        admission: Admission | None = None,
+        max_items: int = 128,
+        concurrency: int = 1,
+        length: Callable[[Item], int] = lambda item: 0,
+        on_batch: Callable[[int], object] = lambda items: None,
+        around: Callable[[Sequence[Any], int], AbstractContextManager[object]] = lambda callers, items: nullcontext(),
+    ) -> None:
+        self._compute, self._admission = compute, admission or Admission(None)
+        self._max_items, self._concurrency = max_items, concurrency
+        self._length, self._on_batch, self._around = length, on_batch, around
+        self._lock = threading.Lock()
+        self._waiting: list[_Call[Item, Results]] = []
+        self._running = 0
+        self._last_calls, self._last_seconds = 1, 0.0  # of the last batch
+
+    def __call__(self, items: Sequence[Item], key: Hashable = None, caller: Caller = PATIENT) -> Results:
+        """Compute the items; blocks until their results are there.
+
+        Args:
+            items: at least one.
+            key: only calls of the same key share a batch.
+            caller: the request that waits.
+
+        Raises:
+            Rejected: too many calls are pending.
+            Expired: the caller's deadline passed first.
+            Disconnected: the caller's client has closed its connection.
+            Exception: what ``compute`` raised for these items.
+        """
+        with self._admission.admit():
+            call = _Call[Item, Results](items, key, caller, self._length)
+            try:
+                self._enter(call)
+                if not call.leads:
+                    self._wait(call)
+                if call.leads:
+                    self._lead(call)
+            finally:
+                self._leave(call)
+        if call.error is not None:
+            raise call.error
+        assert call.results is not None
+        return call.results
+
+    def _enter(self, call: _Call[Item, Results]) -> None:
+        with self._lock:
+            if self._running < self._concurrency:
+                call.leads = True
+                self._running += 1
+            else:
+                call.waits = True
+                self._waiting.append(call)
+
+    def _wait(self, call: _Call[Item, Results]) -> None:
+        left = call.caller.deadline - time.monotonic()
+        if call.woken.wait(min(max(0.0, left), threading.TIMEOUT_MAX)):
+            return
+        with self._lock:  # the call may have become the leader at this very moment
+            if not call.leads and not call.settled:
+                call.error = Expired()
+
+    def _lead(self, call: _Call[Item, Results]) -> None:
+        if self._running == 1 and len(self._waiting) + 1 < self._last_calls:
+            time.sleep(min(_LONGEST, _SHARE * self._last_seconds))
+        batch = self._take(call)
+        try:
+            start = time.monotonic()
+            self._run([one for one in batch if one.still_waiting()])
+            self._last_calls, self._last_seconds = len(batch), time.monotonic() - start
+        finally:
+            self._release(batch, call)
+
+    def _take(self, call: _Call[Item, Results]) -> list[_Call[Item, Results]]:
+        """The leader, and of the waiting calls of its key those nearest in length that fit beside it. The others keep
+        their order, so that the one that waited longest leads the next batch. Calls that no one waits for are
+        dropped."""
+        with self._lock:
+            free = self._share(call) - len(call.items)
+            waiting, taken = [other for other in self._waiting if self._keeps(other)], {call}
+            for other in sorted(waiting, key=lambda other: abs(other.length - call.length)):
+                if len(other.items) <= free and other.key == call.key:
+                    taken.add(other)
+                    free -= len(other.items)
+            self._waiting = [other for other in waiting if other not in taken]
+            for other in taken:
+                other.waits = False
+        return [call, *(other for other in waiting if other in taken)]
+
+    def _share(self, call: _Call[Item, Results]) -> int:
+        """Items of this batch: of all pending ones, as many as leave every other batch the same number."""
+        pending = len(call.items) + sum(len(other.items) for other in self._waiting)
+        return min(self._max_items, max(_FEW, -(-pending // self._concurrency)))
+
+    def _keeps(self, call: _Call[Item, Results]) -> bool:
+        if call.still_waiting():
+            return True
+        call.waits = False
+        call.woken.set()
+        return False
+
+    def _run(self, calls: Sequence[_Call[Item, Results]]) -> None:
+        items = [item for call in calls for item in call.items]
+        if not items:
+            return
+        try:
+            with self._around([call.caller for call in calls], len(items)):
+                results = self._compute(items, calls[0].key)
+            if len(results) != len(items):
+                raise NoResult(f"{len(items)} items came to {len(results)} results")
+        except Exception as error:
+            self._run_apart(calls, error)
+            return
+        at = 0
+        for call in calls:
+            call.results = results[at : at + len(call.items)]
+            at += len(call.items)
+        self._on_batch(len(items))
+
+    def _run_apart(self, calls: Sequence[_Call[Item, Results]], error: Exception) -> None:
+        """One call's items may be at fault; the other calls should not fail with it."""
+        if len(calls) == 1:
+            calls[0].error = error
+            return
+        for call in calls:
+            self._run([call])
+
+    def _release(self, batch: Sequence[_Call[Item, Results]], leader: _Call[Item, Results]) -> None:
+        """Wake the calls of a batch. Those without a result, since this thread is being ended, wait again."""
+        with self._lock:
+            unsettled = [call for call in batch if not call.settled and call is not leader]
+            for call in unsettled:
+                call.waits = True
+            self._waiting[:0] = unsettled
+        for call in batch:
+            if call.settled:
+                call.woken.set()
+
+    def _leave(self, call: _Call[Item, Results]) -> None:
+        """Take the call out of the queue where it still is, and pass the lead on where it had it."""
+        with self._lock:
+            if call.waits:
+                self._waiting = [other for other in self._waiting if other is not call]
+            if not call.leads:
+                return
+            call.leads = False
+            if not self._waiting:
+                self._running -= 1
+                return
+            following = self._waiting.pop(0)
+            following.leads, following.waits = True, False
+            following.woken.set()
