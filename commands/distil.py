@@ -89,9 +89,10 @@ def _run(
     spec: str | None = None,
 ) -> Run:  # fmt: skip
     """One system over texts: the teacher, or who is held against it."""
-    from commands.systems import Setting, named, without_login
+    from commands.systems import Setting, named
     from eval.manifest import Material
     from eval.run import Asking, Run
+    from prompts.network import without_login
 
     system = named(spec or options["teacher"], Setting(vocabulary, [one.text for one in examples], options["cache"]))
     material = Material(table, None, options["limit"], vocabulary, examples)

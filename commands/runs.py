@@ -23,9 +23,9 @@ def runs_of(
     alone: int, batch: int, shown: str | None, **choice: Any,
 ) -> tuple[list[Run], Path]:  # fmt: skip
     """What is to be run, and the folder of it all; what is wrong is told before anything is asked."""
-    from commands.systems import without_login
     from eval.run import Asking, Run
     from prompts import shelf
+    from prompts.network import without_login
     from service.settings import read_settings
 
     vocabulary = shelf.taxonomy_at(taxonomy or read_settings().taxonomy)

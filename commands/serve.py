@@ -128,9 +128,10 @@ def _serve(
 
 
 def _run(settings: Settings, trained: Path | None, listener: socket.socket) -> None:
+    from prompts.network import url_of
     from service.server import Server
 
-    url = f"http://{settings.host}:{listener.getsockname()[1]}"
+    url = url_of(settings.host, listener.getsockname()[1])
     click.echo(f"Starting on {url} ...")
     stopping = Event()
     invite = partial(click.echo, _invitation(url))
@@ -189,6 +190,7 @@ def _who(settings: Settings, trained: Path | None) -> str:
         return f"what was trained in {trained}, for {settings.taxonomy}"
     if settings.local_model:
         return f"{settings.local_model}, in this process"
+    from prompts.network import without_login
     from service.parts import Choice
     from service.wiring import build
 
@@ -197,7 +199,7 @@ def _who(settings: Settings, trained: Path | None) -> str:
     if not settings.asks_a_model:
         return f"{name} (no endpoint or key is set, so the small model in this process answers; see docs/endpoints.md)"
     problem = parts.check()
-    return f"{name} at {settings.base_url}" + (f"\n  warning: {problem.detail}" if problem else "")
+    return f"{name} at {without_login(settings.base_url)}" + (f"\n  warning: {problem.detail}" if problem else "")
 
 
 def _invitation(url: str) -> str:

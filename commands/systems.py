@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from prompts.errors import InvalidSetting, UnknownName
 from prompts.files import digest_of
+from prompts.network import without_login
 
 if TYPE_CHECKING:
     from eval.run import Opened, System
@@ -113,11 +114,6 @@ def folder_name(spec: str) -> str:
     if len(slug) <= _LONGEST:
         return slug
     return f"{slug[:_LONGEST]}-{digest_of(spec, 8)}"
-
-
-def without_login(words: str) -> str:
-    """The words without what stands before the host of a URL: names and passwords belong in no file."""
-    return re.sub(r"//[^/@\s]+@", "//***@", words)
 
 
 def _embedded(spec: str, rest: str, setting: Setting) -> System:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import ssl
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -19,6 +17,8 @@ from pydantic import BaseModel, ValidationError
 
 from lookup.film import Kind, Missing, Unanswered
 from lookup.pace import Pace
+from prompts.errors import InvalidSetting
+from prompts.network import connection
 
 Shape = TypeVar("Shape", bound=BaseModel)
 
@@ -116,6 +116,8 @@ class Wire:
         except (httpx2.TimeoutException, TimeoutError):
             silent = Missing("unreachable", f"{self.place} did not answer in time")
             return _Failure(silent if until > time.monotonic() else self._late(), 0.0)
+        except InvalidSetting as error:  # of a proxy or of certificates
+            return _Failure(Missing("unreachable", f"no connection to {self.place}: {error}"))
         except httpx2.HTTPError as error:
             return _Failure(Missing("unreachable", f"no connection to {self.place} ({type(error).__name__})"), 0.0)
         except OverflowError:
@@ -165,14 +167,9 @@ class Wire:
     def _client(self) -> httpx2.Client:
         with self._lock:  # not before the first question: a TLS context takes a moment, and most processes ask nothing
             if self._http is None:
-                self._http = httpx2.Client(headers=dict(self._headers), follow_redirects=False, verify=_trusted())
+                options = connection(self.base_url)
+                self._http = httpx2.Client(headers=dict(self._headers), follow_redirects=False, **options)
             return self._http
-
-
-@cache
-def _trusted() -> ssl.SSLContext:
-    """Read from disk once for all hosts."""
-    return httpx2.create_ssl_context()
 
 
 def _body(reply: httpx2.Response, until: float) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import hashlib
 import os
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from prompts.errors import InvalidSetting
+from prompts.errors import InvalidSetting, MarqueeError
 
 # A write that fails with one of these has no file name of its own.
 _OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
@@ -53,6 +54,32 @@ def write_text_atomically(path: Path, content: str, mode: int = 0o666) -> None:
     """Replace a file by this text in UTF-8; a reader finds the old content or the new one. See ``replacing``."""
     with replacing(path, mode) as new:
         new.write_text(content, encoding="utf-8")
+
+
+def read_text(path: Path, kind: type[MarqueeError]) -> str:
+    """The text of a small file that a person writes: UTF-8, with or without a byte order mark.
+
+    Args:
+        path: the file.
+        kind: the error to raise.
+
+    Raises:
+        MarqueeError: it cannot be read, or is in another encoding; one line with the file's name and the line.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise kind(f"cannot read {path}: {error.strerror or error}") from None
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise kind(f"{path}:1 is in UTF-16; save the file as UTF-8")
+    try:
+        place, found = content.find(b"\0"), content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        place, found = error.start, ""
+    if place < 0:
+        return found
+    byte, line = content[place], content.count(b"\n", 0, place) + 1
+    raise kind(f"{path}:{line} is not text in UTF-8 (byte 0x{byte:02x}); save the file as UTF-8")
 
 
 def make_folder(folder: Path) -> None:

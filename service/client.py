@@ -7,13 +7,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx2
 
 from llm.classifier import Prediction, Problem, ProblemKind, Source, label_source
 from prompts import shelf
 from prompts.errors import InvalidSetting
+from prompts.network import connection, split_url, trimmed, without_login
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 from service.problems import SLUGS
@@ -58,12 +58,11 @@ class Client:
         retries: int = 2,
         batch: int = 64,
     ) -> None:
-        self.name = url
+        url, key = _checked(url, key)
+        self.name = without_login(url)
         self._cache, self._retries, self._batch = cache, retries, batch
         headers = {"X-Request-Timeout": f"{timeout:g}"} | ({"Authorization": f"Bearer {key}"} if key else {})
-        if not _is_http(url) or not key.isascii():
-            raise InvalidSetting("the URL or the key cannot be sent; a URL looks like http://127.0.0.1:5000")
-        self._http = httpx2.Client(base_url=url, timeout=timeout, headers=headers)
+        self._http = httpx2.Client(base_url=url, timeout=timeout, headers=headers, **connection(url))
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
         """See ``Classifier.classify``; a request that fails is the problem of every text in it. A vocabulary that this
@@ -119,12 +118,15 @@ class Client:
             return Problem("unreachable", f"{self.name} did not answer: {error}")
 
 
-def _is_http(url: str) -> bool:
+def _checked(url: str, key: str) -> tuple[str, str]:
+    url, key = trimmed(url), trimmed(key)
     try:
-        parts = urlsplit(url)
+        split_url(url)
     except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname)
+        raise InvalidSetting("this is no URL of a service; a URL looks like http://127.0.0.1:5000") from None
+    if not (key.isascii() and key.isprintable()):
+        raise InvalidSetting("the API key has a character that cannot be sent; copy it again")
+    return url, key
 
 
 def _fields(taxonomy: Taxonomy) -> Mapping[str, Any]:

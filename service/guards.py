@@ -6,7 +6,6 @@ health can be read by all.
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import time
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from limits.errors import ConfigurationError
 from llm.asking import ASKING
 from prompts.errors import InvalidSetting
 from prompts.files import digest_of
+from prompts.network import is_loopback
 from service.keys import Keys
 from service.problems import RequestProblem
 from service.settings import Settings
@@ -69,14 +69,6 @@ def door(settings: Settings) -> Door:
         )
     limited = settings.rate_limit if settings.open or not inside or keys.all() else ""
     return Door(None if settings.open else keys, not inside, limited, settings.rate_storage)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def install(app: Flask, lock: Door) -> None:

@@ -37,7 +37,7 @@ def configuration() -> str:
     for name, field in fields.items():
         if name in GROUPS:
             lines += [f"\n## {GROUPS[name]}\n", *_heads("setting", "meaning", "values", "default")]
-        schema = properties[environment_name(name) if field.validation_alias else name]
+        schema = properties[name]
         cells = (f"`{environment_name(name)}`", field.description or "", _values(schema), _default(field.default))
         lines.append(_row(*cells))
     return "\n".join(lines) + "\n"

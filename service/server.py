@@ -12,6 +12,7 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication
 
 from prompts.errors import InvalidSetting, MarqueeError
+from prompts.network import is_loopback
 from service.metrics import left_by
 from service.settings import Settings
 from service.slow import Buffered, Reading
@@ -29,11 +30,13 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         InvalidSetting: the address cannot be listened on, and why.
     """
+    host = host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        why = (error.strerror or str(error)).partition(" (while")[0]
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or "not an address"
+        why = why.partition(" (while")[0]
         raise InvalidSetting(f"cannot listen on {host} port {port}: {why}; set PORT or HOST") from None
 
 
@@ -97,8 +100,6 @@ def serve_debugging(make_app: Callable[[], Flask], settings: Settings) -> None:
         InvalidSetting: strangers could reach it; its debugger runs what it is told.
     """
     from werkzeug.serving import run_simple
-
-    from service.guards import is_loopback
 
     if not is_loopback(settings.host):
         raise InvalidSetting("--debug runs on loopback only: whoever reaches its debugger can run code")

@@ -2,43 +2,38 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-from collections.abc import Iterable
-from difflib import get_close_matches
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from prompts.errors import InvalidSetting, UnknownName
+from prompts.network import split_url
+from service.environment import PREFIX, given
 from similarity.precision import choose
 
-_PREFIX = "MARQUEE_"
 _OPENAI = "https://api.openai.com/v1"
 _DEFAULT_MODEL = "Qwen/Qwen2-7B-Instruct"
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Every setting of the program. Names in the environment: ``MARQUEE_`` and the field's name in capitals, but
     ``OPENAI_BASE_URL`` and ``OPENAI_API_KEY`` as the ``openai`` client knows them."""
 
-    model_config = SettingsConfigDict(env_prefix=_PREFIX, env_file=".env", extra="ignore", env_ignore_empty=True)
+    model_config = ConfigDict(extra="forbid")
 
     classifier: Literal["auto", "openai", "embedded"] = Field(
         "auto", description="who answers; auto: the language model where an endpoint or a key is set, else MiniLM"
     )
     openai_base_url: str = Field(
         "",
-        validation_alias="OPENAI_BASE_URL",
         description="root of the endpoint, e.g. `http://127.0.0.1:8000/v1`; OpenAI's where only a key is set",
     )
     openai_api_key: SecretStr = Field(
         SecretStr(""),
-        validation_alias="OPENAI_API_KEY",
         description="the endpoint's key, where it asks for one; shown nowhere",
     )
     local_model: str = Field(
@@ -121,10 +116,10 @@ class Settings(BaseSettings):
     @field_validator("openai_base_url")
     @classmethod
     def _is_http(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if url and (parts.scheme not in ("http", "https") or not parts.hostname):
-            raise ValueError("should be a URL such as http://127.0.0.1:8000/v1")
-        return url
+        try:
+            return url and split_url(url).geturl()
+        except ValueError:
+            raise ValueError("should be a URL such as http://127.0.0.1:8000/v1") from None
 
     @field_validator("tmdb_url", "omdb_url", "wikipedia_url")
     @classmethod
@@ -136,7 +131,7 @@ class Settings(BaseSettings):
             raise ValueError("should be an https URL without query or password; http on this machine alone")
         return url
 
-    @field_validator("tmdb_key", "omdb_key", "lookup_contact")
+    @field_validator("openai_api_key", "key", "tmdb_key", "omdb_key", "lookup_contact")
     @classmethod
     def _can_stand_in_a_header(cls, value: Any) -> Any:
         words = value.get_secret_value() if isinstance(value, SecretStr) else value
@@ -237,9 +232,10 @@ def read_settings(**overrides: Any) -> Settings:
     Raises:
         InvalidSetting: one line that names the setting, what is wrong and what would be right; never its value.
     """
-    _refuse_unknown([*os.environ, *dotenv_values(".env")])
+    named = given_settings()
+    values: dict[str, Any] = {field: named[name] for field, name in _names().items() if name in named}
     try:
-        settings = Settings(**{name: value for name, value in overrides.items() if value is not None})
+        settings = Settings(**values | {name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
         name = str(fault["loc"][0]) if fault["loc"] else ""
@@ -249,23 +245,17 @@ def read_settings(**overrides: Any) -> Settings:
     return settings
 
 
-def given_settings() -> dict[str, str]:
+def given_settings() -> Mapping[str, str]:
     """What was set, by the names of environment variables: for processes on other machines, which must not find
     anything else."""
-    known = {environment_name(field) for field in Settings.model_fields}
-    given = {**dotenv_values(".env"), **os.environ}
-    return {name: value for name, value in given.items() if name in known and value is not None}
+    return given(_names().values(), kept_quotes=[environment_name("vllm_arguments")])
 
 
 def environment_name(field: str) -> str:
     """How a field is called in the environment."""
-    return field.upper() if field.upper().startswith("OPENAI_") else _PREFIX + field.upper()
+    return field.upper() if field.upper().startswith("OPENAI_") else PREFIX + field.upper()
 
 
-def _refuse_unknown(names: Iterable[str]) -> None:
-    known = {environment_name(field) for field in Settings.model_fields}
-    for name in names:
-        if name.startswith(_PREFIX) and name not in known:
-            close = get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(known))}"
-            raise InvalidSetting(f"{name} is no setting; {hint}")
+def _names() -> Mapping[str, str]:
+    """The name in the environment of each field."""
+    return {field: environment_name(field) for field in Settings.model_fields}

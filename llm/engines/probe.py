@@ -17,6 +17,7 @@ from llm.engines.canaries import CANARIES, Canaries, Finding
 from llm.engines.wire import Wire
 from prompts.errors import InvalidSetting
 from prompts.files import locked, write_text_atomically
+from prompts.network import without_login
 
 log = logging.getLogger(__name__)
 
@@ -156,7 +157,7 @@ class Probed:
             return {}
 
     def _key(self, version: str) -> str:
-        return f"{self._wire.base_url} {self._model} {version}"
+        return f"{without_login(self._wire.base_url)} {self._model} {version}"
 
 
 def _age(entry: Any) -> float:

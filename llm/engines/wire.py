@@ -27,6 +27,7 @@ from llm.engines.address import Address
 from llm.engines.limiter import Limiter
 from llm.engines.refusals import excerpt, problem_of, redacted, refused, seconds_of
 from llm.engines.replies import decoded
+from prompts.network import connection
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,7 @@ class Wire:
         self.base_url, self.place = base_url, self._address.place
         self._timeout, self._retries, self.concurrency = timeout, retries, concurrency
         self._secret = api_key
+        connection(base_url)  # a proxy or certificate that cannot be used stops the start, not a request
         self._running: _Running | None = None
         self._lock = threading.Lock()
 
@@ -187,7 +189,9 @@ class _Running:
         self.process = os.getpid()
         self.limiter = Limiter(concurrency)
         headers: Any = {"api-key": api_key, "Authorization": openai.Omit()} if address.is_azure else {}
-        connections = openai.DefaultAioHttpClient(event_hooks={"response": [_watch(self.limiter)]}, limits=_LIMITS)
+        connections = openai.DefaultAioHttpClient(
+            event_hooks={"response": [_watch(self.limiter)]}, limits=_LIMITS, **connection(address.base_url)
+        )
         # Local servers ask for no key, but the client insists on one.
         self.client = openai.AsyncOpenAI(
             base_url=address.base_url,

@@ -108,8 +108,14 @@ def test_what_is_no_marquee_is_a_problem_and_not_a_crash(reply: Behaviour) -> No
 
 
 def test_a_url_that_is_none_is_an_error_in_words() -> None:
-    for url, key in (("http://[", ""), ("marquee:5000", ""), ("http://127.0.0.1", "ключ")):
-        with pytest.raises(InvalidSetting, match="a URL looks like"):
+    for url, key, said in (
+        ("http://[", "", "a URL looks like"),
+        ("marquee:5000", "", "a URL looks like"),
+        ("http://127.0.0.1:port", "", "a URL looks like"),
+        ("http://127.0.0.1", "ключ", "API key"),
+        ("http://127.0.0.1", "mq_a\nb", "API key"),
+    ):
+        with pytest.raises(InvalidSetting, match=said):
             Client(url, key=key)
 
 

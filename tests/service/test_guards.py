@@ -16,8 +16,9 @@ from llm.language_model import LanguageModel
 from llm.readings.list import ListReading
 from main import main
 from prompts.errors import InvalidSetting, UnknownName
+from prompts.network import is_loopback
 from service.app import create_app
-from service.guards import Door, door, is_loopback
+from service.guards import Door, door
 from service.keys import Keys
 from service.parts import Parts
 from service.settings import read_settings

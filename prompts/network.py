@@ -1,0 +1,139 @@
+"""URLs, and how to reach them: loopback, proxies and certificates from the environment."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import ssl
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from prompts.errors import InvalidSetting
+
+_INVISIBLE = "".join(map(chr, range(33))) + "\x7f\x85\xa0\u200b\u200c\u200d\u2028\u2029\u2060\ufeff"
+_QUOTES = {('"', '"'), ("'", "'"), ("`", "`"), ("\u201c", "\u201d"), ("\u2018", "\u2019"), ("\u00ab", "\u00bb")}
+_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
+
+
+def connection(url: str) -> Mapping[str, Any]:
+    """Arguments for an ``httpx2`` client that talks to one host: its proxy, and the certificates to trust.
+
+    A loopback address is reached directly. For others ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``
+    count, and ``SSL_CERT_FILE``, ``SSL_CERT_DIR`` or ``REQUESTS_CA_BUNDLE``.
+
+    Raises:
+        InvalidSetting: one of these variables cannot be used; the message names it.
+    """
+    parts = split_url(url)
+    if parts.scheme == "http" and is_loopback(parts.hostname or ""):
+        return {"proxy": None, "verify": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), "trust_env": False}
+    variable, path = next(((name, path) for name in _CERTIFICATES if (path := os.environ.get(name))), ("", ""))
+    return {"proxy": _proxy_for(parts), "verify": _trusted(variable, path), "trust_env": False}
+
+
+def split_url(url: str) -> SplitResult:
+    """The parts of an HTTP URL.
+
+    Raises:
+        ValueError: it is none; the message does not repeat it, since a URL may hold a password.
+    """
+    parts = urlsplit(url)  # raises ValueError for brackets that do not close
+    _ = parts.port  # raises ValueError for a port that is none
+    if parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"[\s\x00-\x1f\x7f]", url):
+        raise ValueError("no HTTP URL")
+    return parts
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"
+
+
+def url_of(host: str, port: int) -> str:
+    """The URL of a server at an address; IPv6 addresses go into brackets.
+
+    An address that means every interface (``0.0.0.0``, ``::``) becomes the loopback address of its family.
+    """
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def trimmed(value: str) -> str:
+    """A key or URL without what copying adds around it: spaces, line ends, invisible characters, a pair of quotes."""
+    value = value.strip(_INVISIBLE)
+    quoted = len(value) > 1 and (value[0], value[-1]) in _QUOTES
+    return value[1:-1].strip(_INVISIBLE) if quoted else value
+
+
+def without_login(words: str) -> str:
+    """The words without the user name and the password of each URL in them."""
+    return re.sub(r"//[^/\s]*@", "//***@", words)
+
+
+def _proxy_for(parts: SplitResult) -> str | None:
+    host = parts.hostname or ""
+    if is_loopback(host) or _bypassed(host, parts.port, _variable("NO_PROXY")[1]):
+        return None
+    for name in (f"{parts.scheme}_proxy".upper(), "ALL_PROXY"):
+        variable, value = _variable(name)
+        if value:
+            return _proxy(variable, value, host)
+    return None
+
+
+def _variable(name: str) -> tuple[str, str]:
+    """A variable as it is set, in small letters or in capitals, and its value."""
+    return next(
+        ((one, value) for one in (name.lower(), name) if (value := os.environ.get(one, "").strip())), (name, "")
+    )
+
+
+def _proxy(variable: str, value: str, host: str) -> str:
+    value = value if "://" in value else f"http://{value}"
+    scheme = value.partition("://")[0].lower()
+    remedy = f"use an HTTP proxy such as http://proxy.example:3128, unset {variable}, or add {host} to NO_PROXY"
+    if scheme.startswith("socks"):
+        raise InvalidSetting(f"{variable} names a SOCKS proxy, which is not supported; {remedy}")
+    try:
+        split_url(value)
+    except ValueError:
+        raise InvalidSetting(f"{variable} is not the URL of a proxy; {remedy}") from None
+    return value
+
+
+def _bypassed(host: str, port: int | None, entries: str) -> bool:
+    """Whether ``NO_PROXY`` names a host: itself, a domain above it, a network of addresses, or everything."""
+    return any(_names(entry.lower(), host.lower(), port) for entry in re.split(r"[,\s]+", entries) if entry)
+
+
+def _names(entry: str, host: str, port: int | None) -> bool:
+    try:
+        return ipaddress.ip_address(host) in ipaddress.ip_network(entry.strip("[]"), strict=False)
+    except ValueError:
+        name, _, of = entry.partition(":")
+        domain = name.removeprefix("*").removeprefix(".")
+        return entry == "*" or (bool(domain) and of in ("", str(port)) and f".{host}".endswith(f".{domain}"))
+
+
+@cache
+def _trusted(variable: str, path: str) -> ssl.SSLContext:
+    """The certificates of a file or folder that a variable names, else those of the system."""
+    if not variable:
+        import httpx2
+
+        return httpx2.create_ssl_context(trust_env=False)
+    if not Path(path).exists():
+        raise InvalidSetting(f"{variable} names {path}, which does not exist; correct or unset it")
+    try:
+        folder = Path(path).is_dir()
+        return ssl.create_default_context(cafile=None if folder else path, capath=path if folder else None)
+    except OSError as error:  # ssl.SSLError is one
+        why = error.strerror if error.filename else "no certificates in PEM form"
+        raise InvalidSetting(f"{variable} names {path}, which cannot be used ({why}); correct or unset it") from None
