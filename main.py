@@ -1,12 +1,9 @@
-"""Marquee's front door: one command line; every command stands in a file of its own under ``commands/``.
+"""The entry point: one command line; each command is a file under ``commands/``.
 
-Heavy imports wait inside the commands, so that ``--help`` answers at once. Who answers is put together in
-``service/wiring.py``.
+Heavy imports wait inside the commands, so that ``--help`` answers at once. ``service/wiring.py`` builds classifiers.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import click
 
@@ -34,54 +31,21 @@ from commands import (
     train,
     tune,
 )
-from prompts.errors import MarqueeError
-from similarity.errors import SimilarityError
+from commands.group import Group
 
 
-class FrontDoor(click.Group):
-    """A command group that tells expected errors in one line."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command."""
-        try:
-            return super().invoke(ctx)
-        except (MarqueeError, SimilarityError) as error:
-            raise click.ClickException(str(error)) from error
-
-
-@click.group(cls=FrontDoor, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Marquee: zero-shot text classification with prompt templates."""
 
 
-COMMANDS = (
-    serve.serve,
-    classify.classify,
-    keys.keys_group,
-    shelf.taxonomies,
-    shelf.prompts_group,
-    probe.probe,
-    tune.calibrate,
-    tune.cascade,
-    bulk.bulk,
-    evaluate.evaluate,
-    compare.compare,
-    card.data,
-    split.split,
-    report.report,
-    train.train,
-    refit.refit,
-    enrich.enrich,
-    corpus.corpus_command,
-    distil.distil,
-    index.index,
-    similar.similar,
-    evaluate_similar.evaluate_similar,
-    film_map.film_map,
-    reference.reference,
-)
-for command in COMMANDS:
-    main.add_command(command)
+main.add_section("Label texts", classify.classify, bulk.bulk, shelf.taxonomies, shelf.prompts_group)
+main.add_section("Run the service", serve.serve, keys.keys_group, probe.probe)
+main.add_section("Find similar films", similar.similar, index.index, film_map.film_map)
+main.add_section("Prepare data", card.data, split.split, enrich.enrich, corpus.corpus_command)
+main.add_section("Evaluate", evaluate.evaluate, evaluate_similar.evaluate_similar, compare.compare, report.report)
+main.add_section("Train and tune", train.train, refit.refit, distil.distil, tune.calibrate, tune.cascade)
+main.add_section("Maintain the project", reference.reference)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from commands.data import decorated
+from commands.group import examples
 
 if TYPE_CHECKING:
     from bulk.correspondence import Correspondence
@@ -78,7 +79,14 @@ _cluster = decorated(
 )
 
 
-@click.command()
+@click.command(
+    short_help="Label every text of a table.",
+    epilog=examples(
+        "bulk films.csv --out labelled.csv --text-field plot",
+        'bulk "parts/*.parquet" --out labelled.parquet --taxonomy imdb',
+        "bulk films.csv --preview 20",
+    ),
+)
 @click.argument("source", metavar="IN")
 @click.option("--out", type=click.Path(path_type=Path), help=f"File to write: {_FORMATS}, by its name.")
 @_reading

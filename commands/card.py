@@ -10,7 +10,7 @@ import click
 from commands.data import columns, decorated, fields_of, tell
 
 
-@click.command()
+@click.command(short_help="Describe a data set: rows, lengths, labels, duplicates.")
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Page to write; its twin in Markdown stands beside it.  [none]"

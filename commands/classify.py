@@ -8,13 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from commands.group import examples
+
 if TYPE_CHECKING:
     from prompts.text import Text
     from service.client import Answer
     from service.schemas import ClassifyRequest
 
 
-@click.command()
+@click.command(
+    short_help="Label one text.",
+    epilog=examples(
+        'classify "A smith forges a magic sword."',
+        'classify "The app crashes." --labels "bug, billing" --single',
+        'classify "Great stay." --taxonomy sentiment --json',
+    ),
+)
 @click.argument("text", required=False)
 @click.option("--overview", help="The text, as TMDB calls it; the same as TEXT.")
 @click.option("--title", default="", help="Title of what the text describes; may stand alone.")

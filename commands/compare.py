@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from eval.compare import Comparison, Difference
 
 
-@click.command()
+@click.command(short_help="Compare two evaluation runs.")
 @click.argument("run_a", type=click.Path(path_type=Path))
 @click.argument("run_b", type=click.Path(path_type=Path))
 @click.option("--common", is_flag=True, help="Compare over the texts that both runs have, where they differ.")

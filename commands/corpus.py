@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from corpus.pipeline import Ran
 
 
-@click.command("corpus")
+@click.command("corpus", short_help="Build a corpus from raw film files.")
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--only", metavar="STEP", help="Run this step alone: merge, clean, enrich, explore or annotate.")
 @click.option("--status", is_flag=True, help="Say which steps are stale and why; run nothing.")

@@ -27,7 +27,7 @@ _STUDENT, _BEFORE = "student", "embedded before"
 _ENCODING = ("minilm-mlp", "hybrid")
 
 
-@click.command()
+@click.command(short_help="Train the embedded classifier on a model's labels.")
 @click.argument("table", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for answers, student and report.")
 @decorated(*columns)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from commands.group import examples
+
 if TYPE_CHECKING:
     from lookup.enrich import Enriched
     from lookup.lookup import Ambiguous
@@ -16,7 +18,10 @@ if TYPE_CHECKING:
 _TOLD_SECONDS = 5.0
 
 
-@click.command()
+@click.command(
+    short_help="Look up the missing plots of a table of films.",
+    epilog=examples("enrich films.csv --out with_plots.csv"),
+)
 @click.argument("table", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Table to write: csv, tsv, jsonl, parquet.")
 @click.option("--title-field", default="title", show_default=True, help="Column of titles.")

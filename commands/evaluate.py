@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from commands.data import data_options
+from commands.group import examples
 from commands.runs import runs_of
 
 if TYPE_CHECKING:
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
     from eval.score import Figures
 
 
-@click.command()
+@click.command(
+    short_help="Label a data set and measure the quality.",
+    epilog=examples(
+        "evaluate --data reviews.csv --systems embedded --taxonomy sentiment",
+        "evaluate --data films.jsonl --systems embedded,llm --out var/runs/films",
+    ),
+)
 @data_options(required=False)
 @click.option(
     "--systems",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _KEPT = Path("var/cache/embeddings")
 
 
-@click.command("evaluate-similar")
+@click.command("evaluate-similar", short_help="Measure the quality of similarity search.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--systems", default="tfidf,minilm", show_default=True,
               help="tfidf, minilm, minilm-tuned[:WEIGHTS], minilm+genres[:WEIGHTS], with commas between.")  # fmt: skip

@@ -9,7 +9,7 @@ import click
 from commands.films import encoder_option, index_option
 
 
-@click.command("map")
+@click.command("map", short_help="Draw the films of an index as an interactive page.")
 @index_option
 @encoder_option
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="HTML file to write.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from commands.films import encoder_option, film_columns, films_of, named_encoder, tell
+from commands.group import examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 _TOLD_EVERY = 10  # seconds
 
 
-@click.command()
+@click.command(
+    short_help="Build an index of films for similarity search.",
+    epilog=examples("index films.csv --out var/index", "index more.csv --out var/index --append"),
+)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the index.")
 @click.option("--append", is_flag=True, help="Add to the index; a film whose id is there takes the older one's place.")

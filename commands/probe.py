@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 
-@click.command()
+@click.command(short_help="Check what the endpoint supports.")
 @click.option("--anew", is_flag=True, help="Probe again, whatever is remembered.")
 @click.option(
     "--order",

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 
-@click.command()
+@click.command(short_help="Write the reference pages of settings and routes.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("docs"), show_default=True, help="Folder.")
 def reference(out: Path) -> None:
     """Write configuration.md and http.md, the references of settings and routes."""

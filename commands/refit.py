@@ -11,7 +11,7 @@ from commands.data import data_options, loaded_of, with_more_texts
 from commands.train import COLUMNS, refuse_test, tracked, typed
 
 
-@click.command()
+@click.command(short_help="Train again on training and validation texts.")
 @click.argument("folder", type=click.Path(path_type=Path))
 @data_options(split="train")
 @click.option("--more-texts", type=click.Path(path_type=Path),

@@ -9,7 +9,7 @@ import click
 from commands.data import examples_of
 
 
-@click.command()
+@click.command(short_help="Write the report of an evaluation run.")
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--data", type=click.Path(path_type=Path), help="Examples: shows excerpts of their texts.")
 @click.option("--taxonomy", help="Vocabulary of the labels of --data.  [default: the settings']")

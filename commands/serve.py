@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from commands.group import examples
+
 if TYPE_CHECKING:
     import socket
 
@@ -29,7 +31,10 @@ if TYPE_CHECKING:
 EXAMPLE = "A young smith forges a magic sword to free her kingdom from a dragon."
 
 
-@click.command()
+@click.command(
+    short_help="Start the HTTP service.",
+    epilog=examples("serve", "serve --host 0.0.0.0 --port 8080 --open", "serve --vllm Qwen/Qwen2-7B-Instruct"),
+)
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=int, help="Port to listen on; 0 takes a free one.  [default: 5000]")
 @click.option("--local", help="Folder or name of a language model to load into this process, without any server.")

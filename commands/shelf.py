@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     pass
 
 
-@click.command()
+@click.command(short_help="List the taxonomies, or the labels of one.")
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def taxonomies(name: str | None, as_json: bool) -> None:
@@ -30,7 +30,7 @@ def taxonomies(name: str | None, as_json: bool) -> None:
             click.echo(f"{taxonomy.name:12} {len(taxonomy.names):3} labels, {shape} a {taxonomy.subject}")
 
 
-@click.group("prompts", invoke_without_command=True)
+@click.group("prompts", invoke_without_command=True, short_help="List the prompts, or show one filled in.")
 @click.pass_context
 def prompts_group(ctx: click.Context) -> None:
     """List the prompts, or show one filled in."""
@@ -41,7 +41,7 @@ def prompts_group(ctx: click.Context) -> None:
             click.echo(f"{prompt.name:12} {prompt.digest}  {prompt.about}")
 
 
-@prompts_group.command("show")
+@prompts_group.command("show", short_help="Print the messages of a prompt for a text.")
 @click.argument("name")
 @click.option("--text", default="", help="The text to put into it.")
 @click.option("--title", default="", help="The title to put into it.")

@@ -9,9 +9,13 @@ from pathlib import Path
 import click
 
 from commands.films import encoder_option, index_option
+from commands.group import examples
 
 
-@click.command()
+@click.command(
+    short_help="Find films with a similar plot.",
+    epilog=examples('similar "A boy finds a dragon egg."', "similar --title Alien --k 5"),
+)
 @click.argument("text", required=False)
 @click.option("--id", "film", help="Ask about a film of the catalogue instead.")
 @click.option("--title", default="", help="Title of the text; alone: of a film of the catalogue, or read as a text.")

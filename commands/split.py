@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 
 
-@click.command()
+@click.command(short_help="Split a data set into train, validation and test.")
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="File to write, for --split-file.")
 @click.option("--validation", type=_SHARE, default=0.1, show_default=True, help="Share of the rows.")

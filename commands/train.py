@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from commands.data import data_options, loaded_of, with_more_texts
+from commands.group import examples
 from commands.lora import lora_options, train_lora
 
 Item = TypeVar("Item")
@@ -22,7 +23,12 @@ COLUMNS = (
 )  # fmt: skip
 
 
-@click.command()
+@click.command(
+    short_help="Train a baseline, an adapter or the embedded classifier.",
+    epilog=examples(
+        "train tfidf-lr --data films.jsonl --taxonomy imdb", "train lora --data films.jsonl --taxonomy imdb"
+    ),
+)
 @click.argument("name")
 @data_options(split="train")
 @click.option("--more-texts", type=click.Path(path_type=Path),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from prompts.text import Text
 
 
-@click.command()
+@click.command(short_help="Find the margin below which the language model labels.")
 @data_options(split="validation", limit=500)
 @click.option("--loss", type=click.FloatRange(0, 1), default=0.01, show_default=True, help="Micro-F1 that may be lost.")
 def cascade(data: Path, loss: float, taxonomy: str | None, **choice: Any) -> None:
@@ -36,7 +36,7 @@ def cascade(data: Path, loss: float, taxonomy: str | None, **choice: Any) -> Non
     click.echo(f"{fitted.share:.1%} of the texts go to {large.name}; micro-F1 {fitted.micro_f1:.3f}", err=True)
 
 
-@click.command()
+@click.command(short_help="Learn thresholds from labelled texts.")
 @data_options(split="validation", limit=500)
 @click.option(
     "--reading", type=click.Choice(["letters", "yes_no", "decisions"]), required=True, help="Reading to calibrate."

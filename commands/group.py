@@ -1,0 +1,110 @@
+"""The command group of `main.py`: its sections of help, and every expected error as one line."""
+
+from __future__ import annotations
+
+import codecs
+import errno
+import io
+import os
+import sqlite3
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import click
+
+from prompts.errors import MarqueeError
+from similarity.errors import SimilarityError
+
+_REMEDIES: Mapping[int | None, str] = {
+    errno.ENOENT: "check the path",
+    errno.EACCES: "give a path that this user may use",
+    errno.EPERM: "give a path that this user may use",
+    errno.EROFS: "give a path on a file system that can be written",
+    errno.EISDIR: "give the path of a file",
+    errno.ENOTDIR: "a part of the path is a file; give another path",
+    errno.EEXIST: "a file has this name; give another path",
+    errno.ENOSPC: "free some space, or give another path",
+    errno.EDQUOT: "free some space, or give another path",
+    errno.ENAMETOOLONG: "give a shorter path",
+}
+
+
+class Group(click.Group):
+    """A command group that lists its commands by task and reports expected errors in one line.
+
+    Args:
+        sections: a heading for each task, and its commands in order.
+    """
+
+    def __init__(self, *arguments: Any, **fields: Any) -> None:
+        super().__init__(*arguments, **fields)
+        self.sections: dict[str, Sequence[click.Command]] = {}
+
+    def add_section(self, heading: str, *commands: click.Command) -> None:
+        """Add the commands of one task."""
+        self.sections[heading] = commands
+        for command in commands:
+            self.add_command(command)
+
+    def main(self, *arguments: Any, **fields: Any) -> Any:
+        """Run the program; a console that cannot show a character gets it as ``\\uXXXX``, which JSON readers take."""
+        codecs.register_error("uescape", _escaped)
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "backslashreplace"):
+                stream.reconfigure(errors="uescape")
+        return super().main(*arguments, **fields)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            found = super().invoke(ctx)
+            sys.stdout.flush()
+            return found
+        except (MarqueeError, SimilarityError) as error:
+            raise click.ClickException(str(error)) from error
+        except BrokenPipeError:  # the reader of the output has ended; click ends in silence
+            raise
+        except OSError as error:
+            _discard_output()
+            raise click.ClickException(line_of(error)) from error
+        except UnicodeError as error:
+            raise click.ClickException(f"text that is not UTF-8: {error}; save the file as UTF-8") from error
+        except sqlite3.Error as error:
+            raise click.ClickException(f"a database file cannot be used: {error}") from error
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands under the headings of their tasks."""
+        for heading, commands in self.sections.items():
+            with formatter.section(heading):
+                formatter.write_dl([(command.name or "", command.get_short_help_str(60)) for command in commands])
+
+
+def examples(*lines: str) -> str:
+    """The epilog of a command: a heading and command lines, which click does not wrap."""
+    return "\b\nExamples:\n" + "\n".join(f"  main.py {line}" for line in lines)
+
+
+def line_of(error: OSError) -> str:
+    """What the operating system refused, of which file, and what to do."""
+    why = error.strerror or str(error) or type(error).__name__
+    remedy = _REMEDIES.get(error.errno)
+    what = f"cannot use {os.fsdecode(error.filename)}: {why}" if isinstance(error.filename, str | bytes) else why
+    return f"{what}; {remedy}" if remedy else what
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at] << 8 | units[at + 1]:04x}" for at in range(0, len(units), 2)), error.end
+
+
+def _discard_output() -> None:
+    """Where standard output itself cannot be written, let Python not try again at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
