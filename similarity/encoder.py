@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from similarity.native_calls import native
 from similarity.pieces import weights_folder
 from similarity.windows import encoded
 
@@ -48,6 +49,7 @@ class MiniLM:
         self._changes = changes or {}
         self._lock = threading.Lock()
 
+    @native
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Vectors of length 1, float32, shape (texts, 384), in the order of the texts."""
         with self._lock:

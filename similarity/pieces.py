@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from similarity.native_calls import native
+
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
@@ -20,6 +22,7 @@ class Cut(str):
     pieces: list[int]
 
 
+@native
 def cut(texts: Sequence[str]) -> list[Cut]:
     """The texts with their word pieces, none for a text's ends; those that have them already stay as they are."""
     new = [text for text in texts if not isinstance(text, Cut)]

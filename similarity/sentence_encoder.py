@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from similarity.errors import InvalidEncoder
+from similarity.native_calls import native
 from similarity.precision import torch_dtype
 from similarity.windows import encoded
 
@@ -84,6 +85,7 @@ class SentenceEncoder:
         """Numbers of a vector."""
         return self._runtime.dimension
 
+    @native
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Vectors of length 1, float32, shape (texts, dimension), in the order of the texts.
 

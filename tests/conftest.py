@@ -1,7 +1,6 @@
 """Parts that many tests share, and a clean environment for all of them."""
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,19 +38,3 @@ def away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder: no ``.env`` of the person who runs the tests, no cache of the last run."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-_STATUS = [0]
-
-
-def pytest_sessionfinish(exitstatus: int) -> None:
-    """Keep what the tests came to."""
-    _STATUS[0] = int(exitstatus)
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_unconfigure() -> None:
-    """Leave with what the tests came to: torch, OpenVINO and faiss in one process have crashed once as it was ended."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(_STATUS[0])

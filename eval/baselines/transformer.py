@@ -18,6 +18,7 @@ from eval.baselines import manifest
 from eval.baselines.material import Probabilities
 from eval.baselines.perceptron import to_probabilities
 from prompts.errors import InvalidSetting
+from similarity.native_calls import native
 from similarity.precision import autocast, default_device
 
 Keep = Literal["head", "head-tail"]
@@ -94,6 +95,7 @@ class Transformer:
     learnt: Mapping[str, object]
     lock: threading.Lock
 
+    @native
     def probabilities(self, texts: Sequence[str]) -> Probabilities:
         """See ``Scorer.probabilities``."""
         with self.lock:  # the tokeniser may not be shared, and two passes would only share the same cores

@@ -17,6 +17,7 @@ from llm.engines.engine import Completion, Constraint, Conversation, Weighing
 from llm.engines.trie import ListGrammar, Walk
 from prompts.errors import InvalidSetting
 from prompts.files import digest_of
+from similarity.native_calls import native
 
 if TYPE_CHECKING:
     from llm.engines.causal import Beginning, Causal
@@ -116,6 +117,7 @@ class Local:
         """Always there, once it is loaded."""
         return None
 
+    @native
     def weigh(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[Weighing]:
         """See ``Engine.weigh``. Nothing is written, and every code gets its figure, however small.
 
@@ -135,6 +137,7 @@ class Local:
                         weighings[place] = Weighing(dict(zip(codes, logprobs, strict=True)), usage=usage)
             return weighings
 
+    @native
     def write(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
         """See ``Engine.write``. The likeliest token of those that keep to the schema, no label twice, until it ends.
 

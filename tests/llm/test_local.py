@@ -279,7 +279,7 @@ def test_a_model_that_sees_only_the_last_tokens_answers_the_same(weights: Path, 
 
 def test_it_goes_by_the_name_of_its_folder_and_its_decoding_tells_weights_apart(engine: Local, weights: Path) -> None:
     assert engine.name == "tiny-qwen2"
-    half = Local(str(weights), device="cpu")
+    half = Local(str(weights), device="cpu", dtype="bfloat16")
     assert engine.decoding["weights"] == half.decoding["weights"]
     assert engine.decoding != half.decoding
     assert engine.code_limit > len(CODES)
