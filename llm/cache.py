@@ -1,11 +1,12 @@
-"""Remembered answers: a classifier around a classifier, and the SQLite file that remembers.
+"""The answer cache: a classifier around a classifier, and the SQLite file that holds the answers.
 
-Only answers are remembered, never failures. A fault of the cache (disk full, file damaged, locked too long) costs its
-help, not the answer.
+Only answers are cached, never failures. A damaged row, or one of another version, is a miss. Where the file cannot be
+used (disk full, damaged, locked too long), the cache is bypassed and the error is logged once.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -16,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from llm.asking import ASKING
 from llm.classifier import Fingerprinting, Prediction, Source
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
@@ -26,6 +28,8 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT NOT NULL, used INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS answers_used ON answers (used);
 """
+_FORMAT = 2  # of cached answers; part of every key
+_CHECKSUM_DIGITS = 16
 _KEYS_AT_ONCE = 500  # SQLite takes a limited number of parameters
 _BUSY_SECONDS = 5.0
 _SWITCH_SECONDS = 0.01  # between two tries to switch a new file to WAL
@@ -37,6 +41,8 @@ _EVICTED_SHARE = 0.1
 class AnswerStore:
     """Key-value rows in one SQLite file in WAL mode, safe under many threads and processes.
 
+    Every value is stored with a checksum of key and value; a row that does not match its checksum counts as missing.
+
     Args:
         path: the file; its folder is made.
         max_bytes: size of the data from which the least recently used tenth is dropped, again and again.
@@ -46,6 +52,7 @@ class AnswerStore:
         self._path, self._max_bytes = path, max_bytes
         self._local = threading.local()
         self._resting_until: dict[str, float] = {}  # by what failed
+        self._failing: set[str] = set()  # what failed and has not worked since
         self._lock = threading.Lock()
 
     def get(self, keys: Sequence[str]) -> dict[str, str]:
@@ -55,6 +62,7 @@ class AnswerStore:
         try:
             found = self._select(keys)
             self._touch([key for key, (_, used) in found.items() if used < time.time() - _TOUCH_SECONDS])
+            self._failing.discard("read")
             return {key: value for key, (value, _) in found.items()}
         except (sqlite3.Error, OSError) as error:
             self._forgive("read", error)
@@ -69,10 +77,11 @@ class AnswerStore:
             with self._connection() as connection:
                 connection.executemany(
                     "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)",
-                    [(key, value, now) for key, value in values.items()],
+                    [(key, _checksum(key, value) + value, now) for key, value in values.items()],
                 )
             self._evict()
-        except (sqlite3.Error, OSError) as error:
+            self._failing.discard("write")
+        except (sqlite3.Error, OSError, UnicodeEncodeError) as error:
             self._forgive("write", error)
 
     def _select(self, keys: Sequence[str]) -> dict[str, tuple[str, int]]:
@@ -80,7 +89,10 @@ class AnswerStore:
         for start in range(0, len(keys), _KEYS_AT_ONCE):
             some = keys[start : start + _KEYS_AT_ONCE]
             query = f"SELECT key, value, used FROM answers WHERE key IN ({','.join('?' * len(some))})"
-            found |= {key: (value, used) for key, value, used in self._connection().execute(query, some)}
+            for row in self._connection().execute(query, some):
+                key, value, used = row[0].decode(), _checked(row[0], row[1]), row[2]
+                if value is not None:
+                    found[key] = (value, used if isinstance(used, int) else 0)
         return found
 
     def _touch(self, keys: Iterable[str]) -> None:
@@ -114,6 +126,7 @@ class AnswerStore:
         if mine is None or mine[0] != os.getpid():
             self._path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS)
+            connection.text_factory = bytes  # decoded row by row: a row that is not UTF-8 is one miss, not an error
             _write_ahead(connection)
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.executescript(_SCHEMA)
@@ -124,13 +137,31 @@ class AnswerStore:
         return time.monotonic() < self._resting_until.get(act, 0.0)
 
     def _forgive(self, act: str, error: Exception) -> None:
-        """Tell it once, and leave the file alone for a while; threads that fail together tell it together once."""
+        """Leave the file alone for a while. An error is logged once, until the same works again."""
         self._local.mine = None
         with self._lock:
-            known = self._rests(act)
+            known = act in self._failing
+            self._failing.add(act)
             self._resting_until[act] = time.monotonic() + _REST_SECONDS
         if not known:
-            log.warning("answer cache: could not %s %s (%s); going on without it", act, self._path, error)
+            log.warning(
+                "answer cache: could not %s %s (%s); going on without it; delete the file if it is damaged",
+                act, self._path, error,
+            )  # fmt: skip
+
+
+def _checksum(key: str, value: str) -> str:
+    return hashlib.blake2b(f"{key}\0{value}".encode(), digest_size=_CHECKSUM_DIGITS // 2).hexdigest()
+
+
+def _checked(key: bytes, stored: object) -> str | None:
+    """The value of a row; None where the row is damaged."""
+    try:
+        text = stored.decode() if isinstance(stored, bytes) else ""
+    except UnicodeDecodeError:
+        return None
+    value = text[_CHECKSUM_DIGITS:]
+    return value if text[:_CHECKSUM_DIGITS] == _checksum(key.decode(), value) else None
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
@@ -148,15 +179,18 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
 
 @dataclass(frozen=True)
 class Cached:
-    """Remembers the answers of another classifier; texts that stand twice in a batch are asked once.
+    """Caches the answers of another classifier; texts that are in a batch twice are asked once.
 
     Attributes:
-        inner: who is asked where nothing is remembered.
-        store: where answers are kept.
+        inner: asked where nothing is cached.
+        store: holds the answers.
+        shared: whether requests with different API keys share answers. Otherwise ``cached`` would tell one client what
+            another has asked.
     """
 
     inner: Fingerprinting
     store: AnswerStore
+    shared: bool = False
 
     @property
     def name(self) -> str:
@@ -164,10 +198,11 @@ class Cached:
         return self.inner.name
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
-        """See ``Classifier.classify``; remembered answers say so by ``cached``."""
+        """See ``Classifier.classify``; answers from the cache say so by ``cached``."""
         originals = [Text.of(text) for text in texts]
-        keys = [self.inner.fingerprint(text, taxonomy) for text in originals]
-        known = {key: _unpack(value) for key, value in self.store.get(list(dict.fromkeys(keys))).items()}
+        scope = "" if self.shared else ASKING.get().cache_salt
+        keys = [f"{_FORMAT}:{scope}:{self.inner.fingerprint(text, taxonomy)}" for text in originals]
+        known = self._known(list(dict.fromkeys(keys)), taxonomy)
         missing = {key: text for key, text in zip(keys, originals, strict=True) if key not in known}
         asked = dict(zip(missing, self.inner.classify(list(missing.values()), taxonomy), strict=True))
         answered = {key: _pack(prediction) for key, prediction in asked.items() if prediction.problem is None}
@@ -175,20 +210,30 @@ class Cached:
             self.store.put(answered)
         return [asked[key] if key in asked else known[key] for key in keys]
 
+    def _known(self, keys: Sequence[str], taxonomy: Taxonomy) -> dict[str, Prediction]:
+        """The cached answers; one that is no answer under the taxonomy is a miss."""
+        found = {key: _unpack(value) for key, value in self.store.get(keys).items()}
+        names = set(taxonomy.names)
+        return {key: one for key, one in found.items() if one and names.issuperset(one.labels)}
+
 
 def _pack(prediction: Prediction) -> str:
     kept = ("labels", "source", "scores", "dropped", "label_mass", "score_type")
     return json.dumps({name: value for name, value in asdict(prediction).items() if name in kept}, ensure_ascii=False)
 
 
-def _unpack(value: str) -> Prediction:
-    kept = json.loads(value)
-    return Prediction(
-        tuple(kept["labels"]),
-        Source(**kept["source"]),
-        kept["scores"],
-        dropped=tuple(kept["dropped"]),
-        label_mass=kept["label_mass"],
-        cached=True,
-        score_type=kept["score_type"],
-    )
+def _unpack(value: str) -> Prediction | None:
+    """The answer; None where the value is of another format."""
+    try:
+        kept = json.loads(value)
+        return Prediction(
+            tuple(kept["labels"]),
+            Source(**kept["source"]),
+            dict(kept["scores"]),
+            dropped=tuple(kept["dropped"]),
+            label_mass=kept["label_mass"],
+            cached=True,
+            score_type=kept["score_type"],
+        )
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -12,7 +12,7 @@ from llm.engines.engine import Conversation, Engine
 from llm.readings.choice import READINGS, best
 from llm.readings.letters import divided, most_codes
 from llm.readings.reading import Answer, Reading, Render, add_usage
-from llm.shots import Shots, no_shots
+from llm.shots import Shots, no_shots, shots_digest
 from prompts.files import digest_of
 from prompts.question import Question, Shot
 from prompts.shelf import prompt_for
@@ -20,7 +20,8 @@ from prompts.taxonomy import Taxonomy
 from prompts.template import Prompt
 from prompts.text import Text
 
-_VERSION = 2  # of reading and deciding, in every fingerprint; raise it where the same reply comes to mean other labels
+# In every fingerprint. Raise it where the same inputs come to other messages, or the same reply to other labels.
+_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,15 @@ class LanguageModel:
         return [self._prediction(text, *(nothing if text.empty else next(answers)), taxonomy) for text in originals]
 
     def fingerprint(self, text: Text, taxonomy: Taxonomy) -> str:
-        """Digest of model, messages (prompt and text in them), vocabulary, reading, decoding and decision."""
-        reading = self._reading(taxonomy)
+        """Digest of all that the messages and the answer are made from: model, prompt, text, few-shot examples,
+        vocabulary, reading, decoding and decision. No message is rendered for it."""
+        reading, prompt = self._reading(taxonomy), self._prompt(text, taxonomy)
         everything = [
             _VERSION,
             self.engine.name,
-            self._render(text, self.shots([text], taxonomy)[0])(taxonomy, reading.question()),
+            [prompt.name, prompt.digest, text.body.strip(), text.title.strip()],
+            shots_digest(self.shots, text, taxonomy),
+            asdict(reading.question()),
             taxonomy.digest,
             reading.name,
             reading.essence(taxonomy),

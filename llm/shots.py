@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prompts.errors import InvalidSetting
+from prompts.files import digest_of
 from prompts.question import Shot
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
@@ -37,6 +39,11 @@ class FixedShots:
     shots: tuple[Shot, ...]
     vocabulary: str
 
+    @cached_property
+    def digest(self) -> str:
+        """Changes whenever other examples may be shown."""
+        return _digest([self.vocabulary], self.shots)
+
     def __call__(self, texts: Sequence[Text], taxonomy: Taxonomy) -> list[tuple[Shot, ...]]:
         """The examples for each text."""
         return [self.shots if taxonomy.name == self.vocabulary else ()] * len(texts)
@@ -56,6 +63,11 @@ class NearestShots:
         self._encoder, self._shots, self._vocabulary, self._number = encoder, tuple(shots), vocabulary, number
         self._vectors: Vectors | None = None
 
+    @cached_property
+    def digest(self) -> str:
+        """Changes whenever other examples may be shown for a text."""
+        return _digest([self._vocabulary, self._number, self._encoder.name], self._shots)
+
     def __call__(self, texts: Sequence[Text], taxonomy: Taxonomy) -> list[tuple[Shot, ...]]:
         """The examples for each text; never the text itself."""
         if not texts or taxonomy.name != self._vocabulary:
@@ -69,6 +81,17 @@ class NearestShots:
         order = sorted(range(len(similarities)), key=lambda place: -similarities[place])
         near = [self._shots[place] for place in order if self._shots[place].text.body != text.body][: self._number]
         return tuple(reversed(near))
+
+
+def shots_digest(shots: Shots, text: Text, taxonomy: Taxonomy) -> str:
+    """What changes whenever other examples are shown for a text; found without choosing them where that is possible."""
+    if isinstance(shots, FixedShots | NearestShots):
+        return shots.digest
+    return _digest([], shots([text], taxonomy)[0])
+
+
+def _digest(choice: Sequence[object], shots: Sequence[Shot]) -> str:
+    return digest_of(json.dumps([*choice, *map(asdict, shots)]))
 
 
 def load_shots(path: Path, taxonomy: Taxonomy) -> tuple[Shot, ...]:

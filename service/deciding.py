@@ -100,12 +100,14 @@ class ByModel:
     Attributes:
         engine: the model.
         gate: shared by all that ask it.
-        store: remembers answers; None asks anew.
+        store: caches answers; None caches none.
+        shared: whether requests with different API keys share cached answers.
     """
 
     engine: Engine
     gate: Gate
     store: AnswerStore | None = None
+    shared: bool = False
 
     @property
     def name(self) -> str:
@@ -128,7 +130,7 @@ class ByModel:
 
     def _ask(self, reading: str, instructions: str, text: Text, taxonomy: Taxonomy) -> Prediction:
         model = LanguageModel(self.engine, READINGS[reading], asking(instructions))
-        classifier: Classifier = Cached(model, self.store) if self.store else model
+        classifier: Classifier = Cached(model, self.store, self.shared) if self.store else model
         return classifier.classify([text], taxonomy)[0]
 
     def _refuse_silent(self) -> None:

@@ -1,11 +1,12 @@
-"""The shortest way: a request that came before, word for word, and whose answer was remembered then too."""
+"""The response cache: the answer to a request that came before byte for byte, and whose answer was cached."""
 
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections import OrderedDict
 from dataclasses import dataclass
+
+from llm.asking import ASKING
+from similarity.lru import LRUCache
 
 _ANSWERS = 4_096
 _LARGEST = 16_384  # bytes of an answer
@@ -27,29 +28,28 @@ class Hot:
 
 
 class HotAnswers:
-    """The answers sent last, by the bytes of the request.
+    """The answers sent last, by the bytes of the request and, unless they are shared, by its API key.
 
-    Only what the answer cache remembered is kept here: such an answer depends on nothing but the request and on what
-    was fixed at the start. It spares the reading of the request, the rendering of the prompt and SQLite.
+    Only what the answer cache holds is kept here: such an answer depends on nothing but the request and on what was
+    fixed at the start. It spares the reading of the request, the rendering of the prompt and SQLite.
+
+    Args:
+        shared: whether requests with different API keys share answers; see ``llm.cache.Cached``.
     """
 
-    def __init__(self) -> None:
-        self._kept: OrderedDict[bytes, Hot] = OrderedDict()
-        self._lock = threading.Lock()
+    def __init__(self, shared: bool = False) -> None:
+        self._shared = shared
+        self._kept: LRUCache[bytes, Hot] = LRUCache(_ANSWERS)
 
     def get(self, body: bytes) -> Hot | None:
         """The answer to these bytes, where there is one."""
-        key = hashlib.sha256(body).digest()
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-            return self._kept.get(key)
+        return self._kept.get(self._key(body))
 
     def put(self, body: bytes, answer: Hot) -> None:
-        """Keep an answer; the least recently used one goes where there are too many."""
-        if len(answer.body) > _LARGEST:
-            return
-        with self._lock:
-            self._kept[hashlib.sha256(body).digest()] = answer
-            while len(self._kept) > _ANSWERS:
-                self._kept.popitem(last=False)
+        """Cache an answer, unless it is a large one."""
+        if len(answer.body) <= _LARGEST:
+            self._kept.put(self._key(body), answer)
+
+    def _key(self, body: bytes) -> bytes:
+        scope = "" if self._shared else ASKING.get().cache_salt
+        return hashlib.sha256(scope.encode() + b"\0" + body).digest()

@@ -73,6 +73,9 @@ class Settings(BaseModel):
     cache: bool = Field(True, description="remember the language model's answers")
     cache_path: Path = Field(Path("var/cache/answers.sqlite"), description="where they are kept (SQLite)")
     cache_megabytes: int = Field(256, ge=1, description="size from which the least recently used are dropped")
+    cache_shared: bool = Field(
+        False, description="whether API keys share cached answers; otherwise each key finds only its own"
+    )
     vllm_python: str = Field("", description="interpreter that has vLLM, for serve --vllm; default: this one")
     vllm_max_model_len: int = Field(8192, ge=256, description="tokens of prompt and answer that vLLM makes room for")
     vllm_arguments: str = Field("", description="further arguments of the vLLM server, as a shell would take them")

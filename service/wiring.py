@@ -29,6 +29,7 @@ from prompts import shelf
 from prompts.taxonomy import Taxonomy
 from service.deciding import ByModel, ByScores, Decider, FallingBack, Forwarded
 from service.films import live
+from service.hot import HotAnswers
 from service.looking_up import lookup_of
 from service.metrics import Metrics
 from service.parts import AskingOf, Choice, ClassifierFor, Limits, Parts
@@ -70,7 +71,7 @@ def build(settings: Settings, trained: Classifier | None = None) -> Parts:
 
     parts = partial(
         Parts, taxonomy=taxonomy.name, limits=_limits(settings), metrics=metrics, similar=lambda: films,
-        lookup=lookup_of(settings), origins=settings.origins,
+        lookup=lookup_of(settings), origins=settings.origins, hot=HotAnswers(settings.cache_shared),
     )  # fmt: skip
     if trained is not None or not settings.asks_a_model:
         return parts(lambda choice: embedded, lambda: None, load, decider=by_scores)
@@ -133,7 +134,7 @@ def classifiers(engine: Engine, settings: Settings, embedded: Classifier, shots:
     def classifier_for(choice: Choice) -> Classifier:
         asked = Bounded(language_model(engine, settings, choice, decisions, shots), gate)
         # The cache stands inside: outside it would remember an outage's answers as the model's.
-        classifier: Classifier = Cached(asked, store) if store and choice.cache else asked
+        classifier: Classifier = Cached(asked, store, settings.cache_shared) if store and choice.cache else asked
         for wrap in wraps:
             classifier = wrap(classifier)
         return classifier
@@ -144,7 +145,7 @@ def classifiers(engine: Engine, settings: Settings, embedded: Classifier, shots:
 def decider(engine: Engine, settings: Settings, embedded: Decider, gate: Gate) -> Decider:
     """Who answers typed questions: the engine, through its endpoint's own decisions where these are its reading."""
     forwards = settings.reading == "decisions"
-    first = Forwarded(engine, gate) if forwards else ByModel(engine, gate, _store(settings))
+    first = Forwarded(engine, gate) if forwards else ByModel(engine, gate, _store(settings), settings.cache_shared)
     return FallingBack(first, embedded) if settings.fallback else first
 
 

@@ -1,0 +1,77 @@
+"""Cached answers belong to the API key that asked first, unless the settings share them."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from service.app import create_app
+from service.guards import Door
+from service.keys import Keys
+from service.settings import read_settings
+from service.wiring import build
+from tests.misbehaving import Endpoint, endpoint, says
+
+BODIES: list[tuple[str, dict[str, Any]]] = [
+    ("/classify", {"text": "A war."}),
+    ("/classify", {"texts": ["A war.", "Another war."]}),
+    ("/predict_genre", {"description": "A war.", "labels": ["War", "Peace"]}),
+]
+
+
+@pytest.fixture
+def model() -> Iterator[Endpoint]:
+    with endpoint(says('{"labels": ["War"]}')) as running:
+        yield running
+
+
+def client(model: Endpoint, folder: Path, locked: bool = True, **set_: Any) -> tuple[FlaskClient, dict[str, str]]:
+    """The service, and a key of each of two clients."""
+    settings = read_settings(
+        openai_base_url=model.url, reading="list", cache_path=folder / "c", probe_path=folder / "p", **set_
+    )
+    keys = Keys(folder / "keys.json")
+    tokens = {name: keys.add(name) for name in ("ada", "bob")}
+    parts = build(settings)
+    return create_app(replace(parts, door=Door(keys, locked=True)) if locked else parts).test_client(), tokens
+
+
+def cached(client: FlaskClient, route: str, body: dict[str, Any], token: str = "") -> bool:
+    answer = client.post(route, json=body, headers={"X-API-Key": token}).get_json()
+    return all(one["cached"] for one in answer.get("results", [answer]))
+
+
+@pytest.mark.parametrize(("route", "body"), BODIES)
+def test_no_key_learns_from_the_cache_what_another_has_sent(
+    model: Endpoint, away: Path, route: str, body: dict[str, Any]
+) -> None:
+    http, tokens = client(model, away)
+    asked = ["ada", "bob", "ada", "ada", "ada", "bob", "bob"]
+    assert [cached(http, route, body, tokens[name]) for name in asked] == [False, False, True, True, True, True, True]
+
+
+@pytest.mark.parametrize(("route", "body"), BODIES)
+def test_keys_share_answers_where_the_setting_says_so(
+    model: Endpoint, away: Path, route: str, body: dict[str, Any]
+) -> None:
+    http, tokens = client(model, away, cache_shared=True)
+    assert [cached(http, route, body, tokens[name]) for name in ("ada", "bob", "ada", "bob")] == [False, *[True] * 3]
+    before = len(model.asked)
+    assert cached(http, route, body, tokens["bob"])
+    assert len(model.asked) == before
+
+
+def test_without_keys_there_is_one_scope(model: Endpoint, away: Path) -> None:
+    http, tokens = client(model, away, locked=False)
+    assert [cached(http, *BODIES[0], token) for token in ("", tokens["ada"], tokens["bob"])] == [False, True, True]
+
+
+def test_a_key_made_again_under_the_same_name_finds_nothing_of_the_old_one(model: Endpoint, away: Path) -> None:
+    http, tokens = client(model, away)
+    assert [cached(http, *BODIES[0], tokens["ada"]) for _ in range(3)] == [False, True, True]
+    keys = Keys(away / "keys.json")
+    keys.revoke("ada")
+    assert not cached(http, *BODIES[0], keys.add("ada"))
