@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -63,6 +64,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         self._make_app, self._listener, self._settings, self._on_ready = make_app, listener, settings, on_ready
         self.on_stop, self.drain_seconds = on_stop, settings.drain_seconds
         self.reading = Reading(_READ_SECONDS)
+        self._serving = threading.local()  # the request that this thread serves
         super().__init__()
 
     def load_config(self) -> None:
@@ -78,6 +80,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "loglevel": "warning",
             "logger_class": JSONLogger,
             "control_socket_disable": True,
+            "pre_request": self._note_request,
             "post_worker_init": lambda worker: self._on_ready(),
             "child_exit": lambda arbiter, worker: left_by(worker.pid),
         }
@@ -87,10 +90,17 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     def load(self) -> Any:
         """Called by gunicorn in the worker; a wrong setting found only here ends the server, in words."""
         try:
-            return Buffered(self._make_app(), self.reading, self._settings.max_body_bytes)
+            return Buffered(self._make_app(), self.reading, self._settings.max_body_bytes, self._close_after)
         except MarqueeError as error:
             print(f"Error: {error}", file=sys.stderr, flush=True)
             sys.exit(_BOOT_ERROR)
+
+    def _note_request(self, worker: Any, request: Any) -> None:
+        self._serving.request = request
+
+    def _close_after(self) -> None:
+        """Close the connection after the answer to this thread's request."""
+        self._serving.request.force_close()
 
 
 def serve_debugging(make_app: Callable[[], Flask], settings: Settings) -> None:

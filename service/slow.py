@@ -1,7 +1,12 @@
-"""Clients that send slowly: a request has so many seconds to arrive whole, then its connection is shut.
+"""Clients that send slowly, and bodies that are too large.
 
-A thread waits while a request is read. Without a bound, as many slow clients as there are threads would stop the
-service (slowloris), each sending a byte now and then so that no read ever times out.
+A request has so many seconds to arrive whole, then its connection is shut. A thread waits while a request is read.
+Without a limit, as many slow clients as there are threads would stop the service (slowloris), each sending a byte now
+and then so that no read ever times out.
+
+A body that is too large is answered before it has arrived. Many clients (urllib, requests) read no answer before they
+have sent everything: if the connection were closed at once, they would see a broken pipe instead of the 413. So the
+rest of the body is read and discarded after the answer, within limits of bytes and seconds.
 """
 
 from __future__ import annotations
@@ -10,7 +15,7 @@ import io
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 WSGI = Callable[[dict[str, Any], Any], Iterable[bytes]]
@@ -51,36 +56,85 @@ class Reading:
                 continue  # gone by itself
 
 
-class Buffered:
-    """Reads a request's body before the application is called, and says that it has arrived.
+_LINGER_BYTES = 128 * 2**20  # of a body, read and discarded after its answer
+_PIECE = 256 * 1024
 
-    A body that announces itself as too large is left where it is, for the application to refuse. One that comes in
-    chunks is read up to the bound and one byte beyond, by which the application knows it.
+
+class Buffered:
+    """Reads a request's body before the application is called, and notes that it has arrived.
+
+    A body that announces itself as too large is answered by the application without being read. One that comes in
+    chunks is read up to the limit and one byte beyond, by which the application knows it. The rest of such a body is
+    discarded after the answer.
 
     Args:
         app: the application.
-        reading: is told when a body has arrived.
+        reading: limits the seconds in which a body arrives, and in which the rest of one is discarded.
         most: the largest body, in bytes.
+        close_after: called where the connection should be closed after the answer, before that is sent.
     """
 
-    def __init__(self, app: WSGI, reading: Reading, most: int) -> None:
-        self._app, self._reading, self._most = app, reading, most
+    def __init__(
+        self, app: WSGI, reading: Reading, most: int, close_after: Callable[[], object] = lambda: None
+    ) -> None:
+        self._app, self._reading, self._most, self._close_after = app, reading, most, close_after
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """See PEP 3333."""
-        announced = int(environ.get("CONTENT_LENGTH") or 0)
-        if "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower():
-            announced = self._most + 1
+        announced, stream = int(environ.get("CONTENT_LENGTH") or 0), environ["wsgi.input"]
+        chunked = "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower()
+        if chunked:
             environ.pop("HTTP_TRANSFER_ENCODING")
             environ.pop("wsgi.input_terminated", None)
-            self._read(environ, announced)
+            self._read(environ, self._most + 1)
         elif 0 < announced <= self._most:
             self._read(environ, announced)
-        self._reading.end(environ.get("gunicorn.socket"))
-        return self._app(environ, start_response)
+        client = environ.get("gunicorn.socket")
+        self._reading.end(client)
+        if int(environ.get("CONTENT_LENGTH") or 0) <= self._most:
+            return self._app(environ, start_response)
+        self._close_after()
+        return _Lingering(self._app(environ, start_response), lambda: self._discard(stream, client))
 
     def _read(self, environ: dict[str, Any], most: int) -> None:
         body = environ["wsgi.input"].read(most)
         environ["wsgi.input"] = io.BytesIO(body)
         if environ.get("CONTENT_LENGTH") is None:
             environ["CONTENT_LENGTH"] = str(len(body))
+
+    def _discard(self, stream: Any, client: socket.socket | None) -> None:
+        """Read the rest of a body, so that its sender comes to read the answer. What is beyond the limits stays, and
+        the server closes the connection."""
+        if client is not None:
+            self._reading.begin(client)
+        try:
+            left = _LINGER_BYTES
+            while left > 0 and (piece := stream.read(_PIECE)):
+                left -= len(piece)
+        except Exception:
+            pass
+        finally:
+            self._reading.end(client)
+
+
+class _Lingering:
+    """An answer, with something to do once it has been sent.
+
+    Args:
+        answer: of the application.
+        then: called after the answer was sent, or could not be.
+    """
+
+    def __init__(self, answer: Iterable[bytes], then: Callable[[], None]) -> None:
+        self._answer, self._then = answer, then
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._answer)
+
+    def close(self) -> None:
+        """See PEP 3333."""
+        try:
+            if close := getattr(self._answer, "close", None):
+                close()
+        finally:
+            self._then()
