@@ -18,7 +18,7 @@ from commands.group import examples
 )
 @click.argument("text", required=False)
 @click.option("--id", "film", help="Ask about a film of the catalogue instead.")
-@click.option("--title", default="", help="Title of the text; alone: of a film of the catalogue, or read as a text.")
+@click.option("--title", default="", help="Title of the text; alone: of a film of the catalogue.")
 @click.option("--k", default=10, show_default=True, type=click.IntRange(1, 100), help="How many films.")
 @click.option("--genre", "genres", multiple=True, help="Only films of this genre; more than one: of any of them.")
 @click.option("--year-from", type=int, help="Only films from this year on.")

@@ -14,7 +14,16 @@ from werkzeug.exceptions import HTTPException
 from llm.asking import waiting_problem
 from llm.classifier import Problem, ProblemKind
 from prompts.errors import InvalidSetting, InvalidTaxonomy, OtherVocabulary, UnknownName
-from similarity.errors import Disconnected, Expired, InvalidIndex, Rejected, SeveralFilms, UnknownFilm, UnknownGenre
+from similarity.errors import (
+    Disconnected,
+    Expired,
+    InvalidIndex,
+    Rejected,
+    SeveralFilms,
+    UnknownFilm,
+    UnknownGenre,
+    UnknownTitle,
+)
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +96,7 @@ def install(app: Flask) -> None:
     )
     app.register_error_handler(InvalidSetting, lambda e: respond(RequestProblem("model-misconfigured", str(e))))
     app.register_error_handler(UnknownFilm, lambda e: respond(RequestProblem("unknown-film", str(e), "id")))
+    app.register_error_handler(UnknownTitle, lambda e: respond(RequestProblem("unknown-film", str(e), "title")))
     app.register_error_handler(UnknownGenre, lambda e: respond(RequestProblem("unknown-genre", str(e), "genres")))
     app.register_error_handler(SeveralFilms, lambda e: respond(RequestProblem("invalid-request", str(e), "title")))
     app.register_error_handler(InvalidIndex, lambda e: respond(RequestProblem("no-index", str(e))))

@@ -16,6 +16,7 @@ from similarity.similar import Found, Query
 class SimilarRequest(TextFields):
     """Body of ``POST /similar``."""
 
+    title: str | None = Field(None, description="title of the text; alone, of a film of the catalogue")
     id: str | None = Field(None, description="id of a film of the catalogue, in place of a text")
     k: int = Field(10, ge=1, le=100, description="how many films")
     genres: list[str] = Field([], max_length=100, description="only films that have one of these genres at least")

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from similarity.errors import InvalidIndex, UnknownGenre
 from similarity.film import Film, digest_of, folded
+from similarity.titles import Titles
 
 Rows = NDArray[np.int64]
 
@@ -156,6 +158,14 @@ class Catalogue:
         """The films of a title, oldest first; case and white space do not count."""
         query = f"SELECT {_COLUMNS} FROM films WHERE folded = ? ORDER BY year, row"
         return [_entry(values) for values in self._ask(query, (folded(title),))]
+
+    def like(self, title: str) -> list[str]:
+        """Titles that are spelled like this one, as the catalogue writes them, the nearest first."""
+        return [self.called(one)[0].film.title for one in self._titles.like(folded(title))]
+
+    @cached_property
+    def _titles(self) -> Titles:
+        return Titles([one for (one,) in self._ask("SELECT DISTINCT folded FROM films WHERE folded != ''")])
 
     def rows_with(self, genres: Sequence[str], year_from: int | None, year_to: int | None) -> Rows:
         """Rows of the films that have one of the genres at least, from these years, both ends in; sorted.

@@ -35,6 +35,21 @@ class UnknownFilm(SimilarityError):
         super().__init__(f"no film of the catalogue has the id {id!r}; give its text instead")
 
 
+class UnknownTitle(SimilarityError):
+    """No film of the catalogue has this title.
+
+    Attributes:
+        close: titles of the catalogue that are spelled like it.
+    """
+
+    def __init__(self, title: str, close: Iterable[str]) -> None:
+        self.close = tuple(close)
+        meant = f"did you mean {' or '.join(map(repr, self.close))}? " if self.close else ""
+        super().__init__(
+            f"no film of the catalogue has the title {title!r}; {meant}To compare its words, give them as a text"
+        )
+
+
 class SeveralFilms(SimilarityError):
     """A title that several films have."""
 

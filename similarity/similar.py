@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from similarity.catalogue import Entry, Rows
-from similarity.errors import InvalidIndex, SeveralFilms, UnknownFilm
+from similarity.errors import InvalidIndex, SeveralFilms, UnknownFilm, UnknownTitle
 from similarity.film import Film, digest_of, folded
 from similarity.live import Live, Opened, Wanted
 from similarity.lru import LRUCache
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_YEAR_BEHIND = re.compile(r"(.*\S)\s*\((\d{4})\)", re.DOTALL)
 SAME = 0.999  # a cosine from which two texts are one
 _SPARE = 10  # neighbours asked for beyond the wanted, in case some are left out
 _FURTHEST = 4_096  # neighbours looked at before fewer films than wanted are answered
@@ -34,11 +36,11 @@ _BATCH = 64  # texts encoded together
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked. A film of the catalogue is meant by its id, or by its title where there is no text.
+    """What is searched: films like a text, or like a film of the catalogue, by its id or by its title alone.
 
     Attributes:
         text: a plot.
-        title: what the text is called; alone, a film of the catalogue, or else read as a text.
+        title: what the text is called; alone, a film of the catalogue.
         id: of a film of the catalogue.
         k: how many films.
         wanted: which films may be answered.
@@ -115,6 +117,7 @@ class Similar:
 
         Raises:
             UnknownFilm: no film has this id.
+            UnknownTitle: only a title was given, and no film has it.
             SeveralFilms: only a title was given, and several films have it.
             UnknownGenre: no film has this genre.
             InvalidIndex: there is no index that can be used.
@@ -144,8 +147,8 @@ class Similar:
         if meant:
             vector, known = np.asarray(index.vectors.vectors[meant.row]), _Known.of(meant)
         else:
-            words = query.text.strip() or query.title
-            vector, known = self._vector(words, caller), _Known(digest_of(words), title=folded(query.title))
+            vector = self._vector(query.text.strip(), caller)
+            known = _Known(digest_of(query.text.strip()), title=folded(query.title))
         matches = tuple(_matches(index, vector, known, query, caller))
         return Found(matches, meant.film if meant else None, index.version)
 
@@ -193,10 +196,23 @@ def _meant(query: Query, index: Opened) -> Entry | None:
         if entry is None:
             raise UnknownFilm(query.id)
         return entry
-    called = index.films.called(query.title) if query.title.strip() and not query.text.strip() else []
+    if query.text.strip():
+        return None
+    called = _called(query.title, index)
     if len(called) > 1:
         raise SeveralFilms(query.title, (f"{one.film.id} ({one.film.year or 'no year'})" for one in called[:10]))
-    return called[0] if called else None
+    return called[0]
+
+
+def _called(title: str, index: Opened) -> list[Entry]:
+    """The films of a title; ``Alien (1979)`` is the one from that year."""
+    called = index.films.called(title)
+    if not called and (found := _YEAR_BEHIND.fullmatch(title.strip())):
+        title = found[1]
+        called = [one for one in index.films.called(title) if one.film.year == int(found[2])]
+    if not called:
+        raise UnknownTitle(title, index.films.like(title))
+    return called
 
 
 def _matches(index: Opened, vector: Vectors, known: _Known, query: Query, caller: Caller) -> list[Match]:

@@ -76,7 +76,6 @@ def test_a_title_alone_means_the_film_of_that_title(similar: Similar) -> None:
     assert ids(by_title) == ids(by_id)
     with pytest.raises(SeveralFilms, match=r"original \(1990\).*remake \(2010\); give the id"):
         similar.search(Query(title="The Twin"))
-    assert similar.search(Query(title="w1 w2")).of is None
 
 
 def test_filters_hold_genres_and_years(similar: Similar) -> None:
