@@ -12,6 +12,17 @@ from llm.matcher import Matcher, matcher
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 
+_LONG = 1_800  # seconds: these tests start real model servers, or put minutes of load on the service
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests of real engines and soak tests a longer limit than the one in ``pyproject.toml``."""
+    for item in items:
+        long = "engines" in item.path.parts or item.get_closest_marker("soak")
+        if long and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(_LONG))
+
+
 @pytest.fixture(scope="session")
 def embedded() -> Matcher:
     """The embedded classifier that the program answers with, loaded once."""
