@@ -1,4 +1,4 @@
-"""The answer reader: every reply that models are known to give, and ten thousand mangled ones."""
+"""The answer reader: every reply that models are known to give, and mangled ones."""
 
 import json
 from typing import Any
@@ -188,9 +188,9 @@ def mangled(draw: st.DrawFn) -> str:
     return reply
 
 
-@settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=1_500, deadline=None, suppress_health_check=list(HealthCheck))
 @given(mangled(), st.sampled_from([TMDB, MAY_BE_NONE, SENTIMENT, COMMAS, TMDB.shaped(max_labels=1)]))
-def test_ten_thousand_mangled_replies_give_nothing_outside_the_vocabulary(reply: str, taxonomy: Taxonomy) -> None:
+def test_mangled_replies_give_nothing_outside_the_vocabulary(reply: str, taxonomy: Taxonomy) -> None:
     answer = read_answer(reply, taxonomy)
     assert set(answer.labels) <= set(taxonomy.names)
     assert len(set(answer.labels)) == len(answer.labels) <= taxonomy.max_labels
