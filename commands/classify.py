@@ -67,24 +67,27 @@ def classify(
 def _ask_here(asked: ClassifyRequest) -> Answer:
     from service.client import Answer
     from service.looking_up import looked_up
+    from service.notes import notes_of
     from service.settings import read_settings
     from service.wiring import build
 
     parts = build(read_settings())
-    one = looked_up(parts, asked)[0]
-    prediction = parts.classifier_for(asked.choice()).classify([one.text], asked.vocabulary(parts.taxonomy))[0]
-    return Answer(prediction, one.told.model_dump(exclude_none=True) if one.told else None)
+    one, choice, taxonomy = looked_up(parts, asked)[0], asked.choice(), asked.vocabulary(parts.taxonomy)
+    prediction = parts.classifier_for(choice).classify([one.text], taxonomy)[0]
+    told = one.told.model_dump(exclude_none=True) if one.told else None
+    notes = tuple(notes_of(choice, prediction))
+    return Answer(prediction, told, notes, asked.asks_for_genres(taxonomy))
 
 
 def _ask_service(url: str, key: str | None, given: Text, asked: ClassifyRequest) -> Answer:
-    from service.client import Answer, Client
+    from service.client import Client
     from service.settings import read_settings
 
     client = Client(url, asked.cache, key=key or read_settings().key.get_secret_value())
     fields = asked.model_dump(exclude_defaults=True, exclude={"text", "title", "year", "lookup", "cache"})
     if asked.lookup:
         return client.look_up(given, asked.year, fields)
-    return Answer(client.ask([given], fields)[0])
+    return client.answers([given], fields)[0]
 
 
 def _given_text(text: str | None, overview: str | None, title: str) -> Text:
@@ -131,12 +134,15 @@ def _print_answer(answer: Answer, scores: bool, as_json: bool) -> None:
     prediction, lookup = answer.prediction, answer.lookup
     if as_json:
         told = LookupAnswer.model_validate(lookup) if lookup else None
-        click.echo(json.dumps(ClassifyAnswer.of(prediction, scores, told).body(), ensure_ascii=False))
+        shown = ClassifyAnswer.of(prediction, scores, told, answer.genres, answer.notes)
+        click.echo(json.dumps(shown.body(), ensure_ascii=False))
         return
     click.echo(", ".join(prediction.labels) or "none of the labels applies")
     if scores:
         for name, score in prediction.scores.items():
             click.echo(f"  {score:7.3f}  {name}")
     click.echo(f"— {prediction.source.model}{', remembered' if prediction.cached else ''}", err=True)
+    for note in answer.notes:
+        click.echo(f"— {note}", err=True)
     if lookup:
         click.echo(f"— look-up: {lookup['note']}{' ' + lookup['url'] if 'url' in lookup else ''}", err=True)

@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from prompts.errors import InvalidSetting
+from prompts.faults import fault_of
 
 
 class _Section(BaseModel):
@@ -68,12 +69,11 @@ def read_config(path: Path) -> Config:
     Raises:
         InvalidSetting: no such file, not YAML, or a rule broken; in one line that names the key.
     """
+    data = _mapping(path)
     try:
-        return Config.model_validate(_mapping(path))
+        return Config.model_validate(data)
     except ValidationError as error:
-        fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(map(str, fault["loc"]))
-        raise InvalidSetting(f"{path.name}: {where}: {fault['msg']}") from None
+        raise InvalidSetting(f"{path.name}: {fault_of(error, Config, data, whole='the file')}") from None
 
 
 def _mapping(path: Path) -> Any:

@@ -9,7 +9,7 @@ from llm.asking import ASKING, Asking, unread, waiting_problem
 from llm.bounded import Gate
 from llm.classifier import Classifier, Prediction
 from prompts.taxonomy import Taxonomy
-from prompts.text import Text
+from prompts.text import Text, checked_texts
 from similarity.errors import Disconnected, Expired, Rejected
 from similarity.micro_batching import MicroBatcher
 
@@ -48,6 +48,7 @@ class Batched:
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
         """See ``Classifier.classify``. Texts are not read once the deadline of their request (``llm.asking``) has
         passed or its client has disconnected."""
+        texts = checked_texts(texts)
         if not texts:
             return []
         try:

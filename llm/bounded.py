@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from llm.asking import unread, waiting_problem
 from llm.classifier import Fingerprinting, Prediction
 from prompts.taxonomy import Taxonomy
-from prompts.text import Text
+from prompts.text import Text, checked_texts
 from similarity.errors import Rejected
 from similarity.micro_batching import Admission
 
@@ -38,6 +38,7 @@ class Bounded:
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
         """See ``Classifier.classify``; where the limit is reached, every text has the problem ``busy``."""
+        texts = checked_texts(texts)
         if not texts:
             return []
         try:

@@ -20,7 +20,7 @@ from pathlib import Path
 from llm.asking import ASKING
 from llm.classifier import Fingerprinting, Prediction, Source
 from prompts.taxonomy import Taxonomy
-from prompts.text import Text
+from prompts.text import Text, checked_texts
 
 log = logging.getLogger(__name__)
 
@@ -199,9 +199,9 @@ class Cached:
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
         """See ``Classifier.classify``; answers from the cache say so by ``cached``."""
-        originals = [Text.of(text) for text in texts]
+        originals = checked_texts(texts)
         scope = "" if self.shared else ASKING.get().cache_salt
-        keys = [f"{_FORMAT}:{scope}:{self.inner.fingerprint(text, taxonomy)}" for text in originals]
+        keys = [f"{_FORMAT}:{scope}:{self.inner.fingerprint(text, taxonomy)}{text.fault}" for text in originals]
         known = self._known(list(dict.fromkeys(keys)), taxonomy)
         missing = {key: text for key, text in zip(keys, originals, strict=True) if key not in known}
         asked = dict(zip(missing, self.inner.classify(list(missing.values()), taxonomy), strict=True))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from llm.classifier import Classifier, Prediction
 from prompts.taxonomy import Taxonomy
-from prompts.text import Text
+from prompts.text import Text, checked_texts
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Cascade:
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
         """See ``Classifier.classify``."""
+        texts = checked_texts(texts)
         predictions = self.small.classify(texts, taxonomy)
         unsure = [place for place, found in enumerate(predictions) if margin(found) < self.margin]
         for place, found in zip(unsure, self.large.classify([texts[p] for p in unsure], taxonomy), strict=True):

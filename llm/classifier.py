@@ -15,6 +15,8 @@ ProblemKind = Literal[
 
 
 ScoreType = Literal["probability", "share", "similarity"]
+# Kinds that say something about the text or its answer; the others are about the moment or the settings.
+OF_A_TEXT: frozenset[ProblemKind] = frozenset(["empty", "too_long", "rejected", "unreadable"])
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,11 @@ class Classifier(Protocol):
         """Who answers, in one word or two, for people."""
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
-        """One prediction per text, in the order of the texts. A text that fails carries its ``problem``."""
+        """One prediction per text, in the order of the texts. A text that fails carries its ``problem``.
+
+        Raises:
+            InvalidTexts: ``texts`` is a single text, or no sequence of texts (``prompts.text.checked_texts``).
+        """
 
 
 class Fingerprinting(Classifier, Protocol):
@@ -108,6 +114,11 @@ class Fingerprinting(Classifier, Protocol):
 
     def fingerprint(self, text: Text, taxonomy: Taxonomy) -> str:
         """Hex digest of everything that the answer depends on."""
+
+
+def no_text(text: Text) -> Problem:
+    """The problem of an empty text."""
+    return Problem("empty", text.fault or "there is no text to label")
 
 
 def label_source(taxonomy: Taxonomy) -> str:

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from llm.classifier import Prediction, Problem, Source, label_source
+from llm.classifier import Prediction, Source, label_source, no_text
 from prompts.taxonomy import Label, Taxonomy
-from prompts.text import Text
+from prompts.text import Text, checked_texts
 from similarity.lru import LRUCache
 
 if TYPE_CHECKING:
@@ -62,12 +62,14 @@ class Embedded:
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
         """See ``Classifier.classify``; labels come best first, with a score for every label of the vocabulary."""
-        originals = [Text.of(text) for text in texts]
+        originals = checked_texts(texts)
         readable = [text for text in originals if not text.empty]
         source = Source(self.name, label_source(taxonomy))
         rows = iter(self._similarities(readable, taxonomy)) if readable else iter(())
-        nothing = Prediction((), source, problem=Problem("empty", "there is no text to label"))
-        return [nothing if text.empty else _decode(next(rows), taxonomy, source) for text in originals]
+        return [
+            Prediction((), source, problem=no_text(text)) if text.empty else _decode(next(rows), taxonomy, source)
+            for text in originals
+        ]
 
     def _similarities(self, texts: Sequence[Text], taxonomy: Taxonomy) -> list[list[float]]:
         vectors = self.encoder.encode([sentence(text) for text in texts])

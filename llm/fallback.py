@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from llm.classifier import Classifier, Prediction
 from prompts.taxonomy import Taxonomy
-from prompts.text import Text
+from prompts.text import Text, checked_texts
 
 _OUTAGE = frozenset(["unreachable", "busy"])
 
@@ -30,6 +30,7 @@ class Fallback:
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
         """See ``Classifier.classify``."""
+        texts = checked_texts(texts)
         predictions = self.first.classify(texts, taxonomy)
         lost = [place for place, found in enumerate(predictions) if found.problem and found.problem.kind in _OUTAGE]
         if lost:

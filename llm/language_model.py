@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-from llm.classifier import Prediction, Problem, Source, label_source
+from llm.classifier import Prediction, Source, label_source, no_text
 from llm.decision import Decision, Decisions
 from llm.engines.engine import Conversation, Engine
 from llm.readings.choice import READINGS, best
@@ -18,7 +18,7 @@ from prompts.question import Question, Shot
 from prompts.shelf import prompt_for
 from prompts.taxonomy import Taxonomy
 from prompts.template import Prompt
-from prompts.text import Text
+from prompts.text import Text, checked_texts
 
 # In every fingerprint. Raise it where the same inputs come to other messages, or the same reply to other labels.
 _VERSION = 3
@@ -50,15 +50,19 @@ class LanguageModel:
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
         """See ``Classifier.classify``; labels come best first where there are scores, else in vocabulary order."""
-        originals = [Text.of(text) for text in texts]
+        originals = checked_texts(texts)
         readable = [text for text in originals if not text.empty]
         reading = self._reading(taxonomy)
         renders = [
             self._render(text, shots) for text, shots in zip(readable, self.shots(readable, taxonomy), strict=True)
         ]
         answers = iter(self._ask(renders, taxonomy))
-        nothing = Answer(problem=Problem("empty", "there is no text to label")), reading
-        return [self._prediction(text, *(nothing if text.empty else next(answers)), taxonomy) for text in originals]
+        return [
+            self._prediction(
+                text, *((Answer(problem=no_text(text)), reading) if text.empty else next(answers)), taxonomy
+            )
+            for text in originals
+        ]
 
     def fingerprint(self, text: Text, taxonomy: Taxonomy) -> str:
         """Digest of all that the messages and the answer are made from: model, prompt, text, few-shot examples,

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llm.classifier import Prediction, Problem, ScoreType, Source, label_source
+from llm.classifier import Prediction, ScoreType, Source, label_source, no_text
 from llm.embedded import LABEL_CACHE_BYTES, Encoder, described, sentence
 from llm.learnt import Learnt, load
 from prompts.taxonomy import Label, Taxonomy
-from prompts.text import Text
+from prompts.text import Text, checked_texts
 from similarity.encoder import MiniLM
 from similarity.lru import LRUCache
 from similarity.one_thread import one_thread
@@ -99,11 +99,13 @@ class Matcher:
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
         """See ``Classifier.classify``; labels come best first, with a probability for every label."""
-        originals = [Text.of(text) for text in texts]
+        originals = checked_texts(texts)
         source = Source(self.name, label_source(taxonomy))
         rows = iter(self._rows([sentence(text) for text in originals if not text.empty], taxonomy))
-        nothing = Prediction((), source, problem=Problem("empty", "there is no text to label"))
-        return [nothing if text.empty else _decode(next(rows), taxonomy, source) for text in originals]
+        return [
+            Prediction((), source, problem=no_text(text)) if text.empty else _decode(next(rows), taxonomy, source)
+            for text in originals
+        ]
 
     def predict(self, pairs: Sequence[tuple[Text, Taxonomy]]) -> list[Prediction]:
         """One prediction per pair of a text and a vocabulary, in order, as ``classify`` gives it. Each text and each

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from llm.classifier import Classifier, Prediction, label_source
 from prompts.taxonomy import Taxonomy
-from prompts.text import Text
+from prompts.text import Text, checked_texts
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Narrowed:
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
         """See ``Classifier.classify``; labels that were no candidates have no score."""
+        texts = checked_texts(texts)
         if len(taxonomy.names) <= self.candidates:
             return self.large.classify(texts, taxonomy)
         scored = self.small.classify(texts, taxonomy)

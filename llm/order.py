@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from llm.classifier import Classifier, Prediction, label_source
 from llm.readings.reading import add_usage
 from prompts.taxonomy import Taxonomy
-from prompts.text import Text
+from prompts.text import Text, checked_texts
 
 
 def orders(taxonomy: Taxonomy, number: int, seed: int = 0) -> list[Taxonomy]:
@@ -42,6 +42,7 @@ class OrderAveraged:
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
         """See ``Classifier.classify``; a text that fails under one order fails."""
+        texts = checked_texts(texts)
         rounds = [self.inner.classify(texts, order) for order in orders(taxonomy, self.number, self.seed)]
         return [_majority([one[place] for one in rounds], taxonomy) for place in range(len(texts))]
 

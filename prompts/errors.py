@@ -24,6 +24,10 @@ class OtherVocabulary(InvalidSetting):
     """A trained classifier is asked for a vocabulary that it was not trained for."""
 
 
+class InvalidTexts(MarqueeError, TypeError):
+    """A classifier is given something that is no sequence of texts, such as a single string."""
+
+
 class InvalidDataset(MarqueeError):
     """A data file lacks what it should hold."""
 

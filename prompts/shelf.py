@@ -6,12 +6,13 @@ import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from prompts.errors import InvalidPrompt, InvalidTaxonomy, UnknownName
+from prompts.faults import fault_of
 from prompts.taxonomy import Label, Taxonomy
 from prompts.template import TEMPLATES, Prompt
 from prompts.text import Text
@@ -83,11 +84,13 @@ def load_taxonomy(path: Path) -> Taxonomy:
     """
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
-        entry = TaxonomyFile.model_validate(data)
     except yaml.YAMLError as error:
         raise InvalidTaxonomy(f"{path.name} is not YAML: {' '.join(str(error).split())}") from error
+    try:
+        entry = TaxonomyFile.model_validate(data)
     except ValidationError as error:
-        raise InvalidTaxonomy(f"{path.name}: {first_fault(error)}") from error
+        fault = fault_of(error, TaxonomyFile, data, FOREIGN, whole="the file")
+        raise InvalidTaxonomy(f"{path.name}: {fault}") from None
     labels = tuple(label.label() for label in entry.labels)
     return Taxonomy(path.stem, labels, entry.multi, entry.max_labels, entry.subject, entry.allow_none)
 
@@ -101,13 +104,6 @@ def load_prompt(path: Path) -> Prompt:
     if not _PROMPT_FILE.fullmatch(path.name):
         raise InvalidPrompt(f"{path.name}: name a prompt KIND.vN.jinja, such as plot.v2.jinja")
     return Prompt(path.name.removesuffix(".jinja"), path.read_text(encoding="utf-8"))
-
-
-def first_fault(error: ValidationError) -> str:
-    """The first fault that pydantic found, in one line: where, what."""
-    fault: Mapping[str, Any] = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(str(part) for part in fault["loc"]) or "the whole"
-    return f"{place}: {fault['msg'].removeprefix('Value error, ')}"
 
 
 @cache
@@ -174,4 +170,20 @@ KIND_BY_SUBJECT: Mapping[str, tuple[str, str]] = {
     "film": ("plot", "title"),
     "review": ("review", "review"),
     "company": ("company", "company"),
+}
+
+# Keys that other programs use, and the key here or a sentence of advice.
+FOREIGN: Mapping[type[BaseModel], Mapping[str, str]] = {
+    LabelEntry: {
+        **dict.fromkeys(("label", "title", "value", "id", "class", "key"), "name"),
+        **dict.fromkeys(("definition", "help", "text", "hypothesis", "about"), "description"),
+        **dict.fromkeys(("synonyms", "keywords", "examples", "names"), "aliases"),
+    },
+    TaxonomyFile: {
+        **dict.fromkeys(("categories", "classes", "candidate_labels", "genres", "tags", "options"), "labels"),
+        **dict.fromkeys(("multi_label", "multilabel", "multiple"), "multi"),
+        **dict.fromkeys(("top_k", "top_n", "max", "limit"), "max_labels"),
+        **dict.fromkeys(("none", "allow_empty", "other"), "allow_none"),
+        "name": "the file's name is the taxonomy's name",
+    },
 }

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
+from numbers import Number
+from typing import Any
+
+from prompts.errors import InvalidTexts
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+# Missing values that are neither None nor unequal to themselves: pandas.NA, pandas.NaT, numpy.ma.masked.
+_MISSING = frozenset(["NAType", "NaTType", "MaskedConstant"])
 
 
 @dataclass(frozen=True)
@@ -18,19 +25,28 @@ class Text:
     Attributes:
         body: a plot, a review, any text.
         title: what the text is called, where that is known.
+        fault: why there is no text, where something else was given; such a text is empty.
     """
 
     body: str = ""
     title: str = ""
+    fault: str = ""
 
     def __post_init__(self) -> None:
         for field in ("body", "title"):
             object.__setattr__(self, field, without_lone_surrogates(getattr(self, field)))
 
     @classmethod
-    def of(cls, value: str | Text) -> Text:
-        """A plain string is a body without a title."""
-        return value if isinstance(value, Text) else cls(value)
+    def of(cls, value: object) -> Text:
+        """A string is a body without a title, a missing value (None, NaN, ``pandas.NA``) an empty text; anything else
+        is an empty text with its ``fault``."""
+        if isinstance(value, Text):
+            return value
+        if isinstance(value, str):
+            return cls(str(value))
+        if hasattr(value, "as_py"):  # a scalar of pyarrow
+            return cls.of(value.as_py())
+        return cls() if _is_missing(value) else cls(fault=f"{value!r:.60} is no text; give a string")
 
     @property
     def empty(self) -> bool:
@@ -41,3 +57,42 @@ class Text:
 def without_lone_surrogates(words: str) -> str:
     """The same words with U+FFFD for every lone surrogate, which UTF-8 cannot hold."""
     return words if words.isascii() else _LONE_SURROGATE.sub("\ufffd", words)
+
+
+def checked_texts(batch: Iterable[object]) -> list[Text]:
+    """The texts of a batch, in their order. Every classifier reads its argument through this function.
+
+    Args:
+        batch: a list, tuple, generator, numpy array, Series or column of strings or ``Text``; missing values and other
+            things in it become empty texts.
+
+    Raises:
+        InvalidTexts: one text in place of a batch, or something that is no sequence of texts.
+    """
+    if type(batch) is not list:
+        _refuse_other_than_a_batch(batch)
+    return [text if type(text) is Text else Text.of(text) for text in batch]
+
+
+def _refuse_other_than_a_batch(batch: Any) -> None:
+    kind = type(batch).__name__
+    if isinstance(batch, str):
+        raise InvalidTexts(f"texts is a string; give a list: [{batch[:40]!r}]")
+    if isinstance(batch, Text):
+        raise InvalidTexts("texts is a single Text; give a list: [text]")
+    if isinstance(batch, bytes | bytearray | memoryview):
+        raise InvalidTexts(f"texts is {kind}; decode it and give a list of strings")
+    if isinstance(batch, Mapping):
+        raise InvalidTexts("texts is a dict; give a list of its texts: list(texts.values())")
+    if isinstance(batch, Set):
+        raise InvalidTexts(f"texts is a {kind}, which has no order; give a list: sorted(texts)")
+    if getattr(batch, "ndim", 1) != 1 or hasattr(batch, "columns"):
+        raise InvalidTexts(f"texts is a {kind} of other than one dimension; give one column of texts")
+    if not isinstance(batch, Iterable):
+        raise InvalidTexts(f"texts is {batch!r:.40}, a {kind}; give a list of strings")
+
+
+def _is_missing(value: object) -> bool:
+    if value is None or type(value).__name__ in _MISSING:
+        return True
+    return isinstance(value, Number) and bool(value != value)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from typing import Any, NoReturn, TypeVar
 
 from flask import Request
 from pydantic import BaseModel, ValidationError
 
+from prompts.faults import fault_of
 from service.decisions import ChoiceQuestion, DecisionRequest, Question, ScoreQuestion
+from service.encodings import decoded, decompressed
+from service.foreign import FOREIGN
 from service.parts import Limits
 from service.problems import RequestProblem
 from service.schemas import ClassifyRequest, TextFields
@@ -24,7 +29,7 @@ def read_request(request: Request, limits: Limits, shape: type[Asked]) -> Asked:
     Raises:
         RequestProblem: wrong content type, not JSON, a rule of the schema broken, or a limit passed.
     """
-    asked = _read(request, shape)
+    asked = _read(request, shape, limits)
     _hold_limits(asked, limits)
     return asked
 
@@ -35,7 +40,7 @@ def read_similar(request: Request, limits: Limits) -> SimilarRequest:
     Raises:
         RequestProblem: as from ``read_request``.
     """
-    asked = _read(request, SimilarRequest)
+    asked = _read(request, SimilarRequest, limits)
     if asked.id is None:
         _hold_text(asked, "text", limits)
     return asked
@@ -47,7 +52,7 @@ def read_decision(request: Request, limits: Limits) -> DecisionRequest:
     Raises:
         RequestProblem: as from ``read_request``.
     """
-    asked = _read(request, DecisionRequest)
+    asked = _read(request, DecisionRequest, limits)
     _hold_length("input", asked.conversation(), limits)
     for place, question in enumerate(asked.questions):
         _hold_length(f"questions.{place}.instructions", question.asks, limits)
@@ -63,28 +68,36 @@ def _labels(question: Question) -> int:
     return len(question.levels) if isinstance(question, ScoreQuestion) else 1
 
 
-def _read(request: Request, model: type[Body]) -> Body:
+def _read(request: Request, model: type[Body], limits: Limits) -> Body:
     if not request.is_json:
         raise RequestProblem(
             "unsupported-media-type",
             f"the content type is {request.mimetype or 'missing'}; send -H 'Content-Type: application/json'",
         )
+    raw = decompressed(request.get_data(), request.headers.get("Content-Encoding", ""), limits.body_bytes)
+    data = _parsed(decoded(raw, request.mimetype_params.get("charset")))
     try:
-        return model.model_validate(_decode(request.get_data()))
+        return model.model_validate(data)
     except ValidationError as error:
-        raise _rule_broken(error, model) from None
+        fault = fault_of(error, model, data, FOREIGN)
+        raise RequestProblem("invalid-request", str(fault), fault.place or None) from None
 
 
-def _decode(raw: bytes) -> Any:
+def _parsed(body: str) -> Any:
     try:
-        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_no_repeats, parse_constant=_no_constant)
-        return _without_lone_surrogates(value) if b"\\ud" in raw.lower() else value
-    except UnicodeDecodeError:
-        raise RequestProblem("not-json", "the body is not UTF-8") from None
+        value = json.loads(
+            body.removeprefix("\ufeff"),
+            object_pairs_hook=_no_repeats,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+        )
+        return _without_lone_surrogates(value) if "\\ud" in body.lower() else value
     except RecursionError:
         raise RequestProblem("not-json", "the body is nested too deeply") from None
-    except ValueError as error:
-        raise RequestProblem("not-json", f"the body is not JSON: {error}") from None
+    except json.JSONDecodeError as error:
+        raise RequestProblem("not-json", not_json(error)) from None
+    except ValueError:  # Python reads no whole number of so many digits
+        raise RequestProblem("not-json", "the body is not JSON: a number has thousands of digits") from None
 
 
 def _without_lone_surrogates(value: Any) -> Any:
@@ -101,18 +114,35 @@ def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON value")
+    raise RequestProblem("not-json", f"the body is not JSON: {name} is no JSON value; send null or leave the field out")
 
 
-def _rule_broken(error: ValidationError, model: type[BaseModel]) -> RequestProblem:
-    fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    field = ".".join(str(part) for part in fault["loc"]) or None
-    said = fault["msg"].removeprefix("Value error, ")
-    if fault["type"] == "extra_forbidden":
-        said = (
-            f"unknown key; known here: {', '.join(model.model_fields)}" if "." not in (field or "") else "unknown key"
-        )
-    return RequestProblem("invalid-request", f"{field}: {said}" if field else said, field)
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise RequestProblem("not-json", f"the body is not JSON: {digits[:40]} is too large for a number")
+    return number
+
+
+def not_json(error: json.JSONDecodeError) -> str:
+    """What is wrong with a text that should be JSON, in one line: where, what, and what is seen there."""
+    if not error.doc.strip():
+        return 'the body is not JSON: it is empty; send an object such as {"text": "..."}'
+    seen = " ".join(error.doc[error.pos : error.pos + _SEEN].split())
+    where = f"line {error.lineno}, column {error.colno}" + (f", before {seen!r}" if seen else ", at the end")
+    return f"the body is not JSON: {_said(error, seen)} ({where})"
+
+
+def _said(error: json.JSONDecodeError, seen: str) -> str:
+    if seen.startswith("'"):
+        return "strings stand in double quotes"
+    if literal := next((name for name in _PYTHON if seen.startswith(name)), None):
+        return f"{literal} is Python; JSON writes {_PYTHON[literal]}"
+    if seen.startswith(("//", "/*", "#")):
+        return "there are no comments in JSON"
+    if seen.startswith(("}", "]")):
+        return "something is missing, or a comma is one too many"
+    return next((words for start, words in _REASONS.items() if error.msg.startswith(start)), "a fault")
 
 
 def _hold_limits(asked: ClassifyRequest, limits: Limits) -> None:
@@ -125,8 +155,6 @@ def _hold_limits(asked: ClassifyRequest, limits: Limits) -> None:
         )
     if asked.texts is None:
         _hold_text(asked, "text", limits)
-    for place, fields in enumerate(asked.texts or ()):
-        _hold_text(fields, f"texts.{place}", limits)
 
 
 def _hold_text(fields: TextFields, field: str, limits: Limits) -> None:
@@ -142,3 +170,19 @@ def _hold_length(field: str, words: str, limits: Limits) -> None:
     if len(words) > limits.text_chars:
         detail = f"{field} has {len(words)} characters; at most {limits.text_chars}"
         raise RequestProblem("text-too-long", detail, field)
+
+
+_SEEN = 20  # characters of a fault in JSON that are shown
+_PYTHON: Mapping[str, str] = {"None": "null", "True": "true", "False": "false", "undefined": "null"}
+# What ``json`` says, and the same in plain words.
+_REASONS: Mapping[str, str] = {
+    "Expecting property name": "a key in double quotes is expected",
+    "Expecting ':'": "a colon is expected after the key",
+    "Expecting ','": "a comma is expected",
+    "Expecting value": "a value is expected",
+    "Illegal trailing comma": "a comma is one too many",
+    "Extra data": 'something follows the first value; send several texts as {"texts": [...]}',
+    "Unterminated string": "a string has no closing quote",
+    "Invalid control character": "a line break or control character stands in a string; write \\n",
+    "Invalid \\": "a backslash stands before a character that needs none; write \\\\ for a backslash itself",
+}

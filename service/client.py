@@ -4,31 +4,42 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import httpx2
 
-from llm.classifier import Prediction, Problem, ProblemKind, Source, label_source
+from llm.classifier import Prediction, Problem, ProblemKind, Source, label_source, no_text
 from prompts import shelf
 from prompts.errors import InvalidSetting
 from prompts.network import connection, split_url, trimmed, without_login
 from prompts.taxonomy import Taxonomy
-from prompts.text import Text
+from prompts.text import Text, checked_texts
 from service.problems import SLUGS
 
-_KINDS: Mapping[str, ProblemKind] = {f"/problems/{slug}": kind for kind, slug in SLUGS.items()}
+_KINDS: Mapping[str, ProblemKind] = {slug: kind for kind, slug in SLUGS.items()} | {"too-large": "too_long"}
+_TOO_LARGE = 413
+_MOST_CHARS = 600_000  # of one request; a character takes up to 6 bytes, and a service takes 4,000,000 by default
 _BUSY = (429, 502, 503, 504)  # the next attempt may go well
 _FIRST_WAIT, _LONGEST_WAIT = 0.25, 30.0
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A prediction, and what looking its title up came to, as the service tells it."""
+    """A prediction, and what else the service says of a text.
+
+    Attributes:
+        prediction: the labels, or why there are none.
+        lookup: what looking its title up came to.
+        notes: fields of the request that had no effect, and why.
+        genres: whether the labels are genres of films.
+    """
 
     prediction: Prediction
     lookup: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] = ()
+    genres: bool = False
 
 
 class Client:
@@ -73,9 +84,19 @@ class Client:
         self, texts: Sequence[str | Text], fields: Mapping[str, Any], taxonomy: Taxonomy | None = None
     ) -> list[Prediction]:
         """The same with fields of the request as the README lists them."""
-        items = [{"text": text.body, "title": text.title} for text in map(Text.of, texts)]
+        return [answer.prediction for answer in self.answers(texts, fields, taxonomy)]
+
+    def answers(
+        self, texts: Sequence[str | Text], fields: Mapping[str, Any], taxonomy: Taxonomy | None = None
+    ) -> list[Answer]:
+        """The same with what else the service says of each text. Empty texts are not sent."""
+        checked = checked_texts(texts)
         source = Source(self.name, label_source(taxonomy) if taxonomy else str(fields.get("taxonomy") or ""))
-        return [answer.prediction for answer in self._ask(items, fields, source)]
+        items = [{"text": text.body, "title": text.title} for text in checked if not text.empty]
+        found = iter(self._ask(items, fields, source))
+        return [
+            Answer(Prediction((), source, problem=no_text(text))) if text.empty else next(found) for text in checked
+        ]
 
     def look_up(self, text: Text, year: int | None, fields: Mapping[str, Any]) -> Answer:
         """The same for one text whose title the service is to look up first, with what came of that."""
@@ -85,21 +106,39 @@ class Client:
 
     def _ask(self, items: Sequence[Mapping[str, Any]], fields: Mapping[str, Any], source: Source) -> list[Answer]:
         asked = {**fields, "scores": True, "cache": self._cache}
-        found: list[Answer] = []
-        for start in range(0, len(items), self._batch):
-            found += self._send({**asked, "texts": items[start : start + self._batch]}, source)
-        return found
+        return [answer for some in self._batches(items) for answer in self._send({**asked, "texts": some}, source)]
+
+    def _batches(self, items: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
+        """Items of one request each: so many texts and characters at most, or a single longer text."""
+        batch: list[Mapping[str, Any]] = []
+        chars = 0
+        for item in items:
+            length = len(item["text"]) + len(item["title"])
+            if batch and (len(batch) == self._batch or chars + length > _MOST_CHARS):
+                yield batch
+                batch, chars = [], 0
+            batch.append(item)
+            chars += length
+        if batch:
+            yield batch
 
     def _send(self, asked: Mapping[str, Any], source: Source) -> list[Answer]:
-        count = len(asked["texts"])
+        texts = asked["texts"]
+        count = len(texts)
         reply = self._reply(asked)
+        if not isinstance(reply, Problem) and reply.status_code == _TOO_LARGE and count > 1:
+            halves = (texts[: count // 2], texts[count // 2 :])
+            return [answer for half in halves for answer in self._send({**asked, "texts": half}, source)]
         if isinstance(reply, Problem):
             return [Answer(Prediction((), source, problem=reply))] * count
         body = _decoded(reply)
         results = body.get("results")
         if reply.status_code != 200 or not isinstance(results, list) or len(results) != count:
             return [Answer(Prediction((), source, problem=_problem(body)))] * count
-        return [Answer(_prediction(result), result.get("lookup")) for result in results]
+        return [
+            Answer(_prediction(result), result.get("lookup"), tuple(result.get("notes", ())), "genres" in result)
+            for result in results
+        ]
 
     def _reply(self, asked: Mapping[str, Any]) -> httpx2.Response | Problem:
         """The first reply that is worth having, else the last one, or why there is none."""
@@ -168,4 +207,5 @@ def _prediction(result: Mapping[str, Any]) -> Prediction:
 
 
 def _problem(body: Mapping[str, Any]) -> Problem:
-    return Problem(_KINDS.get(body.get("type", ""), "rejected"), body.get("detail", "the service gave no reason"))
+    slug = str(body.get("type", "")).rpartition("/")[2]  # a service under a path has it before "/problems"
+    return Problem(_KINDS.get(slug, "rejected"), body.get("detail", "the service gave no reason"))

@@ -54,12 +54,17 @@ def looked_up(parts: Parts, asked: ClassifyRequest) -> list[LookedUp]:
     texts = asked.all_texts()
     if not asked.lookup:
         return [LookedUp(text) for text in texts]
-    bare = {place: text for place, text in enumerate(texts) if text.title.strip() and tells_nothing(text.body)}
+    longest = parts.limits.text_chars
+    bare = {
+        place: text
+        for place, text in enumerate(texts)
+        if text.title.strip() and tells_nothing(text.body) and len(text.title) <= longest
+    }
     years = asked.years()
     wanted = [Wanted.of(text.title, years[place]) for place, text in bare.items()]
     outcomes = dict(zip(bare, _outcomes(parts, wanted), strict=True))
     return [
-        found(text, outcomes[place], parts.limits.text_chars) if place in outcomes else LookedUp(text, _given(text))
+        found(text, outcomes[place], longest) if place in outcomes else LookedUp(text, _given(text))
         for place, text in enumerate(texts)
     ]
 

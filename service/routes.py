@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any, cast
 
 from flask import Blueprint, Response, current_app, jsonify, make_response, request
 
 from llm.asking import ASKING
-from llm.classifier import Prediction
+from llm.classifier import OF_A_TEXT, Prediction
+from llm.length_limited import LengthLimited
 from prompts import shelf
 from service.answers import ModelEntry, ModelsAnswer
 from service.body import read_decision, read_request, read_similar
 from service.hot import Hot
 from service.looking_up import looked_up
+from service.notes import notes_of
 from service.pages import html
 from service.parts import Choice, Parts
 from service.problems import KINDS, RequestProblem
@@ -22,6 +25,7 @@ from service.schemas import ClassifyAnswer, ClassifyRequest, PromptRequest
 from service.similar import SimilarAnswer
 
 blueprint = Blueprint("marquee", __name__)
+_GENRES = "/predict_genre"
 _WHOEVER = "marquee"  # as the model of a request: whoever answers here
 _STARTED = int(time.time())
 
@@ -40,34 +44,45 @@ def classify() -> Response:
     asked = read_request(request, parts().limits, ClassifyRequest)
     taxonomy, choice = asked.vocabulary(parts().taxonomy), asked.choice()
     texts = looked_up(parts(), asked)
-    predictions = parts().classifier_for(choice).classify([one.text for one in texts], taxonomy)
+    classifier = LengthLimited(parts().classifier_for(choice), parts().limits.text_chars)
+    predictions = classifier.classify([one.text for one in texts], taxonomy)
     parts().metrics.answered(predictions)
-    _raise_if_all_failed(predictions)
+    _raise_if_none_answered(predictions, alone=asked.texts is None)
+    genres = request.path.endswith(_GENRES) or asked.asks_for_genres(taxonomy)
     answers = [
-        ClassifyAnswer.of(prediction, asked.scores, one.told).body()
+        ClassifyAnswer.of(prediction, asked.scores, one.told, genres, notes_of(choice, prediction)).body()
         for prediction, one in zip(predictions, texts, strict=True)
     ]
     response = jsonify(answers[0] if asked.texts is None else {"results": answers})
     if all(prediction.cached for prediction in predictions) and not asked.lookup:
         hot_answer = Hot(response.get_data(), predictions[0].source.model, len(predictions))
-        parts().hot.put(request.get_data(), hot_answer)
+        parts().hot.put(_hot_key(), hot_answer)
     return response
+
+
+def _hot_key() -> bytes:
+    """The body, and the path: the same body has ``genres`` in one answer and none in the other."""
+    return b"%s %s" % (request.path.encode(), request.get_data())
 
 
 def _remembered() -> Response | None:
     """The answer to a request that came before, word for word."""
-    hot = parts().hot.get(request.get_data()) if request.is_json else None
+    hot = parts().hot.get(_hot_key()) if request.is_json else None
     if hot is None:
         return None
     parts().metrics.again(hot.model, hot.texts)
     return Response(hot.body, mimetype="application/json")
 
 
-def _raise_if_all_failed(predictions: list[Prediction]) -> None:
-    """A request with no answer at all fails; one failed text of a batch is told in its place."""
+def _raise_if_none_answered(predictions: Sequence[Prediction], alone: bool) -> None:
+    """A single text without an answer fails its request. A batch fails only for a reason of the moment that all its
+    readable texts share, so that clients try again; what is wrong with a text stays that text's problem."""
     found = [prediction.problem for prediction in predictions]
-    if found[0] is not None and all(found):
-        raise RequestProblem.of(found[0])
+    if not all(found):
+        return
+    passing = [problem for problem in found if problem and (alone or problem.kind not in OF_A_TEXT)]
+    if passing:
+        raise RequestProblem.of(passing[0])
 
 
 @blueprint.post("/prompt")

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from llm.classifier import Prediction, ScoreType, Usage
 from llm.prices import cost
 from llm.readings import choice as readings
 from prompts import shelf
+from prompts.faults import fault_of
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 from service.parts import Choice
 from service.problems import SLUGS, problem_body
 
 TEXT_NAMES = ("text", "description", "overview")
+_SHOWN = 40  # characters of a wrong value
+FILM = "film"  # subject of the taxonomies of genres
 OWN = "custom"  # name of a vocabulary that a request brings
 
 
@@ -28,11 +42,12 @@ class TextFields(BaseModel):
     description: str | None = Field(None, description="the same, as IMDb calls it")
     overview: str | None = Field(None, description="the same, as TMDB calls it")
     title: str | None = Field(None, description="title of what the text describes; may stand alone")
+    _fault: str = PrivateAttr("")
 
     def given(self) -> Text:
         """The text itself."""
         bodies = [body for name in TEXT_NAMES if (body := getattr(self, name)) is not None]
-        return Text(bodies[0] if bodies else "", self.title or "")
+        return Text(bodies[0] if bodies else "", self.title or "", self._fault)
 
     @model_validator(mode="after")
     def _is_one_text(self) -> TextFields:
@@ -43,21 +58,57 @@ class TextFields(BaseModel):
 
 
 def _as_fields(value: Any) -> Any:
+    if not isinstance(value, str | Mapping | FilmFields):
+        raise ValueError(
+            f"{json.dumps(value, default=str)[:_SHOWN]} is no text; give a string, or an object with text and title"
+        )
     return {"text": value} if isinstance(value, str) else value
 
 
+def _or_fault(value: Any, handler: ValidatorFunctionWrapHandler) -> FilmFields:
+    """An entry that is no text becomes a text with a fault: it costs its own answer, not those of the others. An
+    unknown key fails the request, since it is the same in every entry."""
+    try:
+        fields: FilmFields = handler(value)
+        return fields
+    except ValidationError as error:
+        if any(one["type"] == "extra_forbidden" for one in error.errors()):
+            raise
+        fields = FilmFields()
+        fields._fault = str(fault_of(error, FilmFields, value, whole="the text"))
+        return fields
+
+
+def _whole(value: Any) -> Any:
+    """862.0 is 862: JSON has one kind of number."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _as_label(value: Any) -> Any:
+    if not isinstance(value, str | Mapping | shelf.LabelEntry):
+        raise ValueError(
+            f"{json.dumps(value, default=str)[:_SHOWN]} is no label; give a string, or an object with a name"
+        )
     return {"name": value} if isinstance(value, str) else value
+
+
+WholeNumber = Annotated[int, BeforeValidator(_whole, json_schema_input_type=int)]
 
 
 class FilmFields(TextFields):
     """The same, and the year of the film that it is about."""
 
-    year: int | None = Field(None, ge=1870, le=2100, description="of the film, for lookup to tell namesakes apart")
+    year: WholeNumber | None = Field(
+        None, ge=1870, le=2100, description="of the film, for lookup to tell namesakes apart"
+    )
 
 
 # As models they have one form; a bare string may stand for either.
-TextEntry = Annotated[FilmFields, BeforeValidator(_as_fields, json_schema_input_type=str | FilmFields)]
+TextEntry = Annotated[
+    FilmFields,
+    BeforeValidator(_as_fields, json_schema_input_type=str | FilmFields),
+    WrapValidator(_or_fault, json_schema_input_type=str | FilmFields),
+]
 LabelEntry = Annotated[shelf.LabelEntry, BeforeValidator(_as_label, json_schema_input_type=str | shelf.LabelEntry)]
 
 
@@ -72,7 +123,7 @@ class ClassifyRequest(FilmFields):
         None, min_length=1, description="a vocabulary of your own: names, or objects with name, description, aliases"
     )
     multi: bool | None = Field(None, description="whether a text may have several labels")
-    max_labels: int | None = Field(None, ge=1, description="the most labels of one answer")
+    max_labels: WholeNumber | None = Field(None, ge=1, description="the most labels of one answer")
     allow_none: bool | None = Field(None, description="whether 'none of them' is an answer")
     prompt: str | None = Field(None, description="name of a prompt; see GET /prompts")
     reading: str | None = Field(None, description="auto, list, letters, yes_no or decisions: how a model is read")
@@ -100,6 +151,12 @@ class ClassifyRequest(FilmFields):
     def all_texts(self) -> list[Text]:
         """The texts to label, one or many."""
         return [self.given()] if self.texts is None else [fields.given() for fields in self.texts]
+
+    def asks_for_genres(self, taxonomy: Taxonomy) -> bool:
+        """Whether the answer has ``genres``: labels of films have, and a ``description`` without a taxonomy is answered
+        with them whatever the default is."""
+        plain = self.description is not None and self.taxonomy is None and self.labels is None
+        return plain or taxonomy.subject == FILM
 
     def choice(self) -> Choice:
         """What the request chooses about who answers.
@@ -182,8 +239,10 @@ class LookupAnswer(BaseModel):
 class ClassifyAnswer(BaseModel):
     """Answer for one text."""
 
-    genres: list[str] = Field(description="the labels; best first where there are scores, else in vocabulary order")
-    labels: list[str] = Field(description="the same under its general name")
+    genres: list[str] | None = Field(
+        None, description="the labels again, where they are genres of films, and from POST /predict_genre"
+    )
+    labels: list[str] = Field(description="the labels; best first where there are scores, else in vocabulary order")
     scores: dict[str, float] | None = Field(None, description="score of each label that was scored, best first")
     score_type: ScoreType | None = Field(
         None,
@@ -198,14 +257,30 @@ class ClassifyAnswer(BaseModel):
     dropped: int = Field(description="how many words of the model's answer were no labels of the vocabulary")
     usage: TokenUsage | None = Field(None, description="tokens taken, where a language model was asked")
     lookup: LookupAnswer | None = Field(None, description="what was looked up, where that was asked for")
+    notes: list[str] | None = Field(None, description="fields of the request that had no effect, and why")
     problem: ItemProblem | None = Field(None, description="why this text of a batch has no answer")
 
     @classmethod
-    def of(cls, prediction: Prediction, with_scores: bool, lookup: LookupAnswer | None = None) -> ClassifyAnswer:
-        """A prediction as the service shows it."""
+    def of(
+        cls,
+        prediction: Prediction,
+        with_scores: bool,
+        lookup: LookupAnswer | None = None,
+        genres: bool = False,
+        notes: Sequence[str] = (),
+    ) -> ClassifyAnswer:
+        """A prediction as the service shows it.
+
+        Args:
+            prediction: the answer for one text.
+            with_scores: whether scores are shown.
+            lookup: what was looked up.
+            genres: whether the labels are shown under ``genres`` too.
+            notes: what had no effect.
+        """
         problem = prediction.problem
         return cls(
-            genres=list(prediction.labels),
+            genres=list(prediction.labels) if genres else None,
             labels=list(prediction.labels),
             scores=_best_first(prediction.scores) if with_scores and prediction.scores else None,
             score_type=prediction.score_type if with_scores and prediction.scores else None,
@@ -217,6 +292,7 @@ class ClassifyAnswer(BaseModel):
             dropped=len(prediction.dropped),
             usage=_usage(prediction),
             lookup=lookup,
+            notes=list(notes) or None,
             problem=ItemProblem.model_validate(problem_body(SLUGS[problem.kind], problem.detail)) if problem else None,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from prompts.errors import InvalidSetting, UnknownName
+from prompts.faults import fault_of
 from prompts.network import split_url
 from service.environment import PREFIX, given
 from similarity.precision import choose
@@ -233,17 +235,15 @@ def read_settings(**overrides: Any) -> Settings:
     """The settings in force; what is given here goes before the environment, and that before ``.env``.
 
     Raises:
-        InvalidSetting: one line that names the setting, what is wrong and what would be right; never its value.
+        InvalidSetting: one line that names the setting, its value unless it may be a secret, and what would be right.
     """
     named = given_settings()
     values: dict[str, Any] = {field: named[name] for field, name in _names().items() if name in named}
     try:
         settings = Settings(**values | {name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
-        fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        name = str(fault["loc"][0]) if fault["loc"] else ""
-        where = f"{environment_name(name)}: " if name else ""
-        raise InvalidSetting(where + fault["msg"].removeprefix("Value error, ")) from None
+        fault = fault_of(error, Settings, whole="the settings")
+        raise InvalidSetting(str(replace(fault, place=environment_name(fault.place) if fault.place else ""))) from None
     choose(settings.precision)  # models are loaded in many places, most of which receive no settings
     return settings
 

@@ -3,31 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
-from service.schemas import TEXT_NAMES, TextFields
+from service.schemas import TEXT_NAMES, TextFields, WholeNumber
 from similarity.film import Film
 from similarity.live import Wanted
 from similarity.similar import Found, Query
+
+
+def _as_id(value: Any) -> Any:
+    """A number is an id too: 862 and 862.0 are "862"."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+FilmId = Annotated[str, BeforeValidator(_as_id, json_schema_input_type=str | int)]
 
 
 class SimilarRequest(TextFields):
     """Body of ``POST /similar``."""
 
     title: str | None = Field(None, description="title of the text; alone, of a film of the catalogue")
-    id: str | None = Field(None, description="id of a film of the catalogue, in place of a text")
-    k: int = Field(10, ge=1, le=100, description="how many films")
+    id: FilmId | None = Field(None, description="id of a film of the catalogue, in place of a text")
+    k: WholeNumber = Field(10, ge=1, le=100, description="how many films")
     genres: list[str] = Field([], max_length=100, description="only films that have one of these genres at least")
-    year_from: int | None = Field(None, ge=0, le=9999, description="only films from this year on")
-    year_to: int | None = Field(None, ge=0, le=9999, description="only films up to this year")
+    year_from: WholeNumber | None = Field(None, ge=0, le=9999, description="only films from this year on")
+    year_to: WholeNumber | None = Field(None, ge=0, le=9999, description="only films up to this year")
 
     @model_validator(mode="after")
     def _is_one_question(self) -> SimilarRequest:
         named = [name for name in (*TEXT_NAMES, "title") if getattr(self, name) is not None]
         if self.id is not None and named:
             raise ValueError(f"give either id or {named[0]}, not both")
+        if self.year_from is not None and self.year_to is not None and self.year_from > self.year_to:
+            raise ValueError(f"year_from {self.year_from} is after year_to {self.year_to}; no film can be between them")
         return self
 
     def query(self) -> Query:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from eval.baselines.material import Probabilities, Scorer, sentence
 from eval.baselines.thresholds import Decoding
-from llm.classifier import Prediction, Problem, Source, label_source
+from llm.classifier import Prediction, Source, label_source, no_text
 from prompts.errors import OtherVocabulary
 from prompts.taxonomy import Taxonomy
-from prompts.text import Text
+from prompts.text import Text, checked_texts
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,14 @@ class Trained:
         """
         self._refuse_other(taxonomy)
         source = Source(self.name, label_source(taxonomy))
-        read = [sentence(Text.of(text)) for text in texts]
+        originals = checked_texts(texts)
+        read = [sentence(text) for text in originals]
         filled = [text for text in read if text]
         answers = iter(self._answers(filled, taxonomy, source)) if filled else iter(())
-        nothing = Prediction((), source, problem=Problem("empty", "there is no text to label"))
-        return [next(answers) if text else nothing for text in read]
+        return [
+            next(answers) if read_text else Prediction((), source, problem=no_text(text))
+            for text, read_text in zip(originals, read, strict=True)
+        ]
 
     def _answers(self, texts: Sequence[str], taxonomy: Taxonomy, source: Source) -> list[Prediction]:
         scores = self.scorer.probabilities(texts)

@@ -119,12 +119,12 @@ def test_both_catalogues_know_the_same_genre_by_either_name(there: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("labels: [{name: a}]\nmax_label: 3", "max_label: Extra inputs"),
-        ("labels: [{name: a, descripton: x}]", r"labels.0.descripton: Extra inputs"),
-        ("multi: true", "labels: Field required"),
+        ("labels: [{name: a}]\nmax_label: 3", "max_label: unknown key; did you mean 'max_labels'"),
+        ("labels: [{name: a, descripton: x}]", "labels.0.descripton: unknown key; did you mean 'description'"),
+        ("multi: true", "labels is missing; give it"),
         ("labels: [{name: 7}]", "labels.0.name"),
         ("labels: [{name: yes}]", "labels.0.name"),  # YAML reads yes as true
-        ("- a\n- b", "the whole"),
+        ("- a\n- b", "the file is a list; give an object"),
         ("labels: [", "not YAML"),
     ],
 )

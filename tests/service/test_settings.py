@@ -44,10 +44,10 @@ def test_arguments_go_before_the_environment_and_that_before_the_file(
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("MARQUEE_TIMEOUT", "soon", "MARQUEE_TIMEOUT: Input should be a valid number"),
-        ("MARQUEE_TIMEOUT", "0", "MARQUEE_TIMEOUT: Input should be greater than 0"),
-        ("MARQUEE_PORT", "99999", "MARQUEE_PORT: "),
-        ("MARQUEE_CLASSIFIER", "gpt", "MARQUEE_CLASSIFIER: Input should be 'auto', 'openai' or 'embedded'"),
+        ("MARQUEE_TIMEOUT", "soon", 'MARQUEE_TIMEOUT is "soon"; give a number'),
+        ("MARQUEE_TIMEOUT", "0", 'MARQUEE_TIMEOUT is "0"; give a number above 0'),
+        ("MARQUEE_PORT", "99999", 'MARQUEE_PORT is "99999"; give 65535 or less'),
+        ("MARQUEE_CLASSIFIER", "gpt", "MARQUEE_CLASSIFIER is \"gpt\"; give one of 'auto', 'openai' or 'embedded'"),
         ("MARQUEE_CLASSIFIER", "openai", "needs OPENAI_BASE_URL or OPENAI_API_KEY"),
         ("MARQUEE_MODLE", "x", "MARQUEE_MODLE is no setting; did you mean MARQUEE_MODEL?"),
         ("OPENAI_BASE_URL", "localhost:8000", "OPENAI_BASE_URL: should be a URL such as"),

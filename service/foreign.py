@@ -1,0 +1,82 @@
+"""Names of fields that other programs' requests use, and what they are called here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import BaseModel
+
+from prompts import shelf
+from service.decisions import DecisionRequest
+from service.schemas import ClassifyRequest, FilmFields, PromptRequest
+from service.similar import SimilarRequest
+
+_TEXT = ("sequence", "content", "document", "plot", "body", "query", "sentence", "review", "synopsis", "abstract")
+_ONE_TEXT: Mapping[str, str] = {
+    **dict.fromkeys(_TEXT, "text"),
+    **dict.fromkeys(("name", "movie", "film", "movie_title", "headline"), "title"),
+}
+_ONE_FILM: Mapping[str, str] = {
+    **_ONE_TEXT,
+    **dict.fromkeys(("release_year", "release_date", "date"), "year"),
+    **dict.fromkeys(("id", "key", "index"), "results come in the order of the texts; keep ids on your side"),
+}
+_CLASSIFY: Mapping[str, str] = {
+    **_ONE_FILM,
+    **dict.fromkeys(("input", "inputs", "sequences", "documents", "instances", "items", "batch", "examples"), "texts"),
+    **dict.fromkeys(("candidate_labels", "categories", "classes", "tags", "options", "choices", "genres"), "labels"),
+    **dict.fromkeys(("label", "class_names", "labels_list", "topics", "intents"), "labels"),
+    **dict.fromkeys(("multi_label", "multilabel", "multi_class", "multiple", "multi_select"), "multi"),
+    **dict.fromkeys(("top_k", "topk", "top_n", "topn", "k", "n", "limit", "max", "num_labels"), "max_labels"),
+    **dict.fromkeys(("return_scores", "return_all_scores", "probabilities", "with_scores", "logprobs"), "scores"),
+    **dict.fromkeys(("use_cache", "no_cache"), "cache"),
+    **dict.fromkeys(("vocabulary", "label_set", "schema", "domain"), "taxonomy"),
+    **dict.fromkeys(("none", "allow_empty", "other", "none_of_the_above"), "allow_none"),
+    **dict.fromkeys(("strategy", "method"), "reading"),
+    **dict.fromkeys(("template", "prompt_name", "system"), "prompt"),
+    **dict.fromkeys(
+        ("threshold", "min_score", "score_threshold", "cutoff"),
+        "a request has no threshold; send scores: true and compare them, or set MARQUEE_THRESHOLD",
+    ),
+    **dict.fromkeys(
+        ("hypothesis_template", "instruction", "instructions", "prompt_template"),
+        "the wording comes from a prompt (GET /prompts) and from the labels' descriptions",
+    ),
+    **dict.fromkeys(
+        ("model", "model_name", "engine", "deployment"),
+        "the settings choose the model (MARQUEE_MODEL); GET / says which one answers",
+    ),
+    **dict.fromkeys(
+        ("messages", "temperature", "max_tokens", "stream", "response_format", "seed"),
+        'this is no chat endpoint; send {"text": "..."}',
+    ),
+    **dict.fromkeys(
+        ("parameters", "data", "args", "kwargs", "payload"),
+        "put its members on the top level of the body",
+    ),
+    **dict.fromkeys(("language", "lang", "locale"), "texts of any language are taken without it"),
+}
+_SIMILAR: Mapping[str, str] = {
+    **_ONE_TEXT,
+    **dict.fromkeys(("input", "inputs", "texts"), "text"),
+    **dict.fromkeys(("top_k", "topk", "top_n", "limit", "n", "size", "count", "max", "num"), "k"),
+    **dict.fromkeys(("movie_id", "film_id", "tmdb_id", "imdb_id", "tconst"), "id"),
+    **dict.fromkeys(("genre", "labels", "categories"), "genres"),
+    **dict.fromkeys(("min_year", "from", "since", "year", "start_year"), "year_from"),
+    **dict.fromkeys(("max_year", "to", "until", "end_year"), "year_to"),
+}
+_DECISIONS: Mapping[str, str] = {
+    **dict.fromkeys(("inputs", "text", "messages", "prompt", "content"), "input"),
+    **dict.fromkeys(("question", "decisions", "conditions"), "questions"),
+    **dict.fromkeys(("temperature", "max_tokens", "stream"), "decisions take no such setting; leave it out"),
+}
+
+# For every body, the names that others use; ``prompts.shelf`` has those of labels.
+FOREIGN: Mapping[type[BaseModel], Mapping[str, str]] = {
+    **shelf.FOREIGN,
+    FilmFields: _ONE_FILM,
+    ClassifyRequest: _CLASSIFY,
+    PromptRequest: _CLASSIFY,
+    SimilarRequest: _SIMILAR,
+    DecisionRequest: _DECISIONS,
+}
