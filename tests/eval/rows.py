@@ -10,9 +10,9 @@ import numpy as np
 from sklearn.utils.validation import validate_data
 
 from eval.estimator import MarqueeClassifier
-from llm.classifier import Prediction, Problem, Source, label_source
+from llm.classifier import Prediction, Source, label_source, no_text
 from prompts.taxonomy import Taxonomy
-from prompts.text import Text
+from prompts.text import Text, checked_texts
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Named:
     name: str = "named"
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
-        return [self._prediction(Text.of(text), taxonomy) for text in texts]
+        return [self._prediction(text, taxonomy) for text in checked_texts(texts)]
 
     def _prediction(self, text: Text, taxonomy: Taxonomy) -> Prediction:
         source = Source(self.name, label_source(taxonomy))
         if text.empty:
-            return Prediction((), source, problem=Problem("empty", "there is no text to label"))
+            return Prediction((), source, problem=no_text(text))
         words = f"{text.title} {text.body}".lower()
         scores = {name: self.sure if name.lower() in words else self.sure / 9 for name in taxonomy.names}
         if not taxonomy.multi:

@@ -4,7 +4,7 @@ import ast
 import decimal
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
@@ -55,7 +55,7 @@ class Unread:
 class Even:
     """The same probability for each label."""
 
-    notes: Any = {}
+    notes: ClassVar[dict[str, Any]] = {}
 
     def save(self, folder: Path) -> None:
         raise AssertionError
@@ -90,8 +90,9 @@ def test_every_kind_of_classifier_is_tried_here(classifiers: dict[type, Classifi
     for folder in ("llm", "service", "eval", "bulk", "similarity"):
         for path in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                methods = {one.name for one in getattr(node, "body", ()) if isinstance(one, ast.FunctionDef)}
-                if isinstance(node, ast.ClassDef) and "classify" in methods and "Protocol" not in ast.dump(node):
+                if not isinstance(node, ast.ClassDef) or "Protocol" in ast.dump(node):
+                    continue
+                if "classify" in {one.name for one in node.body if isinstance(one, ast.FunctionDef)}:
                     assert node.name in known | {"Classifier"}, f"{path.name}: {node.name} is not tried"
 
 
@@ -156,7 +157,7 @@ def test_one_bad_entry_costs_its_own_answer_and_no_other(classifiers: dict[type,
     for classifier in classifiers.values():
         if isinstance(classifier, Client):
             continue  # asks a service that does not run; see tests/service/test_batches.py
-        first, second, third = classifier.classify(["A war film.", bad, "A cowboy rides."], TMDB)
+        first, second, third = classifier.classify(["Soldiers fight a war.", bad, "Soldiers at war."], TMDB)
         assert (first.problem, third.problem) == (None, None), classifier
         assert second.problem is not None and second.problem.kind == "empty" and second.labels == (), classifier
 
@@ -176,7 +177,7 @@ def test_two_faults_of_a_batch_keep_their_own_words_behind_a_cache(tmp_path: Pat
     "given",
     [
         ["Soldiers at war", "A cowboy rides west"],
-        ("a war", "a cowboy"),
+        ("Soldiers at war", "A cowboy rides west"),
         np.array(["Soldiers at war", "A cowboy rides west"]),
         np.array(["Soldiers at war", "A cowboy rides west"], dtype=object),
         pd.Series(["Soldiers at war", "A cowboy rides west"], index=[7, 3]),

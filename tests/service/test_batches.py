@@ -1,0 +1,256 @@
+"""Batches over HTTP: a bad text costs its own answer; limits of a request fail the request."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from flask import Flask
+from flask.testing import FlaskClient
+
+from llm.classifier import Classifier, Prediction, Problem, ProblemKind, Source, label_source
+from llm.length_limited import LengthLimited
+from main import main
+from prompts import shelf
+from prompts.taxonomy import Taxonomy
+from prompts.text import Text, checked_texts
+from service.app import create_app
+from service.client import Client
+from service.parts import Limits, Parts
+from tests.eval.rows import Named
+from tests.served import served_at
+
+TMDB = shelf.taxonomy("tmdb")
+LIMITS = Limits(body_bytes=40_000, texts=100, text_chars=1_000, labels=20)
+LONG = "war " * 300  # beyond the limit of a text
+HUGE = "war " * 20_000  # beyond the limit of a body
+
+
+def app_of(classifier: Classifier, limits: Limits = LIMITS) -> Flask:
+    return create_app(Parts(lambda choice: classifier, lambda: None, lambda: None, "tmdb", limits))
+
+
+@pytest.fixture
+def client() -> FlaskClient:
+    return app_of(Named()).test_client()
+
+
+@pytest.mark.parametrize(
+    ("bad", "status", "said"),
+    [
+        ("", 422, "there is no text to label"),
+        (" \n\t", 422, "there is no text to label"),
+        (None, 422, "null is no text; give a string"),
+        (7, 422, "7 is no text; give a string"),
+        (1.5, 422, "1.5 is no text"),
+        (True, 422, "true is no text"),
+        ([], 422, "[] is no text"),
+        (["a"], 422, '["a"] is no text'),
+        ({}, 422, "there is no text to label"),
+        ({"text": ""}, 422, "there is no text to label"),
+        ({"text": None, "title": None}, 422, "there is no text to label"),
+        ({"text": 7}, 422, "text is 7; give a string"),
+        ({"text": {"a": 1}}, 422, "text is an object; give a string"),
+        ({"text": "war", "description": "war"}, 422, "text and description are names of the same field"),
+        ({"title": 7}, 422, "title is 7; give a string"),
+        ({"text": "war", "year": 20}, 422, "year is 20; give 1870 or more"),
+        (LONG, 413, "the text has 1200 characters; at most 1000"),
+        ({"text": "war " * 200, "title": "war " * 100}, 413, "the text has 1200 characters; at most 1000"),
+    ],
+)
+def test_one_bad_text_is_its_own_problem(client: FlaskClient, bad: Any, status: int, said: str) -> None:
+    response = client.post("/classify", json={"texts": ["a war", bad, "a crime"]})
+    assert response.status_code == 200
+    first, second, third = response.get_json()["results"]
+    assert (first["labels"], third["labels"]) == (["War"], ["Crime"])
+    assert "problem" not in first and "problem" not in third
+    assert second["labels"] == [] and second["problem"]["status"] == status
+    assert said in second["problem"]["detail"]
+    alone = client.post("/classify", json={"texts": [bad]})
+    assert alone.status_code == 200 and said in alone.get_json()["results"][0]["problem"]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "field"),
+    [
+        ({"texts": ["a"] * 101}, 413, "texts"),
+        ({"texts": []}, 422, "texts"),
+        ({"texts": "a war"}, 422, "texts"),
+        ({"texts": {"0": "a war"}}, 422, "texts"),
+        ({"texts": ["a war", {"txet": "a crime"}]}, 422, "texts.1.txet"),
+        ({"texts": ["a war"], "labels": []}, 422, "labels"),
+        ({"texts": ["a war"], "taxonomy": "none such"}, 404, "taxonomy"),
+        ({"texts": ["a war"], "inputs": "a crime"}, 422, "inputs"),
+    ],
+)
+def test_what_is_wrong_with_a_request_fails_the_request(
+    client: FlaskClient, sent: Any, status: int, field: str
+) -> None:
+    response = client.post("/classify", json=sent)
+    assert (response.status_code, response.get_json()["field"]) == (status, field)
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [({"text": ""}, 422), ({"text": None}, 422), ({"title": " "}, 422), ({"text": 7}, 422), ({"text": LONG}, 413)],
+)
+def test_a_single_bad_text_fails_its_request(client: FlaskClient, sent: Any, status: int) -> None:
+    assert client.post("/classify", json=sent).status_code == status
+
+
+class Failing:
+    """Gives every text that is not empty the same problem."""
+
+    name = "failing"
+
+    def __init__(self, kind: ProblemKind) -> None:
+        self.kind = kind
+
+    def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
+        source = Source(self.name, label_source(taxonomy))
+        return [
+            Prediction((), source, problem=Problem("empty" if text.empty else self.kind, "as it is"))
+            for text in checked_texts(texts)
+        ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [("unreadable", 200), ("rejected", 200), ("too_long", 200), ("unreachable", 503), ("busy", 503), ("late", 504)],
+)
+def test_a_batch_without_any_answer_fails_only_for_a_reason_of_the_moment(kind: ProblemKind, status: int) -> None:
+    response = app_of(Failing(kind)).test_client().post("/classify", json={"texts": ["", "a", "b"]})
+    assert response.status_code == status
+
+
+def test_texts_beyond_a_length_do_not_reach_the_classifier() -> None:
+    found = LengthLimited(Named(), 10).classify(["a war", "a war in the mountains", Text("a war", "a title"), ""], TMDB)
+    assert [one.problem and one.problem.kind for one in found] == [None, "too_long", "too_long", "empty"]
+
+
+BAD: dict[int, Any] = {0: None, 5: "", 17: float("nan"), 31: LONG, 32: 7, 50: HUGE, 63: " "}
+
+
+def test_the_client_loses_no_good_row_of_a_batch_with_bad_ones() -> None:
+    rows = [BAD.get(place, f"a war number {place}") for place in range(64)]
+    with served_at(app_of(Named())) as url:
+        found = Client(url).classify(rows, TMDB)
+    assert len(found) == 64
+    for place, one in enumerate(found):
+        if place in BAD:
+            kind = "too_long" if BAD[place] in (LONG, HUGE) else "empty"
+            assert one.labels == () and one.problem is not None and one.problem.kind == kind, (place, one.problem)
+        else:
+            assert (one.labels, one.problem) == (("War",), None), (place, one.problem)
+
+
+def test_a_batch_that_is_too_large_for_a_body_is_sent_in_parts() -> None:
+    rows = [f"a war number {place} {'x' * 900}" for place in range(64)]  # 60,000 characters, and 40,000 are accepted
+    with served_at(app_of(Named())) as url:
+        assert all(one.labels == ("War",) for one in Client(url).classify(rows, TMDB))
+
+
+def test_a_service_that_takes_fewer_texts_gets_smaller_batches() -> None:
+    with served_at(app_of(Named(), Limits(texts=10))) as url:
+        assert all(one.labels == ("War",) for one in Client(url).classify(["a war"] * 64, TMDB))
+
+
+@pytest.mark.usefixtures("away")
+def test_bulk_over_a_url_labels_every_good_row(away: Path) -> None:
+    rows = [{"id": place, "text": "" if place % 7 == 3 else LONG if place % 7 == 5 else "a war"} for place in range(64)]
+    (away / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with served_at(app_of(Named())) as url:
+        arguments = ["bulk", "in.jsonl", "--out", "out.jsonl", "--system", f"service:{url}"]
+        result = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    assert result.exit_code in (0, 1, 2), result.output
+    written = [json.loads(line) for line in (away / "out.jsonl").read_text().splitlines()]
+    assert len(written) == 64
+    for row, answer in zip(rows, written, strict=True):
+        assert ("War" in json.dumps(answer["labels"])) == (row["text"] == "a war"), answer
+
+
+# --- what had no effect ---
+
+
+@pytest.mark.parametrize(
+    ("sent", "notes"),
+    [
+        ({}, None),
+        ({"reading": "auto"}, None),
+        ({"reading": "letters"}, ["reading 'letters' is ignored: named answers"]),
+        ({"prompt": "plot"}, ["prompt 'plot.v1' is ignored: named answers"]),
+        (
+            {"reading": "yes_no", "prompt": "auto.v1"},
+            ["reading 'yes_no' is ignored: named answers", "prompt 'auto.v1' is ignored: named answers"],
+        ),
+    ],
+)
+def test_a_field_without_effect_is_named_in_the_answer(client: FlaskClient, sent: Any, notes: list[str] | None) -> None:
+    assert client.post("/classify", json={"text": "a war", **sent}).get_json().get("notes") == notes
+    (one,) = client.post("/classify", json={"texts": ["a war"], **sent}).get_json()["results"]
+    assert one.get("notes") == notes
+
+
+@pytest.mark.parametrize(("sent", "slug"), [({"reading": "leters"}, "unknown-reading"), ({"prompt": "no"}, "unknown-")])
+def test_an_unknown_reading_or_prompt_is_an_error(client: FlaskClient, sent: Any, slug: str) -> None:
+    response = client.post("/classify", json={"text": "a war", **sent})
+    assert response.status_code == 404 and slug in response.get_json()["type"]
+
+
+def test_the_command_line_prints_notes_of_a_service_and_of_its_own() -> None:
+    with served_at(app_of(Named())) as url:
+        result = CliRunner().invoke(main, ["classify", "a war", "--reading", "letters", "--url", url])
+        shown = CliRunner().invoke(main, ["classify", "a war", "--prompt", "plot", "--url", url, "--json"])
+    assert "— reading 'letters' is ignored: named answers" in result.stderr
+    assert json.loads(shown.stdout)["notes"] == ["prompt 'plot.v1' is ignored: named answers"]
+
+
+@pytest.mark.usefixtures("away")
+def test_the_embedded_classifier_says_that_it_has_no_reading() -> None:
+    result = CliRunner().invoke(main, ["classify", "a war", "--reading", "letters"])
+    assert "— reading 'letters' is ignored: the embedded classifier answers" in result.stderr
+
+
+# --- genres and labels ---
+
+
+@pytest.mark.parametrize(
+    ("path", "default", "sent", "genres"),
+    [
+        ("/classify", "tmdb", {"description": "a war"}, True),
+        ("/classify", "tmdb", {"text": "a war"}, True),
+        ("/classify", "tmdb", {"texts": ["a war"]}, True),
+        ("/classify", "tickets", {"description": "a war"}, True),
+        ("/classify", "tickets", {"text": "a war"}, False),
+        ("/classify", "tmdb", {"text": "a war", "taxonomy": "imdb"}, True),
+        ("/classify", "tmdb", {"text": "a war", "taxonomy": "news"}, False),
+        ("/classify", "tmdb", {"description": "a war", "taxonomy": "tickets"}, False),
+        ("/classify", "tmdb", {"description": "a war", "labels": ["billing", "War"]}, False),
+        ("/classify", "tmdb", {"texts": ["a war"], "labels": ["billing", "War"]}, False),
+        ("/predict_genre", "tmdb", {"text": "a war", "taxonomy": "news"}, True),
+        ("/predict_genre", "tmdb", {"text": "a war"}, True),
+    ],
+)
+def test_genres_are_answered_where_the_labels_are_genres(path: str, default: str, sent: Any, genres: bool) -> None:
+    client = create_app(Parts(lambda choice: Named(), lambda: None, lambda: None, default, LIMITS)).test_client()
+    body = client.post(path, json=sent).get_json()
+    for answer in body.get("results", [body]):
+        assert ("genres" in answer) == genres
+        assert isinstance(answer["labels"], list)
+        assert answer.get("genres", answer["labels"]) == answer["labels"]
+
+
+def test_the_same_body_on_two_routes_is_remembered_apart() -> None:
+    class Remembering(Named):
+        def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
+            from dataclasses import replace
+
+            return [replace(one, cached=True) for one in super().classify(texts, taxonomy)]
+
+    client = create_app(Parts(lambda choice: Remembering(), lambda: None, lambda: None, "news", LIMITS)).test_client()
+    sent = {"text": "a war"}
+    for _ in range(2):
+        assert "genres" not in client.post("/classify", json=sent).get_json()
+        assert "genres" in client.post("/predict_genre", json=sent).get_json()
