@@ -16,7 +16,7 @@ from prompts.files import digest_of
 # Marks that carry meaning inside a label: C++ and C# are two languages, "50%" is not "50".
 _MEANINGFUL = frozenset("#%@")
 # Symbols that only dress a word up: `Drama`, Drama|Comedy.
-_IDLE_SYMBOLS = frozenset("`|^~\u00b4\u00a8")
+_IDLE_SYMBOLS = frozenset("`|^~\u00b4\u00a8\ufe0e\ufe0f")  # the last two choose between text and emoji
 # A number keeps its sign and its inner marks: "-1" is not "1", "1.5" is not "15".
 _NUMBER_MARK = re.compile(r"(?<=\d)[.,:/\-](?=\d)|(?<![^\s])-(?=\d)")
 

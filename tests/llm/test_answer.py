@@ -1,6 +1,7 @@
-"""The answer reader: every reply that models are known to give, and mangled ones."""
+"""The answer reader: every reply that models are known to give, and ten thousand mangled ones."""
 
 import json
+import random
 from typing import Any
 
 import pytest
@@ -15,6 +16,9 @@ TMDB = shelf.taxonomy("tmdb")
 SENTIMENT = shelf.taxonomy("sentiment")
 MAY_BE_NONE = TMDB.shaped(allow_none=True)
 COMMAS = Taxonomy("own", (Label("Arts, Crafts and Hobbies"), Label("Food & Drink"), Label("Crafts"), Label("None")))
+
+
+TAXONOMIES = [TMDB, MAY_BE_NONE, SENTIMENT, COMMAS, TMDB.shaped(max_labels=1)]
 
 
 @pytest.mark.parametrize(
@@ -162,44 +166,72 @@ WORDS = [
     "é",
     "\x00",
 ]
-keys = st.sampled_from(WORDS) | st.text(max_size=4)
-json_values = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.integers() | st.sampled_from(WORDS) | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=6) | st.dictionaries(keys, inner, max_size=6),
-    max_leaves=20,
-)
+DRESSES = [
+    "{}",
+    "```json\n{}\n```",
+    "Sure: {}",
+    "<think>{}",
+    "{} {}",
+    '"{}"',
+    "[{}",
+    "{}]",
+    "{}</think>{}",
+    "- {}\n- {}",
+]
+MARKS = list("[]{}\",:\\\n'#/`") + WORDS
 
 
-@st.composite
-def mangled(draw: st.DrawFn) -> str:
+def json_value(chance: random.Random, depth: int = 0) -> Any:
+    """Any JSON value, with labels and words near them in it."""
+    kind = chance.randrange(9 if depth < 3 else 6)
+    if kind == 8:
+        return {chance.choice(WORDS): json_value(chance, depth + 1) for _ in range(chance.randrange(5))}
+    if kind >= 6:
+        return [json_value(chance, depth + 1) for _ in range(chance.randrange(5))]
+    return chance.choice([None, True, False, chance.random(), chance.randrange(9), *(WORDS[:18] if kind else WORDS)])
+
+
+def mangled(chance: random.Random) -> str:
     """A reply as it might have been, then cut, repeated, dressed and overwritten in places."""
-    plain = draw(
-        json_values.map(json.dumps)
-        | st.lists(st.sampled_from(WORDS), max_size=8).map(", ".join)
-        | st.text(alphabet=st.sampled_from('[]{}",:\\ \nDramatrue'), max_size=60)
-    )
-    start, end = draw(st.integers(0, 5)), draw(st.integers(0, 12))
-    cut = plain[start : len(plain) - end]
-    dress = draw(st.sampled_from(["{}", "```json\n{}\n```", "Sure: {}", "<think>{}", "{} {}", '"{}"', "[{}", "{}]"]))
-    reply = dress.replace("{}", cut)
-    for _ in range(draw(st.integers(0, 3))):
-        place = draw(st.integers(0, len(reply)))
-        reply = reply[:place] + draw(st.sampled_from(list('[]{}",:\\\n') + WORDS)) + reply[place + 1 :]
+    plain = chance.choice(
+        [
+            lambda: json.dumps(json_value(chance)),
+            lambda: repr(json_value(chance)),
+            lambda: ", ".join(chance.choices(WORDS, k=chance.randrange(8))),
+            lambda: "".join(chance.choices('[]{}",:\\ \nDramatrue', k=chance.randrange(60))),
+        ]
+    )()
+    cut = plain[chance.randrange(6) : len(plain) - chance.randrange(13)]
+    reply = chance.choice(DRESSES).replace("{}", cut)
+    for _ in range(chance.randrange(4)):
+        place = chance.randrange(len(reply) + 1)
+        reply = reply[:place] + chance.choice(MARKS) + reply[place + 1 :]
     return reply
 
 
-@settings(max_examples=1_500, deadline=None, suppress_health_check=list(HealthCheck))
-@given(mangled(), st.sampled_from([TMDB, MAY_BE_NONE, SENTIMENT, COMMAS, TMDB.shaped(max_labels=1)]))
-def test_mangled_replies_give_nothing_outside_the_vocabulary(reply: str, taxonomy: Taxonomy) -> None:
+def assert_inside_the_taxonomy(reply: str, taxonomy: Taxonomy) -> None:
     answer = read_answer(reply, taxonomy)
-    assert set(answer.labels) <= set(taxonomy.names)
-    assert len(set(answer.labels)) == len(answer.labels) <= taxonomy.max_labels
-    assert answer.labels == taxonomy.in_order(answer.labels)
-    assert (answer.problem is None) or not answer.labels
-    assert answer.labels or answer.problem or taxonomy.allow_none
+    assert set(answer.labels) <= set(taxonomy.names), reply
+    assert len(set(answer.labels)) == len(answer.labels) <= taxonomy.max_labels, reply
+    assert answer.labels == taxonomy.in_order(answer.labels), reply
+    assert (answer.problem is None) or not answer.labels, reply
+    assert answer.labels or answer.problem or taxonomy.allow_none, reply
 
 
-@settings(max_examples=500, deadline=None)
+@pytest.mark.parametrize("seed", range(10))
+def test_ten_thousand_mangled_replies_give_nothing_outside_the_taxonomy(seed: int) -> None:
+    chance = random.Random(seed)
+    for _ in range(1_000):
+        assert_inside_the_taxonomy(mangled(chance), chance.choice(TAXONOMIES))
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.text() | st.text(alphabet="[]{}\"',:\\\n Dramtue<>/hink"), st.sampled_from(TAXONOMIES))
+def test_any_text_gives_nothing_outside_the_taxonomy(reply: str, taxonomy: Taxonomy) -> None:
+    assert_inside_the_taxonomy(reply, taxonomy)
+
+
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.sampled_from(TMDB.names), min_size=1, max_size=5, unique=True), st.integers(0, 3))
 def test_a_well_formed_answer_is_read_as_written(names: list[str], indent: int) -> None:
     written: Any = {"labels": names}

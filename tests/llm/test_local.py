@@ -212,7 +212,8 @@ def test_writing_reuses_the_beginning_and_counts_what_it_wrote(fresh: Local) -> 
 # --- readings, limits, threads ---
 
 
-def test_the_readings_get_answers_through_it(engine: Local) -> None:
+def test_the_readings_get_answers_through_it(engine: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llm.engines.codes.LEAST_MASS", 0.0)  # random weights give codes no more than other tokens
     texts = [render("A baker."), render("Fog. " * 20)]
     for answer in LettersReading().ask(engine, texts, TMDB):
         assert answer.problem is None
@@ -223,7 +224,15 @@ def test_the_readings_get_answers_through_it(engine: Local) -> None:
         assert set(answer.scores) == set(TMDB.names)
     marks = Taxonomy("marks", (Label("🎬"), Label("🎭"), Label("Sci-Fi")))
     for answer in ListReading().ask(engine, texts, marks):
-        assert {name for name, score in answer.scores.items() if score} == set(answer.labels) != set()
+        assert set(answer.scores) == set(answer.labels) != set()
+
+
+def test_random_weights_say_nothing_that_could_be_read_as_a_code(engine: Local) -> None:
+    for reading in (LettersReading(), YesNoReading()):
+        for answer in reading.ask(engine, [render("A baker."), render("Fog.")], TMDB):
+            assert answer.problem is not None
+            assert answer.problem.kind == "unreadable"
+            assert 0 < (answer.label_mass or 0) < 0.1
 
 
 def test_a_text_beyond_the_context_is_a_problem_of_its_own(

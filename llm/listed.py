@@ -1,0 +1,215 @@
+"""Labels in plain words: lists of labels in lines, bullets, tables and sentences such as "Genres: Comedy, Drama".
+
+A label is never taken from running prose: "this is not a Comedy" names one without giving it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from prompts.taxonomy import Taxonomy, spelling_key
+
+_YES = frozenset(
+    "true yes y 1 x + oui s\u00ed si ja da \u0434\u0430 sim \u662f \u306f\u3044 \u2713 \u2714 \u2705 \u2611".split()
+)
+_NO = frozenset(
+    "false no n 0 - null none non nein nee net \u043d\u0435\u0442 n\u00e3o nej \u5426 \u3044\u3044\u3048 "
+    "\u2717 \u2718 \u274c \u2716 \u2610".split()
+) | {""}
+_NOTHING = frozenset(
+    "nothing na notapplicable "
+    "ninguno ninguna keine keins aucun aucune nessuno nessuna nenhum nenhuma geen ingen inga brak "
+    "\u043d\u0435\u0442 \u7121 \u65e0 \u306a\u3057 \u6ca1\u6709 \u8a72\u5f53\u306a\u3057 \uc5c6\uc74c".split()
+)
+_NONE_OF = re.compile(
+    r"no(?:ne)?(?:ofthe(?:m|se|above|given|listed|provided)?)?(?:labels?|genres?|categor(?:y|ies)|topics?|tags?|options?)?"
+    r"(?:appl(?:y|ies)|fits?|match(?:es)?)?"
+)
+_LEAD = re.compile(r"^(?P<lead>[^:\uff1a\[{]{0,60})[:\uff1a]\s*(?P<rest>\S.*)$", re.DOTALL)
+_NEGATION = re.compile(
+    r"\b(?:not?|none|never|neither|nor|without|except|excluding|excluded?|exclude|rejected|cannot|rather|instead|unlike)\b"
+    r"|n['\u2019]t\b",
+    re.IGNORECASE,
+)
+_REFUSAL = re.compile(
+    r"\b(?:sorry|apolog\w+|as an ai|language model|unable to|(?:can(?:no|['\u2019])t|cannot|won['\u2019]?t|will not)\s+"
+    r"(?:be\s+)?(?:help|assist|choose|answer|label|classify|categori[sz]e|determine|decide|comply|provide|process|do))\b",
+    re.IGNORECASE,
+)
+_BULLET = re.compile(
+    r"^\s*(?:#{1,6}\s+|>\s+|(?:[-*+\u2022\u2023\u25e6\u2013\u2014\u00b7]|\(?\d{1,3}[.)]|\(?[a-z][.)])\s+)"
+)
+_CHECKED = re.compile(
+    r"^\s*(?:[-*+]\s+)?(?:\[(?P<box>[ xX\u2713\u2714])\]|"
+    r"(?P<mark>[\u2705\u2714\u2713\u2611\u274c\u2717\u2718\u2716\u2610])\ufe0f?)\s*"
+)
+_VERDICT = re.compile(
+    r"^(?P<label>.+?)\s*(?:[:=|\u2192\uff1a]|=>|->|\s[-\u2013\u2014]\s|\()+\s*(?P<flag>[^\s|()]{1,8})[\s|.)]*$"
+)
+_DELIMITER = re.compile(
+    r"[,;|/\n\t\u3001\uff0c\uff1b\u2022\u00b7]|\s+(?=#)|\s+&\s+|\s*[\u548c\u53ca\u4e0e]\s*"
+    r"|\s+(?:and|und|et|y|e|en|och|og|i|\u0438|ve|ja|as well as)\s+",
+    re.IGNORECASE,
+)
+_RULE = re.compile(r"^[\s|:*_=~-]*$")  # a line that draws a line
+_PIECES_READ = 400  # joining neighbours is quadratic in their number
+_LONGEST_JOIN = 6
+
+
+@dataclass(frozen=True)
+class _Line:
+    """What a line gives: labels; nothing but a heading; or prose, which ends a list."""
+
+    said: tuple[str, ...] | None = None
+    heading: bool = False
+    against: bool = False
+
+
+def flag(value: object) -> bool | None:
+    """Yes or no, also as a word, a digit or a mark; None where it is neither."""
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    word = str(value).strip().strip(".*_\ufe0f").casefold() if isinstance(value, str | int) else "?"
+    return True if word in _YES else False if word in _NO else None
+
+
+def means_nothing(word: str) -> bool:
+    """Whether a word says that no label applies; look for labels of that name first."""
+    key = spelling_key(word)
+    return key in _NOTHING or (key != "no" and bool(_NONE_OF.fullmatch(key)))
+
+
+def refuses(words: str) -> bool:
+    """Whether words refuse to answer."""
+    return bool(_REFUSAL.search(words))
+
+
+def negates(words: str) -> bool:
+    """Whether words turn what follows into its opposite."""
+    return bool(_NEGATION.search(words))
+
+
+def listed(words: str, taxonomy: Taxonomy) -> list[str] | None:
+    """The labels that plain words list, with what else stands in the list; None where they list none.
+
+    Lists with prose between them that differ are none: which one is the answer cannot be known.
+    """
+    lines = [line for line in words.splitlines() if line.strip()]
+    whole = split(words, taxonomy)
+    judged = any(_verdict(line, taxonomy) == [] for line in lines)  # "[ ] Horror" is no Horror
+    if whole and not judged and all(known(piece, taxonomy) for piece in whole):
+        return whole
+    blocks = [block for block in _blocks(_line(line, taxonomy) for line in lines) if block]
+    given = [[word for said in block for word in said] for block in blocks]
+    alike = {frozenset(known(word, taxonomy) or word for word in block) for block in given}
+    return given[-1] if len(alike) == 1 else None
+
+
+def _blocks(lines: Iterable[_Line]) -> list[list[tuple[str, ...]]]:
+    """Lists with nothing but headings between their lines; those under a heading that negates are left out."""
+    blocks: list[list[tuple[str, ...]]] = [[]]
+    against = False
+    for line in lines:
+        if line.said is not None:
+            if not against:
+                blocks[-1].append(line.said)
+        elif line.heading:
+            against = line.against
+        else:
+            blocks.append([])
+            against = line.against
+    return blocks
+
+
+def _line(line: str, taxonomy: Taxonomy) -> _Line:
+    if _RULE.match(line):
+        return _Line(heading=True)
+    if (said := _listed(line, taxonomy)) is not None:
+        return _Line(tuple(said))
+    bare = line.strip().strip("*#_ ")
+    return _Line(heading=bare.endswith((":", "\uff1a")), against=negates(bare) and bare.endswith((":", "\uff1a")))
+
+
+def _listed(line: str, taxonomy: Taxonomy) -> list[str] | None:
+    """The pieces of a line, if at least half of them are labels and none is a phrase; else None."""
+    if (verdict := _verdict(line, taxonomy)) is not None:
+        return verdict
+    if label := known(line, taxonomy):
+        return [label]
+    line = _BULLET.sub("", line).strip().strip("|").strip()
+    lead = _LEAD.match(line)
+    if lead and known(line, taxonomy) is None:
+        if negates(lead["lead"]) or refuses(line):
+            return None
+        line = lead["rest"]
+    if known(line, taxonomy) is None and means_nothing(line):
+        return [] if taxonomy.allow_none else None
+    pieces = split(line, taxonomy)
+    found = [known(piece, taxonomy) for piece in pieces]
+    strange = [piece for piece, label in zip(pieces, found, strict=True) if label is None]
+    if any(len(piece.split()) > 2 or negates(piece) or refuses(piece) for piece in strange):
+        return None
+    count = len(pieces) - len(strange)
+    if line[:1] in "[{" and strange:
+        return None  # what starts like JSON is whole or nothing
+    return (
+        [label or piece for piece, label in zip(pieces, found, strict=True)]
+        if count and 2 * count >= len(pieces)
+        else None
+    )
+
+
+def _verdict(line: str, taxonomy: Taxonomy) -> list[str] | None:
+    """The label of a line such as ``Drama: yes``, ``| Drama | no |`` or ``[x] Drama``, if it is given; else None."""
+    if line.strip() in taxonomy.names:
+        return [line.strip()]
+    if checked := _CHECKED.match(line):
+        label = known(line[checked.end() :], taxonomy)
+        given = flag(checked["mark"]) if checked["mark"] else bool(checked["box"].strip())
+        return None if label is None else [label] if given else []
+    found = _VERDICT.match(_BULLET.sub("", line).strip().strip("|").replace("*", ""))
+    if not found or (given_flag := flag(found["flag"])) is None or not (label := known(found["label"], taxonomy)):
+        return None
+    return [label] if given_flag else []
+
+
+def known(piece: str, taxonomy: Taxonomy) -> str | None:
+    """The label that a piece means, also behind a bullet, a number or a hash; two labels side by side are not a third
+    ("Science, Fiction")."""
+    plain = _BULLET.sub("", piece).strip()
+    name = taxonomy.resolve(piece) or taxonomy.resolve(plain) or taxonomy.resolve(plain.removeprefix("#"))
+    if name is None or name.casefold() == " ".join(plain.split()).casefold():
+        return name
+    parts = _DELIMITER.split(plain)
+    return None if len(parts) > 1 and all(taxonomy.resolve(part) for part in parts) else name
+
+
+def split(words: str, taxonomy: Taxonomy) -> list[str]:
+    """Cut at commas and the like, but not inside a label: the longest run of pieces that is a label stays whole."""
+    if known(words, taxonomy) is not None:
+        return [words]
+    cuts = list(_DELIMITER.finditer(words))[:_PIECES_READ]
+    starts = [0, *(cut.end() for cut in cuts)]
+    ends = [*(cut.start() for cut in cuts), len(words)]
+    said: list[str] = []
+    place = 0
+    while place < len(starts):
+        end, piece = _longest_label(words, starts, ends, place, taxonomy)
+        if piece:
+            said.append(piece)
+        place = end
+    return said
+
+
+def _longest_label(
+    words: str, starts: Sequence[int], ends: Sequence[int], place: int, taxonomy: Taxonomy
+) -> tuple[int, str]:
+    """The longest run of pieces from one on that is a label, and where the next begins; else the one piece."""
+    last = min(place + _LONGEST_JOIN, len(ends))
+    for end in range(last, place, -1):
+        piece = words[starts[place] : ends[end - 1]].strip()
+        if known(piece, taxonomy):
+            return end, piece
+    return place + 1, words[starts[place] : ends[place]].strip()

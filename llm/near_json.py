@@ -1,0 +1,251 @@
+"""JSON as models write it: strict where it is, else repaired as a whole, else reported as broken.
+
+Repaired are: trailing and missing commas, single, typographic and full-width quotes, unescaped quotes inside strings,
+unquoted keys and words, Python literals and sets, comments, full-width punctuation, missing and mixed-up closing
+brackets. Nothing inside a value that cannot be repaired is read.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+_STARTS_TRIED = 64  # "[[[[…" would otherwise be parsed from every bracket
+_DEPTH = 32
+_OPENING = {"[": "]", "\uff3b": "]", "{": "}", "\uff5b": "}"}
+_START = re.compile(r"[\[{\uff3b\uff5b]")
+_BOX = re.compile(r"\[[ xX\u2713\u2714]\][ \t]*\w")  # "[x] Drama"
+_ALIKE = str.maketrans("\uff3b\uff3d\uff5b\uff5d\uff0c\u3001\uff1a;\uff1b", "[]{},,:,,")
+_QUOTES = {
+    **dict.fromkeys('"\uff02\u201c\u201d\u201e\u201f', '"\uff02\u201c\u201d\u201e\u201f'),
+    **dict.fromkeys("'\uff07\u2018\u2019\u201a", "'\uff07\u2018\u2019\u201a"),
+    **{"`": "`", "\u00ab": "\u00bb", "\u300c": "\u300d", "\u300e": "\u300f"},
+}
+_SPACE = re.compile(r"(?:\s|//[^\n]*|#[^\n]*|/\*.*?\*/|\u200b|\ufeff)+", re.DOTALL)
+_BARE = re.compile(
+    r"[^\s\[\]{},:\uff0c\uff1a\u3001\uff3b\uff3d\uff5b\uff5d\"](?:[^\[\]{},:\n\uff0c\uff1a\u3001\uff3b\uff3d\uff5b\uff5d\"]*)"
+)
+_BARE_QUOTE = re.compile(r'(?<!\\)"')
+_LITERALS = {"true": True, "false": False, "null": None, "none": None}
+_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
+_MEANT = re.compile(r"[\[{\uff3b\uff5b]\s*[\"'\[{\uff02\u201c]")  # what no bracket in prose begins with
+_NEXT_STRING = re.compile(r"\s+[\"\uff02\u201c\u201e'\uff07\u2018`\u00ab\u300c\u300e]")
+_AFTER_STRING = re.compile(r"\s*(?:[,;:\]}\uff0c\uff1a\u3001\uff3d\uff5d]|\Z|//|#|/\*)")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A value in a text.
+
+    Attributes:
+        value: as ``json.loads`` gives it; of a repeated key, a list of all its values.
+        start: its first character.
+        end: behind its last character.
+        cut: the last string or word, where the text ends inside it.
+        broken: whether it is a value that could not be repaired; ``value`` is then None.
+    """
+
+    value: Any
+    start: int
+    end: int
+    cut: str = ""
+    broken: bool = False
+
+
+def json_values(text: str) -> Iterator[Found]:
+    """Every JSON list and object of a text that stands in no other, in order.
+
+    Brackets around plain words ("[sic]") are no JSON and left out.
+    """
+    place = 0
+    for _ in range(_STARTS_TRIED):
+        start = _START.search(text, place)
+        if not start:
+            return
+        if box := _BOX.match(text, start.start()):
+            place = box.end() - 1
+            continue
+        found = _strict(text, start.start()) or _repaired(text, start.start())
+        place = found.end
+        if found.broken or _quotes_or_names(text[found.start : found.end]) or _empty(found.value):
+            yield found
+
+
+def _strict(text: str, start: int) -> Found | None:
+    try:
+        value, end = _DECODER.raw_decode(text, start)
+        return Found(value, start, end)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _pairs(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; the values of a repeated key are all kept, since a model means each of them."""
+    found: dict[str, Any] = {}
+    repeated: set[str] = set()
+    for key, value in members:
+        if key in found:
+            before = found[key] if key in repeated or isinstance(found[key], list) else [found[key]]
+            found[key] = [*before, *(value if isinstance(value, list) else [value])]
+            repeated.add(key)
+        else:
+            found[key] = value
+    return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_pairs)
+
+
+def _repaired(text: str, start: int) -> Found:
+    parser = _Parser(text, start)
+    try:
+        value = parser.value()
+        return Found(value, start, parser.place, parser.cut)
+    except _BeyondRepairError:
+        end = _closing(text, start) or (len(text) if _MEANT.match(text, start) else start + 1)
+        return Found(None, start, end, broken=_quotes_or_names(text[start:end]))
+
+
+def _closing(text: str, start: int) -> int:
+    """Behind the bracket that closes the one at ``start``; 0 where none does."""
+    depth = 0
+    for place in range(start, len(text)):
+        mark = text[place].translate(_ALIKE)
+        depth += (mark in "[{") - (mark in "]}")
+        if depth == 0:
+            return place + 1
+    return 0
+
+
+def _quotes_or_names(text: str) -> bool:
+    """Whether a bracketed text is meant as JSON: something in it is quoted, or named by a key."""
+    return bool(
+        re.search(
+            r"[\"\uff02\u201c\u201d\u300c]|(?<!\w)['\u2018`]\w|\w['\u2019`]\s*[,\]}:]|^[{\uff5b][^,]*[:\uff1a]", text
+        )
+    )
+
+
+def _empty(value: Any) -> bool:
+    return value in ([], {})
+
+
+class _BeyondRepairError(Exception):
+    """The text is no value, however it is read."""
+
+
+@dataclass
+class _Parser:
+    """A recursive-descent parser of one value.
+
+    Attributes:
+        text: the whole text.
+        place: the next character.
+        cut: see ``Found``.
+        open: the closing brackets that are still to come, the innermost last.
+    """
+
+    text: str
+    place: int
+    cut: str = ""
+    open: list[str] = field(default_factory=list)
+
+    def value(self) -> Any:
+        """The value at ``place``."""
+        mark = self._mark()
+        if mark in "[{" and mark:
+            return self._container(_OPENING[mark])
+        return self._string(_QUOTES[mark]) if mark in _QUOTES and mark else self._bare()
+
+    def _container(self, closing: str) -> Any:
+        if len(self.open) >= _DEPTH:
+            raise _BeyondRepairError
+        self.open.append(closing)
+        self.place += 1
+        members: list[tuple[str, Any]] = []
+        elements: list[Any] = []
+        while not self._closed(closing):
+            self._element(closing, members, elements)
+        self.open.pop()
+        if members and elements:
+            raise _BeyondRepairError
+        return elements if closing == "]" or elements else _pairs(members)
+
+    def _element(self, closing: str, members: list[tuple[str, Any]], elements: list[Any]) -> None:
+        """One element of a list or a set, or one member of an object; a part that is cut off is none."""
+        item = self.value()
+        if self.cut:
+            return
+        if closing == "}" and self._mark() == ":":
+            self.place += 1
+            if self._mark() == "" or self._at_closing():
+                return  # a key whose value is missing says nothing
+            value = self.value()
+            if not self.cut or isinstance(value, list | dict):
+                members.append((str(item), value))
+        else:
+            elements.append(item)
+        if self._mark() == ",":
+            self.place += 1
+        elif (mark := self._mark()) and not self._at_closing() and mark not in _QUOTES and mark not in "[{":
+            raise _BeyondRepairError
+
+    def _closed(self, closing: str) -> bool:
+        """Whether the container ends here; takes its bracket, but leaves one that closes a container around it."""
+        mark = self._mark()
+        if mark == closing or (self._at_closing() and mark not in self.open):
+            self.place += 1
+            return True
+        return mark == "" or bool(self.cut) or self._at_closing()
+
+    def _at_closing(self) -> bool:
+        return self._mark() in ("]", "}")
+
+    def _mark(self) -> str:
+        """The next character that is no space and no comment, in ASCII; empty at the end."""
+        if space := _SPACE.match(self.text, self.place):
+            self.place = space.end()
+        return self.text[self.place : self.place + 1].translate(_ALIKE)
+
+    def _string(self, closing: str) -> str:
+        start = self.place + 1
+        place = start
+        while place < len(self.text):
+            mark = self.text[place]
+            if mark == "\\":
+                place += 1
+            elif mark in closing and self._ends_string(place + 1):
+                self.place = place + 1
+                return _unescaped(self.text[start:place])
+            place += 1
+        self.place, self.cut = len(self.text), self.text[start:].strip() or '"'
+        return self.cut
+
+    def _ends_string(self, place: int) -> bool:
+        """Whether a quote is the closing one: a structural mark follows, or white space and the next string."""
+        return bool(_AFTER_STRING.match(self.text, place) or _NEXT_STRING.match(self.text, place))
+
+    def _bare(self) -> Any:
+        word = _BARE.match(self.text, self.place)
+        if not word:
+            raise _BeyondRepairError
+        self.place = word.end()
+        said = word[0].strip()
+        if self.place >= len(self.text):
+            self.cut = said
+            return said
+        if said.casefold() in _LITERALS:
+            return _LITERALS[said.casefold()]
+        return (
+            json.loads(said.lstrip("+")) if _NUMBER.fullmatch(said) and not said.lstrip("+-").startswith("0") else said
+        )
+
+
+def _unescaped(written: str) -> str:
+    try:
+        return str(json.loads('"' + _BARE_QUOTE.sub(r"\"", written.replace("\\'", "'")) + '"', strict=False))
+    except ValueError:
+        return written.replace("\\", "")
