@@ -9,8 +9,8 @@ In this order:
 4. Plain words that list labels (``llm.listed``), where there is no JSON.
 
 The taxonomy is consulted first everywhere: "None", "no" and "0" may be labels. JSON that was cut off keeps its whole
-labels, and the part in which it was cut counts as dropped; where the engine says that the token limit cut it, it is
-unreadable (``readings.list``).
+labels, and the part in which it was cut counts as dropped. Where the token limit cut the text, only a value that had
+ended before counts.
 """
 
 from __future__ import annotations
@@ -43,12 +43,13 @@ _SAID_BEFORE = 60  # characters in front of a value that may negate it
 _DEPTH = 4
 
 
-def read_answer(written: str | None, taxonomy: Taxonomy) -> Answer:
+def read_answer(written: str | None, taxonomy: Taxonomy, cut: bool = False) -> Answer:
     """Read the labels out of a model's words.
 
     Args:
         written: the completion's text; None where the endpoint gave no content.
         taxonomy: the labels that were asked about.
+        cut: whether the token limit ended the text.
 
     Returns:
         An ``Answer``; never raises, whatever was written.
@@ -57,13 +58,16 @@ def read_answer(written: str | None, taxonomy: Taxonomy) -> Answer:
         return _judge(exact, taxonomy)
     if not (written or "").strip():
         return _unreadable("the model wrote nothing", ())
-    if (label := known(written or "", taxonomy)) is not None:
+    if not cut and (label := known(written or "", taxonomy)) is not None:
         return Answer((label,))
     words = without_reasoning(written or "")
     if words is None:
         return _unreadable(f"the model's reasoning has no end, so no answer follows it: {_excerpt(written or '')}", ())
     if not words:
         return _unreadable(f"the model wrote nothing after its reasoning: {_excerpt(written or '')}", ())
+    last = next(reversed(list(json_values(words))), None) if cut else None
+    if cut and (last is None or last.broken or not last.closed):
+        return _unreadable(f"the answer was cut off when its tokens ran out: {_excerpt(words)}", ())
     return _read(words, taxonomy, 0)
 
 

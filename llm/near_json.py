@@ -46,6 +46,7 @@ class Found:
         end: behind its last character.
         cut: the last string or word, where the text ends inside it.
         broken: whether it is a value that could not be repaired; ``value`` is then None.
+        closed: whether it ends by its bracket, and not with the text.
     """
 
     value: Any
@@ -53,6 +54,7 @@ class Found:
     end: int
     cut: str = ""
     broken: bool = False
+    closed: bool = True
 
 
 def json_values(text: str) -> Iterator[Found]:
@@ -103,7 +105,7 @@ def _repaired(text: str, start: int) -> Found:
     parser = _Parser(text, start)
     try:
         value = parser.value()
-        return Found(value, start, parser.place, parser.cut)
+        return Found(value, start, parser.place, parser.cut, closed=not (parser.cut or parser.ended))
     except _BeyondRepairError:
         end = _closing(text, start) or (len(text) if _MEANT.match(text, start) else start + 1)
         return Found(None, start, end, broken=_quotes_or_names(text[start:end]))
@@ -145,12 +147,14 @@ class _Parser:
         text: the whole text.
         place: the next character.
         cut: see ``Found``.
+        ended: whether the text ended before the value did.
         open: the closing brackets that are still to come, the innermost last.
     """
 
     text: str
     place: int
     cut: str = ""
+    ended: bool = False
     open: list[str] = field(default_factory=list)
 
     def value(self) -> Any:
@@ -199,6 +203,7 @@ class _Parser:
         if mark == closing or (self._at_closing() and mark not in self.open):
             self.place += 1
             return True
+        self.ended = self.ended or mark == ""
         return mark == "" or bool(self.cut) or self._at_closing()
 
     def _at_closing(self) -> bool:

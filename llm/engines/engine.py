@@ -42,12 +42,14 @@ class Completion:
         usage: tokens taken.
         problem: why there is no answer; ``text`` is then None.
         tokens: the tokens of the text, where the engine tells their probabilities.
+        cut: whether the token limit ended the text.
     """
 
     text: str | None = None
     usage: Usage = Usage()
     problem: Problem | None = None
     tokens: tuple[Token, ...] = ()
+    cut: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,12 +16,12 @@ from typing import Any
 from llm.classifier import Problem, Usage
 from llm.engines.engine import Completion, Decided, Token
 from llm.engines.refusals import problem_of, refused
+from llm.reasoning import without_reasoning
 from prompts.text import without_lone_surrogates
 
 _FLOOR = -9999.0  # vLLM's figure for "less than can be said"
 _CONTENT_CHARS = 200_000  # no list of labels is longer; a parser should not read megabytes
-_THINKING_STARTS = re.compile(r"\s*(?:<think|<\|channel\|>\s*analysis|\[THINK\]|<seed:think|<reasoning|<thought)", re.I)
-_THINKING_ENDS = re.compile(r"</think|<\|channel\|>\s*final|\[/THINK\]|</seed:think|</reasoning|</thought", re.I)
+_CUT = ("length", "max_tokens")
 _NO_REASONING = (
     'turn reasoning off (MARQUEE_EXTRA_BODY, such as {"chat_template_kwargs": {"enable_thinking": false}} or '
     '{"reasoning_effort": "low"}), or raise MARQUEE_REASONING_TOKENS'
@@ -59,7 +58,7 @@ class ReplyReader:
         content = content_of(choice)
         if problem := self._withheld(choice, content):
             return Completion(problem=problem, usage=usage_of(reply))
-        return Completion(content, usage_of(reply), tokens=tokens_of(choice))
+        return Completion(content, usage_of(reply), tokens=tokens_of(choice), cut=finish_of(choice) in _CUT)
 
     def likeliest(self, choice: Mapping[str, Any]) -> list[tuple[str, float]]:
         """The first token's most probable alternatives with their log-probabilities, in the endpoint's order."""
@@ -142,10 +141,10 @@ def finish_of(choice: Mapping[str, Any]) -> str:
 
 def spent_on_reasoning(choice: Mapping[str, Any]) -> bool:
     """Whether the tokens ran out while the model was reasoning, before an answer."""
-    if finish_of(choice) not in ("length", "max_tokens"):
+    if finish_of(choice) not in _CUT:
         return False
     content = content_of(choice)
-    return not content or (bool(_THINKING_STARTS.match(content)) and not _THINKING_ENDS.search(content))
+    return not content or without_reasoning(content) is None
 
 
 def tokens_of(choice: Mapping[str, Any]) -> tuple[Token, ...]:

@@ -138,7 +138,7 @@ def _completion(output: Any, constraint: Constraint) -> Completion:
     # The token that ends the answer is no part of its text.
     words = told[:-1] if written.finish_reason == "stop" else told
     tokens = tuple(Token(token.decoded_token or "", float(token.logprob)) for token in words)
-    return Completion(written.text, usage, tokens=tokens)
+    return Completion(written.text, usage, tokens=tokens, cut=written.finish_reason == "length")
 
 
 def _weighing(output: Any, ids: Mapping[str, int]) -> Weighing:

@@ -64,7 +64,7 @@ class ListReading:
     def _read(self, completion: Completion, taxonomy: Taxonomy) -> Answer:
         if completion.problem:
             return Answer(usage=completion.usage, problem=completion.problem)
-        answer = read_answer(completion.text, taxonomy)
+        answer = read_answer(completion.text, taxonomy, completion.cut)
         scores = _scores(completion, answer.labels)
         # A label whose words were not found comes last: its spelling was not the vocabulary's.
         labels = tuple(sorted(answer.labels, key=lambda name: -scores.get(name, 0.0)))

@@ -428,6 +428,27 @@ def test_what_was_cut_off_counts_as_dropped() -> None:
 
 
 @pytest.mark.parametrize(
+    ("reply", "labels"),
+    [
+        ('["Comedy", "Drama"]', BOTH),
+        ('{"labels": ["Comedy", "Drama"]}\n\n\n\n', BOTH),
+        ('{"labels": ["Comedy", "Drama"]}\nThis is because the', BOTH),
+        ('["Comedy", "Drama"', None),
+        ('{"labels": ["Comedy", "Dra', None),
+        ('["Comedy", "Drama", "Comedy", "Drama", "Com', None),
+        ('["Horror"]? Better:\n["Comedy", "Dra', None),
+        ("Comedy, Drama", None),
+        ("Comedy", None),
+        ("Here are the labels:\n- Comedy\n- Dra", None),
+        ("<think>It is", None),
+    ],
+)
+def test_half_an_answer_that_the_token_limit_cut_is_unreadable(reply: str, labels: tuple[str, ...] | None) -> None:
+    answer = read_answer(reply, TMDB, cut=True)
+    assert (None if answer.problem else answer.labels) == labels
+
+
+@pytest.mark.parametrize(
     ("reply", "said"),
     [
         ("<think>Okay, the", "reasoning has no end"),
