@@ -188,7 +188,7 @@ class _Parser:
             if self._mark() == "" or self._at_closing():
                 return  # a key whose value is missing says nothing
             value = self.value()
-            if not self.cut or isinstance(value, list | dict):
+            if isinstance(value, list | dict) or not self.cut:
                 members.append((str(item), value))
         else:
             elements.append(item)

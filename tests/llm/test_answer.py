@@ -193,14 +193,12 @@ def json_value(chance: random.Random, depth: int = 0) -> Any:
 
 def mangled(chance: random.Random) -> str:
     """A reply as it might have been, then cut, repeated, dressed and overwritten in places."""
-    plain = chance.choice(
-        [
-            lambda: json.dumps(json_value(chance)),
-            lambda: repr(json_value(chance)),
-            lambda: ", ".join(chance.choices(WORDS, k=chance.randrange(8))),
-            lambda: "".join(chance.choices('[]{}",:\\ \nDramatrue', k=chance.randrange(60))),
-        ]
-    )()
+    plain = (
+        json.dumps(json_value(chance)),
+        repr(json_value(chance)),
+        ", ".join(chance.choices(WORDS, k=chance.randrange(8))),
+        "".join(chance.choices('[]{}",:\\ \nDramatrue', k=chance.randrange(60))),
+    )[chance.randrange(4)]
     cut = plain[chance.randrange(6) : len(plain) - chance.randrange(13)]
     reply = chance.choice(DRESSES).replace("{}", cut)
     for _ in range(chance.randrange(4)):
