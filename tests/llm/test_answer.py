@@ -1,4 +1,4 @@
-"""The answer reader: every reply that models are known to give, and ten thousand mangled ones."""
+"""The answer parser: every reply that models are known to give, and ten thousand mangled ones."""
 
 import json
 import random
