@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from prompts.errors import InvalidSetting
 from prompts.faults import fault_of
+from prompts.yaml_file import read_yaml
 
 
 class _Section(BaseModel):
@@ -69,17 +69,8 @@ def read_config(path: Path) -> Config:
     Raises:
         InvalidSetting: no such file, not YAML, or a rule broken; in one line that names the key.
     """
-    data = _mapping(path)
+    data = read_yaml(path, InvalidSetting)
     try:
         return Config.model_validate(data)
     except ValidationError as error:
         raise InvalidSetting(f"{path.name}: {fault_of(error, Config, data, whole='the file')}") from None
-
-
-def _mapping(path: Path) -> Any:
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidSetting(f"cannot read {path}: {error.strerror or error}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidSetting(f"{path.name} is not YAML: {' '.join(str(error).split())}") from None

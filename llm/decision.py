@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from prompts.errors import InvalidSetting
-from prompts.files import digest_of, locked, write_text_atomically
+from prompts.files import digest_of, locked, read_json, write_text_atomically
 from prompts.taxonomy import Taxonomy
 
 # Where nothing was learnt: a label that competes is given from a tenth of the probability on, one that stands for
@@ -142,7 +142,7 @@ class Decisions:
         if self._path is None or not self._path.exists():
             return {}
         try:
-            kept = json.loads(self._path.read_text(encoding="utf-8"))
+            kept = read_json(self._path, InvalidSetting)
             return {key: Decision(**one) for key, one in kept.items()}
         except (ValueError, TypeError, AttributeError) as error:
             raise InvalidSetting(f"{self._path} holds no decisions ({error}); delete it and calibrate again") from None

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prompts.errors import InvalidSetting
-from prompts.files import digest_of
+from prompts.files import digest_of, read_text
 from prompts.question import Shot
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
@@ -101,10 +101,8 @@ def load_shots(path: Path, taxonomy: Taxonomy) -> tuple[Shot, ...]:
         InvalidSetting: the file cannot be read, a field is missing, or a label is not in the vocabulary.
     """
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        rows = [json.loads(line) for line in read_text(path, InvalidSetting).splitlines() if line.strip()]
         return tuple(Shot(Text(row["text"]), _resolved(row["labels"], taxonomy)) for row in rows)
-    except OSError as error:
-        raise InvalidSetting(f"cannot read the examples in {path}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidSetting(
             f"{path}: every line needs text and labels, labels of {taxonomy.name!r} ({error})"

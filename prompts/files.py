@@ -5,12 +5,14 @@ from __future__ import annotations
 import codecs
 import errno
 import hashlib
+import json
 import os
 import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from prompts.errors import InvalidSetting, MarqueeError
 
@@ -80,6 +82,18 @@ def read_text(path: Path, kind: type[MarqueeError]) -> str:
         return found
     byte, line = content[place], content.count(b"\n", 0, place) + 1
     raise kind(f"{path}:{line} is not text in UTF-8 (byte 0x{byte:02x}); save the file as UTF-8")
+
+
+def read_json(path: Path, kind: type[MarqueeError]) -> Any:
+    """The document of a small JSON file; see ``read_text``.
+
+    Raises:
+        MarqueeError: it cannot be read, or is not JSON; one line with the file's name and the line.
+    """
+    try:
+        return json.loads(read_text(path, kind))
+    except json.JSONDecodeError as error:
+        raise kind(f"{path}:{error.lineno} is not JSON; correct the file or delete it") from None
 
 
 def make_folder(folder: Path) -> None:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from prompts.errors import InvalidPrompt, InvalidTaxonomy, UnknownName
+from prompts.errors import InvalidPrompt, InvalidTaxonomy, MarqueeError, UnknownName
 from prompts.faults import fault_of
+from prompts.files import read_text
 from prompts.taxonomy import Label, Taxonomy
 from prompts.template import TEMPLATES, Prompt
 from prompts.text import Text
+from prompts.yaml_file import read_yaml
+
+log = logging.getLogger(__name__)
+Entry = TypeVar("Entry")
 
 TAXONOMIES = Path(__file__).parent / "taxonomies"
 _PROMPT_FILE = re.compile(r"[a-z][a-z0-9_]*\.v[1-9][0-9]*\.jinja")
@@ -24,6 +30,7 @@ _PROMPT_FILE = re.compile(r"[a-z][a-z0-9_]*\.v[1-9][0-9]*\.jinja")
 NAME_CHARS = 500
 DESCRIPTION_CHARS = 4_000
 ALIASES = 100
+_SHOWN = 40  # characters of a wrong value
 
 
 def _at_most(characters: int) -> Callable[[str], str]:
@@ -65,6 +72,17 @@ class LabelEntry(BaseModel):
         return Label(self.name.strip(), " ".join(self.description.split()), tuple(self.aliases), self.predict)
 
 
+def as_label(value: Any) -> Any:
+    """A label's name alone stands for an entry without description."""
+    if not isinstance(value, str | Mapping | LabelEntry):
+        shown = json.dumps(value, default=str)[:_SHOWN]
+        raise ValueError(f"{shown} is no label; give a string, or an object with a name")
+    return {"name": value} if isinstance(value, str) else value
+
+
+LabelOrName = Annotated[LabelEntry, BeforeValidator(as_label, json_schema_input_type=str | LabelEntry)]
+
+
 class TaxonomyFile(BaseModel):
     """A vocabulary file; unknown keys are errors, since a misspelt key would otherwise be lost without a word."""
 
@@ -73,7 +91,7 @@ class TaxonomyFile(BaseModel):
     multi: bool = True
     max_labels: int = 5
     allow_none: bool = False
-    labels: list[LabelEntry]
+    labels: list[LabelOrName]
 
 
 def load_taxonomy(path: Path) -> Taxonomy:
@@ -82,10 +100,7 @@ def load_taxonomy(path: Path) -> Taxonomy:
     Raises:
         InvalidTaxonomy: not YAML, an unknown or missing key, a wrong type, or a rule of ``Taxonomy`` broken.
     """
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise InvalidTaxonomy(f"{path.name} is not YAML: {' '.join(str(error).split())}") from error
+    data = read_yaml(path, InvalidTaxonomy)
     try:
         entry = TaxonomyFile.model_validate(data)
     except ValidationError as error:
@@ -103,20 +118,37 @@ def load_prompt(path: Path) -> Prompt:
     """
     if not _PROMPT_FILE.fullmatch(path.name):
         raise InvalidPrompt(f"{path.name}: name a prompt KIND.vN.jinja, such as plot.v2.jinja")
-    return Prompt(path.name.removesuffix(".jinja"), path.read_text(encoding="utf-8"))
+    return Prompt(path.name.removesuffix(".jinja"), read_text(path, InvalidPrompt))
+
+
+class Loaded(dict[str, Entry]):
+    """What the files of a folder hold, by name.
+
+    Attributes:
+        faulty: the errors of files that cannot be used; they are logged and left out.
+    """
+
+    def __init__(self, paths: Iterable[Path], load: Callable[[Path], Entry]) -> None:
+        super().__init__()
+        self.faulty: dict[str, MarqueeError] = {}
+        for path in sorted(paths):
+            try:
+                self[path.stem] = load(path)
+            except MarqueeError as error:
+                self.faulty[path.stem] = error
+                log.warning("left out: %s", error)
 
 
 @cache
-def taxonomies() -> Mapping[str, Taxonomy]:
-    """Every shipped vocabulary, by name."""
-    return {path.stem: load_taxonomy(path) for path in sorted(TAXONOMIES.glob("*.yaml"))}
+def taxonomies() -> Loaded[Taxonomy]:
+    """Every taxonomy of the folder."""
+    return Loaded(TAXONOMIES.glob("*.yaml"), load_taxonomy)
 
 
 @cache
-def prompts() -> Mapping[str, Prompt]:
-    """Every shipped prompt version, by name."""
-    loaded = [load_prompt(path) for path in sorted(TEMPLATES.glob("*.jinja"))]
-    return {prompt.name: prompt for prompt in loaded}
+def prompts() -> Loaded[Prompt]:
+    """Every prompt version of the folder."""
+    return Loaded(TEMPLATES.glob("*.jinja"), load_prompt)
 
 
 def taxonomy(name: str) -> Taxonomy:
@@ -124,11 +156,14 @@ def taxonomy(name: str) -> Taxonomy:
 
     Raises:
         UnknownName: there is none.
+        InvalidTaxonomy: its file cannot be used.
     """
-    try:
-        return taxonomies()[name]
-    except KeyError:
-        raise UnknownName("taxonomy", name, taxonomies()) from None
+    found = taxonomies()
+    if name in found.faulty:
+        raise found.faulty[name]
+    if name not in found:
+        raise UnknownName("taxonomy", name, found)
+    return found[name]
 
 
 def taxonomy_at(place: str) -> Taxonomy:
@@ -153,9 +188,11 @@ def prompt(name: str) -> Prompt:
     Raises:
         UnknownName: there is none.
     """
-    versions = [prompt for prompt in prompts().values() if name in (prompt.name, prompt.kind)]
+    found = prompts()
+    versions = [prompt for prompt in found.values() if name in (prompt.name, prompt.kind)]
     if not versions:
-        raise UnknownName("prompt", name, prompts())
+        wrong = next((error for stem, error in found.faulty.items() if name in (stem, stem.rpartition(".v")[0])), None)
+        raise wrong or UnknownName("prompt", name, found)
     return max(versions, key=lambda prompt: prompt.version)
 
 

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from prompts.errors import InvalidSetting, UnknownName
-from prompts.files import digest_of, locked, write_text_atomically
+from prompts.files import digest_of, locked, read_json, write_text_atomically
 
 _PREFIX = "mq_"  # so that people, and scanners for leaked secrets, know one when they see one
 _NAME = re.compile(r"[\w.@-]{1,64}")
@@ -97,9 +97,9 @@ class Keys:
 
     def _read(self) -> dict[str, Key]:
         try:
-            return {name: Key(**key) for name, key in json.loads(self._path.read_text(encoding="utf-8")).items()}
-        except (ValueError, TypeError, AttributeError) as error:
-            raise InvalidSetting(f"{self._path} holds no keys ({error}); mend or delete it") from None
+            return {name: Key(**key) for name, key in read_json(self._path, InvalidSetting).items()}
+        except (TypeError, AttributeError):
+            raise InvalidSetting(f"{self._path} holds no API keys; correct MARQUEE_KEYS_PATH or the file") from None
 
     @contextmanager
     def _changing(self) -> Iterator[dict[str, Key]]:

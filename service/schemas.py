@@ -84,14 +84,6 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _as_label(value: Any) -> Any:
-    if not isinstance(value, str | Mapping | shelf.LabelEntry):
-        raise ValueError(
-            f"{json.dumps(value, default=str)[:_SHOWN]} is no label; give a string, or an object with a name"
-        )
-    return {"name": value} if isinstance(value, str) else value
-
-
 WholeNumber = Annotated[int, BeforeValidator(_whole, json_schema_input_type=int)]
 
 
@@ -109,7 +101,6 @@ TextEntry = Annotated[
     BeforeValidator(_as_fields, json_schema_input_type=str | FilmFields),
     WrapValidator(_or_fault, json_schema_input_type=str | FilmFields),
 ]
-LabelEntry = Annotated[shelf.LabelEntry, BeforeValidator(_as_label, json_schema_input_type=str | shelf.LabelEntry)]
 
 
 class ClassifyRequest(FilmFields):
@@ -119,7 +110,7 @@ class ClassifyRequest(FilmFields):
         None, min_length=1, description="several texts at once: strings, or objects with the fields of one text"
     )
     taxonomy: str | None = Field(None, description="name of a vocabulary; see GET /taxonomies")
-    labels: list[LabelEntry] | None = Field(
+    labels: list[shelf.LabelOrName] | None = Field(
         None, min_length=1, description="a vocabulary of your own: names, or objects with name, description, aliases"
     )
     multi: bool | None = Field(None, description="whether a text may have several labels")

@@ -1,5 +1,6 @@
 """Vocabularies: what a spelling means, and what is refused."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prompts import shelf
-from prompts.errors import InvalidTaxonomy, UnknownName
+from prompts.errors import InvalidPrompt, InvalidTaxonomy, UnknownName
 from prompts.taxonomy import Label, Taxonomy
 
 TMDB = shelf.taxonomy("tmdb")
@@ -120,12 +121,18 @@ def test_both_catalogues_know_the_same_genre_by_either_name(there: str) -> None:
     ("text", "said"),
     [
         ("labels: [{name: a}]\nmax_label: 3", "max_label: unknown key; did you mean 'max_labels'"),
-        ("labels: [{name: a, descripton: x}]", "labels.0.descripton: unknown key; did you mean 'description'"),
+        ("labels: [{name: a, descripton: x}]", r"labels.0.descripton: unknown key; did you mean 'description'"),
         ("multi: true", "labels is missing; give it"),
-        ("labels: [{name: 7}]", "labels.0.name"),
-        ("labels: [{name: yes}]", "labels.0.name"),  # YAML reads yes as true
+        ("labels: [{name: [7]}]", "labels.0.name"),
+        ("labels: [{name: null}]", "labels.0.name"),
+        ("labels: [{name: a}]\nlabels: [{name: b}]", r"own\.yaml:2: the key 'labels' is given twice, first in line 1"),
+        ("labels:\n  - name: a\n    name: b", r"own\.yaml:3: the key 'name' is given twice"),
+        ("multi: true\nlabels: [a]\nmulti: false", r"own\.yaml:3: the key 'multi' is given twice"),
+        ("labels:\n  - {name: a, aliases: [b], aliases: [c]}", r"own\.yaml:2: the key 'aliases' is given twice"),
         ("- a\n- b", "the file is a list; give an object"),
-        ("labels: [", "not YAML"),
+        ("labels: [", r"own\.yaml:1 is not YAML"),
+        ("multi: true\nlabels:\n  - name: a\n name: b", r"own\.yaml:4 is not YAML"),
+        ("labels: [a]\n# \x00", r"own\.yaml:2 is not text in UTF-8"),
     ],
 )
 def test_a_faulty_file_is_refused_with_the_place_of_the_fault(tmp_path: Path, text: str, said: str) -> None:
@@ -133,6 +140,93 @@ def test_a_faulty_file_is_refused_with_the_place_of_the_fault(tmp_path: Path, te
     path.write_text(text)
     with pytest.raises(InvalidTaxonomy, match=said):
         shelf.load_taxonomy(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("labels: [billing, crash]", ("billing", "crash")),
+        ("labels: [0, 1]", ("0", "1")),
+        ("labels: [{name: 0}, {name: 1, aliases: [yes, 7]}]", ("0", "1")),
+        ("labels:\n  - name: no\n  - name: yes\n  - off", ("no", "yes", "off")),
+        ("labels: [1.0, 1.50, .5]", ("1.0", "1.50", ".5")),
+        ("labels: [2024-01-31, 12:30, 0x1F, 1e3]", ("2024-01-31", "12:30", "0x1F", "1e3")),
+        ("labels: [true, False, 'null']", ("true", "False", "null")),
+        ("\ufefflabels: [a, b]", ("a", "b")),
+    ],
+)
+def test_names_are_the_words_that_the_file_shows(tmp_path: Path, text: str, names: tuple[str, ...]) -> None:
+    (tmp_path / "own.yaml").write_text(text, encoding="utf-8")
+    assert shelf.load_taxonomy(tmp_path / "own.yaml").names == names
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ("labels: [a, é]".encode("utf-16"), 1),
+        ("subject: film\nlabels: [é]".encode("latin-1"), 2),
+        ("labels: [a]\n".encode("utf-16-le"), 1),
+        (b"multi: true\n\nlabels: [a\x00]", 3),
+    ],
+)
+@pytest.mark.parametrize("name", ["own.yaml", "own.v1.jinja"])
+def test_a_file_in_another_encoding_is_refused_with_its_name_and_the_line(
+    tmp_path: Path, content: bytes, line: int, name: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises((InvalidTaxonomy, InvalidPrompt), match=f"{path}:{line} is .*save the file as UTF-8"):
+        shelf.load_taxonomy(path) if name.endswith(".yaml") else shelf.load_prompt(path)
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Folders of taxonomies and prompts of which one file each can be used."""
+    monkeypatch.setattr(shelf, "TAXONOMIES", tmp_path)
+    monkeypatch.setattr(shelf, "TEMPLATES", tmp_path)
+    (tmp_path / "good.yaml").write_text("labels: [a, b]")
+    (tmp_path / "good.v1.jinja").write_text("--- system ---\n{{ taxonomy.name }}\n--- user ---\n{{ text }}\n")
+    _forget()
+    yield tmp_path
+    monkeypatch.undo()
+    _forget()
+
+
+def _forget() -> None:
+    shelf.taxonomies.cache_clear()
+    shelf.prompts.cache_clear()
+
+
+@pytest.mark.parametrize("content", [b"labels: [", b"labels: []", b"\xff\xfe", b"", b"- a", b"labels: [a, a]"])
+def test_one_faulty_taxonomy_is_reported_and_the_others_work(
+    folders: Path, caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
+    (folders / "bad.yaml").write_bytes(content)
+    assert list(shelf.taxonomies()) == ["good"]
+    assert shelf.taxonomy("good").names == ("a", "b")
+    assert "bad" in caplog.text
+    with pytest.raises(InvalidTaxonomy, match="bad"):
+        shelf.taxonomy("bad")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "asked"),
+    [
+        ("bad.v1.jinja", b"no sections", "bad"),
+        ("bad.v1.jinja", b"--- system ---\n{% if %}\n--- user ---\n", "bad.v1"),
+        ("bad.v2.jinja", "--- system ---\né\n--- user ---\n".encode("latin-1"), "bad"),
+        ("Bad.jinja", b"", "Bad"),
+    ],
+)
+def test_one_faulty_prompt_is_reported_and_the_others_work(
+    folders: Path, caplog: pytest.LogCaptureFixture, name: str, content: bytes, asked: str
+) -> None:
+    (folders / name).write_bytes(content)
+    assert list(shelf.prompts()) == ["good.v1"]
+    assert shelf.prompt("good").name == "good.v1"
+    assert name.partition(".")[0] in caplog.text
+    with pytest.raises(InvalidPrompt):
+        shelf.prompt(asked)
 
 
 def test_an_unknown_name_is_told_with_the_likely_one() -> None:

@@ -78,7 +78,7 @@ def test_names_are_checked(keys: Keys) -> None:
 
 def test_a_file_that_holds_no_keys_opens_nothing(keys: Keys, tmp_path: Path) -> None:
     (tmp_path / "keys.json").write_text("[1]")
-    with pytest.raises(InvalidSetting, match="holds no keys"):
+    with pytest.raises(InvalidSetting, match="holds no API keys"):
         keys.all()
     assert behind(Door(keys)).post("/classify", json=TEXT).status_code == 503
 
