@@ -6,6 +6,7 @@ from flask import Flask
 
 from service import cors, guards, metrics, pages, problems, routes, tracing
 from service.parts import Parts
+from service.readiness import Readiness
 
 
 def create_app(parts: Parts) -> Flask:
@@ -15,6 +16,7 @@ def create_app(parts: Parts) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]  # scores come best first
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     app.extensions["marquee"] = parts
+    app.extensions["marquee readiness"] = Readiness(parts.check)
     tracing.install(
         app, parts.metrics, parts.limits.seconds, parts.spans
     )  # first: what is refused leaves its line in the log too

@@ -11,6 +11,7 @@ from flask import Request
 from pydantic import BaseModel, ValidationError
 
 from prompts.faults import fault_of
+from prompts.text import without_lone_surrogates
 from service.decisions import ChoiceQuestion, DecisionRequest, Question, ScoreQuestion
 from service.encodings import decoded, decompressed
 from service.foreign import FOREIGN
@@ -101,8 +102,8 @@ def _parsed(body: str) -> Any:
 
 
 def _without_lone_surrogates(value: Any) -> Any:
-    """A lone surrogate (``"\\ud800"``) is JSON but not text: neither pydantic nor UTF-8 takes it. It becomes "?"."""
-    return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+    """A lone surrogate (``"\\ud800"``) is JSON but not text: neither pydantic nor UTF-8 takes it."""
+    return json.loads(without_lone_surrogates(json.dumps(value, ensure_ascii=False)))
 
 
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

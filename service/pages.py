@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flask import Blueprint, Response, current_app, make_response, render_template, send_from_directory
 from werkzeug.exceptions import NotFound
 
@@ -12,6 +10,7 @@ from service.problems import RequestProblem
 
 blueprint = Blueprint("page", __name__, template_folder="page")
 
+_DOCUMENT = "marquee openapi"  # name of the document in the application's extensions
 _STATIC = "page/static"
 # Everything comes from this service: a label or a text that looks like markup could load and run nothing.
 CONTENT_SECURITY_POLICY = "; ".join(
@@ -35,9 +34,12 @@ def docs() -> Response:
 
 
 @blueprint.get("/openapi.json")
-def openapi() -> dict[str, Any]:
+def openapi() -> Response:
     """This document."""
-    return document(current_app)
+    built = current_app.extensions.get(_DOCUMENT)
+    if built is None:  # the routes of an application do not change once it serves
+        built = current_app.extensions[_DOCUMENT] = current_app.json.dumps(document(current_app))
+    return Response(built, mimetype="application/json")
 
 
 @blueprint.get("/page/<name>")

@@ -21,6 +21,7 @@ from service.pages import html
 from service.parts import Choice, Parts
 from service.problems import KINDS, RequestProblem
 from service.prompting import asking
+from service.readiness import Readiness
 from service.schemas import ClassifyAnswer, ClassifyRequest, PromptRequest
 from service.similar import SimilarAnswer
 
@@ -164,7 +165,7 @@ def readyz() -> dict[str, str]:
     """The classifier could answer now; else 503 and why not."""
     if parts().stopping.is_set():
         raise RequestProblem("stopping", "this process has been told to stop and takes no new work soon", retry_after=5)
-    if problem := parts().check():
+    if problem := cast(Readiness, current_app.extensions["marquee readiness"])():
         raise RequestProblem.of(problem)
     return {"status": "ready", "model": parts().classifier_for(Choice()).name}
 

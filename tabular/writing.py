@@ -10,13 +10,13 @@ import gzip
 import io
 import json
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from prompts.errors import InvalidSetting
 from prompts.files import replacing
+from prompts.text import without_lone_surrogates
 from tabular.content import suffix
 from tabular.parquet import Cells
 from tabular.schema import Schema
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _LEVEL = 6  # gzip's own default; Python's, 9, takes three times as long for a few per cent
 
 
@@ -169,7 +168,7 @@ def arrow_schema(schema: Schema, added: Mapping[str, Any]) -> pyarrow.Schema:
     import pyarrow
 
     types = {**schema.types(), **added}
-    return pyarrow.schema([(_clean(name), types[name]) for name in _order(schema, added)])
+    return pyarrow.schema([(without_lone_surrogates(name), types[name]) for name in _order(schema, added)])
 
 
 def _copied(name: str, rows: Sequence[Row], kind: pyarrow.DataType) -> pyarrow.Array | pyarrow.ChunkedArray:
@@ -206,15 +205,11 @@ def _column(cells: list[Any], kind: pyarrow.DataType) -> pyarrow.Array:
     import pyarrow
 
     if pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind):
-        cells = [None if cell is None else _clean(_cell(cell)) for cell in cells]
+        cells = [None if cell is None else without_lone_surrogates(_cell(cell)) for cell in cells]
     try:
         return pyarrow.array(cells, kind)
     except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError):  # nanoseconds came as text
         return pyarrow.array(cells, pyarrow.string()).cast(kind)
-
-
-def _clean(words: str) -> str:
-    return words if words.isascii() else _LONE_SURROGATE.sub("\ufffd", words)
 
 
 def _cell(cell: Any) -> str:
@@ -222,7 +217,7 @@ def _cell(cell: Any) -> str:
     if cell is None:
         return ""
     if isinstance(cell, str):
-        return _clean(cell)
+        return without_lone_surrogates(cell)
     return _json(cell) if isinstance(cell, list | tuple | dict | bool) else _plain(cell)
 
 
