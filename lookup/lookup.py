@@ -6,24 +6,26 @@ import json
 import math
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import Any, Literal, Protocol
 
+from lookup.fair_pool import FairPool, PoolClient
 from lookup.film import Film, Missing, Unanswered, Wanted
 from lookup.matching import spelling
 from lookup.providers.provider import Provider
 
 Ambiguous = Literal["best-known", "none"]
 
-_THREADS = 8
+_THREADS, _PER_REQUEST = 16, 8  # titles looked up at once, and of these, of one request
 _DAY = 86_400
 _NOT_FOUND_DAYS = 7  # films are added every day
 _LONGEST_TITLE = 500  # characters; the longest that a film ever had is about half of that
 _LONGEST_PLOT = 20_000  # characters; beyond that it is no plot
-_AHEAD = 4 * _THREADS
+_AHEAD = 4 * _PER_REQUEST
 _FORMAT = 1  # of what is remembered; another one is asked for anew
 
 
@@ -78,6 +80,7 @@ class Lookup:
         store: remembers what they said; None remembers nothing.
         days: for how long a film is remembered; that there is none, for a week at most.
         skipped: providers that cannot be asked, and what would mend that.
+        shared: whether scopes share what is remembered.
     """
 
     def __init__(
@@ -86,23 +89,27 @@ class Lookup:
         store: Store | None = None,
         days: float = 30,
         skipped: Mapping[str, str] | None = None,
+        shared: bool = False,
     ) -> None:
-        self._providers, self._store, self._days = providers, store, days
+        self._providers, self._store, self._days, self._shared = providers, store, days, shared
         self._skipped = tuple(Tried(name, Missing("no_key", why)) for name, why in (skipped or {}).items())
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="lookup")
+        self._pool = FairPool(_THREADS, _PER_REQUEST)
 
     @property
     def providers(self) -> tuple[str, ...]:
         """Names of those that can be asked, in their order."""
         return tuple(provider.name for provider in self._providers)
 
-    def find(self, wanted: Wanted, until: float = math.inf, ambiguous: Ambiguous = "best-known") -> Outcome:
+    def find(
+        self, wanted: Wanted, until: float = math.inf, ambiguous: Ambiguous = "best-known", scope: str = ""
+    ) -> Outcome:
         """The film from the first provider that tells its plot.
 
         Args:
             wanted: title, and year where known.
             until: monotonic time after which nobody waits for it.
             ambiguous: where a provider knows several films that could be meant: its best known one, or none at all.
+            scope: of what is remembered, such as an API key's; ``cached`` tells nothing of other scopes.
         """
         if not spelling(wanted.title) or len(wanted.title) > _LONGEST_TITLE:
             return Outcome(
@@ -110,7 +117,7 @@ class Lookup:
             )
         tried = list(self._skipped)
         for provider in self._providers:
-            found, cached = self._asked(provider, wanted, until)
+            found, cached = self._asked(provider, wanted, until, scope)
             if isinstance(found, Film) and (found.same_title == 1 or ambiguous == "best-known"):
                 return Outcome(found, tuple(tried), cached)
             tried.append(Tried(provider.name, found if isinstance(found, Missing) else _several(found, wanted)))
@@ -119,12 +126,23 @@ class Lookup:
         return Outcome(None, tuple(tried))
 
     def find_all(
-        self, wanted: Sequence[Wanted], until: float = math.inf, ambiguous: Ambiguous = "best-known"
+        self,
+        wanted: Sequence[Wanted],
+        until: float = math.inf,
+        ambiguous: Ambiguous = "best-known",
+        scope: str = "",
     ) -> list[Outcome]:
-        """One outcome for each, in their order and by ``until``, whatever a resolver or a provider does meanwhile."""
+        """One outcome for each, in their order and by ``until``, whatever a resolver or a provider does meanwhile.
+
+        Requests share threads fairly: one with many titles does not keep another waiting.
+        """
         if not self._providers:
             return [self.find(one) for one in wanted]
-        asked = {one: self._pool.submit(self.find, one, until, ambiguous) for one in dict.fromkeys(wanted)}
+        client = PoolClient()
+        asked = {
+            one: self._pool.submit(client, partial(self.find, one, until, ambiguous, scope))
+            for one in dict.fromkeys(wanted)
+        }
         return [_by(asked[one], until, self.providers) for one in wanted]
 
     def each(
@@ -137,23 +155,24 @@ class Lookup:
             patience: seconds that one film may take, pauses that a provider asks for included.
             ambiguous: as in ``find``.
         """
-        films = iter(wanted)
+        films, client = iter(wanted), PoolClient()
 
-        def ask(one: Wanted) -> Outcome:
-            return self.find(one, time.monotonic() + patience, ambiguous)
+        def ask(one: Wanted) -> Future[Outcome]:
+            return self._pool.submit(client, lambda: self.find(one, time.monotonic() + patience, ambiguous))
 
-        waiting = [self._pool.submit(ask, one) for one in islice(films, _AHEAD)]
+        waiting = [ask(one) for one in islice(films, _AHEAD)]
         try:
             while waiting:
                 yield waiting.pop(0).result()
-                waiting += [self._pool.submit(ask, one) for one in islice(films, 1)]
+                waiting += [ask(one) for one in islice(films, 1)]
         finally:
             for one in waiting:
                 one.cancel()
 
-    def _asked(self, provider: Provider, wanted: Wanted, until: float) -> tuple[Film | Missing, bool]:
+    def _asked(self, provider: Provider, wanted: Wanted, until: float, scope: str) -> tuple[Film | Missing, bool]:
         """What a provider says or said, and whether that was remembered."""
-        key = json.dumps([_FORMAT, provider.name, provider.base_url, spelling(wanted.title), wanted.year])
+        scopes = [scope] if scope and not self._shared else []
+        key = json.dumps([_FORMAT, provider.name, provider.base_url, spelling(wanted.title), wanted.year, *scopes])
         if known := self._remembered(key):
             return known, True
         try:

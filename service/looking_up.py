@@ -43,7 +43,7 @@ def lookup_of(settings: Settings) -> Lookup:
     ]
     skipped = {name: f"set {environment_name(f'{name}_key')} to ask it" for name in missing}
     store = AnswerStore(settings.lookup_cache_path, _STORE_BYTES)
-    return Lookup(asked, store, settings.lookup_days, skipped)
+    return Lookup(asked, store, settings.lookup_days, skipped, settings.cache_shared)
 
 
 def looked_up(parts: Parts, asked: ClassifyRequest) -> list[LookedUp]:
@@ -79,7 +79,7 @@ def found(text: Text, outcome: Outcome, most_chars: int) -> LookedUp:
 
 def _outcomes(parts: Parts, wanted: Sequence[Wanted]) -> list[Outcome]:
     seconds = min(parts.limits.lookup_seconds, _SHARE * ASKING.get().left)
-    outcomes = parts.lookup.find_all(wanted, time.monotonic() + seconds)
+    outcomes = parts.lookup.find_all(wanted, time.monotonic() + seconds, scope=ASKING.get().cache_salt)
     for outcome in outcomes:
         parts.metrics.looked_up(outcome.film.provider if outcome.film else "none")
     return outcomes
