@@ -8,8 +8,7 @@ from pathlib import Path
 
 from bulk.correspondence import Correspondence, request_line
 from bulk.job import Job, writing
-from bulk.scan import batches
-from bulk.shape import Shape
+from bulk.scan import batches, schema_of
 from bulk.store import Store
 from prompts.errors import InvalidSetting
 from prompts.files import replacing
@@ -57,7 +56,8 @@ def write_requests(
 def _lines(job: Job, wire: Correspondence, counts: dict[str, int]) -> Iterator[bytes]:
     """Request lines; texts and requests that were there before are left out."""
     classifier, store = job.asked.open(), Store("", job.taxonomy)
-    for batch in batches(job, store.plan, Shape(job.prefix)):
+    schema_of(job)
+    for batch in batches(job, store.plan):
         classifier.classify(batch.texts, job.taxonomy)
         wanted = wire.taken()
         names = {key: bytes.fromhex(key.rpartition("-")[2]) for key in wanted}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from bulk.formats import READERS, suffix
-from bulk.rows import Row
 from bulk.source import Source
 from prompts.errors import InvalidDataset
 from prompts.text import Text
+from tabular import Row
+from tabular.cells import NotText, text_in
 
 # The first of them that a table has is taken, in any case of letters.
 GUESSES: Mapping[str, Sequence[str]] = {
@@ -35,7 +35,7 @@ class Columns:
         """What there is to label in a row.
 
         Raises:
-            ValueError: a cell that holds no words.
+            NotText: a cell that holds something else.
         """
         return Text(_words(row, self.text), _words(row, self.title))
 
@@ -75,15 +75,16 @@ def _column(what: str, given: str | None, there: Sequence[str]) -> str | None:
 def _check_every_file(source: Source, columns: Columns) -> None:
     """A file without the column would only give rows without words; that is better told before anything is asked."""
     wanted = [name for name in (columns.text, columns.title) if name]
-    for path in source.files:
-        reader = READERS[suffix(path)]
-        there = reader.columns(path) if reader.fixed else []
+    for table in source.tables():
+        there = table.columns if table.has_fixed_columns else []
         if there and (missing := next((name for name in wanted if name not in there), None)):
-            raise InvalidDataset(f"{path} has no column {missing!r} as the first file has; leave it out or rename it")
+            raise InvalidDataset(
+                f"{table.path} has no column {missing!r} as the first file has; leave it out or rename it"
+            )
 
 
 def _words(row: Row, column: str | None) -> str:
-    cell = row.cells.get(column) if column else None
-    if isinstance(cell, list | dict | bytes | bool):
-        raise ValueError(f"column {column!r} holds no text")
-    return "" if cell is None or cell != cell else str(cell)  # NaN is no word; it is not equal to itself
+    try:
+        return text_in(row.cells.get(column)) if column else ""
+    except NotText as error:
+        raise NotText(f"column {column!r} holds {error}") from None

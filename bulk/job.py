@@ -19,6 +19,7 @@ from prompts.taxonomy import Taxonomy
 
 Manifest = dict[str, Any]
 
+ADDED = ("labels", "scores", "source", "problem")
 MANIFEST, ANSWERS, MERGED, _LOCK = "manifest.json", "answers.sqlite", "merged", "lock"
 _TOLD = {
     "files": "the input has changed",
@@ -65,6 +66,11 @@ class Job:
     out: Path
     batch: int = 512
     prefix: str = ""
+
+    @property
+    def added(self) -> tuple[str, ...]:
+        """Names of the columns that are added."""
+        return tuple(self.prefix + name for name in ADDED)
 
     @property
     def folder(self) -> Path:

@@ -8,14 +8,12 @@ from itertools import islice
 from typing import Any
 
 from bulk.engine import Answered
-from bulk.formats import READERS, suffix
 from bulk.job import Job, read_manifest, refuse_another
-from bulk.rows import Place, Row
 from bulk.scan import Read, read
-from bulk.shape import ADDED
 from bulk.store import Answer, Store
 from llm.classifier import Usage
 from prompts.errors import InvalidDataset, InvalidSetting
+from tabular import Row, open_table
 
 _NO_USAGE = Usage()
 
@@ -33,7 +31,7 @@ def answered_before(job: Job, store: Store) -> None:
     refuse_another(done, job.manifest(done), job.out, "give the options that it was made with")
     if done["prefix"] != job.prefix:
         raise InvalidSetting(f"{job.out} was made with --prefix {done['prefix']!r}; give the same")
-    written = READERS[suffix(job.out)].rows(job.out, Place(1))
+    written = open_table(job.out).rows()
     for window in read(job):
         rows = list(islice(written, len(window)))
         if len(rows) < len(window):
@@ -49,7 +47,7 @@ def _kept(job: Job, window: list[Read], rows: list[Row]) -> Iterator[Answered]:
 
 
 def _answer(job: Job, row: Row) -> Answer | None:
-    labels, scores, source, problem = (row.cells.get(job.prefix + name) for name in ADDED)
+    labels, scores, source, problem = (row.cells.get(name) for name in job.added)
     if problem or row.problem:
         return None
     try:

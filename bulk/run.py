@@ -30,15 +30,16 @@ from bulk.job import (
     write_whole,
     writing,
 )
-from bulk.rows import Place
-from bulk.scan import Batch, Read, Unknown, batches, read
-from bulk.shape import Shape, arrow_types
-from bulk.store import Store
-from bulk.writers import Writer, writer_of
+from bulk.scan import Batch, Read, Unknown, batches, read, schema_of
+from bulk.store import Answer, Store
 from llm.classifier import Usage
 from llm.readings.reading import add_usage
-from prompts.errors import InvalidSetting
+from prompts.errors import InvalidSetting, MarqueeError
 from prompts.files import publish
+from tabular import Position
+from tabular.content import PARQUETS, suffix
+from tabular.schema import Schema
+from tabular.writing import TableWriter, check_schema, writer_of
 
 _NAMES_TOLD = 5
 _GROUP = 4  # windows of a thousand rows that are written together: a row group of Parquet
@@ -118,19 +119,59 @@ def run(
         Stopped: the disk is full, the endpoint is down, the input has changed; what was answered is kept.
         InvalidDataset: the input cannot be read.
     """
-    writer_of(job.out)  # an impossible name should stop the start, not the end
+    _check_out(job)
     with held(job.folder):
         if not _begin(job, anew, seed):
             clear(job.folder)
             return None
+        schema = _schema(job)
         store = Store(job.folder / ANSWERS, job.taxonomy)
         try:
-            shape = _answer(job, engine, store, told)
-            summary = _merge(job, store, shape, told)
+            _answer(job, engine, store, told)
+            summary = _merge(job, store, schema, told)
         finally:
             store.close()
         _finish(job, summary)
     return summary
+
+
+def _check_out(job: Job) -> None:
+    """An impossible output should stop the start, not the end.
+
+    Raises:
+        InvalidSetting: its name says no form, or is that of an input.
+    """
+    writer_of(job.out)
+    if job.out.resolve() in {path.resolve() for path in job.source.files}:
+        raise InvalidSetting(f"--out {job.out} is a file that is read; give another name")
+
+
+def _schema(job: Job) -> Schema:
+    """The columns to write, after a look at all rows; nothing of a run that could not begin is left.
+
+    Raises:
+        InvalidDataset: the input cannot be read to its end, or has a column that is to be added.
+        InvalidSetting: the output cannot hold the columns.
+    """
+    try:
+        schema = schema_of(job)
+        check_schema(job.out, schema, _added_types(job))
+    except MarqueeError:
+        if not (job.folder / ANSWERS).exists():
+            clear(job.folder)
+        raise
+    return schema
+
+
+def _added_types(job: Job) -> dict[str, Any]:
+    """Arrow's types of the added columns, which only Parquet asks for."""
+    if suffix(job.out) not in PARQUETS:
+        return dict.fromkeys(job.added)
+    import pyarrow
+
+    scores = pyarrow.struct([(name, pyarrow.float64()) for name in job.taxonomy.names])
+    kinds = (pyarrow.list_(pyarrow.string()), scores, pyarrow.string(), pyarrow.string())
+    return dict(zip(job.added, kinds, strict=True))
 
 
 def _begin(job: Job, anew: bool, seed: Seed | None) -> bool:
@@ -178,21 +219,18 @@ def _is_unfinished(job: Job) -> bool:
     return False
 
 
-def _answer(job: Job, engine: Engine, store: Store, told: Callable[[Stage], object]) -> Shape:
-    """Ask about every text that has no answer; returns the rows' columns, all of which were seen on the way."""
-    parquet = [path for path in job.source.files if path.suffix.lower() == ".parquet"]
-    shape = Shape(job.prefix, arrow_types(parquet) if len(parquet) == len(job.source.files) else None)
+def _answer(job: Job, engine: Engine, store: Store, told: Callable[[Stage], object]) -> None:
+    """Ask about every text that has no answer."""
     stage = _Stages(told)
-    for found in engine.answered(partial(_batches, job, shape, stage), store):
+    for found in engine.answered(partial(_batches, job, stage), store):
         store.put(found)
         failed = sum(one.answer.problem is not None for one in found)
         stage.answered(len(found), failed, [one.usage for one in found])
-    return shape
 
 
-def _batches(job: Job, shape: Shape, stage: _Stages, unknown: Unknown) -> Iterator[Batch]:
-    place = stage.begin(job.source.place)
-    for batch in batches(job, unknown, shape, place, stage.read):
+def _batches(job: Job, stage: _Stages, unknown: Unknown) -> Iterator[Batch]:
+    position = stage.begin(job.source.position)
+    for batch in batches(job, unknown, position, stage.read):
         stage.planned += len(batch.texts)
         yield batch
 
@@ -206,12 +244,12 @@ class _Stages:
 
     def __init__(self, told: Callable[[Stage], object]) -> None:
         self._stage, self._told, self.planned = Stage(), told, 0
-        self._place = Place(0)
+        self._position = Position(0)
 
-    def begin(self, place: Place) -> Place:
-        """Reading begins, maybe anew."""
-        self._place, self.planned, self._stage = place, self._stage.asked, replace(self._stage, rows=0)
-        return place
+    def begin(self, position: Position) -> Position:
+        """Reading begins, maybe a second time."""
+        self._position, self.planned, self._stage = position, self._stage.asked, replace(self._stage, rows=0)
+        return position
 
     def read(self, rows: int) -> None:
         """Take note of rows that were read."""
@@ -224,25 +262,25 @@ class _Stages:
 
     def _tell(self, stage: Stage) -> None:
         done = min(1.0, stage.asked / self.planned) if self.planned else 1.0
-        self._stage = replace(stage, share=self._place.share * done)
+        self._stage = replace(stage, share=self._position.share * done)
         self._told(self._stage)
 
 
-def _merge(job: Job, store: Store, shape: Shape, told: Callable[[Stage], object]) -> Summary:
+def _merge(job: Job, store: Store, schema: Schema, told: Callable[[Stage], object]) -> Summary:
     """Write every row with its answer to a file beside the output."""
-    summary, place = Summary(texts=len(store), usage=store.usage), job.source.place
+    summary, position = Summary(texts=len(store), usage=store.usage), job.source.position
     with writing(job.folder):
-        writer = writer_of(job.out)(job.folder / "out", job.out, shape, job.taxonomy.names)
-        for some in _groups(job, place):
+        writer = writer_of(job.out)(job.folder / "out", job.out, schema, _added_types(job))
+        for some in _groups(job, position):
             _write(writer, job, store, some, summary)
-            told(Stage(rows=summary.rows, share=place.share, writing=True))
+            told(Stage(rows=summary.rows, share=position.share, writing=True))
         writer.close()
     return summary
 
 
-def _groups(job: Job, place: Place) -> Iterator[list[Read]]:
+def _groups(job: Job, position: Position) -> Iterator[list[Read]]:
     group: list[Read] = []
-    for number, window in enumerate(read(job, place), 1):
+    for number, window in enumerate(read(job, position), 1):
         group += window
         if number % _GROUP == 0:
             yield group
@@ -251,12 +289,17 @@ def _groups(job: Job, place: Place) -> Iterator[list[Read]]:
         yield group
 
 
-def _write(writer: Writer, job: Job, store: Store, some: list[Read], summary: Summary) -> None:
+def _write(writer: TableWriter, job: Job, store: Store, some: list[Read], summary: Summary) -> None:
     known = store.answers(list({one.key for one in some if one.key is not None}))
     answers = [one.answer or known[one.key] for one in some if one.answer or one.key is not None]  # type: ignore[index]
     for one, answer in zip(some, answers, strict=True):
         summary.count(job, one, answer.problem)
-    writer.write([one.row.cells for one in some], answers)
+    writer.write([one.row.cells for one in some], [_added(job, answer) for answer in answers])
+
+
+def _added(job: Job, answer: Answer) -> dict[str, Any]:
+    found = (answer.labels, answer.scores or None, answer.source, answer.problem)
+    return dict(zip(job.added, found, strict=True))
 
 
 def _finish(job: Job, summary: Summary) -> None:

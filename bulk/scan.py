@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from itertools import islice
 
 from bulk.job import Job
-from bulk.rows import Place, Row
-from bulk.shape import Shape
 from bulk.store import Answer, digest
 from llm.classifier import Problem
 from prompts.text import Text
+from tabular import Position, Row
+from tabular.schema import Schema
 
 _WINDOW = 1_024
 _EMPTY = Problem("empty", "there is no text to label")
@@ -38,9 +38,19 @@ class Read:
     text: Text = Text()
 
 
-def read(job: Job, place: Place | None = None) -> Iterator[list[Read]]:
+def schema_of(job: Job) -> Schema:
+    """The columns of all rows. Text files are read to their end, so that what is wrong with one is known before the
+    first text is paid for.
+
+    Raises:
+        InvalidDataset: a file that cannot be read, or a column of a name that is to be added.
+    """
+    return Schema.of(job.source.tables(), job.added)
+
+
+def read(job: Job, position: Position | None = None) -> Iterator[list[Read]]:
     """The rows in windows of a thousand or so."""
-    rows = job.source.rows(place)
+    rows = job.source.rows(position)
     while window := list(islice(rows, _WINDOW)):
         yield [_read(job, row) for row in window]
 
@@ -61,9 +71,7 @@ def _failed(kind: str, detail: str) -> Answer:
     return Answer(None, {}, None, f"{kind}: {detail}")
 
 
-def batches(
-    job: Job, unknown: Unknown, shape: Shape, place: Place | None = None, told: Told | None = None
-) -> Iterator[Batch]:
+def batches(job: Job, unknown: Unknown, position: Position | None = None, told: Told | None = None) -> Iterator[Batch]:
     """Batches of ``job.batch`` texts, the last one may be smaller; no text is in two of them.
 
     Whatever was answered before, in whole batches, the others are made up of the same texts: what a classifier computes
@@ -72,17 +80,14 @@ def batches(
     Args:
         job: what is read.
         unknown: those of some digests that have no answer.
-        shape: takes note of every row.
-        place: kept up to date.
+        position: kept up to date.
         told: called with the number of rows of each window.
     """
     pending: dict[bytes, Text] = {}
-    for window in read(job, place):
+    for window in read(job, position):
         found = {one.key: one.text for one in window if one.key is not None and one.key not in pending}
         fresh = unknown(list(found))
         pending |= {key: text for key, text in found.items() if key in fresh}
-        for one in window:
-            shape.saw(one.row.cells, one.row.where)
         if told:
             told(len(window))
         while len(pending) >= job.batch:

@@ -10,42 +10,58 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bulk.formats import READERS, suffix
-from bulk.rows import Place, Row
 from prompts.errors import InvalidDataset
+from tabular import Dialect, Position, Row, Table, open_table
+from tabular.content import FOLDER_SUFFIXES, suffix
 
 _READ = 1 << 20
 
 
 @dataclass(frozen=True)
 class Source:
-    """Files to read, in the order in which they are read."""
+    """Files to read, in the order in which they are read.
+
+    Attributes:
+        given: the path or pattern that names them.
+        files: their paths.
+        dialect: encoding and separator of the text files, where the user names them.
+    """
 
     given: str
     files: tuple[Path, ...]
+    dialect: Dialect = Dialect()
 
     @property
-    def place(self) -> Place:
-        """A place before the first row."""
-        return Place(sum(path.stat().st_size for path in self.files))
+    def position(self) -> Position:
+        """A position before the first row."""
+        return Position(sum(path.stat().st_size for path in self.files))
 
-    def rows(self, place: Place | None = None) -> Iterator[Row]:
-        """All rows; the place is kept up to date on the way.
+    def tables(self) -> Iterator[Table]:
+        """The files as tables.
+
+        Raises:
+            InvalidDataset: a file is no table.
+        """
+        for path in self.files:
+            yield open_table(path, self.dialect)
+
+    def rows(self, position: Position | None = None) -> Iterator[Row]:
+        """All rows; the position is kept up to date.
 
         Raises:
             InvalidDataset: a file cannot be read.
         """
-        place = place or self.place
-        for path in self.files:
-            yield from READERS[suffix(path)].rows(path, place)
-            place.before, place.tell = place.before + path.stat().st_size, lambda: 0
+        position = position or self.position
+        for table in self.tables():
+            yield from table.rows(position)
+            position.before, position.tell = position.before + table.path.stat().st_size, lambda: 0
 
     def named_columns(self) -> list[str]:
         """The columns of the first rows of the first file that has any, in their order."""
-        for path in self.files:
-            if names := READERS[suffix(path)].columns(path):
-                return list(names)
-        raise InvalidDataset(f"{self.given} holds no row")
+        for table in self.tables():
+            if table.columns:
+                return list(table.columns)
+        raise InvalidDataset(f"{self.given} is empty: it holds no row")
 
     def stamps(self) -> list[dict[str, Any]]:
         """Name, size and time of change of every file: what must be the same at the end of a run."""
@@ -58,28 +74,32 @@ class Source:
         ]
 
 
-def source_of(given: str, beside: Sequence[Path] = ()) -> Source:
-    """The files that a path names: one file, all tables of a folder, or what a pattern matches, by name.
+def source_of(given: str, beside: Sequence[Path] = (), dialect: Dialect = Dialect()) -> Source:
+    """The files that a path names: one file of any name, all tables of a folder, or those that a pattern matches.
 
     Args:
         given: the path or pattern.
         beside: files that are never read, such as the output in the same folder.
+        dialect: encoding and separator of the text files, where the user names them.
 
     Raises:
         InvalidDataset: nothing is there, or a file that is no table.
     """
-    path, known = Path(given), ", ".join(READERS)
+    path, known = Path(given), ", ".join(FOLDER_SUFFIXES)
+    if not path.is_dir() and not glob.has_magic(given):
+        open_table(path, dialect)  # says what it is where it is no table
+        return Source(given, (path,), dialect)
     if path.is_file():
-        if suffix(path) not in READERS:
-            raise InvalidDataset(f"{path} ends in none of {known} (each but .parquet also with .gz)")
-        return Source(given, (path,))
+        return Source(given, (path,), dialect)
     found = path.iterdir() if path.is_dir() else map(Path, glob.glob(given, recursive=True))  # noqa: PTH207  (it may be absolute)
     left_out = {one.resolve() for one in beside}
-    tables = sorted(one for one in found if one.is_file() and suffix(one) in READERS and one.resolve() not in left_out)
+    tables = sorted(
+        one for one in found if one.is_file() and suffix(one) in FOLDER_SUFFIXES and one.resolve() not in left_out
+    )
     if not tables:
         where = "holds no file" if path.is_dir() else "names no file"
-        raise InvalidDataset(f"{given} {where} that ends in one of {known} (each but .parquet also with .gz)")
-    return Source(given, tuple(tables))
+        raise InvalidDataset(f"{given} {where} that ends in one of {known} (each but Parquet also with .gz)")
+    return Source(given, tuple(tables), dialect)
 
 
 def digest_of(path: Path) -> str:

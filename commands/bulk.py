@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from commands.data import decorated
+from commands.data import decorated, dialect_options
 from commands.group import examples
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from prompts.text import Text
 
 _SEEN = 200  # first texts, which decide the prompts that a system is told by
-_FORMATS = "CSV, TSV, JSON lines (each also .gz) or Parquet"
+_FORMATS = "CSV, TSV, JSON lines, JSON (each also .gz) or Parquet"
 
 _reading = decorated(
     click.option(
@@ -34,10 +34,11 @@ _reading = decorated(
         help="Whom to ask: embedded, llm[:READING][:PROMPT], service:URL, a trained model NAME[:PATH]."
         "  [default: whoever answers under the settings]",
     ),
-    click.option("--taxonomy", help="Vocabulary.  [default: the settings']"),
+    click.option("--taxonomy", help="Taxonomy: a name, or a YAML file.  [default: the settings']"),
     click.option("--text-field", help="Column of the texts.  [default: guessed by its name, and told]"),
     click.option("--title-field", help="Column of titles; '' for none.  [default: guessed, and told]"),
     click.option("--id-field", help="Column of ids, for telling of problems.  [default: guessed, and told]"),
+    dialect_options,
     click.option("--prefix", default="", help="Stands before the names of the columns that are added."),
     click.option("--batch", type=click.IntRange(1), default=512, show_default=True, help="Texts asked about at once."),
     click.option(
@@ -120,6 +121,8 @@ class _Options:
     text_field: str | None
     title_field: str | None
     id_field: str | None
+    encoding: str | None
+    separator: str | None
     prefix: str
     batch: int
     patience: float
@@ -158,12 +161,13 @@ class _Options:
         from bulk.source import source_of
         from prompts import shelf
         from service.settings import read_settings
+        from tabular import Dialect
 
         out = self.out or Path("nowhere.jsonl")
-        found = source_of(self.source, [out, done_of(out)])
+        found = source_of(self.source, [out, done_of(out)], Dialect(self.encoding, self.separator))
         columns = columns_of(found, self.text_field, self.title_field, self.id_field)
         click.echo(_columns_told(columns.as_json(), len(found.files)), err=True)
-        taxonomy = shelf.taxonomy(self.taxonomy or read_settings().taxonomy)
+        taxonomy = shelf.taxonomy_at(self.taxonomy or read_settings().taxonomy)
         nobody = Asked("", {}, partial(opened, "", taxonomy, ()))
         return Job(found, columns, taxonomy, nobody, out, self.batch, self.prefix)
 

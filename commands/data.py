@@ -15,24 +15,8 @@ if TYPE_CHECKING:
 Function = TypeVar("Function", bound=Callable[..., Any])
 _MOST_TOLD = 12
 
-_FORMATS = "aclimdb, imdb-by-genre, tmdb, csv, tsv, jsonl or parquet"
-
-columns = (
-    click.option("--format", "data_format", help=f"What the data is: {_FORMATS}.  [default: told from the path]"),
-    click.option("--taxonomy", help="Vocabulary of the labels: a name, or a YAML file.  [default: the settings']"),
-    click.option("--text-field", help="Column of the text.  [default: description, or the format's own]"),
-    click.option("--title-field", help="Column of a title to give beside the text."),
-    click.option("--labels-field", help="Column of the labels: a list or names.  [default: genres, or the format's]"),
-    click.option("--id-field", help="Column of ids.  [default: id, or else the row's number]"),
-    click.option(
-        "--unknown-labels",
-        type=click.Choice(["refuse", "drop"]),
-        default="refuse",
-        show_default=True,
-        help="Whether a label outside the vocabulary is an error, or left out and counted.",
-    ),
-)
-"""Options of whoever reads a data set."""
+_FORMATS = "aclimdb, imdb-by-genre, tmdb, csv, tsv, jsonl, json or parquet"
+FIELDS = ("text_field", "title_field", "labels_field", "id_field", "encoding", "separator")
 
 
 def decorated(*options: Callable[[Function], Function]) -> Callable[[Function], Function]:
@@ -44,6 +28,31 @@ def decorated(*options: Callable[[Function], Function]) -> Callable[[Function], 
         return function
 
     return decorate
+
+
+dialect_options = decorated(
+    click.option("--encoding", help="Of text files, such as cp1252.  [default: UTF-8, or by the byte order mark]"),
+    click.option("--separator", help="A character, or comma, semicolon, tab, pipe.  [default: by the first line]"),
+)
+"""Options of a command that reads tables."""
+
+columns = (
+    click.option("--format", "data_format", help=f"What the data is: {_FORMATS}.  [default: told from the path]"),
+    click.option("--taxonomy", help="Vocabulary of the labels: a name, or a YAML file.  [default: the settings']"),
+    click.option("--text-field", help="Column of the text.  [default: description, or the format's own]"),
+    click.option("--title-field", help="Column of a title to give beside the text."),
+    click.option("--labels-field", help="Column of the labels: a list or names.  [default: genres, or the format's]"),
+    click.option("--id-field", help="Column of ids.  [default: id, or else the row's number]"),
+    dialect_options,
+    click.option(
+        "--unknown-labels",
+        type=click.Choice(["refuse", "drop"]),
+        default="refuse",
+        show_default=True,
+        help="Whether a label outside the vocabulary is an error, or left out and counted.",
+    ),
+)
+"""Options of whoever reads a data set."""
 
 
 def data_options(
@@ -125,7 +134,7 @@ def with_more_texts(training: Loaded, data: Path, table: Path, taxonomy: Taxonom
     from eval.datasets import Fields, load, more_texts, pool
     from prompts.errors import InvalidDataset
 
-    names = {key: choice[key] for key in ("text_field", "title_field", "labels_field", "id_field")}
+    names = {key: choice.get(key) for key in FIELDS}
     everything = load(
         data, taxonomy, fields_of(**names), format=choice["data_format"], split_file=choice["split_file"],
         drop_unknown=choice["unknown_labels"] == "drop",
@@ -144,11 +153,13 @@ def with_more_texts(training: Loaded, data: Path, table: Path, taxonomy: Taxonom
 def fields_of(
     text_field: str | None = None, title_field: str | None = None,
     labels_field: str | None = None, id_field: str | None = None,
+    encoding: str | None = None, separator: str | None = None,
 ) -> Fields:  # fmt: skip
     """The names of columns as the options give them."""
     from eval.datasets import Fields
+    from tabular import Dialect
 
-    return Fields(text_field, labels_field, id_field, title_field)
+    return Fields(text_field, labels_field, id_field, title_field, Dialect(encoding, separator))
 
 
 def tell(loaded: Loaded) -> None:

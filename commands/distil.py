@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from commands.data import columns, decorated, fields_of, tell
+from commands.data import FIELDS, columns, decorated, fields_of, tell
 from commands.evaluate import bar, tell_costs
 from commands.train import tracked
 
@@ -76,7 +76,7 @@ def _loaded(table: Path, vocabulary: Taxonomy, options: dict[str, Any]) -> Loade
     """All texts, with the table's own labels only where their column is named."""
     from eval.datasets import pool, sample
 
-    names = {name: options.pop(name) for name in ("text_field", "title_field", "labels_field", "id_field")}
+    names = {name: options.pop(name) for name in FIELDS}
     fields = replace(fields_of(**names), labels=names["labels_field"] or "")
     drop = options.pop("unknown_labels") == "drop"
     loaded = pool(table, vocabulary, fields, format=options.pop("data_format"), drop_unknown=drop)

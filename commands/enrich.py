@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from commands.data import dialect_options
 from commands.group import examples
 
 if TYPE_CHECKING:
@@ -36,9 +37,10 @@ _TOLD_SECONDS = 5.0
 )
 @click.option("--patience", default=120.0, show_default=True, help="Seconds that one title may take.")
 @click.option("--limit", type=click.IntRange(1), help="Look up in the first rows only; write those.")
+@dialect_options
 def enrich(
     table: Path, out: Path, title_field: str, year_field: str, text_field: str,
-    ambiguous: Ambiguous, patience: float, limit: int | None,
+    ambiguous: Ambiguous, patience: float, limit: int | None, encoding: str | None, separator: str | None,
 ) -> None:  # fmt: skip
     """Look the missing and placeholder plots of TABLE up; say in every row where its text came from.
 
@@ -46,24 +48,25 @@ def enrich(
     """
     from itertools import islice
 
-    from eval.datasets.tables import rows_of
-    from eval.datasets.writing import check_writable, write_table
     from lookup.enrich import ADDED, Names, enriched
     from service.looking_up import NO_PROVIDER, lookup_of
     from service.settings import read_settings
+    from tabular import Dialect, open_table, whole_rows
+    from tabular.writing import write_table, writer_of
 
-    check_writable(out)
+    writer_of(out)
     if out.resolve() == table.resolve():
         raise click.UsageError("--out should be another file than TABLE")
     lookup = lookup_of(read_settings())
     if not lookup.providers:
         raise click.ClickException(NO_PROVIDER)
     click.echo(f"asking {', then '.join(lookup.providers)}", err=True)
-    rows = [row for _, row in islice(rows_of(table), limit)]
+    dialect = Dialect(encoding, separator)
+    open_table(table, dialect).expect(title_field, text_field)
+    rows = [row.cells for row in islice(whole_rows(table, dialect), limit)]
     names = Names(title_field, year_field, text_field)
     found = enriched(rows, names, lookup, patience=patience, ambiguous=ambiguous, told=progress())
-    columns = list(dict.fromkeys([column for row in rows for column in row] + list(ADDED)))
-    write_table(out, columns, found.rows)
+    write_table(out, rows, [{name: row[name] for name in (text_field, *ADDED)} for row in found.rows])
     tell(found)
     if found.unanswered:
         raise click.ClickException(

@@ -95,15 +95,15 @@ def _reworded(path: Path, films: Sequence[Film]) -> tuple[Any, list[str]]:
     """Rows of the films that a file rewords, and their other wordings."""
     import numpy as np
 
-    from eval.datasets.tables import json_lines
     from prompts.errors import InvalidDataset
+    from tabular import whole_rows
 
     row_of = {film.id: row for row, film in enumerate(films)}
-    lines = list(json_lines(path))
-    for where, line in lines:
-        if line.get("id") not in row_of or not isinstance(line.get("text"), str):
-            raise InvalidDataset(f"{where}: should be an object with the id of a film of the data, and a text")
-    return np.array([row_of[line["id"]] for _, line in lines]), [line["text"] for _, line in lines]
+    lines = list(whole_rows(path))
+    for line in lines:
+        if line.cells.get("id") not in row_of or not isinstance(line.cells.get("text"), str):
+            raise InvalidDataset(f"{line.where}: should be an object with the id of a film of the data, and a text")
+    return np.array([row_of[line.cells["id"]] for line in lines]), [line.cells["text"] for line in lines]
 
 
 def _told(done: int) -> None:

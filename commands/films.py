@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from commands.data import decorated
+from commands.data import decorated, dialect_options
 
 if TYPE_CHECKING:
     from eval.datasets.films import Films
@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from similarity.live import Live
 
 film_columns = decorated(
-    click.option("--format", "data_format", help="csv, tsv, jsonl, parquet, tmdb or imdb-by-genre.  [default: told]"),
+    click.option("--format", "data_format", help="A table (csv, jsonl …), tmdb or imdb-by-genre.  [default: told]"),
     click.option("--id-field", help="Column of ids.  [default: id]"),
     click.option("--title-field", help="Column of titles.  [default: title]"),
     click.option("--year-field", help="Column of years.  [default: year]"),
     click.option("--genres-field", help="Column of genres: a list or names.  [default: genres]"),
     click.option("--text-field", help="Column of plots.  [default: description]"),
+    dialect_options,
 )
 """Options of whoever reads a file of films."""
 
@@ -46,12 +47,16 @@ def named_encoder(name: str | None) -> Encoder:
     return encoder_of(read_settings().encoder if name is None else name)
 
 
-def films_of(path: Path, data_format: str | None = None, **names: str | None) -> Films:
+def films_of(
+    path: Path, data_format: str | None = None, encoding: str | None = None, separator: str | None = None,
+    **names: str | None,
+) -> Films:  # fmt: skip
     """The films of a file under the options of a command."""
     from eval.datasets.films import Columns, Films
+    from tabular import Dialect
 
     given = {name.removesuffix("_field"): column for name, column in names.items() if column is not None}
-    return Films(path, Columns(**given), data_format)
+    return Films(path, Columns(**given, dialect=Dialect(encoding, separator)), data_format)
 
 
 def live_index(folder: Path | None, encoder: Encoder) -> Live:

@@ -19,7 +19,7 @@ Item = TypeVar("Item")
 _LINES = 20  # that tell how far a training is where there is no terminal
 COLUMNS = (
     "limit", "text_field", "title_field", "labels_field", "id_field", "data_format", "split_file", "unknown_labels",
-    "min_label_count",
+    "min_label_count", "encoding", "separator",
 )  # fmt: skip
 
 

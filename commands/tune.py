@@ -72,8 +72,10 @@ def calibrate(
 
 
 def _texts(
-    data: Path, text_field: str | None, title_field: str | None, limit: int, data_format: str | None, **_: Any
-) -> list[Text]:
+    data: Path, text_field: str | None, title_field: str | None, limit: int, data_format: str | None,
+    encoding: str | None, separator: str | None, **_: Any,
+) -> list[Text]:  # fmt: skip
     from eval.datasets import texts_of
+    from tabular import Dialect
 
-    return texts_of(data, text_field, limit, data_format, title_field)
+    return texts_of(data, text_field, limit, data_format, title_field, Dialect(encoding, separator))

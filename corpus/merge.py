@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from corpus.work import MERGED, Done, Row, Work
-from eval.datasets.cell import separated
 from eval.datasets.fields import Fields
 from eval.datasets.formats import records
 from eval.datasets.record import Record
+from tabular.cells import separated
 
 
 def merge(work: Work) -> Done:

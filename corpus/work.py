@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from corpus.config import Config
-from eval.datasets.tables import rows_of
-from eval.datasets.writing import write_table
 from lookup.lookup import Lookup
+from tabular import whole_rows
+from tabular.writing import write_table
 
 Row = Mapping[str, Any]
 
@@ -38,11 +38,11 @@ class Work:
 
     def read(self, name: str) -> list[dict[str, Any]]:
         """The rows of a file of the corpus."""
-        return [row for _, row in rows_of(self.path(name))]
+        return [dict(row.cells) for row in whole_rows(self.path(name))]
 
     def write(self, name: str, rows: Sequence[Row]) -> None:
         """Write a file of the corpus in one step; its columns are those of its rows."""
-        write_table(self.path(name), list(dict.fromkeys(_columns(rows))), rows)
+        write_table(self.path(name), rows)
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,3 @@ class Done:
 
     counts: Mapping[str, int]
     unfinished: int = 0
-
-
-def _columns(rows: Sequence[Row]) -> Iterator[str]:
-    for row in rows:
-        yield from row

@@ -56,13 +56,17 @@ def text_in(cell: Any) -> str:
     if isinstance(cell, bytes):
         cell = _decoded(cell)
     if isinstance(cell, str):
-        text = cell.strip().strip(_INVISIBLE).strip()
-        return "" if len(text) < 9 and text.casefold() in MISSING else text
+        text = cell.strip()
+        return text if len(text) > 16 else _unless_missing(text)
     if cell is None or cell != cell:  # NaN is not equal to itself
         return ""
     if isinstance(cell, int | float | Decimal) and not isinstance(cell, bool):
         return str(cell)
     raise NotText(f"{_kind(cell)}, not text")
+
+
+def _unless_missing(text: str) -> str:
+    return "" if text.strip(_INVISIBLE).strip().casefold() in MISSING else text
 
 
 def word_in(cell: Any) -> str:

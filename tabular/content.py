@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from prompts.errors import InvalidDataset
-from tabular.dialect import Dialect, suggestion
+from tabular.dialect import NONE, Dialect, layout_of, suggestion
 
 Kind = Literal["empty", "separated", "jsonl", "json", "parquet"]
 
@@ -24,6 +24,8 @@ PARQUET = b"PAR1"
 LINES, JSON = (".jsonl", ".ndjson"), (".json",)
 SEPARATED = (".csv", ".tsv")
 PARQUETS = (".parquet", ".pq")
+# What counts as a table in a folder, where a .json file is more often about the tables than one of them.
+FOLDER_SUFFIXES = (*SEPARATED, *LINES, *PARQUETS)
 
 # First bytes, what they are, and what to do about it.
 _OTHERS: Sequence[tuple[bytes, str, str]] = (
@@ -221,8 +223,8 @@ def _text_kind(head: str, whole: bool, path: Path) -> Kind:
             f"cannot read {path} as Parquet: it is text ({first!r}); give it the name of what it is, such as .csv"
         )
     found = _json_kind(head.lstrip("\ufeff \t\r\n"), whole, named)
-    if found is None and named in JSON and whole:
-        raise InvalidDataset(f"{path.name}, line 1: not JSON: {head.strip().splitlines()[0][:40]!r}")
+    if found is None and named in LINES + JSON and layout_of(head, whole, None).separator == NONE:
+        raise InvalidDataset(f"cannot read {path}: not JSON: it begins with {head.strip().splitlines()[0][:40]!r}")
     return found or "separated"
 
 

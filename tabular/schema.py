@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from prompts.errors import InvalidDataset
-from tabular.parquet import Cells
+from tabular.parquet import Batch, Cells
 from tabular.row import Row
 from tabular.table import Table
 
@@ -27,6 +27,7 @@ class Schema:
         self._reserved = frozenset(reserved)
         self._types: dict[str, set[pyarrow.DataType]] = {}
         self._kinds: dict[str, set[str]] = {}
+        self._batch: Batch | None = None
 
     @classmethod
     def of(cls, tables: Iterable[Table], reserved: Collection[str] = ()) -> Schema:
@@ -46,26 +47,24 @@ class Schema:
         Raises:
             InvalidDataset: it cannot be read, or has a reserved column.
         """
-        for name, arrow in table.types.items():
-            self._column(name, table.path.name).add(_kind_of_type(arrow))
-            self._types.setdefault(name, set()).add(arrow)
+        self._add_types(table.types, table.path.name)
         if table.kind != "parquet":
             for row in table.rows():
                 self.add_row(row)
 
     def add_row(self, row: Row) -> None:
-        """Take note of a row of no Parquet file.
+        """Take note of a row.
 
         Raises:
             InvalidDataset: it has a reserved column.
         """
+        if isinstance(row.cells, Cells):
+            if row.cells.batch is not self._batch:
+                self._batch = row.cells.batch
+                self._add_types({name: column.type for name, column in self._batch.arrays.items()}, row.where)
+            return
         for name, cell in row.cells.items():
             (self._kinds.get(name) or self._column(name, row.where)).add(_kind(cell))
-
-    def add_cells(self, cells: Mapping[str, Any]) -> None:
-        """Take note of the cells of a row that was made here; those of Parquet are known by their table."""
-        if not isinstance(cells, Cells):
-            self.add_row(Row("", cells))
 
     @property
     def names(self) -> list[str]:
@@ -75,6 +74,11 @@ class Schema:
     def types(self) -> dict[str, pyarrow.DataType]:
         """Arrow's types of the columns. What has no one type is written as JSON, in text."""
         return {name: self._type(name, seen - {"none"}) for name, seen in self._kinds.items()}
+
+    def _add_types(self, types: Mapping[str, pyarrow.DataType], where: str) -> None:
+        for name, arrow in types.items():
+            self._column(name, where).add(_kind_of_type(arrow))
+            self._types.setdefault(name, set()).add(arrow)
 
     def _column(self, name: str, where: str) -> set[str]:
         if name in self._reserved and name not in self._kinds:

@@ -18,7 +18,7 @@ from tabular.position import Position
 from tabular.row import Row
 
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
-_MOST_LINES = 500  # of one quoted cell of a TSV file; beyond them its quote is a letter
+_MOST_LINES = 5_000  # of one quoted cell of a TSV file; beyond them its quote is a letter
 
 # The line on which a record begins, and its cells.
 Record = tuple[int, list[str]]
@@ -266,9 +266,10 @@ def _continued(lines: _Lines, cutter: _Cutter, line: str, is_whole: bool) -> lis
         read.append(following)
         words += following
         follows_whole = cutter.width > 1 and following.count(cutter.separator) == cutter.width - 1
-        cells, is_open = cutter.cells(words.rstrip("\r\n"))
-        if not is_open and len(cells) == cutter.width and not (is_whole and follows_whole):
-            return cells
+        if '"' in following and not (is_whole and follows_whole):
+            cells, is_open = cutter.cells(words.rstrip("\r\n"))
+            if not is_open and len(cells) == cutter.width:
+                return cells
         if follows_whole:
             break
     lines.put_back(read)

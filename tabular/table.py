@@ -48,6 +48,19 @@ class Table:
         """Whether no row has other columns."""
         return self.kind in ("separated", "parquet")
 
+    def expect(self, *names: str) -> None:
+        """See that the columns are there, before a row is read.
+
+        Raises:
+            InvalidDataset: the file is empty, or lacks one that no row can have.
+        """
+        if self.kind == "empty":
+            raise InvalidDataset(f"{self.path.name} is empty: it holds no row")
+        missing = [name for name in names if name not in self.columns]
+        if missing and self.has_fixed_columns:
+            known = ", ".join(self.columns)
+            raise InvalidDataset(f"{self.path.name} has no column {missing[0]!r}; columns: {known}")
+
     def rows(self, position: Position | None = None) -> Iterator[Row]:
         """The rows in their order; one that cannot be used has a problem.
 

@@ -19,6 +19,7 @@ from prompts.files import replacing
 from prompts.text import without_lone_surrogates
 from tabular.content import suffix
 from tabular.parquet import Cells
+from tabular.row import Row as TableRow
 from tabular.schema import Schema
 
 if TYPE_CHECKING:
@@ -136,6 +137,8 @@ class _Parquet:
         """See ``TableWriter.write``; a row group each time."""
         import pyarrow
 
+        if not rows:
+            return
         columns = [
             self._added(name, rows, added, kind) if name in self._replaced else _copied(name, rows, kind)
             for name, kind in zip(self._names, self._schema.types, strict=True)
@@ -169,6 +172,26 @@ def arrow_schema(schema: Schema, added: Mapping[str, Any]) -> pyarrow.Schema:
 
     types = {**schema.types(), **added}
     return pyarrow.schema([(without_lone_surrogates(name), types[name]) for name in _order(schema, added)])
+
+
+def check_schema(out: Path, schema: Schema, added: Mapping[str, Any]) -> None:
+    """See that a file of this name can hold the columns, before the work that fills it.
+
+    Raises:
+        InvalidSetting: Parquet cannot hold them.
+    """
+    if WRITERS[suffix(out)] is not _Parquet:
+        return
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        columns = arrow_schema(schema, added)
+        pyarrow.parquet.ParquetWriter(io.BytesIO(), columns).close()
+    except (pyarrow.ArrowException, ValueError, UnicodeError):
+        raise InvalidSetting(f"{out}: Parquet cannot hold these columns; write .jsonl or .csv") from None
+    if twice := next((name for name in columns.names if columns.names.count(name) > 1), None):
+        raise InvalidSetting(f"{out}: Parquet cannot hold two columns {twice!r}; rename one")
 
 
 def _copied(name: str, rows: Sequence[Row], kind: pyarrow.DataType) -> pyarrow.Array | pyarrow.ChunkedArray:
@@ -260,26 +283,31 @@ def writer_of(out: Path) -> Opener:
     return WRITERS[suffix(out)]
 
 
-def write_table(path: Path, schema: Schema, rows: Iterable[Row]) -> None:
-    """Write rows in one step: a reader finds the old file or the new one.
+def write_table(path: Path, rows: Sequence[Row], added: Sequence[Row] | None = None) -> None:
+    """Write rows in one step: a reader finds the old file or the new one. The columns are those that the rows have.
+
+    Args:
+        path: the file; its name says the form.
+        rows: cells of each row; a column of Parquet that nothing replaces is copied as it is.
+        added: cells that are added to each row, or replace its own.
 
     Raises:
         InvalidSetting: the name says no form.
         OSError: the place cannot be written to; the error names it.
     """
-    opener, some = writer_of(path), list(rows)
-    with replacing(path) as new:
-        writer = opener(new, path, schema, {})
-        writer.write(some, [{}] * len(some))
+    opener, more = writer_of(path), added or [{}] * len(rows)
+    own, new = _schema_of(rows), _schema_of(more)
+    with replacing(path) as target:
+        writer = opener(target, path, own, new.types() if opener is _Parquet else dict.fromkeys(new.names))
+        writer.write(rows, more)
         writer.close()
 
 
-def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Write rows whose columns are those that they have."""
+def _schema_of(rows: Iterable[Row]) -> Schema:
     schema = Schema()
     for row in rows:
-        schema.add_cells(row)
-    write_table(path, schema, rows)
+        schema.add_row(TableRow("", row))
+    return schema
 
 
 WRITERS: Mapping[str, Opener] = {

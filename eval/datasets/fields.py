@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tabular import Dialect
+
 
 @dataclass(frozen=True)
 class Fields:
@@ -16,9 +18,11 @@ class Fields:
         id: column of a name for the row.
         title: column of a title to give beside the text; None gives none, though a column ``title`` still tells
             which rows are the same film.
+        dialect: encoding and separator of text files, where they are named.
     """
 
     text: str | None = None
     labels: str | None = None
     id: str | None = None
     title: str | None = None
+    dialect: Dialect = Dialect()

@@ -5,18 +5,17 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
-from eval.datasets.cell import labels_in, separated, word_in
 from eval.datasets.fields import Fields
 from eval.datasets.formats import format_of, records
-from eval.datasets.named_columns import cell
-from eval.datasets.tables import MISFIT, Row, json_lines, parquet, separated_values
+from eval.datasets.named_columns import cell, whole
 from prompts.errors import InvalidDataset
 from similarity.film import Film
+from tabular import Dialect, Row, open_table
+from tabular.cells import labels_in, separated, text_in, word_in
 
 _YEAR = re.compile(r"(\d{4})(?:\.0|-\d\d-\d\d.*)?")  # pandas writes 1999.0 beside gaps, TMDB 1999-12-31
 
@@ -33,6 +32,7 @@ class Columns:
     title: str | None = None
     year: str | None = None
     genres: str | None = None
+    dialect: Dialect = Dialect()
 
 
 @dataclass
@@ -61,8 +61,7 @@ class Films:
         if not self.path.exists():
             raise InvalidDataset(f"cannot read {self.path}: No such file or directory")
         name = self.format or format_of(self.path)
-        rows_of = _TABLES.get(name)
-        return self._of_table(rows_of(self.path)) if rows_of else self._of_records(name)
+        return self._of_table() if name in _TABLES else self._of_records(name)
 
     @property
     def origin(self) -> str:
@@ -74,23 +73,25 @@ class Films:
                 total.update(hashlib.file_digest(held, "sha256").digest())
         return total.hexdigest()
 
-    def _of_table(self, rows: Iterator[Row]) -> Iterator[Film]:
-        for where, row in rows:
-            if MISFIT in row:
-                raise InvalidDataset(f"{where}: {row[MISFIT]} cells where the first line names {len(row) - 1}")
-            yield self._film(row, where)
+    def _of_table(self) -> Iterator[Film]:
+        table = open_table(self.path, self.columns.dialect)
+        if table.kind == "empty":
+            raise InvalidDataset(f"{self.path.name} is empty: it holds no film")
+        return (self._film(row) for row in table.rows())
 
-    def _film(self, row: dict[str, Any], where: str) -> Film:
-        cells = {part: cell(row, *self._column(part, where)) for part in _USUAL}
+    def _film(self, row: Row) -> Film:
+        where, given = row.where, whole(row)
+        cells = {part: cell(given, *self._column(part, where)) for part in _USUAL}
         id = word_in(cells["id"])
         if not id:
             raise InvalidDataset(f"{where}: no id; every film needs one of its own")
         try:
             genres = separated(labels_in(cells["genres"]), lambda name: None)
+            text = text_in(cells["text"])
         except ValueError as error:
             raise InvalidDataset(f"{where}: {error}") from None
         year = self._year(word_in(cells["year"]))
-        return Film(id, word_in(cells["title"]), year, tuple(dict.fromkeys(genres)), word_in(cells["text"]))
+        return Film(id, word_in(cells["title"]), year, tuple(dict.fromkeys(genres)), text)
 
     def _column(self, part: str, where: str) -> tuple[str, str, bool]:
         """Name of a part's column, the row, and whether the column must be there."""
@@ -99,7 +100,7 @@ class Films:
 
     def _of_records(self, name: str) -> Iterator[Film]:
         names = self.columns
-        for record in records(self.path, Fields(names.text, names.genres, names.id), name).rows:
+        for record in records(self.path, Fields(names.text, names.genres, names.id, dialect=names.dialect), name).rows:
             genres = separated(record.labels, lambda name: None)
             yield Film(record.id, record.title, self._year(record.year), tuple(genres), record.text.body)
 
@@ -121,9 +122,4 @@ _USUAL: Mapping[str, str] = {
 }
 _NEEDED = ("id", "text")
 
-_TABLES: Mapping[str, Callable[[Path], Iterator[Row]]] = {
-    "csv": separated_values,
-    "tsv": separated_values,
-    "jsonl": json_lines,
-    "parquet": parquet,
-}
+_TABLES = frozenset({"csv", "tsv", "jsonl", "json", "parquet"})

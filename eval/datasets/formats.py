@@ -10,8 +10,8 @@ from pathlib import Path
 from eval.datasets import acl_imdb, imdb_by_genre, named_columns, tmdb
 from eval.datasets.fields import Fields
 from eval.datasets.record import Record, Records
-from eval.datasets.tables import json_lines, parquet, separated_values, suffix
 from prompts.errors import InvalidDataset, UnknownName
+from tabular.content import JSON, LINES, PARQUETS, content_of, suffix
 
 
 @dataclass(frozen=True)
@@ -50,16 +50,21 @@ def records(path: Path, fields: Fields, format: str | None = None) -> Records:
 
 
 def format_of(path: Path) -> str:
-    """The name of the first format that a path fits.
+    """The name of the first format that a path fits; that of a table under another name is told by its first bytes.
 
     Raises:
         InvalidDataset: none does.
     """
     name = next((name for name, format in FORMATS.items() if format.fits(path)), None)
+    if name is None and path.is_file():
+        name = _BY_CONTENT.get(content_of(path).kind)
     if name is None:
         known = "; ".join(f"{name}: {format.about}" for name, format in FORMATS.items())
         raise InvalidDataset(f"{path} is of no known format; name one: {known}")
     return name
+
+
+_BY_CONTENT = {"separated": "csv", "jsonl": "jsonl", "json": "json", "parquet": "parquet"}
 
 
 def _named(*suffixes: str) -> Callable[[Path], bool]:
@@ -89,8 +94,9 @@ FORMATS: Mapping[str, Format] = {
     "aclimdb": Format("Large Movie Review Dataset, its folder or tarball", acl_imdb.fits, acl_imdb.read),
     "imdb-by-genre": Format("Kaggle's folder of CSV files by genre", imdb_by_genre.fits, imdb_by_genre.read),
     "tmdb": Format("TMDB 5000 or The Movies Dataset, CSV", tmdb.fits, tmdb.read),
-    "csv": Format("CSV with named columns, .gz too", _named(".csv"), named_columns.reader(separated_values)),
-    "tsv": Format("TSV with named columns, .gz too", _named(".tsv"), named_columns.reader(separated_values)),
-    "jsonl": Format("JSON lines, .gz too", _named(".jsonl", ".ndjson"), named_columns.reader(json_lines)),
-    "parquet": Format("Parquet with named columns", _named(".parquet", ".pq"), named_columns.reader(parquet)),
+    "csv": Format("CSV with named columns, .gz too", _named(".csv"), named_columns.read),
+    "tsv": Format("TSV with named columns, .gz too", _named(".tsv"), named_columns.read),
+    "jsonl": Format("JSON lines, .gz too", _named(*LINES), named_columns.read),
+    "json": Format("JSON: an array of objects, .gz too", _named(*JSON), named_columns.read),
+    "parquet": Format("Parquet with named columns", _named(*PARQUETS), named_columns.read),
 }

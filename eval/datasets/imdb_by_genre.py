@@ -6,14 +6,15 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from eval.datasets.fields import Fields
 from eval.datasets.named_columns import cell
 from eval.datasets.record import Record, Records
-from eval.datasets.tables import MISFIT, columns, separated_values, suffix
 from prompts.placeholder import placeholder
 from prompts.text import Text
+from tabular import Row, columns_in, open_table
+from tabular.cells import NotText, text_in, word_in
+from tabular.content import suffix
 
 _COLUMNS = frozenset({"movie_id", "movie_name", "year", "genre", "description"})
 # IMDb's list pages show no more than three genres of a film.
@@ -25,7 +26,7 @@ _BROKEN_OFF = re.compile(r"\s*(?:\.\.\.|…)$")
 def fits(path: Path) -> bool:
     """Whether it is a folder of such files, or one of them."""
     files = _files(path)
-    return bool(files) and set(columns(files[0])) >= _COLUMNS
+    return bool(files) and set(columns_in(files[0])) >= _COLUMNS
 
 
 def read(path: Path, fields: Fields) -> Records:
@@ -42,12 +43,12 @@ def read(path: Path, fields: Fields) -> Records:
     left_out: Counter[str] = Counter()
     changed: Counter[str] = Counter()
     for file in _files(path) or [path]:
-        for where, row in separated_values(file):
-            if MISFIT in row:
+        for row in open_table(file, fields.dialect).rows():
+            film = None if row.problem else _film(row, fields, changed)
+            if film is None:
                 left_out["that the export broke"] += 1
-                continue
-            film = _film(row, where, fields, changed)
-            rows.setdefault(film.id, []).append(film)
+            else:
+                rows.setdefault(film.id, []).append(film)
     changed["merged into another row of the same film"] = sum(len(found) - 1 for found in rows.values())
     return Records(tuple(_merged(found) for found in rows.values()), left_out, changed)
 
@@ -59,14 +60,20 @@ def _files(path: Path) -> list[Path]:
     return [path] if suffix(path) == ".csv" and path.is_file() else []
 
 
-def _film(row: dict[str, Any], where: str, fields: Fields, changed: Counter[str]) -> Record:
-    title = cell(row, fields.title or "movie_name", where).strip()
-    body, truncated = _clean(cell(row, fields.text or "description", where), changed)
-    genres = cell(row, "genre" if fields.labels is None else fields.labels, where) if fields.labels != "" else ""
-    year = row.get("year", "").strip()
+def _film(row: Row, fields: Fields, changed: Counter[str]) -> Record | None:
+    """One film, or None where the row is broken."""
+    cells, where = row.cells, row.where
+    try:
+        title = text_in(cell(cells, fields.title or "movie_name", where))
+        body, truncated = _clean(text_in(cell(cells, fields.text or "description", where)), changed)
+    except NotText:
+        return None
+    labels = "genre" if fields.labels is None else fields.labels
+    genres = word_in(cell(cells, labels, where)) if labels else ""
+    year = word_in(cells.get("year"))
     return Record(
         where,
-        id=cell(row, fields.id or "movie_id", where).strip(),
+        id=word_in(cell(cells, fields.id or "movie_id", where)),
         text=Text(body, title if fields.title else ""),
         labels=tuple(name.strip() for name in genres.split(",") if name.strip()),
         title=title,

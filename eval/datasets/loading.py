@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from eval.datasets.cell import separated
 from eval.datasets.example import Example, Loaded
 from eval.datasets.fields import Fields
 from eval.datasets.formats import records
@@ -18,6 +17,8 @@ from eval.datasets.record import Record
 from prompts.errors import InvalidDataset
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
+from tabular import Dialect
+from tabular.cells import separated
 
 OF_THE_TEST_HALF = "of a film that the test half has"
 NO_TEXT = "without a text"
@@ -66,15 +67,17 @@ def load(
 
 
 def texts_of(
-    path: Path, field: str | None = None, limit: int | None = None, format: str | None = None, title: str | None = None
-) -> list[Text]:
+    path: Path, field: str | None = None, limit: int | None = None, format: str | None = None,
+    title: str | None = None, dialect: Dialect = Dialect(),
+) -> list[Text]:  # fmt: skip
     """The first texts alone of a file or folder, whether they are labelled or not.
 
     Raises:
         UnknownName: no such format.
         InvalidDataset: no such file, a line that cannot be read, or a missing column.
     """
-    return [row.text for row in records(path, Fields(text=field, labels="", title=title), format).rows[:limit]]
+    fields = Fields(text=field, labels="", title=title, dialect=dialect)
+    return [row.text for row in records(path, fields, format).rows[:limit]]
 
 
 def pool(

@@ -2,88 +2,109 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from eval.datasets.cell import flag_in, labels_in, word_in
 from eval.datasets.fields import Fields
 from eval.datasets.record import Record, Records
-from eval.datasets.tables import MISFIT, Row
 from prompts.errors import InvalidDataset
 from prompts.text import Text
+from tabular import Row, open_table
+from tabular.cells import NotText, flag_in, labels_in, text_in, word_in
 
 
-def reader(rows_of: Callable[[Path], Iterable[Row]]) -> Callable[[Path, Fields], Records]:
-    """A loader for files whose rows the function gives.
+def read(path: Path, fields: Fields) -> Records:
+    """The rows of a table of any kind.
 
     Columns by default: ``description``, ``genres``, ``id`` (or else the row's number); and, where they are there,
     ``title``, ``year``, ``split``, ``complete_labels``, ``truncated`` and ``interests``. A column of labels that was
-    named need not stand in every line of JSON: a line without it has no labels.
-    """
-
-    def read(path: Path, fields: Fields) -> Records:
-        rows = _with_gaps(list(rows_of(path)), fields.labels)
-        return Records(tuple(record(row, where, number, fields) for number, (where, row) in enumerate(rows, 1)))
-
-    return read
-
-
-def _with_gaps(rows: Sequence[Row], labels: str | None) -> Sequence[Row]:
-    if labels and any(labels in row for _, row in rows):
-        for _, row in rows:
-            row.setdefault(labels, None)
-    return rows
-
-
-def record(row: dict[str, Any], where: str, number: int, fields: Fields) -> Record:
-    """One row; an id that the table does not have is its number, from 1.
+    named need not be in every line of JSON: a line without it has no labels. A row whose text is a list, an object,
+    true or false is left out and counted.
 
     Raises:
+        InvalidDataset: the file cannot be read, a missing column, or a row that cannot be read.
+    """
+    table = open_table(path, fields.dialect)
+    if table.kind == "empty":
+        raise InvalidDataset(f"{path.name} is empty: it holds no labelled example")
+    rows = list(table.rows())
+    has_gaps = bool(fields.labels) and any(fields.labels in row.cells for row in rows)
+    found, left_out = list[Record](), Counter[str]()
+    for number, row in enumerate(rows, 1):
+        try:
+            found.append(record(row, number, fields, has_gaps))
+        except NotText as error:
+            left_out[f"whose {error}"] += 1
+    return Records(tuple(found), left_out)
+
+
+def record(row: Row, number: int, fields: Fields, has_gaps: bool = False) -> Record:
+    """One row; an id that the table does not have is its number, from 1.
+
+    Args:
+        row: of the table.
+        number: of the row.
+        fields: names of the columns.
+        has_gaps: whether the column of labels may be missing.
+
+    Raises:
+        NotText: a text that is none.
         InvalidDataset: a missing column, too many or too few cells, or a cell that cannot be read.
     """
-    _whole(row, where)
-    title = cell(row, fields.title or "title", where, wanted=fields.title is not None)
+    cells, where = whole(row), row.where
+    title = cell(cells, fields.title or "title", where, wanted=fields.title is not None)
+    labels = "genres" if fields.labels is None else fields.labels
+    text = Text(_text(cells, fields.text or "description", where), _text(cells, fields.title, where))
     try:
         return Record(
             where,
-            id=word_in(cell(row, fields.id or "id", where, wanted=fields.id is not None)) or str(number),
-            text=Text(word_in(cell(row, fields.text or "description", where)), word_in(title) if fields.title else ""),
-            labels=labels_in(cell(row, _labels(fields), where)) if _labels(fields) else (),
-            title=word_in(title),
-            year=word_in(row.get("year")).removesuffix(".0"),  # pandas writes years beside gaps so
-            split=word_in(row.get("split")),
-            complete=flag_in(row.get("complete_labels"), default=True),
-            truncated=flag_in(row.get("truncated"), default=False),
-            extra=_extra(row),
+            id=word_in(cell(cells, fields.id or "id", where, wanted=fields.id is not None)) or str(number),
+            text=text,
+            labels=labels_in(cell(cells, labels, where, wanted=not has_gaps)) if labels else (),
+            title=word_in(title),  # a film may be called None
+            year=word_in(cells.get("year")).removesuffix(".0"),  # pandas writes years beside gaps so
+            split=word_in(cells.get("split")),
+            complete=flag_in(cells.get("complete_labels"), default=True),
+            truncated=flag_in(cells.get("truncated"), default=False),
+            extra=_extra(cells),
         )
     except ValueError as error:
         raise InvalidDataset(f"{where}: {error}") from None
 
 
-def cell(row: dict[str, Any], column: str, where: str, wanted: bool = True) -> Any:
+def cell(cells: Mapping[str, Any], column: str, where: str, wanted: bool = True) -> Any:
     """A cell of a row; None where the column is not there and need not be.
 
     Raises:
         InvalidDataset: no such column.
     """
-    if wanted and column not in row:
-        raise InvalidDataset(f"{where}: no column {column!r}; columns: {', '.join(name for name in row if name)}")
-    return row.get(column)
+    if wanted and column not in cells:
+        raise InvalidDataset(f"{where}: no column {column!r}; columns: {', '.join(cells)}")
+    return cells.get(column)
 
 
-def _labels(fields: Fields) -> str:
-    return "genres" if fields.labels is None else fields.labels
+def whole(row: Row) -> Mapping[str, Any]:
+    """The cells of a row that has no problem.
+
+    Raises:
+        InvalidDataset: it has one.
+    """
+    if row.problem:
+        is_misfit = " cells where " in row.problem
+        advice = "; put quotes around cells that hold a separator or a line break" if is_misfit else ""
+        raise InvalidDataset(f"{row.where}: {row.problem}{advice}")
+    return row.cells
 
 
-def _whole(row: dict[str, Any], where: str) -> None:
-    if MISFIT in row:
-        raise InvalidDataset(
-            f"{where}: {row[MISFIT]} cells where the first line names {len(row) - 1}; "
-            "put quotes around cells that hold a separator or a line break"
-        )
+def _text(cells: Mapping[str, Any], column: str | None, where: str) -> str:
+    try:
+        return text_in(cell(cells, column, where)) if column else ""
+    except NotText as error:
+        raise NotText(f"{column} is {error}") from None
 
 
-def _extra(row: dict[str, Any]) -> tuple[str, ...]:
-    found = labels_in(row.get("interests"))
+def _extra(cells: Mapping[str, Any]) -> tuple[str, ...]:
+    found = labels_in(cells.get("interests"))
     return (found,) if isinstance(found, str) and found else tuple(found)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
-from eval.datasets.cell import labels_in
 from eval.datasets.fields import Fields
 from eval.datasets.named_columns import cell
 from eval.datasets.record import Record, Records
-from eval.datasets.tables import MISFIT, columns, separated_values, suffix
 from prompts.text import Text
+from tabular import Row, columns_in, open_table
+from tabular.cells import NotText, labels_in, text_in, word_in
+from tabular.content import suffix
 
 _COLUMNS = frozenset({"id", "genres", "overview", "release_date", "title"})
 _YEAR = re.compile(r"^(\d{4})-\d\d-\d\d$|^\d{1,2}/\d{1,2}/(\d{4})$")
@@ -21,7 +21,7 @@ _NO_OVERVIEW = frozenset({"no overview found.", "no overview", "no overview yet.
 
 def fits(path: Path) -> bool:
     """Whether the columns are these."""
-    return suffix(path) == ".csv" and path.is_file() and set(columns(path)) >= _COLUMNS
+    return suffix(path) == ".csv" and path.is_file() and set(columns_in(path)) >= _COLUMNS
 
 
 def read(path: Path, fields: Fields) -> Records:
@@ -36,8 +36,8 @@ def read(path: Path, fields: Fields) -> Records:
     films: dict[str, Record] = {}
     left_out: Counter[str] = Counter()
     changed: Counter[str] = Counter()
-    for where, row in separated_values(path):
-        film = _film(row, where, fields, changed)
+    for row in open_table(path, fields.dialect).rows():
+        film = None if row.problem else _film(row, fields, changed)
         if film is None:
             left_out["that the export broke"] += 1
         elif film.id in films:
@@ -47,16 +47,16 @@ def read(path: Path, fields: Fields) -> Records:
     return Records(tuple(films.values()), left_out, changed)
 
 
-def _film(row: dict[str, Any], where: str, fields: Fields, changed: Counter[str]) -> Record | None:
+def _film(row: Row, fields: Fields, changed: Counter[str]) -> Record | None:
     """One film, or None where the row is broken."""
-    if MISFIT in row:
+    cells, where = row.cells, row.where
+    identity = word_in(cell(cells, fields.id or "id", where))
+    labels = cell(cells, "genres" if fields.labels is None else fields.labels, where) if fields.labels != "" else ""
+    try:
+        body = text_in(cell(cells, fields.text or "overview", where))
+        title = text_in(cell(cells, fields.title or "title", where))
+    except NotText:
         return None
-    identity, body, labels = (
-        cell(row, fields.id or "id", where),
-        cell(row, fields.text or "overview", where).strip(),
-        cell(row, "genres" if fields.labels is None else fields.labels, where) if fields.labels != "" else "",
-    )
-    title = cell(row, fields.title or "title", where).strip()
     if body.casefold() in _NO_OVERVIEW:
         changed["'No overview found' taken away"] += 1
         body = ""
@@ -64,12 +64,12 @@ def _film(row: dict[str, Any], where: str, fields: Fields, changed: Counter[str]
         names = labels_in(labels)
     except ValueError:
         return None
-    if not fields.id and not identity.strip().isdigit():
+    if not fields.id and not identity.isdigit():
         return None
     text = Text(body, title if fields.title else "")
-    return Record(where, identity.strip(), text, names, title=title, year=_year(row["release_date"]))
+    return Record(where, identity, text, names, title=title, year=_year(word_in(cells["release_date"])))
 
 
 def _year(date: str) -> str:
-    found = _YEAR.match(date.strip())
+    found = _YEAR.match(date)
     return (found[1] or found[2]) if found else ""

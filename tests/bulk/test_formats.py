@@ -141,7 +141,7 @@ def test_every_broken_row_becomes_a_row_that_says_why(tmp_path: Path) -> None:
         "malformed: i.jsonl, line 2: the line is not JSON",
         "malformed: i.jsonl, line 3: the line is JSON, but no object of named columns",
         "empty: there is no text to label",
-        "malformed: i.jsonl, line 5: column 'plot' holds no text",
+        "malformed: i.jsonl, line 5: column 'plot' holds a list, not text",
         "malformed: i.jsonl, line 6: the line is not UTF-8",
     ]
     assert summary is not None
@@ -194,7 +194,7 @@ def test_a_file_without_the_column_is_told_before_anything_is_asked(tmp_path: Pa
         ("i.parquet", b"no parquet", "as Parquet"),
         ("i.csv", b"plot,plot\n", "two columns 'plot'"),
         ("i.csv", b"", "holds no row"),
-        ("i.xlsx", b"", "ends in none of .csv"),
+        ("i.xlsx", b"PK\x03\x04", "is a damaged ZIP archive"),
     ],
 )
 def test_a_file_broken_as_a_whole_is_an_error_that_names_it(

@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from eval.datasets.formats import records
-from eval.datasets.tables import rows_of
 from main import main
+from tabular import whole_rows
 from tests.corpus.films import BROKEN, COMEDY, LIGHTHOUSE, SALT, folder, write
 from tests.lookup.film_server import LANTERN, TMDB_KEY, FilmServer, film_server
 from tests.misbehaving import body
@@ -66,7 +66,7 @@ def ran(result: Result) -> list[str]:
 
 
 def films(name: str) -> dict[str, dict[str, Any]]:
-    return {row["id"]: row for _, row in rows_of(Path("made") / name)}
+    return {row.cells["id"]: dict(row.cells) for row in whole_rows(Path("made") / name)}
 
 
 def status() -> dict[str, str]:

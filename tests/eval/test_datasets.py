@@ -60,7 +60,7 @@ def test_a_split_is_chosen(tmp_path: Path) -> None:
         ([], "holds no labelled example"),
         ([ROW | {"genres": ["Cooking"]}], "line 1: label 'Cooking' is not in taxonomy 'tmdb'"),
         ([ROW, {"id": 1, "genres": []}], "line 2: no column 'description'; columns: id, genres"),
-        (["{"], "not JSON lines"),
+        (["{"], "line 1: not JSON"),
     ],
 )
 def test_a_faulty_file_is_refused_with_the_line(tmp_path: Path, rows: list[Any], said: str) -> None:

@@ -130,7 +130,7 @@ def test_unknown_labels_are_refused_or_dropped_and_counted(tmp_path: Path) -> No
         (b"", "a.csv is empty"),
         (b"id,description,genres\n", "no labelled example"),
         (b"id,text,genres\n1,x,War\n", "line 2: no column 'description'; columns: id, text, genres"),
-        (b"id,description,genres\n1,x,War\n2,caf\xe9,War\n", "line 3: not UTF-8; convert"),
+        (b"id,description,genres\n1,x,War\n2,caf\xe9,War\n", "line 3: not UTF-8; .*--encoding"),
         (b"id,description,genres\n1,x, y,War\n", "line 2: 4 cells where the first line names 3"),
         (b"id,description,genres\n1,x,[War\n", r"line 2: '\[War' is not a list of labels"),
         (b"id,description,genres,truncated\n1,x,War,perhaps\n", "line 2: 'perhaps' is neither true nor false"),

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from eval.datasets.tables import rows_of
-from eval.datasets.writing import write_table
 from lookup.enrich import Names, enriched
 from lookup.lookup import Lookup
 from lookup.providers.tmdb import tmdb
 from main import main
+from tabular import whole_rows
+from tabular.writing import write_table
 from tests.lookup.film_server import LANTERN, SALT, TMDB_KEY, FilmServer, film, film_server
 from tests.misbehaving import hangs
 
@@ -55,12 +55,12 @@ def call(*arguments: str) -> Result:
 
 
 def table(name: str, rows: list[dict[str, Any]] = ROWS) -> str:
-    write_table(Path(name), list(rows[0]), rows)
+    write_table(Path(name), rows)
     return name
 
 
 def read(name: str) -> list[dict[str, Any]]:
-    return [row for _, row in rows_of(Path(name))]
+    return [dict(row.cells) for row in whole_rows(Path(name))]
 
 
 @pytest.mark.parametrize("form", ["csv", "tsv", "jsonl", "jsonl.gz", "csv.gz", "parquet"])
@@ -106,7 +106,7 @@ def test_columns_may_have_other_names(server: FilmServer) -> None:
     assert call(table("films.csv", [row]), "--out", "out.csv", *names).exit_code == 0
     assert read("out.csv")[0]["overview"] == SALT
     wrong = call("films.csv", "--out", "out.csv")
-    assert wrong.exit_code == 1 and "no column 'title'; columns: name, overview, released" in wrong.output
+    assert wrong.exit_code == 1 and "no column 'title'; columns: name, released, overview" in wrong.output
 
 
 def test_rows_without_an_answer_are_written_told_and_asked_about_again(server: FilmServer) -> None:
@@ -133,10 +133,10 @@ def test_where_nobody_answers_not_every_title_is_tried() -> None:
     ("arguments", "said"),
     [
         (("films.csv", "--out", "films.csv"), "another file"),
-        (("films.csv", "--out", "out.xlsx"), "tells no form"),
-        (("films.csv", "--out", "out.parquet.gz"), "tells no form"),
+        (("films.csv", "--out", "out.xlsx"), "ends in none of"),
+        (("films.csv", "--out", "out.parquet.gz"), "ends in none of"),
         (("none.csv", "--out", "out.csv"), "No such file"),
-        (("films.txt", "--out", "out.csv"), "no table of a known form"),
+        (("films.txt", "--out", "out.csv"), "films.txt has no column 'title'"),
     ],
 )
 def test_what_cannot_be_done_is_told_before_anybody_is_asked(
