@@ -120,6 +120,7 @@ def test_requests_go_to_a_file_and_results_come_from_one_without_an_endpoint(awa
 def test_what_cannot_be_done_is_told(away: Path) -> None:
     given = write_lines(away / "i.jsonl", rows(2))
     assert "give --out" in bulk(given).output
-    assert "names no file that ends in one of .csv" in bulk(away / "none.csv", "--out", away / "o.csv").output
+    assert "No such file or directory" in bulk(away / "none.csv", "--out", away / "o.csv").output
+    assert "names no file that ends in one of .csv" in bulk(away / "*.csv", "--out", away / "o.csv").output
     no_requests = bulk(given, "--batch-file", away / "r.jsonl", "--system", "embedded")
     assert "requests are those of a language model" in no_requests.output
