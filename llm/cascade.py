@@ -72,19 +72,23 @@ def fit_margin(
         truth: the true labels.
         loss: how much micro-F1 may be lost against the large one alone.
     """
-    target = _micro_f1(large, truth) - loss
-    order = sorted(range(len(small)), key=lambda place: margin(small[place]))
-    mixed = list(small)
-    for asked, place in enumerate([None, *order]):
-        if place is not None:
-            mixed[place] = large[place]
-        reached = _micro_f1(mixed, truth)
-        if reached >= target:
-            edge = margin(small[order[asked]]) if asked < len(order) else float("inf")
-            return Fitted(edge, asked / max(1, len(small)), reached)
-    return Fitted(float("inf"), 1.0, _micro_f1(large, truth))
+    own, others = (_hits(found, truth) for found in (small, large))
+    hits, given, true = sum(own), sum(len(found.labels) for found in small), sum(map(len, truth))
+    target = _micro_f1(sum(others), sum(len(found.labels) for found in large), true) - loss
+    margins = [margin(found) for found in small]
+    order = sorted(range(len(small)), key=margins.__getitem__)
+    for asked, place in enumerate(order):  # one pass: every step changes the counts by one text
+        if (reached := _micro_f1(hits, given, true)) >= target:
+            return Fitted(margins[place], asked / len(small), reached)
+        hits += others[place] - own[place]
+        given += len(large[place].labels) - len(small[place].labels)
+    return Fitted(float("inf"), len(order) / max(1, len(small)), _micro_f1(hits, given, true))
 
 
-def _micro_f1(predictions: Sequence[Prediction], truth: Sequence[Sequence[str]]) -> float:
-    hits = sum(len(set(found.labels) & set(names)) for found, names in zip(predictions, truth, strict=True))
-    return 2 * hits / max(1, sum(len(found.labels) for found in predictions) + sum(map(len, truth)))
+def _hits(predictions: Sequence[Prediction], truth: Sequence[Sequence[str]]) -> list[int]:
+    """How many labels of each text are true."""
+    return [len(set(found.labels) & set(names)) for found, names in zip(predictions, truth, strict=True)]
+
+
+def _micro_f1(hits: int, given: int, true: int) -> float:
+    return 2 * hits / max(1, given + true)

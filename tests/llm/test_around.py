@@ -1,12 +1,14 @@
 """What stands around a language model: orders, candidates, cascades, examples and prices."""
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from random import Random
 
 import pytest
 
-from llm.cascade import Cascade, fit_margin, margin
+from llm.cascade import Cascade, Fitted, fit_margin, margin
 from llm.classifier import Prediction, Problem, Source, Usage, label_source
 from llm.engines.engine import Conversation
 from llm.engines.scripted import Scripted
@@ -160,6 +162,58 @@ def test_the_margin_is_chosen_for_the_loss_that_is_stated() -> None:
     assert (strict.share, strict.micro_f1) == (0.5, 1.0)
     assert margin(small[1]) < strict.margin <= margin(small[0])
     assert (lax.share, lax.micro_f1) == (0.0, 0.5)
+
+
+def by_definition(
+    small: Sequence[Prediction], large: Sequence[Prediction], truth: Sequence[Sequence[str]], loss: float
+) -> Fitted:
+    """``fit_margin`` as its docstring defines it: micro-F1 counted from the start for every number of texts sent on."""
+    target = f1_of(large, truth) - loss
+    order = sorted(range(len(small)), key=lambda place: margin(small[place]))
+    for sent in range(len(small) + 1):
+        mixed = [large[place] if place in order[:sent] else small[place] for place in range(len(small))]
+        if f1_of(mixed, truth) >= target:
+            edge = margin(small[order[sent]]) if sent < len(small) else float("inf")
+            return Fitted(edge, sent / max(1, len(small)), f1_of(mixed, truth))
+    raise AssertionError("with every text sent on, nothing is lost")
+
+
+def f1_of(predictions: Sequence[Prediction], truth: Sequence[Sequence[str]]) -> float:
+    hits = sum(len(set(found.labels) & set(names)) for found, names in zip(predictions, truth, strict=True))
+    return 2 * hits / max(1, sum(len(found.labels) for found in predictions) + sum(map(len, truth)))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_margin_is_the_one_that_counting_from_the_start_finds(seed: int) -> None:
+    random = Random(seed)
+    names, source = "abc", Source("m", "t")
+
+    def prediction() -> Prediction:
+        scores = {name: random.randint(0, 4) / 4 for name in names}  # few values, so that margins are often equal
+        problem = Problem("busy", "x") if random.random() < 0.1 else None
+        labels = () if problem else tuple(sorted(random.sample(names, random.randint(0, 3))))
+        return Prediction(labels, source, {} if random.random() < 0.1 else scores, problem)
+
+    texts = random.randint(0, 12)
+    small, large = ([prediction() for _ in range(texts)] for _ in range(2))
+    truth = [random.sample(names, random.randint(0, 3)) for _ in range(texts)]
+    for loss in (0.0, 0.01, 0.2, 1.0):
+        assert fit_margin(small, large, truth, loss) == by_definition(small, large, truth, loss)
+
+
+def test_the_labels_of_a_text_are_counted_once_however_many_texts_are_sent_on() -> None:
+    counts: Counter[str] = Counter()
+
+    class Counted(tuple[str, ...]):
+        def __iter__(self) -> Iterator[str]:
+            counts["read"] += 1
+            return super().__iter__()
+
+    source, texts = Source("m", "t"), 300
+    small = [Prediction(Counted("a"), source, {"a": 0.5 + place / 1_000, "b": 0.5}) for place in range(texts)]
+    large = [Prediction(Counted("b"), source)] * texts
+    assert fit_margin(small, large, [["b"]] * texts, loss=0.0).share == 1
+    assert counts["read"] <= 10 * texts
 
 
 def test_margins_of_odd_answers() -> None:
