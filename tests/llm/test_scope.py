@@ -1,0 +1,122 @@
+"""Labels of the caller's own: texts about them get labels, texts about nothing of the kind get none, scores stay."""
+
+import pytest
+
+from llm.matcher import THRESHOLD, Matcher
+from prompts import shelf
+from prompts.taxonomy import Label, Taxonomy
+
+
+def own(*names: str, allow_none: bool = True) -> Taxonomy:
+    """As a request with ``labels`` makes it."""
+    return Taxonomy("own", tuple(map(Label, names)), max_labels=len(names), allow_none=allow_none)
+
+
+FILMS = own(
+    "Dramas", "International Movies", "Children & Family", "Comedies", "Action & Adventure", "Documentaries",
+    "Horror Movies", "Sci-Fi & Fantasy", "Thrillers", "Romantic Movies", "Music & Musicals", "Sports Movies",
+    "Independent Movies", "Classic Movies", "Cult Movies", "Faith & Spirituality", "Stand-Up Comedy", "Kids' TV",
+    "Crime TV Shows", "Reality TV", "TV Dramas", "British TV Shows", "Anime Series", "Docuseries",
+)  # fmt: skip
+SHOP = own(
+    "Electronics", "Kitchen & Dining", "Garden & Outdoors", "Toys & Games", "Books", "Beauty & Personal Care",
+    "Pet Supplies", "Sports Gear",
+)  # fmt: skip
+HELP_DESK = own("Billing & Invoices", "Login Problems", "Delivery Delays", "Returns", "Feature Requests")
+
+ABOUT = {
+    "films": (
+        FILMS,
+        "A detective hunts a killer through the rainy streets of Chicago.",
+        "Two strangers fall in love on a night train to Paris.",
+        "After her father's death a farmer's daughter fights to keep the family's land.",
+        "A boy and his talking dog look for the king's lost crown.",
+        "The band's last tour, told by those who were on the bus.",
+        "A crew drifts between the stars when the ship's computer turns on them.",
+    ),
+    "shop": (
+        SHOP,
+        "A cordless drill with two batteries and a carrying case.",
+        "A stuffed bear that sings when you press its paw.",
+        "Stainless steel pan with a glass lid, for all hobs.",
+        "Grain-free chicken bites for small dogs.",
+        "Moisturising cream for dry skin with aloe.",
+        "Raised planter made of cedar for herbs and salad.",
+    ),
+    "help desk": (
+        HELP_DESK,
+        "I was charged twice for my subscription this month.",
+        "I cannot sign in, the reset link never arrives.",
+        "My parcel has been in the depot for nine days.",
+        "The shoes are too small, how do I send them back?",
+        "It would be great if the app had a dark mode.",
+        "Where can I download the receipt for March?",
+    ),
+}
+APART = {
+    "films": ("I was charged twice for my subscription this month.", "Grain-free chicken bites for small dogs.",
+              "The central bank raised interest rates by a quarter point.", "qwzx 8213 jjj"),
+    "shop": ("The central bank raised interest rates by a quarter point.", "I cannot sign in, my password is wrong.",
+             "Two strangers fall in love on a night train to Paris.", "sdfgh jkl sdf"),
+    "help desk": ("Two strangers fall in love on a night train to Paris.", "Moisturising cream for dry skin with aloe.",
+                  "Whisk the egg whites with sugar and bake the meringue slowly.", "qwzx 8213 jjj"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("catalogue", ABOUT)
+def test_texts_about_the_labels_get_labels(embedded: Matcher, catalogue: str) -> None:
+    taxonomy, *texts = ABOUT[catalogue]
+    found = embedded.classify(texts, taxonomy)
+    assert [text for text, answer in zip(texts, found, strict=True) if not answer.labels] == []
+
+
+@pytest.mark.parametrize("catalogue", ABOUT)
+def test_texts_about_something_else_get_none(embedded: Matcher, catalogue: str) -> None:
+    found = embedded.classify(APART[catalogue], ABOUT[catalogue][0])
+    assert [answer.labels for answer in found] == [()] * len(found)
+    assert all(answer.problem is None for answer in found)
+
+
+@pytest.mark.parametrize("catalogue", ABOUT)
+@pytest.mark.parametrize("multi", [True, False])
+def test_scores_are_the_same_whether_none_is_allowed_or_not(embedded: Matcher, catalogue: str, multi: bool) -> None:
+    taxonomy, *texts = ABOUT[catalogue]
+    texts += APART[catalogue]
+    with_none = embedded.classify(texts, taxonomy.shaped(multi=multi, allow_none=True))
+    without = embedded.classify(texts, taxonomy.shaped(multi=multi, allow_none=False))
+    assert [dict(answer.scores) for answer in with_none] == [dict(answer.scores) for answer in without]
+    assert [list(answer.scores) for answer in with_none] == [list(answer.scores) for answer in without]
+
+
+def test_one_of_many_labels_is_given_where_a_text_may_have_only_one(embedded: Matcher) -> None:
+    for taxonomy, *texts in ABOUT.values():
+        found = embedded.classify(texts, taxonomy.shaped(multi=False))
+        assert [len(answer.labels) for answer in found] == [1] * len(texts)
+
+
+def test_of_labels_that_score_almost_alike_more_than_one_is_given(embedded: Matcher) -> None:
+    (found,) = embedded.classify(["A space comedy in which two robots fall in love."], FILMS)
+    assert len(found.labels) > 1
+    best, worst = found.scores[found.labels[0]], found.scores[found.labels[-1]]
+    assert worst >= min(THRESHOLD, 0.7 * best) - 1e-4
+
+
+def test_hundreds_of_labels_whose_scores_are_tiny_still_give_the_best_and_not_all(embedded: Matcher) -> None:
+    many = own(*(f"{kind} {number}" for kind in ("Billing", "Login", "Delivery") for number in range(200)))
+    (found,) = embedded.classify(["I was charged twice for my subscription."], many)
+    assert 1 <= len(found.labels) < 300
+
+
+def test_a_label_alone_is_given_by_its_probability(embedded: Matcher) -> None:
+    about, apart = embedded.classify(
+        ["I was charged twice on my invoice.", "Two strangers fall in love in Paris."], own("Billing & Invoices")
+    )
+    assert (about.labels, apart.labels) == (("Billing & Invoices",), ())
+
+
+def test_labels_that_training_knew_are_given_by_the_threshold_alone(embedded: Matcher) -> None:
+    taxonomy = shelf.taxonomy("tmdb").shaped(allow_none=True)
+    texts = [text for _, *texts in ABOUT.values() for text in texts]
+    for answer in embedded.classify(texts, taxonomy):
+        above = [name for name, score in answer.scores.items() if score >= THRESHOLD]
+        assert list(answer.labels) == above[: taxonomy.max_labels]
