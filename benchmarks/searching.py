@@ -49,12 +49,12 @@ def clustered(folder: Path, count: int) -> Path:
 
 def searched(path: Path, count: int, kinds: Sequence[str], folder: Path) -> dict[str, Searched]:
     """Exact search and these kinds over the same vectors and queries; the indexes are saved in the folder."""
-    asked = _queries(path, count)
+    own, asked = _queries(path, count)
     exact, flat = _apart(folder, path, count, "flat", asked)
     found = {"flat": flat}
     for kind in kinds:
         rows, one = _apart(folder, path, count, kind, asked)
-        measured = index.recall(rows[: len(exact)], exact)
+        measured = index.recall(*(index.others(some[: len(exact)], own[: len(exact)], _K) for some in (rows, exact)))
         found[kind] = Searched(one.p50, one.p95, measured, one.effort, one.made, one.memory, one.mapped)
     return found
 
@@ -70,13 +70,14 @@ def _write(path: Path, count: int) -> None:
             vectors.append(new, start, found / np.linalg.norm(found, axis=1, keepdims=True))
 
 
-def _queries(path: Path, count: int) -> Any:
-    """Vectors of the file, moved a little."""
+def _queries(path: Path, count: int) -> tuple[Any, Any]:
+    """Rows of the file, and their vectors moved a little."""
     rng = np.random.default_rng(1)
     held = vectors.mapped(path, count, DIMENSION)
-    chosen = held[np.sort(rng.choice(count, min(_ASKED, count), replace=False))]
+    own = np.sort(rng.choice(count, min(_ASKED, count), replace=False))
+    chosen = held[own]
     moved = chosen + 0.02 * rng.standard_normal(chosen.shape, np.float32)
-    return np.asarray(moved / np.linalg.norm(moved, axis=1, keepdims=True), np.float32)
+    return own, np.asarray(moved / np.linalg.norm(moved, axis=1, keepdims=True), np.float32)
 
 
 def _apart(folder: Path, path: Path, count: int, kind: str, asked: Any) -> tuple[Any, Searched]:
@@ -106,11 +107,11 @@ def _asked(
 
     before = _megabytes("RssAnon"), _megabytes("RssFile")
     loaded = index.loaded(kind, vectors.mapped(path, count, DIMENSION), saved, effort, None)
-    loaded.search(asked[:1], _K)
+    loaded.search(asked[:1], _K + 1)
     rows, times = [], []
     for one in asked:
         began = time.perf_counter()
-        rows.append(loaded.search(one[None], _K)[1][0])
+        rows.append(loaded.search(one[None], _K + 1)[1][0])
         times.append(time.perf_counter() - began)
     after = _megabytes("RssAnon"), _megabytes("RssFile")
     return np.array(rows), times, after[0] - before[0], max(0.0, after[1] - before[1])

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from eval.metrics import divide, named_indicator
 from similarity.film import Film, digest_of, folded
-from similarity.index import VectorIndex, exact, recall
+from similarity.index import VectorIndex, recall_of_own
 
 Numbers = NDArray[np.float64]
 Vectors = NDArray[np.float32]
@@ -197,10 +197,9 @@ def overlaps(neighbours: Neighbours, films: Sequence[Film]) -> Numbers:
 
 
 def recall_of(index: VectorIndex, queries: int) -> float:
-    """Share of the ten nearest vectors, by exact search, that an index finds, over so many of its own vectors."""
+    """Share of the ten nearest other vectors, by exact search, that an index finds, over so many of its own vectors."""
     rows = np.sort(np.random.default_rng(1).choice(len(index), min(queries, len(index)), replace=False))
-    asked = np.ascontiguousarray(index.vectors[rows])
-    return recall(index.search(asked, K)[1], exact(asked, index.vectors, K))
+    return recall_of_own(index, rows, K)
 
 
 def with_words_dropped(text: str, seed: str) -> str:

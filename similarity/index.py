@@ -9,7 +9,7 @@ on the disk.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,7 +127,7 @@ def kind_for(count: int) -> str:
 
 
 def made(kind: str, vectors: Vectors) -> VectorIndex:
-    """An index of these vectors, its effort set so that it finds 99.5% of the nearest ten.
+    """An index of these vectors, its effort set so that it finds 99.5% of the ten nearest to its own vectors.
 
     Raises:
         InvalidIndex: no such kind, or too few vectors for it.
@@ -142,7 +142,7 @@ def made(kind: str, vectors: Vectors) -> VectorIndex:
     description = chosen.factory(len(vectors)) if chosen.factory else "Flat"
     searched = faiss.index_factory(vectors.shape[1], description, faiss.METRIC_INNER_PRODUCT)
     if not searched.is_trained:
-        searched.train(_spread(vectors, max(_PER_CENTRE * _lists(len(vectors)), chosen.least)))
+        searched.train(_some(vectors, max(_PER_CENTRE * _lists(len(vectors)), chosen.least)))
     index = VectorIndex(kind, vectors[:0], searched).extended(vectors)
     return _tuned(index) if chosen.factory else index
 
@@ -158,24 +158,49 @@ def loaded(kind: str, vectors: Vectors, path: Path, effort: int, recall: float |
 
 def _tuned(index: VectorIndex) -> VectorIndex:
     """With the least effort that reaches the recall, or the greatest."""
-    asked = _spread(index.vectors, _ASKED)
-    nearest = exact(asked, index.vectors, _NEIGHBOURS)
+    own = _spread(len(index), _ASKED)
+    nearest = exact(index.vectors[own], index.vectors, _NEIGHBOURS + 1)
     for effort in KINDS[index.kind].efforts:
         index.effort = effort
-        found = index.search(asked, _NEIGHBOURS)[1]
-        index.recall = recall(found, nearest)
+        index.recall = recall_of_own(index, own, _NEIGHBOURS, nearest)
         if index.recall >= _RECALL:
             break
     return index
 
 
-def recall(found: Rows, exact: Rows) -> float:
-    """Share of the exact neighbours that were found; both of shape (queries, k)."""
-    return float(np.mean([len(set(one) & set(two)) / len(two) for one, two in zip(found, exact, strict=True)]))
+def recall(found: Sequence[Sequence[int]] | Rows, exact: Sequence[Sequence[int]] | Rows) -> float:
+    """Share of the exact neighbours that were found; a list or row for each query."""
+    return float(np.mean([len(set(one) & set(two)) / max(1, len(two)) for one, two in zip(found, exact, strict=True)]))
+
+
+def recall_of_own(index: VectorIndex, own: Rows, k: int, nearest: Rows | None = None) -> float:
+    """Share of the k exact nearest neighbours that an index finds for its own vectors; no vector is its own neighbour.
+
+    Args:
+        index: over two vectors or more.
+        own: rows of the vectors that are the queries, shape (queries,).
+        k: number of neighbours of each.
+        nearest: what ``exact`` gives for them and k + 1, where that is known.
+    """
+    asked = np.ascontiguousarray(index.vectors[own])
+    nearest = exact(asked, index.vectors, k + 1) if nearest is None else nearest
+    return recall(others(index.search(asked, k + 1)[1], own, k), others(nearest, own, k))
+
+
+def others(rows: Rows, own: Rows, k: int) -> list[list[int]]:
+    """The first k neighbours of each query that are not the query itself.
+
+    Args:
+        rows: neighbours best first, shape (queries, more than k); -1 is none.
+        own: the row of each query itself, shape (queries,).
+        k: how many to keep.
+    """
+    return [[row for row in found if row not in (-1, itself)][:k]
+            for found, itself in zip(rows.tolist(), own.tolist(), strict=True)]  # fmt: skip
 
 
 def exact(asked: Vectors, vectors: Vectors, k: int) -> Rows:
-    """Rows of the nearest in any order, with no more than a slice of the vectors in memory."""
+    """Rows of the nearest, best first, with no more than a slice of the vectors in memory."""
     best, rows = np.full((len(asked), 0), 0, np.float32), np.zeros((len(asked), 0), np.int64)
     for start in range(0, len(vectors), _SLICE):
         some = np.arange(start, min(start + _SLICE, len(vectors)))
@@ -183,7 +208,7 @@ def exact(asked: Vectors, vectors: Vectors, k: int) -> Rows:
         rows = np.hstack([rows, np.broadcast_to(some, (len(asked), len(some)))])
         order = np.argpartition(-best, min(k, best.shape[1]) - 1, axis=1)[:, :k]
         best, rows = np.take_along_axis(best, order, 1), np.take_along_axis(rows, order, 1)
-    return rows
+    return np.take_along_axis(rows, np.argsort(-best, axis=1, kind="stable"), 1)
 
 
 def _nearest(asked: Vectors, vectors: Vectors, rows: Rows, k: int) -> tuple[Vectors, Rows]:
@@ -194,12 +219,16 @@ def _nearest(asked: Vectors, vectors: Vectors, rows: Rows, k: int) -> tuple[Vect
     return np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
 
 
-def _spread(vectors: Vectors, count: int) -> Vectors:
+def _some(vectors: Vectors, count: int) -> Vectors:
     """So many vectors from everywhere, always the same; all where there are no more."""
-    if len(vectors) <= count:
-        return np.ascontiguousarray(vectors)
-    rows = np.sort(np.random.default_rng(0).choice(len(vectors), count, replace=False))
-    return np.ascontiguousarray(vectors[rows])
+    return np.ascontiguousarray(vectors if len(vectors) <= count else vectors[_spread(len(vectors), count)])
+
+
+def _spread(length: int, count: int) -> Rows:
+    """So many rows of a length, in order and always the same; all where there are no more."""
+    if length <= count:
+        return np.arange(length)
+    return np.sort(np.random.default_rng(0).choice(length, count, replace=False))
 
 
 def _faiss() -> Any:

@@ -1,5 +1,6 @@
 """The kinds of index, over clustered vectors, against exact search."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,12 @@ Vectors = NDArray[np.float32]
 COUNT, DIMENSION = 4_000, 48
 # 16 centroids a sub-vector instead of 256, which take a minute to learn; the exact ranking behind them is the same.
 QUICK = {"ivfpq": replace(KINDS["ivfpq"], least=624, factory=lambda count: "IVF64,PQ12x4")}
+Rows = NDArray[np.int64]
+# Forty directions in a plane, unevenly apart so that no two neighbours are equally near.
+ANGLES = np.cumsum(np.linspace(0.02, 0.2, 40))
+RING = np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1).astype(np.float32)
+NEAREST = [[int(row) for row in np.argsort(-(RING @ one), kind="stable") if row != own][:10]
+           for own, one in enumerate(RING)]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +56,41 @@ def test_it_finds_the_nearest_with_their_cosines(made: VectorIndex, vectors: Vec
 def test_its_recall_was_measured_when_it_was_made(made: VectorIndex) -> None:
     assert (made.recall is None) == (made.kind == "flat")
     assert made.recall is None or made.recall >= 0.99
+
+
+class Searching(VectorIndex):
+    """An index that finds what the test says."""
+
+    def __init__(self, vectors: Vectors, find: Callable[[int], list[int]]) -> None:
+        super().__init__("flat", vectors, None)
+        self._find = find
+
+    def search(self, asked: Vectors, k: int, among: Rows | None = None) -> tuple[Vectors, Rows]:
+        own = (asked @ self.vectors.T).argmax(axis=1)
+        found = [(self._find(int(row)) + [-1] * k)[:k] for row in own]
+        return np.zeros((len(asked), k), np.float32), np.array(found)
+
+
+@pytest.mark.parametrize(
+    ("find", "share"),
+    [
+        (lambda own: [own], 0),  # only itself
+        (lambda own: [], 0),
+        (lambda own: [own, *NEAREST[own][:5]], 0.5),
+        (lambda own: NEAREST[own], 1),  # itself is missing, its neighbours are not
+        (lambda own: [own, *NEAREST[own]], 1),
+    ],
+)
+def test_a_query_that_finds_itself_adds_nothing_to_the_recall(find: Callable[[int], list[int]], share: float) -> None:
+    own = np.array([0, 7, 31])
+    assert index.recall_of_own(Searching(RING, find), own, 10) == pytest.approx(share)
+    assert index.recall_of_own(index.made("flat", RING), own, 10) == 1
+
+
+@pytest.mark.parametrize("count", [2, 5, 11])
+@pytest.mark.parametrize("kind", ["flat", "hnsw"])
+def test_of_few_vectors_all_others_are_the_neighbours(kind: str, count: int) -> None:
+    assert index.recall_of_own(index.made(kind, RING[:count]), np.arange(count), 10) == 1
 
 
 @pytest.mark.parametrize("few", [20_000, 0])
