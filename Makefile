@@ -35,8 +35,8 @@ types: .venv/dev ## mypy, strict
 	$(BIN)/mypy .
 
 .PHONY: unit
-unit: .venv/dev ## pytest, all but the engines
-	$(BIN)/python -m pytest --ignore tests/engines
+unit: .venv/dev ## pytest, all but the engines, in two processes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore tests/engines -n 2 --dist loadfile
 
 .PHONY: test-engines
 test-engines: .venv/dev ## tests against a real vLLM server (CPU build; makes its own environment in var/)

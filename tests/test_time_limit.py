@@ -1,5 +1,6 @@
 """A test that does not end is named, and the others go on."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -31,8 +32,9 @@ def test_every_test_has_a_limit(request: pytest.FixtureRequest) -> None:
 def test_a_test_that_hangs_is_named_and_the_next_one_runs(tmp_path: Path) -> None:
     (tmp_path / "test_slow.py").write_text(_HANGS)
     settings = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(tmp_path), "-o", "timeout=0.3"]
-    command = [sys.executable, "-m", "pytest", *settings, str(tmp_path)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    command = [sys.executable, "-m", "pytest", "-p", "pytest_timeout", *settings, str(tmp_path)]
+    quick = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=quick, capture_output=True, text=True)
     assert done.returncode == 1
     assert "ERROR test_slow.py::test_whose_fixture_hangs" in done.stdout
     assert "FAILED test_slow.py::test_that_hangs" in done.stdout

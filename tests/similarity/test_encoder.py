@@ -55,6 +55,15 @@ def test_threads_may_share_it(encoder: MiniLM) -> None:
     assert np.stack([found[n] for n in range(12)]) == pytest.approx(expected, abs=0.01)
 
 
+@pytest.mark.parametrize("cores", ["1", "2", "3"])
+def test_any_number_of_cores_makes_the_same_vectors(
+    cores: str, encoder: MiniLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [f"{'word ' * (number * 7 % 40)}number {number}" for number in range(80)]
+    monkeypatch.setenv("OMP_NUM_THREADS", cores)
+    assert (MiniLM().encode(texts) * encoder.encode(texts)).sum(axis=1).min() > 0.999
+
+
 def test_openvino_and_torch_make_the_same_vectors() -> None:
     texts = ["A short text.", "", "word " * 700, "Zwei Flüchtlinge überqueren die Grenze — 雪."]
     ours, theirs = MiniLM().encode(texts), SentenceEncoder(weights_folder()).encode(texts)

@@ -23,8 +23,14 @@ for _ in range(2):
 assert begun.wait(60)
 """
 _OPENVINO = "from similarity.encoder import MiniLM; one = MiniLM(eight_bits=True)"
-_TORCH = "from similarity.sentence_encoder import SentenceEncoder; from similarity.pieces import weights_folder\n"
-_TORCH += "one = SentenceEncoder(weights_folder())"
+_TORCH = """
+import torch
+from similarity.native_calls import native
+a = torch.ones(99, 99, requires_grad=True)
+@native
+def one():
+    (a @ a).sum().backward()
+"""
 
 
 @pytest.mark.parametrize(
@@ -32,7 +38,7 @@ _TORCH += "one = SentenceEncoder(weights_folder())"
     [
         pytest.param(_OPENVINO, "one.encode(['A detective hunts a thief.'])", id="openvino, one text"),
         pytest.param(_OPENVINO, "one.encode(['A detective hunts a thief. ' * 20] * 40)", id="openvino, a batch"),
-        pytest.param(_TORCH, "one.encode(['A detective hunts a thief.'])", id="torch"),
+        pytest.param(_TORCH, "one()", id="torch"),
         pytest.param("from similarity.pieces import cut", "cut(['A detective hunts. ' * 90] * 99)", id="tokenizers"),
     ],
 )
@@ -40,6 +46,17 @@ def test_a_process_ends_cleanly_while_daemon_threads_compute(prepare: str, compu
     script = _ENDS_WHILE_BUSY.format(prepare=prepare, compute=compute)
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_computes_in_native_libraries_is_counted() -> None:
+    from eval.baselines.transformer import Transformer
+    from llm.engines.local import Local
+    from similarity.encoder import MiniLM
+    from similarity.pieces import cut
+    from similarity.sentence_encoder import SentenceEncoder
+
+    for one in (MiniLM.encode, SentenceEncoder.encode, cut, Local.weigh, Local.write, Transformer.probabilities):
+        assert hasattr(one, "__wrapped__"), one
 
 
 def thread(job: object) -> threading.Thread:

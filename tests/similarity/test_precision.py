@@ -13,7 +13,9 @@ from prompts.errors import InvalidSetting
 from service.settings import read_settings
 from similarity import precision
 from similarity.errors import InvalidPrecision
+from similarity.pieces import weights_folder
 from similarity.precision import autocast, choice, cpu_instructions, number_format, torch_dtype
+from similarity.sentence_encoder import Torch
 
 ROOT = Path(__file__).parents[2]
 AVX2 = "fpu sse2 ssse3 sse4_1 sse4_2 avx f16c avx2 bmi2 fma"
@@ -135,6 +137,15 @@ def test_autocast_multiplies_in_the_format(chosen: str, monkeypatch: pytest.Monk
         assert str((torch.ones(2, 2) @ torch.ones(2, 2)).dtype) == f"torch.{chosen}"
 
 
+@pytest.mark.parametrize("chosen", ["bfloat16", "float32"])
+def test_an_encoder_of_sentence_transformers_is_loaded_in_the_format(
+    chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MARQUEE_PRECISION", chosen)
+    loaded = Torch(weights_folder(), {})
+    assert {str(one.dtype) for one in loaded._model.parameters()} == {f"torch.{chosen}"}
+
+
 # --- where the instructions are read ---
 
 
@@ -186,14 +197,11 @@ plain, eight = (MiniLM(eight_bits=one).encode(["A detective hunts a thief."]) fo
 assert plain.shape == eight.shape == (1, 384), eight.shape
 assert (plain * eight).sum() > .99
 import torch
-from similarity.precision import autocast, number_format
-from similarity.sentence_encoder import Torch
 from similarity.pieces import weights_folder
+from similarity.precision import autocast, number_format
 assert number_format() == "float32"
 with autocast("cpu"):
     assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
-theirs = Torch(weights_folder(), {})
-assert {one.dtype for one in theirs._model.parameters()} == {torch.float32}
 """
 
 
