@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from benchmarks.measure import Run, clock
 from llm.classifier import Problem, Usage
 from llm.engines.batched_wire import BatchedWire, under_way
 from llm.engines.openai_compatible import OpenAICompatible
-from llm.engines.probe import Honours, Probed
+from llm.engines.probe import Capabilities, Probed
 from llm.engines.wire import BATCH, CHAT, Body, Wire
 from llm.language_model import LanguageModel
 from llm.readings.choice import READINGS
@@ -64,7 +64,7 @@ class Ours:
         self._engine = self._engine_of(self._wire)
 
     @property
-    def honours(self) -> Honours:
+    def honours(self) -> Capabilities:
         """What the endpoint was seen to honour."""
         return self._honours()
 
@@ -130,7 +130,7 @@ class _Collecting(Wire):
         """Itself, so that all is kept in one place."""
         return self
 
-    def post(self, bodies: Sequence[Body], path: str = CHAT) -> list[Any]:
+    def post(self, bodies: Sequence[Body], path: str = CHAT, keep: Collection[str] = ()) -> list[Any]:
         """Keep or pass on."""
         if path not in (CHAT, BATCH):
             return self._true.post(bodies, path)

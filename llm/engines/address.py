@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
+from prompts.network import without_login
+
 # Roots of the OpenAI-compatible APIs of public hosts, from their documentation (November 2026).
 _ROOTS: Mapping[str, str] = {
     "api.openai.com": "/v1",
@@ -73,9 +75,14 @@ class Address:
         return f"{shown}:{port}" if port else shown
 
     @property
+    def host(self) -> str:
+        """The host's name."""
+        return urlsplit(self.base_url).hostname or ""
+
+    @property
     def is_azure(self) -> bool:
         """Whether the host is Azure's, which takes keys in the header ``api-key``."""
-        return (urlsplit(self.base_url).hostname or "").endswith(_AZURE)
+        return self.host.endswith(_AZURE)
 
     def beside(self, path: str) -> str:
         """The URL of a path beside the API's root: vLLM's ``/tokenize`` is not under ``/v1``."""
@@ -88,7 +95,7 @@ class Address:
         """What may be wrong with the URL where the endpoint answers 404; empty where it looks right."""
         parts = urlsplit(self.base_url)
         if not _VERSION.search(parts.path + "/"):
-            return f"most base URLs end in /v1, and OPENAI_BASE_URL is {self.base_url}"
+            return f"most base URLs end in /v1, and OPENAI_BASE_URL is {without_login(self.base_url)}"
         return "check MARQUEE_MODEL and OPENAI_BASE_URL"
 
 
@@ -104,7 +111,7 @@ def corrected(url: str) -> tuple[str, str]:
     given = url
     url = _with_scheme(url.strip())
     parts = urlsplit(url)
-    _check(parts.scheme, parts.hostname, parts.username, url)
+    _check(parts.scheme, parts.hostname, url)
     host, scheme = (parts.hostname or "").lower(), parts.scheme.lower()
     public = host in _ROOTS or host.endswith(_AZURE)
     netloc = parts.netloc
@@ -137,11 +144,9 @@ def _is_near(host: str) -> bool:
         return "." not in host or host.endswith((".local", ".internal", ".lan"))
 
 
-def _check(scheme: str, host: str | None, user: str | None, url: str) -> None:
+def _check(scheme: str, host: str | None, url: str) -> None:
     if scheme.lower() not in ("http", "https") or not host:
         raise BadAddress("should be a URL such as http://127.0.0.1:8000/v1")
-    if user is not None:
-        raise BadAddress("holds a user name or password; put the key into OPENAI_API_KEY")
     try:
         urlsplit(url).port  # noqa: B018  (raises)
     except ValueError:
@@ -159,4 +164,5 @@ def _rooted(path: str, host: str) -> str:
 
 def _shown(url: str) -> str:
     """A URL without the values of its query, which may hold a key."""
-    return re.sub(r"=[^&#]*", "=…", url.strip()) if "?" in url else url.strip()
+    url = without_login(url.strip())
+    return re.sub(r"=[^&#]*", "=…", url) if "?" in url else url

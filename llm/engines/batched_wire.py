@@ -14,7 +14,7 @@ from itertools import accumulate, groupby, pairwise
 from typing import Any
 
 from llm.classifier import Problem
-from llm.engines.probe import Honours
+from llm.engines.probe import Capabilities
 from llm.engines.wire import BATCH, CHAT, Body, Wire
 
 TOGETHER = 32  # conversations a request, where no account of each is wanted; 16 to 64 come to much the same
@@ -37,7 +37,7 @@ class BatchedWire:
         size: the most conversations of one request.
     """
 
-    def __init__(self, wire: Wire, honours: Callable[[], Honours], size: int) -> None:
+    def __init__(self, wire: Wire, honours: Callable[[], Capabilities], size: int) -> None:
         self.place = wire.place
         # Batches have a wire of their own, whose limiter knows their latency and no other's.
         self._wire, self._batches, self._size = wire, wire.twin(under_way(wire.concurrency, size)), size

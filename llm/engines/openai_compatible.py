@@ -13,8 +13,9 @@ from typing import Any
 from llm.asking import ASKING
 from llm.classifier import Problem
 from llm.engines.codes import from_likeliest
+from llm.engines.dialect import wrapped
 from llm.engines.engine import Completion, Constraint, Conversation, Decided, Weighing
-from llm.engines.probe import Honours
+from llm.engines.probe import Capabilities
 from llm.engines.replies import ReplyReader, content_of, usage_of
 from llm.engines.wire import Carrier
 from prompts.errors import InvalidSetting
@@ -35,7 +36,7 @@ class OpenAICompatible:
 
     decoding: Mapping[str, Any] = {"temperature": 0}
 
-    def __init__(self, wire: Carrier, model: str, honours: Callable[[], Honours]) -> None:
+    def __init__(self, wire: Carrier, model: str, honours: Callable[[], Capabilities]) -> None:
         self.name = model
         self._wire, self._honours = wire, honours
         self._reader = ReplyReader(wire.place, wire.excerpt)
@@ -56,7 +57,7 @@ class OpenAICompatible:
     def holds_schema(self) -> bool:
         """See ``Engine.holds_schema``; assumed of an endpoint that was not reached yet."""
         honours = self._honours()
-        return not honours.findings or honours.does("json_schema") or honours.does("json_array")
+        return honours.outcome("json_schema") in ("honoured", "unknown") or honours.does("json_array")
 
     def write(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
         """See ``Engine.write``."""
@@ -104,14 +105,9 @@ class OpenAICompatible:
         """The fields that hold the words to the schema, as this endpoint takes them; none where it refuses them all."""
         honours, schema = self._honours(), constraint.schema
         if honours.refuses("json_schema") and not honours.does("json_array"):
-            return {}
-        if not honours.does("json_array"):  # OpenAI's strict mode wants an object at the root
-            schema = {
-                "type": "object",
-                "properties": {"labels": schema},
-                "required": ["labels"],
-                "additionalProperties": False,
-            }
+            return {"response_format": {"type": "json_object"}} if honours.does("json_object") else {}
+        if not honours.does("json_array"):
+            schema = wrapped(schema)
         described = {"name": "answer", "schema": dict(schema), "strict": True}
         told = {"logprobs": True} if honours.does("logprobs") else {}
         return {"response_format": {"type": "json_schema", "json_schema": described}, **told}

@@ -1,28 +1,43 @@
-"""What an endpoint really honours: found out by canaries, and kept for a week."""
+"""Capabilities of an endpoint: checked at first use, one by one, and kept for a week."""
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
 from collections.abc import Mapping
 from contextvars import Context
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from llm.classifier import Problem
-from llm.engines.canaries import CANARIES, Canaries, Finding
+from llm.engines.canaries import CANARIES, Canaries, Finding, Outcome, Unreached
+from llm.engines.findings_file import FindingsFile
 from llm.engines.wire import Wire
-from prompts.errors import InvalidSetting
-from prompts.files import locked, write_text_atomically
 from prompts.network import without_login
 
 log = logging.getLogger(__name__)
 
-_KEPT_SECONDS = 7 * 86_400.0
 _AGAIN_SECONDS = 15.0
+_FORMAT = 2  # of the findings in the file
+
+
+class Capabilities(Protocol):
+    """What an endpoint supports, so far as is known."""
+
+    @property
+    def top_logprobs(self) -> int:
+        """How many of the likeliest tokens it gives probabilities of; 0 for none."""
+
+    def outcome(self, capability: str) -> Outcome:
+        """How the check of a capability ended; ``unknown`` where the endpoint cannot be reached."""
+
+    def does(self, capability: str) -> bool:
+        """Whether the endpoint does as asked."""
+
+    def refuses(self, capability: str) -> bool:
+        """Whether asking for it fails the whole request."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +45,7 @@ class Honours:
     """What an endpoint was seen to honour.
 
     Attributes:
-        findings: one per capability; see ``canaries.CANARIES`` for their names.
+        findings: one per capability checked; see ``canaries.CANARIES`` for their names.
         top_logprobs: how many of the likeliest tokens it tells the probabilities of; 0 for none.
         context: tokens that the model can take, where the endpoint tells.
         version: what the endpoint calls itself.
@@ -41,23 +56,35 @@ class Honours:
     context: int | None = None
     version: str = ""
 
+    def outcome(self, capability: str) -> Outcome:
+        """See ``Capabilities.outcome``."""
+        return self.findings.get(capability, Finding("unknown")).outcome
+
     def does(self, capability: str) -> bool:
-        """Whether the canary came back as asked."""
-        return self.findings.get(capability, Finding("unknown")).outcome == "honoured"
+        """See ``Capabilities.does``."""
+        return self.outcome(capability) == "honoured"
 
     def refuses(self, capability: str) -> bool:
-        """Whether asking for it fails the whole request."""
-        return self.findings.get(capability, Finding("unknown")).outcome == "refused"
+        """See ``Capabilities.refuses``."""
+        return self.outcome(capability) == "refused"
 
     def as_json(self) -> dict[str, Any]:
         """As it is kept and printed."""
         return asdict(self)
 
+    def with_finding(self, capability: str, finding: Finding) -> Honours:
+        """With the result of one more check."""
+        top = finding.amount if capability == "logprobs" else self.top_logprobs
+        return replace(self, findings={**self.findings, capability: finding}, top_logprobs=top)
+
     @classmethod
-    def of(cls, kept: Mapping[str, Any]) -> Honours:
-        """From what ``as_json`` gave."""
-        findings = {name: Finding(**finding) for name, finding in kept["findings"].items()}
-        return cls(findings, kept["top_logprobs"], kept["context"], kept["version"])
+    def of(cls, kept: Any) -> Honours | None:
+        """From what ``as_json`` gave; None for anything else."""
+        try:
+            findings = {name: Finding(**finding) for name, finding in kept["findings"].items()}
+            return cls(findings, int(kept["top_logprobs"]), kept["context"], str(kept["version"]))
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return None
 
 
 # Of an endpoint not yet reached, nothing is known, and a JSON schema is worth trying.
@@ -65,13 +92,17 @@ UNPROBED = Honours({})
 
 
 def probe(wire: Wire, model: str) -> Honours | Problem:
-    """Send every canary; a ``Problem`` where the endpoint cannot be reached or does not serve the model."""
+    """Check every capability; a ``Problem`` where the endpoint cannot be reached or does not serve the model."""
     canaries = Canaries(wire, model)
-    plain = canaries.ask()
-    if isinstance(plain, Problem):
-        return plain
-    findings = {name: canary(canaries) for name, canary in CANARIES.items()}
-    return Honours(findings, findings["logprobs"].amount, _context(wire, model), version(wire))
+    try:
+        if isinstance(plain := canaries.ask(), Problem):
+            return plain
+        found = Honours({}, context=_context(wire, model), version=version(wire))
+        for name, check in CANARIES.items():
+            found = found.with_finding(name, check(canaries))
+    except Unreached as error:
+        return error.problem
+    return found
 
 
 def version(wire: Wire) -> str:
@@ -85,82 +116,101 @@ def _context(wire: Wire, model: str) -> int | None:
     served = reply.get("data") if isinstance(reply, dict) else None
     for entry in served if isinstance(served, list) else []:
         if isinstance(entry, dict) and entry.get("id") == model:
-            length = entry.get("max_model_len") or (entry.get("meta") or {}).get("n_ctx_train")
-            return int(length) if length else None
+            meta = entry.get("meta")
+            length = entry.get("max_model_len") or (meta.get("n_ctx_train") if isinstance(meta, dict) else None)
+            return length if isinstance(length, int) else None
     return None
 
 
 class Probed:
-    """What an endpoint honours, probed at first use and kept in a file per endpoint, model and version.
+    """The capabilities of an endpoint, each checked when it is first asked for.
 
     Args:
         wire: to the endpoint.
         model: as the endpoint calls it.
-        path: the JSON file; None keeps findings in memory only.
+        path: the JSON file of findings, per endpoint, model and version; None keeps them in memory only.
     """
 
     def __init__(self, wire: Wire, model: str, path: Path | None = None) -> None:
-        self._wire, self._model, self._path = wire, model, path
+        self._wire, self._model, self._file = wire, model, FindingsFile(path)
         self._found: Honours | None = None
         self._again_at = 0.0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
-    def __call__(self) -> Honours:
-        """The findings; ``UNPROBED`` while the endpoint cannot be reached, which is tried again after a while."""
-        if self._found is None:
-            with self._lock:  # many requests may come before the first probe is through; one sends it
-                self._find()
-        return self._found or UNPROBED
+    def __call__(self) -> Capabilities:
+        """Itself: whoever holds findings in hand gives those instead."""
+        return self
 
-    def _find(self) -> None:
-        if self._found is None and time.monotonic() >= self._again_at:
-            found = self.kept() or self.anew()
-            if isinstance(found, Problem):
-                log.warning("probe: %s", found.detail)
-                self._again_at = time.monotonic() + _AGAIN_SECONDS
+    @property
+    def top_logprobs(self) -> int:
+        """See ``Capabilities.top_logprobs``."""
+        self.outcome("logprobs")
+        return self._found.top_logprobs if self._found else 0
+
+    def outcome(self, capability: str) -> Outcome:
+        """See ``Capabilities.outcome``; an endpoint that cannot be reached is tried again after a while."""
+        found = self._found
+        if found is None or capability not in found.findings:
+            with self._lock:  # many requests may come before the first check is through; one sends it
+                found = self._checked(capability)
+        return found.outcome(capability)
+
+    def does(self, capability: str) -> bool:
+        """See ``Capabilities.does``."""
+        return self.outcome(capability) == "honoured"
+
+    def refuses(self, capability: str) -> bool:
+        """See ``Capabilities.refuses``."""
+        return self.outcome(capability) == "refused"
 
     def anew(self) -> Honours | Problem:
-        """Probe now, whatever is kept."""
-        # On nobody's behalf: what one request did not wait for is nothing that the endpoint refused.
+        """Check all capabilities now, whatever is kept."""
+        # In a context of its own: what one request did not wait for is nothing that the endpoint refused.
         found = Context().run(probe, self._wire, self._model)
         if isinstance(found, Honours):
-            self._found = found
             self._keep(found)
         return found
 
     def kept(self) -> Honours | None:
-        """What the file says of this endpoint, model and version, unless it is a week old."""
-        entry = self._file().get(self._key(version(self._wire)))
-        if not entry or _age(entry) > _KEPT_SECONDS:
-            return None
-        found = Honours.of(entry["honours"])
-        if found.findings.keys() != CANARIES.keys():
-            return None  # kept by a version of this program that asked for less
+        """The findings of an earlier ``anew`` about this endpoint, model and version, unless they are a week old."""
+        found = self._loaded()
+        return found if found.findings.keys() >= CANARIES.keys() else None
+
+    def _checked(self, capability: str) -> Honours:
+        found = self._found or UNPROBED
+        if capability in found.findings or time.monotonic() < self._again_at:
+            return found
+        try:
+            return Context().run(self._check, capability)
+        except Unreached as error:
+            log.info("capability checks: %s", error.problem.detail)
+            self._again_at = time.monotonic() + _AGAIN_SECONDS
+            return found
+
+    def _check(self, capability: str) -> Honours:
+        found = self._found or self._loaded()
+        if capability not in found.findings:
+            found = found.with_finding(capability, CANARIES[capability](Canaries(self._wire, self._model)))
+            self._keep(found)
         self._found = found
         return found
 
-    def _keep(self, found: Honours) -> None:
-        if self._path is None:
-            return
-        try:
-            with locked(self._path.with_suffix(".lock")):
-                young = {key: entry for key, entry in self._file().items() if _age(entry) < _KEPT_SECONDS}
-                entries = young | {self._key(found.version): {"at": time.time(), "honours": found.as_json()}}
-                write_text_atomically(self._path, json.dumps(entries, indent=2))
-        except (OSError, InvalidSetting) as error:
-            log.warning("probe: could not keep the findings (%s)", error)
+    def _loaded(self) -> Honours:
+        now = version(self._wire)
+        return Honours.of(self._file.get(self._key(now))) or replace(UNPROBED, version=now)
 
-    def _file(self) -> dict[str, Any]:
-        try:
-            return dict(json.loads(self._path.read_text(encoding="utf-8"))) if self._path else {}
-        except (OSError, ValueError):
-            return {}
+    def _keep(self, found: Honours) -> None:
+        self._found = found
+
+        def merged(kept: Any) -> Any:
+            before = Honours.of(kept)
+            findings = {**(before.findings if before else {}), **found.findings}
+            top, context = found.top_logprobs, found.context
+            if before:
+                top, context = top or before.top_logprobs, context or before.context
+            return replace(found, findings=findings, top_logprobs=top, context=context).as_json()
+
+        self._file.update(self._key(found.version), merged)
 
     def _key(self, version: str) -> str:
-        return f"{without_login(self._wire.base_url)} {self._model} {version}"
-
-
-def _age(entry: Any) -> float:
-    """Seconds since an entry was written; endless where it is not one."""
-    at = entry.get("at") if isinstance(entry, dict) else None
-    return time.time() - at if isinstance(at, int | float) else float("inf")
+        return f"{without_login(self._wire.base_url)} {self._model} {version} checks-{_FORMAT}"

@@ -52,6 +52,7 @@ _LENGTH_IS_NOT_MEANT = re.compile(
 )
 _LENGTH_STATUSES = frozenset((200, 400, 413, 422, 429, 500))
 _TOO_LARGE_AT_ALL = re.compile(r"request too large|(?:input|prompt) (?:is )?too (?:large|long)", re.IGNORECASE)
+_FIELDS = re.compile(r"logprobs|response_format|json_schema", re.IGNORECASE)
 _SPENT = re.compile(
     r"insufficient_quota|exceeded your current quota|insufficient (?:balance|credit|funds)|billing|credit balance"
     r"|payment required|arrearage|out of credits",
@@ -133,7 +134,7 @@ def problem_of(place: str, refusal: Refused, retry_after: float | None = None, h
         return Problem("misconfigured", f"{place} grants no more requests to this account ({status}){said}")
     if status == 401:
         return Problem("misconfigured", f"{place} refused the API key (401){said}; check OPENAI_API_KEY")
-    if status == 403:
+    if status == 403 and not _FIELDS.search(refusal.words):
         remedy = "check OPENAI_API_KEY, and whether it may use this model from here"
         return Problem("misconfigured", f"{place} refused access (403){said}; {remedy}")
     if status in (404, 405, 501):

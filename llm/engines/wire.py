@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
 from math import isinf
 from typing import Any, Protocol, TypeVar
@@ -23,6 +23,7 @@ import openai
 
 from llm.asking import ASKING, Asking, late_problem
 from llm.classifier import Problem
+from llm.engines.adapting import Adapting, Outcome
 from llm.engines.address import Address
 from llm.engines.limiter import Limiter
 from llm.engines.refusals import excerpt, problem_of, redacted, refused, seconds_of
@@ -72,13 +73,23 @@ class Wire:
         timeout: seconds that one attempt may take.
         retries: further attempts after the first.
         concurrency: the most requests under way at once, over all callers.
+        adapting: rewrites requests as the endpoint takes them; None learns from the start and keeps nothing.
     """
 
-    def __init__(self, base_url: str, api_key: str, timeout: float, retries: int, concurrency: int) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str,
+        timeout: float,
+        retries: int,
+        concurrency: int,
+        adapting: Adapting | None = None,
+    ) -> None:
         self._address = Address.of(base_url)
         self.base_url, self.place = base_url, self._address.place
         self._timeout, self._retries, self.concurrency = timeout, retries, concurrency
         self._secret = api_key
+        self._adapting = adapting or Adapting(self._address)
         connection(base_url)  # a proxy or certificate that cannot be used stops the start, not a request
         self._running: _Running | None = None
         self._lock = threading.Lock()
@@ -86,18 +97,23 @@ class Wire:
     def __repr__(self) -> str:
         return f"Wire({self.place})"
 
-    def post(self, bodies: Sequence[Body], path: str = CHAT) -> list[Any]:
+    def post(self, bodies: Sequence[Body], path: str = CHAT, keep: Collection[str] = ()) -> list[Any]:
         """Send each body; the decoded reply of each, or the ``Problem`` that stood against it, in their order.
 
         The request on whose behalf that is (``llm.asking``) gives its id along, and its time: what is not answered by
         then is given up, which lets vLLM stop writing. So it is when whoever asked hangs up.
+
+        Args:
+            bodies: requests in the form that most endpoints take; see ``Adapting`` for the others.
+            path: under the base URL, or a URL.
+            keep: fields that no request may lose or change, even if the endpoint refuses them.
         """
         running = self._run()
-        return running.wait(self._all(running, path, bodies, ASKING.get()))
+        return running.wait(self._all(running, path, bodies, ASKING.get(), frozenset(keep)))
 
     def twin(self, concurrency: int) -> Wire:
         """Another wire to the same endpoint, with connections, and a bound on what is under way, of its own."""
-        return Wire(self.base_url, self._secret, self._timeout, self._retries, concurrency)
+        return Wire(self.base_url, self._secret, self._timeout, self._retries, concurrency, self._adapting)
 
     def beside(self, path: str) -> str:
         """The URL of a path beside the API's root: vLLM's ``/tokenize`` is not under ``/v1``."""
@@ -107,14 +123,16 @@ class Wire:
         """One reply, or the ``Problem`` that stood against it, after at most a few seconds and without retries."""
         running = self._run()
         client = running.client.with_options(timeout=_CHECK_SECONDS, max_retries=0)
-        return running.wait(self._safely(client.get(path, cast_to=httpx2.Response)))
+        return running.wait(self._safely(client.get(path, cast_to=httpx2.Response))).reply
 
-    async def _all(self, running: _Running, path: str, bodies: Sequence[Body], asking: Asking) -> list[Any]:
+    async def _all(
+        self, running: _Running, path: str, bodies: Sequence[Body], asking: Asking, keep: Collection[str]
+    ) -> list[Any]:
         """A few workers take turns at the bodies, so that a million of them need no million tasks."""
         replies: list[Any] = [late_problem()] * len(bodies)
         turns = iter(enumerate(bodies))
         workers = min(len(bodies), self.concurrency)
-        work = asyncio.gather(*(self._work(running, path, turns, replies, asking) for _ in range(workers)))
+        work = asyncio.gather(*(self._work(running, path, turns, replies, asking, keep) for _ in range(workers)))
         while not (await asyncio.wait({work}, timeout=_LOOK_SECONDS))[0]:
             if asking.gone():
                 work.cancel()
@@ -123,8 +141,17 @@ class Wire:
         return replies
 
     async def _work(
-        self, running: _Running, path: str, turns: Iterator[tuple[int, Body]], replies: list[Any], asking: Asking
+        self,
+        running: _Running,
+        path: str,
+        turns: Iterator[tuple[int, Body]],
+        replies: list[Any],
+        asking: Asking,
+        keep: Collection[str],
     ) -> None:
+        async def send(body: Body) -> Outcome:
+            return await self._traced(running.client, path, body, asking)
+
         for place, body in turns:
             if (over := asking.over) is not None:
                 replies[place] = over
@@ -132,23 +159,29 @@ class Wire:
                 replies[place] = late_problem()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(None if isinf(asking.left) else asking.left), running.limiter.place():
-                        replies[place] = await self._traced(running.client, path, body, asking)
+                        if path in (CHAT, BATCH):
+                            replies[place] = await self._adapting.exchange(send, body, keep)
+                        else:
+                            replies[place] = (await send(body)).reply
 
-    async def _traced(self, client: openai.AsyncOpenAI, path: str, body: Body, asking: Asking) -> Any:
+    async def _traced(self, client: openai.AsyncOpenAI, path: str, body: Body, asking: Asking) -> Outcome:
         attributes = {"server.address": self.place, "gen_ai.request.model": str(body.get("model", ""))}
         with asking.trace.span(f"POST {urlsplit(path).path}", attributes) as span:
             told = {**span.headers} | ({"X-Request-ID": asking.request_id} if asking.request_id else {})
-            found = await self._safely(client.post(path, cast_to=httpx2.Response, body=body, options={"headers": told}))
-            if isinstance(found, Problem):
-                span.failed(found.kind)
+            request = client.post(path, cast_to=httpx2.Response, body=body, options={"headers": told})
+            found = await self._safely(request)
+            if isinstance(found.reply, Problem):
+                span.failed(found.reply.kind)
             return found
 
-    async def _safely(self, request: Coroutine[Any, Any, httpx2.Response]) -> Any:
+    async def _safely(self, request: Coroutine[Any, Any, httpx2.Response]) -> Outcome:
         """The decoded body, or the problem; whatever an endpoint does, nothing else comes out of here."""
         try:
-            return decoded((await request).content)
+            return Outcome(decoded((await request).content))
+        except openai.APIStatusError as error:
+            return self._refusal(error.response)
         except Exception as error:  # broken encodings, dates and redirects raise whatever the libraries below raise
-            return self._problem(error)
+            return Outcome(self._problem(error))
 
     def _run(self) -> _Running:
         """The loop and client of this process; a forked process starts its own."""
@@ -160,19 +193,17 @@ class Wire:
     def _problem(self, error: Exception) -> Problem:
         if isinstance(error, openai.APITimeoutError) and _timed_out(error):
             return Problem("unreachable", f"{self.place} did not answer within {self._timeout:g} s")
-        if isinstance(error, openai.APIStatusError):
-            return self._status_problem(error.response)
         if isinstance(error, openai.APIConnectionError | aiohttp.ClientError):
             return Problem("unreachable", f"no connection to {self.place}; is the model server up?")
         log.debug("a reply of %s cannot be read", self.place, exc_info=error)
         return Problem("unreadable", f"{self.place} sent a reply that cannot be read ({type(error).__name__})")
 
-    def _status_problem(self, response: httpx2.Response) -> Problem:
+    def _refusal(self, response: httpx2.Response) -> Outcome:
         found = refused(response.status_code, decoded(response.content), (self._secret,))
         hint = self._address.hint
         if response.history:  # a redirect turns a POST into a GET
             hint = f"it redirects to {redacted(str(response.url.copy_with(query=None)))}: use that as OPENAI_BASE_URL"
-        return problem_of(self.place, found, seconds_of(response.headers.get("retry-after")), hint)
+        return Outcome(problem_of(self.place, found, seconds_of(response.headers.get("retry-after")), hint), found)
 
     def excerpt(self, words: str) -> str:
         """The first words of what the endpoint said, without secrets: some repeat the key that they were given."""
