@@ -85,7 +85,7 @@ _cluster = decorated(
     epilog=examples(
         "bulk films.csv --out labelled.csv --text-field plot",
         'bulk "parts/*.parquet" --out labelled.parquet --taxonomy imdb',
-        "bulk films.csv --preview 20",
+        "bulk films.csv --dry-run",
     ),
 )
 @click.argument("source", metavar="IN")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     short_help="Label one text.",
     epilog=examples(
         'classify "A smith forges a magic sword."',
-        'classify "The app crashes." --labels "bug, billing" --single',
+        'classify "The app crashes." --labels bug --labels billing --single',
         'classify "Great stay." --taxonomy sentiment --json',
     ),
 )
@@ -28,7 +30,10 @@ if TYPE_CHECKING:
 @click.option("--overview", help="The text, as TMDB calls it; the same as TEXT.")
 @click.option("--title", default="", help="Title of what the text describes; may stand alone.")
 @click.option("--taxonomy", help="Vocabulary to choose from: a name (see `main.py taxonomies`), or a YAML file.")
-@click.option("--labels", help="A vocabulary of your own instead: names with commas between.")
+@click.option(
+    "--labels", multiple=True,
+    help="Labels of your own instead: names with commas between; quote a name that has one. Repeatable.",
+)  # fmt: skip
 @click.option("--multi/--single", default=None, help="Several labels, or the one that fits best.")
 @click.option("--max-labels", type=click.IntRange(1), help="The most labels of an answer.")
 @click.option("--prompt", help="Prompt to use; see `main.py prompts`.")
@@ -104,17 +109,37 @@ def _given_text(text: str | None, overview: str | None, title: str) -> Text:
     return given
 
 
-def _request(given: Text, labels: str | None, **fields: Any) -> ClassifyRequest:
+def _request(given: Text, labels: Sequence[str], **fields: Any) -> ClassifyRequest:
     """The request to the service that the options amount to."""
+    from pydantic import ValidationError
+
+    from prompts.faults import fault_of
     from service.schemas import ClassifyRequest
 
     if labels and fields["taxonomy"]:
         raise click.UsageError("give either --labels or --taxonomy")
-    own = {"labels": [name.strip() for name in labels.split(",")]} if labels else {}
+    own: dict[str, Any] = {"labels": _names(labels)} if labels else {}
     if (fields["taxonomy"] or "").endswith((".yaml", ".yml")):
         own = _of_file(fields.pop("taxonomy"))
     said = {name: value for name, value in fields.items() if value is not None}
-    return ClassifyRequest.model_validate({"text": given.body, "title": given.title, **own, **said})
+    try:
+        return ClassifyRequest.model_validate({"text": given.body, "title": given.title, **own, **said})
+    except ValidationError as error:
+        raise click.UsageError(str(fault_of(error, ClassifyRequest, whole="the request"))) from None
+
+
+def _names(given: Iterable[str]) -> list[str]:
+    """The names in all values of --labels; a comma between quotes belongs to a name."""
+    names = []
+    for value in given:
+        try:
+            rows = list(csv.reader(value.splitlines(), skipinitialspace=True, strict=value.count('"') % 2 == 1))
+        except csv.Error:
+            raise click.UsageError(f"--labels {value}: a quote is not closed") from None
+        names += [name.strip() for row in rows for name in row]
+    if not names:
+        raise click.UsageError("--labels names no label; give names with commas between")
+    return names
 
 
 def _of_file(path: str) -> dict[str, Any]:

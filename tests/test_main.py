@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,55 @@ def test_own_labels_and_the_shape_of_the_answer() -> None:
     assert call("classify", "The app crashes", "--labels", "crash, billing", "--single").stdout == "crash\n"
     assert call("classify", PLOT, "--max-labels", "1").stdout == "Fantasy\n"
     assert call("classify", "qwzx 8213 jjj", "--labels", "tax law, plumbing").stdout == "none of the labels applies\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["--labels", "billing", "--labels", "crash"], ["billing", "crash"]),
+        (["--labels", "a, b", "--labels", "c,d"], ["a", "b", "c", "d"]),
+        (["--labels", '"a, b",c'], ["a, b", "c"]),
+        (["--labels", 'c, "a, b" , d'], ["c", "a, b", "d"]),
+        (["--labels", '"say ""no"", please",yes'], ['say "no", please', "yes"]),
+        (["--labels", 'the 5" disk, the 3.5" disk'], ['the 5" disk', 'the 3.5" disk']),
+        (["--labels", "one per line\nsecond, third"], ["one per line", "second", "third"]),
+    ],
+)
+def test_labels_may_be_repeated_and_quoted(arguments: list[str], names: list[str]) -> None:
+    found = json.loads(call("classify", PLOT, "--json", "--scores", *arguments).stdout)
+    assert sorted(found["scores"]) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [('"a, b', "a quote is not closed"), ("", "names no label"), ("a,,b", "an empty name"), ("a,A", "differ only")],
+)
+def test_labels_that_cannot_be_used_are_an_error_of_one_line(labels: str, said: str) -> None:
+    result = call("classify", PLOT, "--labels", labels)
+    assert result.exit_code
+    assert said in result.stderr.splitlines()[-1]
+
+
+def test_the_help_lists_each_command_under_a_task_in_one_whole_line() -> None:
+    text = call("--help").stdout.partition("\n")[2]
+    assert "..." not in text
+    sections = re.findall(r"^(\w[\w ]+):$", text, re.MULTILINE)
+    assert len(sections) >= 6
+    for name, command in main.commands.items():
+        assert command.short_help, name
+        assert len(command.short_help) <= 60, name
+        assert re.search(rf"^  {name} +{re.escape(command.short_help)}$", text, re.MULTILINE), name
+
+
+@pytest.mark.parametrize("name", "classify bulk serve evaluate train similar index keys enrich".split())
+def test_the_examples_of_a_command_are_accepted_by_it(name: str) -> None:
+    shown = re.findall(r"^ +main\.py (.+)$", call(name, "--help").stdout, re.MULTILINE)
+    assert shown
+    for line in shown:
+        words = shlex.split(line)
+        assert words[0] == name
+        with main.commands[name].make_context(name, words[1:]):
+            pass
 
 
 def test_scores_are_shown_on_demand() -> None:
