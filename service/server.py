@@ -14,6 +14,7 @@ from gunicorn.app.base import BaseApplication
 
 from prompts.errors import InvalidSetting, MarqueeError
 from prompts.network import is_loopback
+from service.gunicorn_internals import check_gunicorn
 from service.metrics import left_by
 from service.settings import Settings
 from service.slow import Buffered, Reading
@@ -62,6 +63,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         on_stop: Callable[[], None],
     ) -> None:
         self._make_app, self._listener, self._settings, self._on_ready = make_app, listener, settings, on_ready
+        check_gunicorn()
         self.on_stop, self.drain_seconds = on_stop, settings.drain_seconds
         self.reading = Reading(_READ_SECONDS)
         self._serving = threading.local()  # the request that this thread serves

@@ -10,6 +10,7 @@ from typing import Any
 from gunicorn.glogging import Logger
 from gunicorn.workers import gthread
 
+from service.gunicorn_internals import DEFER, awaits_first_byte, read_ahead
 from service.logs import JSONLines
 from service.slow import Reading
 
@@ -42,7 +43,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn has no typ
 
     def _asks_again(self, conn: Any) -> bool:
         """Whether the next request comes at once; waited for only while every connection could have a thread."""
-        if not self.alive or self.nr_conns > self.cfg.threads or conn.parser.unreader.buf.getvalue():
+        if not self.alive or self.nr_conns > self.cfg.threads or read_ahead(conn):
             return False
         arrivals = select.poll()
         arrivals.register(conn.sock, select.POLLIN)
@@ -50,8 +51,8 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn has no typ
 
     def _handle_one(self, conn: Any) -> Any:
         """A request, from its first byte to its answer."""
-        if not conn.initialized and not conn.data_ready and not conn.wait_for_data(_FIRST_BYTE_SECONDS):
-            return gthread._DEFER
+        if awaits_first_byte(conn, _FIRST_BYTE_SECONDS):
+            return DEFER
         self.reading.begin(conn.sock)
         try:
             return super().handle(conn)

@@ -2,10 +2,12 @@
 
 import pytest
 
-from llm.embedded import Embedded
+from llm.embedded import Embedded, LabelVectors
+from llm.matcher import Matcher, Vocabularies
 from prompts import shelf
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
+from tests.similarity.words import Words
 from tests.ugly import ugly_texts
 
 TMDB = shelf.taxonomy("tmdb")
@@ -87,3 +89,28 @@ def test_one_label_alone_is_answered(plain: Embedded) -> None:
 
 def test_a_title_alone_is_a_text(plain: Embedded) -> None:
     assert plain.classify([Text("", "The Haunted House of Ghosts")], TMDB)[0].labels[0] == "Horror"
+
+
+@pytest.mark.parametrize(("labels", "kept"), [(100, 4), (200, 2), (1_000, 0)])
+def test_the_cache_of_label_vectors_is_limited_in_bytes(labels: int, kept: int) -> None:
+    encoder = Words()
+    vectors = LabelVectors(encoder, max_bytes=450 * Words.dimension * 4)
+    own = [Taxonomy("own", tuple(Label(f"{turn} {n}") for n in range(labels))) for turn in range(20)]
+    for taxonomy in own:
+        assert vectors.of(taxonomy).shape == (labels, Words.dimension)
+        assert vectors._kept.size <= 450 * Words.dimension * 4
+    encoder.calls.clear()
+    for taxonomy in own[::-1]:
+        vectors.of(taxonomy)
+    assert len(encoder.calls) == 20 - kept
+
+
+def test_a_vocabulary_in_use_stays_in_the_cache_of_label_vectors(embedded: Matcher) -> None:
+    own = [Taxonomy("own", tuple(Label(f"{turn} {n}") for n in range(8))) for turn in range(12)]
+    known = Vocabularies(embedded.encoder, embedded.learnt, max_bytes=60_000)
+    first = known.of(own[0])
+    for taxonomy in own:
+        known.of(taxonomy)
+        assert known.of(own[0]) is first
+        assert 0 < known._kept.size <= 60_000
+    assert known.of(own[1]) is not known.of(own[2])
