@@ -48,13 +48,17 @@ def prompts_group(ctx: click.Context) -> None:
 @click.option("--taxonomy", help="The vocabulary to put into it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the messages as JSON.")
 def show(name: str, text: str, title: str, taxonomy: str | None, as_json: bool) -> None:
-    """Print the very messages that would be sent for a text."""
+    """Print the messages that would be sent for a text, with the few-shot examples of the settings."""
     from prompts import shelf
     from prompts.text import Text
     from service.settings import read_settings
+    from service.wiring import shots_of
+    from similarity.encoder import MiniLM
 
-    vocabulary = shelf.taxonomy_at(taxonomy or read_settings().taxonomy)
-    messages = shelf.prompt(name).render(Text(text, title), vocabulary)
+    settings, asked = read_settings(), Text(text, title)
+    vocabulary = shelf.taxonomy_at(taxonomy or settings.taxonomy)
+    (examples,) = shots_of(settings, MiniLM(), vocabulary)([asked], vocabulary)
+    messages = shelf.prompt(name).render(asked, vocabulary, shots=examples)
     if as_json:
         click.echo(json.dumps(messages, ensure_ascii=False))
         return

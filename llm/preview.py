@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from llm.classifier import Usage
 from llm.engines.engine import Conversation, CountingEngine
@@ -65,17 +66,18 @@ def preview(model: LanguageModel, texts: Sequence[Text], taxonomy: Taxonomy, ord
 
 
 def _shared_chars(asked: Sequence[Sequence[Conversation]]) -> int:
-    """Characters at the front of requests that stood at the front of an earlier one: the static part of every text but
-    the first, and the text itself from its second question on."""
+    """Characters at the front of requests that stood at the front of an earlier one: the static part and the examples
+    of every text but the first, and the text itself from its second question on."""
     seen: set[str] = set()
     shared = 0
     for conversations in asked:
         before = ""
-        for static, *rest in conversations:
-            shared += len(static["content"]) if static["content"] in seen else 0
-            seen.add(static["content"])
-            words = _words(rest)
-            shared += _common(before, words)
+        for conversation in conversations:
+            words = _words(conversation)
+            beginnings = list(accumulate(message["content"] for message in conversation[:-1]))
+            known = max((len(beginning) for beginning in beginnings if beginning in seen), default=0)
+            shared += max(known, _common(before, words))
+            seen.update(beginnings)
             before = words
     return shared
 

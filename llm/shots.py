@@ -113,4 +113,4 @@ def _resolved(names: Sequence[str], taxonomy: Taxonomy) -> tuple[str, ...]:
     unknown = [name for name in names if taxonomy.known(name) is None]
     if unknown:
         raise ValueError(f"unknown label {unknown[0]!r}")
-    return taxonomy.in_order(name for name in map(taxonomy.resolve, names) if name)
+    return tuple(dict.fromkeys(name for name in map(taxonomy.resolve, names) if name))

@@ -14,6 +14,7 @@ from jinja2.meta import find_referenced_templates
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from prompts.errors import InvalidPrompt
+from prompts.few_shot import turns
 from prompts.files import digest_of
 from prompts.question import LIST, Question, Shot
 from prompts.taxonomy import Taxonomy
@@ -50,7 +51,7 @@ class Prompt:
 
     A template has two sections, ``--- system ---`` and ``--- user ---``. The first sees the vocabulary only, never
     the text, which makes it byte-identical for every text of a vocabulary: servers with prefix caching compute it
-    once. The second holds the text, fenced.
+    once. The second holds the text, fenced; it is rendered for every few-shot example too (``prompts.few_shot``).
 
     Attributes:
         name: kind and version, e.g. ``"plot.v1"``.
@@ -93,7 +94,8 @@ class Prompt:
     def render(
         self, text: Text, taxonomy: Taxonomy, question: Question = LIST, shots: Sequence[Shot] = ()
     ) -> tuple[Message, ...]:
-        """The messages to send: one of role ``system``, the same for all texts, and one of role ``user``.
+        """The messages to send: one of role ``system``, the same for all texts, one of ``user`` and one of
+        ``assistant`` for every example, and one of ``user``.
 
         Args:
             text: what is to be labelled.
@@ -104,13 +106,18 @@ class Prompt:
         Raises:
             InvalidPrompt: the template names a variable that it is not given, or reaches out of its sandbox.
         """
-        given = {"text": text.body.strip(), "title": text.title.strip(), "shots": shots, "question": question}
         # The system part must not change from label to label either: yes_no asks about many labels of one text.
         asked = replace(question, label=None)
         return (
             {"role": "system", "content": _system(self, taxonomy, asked)},
-            {"role": "user", "content": self.fill("user", **given)},
+            *(_examples(self, taxonomy, asked, tuple(shots)) if shots else ()),
+            {"role": "user", "content": self.user(text, question)},
         )
+
+    def user(self, text: Text, question: Question) -> str:
+        """The user section about one text; ``shots`` is empty there, since examples are turns of their own."""
+        given = {"text": text.body.strip(), "title": text.title.strip(), "shots": (), "question": question}
+        return self.fill("user", **given)
 
     def fill(self, section: str, **values: object) -> str:
         """One section with its values put in."""
@@ -137,6 +144,19 @@ class Prompt:
 def _system(prompt: Prompt, taxonomy: Taxonomy, question: Question) -> str:
     """The system section, filled in once for all texts: it takes most of the time that a prompt takes."""
     return prompt.fill("system", taxonomy=taxonomy, question=question)
+
+
+@lru_cache(maxsize=64)
+def _examples(prompt: Prompt, taxonomy: Taxonomy, question: Question, shots: tuple[Shot, ...]) -> tuple[Message, ...]:
+    """The turns of the examples; those that are the same for every text are rendered once."""
+    return tuple(
+        message
+        for turn in turns(shots, taxonomy, question)
+        for message in (
+            {"role": "user", "content": prompt.user(turn.text, turn.question)},
+            {"role": "assistant", "content": neutralise(turn.answer)},
+        )
+    )
 
 
 def _environment() -> ImmutableSandboxedEnvironment:

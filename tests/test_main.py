@@ -153,6 +153,14 @@ def test_the_prompt_named_is_the_one_sent(monkeypatch: pytest.MonkeyPatch) -> No
     assert server.asked[-1]["messages"] == shown
 
 
+def test_prompts_show_shows_the_examples_of_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "shots.jsonl").write_text('{"text": "A duel at noon.", "labels": ["Western"]}\n')
+    monkeypatch.setenv("MARQUEE_SHOTS_PATH", str(tmp_path / "shots.jsonl"))
+    messages = json.loads(call("prompts", "show", "plot", "--text", "a plot", "--json").stdout)
+    assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"]
+    assert messages[2]["content"] == '["Western"]'
+
+
 def test_prompts_show_prints_the_very_messages() -> None:
     printed = call("prompts", "show", "plot", "--text", PLOT, "--title", "T").stdout
     system, user = shelf.prompt("plot").render(Text(PLOT, "T"), shelf.taxonomy("tmdb"))

@@ -246,7 +246,7 @@ def test_what_a_model_was_shown_is_not_learnt_from() -> None:
     heard: list[str] = []
 
     def weights(conversation: Conversation) -> Mapping[str, float]:
-        heard.append(conversation[-1]["content"])
+        heard.append("\n".join(message["content"] for message in conversation))
         return {"Yes": 0.5, "No": 0.5}
 
     model = LanguageModel(Scripted(weights=weights))
@@ -268,7 +268,7 @@ def test_the_nearest_examples_are_shown_and_never_the_text_itself(shared: Matche
     heard: list[str] = []
 
     def reply(conversation: Conversation) -> str:
-        heard.append(conversation[-1]["content"])
+        heard.append("\n".join(message["content"] for message in conversation))
         return '["War"]'
 
     model = LanguageModel(Scripted(reply))

@@ -233,7 +233,7 @@ SHOTS = (
 )
 
 
-def asked_with(shots: FixedShots | NearestShots, text: str, taxonomy: Taxonomy = TMDB) -> str:
+def asked_with(shots: FixedShots | NearestShots, text: str, taxonomy: Taxonomy = TMDB) -> Conversation:
     seen: list[Conversation] = []
 
     def reply(conversation: Conversation) -> str:
@@ -241,25 +241,44 @@ def asked_with(shots: FixedShots | NearestShots, text: str, taxonomy: Taxonomy =
         return f'["{taxonomy.names[0]}"]'
 
     LanguageModel(Scripted(reply), ListReading(), shots=shots).classify([text], taxonomy)
-    return seen[0][1]["content"]
+    return seen[0]
 
 
-def test_fixed_examples_stand_before_the_text_with_their_labels() -> None:
+def answers_in(conversation: Conversation) -> list[str]:
+    return [message["content"] for message in conversation if message["role"] == "assistant"]
+
+
+def words_of(conversation: Conversation) -> str:
+    return "\n".join(message["content"] for message in conversation)
+
+
+def test_fixed_examples_are_turns_between_the_static_part_and_the_text() -> None:
     sent = asked_with(FixedShots(SHOTS, "tmdb"), "A plot.")
-    assert sent.index("Cowboys") < sent.index("Labels: Western") < sent.index("Soldiers") < sent.index("A plot.")
+    assert [message["role"] for message in sent] == ["system", *["user", "assistant"] * 3, "user"]
+    assert answers_in(sent) == ['["Western"]', '["Horror"]', '["War"]']
+    assert "Cowboys" in sent[1]["content"]
+    assert "A plot." in sent[-1]["content"]
+    plain = asked_with(FixedShots((), "tmdb"), "A plot.")
+    assert (plain[0], plain[-1]) == (sent[0], sent[-1]), "what is asked is the same with and without examples"
+
+
+def test_everything_before_the_text_is_the_same_for_every_text() -> None:
+    first, second = (asked_with(FixedShots(SHOTS, "tmdb"), text) for text in ("A plot.", "Another."))
+    assert first[:-1] == second[:-1]
 
 
 def test_the_nearest_examples_are_shown_the_nearest_last_and_never_the_text_itself() -> None:
     shots = NearestShots(MiniLM(), SHOTS, "tmdb", 2)
     sent = asked_with(shots, "A phantom haunts an old house.")
-    assert "ghost" in sent
-    assert sent.index("Labels: Horror") > max(sent.find("Labels: Western"), sent.find("Labels: War"))
-    assert asked_with(shots, "A ghost haunts the attic.").count("ghost") == 1
+    assert answers_in(sent)[-1] == '["Horror"]'
+    assert len(answers_in(sent)) == 2
+    assert sent[0] == asked_with(shots, "A rodeo.")[0], "what differs by text comes after the static part"
+    assert words_of(asked_with(shots, "A ghost haunts the attic.")[1:]).count("ghost") == 1
 
 
 def test_examples_of_another_vocabulary_are_not_shown() -> None:
-    assert "Cowboys" not in asked_with(FixedShots(SHOTS, "tmdb"), "x", AB)
-    assert "Cowboys" not in asked_with(NearestShots(MiniLM(), SHOTS, "tmdb", 2), "x", AB)
+    assert answers_in(asked_with(FixedShots(SHOTS, "tmdb"), "x", AB)) == []
+    assert answers_in(asked_with(NearestShots(MiniLM(), SHOTS, "tmdb", 2), "x", AB)) == []
 
 
 def test_examples_are_part_of_the_fingerprint() -> None:

@@ -10,7 +10,10 @@ from llm.engines.scripted import Scripted
 from llm.language_model import LanguageModel
 from llm.matcher import matcher
 from llm.readings.choice import READINGS
+from llm.shots import FixedShots
 from prompts import shelf
+from prompts.question import Shot
+from prompts.text import Text
 from service.app import create_app
 from service.parts import Parts
 from service.prompting import asked_by
@@ -53,6 +56,14 @@ def test_what_is_shown_is_what_is_sent(reading: str) -> None:
     assert shown["messages"] == [dict(message) for message in seen[0]]
     assert (shown["requests"], shown["reading"], shown["sent"]) == (len(seen), reading, True)
     assert shown["prompt"] == f"text.v1@{shelf.prompt('text').digest}"
+
+
+def test_few_shot_examples_are_shown_as_the_turns_that_are_sent() -> None:
+    shots = FixedShots((Shot(Text("A duel at noon."), ("Western",)),), "tmdb")
+    model = LanguageModel(Scripted(), READINGS["list"], shots=shots)
+    (sent,) = asked_by(model, Text("A plot."), shelf.taxonomy("tmdb")).conversations
+    assert [message["role"] for message in sent] == ["system", "user", "assistant", "user"]
+    assert ("A duel" in sent[1]["content"], sent[2]["content"]) == (True, '["Western"]')
 
 
 @pytest.mark.parametrize("reading", [None, *READINGS])
