@@ -71,7 +71,7 @@ class LanguageModel:
         everything = [
             _VERSION,
             self.engine.name,
-            [prompt.name, prompt.digest, text.body.strip(), text.title.strip()],
+            [asdict(prompt), prompt.digest, text.body.strip(), text.title.strip()],
             shots_digest(self.shots, text, taxonomy),
             asdict(reading.question()),
             taxonomy.digest,

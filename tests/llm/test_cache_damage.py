@@ -17,6 +17,7 @@ from llm.language_model import LanguageModel
 from llm.readings.list import ListReading
 from llm.shots import FixedShots, NearestShots
 from prompts import shelf
+from prompts.decision import asking
 from prompts.question import Shot
 from prompts.template import Prompt
 from prompts.text import Text
@@ -235,3 +236,9 @@ def test_other_examples_are_other_answers() -> None:
     models = [LanguageModel(Scripted(), ListReading(), shots=one) for one in shots]  # type: ignore[arg-type]
     assert len({model.fingerprint(Text("a plot"), TMDB) for model in models}) == len(shots)
     assert encoder.calls == [], "no example is chosen for a fingerprint"
+
+
+def test_other_instructions_of_a_decision_are_other_answers() -> None:
+    prompts = [asking(), asking("Which team?"), asking("Which mood?"), shelf.prompt("plot")]
+    models = [LanguageModel(Scripted(), ListReading(), prompt) for prompt in prompts]
+    assert len({model.fingerprint(Text("a plot"), TMDB) for model in models}) == len(prompts)
