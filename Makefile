@@ -15,8 +15,8 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 .PHONY: serve
-serve: .venv/run ## start the service (HOST=127.0.0.1 PORT=5000)
-	@$(BIN)/python main.py serve --host $(HOST) --port $(PORT)
+serve: .venv/run ## start the service (HOST=127.0.0.1 PORT=5000; OPEN=1 serves other machines without keys)
+	@$(BIN)/python main.py serve --host $(HOST) --port $(PORT) $(if $(OPEN),--open)
 
 .PHONY: notebook
 notebook: .venv/notebook ## open the notebooks in the browser

@@ -96,8 +96,11 @@ class ProblemType(_Answer):
     """What a problem's ``type`` means."""
 
     type: str
-    title: str
     status: int
+    title: str
+    meaning: str = Field(description="what happened")
+    causes: list[str] = Field(description="what usually leads to it, the most frequent first")
+    remedies: list[str] = Field(description="what to do, in the order in which to try it")
 
 
 class OpenAIError(_Answer):
@@ -109,9 +112,12 @@ class OpenAIError(_Answer):
     code: str
 
 
-class ProblemDocument(ProblemType):
+class ProblemDocument(_Answer):
     """Why a request has no answer (RFC 9457)."""
 
+    type: str = Field(description="path of the route that explains this kind of error; its last part is the kind")
+    title: str
+    status: int
     detail: str = Field(description="what is wrong and what to do")
     field: str | None = Field(None, description="the field of the body that is at fault, where one is")
     error: OpenAIError | None = Field(None, description="the same in OpenAI's shape, under /v1")

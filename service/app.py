@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from service import cors, guards, metrics, pages, problems, routes, tracing
 from service.parts import Parts
@@ -26,4 +27,6 @@ def create_app(parts: Parts) -> Flask:
     app.register_blueprint(routes.blueprint)
     app.register_blueprint(pages.blueprint)
     problems.install(app)
+    if count := parts.trusted_proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, count, count, count, 0, count)  # type: ignore[method-assign]
     return app

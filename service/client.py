@@ -16,7 +16,7 @@ from prompts.errors import InvalidSetting
 from prompts.network import connection, split_url, trimmed, without_login
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
-from service.problems import SLUGS
+from service.problem_kinds import SLUGS
 
 _KINDS: Mapping[str, ProblemKind] = {slug: kind for kind, slug in SLUGS.items()} | {"too-large": "too_long"}
 _TOO_LARGE = 413

@@ -15,7 +15,7 @@ from pydantic.json_schema import models_json_schema
 
 from service import answers, guards
 from service.decisions import DecisionAnswer, DecisionRequest
-from service.problems import KINDS
+from service.problem_kinds import KINDS
 from service.schemas import ClassifyAnswer, ClassifyRequest, PromptRequest
 from service.similar import SimilarAnswer, SimilarRequest
 
@@ -125,7 +125,7 @@ def _headers(status: int, guarded: bool) -> dict[str, Any]:
 
 
 def _problem(slugs: list[str], headers: Mapping[str, Any]) -> dict[str, Any]:
-    types = {"properties": {"type": {"enum": [f"/problems/{slug}" for slug in slugs]}}}
+    types = {"properties": {"type": {"pattern": f"/problems/({'|'.join(slugs)})$"}}}
     schema = {"allOf": [_reference(answers.ProblemDocument), types]}
     words = "; ".join(KINDS[slug].title for slug in slugs)
     return {"description": words, "headers": headers, "content": {_PROBLEM: {"schema": schema}}}

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, current_app, make_response, render_template, send_from_directory
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from flask import (
+    Blueprint,
+    Response,
+    current_app,
+    jsonify,
+    make_response,
+    render_template,
+    request,
+    send_from_directory,
+)
 from werkzeug.exceptions import NotFound
 
 from service.openapi import document, routes_of
@@ -39,7 +52,8 @@ def openapi() -> Response:
     built = current_app.extensions.get(_DOCUMENT)
     if built is None:  # the routes of an application do not change once it serves
         built = current_app.extensions[_DOCUMENT] = current_app.json.dumps(document(current_app))
-    return Response(built, mimetype="application/json")
+    servers = json.dumps([{"url": request.script_root or "/"}])
+    return Response(f'{{"servers": {servers}, {built[1:]}', mimetype="application/json")
 
 
 @blueprint.get("/page/<name>")
@@ -51,10 +65,20 @@ def static_file(name: str) -> Response:
         raise RequestProblem("not-found", f"the pages have no file {name!r}") from None
 
 
-def html(template: str) -> Response:
-    """A page; it is told which routes there are, so that it asks for nothing that is not."""
+def for_either(members: Mapping[str, Any], template: str, **values: Any) -> Response:
+    """A page where the client prefers HTML, as browsers do; else JSON."""
+    wanted = request.accept_mimetypes.best_match(("application/json", "text/html"))
+    response = html(template, **values) if wanted == "text/html" else jsonify(members)
+    response.vary.add("Accept")
+    return response
+
+
+def html(template: str, **values: Any) -> Response:
+    """A page. It is given the paths of all routes, so that it requests only those that exist, and the relative path to
+    the service's root: links then work under any prefix, also one that a reverse proxy removes without saying so."""
     paths = {path for _, path, _ in routes_of(current_app)}
-    response = make_response(render_template(template, paths=paths))
+    root = "../" * (request.path.count("/") - 1) or "./"
+    response = make_response(render_template(template, paths=paths, root=root, **values))
     response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
     response.headers["Referrer-Policy"] = "no-referrer"
     response.headers["X-Content-Type-Options"] = "nosniff"

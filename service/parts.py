@@ -94,6 +94,7 @@ class Parts:
         stopping: set once the process has been told to stop.
         spans: makes OpenTelemetry's spans, where they are asked for.
         origins: whose pages may ask, beside the service's own.
+        trusted_proxies: how many reverse proxies stand before the service; their X-Forwarded headers are believed.
     """
 
     classifier_for: ClassifierFor
@@ -111,6 +112,7 @@ class Parts:
     stopping: Event = field(default_factory=Event)
     spans: Spans | None = None
     origins: tuple[str, ...] = ()
+    trusted_proxies: int = 0
 
     def decides(self) -> Decider:
         """Who answers typed questions."""

@@ -6,14 +6,14 @@ import json
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from flask import Flask, Response, current_app, request
+from flask import Flask, Response, current_app, has_request_context, request
 from werkzeug.exceptions import HTTPException
 
 from llm.asking import waiting_problem
-from llm.classifier import Problem, ProblemKind
+from llm.classifier import Problem
 from prompts.errors import InvalidSetting, InvalidTaxonomy, OtherVocabulary, UnknownName
+from service.problem_kinds import KINDS, SLUGS
 from similarity.errors import (
     Disconnected,
     Expired,
@@ -29,14 +29,6 @@ log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 5
 _OPENAI = "/v1/"  # below it, clients of OpenAI's look for a member "error"; RFC 9457 lets a document have more members
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of error: its HTTP status and its title."""
-
-    status: int
-    title: str
 
 
 class RequestProblem(Exception):
@@ -61,11 +53,18 @@ class RequestProblem(Exception):
         return cls(slug, problem.detail, retry_after=(problem.retry_after or _RETRY_SECONDS) if waits else None)
 
 
+def problem_type(slug: str) -> str:
+    """Where a kind of error is explained: a path that includes the prefix under which a reverse proxy shows the
+    service."""
+    prefix = request.script_root if has_request_context() else ""
+    return f"{prefix}/problems/{slug}"
+
+
 def problem_body(slug: str, detail: str, field: str | None = None) -> dict[str, object]:
     """The members of a problem document."""
     kind = KINDS[slug]
     body: dict[str, object] = {
-        "type": f"/problems/{slug}",
+        "type": problem_type(slug),
         "title": kind.title,
         "status": kind.status,
         "detail": detail,
@@ -135,48 +134,6 @@ def _surprise(error: Exception) -> Response:
     log.exception("unexpected error at %s %s", request.method, request.path)
     return respond(RequestProblem("internal", "an unexpected error; it stands in the server's log"))
 
-
-KINDS: Mapping[str, Kind] = {
-    "bad-request": Kind(400, "The request cannot be read"),
-    "not-json": Kind(400, "The body is not JSON"),
-    "no-key": Kind(401, "A key is needed"),
-    "not-found": Kind(404, "There is nothing here"),
-    "unknown-taxonomy": Kind(404, "No such taxonomy"),
-    "unknown-prompt": Kind(404, "No such prompt"),
-    "unknown-reading": Kind(404, "No such reading"),
-    "unknown-model": Kind(404, "No such model"),
-    "unknown-film": Kind(404, "No such film"),
-    "unknown-genre": Kind(404, "No such genre"),
-    "method-not-allowed": Kind(405, "The method is not allowed here"),
-    "too-large": Kind(413, "The body is too large"),
-    "text-too-long": Kind(413, "The text is too long"),
-    "unsupported-media-type": Kind(415, "The body must be application/json"),
-    "invalid-request": Kind(422, "The request breaks a rule"),
-    "too-many-requests": Kind(429, "Too many requests"),
-    "client-gone": Kind(499, "The client has hung up"),  # as nginx logs it; nobody is there to read it
-    "internal": Kind(500, "Something went wrong here"),
-    "cannot-decide": Kind(501, "The model cannot answer such questions"),
-    "model-rejected": Kind(502, "The model's endpoint refused the request"),
-    "model-unreadable": Kind(502, "The model did not answer with labels"),
-    "model-misconfigured": Kind(503, "The service's access to its model is set up wrongly"),
-    "model-unreachable": Kind(503, "The model cannot be reached"),
-    "model-busy": Kind(503, "The model is overloaded"),
-    "no-index": Kind(503, "There is no index of films that can be used"),
-    "stopping": Kind(503, "The service is being stopped"),
-    "too-late": Kind(504, "The time for an answer is over"),
-}
-
-SLUGS: Mapping[ProblemKind, str] = {
-    "empty": "invalid-request",
-    "too_long": "text-too-long",
-    "unreachable": "model-unreachable",
-    "busy": "model-busy",
-    "misconfigured": "model-misconfigured",
-    "rejected": "model-rejected",
-    "unreadable": "model-unreadable",
-    "late": "too-late",
-    "gone": "client-gone",
-}
 
 _SLUG_BY_STATUS: Mapping[int, str] = {
     400: "bad-request",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from service.problems import KINDS
+from service.problem_kinds import KINDS
 from service.settings import Settings, environment_name
 
 Schema = Mapping[str, Any]
@@ -28,6 +29,12 @@ at `/docs` with a form to try each route.*
 Bodies and answers are JSON in UTF-8. An unknown field is an error. Where keys are in use they come as
 `Authorization: Bearer KEY` or `X-API-Key: KEY`. `X-Request-Timeout: 5` allows a request five seconds; `X-Request-ID`
 comes back and stands in the log. Errors are `application/problem+json` (RFC 9457), see [Problems](#problems)."""
+
+_PROBLEMS = """\
+`type` is `/problems/` and the name, after the prefix where the service is under one. `GET /problems/NAME` explains it:
+what happened, the usual causes and what to do, as a page in a browser and as JSON for programs. In a batch, what is
+wrong with one text (empty, no string, too long, refused or unreadable) is the `problem` of that text in `results`, and
+the other texts are answered."""
 
 
 def configuration() -> str:
@@ -58,9 +65,9 @@ def http(document: Schema) -> str:
     lines.append("\n## Bodies and answers\n")
     for name, schema in schemas.items():
         lines += [f"### {name}\n", f"{_plain(schema.get('description', ''))}\n", *_fields(schema), ""]
-    lines += ["## Problems\n", "`type` is `/problems/` and the name; the route of that name says what it means.\n"]
-    lines += _heads("status", "name", "title")
-    lines += [_row(str(kind.status), f"`{slug}`", kind.title) for slug, kind in _by_status()]
+    lines += ["## Problems\n", f"{_PROBLEMS}\n"]
+    lines += _heads("status", "name", "title", "what to do first")
+    lines += [_row(str(kind.status), f"`{slug}`", kind.title, kind.remedies[0]) for slug, kind in _by_status()]
     return "\n".join(lines) + "\n"
 
 
@@ -94,8 +101,8 @@ def _told(path: str, method: str, operation: Schema) -> list[str]:
 
 def _slugs(response: Schema) -> list[str]:
     schema = response["content"].get("application/problem+json", {}).get("schema", {})
-    types = [part["properties"]["type"]["enum"] for part in schema.get("allOf", []) if "properties" in part]
-    return [one.rpartition("/")[2] for some in types for one in some]
+    types = [part["properties"]["type"]["pattern"] for part in schema.get("allOf", []) if "properties" in part]
+    return [slug for pattern in types for slug in re.findall(r"[a-z]+(?:-[a-z]+)*", pattern)[1:]]
 
 
 def _fields(schema: Schema) -> list[str]:
@@ -112,8 +119,10 @@ def _type(schema: Schema) -> str:
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         return f"[{name}](#{name.lower()})"
-    if "anyOf" in schema:
-        return " or ".join(_type(one) for one in schema["anyOf"] if one.get("type") != "null")
+    if kinds := schema.get("anyOf", schema.get("oneOf")):
+        return " or ".join(_type(one) for one in kinds if one.get("type") != "null")
+    if "const" in schema:
+        return f"`{schema['const']}`"
     if "enum" in schema:
         return ", ".join(f"`{one}`" for one in schema["enum"])
     if schema.get("type") == "array":
@@ -136,7 +145,12 @@ def _values(schema: Schema) -> str:
 
 def _bounds(schema: Schema) -> str:
     said = {"minimum": "from {}", "exclusiveMinimum": "above {}", "maximum": "to {}", "minLength": "length from {}"}
-    return " ".join(words.format(f"{schema[key]:,}") for key, words in said.items() if key in schema)
+    return " ".join(words.format(_digits(schema[key])) for key, words in said.items() if key in schema)
+
+
+def _digits(number: float) -> str:
+    """With commas from five digits on: a year has none."""
+    return f"{number:,}" if abs(number) >= 10_000 else f"{number}"
 
 
 def _default(value: Any) -> str:
@@ -176,6 +190,7 @@ GROUPS: Mapping[str, str] = {
     "taxonomy": "Vocabulary",
     "cache": "Remembered answers",
     "vllm_python": "vLLM, where `serve --vllm` starts it",
+    "lookup_providers": "Looking titles up",
     "index": "Similar films",
     "host": "Address and keys",
     "workers": "Load",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, cast
 
-from flask import Blueprint, Response, current_app, jsonify, make_response, request
+from flask import Blueprint, Response, current_app, jsonify, request
 
 from llm.asking import ASKING
 from llm.classifier import OF_A_TEXT, Prediction
@@ -17,9 +18,10 @@ from service.body import read_decision, read_request, read_similar
 from service.hot import Hot
 from service.looking_up import looked_up
 from service.notes import notes_of
-from service.pages import html
+from service.pages import for_either
 from service.parts import Choice, Parts
-from service.problems import KINDS, RequestProblem
+from service.problem_kinds import KINDS
+from service.problems import RequestProblem, problem_type
 from service.prompting import asking
 from service.readiness import Readiness
 from service.schemas import ClassifyAnswer, ClassifyRequest, PromptRequest
@@ -171,20 +173,18 @@ def readyz() -> dict[str, str]:
 
 
 @blueprint.get("/problems/<slug>")
-def problem(slug: str) -> dict[str, Any]:
-    """What a problem's ``type`` means."""
+def problem(slug: str) -> Response:
+    """What a problem's ``type`` means, its usual causes and what to do: a page for browsers, JSON for programs."""
     if slug not in KINDS:
-        raise RequestProblem("not-found", f"there is no problem type {slug!r}")
-    return {"type": f"/problems/{slug}", "title": KINDS[slug].title, "status": KINDS[slug].status}
+        raise RequestProblem("not-found", f"there is no problem type {slug!r}; known: {', '.join(KINDS)}")
+    told = {"type": problem_type(slug), **asdict(KINDS[slug])}
+    return for_either(told, "problem.html", slug=slug, kind=KINDS[slug])
 
 
 @blueprint.get("/")
 def index() -> Response:
     """What can be asked here: a page for browsers, JSON for programs."""
-    wanted = request.accept_mimetypes.best_match(("application/json", "text/html"))
-    response = html("index.html") if wanted == "text/html" else make_response(_index())
-    response.vary.add("Accept")
-    return response
+    return for_either(_index(), "index.html")
 
 
 def _index() -> dict[str, Any]:

@@ -26,7 +26,8 @@ from prompts.faults import fault_of
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 from service.parts import Choice
-from service.problems import SLUGS, problem_body
+from service.problem_kinds import SLUGS
+from service.problems import problem_body
 
 TEXT_NAMES = ("text", "description", "overview")
 _SHOWN = 40  # characters of a wrong value
@@ -84,14 +85,14 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-WholeNumber = Annotated[int, BeforeValidator(_whole, json_schema_input_type=int)]
+WHOLE = BeforeValidator(_whole)  # for every whole number of a request
 
 
 class FilmFields(TextFields):
     """The same, and the year of the film that it is about."""
 
-    year: WholeNumber | None = Field(
-        None, ge=1870, le=2100, description="of the film, for lookup to tell namesakes apart"
+    year: Annotated[int, Field(ge=1870, le=2100), WHOLE] | None = Field(
+        None, description="of the film, for lookup to tell namesakes apart"
     )
 
 
@@ -114,7 +115,7 @@ class ClassifyRequest(FilmFields):
         None, min_length=1, description="a vocabulary of your own: names, or objects with name, description, aliases"
     )
     multi: bool | None = Field(None, description="whether a text may have several labels")
-    max_labels: WholeNumber | None = Field(None, ge=1, description="the most labels of one answer")
+    max_labels: Annotated[int, Field(ge=1), WHOLE] | None = Field(None, description="the most labels of one answer")
     allow_none: bool | None = Field(None, description="whether 'none of them' is an answer")
     prompt: str | None = Field(None, description="name of a prompt; see GET /prompts")
     reading: str | None = Field(None, description="auto, list, letters, yes_no or decisions: how a model is read")

@@ -106,6 +106,9 @@ class Settings(BaseModel):
     cors_origins: str = Field(
         "", description="origins whose pages may ask, such as https://a.example,https://b.example"
     )
+    trusted_proxies: int = Field(
+        0, ge=0, le=10, description="reverse proxies in front of the service; 0 ignores their X-Forwarded headers"
+    )
     rate_storage: str = Field("memory://", description="where they are counted; redis://… for several processes")
     workers: int = Field(1, ge=1, le=64, description="processes, each with a model of its own")
     threads: int = Field(96, ge=2, le=1024, description="connections of one process served at once")

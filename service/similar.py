@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
-from service.schemas import TEXT_NAMES, TextFields, WholeNumber
+from service.schemas import TEXT_NAMES, WHOLE, TextFields
 from similarity.film import Film
 from similarity.live import Wanted
 from similarity.similar import Found, Query
@@ -23,15 +23,18 @@ def _as_id(value: Any) -> Any:
 FilmId = Annotated[str, BeforeValidator(_as_id, json_schema_input_type=str | int)]
 
 
+_Year = Annotated[int, Field(ge=0, le=9999), WHOLE]
+
+
 class SimilarRequest(TextFields):
     """Body of ``POST /similar``."""
 
     title: str | None = Field(None, description="title of the text; alone, of a film of the catalogue")
     id: FilmId | None = Field(None, description="id of a film of the catalogue, in place of a text")
-    k: WholeNumber = Field(10, ge=1, le=100, description="how many films")
+    k: Annotated[int, Field(ge=1, le=100), WHOLE] = Field(10, description="how many films")
     genres: list[str] = Field([], max_length=100, description="only films that have one of these genres at least")
-    year_from: WholeNumber | None = Field(None, ge=0, le=9999, description="only films from this year on")
-    year_to: WholeNumber | None = Field(None, ge=0, le=9999, description="only films up to this year")
+    year_from: _Year | None = Field(None, description="only films from this year on")
+    year_to: _Year | None = Field(None, description="only films up to this year")
 
     @model_validator(mode="after")
     def _is_one_question(self) -> SimilarRequest:

@@ -72,6 +72,7 @@ def build(settings: Settings, trained: Classifier | None = None) -> Parts:
     parts = partial(
         Parts, taxonomy=taxonomy.name, limits=_limits(settings), metrics=metrics, similar=lambda: films,
         lookup=lookup_of(settings), origins=settings.origins, hot=HotAnswers(settings.cache_shared),
+        trusted_proxies=settings.trusted_proxies,
     )  # fmt: skip
     if trained is not None or not settings.asks_a_model:
         return parts(lambda choice: embedded, lambda: None, load, decider=by_scores)

@@ -254,3 +254,12 @@ def test_what_the_page_adds_is_in_the_style_of_the_house(extended: Path) -> None
         ruff = [sys.executable, "-m", "ruff", *command, *sorted(names)]
         run = subprocess.run(ruff, cwd=extended, capture_output=True, text=True)
         assert run.returncode == 0, run.stdout
+
+
+def test_the_references_have_no_empty_types_and_no_years_with_commas() -> None:
+    http, settings = pages()["http.md"], pages()["configuration.md"]
+    assert " of null" not in http
+    assert not re.search(r"\b[12],\d{3}\b(?!,)", http)
+    lookups = settings.partition("## Looking titles up")[2].partition("\n## ")[0]
+    assert lookups.count("LOOKUP") == 5 and "VLLM" not in lookups
+    assert "LOOKUP" not in settings.partition("## vLLM")[2].partition("\n## ")[0]

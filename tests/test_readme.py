@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from service.schemas import ClassifyAnswer, ClassifyRequest
 from service.settings import Settings, environment_name
 from service.similar import SimilarAnswer, SimilarRequest
@@ -46,3 +48,16 @@ def test_every_room_stands_in_the_plan() -> None:
         for module in (ROOT / room).glob("*.py"):
             name = module.stem
             assert name == "__init__" or name in plan or name in ("parts", "errors", "text"), f"{room}/{name}"
+
+
+@pytest.mark.usefixtures("away")
+def test_the_readmes_option_serves_other_addresses_and_the_error_names_it() -> None:
+    from prompts.errors import InvalidSetting
+    from service.guards import door
+    from service.settings import read_settings
+
+    assert "HOST=0.0.0.0 OPEN=1" in README and "keys add NAME" in README
+    assert "$(if $(OPEN),--open)" in (ROOT / "Makefile").read_text(encoding="utf-8")
+    with pytest.raises(InvalidSetting, match=r"keys add NAME.*--open"):
+        door(read_settings(host="0.0.0.0"))
+    assert not door(read_settings(host="0.0.0.0", open=True)).needs_key

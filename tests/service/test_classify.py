@@ -16,7 +16,7 @@ from llm.readings.list import ListReading
 from prompts import shelf
 from service.app import create_app
 from service.parts import Choice, Limits, Parts
-from service.problems import KINDS
+from service.problem_kinds import KINDS
 
 PLOT = "A young wizard learns magic to defeat a dragon."
 LIMITS = Limits(body_bytes=100_000, texts=10, text_chars=1_000, labels=20)

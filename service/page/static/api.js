@@ -24,7 +24,8 @@ export async function send(path, body, signal) {
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const payload = body === undefined || typeof body === "string" ? body : JSON.stringify(body);
   try {
-    return await fetch(path, { method: body === undefined ? "GET" : "POST", headers, body: payload, signal });
+    // Relative to the page: the service may be under a prefix, behind a reverse proxy.
+    return await fetch(path.replace(/^\//, "./"), { method: body === undefined ? "GET" : "POST", headers, body: payload, signal });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Trouble({

@@ -37,6 +37,6 @@ export function csvOf(texts, results) {
 // The request as a line for a terminal; what a shell would read stands in single quotes.
 export function curlOf(body) {
   const quoted = JSON.stringify(body).replaceAll("'", "'\\''");
-  const url = `${location.origin}/classify`;
+  const url = new URL("./classify", document.baseURI);
   return `curl -X POST ${url} \\\n  -H 'Content-Type: application/json' \\\n  -d '${quoted}'`;
 }

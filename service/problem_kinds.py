@@ -1,0 +1,295 @@
+"""Every kind of error that the service answers with: status, title, what it means, its usual causes and remedies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from llm.classifier import ProblemKind
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of error.
+
+    Attributes:
+        status: of HTTP.
+        title: the same for every error of the kind.
+        meaning: what happened, in a sentence or two.
+        causes: what usually leads to it, the most frequent first.
+        remedies: what to do, in the order in which to try it.
+    """
+
+    status: int
+    title: str
+    meaning: str
+    causes: tuple[str, ...]
+    remedies: tuple[str, ...]
+
+
+KINDS: Mapping[str, Kind] = {
+    "bad-request": Kind(
+        400,
+        "The request cannot be read",
+        "The request's headers or its compressed body are damaged.",
+        (
+            "Content-Encoding names gzip or deflate, but the body is not compressed, or it was cut off.",
+            "X-Request-Timeout is not a number of seconds above 0.",
+        ),
+        (
+            "Send the body without compression and leave Content-Encoding out.",
+            "Send X-Request-Timeout as a number, such as 5.",
+        ),
+    ),
+    "not-json": Kind(
+        400,
+        "The body is not JSON",
+        "The body cannot be parsed as JSON. The detail names the line and the column.",
+        (
+            "Single quotes, a trailing comma, a comment, or Python's None, True or NaN.",
+            "A shell removed the quotes around the body.",
+            "The body is empty, or is in another encoding than UTF-8.",
+        ),
+        (
+            "Let a JSON library write the body: json.dumps in Python, JSON.stringify in JavaScript.",
+            "With curl, keep the body in a file and send it by --data-binary @body.json.",
+        ),
+    ),
+    "no-key": Kind(
+        401,
+        "A key is needed",
+        "The service requires an API key for this route, and none that it accepts was sent.",
+        (
+            "No Authorization and no X-API-Key header.",
+            "The key was revoked, or belongs to another service.",
+            "A reverse proxy removes the Authorization header.",
+        ),
+        (
+            "Send Authorization: Bearer KEY, or X-API-Key: KEY.",
+            "Make a key where the service runs: main.py keys add NAME.",
+        ),
+    ),
+    "not-found": Kind(
+        404,
+        "There is nothing here",
+        "No route has this path.",
+        ("A misspelt path.", "A reverse proxy adds or removes a part of the path."),
+        (
+            "Read the list of routes at /, or at /docs.",
+            "Behind a proxy, see Reverse proxies in docs/operations.md.",
+        ),
+    ),
+    "unknown-taxonomy": Kind(
+        404,
+        "No such taxonomy",
+        "The request names a taxonomy that the service does not have.",
+        ("A misspelt name.", "A YAML file that is only on the client's machine."),
+        (
+            "Read the names at GET /taxonomies.",
+            "Send the labels with the request, under labels.",
+        ),
+    ),
+    "unknown-prompt": Kind(
+        404,
+        "No such prompt",
+        "The request names a prompt that the service does not have.",
+        ("A misspelt name, or a version that does not exist.",),
+        ("Read the names at GET /prompts.", "Leave prompt out; the service then chooses one by the taxonomy."),
+    ),
+    "unknown-reading": Kind(
+        404,
+        "No such reading",
+        "The request names a strategy that does not exist.",
+        ("A misspelt name.",),
+        ("Send auto, list, letters, yes_no or decisions, or leave reading out.",),
+    ),
+    "unknown-model": Kind(
+        404,
+        "No such model",
+        "The request names a model that does not answer here.",
+        ("A model name of another service, such as gpt-4o.",),
+        ("Send the model name marquee.", "Read the names at GET /v1/models."),
+    ),
+    "unknown-film": Kind(
+        404,
+        "No such film",
+        "The catalogue has no film of this id.",
+        ("An id of another catalogue.", "The index was built from other films."),
+        ("Send a title or a text in place of id.", "Build the index from your catalogue: main.py index."),
+    ),
+    "unknown-genre": Kind(
+        404,
+        "No such genre",
+        "No film of the catalogue has this genre.",
+        ("Another spelling than the catalogue's.",),
+        ("Use the spelling that the detail proposes.",),
+    ),
+    "method-not-allowed": Kind(
+        405,
+        "The method is not allowed here",
+        "The route exists, but not for this HTTP method.",
+        ("A GET, such as a browser's, to a route that needs a body.", "A redirect turned a POST into a GET."),
+        ("Use the method that the Allow header names.",),
+    ),
+    "too-large": Kind(
+        413,
+        "The body is too large",
+        "The request is larger than the service's limits: bytes of the body, number of texts, or number of labels.",
+        ("Too many texts in one request.", "A file sent as one text.", "A compressed body that becomes too large."),
+        (
+            "Send fewer texts per request.",
+            "Raise MARQUEE_MAX_BODY_BYTES, MARQUEE_MAX_TEXTS or MARQUEE_MAX_REQUEST_LABELS.",
+            "For files, use main.py bulk.",
+        ),
+    ),
+    "text-too-long": Kind(
+        413,
+        "The text is too long",
+        "One text is longer than the service's limit, or than the model's context.",
+        ("A whole document in place of a summary.", "A language model with a small context."),
+        ("Shorten the text.", "Raise MARQUEE_MAX_TEXT_CHARS, or use a model with a larger context."),
+    ),
+    "unsupported-media-type": Kind(
+        415,
+        "The body must be application/json",
+        "The body's content type or its compression is not one that the service reads.",
+        (
+            "curl -d without a header sends application/x-www-form-urlencoded.",
+            "A form, a file upload or plain text.",
+            "A compression other than gzip and deflate, such as br or zstd.",
+        ),
+        ("Send Content-Type: application/json and a JSON object.", "Send the body as gzip, as deflate, or plain."),
+    ),
+    "invalid-request": Kind(
+        422,
+        "The request breaks a rule",
+        "The body is JSON, but a field is missing, unknown, or has a value that is not allowed. The detail names the "
+        "field, its value and what is allowed.",
+        (
+            "A field of another service's API, such as inputs or candidate_labels.",
+            "A number, null or a list where a string is expected.",
+            "No text: the field is empty.",
+        ),
+        ("Change the field that the detail names.", "Read the fields at /docs, or in /openapi.json."),
+    ),
+    "too-many-requests": Kind(
+        429,
+        "Too many requests",
+        "The key or the address has sent more requests than the rate limit allows, or too many wrong keys.",
+        (
+            "A loop without pauses.",
+            "Many clients behind one reverse proxy, which the service sees as one address.",
+        ),
+        (
+            "Wait for as many seconds as Retry-After says.",
+            "Send many texts in one request, under texts.",
+            "Set MARQUEE_RATE_LIMIT; behind a proxy set MARQUEE_TRUSTED_PROXIES.",
+        ),
+    ),
+    "client-gone": Kind(
+        499,
+        "The client has disconnected",
+        "The connection was closed before the answer was ready, and the work was stopped.",
+        ("A client's timeout that is shorter than the answer takes.", "A closed browser tab."),
+        ("Raise the client's timeout.", "Send fewer texts per request."),
+    ),
+    "internal": Kind(
+        500,
+        "Something went wrong here",
+        "An error in the service. Its log has the details, under the X-Request-ID of this answer.",
+        ("A fault in the program.", "A full disk or too little memory."),
+        ("Look the X-Request-ID up in the service's log.", "Report it with the log's traceback."),
+    ),
+    "cannot-decide": Kind(
+        501,
+        "The model cannot answer such questions",
+        "The model gives no probabilities, or answers for its own labels only, so it cannot answer typed questions.",
+        ("An endpoint without log probabilities.", "A score question to the embedded classifier."),
+        (
+            "Use a model whose endpoint returns log probabilities, such as vLLM.",
+            "Ask a choice question in place of a score question.",
+        ),
+    ),
+    "model-rejected": Kind(
+        502,
+        "The model's endpoint refused the request",
+        "The endpoint of the language model answered with an error. The detail has its words.",
+        ("A content filter.", "A parameter that the endpoint does not know.", "A schema with too many labels."),
+        ("Read the endpoint's words in the detail.", "Try another reading, or fewer labels."),
+    ),
+    "model-unreadable": Kind(
+        502,
+        "The model did not answer with labels",
+        "The model answered, but its answer names no label of the taxonomy.",
+        ("A model too small for the task.", "A reasoning model that used all its tokens before the answer."),
+        ("Try another reading, or a larger model.", "Switch the model's reasoning off."),
+    ),
+    "model-misconfigured": Kind(
+        503,
+        "The service's access to its model is set up wrongly",
+        "The endpoint refuses the service's key, or does not serve the model that the settings name.",
+        ("A wrong OPENAI_API_KEY or OPENAI_BASE_URL.", "A model name that the endpoint does not serve."),
+        (
+            "Compare MARQUEE_MODEL with the names at the endpoint's /v1/models.",
+            "Check the endpoint: main.py probe.",
+        ),
+    ),
+    "model-unreachable": Kind(
+        503,
+        "The model cannot be reached",
+        "No connection to the endpoint of the language model, or no answer in time.",
+        ("The model server is not started, or is still loading.", "A wrong host or port.", "A network outage."),
+        (
+            "Try again after as many seconds as Retry-After says.",
+            "Check OPENAI_BASE_URL and the model server.",
+            "Set MARQUEE_FALLBACK=true, and the embedded classifier answers meanwhile.",
+        ),
+    ),
+    "model-busy": Kind(
+        503,
+        "The model is overloaded",
+        "More requests wait for the model than the service accepts, or the endpoint is overloaded.",
+        ("More load than one model can take.", "The endpoint's own rate limit."),
+        (
+            "Try again after as many seconds as Retry-After says.",
+            "Send fewer requests at once.",
+            "Raise MARQUEE_QUEUE, or add processes or endpoints.",
+        ),
+    ),
+    "no-index": Kind(
+        503,
+        "There is no index of films that can be used",
+        "The index of similar films is missing, damaged, or made by another encoder.",
+        ("MARQUEE_INDEX names a folder without an index.", "The encoder was changed after the index was built."),
+        ("Build the index: main.py index.", "Set MARQUEE_INDEX to its folder."),
+    ),
+    "stopping": Kind(
+        503,
+        "The service is being stopped",
+        "The process has received SIGTERM and accepts no new requests soon.",
+        ("A deployment or a restart.",),
+        ("Try again after as many seconds as Retry-After says.",),
+    ),
+    "too-late": Kind(
+        504,
+        "The time for an answer is over",
+        "The answer was not ready within X-Request-Timeout, or within the service's own limit.",
+        ("A short X-Request-Timeout.", "Many texts, or a slow model.", "A queue of other requests."),
+        (
+            "Send fewer texts per request, or allow more seconds.",
+            "Raise MARQUEE_REQUEST_TIMEOUT.",
+        ),
+    ),
+}
+
+SLUGS: Mapping[ProblemKind, str] = {
+    "empty": "invalid-request",
+    "too_long": "text-too-long",
+    "unreachable": "model-unreachable",
+    "busy": "model-busy",
+    "misconfigured": "model-misconfigured",
+    "rejected": "model-rejected",
+    "unreadable": "model-unreadable",
+    "late": "too-late",
+    "gone": "client-gone",
+}
