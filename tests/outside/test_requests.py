@@ -1,0 +1,218 @@
+"""Bodies and headers as clients of other tools send them: what status and which words or labels each one gets."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import pytest
+from flask.testing import FlaskClient
+
+from service.app import create_app
+from service.parts import Limits, Parts
+from tests.eval.rows import Named
+
+LIMITS = Limits(body_bytes=20_000, texts=8, text_chars=1_000, labels=20)
+JSON = {"Content-Type": "application/json"}
+WAR: dict[str, Any] = {"text": "a war film"}
+
+
+class Sent(NamedTuple):
+    """A request and what comes back.
+
+    Attributes:
+        name: which client, tool or mistake this is.
+        body: bytes as they are, or a value that is sent as JSON.
+        status: of the answer.
+        said: words of the problem's detail, or the labels of the answer.
+        headers: beside the content type of JSON.
+        path: the route.
+    """
+
+    name: str
+    body: Any
+    status: int
+    said: str | list[str]
+    headers: Mapping[str, str] = {}
+    path: str = "/classify"
+
+
+def packed(wbits: int, body: bytes) -> bytes:
+    stream = zlib.compressobj(wbits=wbits)
+    return stream.compress(body) + stream.flush()
+
+
+PLAIN = json.dumps(WAR).encode()
+GZIP, DEFLATE = {"Content-Encoding": "gzip"}, {"Content-Encoding": "deflate"}
+BOMB = gzip.compress(b'{"text": "' + b" " * 50_000_000 + b'"}')
+
+ROWS = (
+    # --- the same question in the shapes of other services ---
+    Sent("Hugging Face zero-shot pipeline", {"sequences": ["a"], "candidate_labels": ["x"]}, 422, "'texts'"),
+    Sent("Hugging Face inference API", {"inputs": "a war", "parameters": {"candidate_labels": ["x"]}}, 422, "'texts'"),
+    Sent("HF parameters", {**WAR, "parameters": {"multi_label": True}}, 422, "on the top level"),
+    Sent("HF candidate_labels", {**WAR, "candidate_labels": ["War"]}, 422, "did you mean 'labels'?"),
+    Sent("HF multi_label", {**WAR, "multi_label": True}, 422, "did you mean 'multi'?"),
+    Sent("HF hypothesis_template", {**WAR, "hypothesis_template": "This is {}."}, 422, "wording comes from a prompt"),
+    Sent("HF top_k", {**WAR, "top_k": 3}, 422, "did you mean 'max_labels'?"),
+    Sent("Cohere classify", {"inputs": ["a war"], "examples": []}, 422, "unknown key"),
+    Sent("OpenAI chat", {"model": "gpt-4o", "messages": [{"role": "user", "content": "x"}]}, 422, "MARQUEE_MODEL"),
+    Sent("OpenAI moderation", {"input": "a war"}, 422, "did you mean 'texts'?"),
+    Sent("OpenAI temperature", {**WAR, "temperature": 0}, 422, "no chat endpoint"),
+    Sent("Vertex AI instances", {"instances": [{"content": "a war"}]}, 422, "did you mean 'texts'?"),
+    Sent("Azure documents", {"documents": [{"id": "1", "text": "a war"}]}, 422, "did you mean 'texts'?"),
+    Sent("spaCy threshold", {**WAR, "threshold": 0.5}, 422, "send scores: true"),
+    Sent("scikit-llm categories", {**WAR, "categories": ["War"]}, 422, "did you mean 'labels'?"),
+    Sent("ids in a batch", {"texts": [{"id": 7, "text": "a war"}]}, 422, "in the order of the texts"),
+    Sent("camel case", {**WAR, "maxLabels": 2}, 422, "did you mean 'max_labels'?"),
+    Sent("upper case", {"Text": "a war"}, 422, "did you mean 'text'?"),
+    Sent("misspelt", {"txet": "a war"}, 422, "did you mean 'text'?"),
+    Sent("nothing alike", {**WAR, "qwertz": 1}, 422, "known here: text, description"),
+    # --- values of another type ---
+    Sent("text as a number", {"text": 862}, 422, "text is 862; give a string"),
+    Sent("text as null", {"text": None}, 422, "text is empty"),
+    Sent("text as a list", {"text": ["a war"]}, 422, "text is a list; give a string"),
+    Sent("text as an object", {"text": {"value": "a war"}}, 422, "text is an object; give a string"),
+    Sent("text empty", {"text": ""}, 422, "text is empty"),
+    Sent("text of blanks", {"text": " \u00a0\n"}, 422, "text is empty"),
+    Sent("texts as a string", {"texts": "a war"}, 422, 'texts is "a war"; give a list'),
+    Sent("texts as an object", {"texts": {"0": "a war"}}, 422, "texts is an object; give a list"),
+    Sent("no text at all", {}, 422, "text is empty"),
+    Sent("a list as the body", ["a war"], 422, "the body is a list; give an object"),
+    Sent("a string as the body", "a war", 422, 'the body is "a war"; give an object'),
+    Sent("null as the body", None, 422, "the body is null; give an object"),
+    Sent("labels as a string", {**WAR, "labels": "War, Love"}, 422, 'labels is "War, Love"; give a list'),
+    Sent("labels as numbers", {**WAR, "labels": [0, 1]}, 422, "labels.0: 0 is no label"),
+    Sent("labels as an object", {**WAR, "labels": {"War": "fights"}}, 422, "labels is an object; give a list"),
+    Sent("label without a name", {**WAR, "labels": [{"label": "War"}]}, 422, "did you mean 'name'?"),
+    Sent("labels twice", {**WAR, "labels": ["War", "war"]}, 422, "differ only in case"),
+    Sent("multi as a string", {**WAR, "multi": "true"}, 422, 'multi is "true"; give true or false'),
+    Sent("multi as a number", {**WAR, "multi": 1}, 422, "multi is 1; give true or false"),
+    Sent("max_labels as a string", {**WAR, "max_labels": "3"}, 422, 'max_labels is "3"; give a whole number'),
+    Sent("max_labels with a point", {**WAR, "max_labels": 1.0}, 200, ["War"]),
+    Sent("max_labels and a half", {**WAR, "max_labels": 1.5}, 422, "max_labels is 1.5; give a whole number"),
+    Sent("max_labels beyond 64 bits", {**WAR, "max_labels": 10**30}, 200, ["War"]),
+    Sent("year as pandas writes it", {"title": "War", "year": 1999.0, "lookup": True}, 200, ["War"]),
+    Sent("taxonomy misspelt", {**WAR, "taxonomy": "tmbd"}, 404, "did you mean 'tmdb'"),
+    Sent("reading misspelt", {**WAR, "reading": "leters"}, 404, "letters"),
+    Sent("two names of a text", {**WAR, "description": "a war"}, 422, "names of the same field"),
+    # --- batches with bad rows ---
+    Sent("pandas to_dict with NaN as null", {"texts": ["a war", None]}, 200, ["War"]),
+    Sent("a number among the texts", {"texts": ["a war", 7]}, 200, ["War"]),
+    Sent("an empty row", {"texts": ["a war", ""]}, 200, ["War"]),
+    Sent("a row that is too long", {"texts": ["a war", "x" * 2_000]}, 200, ["War"]),
+    Sent("all rows empty", {"texts": ["", None]}, 200, []),
+    Sent("too many rows", {"texts": ["a"] * 9}, 413, "9 texts in one request; at most 8"),
+    Sent("no rows", {"texts": []}, 422, "texts has 0 items; give 1 or more"),
+    # --- bytes that are no JSON ---
+    Sent("empty body", b"", 400, "it is empty"),
+    Sent("single quotes", b"{'text': 'a war'}", 400, "strings stand in double quotes (line 1, column 2"),
+    Sent("a trailing comma", b'{"text": "a war",}', 400, "one too many"),
+    Sent("Python's None", b'{"text": None}', 400, "None is Python; JSON writes null"),
+    Sent("Python's True", b'{"text": "a", "multi": True}', 400, "True is Python; JSON writes true"),
+    Sent("NaN from json.dumps", b'{"text": "a war", "max_labels": NaN}', 400, "NaN is no JSON value"),
+    Sent("Infinity", b'{"text": "a war", "year": -Infinity}', 400, "-Infinity is no JSON value"),
+    Sent("a number too large", b'{"text": "a war", "max_labels": 1e999}', 400, "1e999 is too large"),
+    Sent("a number of 5,000 digits", b'{"text": "a", "max_labels": ' + b"9" * 5_000 + b"}", 400, "thousands of digits"),
+    Sent("a comment", b'{"text": "a war" // yes\n}', 400, "no comments in JSON"),
+    Sent("a line break in a string", b'{"text": "a\nwar"}', 400, "write \\n"),
+    Sent("a Windows path", b'{"text": "C:\\war"}', 400, "write \\\\ for a backslash"),
+    Sent("cut off", b'{"text": "a wa', 400, "a string has no closing quote"),
+    Sent("JSON lines", b'{"text": "a war"}\n{"text": "a"}', 400, "something follows the first value"),
+    Sent("a key twice", b'{"text": "a war", "text": "b"}', 422, "the key 'text' stands twice"),
+    Sent("a label's key twice", b'{"text": "a", "labels": [{"name": "x", "name": "y"}]}', 422, "'name' stands twice"),
+    Sent("YAML", b"text: a war", 400, "a value is expected (line 1, column 1, before 'text: a war')"),
+    Sent("XML", b"<text>a war</text>", 400, "a value is expected"),
+    Sent("deep nesting", b"[" * 9_000, 400, "nested too deeply"),
+    # --- encodings ---
+    Sent("UTF-8 with a byte order mark (PowerShell)", b"\xef\xbb\xbf" + PLAIN, 200, ["War"]),
+    Sent("UTF-16 with a mark (PowerShell -Encoding Unicode)", json.dumps(WAR).encode("utf-16"), 200, ["War"]),
+    Sent("UTF-16 without a mark", json.dumps(WAR).encode("utf-16-le"), 200, ["War"]),
+    Sent("UTF-32", json.dumps(WAR).encode("utf-32"), 200, ["War"]),
+    Sent("latin-1", '{"text": "a war café"}'.encode("latin-1"), 400, "the body is not UTF-8 (byte 0xe9"),
+    Sent(
+        "latin-1 that says so", '{"text": "a war café"}'.encode("latin-1"), 200, ["War"],
+        {"Content-Type": "application/json; charset=iso-8859-1"},
+    ),
+    Sent(
+        "a charset that does not exist", '{"text": "é"}'.encode("latin-1"), 400, "not UTF-8",
+        {"Content-Type": "application/json; charset=none-such"},
+    ),
+    Sent("a lone surrogate", b'{"text": "a war \\ud83d"}', 200, ["War"]),
+    # --- compression ---
+    Sent("gzip", gzip.compress(PLAIN), 200, ["War"], GZIP),
+    Sent("x-gzip in capitals", gzip.compress(PLAIN), 200, ["War"], {"Content-Encoding": "X-GZip"}),
+    Sent("gzip of two members", gzip.compress(PLAIN[:9]) + gzip.compress(PLAIN[9:]), 200, ["War"], GZIP),
+    Sent("deflate with a zlib header", zlib.compress(PLAIN), 200, ["War"], DEFLATE),
+    Sent("raw deflate (Node, .NET)", packed(-15, PLAIN), 200, ["War"], DEFLATE),
+    Sent("gzip inside gzip", gzip.compress(gzip.compress(PLAIN)), 200, ["War"], {"Content-Encoding": "gzip, gzip"}),
+    Sent("identity", PLAIN, 200, ["War"], {"Content-Encoding": "identity"}),
+    Sent("brotli", b"\x0b\x02", 415, "'br' is unknown here; send gzip, deflate or none", {"Content-Encoding": "br"}),
+    Sent("zstd", b"(\xb5/\xfd", 415, "'zstd' is unknown here", {"Content-Encoding": "zstd"}),
+    Sent("gzip that is plain JSON", PLAIN, 400, "the body is no gzip data", GZIP),
+    Sent("gzip cut off", gzip.compress(PLAIN)[:-6], 400, "it was cut off", GZIP),
+    Sent("gzip without saying so", gzip.compress(PLAIN), 400, "not UTF-8"),
+    Sent("a bomb of gzip", BOMB[:18_000] if len(BOMB) > 20_000 else BOMB, 413, "once it is decompressed", GZIP),
+    Sent("a bomb in a bomb", gzip.compress(BOMB), 413, "once it is decompressed", {"Content-Encoding": "gzip,gzip"}),
+    Sent("three layers", PLAIN, 415, "one around the other", {"Content-Encoding": "gzip,gzip,gzip"}),
+    Sent("thousands of members", gzip.compress(b"") * 900, 400, "no gzip data", GZIP),
+    # --- content types ---
+    Sent("curl -d", PLAIN, 415, "send -H 'Content-Type", {"Content-Type": "application/x-www-form-urlencoded"}),
+    Sent("plain text", b"a war", 415, "the content type is text/plain", {"Content-Type": "text/plain"}),
+    Sent("a form", b"", 415, "multipart/form-data", {"Content-Type": "multipart/form-data; boundary=x"}),
+    Sent("no content type", PLAIN, 415, "the content type is missing", {"Content-Type": ""}),
+    Sent("JSON:API", PLAIN, 200, ["War"], {"Content-Type": "application/vnd.api+json"}),
+    Sent("JSON with a charset", PLAIN, 200, ["War"], {"Content-Type": "application/json; charset=utf-8"}),
+    # --- other routes ---
+    Sent("similar by top_k", {**WAR, "top_k": 3}, 422, "did you mean 'k'?", path="/similar"),
+    Sent("similar with swapped years", {**WAR, "year_from": 2000, "year_to": 1990}, 422, "after", path="/similar"),
+    Sent("similar by a boolean id", {"id": True}, 422, "id is true; give a string", path="/similar"),
+    Sent("similar by half an id", {"id": 862.5}, 422, "id is 862.5; give a string", path="/similar"),
+    Sent("prompt with many texts", {"texts": ["a war"]}, 422, "texts has no place here", path="/prompt"),
+    Sent("no questions", {"model": "marquee", "input": "a"}, 422, "questions is missing", path="/v1/decisions"),
+    Sent("decisions as chat", {"model": "marquee", "messages": []}, 422, "did you mean 'input'?", path="/v1/decisions"),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def client() -> FlaskClient:
+    return create_app(Parts(lambda choice: Named(), lambda: None, lambda: None, "tmdb", LIMITS)).test_client()
+
+
+@pytest.mark.parametrize("sent", ROWS, ids=lambda sent: sent.name)
+def test_a_request_as_others_send_it(client: FlaskClient, sent: Sent) -> None:
+    body = sent.body if isinstance(sent.body, bytes) else json.dumps(sent.body).encode()
+    response = client.post(sent.path, data=body, headers={**JSON, **sent.headers})
+    answer = response.get_json()
+    assert response.status_code == sent.status, answer
+    if isinstance(sent.said, str):
+        assert sent.said in answer["detail"], answer["detail"]
+        assert "\n" not in answer["detail"] and "Traceback" not in answer["detail"]
+        assert answer["type"].startswith("/problems/")
+    else:
+        first = answer.get("results", [answer])[0]
+        assert first["labels"] == sent.said
+        assert all("problem" in one for one in answer.get("results", [])[1:])
+
+
+@pytest.mark.parametrize("given", [862, 862.0, "862"])
+def test_an_id_may_be_a_number(given: Any) -> None:
+    from service.similar import SimilarRequest
+
+    assert SimilarRequest.model_validate({"id": given}).query().id == "862"
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked() -> None:
+    import tracemalloc
+
+    from service.encodings import decompressed
+    from service.problems import RequestProblem
+
+    tracemalloc.start()
+    with pytest.raises(RequestProblem):
+        decompressed(BOMB, "gzip", 20_000)
+    assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    tracemalloc.stop()
