@@ -119,6 +119,9 @@ def test_errors_are_told_in_words(page: Page, asked: list[str]) -> None:
     page.keyboard.press("Control+Enter")
     expect(page.get_by_role("heading", name="The text is too long")).to_be_visible()
     expect(page.get_by_text("Text has 60000 characters; at most 50000.", exact=True)).to_be_visible()
+    page.get_by_role("link", name="Usual causes and what to do").click()
+    expect(page.get_by_role("heading", name="The text is too long")).to_be_visible()
+    expect(page.get_by_text("Raise MARQUEE_MAX_TEXT_CHARS")).to_be_visible()
 
 
 def test_a_service_that_has_gone_is_told_and_can_be_asked_again(page: Page) -> None:

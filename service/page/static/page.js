@@ -158,6 +158,9 @@ function showTrouble(error) {
   $("trouble-advice").textContent = error.retryAfter
     ? `Trying again makes sense in ${error.retryAfter} s.`
     : "What you typed is still here.";
+  const kind = /\/problems\/([a-z-]+)$/.exec(problem.type ?? "")?.[1];
+  $("trouble-why").hidden = !kind;
+  if (kind) $("trouble-why").href = `./problems/${kind}`;
   show(STATES, "trouble");
   $("said").textContent = `${problem.title}. ${sentence(problem.detail)}`;
 }
