@@ -35,7 +35,7 @@ from service.guards import Door
 from service.keys import Keys
 from service.openapi import OPERATIONS, document, routes_of
 from service.parts import Limits, Parts
-from service.problems import KINDS
+from service.problem_kinds import KINDS
 from similarity.building import Source, build
 from similarity.similar import Similar
 from tests.similarity.films import films

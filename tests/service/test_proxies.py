@@ -84,7 +84,7 @@ def mounted(prefix: str) -> WSGIClient:
     """The service under a prefix, with nothing at the root."""
     app = create_app(Parts(lambda choice: Named(), lambda: None, lambda: None, "tmdb"))
     nothing = Response("nothing is here", 404)
-    return WSGIClient(DispatcherMiddleware(nothing, {prefix: app}))  # type: ignore[arg-type]
+    return WSGIClient(DispatcherMiddleware(nothing, {prefix: app}))
 
 
 @pytest.mark.parametrize("prefix", ["/marquee", "/tools/text/classify"])
