@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from eval.baselines.thresholds import Decoding
 from eval.estimator.calibrators import Calibrator, Scores, same
-from eval.estimator.targets import Target, classes_of
+from eval.estimator.targets import Target, classes_of, name_of
 from eval.metrics import Labels
 from llm.classifier import Prediction
 from prompts.errors import InvalidDataset, InvalidSetting
@@ -54,7 +54,7 @@ class Fitted:
     @property
     def names(self) -> tuple[str, ...]:
         """The classes as names of the vocabulary."""
-        return tuple(str(one) for one in self.classes)
+        return tuple(map(name_of, self.classes.tolist()))
 
     def scores(self, found: Sequence[Prediction]) -> Scores:
         """Scores as the classifier gave them, shape (texts, labels); a label that was no candidate has 0.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,10 @@ from prompts.text import Text
 
 Vocabulary = str | Taxonomy | Sequence[str] | Mapping[str, str]
 _OWN = "labels"  # name of a vocabulary that came without one
+
+
+class InvalidTarget(InvalidDataset, ValueError):
+    """Labels that do not fit the vocabulary; a ``ValueError``, as scikit-learn's own errors about y are."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Target:
     @property
     def names(self) -> tuple[str, ...]:
         """The classes as names of a vocabulary."""
-        return tuple(str(one) for one in self.classes)
+        return tuple(name_of(one) for one in self.classes)
 
     def taxonomy(self, given: Taxonomy | None) -> Taxonomy:
         """The vocabulary to answer with, in the shape that y has: what was given, else the labels of y."""
@@ -93,6 +98,11 @@ def classes_of(taxonomy: Taxonomy) -> NDArray[Any]:
     return np.array(sorted(taxonomy.names))
 
 
+def name_of(label: Any) -> str:
+    """A label of y as a name of a vocabulary; a whole number is written without a point, whatever its type."""
+    return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
+
+
 def target_of(y: Any, taxonomy: Taxonomy | None) -> Target:
     """Labels in any of three forms: one per text; a list of names per text; an indicator matrix.
 
@@ -104,9 +114,10 @@ def target_of(y: Any, taxonomy: Taxonomy | None) -> Target:
         taxonomy: the vocabulary; None takes the labels that y holds.
 
     Raises:
-        ValueError: y has no form of labels.
-        InvalidDataset: a label is not in the vocabulary, or a matrix does not fit it.
+        ValueError: y has no form of labels, misses some, or mixes text and numbers.
+        InvalidTarget: a label is not in the vocabulary, or a matrix does not fit it.
     """
+    _check_values(y)
     if _lists(y):
         return _of_lists(y, taxonomy)
     kind = type_of_target(y, input_name="y")
@@ -120,6 +131,36 @@ def _text(text: Any, place: int) -> Text:
     if not isinstance(text, str | Text):
         raise ValueError(f"text {place} is {text!r}, a {type(text).__name__}; every one should be a string")
     return Text.of(text)
+
+
+def _check_values(y: Any) -> None:
+    """Refuse what scikit-learn would read as a label: NumPy makes the class "nan" of a missing one among strings, and
+    strings of numbers among them.
+
+    Raises:
+        ValueError: a label is missing, or text and numbers are mixed.
+    """
+    if isinstance(y, str) or getattr(y, "ndim", 1) != 1 or not isinstance(y, Iterable):
+        return
+    firsts: dict[str, Any] = {}
+    for place, row in enumerate(y):
+        for one in row if isinstance(row, list | tuple | set | frozenset) else (row,):
+            if _missing(one):
+                raise ValueError(f"Input y contains NaN: the label of text {place} is {one!r}; leave the text out")
+            kind = "string" if isinstance(one, str) else "number" if isinstance(one, Number | np.bool_) else ""
+            firsts.setdefault(kind, one)
+    if "string" in firsts and "number" in firsts:
+        raise ValueError(
+            f"Mix of label input types (string and number): y holds {firsts['string']!r} and {firsts['number']!r}; "
+            "write all labels as strings"
+        )
+
+
+def _missing(label: Any) -> bool:
+    """Whether it is None, NaN, NaT or pandas' NA."""
+    if isinstance(label, float | np.floating):
+        return bool(np.isnan(label))
+    return label is None or type(label).__name__ in ("NAType", "NaTType")
 
 
 def _lists(y: Any) -> bool:
@@ -137,20 +178,20 @@ def _of_lists(y: Iterable[Iterable[str]], taxonomy: Taxonomy | None) -> Target:
     rows = [[_resolved(name, taxonomy) for name in row] for row in y]
     known = {name for row in rows for name in row if name}
     if not known:
-        raise InvalidDataset("no text of y has a label; give some that have")
+        raise InvalidTarget("no text of y has a label; give some that have")
     classes = classes_of(taxonomy) if taxonomy else np.array(sorted(known))
     return Target(classes, True, np.array([[name in row for name in classes] for row in rows], dtype=bool))
 
 
 def _of_matrix(y: Any, taxonomy: Taxonomy | None) -> Target:
     if taxonomy is None:
-        raise InvalidDataset(
+        raise InvalidTarget(
             "an indicator matrix does not name its columns: set taxonomy to their names, or give y as lists of names"
         )
     matrix = np.asarray(y.toarray() if hasattr(y, "toarray") else y, dtype=bool)
     classes = classes_of(taxonomy)
     if matrix.shape[1] != len(classes):
-        raise InvalidDataset(
+        raise InvalidTarget(
             f"y has {matrix.shape[1]} columns, and the vocabulary {taxonomy.name!r} has {len(classes)} labels; "
             "make it by MultiLabelBinarizer(classes=sorted(names of the labels))"
         )
@@ -160,10 +201,11 @@ def _of_matrix(y: Any, taxonomy: Taxonomy | None) -> Target:
 def _of_column(y: NDArray[Any], taxonomy: Taxonomy | None) -> Target:
     classes = unique_labels(y)
     if taxonomy is not None:
-        if wrong := [one for one in classes if str(one) not in taxonomy.names]:
-            raise InvalidDataset(_no_label(str(wrong[0]), taxonomy))
+        if wrong := [name_of(one) for one in classes.tolist() if name_of(one) not in taxonomy.names]:
+            raise InvalidTarget(_no_label(wrong[0], taxonomy))
         classes = classes_of(taxonomy)
-    return Target(classes, False, np.asarray(y)[:, None] == classes[None, :])
+    names, held = np.array([name_of(one) for one in classes.tolist()]), [name_of(one) for one in y.tolist()]
+    return Target(classes, False, np.array(held)[:, None] == names[None, :])
 
 
 def _resolved(name: Any, taxonomy: Taxonomy | None) -> str:
@@ -173,7 +215,7 @@ def _resolved(name: Any, taxonomy: Taxonomy | None) -> str:
     if taxonomy is None:
         return name
     if taxonomy.known(name) is None:
-        raise InvalidDataset(_no_label(name, taxonomy))
+        raise InvalidTarget(_no_label(name, taxonomy))
     return taxonomy.resolve(name) or ""
 
 

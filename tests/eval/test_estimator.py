@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
 import pytest
 from scipy.sparse import csr_matrix
 from sklearn.base import clone
@@ -182,7 +183,7 @@ def test_an_x_that_is_no_texts_is_told(X: Any, words: str) -> None:
         (MOODS, np.array([[0, 1], [1, 0]]), InvalidDataset, "2 columns, and the vocabulary 'moods' has 3"),
         (None, np.array([[0, 1], [1, 0]]), InvalidDataset, "does not name its columns"),
         (None, [[], []], InvalidDataset, "no text of y has a label"),
-        (None, [["a", 3], ["b"]], ValueError, "y holds 3"),
+        (None, [["a", 3], ["b"]], ValueError, "y holds 'a' and 3"),
         (None, [0.5, 1.7], ValueError, "continuous"),
         (None, ["a"], ValueError, "inconsistent"),
         (None, None, ValueError, "requires y"),
@@ -192,8 +193,85 @@ def test_an_x_that_is_no_texts_is_told(X: Any, words: str) -> None:
     ],
 )
 def test_a_y_that_fits_no_vocabulary_is_told(taxonomy: Any, y: Any, error: type[Exception], words: str) -> None:
-    with pytest.raises(error, match=words):
+    with pytest.raises(error, match=words) as raised:
         named(taxonomy).fit(["a", "b"], y)
+    assert y is None or isinstance(raised.value, ValueError)  # as scikit-learn's own errors about y
+
+
+MISSING = [None, float("nan"), np.nan, np.float32("nan"), pd.NA, pd.NaT]
+TWO = ["a text", "another"]
+
+
+@pytest.mark.parametrize("taxonomy", [None, MOODS])
+@pytest.mark.parametrize("missing", MISSING, ids=repr)
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda missing: ["War", missing],
+        lambda missing: np.array(["War", missing], dtype=object),
+        lambda missing: pd.Series(["War", missing], dtype=object),
+        lambda missing: [["War"], ["Comedy", missing]],
+        lambda missing: [["War"], missing],
+    ],
+    ids=["list", "array", "series", "names", "row"],
+)
+def test_a_missing_label_is_an_error_and_no_class(taxonomy: Any, missing: Any, form: Callable[[Any], Any]) -> None:
+    with pytest.raises(ValueError, match="Input y contains NaN"):
+        named(taxonomy).fit(TWO, form(missing))
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        [1.0, float("nan")],
+        pd.Series([1, None], dtype="Int64"),
+        pd.Series(["War", None], dtype="string"),
+        pd.Series(["War", None], dtype="category"),
+        np.array([[1, 0, np.nan], [0, 1, 0]]),
+        csr_matrix(np.array([[1, 0, np.nan], [0, 1, 0]])),
+    ],
+    ids=["floats", "Int64", "string", "category", "matrix", "sparse matrix"],
+)
+def test_a_missing_label_is_an_error_in_every_type_of_column(y: Any) -> None:
+    with pytest.raises(ValueError, match="contains NaN"):
+        named(MOODS).fit(TWO, y)
+
+
+@pytest.mark.parametrize(
+    "y", [["War", 1], [1, "War"], ["War", True], [["War"], [2]], np.array(["War", 1.5], dtype=object)], ids=repr
+)
+def test_text_and_numbers_are_not_mixed(y: Any) -> None:
+    with pytest.raises(ValueError, match=r"Mix of label input types \(string and number\)"):
+        named(None).fit(TWO, y)
+
+
+@pytest.mark.parametrize("y", [["War"], ["War", "War", "War"], [["War"]], MATRIX[:3], csr_matrix(MATRIX[:3])])
+def test_a_y_of_another_length_than_x_is_an_error(y: Any) -> None:
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        named(MOODS).fit(TWO, y)
+
+
+@pytest.mark.parametrize(
+    "y", [[float("inf"), 1.0], [{"War"}, {"a": 1}], [object(), object()]], ids=["inf", "dict", "object"]
+)
+def test_what_is_no_label_is_an_error(y: Any) -> None:
+    with pytest.raises(ValueError):
+        named(None).fit(TWO, y)
+
+
+@pytest.mark.parametrize("y", [[7.0, 12.0], [7, 12], np.array([7, 12], np.int8), pd.Series([7, 12], dtype="Int64")])
+@pytest.mark.parametrize("taxonomy", [None, ["7", "12"]])
+def test_whole_numbers_are_labels_by_their_digits(taxonomy: Any, y: Any) -> None:
+    fitted = named(taxonomy).fit(["a 7", "a 12"], y)
+    assert sorted(fitted.taxonomy_.names) == ["12", "7"]
+    assert [str(int(one)) for one in fitted.predict(["now 12", "now 7"])] == ["12", "7"]
+
+
+@pytest.mark.parametrize("missing", MISSING, ids=repr)
+def test_a_missing_text_is_an_error_that_names_its_place(missing: Any) -> None:
+    for X in (["a", missing], np.array(["a", missing], dtype=object), pd.Series(["a", missing], dtype=object)):
+        with pytest.raises(ValueError, match="text 1 is"):
+            named().predict(X)
 
 
 # --- what is learnt ---
