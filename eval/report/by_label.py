@@ -73,7 +73,7 @@ def errors_section(evaluation: Evaluation) -> Section:
         "A row is a label that was missed, a column one that was given although it is not true; the number is the "
         "share of the row’s misses that the column’s error goes with."
     )
-    return Section("errors", "What is taken for what", lead, tuple(folds))
+    return Section("errors", "Confusions", lead, tuple(folds))
 
 
 def legend(evaluation: Evaluation, figures: Sequence[str] = (), title: str = "") -> Legend:

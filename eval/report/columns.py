@@ -150,6 +150,18 @@ COLUMNS = (
         "Mean of the labels' own F1: every label weighs the same, the rare ones too.",
         stated("macro-F1"),
     ),
+    Column(
+        "precision",
+        QUALITY,
+        "Share of the given labels that are true, over all decisions (micro): TP / (TP + FP).",
+        stated("micro-precision"),
+    ),
+    Column(
+        "recall",
+        QUALITY,
+        "Share of the true labels that were given, over all decisions (micro): TP / (TP + FN).",
+        stated("micro-recall"),
+    ),
     Column("accuracy", QUALITY, "Share of texts whose label was found.", stated("accuracy")),
     Column("samples-F1", QUALITY, "Mean of the texts' own F1.", stated("samples-F1"), several=True),
     Column(

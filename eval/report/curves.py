@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from markupsafe import Markup
 
+from eval import reliability as calibration
 from eval.report import svg
 from eval.report.by_label import legend
 from eval.report.columns import MISSING, share
@@ -15,7 +16,6 @@ from eval.report.document import Cell, Figure, Fold, Grid, Head, Note, Part, Row
 from eval.report.folder import Evaluation, Numbers, System
 
 POINTS = 60
-BINS = 10
 MOST_LABELS = 40
 TENTHS = tuple((place / 5, "0" if place == 0 else "1" if place == 5 else f".{2 * place}") for place in range(6))
 
@@ -34,34 +34,26 @@ def precision_recall(system: System, label: int | None = None) -> Curve | None:
 
     What has no score cannot be reached by lowering the threshold: the curve then ends short of full recall.
     """
+    from sklearn.metrics import average_precision_score, precision_recall_curve
+
     columns = slice(None) if label is None else slice(label, label + 1)
     true, scores = system.truth[:, columns], system.scores[:, columns]
     usable, positives = np.isfinite(scores), int(true.sum())
     if not positives or not usable.any():
         return None
-    order = np.argsort(-scores[usable], kind="stable")
-    sorted_scores, hits = scores[usable][order], np.cumsum(true[usable][order])
-    last = np.r_[np.flatnonzero(np.diff(sorted_scores)), len(order) - 1]  # equal scores pass a threshold together
-    recall, precision = hits[last] / positives, hits[last] / (last + 1)
-    return Curve(recall, precision, float(np.sum(np.diff(np.r_[0.0, recall]) * precision)))
+    reached = float(true[usable].sum() / positives)
+    if not reached:
+        return Curve(np.zeros(1), np.zeros(1), 0.0)
+    precision, recall, _ = precision_recall_curve(true[usable], scores[usable])
+    # scikit-learn counts recall downwards and ends with a point that no threshold gives.
+    area = reached * float(average_precision_score(true[usable], scores[usable]))
+    return Curve(reached * recall[-2::-1], precision[-2::-1], area)
 
 
-@dataclass(frozen=True)
-class Bin:
-    """Decisions of about the same score: their mean score, the share that is true, and how many they are."""
-
-    score: float
-    true: float
-    count: int
-
-
-def reliability(system: System) -> list[Bin]:
-    """Bins of equal width over all decisions that have a score from 0 to 1."""
+def reliability(system: System) -> calibration.Curve:
+    """The reliability curve over all decisions that have a score from 0 to 1, in the bins of the ECE."""
     usable = np.isfinite(system.scores)
-    scores, true = system.scores[usable], system.truth[usable]
-    place = np.minimum((scores * BINS).astype(int), BINS - 1)
-    chosen = [place == number for number in range(BINS)]
-    return [Bin(float(scores[own].mean()), float(true[own].mean()), int(own.sum())) for own in chosen if own.any()]
+    return calibration.curve(system.truth[usable], system.scores[usable])
 
 
 def precision_section(evaluation: Evaluation) -> Section | None:
@@ -96,9 +88,9 @@ def reliability_section(evaluation: Evaluation) -> Section | None:
         parts.append(Note(f"Not drawn, for its scores do not lie between 0 and 1: {', '.join(odd)}."))
     lead = (
         "On the diagonal a score of .7 comes true seven times in ten. Below it a system is too sure of "
-        "itself, above it too modest; a dot’s area is the number of decisions."
+        "itself, above it too modest; every dot holds about as many decisions (bins of equal mass, as for the ECE)."
     )
-    return Section("reliability", "Can its scores be believed", lead, tuple(parts))
+    return Section("reliability", "Calibration", lead, tuple(parts))
 
 
 def _line(evaluation: Evaluation, system: System, curve: Curve) -> svg.Line:
@@ -135,12 +127,14 @@ def _by_label(evaluation: Evaluation) -> list[Part]:
 
 
 def _reliable(evaluation: Evaluation, system: System) -> Markup:
-    bins = reliability(system)
-    most = max(one.count for one in bins)
+    found = reliability(system)
     frame = svg.Frame(240, 214, f"Reliability of {system.name}", "score", "share true", diagonal=True, bottom=34)
-    sizes = [2 + 6 * (one.count / most) ** 0.5 for one in bins]
-    titles = [f"score {share(one.score)}: {share(one.true)} true of {one.count:,}" for one in bins]
-    points = [(one.score, one.true) for one in bins]
+    points = list(zip(found.said.tolist(), found.came.tolist(), strict=True))
+    sizes = [2 + 2 * (count / found.texts.max()) ** 0.5 for count in found.texts.tolist()]
+    titles = [
+        f"score {share(said)}: {share(came)} true of {count:,}"
+        for (said, came), count in zip(points, found.texts.tolist(), strict=True)
+    ]
     return svg.lines(frame, [svg.Line(system.name, evaluation.place(system), points, sizes, titles)])
 
 
@@ -154,13 +148,18 @@ def _bins_table(evaluation: Evaluation, systems: Sequence[System]) -> Part:
         Row(
             (
                 Cell(system.name, series=evaluation.place(system)),
-                Cell(share(one.score), sort=one.score),
-                Cell(share(one.true), sort=one.true),
-                Cell(f"{one.count:,}", sort=one.count),
+                Cell(share(said), sort=said),
+                Cell(share(came), sort=came),
+                Cell(f"{count:,}", sort=count),
             )
         )
         for system in systems
-        for one in reliability(system)
+        for said, came, count in _bins(reliability(system))
     ]
     heads = (Head("system", numeric=False), Head("mean score"), Head("share true"), Head("decisions"))
-    return Fold("The same in numbers", (Table("Reliability in ten bins of equal width", heads, tuple(rows)),))
+    title = f"Reliability in {calibration.BINS} bins of equal mass"
+    return Fold("The same in numbers", (Table(title, heads, tuple(rows)),))
+
+
+def _bins(curve: calibration.Curve) -> Iterator[tuple[float, float, int]]:
+    return zip(curve.said.tolist(), curve.came.tolist(), curve.texts.tolist(), strict=True)

@@ -20,7 +20,7 @@ def section(evaluation: Evaluation, intervals: Intervals) -> Section:
     parts: list[Part] = [Figure(svg.dots(_dots(evaluation, intervals), ceiling.get("micro-F1")), DOTS)]
     parts.append(_table(evaluation, columns, intervals, ceiling))
     parts += [Note(text) for text in _notes(evaluation, intervals, ceiling)]
-    return Section("headline", "How good, how sure, how dear", _lead(systems, ceiling, intervals), tuple(parts))
+    return Section("headline", "Overview", _lead(systems, ceiling, intervals), tuple(parts))
 
 
 def taxonomy_name(evaluation: Evaluation) -> str:
@@ -70,7 +70,6 @@ def _table(
     evaluation: Evaluation, columns: Sequence[Column], intervals: Intervals, ceiling: Mapping[str, float]
 ) -> Table:
     heads = [Head("system", numeric=False), *(Head(column.name, column.about, column.group) for column in columns)]
-    heads.append(Head("decode rule", "How scores became labels.", "Answers", numeric=False))
     systems = evaluation.compared
     values = [[column.read(system) for column in columns] for system in systems]
     tops = [best(column, [column.read(system) for system in systems if not system.trivial]) for column in columns]
@@ -82,7 +81,6 @@ def _table(
                     _cell(column, value, top if not system.trivial else None, intervals.get(system.name, {}))
                     for column, value, top in zip(columns, row, tops, strict=True)
                 ),
-                Cell(decode_rule(system.manifest)),
             ),
             "trivial" if system.trivial else "",
         )
@@ -104,7 +102,7 @@ def _cell(column: Column, value: float | None, top: float | None, bounds: Mappin
 def _ceiling_row(columns: Sequence[Column], ceiling: Mapping[str, float]) -> Row:
     figures = [ceiling.get(column.name) for column in columns]
     cells = [Cell(MISSING if value is None else share(value), sort=value) for value in figures]
-    return Row((Cell("label ceiling"), *cells, Cell(MISSING)), "ceiling")
+    return Row((Cell("label ceiling"), *cells), "ceiling")
 
 
 def _notes(evaluation: Evaluation, intervals: Intervals, ceiling: Mapping[str, float]) -> list[str]:
@@ -117,7 +115,16 @@ def _notes(evaluation: Evaluation, intervals: Intervals, ceiling: Mapping[str, f
         said.append(
             "No trivial rule is among the systems: run `prior` and `random` beside them to see what chance gives."
         )
-    return said
+    return said + _rules(evaluation.compared)
+
+
+def _rules(systems: Sequence[System]) -> list[str]:
+    """How scores became labels: a note for each rule, with the systems that use it."""
+    using: dict[str, list[str]] = {}
+    for system in systems:
+        using.setdefault(decode_rule(system.manifest), []).append(system.name)
+    using.pop(MISSING, None)
+    return [f"Decode rule of {', '.join(names)}: {rule}." for rule, names in using.items()]
 
 
 DOTS = "Filled: micro-F1, with its 95% interval where one is known. Ring: macro-F1."

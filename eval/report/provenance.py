@@ -31,7 +31,7 @@ def section(evaluation: Evaluation) -> Section:
             )
     parts += _every_figure(evaluation.systems)
     lead = "What was run, on what, from which state of the code: enough to run it again."
-    return Section("manifest", "Where this comes from", lead, tuple(parts))
+    return Section("manifest", "Provenance", lead, tuple(parts))
 
 
 def flatten(value: Any, name: str = "") -> Iterator[tuple[str, str]]:

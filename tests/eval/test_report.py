@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 from sklearn.metrics import average_precision_score, f1_score
 
+from eval import reliability as calibration
 from eval.report import write
 from eval.report.by_label import f1_by_label
 from eval.report.curves import precision_recall, reliability
@@ -23,6 +24,7 @@ from eval.report.examples import worst_rows
 from eval.report.folder import read
 from main import main
 from prompts.errors import InvalidDataset
+from tests.service.test_page import ARGUMENTS, CHROMIUM
 
 LABELS = ("Action", "Comedy", "Drama", "War")
 TEXTS = 60
@@ -164,9 +166,77 @@ def test_texts_whose_labels_may_be_incomplete_stand_in_no_figure_and_are_counted
 def test_reliability_counts_every_decision_once_and_puts_a_score_of_1_into_the_last_bin(tmp_path: Path) -> None:
     scores = {"Action": 1.0, "Comedy": 0.95, "Drama": 0.0, "War": 0.05}
     put(tmp_path, "one", [row(number, truth=["Action"], scores=scores) for number in range(4)])
-    low, high = reliability(read(tmp_path).systems[0])
-    assert [low.score, low.true, low.count] == pytest.approx([0.025, 0.0, 8])
-    assert [high.score, high.true, high.count] == pytest.approx([0.975, 0.5, 8])
+    found = reliability(read(tmp_path).systems[0])
+    assert found.texts.tolist() == [4, 4, 4, 4]
+    assert found.said == pytest.approx([0.0, 0.05, 0.95, 1.0])
+    assert found.came == pytest.approx([0, 0, 0, 1])
+
+
+def test_reliability_has_the_bins_of_the_calibration_error_in_the_figures(tmp_path: Path) -> None:
+    put(tmp_path, "one")
+    system = read(tmp_path).systems[0]
+    html, _ = reported(tmp_path)
+    expected = calibration.curve(system.truth.ravel(), system.scores.ravel())
+    assert len(expected.texts) == calibration.BINS
+    shown = Page(html).tables["Reliability in 15 bins of equal mass"][1:]
+    assert [int(cells[3]) for cells in shown] == expected.texts.tolist()
+    assert [cells[1] for cells in shown] == [f"{said:.3f}".removeprefix("0") for said in expected.said]
+
+
+def test_what_has_no_score_is_never_reached_and_counts_as_missed(tmp_path: Path) -> None:
+    rows = [row(0, truth=["Drama", "War"], scores={"Drama": 0.9, "Action": 0.4}),
+            row(1, truth=["War"], scores={"Drama": 0.2})]  # fmt: skip
+    put(tmp_path, "one", rows)
+    whole, war = precision_recall(read(tmp_path).systems[0]), precision_recall(read(tmp_path).systems[0], 3)
+    assert whole
+    assert (whole.recall.tolist(), whole.precision.tolist()) == ([1 / 3] * 3, [1, 1 / 2, 1 / 3])
+    assert whole.area == pytest.approx(1 / 3)
+    assert war is None
+
+
+RULES = {
+    "embedded": "probability of 0.32 or more, at most max_labels, the best one at least; labels unknown to training: "
+    "also from 0.7 of the best on, none where the text is out of scope",
+    "llm": "list: the labels written, at most 5",
+    "llm-again": "list: the labels written, at most 5",
+}
+
+
+def put_three(out: Path) -> None:
+    for place, (name, rule) in enumerate(RULES.items()):
+        figures = dict.fromkeys(("macro-F1", "samples-F1", "Jaccard", "AL-1", "macro-AP", "ECE", "Brier"), 0.4567)
+        figures |= {"micro-F1": 0.6 - place / 10, "micro-precision": 0.7123, "micro-recall": 0.5432, "docs/s": 123.4}
+        put(out, name, metrics=figures, decode_rule=rule)
+
+
+def test_the_overview_has_precision_and_recall_and_the_decode_rules_in_notes(tmp_path: Path) -> None:
+    put_three(tmp_path)
+    html, markdown = reported(tmp_path)
+    heads, *rows = Page(html).tables["Every system over the same texts"][1:]
+    assert [(cells[heads.index("precision")], cells[heads.index("recall")]) for cells in rows] == [(".712", ".543")] * 3
+    assert "decode rule" not in heads
+    for form in (html, markdown):
+        assert f"Decode rule of embedded: {RULES['embedded']}." in form.replace("\\_", "_")
+        assert "Decode rule of llm, llm-again: list: the labels written, at most 5." in form
+    for title in ("Overview", "Confusions", "Calibration", "Provenance"):
+        assert f"## {title}" in markdown
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; install one or set MARQUEE_CHROMIUM")
+def test_rows_of_the_overview_are_a_few_lines_high_at_most(tmp_path: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    put_three(tmp_path)
+    page, _ = write(tmp_path, intervals={name: {"micro-F1": (0.5, 0.7)} for name in RULES})
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS, timeout=60_000)
+        opened = browser.new_page(viewport={"width": 1280, "height": 900})
+        opened.goto(page.as_uri())
+        rows = opened.locator("#headline tbody tr")
+        heights = [box["height"] for one in rows.all() if (box := one.bounding_box())]
+        browser.close()
+    assert len(heights) == len(RULES)
+    assert max(heights) < 60
 
 
 def test_the_worst_example_is_the_surest_wrong_one(tmp_path: Path) -> None:
@@ -226,7 +296,7 @@ def test_a_system_without_scores_and_with_problems_has_a_report_without_curves(t
     put(tmp_path, "llm", [silent(n, **({"problem": problem, "labels": []} if n < 6 else {})) for n in range(TEXTS)])
     html, _ = reported(tmp_path)
     page = Page(html)
-    assert "Precision and recall" not in html and "Can its scores be believed" not in html
+    assert "Precision and recall" not in html and 'id="reliability"' not in html
     assert ["llm", "unreachable", "6"] in page.tables["Problems by kind"]
     heads, cells = page.tables["Every system over the same texts"][1:]
     assert dict(zip(heads, cells, strict=True))["invalid"] == "10.0%"
