@@ -1,6 +1,7 @@
 """The command line."""
 
 import json
+import math
 import re
 import shlex
 from pathlib import Path
@@ -198,6 +199,48 @@ def weighing_endpoint() -> Any:
     content = [{"token": "A", "logprob": -0.7, "top_logprobs": top}]
     choice = {"message": {"content": "A"}, "logprobs": {"content": content}}
     return body(200, {"choices": [choice], "usage": {"prompt_tokens": 5, "completion_tokens": 1}})
+
+
+def starting_with(**tokens: float) -> Any:
+    """An endpoint whose first tokens have these probabilities."""
+    top = [{"token": token, "logprob": math.log(share)} for token, share in tokens.items()]
+    content = [{"token": top[0]["token"], "logprob": top[0]["logprob"], "top_logprobs": top}]
+    choice = {"message": {"content": top[0]["token"]}, "logprobs": {"content": content}}
+    return body(200, {"choices": [choice], "usage": {"prompt_tokens": 5, "completion_tokens": 1}})
+
+
+@pytest.mark.parametrize(
+    ("tokens", "label"),
+    [
+        ({" B": 0.6, " A": 0.1, "The": 0.05}, "negative"),
+        ({"\u2581B": 0.7, "\u2581A": 0.1}, "negative"),
+        ({"A": 0.3, " B": 0.2, "\u0120B": 0.2, "b": 0.1}, "negative"),
+    ],
+)
+def test_codes_are_read_however_the_tokenizer_writes_them(
+    tokens: dict[str, float], label: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with endpoint(starting_with(**tokens)) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        result = call("classify", "I liked it.", "--taxonomy", "sentiment", "--reading", "letters")
+    assert result.stdout == f"{label}\n", result.output
+
+
+@pytest.mark.parametrize("reading", ["letters", "yes_no"])
+@pytest.mark.parametrize("start", ["Okay", "The", "<think>", "\u0120Let"])
+def test_a_model_that_reasons_first_is_a_problem_and_not_the_first_label(
+    reading: str, start: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with endpoint(starting_with(**{start: 0.9, "Hmm": 0.05, "So": 0.01})) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        first = call("classify", "I liked it.", "--taxonomy", "sentiment", "--reading", reading)
+        asked = len(server.asked)
+        again = call("classify", "I liked it.", "--taxonomy", "sentiment", "--reading", reading)
+        assert len(server.asked) > asked, "a problem is not remembered"
+    for result in (first, again):
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert repr(start) in result.stderr
+        assert "reasoning model" in result.stderr
 
 
 def test_probe_prints_a_table_for_people_and_json_for_machines(monkeypatch: pytest.MonkeyPatch) -> None:

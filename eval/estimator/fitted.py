@@ -57,12 +57,12 @@ class Fitted:
         return tuple(map(name_of, self.classes.tolist()))
 
     def scores(self, found: Sequence[Prediction]) -> Scores:
-        """Scores as the classifier gave them, shape (texts, labels); a label that was no candidate has 0.
+        """Scores as the classifier gave them, shape (texts, labels); a label that was not scored has 0.
 
         Raises:
             InvalidSetting: it gave none.
         """
-        if not all(one.scores for one in found):
+        if any(one.labels and not one.scores for one in found):  # a list without labels has none to score
             how = found[0].source.reading or found[0].source.model
             raise InvalidSetting(f"{how} gives no scores; choose another reading, such as letters or yes_no")
         return np.array([[one.scores.get(name, 0.0) for name in self.names] for one in found], dtype=float)

@@ -72,7 +72,9 @@ def unreadable(weighing: Weighing) -> Problem | None:
     """
     if (found := mass(weighing)) >= LEAST_MASS:
         return None
-    codes = f"the codes asked for ({', '.join(list(weighing.logprobs)[:3])} …) have {found:.1%} of the probability"
+    named = list(weighing.logprobs)
+    shown = ", ".join(named[:3]) + (" …" if len(named) > 3 else "")
+    codes = f"the codes asked for ({shown}) have {found:.1%} of the probability"
     said = weighing.said if len(weighing.said) <= _LONGEST_SHOWN else weighing.said[:_LONGEST_SHOWN] + "…"
     start = f"the model starts its answer with {said!r}" if said else "the model starts its answer with something else"
     remedy = "if it is a reasoning model, switch its thinking off; or choose the reading list"
