@@ -157,9 +157,10 @@ Seorang tukang roti mewarisi mercusuar. ¦ Egy pék világítótornyot örököl
 Mwokaji anarithi nyumba ya zamani.""")
 
 
-def ugly_texts() -> list[str]:
-    """Return the texts of every family, in order."""
-    return [text for family in FAMILIES for text in family()]
+def ugly_texts(most: int = 20_000) -> list[str]:
+    """Return the texts of every family, in order; longer ones are cut to so many characters, without outer gaps."""
+    texts = [text for family in FAMILIES for text in family()]
+    return [text if len(text) <= most else text.strip()[:most] for text in texts]
 
 
 FAMILIES: tuple[Callable[[], list[str]], ...] = (

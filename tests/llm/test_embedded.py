@@ -48,7 +48,7 @@ def test_it_says_who_it_is_and_scores_every_label_best_first(plain: Embedded) ->
 
 
 def test_every_ugly_text_gets_labels_of_the_vocabulary(plain: Embedded) -> None:
-    for prediction in plain.classify(ugly_texts(), TMDB):
+    for prediction in plain.classify(ugly_texts(1_500), TMDB):
         assert prediction.problem is None
         assert 1 <= len(prediction.labels) <= TMDB.max_labels
         assert set(prediction.labels) <= set(TMDB.names)

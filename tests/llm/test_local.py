@@ -151,8 +151,7 @@ def test_a_code_of_several_tokens_is_refused_by_name(engine: Local) -> None:
 
 def test_every_ugly_text_gets_labels_of_the_vocabulary_none_twice(engine: Local) -> None:
     constraint = ListReading().constraint(TMDB)
-    texts = [text[:1_000] for text in ugly_texts()]  # long ones are asked above
-    completions = engine.write(asked(texts, LIST), constraint)
+    completions = engine.write(asked(ugly_texts(1_500), LIST), constraint)  # a longer one is among TEXTS
     assert len({completion.text for completion in completions}) > 20
     for completion in completions:
         labels = json.loads(str(completion.text))
