@@ -31,7 +31,8 @@ def read_request(request: Request, limits: Limits, shape: type[Asked]) -> Asked:
         RequestProblem: wrong content type, not JSON, a rule of the schema broken, or a limit passed.
     """
     asked = _read(request, shape, limits)
-    _hold_limits(asked, limits)
+    if asked.texts is None:
+        _hold_text(asked, "text", limits)
     return asked
 
 
@@ -77,6 +78,7 @@ def _read(request: Request, model: type[Body], limits: Limits) -> Body:
         )
     raw = decompressed(request.get_data(), request.headers.get("Content-Encoding", ""), limits.body_bytes)
     data = _parsed(decoded(raw, request.mimetype_params.get("charset")))
+    _hold_counts(data, limits)
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -146,16 +148,12 @@ def _said(error: json.JSONDecodeError, seen: str) -> str:
     return next((words for start, words in _REASONS.items() if error.msg.startswith(start)), "a fault")
 
 
-def _hold_limits(asked: ClassifyRequest, limits: Limits) -> None:
-    texts = asked.all_texts()
-    if len(texts) > limits.texts:
-        raise RequestProblem("too-large", f"{len(texts)} texts in one request; at most {limits.texts}", "texts")
-    if asked.labels is not None and len(asked.labels) > limits.labels:
-        raise RequestProblem(
-            "too-large", f"{len(asked.labels)} labels in one request; at most {limits.labels}", "labels"
-        )
-    if asked.texts is None:
-        _hold_text(asked, "text", limits)
+def _hold_counts(data: Any, limits: Limits) -> None:
+    """Before validation, which takes time for each entry."""
+    for name, most in (("texts", limits.texts), ("labels", limits.labels)):
+        given = data.get(name) if isinstance(data, dict) else None
+        if isinstance(given, list) and len(given) > most:
+            raise RequestProblem("too-large", f"{len(given)} {name} in one request; at most {most}", name)
 
 
 def _hold_text(fields: TextFields, field: str, limits: Limits) -> None:

@@ -116,8 +116,10 @@ def _http_error(error: HTTPException) -> Response:
         "method-not-allowed": f"{request.path} does not take {request.method}; it takes {_allowed(error)}",
         "too-large": "the body is larger than this service takes; send fewer or shorter texts",
         "too-many-requests": f"more than {error.description}; wait as long as Retry-After says",
+        "bad-request": "the request could not be read to its end; send it again",
+        "unsupported-media-type": "the body is not JSON; send -H 'Content-Type: application/json'",
         "internal": "the request could not be served",
-    }.get(slug, error.description or "the request could not be read")
+    }[slug]
     response = respond(RequestProblem(slug, detail))
     if slug == "method-not-allowed":
         response.headers["Allow"] = _allowed(error)

@@ -10,8 +10,13 @@ from click.testing import CliRunner
 from flask import Flask
 from flask.testing import FlaskClient
 
+from llm.cascade import Cascade
 from llm.classifier import Classifier, Prediction, Problem, ProblemKind, Source, label_source
+from llm.engines.scripted import Scripted
+from llm.fallback import Fallback
+from llm.language_model import LanguageModel
 from llm.length_limited import LengthLimited
+from llm.readings.list import ListReading
 from main import main
 from prompts import shelf
 from prompts.taxonomy import Taxonomy
@@ -19,6 +24,7 @@ from prompts.text import Text, checked_texts
 from service.app import create_app
 from service.client import Client
 from service.parts import Limits, Parts
+from service.schemas import ClassifyRequest
 from tests.eval.rows import Named
 from tests.served import served_at
 
@@ -90,6 +96,19 @@ def test_what_is_wrong_with_a_request_fails_the_request(
 ) -> None:
     response = client.post("/classify", json=sent)
     assert (response.status_code, response.get_json()["field"]) == (status, field)
+
+
+@pytest.mark.parametrize(("name", "count"), [("texts", 500_000), ("labels", 500_000)])
+def test_a_request_of_too_many_entries_is_refused_before_they_are_read(
+    name: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: Any, **__: Any) -> Any:
+        raise AssertionError("an entry is read")
+
+    monkeypatch.setattr(ClassifyRequest, "model_validate", read)
+    client = app_of(Named(), Limits(texts=10, labels=10)).test_client()
+    response = client.post("/classify", json={"text": "a", name: [1] * count})
+    assert (response.status_code, response.get_json()["field"]) == (413, name)
 
 
 @pytest.mark.parametrize(
@@ -191,6 +210,22 @@ def test_a_field_without_effect_is_named_in_the_answer(client: FlaskClient, sent
     assert client.post("/classify", json={"text": "a war", **sent}).get_json().get("notes") == notes
     (one,) = client.post("/classify", json={"texts": ["a war"], **sent}).get_json()["results"]
     assert one.get("notes") == notes
+
+
+def test_answers_of_a_stand_in_say_that_they_have_no_reading_or_prompt() -> None:
+    down = LanguageModel(Scripted(lambda conversation: Problem("unreachable", "as it is"), "a-model"), ListReading())
+    up = LanguageModel(Scripted(lambda conversation: '["War"]', "a-model"), ListReading())
+    sent = {"texts": ["a war", ""], "reading": "list", "prompt": "plot"}
+
+    def notes(classifier: Classifier) -> list[Any]:
+        results = app_of(classifier).test_client().post("/classify", json=sent).get_json()["results"]
+        return [result.get("notes") for result in results]
+
+    ignored = ["reading 'list' is ignored: named answers", "prompt 'plot.v1' is ignored: named answers"]
+    assert notes(Fallback(down, Named())) == [ignored, None]
+    assert notes(Fallback(up, Named())) == [None, None]
+    assert notes(Cascade(Named(), up, 0.1)) == [ignored, None]
+    assert notes(Cascade(Named(), up, 2.0)) == [None, None]
 
 
 @pytest.mark.parametrize(("sent", "slug"), [({"reading": "leters"}, "unknown-reading"), ({"prompt": "no"}, "unknown-")])

@@ -220,6 +220,9 @@ def test_axe_finds_no_fault_by_day_or_night(browser: Browser, url: str, scheme: 
     page.goto(f"{url}/docs", timeout=PATIENCE)
     expect(page.locator(".route").first).to_be_visible()
     assert faults(page) == [], "the docs"
+    page.goto(f"{url}/problems/invalid-request", timeout=PATIENCE)
+    expect(page.locator(".explained")).to_be_visible()
+    assert faults(page) == [], "an explanation"
     page.close()
 
 
@@ -228,12 +231,12 @@ def test_axe_would_find_a_fault(page: Page) -> None:
     assert "select-name" in [fault.split(":")[0] for fault in faults(page)]
 
 
-@pytest.mark.parametrize("path", ["/", "/docs"])
+@pytest.mark.parametrize("path", ["/", "/docs", "/problems/invalid-request"])
 def test_a_phone_needs_no_sideways_scrolling_and_the_night_is_dark(browser: Browser, url: str, path: str) -> None:
     phone: ViewportSize = {"width": 390, "height": 844}
     page = browser.new_page(viewport=phone, color_scheme="dark", reduced_motion="reduce")
     page.goto(url + path, timeout=PATIENCE)
-    expect(page.locator("#vocabulary option, .route").first).to_be_attached()
+    expect(page.locator("#vocabulary option, .route, .explained").first).to_be_attached()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     red, green, blue = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
     assert max(red, green, blue) < 60

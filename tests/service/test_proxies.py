@@ -124,6 +124,14 @@ def test_programs_find_the_prefix_in_problems_and_in_the_document() -> None:
     assert one["problem"]["type"] == "/marquee/problems/invalid-request"
 
 
+def test_the_address_without_the_last_slash_leads_to_the_page() -> None:
+    client = mounted("/marquee")
+    reply = client.get("/marquee", headers={"Accept": "text/html"})
+    links = [urljoin("/marquee", link) for link in LINK.findall(reply.text)]
+    redirected = reply.status_code in (301, 302, 307, 308) and reply.headers["Location"].endswith("/marquee/")
+    assert redirected or (reply.status_code == 200 and all(link.startswith("/marquee/") for link in links))
+
+
 @pytest.mark.parametrize(("proxies", "prefix"), [(0, ""), (1, "/marquee")])
 def test_a_trusted_proxy_may_name_the_prefix_that_it_removes(proxies: int, prefix: str) -> None:
     client = client_of(proxies)
