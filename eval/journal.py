@@ -32,7 +32,7 @@ def row_of(example: Example, prediction: Prediction, seconds: float, alone: bool
         alone: whether the text was asked about alone, so that ``seconds`` is a latency.
     """
     source, usage, problem = prediction.source, prediction.usage, prediction.problem
-    row = {
+    return {
         "id": example.id,
         "group": example.group or example.id,  # by itself where nothing belongs to it
         "truth": list(example.labels),
@@ -53,8 +53,6 @@ def row_of(example: Example, prediction: Prediction, seconds: float, alone: bool
         "alone": alone,
         "chars": len(example.text.body) + len(example.text.title),
     }
-    raw = vars(prediction).get("raw")  # a language model's own words, where predictions carry them
-    return row if raw is None else row | {"raw": raw}
 
 
 def retryable(row: Row) -> bool:

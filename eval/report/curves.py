@@ -139,7 +139,7 @@ def _reliable(evaluation: Evaluation, system: System) -> Markup:
 
 
 def _ece(system: System) -> str:
-    found = system.figure("ECE", "expected calibration error")
+    found = system.figure("ECE")
     return system.name if found is None else f"{system.name} · ECE {share(found)}"
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eval.flips import ORDER
 from prompts.errors import InvalidDataset
 
 Flags = NDArray[np.bool_]
@@ -182,7 +183,7 @@ def _system(folder: Path, out: Path) -> System:
     if "@" in folder.name and end in VARIANTS and not name.endswith(f"@{end}"):
         name = f"{name}@{end}"
     numbers = {key: float(value) for key, value in metrics.items() if isinstance(value, int | float)}
-    order = _order(folder, out, name) or None
+    order = _json(folder / ORDER) or None
     return System(name, numbers, manifest, answers, _vocabulary(manifest, every), order, len(every) - len(answers))
 
 
@@ -196,11 +197,6 @@ def _vocabulary(manifest: Mapping[str, Any], answers: Sequence[Answer]) -> tuple
     if stray:
         raise InvalidDataset(f"rows name the label {stray[0]!r}, which the manifest's taxonomy does not have")
     return names or tuple(used)
-
-
-def _order(folder: Path, out: Path, name: str) -> Mapping[str, Any]:
-    """What `probe --order` found out about a system: beside its rows, or for all in one file by name."""
-    return _json(folder / "order.json") or (_json(out / "order.json").get(name) or {} if out != folder else {})
 
 
 def _answers(path: Path) -> Iterator[Answer]:
@@ -294,4 +290,4 @@ def _doubts(systems: Sequence[System]) -> Iterator[str]:
             yield f"{system.name} has no manifest.json: nothing tells under which settings it ran."
 
 
-TRIVIAL = {"prior", "random", "top-k", "topk"}
+TRIVIAL = {"prior", "random"}

@@ -114,7 +114,7 @@ def reported(out: Path, **options: Any) -> tuple[str, str]:
 
 
 def test_the_headline_has_the_figures_of_the_metrics_best_first_in_both_forms(tmp_path: Path) -> None:
-    put(tmp_path, "small", metrics={"micro-F1": 0.4321, "macro-F1": 0.3, "ECE": 0.051, "cost USD": 0.06})
+    put(tmp_path, "small", metrics={"micro-F1": 0.4321, "macro-F1": 0.3, "ECE": 0.051, "USD per 1,000": 1.0})
     put(tmp_path, "large", metrics={"micro-F1": 0.6543, "macro-F1": 0.6, "p50 ms": 41.2})
     html, markdown = reported(tmp_path, intervals={"large": {"micro-F1": (0.64, 0.671)}})
     heads, first, second = Page(html).tables["Every system over the same texts"][1:]
@@ -205,7 +205,7 @@ RULES = {
 def put_three(out: Path) -> None:
     for place, (name, rule) in enumerate(RULES.items()):
         figures = dict.fromkeys(("macro-F1", "samples-F1", "Jaccard", "AL-1", "macro-AP", "ECE", "Brier"), 0.4567)
-        figures |= {"micro-F1": 0.6 - place / 10, "micro-precision": 0.7123, "micro-recall": 0.5432, "docs/s": 123.4}
+        figures |= {"micro-F1": 0.6 - place / 10, "micro-precision": 0.7123, "micro-recall": 0.5432, "texts/s": 123.4}
         put(out, name, metrics=figures, decode_rule=rule)
 
 
