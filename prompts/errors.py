@@ -53,4 +53,5 @@ class UnknownName(MarqueeError):
         names = sorted(known)
         close = get_close_matches(name, names, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
-        super().__init__(f"there is no {kind} {name!r}; {hint}")
+        shown = name if len(name) <= 80 else f"{name[:77]}..."  # a request may name megabytes
+        super().__init__(f"there is no {kind} {shown!r}; {hint}")

@@ -32,7 +32,7 @@ class UnknownFilm(SimilarityError):
     """No film of the catalogue has this id."""
 
     def __init__(self, id: str) -> None:
-        super().__init__(f"no film of the catalogue has the id {id!r}; give its text instead")
+        super().__init__(f"no film of the catalogue has the id {_shown(id)}; give its text instead")
 
 
 class UnknownTitle(SimilarityError):
@@ -46,7 +46,7 @@ class UnknownTitle(SimilarityError):
         self.close = tuple(close)
         meant = f"did you mean {' or '.join(map(repr, self.close))}? " if self.close else ""
         super().__init__(
-            f"no film of the catalogue has the title {title!r}; {meant}To compare its words, give them as a text"
+            f"no film of the catalogue has the title {_shown(title)}; {meant}To compare its words, give them as a text"
         )
 
 
@@ -54,7 +54,7 @@ class SeveralFilms(SimilarityError):
     """A title that several films have."""
 
     def __init__(self, title: str, films: Iterable[str]) -> None:
-        super().__init__(f"several films are called {title!r}: {', '.join(films)}; give the id of one")
+        super().__init__(f"several films are called {_shown(title)}: {', '.join(films)}; give the id of one")
 
 
 class Rejected(SimilarityError):
@@ -91,4 +91,9 @@ class UnknownGenre(SimilarityError):
         names = sorted(known)
         close = get_close_matches(genre.casefold(), names, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
-        super().__init__(f"no film of the catalogue has the genre {genre!r}; {hint}")
+        super().__init__(f"no film of the catalogue has the genre {_shown(genre)}; {hint}")
+
+
+def _shown(name: str) -> str:
+    """A name as a message quotes it, at most 80 characters of it."""
+    return repr(name if len(name) <= 80 else f"{name[:77]}...")

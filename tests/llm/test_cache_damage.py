@@ -4,6 +4,7 @@ import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,15 @@ from llm.asking import ASKING, Asking
 from llm.cache import AnswerStore, Cached
 from llm.classifier import Prediction
 from llm.engines.scripted import Scripted
-from llm.language_model import LanguageModel
+from llm.language_model import _VERSION, LanguageModel
+from llm.readings.choice import READINGS
 from llm.readings.list import ListReading
-from llm.shots import FixedShots, NearestShots
+from llm.shots import FixedShots, NearestShots, Shots, no_shots
 from prompts import shelf
 from prompts.decision import asking
+from prompts.files import digest_of
 from prompts.question import Shot
+from prompts.taxonomy import Label, Taxonomy
 from prompts.template import Prompt
 from prompts.text import Text
 from tests.llm.test_cache import Asked
@@ -242,3 +246,40 @@ def test_other_instructions_of_a_decision_are_other_answers() -> None:
     prompts = [asking(), asking("Which team?"), asking("Which mood?"), shelf.prompt("plot")]
     models = [LanguageModel(Scripted(), ListReading(), prompt) for prompt in prompts]
     assert len({model.fingerprint(Text("a plot"), TMDB) for model in models}) == len(prompts)
+
+
+def test_whatever_is_sent_differently_has_a_fingerprint_of_its_own() -> None:
+    """Over all prompts and what they are filled with: fingerprints are made from inputs, not from messages."""
+    prompts = [None, *shelf.prompts().values(), asking(), asking("Which team?")]
+    texts = [Text("a plot"), Text("another plot"), Text("a plot", "Title"), Text(title="Title"), Text("a\nplot")]
+    first, second = Label("One", "the first", ("1",)), Label("Two")
+    vocabularies = [
+        Taxonomy("own", (first, second)),
+        Taxonomy("own", (second, first)),
+        Taxonomy("own", (first, second), subject="film"),
+        Taxonomy("own", (first, second), allow_none=True),
+        Taxonomy("own", (first, second), multi=False),
+        Taxonomy("own", (Label("One", "the last"), second), max_labels=1),
+    ]
+    shown: list[Shots] = [no_shots, *(FixedShots((Shot(Text(words), ("One",)),), "own") for words in "ab")]
+    sent: dict[str, str] = {}
+    for prompt, text, vocabulary, shots, reading in product(prompts, texts, vocabularies, shown, READINGS.values()):
+        if reading.name != "decisions":
+            model = LanguageModel(Scripted(weights=lambda conversation: {}), reading, prompt, shots=shots)
+            messages = json.dumps([*map(list, model.conversations(text, vocabulary))])
+            assert sent.setdefault(model.fingerprint(text, vocabulary), messages) == messages
+    assert len(sent) > 1_000
+
+
+def test_other_messages_for_the_same_inputs_need_another_version() -> None:
+    """Where this fails, messages have changed: raise ``_VERSION`` in ``llm/language_model.py`` and renew the digest
+    here. Otherwise cached answers to the old messages are given for the new ones."""
+    shots = FixedShots((Shot(Text("shown"), ("War",)),), "tmdb")
+    models = [
+        LanguageModel(Scripted(weights=lambda conversation: {}), READINGS[reading], prompt, shots=shots)
+        for reading in ("list", "letters", "yes_no")
+        for prompt in (shelf.prompt("plot.v1"), shelf.prompt("text.v1"), asking("Which team?"))
+    ]
+    text = Text("A <b>plot</b>.", "Title")
+    sent = json.dumps([[*map(list, model.conversations(text, TMDB))] for model in models])
+    assert (_VERSION, digest_of(sent, 16)) == (4, "8a6fbeb1fb128fad")

@@ -10,8 +10,13 @@ from llm.matcher import Matcher
 from prompts import shelf
 from prompts.errors import InvalidTaxonomy
 from service.app import create_app
+from service.films import live
 from service.parts import Parts
+from similarity.building import Source, build
+from similarity.similar import Similar
 from tests.service.test_classify import problem_of
+from tests.similarity.films import films as some_films
+from tests.similarity.words import Words
 
 LONG_LABELS = [
     ("x" * 501, "labels.1", "501 characters; at most 500"),
@@ -25,6 +30,15 @@ LONG_LABELS = [
 @pytest.fixture(scope="module")
 def client(embedded: Matcher) -> FlaskClient:
     return create_app(Parts(lambda choice: embedded, lambda: None, lambda: None, "tmdb")).test_client()
+
+
+@pytest.fixture(scope="module")
+def films(embedded: Matcher, tmp_path_factory: pytest.TempPathFactory) -> FlaskClient:
+    folder, words = tmp_path_factory.mktemp("index"), Words()
+    build(folder, Source(some_films(20), ""), words)
+    similar = Similar(live(folder, words), words)
+    parts = Parts(lambda choice: embedded, lambda: None, lambda: None, "tmdb", similar=lambda: similar)
+    return create_app(parts).test_client()
 
 
 @pytest.mark.parametrize(("label", "field", "said"), LONG_LABELS)
@@ -66,3 +80,19 @@ def test_a_long_option_of_a_decision_is_422(client: FlaskClient, question: dict[
 def test_labels_at_the_limit_are_accepted(client: FlaskClient) -> None:
     labels = [{"name": "a" * 500, "description": "b " * 2_000, "aliases": ["c" * 500]}, "Drama"]
     assert client.post("/classify", json={"text": "a plot", "labels": labels}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("route", "sent", "slug"),
+    [
+        ("/classify", {"text": "a", "taxonomy": "x" * 1_000_000}, "unknown-taxonomy"),
+        ("/classify", {"text": "a", "prompt": "x" * 1_000_000}, "unknown-prompt"),
+        ("/classify", {"text": "a", "reading": "x" * 1_000_000}, "unknown-reading"),
+        ("/similar", {"id": "x" * 1_000_000}, "unknown-film"),
+        ("/similar", {"title": "x" * 40_000}, "unknown-film"),
+        ("/similar", {"text": "a", "genres": ["x" * 1_000_000]}, "unknown-genre"),
+    ],
+)
+def test_an_unknown_name_of_any_length_is_quoted_in_part(films: FlaskClient, route: str, sent: Any, slug: str) -> None:
+    body = problem_of(films.post(route, json=sent), 404, slug)
+    assert "'xxx" in body["detail"] and len(body["detail"]) < 2_000
