@@ -44,10 +44,9 @@ class UnknownTitle(SimilarityError):
 
     def __init__(self, title: str, close: Iterable[str]) -> None:
         self.close = tuple(close)
-        meant = f"did you mean {' or '.join(map(repr, self.close))}? " if self.close else ""
-        super().__init__(
-            f"no film of the catalogue has the title {_shown(title)}; {meant}To compare its words, give them as a text"
-        )
+        meant = " or ".join(map(repr, self.close))
+        hint = f"did you mean {meant}? Else give it as a text" if meant else "to compare its words, give them as a text"
+        super().__init__(f"no film of the catalogue has the title {_shown(title)}; {hint}")
 
 
 class SeveralFilms(SimilarityError):
