@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import select
 import signal
+import socket
 import threading
+import time
+from contextlib import suppress
 from typing import Any
 
 from gunicorn.glogging import Logger
@@ -19,6 +22,8 @@ _FIRST_BYTE_SECONDS = 0.05  # that a thread waits on a new connection before it 
 # the way through the poller and the pool's queue, two handings over between threads.
 _STAY_MILLISECONDS = 5
 _BACKLOG = 2_048
+# That a client is given to close its side, and what it may send until then; as long as gunicorn itself waits.
+_PARTING_SECONDS, _PARTING_BYTES = 2.0, 65_536
 
 
 class Worker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
@@ -39,6 +44,8 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn has no typ
         kept = self._handle_one(conn)
         while kept is True and self._asks_again(conn):
             kept = self._handle_one(conn)
+        if kept is False:
+            _part(conn.sock)
         return kept
 
     def _asks_again(self, conn: Any) -> bool:
@@ -91,6 +98,20 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn has no typ
                 if self.nr_conns == before:  # nobody waits there any more
                     break
         super().handle_exit(signal.SIGTERM, None)
+
+
+def _part(client: socket.socket) -> None:
+    """Say that no more is sent, and wait a while for the client to close its side too, so that it reads the whole
+    answer. gunicorn would wait for it in the only thread that accepts connections."""
+    with suppress(OSError):  # closed already
+        client.shutdown(socket.SHUT_WR)
+        arrivals, end, left = select.poll(), time.monotonic() + _PARTING_SECONDS, _PARTING_BYTES
+        arrivals.register(client, select.POLLIN)
+        while left > 0 and arrivals.poll(max(0.0, 1_000 * (end - time.monotonic()))):
+            if not (piece := client.recv(4_096)):
+                return
+            left -= len(piece)
+        client.shutdown(socket.SHUT_RDWR)
 
 
 class JSONLogger(Logger):  # type: ignore[misc]

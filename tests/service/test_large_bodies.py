@@ -9,6 +9,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from shutil import which
 from typing import Any
 from urllib.parse import urlsplit
@@ -96,6 +97,17 @@ def test_after_it_the_next_request_is_served(url: str, send: Callable[[str, byte
 @pytest.mark.parametrize("path", ["/similar", "/nothing", "/v1/decisions"])
 def test_so_does_every_other_answer_to_it(url: str, path: str) -> None:
     assert by_urllib(url + path, body(20 * MEGABYTE))[0] in (404, 413)
+
+
+def test_clients_that_never_close_their_side_do_not_keep_others_waiting(url: str) -> None:
+    """Two seconds are given to each: one after the other they would take forty."""
+    place = urlsplit(url)
+    with ExitStack() as open_ones:
+        for _ in range(20):
+            client = socket.create_connection((str(place.hostname), int(place.port or 0)), timeout=30)
+            open_ones.enter_context(closing(client))
+            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert httpx2.get(f"{url}/healthz", timeout=20).status_code == 200
 
 
 def test_a_client_that_sends_the_rest_slowly_is_shut() -> None:
