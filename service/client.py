@@ -135,10 +135,7 @@ class Client:
         results = body.get("results")
         if reply.status_code != 200 or not isinstance(results, list) or len(results) != count:
             return [Answer(Prediction((), source, problem=_problem(body)))] * count
-        return [
-            Answer(_prediction(result), result.get("lookup"), tuple(result.get("notes", ())), "genres" in result)
-            for result in results
-        ]
+        return [_answer(result, source) for result in results]
 
     def _reply(self, asked: Mapping[str, Any]) -> httpx2.Response | Problem:
         """The first reply that is worth having, else the last one, or why there is none."""
@@ -193,6 +190,16 @@ def _decoded(reply: httpx2.Response) -> Mapping[str, Any]:
     return body if isinstance(body, dict) else {"detail": f"{reply.status_code}, and not as a Marquee answers"}
 
 
+def _answer(result: Any, source: Source) -> Answer:
+    """One of the results; what has not the members of an answer is the problem of its text."""
+    try:
+        notes = tuple(map(str, result.get("notes") or ()))
+        return Answer(_prediction(result), result.get("lookup"), notes, "genres" in result)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        problem = Problem("unreadable", f"{source.model} answers, and not as a Marquee answers")
+        return Answer(Prediction((), source, problem=problem))
+
+
 def _prediction(result: Mapping[str, Any]) -> Prediction:
     problem = _problem(result["problem"]) if "problem" in result else None
     source = Source(result["model"], result["taxonomy"], result["prompt"])
@@ -208,4 +215,4 @@ def _prediction(result: Mapping[str, Any]) -> Prediction:
 
 def _problem(body: Mapping[str, Any]) -> Problem:
     slug = str(body.get("type", "")).rpartition("/")[2]  # a service under a path has it before "/problems"
-    return Problem(_KINDS.get(slug, "rejected"), body.get("detail", "the service gave no reason"))
+    return Problem(_KINDS.get(slug, "rejected"), str(body.get("detail") or "the service gave no reason"))

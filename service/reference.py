@@ -26,7 +26,8 @@ _HTTP = """\
 *Made by `make docs` from the routes and their pydantic models; a running service tells the same at `/openapi.json`, and
 at `/docs` with a form to try each route.*
 
-Bodies and answers are JSON in UTF-8. An unknown field is an error. Where keys are in use they come as
+Bodies and answers are JSON in UTF-8; a body may be in UTF-16 or UTF-32, and compressed (`Content-Encoding: gzip` or
+`deflate`). An unknown field is an error. Where keys are in use they come as
 `Authorization: Bearer KEY` or `X-API-Key: KEY`. `X-Request-Timeout: 5` allows a request five seconds; `X-Request-ID`
 comes back and stands in the log. Errors are `application/problem+json` (RFC 9457), see [Problems](#problems)."""
 

@@ -100,7 +100,20 @@ def test_a_vocabulary_of_ones_own_is_sent_along_and_a_known_one_by_its_name() ->
     assert sent["multi"] is False
 
 
-@pytest.mark.parametrize("reply", [body(200, []), body(200, {"results": []}), body(200, "no JSON", "text/plain")])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        body(200, []),
+        body(200, {"results": []}),
+        body(200, "no JSON", "text/plain"),
+        body(200, {"results": [{}]}),
+        body(200, {"results": ["War"]}),
+        body(200, {"results": [None]}),
+        body(200, {"results": [{"labels": None, "model": "m", "taxonomy": "t", "prompt": None, "cached": False}]}),
+        body(422, {"detail": [{"loc": ["body"], "msg": "Field required"}]}),  # as FastAPI answers
+        body(404, {"detail": None, "type": 7}),
+    ],
+)
 def test_what_is_no_marquee_is_a_problem_and_not_a_crash(reply: Behaviour) -> None:
     with endpoint(reply) as server:
         (found,) = Client(root(server.url)).classify(["x"], TMDB)
