@@ -61,6 +61,7 @@ def url_of(host: str, port: int) -> str:
 
     An address that means every interface (``0.0.0.0``, ``::``) becomes the loopback address of its family.
     """
+    host = host.strip("[]")
     host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 

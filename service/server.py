@@ -36,7 +36,7 @@ def listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
-    except (OSError, UnicodeError) as error:
+    except (OSError, UnicodeError, TypeError) as error:  # names that are none
         why = getattr(error, "strerror", None) or "not an address"
         why = why.partition(" (while")[0]
         raise InvalidSetting(f"cannot listen on {host} port {port}: {why}; set PORT or HOST") from None
