@@ -7,7 +7,6 @@ Tokenizers write the same code in several ways: ``A``, a leading space (`` A``, 
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
@@ -20,6 +19,7 @@ where the text fits no label; a reasoning model, which starts with "Okay" or "<t
 
 _FLOOR = -9999.0  # vLLM's figure for "less than can be said"
 _AROUND = " \t\r\n\u00a0\u2581\u0120\u010a\u0109\"'`*_.,:;()[]{}"  # ▁ Ġ Ċ ĉ are spaces, line breaks and tabs
+_FULL_WIDTH = {place: place - 0xFEE0 for place in range(0xFF01, 0xFF5F)}
 _LONGEST_SHOWN = 40
 
 
@@ -29,7 +29,7 @@ def code_of(token: str, codes: Sequence[str]) -> str | None:
     >>> code_of("\u2581A", "AB"), code_of("b", "AB"), code_of("b", "ABab"), code_of("Okay", "AB")
     ('A', 'B', 'b', None)
     """
-    spelt = unicodedata.normalize("NFKC", token.strip(_AROUND)).strip(_AROUND)
+    spelt = token.strip(_AROUND).translate(_FULL_WIDTH).strip(_AROUND)
     exact, folded = _by_spelling(tuple(codes))
     return spelt if spelt in exact else folded.get(spelt.casefold())
 

@@ -33,7 +33,7 @@ def test_serve_puts_the_adapter_on_a_real_vllm_and_it_answers_as_in_this_process
         "MARQUEE_PROBE_PATH": str(tmp_path / "probe.json"),
         "MARQUEE_CACHE": "false",
     }
-    body = {"texts": TEXTS, "labels": list(NAMES), "reading": "letters", "scores": True}
+    body = {"texts": TEXTS, "labels": list(NAMES), "reading": "list", "multi": False, "scores": True}
     with service("--vllm", str(base), "--adapter", str(adapter), **settings, **ON_THIS_CPU) as running:
         url = running.url_within(900)
         served = httpx2.post(f"{url}/classify", json=body, timeout=120).json()["results"]
@@ -42,15 +42,15 @@ def test_serve_puts_the_adapter_on_a_real_vllm_and_it_answers_as_in_this_process
     assert f"Answers: {name} at http://127.0.0.1:" in running.printed
     assert [answer["model"] for answer in served] == [name] * len(TEXTS)
     tuned, plain = (_scores(Local(str(base), device="cpu", adapter=one)) for one in (adapter, None))
-    told = [[answer["scores"][label] for label in NAMES] for answer in served]
+    told = [[answer["scores"].get(label, 0.0) for label in NAMES] for answer in served]
     assert _furthest(told, tuned) < _CLOSE
     assert _furthest(plain, tuned) > 4 * _CLOSE, "the adapter makes no difference, so this test sees nothing"
 
 
 def _scores(engine: Local) -> list[list[float]]:
-    vocabulary = Taxonomy("own", tuple(Label(name) for name in NAMES), max_labels=5, allow_none=True)
-    found = LanguageModel(engine, READINGS["letters"], shelf.prompt("text")).classify(TEXTS, vocabulary)
-    return [[one.scores[name] for name in NAMES] for one in found]
+    vocabulary = Taxonomy("own", tuple(Label(name) for name in NAMES), multi=False)
+    found = LanguageModel(engine, READINGS["list"], shelf.prompt("text")).classify(TEXTS, vocabulary)
+    return [[one.scores.get(name, 0.0) for name in NAMES] for one in found]
 
 
 def _furthest(one: list[list[float]], other: list[list[float]]) -> float:
