@@ -137,7 +137,7 @@ def test_over_a_real_server_the_endpoint_never_hears_of_those_who_hung_up(tmp_pa
 
     def thinks(handler: BaseHTTPRequestHandler) -> None:
         started.set()
-        time.sleep(2)
+        time.sleep(1)
         answer(handler)
 
     with endpoint(answer) as model:
