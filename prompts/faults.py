@@ -29,7 +29,7 @@ class Fault:
     Attributes:
         place: the field, with dots between the parts; empty where the whole is wrong.
         said: what is wrong and what to do.
-        joint: what stands between the two in a sentence.
+        joint: what joins the two in a sentence.
     """
 
     place: str

@@ -112,7 +112,7 @@ def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
         repeated = next(name for name, _ in pairs if sum(name == other for other, _ in pairs) > 1)
-        raise RequestProblem("invalid-request", f"the key {repeated!r} stands twice; which one is meant?", repeated)
+        raise RequestProblem("invalid-request", f"the key {repeated!r} is there twice; keep one", repeated)
     return members
 
 
@@ -138,7 +138,7 @@ def not_json(error: json.JSONDecodeError) -> str:
 
 def _said(error: json.JSONDecodeError, seen: str) -> str:
     if seen.startswith("'"):
-        return "strings stand in double quotes"
+        return "strings need double quotes"
     if literal := next((name for name in _PYTHON if seen.startswith(name)), None):
         return f"{literal} is Python; JSON writes {_PYTHON[literal]}"
     if seen.startswith(("//", "/*", "#")):
@@ -182,6 +182,6 @@ _REASONS: Mapping[str, str] = {
     "Illegal trailing comma": "a comma is one too many",
     "Extra data": 'something follows the first value; send several texts as {"texts": [...]}',
     "Unterminated string": "a string has no closing quote",
-    "Invalid control character": "a line break or control character stands in a string; write \\n",
-    "Invalid \\": "a backslash stands before a character that needs none; write \\\\ for a backslash itself",
+    "Invalid control character": "a string contains a line break or control character; write \\n",
+    "Invalid \\": "a backslash comes before a character that needs none; write \\\\ for a backslash itself",
 }

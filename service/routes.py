@@ -177,8 +177,8 @@ def problem(slug: str) -> Response:
     """What a problem's ``type`` means, its usual causes and what to do: a page for browsers, JSON for programs."""
     if slug not in KINDS:
         raise RequestProblem("not-found", f"there is no problem type {slug!r}; known: {', '.join(KINDS)}")
-    told = {"type": problem_type(slug), **asdict(KINDS[slug])}
-    return for_either(told, "problem.html", slug=slug, kind=KINDS[slug])
+    members = {"type": problem_type(slug), **asdict(KINDS[slug])}
+    return for_either(members, "problem.html", slug=slug, kind=KINDS[slug])
 
 
 @blueprint.get("/")

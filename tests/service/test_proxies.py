@@ -41,7 +41,7 @@ def test_a_rate_limit_counts_the_address_that_a_trusted_proxy_names() -> None:
     client = client_of(1, Door(rate_limit="2 per minute"))
     assert statuses(client, ["192.0.2.1"] * 3) == [200, 200, 429]
     assert statuses(client, ["192.0.2.2"]) == [200]
-    # What a client writes into the header itself stands before the proxy's entry and is not believed.
+    # What a client writes into the header itself is before the proxy's entry and is not believed.
     assert statuses(client, ["198.51.100.9, 192.0.2.1"]) == [429]
 
 
@@ -153,9 +153,9 @@ def test_links_work_where_a_proxy_removes_the_prefix_without_saying_so(path: str
 @pytest.mark.parametrize("slug", KINDS)
 def test_every_kind_of_problem_is_explained_for_programs_and_for_browsers(slug: str) -> None:
     client, kind = client_of(0), KINDS[slug]
-    told = client.get(f"/problems/{slug}").get_json()
-    assert (told["type"], told["title"], told["status"]) == (f"/problems/{slug}", kind.title, kind.status)
-    assert len(told["meaning"]) > 20 and told["causes"] and told["remedies"]
+    shown = client.get(f"/problems/{slug}").get_json()
+    assert (shown["type"], shown["title"], shown["status"]) == (f"/problems/{slug}", kind.title, kind.status)
+    assert len(shown["meaning"]) > 20 and shown["causes"] and shown["remedies"]
     reply = client.get(f"/problems/{slug}", headers={"Accept": "text/html,*/*;q=0.8"})
     assert (reply.mimetype, reply.headers["Vary"]) == ("text/html", "Accept")
     words = reply.text.replace("&#39;", "'").replace("&amp;", "&")
