@@ -106,7 +106,8 @@ def _noun(error: Error) -> str:
     bounds = error.get("ctx", {})
     if str(bounds.get("expected", "")).count("'") == 2:
         return str(bounds["expected"])
-    return _NOUNS.get(error["type"], "another value").format(**bounds)
+    plain = {name: f"{bound:g}" if isinstance(bound, float) else bound for name, bound in bounds.items()}
+    return _NOUNS.get(error["type"], "another value").format(**plain)
 
 
 def _shown(value: Any) -> str | None:

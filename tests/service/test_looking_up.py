@@ -188,7 +188,7 @@ def test_a_foreign_host_behind_a_redirect_is_never_asked() -> None:
         ("omdb_url", "https://u:p@example.org", "password"),
         ("tmdb_key", "a\nb", "one line"),
         ("lookup_providers", "tmbd", "did you mean 'tmdb'"),
-        ("lookup_timeout", 0, "greater than 0"),
+        ("lookup_timeout", 0, "a number above 0$"),
     ],
 )
 def test_a_wrong_setting_stops_the_start(name: str, value: Any, said: str) -> None:

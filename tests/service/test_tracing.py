@@ -216,12 +216,13 @@ def test_the_log_is_json_that_tells_the_request_and_never_its_text() -> None:
         client.post("/classify", json={"text": SECRET_TEXT}, headers=headers)
         client.post("/classify", json={"text": SECRET_TEXT}, headers=headers)
         client.post("/classify", json={"texts": [SECRET_TEXT, ""]}, headers=headers)
+        client.post("/classify", json={"text": SECRET_TEXT, "multi": SECRET_TEXT}, headers=headers)
         client.get("/healthz")
     finally:
         root.removeHandler(handler)
         root.setLevel(level)
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
-    assert [line["status"] for line in lines] == [200, 502, 422]
+    assert [line["status"] for line in lines] == [200, 502, 200, 422]
     assert {line["request_id"] for line in lines} == {"abc-1"}
     assert {"time", "level", "logger", "message", "method", "path", "ms", "bytes"} <= lines[0].keys()
     assert "nobody else" not in stream.getvalue()
