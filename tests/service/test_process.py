@@ -62,7 +62,7 @@ def test_the_client_is_a_classifier_like_any_other(running: ServiceProcess) -> N
 def test_the_client_tells_what_the_service_told(running: ServiceProcess) -> None:
     (empty,) = Client(running.url).classify([" "], TMDB)
     assert empty.problem is not None
-    assert "empty" in empty.problem.detail
+    assert (empty.problem.kind, empty.problem.detail) == ("empty", "there is no text to label")
     (gone,) = Client("http://127.0.0.1:1").classify(["x"], TMDB)
     assert gone.problem is not None
     assert gone.problem.kind == "unreachable"
