@@ -21,6 +21,7 @@ from llm.engines.probe import Honours
 from llm.engines.refusals import excerpt, problem_of, redacted, refused
 from llm.engines.wire import CHAT, Body
 from prompts.errors import InvalidDataset, InvalidSetting
+from tabular import open_table
 
 # Nobody can be asked what the endpoint honours: a strict schema, which all of them take today, and the 20 likeliest
 # tokens, OpenAI's and vLLM's own bound.
@@ -135,23 +136,12 @@ def read_results(path: Path) -> Iterable[tuple[str, Any]]:
     Raises:
         InvalidDataset: the file cannot be read or holds something else.
     """
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield _result(line, f"{path.name}, line {number}")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidDataset(f"cannot read {path}: {error}") from None
-
-
-def _result(line: str, where: str) -> tuple[str, Any]:
-    try:
-        result = json.loads(line)
-        return str(result["custom_id"]), {"response": result.get("response"), "error": result.get("error")}
-    except (ValueError, TypeError, KeyError, AttributeError):
-        raise InvalidDataset(
-            f"{where}: no line of a Batch API's results (custom_id, response, error); was the download cut off?"
-        ) from None
+    for row in open_table(path).rows():
+        if row.problem or "custom_id" not in row.cells:
+            raise InvalidDataset(
+                f"{row.where}: no line of a Batch API's results (custom_id, response, error); was the download cut off?"
+            )
+        yield str(row.cells["custom_id"]), {"response": row.cells.get("response"), "error": row.cells.get("error")}
 
 
 def _succeeded(result: Mapping[str, Any]) -> bool:

@@ -89,7 +89,7 @@ def _value(scalar: pyarrow.Scalar) -> Any:
     try:
         return scalar.as_py()
     except (ValueError, OverflowError, TypeError, ImportError, pyarrow.ArrowException):
-        return f"a value of type {scalar.type}"
+        return getattr(scalar, "value", None)  # of a time whose zone is unknown: its number
 
 
 def parquet_rows(path: Path, position: Position | None = None) -> Iterator[Row]:

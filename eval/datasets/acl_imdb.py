@@ -5,8 +5,10 @@ https://ai.stanford.edu/~amaas/data/sentiment/
 
 from __future__ import annotations
 
+import lzma
 import re
 import tarfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -77,8 +79,11 @@ def _tarball(path: Path) -> Iterator[tuple[str, bytes]]:
                 parts = PurePosixPath(member.name).parts[-3:]
                 if _is_review(member, parts) and (file := archive.extractfile(member)):
                     yield "/".join(parts).removesuffix(".txt"), file.read()
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise InvalidDataset(f"cannot read {path.name}: {getattr(error, 'strerror', None) or error}") from None
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError):
+        raise InvalidDataset(f"cannot read {path.name}: the archive is damaged or cut off; fetch it again") from None
+    except OSError as error:
+        why = error.strerror or "the archive is damaged; fetch it again"
+        raise InvalidDataset(f"cannot read {path.name}: {why}") from None
 
 
 def _is_review(member: tarfile.TarInfo, parts: tuple[str, ...]) -> bool:
