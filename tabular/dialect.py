@@ -25,11 +25,14 @@ NONE = "\x1f"
 _WORDS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "pipe": "|", "bar": "|"}
 _SEP_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 _ROWS = 200
+_TYPOGRAPHIC = (
+    "\u2018\u2019\u201c\u201d\u201e\u2013\u2014\u2026\u20ac\xa0\xa3\xab\xbb\xb0\xa7\xa9\xae\xb7\xbf\xa1\u2122"
+)
 
 # What ``charset-normalizer`` may suggest: the encodings that programs still write.
 _LIKELY = [
     "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "koi8_r", "shift_jis", "euc_jp", "gb18030",
-    "big5", "euc_kr", "tis_620", "mac_roman",
+    "big5", "euc_kr", "tis_620",
 ]  # fmt: skip
 
 
@@ -154,11 +157,23 @@ def suggestion(raw: bytes) -> str:
     """Advice for bytes that are not UTF-8, with the name of the encoding that they look like."""
     from charset_normalizer import from_bytes
 
+    if _is_western(raw):
+        return _try("cp1252")
     found = from_bytes(raw, cp_isolation=_LIKELY).best()
     if found is None:
         return "say which encoding the file has with --encoding, such as --encoding cp1252"
-    name = "cp1252" if raw.decode("cp1252", "replace") == str(found) else found.encoding
+    return _try(found.encoding)
+
+
+def _try(name: str) -> str:
     return f"it looks like {name}: give --encoding {name} if that is right"
+
+
+def _is_western(raw: bytes) -> bool:
+    """Whether bytes read as English, French or German in Windows' encoding; of a line or two no library can tell."""
+    words = raw.decode("cp1252", "replace")
+    high = [mark for mark in words if not mark.isascii()]
+    return len(high) < len(words) / 5 and all(mark.isalpha() or mark in _TYPOGRAPHIC for mark in high)
 
 
 csv.field_size_limit(LARGEST_CELL)
