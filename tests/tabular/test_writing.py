@@ -49,13 +49,17 @@ def test_texts_come_back_as_they_were(tmp_path: Path, form: str) -> None:
 
 @pytest.mark.parametrize("form", ["jsonl", "json", "parquet"])
 def test_types_come_back_as_they_were(tmp_path: Path, form: str) -> None:
-    given = [{"n": 1, "x": 0.5, "yes": True, "list": ["a"]}, {"n": 2**60, "x": None, "yes": None, "list": []}]
+    given: list[dict[str, Any]] = [
+        {"n": 1, "x": 0.5, "yes": True, "list": ["a"]},
+        {"n": 2**60, "x": None, "yes": None, "list": []},
+    ]
     write_table(tmp_path / f"a.{form}", given)
     assert read(tmp_path / f"a.{form}") == given
 
 
 def test_added_cells_stand_behind_a_rows_own_or_take_their_place(tmp_path: Path) -> None:
-    rows, added = [{"id": 1, "text": ""}, {"id": 2, "text": "y"}], [{"text": "x", "tags": ["a"]}, {"tags": []}]
+    rows = [{"id": 1, "text": ""}, {"id": 2, "text": "y"}]
+    added: list[dict[str, Any]] = [{"text": "x", "tags": ["a"]}, {"tags": []}]
     for form in ("csv", "jsonl", "parquet"):
         write_table(tmp_path / f"a.{form}", rows, added)
     assert (tmp_path / "a.csv").read_text() == 'id,text,tags\n1,x,"[""a""]"\n2,y,[]\n'
