@@ -81,6 +81,15 @@ class Correspondence:
         """See ``Wire.excerpt``."""
         return excerpt(redacted(words))
 
+    def served(self, model: str) -> str:
+        """See ``Wire.served``."""
+        return ""
+
+    @property
+    def essence(self) -> Mapping[str, Any]:
+        """See ``Wire.essence``."""
+        return {}
+
     def engine(self, model: str) -> OpenAICompatible:
         """The engine whose requests these are."""
         return OpenAICompatible(self, model, lambda: ASSUMED)

@@ -68,6 +68,7 @@ class LanguageModel:
         """Digest of all that the messages and the answer are made from: model, prompt, text, few-shot examples,
         vocabulary, reading, decoding and decision. No message is rendered for it."""
         reading, prompt = self._reading(taxonomy), self._prompt(text, taxonomy)
+        decoding = dict(self.engine.decoding)  # finds out which model answers, on which the name depends
         everything = [
             _VERSION,
             self.engine.name,
@@ -77,7 +78,7 @@ class LanguageModel:
             taxonomy.digest,
             reading.name,
             reading.essence(taxonomy),
-            dict(self.engine.decoding),
+            decoding,
             asdict(self.decision(text, taxonomy)),
         ]
         return digest_of(json.dumps(everything, sort_keys=True))

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import shlex
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
+from llm.engines.address import corrected
 from prompts.errors import InvalidSetting, UnknownName
 from prompts.faults import fault_of
-from prompts.network import split_url
 from service.environment import PREFIX, given
 from similarity.precision import choose
+
+log = logging.getLogger(__name__)
 
 _OPENAI = "https://api.openai.com/v1"
 _DEFAULT_MODEL = "Qwen/Qwen2-7B-Instruct"
@@ -47,7 +52,18 @@ class Settings(BaseModel):
         "float32; serve --precision",
     )
     adapter: str = Field("", description="folder of a LoRA adapter for that model; `serve --adapter` sets it")
-    model: str = Field(_DEFAULT_MODEL, description="name under which the endpoint serves the model")
+    model: str = Field(
+        _DEFAULT_MODEL,
+        description="name under which the endpoint serves the model; where none is set, the only one that it lists",
+    )
+    extra_body: str = Field(
+        "",
+        description="JSON object of fields added to every request, such as "
+        '`{"chat_template_kwargs": {"enable_thinking": false}}`',
+    )
+    reasoning_tokens: int = Field(
+        2048, ge=0, le=100_000, description="tokens added for models that reason before they answer, once one did"
+    )
     reading: str = Field("auto", description="how the model is read: auto, list, letters, yes_no, decisions")
     threshold: float | None = Field(
         None,
@@ -124,10 +140,25 @@ class Settings(BaseModel):
     @field_validator("openai_base_url")
     @classmethod
     def _is_http(cls, url: str) -> str:
+        if not url:
+            return url
+        right, change = corrected(url)  # BadAddress is a ValueError
+        if change:
+            _say(change)
+        return right
+
+    @field_validator("extra_body")
+    @classmethod
+    def _is_an_object(cls, fields: str) -> str:
         try:
-            return url and split_url(url).geturl()
+            value = json.loads(fields or "{}")
         except ValueError:
-            raise ValueError("should be a URL such as http://127.0.0.1:8000/v1") from None
+            value = None
+        if not isinstance(value, dict):
+            raise ValueError('should be a JSON object such as {"reasoning_effort": "low"}')
+        if taken := value.keys() & {"model", "messages", "stream", "n"}:
+            raise ValueError(f"cannot set {', '.join(sorted(taken))}: the program sets these itself")
+        return fields
 
     @field_validator("tmdb_url", "omdb_url", "wikipedia_url")
     @classmethod
@@ -226,6 +257,11 @@ class Settings(BaseModel):
         """The endpoint to ask."""
         return self.openai_base_url or _OPENAI
 
+    @property
+    def extra_fields(self) -> dict[str, Any]:
+        """The fields of ``extra_body``."""
+        return dict(json.loads(self.extra_body or "{}"))
+
     def asking(self, base_url: str, api_key: str) -> Settings:
         """The same settings, but this endpoint is asked."""
         there = {
@@ -265,3 +301,9 @@ def environment_name(field: str) -> str:
 def _names() -> Mapping[str, str]:
     """The name in the environment of each field."""
     return {field: environment_name(field) for field in Settings.model_fields}
+
+
+@cache
+def _say(change: str) -> None:
+    """Log once what a setting is taken as."""
+    log.warning("%s", change)

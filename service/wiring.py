@@ -12,9 +12,13 @@ from llm.cache import AnswerStore, Cached
 from llm.cascade import Cascade
 from llm.classifier import Classifier
 from llm.decision import Decisions
+from llm.engines.adapting import Adapting
+from llm.engines.address import Address
 from llm.engines.batched_wire import BatchedWire
 from llm.engines.engine import Engine
+from llm.engines.findings_file import FindingsFile
 from llm.engines.local import Local
+from llm.engines.model_name import ModelName
 from llm.engines.openai_compatible import OpenAICompatible
 from llm.engines.probe import Probed
 from llm.engines.wire import Wire
@@ -104,7 +108,8 @@ def _gate(classifier: str, settings: Settings, metrics: Metrics) -> Gate:
 
 def probed(settings: Settings) -> Probed:
     """The endpoint's probe, with what it found before."""
-    return Probed(_wire(settings), settings.model, settings.probe_path)
+    wire = _wire(settings)
+    return Probed(wire, _model_name(wire, settings), settings.probe_path)
 
 
 def engine_of(settings: Settings) -> Engine:
@@ -112,9 +117,10 @@ def engine_of(settings: Settings) -> Engine:
     if settings.local_model:
         return Local(settings.local_model, adapter=Path(settings.adapter) if settings.adapter else None)
     wire = _wire(settings)
-    honours = Probed(wire, settings.model, settings.probe_path)
+    model = _model_name(wire, settings)
+    honours = Probed(wire, model, settings.probe_path)
     size = settings.texts_per_request or 1
-    return OpenAICompatible(BatchedWire(wire, honours, size) if size > 1 else wire, settings.model, honours)
+    return OpenAICompatible(BatchedWire(wire, honours, size) if size > 1 else wire, model, honours)
 
 
 def language_model(
@@ -188,4 +194,14 @@ def shots_of(settings: Settings, encoder: MiniLM, taxonomy: Taxonomy) -> Shots:
 
 def _wire(settings: Settings) -> Wire:
     key = settings.openai_api_key.get_secret_value()
-    return Wire(settings.base_url, key, settings.timeout, settings.retries, settings.concurrency)
+    adapting = Adapting(
+        Address.of(settings.base_url),
+        FindingsFile(settings.probe_path),
+        settings.reasoning_tokens,
+        settings.extra_fields,
+    )
+    return Wire(settings.base_url, key, settings.timeout, settings.retries, settings.concurrency, adapting)
+
+
+def _model_name(wire: Wire, settings: Settings) -> ModelName:
+    return ModelName(wire, settings.model, "model" in settings.model_fields_set)

@@ -12,13 +12,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 Behaviour = Callable[[BaseHTTPRequestHandler], None]
+Rule = Callable[[str, Any], Behaviour | None]  # of a path and a body; None where the rule does not apply
 
 
-def says(content: str | None, **message: Any) -> Behaviour:
-    """A well-formed completion with this content."""
+def says(content: Any, model: str = "", **message: Any) -> Behaviour:
+    """A well-formed completion with this content, by a model that may name itself."""
     choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content, **message}}
     usage = {"prompt_tokens": 11, "completion_tokens": 7, "prompt_tokens_details": {"cached_tokens": 5}}
-    completion = {"id": "x", "object": "chat.completion", "created": 0, "model": "other"}
+    completion = {"id": "x", "object": "chat.completion", "created": 0, **({"model": model} if model else {})}
     return body(200, completion | {"choices": [choice], "usage": usage})
 
 
@@ -64,6 +65,82 @@ def babbles(handler: BaseHTTPRequestHandler) -> None:
     handler.close_connection = True
 
 
+def follows(*rules: Rule, otherwise: Behaviour | None = None) -> Behaviour:
+    """An endpoint by rules: the first that applies answers, else ``otherwise`` (404 where there is none)."""
+
+    def respond(handler: BaseHTTPRequestHandler) -> None:
+        asked = getattr(handler, "asked", None)
+        found = (rule(handler.path, asked) for rule in rules)
+        (next(filter(None, found), None) or otherwise or body(404, {"error": "not found"}))(handler)
+
+    return respond
+
+
+def refuses(
+    field: str,
+    document: Any,
+    status: int = 400,
+    when: Callable[[Any], bool] = lambda value: True,
+) -> Rule:
+    """Refuses chat completions that have a field (of a value); ``a.b`` is a field inside a field."""
+
+    def rule(path: str, asked: Any) -> Behaviour | None:
+        value = asked if "/chat/completions" in path else None
+        for step in field.split("."):
+            value = value.get(step) if isinstance(value, dict) else None
+        return body(status, document) if value is not None and when(value) else None
+
+    return rule
+
+
+def serves(path: str, behaviour: Behaviour) -> Rule:
+    """Answers under one path."""
+    return lambda asked_path, asked: behaviour if asked_path.partition("?")[0].endswith(path) else None
+
+
+def chats(behaviour: Behaviour) -> Rule:
+    """Answers chat completions so."""
+    return serves("/chat/completions", behaviour)
+
+
+def reasons(tokens: int, behaviour: Behaviour) -> Rule:
+    """Spends so many tokens on reasoning before it answers, as gpt-5 does."""
+    spent = {"message": {"role": "assistant", "content": ""}, "finish_reason": "length"}
+
+    def rule(path: str, asked: Any) -> Behaviour | None:
+        if "/chat/completions" not in path or asked is None:
+            return None
+        most = asked.get("max_completion_tokens", asked.get("max_tokens", 0))
+        return body(200, {"choices": [spent]}) if most <= tokens else behaviour
+
+    return rule
+
+
+def like_gpt_5(answer: str) -> Behaviour:
+    """OpenAI's reasoning models of 2026: their refusals, word for word, and tokens spent on reasoning."""
+
+    def unsupported(name: str, words: str, code: str = "unsupported_parameter") -> Any:
+        error = {"message": words, "type": "invalid_request_error", "param": name, "code": code}
+        return {"error": error}
+
+    most = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+    one = (
+        "Unsupported value: 'temperature' does not support 0 with this model. Only the default (1) value is supported."
+    )
+    logprobs = {"error": {"message": "You are not allowed to request logprobs from this model", "param": None}}
+    root = (
+        "Invalid schema for response_format 'answer': schema must be a JSON Schema of 'type: \"object\"', got 'array'."
+    )
+    return follows(
+        serves("/models", body(200, {"data": [{"id": "gpt-5-mini"}, {"id": "gpt-5"}]})),
+        refuses("max_tokens", unsupported("max_tokens", most)),
+        refuses("temperature", unsupported("temperature", one, "unsupported_value"), when=lambda value: value != 1),
+        refuses("logprobs", logprobs, 403),
+        refuses("response_format.json_schema.schema.items", unsupported("response_format", root)),
+        reasons(300, says(answer, model="gpt-5-mini-2026-08-07")),
+    )
+
+
 @dataclass
 class Endpoint:
     """The running server: what it was asked, and what it does next.
@@ -97,7 +174,8 @@ def endpoint(*then: Behaviour) -> Iterator[Endpoint]:
         def do_POST(self) -> None:
             raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             with lock:
-                state.asked.append(json.loads(raw) if raw else None)
+                self.asked = json.loads(raw) if raw else None
+                state.asked.append(self.asked)
                 state.headers.append({name.lower(): value for name, value in self.headers.items()})
                 behave = state.next()
             behave(self)

@@ -12,7 +12,7 @@ from llm.engines.address import Address
 from llm.engines.dialect import LEVELS, OPTIONAL, Body, Dialect, assumed, is_batch, ran_out
 from llm.engines.findings_file import FindingsFile
 from llm.engines.refusals import Refused
-from llm.engines.replies import spent_on_reasoning
+from llm.engines.replies import served_by, spent_on_reasoning
 from prompts.network import without_login
 
 log = logging.getLogger(__name__)
@@ -63,6 +63,7 @@ class Adapting:
         self._file, self._reasoning_tokens, self.extra = file, reasoning_tokens, dict(extra or {})
         self._dialects: dict[str, Dialect] = {}
         self._worked: set[tuple[str, frozenset[str]]] = set()
+        self._served: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def dialect(self, model: str) -> Dialect:
@@ -71,6 +72,13 @@ class Adapting:
             kept = self._file.get(self._key(model))
             self._dialects[model] = Dialect.of(kept) if kept else assumed(self._address.host, model)
         return self._dialects[model]
+
+    def served(self, model: str) -> str:
+        """The name that replies gave the model asked for, in this process or lately; empty where they gave none."""
+        if model not in self._served:
+            kept = self._file.get(self._key(model, "serves"))
+            self._served[model] = kept if isinstance(kept, str) else ""
+        return self._served[model]
 
     async def exchange(self, send: Send, body: Body, keep: Collection[str] = ()) -> Any:
         """Send a request, in other forms while the endpoint refuses one for a reason that can be avoided.
@@ -98,6 +106,7 @@ class Adapting:
             dialect, outcome = await self._eliminated(send, dialect, body, keep, outcome)
         if outcome.succeeded:
             self._worked.add((model, sent))
+            self._note(model, served_by(outcome.reply))
             if dialect != known:
                 self._keep(model, dialect, body)
         return outcome.reply
@@ -144,6 +153,20 @@ class Adapting:
                 best, outcome = tried, found
         return best, outcome
 
+    def _note(self, model: str, name: str) -> None:
+        """Remember which model answers; where it is another than the one asked for, say so once."""
+        if not name or name == self.served(model):
+            return
+        with self._lock:
+            before, self._served[model] = self._served[model], name
+        if before == name:
+            return
+        if not _is_version_of(name, model):
+            log.warning(
+                "%s answers as %r where %r is asked for; answers carry its name", self._address.place, name, model
+            )
+        self._file.update(self._key(model, "serves"), lambda _: name)
+
     def _keep(self, model: str, dialect: Dialect, body: Body) -> None:
         """Remember what helped; two requests may have learnt different things at the same time."""
         with self._lock:
@@ -167,8 +190,14 @@ class Adapting:
         if told:
             log.info("%s refuses some fields; its requests are sent so from now on: %s", where, told)
 
-    def _key(self, model: str) -> str:
-        return f"{without_login(self._address.base_url)} {model} accepts"
+    def _key(self, model: str, what: str = "accepts") -> str:
+        return f"{without_login(self._address.base_url)} {model} {what}"
+
+
+def _is_version_of(name: str, model: str) -> bool:
+    """Whether a name is the same, a dated snapshot, or a file of the model asked for."""
+    short, wanted = (one.rsplit("/", 1)[-1].casefold().removesuffix(".gguf") for one in (name, model))
+    return bool(wanted) and (short.startswith(wanted) or wanted.startswith(short))
 
 
 def _is_unexplained(refusal: Refused) -> bool:

@@ -145,7 +145,7 @@ def _is_near(host: str) -> bool:
 
 
 def _check(scheme: str, host: str | None, url: str) -> None:
-    if scheme.lower() not in ("http", "https") or not host:
+    if scheme.lower() not in ("http", "https") or not host or re.search(r"[\s\x00-\x1f\x7f]", url):
         raise BadAddress("should be a URL such as http://127.0.0.1:8000/v1")
     try:
         urlsplit(url).port  # noqa: B018  (raises)

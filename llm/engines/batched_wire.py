@@ -65,6 +65,15 @@ class BatchedWire:
         """See ``Wire.excerpt``."""
         return self._wire.excerpt(words)
 
+    def served(self, model: str) -> str:
+        """See ``Wire.served``."""
+        return self._wire.served(model)
+
+    @property
+    def essence(self) -> Mapping[str, Any]:
+        """See ``Wire.essence``."""
+        return self._wire.essence
+
     def _batched(self, bodies: Sequence[Body]) -> list[Any]:
         batches = list(self._divided(bodies))
         replies = self._batches.post([_together(batch) for batch in batches], BATCH)

@@ -15,11 +15,13 @@ from llm.classifier import Problem
 from llm.engines.codes import from_likeliest
 from llm.engines.dialect import wrapped
 from llm.engines.engine import Completion, Constraint, Conversation, Decided, Weighing
+from llm.engines.model_name import ModelName
 from llm.engines.probe import Capabilities
 from llm.engines.replies import ReplyReader, content_of, usage_of
 from llm.engines.wire import Carrier
 from prompts.errors import InvalidSetting
 
+_DECODING: Mapping[str, Any] = {"temperature": 0}
 _TOKEN_ID_LIMIT = 128  # codes of one request, vLLM's own bound
 _BURST = 8  # conversations from which the shared part is worth computing first
 _PARTS_REMEMBERED = 64
@@ -30,14 +32,12 @@ class OpenAICompatible:
 
     Args:
         wire: to the endpoint.
-        model: the name under which the endpoint serves the model.
+        model: the name under which the endpoint is asked for the model.
         honours: what the endpoint was seen to honour (``probe.Probed``).
     """
 
-    decoding: Mapping[str, Any] = {"temperature": 0}
-
-    def __init__(self, wire: Carrier, model: str, honours: Callable[[], Capabilities]) -> None:
-        self.name = model
+    def __init__(self, wire: Carrier, model: str | ModelName, honours: Callable[[], Capabilities]) -> None:
+        self._model = ModelName(wire, model, is_set=True) if isinstance(model, str) else model
         self._wire, self._honours = wire, honours
         self._reader = ReplyReader(wire.place, wire.excerpt)
         self._code_ids: dict[str, int] = {}
@@ -46,6 +46,16 @@ class OpenAICompatible:
 
     def __repr__(self) -> str:
         return f"OpenAICompatible({self.name!r} at {self._wire.place})"
+
+    @property
+    def name(self) -> str:
+        """The model's name as the endpoint's replies give it, else the one that it is asked for."""
+        return self._wire.served(self._model.known) or self._model.known
+
+    @property
+    def decoding(self) -> Mapping[str, Any]:
+        """See ``Engine.decoding``; the endpoint and the model that answers there are part of it."""
+        return {**_DECODING, **self._wire.essence, "served": self._wire.served(self._model()) or self._model()}
 
     @property
     def code_limit(self) -> int:
@@ -81,14 +91,14 @@ class OpenAICompatible:
 
     def decide(self, conversations: Sequence[Conversation], questions: Sequence[Mapping[str, Any]]) -> list[Decided]:
         """See ``DecidingEngine.decide``."""
-        bodies = [{"model": self.name, "input": list(one), "questions": list(questions)} for one in conversations]
+        bodies = [{"model": self._model(), "input": list(one), "questions": list(questions)} for one in conversations]
         return [self._reader.decided(reply) for reply in self._wire.post(bodies, "/decisions")]
 
     def count(self, conversations: Sequence[Conversation]) -> list[int] | None:
         """See ``CountingEngine.count``: by vLLM's ``/tokenize``, where the endpoint was seen to serve it."""
         if not self._honours().does("tokenize"):
             return None
-        bodies = [{"model": self.name, "messages": list(one)} for one in conversations]
+        bodies = [{"model": self._model(), "messages": list(one)} for one in conversations]
         replies = self._wire.post(bodies, self._wire.beside("/tokenize"))
         counts = [reply.get("count") if isinstance(reply, dict) else None for reply in replies]
         told = [count for count in counts if isinstance(count, int)]
@@ -96,6 +106,10 @@ class OpenAICompatible:
 
     def check(self) -> Problem | None:
         """See ``Engine.check``."""
+        try:
+            self._model()
+        except InvalidSetting as error:
+            return Problem("misconfigured", str(error))
         reply = self._wire.get("/models")
         if isinstance(reply, Problem) and not (reply.kind == "misconfigured" and "404" in reply.detail):
             return reply
@@ -121,7 +135,7 @@ class OpenAICompatible:
         return [*self._wire.post(bodies[:1]), *self._wire.post(bodies[1:])]
 
     def _body(self, conversation: Conversation, fields: Mapping[str, Any]) -> Mapping[str, Any]:
-        return {"model": self.name, "messages": list(conversation), **self.decoding, **fields, **self._salted()}
+        return {"model": self._model(), "messages": list(conversation), **_DECODING, **fields, **self._salted()}
 
     def _salted(self) -> Mapping[str, Any]:
         """vLLM's own field, so only where its other ones were seen to be honoured."""
@@ -141,7 +155,7 @@ class OpenAICompatible:
 
     def _code_id(self, code: str) -> int:
         if code not in self._code_ids:
-            body = {"model": self.name, "prompt": code, "add_special_tokens": False}
+            body = {"model": self._model(), "prompt": code, "add_special_tokens": False}
             (reply,) = Context().run(self._wire.post, [body], self._wire.beside("/tokenize"))  # asked once for all
             tokens = reply.get("tokens") if isinstance(reply, dict) else None
             if not isinstance(tokens, list) or len(tokens) != 1:

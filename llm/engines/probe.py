@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from llm.classifier import Problem
 from llm.engines.canaries import CANARIES, Canaries, Finding, Outcome, Unreached
 from llm.engines.findings_file import FindingsFile
+from llm.engines.model_name import ModelName
 from llm.engines.wire import Wire
 from prompts.network import without_login
 
@@ -131,8 +132,9 @@ class Probed:
         path: the JSON file of findings, per endpoint, model and version; None keeps them in memory only.
     """
 
-    def __init__(self, wire: Wire, model: str, path: Path | None = None) -> None:
-        self._wire, self._model, self._file = wire, model, FindingsFile(path)
+    def __init__(self, wire: Wire, model: str | ModelName, path: Path | None = None) -> None:
+        self._wire, self._file = wire, FindingsFile(path)
+        self._model = ModelName(wire, model, is_set=True) if isinstance(model, str) else model
         self._found: Honours | None = None
         self._again_at = 0.0
         self._lock = threading.RLock()
@@ -166,7 +168,7 @@ class Probed:
     def anew(self) -> Honours | Problem:
         """Check all capabilities now, whatever is kept."""
         # In a context of its own: what one request did not wait for is nothing that the endpoint refused.
-        found = Context().run(probe, self._wire, self._model)
+        found = Context().run(probe, self._wire, self._model())
         if isinstance(found, Honours):
             self._keep(found)
         return found
@@ -190,7 +192,7 @@ class Probed:
     def _check(self, capability: str) -> Honours:
         found = self._found or self._loaded()
         if capability not in found.findings:
-            found = found.with_finding(capability, CANARIES[capability](Canaries(self._wire, self._model)))
+            found = found.with_finding(capability, CANARIES[capability](Canaries(self._wire, self._model())))
             self._keep(found)
         self._found = found
         return found
@@ -213,4 +215,4 @@ class Probed:
         self._file.update(self._key(found.version), merged)
 
     def _key(self, version: str) -> str:
-        return f"{without_login(self._wire.base_url)} {self._model} {version} checks-{_FORMAT}"
+        return f"{without_login(self._wire.base_url)} {self._model()} {version} checks-{_FORMAT}"

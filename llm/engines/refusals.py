@@ -29,7 +29,8 @@ _NAMING_KEYS = ("code", "type", "status", "error_type", "param")
 _SECRET_SHAPES = re.compile(
     r"\b(?:sk|pk|rk|gsk|hf|xai|nvapi|pplx|key)[-_][\w\-*.]{6,}|\bAIza[\w-]{20,}|\beyJ[\w-]{10,}\.[\w.-]+"
     r"|\bmq_[\w-]{6,}|\bBearer\s+[^\s\"',;]+"
-    r"|\b(?:api[-_ ]?key|authorization|set-cookie|cookie|password|secret|access[-_ ]?token)[\"']?\s*[:=]\s*[^\s,}]+",
+    r"|\b(?:api[-_ ]?key|authorization|set-cookie|cookie|password|secret|access[-_ ]?token)[\"']?\s*[:=]\s*"
+    r"(?:(?:bearer|basic)\s+)?[^\s,}]+",
     re.IGNORECASE,
 )
 # A sentence that names the context or the prompt as too long. Real bodies of each endpoint: tests/outside.
@@ -40,7 +41,7 @@ _LENGTH_WORDS = re.compile(
     r"|reduce (?:the|your) (?:length|size|prompt|input|message)|range of input length"
     r"|input[- ]tokens? (?:count )?exceed|exceeded model token limit|maximum (?:prompt|input) length"
     r"|(?:prompt|input|inputs|sequence|token count|tokens?)\b.{0,60}(?:exceeds?|longer than|larger than|greater than"
-    r"|must have less than|must be <=|cannot exceed)\b.{0,80}(?:token|length|limit|maximum|context|\d)"
+    r"|must have less than|must be <=|cannot exceed).{0,80}(?:token|length|limit|maximum|context|\d)"
     r"|(?:\u8f93\u5165|prompt|\u4e0a\u4e0b\u6587).{0,10}(?:\u8d85\u957f|\u8d85\u8fc7|\u8fc7\u957f)",
     re.IGNORECASE | re.DOTALL,
 )

@@ -28,7 +28,7 @@ from llm.engines.address import Address
 from llm.engines.limiter import Limiter
 from llm.engines.refusals import excerpt, problem_of, redacted, refused, seconds_of
 from llm.engines.replies import decoded
-from prompts.network import connection
+from prompts.network import connection, without_login
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +63,13 @@ class Carrier(Protocol):
     def excerpt(self, words: str) -> str:
         """See ``Wire.excerpt``."""
 
+    def served(self, model: str) -> str:
+        """See ``Wire.served``."""
+
+    @property
+    def essence(self) -> Mapping[str, Any]:
+        """See ``Wire.essence``."""
+
 
 class Wire:
     """Sends JSON to an endpoint.
@@ -89,6 +96,9 @@ class Wire:
         self.base_url, self.place = base_url, self._address.place
         self._timeout, self._retries, self.concurrency = timeout, retries, concurrency
         self._secret = api_key
+        # Azure takes keys of its own in another header; the client's is left out request by request.
+        azure: dict[str, Any] = {"api-key": api_key, "Authorization": openai.Omit()}
+        self._headers = azure if self._address.is_azure else {}
         self._adapting = adapting or Adapting(self._address)
         connection(base_url)  # a proxy or certificate that cannot be used stops the start, not a request
         self._running: _Running | None = None
@@ -119,11 +129,22 @@ class Wire:
         """The URL of a path beside the API's root: vLLM's ``/tokenize`` is not under ``/v1``."""
         return self._address.beside(path)
 
+    def served(self, model: str) -> str:
+        """The name that replies gave the model asked for; empty where they gave none."""
+        return self._adapting.served(model)
+
+    @property
+    def essence(self) -> Mapping[str, Any]:
+        """What an answer depends on beside the request: the endpoint, and fields that every request gets."""
+        return {"endpoint": without_login(self._address.base_url), **self._adapting.extra}
+
     def get(self, path: str) -> Any:
         """One reply, or the ``Problem`` that stood against it, after at most a few seconds and without retries."""
         running = self._run()
         client = running.client.with_options(timeout=_CHECK_SECONDS, max_retries=0)
-        return running.wait(self._safely(client.get(path, cast_to=httpx2.Response))).reply
+        return running.wait(
+            self._safely(client.get(path, cast_to=httpx2.Response, options={"headers": self._headers}))
+        ).reply
 
     async def _all(
         self, running: _Running, path: str, bodies: Sequence[Body], asking: Asking, keep: Collection[str]
@@ -167,7 +188,9 @@ class Wire:
     async def _traced(self, client: openai.AsyncOpenAI, path: str, body: Body, asking: Asking) -> Outcome:
         attributes = {"server.address": self.place, "gen_ai.request.model": str(body.get("model", ""))}
         with asking.trace.span(f"POST {urlsplit(path).path}", attributes) as span:
-            told = {**span.headers} | ({"X-Request-ID": asking.request_id} if asking.request_id else {})
+            told = {**self._headers, **span.headers} | (
+                {"X-Request-ID": asking.request_id} if asking.request_id else {}
+            )
             request = client.post(path, cast_to=httpx2.Response, body=body, options={"headers": told})
             found = await self._safely(request)
             if isinstance(found.reply, Problem):
@@ -219,7 +242,6 @@ class _Running:
     def __init__(self, address: Address, api_key: str, timeout: float, retries: int, concurrency: int) -> None:
         self.process = os.getpid()
         self.limiter = Limiter(concurrency)
-        headers: Any = {"api-key": api_key, "Authorization": openai.Omit()} if address.is_azure else {}
         connections = openai.DefaultAioHttpClient(
             event_hooks={"response": [_watch(self.limiter)]}, limits=_LIMITS, **connection(address.base_url)
         )
@@ -230,7 +252,6 @@ class _Running:
             timeout=timeout,
             max_retries=retries,
             default_query=dict(address.query) or None,
-            default_headers=headers,
             http_client=connections,
         )
         self._loop = asyncio.new_event_loop()

@@ -50,7 +50,7 @@ def test_arguments_go_before_the_environment_and_that_before_the_file(
         ("MARQUEE_CLASSIFIER", "gpt", "MARQUEE_CLASSIFIER is \"gpt\"; give one of 'auto', 'openai' or 'embedded'"),
         ("MARQUEE_CLASSIFIER", "openai", "needs OPENAI_BASE_URL or OPENAI_API_KEY"),
         ("MARQUEE_MODLE", "x", "MARQUEE_MODLE is no setting; did you mean MARQUEE_MODEL?"),
-        ("OPENAI_BASE_URL", "localhost:8000", "OPENAI_BASE_URL: should be a URL such as"),
+        ("OPENAI_BASE_URL", "ftp://localhost:8000", "OPENAI_BASE_URL: should be a URL such as"),
         ("OPENAI_API_KEY", "sk-secret", "set MARQUEE_MODEL, or OPENAI_BASE_URL"),
     ],
 )

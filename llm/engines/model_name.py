@@ -1,0 +1,73 @@
+"""Under which name an endpoint is asked for its model."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Protocol
+
+from llm.classifier import Problem
+from prompts.errors import InvalidSetting
+
+_SHOWN = 8
+
+
+class Listing(Protocol):
+    """What lists models; see ``Wire``."""
+
+    place: str
+
+    def get(self, path: str) -> Any:
+        """See ``Wire.get``."""
+
+
+class ModelName:
+    """The name that is set, else that of the only model which the endpoint lists.
+
+    Args:
+        wire: to the endpoint.
+        default: the name where none is set, and the endpoint lists no models or this one among others.
+        is_set: whether the user has chosen the name.
+    """
+
+    def __init__(self, wire: Listing, default: str, is_set: bool) -> None:
+        self._wire, self._default = wire, default
+        self._name = default if is_set else ""
+        self._lock = threading.Lock()
+
+    @property
+    def known(self) -> str:
+        """The name as far as it is known without a request."""
+        return self._name or self._default
+
+    def __call__(self) -> str:
+        """The name to ask for; where none is set, the endpoint is asked once for its list.
+
+        Raises:
+            InvalidSetting: none is set, and the endpoint lists several others.
+        """
+        if not self._name:
+            with self._lock:
+                self._name = self._name or self._listed()
+        return self.known
+
+    def _listed(self) -> str:
+        """The model that the list leaves no choice about; empty where there is no list."""
+        names = listed(self._wire.get("/models"))
+        if len(names) == 1:
+            return names[0]
+        if not names or self._default in names:
+            return self._default if names else ""
+        shown = ", ".join(names[:_SHOWN]) + (" …" if len(names) > _SHOWN else "")
+        raise InvalidSetting(
+            f"{self._wire.place} serves {len(names)} models; set MARQUEE_MODEL to one of them: {shown}"
+        )
+
+
+def listed(reply: Any) -> list[str]:
+    """The names in a reply of ``/v1/models``; none in any other."""
+    if isinstance(reply, Problem):
+        return []
+    served = reply.get("data") if isinstance(reply, dict) else reply  # Together sends the bare list
+    entries = served if isinstance(served, list) else []
+    names = [entry.get("id") for entry in entries if isinstance(entry, dict)]
+    return list(dict.fromkeys(name for name in names if isinstance(name, str) and name.isprintable() and name))

@@ -1,0 +1,741 @@
+"""How real endpoints behave, one row each: what they send, and the labels or the problem that come of it.
+
+A public bug report about an endpoint becomes one row here. Error bodies are those of the servers named beside them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm.cache import AnswerStore, Cached
+from llm.classifier import Prediction, Problem
+from llm.engines.adapting import Adapting
+from llm.engines.address import Address, BadAddress, corrected
+from llm.engines.findings_file import FindingsFile
+from llm.engines.model_name import ModelName
+from llm.engines.openai_compatible import OpenAICompatible
+from llm.engines.probe import UNPROBED, Capabilities, Honours
+from llm.engines.refusals import redacted, seconds_of
+from llm.engines.replies import decoded, usage_of
+from llm.engines.wire import Wire
+from llm.language_model import LanguageModel
+from llm.readings.choice import READINGS
+from prompts.errors import InvalidSetting
+from prompts.taxonomy import Label, Taxonomy
+from service.settings import read_settings
+from tests.misbehaving import Behaviour, Endpoint, body, chats, endpoint, follows, like_gpt_5, refuses, says, serves
+
+KEY = "sk-very-secret-0123456789"
+TAXONOMY = Taxonomy("films", tuple(map(Label, ("Drama", "Comedy", "War"))), multi=True, max_labels=3, allow_none=True)
+LABELS = '{"labels": ["Drama", "War"]}'
+
+
+def adapting(server: Endpoint, path: Path | None = None, **extra: Any) -> Adapting:
+    return Adapting(Address.of(server.url), FindingsFile(path), extra=extra)
+
+
+def model(server: Endpoint, path: Path | None = None, retries: int = 0, **extra: Any) -> LanguageModel:
+    wire = Wire(server.url, KEY, 5, retries, 8, adapting(server, path, **extra))
+    return LanguageModel(OpenAICompatible(wire, "m", lambda: UNPROBED), READINGS["list"])
+
+
+def classified(behaviour: Behaviour, taxonomy: Taxonomy = TAXONOMY, retries: int = 0) -> Prediction:
+    with endpoint(behaviour) as server:
+        (prediction,) = model(server, retries=retries).classify(["A soldier comes home."], taxonomy)
+    return prediction
+
+
+def problem_of(behaviour: Behaviour, retries: int = 0) -> Problem:
+    problem = classified(behaviour, retries=retries).problem
+    assert problem is not None
+    assert KEY not in problem.detail
+    assert len(problem.detail) < 700
+    return problem
+
+
+def choice(message: Any, finish: Any = "stop", **fields: Any) -> Behaviour:
+    return body(200, {"choices": [{"message": message, "finish_reason": finish, **fields}]})
+
+
+# --- replies that hold an answer in an unusual shape ---
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        pytest.param(says([{"type": "text", "text": LABELS}]), id="Mistral: chunks of text"),
+        pytest.param(
+            says(
+                [
+                    {"type": "thinking", "thinking": [{"type": "text", "text": "Comedy?"}]},
+                    {"type": "text", "text": LABELS},
+                ]
+            ),
+            id="Magistral: a thinking chunk before the text",
+        ),
+        pytest.param(says([LABELS[:10], LABELS[10:]]), id="chunks that are strings"),
+        pytest.param(says({"labels": ["Drama", "War"]}), id="content that is parsed already"),
+        pytest.param(says({"type": "text", "text": {"value": LABELS}}), id="Assistants: a value inside the text"),
+        pytest.param(says(LABELS, reasoning_content="Comedy, no."), id="DeepSeek: reasoning beside the answer"),
+        pytest.param(choice({"content": LABELS}, None), id="no finish reason"),
+        pytest.param(choice({"content": LABELS}, logprobs={"content": None}), id="logprobs without content"),
+        pytest.param(choice({"content": LABELS}, logprobs={"content": [None, 5, {}]}), id="logprobs of no shape"),
+        pytest.param(choice({"content": LABELS}, logprobs="none"), id="logprobs that are a string"),
+        pytest.param(
+            choice({"content": LABELS}, logprobs={"content": [{"token": "x", "logprob": None}]}), id="logprob null"
+        ),
+        pytest.param(body(200, {"choices": [{"text": LABELS}]}), id="a plain completion's text"),
+        pytest.param(body(200, {"choices": [{"delta": {"content": LABELS}}]}), id="a delta in place of a message"),
+        pytest.param(
+            body(200, {"choices": [{"message": {"content": LABELS}}], "usage": {"prompt_tokens": "12"}}),
+            id="counts as strings",
+        ),
+        pytest.param(body(200, {"choices": [{"message": {"content": LABELS}}], "usage": [1]}), id="usage is a list"),
+        pytest.param(
+            body(200, json.dumps({"choices": [{"message": {"content": LABELS}}]}), "text/plain"),
+            id="JSON as text/plain",
+        ),
+        pytest.param(
+            body(200, "\ufeff" + json.dumps({"choices": [{"message": {"content": LABELS}}]})), id="a byte order mark"
+        ),
+        pytest.param(
+            body(200, '{"choices": [{"message": {"content": "[\\"Drama\\", \\"War\\"]"}, "score": NaN}]}'),
+            id="NaN in JSON",
+        ),
+    ],
+)
+def test_an_answer_in_an_unusual_shape_is_read(behaviour: Behaviour) -> None:
+    found = classified(behaviour)
+    assert found.problem is None
+    assert found.labels == ("Drama", "War")
+
+
+# --- replies of status 200 without an answer ---
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "words"),
+    [
+        (body(200, {"choices": None}), "not a chat completion"),
+        (body(200, {"choices": [None]}), "not a chat completion"),
+        (body(200, {"choices": {"0": {}}}), "not a chat completion"),
+        (body(200, "[]"), "not a chat completion"),
+        (body(200, ""), "not a chat completion"),
+        (body(200, "\x00\x01"), "not a chat completion"),
+        (body(200, "[" * 100_000), "not a chat completion"),
+        (body(200, '{"a": ' + "9" * 5_000 + "}"), "not a chat completion"),
+        (body(200, "x" * 3_000_000), "not a chat completion"),
+        (body(200, "<!DOCTYPE html><title>Sign in</title>", "text/html"), "a web page: Sign in"),
+        (body(200, "data: {}\n\n", "text/event-stream"), "It sent no JSON"),
+        (body(200, {"error": {"message": "The model is warming up"}}), "The model is warming up"),
+        (body(200, {"error": "no capacity"}), "no capacity"),
+        (body(200, {"detail": [{"loc": ["body", "x"], "msg": "extra"}]}), "body.x: extra"),
+        (choice(None), "the model wrote nothing (finish_reason stop)"),
+        (choice({"content": 5}), "the model wrote nothing"),
+        (choice({"content": "", "tool_calls": [{"function": {"name": "f"}}]}, "tool_calls"), "called a tool"),
+        (choice({"content": None}, "content_filter"), "content filter stopped the answer (finish_reason "
+            "content_filter)"),
+        (choice({"content": ""}, "SAFETY"), "content filter stopped the answer (finish_reason safety)"),
+        (choice({"content": "[\"Dra"}, "content_filter"), "content filter"),
+        (choice({"content": ""}, "length"), "MARQUEE_REASONING_TOKENS"),
+        (choice({"content": None, "reasoning_content": "Let me"}, "length"), "enable_thinking"),
+        (choice({"content": "<think>\nOkay, so Drama"}, "length"), "still reasoning when its tokens ran out"),
+        (choice({"content": None, "reasoning": "Drama it is"}), "only reasoning and no answer"),
+        (choice({"content": " \n" * 40}, "length"), "wrote blanks until its tokens ran out"),
+        (says(None, refusal="I cannot help with that"), "the model refused: I cannot help with that"),
+    ],
+)  # fmt: skip
+def test_a_reply_without_an_answer_is_unreadable_and_says_why(behaviour: Behaviour, words: str) -> None:
+    problem = problem_of(behaviour)
+    assert problem.kind == "unreadable"
+    assert words in problem.detail
+
+
+@pytest.mark.parametrize(
+    ("document", "kind"),
+    [
+        ({"error": {"code": 429, "message": "Provider is rate limited"}}, "busy"),
+        ({"error": {"code": 502, "message": "Provider returned error"}}, "busy"),
+        ({"choices": [{"error": {"code": 503, "message": "overloaded"}, "finish_reason": "error"}]}, "busy"),
+        ({"error": {"code": 401, "message": "No auth credentials found"}}, "misconfigured"),
+        ({"error": {"message": "This model's maximum context length is 8192 tokens"}}, "too_long"),
+    ],
+)  # fmt: skip
+def test_an_error_under_status_200_means_what_it_says(document: Any, kind: str) -> None:
+    assert problem_of(body(200, document)).kind == kind
+
+
+# --- errors: the endpoint's own words ---
+
+
+@pytest.mark.parametrize(
+    ("status", "document", "kind", "words"),
+    [
+        (400, {"error": {"message": "bad image"}}, "rejected", "bad image"),
+        (400, {"error": "a string"}, "rejected", "a string"),
+        (400, {"errors": [{"message": "first"}, {"message": "second"}]}, "rejected", "first; second"),
+        (400, [{"error": {"code": 400, "message": "Gemini sends a list"}}], "rejected", "Gemini sends a list"),
+        (422, {"detail": "Unprocessable"}, "rejected", "Unprocessable"),
+        (422, {"detail": [{"loc": ["body", "foo"], "msg": "Field required"}]}, "rejected", "body.foo: Field required"),
+        (400, {"object": "error", "message": "Mistral's words", "type": "x"}, "rejected", "Mistral's words"),
+        (400, {"fault": {"faultstring": "Apigee's words"}}, "rejected", "Apigee's words"),
+        (400, '"just a string"', "rejected", "just a string"),
+        (400, "plain text", "rejected", "plain text"),
+        (400, {"error": {"message": "Provider returned error", "metadata": {"raw": '{"error": "inner words"}'}}},
+         "rejected", "Provider returned error: inner words"),
+        (401, {"error": {"message": f"Incorrect API key provided: {KEY}"}}, "misconfigured", "check OPENAI_API_KEY"),
+        (401, {"error": {"message": "token expired yesterday"}}, "misconfigured", "token expired yesterday"),
+        (402, {"error": {"message": "Insufficient Balance"}}, "misconfigured", "Insufficient Balance"),
+        (403, {"error": {"message": "Country, region, or territory not supported"}}, "misconfigured", "region"),
+        (403, {"error": {"message": "Project does not have access to model x"}}, "misconfigured", "access to model x"),
+        (403, "<html><head><title>Just a moment...</title></head></html>", "misconfigured", "a web page: Just a "
+            "moment"),
+        (403, {"error": {"message": "You exceeded your current quota"}}, "misconfigured", "grants no more requests"),
+        (404, {"error": {"message": "The model `m` does not exist"}}, "misconfigured", "check MARQUEE_MODEL"),
+        (404, {"detail": "Not Found"}, "misconfigured", "Not Found"),
+        (429, {"error": {"code": "insufficient_quota", "message": "check your plan"}}, "misconfigured", "no "
+            "more requests"),
+        (429, {"error": {"message": "Rate limit reached for tokens per min"}}, "busy", "Rate limit reached"),
+        (500, "<html><body><h1>502 Bad Gateway</h1></body></html>", "busy", "502 Bad Gateway"),
+        (503, "", "busy", "(503)"),
+        (529, {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}, "busy", "Overloaded"),
+    ],
+)  # fmt: skip
+def test_an_error_keeps_the_endpoints_own_words(status: int, document: Any, kind: str, words: str) -> None:
+    problem = problem_of(body(status, document))
+    assert problem.kind == kind
+    assert words in problem.detail
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        f"you sent {KEY}",
+        "Incorrect API key provided: sk-proj-abc123***************xyz9",
+        "Authorization: Bearer abcdef.ghijkl",
+        "bad header api-key=0123456789abcdef",
+        "Set-Cookie: __cf_bm=abcdefghijk; path=/",
+        "token eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc is expired",
+        "gsk_abcdefghijklmnop is revoked",
+        "key AIzaSyA-abcdefghijklmnopqrstuvwx is invalid",
+    ],
+)
+def test_no_secret_is_repeated(words: str) -> None:
+    shown = redacted(words, (KEY,))
+    assert "***" in shown
+    for part in (KEY, "abc123", "abcdef.ghijkl", "0123456789abcdef", "abcdefghijk", "eyJhbG", "AIzaSyA"):
+        assert part not in shown
+
+
+def test_control_characters_of_an_error_do_not_reach_a_terminal() -> None:
+    assert problem_of(body(400, {"error": "red \x1b[31m\r\nalert \ud800"})).detail.endswith("red [31m alert \ufffd")
+
+
+@pytest.mark.parametrize("value", ["inf", "nan", "-1", "soon", "", "1e99", "Fri, 31 Dec 99999 23:59:59 GMT", "9" * 400])
+def test_a_retry_after_without_sense_is_ignored(value: str) -> None:
+    assert seconds_of(value) is None
+    assert problem_of(body(429, {}, Retry_After=value)).retry_after is None
+
+
+def test_a_retry_after_may_be_seconds_or_a_date() -> None:
+    assert seconds_of("2.5") == 2.5
+    later = seconds_of("Wed, 01 Jan 2200 00:00:00 GMT")
+    assert later is None  # no endpoint is out of order for a century
+
+
+# --- texts that are too long ---
+
+TOO_LONG: Mapping[str, tuple[int, Any]] = {
+    "OpenAI": (400, {"error": {"message": "This model's maximum context length is 128000 tokens. However, your "
+        "messages "
+                               "resulted in 130001 tokens.", "code": "context_length_exceeded"}}),
+    "OpenAI gpt-5": (400, {"error": {"message": "Your input exceeds the context window of this model."}}),
+    "OpenAI limit": (400, {"error": {"message": "Input tokens exceed the configured limit of 272000 tokens."}}),
+    "OpenAI per minute": (429, {"error": {"message": "Request too large for gpt-4o on tokens per min (TPM): "
+        "Limit 30000, "
+                                          "Requested 40000."}}),
+    "vLLM": (400, {"object": "error", "message": "This model's maximum context length is 8192 tokens. However, you "
+                   "requested 9000 tokens in the messages"}),
+    "vLLM v1": (400, {"error": {"message": "The decoder prompt (length 9000) is longer than the maximum model "
+        "length of 8192."}}),
+    "SGLang": (400, {"message": "The input (9000 tokens) is longer than the model's context length (8192 tokens)."}),
+    "llama.cpp": (400, {"error": {"code": 400, "message": "the request exceeds the available context size, try "
+        "increasing it",
+                                  "type": "exceed_context_size_error", "n_prompt_tokens": 9000, "n_ctx": 4096}}),
+    "llama.cpp, older": (500, {"error": {"code": 500, "message": "context size exceeded"}}),
+    "Ollama": (400, {"error": {"message": "the input length exceeds the context length"}}),
+    "Ollama 500": (500, {"error": "prompt too long; exceeded max context length by 10 tokens"}),
+    "TGI": (422, {"error": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: "
+        "5000 `inputs` "
+                  "tokens and 20 `max_new_tokens`", "error_type": "validation"}),
+    "TGI inputs": (422, {"error": "Input validation error: `inputs` must have less than 1024 tokens. Given: 1300"}),
+    "DashScope": (400, {"error": {"code": "invalid_parameter_error", "param": None, "message": "<400> "
+                        "InternalError.Algo.InvalidParameter: Range of input length should be [1, 30720]"}}),
+    "Groq": (400, {"error": {"message": "Please reduce the length of the messages or completion.", "param": "messages",
+                             "code": "context_length_exceeded"}}),
+    "Groq 413": (413, {"error": {"message": "Request too large for model on tokens per minute (TPM)"}}),
+    "Gemini": (400, [{"error": {"code": 400, "message": "The input token count (1048600) exceeds the maximum "
+        "number of tokens "
+                                "allowed (1048575).", "status": "INVALID_ARGUMENT"}}]),
+    "Mistral": (400, {"object": "error", "message": "Prompt contains 40000 tokens and 0 draft tokens, too large "
+        "for model "
+                      "with 32768 maximum context length"}),
+    "Anthropic": (400, {"type": "error", "error": {"type": "invalid_request_error",
+                                                   "message": "prompt is too long: 208310 tokens > 200000 maximum"}}),
+    "Anthropic sum": (400, {"error": {"message": "input length and `max_tokens` exceed context limit: 195000 + "
+        "8192 > 200000"}}),
+    "Bedrock": (400, {"message": "Input is too long for requested model."}),
+    "Cohere": (400, {"message": "too many tokens: total number of tokens in the prompt cannot exceed 4081"}),
+    "xAI": (400, {"error": "This model's maximum prompt length is 131072 but the request contains 140000 tokens."}),
+    "Moonshot": (400, {"error": {"message": "Invalid request: Your request exceeded model token limit: 8192"}}),
+    "Cloudflare": (413, {"errors": [{"message": "The estimated number of input and maximum output tokens "
+        "exceeded this model "
+                                     "context window limit"}]}),
+    "TensorRT-LLM": (400, {"message": "Prompt length (9000) exceeds maximum input length (8192)."}),
+    "LM Studio": (400, {"error": "The number of tokens to keep from the initial prompt is greater than the "
+        "context length."}),
+    "Azure": (400, {"error": {"message": "Invalid 'messages[0].content': string too long. Expected a string "
+        "with maximum "
+                              "length 1048576"}}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TOO_LONG)
+def test_a_text_beyond_the_context_is_too_long_and_sent_once(name: str) -> None:
+    status, document = TOO_LONG[name]
+    with endpoint(body(status, document)) as server:
+        (prediction,) = model(server, retries=2).classify(["x"], TAXONOMY)
+    assert prediction.problem is not None
+    assert prediction.problem.kind == "too_long"
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (400, "max_tokens is too large: 5000. This model supports at most 4096 completion tokens, whereas you "
+            "provided 5000."),
+        (400, "Invalid schema for response_format 'answer': the enum is too large: maximum is 500 values"),
+        (400, "Invalid 'top_logprobs': must be less than or equal to 5"),
+        (429, "Rate limit reached for tokens per min (TPM): Limit 30000, Used 29000, Requested 2000."),
+        (400, "The requested image size exceeds the limit"),
+    ],
+)  # fmt: skip
+def test_another_limit_does_not_make_the_text_too_long(status: int, message: str) -> None:
+    assert problem_of(body(status, {"error": {"message": message}})).kind != "too_long"
+
+
+# --- requests are rewritten as the endpoint takes them ---
+
+SYSTEM_ROLE = [
+    (400, {"error": {"message": "System role not supported"}}),
+    (400, {"message": "Conversation roles must alternate user/assistant/user/assistant/..."}),
+    (400, {"error": {"message": "Only user and assistant roles are supported!"}}),
+    (400, [{"error": {"message": "Developer instruction is not enabled for models/gemma-3-27b-it"}}]),
+    (400, {"error": {"message": "Unsupported value: 'messages[0].role' does not support 'system' with this model.",
+                     "param": "messages[0].role"}}),
+    (500, {"error": {"message": "Value is not callable: System role not supported at row 1"}}),
+]  # fmt: skip
+ARRAY = Honours({})
+
+
+def system(path: str, status: int, document: Any) -> Any:
+    def rule(path: str, asked: Any) -> Behaviour | None:
+        has = asked is not None and any(one["role"] == "system" for one in asked["messages"])
+        return body(status, document) if has else None
+
+    return rule
+
+
+@pytest.mark.parametrize(("status", "document"), SYSTEM_ROLE)
+def test_a_refused_system_message_goes_into_the_first_user_message(status: int, document: Any) -> None:
+    with endpoint(follows(system("", status, document), chats(says(LABELS)))) as server:
+        asked = model(server)
+        assert asked.classify(["A soldier."], TAXONOMY)[0].labels == ("Drama", "War")
+        before = len(server.asked)
+        assert asked.classify(["Another."], TAXONOMY)[0].labels == ("Drama", "War")
+    assert len(server.asked) == before + 1, "later requests do not pay"
+    roles = [one["role"] for one in server.asked[-1]["messages"]]
+    assert roles == ["user"]
+    assert "Drama" in server.asked[-1]["messages"][0]["content"]
+
+
+def error(message: str, **fields: Any) -> Any:
+    return {"error": {"message": message, **fields}}
+
+
+@pytest.mark.parametrize(
+    ("field", "status", "document", "then"),
+    [
+        ("max_tokens", 400, error("Unsupported parameter: 'max_tokens' is not supported with this model. Use "
+                                  "'max_completion_tokens' instead.", param="max_tokens"), "max_completion_tokens"),
+        ("temperature", 400, error("Unsupported value: 'temperature' does not support 0 with this model. Only "
+            "the default "
+                                   "(1) value is supported.", param="temperature"), None),
+        ("temperature", 422, {"detail": [{"loc": ["body", "temperature"], "msg": "Extra inputs are not "
+            "permitted"}]}, None),
+        ("temperature", 400, error("`temperature` is deprecated for this model."), None),
+        ("response_format", 400, error("response_format is not supported"), None),
+        ("response_format", 400, error("This model does not support structured outputs", code="invalid"), None),
+        ("response_format", 501, error("json_schema is not implemented"), None),
+        ("response_format.json_schema", 400, error("'response_format.type' must be 'json_object' or 'text'",
+                                                   param="response_format.type"), "response_format"),
+        ("response_format.json_schema.schema.properties.labels.minItems", 400,
+         error("Invalid schema for response_format 'answer': In context=('properties', 'labels'), 'minItems' is "
+             "not permitted.",
+               param="response_format"), "response_format"),
+        ("temperature", 400, error("Bad Request"), None),
+        ("max_tokens", 400, "", None),
+        ("response_format", 422, {"message": "Unprocessable Entity"}, None),
+    ],
+)  # fmt: skip
+def test_a_refused_field_is_replaced_or_left_out_at_once_and_for_good(
+    field: str, status: int, document: Any, then: str | None, tmp_path: Path
+) -> None:
+    with endpoint(follows(refuses(field, document, status), chats(says(LABELS)))) as server:
+        assert model(server, tmp_path / "f.json").classify(["A soldier."], TAXONOMY)[0].labels == ("Drama", "War")
+        before = len(server.asked)
+        again = model(server, tmp_path / "f.json")  # as another process finds it
+        assert again.classify(["Another.", "A third."], TAXONOMY)[1].labels == ("Drama", "War")
+    assert len(server.asked) == before + 2
+    assert field.partition(".")[0] not in server.asked[-1] or then == "response_format"
+    assert then is None or then in server.asked[-1]
+    kept = {"max_tokens", "temperature", "response_format"} - {field.partition(".")[0]}
+    assert kept <= server.asked[-1].keys(), "only what was refused is left out"
+
+
+def test_the_present_models_of_openai_work_and_cost_one_request_a_text_afterwards() -> None:
+    with endpoint(like_gpt_5(LABELS)) as server:
+        asked = model(server)
+        (first,) = asked.classify(["A soldier."], TAXONOMY)
+        before = len(server.asked)
+        (second,) = asked.classify(["Another."], TAXONOMY)
+    assert first.labels == second.labels == ("Drama", "War")
+    assert len(server.asked) == before + 1
+    assert server.asked[-1]["max_completion_tokens"] > 2_000
+    assert {"max_tokens", "temperature"}.isdisjoint(server.asked[-1])
+    assert second.source.model == "gpt-5-mini-2026-08-07"
+
+
+def test_two_fields_that_are_refused_without_a_name_are_found() -> None:
+    rules = (refuses("temperature", "no"), refuses("response_format", "no"))
+    with endpoint(follows(*rules, chats(says(LABELS)))) as server:
+        assert model(server).classify(["A soldier."], TAXONOMY)[0].labels == ("Drama", "War")
+    assert "max_tokens" in server.asked[-1]
+
+
+def test_a_text_that_is_refused_for_itself_teaches_nothing() -> None:
+    def bad(path: str, asked: Any) -> Behaviour | None:
+        return body(400, error("no")) if "bad" in str(asked) else None
+
+    with endpoint(follows(bad, chats(says(LABELS)))) as server:
+        asked = model(server)
+        kinds = [one.problem and one.problem.kind for one in asked.classify(["good", "bad", "good"], TAXONOMY)]
+        asked.classify(["good"], TAXONOMY)
+    assert kinds == [None, "rejected", None]
+    assert {"max_tokens", "temperature", "response_format"} <= server.asked[-1].keys()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Expected at most 500 enum values in total within a schema when using Structured Outputs, but found 800.",
+        "Invalid schema for response_format 'answer': enum string lengths exceed the limit of 15000 characters",
+        "The specified schema produces a constraint that has too many states for serving.",
+        "Grammar is too complex to compile",
+    ],
+)
+def test_more_labels_than_a_schema_may_have_are_read_from_plain_words(
+    words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    many = Taxonomy(
+        "many", tuple(Label(f"Topic {number}") for number in range(800)), multi=True, max_labels=3, allow_none=True
+    )
+
+    def large(path: str, asked: Any) -> Behaviour | None:
+        return body(400, error(words)) if "Topic 799" in json.dumps(asked.get("response_format")) else None
+
+    with endpoint(follows(large, chats(says('["Topic 7"]')))) as server:
+        asked = model(server)
+        predictions = asked.classify([f"text {number}" for number in range(3)], many)
+        asked.classify(["few labels"], TAXONOMY)
+    assert [one.labels for one in predictions] == [("Topic 7",)] * 3
+    assert "response_format" in server.asked[-1], "smaller schemas are still sent"
+    assert len([line for line in caplog.messages if "800 labels" in line]) == 1
+    assert len(server.asked) <= 3 + 3 + 1
+
+
+def test_fields_of_the_user_go_with_every_request_and_are_never_dropped() -> None:
+    wanted: Any = {"chat_template_kwargs": {"enable_thinking": False}}
+    with endpoint(follows(refuses("chat_template_kwargs", error("unknown field chat_template_kwargs")))) as server:
+        (prediction,) = model(server, **wanted).classify(["x"], TAXONOMY)
+    assert prediction.problem is not None
+    assert "unknown field chat_template_kwargs" in prediction.problem.detail
+    assert all(asked["chat_template_kwargs"] == {"enable_thinking": False} for asked in server.asked)
+
+
+def test_fields_of_the_user_and_the_endpoint_are_part_of_a_fingerprint() -> None:
+    from prompts.text import Text
+
+    with endpoint(says(LABELS)) as one, endpoint(says(LABELS)) as other:
+        prints = [
+            model(one).fingerprint(Text("x"), TAXONOMY),
+            model(one, reasoning_effort="low").fingerprint(Text("x"), TAXONOMY),
+            model(other).fingerprint(Text("x"), TAXONOMY),
+        ]
+    assert len(set(prints)) == 3
+
+
+# --- log-probabilities ---
+
+
+def top(*entries: Any) -> Behaviour:
+    return choice(
+        {"content": "A"}, logprobs={"content": [{"token": "A", "logprob": -0.1, "top_logprobs": list(entries)}]}
+    )
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "label", "kind"),
+    [
+        (top({"token": "B", "logprob": "-0.1"}, {"token": "A", "logprob": -3}), "Comedy", None),
+        (top({"token": "B", "logprob": -0.1}, {"token": "A", "logprob": None}), "Comedy", None),
+        (top({"token": "B", "logprob": 0.0001}, {"token": "A", "logprob": "-inf"}), "Comedy", None),
+        (top({"token": "B", "logprob": -0.1}, {"token": None, "logprob": -1}, 5, None), "Comedy", None),
+        (choice({"content": "A"}, logprobs={"content": [{"token": "A", "top_logprobs": None}]}), None, "unreadable"),
+        (choice({"content": "A"}, logprobs={"content": []}), None, "unreadable"),
+        (choice({"content": "A"}, logprobs=None), None, "unreadable"),
+        (top({"token": "A", "logprob": "high"}), None, "unreadable"),
+        (body(200, {"choices": None}), None, "unreadable"),
+    ],
+)  # fmt: skip
+def test_log_probabilities_of_any_shape_are_read_or_are_a_problem(
+    behaviour: Behaviour, label: str | None, kind: str | None
+) -> None:
+    single = Taxonomy("films", TAXONOMY.labels, multi=False, max_labels=1, allow_none=False)
+    with endpoint(behaviour) as server:
+        wire = Wire(server.url, KEY, 5, 0, 4)
+        capabilities: Capabilities = Honours({}, top_logprobs=5)
+        engine = OpenAICompatible(wire, "m", lambda: capabilities)
+        (found,) = LanguageModel(engine, READINGS["letters"]).classify(["x"], single)
+    assert (found.labels[:1] or (None,))[0] == label
+    assert (found.problem and found.problem.kind) == kind
+
+
+# --- words that UTF-8 cannot hold ---
+
+
+@pytest.mark.parametrize(
+    "words", ['["Drama", "\\ud800"]', '{"labels": ["Drama"], "why": "\\udfff"}', '\\ud83d ["Drama"]']
+)
+def test_a_lone_surrogate_in_a_reply_reaches_neither_cache_nor_log(words: str, tmp_path: Path) -> None:
+    raw = (
+        '{"model": "m\\ud800", "choices": [{"message": {"content": '
+        + json.dumps(words).replace("\\\\u", "\\u")
+        + "}}]}"
+    )
+    with endpoint(body(200, raw)) as server:
+        cached = Cached(model(server), AnswerStore(tmp_path / "a.sqlite"))
+        (prediction,) = cached.classify(["x"], TAXONOMY)
+        (again,) = cached.classify(["x"], TAXONOMY)
+    assert prediction.labels == again.labels == ("Drama",)
+    assert again.cached
+    repr(prediction).encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("usage", "tokens"),
+    [
+        ({"prompt_tokens": "12", "completion_tokens": 3.0}, (12, 3)),
+        ({"prompt_tokens": None, "completion_tokens": -5}, (0, 0)),
+        ({"input_tokens": 12, "output_tokens": 3}, (12, 3)),
+        ({"prompt_tokens": "many", "prompt_tokens_details": 5}, (0, 0)),
+        ({"prompt_tokens": float("inf")}, (0, 0)),
+        ("none", (0, 0)),
+        (None, (0, 0)),
+    ],
+)
+def test_counts_of_any_shape_are_whole_numbers(usage: Any, tokens: tuple[int, int]) -> None:
+    found = usage_of({"usage": usage})
+    assert (found.prompt_tokens, found.completion_tokens) == tokens
+
+
+def test_invalid_utf_8_is_read() -> None:
+    assert decoded(b'{"a": "\xff"}') == {"a": "\ufffd"}
+
+
+# --- base URLs ---
+
+
+@pytest.mark.parametrize(
+    ("given", "right"),
+    [
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000/v1"),
+        ("http://127.0.0.1:8000/", "http://127.0.0.1:8000/v1"),
+        ("127.0.0.1:8000/v1", "http://127.0.0.1:8000/v1"),
+        ("localhost:11434", "http://localhost:11434/v1"),
+        ("gpu-box:8000/v1", "http://gpu-box:8000/v1"),
+        ("api.openai.com/v1", "https://api.openai.com/v1"),
+        ("http://api.openai.com/v1", "https://api.openai.com/v1"),
+        ("https://api.openai.com/v1/chat/completions", "https://api.openai.com/v1"),
+        ("https://api.openai.com/v1/", "https://api.openai.com/v1"),
+        ("https://api.openai.com/v1/v1", "https://api.openai.com/v1"),
+        ("https://api.groq.com/v1", "https://api.groq.com/openai/v1"),
+        ("https://openrouter.ai", "https://openrouter.ai/api/v1"),
+        ("https://dashscope-intl.aliyuncs.com", "https://dashscope-intl.aliyuncs.com/compatible-mode/v1"),
+        ("https://api.perplexity.ai", "https://api.perplexity.ai"),
+        ("https://x.openai.azure.com", "https://x.openai.azure.com/openai/v1"),
+        ("https://x.openai.azure.com/openai/deployments/d/chat/completions?api-version=2024-10-21",
+         "https://x.openai.azure.com/openai/deployments/d?api-version=2024-10-21"),
+        ("https://gateway.example/llm", "https://gateway.example/llm"),
+        ("http://[::1]:8000//v1", "http://[::1]:8000/v1"),
+    ],
+)  # fmt: skip
+def test_a_base_url_is_corrected_where_the_right_one_is_known(given: str, right: str) -> None:
+    assert corrected(given)[0] == right
+    assert corrected(right) == (right, "")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("ftp://x/v1", "should be a URL"),
+        ("http://", "should be a URL"),
+        ("http://x:99999/v1", "port"),
+        ("https://x.openai.azure.com/openai/deployments/d", "api-version"),
+        ("http://a b/v1", "should be a URL"),
+    ],
+)
+def test_a_base_url_that_cannot_work_is_refused(given: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BadAddress, match=words):
+        corrected(given)
+    monkeypatch.setenv("OPENAI_BASE_URL", given)
+    with pytest.raises(InvalidSetting, match="OPENAI_BASE_URL"):
+        read_settings()
+
+
+def test_the_query_of_a_base_url_goes_with_every_request() -> None:
+    with endpoint(says(LABELS)) as server:
+        paths: list[str] = []
+
+        def noted(path: str, asked: Any) -> None:
+            paths.append(path)
+
+        server.then = [follows(noted, otherwise=says(LABELS))]
+        root = server.url.removesuffix("/v1")
+        wire = Wire(f"{root}/openai/deployments/d?api-version=2024-10-21", KEY, 5, 0, 1)
+        wire.post([{"model": "m"}])
+        wire.get("/models")
+    assert paths[0] == "/openai/deployments/d/chat/completions?api-version=2024-10-21"
+    assert paths[1] == "/openai/deployments/d/models?api-version=2024-10-21"
+
+
+def test_azure_gets_the_key_in_its_own_header(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Address.of("https://x.openai.azure.com/openai/v1").is_azure
+    with endpoint(says(LABELS)) as server:
+        Wire(server.url, KEY, 5, 0, 1).post([{"model": "m"}])
+        monkeypatch.setattr(Address, "is_azure", True)
+        azure = Wire(server.url, KEY, 5, 0, 1)
+        azure.post([{"model": "m"}])
+        azure.get("/models")
+    assert [one.get("authorization") for one in server.headers] == [f"Bearer {KEY}", None, None]
+    assert [one.get("api-key") for one in server.headers] == [None, KEY, KEY]
+
+
+def test_a_wrong_path_gives_a_hint() -> None:
+    with endpoint(body(404, {"detail": "Not Found"})) as server:
+        (found,) = Wire(server.url.removesuffix("/v1") + "/api", KEY, 5, 0, 1).post([{"model": "m"}])
+    assert "most base URLs end in /v1" in found.detail
+
+
+@pytest.mark.parametrize(("url", "place"), [
+    ("http://127.0.0.1:1/v1", "127.0.0.1:1"),
+    ("http://[::1]:1/v1", "[::1]:1"),
+    ("http://localhost:2/v1", "localhost:2"),
+])  # fmt: skip
+def test_no_connection_names_host_and_port_once(url: str, place: str) -> None:
+    (found,) = Wire(url, KEY, 5, 0, 1).post([{"model": "m"}])
+    assert found.detail == f"no connection to {place}; is the model server up?"
+
+
+# --- which model answers ---
+
+
+@pytest.mark.parametrize(
+    ("listing", "is_set", "name"),
+    [
+        ({"data": [{"id": "only"}]}, False, "only"),
+        ({"data": [{"id": "only"}]}, True, "default"),
+        ({"data": [{"id": "a"}, {"id": "default"}]}, False, "default"),
+        ([{"id": "bare-list"}], False, "bare-list"),
+        ({"data": None}, False, "default"),
+        ({"data": [None, {"id": 5}, {"id": "only"}]}, False, "only"),
+        ("<html>", False, "default"),
+    ],
+)
+def test_the_only_model_listed_is_taken_where_none_is_set(listing: Any, is_set: bool, name: str) -> None:
+    with endpoint(body(200, listing)) as server:
+        assert ModelName(Wire(server.url, KEY, 5, 0, 1), "default", is_set)() == name
+
+
+def test_several_models_ask_for_a_choice() -> None:
+    with (
+        endpoint(body(200, {"data": [{"id": "a"}, {"id": "b"}]})) as server,
+        pytest.raises(InvalidSetting, match=r"serves 2 models; set MARQUEE_MODEL to one of them: a, b"),
+    ):
+        ModelName(Wire(server.url, KEY, 5, 0, 1), "default", False)()
+
+
+@pytest.mark.parametrize(
+    ("served", "warns"),
+    [("tiny-0.5b", True), ("m-2026-08-07", False), ("/models/m.gguf", False), ("org/M", False), ("", False)],
+)
+def test_answers_carry_the_name_of_the_model_that_answered(
+    served: str, warns: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    with endpoint(says(LABELS, model=served)) as server:
+        asked = model(server)
+        names = [one.source.model for one in asked.classify(["a", "b"], TAXONOMY)]
+    assert names == [served or "m"] * 2
+    assert asked.name == (served or "m")
+    assert sum("answers as" in line for line in caplog.messages) == warns
+    assert all(sent["model"] == "m" for sent in server.asked)
+
+
+def test_another_model_under_the_same_name_has_other_fingerprints() -> None:
+    from prompts.text import Text
+
+    with endpoint(says(LABELS, model="one"), says(LABELS, model="two")) as server:
+        asked = model(server)
+        asked.classify(["x"], TAXONOMY)
+        first = asked.fingerprint(Text("x"), TAXONOMY)
+        asked.classify(["x"], TAXONOMY)
+        assert asked.fingerprint(Text("x"), TAXONOMY) != first
+
+
+def test_the_list_of_models_is_behind_the_command_line_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from service.parts import Choice
+    from service.wiring import build
+
+    with endpoint(follows(serves("/models", body(200, {"data": [{"id": "only"}]})), chats(says(LABELS)))) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        monkeypatch.setenv("MARQUEE_PROBE_PATH", str(tmp_path / "p.json"))
+        monkeypatch.setenv("MARQUEE_CACHE", "false")
+        monkeypatch.setenv("MARQUEE_EXTRA_BODY", '{"reasoning_effort": "low"}')
+        parts = build(read_settings())
+        (found,) = parts.classifier_for(Choice()).classify(["A soldier."], TAXONOMY)
+        assert found.source.model == "only"
+        sent = [asked for asked in server.asked if asked and "messages" in asked]
+    assert all((asked["model"], asked["reasoning_effort"]) == ("only", "low") for asked in sent)
+
+
+@pytest.mark.parametrize("value", ["[]", "{", "5", '{"model": "x"}', '{"messages": []}'])
+def test_extra_fields_that_are_none_are_refused_at_the_start(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARQUEE_EXTRA_BODY", value)
+    with pytest.raises(InvalidSetting, match="MARQUEE_EXTRA_BODY"):
+        read_settings()
