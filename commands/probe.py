@@ -52,7 +52,7 @@ def probe(anew: bool, orders: int | None, as_json: bool, **texts: Any) -> None:
     if as_json:
         click.echo(json.dumps(found.as_json(), indent=2))
         return None
-    click.echo(f"{settings.model} at {without_login(settings.base_url)}, version {found.version or 'unknown'}")
+    click.echo(f"{probing.model} at {without_login(settings.base_url)}, version {found.version or 'unknown'}")
     for name, finding in found.findings.items():
         click.echo(f"  {name:16} {finding.outcome:10} {finding.note}")
     click.echo(f"  {'context':16} {found.context or 'unknown'}")

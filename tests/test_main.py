@@ -249,7 +249,7 @@ def test_probe_prints_a_table_for_people_and_json_for_machines(monkeypatch: pyte
         table = call("probe").stdout
         asked = len(server.asked)
         found = json.loads(call("probe", "--json").stdout)
-        assert len(server.asked) == asked + 1, "the version alone: the rest is remembered"
+        assert len(server.asked) == asked + 2, "the models and the version alone: the rest is remembered"
         call("probe", "--anew")
         assert len(server.asked) > asked + 5
     assert re.search(r"json_schema +ignored", table)

@@ -144,6 +144,11 @@ class Probed:
         return self
 
     @property
+    def model(self) -> str:
+        """The name that the endpoint is asked for."""
+        return self._model()
+
+    @property
     def top_logprobs(self) -> int:
         """See ``Capabilities.top_logprobs``."""
         self.outcome("logprobs")
