@@ -104,6 +104,7 @@ def _serve(
     settings: Settings, vllm: VLLMServer | None, trained: Path | None, debug: bool, at_the_end: ExitStack
 ) -> None:
     from llm.adapter import adapter_in, refuse_other_base
+    from llm.model_files import missing
     from service.cores import share
 
     share(settings.workers)  # before anything loads torch, which looks only then
@@ -118,6 +119,8 @@ def _serve(
     door(settings)  # what is wrong should be told before vLLM takes its minutes
     if not settings.local_model:
         build(settings)
+    elif why := missing(settings.local_model):
+        raise click.ClickException(why)
     elif settings.adapter:  # weights are the worker's to load: torch's threads do not survive a fork
         refuse_other_base(adapter_in(Path(settings.adapter)), settings.local_model)
     listener = None if debug else listen(settings.host, settings.port)

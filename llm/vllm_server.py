@@ -21,6 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from llm.model_files import missing
 from prompts.errors import MarqueeError
 
 log = logging.getLogger(__name__)
@@ -157,8 +158,8 @@ class VLLMServer:
         """What can be seen to be wrong without starting anything."""
         if shutil.which(self._options.python) is None:
             raise VLLMFailed(f"there is no interpreter {self._options.python}; see MARQUEE_VLLM_PYTHON")
-        if self._model.startswith(("/", ".", "~")) and not Path(self._model).is_dir():
-            raise VLLMFailed(f"there is no model folder {self._model}")
+        if why := missing(self._model, strict=False):
+            raise VLLMFailed(why)
 
     def _environment(self) -> dict[str, str]:
         tools = str(Path(shutil.which(self._options.python) or "").parent)  # vLLM calls ninja, which lies beside python
