@@ -7,7 +7,6 @@ texts of a family are in scope, those of all others out of scope, but for famili
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import yaml
 
 from benchmarks.measure import table
 from prompts.taxonomy import Label, Taxonomy
+from tabular import whole_rows
 
 if TYPE_CHECKING:
     from llm.matcher import Matcher
@@ -94,8 +94,7 @@ def _of(name: str, labels: Sequence[str], pairs: Sequence[tuple[str, list[str]]]
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
+    return [dict(row.cells) for row in whole_rows(path)]
 
 
 def _row(classifier: Matcher, one: Family, families: Sequence[Family]) -> tuple[str, ...]:

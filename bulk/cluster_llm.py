@@ -22,6 +22,7 @@ from llm.classifier import Classifier, Prediction
 from llm.engines.wire import CHAT, Body
 from prompts.errors import InvalidSetting
 from prompts.taxonomy import Taxonomy
+from tabular.writing import write_table
 
 REQUESTS = "requests"
 _ROUNDS = 3  # a vocabulary of more labels than codes is asked about in heats, and once more in a final
@@ -94,13 +95,10 @@ class Carried:
 
 
 def _write(path: Path, wanted: Mapping[str, Body]) -> None:
-    import pyarrow
-    import pyarrow.parquet
-
     if wanted:
-        bodies = [json.dumps(body, ensure_ascii=False) for body in wanted.values()]
+        rows = [{"key": key, "body": json.dumps(body, ensure_ascii=False)} for key, body in wanted.items()]
         with writing(path):
-            pyarrow.parquet.write_table(pyarrow.table({"key": list(wanted), "body": bodies}), path)
+            write_table(path, rows)
 
 
 def _kept(row: Mapping[str, Any]) -> dict[str, Any]:

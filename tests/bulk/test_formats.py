@@ -210,3 +210,45 @@ def test_an_output_without_a_format_is_refused_before_anything_is_asked(tmp_path
     with pytest.raises(InvalidSetting, match=r"o\.txt ends in none of"):
         label(write_lines(tmp_path / "i.jsonl", rows(3)), tmp_path / "o.txt", classifier)
     assert classifier.asked == []
+
+
+LATE = b"id,plot\n" + b"1,A sword.\n" * 900
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "out", "told"),
+    [
+        ("i.csv", LATE + b'2,"A heart.\n3,A ship.\n', "o.jsonl", "line 902: a quote opens"),
+        ("i.csv.gz", gzip.compress(LATE)[:-9], "o.jsonl", "the gzip data ends too early"),
+        ("i.csv", b"id,plot,r\xe9sum\xe9\n1,A sword.,x\n", "o.parquet", "line 1: not UTF-8"),
+        ("i.jsonl", b'{"plot": "x"}\n' * 900 + b'{"plot": "y", "labels": 1}\n', "o.jsonl", "a column 'labels' already"),
+        ("i.jsonl", b'{"plot": "x"}\n' * 900 + b'{"\\ud800": 1, "\\ud801": 2}\n', "o.parquet", "Parquet cannot hold"),
+    ],
+)
+def test_what_is_wrong_at_the_end_is_told_before_the_first_text_is_asked_about(
+    tmp_path: Path, name: str, content: bytes, out: str, told: str
+) -> None:
+    classifier = ByWords()
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises((InvalidDataset, InvalidSetting), match=told):
+        label(tmp_path / name, tmp_path / out, classifier)
+    assert classifier.asked == []
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_an_output_that_is_an_input_or_a_folder_is_refused(tmp_path: Path) -> None:
+    given = write_lines(tmp_path / "i.jsonl", rows(3))
+    with pytest.raises(InvalidSetting, match="is a file that is read"):
+        label(given, given, anew=True)
+    (tmp_path / "o.jsonl").mkdir()
+    with pytest.raises(InvalidSetting, match="is a folder"):
+        label(given, tmp_path / "o.jsonl")
+
+
+def test_words_for_a_missing_text_are_counted_as_empty_and_never_labelled(tmp_path: Path) -> None:
+    words = ["NaN", "None", "NULL", "null", "\\N", "#N/A", "N/A", "", " ", "A sword."]
+    (tmp_path / "i.csv").write_text("id,plot\n" + "".join(f"{n},{word}\n" for n, word in enumerate(words)))
+    summary = label(tmp_path / "i.csv", tmp_path / "o.csv")
+    assert summary is not None
+    assert summary.problems == {"empty": 9}
+    assert [row["plot"] for row in read(tmp_path / "o.csv")] == words
