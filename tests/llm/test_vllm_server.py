@@ -199,7 +199,7 @@ def test_it_ends_with_us_even_when_we_are_killed(tmp_path: Path) -> None:
     build(tmp_path)
     script = (
         "import sys, time; from pathlib import Path; from llm.vllm_server import *\n"
-        f"VLLMServer('m', 'm', folder=Path({str(tmp_path)!r})).start(); print('up', flush=True); time.sleep(600)"
+        f"VLLMServer('org/m', 'm', folder=Path({str(tmp_path)!r})).start(); print('up', flush=True); time.sleep(600)"
     )
     environment = {"PYTHONPATH": f"{tmp_path}:{Path.cwd()}", "FAKE_VLLM_NOTES": str(tmp_path / "notes.json")}
     with subprocess.Popen([sys.executable, "-c", script], env=os.environ | environment, stdout=subprocess.PIPE) as ours:
