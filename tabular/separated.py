@@ -296,12 +296,9 @@ class _Cutter:
         quotes are letters.
         """
         quoted, open_at = self._quoted(words)
-        if len(quoted) == self.width:
-            return quoted, open_at == len(quoted) - 1
         plain = words.split(self.separator)
-        if len(plain) == self.width and "\n" not in words:
-            return plain, False
-        return quoted, open_at is not None and len(quoted) < self.width
+        are_letters = len(quoted) != self.width == len(plain) and "\n" not in words
+        return plain if are_letters else quoted, open_at is not None
 
     def _quoted(self, words: str) -> tuple[list[str], int | None]:
         """The cells, and which of them opens a quote that is not closed."""
