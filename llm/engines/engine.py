@@ -108,6 +108,10 @@ class Engine(Protocol):
     def holds_schema(self) -> bool:
         """Whether what it writes is held to the constraint, so far as is known."""
 
+    @property
+    def answers_directly(self) -> bool:
+        """Whether its first token can be an answer, so far as is known; a reasoning model's is not."""
+
     def write(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
         """Let the model write under a constraint, once per conversation, in their order."""
 

@@ -69,6 +69,7 @@ class Local:
     decoding: Mapping[str, Any]
     code_limit = 1_000
     holds_schema = True
+    answers_directly = True
     _causal: Causal
 
     def __init__(

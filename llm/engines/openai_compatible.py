@@ -69,6 +69,11 @@ class OpenAICompatible:
         honours = self._honours()
         return honours.outcome("json_schema") in ("honoured", "unknown") or honours.does("json_array")
 
+    @property
+    def answers_directly(self) -> bool:
+        """See ``Engine.answers_directly``: by a question with a known answer; assumed where it cannot be checked."""
+        return self._honours().outcome("known_answer") != "ignored"
+
     def write(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
         """See ``Engine.write``."""
         fields = {"max_tokens": constraint.max_tokens, **self._constrained(constraint)}

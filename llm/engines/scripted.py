@@ -25,6 +25,7 @@ class Scripted:
 
     decoding: Mapping[str, Any] = {}
     holds_schema = True
+    answers_directly = True
 
     def __init__(
         self,

@@ -31,6 +31,7 @@ class VLLMOffline:
     decoding: Mapping[str, Any] = {"temperature": 0}
     code_limit = _TOKEN_ID_LIMIT
     holds_schema = True
+    answers_directly = True
 
     def __init__(self, model: str, name: str = "", max_model_len: int = 8192, **options: Any) -> None:
         self.name = name or model

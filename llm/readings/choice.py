@@ -31,12 +31,11 @@ def named(name: str) -> Reading | None:
 
 def best(engine: Engine, taxonomy: Taxonomy) -> Reading:
     """What ``auto`` means: for one label of a few, its probability in one token; for several labels, the list, whose
-    length the model chooses itself, or single questions where nothing would hold the list to the vocabulary."""
-    reads = engine.code_limit >= 2
-    if reads and not taxonomy.multi:
-        return READINGS["letters"]
-    if reads and not engine.holds_schema:
-        return READINGS["yes_no"]
+    length the model chooses itself, or single questions where nothing would hold the list to the vocabulary. A model
+    whose first token is no answer (a reasoning model) is read as a list."""
+    is_read_by_code = not taxonomy.multi or not engine.holds_schema
+    if is_read_by_code and engine.code_limit >= 2 and engine.answers_directly:
+        return READINGS["yes_no" if taxonomy.multi else "letters"]
     return READINGS["list"]
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from llm.decision import Decisions
+from llm.engines.canaries import CANARIES
 from llm.engines.openai_compatible import OpenAICompatible
 from llm.engines.probe import Honours, Probed, probe
 from llm.engines.wire import Wire
@@ -42,22 +43,29 @@ def test_the_probe_finds_what_this_server_honours_and_what_it_drops(server: Llam
     found = probe(Wire(server.base_url, API_KEY, timeout=60, retries=0, concurrency=4), "tiny")
     assert isinstance(found, Honours)
     outcomes = {name: finding.outcome for name, finding in found.findings.items()}
-    for name in ("json_schema", "json_array", "gbnf", "logprobs", "prefix_caching"):
+    assert outcomes.keys() == CANARIES.keys()
+    for name in ("json_schema", "json_array", "json_object", "gbnf", "logprobs", "prefix_caching"):
         assert outcomes[name] == "honoured", name
     for name in ("choice", "regex", "grammar"):
         assert outcomes[name] == "ignored", "vLLM's fields are dropped without a word"
     assert outcomes["decisions"] == "refused"
+    assert outcomes["known_answer"] == "honoured", "the model learnt to begin with a code"
     assert found.top_logprobs == 20
 
 
 @pytest.mark.parametrize("reading", SERVED)
 def test_every_reading_answers_ugly_texts_inside_the_vocabulary(engine: OpenAICompatible, reading: str) -> None:
     texts = [text for text in ugly_texts() if len(text) < 2_000][::6]
+    answered = 0
     for prediction in LanguageModel(engine, READINGS[reading]).classify(texts, TMDB):
-        assert prediction.problem is None, prediction
+        if prediction.problem:  # the model learnt a dozen films; of other texts some codes have hardly any probability
+            assert (reading, prediction.problem.kind) == ("yes_no", "unreadable"), prediction
+            continue
+        answered += 1
         assert 1 <= len(prediction.labels) == len(set(prediction.labels)) <= TMDB.max_labels
         assert set(prediction.labels) <= set(TMDB.names)
-        assert set(prediction.scores) == set(TMDB.names)
+        assert set(prediction.scores) == set(prediction.labels if reading == "list" else TMDB.names)
+    assert answered == len(texts) or reading == "yes_no"
 
 
 @pytest.mark.parametrize("reading", SERVED)

@@ -16,7 +16,7 @@ from llm.engines.probe import Honours, Probed, probe
 from llm.engines.wire import Wire
 from llm.language_model import LanguageModel
 from llm.order import flips
-from llm.readings.choice import READINGS
+from llm.readings.choice import READINGS, best
 from prompts import shelf
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
@@ -108,9 +108,10 @@ def test_the_probe_finds_what_this_server_honours_and_what_it_drops(vllm: VLLMSe
     outcomes = {name: finding.outcome for name, finding in found.findings.items()}
     assert outcomes.keys() == CANARIES.keys()
     honoured = {"json_schema", "json_array", "choice", "regex", "grammar", "logit_bias", "logprobs", "token_ids"}
-    for name in honoured | {"tokenize", "prefix_caching", "batch"}:
+    for name in honoured | {"json_object", "tokenize", "prefix_caching", "batch"}:
         assert outcomes[name] == "honoured", name
     assert outcomes["gbnf"] == "ignored", "llama.cpp's field is dropped without a word"
+    assert outcomes["known_answer"] == "ignored", "random weights do not begin with a letter"
     assert outcomes["decisions"] == "refused"
     assert (found.top_logprobs, found.context, found.version) == (20, 32_768, "0.32.0")
 
@@ -172,7 +173,7 @@ def test_a_model_that_knows_the_answers_is_read_right(knowing_server: VLLMServer
     for one, labels in zip(found, truth, strict=True):
         if set(one.labels) == set(labels) and labels:
             others = [score for name, score in one.scores.items() if name not in labels]
-            assert min(one.scores[name] for name in labels) > max(others)
+            assert min(one.scores[name] for name in labels) > max(others, default=0.0)  # a list scores what it names
 
 
 def test_a_text_of_one_label_is_sure_and_a_text_of_two_is_torn_in_letters(knowing: Engine) -> None:
@@ -194,7 +195,15 @@ def test_order_sensitivity_can_be_measured_on_it(knowing: Engine) -> None:
     assert 0 <= found.minority <= found.ever <= 1
 
 
-def test_sentiment_is_one_token_away(knowing: Engine) -> None:
-    (prediction,) = LanguageModel(knowing).classify(["I liked it."], SENTIMENT)
-    assert prediction.source.reading == "letters"
+def test_one_label_is_one_token_away(knowing: Engine) -> None:
+    text, labels = next(film for film in films() if len(film[1]) == 1)
+    one_label = GENRES.shaped(multi=False)
+    (prediction,) = LanguageModel(knowing, READINGS["letters"], PROMPT).classify([text], one_label)
+    assert prediction.labels == labels
     assert prediction.usage.completion_tokens == 1
+
+
+def test_a_model_that_begins_with_no_code_is_read_as_a_list_from_the_start(vllm: VLLMServer) -> None:
+    asked = engine(vllm)
+    assert (asked.code_limit, asked.answers_directly) == (128, False)
+    assert best(asked, SENTIMENT).name == "list"

@@ -13,7 +13,7 @@ from llm.classifier import Prediction, Problem, Usage
 from llm.decision import Decisions
 from llm.engines.engine import Completion, Constraint, Conversation, Token, Weighing
 from llm.engines.openai_compatible import OpenAICompatible
-from llm.engines.probe import UNPROBED
+from llm.engines.probe import UNPROBED, Probed
 from llm.engines.scripted import Scripted
 from llm.engines.wire import Wire
 from llm.language_model import LanguageModel
@@ -26,7 +26,7 @@ from prompts import shelf
 from prompts.errors import UnknownName
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
-from tests.misbehaving import Behaviour, body, endpoint
+from tests.misbehaving import Behaviour, body, endpoint, follows, serves
 
 TMDB, SENTIMENT = shelf.taxonomy("tmdb"), shelf.taxonomy("sentiment")
 MANY = Taxonomy("many", tuple(Label(f"label {number:03}") for number in range(300)), max_labels=3)
@@ -335,6 +335,35 @@ def test_auto_takes_letters_for_one_label_list_for_several_and_what_remains_othe
     assert choice.best(weighing, TMDB).name == "yes_no"
     assert choice.best(silent, TMDB).name == "list"
     assert LanguageModel(Scripted(lambda conversation: '["War"]')).classify(["x"], TMDB)[0].source.reading == "list"
+
+
+@pytest.mark.parametrize(
+    ("start", "holds", "taxonomy", "reading"),
+    [
+        ("<think>", True, SENTIMENT, "list"),
+        ("Okay", True, SENTIMENT, "list"),
+        ("Okay", False, SENTIMENT, "list"),
+        ("<think>", False, TMDB, "list"),
+        ("B", True, SENTIMENT, "letters"),
+        ("B", False, TMDB, "yes_no"),
+        ("B", True, TMDB, "list"),
+    ],
+)
+def test_auto_reads_a_reasoning_model_as_a_list_from_its_first_text(
+    start: str, holds: bool, taxonomy: Taxonomy, reading: str
+) -> None:
+    found = [{"token": start, "logprob": -0.1}, {"token": "The", "logprob": -3.0}]
+    content = [{"token": start, "logprob": -0.1, "top_logprobs": found}]
+    said = '{"labels": ["zqx-7"]}' if holds else "Hello!"
+    completion = {"choices": [{"message": {"content": said}, "logprobs": {"content": content}}]}
+    with endpoint(follows(serves("/chat/completions", body(200, completion)))) as server:
+        wire = Wire(server.url, "", 5, 0, 4)
+        engine = OpenAICompatible(wire, "m", Probed(wire, "m"))
+        assert choice.best(engine, taxonomy).name == reading
+        LanguageModel(engine).classify(["An odd text."], taxonomy)
+    if reading == "list":
+        about_it = [asked for asked in server.asked if "An odd text." in str(asked)]
+        assert [asked["max_tokens"] > 1 for asked in about_it] == [True]
 
 
 def test_an_unknown_reading_is_told() -> None:
