@@ -17,7 +17,7 @@ ROW = {"id": "1", "description": "a plot", "genres": ["War", "Drama"], "title": 
 
 def written(path: Path, *rows: Any) -> Path:
     text = "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
-    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    path.write_bytes(gzip.compress(text.encode(), mtime=0) if path.suffix == ".gz" else text.encode())
     return path
 
 

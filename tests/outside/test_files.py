@@ -207,11 +207,15 @@ READ: dict[str, tuple[str, bytes, Cells]] = {
     ),
     "SQL Server's names in brackets": ("a.csv", b"[id],[text]\n1,x\n", [["[id]", "[text]"], ["1", "x"]]),
     # --- gzip by its bytes ---
-    "gzip": ("a.csv.gz", gzip.compress(PLAIN_CSV), PLAIN),
-    "gzip under .csv": ("a.csv", gzip.compress(PLAIN_CSV), PLAIN),
+    "gzip": ("a.csv.gz", gzip.compress(PLAIN_CSV, mtime=0), PLAIN),
+    "gzip under .csv": ("a.csv", gzip.compress(PLAIN_CSV, mtime=0), PLAIN),
     "no gzip under .gz": ("a.csv.gz", PLAIN_CSV, PLAIN),
-    "gzip of two parts": ("a.csv.gz", gzip.compress(PLAIN_CSV[:8]) + gzip.compress(PLAIN_CSV[8:]), PLAIN),
-    "gzipped JSON array": ("a.json.gz", gzip.compress(b'[{"id": 1}]'), [["id"], [1]]),
+    "gzip of two parts": (
+        "a.csv.gz",
+        gzip.compress(PLAIN_CSV[:8], mtime=0) + gzip.compress(PLAIN_CSV[8:], mtime=0),
+        PLAIN,
+    ),
+    "gzipped JSON array": ("a.json.gz", gzip.compress(b'[{"id": 1}]', mtime=0), [["id"], [1]]),
 }
 
 ADVICE: dict[str, tuple[str, bytes, str]] = {
@@ -268,12 +272,16 @@ ADVICE: dict[str, tuple[str, bytes, str]] = {
     "Parquet that is cut off": ("a.parquet", b"PAR1" + b"x" * 90, "as Parquet: it is damaged or cut off"),
     "gzip that is cut off": (
         "a.csv.gz",
-        gzip.compress(PLAIN_CSV * 50)[:-9],
+        gzip.compress(PLAIN_CSV * 50, mtime=0)[:-9],
         r"cannot read .*a\.csv\.gz.*the gzip data ends too early",
     ),
-    "gzip with a wrong byte": ("a.csv.gz", gzip.compress(PLAIN_CSV)[:-6] + b"\x00" * 6, "the gzip data is damaged"),
-    "gzip inside gzip": ("a.csv.gz", gzip.compress(gzip.compress(PLAIN_CSV)), "is gzip inside gzip"),
-    "tar inside gzip": ("a.csv.gz", gzip.compress(b"x" * 257 + b"ustar" + b"\x00" * 250), "is a tar archive"),
+    "gzip with a wrong byte": (
+        "a.csv.gz",
+        gzip.compress(PLAIN_CSV, mtime=0)[:-6] + b"\x00" * 6,
+        "the gzip data is damaged",
+    ),
+    "gzip inside gzip": ("a.csv.gz", gzip.compress(gzip.compress(PLAIN_CSV), mtime=0), "is gzip inside gzip"),
+    "tar inside gzip": ("a.csv.gz", gzip.compress(b"x" * 257 + b"ustar" + b"\x00" * 250, mtime=0), "is a tar archive"),
     "an array that is cut off": ("a.json", b'[{"id": 1}, {"id": ', "not JSON: the file ends in the middle"),
     "an array without a comma": ("a.json", b'[{"id": 1}\n {"id": 2}]', "line 2: not JSON: no comma between two items"),
     "an array with an error": ("a.json", b'[{"id": 1},\n {"id": x}]', r"a\.json, line 2: not JSON at 'x}]'"),
