@@ -15,8 +15,8 @@ import numpy as np
 from eval.datasets import Example
 from eval.matcher.texts import Item, items
 from eval.matcher.wordings import Concept
+from llm.label_vectors import Known, Vocabularies
 from llm.learnt import Learnt
-from llm.matcher import Known, Vocabularies
 from llm.words import Words, counted
 from prompts import shelf
 from prompts.taxonomy import Label

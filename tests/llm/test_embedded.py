@@ -3,7 +3,8 @@
 import pytest
 
 from llm.embedded import Embedded, LabelVectors
-from llm.matcher import Matcher, Vocabularies
+from llm.label_vectors import Vocabularies
+from llm.matcher import Matcher
 from prompts import shelf
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text

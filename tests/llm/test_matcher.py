@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from llm.embedded import Embedded
+from llm.label_vectors import Vocabularies
 from llm.learnt import Learnt, load, save
-from llm.matcher import SHIPPED, THRESHOLD, Matcher, Vocabularies
+from llm.matcher import SHIPPED, THRESHOLD, Matcher
 from llm.words import Words
 from prompts import shelf
 from prompts.taxonomy import Label, Taxonomy
