@@ -109,7 +109,8 @@ def test_hundreds_of_labels_whose_scores_are_tiny_still_give_the_best_and_not_al
 def test_a_topic_of_the_cohort_does_not_compete_with_a_label_that_resembles_it(embedded: Matcher) -> None:
     labels = own("Late parcels", "Forgotten passwords", "Refunds")
     late, login, apart = embedded.classify(
-        ["My parcel is late.", "I forgot my password.", "The violinist tunes her instrument before the concert."], labels
+        ["My parcel is late.", "I forgot my password.", "The violinist tunes her instrument before the concert."],
+        labels,
     )
     assert (late.labels, login.labels) == (("Late parcels",), ("Forgotten passwords",))
     assert apart.labels == ()
