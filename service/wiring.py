@@ -15,7 +15,7 @@ from llm.decision import Decisions
 from llm.engines.adapting import Adapting
 from llm.engines.address import Address
 from llm.engines.batched_wire import BatchedWire
-from llm.engines.engine import Engine
+from llm.engines.engine import Engine, PreparingEngine
 from llm.engines.findings_file import FindingsFile
 from llm.engines.local import Local
 from llm.engines.model_name import ModelName
@@ -88,7 +88,7 @@ def build(settings: Settings, trained: Classifier | None = None) -> Parts:
     if settings.fallback or settings.cascade:
         check = (lambda: None) if settings.fallback else engine.check
         return parts(asking, check, load)
-    return parts(asking, engine.check, lambda: engine.code_limit)  # probes, if need be
+    return parts(asking, engine.check, engine.prepare if isinstance(engine, PreparingEngine) else lambda: None)
 
 
 def _limits(settings: Settings) -> Limits:

@@ -26,7 +26,7 @@ def test_after_them(): pass
 
 def test_every_test_has_a_limit(request: pytest.FixtureRequest) -> None:
     assert 60 <= float(request.config.getini("timeout")) <= 300
-    assert request.config.getoption("durations") == 10
+    assert "--durations=10" in request.config.getini("addopts")
 
 
 def test_a_test_that_hangs_is_named_and_the_next_one_runs(tmp_path: Path) -> None:

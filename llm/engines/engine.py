@@ -128,3 +128,11 @@ class DecidingEngine(Protocol):
 
     def decide(self, conversations: Sequence[Conversation], questions: Sequence[Mapping[str, Any]]) -> list[Decided]:
         """Put the questions to every conversation; one result per conversation, in their order."""
+
+
+@runtime_checkable
+class PreparingEngine(Protocol):
+    """An engine that has to find out something before its first answer."""
+
+    def prepare(self) -> None:
+        """Find it out now, so that the first texts need not wait for it."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any, Protocol
 
 from llm.classifier import Problem
 from prompts.errors import InvalidSetting
 
 _SHOWN = 8
+_AGAIN_SECONDS = 15.0  # an endpoint that gave no list is asked for one again after this time
 
 
 class Listing(Protocol):
@@ -32,6 +34,7 @@ class ModelName:
     def __init__(self, wire: Listing, default: str, is_set: bool) -> None:
         self._wire, self._default = wire, default
         self._name = default if is_set else ""
+        self._again_at = 0.0
         self._lock = threading.Lock()
 
     @property
@@ -40,14 +43,17 @@ class ModelName:
         return self._name or self._default
 
     def __call__(self) -> str:
-        """The name to ask for; where none is set, the endpoint is asked once for its list.
+        """The name to ask for; where none is set, the endpoint's list decides. It is asked for once, and again after a
+        while where no list came.
 
         Raises:
             InvalidSetting: none is set, and the endpoint lists several others.
         """
-        if not self._name:
+        if not self._name and time.monotonic() >= self._again_at:
             with self._lock:
-                self._name = self._name or self._listed()
+                if not self._name and time.monotonic() >= self._again_at:
+                    self._name = self._listed()
+                    self._again_at = time.monotonic() + _AGAIN_SECONDS
         return self.known
 
     def _listed(self) -> str:

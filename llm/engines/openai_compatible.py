@@ -74,6 +74,11 @@ class OpenAICompatible:
         """See ``Engine.answers_directly``: by a question with a known answer; assumed where it cannot be checked."""
         return self._honours().outcome("known_answer") != "ignored"
 
+    def prepare(self) -> None:
+        """See ``PreparingEngine.prepare``: check the capabilities that `auto` and both common readings depend on."""
+        _ = self.code_limit >= 2 and self.answers_directly
+        self._constrained(Constraint({}, 1))
+
     def write(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
         """See ``Engine.write``."""
         fields = {"max_tokens": constraint.max_tokens, **self._constrained(constraint)}
