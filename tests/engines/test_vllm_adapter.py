@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import httpx2
 
@@ -16,7 +17,7 @@ from tests.engines.vllm_server import ON_THIS_CPU, environment
 from tests.llm.bare_model import opinionated
 from tests.llm.test_adapter import written
 from tests.process import service
-from tests.tiny_qwen2 import build
+from tests.tiny_qwen2 import build, tiny_tokenizer
 
 NAMES = ("War", "Romance", "Horror", "Western", "Music")
 TEXTS = ["A baker.", "A heist in space.", "Two outlaws flee across the desert.", "Rain falls on an empty stage."]
@@ -24,7 +25,7 @@ _CLOSE = 0.03  # bf16 on both sides, summed in another order, and merged on one 
 
 
 def test_serve_puts_the_adapter_on_a_real_vllm_and_it_answers_as_in_this_process(tmp_path: Path) -> None:
-    base = opinionated(build(tmp_path / "tiny-qwen2", context=8192))
+    base = _likely_codes(opinionated(build(tmp_path / "tiny-qwen2", 8192, tokenizer=tiny_tokenizer(264))))
     adapter = written(base, tmp_path / "genres", base, manifest=False)
     name = f"tiny-qwen2+genres@{adapter_in(adapter).digest}"
     settings = {
@@ -33,7 +34,7 @@ def test_serve_puts_the_adapter_on_a_real_vllm_and_it_answers_as_in_this_process
         "MARQUEE_PROBE_PATH": str(tmp_path / "probe.json"),
         "MARQUEE_CACHE": "false",
     }
-    body = {"texts": TEXTS, "labels": list(NAMES), "reading": "list", "multi": False, "scores": True}
+    body = {"texts": TEXTS, "labels": list(NAMES), "reading": "letters", "scores": True}
     with service("--vllm", str(base), "--adapter", str(adapter), **settings, **ON_THIS_CPU) as running:
         url = running.url_within(900)
         served = httpx2.post(f"{url}/classify", json=body, timeout=120).json()["results"]
@@ -47,9 +48,26 @@ def test_serve_puts_the_adapter_on_a_real_vllm_and_it_answers_as_in_this_process
     assert _furthest(plain, tuned) > 4 * _CLOSE, "the adapter makes no difference, so this test sees nothing"
 
 
+def _likely_codes(folder: Path) -> Path:
+    """Weights that write codes more often: random ones give them too little probability to be read."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder)
+    codes = [tokenizer.convert_tokens_to_ids(code) for code in "ABCDEF"]
+    with torch.no_grad():
+        words = model.get_input_embeddings().weight
+        kept = words[codes].clone()
+        words.mul_(0.4)
+        words[codes] = 5 * kept
+    model.save_pretrained(folder)
+    return folder
+
+
 def _scores(engine: Local) -> list[list[float]]:
-    vocabulary = Taxonomy("own", tuple(Label(name) for name in NAMES), multi=False)
-    found = LanguageModel(engine, READINGS["list"], shelf.prompt("text")).classify(TEXTS, vocabulary)
+    vocabulary = Taxonomy("own", tuple(Label(name) for name in NAMES), max_labels=5, allow_none=True)
+    found = LanguageModel(engine, READINGS["letters"], shelf.prompt("text")).classify(TEXTS, vocabulary)
     return [[one.scores.get(name, 0.0) for name in NAMES] for one in found]
 
 
