@@ -92,7 +92,7 @@ def negates(words: str) -> bool:
 
 
 def listed(words: str, taxonomy: Taxonomy) -> list[str] | None:
-    """The labels that plain words list, with what else stands in the list; None where they list none.
+    """The labels that plain words list, with the other items of the list; None where they list none.
 
     Lists with prose between them that differ are none: which one is the answer cannot be known.
     """

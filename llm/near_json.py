@@ -58,7 +58,7 @@ class Found:
 
 
 def json_values(text: str) -> Iterator[Found]:
-    """Every JSON list and object of a text that stands in no other, in order.
+    """Every JSON list and object of a text that is inside no other, in order.
 
     Brackets around plain words ("[sic]") are no JSON and left out.
     """

@@ -13,7 +13,7 @@ def notes_of(choice: Choice, prediction: Prediction) -> list[str]:
     """One sentence for each choice that had no effect on an answer.
 
     Only a language model has a reading and a prompt; the embedded classifier and trained ones answer without, also
-    where they stand in for one.
+    where they replace one.
     """
     source = prediction.source
     if prediction.problem is not None:

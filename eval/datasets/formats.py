@@ -50,7 +50,7 @@ def records(path: Path, fields: Fields, format: str | None = None) -> Records:
 
 
 def format_of(path: Path) -> str:
-    """The name of the first format that a path fits; that of a table under another name is told by its first bytes.
+    """The name of the first format that a path fits; the first bytes decide for a table under another name.
 
     Raises:
         InvalidDataset: none does.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from llm.classifier import Problem
-from llm.engines.codes import from_likeliest, unreadable
+from llm.engines.codes import from_top_tokens, unreadable
 from llm.engines.dialect import wrapped
 from llm.engines.replies import ReplyReader, content_of, finish_of
 from llm.engines.wire import BATCH, Wire
@@ -77,9 +77,9 @@ class Canaries:
             raise Unreached(reply)
         return reply
 
-    def likeliest(self, choice: Mapping[str, Any]) -> list[tuple[str, float]]:
+    def top_tokens(self, choice: Mapping[str, Any]) -> list[tuple[str, float]]:
         """The first token's most probable alternatives, with their log-probabilities."""
-        return self._reader.likeliest(choice)
+        return self._reader.top_tokens(choice)
 
     def says(self, wanted: str, **fields: Any) -> Finding:
         """Whether the words come back as a constraint wants them (a regular expression)."""
@@ -147,8 +147,8 @@ def _logprobs(canaries: Canaries) -> Finding:
     for most in (20, 5):
         reply = canaries.ask(max_tokens=1, logprobs=True, top_logprobs=most)
         if not isinstance(reply, Problem):
-            told = len(canaries.likeliest(reply))
-            return Finding("honoured", f"{told} likeliest tokens", told) if told > 1 else Finding("ignored")
+            told = len(canaries.top_tokens(reply))
+            return Finding("honoured", f"{told} most probable tokens", told) if told > 1 else Finding("ignored")
     return Finding("refused", reply.detail)
 
 
@@ -157,10 +157,10 @@ def _known_answer(canaries: Canaries) -> Finding:
     reply = canaries.ask(_SAY_B, max_tokens=1, logprobs=True, top_logprobs=5)
     if isinstance(reply, Problem):
         return Finding("refused", reply.detail)
-    told = canaries.likeliest(reply)
+    told = canaries.top_tokens(reply)
     if not told:
         return Finding("unknown", "needs logprobs")
-    found = from_likeliest(told, _LETTERS)
+    found = from_top_tokens(told, _LETTERS)
     problem = unreadable(found)
     return Finding("ignored", problem.detail) if problem else Finding("honoured")
 
@@ -175,7 +175,7 @@ def _token_ids(canaries: Canaries) -> Finding:
     reply = canaries.ask(max_tokens=1, **fields)
     if isinstance(reply, Problem):
         return Finding("refused", reply.detail)
-    told = {token for token, _ in canaries.likeliest(reply)}
+    told = {token for token, _ in canaries.top_tokens(reply)}
     return Finding("honoured" if {f"token_id:{one}" for one in ids} <= told else "ignored")
 
 

@@ -34,11 +34,11 @@ def code_of(token: str, codes: Sequence[str]) -> str | None:
     return spelt if spelt in exact else folded.get(spelt.casefold())
 
 
-def from_likeliest(likeliest: Iterable[tuple[str, float]], codes: Sequence[str]) -> Weighing:
-    """Read the codes out of the likeliest next tokens.
+def from_top_tokens(top_tokens: Iterable[tuple[str, float]], codes: Sequence[str]) -> Weighing:
+    """Read the codes out of the most probable next tokens.
 
     Args:
-        likeliest: token texts and natural logarithms of their probabilities; at least one.
+        top_tokens: token texts and natural logarithms of their probabilities; at least one.
         codes: what to look for.
 
     Returns:
@@ -46,7 +46,7 @@ def from_likeliest(likeliest: Iterable[tuple[str, float]], codes: Sequence[str])
         more than the least likely token, and no more than what all of them leave.
     """
     found: dict[str, float] = {}
-    for token, logprob in likeliest:
+    for token, logprob in top_tokens:
         found[token] = max(logprob, found.get(token, -math.inf))
     given: dict[str, float] = {}
     for token, logprob in found.items():

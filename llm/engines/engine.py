@@ -60,7 +60,7 @@ class Weighing:
         logprobs: natural logarithm of each code's probability over the whole token vocabulary, so that the codes'
             probabilities sum to at most 1.
         bounds: codes for which the engine told only that they are no likelier than the figure given.
-        said: text of the likeliest token, where the engine gives it.
+        said: text of the most probable token, where the engine gives it.
         usage: tokens taken.
         problem: why there are no figures; ``logprobs`` is then empty.
     """

@@ -12,7 +12,7 @@ from typing import Any
 
 from llm.asking import ASKING
 from llm.classifier import Problem
-from llm.engines.codes import from_likeliest
+from llm.engines.codes import from_top_tokens
 from llm.engines.dialect import wrapped
 from llm.engines.engine import Completion, Constraint, Conversation, Decided, Weighing
 from llm.engines.model_name import ModelName
@@ -178,9 +178,9 @@ class OpenAICompatible:
         choice = self._reader.choice(reply)
         if isinstance(choice, Problem):
             return Weighing(problem=choice, usage=usage_of(reply))
-        told = self._reader.likeliest(choice)
+        told = self._reader.top_tokens(choice)
         if not told:
             return Weighing(problem=Problem("unreadable", f"{self._wire.place} told no probabilities"))
-        found = from_likeliest([(by_id.get(token, token), logprob) for token, logprob in told], codes)
+        found = from_top_tokens([(by_id.get(token, token), logprob) for token, logprob in told], codes)
         said = content_of(choice) if by_id else found.said
         return replace(found, said=said or "", usage=usage_of(reply))

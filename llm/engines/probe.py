@@ -29,7 +29,7 @@ class Capabilities(Protocol):
 
     @property
     def top_logprobs(self) -> int:
-        """How many of the likeliest tokens it gives probabilities of; 0 for none."""
+        """How many of the most probable tokens it gives probabilities of; 0 for none."""
 
     def outcome(self, capability: str) -> Outcome:
         """How the check of a capability ended; ``unknown`` where the endpoint cannot be reached."""
@@ -47,7 +47,7 @@ class Honours:
 
     Attributes:
         findings: one per capability checked; see ``canaries.CANARIES`` for their names.
-        top_logprobs: how many of the likeliest tokens it tells the probabilities of; 0 for none.
+        top_logprobs: how many of the most probable tokens it tells the probabilities of; 0 for none.
         context: tokens that the model can take, where the endpoint tells.
         version: what the endpoint calls itself.
     """
@@ -140,7 +140,7 @@ class Probed:
         self._lock = threading.RLock()
 
     def __call__(self) -> Capabilities:
-        """Itself: whoever holds findings in hand gives those instead."""
+        """Return itself; a caller with findings passes those instead."""
         return self
 
     @property

@@ -60,7 +60,7 @@ class ReplyReader:
             return Completion(problem=problem, usage=usage_of(reply))
         return Completion(content, usage_of(reply), tokens=tokens_of(choice), cut=finish_of(choice) in _CUT)
 
-    def likeliest(self, choice: Mapping[str, Any]) -> list[tuple[str, float]]:
+    def top_tokens(self, choice: Mapping[str, Any]) -> list[tuple[str, float]]:
         """The first token's most probable alternatives with their log-probabilities, in the endpoint's order."""
         first = next(iter(_entries(choice)), {})
         alternatives = first.get("top_logprobs")

@@ -95,7 +95,7 @@ def _meanings(taxonomy: Taxonomy) -> dict[str, str | None]:
 
 
 def _judged(weighing: Weighing, taxonomy: Taxonomy) -> Answer:
-    """An answer, or why the codes' probabilities are none. A heat is not judged: its labels may all be wrong."""
+    """An answer, or why the codes cannot be read. A chunk of labels is not judged: its labels may all be wrong."""
     if not weighing.problem and (problem := unreadable(weighing)):
         return Answer(problem=problem, label_mass=mass(weighing), usage=weighing.usage)
     return _answer(weighing, taxonomy)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from llm.engines.codes import code_of, from_likeliest, mass, unreadable
+from llm.engines.codes import code_of, from_top_tokens, mass, unreadable
 from llm.engines.engine import Weighing
 
 BEFORE = ("", " ", "\n", "\u2581", "\u0120", "\u010a", "\u010a ", '"', "**", "(")
@@ -34,8 +34,8 @@ def test_other_tokens_are_no_codes(token: str) -> None:
 
 
 def test_the_tokens_of_one_code_are_added_up() -> None:
-    likeliest = [("A", 0.3), (" A", 0.2), ("\u2581A", 0.1), ("B", 0.25), ("b", 0.05)]
-    found = from_likeliest([(token, math.log(share)) for token, share in likeliest], "ABC")
+    top_tokens = [("A", 0.3), (" A", 0.2), ("\u2581A", 0.1), ("B", 0.25), ("b", 0.05)]
+    found = from_top_tokens([(token, math.log(share)) for token, share in top_tokens], "ABC")
     assert {code: math.exp(logprob) for code, logprob in found.logprobs.items()} == pytest.approx(
         {"A": 0.6, "B": 0.3, "C": 0.05}
     )
@@ -45,20 +45,20 @@ def test_the_tokens_of_one_code_are_added_up() -> None:
 
 
 def test_a_missing_code_has_no_more_than_the_tokens_leave() -> None:
-    found = from_likeliest([("A", math.log(0.9)), ("B", math.log(0.09))], "ABC")
+    found = from_top_tokens([("A", math.log(0.9)), ("B", math.log(0.09))], "ABC")
     assert math.exp(found.logprobs["C"]) == pytest.approx(0.01)
-    certain = from_likeliest([("A", 0.0)], "AB")
+    certain = from_top_tokens([("A", 0.0)], "AB")
     assert certain.logprobs == {"A": 0.0, "B": -9999.0}
 
 
 def test_a_token_given_twice_counts_once() -> None:
-    assert math.exp(from_likeliest([("A", math.log(0.4)), ("A", math.log(0.4))], "AB").logprobs["A"]) == pytest.approx(
+    assert math.exp(from_top_tokens([("A", math.log(0.4)), ("A", math.log(0.4))], "AB").logprobs["A"]) == pytest.approx(
         0.4
     )
 
 
 @pytest.mark.parametrize(
-    ("likeliest", "said"),
+    ("top_tokens", "said"),
     [
         ([("Okay", 0.9), ("The", 0.05)], "'Okay'"),
         ([("<think>", 0.999)], "'<think>'"),
@@ -67,9 +67,9 @@ def test_a_token_given_twice_counts_once() -> None:
     ],
 )
 def test_codes_without_probability_are_unreadable_and_the_detail_tells_what_the_model_says_instead(
-    likeliest: list[tuple[str, float]], said: str
+    top_tokens: list[tuple[str, float]], said: str
 ) -> None:
-    problem = unreadable(from_likeliest([(token, math.log(share)) for token, share in likeliest], UPPER))
+    problem = unreadable(from_top_tokens([(token, math.log(share)) for token, share in top_tokens], UPPER))
     assert problem is not None
     assert problem.kind == "unreadable"
     assert said in problem.detail

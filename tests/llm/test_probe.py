@@ -165,14 +165,14 @@ def test_a_schema_with_one_value_shows_whether_it_holds_whatever_the_model_would
         assert CANARIES["json_schema"](Canaries(wire(server), "m")).outcome == outcome
 
 
-def begins_with(*likeliest: tuple[str, float]) -> Any:
-    told = [{"token": token, "logprob": logprob} for token, logprob in likeliest]
+def begins_with(*top_tokens: tuple[str, float]) -> Any:
+    told = [{"token": token, "logprob": logprob} for token, logprob in top_tokens]
     content = [{"token": told[0]["token"], "logprob": told[0]["logprob"], "top_logprobs": told}]
     return body(200, {"choices": [{"message": {"content": "x"}, "logprobs": {"content": content}}]})
 
 
 @pytest.mark.parametrize(
-    ("likeliest", "outcome"),
+    ("top_tokens", "outcome"),
     [
         ([("B", -0.1), ("A", -3.0)], "honoured"),
         ([("\u2581B", -0.1), ("The", -3.0)], "honoured"),
@@ -181,9 +181,9 @@ def begins_with(*likeliest: tuple[str, float]) -> Any:
     ],
 )
 def test_a_question_with_a_known_answer_shows_whether_answers_begin_at_once(
-    likeliest: list[tuple[str, float]], outcome: str
+    top_tokens: list[tuple[str, float]], outcome: str
 ) -> None:
-    with endpoint(begins_with(*likeliest)) as server:
+    with endpoint(begins_with(*top_tokens)) as server:
         assert CANARIES["known_answer"](Canaries(wire(server), "m")).outcome == outcome
 
 
