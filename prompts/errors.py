@@ -53,5 +53,12 @@ class UnknownName(MarqueeError):
         names = sorted(known)
         close = get_close_matches(name, names, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
-        shown = name if len(name) <= 80 else f"{name[:77]}..."  # a request may name megabytes
-        super().__init__(f"there is no {kind} {shown!r}; {hint}")
+        super().__init__(f"there is no {kind} {quoted(name)}; {hint}")
+
+
+def quoted(name: str) -> str:
+    """A name from outside as a message shows it: on one line, and cut, since a request may name megabytes."""
+    return repr(name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3]}...")
+
+
+_LONGEST_NAME = 80

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
+from prompts.errors import quoted
+
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
 
@@ -61,7 +63,7 @@ def fault_of(
     found = [_cleaned(one, data) for one in error.errors(include_url=False)]
     unknown = [one for one in found if one["type"] == "extra_forbidden"]
     first = unknown[0] if unknown and found[0]["type"] == "missing" else found[0]
-    place = ".".join(map(str, first["loc"]))
+    place = ".".join(map(_part, first["loc"]))
     if first["type"] == "extra_forbidden":
         return Fault(place, _unknown_key(first, model, foreign or {}))
     if first["type"] in ("value_error", "assertion_error"):
@@ -87,6 +89,12 @@ def _cleaned(error: Error, data: Any) -> dict[str, Any]:
     return {**error, "loc": tuple(place), "whole loc": error["loc"]}
 
 
+def _part(part: str | int) -> str:
+    """A part of a place: a plain key as it is, any other in quotes and cut, so that a message stays one line."""
+    plain = isinstance(part, int) or (part.isprintable() and 0 < len(part) <= _LONGEST_SHOWN)
+    return str(part) if plain else quoted(str(part))
+
+
 def _sentence(errors: Sequence[Error], model: type[BaseModel], secret: bool) -> str:
     first, bounds = errors[0], errors[0].get("ctx", {})
     if template := _WHOLE.get(first["type"]):
@@ -96,10 +104,12 @@ def _sentence(errors: Sequence[Error], model: type[BaseModel], secret: bool) -> 
         return f"has no {name}; give one of {', '.join(_tags(model, first['whole loc'], name))}"
     if first["type"] == "union_tag_invalid":
         name = str(bounds["discriminator"]).strip("'")
-        return f"has the {name} {bounds['tag']!r}; give one of {bounds['expected_tags']}"
+        given = first.get("input")
+        tag = shown(given.get(name) if isinstance(given, Mapping) else given) or "another"
+        return f"has the {name} {tag}; give one of {bounds['expected_tags']}"
     wanted = " or ".join(dict.fromkeys(_noun(one) for one in errors))
-    shown = None if secret else _shown(first.get("input"))
-    return f"is {shown}; give {wanted}" if shown else f"has an impossible value; give {wanted}"
+    given = None if secret else shown(first.get("input"))
+    return f"is {given}; give {wanted}" if given else f"has an impossible value; give {wanted}"
 
 
 def _noun(error: Error) -> str:
@@ -110,7 +120,7 @@ def _noun(error: Error) -> str:
     return _NOUNS.get(error["type"], "another value").format(**plain)
 
 
-def _shown(value: Any) -> str | None:
+def shown(value: Any) -> str | None:
     """A value as its writer knows it; None where it may be a secret."""
     if isinstance(value, Mapping):
         return "an object"
@@ -120,7 +130,7 @@ def _shown(value: Any) -> str | None:
         return str(value)
     if not isinstance(value, str | int | float | None):
         return "something else"
-    written = json.dumps(value, ensure_ascii=False)
+    written = json.dumps(value, ensure_ascii=not str(value).isprintable())
     if isinstance(value, str) and _SECRET.search(value):
         return None
     return written if len(written) <= _LONGEST_SHOWN else f"{written[:_LONGEST_SHOWN]}…"

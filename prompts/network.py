@@ -16,6 +16,7 @@ from prompts.errors import InvalidSetting
 
 _INVISIBLE = "".join(map(chr, range(33))) + "\x7f\x85\xa0\u200b\u200c\u200d\u2028\u2029\u2060\ufeff"
 _QUOTES = {('"', '"'), ("'", "'"), ("`", "`"), ("\u201c", "\u201d"), ("\u2018", "\u2019"), ("\u00ab", "\u00bb")}
+_LONGEST_ADDRESS = 64  # characters shown of an entry that is no IP address
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
 
 
@@ -54,6 +55,31 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host.lower().rstrip(".") == "localhost"
+
+
+def client_address(given: str | None) -> str:
+    """A client's address without the port that some proxies write after it, and an IPv4 address in its own form.
+
+    Args:
+        given: the peer's address, or the entry of ``X-Forwarded-For`` that a trusted proxy wrote.
+    """
+    address = (given or "").strip()
+    bare = address[1:].partition("]")[0] if address.startswith("[") else address
+    bare = bare.rpartition(":")[0] if bare.count(":") == 1 else bare
+    try:
+        found = ipaddress.ip_address(bare)
+    except ValueError:
+        return address[:_LONGEST_ADDRESS]
+    return str(getattr(found, "ipv4_mapped", None) or found)
+
+
+def client_network(address: str) -> str:
+    """What belongs to one client: an IPv4 address, or the /64 network of an IPv6 address (RFC 6177), of which a client
+    may take any address."""
+    try:
+        return str(ipaddress.IPv6Network((address.partition("%")[0], 64), strict=False))
+    except ValueError:
+        return address
 
 
 def url_of(host: str, port: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -13,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from prompts.errors import InvalidPrompt, InvalidTaxonomy, MarqueeError, UnknownName
-from prompts.faults import fault_of
+from prompts.faults import fault_of, shown
 from prompts.files import read_text
 from prompts.taxonomy import Label, Taxonomy
 from prompts.template import TEMPLATES, Prompt
@@ -30,7 +29,6 @@ _PROMPT_FILE = re.compile(r"[a-z][a-z0-9_]*\.v[1-9][0-9]*\.jinja")
 NAME_CHARS = 500
 DESCRIPTION_CHARS = 4_000
 ALIASES = 100
-_SHOWN = 40  # characters of a wrong value
 
 
 def _at_most(characters: int) -> Callable[[str], str]:
@@ -75,8 +73,7 @@ class LabelEntry(BaseModel):
 def as_label(value: Any) -> Any:
     """A label's name alone stands for an entry without description."""
     if not isinstance(value, str | Mapping | LabelEntry):
-        shown = json.dumps(value, default=str)[:_SHOWN]
-        raise ValueError(f"{shown} is no label; give a string, or an object with a name")
+        raise ValueError(f"{shown(value) or 'this'} is no label; give a string, or an object with a name")
     return {"name": value} if isinstance(value, str) else value
 
 

@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TypeVar
 from flask import Request
 from pydantic import BaseModel, ValidationError
 
+from prompts.errors import quoted
 from prompts.faults import fault_of
 from prompts.text import without_lone_surrogates
 from service.decisions import ChoiceQuestion, DecisionRequest, Question, ScoreQuestion
@@ -112,7 +113,7 @@ def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
         repeated = next(name for name, _ in pairs if sum(name == other for other, _ in pairs) > 1)
-        raise RequestProblem("invalid-request", f"the key {repeated!r} is there twice; keep one", repeated)
+        raise RequestProblem("invalid-request", f"the key {quoted(repeated)} is there twice; keep one", repeated)
     return members
 
 

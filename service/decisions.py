@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from llm.classifier import Usage
+from prompts.faults import shown
 from prompts.shelf import LabelDescription, LabelName
 
 # The API's own bounds.
@@ -69,11 +70,17 @@ class InputJSON(_Taken):
 
 
 def _as_parts(value: Any) -> Any:
-    return [{"type": "input_text", "text": value}] if isinstance(value, str) else value
+    return [{"type": "input_text", "text": value}] if isinstance(value, str) else _as_list(value, "parts")
 
 
 def _as_messages(value: Any) -> Any:
-    return [{"role": "user", "content": value}] if isinstance(value, str) else value
+    return [{"role": "user", "content": value}] if isinstance(value, str) else _as_list(value, "messages")
+
+
+def _as_list(value: Any, entries: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"{shown(value) or 'this'} is no text; give a string, or a list of {entries}")
+    return value
 
 
 Part = Annotated[InputText | InputJSON | OutputText | Refused, Field(discriminator="type")]

@@ -10,6 +10,7 @@ from service.problems import RequestProblem
 _GZIP_OR_ZLIB, _RAW = 32 + zlib.MAX_WBITS, -zlib.MAX_WBITS
 _KNOWN = frozenset(["gzip", "x-gzip", "deflate"])
 _MOST_LAYERS = 2  # of encodings, one around the other
+_ASCII = rb'{"\u0041": "+AEE-"}'  # codecs that unescape read another text here
 _MOST_MEMBERS = 32  # the rest of the body is copied for each
 
 
@@ -81,12 +82,21 @@ def decoded(body: bytes, charset: str | None) -> str:
         RequestProblem: it is in none of these.
     """
     fault = "an unknown encoding"
-    for encoding in filter(None, (json.detect_encoding(body), charset)):
+    said = charset if charset and _reads_ascii(charset) else None
+    for encoding in filter(None, (json.detect_encoding(body), said)):
         try:
             return body.decode(encoding)
         except UnicodeDecodeError as error:
             fault = f"byte {body[error.start]:#04x} at place {error.start}"
-            continue
-        except (LookupError, UnicodeError):  # a charset that no codec has
+        except UnicodeError:  # as idna and punycode raise it
             continue
     raise RequestProblem("not-json", f"the body is not UTF-8 ({fault}); send JSON in UTF-8")
+
+
+def _reads_ascii(charset: str) -> bool:
+    """Whether Python has a codec of this name that reads ASCII as it is. Others are no charsets (``unicode_escape``),
+    or no JSON in them is taken (EBCDIC)."""
+    try:
+        return _ASCII.decode(charset) == _ASCII.decode()
+    except (LookupError, ValueError):  # no such codec; a name that holds a null character
+        return False

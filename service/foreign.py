@@ -7,7 +7,14 @@ from collections.abc import Mapping
 from pydantic import BaseModel
 
 from prompts import shelf
-from service.decisions import DecisionRequest
+from service.decisions import (
+    ChoiceQuestion,
+    DecisionRequest,
+    Level,
+    Option,
+    PredicateQuestion,
+    ScoreQuestion,
+)
 from service.schemas import ClassifyRequest, FilmFields, PromptRequest
 from service.similar import SimilarRequest
 
@@ -69,6 +76,14 @@ _DECISIONS: Mapping[str, str] = {
     **dict.fromkeys(("inputs", "text", "messages", "prompt", "content"), "input"),
     **dict.fromkeys(("question", "decisions", "conditions"), "questions"),
     **dict.fromkeys(("temperature", "max_tokens", "stream"), "decisions take no such setting; leave it out"),
+    "instructions": "each of the questions has its own instructions",
+}
+_QUESTION: Mapping[str, str] = {
+    **dict.fromkeys(("question", "prompt", "text", "condition", "predicate", "instruction", "content"), "instructions"),
+    **dict.fromkeys(("id", "key", "title"), "name"),
+}
+_OPTION: Mapping[str, str] = {
+    **dict.fromkeys(("definition", "help", "instructions"), "description"),
 }
 
 # For every body, the names that others use; ``prompts.shelf`` has those of labels.
@@ -79,4 +94,9 @@ FOREIGN: Mapping[type[BaseModel], Mapping[str, str]] = {
     PromptRequest: _CLASSIFY,
     SimilarRequest: _SIMILAR,
     DecisionRequest: _DECISIONS,
+    PredicateQuestion: _QUESTION,
+    ChoiceQuestion: _QUESTION | dict.fromkeys(("options", "labels", "classes", "candidates"), "choices"),
+    ScoreQuestion: _QUESTION | dict.fromkeys(("scale", "choices", "options", "min", "max"), "levels"),
+    Option: _OPTION | dict.fromkeys(("label", "name", "text", "id", "key", "title"), "value"),
+    Level: _OPTION | dict.fromkeys(("value", "name", "text", "id", "key", "title"), "label"),
 }

@@ -17,7 +17,7 @@ from limits.errors import ConfigurationError
 from llm.asking import ASKING
 from prompts.errors import InvalidSetting
 from prompts.files import digest_of
-from prompts.network import is_loopback
+from prompts.network import client_address, client_network, is_loopback
 from service.keys import Keys
 from service.problems import RequestProblem
 from service.settings import Settings
@@ -163,7 +163,7 @@ def _owner(lock: Door) -> str | None:
 
 
 def _address() -> str:
-    return f"address {request.remote_addr}"
+    return f"address {client_network(client_address(request.remote_addr))}"
 
 
 def _add_headers(response: Response) -> Response:

@@ -18,6 +18,7 @@ from flask import (
 )
 from werkzeug.exceptions import NotFound
 
+from prompts.errors import quoted
 from service.openapi import document, routes_of
 from service.problems import RequestProblem
 
@@ -60,9 +61,10 @@ def openapi() -> Response:
 def static_file(name: str) -> Response:
     """A stylesheet, script or picture of the pages."""
     try:
-        return send_from_directory(f"{blueprint.root_path}/{_STATIC}", name)
+        response = send_from_directory(f"{blueprint.root_path}/{_STATIC}", name, conditional=False)
     except NotFound:
-        raise RequestProblem("not-found", f"the pages have no file {name!r}") from None
+        raise RequestProblem("not-found", f"the pages have no file {quoted(name)}") from None
+    return response.make_conditional(request.environ)  # without parts of a file: a header Range is ignored
 
 
 def for_either(members: Mapping[str, Any], template: str, **values: Any) -> Response:

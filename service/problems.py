@@ -6,13 +6,14 @@ import json
 import logging
 import math
 from collections.abc import Mapping
+from difflib import get_close_matches
 
 from flask import Flask, Response, current_app, has_request_context, request
 from werkzeug.exceptions import HTTPException
 
 from llm.asking import waiting_problem
 from llm.classifier import Problem
-from prompts.errors import InvalidSetting, InvalidTaxonomy, OtherVocabulary, UnknownName
+from prompts.errors import InvalidSetting, InvalidTaxonomy, OtherVocabulary, UnknownName, quoted
 from service.problem_kinds import KINDS, SLUGS
 from similarity.errors import (
     Disconnected,
@@ -110,10 +111,11 @@ def _unknown_name(error: UnknownName) -> Response:
 
 
 def _http_error(error: HTTPException) -> Response:
-    slug = _SLUG_BY_STATUS.get(error.code or 500, "internal")
+    code = error.code or 500
+    slug = _SLUG_BY_STATUS.get(code, "bad-request" if 400 <= code < 500 else "internal")
     detail = {
-        "not-found": f"there is nothing at {request.path}; GET / lists what there is",
-        "method-not-allowed": f"{request.path} does not take {request.method}; it takes {_allowed(error)}",
+        "not-found": _nothing_there(),
+        "method-not-allowed": f"{_path()} does not take {request.method}; it takes {_allowed(error)}",
         "too-large": "the body is larger than this service takes; send fewer or shorter texts",
         "too-many-requests": f"more than {error.description}; wait as long as Retry-After says",
         "bad-request": "the request could not be read to its end; send it again",
@@ -124,6 +126,18 @@ def _http_error(error: HTTPException) -> Response:
     if slug == "method-not-allowed":
         response.headers["Allow"] = _allowed(error)
     return response
+
+
+def _path() -> str:
+    """The path as a message shows it: on one line, and cut."""
+    return quoted(request.path)[1:-1]
+
+
+def _nothing_there() -> str:
+    paths = {rule.rule for rule in current_app.url_map.iter_rules() if not rule.arguments}
+    close = get_close_matches(request.path.lower().rstrip("/"), paths, n=1, cutoff=0.75)
+    hint = f"did you mean {close[0]}?" if close else "GET / lists what there is"
+    return f"there is nothing at {_path()}; {hint}"
 
 
 def _allowed(error: HTTPException) -> str:

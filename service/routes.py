@@ -13,6 +13,7 @@ from llm.asking import ASKING
 from llm.classifier import OF_A_TEXT, Prediction
 from llm.length_limited import LengthLimited
 from prompts import shelf
+from prompts.errors import UnknownName
 from service.answers import ModelEntry, ModelsAnswer
 from service.body import read_decision, read_request, read_similar
 from service.hot import Hot
@@ -64,8 +65,11 @@ def classify() -> Response:
 
 
 def _hot_key() -> bytes:
-    """The body, and the path: the same body has ``genres`` in one answer and none in the other."""
-    return b"%s %s" % (request.path.encode(), request.get_data())
+    """All that an answer depends on: the body, the headers that say how to decode it, and the path, since the same
+    body has ``genres`` in one answer and none in the other."""
+    environ = request.environ
+    read_as = (request.path, environ.get("CONTENT_TYPE", ""), environ.get("HTTP_CONTENT_ENCODING", ""))
+    return "\0".join(read_as).encode() + b"\0" + request.get_data()
 
 
 def _remembered() -> Response | None:
@@ -120,9 +124,8 @@ def similar() -> Response:
 def decisions() -> Response:
     """Answer typed questions about a text with probabilities, in the shapes of OpenAI's Decisions API."""
     asked, decider = read_decision(request, parts().limits), parts().decides()
-    if asked.model not in (decider.name, _WHOEVER):
-        detail = f"there is no model {asked.model!r} here; ask {decider.name!r}, or {_WHOEVER!r} for whoever answers"
-        raise RequestProblem("unknown-model", detail, "model")
+    if asked.model not in (names := (decider.name, _WHOEVER)):
+        raise UnknownName("model", asked.model, names)
     decided = decider.decide(asked)
     parts().metrics.answered(decided.asked)
     parts().metrics.decided(answer.type for answer in decided.answers)
@@ -176,7 +179,7 @@ def readyz() -> dict[str, str]:
 def problem(slug: str) -> Response:
     """What a problem's ``type`` means, its usual causes and what to do: a page for browsers, JSON for programs."""
     if slug not in KINDS:
-        raise RequestProblem("not-found", f"there is no problem type {slug!r}; known: {', '.join(KINDS)}")
+        raise RequestProblem("not-found", str(UnknownName("problem type", slug, KINDS)))
     members = {"type": problem_type(slug), **asdict(KINDS[slug])}
     return for_either(members, "problem.html", slug=slug, kind=KINDS[slug])
 

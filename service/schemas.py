@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -22,7 +21,7 @@ from llm.classifier import Prediction, ScoreType, Usage
 from llm.prices import cost
 from llm.readings import choice as readings
 from prompts import shelf
-from prompts.faults import fault_of
+from prompts.faults import fault_of, shown
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 from service.parts import Choice
@@ -30,7 +29,6 @@ from service.problem_kinds import SLUGS
 from service.problems import problem_body
 
 TEXT_NAMES = ("text", "description", "overview")
-_SHOWN = 40  # characters of a wrong value
 FILM = "film"  # subject of the taxonomies of genres
 OWN = "custom"  # name of a vocabulary that a request brings
 
@@ -60,9 +58,7 @@ class TextFields(BaseModel):
 
 def _as_fields(value: Any) -> Any:
     if not isinstance(value, str | Mapping | FilmFields):
-        raise ValueError(
-            f"{json.dumps(value, default=str)[:_SHOWN]} is no text; give a string, or an object with text and title"
-        )
+        raise ValueError(f"{shown(value) or 'this'} is no text; give a string, or an object with text and title")
     return {"text": value} if isinstance(value, str) else value
 
 

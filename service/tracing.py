@@ -12,6 +12,7 @@ from dataclasses import replace
 from flask import Flask, Response, g, request
 
 from llm.asking import ASKING, Asking
+from prompts.network import client_address
 from service.gone import gone
 from service.metrics import Metrics
 from service.problems import RequestProblem
@@ -95,7 +96,7 @@ def _told(response: Response, seconds: float) -> dict[str, object]:
         "status": response.status_code,
         "ms": round(1_000 * seconds, 2),
         "bytes": request.content_length or 0,
-        "address": request.remote_addr,
+        "address": client_address(request.remote_addr),
     }
     traced = {"trace_id": g.span.trace_id} if "span" in g else {}
     return told | traced | ({"key": g.key} if g.get("key") else {})

@@ -19,6 +19,11 @@ from tests.eval.rows import Named
 LIMITS = Limits(body_bytes=20_000, texts=8, text_chars=1_000, labels=20)
 JSON = {"Content-Type": "application/json"}
 WAR: dict[str, Any] = {"text": "a war film"}
+DECISION: dict[str, Any] = {
+    "model": "marquee",
+    "input": "a war film",
+    "questions": [{"type": "predicate", "instructions": "is it about war?"}],
+}
 
 
 class Sent(NamedTuple):
@@ -72,6 +77,13 @@ ROWS = (
     Sent("camel case", {**WAR, "maxLabels": 2}, 422, "did you mean 'max_labels'?"),
     Sent("upper case", {"Text": "a war"}, 422, "did you mean 'text'?"),
     Sent("misspelt", {"txet": "a war"}, 422, "did you mean 'text'?"),
+    Sent("a line break in a key", {**WAR, "a\nb": 1}, 422, "'a\\nb': unknown key; known here"),
+    Sent("a key of 3,000 characters", {**WAR, "k" * 3_000: 1}, 422, "kkk...': unknown key; known here"),
+    Sent("a long key twice", b'{"' + b"k" * 3_000 + b'": 1, "' + b"k" * 3_000 + b'": 2}', 422, "is there twice"),
+    Sent("an empty key", {**WAR, "": 1}, 422, "'': unknown key"),
+    Sent("an empty key of a label", {**WAR, "labels": [{"name": "x", "": 1}]}, 422, "labels.0.'': unknown key"),
+    Sent("an escape sequence of a terminal as a key", {**WAR, "\x1b[31m": 1}, 422, "'\\x1b[31m': unknown key"),
+    Sent("a long label that is no string", {**WAR, "labels": [["x" * 3_000]]}, 422, "labels.0: a list is no label"),
     Sent("nothing alike", {**WAR, "qwertz": 1}, 422, "known here: text, description"),
     # --- values of another type ---
     Sent("text as a number", {"text": 862}, 422, "text is 862; give a string"),
@@ -143,6 +155,22 @@ ROWS = (
         "a charset that does not exist", '{"text": "é"}'.encode("latin-1"), 400, "not UTF-8",
         {"Content-Type": "application/json; charset=none-such"},
     ),
+    Sent(
+        "a charset that unescapes", b'{"text": "a war \\ud800 \xe9"}', 400, "not UTF-8",
+        {"Content-Type": "application/json; charset=unicode_escape"},
+    ),
+    Sent(
+        "UTF-7", b'{"text": "a war +2AA- \xe9"}', 400, "not UTF-8", {"Content-Type": "application/json; charset=utf-7"},
+    ),
+    Sent("EBCDIC", b"\xc0\xe9", 400, "not UTF-8", {"Content-Type": "application/json; charset=cp037"}),
+    Sent("a codec of bytes", b"\xc0\xe9", 400, "not UTF-8", {"Content-Type": "application/json; charset=base64"}),
+    Sent("idna", b"\xc0\xe9", 400, "not UTF-8", {"Content-Type": "application/json; charset=idna"}),
+    Sent(
+        "a charset with a null character (RFC 2231)", b'"\xe9"', 400, "not UTF-8",
+        {"Content-Type": "application/json; charset*=utf-8''a%00b"},
+    ),
+    Sent("Shift JIS", '{"text": "a war 戦争"}'.encode("shift_jis"), 200, ["War"],
+         {"Content-Type": "application/json; charset=Shift_JIS"}),
     Sent("a lone surrogate", b'{"text": "a war \\ud83d"}', 200, ["War"]),
     # --- compression ---
     Sent("gzip", gzipped(PLAIN), 200, ["War"], GZIP),
@@ -175,6 +203,32 @@ ROWS = (
     Sent("similar by half an id", {"id": 862.5}, 422, "id is 862.5; give a string", path="/similar"),
     Sent("prompt with many texts", {"texts": ["a war"]}, 422, "texts has no place here", path="/prompt"),
     Sent("no questions", {"model": "marquee", "input": "a"}, 422, "questions is missing", path="/v1/decisions"),
+    *(
+        Sent(name, {**DECISION, **body}, status, said, path="/v1/decisions")
+        for name, body, status, said in (
+            ("another model", {"model": "gpt-4o"}, 404, "there is no model 'gpt-4o'; known: marquee"),
+            ("the model in capitals", {"model": "Marquee"}, 404, "did you mean 'marquee'?"),
+            ("a model of 3,000 characters", {"model": "m" * 3_000}, 404, "mmm...'; known: marquee"),
+            ("input null", {"input": None}, 422, "input: null is no text; give a string, or a list of messages"),
+            ("input a number", {"input": 5}, 422, "input: 5 is no text; give a string, or a list of messages"),
+            ("content null", {"input": [{"role": "user", "content": None}]}, 422, "input.0.content: null is no text"),
+            ("no instructions", {"questions": [{"type": "predicate", "instructions": None}]}, 422, "list of parts"),
+            ("type null", {"questions": [{"type": None}]}, 422, "questions.0 has the type null; give one of"),
+            ("type true", {"questions": [{"type": True}]}, 422, "questions.0 has the type true; give one of"),
+            ("a long type", {"questions": [{"type": "no " * 999}]}, 422, "…; give one of"),
+            ("question", {"questions": [{"type": "predicate", "question": "x"}]}, 422, "did you mean 'instructions'?"),
+            ("options", {"questions": [{"type": "choice", "options": []}]}, 422, "did you mean 'choices'?"),
+            ("scale", {"questions": [{"type": "score", "scale": []}]}, 422, "did you mean 'levels'?"),
+            ("label of a choice", {"questions": [{"type": "choice", "choices": [{"label": "a"}]}]}, 422, "'value'?"),
+            ("value of a level", {"questions": [{"type": "score", "levels": [{"value": "a"}]}]}, 422, "'label'?"),
+            ("instructions on top", {"instructions": "x"}, 422, "each of the questions has its own instructions"),
+        )
+    ),
+    Sent("a slash at the end", WAR, 404, "did you mean /classify?", path="/classify/"),
+    Sent("a path in capitals", WAR, 404, "did you mean /classify?", path="/Classify"),
+    Sent("a path below /api", WAR, 404, "did you mean /similar?", path="/api/similar"),
+    Sent("a path with a line break", WAR, 404, "there is nothing at /a\\nb;", path="/a%0ab"),
+    Sent("a long path", WAR, 404, "...; GET / lists what there is", path="/" + "a" * 3_000),
     Sent("decisions as chat", {"model": "marquee", "messages": []}, 422, "did you mean 'input'?", path="/v1/decisions"),
 )  # fmt: skip
 
@@ -192,12 +246,32 @@ def test_a_request_as_others_send_it(client: FlaskClient, sent: Sent) -> None:
     assert response.status_code == sent.status, answer
     if isinstance(sent.said, str):
         assert sent.said in answer["detail"], answer["detail"]
-        assert "\n" not in answer["detail"] and "Traceback" not in answer["detail"]
+        assert answer["detail"].isprintable() and "Traceback" not in answer["detail"]
+        assert len(answer["detail"]) < 400
         assert answer["type"].startswith("/problems/")
     else:
         first = answer.get("results", [answer])[0]
         assert first["labels"] == sent.said
         assert all("problem" in one for one in answer.get("results", [])[1:])
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/page/results.js", {"Range": "bytes=99999999-"}),
+        ("/page/results.js", {"Range": "bytes=a-b"}),
+        ("/page/results.js", {"Range": "bytes=0-1"}),
+        ("/page/results.js", {"If-Modified-Since": "yesterday"}),
+        ("/", {"Accept": "text/html;q=much"}),
+        ("/", {"Accept": "*/*;q=0"}),
+        ("/healthz", {"Content-Length": "-5"}),
+        ("/healthz", {"Cookie": "=" * 3_000}),
+    ],
+)
+def test_headers_that_mean_nothing_here_are_ignored(client: FlaskClient, path: str, headers: dict[str, str]) -> None:
+    response = client.get(path, headers=headers)
+    assert response.status_code == 200
+    assert response.get_data()
 
 
 @pytest.mark.parametrize("given", [862, 862.0, "862"])

@@ -137,7 +137,7 @@ def test_what_may_be_a_secret_is_not_repeated(monkeypatch: pytest.MonkeyPatch, n
         (
             DecisionRequest,
             {**DECISION, "questions": [{**PREDICATE, "type": "x"}]},
-            "questions.0 has the type 'x'; give",
+            'questions.0 has the type "x"; give',
         ),
         (DecisionRequest, {**DECISION, "questions": [{**CHOICE, "chioces": []}]}, "did you mean 'choices'?"),
         (TaxonomyFile, {"labels": [{"name": "a"}], "subject": False}, "subject is false; give a string"),

@@ -130,7 +130,7 @@ def test_the_official_client_is_told_what_is_wrong_and_where(url: str) -> None:
         client.decisions.create(model="gpt-6-luna", input=TICKET, questions=[REFUND])  # type: ignore[list-item]
     assert isinstance(unknown.value.body, dict)
     assert (unknown.value.param, unknown.value.type) == ("model", "unknown-model")
-    assert "ask 'a-model'" in unknown.value.body["message"]
+    assert "known: a-model, marquee" in unknown.value.body["message"]
     with pytest.raises(openai.UnprocessableEntityError, match="questions"):
         client.decisions.create(model="a-model", input=TICKET, questions=[])
 

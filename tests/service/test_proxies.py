@@ -45,6 +45,29 @@ def test_a_rate_limit_counts_the_address_that_a_trusted_proxy_names() -> None:
     assert statuses(client, ["198.51.100.9, 192.0.2.1"]) == [429]
 
 
+# Azure's gateways write the port, which differs for each connection; IPv6 clients take any address of their /64.
+@pytest.mark.parametrize(
+    "forms",
+    [
+        ["192.0.2.1:4711", "192.0.2.1:4712", "192.0.2.1"],
+        ["[2001:db8::7]:4711", "[2001:db8::7]:4712", "2001:db8::7"],
+        ["::ffff:192.0.2.1", "192.0.2.1", "[::ffff:192.0.2.1]:80"],
+        ["2001:db8:0:1::1", "2001:db8:0:1::2", "2001:db8:0:1:ffff:ffff:ffff:ffff"],
+        ["fe80::1%eth0", "fe80::1", "fe80::2"],
+        ["unknown", "unknown", "unknown"],
+    ],
+)
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer mq_wrong"}])
+def test_one_client_is_counted_once_however_its_address_is_written(forms: list[str], headers: dict[str, str]) -> None:
+    client = client_of(1, Door(rate_limit="2 per minute"))
+    assert statuses(client, forms, **headers) == [200, 200, 429]
+
+
+@pytest.mark.parametrize("others", [["192.0.2.1", "192.0.2.2:80"], ["2001:db8:0:1::1", "2001:db8:0:2::1"]])
+def test_different_clients_are_counted_apart(others: list[str]) -> None:
+    assert statuses(client_of(1, Door(rate_limit="1 per minute")), others) == [200, 200]
+
+
 def test_without_a_trusted_proxy_the_header_is_ignored() -> None:
     client = client_of(0, Door(rate_limit="2 per minute"))
     assert statuses(client, ["192.0.2.1", "192.0.2.2", "192.0.2.3"]) == [200, 200, 429]
@@ -62,9 +85,12 @@ def test_wrong_keys_are_counted_by_the_clients_address(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("proxies", "address"), [(0, "127.0.0.1"), (1, "192.0.2.1")])
-def test_the_log_has_the_clients_address(proxies: int, address: str, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("given", ["192.0.2.1", "192.0.2.1:4711"])
+def test_the_log_has_the_clients_address(
+    proxies: int, address: str, given: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.INFO, "service.requests"):
-        statuses(client_of(proxies), ["192.0.2.1"])
+        statuses(client_of(proxies), [given])
     assert [vars(record)["told"]["address"] for record in caplog.records] == [address]
 
 
@@ -164,7 +190,7 @@ def test_every_kind_of_problem_is_explained_for_programs_and_for_browsers(slug: 
 
 
 def test_an_unknown_kind_of_problem_is_not_found() -> None:
-    assert "known: bad-request" in client_of(0).get("/problems/none").get_json()["detail"]
+    assert "known: bad-request" in client_of(0).get("/problems/xyzzy").get_json()["detail"]
 
 
 def test_settings_that_remedies_name_exist() -> None:

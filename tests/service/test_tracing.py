@@ -189,6 +189,27 @@ def test_a_remembered_answer_comes_without_a_look_into_the_cache_and_is_the_same
     assert other.get_json()["cached"] is False
 
 
+@pytest.mark.parametrize(
+    ("body", "read_as", "other"),
+    [
+        (b'{"text": "x \xe9"}', "latin-1", {"Content-Type": "application/json; charset=cp1251"}),
+        (b'{"text": "x \xe9"}', "latin-1", {"Content-Type": "application/json"}),
+        (b'{"text": "x"}', "utf-8", {"Content-Encoding": "gzip"}),
+        (b'{"text": "x"}', "utf-8", {"Content-Type": "text/plain"}),
+    ],
+)
+def test_the_same_bytes_are_another_request_where_they_are_read_in_another_way(
+    away: Path, body: bytes, read_as: str, other: dict[str, str]
+) -> None:
+    headers = {"Content-Type": f"application/json; charset={read_as}"}
+    with endpoint(says('["War"]')) as server:
+        client = built(openai_base_url=server.url, reading="list", cache_path=away / "c")
+        answers = [client.post("/classify", data=body, headers=headers).get_json() for _ in range(3)]
+        different = client.post("/classify", data=body, headers={**headers, **other})
+    assert [answer["cached"] for answer in answers] == [False, True, True]
+    assert different.status_code >= 400 or different.get_json()["cached"] is False
+
+
 # --- readiness and the log ---
 
 
