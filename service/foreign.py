@@ -95,8 +95,8 @@ FOREIGN: Mapping[type[BaseModel], Mapping[str, str]] = {
     SimilarRequest: _SIMILAR,
     DecisionRequest: _DECISIONS,
     PredicateQuestion: _QUESTION,
-    ChoiceQuestion: _QUESTION | dict.fromkeys(("options", "labels", "classes", "candidates"), "choices"),
-    ScoreQuestion: _QUESTION | dict.fromkeys(("scale", "choices", "options", "min", "max"), "levels"),
-    Option: _OPTION | dict.fromkeys(("label", "name", "text", "id", "key", "title"), "value"),
-    Level: _OPTION | dict.fromkeys(("value", "name", "text", "id", "key", "title"), "label"),
+    ChoiceQuestion: {**_QUESTION, **dict.fromkeys(("options", "labels", "classes", "candidates"), "choices")},
+    ScoreQuestion: {**_QUESTION, **dict.fromkeys(("scale", "choices", "options", "min", "max"), "levels")},
+    Option: {**_OPTION, **dict.fromkeys(("label", "name", "text", "id", "key", "title"), "value")},
+    Level: {**_OPTION, **dict.fromkeys(("value", "name", "text", "id", "key", "title"), "label")},
 }

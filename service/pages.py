@@ -64,7 +64,8 @@ def static_file(name: str) -> Response:
         response = send_from_directory(f"{blueprint.root_path}/{_STATIC}", name, conditional=False)
     except NotFound:
         raise RequestProblem("not-found", f"the pages have no file {quoted(name)}") from None
-    return response.make_conditional(request.environ)  # without parts of a file: a header Range is ignored
+    response.make_conditional(request.environ)  # without parts of a file: a header Range is ignored
+    return response
 
 
 def for_either(members: Mapping[str, Any], template: str, **values: Any) -> Response:
