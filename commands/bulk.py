@@ -14,6 +14,7 @@ import click
 
 from commands.data import decorated, dialect_options
 from commands.group import examples
+from commands.output import OutputPath
 
 if TYPE_CHECKING:
     from bulk.correspondence import Correspondence
@@ -50,7 +51,7 @@ _reading = decorated(
     ),
 )
 _files = decorated(
-    click.option("--batch-file", type=click.Path(path_type=Path), help="Write requests for a Batch API; ask nobody."),
+    click.option("--batch-file", type=OutputPath(), help="Write requests for a Batch API; ask nobody."),
     click.option(
         "--read-results",
         type=click.Path(path_type=Path),
@@ -89,7 +90,7 @@ _cluster = decorated(
     ),
 )
 @click.argument("source", metavar="IN")
-@click.option("--out", type=click.Path(path_type=Path), help=f"File to write: {_FORMATS}, by its name.")
+@click.option("--out", type=OutputPath(), help=f"File to write: {_FORMATS}, by its name.")
 @_reading
 @click.option("--retry-failed", is_flag=True, help="Ask again about the rows of a finished OUT that have a problem.")
 @click.option("--anew", is_flag=True, help="Start over, and replace an OUT that is there.")

@@ -8,13 +8,12 @@ from typing import Any
 import click
 
 from commands.data import columns, decorated, fields_of, tell
+from commands.output import OutputPath, refuse_input
 
 
 @click.command(short_help="Describe a data set: rows, lengths, labels, duplicates.")
 @click.argument("data", type=click.Path(path_type=Path))
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Page to write; its twin in Markdown stands beside it.  [none]"
-)
+@click.option("--out", type=OutputPath(), help="Page to write; its twin in Markdown stands beside it.  [none]")
 @click.option("--split-file", type=click.Path(path_type=Path), help="Frozen split of the data; see `main.py split`.")
 @click.option("--min-label-count", type=click.IntRange(0), default=0, help="Drop labels with fewer training examples.")
 @decorated(*columns)
@@ -29,6 +28,7 @@ def data(
     from prompts import shelf
     from service.settings import read_settings
 
+    refuse_input(out, data, split_file)
     vocabulary = shelf.taxonomy_at(taxonomy or read_settings().taxonomy)
     loaded = load(
         data, vocabulary, fields_of(**names), format=data_format, split_file=split_file,

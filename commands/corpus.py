@@ -21,6 +21,7 @@ def corpus_command(config: Path, only: str | None, status: bool) -> None:
     from corpus.config import read_config
     from corpus.pipeline import run, stale
     from corpus.work import Work
+    from prompts.files import check_output
     from service.looking_up import lookup_of
     from service.settings import read_settings
 
@@ -29,6 +30,7 @@ def corpus_command(config: Path, only: str | None, status: bool) -> None:
         for name, why in stale(work).items():
             click.echo(f"{name:10} {f'stale: {why}' if why else 'fresh'}")
         return
+    check_output(work.config.out, folder=True)
     for step in run(work, only, lambda name, why: click.echo(f"{name}: {why} ...", err=True)):
         _tell(step)
     click.echo(f"corpus: {work.config.out}", err=True)

@@ -13,6 +13,7 @@ import click
 
 from commands.data import FIELDS, columns, decorated, fields_of, tell
 from commands.evaluate import bar, tell_costs
+from commands.output import OutputPath
 from commands.train import tracked
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _ENCODING = ("minilm-mlp", "hybrid")
 
 @click.command(short_help="Train the embedded classifier on a model's labels.")
 @click.argument("table", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for answers, student and report.")
+@click.option("--out", type=OutputPath(folder=True), required=True, help="Folder for answers, student and report.")
 @decorated(*columns)
 @click.option("--teacher", default="llm", show_default=True, help="Who labels, as in `evaluate --systems`.")
 @click.option("--student", default="minilm-mlp", show_default=True, help="Who learns, as in `train`.")

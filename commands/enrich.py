@@ -11,6 +11,7 @@ import click
 
 from commands.data import dialect_options
 from commands.group import examples
+from commands.output import OutputPath, refuse_input
 
 if TYPE_CHECKING:
     from lookup.enrich import Enriched
@@ -24,7 +25,7 @@ _TOLD_SECONDS = 5.0
     epilog=examples("enrich films.csv --out with_plots.csv"),
 )
 @click.argument("table", type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Table to write: csv, tsv, jsonl, parquet.")
+@click.option("--out", required=True, type=OutputPath(), help="Table to write: csv, tsv, jsonl, parquet.")
 @click.option("--title-field", default="title", show_default=True, help="Column of titles.")
 @click.option("--year-field", default="year", show_default=True, help="Column of years; need not be there.")
 @click.option("--text-field", default="description", show_default=True, help="Column of plots.")
@@ -55,8 +56,7 @@ def enrich(
     from tabular.writing import write_table, writer_of
 
     writer_of(out)
-    if out.resolve() == table.resolve():
-        raise click.UsageError("--out should be another file than TABLE")
+    refuse_input(out, table)
     lookup = lookup_of(read_settings())
     if not lookup.providers:
         raise click.ClickException(NO_PROVIDER)

@@ -13,6 +13,7 @@ import click
 
 from commands.data import data_options
 from commands.group import examples
+from commands.output import OutputPath
 from commands.runs import runs_of
 
 if TYPE_CHECKING:
@@ -38,9 +39,7 @@ if TYPE_CHECKING:
               help="Count, on --alone texts, how a language model's answers hang on the labels' order.")  # fmt: skip
 @click.option("--url", help="Ask the service running there instead of a classifier in this process.")
 @click.option("--cache/--no-cache", default=True, help="Whether remembered answers will do.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder for the runs; one run each in a folder of its own."
-)
+@click.option("--out", type=OutputPath(folder=True), help="Folder for the runs; one run each in a folder of its own.")
 @click.option(
     "--alone", type=click.IntRange(0), default=50, show_default=True, help="Texts to ask about one at a time."
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from commands.films import film_columns, films_of
+from commands.output import OutputPath, refuse_input
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,7 +30,7 @@ _KEPT = Path("var/cache/embeddings")
               help='JSON lines of reworded plots, {"id": ..., "text": ...}.')  # fmt: skip
 @click.option("--index", "folder", type=click.Path(path_type=Path),
               help="Also: share of the ten nearest that this index of MiniLM's finds.")  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path), help="File for all figures, as JSON.  [none]")
+@click.option("--out", type=OutputPath(), help="File for all figures, as JSON.  [none]")
 @film_columns
 def evaluate_similar(
     file: Path,
@@ -48,7 +49,9 @@ def evaluate_similar(
     Vectors are kept in var/cache/embeddings, so that the same films are encoded once.
     """
     from eval import similar, spaces
+    from prompts.files import write_text_atomically
 
+    refuse_input(out, file, paraphrases)
     films = [film for film in films_of(file, **reading) if film.words]
     if len(films) <= similar.K:
         raise click.ClickException(f"{file} holds {len(films)} films; the ten nearest need eleven at least")
@@ -63,7 +66,7 @@ def evaluate_similar(
     share = _recall(folder, queries) if folder else None
     if out:
         told = {"data": file.name, "films": len(films), "seed": seed, "systems": found, "index recall@10": share}
-        out.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        write_text_atomically(out, json.dumps(told, indent=2) + "\n")
 
 
 def _recall(folder: Path, queries: int) -> float:

@@ -8,6 +8,7 @@ import io
 import os
 import sqlite3
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -62,17 +63,14 @@ class Group(click.Group):
             found = super().invoke(ctx)
             sys.stdout.flush()
             return found
-        except (MarqueeError, SimilarityError) as error:
-            raise click.ClickException(str(error)) from error
         except BrokenPipeError:  # the reader of the output has ended; click ends in silence
             raise
-        except OSError as error:
-            _discard_output()
-            raise click.ClickException(line_of(error)) from error
-        except UnicodeError as error:
-            raise click.ClickException(f"text that is not UTF-8: {error}; save the file as UTF-8") from error
-        except sqlite3.Error as error:
-            raise click.ClickException(f"a database file cannot be used: {error}") from error
+        except (MarqueeError, SimilarityError, OSError, UnicodeError, sqlite3.Error) as error:
+            if isinstance(error, OSError):
+                _discard_output()
+            if _is_debugging():
+                traceback.print_exc()
+            raise click.ClickException(_in_one_line(error)) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands under the headings of their tasks."""
@@ -84,6 +82,24 @@ class Group(click.Group):
 def examples(*lines: str) -> str:
     """The epilog of a command: a heading and command lines, which click does not wrap."""
     return "\b\nExamples:\n" + "\n".join(f"  main.py {line}" for line in lines)
+
+
+def _is_debugging() -> bool:
+    """``MARQUEE_DEBUG``; where the settings cannot be read, whether the environment has it."""
+    from service.settings import read_settings
+
+    try:
+        return read_settings().debug
+    except MarqueeError:
+        return bool(os.environ.get("MARQUEE_DEBUG"))
+
+
+def _in_one_line(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return line_of(error)
+    if isinstance(error, UnicodeError):
+        return f"text that is not UTF-8: {error}; save the file as UTF-8"
+    return f"a database file cannot be used: {error}" if isinstance(error, sqlite3.Error) else str(error)
 
 
 def line_of(error: OSError) -> str:

@@ -10,6 +10,7 @@ import click
 
 from commands.films import encoder_option, film_columns, films_of, named_encoder, tell
 from commands.group import examples
+from commands.output import OutputPath
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +25,7 @@ _TOLD_EVERY = 10  # seconds
     epilog=examples("index films.csv --out var/index", "index more.csv --out var/index --append"),
 )
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the index.")
+@click.option("--out", type=OutputPath(folder=True), required=True, help="Folder of the index.")
 @click.option("--append", is_flag=True, help="Add to the index; a film whose id is there takes the older one's place.")
 @click.option("--kind", default="auto", show_default=True, help="flat (exact), hnsw, ivf or ivfpq; auto: by size.")
 @click.option("--anew", is_flag=True, help="Drop what an unfinished build of other data has left.")

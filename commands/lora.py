@@ -77,15 +77,16 @@ def train_lora(
     from eval.lora.lessons import Asking
     from eval.lora.teach import Plan, teach
     from prompts import shelf
+    from prompts.files import check_output
     from service.settings import read_settings
 
     vocabulary = shelf.taxonomy_at(taxonomy or read_settings().taxonomy)
+    folder = check_output(out or Path("var/models") / f"lora-{vocabulary.name}", folder=True)
     form: Form = rest.pop("reading") or ("list" if vocabulary.multi else "letters")
     prompt = shelf.prompt(name) if (name := rest.pop("prompt")) else None
     seed, incomplete = rest.pop("seed"), rest.pop("incomplete") == "keep"
     recipe = _recipe(rest)
     training, validation = (loaded_of(data, vocabulary, split=one, **columns) for one in sides)
-    folder = out or Path("var/models") / f"lora-{vocabulary.name}"
     plan = Plan(Asking(training.taxonomy, form, prompt), recipe, incomplete, seed, data.name, command)
     _tell(teach(plan, training.examples, validation.examples, folder, track), folder)
 

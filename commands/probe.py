@@ -67,7 +67,7 @@ def _probe_order(settings: Settings, orders: int, as_json: bool, data: Path, tex
     from service.wiring import build
 
     classifier = build(settings).classifier_for(Choice(cache=False))
-    found = flips(classifier, texts_of(data, text_field, limit), shelf.taxonomy(settings.taxonomy), orders)
+    found = flips(classifier, texts_of(data, text_field, limit), shelf.taxonomy_at(settings.taxonomy), orders)
     if as_json:
         click.echo(json.dumps({"orders": orders, **vars(found)}))
         return

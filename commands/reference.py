@@ -7,14 +7,17 @@ from pathlib import Path
 
 import click
 
+from commands.output import OutputPath
+
 
 @click.command(short_help="Write the reference pages of settings and routes.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("docs"), show_default=True, help="Folder.")
+@click.option("--out", type=OutputPath(folder=True), default=Path("docs"), show_default=True, help="Folder.")
 def reference(out: Path) -> None:
     """Write configuration.md and http.md, the references of settings and routes."""
-    out.mkdir(parents=True, exist_ok=True)
+    from prompts.files import write_text_atomically
+
     for name, words in pages().items():
-        (out / name).write_text(words, encoding="utf-8")
+        write_text_atomically(out / name, words)
         click.echo(out / name)
 
 

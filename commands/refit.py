@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from commands.data import data_options, loaded_of, with_more_texts
+from commands.output import OutputPath
 from commands.train import COLUMNS, refuse_test, tracked, typed
 
 
@@ -17,7 +18,7 @@ from commands.train import COLUMNS, refuse_test, tracked, typed
 @click.option("--more-texts", type=click.Path(path_type=Path),
               help="The other table whose texts it, or a part of it, learnt.")  # fmt: skip
 @click.option("--validation-split", default="validation", show_default=True, help="Rows that it was chosen by.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write to.")
+@click.option("--out", required=True, type=OutputPath(folder=True), help="Folder to write to.")
 def refit(
     folder: Path, data: Path, out: Path, taxonomy: str | None, split: str, validation_split: str,
     more_texts: Path | None, **rest: Any,

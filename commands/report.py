@@ -24,7 +24,9 @@ def report(
     """
     from eval.report import write
     from eval.report.intervals import intervals_of
+    from prompts.files import check_output
 
+    check_output(folder, folder=True)
     texts = _texts(data, taxonomy, text_field, labels_field) if data else None
     for path in write(folder, texts, intervals_of(folder)):
         click.echo(path)

@@ -25,14 +25,15 @@ def runs_of(
     """What is to be run, and the folder of it all; what is wrong is told before anything is asked."""
     from eval.run import Asking, Run
     from prompts import shelf
+    from prompts.files import check_output
     from prompts.network import without_login
     from service.settings import read_settings
 
     vocabulary = shelf.taxonomy_at(taxonomy or read_settings().taxonomy)
     if choice["min_label_count"] and (url or "service:" in (systems or "")):
         raise click.UsageError("a service knows whole vocabularies only; leave --min-label-count or the service out")
+    top = check_output(out or Path("var/runs") / f"{data.name.partition('.')[0]}-{vocabulary.name}", folder=True)
     loaded = loaded_of(data, vocabulary, **choice)
-    top = out or Path("var/runs") / f"{data.name.partition('.')[0]}-{vocabulary.name}"
     command = without_login(shlex.join(["main.py", *sys.argv[1:]]))
     asking = Asking(alone, batch)
     return [

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from commands.data import columns, decorated, fields_of
+from commands.output import OutputPath, refuse_input
 
 if TYPE_CHECKING:
     from eval.datasets import Example
@@ -18,7 +19,7 @@ _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 
 @click.command(short_help="Split a data set into train, validation and test.")
 @click.argument("data", type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="File to write, for --split-file.")
+@click.option("--out", required=True, type=OutputPath(), help="File to write, for --split-file.")
 @click.option("--validation", type=_SHARE, default=0.1, show_default=True, help="Share of the rows.")
 @click.option("--test", type=_SHARE, default=0.1, show_default=True, help="Share of the rows.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed gives another split.")
@@ -37,6 +38,7 @@ def split(
     from prompts import shelf
     from service.settings import read_settings
 
+    refuse_input(out, data)
     vocabulary = shelf.taxonomy_at(taxonomy or read_settings().taxonomy)
     shares = {"train": 1 - validation - test, "validation": validation, "test": test}
     frozen, examples = divide(

@@ -81,6 +81,7 @@ def train(
     from eval.baselines import Plan
     from eval.baselines import train as fit
     from prompts import shelf
+    from prompts.files import check_output
     from service.settings import read_settings
 
     if reviews is not None:
@@ -89,6 +90,7 @@ def train(
     if name == "lora":
         return _lora(data, out, taxonomy, (split, validation_split), rest)
     vocabulary = shelf.taxonomy_at(taxonomy or read_settings().taxonomy)
+    folder = check_output(out or Path("var/models") / f"{name}-{vocabulary.name}", folder=True)
     columns = {key: rest.pop(key) for key in COLUMNS}
     how = {key: rest.pop(key) for key in ("decode", "objective", "seed")}
     given = {key: value for key, value in rest.items() if value is not None}
@@ -97,7 +99,6 @@ def train(
     training, validation = (loaded_of(data, vocabulary, split=one, **columns) for one in (split, validation_split))
     if more_texts:
         training = with_more_texts(training, data, more_texts, vocabulary, **columns)
-    folder = out or Path("var/models") / f"{name}-{vocabulary.name}"
     trained = fit(plan, training.taxonomy, training.examples, validation.examples, folder, tracked)
     for metric, value in trained.manifest["validation"].items():
         click.echo(f"{metric:16} {value:8.3f}")
@@ -118,13 +119,14 @@ def _matcher(data: Path, reviews: Path | None, out: Path | None, rest: Mapping[s
     from eval.matcher.learn import Recipe
     from eval.matcher.teach import teach
     from prompts import shelf
+    from prompts.files import check_output
 
     if reviews is None:
         raise click.UsageError("the matcher learns from reviews too; give --reviews, aclImdb's folder or tarball")
+    path = check_output(out or Path("var/models/matcher.safetensors"))
     films = loaded_of(data, shelf.taxonomy("imdb"), title_field="title", limit=rest["limit"]).examples
     opinions = loaded_of(reviews, shelf.taxonomy("sentiment"), limit=rest["limit"]).examples
     recipe = Recipe(epochs=rest["epochs"] or Recipe.epochs, seed=rest["seed"])
-    path = out or Path("var/models/matcher.safetensors")
     with _shown() as told:
         teach(films, opinions, path, recipe, typed(), told)
     click.echo(f"saved in {path}; try it with `main.py evaluate --systems embedded:{path} ...`", err=True)

@@ -51,6 +51,7 @@ def calibrate(
     from eval.calibrate import correct_bias
     from llm.decision import Decisions
     from prompts import shelf
+    from prompts.files import check_output
     from service.parts import Choice
     from service.settings import read_settings
     from service.wiring import engine_of, language_model
@@ -61,6 +62,7 @@ def calibrate(
     asked = Choice(shelf.prompt(prompt) if prompt else None, reading)
     model = language_model(engine_of(settings), settings, asked, Decisions())
     vocabulary = shelf.taxonomy_at(taxonomy or settings.taxonomy)
+    check_output(settings.decisions_path)
     if unlabelled:
         learnt = correct_bias(model, vocabulary, settings.decisions_path, _texts(data, **choice), data.name)
     else:

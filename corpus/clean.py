@@ -29,7 +29,7 @@ def clean(work: Work) -> Done:
     the films that must not stand on two sides of a split.
     """
     options = work.config.clean
-    taxonomy = shelf.taxonomy(options.taxonomy) if options.taxonomy else None
+    taxonomy = shelf.taxonomy_at(options.taxonomy) if options.taxonomy else None
     counts: Counter[str] = Counter()
     rows = [_formed(row, taxonomy, counts) for row in work.read(MERGED)]
     shared = Counter(normal(row["description"]) for row in rows)

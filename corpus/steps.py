@@ -47,7 +47,7 @@ def _of_the_corpus(*names: str) -> Callable[[Work], Mapping[str, Path]]:
 
 def _cleaning(work: Work) -> Settings:
     options = work.config.clean
-    digest = shelf.taxonomy(options.taxonomy).digest if options.taxonomy else None
+    digest = shelf.taxonomy_at(options.taxonomy).digest if options.taxonomy else None
     return {**options.model_dump(), "digest": digest}
 
 

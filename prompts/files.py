@@ -109,6 +109,34 @@ def make_folder(folder: Path) -> None:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), error.filename) from None
 
 
+def check_output(path: Path, folder: bool = False) -> Path:
+    """See that a file or a folder of this name can be written, before the work that fills it. Nothing is left behind.
+
+    Args:
+        path: the file or folder; it and the folders above it may be missing.
+        folder: whether it is a folder.
+
+    Returns:
+        The path.
+
+    Raises:
+        OSError: it cannot be written; the error names the path that is in the way.
+    """
+    found = _mode(path)
+    if found is not None and stat.S_ISDIR(found) != folder:
+        code = errno.ENOTDIR if folder else errno.EISDIR
+        raise OSError(code, os.strerror(code), str(path))
+    if found is not None and not folder and _is_device(path):
+        return path
+    above = path if folder else path.resolve().parent
+    while (mode := _mode(above)) is None:
+        above = above.parent
+    if not stat.S_ISDIR(mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(above))
+    _try_to_write(above)
+    return path
+
+
 def publish(new: Path, target: Path) -> None:
     """Rename a finished file or folder in one step that survives a power cut; its content must be on the disk."""
     new.replace(target)
@@ -168,6 +196,25 @@ def digest_of(content: bytes | str | Path, length: int = 64) -> str:
         files = sorted(one for one in content.rglob("*") if one.is_file())
         content = "\n".join(f"{one.relative_to(content).as_posix()} {digest_of(one, length)}" for one in files)
     return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()[:length]
+
+
+def _mode(path: Path) -> int | None:
+    """Kind and permissions; None where there is nothing of this name."""
+    try:
+        return path.stat().st_mode
+    except FileNotFoundError:
+        return None
+
+
+def _try_to_write(folder: Path) -> None:
+    """Create a file and remove it: permissions alone say nothing about the superuser and read-only file systems."""
+    trial = folder / f".{os.getpid()}-{secrets.token_hex(4)}.new"
+    try:
+        os.close(os.open(trial, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+        trial.unlink()
+    except OSError as error:
+        error.filename = str(folder)
+        raise
 
 
 def _create(new: Path, target: Path, mode: int) -> None:

@@ -179,6 +179,13 @@ def taxonomy_at(place: str) -> Taxonomy:
     return load_taxonomy(Path(place))
 
 
+def registered(place: str) -> Taxonomy:
+    """As ``taxonomy_at``; the taxonomy of a file can be named in this process from now on, by the file's name."""
+    found = taxonomy_at(place)
+    taxonomies()[found.name] = found
+    return found
+
+
 def prompt(name: str) -> Prompt:
     """The prompt of that name; a kind alone (``"plot"``) means its newest version.
 

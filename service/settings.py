@@ -87,7 +87,7 @@ class Settings(BaseModel):
         None, ge=1, le=256, description="texts that a request to vLLM carries; default: 1, in bulk 32"
     )
     fallback: bool = Field(False, description="let MiniLM answer while the endpoint cannot be reached")
-    taxonomy: str = Field("tmdb", description="vocabulary of requests that name none")
+    taxonomy: str = Field("tmdb", description="vocabulary of requests that name none: a name, or a YAML file")
     cache: bool = Field(True, description="remember the language model's answers")
     cache_path: Path = Field(Path("var/cache/answers.sqlite"), description="where they are kept (SQLite)")
     cache_megabytes: int = Field(256, ge=1, description="size from which the least recently used are dropped")
@@ -131,6 +131,9 @@ class Settings(BaseModel):
     queue: int = Field(64, ge=1, le=1000, description="requests that wait for or are with a model; more get 503")
     request_timeout: float = Field(120.0, gt=0, description="seconds after which a request is given up")
     drain_seconds: float = Field(1.0, ge=0, le=300, description="seconds from 'not ready' to the end, on SIGTERM")
+    debug: bool = Field(
+        False, description="show the traceback of an error that the command line otherwise prints as one line"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least weighty line to log")
     max_body_bytes: int = Field(4_000_000, ge=1_000, description="largest request body")
     max_texts: int = Field(256, ge=1, description="most texts of one request")

@@ -55,7 +55,7 @@ def build(settings: Settings, trained: Classifier | None = None) -> Parts:
     Raises:
         MarqueeError: a setting names what does not exist.
     """
-    taxonomy = shelf.taxonomy(settings.taxonomy)  # an unknown default should stop the start, not every request
+    taxonomy = shelf.registered(settings.taxonomy)  # an unknown default should stop the start, not every request
     metrics = Metrics()
     first = ["A first text, so that the first request finds the model loaded."]
     encoder = MiniLM()

@@ -8,16 +8,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from eval.card import svg
 from eval.card.facts import QUANTILES, Facts
+from prompts.files import write_text_atomically
 
 _FOLDER = Path(__file__).parent
 
 
 def write(facts: Facts, page: Path) -> tuple[Path, Path]:
     """Write a card to ``page`` and its twin beside it under ``.md``; returns both paths."""
-    page.parent.mkdir(parents=True, exist_ok=True)
     twin = page.with_suffix(".md")
-    page.write_text(_rendered("card.html.jinja", facts), encoding="utf-8")
-    twin.write_text(_rendered("card.md.jinja", facts), encoding="utf-8")
+    page = page.with_suffix(".html") if page == twin else page
+    write_text_atomically(page, _rendered("card.html.jinja", facts))
+    write_text_atomically(twin, _rendered("card.md.jinja", facts))
     return page, twin
 
 

@@ -75,7 +75,7 @@ def texts_of(X: Any) -> list[Text]:
 
 
 def vocabulary(given: Vocabulary | None) -> Taxonomy | None:
-    """The vocabulary that a parameter means: its name, itself, names of labels, or names with descriptions.
+    """The vocabulary that a parameter means: a name, a YAML file, itself, names of labels, or names with descriptions.
 
     Raises:
         UnknownName: there is no vocabulary of that name.
@@ -85,7 +85,7 @@ def vocabulary(given: Vocabulary | None) -> Taxonomy | None:
     if given is None or isinstance(given, Taxonomy):
         return given
     if isinstance(given, str):
-        return shelf.taxonomy(given)
+        return shelf.taxonomy_at(given)
     described = list(given.items()) if isinstance(given, Mapping) else [(name, "") for name in given]
     if not all(isinstance(part, str) for pair in described for part in pair):
         raise InvalidSetting("taxonomy should be a name, a Taxonomy, a list of names, or names with descriptions")

@@ -17,6 +17,7 @@ from eval.report.columns import shown
 from eval.report.document import Document, Part, Section
 from eval.report.folder import Evaluation, read
 from eval.report.headline import Intervals
+from prompts.files import write_text_atomically
 
 HERE = Path(__file__).parent
 
@@ -38,7 +39,7 @@ def write(out: Path, texts: Mapping[str, str] | None = None, intervals: Interval
     document = compose(read(out), texts, intervals or {})
     files = {"report.html": as_html(document), "report.md": as_markdown(document)}
     for name, content in files.items():
-        (out / name).write_text(content, encoding="utf-8")
+        write_text_atomically(out / name, content)
     return [out / name for name in files]
 
 

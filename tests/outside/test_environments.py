@@ -12,12 +12,15 @@ from click.testing import CliRunner, Result
 
 from llm.engines.wire import Wire
 from main import main
+from prompts import shelf
 from prompts.errors import InvalidSetting
 from prompts.network import connection, url_of
+from service.app import create_app
 from service.client import Client
 from service.keys import Keys
 from service.server import listen
 from service.settings import read_settings
+from service.wiring import build
 from tests.misbehaving import Endpoint, endpoint, says
 
 pytestmark = pytest.mark.usefixtures("away")
@@ -311,6 +314,50 @@ def test_a_keys_file_that_holds_no_keys_is_one_line_that_names_it(away: Path, co
     assert "\n" not in str(raised.value)
 
 
+@pytest.fixture
+def own_taxonomy(away: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The setting names a file."""
+    shelf.taxonomies.cache_clear()
+    (away / "own.yaml").write_text("labels: [magic, cooking]\nmulti: false\n", encoding="utf-8")
+    monkeypatch.setenv("MARQUEE_TAXONOMY", "own.yaml")
+    yield
+    shelf.taxonomies.cache_clear()
+
+
+@pytest.mark.usefixtures("own_taxonomy")
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("classify", PLOT), "magic"),
+        (
+            ("bulk", "films.jsonl", "--text-field", "plot", "--out", "out.jsonl"),
+            "12 rows, 12 different texts, 0 rows with a problem",
+        ),
+        (("data", "films.jsonl", "--text-field", "plot", "--labels-field", "kind"), "no split"),
+        (("evaluate", "--data", "films.jsonl", "--text-field", "plot", "--labels-field", "kind"), "accuracy"),
+        (("probe", "--order", "--data", "films.jsonl"), "20 orders, 24 decisions"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_the_setting_of_the_taxonomy_may_be_a_file(away: Path, command: tuple[str, ...], said: str) -> None:
+    rows = [{"id": n, "plot": f"{PLOT} {n}", "kind": "magic"} for n in range(12)]
+    (away / "films.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    result = call(*command)
+    assert result.exit_code == 0, result.output
+    assert said in result.output
+
+
+@pytest.mark.usefixtures("own_taxonomy")
+def test_a_service_lists_the_taxonomy_of_a_file_and_takes_its_name() -> None:
+    client = create_app(build(read_settings())).test_client()
+    listed = client.get("/taxonomies").get_json()
+    assert listed["default"] == "own"
+    assert "own" in [one["name"] for one in listed["taxonomies"]]
+    for body in ({"text": PLOT}, {"text": PLOT, "taxonomy": "own"}):
+        assert client.post("/classify", json=body).get_json()["labels"] == ["magic"]
+    assert client.post("/classify", json={"text": PLOT, "taxonomy": "own.yaml"}).status_code == 404
+
+
 def _inputs(folder: Path) -> None:
     rows = [
         {
@@ -328,36 +375,95 @@ def _inputs(folder: Path) -> None:
     (folder / "folder").mkdir()
 
 
-_OUTPUTS = [
-    ("data", "films.jsonl", "--taxonomy", "tmdb", "--text-field", "plot", "--labels-field", "genres", "--out"),
-    ("split", "films.jsonl", "--anew", "--taxonomy", "tmdb", "--text-field", "plot", "--labels-field", "genres",
-     "--out"),
-    ("evaluate", "--data", "films.jsonl", "--taxonomy", "tmdb", "--text-field", "plot", "--labels-field", "genres",
-     "--systems", "embedded", "--out"),
-    ("index", "films.jsonl", "--out"),
-    ("bulk", "films.jsonl", "--text-field", "plot", "--system", "embedded", "--out"),
-    ("enrich", "films.jsonl", "--text-field", "plot", "--out"),
-    ("train", "prior", "--data", "films.jsonl", "--taxonomy", "tmdb", "--text-field", "plot", "--labels-field",
-     "genres", "--split", "train", "--out"),
-    ("reference", "--out"),
-]  # fmt: skip
+_DATA = ("--data", "films.jsonl", "--taxonomy", "tmdb", "--text-field", "plot", "--labels-field", "genres")
+_OUTPUTS: dict[str, tuple[str, ...]] = {
+    "data": ("data", "films.jsonl", *_DATA[2:], "--out"),
+    "split": ("split", "films.jsonl", "--anew", *_DATA[2:], "--out"),
+    "bulk": ("bulk", "films.jsonl", "--text-field", "plot", "--system", "embedded", "--out"),
+    "bulk for a Batch API": ("bulk", "films.jsonl", "--text-field", "plot", "--system", "llm", "--batch-file"),
+    "enrich": ("enrich", "films.jsonl", "--text-field", "plot", "--out"),
+    "map": ("map", "--out"),
+    "evaluate-similar": ("evaluate-similar", "films.jsonl", "--text-field", "plot", "--out"),
+    "train the matcher": ("train", "matcher", "--data", "films.jsonl", "--reviews", "reviews", "--out"),
+}
+_FOLDERS: dict[str, tuple[str, ...]] = {
+    "evaluate": ("evaluate", *_DATA, "--systems", "embedded", "--out"),
+    "index": ("index", "films.jsonl", "--text-field", "plot", "--out"),
+    "train": ("train", "prior", *_DATA, "--split", "train", "--out"),
+    "train an adapter": ("train", "lora", *_DATA, "--out"),
+    "refit": ("refit", "trained", *_DATA, "--out"),
+    "distil": ("distil", "films.jsonl", "--taxonomy", "tmdb", "--text-field", "plot", "--out"),
+    "reference": ("reference", "--out"),
+}
 
 
-@pytest.mark.parametrize("command", _OUTPUTS, ids=lambda command: command[0])
-@pytest.mark.parametrize("place", ["file/out.jsonl", "/proc/none/out.jsonl"])
-def test_an_output_that_cannot_be_written_is_one_line_that_names_it(
-    away: Path, command: tuple[str, ...], place: str
+@pytest.fixture
+def idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any work that a path should have been checked before is an error."""
+
+    def works(*_: object, **__: object) -> None:
+        raise AssertionError("the work began before the output was checked")
+
+    for place in (
+        "commands.bulk._Options.do", "commands.systems.named", "commands.data.loaded_of", "commands.train.loaded_of",
+        "commands.lora.loaded_of", "commands.runs.loaded_of", "commands.films.films_of", "commands.index.films_of",
+        "commands.films.live_index", "commands.evaluate_similar.films_of", "commands.distil._loaded",
+        "commands.reference.pages", "eval.datasets.load", "tabular.open_table",
+    ):  # fmt: skip
+        monkeypatch.setattr(place, works)
+
+
+@pytest.mark.usefixtures("idle")
+@pytest.mark.parametrize("command", _OUTPUTS | _FOLDERS)
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("file/out.jsonl", "cannot use {away}file/out.jsonl: Not a directory; a part of the path is a file"),
+        ("/proc/none/out.jsonl", "cannot use /proc: No such file or directory"),
+        ("loop/out.jsonl", "cannot use loop/out.jsonl: Too many levels of symbolic links"),
+        ("a" * 300, "File name too long; give a shorter path"),
+    ],
+    ids=["below a file", "no such file system", "a loop of links", "a long name"],
+)
+def test_an_output_that_cannot_be_written_is_one_line_before_any_work(
+    away: Path, command: str, place: str, said: str
 ) -> None:
     _inputs(away)
-    assert place.split("/")[1 if place.startswith("/") else 0] in error_of(call(*command, place))
+    (away / "loop").symlink_to("loop")
+    assert said.format(away="") in error_of(call(*(_OUTPUTS | _FOLDERS)[command], place))
 
 
-@pytest.mark.parametrize("command", [one for one in _OUTPUTS if one[0] in ("data", "split", "bulk", "enrich")],
-                         ids=lambda command: command[0])  # fmt: skip
-def test_a_folder_where_a_file_is_written_is_one_line_that_names_it(away: Path, command: tuple[str, ...]) -> None:
+@pytest.mark.usefixtures("idle")
+@pytest.mark.parametrize("command", _OUTPUTS | _FOLDERS)
+def test_a_folder_where_a_file_is_written_and_a_file_where_a_folder_is_are_one_line(away: Path, command: str) -> None:
     _inputs(away)
-    (away / "folder.jsonl").mkdir()
-    assert "folder.jsonl" in error_of(call(*command, "folder.jsonl"))
+    before = sorted(away.rglob("*"))
+    wrong = "folder" if command in _OUTPUTS else "file"
+    why = "Is a directory" if command in _OUTPUTS else "Not a directory"
+    assert f"cannot use {wrong}: {why}" in error_of(call(*(_OUTPUTS | _FOLDERS)[command], wrong))
+    assert sorted(away.rglob("*")) == before
+
+
+@pytest.mark.usefixtures("idle")
+@pytest.mark.parametrize("command", ["evaluate", "train", "train an adapter", "train the matcher"])
+def test_the_default_place_of_an_output_is_checked_before_any_work(away: Path, command: str) -> None:
+    _inputs(away)
+    (away / "var").write_text("", encoding="utf-8")
+    said = error_of(call(*(_OUTPUTS | _FOLDERS)[command][:-1]))
+    assert "cannot use var/" in said
+    assert "Not a directory" in said
+
+
+@pytest.mark.parametrize("command", ["data", "split", "bulk", "enrich", "evaluate-similar"])
+def test_an_output_that_is_the_input_is_refused(away: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    monkeypatch.setenv("MARQUEE_LOOKUP_PROVIDERS", "tmdb")
+    monkeypatch.setenv("MARQUEE_TMDB_KEY", "0123456789abcdef")
+    _inputs(away)
+    (away / "other.jsonl").symlink_to("films.jsonl")
+    before = (away / "films.jsonl").read_bytes()
+    for out in ("films.jsonl", "./folder/../films.jsonl", "other.jsonl"):
+        assert "give another" in error_of(call(*_OUTPUTS[command], out))
+    assert (away / "films.jsonl").read_bytes() == before
 
 
 @pytest.mark.parametrize("place", ["file/keys.json", "/proc/none/keys.json", "folder"])
@@ -390,6 +496,23 @@ def test_any_error_of_the_system_is_one_line(monkeypatch: pytest.MonkeyPatch, er
 
     monkeypatch.setattr("commands.keys._keys", fails)
     assert said in error_of(call("keys", "list"))
+
+
+@pytest.mark.parametrize("value", ["1", "yes", "TRUE"])
+def test_debug_shows_the_traceback_of_an_error(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    assert "Traceback" not in call("keys", "revoke", "nobody").stderr
+    monkeypatch.setenv("MARQUEE_DEBUG", value)
+    shown = call("keys", "revoke", "nobody").stderr
+    assert shown.startswith("Traceback (most recent call last)")
+    assert shown.splitlines()[-1].startswith("Error: ")
+    monkeypatch.setenv("MARQUEE_PORT", "none")  # the settings themselves are wrong
+    assert "Traceback" in call("classify", PLOT).stderr
+
+
+@pytest.mark.parametrize("value", ["0", "no", ""])
+def test_debug_can_be_off(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("MARQUEE_DEBUG", value)
+    assert "Traceback" not in call("keys", "revoke", "nobody").stderr
 
 
 def run(*arguments: str | bytes, **variables: str) -> "subprocess.CompletedProcess[bytes]":
