@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
+from llm.label_keys import holds_labels
 from prompts.taxonomy import Taxonomy, spelling_key
 
 _YES = frozenset(
@@ -24,8 +26,8 @@ _NOTHING = frozenset(
     "\u043d\u0435\u0442 \u7121 \u65e0 \u306a\u3057 \u6ca1\u6709 \u8a72\u5f53\u306a\u3057 \uc5c6\uc74c".split()
 )
 _NONE_OF = re.compile(
-    r"no(?:ne)?(?:ofthe(?:m|se|above|given|listed|provided)?)?(?:labels?|genres?|categor(?:y|ies)|topics?|tags?|options?)?"
-    r"(?:appl(?:y|ies)|fits?|match(?:es)?)?"
+    r"no(?:ne|thing)?(?:ofthe(?:m|se|above|given|listed|provided)?)?(?:applicable|suitable|matching|fitting|relevant)?"
+    r"(?:labels?|genres?|categor(?:y|ies)|topics?|tags?|options?)?(?:appl(?:y|ies)|fits?|match(?:es)?|found)?"
 )
 _LEAD = re.compile(r"^(?P<lead>[^:\uff1a\[{]{0,60})[:\uff1a]\s*(?P<rest>\S.*)$", re.DOTALL)
 _NEGATION = re.compile(
@@ -39,7 +41,8 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 _BULLET = re.compile(
-    r"^\s*(?:#{1,6}\s+|>\s+|(?:[-*+\u2022\u2023\u25e6\u2013\u2014\u00b7]|\(?\d{1,3}[.)]|\(?[a-z][.)])\s+)"
+    r"^\s*(?:#{1,6}\s+|>\s+|(?:[-*+\u2022\u2023\u25e6\u2013\u2014\u00b7]|\(?(?:\d{1,3}|[A-Za-z]|[ivx]{1,4})[.)])\s+"
+    r"|[\u2460-\u2473]\s*|\(?\d{1,3}[\uff0e\uff09\u3001]\s*)"
 )
 _CHECKED = re.compile(
     r"^\s*(?:[-*+]\s+)?(?:\[(?P<box>[ xX\u2713\u2714])\]|"
@@ -49,10 +52,13 @@ _VERDICT = re.compile(
     r"^(?P<label>.+?)\s*(?:[:=|\u2192\uff1a]|=>|->|\s[-\u2013\u2014]\s|\()+\s*(?P<flag>[^\s|()]{1,8})[\s|.)]*$"
 )
 _DELIMITER = re.compile(
-    r"[,;|/\n\t\u3001\uff0c\uff1b\u2022\u00b7]|\s+(?=#)|\s+&\s+|\s*[\u548c\u53ca\u4e0e]\s*"
+    r"[,;|/\n\t\u3001\uff0c\uff1b\u2022\u00b7]|\s+(?=#|\(?\d{1,2}[.)]\s+\D)|\s+&\s+|\s*[\u548c\u53ca\u4e0e]\s*"
+    r"|(?<=[\]\u3011\u300d\u300f\u300b])(?=[\[\u3010\u300c\u300e\u300a])"
     r"|\s+(?:and|und|et|y|e|en|och|og|i|\u0438|ve|ja|as well as)\s+",
     re.IGNORECASE,
 )
+_MORE = re.compile(r"\s*[:\uff1a(=|]|\s[-\u2013\u2014]\s|->")
+_GRADE = re.compile(r"[\d.,]+\s*%?|\d+\s*/\s*\d+")
 _RULE = re.compile(r"^[\s|:*_=~-]*$")  # a line that draws a line
 _PIECES_READ = 400  # joining neighbours is quadratic in their number
 _LONGEST_JOIN = 6
@@ -60,11 +66,26 @@ _LONGEST_JOIN = 6
 
 @dataclass(frozen=True)
 class _Line:
-    """What a line gives: labels; nothing but a heading; or prose, which ends a list."""
+    """What a line gives: labels; nothing but a heading; or prose, which ends a list.
+
+    Attributes:
+        said: the labels and other items.
+        heading: whether it stands over what follows, or only draws a line.
+        against: whether it turns what follows into its opposite.
+        lead: the words in front of a colon: "Genres" of "Genres: Drama".
+        bullet: whether it is an item of a list.
+    """
 
     said: tuple[str, ...] | None = None
     heading: bool = False
     against: bool = False
+    lead: str = ""
+    bullet: bool = False
+
+    @property
+    def is_read(self) -> bool:
+        """Whether it is no prose."""
+        return self.said is not None or self.heading
 
 
 def flag(value: object) -> bool | None:
@@ -94,32 +115,51 @@ def negates(words: str) -> bool:
 def listed(words: str, taxonomy: Taxonomy) -> list[str] | None:
     """The labels that plain words list, with the other items of the list; None where they list none.
 
-    Lists with prose between them that differ are none: which one is the answer cannot be known.
+    Lists with prose between them that differ are none: which one is the answer cannot be known. Nor are lists of which
+    an item cannot be read.
     """
     lines = [line for line in words.splitlines() if line.strip()]
     whole = split(words, taxonomy)
     judged = any(_verdict(line, taxonomy) == [] for line in lines)  # "[ ] Horror" is no Horror
     if whole and not judged and all(known(piece, taxonomy) for piece in whole):
         return whole
-    blocks = [block for block in _blocks(_line(line, taxonomy) for line in lines) if block]
+    read = [_line(line, taxonomy) for line in lines]
+    if any(one.bullet and next_one.bullet and one.is_read != next_one.is_read for one, next_one in pairwise(read)):
+        return None
+    blocks = [block for block in _blocks(_answering(read)) if block]
     given = [[word for said in block for word in said] for block in blocks]
     alike = {frozenset(known(word, taxonomy) or word for word in block) for block in given}
-    return given[-1] if len(alike) == 1 else None
+    prose = [line for line, one in zip(lines, read, strict=True) if not one.is_read and not negates(line)]
+    explained = {label for line in prose if (label := said_with_more(line, taxonomy))}
+    return given[-1] if len(alike) == 1 and explained <= next(iter(alike)) else None
+
+
+def _answering(lines: Iterable[_Line]) -> list[_Line]:
+    """The lines without labels under headings that negate, or are another's than the answer's ("Reasoning: Horror").
+
+    Where several headings differ and none is an answer's, no labels are left.
+    """
+    kept: list[_Line] = []
+    above = _Line()
+    for line in lines:
+        if line.said is None:
+            above = line if line.lead or not line.heading else above  # a drawn line is no heading of its own
+            kept.append(line)
+        elif not above.against:
+            kept.append(replace(line, lead=line.lead or above.lead))
+    if len({line.lead for line in kept if line.said is not None}) < 2:
+        return kept
+    return [line for line in kept if line.said is None or holds_labels(line.lead)]
 
 
 def _blocks(lines: Iterable[_Line]) -> list[list[tuple[str, ...]]]:
-    """Lists with nothing but headings between their lines; those under a heading that negates are left out."""
+    """Lists with nothing but headings between their lines."""
     blocks: list[list[tuple[str, ...]]] = [[]]
-    against = False
     for line in lines:
         if line.said is not None:
-            if not against:
-                blocks[-1].append(line.said)
-        elif line.heading:
-            against = line.against
-        else:
+            blocks[-1].append(line.said)
+        elif not line.heading:
             blocks.append([])
-            against = line.against
     return blocks
 
 
@@ -127,9 +167,11 @@ def _line(line: str, taxonomy: Taxonomy) -> _Line:
     if _RULE.match(line):
         return _Line(heading=True)
     if (said := _listed(line, taxonomy)) is not None:
-        return _Line(tuple(said))
+        lead = None if known(line, taxonomy) or _verdict(line, taxonomy) is not None else _LEAD.match(line)
+        return _Line(tuple(said), lead=lead["lead"].strip("*#_- ") if lead else "", bullet=bool(_BULLET.match(line)))
     bare = line.strip().strip("*#_ ")
-    return _Line(heading=bare.endswith((":", "\uff1a")), against=negates(bare) and bare.endswith((":", "\uff1a")))
+    heading = bare.endswith((":", "\uff1a"))
+    return _Line(None, heading, heading and negates(bare), bare if heading else "", bool(_BULLET.match(line)))
 
 
 def _listed(line: str, taxonomy: Taxonomy) -> list[str] | None:
@@ -138,6 +180,8 @@ def _listed(line: str, taxonomy: Taxonomy) -> list[str] | None:
         return verdict
     if label := known(line, taxonomy):
         return [label]
+    if _graded(line, taxonomy):
+        return None
     line = _BULLET.sub("", line).strip().strip("|").strip()
     lead = _LEAD.match(line)
     if lead and known(line, taxonomy) is None:
@@ -150,6 +194,8 @@ def _listed(line: str, taxonomy: Taxonomy) -> list[str] | None:
     found = [known(piece, taxonomy) for piece in pieces]
     strange = [piece for piece, label in zip(pieces, found, strict=True) if label is None]
     if any(len(piece.split()) > 2 or negates(piece) or refuses(piece) for piece in strange):
+        return None
+    if any(label and _GRADE.fullmatch(piece) for label, piece in zip(found, pieces[1:], strict=False)):
         return None
     count = len(pieces) - len(strange)
     if line[:1] in "[{" and strange:
@@ -169,10 +215,28 @@ def _verdict(line: str, taxonomy: Taxonomy) -> list[str] | None:
         label = known(line[checked.end() :], taxonomy)
         given = flag(checked["mark"]) if checked["mark"] else bool(checked["box"].strip())
         return None if label is None else [label] if given else []
-    found = _VERDICT.match(_BULLET.sub("", line).strip().strip("|").replace("*", ""))
+    found = _judged(line)
     if not found or (given_flag := flag(found["flag"])) is None or not (label := known(found["label"], taxonomy)):
         return None
     return [label] if given_flag else []
+
+
+def said_with_more(words: str, taxonomy: Taxonomy) -> str | None:
+    """The label of words that begin with a label, a mark and more: "Drama: 0.2", "Drama (mostly)"."""
+    if known(words, taxonomy):
+        return None
+    name, *more = _MORE.split(_BULLET.sub("", words).replace("**", ""), maxsplit=1)
+    return taxonomy.resolve(name) if more else None
+
+
+def _judged(line: str) -> re.Match[str] | None:
+    return _VERDICT.match(_BULLET.sub("", line).strip().strip("|").replace("*", ""))
+
+
+def _graded(line: str, taxonomy: Taxonomy) -> bool:
+    """Whether a line says how well a label fits ("Drama: 0.2", "| Drama | low |"), which is no yes and no no."""
+    found = _judged(line)
+    return bool(found and known(found["label"], taxonomy) and not known(found["flag"], taxonomy))
 
 
 def known(piece: str, taxonomy: Taxonomy) -> str | None:

@@ -8,9 +8,15 @@ from __future__ import annotations
 
 import re
 
+# A tag is one of reasoning by a word in its name: <think>, <seed:think>, <thought_process>, <Thinking Process>.
 _NAMES = (
-    r"(?:(?:\w{1,20}:)?(?:think|thinking|thoughts?|reasoning|reason|reflection|analysis|rationale|scratchpad|cot|"
-    r"inner_monologue|chain_of_thought|antthinking))"
+    r"(?:[\w:-][\w: -]{0,30})?"
+    r"(?:think|thought|reason|reflect|analysis|rationale|scratchpad|monologue|\bcot\b)[\w: -]{0,20}"
+)
+# A model whose end-of-turn token was not obeyed goes on with turns that it makes up; the first turn is the answer.
+_TURN_END = re.compile(
+    r"(?<=\S)\s*(?:<\|(?:im_end|eot_id|eom_id|endoftext|end_of_text|end_of_turn|return|user)\|>|<end_of_turn>|</s>|<eos>"
+    r"|<\uff5cend\u2581of\u2581sentence\uff5c>|\[\|endofturn\|\])"
 )
 # Everything before the last of these is reasoning, also where the opening mark is part of the prompt and not written.
 _CLOSED = re.compile(
@@ -58,6 +64,7 @@ def without_reasoning(written: str) -> str | None:
     >>> without_reasoning('Could be Horror.</think>["Drama"]'), without_reasoning("<think>It is")
     ('["Drama"]', None)
     """
+    written = _TURN_END.split(written, maxsplit=1)[0]
     closings = list(_CLOSED.finditer(written))
     answer = written[closings[-1].end() :] if closings else written
     if _OPENED.search(answer) or (not closings and _OPENED_PLAINLY.search(answer)):

@@ -240,6 +240,99 @@ PLAIN: list[Row] = [
     ("Comedy?\nDrama?", BOTH),
 ]
 
+TURNS: list[Row] = [
+    # an end-of-turn token that was not obeyed: the model goes on with turns that it makes up
+    ('["Comedy", "Drama"]<|im_end|>\n<|im_start|>user\nNext<|im_end|>\n<|im_start|>assistant\n["Horror"]', BOTH),
+    ('["Comedy", "Drama"]<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n["Horror"]', BOTH),
+    ('["Comedy", "Drama"]<end_of_turn>\n<start_of_turn>user\nNext<end_of_turn>\n["Horror"]', BOTH),
+    ('["Comedy", "Drama"]</s><s>[INST] Next [/INST] ["Horror"]', BOTH),
+    ('["Comedy", "Drama"]<|endoftext|>Human: Next\nAssistant: <think>x</think>["Horror"]', BOTH),
+    ('<|im_start|>assistant\n["Comedy", "Drama"]<|im_end|>', BOTH),
+    ("<think>It is<|im_end|>", None),
+    # the same without the tokens: which turn is the answer cannot be known
+    ('["Comedy", "Drama"]assistant\n\n["Horror"]', None),
+    ('["Comedy", "Drama"]assistant\n\n["Comedy", "Drama"]', BOTH),
+    ('["Comedy", "Drama"]\n\nUser: Next\nAssistant: ["Horror"]', None),
+    ('["Comedy", "Drama"]\n\nPlot: Next\nLabels: ["Horror"]', None),
+    # several answers of which none is the final one
+    ('["Comedy"], ["Drama"]', None),
+    ('["Comedy"] ["Drama"]', None),
+    ('["Comedy"] or ["Drama"]', None),
+    ('{"labels": ["Comedy", "Drama"]} {"labels": ["Horror"]}', None),
+    ('["Comedy", "Drama"]\n["Comedy", "Drama"]\n["Comedy"', None),
+    # words behind an answer that take it back
+    ('["Comedy", "Drama"]\n\nNote: ["Horror"] was considered but rejected.', BOTH),
+    ('["Comedy", "Drama"]. I considered ["Horror"] but rejected it.', BOTH),
+    ('["Drama"] is right. ["Comedy"] does not fit.', ("Drama",)),
+]
+
+SCORES: list[Row] = [
+    ("| Label | Score |\n|---|---|\n| Comedy | 0.9 |\n| Horror | 0.05 |", None),
+    ("| Comedy | high |\n| Horror | low |", None),
+    ("Comedy, 0.9\nHorror, 0.1", None),
+    ("Comedy: 90%\nHorror: 5%", None),
+    ('{"labels": ["Comedy", "Horror"], "scores": [0.9, 0.1]}', None),
+    ('[{"label": "Comedy", "score": 0.92}, {"label": "Horror", "score": 0.04}]', None),
+    ('[{"label": "Comedy", "score": 1.0}, {"label": "Horror", "score": 0.0}]', ("Comedy",)),
+    ('{"labels": [{"label": "Comedy", "present": 1}, {"label": "Horror", "present": 0}]}', ("Comedy",)),
+    ('[{"id": 0, "label": "Comedy"}, {"id": 1, "label": "Drama"}]', BOTH),
+    ('{"label": "Comedy", "score": 0.4}', ("Comedy",)),
+    ("| # | Label |\n|:--|--:|\n| 1 | Comedy |\n| 2 | Drama |", BOTH),
+]
+
+HALF_READ: list[Row] = [
+    ('["Comedy - a funny film", "Drama"]', None),
+    ('["Comedy (primary)", "Drama"]', None),
+    ('["Comedy: 0.9", "Drama"]', None),
+    ("Comedy - the main one\nDrama", None),
+    ("1. Comedy\n2. It is a sad Drama too", None),
+    ("- Comedy\n- Drama, because of the sad end", None),
+    ("Comedy, Drama\n\nComedy: the plot is funny.\nDrama: the end is sad.", BOTH),
+]
+
+HEADINGS: list[Row] = [
+    ("Reasoning: Horror\nAnswer: Comedy, Drama", BOTH),
+    ("**Reasoning:** Horror\n\n**Answer:** Comedy, Drama", BOTH),
+    ("Reasoning:\nHorror\n\nAnswer:\nComedy\nDrama", BOTH),
+    ("Genres: Comedy, Drama\nThemes: War, Horror", BOTH),
+    ("Begr\u00fcndung: Horror\nAntwort: Comedy, Drama", BOTH),
+    ("Other genres considered: Horror\nGenres: Comedy, Drama", BOTH),
+    ("Primary genre: Comedy\nSecondary genre: Drama", BOTH),
+    ("Label 1: Comedy\nLabel 2: Drama", BOTH),
+    ("Mood: Drama\nTone: Comedy", None),
+    ("Rejected:\n---\nHorror", None),
+    ('{"selected_genres": ["Comedy", "Drama"], "unselected_genres": ["Horror"]}', BOTH),
+    ('{"negativeLabels": ["Horror"], "positiveLabels": ["Comedy", "Drama"]}', BOTH),
+    ('{"discarded_labels": ["Horror"]}', None),
+]
+
+MARKUP: list[Row] = [
+    ("<ul><li>Comedy</li><li>Drama</li></ul>", BOTH),
+    ("<items><item>Comedy</item><item>Drama</item></items>", BOTH),
+    ("<b>Comedy</b>, <b>Drama</b>", BOTH),
+    ("Comedy<br/>Drama", BOTH),
+    ("[Comedy][Drama]", BOTH),
+    ("\u3010Comedy\u3011\u3010Drama\u3011", BOTH),
+    ("1. Comedy 2. Drama", BOTH),
+    ("(1) Comedy (2) Drama", BOTH),
+    ("i. Comedy\nii. Drama", BOTH),
+    ("A) Comedy\nB) Drama", BOTH),
+    ("\u2460Comedy\n\u2461Drama", BOTH),
+    ("\uff11\uff0eComedy\n\uff12\uff0eDrama", BOTH),
+    ("&quot;Comedy&quot;, &quot;Drama&quot;", BOTH),
+    ('[\\"Comedy\\", \\"Drama\\"]', BOTH),
+    ('{\\"labels\\": [\\"Comedy\\", \\"Drama\\"]}', BOTH),
+    ('{"labels": {"0": "Comedy", "1": "Drama"}}', BOTH),
+    ('{"0": "Comedy", "1": "Drama"}', BOTH),
+    ('{"Comedy": {"applies": true, "why": "x"}, "Drama": {"applies": true}, "War": {"applies": false}}', BOTH),
+    ('{"name": "labels", "arguments": "{\\"labels\\": [\\"Comedy\\", \\"Drama\\"]}"}', BOTH),
+    ('{"label": {"name": "Comedy"}}', ("Comedy",)),
+    ('{"\u7c7b\u522b": "Comedy"}', ("Comedy",)),
+    ('<thought_process>["Horror"]</thought_process>Comedy, Drama', BOTH),
+    ("<Thinking Process>Horror</Thinking Process>Comedy, Drama", BOTH),
+    ("<my_analysis>Horror\nWar", None),
+]
+
 REFUSALS: list[Row] = [
     ("I'm sorry, but I can't help with that.", None),
     ("I cannot classify this text.", None),
@@ -278,7 +371,13 @@ LANGUAGES: list[Row] = [
 ]
 
 
-@pytest.mark.parametrize(("reply", "labels"), [*REASONING, *VALID, *NEAR_JSON, *PLAIN, *REFUSALS, *LANGUAGES])
+ROWS = (
+    *(*REASONING, *VALID, *NEAR_JSON, *PLAIN, *TURNS, *SCORES, *HALF_READ, *HEADINGS),
+    *(*MARKUP, *REFUSALS, *LANGUAGES),
+)
+
+
+@pytest.mark.parametrize(("reply", "labels"), ROWS)
 def test_a_reply_is_read_as_what_it_means_or_not_at_all(reply: str, labels: tuple[str, ...] | None) -> None:
     assert read(reply) == labels
 
@@ -294,6 +393,11 @@ def test_a_reply_is_read_as_what_it_means_or_not_at_all(reply: str, labels: tupl
         "n/a",
         "None of the above.",
         "None of these labels applies.",
+        "No applicable labels",
+        "No suitable label found.",
+        "Nothing applies",
+        '{"labels": ["N/A"]}',
+        '{"labels": "N/A"}',
         "**None**",
         '["none"]',
         '{"labels": ["None"]}',
@@ -379,6 +483,8 @@ SIGNS = own("\U0001f44d", "\u2764\ufe0f", "caf\u00e9", "two\nlines", "a: b", "[d
         ("Arts, Crafts and Hobbies, Rock", PARTS, ("Arts, Crafts and Hobbies", "Rock")),
         ('["Arts, Crafts and Hobbies", "Crafts"]', PARTS, ("Arts, Crafts and Hobbies", "Crafts")),
         ("Rock and Roll and Rock", PARTS, ("Rock and Roll", "Rock")),
+        ('["Food &amp; Drink", "It&#39;s"]', PARTS, ("Food & Drink", "It's")),
+        ("Food &amp; Drink, R&amp;B/Soul", PARTS, ("Food & Drink", "R&B/Soul")),
         ("R&B/Soul / Rock", PARTS, ("R&B/Soul", "Rock")),
         ("- Food and Drink\n- Crafts", PARTS, ("Crafts", "Food & Drink")),
         ('["The \\"best\\""]', PARTS, ('The "best"',)),
