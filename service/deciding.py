@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from llm.asking import waiting_problem
+from llm.asking import ASKING, waiting_problem
 from llm.bounded import Gate
 from llm.cache import AnswerStore, Cached
 from llm.classifier import Classifier, Prediction, Source
@@ -136,7 +136,7 @@ class ByModel:
     def _refuse_silent(self) -> None:
         """A model that cannot be reached tells nothing either; that is another thing than one that never does."""
         if self.engine.code_limit < 2:
-            raise_for(self.engine.check())
+            raise_for(ASKING.get().over or self.engine.check())
             raise RequestProblem("cannot-decide", f"{self.name} tells no probabilities of tokens, only words")
 
 

@@ -6,11 +6,11 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from contextvars import Context
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from llm.asking import ASKING
+from llm.asking import ASKING, waiting_problem
 from llm.classifier import Problem
 from llm.engines.codes import from_top_tokens
 from llm.engines.dialect import wrapped
@@ -18,8 +18,10 @@ from llm.engines.engine import Completion, Constraint, Conversation, Decided, We
 from llm.engines.model_name import ModelName
 from llm.engines.probe import Capabilities
 from llm.engines.replies import ReplyReader, content_of, usage_of
+from llm.engines.shared_calls import SharedCalls
 from llm.engines.wire import Carrier
 from prompts.errors import InvalidSetting
+from similarity.errors import Disconnected, Expired
 
 _DECODING: Mapping[str, Any] = {"temperature": 0}
 _TOKEN_ID_LIMIT = 128  # codes of one request, vLLM's own bound
@@ -43,6 +45,7 @@ class OpenAICompatible:
         self._code_ids: dict[str, int] = {}
         self._warmed: OrderedDict[str, None] = OrderedDict()
         self._lock = threading.Lock()
+        self._calls = SharedCalls()
 
     def __repr__(self) -> str:
         return f"OpenAICompatible({self.name!r} at {self._wire.place})"
@@ -91,7 +94,10 @@ class OpenAICompatible:
             InvalidSetting: a code is not a single token of this model.
         """
         if self._honours().does("token_ids"):
-            ids = {code: self._code_id(code) for code in codes}
+            try:
+                ids = {code: self._code_id(code) for code in codes}
+            except (Expired, Disconnected) as error:
+                return [Weighing(problem=waiting_problem(error))] * len(conversations)
             fields = {"logprob_token_ids": list(ids.values()), "return_tokens_as_token_ids": True}
             by_id = {f"token_id:{one}": code for code, one in ids.items()}
         else:
@@ -164,15 +170,17 @@ class OpenAICompatible:
         return warm
 
     def _code_id(self, code: str) -> int:
-        if code not in self._code_ids:
-            body = {"model": self._model(), "prompt": code, "add_special_tokens": False}
-            (reply,) = Context().run(self._wire.post, [body], self._wire.beside("/tokenize"))  # asked once for all
-            tokens = reply.get("tokens") if isinstance(reply, dict) else None
-            if not isinstance(tokens, list) or len(tokens) != 1:
-                why = reply.detail if isinstance(reply, Problem) else f"{code!r} is not one token of {self.name}"
-                raise InvalidSetting(f"no probabilities by code: {why}; choose the reading list")
-            self._code_ids[code] = int(tokens[0])
-        return self._code_ids[code]
+        known = self._code_ids.get(code)
+        return self._calls.result(code, partial(self._looked_up, code)) if known is None else known
+
+    def _looked_up(self, code: str) -> int:
+        body = {"model": self._model(), "prompt": code, "add_special_tokens": False}
+        (reply,) = self._wire.post([body], self._wire.beside("/tokenize"))
+        tokens = reply.get("tokens") if isinstance(reply, dict) else None
+        if not isinstance(tokens, list) or len(tokens) != 1:
+            why = reply.detail if isinstance(reply, Problem) else f"{code!r} is not one token of {self.name}"
+            raise InvalidSetting(f"no probabilities by code: {why}; choose the reading list")
+        return self._code_ids.setdefault(code, int(tokens[0]))
 
     def _weighing(self, reply: Any, codes: Sequence[str], by_id: Mapping[str, str]) -> Weighing:
         choice = self._reader.choice(reply)

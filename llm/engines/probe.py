@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from contextvars import Context
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,8 +16,10 @@ from llm.classifier import Problem
 from llm.engines.canaries import CANARIES, Canaries, Finding, Outcome, Unreached
 from llm.engines.findings_file import FindingsFile
 from llm.engines.model_name import ModelName
+from llm.engines.shared_calls import SharedCalls
 from llm.engines.wire import Wire
 from prompts.network import without_login
+from similarity.errors import Disconnected, Expired
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +140,8 @@ class Probed:
         self._model = ModelName(wire, model, is_set=True) if isinstance(model, str) else model
         self._found: Honours | None = None
         self._again_at = 0.0
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
+        self._calls = SharedCalls()
 
     def __call__(self) -> Capabilities:
         """Return itself; a caller with findings passes those instead."""
@@ -155,11 +159,11 @@ class Probed:
         return self._found.top_logprobs if self._found else 0
 
     def outcome(self, capability: str) -> Outcome:
-        """See ``Capabilities.outcome``; an endpoint that cannot be reached is tried again after a while."""
+        """See ``Capabilities.outcome``; an endpoint that cannot be reached is tried again after a while. A request
+        waits for a check until its deadline; the check goes on for later requests."""
         found = self._found
         if found is None or capability not in found.findings:
-            with self._lock:  # many requests may come before the first check is through; one sends it
-                found = self._checked(capability)
+            found = self._checked(capability)
         return found.outcome(capability)
 
     def does(self, capability: str) -> bool:
@@ -185,22 +189,29 @@ class Probed:
 
     def _checked(self, capability: str) -> Honours:
         found = self._found or UNPROBED
-        if capability in found.findings or time.monotonic() < self._again_at:
+        if time.monotonic() < self._again_at:
             return found
         try:
-            return Context().run(self._check, capability)
-        except Unreached as error:
-            log.info("capability checks: %s", error.problem.detail)
-            self._again_at = time.monotonic() + _AGAIN_SECONDS
+            return self._calls.result(capability, partial(self._check, capability))
+        except (Unreached, Expired, Disconnected):
             return found
 
     def _check(self, capability: str) -> Honours:
-        found = self._found or self._loaded()
-        if capability not in found.findings:
-            found = found.with_finding(capability, CANARIES[capability](Canaries(self._wire, self._model())))
-            self._keep(found)
-        self._found = found
-        return found
+        with self._lock:  # one check at a time
+            found = self._found or self._loaded()
+            if capability not in found.findings and time.monotonic() >= self._again_at:
+                found = found.with_finding(capability, self._finding(capability))
+                self._keep(found)
+            self._found = found
+            return found
+
+    def _finding(self, capability: str) -> Finding:
+        try:
+            return CANARIES[capability](Canaries(self._wire, self._model()))
+        except Unreached as error:
+            log.info("capability checks: %s", error.problem.detail)
+            self._again_at = time.monotonic() + _AGAIN_SECONDS
+            raise
 
     def _loaded(self) -> Honours:
         now = version(self._wire)

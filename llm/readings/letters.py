@@ -12,10 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from llm.classifier import Problem
 from llm.engines.codes import mass, unreadable
 from llm.engines.engine import Engine, Weighing
-from llm.readings.reading import Answer, Render, add_usage
+from llm.readings.reading import Answer, Render, add_usage, no_codes
 from prompts.question import CODES, LETTERS, NONE_CODE, Question
 from prompts.taxonomy import Taxonomy
 
@@ -42,8 +41,7 @@ class LettersReading:
         """See ``Reading.ask``."""
         limit = most_codes(engine, taxonomy)
         if limit < 2:
-            nothing = Problem("misconfigured", f"{engine.name} tells no probabilities; choose the reading list")
-            return [Answer(problem=nothing)] * len(texts)
+            return [Answer(problem=no_codes(engine))] * len(texts)
         heats = divided(taxonomy, limit)
         rounds = [self._weigh(engine, texts, heat) for heat in heats]
         if len(heats) == 1:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from llm.asking import ASKING
 from llm.classifier import Problem, Usage
 from llm.engines.engine import Conversation, Engine
 from prompts.question import Question
@@ -61,6 +62,13 @@ class Reading(Protocol):
 
     def essence(self, taxonomy: Taxonomy) -> Any:
         """What an answer depends on beside the conversation, as JSON takes it."""
+
+
+def no_codes(engine: Engine) -> Problem:
+    """Why an engine gives no probabilities of codes: the request is over, the engine cannot be reached, or it never
+    gives any."""
+    never = Problem("misconfigured", f"{engine.name} tells no probabilities; choose the reading list")
+    return ASKING.get().over or engine.check() or never
 
 
 def add_usage(parts: Sequence[Usage]) -> Usage:

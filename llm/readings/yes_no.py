@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from llm.classifier import Problem
 from llm.engines.codes import mass, unreadable
 from llm.engines.engine import Engine, Weighing
 from llm.readings.letters import shares
-from llm.readings.reading import Answer, Render, add_usage
+from llm.readings.reading import Answer, Render, add_usage, no_codes
 from prompts.question import Question
 from prompts.taxonomy import Taxonomy
 
@@ -43,8 +42,7 @@ class YesNoReading:
     def ask(self, engine: Engine, texts: Sequence[Render], taxonomy: Taxonomy) -> list[Answer]:
         """See ``Reading.ask``."""
         if engine.code_limit < len(CODES):
-            nothing = Problem("misconfigured", f"{engine.name} tells no probabilities; choose the reading list")
-            return [Answer(problem=nothing)] * len(texts)
+            return [Answer(problem=no_codes(engine))] * len(texts)
         questions = [Question("yes_no", label) for label in taxonomy.predictable]
         return [
             answer

@@ -131,11 +131,14 @@ def test_findings_survive_the_file() -> None:
 def test_what_one_request_did_not_wait_for_is_no_finding(tmp_path: Path) -> None:
     with endpoint(says("")) as server:
         server.then = [obliging(server)]
+        probed = Probed(wire(server), "m", tmp_path / "p")
         token = ASKING.set(Asking(until=0.0))
         try:
-            assert Probed(wire(server), "m", tmp_path / "p").does("json_schema")
+            assert probed.outcome("json_schema") == "unknown"
         finally:
             ASKING.reset(token)
+        assert probed.does("json_schema")
+        assert len([body for body in server.asked if body]) == 1  # the check that the first request did not wait for
 
 
 def finished(words: str, finish: str) -> Any:
