@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -50,12 +51,15 @@ _OTHERS: Sequence[tuple[bytes, str, str]] = (
     (b"PARE", "an encrypted Parquet file", "decrypt it first"),
     (b"\x7fELF", "a program", "give a table"),
     (b"version https://git-lfs.github.com", "a pointer of Git LFS", "fetch the file itself: git lfs pull"),
+    (b"/annex/objects/", "a pointer of git-annex", "fetch the file itself: git annex get {name}"),
+    (b"{\\rtf", "a rich text document", "save its table as CSV"),
     (b"\x80\x02", "a Python pickle", "save the table as Parquet"),
     (b"\x80\x03", "a Python pickle", "save the table as Parquet"),
     (b"\x80\x04", "a Python pickle", "save the table as Parquet"),
     (b"\x80\x05", "a Python pickle", "save the table as Parquet"),
 )
-_PAGES = ("<!doctype html", "<html", "<head", "<body")
+_PAGES = ("<!doctype html", "<html", "<head", "<body", "<meta", "<script", "<title")
+_MARKUP = re.compile(r"<[a-z!?]")
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -133,10 +137,18 @@ def _close_to(path: Path) -> str:
 
 
 def _unpacked(raw: bytes, path: Path) -> bytes:
+    """The first bytes of all members; some writers begin with an empty one."""
+    found, rest = b"", raw
     try:
-        return zlib.decompressobj(31).decompress(raw, HEAD)
+        while rest.startswith(GZIP) and len(found) < HEAD:
+            member = zlib.decompressobj(31)
+            found += member.decompress(rest, HEAD - len(found))
+            rest = member.unused_data
     except zlib.error:
         raise InvalidDataset(f"cannot read {path}: the gzip data is damaged; fetch the file again") from None
+    if not found and not member.eof:
+        raise InvalidDataset(f"cannot read {path}: the gzip data ends too early; fetch the file again")
+    return found
 
 
 def _check_unpacked(head: bytes, path: Path) -> None:
@@ -158,8 +170,8 @@ def _check_table(head: bytes, path: Path) -> None:
     start = head[:200].removeprefix(codecs.BOM_UTF8).lstrip().lower().decode("latin-1")
     if start.startswith(_PAGES):
         raise InvalidDataset(f"{name} is a web page (HTML), not a table: download the file itself, not its page")
-    if start.startswith("<?xml"):
-        raise InvalidDataset(f"{name} is XML, not a table: convert it to CSV or JSON lines")
+    if _MARKUP.match(start):
+        raise InvalidDataset(f"{name} is XML or HTML, not a table: convert it to CSV or JSON lines")
 
 
 def _zip_kind(path: Path) -> str:
@@ -209,6 +221,8 @@ def _decoded(head: bytes, encoding: str, path: Path) -> str:
         errors = "surrogateescape" if encoding.replace("_", "-").startswith("utf-8") else "strict"
         return str(codecs.getincrementaldecoder(encoding)(errors).decode(head))
     except (UnicodeError, LookupError):
+        if any(head.startswith(mark) for mark, _ in _MARKS):
+            raise InvalidDataset(f"{path.name} is damaged {encoding.upper()}: save it as UTF-8") from None
         raise InvalidDataset(f"{path.name} is not {encoding}: {suggestion(head)}") from None
 
 

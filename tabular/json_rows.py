@@ -95,11 +95,14 @@ def _value_row(path: Path, line: int, value: Any, problem: str) -> Row:
 def _check_is_row(value: dict[str, Any], name: str) -> None:
     """One object may be a row, or a box around rows (an answer of an API, pandas' default ``to_json``)."""
     parts = list(value.values())
-    if len(parts) > 1 and all(isinstance(part, dict) and part.keys() == parts[0].keys() for part in parts):
+    numbered = [isinstance(part, dict) and all(map(str.isdigit, part)) for part in parts]
+    if all(isinstance(part, dict) and part and part.keys() == parts[0].keys() for part in parts) and (
+        len(parts) > 1 or all(numbered)
+    ):
         raise InvalidDataset(
             f"{name} is one object of columns; write one of rows: df.to_json(orient='records', lines=True)"
         )
-    if len(parts) > 1 and all(isinstance(part, list) and len(part) == len(parts[0]) for part in parts):
+    if all(isinstance(part, list) and len(part) == len(parts[0]) and not _is_rows(part) for part in parts):
         raise InvalidDataset(f"{name} is one object of columns; write one object a row")
     inner = next((key for key, part in value.items() if part and _is_rows(part)), None)
     if inner is not None and not any(isinstance(part, str) for part in parts):
@@ -201,6 +204,8 @@ class _Values:
                 return InvalidDataset(f"{self._name}, line {line}: not JSON at {near!r}")
         except RecursionError:
             return InvalidDataset(f"{self._name}, line {self.line}: JSON that is nested too deeply")
+        except ValueError:
+            return InvalidDataset(f"{self._name}, line {self.line}: JSON with a number of too many digits")
         return self._cut_off(self.line)
 
     def _cut_off(self, line: int) -> InvalidDataset:

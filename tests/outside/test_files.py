@@ -140,7 +140,64 @@ READ: dict[str, tuple[str, bytes, Cells]] = {
         [["id", "text"], ["1", "a\nb, c\n\nd"], ["2", "x"]],
     ),
     "a quote inside a text": ("a.csv", b'id,text\n1,5" wide\n2,x\n', [["id", "text"], ["1", '5" wide'], ["2", "x"]]),
+    "quotes inside a text in quotes, as MySQL and Spark write them": (
+        "a.csv",
+        b'id,text\n1,"say \\"hi\\", he said"\n2,"5\\" wide"\n3,"two\n\\"lines\\""\n4,"C:\\dir"\n5,"a \\",\nb"\n6,x\n',
+        [
+            ["id", "text"],
+            ["1", 'say "hi", he said'],
+            ["2", '5" wide'],
+            ["3", 'two\n"lines"'],
+            ["4", "C:\\dir"],
+            ["5", 'a ",\nb'],
+            ["6", "x"],
+        ],
+    ),
+    "JSON in a cell, quotes with backslashes": (
+        "a.csv",
+        b'id,text\n1,"{\\"a\\": \\"b\\"}"\n2,x\n',
+        [["id", "text"], ["1", '{"a": "b"}'], ["2", "x"]],
+    ),
+    "a backslash at the end of a text in quotes": (
+        "a.csv",
+        b'id,text\n1,"a\\"\n2,"b"\n',
+        [["id", "text"], ["1", "a\\"], ["2", "b"]],
+    ),
+    "a name in quotes that a text begins with": (
+        "a.csv",
+        b'id,text\n1,"Rome" in Flames\n2,"Rome" in "Flames"\n3,"a, b" \n4,c\n',
+        [["id", "text"], ["1", '"Rome" in Flames'], ["2", '"Rome" in "Flames"'], ["3", "a, b"], ["4", "c"]],
+    ),
+    "quotes inside a text in quotes that are not doubled": (
+        "a.csv",
+        b'id,text\n1,"Rome, city" in Flames\n2,c\n',
+        [
+            ["id", "text"],
+            ["1", '"Rome', "! a quote in the middle of a cell in quotes; double the quotes inside it"],
+            ["2", "c"],
+        ],
+    ),
+    "spaces before quotes, none in the names": (
+        "a.csv",
+        b'id,text\n1, "a, b"\n2, "c\nd, e"\n3, f\n',
+        [["id", "text"], ["1", "a, b"], ["2", "c\nd, e"], ["3", " f"]],
+    ),
+    "a text of 100,000 characters and of 30,000 lines": (
+        "a.csv",
+        b'id,text\n1,"' + b"x, y\n" * 30_000 + b'"\n2,' + b"x " * 50_000 + b"\n3,z\n",
+        [["id", "text"], ["1", "x, y\n" * 30_000], ["2", "x " * 50_000], ["3", "z"]],
+    ),
+    "line separators of Unicode": (
+        "a.csv",
+        "id,text\n1,a\u2028b\n2,c\x85d\n3,e\x0cf\n".encode(),
+        [["id", "text"], ["1", "a\u2028b"], ["2", "c\x85d"], ["3", "e\x0cf"]],
+    ),
     # --- columns ---
+    "invisible characters around names": (
+        "a.csv",
+        UTF8_MARK + "\ufeffid,\u200btext\u00a0\n1,x\n".encode(),
+        [["id", "text"], ["1", "x"]],
+    ),
     "pandas' default to_csv": (
         "a.csv",
         b",id,text\n0,1,A sword.\n1,2,A heart.\n",
@@ -215,6 +272,12 @@ READ: dict[str, tuple[str, bytes, Cells]] = {
         gzip.compress(PLAIN_CSV[:8], mtime=0) + gzip.compress(PLAIN_CSV[8:], mtime=0),
         PLAIN,
     ),
+    "gzip whose first part is empty": (
+        "a.csv.gz",
+        gzip.compress(b"", mtime=0) + gzip.compress(PLAIN_CSV, mtime=0),
+        PLAIN,
+    ),
+    "gzip with zeros after its end": ("a.csv.gz", gzip.compress(PLAIN_CSV, mtime=0) + bytes(512), PLAIN),
     "gzipped JSON array": ("a.json.gz", gzip.compress(b'[{"id": 1}]', mtime=0), [["id"], [1]]),
 }
 
@@ -264,6 +327,15 @@ ADVICE: dict[str, tuple[str, bytes, str]] = {
         b"\n<!DOCTYPE html>\n<html><body>Sign in</body></html>",
         "is a web page",
     ),
+    "a page that begins with its title": ("a.csv", b"<title>Sign in</title>", "is a web page"),
+    "S3's answer to a request without rights": ("a.csv", b"<Error><Code>AccessDenied</Code></Error>", "is XML or HTML"),
+    "a pointer of git-annex": ("a.csv", b"/annex/objects/SHA256E-s123--abc.csv\n", "git annex get a.csv"),
+    "rich text": ("a.csv", b"{\\rtf1\\ansi id,text}", "is a rich text document"),
+    "UTF-16 with half a character": (
+        "a.csv",
+        b"\xff\xfe" + "id,text\n1,".encode("utf-16-le") + b"\x3d\xd8\n\x00",
+        "is damaged UTF-16",
+    ),
     "XML": ("a.csv", b"<?xml version='1.0'?><rows/>", "is XML"),
     "a pointer of Git LFS": ("a.csv", b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n", "git lfs pull"),
     "an image": ("a.csv", b"\x89PNG\r\n\x1a\n" * 9, "is a PNG image"),
@@ -274,6 +346,16 @@ ADVICE: dict[str, tuple[str, bytes, str]] = {
         "a.csv.gz",
         gzip.compress(PLAIN_CSV * 50, mtime=0)[:-9],
         r"cannot read .*a\.csv\.gz.*the gzip data ends too early",
+    ),
+    "gzip of which the first bytes alone are left": (
+        "a.csv.gz",
+        gzip.compress(PLAIN_CSV, mtime=0)[:10],
+        "the gzip data ends too early",
+    ),
+    "gzip with other bytes after its end": (
+        "a.csv.gz",
+        gzip.compress(PLAIN_CSV, mtime=0) + b"garbage",
+        "the gzip data is damaged",
     ),
     "gzip with a wrong byte": (
         "a.csv.gz",
@@ -288,6 +370,9 @@ ADVICE: dict[str, tuple[str, bytes, str]] = {
     "an answer of an API": ("a.json", b'{"page": 1, "results": [{"id": 1}]}', "around the rows in 'results'"),
     "pandas' default to_json": ("a.json", b'{"id": {"0": 1}, "text": {"0": "x"}}', "orient='records'"),
     "pandas' to_json of lists": ("a.json", b'{"id": [1, 2], "text": ["x", "y"]}', "one object a row"),
+    "pandas' to_json of one column": ("a.json", b'{"text": {"0": "x", "1": "y"}}', "orient='records'"),
+    "pandas' to_json of one column as a list": ("a.json", b'{"text": ["x", "y"]}', "one object a row"),
+    "a number that is too long": ("a.jsonl", b'{"id": ' + b"9" * 5_000 + b"}\n", "a number of too many digits"),
     "JSON that is text": ("a.json", b"id is 1", "not JSON"),
 }
 
