@@ -25,10 +25,10 @@ def compare(run_a: Path, run_b: Path, common: bool, margin: float | None, as_jso
     """Compare two runs of evaluate: RUN_A, the old or first, and RUN_B, the new or second, are their folders."""
     from eval.compare import compare as compare_runs
     from eval.gate import gate
-    from eval.rows import read_run
+    from eval.results import RunResults
 
     judged = None if margin is None else gate(run_a, run_b, margin, common)
-    found = compare_runs(read_run(run_a), read_run(run_b), common)
+    found = compare_runs(RunResults.read(run_a), RunResults.read(run_b), common)
     if as_json:
         click.echo(json.dumps(found.as_json() | ({"gate": asdict(judged)} if judged else {}), indent=2))
     else:

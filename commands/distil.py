@@ -146,15 +146,15 @@ def _told(
     run: Run, said: Verdicts, student: Trained, texts: int, dealt: Mapping[str, Sequence[Example]]
 ) -> dict[str, Any]:
     """Who taught whom, on how many texts."""
-    from eval.journal import Journal
+    from eval.results import RunResults
     from llm.classifier import label_source
 
-    source = Journal(run.folder).read()[0]["source"]
+    source = RunResults.read(run.folder).rows[0].source
     return {
         "taxonomy": label_source(student.taxonomy),
         "teacher": {
-            "name": source["model"], "system": run.system.spec, "reading": source["reading"],
-            "prompt": source["prompt"], "doubt": said.doubt,
+            "name": source.model, "system": run.system.spec, "reading": source.reading,
+            "prompt": source.prompt, "doubt": said.doubt,
         },
         "student": {"kind": student.kind, "folder": _STUDENT},
         "texts": {

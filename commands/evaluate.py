@@ -108,10 +108,10 @@ def _rescore(folder: Path) -> None:
 
 
 def _report(folder: Path) -> None:
-    from eval.report import write
-    from eval.report.intervals import intervals_of
+    from eval.report import read, write
 
-    for path in write(folder, intervals=intervals_of(folder)):
+    evaluation = read(folder)
+    for path in write(evaluation, intervals=evaluation.intervals()):
         click.echo(f"report: {path}", err=True)
 
 
@@ -130,7 +130,7 @@ def _old_run(gate: Path, folder: Path) -> Path:
     Raises:
         InvalidDataset: there is none.
     """
-    from eval.journal import run_folders
+    from eval.results import run_folders
 
     held = run_folders(gate)
     return gate if held == [gate] else _of_name(held, folder.name, gate)

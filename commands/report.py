@@ -22,13 +22,13 @@ def report(
 
     Without --data no text enters the files, so that they may be shared where the texts may not.
     """
-    from eval.report import write
-    from eval.report.intervals import intervals_of
+    from eval.report import read, write
     from prompts.files import check_output
 
     check_output(folder, folder=True)
     texts = _texts(data, taxonomy, text_field, labels_field) if data else None
-    for path in write(folder, texts, intervals_of(folder)):
+    evaluation = read(folder)
+    for path in write(evaluation, texts, evaluation.intervals()):
         click.echo(path)
 
 

@@ -10,7 +10,7 @@ from eval.measure import headlines
 from eval.metrics import Metric, Numbers
 from eval.pairing import Pair, paired
 from eval.ranking import macro_average_precision
-from eval.rows import Run
+from eval.results import RunResults
 from eval.significance import (
     LEVEL,
     RESAMPLES,
@@ -91,7 +91,7 @@ class Comparison:
         }
 
 
-def compare(a: Run, b: Run, common: bool = False, seed: int = 0) -> Comparison:
+def compare(a: RunResults, b: RunResults, common: bool = False, seed: int = 0) -> Comparison:
     """Every headline of two runs over the same texts, with intervals and corrected p.
 
     Macro average precision, where both have scores, comes with its interval and without a test: swapping scores of
@@ -114,7 +114,7 @@ def compare(a: Run, b: Run, common: bool = False, seed: int = 0) -> Comparison:
     return Comparison(pair, (*tested, *_average_precision(pair, seed)))
 
 
-def sums(run: Run, metrics: Mapping[str, Metric]) -> Sums:
+def sums(run: RunResults, metrics: Mapping[str, Metric]) -> Sums:
     """A run's sums per group."""
     return Sums.of(metrics, run.true, run.predicted, numbered(run.groups))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from eval.compare import Difference, decimal, differences, sums
 from eval.metrics import METRICS
 from eval.pairing import paired
-from eval.rows import read_run
+from eval.results import RunResults
 from prompts.errors import InvalidSetting
 
 GUARDED = ("micro-F1", "macro-F1")
@@ -51,7 +51,7 @@ def gate(old_run: Path, new_run: Path, margin: float, common: bool = False) -> V
     """
     if not 0 <= margin < 1:
         raise InvalidSetting(f"the gate's margin is {margin}; give a loss of F1 from 0 to less than 1, such as 0.01")
-    pair = paired(read_run(old_run), read_run(new_run), common)
+    pair = paired(RunResults.read(old_run), RunResults.read(new_run), common)
     guarded = {name: METRICS[name] for name in GUARDED}
     found = differences(sums(pair.a, guarded), sums(pair.b, guarded))
     lost = [one for one in found if one.high < -margin]

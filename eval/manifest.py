@@ -109,15 +109,22 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of a run.
 
     Raises:
-        InvalidDataset: there is none, or it is not JSON.
+        InvalidDataset: there is none, or it is not a JSON object.
     """
+    path = folder / MANIFEST
     try:
-        kept: Manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        return kept
+        kept = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InvalidDataset(f"cannot read {folder / MANIFEST}: {error.strerror}") from None
-    except ValueError as error:
-        raise InvalidDataset(f"{folder / MANIFEST} is not JSON: {error}") from None
+        raise InvalidDataset(
+            f"cannot read {path}: {error.strerror or error}; give the folder of a run, as main.py evaluate writes it"
+        ) from None
+    except (ValueError, RecursionError):
+        kept = None
+    if not isinstance(kept, dict):
+        raise InvalidDataset(
+            f"{path} is not a JSON object; restore the file, or run the evaluation into an empty folder"
+        )
+    return kept
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from eval.metrics import ACCURACY, METRICS, Metric, f1, hits, precision, recall, single
 from eval.ranking import RANKING, average_precision
 from eval.reliability import CALIBRATION, ece
-from eval.rows import Run
+from eval.results import RunResults
 from eval.significance import RESAMPLES, Interval, Sums, bootstrap, bootstrap_average_precision, interval, numbered
 
 HEADLINES = ("micro-F1", "macro-F1", "samples-F1", "Jaccard", "subset accuracy", "AL-1", "AL-2")
@@ -48,7 +48,7 @@ class LabelFigures:
     ece: float | None
 
 
-def figures(run: Run) -> dict[str, float]:
+def figures(run: RunResults) -> dict[str, float]:
     """Every metric that applies, then counts.
 
     Figures are over the texts whose true labels are all known. The others are counted, and of their known labels the
@@ -70,21 +70,21 @@ def figures(run: Run) -> dict[str, float]:
     }
 
 
-def applicable(run: Run) -> Mapping[str, Metric]:
+def applicable(run: RunResults) -> Mapping[str, Metric]:
     """The label-set metrics that say something about a run: where texts have one label each, accuracy comes first."""
     if not single(run.true, run.predicted):
         return METRICS
     return {**ACCURACY, **{name: METRICS[name] for name in _SINGLE}}
 
 
-def headlines(*runs: Run) -> Mapping[str, Metric]:
+def headlines(*runs: RunResults) -> Mapping[str, Metric]:
     """The metrics that are told with intervals and compared between runs."""
     if all(single(run.true, run.predicted) for run in runs):
         return {name: {**METRICS, **ACCURACY}[name] for name in SINGLE_HEADLINES}
     return {name: METRICS[name] for name in HEADLINES}
 
 
-def intervals(run: Run, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Interval]:
+def intervals(run: RunResults, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Interval]:
     """Every headline with its 95% interval by grouped bootstrap, and macro-AP where there are scores for it.
 
     Macro figures of a resample follow their definition: a label that is in no text of it counts as 0. Where labels
@@ -104,7 +104,7 @@ def intervals(run: Run, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, 
     return {name: interval(value, drawn[name]) for name, value in values.items()}
 
 
-def per_label(run: Run) -> list[LabelFigures]:
+def per_label(run: RunResults) -> list[LabelFigures]:
     """A line per label of the vocabulary, in its order, over the texts whose true labels are all known.
 
     Raises:
@@ -128,18 +128,18 @@ def per_label(run: Run) -> list[LabelFigures]:
     ]
 
 
-def _of_scores(run: Run) -> dict[str, float]:
+def _of_scores(run: RunResults) -> dict[str, float]:
     ranking = RANKING if run.scored and len(run.labels) > 1 else {}
     calibration = CALIBRATION if run.probable else {}
     return {name: metric(run.true, run.scores) for name, metric in (*ranking.items(), *calibration.items())}
 
 
-def _unscored(run: Run) -> dict[str, float]:
+def _unscored(run: RunResults) -> dict[str, float]:
     missing = int(np.isnan(run.scores).any(axis=1).sum())
     return {"texts without scores": missing} if 0 < missing < len(run) else {}
 
 
-def _unknown(run: Run) -> dict[str, float]:
+def _unknown(run: RunResults) -> dict[str, float]:
     """What can be said of the texts whose true labels are not all known."""
     true, predicted = run.true[~run.complete], run.predicted[~run.complete]
     if not len(true):
@@ -147,5 +147,5 @@ def _unknown(run: Run) -> dict[str, float]:
     return {"left out, labels incomplete": len(true), "their micro-recall": METRICS["micro-recall"](true, predicted)}
 
 
-def _average_precision(run: Run, at: int) -> float:
+def _average_precision(run: RunResults, at: int) -> float:
     return float(average_precision(run.true[:, at], run.scores[:, at], np.ones((1, len(run))))[0])

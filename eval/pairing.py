@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from eval.rows import Run
+import numpy as np
+
+from eval.results import RunResults
 from prompts.errors import InvalidDataset
 
 
@@ -20,12 +22,12 @@ class Pair:
         notes: what a reader must know about the pairing, a sentence each.
     """
 
-    a: Run
-    b: Run
+    a: RunResults
+    b: RunResults
     notes: tuple[str, ...] = ()
 
 
-def paired(a: Run, b: Run, common: bool = False) -> Pair:
+def paired(a: RunResults, b: RunResults, common: bool = False) -> Pair:
     """Bring two runs to the same texts and labels.
 
     Args:
@@ -45,21 +47,26 @@ def paired(a: Run, b: Run, common: bool = False) -> Pair:
     place = {name: row for row, name in enumerate(b.ids)}
     shared = [row for row, name in enumerate(a.ids) if name in place]
     notes = [*_texts(a, b, len(shared), common), *_told(a, b)]
-    first = a.rows(shared)
-    second = b.columns(a.labels).rows([place[name] for name in first.ids])
+    first = a.take(shared)
+    second = b.with_labels(a.labels).take([place[name] for name in first.ids])
     _same_truth(first, second)
     return _known(first, second, notes)
 
 
-def _known(a: Run, b: Run, notes: Sequence[str]) -> Pair:
+def _known(a: RunResults, b: RunResults, notes: Sequence[str]) -> Pair:
     complete = a.complete & b.complete
-    first, second = (replace(run, complete=complete).known() for run in (a, b))
+    if not complete.any():
+        raise InvalidDataset(
+            f"no text has all of its true labels known in both {a.folder} and {b.folder}, so nothing can be measured; "
+            "choose a split whose labels are complete"
+        )
+    first, second = (run.take(np.flatnonzero(complete).tolist()) for run in (a, b))
     left_out = int((~complete).sum())
     told = [f"left out, because their true labels are not all known: {left_out}"] if left_out else []
     return Pair(first, second, (*notes, *told))
 
 
-def _texts(a: Run, b: Run, shared: int, common: bool) -> list[str]:
+def _texts(a: RunResults, b: RunResults, shared: int, common: bool) -> list[str]:
     if shared == len(a) == len(b):
         return []
     told = f"texts in both runs: {shared}, only in A: {len(a) - shared}, only in B: {len(b) - shared}"
@@ -70,7 +77,7 @@ def _texts(a: Run, b: Run, shared: int, common: bool) -> list[str]:
     return [f"{told}; compared over those in both"]
 
 
-def _told(a: Run, b: Run) -> list[str]:
+def _told(a: RunResults, b: RunResults) -> list[str]:
     """What about the runs does not forbid a comparison but belongs beside it."""
     meant = [(who, run, run.manifest.get("texts", len(run))) for who, run in (("A", a), ("B", b))]
     unfinished = [f"{who} holds {len(run)} of its {texts} texts" for who, run, texts in meant if len(run) < texts]
@@ -81,12 +88,12 @@ def _told(a: Run, b: Run) -> list[str]:
     return unfinished + [note for key, note in notes.items() if _digest(a, key) != _digest(b, key)]
 
 
-def _digest(run: Run, key: str) -> Any:
+def _digest(run: RunResults, key: str) -> Any:
     part = run.manifest.get(key)
     return part.get("digest") if isinstance(part, Mapping) else None
 
 
-def _same_truth(a: Run, b: Run) -> None:
+def _same_truth(a: RunResults, b: RunResults) -> None:
     for row, name in enumerate(a.ids):
         if (a.true[row] != b.true[row]).any():
             raise InvalidDataset(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from eval.datasets import Example
-from eval.journal import Journal, Row, held, retryable, row_of
+from eval.journal import Journal, held
 from eval.machine import commit, forget_peak, peak_megabytes
 from eval.manifest import (
     MANIFEST,
@@ -23,6 +23,8 @@ from eval.manifest import (
     refuse_another,
     write_manifest,
 )
+from eval.results import RunResults
+from eval.rows import Row
 from eval.score import METRICS_FILE, write_metrics
 from llm.classifier import Classifier
 from llm.preview import Preview
@@ -97,7 +99,7 @@ class Run:
             InvalidSetting: the folder holds another run.
             InvalidDataset: the folder's files are not those of a run.
         """
-        settled = {row["id"] for row in self._rows() if not retryable(row)}
+        settled = {row.id for row in self._rows() if not row.retryable}
         return [example for example in self.material.examples if example.id not in settled]
 
     def forget(self) -> None:
@@ -122,7 +124,7 @@ class Run:
         with held(self.folder):
             if self.pending():
                 self._ask(told)
-            return write_metrics(self.folder)
+            return write_metrics(RunResults.read(self.folder))
 
     def collect(self, told: Callable[[int], object] = lambda rows: None) -> list[Row]:
         """Like ``go``, but nothing is measured: for texts whose labels nobody knows; returns all rows."""
@@ -141,7 +143,7 @@ class Run:
             read_manifest(self.folder), identity(self.material, self.system.spec, self.system.setup), self.folder
         )
         rows = Journal(self.folder).read()
-        if strange := {row["id"] for row in rows} - {example.id for example in self.material.examples}:
+        if strange := {row.id for row in rows} - {example.id for example in self.material.examples}:
             raise InvalidSetting(
                 f"{self.folder} has rows of {len(strange)} texts that are not asked for now (a smaller --limit?); "
                 "give another --out, or --anew to start over"
@@ -151,7 +153,7 @@ class Run:
     def _tidy(self) -> None:
         """Take away what cannot stay: a torn line, and failures that are worth another try."""
         journal, rows = Journal(self.folder), self._rows()
-        kept = [row for row in rows if not retryable(row)]
+        kept = [row for row in rows if not row.retryable]
         if journal.torn:
             self.note(f"{journal.path}: the last line was cut off; its text is asked about again")
         if len(kept) < len(rows):
@@ -193,11 +195,11 @@ class Run:
         start = time.perf_counter()
         found = classifier.classify([example.text for example in examples], self.material.taxonomy)
         seconds = (time.perf_counter() - start) / len(examples)
-        return [row_of(example, one, seconds, alone) for example, one in zip(examples, found, strict=True)]
+        return [Row.of(example, one, seconds, alone) for example, one in zip(examples, found, strict=True)]
 
     def _in_order(self, journal: Journal) -> None:
         """A second try comes late; its row belongs where the first one stood."""
-        rows = {row["id"]: row for row in journal.read()}
+        rows = {row.id: row for row in journal.read()}
         ordered = [rows[example.id] for example in self.material.examples]
         if list(rows.values()) != ordered:
             journal.replace(ordered)

@@ -6,13 +6,13 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from eval.journal import Row, finished, run_folders
-from eval.manifest import Manifest, read_manifest
 from eval.measure import figures as measured
-from eval.rows import read_run
+from eval.results import RunResults, run_folders
+from eval.rows import Row
 from llm.classifier import Usage
 from llm.prices import cost
 
@@ -20,15 +20,10 @@ METRICS_FILE = "metrics.json"
 Figures = Mapping[str, float | None]
 
 
-def write_metrics(folder: Path) -> Figures:
-    """Compute a run's metrics and keep them in ``metrics.json``; the same bytes for the same rows and manifest.
-
-    Raises:
-        InvalidDataset: the folder holds no run.
-    """
-    rows, manifest = finished(folder), read_manifest(folder)
-    figures = {**measured(read_run(folder)), **expense(rows, manifest)}
-    (folder / METRICS_FILE).write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+def write_metrics(run: RunResults) -> Figures:
+    """Compute a run's metrics and keep them in its ``metrics.json``; the same bytes for the same rows and manifest."""
+    figures = {**measured(run), **expense(run.rows, run.manifest)}
+    (run.folder / METRICS_FILE).write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return figures
 
 
@@ -38,19 +33,19 @@ def rescore(folder: Path) -> dict[str, Figures]:
     Raises:
         InvalidDataset: there is none.
     """
-    return {read_manifest(one)["system"]: write_metrics(one) for one in run_folders(folder)}
+    return {run.system: write_metrics(run) for run in map(RunResults.read, run_folders(folder))}
 
 
-def expense(rows: Sequence[Row], manifest: Manifest) -> Figures:
+def expense(rows: Sequence[Row], manifest: Mapping[str, Any]) -> Figures:
     """What the answers took, and how many were none; None where a figure cannot be told.
 
     Answers that were remembered have no say in time and tokens.
     """
-    asked = [row for row in rows if not row["cached"]]
+    asked = [row for row in rows if not row.cached]
     return {
         **_failures(rows),
         **_speed(asked),
-        "peak MB": manifest["peak_mb"],
+        "peak MB": manifest.get("peak_mb"),
         **_spent(asked),
         **_answerers(rows),
     }
@@ -58,17 +53,17 @@ def expense(rows: Sequence[Row], manifest: Manifest) -> Figures:
 
 def _failures(rows: Sequence[Row]) -> Figures:
     return {
-        "invalid": sum(row["problem"] is not None for row in rows) / len(rows),
-        "abstentions": sum(not row["labels"] and row["problem"] is None for row in rows) / len(rows),
-        "dropped": sum(len(row["dropped"]) for row in rows),
-        "remembered": sum(row["cached"] for row in rows),
+        "invalid": sum(row.problem is not None for row in rows) / len(rows),
+        "abstentions": sum(not row.labels and row.problem is None for row in rows) / len(rows),
+        "dropped": sum(len(row.dropped) for row in rows),
+        "remembered": sum(row.cached for row in rows),
     }
 
 
 def _speed(asked: Sequence[Row]) -> Figures:
     """Latency of texts asked about alone, throughput of batches."""
-    alone = [1000 * row["seconds"] for row in asked if row["alone"]]
-    batched = [row["seconds"] for row in asked if not row["alone"]]
+    alone = [1000 * row.seconds for row in asked if row.alone]
+    batched = [row.seconds for row in asked if not row.alone]
     return {
         "p50 ms": float(np.percentile(alone, 50)) if alone else None,
         "p95 ms": float(np.percentile(alone, 95)) if alone else None,
@@ -78,10 +73,10 @@ def _speed(asked: Sequence[Row]) -> Figures:
 
 def _spent(asked: Sequence[Row]) -> Figures:
     """Tokens and US dollars per 1,000 texts; nothing where no language model was asked."""
-    used = [Usage(*row["tokens"]) for row in asked]
+    used = [row.usage for row in asked]
     if not any(one.prompt_tokens for one in used):
         return {}
-    costs = [cost(row["source"]["model"], one) for row, one in zip(asked, used, strict=True) if one != Usage()]
+    costs = [cost(row.source.model, one) for row, one in zip(asked, used, strict=True) if one != Usage()]
     thousand = 1000 / len(asked)
     return {
         "prompt tokens per 1,000": thousand * sum(one.prompt_tokens for one in used),
@@ -93,5 +88,5 @@ def _spent(asked: Sequence[Row]) -> Figures:
 
 def _answerers(rows: Sequence[Row]) -> Figures:
     """How many texts each model answered, where it was not always the same one."""
-    models = Counter(row["source"]["model"] for row in rows)
+    models = Counter(row.source.model for row in rows)
     return {f"by {model}": count for model, count in models.items()} if len(models) > 1 else {}

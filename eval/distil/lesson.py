@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from eval.datasets import Example
 from eval.datasets.split import assign
-from eval.journal import Row, retryable
+from eval.rows import Row
+from llm.classifier import ProblemKind
 from llm.readings.choice import READINGS
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.taxonomy import Taxonomy
@@ -32,7 +33,7 @@ class Verdicts:
     examples: tuple[Example, ...]
     soft: Mapping[str, list[float]]
     doubt: str
-    unanswered: Mapping[str, int]
+    unanswered: Mapping[ProblemKind, int]
 
 
 def verdicts(examples: Sequence[Example], rows: Sequence[Row], taxonomy: Taxonomy, partial: bool = False) -> Verdicts:
@@ -48,15 +49,15 @@ def verdicts(examples: Sequence[Example], rows: Sequence[Row], taxonomy: Taxonom
         InvalidSetting: some texts got no answer for a reason that passes.
         InvalidDataset: fewer than twenty were answered.
     """
-    said = {row["id"]: row for row in rows}
-    waiting = sum(retryable(row) for row in rows)
+    said = {row.id: row for row in rows}
+    waiting = sum(row.retryable for row in rows)
     if waiting and not partial:
         raise InvalidSetting(
             f"{waiting} of {len(rows)} texts got no answer for a reason that passes; the same command asks about them "
             "again, --partial goes on without them"
         )
-    answered = [one for one in examples if said[one.id]["problem"] is None]
-    failed = Counter(row["problem"]["kind"] for row in rows if row["problem"])
+    answered = [one for one in examples if said[one.id].problem is None]
+    failed = Counter(row.problem.kind for row in rows if row.problem)
     if len(answered) < _LEAST:
         told = ", ".join(f"{count} {kind}" for kind, count in failed.items()) or "the table has no more"
         raise InvalidDataset(f"{len(answered)} texts were answered, and a student needs {_LEAST} at least: {told}")
@@ -89,7 +90,7 @@ def sides(examples: Sequence[Example], seed: int) -> dict[str, list[Example]]:
 
 
 def _labels(row: Row, taxonomy: Taxonomy) -> tuple[str, ...]:
-    return taxonomy.in_order(row["labels"])
+    return taxonomy.in_order(row.labels)
 
 
 def _soft(row: Row, taxonomy: Taxonomy) -> list[float]:
@@ -98,7 +99,7 @@ def _soft(row: Row, taxonomy: Taxonomy) -> list[float]:
     A list is sure of what it leaves away, since nothing is known of that. Letters compete: where several labels may be
     given, their shares are no probabilities, so that the labels alone are learnt.
     """
-    given, scores = set(row["labels"]), row["scores"]
+    given, scores = set(row.labels), row.scores
     whole = all(0 <= scores.get(name, -1.0) <= 1 for name in taxonomy.names)
     if not taxonomy.multi and whole and (total := sum(scores.values())):
         return [scores[name] / total for name in taxonomy.names]
@@ -108,7 +109,7 @@ def _soft(row: Row, taxonomy: Taxonomy) -> list[float]:
 
 
 def _doubt(row: Row, taxonomy: Taxonomy) -> str:
-    if not row["scores"]:
+    if not row.scores:
         return "none: the teacher told labels without scores"
     if taxonomy.multi and not _of_each(row, taxonomy):
         return "none: its scores compete, and several labels may be given"
@@ -117,11 +118,11 @@ def _doubt(row: Row, taxonomy: Taxonomy) -> str:
 
 def _of_each(row: Row, taxonomy: Taxonomy) -> bool:
     """Whether a score is a label's own probability."""
-    reading = READINGS.get(row["source"]["reading"] or "")
+    reading = READINGS.get(row.source.reading or "")
     return reading is None or not reading.competing(taxonomy)
 
 
 def _written(row: Row) -> bool:
     """Whether labels were written rather than chosen by their scores."""
-    reading = READINGS.get(row["source"]["reading"] or "")
+    reading = READINGS.get(row.source.reading or "")
     return reading is not None and reading.decides

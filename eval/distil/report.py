@@ -11,9 +11,9 @@ from typing import Any
 from jinja2 import Environment
 
 from eval.datasets import Example
-from eval.journal import Journal, Row
-from eval.manifest import read_manifest
 from eval.metrics import ACCURACY, METRICS, indicator
+from eval.results import RunResults
+from eval.rows import Row
 from eval.score import expense
 from prompts.taxonomy import Taxonomy
 
@@ -39,14 +39,14 @@ class Answers:
     @classmethod
     def of(cls, folder: Path) -> Answers:
         """The answers of a run."""
-        rows = Journal(folder).read()
-        return cls({row["id"]: row["labels"] for row in rows}, costs(rows, read_manifest(folder)))
+        run = RunResults.read(folder)
+        return cls({row.id: row.labels for row in run.rows}, costs(run.rows, run.manifest))
 
 
 def costs(rows: Sequence[Row], manifest: Mapping[str, Any]) -> dict[str, float | None]:
     """What a system's answers took; where no language model was asked, tokens and money are 0."""
-    told = expense(rows, dict(manifest))
-    asked = any(not row["cached"] for row in rows)
+    told = expense(rows, manifest)
+    asked = any(not row.cached for row in rows)
     return {name: told.get(name) for name in _SPEED} | {name: told.get(name, 0.0 if asked else None) for name in _COSTS}
 
 

@@ -20,20 +20,20 @@ CONFUSIONS = 5
 def f1_by_label(system: System, rows: Flags | None = None) -> Numbers:
     """F1 of each label, over all texts or those of ``rows``."""
     chosen = slice(None) if rows is None else rows
-    true, given = system.truth[chosen], system.given[chosen]
+    true, given = system.run.true[chosen], system.run.predicted[chosen]
     return _f1((true & given).sum(0), (given & ~true).sum(0), (true & ~given).sum(0))
 
 
 def micro_f1(system: System, rows: Flags) -> float:
     """F1 over all decisions about the texts of ``rows``."""
-    true, given = system.truth[rows], system.given[rows]
+    true, given = system.run.true[rows], system.run.predicted[rows]
     return float(_f1((true & given).sum(), (given & ~true).sum(), (true & ~given).sum()))
 
 
 def labels_section(evaluation: Evaluation) -> Section:
     """F1 of every label under every system, commonest label first."""
     systems = evaluation.compared
-    support = evaluation.widest.truth.sum(0)
+    support = evaluation.widest.run.true.sum(0)
     found = np.array([f1_by_label(system) for system in systems])
     order = sorted(range(len(evaluation.vocabulary)), key=lambda place: (-support[place], evaluation.vocabulary[place]))
     rows = []
@@ -88,14 +88,14 @@ def legend(evaluation: Evaluation, figures: Sequence[str] = (), title: str = "")
 
 def _weakest(evaluation: Evaluation, found: Numbers, order: Sequence[int]) -> str:
     worst = [
-        place for place in sorted(order, key=lambda place: found[place]) if evaluation.widest.truth[:, place].any()
+        place for place in sorted(order, key=lambda place: found[place]) if evaluation.widest.run.true[:, place].any()
     ]
     named = ", ".join(f"{evaluation.vocabulary[place]} {share(found[place])}" for place in worst[:3])
     return f"{evaluation.compared[0].name} is weakest on {named}." if named else ""
 
 
 def _by_frequency(evaluation: Evaluation) -> Part | None:
-    support = evaluation.widest.truth.sum(0)
+    support = evaluation.widest.run.true.sum(0)
     order = [place for place in np.argsort(-support, kind="stable") if support[place]]
     if len(order) < 3:
         return None
@@ -111,7 +111,7 @@ def _by_frequency(evaluation: Evaluation) -> Part | None:
 
 
 def _by_length(evaluation: Evaluation) -> Part | None:
-    lengths = [np.array([np.nan if a.chars is None else a.chars for a in s.answers]) for s in evaluation.compared]
+    lengths = [np.array([np.nan if a.chars is None else a.chars for a in s.run.rows]) for s in evaluation.compared]
     every = np.concatenate(lengths)
     every = every[np.isfinite(every)]
     if len(np.unique(every)) < 4:
@@ -159,7 +159,7 @@ def _sliced(evaluation: Evaluation, caption: str, names: Sequence[str], values: 
 
 
 def _errors(system: System) -> list[Part]:
-    missed, wrong = system.truth & ~system.given, system.given & ~system.truth
+    missed, wrong = system.run.true & ~system.run.predicted, system.run.predicted & ~system.run.true
     if not missed.any() and not wrong.any():
         return [Note("No error at all.")]
     together = missed.astype(int).T @ wrong.astype(int)
@@ -172,8 +172,8 @@ def _commonest(system: System, together: NDArray[np.int_], misses: NDArray[np.in
     rows = [
         Row(
             (
-                Cell(system.vocabulary[lost]),
-                Cell(system.vocabulary[got]),
+                Cell(system.run.labels[lost]),
+                Cell(system.run.labels[got]),
                 Cell(f"{together[lost, got]:,}", sort=float(together[lost, got])),
                 Cell(percent(together[lost, got] / misses[lost]), sort=float(together[lost, got] / misses[lost])),
             )
@@ -201,8 +201,8 @@ def _matrix(system: System, together: NDArray[np.int_], misses: NDArray[np.int_]
             Cell(f"{100 * part:.0f}" if part else "", sort=float(part), heat=_heat(part / 0.6) if part else None)
             for part in shares
         ]
-        rows.append(Row((Cell(system.vocabulary[lost]), Cell(f"{misses[lost]:,}", sort=int(misses[lost])), *cells)))
-    heads = [Head("missed ↓  given →", numeric=False), Head("misses"), *(Head(system.vocabulary[got]) for got in kept)]
+        rows.append(Row((Cell(system.run.labels[lost]), Cell(f"{misses[lost]:,}", sort=int(misses[lost])), *cells)))
+    heads = [Head("missed ↓  given →", numeric=False), Head("misses"), *(Head(system.run.labels[got]) for got in kept)]
     caption = f"Errors of {system.name} that go together, in % of the row’s misses"
     return Table(caption, tuple(heads), tuple(rows), "matrix", twin=False, sortable=False)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -78,7 +78,7 @@ def latency(quantile: float) -> Callable[[System], float | None]:
     """Milliseconds that texts took which were asked about one at a time; None where there were none."""
 
     def read(system: System) -> float | None:
-        seconds = [answer.seconds for answer in system.answers if answer.alone]
+        seconds = [answer.seconds for answer in system.run.rows if answer.alone]
         return 1000 * float(np.quantile(seconds, quantile)) if seconds else None
 
     return read
@@ -86,19 +86,19 @@ def latency(quantile: float) -> Callable[[System], float | None]:
 
 def invalid(system: System) -> float:
     """Share of texts with a problem instead of an answer."""
-    return float(np.mean([answer.problem is not None for answer in system.answers]))
+    return float(np.mean([answer.problem is not None for answer in system.run.rows]))
 
 
 def abstained(system: System) -> float:
     """Share of texts that were answered with no label."""
-    return float(np.mean([not answer.labels and answer.problem is None for answer in system.answers]))
+    return float(np.mean([not answer.labels and answer.problem is None for answer in system.run.rows]))
 
 
 def tokens(place: int) -> Callable[[System], float | None]:
     """Mean tokens a text: of the prompt, of these cached, or written; None where no language model was asked."""
 
     def read(system: System) -> float | None:
-        used = np.array([answer.tokens for answer in system.answers], dtype=float)
+        used = np.array([astuple(row.usage) for row in system.run.rows], dtype=float)
         return float(used[:, place].mean()) if used.any() else None
 
     return read

@@ -37,7 +37,7 @@ def precision_recall(system: System, label: int | None = None) -> Curve | None:
     from sklearn.metrics import average_precision_score, precision_recall_curve
 
     columns = slice(None) if label is None else slice(label, label + 1)
-    true, scores = system.truth[:, columns], system.scores[:, columns]
+    true, scores = system.run.true[:, columns], system.run.scores[:, columns]
     usable, positives = np.isfinite(scores), int(true.sum())
     if not positives or not usable.any():
         return None
@@ -52,8 +52,8 @@ def precision_recall(system: System, label: int | None = None) -> Curve | None:
 
 def reliability(system: System) -> calibration.Curve:
     """The reliability curve over all decisions that have a score from 0 to 1, in the bins of the ECE."""
-    usable = np.isfinite(system.scores)
-    return calibration.curve(system.truth[usable], system.scores[usable])
+    usable = np.isfinite(system.run.scores)
+    return calibration.curve(system.run.true[usable], system.run.scores[usable])
 
 
 def precision_section(evaluation: Evaluation) -> Section | None:
@@ -107,7 +107,7 @@ def _without_scores(systems: Sequence[System]) -> list[Part]:
 
 
 def _by_label(evaluation: Evaluation) -> list[Part]:
-    systems, support = evaluation.compared, evaluation.widest.truth.sum(0)
+    systems, support = evaluation.compared, evaluation.widest.run.true.sum(0)
     order = [place for place in np.argsort(-support, kind="stable") if support[place]][:MOST_LABELS]
     if len(order) < 2:
         return []

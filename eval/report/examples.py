@@ -34,14 +34,14 @@ def section(evaluation: Evaluation, texts: Mapping[str, str] | None) -> Section:
 
 def worst_rows(system: System, count: int = WORST) -> list[int]:
     """Places of the texts with the surest wrong decisions; without scores, of those with most wrong decisions."""
-    wrong = system.truth ^ system.given
+    wrong = system.run.true ^ system.run.predicted
     if system.probable:
-        sure = np.where(system.given, system.scores, 1 - np.nan_to_num(system.scores))
+        sure = np.where(system.run.predicted, system.run.scores, 1 - np.nan_to_num(system.run.scores))
         surest = np.where(wrong, np.nan_to_num(sure), 0.0).max(axis=1, initial=0.0)
     else:
         surest = np.zeros(len(wrong))
-    answered = [place for place, answer in enumerate(system.answers) if not answer.problem and wrong[place].any()]
-    order = sorted(answered, key=lambda k: (-round(float(surest[k]), 9), -int(wrong[k].sum()), system.answers[k].id))
+    answered = [place for place, answer in enumerate(system.run.rows) if not answer.problem and wrong[place].any()]
+    order = sorted(answered, key=lambda k: (-round(float(surest[k]), 9), -int(wrong[k].sum()), system.run.rows[k].id))
     return order[:count]
 
 
@@ -51,7 +51,7 @@ def _worst(system: System, texts: Mapping[str, str] | None) -> tuple[Part, ...]:
 
 
 def _example(system: System, place: int, texts: Mapping[str, str] | None) -> Example:
-    answer = system.answers[place]
+    answer = system.run.rows[place]
 
     def score(name: str) -> str:
         return share(answer.scores[name]) if name in answer.scores else ""
@@ -69,7 +69,7 @@ def _excerpt(text: str) -> str:
 
 def _problems(evaluation: Evaluation) -> list[Part]:
     """How many texts got no answer, and why; the problems' details may quote texts and stay in the rows."""
-    counts = [(s, Counter(answer.problem for answer in s.answers if answer.problem)) for s in evaluation.compared]
+    counts = [(s, Counter(row.problem.kind for row in s.run.rows if row.problem)) for s in evaluation.compared]
     rows = [
         Row((Cell(system.name, series=evaluation.place(system)), Cell(kind), Cell(f"{count:,}", sort=count)))
         for system, found in counts

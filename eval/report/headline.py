@@ -25,7 +25,7 @@ def section(evaluation: Evaluation, intervals: Intervals) -> Section:
 
 def taxonomy_name(evaluation: Evaluation) -> str:
     """Name of the vocabulary, empty where no manifest tells it."""
-    stated = [system.manifest.get("taxonomy") for system in evaluation.systems]
+    stated = [system.run.manifest.get("taxonomy") for system in evaluation.systems]
     return next((str(found.get("name", "")) for found in stated if isinstance(found, dict)), "")
 
 
@@ -122,7 +122,7 @@ def _rules(systems: Sequence[System]) -> list[str]:
     """How scores became labels: a note for each rule, with the systems that use it."""
     using: dict[str, list[str]] = {}
     for system in systems:
-        using.setdefault(decode_rule(system.manifest), []).append(system.name)
+        using.setdefault(decode_rule(system.run.manifest), []).append(system.name)
     using.pop(MISSING, None)
     return [f"Decode rule of {', '.join(names)}: {rule}." for rule, names in using.items()]
 

@@ -29,7 +29,7 @@ def _prompts(evaluation: Evaluation) -> Iterator[Part]:
     models: dict[str, list[System]] = {}
     for system in evaluation.compared:
         if system.prompted:
-            models.setdefault(system.answers[0].model, []).append(system)
+            models.setdefault(system.run.rows[0].source.model, []).append(system)
     for model, asked in models.items():
         systems = sorted(asked, key=lambda system: system.name)
         if len(systems) > 1:
@@ -72,7 +72,7 @@ def _signed(column: Column, value: float) -> str:
 
 def _said(system: System, name: str) -> str:
     """The prompts or readings that a system's rows name."""
-    found = sorted({str(getattr(answer, name)) for answer in system.answers if getattr(answer, name)})
+    found = sorted({value for row in system.run.rows if (value := getattr(row.source, name))})
     return ", ".join(found) or MISSING
 
 
@@ -89,19 +89,19 @@ def _pairs(evaluation: Evaluation, systems: Sequence[System]) -> Table:
 
 
 def _pair(name: str, first: System, second: System) -> Iterator[Row]:
-    theirs = {answer.id: place for place, answer in enumerate(second.answers)}
-    a = np.array([place for place, answer in enumerate(first.answers) if answer.id in theirs], dtype=int)
-    b = np.array([theirs[first.answers[place].id] for place in a], dtype=int)
+    theirs = {answer.id: place for place, answer in enumerate(second.run.rows)}
+    a = np.array([place for place, answer in enumerate(first.run.rows) if answer.id in theirs], dtype=int)
+    b = np.array([theirs[first.run.rows[place].id] for place in a], dtype=int)
     if not len(a):
         return
-    same = (first.given[a] == second.given[b]).all(axis=1)
+    same = (first.run.predicted[a] == second.run.predicted[b]).all(axis=1)
     ahead = _jaccard(first, a) - _jaccard(second, b)
     nearer = (int((ahead > 0).sum()), int((ahead < 0).sum()))
     yield Row(tuple(map(Cell, (name, f"{len(a):,}", percent(float(same.mean())), *(f"{count:,}" for count in nearer)))))
 
 
 def _jaccard(system: System, places: NDArray[np.int_]) -> Numbers:
-    true, given = system.truth[places], system.given[places]
+    true, given = system.run.true[places], system.run.predicted[places]
     return np.asarray((true & given).sum(axis=1) / np.maximum((true | given).sum(axis=1), 1), dtype=float)
 
 
@@ -151,7 +151,7 @@ def _variant(system: System, plot: float | None) -> list[Cell]:
     apart = MISSING if micro is None or plot is None else _signed(shown([system], False)[0], micro - plot)
     figures = [system.figure(name) for name in ("micro-F1", "macro-F1", "Jaccard")]
     told = [Cell(MISSING if value is None else share(value), sort=value) for value in figures]
-    return [Cell(f"{len(system.answers):,}"), *told, Cell("" if system.variant == "plot" else apart)]
+    return [Cell(f"{len(system.run.rows):,}"), *told, Cell("" if system.variant == "plot" else apart)]
 
 
 def _letter(place: int) -> str:

@@ -15,32 +15,31 @@ from markupsafe import Markup, escape
 from eval.report import by_label, curves, examples, headline, language_model, provenance, svg
 from eval.report.columns import shown
 from eval.report.document import Document, Part, Section
-from eval.report.folder import Evaluation, read
+from eval.report.folder import Evaluation
 from eval.report.headline import Intervals
 from prompts.files import write_text_atomically
 
 HERE = Path(__file__).parent
 
 
-def write(out: Path, texts: Mapping[str, str] | None = None, intervals: Intervals | None = None) -> list[Path]:
+def write(
+    evaluation: Evaluation, texts: Mapping[str, str] | None = None, intervals: Intervals | None = None
+) -> list[Path]:
     """Write ``report.html`` and ``report.md`` into the folder of an evaluation.
 
     Args:
-        out: one folder per system, each with ``rows.jsonl``, ``metrics.json`` and ``manifest.json``.
+        evaluation: as ``eval.report.read`` reads it.
         texts: text by id, for excerpts beside the worst examples; without them no text enters the files.
         intervals: 95% bounds by system and figure, e.g. ``{"embedded": {"micro-F1": (.38, .41)}}``.
 
     Returns:
         The two files. The same input makes the same bytes.
-
-    Raises:
-        InvalidDataset: nothing there, a broken file, or systems that cannot be compared.
     """
-    document = compose(read(out), texts, intervals or {})
+    document = compose(evaluation, texts, intervals or {})
     files = {"report.html": as_html(document), "report.md": as_markdown(document)}
     for name, content in files.items():
-        write_text_atomically(out / name, content)
-    return [out / name for name in files]
+        write_text_atomically(evaluation.folder / name, content)
+    return [evaluation.folder / name for name in files]
 
 
 def compose(evaluation: Evaluation, texts: Mapping[str, str] | None, intervals: Intervals) -> Document:
@@ -121,22 +120,22 @@ def _title(evaluation: Evaluation) -> str:
 
 def _facts(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
     data, vocabulary = _stated(evaluation, "data"), headline.taxonomy_name(evaluation)
-    yield "texts", f"{len(evaluation.widest.answers):,}"
+    yield "texts", f"{len(evaluation.widest.run.rows):,}"
     yield "labels", f"{len(evaluation.vocabulary)}" + (f", {vocabulary}" if vocabulary else "")
     yield "systems", str(len(evaluation.compared))
     split = data.get("split") or next(
-        (s.manifest["split"] for s in evaluation.systems if s.manifest.get("split")), None
+        (s.run.manifest["split"] for s in evaluation.systems if s.run.manifest.get("split")), None
     )
     if split:
         yield "split", str(split)
-    ended = [str(system.manifest["ended"]) for system in evaluation.systems if system.manifest.get("ended")]
+    ended = [str(system.run.manifest["ended"]) for system in evaluation.systems if system.run.manifest.get("ended")]
     if ended:
         yield "ended", max(ended)[:16].replace("T", " ")
 
 
 def _stated(evaluation: Evaluation, name: str) -> Mapping[str, Any]:
     """What the first manifest that tells it says under a name."""
-    found = [system.manifest.get(name) for system in evaluation.systems]
+    found = [system.run.manifest.get(name) for system in evaluation.systems]
     return next((one for one in found if isinstance(one, dict)), {})
 
 

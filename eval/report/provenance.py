@@ -14,7 +14,7 @@ LONGEST_LIST = 40
 
 def section(evaluation: Evaluation) -> Section:
     """What the systems have in common, what sets them apart, and all their figures."""
-    flat = [dict(flatten(system.manifest)) for system in evaluation.systems]
+    flat = [dict(flatten(system.run.manifest)) for system in evaluation.systems]
     names = list(dict.fromkeys(name for one in flat for name in one))
     shared = [name for name in names if len({one.get(name) for one in flat}) == 1 and len(flat) > 1]
     own = [name for name in names if name not in shared]

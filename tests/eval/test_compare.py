@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from eval.compare import Comparison, chance, compare, decimal
-from eval.rows import Run, read_run
+from eval.results import RunResults
 from prompts.errors import InvalidDataset
 from tests.eval.runs import noisy_rows, row, write_run
 
 TEXTS = 300
 
 
-def made(folder: Path, right: float, seed: int) -> Run:
-    return read_run(write_run(folder, noisy_rows(TEXTS, right, seed)))
+def made(folder: Path, right: float, seed: int) -> RunResults:
+    return RunResults.read(write_run(folder, noisy_rows(TEXTS, right, seed)))
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +25,8 @@ def clear(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     return compare(made(folder / "old", 0.8, 1), made(folder / "new", 0.9, 2))
 
 
-def written(folder: Path, *rows: dict[str, Any], **more: Any) -> Run:
-    return read_run(write_run(folder, rows, **more))
+def written(folder: Path, *rows: dict[str, Any], **more: Any) -> RunResults:
+    return RunResults.read(write_run(folder, rows, **more))
 
 
 def test_a_clear_difference_is_told_with_its_size_interval_and_chance(clear: Comparison) -> None:
@@ -62,16 +62,18 @@ def test_as_json_everything_is_there(clear: Comparison) -> None:
 
 
 def test_texts_and_labels_may_stand_in_another_order(clear: Comparison, tmp_path: Path) -> None:
-    backwards = read_run(write_run(tmp_path, list(reversed(noisy_rows(TEXTS, 0.9, 2))), labels=("c", "a", "b")))
+    backwards = RunResults.read(write_run(tmp_path, list(reversed(noisy_rows(TEXTS, 0.9, 2))), labels=("c", "a", "b")))
     again = compare(clear.pair.a, backwards)
     assert [one.difference for one in again.differences] == pytest.approx([one.difference for one in clear.differences])
 
 
 def test_average_precision_is_compared_by_its_interval_alone(tmp_path: Path) -> None:
-    def scored(folder: Path, right: float, seed: int) -> Run:
+    def scored(folder: Path, right: float, seed: int) -> RunResults:
         rows = noisy_rows(60, right, seed)
         scores = [{label: float(label in one["labels"]) for label in "abc"} for one in rows]
-        return read_run(write_run(folder, [{**one, "scores": mine} for one, mine in zip(rows, scores, strict=True)]))
+        return RunResults.read(
+            write_run(folder, [{**one, "scores": mine} for one, mine in zip(rows, scores, strict=True)])
+        )
 
     last = compare(scored(tmp_path / "a", 0.7, 1), scored(tmp_path / "b", 0.9, 2)).differences[-1]
     assert (last.metric, last.p, last.better) == ("macro-AP", None, None)
@@ -128,4 +130,4 @@ def test_a_run_that_was_not_finished_is_told(tmp_path: Path) -> None:
     whole = written(tmp_path / "a", row("1", ["a"], ["a"]))
     manifest = json.loads((tmp_path / "a" / "manifest.json").read_text())
     (tmp_path / "a" / "manifest.json").write_text(json.dumps({**manifest, "texts": 3}))
-    assert compare(whole, read_run(tmp_path / "a")).pair.notes == ("B holds 1 of its 3 texts",)
+    assert compare(whole, RunResults.read(tmp_path / "a")).pair.notes == ("B holds 1 of its 3 texts",)

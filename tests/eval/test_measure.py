@@ -8,31 +8,31 @@ from eval.measure import figures, headlines, intervals, per_label
 from eval.metrics import METRICS
 from eval.ranking import RANKING
 from eval.reliability import CALIBRATION
-from eval.rows import read_run
+from eval.results import RunResults
 from tests.eval.runs import noisy_rows, row, write_run
 
 SCORES = {"a": 0.9, "b": 0.2, "c": 0.1}
 
 
 def test_figures_are_the_metrics_that_apply_and_counts(tmp_path: Path) -> None:
-    plain = figures(read_run(write_run(tmp_path, [row("1", ["a", "b"], ["a"]), row("2", ["b"], [])])))
+    plain = figures(RunResults.read(write_run(tmp_path, [row("1", ["a", "b"], ["a"]), row("2", ["b"], [])])))
     assert plain.keys() == METRICS.keys() | {"labels per text", "texts", "problems"}
     assert (plain["micro-F1"], plain["labels per text"], plain["texts"]) == (0.5, 0.5, 2)
-    scored = figures(read_run(write_run(tmp_path, [row("1", ["a", "b"], ["a"], scores=SCORES)])))
+    scored = figures(RunResults.read(write_run(tmp_path, [row("1", ["a", "b"], ["a"], scores=SCORES)])))
     assert scored.keys() - plain.keys() == RANKING.keys() | CALIBRATION.keys()
-    unbounded = figures(read_run(write_run(tmp_path, [row("1", ["a", "b"], ["a"], scores={**SCORES, "c": -1})])))
+    unbounded = figures(RunResults.read(write_run(tmp_path, [row("1", ["a", "b"], ["a"], scores={**SCORES, "c": -1})])))
     assert unbounded.keys() - plain.keys() == set(RANKING)
 
 
 def test_scores_that_some_texts_lack_are_counted_and_not_measured(tmp_path: Path) -> None:
     rows = [row("1", ["a", "b"], ["a"], scores=SCORES), row("2", ["a"], [], problem={"kind": "refused", "detail": ""})]
-    found = figures(read_run(write_run(tmp_path, rows)))
+    found = figures(RunResults.read(write_run(tmp_path, rows)))
     assert found["texts without scores"] == 1 and found["problems"] == 1
     assert not found.keys() & RANKING.keys()
 
 
 def test_where_every_text_has_one_label_accuracy_comes_first(tmp_path: Path) -> None:
-    run = read_run(write_run(tmp_path, [row("1", ["a"], ["a"]), row("2", ["b"], []), row("3", ["c"], ["a"])]))
+    run = RunResults.read(write_run(tmp_path, [row("1", ["a"], ["a"]), row("2", ["b"], []), row("3", ["c"], ["a"])]))
     found = figures(run)
     assert next(iter(found)) == "accuracy" and found["accuracy"] == pytest.approx(1 / 3)
     assert "Jaccard" not in found and list(headlines(run)) == ["accuracy", "macro-F1"]
@@ -44,7 +44,7 @@ def test_texts_whose_labels_are_not_all_known_are_left_out_and_told(tmp_path: Pa
         row("2", ["a", "b", "c"], ["a"], complete=False),
         row("3", ["c"], ["a", "b", "c"], complete=False),
     ]
-    found = figures(read_run(write_run(tmp_path, rows)))
+    found = figures(RunResults.read(write_run(tmp_path, rows)))
     assert (found["micro-F1"], found["texts"], found["left out, labels incomplete"]) == (1, 1, 2)
     assert found["their micro-recall"] == pytest.approx(2 / 4)
 
@@ -54,7 +54,7 @@ def test_a_line_per_label_is_what_the_hand_gets(tmp_path: Path) -> None:
         row("1", ["a", "b"], ["a"], scores=SCORES),
         row("2", ["b"], ["a", "b"], scores={"a": 0.4, "b": 0.9, "c": 0}),
     ]
-    a, b, c = per_label(read_run(write_run(tmp_path, rows)))
+    a, b, c = per_label(RunResults.read(write_run(tmp_path, rows)))
     assert (a.label, a.support, a.answered, a.precision, a.recall) == ("a", 1, 2, 0.5, 1)
     assert a.f1 == pytest.approx(2 / 3) and a.ap == 1
     assert a.ece == pytest.approx((0.1 + 0.4) / 2)
@@ -63,7 +63,7 @@ def test_a_line_per_label_is_what_the_hand_gets(tmp_path: Path) -> None:
 
 
 def test_every_headline_lies_within_its_interval(tmp_path: Path) -> None:
-    run = read_run(write_run(tmp_path, noisy_rows(300, 0.8, 1)))
+    run = RunResults.read(write_run(tmp_path, noisy_rows(300, 0.8, 1)))
     found, values = intervals(run), figures(run)
     assert list(found) == list(headlines(run))
     for name, one in found.items():
@@ -76,5 +76,5 @@ def test_average_precision_has_an_interval_where_there_are_scores(tmp_path: Path
     rows = [
         {**one, "scores": {label: float(label in one["labels"]) for label in "abc"}} for one in noisy_rows(60, 0.8, 1)
     ]
-    found = intervals(read_run(write_run(tmp_path, rows)), resamples=200)
+    found = intervals(RunResults.read(write_run(tmp_path, rows)), resamples=200)
     assert found["macro-AP"].low < found["macro-AP"].value < found["macro-AP"].high

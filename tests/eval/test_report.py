@@ -17,11 +17,10 @@ from click.testing import CliRunner
 from sklearn.metrics import average_precision_score, f1_score
 
 from eval import reliability as calibration
-from eval.report import write
+from eval.report import read, write
 from eval.report.by_label import f1_by_label
 from eval.report.curves import precision_recall, reliability
 from eval.report.examples import worst_rows
-from eval.report.folder import read
 from main import main
 from prompts.errors import InvalidDataset
 from tests.service.test_page import ARGUMENTS, CHROMIUM
@@ -109,7 +108,7 @@ def silent(number: int, **changes: Any) -> dict[str, Any]:
 
 
 def reported(out: Path, **options: Any) -> tuple[str, str]:
-    html, markdown = write(out, **options)
+    html, markdown = write(read(out), **options)
     return html.read_text(encoding="utf-8"), markdown.read_text(encoding="utf-8")
 
 
@@ -140,7 +139,7 @@ def test_every_figure_of_metrics_is_in_the_report_and_so_is_every_setting_of_the
 def test_f1_of_labels_is_that_of_scikit_learn(tmp_path: Path) -> None:
     put(tmp_path, "one")
     system = read(tmp_path).systems[0]
-    expected = f1_score(system.truth, system.given, average=None, zero_division=0)
+    expected = f1_score(system.run.true, system.run.predicted, average=None, zero_division=0)
     assert f1_by_label(system) == pytest.approx(expected)
     html, _ = reported(tmp_path)
     shown = {cells[0]: cells[2] for cells in Page(html).tables["F1 by label and system"][1:]}
@@ -152,8 +151,8 @@ def test_average_precision_is_that_of_scikit_learn(tmp_path: Path) -> None:
     system = read(tmp_path).systems[0]
     whole, label = precision_recall(system), precision_recall(system, 2)
     assert whole and label
-    assert whole.area == pytest.approx(average_precision_score(system.truth.ravel(), system.scores.ravel()))
-    assert label.area == pytest.approx(average_precision_score(system.truth[:, 2], system.scores[:, 2]))
+    assert whole.area == pytest.approx(average_precision_score(system.run.true.ravel(), system.run.scores.ravel()))
+    assert label.area == pytest.approx(average_precision_score(system.run.true[:, 2], system.run.scores[:, 2]))
 
 
 def test_texts_whose_labels_may_be_incomplete_stand_in_no_figure_and_are_counted(tmp_path: Path) -> None:
@@ -176,7 +175,7 @@ def test_reliability_has_the_bins_of_the_calibration_error_in_the_figures(tmp_pa
     put(tmp_path, "one")
     system = read(tmp_path).systems[0]
     html, _ = reported(tmp_path)
-    expected = calibration.curve(system.truth.ravel(), system.scores.ravel())
+    expected = calibration.curve(system.run.true.ravel(), system.run.scores.ravel())
     assert len(expected.texts) == calibration.BINS
     shown = Page(html).tables["Reliability in 15 bins of equal mass"][1:]
     assert [int(cells[3]) for cells in shown] == expected.texts.tolist()
@@ -227,7 +226,7 @@ def test_rows_of_the_overview_are_a_few_lines_high_at_most(tmp_path: Path) -> No
     from playwright.sync_api import sync_playwright
 
     put_three(tmp_path)
-    page, _ = write(tmp_path, intervals={name: {"micro-F1": (0.5, 0.7)} for name in RULES})
+    page, _ = write(read(tmp_path), intervals={name: {"micro-F1": (0.5, 0.7)} for name in RULES})
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS, timeout=60_000)
         opened = browser.new_page(viewport={"width": 1280, "height": 900})
@@ -364,19 +363,19 @@ def test_systems_that_answered_other_texts_are_told_apart(tmp_path: Path) -> Non
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidDataset, match="holds no rows"):
-        write(tmp_path)
+    with pytest.raises(InvalidDataset, match="holds no run: neither it nor a folder in it has"):
+        write(read(tmp_path))
     put(tmp_path / "truth", "a")
     put(tmp_path / "truth", "b", [row(0, truth=["War"])])
     with pytest.raises(InvalidDataset, match="different true labels for 't0'"):
-        write(tmp_path / "truth")
+        write(read(tmp_path / "truth"))
     put(tmp_path / "labels", "a")
     put(tmp_path / "labels", "b", labels=(*LABELS, "More"))
     with pytest.raises(InvalidDataset, match="different vocabularies"):
-        write(tmp_path / "labels")
+        write(read(tmp_path / "labels"))
     put(tmp_path / "broken", "a", [{"id": "x"}])
-    with pytest.raises(InvalidDataset, match="line 1 is not a row"):
-        write(tmp_path / "broken")
+    with pytest.raises(InvalidDataset, match=r"rows\.jsonl:1: 'truth' is missing"):
+        write(read(tmp_path / "broken"))
 
 
 def test_the_command_writes_both_files_and_shows_texts_when_asked(tmp_path: Path) -> None:

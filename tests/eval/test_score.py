@@ -1,26 +1,20 @@
 """What a run took: figures from rows, worked by hand."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from eval.rows import Row
 from eval.score import expense
+from llm.classifier import Problem, Source, Usage
 
 MANIFEST = {"peak_mb": 12.5, "taxonomy": {"name": "ab", "labels": ["a", "b"]}}
 
 
-def row(**differing: Any) -> dict[str, Any]:
-    plain = {
-        "labels": ["a"],
-        "problem": None,
-        "dropped": [],
-        "cached": False,
-        "source": {"model": "gpt-4o"},
-        "tokens": [1000, 0, 10],
-        "seconds": 0.1,
-        "alone": False,
-    }
-    return plain | differing
+def row(**differing: Any) -> Row:
+    plain = Row("1", "1", (), ("a",), source=Source("gpt-4o", "t@1"), usage=Usage(1000, 0, 10), seconds=0.1)
+    return replace(plain, **differing)
 
 
 def test_latency_is_of_texts_asked_alone_and_throughput_of_batches() -> None:
@@ -34,22 +28,22 @@ def test_latency_is_of_texts_asked_alone_and_throughput_of_batches() -> None:
 
 
 def test_tokens_and_money_are_per_thousand_texts_asked() -> None:
-    figures = expense([row(), row(tokens=[3000, 2000, 30]), row(cached=True, tokens=[0, 0, 0])], MANIFEST)
+    figures = expense([row(), row(usage=Usage(3000, 2000, 30)), row(cached=True, usage=Usage())], MANIFEST)
     assert figures["prompt tokens per 1,000"] == pytest.approx(2_000_000)
     assert figures["cached tokens per 1,000"] == pytest.approx(1_000_000)
     assert figures["written tokens per 1,000"] == pytest.approx(20_000)
     # gpt-4o: 2.50 fresh, 1.25 cached, 10.00 written, per million
     assert figures["USD per 1,000"] == pytest.approx((2000 * 2.5 + 2000 * 1.25 + 40 * 10) / 1e6 / 2 * 1000)
-    assert expense([row(source={"model": "own"})], MANIFEST)["USD per 1,000"] is None
-    assert "USD per 1,000" not in expense([row(tokens=[0, 0, 0])], MANIFEST)
+    assert expense([row(source=Source("own", "t@1"))], MANIFEST)["USD per 1,000"] is None
+    assert "USD per 1,000" not in expense([row(usage=Usage())], MANIFEST)
 
 
 def test_problems_abstentions_and_dropped_words_are_told_apart() -> None:
-    failed = row(labels=[], problem={"kind": "busy", "detail": ""})
-    figures = expense([row(dropped=["x", "y"]), failed, row(labels=[]), row(labels=[])], MANIFEST)
+    failed = row(labels=(), problem=Problem("busy", ""))
+    figures = expense([row(dropped=("x", "y")), failed, row(labels=()), row(labels=())], MANIFEST)
     assert (figures["invalid"], figures["abstentions"], figures["dropped"]) == (0.25, 0.5, 2)
 
 
 def test_several_answerers_are_counted() -> None:
-    figures = expense([row(), row(source={"model": "small"}), row()], MANIFEST)
+    figures = expense([row(), row(source=Source("small", "t@1")), row()], MANIFEST)
     assert (figures["by gpt-4o"], figures["by small"]) == (2, 1)

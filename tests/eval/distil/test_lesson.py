@@ -14,10 +14,10 @@ from eval.baselines import Plan, train
 from eval.datasets import Example, Fields, pool
 from eval.distil.lesson import sides, verdicts
 from eval.distil.report import Answers, compared, write
-from eval.journal import Row
 from eval.manifest import Material
+from eval.rows import Row
 from eval.run import Asking, Opened, Run, System
-from llm.classifier import Problem
+from llm.classifier import Problem, Source
 from llm.decision import Decisions
 from llm.engines.scripted import Scripted
 from llm.language_model import LanguageModel
@@ -76,11 +76,10 @@ def test_letters_give_shares_to_one_label_and_labels_alone_to_several(tmp_path: 
 
 
 def test_the_words_of_a_list_give_what_was_written_its_probability() -> None:
-    row = {
-        "labels": ["War"], "problem": None, "source": {"reading": "list"},
-        "scores": {"War": 0.7, "Horror": 0.0, "Music": 0.0, "Western": 0.0},
-    }  # fmt: skip
-    said = verdicts(unlabelled(), [row | {"id": f"{n}"} for n in range(24)], MULTI)
+    scores = {"War": 0.7, "Horror": 0.0, "Music": 0.0, "Western": 0.0}
+    source = Source("m", "t@1", reading="list")
+    rows = [Row(f"{n}", f"{n}", (), ("War",), scores, source=source) for n in range(24)]
+    said = verdicts(unlabelled(), rows, MULTI)
     assert said.soft["5"] == [0.7, 0, 0, 0]
     assert said.doubt == "the probability of each label written"
 
