@@ -5,8 +5,10 @@ Source of the idea in this field: arXiv 2605.18796 (a third of the cost saved at
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from llm.classifier import Classifier, Prediction
 from prompts.taxonomy import Taxonomy
@@ -49,7 +51,7 @@ def margin(prediction: Prediction) -> float:
         return 0.0
     given = min(prediction.scores[name] for name in prediction.labels)
     others = [score for name, score in prediction.scores.items() if name not in prediction.labels]
-    return given - max(others) if others else float("inf")
+    return given - max(others) if others else math.inf
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,9 @@ def fit_margin(
 ) -> Fitted:
     """The margin that asks the large classifier least often while losing at most ``loss`` of its micro-F1.
 
+    Where no margin does, it is infinite: the large classifier is asked about each text that the small one does not
+    give every label.
+
     Args:
         small: the small classifier's predictions for validation texts.
         large: the large one's for the same texts.
@@ -76,13 +81,16 @@ def fit_margin(
     hits, given, true = sum(own), sum(len(found.labels) for found in small), sum(map(len, truth))
     target = _micro_f1(sum(others), sum(len(found.labels) for found in large), true) - loss
     margins = [margin(found) for found in small]
-    order = sorted(range(len(small)), key=margins.__getitem__)
-    for asked, place in enumerate(order):  # one pass: every step changes the counts by one text
-        if (reached := _micro_f1(hits, given, true)) >= target:
-            return Fitted(margins[place], asked / len(small), reached)
-        hits += others[place] - own[place]
-        given += len(large[place].labels) - len(small[place].labels)
-    return Fitted(float("inf"), len(order) / max(1, len(small)), _micro_f1(hits, given, true))
+    asked, order = 0, sorted(range(len(small)), key=margins.__getitem__)
+    # One pass over the texts. Those of equal margin are asked about together, as ``Cascade`` does.
+    for edge, places in groupby(order, key=margins.__getitem__):
+        if edge == math.inf or _micro_f1(hits, given, true) >= target:
+            return Fitted(edge, asked / len(small), _micro_f1(hits, given, true))
+        for place in places:
+            asked += 1
+            hits += others[place] - own[place]
+            given += len(large[place].labels) - len(small[place].labels)
+    return Fitted(math.inf, asked / max(1, len(small)), _micro_f1(hits, given, true))
 
 
 def _hits(predictions: Sequence[Prediction], truth: Sequence[Sequence[str]]) -> list[int]:
