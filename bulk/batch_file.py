@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bulk.correspondence import Correspondence, request_line
+from bulk.correspondence import Correspondence
 from bulk.job import Job, writing
 from bulk.scan import batches, schema_of
 from bulk.store import Store
@@ -66,7 +66,7 @@ def _lines(job: Job, wire: Correspondence, counts: dict[str, int]) -> Iterator[b
         for key, body in wanted.items():
             if names[key] in fresh:
                 counts["requests"] += 1
-                yield request_line(key, body).encode() + b"\n"
+                yield wire.line(key, body).encode() + b"\n"
 
 
 def _files(path: Path, lines: Iterator[bytes], most_requests: int, most_bytes: int) -> Iterator[Path]:

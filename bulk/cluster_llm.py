@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,13 +19,16 @@ from bulk.engine import Answered, Batches, answers_of
 from bulk.job import writing
 from bulk.store import Store
 from llm.classifier import Classifier, Prediction
+from llm.engines.address import Address
 from llm.engines.wire import CHAT, Body
 from prompts.errors import InvalidSetting
 from prompts.taxonomy import Taxonomy
 from tabular.writing import write_table
 
 REQUESTS = "requests"
-_ROUNDS = 3  # a vocabulary of more labels than codes is asked about in heats, and once more in a final
+# A vocabulary of more labels than codes is asked about in heats, and once more in a final; a request that is refused
+# for a field is sent again in another form.
+_ROUNDS = 12
 _ROWS_AT_ONCE = 64
 
 Reply = tuple[str, Mapping[str, Any]]
@@ -120,16 +123,26 @@ class Endpoint:
     """
 
     base_url: str
-    key: str
+    key: str = field(repr=False)
     retries: int = 2
+
+    @property
+    def url(self) -> str:
+        """Where requests go, with the query of the base URL."""
+        return Address.of(self.base_url).url(CHAT)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The key as the endpoint takes it."""
+        return Address.of(self.base_url).headers(self.key)
 
     def processor(self, cluster: Cluster) -> Any:
         """See ``Carrier.processor``."""
         from ray.data.llm import HttpRequestProcessorConfig, build_processor
 
         config = HttpRequestProcessorConfig(
-            url=self.base_url.rstrip("/") + CHAT,
-            headers={"Authorization": f"Bearer {self.key}"} if self.key else {},
+            url=self.url,
+            headers=self.headers,
             concurrency=cluster.workers,
             batch_size=_ROWS_AT_ONCE,
             max_retries=self.retries,
@@ -152,7 +165,9 @@ def _error(said: str, body: Any) -> Mapping[str, Any]:
     if said:
         return {"message": said}
     told = body.get("error") if isinstance(body, dict) else None
-    return told if isinstance(told, dict) else {"message": str(body)}
+    if isinstance(told, dict):
+        return told
+    return body if isinstance(body, dict) else {"message": str(body)}
 
 
 def _plain(value: Any) -> Any:

@@ -11,14 +11,17 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from llm.classifier import Problem, ProblemKind
+from llm.engines.adapting import Adapting, Outcome
 from llm.engines.openai_compatible import OpenAICompatible
 from llm.engines.probe import Honours
 from llm.engines.refusals import excerpt, problem_of, redacted, refused
+from llm.engines.replies import only_reasoned
 from llm.engines.wire import CHAT, Body
 from prompts.errors import InvalidDataset, InvalidSetting
 from tabular import open_table
@@ -35,23 +38,33 @@ class Correspondence:
     Args:
         place: who answers, for people.
         path: of the file for replies; ``""`` is one that goes with the process.
+        adapting: rewrites requests as their model takes them, and learns from refusals; None changes nothing.
+        remedy: what to do about a request that is refused in this form and has another one now.
     """
 
     base_url = ""
 
-    def __init__(self, place: str = "the batch", path: Path | str = "") -> None:
+    def __init__(
+        self,
+        place: str = "the batch",
+        path: Path | str = "",
+        adapting: Adapting | None = None,
+        remedy: str = "write the requests again with --batch-file and the same --read-results",
+    ) -> None:
         self.place = place
         self.wanted: dict[str, Body] = {}
-        self._path = path
+        self._path, self._adapting, self._remedy = path, adapting, remedy
 
     def post(self, bodies: Sequence[Body], path: str = CHAT) -> list[Any]:
         """See ``Wire.post``; a request without a reply is noted in ``wanted``."""
         if path != CHAT:
             raise InvalidSetting("requests in files are chat completions; choose the reading list, letters or yes_no")
-        keys = [custom_id(body) for body in bodies]
-        there = self._replies(keys)
-        self.wanted |= {key: body for key, body in zip(keys, bodies, strict=True) if key not in there}
-        return [self._reply(there.get(key)) for key in keys]
+        keys = [custom_id(self._adapting.with_extra(body) if self._adapting else body) for body in bodies]
+        there, failures = self._read("replies", keys), self._read("failures", keys)
+        return [
+            self._reply(key, body, there.get(key, []), failures.get(key, []))
+            for key, body in zip(keys, bodies, strict=True)
+        ]
 
     def receive(self, replies: Iterable[tuple[str, Any]]) -> int:
         """Take replies in: result lines as ``read_results`` gives them; returns how many there were. A reply that
@@ -59,15 +72,27 @@ class Correspondence:
         count = 0
         with self._connection:
             for key, reply in replies:
-                act = "REPLACE" if _succeeded(reply) else "IGNORE"
-                self._connection.execute(f"INSERT OR {act} INTO replies VALUES (?, ?)", (key, json.dumps(reply)))
+                row = (key, json.dumps(reply))
+                if _succeeded(reply):
+                    self._connection.execute("INSERT OR REPLACE INTO replies VALUES (?, ?)", row)
+                else:
+                    self._connection.execute("INSERT OR IGNORE INTO replies VALUES (?, ?)", row)
+                    self._connection.execute("INSERT INTO failures VALUES (?, ?)", row)
                 count += 1
         return count
 
     def taken(self) -> dict[str, Body]:
-        """The requests noted since the last time."""
+        """The requests noted since the last time, each as its model takes it."""
         wanted, self.wanted = self.wanted, {}
-        return wanted
+        if self._adapting is None:
+            return wanted
+        return {key: self._adapting.prepared(body, _needed(body)) for key, body in wanted.items()}
+
+    def line(self, key: str, body: Body) -> str:
+        """A request as OpenAI's, Azure's and DashScope's Batch API and ``vllm run-batch`` take it."""
+        azure = self._adapting is not None and self._adapting.address.is_azure  # its URLs have no version
+        line = {"custom_id": key, "method": "POST", "url": CHAT if azure else f"/v1{CHAT}", "body": body}
+        return json.dumps(line, ensure_ascii=False)
 
     def beside(self, path: str) -> str:
         """See ``Wire.beside``."""
@@ -100,43 +125,56 @@ class Correspondence:
         connection.execute(
             "CREATE TABLE IF NOT EXISTS replies (id TEXT PRIMARY KEY, reply TEXT NOT NULL) WITHOUT ROWID"
         )
+        connection.execute("CREATE TABLE IF NOT EXISTS failures (id TEXT NOT NULL, reply TEXT NOT NULL)")
+        connection.execute("CREATE INDEX IF NOT EXISTS failures_of ON failures (id)")
         return connection
 
-    def _replies(self, keys: Sequence[str]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+    def _read(self, table: str, keys: Sequence[str]) -> dict[str, list[Any]]:
+        """What a table has of some requests, in the order in which it came."""
+        found: dict[str, list[Any]] = {}
         for start in range(0, len(keys), _AT_ONCE):
             some = keys[start : start + _AT_ONCE]
             marks = ",".join("?" * len(some))
-            rows = self._connection.execute(f"SELECT id, reply FROM replies WHERE id IN ({marks})", some)
-            found |= {key: json.loads(reply) for key, reply in rows}
+            order = "ORDER BY rowid" if table == "failures" else ""
+            rows = self._connection.execute(f"SELECT id, reply FROM {table} WHERE id IN ({marks}) {order}", some)
+            for key, reply in rows:
+                found.setdefault(key, []).append(json.loads(reply))
         return found
 
-    def _reply(self, result: Any) -> Any:
-        if result is None:
+    def _reply(self, key: str, body: Body, results: Sequence[Any], failures: Sequence[Any]) -> Any:
+        """The reply to a request, or its problem; notes the request where it should be sent."""
+        if not results:
+            self.wanted[key] = body
             return Problem("late", f"{self.place} has no answer to this request yet")
+        if not failures or _succeeded(results[-1]):
+            return self._outcome(results[-1]).reply
+        last = self._outcome(failures[-1])
+        if self._adapting is None or not self._adapting.learn(body, map(self._outcome, failures), _needed(body)):
+            return last.reply
+        self.wanted[key] = body
+        if isinstance(last.reply, Problem):
+            return replace(last.reply, detail=f"{last.reply.detail}; {self._remedy}")
+        return Problem("unreadable", f"the model was still reasoning when its tokens ran out; {self._remedy}")
+
+    def _outcome(self, result: Mapping[str, Any]) -> Outcome:
         response, error = result.get("response") or {}, result.get("error")
         status, body = response.get("status_code") or (200 if response else 0), response.get("body")
-        if _succeeded(result):
-            return body
+        if status == 200 and isinstance(body, dict) and not error:
+            return Outcome(body)
         status = status or _status(error)
         said = refused(status, error or body)
-        if not status:
-            kind: ProblemKind = "busy" if "expired" in said.everything else "rejected"
-            words = excerpt(said.words) or "no reason was given"
-            return Problem(kind, f"{self.place} did not answer: {words}")
-        return problem_of(self.place, said)
+        if status:
+            return Outcome(problem_of(self.place, said), said)
+        kind: ProblemKind = "busy" if "expired" in said.everything else "rejected"
+        words = excerpt(said.words) or "no reason was given"
+        # Ray tells no status: what the endpoint said can still be a refusal of a field.
+        return Outcome(Problem(kind, f"{self.place} did not answer: {words}"), replace(said, status=400))
 
 
 def custom_id(body: Body) -> str:
     """The name of a request, from all that it says: the same request has the same name, in any run."""
     words = json.dumps(body, sort_keys=True, ensure_ascii=False)
     return f"marquee-{hashlib.blake2b(words.encode(), digest_size=16).hexdigest()}"
-
-
-def request_line(key: str, body: Body) -> str:
-    """A request as OpenAI's and DashScope's Batch API and ``vllm run-batch`` take it."""
-    line = {"custom_id": key, "method": "POST", "url": f"/v1{CHAT}", "body": body}
-    return json.dumps(line, ensure_ascii=False)
 
 
 def read_results(path: Path) -> Iterable[tuple[str, Any]]:
@@ -154,10 +192,15 @@ def read_results(path: Path) -> Iterable[tuple[str, Any]]:
 
 
 def _succeeded(result: Mapping[str, Any]) -> bool:
+    """Whether an answer came back; tokens that a model spends on reasoning alone are none."""
     response = result.get("response") or {}
-    return (
-        response.get("status_code", 200) == 200 and isinstance(response.get("body"), dict) and not result.get("error")
-    )
+    body, status = response.get("body"), response.get("status_code") or 200
+    return status == 200 and isinstance(body, dict) and not result.get("error") and not only_reasoned(body)
+
+
+def _needed(body: Body) -> tuple[str, ...]:
+    """Fields without which a request has no purpose: readings of probabilities need them."""
+    return ("logprobs", "top_logprobs") if "top_logprobs" in body else ()
 
 
 def _status(error: Any) -> int:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bulk.run import Summary
     from eval.run import System
     from llm.classifier import Classifier
+    from llm.engines.adapting import Adapting
     from prompts.taxonomy import Taxonomy
     from prompts.text import Text
 
@@ -246,10 +247,18 @@ def _write_requests(asked: _Options, path: Path) -> None:
 def _answered_wire(asked: _Options) -> Correspondence:
     from bulk.correspondence import Correspondence, read_results
 
-    wire = Correspondence()
-    for path in asked.read_results:
+    wire = Correspondence(adapting=_adapting())
+    for path in dict.fromkeys(asked.read_results):
         click.echo(f"{path}: {wire.receive(read_results(path)):,} results", err=True)
     return wire
+
+
+def _adapting() -> Adapting:
+    """How the models of the settings' endpoint take requests; OpenAI's where none is set."""
+    from service.settings import read_settings
+    from service.wiring import endpoint_settings
+
+    return endpoint_settings(read_settings()).adapting()
 
 
 def _label(asked: _Options) -> None:
@@ -283,10 +292,17 @@ def _job_and_engine(asked: _Options) -> tuple[Job, Engine]:
 def _through_ray_data_llm(asked: _Options) -> tuple[Job, Engine]:
     from bulk.cluster_llm import Carried, Endpoint, InProcessVLLM
     from bulk.correspondence import Correspondence
+    from prompts.errors import InvalidSetting
     from service.settings import read_settings
 
-    settings, plan = read_settings(), asked.job()
-    wire = Correspondence("the cluster", plan.folder / "replies.sqlite")
+    settings = read_settings()
+    if asked.through == "vllm" and settings.extra_fields:
+        raise InvalidSetting(
+            "MARQUEE_EXTRA_BODY is for endpoints, and --through vllm has none: unset it, or use --through http"
+        )
+    plan = asked.job()
+    adapting = _adapting() if asked.through == "http" else None
+    wire = Correspondence("the cluster", plan.folder / "replies.sqlite", adapting, remedy="use --retry-failed")
     job = _with_wire(plan, asked.system, wire)
     key = settings.openai_api_key.get_secret_value()
     endpoint, own = Endpoint(settings.base_url, key, settings.retries), InProcessVLLM(settings.model, asked.worker_gpus)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shlex
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from llm.engines.address import corrected
+from llm.engines.extra_body import extra_fields
 from prompts.errors import InvalidSetting, UnknownName
 from prompts.faults import fault_of
 from service.environment import PREFIX, given
@@ -153,14 +153,7 @@ class Settings(BaseModel):
     @field_validator("extra_body")
     @classmethod
     def _is_an_object(cls, fields: str) -> str:
-        try:
-            value = json.loads(fields or "{}")
-        except ValueError:
-            value = None
-        if not isinstance(value, dict):
-            raise ValueError('should be a JSON object such as {"reasoning_effort": "low"}')
-        if taken := value.keys() & {"model", "messages", "stream", "n"}:
-            raise ValueError(f"cannot set {', '.join(sorted(taken))}: the program sets these itself")
+        extra_fields(fields)
         return fields
 
     @field_validator("tmdb_url", "omdb_url", "wikipedia_url")
@@ -263,7 +256,7 @@ class Settings(BaseModel):
     @property
     def extra_fields(self) -> dict[str, Any]:
         """The fields of ``extra_body``."""
-        return dict(json.loads(self.extra_body or "{}"))
+        return extra_fields(self.extra_body)
 
     def asking(self, base_url: str, api_key: str) -> Settings:
         """The same settings, but this endpoint is asked."""

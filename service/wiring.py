@@ -12,11 +12,9 @@ from llm.cache import AnswerStore, Cached
 from llm.cascade import Cascade
 from llm.classifier import Classifier
 from llm.decision import Decisions
-from llm.engines.adapting import Adapting
-from llm.engines.address import Address
 from llm.engines.batched_wire import BatchedWire
+from llm.engines.endpoint_settings import EndpointSettings
 from llm.engines.engine import Engine, PreparingEngine
-from llm.engines.findings_file import FindingsFile
 from llm.engines.local import Local
 from llm.engines.model_name import ModelName
 from llm.engines.openai_compatible import OpenAICompatible
@@ -193,14 +191,21 @@ def shots_of(settings: Settings, encoder: MiniLM, taxonomy: Taxonomy) -> Shots:
 
 
 def _wire(settings: Settings) -> Wire:
-    key = settings.openai_api_key.get_secret_value()
-    adapting = Adapting(
-        Address.of(settings.base_url),
-        FindingsFile(settings.probe_path),
+    return endpoint_settings(settings).wire()
+
+
+def endpoint_settings(settings: Settings) -> EndpointSettings:
+    """The part of the settings that reaches the endpoint."""
+    return EndpointSettings(
+        settings.base_url,
+        settings.openai_api_key.get_secret_value(),
+        settings.extra_body,
         settings.reasoning_tokens,
-        settings.extra_fields,
+        settings.probe_path,
+        settings.timeout,
+        settings.retries,
+        settings.concurrency,
     )
-    return Wire(settings.base_url, key, settings.timeout, settings.retries, settings.concurrency, adapting)
 
 
 def _model_name(wire: Wire, settings: Settings) -> ModelName:

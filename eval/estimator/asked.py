@@ -10,18 +10,22 @@ from pathlib import Path
 
 from llm.cache import AnswerStore, Cached
 from llm.classifier import Classifier
+from llm.engines.adapting import REASONING_TOKENS
+from llm.engines.address import BadAddress, corrected
+from llm.engines.endpoint_settings import EndpointSettings
+from llm.engines.extra_body import extra_fields
 from llm.engines.openai_compatible import OpenAICompatible
 from llm.engines.probe import Probed
-from llm.engines.wire import Wire
 from llm.language_model import LanguageModel
 from llm.matcher import Matcher, matcher
 from llm.readings import choice as readings
 from llm.shots import FixedShots, NearestShots, Shots
 from prompts import shelf
 from prompts.errors import InvalidSetting
+from prompts.network import without_login
 from prompts.question import Shot
 
-_TIMEOUT, _RETRIES, _CONCURRENCY = 30.0, 2, 64
+_EXTRA_BODY, _REASONING_TOKENS = "MARQUEE_EXTRA_BODY", "MARQUEE_REASONING_TOKENS"
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,40 @@ class Asked:
             raise InvalidSetting("give either classifier or endpoint, not both")
         if not self.model:
             raise InvalidSetting("endpoint needs model: the name under which it serves its model")
-        return LanguageModel(_engine(self.endpoint, self.model, self.key_variable))
+        return LanguageModel(_engine(_settings(self.endpoint, self.key_variable), self.model))
+
+
+def _settings(endpoint: str, key_variable: str) -> EndpointSettings:
+    """How an endpoint is reached: by the variables of the program, but files only where one is named.
+
+    Raises:
+        InvalidSetting: the endpoint is no URL, or a variable has no sensible value.
+    """
+    given = os.environ
+    try:
+        url, _ = corrected(endpoint)
+    except BadAddress as error:
+        raise InvalidSetting(f"endpoint {without_login(endpoint)!r} {error}") from None
+    try:
+        extra_fields(given.get(_EXTRA_BODY, ""))
+    except ValueError as error:
+        raise InvalidSetting(f"{_EXTRA_BODY} {error}") from None
+    findings = given.get("MARQUEE_PROBE_PATH")
+    return EndpointSettings(
+        url,
+        given.get(key_variable, ""),
+        given.get(_EXTRA_BODY, ""),
+        _reasoning_tokens(given.get(_REASONING_TOKENS)),
+        Path(findings) if findings else None,
+    )
+
+
+def _reasoning_tokens(words: str | None) -> int:
+    if not words:
+        return REASONING_TOKENS
+    if not words.isdecimal():
+        raise InvalidSetting(f"{_REASONING_TOKENS} {words!r} should be a number of tokens")
+    return int(words)
 
 
 def shown(shots: Sequence[Shot], vocabulary: str, nearest: int) -> Shots | None:
@@ -113,9 +150,9 @@ def _embedded() -> Matcher:
 
 
 @cache
-def _engine(endpoint: str, model: str, key_variable: str) -> OpenAICompatible:
-    wire = Wire(endpoint, os.environ.get(key_variable, ""), _TIMEOUT, _RETRIES, _CONCURRENCY)
-    return OpenAICompatible(wire, model, Probed(wire, model))
+def _engine(settings: EndpointSettings, model: str) -> OpenAICompatible:
+    wire = settings.wire()
+    return OpenAICompatible(wire, model, Probed(wire, model, settings.findings))
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from llm.engines.address import Address
 from llm.engines.dialect import LEVELS, OPTIONAL, Body, Dialect, assumed, is_batch, ran_out
 from llm.engines.findings_file import FindingsFile
 from llm.engines.refusals import Refused
-from llm.engines.replies import served_by, spent_on_reasoning
+from llm.engines.replies import only_reasoned, served_by
 from prompts.network import without_login
 
 log = logging.getLogger(__name__)
@@ -70,8 +70,47 @@ class Adapting:
         """What is known of a model."""
         if model not in self._dialects:
             kept = self._file.get(self._key(model))
-            self._dialects[model] = Dialect.of(kept) if kept else assumed(self._address.host, model)
+            self._dialects[model] = Dialect.of(kept) if kept else self._assumed(model)
         return self._dialects[model]
+
+    @property
+    def address(self) -> Address:
+        """Of the endpoint."""
+        return self._address
+
+    def with_extra(self, body: Body) -> Body:
+        """A request with the user's fields, before it is rewritten."""
+        return {**body, **self.extra}
+
+    def prepared(self, body: Body, keep: Collection[str] = ()) -> Body:
+        """A request in the form that its model takes, so far as is known; for requests that others send."""
+        return self.dialect(str(body.get("model", ""))).applied(self.with_extra(body), {*keep, *self.extra})
+
+    def learn(self, body: Body, outcomes: Iterable[Outcome], keep: Collection[str] = ()) -> bool:
+        """Learn from failures of one request that others sent.
+
+        Args:
+            body: the request before it was rewritten.
+            outcomes: all its failures, in their order; each was sent in the form that those before it had taught.
+            keep: fields that must stay as they are.
+
+        Returns:
+            Whether the last failure is avoided by the form that the request has now.
+        """
+        model, keep, taught = str(body.get("model", "")), {*keep, *self.extra}, False
+        known, dialect = self.dialect(model), self._assumed(model)
+        for outcome in outcomes:
+            changed = self._changed(dialect, body, outcome, keep, False) or self._changed(
+                known, body, outcome, keep, False
+            )
+            taught = changed is not None and changed != dialect
+            dialect = changed or dialect
+        if taught:
+            self._keep(model, dialect, body)
+        return taught
+
+    def _assumed(self, model: str) -> Dialect:
+        return assumed(self._address.host, model, self._reasoning_tokens)
 
     def served(self, model: str) -> str:
         """The name that replies gave the model asked for, in this process or lately; empty where they gave none."""
@@ -112,7 +151,7 @@ class Adapting:
         return outcome.reply
 
     async def _send(self, send: Send, dialect: Dialect, body: Body, keep: Collection[str]) -> Outcome:
-        return await send(dialect.applied({**body, **self.extra}, keep))
+        return await send(dialect.applied(self.with_extra(body), keep))
 
     def _changed(
         self, dialect: Dialect, body: Body, outcome: Outcome, keep: Collection[str], worked: bool
@@ -123,7 +162,7 @@ class Adapting:
                 return changed
             needs_room = ran_out(outcome.refusal)
         else:
-            needs_room = _ran_out(outcome.reply)
+            needs_room = only_reasoned(outcome.reply)
         if needs_room and not dialect.room and body.get("max_tokens", 0) > 1:
             return replace(dialect, room=self._reasoning_tokens)
         return None
@@ -205,13 +244,6 @@ def _is_unexplained(refusal: Refused) -> bool:
     if refusal.status not in (400, 422) or refusal.too_long or refusal.spent or refusal.parameter == "messages":
         return False
     return "content" not in refusal.everything.lower() and "safety" not in refusal.everything.lower()
-
-
-def _ran_out(reply: Any) -> bool:
-    """Whether a reply's tokens ran out before its answer began."""
-    choices = reply.get("choices") if isinstance(reply, Mapping) else None
-    choices = [one for one in choices if isinstance(one, Mapping)] if isinstance(choices, list) else []
-    return bool(choices) and all(map(spent_on_reasoning, choices))
 
 
 def _with_field(best: Dialect, before: Dialect, name: str) -> Dialect:

@@ -6,7 +6,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from prompts.network import without_login
 
@@ -83,6 +83,16 @@ class Address:
     def is_azure(self) -> bool:
         """Whether the host is Azure's, which takes keys in the header ``api-key``."""
         return self.host.endswith(_AZURE)
+
+    def headers(self, api_key: str) -> dict[str, str]:
+        """The headers that carry a key: ``api-key`` at Azure, a Bearer token elsewhere; none without a key."""
+        if not api_key:
+            return {}
+        return {"api-key": api_key} if self.is_azure else {"Authorization": f"Bearer {api_key}"}
+
+    def url(self, path: str) -> str:
+        """The URL of a path under the root, with the query."""
+        return f"{self.base_url}{path}?{urlencode(self.query)}" if self.query else self.base_url + path
 
     def beside(self, path: str) -> str:
         """The URL of a path beside the API's root: vLLM's ``/tokenize`` is not under ``/v1``."""

@@ -53,6 +53,8 @@ _LEAST = re.compile(
     r"(?:at least|minimum(?: value)?(?: of| is)?|>=|greater than or equal to)\D{0,12}(\d+)", re.IGNORECASE
 )
 _REASONING_NAMES = re.compile(r"(?:^|/)(?:gpt-5|o[134])(?:[.\-]|$)", re.IGNORECASE)
+# The chat templates of Gemma up to 2 refuse a system message; those of Gemma 3 put it before the first user message.
+_WITHOUT_SYSTEM_NAMES = re.compile(r"(?:^|/)(?:(?:code)?gemma-(?:1\.1|[237])|o1-(?:mini|preview))", re.IGNORECASE)
 _OPENAI_HOSTS = ("api.openai.com", ".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
 _SENTENCE_CHARS = 300
 _SMALL_SCHEMA = 50  # labels; a schema of fewer is refused for another reason than its size
@@ -240,11 +242,18 @@ class Dialect:
         return too_large or _digest(schema) in self.refused_schemas
 
 
-def assumed(host: str, model: str) -> Dialect:
-    """What is known of a model before the first request: OpenAI's own reasoning models, by their names."""
+def assumed(host: str, model: str, room: int = 0) -> Dialect:
+    """What is known of a model by its name, before the first request.
+
+    Args:
+        host: of the endpoint; OpenAI's own reasoning models are known on OpenAI's and Azure's hosts.
+        model: its name.
+        room: tokens that reasoning models get beside those of the answer.
+    """
+    folds = bool(_WITHOUT_SYSTEM_NAMES.search(model))
     if host.endswith(_OPENAI_HOSTS) and _REASONING_NAMES.search(model):
-        return Dialect({"max_tokens": "max_completion_tokens"}, omitted=("temperature",))
-    return Dialect()
+        return Dialect({"max_tokens": "max_completion_tokens"}, omitted=("temperature",), folds_system=folds, room=room)
+    return Dialect(folds_system=folds)
 
 
 def is_batch(body: Body) -> bool:

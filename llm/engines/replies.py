@@ -147,6 +147,13 @@ def spent_on_reasoning(choice: Mapping[str, Any]) -> bool:
     return not content or without_reasoning(content) is None
 
 
+def only_reasoned(reply: Any) -> bool:
+    """Whether the tokens of a whole reply ran out before its answer began."""
+    choices = reply.get("choices") if isinstance(reply, Mapping) else None
+    choices = [one for one in choices if isinstance(one, Mapping)] if isinstance(choices, list) else []
+    return bool(choices) and all(map(spent_on_reasoning, choices))
+
+
 def tokens_of(choice: Mapping[str, Any]) -> tuple[Token, ...]:
     """The tokens of a choice's text; none unless every one has a log-probability."""
     found = [_token(entry) for entry in _entries(choice)]
