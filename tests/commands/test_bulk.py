@@ -117,6 +117,32 @@ def test_requests_go_to_a_file_and_results_come_from_one_without_an_endpoint(awa
     ]
 
 
+@pytest.mark.parametrize(
+    ("model", "field"), [("gpt-5-mini", "max_completion_tokens"), ("gpt-4o-mini", "max_tokens")]
+)
+def test_requests_in_files_have_the_form_of_the_model_and_the_fields_of_the_user(
+    model: str, field: str, away: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MARQUEE_MODEL", model)
+    monkeypatch.setenv("MARQUEE_EXTRA_BODY", '{"service_tier": "flex"}')
+    given = write_lines(away / "i.jsonl", rows(2))
+    written = bulk(given, "--batch-file", away / "r.jsonl", "--system", "llm:list")
+    assert written.exit_code == 0, written.output
+    for line in read_lines(away / "r.jsonl"):
+        assert field in line["body"]
+        assert line["body"]["service_tier"] == "flex"
+
+
+def test_vllm_in_rays_workers_takes_no_fields_of_the_user(away: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARQUEE_EXTRA_BODY", '{"seed": 7}')
+    given = write_lines(away / "i.jsonl", rows(2))
+    refused = bulk(given, "--out", away / "o.jsonl", "--system", "llm:list", "--engine", "ray", "--through", "vllm")
+    assert refused.exit_code == 1
+    assert refused.output == (
+        "Error: MARQUEE_EXTRA_BODY is for endpoints, and --through vllm has none: unset it, or use --through http\n"
+    )
+
+
 def test_what_cannot_be_done_is_told(away: Path) -> None:
     given = write_lines(away / "i.jsonl", rows(2))
     assert "give --out" in bulk(given).output
