@@ -117,9 +117,7 @@ def test_requests_go_to_a_file_and_results_come_from_one_without_an_endpoint(awa
     ]
 
 
-@pytest.mark.parametrize(
-    ("model", "field"), [("gpt-5-mini", "max_completion_tokens"), ("gpt-4o-mini", "max_tokens")]
-)
+@pytest.mark.parametrize(("model", "field"), [("gpt-5-mini", "max_completion_tokens"), ("gpt-4o-mini", "max_tokens")])
 def test_requests_in_files_have_the_form_of_the_model_and_the_fields_of_the_user(
     model: str, field: str, away: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
