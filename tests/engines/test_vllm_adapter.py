@@ -6,27 +6,30 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import pytest
 
 from llm.adapter import adapter_in
 from llm.engines.local import Local
 from llm.language_model import LanguageModel
 from llm.readings.choice import READINGS
 from prompts import shelf
+from prompts.question import CODES, LETTERS
 from prompts.taxonomy import Label, Taxonomy
+from prompts.text import Text
 from tests.engines.vllm_server import ON_THIS_CPU, environment
 from tests.llm.bare_model import opinionated
 from tests.llm.test_adapter import written
 from tests.process import service
-from tests.tiny_qwen2 import build, tiny_tokenizer
+from tests.tiny_qwen2 import build
 
 NAMES = ("War", "Romance", "Horror", "Western", "Music")
 TEXTS = ["A baker.", "A heist in space.", "Two outlaws flee across the desert.", "Rain falls on an empty stage."]
+TAXONOMY = Taxonomy("own", tuple(Label(name) for name in NAMES), max_labels=5, allow_none=True)
+_CODE_LOGIT = 11.0  # added to the codes; the other 2,000 tokens have the logit 0
 _CLOSE = 0.03  # bf16 on both sides, summed in another order, and merged on one of them
 
 
 def test_serve_puts_the_adapter_on_a_real_vllm_and_it_answers_as_in_this_process(tmp_path: Path) -> None:
-    base = _likely_codes(opinionated(build(tmp_path / "tiny-qwen2", 8192, tokenizer=tiny_tokenizer(264))))
+    base = _writing_codes(opinionated(build(tmp_path / "tiny-qwen2", context=8192, tied=False)))
     adapter = written(base, tmp_path / "genres", base, manifest=False)
     name = f"tiny-qwen2+genres@{adapter_in(adapter).digest}"
     settings = {
@@ -44,34 +47,39 @@ def test_serve_puts_the_adapter_on_a_real_vllm_and_it_answers_as_in_this_process
     assert f"Answers: {name} at http://127.0.0.1:" in running.printed
     assert [answer["model"] for answer in served] == [name] * len(TEXTS)
     tuned, plain = (_scores(Local(str(base), device="cpu", adapter=one)) for one in (adapter, None))
-    if unread := [answer.get("problem") for answer in served if "scores" not in answer]:
-        pytest.xfail(f"open: vLLM gives the codes too little probability for figures to compare: {unread[0]}")
-    told = [[answer["scores"].get(label, 0.0) for label in NAMES] for answer in served]
-    assert _furthest(told, tuned) < _CLOSE
+    assert [answer.get("problem") for answer in served] == [None] * len(TEXTS)
+    returned = [[answer["scores"][label] for label in NAMES] for answer in served]
+    assert _furthest(returned, tuned) < _CLOSE
     assert _furthest(plain, tuned) > 4 * _CLOSE, "the adapter makes no difference, so this test sees nothing"
 
 
-def _likely_codes(folder: Path) -> Path:
-    """Weights that write codes more often: random ones give them too little probability to be read."""
+def _writing_codes(folder: Path) -> Path:
+    """Weights that answer with a code: of random ones, the codes have less probability than any strategy reads."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model: Any = AutoModelForCausalLM.from_pretrained(folder)
-    codes = [tokenizer.convert_tokens_to_ids(code) for code in "ABCDEF"]
+    codes = [tokenizer.convert_tokens_to_ids(code) for code in (*CODES[: len(NAMES)], LETTERS.none_code)]
+    tokens = tokenizer.apply_chat_template(_conversation(TEXTS[0]), add_generation_prompt=True, return_dict=False)
     with torch.no_grad():
-        words = model.get_input_embeddings().weight
-        kept = words[codes].clone()
-        words.mul_(0.4)
-        words[codes] = 8 * kept
+        state = model.model(torch.tensor([tokens])).last_hidden_state[0, -1].float()
+        rows = model.get_output_embeddings().weight
+        kept = rows[codes].float()
+        rows.zero_()  # every other token has the logit 0
+        rows[codes] = (kept + _CODE_LOGIT * state / state.square().sum()).to(rows.dtype)
     model.save_pretrained(folder)
     return folder
 
 
+def _conversation(text: str) -> list[dict[str, str]]:
+    return [dict(message) for message in shelf.prompt("text").render(Text(text), TAXONOMY, LETTERS)]
+
+
 def _scores(engine: Local) -> list[list[float]]:
-    vocabulary = Taxonomy("own", tuple(Label(name) for name in NAMES), max_labels=5, allow_none=True)
-    found = LanguageModel(engine, READINGS["letters"], shelf.prompt("text")).classify(TEXTS, vocabulary)
-    return [[one.scores.get(name, 0.0) for name in NAMES] for one in found]
+    found = LanguageModel(engine, READINGS["letters"], shelf.prompt("text")).classify(TEXTS, TAXONOMY)
+    assert [one.problem for one in found] == [None] * len(TEXTS)
+    return [[one.scores[name] for name in NAMES] for one in found]
 
 
 def _furthest(one: list[list[float]], other: list[list[float]]) -> float:
