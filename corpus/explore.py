@@ -11,8 +11,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from corpus.work import ENRICHED, FIGURES, MERGED, PLOTS, Done, Row, Work
-from eval.card import svg
 from eval.card.facts import QUANTILES, Lengths, lengths_of
+from eval.report import charts
 from lookup.enrich import TEXT_FROM
 from prompts.files import replacing
 
@@ -85,7 +85,7 @@ def page(name: str, before: Side, after: Side) -> str:
     )
     names = list(dict.fromkeys([*after.genres, *before.genres]))
     return shelf.get_template("explore.html.jinja").render(
-        name=name, before=before, after=after, svg=svg,
+        name=name, before=before, after=after, charts=charts,
         heads=["shortest" if share == 0 else "longest" if share == 1 else f"{share:.0%}" for share in QUANTILES],
         genres=[(one, before.genres.get(one, 0), after.genres.get(one, 0)) for one in names],
         missing=[(one, _share(before, one), _share(after, one)) for one in after.genres],

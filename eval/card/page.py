@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import log10
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
 
-from eval.card import svg
-from eval.card.facts import QUANTILES, Facts
+from eval.card.facts import QUANTILES, Facts, Kept
+from eval.report import charts
 from prompts.files import write_text_atomically
 
 _FOLDER = Path(__file__).parent
@@ -33,9 +36,35 @@ def _rendered(template: str, facts: Facts) -> str:
     )
     names = list(facts.labels)
     return shelf.get_template(template).render(
-        facts=facts, svg=svg, names=names, quantile_heads=[_head(share) for share in QUANTILES],
+        facts=facts, charts=charts, kept=kept_chart(facts.kept), names=names,
+        quantile_heads=[_head(share) for share in QUANTILES],
         label_rows=[(name, sum(facts.labels[name].values())) for name in names], told=_told(facts),
     )  # fmt: skip
+
+
+def kept_chart(points: Sequence[Kept]) -> Markup:
+    """Share of the examples that keep a label, against the minimum label frequency on a logarithmic scale."""
+    least, most = points[0].minimum, max(points[-1].minimum, points[0].minimum + 1)
+
+    def across(minimum: int) -> float:
+        return log10(minimum / least) / log10(most / least)
+
+    x_ticks = [(across(tick), f"{tick:,}") for tick in _ticks(least, most)]
+    y_ticks = [(share, f"{share:.0%}") for share in (0, 0.25, 0.5, 0.75, 1)]
+    title = "Examples kept against the minimum label frequency"
+    frame = charts.Frame(charts.WIDTH, 214, title, x_ticks=x_ticks, y_ticks=y_ticks, left=44, right=24)
+    said = [
+        f"at least {one.minimum:,} examples a label: {one.labels} labels, {one.share:.1%} of the examples"
+        for one in points
+    ]
+    places = [(across(one.minimum), one.share) for one in points]
+    return charts.lines(frame, [charts.Line("", 0, places, [3.5] * len(points), said)])
+
+
+def _ticks(least: int, most: int) -> list[int]:
+    """Round numbers from the least to the most: 1, 2 and 5 times the powers of ten."""
+    powers = (10**power for power in range(int(log10(most)) + 1))
+    return [tick for power in powers for tick in (power, 2 * power, 5 * power) if least <= tick <= most]
 
 
 def _head(share: float) -> str:

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.report import svg
+from eval.report import charts
 from eval.report.columns import percent, share
 from eval.report.document import Cell, Figure, Fold, Grid, Head, Legend, Note, Part, Row, Section, Table
 from eval.report.folder import Evaluation, Flags, Numbers, System
@@ -139,9 +139,9 @@ def _sliced(evaluation: Evaluation, caption: str, names: Sequence[str], values: 
     """The slices drawn and tabled."""
     systems, count = evaluation.compared, len(names)
     places = [0.08 + 0.84 * slot / (count - 1) for slot in range(count)]
-    frame = svg.Frame(380, 240, caption, x_ticks=tuple(zip(places, brief, strict=True)), y="F1")
+    frame = charts.Frame(380, 240, caption, x_ticks=tuple(zip(places, brief, strict=True)), y="F1")
     drawn = [
-        svg.Line(system.name, evaluation.place(system), list(zip(places, row, strict=True)), [3.5] * count)
+        charts.Line(system.name, evaluation.place(system), list(zip(places, row, strict=True)), [3.5] * count)
         for system, row in zip(systems, values, strict=True)
     ]
     rows = [
@@ -155,7 +155,7 @@ def _sliced(evaluation: Evaluation, caption: str, names: Sequence[str], values: 
         for system, row in zip(systems, values, strict=True)
     ]
     heads = (Head("system", numeric=False), *(Head(name) for name in names))
-    return Grid((Figure(svg.lines(frame, drawn)), Table(caption, heads, tuple(rows), "heat")), "pair")
+    return Grid((Figure(charts.lines(frame, drawn)), Table(caption, heads, tuple(rows), "heat")), "pair")
 
 
 def _errors(system: System) -> list[Part]:

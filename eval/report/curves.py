@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from eval import reliability as calibration
-from eval.report import svg
+from eval.report import charts
 from eval.report.by_label import legend
 from eval.report.columns import MISSING, share
 from eval.report.document import Cell, Figure, Fold, Grid, Head, Note, Part, Row, Section, Table
@@ -63,11 +63,11 @@ def precision_section(evaluation: Evaluation) -> Section | None:
     if not any(found):
         return None
     areas = [share(curve.area) if curve else MISSING for curve in found]
-    frame = svg.Frame(
+    frame = charts.Frame(
         460, 350, "Precision against recall over all decisions", "recall", "precision", TENTHS, TENTHS, bottom=36
     )
     drawn = [_line(evaluation, s, curve) for s, curve in zip(systems, found, strict=True) if curve]
-    whole = Grid((Figure(svg.lines(frame, drawn)), legend(evaluation, areas, "Average precision (micro)")), "chart")
+    whole = Grid((Figure(charts.lines(frame, drawn)), legend(evaluation, areas, "Average precision (micro)")), "chart")
     parts: list[Part] = [whole, *_without_scores(systems), *_by_label(evaluation)]
     lead = (
         "Every threshold at once: the further to the upper right, the better the ranking, whatever the "
@@ -93,12 +93,12 @@ def reliability_section(evaluation: Evaluation) -> Section | None:
     return Section("reliability", "Calibration", lead, tuple(parts))
 
 
-def _line(evaluation: Evaluation, system: System, curve: Curve) -> svg.Line:
+def _line(evaluation: Evaluation, system: System, curve: Curve) -> charts.Line:
     """At most ``POINTS`` points, evenly spread over recall; both ends stay."""
     wanted = np.searchsorted(curve.recall, np.linspace(curve.recall[0], curve.recall[-1], POINTS))
     kept = np.unique(np.minimum(wanted, len(curve.recall) - 1))
     points = [(float(curve.recall[k]), float(curve.precision[k])) for k in kept]
-    return svg.Line(system.name, evaluation.place(system), points)
+    return charts.Line(system.name, evaluation.place(system), points)
 
 
 def _without_scores(systems: Sequence[System]) -> list[Part]:
@@ -115,9 +115,9 @@ def _by_label(evaluation: Evaluation) -> list[Part]:
     for label in order:
         name = evaluation.vocabulary[label]
         curves = [precision_recall(system, label) for system in systems]
-        frame = svg.Frame(190, 150, f"Precision against recall for {name}", left=22, bottom=18, right=8)
+        frame = charts.Frame(190, 150, f"Precision against recall for {name}", left=22, bottom=18, right=8)
         drawn = [_line(evaluation, system, c) for system, c in zip(systems, curves, strict=True) if c]
-        figures.append(Figure(svg.lines(frame, drawn), f"{name} · {int(support[label]):,}", small=True))
+        figures.append(Figure(charts.lines(frame, drawn), f"{name} · {int(support[label]):,}", small=True))
         areas = [Cell(share(c.area), sort=c.area, heat=round(10 * c.area)) if c else Cell(MISSING) for c in curves]
         rows.append(Row((Cell(name), *areas)))
     heads = (Head("label", numeric=False), *(Head(system.name) for system in systems))
@@ -128,14 +128,14 @@ def _by_label(evaluation: Evaluation) -> list[Part]:
 
 def _reliable(evaluation: Evaluation, system: System) -> Markup:
     found = reliability(system)
-    frame = svg.Frame(240, 214, f"Reliability of {system.name}", "score", "share true", diagonal=True, bottom=34)
+    frame = charts.Frame(240, 214, f"Reliability of {system.name}", "score", "share true", diagonal=True, bottom=34)
     points = list(zip(found.said.tolist(), found.came.tolist(), strict=True))
     sizes = [2 + 2 * (count / found.texts.max()) ** 0.5 for count in found.texts.tolist()]
     titles = [
         f"score {share(said)}: {share(came)} true of {count:,}"
         for (said, came), count in zip(points, found.texts.tolist(), strict=True)
     ]
-    return svg.lines(frame, [svg.Line(system.name, evaluation.place(system), points, sizes, titles)])
+    return charts.lines(frame, [charts.Line(system.name, evaluation.place(system), points, sizes, titles)])
 
 
 def _ece(system: System) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from eval.report import svg
+from eval.report import charts
 from eval.report.columns import MISSING, Column, best, decode_rule, share, shown
 from eval.report.document import Cell, Figure, Head, Note, Part, Row, Section, Table
 from eval.report.folder import Evaluation, System
@@ -17,7 +17,7 @@ def section(evaluation: Evaluation, intervals: Intervals) -> Section:
     systems = evaluation.compared
     columns = shown(systems, evaluation.single)
     ceiling = ceiling_of(evaluation)
-    parts: list[Part] = [Figure(svg.dots(_dots(evaluation, intervals), ceiling.get("micro-F1")), DOTS)]
+    parts: list[Part] = [Figure(charts.dots(_dots(evaluation, intervals), ceiling.get("micro-F1")), DOTS)]
     parts.append(_table(evaluation, columns, intervals, ceiling))
     parts += [Note(text) for text in _notes(evaluation, intervals, ceiling)]
     return Section("headline", "Overview", _lead(systems, ceiling, intervals), tuple(parts))
@@ -34,9 +34,9 @@ def ceiling_of(evaluation: Evaluation) -> Mapping[str, float]:
     return CEILINGS.get(taxonomy_name(evaluation), {})
 
 
-def _dots(evaluation: Evaluation, intervals: Intervals) -> list[svg.Dot]:
+def _dots(evaluation: Evaluation, intervals: Intervals) -> list[charts.Dot]:
     return [
-        svg.Dot(
+        charts.Dot(
             system.name,
             evaluation.place(system),
             system.figure("micro-F1", "accuracy"),

@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from eval.report import by_label, curves, examples, headline, language_model, provenance, svg
+from eval.report import by_label, charts, curves, examples, headline, language_model, provenance
 from eval.report.columns import shown
 from eval.report.document import Document, Part, Section
 from eval.report.folder import Evaluation
@@ -69,7 +69,7 @@ def as_html(document: Document) -> str:
     """The report as one HTML file; its policy allows its own style and script by their digests, and nothing else."""
     style, script = (_compact((HERE / name).read_text(encoding="utf-8")) for name in ("report.css", "report.js"))
     environment = _environment()
-    environment.filters |= {"breakable": _breakable, "series": svg.series, "coded": _coded}
+    environment.filters |= {"breakable": _breakable, "series": charts.series, "coded": _coded}
     template = environment.get_template("report.html.jinja")
     rendered = template.render(
         document=document,

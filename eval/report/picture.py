@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from eval.report.svg import series
+from eval.report.charts import series
 
 _COLOURS = ("#0b6aa8", "#c8501a", "#0a8a68", "#a34a86", "#b98200", "#3f9bd1", "#6b5bbd", "#7a8a1f")
 _STYLE = """
@@ -39,7 +39,7 @@ def picture(drawing: Markup, width: int = 720) -> Picture:
     """A drawing that takes its colours from a page, given colours of its own.
 
     Args:
-        drawing: an ``svg`` element with a ``viewBox``, as ``eval.card.svg`` and ``eval.report.svg`` make them.
+        drawing: an ``svg`` element with a ``viewBox``, as ``eval.report.charts`` makes them.
         width: pixels at which it is shown.
     """
     head = f'<svg xmlns="http://www.w3.org/2000/svg" class="marquee" width="{width}" '

@@ -4,15 +4,13 @@ from xml.etree import ElementTree
 
 from markupsafe import Markup
 
-from eval.card.facts import Lengths
-from eval.card.svg import histogram
-from eval.report import svg
+from eval.report import charts
 from eval.report.document import Cell, Example, Figure, Fold, Grid, Head, Legend, Note, Row, Section, Table, Tag
 from eval.report.picture import Picture, legend, picture
 from eval.report.pieces import Words, pieces
 
 TABLE = Table("Counts", (Head("label", numeric=False), Head("texts")), (Row((Cell("A|B"), Cell("3", best=True))),))
-DRAWING = svg.lines(svg.Frame(100, 80, "A & B"), [svg.Line("<x>", 0, [(0, 0), (1, 1)], [3, 3])])
+DRAWING = charts.lines(charts.Frame(100, 80, "A & B"), [charts.Line("<x>", 0, [(0, 0), (1, 1)], [3, 3])])
 
 
 def shown(*parts: object) -> list[Words | Picture]:
@@ -20,7 +18,7 @@ def shown(*parts: object) -> list[Words | Picture]:
 
 
 def test_a_picture_is_an_image_of_its_own() -> None:
-    for drawing in (DRAWING, histogram(Lengths("words", 2.0, (1.0,), (1, 2), (0, 5, 10)))):
+    for drawing in (DRAWING, charts.histogram((0, 5, 10), (1, 2), "words")):
         root = ElementTree.fromstring(picture(drawing, 300).svg)
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
         assert (root.get("width"), root.get("viewBox")) == ("300", drawing.split('viewBox="')[1].split('"')[0])
