@@ -51,6 +51,7 @@ class Group(click.Group):
 
     def main(self, *arguments: Any, **fields: Any) -> Any:
         """Run the program; a console that cannot show a character gets it as ``\\uXXXX``, which JSON readers take."""
+        _open_closed_streams()
         codecs.register_error("uescape", _escaped)
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "backslashreplace"):
@@ -82,6 +83,13 @@ class Group(click.Group):
 def examples(*lines: str) -> str:
     """The epilog of a command: a heading and command lines, which click does not wrap."""
     return "\b\nExamples:\n" + "\n".join(f"  main.py {line}" for line in lines)
+
+
+def _open_closed_streams() -> None:
+    """A stream that the caller closed (``>&-``) reads and writes nothing; else the next file would get its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115  (open to the end)
 
 
 def _is_debugging() -> bool:

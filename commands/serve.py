@@ -112,10 +112,11 @@ def _serve(
         at_the_end.enter_context(_shared_metrics())  # before anything imports prometheus_client, which looks only then
     from service.guards import door
     from service.logs import configure
-    from service.server import listen, serve_debugging
+    from service.server import check_host, listen, serve_debugging
     from service.vllm import start
     from service.wiring import build
 
+    check_host(settings.host)
     door(settings)  # what is wrong should be told before vLLM takes its minutes
     if not settings.local_model:
         build(settings)

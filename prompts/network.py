@@ -33,7 +33,14 @@ def connection(url: str) -> Mapping[str, Any]:
     if parts.scheme == "http" and is_loopback(parts.hostname or ""):
         return {"proxy": None, "verify": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), "trust_env": False}
     variable, path = next(((name, path) for name in _CERTIFICATES if (path := os.environ.get(name))), ("", ""))
-    return {"proxy": _proxy_for(parts), "verify": _trusted(variable, path), "trust_env": False}
+    return {"proxy": _proxy_for(parts)[1], "verify": _trusted(variable, path), "trust_env": False}
+
+
+def no_connection(place: str, url: str) -> str:
+    """What to say where no connection to a model server was made: the way to it may be a proxy."""
+    if variable := _proxy_for(split_url(url))[0]:
+        return f"no connection to {place} through the proxy of {variable}; check it, or add the host to NO_PROXY"
+    return f"no connection to {place}; is the model server up?"
 
 
 def split_url(url: str) -> SplitResult:
@@ -104,15 +111,16 @@ def without_login(words: str) -> str:
     return re.sub(r"//[^/\s]*@", "//***@", words)
 
 
-def _proxy_for(parts: SplitResult) -> str | None:
+def _proxy_for(parts: SplitResult) -> tuple[str, str | None]:
+    """The variable that names the proxy, and its URL."""
     host = parts.hostname or ""
     if is_loopback(host) or _bypassed(host, parts.port, _variable("NO_PROXY")[1]):
-        return None
+        return "", None
     for name in (f"{parts.scheme}_proxy".upper(), "ALL_PROXY"):
         variable, value = _variable(name)
         if value:
-            return _proxy(variable, value, host)
-    return None
+            return variable, _proxy(variable, value, host)
+    return "", None
 
 
 def _variable(name: str) -> tuple[str, str]:

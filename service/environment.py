@@ -6,6 +6,7 @@ import io
 import os
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -25,7 +26,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 def given(known: Iterable[str], kept_quotes: Iterable[str] = ()) -> Mapping[str, str]:
     """What is set, by the names of environment variables; the environment goes before ``.env``.
 
-    Spaces, line ends, invisible characters and a pair of quotes around a value are removed. Empty values are left out.
+    In ``.env``, ``${NAME}`` is the value of another variable. A path may begin with ``~/``. Spaces, line ends,
+    invisible characters and a pair of quotes around a value are removed. Empty values are left out.
 
     Args:
         known: the names of all settings.
@@ -44,7 +46,15 @@ def given(known: Iterable[str], kept_quotes: Iterable[str] = ()) -> Mapping[str,
     for name, value in found.items():
         if _CONTROL.search(value):
             raise InvalidSetting(f"{name}: a line end or another control character is inside the value; remove it")
-    return {name: value for name, value in found.items() if value}
+    return {name: _with_home(value) for name, value in found.items() if value}
+
+
+def _with_home(value: str) -> str:
+    """A path that begins with ``~/``, as a shell would have passed it on."""
+    if value.startswith("~/"):
+        with suppress(RuntimeError):  # no home is known
+            return str(Path(value).expanduser())
+    return value
 
 
 def _is_of_kubernetes(name: str, value: str) -> bool:
@@ -58,15 +68,21 @@ def _unknown(name: str, known: Iterable[str]) -> str:
 
 
 def _of_file(path: Path) -> Mapping[str, str]:
-    if not path.is_file():
+    if path.is_dir() or not (path.exists() or path.is_symlink()):  # a folder: an environment of Python's
         return {}
+    from dotenv.main import resolve_variables
     from dotenv.parser import parse_stream
 
     found: dict[str, str] = {}
+    lines: dict[str, int] = {}
     for binding in parse_stream(io.StringIO(read_text(path, InvalidSetting))):
         line = binding.original.line + len(binding.original.string) - len(binding.original.string.lstrip("\n"))
         if binding.error or (binding.key and binding.value is None):
             raise InvalidSetting(f"{path}:{line} cannot be read; write NAME=value, with quotes around spaces")
         if binding.key and binding.value is not None:
-            found[binding.key] = binding.value
-    return found
+            if found.get(binding.key, binding.value) != binding.value:
+                first = lines[binding.key]
+                raise InvalidSetting(f"{path}:{line} sets {binding.key} again, first in line {first}; keep one")
+            found[binding.key], lines[binding.key] = binding.value, line
+    resolved = resolve_variables(found.items(), override=False)
+    return {name: value or "" for name, value in resolved.items()}

@@ -26,6 +26,19 @@ _KEEPALIVE_SECONDS = 5
 _BOOT_ERROR = 3  # gunicorn starts no other worker after this exit status
 
 
+def check_host(host: str) -> None:
+    """See that a name or address exists, before anything else is said of it.
+
+    Raises:
+        InvalidSetting: it does not.
+    """
+    try:
+        socket.getaddrinfo(host.strip("[]") or None, 0, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or "not an address"
+        raise InvalidSetting(f"cannot listen on {host}: {why}; give a name or an address, such as 127.0.0.1") from None
+
+
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket; port 0 takes a free one.
 

@@ -30,7 +30,7 @@ class Settings(BaseModel):
     """Every setting of the program. Names in the environment: ``MARQUEE_`` and the field's name in capitals, but
     ``OPENAI_BASE_URL`` and ``OPENAI_API_KEY`` as the ``openai`` client knows them."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
 
     classifier: Literal["auto", "openai", "embedded"] = Field(
         "auto", description="who answers; auto: the language model where an endpoint or a key is set, else MiniLM"

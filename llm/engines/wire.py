@@ -28,7 +28,7 @@ from llm.engines.address import Address
 from llm.engines.limiter import Limiter
 from llm.engines.refusals import excerpt, problem_of, redacted, refused, seconds_of
 from llm.engines.replies import decoded
-from prompts.network import connection, without_login
+from prompts.network import connection, no_connection, without_login
 
 log = logging.getLogger(__name__)
 
@@ -217,7 +217,7 @@ class Wire:
         if isinstance(error, openai.APITimeoutError) and _timed_out(error):
             return Problem("unreachable", f"{self.place} did not answer within {self._timeout:g} s")
         if isinstance(error, openai.APIConnectionError | aiohttp.ClientError):
-            return Problem("unreachable", f"no connection to {self.place}; is the model server up?")
+            return Problem("unreachable", no_connection(self.place, self.base_url))
         log.debug("a reply of %s cannot be read", self.place, exc_info=error)
         return Problem("unreadable", f"{self.place} sent a reply that cannot be read ({type(error).__name__})")
 

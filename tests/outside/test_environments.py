@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -98,6 +99,12 @@ def test_what_copying_adds_around_a_value_is_removed(
         ("OPENAI_BASE_URL", "http://[::1/v1", "OPENAI_BASE_URL"),
         ("OPENAI_BASE_URL", "http://a b/v1", "OPENAI_BASE_URL"),
         ("MARQUEE_PROT", "1", "MARQUEE_PROT is no setting; did you mean MARQUEE_PORT?"),
+        ("MARQUEE_REQUEST_TIMEOUT", "30s", 'MARQUEE_REQUEST_TIMEOUT is "30s"; give a number'),
+        ("MARQUEE_REQUEST_TIMEOUT", "inf", "MARQUEE_REQUEST_TIMEOUT"),
+        ("MARQUEE_THRESHOLD", "nan", "MARQUEE_THRESHOLD"),
+        ("MARQUEE_THRESHOLD", "0,5", 'MARQUEE_THRESHOLD is "0,5"; give a number'),
+        ("MARQUEE_CACHE", "enabled", 'MARQUEE_CACHE is "enabled"; give true or false'),
+        ("MARQUEE_PORT", "99999", 'MARQUEE_PORT is "99999"; give 65535 or less'),
         ("MARQUEE_SERVICE_HOTS", "1", "MARQUEE_SERVICE_HOTS is no setting"),
     ],
 )
@@ -244,6 +251,15 @@ def test_no_proxy_is_read_as_curl_reads_it(monkeypatch: pytest.MonkeyPatch, entr
     assert connection("https://10.1.2.3/v1")["proxy"] is None
 
 
+@pytest.mark.parametrize("value", ["127.0.0.1:9", "http://127.0.0.1:9", f"http://ada:{_SECRET}@127.0.0.1:9"])
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "all_proxy"])
+def test_a_proxy_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    detail = Wire("https://models.example/v1", "", 5.0, 0, 1).post([{"model": "m", "messages": []}])[0].detail
+    assert f"no connection to models.example through the proxy of {name}; check it" in detail
+    assert _SECRET not in detail
+
+
 def test_a_proxy_that_is_set_is_used(monkeypatch: pytest.MonkeyPatch, model: Endpoint) -> None:
     monkeypatch.setenv("HTTP_PROXY", model.url.removesuffix("/v1"))
     (reply,) = Wire("http://models.example/v1", "", 5.0, 0, 1).post([{"model": "m", "messages": []}])
@@ -283,6 +299,11 @@ def test_the_variables_of_a_kubernetes_service_are_no_settings(
         (b'MARQUEE_TAXONOMY="imdb\n', r".env:1 cannot be read; write NAME=value"),
         (b"# a\nMARQUEE_TAXONOMY: imdb\n", r".env:2 cannot be read; write NAME=value"),
         (b"MARQUEE_TAXONOMY\n", r".env:1 cannot be read; write NAME=value"),
+        (b"A B=c\n", r".env:1 cannot be read; write NAME=value"),
+        (
+            b"MARQUEE_TAXONOMY=imdb\n\nexport MARQUEE_TAXONOMY=news\n",
+            ".env:3 sets MARQUEE_TAXONOMY again, first in line 1; keep one",
+        ),
     ],
 )
 def test_an_env_file_that_cannot_be_read_stops_the_start(away: Path, content: bytes, said: str) -> None:
@@ -297,11 +318,47 @@ def test_an_env_file_that_cannot_be_read_stops_the_start(away: Path, content: by
         "export MARQUEE_TAXONOMY=imdb",
         "MARQUEE_TAXONOMY = imdb # of films\r\n",
         "\n\n# a note\nMARQUEE_TAXONOMY='imdb'\nOTHER=caf\u00e9\n",
+        "MARQUEE_TAXONOMY=imdb\nMARQUEE_TAXONOMY=imdb\n",
+        "NAME=im\nMARQUEE_TAXONOMY=${NAME}db\n",
+        "MARQUEE_TAXONOMY=${NOT_SET:-imdb}\n",
     ],
 )
 def test_an_env_file_as_editors_write_it_is_read(away: Path, content: str) -> None:
     (away / ".env").write_text(content, encoding="utf-8")
     assert read_settings().taxonomy == "imdb"
+
+
+def test_a_link_of_env_that_leads_nowhere_stops_the_start(away: Path) -> None:
+    (away / ".env").symlink_to("secrets.env")
+    assert "cannot read .env: No such file or directory" in error_of(call("classify", PLOT))
+    (away / ".env").unlink()
+    (away / ".env").symlink_to(".env")
+    assert "cannot read .env: Too many levels of symbolic links" in error_of(call("classify", PLOT))
+
+
+def test_a_pipe_is_read_and_a_folder_is_not(away: Path) -> None:
+    (away / ".env").mkdir()  # an environment of Python's
+    assert read_settings().taxonomy == "tmdb"
+    (away / ".env").rmdir()
+    os.mkfifo(away / ".env")  # as password managers give secrets
+    writer = threading.Thread(target=(away / ".env").write_text, args=("MARQUEE_TAXONOMY=imdb\n",), daemon=True)
+    writer.start()
+    assert read_settings().taxonomy == "imdb"
+    writer.join()
+
+
+@pytest.mark.parametrize(("field", "value"), [("keys_path", "~/keys.json"), ("local_model", "~/models/own")])
+@pytest.mark.parametrize("in_file", [False, True])
+def test_a_path_may_begin_with_the_home_folder(
+    away: Path, monkeypatch: pytest.MonkeyPatch, field: str, value: str, in_file: bool
+) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    name = f"MARQUEE_{field.upper()}"
+    if in_file:
+        (away / ".env").write_text(f"{name}={value}\n", encoding="utf-8")
+    else:
+        monkeypatch.setenv(name, value)
+    assert str(getattr(read_settings(), field)) == value.replace("~", "/home/ada")
 
 
 @pytest.mark.parametrize(
@@ -551,6 +608,24 @@ def test_a_text_that_is_not_utf_8_is_labelled(away: Path) -> None:
     assert json.loads(done.stdout)["labels"] == ["fantasy"]
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("taxonomies >&-", ""),
+        ("taxonomies 2>&-", "tmdb"),
+        ("classify <&-", "there is no text; give TEXT, --title, or standard input"),
+        ("similar <&-", "Error: "),
+        ("taxonomies <&- >&- 2>&-", ""),
+    ],
+)
+def test_a_closed_stream_is_no_traceback(command: str, said: str) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} {ROOT / 'main.py'} {command}"], capture_output=True, check=False, text=True
+    )
+    assert "Traceback" not in done.stdout + done.stderr
+    assert said in done.stdout + done.stderr
+
+
 def test_a_full_disk_behind_standard_output_is_one_line() -> None:
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, str(ROOT / "main.py"), "taxonomies"]
@@ -574,6 +649,11 @@ def test_a_full_disk_behind_standard_output_is_one_line() -> None:
 def test_the_address_that_is_printed_can_be_opened(host: str, url: str) -> None:
     assert url_of(host, 5103) == url
     Client(url)
+
+
+@pytest.mark.parametrize("host", ["no.such.invalid", "http://127.0.0.1", "127.0.0.1:5000", "fe80::1%none", "a b"])
+def test_a_host_that_does_not_exist_is_told_before_who_may_reach_it(host: str) -> None:
+    assert f"cannot listen on {host}: " in error_of(call("serve", "--host", host))
 
 
 @pytest.mark.parametrize("host", ["300.1.1.1", "::g", "no such host", "a" * 300, "\udcff"])
