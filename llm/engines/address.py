@@ -36,7 +36,7 @@ _ROOTS: Mapping[str, str] = {
     "api.moonshot.cn": "/v1",
     "models.github.ai": "/inference",
 }
-_AZURE = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com", ".openai.azure.us")
+AZURE_HOSTS = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com", ".openai.azure.us")
 _METHODS = re.compile(r"/(?:chat/completions|completions|responses|models|embeddings|tokenize|health)$")
 _VERSION = re.compile(r"/(?:v\d\w*|openai|inference)(?:/|$)")
 _DEPLOYMENT = re.compile(r"/openai/deployments/[^/]+$")
@@ -82,7 +82,7 @@ class Address:
     @property
     def is_azure(self) -> bool:
         """Whether the host is Azure's, which takes keys in the header ``api-key``."""
-        return self.host.endswith(_AZURE)
+        return self.host.endswith(AZURE_HOSTS)
 
     def headers(self, api_key: str) -> dict[str, str]:
         """The headers that carry a key: ``api-key`` at Azure, a Bearer token elsewhere; none without a key."""
@@ -123,13 +123,13 @@ def corrected(url: str) -> tuple[str, str]:
     parts = urlsplit(url)
     _check(parts.scheme, parts.hostname, url)
     host, scheme = (parts.hostname or "").lower(), parts.scheme.lower()
-    public = host in _ROOTS or host.endswith(_AZURE)
+    public = host in _ROOTS or host.endswith(AZURE_HOSTS)
     netloc = parts.netloc
     if scheme == "http" and public:
         scheme, netloc = "https", netloc.removesuffix(":80")
     path = _METHODS.sub("", re.sub(r"/{2,}", "/", parts.path).rstrip("/"))
     path = _rooted(path, host)
-    if host.endswith(_AZURE) and _DEPLOYMENT.search(path) and "api-version=" not in parts.query:
+    if host.endswith(AZURE_HOSTS) and _DEPLOYMENT.search(path) and "api-version=" not in parts.query:
         raise BadAddress(
             "is a deployment of Azure and lacks its version: add ?api-version=…, or use https://…/openai/v1"
         )
@@ -166,8 +166,8 @@ def _check(scheme: str, host: str | None, url: str) -> None:
 def _rooted(path: str, host: str) -> str:
     """The path with the API's root where it has none."""
     path = re.sub(r"(/v1)(?:/v1)+$", r"\1", path)
-    root = _ROOTS.get(host, "/openai/v1" if host.endswith(_AZURE) else "/v1")
-    if path in ("", "/v1", "/openai") and (host in _ROOTS or host.endswith(_AZURE)):
+    root = _ROOTS.get(host, "/openai/v1" if host.endswith(AZURE_HOSTS) else "/v1")
+    if path in ("", "/v1", "/openai") and (host in _ROOTS or host.endswith(AZURE_HOSTS)):
         return root
     return path or root
 

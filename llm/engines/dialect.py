@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from llm.engines.address import AZURE_HOSTS
 from llm.engines.refusals import Refused
 
 Body = Mapping[str, Any]
@@ -55,7 +56,7 @@ _LEAST = re.compile(
 _REASONING_NAMES = re.compile(r"(?:^|/)(?:gpt-5|o[134])(?:[.\-]|$)", re.IGNORECASE)
 # The chat templates of Gemma up to 2 refuse a system message; those of Gemma 3 put it before the first user message.
 _WITHOUT_SYSTEM_NAMES = re.compile(r"(?:^|/)(?:(?:code)?gemma-(?:1\.1|[237])|o1-(?:mini|preview))", re.IGNORECASE)
-_OPENAI_HOSTS = ("api.openai.com", ".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
+_OPENAI_HOSTS = ("api.openai.com", *AZURE_HOSTS)
 _SENTENCE_CHARS = 300
 _SMALL_SCHEMA = 50  # labels; a schema of fewer is refused for another reason than its size
 LEVELS = ("json_schema", "json_object", "none")

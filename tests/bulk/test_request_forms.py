@@ -56,6 +56,8 @@ def wire_to(url: str = OPENAI, findings: Path | None = None, **extra: Any) -> Co
         pytest.param(OPENAI, "o1-mini", "/v1/chat/completions", {"max_completion_tokens"}, ["user"], id="o1-mini"),
         pytest.param(AZURE, "gpt-5", "/chat/completions", {"max_completion_tokens"}, ["system", "user"],
                      id="Azure, gpt-5"),
+        pytest.param("https://x.openai.azure.us/openai/v1", "o4-mini", "/chat/completions", {"max_completion_tokens"},
+                     ["system", "user"], id="Azure for governments, o4-mini"),
         pytest.param(DEPLOYMENT, "gpt-4o", "/chat/completions", {"max_tokens", "temperature"}, ["system", "user"],
                      id="Azure, a deployment"),
         pytest.param(VLLM, "google/gemma-2-9b-it", "/v1/chat/completions", {"max_tokens", "temperature"}, ["user"],

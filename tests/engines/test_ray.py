@@ -19,6 +19,8 @@ from bulk.engine import InProcess
 from bulk.job import Asked, Job
 from bulk.run import Stage, run
 from llm.classifier import Prediction, Problem
+from llm.engines.adapting import Adapting
+from llm.engines.address import Address
 from llm.language_model import LanguageModel
 from llm.readings.choice import READINGS
 from prompts import shelf
@@ -27,7 +29,7 @@ from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 from tests.bulk.words import TAXONOMY, ByWords, job_of, label, read_lines, rows, write_lines
 from tests.engines.ray_nodes import Nodes
-from tests.misbehaving import endpoint, says
+from tests.misbehaving import endpoint, like_gpt_5, says
 
 _MEETING_SECONDS = 300
 
@@ -119,6 +121,25 @@ def test_requests_go_through_rays_http_processor_and_are_sent_once(nodes: Nodes,
     assert sorted(bodies) == sorted(json.dumps(body, sort_keys=True) for body in noted.taken().values())
     found = read_lines(tmp_path / "o.jsonl")
     assert [(row["labels"], row["problem"]) for row in found] == [(["War"], None)] * 20
+
+
+def test_requests_that_are_refused_for_fields_are_sent_again_without_them(nodes: Nodes, tmp_path: Path) -> None:
+    taxonomy, given = shelf.taxonomy("tmdb"), write_lines(tmp_path / "i.jsonl", rows(10))
+    plan = job_of(given, tmp_path / "o.jsonl")
+    with endpoint(like_gpt_5('{"labels": ["War"]}')) as server:
+        url = f"{server.url}?api-version=1"
+        adapting = Adapting(Address.of(url), extra={"reasoning_effort": "low"})
+        wire = Correspondence("the cluster", tmp_path / "replies.sqlite", adapting)
+        asked = Asked("llm", {}, lambda: LanguageModel(wire.engine("m"), READINGS["list"]))
+        job = Job(plan.source, plan.columns, taxonomy, asked, plan.out, batch=4)
+        run(job, Carried(asked.open, taxonomy, wire, Endpoint(url, ""), job.folder, nodes.cluster(1)))
+        assert len(server.asked) == 4 * 10  # max_tokens, temperature, tokens spent on reasoning, the answer
+        assert all(body["reasoning_effort"] == "low" for body in server.asked)
+        last = server.asked[-1]
+    assert last["max_completion_tokens"] > 2_048
+    assert {"max_tokens", "temperature"}.isdisjoint(last)
+    found = read_lines(tmp_path / "o.jsonl")
+    assert [(row["labels"], row["problem"]) for row in found] == [(["War"], None)] * 10
 
 
 def test_a_node_is_killed_on_the_way_and_no_row_is_lost_or_asked_about_in_vain(nodes: Nodes, tmp_path: Path) -> None:
