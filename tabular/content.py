@@ -120,6 +120,8 @@ def content_of(path: Path, dialect: Dialect = Dialect()) -> Content:
 def _first_bytes(path: Path) -> bytes:
     if path.is_dir():
         raise InvalidDataset(f"{path} is a folder; give a file")
+    if str(path) == "-" or path.is_fifo() or path.is_char_device():  # would be empty, or block, the second time
+        raise InvalidDataset(f"{path} is a pipe, and a table is read more than once; save it as a file and give that")
     try:
         with path.open("rb") as file:
             return file.read(HEAD)

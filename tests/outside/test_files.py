@@ -5,6 +5,7 @@ A new report of a file that is read wrongly becomes a row here.
 
 import gzip
 import io
+import os
 import re
 import zipfile
 from collections.abc import Sequence
@@ -423,3 +424,10 @@ def test_a_file_that_is_not_there_and_a_folder_are_told(tmp_path: Path) -> None:
         open_table(tmp_path / "film.csv")
     with pytest.raises(InvalidDataset, match="is a folder"):
         open_table(tmp_path)
+
+
+def test_a_pipe_is_told_and_never_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    for path in (tmp_path / "pipe.csv", Path("-"), Path("/dev/null")):
+        with pytest.raises(InvalidDataset, match="is a pipe, and a table is read more than once; save it as a file"):
+            open_table(path)
