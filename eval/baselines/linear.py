@@ -19,6 +19,7 @@ from sklearn.svm import LinearSVC
 
 from eval.baselines.material import Material, Probabilities, Split, shaped
 from eval.baselines.words import Words, WordSettings
+from eval.calibration import fit_logistic
 
 Line = tuple[NDArray[np.floating], float]  # a weight per term, and the bias
 FitLine = Callable[[Any, NDArray[np.bool_], float], Line]
@@ -102,18 +103,14 @@ def _scaled(material: Material, words: Words, weights: Any, biases: Any, scaling
 
 
 def platt(odds: NDArray[np.floating], truth: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Scale and shift per label that make decision values log-odds; a label of one kind only stays as it is.
-
-    Source: Platt, Probabilistic outputs for support vector machines, 1999.
-    """
+    """Scale and shift per label that make decision values log-odds; a label of one kind only stays as it is."""
     scales, shifts = np.ones(odds.shape[1]), np.zeros(odds.shape[1])
     for label in range(odds.shape[1]):
         if 0 < truth[:, label].sum() < len(truth):
             spread = odds[:, label].std() or 1.0
-            fitted = LogisticRegression(C=1e3).fit(odds[:, [label]] / spread, truth[:, label])
-            slope = float(fitted.coef_[0, 0])
+            (slope,), intercept = fit_logistic(odds[:, [label]] / spread, truth[:, label], c=1e3)
             if slope > 0:  # a label that was learnt the wrong way round on few texts is not turned over
-                scales[label], shifts[label] = slope / spread, float(fitted.intercept_[0])
+                scales[label], shifts[label] = slope / spread, intercept
     return scales, shifts
 
 

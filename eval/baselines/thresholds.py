@@ -16,8 +16,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import expit, logit
+from scipy.special import expit
 
+from eval.calibration import log_odds
 from eval.metrics import Labels
 
 Rule = Literal["global", "per-label", "top-k", "best"]
@@ -110,7 +111,7 @@ def f1(predicted: Labels, truth: Labels, objective: Objective) -> float:
 def _per_label(scores: NDArray[np.floating], truth: Labels, objective: Objective) -> NDArray[np.float64]:
     """Thresholds label by label: where probabilities are right, one for micro-F1, each label's own for macro-F1, and
     half-way between for both."""
-    odds = _log_odds(scores)
+    odds = log_odds(scores)
     slopes, shifts = _calibration(odds, truth)
     right = expit(slopes * odds + shifts)
     common = _best_cut(right.ravel())
@@ -118,7 +119,7 @@ def _per_label(scores: NDArray[np.floating], truth: Labels, objective: Objective
         _drawn(_best_cut(column), common, _OWN[objective] * support / (support + _SHRINKAGE))
         for column, support in zip(right.T, truth.sum(axis=0), strict=True)
     ]
-    found: NDArray[np.float64] = expit((_log_odds(np.array(cuts)) - shifts) / slopes)
+    found: NDArray[np.float64] = expit((log_odds(np.array(cuts)) - shifts) / slopes)
     return found
 
 
@@ -160,15 +161,10 @@ def _best_cut(right: NDArray[np.float64]) -> float:
     return float((falling[best] + below) / 2)
 
 
-def _log_odds(scores: NDArray[np.floating]) -> NDArray[np.float64]:
-    found: NDArray[np.float64] = logit(np.clip(np.asarray(scores, np.float64), _LEAST, 1 - _LEAST))
-    return found
-
-
 def _drawn(own: float, common: float, share: float) -> float:
     """A threshold between the common one and a label's own, in log-odds. What is to be expected of a label that cannot
     be told at all is best where everybody is given it."""
-    own_odds, common_odds = _log_odds(np.array([own, common]))
+    own_odds, common_odds = log_odds(np.array([own, common]))
     return float(expit(share * own_odds + (1 - share) * common_odds))
 
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eval.calibration import fit_logistic, log_odds, platt_targets
 from eval.metrics import Labels
 from llm.decision import Decision, batch_calibration
 from prompts.errors import InvalidDataset
 
 Scores = NDArray[np.float64]
 Calibrator = Callable[[Scores], Scores]
-_LEAST = 1e-6
 
 
 def same(scores: Scores) -> Scores:
@@ -70,7 +70,7 @@ class Sigmoid:
 
     def __call__(self, scores: Scores) -> Scores:
         """Probabilities, shape (texts,)."""
-        return np.asarray(1 / (1 + np.exp(-(self.slope * _log_odds(scores) + self.intercept))))
+        return np.asarray(1 / (1 + np.exp(-(self.slope * log_odds(scores) + self.intercept))))
 
 
 def batch(scores: Scores, truth: Labels | None, competing: bool) -> Calibrator:
@@ -91,16 +91,8 @@ def isotonic(scores: Scores, truth: Labels | None, competing: bool) -> Calibrato
 
 
 def _sigmoid(scores: Scores, truth: NDArray[np.bool_]) -> Sigmoid:
-    """Truth is drawn from 0 and 1 as Platt does it, so that a few texts, or texts all alike, make no certainty."""
-    from sklearn.linear_model import LogisticRegression
-
-    positive = int(truth.sum())
-    share = np.where(truth, (positive + 1) / (positive + 2), 1 / (len(truth) - positive + 2))
-    odds = np.tile(_log_odds(scores), 2)[:, None]
-    learnt = LogisticRegression(C=np.inf, max_iter=1_000).fit(
-        odds, np.repeat([1, 0], len(truth)), np.concatenate([share, 1 - share])
-    )
-    return Sigmoid(float(learnt.coef_[0, 0]), float(learnt.intercept_[0]))
+    (slope,), intercept = fit_logistic(log_odds(scores)[:, None], platt_targets(truth))
+    return Sigmoid(float(slope), intercept)
 
 
 def _isotonic(scores: Scores, truth: NDArray[np.bool_]) -> Callable[[Scores], Scores]:
@@ -119,11 +111,6 @@ def _labelled(truth: Labels | None) -> Labels:
 
 def _row(scores: Scores) -> dict[str, float]:
     return {str(column): float(score) for column, score in enumerate(scores)}
-
-
-def _log_odds(scores: Scores) -> Scores:
-    kept = np.clip(scores, _LEAST, 1 - _LEAST)
-    return np.asarray(np.log(kept / (1 - kept)))
 
 
 CALIBRATIONS: Mapping[str, Callable[[Scores, Labels | None, bool], Calibrator]] = {

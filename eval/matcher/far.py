@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
+from eval.calibration import fit_logistic
 from llm.embedded import described
 from llm.learnt import Learnt
 from prompts import shelf
@@ -62,8 +63,8 @@ def with_far(learnt: Learnt, encoder: MiniLM, sets: Sequence[Labelled]) -> Learn
     centre = np.concatenate(vectors).mean(axis=0)
     rows = [_features(found, one, encoder, centre) for found, one in zip(vectors, sets, strict=True)]
     features, true = np.concatenate([one for one, _ in rows]), np.concatenate([two for _, two in rows])
-    (cosine, standing, crowd), bias = _fit(features, true)
-    (lone,), lone_bias = _fit(features[:, :1], true)
+    (cosine, standing, crowd), bias = fit_logistic(features, true, _REGULARISATION)
+    (lone,), lone_bias = fit_logistic(features[:, :1], true, _REGULARISATION)
     numbers = {"far scale": cosine, "standing": standing, "crowd": crowd, "far bias": bias}
     numbers |= {"lone scale": lone, "lone bias": lone_bias, **BOUNDS}
     return replace(learnt, centre=centre, numbers={**learnt.numbers, **numbers})
@@ -80,10 +81,3 @@ def _features(vectors: Vectors, one: Labelled, encoder: MiniLM, centre: Any) -> 
     crowd = np.full(cosines.shape, np.log(len(labels)))
     true = np.array([[name in names for name in one.taxonomy.names] for names in one.labels])
     return np.stack([cosines, standing, crowd], axis=-1).reshape(-1, 3), true.reshape(-1)
-
-
-def _fit(features: Any, true: Any) -> tuple[list[float], float]:
-    from sklearn.linear_model import LogisticRegression
-
-    fitted = LogisticRegression(C=_REGULARISATION).fit(features, true)
-    return fitted.coef_[0].tolist(), float(fitted.intercept_[0])
