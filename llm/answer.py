@@ -55,7 +55,7 @@ def read_answer(written: str | None, taxonomy: Taxonomy, cut: bool = False) -> A
     Args:
         written: the completion's text; None where the endpoint gave no content.
         taxonomy: the labels that were asked about.
-        cut: whether the token limit ended the text.
+        cut: whether the text may be without its end, as the token limit and interrupted endpoints leave it.
 
     Returns:
         An ``Answer``; never raises, whatever was written.
@@ -73,7 +73,7 @@ def read_answer(written: str | None, taxonomy: Taxonomy, cut: bool = False) -> A
         return _unreadable(f"the model wrote nothing after its reasoning: {_excerpt(written or '')}", ())
     last = next(reversed(list(json_values(words))), None) if cut else None
     if cut and (last is None or last.broken or not last.closed):
-        return _unreadable(f"the answer was cut off when its tokens ran out: {_excerpt(words)}", ())
+        return _unreadable(f"the answer was cut off before its end: {_excerpt(words)}", ())
     return _read(words, taxonomy, 0)
 
 

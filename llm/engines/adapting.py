@@ -241,7 +241,9 @@ def _is_version_of(name: str, model: str) -> bool:
 
 def _is_unexplained(refusal: Refused) -> bool:
     """Whether a request was refused without a hint that its text is the reason."""
-    if refusal.status not in (400, 422) or refusal.too_long or refusal.spent or refusal.parameter == "messages":
+    if refusal.status not in (400, 422) or refusal.too_long or refusal.spent or refusal.lacks_model:
+        return False
+    if refusal.parameter == "messages":
         return False
     return "content" not in refusal.everything.lower() and "safety" not in refusal.everything.lower()
 

@@ -43,7 +43,7 @@ _SCHEMA = re.compile(
     re.IGNORECASE,
 )
 _ROOT = re.compile(r"root|top.?level|type: ?\W?object|\"object\"|'object'|must be an object", re.IGNORECASE)
-_KEYWORD = re.compile(r"['\"`](\w+)['\"`]\W{0,3}(?:\w+ ){0,3}?(?:not|unsupported|unknown|unrecognized)", re.IGNORECASE)
+_WORD = re.compile(r"\w+")
 _SIZE = re.compile(
     r"exceed|limit|too (?:many|large|long|complex|big|deep)|at most|maximum|more than|up to \d|no more|states|size",
     re.IGNORECASE,
@@ -155,7 +155,7 @@ class Dialect:
             keep: fields that must stay as they are.
             worked: whether requests with these fields have succeeded here; then the fault is this schema's own.
         """
-        if refusal.status not in _STATUSES or refusal.too_long or refusal.spent:
+        if refusal.status not in _STATUSES or refusal.too_long or refusal.spent or refusal.lacks_model:
             return None
         words = refusal.words
         if ran_out(refusal):
@@ -209,7 +209,8 @@ class Dialect:
         if schema is not None and self.schema == "json_schema":
             if _ROOT.search(words) and schema.get("type") == "array" and not self.wraps:
                 return replace(self, wraps=True)
-            keywords = [one for one in _KEYWORD.findall(words) if one in _CHANGEABLE and one not in self.without]
+            named = set(_WORD.findall(words)) & set(re.findall(r'"(\w+)": ', json.dumps(schema)))
+            keywords = sorted(named & set(_CHANGEABLE) - set(self.without))
             if keywords:
                 return replace(self, without=(*self.without, *keywords))
             labels, size = _size(schema)

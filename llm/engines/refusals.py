@@ -22,7 +22,11 @@ _EXCERPT_CHARS = 200
 _WORDS_CHARS = 4_000  # what is searched for reasons; some servers repeat the whole request
 _DEPTH = 6
 _MOST_RETRY_AFTER = 86_400.0
-_KEY_NAMES = "error errors detail details message msg fault faultstring error_message error_msg reason description raw"
+_KEY_NAMES = (
+    "error errors detail details message msg fault faultstring error_message error_msg status_msg reason description "
+    "raw title"
+)
+_NO_MESSAGE = ("usage", "metadata")
 _MESSAGE_KEYS = tuple(_KEY_NAMES.split())
 _NAMING_KEYS = ("code", "type", "status", "error_type", "param")
 
@@ -48,7 +52,7 @@ _LENGTH_WORDS = re.compile(
 _LENGTH_IS_NOT_MEANT = re.compile(
     r"schema|\benum\b|response_format|top_logprobs|rate.?limit reached|quota|per (?:day|month)|logit_bias"
     r"|completion tokens, whereas"
-    r"|(?:max_tokens|max_completion_tokens).{0,20}(?:is not supported|unsupported|must be at least)",
+    r"|(?:max_tokens|max_completion_tokens).{0,20}(?:is not supported|unsupported|must be|should be|value)",
     re.IGNORECASE,
 )
 _LENGTH_STATUSES = frozenset((200, 400, 413, 422, 429, 500))
@@ -57,6 +61,14 @@ _FIELDS = re.compile(r"logprobs|response_format|json_schema", re.IGNORECASE)
 _SPENT = re.compile(
     r"insufficient_quota|exceeded your current quota|insufficient (?:balance|credit|funds)|billing|credit balance"
     r"|payment required|arrearage|out of credits",
+    re.IGNORECASE,
+)
+
+
+_NO_SUCH_MODEL = re.compile(
+    r"\b(?:no such|unknown|invalid|unrecognized) model\b(?! (?:param|option|setting|input))|no models? loaded"
+    r"|\bmodel\b(?: ?['\"`]?[\w./:-]+['\"`]?)? (?:does )?not (?:exist|found|loaded|available)"
+    r"|not a valid model|model_not_found",
     re.IGNORECASE,
 )
 
@@ -100,6 +112,11 @@ class Refused:
         return busy and not self.too_long and not self.spent
 
     @property
+    def lacks_model(self) -> bool:
+        """Whether the endpoint says that it does not serve the model: 404 at most endpoints, 400 at some."""
+        return self.status in (400, 422) and bool(_NO_SUCH_MODEL.search(self.everything))
+
+    @property
     def spent(self) -> bool:
         """Whether the account has no credit or quota left."""
         return self.status == 402 or (self.status in (400, 403, 429) and bool(_SPENT.search(self.everything)))
@@ -138,7 +155,7 @@ def problem_of(place: str, refusal: Refused, retry_after: float | None = None, h
     if status == 403 and not _FIELDS.search(refusal.words):
         remedy = "check OPENAI_API_KEY, and whether it may use this model from here"
         return Problem("misconfigured", f"{place} refused access (403){said}; {remedy}")
-    if status in (404, 405, 501):
+    if status in (404, 405, 501) or refusal.lacks_model:
         detail = f"{place} does not serve this model or this request ({status}){said}"
         return Problem("misconfigured", f"{detail}; {hint}" if hint else detail)
     if refusal.passing:
@@ -188,9 +205,13 @@ def _sentence(document: Any, depth: int = 0) -> str:
 def _from_object(document: Mapping[str, Any], depth: int) -> str:
     if isinstance(document.get("loc"), list) and isinstance(document.get("msg"), str):  # FastAPI
         return f"{'.'.join(map(str, document['loc']))}: {document['msg']}"
-    found = next((words for key in _MESSAGE_KEYS if (words := _sentence(document.get(key), depth + 1))), "")
-    inner = document.get("metadata")  # OpenRouter: the words of the provider behind it
-    behind = _sentence(inner.get("raw"), depth + 1) if isinstance(inner, Mapping) else ""
+    by_key = {str(key).casefold(): value for key, value in document.items()}  # AWS writes "Message"
+    found = next((words for key in _MESSAGE_KEYS if (words := _sentence(by_key.get(key), depth + 1))), "")
+    if not found:
+        inner = (value for key, value in by_key.items() if isinstance(value, Mapping) and key not in _NO_MESSAGE)
+        found = next((words for value in inner if (words := _from_object(value, depth + 1))), "")
+    provider = document.get("metadata")  # OpenRouter: the words of the provider behind it
+    behind = _sentence(provider.get("raw"), depth + 1) if isinstance(provider, Mapping) else ""
     return ": ".join(filter(None, (found, behind)))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,14 @@ from prompts.text import without_lone_surrogates
 
 _FLOOR = -9999.0  # vLLM's figure for "less than can be said"
 _CONTENT_CHARS = 200_000  # no list of labels is longer; a parser should not read megabytes
-_CUT = ("length", "max_tokens")
+# Finish reasons of all providers: those of an answer that is complete, and families of the others. A reason that is not
+# known leaves open whether the model had finished.
+_COMPLETE = frozenset(
+    "stop stop_sequence stop_token end_turn end eos eos_token complete completed done finished success normal "
+    "tool_calls tool_use function_call".split()
+) | {""}
+_RAN_OUT = re.compile(r"length|max_\w*tokens|token_limit|context")
+_FILTERED = re.compile(r"filter|safety|sensitive|guardrail|prohibited|blocklist|recitation|spii|refus|moderat|policy")
 _NO_REASONING = (
     'turn reasoning off (MARQUEE_EXTRA_BODY, such as {"chat_template_kwargs": {"enable_thinking": false}} or '
     '{"reasoning_effort": "low"}), or raise MARQUEE_REASONING_TOKENS'
@@ -58,7 +66,7 @@ class ReplyReader:
         content = content_of(choice)
         if problem := self._withheld(choice, content):
             return Completion(problem=problem, usage=usage_of(reply))
-        return Completion(content, usage_of(reply), tokens=tokens_of(choice), cut=finish_of(choice) in _CUT)
+        return Completion(content, usage_of(reply), tokens=tokens_of(choice), cut=finish_of(choice) not in _COMPLETE)
 
     def top_tokens(self, choice: Mapping[str, Any]) -> list[tuple[str, float]]:
         """The first token's most probable alternatives with their log-probabilities, in the endpoint's order."""
@@ -79,9 +87,9 @@ class ReplyReader:
     def _withheld(self, choice: Mapping[str, Any], content: str | None) -> Problem | None:
         """Why there is no answer in a choice; names the finish reason and the remedy."""
         message, finish = message_of(choice), finish_of(choice)
-        if (words := message.get("refusal")) and not (content or "").strip():
+        if (words := _refusal(message)) and not (content or "").strip():
             return Problem("unreadable", f"the model refused: {self.excerpt(str(words))}")
-        if finish in ("content_filter", "safety", "recitation", "prohibited_content", "blocklist"):
+        if _FILTERED.search(finish):
             return Problem("unreadable", f"the endpoint's content filter stopped the answer (finish_reason {finish})")
         if spent_on_reasoning(choice):
             return Problem("unreadable", f"the model was still reasoning when its tokens ran out; {_NO_REASONING}")
@@ -90,7 +98,7 @@ class ReplyReader:
         if message.get("tool_calls") or message.get("function_call"):
             return Problem("unreadable", "the model called a tool instead of answering; serve it without tools")
         reason = f" (finish_reason {finish})" if finish else ""
-        if finish == "length":
+        if _RAN_OUT.search(finish):
             return Problem("unreadable", f"the model wrote blanks until its tokens ran out{reason}")
         if _reasoning(message):
             return Problem("unreadable", f"the model wrote only reasoning and no answer{reason}; {_NO_REASONING}")
@@ -99,7 +107,7 @@ class ReplyReader:
     def _without_choice(self, reply: Any, wanted: str = "a chat completion") -> Problem:
         """What a body of status 200 means that holds no answer: often an error, with a status of its own."""
         said = refused(_status_in(reply), reply)
-        if isinstance(reply, Mapping) and reply.get("error") and (said.status != 200 or said.too_long):
+        if isinstance(reply, Mapping) and (said.status != 200 or (reply.get("error") and said.too_long)):
             return problem_of(self.place, said)
         words = f": {self.excerpt(said.words)}" if said.words else ""
         hint = "; is OPENAI_BASE_URL right? It sent no JSON" if isinstance(reply, str) else ""
@@ -141,7 +149,7 @@ def finish_of(choice: Mapping[str, Any]) -> str:
 
 def spent_on_reasoning(choice: Mapping[str, Any]) -> bool:
     """Whether the tokens ran out while the model was reasoning, before an answer."""
-    if finish_of(choice) not in _CUT:
+    if not _RAN_OUT.search(finish_of(choice)):
         return False
     content = content_of(choice)
     return not content or without_reasoning(content) is None
@@ -179,10 +187,9 @@ def served_by(reply: Any) -> str:
 
 def _status_in(reply: Any) -> int:
     """The status that an error under status 200 gives itself; 200 where it gives none."""
-    error = reply.get("error") if isinstance(reply, Mapping) else None
-    code = error.get("code", error.get("status")) if isinstance(error, Mapping) else None
-    status = _count(code)
-    return status if 400 <= status < 600 else 200
+    told = [_object(reply, "error"), reply] if isinstance(reply, Mapping) else []
+    statuses = (_count(one.get(key)) for one in told for key in ("code", "status", "status_code"))
+    return next((status for status in statuses if 400 <= status < 600), 200)
 
 
 def _object(value: Any, key: str) -> Mapping[str, Any]:
@@ -212,12 +219,19 @@ def _text_of_chunk(chunk: Any) -> str | None:
     return text if isinstance(text, str) else None
 
 
+def _refusal(message: Mapping[str, Any]) -> Any:
+    """The words of a refusal, beside the content or as a chunk of it."""
+    return message.get("refusal") or next((one["refusal"] for one in _chunks(message) if one.get("refusal")), None)
+
+
 def _reasoning(message: Mapping[str, Any]) -> bool:
+    thinks = any(one.get("type") in ("thinking", "reasoning") for one in _chunks(message))
+    return thinks or any(message.get(key) for key in ("reasoning_content", "reasoning", "reasoning_details"))
+
+
+def _chunks(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     chunks = message.get("content")
-    thinks = isinstance(chunks, list) and any(
-        isinstance(one, Mapping) and one.get("type") == "thinking" for one in chunks
-    )
-    return thinks or bool(message.get("reasoning_content") or message.get("reasoning"))
+    return [one for one in chunks if isinstance(one, Mapping)] if isinstance(chunks, list) else []
 
 
 def _entries(choice: Mapping[str, Any]) -> list[Mapping[str, Any]]:

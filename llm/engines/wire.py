@@ -216,6 +216,10 @@ class Wire:
     def _problem(self, error: Exception) -> Problem:
         if isinstance(error, openai.APITimeoutError) and _timed_out(error):
             return Problem("unreachable", f"{self.place} did not answer within {self._timeout:g} s")
+        if _caused(error, aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError):
+            return Problem("unreachable", f"{self.place} closed the connection before its reply was complete")
+        if _caused(error, aiohttp.ClientResponseError, httpx2.DecodingError):
+            return Problem("unreachable", f"{self.place} sent no valid HTTP; is this the port of the model server?")
         if isinstance(error, openai.APIConnectionError | aiohttp.ClientError):
             return Problem("unreachable", no_connection(self.place, self.base_url))
         log.debug("a reply of %s cannot be read", self.place, exc_info=error)
@@ -295,7 +299,12 @@ def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
 
 def _timed_out(error: BaseException) -> bool:
     """Whether time ran out: the bridge between httpx and aiohttp calls a refused or lost connection a time-out too."""
+    return _caused(error, TimeoutError)
+
+
+def _caused(error: BaseException, *kinds: type[BaseException]) -> bool:
+    """Whether an error, or one that it comes from, is of these kinds."""
     cause: BaseException | None = error
-    while cause and not isinstance(cause, TimeoutError):
+    while cause and not isinstance(cause, kinds):
         cause = cause.__cause__
     return cause is not None

@@ -77,8 +77,8 @@ def test_no_content_is_told_from_empty_content() -> None:
         (body(200, {"choices": []}), "unreadable", "not a chat completion"),
         (body(200, "null"), "unreadable", "not a chat completion"),
         (says(None, refusal="I will not"), "unreadable", "I will not"),
-        (cuts, "unreachable", "no connection"),
-        (babbles, "unreachable", "no connection"),
+        (cuts, "unreachable", "closed the connection"),
+        (babbles, "unreachable", "no valid HTTP"),
     ],
 )
 def test_every_fault_has_one_clear_outcome(behaviour: Behaviour, kind: ProblemKind, said: str) -> None:

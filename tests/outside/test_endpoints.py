@@ -21,14 +21,27 @@ from llm.engines.model_name import ModelName
 from llm.engines.openai_compatible import OpenAICompatible
 from llm.engines.probe import UNPROBED, Capabilities, Honours
 from llm.engines.refusals import redacted, seconds_of
-from llm.engines.replies import decoded, usage_of
+from llm.engines.replies import ReplyReader, decoded, usage_of
 from llm.engines.wire import Wire
 from llm.language_model import LanguageModel
 from llm.readings.choice import READINGS
 from prompts.errors import InvalidSetting
 from prompts.taxonomy import Label, Taxonomy
 from service.settings import read_settings
-from tests.misbehaving import Behaviour, Endpoint, body, chats, endpoint, follows, like_gpt_5, refuses, says, serves
+from tests.misbehaving import (
+    Behaviour,
+    Endpoint,
+    babbles,
+    body,
+    chats,
+    cuts,
+    endpoint,
+    follows,
+    like_gpt_5,
+    refuses,
+    says,
+    serves,
+)
 
 KEY = "sk-very-secret-0123456789"
 TAXONOMY = Taxonomy("films", tuple(map(Label, ("Drama", "Comedy", "War"))), multi=True, max_labels=3, allow_none=True)
@@ -115,6 +128,34 @@ def test_an_answer_in_an_unusual_shape_is_read(behaviour: Behaviour) -> None:
     assert found.labels == ("Drama", "War")
 
 
+HALF = '["Drama", "Comedy", "Wa'
+
+
+@pytest.mark.parametrize(
+    "finish",
+    ["stop", "STOP", "stop_sequence", "end_turn", "eos_token", "eos", "COMPLETE", "tool_calls", "", None, 5, {"a": 1}],
+)
+def test_words_that_end_by_themselves_are_an_answer(finish: Any) -> None:
+    read = ReplyReader("", str).completion(
+        {"choices": [{"message": {"content": "Drama, War"}, "finish_reason": finish}]}
+    )
+    assert (read.text, read.cut) == ("Drama, War", False)
+
+
+@pytest.mark.parametrize(
+    "finish",
+    ["length", "MAX_TOKENS", "max_output_tokens", "model_length", "error", "abort", "cancelled", "network_error",
+     "insufficient_system_resource", "repetition", "never heard of"],
+)  # fmt: skip
+def test_words_that_were_interrupted_are_no_answer_but_a_list_that_had_ended_is(finish: str) -> None:
+    contents = (HALF, '["Drama"', "Drama, War", LABELS)
+    with endpoint(*(choice({"content": content}, finish) for content in contents)) as server:
+        asked = model(server)
+        *halves, whole = [asked.classify(["A soldier."], TAXONOMY)[0] for _ in contents]
+    assert [one.problem and ("cut off" in one.problem.detail) for one in halves] == [True] * 3
+    assert whole.labels == ("Drama", "War")
+
+
 # --- replies of status 200 without an answer ---
 
 
@@ -147,6 +188,14 @@ def test_an_answer_in_an_unusual_shape_is_read(behaviour: Behaviour) -> None:
         (choice({"content": "<think>\nOkay, so Drama"}, "length"), "still reasoning when its tokens ran out"),
         (choice({"content": None, "reasoning": "Drama it is"}), "only reasoning and no answer"),
         (choice({"content": " \n" * 40}, "length"), "wrote blanks until its tokens ran out"),
+        (choice({"content": ""}, "sensitive"), "content filter"),
+        (choice({"content": LABELS}, "guardrail_intervened"), "content filter"),
+        (choice({"content": None}, "IMAGE_SAFETY"), "content filter"),
+        (choice({"content": "", "reasoning_details": [{"text": "Drama it is"}]}), "only reasoning and no answer"),
+        (choice({"content": [{"type": "reasoning", "reasoning": "x"}]}), "only reasoning and no answer"),
+        (choice({"content": [{"type": "refusal", "refusal": "Not this one"}]}), "the model refused: Not this one"),
+        (body(200, {"base_resp": {"status_code": 1004, "status_msg": "login fail"}}), "login fail"),
+        (body(200, {"success": False, "errors": [{"code": 7003, "message": "No route"}]}), "No route"),
         (says(None, refusal="I cannot help with that"), "the model refused: I cannot help with that"),
     ],
 )  # fmt: skip
@@ -163,6 +212,9 @@ def test_a_reply_without_an_answer_is_unreadable_and_says_why(behaviour: Behavio
         ({"error": {"code": 502, "message": "Provider returned error"}}, "busy"),
         ({"choices": [{"error": {"code": 503, "message": "overloaded"}, "finish_reason": "error"}]}, "busy"),
         ({"error": {"code": 401, "message": "No auth credentials found"}}, "misconfigured"),
+        ({"code": 429, "message": "slow down"}, "busy"),
+        ({"status": 401, "message": "no key"}, "misconfigured"),
+        ({"status_code": "503", "detail": "starting"}, "busy"),
         ({"error": {"message": "This model's maximum context length is 8192 tokens"}}, "too_long"),
     ],
 )  # fmt: skip
@@ -197,6 +249,16 @@ def test_an_error_under_status_200_means_what_it_says(document: Any, kind: str) 
             "moment"),
         (403, {"error": {"message": "You exceeded your current quota"}}, "misconfigured", "grants no more requests"),
         (404, {"error": {"message": "The model `m` does not exist"}}, "misconfigured", "check MARQUEE_MODEL"),
+        (400, {"error": {"message": "Model Not Exist"}}, "misconfigured", "check MARQUEE_MODEL"),
+        (400, {"object": "error", "message": "Invalid model: m"}, "misconfigured", "Invalid model: m"),
+        (400, {"error": {"message": "org/m is not a valid model ID"}}, "misconfigured", "check MARQUEE_MODEL"),
+        (400, {"error": "No models loaded. Please load a model first."}, "misconfigured", "No models loaded"),
+        (400, {"error": {"message": "model 'org/m:8b' not found"}}, "misconfigured", "org/m:8b"),
+        (400, {"error": {"message": "Invalid model parameter: stop"}}, "rejected", "parameter: stop"),
+        (400, {"Message": "Amazon's words"}, "rejected", "Amazon's words"),
+        (400, {"title": "RFC 9457's words", "status": 400}, "rejected", "RFC 9457's words"),
+        (400, {"status": {"code": 5, "details": "gRPC's words"}}, "rejected", "gRPC's words"),
+        (503, {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}, "busy", "Loading"),
         (404, {"detail": "Not Found"}, "misconfigured", "Not Found"),
         (429, {"error": {"code": "insufficient_quota", "message": "check your plan"}}, "misconfigured", "no "
             "more requests"),
@@ -322,6 +384,8 @@ def test_a_text_beyond_the_context_is_too_long_and_sent_once(name: str) -> None:
             "provided 5000."),
         (400, "Invalid schema for response_format 'answer': the enum is too large: maximum is 500 values"),
         (400, "Invalid 'top_logprobs': must be less than or equal to 5"),
+        (400, "`max_tokens` must be less than or equal to `32`, the maximum value for this model's `context_window`"),
+        (400, "Invalid max_tokens value, the valid range of max_tokens is [1, 8192]"),
         (429, "Rate limit reached for tokens per min (TPM): Limit 30000, Used 29000, Requested 2000."),
         (400, "The requested image size exceeds the limit"),
     ],
@@ -389,6 +453,11 @@ def error(message: str, **fields: Any) -> Any:
          error("Invalid schema for response_format 'answer': In context=('properties', 'labels'), 'minItems' is "
              "not permitted.",
                param="response_format"), "response_format"),
+        ("response_format.json_schema.schema.properties.labels.maxItems", 400,
+         error("Unsupported JSON schema fields: {'maxItems', 'minItems'}"), "response_format.json_schema"),
+        ("response_format.json_schema.schema.properties.labels.minItems", 400,
+         error("output_config.format.schema: For 'array' type, 'minItems' values other than 0 or 1 are not supported"),
+         "response_format.json_schema"),
         ("temperature", 400, error("Bad Request"), None),
         ("max_tokens", 400, "", None),
         ("response_format", 422, {"message": "Unprocessable Entity"}, None),
@@ -403,8 +472,11 @@ def test_a_refused_field_is_replaced_or_left_out_at_once_and_for_good(
         again = model(server, tmp_path / "f.json")  # as another process finds it
         assert again.classify(["Another.", "A third."], TAXONOMY)[1].labels == ("Drama", "War")
     assert len(server.asked) == before + 2
-    assert field.partition(".")[0] not in server.asked[-1] or then == "response_format"
-    assert then is None or then in server.asked[-1]
+    assert field.partition(".")[0] not in server.asked[-1] or str(then).startswith("response_format")
+    sent = server.asked[-1]
+    for step in then.split(".") if then else ():
+        assert step in sent
+        sent = sent[step]
     kept = {"max_tokens", "temperature", "response_format"} - {field.partition(".")[0]}
     assert kept <= server.asked[-1].keys(), "only what was refused is left out"
 
@@ -661,6 +733,22 @@ def test_a_wrong_path_gives_a_hint() -> None:
 def test_no_connection_names_host_and_port_once(url: str, place: str) -> None:
     (found,) = Wire(url, KEY, 5, 0, 1).post([{"model": "m"}])
     assert found.detail == f"no connection to {place}; is the model server up?"
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "words"),
+    [
+        (cuts, "closed the connection before its reply was complete"),
+        (lambda handler: setattr(handler, "close_connection", True), "closed the connection before"),
+        (babbles, "sent no valid HTTP"),
+        (body(200, "{}", Content_Encoding="gzip"), "sent no valid HTTP"),
+    ],
+    ids=["half a body", "no reply", "another protocol", "no gzip"],
+)
+def test_a_connection_that_breaks_off_is_not_called_a_missing_one(behaviour: Behaviour, words: str) -> None:
+    problem = problem_of(behaviour)
+    assert problem.kind == "unreachable"
+    assert words in problem.detail
 
 
 # --- which model answers ---
