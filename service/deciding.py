@@ -29,6 +29,10 @@ from similarity.errors import Rejected
 _AT_ONCE = 8  # of one request, so many are with the model together
 _OUTAGE = frozenset(["model-unreachable", "model-busy"])
 _NAME = "decision"
+_NOT_DIRECT = (
+    "does not start its answer with a code, so its probabilities are no answer; if it is a reasoning model, switch its "
+    "thinking off, or choose another model"
+)
 
 # Pairs of a text and a vocabulary to one prediction each; every text and label is encoded once.
 Predict = Callable[[Sequence[tuple[Text, Taxonomy]]], Sequence[Prediction]]
@@ -134,10 +138,12 @@ class ByModel:
         return classifier.classify([text], taxonomy)[0]
 
     def _refuse_silent(self) -> None:
-        """A model that cannot be reached tells nothing either; that is another thing than one that never does."""
+        """Refuse a model whose codes cannot be read. One that cannot be reached is an outage, not a refusal."""
         if self.engine.code_limit < 2:
             raise_for(ASKING.get().over or self.engine.check())
             raise RequestProblem("cannot-decide", f"{self.name} tells no probabilities of tokens, only words")
+        if not self.engine.answers_directly:
+            raise RequestProblem("cannot-decide", f"{self.name} {_NOT_DIRECT}")
 
 
 @dataclass(frozen=True)

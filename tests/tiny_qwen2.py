@@ -6,7 +6,7 @@ Its words are noise, and that is its use: whatever a model says, answers must co
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +55,8 @@ def build(
     return folder
 
 
-def tiny_tokenizer(size: int = 2_000) -> Any:
-    """A byte-level BPE tokenizer of so many tokens, trained on the sample, so that any text can be written in it."""
+def tiny_tokenizer(size: int = 2_000, texts: Iterable[str] | None = None) -> Any:
+    """A byte-level BPE tokenizer of so many tokens, trained on the sample or on other texts; it can write any text."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -66,7 +66,7 @@ def tiny_tokenizer(size: int = 2_000) -> Any:
     trainer = trainers.BpeTrainer(
         vocab_size=size, special_tokens=CONTROL_TOKENS, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
     )
-    tokenizer.train_from_iterator(_sample_texts(), trainer)
+    tokenizer.train_from_iterator(_sample_texts() if texts is None else texts, trainer)
     return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         bos_token=None,

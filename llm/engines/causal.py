@@ -111,7 +111,7 @@ class Causal:
         return text
 
     def code(self, code: str) -> int | None:
-        """The token that a code is; None where it is not a single one."""
+        """The token in which a code is taught; None where it is not a single one."""
         ids = self.encode(code)
         return ids[0] if len(ids) == 1 and ids[0] != self.tokenizer.unk_token_id else None
 

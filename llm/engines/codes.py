@@ -9,9 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from typing import TypeVar
 
 from llm.classifier import Problem
 from llm.engines.engine import Weighing
+
+Token = TypeVar("Token", str, int)
 
 LEAST_MASS = 0.1
 """Least probability that all codes together must have. A model that answers with a code gives them more than 0.5, also
@@ -34,12 +37,15 @@ def code_of(token: str, codes: Sequence[str]) -> str | None:
     return spelt if spelt in exact else folded.get(spelt.casefold())
 
 
-def from_top_tokens(top_tokens: Iterable[tuple[str, float]], codes: Sequence[str]) -> Weighing:
+def from_top_tokens(
+    top_tokens: Iterable[tuple[str, float]], codes: Sequence[str], code_by_token: Mapping[str, str] | None = None
+) -> Weighing:
     """Read the codes out of the most probable next tokens.
 
     Args:
         top_tokens: token texts and natural logarithms of their probabilities; at least one.
         codes: what to look for.
+        code_by_token: the code of each token that is one; by default tokens are read by ``code_of``.
 
     Returns:
         The codes' log-probabilities. A code that is not among the tokens gets the highest figure that it can have: no
@@ -48,15 +54,27 @@ def from_top_tokens(top_tokens: Iterable[tuple[str, float]], codes: Sequence[str
     found: dict[str, float] = {}
     for token, logprob in top_tokens:
         found[token] = max(logprob, found.get(token, -math.inf))
-    given: dict[str, float] = {}
-    for token, logprob in found.items():
-        if code := code_of(token, codes):
-            given[code] = given.get(code, 0.0) + math.exp(logprob)
+    meaning = {token: code_of(token, codes) for token in found} if code_by_token is None else code_by_token
+    given = by_code(found, meaning)
     rest = 1 - sum(map(math.exp, found.values()))
     least = min(*found.values(), math.log(rest) if rest > 0 else _FLOOR)
-    logprobs = {code: _log(given[code]) if code in given else max(_FLOOR, least) for code in codes}
+    logprobs = {code: given.get(code, max(_FLOOR, least)) for code in codes}
     said = max(found, key=lambda token: found[token])
     return Weighing(logprobs, frozenset(code for code in codes if code not in given), said=said)
+
+
+def by_code(logprobs: Mapping[Token, float], codes: Mapping[Token, str | None]) -> dict[str, float]:
+    """The log-probability of each code: that of all its tokens together.
+
+    Args:
+        logprobs: natural logarithm of the probability of each token, -9999 for less than that.
+        codes: the code of each token; tokens without one are left out.
+    """
+    found: dict[str, list[float]] = {}
+    for token, logprob in logprobs.items():
+        if code := codes.get(token):
+            found.setdefault(code, []).append(logprob)
+    return {code: _sum(some) for code, some in found.items()}
 
 
 def mass(weighing: Weighing) -> float:
@@ -88,5 +106,9 @@ def _by_spelling(codes: tuple[str, ...]) -> tuple[frozenset[str], Mapping[str, s
     return frozenset(codes), {one: code for one, code in zip(folded, codes, strict=True) if folded.count(one) == 1}
 
 
-def _log(probability: float) -> float:
-    return max(_FLOOR, math.log(min(1.0, probability))) if probability > 0 else _FLOOR
+def _sum(logprobs: Sequence[float]) -> float:
+    """The logarithm of the sum of probabilities, exact for those as small as the floor."""
+    highest = max(logprobs)
+    if highest <= _FLOOR or len(logprobs) == 1:
+        return min(0.0, max(_FLOOR, highest))
+    return min(0.0, highest + math.log(sum(math.exp(logprob - highest) for logprob in logprobs)))

@@ -7,12 +7,15 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm.adapter import adapter_in, refuse_other_base
 from llm.classifier import Problem, Usage
 from llm.engines import sharing
+from llm.engines.code_tokens import CodeTokens, encoded
+from llm.engines.codes import by_code
 from llm.engines.engine import Completion, Constraint, Conversation, Weighing
 from llm.engines.trie import ListGrammar, Walk
 from prompts.errors import InvalidSetting
@@ -111,6 +114,7 @@ class Local:
         self.name = folder.resolve().name if folder.is_dir() else model
         self._torch, self._batch_tokens = causal, batch_tokens
         self._causal = held
+        self._code_tokens = CodeTokens(partial(encoded, held.tokenizer))
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[int, ...], Beginning] = OrderedDict()
 
@@ -120,7 +124,8 @@ class Local:
 
     @native
     def weigh(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[Weighing]:
-        """See ``Engine.weigh``. Nothing is written, and every code gets its figure, however small.
+        """See ``Engine.weigh``. Nothing is written, and every code gets its figure, however small: the sum over the
+        tokens that spell it.
 
         ``usage.cached_tokens`` are those that another conversation or an earlier call has borne the cost of.
 
@@ -128,14 +133,15 @@ class Local:
             InvalidSetting: a code is not a single token of this model.
         """
         with self._lock:
-            ids = [self._code(code) for code in codes]
+            code_by_id = self._code_tokens.of(codes, self.name)
             prompts = self._causal.tokens(conversations)
             weighings = [Weighing(problem=self._problem(prompt, 0)) for prompt in prompts]
             for batch in self._batches(conversations, prompts, 0, len(prompts)):
                 with suppress(self._torch.OutOfMemory):
-                    found = self._causal.weigh(batch.known, batch.rests, ids)
+                    found = self._causal.weigh(batch.known, batch.rests, list(code_by_id))
                     for place, usage, logprobs in zip(batch.places, batch.usages, found, strict=True):
-                        weighings[place] = Weighing(dict(zip(codes, logprobs, strict=True)), usage=usage)
+                        given = by_code(dict(zip(code_by_id, logprobs, strict=True)), code_by_id)
+                        weighings[place] = Weighing({code: given[code] for code in codes}, usage=usage)
             return weighings
 
     @native
@@ -246,11 +252,6 @@ class Local:
 
     def _fits(self, prompt: Sequence[int], room: int) -> bool:
         return len(prompt) + room <= self._causal.context
-
-    def _code(self, code: str) -> int:
-        if (token := self._causal.code(code)) is None:
-            raise InvalidSetting(f"the code {code!r} is not a single token of {self.name}; choose another reading")
-        return token
 
 
 def _state(folder: Path) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from llm.asking import ASKING, waiting_problem
 from llm.classifier import Problem
+from llm.engines.code_tokens import CodeTokens
 from llm.engines.codes import from_top_tokens
 from llm.engines.dialect import wrapped
 from llm.engines.engine import Completion, Constraint, Conversation, Decided, Weighing
@@ -24,7 +25,7 @@ from prompts.errors import InvalidSetting
 from similarity.errors import Disconnected, Expired
 
 _DECODING: Mapping[str, Any] = {"temperature": 0}
-_TOKEN_ID_LIMIT = 128  # codes of one request, vLLM's own bound
+_TOKEN_ID_LIMIT = 128  # token ids of one request, vLLM's own bound
 _BURST = 8  # conversations from which the shared part is worth computing first
 _PARTS_REMEMBERED = 64
 
@@ -42,7 +43,7 @@ class OpenAICompatible:
         self._model = ModelName(wire, model, is_set=True) if isinstance(model, str) else model
         self._wire, self._honours = wire, honours
         self._reader = ReplyReader(wire.place, wire.excerpt)
-        self._code_ids: dict[str, int] = {}
+        self._code_tokens = CodeTokens(self._tokenized, _TOKEN_ID_LIMIT)
         self._warmed: OrderedDict[str, None] = OrderedDict()
         self._lock = threading.Lock()
         self._calls = SharedCalls()
@@ -95,13 +96,13 @@ class OpenAICompatible:
         """
         if self._honours().does("token_ids"):
             try:
-                ids = {code: self._code_id(code) for code in codes}
+                code_by_id = self._codes(codes)
             except (Expired, Disconnected) as error:
                 return [Weighing(problem=waiting_problem(error))] * len(conversations)
-            fields = {"logprob_token_ids": list(ids.values()), "return_tokens_as_token_ids": True}
-            by_id = {f"token_id:{one}": code for code, one in ids.items()}
+            fields = {"logprob_token_ids": list(code_by_id), "return_tokens_as_token_ids": True}
+            by_id = {f"token_id:{one}": code for one, code in code_by_id.items()}
         else:
-            fields, by_id = {"top_logprobs": self._honours().top_logprobs}, {}
+            fields, by_id = {"top_logprobs": self._honours().top_logprobs}, None
         replies = self._ask(conversations, {"max_tokens": 1, "logprobs": True, **fields})
         return [self._weighing(reply, codes, by_id) for reply in replies]
 
@@ -169,26 +170,26 @@ class OpenAICompatible:
                 self._warmed.popitem(last=False)
         return warm
 
-    def _code_id(self, code: str) -> int:
-        known = self._code_ids.get(code)
-        return self._calls.result(code, partial(self._looked_up, code)) if known is None else known
+    def _codes(self, codes: Sequence[str]) -> Mapping[int, str]:
+        """The code of each token id; looked up once for all requests."""
+        found = self._code_tokens.known(codes)
+        return found or self._calls.result(tuple(codes), partial(self._code_tokens.of, codes, self.name))
 
-    def _looked_up(self, code: str) -> int:
-        body = {"model": self._model(), "prompt": code, "add_special_tokens": False}
-        (reply,) = self._wire.post([body], self._wire.beside("/tokenize"))
-        tokens = reply.get("tokens") if isinstance(reply, dict) else None
-        if not isinstance(tokens, list) or len(tokens) != 1:
-            why = reply.detail if isinstance(reply, Problem) else f"{code!r} is not one token of {self.name}"
-            raise InvalidSetting(f"no probabilities by code: {why}; choose the reading list")
-        return self._code_ids.setdefault(code, int(tokens[0]))
+    def _tokenized(self, texts: Sequence[str]) -> list[list[int]]:
+        bodies = [{"model": self._model(), "prompt": text, "add_special_tokens": False} for text in texts]
+        replies = self._wire.post(bodies, self._wire.beside("/tokenize"))
+        if failed := next((reply for reply in replies if isinstance(reply, Problem)), None):
+            raise InvalidSetting(f"no probabilities by code: {failed.detail}; choose the reading list")
+        found = [reply.get("tokens") if isinstance(reply, dict) else None for reply in replies]
+        return [tokens if isinstance(tokens, list) else [] for tokens in found]
 
-    def _weighing(self, reply: Any, codes: Sequence[str], by_id: Mapping[str, str]) -> Weighing:
+    def _weighing(self, reply: Any, codes: Sequence[str], by_id: Mapping[str, str] | None) -> Weighing:
         choice = self._reader.choice(reply)
         if isinstance(choice, Problem):
             return Weighing(problem=choice, usage=usage_of(reply))
         told = self._reader.top_tokens(choice)
         if not told:
             return Weighing(problem=Problem("unreadable", f"{self._wire.place} told no probabilities"))
-        found = from_top_tokens([(by_id.get(token, token), logprob) for token, logprob in told], codes)
+        found = from_top_tokens(told, codes, by_id)
         said = content_of(choice) if by_id else found.said
         return replace(found, said=said or "", usage=usage_of(reply))

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llm.classifier import Problem, Usage
+from llm.engines.code_tokens import CodeTokens, encoded
+from llm.engines.codes import by_code
 from llm.engines.engine import Completion, Constraint, Conversation, Token, Weighing
-from prompts.errors import InvalidSetting
 
-_TOKEN_ID_LIMIT = 128  # codes of one request, vLLM's own bound
-_FLOOR = -9999.0  # vLLM's figure over HTTP for "less than can be said"
+_TOKEN_ID_LIMIT = 128  # token ids of one request, vLLM's own bound
 _TOO_LONG = Problem("too_long", "the text is longer than the model's context")
 
 
@@ -38,7 +38,7 @@ class VLLMOffline:
         self._model, self._max_model_len, self._options = model, max_model_len, options
         self._loaded: Any = None
         self._lost: Problem | None = None
-        self._code_ids: dict[str, int] = {}
+        self._code_tokens = CodeTokens(self._encode, _TOKEN_ID_LIMIT)
         self._lock = threading.RLock()  # vllm.LLM serves one caller at a time
 
     def __repr__(self) -> str:
@@ -65,10 +65,11 @@ class VLLMOffline:
         Raises:
             InvalidSetting: a code is not a single token of this model.
         """
-        ids = {code: self._code_id(code) for code in codes}
-        outputs = self._generate(conversations, 1, logprob_token_ids=list(ids.values()))
+        code_by_id = self._code_tokens.of(codes, self.name)
+        outputs = self._generate(conversations, 1, logprob_token_ids=list(code_by_id))
         return [
-            Weighing(problem=output) if isinstance(output, Problem) else _weighing(output, ids) for output in outputs
+            Weighing(problem=output) if isinstance(output, Problem) else _weighing(output, codes, code_by_id)
+            for output in outputs
         ]
 
     def check(self) -> Problem | None:
@@ -120,13 +121,8 @@ class VLLMOffline:
         text = tokenizer.apply_chat_template(list(conversation), add_generation_prompt=True, tokenize=False)
         return list(tokenizer.encode(text, add_special_tokens=False))
 
-    def _code_id(self, code: str) -> int:
-        if code not in self._code_ids:
-            ids = self._llm().get_tokenizer().encode(code, add_special_tokens=False)
-            if len(ids) != 1:
-                raise InvalidSetting(f"{code!r} is not one token of {self.name}; choose the reading list")
-            self._code_ids[code] = int(ids[0])
-        return self._code_ids[code]
+    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
+        return encoded(self._llm().get_tokenizer(), texts)
 
 
 def _completion(output: Any, constraint: Constraint) -> Completion:
@@ -142,10 +138,10 @@ def _completion(output: Any, constraint: Constraint) -> Completion:
     return Completion(written.text, usage, tokens=tokens, cut=written.finish_reason == "length")
 
 
-def _weighing(output: Any, ids: Mapping[str, int]) -> Weighing:
+def _weighing(output: Any, codes: Sequence[str], code_by_id: Mapping[int, str]) -> Weighing:
     step = output.outputs[0].logprobs[0]
-    figures = {code: max(_FLOOR, float(step[token_id].logprob)) for code, token_id in ids.items()}
-    return Weighing(figures, usage=_usage(output))
+    given = by_code({token_id: float(step[token_id].logprob) for token_id in code_by_id}, code_by_id)
+    return Weighing({code: given[code] for code in codes}, usage=_usage(output))
 
 
 def _usage(output: Any) -> Usage:

@@ -11,6 +11,7 @@ from llm.readings.reading import Render
 from prompts import shelf
 from prompts.question import LETTERS, Question
 from prompts.text import Text
+from tests.tiny_qwen2 import CHAT_TEMPLATE
 
 TMDB = shelf.taxonomy("tmdb")
 PLOT = shelf.prompt("plot")
@@ -53,6 +54,26 @@ def short_sighted(folder: Path, other: Path) -> Path:
     return folder
 
 
+def mistral_tokenizer(words: Sequence[str], prefix: bool = True) -> Any:
+    """A SentencePiece tokenizer, as Mistral and Gemma have one: each word is a token, with and without a space before.
+
+    Args:
+        words: its tokens, beside single characters.
+        prefix: whether a text gets a space before its first word (Mistral), or not (Gemma).
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    characters = ["\u2581", "\n", *map(chr, range(33, 127))]
+    spelt = [*words, *(f"\u2581{word}" for word in words)]
+    scores = {"<unk>": 0.0, **dict.fromkeys(characters, -10.0), **dict.fromkeys(spelt, -2.0)}
+    tokenizer = Tokenizer(models.Unigram(list(scores.items()), unk_id=0, byte_fallback=False))
+    scheme = "first" if prefix else "never"
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme)
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme=scheme)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", chat_template=CHAT_TEMPLATE)  # type: ignore[no-untyped-call]
+
+
 def schema(names: Sequence[str], least: int, most: int) -> dict[str, Any]:
     items = {"type": "string", "enum": list(names)}
     return {"type": "array", "items": items, "minItems": least, "maxItems": most}
@@ -82,18 +103,34 @@ def bare(engine: Local, conversation: Conversation, said: str = "") -> Any:
     return scores[0, -1].float().log_softmax(-1)
 
 
+def spellings(tokenizer: Any, codes: Sequence[str]) -> list[list[int]]:
+    """The ids of each code's tokens in a byte-level vocabulary: with and without a space, in any case of its own."""
+    folded = [code.casefold() for code in codes]
+    forms = [
+        {code, *([code.lower(), code.upper(), code.capitalize()] if folded.count(code.casefold()) == 1 else [])}
+        for code in codes
+    ]
+    found = [
+        [tokenizer.encode(before + form, add_special_tokens=False) for form in some for before in ("", " ")]
+        for some in forms
+    ]
+    return [[ids[0] for ids in some if len(ids) == 1] for some in found]
+
+
 def assert_same_as_bare(
     engine: Local, conversations: Sequence[Conversation], codes: Sequence[str], tolerance: float = 1e-4
 ) -> None:
-    ids = [engine._causal.tokenizer.convert_tokens_to_ids(code) for code in codes]
-    expected = [bare(engine, conversation)[ids].tolist() for conversation in conversations]
+    spelt = spellings(engine._causal.tokenizer, codes)
+    rows = [bare(engine, conversation) for conversation in conversations]
+    expected = [[float(row[ids].logsumexp(-1)) for ids in spelt] for row in rows]
     found = [[weighing.logprobs[code] for code in codes] for weighing in engine.weigh(conversations, codes)]
     assert (
         max(abs(a - b) for one, other in zip(found, expected, strict=True) for a, b in zip(one, other, strict=True))
         < tolerance
     )
-    firsts = [one[0] for one in expected]
-    assert max(firsts) - min(firsts) > 0.2, "texts make no difference, so this test sees nothing"
+    assert any(max(each) - min(each) > 0.2 for each in zip(*expected, strict=True)), (
+        "texts make no difference, so this test sees nothing"
+    )
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from prompts.errors import InvalidSetting
 from service.settings import read_settings
 from service.tuned import as_trained
 from service.vllm import with_vllm
-from tests.llm.bare_model import asked
+from tests.llm.bare_model import asked, spellings
 from tests.tiny_qwen2 import build
 
 pytestmark = pytest.mark.usefixtures("away")
@@ -119,7 +119,7 @@ def test_it_is_merged_into_the_model_and_named_beside_it(base: Path, genres: Pat
         (found,) = engine.weigh([conversation], CODES)
         with torch.no_grad():
             scores = unmerged(torch.tensor(engine._causal.tokens([conversation]))).logits[0, -1].log_softmax(-1)
-        expected = [scores[engine._causal.code(code)].item() for code in CODES]
+        expected = [scores[ids].logsumexp(-1).item() for ids in spellings(engine._causal.tokenizer, CODES)]
         assert [found.logprobs[code] for code in CODES] == pytest.approx(expected, abs=1e-3)
         (before,) = plain.weigh([conversation], CODES)
         assert max(abs(found.logprobs[code] - before.logprobs[code]) for code in CODES) > 0.01

@@ -1,6 +1,8 @@
 """The engine for OpenAI-compatible endpoints: what it sends, and one clear outcome for every fault."""
 
+import math
 import socket
+from typing import Any
 
 import pytest
 
@@ -12,7 +14,7 @@ from llm.engines.openai_compatible import OpenAICompatible
 from llm.engines.probe import UNPROBED, Honours
 from llm.engines.wire import Wire
 from prompts.errors import InvalidSetting
-from tests.misbehaving import Behaviour, babbles, body, cuts, endpoint, hangs, says
+from tests.misbehaving import Behaviour, Rule, babbles, body, cuts, endpoint, follows, hangs, says
 
 SECRET = "sk-very-secret-0123456789"
 MESSAGES = ({"role": "system", "content": "s"}, {"role": "user", "content": "u"})
@@ -156,18 +158,56 @@ def weighed(*entries: tuple[str, float]) -> Behaviour:
     return body(200, {"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 1}})
 
 
+def tokenizes(vocabulary: dict[str, int]) -> Rule:
+    """vLLM's ``/tokenize`` over whole texts; a text outside the vocabulary is two tokens, a line break one."""
+
+    def rule(path: str, sent: Any) -> Behaviour | None:
+        if not path.endswith("/tokenize"):
+            return None
+        text = sent["prompt"]
+        own = text.removeprefix("\n")
+        lead = [10] if own != text else []
+        known = [vocabulary[one] for one in (text, own) if one in vocabulary][:1]
+        return body(200, {"tokens": [*lead, *(known or ([200, 201] if own else []))]})
+
+    return rule
+
+
 def test_codes_are_read_by_token_id_where_the_endpoint_does_that() -> None:
-    ids = body(200, {"tokens": [65]}), body(200, {"tokens": [66]})
-    with endpoint(*ids, weighed(("token_id:66", -0.5), ("token_id:65", -2.0), ("token_id:7", -0.1))) as server:
+    told = weighed(("token_id:66", -0.5), ("token_id:65", -2.0), ("token_id:7", -0.1))
+    with endpoint(follows(tokenizes({"A": 65, "B": 66}), otherwise=told)) as server:
         model = engine(server.url, honours=honouring("token_ids", top_logprobs=20))
         assert model.code_limit == 128
         (weighing,) = model.weigh([MESSAGES], ["A", "B"])
         model.weigh([MESSAGES], ["A", "B"])
     assert weighing.logprobs == {"A": -2.0, "B": -0.5}
     assert weighing.bounds == frozenset()
-    assert server.asked[2]["logprob_token_ids"] == [65, 66]
-    assert (server.asked[2]["max_tokens"], server.asked[2]["temperature"]) == (1, 0)
-    assert len(server.asked) == 4, "ids are asked for once"
+    first, second = (asked for asked in server.asked if "messages" in asked)
+    assert first["logprob_token_ids"] == second["logprob_token_ids"] == [65, 66]
+    assert (first["max_tokens"], first["temperature"]) == (1, 0)
+    tokenized = [asked["prompt"] for asked in server.asked if "prompt" in asked]
+    assert len(tokenized) == len(set(tokenized)), "ids are requested once"
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "told", "shares"),
+    [
+        ({"A": 1, "B": 2, " A": 3, " B": 4}, {1: 0.01, 2: 0.02, 3: 0.2, 4: 0.7}, {"A": 0.21, "B": 0.72}),
+        ({"A": 1, "B": 2, " B": 4}, {1: 0.1, 2: 0.2, 4: 0.6}, {"A": 0.1, "B": 0.8}),
+        ({"A": 1, "B": 2, "\nB": 5}, {1: 0.1, 2: 0.2, 5: 0.6}, {"A": 0.1, "B": 0.8}),
+        ({"A": 1, "B": 2, "b": 5, " a": 6}, {1: 0.1, 2: 0.2, 5: 0.3, 6: 0.3}, {"A": 0.4, "B": 0.5}),
+    ],
+)
+def test_token_ids_of_every_spelling_of_a_code_are_requested_and_added_up(
+    vocabulary: dict[str, int], told: dict[int, float], shares: dict[str, float]
+) -> None:
+    figures = weighed(*((f"token_id:{one}", math.log(share)) for one, share in told.items()), ("token_id:99", -1.0))
+    with endpoint(follows(tokenizes(vocabulary), otherwise=figures)) as server:
+        (weighing,) = engine(server.url, honours=honouring("token_ids")).weigh([MESSAGES], ["A", "B"])
+    assert {code: math.exp(logprob) for code, logprob in weighing.logprobs.items()} == pytest.approx(shares)
+    assert weighing.bounds == frozenset()
+    (asked,) = (asked for asked in server.asked if "messages" in asked)
+    assert set(asked["logprob_token_ids"]) == set(told)
 
 
 def test_otherwise_by_the_likeliest_tokens_and_a_missing_code_is_a_bound_and_not_a_zero() -> None:
@@ -183,7 +223,7 @@ def test_otherwise_by_the_likeliest_tokens_and_a_missing_code_is_a_bound_and_not
 def test_a_code_that_is_no_single_token_is_told_before_anything_is_read() -> None:
     with (
         endpoint(body(200, {"tokens": [1, 2]})) as server,
-        pytest.raises(InvalidSetting, match="'Yes' is not one token"),
+        pytest.raises(InvalidSetting, match="'Yes' is not a single token"),
     ):
         engine(server.url, honours=honouring("token_ids")).weigh([MESSAGES], ["Yes", "No"])
 

@@ -327,6 +327,18 @@ def test_instructions_to_a_model_are_no_material_for_it(embedded: Matcher) -> No
 # --- what cannot be answered ---
 
 
+class Reasoning(Scripted):
+    """A model seen to start with other words than a code; it may not be asked about any question."""
+
+    answers_directly = False
+
+    def __init__(self) -> None:
+        super().__init__(name="thinker", weights=weights)
+
+    def weigh(self, conversations: Any, codes: Any) -> list[Weighing]:
+        raise AssertionError("asked in vain")
+
+
 @pytest.mark.parametrize(
     ("decider", "question", "why"),
     [
@@ -337,6 +349,9 @@ def test_instructions_to_a_model_are_no_material_for_it(embedded: Matcher) -> No
             "no probabilities",
         ),
         (Forwarded(Scripted(name="plain"), Gate(1)), REFUND, "answers no decisions"),
+        (ByModel(Reasoning(), Gate(1)), REFUND, "thinker does not start its answer with a code"),
+        (ByModel(Reasoning(), Gate(1)), TEAM, "switch its thinking off"),
+        (ByModel(Reasoning(), Gate(1)), MOOD, "reasoning model"),
     ],
 )
 def test_a_model_that_cannot_answer_says_so(decider: Decider, question: Mapping[str, Any], why: str) -> None:
