@@ -13,6 +13,7 @@ from typing import Any
 from bulk.columns import Columns
 from bulk.source import Source, digest_of
 from llm.classifier import Classifier
+from llm.provenance import differences, recorded_in_both
 from prompts.errors import InvalidSetting, Stopped
 from prompts.files import locked, write_text_atomically
 from prompts.taxonomy import Taxonomy
@@ -123,9 +124,12 @@ def refuse_another(kept: Manifest, job: Manifest, where: Path, remedy: str) -> N
     Raises:
         InvalidSetting: something does.
     """
+    before, setup = recorded_in_both(kept.get("setup") or {}, job["setup"])
+    kept, job = kept | {"setup": before}, job | {"setup": setup}
     for part, told in _TOLD.items():
         if _essence(kept.get(part)) != _essence(job[part]):
-            raise InvalidSetting(f"{where} belongs to another run: {told}; {remedy}")
+            which = f" ({'; '.join(differences(before, setup).values())})" if part == "setup" else ""
+            raise InvalidSetting(f"{where} belongs to another run: {told}{which}; {remedy}")
 
 
 def _essence(part: Any) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -31,8 +31,9 @@ from bulk.job import (
     writing,
 )
 from bulk.scan import Batch, Read, Unknown, batches, read, schema_of
-from bulk.store import Answer, Store
+from bulk.store import Answer, Store, model_of
 from llm.classifier import Usage
+from llm.provenance import ServedModels
 from llm.readings.reading import add_usage
 from prompts.errors import InvalidSetting, MarqueeError
 from prompts.files import publish
@@ -76,6 +77,7 @@ class Summary:
         problems: rows by the kind of their problem.
         examples: the first rows of each kind, by their id.
         usage: tokens of all answers, earlier processes' too.
+        models: names of the models that answered.
     """
 
     rows: int = 0
@@ -83,6 +85,7 @@ class Summary:
     problems: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
     usage: Usage = Usage()
+    models: Sequence[str] = ()
 
     def count(self, job: Job, one: Read, problem: str | None) -> None:
         """Take note of a row."""
@@ -194,6 +197,9 @@ def _begin(job: Job, anew: bool, seed: Seed | None) -> bool:
     replaces = bool(kept["replaces"]) if kept else job.out.exists()
     if seed is not None and kept is None:
         _seeded(job, seed)
+        kept = read_manifest(job.done)
+    if kept is not None:
+        manifest["setup"] = kept["setup"]  # an earlier version may not have recorded all that the new one has
     write_whole(path, json.dumps(manifest | {"replaces": replaces}, indent=1))
     return True
 
@@ -222,7 +228,10 @@ def _is_unfinished(job: Job) -> bool:
 def _answer(job: Job, engine: Engine, store: Store, told: Callable[[Stage], object]) -> None:
     """Ask about every text that has no answer."""
     stage = _Stages(told)
+    setup = (read_manifest(job.folder / MANIFEST) or {}).get("setup", {})
+    models = ServedModels(setup, store.models, job.folder)
     for found in engine.answered(partial(_batches, job, stage), store):
+        models.check({name for one in found if (name := model_of(one.answer, job.taxonomy))})
         store.put(found)
         failed = sum(one.answer.problem is not None for one in found)
         stage.answered(len(found), failed, [one.usage for one in found])
@@ -268,7 +277,7 @@ class _Stages:
 
 def _merge(job: Job, store: Store, schema: Schema, told: Callable[[Stage], object]) -> Summary:
     """Write every row with its answer to a file beside the output."""
-    summary, position = Summary(texts=len(store), usage=store.usage), job.source.position
+    summary, position = Summary(texts=len(store), usage=store.usage, models=sorted(store.models)), job.source.position
     with writing(job.folder):
         writer = writer_of(job.out)(job.folder / "out", job.out, schema, _added_types(job))
         for some in _groups(job, position):
@@ -316,6 +325,6 @@ def _finish(job: Job, summary: Summary) -> None:
 
 def _done(job: Job, kept: Manifest, summary: Summary) -> dict[str, Any]:
     counts = {"rows": summary.rows, "texts": summary.texts, "problems": dict(summary.problems)}
-    made = {"prefix": job.prefix, "counts": counts, "tokens": asdict(summary.usage)}
+    made = {"prefix": job.prefix, "counts": counts, "tokens": asdict(summary.usage), "served": summary.models}
     kept = {name: value for name, value in kept.items() if name != "replaces"}
     return kept | made | {"ended": datetime.now(UTC).isoformat(timespec="seconds")}

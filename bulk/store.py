@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llm.classifier import Prediction, Source, Usage
+from llm.classifier import Prediction, Source, Usage, label_source
 from prompts.errors import Stopped
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS sources (number INTEGER PRIMARY KEY, words TEXT NOT N
 CREATE TEMP TABLE planned (digest BLOB PRIMARY KEY) WITHOUT ROWID;
 """
 _UNKNOWN = float("nan")
+_UNREADABLE = "unreadable:"
 _AT_ONCE = 1_000
 
 
@@ -61,13 +62,23 @@ def source_words(source: Source) -> str:
     return " ".join(part for part in (source.model, source.taxonomy, source.prompt, source.reading) if part)
 
 
+def model_of(answer: Answer, taxonomy: Taxonomy) -> str:
+    """The model that answered, by name; empty where none did. An answer that cannot be read is one."""
+    answered = answer.problem is None or answer.problem.startswith(_UNREADABLE)
+    return _model_in(answer.source or "", taxonomy) if answered else ""
+
+
+def _model_in(words: str, taxonomy: Taxonomy) -> str:
+    return words.partition(f" {label_source(taxonomy)}")[0]
+
+
 def answer_of(prediction: Prediction, taxonomy: Taxonomy) -> Answer:
     """A prediction as rows are given it. A label that the vocabulary does not have makes it a problem."""
     source, problem = source_words(prediction.source), prediction.problem
     if problem is not None:
         return Answer(None, {}, source, f"{problem.kind}: {problem.detail}")
     if strange := next((name for name in prediction.labels if name not in taxonomy.names), None):
-        return Answer(None, {}, source, f"unreadable: {strange!r} was answered, which is no label of {taxonomy.name}")
+        return Answer(None, {}, source, f"{_UNREADABLE} {strange!r} was answered, which is no label of {taxonomy.name}")
     scores = {name: prediction.scores[name] for name in taxonomy.names if name in prediction.scores}
     return Answer(prediction.labels, scores, source, None)
 
@@ -81,7 +92,7 @@ class Store:
     """
 
     def __init__(self, path: Path | str, taxonomy: Taxonomy) -> None:
-        self._names = taxonomy.names
+        self._taxonomy, self._names = taxonomy, taxonomy.names
         self._place = {name: place for place, name in enumerate(self._names)}
         with self._told("open", path):
             self._connection = sqlite3.connect(path, check_same_thread=False)
@@ -130,6 +141,15 @@ class Store:
             self._connection.executemany(
                 "INSERT OR IGNORE INTO answers VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)", rows
             )  # fmt: skip
+
+    @property
+    def models(self) -> set[str]:
+        """Names of the models that answered; see ``model_of``."""
+        answered = "source = sources.number AND (problem IS NULL OR problem LIKE ?)"
+        found = self._connection.execute(
+            f"SELECT words FROM sources WHERE EXISTS (SELECT 1 FROM answers WHERE {answered})", (f"{_UNREADABLE}%",)
+        )
+        return {name for (words,) in found if (name := _model_in(words, self._taxonomy))}
 
     @property
     def usage(self) -> Usage:

@@ -213,12 +213,12 @@ def _with_system(job: Job, spec: str | None) -> tuple[Job, System]:
     return replace(job, asked=Asked(system.spec, system.setup, partial(opened, spec, job.taxonomy, texts))), system
 
 
-def _with_wire(job: Job, spec: str | None, wire: Correspondence) -> Job:
-    """The job of a language model whose requests go through a wire."""
+def _with_wire(job: Job, spec: str | None, wire: Correspondence, **endpoint: Any) -> Job:
+    """The job of a language model whose requests go through a wire; ``endpoint`` is that of ``corresponding``."""
     from bulk.job import Asked
     from commands.systems import Setting, corresponding
 
-    system = corresponding(spec or "llm", Setting(job.taxonomy, first_texts(job), cache=False), wire.engine)
+    system = corresponding(spec or "llm", Setting(job.taxonomy, first_texts(job), cache=False), wire.engine, **endpoint)
     return replace(job, asked=Asked(system.spec, system.setup, lambda: system.open().classifier))
 
 
@@ -303,7 +303,8 @@ def _through_ray_data_llm(asked: _Options) -> tuple[Job, Engine]:
     plan = asked.job()
     adapting = _adapting() if asked.through == "http" else None
     wire = Correspondence("the cluster", plan.folder / "replies.sqlite", adapting, remedy="use --retry-failed")
-    job = _with_wire(plan, asked.system, wire)
+    named = {"endpoint": adapting.identity} if adapting else {}
+    job = _with_wire(plan, asked.system, wire, **named)
     key = settings.openai_api_key.get_secret_value()
     endpoint, own = Endpoint(settings.base_url, key, settings.retries), InProcessVLLM(settings.model, asked.worker_gpus)
     carrier = endpoint if asked.through == "http" else own

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _MODELS = Path("var/models")
 _LONGEST = 80
+_NO_ENDPOINT: Mapping[str, Any] = {"endpoint": None}  # the model runs in this process, or results come from files
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,9 @@ def configured(setting: Setting) -> System:
     return _language_model("settings", settings, _choice("", setting), setting, around)
 
 
-def corresponding(spec: str, setting: Setting, engine: Callable[[str], Engine]) -> System:
+def corresponding(
+    spec: str, setting: Setting, engine: Callable[[str], Engine], endpoint: Mapping[str, Any] = _NO_ENDPOINT
+) -> System:
     """The language model of a spec, ``llm[:READING][:PROMPT]``, whose requests are carried by others; no endpoint need
     be set.
 
@@ -82,6 +85,7 @@ def corresponding(spec: str, setting: Setting, engine: Callable[[str], Engine]) 
         spec: how the command line names it.
         setting: what it is put together for.
         engine: makes the engine of a model's name.
+        endpoint: what the manifest records of the endpoint, where the requests go to one.
 
     Raises:
         InvalidSetting: another system, or a setting that this cannot do.
@@ -105,7 +109,8 @@ def corresponding(spec: str, setting: Setting, engine: Callable[[str], Engine]) 
     decisions = Decisions(settings.decisions_path, settings.threshold)
     model = wiring.language_model(engine(settings.model), settings, choice, decisions, shots)
     asked = OrderAveraged(model, settings.orders) if settings.orders > 1 else model
-    return System(spec, {**_identity(settings, choice, setting), "carried": "by others"}, lambda: Opened(asked))
+    identity = {"model": settings.model, **_identity(settings, choice, setting), **endpoint, "carried": "by others"}
+    return System(spec, identity, lambda: Opened(asked))
 
 
 def folder_name(spec: str) -> str:
@@ -205,7 +210,18 @@ def _language_model(
         return preview.preview(bare_model, texts, setting.taxonomy, settings.orders)
 
     bare_model = bare()
-    return System(spec, {**_identity(settings, choice, setting), **around}, opened, previewed)
+    identity = {**_requested(settings), **_identity(settings, choice, setting), **around}
+    return System(spec, identity, opened, previewed)
+
+
+def _requested(settings: Settings) -> Mapping[str, Any]:
+    """Model and endpoint. An unset model is left out: the endpoint's list chooses it."""
+    from service.wiring import endpoint_settings
+
+    if settings.local_model:
+        return {"model": settings.local_model, **_NO_ENDPOINT}
+    named = {"model": settings.model} if "model" in settings.model_fields_set else {}
+    return {**named, **endpoint_settings(settings).adapting().identity}
 
 
 def _identity(settings: Settings, choice: Choice, setting: Setting) -> Mapping[str, Any]:
@@ -215,7 +231,6 @@ def _identity(settings: Settings, choice: Choice, setting: Setting) -> Mapping[s
 
     prompts = {choice.prompt} if choice.prompt else {prompt_for(text, setting.taxonomy) for text in setting.texts}
     return {
-        "model": settings.local_model or settings.model,
         **({"adapter": adapter_in(Path(settings.adapter)).digest} if settings.adapter else {}),
         "reading": choice.reading or settings.reading,
         "prompts": sorted(f"{prompt.name}@{prompt.digest}" for prompt in prompts),

@@ -12,6 +12,7 @@ from typing import Any
 
 from eval.datasets import Example
 from eval.machine import commit, hardware, libraries
+from llm.provenance import differences, recorded_in_both
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.files import digest_of, write_text_atomically
 from prompts.taxonomy import Taxonomy
@@ -65,6 +66,7 @@ def begin(material: Material, system: str, setup: Mapping[str, Any], decode_rule
         "started": now(),
         "ended": None,
         "resumed": [],
+        "served": None,
         "peak_mb": None,
     }
 
@@ -97,12 +99,10 @@ def refuse_another(kept: Manifest, asked: Manifest, folder: Path) -> None:
     Raises:
         InvalidSetting: the folder's run and the one asked for differ; says in what.
     """
-    fields = _flat(asked)
-    before = _flat({key: kept.get(key) for key in asked})
-    differing = [name for name in sorted({*fields, *before} - {"data.name"}) if fields.get(name) != before.get(name)]
-    if differing:
-        told = "; ".join(f"{name} {_short(before.get(name))}, now {_short(fields.get(name))}" for name in differing)
-        raise InvalidSetting(f"{folder} holds another run ({told}); give another --out, or --anew to start over")
+    before, setup = recorded_in_both(kept.get("setup") or {}, asked["setup"])
+    found = differences({key: kept.get(key) for key in asked} | {"setup": before}, asked | {"setup": setup})
+    if words := "; ".join(one for name, one in found.items() if name != "data.name"):
+        raise InvalidSetting(f"{folder} holds another run ({words}); give another --out, or --anew to start over")
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -135,15 +135,3 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 def now() -> str:
     """The time in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _flat(value: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, one in value.items():
-        found |= _flat(one, f"{above}{name}.") if isinstance(one, Mapping) else {f"{above}{name}": one}
-    return found
-
-
-def _short(value: Any) -> str:
-    words = json.dumps(value, ensure_ascii=False)
-    return words if len(words) <= 40 else words[:37] + "..."

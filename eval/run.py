@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +28,7 @@ from eval.rows import Row
 from eval.score import METRICS_FILE, write_metrics
 from llm.classifier import Classifier
 from llm.preview import Preview
+from llm.provenance import ServedModels
 from prompts.errors import InvalidSetting
 from prompts.text import Text
 
@@ -165,16 +166,27 @@ class Run:
         forget_peak()
         opened = self.system.open()
         manifest = self._begun(opened)
-        self._tidy()
+        journal, models = Journal(self.folder), ServedModels(manifest["setup"], _served(self._rows()), self.folder)
+        begun = False
+        for rows in self._new_rows(opened.classifier):
+            models.check(_served(row for row in rows if not row.cached))
+            if not begun:  # where the first answers are refused, the folder stays as it was
+                self._tidy()
+                write_manifest(self.folder, manifest)
+                begun = True
+            journal.append(rows)
+            told(len(rows))
+        self._in_order(journal)
+        peak = max(peak_megabytes(), manifest["peak_mb"] or 0.0)
+        manifest |= {"ended": now(), "served": sorted(_served(journal.read())), "peak_mb": peak}
         write_manifest(self.folder, manifest)
-        journal, wanted = Journal(self.folder), {example.id for example in self.pending()}
+
+    def _new_rows(self, classifier: Classifier) -> Iterator[list[Row]]:
+        """The rows of what is pending, portion by portion."""
+        wanted = {example.id for example in self.pending()}
         for portion, alone in self.asking.portions(self.material.examples):
             if missing := [example for example in portion if example.id in wanted]:
-                journal.append(self._rows_of(opened.classifier, missing, alone))
-                told(len(missing))
-        self._in_order(journal)
-        manifest |= {"ended": now(), "peak_mb": max(peak_megabytes(), manifest["peak_mb"] or 0.0)}
-        write_manifest(self.folder, manifest)
+                yield self._rows_of(classifier, missing, alone)
 
     def _begun(self, opened: Opened) -> Manifest:
         """A new manifest, or the one that is there with a note that the run goes on."""
@@ -203,3 +215,9 @@ class Run:
         ordered = [rows[example.id] for example in self.material.examples]
         if list(rows.values()) != ordered:
             journal.replace(ordered)
+
+
+def _served(rows: Iterable[Row]) -> set[str]:
+    """Names of the models that answered, whether the labels could be read or not."""
+    answered = (row for row in rows if row.problem is None or row.problem.kind == "unreadable")
+    return {row.source.model for row in answered} - {""}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
@@ -13,7 +14,7 @@ from llm.engines.dialect import LEVELS, OPTIONAL, Body, Dialect, assumed, is_bat
 from llm.engines.findings_file import FindingsFile
 from llm.engines.refusals import Refused
 from llm.engines.replies import only_reasoned, served_by
-from prompts.network import without_login
+from prompts.files import digest_of
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,16 @@ class Adapting:
         self._worked: set[tuple[str, frozenset[str]]] = set()
         self._served: dict[str, str] = {}
         self._lock = threading.Lock()
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What answers depend on beside the request and the model, as JSON takes it: the endpoint, without a login or
+        a query, and a digest of the fields that the user has set."""
+        extra = json.dumps(self.extra, sort_keys=True)
+        return {
+            "endpoint": self._address.base_url,
+            **({"extra_body": digest_of(extra, 16)} if self.extra else {}),
+        }
 
     def dialect(self, model: str) -> Dialect:
         """What is known of a model."""
@@ -230,7 +241,7 @@ class Adapting:
             log.info("%s refuses some fields; its requests are sent so from now on: %s", where, told)
 
     def _key(self, model: str, what: str = "accepts") -> str:
-        return f"{without_login(self._address.base_url)} {model} {what}"
+        return f"{self._address.base_url} {model} {what}"
 
 
 def _is_version_of(name: str, model: str) -> bool:

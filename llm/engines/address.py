@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from prompts.network import without_login
 
@@ -51,19 +52,22 @@ class Address:
     """Where requests to an endpoint go.
 
     Attributes:
-        base_url: scheme, host and path, without a slash at the end.
+        base_url: scheme, host and path, without a login, and without a slash at the end.
         query: sent with every request, such as Azure's ``api-version``.
+        login: ``user:password``, as the URL had it.
     """
 
     base_url: str
-    query: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict, repr=False)
+    login: str = field(default="", repr=False)
 
     @classmethod
     def of(cls, url: str) -> Address:
         """Split a URL; nothing is corrected."""
         parts = urlsplit(url)
-        base_url = urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
-        return cls(base_url, dict(parse_qsl(parts.query, keep_blank_values=True)))
+        login, _, netloc = parts.netloc.rpartition("@")
+        base_url = urlunsplit((parts.scheme, netloc, parts.path.rstrip("/"), "", ""))
+        return cls(base_url, dict(parse_qsl(parts.query, keep_blank_values=True)), login)
 
     @property
     def place(self) -> str:
@@ -85,7 +89,12 @@ class Address:
         return self.host.endswith(AZURE_HOSTS)
 
     def headers(self, api_key: str) -> dict[str, str]:
-        """The headers that carry a key: ``api-key`` at Azure, a Bearer token elsewhere; none without a key."""
+        """The headers that carry a key: ``api-key`` at Azure, a Bearer token elsewhere; none without a key. A login in
+        the URL is sent instead of a Bearer token."""
+        if self.login and not self.is_azure:
+            name, _, password = self.login.partition(":")
+            words = f"{unquote(name)}:{unquote(password)}"
+            return {"Authorization": f"Basic {b64encode(words.encode()).decode()}"}
         if not api_key:
             return {}
         return {"api-key": api_key} if self.is_azure else {"Authorization": f"Bearer {api_key}"}
@@ -105,7 +114,7 @@ class Address:
         """What may be wrong with the URL where the endpoint answers 404; empty where it looks right."""
         parts = urlsplit(self.base_url)
         if not _VERSION.search(parts.path + "/"):
-            return f"most base URLs end in /v1, and OPENAI_BASE_URL is {without_login(self.base_url)}"
+            return f"most base URLs end in /v1, and OPENAI_BASE_URL is {self.base_url}"
         return "check MARQUEE_MODEL and OPENAI_BASE_URL"
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from llm.classifier import Problem
+from llm.engines.address import Address
 from llm.engines.canaries import CANARIES, Canaries, Finding, Outcome, Unreached
 from llm.engines.findings_file import FindingsFile
 from llm.engines.model_name import ModelName
 from llm.engines.shared_calls import SharedCalls
 from llm.engines.wire import Wire
-from prompts.network import without_login
 from similarity.errors import Disconnected, Expired
 
 log = logging.getLogger(__name__)
@@ -231,4 +231,4 @@ class Probed:
         self._file.update(self._key(found.version), merged)
 
     def _key(self, version: str) -> str:
-        return f"{without_login(self._wire.base_url)} {self._model()} {version} checks-{_FORMAT}"
+        return f"{Address.of(self._wire.base_url).base_url} {self._model()} {version} checks-{_FORMAT}"

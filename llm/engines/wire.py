@@ -28,7 +28,7 @@ from llm.engines.address import Address
 from llm.engines.limiter import Limiter
 from llm.engines.refusals import excerpt, problem_of, redacted, refused, seconds_of
 from llm.engines.replies import decoded
-from prompts.network import connection, no_connection, without_login
+from prompts.network import connection, no_connection
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Wire:
 
     Args:
         base_url: the endpoint's root, ending in ``/v1`` for most servers; a query goes with every request.
-        api_key: sent as a Bearer token, to Azure as ``api-key``, and shown nowhere.
+        api_key: sent as a Bearer token, to Azure as ``api-key``, and shown nowhere. A login in the URL is sent instead.
         timeout: seconds that one attempt may take.
         retries: further attempts after the first.
         concurrency: the most requests under way at once, over all callers.
@@ -97,8 +97,8 @@ class Wire:
         self._timeout, self._retries, self.concurrency = timeout, retries, concurrency
         self._secret = api_key
         # Azure takes keys of its own in another header; the client's is left out request by request.
-        azure: dict[str, Any] = {"api-key": api_key, "Authorization": openai.Omit()}
-        self._headers = azure if self._address.is_azure else {}
+        keyless: dict[str, Any] = {"Authorization": openai.Omit()} if self._address.is_azure else {}
+        self._headers = keyless | self._address.headers(api_key)
         self._adapting = adapting or Adapting(self._address)
         connection(base_url)  # a proxy or certificate that cannot be used stops the start, not a request
         self._running: _Running | None = None
@@ -135,8 +135,8 @@ class Wire:
 
     @property
     def essence(self) -> Mapping[str, Any]:
-        """What an answer depends on beside the request: the endpoint, and fields that every request gets."""
-        return {"endpoint": without_login(self._address.base_url), **self._adapting.extra}
+        """See ``Adapting.identity``."""
+        return self._adapting.identity
 
     def get(self, path: str) -> Any:
         """One reply, or the ``Problem`` that stood against it, after at most a few seconds and without retries."""

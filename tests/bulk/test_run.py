@@ -191,7 +191,7 @@ def test_another_vocabulary_system_or_column_is_refused_unless_all_is_begun_anew
     from bulk.engine import InProcess
     from bulk.run import run
 
-    with pytest.raises(InvalidSetting, match="the system had other settings; give another --out"):
+    with pytest.raises(InvalidSetting, match=r"other settings \(temperature null, now 1\); give another --out"):
         run(job, InProcess(ByWords, job.taxonomy))
     summary = run(job, InProcess(ByWords, job.taxonomy), anew=True)
     assert summary is not None

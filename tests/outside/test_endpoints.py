@@ -707,6 +707,25 @@ def test_the_query_of_a_base_url_goes_with_every_request() -> None:
     assert paths[1] == "/openai/deployments/d/models?api-version=2024-10-21"
 
 
+@pytest.mark.parametrize(
+    ("login", "header"),
+    [
+        ("me:letmein", "Basic bWU6bGV0bWVpbg=="),
+        ("me:p%40ss", "Basic bWU6cEBzcw=="),
+        ("me", "Basic bWU6"),
+        ("", f"Bearer {KEY}"),
+    ],
+)
+def test_a_login_in_the_base_url_is_sent_instead_of_the_key(login: str, header: str) -> None:
+    with endpoint(says(LABELS)) as server:
+        wire = Wire(server.url.replace("//", f"//{login}@") if login else server.url, KEY, 5, 0, 1)
+        replies = [wire.get("/models"), *wire.post([{"model": "m"}]), *wire.post([{}], wire.beside("/tokenize"))]
+        sent = [one["authorization"] for one in server.headers]
+    assert all(isinstance(reply, dict) for reply in replies)
+    assert sent == [header] * 3
+    assert "letmein" not in repr((wire, wire.essence))
+
+
 def test_azure_gets_the_key_in_its_own_header(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Address.of("https://x.openai.azure.com/openai/v1").is_azure
     with endpoint(says(LABELS)) as server:
