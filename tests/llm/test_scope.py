@@ -22,6 +22,7 @@ SHOP = own(
     "Electronics", "Kitchen & Dining", "Garden & Outdoors", "Toys & Games", "Books", "Beauty & Personal Care",
     "Pet Supplies", "Sports Gear",
 )  # fmt: skip
+NEWSPAPER = own("Politics", "Business", "Science & Health", "Travel", "Food", "Motoring", "Property", "Obituaries")
 HELP_DESK = own("Billing & Invoices", "Login Problems", "Delivery Delays", "Returns", "Feature Requests")
 
 ABOUT = {
@@ -33,6 +34,10 @@ ABOUT = {
         "A boy and his talking dog look for the king's lost crown.",
         "The band's last tour, told by those who were on the bus.",
         "A crew drifts between the stars when the ship's computer turns on them.",
+        "A comedian jokes about marriage, airports and his mother for an hour.",
+        "Ten couples cook against each other until one of them wins the restaurant.",
+        "A haunted doll moves from room to room at night.",
+        "How two engineers and a lawyer brought down a chemical company.",
     ),
     "shop": (
         SHOP,
@@ -42,6 +47,10 @@ ABOUT = {
         "Grain-free chicken bites for small dogs.",
         "Moisturising cream for dry skin with aloe.",
         "Raised planter made of cedar for herbs and salad.",
+        "Wireless headphones that cancel noise for thirty hours.",
+        "A board game about building railways, for two to five players.",
+        "Football boots with moulded studs, size 42.",
+        "A novel about three sisters who inherit a lighthouse.",
     ),
     "help desk": (
         HELP_DESK,
@@ -51,27 +60,50 @@ ABOUT = {
         "The shoes are too small, how do I send them back?",
         "It would be great if the app had a dark mode.",
         "Where can I download the receipt for March?",
+        "Your invoice shows the wrong VAT number.",
+        "The courier says that he rang, but nobody was at the door.",
+        "Please let us sort the list by date.",
+        "My account is locked after three wrong passwords.",
+    ),
+    "newspaper": (
+        NEWSPAPER,
+        "The chancellor lost the vote in parliament by two seats.",
+        "The carmaker's profit fell by a third in the last quarter.",
+        "A new vaccine against malaria halves the number of cases.",
+        "Three days in Lisbon: where to stay and what to see.",
+        "Roast the pumpkin with sage before you fold it into the risotto.",
+        "The new estate has a bigger boot and a quieter diesel engine.",
+        "Rents in the capital rose faster than wages again.",
+        "The composer, who has died at the age of 91, wrote four operas.",
+        "Ministers agreed on a budget after a night of talks.",
+        "Shares in the airline dropped when it cut its forecast.",
     ),
 }
 APART = {
     "films": ("I was charged twice for my subscription this month.", "Grain-free chicken bites for small dogs.",
-              "The central bank raised interest rates by a quarter point.", "qwzx 8213 jjj"),
+              "The central bank raised interest rates by a quarter point.", "qwzx 8213 jjj",
+              "Please reset my password.", "Stainless steel pan with a glass lid, for all hobs."),
     "shop": ("The central bank raised interest rates by a quarter point.", "I cannot sign in, my password is wrong.",
-             "Two strangers fall in love on a night train to Paris.", "sdfgh jkl sdf"),
+             "Two strangers fall in love on a night train to Paris.", "sdfgh jkl sdf",
+             "Ministers agreed on a budget after a night of talks.", "The defendant was sentenced to four years."),
     "help desk": ("Two strangers fall in love on a night train to Paris.", "Moisturising cream for dry skin with aloe.",
-                  "Whisk the egg whites with sugar and bake the meringue slowly.", "qwzx 8213 jjj"),
+                  "Whisk the egg whites with sugar and bake the meringue slowly.", "qwzx 8213 jjj",
+                  "A haunted doll moves from room to room at night.", "The striker scored twice before half-time."),
+    "newspaper": ("My parcel has been in the depot for nine days.", "I cannot sign in, the reset link never arrives.",
+                  "A stuffed bear that sings when you press its paw.", "sdfgh jkl sdf",
+                  "Moisturising cream for dry skin with aloe.", "A haunted doll moves from room to room at night."),
 }  # fmt: skip
 
 
 # Detection is statistical (eval/RESULTS.md has its rates), so these tests bound how many sentences it may get wrong.
 def test_texts_about_the_labels_get_labels(embedded: Matcher) -> None:
     found = [answer for taxonomy, *texts in ABOUT.values() for answer in embedded.classify(texts, taxonomy)]
-    assert sum(bool(answer.labels) for answer in found) >= 16  # of 18
+    assert sum(bool(answer.labels) for answer in found) >= 32  # of 40; mean 37.6 at the measured rate of 94%
 
 
 def test_texts_about_something_else_get_none(embedded: Matcher) -> None:
     found = [answer for name, texts in APART.items() for answer in embedded.classify(texts, ABOUT[name][0])]
-    assert sum(not answer.labels for answer in found) >= 11  # of 12
+    assert sum(not answer.labels for answer in found) >= 18  # of 24
     assert all(answer.problem is None for answer in found)
 
 
