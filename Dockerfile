@@ -14,7 +14,7 @@ RUN pip install --no-cache-dir $PIP_ARGUMENTS -r requirements.txt -r requirement
 # The program writes to var/ only, and only there may it.
 RUN useradd --system --create-home --uid 10001 marquee && mkdir var && chown marquee var
 COPY main.py ./
-COPY commands commands
+COPY cli cli
 COPY prompts prompts
 COPY similarity similarity
 COPY llm llm
@@ -22,6 +22,8 @@ COPY tabular tabular
 COPY eval eval
 COPY lookup lookup
 COPY corpus corpus
+COPY marquee marquee
+COPY training training
 COPY service service
 COPY bulk bulk
 COPY data data

@@ -1,13 +1,13 @@
-"""The entry point: one command line; each command is a file under ``commands/``.
+"""The entry point: one command line; each command is a file under ``cli/``.
 
-Heavy imports wait inside the commands, so that ``--help`` answers at once. ``service/wiring.py`` builds classifiers.
+Heavy imports wait inside the commands, so that ``--help`` answers at once. ``service/factory.py`` builds classifiers.
 """
 
 from __future__ import annotations
 
 import click
 
-from commands import (
+from cli import (
     bulk,
     card,
     classify,
@@ -23,15 +23,15 @@ from commands import (
     probe,
     reference,
     refit,
+    registry,
     report,
     serve,
-    shelf,
     similar,
     split,
     train,
     tune,
 )
-from commands.group import Group
+from cli.group import Group
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -39,7 +39,7 @@ def main() -> None:
     """Marquee: zero-shot text classification with prompt templates."""
 
 
-main.add_section("Label texts", classify.classify, bulk.bulk, shelf.taxonomies, shelf.prompts_group)
+main.add_section("Label texts", classify.classify, bulk.bulk, registry.taxonomies, registry.prompts_group)
 main.add_section("Run the service", serve.serve, keys.keys_group, probe.probe)
 main.add_section("Find similar films", similar.similar, index.index, film_map.film_map)
 main.add_section("Prepare data", card.data, split.split, enrich.enrich, corpus.corpus_command)

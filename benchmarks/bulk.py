@@ -25,11 +25,11 @@ import click
 from benchmarks.measure import spread, table
 from benchmarks.texts import Plots, plots, vocabulary
 from bulk.columns import Columns
-from bulk.engine import Engine, InProcess
 from bulk.job import Asked, Job
 from bulk.run import Stage, run
+from bulk.runners import Engine, InProcess
 from bulk.source import source_of
-from eval.machine import peak_megabytes
+from eval.environment import peak_megabytes
 from llm.classifier import Classifier, Prediction, Source, label_source
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
@@ -103,7 +103,7 @@ def main(data: Path | None, count: int, rounds: int, parts: str, smoke: bool, me
 
 def embedded(given: Plots, rounds: int) -> str:
     """Bulk's documents a second as a share of the classifier's own over the same texts at once."""
-    from llm.matcher import matcher
+    from llm.embedded.matcher import matcher
 
     classifier, taxonomy = matcher(), vocabulary()
     classifier.classify(given.texts[:32], taxonomy)
@@ -193,7 +193,7 @@ def _of_rows(size: int) -> dict[str, float]:
 
 def on_ray(given: Plots, rounds: int) -> str:
     """Steady documents a second of one process, of one actor and of two, each on one core."""
-    from bulk.cluster import OnRay
+    from bulk.ray_cluster import OnRay
 
     paces: dict[str, list[Pace]] = {"one process": [], "Ray, one worker": [], "Ray, two workers": []}
     one_core = patch.dict(os.environ, OMP_NUM_THREADS="1")  # as Ray sets it for an actor of one core
@@ -210,7 +210,7 @@ def on_ray(given: Plots, rounds: int) -> str:
 
 
 def _ray_job(file: Path, out: Path, count: int) -> Job:
-    from llm.matcher import matcher
+    from llm.embedded.matcher import matcher
 
     batch = max(4, min(128, count // 16))  # as many pieces of work as a long run has
     asked = Asked("embedded", {}, matcher)

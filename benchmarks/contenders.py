@@ -10,13 +10,13 @@ import httpx2
 
 from benchmarks import bare
 from benchmarks.measure import Run, clock
+from llm.backends.batch_transport import BatchedWire, under_way
+from llm.backends.capabilities import Capabilities, Probed
+from llm.backends.openai_compatible import OpenAICompatible
+from llm.backends.transport import BATCH, CHAT, Body, Wire
 from llm.classifier import Problem, Usage
-from llm.engines.batched_wire import BatchedWire, under_way
-from llm.engines.openai_compatible import OpenAICompatible
-from llm.engines.probe import Capabilities, Probed
-from llm.engines.wire import BATCH, CHAT, Body, Wire
 from llm.language_model import LanguageModel
-from llm.readings.choice import READINGS
+from llm.strategies.registry import READINGS
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 

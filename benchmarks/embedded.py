@@ -15,10 +15,10 @@ import click
 
 from benchmarks.measure import spread, table
 from benchmarks.texts import plots, vocabulary
-from prompts import shelf
+from prompts import registry
 
 if TYPE_CHECKING:
-    from llm.matcher import Matcher
+    from llm.embedded.matcher import Matcher
 
 _BATCH = 32
 _SINGLES = 20  # texts of a round that are asked one by one
@@ -29,9 +29,9 @@ _OURS = {
     "strange": "our classify, 20 labels, two of them strange to it: texts are read twice",
 }
 _FIRST_ANSWER = """
-from llm.matcher import matcher
-from prompts import shelf
-matcher().classify(["Cowboys hold up a train."], shelf.taxonomy("tmdb"))
+from llm.embedded.cosine.matcher import matcher
+from prompts import registry
+matcher().classify(["Cowboys hold up a train."], registry.taxonomy("tmdb"))
 """
 
 
@@ -67,8 +67,8 @@ def main(data: Path | None, count: int, rounds: int) -> None:
 def _contenders() -> tuple[Matcher, Any]:
     from sentence_transformers import SentenceTransformer
 
-    from llm.matcher import matcher
-    from similarity.pieces import weights_folder
+    from llm.embedded.matcher import matcher
+    from similarity.encoders.wordpieces import weights_folder
 
     return matcher(), SentenceTransformer(weights_folder(), local_files_only=True)
 
@@ -77,9 +77,9 @@ def measure(embedded: Matcher, stock: Any, texts: Sequence[str], rounds: int) ->
     """All rounds: in each, every contender has one turn."""
     import torch
 
-    from similarity.precision import torch_dtype
+    from similarity.encoders.precision import torch_dtype
 
-    found, taxonomy, strange, given = Rounds(), shelf.taxonomy("tmdb"), vocabulary(), list(texts)
+    found, taxonomy, strange, given = Rounds(), registry.taxonomy("tmdb"), vocabulary(), list(texts)
     square = torch.ones(_SQUARE, _SQUARE, dtype=torch_dtype())
     jobs: dict[str, Callable[[], object]] = {
         "stock": lambda: stock.encode(given, batch_size=_BATCH, show_progress_bar=False),
@@ -105,7 +105,7 @@ def _first_answer() -> None:
 
 def operations(embedded: Matcher, texts: Sequence[str]) -> float:
     """Multiplications and additions of the layers' matrices over all tokens; attention's own are left out."""
-    from similarity.pieces import ENDS, cut
+    from similarity.encoders.wordpieces import ENDS, cut
 
     tokens = sum(len(text.pieces) + len(ENDS) for text in cut(texts))
     width, inner, layers = 384, 1536, 6
@@ -134,7 +134,7 @@ def report(found: Rounds, embedded: Matcher, texts: Sequence[str], origin: str) 
 
 def _ceiling(found: Rounds, operations: float) -> tuple[str, float, float]:
     """Number format of the square matrices, share of their rate that ``encode`` reached, operations/s."""
-    from similarity.precision import number_format
+    from similarity.encoders.precision import number_format
 
     ceiling = 2.0 * _SQUARE**3 / min(found.seconds["matmul"])
     return number_format(), operations / min(found.seconds["encode"]) / ceiling, ceiling
@@ -142,15 +142,15 @@ def _ceiling(found: Rounds, operations: float) -> tuple[str, float, float]:
 
 def _beyond() -> str:
     """Why the share may be above 1."""
-    from similarity.openvino_bert import gains_from_eight_bits
+    from similarity.encoders.openvino_bert import gains_from_eight_bits
 
     return " (the encoder multiplies in eight bits)" if gains_from_eight_bits() else ""
 
 
 def machine() -> str:
     """Number formats and instruction sets that the measurements ran on."""
-    from similarity.openvino_bert import gains_from_eight_bits
-    from similarity.precision import described
+    from similarity.encoders.openvino_bert import gains_from_eight_bits
+    from similarity.encoders.precision import described
 
     return described() + (", tuned encoder in eight bits" if gains_from_eight_bits() else "")
 

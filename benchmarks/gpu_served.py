@@ -30,7 +30,7 @@ Rates = dict[str, float]
 
 def write_folder(folder: Path, shape: dict[str, int], device: str | None) -> Path:
     """A model as ``from_pretrained`` reads it, with the tests' tokenizer; without weights where no device is given."""
-    from tests.tiny_qwen2 import build
+    from tests.support.tiny_qwen2 import build
 
     build(folder)
     (folder / "model.safetensors").unlink()  # shards of a larger model would not replace it
@@ -48,12 +48,12 @@ def write_folder(folder: Path, shape: dict[str, int], device: str | None) -> Pat
 
 
 def local(folder: Path, device: str, load: Load) -> Rates:
-    """``llm.engines.local.Local``, through the contract of engines.
+    """``llm.backends.local.backend.Local``, through the contract of engines.
 
     Raises:
         ImportError: there is no such engine here.
     """
-    from llm.engines.local import Local  # type: ignore[import-not-found,unused-ignore]
+    from llm.backends.local.backend import Local  # type: ignore[import-not-found,unused-ignore]
 
     engine = Local(str(folder), device=device, dtype="bfloat16")
     return _by_prefix(partial(_ask_local, engine), _Talks(folder, load), load)
@@ -61,8 +61,8 @@ def local(folder: Path, device: str, load: Load) -> Rates:
 
 def _ask_local(engine: Any, reading: str, talks: Sequence[Any]) -> None:
     from benchmarks.texts import vocabulary
-    from llm.readings.list import ListReading
-    from prompts.question import CODES
+    from llm.strategies.json_list import ListReading
+    from prompts.answer_format import CODES
 
     genres = vocabulary()
     if reading == "letters":
@@ -124,8 +124,8 @@ def vllm_offline(folder: Path, load: Load, quantization: str | None) -> Rates:
 
 def vllm_server(folder: Path, load: Load, workers: int) -> Rates:
     """vLLM's server, asked over our wire."""
+    from llm.backends.transport import Wire
     from llm.classifier import Problem
-    from llm.engines.wire import Wire
 
     with _server(folder) as base_url:
         wire = Wire(base_url, "", timeout=300.0, retries=2, concurrency=workers)

@@ -17,7 +17,7 @@ import click
 
 from benchmarks.measure import Run, spread, table
 from benchmarks.texts import Plots, plots, vocabulary
-from llm.engines.batched_wire import TOGETHER
+from llm.backends.batch_transport import TOGETHER
 from prompts.errors import MarqueeError
 
 if TYPE_CHECKING:

@@ -31,12 +31,12 @@ def naive() -> Flask:
     """One text, one ``encode``, the nearest labels."""
     from sentence_transformers import SentenceTransformer
 
-    from llm.embedded import described
-    from prompts import shelf
-    from similarity.pieces import weights_folder
+    from llm.embedded.cosine import described
+    from prompts import registry
+    from similarity.encoders.wordpieces import weights_folder
 
     app = Flask(__name__)
-    labels = shelf.taxonomy("tmdb").predictable
+    labels = registry.taxonomy("tmdb").predictable
     model = SentenceTransformer(weights_folder(), local_files_only=True)
     vectors = model.encode([described(label) for label in labels], normalize_embeddings=True)
 

@@ -22,9 +22,9 @@ from prompts.taxonomy import Label, Taxonomy
 from tabular import whole_rows
 
 if TYPE_CHECKING:
-    from llm.matcher import Matcher
+    from llm.embedded.matcher import Matcher
 
-# The constants of llm/scope.py and the share of the best label were chosen on the first, confirmed on the second.
+# The first chose the constants of llm/embedded/scope.py and the share of the best label; the second confirmed them.
 CHOSEN_ON = (
     "goemotions", "reuters21578", "nlupp_hotels", "stackoverflow", "agnews", "support_tickets_bitext", "trec",
     "catalogue-a", "catalogue-b",
@@ -59,7 +59,7 @@ class Family:
 @click.option("--limit", default=200, show_default=True, help="Texts of a family.")
 def main(folder: Path, films: Path | None, limit: int) -> None:
     """Print, for each family, the share of texts without a label and the quality of the labels."""
-    from llm.matcher import matcher
+    from llm.embedded.matcher import matcher
 
     names = [name for name in (*CHOSEN_ON, *CONFIRMED_ON) if films or not name.startswith(_CATALOGUE)]
     read = [_catalogue(name, films, limit) if name.startswith(_CATALOGUE) else _family(folder, name, limit)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from prompts.files import replacing
-from similarity import index, vectors
+from similarity.index import faiss_index, vector_file
 
 DIMENSION = 384
 _ASKED, _ASKED_EXACT, _K = 500, 40, 10
@@ -54,7 +54,9 @@ def searched(path: Path, count: int, kinds: Sequence[str], folder: Path) -> dict
     found = {"flat": flat}
     for kind in kinds:
         rows, one = _apart(folder, path, count, kind, asked)
-        measured = index.recall(*(index.others(some[: len(exact)], own[: len(exact)], _K) for some in (rows, exact)))
+        measured = faiss_index.recall(
+            *(faiss_index.others(some[: len(exact)], own[: len(exact)], _K) for some in (rows, exact))
+        )
         found[kind] = Searched(one.p50, one.p95, measured, one.effort, one.made, one.memory, one.mapped)
     return found
 
@@ -67,13 +69,13 @@ def _write(path: Path, count: int) -> None:
         for start in range(0, count, _SLICE):
             some = min(_SLICE, count - start)
             found = centres[rng.integers(0, len(centres), some)] + rng.standard_normal((some, DIMENSION), np.float32)
-            vectors.append(new, start, found / np.linalg.norm(found, axis=1, keepdims=True))
+            vector_file.append(new, start, found / np.linalg.norm(found, axis=1, keepdims=True))
 
 
 def _queries(path: Path, count: int) -> tuple[Any, Any]:
     """Rows of the file, and their vectors moved a little."""
     rng = np.random.default_rng(1)
-    held = vectors.mapped(path, count, DIMENSION)
+    held = vector_file.mapped(path, count, DIMENSION)
     own = np.sort(rng.choice(count, min(_ASKED, count), replace=False))
     chosen = held[own]
     moved = chosen + 0.02 * rng.standard_normal(chosen.shape, np.float32)
@@ -95,7 +97,7 @@ def _apart(folder: Path, path: Path, count: int, kind: str, asked: Any) -> tuple
 
 def _made(path: Path, count: int, kind: str, saved: Path) -> tuple[int, float]:
     began = time.perf_counter()
-    made = index.made(kind, vectors.mapped(path, count, DIMENSION))
+    made = faiss_index.made(kind, vector_file.mapped(path, count, DIMENSION))
     made.save(saved)
     return made.effort, time.perf_counter() - began
 
@@ -106,7 +108,7 @@ def _asked(
     import faiss  # noqa: F401  (its own memory is not the index's)
 
     before = _megabytes("RssAnon"), _megabytes("RssFile")
-    loaded = index.loaded(kind, vectors.mapped(path, count, DIMENSION), saved, effort, None)
+    loaded = faiss_index.loaded(kind, vector_file.mapped(path, count, DIMENSION), saved, effort, None)
     loaded.search(asked[:1], _K + 1)
     rows, times = [], []
     for one in asked:

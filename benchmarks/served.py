@@ -9,12 +9,12 @@ from typing import Any
 
 from benchmarks import qwen_tokenizer, skllm
 from benchmarks.texts import Plots, vocabulary
-from llm.readings.yes_no import CODES
-from prompts import shelf
-from prompts.question import LETTERS, LIST, Question
+from llm.strategies.yes_no import CODES
+from prompts import registry
+from prompts.answer_format import LETTERS, LIST, Question
 from prompts.text import Text
-from tests.tiny_qwen2 import CHAT_TEMPLATE, build
-from tests.trained_qwen2 import teach
+from tests.support.tiny_qwen2 import CHAT_TEMPLATE, build
+from tests.support.trained_qwen2 import teach
 
 # Left to itself, random weights spell labels in odd pieces and go on to the last label allowed: twice a true answer.
 _TYPICAL = '["Drama","Action","Crime"]'
@@ -37,14 +37,14 @@ def model(folder: Path, given: Plots) -> float:
 def _lists(given: Plots) -> list[Any]:
     """Some of the questions for a list."""
     taxonomy = vocabulary()
-    prompt = shelf.prompt_for(Text("film"), taxonomy)
+    prompt = registry.prompt_for(Text("film"), taxonomy)
     return [prompt.render(text, taxonomy, LIST) for text in given.marked("w", _SHOWN)]
 
 
 def _sent(given: Plots) -> Iterator[str]:
     """The words of all that will be sent, marks and surroundings of the plots included, and the codes of answers."""
     taxonomy = vocabulary()
-    prompt = shelf.prompt_for(Text("film"), taxonomy)
+    prompt = registry.prompt_for(Text("film"), taxonomy)
     for question in (LIST, LETTERS, *(Question("yes_no", label) for label in taxonomy.predictable)):
         for text in [Text("film")] if question.label else given.marked(f"a0{question.reading}"):
             yield from (message["content"] for message in prompt.render(text, taxonomy, question))

@@ -23,7 +23,7 @@ import click
 from benchmarks.crowd import asker, send
 from benchmarks.measure import spread, table
 from benchmarks.texts import Plots, plots
-from prompts import shelf
+from prompts import registry
 
 if TYPE_CHECKING:
     from llm.classifier import Classifier
@@ -64,7 +64,7 @@ class Results:
 @click.option("--rounds", default=5, show_default=True, help="Rounds; each contender has one turn in each.")
 def main(data: Path | None, texts: int, hot: int, rounds: int) -> None:
     """Measure documents a second of the service against its classifier offline, a bare route and a naive service."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # for all; service/cores.py says why
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # for all; service/server/cpu_threads.py says why
     plan, given = Plan(texts, hot, rounds), plots(data, texts)
     with ExitStack() as servers:
         urls = {name: servers.enter_context(start()) for name, start in SERVERS.items()}
@@ -74,14 +74,14 @@ def main(data: Path | None, texts: int, hot: int, rounds: int) -> None:
 
 def compare(urls: dict[str, str], given: Plots, plan: Plan) -> Results:
     """All rounds; everybody sees each text once a round."""
-    from llm.matcher import matcher
+    from llm.embedded.matcher import matcher
 
     results, offline = Results(), matcher()
     texts = list(given.texts)
-    offline.classify(texts[:32], shelf.taxonomy("tmdb"))
+    offline.classify(texts[:32], registry.taxonomy("tmdb"))
     for number in range(plan.rounds):
         click.echo(f"round {number + 1} of {plan.rounds} ...", err=True)
-        results.add("offline", plan.texts / seconds(lambda: offline.classify(texts, shelf.taxonomy("tmdb"))))
+        results.add("offline", plan.texts / seconds(lambda: offline.classify(texts, registry.taxonomy("tmdb"))))
         results.add("marquee", plan.texts / crowd(urls["marquee"], texts, CLIENTS))
         results.add("naive", plan.texts / crowd(urls["naive"], texts, CLIENTS))
         _latency(results, offline, urls["marquee"], texts[:100])
@@ -97,7 +97,7 @@ def compare(urls: dict[str, str], given: Plots, plan: Plan) -> Results:
 
 def _latency(results: Results, offline: Classifier, url: str, texts: Sequence[str]) -> None:
     """Median milliseconds of one text after another: the classifier by itself, then through the service."""
-    taxonomy, ask = shelf.taxonomy("tmdb"), asker(url)
+    taxonomy, ask = registry.taxonomy("tmdb"), asker(url)
     alone = [seconds(lambda text=text: offline.classify([text], taxonomy)) for text in texts]  # type: ignore[misc]
     served = [seconds(lambda text=text: ask(text)) for text in texts]  # type: ignore[misc]
     results.add("forward pass", 1_000 * median(alone))
@@ -194,7 +194,7 @@ def _await(url: str, process: subprocess.Popen[bytes]) -> None:
 @contextmanager
 def _remembering() -> Iterator[str]:
     """Marquee over a model that always says the same, so that all but the first answer are remembered."""
-    from tests.misbehaving import endpoint, says
+    from tests.support.misbehaving import endpoint, says
 
     with TemporaryDirectory() as folder, endpoint(says('{"labels": ["War"]}')) as model:
         settings = {

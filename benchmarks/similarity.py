@@ -18,12 +18,12 @@ import click
 from benchmarks.measure import spread, table
 from prompts.errors import MarqueeError
 from similarity.errors import SimilarityError
-from similarity.index import KINDS
+from similarity.index.faiss_index import KINDS
 
 if TYPE_CHECKING:
     from benchmarks.searching import Searched
     from similarity.film import Film
-    from similarity.manifest import Version
+    from similarity.index.manifest import Version
 
 _K = 10
 
@@ -91,7 +91,7 @@ def _films(data: Path | None) -> Any:
     import os
 
     from benchmarks.texts import SAMPLE
-    from eval.datasets.films import Columns, Films
+    from eval.datasets.film_list import Columns, Films
 
     collected = Path(os.environ.get("BENCH_DATA", "")) / "imdb_genres.jsonl.gz"
     path = data or (collected if os.environ.get("BENCH_DATA") and collected.exists() else SAMPLE)
@@ -116,8 +116,8 @@ def _encode(plan: Plan, given: Any) -> str:
     import numpy as np
     from sentence_transformers import SentenceTransformer
 
-    from similarity.encoder import MiniLM
-    from similarity.pieces import weights_folder
+    from similarity.encoders.minilm import MiniLM
+    from similarity.encoders.wordpieces import weights_folder
 
     texts = [film.words for film in islice(given, plan.texts)]
     ours, plain = MiniLM(), SentenceTransformer(weights_folder(), local_files_only=True)
@@ -166,7 +166,7 @@ def _search(plan: Plan, given: Any) -> str:
 def _plots(plan: Plan, given: Any) -> str:
     """The same over real plots, which lie less tidily; so few that exact search is not slow."""
     from benchmarks.searching import searched
-    from similarity.manifest import VECTORS
+    from similarity.index.manifest import VECTORS
 
     version = _built_films(plan, given)
     kinds = [kind for kind in plan.kinds if KINDS[kind].least <= version.manifest.count]
@@ -204,8 +204,8 @@ def _kind_targets(name: str, one: Searched, exact: Searched) -> list[list[str]]:
 def _build(plan: Plan, given: Any) -> str:
     import shutil
 
-    from similarity.building import Source, build
-    from similarity.encoder import MiniLM
+    from similarity.encoders.minilm import MiniLM
+    from similarity.index.builder import Source, build
 
     encoder = MiniLM()
     encoder.encode(["A first text, which loads the model."])
@@ -222,7 +222,7 @@ def _build(plan: Plan, given: Any) -> str:
 
 def _built_films(plan: Plan, given: Any) -> Version:
     """The index that ``build`` left, or else makes now."""
-    from similarity.manifest import current
+    from similarity.index.manifest import current
 
     if current(plan.folder / "films") is None:
         _build(plan, given)
@@ -235,7 +235,7 @@ def _serve(plan: Plan, given: Any) -> str:
     """Each request another text, so that no answer is remembered."""
     import httpx2
 
-    from tests.process import service
+    from tests.support.process import service
 
     _built_films(plan, given)
     words = [film.words for film in islice(given, plan.requests)]

@@ -1,7 +1,7 @@
 """Whether a tuned language model knows more than it was told: its answers about films that it was not taught.
 
 No language model's weights come with the program, so the base is a tiny Qwen2 that knows words and no genre
-(``tests/worded_qwen2.py``). What an adapter teaches it about some films must hold for others.
+(``tests/support/worded_qwen2.py``). What an adapter teaches it about some films must hold for others.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ import click
 
 from benchmarks.measure import table
 from eval.datasets import Example, load, sample
-from eval.datasets.groups import film
-from eval.lora.lessons import Asking, Form
-from eval.lora.recipe import Recipe
-from eval.lora.teach import Plan, figures, teach
-from eval.metrics import METRICS, indicator
+from eval.datasets.grouping import film
+from eval.metrics.classification import METRICS, indicator
 from prompts.text import Text
-from tests.tiny_qwen2 import SAMPLE
-from tests.trained_qwen2 import PROMPT
-from tests.worded_qwen2 import GENRES, films, worded
+from tests.support.tiny_qwen2 import SAMPLE
+from tests.support.trained_qwen2 import PROMPT
+from tests.support.worded_qwen2 import GENRES, films, worded
+from training.lora.config import Recipe
+from training.lora.dataset import Asking, Form
+from training.lora.run import Plan, figures, teach
 
 FORM: Form = "letters"
 _WORDS = 64
@@ -65,7 +65,7 @@ def compare(
     recipe: Recipe = RECIPE,
 ) -> dict[str, dict[str, float]]:
     """Figures over the films held out: of the base, of the base with an adapter, and of the two commonest genres."""
-    from llm.engines import causal
+    from llm.backends.local import causal_lm
 
     asking, asked = Asking(GENRES, FORM, PROMPT), shortened(held_out)
     base, adapter = worded(folder / "base"), folder / "adapter"
@@ -75,8 +75,8 @@ def compare(
     pair = indicator([one.labels for one in asked], GENRES), indicator([common] * len(asked), GENRES)
     return {
         "the two commonest genres for every film": {name: float(METRICS[name](*pair)) for name in _SHOWN},
-        "the base": figures(causal.load(str(base), "cpu", "float32"), asking, asked),
-        "the base with its adapter": figures(causal.load(str(base), "cpu", "float32", adapter), asking, asked),
+        "the base": figures(causal_lm.load(str(base), "cpu", "float32"), asking, asked),
+        "the base with its adapter": figures(causal_lm.load(str(base), "cpu", "float32", adapter), asking, asked),
     }
 
 

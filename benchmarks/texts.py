@@ -9,7 +9,7 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from eval.datasets import Fields, load, sample
-from prompts import shelf
+from prompts import registry
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 
@@ -38,7 +38,7 @@ class Plots:
 
 def vocabulary() -> Taxonomy:
     """TMDB's genres, all 20 of them open to prediction."""
-    genres = shelf.taxonomy("tmdb")
+    genres = registry.taxonomy("tmdb")
     return replace(genres, labels=tuple(replace(label, predict=True) for label in genres.labels))
 
 

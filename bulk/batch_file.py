@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bulk.correspondence import Correspondence
+from bulk.answer_store import Store
+from bulk.batch_api import Correspondence
 from bulk.job import Job, writing
-from bulk.scan import batches, schema_of
-from bulk.store import Store
+from bulk.reader import batches, schema_of
 from prompts.errors import InvalidSetting
 from prompts.files import replacing
 

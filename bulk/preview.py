@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from bulk.answer_store import Store
 from bulk.job import Job
 from bulk.progress import duration
-from bulk.scan import read
-from bulk.store import Store
+from bulk.reader import read
 from llm.preview import Preview
 from prompts.text import Text
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from bulk.run import Stage, Summary
-from llm.prices import cost
+from llm.costs import cost
 
 _EVERY = 10.0  # seconds
 

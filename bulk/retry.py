@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from bulk.engine import Answered
+from bulk.answer_store import Answer, Store
 from bulk.job import Job, read_manifest, refuse_another
-from bulk.scan import Read, read
-from bulk.store import Answer, Store
+from bulk.reader import Read, read
+from bulk.runners import Answered
 from llm.classifier import Usage
 from prompts.errors import InvalidDataset, InvalidSetting
 from tabular import Row, open_table

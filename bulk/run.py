@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from bulk.engine import Engine
+from bulk.answer_store import Answer, Store, model_of
 from bulk.job import (
     ANSWERS,
     MANIFEST,
@@ -30,11 +30,11 @@ from bulk.job import (
     write_whole,
     writing,
 )
-from bulk.scan import Batch, Read, Unknown, batches, read, schema_of
-from bulk.store import Answer, Store, model_of
+from bulk.reader import Batch, Read, Unknown, batches, read, schema_of
+from bulk.runners import Engine
 from llm.classifier import Usage
 from llm.provenance import ServedModels
-from llm.readings.reading import add_usage
+from llm.strategies.strategy import add_usage
 from prompts.errors import InvalidSetting, MarqueeError
 from prompts.files import publish
 from tabular import Position

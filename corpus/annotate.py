@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from corpus.words import Sentence, Word, annotator
-from corpus.work import ENRICHED, SENTENCES, TABLE, Done, Row, Work
+from corpus.annotators import Sentence, Word, annotator
+from corpus.context import ENRICHED, SENTENCES, TABLE, Done, Row, Work
 from lookup.enrich import KNOWN_GENRES
 from prompts.files import replacing
 

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from corpus.config import CleanSection
-from corpus.work import CLEANED, MERGED, Done, Row, Work
-from eval.datasets.groups import groups, normal
+from corpus.context import CLEANED, MERGED, Done, Row, Work
+from eval.datasets.grouping import groups, normal
 from eval.datasets.record import Record
-from prompts import shelf
-from prompts.placeholder import tells_nothing
+from prompts import registry
+from prompts.placeholders import tells_nothing
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 
@@ -29,7 +29,7 @@ def clean(work: Work) -> Done:
     the films that must not stand on two sides of a split.
     """
     options = work.config.clean
-    taxonomy = shelf.taxonomy_at(options.taxonomy) if options.taxonomy else None
+    taxonomy = registry.taxonomy_at(options.taxonomy) if options.taxonomy else None
     counts: Counter[str] = Counter()
     rows = [_formed(row, taxonomy, counts) for row in work.read(MERGED)]
     shared = Counter(normal(row["description"]) for row in rows)

@@ -20,7 +20,7 @@ class SourceSection(_Section):
     """Where the films are."""
 
     path: Path
-    format: str | None = Field(None, description="a name in eval.datasets.formats; told from the path by default")
+    format: str | None = Field(None, description="a name in eval.datasets.registry; told from the path by default")
 
 
 class CleanSection(_Section):

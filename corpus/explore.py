@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from corpus.work import ENRICHED, FIGURES, MERGED, PLOTS, Done, Row, Work
+from corpus.context import ENRICHED, FIGURES, MERGED, PLOTS, Done, Row, Work
 from eval.card.facts import QUANTILES, Lengths, lengths_of
 from eval.report import charts
 from lookup.enrich import TEXT_FROM

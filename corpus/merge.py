@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from corpus.work import MERGED, Done, Row, Work
+from corpus.context import MERGED, Done, Row, Work
 from eval.datasets.fields import Fields
-from eval.datasets.formats import records
 from eval.datasets.record import Record
+from eval.datasets.registry import records
 from tabular.cells import separated
 
 

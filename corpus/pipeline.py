@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from corpus.context import Work
 from corpus.manifest import Made, digest_at, read_manifest, write_manifest
 from corpus.steps import STEPS
-from corpus.work import Work
 from prompts.errors import InvalidDataset, InvalidSetting, UnknownName
 from prompts.files import locked
 

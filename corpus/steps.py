@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from corpus.annotate import annotate
+from corpus.annotators import annotator
 from corpus.clean import clean
+from corpus.context import CLEANED, ENRICHED, FIGURES, MERGED, PLOTS, SENTENCES, TABLE, Done, Work
+from corpus.enrich import fill
 from corpus.explore import explore
-from corpus.fill import fill
 from corpus.merge import merge
-from corpus.words import annotator
-from corpus.work import CLEANED, ENRICHED, FIGURES, MERGED, PLOTS, SENTENCES, TABLE, Done, Work
-from prompts import shelf
+from prompts import registry
 
 Settings = Mapping[str, Any]
 
@@ -47,7 +47,7 @@ def _of_the_corpus(*names: str) -> Callable[[Work], Mapping[str, Path]]:
 
 def _cleaning(work: Work) -> Settings:
     options = work.config.clean
-    digest = shelf.taxonomy_at(options.taxonomy).digest if options.taxonomy else None
+    digest = registry.taxonomy_at(options.taxonomy).digest if options.taxonomy else None
     return {**options.model_dump(), "digest": digest}
 
 

@@ -1,7 +1,8 @@
 """Logistic (Platt) calibration: log-odds of scores, Platt's targets, and the one fit of slopes and an intercept.
 
 Source: Platt, Probabilistic outputs for support vector machines, 1999. Two fits are of another kind and stay where they
-are: ``eval.baselines.thresholds`` shrinks each label to all labels, ``eval.matcher.words`` shares slopes among labels.
+are: ``eval.baselines.thresholds`` shrinks each label to all labels; ``training.matcher.word_features`` shares slopes
+among labels.
 """
 
 from __future__ import annotations

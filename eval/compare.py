@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from eval.measure import headlines
-from eval.metrics import Metric, Numbers
-from eval.pairing import Pair, paired
-from eval.ranking import macro_average_precision
-from eval.results import RunResults
-from eval.significance import (
+from eval.metrics.classification import Metric, Numbers
+from eval.metrics.pairing import Pair, paired
+from eval.metrics.ranking import macro_average_precision
+from eval.metrics.significance import (
     LEVEL,
     RESAMPLES,
     SWAPS,
@@ -23,6 +22,7 @@ from eval.significance import (
     numbered,
     randomisation,
 )
+from eval.results import RunResults
 
 _ALPHA = 1 - LEVEL
 
@@ -104,7 +104,7 @@ def compare(a: RunResults, b: RunResults, common: bool = False, seed: int = 0) -
         seed: of all draws; one seed, one outcome.
 
     Raises:
-        InvalidDataset: the runs cannot be paired; see ``eval.pairing``.
+        InvalidDataset: the runs cannot be paired; see ``eval.metrics.pairing``.
     """
     pair = paired(a, b, common)
     metrics = headlines(pair.a, pair.b)

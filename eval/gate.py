@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eval.compare import Difference, decimal, differences, sums
-from eval.metrics import METRICS
-from eval.pairing import paired
+from eval.metrics.classification import METRICS
+from eval.metrics.pairing import paired
 from eval.results import RunResults
 from prompts.errors import InvalidSetting
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.datasets import Example
-from eval.machine import commit, hardware, libraries
+from eval.environment import commit, hardware, libraries
 from llm.provenance import differences, recorded_in_both
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.files import digest_of, write_text_atomically

@@ -7,11 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eval.metrics import ACCURACY, METRICS, Metric, f1, hits, precision, recall, single
-from eval.ranking import RANKING, average_precision
-from eval.reliability import CALIBRATION, ece
+from eval.metrics.classification import ACCURACY, METRICS, Metric, f1, hits, precision, recall, single
+from eval.metrics.ranking import RANKING, average_precision
+from eval.metrics.reliability import CALIBRATION, ece
+from eval.metrics.significance import (
+    RESAMPLES,
+    Interval,
+    Sums,
+    bootstrap,
+    bootstrap_average_precision,
+    interval,
+    numbered,
+)
 from eval.results import RunResults
-from eval.significance import RESAMPLES, Interval, Sums, bootstrap, bootstrap_average_precision, interval, numbered
 
 HEADLINES = ("micro-F1", "macro-F1", "samples-F1", "Jaccard", "subset accuracy", "AL-1", "AL-2")
 SINGLE_HEADLINES = ("accuracy", "macro-F1")

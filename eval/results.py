@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.manifest import MANIFEST, Manifest, read_manifest
-from eval.metrics import Labels, Numbers, named_indicator
+from eval.metrics.classification import Labels, Numbers, named_indicator
 from eval.rows import ROWS, Row, read_rows
 from prompts.errors import InvalidDataset
 

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from eval.datasets import Example
-from eval.journal import Journal, held
-from eval.machine import commit, forget_peak, peak_megabytes
+from eval.environment import commit, forget_peak, peak_megabytes
 from eval.manifest import (
     MANIFEST,
     Manifest,
@@ -25,6 +24,7 @@ from eval.manifest import (
 )
 from eval.results import RunResults
 from eval.rows import Row
+from eval.run_log import Journal, held
 from eval.score import METRICS_FILE, write_metrics
 from llm.classifier import Classifier
 from llm.preview import Preview

@@ -14,7 +14,7 @@ from eval.measure import figures as measured
 from eval.results import RunResults, run_folders
 from eval.rows import Row
 from llm.classifier import Usage
-from llm.prices import cost
+from llm.costs import cost
 
 METRICS_FILE = "metrics.json"
 Figures = Mapping[str, float | None]

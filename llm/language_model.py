@@ -6,16 +6,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 
+from llm.backends.backend import Conversation, Engine
 from llm.classifier import Prediction, Source, label_source, no_text
-from llm.decision import Decision, Decisions
-from llm.engines.engine import Conversation, Engine
-from llm.readings.choice import READINGS, best
-from llm.readings.letters import divided, most_codes
-from llm.readings.reading import Answer, Reading, Render, add_usage
-from llm.shots import Shots, no_shots, shots_digest
+from llm.few_shot import Shots, no_shots, shots_digest
+from llm.strategies.label_tokens import divided, most_codes
+from llm.strategies.registry import READINGS, best
+from llm.strategies.strategy import Answer, Reading, Render, add_usage
+from llm.thresholds import Decision, Decisions
+from prompts.answer_format import Question, Shot
 from prompts.files import digest_of
-from prompts.question import Question, Shot
-from prompts.shelf import prompt_for
+from prompts.registry import prompt_for
 from prompts.taxonomy import Taxonomy
 from prompts.template import Prompt
 from prompts.text import Text, checked_texts
@@ -32,7 +32,7 @@ class LanguageModel:
         engine: the model.
         reading: how its words or probabilities become labels and scores; None takes the best that the engine allows
             (``readings.choice.best``).
-        prompt: the prompt to use; None chooses per text by what it is (``prompts.shelf.prompt_for``).
+        prompt: the prompt to use; None chooses per text by what it is (``prompts.registry.prompt_for``).
         decisions: how scores become labels, for readings that leave it open.
         shots: labelled examples to show before each text.
     """

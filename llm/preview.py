@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
+from llm.backends.backend import Conversation, CountingEngine
 from llm.classifier import Usage
-from llm.engines.engine import Conversation, CountingEngine
+from llm.costs import cost
 from llm.language_model import LanguageModel
-from llm.prices import cost
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 

@@ -12,7 +12,7 @@ from typing import Any
 from lookup.film import Film, Missing, Wanted
 from lookup.lookup import Ambiguous, Lookup, Outcome, Tried
 from prompts.errors import InvalidDataset
-from prompts.placeholder import placeholder, tells_nothing
+from prompts.placeholders import placeholder, tells_nothing
 
 Row = Mapping[str, Any]
 

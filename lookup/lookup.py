@@ -30,7 +30,7 @@ _FORMAT = 1  # of what is remembered; another one is asked for anew
 
 
 class Store(Protocol):
-    """Remembers strings, such as ``llm.cache.AnswerStore``; what it cannot keep or find is asked anew."""
+    """Remembers strings, such as ``llm.wrappers.cache.AnswerStore``; what it cannot keep or find is asked anew."""
 
     def get(self, keys: Sequence[str]) -> Mapping[str, str]:
         """The values of those keys that have one."""

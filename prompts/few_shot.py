@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from prompts.question import Question, Shot
+from prompts.answer_format import Question, Shot
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 

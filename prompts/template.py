@@ -13,10 +13,10 @@ from jinja2 import FileSystemLoader, StrictUndefined, TemplateError, TemplateSyn
 from jinja2.meta import find_referenced_templates
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from prompts.answer_format import LIST, Question, Shot
 from prompts.errors import InvalidPrompt
 from prompts.few_shot import turns
 from prompts.files import digest_of
-from prompts.question import LIST, Question, Shot
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from service import cors, guards, metrics, pages, problems, routes, tracing
-from service.parts import Parts
+from service import cors, errors, metrics, pages, rate_limits, request_logging, routes
 from service.readiness import Readiness
+from service.services import Parts
 
 
 def create_app(parts: Parts) -> Flask:
@@ -18,15 +18,15 @@ def create_app(parts: Parts) -> Flask:
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     app.extensions["marquee"] = parts
     app.extensions["marquee readiness"] = Readiness(parts.check)
-    tracing.install(
+    request_logging.install(
         app, parts.metrics, parts.limits.seconds, parts.spans
     )  # first: what is refused leaves its line in the log too
     cors.install(app, parts.origins)
-    guards.install(app, parts.door)
+    rate_limits.install(app, parts.door)
     metrics.install(app, parts.metrics)
     app.register_blueprint(routes.blueprint)
     app.register_blueprint(pages.blueprint)
-    problems.install(app)
+    errors.install(app)
     if count := parts.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, count, count, count, 0, count)  # type: ignore[method-assign]
     return app

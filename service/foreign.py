@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel
 
-from prompts import shelf
-from service.decisions import (
+from prompts import registry
+from service.schemas.classify import ClassifyRequest, FilmFields, PromptRequest
+from service.schemas.decisions import (
     ChoiceQuestion,
     DecisionRequest,
     Level,
@@ -15,8 +16,7 @@ from service.decisions import (
     PredicateQuestion,
     ScoreQuestion,
 )
-from service.schemas import ClassifyRequest, FilmFields, PromptRequest
-from service.similar import SimilarRequest
+from service.schemas.similar import SimilarRequest
 
 _TEXT = ("sequence", "content", "document", "plot", "body", "query", "sentence", "review", "synopsis", "abstract")
 _ONE_TEXT: Mapping[str, str] = {
@@ -86,9 +86,9 @@ _OPTION: Mapping[str, str] = {
     **dict.fromkeys(("definition", "help", "instructions"), "description"),
 }
 
-# For every body, the names that others use; ``prompts.shelf`` has those of labels.
+# For every body, the names that others use; ``prompts.registry`` has those of labels.
 FOREIGN: Mapping[type[BaseModel], Mapping[str, str]] = {
-    **shelf.FOREIGN,
+    **registry.FOREIGN,
     FilmFields: _ONE_FILM,
     ClassifyRequest: _CLASSIFY,
     PromptRequest: _CLASSIFY,

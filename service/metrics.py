@@ -12,7 +12,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from llm.classifier import Prediction
-from llm.prices import cost
+from llm.costs import cost
 
 _SHARED = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's own name
 _SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)

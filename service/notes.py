@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from llm.classifier import Prediction
-from llm.readings.choice import AUTO
-from service.parts import Choice
+from llm.strategies.registry import AUTO
+from service.services import Choice
 
 _EMBEDDED = "embedded/"
 

@@ -13,11 +13,12 @@ from flask import Flask
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from service import answers, guards
-from service.decisions import DecisionAnswer, DecisionRequest
-from service.problem_kinds import KINDS
-from service.schemas import ClassifyAnswer, ClassifyRequest, PromptRequest
-from service.similar import SimilarAnswer, SimilarRequest
+from marquee.problem_kinds import KINDS
+from service import rate_limits
+from service.schemas import reference as answers
+from service.schemas.classify import ClassifyAnswer, ClassifyRequest, PromptRequest
+from service.schemas.decisions import DecisionAnswer, DecisionRequest
+from service.schemas.similar import SimilarAnswer, SimilarRequest
 
 _JSON = "application/json"
 _PROBLEM = "application/problem+json"
@@ -89,7 +90,7 @@ def _operation(method: str, path: str, told: str) -> dict[str, Any]:
     if operation.body:
         content = {"schema": _reference(operation.body), "example": operation.example}
         whole["requestBody"] = {"required": True, "content": {_JSON: content}}
-    guarded = guards.is_guarded(method, path)
+    guarded = rate_limits.is_guarded(method, path)
     if guarded:  # without a key too, where the service asks for none
         whole["security"] = [*({name: []} for name in _SCHEMES), {}]
     return whole | {"responses": {"200": _good(operation, guarded), **_bad(operation, guarded)}}

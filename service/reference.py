@@ -7,15 +7,15 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from service.problem_kinds import KINDS
-from service.settings import Settings, environment_name
+from marquee.problem_kinds import KINDS
+from marquee.settings import Settings, environment_name
 
 Schema = Mapping[str, Any]
 
 _SETTINGS = """\
 # Configuration
 
-*Made by `make docs` from `service/settings.py`; change it there.*
+*Made by `make docs` from `marquee/settings.py`; change it there.*
 
 Settings come from the environment, or from lines `NAME=value` in a file `.env` in the project's root; the environment
 goes first. A misspelt or impossible setting stops the start with one line that says which. Blocks for the usual

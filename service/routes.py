@@ -9,24 +9,24 @@ from typing import Any, cast
 
 from flask import Blueprint, Response, current_app, jsonify, request
 
-from llm.asking import ASKING
 from llm.classifier import OF_A_TEXT, Prediction
-from llm.length_limited import LengthLimited
-from prompts import shelf
+from llm.request_context import ASKING
+from llm.wrappers.length_limited import LengthLimited
+from marquee.problem_kinds import KINDS
+from prompts import registry
 from prompts.errors import UnknownName
-from service.answers import ModelEntry, ModelsAnswer
-from service.body import read_decision, read_request, read_similar
-from service.hot import Hot
-from service.looking_up import looked_up
+from service.errors import RequestProblem, problem_type
 from service.notes import notes_of
 from service.pages import for_either
-from service.parts import Choice, Parts
-from service.problem_kinds import KINDS
-from service.problems import RequestProblem, problem_type
-from service.prompting import asking
+from service.prompt_preview import asking
 from service.readiness import Readiness
-from service.schemas import ClassifyAnswer, ClassifyRequest, PromptRequest
-from service.similar import SimilarAnswer
+from service.request_parsing import read_decision, read_request, read_similar
+from service.response_cache import Hot
+from service.schemas.classify import ClassifyAnswer, ClassifyRequest, PromptRequest
+from service.schemas.reference import ModelEntry, ModelsAnswer
+from service.schemas.similar import SimilarAnswer
+from service.services import Choice, Parts
+from service.title_lookup import looked_up
 
 blueprint = Blueprint("marquee", __name__)
 _GENRES = "/predict_genre"
@@ -144,7 +144,7 @@ def taxonomies() -> dict[str, Any]:
     """The vocabularies that requests may name."""
     return {
         "default": parts().taxonomy,
-        "taxonomies": [taxonomy.as_json() for taxonomy in shelf.taxonomies().values()],
+        "taxonomies": [taxonomy.as_json() for taxonomy in registry.taxonomies().values()],
     }
 
 
@@ -154,7 +154,7 @@ def prompts() -> dict[str, Any]:
     return {
         "prompts": [
             {"name": prompt.name, "digest": prompt.digest, "about": prompt.about, "source": prompt.source}
-            for prompt in shelf.prompts().values()
+            for prompt in registry.prompts().values()
         ]
     }
 

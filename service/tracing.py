@@ -1,102 +1,127 @@
-"""Every request gets an id and a time to be done in, and leaves a line in the log and its figures."""
+"""Traces for OpenTelemetry, where its standard variables ask for them: a request, and under it what it waited for.
+
+The packages stand in ``requirements-otel.txt``; without them, and without the variables, nothing of this is loaded.
+"""
 
 from __future__ import annotations
 
-import logging
-import math
-import re
-import time
-import uuid
-from dataclasses import replace
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
-from flask import Flask, Response, g, request
+from llm.request_context import Span
+from prompts.errors import InvalidSetting
 
-from llm.asking import ASKING, Asking
-from prompts.network import client_address
-from service.gone import gone
-from service.metrics import Metrics
-from service.problems import RequestProblem
-from service.spans import Spans
-
-log = logging.getLogger("service.requests")
-
-_ID = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)
-_QUIET = frozenset(["/healthz", "/readyz", "/metrics"])  # asked every few seconds, and of no interest when they go well
+_ASKS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_EXPORTER")
 
 
-def install(app: Flask, metrics: Metrics, seconds: float, spans: Spans | None = None) -> None:
-    """Trace an application's requests.
+class Spans:
+    """Makes spans.
 
     Args:
-        app: the application.
-        metrics: where figures go.
-        seconds: how long a request may take that does not say so itself.
-        spans: makes OpenTelemetry's spans, where they are asked for.
+        provider: OpenTelemetry's ``TracerProvider``.
     """
 
-    @app.before_request
-    def begin() -> None:
-        g.start = time.perf_counter()
-        ASKING.set(Asking(_request_id()))  # first, so that a refusal of the next line has one
-        client = request.environ.get("gunicorn.socket")
-        asking = Asking(_request_id(), until=time.monotonic() + _allowed(seconds), gone=gone(client))
-        if spans and _route() not in _QUIET:
-            g.span = spans.request(request.method, _route(), dict(request.headers))
-            asking = replace(asking, trace=g.span)
-        ASKING.set(asking)
+    def __init__(self, provider: Any) -> None:
+        self._tracer = provider.get_tracer("marquee")
 
-    @app.after_request
-    def end(response: Response) -> Response:
-        seconds = time.perf_counter() - g.get("start", time.perf_counter())
-        response.headers["X-Request-ID"] = ASKING.get().request_id
-        route = _route()
-        metrics.asked(route, response.status_code, seconds)
-        if "span" in g:
-            g.span.end(response.status_code)
-        level = logging.DEBUG if route in _QUIET and response.status_code < 400 else logging.INFO
-        if log.isEnabledFor(level):
-            log.log(level, "request", extra={"told": _told(response, seconds)})
-        return response
+    def request(self, method: str, route: str, headers: Mapping[str, str]) -> RequestSpan:
+        """The span of a request; under the caller's, where its headers tell of one (W3C ``traceparent``)."""
+        from opentelemetry.propagate import extract
+        from opentelemetry.trace import SpanKind
 
-    @app.teardown_request
-    def forget(error: BaseException | None) -> None:
-        ASKING.set(Asking())
+        span = self._tracer.start_span(
+            f"{method} {route}",
+            extract({name.lower(): value for name, value in headers.items()}),
+            SpanKind.SERVER,
+            {"http.request.method": method, "http.route": route},
+        )
+        return RequestSpan(self._tracer, span)
 
 
-def _route() -> str:
-    return request.url_rule.rule if request.url_rule else "none"
+class RequestSpan:
+    """The span of a request while it lasts; a ``llm.request_context.Trace`` for what is done on its behalf."""
+
+    def __init__(self, tracer: Any, span: Any) -> None:
+        self._tracer, self._span = tracer, span
+
+    @property
+    def trace_id(self) -> str:
+        """Its trace, in hex, so that the log can name it."""
+        return f"{self._span.get_span_context().trace_id:032x}"
+
+    def end(self, status: int) -> None:
+        """The request was answered so."""
+        self._span.set_attribute("http.response.status_code", status)
+        if status >= 500:
+            _failed(self._span, f"status {status}")
+        self._span.end()
+
+    @contextmanager
+    def span(self, name: str, attributes: Mapping[str, str | int]) -> Iterator[Span]:
+        """See ``llm.request_context.Trace.span``."""
+        from opentelemetry.propagate import inject
+        from opentelemetry.trace import SpanKind, set_span_in_context
+
+        kind = SpanKind.CLIENT if "server.address" in attributes else SpanKind.INTERNAL
+        span = self._tracer.start_span(name, set_span_in_context(self._span), kind, dict(attributes))
+        headers: dict[str, str] = {}
+        inject(headers, set_span_in_context(span))
+        try:
+            yield Span(headers, lambda why: _failed(span, why))
+        except BaseException as error:
+            _failed(span, type(error).__name__)
+            raise
+        finally:
+            span.end()
 
 
-def _request_id() -> str:
-    """The caller's own, where it is one that can stand in a log; else a new one."""
-    if "request_id" not in g:
-        given = request.headers.get("X-Request-ID", "")
-        g.request_id = given if _ID.fullmatch(given) else uuid.uuid4().hex
-    return str(g.request_id)
+def _failed(span: Any, why: str) -> None:
+    from opentelemetry.trace import Status, StatusCode
+
+    span.set_status(Status(StatusCode.ERROR, why))
 
 
-def _allowed(default: float) -> float:
-    """Seconds that the request allows; more than the default is not kept waiting for."""
-    given = request.headers.get("X-Request-Timeout")
-    if given is None:
-        return default
+def spans(environment: Mapping[str, str] = os.environ) -> Spans | None:
+    """What the standard variables ask for; None where they ask for nothing. To be called in the process that serves:
+    the thread that sends spans does not survive a fork.
+
+    Raises:
+        InvalidSetting: they ask for what is not here.
+    """
+    kind = environment.get("OTEL_TRACES_EXPORTER", "otlp")
+    off = environment.get("OTEL_SDK_DISABLED", "").lower() == "true" or kind == "none"
+    if off or not any(environment.get(name) for name in _ASKS):
+        return None
     try:
-        seconds = float(given)
-    except ValueError:
-        seconds = math.nan
-    if not seconds > 0:
-        raise RequestProblem("bad-request", "X-Request-Timeout should be a number of seconds above 0")
-    return min(seconds, default)
+        return Spans(_provider(kind, environment))
+    except ImportError:
+        raise InvalidSetting("OTEL_…: traces are asked for; pip install -r requirements-otel.txt") from None
 
 
-def _told(response: Response, seconds: float) -> dict[str, object]:
-    told = {
-        "method": request.method,
-        "path": request.path[:200],
-        "status": response.status_code,
-        "ms": round(1_000 * seconds, 2),
-        "bytes": request.content_length or 0,
-        "address": client_address(request.remote_addr),
-    }
-    traced = {"trace_id": g.span.trace_id} if "span" in g else {}
-    return told | traced | ({"key": g.key} if g.get("key") else {})
+def _provider(kind: str, environment: Mapping[str, str]) -> Any:
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    named = "OTEL_SERVICE_NAME" in environment or "service.name=" in environment.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    provider = TracerProvider(resource=Resource.create({} if named else {"service.name": "marquee"}))
+    provider.add_span_processor(BatchSpanProcessor(_exporter(kind, environment)))
+    return provider
+
+
+def _exporter(kind: str, environment: Mapping[str, str]) -> Any:
+    if kind == "console":
+        from opentelemetry.sdk.trace.export import ConsoleSpanExporter
+
+        return ConsoleSpanExporter()
+    protocol = environment.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or environment.get("OTEL_EXPORTER_OTLP_PROTOCOL")
+    if kind != "otlp" or (protocol or "http/protobuf") != "http/protobuf":
+        raise InvalidSetting(
+            f"OTEL_TRACES_EXPORTER={kind} with protocol {protocol or 'http/protobuf'} is not spoken here; "
+            "otlp over http/protobuf and console are"
+        )
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+    return OTLPSpanExporter()

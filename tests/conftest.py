@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from llm.embedded import Embedded
-from llm.matcher import Matcher, matcher
+from llm.embedded.cosine import Embedded
+from llm.embedded.matcher import Matcher, matcher
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks import embedded as embedded_benchmark
-from llm.matcher import Matcher
+from llm.embedded.matcher import Matcher
 
 ROOT = Path(__file__).parent.parent
 
@@ -70,7 +70,7 @@ def test_without_a_gpu_it_says_so_in_one_sentence() -> None:
 def test_the_ceiling_is_that_of_the_number_format_in_use(
     chosen: str, seconds: float, expected: str, embedded: Matcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("similarity.precision._process_choice", chosen)
+    monkeypatch.setattr("similarity.encoders.precision._process_choice", chosen)
     monkeypatch.setattr(embedded_benchmark, "operations", lambda embedded, texts: 28.6e9)
     names = ("stock", "encode", "classify", "strange", "one", "first")
     found = embedded_benchmark.Rounds({name: [1.0] for name in names} | {"matmul": [seconds]})

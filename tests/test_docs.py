@@ -17,23 +17,23 @@ from typing import NamedTuple
 import pytest
 from click.testing import CliRunner
 
-from commands.reference import pages
+from cli.reference import pages
 from eval.datasets import Fields, load
-from eval.metrics import METRICS, indicator
-from llm.engines.canaries import CANARIES
-from llm.matcher import Matcher
-from llm.readings.choice import READINGS
-from llm.vllm_server import FLAGS
+from eval.metrics.classification import METRICS, indicator
+from llm.backends.capability_checks import CANARIES
+from llm.backends.vllm_server import FLAGS
+from llm.embedded.matcher import Matcher
+from llm.strategies.registry import READINGS
 from main import main
-from prompts import shelf
-from service.schemas import ClassifyRequest
-from service.settings import Settings, environment_name, read_settings
-from tests.test_house import MAY_ENTER
+from marquee.settings import Settings, environment_name, read_settings
+from prompts import registry
+from service.schemas.classify import ClassifyRequest
+from tests.test_architecture import MAY_IMPORT
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
-ROOMS = (*sorted(MAY_ENTER.keys() - {"main", "benchmarks"}), "data", "docs")
+ROOMS = (*sorted(MAY_IMPORT.keys() - {"main", "benchmarks"}), "data", "docs")
 _BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)#\s]+)(?:#([^)\s]+))?\)")
 
@@ -54,12 +54,12 @@ def blocks(page: Path) -> list[Block]:
 def own_shelf(away: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of the shelf of vocabularies, on which the examples' may be put too."""
     folder = away / "prompts" / "taxonomies"
-    shutil.copytree(shelf.TAXONOMIES, folder)
-    monkeypatch.setattr(shelf, "TAXONOMIES", folder)
-    shelf.taxonomies.cache_clear()
+    shutil.copytree(registry.TAXONOMIES, folder)
+    monkeypatch.setattr(registry, "TAXONOMIES", folder)
+    registry.taxonomies.cache_clear()
     yield folder
     monkeypatch.undo()
-    shelf.taxonomies.cache_clear()
+    registry.taxonomies.cache_clear()
 
 
 # --- the shelf of pages ---
@@ -153,7 +153,7 @@ def test_every_command_of_the_first_steps_runs(own_shelf: Path, away: Path) -> N
     for line in found.splitlines():
         if line.startswith("cp "):
             shutil.copy(*line.split()[1:])
-            shelf.taxonomies.cache_clear()
+            registry.taxonomies.cache_clear()
         if line.startswith(".venv/bin/python main.py "):
             ran = CliRunner().invoke(main, shlex.split(line)[2:], catch_exceptions=False)
             assert ran.exit_code == 0, f"{line}: {ran.output}"
@@ -177,7 +177,7 @@ def test_an_example_is_answered_as_it_says(page: Path, own_shelf: Path, embedded
     text = page.read_text(encoding="utf-8")
     for name in re.findall(r"^cp docs/examples/(\S+) prompts/taxonomies/$", text, re.MULTILINE):
         shutil.copy(DOCS / "examples" / name, own_shelf)
-    shelf.taxonomies.cache_clear()
+    registry.taxonomies.cache_clear()
     asked = re.findall(
         r"-d '(\{.*?\})'\n```\n\n\| text \| labels \|\n\|---\|---\|\n((?:\|[^\n]*\|\n)+)", text, re.DOTALL
     )
@@ -192,7 +192,7 @@ def test_an_example_is_answered_as_it_says(page: Path, own_shelf: Path, embedded
 
 
 def test_the_labelled_messages_of_the_gym_give_about_the_figure_that_is_told(embedded: Matcher) -> None:
-    gym = shelf.load_taxonomy(DOCS / "examples" / "gym.yaml")
+    gym = registry.load_taxonomy(DOCS / "examples" / "gym.yaml")
     rows = load(DOCS / "examples" / "gym.csv", gym, Fields(text="text", labels="labels")).examples
     found = embedded.classify([row.text for row in rows], gym)
     figure = METRICS["micro-F1"](*(indicator([one.labels for one in some], gym) for some in (rows, found)))

@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from commands.systems import Setting, folder_name, named
 from main import main
-from prompts import shelf
+from marquee.systems import Setting, folder_name, named
+from prompts import registry
 from prompts.errors import InvalidSetting, UnknownName
 from prompts.text import Text
 
@@ -163,7 +163,7 @@ def test_systems_stand_side_by_side_and_are_scored_again_to_the_byte(
     metrics = {path: path.read_bytes() for path in (films.parent / "run").glob("*/metrics.json")}
     assert {path.parent.name for path in metrics} == {"embedded", "llm-plot.v1-list"}
     manifest = json.loads((films.parent / "run" / "llm-plot.v1-list" / "manifest.json").read_text())
-    assert manifest["setup"]["prompts"] == [f"plot.v1@{shelf.prompt('plot.v1').digest}"]
+    assert manifest["setup"]["prompts"] == [f"plot.v1@{registry.prompt('plot.v1').digest}"]
     assert (manifest["decode_rule"], manifest["texts"]) == ("list: the labels written, at most 5", 12)
     for path in metrics:
         path.unlink()
@@ -243,7 +243,7 @@ def test_each_way_to_show_texts_is_a_run_of_its_own_and_the_report_sets_them_sid
 
 # --- names ---
 
-SETTING = Setting(shelf.taxonomy("tmdb"), [Text("a plot"), Text("", "a title")])
+SETTING = Setting(registry.taxonomy("tmdb"), [Text("a plot"), Text("", "a title")])
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ def test_reading_and_prompt_come_in_any_order(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
     one, other = named("llm:yes_no:auto", SETTING).setup, named("llm:auto:yes_no", SETTING).setup
     assert one == other
-    assert (one["reading"], one["prompts"]) == ("yes_no", [f"auto.v1@{shelf.prompt('auto').digest}"])
+    assert (one["reading"], one["prompts"]) == ("yes_no", [f"auto.v1@{registry.prompt('auto').digest}"])
     assert [name.partition("@")[0] for name in named("llm", SETTING).setup["prompts"]] == ["plot.v1", "title.v1"]
 
 

@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from main import main
-from prompts import shelf
+from prompts import registry
 from prompts.text import Text
-from tests.misbehaving import body, endpoint, says
+from tests.support.misbehaving import body, endpoint, says
 
 pytestmark = pytest.mark.usefixtures("away")
 FILMS = Path(__file__).parent.parent / "data" / "sample" / "films.jsonl"
@@ -38,7 +38,7 @@ def test_a_title_may_stand_beside_a_text_or_alone() -> None:
 def test_json_is_what_the_service_answers() -> None:
     body = json.loads(call("classify", PLOT, "--json", "--scores", "--taxonomy", "imdb").stdout)
     assert body["genres"][0] == "Fantasy"
-    assert set(body["scores"]) == set(shelf.taxonomy("imdb").names)
+    assert set(body["scores"]) == set(registry.taxonomy("imdb").names)
 
 
 def test_own_labels_and_the_shape_of_the_answer() -> None:
@@ -164,7 +164,7 @@ def test_prompts_show_shows_the_examples_of_the_settings(tmp_path: Path, monkeyp
 
 def test_prompts_show_prints_the_very_messages() -> None:
     printed = call("prompts", "show", "plot", "--text", PLOT, "--title", "T").stdout
-    system, user = shelf.prompt("plot").render(Text(PLOT, "T"), shelf.taxonomy("tmdb"))
+    system, user = registry.prompt("plot").render(Text(PLOT, "T"), registry.taxonomy("tmdb"))
     assert printed == f"--- system ---\n{system['content']}\n--- user ---\n{user['content']}\n"
 
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
-from llm.vllm_server import FLAGS, VLLMServer
-from service.settings import Settings, environment_name
-from tests.test_house import MAY_ENTER
+from llm.backends.vllm_server import FLAGS, VLLMServer
+from marquee.settings import Settings, environment_name
+from tests.test_architecture import MAY_IMPORT
 
 ROOT = Path(__file__).parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
@@ -116,7 +116,7 @@ def test_all_that_the_program_needs_is_copied_and_nothing_secret() -> None:
         "requirements-otel.txt",
         "main.py",
         "data",
-        *(MAY_ENTER.keys() - {"main", "benchmarks"}),
+        *(MAY_IMPORT.keys() - {"main", "benchmarks"}),
     }
     assert all((ROOT / name).exists() for name in copied)
     ignored = (ROOT / ".dockerignore").read_text().split("\n", 1)[1].split()

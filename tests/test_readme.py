@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from service.schemas import ClassifyAnswer, ClassifyRequest
-from service.settings import Settings, environment_name
-from service.similar import SimilarAnswer, SimilarRequest
+from marquee.settings import Settings, environment_name
+from service.schemas.classify import ClassifyAnswer, ClassifyRequest
+from service.schemas.similar import SimilarAnswer, SimilarRequest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -42,19 +42,18 @@ def test_the_answer_shown_has_the_fields_of_an_answer() -> None:
     assert json.loads(shown[1]).keys() <= ClassifyAnswer.model_fields.keys()
 
 
-def test_every_room_stands_in_the_plan() -> None:
-    plan = README[README.index("## The house") :]
-    for room in ("service", "eval", "bulk", "corpus", "lookup", "llm", "prompts", "similarity"):
-        for module in (ROOT / room).glob("*.py"):
-            name = module.stem
-            assert name == "__init__" or name in plan or name in ("parts", "errors", "text"), f"{room}/{name}"
+def test_every_package_has_a_paragraph_on_the_page_about_the_architecture() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert "(docs/architecture.md)" in README
+    for package in {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"}:
+        assert f"### `{package}/`" in page, package
 
 
 @pytest.mark.usefixtures("away")
 def test_the_readmes_option_serves_other_addresses_and_the_error_names_it() -> None:
+    from marquee.settings import read_settings
     from prompts.errors import InvalidSetting
-    from service.guards import door
-    from service.settings import read_settings
+    from service.rate_limits import door
 
     assert "HOST=0.0.0.0 OPEN=1" in README and "keys add NAME" in README
     assert "$(if $(OPEN),--open)" in (ROOT / "Makefile").read_text(encoding="utf-8")

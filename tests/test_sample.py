@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from prompts import shelf
+from prompts import registry
 from prompts.taxonomy import Label, Taxonomy
 
 SAMPLE = Path(__file__).parent.parent / "data" / "sample"
@@ -23,7 +23,7 @@ def _bare() -> Iterator[Taxonomy]:
         yield Taxonomy(name, tuple(map(Label, entry["labels"])), entry["multi"], entry.get("max_labels", 1))
 
 
-VOCABULARIES = [*map(shelf.taxonomy, SHIPPED), *_bare()]
+VOCABULARIES = [*map(registry.taxonomy, SHIPPED), *_bare()]
 each_vocabulary = pytest.mark.parametrize("taxonomy", VOCABULARIES, ids=lambda taxonomy: taxonomy.name)
 
 

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eval.baselines.material import Track, untracked
-from llm.learnt import load
+from eval.baselines.data import Track, untracked
+from llm.embedded.weights_file import load
 from prompts.files import digest_of
-from similarity.encoder import MiniLM
-from similarity.pieces import cut
+from similarity.encoders.minilm import MiniLM
+from similarity.encoders.wordpieces import cut
 
 if TYPE_CHECKING:
-    from similarity.building import Encoder
-    from similarity.windows import Vectors
+    from similarity.encoders.windows import Vectors
+    from similarity.index.builder import Encoder
 
 _BATCH = 128
 _OF_WORDS = np.float32(0.1)  # brings logits to about the size of the numbers of a vector of length 1

@@ -20,20 +20,20 @@ from transformers import (
     set_seed,
 )
 
-from eval.baselines.course import BatchLoss, Course, Row, collated, rows_of
+from eval.baselines.data import Material, Split
+from eval.baselines.early_stopping import Steps, StopAfter
 from eval.baselines.linear_probe import fit_head
 from eval.baselines.losses import LOSSES, Counts, length_weighted_cross_entropy
-from eval.baselines.material import Material, Split
+from eval.baselines.mlp import to_probabilities, validation_score
 from eval.baselines.oversample import oversampled
-from eval.baselines.perceptron import to_probabilities, validation_score
-from eval.baselines.rounds import Steps, StopAfter
+from eval.baselines.torch_dataset import BatchLoss, Course, Row, collated, rows_of
 from eval.baselines.transformer import Keep, Labeller, Reading, Transformer, device, earlier, pretrained
-from llm.learnt import load
-from llm.matcher import SHIPPED
+from llm.embedded.matcher import SHIPPED
+from llm.embedded.weights_file import load
 from prompts.errors import InvalidSetting, UnknownName
-from similarity.pieces import weights_folder
-from similarity.precision import default_device, number_format
-from similarity.sentence_encoder import changed
+from similarity.encoders.precision import default_device, number_format
+from similarity.encoders.sentence_transformer import changed
+from similarity.encoders.wordpieces import weights_folder
 
 _MATCHER = "matcher"  # as a base
 _HEAD_FASTER = 10  # the head starts from nothing, the encoder from what it knows
@@ -74,7 +74,7 @@ class FineTuning:
         patience: rounds without a better validation score after which training stops.
         lr: learning rate of the encoder at its height; the head's is ten times that.
         batch_size: texts per step.
-        precision: ``bf16``, ``fp32`` or ``auto``; see ``similarity.precision``.
+        precision: ``bf16``, ``fp32`` or ``auto``; see ``similarity.encoders.precision``.
     """
 
     base: str = ""

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from eval.baselines import linear, perceptron
-from eval.baselines.material import Material, Probabilities
+from eval.baselines import linear, mlp
+from eval.baselines.data import Material, Probabilities
 
 _SHARES = tuple(round(step * 0.05, 2) for step in range(21))
 _MEANING, _WORDS = "minilm-mlp", "tfidf-lr"
@@ -19,7 +19,7 @@ _SHARE = f"share of {_MEANING}"
 
 
 @dataclass(frozen=True)
-class HybridSettings(perceptron.PerceptronSettings, linear.LinearSettings):
+class HybridSettings(mlp.PerceptronSettings, linear.LinearSettings):
     """What may be set of either."""
 
 
@@ -27,7 +27,7 @@ class HybridSettings(perceptron.PerceptronSettings, linear.LinearSettings):
 class Hybrid:
     """``share`` of the probability comes from MiniLM, the rest from TF-IDF."""
 
-    meaning: perceptron.Perceptron
+    meaning: mlp.Perceptron
     words: linear.Linear
     share: float
 
@@ -50,12 +50,12 @@ class Hybrid:
 def fit(material: Material, settings: HybridSettings) -> Hybrid:
     """Both parts, then the share with the best validation score."""
     words = linear.fit(material, settings, linear.LINES[_WORDS])
-    meaning = perceptron.fit(material, settings)
+    meaning = mlp.fit(material, settings)
     judged, taxonomy = material.validation.judged(), material.taxonomy
     both = meaning.probabilities(judged.texts), words.probabilities(judged.texts)
 
     def score(share: float) -> float:
-        return perceptron.validation_score(mixed(*both, share), judged.truth, taxonomy.max_labels, taxonomy.multi)
+        return mlp.validation_score(mixed(*both, share), judged.truth, taxonomy.max_labels, taxonomy.multi)
 
     return Hybrid(meaning, words, max(_SHARES, key=score))
 
@@ -63,13 +63,13 @@ def fit(material: Material, settings: HybridSettings) -> Hybrid:
 def again(material: Material, settings: HybridSettings, notes: Mapping[str, Any]) -> Hybrid:
     """Both parts as an earlier training chose them, mixed as they were there."""
     words = linear.again(material, settings, notes[_WORDS], linear.LINES[_WORDS])
-    return Hybrid(perceptron.again(material, settings, notes[_MEANING]), words, notes[_SHARE])
+    return Hybrid(mlp.again(material, settings, notes[_MEANING]), words, notes[_SHARE])
 
 
 def restore(folder: Path, labels: int, multi: bool) -> Hybrid:
     """What ``Hybrid.save`` wrote."""
     share = json.loads((folder / "share.json").read_text(encoding="utf-8"))[_MEANING]
-    meaning = perceptron.restore(folder / _MEANING, labels, multi)
+    meaning = mlp.restore(folder / _MEANING, labels, multi)
     return Hybrid(meaning, linear.restore(folder / _WORDS, labels, multi), share)
 
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
-from eval.baselines.material import Material, Probabilities, Split, shaped
-from eval.baselines.words import Words, WordSettings
+from eval.baselines.data import Material, Probabilities, Split, shaped
+from eval.baselines.tfidf import Words, WordSettings
 from eval.calibration import fit_logistic
 
 Line = tuple[NDArray[np.floating], float]  # a weight per term, and the bias

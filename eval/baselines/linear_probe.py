@@ -8,10 +8,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from eval.baselines.course import Course
-from eval.baselines.material import Track
+from eval.baselines.data import Track
+from eval.baselines.torch_dataset import Course
 from eval.baselines.transformer import Labeller
-from similarity.precision import autocast
+from similarity.encoders.precision import autocast
 
 _BATCH = 64
 _STEPS = 100  # of L-BFGS, each over all texts

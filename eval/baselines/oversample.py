@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.metrics import Labels
+from eval.metrics.classification import Labels
 
 
 def oversampled(truth: Labels, seed: int, share: float = 0.25) -> NDArray[np.intp]:

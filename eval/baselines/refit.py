@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.baselines import blend, manifest
-from eval.baselines.material import Material, Scorer, Split, Track, untracked
+from eval.baselines import ensemble, manifest
+from eval.baselines.data import Material, Scorer, Split, Track, untracked
 from eval.baselines.registry import CACHE, clear, kind_of, seen
 from eval.baselines.trained import Trained
 from prompts.errors import InvalidSetting
@@ -114,7 +114,7 @@ class Refit:
     def _scorer(self, made: dict[str, Any], folder: Path, both: Split, scratch: Path) -> Scorer:
         taxonomy = self.learnt.taxonomy
         if made["kind"] == "blend":
-            return blend.restore(
+            return ensemble.restore(
                 folder, len(taxonomy.names), taxonomy.multi, read=lambda part: self._again(part, scratch)
             )
         kind = kind_of(made["kind"])

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from eval.baselines import manifest
-from eval.baselines.material import Decided, Material, Probabilities, Scorer, Split, Track, untracked
+from eval.baselines.data import Decided, Material, Probabilities, Scorer, Split, Track, untracked
 from eval.baselines.thresholds import Decoding, Objective, Rule, tune
 from eval.baselines.trained import Trained
 from eval.datasets import Example
-from eval.metrics import METRICS
+from eval.metrics.classification import METRICS
 from prompts.errors import InvalidDataset, InvalidSetting, UnknownName
 from prompts.taxonomy import Taxonomy
 
@@ -227,21 +227,21 @@ def refuse_overlap(training: Sequence[Example], validation: Sequence[Example]) -
 
 
 def _prior() -> Kind:
-    from eval.baselines import trivial
+    from eval.baselines import dummy
 
-    return Kind(trivial.NoSettings, trivial.fit_prior, trivial.restore_prior, rule="top-k")
+    return Kind(dummy.NoSettings, dummy.fit_prior, dummy.restore_prior, rule="top-k")
 
 
 def _lot() -> Kind:
-    from eval.baselines import trivial
+    from eval.baselines import dummy
 
-    return Kind(trivial.NoSettings, trivial.fit_lot, trivial.restore_lot)
+    return Kind(dummy.NoSettings, dummy.fit_lot, dummy.restore_lot)
 
 
 def _untaught() -> Kind:
-    from eval.baselines import trivial, untaught
+    from eval.baselines import dummy, embedded
 
-    return Kind(trivial.NoSettings, untaught.fit, untaught.restore)
+    return Kind(dummy.NoSettings, embedded.fit, embedded.restore)
 
 
 def _linear(name: str) -> Kind:
@@ -252,15 +252,15 @@ def _linear(name: str) -> Kind:
 
 
 def _neighbours() -> Kind:
-    from eval.baselines import neighbours
+    from eval.baselines import knn
 
-    return Kind(neighbours.NeighbourSettings, neighbours.fit, neighbours.restore)
+    return Kind(knn.NeighbourSettings, knn.fit, knn.restore)
 
 
 def _perceptron() -> Kind:
-    from eval.baselines import perceptron
+    from eval.baselines import mlp
 
-    return Kind(perceptron.PerceptronSettings, perceptron.fit, perceptron.restore, perceptron.again, soft=True)
+    return Kind(mlp.PerceptronSettings, mlp.fit, mlp.restore, mlp.again, soft=True)
 
 
 def _hybrid() -> Kind:
@@ -270,9 +270,9 @@ def _hybrid() -> Kind:
 
 
 def _blend() -> Kind:
-    from eval.baselines import blend
+    from eval.baselines import ensemble
 
-    return Kind(blend.BlendSettings, partial(blend.fit, read=load), partial(blend.restore, read=load))
+    return Kind(ensemble.BlendSettings, partial(ensemble.fit, read=load), partial(ensemble.restore, read=load))
 
 
 def _fine_tuned(name: str) -> Kind:

@@ -19,7 +19,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from eval.calibration import log_odds
-from eval.metrics import Labels
+from eval.metrics.classification import Labels
 
 Rule = Literal["global", "per-label", "top-k", "best"]
 Objective = Literal["micro", "macro", "both"]
@@ -102,7 +102,7 @@ def tune(
 
 
 def f1(predicted: Labels, truth: Labels, objective: Objective) -> float:
-    """Micro- or macro-F1 as in ``eval.metrics``, or their mean; a hundred times as fast: tuning asks for thousands."""
+    """Micro- or macro-F1 as in ``eval.metrics.classification``, or their mean; a hundred times as fast, for tuning."""
     hits, both = (predicted & truth).sum(axis=0), predicted.sum(axis=0) + truth.sum(axis=0)
     micro, macro = float(2 * hits.sum() / max(1, both.sum())), float((2 * hits / np.maximum(1, both)).mean())
     return {"micro": micro, "macro": macro, "both": (micro + macro) / 2}[objective]

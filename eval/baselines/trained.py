@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.baselines.material import Probabilities, Scorer, sentence
+from eval.baselines.data import Probabilities, Scorer, sentence
 from eval.baselines.thresholds import Decoding
 from llm.classifier import Prediction, Source, label_source, no_text
 from prompts.errors import OtherVocabulary

@@ -15,11 +15,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from eval.baselines import manifest
-from eval.baselines.material import Probabilities
-from eval.baselines.perceptron import to_probabilities
+from eval.baselines.data import Probabilities
+from eval.baselines.mlp import to_probabilities
 from prompts.errors import InvalidSetting
+from similarity.encoders.precision import autocast, default_device
 from similarity.native_calls import native
-from similarity.precision import autocast, default_device
 
 Keep = Literal["head", "head-tail"]
 _BATCH = 32

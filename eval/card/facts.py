@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.datasets import Example, Loaded
-from eval.datasets.groups import normal
-from eval.metrics import indicator
+from eval.datasets.grouping import normal
+from eval.metrics.classification import indicator
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 _SIDES = ("train", "validation", "test")

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from eval.datasets.fields import Fields
-from eval.datasets.groups import normal
+from eval.datasets.grouping import normal
 from eval.datasets.record import Record, Records
 from prompts.errors import InvalidDataset
 from prompts.text import Text

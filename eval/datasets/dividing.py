@@ -9,10 +9,10 @@ from pathlib import Path
 
 from eval.datasets.example import Example
 from eval.datasets.fields import Fields
-from eval.datasets.formats import records
-from eval.datasets.frozen import BARRED, Frozen, freeze
 from eval.datasets.loading import labelled
+from eval.datasets.registry import records
 from eval.datasets.split import assign
+from eval.datasets.split_file import BARRED, Frozen, freeze
 from prompts.errors import InvalidDataset
 from prompts.taxonomy import Taxonomy
 

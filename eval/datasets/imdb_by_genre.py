@@ -10,7 +10,7 @@ from pathlib import Path
 from eval.datasets.fields import Fields
 from eval.datasets.named_columns import cell
 from eval.datasets.record import Record, Records
-from prompts.placeholder import placeholder
+from prompts.placeholders import placeholder
 from prompts.text import Text
 from tabular import Row, columns_in, open_table
 from tabular.cells import NotText, text_in, word_in

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from eval.datasets.example import Example, Loaded
 from eval.datasets.fields import Fields
-from eval.datasets.formats import records
-from eval.datasets.frozen import BARRED, digest_of, read_frozen
-from eval.datasets.groups import film, groups
-from eval.datasets.rare import without_rare
+from eval.datasets.grouping import film, groups
+from eval.datasets.label_filter import without_rare
 from eval.datasets.record import Record
+from eval.datasets.registry import records
+from eval.datasets.split_file import BARRED, digest_of, read_frozen
 from prompts.errors import InvalidDataset
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text

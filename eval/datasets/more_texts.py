@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from eval.datasets.example import Example
-from eval.datasets.groups import normal
+from eval.datasets.grouping import normal
 
 _NOT_ONE = "of a title and year that more than one film has"
 _ELSEWHERE = "of a film that stands on another side there"

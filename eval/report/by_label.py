@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.report import charts
-from eval.report.columns import percent, share
 from eval.report.document import Cell, Figure, Fold, Grid, Head, Legend, Note, Part, Row, Section, Table
 from eval.report.folder import Evaluation, Flags, Numbers, System
+from eval.report.metric_columns import percent, share
 
 WIDEST_MATRIX = 28
 CONFUSIONS = 5

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from eval import reliability as calibration
+from eval.metrics import reliability as calibration
 from eval.report import charts
 from eval.report.by_label import legend
-from eval.report.columns import MISSING, share
 from eval.report.document import Cell, Figure, Fold, Grid, Head, Note, Part, Row, Section, Table
 from eval.report.folder import Evaluation, Numbers, System
+from eval.report.metric_columns import MISSING, share
 
 POINTS = 60
 MOST_LABELS = 40

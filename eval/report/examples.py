@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from eval.report.columns import share
 from eval.report.document import Cell, Example, Fold, Head, Note, Part, Row, Section, Table, Tag
 from eval.report.folder import Evaluation, System
+from eval.report.metric_columns import share
 
 WORST = 5
 EXCERPT = 320

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.flips import ORDER
 from eval.measure import intervals
+from eval.metrics.order_sensitivity import ORDER
 from eval.results import RunResults, run_folders
 from eval.score import METRICS_FILE
 from prompts.errors import InvalidDataset

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from eval.report import charts
-from eval.report.columns import MISSING, Column, best, decode_rule, share, shown
 from eval.report.document import Cell, Figure, Head, Note, Part, Row, Section, Table
 from eval.report.folder import Evaluation, System
+from eval.report.metric_columns import MISSING, Column, best, decode_rule, share, shown
 
 Intervals = Mapping[str, Mapping[str, tuple[float, float]]]
 

@@ -12,11 +12,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from eval.report import by_label, charts, curves, examples, headline, language_model, provenance
-from eval.report.columns import shown
+from eval.report import by_label, charts, curves, examples, headline, llm_section, provenance
 from eval.report.document import Document, Part, Section
 from eval.report.folder import Evaluation
 from eval.report.headline import Intervals
+from eval.report.metric_columns import shown
 from prompts.files import write_text_atomically
 
 HERE = Path(__file__).parent
@@ -51,7 +51,7 @@ def compose(evaluation: Evaluation, texts: Mapping[str, str] | None, intervals: 
         curves.precision_section(evaluation),
         curves.reliability_section(evaluation),
         by_label.errors_section(evaluation),
-        language_model.section(evaluation),
+        llm_section.section(evaluation),
         examples.section(evaluation, texts),
         provenance.section(evaluation),
     ]

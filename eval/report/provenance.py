@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from eval.report.columns import MISSING
 from eval.report.document import Cell, Fold, Head, Part, Row, Section, Table
 from eval.report.folder import Evaluation, System
+from eval.report.metric_columns import MISSING
 
 LONGEST_LIST = 40
 

@@ -8,8 +8,8 @@ from typing import Literal
 from pydantic import BaseModel
 
 from lookup.film import Film, Missing, Wanted
+from lookup.http_client import Wire
 from lookup.matching import Candidate, chosen
-from lookup.wire import Wire
 
 NAME = "omdb"
 BASE_URL = "https://www.omdbapi.com"

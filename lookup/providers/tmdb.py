@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from lookup.film import Film, Missing, Wanted
+from lookup.http_client import Wire
 from lookup.matching import Candidate, chosen
-from lookup.wire import Wire
 
 NAME = "tmdb"
 BASE_URL = "https://api.themoviedb.org/3"

@@ -9,8 +9,8 @@ from urllib.parse import quote, urlsplit
 from pydantic import BaseModel
 
 from lookup.film import Film, Kind, Missing, Wanted
+from lookup.http_client import Wire
 from lookup.matching import Candidate, chosen, spelling
-from lookup.wire import Wire
 
 NAME = "wikipedia"
 BASE_URL = "https://en.wikipedia.org/w/api.php"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from similarity.errors import InvalidIndex
 from similarity.film import Film
-from similarity.live import Opened
+from similarity.index.reloading import Opened
 
 Plane = NDArray[np.float64]
 Vectors = NDArray[np.float32]

@@ -9,22 +9,22 @@ from typing import Any
 
 import pytest
 
+from bulk.batch_api import Correspondence, custom_id, read_results
 from bulk.batch_file import write_requests
-from bulk.cluster_llm import Endpoint
 from bulk.columns import columns_of
-from bulk.correspondence import Correspondence, custom_id, read_results
 from bulk.job import Asked, Job
+from bulk.ray_llm import Endpoint
 from bulk.source import source_of
+from llm.backends.adapting import Adapting
+from llm.backends.address import Address
+from llm.backends.findings_file import FindingsFile
 from llm.classifier import Prediction
-from llm.engines.adapting import Adapting
-from llm.engines.address import Address
-from llm.engines.findings_file import FindingsFile
 from llm.language_model import LanguageModel
-from llm.readings.choice import READINGS
-from prompts import shelf
+from llm.strategies.registry import READINGS
+from prompts import registry
 from tests.bulk.words import read_lines, rows, write_lines
 
-TMDB = shelf.taxonomy("tmdb")
+TMDB = registry.taxonomy("tmdb")
 OPENAI, VLLM, AZURE = "https://api.openai.com/v1", "http://127.0.0.1:8000/v1", "https://x.openai.azure.com/openai/v1"
 DEPLOYMENT = "https://x.openai.azure.com/openai/deployments/d?api-version=2024-10-21"
 TEXTS = [row["plot"] for row in rows(3)]

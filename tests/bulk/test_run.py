@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bulk.engine import PASSING
 from bulk.job import done_of, held, parts_of
+from bulk.runners import PASSING
 from llm.classifier import Problem
 from prompts.errors import InvalidSetting, Stopped
 from tests.bulk.words import ByWords, job_of, label, read_lines, rows, write_lines
@@ -188,8 +188,8 @@ def test_another_vocabulary_system_or_column_is_refused_unless_all_is_begun_anew
     given = write_lines(tmp_path / "i.jsonl", [{**row, "body": row["plot"]} for row in rows(40)])
     end(given, tmp_path / "o.jsonl", 2)
     job = job_of(given, tmp_path / "o.jsonl", temperature=1)
-    from bulk.engine import InProcess
     from bulk.run import run
+    from bulk.runners import InProcess
 
     with pytest.raises(InvalidSetting, match=r"other settings \(temperature null, now 1\); give another --out"):
         run(job, InProcess(ByWords, job.taxonomy))
@@ -312,7 +312,7 @@ def test_a_label_outside_the_vocabulary_is_a_problem(tmp_path: Path) -> None:
 _PEAK = """
 import sys
 from pathlib import Path
-from eval.machine import peak_megabytes
+from eval.environment import peak_megabytes
 from tests.bulk.words import ByWords, label
 
 folder, count, classifier = Path(sys.argv[1]), int(sys.argv[2]), ByWords()

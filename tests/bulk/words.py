@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from bulk.columns import columns_of
-from bulk.engine import InProcess
 from bulk.job import Asked, Job
 from bulk.run import Stage, Summary, run
+from bulk.runners import InProcess
 from bulk.source import source_of
 from llm.classifier import Prediction, Problem, Source, Usage, label_source
 from prompts.taxonomy import Label, Taxonomy

@@ -10,12 +10,12 @@ import conllu
 import pytest
 from click.testing import CliRunner, Result
 
-from eval.datasets.formats import records
+from eval.datasets.registry import records
 from main import main
 from tabular import whole_rows
 from tests.corpus.films import BROKEN, COMEDY, LIGHTHOUSE, SALT, folder, write
 from tests.lookup.film_server import LANTERN, TMDB_KEY, FilmServer, film_server
-from tests.misbehaving import body
+from tests.support.misbehaving import body
 
 CONFIG = {
     "source": "{path: raw}",

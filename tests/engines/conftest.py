@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.engines.vllm_server import VLLMServer
-from tests.process import ServiceProcess, service
-from tests.tiny_qwen2 import build
-from tests.trained_qwen2 import train
+from tests.support.process import ServiceProcess, service
+from tests.support.tiny_qwen2 import build
+from tests.support.trained_qwen2 import train
 
 API_KEY = "sk-for-the-tests"
 

@@ -37,7 +37,7 @@ def environment() -> Path:
 
 
 def to_gguf(folder: Path) -> Path:
-    """Write a model of ``tests.tiny_qwen2.build`` as the one file that llama.cpp reads, beside its folder."""
+    """Write a model of ``tests.support.tiny_qwen2.build`` as the one file that llama.cpp reads, beside its folder."""
     out = folder.with_suffix(".gguf")
     subprocess.run([environment(), _HERE / "tiny_gguf.py", folder, out], check=True)
     return out

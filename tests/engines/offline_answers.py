@@ -9,17 +9,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from llm.engines.engine import Engine
-from llm.engines.vllm_offline import VLLMOffline
+from llm.backends.backend import Engine
+from llm.backends.vllm_offline import VLLMOffline
 from llm.language_model import LanguageModel
-from llm.readings.choice import READINGS
-from llm.readings.list import ListReading
-from prompts import shelf
+from llm.strategies.json_list import ListReading
+from llm.strategies.registry import READINGS
+from prompts import registry
 from prompts.errors import InvalidSetting
 from prompts.text import Text
 
-TMDB = shelf.taxonomy("tmdb")
-SENTIMENT = shelf.taxonomy("sentiment")
+TMDB = registry.taxonomy("tmdb")
+SENTIMENT = registry.taxonomy("sentiment")
 PLOTS = [f"Plot number {n}: a smith forges a sword, and a dragon comes." for n in range(12)]
 
 
@@ -37,7 +37,7 @@ def main(model: str, asked: Path, answers: Path) -> None:
     for reading in ("list", "letters", "yes_no"):
         found[reading] = classified(engine, reading, PLOTS)
     found["ugly"] = classified(engine, "list", texts)
-    prompt = shelf.prompt("plot")
+    prompt = registry.prompt("plot")
     long, short = (prompt.render(Text(text), TMDB) for text in ("字" * 9_000, "A plot."))
     found["long"] = [asdict(one) for one in engine.write([long, short], ListReading().constraint(TMDB))]
     found["weighed"] = [asdict(one) | {"bounds": []} for one in engine.weigh([long, short], ["A", "B"])]

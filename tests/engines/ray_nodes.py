@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from bulk.cluster import Cluster
+from bulk.ray_cluster import Cluster
 
 # A busy machine takes long to start so many processes.
 _PATIENT = {

@@ -10,19 +10,19 @@ import httpx2
 import openai
 import pytest
 
-from llm.answer import read_answer
-from llm.engines.engine import Constraint
-from llm.readings.list import ListReading
-from prompts import shelf
+from llm.backends.backend import Constraint
+from llm.strategies.answer_parser import read_answer
+from llm.strategies.json_list import ListReading
+from prompts import registry
 from prompts.text import Text
 from tests.engines.llama_server import LlamaServer, to_gguf
 from tests.engines.vllm_server import MODEL_NAME
-from tests.tiny_qwen2 import build
-from tests.ugly import ugly_texts
+from tests.support.tiny_qwen2 import build
+from tests.support.ugly import ugly_texts
 
 API_KEY = "sk-for-the-tests"
 CONTEXT, TOKENS = 32_768, 2_000  # of the tiny model: its context, and the tokens that it knows
-TMDB = shelf.taxonomy("tmdb")
+TMDB = registry.taxonomy("tmdb")
 LIST = ListReading().constraint(TMDB)
 # With the object around the list that OpenAI's strict mode wants, as our engine sends it to unknown endpoints.
 OBJECT = {
@@ -64,7 +64,7 @@ def list_of(names: Sequence[str], most: int, **more: Any) -> dict[str, Any]:
 
 
 def messages(text: str = "A plot.") -> list[dict[str, str]]:
-    return [dict(message) for message in shelf.prompt("plot").render(Text(text), TMDB)]
+    return [dict(message) for message in registry.prompt("plot").render(Text(text), TMDB)]
 
 
 def post(client: httpx2.Client, **fields: Any) -> httpx2.Response:

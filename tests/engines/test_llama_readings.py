@@ -5,20 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from llm.decision import Decisions
-from llm.engines.canaries import CANARIES
-from llm.engines.openai_compatible import OpenAICompatible
-from llm.engines.probe import Honours, Probed, probe
-from llm.engines.wire import Wire
+from llm.backends.capabilities import Honours, Probed, probe
+from llm.backends.capability_checks import CANARIES
+from llm.backends.openai_compatible import OpenAICompatible
+from llm.backends.transport import Wire
 from llm.language_model import LanguageModel
-from llm.readings.choice import READINGS
-from prompts import shelf
+from llm.strategies.registry import READINGS
+from llm.thresholds import Decisions
+from prompts import registry
 from tests.engines.conftest import API_KEY
 from tests.engines.llama_server import LlamaServer, to_gguf
-from tests.trained_qwen2 import GENRES, PROMPT, films
-from tests.ugly import ugly_texts
+from tests.support.trained_qwen2 import GENRES, PROMPT, films
+from tests.support.ugly import ugly_texts
 
-TMDB = shelf.taxonomy("tmdb")
+TMDB = registry.taxonomy("tmdb")
 SERVED = [name for name in READINGS if name != "decisions"]
 
 

@@ -12,24 +12,24 @@ from typing import Any
 
 import pytest
 
-from bulk.cluster import Cluster, OnRay
-from bulk.cluster_llm import Carried, Endpoint
-from bulk.correspondence import Correspondence
-from bulk.engine import InProcess
+from bulk.batch_api import Correspondence
 from bulk.job import Asked, Job
+from bulk.ray_cluster import Cluster, OnRay
+from bulk.ray_llm import Carried, Endpoint
 from bulk.run import Stage, run
+from bulk.runners import InProcess
+from llm.backends.adapting import Adapting
+from llm.backends.address import Address
 from llm.classifier import Prediction, Problem
-from llm.engines.adapting import Adapting
-from llm.engines.address import Address
 from llm.language_model import LanguageModel
-from llm.readings.choice import READINGS
-from prompts import shelf
+from llm.strategies.registry import READINGS
+from prompts import registry
 from prompts.errors import InvalidSetting, Stopped
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 from tests.bulk.words import TAXONOMY, ByWords, job_of, label, read_lines, rows, write_lines
 from tests.engines.ray_nodes import Nodes
-from tests.misbehaving import endpoint, like_gpt_5, says
+from tests.support.misbehaving import endpoint, like_gpt_5, says
 
 _MEETING_SECONDS = 300
 
@@ -105,7 +105,7 @@ def test_an_endpoint_that_is_down_stops_the_cluster_and_one_machine_goes_on(node
 
 
 def test_requests_go_through_rays_http_processor_and_are_sent_once(nodes: Nodes, tmp_path: Path) -> None:
-    taxonomy, wire = shelf.taxonomy("tmdb"), Correspondence("the cluster", tmp_path / "replies.sqlite")
+    taxonomy, wire = registry.taxonomy("tmdb"), Correspondence("the cluster", tmp_path / "replies.sqlite")
     given = write_lines(tmp_path / "i.jsonl", rows(20, different=10))
     asked = Asked("llm", {}, lambda: LanguageModel(wire.engine("tiny"), READINGS["list"]))
     plan = job_of(given, tmp_path / "o.jsonl")
@@ -124,7 +124,7 @@ def test_requests_go_through_rays_http_processor_and_are_sent_once(nodes: Nodes,
 
 
 def test_requests_that_are_refused_for_fields_are_sent_again_without_them(nodes: Nodes, tmp_path: Path) -> None:
-    taxonomy, given = shelf.taxonomy("tmdb"), write_lines(tmp_path / "i.jsonl", rows(10))
+    taxonomy, given = registry.taxonomy("tmdb"), write_lines(tmp_path / "i.jsonl", rows(10))
     plan = job_of(given, tmp_path / "o.jsonl")
     with endpoint(like_gpt_5('{"labels": ["War"]}')) as server:
         url = f"{server.url}?api-version=1"

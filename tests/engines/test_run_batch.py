@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from llm.vllm_server import FLAGS
+from llm.backends.vllm_server import FLAGS
 from main import main
-from prompts import shelf
+from prompts import registry
 from tests.engines.vllm_server import MODEL_NAME, ON_THIS_CPU, environment
-from tests.process import ROOT
-from tests.tiny_qwen2 import build
+from tests.support.process import ROOT
+from tests.support.tiny_qwen2 import build
 
-TMDB = shelf.taxonomy("tmdb")
+TMDB = registry.taxonomy("tmdb")
 PLOTS = [f"Plot number {n}: a smith forges a sword, and a dragon comes." for n in range(6)]
 
 

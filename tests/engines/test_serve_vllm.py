@@ -4,10 +4,10 @@ from pathlib import Path
 
 import httpx2
 
-from prompts import shelf
+from prompts import registry
 from tests.engines.vllm_server import ON_THIS_CPU, environment
-from tests.process import service
-from tests.tiny_qwen2 import build
+from tests.support.process import service
+from tests.support.tiny_qwen2 import build
 
 
 def children(pid: int) -> set[int]:
@@ -34,7 +34,7 @@ def test_one_command_serves_a_model_and_leaves_nothing_behind(tmp_path: Path) ->
     with service("--vllm", str(model), **settings, **ON_THIS_CPU) as running:
         url = running.url_within(400)
         answer = httpx2.post(f"{url}/classify", json={"text": "A heist in space."}, timeout=60).json()
-        assert set(answer["labels"]) <= set(shelf.taxonomy("tmdb").names)
+        assert set(answer["labels"]) <= set(registry.taxonomy("tmdb").names)
         assert answer["model"] == "tiny-qwen2"
         assert httpx2.get(f"{url}/readyz").json() == {"status": "ready", "model": "tiny-qwen2"}
         below = children(running.process.pid)

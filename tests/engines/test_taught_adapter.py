@@ -7,13 +7,13 @@ import httpx2
 import pytest
 
 from benchmarks.taught import compare
-from llm.engines.local import Local
+from llm.backends.local.backend import Local
 from llm.language_model import LanguageModel
-from llm.readings.choice import READINGS
-from tests.process import service
-from tests.taught_adapter import lessons, taught
-from tests.trained_qwen2 import PROMPT
-from tests.worded_qwen2 import GENRES, films, worded
+from llm.strategies.registry import READINGS
+from tests.support.process import service
+from tests.support.taught_adapter import lessons, taught
+from tests.support.trained_qwen2 import PROMPT
+from tests.support.worded_qwen2 import GENRES, films, worded
 
 
 @pytest.fixture(scope="module")

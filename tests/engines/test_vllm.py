@@ -9,20 +9,20 @@ from typing import Any
 import httpx2
 import pytest
 
+from llm.backends.backend import Constraint
+from llm.backends.capabilities import Probed
+from llm.backends.openai_compatible import OpenAICompatible
+from llm.backends.transport import Wire
 from llm.classifier import Problem
-from llm.engines.engine import Constraint
-from llm.engines.openai_compatible import OpenAICompatible
-from llm.engines.probe import Probed
-from llm.engines.wire import Wire
-from llm.readings.list import ListReading
-from prompts import shelf
+from llm.strategies.json_list import ListReading
+from prompts import registry
 from prompts.text import Text
 from tests.engines.conftest import API_KEY
 from tests.engines.vllm_server import MODEL_NAME, VLLMServer
-from tests.process import ServiceProcess
-from tests.ugly import ugly_texts
+from tests.support.process import ServiceProcess
+from tests.support.ugly import ugly_texts
 
-TMDB, SENTIMENT = shelf.taxonomy("tmdb"), shelf.taxonomy("sentiment")
+TMDB, SENTIMENT = registry.taxonomy("tmdb"), registry.taxonomy("sentiment")
 
 
 @pytest.fixture(scope="session")
@@ -73,7 +73,7 @@ def test_ugly_texts_asked_one_by_one_and_all_at_once_are_lawful_too(client: http
         assert len(set(answer["labels"])) == len(answer["labels"])
 
 
-@pytest.mark.parametrize("prompt", shelf.prompts())
+@pytest.mark.parametrize("prompt", registry.prompts())
 def test_every_prompt_is_answered(client: httpx2.Client, prompt: str) -> None:
     answer = classify(client, {"text": "A plot.", "title": "A title", "prompt": prompt})
     lawful([answer], TMDB.names, TMDB.max_labels)
@@ -96,7 +96,7 @@ def test_an_answer_is_remembered(client: httpx2.Client) -> None:
 
 
 def conversation(text: str = "A plot.") -> Any:
-    return shelf.prompt("plot").render(Text(text), TMDB)
+    return registry.prompt("plot").render(Text(text), TMDB)
 
 
 def test_the_schema_is_honoured_by_a_model_that_would_not_keep_to_it_by_itself(vllm: VLLMServer) -> None:

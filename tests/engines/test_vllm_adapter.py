@@ -7,19 +7,19 @@ from typing import Any
 
 import httpx2
 
-from llm.adapter import adapter_in
-from llm.engines.local import Local
+from llm.backends.local.backend import Local
 from llm.language_model import LanguageModel
-from llm.readings.choice import READINGS
-from prompts import shelf
-from prompts.question import CODES, LETTERS
+from llm.lora_adapter import adapter_in
+from llm.strategies.registry import READINGS
+from prompts import registry
+from prompts.answer_format import CODES, LETTERS
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
 from tests.engines.vllm_server import ON_THIS_CPU, environment
-from tests.llm.bare_model import opinionated
-from tests.llm.test_adapter import written
-from tests.process import service
-from tests.tiny_qwen2 import build
+from tests.llm.test_lora_adapter import written
+from tests.support.bare_model import opinionated
+from tests.support.process import service
+from tests.support.tiny_qwen2 import build
 
 NAMES = ("War", "Romance", "Horror", "Western", "Music")
 TEXTS = ["A baker.", "A heist in space.", "Two outlaws flee across the desert.", "Rain falls on an empty stage."]
@@ -73,11 +73,11 @@ def _writing_codes(folder: Path) -> Path:
 
 
 def _conversation(text: str) -> list[dict[str, str]]:
-    return [dict(message) for message in shelf.prompt("text").render(Text(text), TAXONOMY, LETTERS)]
+    return [dict(message) for message in registry.prompt("text").render(Text(text), TAXONOMY, LETTERS)]
 
 
 def _scores(engine: Local) -> list[list[float]]:
-    found = LanguageModel(engine, READINGS["letters"], shelf.prompt("text")).classify(TEXTS, TAXONOMY)
+    found = LanguageModel(engine, READINGS["letters"], registry.prompt("text")).classify(TEXTS, TAXONOMY)
     assert [one.problem for one in found] == [None] * len(TEXTS)
     return [[one.scores[name] for name in NAMES] for one in found]
 

@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 
-from llm.engines.openai_compatible import OpenAICompatible
-from llm.engines.probe import Probed
-from llm.engines.vllm_offline import VLLMOffline
-from llm.engines.wire import Wire
-from prompts import shelf
+from llm.backends.capabilities import Probed
+from llm.backends.openai_compatible import OpenAICompatible
+from llm.backends.transport import Wire
+from llm.backends.vllm_offline import VLLMOffline
+from prompts import registry
 from tests.engines.conftest import API_KEY
 from tests.engines.offline_answers import PLOTS, classified
 from tests.engines.vllm_server import MODEL_NAME, ON_THIS_CPU, VLLMServer, environment
-from tests.process import ROOT
-from tests.tiny_qwen2 import build
-from tests.ugly import ugly_texts
+from tests.support.process import ROOT
+from tests.support.tiny_qwen2 import build
+from tests.support.ugly import ugly_texts
 
-TMDB = shelf.taxonomy("tmdb")
+TMDB = registry.taxonomy("tmdb")
 UGLY = [text for text in ugly_texts() if len(text) < 2_000][::6]
 
 

@@ -7,26 +7,26 @@ from typing import Any
 import httpx2
 import pytest
 
-from llm.decision import Decisions
-from llm.engines.batched_wire import BatchedWire
-from llm.engines.canaries import CANARIES
-from llm.engines.engine import Engine
-from llm.engines.openai_compatible import OpenAICompatible
-from llm.engines.probe import Honours, Probed, probe
-from llm.engines.wire import Wire
+from llm.backends.backend import Engine
+from llm.backends.batch_transport import BatchedWire
+from llm.backends.capabilities import Honours, Probed, probe
+from llm.backends.capability_checks import CANARIES
+from llm.backends.openai_compatible import OpenAICompatible
+from llm.backends.transport import Wire
 from llm.language_model import LanguageModel
-from llm.order import flips
-from llm.readings.choice import READINGS, best
-from prompts import shelf
+from llm.strategies.registry import READINGS, best
+from llm.thresholds import Decisions
+from llm.wrappers.order_ensemble import flips
+from prompts import registry
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
 from tests.engines.conftest import API_KEY
 from tests.engines.vllm_server import MODEL_NAME, VLLMServer
-from tests.process import ServiceProcess
-from tests.trained_qwen2 import GENRES, PROMPT, films
-from tests.ugly import ugly_texts
+from tests.support.process import ServiceProcess
+from tests.support.trained_qwen2 import GENRES, PROMPT, films
+from tests.support.ugly import ugly_texts
 
-TMDB, SENTIMENT = shelf.taxonomy("tmdb"), shelf.taxonomy("sentiment")
+TMDB, SENTIMENT = registry.taxonomy("tmdb"), registry.taxonomy("sentiment")
 MANY = Taxonomy("many", tuple(Label(f"label {number:03}") for number in range(200)), max_labels=3)
 
 
@@ -91,7 +91,7 @@ def test_codes_read_by_token_id_agree_with_the_likeliest_tokens(vllm: VLLMServer
     wire = Wire(vllm.base_url, API_KEY, timeout=60, retries=0, concurrency=8)
     by_id = engine(vllm)
     by_likeliest = OpenAICompatible(wire, MODEL_NAME, lambda: Honours({}, top_logprobs=20))
-    conversation = shelf.prompt("plot").render(Text("A plot."), TMDB)
+    conversation = registry.prompt("plot").render(Text("A plot."), TMDB)
     (exact,) = by_id.weigh([conversation], ["A", "B", "C"])
     (bounded,) = by_likeliest.weigh([conversation], ["A", "B", "C"])
     assert exact.bounds == frozenset()

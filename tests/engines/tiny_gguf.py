@@ -1,4 +1,4 @@
-"""Writes the tiny Qwen2 of ``tests/tiny_qwen2.py`` as a GGUF file, which is what llama.cpp reads.
+"""Writes the tiny Qwen2 of ``tests/support/tiny_qwen2.py`` as a GGUF file, which is what llama.cpp reads.
 
 Run by the Python of llama.cpp's environment, which has ``gguf``: ``python tests/engines/tiny_gguf.py FOLDER OUT.gguf``.
 """
@@ -16,7 +16,7 @@ import numpy as np
 
 
 def write(folder: Path, out: Path) -> Path:
-    """Write a folder of ``tests.tiny_qwen2.build`` as one file: weights, tokenizer and chat template.
+    """Write a folder of ``tests.support.tiny_qwen2.build`` as one file: weights, tokenizer and chat template.
 
     Args:
         folder: the model as ``from_pretrained`` reads it.

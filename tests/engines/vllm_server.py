@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from llm import vllm_server
+from llm.backends import vllm_server
 
 VAR = Path(__file__).parent.parent.parent / "var"
 ENVIRONMENT = VAR / "vllm"

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import validate_data
 
-from eval.estimator import MarqueeClassifier
 from llm.classifier import Prediction, Source, label_source, no_text
+from marquee.sklearn import MarqueeClassifier
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
 

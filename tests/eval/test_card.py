@@ -10,7 +10,7 @@ import pytest
 from eval.card.facts import Facts, Kept, facts
 from eval.card.page import write
 from eval.datasets import load
-from prompts import shelf
+from prompts import registry
 
 ROWS = [
     {"id": 1, "title": "A", "year": 1, "description": "one two three", "genres": ["War", "Drama"], "split": "train"},
@@ -33,7 +33,7 @@ ROWS = [
 def found(tmp_path: Path) -> Facts:
     path = tmp_path / "a<b>.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    return facts(path.name, load(path, shelf.taxonomy("tmdb")))
+    return facts(path.name, load(path, registry.taxonomy("tmdb")))
 
 
 def test_what_a_card_counts(found: Facts) -> None:
@@ -82,14 +82,14 @@ def test_the_twin_in_markdown_says_the_same(found: Facts, tmp_path: Path) -> Non
 def test_one_label_a_text_needs_no_map_of_pairs(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text("".join(json.dumps({"description": n, "genres": "positive"}) + "\n" for n in ("x", "y")))
-    page, _ = write(facts("a", load(path, shelf.taxonomy("sentiment"))), tmp_path / "card.html")
+    page, _ = write(facts("a", load(path, registry.taxonomy("sentiment"))), tmp_path / "card.html")
     assert "stand together" not in page.read_text()
 
 
 def test_bins_of_a_histogram_hold_as_many_whole_lengths_each(tmp_path: Path) -> None:
     rows = [{"description": "w " * words, "genres": "positive"} for words in range(1, 101)]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    words = facts("a", load(tmp_path / "a.jsonl", shelf.taxonomy("sentiment"))).words
+    words = facts("a", load(tmp_path / "a.jsonl", registry.taxonomy("sentiment"))).words
     assert words.edges[:3] == (0, 5, 10)
     assert words.counts[:3] == (4, 5, 5)
     assert sum(words.counts) == 100

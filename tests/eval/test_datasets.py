@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from eval.datasets import Fields, load, sample
-from prompts import shelf
+from prompts import registry
 from prompts.errors import InvalidDataset
 
-TMDB = shelf.taxonomy("tmdb")
+TMDB = registry.taxonomy("tmdb")
 ROW = {"id": "1", "description": "a plot", "genres": ["War", "Drama"], "title": "T", "split": "test"}
 
 
@@ -37,7 +37,7 @@ def test_aliases_count_and_labels_that_are_never_answered_do_not(tmp_path: Path)
 
 def test_one_name_may_stand_for_a_list(tmp_path: Path) -> None:
     path = written(tmp_path / "a.jsonl", {"id": 1, "text": "x", "sentiment": "positive"})
-    (example,) = load(path, shelf.taxonomy("sentiment"), Fields("text", "sentiment")).examples
+    (example,) = load(path, registry.taxonomy("sentiment"), Fields("text", "sentiment")).examples
     assert example.labels == ("positive",)
 
 
@@ -84,9 +84,9 @@ def test_a_sample_is_the_same_whatever_the_order_of_the_file(tmp_path: Path) -> 
 def test_the_shipped_sample_is_what_it_says(tmp_path: Path) -> None:
     folder = Path(__file__).parent.parent.parent / "data" / "sample"
     for name in ("tmdb", "imdb"):
-        loaded = load(folder / "films.jsonl", shelf.taxonomy(name), Fields("plot", f"{name}_genres", title="title"))
+        loaded = load(folder / "films.jsonl", registry.taxonomy(name), Fields("plot", f"{name}_genres", title="title"))
         assert len(loaded.examples) + loaded.without_label == 200
         assert len({example.id for example in loaded.examples}) == len(loaded.examples)
-        assert {label for example in loaded.examples for label in example.labels} == set(shelf.taxonomy(name).names)
-    reviews = load(folder / "reviews.jsonl", shelf.taxonomy("sentiment"), Fields("text", "sentiment")).examples
+        assert {label for example in loaded.examples for label in example.labels} == set(registry.taxonomy(name).names)
+    reviews = load(folder / "reviews.jsonl", registry.taxonomy("sentiment"), Fields("text", "sentiment")).examples
     assert sorted(label for review in reviews for label in review.labels) == ["negative"] * 20 + ["positive"] * 20

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from eval.datasets import Example, Fields, load, texts_of
-from eval.datasets.formats import FORMATS, format_of
-from prompts import shelf
+from eval.datasets.registry import FORMATS, format_of
+from prompts import registry
 from prompts.errors import InvalidDataset, UnknownName
 
-TMDB, IMDB, SENTIMENT = (shelf.taxonomy(name) for name in ("tmdb", "imdb", "sentiment"))
+TMDB, IMDB, SENTIMENT = (registry.taxonomy(name) for name in ("tmdb", "imdb", "sentiment"))
 
 
 def table(path: Path, *rows: Sequence[Any], delimiter: str = ",") -> Path:

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from eval.measure import figures, headlines, intervals, per_label
-from eval.metrics import METRICS
-from eval.ranking import RANKING
-from eval.reliability import CALIBRATION
+from eval.metrics.classification import METRICS
+from eval.metrics.ranking import RANKING
+from eval.metrics.reliability import CALIBRATION
 from eval.results import RunResults
 from tests.eval.runs import noisy_rows, row, write_run
 

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 from sklearn.metrics import average_precision_score, f1_score
 
-from eval import reliability as calibration
+from eval.metrics import reliability as calibration
 from eval.report import read, write
 from eval.report.by_label import f1_by_label
 from eval.report.curves import precision_recall, reliability

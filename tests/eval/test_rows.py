@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from eval.datasets import Example
-from eval.journal import Journal
 from eval.results import RunResults
 from eval.rows import Row
+from eval.run_log import Journal
 from llm.classifier import Prediction, Problem, Source, Usage
 from prompts.errors import InvalidDataset
 from prompts.text import Text

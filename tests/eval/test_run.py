@@ -11,16 +11,16 @@ from eval.datasets import Example
 from eval.manifest import Material, read_manifest
 from eval.run import Asking, Opened, Run, System
 from eval.score import rescore
+from llm.backends.fake import Scripted
 from llm.classifier import Classifier, Problem
-from llm.engines.scripted import Scripted
 from llm.language_model import LanguageModel
-from llm.readings.list import ListReading
-from prompts import shelf
+from llm.strategies.json_list import ListReading
+from prompts import registry
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 
-TMDB = shelf.taxonomy("tmdb")
+TMDB = registry.taxonomy("tmdb")
 GENRES = ("War", "Drama", "Horror", "Comedy", "Crime", "Music", "Family")
 
 
@@ -150,7 +150,7 @@ def test_failures_that_pass_are_asked_again_and_the_others_are_not(tmp_path: Pat
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        ({"taxonomy": shelf.taxonomy("imdb")}, "taxonomy.name"),
+        ({"taxonomy": registry.taxonomy("imdb")}, "taxonomy.name"),
         ({"model": "another"}, r"setup.model null, now \"another\""),
         ({"rule": "threshold .3", "pending": True}, "decode rule"),
         ({"number": 5}, "smaller --limit"),

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from eval.datasets import Example, Fields, load
 from eval.datasets.dividing import divide
-from eval.datasets.frozen import read_frozen, write_frozen
 from eval.datasets.split import assign
-from prompts import shelf
+from eval.datasets.split_file import read_frozen, write_frozen
+from prompts import registry
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.text import Text
 
-TMDB = shelf.taxonomy("tmdb")
+TMDB = registry.taxonomy("tmdb")
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
 

@@ -14,29 +14,29 @@ import pytest
 
 from eval.baselines.thresholds import Decoding
 from eval.baselines.trained import Trained
-from eval.estimator import MarqueeClassifier
-from llm.batched import Batched
-from llm.bounded import Bounded, Gate
-from llm.cache import AnswerStore, Cached
-from llm.cascade import Cascade
+from llm.backends.fake import Scripted
 from llm.classifier import Classifier, Prediction
-from llm.embedded import Embedded
-from llm.engines.scripted import Scripted
-from llm.fallback import Fallback
+from llm.embedded.cosine import Embedded
+from llm.embedded.matcher import Matcher
 from llm.language_model import LanguageModel
-from llm.length_limited import LengthLimited
-from llm.matcher import Matcher
-from llm.narrowed import Narrowed
-from llm.order import OrderAveraged
-from llm.readings.list import ListReading
-from prompts import shelf
+from llm.strategies.json_list import ListReading
+from llm.wrappers.admission import Bounded, Gate
+from llm.wrappers.cache import AnswerStore, Cached
+from llm.wrappers.cascade import Cascade
+from llm.wrappers.fallback import Fallback
+from llm.wrappers.length_limited import LengthLimited
+from llm.wrappers.micro_batched import Batched
+from llm.wrappers.order_ensemble import OrderAveraged
+from llm.wrappers.shortlist import Narrowed
+from marquee.client import Client
+from marquee.sklearn import MarqueeClassifier
+from prompts import registry
 from prompts.errors import InvalidTexts, MarqueeError
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
-from service.client import Client
 from tests.eval.rows import Named
 
-TMDB = shelf.taxonomy("tmdb")
+TMDB = registry.taxonomy("tmdb")
 ROOT = Path(__file__).parents[2]
 MODEL = LanguageModel(Scripted(lambda conversation: '["War"]'), ListReading())
 

@@ -2,19 +2,19 @@
 
 import pytest
 
+from llm.backends.backend import Conversation
+from llm.backends.fake import Scripted
 from llm.classifier import Problem
-from llm.engines.engine import Conversation
-from llm.engines.scripted import Scripted
 from llm.language_model import LanguageModel
-from llm.readings.list import ListReading
-from prompts import shelf
+from llm.strategies.json_list import ListReading
+from prompts import registry
 from prompts.text import Text
 
-TMDB = shelf.taxonomy("tmdb")
+TMDB = registry.taxonomy("tmdb")
 
 
 def model(engine: Scripted, prompt: str | None = None) -> LanguageModel:
-    return LanguageModel(engine, ListReading(), shelf.prompt(prompt) if prompt else None)
+    return LanguageModel(engine, ListReading(), registry.prompt(prompt) if prompt else None)
 
 
 def echo(conversation: Conversation) -> str:
@@ -54,7 +54,7 @@ def test_an_empty_text_is_a_problem_and_asks_nobody() -> None:
 def test_the_source_says_who_answered_to_what() -> None:
     source = model(Scripted(echo, "qwen")).classify(["Drama"], TMDB)[0].source
     assert source.model == "qwen"
-    assert source.prompt == f"plot.v1@{shelf.prompt('plot').digest}"
+    assert source.prompt == f"plot.v1@{registry.prompt('plot').digest}"
     assert source.taxonomy == f"tmdb@{TMDB.digest}"
     assert source.reading == "list"
 
@@ -83,7 +83,7 @@ def test_the_fingerprint_changes_with_everything_that_an_answer_depends_on() -> 
         mine.fingerprint(Text("a"), TMDB),
         mine.fingerprint(Text("A", "b"), TMDB),
         mine.fingerprint(text, TMDB.shaped(max_labels=2)),
-        mine.fingerprint(text, shelf.taxonomy("imdb")),
+        mine.fingerprint(text, registry.taxonomy("imdb")),
         model(Scripted(echo), prompt="auto").fingerprint(text, TMDB),
         model(Scripted(echo, "other")).fingerprint(text, TMDB),
     }

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from tests.misbehaving import Behaviour, body
+from tests.support.misbehaving import Behaviour, body
 
 TMDB_KEY, TMDB_TOKEN, OMDB_KEY = "0123456789abcdef", "eyJ.token.sig", "omdbkey1"
 

@@ -19,7 +19,7 @@ from main import main
 from tabular import whole_rows
 from tabular.writing import write_table
 from tests.lookup.film_server import LANTERN, SALT, TMDB_KEY, FilmServer, film, film_server
-from tests.misbehaving import hangs
+from tests.support.misbehaving import hangs
 
 pytestmark = pytest.mark.usefixtures("away")
 ROOT = Path(__file__).parent.parent.parent

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from llm.cache import AnswerStore
+from llm.wrappers.cache import AnswerStore
 from lookup.fair_pool import FairPool, PoolClient
 from lookup.film import Film, Missing, Wanted
 from lookup.lookup import Lookup

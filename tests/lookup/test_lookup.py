@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from llm.cache import AnswerStore
+from llm.wrappers.cache import AnswerStore
 from lookup.film import Film, Missing, Wanted
 from lookup.lookup import Lookup
 from lookup.providers.omdb import omdb
 from lookup.providers.tmdb import tmdb
 from lookup.providers.wikipedia import wikipedia
 from tests.lookup.film_server import OMDB_KEY, TMDB_KEY, FilmServer, film_server
-from tests.misbehaving import body, hangs
+from tests.support.misbehaving import body, hangs
 
 MULE = Wanted("Salt & Mule", 1999)
 LANTERN = Wanted("The Paper Lantern")

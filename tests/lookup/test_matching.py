@@ -4,7 +4,7 @@ import pytest
 
 from lookup.film import Missing, Wanted
 from lookup.matching import Candidate, chosen, spelling
-from prompts.placeholder import placeholder, tells_nothing
+from prompts.placeholders import placeholder, tells_nothing
 
 OLD = Candidate("1", ("The Paper Lantern",), 1984, 900)
 NEW = Candidate("2", ("The Paper Lantern", "Papierlaterne"), 2011, 40)

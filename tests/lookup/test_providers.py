@@ -15,7 +15,7 @@ from lookup.providers.tmdb import tmdb
 from lookup.providers.wikipedia import wikipedia
 from prompts.errors import UnknownName
 from tests.lookup.film_server import LANTERN, OMDB_KEY, SALT, TMDB_KEY, TMDB_TOKEN, FilmServer, film_server
-from tests.misbehaving import Behaviour, body, cuts, hangs
+from tests.support.misbehaving import Behaviour, body, cuts, hangs
 
 Make = Callable[[FilmServer], Provider]
 MAKERS: dict[str, Make] = {

@@ -12,23 +12,23 @@ from typing import Any
 
 import pytest
 
-from llm.cache import AnswerStore, Cached
+from llm.backends.adapting import Adapting
+from llm.backends.address import Address, BadAddress, corrected
+from llm.backends.capabilities import UNPROBED, Capabilities, Honours
+from llm.backends.findings_file import FindingsFile
+from llm.backends.model_name import ModelName
+from llm.backends.openai_compatible import OpenAICompatible
+from llm.backends.refusals import redacted, seconds_of
+from llm.backends.replies import ReplyReader, decoded, usage_of
+from llm.backends.transport import Wire
 from llm.classifier import Prediction, Problem
-from llm.engines.adapting import Adapting
-from llm.engines.address import Address, BadAddress, corrected
-from llm.engines.findings_file import FindingsFile
-from llm.engines.model_name import ModelName
-from llm.engines.openai_compatible import OpenAICompatible
-from llm.engines.probe import UNPROBED, Capabilities, Honours
-from llm.engines.refusals import redacted, seconds_of
-from llm.engines.replies import ReplyReader, decoded, usage_of
-from llm.engines.wire import Wire
 from llm.language_model import LanguageModel
-from llm.readings.choice import READINGS
+from llm.strategies.registry import READINGS
+from llm.wrappers.cache import AnswerStore, Cached
+from marquee.settings import read_settings
 from prompts.errors import InvalidSetting
 from prompts.taxonomy import Label, Taxonomy
-from service.settings import read_settings
-from tests.misbehaving import (
+from tests.support.misbehaving import (
     Behaviour,
     Endpoint,
     babbles,
@@ -826,8 +826,8 @@ def test_another_model_under_the_same_name_has_other_fingerprints() -> None:
 
 
 def test_the_list_of_models_is_behind_the_command_line_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from service.parts import Choice
-    from service.wiring import build
+    from service.factory import build
+    from service.services import Choice
 
     with endpoint(follows(serves("/models", body(200, {"data": [{"id": "only"}]})), chats(says(LABELS)))) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)

@@ -11,18 +11,18 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from llm.engines.wire import Wire
+from llm.backends.transport import Wire
 from main import main
-from prompts import shelf
+from marquee.client import Client
+from marquee.settings import read_settings
+from prompts import registry
 from prompts.errors import InvalidSetting
 from prompts.network import connection, url_of
 from service.app import create_app
-from service.client import Client
-from service.keys import Keys
-from service.server import listen
-from service.settings import read_settings
-from service.wiring import build
-from tests.misbehaving import Endpoint, endpoint, says
+from service.auth import Keys
+from service.factory import build
+from service.server.gunicorn import listen
+from tests.support.misbehaving import Endpoint, endpoint, says
 
 pytestmark = pytest.mark.usefixtures("away")
 ROOT = Path(__file__).parents[2]
@@ -139,7 +139,7 @@ def test_no_malformed_secret_is_ever_shown(
         monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
         monkeypatch.setenv("MARQUEE_RETRIES", "0")
     monkeypatch.setenv(name, value)
-    monkeypatch.setattr("service.client._FIRST_WAIT", 0.0)
+    monkeypatch.setattr("marquee.client._FIRST_WAIT", 0.0)
     result = call(*arguments)
     assert _SECRET not in result.output + result.stderr
     assert "Traceback" not in result.output
@@ -157,7 +157,7 @@ def test_no_malformed_secret_is_ever_shown(
 )
 @pytest.mark.parametrize("how", ["base URL", "service"])
 def test_no_password_of_a_url_is_ever_shown(monkeypatch: pytest.MonkeyPatch, url: str, how: str) -> None:
-    monkeypatch.setattr("service.client._FIRST_WAIT", 0.0)
+    monkeypatch.setattr("marquee.client._FIRST_WAIT", 0.0)
     monkeypatch.setenv("MARQUEE_RETRIES", "0")
     if how == "base URL":
         monkeypatch.setenv("OPENAI_BASE_URL", url)
@@ -374,11 +374,11 @@ def test_a_keys_file_that_holds_no_keys_is_one_line_that_names_it(away: Path, co
 @pytest.fixture
 def own_taxonomy(away: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The setting names a file."""
-    shelf.taxonomies.cache_clear()
+    registry.taxonomies.cache_clear()
     (away / "own.yaml").write_text("labels: [magic, cooking]\nmulti: false\n", encoding="utf-8")
     monkeypatch.setenv("MARQUEE_TAXONOMY", "own.yaml")
     yield
-    shelf.taxonomies.cache_clear()
+    registry.taxonomies.cache_clear()
 
 
 @pytest.mark.usefixtures("own_taxonomy")
@@ -462,10 +462,10 @@ def idle(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("the work began before the output was checked")
 
     for place in (
-        "commands.bulk._Options.do", "commands.systems.named", "commands.data.loaded_of", "commands.train.loaded_of",
-        "commands.lora.loaded_of", "commands.runs.loaded_of", "commands.films.films_of", "commands.index.films_of",
-        "commands.films.live_index", "commands.evaluate_similar.films_of", "commands.distil._loaded",
-        "commands.reference.pages", "eval.datasets.load", "tabular.open_table",
+        "cli.bulk._Options.do", "marquee.systems.named", "cli.data.loaded_of", "cli.train.loaded_of",
+        "cli.lora.loaded_of", "cli.runs.loaded_of", "cli.films.films_of", "cli.index.films_of",
+        "cli.films.live_index", "cli.evaluate_similar.films_of", "cli.distil._loaded",
+        "cli.reference.pages", "eval.datasets.load", "tabular.open_table",
     ):  # fmt: skip
         monkeypatch.setattr(place, works)
 
@@ -551,7 +551,7 @@ def test_any_error_of_the_system_is_one_line(monkeypatch: pytest.MonkeyPatch, er
     def fails() -> None:
         raise error
 
-    monkeypatch.setattr("commands.keys._keys", fails)
+    monkeypatch.setattr("cli.keys._keys", fails)
     assert said in error_of(call("keys", "list"))
 
 

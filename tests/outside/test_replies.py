@@ -5,11 +5,11 @@ Expected is a tuple of labels in taxonomy order; ``()`` where none applies; None
 
 import pytest
 
-from llm.answer import read_answer
-from prompts import shelf
+from llm.strategies.answer_parser import read_answer
+from prompts import registry
 from prompts.taxonomy import Label, Taxonomy
 
-TMDB = shelf.taxonomy("tmdb")
+TMDB = registry.taxonomy("tmdb")
 MAY_BE_NONE = TMDB.shaped(allow_none=True)
 BOTH = ("Comedy", "Drama")
 FINAL = "<|start|>assistant<|channel|>final"

@@ -13,7 +13,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from service.app import create_app
-from service.parts import Limits, Parts
+from service.services import Limits, Parts
 from tests.eval.rows import Named
 
 LIMITS = Limits(body_bytes=20_000, texts=8, text_chars=1_000, labels=20)
@@ -276,7 +276,7 @@ def test_headers_that_mean_nothing_here_are_ignored(client: FlaskClient, path: s
 
 @pytest.mark.parametrize("given", [862, 862.0, "862"])
 def test_an_id_may_be_a_number(given: Any) -> None:
-    from service.similar import SimilarRequest
+    from service.schemas.similar import SimilarRequest
 
     assert SimilarRequest.model_validate({"id": given}).query().id == "862"
 
@@ -285,7 +285,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked() -> None:
     import tracemalloc
 
     from service.encodings import decompressed
-    from service.problems import RequestProblem
+    from service.errors import RequestProblem
 
     tracemalloc.start()
     with pytest.raises(RequestProblem):

@@ -9,14 +9,14 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from corpus.config import Config
+from marquee.settings import Settings, environment_name, read_settings
 from prompts.errors import InvalidSetting
 from prompts.faults import fault_of
-from prompts.shelf import TaxonomyFile
-from service.decisions import DecisionRequest
+from prompts.registry import TaxonomyFile
 from service.foreign import FOREIGN
-from service.schemas import ClassifyRequest, PromptRequest
-from service.settings import Settings, environment_name, read_settings
-from service.similar import SimilarRequest
+from service.schemas.classify import ClassifyRequest, PromptRequest
+from service.schemas.decisions import DecisionRequest
+from service.schemas.similar import SimilarRequest
 
 WRONG: tuple[Any, ...] = (
     None, True, 0, 7, -1, 1.5, 1e300, "", "x", "1999", [], [7], [None], ["x", ["y"]], {}, {"a": 1}, [{}], [{"a": 1}],
@@ -185,7 +185,7 @@ def test_a_foreign_name_leads_to_a_field_or_to_advice() -> None:
 
 def test_a_file_of_yaml_is_refused_in_plain_words(tmp_path: Path) -> None:
     from prompts.errors import InvalidTaxonomy
-    from prompts.shelf import load_taxonomy
+    from prompts.registry import load_taxonomy
 
     for text in ("", "7", "labels: 7", "labels: []\nmulti: maybe", "a: {b: [c]}"):
         (tmp_path / "t.yaml").write_text(text)

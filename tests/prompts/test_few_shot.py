@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from prompts import shelf
+from prompts import registry
+from prompts.answer_format import CODES, LETTERS, LIST, Question, Shot
 from prompts.few_shot import turns
-from prompts.question import CODES, LETTERS, LIST, Question, Shot
 from prompts.taxonomy import Label, Taxonomy
 from prompts.template import Message
 from prompts.text import Text
 
-TMDB = shelf.taxonomy("tmdb")
+TMDB = registry.taxonomy("tmdb")
 NONE = TMDB.shaped(allow_none=True)
 WESTERN, HORROR = (CODES[TMDB.names.index(name)] for name in ("Western", "Horror"))
 YES_NO = Question("yes_no", TMDB.labels[0])
@@ -23,7 +23,7 @@ SHOTS = (
 
 
 def answers(taxonomy: Taxonomy, question: Question, prompt: str = "text") -> list[str]:
-    messages = shelf.prompt(prompt).render(Text("x"), taxonomy, question, SHOTS)
+    messages = registry.prompt(prompt).render(Text("x"), taxonomy, question, SHOTS)
     return [message["content"] for message in messages if message["role"] == "assistant"]
 
 
@@ -38,7 +38,7 @@ def answers(taxonomy: Taxonomy, question: Question, prompt: str = "text") -> lis
         (TMDB, YES_NO, ["Yes", "No", "No", "Yes", "No"]),
     ],
 )
-@pytest.mark.parametrize("prompt", shelf.prompts())
+@pytest.mark.parametrize("prompt", registry.prompts())
 def test_examples_answer_as_the_model_should(
     taxonomy: Taxonomy, question: Question, expected: list[str], prompt: str
 ) -> None:
@@ -46,22 +46,22 @@ def test_examples_answer_as_the_model_should(
 
 
 @pytest.mark.parametrize("question", [LIST, LETTERS, Question("yes_no"), YES_NO])
-@pytest.mark.parametrize("prompt", shelf.prompts())
+@pytest.mark.parametrize("prompt", registry.prompts())
 def test_an_example_is_asked_about_as_the_text_is(question: Question, prompt: str) -> None:
-    system, *rest = shelf.prompt(prompt).render(Text("A plot.", "A title"), NONE, question, SHOTS)
-    alone = shelf.prompt(prompt).render(Text("A plot.", "A title"), NONE, question)
+    system, *rest = registry.prompt(prompt).render(Text("A plot.", "A title"), NONE, question, SHOTS)
+    alone = registry.prompt(prompt).render(Text("A plot.", "A title"), NONE, question)
     assert (system, rest[-1]) == (alone[0], alone[-1])
     asked, said = rest[:-1:2], rest[1:-1:2]
     assert {message["role"] for message in asked} == {"user"}
     assert {message["role"] for message in said} == {"assistant"}
     for message, turn in zip(asked, turns(SHOTS, NONE, Question(question.reading)), strict=True):
-        assert message == shelf.prompt(prompt).render(turn.text, NONE, turn.question)[-1]
+        assert message == registry.prompt(prompt).render(turn.text, NONE, turn.question)[-1]
 
 
 @pytest.mark.parametrize("asked", TMDB.predictable[:3])
 def test_what_comes_before_the_text_does_not_depend_on_the_label_asked_about(asked: Label) -> None:
     def before(label: Label) -> tuple[Message, ...]:
-        return shelf.prompt("plot").render(Text("x"), TMDB, Question("yes_no", label), SHOTS)[:-1]
+        return registry.prompt("plot").render(Text("x"), TMDB, Question("yes_no", label), SHOTS)[:-1]
 
     assert before(asked) == before(TMDB.predictable[-1])
 
@@ -83,7 +83,7 @@ def test_codes_are_those_of_the_labels_that_are_listed() -> None:
 def test_a_label_of_any_spelling_is_json_and_powerless() -> None:
     odd = Taxonomy("odd", (Label('The "best"'), Label("caf\u00e9"), Label("a<|im_end|>")))
     shots = [Shot(Text("x"), tuple(odd.names)), Shot(Text("</text> {{ 7 }} <|im_end|>"), ("caf\u00e9",))]
-    rendered = shelf.prompt("text").render(Text("y"), odd, LIST, shots)
+    rendered = registry.prompt("text").render(Text("y"), odd, LIST, shots)
     assert json.loads(rendered[2]["content"])[:2] == ['The "best"', "caf\u00e9"]
     assert not any("<|" in message["content"] for message in rendered)
     assert "{{ 7 }}" in rendered[3]["content"]

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from llm.decision import Decision, Decisions
-from llm.engines.canaries import CANARIES, Finding
-from llm.engines.probe import Honours, Probed
-from llm.engines.wire import Wire
+from llm.backends.capabilities import Honours, Probed
+from llm.backends.capability_checks import CANARIES, Finding
+from llm.backends.transport import Wire
+from llm.thresholds import Decision, Decisions
 from prompts.errors import InvalidSetting
 from prompts.files import digest_of, locked, make_folder, replacing, write_text_atomically
-from service.keys import Keys
+from service.auth import Keys
 
 _WRITERS = 8
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prompts import shelf
+from prompts import registry
 from prompts.errors import InvalidPrompt, InvalidTaxonomy, UnknownName
 from prompts.taxonomy import Label, Taxonomy
 
-TMDB = shelf.taxonomy("tmdb")
+TMDB = registry.taxonomy("tmdb")
 
 
 def of(*names: str, **shape: bool | int) -> Taxonomy:
@@ -104,17 +104,17 @@ def test_the_digest_changes_with_anything_that_matters() -> None:
 
 
 def test_the_shipped_vocabularies_are_whole() -> None:
-    assert len(shelf.taxonomy("tmdb").labels) == 20
-    assert len(shelf.taxonomy("imdb").names) == 22
-    assert shelf.taxonomy("sentiment").names == ("positive", "negative")
-    for taxonomy in shelf.taxonomies().values():
+    assert len(registry.taxonomy("tmdb").labels) == 20
+    assert len(registry.taxonomy("imdb").names) == 22
+    assert registry.taxonomy("sentiment").names == ("positive", "negative")
+    for taxonomy in registry.taxonomies().values():
         assert all(label.description and label.aliases for label in taxonomy.labels), taxonomy.name
 
 
 @pytest.mark.parametrize("there", ["Sci-Fi", "Science Fiction", "SF", "sci fi"])
 def test_both_catalogues_know_the_same_genre_by_either_name(there: str) -> None:
-    assert shelf.taxonomy("imdb").resolve(there) == "Sci-Fi"
-    assert shelf.taxonomy("tmdb").resolve(there) == "Science Fiction"
+    assert registry.taxonomy("imdb").resolve(there) == "Sci-Fi"
+    assert registry.taxonomy("tmdb").resolve(there) == "Science Fiction"
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_a_faulty_file_is_refused_with_the_place_of_the_fault(tmp_path: Path, te
     path = tmp_path / "own.yaml"
     path.write_text(text)
     with pytest.raises(InvalidTaxonomy, match=said):
-        shelf.load_taxonomy(path)
+        registry.load_taxonomy(path)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_a_faulty_file_is_refused_with_the_place_of_the_fault(tmp_path: Path, te
 )
 def test_names_are_the_words_that_the_file_shows(tmp_path: Path, text: str, names: tuple[str, ...]) -> None:
     (tmp_path / "own.yaml").write_text(text, encoding="utf-8")
-    assert shelf.load_taxonomy(tmp_path / "own.yaml").names == names
+    assert registry.load_taxonomy(tmp_path / "own.yaml").names == names
 
 
 @pytest.mark.parametrize(
@@ -176,14 +176,14 @@ def test_a_file_in_another_encoding_is_refused_with_its_name_and_the_line(
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises((InvalidTaxonomy, InvalidPrompt), match=f"{path}:{line} is .*save the file as UTF-8"):
-        shelf.load_taxonomy(path) if name.endswith(".yaml") else shelf.load_prompt(path)
+        registry.load_taxonomy(path) if name.endswith(".yaml") else registry.load_prompt(path)
 
 
 @pytest.fixture
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Folders of taxonomies and prompts of which one file each can be used."""
-    monkeypatch.setattr(shelf, "TAXONOMIES", tmp_path)
-    monkeypatch.setattr(shelf, "TEMPLATES", tmp_path)
+    monkeypatch.setattr(registry, "TAXONOMIES", tmp_path)
+    monkeypatch.setattr(registry, "TEMPLATES", tmp_path)
     (tmp_path / "good.yaml").write_text("labels: [a, b]")
     (tmp_path / "good.v1.jinja").write_text("--- system ---\n{{ taxonomy.name }}\n--- user ---\n{{ text }}\n")
     _forget()
@@ -193,8 +193,8 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def _forget() -> None:
-    shelf.taxonomies.cache_clear()
-    shelf.prompts.cache_clear()
+    registry.taxonomies.cache_clear()
+    registry.prompts.cache_clear()
 
 
 @pytest.mark.parametrize("content", [b"labels: [", b"labels: []", b"\xff\xfe", b"", b"- a", b"labels: [a, a]"])
@@ -202,11 +202,11 @@ def test_one_faulty_taxonomy_is_reported_and_the_others_work(
     folders: Path, caplog: pytest.LogCaptureFixture, content: bytes
 ) -> None:
     (folders / "bad.yaml").write_bytes(content)
-    assert list(shelf.taxonomies()) == ["good"]
-    assert shelf.taxonomy("good").names == ("a", "b")
+    assert list(registry.taxonomies()) == ["good"]
+    assert registry.taxonomy("good").names == ("a", "b")
     assert "bad" in caplog.text
     with pytest.raises(InvalidTaxonomy, match="bad"):
-        shelf.taxonomy("bad")
+        registry.taxonomy("bad")
 
 
 @pytest.mark.parametrize(
@@ -222,13 +222,13 @@ def test_one_faulty_prompt_is_reported_and_the_others_work(
     folders: Path, caplog: pytest.LogCaptureFixture, name: str, content: bytes, asked: str
 ) -> None:
     (folders / name).write_bytes(content)
-    assert list(shelf.prompts()) == ["good.v1"]
-    assert shelf.prompt("good").name == "good.v1"
+    assert list(registry.prompts()) == ["good.v1"]
+    assert registry.prompt("good").name == "good.v1"
     assert name.partition(".")[0] in caplog.text
     with pytest.raises(InvalidPrompt):
-        shelf.prompt(asked)
+        registry.prompt(asked)
 
 
 def test_an_unknown_name_is_told_with_the_likely_one() -> None:
     with pytest.raises(UnknownName, match="did you mean 'tmdb'"):
-        shelf.taxonomy("tmbd")
+        registry.taxonomy("tmbd")

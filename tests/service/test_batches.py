@@ -10,25 +10,25 @@ from click.testing import CliRunner
 from flask import Flask
 from flask.testing import FlaskClient
 
-from llm.cascade import Cascade
+from llm.backends.fake import Scripted
 from llm.classifier import Classifier, Prediction, Problem, ProblemKind, Source, label_source
-from llm.engines.scripted import Scripted
-from llm.fallback import Fallback
 from llm.language_model import LanguageModel
-from llm.length_limited import LengthLimited
-from llm.readings.list import ListReading
+from llm.strategies.json_list import ListReading
+from llm.wrappers.cascade import Cascade
+from llm.wrappers.fallback import Fallback
+from llm.wrappers.length_limited import LengthLimited
 from main import main
-from prompts import shelf
+from marquee.client import Client
+from prompts import registry
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
 from service.app import create_app
-from service.client import Client
-from service.parts import Limits, Parts
-from service.schemas import ClassifyRequest
+from service.schemas.classify import ClassifyRequest
+from service.services import Limits, Parts
 from tests.eval.rows import Named
-from tests.served import served_at
+from tests.support.served import served_at
 
-TMDB = shelf.taxonomy("tmdb")
+TMDB = registry.taxonomy("tmdb")
 LIMITS = Limits(body_bytes=40_000, texts=100, text_chars=1_000, labels=20)
 LONG = "war " * 300  # beyond the limit of a text
 HUGE = "war " * 20_000  # beyond the limit of a body

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from marquee.settings import read_settings
 from service.app import create_app
-from service.guards import Door
-from service.keys import Keys
-from service.settings import read_settings
-from service.wiring import build
-from tests.misbehaving import Endpoint, endpoint, says
+from service.auth import Keys
+from service.factory import build
+from service.rate_limits import Door
+from tests.support.misbehaving import Endpoint, endpoint, says
 
 BODIES: list[tuple[str, dict[str, Any]]] = [
     ("/classify", {"text": "A war."}),

@@ -7,16 +7,16 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from llm.backends.backend import Conversation
+from llm.backends.fake import Scripted
 from llm.classifier import Classifier, Problem, ProblemKind
-from llm.engines.engine import Conversation
-from llm.engines.scripted import Scripted
+from llm.embedded.matcher import Matcher
 from llm.language_model import LanguageModel
-from llm.matcher import Matcher
-from llm.readings.list import ListReading
-from prompts import shelf
+from llm.strategies.json_list import ListReading
+from marquee.problem_kinds import KINDS
+from prompts import registry
 from service.app import create_app
-from service.parts import Choice, Limits, Parts
-from service.problem_kinds import KINDS
+from service.services import Choice, Limits, Parts
 
 PLOT = "A young wizard learns magic to defeat a dragon."
 LIMITS = Limits(body_bytes=100_000, texts=10, text_chars=1_000, labels=20)
@@ -62,7 +62,7 @@ def test_a_description_gets_genres(client: FlaskClient) -> None:
     assert body["labels"] == body["genres"]
     assert body["model"] == "embedded/matcher.v1"
     assert body["prompt"] is None
-    assert body["taxonomy"] == f"tmdb@{shelf.taxonomy('tmdb').digest}"
+    assert body["taxonomy"] == f"tmdb@{registry.taxonomy('tmdb').digest}"
     assert (body["cached"], body["dropped"]) == (False, 0)
     assert "scores" not in body
     assert "problem" not in body
@@ -107,21 +107,21 @@ def test_the_shape_of_the_answer_can_be_asked_for(client: FlaskClient) -> None:
     assert len(labels(multi=False)) == 1
     assert len(labels(max_labels=1)) == 1
     assert len(labels(taxonomy="sentiment")) == 1
-    assert set(labels(taxonomy="imdb")) <= set(shelf.taxonomy("imdb").names)
+    assert set(labels(taxonomy="imdb")) <= set(registry.taxonomy("imdb").names)
     assert labels(labels=["tax law", "plumbing"], allow_none=True) == []
     assert len(labels(labels=["tax law", "plumbing"], allow_none=False)) == 1
 
 
 def test_scores_come_for_every_label_best_first(client: FlaskClient) -> None:
     scores = client.post("/classify", json={"text": PLOT, "scores": True}).get_json()["scores"]
-    assert set(scores) == set(shelf.taxonomy("tmdb").names)
+    assert set(scores) == set(registry.taxonomy("tmdb").names)
     assert list(scores.values()) == sorted(scores.values(), reverse=True)
 
 
 def test_what_a_model_says_beyond_the_vocabulary_is_counted() -> None:
     body = replying('["Cooking", "War"]').post("/classify", json={"text": "x"}).get_json()
     assert (body["genres"], body["dropped"], body["model"]) == (["War"], 1, "a-model")
-    assert body["prompt"] == f"plot.v1@{shelf.prompt('plot').digest}"
+    assert body["prompt"] == f"plot.v1@{registry.prompt('plot').digest}"
 
 
 def test_prompt_reading_and_cache_reach_the_classifier(embedded: Matcher) -> None:
@@ -134,7 +134,7 @@ def test_prompt_reading_and_cache_reach_the_classifier(embedded: Matcher) -> Non
     client = create_app(Parts(classifier_for, lambda: None, lambda: None, "tmdb", LIMITS)).test_client()
     client.post("/classify", json={"text": "x"})
     client.post("/classify", json={"text": "x", "prompt": "auto", "reading": "letters", "cache": False})
-    assert seen == [Choice(), Choice(shelf.prompt("auto"), "letters", False)]
+    assert seen == [Choice(), Choice(registry.prompt("auto"), "letters", False)]
 
 
 def test_text_that_is_no_ascii_comes_back_as_itself(client: FlaskClient) -> None:
@@ -299,7 +299,7 @@ def test_taxonomies_and_prompts_are_listed(client: FlaskClient) -> None:
     assert labels_of.keys() == {"emotions", "imdb", "intents", "news", "sentiment", "tickets", "tmdb"}
     drama = next(label for label in labels_of["tmdb"] if label["name"] == "Drama")
     assert drama["description"]
-    assert {prompt["name"] for prompt in client.get("/prompts").get_json()["prompts"]} == set(shelf.prompts())
+    assert {prompt["name"] for prompt in client.get("/prompts").get_json()["prompts"]} == set(registry.prompts())
 
 
 def test_health_and_readiness_differ(embedded: Matcher) -> None:

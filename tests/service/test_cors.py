@@ -5,16 +5,16 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from llm.engines.scripted import Scripted
+from llm.backends.fake import Scripted
 from llm.language_model import LanguageModel
-from llm.readings.list import ListReading
+from llm.strategies.json_list import ListReading
+from marquee.settings import read_settings
 from prompts.errors import InvalidSetting
 from service.app import create_app
-from service.guards import Door
-from service.keys import Keys
-from service.parts import Parts
-from service.settings import read_settings
-from service.wiring import build
+from service.auth import Keys
+from service.factory import build
+from service.rate_limits import Door
+from service.services import Parts
 
 SHOP, OTHER = "https://shop.example", "https://shop.example.evil"
 PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}

@@ -12,28 +12,28 @@ import openai
 import pytest
 from flask.testing import FlaskClient
 
-from llm.bounded import Gate
-from llm.cache import AnswerStore
+from llm.backends.backend import Conversation, Decided, Weighing
+from llm.backends.capabilities import UNPROBED
+from llm.backends.fake import Scripted
+from llm.backends.local.backend import Local
+from llm.backends.openai_compatible import OpenAICompatible
+from llm.backends.transport import Wire
 from llm.classifier import Problem
-from llm.engines.engine import Conversation, Decided, Weighing
-from llm.engines.local import Local
-from llm.engines.openai_compatible import OpenAICompatible
-from llm.engines.probe import UNPROBED
-from llm.engines.scripted import Scripted
-from llm.engines.wire import Wire
+from llm.embedded.matcher import Matcher
 from llm.language_model import LanguageModel
-from llm.matcher import Matcher
-from llm.readings.choice import READINGS
-from prompts import shelf
+from llm.strategies.registry import READINGS
+from llm.wrappers.admission import Gate
+from llm.wrappers.cache import AnswerStore
+from prompts import registry
 from service.app import create_app
-from service.deciding import ByModel, ByScores, Decider, FallingBack, Forwarded
-from service.guards import Door
-from service.keys import Keys
-from service.parts import Limits, Parts
-from tests.llm.bare_model import opinionated
-from tests.process import service
-from tests.served import served_at
-from tests.tiny_qwen2 import build
+from service.auth import Keys
+from service.decisions.backends import ByModel, ByScores, Decider, FallingBack, Forwarded
+from service.rate_limits import Door
+from service.services import Limits, Parts
+from tests.support.bare_model import opinionated
+from tests.support.process import service
+from tests.support.served import served_at
+from tests.support.tiny_qwen2 import build
 
 TICKET = "My card was charged twice for one order. I want my money back."
 REFUND: dict[str, Any] = {"type": "predicate", "name": "refund", "instructions": "The customer wants money back."}
@@ -142,7 +142,7 @@ def behind(url: str, taxonomy: str) -> tuple[str, Mapping[str, float]]:
     """The best label of a text, and all scores, from the reading ``decisions`` that asks a Marquee."""
     engine = OpenAICompatible(Wire(f"{url}/v1", "", 600, 0, 4), "marquee", lambda: UNPROBED)
     text = "A sheriff faces three outlaws at noon in a dusty frontier town."
-    (found,) = LanguageModel(engine, READINGS["decisions"]).classify([text], shelf.taxonomy(taxonomy))
+    (found,) = LanguageModel(engine, READINGS["decisions"]).classify([text], registry.taxonomy(taxonomy))
     assert found.problem is None, found.problem
     return max(found.scores, key=lambda name: found.scores[name]), found.scores
 
@@ -150,14 +150,14 @@ def behind(url: str, taxonomy: str) -> tuple[str, Mapping[str, float]]:
 def test_a_marquee_asks_a_marquee(embedded: Matcher) -> None:
     with served_at(served(by_topic(embedded)).application) as url:
         best, scores = behind(url, "tmdb")
-        assert (best, set(scores)) == ("Western", set(shelf.taxonomy("tmdb").names))
+        assert (best, set(scores)) == ("Western", set(registry.taxonomy("tmdb").names))
         _, scores = behind(url, "sentiment")
         assert sum(scores.values()) == pytest.approx(1)
 
 
 def test_a_running_marquee_asks_another_as_its_settings_say(embedded: Matcher, tmp_path: Path) -> None:
     film = "A sheriff faces three outlaws at noon in a dusty frontier town."
-    embedded.classify([film], shelf.taxonomy("tmdb"))  # loads what would keep the outer one waiting
+    embedded.classify([film], registry.taxonomy("tmdb"))  # loads what would keep the outer one waiting
     with served_at(served(by_topic(embedded)).application) as inner:
         told = {"MARQUEE_MODEL": "marquee", "MARQUEE_READING": "decisions", "MARQUEE_TIMEOUT": "300"}
         kept = {"MARQUEE_PROBE_PATH": str(tmp_path / "probe.json"), "MARQUEE_CACHE": "false"}
@@ -272,7 +272,7 @@ def test_more_options_than_letters_are_asked_about_in_heats() -> None:
 def test_a_real_qwen2_answers_each_question_as_if_it_were_the_only_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llm.engines.codes.LEAST_MASS", 0.0)  # random weights give codes no more than other tokens
+    monkeypatch.setattr("llm.backends.codes.LEAST_MASS", 0.0)  # random weights give codes no more than other tokens
     engine = Local(str(opinionated(build(tmp_path / "tiny-qwen2"))), device="cpu", dtype="float32")
     client = served(ByModel(engine, Gate(4)))
     answers = ask(client, REFUND, BUG, TEAM, MOOD)["answers"]

@@ -12,13 +12,13 @@ from typing import Any
 import httpx2
 import pytest
 
-from llm.matcher import Matcher
+from llm.embedded.matcher import Matcher
+from marquee.settings import Settings, environment_name
 from service.app import create_app
-from service.deciding import ByScores
-from service.decisions import DecisionRequest
-from service.parts import Parts
-from service.settings import Settings, environment_name
-from tests.served import served_at
+from service.decisions.backends import ByScores
+from service.schemas.decisions import DecisionRequest
+from service.services import Parts
+from tests.support.served import served_at
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "decisions-api.md").read_text(encoding="utf-8")
 ADDRESS = "http://127.0.0.1:5000"

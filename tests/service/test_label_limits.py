@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from llm.matcher import Matcher
-from prompts import shelf
+from llm.embedded.matcher import Matcher
+from marquee.films import live
+from prompts import registry
 from prompts.errors import InvalidTaxonomy
 from service.app import create_app
-from service.films import live
-from service.parts import Parts
-from similarity.building import Source, build
-from similarity.similar import Similar
+from service.services import Parts
+from similarity.index.builder import Source, build
+from similarity.index.search import Similar
 from tests.service.test_classify import problem_of
 from tests.similarity.films import films as some_films
 from tests.similarity.words import Words
@@ -58,7 +58,7 @@ def test_a_long_label_of_a_file_is_an_error(tmp_path: Path, label: dict[str, Any
     file = tmp_path / "own.yaml"
     file.write_text(yaml.safe_dump({"labels": [{"name": "Drama"}, label]}, allow_unicode=True), encoding="utf-8")
     with pytest.raises(InvalidTaxonomy) as raised:
-        shelf.load_taxonomy(file)
+        registry.load_taxonomy(file)
     assert field in str(raised.value) and said in str(raised.value)
 
 

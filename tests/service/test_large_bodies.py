@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from service.slow import Buffered, Reading
-from tests.process import service
+from service.server.slow_clients import Buffered, Reading
+from tests.support.process import service
 
 MEGABYTE = 1_000_000
 Answer = tuple[int, dict[str, Any]]

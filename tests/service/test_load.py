@@ -11,22 +11,22 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from llm.batched import BatchedPairs, Pair
 from llm.classifier import Prediction, Source
-from llm.embedded import Encoder
-from llm.matcher import Matcher
+from llm.embedded.cosine import Encoder
+from llm.embedded.matcher import Matcher
+from llm.wrappers.micro_batched import BatchedPairs, Pair
+from marquee.films import live
+from marquee.settings import read_settings
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
 from service.app import create_app
-from service.deciding import ByScores
-from service.films import live
-from service.parts import Parts
-from service.settings import read_settings
-from service.wiring import build
-from similarity.building import Source as FilmSource
-from similarity.building import build as build_index
+from service.decisions.backends import ByScores
+from service.factory import build
+from service.services import Parts
+from similarity.index.builder import Source as FilmSource
+from similarity.index.builder import build as build_index
+from similarity.index.search import Similar
 from similarity.micro_batching import Admission
-from similarity.similar import Similar
 from tests.service.test_classify import problem_of
 from tests.similarity.films import films
 from tests.similarity.words import Vectors, Words
@@ -140,7 +140,7 @@ def test_a_request_of_a_client_that_disconnects_is_not_computed(
     app, held = serve(8)
     first = pool.submit(post, app, route, "w1")
     assert held.begun.wait(30)
-    monkeypatch.setattr("service.tracing.gone", lambda client: lambda: True)
+    monkeypatch.setattr("service.request_logging.gone", lambda client: lambda: True)
     left = pool.submit(post, app, route, "w2")
     time.sleep(0.02)
     held.go_on.set()

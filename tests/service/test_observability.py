@@ -10,9 +10,9 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from llm.classifier import Prediction, Problem, ProblemKind, Source, Usage
+from marquee.settings import read_settings
 from service.metrics import Metrics
 from service.openapi import OPERATIONS
-from service.settings import read_settings
 
 FOLDER = Path(__file__).parent.parent.parent / "observability"
 ALERTS = yaml.safe_load((FOLDER / "alerts.yml").read_text(encoding="utf-8"))

@@ -23,21 +23,21 @@ from schemathesis.specs.openapi.checks import (
 )
 from werkzeug.test import TestResponse
 
-from llm.bounded import Gate
+from llm.backends.backend import Conversation
+from llm.backends.fake import Scripted
 from llm.classifier import Problem
-from llm.engines.engine import Conversation
-from llm.engines.scripted import Scripted
 from llm.language_model import LanguageModel
+from llm.wrappers.admission import Gate
+from marquee.films import live
+from marquee.problem_kinds import KINDS
 from service.app import create_app
-from service.deciding import ByModel
-from service.films import live
-from service.guards import Door
-from service.keys import Keys
+from service.auth import Keys
+from service.decisions.backends import ByModel
 from service.openapi import OPERATIONS, document, routes_of
-from service.parts import Limits, Parts
-from service.problem_kinds import KINDS
-from similarity.building import Source, build
-from similarity.similar import Similar
+from service.rate_limits import Door
+from service.services import Limits, Parts
+from similarity.index.builder import Source, build
+from similarity.index.search import Similar
 from tests.similarity.films import films
 from tests.similarity.words import Words
 

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from service.settings import Settings, environment_name
+from marquee.settings import Settings, environment_name
 from tests.service.test_observability import samples
 
 ROOT = Path(__file__).parent.parent.parent

@@ -13,7 +13,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route, ViewportSize, expect, sync_playwright
 
-from tests.process import service
+from tests.support.process import service
 
 PLOT = "A young wizard learns magic to defeat a dragon."
 _NAMES = ("chromium", "chromium-browser", "google-chrome")

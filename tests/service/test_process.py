@@ -13,13 +13,13 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from prompts import shelf
-from service.client import Client
-from tests.misbehaving import body, endpoint, says
-from tests.process import ROOT, ServiceProcess, service
-from tests.tiny_qwen2 import build
+from marquee.client import Client
+from prompts import registry
+from tests.support.misbehaving import body, endpoint, says
+from tests.support.process import ROOT, ServiceProcess, service
+from tests.support.tiny_qwen2 import build
 
-TMDB = shelf.taxonomy("tmdb")
+TMDB = registry.taxonomy("tmdb")
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,12 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client as WSGIClient
 from werkzeug.wrappers import Response
 
+from marquee.problem_kinds import KINDS
+from marquee.settings import read_settings
 from service.app import create_app
-from service.guards import Door
-from service.keys import Keys
-from service.parts import Parts
-from service.problem_kinds import KINDS
-from service.settings import read_settings
+from service.auth import Keys
+from service.rate_limits import Door
+from service.services import Parts
 from tests.eval.rows import Named
 
 ROOT = Path(__file__).parents[2]
@@ -194,7 +194,7 @@ def test_an_unknown_kind_of_problem_is_not_found() -> None:
 
 
 def test_settings_that_remedies_name_exist() -> None:
-    from service.settings import Settings, environment_name
+    from marquee.settings import Settings, environment_name
 
     known = {environment_name(name) for name in Settings.model_fields}
     words = " ".join(sentence for kind in KINDS.values() for sentence in (*kind.causes, *kind.remedies))

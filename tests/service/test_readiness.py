@@ -10,16 +10,16 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from llm.backends.fake import Scripted
 from llm.classifier import Problem
-from llm.engines.scripted import Scripted
 from llm.language_model import LanguageModel
+from marquee.settings import read_settings
 from service.app import create_app
+from service.factory import build
 from service.openapi import document
-from service.parts import Parts
 from service.readiness import Readiness
-from service.settings import read_settings
-from service.wiring import build
-from tests.misbehaving import body, endpoint
+from service.services import Parts
+from tests.support.misbehaving import body, endpoint
 
 DOWN = Problem("unreachable", "no connection to 127.0.0.1:9")
 

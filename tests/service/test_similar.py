@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from llm.matcher import Matcher
+from llm.embedded.matcher import Matcher
+from marquee.films import live
 from service.app import create_app
-from service.films import live
-from service.parts import Limits, Parts
-from service.similar import SimilarAnswer
-from similarity.building import Encoder, Source, build
-from similarity.encoder import MiniLM
-from similarity.similar import Similar
+from service.schemas.similar import SimilarAnswer
+from service.services import Limits, Parts
+from similarity.encoders.minilm import MiniLM
+from similarity.index.builder import Encoder, Source, build
+from similarity.index.search import Similar
 from tests.service.test_classify import problem_of
 from tests.similarity.films import films
 from tests.similarity.words import Words

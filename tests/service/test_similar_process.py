@@ -10,12 +10,12 @@ from typing import Any
 import httpx2
 import pytest
 
-from llm.matcher import Matcher
-from similarity.building import Source, build
-from similarity.encoder import MiniLM
+from llm.embedded.matcher import Matcher
+from similarity.encoders.minilm import MiniLM
 from similarity.film import Film
-from similarity.live import opened
-from tests.process import ServiceProcess, service
+from similarity.index.builder import Source, build
+from similarity.index.reloading import opened
+from tests.support.process import ServiceProcess, service
 
 PLOTS = [
     "Cowboys defend a ranch from cattle thieves.",

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from llm.engines.engine import Conversation
-from llm.engines.scripted import Scripted
+from llm.backends.backend import Conversation
+from llm.backends.fake import Scripted
 from llm.language_model import LanguageModel
-from llm.readings.list import ListReading
+from llm.strategies.json_list import ListReading
 from prompts.text import Text, without_lone_surrogates
 from service.app import create_app
-from service.parts import Parts
-from tests.process import ROOT
+from service.services import Parts
+from tests.support.process import ROOT
 
 CASES = [
     ("a \\ud800 plot", "a \ufffd plot"),

@@ -25,23 +25,23 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
+from llm.backends.backend import Conversation
+from llm.backends.fake import Scripted
 from llm.classifier import Classifier
-from llm.engines.engine import Conversation
-from llm.engines.scripted import Scripted
+from llm.embedded.matcher import Matcher
 from llm.language_model import LanguageModel
-from llm.matcher import Matcher
-from llm.readings.list import ListReading
-from prompts import shelf
+from llm.strategies.json_list import ListReading
+from marquee.client import Client
+from marquee.settings import read_settings
+from prompts import registry
 from service.app import create_app
-from service.client import Client
-from service.parts import Limits, Parts
-from service.settings import read_settings
-from service.wiring import build
-from tests.misbehaving import Behaviour, body, cuts, endpoint, says
-from tests.process import ROOT, ServiceProcess, service
-from tests.ugly import PLOT, prompt_injection
+from service.factory import build
+from service.services import Limits, Parts
+from tests.support.misbehaving import Behaviour, body, cuts, endpoint, says
+from tests.support.process import ROOT, ServiceProcess, service
+from tests.support.ugly import PLOT, prompt_injection
 
-TMDB = shelf.taxonomy("tmdb")
+TMDB = registry.taxonomy("tmdb")
 WAR = says('{"labels": ["War"]}')
 
 
@@ -373,7 +373,7 @@ def cache_trouble(kind: str, path: Path) -> Iterator[None]:
 def test_a_broken_cache_costs_no_answer_and_is_told_once(
     kind: str, away: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llm.cache._BUSY_SECONDS", 0.2)
+    monkeypatch.setattr("llm.wrappers.cache._BUSY_SECONDS", 0.2)
     path = away / "cache"
     with endpoint(WAR) as server:
         client = in_process(openai_base_url=server.url, cache_path=path)

@@ -10,9 +10,9 @@ import pytest
 from gunicorn.workers import gthread
 
 from prompts.errors import InvalidSetting
-from service.gunicorn_internals import DEFER, TESTED, check_gunicorn
-from service.worker import Worker
-from tests.process import ROOT
+from service.server.gunicorn_internals import DEFER, TESTED, check_gunicorn
+from service.server.worker import Worker
+from tests.support.process import ROOT
 
 THREADS = 2
 

@@ -12,12 +12,12 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from similarity.building import Source, build
 from similarity.errors import InvalidIndex
 from similarity.film import Film
-from similarity.live import Opened, opened
+from similarity.index.builder import Source, build
+from similarity.index.reloading import Opened, opened
+from similarity.map.notebook import picture
 from similarity.map.page import page
-from similarity.map.picture import picture
 from similarity.map.points import points, principal
 from tests.similarity.films import film, films
 from tests.similarity.words import Words

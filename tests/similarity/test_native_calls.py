@@ -22,7 +22,7 @@ for _ in range(2):
     threading.Thread(target=busy, daemon=True).start()
 assert begun.wait(60)
 """
-_OPENVINO = "from similarity.encoder import MiniLM; one = MiniLM(eight_bits=True)"
+_OPENVINO = "from similarity.encoders.minilm import MiniLM; one = MiniLM(eight_bits=True)"
 _TORCH = """
 import torch
 from similarity.native_calls import native
@@ -39,7 +39,9 @@ def one():
         pytest.param(_OPENVINO, "one.encode(['A detective hunts a thief.'])", id="openvino, one text"),
         pytest.param(_OPENVINO, "one.encode(['A detective hunts a thief. ' * 20] * 40)", id="openvino, a batch"),
         pytest.param(_TORCH, "one()", id="torch"),
-        pytest.param("from similarity.pieces import cut", "cut(['A detective hunts. ' * 90] * 99)", id="tokenizers"),
+        pytest.param(
+            "from similarity.encoders.wordpieces import cut", "cut(['A detective hunts. ' * 90] * 99)", id="tokenizers"
+        ),
     ],
 )
 def test_a_process_ends_cleanly_while_daemon_threads_compute(prepare: str, compute: str) -> None:
@@ -50,10 +52,10 @@ def test_a_process_ends_cleanly_while_daemon_threads_compute(prepare: str, compu
 
 def test_what_computes_in_native_libraries_is_counted() -> None:
     from eval.baselines.transformer import Transformer
-    from llm.engines.local import Local
-    from similarity.encoder import MiniLM
-    from similarity.pieces import cut
-    from similarity.sentence_encoder import SentenceEncoder
+    from llm.backends.local.backend import Local
+    from similarity.encoders.minilm import MiniLM
+    from similarity.encoders.sentence_transformer import SentenceEncoder
+    from similarity.encoders.wordpieces import cut
 
     for one in (MiniLM.encode, SentenceEncoder.encode, cut, Local.weigh, Local.write, Transformer.probabilities):
         assert hasattr(one, "__wrapped__"), one

@@ -10,17 +10,17 @@ import torch
 from safetensors.torch import load_file
 
 from eval.baselines import Plan, Trained, train
+from eval.baselines.data import Material, Split, likelihoods
 from eval.baselines.embeddings import embeddings
 from eval.baselines.finetune import DistilBert, fit
-from eval.baselines.material import Material, Split, likelihoods
-from eval.baselines.perceptron import validation_score
+from eval.baselines.mlp import validation_score
 from eval.baselines.transformer import Reading, Transformer, padded, pretrained
-from llm.learnt import load
-from llm.matcher import SHIPPED
+from llm.embedded.matcher import SHIPPED
+from llm.embedded.weights_file import load
 from prompts.errors import InvalidSetting
 from prompts.taxonomy import Taxonomy
-from similarity.encoder import MiniLM
-from similarity.pieces import weights_folder
+from similarity.encoders.minilm import MiniLM
+from similarity.encoders.wordpieces import weights_folder
 from tests.eval.baselines.labelled import MULTI, OTHER, SINGLE, examples
 from tests.eval.baselines.tiny_encoder import build
 

@@ -14,7 +14,7 @@ import pytest
 from eval.baselines import BASELINES, Plan, Trained, load, train
 from eval.baselines.thresholds import Decoding
 from eval.datasets import Example
-from eval.metrics import METRICS, indicator
+from eval.metrics.classification import METRICS, indicator
 from prompts.errors import InvalidDataset, InvalidSetting, OtherVocabulary, UnknownName
 from prompts.taxonomy import Taxonomy
 from tests.eval.baselines.labelled import MULTI, OTHER, SINGLE, examples

@@ -1,0 +1,208 @@
+"""Requests that are sent by others: written down instead of sent, and answered from what came back.
+
+To a reading this is a wire like any other. Asked without an answer at hand it notes the request down; asked again when
+the answer is there, it hands it over: the very messages, the very constraint and the reading's own reader, whoever
+carries the requests (a Batch API, ``vllm run-batch``, a cluster).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from llm.backends.adapting import Adapting, Outcome
+from llm.backends.capabilities import Honours
+from llm.backends.openai_compatible import OpenAICompatible
+from llm.backends.refusals import excerpt, problem_of, redacted, refused
+from llm.backends.replies import only_reasoned
+from llm.backends.transport import CHAT, Body
+from llm.classifier import Problem, ProblemKind
+from prompts.errors import InvalidDataset, InvalidSetting
+from tabular import open_table
+
+# Nobody can be asked what the endpoint honours: a strict schema, which all of them take today, and the 20 likeliest
+# tokens, OpenAI's and vLLM's own bound.
+ASSUMED = Honours({}, top_logprobs=20)
+_AT_ONCE = 1_000
+
+
+class Correspondence:
+    """A wire that sends nothing.
+
+    Args:
+        place: who answers, for people.
+        path: of the file for replies; ``""`` is one that goes with the process.
+        adapting: rewrites requests as their model takes them, and learns from refusals; None changes nothing.
+        remedy: what to do about a request that is refused in this form and has another one now.
+    """
+
+    base_url = ""
+
+    def __init__(
+        self,
+        place: str = "the batch",
+        path: Path | str = "",
+        adapting: Adapting | None = None,
+        remedy: str = "write the requests again with --batch-file and the same --read-results",
+    ) -> None:
+        self.place = place
+        self.wanted: dict[str, Body] = {}
+        self._path, self._adapting, self._remedy = path, adapting, remedy
+
+    def post(self, bodies: Sequence[Body], path: str = CHAT) -> list[Any]:
+        """See ``Wire.post``; a request without a reply is noted in ``wanted``."""
+        if path != CHAT:
+            raise InvalidSetting("requests in files are chat completions; choose the reading list, letters or yes_no")
+        keys = [custom_id(self._adapting.with_extra(body) if self._adapting else body) for body in bodies]
+        there, failures = self._read("replies", keys), self._read("failures", keys)
+        return [
+            self._reply(key, body, there.get(key, []), failures.get(key, []))
+            for key, body in zip(keys, bodies, strict=True)
+        ]
+
+    def receive(self, replies: Iterable[tuple[str, Any]]) -> int:
+        """Take replies in: result lines as ``read_results`` gives them; returns how many there were. A reply that
+        succeeded is not put aside for one that failed."""
+        count = 0
+        with self._connection:
+            for key, reply in replies:
+                row = (key, json.dumps(reply))
+                if _succeeded(reply):
+                    self._connection.execute("INSERT OR REPLACE INTO replies VALUES (?, ?)", row)
+                else:
+                    self._connection.execute("INSERT OR IGNORE INTO replies VALUES (?, ?)", row)
+                    self._connection.execute("INSERT INTO failures VALUES (?, ?)", row)
+                count += 1
+        return count
+
+    def taken(self) -> dict[str, Body]:
+        """The requests noted since the last time, each as its model takes it."""
+        wanted, self.wanted = self.wanted, {}
+        if self._adapting is None:
+            return wanted
+        return {key: self._adapting.prepared(body, _needed(body)) for key, body in wanted.items()}
+
+    def line(self, key: str, body: Body) -> str:
+        """A request as OpenAI's, Azure's and DashScope's Batch API and ``vllm run-batch`` take it."""
+        azure = self._adapting is not None and self._adapting.address.is_azure  # its URLs have no version
+        line = {"custom_id": key, "method": "POST", "url": CHAT if azure else f"/v1{CHAT}", "body": body}
+        return json.dumps(line, ensure_ascii=False)
+
+    def beside(self, path: str) -> str:
+        """See ``Wire.beside``."""
+        return path
+
+    def get(self, path: str) -> Any:
+        """See ``Wire.get``."""
+        return Problem("unreachable", f"{self.place} cannot be asked now")
+
+    def excerpt(self, words: str) -> str:
+        """See ``Wire.excerpt``."""
+        return excerpt(redacted(words))
+
+    def served(self, model: str) -> str:
+        """See ``Wire.served``."""
+        return ""
+
+    @property
+    def essence(self) -> Mapping[str, Any]:
+        """See ``Wire.essence``."""
+        return {}
+
+    def engine(self, model: str) -> OpenAICompatible:
+        """The engine whose requests these are."""
+        return OpenAICompatible(self, model, lambda: ASSUMED)
+
+    @cached_property
+    def _connection(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, check_same_thread=False)
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS replies (id TEXT PRIMARY KEY, reply TEXT NOT NULL) WITHOUT ROWID"
+        )
+        connection.execute("CREATE TABLE IF NOT EXISTS failures (id TEXT NOT NULL, reply TEXT NOT NULL)")
+        connection.execute("CREATE INDEX IF NOT EXISTS failures_of ON failures (id)")
+        return connection
+
+    def _read(self, table: str, keys: Sequence[str]) -> dict[str, list[Any]]:
+        """What a table has of some requests, in the order in which it came."""
+        found: dict[str, list[Any]] = {}
+        for start in range(0, len(keys), _AT_ONCE):
+            some = keys[start : start + _AT_ONCE]
+            marks = ",".join("?" * len(some))
+            order = "ORDER BY rowid" if table == "failures" else ""
+            rows = self._connection.execute(f"SELECT id, reply FROM {table} WHERE id IN ({marks}) {order}", some)
+            for key, reply in rows:
+                found.setdefault(key, []).append(json.loads(reply))
+        return found
+
+    def _reply(self, key: str, body: Body, results: Sequence[Any], failures: Sequence[Any]) -> Any:
+        """The reply to a request, or its problem; notes the request where it should be sent."""
+        if not results:
+            self.wanted[key] = body
+            return Problem("late", f"{self.place} has no answer to this request yet")
+        if not failures or _succeeded(results[-1]):
+            return self._outcome(results[-1]).reply
+        last = self._outcome(failures[-1])
+        if self._adapting is None or not self._adapting.learn(body, map(self._outcome, failures), _needed(body)):
+            return last.reply
+        self.wanted[key] = body
+        if isinstance(last.reply, Problem):
+            return replace(last.reply, detail=f"{last.reply.detail}; {self._remedy}")
+        return Problem("unreadable", f"the model was still reasoning when its tokens ran out; {self._remedy}")
+
+    def _outcome(self, result: Mapping[str, Any]) -> Outcome:
+        response, error = result.get("response") or {}, result.get("error")
+        status, body = response.get("status_code") or (200 if response else 0), response.get("body")
+        if status == 200 and isinstance(body, dict) and not error:
+            return Outcome(body)
+        status = status or _status(error)
+        said = refused(status, error or body)
+        if status:
+            return Outcome(problem_of(self.place, said), said)
+        kind: ProblemKind = "busy" if "expired" in said.everything else "rejected"
+        words = excerpt(said.words) or "no reason was given"
+        # Ray tells no status: what the endpoint said can still be a refusal of a field.
+        return Outcome(Problem(kind, f"{self.place} did not answer: {words}"), replace(said, status=400))
+
+
+def custom_id(body: Body) -> str:
+    """The name of a request, from all that it says: the same request has the same name, in any run."""
+    words = json.dumps(body, sort_keys=True, ensure_ascii=False)
+    return f"marquee-{hashlib.blake2b(words.encode(), digest_size=16).hexdigest()}"
+
+
+def read_results(path: Path) -> Iterable[tuple[str, Any]]:
+    """The answers in a file of results, each with the name of its request.
+
+    Raises:
+        InvalidDataset: the file cannot be read or holds something else.
+    """
+    for row in open_table(path).rows():
+        if row.problem or "custom_id" not in row.cells:
+            raise InvalidDataset(
+                f"{row.where}: no line of a Batch API's results (custom_id, response, error); was the download cut off?"
+            )
+        yield str(row.cells["custom_id"]), {"response": row.cells.get("response"), "error": row.cells.get("error")}
+
+
+def _succeeded(result: Mapping[str, Any]) -> bool:
+    """Whether an answer came back; tokens that a model spends on reasoning alone are none."""
+    response = result.get("response") or {}
+    body, status = response.get("body"), response.get("status_code") or 200
+    return status == 200 and isinstance(body, dict) and not result.get("error") and not only_reasoned(body)
+
+
+def _needed(body: Body) -> tuple[str, ...]:
+    """Fields without which a request has no purpose: readings of probabilities need them."""
+    return ("logprobs", "top_logprobs") if "top_logprobs" in body else ()
+
+
+def _status(error: Any) -> int:
+    code = str(error.get("code")) if isinstance(error, dict) else ""
+    return int(code) if code.isdecimal() else 0

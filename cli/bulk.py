@@ -1,0 +1,329 @@
+"""`main.py bulk`: files of texts labelled, however many there are, whatever happens on the way."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.data import decorated, dialect_options
+from cli.group import examples
+from cli.output import OutputPath
+
+if TYPE_CHECKING:
+    from bulk.batch_api import Correspondence
+    from bulk.job import Job
+    from bulk.run import Summary
+    from bulk.runners import Engine
+    from eval.run import System
+    from llm.backends.adapting import Adapting
+    from llm.classifier import Classifier
+    from prompts.taxonomy import Taxonomy
+    from prompts.text import Text
+
+_SEEN = 200  # first texts, which decide the prompts that a system is told by
+_FORMATS = "CSV, TSV, JSON lines, JSON (each also .gz) or Parquet"
+
+_reading = decorated(
+    click.option(
+        "--system",
+        help="Whom to ask: embedded, llm[:READING][:PROMPT], service:URL, a trained model NAME[:PATH]."
+        "  [default: whoever answers under the settings]",
+    ),
+    click.option("--taxonomy", help="Taxonomy: a name, or a YAML file.  [default: the settings']"),
+    click.option("--text-field", help="Column of the texts.  [default: guessed by its name, and told]"),
+    click.option("--title-field", help="Column of titles; '' for none.  [default: guessed, and told]"),
+    click.option("--id-field", help="Column of ids, for telling of problems.  [default: guessed, and told]"),
+    dialect_options,
+    click.option("--prefix", default="", help="Stands before the names of the columns that are added."),
+    click.option("--batch", type=click.IntRange(1), default=512, show_default=True, help="Texts asked about at once."),
+    click.option(
+        "--patience",
+        type=click.FloatRange(0),
+        default=60,
+        show_default=True,
+        help="Seconds for which an endpoint that is down is waited for.",
+    ),
+)
+_files = decorated(
+    click.option("--batch-file", type=OutputPath(), help="Write requests for a Batch API; ask nobody."),
+    click.option(
+        "--read-results",
+        type=click.Path(path_type=Path),
+        multiple=True,
+        help="File of a Batch API's results to take the answers from; may be given several times.",
+    ),
+)
+_cluster = decorated(
+    click.option(
+        "--engine",
+        type=click.Choice(["here", "ray"]),
+        default="here",
+        show_default=True,
+        help="Where the work is done.",
+    ),
+    click.option("--address", help="Of the Ray cluster, or auto.  [default: a cluster of this machine alone]"),
+    click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Actors on the cluster."),
+    click.option("--worker-cpus", type=float, default=1, show_default=True, help="Processor cores of each."),
+    click.option("--worker-gpus", type=float, default=0, show_default=True, help="GPUs of each."),
+    click.option(
+        "--through",
+        type=click.Choice(["actors", "http", "vllm"]),
+        default="actors",
+        show_default=True,
+        help="Who asks a language model: our actors, or ray.data.llm with an endpoint or with vLLM in its own workers.",
+    ),
+)
+
+
+@click.command(
+    short_help="Label every text of a table.",
+    epilog=examples(
+        "bulk films.csv --out labelled.csv --text-field plot",
+        'bulk "parts/*.parquet" --out labelled.parquet --taxonomy imdb',
+        "bulk films.csv --dry-run",
+    ),
+)
+@click.argument("source", metavar="IN")
+@click.option("--out", type=OutputPath(), help=f"File to write: {_FORMATS}, by its name.")
+@_reading
+@click.option("--retry-failed", is_flag=True, help="Ask again about the rows of a finished OUT that have a problem.")
+@click.option("--anew", is_flag=True, help="Start over, and replace an OUT that is there.")
+@click.option("--dry-run", is_flag=True, help="Tell rows, tokens, price and time; write nothing, pay for nothing.")
+@_files
+@_cluster
+def bulk(source: str, **options: Any) -> None:
+    """Label the texts of IN: a file, a folder or a quoted pattern of CSV, TSV, JSON lines (each also .gz) or Parquet.
+
+    Each row is written with its labels, their scores, who answered, and the problem if there was one. The same command
+    again goes on where the last one was ended, even by kill -9, and asks about no finished text a second time.
+    """
+    asked = _Options(source, **options)
+    try:
+        asked.do()
+    except KeyboardInterrupt:
+        click.echo("ended; the same command goes on from here", err=True)
+        sys.exit(130)
+
+
+@dataclass(frozen=True)
+class _Options:
+    """The command's options as they were given."""
+
+    source: str
+    out: Path | None
+    system: str | None
+    taxonomy: str | None
+    text_field: str | None
+    title_field: str | None
+    id_field: str | None
+    encoding: str | None
+    separator: str | None
+    prefix: str
+    batch: int
+    patience: float
+    retry_failed: bool
+    anew: bool
+    dry_run: bool
+    batch_file: Path | None
+    read_results: Sequence[Path]
+    engine: str
+    address: str | None
+    workers: int
+    worker_cpus: float
+    worker_gpus: float
+    through: str
+
+    def do(self) -> None:
+        """What they ask for."""
+        if self.out is None and not (self.dry_run or self.batch_file):
+            raise click.UsageError("give --out with the file to write")
+        if self.dry_run:
+            _forecast(self)
+        elif self.batch_file:
+            _write_requests(self, self.batch_file)
+        else:
+            _label(self)
+
+    @property
+    def carried(self) -> bool:
+        """Whether a language model's requests are carried by others."""
+        return bool(self.batch_file or self.read_results or (self.engine == "ray" and self.through != "actors"))
+
+    def job(self) -> Job:
+        """What is to be done, by nobody yet; the columns that are read are told."""
+        from bulk.columns import columns_of
+        from bulk.job import Asked, Job, done_of
+        from bulk.source import source_of
+        from marquee.settings import read_settings
+        from prompts import registry
+        from tabular import Dialect
+
+        out = self.out or Path("nowhere.jsonl")
+        found = source_of(self.source, [out, done_of(out)], Dialect(self.encoding, self.separator))
+        columns = columns_of(found, self.text_field, self.title_field, self.id_field)
+        click.echo(_columns_told(columns.as_json(), len(found.files)), err=True)
+        taxonomy = registry.taxonomy_at(self.taxonomy or read_settings().taxonomy)
+        nobody = Asked("", {}, partial(opened, "", taxonomy, ()))
+        return Job(found, columns, taxonomy, nobody, out, self.batch, self.prefix)
+
+
+def _columns_told(columns: dict[str, str | None], files: int) -> str:
+    named = ", ".join(f"{what} from {column!r}" for what, column in columns.items() if column)
+    return f"{files:,} file{'s' * (files > 1)}; {named}"
+
+
+# --- who is asked ---
+
+
+def first_texts(job: Job) -> tuple[Text, ...]:
+    """The first texts that can be read."""
+    from bulk.reader import read
+
+    texts = (one.text for window in read(job) for one in window if one.key is not None)
+    return tuple(islice(texts, _SEEN))
+
+
+def opened(spec: str | None, taxonomy: Taxonomy, texts: tuple[Text, ...]) -> Classifier:
+    """The classifier of a spec, ready to answer; on this machine or on another one."""
+    classifier: Classifier = _system(spec, taxonomy, texts).open().classifier
+    return classifier
+
+
+def _system(spec: str | None, taxonomy: Taxonomy, texts: tuple[Text, ...]) -> System:
+    from llm.backends.batch_transport import TOGETHER
+    from marquee.systems import Setting, configured, named
+
+    # A run keeps its own answers; the service's cache would be flushed.
+    setting = Setting(taxonomy, texts, cache=False, texts_per_request=TOGETHER)
+    return named(spec, setting) if spec else configured(setting)
+
+
+def _with_system(job: Job, spec: str | None) -> tuple[Job, System]:
+    from bulk.job import Asked
+
+    texts = first_texts(job)
+    system = _system(spec, job.taxonomy, texts)
+    return replace(job, asked=Asked(system.spec, system.setup, partial(opened, spec, job.taxonomy, texts))), system
+
+
+def _with_wire(job: Job, spec: str | None, wire: Correspondence, **endpoint: Any) -> Job:
+    """The job of a language model whose requests go through a wire; ``endpoint`` is that of ``corresponding``."""
+    from bulk.job import Asked
+    from marquee.systems import Setting, corresponding
+
+    system = corresponding(spec or "llm", Setting(job.taxonomy, first_texts(job), cache=False), wire.engine, **endpoint)
+    return replace(job, asked=Asked(system.spec, system.setup, lambda: system.open().classifier))
+
+
+# --- what is done ---
+
+
+def _forecast(asked: _Options) -> None:
+    from bulk.preview import forecast, forecast_lines
+
+    job, system = _with_system(asked.job(), asked.system)
+    timed = system.preview is None and not system.spec.startswith("service:")
+    for line in forecast_lines(forecast(job, system.preview, timed)):
+        click.echo(line)
+
+
+def _write_requests(asked: _Options, path: Path) -> None:
+    from bulk.batch_file import write_requests
+
+    wire = _answered_wire(asked)
+    found = write_requests(_with_wire(asked.job(), asked.system, wire), wire, path)
+    click.echo(f"{found.requests:,} requests about {found.texts:,} different texts", err=True)
+    for file in found.files:
+        click.echo(f"written: {file}", err=True)
+
+
+def _answered_wire(asked: _Options) -> Correspondence:
+    from bulk.batch_api import Correspondence, read_results
+
+    wire = Correspondence(adapting=_adapting())
+    for path in dict.fromkeys(asked.read_results):
+        click.echo(f"{path}: {wire.receive(read_results(path)):,} results", err=True)
+    return wire
+
+
+def _adapting() -> Adapting:
+    """How the models of the settings' endpoint take requests; OpenAI's where none is set."""
+    from marquee.settings import read_settings
+    from service.factory import endpoint_settings
+
+    return endpoint_settings(read_settings()).adapting()
+
+
+def _label(asked: _Options) -> None:
+    from bulk.progress import Progress
+    from bulk.retry import answered_before
+    from bulk.run import run
+
+    job, engine = _job_and_engine(asked)
+    progress = Progress(lambda line: click.echo(line, err=True), str(job.asked.setup.get("model", "")))
+    seed = answered_before if asked.retry_failed else None
+    _tell(job, run(job, engine, progress, anew=asked.anew, seed=seed))
+
+
+def _job_and_engine(asked: _Options) -> tuple[Job, Engine]:
+    from bulk.runners import InProcess
+
+    if asked.read_results:
+        wire = _answered_wire(asked)
+        job = _with_wire(asked.job(), asked.system, wire)
+        return job, InProcess(job.asked.open, job.taxonomy, patience=None)
+    if asked.carried:
+        return _through_ray_data_llm(asked)
+    job, _ = _with_system(asked.job(), asked.system)
+    if asked.engine == "here":
+        return job, InProcess(job.asked.open, job.taxonomy, asked.patience)
+    from bulk.ray_cluster import OnRay
+
+    return job, OnRay(job.asked.open, job.taxonomy, job.folder, _cluster_of(asked), asked.patience)
+
+
+def _through_ray_data_llm(asked: _Options) -> tuple[Job, Engine]:
+    from bulk.batch_api import Correspondence
+    from bulk.ray_llm import Carried, Endpoint, InProcessVLLM
+    from marquee.settings import read_settings
+    from prompts.errors import InvalidSetting
+
+    settings = read_settings()
+    if asked.through == "vllm" and settings.extra_fields:
+        raise InvalidSetting(
+            "MARQUEE_EXTRA_BODY is for endpoints, and --through vllm has none: unset it, or use --through http"
+        )
+    plan = asked.job()
+    adapting = _adapting() if asked.through == "http" else None
+    wire = Correspondence("the cluster", plan.folder / "replies.sqlite", adapting, remedy="use --retry-failed")
+    named = {"endpoint": adapting.identity} if adapting else {}
+    job = _with_wire(plan, asked.system, wire, **named)
+    key = settings.openai_api_key.get_secret_value()
+    endpoint, own = Endpoint(settings.base_url, key, settings.retries), InProcessVLLM(settings.model, asked.worker_gpus)
+    carrier = endpoint if asked.through == "http" else own
+    return job, Carried(job.asked.open, job.taxonomy, wire, carrier, job.folder, _cluster_of(asked))
+
+
+def _cluster_of(asked: _Options) -> Any:
+    from bulk.ray_cluster import Cluster
+    from marquee.settings import given_settings
+
+    return Cluster(asked.address, asked.workers, asked.worker_cpus, asked.worker_gpus, given_settings())
+
+
+def _tell(job: Job, summary: Summary | None) -> None:
+    from bulk.progress import summary_lines
+
+    if summary is None:
+        click.echo(f"{job.out} is finished; --retry-failed asks about its failed rows, --anew replaces it", err=True)
+        return
+    for line in summary_lines(summary, str(job.asked.setup.get("model", ""))):
+        click.echo(line, err=True)
+    click.echo(f"written: {job.out}", err=True)

@@ -1,0 +1,134 @@
+"""The command group of `main.py`: its sections of help, and every expected error as one line."""
+
+from __future__ import annotations
+
+import codecs
+import errno
+import io
+import os
+import sqlite3
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import click
+
+from prompts.errors import MarqueeError
+from similarity.errors import SimilarityError
+
+_REMEDIES: Mapping[int | None, str] = {
+    errno.ENOENT: "check the path",
+    errno.EACCES: "give a path that this user may use",
+    errno.EPERM: "give a path that this user may use",
+    errno.EROFS: "give a path on a file system that can be written",
+    errno.EISDIR: "give the path of a file",
+    errno.ENOTDIR: "a part of the path is a file; give another path",
+    errno.EEXIST: "a file has this name; give another path",
+    errno.ENOSPC: "free some space, or give another path",
+    errno.EDQUOT: "free some space, or give another path",
+    errno.ENAMETOOLONG: "give a shorter path",
+}
+
+
+class Group(click.Group):
+    """A command group that lists its commands by task and reports expected errors in one line.
+
+    Args:
+        sections: a heading for each task, and its commands in order.
+    """
+
+    def __init__(self, *arguments: Any, **fields: Any) -> None:
+        super().__init__(*arguments, **fields)
+        self.sections: dict[str, Sequence[click.Command]] = {}
+
+    def add_section(self, heading: str, *commands: click.Command) -> None:
+        """Add the commands of one task."""
+        self.sections[heading] = commands
+        for command in commands:
+            self.add_command(command)
+
+    def main(self, *arguments: Any, **fields: Any) -> Any:
+        """Run the program; a console that cannot show a character gets it as ``\\uXXXX``, which JSON readers take."""
+        _open_closed_streams()
+        codecs.register_error("uescape", _escaped)
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "backslashreplace"):
+                stream.reconfigure(errors="uescape")
+        return super().main(*arguments, **fields)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            found = super().invoke(ctx)
+            sys.stdout.flush()
+            return found
+        except BrokenPipeError:  # the reader of the output has ended; click ends in silence
+            raise
+        except (MarqueeError, SimilarityError, OSError, UnicodeError, sqlite3.Error) as error:
+            if isinstance(error, OSError):
+                _discard_output()
+            if _is_debugging():
+                traceback.print_exc()
+            raise click.ClickException(_in_one_line(error)) from error
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands under the headings of their tasks."""
+        for heading, commands in self.sections.items():
+            with formatter.section(heading):
+                formatter.write_dl([(command.name or "", command.get_short_help_str(60)) for command in commands])
+
+
+def examples(*lines: str) -> str:
+    """The epilog of a command: a heading and command lines, which click does not wrap."""
+    return "\b\nExamples:\n" + "\n".join(f"  main.py {line}" for line in lines)
+
+
+def _open_closed_streams() -> None:
+    """A stream that the caller closed (``>&-``) reads and writes nothing; else the next file would get its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115  (open to the end)
+
+
+def _is_debugging() -> bool:
+    """``MARQUEE_DEBUG``; where the settings cannot be read, whether the environment has it."""
+    from marquee.settings import read_settings
+
+    try:
+        return read_settings().debug
+    except MarqueeError:
+        return bool(os.environ.get("MARQUEE_DEBUG"))
+
+
+def _in_one_line(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return line_of(error)
+    if isinstance(error, UnicodeError):
+        return f"text that is not UTF-8: {error}; save the file as UTF-8"
+    return f"a database file cannot be used: {error}" if isinstance(error, sqlite3.Error) else str(error)
+
+
+def line_of(error: OSError) -> str:
+    """What the operating system refused, of which file, and what to do."""
+    why = error.strerror or str(error) or type(error).__name__
+    remedy = _REMEDIES.get(error.errno)
+    what = f"cannot use {os.fsdecode(error.filename)}: {why}" if isinstance(error.filename, str | bytes) else why
+    return f"{what}; {remedy}" if remedy else what
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at] << 8 | units[at + 1]:04x}" for at in range(0, len(units), 2)), error.end
+
+
+def _discard_output() -> None:
+    """Where standard output itself cannot be written, let Python not try again at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

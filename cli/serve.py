@@ -1,0 +1,216 @@
+"""`main.py serve`: the HTTP service, with a language model beside it where one is asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.group import examples
+
+if TYPE_CHECKING:
+    import socket
+
+    from flask import Flask
+
+    from llm.backends.vllm_server import VLLMServer
+    from llm.classifier import Classifier
+    from marquee.settings import Settings
+    from prompts.taxonomy import Taxonomy
+
+EXAMPLE = "A young smith forges a magic sword to free her kingdom from a dragon."
+
+
+@click.command(
+    short_help="Start the HTTP service.",
+    epilog=examples("serve", "serve --host 0.0.0.0 --port 8080 --open", "serve --vllm Qwen/Qwen2-7B-Instruct"),
+)
+@click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", type=int, help="Port to listen on; 0 takes a free one.  [default: 5000]")
+@click.option("--local", help="Folder or name of a language model to load into this process, without any server.")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "bfloat16", "float32"]),
+    help="Number format of models in this process; auto: bfloat16 where the GPU or CPU multiplies in it.  "
+    "[default: auto]",
+)
+@click.option("--trained", type=click.Path(path_type=Path), help="Folder of a trained baseline, see `main.py train`.")
+@click.option(
+    "--vllm",
+    "vllm_model",
+    metavar="[MODEL]",
+    is_flag=False,
+    flag_value="",
+    help="Start a vLLM server too and ask it; MODEL is a folder or a name on the hub.  [default: MARQUEE_MODEL]",
+)
+@click.option(
+    "--adapter", help="Folder of a LoRA adapter for the model of --local or --vllm; see `main.py train lora`."
+)
+@click.option("--open", "open_", is_flag=True, default=None, help="Answer without keys whoever reaches the address.")
+@click.option("--debug", is_flag=True, help="Flask's own server, on loopback: it reloads, and shows tracebacks.")
+def serve(
+    host: str | None,
+    port: int | None,
+    local: str | None,
+    precision: str | None,
+    trained: Path | None,
+    vllm_model: str | None,
+    adapter: str | None,
+    open_: bool | None,
+    debug: bool,
+) -> None:
+    """Start the HTTP service."""
+    from marquee.settings import read_settings
+    from marquee.vllm import with_vllm
+
+    if adapter is not None and (trained is not None or (local is None and vllm_model is None)):
+        raise click.UsageError("--adapter changes a language model; give --local or --vllm beside it")
+    if sum((bool(local), trained is not None, vllm_model is not None)) > 1:
+        raise click.UsageError("--local, --trained and --vllm are ways to choose who answers; give one")
+    where = {"host": host, "port": port, "open": open_, "adapter": adapter, "precision": precision}
+    if trained is not None:
+        settings, vllm = read_settings(**where, taxonomy=_learnt(trained).name), None
+    elif vllm_model is None:
+        settings, vllm = read_settings(**where, local_model=local), None
+    else:
+        settings, vllm = with_vllm(vllm_model, **where)
+    if adapter is not None:
+        settings = _as_trained(settings, Path(adapter))
+    with ExitStack() as at_the_end:
+        _serve(settings, vllm, trained, debug, at_the_end)
+
+
+def _as_trained(settings: Settings, adapter: Path) -> Settings:
+    """The settings under which an adapter is asked as it was taught, so far as nobody set them otherwise."""
+    from marquee.adapters import as_trained
+
+    settings, words = as_trained(settings, adapter)
+    for word in words:
+        click.echo(word, err=True)
+    return settings
+
+
+def _serve(
+    settings: Settings, vllm: VLLMServer | None, trained: Path | None, debug: bool, at_the_end: ExitStack
+) -> None:
+    from llm.backends.local.model_files import missing
+    from llm.lora_adapter import adapter_in, refuse_other_base
+    from service.server.cpu_threads import share
+
+    share(settings.workers)  # before anything loads torch, which looks only then
+    if settings.workers > 1:
+        at_the_end.enter_context(_shared_metrics())  # before anything imports prometheus_client, which looks only then
+    from marquee.vllm import start
+    from service.factory import build
+    from service.logging_setup import configure
+    from service.rate_limits import door
+    from service.server.gunicorn import check_host, listen, serve_debugging
+
+    check_host(settings.host)
+    door(settings)  # what is wrong should be told before vLLM takes its minutes
+    if not settings.local_model:
+        build(settings)
+    elif why := missing(settings.local_model):
+        raise click.ClickException(why)
+    elif settings.adapter:  # weights are the worker's to load: torch's threads do not survive a fork
+        refuse_other_base(adapter_in(Path(settings.adapter)), settings.local_model)
+    listener = None if debug else listen(settings.host, settings.port)
+    if vllm:
+        at_the_end.callback(vllm.stop)
+        start(vllm)
+    click.echo(f"Answers: {_who(settings, trained)}")
+    configure(settings.log_level)
+    if listener is None:
+        serve_debugging(lambda: _app(settings, trained, Event()), settings)
+    else:
+        _run(settings, trained, listener)
+
+
+def _run(settings: Settings, trained: Path | None, listener: socket.socket) -> None:
+    from prompts.network import url_of
+    from service.server.gunicorn import Server
+
+    url = url_of(settings.host, listener.getsockname()[1])
+    click.echo(f"Starting on {url} ...")
+    stopping = Event()
+    invite = partial(click.echo, _invitation(url))
+    make_app = partial(_app, settings, trained, stopping)
+    Server(make_app, listener, settings, on_ready=invite, on_stop=stopping.set).run()
+
+
+def _app(settings: Settings, trained: Path | None, stopping: Event) -> Flask:
+    from service.app import create_app
+    from service.factory import build
+    from service.rate_limits import door
+    from service.tracing import spans
+
+    # In the worker: neither torch's threads nor open connections survive a fork, nor does the one that sends spans.
+    parts = build(settings, _loaded(trained) if trained else None)
+    parts = replace(parts, door=door(settings), stopping=stopping, spans=spans())
+    parts.load()
+    return create_app(parts)
+
+
+@contextmanager
+def _shared_metrics() -> Iterator[None]:
+    """A folder where all worker processes keep their figures, so that any of them can tell those of all."""
+    owner, folder = os.getpid(), tempfile.mkdtemp(prefix="marquee-metrics-")
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+    try:
+        yield
+    finally:
+        if os.getpid() == owner:  # a worker that ends comes by here too
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _learnt(trained: Path) -> Taxonomy:
+    """The vocabulary of a trained baseline, which must still be the one on the shelf."""
+    from eval.baselines.manifest import parts_of
+    from prompts import registry
+
+    _, learnt, _ = parts_of(trained)
+    now = registry.taxonomy(learnt.name)
+    if now.digest != learnt.digest:
+        raise click.UsageError(
+            f"{trained} was trained for {learnt.name}@{learnt.digest}, which is {now.digest} by now; train again"
+        )
+    return now
+
+
+def _loaded(trained: Path) -> Classifier:
+    from eval.baselines import load
+
+    return load(trained)
+
+
+def _who(settings: Settings, trained: Path | None) -> str:
+    """Who will answer, in words, without loading anything that the worker will load."""
+    if trained:
+        return f"what was trained in {trained}, for {settings.taxonomy}"
+    if settings.local_model:
+        return f"{settings.local_model}, in this process"
+    from prompts.network import without_login
+    from service.factory import build
+    from service.services import Choice
+
+    parts = build(settings)
+    name = parts.classifier_for(Choice()).name
+    if not settings.asks_a_model:
+        return f"{name} (no endpoint or key is set, so the small model in this process answers; see docs/endpoints.md)"
+    problem = parts.check()
+    return f"{name} at {without_login(settings.base_url)}" + (f"\n  warning: {problem.detail}" if problem else "")
+
+
+def _invitation(url: str) -> str:
+    body = json.dumps({"description": EXAMPLE})
+    return f"Ready. Try:\n  curl -X POST {url}/classify -H 'Content-Type: application/json' \\\n    -d '{body}'"

@@ -1,0 +1,83 @@
+"""`main.py calibrate` and `main.py cascade`: what can be learnt from a few hundred validation texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.data import data_options, loaded_of
+
+if TYPE_CHECKING:
+    from prompts.text import Text
+
+
+@click.command(short_help="Find the margin below which the language model labels.")
+@data_options(split="validation", limit=500)
+@click.option("--loss", type=click.FloatRange(0, 1), default=0.01, show_default=True, help="Micro-F1 that may be lost.")
+def cascade(data: Path, loss: float, taxonomy: str | None, **choice: Any) -> None:
+    """Find the margin at which MiniLM's answers may stand, so that the language model is asked least often."""
+    from eval.tune_thresholds import fit_cascade
+    from marquee.settings import read_settings
+    from prompts import registry
+    from service.factory import build
+    from service.services import Choice
+
+    settings = read_settings(cascade=0.0, fallback=False)
+    if not settings.asks_a_model:
+        raise click.ClickException("no language model is set; set OPENAI_BASE_URL or OPENAI_API_KEY")
+    vocabulary = registry.taxonomy_at(taxonomy or settings.taxonomy)
+    small = build(read_settings(classifier="embedded")).classifier_for(Choice())
+    large = build(settings).classifier_for(Choice())
+    loaded = loaded_of(data, vocabulary, **choice)
+    fitted = fit_cascade(small, large, loaded.taxonomy, loaded.examples, loss)
+    click.echo(f"MARQUEE_CASCADE={fitted.margin:.4f}")
+    click.echo(f"{fitted.share:.1%} of the texts go to {large.name}; micro-F1 {fitted.micro_f1:.3f}", err=True)
+
+
+@click.command(short_help="Learn thresholds from labelled texts.")
+@data_options(split="validation", limit=500)
+@click.option(
+    "--reading", type=click.Choice(["letters", "yes_no", "decisions"]), required=True, help="Reading to calibrate."
+)
+@click.option("--prompt", help="Prompt to calibrate.  [default: the one that suits each text]")
+@click.option("--unlabelled", is_flag=True, help="The texts have no labels: correct the model's bias only.")
+def calibrate(
+    data: Path, taxonomy: str | None, reading: str, prompt: str | None, unlabelled: bool, **choice: Any
+) -> None:
+    """Learn how a reading's scores become labels: a threshold from labelled texts, or a correction from unlabelled."""
+    from eval.tune_thresholds import calibrate as learn
+    from eval.tune_thresholds import correct_bias
+    from llm.thresholds import Decisions
+    from marquee.settings import read_settings
+    from prompts import registry
+    from prompts.files import check_output
+    from service.factory import engine_of, language_model
+    from service.services import Choice
+
+    settings = read_settings()
+    if not settings.asks_a_model:
+        raise click.ClickException("no endpoint is set; set OPENAI_BASE_URL or OPENAI_API_KEY")
+    asked = Choice(registry.prompt(prompt) if prompt else None, reading)
+    model = language_model(engine_of(settings), settings, asked, Decisions())
+    vocabulary = registry.taxonomy_at(taxonomy or settings.taxonomy)
+    check_output(settings.decisions_path)
+    if unlabelled:
+        learnt = correct_bias(model, vocabulary, settings.decisions_path, _texts(data, **choice), data.name)
+    else:
+        loaded = loaded_of(data, vocabulary, **choice)
+        learnt = learn(model, loaded.taxonomy, settings.decisions_path, loaded.examples, data.name)
+    click.echo(
+        f"threshold {learnt.threshold:.3f}, {len(learnt.shifts)} labels corrected; kept in {settings.decisions_path}"
+    )
+
+
+def _texts(
+    data: Path, text_field: str | None, title_field: str | None, limit: int, data_format: str | None,
+    encoding: str | None, separator: str | None, **_: Any,
+) -> list[Text]:  # fmt: skip
+    from eval.datasets import texts_of
+    from tabular import Dialect
+
+    return texts_of(data, text_field, limit, data_format, title_field, Dialect(encoding, separator))

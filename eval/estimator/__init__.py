@@ -1,5 +1,0 @@
-"""Marquee as a scikit-learn classifier of texts: what it learns, from what, and whom it asks."""
-
-from eval.estimator.marquee import EXPECTED_FAILED_CHECKS, MarqueeClassifier
-
-__all__ = ["EXPECTED_FAILED_CHECKS", "MarqueeClassifier"]

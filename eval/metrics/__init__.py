@@ -1,0 +1,1 @@
+"""Metrics of labels, rankings, calibration and differences between runs."""

@@ -1,0 +1,195 @@
+"""Any endpoint that speaks OpenAI's chat completions: vLLM, OpenAI, DashScope, Ollama, llama.cpp, SGLang."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from llm.backends.backend import Completion, Constraint, Conversation, Decided, Weighing
+from llm.backends.capabilities import Capabilities
+from llm.backends.code_tokens import CodeTokens
+from llm.backends.codes import from_top_tokens
+from llm.backends.dialect import wrapped
+from llm.backends.model_name import ModelName
+from llm.backends.replies import ReplyReader, content_of, usage_of
+from llm.backends.shared_calls import SharedCalls
+from llm.backends.transport import Carrier
+from llm.classifier import Problem
+from llm.request_context import ASKING, waiting_problem
+from prompts.errors import InvalidSetting
+from similarity.errors import Disconnected, Expired
+
+_DECODING: Mapping[str, Any] = {"temperature": 0}
+_TOKEN_ID_LIMIT = 128  # token ids of one request, vLLM's own bound
+_BURST = 8  # conversations from which the shared part is worth computing first
+_PARTS_REMEMBERED = 64
+
+
+class OpenAICompatible:
+    """A model behind an OpenAI-compatible endpoint, at temperature 0, asked for no more than the endpoint honours.
+
+    Args:
+        wire: to the endpoint.
+        model: the name under which the endpoint is asked for the model.
+        honours: what the endpoint was seen to honour (``probe.Probed``).
+    """
+
+    def __init__(self, wire: Carrier, model: str | ModelName, honours: Callable[[], Capabilities]) -> None:
+        self._model = ModelName(wire, model, is_set=True) if isinstance(model, str) else model
+        self._wire, self._honours = wire, honours
+        self._reader = ReplyReader(wire.place, wire.excerpt)
+        self._code_tokens = CodeTokens(self._tokenized, _TOKEN_ID_LIMIT)
+        self._warmed: OrderedDict[str, None] = OrderedDict()
+        self._lock = threading.Lock()
+        self._calls = SharedCalls()
+
+    def __repr__(self) -> str:
+        return f"OpenAICompatible({self.name!r} at {self._wire.place})"
+
+    @property
+    def name(self) -> str:
+        """The model's name as the endpoint's replies give it, else the one that it is asked for."""
+        return self._wire.served(self._model.known) or self._model.known
+
+    @property
+    def decoding(self) -> Mapping[str, Any]:
+        """See ``Engine.decoding``; the endpoint and the model that answers there are part of it."""
+        return {**_DECODING, **self._wire.essence, "served": self._wire.served(self._model()) or self._model()}
+
+    @property
+    def code_limit(self) -> int:
+        """See ``Engine.code_limit``: exact figures by token id where the endpoint has them, else the likeliest."""
+        honours = self._honours()
+        return _TOKEN_ID_LIMIT if honours.does("token_ids") else honours.top_logprobs
+
+    @property
+    def holds_schema(self) -> bool:
+        """See ``Engine.holds_schema``; assumed of an endpoint that was not reached yet."""
+        honours = self._honours()
+        return honours.outcome("json_schema") in ("honoured", "unknown") or honours.does("json_array")
+
+    @property
+    def answers_directly(self) -> bool:
+        """See ``Engine.answers_directly``: by a question with a known answer; assumed where it cannot be checked."""
+        return self._honours().outcome("known_answer") != "ignored"
+
+    def prepare(self) -> None:
+        """See ``PreparingEngine.prepare``: check the capabilities that `auto` and both common readings depend on."""
+        _ = self.code_limit >= 2 and self.answers_directly
+        self._constrained(Constraint({}, 1))
+
+    def write(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
+        """See ``Engine.write``."""
+        fields = {"max_tokens": constraint.max_tokens, **self._constrained(constraint)}
+        return [self._reader.completion(reply) for reply in self._ask(conversations, fields)]
+
+    def weigh(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[Weighing]:
+        """See ``Engine.weigh``.
+
+        Raises:
+            InvalidSetting: a code is not a single token of this model.
+        """
+        if self._honours().does("token_ids"):
+            try:
+                code_by_id = self._codes(codes)
+            except (Expired, Disconnected) as error:
+                return [Weighing(problem=waiting_problem(error))] * len(conversations)
+            fields = {"logprob_token_ids": list(code_by_id), "return_tokens_as_token_ids": True}
+            by_id = {f"token_id:{one}": code for one, code in code_by_id.items()}
+        else:
+            fields, by_id = {"top_logprobs": self._honours().top_logprobs}, None
+        replies = self._ask(conversations, {"max_tokens": 1, "logprobs": True, **fields})
+        return [self._weighing(reply, codes, by_id) for reply in replies]
+
+    def decide(self, conversations: Sequence[Conversation], questions: Sequence[Mapping[str, Any]]) -> list[Decided]:
+        """See ``DecidingEngine.decide``."""
+        bodies = [{"model": self._model(), "input": list(one), "questions": list(questions)} for one in conversations]
+        return [self._reader.decided(reply) for reply in self._wire.post(bodies, "/decisions")]
+
+    def count(self, conversations: Sequence[Conversation]) -> list[int] | None:
+        """See ``CountingEngine.count``: by vLLM's ``/tokenize``, where the endpoint was seen to serve it."""
+        if not self._honours().does("tokenize"):
+            return None
+        bodies = [{"model": self._model(), "messages": list(one)} for one in conversations]
+        replies = self._wire.post(bodies, self._wire.beside("/tokenize"))
+        counts = [reply.get("count") if isinstance(reply, dict) else None for reply in replies]
+        told = [count for count in counts if isinstance(count, int)]
+        return told if len(told) == len(counts) else None
+
+    def check(self) -> Problem | None:
+        """See ``Engine.check``."""
+        try:
+            self._model()
+        except InvalidSetting as error:
+            return Problem("misconfigured", str(error))
+        reply = self._wire.get("/models")
+        if isinstance(reply, Problem) and not (reply.kind == "misconfigured" and "404" in reply.detail):
+            return reply
+        return None  # a 404 is an answer: not every server lists its models
+
+    def _constrained(self, constraint: Constraint) -> Mapping[str, Any]:
+        """The fields that hold the words to the schema, as this endpoint takes them; none where it refuses them all."""
+        honours, schema = self._honours(), constraint.schema
+        if honours.refuses("json_schema") and not honours.does("json_array"):
+            return {"response_format": {"type": "json_object"}} if honours.does("json_object") else {}
+        if not honours.does("json_array"):
+            schema = wrapped(schema)
+        described = {"name": "answer", "schema": dict(schema), "strict": True}
+        told = {"logprobs": True} if honours.does("logprobs") else {}
+        return {"response_format": {"type": "json_schema", "json_schema": described}, **told}
+
+    def _ask(self, conversations: Sequence[Conversation], fields: Mapping[str, Any]) -> list[Any]:
+        """One request per conversation. Before a burst the first goes ahead alone, so that the part which all share is
+        in the server's prefix cache when the others come."""
+        bodies = [self._body(conversation, fields) for conversation in conversations]
+        if len(bodies) < _BURST or self._is_warm(bodies[0]):
+            return self._wire.post(bodies)
+        return [*self._wire.post(bodies[:1]), *self._wire.post(bodies[1:])]
+
+    def _body(self, conversation: Conversation, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"model": self._model(), "messages": list(conversation), **_DECODING, **fields, **self._salted()}
+
+    def _salted(self) -> Mapping[str, Any]:
+        """vLLM's own field, so only where its other ones were seen to be honoured."""
+        salt = ASKING.get().cache_salt
+        return {"cache_salt": salt} if salt and self._honours().does("token_ids") else {}
+
+    def _is_warm(self, body: Mapping[str, Any]) -> bool:
+        """Whether this static part went ahead before; notes that it does now."""
+        part = hashlib.sha256((body.get("cache_salt", "") + body["messages"][0]["content"]).encode()).hexdigest()
+        with self._lock:
+            warm = part in self._warmed
+            self._warmed[part] = None
+            self._warmed.move_to_end(part)
+            while len(self._warmed) > _PARTS_REMEMBERED:
+                self._warmed.popitem(last=False)
+        return warm
+
+    def _codes(self, codes: Sequence[str]) -> Mapping[int, str]:
+        """The code of each token id; looked up once for all requests."""
+        found = self._code_tokens.known(codes)
+        return found or self._calls.result(tuple(codes), partial(self._code_tokens.of, codes, self.name))
+
+    def _tokenized(self, texts: Sequence[str]) -> list[list[int]]:
+        bodies = [{"model": self._model(), "prompt": text, "add_special_tokens": False} for text in texts]
+        replies = self._wire.post(bodies, self._wire.beside("/tokenize"))
+        if failed := next((reply for reply in replies if isinstance(reply, Problem)), None):
+            raise InvalidSetting(f"no probabilities by code: {failed.detail}; choose the reading list")
+        found = [reply.get("tokens") if isinstance(reply, dict) else None for reply in replies]
+        return [tokens if isinstance(tokens, list) else [] for tokens in found]
+
+    def _weighing(self, reply: Any, codes: Sequence[str], by_id: Mapping[str, str] | None) -> Weighing:
+        choice = self._reader.choice(reply)
+        if isinstance(choice, Problem):
+            return Weighing(problem=choice, usage=usage_of(reply))
+        told = self._reader.top_tokens(choice)
+        if not told:
+            return Weighing(problem=Problem("unreadable", f"{self._wire.place} told no probabilities"))
+        found = from_top_tokens(told, codes, by_id)
+        said = content_of(choice) if by_id else found.said
+        return replace(found, said=said or "", usage=usage_of(reply))

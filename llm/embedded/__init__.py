@@ -1,0 +1,1 @@
+"""The embedded classifier: a fine-tuned MiniLM that answers without GPU or API key."""

@@ -1,0 +1,137 @@
+"""Labels as the matcher sees them: their vectors and what training found about similar labels, cached by taxonomy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from llm.embedded.cosine import LABEL_CACHE_BYTES, Encoder, described
+from llm.embedded.weights_file import Learnt
+from prompts.taxonomy import Label, Taxonomy
+from similarity.lru import LRUCache
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float32]
+
+# Chosen on validation texts, far from films and of sub-genres that no training had seen: how much a new label in a
+# taxonomy of films is judged as training knew labels, and how near to a known one a label is that is judged so alone.
+_FILM, _SEEN = 0.7, 0.6
+_EXACTNESS = 40.0  # how much nearer wordings outweigh farther ones: at .1 of cosine, e to the 4th
+
+
+@dataclass(frozen=True)
+class Known:
+    """A vocabulary as the matcher sees it; arrays have one entry a label, in vocabulary order.
+
+    Attributes:
+        plain: unit vectors of the labels by plain MiniLM, shape (labels, 384).
+        taught: the same with what was learnt for the nearest labels, shape (labels, 384).
+        scales: what was learnt for the nearest labels: from cosines to logits.
+        biases: likewise, what is added to those.
+        words: shares of the labels whose words were learnt, shape (labels, columns of ``Words``).
+        nearness: 0 to 1, how like a label seen in training each is.
+        share: 0 to 1, how much each is judged as training knew labels; the rest is by how it stands out.
+        alone: the same where the label is the only one of its vocabulary.
+    """
+
+    plain: Array
+    taught: Array
+    scales: Array
+    biases: Array
+    words: Array
+    nearness: Array
+    share: Array
+    alone: Array
+
+
+class Vocabularies:
+    """Vectors of labels, cached by vocabulary, so that labels are not encoded for every request.
+
+    Args:
+        encoder: plain MiniLM.
+        learnt: what training found about labels.
+        max_bytes: of the cached vectors; the least recently used vocabularies are dropped.
+    """
+
+    def __init__(self, encoder: Encoder, learnt: Learnt, max_bytes: int = LABEL_CACHE_BYTES) -> None:
+        self._encoder, self._learnt = encoder, learnt
+        self._kept: LRUCache[str, Known] = LRUCache(max_bytes, _bytes)
+
+    def of(self, taxonomy: Taxonomy) -> Known:
+        """The vocabulary's labels that may be answered."""
+        return self._kept.get(taxonomy.digest) or self.each([taxonomy])[0]
+
+    def each(self, taxonomies: Sequence[Taxonomy]) -> list[Known]:
+        """The same of several vocabularies; labels that are not cached are encoded together, each once."""
+        found = {digest: self._kept.get(digest) for digest in {taxonomy.digest for taxonomy in taxonomies}}
+        missing = {one.digest: one.predictable for one in taxonomies if found[one.digest] is None}
+        new = dict(zip(missing, self._known(list(missing.values())), strict=True)) if missing else {}
+        for digest, known in new.items():
+            self._kept.put(digest, known)
+        return [found[one.digest] or new[one.digest] for one in taxonomies]
+
+    def known(self, labels: Sequence[Label]) -> Known:
+        """These labels as a vocabulary; not cached."""
+        return self._known([labels])[0]
+
+    def _known(self, vocabularies: Sequence[Sequence[Label]]) -> list[Known]:
+        learnt, numbers = self._learnt, self._learnt.numbers
+        plain = self._encoded([label for labels in vocabularies for label in labels])
+        cosines = plain @ learnt.wordings.T
+        nearest = cosines.max(axis=1)
+        weights = np.exp(_EXACTNESS * (cosines - nearest[:, None]))
+        shares = (
+            weights @ (learnt.labels[:, None] == np.arange(len(learnt.biases))) / weights.sum(axis=1, keepdims=True)
+        )
+        nearness = _ramp(nearest, numbers["near from"], numbers["near to"])
+        most = _FILM + (1 - _FILM) * np.minimum(1, nearness / _SEEN)
+        alone = most * self._filmlike(nearest)
+        whole = Known(
+            plain, _unit(plain + shares @ learnt.offsets), shares @ learnt.scales, shares @ learnt.biases,
+            shares[:, learnt.words.labels], nearness, alone, alone,
+        )  # fmt: skip
+        found, start = [], 0
+        for labels in vocabularies:
+            part = slice(start, start := start + len(labels))
+            own = Known(*(getattr(whole, one.name)[part].copy() for one in fields(Known)))
+            if len(labels) > 1:
+                # A quarter of the labels may be odd ones; one genre among topics should not make them a vocabulary of
+                # films.
+                typical = self._filmlike(np.quantile(nearest[part], 0.25))
+                own = replace(own, share=np.asarray(most[part] * typical, np.float32))
+            found.append(own)
+        return found
+
+    def _encoded(self, labels: Sequence[Label]) -> Array:
+        """Unit vectors of the labels: of their names and of their descriptions, at equal weight."""
+        words = dict.fromkeys(words for label in labels for words in (label.name, described(label)))
+        place = {one: at for at, one in enumerate(words)}
+        vectors = self._encoder.encode(list(words))
+        names = vectors[[place[label.name] for label in labels]]
+        return _unit(names + vectors[[place[described(label)] for label in labels]])
+
+    def _filmlike(self, nearest: Array | np.float32) -> Array:
+        numbers = self._learnt.numbers
+        return _ramp(nearest, numbers["film from"], numbers["film to"])
+
+
+def joined(known: Sequence[Known]) -> Known:
+    """Several vocabularies' labels as one, in order."""
+    return Known(*(np.concatenate([getattr(one, part.name) for one in known]) for part in fields(Known)))
+
+
+def _bytes(known: Known) -> int:
+    return sum(getattr(known, part.name).nbytes for part in fields(Known))
+
+
+def _unit(vectors: Array) -> Array:
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
+
+
+def _ramp(value: Array | np.float32, start: float, end: float) -> Array:
+    return np.asarray(np.clip((value - start) / (end - start), 0, 1), np.float32)

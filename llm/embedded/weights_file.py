@@ -1,0 +1,113 @@
+"""What the matcher learnt: a file of a few megabytes beside the MiniLM that the requirements install."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llm.embedded.word_features import Words
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float32]
+
+_PARTS = ("wordings", "offsets", "scales", "biases", "centre")
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """The learnt part of a ``Matcher``.
+
+    Attributes:
+        name: under which the matcher goes.
+        changes: what is added to MiniLM's weights, by their names.
+        wordings: unit vectors of the wordings of all labels seen in training, shape (wordings, 384).
+        labels: which label a wording words, shape (wordings,).
+        tower: a hidden layer over the tuned vectors of texts, added to them: ``hidden.weight`` of shape (hidden, 384),
+            ``hidden.bias``, ``out.weight`` of shape (384, hidden), ``out.bias``.
+        offsets: what is added to the vector of each label seen, shape (labels, 384).
+        scales: by what a cosine to each label seen is multiplied to be a logit, shape (labels,).
+        biases: what is added to that logit, shape (labels,).
+        words: what single words add to it, for some of the labels.
+        centre: mean of MiniLM's vectors of texts of all kinds, shape (384,).
+        numbers: scales, biases and bounds; see ``Matcher``.
+    """
+
+    name: str
+    changes: Mapping[str, Array]
+    wordings: Array
+    labels: NDArray[np.int64]
+    tower: Mapping[str, Array]
+    offsets: Array
+    scales: Array
+    biases: Array
+    words: Words
+    centre: Array
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+    def of_text(self, vectors: Array) -> Array:
+        """Tuned vectors of texts as they are compared with labels: through the tower, at length 1."""
+        from scipy.special import erf
+
+        before = vectors @ self.tower["hidden.weight"].T + self.tower["hidden.bias"]
+        hidden = before * (1 + erf(before / math.sqrt(2))) / 2  # GELU (arXiv 1606.08415)
+        found = vectors + hidden @ self.tower["out.weight"].T + self.tower["out.bias"]
+        return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)
+
+
+def load(path: Path) -> Learnt:
+    """Read what ``save`` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    from safetensors import safe_open
+
+    with safe_open(str(path), "np") as file:
+        found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+        told = dict(file.metadata())
+    tensors = {name: tensor.astype(np.float32) for name, tensor in found.items() if tensor.dtype.kind == "f"}
+    numbers = {name: float(value) for name, value in told.items() if name != "name"}
+    parts: dict[str, Any] = {name: tensors[name] for name in _PARTS}
+    weights = found["words.weights"].astype(np.float32) * tensors["words.steps"]
+    parts["words"] = Words(weights, tensors["words.rarity"], found["words.labels"])
+    tower = {name.removeprefix("tower."): one for name, one in tensors.items() if name.startswith("tower.")}
+    return Learnt(told["name"], _changes(tensors), labels=found["labels"], tower=tower, numbers=numbers, **parts)
+
+
+def save(learnt: Learnt, path: Path, rank: int) -> None:
+    """Write it in half precision, words in eight bits, and every matrix of changes as the product of two of a rank
+    (Eckart and Young 1936)."""
+    from safetensors.numpy import save_file
+
+    tensors: dict[str, Any] = {name: getattr(learnt, name) for name in _PARTS}
+    steps = np.abs(learnt.words.weights).max(axis=0) / 127 + 1e-6  # each label's weights in eight bits
+    tensors |= {"words.steps": steps, "words.rarity": learnt.words.rarity}
+    tensors |= {f"tower.{name}": one for name, one in learnt.tower.items()}
+    for name, change in learnt.changes.items():
+        tensors |= _factors(name, change, rank)
+    halves = {name: np.ascontiguousarray(tensor, np.float16) for name, tensor in tensors.items()}
+    told = {"name": learnt.name} | {name: repr(float(value)) for name, value in learnt.numbers.items()}
+    whole = {"labels": learnt.labels, "words.labels": learnt.words.labels}
+    whole["words.weights"] = np.round(learnt.words.weights / steps).astype(np.int8)
+    save_file(halves | whole, path, metadata=told)
+
+
+def _factors(name: str, change: Array, rank: int) -> dict[str, Array]:
+    if change.ndim == 1:
+        return {f"change.{name}": change}
+    left, middle, right = np.linalg.svd(change, full_matrices=False)
+    root = np.sqrt(middle[:rank])
+    return {f"left.{name}": left[:, :rank] * root, f"right.{name}": root[:, None] * right[:rank]}
+
+
+def _changes(tensors: Mapping[str, Array]) -> dict[str, Array]:
+    whole = {name.removeprefix("change."): change for name, change in tensors.items() if name.startswith("change.")}
+    names = [name.removeprefix("left.") for name in tensors if name.startswith("left.")]
+    return whole | {name: tensors[f"left.{name}"] @ tensors[f"right.{name}"] for name in names}

@@ -1,0 +1,208 @@
+"""The answer parser: from whatever a language model wrote to labels of the taxonomy, or to a problem.
+
+In this order:
+
+1. The whole text is a label: it is the answer.
+2. Reasoning is removed (``llm.reasoning``); reasoning that never ends is unreadable.
+3. JSON (``llm.strategies.near_json``): the last value in the requested shape counts, else the last one in another shape
+   that models use (``llm.strategies.label_values``). JSON that cannot be repaired as a whole is unreadable, and so
+   are two answers that differ where nothing makes the second one final.
+4. Plain words that list labels (``llm.strategies.plain_lists``), where there is no JSON.
+
+The taxonomy is consulted first everywhere: "None", "no" and "0" may be labels. JSON that was cut off keeps its whole
+labels, and the part in which it was cut counts as dropped. Where the token limit cut the text, only a value that had
+ended before counts.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from llm.classifier import Problem
+from llm.reasoning import without_reasoning
+from llm.strategies.label_values import as_requested, from_value, is_one_label
+from llm.strategies.near_json import Found, json_values
+from llm.strategies.plain_lists import known, listed, means_nothing, negates, refuses, said_with_more
+from llm.strategies.strategy import Answer
+from prompts.taxonomy import Taxonomy
+
+_FENCE = re.compile(r"```[\w-]*")
+_ENTITY = re.compile(r"&(?:#\d{1,6}|#x[\da-fA-F]{1,5}|[a-zA-Z]{2,8});")
+_BARE_QUOTE = re.compile(r'(?<!\\)"')
+_INLINE_TAG = re.compile(r"</?(?:b|i|u|em|strong|span|code|mark)>", re.IGNORECASE)
+_BLOCK_TAG = re.compile(
+    r"</?(?:ul|ol|li|p|div|br|items?|tr|td|table|tbody|\w*(?:label|genre|tag|categor|class)\w*)\s*/?>", re.IGNORECASE
+)
+_SAID_OF_VALUE = re.compile(
+    r"\W{0,3}(?:was|were|is|are|would|does|did|do|has|have|had|might|could|can|but)\b", re.IGNORECASE
+)
+# Between two answers: nothing that makes the second one final, or another turn of a conversation that goes on.
+_BESIDE = re.compile(r"(?:[ \t,;&|/.]|and|or)*", re.IGNORECASE)
+_NEXT_TURN = re.compile(
+    r"(?:\A|\n)[^\w\n]{0,8}(?:user|human|assistant|model|instruction|input|text|plot)\b[^\w\n]{0,8}[:\n]", re.IGNORECASE
+)
+_SAID_AROUND = 60  # characters in front of a value, and behind it, that may negate it
+_DEPTH = 4  # of JSON inside of strings
+
+
+def read_answer(written: str | None, taxonomy: Taxonomy, cut: bool = False) -> Answer:
+    """Read the labels out of a model's words.
+
+    Args:
+        written: the completion's text; None where the endpoint gave no content.
+        taxonomy: the labels that were asked about.
+        cut: whether the text may be without its end, as the token limit and interrupted endpoints leave it.
+
+    Returns:
+        An ``Answer``; never raises, whatever was written.
+    """
+    if (exact := _exactly(written or "", taxonomy)) is not None:
+        return _judge(exact, taxonomy)
+    if not (written or "").strip():
+        return _unreadable("the model wrote nothing", ())
+    if not cut and (label := known(written or "", taxonomy)) is not None:
+        return Answer((label,))
+    words = without_reasoning(written or "")
+    if words is None:
+        return _unreadable(f"the model's reasoning has no end, so no answer follows it: {_excerpt(written or '')}", ())
+    if not words:
+        return _unreadable(f"the model wrote nothing after its reasoning: {_excerpt(written or '')}", ())
+    last = next(reversed(list(json_values(words))), None) if cut else None
+    if cut and (last is None or last.broken or not last.closed):
+        return _unreadable(f"the answer was cut off before its end: {_excerpt(words)}", ())
+    return _read(words, taxonomy, 0)
+
+
+def _exactly(written: str, taxonomy: Taxonomy) -> list[str] | None:
+    """The labels of a reply that is just as it was asked for, as most replies are: nothing in it needs care."""
+    try:
+        value = json.loads(written)
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(value, dict) and value.keys() == {"labels"} and written.count("labels") == 1:
+        value = value["labels"]
+    plain = isinstance(value, list) and bool(value) and all(isinstance(item, str) for item in value)
+    return value if plain and set(value) <= set(taxonomy.names) else None
+
+
+def _read(words: str, taxonomy: Taxonomy, depth: int) -> Answer:
+    words = _ENTITY.sub(lambda found: html.unescape(found[0]), _FENCE.sub("\n", words)).strip()
+    if '\\"' in words and not _BARE_QUOTE.search(words):
+        words = words.replace('\\"', '"')  # JSON that was quoted for a string and is in none
+    if depth < _DEPTH and (inner := _quoted(words)) is not None and known(words, taxonomy) is None:
+        return _read(inner, taxonomy, depth + 1)
+    values = list(json_values(words))
+    said, cut = _from_json(words, values, taxonomy)
+    if (said is None and any(found.broken or found.cut for found in values)) or (cut and not said):
+        return _unreadable(f"the model's JSON cannot be read as a whole: {_excerpt(words)}", ())
+    if said is None and not _starts_like_json(words, values):
+        said = listed(words, taxonomy)
+        if said is None and (bare := _without_markup(words)) != words:
+            said = listed(bare, taxonomy)
+    if said is None:
+        return _unreadable(f"the model's words hold no list of labels: {_excerpt(words)}", ())
+    answer = _judge(said, taxonomy)
+    return replace(answer, dropped=answer.dropped + ((_clean(cut),) if cut else ()))
+
+
+def _quoted(words: str) -> str | None:
+    """The inside of a text that is one JSON string: JSON inside of JSON."""
+    if not words.startswith('"'):
+        return None
+    try:
+        inner = json.loads(words, strict=False)
+    except (ValueError, RecursionError):
+        return None
+    return inner if isinstance(inner, str) else None
+
+
+def _starts_like_json(words: str, values: Sequence[Found]) -> bool:
+    return bool(values) and not words[: values[0].start].strip()
+
+
+def _judge(said: list[str], taxonomy: Taxonomy) -> Answer:
+    """Hold what was said against the taxonomy."""
+    names = set(taxonomy.names)
+    resolved = [(word, word if word in names else known(word, taxonomy)) for word in said]
+    given = list(dict.fromkeys(name for _, name in resolved if name))
+    dropped = tuple(_clean(word) for word, name in resolved if not name and not means_nothing(word))
+    if more := next((word for word in dropped if said_with_more(word, taxonomy)), None):
+        return _unreadable(f"the model says more of a label than its name: {_excerpt(more)}", dropped)
+    if given and taxonomy.max_labels == 1 and len(given) > 1:
+        return _unreadable(f"one label was asked for and {len(given)} were given: {', '.join(given)}", dropped)
+    if given:
+        kept = given[: taxonomy.max_labels]
+        return Answer(taxonomy.in_order(kept), dropped=dropped + tuple(given[taxonomy.max_labels :]))
+    if dropped:
+        return _unreadable(f"the model named only labels outside the taxonomy: {_excerpt(', '.join(dropped))}", dropped)
+    if not taxonomy.allow_none:
+        return _unreadable("the model chose no label where at least one is asked for", ())
+    return Answer()
+
+
+def _unreadable(detail: str, dropped: tuple[str, ...]) -> Answer:
+    return Answer(dropped=dropped, problem=Problem("unreadable", detail))
+
+
+def _excerpt(words: str) -> str:
+    return repr(_clean(words if len(words) <= 120 else words[:117] + "..."))
+
+
+def _clean(words: str) -> str:
+    """Without lone surrogates, which JSON can write and UTF-8 cannot."""
+    return words.encode("utf-8", "replace").decode("utf-8")
+
+
+# --- JSON ---
+
+
+def _from_json(words: str, values: Sequence[Found], taxonomy: Taxonomy) -> tuple[list[str] | None, str]:
+    """The words given as labels in the value that counts, and what of it was cut off; None where there is no such."""
+    candidates = [one for one in values if not one.broken and not _taken_back(words, one, values)]
+    for read in (as_requested, from_value):
+        for place in range(len(candidates) - 1, -1, -1):
+            said = read(candidates[place].value, taxonomy)
+            if said is not None:
+                said = _in_lines(words, candidates, place, said, taxonomy)
+                contradicted = place and _contradicts(words, candidates[place - 1], candidates[place], taxonomy)
+                return (None, "") if contradicted else (said, candidates[place].cut)
+    return None, ""
+
+
+def _contradicts(words: str, first: Found, second: Found, taxonomy: Taxonomy) -> bool:
+    """Whether two values are different answers, and nothing says that the second is the final one."""
+    before, after = (as_requested(one.value, taxonomy) for one in (first, second))
+    if before is None or after is None or set(before) == set(after):
+        return False
+    between = words[first.end : second.start]
+    return not second.closed or bool(_BESIDE.fullmatch(between) or _NEXT_TURN.search(between))
+
+
+def _taken_back(words: str, found: Found, values: Sequence[Found]) -> bool:
+    """Whether the words around a value, on its line, negate it or refuse an answer."""
+    start = max([0, *(one.end for one in values if one.end <= found.start)], default=0)
+    before = words[max(start, found.start - _SAID_AROUND) : found.start].rpartition("\n")[2]
+    end = min([len(words), *(one.start for one in values if one.start >= found.end)])
+    behind = words[found.end : min(end, found.end + _SAID_AROUND)].partition("\n")[0]
+    if _SAID_OF_VALUE.match(behind) and negates(behind):
+        return True
+    return refuses(before) or negates(" ".join(before.split()[-3:]))
+
+
+def _in_lines(words: str, found: Sequence[Found], place: int, said: list[str], taxonomy: Taxonomy) -> list[str]:
+    """Objects of one label each that follow one another (JSON Lines) are one answer together."""
+    while place and is_one_label(found[place].value) and is_one_label(found[place - 1].value):
+        if words[found[place - 1].end : found[place].start].strip(" \r\n\t,;"):
+            break
+        place -= 1
+        said = [*(from_value(found[place].value, taxonomy) or []), *said]
+    return said
+
+
+def _without_markup(words: str) -> str:
+    """Words without the tags of HTML lists and of elements named like labels."""
+    return _BLOCK_TAG.sub("\n", _INLINE_TAG.sub("", words))

@@ -1,0 +1,178 @@
+"""Labels in decoded JSON values: the shape that is asked for, and the others that models use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from llm.strategies.label_keys import LIST_KEYS, counters, is_qualified
+from llm.strategies.near_json import json_values
+from llm.strategies.plain_lists import flag, known, means_nothing, split
+from prompts.taxonomy import Taxonomy, spelling_key
+
+_CARRIERS = frozenset("arguments parameters response data function functioncall input properties".split())
+_NAME_KEYS = ("label", "name", "genre", "category", "class", "tag", "value", "topic", "title")
+_PLACE_KEYS = frozenset("id index rank position order number level start end".split())
+_DEPTH = 4
+
+
+def is_one_label(value: Any) -> bool:
+    """Whether a value is an object of one label, such as ``{"label": "Drama"}``."""
+    return isinstance(value, dict) and any(isinstance(value.get(key), str) for key in _NAME_KEYS)
+
+
+def as_requested(value: Any, taxonomy: Taxonomy) -> list[str] | None:
+    """The words of a value in the shape that is asked for: a list of strings, alone or under ``labels``."""
+    inner = value.get("labels") if isinstance(value, dict) else value
+    plain = isinstance(inner, list) and all(isinstance(item, str) for item in inner)
+    return from_value(value, taxonomy) if plain else None
+
+
+def from_value(value: Any, taxonomy: Taxonomy, depth: int = 0) -> list[str] | None:
+    """The words given as labels in a decoded value; None where it has no place for labels."""
+    if depth > _DEPTH:
+        return None
+    if isinstance(value, list):
+        return _from_list(value, taxonomy, depth)
+    if isinstance(value, dict):
+        return _from_object(value, taxonomy, depth)
+    return _from_scalar(value, taxonomy)
+
+
+def _from_scalar(value: Any, taxonomy: Taxonomy) -> list[str] | None:
+    """The words of a string or number; of true, false and null only where the taxonomy has such a label."""
+    if value is None or isinstance(value, bool):
+        spellings = ("null", "none") if value is None else (str(value),)
+        return next(([word] for word in spellings if taxonomy.resolve(word)), None)
+    word = str(value)
+    if word.lstrip()[:1] in ("[", "{") and taxonomy.resolve(word) is None:
+        inner = next(json_values(word), None)
+        return None if inner is None or inner.broken else from_value(inner.value, taxonomy, 1)
+    if known(word, taxonomy):
+        return [_without_description(word, taxonomy)]
+    return [word] if means_nothing(word) else _pieces(word, taxonomy)
+
+
+def _pieces(word: str, taxonomy: Taxonomy) -> list[str] | None:
+    copied = _without_description(word, taxonomy)
+    return [copied] if copied != word else split(word, taxonomy) or None
+
+
+def _without_description(word: str, taxonomy: Taxonomy) -> str:
+    """A label that was copied from the prompt with its description ("Drama: serious …") without it."""
+    name, _, rest = word.partition(":")
+    label = next((one for one in taxonomy.predictable if rest.strip() and one.name == taxonomy.resolve(name)), None)
+    if label is None or taxonomy.resolve(word):
+        return word
+    copied, described = spelling_key(rest), spelling_key(label.description) if label.description else ""
+    return label.name if described and (described.startswith(copied) or copied.startswith(described)) else word
+
+
+def _from_list(items: list[Any], taxonomy: Taxonomy, depth: int) -> list[str] | None:
+    if any(map(_scored_low, items)):
+        return None  # scores of labels are no choice of labels
+    read = [_from_item(item, taxonomy, depth) for item in items]
+    said = [word for words in read if words for word in words]
+    lost = [json.dumps(item)[:40] for item, words in zip(items, read, strict=True) if words is None]
+    return said + lost if said or not lost else None
+
+
+def _from_item(item: Any, taxonomy: Taxonomy, depth: int) -> list[str] | None:
+    """The words that one element of a list gives; None where it cannot be read."""
+    if not isinstance(item, dict):
+        return None if isinstance(item, list) else _from_scalar(item, taxonomy)
+    key = next((key for key in _NAME_KEYS if isinstance(item.get(key), str | int | bool)), None)
+    if key is None:
+        return _from_object(item, taxonomy, depth + 1)
+    if any(_declines(name, value) for name, value in item.items() if name != key):
+        return []  # {"label": "Drama", "applies": false}
+    return _from_scalar(item[key], taxonomy)
+
+
+def _declines(name: str, value: Any) -> bool:
+    """Whether a member beside a label says that the label does not apply."""
+    if isinstance(value, bool | str):
+        return str(value).casefold() in ("false", "no")
+    return isinstance(value, int | float) and value == 0 and spelling_key(name) not in _PLACE_KEYS
+
+
+def _scored_low(item: Any) -> bool:
+    return isinstance(item, dict) and any(map(_is_low, item.values()))
+
+
+def _is_low(value: Any) -> bool:
+    return isinstance(value, float) and 0 < value < 0.5
+
+
+def _from_object(members: dict[str, Any], taxonomy: Taxonomy, depth: int) -> list[str] | None:
+    if any(isinstance(value, list) and any(map(_is_low, value)) for value in members.values()):
+        return None
+    ways: tuple[Callable[[], Iterator[list[str] | None]], ...] = (
+        lambda: (_under_key(members[key], taxonomy, depth + 1) for key in _keys(members, taxonomy)),
+        lambda: iter([_flags(members, taxonomy)]),
+        lambda: iter([_numbered(members, taxonomy, depth)]),
+        lambda: iter([_qualified(members, taxonomy, depth)]),
+        lambda: (
+            from_value(value, taxonomy, depth + 1)
+            for key, value in members.items()
+            if spelling_key(key) in _CARRIERS and (isinstance(value, dict) or str(value).startswith("{"))
+        ),
+        lambda: iter(
+            [from_value(value, taxonomy, depth + 1) for value in members.values() if _alone(members, value, taxonomy)]
+        ),
+    )
+    return next((said for way in ways for said in way() if said is not None), None)
+
+
+def _under_key(value: Any, taxonomy: Taxonomy, depth: int) -> list[str] | None:
+    """The words of a value whose key says that it holds labels; an object may be one label."""
+    return _from_item(value, taxonomy, depth) if isinstance(value, dict) else from_value(value, taxonomy, depth)
+
+
+def _numbered(members: dict[str, Any], taxonomy: Taxonomy, depth: int) -> list[str] | None:
+    """A list as an object of its places: ``{"0": "Comedy", "1": "Drama"}``."""
+    is_list = bool(members) and all(key.isdecimal() and taxonomy.resolve(key) is None for key in members)
+    return _from_list(list(members.values()), taxonomy, depth) if is_list else None
+
+
+def _keys(members: dict[str, Any], taxonomy: Taxonomy) -> list[str]:
+    """Keys that hold labels, ``labels`` first, then those whose value has a label of the taxonomy in it."""
+    named = [key for key, value in members.items() if key.casefold() in LIST_KEYS and value is not None]
+    named += [key for key, value in members.items() if key.casefold() in LIST_KEYS and value is None]
+    fit = {key: bool(_labels_in(members[key], taxonomy)) for key in named}
+    return sorted(named, key=lambda key: (not fit[key], key.casefold() != "labels"))
+
+
+def _labels_in(value: Any, taxonomy: Taxonomy) -> bool:
+    items = value if isinstance(value, list) else [value]
+    return any(
+        isinstance(item, dict) or any(known(one, taxonomy) for one in split(str(item), taxonomy)) for item in items
+    )
+
+
+def _flags(members: dict[str, Any], taxonomy: Taxonomy) -> list[str] | None:
+    """The labels of an object of booleans; None where a label has another value."""
+    flags = {key: flag(_verdict_in(value)) for key, value in members.items()}
+    labels = [key for key in flags if taxonomy.resolve(key)]
+    if not labels or any(flags[key] is None for key in labels):
+        return None
+    return [key for key, given in flags.items() if given]
+
+
+def _verdict_in(value: Any) -> Any:
+    """The one boolean inside an object: ``{"applies": true, "reason": …}``; anything else as it is."""
+    verdicts = [one for one in value.values() if isinstance(one, bool)] if isinstance(value, dict) else []
+    return verdicts[0] if len(verdicts) == 1 else value
+
+
+def _qualified(members: dict[str, Any], taxonomy: Taxonomy, depth: int) -> list[str] | None:
+    """The words under keys such as ``primary_genre`` and ``film_genres``, all together."""
+    read = (from_value(value, taxonomy, depth + 1) for key, value in members.items() if is_qualified(key))
+    found = [words for words in read if words is not None]
+    return [word for words in found for word in words] if found else None
+
+
+def _alone(members: dict[str, Any], value: Any, taxonomy: Taxonomy) -> bool:
+    is_label = isinstance(value, str) and known(value, taxonomy) is not None
+    return len(members) == 1 and (is_label or isinstance(value, list)) and not counters(next(iter(members)))

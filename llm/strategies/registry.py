@@ -1,0 +1,44 @@
+"""Which reading to use: the one named, or the best that the model allows for a vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from llm.backends.backend import Engine
+from llm.strategies.decisions_api import DecisionsReading
+from llm.strategies.json_list import ListReading
+from llm.strategies.label_tokens import LettersReading
+from llm.strategies.strategy import Reading
+from llm.strategies.yes_no import YesNoReading
+from prompts.errors import UnknownName
+from prompts.taxonomy import Taxonomy
+
+AUTO = "auto"
+
+
+def named(name: str) -> Reading | None:
+    """The reading of that name; None for ``auto``.
+
+    Raises:
+        UnknownName: there is none.
+    """
+    if name == AUTO:
+        return None
+    if name not in READINGS:
+        raise UnknownName("reading", name, [AUTO, *READINGS])
+    return READINGS[name]
+
+
+def best(engine: Engine, taxonomy: Taxonomy) -> Reading:
+    """What ``auto`` means: for one label of a few, its probability in one token; for several labels, the list, whose
+    length the model chooses itself, or single questions where nothing would hold the list to the vocabulary. A model
+    whose first token is no answer (a reasoning model) is read as a list."""
+    is_read_by_code = not taxonomy.multi or not engine.holds_schema
+    if is_read_by_code and engine.code_limit >= 2 and engine.answers_directly:
+        return READINGS["yes_no" if taxonomy.multi else "letters"]
+    return READINGS["list"]
+
+
+READINGS: Mapping[str, Reading] = {
+    reading.name: reading for reading in (ListReading(), LettersReading(), YesNoReading(), DecisionsReading())
+}

@@ -1,0 +1,80 @@
+"""What every reading looks like: questions to an engine in, answers out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from llm.backends.backend import Conversation, Engine
+from llm.classifier import Problem, Usage
+from llm.request_context import ASKING
+from prompts.answer_format import Question
+from prompts.taxonomy import Taxonomy
+
+# One text's conversation under a vocabulary and in the form that a question asks for; readings that narrow or divide
+# the vocabulary render it for the part that they ask about.
+Render = Callable[[Taxonomy, Question], Conversation]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What could be read about one text.
+
+    Attributes:
+        labels: names from the vocabulary, each once; best first where they have scores, else in vocabulary order;
+            empty where scores have yet to decide.
+        scores: figures from 0 to 1 of the labels that were scored.
+        dropped: words given as labels that are none, and labels beyond ``max_labels``.
+        label_mass: how much of the probability fell on codes at all, from 0 to 1; a diagnostic: near 0, the model
+            wanted to say something else.
+        usage: tokens taken.
+        problem: set where nothing readable was said; ``labels`` and ``scores`` are then empty.
+    """
+
+    labels: tuple[str, ...] = ()
+    scores: Mapping[str, float] = field(default_factory=dict)
+    dropped: tuple[str, ...] = ()
+    label_mass: float | None = None
+    usage: Usage = Usage()
+    problem: Problem | None = None
+
+
+class Reading(Protocol):
+    """A way to get labels out of a language model.
+
+    Attributes:
+        name: how settings and requests call it.
+        decides: whether answers carry labels; where not, a threshold makes them from the scores.
+    """
+
+    name: str
+    decides: bool
+
+    def competing(self, taxonomy: Taxonomy) -> bool:
+        """Whether the labels' scores are shares of one probability, so that they sum to 1 with what "none" has."""
+
+    def ask(self, engine: Engine, texts: Sequence[Render], taxonomy: Taxonomy) -> list[Answer]:
+        """Ask the engine about each text; one answer per text, in their order."""
+
+    def question(self) -> Question:
+        """The form of the question, for showing and for fingerprints."""
+
+    def essence(self, taxonomy: Taxonomy) -> Any:
+        """What an answer depends on beside the conversation, as JSON takes it."""
+
+
+def no_codes(engine: Engine) -> Problem:
+    """Why an engine gives no probabilities of codes: the request is over, the engine cannot be reached, or it never
+    gives any."""
+    never = Problem("misconfigured", f"{engine.name} tells no probabilities; choose the reading list")
+    return ASKING.get().over or engine.check() or never
+
+
+def add_usage(parts: Sequence[Usage]) -> Usage:
+    """Tokens of several requests together."""
+    return Usage(
+        sum(part.prompt_tokens for part in parts),
+        sum(part.cached_tokens for part in parts),
+        sum(part.completion_tokens for part in parts),
+    )

@@ -1,0 +1,73 @@
+"""The ``yes_no`` reading: one Yes or No per label, read from the next token's probabilities.
+
+The text stands before the question, so that all questions about one text share everything up to its end in the server's
+prefix cache. The scores stand each for itself: P(Yes) / (P(Yes) + P(No)). A text of which one question is unreadable
+(``codes.unreadable``) is unreadable as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from llm.backends.backend import Engine, Weighing
+from llm.backends.codes import mass, unreadable
+from llm.strategies.label_tokens import shares
+from llm.strategies.strategy import Answer, Render, add_usage, no_codes
+from prompts.answer_format import Question
+from prompts.taxonomy import Taxonomy
+
+CODES = ("Yes", "No")
+_TEXTS_AT_ONCE = 32  # few enough for a server to keep them all in its prefix cache
+
+
+class YesNoReading:
+    """As many one-token reads per text as the vocabulary has labels."""
+
+    name = "yes_no"
+    decides = False
+
+    def competing(self, taxonomy: Taxonomy) -> bool:
+        """See ``Reading.competing``."""
+        return False
+
+    def question(self) -> Question:
+        """See ``Reading.question``."""
+        return Question("yes_no")
+
+    def essence(self, taxonomy: Taxonomy) -> Any:
+        """See ``Reading.essence``."""
+        return CODES
+
+    def ask(self, engine: Engine, texts: Sequence[Render], taxonomy: Taxonomy) -> list[Answer]:
+        """See ``Reading.ask``."""
+        if engine.code_limit < len(CODES):
+            return [Answer(problem=no_codes(engine))] * len(texts)
+        questions = [Question("yes_no", label) for label in taxonomy.predictable]
+        return [
+            answer
+            for start in range(0, len(texts), _TEXTS_AT_ONCE)
+            for answer in self._some(engine, texts[start : start + _TEXTS_AT_ONCE], questions, taxonomy)
+        ]
+
+    def _some(
+        self, engine: Engine, texts: Sequence[Render], questions: Sequence[Question], taxonomy: Taxonomy
+    ) -> list[Answer]:
+        """One question about each text goes ahead: asked all at once, every question would compute its text anew."""
+        first, rest = questions[:1], questions[1:]
+        ahead = engine.weigh([render(taxonomy, question) for render in texts for question in first], CODES)
+        behind = engine.weigh([render(taxonomy, question) for render in texts for question in rest], CODES)
+        parts = [behind[start : start + len(rest)] for start in range(0, len(behind), len(rest))] if rest else []
+        weighed = [[one, *parts[place]] if rest else [one] for place, one in enumerate(ahead)]
+        return [_answer(some, taxonomy) for some in weighed]
+
+
+def _answer(weighings: Sequence[Weighing], taxonomy: Taxonomy) -> Answer:
+    usage = add_usage([weighing.usage for weighing in weighings])
+    if problem := next((weighing.problem for weighing in weighings if weighing.problem), None):
+        return Answer(problem=problem, usage=usage)
+    read = sum(map(mass, weighings)) / len(weighings)
+    if problem := next(filter(None, map(unreadable, weighings)), None):
+        return Answer(problem=problem, label_mass=read, usage=usage)
+    scores = {name: shares(one.logprobs)["Yes"] for name, one in zip(taxonomy.names, weighings, strict=True)}
+    return Answer(scores=scores, label_mass=read, usage=usage)

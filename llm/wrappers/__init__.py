@@ -1,0 +1,1 @@
+"""Classifiers around a classifier: cache, cascade, fallback, shortlist, label orders, batching, limits."""

@@ -1,0 +1,107 @@
+"""A classifier whose concurrent requests share forward passes; see ``similarity.micro_batching``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+from llm.classifier import Classifier, Prediction
+from llm.request_context import ASKING, Asking, unread, waiting_problem
+from llm.wrappers.admission import Gate
+from prompts.taxonomy import Taxonomy
+from prompts.text import Text, checked_texts
+from similarity.errors import Disconnected, Expired, Rejected
+from similarity.micro_batching import MicroBatcher
+
+_MAX_TEXTS = 128  # of a shared pass; a request with more texts is a pass of its own
+
+
+class Batched:
+    """A classifier whose concurrent requests share calls of the inner one. Threads may share it.
+
+    Args:
+        inner: the classifier.
+        gate: limit on pending requests.
+        told: called with the number of texts of every pass.
+        passes: passes computed at once.
+    """
+
+    def __init__(
+        self, inner: Classifier, gate: Gate, told: Callable[[int], object] = lambda texts: None, passes: int = 1
+    ) -> None:
+        self._inner = inner
+        self._batcher: MicroBatcher[str | Text, list[Prediction]] = MicroBatcher(
+            inner.classify,
+            admission=gate,
+            max_items=_MAX_TEXTS,
+            concurrency=passes,
+            length=_characters,
+            on_batch=told,
+            around=lambda requests, texts: traced_pass(requests, inner.name, texts),
+        )
+
+    @property
+    def name(self) -> str:
+        """The inner classifier's name."""
+        return self._inner.name
+
+    def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
+        """See ``Classifier.classify``. Texts are skipped once the deadline of their request (``llm.request_context``)
+        has passed or its client has disconnected."""
+        texts = checked_texts(texts)
+        if not texts:
+            return []
+        try:
+            return self._batcher(texts, taxonomy, ASKING.get())
+        except (Rejected, Expired, Disconnected) as error:
+            return unread(waiting_problem(error), len(texts), self.name, taxonomy)
+
+
+Pair = tuple[Text, Taxonomy]
+
+
+class BatchedPairs:
+    """Predictions for pairs of a text and a vocabulary, whose concurrent requests share passes. Threads may share it.
+
+    Args:
+        name: of the model.
+        predict: pairs to one prediction each, such as ``llm.embedded.matcher.Matcher.predict``.
+        gate: limit on pending requests; the same as that of the classifier over the same model.
+        passes: passes computed at once.
+    """
+
+    def __init__(
+        self, name: str, predict: Callable[[Sequence[Pair]], list[Prediction]], gate: Gate, passes: int = 1
+    ) -> None:
+        self._name = name
+        self._batcher: MicroBatcher[Pair, list[Prediction]] = MicroBatcher(
+            lambda pairs, _: predict(pairs),
+            admission=gate,
+            max_items=_MAX_TEXTS,
+            concurrency=passes,
+            length=lambda pair: _characters(pair[0]),
+            around=lambda requests, pairs: traced_pass(requests, name, pairs),
+        )
+
+    def __call__(self, pairs: Sequence[Pair]) -> list[Prediction]:
+        """One prediction per pair, in order; ``problem`` where the request was rejected or given up."""
+        try:
+            return self._batcher(pairs, caller=ASKING.get())
+        except (Rejected, Expired, Disconnected) as error:
+            problem = waiting_problem(error)
+            return [unread(problem, 1, self._name, taxonomy)[0] for _, taxonomy in pairs]
+
+
+@contextmanager
+def traced_pass(requests: Sequence[Asking], model: str, texts: int) -> Iterator[None]:
+    """A span of one forward pass in the trace of every request that shares it."""
+    attributes: dict[str, str | int] = {"marquee.model": model}
+    attributes |= {"marquee.texts": texts, "marquee.requests": len(requests)}
+    with ExitStack() as spans:
+        for request in requests:
+            spans.enter_context(request.trace.span("forward pass", attributes))
+        yield
+
+
+def _characters(text: str | Text) -> int:
+    return len(Text.of(text).body)

@@ -1,0 +1,1 @@
+"""Settings, systems under evaluation, the HTTP client and the scikit-learn estimator."""

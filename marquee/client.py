@@ -1,0 +1,218 @@
+"""A running service as a classifier, so that whatever takes a classifier can be pointed at a URL."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import httpx2
+
+from llm.classifier import Prediction, Problem, ProblemKind, Source, label_source, no_text
+from marquee.problem_kinds import SLUGS
+from prompts import registry
+from prompts.errors import InvalidSetting
+from prompts.network import connection, split_url, trimmed, without_login
+from prompts.taxonomy import Taxonomy
+from prompts.text import Text, checked_texts
+
+_KINDS: Mapping[str, ProblemKind] = {slug: kind for kind, slug in SLUGS.items()} | {"too-large": "too_long"}
+_TOO_LARGE = 413
+_MOST_CHARS = 600_000  # of one request; a character takes up to 6 bytes, and a service takes 4,000,000 by default
+_BUSY = (429, 502, 503, 504)  # the next attempt may go well
+_FIRST_WAIT, _LONGEST_WAIT = 0.25, 30.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A prediction, and what else the service says of a text.
+
+    Attributes:
+        prediction: the labels, or why there are none.
+        lookup: what looking its title up came to.
+        notes: fields of the request that had no effect, and why.
+        genres: whether the labels are genres of films.
+    """
+
+    prediction: Prediction
+    lookup: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] = ()
+    genres: bool = False
+
+
+class Client:
+    """Asks ``POST /classify`` of a running service.
+
+    Texts go in batches. What fails by chance is tried again: no connection, a connection lost, 429, 502, 503, 504; the
+    service is waited for as long as it says. To ask twice does no harm.
+
+    Args:
+        url: the service's root, e.g. ``http://127.0.0.1:5000``.
+        cache: False asks anew, whatever the service remembers.
+        timeout: seconds that one attempt may take; the service is told, so that it does no work in vain.
+        key: API key, where the service asks for one.
+        retries: further attempts after the first.
+        batch: the most texts of one request; the service may take no more than 256.
+
+    Raises:
+        InvalidSetting: the URL is none, or the key cannot stand in a header.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        cache: bool = True,
+        timeout: float = 60.0,
+        key: str = "",
+        retries: int = 2,
+        batch: int = 64,
+    ) -> None:
+        url, key = _checked(url, key)
+        self.name = without_login(url)
+        self._cache, self._retries, self._batch = cache, retries, batch
+        headers = {"X-Request-Timeout": f"{timeout:g}"} | ({"Authorization": f"Bearer {key}"} if key else {})
+        self._http = httpx2.Client(base_url=url, timeout=timeout, headers=headers, **connection(url))
+
+    def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
+        """See ``Classifier.classify``; a request that fails is the problem of every text in it. A vocabulary that this
+        machine knows by name is taken to be known there too; any other one is sent along."""
+        return self.ask(texts, _fields(taxonomy), taxonomy)
+
+    def ask(
+        self, texts: Sequence[str | Text], fields: Mapping[str, Any], taxonomy: Taxonomy | None = None
+    ) -> list[Prediction]:
+        """The same with fields of the request as the README lists them."""
+        return [answer.prediction for answer in self.answers(texts, fields, taxonomy)]
+
+    def answers(
+        self, texts: Sequence[str | Text], fields: Mapping[str, Any], taxonomy: Taxonomy | None = None
+    ) -> list[Answer]:
+        """The same with what else the service says of each text. Empty texts are not sent."""
+        checked = checked_texts(texts)
+        source = Source(self.name, label_source(taxonomy) if taxonomy else str(fields.get("taxonomy") or ""))
+        items = [{"text": text.body, "title": text.title} for text in checked if not text.empty]
+        found = iter(self._ask(items, fields, source))
+        return [
+            Answer(Prediction((), source, problem=no_text(text))) if text.empty else next(found) for text in checked
+        ]
+
+    def look_up(self, text: Text, year: int | None, fields: Mapping[str, Any]) -> Answer:
+        """The same for one text whose title the service is to look up first, with what came of that."""
+        item = {"text": text.body, "title": text.title, "year": year}
+        source = Source(self.name, str(fields.get("taxonomy") or ""))
+        return self._ask([item], {**fields, "lookup": True}, source)[0]
+
+    def _ask(self, items: Sequence[Mapping[str, Any]], fields: Mapping[str, Any], source: Source) -> list[Answer]:
+        asked = {**fields, "scores": True, "cache": self._cache}
+        return [answer for some in self._batches(items) for answer in self._send({**asked, "texts": some}, source)]
+
+    def _batches(self, items: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
+        """Items of one request each: so many texts and characters at most, or a single longer text."""
+        batch: list[Mapping[str, Any]] = []
+        chars = 0
+        for item in items:
+            length = len(item["text"]) + len(item["title"])
+            if batch and (len(batch) == self._batch or chars + length > _MOST_CHARS):
+                yield batch
+                batch, chars = [], 0
+            batch.append(item)
+            chars += length
+        if batch:
+            yield batch
+
+    def _send(self, asked: Mapping[str, Any], source: Source) -> list[Answer]:
+        texts = asked["texts"]
+        count = len(texts)
+        reply = self._reply(asked)
+        if not isinstance(reply, Problem) and reply.status_code == _TOO_LARGE and count > 1:
+            halves = (texts[: count // 2], texts[count // 2 :])
+            return [answer for half in halves for answer in self._send({**asked, "texts": half}, source)]
+        if isinstance(reply, Problem):
+            return [Answer(Prediction((), source, problem=reply))] * count
+        body = _decoded(reply)
+        results = body.get("results")
+        if reply.status_code != 200 or not isinstance(results, list) or len(results) != count:
+            return [Answer(Prediction((), source, problem=_problem(body)))] * count
+        return [_answer(result, source) for result in results]
+
+    def _reply(self, asked: Mapping[str, Any]) -> httpx2.Response | Problem:
+        """The first reply that is worth having, else the last one, or why there is none."""
+        for attempt in range(self._retries + 1):
+            found = self._attempt(asked)
+            final = attempt == self._retries or not (isinstance(found, Problem) or found.status_code in _BUSY)
+            if final:
+                break
+            time.sleep(_wait(found, attempt))
+        return found
+
+    def _attempt(self, asked: Mapping[str, Any]) -> httpx2.Response | Problem:
+        try:
+            return self._http.post("/classify", json=asked)
+        except httpx2.HTTPError as error:
+            return Problem("unreachable", f"{self.name} did not answer: {error}")
+
+
+def _checked(url: str, key: str) -> tuple[str, str]:
+    url, key = trimmed(url), trimmed(key)
+    try:
+        split_url(url)
+    except ValueError:
+        raise InvalidSetting("this is no URL of a service; a URL looks like http://127.0.0.1:5000") from None
+    if not (key.isascii() and key.isprintable()):
+        raise InvalidSetting("the API key has a character that cannot be sent; copy it again")
+    return url, key
+
+
+def _fields(taxonomy: Taxonomy) -> Mapping[str, Any]:
+    known = registry.taxonomies().get(taxonomy.name)
+    shape = {"multi": taxonomy.multi, "max_labels": taxonomy.max_labels, "allow_none": taxonomy.allow_none}
+    if known is not None and known.labels == taxonomy.labels:
+        return {"taxonomy": taxonomy.name} | ({} if known == taxonomy else shape)
+    labels = [asdict(label) for label in taxonomy.labels]
+    return {"labels": labels, **shape}
+
+
+def _wait(found: httpx2.Response | Problem, attempt: int) -> float:
+    """Seconds until the next attempt: what the service says, else twice as long each time; spread, so that clients
+    turned away together do not come back together."""
+    said = "" if isinstance(found, Problem) else found.headers.get("Retry-After", "")
+    seconds = float(said) if said.isdecimal() else _FIRST_WAIT * 2**attempt
+    return min(_LONGEST_WAIT, seconds * random.uniform(1, 1.25))
+
+
+def _decoded(reply: httpx2.Response) -> Mapping[str, Any]:
+    try:
+        body = reply.json()
+    except ValueError:
+        body = None
+    return body if isinstance(body, dict) else {"detail": f"{reply.status_code}, and not as a Marquee answers"}
+
+
+def _answer(result: Any, source: Source) -> Answer:
+    """One of the results; what has not the members of an answer is the problem of its text."""
+    try:
+        notes = tuple(map(str, result.get("notes") or ()))
+        return Answer(_prediction(result), result.get("lookup"), notes, "genres" in result)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        problem = Problem("unreadable", f"{source.model} answers, and not as a Marquee answers")
+        return Answer(Prediction((), source, problem=problem))
+
+
+def _prediction(result: Mapping[str, Any]) -> Prediction:
+    problem = _problem(result["problem"]) if "problem" in result else None
+    source = Source(result["model"], result["taxonomy"], result["prompt"])
+    return Prediction(
+        tuple(result["labels"]),
+        source,
+        result.get("scores") or {},
+        problem,
+        cached=result["cached"],
+        score_type=result.get("score_type"),
+    )
+
+
+def _problem(body: Mapping[str, Any]) -> Problem:
+    slug = str(body.get("type", "")).rpartition("/")[2]  # a service under a path has it before "/problems"
+    return Problem(_KINDS.get(slug, "rejected"), str(body.get("detail") or "the service gave no reason"))

@@ -1,0 +1,5 @@
+"""Marquee as a scikit-learn classifier of texts: what it learns, from what, and whom it asks."""
+
+from marquee.sklearn.classifier import EXPECTED_FAILED_CHECKS, MarqueeClassifier
+
+__all__ = ["EXPECTED_FAILED_CHECKS", "MarqueeClassifier"]

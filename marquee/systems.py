@@ -1,0 +1,304 @@
+"""The systems that can be evaluated, by name: what a word of ``--systems`` means."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prompts.errors import InvalidSetting, UnknownName
+from prompts.files import digest_of
+from prompts.network import without_login
+
+if TYPE_CHECKING:
+    from eval.run import Opened, System
+    from llm.backends.backend import Engine
+    from llm.embedded.cosine import Embedded
+    from llm.embedded.matcher import Matcher
+    from llm.language_model import LanguageModel
+    from llm.preview import Preview
+    from marquee.settings import Settings
+    from prompts.taxonomy import Taxonomy
+    from prompts.text import Text
+    from service.services import Choice
+
+_MODELS = Path("var/models")
+_LONGEST = 80
+_NO_ENDPOINT: Mapping[str, Any] = {"endpoint": None}  # the model runs in this process, or results come from files
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What systems are put together for.
+
+    Attributes:
+        taxonomy: the vocabulary.
+        texts: that will be asked about; they decide which prompts are used.
+        cache: whether a remembered answer will do.
+        texts_per_request: where the settings do not say.
+    """
+
+    taxonomy: Taxonomy
+    texts: Sequence[Text]
+    cache: bool = True
+    texts_per_request: int = 1
+
+    def settings(self, **given: Any) -> Settings:
+        """The settings in force, but for those that are given."""
+        from marquee.settings import read_settings
+
+        settings = read_settings(**given)
+        return settings.model_copy(update={"texts_per_request": settings.texts_per_request or self.texts_per_request})
+
+
+def named(spec: str, setting: Setting) -> System:
+    """The system that a spec means: ``embedded[:WEIGHTS]``, ``minilm-plain``, ``llm[:READING][:PROMPT]``,
+    ``service:URL``, or a trained model, ``NAME[:PATH]``.
+
+    Raises:
+        UnknownName: there is no system, reading or prompt of that name.
+        InvalidSetting: a spec that makes no sense, or a language model where none is set.
+    """
+    name, _, rest = spec.partition(":")
+    return SYSTEMS.get(name, _trained)(spec, rest, setting)
+
+
+def configured(setting: Setting) -> System:
+    """Whoever answers under the settings in force, with all that they put around a language model."""
+    settings = setting.settings()
+    if not settings.asks_a_model:
+        return _embedded("embedded", "", setting)
+    around = {"fallback": settings.fallback, "cascade": settings.cascade}
+    return _language_model("settings", settings, _choice("", setting), setting, around)
+
+
+def corresponding(
+    spec: str, setting: Setting, engine: Callable[[str], Engine], endpoint: Mapping[str, Any] = _NO_ENDPOINT
+) -> System:
+    """The language model of a spec, ``llm[:READING][:PROMPT]``, whose requests are carried by others; no endpoint need
+    be set.
+
+    Args:
+        spec: how the command line names it.
+        setting: what it is put together for.
+        engine: makes the engine of a model's name.
+        endpoint: what the manifest records of the endpoint, where the requests go to one.
+
+    Raises:
+        InvalidSetting: another system, or a setting that this cannot do.
+    """
+    from eval.run import Opened, System
+    from llm.thresholds import Decisions
+    from llm.wrappers.order_ensemble import OrderAveraged
+    from marquee.settings import read_settings
+    from service import factory
+    from similarity.encoders.minilm import MiniLM
+
+    name, _, rest = spec.partition(":")
+    settings = read_settings(fallback=False, cascade=0.0)
+    if name != "llm" or settings.local_model or settings.candidates:
+        raise InvalidSetting(
+            f"{spec!r}: requests are those of a language model behind an endpoint; give llm[:READING][:PROMPT], and "
+            "unset MARQUEE_LOCAL_MODEL and MARQUEE_CANDIDATES"
+        )
+    choice = _choice(rest, setting, spec)
+    shots = factory.shots_of(settings, MiniLM(), setting.taxonomy)
+    decisions = Decisions(settings.decisions_path, settings.threshold)
+    model = factory.language_model(engine(settings.model), settings, choice, decisions, shots)
+    asked = OrderAveraged(model, settings.orders) if settings.orders > 1 else model
+    identity = {"model": settings.model, **_identity(settings, choice, setting), **endpoint, "carried": "by others"}
+    return System(spec, identity, lambda: Opened(asked))
+
+
+def folder_name(spec: str) -> str:
+    """A spec as the name of a folder; a long one is cut and keeps a digest of the whole."""
+    slug = re.sub(r"[^\w.-]+", "-", spec).strip("-.") or "system"
+    if len(slug) <= _LONGEST:
+        return slug
+    return f"{slug[:_LONGEST]}-{digest_of(spec, 8)}"
+
+
+def _embedded(spec: str, rest: str, setting: Setting) -> System:
+    from llm.embedded.matcher import SHIPPED, matcher
+    from prompts.files import digest_of
+
+    path = Path(rest) if rest else SHIPPED
+    if not path.is_file():
+        raise InvalidSetting(f"{spec!r}: there is no file of weights at {path}; make one with `main.py train matcher`")
+    return _in_process(spec, {"weights": digest_of(path)}, matcher(path), setting)
+
+
+def _plain(spec: str, rest: str, setting: Setting) -> System:
+    from llm.embedded.cosine import Embedded
+    from similarity.encoders.minilm import MiniLM
+
+    if rest:
+        raise InvalidSetting(f"{spec!r}: minilm-plain takes nothing after it")
+    return _in_process(spec, {}, Embedded(MiniLM()), setting)
+
+
+def _in_process(spec: str, setup: Mapping[str, Any], classifier: Matcher | Embedded, setting: Setting) -> System:
+    from eval.run import Opened, System
+
+    def opened() -> Opened:
+        classifier.classify(["A first text, so that the first answer finds the model loaded."], setting.taxonomy)
+        return Opened(classifier, classifier.decode_rule)
+
+    return System(spec, {"model": classifier.name, **setup}, opened)
+
+
+def _service(spec: str, url: str, setting: Setting) -> System:
+    from eval.run import Opened, System
+    from marquee.client import Client
+    from marquee.settings import read_settings
+
+    if not url.startswith(("http://", "https://")):
+        raise InvalidSetting(f"{spec!r}: write service:URL, such as service:http://127.0.0.1:5000")
+    key = read_settings().key.get_secret_value()
+    return System(without_login(spec), {}, lambda: Opened(Client(url, setting.cache, key=key)))
+
+
+def _llm(spec: str, rest: str, setting: Setting) -> System:
+    settings = setting.settings(fallback=False, cascade=0.0)  # what another one answered would not be its own
+    if not settings.asks_a_model:
+        raise InvalidSetting(f"{spec!r}: no language model is set; set OPENAI_BASE_URL or OPENAI_API_KEY")
+    return _language_model(spec, settings, _choice(rest, setting, spec), setting, {})
+
+
+def _choice(rest: str, setting: Setting, spec: str = "") -> Choice:
+    """Reading and prompt, in any order. ``auto`` is the prompt of that name: the reading ``auto`` needs no word."""
+    from llm.strategies.registry import READINGS
+    from prompts import registry
+    from service.services import Choice
+
+    words = [word for word in rest.split(":") if word]
+    readings = [word for word in words if word in READINGS]
+    prompts = [word for word in words if word not in READINGS]
+    if len(readings) > 1 or len(prompts) > 1:
+        raise InvalidSetting(f"{spec!r}: give one reading and one prompt at most")
+    known = {name for prompt in registry.prompts().values() for name in (prompt.name, prompt.kind)}
+    if strange := next((word for word in prompts if word not in known), None):
+        raise UnknownName("reading or prompt", strange, [*READINGS, *known])
+    return Choice(registry.prompt(prompts[0]) if prompts else None, readings[0] if readings else None, setting.cache)
+
+
+def _language_model(
+    spec: str, settings: Settings, choice: Choice, setting: Setting, around: Mapping[str, Any]
+) -> System:
+    from eval.run import Opened, System
+    from llm import preview
+    from llm.thresholds import Decisions
+    from service import factory
+
+    parts = factory.build(settings)
+
+    def bare() -> LanguageModel:
+        decisions = Decisions(settings.decisions_path, settings.threshold)
+        return factory.language_model(factory.engine_of(settings), settings, choice, decisions)
+
+    def opened() -> Opened:
+        if problem := parts.check():
+            raise InvalidSetting(f"{spec!r} cannot be asked: {problem.detail}")
+        parts.load()
+        rules = {bare_model.decode_rule(text, setting.taxonomy) for text in setting.texts}
+        return Opened(parts.classifier_for(choice), "; ".join(sorted(rules)))
+
+    def previewed(texts: Sequence[Text]) -> Preview:
+        return preview.preview(bare_model, texts, setting.taxonomy, settings.orders)
+
+    bare_model = bare()
+    identity = {**_requested(settings), **_identity(settings, choice, setting), **around}
+    return System(spec, identity, opened, previewed)
+
+
+def _requested(settings: Settings) -> Mapping[str, Any]:
+    """Model and endpoint. An unset model is left out: the endpoint's list chooses it."""
+    from service.factory import endpoint_settings
+
+    if settings.local_model:
+        return {"model": settings.local_model, **_NO_ENDPOINT}
+    named = {"model": settings.model} if "model" in settings.model_fields_set else {}
+    return {**named, **endpoint_settings(settings).adapting().identity}
+
+
+def _identity(settings: Settings, choice: Choice, setting: Setting) -> Mapping[str, Any]:
+    from llm.lora_adapter import adapter_in
+    from prompts.files import digest_of
+    from prompts.registry import prompt_for
+
+    prompts = {choice.prompt} if choice.prompt else {prompt_for(text, setting.taxonomy) for text in setting.texts}
+    return {
+        **({"adapter": adapter_in(Path(settings.adapter)).digest} if settings.adapter else {}),
+        "reading": choice.reading or settings.reading,
+        "prompts": sorted(f"{prompt.name}@{prompt.digest}" for prompt in prompts),
+        "decoding": {"temperature": 0},
+        "orders": settings.orders,
+        "candidates": settings.candidates,
+        "shots": digest_of(settings.shots_path) if settings.shots_path else None,
+        "shots_nearest": settings.shots_nearest,
+    }
+
+
+def _trained(spec: str, rest: str, setting: Setting) -> System:
+    """A trained model; its folder's ``manifest.json`` says of what kind it is."""
+    from eval.manifest import MANIFEST
+    from eval.run import Opened, System
+
+    name = spec.partition(":")[0]
+    folder = Path(rest) if rest else _default_folder(name, setting.taxonomy)
+    if not (folder / MANIFEST).is_file():
+        raise InvalidSetting(f"{spec!r}: {folder} holds no trained model ({MANIFEST}); make one with `main.py train`")
+    made = _made(folder / MANIFEST)
+
+    def opened() -> Opened:
+        from eval.baselines import load
+
+        model = load(folder)
+        model.classify(["A first text, so that the first answer finds the model loaded."], setting.taxonomy)
+        return Opened(model, _trained_rule(made))
+
+    return System(
+        spec, {"trained": digest_of(folder / MANIFEST), "kind": made.get("kind"), "seed": made.get("seed")}, opened
+    )
+
+
+def _made(path: Path) -> Mapping[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise InvalidSetting(f"{path} is no manifest of a trained model ({error}); train it again") from None
+
+
+def _trained_rule(made: Mapping[str, Any]) -> str | None:
+    decoding = made.get("decoding") or {}
+    if (rule := decoding.get("rule")) is None:
+        return None
+    return f"the {decoding.get('k')} best" if rule == "top-k" else _RULES.get(rule, rule)
+
+
+def _default_folder(name: str, taxonomy: Taxonomy) -> Path:
+    places = (_MODELS / f"{name}-{taxonomy.name}", _MODELS / name, _MODELS / taxonomy.name / name)
+    for folder in places:
+        if (folder / "manifest.json").is_file():
+            return folder
+    there = [
+        path.parent.name for pattern in ("*", f"{taxonomy.name}/*") for path in _MODELS.glob(f"{pattern}/manifest.json")
+    ]
+    raise UnknownName("system", name, {*SYSTEMS, *there})
+
+
+_RULES = {
+    "global": "one threshold, chosen on validation texts",
+    "per-label": "a threshold per label, chosen on validation texts",
+    "best": "the best one",
+}
+# How a spec starts -> what makes the system; any other start names a trained model.
+SYSTEMS: Mapping[str, Callable[[str, str, Setting], System]] = {
+    "embedded": _embedded,
+    "llm": _llm,
+    "minilm-plain": _plain,
+    "service": _service,
+}

@@ -1,0 +1,1 @@
+"""Typed questions about a text, answered by any model."""

@@ -1,0 +1,1 @@
+"""The HTTP server: gunicorn workers, slow and disconnected clients, CPU threads."""

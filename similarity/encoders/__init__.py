@@ -1,0 +1,1 @@
+"""Text encoders: MiniLM in OpenVINO and sentence-transformers models."""

@@ -1,0 +1,180 @@
+"""The number format in which networks are computed: bfloat16 where the processor multiplies in it, else float32.
+
+Every path through torch or OpenVINO calls this module; no other file decides. Where a processor lacks the instructions,
+bfloat16 is emulated: 0.9 GFLOP/s against 57 in float32 were measured on two cores with AVX2.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from contextlib import AbstractContextManager
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+from similarity.errors import InvalidPrecision
+
+if TYPE_CHECKING:
+    import torch
+
+NumberFormat = Literal["bfloat16", "float32"]
+
+SETTING = "MARQUEE_PRECISION"
+CHOICES = ("auto", "bfloat16", "float32")
+_TRAINER_NAMES = {"bf16": "bfloat16", "fp32": "float32"}  # of transformers' Trainer and of `train --precision`
+BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16"})  # as Linux names them in /proc/cpuinfo, and torch in its own list
+# Values of ONEDNN_MAX_CPU_ISA in rising order, and what each adds; values beyond them forbid nothing that matters here.
+_ONEDNN_ADDS = {
+    "SSE41": "sse4_1", "AVX": "avx", "AVX2": "avx2", "AVX2_VNNI": "avx_vnni", "AVX2_VNNI_2": "avx_ne_convert",
+    "AVX512_CORE": "avx512f", "AVX512_CORE_VNNI": "avx512_vnni", "AVX512_CORE_BF16": "avx512_bf16",
+    "AVX10_1_512": "avx512_fp16", "AVX512_CORE_FP16": "avx512_fp16",
+}  # fmt: skip
+_FAST = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
+_ATEN_LOW = frozenset({"default", "avx2"})  # values of ATEN_CPU_CAPABILITY below AVX-512
+_X86 = frozenset({"x86_64", "amd64", "i386", "i686", "x86"})
+_process_choice: str | None = None
+
+
+def choose(value: str) -> None:
+    """Set the choice of this process; it replaces ``MARQUEE_PRECISION``.
+
+    Args:
+        value: one of ``CHOICES``.
+
+    Raises:
+        InvalidPrecision: it is none of them.
+    """
+    global _process_choice
+    _process_choice = _checked(value, "precision")
+
+
+def choice() -> str:
+    """Return the choice of this process: what ``choose`` set, else ``MARQUEE_PRECISION``, else ``auto``.
+
+    Raises:
+        InvalidPrecision: the environment variable has another value.
+    """
+    if _process_choice is not None:
+        return _process_choice
+    return _checked(os.environ.get(SETTING) or "auto", SETTING)
+
+
+def number_format(device: str = "cpu", wanted: str = "auto") -> NumberFormat:
+    """Return the format to compute in on a device.
+
+    Args:
+        device: as torch names it: ``cpu``, ``cuda``, ``cuda:1``.
+        wanted: the choice for this call, which precedes that of the process; ``auto`` takes the process's. The names
+            of transformers' Trainer, ``bf16`` and ``fp32``, are read too.
+
+    Raises:
+        InvalidPrecision: a choice is none of ``CHOICES``.
+    """
+    found = _checked(_TRAINER_NAMES.get(wanted, wanted), "precision")
+    found = choice() if found == "auto" else found
+    if found != "auto":
+        return cast(NumberFormat, found)
+    return "bfloat16" if _multiplies_in_bfloat16(device) else "float32"
+
+
+def torch_dtype(device: str = "cpu", wanted: str = "auto") -> torch.dtype:
+    """Return ``number_format`` as torch's dtype."""
+    import torch
+
+    return cast("torch.dtype", getattr(torch, number_format(device, wanted)))
+
+
+def autocast(device: str = "cpu") -> AbstractContextManager[object]:
+    """Return torch's autocast to bfloat16, without effect where ``number_format`` is float32."""
+    import torch
+
+    return torch.autocast(device, torch.bfloat16, enabled=number_format(device) == "bfloat16")
+
+
+def default_device() -> str:
+    """Return torch's name of the device to compute on: ``cuda`` where there is a GPU, else ``cpu``."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def cpu_computes_with(instruction: str) -> bool:
+    """Return whether the CPU has an instruction set that no environment variable forbids.
+
+    Args:
+        instruction: as Linux names it in ``/proc/cpuinfo``, e.g. ``avx512_vnni``.
+
+    ``ATEN_CPU_CAPABILITY`` (PyTorch, ``ATen/native/DispatchStub.cpp``) and ``ONEDNN_MAX_CPU_ISA``, of old
+    ``DNNL_MAX_CPU_ISA`` (oneDNN, "CPU Dispatcher Control"), limit this program as a whole: torch computes with both
+    libraries, and OpenVINO with oneDNN.
+    """
+    return instruction in cpu_instructions() and not _forbidden(instruction)
+
+
+def described() -> str:
+    """Return the number format of the CPU and the instruction sets that decide on speed, for reports."""
+    found = [one for one in _FAST if cpu_computes_with(one)]
+    return f"{number_format()} on a CPU with {', '.join(found) or 'no AVX2'}"
+
+
+def _checked(value: str, name: str) -> str:
+    if value not in CHOICES:
+        raise InvalidPrecision(name, value, CHOICES)
+    return value
+
+
+def _forbidden(instruction: str) -> bool:
+    most = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or ""
+    if most.upper() in _ONEDNN_ADDS and instruction not in _onednn_instructions(most.upper()):
+        return True
+    return instruction.startswith(("avx512", "amx")) and os.environ.get("ATEN_CPU_CAPABILITY", "").lower() in _ATEN_LOW
+
+
+def _onednn_instructions(most: str) -> set[str]:
+    """What oneDNN may use of the sets that matter here, under a value of ``ONEDNN_MAX_CPU_ISA``."""
+    levels = list(_ONEDNN_ADDS)
+    return {_ONEDNN_ADDS[level] for level in levels[: levels.index(most) + 1]}
+
+
+def _multiplies_in_bfloat16(device: str) -> bool:
+    if device.partition(":")[0] == "cuda":
+        import torch
+
+        return torch.cuda.is_available() and bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device != "cpu":  # other accelerators were not measured
+        return False
+    return any(map(cpu_computes_with, BFLOAT16))
+
+
+@cache
+def cpu_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
+    """Return the instruction sets of an x86 processor, named as in Linux's ``/proc/cpuinfo``; of others, none.
+
+    Linux's file is read in a millisecond and needs no library. torch takes seconds to import, and the capabilities that
+    OpenVINO reports ignore ``ONEDNN_MAX_CPU_ISA``. Other systems have no such file: OpenVINO is called there, or torch.
+    """
+    if platform.machine().lower() not in _X86:  # bfloat16 was not measured on others
+        return frozenset()
+    return _flags(cpuinfo) if sys.platform.startswith("linux") else _reported()
+
+
+def _flags(cpuinfo: Path) -> frozenset[str]:
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return frozenset()
+    fields = (line.partition(":") for line in lines)
+    return next((frozenset(flags.split()) for name, _, flags in fields if name.strip() == "flags"), frozenset())
+
+
+def _reported() -> frozenset[str]:
+    if find_spec("openvino"):
+        from similarity.encoders.openvino_bert import capabilities
+
+        return frozenset({"avx512_bf16", "avx512_vnni"} if "BF16" in capabilities() else ())
+    import torch
+
+    return frozenset(name for name, value in torch.cpu.get_capabilities().items() if value is True)

@@ -1,0 +1,1 @@
+"""The vector index of films: built, published in versions, searched, reloaded."""

@@ -1,0 +1,227 @@
+"""The probe: what an endpoint drops silently is found out, and what was found is kept."""
+
+import json
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm.backends.capabilities import Honours, Probed, probe
+from llm.backends.capability_checks import CANARIES, Canaries, Finding
+from llm.backends.transport import Wire
+from llm.classifier import Problem
+from llm.request_context import ASKING, Asking
+from tests.support.misbehaving import Endpoint, body, endpoint, says
+
+
+def wire(server: Endpoint) -> Wire:
+    return Wire(server.url, "", 5, 0, 4)
+
+
+def obliging(server: Endpoint) -> Any:
+    """An endpoint that keeps to JSON schemas and answers everything else as if it had not heard."""
+
+    def respond(handler: BaseHTTPRequestHandler) -> None:
+        asked = server.asked[-1] or {}
+        if handler.path.endswith("/version"):
+            body(200, {"version": "9.9"})(handler)
+        elif handler.path.endswith("/models"):
+            body(200, {"data": [{"id": "m", "max_model_len": 4096}]})(handler)
+        elif any(handler.path.endswith(path) for path in ("/tokenize", "/decisions", "/completions/batch")):
+            body(404, {"error": "no"})(handler)
+        elif "top_logprobs" in asked:
+            body(400, {"error": "no logprobs"})(handler)
+        elif asked.get("response_format", {}).get("json_schema", {}).get("schema", {}).get("type") == "object":
+            says('{"labels": ["zqx-7"]}')(handler)
+        else:
+            says("Hello! How can I help you?")(handler)
+
+    return respond
+
+
+def test_what_is_dropped_silently_is_found_out() -> None:
+    with endpoint(says("")) as server:
+        server.then = [obliging(server)]
+        found = probe(wire(server), "m")
+    assert isinstance(found, Honours)
+    assert found.does("json_schema")
+    outcomes = {name: finding.outcome for name, finding in found.findings.items()}
+    assert outcomes == {
+        "json_schema": "honoured",
+        "json_array": "ignored",
+        "json_object": "ignored",
+        "choice": "ignored",
+        "regex": "ignored",
+        "grammar": "ignored",
+        "gbnf": "ignored",
+        "logit_bias": "unknown",
+        "logprobs": "refused",
+        "known_answer": "refused",
+        "token_ids": "unknown",
+        "tokenize": "refused",
+        "prefix_caching": "honoured",
+        "batch": "refused",
+        "decisions": "refused",
+    }
+    assert outcomes.keys() == CANARIES.keys()
+    assert (found.context, found.version, found.top_logprobs) == (4096, "9.9", 0)
+
+
+def test_only_the_capabilities_that_are_asked_for_are_checked(tmp_path: Path) -> None:
+    with endpoint(says("")) as server:
+        server.then = [obliging(server)]
+        probed = Probed(wire(server), "m", tmp_path / "probe.json")
+        assert not server.asked
+        assert probed.does("json_schema")
+        assert probed.does("json_schema")
+        assert [("response_format" in asked) for asked in server.asked if asked] == [True]
+        assert probed.top_logprobs == 0
+        assert probed.refuses("logprobs")
+        assert sum(asked is not None for asked in server.asked) == 1 + 2  # 20 and 5 alternatives
+
+
+def test_an_endpoint_that_cannot_be_reached_is_a_problem_and_not_a_finding(tmp_path: Path) -> None:
+    dead = Wire("http://127.0.0.1:1/v1", "", 1, 0, 4)
+    found = probe(dead, "m")
+    assert isinstance(found, Problem)
+    probed = Probed(dead, "m", tmp_path / "probe.json")
+    assert probed.outcome("json_schema") == "unknown"
+    assert not (tmp_path / "probe.json").exists()
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 429, 500, 503])
+def test_a_refusal_that_is_not_about_the_capability_is_no_finding(tmp_path: Path, status: int) -> None:
+    with endpoint(body(status, {"error": {"message": "not now"}})) as server:
+        probed = Probed(wire(server), "m", tmp_path / "probe.json")
+        assert [probed.outcome(name) for name in ("json_schema", "logprobs")] == ["unknown"] * 2
+    assert not (tmp_path / "probe.json").exists()
+
+
+def test_findings_are_kept_per_endpoint_model_and_version(tmp_path: Path) -> None:
+    path = tmp_path / "var" / "probe.json"
+    with endpoint(says("")) as server:
+        server.then = [obliging(server)]
+        first = Probed(wire(server), "m", path)
+        outcomes = {name: first.outcome(name) for name in CANARIES}
+        asked = len(server.asked)
+        again = Probed(wire(server), "m", path)
+        assert {name: again.outcome(name) for name in CANARIES} == outcomes
+        assert again.kept() is not None
+        assert len(server.asked) == asked + 2  # the version alone
+        assert Probed(wire(server), "another", path).does("json_schema")
+        assert len(server.asked) == asked + 4
+    assert len(json.loads(path.read_text())) == 2
+
+
+@pytest.mark.parametrize("damage", ["", "[]", '{"x": 1}', "{", "5", '{"m": {"at": 1e12, "value": {"findings": 3}}}'])
+def test_a_damaged_file_is_probed_over(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "probe.json"
+    path.write_text(damage)
+    with endpoint(says("")) as server:
+        server.then = [obliging(server)]
+        assert Probed(wire(server), "m", path).does("json_schema")
+
+
+def test_findings_survive_the_file() -> None:
+    found = Honours({"choice": Finding("ignored", "a note")}, 20, 4096, "1")
+    assert Honours.of(json.loads(json.dumps(found.as_json()))) == found
+
+
+def test_what_one_request_did_not_wait_for_is_no_finding(tmp_path: Path) -> None:
+    with endpoint(says("")) as server:
+        server.then = [obliging(server)]
+        probed = Probed(wire(server), "m", tmp_path / "p")
+        token = ASKING.set(Asking(until=0.0))
+        try:
+            assert probed.outcome("json_schema") == "unknown"
+        finally:
+            ASKING.reset(token)
+        assert probed.does("json_schema")
+        assert len([body for body in server.asked if body]) == 1  # the check that the first request did not wait for
+
+
+def finished(words: str, finish: str) -> Any:
+    return body(200, {"choices": [{"message": {"content": words}, "finish_reason": finish}]})
+
+
+@pytest.mark.parametrize(
+    ("words", "finish", "outcome"),
+    [
+        ('{"labels": ["zqx-7"]}', "stop", "honoured"),
+        ('{\n  "labels":\n [ "\\u007aqx-7" ]\n}\n', "stop", "honoured"),
+        ('{"labels":' + " \n" * 100, "length", "honoured"),
+        ("{" + "\t" * 200, "length", "honoured"),
+        ('{"labels": ["zqx', "length", "honoured"),
+        ('{"labels": ["Drama"]}', "stop", "ignored"),
+        ('{"labels":', "stop", "ignored"),
+        ("Hello! How can I", "length", "ignored"),
+        ('{"greeting": "Hel', "length", "ignored"),
+        ("[" * 5_000, "length", "ignored"),
+        ('```json\n{"labels": ["zqx-7"]}\n```', "stop", "ignored"),
+    ],
+)
+def test_a_schema_with_one_value_shows_whether_it_holds_whatever_the_model_would_say(
+    words: str, finish: str, outcome: str
+) -> None:
+    with endpoint(finished(words, finish)) as server:
+        assert CANARIES["json_schema"](Canaries(wire(server), "m")).outcome == outcome
+
+
+def begins_with(*top_tokens: tuple[str, float]) -> Any:
+    told = [{"token": token, "logprob": logprob} for token, logprob in top_tokens]
+    content = [{"token": told[0]["token"], "logprob": told[0]["logprob"], "top_logprobs": told}]
+    return body(200, {"choices": [{"message": {"content": "x"}, "logprobs": {"content": content}}]})
+
+
+@pytest.mark.parametrize(
+    ("top_tokens", "outcome"),
+    [
+        ([("B", -0.1), ("A", -3.0)], "honoured"),
+        ([("\u2581B", -0.1), ("The", -3.0)], "honoured"),
+        ([("<think>", -0.01), ("B", -6.0)], "ignored"),
+        ([("Okay", -0.1), ("Hmm", -3.0)], "ignored"),
+    ],
+)
+def test_a_question_with_a_known_answer_shows_whether_answers_begin_at_once(
+    top_tokens: list[tuple[str, float]], outcome: str
+) -> None:
+    with endpoint(begins_with(*top_tokens)) as server:
+        assert CANARIES["known_answer"](Canaries(wire(server), "m")).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("said", "outcome"),
+    [
+        (['{"labels": ["zqx-7"]}'] * 2, "honoured"),
+        (['{"labels": ["zqx-7"]}', "Hello!"], "ignored"),
+        (['{"labels": ["zqx-7"]}'], "ignored"),
+        ([None, None], "ignored"),
+    ],
+)
+def test_a_batch_is_honoured_where_every_conversation_is_held_to_the_schema(said: list[Any], outcome: str) -> None:
+    choices = [{"index": place, "message": {"content": words}} for place, words in enumerate(said)]
+    with endpoint(body(200, {"choices": choices})) as server:
+        assert CANARIES["batch"](Canaries(wire(server), "m")).outcome == outcome
+        assert [len(one) for one in server.asked[0]["messages"]] == [1, 1]
+
+
+def test_a_batch_that_is_answered_otherwise_is_ignored() -> None:
+    with endpoint(body(200, {"choices": 5}), body(200, {"choices": [1, None]}), body(200, "[]")) as server:
+        assert [CANARIES["batch"](Canaries(wire(server), "m")).outcome for _ in range(3)] == ["ignored"] * 3
+
+
+def test_what_was_kept_by_a_version_that_asked_for_less_is_checked_now(tmp_path: Path) -> None:
+    path = tmp_path / "probe.json"
+    with endpoint(says("")) as server:
+        server.then = [obliging(server)]
+        assert isinstance(Probed(wire(server), "m", path).anew(), Honours)
+        kept = json.loads(path.read_text())
+        del next(iter(kept.values()))["value"]["findings"]["batch"]
+        path.write_text(json.dumps(kept))
+        again = Probed(wire(server), "m", path)
+        assert again.kept() is None
+        assert again.does("json_schema")
+        asked = sum(one is not None for one in server.asked)
+        assert again.refuses("batch")
+        assert sum(one is not None for one in server.asked) == asked + 1

@@ -1,0 +1,117 @@
+"""Calls that serve all requests: one at a time, and no request waits longer than its deadline or its client."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+
+from llm.backends.shared_calls import SharedCalls
+from llm.request_context import ASKING, Asking
+from marquee.settings import read_settings
+from service.app import create_app
+from service.factory import build
+from similarity.errors import Disconnected, Expired
+from tests.support.misbehaving import endpoint, hangs
+
+
+@contextmanager
+def request_with(**asking: Any) -> Iterator[None]:
+    token = ASKING.set(Asking(**asking))
+    try:
+        yield
+    finally:
+        ASKING.reset(token)
+
+
+@pytest.mark.parametrize(
+    ("asking", "error"),
+    [
+        ({"until": 0.0}, Expired),
+        ({"until": -1.0}, Expired),
+        ({"gone": lambda: True}, Disconnected),
+    ],
+)
+def test_a_request_that_is_over_does_not_wait_and_the_call_goes_on(asking: dict[str, Any], error: type) -> None:
+    calls, release, done = SharedCalls(), Event(), Event()
+
+    def slow() -> None:
+        release.wait(30)
+        done.set()
+
+    with request_with(**asking), pytest.raises(error):
+        calls.result("k", slow)
+    release.set()
+    assert done.wait(30)
+
+
+def test_equal_calls_at_one_time_are_one_call() -> None:
+    calls, release, runs = SharedCalls(), Event(), []
+
+    def slow() -> int:
+        runs.append(1)
+        release.wait(30)
+        return 7
+
+    found: list[int] = []
+    threads = [threading.Thread(target=lambda: found.append(calls.result("k", slow))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    assert calls.result("other", lambda: 1) == 1
+    release.set()
+    for thread in threads:
+        thread.join(30)
+    assert found == [7] * 8
+    assert len(runs) < 8
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), SystemExit(3), KeyboardInterrupt()])
+def test_what_a_call_raises_reaches_the_request_and_the_next_call_runs(error: BaseException) -> None:
+    calls = SharedCalls()
+
+    def failing() -> int:
+        raise error
+
+    with pytest.raises(type(error)):
+        calls.result("k", failing)
+    assert calls.result("k", lambda: 2) == 2
+
+
+ROUTES = (
+    ("/classify", {"text": "x", "reading": "list"}),
+    ("/classify", {"text": "x", "reading": "letters", "labels": ["a", "b"], "multi": False}),
+    ("/classify", {"text": "x", "reading": "yes_no"}),
+    ("/classify", {"text": "x"}),
+    (
+        "/v1/decisions",
+        {"model": "marquee", "input": "x", "questions": [{"type": "predicate", "instructions": "is it?"}]},
+    ),
+)
+
+
+@pytest.mark.parametrize(("route", "body"), ROUTES)
+def test_the_first_request_to_an_endpoint_that_hangs_ends_at_its_deadline(
+    away: Path, route: str, body: dict[str, Any]
+) -> None:
+    with endpoint(hangs(20)) as server:
+        client = create_app(
+            build(read_settings(openai_base_url=server.url, model="m", request_timeout=0.3, retries=0))
+        ).test_client()
+        start = time.monotonic()
+        answer = client.post(route, json=body)
+    assert time.monotonic() - start < 10  # a capability check alone waits 20 s
+    assert answer.status_code == 504, answer.get_json()
+    assert answer.get_json()["type"] == "/problems/too-late"
+
+
+@pytest.mark.parametrize("reading", ["list", "letters", "yes_no"])
+def test_an_endpoint_that_is_down_is_unreachable_and_not_one_without_probabilities(away: Path, reading: str) -> None:
+    with endpoint(hangs(0)) as server:
+        url = server.url
+    client = create_app(build(read_settings(openai_base_url=url, reading=reading, retries=0))).test_client()
+    answer = client.post("/classify", json={"text": "x", "labels": ["a", "b"]}).get_json()
+    assert (answer["status"], answer["type"]) == (503, "/problems/model-unreachable"), answer

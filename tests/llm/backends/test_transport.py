@@ -1,0 +1,161 @@
+"""The wire: many at a time, in order, no more than the endpoint bears, and shared by all threads."""
+
+import asyncio
+import gc
+import multiprocessing
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+from llm.backends.limiter import Limiter
+from llm.backends.transport import Wire
+from llm.classifier import Problem
+from llm.request_context import ASKING, Asking
+from tests.support.misbehaving import body, endpoint, hangs, says
+
+
+class Crowd:
+    """An endpoint that notes how many requests it has at once."""
+
+    def __init__(self, seconds: float = 0.02) -> None:
+        self.now = self.most = 0
+        self._seconds, self._lock = seconds, threading.Lock()
+
+    def __call__(self, handler: BaseHTTPRequestHandler) -> None:
+        with self._lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        time.sleep(self._seconds)
+        with self._lock:
+            self.now -= 1
+        says("ok")(handler)
+
+
+def test_replies_come_in_the_order_of_the_bodies_and_a_problem_in_its_place() -> None:
+    with endpoint(says("first"), body(400, {"error": "bad"}), says("third")) as server:
+        first, second, third = Wire(server.url, "", 5, 0, 1).post([{"n": n} for n in range(3)])
+    assert first["choices"][0]["message"]["content"] == "first"
+    assert isinstance(second, Problem)
+    assert third["choices"][0]["message"]["content"] == "third"
+    assert [asked["n"] for asked in server.asked] == [0, 1, 2]
+
+
+def test_no_bodies_are_no_requests() -> None:
+    assert Wire("http://127.0.0.1:1/v1", "", 1, 0, 8).post([]) == []
+
+
+def test_never_more_requests_are_under_way_than_set_over_all_callers() -> None:
+    crowd = Crowd()
+    with endpoint(crowd) as server:
+        wire = Wire(server.url, "", 10, 0, 4)
+        with ThreadPoolExecutor(6) as pool:
+            done = list(pool.map(lambda _: len(wire.post([{}] * 10)), range(6)))
+    assert done == [10] * 6
+    assert 2 <= crowd.most <= 4
+
+
+def test_a_forked_process_has_a_wire_of_its_own() -> None:
+    with endpoint(says("ok")) as server:
+        wire = Wire(server.url, "", 5, 0, 4)
+        wire.post([{}])
+        child = multiprocessing.get_context("fork").Process(target=lambda: wire.post([{}] * 3))
+        child.start()
+        child.join(30)
+        assert child.exitcode == 0
+        wire.post([{}])
+    assert len(server.asked) == 5
+
+
+def test_a_wire_that_nobody_holds_any_more_lets_go_of_its_thread_and_connections() -> None:
+    before = set(threading.enumerate())
+    with endpoint(says("ok")) as server:
+        wire = Wire(server.url, "", 5, 0, 4)
+        wire.post([{}])
+        (running,) = (thread for thread in threading.enumerate() if thread.name == "endpoint" and thread not in before)
+        del wire
+        gc.collect()
+        assert not running.is_alive()
+
+
+def test_the_limit_rises_while_latency_holds_and_falls_when_pushed_back() -> None:
+    async def many(limiter: Limiter, number: int) -> None:
+        async def one() -> None:
+            async with limiter.place():
+                await asyncio.sleep(0.001)
+
+        await asyncio.gather(*(one() for _ in range(number)))
+
+    async def story() -> tuple[int, int, int, int]:
+        limiter = Limiter(32)
+        start = limiter.limit
+        await many(limiter, 400)
+        raised = limiter.limit
+        limiter.push_back()
+        cut = limiter.limit
+        limiter.push_back()  # the same overload, told twice
+        return start, raised, cut, limiter.limit
+
+    start, raised, cut, again = asyncio.run(story())
+    assert start < raised
+    assert cut < raised
+    assert again == cut
+
+
+def test_a_caller_that_gives_up_leaves_its_place_to_the_next() -> None:
+    async def story() -> bool:
+        limiter = Limiter(1)
+        async with limiter.place():
+            waiting = [asyncio.create_task(_hold(limiter)) for _ in range(3)]
+            await asyncio.sleep(0.01)
+            waiting[0].cancel()
+        await asyncio.wait_for(asyncio.gather(*waiting[1:]), 5)
+        return waiting[0].cancelled()
+
+    async def _hold(limiter: Limiter) -> None:
+        async with limiter.place():
+            await asyncio.sleep(0)
+
+    assert asyncio.run(story())
+
+
+def test_an_overloaded_endpoint_is_given_less_at_once() -> None:
+    crowd = Crowd(0.03)
+
+    def overloaded(handler: BaseHTTPRequestHandler) -> None:
+        if crowd.now >= 3:
+            body(503, {"error": "too many"}, Retry_After="0")(handler)
+        else:
+            crowd(handler)
+
+    with endpoint(overloaded) as server:
+        replies = Wire(server.url, "", 10, 8, 16).post([{}] * 60)
+    assert not [reply for reply in replies if isinstance(reply, Problem)]
+
+
+# --- on whose behalf ---
+
+
+def asking(asked: Asking, wire: Wire) -> list[Any]:
+    """Two bodies, sent on behalf of a request."""
+    token = ASKING.set(asked)
+    try:
+        return wire.post([{"n": 1}, {"n": 2}])
+    finally:
+        ASKING.reset(token)
+
+
+def test_the_id_of_the_request_goes_along() -> None:
+    with endpoint(says("[]")) as server:
+        asking(Asking("abc-1"), Wire(server.url, "", 5, 0, 4))
+        assert [headers["x-request-id"] for headers in server.headers] == ["abc-1", "abc-1"]
+
+
+def test_what_takes_longer_than_the_request_allows_is_given_up() -> None:
+    with endpoint(hangs(20)) as server:
+        found = asking(Asking(until=time.monotonic() + 1), Wire(server.url, "", 60, 0, 1))
+        assert [problem.kind for problem in found] == ["late", "late"]
+        assert len(server.asked) <= 1, "the second one was never sent"
+        assert [problem.kind for problem in asking(Asking(until=0.0), Wire(server.url, "", 60, 0, 1))] == ["late"] * 2
+        assert len(server.asked) <= 1

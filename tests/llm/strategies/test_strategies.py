@@ -1,0 +1,468 @@
+"""The readings: what each asks, and how figures become scores."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm.backends.backend import Completion, Constraint, Conversation, Token, Weighing
+from llm.backends.capabilities import UNPROBED, Probed
+from llm.backends.fake import Scripted
+from llm.backends.openai_compatible import OpenAICompatible
+from llm.backends.transport import Wire
+from llm.classifier import Prediction, Problem, Usage
+from llm.language_model import LanguageModel
+from llm.strategies import registry as choice
+from llm.strategies.decisions_api import DecisionsReading
+from llm.strategies.json_list import ListReading
+from llm.strategies.label_tokens import LettersReading, shares
+from llm.strategies.yes_no import YesNoReading
+from llm.thresholds import Decisions
+from prompts import registry
+from prompts.errors import UnknownName
+from prompts.taxonomy import Label, Taxonomy
+from prompts.text import Text
+from tests.support.misbehaving import Behaviour, body, endpoint, follows, serves
+
+TMDB, SENTIMENT = registry.taxonomy("tmdb"), registry.taxonomy("sentiment")
+MANY = Taxonomy("many", tuple(Label(f"label {number:03}") for number in range(300)), max_labels=3)
+
+
+def coded(conversation: Conversation) -> dict[str, str]:
+    """The labels that a letters prompt offers, by code."""
+    lines = conversation[0]["content"].partition("Labels:\n")[2].partition("\nRules:")[0].splitlines()
+    return {line[0]: line[3:].partition(":")[0] for line in lines if line.strip()}
+
+
+class Counting(Scripted):
+    """A scripted engine that keeps what it was asked."""
+
+    def __init__(self, weights: object, code_limit: int = 128) -> None:
+        super().__init__(weights=weights, code_limit=code_limit)  # type: ignore[arg-type]
+        self.batches: list[tuple[list[Conversation], list[str]]] = []
+
+    def weigh(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[Weighing]:
+        self.batches.append((list(conversations), list(codes)))
+        return super().weigh(conversations, codes)
+
+
+def letters(engine: Scripted, taxonomy: Taxonomy, threshold: float | None = None) -> LanguageModel:
+    return LanguageModel(engine, LettersReading(), decisions=Decisions(threshold=threshold))
+
+
+# --- letters ---
+
+
+def prefers(weights: Mapping[str, float]) -> object:
+    """Weights by label, for whatever codes a prompt gives them."""
+
+    def weigh(conversation: Conversation) -> dict[str, float]:
+        return {code: weights.get(label, 1e-4) for code, label in coded(conversation).items()}
+
+    return weigh
+
+
+def test_letters_scores_are_shares_that_sum_to_one() -> None:
+    engine = Counting(prefers({"War": 0.3, "Drama": 0.1, "History": 0.05}))
+    (prediction,) = letters(engine, TMDB).classify(["a plot"], TMDB)
+    assert sum(prediction.scores.values()) == pytest.approx(1)
+    assert prediction.labels == ("War", "Drama", "History")
+    assert list(prediction.scores)[:3] == ["War", "Drama", "History"]
+    assert prediction.scores["War"] == pytest.approx(0.3 / (0.45 + 15e-4))
+    assert prediction.label_mass == pytest.approx(0.45 + 15e-4)
+
+
+def test_letters_asks_once_for_a_vocabulary_within_the_codes() -> None:
+    engine = Counting(prefers({"War": 0.9}))
+    letters(engine, TMDB).classify(["a", "b", "c"], TMDB)
+    ((conversations, codes),) = engine.batches
+    assert len(conversations) == 3
+    assert codes == list("ABCDEFGHIJKLMNOPQR")
+    assert coded(conversations[0])["A"] == "Action"
+
+
+def test_none_of_these_is_a_code_where_the_vocabulary_allows_it() -> None:
+    engine = Counting(lambda conversation: {"0": 0.9, "A": 0.05, "B": 0.05})
+    taxonomy = SENTIMENT.shaped(allow_none=True)
+    (prediction,) = letters(engine, taxonomy).classify(["a text"], taxonomy)
+    assert prediction.labels == ()
+    assert prediction.problem is None
+    assert sum(prediction.scores.values()) == pytest.approx(0.1)
+    assert engine.batches[0][1] == ["A", "B", "0"]
+
+
+@pytest.mark.parametrize("limit", [128, 20, 7, 2])
+def test_a_vocabulary_beyond_the_codes_is_asked_in_heats_and_a_final(limit: int) -> None:
+    engine = Counting(prefers({"label 299": 0.5, "label 150": 0.3, "label 001": 0.15}), code_limit=limit)
+    (prediction,) = letters(engine, MANY, 0.1).classify(["a text"], MANY)
+    assert prediction.labels[0] == "label 299"
+    if limit >= 20:
+        assert prediction.labels == ("label 299", "label 150", "label 001")
+    assert set(prediction.scores) == set(MANY.names)
+    assert all(len(codes) <= limit for _, codes in engine.batches)
+    fallen = [score for name, score in prediction.scores.items() if name not in prediction.labels]
+    assert max(fallen) < prediction.scores[prediction.labels[-1]]
+
+
+def test_figures_as_low_as_vllms_floor_are_no_trouble() -> None:
+    assert shares({"A": -9999.0, "B": -9999.0}) == {"A": 0.5, "B": 0.5}
+    assert shares({"A": -0.1, "B": -9999.0})["A"] == 1
+
+
+@given(st.dictionaries(st.sampled_from("ABCDEF"), st.floats(-9999, 0), min_size=1))
+def test_shares_always_sum_to_one(logprobs: dict[str, float]) -> None:
+    assert sum(shares(logprobs).values()) == pytest.approx(1)
+
+
+def test_what_none_has_stays_through_heats_and_final() -> None:
+    taxonomy = replace(MANY, multi=False, allow_none=True)
+
+    def weigh(conversation: Conversation) -> dict[str, float]:
+        return {code: 0.3 if label == "label 150" else 1e-4 for code, label in coded(conversation).items()} | {"0": 0.6}
+
+    (prediction,) = letters(Counting(weigh), taxonomy).classify(["x"], taxonomy)
+    assert prediction.labels == ()
+    assert sum(prediction.scores.values()) == pytest.approx(1 / 3, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("weights", "labels"),
+    [
+        ({"0": 0.85, "A": 0.12}, ()),
+        ({"0": 0.4, "A": 0.35, "B": 0.2}, ()),
+        ({"0": 0.97, "B": 0.02}, ()),
+        ({"0": 0.3, "A": 0.31, "B": 0.3}, ("Billing",)),
+        ({"0": 0.12, "A": 0.03, "B": 0.85}, ("Crash",)),
+        ({"0": 0.0001, "A": 0.5, "B": 0.5}, ("Billing",)),
+    ],
+)
+@pytest.mark.parametrize("reading", [LettersReading(), None])
+def test_none_of_these_competes_with_the_labels_and_wins_where_it_is_likeliest(
+    weights: dict[str, float], labels: tuple[str, ...], reading: LettersReading | None
+) -> None:
+    tickets = Taxonomy("tickets", (Label("Billing"), Label("Crash")), multi=False, allow_none=True)
+    (prediction,) = LanguageModel(Scripted(weights=lambda _: weights), reading).classify(["a text"], tickets)
+    assert (prediction.labels, prediction.problem, prediction.score_type) == (labels, None, "share")
+    whole = sum(weights.values())
+    assert prediction.scores["Billing"] == pytest.approx(weights.get("A", 0) / whole, abs=1e-4)
+    assert prediction.scores["Crash"] == pytest.approx(weights.get("B", 0) / whole, abs=1e-4)
+
+
+def test_several_labels_may_stand_against_none() -> None:
+    several = Taxonomy("tickets", (Label("Billing"), Label("Crash")), allow_none=True)
+    engine = Scripted(weights=lambda conversation: {"0": 0.34, "A": 0.33, "B": 0.33})
+    assert letters(engine, several).classify(["x"], several)[0].labels == ()
+    engine = Scripted(weights=lambda conversation: {"0": 0.3, "A": 0.36, "B": 0.34})
+    assert letters(engine, several).classify(["x"], several)[0].labels == ("Billing", "Crash")
+
+
+@pytest.mark.parametrize("taxonomy", [SENTIMENT, SENTIMENT.shaped(allow_none=True), TMDB], ids=["one", "none", "multi"])
+@pytest.mark.parametrize("weights", [{}, {"A": 0.02}, {"A": 0.03, "B": 0.03, "0": 0.03}, {"Yes": 0.05, "No": 0.01}])
+@pytest.mark.parametrize("reading", [LettersReading(), YesNoReading()])
+def test_a_model_that_wants_to_say_something_else_is_unreadable_and_never_the_first_label(
+    reading: LettersReading | YesNoReading, weights: dict[str, float], taxonomy: Taxonomy
+) -> None:
+    model = LanguageModel(Scripted(weights=lambda conversation: weights), reading)
+    (prediction,) = model.classify(["a text"], taxonomy)
+    assert prediction.problem is not None
+    assert (prediction.problem.kind, prediction.labels, prediction.scores) == ("unreadable", (), {})
+    assert "reasoning model" in prediction.problem.detail
+    assert "reading list" in prediction.problem.detail
+
+
+def test_one_unreadable_question_makes_the_text_unreadable() -> None:
+    def weigh(conversation: Conversation) -> dict[str, float]:
+        return {} if '"War"' in conversation[1]["content"] else {"Yes": 0.1, "No": 0.9}
+
+    (prediction,) = LanguageModel(Scripted(weights=weigh), YesNoReading()).classify(["x"], TMDB)
+    assert prediction.problem is not None
+
+
+def test_auto_reads_the_list_of_a_text_whose_codes_are_unreadable() -> None:
+    def weigh(conversation: Conversation) -> dict[str, float]:
+        return {} if "think" in conversation[1]["content"] else {"A": 0.9}
+
+    engine = Scripted(lambda conversation: '<think>hm</think>["negative"]', weights=weigh)
+    plain, thinking = LanguageModel(engine).classify(["plain", "think"], SENTIMENT)
+    assert (plain.labels, plain.source.reading, plain.score_type) == (("positive",), "letters", "share")
+    assert (thinking.labels, thinking.source.reading, thinking.problem) == (("negative",), "list", None)
+
+
+# --- yes_no ---
+
+
+def says_yes_to(*labels: str) -> object:
+    def weigh(conversation: Conversation) -> dict[str, float]:
+        asked = conversation[1]["content"].rpartition('Does the label "')[2].partition('"')[0]
+        return {"Yes": 0.8, "No": 0.1} if asked in labels else {"Yes": 0.01, "No": 0.9}
+
+    return weigh
+
+
+def test_yes_no_asks_about_every_label_of_every_text_and_scores_each_for_itself() -> None:
+    engine = Counting(says_yes_to("War", "Drama"))
+    predictions = LanguageModel(engine, YesNoReading()).classify(["a", "b", "c"], TMDB)
+    assert [prediction.labels for prediction in predictions] == [("Drama", "War")] * 3
+    assert predictions[0].scores["War"] == pytest.approx(8 / 9)
+    assert predictions[0].scores["Action"] == pytest.approx(1 / 91)
+    assert sum(len(conversations) for conversations, _ in engine.batches) == 3 * 18
+
+
+def test_one_question_about_each_text_goes_ahead_so_that_the_others_find_it_computed() -> None:
+    engine = Counting(says_yes_to())
+    LanguageModel(engine, YesNoReading()).classify([f"text {n}" for n in range(40)], TMDB)
+    sizes = [len(conversations) for conversations, _ in engine.batches]
+    assert sizes == [32, 32 * 17, 8, 8 * 17]
+    ahead = [conversation[1]["content"] for conversation in engine.batches[0][0]]
+    assert len(set(ahead)) == 32
+
+
+def test_all_questions_about_a_text_share_everything_up_to_the_question() -> None:
+    engine = Counting(says_yes_to())
+    LanguageModel(engine, YesNoReading()).classify(["a plot"], TMDB)
+    asked = [conversation for conversations, _ in engine.batches for conversation in conversations]
+    assert len({conversation[0]["content"] for conversation in asked}) == 1
+    assert len({conversation[1]["content"].partition("Does the label")[0] for conversation in asked}) == 1
+
+
+def test_a_vocabulary_of_one_label_is_one_question() -> None:
+    taxonomy = Taxonomy("own", (Label("War"),), allow_none=True)
+    engine = Counting(says_yes_to("War"))
+    assert LanguageModel(engine, YesNoReading()).classify(["x"], taxonomy)[0].labels == ("War",)
+    assert LanguageModel(Counting(says_yes_to()), YesNoReading()).classify(["x"], taxonomy)[0].labels == ()
+
+
+# --- both ---
+
+
+class HalfDown(Scripted):
+    """Weighs all but the texts that say "down"."""
+
+    def weigh(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[Weighing]:
+        down = Problem("busy", "later")
+        figures = {code: math.log(1 / len(codes)) for code in codes}
+        return [
+            Weighing(problem=down) if "down" in conversation[1]["content"] else Weighing(figures, usage=Usage(10, 5, 1))
+            for conversation in conversations
+        ]
+
+
+@pytest.mark.parametrize("reading", [LettersReading(), YesNoReading()])
+def test_a_failing_text_does_not_fail_its_batch(reading: LettersReading | YesNoReading) -> None:
+    model = LanguageModel(HalfDown(weights=lambda conversation: {}), reading)
+    first, second, third = model.classify(["up", "down", "up"], TMDB)
+    assert (first.problem, third.problem) == (None, None)
+    assert second.problem == Problem("busy", "later")
+    assert (second.labels, second.scores) == ((), {})
+
+
+def test_tokens_of_all_requests_about_a_text_are_counted() -> None:
+    model = LanguageModel(HalfDown(weights=lambda conversation: {}), YesNoReading())
+    assert model.classify(["up"], TMDB)[0].usage == Usage(180, 90, 18)
+
+
+@pytest.mark.parametrize("reading", [LettersReading(), YesNoReading()])
+def test_an_engine_that_tells_no_probabilities_is_a_problem_that_names_the_way_out(
+    reading: LettersReading | YesNoReading,
+) -> None:
+    (prediction,) = LanguageModel(Scripted(), reading).classify(["x"], TMDB)
+    assert prediction.problem is not None
+    assert "choose the reading list" in prediction.problem.detail
+
+
+# --- list ---
+
+
+class Writing(Scripted):
+    """Writes the same tokens for every text."""
+
+    def __init__(self, *tokens: Token) -> None:
+        super().__init__()
+        self._tokens = tokens
+
+    def write(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
+        text = "".join(token.text for token in self._tokens)
+        return [Completion(text, tokens=self._tokens) for _ in conversations]
+
+
+def test_a_list_is_scored_by_the_probability_of_each_labels_words() -> None:
+    said = [('["', 1), ("Science", 0.5), (" Fiction", 0.8), ('","', 1), ("War", 0.25), ('"]', 1)]
+    engine = Writing(*(Token(text, math.log(probability)) for text, probability in said))
+    (prediction,) = LanguageModel(engine, ListReading()).classify(["x"], TMDB)
+    assert prediction.labels == ("Science Fiction", "War")
+    assert prediction.scores == pytest.approx({"Science Fiction": 0.4, "War": 0.25})
+    assert prediction.score_type == "probability"
+
+
+@pytest.mark.parametrize(
+    ("said", "labels"),
+    [
+        ([('["', 1), ("Drama", 0.39), ('", "', 1), ("War", 0.64), ('"]', 1)], ("War", "Drama")),
+        ([('["', 1), ("War", 0.2), ('","', 1), ("Crime", 0.6), ('","', 1), ("Action", 0.4), ('"]', 1)],
+         ("Crime", "Action", "War")),
+        ([('<think>"Drama"</think>["', 0.1), ("Drama", 0.9), ('", "', 1), ("War", 0.64), ('"]', 1)], ("Drama", "War")),
+        ([("[", 1), ('"SF"', 0.9), (', "', 1), ("War", 0.2), ('"]', 1)], ("War", "Science Fiction")),
+    ],
+)  # fmt: skip
+def test_listed_labels_come_best_first_and_only_they_have_scores(
+    said: list[tuple[str, float]], labels: tuple[str, ...]
+) -> None:
+    engine = Writing(*(Token(text, math.log(probability)) for text, probability in said))
+    (prediction,) = LanguageModel(engine, ListReading()).classify(["x"], TMDB)
+    assert prediction.labels == labels
+    assert set(prediction.scores) <= set(labels)
+    assert list(prediction.scores.values()) == sorted(prediction.scores.values(), reverse=True)
+
+
+def test_a_list_without_token_probabilities_keeps_vocabulary_order_and_has_no_scores() -> None:
+    (prediction,) = LanguageModel(Scripted(lambda conversation: '["War", "Crime"]')).classify(["x"], TMDB)
+    assert (prediction.labels, prediction.scores, prediction.score_type) == (("Crime", "War"), {}, None)
+
+
+# --- auto ---
+
+
+def test_auto_takes_letters_for_one_label_list_for_several_and_what_remains_otherwise() -> None:
+    weighing, silent = Scripted(weights=lambda conversation: {}), Scripted()
+    assert choice.best(weighing, SENTIMENT).name == "letters"
+    assert choice.best(weighing, TMDB).name == "list"
+    assert choice.best(silent, SENTIMENT).name == "list"
+    weighing.holds_schema = silent.holds_schema = False
+    assert choice.best(weighing, TMDB).name == "yes_no"
+    assert choice.best(silent, TMDB).name == "list"
+    assert LanguageModel(Scripted(lambda conversation: '["War"]')).classify(["x"], TMDB)[0].source.reading == "list"
+
+
+@pytest.mark.parametrize(
+    ("start", "holds", "taxonomy", "reading"),
+    [
+        ("<think>", True, SENTIMENT, "list"),
+        ("Okay", True, SENTIMENT, "list"),
+        ("Okay", False, SENTIMENT, "list"),
+        ("<think>", False, TMDB, "list"),
+        ("B", True, SENTIMENT, "letters"),
+        ("B", False, TMDB, "yes_no"),
+        ("B", True, TMDB, "list"),
+    ],
+)
+def test_auto_reads_a_reasoning_model_as_a_list_from_its_first_text(
+    start: str, holds: bool, taxonomy: Taxonomy, reading: str
+) -> None:
+    found = [{"token": start, "logprob": -0.1}, {"token": "The", "logprob": -3.0}]
+    content = [{"token": start, "logprob": -0.1, "top_logprobs": found}]
+    said = '{"labels": ["zqx-7"]}' if holds else "Hello!"
+    completion = {"choices": [{"message": {"content": said}, "logprobs": {"content": content}}]}
+    with endpoint(follows(serves("/chat/completions", body(200, completion)))) as server:
+        wire = Wire(server.url, "", 5, 0, 4)
+        engine = OpenAICompatible(wire, "m", Probed(wire, "m"))
+        assert choice.best(engine, taxonomy).name == reading
+        LanguageModel(engine).classify(["An odd text."], taxonomy)
+    if reading == "list":
+        about_it = [asked for asked in server.asked if "An odd text." in str(asked)]
+        assert [asked["max_tokens"] > 1 for asked in about_it] == [True]
+
+
+def test_an_unknown_reading_is_told() -> None:
+    with pytest.raises(UnknownName, match="did you mean 'letters'"):
+        choice.named("leters")
+
+
+# --- decisions ---
+
+
+@pytest.mark.parametrize(
+    ("taxonomy", "shares", "labels"),
+    [
+        (SENTIMENT, {"positive": 0.45, "negative": 0.55}, ("negative",)),
+        (TMDB.shaped(multi=False), dict.fromkeys(TMDB.names, 0.04) | {"War": 0.32}, ("War",)),
+        (SENTIMENT.shaped(allow_none=True), {"positive": 0.4, "negative": 0.2, "none of these": 0.4}, ("positive",)),
+        (SENTIMENT.shaped(allow_none=True), {"positive": 0.3, "negative": 0.1, "none of these": 0.6}, ()),
+        (TMDB.shaped(multi=False, allow_none=True),
+         dict.fromkeys(TMDB.names, 0.02) | {"War": 0.4, "none of these": 0.26}, ("War",)),
+    ],
+)  # fmt: skip
+def test_the_options_of_a_choice_compete_as_letters_do(
+    taxonomy: Taxonomy, shares: dict[str, float], labels: tuple[str, ...]
+) -> None:
+    given = [{"value": value, "probability": share} for value, share in shares.items()]
+    prediction, asked = decided(deciding({"type": "choice", "name": "label", "probabilities": given}), taxonomy)
+    assert (prediction.labels, prediction.score_type) == (labels, "share")
+    assert {choice["value"] for choice in asked[0]["questions"][0]["choices"]} == set(shares)
+    reading = DecisionsReading()
+    assert (reading.competing(taxonomy), reading.competing(TMDB)) == (True, False)
+    assert LanguageModel(Scripted(), reading).decision(Text("x"), taxonomy).threshold == 0.1
+    assert LanguageModel(Scripted(), reading).decision(Text("x"), TMDB).threshold == 0.5
+
+
+def deciding(*answers: object, status: int = 200) -> Behaviour:
+    usage = {"input_tokens": 30, "input_tokens_details": {"cached_tokens": 20}, "output_tokens": 0}
+    return body(status, {"model": "m", "answers": list(answers), "usage": usage})
+
+
+def decided(behaviour: Behaviour, taxonomy: Taxonomy) -> tuple[Prediction, list[Any]]:
+    with endpoint(behaviour) as server:
+        engine = OpenAICompatible(Wire(server.url, "", 5, 0, 4), "m", lambda: UNPROBED)
+        (prediction,) = LanguageModel(engine, DecisionsReading()).classify(["a plot"], taxonomy)
+    return prediction, server.asked
+
+
+PREDICATES = [{"type": "predicate", "name": name, "probability": 0.9 if name == "War" else 0.1} for name in TMDB.names]
+
+
+def test_decisions_asks_one_predicate_per_label_in_one_request() -> None:
+    prediction, asked = decided(deciding(*PREDICATES), TMDB)
+    assert prediction.labels == ("War",)
+    assert prediction.scores["War"] == 0.9
+    assert prediction.usage == Usage(30, 20, 0)
+    assert [question["type"] for question in asked[0]["questions"]] == ["predicate"] * 18
+    assert asked[0]["questions"][0]["name"] == "Action"
+    assert "a plot" in asked[0]["input"][1]["content"]
+
+
+def test_decisions_asks_a_choice_where_one_label_is_wanted() -> None:
+    probabilities = [{"value": "positive", "probability": 0.2}, {"value": "negative", "probability": 0.8}]
+    answer = {
+        "type": "choice",
+        "name": "label",
+        "choice": "negative",
+        "confidence": 0.8,
+        "probabilities": probabilities,
+    }
+    prediction, asked = decided(deciding(answer), SENTIMENT)
+    assert prediction.labels == ("negative",)
+    assert [choice["value"] for choice in asked[0]["questions"][0]["choices"]] == ["positive", "negative"]
+
+
+def test_decisions_asks_a_large_vocabulary_in_parts() -> None:
+    large = Taxonomy("large", tuple(Label(f"label {number:03}") for number in range(900)), allow_none=True)
+    behaviour = deciding(*({"type": "predicate", "name": name, "probability": 0.1} for name in large.names))
+    _, asked = decided(behaviour, large)
+    assert [len(request["questions"]) for request in asked] == [400, 400, 100]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "kind"),
+    [
+        (deciding(*PREDICATES[:-1]), "unreadable"),
+        (deciding(*PREDICATES[:-1], {"type": "refusal", "name": "Western"}), "unreadable"),
+        (deciding(*PREDICATES[:-1], {"type": "predicate", "name": "Western"}), "unreadable"),
+        (body(200, {"choices": []}), "unreadable"),
+        (body(501, {"error": "not for this model"}), "misconfigured"),
+        (body(404, {"detail": "Not Found"}), "misconfigured"),
+        (body(503, {}), "busy"),
+    ],
+)
+def test_a_decision_that_was_not_made_is_a_problem(behaviour: Behaviour, kind: str) -> None:
+    prediction, _ = decided(behaviour, TMDB)
+    assert prediction.problem is not None
+    assert (prediction.problem.kind, prediction.labels, prediction.scores) == (kind, (), {})
+
+
+def test_an_engine_that_answers_no_decisions_is_told() -> None:
+    (prediction,) = LanguageModel(Scripted(), DecisionsReading()).classify(["x"], TMDB)
+    assert prediction.problem is not None
+    assert "answers no decisions" in prediction.problem.detail

@@ -1,0 +1,196 @@
+"""Adapters: told from what is none, held to their own base, served by vLLM as it can, merged in this process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from llm.backends.local.backend import Local
+from llm.backends.vllm_server import VLLMServer
+from llm.lora_adapter import adapter_in, refuse_other_base, vllm_arguments, weights_of
+from main import main
+from marquee.adapters import as_trained
+from marquee.settings import read_settings
+from marquee.vllm import with_vllm
+from prompts import registry
+from prompts.errors import InvalidSetting
+from tests.support.bare_model import asked, spellings
+from tests.support.tiny_qwen2 import build
+
+pytestmark = pytest.mark.usefixtures("away")
+CODES = ("A", "B", "C")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("adapters") / "tiny-qwen2")
+
+
+@pytest.fixture(scope="module")
+def genres(base: Path) -> Path:
+    """An adapter of random weights for the base, as a training would leave it."""
+    return written(base, base.parent / "genres", base)
+
+
+def written(base: Path, folder: Path, named: Path, manifest: bool = True, **config: Any) -> Path:
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(1)
+    settings: Mapping[str, Any] = {"r": 12, "target_modules": "all-linear", "init_lora_weights": False, **config}
+    tuned: Any = get_peft_model(AutoModelForCausalLM.from_pretrained(base), LoraConfig(**settings))
+    tuned.peft_config["default"].base_model_name_or_path = str(named)
+    tuned.save_pretrained(folder, save_embedding_layers=False)
+    if manifest:
+        taxonomy = registry.taxonomy("imdb")
+        made = {
+            "kind": "lora",
+            "base": {"name": str(named), "weights": weights_of(str(base))},
+            "taxonomy": taxonomy.as_json(),
+            "reading": "letters",
+            "prompts": ["plot.v1@0123456789ab"],
+        }
+        (folder / "manifest.json").write_text(json.dumps(made))
+    return folder
+
+
+def serve(*arguments: str) -> str:
+    result = CliRunner().invoke(main, ["serve", "--port", "0", *arguments])
+    assert result.exit_code in (1, 2)
+    return result.stderr
+
+
+def test_a_folder_without_an_adapter_or_with_another_kind_is_refused_by_name(tmp_path: Path, genres: Path) -> None:
+    with pytest.raises(InvalidSetting, match=r"holds no LoRA adapter \(no adapter_config.json\)"):
+        adapter_in(tmp_path)
+    (tmp_path / "adapter_config.json").write_text((genres / "adapter_config.json").read_text())
+    with pytest.raises(InvalidSetting, match="without weights"):
+        adapter_in(tmp_path)
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"")
+    for wrong, said in (("[]", "not a JSON object"), ("{}", "not that of a LoRA adapter"), ("{", "cannot be read")):
+        (tmp_path / "adapter_config.json").write_text(wrong)
+        with pytest.raises(InvalidSetting, match=said):
+            adapter_in(tmp_path)
+    config = json.loads((genres / "adapter_config.json").read_text()) | {"peft_type": "IA3"}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    with pytest.raises(InvalidSetting, match=r"another kind \(IA3\)"):
+        adapter_in(tmp_path)
+
+
+def test_another_base_is_refused_by_its_weights_whatever_it_is_called(tmp_path: Path, base: Path, genres: Path) -> None:
+    other = build(tmp_path / "tiny-qwen2", seed=5)
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for file in base.iterdir():
+        (moved / file.name).write_bytes(file.read_bytes())
+    refuse_other_base(adapter_in(genres), str(moved))
+    with pytest.raises(InvalidSetting, match="is another model"):
+        refuse_other_base(adapter_in(genres), str(other))
+    with pytest.raises(InvalidSetting, match="is another model"):
+        Local(str(other), device="cpu", adapter=genres)
+
+
+def test_without_a_manifest_or_weights_here_the_names_decide(tmp_path: Path, base: Path) -> None:
+    strange = adapter_in(written(base, tmp_path / "strange", Path("org/tiny-qwen2"), manifest=False))
+    refuse_other_base(strange, "org/tiny-qwen2")
+    refuse_other_base(strange, str(base))
+    with pytest.raises(InvalidSetting, match="not on org/other"):
+        refuse_other_base(strange, "org/other")
+
+
+def test_it_is_merged_into_the_model_and_named_beside_it(base: Path, genres: Path) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    engine = Local(str(base), device="cpu", dtype="float32", adapter=genres)
+    plain = Local(str(base), device="cpu", dtype="float32")
+    digest = adapter_in(genres).digest
+    assert engine.name == f"tiny-qwen2+genres@{digest}"
+    assert engine.decoding["adapter"] == digest
+    unmerged: Any = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), genres)
+    for conversation in asked(["A baker.", "The lift stops between two floors."]):
+        (found,) = engine.weigh([conversation], CODES)
+        with torch.no_grad():
+            scores = unmerged(torch.tensor(engine._causal.tokens([conversation]))).logits[0, -1].log_softmax(-1)
+        expected = [scores[ids].logsumexp(-1).item() for ids in spellings(engine._causal.tokenizer, CODES)]
+        assert [found.logprobs[code] for code in CODES] == pytest.approx(expected, abs=1e-3)
+        (before,) = plain.weigh([conversation], CODES)
+        assert max(abs(found.logprobs[code] - before.logprobs[code]) for code in CODES) > 0.01
+
+
+def test_vllm_serves_it_under_its_own_name_beside_the_base(
+    away: Path, base: Path, genres: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, vllm = with_vllm(str(base), adapter=str(genres))
+    name = f"tiny-qwen2+genres@{adapter_in(genres).digest}"
+    assert (settings.model, settings.adapter, settings.asks_a_model) == (name, "", True)
+    command = vllm.command
+    assert command[command.index("--served-model-name") + 1] == "tiny-qwen2"
+    module = json.loads(command[command.index("--lora-modules") + 1])
+    assert module == {"name": name, "path": str(genres.resolve())}
+    assert "--enable-lora" in command
+    assert command[command.index("--max-lora-rank") + 1] == "16", "the next that vLLM takes"
+    monkeypatch.setenv("MARQUEE_MODEL", "mine")
+    assert with_vllm(str(base), adapter=str(genres))[0].model == "mine"
+    assert with_vllm("", adapter=str(written(base, away / "x", Path("mine"), manifest=False)))[0].model.startswith(
+        "mine+"
+    )
+
+
+def test_an_adapter_names_the_model_to_serve_where_nobody_does(genres: Path, base: Path) -> None:
+    _, vllm = with_vllm("", adapter=str(genres))
+    assert vllm.command[vllm.command.index("--model") + 1] == str(base)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"), [({"use_dora": True}, "it is a DoRA"), ({"bias": "all"}, "trains biases"), ({"r": 513}, "513")]
+)
+def test_what_vllm_cannot_serve_is_told_before_it_starts(
+    tmp_path: Path, genres: Path, config: dict[str, Any], said: str
+) -> None:
+    for file in genres.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    kept = json.loads((genres / "adapter_config.json").read_text())
+    (tmp_path / "adapter_config.json").write_text(json.dumps(kept | config))
+    with pytest.raises(InvalidSetting, match=f"vLLM does not serve .*{said}.*use serve --local"):
+        vllm_arguments(adapter_in(tmp_path), "name")
+
+
+def test_serve_refuses_an_adapter_that_cannot_work_before_anything_is_started(
+    tmp_path: Path, base: Path, genres: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(VLLMServer, "start", lambda self, told: pytest.fail("it was started"))
+    other = build(tmp_path / "other", seed=7)
+    for way in ("--local", "--vllm"):
+        assert "holds no LoRA adapter" in serve(way, str(base), "--adapter", str(tmp_path))
+        assert "is another model" in serve(way, str(other), "--adapter", str(genres))
+    assert "give --local or --vllm beside it" in serve("--adapter", str(genres))
+    assert "serve it with --vllm MODEL or --local MODEL" in serve("--trained", str(_manifested(genres, tmp_path)))
+    monkeypatch.setenv("MARQUEE_ADAPTER", str(genres))
+    assert "MARQUEE_ADAPTER is for a model that Marquee loads" in serve()
+
+
+def _manifested(genres: Path, folder: Path) -> Path:
+    kept = json.loads((genres / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(kept | {"format": 1}))
+    return folder
+
+
+def test_it_is_asked_as_it_was_taught_unless_somebody_says_otherwise(
+    genres: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, words = as_trained(read_settings(), genres)
+    assert (settings.taxonomy, settings.reading) == ("imdb", "letters")
+    assert f"imdb@{registry.taxonomy('imdb').digest}, read as letters, under plot.v1@0123456789ab" in words[0]
+    assert words[1] == "  warning: there is no prompt plot.v1@0123456789ab any more; it is asked with another"
+    monkeypatch.setenv("MARQUEE_TAXONOMY", "tmdb")
+    monkeypatch.setenv("MARQUEE_READING", "list")
+    kept, _ = as_trained(read_settings(), genres)
+    assert (kept.taxonomy, kept.reading) == ("tmdb", "list")

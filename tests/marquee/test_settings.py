@@ -1,0 +1,81 @@
+"""Settings: from where, in what order, and what stops the start."""
+
+from pathlib import Path
+
+import pytest
+
+from marquee.settings import read_settings
+from prompts.errors import InvalidSetting
+
+pytestmark = pytest.mark.usefixtures("away")
+
+
+def test_with_nothing_set_the_embedded_model_answers_on_loopback() -> None:
+    settings = read_settings()
+    assert not settings.asks_a_model
+    assert (settings.host, settings.port, settings.model) == ("127.0.0.1", 5000, "Qwen/Qwen2-7B-Instruct")
+
+
+def test_an_endpoint_is_enough_for_the_model_to_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:8000/v1")
+    assert read_settings().asks_a_model
+    assert not read_settings(classifier="embedded").asks_a_model
+
+
+def test_a_key_with_a_model_means_openai(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    monkeypatch.setenv("MARQUEE_MODEL", "gpt-4o-mini")
+    settings = read_settings()
+    assert settings.asks_a_model
+    assert settings.base_url == "https://api.openai.com/v1"
+
+
+def test_arguments_go_before_the_environment_and_that_before_the_file(
+    away: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (away / ".env").write_text("MARQUEE_PORT=5001\nMARQUEE_TAXONOMY=imdb\nOTHER=1\n")
+    assert (read_settings().port, read_settings().taxonomy) == (5001, "imdb")
+    monkeypatch.setenv("MARQUEE_PORT", "5002")
+    assert read_settings().port == 5002
+    assert read_settings(port=5003).port == 5003
+    assert read_settings(port=None).port == 5002
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("MARQUEE_TIMEOUT", "soon", 'MARQUEE_TIMEOUT is "soon"; give a number'),
+        ("MARQUEE_TIMEOUT", "0", 'MARQUEE_TIMEOUT is "0"; give a number above 0'),
+        ("MARQUEE_PORT", "99999", 'MARQUEE_PORT is "99999"; give 65535 or less'),
+        ("MARQUEE_CLASSIFIER", "gpt", "MARQUEE_CLASSIFIER is \"gpt\"; give one of 'auto', 'openai' or 'embedded'"),
+        ("MARQUEE_CLASSIFIER", "openai", "needs OPENAI_BASE_URL or OPENAI_API_KEY"),
+        ("MARQUEE_MODLE", "x", "MARQUEE_MODLE is no setting; did you mean MARQUEE_MODEL?"),
+        ("OPENAI_BASE_URL", "ftp://localhost:8000", "OPENAI_BASE_URL: should be a URL such as"),
+        ("OPENAI_API_KEY", "sk-secret", "set MARQUEE_MODEL, or OPENAI_BASE_URL"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_says_which_and_why(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidSetting) as raised:
+        read_settings()
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_misspelt_setting_in_the_file_is_found_too(away: Path) -> None:
+    (away / ".env").write_text("MARQUEE_PROT=1\n")
+    with pytest.raises(InvalidSetting, match="did you mean MARQUEE_PORT"):
+        read_settings()
+
+
+def test_the_key_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    monkeypatch.setenv("MARQUEE_MODEL", "m")
+    settings = read_settings()
+    assert "sk-secret" not in repr(settings) + str(settings) + settings.model_dump_json()
+    monkeypatch.setenv("MARQUEE_PORT", "sk-secret")
+    with pytest.raises(InvalidSetting) as raised:
+        read_settings()
+    assert "sk-secret" not in str(raised.value)

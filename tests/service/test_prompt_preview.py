@@ -1,0 +1,92 @@
+"""POST /prompt: the very messages that a language model is sent."""
+
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from llm.backends.backend import Conversation
+from llm.backends.fake import Scripted
+from llm.embedded.matcher import matcher
+from llm.few_shot import FixedShots
+from llm.language_model import LanguageModel
+from llm.strategies.registry import READINGS
+from prompts import registry
+from prompts.answer_format import Shot
+from prompts.text import Text
+from service.app import create_app
+from service.prompt_preview import asked_by
+from service.services import Parts
+
+
+def served(*seen: list[Conversation]) -> FlaskClient:
+    """A service whose model writes down what it is sent."""
+
+    def reply(conversation: Conversation) -> str:
+        seen[0].append(conversation)
+        return '["War"]'
+
+    def weights(conversation: Conversation) -> dict[str, float]:
+        seen[0].append(conversation)
+        return {"A": 0.9, "Yes": 0.9, "No": 0.1}
+
+    model = LanguageModel(Scripted(reply, "a-model", weights), READINGS["list"])
+
+    def of(reading: str | None) -> LanguageModel:
+        return LanguageModel(model.engine, READINGS[reading or "list"])
+
+    parts = Parts(
+        lambda choice: of(choice.reading),
+        lambda: None,
+        lambda: None,
+        "tmdb",
+        asking_of=lambda choice, text, taxonomy: asked_by(of(choice.reading), text, taxonomy),
+    )
+    return create_app(parts).test_client()
+
+
+@pytest.mark.parametrize("reading", ["list", "letters", "yes_no"])
+def test_what_is_shown_is_what_is_sent(reading: str) -> None:
+    seen: list[Conversation] = []
+    client = served(seen)
+    asked = {"text": "A war.", "title": "Trenches", "reading": reading, "labels": ["War", "Peace"]}
+    shown = client.post("/prompt", json=asked).get_json()
+    assert seen == []
+    client.post("/classify", json=asked)
+    assert shown["messages"] == [dict(message) for message in seen[0]]
+    assert (shown["requests"], shown["reading"], shown["sent"]) == (len(seen), reading, True)
+    assert shown["prompt"] == f"text.v1@{registry.prompt('text').digest}"
+
+
+def test_few_shot_examples_are_shown_as_the_turns_that_are_sent() -> None:
+    shots = FixedShots((Shot(Text("A duel at noon."), ("Western",)),), "tmdb")
+    model = LanguageModel(Scripted(), READINGS["list"], shots=shots)
+    (sent,) = asked_by(model, Text("A plot."), registry.taxonomy("tmdb")).conversations
+    assert [message["role"] for message in sent] == ["system", "user", "assistant", "user"]
+    assert ("A duel" in sent[1]["content"], sent[2]["content"]) == (True, '["Western"]')
+
+
+@pytest.mark.parametrize("reading", [None, *READINGS])
+def test_more_labels_than_there_are_codes_can_be_shown(reading: str | None) -> None:
+    model = LanguageModel(Scripted())
+    client = create_app(Parts(lambda choice: model, lambda: None, lambda: None, "tmdb")).test_client()
+    labels = [f"label {number}" for number in range(120)]
+    reply = client.post("/prompt", json={"text": "A war.", "labels": labels, "reading": reading})
+    assert reply.status_code == 200
+    assert "label 0" in reply.text
+
+
+def test_where_no_model_is_asked_it_says_so() -> None:
+    embedded = matcher()  # its weights are loaded on first use, and here they are not
+    client = create_app(Parts(lambda choice: embedded, lambda: None, lambda: None, "tmdb")).test_client()
+    shown = client.post("/prompt", json={"overview": "A war.", "prompt": "auto"}).get_json()
+    assert (shown["sent"], shown["reading"]) == (False, "list")
+    assert shown["prompt"].startswith("auto.v1@")
+    assert "A war." in shown["messages"][1]["content"]
+
+
+@pytest.mark.parametrize(("sent", "field"), [({"texts": ["a"]}, "texts"), ({}, "text"), ({"txet": "a"}, "txet")])
+def test_it_takes_one_text_and_says_what_is_wrong(sent: dict[str, Any], field: str) -> None:
+    client = create_app(Parts(lambda choice: LanguageModel(Scripted()), lambda: None, lambda: None, "tmdb"))
+    reply = client.test_client().post("/prompt", json=sent)
+    assert (reply.status_code, reply.get_json()["field"]) == (422, field)

@@ -1,0 +1,86 @@
+"""The architecture: which package may import which, and what the command line may load at its start."""
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import llm
+
+ROOT = Path(__file__).parent.parent
+BELOW_MARQUEE = {"bulk", "corpus", "eval", "llm", "lookup", "prompts", "similarity", "tabular", "training"}
+MAY_IMPORT = {
+    "prompts": set(),
+    "similarity": {"prompts"},
+    "tabular": {"prompts"},
+    "lookup": {"prompts"},
+    "llm": {"prompts", "similarity"},
+    "eval": {"llm", "prompts", "similarity", "tabular"},
+    "bulk": {"llm", "prompts", "tabular"},
+    "training": {"eval", "llm", "prompts", "similarity"},
+    "corpus": {"eval", "lookup", "prompts", "tabular"},
+    "marquee": BELOW_MARQUEE,
+    "service": {"llm", "lookup", "marquee", "prompts", "similarity"},
+    "benchmarks": BELOW_MARQUEE | {"marquee", "service"},
+    "cli": BELOW_MARQUEE | {"marquee", "service"},
+    "main": {"cli", "prompts", "similarity"},
+}
+HEAVY = {
+    "torch",
+    "transformers",
+    "sentence_transformers",
+    "faiss",
+    "sklearn",
+    "numpy",
+    "flask",
+    "pydantic",
+    "openai",
+    "pyarrow",
+    "openvino",
+    "ray",
+}
+
+
+def _modules() -> Iterator[tuple[str, Path]]:
+    yield "main", ROOT / "main.py"
+    for package in MAY_IMPORT.keys() - {"main"}:
+        for path in (ROOT / package).rglob("*.py"):
+            yield package, path
+
+
+def _imported(path: Path) -> set[str]:
+    """First parts of all modules that a file imports, at its top or inside a function."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    plain = {name.name for node in nodes if isinstance(node, ast.Import) for name in node.names}
+    named = {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
+    return {name.partition(".")[0] for name in plain | named}
+
+
+def test_every_package_imports_only_packages_below_it() -> None:
+    for package, path in _modules():
+        above = (_imported(path) & MAY_IMPORT.keys()) - MAY_IMPORT[package] - {package}
+        assert not above, f"{path.relative_to(ROOT)} imports {above}"
+
+
+def test_no_package_is_left_out_of_the_table() -> None:
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert packages - {"tests"} == MAY_IMPORT.keys() - {"main"}
+
+
+def test_packages_use_no_relative_imports() -> None:
+    for _, path in _modules():
+        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        assert not [node for node in nodes if isinstance(node, ast.ImportFrom) and node.level], path
+
+
+def test_llm_is_our_package_and_not_the_library_of_that_name() -> None:
+    assert Path(str(llm.__file__)) == ROOT / "llm" / "__init__.py"
+
+
+def test_the_command_line_starts_without_heavy_imports() -> None:
+    script = "import json, sys, main; print(json.dumps(sorted(sys.modules)))"
+    printed = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in json.loads(printed.stdout)}
+    assert not loaded & HEAVY

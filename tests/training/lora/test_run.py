@@ -1,0 +1,172 @@
+"""Training an adapter: the loss is the answers' alone, it falls, what is saved answers as what was trained."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from eval.datasets import Example
+from eval.metrics.classification import indicator
+from llm.backends.local import causal_lm
+from llm.backends.local.backend import Local
+from llm.language_model import LanguageModel
+from llm.lora_adapter import adapter_in, refuse_other_base
+from llm.strategies.registry import READINGS
+from main import main
+from prompts.errors import InvalidDataset, InvalidSetting
+from prompts.text import Text
+from tests.support.tiny_qwen2 import SAMPLE, build
+from tests.support.trained_qwen2 import GENRES, PROMPT, films
+from training.lora.config import Means, Recipe
+from training.lora.dataset import Asking, lessons
+from training.lora.run import Plan, figures, teach
+from training.lora.train import AnswerTrainer, collated, with_adapter
+
+FAST = Recipe(rank=4, alpha=8, lr=1e-2, epochs=3, batch_size=6, micro_batch=3, precision="fp32", judged=4)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("teach") / "tiny-qwen2")
+
+
+def examples(side: str) -> list[Example]:
+    known = [Example(f"{side} {place}", text, labels) for place, (text, labels) in enumerate(films()) if labels]
+    return [replace(one, text=Text(" ".join(one.text.body.split()[:6]))) for one in known[:6]]
+
+
+@pytest.fixture(scope="module")
+def made(base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """An adapter after a few steps, and its manifest."""
+    folder = tmp_path_factory.mktemp("made") / "genres"
+    plan = Plan(Asking(GENRES, "list", PROMPT), replace(FAST, base=str(base)), seed=3, data="films", command="main.py")
+    return folder, teach(plan, examples("a"), examples("b"), folder)
+
+
+def test_the_loss_falls_and_the_manifest_says_how_and_from_what(made: tuple[Path, dict[str, Any]], base: Path) -> None:
+    folder, told = made
+    losses = told["notes"]["losses"]
+    assert losses[-1] < losses[0] < math.log(3_000)
+    assert json.loads(json.dumps(told)) == json.loads((folder / "manifest.json").read_text())
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "adapter_config.json", "adapter_model.safetensors", "manifest.json",
+    ]  # fmt: skip
+    assert (told["kind"], told["reading"], told["seed"], told["command"]) == ("lora", "list", 3, "main.py")
+    assert told["prompts"] == [f"short.v1@{PROMPT.digest}"]
+    assert told["data"]["train"]["lessons"] == 6
+    assert told["data"]["train"]["digest"] != told["data"]["validation"]["digest"]
+    assert (told["settings"]["rank"], told["notes"]["steps"]) == (4, 3)
+    assert told["stopped by"] == "the lowest loss on the validation texts"
+    assert {"peft", "torch", "transformers"} <= told["versions"].keys()
+    assert told["validation"]["texts"] == 4
+    assert told["validation"]["before"].keys() == told["validation"]["after"].keys()
+    refuse_other_base(adapter_in(folder), str(base))
+
+
+def test_what_was_saved_answers_as_the_manifest_says(made: tuple[Path, dict[str, Any]], base: Path) -> None:
+    folder, told = made
+    engine = Local(str(base), device="cpu", dtype="float32", adapter=folder)
+    assert engine.name.startswith("tiny-qwen2+genres@")
+    assert figures(engine._causal, Asking(GENRES, "list", PROMPT), examples("b")[:0]) == {}
+    from eval.datasets import sample
+    from eval.metrics.classification import METRICS
+
+    judged = sample(examples("b"), 4)
+    found = LanguageModel(engine, READINGS["list"], PROMPT).classify([one.text for one in judged], GENRES)
+    pair = [indicator([one.labels for one in some], GENRES) for some in (judged, found)]
+    assert round(METRICS["micro-F1"](*pair), 4) == told["validation"]["after"]["micro-F1"]
+
+
+def test_the_same_seed_teaches_the_same(made: tuple[Path, dict[str, Any]], base: Path, tmp_path: Path) -> None:
+    plan = Plan(Asking(GENRES, "list", PROMPT), replace(FAST, base=str(base)), seed=3)
+    assert teach(plan, examples("a"), examples("b"), tmp_path)["notes"] == made[1]["notes"]
+
+
+@pytest.mark.parametrize("form", ["list", "letters"])
+def test_the_loss_is_the_mean_surprise_at_the_answers_tokens(base: Path, form: Any) -> None:
+    held = causal_lm.load(str(base), "cpu", "float32")
+    taught = lessons(held, Asking(GENRES, form, PROMPT), examples("a")[:3], 4_096).lessons
+    rows = [{"input_ids": [*one.asked, *(tokens[0] for tokens in one.said)], "said": one.said} for one in taught]
+    with torch.no_grad():
+        found = AnswerTrainer.compute_loss(AnswerTrainer.__new__(AnswerTrainer), held.network, collated(rows, 0))
+        expected = []
+        for one, row in zip(taught, rows, strict=True):
+            logprobs = held.network(torch.tensor([row["input_ids"]])).logits[0].log_softmax(-1)
+            for place, tokens in enumerate(one.said, len(one.asked) - 1):
+                expected.append(-sum(float(logprobs[place, token]) for token in tokens) / len(tokens))
+    assert float(found) == pytest.approx(sum(expected) / len(expected), abs=1e-3)
+
+
+def test_texts_together_or_in_parts_with_or_without_checkpoints_have_one_gradient(base: Path) -> None:
+    gradients = []
+    for recipe in (replace(FAST, checkpointing=False), FAST):
+        held = causal_lm.load(str(base), "cpu", "float32")
+        torch.manual_seed(0)
+        tuned = with_adapter(held, replace(recipe, dropout=0.0), Means("cpu", "float32"))
+        if recipe.checkpointing:
+            tuned.gradient_checkpointing_enable({"use_reentrant": False})
+        tuned.train()
+        taught = lessons(held, Asking(GENRES, "letters", PROMPT), examples("a")[:2], 4_096).lessons
+        rows = [{"input_ids": [*one.asked, *(tokens[0] for tokens in one.said)], "said": one.said} for one in taught]
+        AnswerTrainer.compute_loss(AnswerTrainer.__new__(AnswerTrainer), tuned, collated(rows, 0)).backward()
+        gradients.append([one.grad for one in tuned.parameters() if one.grad is not None])
+        assert all(not one.requires_grad or one.grad is not None for one in tuned.parameters())
+    assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(*gradients, strict=True))
+
+
+def test_what_cannot_be_trained_is_told_first(base: Path, tmp_path: Path) -> None:
+    asking = Asking(GENRES, "list", PROMPT)
+    with pytest.raises(InvalidDataset, match="6 examples stand in training and validation"):
+        teach(Plan(asking, replace(FAST, base=str(base))), examples("a"), examples("a"), tmp_path)
+    with pytest.raises(InvalidSetting, match="the model 'no/such' cannot be loaded"):
+        teach(Plan(asking, replace(FAST, base="no/such")), examples("a"), examples("b"), tmp_path)
+    if not torch.cuda.is_available():
+        with pytest.raises(InvalidSetting, match="4 bits cannot be had: there is no CUDA GPU here"):
+            teach(Plan(asking, replace(FAST, four_bit=True)), examples("a"), examples("b"), tmp_path)
+    for wrong in ({"rank": 0}, {"lr": 0.0}, {"dropout": 1.0}, {"precision": "int8"}, {"judged": -1}):
+        with pytest.raises(InvalidSetting):
+            replace(FAST, **wrong)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("batch", "micro", "at_once", "parts"), [(16, 4, 4, 4), (2, 4, 2, 1), (5, 2, 2, 3)])
+def test_a_step_is_computed_in_portions(batch: int, micro: int, at_once: int, parts: int) -> None:
+    recipe = Recipe(batch_size=batch, micro_batch=micro)
+    assert (recipe.at_once, recipe.parts) == (at_once, parts)
+
+
+# --- the command ---
+
+
+def call(*arguments: str) -> Any:
+    return CliRunner().invoke(main, ["train", "lora", *arguments], catch_exceptions=False)
+
+
+def test_the_command_teaches_from_a_table_with_the_shipped_prompt(base: Path, away: Path) -> None:
+    rows = [json.loads(line) for line in SAMPLE.read_text(encoding="utf-8").splitlines()[:12]]
+    for place, row in enumerate(rows):
+        row |= {"split": ("train", "validation")[place % 2], "plot": "A short plot."}
+    (away / "films.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = ("--data", "films.jsonl", "--text-field", "plot", "--labels-field", "tmdb_genres", "--base", str(base))
+    done = call(*data, "--epochs", "1", "--limit", "4", "--judged", "2", "--rank", "2", "--no-checkpointing")
+    assert done.exit_code == 0, done.output
+    assert "micro-F1" in done.stdout
+    assert "saved in var/models/lora-tmdb; serve it with" in done.stderr
+    told = json.loads((away / "var/models/lora-tmdb/manifest.json").read_text())
+    assert told["prompts"][0].startswith("plot.v1@")
+    assert told["command"].startswith("main.py")
+    assert (told["settings"]["rank"], told["settings"]["checkpointing"]) == (2, False)
+    for refused, said in (
+        (("--split", "test"), "the test split is for reporting"),
+        (("--ngrams", "2"), "lora has no setting ngrams"),
+        (("--decode", "global"), "--decode is for baselines"),
+        (("--prompt", "plat"), "there is no prompt 'plat'"),
+    ):
+        assert said in call(*data, *refused).stderr

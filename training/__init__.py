@@ -1,0 +1,1 @@
+"""Training of the models that this project ships or serves."""

@@ -1,0 +1,159 @@
+"""What the model is taught: the messages that it will be asked with, and the answer that will be read, as tokens.
+
+Messages come from the prompt, as in use. A list's answer is the JSON that the constraint allows, in the tokens that the
+engine in this process writes it in, and its labels stand in vocabulary order: the reader takes no ranking from a list,
+so that one right answer a text is taught rather than one of many orders. (The data's own order would be no better: IMDb
+gives genres by the alphabet.) Under ``letters`` every true label's code is right at the one place that is read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from eval.datasets import Example
+from llm.backends.local.list_grammar import ListGrammar
+from llm.strategies.json_list import ListReading
+from prompts.answer_format import CODES, LETTERS, LIST, NONE_CODE, Question
+from prompts.errors import InvalidDataset, InvalidSetting
+from prompts.registry import prompt_for
+from prompts.taxonomy import Taxonomy
+from prompts.template import Prompt
+
+if TYPE_CHECKING:
+    from llm.backends.local.causal_lm import Causal
+
+Form = Literal["list", "letters"]
+Said = tuple[tuple[int, ...], ...]  # for each place of the answer the tokens that are right there
+
+SHORTENED = "with more labels than an answer may have: the rarest were kept"
+INCOMPLETE = "whose labels are incomplete"
+TOO_LONG = "whose messages and answer take too many tokens"
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A text and its answer.
+
+    Attributes:
+        asked: tokens of the messages, up to where the model's turn begins.
+        said: right tokens at each place of the answer; where several are, the first is what the next place follows.
+    """
+
+    asked: list[int]
+    said: Said
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How a model is asked, in training as in use.
+
+    Attributes:
+        taxonomy: the vocabulary.
+        form: the reading.
+        prompt: None takes the one that suits each text.
+    """
+
+    taxonomy: Taxonomy
+    form: Form
+    prompt: Prompt | None = None
+
+    @property
+    def question(self) -> Question:
+        """The form of the question."""
+        return LIST if self.form == "list" else LETTERS
+
+    def prompt_of(self, example: Example) -> Prompt:
+        """The prompt that an example is asked with."""
+        return self.prompt or prompt_for(example.text, self.taxonomy)
+
+    def prompts(self, examples: Sequence[Example]) -> list[str]:
+        """Names and digests of all prompts that examples are asked with."""
+        used = {self.prompt_of(example) for example in examples}
+        return sorted(f"{prompt.name}@{prompt.digest}" for prompt in used)
+
+
+@dataclass(frozen=True)
+class Taught:
+    """Lessons, and what became of the examples that made none, or made one in another form.
+
+    Attributes:
+        lessons: in the order of their examples.
+        counts: examples by what was done with them.
+    """
+
+    lessons: list[Lesson]
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+def lessons(
+    causal: Causal, asking: Asking, examples: Sequence[Example], max_tokens: int, incomplete: bool = False
+) -> Taught:
+    """Examples as lessons.
+
+    Args:
+        causal: whose tokens are used.
+        asking: how it is asked.
+        examples: texts with their true labels.
+        max_tokens: longer lessons are left out: half a text teaches answers that nothing in it supports.
+        incomplete: take examples whose missing labels are unknown all the same; else they are left out, since they
+            teach to leave labels away.
+
+    Raises:
+        InvalidSetting: a vocabulary that the form cannot ask about, or codes that are no single tokens.
+        InvalidDataset: nothing is left.
+    """
+    counts: Counter[str] = Counter()
+    wanted = [one for one in examples if one.complete or incomplete]
+    counts[INCOMPLETE] += len(examples) - len(wanted)
+    answer, rarity = _FORMS[asking.form](causal, asking.taxonomy), _rarity(wanted)
+    asked = causal.tokens([asking.prompt_of(one).render(one.text, asking.taxonomy, asking.question) for one in wanted])
+    made = []
+    for one, tokens in zip(wanted, asked, strict=True):
+        labels = asking.taxonomy.in_order(sorted(one.labels, key=rarity.__getitem__)[: asking.taxonomy.max_labels])
+        counts[SHORTENED] += asking.form == "list" and len(labels) < len(one.labels)
+        made.append(Lesson(tokens, answer(labels if asking.form == "list" else one.labels)))
+    kept = [lesson for lesson in made if len(lesson.asked) + len(lesson.said) <= max_tokens]
+    counts[TOO_LONG] += len(made) - len(kept)
+    if not kept:
+        raise InvalidDataset(f"no example is left to learn from: {_told(counts)}")
+    return Taught(kept, +counts)
+
+
+def _told(counts: Counter[str]) -> str:
+    told = "; ".join(f"{count} {what}" for what, count in (+counts).items())
+    return f"{told} (--incomplete keep takes incomplete ones, --max-tokens says how long they may be)"
+
+
+def _rarity(examples: Sequence[Example]) -> Counter[str]:
+    return Counter(label for one in examples for label in one.labels)
+
+
+Answer = Callable[[Sequence[str]], Said]
+
+
+def _list(causal: Causal, taxonomy: Taxonomy) -> Answer:
+    grammar = ListGrammar(ListReading().constraint(taxonomy).schema, causal.encode, causal.decode)
+    end = causal.tokenizer.eos_token_id  # an endpoint that holds no schema must be told when the list is over
+    return lambda labels: tuple((token,) for token in (*grammar.spelling(labels), end))
+
+
+def _letters(causal: Causal, taxonomy: Taxonomy) -> Answer:
+    names = taxonomy.names
+    if len(names) > len(CODES):
+        raise InvalidSetting(f"letters can teach {len(CODES)} labels at most, and {taxonomy.name} has {len(names)}")
+    ids = {name: _token(causal, code) for name, code in zip(names, CODES, strict=False)}
+    none = _token(causal, NONE_CODE) if taxonomy.allow_none else None
+    return lambda labels: (tuple(ids[name] for name in labels) or ((none,) if none is not None else ()),)
+
+
+def _token(causal: Causal, code: str) -> int:
+    if (token := causal.code(code)) is None:
+        raise InvalidSetting(f"the code {code!r} is not a single token of this model; train the reading list")
+    return token
+
+
+_FORMS: dict[str, Callable[[Causal, Taxonomy], Answer]] = {"list": _list, "letters": _letters}
+FORMS: tuple[Form, ...] = ("list", "letters")
