@@ -1,6 +1,6 @@
 """The entry point: one command line; each command is a file under ``cli/``.
 
-Heavy imports wait inside the commands, so that ``--help`` answers at once. ``service/factory.py`` builds classifiers.
+Heavy imports wait inside the commands, so that ``--help`` answers at once. ``marquee/factory.py`` builds classifiers.
 """
 
 from __future__ import annotations

@@ -255,8 +255,8 @@ def _answered_wire(asked: _Options) -> Correspondence:
 
 def _adapting() -> Adapting:
     """How the models of the settings' endpoint take requests; OpenAI's where none is set."""
+    from marquee.factory import endpoint_settings
     from marquee.settings import read_settings
-    from service.factory import endpoint_settings
 
     return endpoint_settings(read_settings()).adapting()
 

@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 def probe(anew: bool, orders: int | None, as_json: bool, **texts: Any) -> None:
     """Find out what the endpoint really honours, or how much answers hang on the order of the labels."""
     from llm.classifier import Problem
+    from marquee.factory import probed
     from marquee.settings import read_settings
     from prompts.network import without_login
-    from service.factory import probed
 
     settings = read_settings()
     if orders:
@@ -62,11 +62,10 @@ def probe(anew: bool, orders: int | None, as_json: bool, **texts: Any) -> None:
 def _probe_order(settings: Settings, orders: int, as_json: bool, data: Path, text_field: str, limit: int) -> None:
     from eval.datasets import texts_of
     from llm.wrappers.order_ensemble import flips
+    from marquee.factory import Choice, create
     from prompts import registry
-    from service.factory import build
-    from service.services import Choice
 
-    classifier = build(settings).classifier_for(Choice(cache=False))
+    classifier = create(settings).classifier_for(Choice(cache=False))
     found = flips(classifier, texts_of(data, text_field, limit), registry.taxonomy_at(settings.taxonomy), orders)
     if as_json:
         click.echo(json.dumps({"orders": orders, **vars(found)}))

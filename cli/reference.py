@@ -23,10 +23,11 @@ def reference(out: Path) -> None:
 
 def pages() -> Mapping[str, str]:
     """Every page that is made, by its file's name."""
+    from marquee.factory import Choice
     from service import reference as made
     from service.app import create_app
     from service.openapi import document
-    from service.services import Choice, Parts
+    from service.services import Parts
 
     def nobody(choice: Choice) -> None:
         raise AssertionError("nothing is asked")

@@ -45,10 +45,10 @@ def prompts_group(ctx: click.Context) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the messages as JSON.")
 def show(name: str, text: str, title: str, taxonomy: str | None, as_json: bool) -> None:
     """Print the messages that would be sent for a text, with the few-shot examples of the settings."""
+    from marquee.factory import shots_of
     from marquee.settings import read_settings
     from prompts import registry
     from prompts.text import Text
-    from service.factory import shots_of
     from similarity.encoders.minilm import MiniLM
 
     settings, asked = read_settings(), Text(text, title)

@@ -199,9 +199,9 @@ def _who(settings: Settings, trained: Path | None) -> str:
         return f"what was trained in {trained}, for {settings.taxonomy}"
     if settings.local_model:
         return f"{settings.local_model}, in this process"
+    from marquee.factory import Choice
     from prompts.network import without_login
     from service.factory import build
-    from service.services import Choice
 
     parts = build(settings)
     name = parts.classifier_for(Choice()).name

@@ -19,17 +19,16 @@ if TYPE_CHECKING:
 def cascade(data: Path, loss: float, taxonomy: str | None, **choice: Any) -> None:
     """Find the margin at which MiniLM's answers may stand, so that the language model is asked least often."""
     from eval.tune_thresholds import fit_cascade
+    from marquee.factory import Choice, create
     from marquee.settings import read_settings
     from prompts import registry
-    from service.factory import build
-    from service.services import Choice
 
     settings = read_settings(cascade=0.0, fallback=False)
     if not settings.asks_a_model:
         raise click.ClickException("no language model is set; set OPENAI_BASE_URL or OPENAI_API_KEY")
     vocabulary = registry.taxonomy_at(taxonomy or settings.taxonomy)
-    small = build(read_settings(classifier="embedded")).classifier_for(Choice())
-    large = build(settings).classifier_for(Choice())
+    small = create(read_settings(classifier="embedded")).classifier_for(Choice())
+    large = create(settings).classifier_for(Choice())
     loaded = loaded_of(data, vocabulary, **choice)
     fitted = fit_cascade(small, large, loaded.taxonomy, loaded.examples, loss)
     click.echo(f"MARQUEE_CASCADE={fitted.margin:.4f}")
@@ -50,11 +49,10 @@ def calibrate(
     from eval.tune_thresholds import calibrate as learn
     from eval.tune_thresholds import correct_bias
     from llm.thresholds import Decisions
+    from marquee.factory import Choice, engine_of, language_model
     from marquee.settings import read_settings
     from prompts import registry
     from prompts.files import check_output
-    from service.factory import engine_of, language_model
-    from service.services import Choice
 
     settings = read_settings()
     if not settings.asks_a_model:

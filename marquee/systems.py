@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from llm.embedded.matcher import Matcher
     from llm.language_model import LanguageModel
     from llm.preview import Preview
+    from marquee.factory import Choice
     from marquee.settings import Settings
     from prompts.taxonomy import Taxonomy
     from prompts.text import Text
-    from service.services import Choice
 
 _MODELS = Path("var/models")
 _LONGEST = 80
@@ -93,8 +93,8 @@ def corresponding(
     from eval.run import Opened, System
     from llm.thresholds import Decisions
     from llm.wrappers.order_ensemble import OrderAveraged
+    from marquee import factory
     from marquee.settings import read_settings
-    from service import factory
     from similarity.encoders.minilm import MiniLM
 
     name, _, rest = spec.partition(":")
@@ -171,8 +171,8 @@ def _llm(spec: str, rest: str, setting: Setting) -> System:
 def _choice(rest: str, setting: Setting, spec: str = "") -> Choice:
     """Reading and prompt, in any order. ``auto`` is the prompt of that name: the reading ``auto`` needs no word."""
     from llm.strategies.registry import READINGS
+    from marquee.factory import Choice
     from prompts import registry
-    from service.services import Choice
 
     words = [word for word in rest.split(":") if word]
     readings = [word for word in words if word in READINGS]
@@ -191,20 +191,20 @@ def _language_model(
     from eval.run import Opened, System
     from llm import preview
     from llm.thresholds import Decisions
-    from service import factory
+    from marquee import factory
 
-    parts = factory.build(settings)
+    models = factory.create(settings)
 
     def bare() -> LanguageModel:
         decisions = Decisions(settings.decisions_path, settings.threshold)
         return factory.language_model(factory.engine_of(settings), settings, choice, decisions)
 
     def opened() -> Opened:
-        if problem := parts.check():
+        if problem := models.check():
             raise InvalidSetting(f"{spec!r} cannot be asked: {problem.detail}")
-        parts.load()
+        models.load()
         rules = {bare_model.decode_rule(text, setting.taxonomy) for text in setting.texts}
-        return Opened(parts.classifier_for(choice), "; ".join(sorted(rules)))
+        return Opened(models.classifier_for(choice), "; ".join(sorted(rules)))
 
     def previewed(texts: Sequence[Text]) -> Preview:
         return preview.preview(bare_model, texts, setting.taxonomy, settings.orders)
@@ -216,7 +216,7 @@ def _language_model(
 
 def _requested(settings: Settings) -> Mapping[str, Any]:
     """Model and endpoint. An unset model is left out: the endpoint's list chooses it."""
-    from service.factory import endpoint_settings
+    from marquee.factory import endpoint_settings
 
     if settings.local_model:
         return {"model": settings.local_model, **_NO_ENDPOINT}

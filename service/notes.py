@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llm.classifier import Prediction
 from llm.strategies.registry import AUTO
-from service.services import Choice
+from marquee.factory import Choice
 
 _EMBEDDED = "embedded/"
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 from llm.backends.fake import Scripted
 from llm.language_model import LanguageModel
 from llm.strategies.registry import AUTO, READINGS, named
+from marquee.factory import Choice
 from prompts.registry import prompt_for
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
-from service.services import Asking, Choice, Parts
+from service.services import Asking, Parts
 
 _NOBODY = Scripted(name="nobody", weights=lambda conversation: {})  # shows what would be asked and is never asked
 

@@ -12,6 +12,7 @@ from flask import Blueprint, Response, current_app, jsonify, request
 from llm.classifier import OF_A_TEXT, Prediction
 from llm.request_context import ASKING
 from llm.wrappers.length_limited import LengthLimited
+from marquee.factory import Choice
 from marquee.problem_kinds import KINDS
 from prompts import registry
 from prompts.errors import UnknownName
@@ -25,7 +26,7 @@ from service.response_cache import Hot
 from service.schemas.classify import ClassifyAnswer, ClassifyRequest, PromptRequest
 from service.schemas.reference import ModelEntry, ModelsAnswer
 from service.schemas.similar import SimilarAnswer
-from service.services import Choice, Parts
+from service.services import Parts
 from service.title_lookup import looked_up
 
 blueprint = Blueprint("marquee", __name__)

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Event
 
-from llm.classifier import Classifier, Problem
+from llm.classifier import Problem
 from lookup.lookup import Lookup
+from marquee.factory import Choice, ClassifierFor
 from prompts.taxonomy import Taxonomy
-from prompts.template import Message, Prompt
+from prompts.template import Message
 from prompts.text import Text
 from service.decisions.backends import ByScores, Decider
 from service.metrics import Metrics
@@ -18,24 +19,6 @@ from service.response_cache import HotAnswers
 from service.tracing import Spans
 from similarity.errors import InvalidIndex
 from similarity.index.search import Similar
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What a request may choose about who answers.
-
-    Attributes:
-        prompt: None takes the one that suits each text.
-        reading: name of a reading; None takes the settings'.
-        cache: whether a remembered answer will do.
-    """
-
-    prompt: Prompt | None = None
-    reading: str | None = None
-    cache: bool = True
-
-
-ClassifierFor = Callable[[Choice], Classifier]
 
 
 @dataclass(frozen=True)

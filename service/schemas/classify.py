@@ -20,13 +20,13 @@ from pydantic import (
 from llm.classifier import Prediction, ScoreType, Usage
 from llm.costs import cost
 from llm.strategies import registry as readings
+from marquee.factory import Choice
 from marquee.problem_kinds import SLUGS
 from prompts import registry
 from prompts.faults import fault_of, shown
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 from service.errors import problem_body
-from service.services import Choice
 
 TEXT_NAMES = ("text", "description", "overview")
 FILM = "film"  # subject of the taxonomies of genres

@@ -13,10 +13,11 @@ from llm.classifier import Classifier, Problem, ProblemKind
 from llm.embedded.matcher import Matcher
 from llm.language_model import LanguageModel
 from llm.strategies.json_list import ListReading
+from marquee.factory import Choice
 from marquee.problem_kinds import KINDS
 from prompts import registry
 from service.app import create_app
-from service.services import Choice, Limits, Parts
+from service.services import Limits, Parts
 
 PLOT = "A young wizard learns magic to defeat a dragon."
 LIMITS = Limits(body_bytes=100_000, texts=10, text_chars=1_000, labels=20)

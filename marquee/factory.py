@@ -1,0 +1,231 @@
+"""Builds classifiers from the settings: the only place that knows the order of the wrappers around a language model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from llm.backends.backend import Engine, PreparingEngine
+from llm.backends.batch_transport import BatchedWire
+from llm.backends.capabilities import Probed
+from llm.backends.endpoint_settings import EndpointSettings
+from llm.backends.local.backend import Local
+from llm.backends.model_name import ModelName
+from llm.backends.openai_compatible import OpenAICompatible
+from llm.backends.transport import Wire
+from llm.classifier import Classifier, Problem
+from llm.embedded.matcher import Matcher, matcher
+from llm.few_shot import FixedShots, NearestShots, Shots, load_shots, no_shots
+from llm.language_model import LanguageModel
+from llm.strategies import registry as strategies
+from llm.thresholds import Decisions
+from llm.wrappers.admission import Bounded, Gate
+from llm.wrappers.cache import AnswerStore, Cached
+from llm.wrappers.cascade import Cascade
+from llm.wrappers.fallback import Fallback
+from llm.wrappers.micro_batched import Batched, BatchedPairs
+from llm.wrappers.order_ensemble import OrderAveraged
+from llm.wrappers.shortlist import Narrowed
+from marquee.settings import Settings
+from prompts import registry
+from prompts.taxonomy import Taxonomy
+from prompts.template import Prompt
+from similarity.encoders.minilm import MiniLM
+
+Wrap = Callable[[Classifier], Classifier]
+WARM_UP = "A first text, so that the first request finds the model loaded."
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What one request may choose.
+
+    Attributes:
+        prompt: the prompt template; None takes the one that suits each text.
+        reading: name of a strategy; None takes that of the settings.
+        cache: whether a cached answer may be returned.
+    """
+
+    prompt: Prompt | None = None
+    reading: str | None = None
+    cache: bool = True
+
+
+ClassifierFor = Callable[[Choice], Classifier]
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """Callbacks for metrics.
+
+    Attributes:
+        on_batch: called with the number of texts of every forward pass of the embedded classifier.
+        on_reject: from the name of a queue to what is called for every request that it rejects.
+    """
+
+    on_batch: Callable[[int], object] = lambda texts: None
+    on_reject: Callable[[str], Callable[[int], object]] = lambda queue: lambda requests: None
+
+
+@dataclass(frozen=True)
+class Classifiers:
+    """The classifiers under the settings, not loaded yet.
+
+    Attributes:
+        classifier_for: the classifier that answers under a choice, with all its wrappers.
+        check: whether that classifier can answer now; None where all is well.
+        load: loads what would make the first answer slow.
+        embedded: the embedded classifier, or a trained model in its place; concurrent requests share forward passes.
+        pairs: the same for pairs of a text and a taxonomy; None where the model cannot do that.
+        encoder: of the embedded classifier.
+        taxonomy: the default one.
+        backend: the language model; None where none is set.
+        examples: few-shot examples for the language model.
+        gate: limit on pending requests at the language model.
+    """
+
+    classifier_for: ClassifierFor
+    check: Callable[[], Problem | None]
+    load: Callable[[], object]
+    embedded: Batched
+    pairs: BatchedPairs | None
+    encoder: MiniLM
+    taxonomy: Taxonomy
+    backend: Engine | None
+    examples: Shots
+    gate: Gate
+
+
+def create(settings: Settings, trained: Classifier | None = None, monitor: Monitor = Monitor()) -> Classifiers:
+    """The classifiers that the settings name.
+
+    Args:
+        settings: which model answers, where, and within which limits.
+        trained: answers instead of what the settings name; it knows the labels of its own taxonomy only.
+        monitor: callbacks for metrics.
+
+    Raises:
+        MarqueeError: a setting names what does not exist.
+    """
+    taxonomy = registry.registered(settings.taxonomy)  # an unknown default stops the start, not every request
+    encoder = MiniLM()
+    model = trained or matcher(encoder=encoder)
+    gate = Gate(settings.queue, monitor.on_reject("embedded"))
+    passes = 1 if trained else encoder.callers
+    embedded = Batched(model, gate, monitor.on_batch, passes)
+    pairs = BatchedPairs(model.name, model.predict, gate, passes) if isinstance(model, Matcher) else None
+
+    def load_embedded() -> None:
+        embedded.classify([WARM_UP], taxonomy)
+
+    backend = engine_of(settings) if trained is None and settings.asks_a_model else None
+    examples = shots_of(settings, encoder, taxonomy) if backend else no_shots
+    gate = Gate(settings.queue, monitor.on_reject("model"))
+    return Classifiers(
+        classifier_for=classifiers(backend, settings, embedded, examples, gate) if backend else lambda choice: embedded,
+        check=backend.check if backend and not settings.fallback else lambda: None,
+        load=_load_of(backend, settings, load_embedded),
+        embedded=embedded, pairs=pairs, encoder=encoder, taxonomy=taxonomy,
+        backend=backend, examples=examples, gate=gate,
+    )  # fmt: skip
+
+
+def _load_of(backend: Engine | None, settings: Settings, load_embedded: Callable[[], object]) -> Callable[[], object]:
+    if backend is None or settings.fallback or settings.cascade:
+        return load_embedded
+    return backend.prepare if isinstance(backend, PreparingEngine) else lambda: None
+
+
+def probed(settings: Settings) -> Probed:
+    """The endpoint's probe, with what it found before."""
+    wire = _wire(settings)
+    return Probed(wire, _model_name(wire, settings), settings.probe_path)
+
+
+def engine_of(settings: Settings) -> Engine:
+    """The language model that the settings name: in this process, or behind an endpoint."""
+    if settings.local_model:
+        return Local(settings.local_model, adapter=Path(settings.adapter) if settings.adapter else None)
+    wire = _wire(settings)
+    model = _model_name(wire, settings)
+    honours = Probed(wire, model, settings.probe_path)
+    size = settings.texts_per_request or 1
+    return OpenAICompatible(BatchedWire(wire, honours, size) if size > 1 else wire, model, honours)
+
+
+def language_model(
+    engine: Engine, settings: Settings, choice: Choice, decisions: Decisions, shots: Shots = no_shots
+) -> LanguageModel:
+    """The language model as a classifier, without anything around it."""
+    reading = strategies.named(choice.reading or settings.reading)
+    return LanguageModel(engine, reading, choice.prompt, decisions, shots)
+
+
+def classifiers(engine: Engine, settings: Settings, embedded: Classifier, shots: Shots, gate: Gate) -> ClassifierFor:
+    """For every choice of a request, the classifier that asks the engine, with all that the settings put around it."""
+    strategies.named(settings.reading)  # a misspelt one should stop the start
+    store = answer_store(settings)
+    decisions = Decisions(settings.decisions_path, settings.threshold)  # read once: a request should not read files
+    wraps = _wraps(settings, embedded)
+
+    def classifier_for(choice: Choice) -> Classifier:
+        asked = Bounded(language_model(engine, settings, choice, decisions, shots), gate)
+        # The cache stands inside: outside it would remember an outage's answers as the model's.
+        classifier: Classifier = Cached(asked, store, settings.cache_shared) if store and choice.cache else asked
+        for wrap in wraps:
+            classifier = wrap(classifier)
+        return classifier
+
+    return classifier_for
+
+
+def answer_store(settings: Settings) -> AnswerStore | None:
+    """The cache of answers, in SQLite; None where the settings switch it off."""
+    return AnswerStore(settings.cache_path, settings.cache_megabytes * 2**20) if settings.cache else None
+
+
+def _wraps(settings: Settings, embedded: Classifier) -> list[Wrap]:
+    """What stands around the language model, from the inside out."""
+    wraps: list[Wrap] = []
+    if settings.orders > 1:
+        wraps.append(lambda inner: OrderAveraged(inner, settings.orders))
+    if settings.candidates:
+        wraps.append(lambda inner: Narrowed(embedded, inner, settings.candidates))
+    if settings.fallback:
+        wraps.append(lambda inner: Fallback(inner, embedded))
+    if settings.cascade:
+        wraps.append(lambda inner: Cascade(embedded, inner, settings.cascade))
+    return wraps
+
+
+def shots_of(settings: Settings, encoder: MiniLM, taxonomy: Taxonomy) -> Shots:
+    """The examples to show, from the file that the settings name; for the default vocabulary."""
+    if settings.shots_path is None:
+        return no_shots
+    shots = load_shots(settings.shots_path, taxonomy)
+    if not settings.shots_nearest:
+        return FixedShots(shots, taxonomy.name)
+    return NearestShots(encoder, shots, taxonomy.name, settings.shots_nearest)
+
+
+def _wire(settings: Settings) -> Wire:
+    return endpoint_settings(settings).wire()
+
+
+def endpoint_settings(settings: Settings) -> EndpointSettings:
+    """The part of the settings that reaches the endpoint."""
+    return EndpointSettings(
+        settings.base_url,
+        settings.openai_api_key.get_secret_value(),
+        settings.extra_body,
+        settings.reasoning_tokens,
+        settings.probe_path,
+        settings.timeout,
+        settings.retries,
+        settings.concurrency,
+    )
+
+
+def _model_name(wire: Wire, settings: Settings) -> ModelName:
+    return ModelName(wire, settings.model, "model" in settings.model_fields_set)
