@@ -111,23 +111,21 @@ def create(settings: Settings, trained: Classifier | None = None, monitor: Monit
     taxonomy = registry.registered(settings.taxonomy)  # an unknown default stops the start, not every request
     encoder = MiniLM()
     model = trained or matcher(encoder=encoder)
-    gate = Gate(settings.queue, monitor.on_reject("embedded"))
+    embedded_gate, model_gate = (Gate(settings.queue, monitor.on_reject(queue)) for queue in ("embedded", "model"))
     passes = 1 if trained else encoder.callers
-    embedded = Batched(model, gate, monitor.on_batch, passes)
-    pairs = BatchedPairs(model.name, model.predict, gate, passes) if isinstance(model, Matcher) else None
+    embedded = Batched(model, embedded_gate, monitor.on_batch, passes)
+    pairs = BatchedPairs(model.name, model.predict, embedded_gate, passes) if isinstance(model, Matcher) else None
 
     def load_embedded() -> None:
         embedded.classify([WARM_UP], taxonomy)
 
     backend = engine_of(settings) if trained is None and settings.asks_a_model else None
     examples = shots_of(settings, encoder, taxonomy) if backend else no_shots
-    gate = Gate(settings.queue, monitor.on_reject("model"))
     return Classifiers(
-        classifier_for=classifiers(backend, settings, embedded, examples, gate) if backend else lambda choice: embedded,
-        check=backend.check if backend and not settings.fallback else lambda: None,
-        load=_load_of(backend, settings, load_embedded),
-        embedded=embedded, pairs=pairs, encoder=encoder, taxonomy=taxonomy,
-        backend=backend, examples=examples, gate=gate,
+        classifiers(backend, settings, embedded, examples, model_gate) if backend else lambda choice: embedded,
+        backend.check if backend and not settings.fallback else lambda: None,
+        _load_of(backend, settings, load_embedded),
+        embedded, pairs, encoder, taxonomy, backend, examples, model_gate,
     )  # fmt: skip
 
 

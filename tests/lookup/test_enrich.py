@@ -132,7 +132,7 @@ def test_where_nobody_answers_not_every_title_is_tried() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("films.csv", "--out", "films.csv"), "another file"),
+        (("films.csv", "--out", "films.csv"), "would replace the input"),
         (("films.csv", "--out", "out.xlsx"), "ends in none of"),
         (("films.csv", "--out", "out.parquet.gz"), "ends in none of"),
         (("none.csv", "--out", "out.csv"), "No such file"),
