@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -19,10 +20,10 @@ from typing import Any
 from llm.backends.adapting import Adapting, Outcome
 from llm.backends.capabilities import Honours
 from llm.backends.openai_compatible import OpenAICompatible
-from llm.backends.refusals import excerpt, problem_of, redacted, refused
-from llm.backends.replies import only_reasoned
+from llm.backends.refusals import Refused, excerpt, problem_of, redacted, refused
+from llm.backends.replies import only_reasoned, status_in
 from llm.backends.transport import CHAT, Body
-from llm.classifier import Problem, ProblemKind
+from llm.classifier import Problem
 from prompts.errors import InvalidDataset, InvalidSetting
 from tabular import open_table
 
@@ -30,6 +31,12 @@ from tabular import open_table
 # tokens, OpenAI's and vLLM's own bound.
 ASSUMED = Honours({}, top_logprobs=20)
 _AT_ONCE = 1_000
+# Failures without a status that another attempt may avoid: "batch_expired", "batch_cancelled", "server_error".
+_PASSING = re.compile(
+    r"expired|cancel+(?:ed|ation)|timed?[ _-]?out|rate[ _-]?limit|too[ _]many[ _]requests|overloaded|unavailable"
+    r"|server[ _-]?error|internal[ _-]?(?:error|failure)|connection (?:error|aborted|reset|refused|lost|closed)",
+    re.IGNORECASE,
+)
 
 
 class Correspondence:
@@ -39,7 +46,9 @@ class Correspondence:
         place: who answers, for people.
         path: of the file for replies; ``""`` is one that goes with the process.
         adapting: rewrites requests as their model takes them, and learns from refusals; None changes nothing.
-        remedy: what to do about a request that is refused in this form and has another one now.
+        remedy: what to do about a request that is refused in this form and has another one now, or that failed for a
+            passing reason.
+        resends: whether a request that failed for a passing reason is noted again; else its failure is final.
     """
 
     base_url = ""
@@ -50,10 +59,11 @@ class Correspondence:
         path: Path | str = "",
         adapting: Adapting | None = None,
         remedy: str = "write the requests again with --batch-file and the same --read-results",
+        resends: bool = True,
     ) -> None:
         self.place = place
         self.wanted: dict[str, Body] = {}
-        self._path, self._adapting, self._remedy = path, adapting, remedy
+        self._path, self._adapting, self._remedy, self._resends = path, adapting, remedy, resends
 
     def post(self, bodies: Sequence[Body], path: str = CHAT) -> list[Any]:
         """See ``Wire.post``; a request without a reply is noted in ``wanted``."""
@@ -148,27 +158,37 @@ class Correspondence:
             return Problem("late", f"{self.place} has no answer to this request yet")
         if not failures or _succeeded(results[-1]):
             return self._outcome(results[-1]).reply
-        last = self._outcome(failures[-1])
-        if self._adapting is None or not self._adapting.learn(body, map(self._outcome, failures), _needed(body)):
-            return last.reply
+        outcomes = [self._outcome(one) for one in failures]
+        final = [one for one in outcomes if not (one.passes and self._resends)]
+        avoided = self._adapting is not None and self._adapting.learn(body, outcomes, _needed(body))
+        if final and not avoided:
+            return final[-1].reply
         self.wanted[key] = body
-        if isinstance(last.reply, Problem):
-            return replace(last.reply, detail=f"{last.reply.detail}; {self._remedy}")
+        last = outcomes[-1].reply
+        if isinstance(last, Problem):
+            return replace(last, detail=f"{last.detail}; {self._remedy}")
         return Problem("unreadable", f"the model was still reasoning when its tokens ran out; {self._remedy}")
 
     def _outcome(self, result: Mapping[str, Any]) -> Outcome:
         response, error = result.get("response") or {}, result.get("error")
-        status, body = response.get("status_code") or (200 if response else 0), response.get("body")
+        status, body = _number(response.get("status_code")) or (200 if response else 0), response.get("body")
         if status == 200 and isinstance(body, dict) and not error:
-            return Outcome(body)
-        status = status or _status(error)
+            status, error = status_in(body), body
+            if status == 200:
+                return Outcome(body)
+        code = _number(error.get("code")) if isinstance(error, dict) else 0
+        status = code if status in (0, 200) else status
         said = refused(status, error or body)
-        if status:
+        return Outcome(problem_of(self.place, said), said) if status else self._without_status(said)
+
+    def _without_status(self, said: Refused) -> Outcome:
+        """A failure that has no HTTP status, as those of Ray and of batches that expired; its words tell its kind."""
+        passes = not said.everything.strip() or _PASSING.search(said.everything)
+        said = replace(said, status=503 if passes else 400)
+        if said.too_long:
             return Outcome(problem_of(self.place, said), said)
-        kind: ProblemKind = "busy" if "expired" in said.everything else "rejected"
-        words = excerpt(said.words) or "no reason was given"
-        # Ray tells no status: what the endpoint said can still be a refusal of a field.
-        return Outcome(Problem(kind, f"{self.place} did not answer: {words}"), replace(said, status=400))
+        words = excerpt(said.words) or excerpt(said.names.strip()) or "no reason was given"
+        return Outcome(Problem("busy" if passes else "rejected", f"{self.place} did not answer: {words}"), said)
 
 
 def custom_id(body: Body) -> str:
@@ -192,10 +212,11 @@ def read_results(path: Path) -> Iterable[tuple[str, Any]]:
 
 
 def _succeeded(result: Mapping[str, Any]) -> bool:
-    """Whether an answer came back; tokens that a model spends on reasoning alone are none."""
+    """Whether an answer came back; neither an error under status 200 nor tokens spent on reasoning alone are one."""
     response = result.get("response") or {}
-    body, status = response.get("body"), response.get("status_code") or 200
-    return status == 200 and isinstance(body, dict) and not result.get("error") and not only_reasoned(body)
+    body, status = response.get("body"), _number(response.get("status_code")) or 200
+    answers = status == 200 and isinstance(body, dict) and status_in(body) == 200
+    return answers and not result.get("error") and not only_reasoned(body)
 
 
 def _needed(body: Body) -> tuple[str, ...]:
@@ -203,6 +224,6 @@ def _needed(body: Body) -> tuple[str, ...]:
     return ("logprobs", "top_logprobs") if "top_logprobs" in body else ()
 
 
-def _status(error: Any) -> int:
-    code = str(error.get("code")) if isinstance(error, dict) else ""
-    return int(code) if code.isdecimal() else 0
+def _number(status: Any) -> int:
+    """An HTTP status as a number or a numeral; 0 for anything else."""
+    return int(status) if str(status).isdecimal() else 0

@@ -302,7 +302,7 @@ def _through_ray_data_llm(asked: _Options) -> tuple[Job, Engine]:
         )
     plan = asked.job()
     adapting = _adapting() if asked.through == "http" else None
-    wire = Correspondence("the cluster", plan.folder / "replies.sqlite", adapting, remedy="use --retry-failed")
+    wire = Correspondence("the cluster", plan.folder / "replies.sqlite", adapting, "use --retry-failed", resends=False)
     named = {"endpoint": adapting.identity} if adapting else {}
     job = _with_wire(plan, asked.system, wire, **named)
     key = settings.openai_api_key.get_secret_value()

@@ -39,6 +39,11 @@ class Outcome:
         """Whether the body of a successful reply came back."""
         return self.refusal is None and isinstance(self.reply, Mapping)
 
+    @property
+    def passes(self) -> bool:
+        """Whether the same request may succeed later: the endpoint was busy, or the account had no credit."""
+        return self.refusal is not None and (self.refusal.passing or self.refusal.spent)
+
 
 Send = Callable[[Body], Awaitable[Outcome]]
 
@@ -106,7 +111,8 @@ class Adapting:
             keep: fields that must stay as they are.
 
         Returns:
-            Whether the last failure is avoided by the form that the request has now.
+            Whether the last failure is avoided by the form that the request has now. A failure that passes and teaches
+            nothing is skipped.
         """
         model, keep, taught = str(body.get("model", "")), {*keep, *self.extra}, False
         known, dialect = self.dialect(model), self._assumed(model)
@@ -114,6 +120,8 @@ class Adapting:
             changed = self._changed(dialect, body, outcome, keep, False) or self._changed(
                 known, body, outcome, keep, False
             )
+            if changed is None and outcome.passes:
+                continue  # says nothing about the form of the request
             taught = changed is not None and changed != dialect
             dialect = changed or dialect
         if taught:

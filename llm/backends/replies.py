@@ -106,7 +106,7 @@ class ReplyReader:
 
     def _without_choice(self, reply: Any, wanted: str = "a chat completion") -> Problem:
         """What a body of status 200 means that holds no answer: often an error, with a status of its own."""
-        said = refused(_status_in(reply), reply)
+        said = refused(status_in(reply), reply)
         if isinstance(reply, Mapping) and (said.status != 200 or (reply.get("error") and said.too_long)):
             return problem_of(self.place, said)
         words = f": {self.excerpt(said.words)}" if said.words else ""
@@ -185,7 +185,7 @@ def served_by(reply: Any) -> str:
     return without_lone_surrogates(name.strip()[:200]) if isinstance(name, str) and name.isprintable() else ""
 
 
-def _status_in(reply: Any) -> int:
+def status_in(reply: Any) -> int:
     """The status that an error under status 200 gives itself; 200 where it gives none."""
     told = [_object(reply, "error"), reply] if isinstance(reply, Mapping) else []
     statuses = (_count(one.get(key)) for one in told for key in ("code", "status", "status_code"))

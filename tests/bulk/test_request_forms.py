@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +109,11 @@ def by_openai(message: str, param: str | None = None, status: int = 400) -> dict
     return {"response": {"status_code": status, "body": {"error": {"message": message, "param": param}}}, "error": None}
 
 
+def unanswered(code: str, message: str) -> dict[str, Any]:
+    """As OpenAI writes a request that its batch did not send."""
+    return {"response": None, "error": {"code": code, "message": message}}
+
+
 def by_vllm(message: str) -> dict[str, Any]:
     error = {"error": {"message": message, "type": "BadRequestError", "param": None, "code": 400}}
     return {"response": {"status_code": 400, "body": None}, "error": error}
@@ -168,17 +173,21 @@ def test_a_refused_row_says_what_to_do_and_the_next_file_has_it_right(
             assert "\n" not in problem.detail
     assert ids == [ids[0]] * files, "the same requests, each under its first name"
     assert [one.labels for one in classified(results, "m")] == [("War",)] * 3
-    wire = wire_to(VLLM)
+    assert written(tmp_path, "none.jsonl", "m", answered(*results)) == []
+
+
+def received(wire: Correspondence, results: Iterable[Path]) -> Correspondence:
     for path in results:
         wire.receive(read_results(path))
-    assert written(tmp_path, "none.jsonl", "m", wire) == []
+    return wire
+
+
+def answered(*results: Path) -> Correspondence:
+    return received(wire_to(VLLM), results)
 
 
 def classified(results: list[Path], model: str, reading: str = "list") -> list[Prediction]:
-    wire = wire_to(VLLM)
-    for path in results:
-        wire.receive(read_results(path))
-    return LanguageModel(wire.engine(model), READINGS[reading]).classify(TEXTS, TMDB)
+    return LanguageModel(answered(*results).engine(model), READINGS[reading]).classify(TEXTS, TMDB)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +195,12 @@ def classified(results: list[Path], model: str, reading: str = "list") -> list[P
     [
         (by_openai("Your input was flagged by the safety system"), "rejected"),
         (by_openai("This model's maximum context length is 9 tokens"), "too_long"),
-        (by_openai("slow down", status=429), "busy"),
+        (by_openai("The request was rejected as a result of our content policy"), "rejected"),
+        (by_openai("Request too large for gpt-4o: input too long", status=429), "too_long"),
+        (by_openai("request entity too large", status=413), "too_long"),
+        (by_openai("not implemented", status=501), "misconfigured"),
+        (unanswered("content_filter", "The response was filtered"), "rejected"),
+        (unanswered("invalid_request", "prompt is too long: 9000 tokens"), "too_long"),
         (by_openai("The model `m` does not exist", status=404), "misconfigured"),
         (success("", "length"), "unreadable"),
     ],
@@ -199,6 +213,82 @@ def test_a_failure_that_no_other_form_avoids_is_final(failure: Any, kind: str, t
     found = classified(results, "m")
     assert [one.problem and one.problem.kind for one in found] == [kind] * 3
     assert all(one.problem and "--batch-file" not in one.problem.detail for one in found)
+    assert written(tmp_path, "rest.jsonl", "m", answered(*results)) == []
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind", "words"),
+    [
+        (unanswered("batch_expired", "This request could not be executed before the completion window expired."),
+         "busy", "completion window expired"),
+        (unanswered("batch_cancelled", "This request was not executed because the batch was cancelled."),
+         "busy", "was cancelled"),
+        (unanswered("canceled", ""), "busy", "canceled"),
+        (unanswered("server_error", "Something went wrong"), "busy", "Something went wrong"),
+        (unanswered("429", "slow down"), "busy", "slow down"),
+        ({"response": None, "error": "expired"}, "busy", "expired"),
+        ({"response": None, "error": None}, "busy", "no reason was given"),
+        (by_openai("the request took too long", status=408), "busy", "(408)"),
+        (by_openai("slow down", status=429), "busy", "(429)"),
+        (by_openai("oh", status=500), "busy", "(500)"),
+        (by_openai("upstream", status=502), "busy", "(502)"),
+        (by_openai("overloaded", status=503), "busy", "(503)"),
+        ({"response": {"status_code": "504", "body": None}, "error": None}, "busy", "(504)"),
+        ({"response": {"status_code": 200, "body": {"error": {"code": 429, "message": "slow"}}}, "error": None},
+         "busy", "(429)"),
+        (by_openai("You exceeded your current quota", status=429), "misconfigured", "exceeded your current quota"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("adapts", [True, False], ids=["adapting", "as it is"])
+def test_a_row_that_failed_for_a_passing_reason_is_written_again_and_says_so(
+    failure: Any, kind: str, words: str, adapts: bool, tmp_path: Path
+) -> None:
+    def wire(*results: Path) -> Correspondence:
+        return received(wire_to(VLLM) if adapts else Correspondence(), results)
+
+    asked = written(tmp_path, "r.jsonl", "m", wire())
+    refused, *others = ({"custom_id": one["custom_id"], **success(LABELS)} for one in asked)
+    failed = write_lines(tmp_path / "s.jsonl", [{**refused, **failure}, *others])
+    found = LanguageModel(wire(failed).engine("m"), READINGS["list"]).classify(TEXTS, TMDB)
+    assert [one.labels for one in found[1:]] == [("War",)] * 2
+    assert found[0].problem is not None
+    assert found[0].problem.kind == kind
+    assert words in found[0].problem.detail
+    assert found[0].problem.detail.endswith("; write the requests again with --batch-file and the same --read-results")
+    assert "\n" not in found[0].problem.detail
+    assert written(tmp_path, "rest.jsonl", "m", wire(failed)) == [asked[0]]
+    answers = write_lines(tmp_path / "t.jsonl", [refused])
+    assert written(tmp_path, "none.jsonl", "m", wire(failed, answers)) == []
+    found = LanguageModel(wire(answers, failed).engine("m"), READINGS["list"]).classify(TEXTS, TMDB)
+    assert [one.labels for one in found] == [("War",)] * 3
+
+
+@pytest.mark.parametrize("passing", [by_openai("slow down", status=429), by_openai("oh", status=500),
+                                     unanswered("batch_expired", "expired")])  # fmt: skip
+def test_a_passing_failure_keeps_the_form_that_a_refusal_before_it_has_taught(passing: Any, tmp_path: Path) -> None:
+    results: list[Path] = []
+    for number, failure in enumerate([by_openai("Unsupported parameter: 'max_tokens'", "max_tokens"), passing]):
+        asked = written(tmp_path, f"{number}.jsonl", "m", answered(*results))
+        lines = [{"custom_id": one["custom_id"], **failure} for one in asked]
+        results.append(write_lines(tmp_path / f"results.{number}.jsonl", lines))
+    again = written(tmp_path, "again.jsonl", "m", answered(*results))
+    assert again == asked
+    assert all("max_tokens" not in one["body"] for one in again)
+    flagged = [{"custom_id": one["custom_id"], **by_openai("Your input was flagged")} for one in asked]
+    results.insert(1, write_lines(tmp_path / "flagged.jsonl", flagged))
+    assert written(tmp_path, "none.jsonl", "m", answered(*results)) == [], "one of its failures repeats"
+
+
+def test_a_passing_failure_that_ray_brings_is_final_in_its_run() -> None:
+    wire = Correspondence("the cluster", remedy="use --retry-failed", resends=False)
+    model = LanguageModel(wire.engine("m"), READINGS["list"])
+    model.classify(TEXTS[:1], TMDB)
+    (key,) = wire.taken()
+    wire.receive([(key, by_openai("overloaded", status=503))])
+    (found,) = model.classify(TEXTS[:1], TMDB)
+    assert found.problem is not None
+    assert found.problem.kind == "busy"
+    assert wire.taken() == {}
 
 
 def test_a_reading_of_probabilities_keeps_the_fields_that_it_needs(tmp_path: Path) -> None:
