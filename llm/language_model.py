@@ -21,7 +21,7 @@ from prompts.template import Prompt
 from prompts.text import Text, checked_texts
 
 # In every fingerprint. Raise it where the same inputs come to other messages, or the same reply to other labels.
-_VERSION = 5
+_VERSION = 6
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,17 @@ def test_the_code_for_a_gpu_runs_on_a_cpu_with_a_tiny_model() -> None:
     assert "not measured" not in bare
 
 
+def test_the_mass_of_codes_is_measured_apart_for_each_strategy_and_system_prompt() -> None:
+    done = run("benchmarks.code_mass", "--smoke")
+    assert done.returncode == 0, done.stderr
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines() if "named" in line]
+    least = {tuple(row[:3]): float(row[4]) for row in rows}
+    for strategy in ("letters", "yes_no"):
+        assert least[strategy, "normal", "named"] == 0.9
+        assert least[strategy, "explain", "named"] == 0.01
+        assert least[strategy, "normal", "not named"] < 0.001
+
+
 def test_searches_are_compared_over_the_same_vectors() -> None:
     done = run("benchmarks.similarity", "--smoke", "--parts", "search")
     assert done.returncode == 0, done.stderr
