@@ -51,8 +51,8 @@ def from_top_tokens(
         code_by_token: the code of each token that is one; by default tokens are read by ``code_of``.
 
     Returns:
-        The codes' log-probabilities. A code that is not among the tokens gets the highest figure that it can have: no
-        more than the least likely token, and no more than what all of them leave.
+        The codes' log-probabilities. A code that is not among the tokens gets a bound: the highest figure that one of
+        its spellings can have, which is no more than the least likely token and no more than what all of them leave.
     """
     found: dict[str, float] = {}
     for token, logprob in top_tokens:

@@ -85,7 +85,7 @@ def test_a_text_beyond_the_context_is_too_long_and_its_neighbour_is_not(offline:
 
 
 def test_a_code_of_two_tokens_is_refused(offline: dict[str, Any]) -> None:
-    assert "'two words' is not one token of tiny" in offline["no code"]
+    assert "'two words' is not a single token of tiny" in offline["no code"]
 
 
 def test_check_asks_whether_vllm_is_there(offline: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Every reading on a real vLLM server: lawful with a model of noise, right with a model that knows the answers."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -87,19 +88,22 @@ def test_a_vocabulary_beyond_the_codes_goes_through_heats(vllm: VLLMServer) -> N
     assert prediction.usage.completion_tokens == 5  # four heats of fifty and a final
 
 
+SPELLINGS = 8  # of one code: with a space or a line break before it, and in the other case
+
+
 def test_codes_read_by_token_id_agree_with_the_likeliest_tokens(vllm: VLLMServer) -> None:
     wire = Wire(vllm.base_url, API_KEY, timeout=60, retries=0, concurrency=8)
     by_id = engine(vllm)
     by_likeliest = OpenAICompatible(wire, MODEL_NAME, lambda: Honours({}, top_logprobs=20))
     conversation = registry.prompt("plot").render(Text("A plot."), TMDB)
-    (exact,) = by_id.weigh([conversation], ["A", "B", "C"])
-    (bounded,) = by_likeliest.weigh([conversation], ["A", "B", "C"])
-    assert exact.bounds == frozenset()
-    for code in "ABC":
-        if code in bounded.bounds:
-            assert exact.logprobs[code] <= bounded.logprobs[code] + 0.05
-        else:
-            assert exact.logprobs[code] == pytest.approx(bounded.logprobs[code], abs=0.05)
+    codes = list("ABCDEFGH")
+    (exact,) = by_id.weigh([conversation], codes)
+    (bounded,) = by_likeliest.weigh([conversation], codes)
+    assert exact.bounds == frozenset() and bounded.bounds
+    unseen = SPELLINGS * math.exp(max(bounded.logprobs[code] for code in bounded.bounds))
+    for code in codes:
+        seen = 0.0 if code in bounded.bounds else math.exp(bounded.logprobs[code])
+        assert 0.95 * seen <= math.exp(exact.logprobs[code]) <= 1.05 * (seen + unseen)
 
 
 def test_the_probe_finds_what_this_server_honours_and_what_it_drops(vllm: VLLMServer) -> None:
