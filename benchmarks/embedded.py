@@ -29,7 +29,7 @@ _OURS = {
     "strange": "our classify, 20 labels, two of them strange to it: texts are read twice",
 }
 _FIRST_ANSWER = """
-from llm.embedded.cosine.matcher import matcher
+from llm.embedded.matcher import matcher
 from prompts import registry
 matcher().classify(["Cowboys hold up a train."], registry.taxonomy("tmdb"))
 """

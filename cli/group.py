@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from cli.arguments import take_utf8
 from prompts.errors import MarqueeError
 from similarity.errors import SimilarityError
 
@@ -47,6 +48,7 @@ class Group(click.Group):
         """Add the commands of one task."""
         self.sections[heading] = commands
         for command in commands:
+            take_utf8(command)
             self.add_command(command)
 
     def main(self, *arguments: Any, **fields: Any) -> Any:
@@ -106,8 +108,17 @@ def _in_one_line(error: Exception) -> str:
     if isinstance(error, OSError):
         return line_of(error)
     if isinstance(error, UnicodeError):
-        return f"text that is not UTF-8: {error}; save the file as UTF-8"
+        return f"{_not_utf8(error)}; give it, or save its file, as UTF-8"
     return f"a database file cannot be used: {error}" if isinstance(error, sqlite3.Error) else str(error)
+
+
+def _not_utf8(error: UnicodeError) -> str:
+    """The text at fault, as far as the error says it."""
+    if not isinstance(error, UnicodeEncodeError | UnicodeDecodeError):
+        return "there is text that is not UTF-8"
+    raw = error.object[max(0, error.start - 20) : error.end + 20]
+    shown = os.fsencode(raw) if isinstance(raw, str) and error.encoding == "utf-8" else raw
+    return f"{str(shown).removeprefix('b')} is not UTF-8"
 
 
 def line_of(error: OSError) -> str:

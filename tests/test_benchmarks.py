@@ -1,7 +1,10 @@
 """The benchmarks can be run: each explains itself, and the one for a GPU runs its code without one or says no."""
 
+import ast
+import importlib
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,31 @@ ROOT = Path(__file__).parent.parent
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True)
+
+
+def scripts() -> list[ast.Module]:
+    """Programs that benchmarks hold as text and run as processes of their own."""
+    files = sorted((ROOT / "benchmarks").glob("*.py"))
+    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))]
+    texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return [ast.parse(text) for text in texts if "\n" in text and "import " in text and is_python(text)]
+
+
+def is_python(text: str) -> bool:
+    try:
+        ast.parse(text)
+    except SyntaxError:
+        return False
+    return True
+
+
+def test_programs_that_benchmarks_start_import_names_that_exist() -> None:
+    imports = [node for script in scripts() for node in ast.walk(script) if isinstance(node, ast.ImportFrom)]
+    assert imports
+    for one in imports:
+        module = importlib.import_module(str(one.module))
+        for name in one.names:
+            assert hasattr(module, name.name) or find_spec(f"{one.module}.{name.name}"), ast.unparse(one)
 
 
 @pytest.mark.parametrize("name", ["llm", "gpu", "embedded", "similarity", "service", "bulk", "bulk_killed"])

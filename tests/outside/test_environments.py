@@ -608,6 +608,37 @@ def test_a_text_that_is_not_utf_8_is_labelled(away: Path) -> None:
     assert json.loads(done.stdout)["labels"] == ["fantasy"]
 
 
+_ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+def test_labels_of_any_letters_are_taken_in_a_locale_without_utf_8(away: Path) -> None:
+    labels = {"Caf\u00e9", "\u041a\u0438\u043d\u043e", "\U0001f3ac"}
+    given = [part for label in sorted(labels) for part in ("--labels", label.encode())]
+    done = run("classify", "A chef.", *given, "--scores", "--json", **_ASCII)
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads(done.stdout)["scores"]) == labels
+
+
+def test_a_taxonomy_file_of_any_name_is_read_in_a_locale_without_utf_8(away: Path) -> None:
+    (away / "caf\u00e9.yaml").write_text("labels: [one, two]", encoding="utf-8")
+    done = run("taxonomies", "caf\u00e9.yaml".encode(), **_ASCII)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(b"one")
+
+
+@pytest.mark.parametrize(
+    ("label", "variables"),
+    [(b"Caf\xe9", _ASCII), (b"\xff\xfe", {"LC_ALL": "C.UTF-8"}), (b"Gr\xfc\xdfe", {"LC_ALL": "C.UTF-8"})],
+)
+def test_labels_that_are_not_utf_8_are_named(away: Path, label: bytes, variables: dict[str, str]) -> None:
+    done = run("classify", "A chef opens a restaurant.", "--labels", label + b",Crime", "--json", **variables)
+    assert done.returncode != 0
+    (line,) = done.stderr.decode().splitlines()
+    assert str(label)[2:-1] in line
+    assert "as UTF-8" in line
+    assert "codec" not in line
+
+
 @pytest.mark.parametrize(
     ("command", "said"),
     [
