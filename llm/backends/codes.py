@@ -20,7 +20,7 @@ LEAST_MASS = 0.3
 """Least probability that all codes together must have.
 
 Measured (``eval/RESULTS.md``): a model that answers with a code gives them 0.9 or more; one that starts with other
-words gives 18 letters up to 0.21, since "A" and "I" are words, too.
+words gives 18 letters up to 0.21.
 """
 
 _FLOOR = -9999.0  # vLLM's figure for "less than can be said"

@@ -86,11 +86,13 @@ def test_bounds_are_no_probability() -> None:
     [
         ([("A", 0.7), ("B", 0.2)], True),
         ([("The", 0.5), ("A", 0.2), ("B", 0.15)], True),
-        ([("Label", 0.3), ("Based", 0.28), ("The", 0.15), ("A", 0.12), ("I", 0.05)], False),  # words, not answers
+        ([("Label", 0.3), ("Based", 0.28), ("The", 0.15), ("A", 0.12), ("I", 0.05)], False),
         ([("Let", 0.6), ("A", 0.25)], False),
         ([("I", 0.11), ("will", 0.8)], False),
     ],
 )
-def test_letters_that_are_also_words_are_no_answer(top_tokens: list[tuple[str, float]], readable: bool) -> None:
+def test_codes_with_a_small_part_of_the_probability_are_no_answer(
+    top_tokens: list[tuple[str, float]], readable: bool
+) -> None:
     weighing = from_top_tokens([(token, math.log(share)) for token, share in top_tokens], UPPER)
     assert (unreadable(weighing) is None) == readable
