@@ -49,6 +49,7 @@ class Correspondence:
         remedy: what to do about a request that is refused in this form and has another one now, or that failed for a
             passing reason.
         resends: whether a request that failed for a passing reason is noted again; else its failure is final.
+        secrets: removed from what the endpoint said, beside those of the endpoint's URL.
     """
 
     base_url = ""
@@ -60,8 +61,10 @@ class Correspondence:
         adapting: Adapting | None = None,
         remedy: str = "write the requests again with --batch-file and the same --read-results",
         resends: bool = True,
+        secrets: Sequence[str] = (),
     ) -> None:
         self.place = place
+        self._secrets = (*secrets, *(adapting.address.secrets if adapting else ()))
         self.wanted: dict[str, Body] = {}
         self._path, self._adapting, self._remedy, self._resends = path, adapting, remedy, resends
 
@@ -112,9 +115,9 @@ class Correspondence:
         """See ``Wire.get``."""
         return Problem("unreachable", f"{self.place} cannot be asked now")
 
-    def excerpt(self, words: str) -> str:
-        """See ``Wire.excerpt``."""
-        return excerpt(redacted(words))
+    def redacted(self, words: str) -> str:
+        """See ``Wire.redacted``."""
+        return redacted(words, self._secrets)
 
     def served(self, model: str) -> str:
         """See ``Wire.served``."""
@@ -178,7 +181,7 @@ class Correspondence:
                 return Outcome(body)
         code = _number(error.get("code")) if isinstance(error, dict) else 0
         status = code if status in (0, 200) else status
-        said = refused(status, error or body)
+        said = refused(status, error or body, self._secrets)
         return Outcome(problem_of(self.place, said), said) if status else self._without_status(said)
 
     def _without_status(self, said: Refused) -> Outcome:

@@ -302,10 +302,10 @@ def _through_ray_data_llm(asked: _Options) -> tuple[Job, Engine]:
         )
     plan = asked.job()
     adapting = _adapting() if asked.through == "http" else None
-    wire = Correspondence("the cluster", plan.folder / "replies.sqlite", adapting, "use --retry-failed", resends=False)
+    key, replies = settings.openai_api_key.get_secret_value(), plan.folder / "replies.sqlite"
+    wire = Correspondence("the cluster", replies, adapting, "use --retry-failed", resends=False, secrets=(key,))
     named = {"endpoint": adapting.identity} if adapting else {}
     job = _with_wire(plan, asked.system, wire, **named)
-    key = settings.openai_api_key.get_secret_value()
     endpoint, own = Endpoint(settings.base_url, key, settings.retries), InProcessVLLM(settings.model, asked.worker_gpus)
     carrier = endpoint if asked.through == "http" else own
     return job, Carried(job.asked.open, job.taxonomy, wire, carrier, job.folder, _cluster_of(asked))

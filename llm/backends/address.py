@@ -7,7 +7,7 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from prompts.network import without_login
 
@@ -40,6 +40,8 @@ _ROOTS: Mapping[str, str] = {
 AZURE_HOSTS = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com", ".openai.azure.us")
 _METHODS = re.compile(r"/(?:chat/completions|completions|responses|models|embeddings|tokenize|health)$")
 _VERSION = re.compile(r"/(?:v\d\w*|openai|inference)(?:/|$)")
+_SECRET_NAME = re.compile(r"key|token|secret|passw|auth|sig(?:nature)?$", re.IGNORECASE)
+_LONG_NAME = 12  # characters; a short one is a person's or an account's, and may be part of any word
 _DEPLOYMENT = re.compile(r"/openai/deployments/[^/]+$")
 
 
@@ -98,6 +100,20 @@ class Address:
         if not api_key:
             return {}
         return {"api-key": api_key} if self.is_azure else {"Authorization": f"Bearer {api_key}"}
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no message may repeat, the longest first: the login and the password, as the URL has them and as they
+        are sent, and values of the query that are named like keys.
+
+        A user name counts where it has no password or is long: some servers take a token there.
+        """
+        name, _, password = self.login.partition(":")
+        parts = [self.login, password, name if not password or len(name) >= _LONG_NAME else ""]
+        parts += [value for key, value in self.query.items() if _SECRET_NAME.search(key)]
+        spelt = {form for part in parts for form in (part, unquote(part), quote(unquote(part), safe=""))}
+        spelt.update(value.removeprefix("Basic ") for value in self.headers("").values())
+        return tuple(sorted(spelt - {""}, key=lambda part: (-len(part), part)))
 
     def url(self, path: str) -> str:
         """The URL of a path under the root, with the query."""

@@ -61,9 +61,9 @@ class BatchedWire:
         """See ``Wire.get``."""
         return self._wire.get(path)
 
-    def excerpt(self, words: str) -> str:
-        """See ``Wire.excerpt``."""
-        return self._wire.excerpt(words)
+    def redacted(self, words: str) -> str:
+        """See ``Wire.redacted``."""
+        return self._wire.redacted(words)
 
     def served(self, model: str) -> str:
         """See ``Wire.served``."""

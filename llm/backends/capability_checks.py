@@ -56,7 +56,7 @@ class Canaries:
 
     def __init__(self, wire: Wire, model: str) -> None:
         self.wire, self.model = wire, model
-        self._reader = ReplyReader(wire.place, wire.excerpt)
+        self._reader = ReplyReader(wire.place, wire.redacted)
 
     def ask(self, messages: Any = None, max_tokens: int = _ENOUGH_TOKENS, **fields: Any) -> Any:
         """A reply's first choice with its usage, or the ``Problem`` that stood against it. The fields given are sent

@@ -42,7 +42,7 @@ class OpenAICompatible:
     def __init__(self, wire: Carrier, model: str | ModelName, honours: Callable[[], Capabilities]) -> None:
         self._model = ModelName(wire, model, is_set=True) if isinstance(model, str) else model
         self._wire, self._honours = wire, honours
-        self._reader = ReplyReader(wire.place, wire.excerpt)
+        self._reader = ReplyReader(wire.place, wire.redacted)
         self._code_tokens = CodeTokens(self._tokenized, _TOKEN_ID_LIMIT)
         self._warmed: OrderedDict[str, None] = OrderedDict()
         self._lock = threading.Lock()

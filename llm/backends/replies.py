@@ -11,11 +11,11 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from llm.backends.backend import Completion, Decided, Token
-from llm.backends.refusals import problem_of, refused
+from llm.backends.refusals import excerpt, problem_of, refused
 from llm.classifier import Problem, Usage
 from llm.reasoning import without_reasoning
 from prompts.text import without_lone_surrogates
@@ -42,11 +42,11 @@ class ReplyReader:
 
     Attributes:
         place: host and port, for messages.
-        excerpt: shortens what the endpoint said, and removes secrets.
+        redacted: removes secrets from what the endpoint said.
     """
 
     place: str
-    excerpt: Callable[[str], str]
+    redacted: Callable[[str], str]
 
     def choice(self, reply: Any) -> Mapping[str, Any] | Problem:
         """The first choice of a chat completion, or why there is none."""
@@ -88,7 +88,7 @@ class ReplyReader:
         """Why there is no answer in a choice; names the finish reason and the remedy."""
         message, finish = message_of(choice), finish_of(choice)
         if (words := _refusal(message)) and not (content or "").strip():
-            return Problem("unreadable", f"the model refused: {self.excerpt(str(words))}")
+            return Problem("unreadable", f"the model refused: {excerpt(self.redacted(str(words)))}")
         if _FILTERED.search(finish):
             return Problem("unreadable", f"the endpoint's content filter stopped the answer (finish_reason {finish})")
         if spent_on_reasoning(choice):
@@ -107,9 +107,10 @@ class ReplyReader:
     def _without_choice(self, reply: Any, wanted: str = "a chat completion") -> Problem:
         """What a body of status 200 means that holds no answer: often an error, with a status of its own."""
         said = refused(status_in(reply), reply)
+        said = replace(said, words=self.redacted(said.words))
         if isinstance(reply, Mapping) and (said.status != 200 or (reply.get("error") and said.too_long)):
             return problem_of(self.place, said)
-        words = f": {self.excerpt(said.words)}" if said.words else ""
+        words = f": {excerpt(said.words)}" if said.words else ""
         hint = "; is OPENAI_BASE_URL right? It sent no JSON" if isinstance(reply, str) else ""
         return Problem("unreadable", f"{self.place} answered 200, but not {wanted}{words}{hint}")
 

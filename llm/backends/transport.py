@@ -24,11 +24,11 @@ import openai
 from llm.backends.adapting import Adapting, Outcome
 from llm.backends.address import Address
 from llm.backends.limiter import Limiter
-from llm.backends.refusals import excerpt, problem_of, redacted, refused, seconds_of
+from llm.backends.refusals import problem_of, redacted, refused, seconds_of
 from llm.backends.replies import decoded
 from llm.classifier import Problem
 from llm.request_context import ASKING, Asking, late_problem
-from prompts.network import connection, no_connection
+from prompts.network import connection, no_connection, without_login
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +60,8 @@ class Carrier(Protocol):
     def get(self, path: str) -> Any:
         """See ``Wire.get``."""
 
-    def excerpt(self, words: str) -> str:
-        """See ``Wire.excerpt``."""
+    def redacted(self, words: str) -> str:
+        """See ``Wire.redacted``."""
 
     def served(self, model: str) -> str:
         """See ``Wire.served``."""
@@ -96,6 +96,7 @@ class Wire:
         self.base_url, self.place = base_url, self._address.place
         self._timeout, self._retries, self.concurrency = timeout, retries, concurrency
         self._secret = api_key
+        self._secrets = (api_key, *self._address.secrets)
         # Azure takes keys of its own in another header; the client's is left out request by request.
         keyless: dict[str, Any] = {"Authorization": openai.Omit()} if self._address.is_azure else {}
         self._headers = keyless | self._address.headers(api_key)
@@ -226,15 +227,17 @@ class Wire:
         return Problem("unreadable", f"{self.place} sent a reply that cannot be read ({type(error).__name__})")
 
     def _refusal(self, response: httpx2.Response) -> Outcome:
-        found = refused(response.status_code, decoded(response.content), (self._secret,))
+        found = refused(response.status_code, decoded(response.content), self._secrets)
         hint = self._address.hint
         if response.history:  # a redirect turns a POST into a GET
-            hint = f"it redirects to {redacted(str(response.url.copy_with(query=None)))}: use that as OPENAI_BASE_URL"
+            url = without_login(str(response.url.copy_with(query=None)))
+            hint = f"it redirects to {self.redacted(url)}: use that as OPENAI_BASE_URL"
         return Outcome(problem_of(self.place, found, seconds_of(response.headers.get("retry-after")), hint), found)
 
-    def excerpt(self, words: str) -> str:
-        """The first words of what the endpoint said, without secrets: some repeat the key that they were given."""
-        return excerpt(redacted(words, (self._secret,)))
+    def redacted(self, words: str) -> str:
+        """Words of the endpoint without the API key and without the secrets of the base URL: some endpoints repeat
+        what they were sent."""
+        return redacted(words, self._secrets)
 
 
 class _Running:

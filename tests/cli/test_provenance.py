@@ -18,6 +18,7 @@ from tests.support.misbehaving import Behaviour, Rule, body, chats, endpoint, fo
 
 MODEL = "Qwen/Qwen2-7B-Instruct"
 SERVED = "qwen2-7b-awq"
+EMBEDDED = "embedded/matcher.v1"
 SECRETS = ("letmein", "sk-secret-1", "k3y")
 
 
@@ -225,16 +226,82 @@ def test_no_login_and_no_key_is_in_a_manifest(program: Program, url: str, monkey
     assert not [secret for secret in SECRETS if any(secret.encode() in one for one in written)]
 
 
-def test_a_fallback_may_answer_beside_the_model(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MARQUEE_FALLBACK", "true")
-    monkeypatch.setenv("MARQUEE_READING", "list")
-    configured = Program(
-        tuple(one for one in program.arguments if one not in ("--systems", "--system", "llm:list")),
-        tuple(one.replace("/llm-list", "") for one in program.manifests),  # type: ignore[arg-type]
-        program.answers,
-    )
-    with endpoint(answering(SERVED)) as server:
-        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-        done = configured()
+def denied(path: str, asked: Any) -> Behaviour | None:
+    """Refuses the key for the second half of the films; no fallback answers then."""
+    return body(401, {"error": "expired key"}) if busy(path, asked) else None
+
+
+def flagged(path: str, asked: Any) -> Behaviour | None:
+    """Refuses the second half of the films for their content."""
+    return body(400, {"error": "flagged content"}) if busy(path, asked) else None
+
+
+# What is around the model, who answers first and who answers the rest; the first half of the films is above the
+# cascade's margin.
+FALLBACK, CASCADE = {"MARQUEE_FALLBACK": "true"}, {"MARQUEE_CASCADE": "0.255"}
+TWO_NAMES = [
+    pytest.param(FALLBACK, SERVED, SERVED, (busy,), id="fallback"),
+    pytest.param(CASCADE, SERVED, SERVED, (), id="cascade"),
+    pytest.param({}, SERVED, EMBEDDED, (), id="neither, second name of the fallback"),
+    pytest.param({}, EMBEDDED, SERVED, (), id="neither, first name of the cascade"),
+]
+
+
+def configured(program: Program, around: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Program:
+    """The command with the system of the settings."""
+    lines = [f"{n} people in a town." if n < 4 else f"Film {n} of war." for n in range(8)]
+    write_lines(Path("films.jsonl"), [{"id": line, "description": line, "genres": ["War"]} for line in lines])
+    for name, value in {"MARQUEE_READING": "list", **around}.items():
+        monkeypatch.setenv(name, value)
+    first, second = (one.replace("/llm-list", "") for one in program.manifests)
+    arguments = tuple(one for one in program.arguments if one not in ("--systems", "--system", "llm:list"))
+    return Program(arguments, (first, second), program.answers)
+
+
+def accepts(done: Result, program: Program, accepted: bool) -> None:
+    if accepted:
         assert done.exit_code == 0, done.output
-        assert (configured.finished["served"], configured.finished["setup"]["endpoint"]) == ([SERVED], server.url)
+        assert program.finished["served"] == sorted([SERVED, EMBEDDED])
+    else:
+        assert done.exit_code == 1
+        assert "has answers of the model" in done.output
+        assert all(repr(name) in done.output for name in (SERVED, EMBEDDED))
+
+
+@pytest.mark.parametrize(("around", "first", "then", "rules"), TWO_NAMES)
+def test_a_second_name_continues_a_run_only_beside_a_fallback_or_cascade(
+    program: Program,
+    around: Mapping[str, str],
+    first: str,
+    then: str,
+    rules: tuple[Rule, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    program = configured(program, around, monkeypatch)
+    with endpoint(answering(first, denied)) as server:
+        interrupted(program, server.url, monkeypatch)
+        if (rows := Path("run/rows.jsonl")).exists():  # as a process that was ended after its first batch leaves it
+            rows.write_bytes(b"".join(rows.read_bytes().splitlines(keepends=True)[:4]))
+        server.then = [answering(then, *rules)]
+        accepts(program(), program, bool(around))
+
+
+@pytest.mark.parametrize("program", ["bulk"], indirect=True)
+@pytest.mark.parametrize(("around", "first", "then", "rules"), TWO_NAMES)
+def test_a_second_name_answers_failed_rows_only_beside_a_fallback_or_cascade(
+    program: Program,
+    around: Mapping[str, str],
+    first: str,
+    then: str,
+    rules: tuple[Rule, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    program = configured(program, around, monkeypatch)
+    with endpoint(answering(first, flagged)) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        assert program().exit_code == 0
+        written = Path("o.jsonl").read_bytes()
+        assert program.finished["counts"]["problems"] == {"rejected": 4}
+        server.then = [answering(then, *rules)]
+        accepts(program("--retry-failed"), program, bool(around))
+    assert (Path("o.jsonl").read_bytes() != written) == bool(around)

@@ -6,14 +6,16 @@ A public bug report about an endpoint becomes one row here. Error bodies are tho
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bulk.batch_api import Correspondence
 from llm.backends.adapting import Adapting
 from llm.backends.address import Address, BadAddress, corrected
+from llm.backends.backend import Constraint
 from llm.backends.capabilities import UNPROBED, Capabilities, Honours
 from llm.backends.findings_file import FindingsFile
 from llm.backends.model_name import ModelName
@@ -44,6 +46,7 @@ from tests.support.misbehaving import (
 )
 
 KEY = "sk-very-secret-0123456789"
+MESSAGES = ({"role": "user", "content": "u"},)
 TAXONOMY = Taxonomy("films", tuple(map(Label, ("Drama", "Comedy", "War"))), multi=True, max_labels=3, allow_none=True)
 LABELS = '{"labels": ["Drama", "War"]}'
 
@@ -292,6 +295,58 @@ def test_no_secret_is_repeated(words: str) -> None:
     assert "***" in shown
     for part in (KEY, "abc123", "abcdef.ghijkl", "0123456789abcdef", "abcdefghijk", "eyJhbG", "AIzaSyA"):
         assert part not in shown
+
+
+PASSWORD = "Tr0ub4dor pass"
+LOGIN = "bWU6VHIwdWI0ZG9yIHBhc3M="  # me:Tr0ub4dor pass, as Basic authentication sends it
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        pytest.param(lambda words: body(401, {"error": {"message": words}}), id="401"),
+        pytest.param(lambda words: body(400, {"error": {"message": "no", "code": words}}), id="a code"),
+        pytest.param(lambda words: body(500, f"<html><h1>{words}</h1></html>", "text/html"), id="a web page"),
+        pytest.param(lambda words: body(200, {"error": {"message": words}}), id="an error under 200"),
+        pytest.param(lambda words: body(200, {"error": {"message": words, "code": 502}}), id="502 under 200"),
+        pytest.param(lambda words: says(None, refusal=words), id="a refusal"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("login", "words"),
+    [
+        ("me:Tr0ub4dor%20pass", f"wrong password {PASSWORD} of me"),
+        ("me:Tr0ub4dor%20pass", "no user me:Tr0ub4dor%20pass"),
+        ("me:Tr0ub4dor%20pass", f"bad header Basic {LOGIN}"),
+        ("me:Tr0ub4dor%20pass", f"{LOGIN} is no login"),
+        ("Tr0ub4dor", "no account for Tr0ub4dor"),
+        (":Tr0ub4dor", "no account for Tr0ub4dor"),
+        ("Tr0ub4dor-token:x", "no account for Tr0ub4dor-token"),
+    ],
+)
+def test_no_login_of_the_base_url_is_repeated(behaviour: Callable[[str], Behaviour], login: str, words: str) -> None:
+    with endpoint(behaviour(words)) as server:
+        wire = Wire(server.url.replace("://", f"://{login}@"), "", 5, 0, 4)
+        (found,) = OpenAICompatible(wire, "m", lambda: UNPROBED).write([MESSAGES], Constraint({"type": "array"}, 48))
+    assert found.problem is not None
+    assert not [secret for secret in ("Tr0ub4dor", LOGIN) if secret in found.problem.detail], found.problem
+    assert not [secret for secret in ("Tr0ub4dor", LOGIN) if secret in repr(wire)]
+
+
+@pytest.mark.parametrize("query", ["api-key=k3y-of-mine", "subscription_token=k3y-of-mine&api-version=2024-10-21"])
+def test_no_key_in_the_query_of_the_base_url_is_repeated(query: str) -> None:
+    with endpoint(body(403, {"error": "k3y-of-mine may not use 2024-10-21"})) as server:
+        (found,) = Wire(f"{server.url}?{query}", "", 5, 0, 4).post([{}])
+    assert "*** may not use 2024-10-21" in found.detail
+
+
+def test_a_batch_repeats_no_login_of_the_base_url_and_no_key() -> None:
+    adapting = Adapting(Address.of("http://me:Tr0ub4dor@localhost:8000/v1"))
+    wire = Correspondence(adapting=adapting, secrets=("k3y-of-mine",))
+    (key,) = (wire.post([{"model": "m"}]), *wire.taken())[1:]
+    wire.receive([(key, {"response": None, "error": {"message": "Tr0ub4dor and k3y-of-mine are refused"}})])
+    (found,) = wire.post([{"model": "m"}])
+    assert found.detail == "the batch did not answer: *** and *** are refused"
 
 
 def test_control_characters_of_an_error_do_not_reach_a_terminal() -> None:
