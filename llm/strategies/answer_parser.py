@@ -9,6 +9,9 @@ In this order:
    are two answers that differ where nothing makes the second one final.
 4. Plain words that list labels (``llm.strategies.plain_lists``), where there is no JSON.
 
+An answer of more than 20,000 characters after its reasoning is unreadable, unless it is exactly in the requested shape
+or the taxonomy itself is that long: a model that repeats itself up to its token limit gives no answer.
+
 The taxonomy is consulted first everywhere: "None", "no" and "0" may be labels. JSON that was cut off keeps its whole
 labels, and the part in which it was cut counts as dropped. Where the token limit cut the text, only a value that had
 ended before counts.
@@ -47,6 +50,7 @@ _NEXT_TURN = re.compile(
 )
 _SAID_AROUND = 60  # characters in front of a value, and behind it, that may negate it
 _DEPTH = 4  # of JSON inside of strings
+_LONGEST_ANSWER = 20_000  # characters after the reasoning; reading takes quadratic time in hostile text
 
 
 def read_answer(written: str | None, taxonomy: Taxonomy, cut: bool = False) -> Answer:
@@ -64,17 +68,25 @@ def read_answer(written: str | None, taxonomy: Taxonomy, cut: bool = False) -> A
         return _judge(exact, taxonomy)
     if not (written or "").strip():
         return _unreadable("the model wrote nothing", ())
-    if not cut and (label := known(written or "", taxonomy)) is not None:
+    fits = len(written or "") <= _LONGEST_ANSWER
+    if fits and not cut and (label := known(written or "", taxonomy)) is not None:
         return Answer((label,))
     words = without_reasoning(written or "")
     if words is None:
         return _unreadable(f"the model's reasoning has no end, so no answer follows it: {_excerpt(written or '')}", ())
     if not words:
         return _unreadable(f"the model wrote nothing after its reasoning: {_excerpt(written or '')}", ())
+    if not fits and len(words) > (longest := _longest_answer(taxonomy)):
+        return _unreadable(f"the answer is longer than {longest:,} characters: {_excerpt(words)}", ())
     last = next(reversed(list(json_values(words))), None) if cut else None
     if cut and (last is None or last.broken or not last.closed):
         return _unreadable(f"the answer was cut off before its end: {_excerpt(words)}", ())
     return _read(words, taxonomy, 0)
+
+
+def _longest_answer(taxonomy: Taxonomy) -> int:
+    """Characters of the longest answer that is read: twice all labels of the taxonomy, and more for a small one."""
+    return max(_LONGEST_ANSWER, 2 * sum(len(name) + 4 for name in taxonomy.names))
 
 
 def _exactly(written: str, taxonomy: Taxonomy) -> list[str] | None:

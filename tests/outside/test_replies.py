@@ -3,6 +3,8 @@
 Expected is a tuple of labels in taxonomy order; ``()`` where none applies; None where the reply is unreadable.
 """
 
+import json
+
 import pytest
 
 from llm.strategies.answer_parser import read_answer
@@ -569,3 +571,28 @@ def test_the_detail_names_why_a_reply_is_unreadable(reply: str, said: str) -> No
     problem = read_answer(reply, TMDB).problem
     assert problem is not None
     assert said in problem.detail
+
+
+# Repeated up to 200,000 characters; reading them takes no longer than the time limit of a test.
+ENDLESS = [
+    "Drama, ", '"Drama, " ', "Drama\n", "Drama and ", "Drama: ", "[", "{", '{"labels": [', '["', '["Drama"] ', "{'a': ",
+    "</think>[", "<think>", "[/THINK]{", '"',
+    "/*", "[ // ", "&amp;", "<b>", "\\boxed{", "<|a", "- ", "| ", "(", "not ",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["whole", "cut"])
+@pytest.mark.parametrize("piece", ENDLESS)
+def test_an_endless_reply_is_unreadable(piece: str, cut: bool) -> None:
+    answer = read_answer((piece * 200_000)[:200_000], TMDB, cut)
+    assert answer.problem is not None
+    assert answer.problem.kind == "unreadable"
+    assert len(answer.problem.detail) < 400
+
+
+def test_long_reasoning_and_a_long_list_of_a_long_taxonomy_are_read() -> None:
+    assert read("It could be [War].\n" * 9_000 + '</think>\n["Comedy", "Drama"]') == BOTH
+    many = own(*(f"Label number {n} of many" for n in range(2_000)))
+    assert read("Labels: " + ", ".join(many.names[:9]), many) == many.names[:9]
+    assert read(json.dumps(many.names), many) == many.names
+    assert read(f"The labels:\n{json.dumps(many.names)}", many) == many.names
