@@ -6,7 +6,7 @@ import ipaddress
 import os
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,11 +36,31 @@ def connection(url: str) -> Mapping[str, Any]:
     return {"proxy": _proxy_for(parts)[1], "verify": _trusted(variable, path), "trust_env": False}
 
 
-def no_connection(place: str, url: str) -> str:
-    """What to say where no connection to a model server was made: the way to it may be a proxy."""
+def no_connection(place: str, url: str, error: BaseException | None = None) -> str:
+    """What to say where no connection to a model server was made: its scheme or certificate, or a proxy on the way.
+
+    Args:
+        place: host and port.
+        url: of the server.
+        error: what the HTTP client raised; its causes tell a wrong scheme from a server that is down.
+    """
+    causes = list(_causes(error))
+    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
+        why = next(filter(None, (getattr(cause, "verify_message", "") for cause in causes)), "unknown authority")
+        return f"the certificate of {place} is not trusted ({why}); name its authority's certificates in SSL_CERT_FILE"
+    if any(isinstance(cause, ssl.SSLError) for cause in causes):
+        return f"{place} does not answer in HTTPS; if it speaks plain HTTP, write http:// in the base URL"
+    if url.startswith("http://") and any(isinstance(cause, ConnectionResetError) for cause in causes):
+        return f"{place} breaks the connection off; if it speaks HTTPS, write https:// in the base URL"
     if variable := _proxy_for(split_url(url))[0]:
         return f"no connection to {place} through the proxy of {variable}; check it, or add the host to NO_PROXY"
     return f"no connection to {place}; is the model server up?"
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def split_url(url: str) -> SplitResult:

@@ -222,7 +222,7 @@ class Wire:
         if _caused(error, aiohttp.ClientResponseError, httpx2.DecodingError):
             return Problem("unreachable", f"{self.place} sent no valid HTTP; is this the port of the model server?")
         if isinstance(error, openai.APIConnectionError | aiohttp.ClientError):
-            return Problem("unreachable", no_connection(self.place, self.base_url))
+            return Problem("unreachable", no_connection(self.place, self.base_url, error))
         log.debug("a reply of %s cannot be read", self.place, exc_info=error)
         return Problem("unreadable", f"{self.place} sent a reply that cannot be read ({type(error).__name__})")
 

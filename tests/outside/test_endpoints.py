@@ -6,6 +6,10 @@ A public bug report about an endpoint becomes one row here. Error bodies are tho
 from __future__ import annotations
 
 import json
+import socket
+import ssl
+import struct
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +33,7 @@ from llm.strategies.registry import READINGS
 from llm.wrappers.cache import AnswerStore, Cached
 from marquee.settings import read_settings
 from prompts.errors import InvalidSetting
+from prompts.network import no_connection
 from prompts.taxonomy import Label, Taxonomy
 from tests.support.misbehaving import (
     Behaviour,
@@ -798,6 +803,38 @@ def test_a_wrong_path_gives_a_hint() -> None:
     with endpoint(body(404, {"detail": "Not Found"})) as server:
         (found,) = Wire(server.url.removesuffix("/v1") + "/api", KEY, 5, 0, 1).post([{"model": "m"}])
     assert "most base URLs end in /v1" in found.detail
+
+
+def test_https_at_a_port_of_plain_http_gives_a_hint() -> None:
+    with endpoint(body(200, {})) as server:
+        (found,) = Wire(server.url.replace("http://", "https://"), KEY, 5, 0, 1).post([{"model": "m"}])
+    assert found.kind == "unreachable"
+    assert found.detail.endswith("does not answer in HTTPS; if it speaks plain HTTP, write http:// in the base URL")
+
+
+def test_plain_http_at_a_port_that_breaks_it_off_gives_a_hint() -> None:
+    """As a TLS server does with a request that is no handshake."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def reset() -> None:
+            connection, _ = listener.accept()
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+
+        thread = threading.Thread(target=reset)
+        thread.start()
+        (found,) = Wire(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", KEY, 5, 0, 1).post([{"model": "m"}])
+        thread.join()
+    assert found.kind == "unreachable"
+    assert found.detail.endswith("breaks the connection off; if it speaks HTTPS, write https:// in the base URL")
+
+
+@pytest.mark.parametrize("why", ["self-signed certificate", "certificate has expired"])
+def test_a_certificate_that_is_not_trusted_is_named(why: str) -> None:
+    cause, error = ssl.SSLCertVerificationError(1, "certificate verify failed"), OSError("no connection")
+    cause.verify_message, error.__cause__ = why, cause
+    found = no_connection("example.org:443", "https://example.org/v1", error)
+    assert found.startswith(f"the certificate of example.org:443 is not trusted ({why})") and "SSL_CERT_FILE" in found
 
 
 @pytest.mark.parametrize(("url", "place"), [
