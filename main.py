@@ -31,10 +31,10 @@ from cli import (
     train,
     tune,
 )
-from cli.group import Group
+from cli.group import CommandGroup
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Marquee: zero-shot text classification with prompt templates."""
 

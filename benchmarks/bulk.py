@@ -24,13 +24,13 @@ import click
 
 from benchmarks.measure import spread, table
 from benchmarks.texts import Plots, plots, vocabulary
-from bulk.columns import Columns
-from bulk.job import Asked, Job
+from bulk.columns import TextColumns
+from bulk.job import ClassifierSpec, Job
 from bulk.run import Stage, run
-from bulk.runners import Engine, InProcess
+from bulk.runners import InProcess, Runner
 from bulk.source import source_of
 from eval.environment import peak_megabytes
-from llm.classifier import Classifier, Prediction, Source, label_source
+from llm.classifier import AnswerSource, Classifier, Prediction, label_source
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 
@@ -45,13 +45,13 @@ class Free:
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
         """See ``Classifier.classify``."""
-        source, names = Source(self.name, label_source(taxonomy)), taxonomy.names
+        source, names = AnswerSource(self.name, label_source(taxonomy)), taxonomy.names
         scores = {name: round(1 / (2 + place), 4) for place, name in enumerate(names)}
         return [Prediction(names[:2], source, scores)] * len(texts)
 
 
 @dataclass
-class Pace:
+class AnswerTimes:
     """When texts were answered; steady from the first batch on, when everything is loaded."""
 
     began: float = field(default_factory=time.perf_counter)
@@ -142,8 +142,8 @@ def _written(folder: Path, texts: Sequence[str]) -> Path:
 
 
 def _job(file: Path, out: Path, classifier: Classifier, taxonomy: Taxonomy) -> Job:
-    asked = Asked(classifier.name, {}, lambda: classifier)
-    return Job(source_of(str(file)), Columns("description", None, "id"), taxonomy, asked, out)
+    asked = ClassifierSpec(classifier.name, {}, lambda: classifier)
+    return Job(source_of(str(file)), TextColumns("description", None, "id"), taxonomy, asked, out)
 
 
 # --- by the number of rows ---
@@ -195,16 +195,16 @@ def on_ray(given: Plots, rounds: int) -> str:
     """Steady documents a second of one process, of one actor and of two, each on one core."""
     from bulk.ray_cluster import OnRay
 
-    paces: dict[str, list[Pace]] = {"one process": [], "Ray, one worker": [], "Ray, two workers": []}
+    paces: dict[str, list[AnswerTimes]] = {"one process": [], "Ray, one worker": [], "Ray, two workers": []}
     one_core = patch.dict(os.environ, OMP_NUM_THREADS="1")  # as Ray sets it for an actor of one core
     with one_core, tempfile.TemporaryDirectory() as folder, _two_nodes() as cluster:
         file = _written(Path(folder), given.texts)
         for number in range(rounds):
             for who, workers in zip(paces, (0, 1, 2), strict=True):
                 job = _ray_job(file, Path(folder) / f"{number}-{workers}.jsonl", len(given.texts))
-                here: Engine = InProcess(job.asked.open, job.taxonomy)
+                here: Runner = InProcess(job.asked.open, job.taxonomy)
                 engine = OnRay(job.asked.open, job.taxonomy, job.folder, cluster(workers)) if workers else here
-                paces[who].append(pace := Pace())
+                paces[who].append(pace := AnswerTimes())
                 run(job, engine, pace)
     return _ray_report(paces, given, rounds)
 
@@ -213,8 +213,8 @@ def _ray_job(file: Path, out: Path, count: int) -> Job:
     from llm.embedded.matcher import matcher
 
     batch = max(4, min(128, count // 16))  # as many pieces of work as a long run has
-    asked = Asked("embedded", {}, matcher)
-    return Job(source_of(str(file)), Columns("description", None, "id"), vocabulary(), asked, out, batch)
+    asked = ClassifierSpec("embedded", {}, matcher)
+    return Job(source_of(str(file)), TextColumns("description", None, "id"), vocabulary(), asked, out, batch)
 
 
 @contextmanager
@@ -230,7 +230,7 @@ def _two_nodes() -> Iterator[Callable[[int], Any]]:
         nodes.stop()
 
 
-def _ray_report(paces: dict[str, list[Pace]], given: Plots, rounds: int) -> str:
+def _ray_report(paces: dict[str, list[AnswerTimes]], given: Plots, rounds: int) -> str:
     steady = {who: [pace.steady for pace in some] for who, some in paces.items()}
     plain, one, two = steady.values()
     overhead = [before / after - 1 for before, after in zip(plain, one, strict=True)]

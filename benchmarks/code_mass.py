@@ -18,9 +18,9 @@ import numpy as np
 
 from benchmarks.measure import table
 from benchmarks.texts import SAMPLE
-from llm.backends.backend import Conversation, Engine, Weighing
+from llm.backends.backend import Backend, Conversation, TokenLogprobs
 from llm.backends.codes import code_of, mass
-from llm.backends.fake import Scripted
+from llm.backends.fake import FakeBackend
 from llm.language_model import LanguageModel
 from llm.strategies.registry import READINGS
 from llm.strategies.yes_no import CODES as YES_NO
@@ -50,7 +50,7 @@ def main(data: Path, labels: Path | None, count: int, smoke: bool) -> None:
 
     taxonomy = _taxonomy(labels) if labels else registry.taxonomy("tmdb")
     texts = list(islice(_texts(data), 3 if smoke else count))
-    engine = Scripted(weights=_scripted) if smoke else engine_of(read_settings())
+    engine = FakeBackend(weights=_scripted) if smoke else engine_of(read_settings())
     heads = ("strategy", "system prompt", "codes", "top token is a code", "least", "1 %", "5 %", "median",
              "most", *(f"below {bound}" for bound in _BOUNDS))  # fmt: skip
     click.echo(f"{engine.name}: {len(texts)} texts of {data.name}, {len(taxonomy.names)} labels\n")
@@ -58,7 +58,7 @@ def main(data: Path, labels: Path | None, count: int, smoke: bool) -> None:
         click.echo(table(heads, [row]) if place == 0 else "| " + " | ".join(row) + " |")
 
 
-def _rows(engine: Engine, texts: Sequence[Text], taxonomy: Taxonomy) -> Iterator[Sequence[str]]:
+def _rows(engine: Backend, texts: Sequence[Text], taxonomy: Taxonomy) -> Iterator[Sequence[str]]:
     """One row per strategy, system prompt and set of codes, as soon as it is measured."""
     for strategy in ("letters", "yes_no"):
         for prompt in ("normal", "explain"):
@@ -69,7 +69,7 @@ def _rows(engine: Engine, texts: Sequence[Text], taxonomy: Taxonomy) -> Iterator
 
 
 def _conversations(
-    engine: Engine, texts: Sequence[Text], taxonomy: Taxonomy, strategy: str, explain: bool
+    engine: Backend, texts: Sequence[Text], taxonomy: Taxonomy, strategy: str, explain: bool
 ) -> Iterator[Conversation]:
     """One per text; ``yes_no`` asks about the next label in each."""
     model = LanguageModel(engine, READINGS[strategy])
@@ -79,7 +79,9 @@ def _conversations(
         yield [{**part, "content": _FORM_RULE.sub(EXPLAIN, part["content"])} for part in one] if explain else one
 
 
-def _masses(engine: Engine, conversation: Conversation, strategy: str, taxonomy: Taxonomy) -> tuple[float, float, bool]:
+def _masses(
+    engine: Backend, conversation: Conversation, strategy: str, taxonomy: Taxonomy
+) -> tuple[float, float, bool]:
     """The mass of the codes that the prompt names, that of other letters, and whether the top token is such a code."""
     named = [code for code, _ in LETTERS.coded(taxonomy)] if strategy == "letters" else list(YES_NO)
     others = [code for code in CODES[:26] if code not in named]
@@ -89,8 +91,8 @@ def _masses(engine: Engine, conversation: Conversation, strategy: str, taxonomy:
     return _part(weighing, named), _part(weighing, others), code_of(weighing.said, named) is not None
 
 
-def _part(weighing: Weighing, codes: Sequence[str]) -> float:
-    return mass(Weighing({code: weighing.logprobs[code] for code in codes}, weighing.bounds))
+def _part(weighing: TokenLogprobs, codes: Sequence[str]) -> float:
+    return mass(TokenLogprobs({code: weighing.logprobs[code] for code in codes}, weighing.bounds))
 
 
 def _figures(masses: np.ndarray) -> Sequence[str]:

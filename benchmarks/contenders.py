@@ -9,11 +9,11 @@ from typing import Any
 import httpx2
 
 from benchmarks import bare
-from benchmarks.measure import Run, clock
-from llm.backends.batch_transport import BatchedWire, under_way
-from llm.backends.capabilities import Capabilities, Probed
+from benchmarks.measure import LabellingRun, clock
+from llm.backends.batch_transport import BatchTransport, under_way
+from llm.backends.capabilities import Capabilities, CapabilityProbe
 from llm.backends.openai_compatible import OpenAICompatible
-from llm.backends.transport import BATCH, CHAT, Body, Wire
+from llm.backends.transport import BATCH, CHAT, Body, HTTPTransport
 from llm.classifier import Problem, Usage
 from llm.language_model import LanguageModel
 from llm.strategies.registry import READINGS
@@ -25,7 +25,7 @@ _TIMEOUT, _RETRIES = 120.0, 2  # an idle connection may be closed at the server 
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class ServedEndpoint:
     """Where a model is served.
 
     Attributes:
@@ -40,9 +40,9 @@ class Endpoint:
     model: str
     workers: int
 
-    def wire(self) -> Wire:
+    def wire(self) -> HTTPTransport:
         """A wire of ours to it."""
-        return Wire(self.base_url, self.api_key, _TIMEOUT, _RETRIES, self.workers)
+        return HTTPTransport(self.base_url, self.api_key, _TIMEOUT, _RETRIES, self.workers)
 
     def hits(self) -> int:
         """Prompt tokens that vLLM found in its prefix cache so far, by its own count."""
@@ -58,9 +58,9 @@ class Ours:
         size: texts that one request carries.
     """
 
-    def __init__(self, endpoint: Endpoint, size: int = 1) -> None:
+    def __init__(self, endpoint: ServedEndpoint, size: int = 1) -> None:
         self._endpoint, self._wire, self._size = endpoint, endpoint.wire(), size
-        self._honours = Probed(self._wire, endpoint.model)
+        self._honours = CapabilityProbe(self._wire, endpoint.model)
         self._engine = self._engine_of(self._wire)
 
     @property
@@ -68,7 +68,7 @@ class Ours:
         """What the endpoint was seen to honour."""
         return self._honours()
 
-    def classify(self, reading: str, texts: Sequence[Text], taxonomy: Taxonomy) -> Run:
+    def classify(self, reading: str, texts: Sequence[Text], taxonomy: Taxonomy) -> LabellingRun:
         """Label the texts, and see to it that every one of them got an answer."""
         model, before = LanguageModel(self._engine, READINGS[reading]), self._endpoint.hits()
         with clock() as taken:
@@ -76,7 +76,7 @@ class Ours:
         if problem := next((one.problem for one in predictions if one.problem), None):
             raise RuntimeError(f"the reading {reading} got no answer: {problem.detail}")
         hits = None if self._size == 1 else self._endpoint.hits() - before
-        return Run(len(texts), taken.wall, taken.cpu, tuple(one.usage for one in predictions), hits)
+        return LabellingRun(len(texts), taken.wall, taken.cpu, tuple(one.usage for one in predictions), hits)
 
     def requests(self, reading: str, texts: Sequence[Text], taxonomy: Taxonomy) -> list[bare.Request]:
         """The very requests that ``classify`` would send, in their order."""
@@ -84,8 +84,8 @@ class Ours:
         LanguageModel(self._engine_of(wire), READINGS[reading]).classify(texts, taxonomy)
         return wire.requests
 
-    def _engine_of(self, wire: Wire) -> OpenAICompatible:
-        carrier = BatchedWire(wire, self._honours, self._size) if self._size > 1 else wire
+    def _engine_of(self, wire: HTTPTransport) -> OpenAICompatible:
+        carrier = BatchTransport(wire, self._honours, self._size) if self._size > 1 else wire
         return OpenAICompatible(carrier, self._endpoint.model, self._honours)
 
     def static_tokens(self, reading: str, taxonomy: Taxonomy) -> int:
@@ -104,29 +104,29 @@ class Bare:
         size: texts that one request carries.
     """
 
-    def __init__(self, endpoint: Endpoint, size: int = 1) -> None:
+    def __init__(self, endpoint: ServedEndpoint, size: int = 1) -> None:
         self._endpoint, self._size = endpoint, size
         self._workers = endpoint.workers if size == 1 else under_way(endpoint.workers, size)
 
-    def send(self, requests: Sequence[bare.Request], texts: int) -> Run:
+    def send(self, requests: Sequence[bare.Request], texts: int) -> LabellingRun:
         """Send the requests of so many texts."""
         before = self._endpoint.hits()
         with clock() as taken:
             replies = bare.send(self._endpoint.base_url, self._endpoint.api_key, requests, self._workers)
         usages = [_usage(reply["usage"]) for reply in replies]
         hits = None if self._size == 1 else self._endpoint.hits() - before
-        return Run(texts, taken.wall, taken.cpu, tuple(usages), hits)
+        return LabellingRun(texts, taken.wall, taken.cpu, tuple(usages), hits)
 
 
-class _Collecting(Wire):
+class _Collecting(HTTPTransport):
     """Keeps chat completions, batched ones too, instead of sending them; all else goes to the true wire."""
 
-    def __init__(self, endpoint: Endpoint, true: Wire) -> None:
+    def __init__(self, endpoint: ServedEndpoint, true: HTTPTransport) -> None:
         super().__init__(endpoint.base_url, endpoint.api_key, _TIMEOUT, _RETRIES, endpoint.workers)
         self._true = true
         self.requests: list[bare.Request] = []
 
-    def twin(self, concurrency: int) -> Wire:
+    def twin(self, concurrency: int) -> HTTPTransport:
         """Itself, so that all is kept in one place."""
         return self
 

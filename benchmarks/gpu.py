@@ -54,7 +54,7 @@ class Setup:
 
 
 @dataclass(frozen=True)
-class Row:
+class Throughput:
     """Documents a second of one way, by workload; or why it was not measured."""
 
     who: str
@@ -140,11 +140,11 @@ def _fp8_ceilings(setup: Setup) -> Ceilings | str:
         return _not_measured(error)
 
 
-def _roof(who: str, setup: Setup, found: Ceilings, weight_bytes: int = 2) -> Row:
+def _roof(who: str, setup: Setup, found: Ceilings, weight_bytes: int = 2) -> Throughput:
     from benchmarks.gpu_model import roofline
 
     roof = roofline(setup.shape, found, setup.load.batch, weight_bytes)
-    return Row(who, {name: roof.rate(*_parts(name), setup.load) for name in WORKLOADS})
+    return Throughput(who, {name: roof.rate(*_parts(name), setup.load) for name in WORKLOADS})
 
 
 def _bare(setup: Setup, fp8: bool) -> dict[str, float]:
@@ -175,7 +175,7 @@ def _beside(part: str, setup: Setup) -> dict[str, float]:
         return vllm_offline(folder, setup.load, "fp8" if part == "vllm-fp8" else None)
 
 
-def _row_beside(part: str, smoke: bool, options: Sequence[str]) -> Row:
+def _row_beside(part: str, smoke: bool, options: Sequence[str]) -> Throughput:
     def measure() -> dict[str, float]:
         if find_spec("vllm") is None:
             raise ImportError("vllm is not installed")
@@ -192,13 +192,13 @@ def _row_beside(part: str, smoke: bool, options: Sequence[str]) -> Row:
     return _row(part, measure)
 
 
-def _row(who: str, measure: Callable[[], dict[str, float]]) -> Row:
+def _row(who: str, measure: Callable[[], dict[str, float]]) -> Throughput:
     """A row, or why it could not be had: one way that fails leaves the others standing."""
     click.echo(f"{who} ...", err=True)
     try:
-        return Row(who, measure())
+        return Throughput(who, measure())
     except Exception as error:
-        return Row(who, {}, _not_measured(error))
+        return Throughput(who, {}, _not_measured(error))
     finally:
         _give_memory_back()
 
@@ -219,13 +219,13 @@ def _not_measured(error: Exception) -> str:
 # --- report ---
 
 
-def _table(rows: Sequence[Row]) -> str:
+def _table(rows: Sequence[Throughput]) -> str:
     roof = rows[0]
     cells = [[row.who, *(_cell(row, name, roof) for name in WORKLOADS)] for row in rows]
     return table(("documents/s", *WORKLOADS), cells)
 
 
-def _cell(row: Row, name: str, roof: Row) -> str:
+def _cell(row: Throughput, name: str, roof: Throughput) -> str:
     if row.why_not:
         return row.why_not if name == WORKLOADS[0] else ""
     rate = row.rates[name]

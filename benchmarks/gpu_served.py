@@ -48,27 +48,27 @@ def write_folder(folder: Path, shape: dict[str, int], device: str | None) -> Pat
 
 
 def local(folder: Path, device: str, load: Load) -> Rates:
-    """``llm.backends.local.backend.Local``, through the contract of engines.
+    """``llm.backends.local.backend.LocalBackend``, through the contract of engines.
 
     Raises:
         ImportError: there is no such engine here.
     """
-    from llm.backends.local.backend import Local  # type: ignore[import-not-found,unused-ignore]
+    from llm.backends.local.backend import LocalBackend  # type: ignore[import-not-found,unused-ignore]
 
-    engine = Local(str(folder), device=device, dtype="bfloat16")
+    engine = LocalBackend(str(folder), device=device, dtype="bfloat16")
     return _by_prefix(partial(_ask_local, engine), _Talks(folder, load), load)
 
 
 def _ask_local(engine: Any, reading: str, talks: Sequence[Any]) -> None:
     from benchmarks.texts import vocabulary
-    from llm.strategies.json_list import ListReading
+    from llm.strategies.json_list import JSONList
     from prompts.answer_format import CODES
 
     genres = vocabulary()
     if reading == "letters":
         asked = engine.weigh(talks, CODES[: len(genres.names)])
     else:
-        asked = engine.write(talks, ListReading().constraint(genres))
+        asked = engine.write(talks, JSONList().constraint(genres))
     if problem := next((one.problem for one in asked if one.problem), None):
         raise RuntimeError(f"the engine gave no answer: {problem.detail}")
 
@@ -124,11 +124,11 @@ def vllm_offline(folder: Path, load: Load, quantization: str | None) -> Rates:
 
 def vllm_server(folder: Path, load: Load, workers: int) -> Rates:
     """vLLM's server, asked over our wire."""
-    from llm.backends.transport import Wire
+    from llm.backends.transport import HTTPTransport
     from llm.classifier import Problem
 
     with _server(folder) as base_url:
-        wire = Wire(base_url, "", timeout=300.0, retries=2, concurrency=workers)
+        wire = HTTPTransport(base_url, "", timeout=300.0, retries=2, concurrency=workers)
 
         def ask(reading: str, prompts: Sequence[list[int]]) -> None:
             fields = {"model": "measured", "temperature": 0, **_decoding(reading, load)}

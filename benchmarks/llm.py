@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchmarks.measure import Run, spread, table
+from benchmarks.measure import LabellingRun, spread, table
 from benchmarks.texts import Plots, plots, vocabulary
 from llm.backends.batch_transport import TOGETHER
 from prompts.errors import MarqueeError
 
 if TYPE_CHECKING:
-    from benchmarks.contenders import Bare, Endpoint, Ours
+    from benchmarks.contenders import Bare, Ours, ServedEndpoint
     from benchmarks.skllm import ScikitLLM
 
 API_KEY = "sk-for-the-benchmark"
@@ -57,7 +57,7 @@ LIST, LETTERS = Way("list"), Way("letters")
 
 
 @dataclass(frozen=True)
-class Plan:
+class LLMPlan:
     """How much is measured.
 
     Attributes:
@@ -74,7 +74,7 @@ class Plan:
 
 
 @dataclass
-class Results:
+class LLMResults:
     """What was measured.
 
     Attributes:
@@ -84,10 +84,10 @@ class Results:
     """
 
     answer: float
-    runs: dict[str, list[Run]] = field(default_factory=dict)
+    runs: dict[str, list[LabellingRun]] = field(default_factory=dict)
     static: dict[str, int] = field(default_factory=dict)
 
-    def add(self, contender: str, run: Run) -> None:
+    def add(self, contender: str, run: LabellingRun) -> None:
         """Note a round."""
         self.runs.setdefault(contender, []).append(run)
 
@@ -115,21 +115,21 @@ def main(data: Path | None, count: int, yes_no_plots: int, scikit_plots: int, ro
     environments in var/. Without --data, the plots come from the folder in BENCH_DATA, or else from data/sample.
     """
     texts = {"list": count, "letters": count, "yes_no": min(count, yes_no_plots)}
-    plan = Plan(texts, min(count, scikit_plots), rounds, workers)
+    plan = LLMPlan(texts, min(count, scikit_plots), rounds, workers)
     try:
         given = plots(data, count)
     except MarqueeError as error:
         raise click.ClickException(str(error)) from error
     with tiny_server(given, workers) as (endpoint, answer):
-        results = compare(endpoint, given, plan, Results(answer))
+        results = compare(endpoint, given, plan, LLMResults(answer))
     click.echo(report(results, given, plan))
 
 
 @contextmanager
-def tiny_server(given: Plots, workers: int) -> Iterator[tuple[Endpoint, float]]:
+def tiny_server(given: Plots, workers: int) -> Iterator[tuple[ServedEndpoint, float]]:
     """A vLLM server of its own, ended with the block, and the tokens of a true answer in its tokenizer."""
     from benchmarks import served
-    from benchmarks.contenders import Endpoint
+    from benchmarks.contenders import ServedEndpoint
     from tests.engines.vllm_server import MODEL_NAME, VLLMServer
 
     with tempfile.TemporaryDirectory() as folder:
@@ -137,13 +137,13 @@ def tiny_server(given: Plots, workers: int) -> Iterator[tuple[Endpoint, float]]:
         server = VLLMServer(Path(folder), API_KEY, ("--block-size", str(BLOCK)))
         try:
             server.start()
-            yield Endpoint(server.base_url, API_KEY, MODEL_NAME, workers), answer
+            yield ServedEndpoint(server.base_url, API_KEY, MODEL_NAME, workers), answer
         finally:
             server.kill()
             server.log.unlink(missing_ok=True)
 
 
-def compare(endpoint: Endpoint, given: Plots, plan: Plan, results: Results) -> Results:
+def compare(endpoint: ServedEndpoint, given: Plots, plan: LLMPlan, results: LLMResults) -> LLMResults:
     """All rounds: in each, every contender has one turn, on texts that the server has not seen."""
     from benchmarks.contenders import Bare, Ours
 
@@ -171,7 +171,7 @@ def _warm_up(ours: Ours, loop: Bare, given: Plots) -> None:
         loop.send(ours.requests(reading, given.marked(f"v{reading}", 32), taxonomy), 32)
 
 
-def _turn(ours: Ours, loop: Bare, way: Way, given: Plots, count: int, number: int, results: Results) -> None:
+def _turn(ours: Ours, loop: Bare, way: Way, given: Plots, count: int, number: int, results: LLMResults) -> None:
     """The bare loop and one reading of ours; who goes first changes with the round."""
     taxonomy = vocabulary()
     mark = f"{number}{way.ours}"
@@ -184,13 +184,13 @@ def _turn(ours: Ours, loop: Bare, way: Way, given: Plots, count: int, number: in
             results.add(way.ours, ours.classify(way.reading, texts, taxonomy))
 
 
-def _scikit(endpoint: Endpoint, written: float) -> ScikitLLM:
+def _scikit(endpoint: ServedEndpoint, written: float) -> ScikitLLM:
     from benchmarks.skllm import ScikitLLM
 
     return ScikitLLM(endpoint.base_url, endpoint.api_key, endpoint.model, math.ceil(written))
 
 
-def _scikit_turn(scikit: ScikitLLM, given: Plots, plan: Plan, number: int, results: Results) -> None:
+def _scikit_turn(scikit: ScikitLLM, given: Plots, plan: LLMPlan, number: int, results: LLMResults) -> None:
     taxonomy = vocabulary()
     results.add(ALONE, scikit.classify(given.marked(f"s{number}", plan.scikit), taxonomy))
     results.add(THREADED, scikit.classify(given.marked(f"t{number}", plan.scikit), taxonomy, plan.workers))
@@ -199,7 +199,7 @@ def _scikit_turn(scikit: ScikitLLM, given: Plots, plan: Plan, number: int, resul
 # --- report ---
 
 
-def report(results: Results, given: Plots, plan: Plan) -> str:
+def report(results: LLMResults, given: Plots, plan: LLMPlan) -> str:
     """All that was found, as Markdown."""
     words = (
         f"{given.origin}; 20 labels; {plan.workers} workers; {plan.rounds} rounds, contenders in turn, every text new "
@@ -211,7 +211,7 @@ def report(results: Results, given: Plots, plan: Plan) -> str:
     return "\n\n".join((words, _measured(results), _targets(results)))
 
 
-def _measured(results: Results) -> str:
+def _measured(results: LLMResults) -> str:
     heads = (
         "who", "plots", "documents/s", "times the bare loop", "prompt tokens", "of them cached", "tokens written",
         "own CPU ms",
@@ -221,12 +221,12 @@ def _measured(results: Results) -> str:
     return table(heads, rows)
 
 
-def _pair(results: Results, way: Way) -> list[list[str]]:
+def _pair(results: LLMResults, way: Way) -> list[list[str]]:
     ratio = spread(results.ratios(way.ours, way.bare), 2)
     return [_row(results, way.bare, "1", f"bare loop, bodies of {way}"), _row(results, way.ours, ratio, str(way))]
 
 
-def _row(results: Results, contender: str, ratio: str, title: str = "") -> list[str]:
+def _row(results: LLMResults, contender: str, ratio: str, title: str = "") -> list[str]:
     runs = results.runs[contender]
     prompt, cached = median([run.prompt for run in runs]), median([run.cached for run in runs])
     tokens = [f"{prompt:,.1f}", f"{cached:,.1f}"]
@@ -235,7 +235,7 @@ def _row(results: Results, contender: str, ratio: str, title: str = "") -> list[
     return [title or contender, str(runs[0].texts), rate, ratio, *tokens, written, cpu]
 
 
-def _targets(results: Results) -> str:
+def _targets(results: LLMResults) -> str:
     rows = [
         *(_target(f"{way} against its bare loop", median(results.ratios(way.ours, way.bare)), 0.8, "times")
           for way in WAYS),
@@ -249,7 +249,7 @@ def _targets(results: Results) -> str:
     return table(("target", "wanted", "found", ""), rows)
 
 
-def _scikit_target(results: Results) -> list[list[str]]:
+def _scikit_target(results: LLMResults) -> list[list[str]]:
     if ALONE not in results.runs:
         return []
     return [
@@ -261,13 +261,13 @@ def _scikit_target(results: Results) -> list[list[str]]:
     ]  # fmt: skip
 
 
-def _cached_target(results: Results) -> list[str]:
+def _cached_target(results: LLMResults) -> list[str]:
     cached, static = median([run.cached_after_first for run in results.runs[LIST.ours]]), results.static["list"]
     title = f"`list`: share of its {static} static tokens cached, after the first document"
     return _target(title, cached / static, 0.9)
 
 
-def _written(results: Results, way: Way) -> float:
+def _written(results: LLMResults, way: Way) -> float:
     return median([run.completion for run in results.runs[way.ours]])
 
 

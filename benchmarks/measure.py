@@ -34,7 +34,7 @@ def _cpu() -> float:
 
 
 @dataclass(frozen=True)
-class Run:
+class LabellingRun:
     """One way of labelling, once over its texts.
 
     Attributes:

@@ -34,7 +34,7 @@ _READY_SECONDS = 300
 
 
 @dataclass(frozen=True)
-class Plan:
+class ServicePlan:
     """How much is measured: texts of a round, requests of the hot path, rounds."""
 
     texts: int
@@ -43,7 +43,7 @@ class Plan:
 
 
 @dataclass
-class Results:
+class ServiceResults:
     """Figures of each round, by what was measured."""
 
     figures: dict[str, list[float]] = field(default_factory=dict)
@@ -65,18 +65,18 @@ class Results:
 def main(data: Path | None, texts: int, hot: int, rounds: int) -> None:
     """Measure documents a second of the service against its classifier offline, a bare route and a naive service."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # for all; service/server/cpu_threads.py says why
-    plan, given = Plan(texts, hot, rounds), plots(data, texts)
+    plan, given = ServicePlan(texts, hot, rounds), plots(data, texts)
     with ExitStack() as servers:
         urls = {name: servers.enter_context(start()) for name, start in SERVERS.items()}
         results = compare(urls, given, plan)
     click.echo(report(results, given, plan))
 
 
-def compare(urls: dict[str, str], given: Plots, plan: Plan) -> Results:
+def compare(urls: dict[str, str], given: Plots, plan: ServicePlan) -> ServiceResults:
     """All rounds; everybody sees each text once a round."""
     from llm.embedded.matcher import matcher
 
-    results, offline = Results(), matcher()
+    results, offline = ServiceResults(), matcher()
     texts = list(given.texts)
     offline.classify(texts[:32], registry.taxonomy("tmdb"))
     for number in range(plan.rounds):
@@ -95,7 +95,7 @@ def compare(urls: dict[str, str], given: Plots, plan: Plan) -> Results:
     return results
 
 
-def _latency(results: Results, offline: Classifier, url: str, texts: Sequence[str]) -> None:
+def _latency(results: ServiceResults, offline: Classifier, url: str, texts: Sequence[str]) -> None:
     """Median milliseconds of one text after another: the classifier by itself, then through the service."""
     taxonomy, ask = registry.taxonomy("tmdb"), asker(url)
     alone = [seconds(lambda text=text: offline.classify([text], taxonomy)) for text in texts]  # type: ignore[misc]
@@ -207,7 +207,7 @@ def _remembering() -> Iterator[str]:
             yield url
 
 
-def report(results: Results, given: Plots, plan: Plan) -> str:
+def report(results: ServiceResults, given: Plots, plan: ServicePlan) -> str:
     """All that was found, as Markdown."""
     words = (
         f"{given.origin}; {CLIENTS} clients; {plan.rounds} rounds, contenders in turn; medians, least–most in "
@@ -229,7 +229,7 @@ def report(results: Results, given: Plots, plan: Plan) -> str:
     return "\n\n".join((words, table(("what", "found"), rows), _targets(results)))
 
 
-def _targets(results: Results) -> str:
+def _targets(results: ServiceResults) -> str:
     wanted = (
         ("`/classify` against the classifier offline", results.ratios("marquee", "offline"), 0.7, True),
         ("`/classify` against a naive service", results.ratios("marquee", "naive"), 3.0, True),

@@ -29,7 +29,7 @@ _K = 10
 
 
 @dataclass(frozen=True)
-class Plan:
+class SimilarityPlan:
     """How much is measured.
 
     Attributes:
@@ -53,17 +53,21 @@ class Plan:
     folder: Path = Path("var/bench-similarity")
 
 
-SMOKE = Plan(8, 1, 2_000, ("hnsw", "ivf"), 40, 2, 8)
+SMOKE = SimilarityPlan(8, 1, 2_000, ("hnsw", "ivf"), 40, 2, 8)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--data", type=click.Path(path_type=Path),
               help="Films: a table.  [default: imdb_genres.jsonl.gz in BENCH_DATA, or else data/sample]")  # fmt: skip
 @click.option("--parts", default="encode,search,build,plots,serve", show_default=True, help="What to measure.")
-@click.option("--vectors", default=Plan.vectors, show_default=True, help="Synthetic clustered vectors to search.")
-@click.option("--kinds", default=",".join(Plan.kinds), show_default=True, help="Kinds of index beside exact search.")
-@click.option("--films", default=Plan.films, show_default=True, help="The most films to build an index of.")
-@click.option("--clients", default=Plan.clients, show_default=True, help="Clients of the service at once.")
+@click.option(
+    "--vectors", default=SimilarityPlan.vectors, show_default=True, help="Synthetic clustered vectors to search."
+)
+@click.option(
+    "--kinds", default=",".join(SimilarityPlan.kinds), show_default=True, help="Kinds of index beside exact search."
+)
+@click.option("--films", default=SimilarityPlan.films, show_default=True, help="The most films to build an index of.")
+@click.option("--clients", default=SimilarityPlan.clients, show_default=True, help="Clients of the service at once.")
 @click.option("--smoke", is_flag=True, help="Tiny sizes: does the code run?")
 def main(
     data: Path | None, parts: str, vectors: int, kinds: str, films: int, clients: int, smoke: bool
@@ -72,7 +76,9 @@ def main(
     indexes against exact ones (milliseconds, recall@10, memory), texts a second of building an index, and the latency
     of POST /similar under clients at once. Ratios are of one run.
     """
-    plan = SMOKE if smoke else Plan(vectors=vectors, kinds=tuple(kinds.split(",")), films=films, clients=clients)
+    plan = (
+        SMOKE if smoke else SimilarityPlan(vectors=vectors, kinds=tuple(kinds.split(",")), films=films, clients=clients)
+    )
     plan = replace(plan, folder=plan.folder / ("smoke" if smoke else "full"))
     try:
         given = _films(data)
@@ -91,12 +97,12 @@ def _films(data: Path | None) -> Any:
     import os
 
     from benchmarks.texts import SAMPLE
-    from eval.datasets.film_list import Columns, Films
+    from eval.datasets.film_list import FilmColumns, Films
 
     collected = Path(os.environ.get("BENCH_DATA", "")) / "imdb_genres.jsonl.gz"
     path = data or (collected if os.environ.get("BENCH_DATA") and collected.exists() else SAMPLE)
     sample = path.resolve() == SAMPLE.resolve()
-    return Films(path, Columns(text="plot", genres="tmdb_genres") if sample else Columns())
+    return Films(path, FilmColumns(text="plot", genres="tmdb_genres") if sample else FilmColumns())
 
 
 def _provenance(given: Any) -> str:
@@ -111,7 +117,7 @@ def _provenance(given: Any) -> str:
 # --- encode ---
 
 
-def _encode(plan: Plan, given: Any) -> str:
+def _encode(plan: SimilarityPlan, given: Any) -> str:
     """Ours and sentence-transformers' default in turn, the same texts at the same batch size."""
     import numpy as np
     from sentence_transformers import SentenceTransformer
@@ -155,7 +161,7 @@ def _encode(plan: Plan, given: Any) -> str:
 # --- search ---
 
 
-def _search(plan: Plan, given: Any) -> str:
+def _search(plan: SimilarityPlan, given: Any) -> str:
     from benchmarks.searching import clustered, searched
 
     found = searched(clustered(plan.folder, plan.vectors), plan.vectors, plan.kinds, plan.folder)
@@ -163,7 +169,7 @@ def _search(plan: Plan, given: Any) -> str:
     return _searches(found, words, targets=True)
 
 
-def _plots(plan: Plan, given: Any) -> str:
+def _plots(plan: SimilarityPlan, given: Any) -> str:
     """The same over real plots, which lie less tidily; so few that exact search is not slow."""
     from benchmarks.searching import searched
     from similarity.index.manifest import VECTORS
@@ -201,18 +207,18 @@ def _kind_targets(name: str, one: Searched, exact: Searched) -> list[list[str]]:
 # --- build and serve ---
 
 
-def _build(plan: Plan, given: Any) -> str:
+def _build(plan: SimilarityPlan, given: Any) -> str:
     import shutil
 
     from similarity.encoders.minilm import MiniLM
-    from similarity.index.builder import Source, build
+    from similarity.index.builder import FilmSource, build
 
     encoder = MiniLM()
     encoder.encode(["A first text, which loads the model."])
     films: list[Film] = list(islice(given, plan.films))
     shutil.rmtree(plan.folder / "films", ignore_errors=True)
     began = time.perf_counter()
-    built = build(plan.folder / "films", Source(films, given.origin), encoder)
+    built = build(plan.folder / "films", FilmSource(films, given.origin), encoder)
     seconds = time.perf_counter() - began
     manifest = built.version.manifest
     size = sum(fact["bytes"] for fact in manifest.files.values()) / 2**20
@@ -220,7 +226,7 @@ def _build(plan: Plan, given: Any) -> str:
     return table(("films", "kind", "seconds", "texts/s", "MB on the disk"), [row])
 
 
-def _built_films(plan: Plan, given: Any) -> Version:
+def _built_films(plan: SimilarityPlan, given: Any) -> Version:
     """The index that ``build`` left, or else makes now."""
     from similarity.index.manifest import current
 
@@ -231,7 +237,7 @@ def _built_films(plan: Plan, given: Any) -> Version:
     return version
 
 
-def _serve(plan: Plan, given: Any) -> str:
+def _serve(plan: SimilarityPlan, given: Any) -> str:
     """Each request another text, so that no answer is remembered."""
     import httpx2
 
@@ -273,7 +279,7 @@ def _target(what: str, found: float, bound: float, shown: str, least: bool = Tru
     return [what, f"{'≥' if least else '≤'} {bound:g}", shown, "reached" if reached else "**not reached**"]
 
 
-PARTS: Mapping[str, Callable[[Plan, Any], str]] = {
+PARTS: Mapping[str, Callable[[SimilarityPlan, Any], str]] = {
     "encode": _encode,
     "search": _search,
     "build": _build,

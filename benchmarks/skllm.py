@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.measure import Run
+from benchmarks.measure import LabellingRun
 from llm.classifier import Usage
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
@@ -53,7 +53,7 @@ class ScikitLLM:
         self._python = environment()
         self._asked = {"base_url": base_url, "api_key": api_key, "model": model, "max_tokens": max_tokens}
 
-    def classify(self, texts: Sequence[Text], taxonomy: Taxonomy, workers: int = 1) -> Run:
+    def classify(self, texts: Sequence[Text], taxonomy: Taxonomy, workers: int = 1) -> LabellingRun:
         """Label the texts; its start and its imports are not timed.
 
         Args:
@@ -73,4 +73,4 @@ class ScikitLLM:
         if done.returncode:
             raise RuntimeError(f"scikit-llm failed: {done.stderr[-2_000:]}")
         told = json.loads(done.stdout.splitlines()[-1])
-        return Run(len(texts), told["wall"], told["cpu"], tuple(Usage(*usage) for usage in told["usages"]))
+        return LabellingRun(len(texts), told["wall"], told["cpu"], tuple(Usage(*usage) for usage in told["usages"]))

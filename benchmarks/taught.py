@@ -24,15 +24,15 @@ from prompts.text import Text
 from tests.support.tiny_qwen2 import SAMPLE
 from tests.support.trained_qwen2 import PROMPT
 from tests.support.worded_qwen2 import GENRES, films, worded
-from training.lora.config import Recipe
-from training.lora.dataset import Asking, Form
-from training.lora.run import Plan, figures, teach
+from training.lora.config import LoraConfig
+from training.lora.dataset import Form, PromptSetup
+from training.lora.run import LoraPlan, figures, teach
 
 FORM: Form = "letters"
 _WORDS = 64
 _JUDGED = 200
 _SHOWN = ("micro-F1", "macro-F1", "Jaccard")
-RECIPE = Recipe(
+RECIPE = LoraConfig(
     dropout=0.0, lr=2e-3, epochs=12, patience=4, batch_size=8, micro_batch=8, precision="fp32", checkpointing=False,
 )  # fmt: skip
 # Thousands of films need fewer rounds than ninety.
@@ -62,14 +62,14 @@ def compare(
     validation: Sequence[Example],
     held_out: Sequence[Example],
     folder: Path,
-    recipe: Recipe = RECIPE,
+    recipe: LoraConfig = RECIPE,
 ) -> dict[str, dict[str, float]]:
     """Figures over the films held out: of the base, of the base with an adapter, and of the two commonest genres."""
     from llm.backends.local import causal_lm
 
-    asking, asked = Asking(GENRES, FORM, PROMPT), shortened(held_out)
+    asking, asked = PromptSetup(GENRES, FORM, PROMPT), shortened(held_out)
     base, adapter = worded(folder / "base"), folder / "adapter"
-    teach(Plan(asking, replace(recipe, base=str(base))), shortened(training), shortened(validation), adapter)
+    teach(LoraPlan(asking, replace(recipe, base=str(base))), shortened(training), shortened(validation), adapter)
     counts = Counter(label for one in training for label in one.labels)
     common = GENRES.in_order([label for label, _ in counts.most_common(GENRES.max_labels)])
     pair = indicator([one.labels for one in asked], GENRES), indicator([common] * len(asked), GENRES)

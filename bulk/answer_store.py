@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llm.classifier import Prediction, Source, Usage, label_source
+from llm.classifier import AnswerSource, Prediction, Usage, label_source
 from prompts.errors import Stopped
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
@@ -34,7 +34,7 @@ _AT_ONCE = 1_000
 
 
 @dataclass(frozen=True)
-class Answer:
+class RowAnswer:
     """What a row is given.
 
     Attributes:
@@ -57,12 +57,12 @@ def digest(text: Text) -> bytes:
     return hashlib.blake2b(words, digest_size=16).digest()
 
 
-def source_words(source: Source) -> str:
+def source_words(source: AnswerSource) -> str:
     """Who answered, in one line: model, vocabulary, prompt, reading."""
     return " ".join(part for part in (source.model, source.taxonomy, source.prompt, source.reading) if part)
 
 
-def model_of(answer: Answer, taxonomy: Taxonomy) -> str:
+def model_of(answer: RowAnswer, taxonomy: Taxonomy) -> str:
     """The model that answered, by name; empty where none did. An answer that cannot be read is one."""
     answered = answer.problem is None or answer.problem.startswith(_UNREADABLE)
     return _model_in(answer.source or "", taxonomy) if answered else ""
@@ -72,18 +72,20 @@ def _model_in(words: str, taxonomy: Taxonomy) -> str:
     return words.partition(f" {label_source(taxonomy)}")[0]
 
 
-def answer_of(prediction: Prediction, taxonomy: Taxonomy) -> Answer:
+def answer_of(prediction: Prediction, taxonomy: Taxonomy) -> RowAnswer:
     """A prediction as rows are given it. A label that the vocabulary does not have makes it a problem."""
     source, problem = source_words(prediction.source), prediction.problem
     if problem is not None:
-        return Answer(None, {}, source, f"{problem.kind}: {problem.detail}")
+        return RowAnswer(None, {}, source, f"{problem.kind}: {problem.detail}")
     if strange := next((name for name in prediction.labels if name not in taxonomy.names), None):
-        return Answer(None, {}, source, f"{_UNREADABLE} {strange!r} was answered, which is no label of {taxonomy.name}")
+        return RowAnswer(
+            None, {}, source, f"{_UNREADABLE} {strange!r} was answered, which is no label of {taxonomy.name}"
+        )
     scores = {name: prediction.scores[name] for name in taxonomy.names if name in prediction.scores}
-    return Answer(prediction.labels, scores, source, None)
+    return RowAnswer(prediction.labels, scores, source, None)
 
 
-class Store:
+class JobStore:
     """Answers by the digest of their text. One thread at a time.
 
     Args:
@@ -124,13 +126,13 @@ class Store:
             self._connection.executemany("INSERT INTO planned VALUES (?)", [(one,) for one in sorted(fresh)])
         return fresh
 
-    def answers(self, digests: Sequence[bytes]) -> dict[bytes, Answer]:
+    def answers(self, digests: Sequence[bytes]) -> dict[bytes, RowAnswer]:
         """The answers that are there."""
         words = {number: one for one, number in self._sources.items()}
         columns = "digest, labels, scores, source, problem"
         return {row[0]: self._answer(row[1], row[2], words[row[3]], row[4]) for row in self._select(columns, digests)}
 
-    def put(self, answers: Sequence[tuple[bytes, Answer, Usage]]) -> None:
+    def put(self, answers: Sequence[tuple[bytes, RowAnswer, Usage]]) -> None:
         """Keep answers, all or none of them; one that is there already stays.
 
         Raises:
@@ -159,7 +161,7 @@ class Store:
 
     # --- packing: a label is its place, so that ten million answers take megabytes and not gigabytes ---
 
-    def _row(self, key: bytes, answer: Answer, usage: Usage) -> tuple[object, ...]:
+    def _row(self, key: bytes, answer: RowAnswer, usage: Usage) -> tuple[object, ...]:
         labels = array("H", [self._place[name] for name in answer.labels or ()]).tobytes()
         scored = [answer.scores.get(name, _UNKNOWN) for name in self._names] if answer.scores else []
         tokens = (usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens)
@@ -172,10 +174,10 @@ class Store:
             self._sources[words] = found.lastrowid or 0
         return self._sources[words]
 
-    def _answer(self, labels: bytes, scores: bytes, source: str, problem: str | None) -> Answer:
+    def _answer(self, labels: bytes, scores: bytes, source: str, problem: str | None) -> RowAnswer:
         scored = {name: one for name, one in zip(self._names, array("d", scores), strict=False) if one == one}
         names = None if problem else tuple(self._names[place] for place in array("H", labels))
-        return Answer(names, scored, source, problem)
+        return RowAnswer(names, scored, source, problem)
 
     def _select(self, columns: str, digests: Sequence[bytes], table: str = "answers") -> Iterator[tuple[Any, ...]]:
         for start in range(0, len(digests), _AT_ONCE):

@@ -17,10 +17,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from llm.backends.adapting import Adapting, Outcome
-from llm.backends.capabilities import Honours
+from llm.backends.adapting import Adapting, Reply
+from llm.backends.capabilities import SupportedFeatures
 from llm.backends.openai_compatible import OpenAICompatible
-from llm.backends.refusals import Refused, excerpt, problem_of, redacted, refused
+from llm.backends.refusals import Refusal, excerpt, problem_of, redacted, refused
 from llm.backends.replies import only_reasoned, status_in
 from llm.backends.transport import CHAT, Body
 from llm.classifier import Problem
@@ -29,7 +29,7 @@ from tabular import open_table
 
 # Nobody can be asked what the endpoint honours: a strict schema, which all of them take today, and the 20 likeliest
 # tokens, OpenAI's and vLLM's own bound.
-ASSUMED = Honours({}, top_logprobs=20)
+ASSUMED = SupportedFeatures({}, top_logprobs=20)
 _AT_ONCE = 1_000
 # Failures without a status that another attempt may avoid: "batch_expired", "batch_cancelled", "server_error".
 _PASSING = re.compile(
@@ -39,7 +39,7 @@ _PASSING = re.compile(
 )
 
 
-class Correspondence:
+class OfflineTransport:
     """A wire that sends nothing.
 
     Args:
@@ -69,7 +69,7 @@ class Correspondence:
         self._path, self._adapting, self._remedy, self._resends = path, adapting, remedy, resends
 
     def post(self, bodies: Sequence[Body], path: str = CHAT) -> list[Any]:
-        """See ``Wire.post``; a request without a reply is noted in ``wanted``."""
+        """See ``HTTPTransport.post``; a request without a reply is noted in ``wanted``."""
         if path != CHAT:
             raise InvalidSetting("requests in files are chat completions; choose the reading list, letters or yes_no")
         keys = [custom_id(self._adapting.with_extra(body) if self._adapting else body) for body in bodies]
@@ -108,24 +108,24 @@ class Correspondence:
         return json.dumps(line, ensure_ascii=False)
 
     def beside(self, path: str) -> str:
-        """See ``Wire.beside``."""
+        """See ``HTTPTransport.beside``."""
         return path
 
     def get(self, path: str) -> Any:
-        """See ``Wire.get``."""
+        """See ``HTTPTransport.get``."""
         return Problem("unreachable", f"{self.place} cannot be asked now")
 
     def redacted(self, words: str) -> str:
-        """See ``Wire.redacted``."""
+        """See ``HTTPTransport.redacted``."""
         return redacted(words, self._secrets)
 
     def served(self, model: str) -> str:
-        """See ``Wire.served``."""
+        """See ``HTTPTransport.served``."""
         return ""
 
     @property
     def essence(self) -> Mapping[str, Any]:
-        """See ``Wire.essence``."""
+        """See ``HTTPTransport.essence``."""
         return {}
 
     def engine(self, model: str) -> OpenAICompatible:
@@ -172,26 +172,26 @@ class Correspondence:
             return replace(last, detail=f"{last.detail}; {self._remedy}")
         return Problem("unreadable", f"the model was still reasoning when its tokens ran out; {self._remedy}")
 
-    def _outcome(self, result: Mapping[str, Any]) -> Outcome:
+    def _outcome(self, result: Mapping[str, Any]) -> Reply:
         response, error = result.get("response") or {}, result.get("error")
         status, body = _number(response.get("status_code")) or (200 if response else 0), response.get("body")
         if status == 200 and isinstance(body, dict) and not error:
             status, error = status_in(body), body
             if status == 200:
-                return Outcome(body)
+                return Reply(body)
         code = _number(error.get("code")) if isinstance(error, dict) else 0
         status = code if status in (0, 200) else status
         said = refused(status, error or body, self._secrets)
-        return Outcome(problem_of(self.place, said), said) if status else self._without_status(said)
+        return Reply(problem_of(self.place, said), said) if status else self._without_status(said)
 
-    def _without_status(self, said: Refused) -> Outcome:
+    def _without_status(self, said: Refusal) -> Reply:
         """A failure that has no HTTP status, as those of Ray and of batches that expired; its words tell its kind."""
         passes = not said.everything.strip() or _PASSING.search(said.everything)
         said = replace(said, status=503 if passes else 400)
         if said.too_long:
-            return Outcome(problem_of(self.place, said), said)
+            return Reply(problem_of(self.place, said), said)
         words = excerpt(said.words) or excerpt(said.names.strip()) or "no reason was given"
-        return Outcome(Problem("busy" if passes else "rejected", f"{self.place} did not answer: {words}"), said)
+        return Reply(Problem("busy" if passes else "rejected", f"{self.place} did not answer: {words}"), said)
 
 
 def custom_id(body: Body) -> str:

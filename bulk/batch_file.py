@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bulk.answer_store import Store
-from bulk.batch_api import Correspondence
+from bulk.answer_store import JobStore
+from bulk.batch_api import OfflineTransport
 from bulk.job import Job, writing
 from bulk.reader import batches, schema_of
 from prompts.errors import InvalidSetting
@@ -33,7 +33,7 @@ class Written:
 
 
 def write_requests(
-    job: Job, wire: Correspondence, path: Path, most_requests: int = MOST_REQUESTS, most_bytes: int = MOST_BYTES
+    job: Job, wire: OfflineTransport, path: Path, most_requests: int = MOST_REQUESTS, most_bytes: int = MOST_BYTES
 ) -> Written:
     """Write the requests that have no reply yet, each once.
 
@@ -53,9 +53,9 @@ def write_requests(
     return Written(tuple(files), counts["requests"], counts["texts"])
 
 
-def _lines(job: Job, wire: Correspondence, counts: dict[str, int]) -> Iterator[bytes]:
+def _lines(job: Job, wire: OfflineTransport, counts: dict[str, int]) -> Iterator[bytes]:
     """Request lines; texts and requests that were there before are left out."""
-    classifier, store = job.asked.open(), Store("", job.taxonomy)
+    classifier, store = job.asked.open(), JobStore("", job.taxonomy)
     schema_of(job)
     for batch in batches(job, store.plan):
         classifier.classify(batch.texts, job.taxonomy)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from bulk.source import Source
+from bulk.source import InputFiles
 from prompts.errors import InvalidDataset
 from prompts.text import Text
 from tabular import Row
@@ -20,7 +20,7 @@ GUESSES: Mapping[str, Sequence[str]] = {
 
 
 @dataclass(frozen=True)
-class Columns:
+class TextColumns:
     """Names of the columns that are read; None where a table has no such column."""
 
     text: str | None
@@ -45,7 +45,9 @@ class Columns:
         return row.where if found in (None, "") else str(found)
 
 
-def columns_of(source: Source, text: str | None = None, title: str | None = None, id: str | None = None) -> Columns:
+def columns_of(
+    source: InputFiles, text: str | None = None, title: str | None = None, id: str | None = None
+) -> TextColumns:
     """The columns of a source: those given by name, the others by ``GUESSES``; an empty name wants none.
 
     Raises:
@@ -53,7 +55,7 @@ def columns_of(source: Source, text: str | None = None, title: str | None = None
     """
     there = source.named_columns()
     named = {"text": text, "title": title, "id": id}
-    found = Columns(**{what: _column(what, given, there) for what, given in named.items()})
+    found = TextColumns(**{what: _column(what, given, there) for what, given in named.items()})
     if found.text is None and found.title is None:
         raise InvalidDataset(
             f"{source.given}: no column is named like a text ({', '.join(GUESSES['text'])}); name it with "
@@ -72,7 +74,7 @@ def _column(what: str, given: str | None, there: Sequence[str]) -> str | None:
     return next((folded[guess] for guess in GUESSES[what] if guess in folded), None)
 
 
-def _check_every_file(source: Source, columns: Columns) -> None:
+def _check_every_file(source: InputFiles, columns: TextColumns) -> None:
     """A file without the column would only give rows without words; that is better told before anything is asked."""
     wanted = [name for name in (columns.text, columns.title) if name]
     for table in source.tables():

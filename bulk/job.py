@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bulk.columns import Columns
-from bulk.source import Source, digest_of
+from bulk.columns import TextColumns
+from bulk.source import InputFiles, digest_of
 from llm.classifier import Classifier
 from llm.provenance import differences, recorded_in_both
 from prompts.errors import InvalidSetting, Stopped
@@ -32,7 +32,7 @@ _TOLD = {
 
 
 @dataclass(frozen=True)
-class Asked:
+class ClassifierSpec:
     """Whom to ask.
 
     Attributes:
@@ -60,10 +60,10 @@ class Job:
         prefix: stands before the names of the columns that are added.
     """
 
-    source: Source
-    columns: Columns
+    source: InputFiles
+    columns: TextColumns
     taxonomy: Taxonomy
-    asked: Asked
+    asked: ClassifierSpec
     out: Path
     batch: int = 512
     prefix: str = ""
@@ -139,7 +139,7 @@ def _essence(part: Any) -> Any:
     return [(file["name"], file["bytes"], file["digest"]) for file in part]
 
 
-def check_unchanged(source: Source, kept: Manifest) -> None:
+def check_unchanged(source: InputFiles, kept: Manifest) -> None:
     """Raise where a file has changed since the run began.
 
     Raises:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from bulk.answer_store import Store
+from bulk.answer_store import JobStore
 from bulk.job import Job
 from bulk.progress import duration
 from bulk.reader import read
@@ -59,7 +59,7 @@ def forecast(job: Job, previewed: Previewed | None, timed: bool) -> Forecast:
 def _counted(job: Job) -> tuple[Forecast, list[Text]]:
     """Counts, and different texts drawn evenly from all of them, the same ones every time."""
     found, sample, dice = Forecast(), list[Text](), random.Random(0)
-    store = Store("", job.taxonomy)
+    store = JobStore("", job.taxonomy)
     for window in read(job):
         found.rows += len(window)
         said = [one.answer.problem or "" for one in window if one.answer]

@@ -18,9 +18,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bulk.answer_store import Answer, Store
+from bulk.answer_store import JobStore, RowAnswer
 from bulk.job import writing
-from bulk.reader import Batch
+from bulk.reader import TextBatch
 from bulk.runners import Answered, Batches, ask
 from llm.classifier import Classifier, Usage
 from prompts.errors import InvalidSetting, Stopped
@@ -124,8 +124,8 @@ class OnRay:
         self._open, self._taxonomy, self._patience = open, taxonomy, patience
         self._folder, self._cluster = folder.absolute() / PENDING, cluster
 
-    def answered(self, batches: Batches, store: Store) -> Iterator[list[Answered]]:
-        """See ``Engine.answered``. All batches are laid out first; their answers come in any order."""
+    def answered(self, batches: Batches, store: JobStore) -> Iterator[list[Answered]]:
+        """See ``Runner.answered``. All batches are laid out first; their answers come in any order."""
         if not lay_out(batches(store.plan), self._folder):
             return
         with self._cluster.joined() as ray, told_as_ours(ray):
@@ -164,7 +164,7 @@ class Actor:
         return json.dumps([_packed(one) for one in found])
 
 
-def lay_out(batches: Iterator[Batch], folder: Path) -> int:
+def lay_out(batches: Iterator[TextBatch], folder: Path) -> int:
     """Write batches for others to read; returns how many.
 
     A file is a piece of work. The first thousand files hold a batch each, the next thousand two, and so on: few rows
@@ -181,7 +181,7 @@ def lay_out(batches: Iterator[Batch], folder: Path) -> int:
     return count
 
 
-def _laid_out(batch: Batch) -> str:
+def _laid_out(batch: TextBatch) -> str:
     pairs = zip(batch.digests, batch.texts, strict=True)
     return json.dumps([[key.hex(), text.body, text.title] for key, text in pairs])
 
@@ -209,8 +209,10 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = getattr(error, "cause", None) or error.__cause__
 
 
-def _batch(rows: list[list[str]]) -> Batch:
-    return Batch(tuple(bytes.fromhex(key) for key, _, _ in rows), tuple(Text(body, title) for _, body, title in rows))
+def _batch(rows: list[list[str]]) -> TextBatch:
+    return TextBatch(
+        tuple(bytes.fromhex(key) for key, _, _ in rows), tuple(Text(body, title) for _, body, title in rows)
+    )
 
 
 def _packed(one: Answered) -> list[Any]:
@@ -222,4 +224,4 @@ def _packed(one: Answered) -> list[Any]:
 def _unpacked(row: list[Any]) -> Answered:
     key, labels, scores, source, problem, tokens = row
     names = None if labels is None else tuple(labels)
-    return Answered(bytes.fromhex(key), Answer(names, scores, source, problem), Usage(*tokens))
+    return Answered(bytes.fromhex(key), RowAnswer(names, scores, source, problem), Usage(*tokens))

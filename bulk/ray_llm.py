@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from bulk.answer_store import Store
-from bulk.batch_api import Correspondence
+from bulk.answer_store import JobStore
+from bulk.batch_api import OfflineTransport
 from bulk.job import writing
 from bulk.ray_cluster import Cluster, told_as_ours
 from bulk.runners import Answered, Batches, answers_of
@@ -34,7 +34,7 @@ _ROWS_AT_ONCE = 64
 Reply = tuple[str, Mapping[str, Any]]
 
 
-class Carrier(Protocol):
+class RayTransport(Protocol):
     """Brings requests to a model and replies back."""
 
     def processor(self, cluster: Cluster) -> Any:
@@ -44,7 +44,7 @@ class Carrier(Protocol):
         """A row of what came out, as a line of a Batch API's results."""
 
 
-class Carried:
+class RayRunner:
     """Answers batches of a language model through a carrier.
 
     Args:
@@ -57,14 +57,14 @@ class Carried:
     """
 
     def __init__(
-        self, open: Callable[[], Classifier], taxonomy: Taxonomy, wire: Correspondence, carrier: Carrier, folder: Path,
-        cluster: Cluster,
+        self, open: Callable[[], Classifier], taxonomy: Taxonomy, wire: OfflineTransport, carrier: RayTransport,
+        folder: Path, cluster: Cluster,
     ) -> None:  # fmt: skip
         self._open, self._taxonomy, self._wire, self._carrier = open, taxonomy, wire, carrier
         self._folder, self._cluster = folder.absolute() / REQUESTS, cluster
 
-    def answered(self, batches: Batches, store: Store) -> Iterator[list[Answered]]:
-        """See ``Engine.answered``. Requests are sent in rounds, since some can only be written when others are
+    def answered(self, batches: Batches, store: JobStore) -> Iterator[list[Answered]]:
+        """See ``Runner.answered``. Requests are sent in rounds, since some can only be written when others are
         answered; then every text is read from the replies."""
         classifier = self._open()
         for _ in range(_ROUNDS):
@@ -75,12 +75,12 @@ class Carried:
             predictions: Sequence[Prediction] = classifier.classify(batch.texts, self._taxonomy)
             yield answers_of(batch.digests, predictions, self._taxonomy)
 
-    def _lay_out(self, classifier: Classifier, batches: Batches, store: Store) -> int:
+    def _lay_out(self, classifier: Classifier, batches: Batches, store: JobStore) -> int:
         """Write the requests that have no reply; returns how many."""
         self._wire.taken()
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
-        planned, count = Store("", self._taxonomy), 0
+        planned, count = JobStore("", self._taxonomy), 0
         for number, batch in enumerate(batches(lambda keys: planned.plan(list(set(keys) - store.known(keys))))):
             classifier.classify(batch.texts, self._taxonomy)
             wanted = self._wire.taken()
@@ -110,7 +110,7 @@ def _kept(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class RayEndpoint:
     """An OpenAI-compatible endpoint, asked by Ray's HTTP processor.
 
     The processor tells no status, so what an endpoint refuses is known by its error body alone; an endpoint that stays
@@ -137,7 +137,7 @@ class Endpoint:
         return Address.of(self.base_url).headers(self.key)
 
     def processor(self, cluster: Cluster) -> Any:
-        """See ``Carrier.processor``."""
+        """See ``RayTransport.processor``."""
         from ray.data.llm import HttpRequestProcessorConfig, build_processor
 
         config = HttpRequestProcessorConfig(
@@ -154,7 +154,7 @@ class Endpoint:
         )
 
     def reply(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
-        """See ``Carrier.reply``."""
+        """See ``RayTransport.reply``."""
         body = json.loads(row["reply"] or "null")
         if row["error"] or not isinstance(body, dict) or "choices" not in body:
             return {"response": None, "error": _error(row["error"], body)}
@@ -194,7 +194,7 @@ class InProcessVLLM:
     length: int = 8_192
 
     def processor(self, cluster: Cluster) -> Any:
-        """See ``Carrier.processor``."""
+        """See ``RayTransport.processor``."""
         from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
         config = vLLMEngineProcessorConfig(
@@ -214,7 +214,7 @@ class InProcessVLLM:
         )
 
     def reply(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
-        """See ``Carrier.reply``."""
+        """See ``RayTransport.reply``."""
         if row["error"] or not row["reply"]:
             return {"response": None, "error": {"message": row["error"] or "the engine said nothing"}}
         return {"response": {"status_code": 200, "body": json.loads(row["reply"])}, "error": None}

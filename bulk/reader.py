@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from bulk.answer_store import Answer, digest
+from bulk.answer_store import RowAnswer, digest
 from bulk.job import Job
 from llm.classifier import Problem
 from prompts.text import Text
@@ -21,7 +21,7 @@ Told = Callable[[int], object]
 
 
 @dataclass(frozen=True)
-class Batch:
+class TextBatch:
     """Different texts to ask about together, with their digests."""
 
     digests: tuple[bytes, ...]
@@ -34,7 +34,7 @@ class Read:
 
     row: Row
     key: bytes | None
-    answer: Answer | None
+    answer: RowAnswer | None
     text: Text = Text()
 
 
@@ -67,11 +67,13 @@ def _read(job: Job, row: Row) -> Read:
     return Read(row, digest(text), None, text)
 
 
-def _failed(kind: str, detail: str) -> Answer:
-    return Answer(None, {}, None, f"{kind}: {detail}")
+def _failed(kind: str, detail: str) -> RowAnswer:
+    return RowAnswer(None, {}, None, f"{kind}: {detail}")
 
 
-def batches(job: Job, unknown: Unknown, position: Position | None = None, told: Told | None = None) -> Iterator[Batch]:
+def batches(
+    job: Job, unknown: Unknown, position: Position | None = None, told: Told | None = None
+) -> Iterator[TextBatch]:
     """Batches of ``job.batch`` texts, the last one may be smaller; no text is in two of them.
 
     Whatever was answered before, in whole batches, the others are made up of the same texts: what a classifier computes
@@ -96,6 +98,6 @@ def batches(job: Job, unknown: Unknown, position: Position | None = None, told: 
         yield _taken(pending, job.batch)
 
 
-def _taken(pending: dict[bytes, Text], count: int) -> Batch:
+def _taken(pending: dict[bytes, Text], count: int) -> TextBatch:
     keys = tuple(islice(pending, count))
-    return Batch(keys, tuple(pending.pop(key) for key in keys))
+    return TextBatch(keys, tuple(pending.pop(key) for key in keys))

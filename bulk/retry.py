@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from bulk.answer_store import Answer, Store
+from bulk.answer_store import JobStore, RowAnswer
 from bulk.job import Job, read_manifest, refuse_another
 from bulk.reader import Read, read
 from bulk.runners import Answered
@@ -18,7 +18,7 @@ from tabular import Row, open_table
 _NO_USAGE = Usage()
 
 
-def answered_before(job: Job, store: Store) -> None:
+def answered_before(job: Job, store: JobStore) -> None:
     """Put into the store what a finished output has: every answer but those with a problem.
 
     Raises:
@@ -46,14 +46,14 @@ def _kept(job: Job, window: list[Read], rows: list[Row]) -> Iterator[Answered]:
             yield Answered(one.key, answer, _NO_USAGE)
 
 
-def _answer(job: Job, row: Row) -> Answer | None:
+def _answer(job: Job, row: Row) -> RowAnswer | None:
     labels, scores, source, problem = (row.cells.get(name) for name in job.added)
     if problem or row.problem:
         return None
     try:
         names = tuple(_decoded(labels))
         scored = {name: score for name, score in (_decoded(scores) or {}).items() if score is not None}
-        return Answer(names, scored, str(source), None)
+        return RowAnswer(names, scored, str(source), None)
     except (TypeError, ValueError, AttributeError):
         raise InvalidDataset(f"{row.where}: the labels cannot be read back; label anew with --anew") from None
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from bulk.answer_store import Answer, Store, model_of
+from bulk.answer_store import JobStore, RowAnswer, model_of
 from bulk.job import (
     ANSWERS,
     MANIFEST,
@@ -30,8 +30,8 @@ from bulk.job import (
     write_whole,
     writing,
 )
-from bulk.reader import Batch, Read, Unknown, batches, read, schema_of
-from bulk.runners import Engine
+from bulk.reader import Read, TextBatch, Unknown, batches, read, schema_of
+from bulk.runners import Runner
 from llm.classifier import Usage
 from llm.provenance import ServedModels
 from llm.strategies.strategy import add_usage
@@ -97,11 +97,11 @@ class Summary:
                 named.append(job.columns.name_of(one.row))
 
 
-Seed = Callable[[Job, Store], object]
+Seed = Callable[[Job, JobStore], object]
 
 
 def run(
-    job: Job, engine: Engine, told: Callable[[Stage], object] = lambda stage: None, *, anew: bool = False,
+    job: Job, engine: Runner, told: Callable[[Stage], object] = lambda stage: None, *, anew: bool = False,
     seed: Seed | None = None,
 ) -> Summary | None:  # fmt: skip
     """Label all rows, going on where an earlier run was ended.
@@ -128,7 +128,7 @@ def run(
             clear(job.folder)
             return None
         schema = _schema(job)
-        store = Store(job.folder / ANSWERS, job.taxonomy)
+        store = JobStore(job.folder / ANSWERS, job.taxonomy)
         try:
             _answer(job, engine, store, told)
             summary = _merge(job, store, schema, told)
@@ -205,7 +205,7 @@ def _begin(job: Job, anew: bool, seed: Seed | None) -> bool:
 
 
 def _seeded(job: Job, seed: Seed) -> None:
-    store = Store(job.folder / ANSWERS, job.taxonomy)
+    store = JobStore(job.folder / ANSWERS, job.taxonomy)
     try:
         seed(job, store)
     finally:
@@ -225,7 +225,7 @@ def _is_unfinished(job: Job) -> bool:
     return False
 
 
-def _answer(job: Job, engine: Engine, store: Store, told: Callable[[Stage], object]) -> None:
+def _answer(job: Job, engine: Runner, store: JobStore, told: Callable[[Stage], object]) -> None:
     """Ask about every text that has no answer."""
     stage = _Stages(told)
     setup = (read_manifest(job.folder / MANIFEST) or {}).get("setup", {})
@@ -237,7 +237,7 @@ def _answer(job: Job, engine: Engine, store: Store, told: Callable[[Stage], obje
         stage.answered(len(found), failed, [one.usage for one in found])
 
 
-def _batches(job: Job, stage: _Stages, unknown: Unknown) -> Iterator[Batch]:
+def _batches(job: Job, stage: _Stages, unknown: Unknown) -> Iterator[TextBatch]:
     position = stage.begin(job.source.position)
     for batch in batches(job, unknown, position, stage.read):
         stage.planned += len(batch.texts)
@@ -275,7 +275,7 @@ class _Stages:
         self._told(self._stage)
 
 
-def _merge(job: Job, store: Store, schema: Schema, told: Callable[[Stage], object]) -> Summary:
+def _merge(job: Job, store: JobStore, schema: Schema, told: Callable[[Stage], object]) -> Summary:
     """Write every row with its answer to a file beside the output."""
     summary, position = Summary(texts=len(store), usage=store.usage, models=sorted(store.models)), job.source.position
     with writing(job.folder):
@@ -298,7 +298,7 @@ def _groups(job: Job, position: Position) -> Iterator[list[Read]]:
         yield group
 
 
-def _write(writer: TableWriter, job: Job, store: Store, some: list[Read], summary: Summary) -> None:
+def _write(writer: TableWriter, job: Job, store: JobStore, some: list[Read], summary: Summary) -> None:
     known = store.answers(list({one.key for one in some if one.key is not None}))
     answers = [one.answer or known[one.key] for one in some if one.answer or one.key is not None]  # type: ignore[index]
     for one, answer in zip(some, answers, strict=True):
@@ -306,7 +306,7 @@ def _write(writer: TableWriter, job: Job, store: Store, some: list[Read], summar
     writer.write([one.row.cells for one in some], [_added(job, answer) for answer in answers])
 
 
-def _added(job: Job, answer: Answer) -> dict[str, Any]:
+def _added(job: Job, answer: RowAnswer) -> dict[str, Any]:
     found = (answer.labels, answer.scores or None, answer.source, answer.problem)
     return dict(zip(job.added, found, strict=True))
 

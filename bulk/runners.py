@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from bulk.answer_store import Answer, Store, answer_of
-from bulk.reader import Batch, Unknown
+from bulk.answer_store import JobStore, RowAnswer, answer_of
+from bulk.reader import TextBatch, Unknown
 from llm.classifier import Classifier, Prediction, Usage
 from prompts.errors import Stopped
 from prompts.taxonomy import Taxonomy
@@ -18,21 +18,21 @@ _FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0
 
 
 # The batches of the texts that a function says are unknown.
-Batches = Callable[[Unknown], Iterator[Batch]]
+Batches = Callable[[Unknown], Iterator[TextBatch]]
 
 
 class Answered(NamedTuple):
     """A text's digest, its answer, and the tokens that it took."""
 
     key: bytes
-    answer: Answer
+    answer: RowAnswer
     usage: Usage
 
 
-class Engine(Protocol):
+class Runner(Protocol):
     """Answers batches, in any order."""
 
-    def answered(self, batches: Batches, store: Store) -> Iterator[list[Answered]]:
+    def answered(self, batches: Batches, store: JobStore) -> Iterator[list[Answered]]:
         """Answers of whole batches as they come.
 
         Args:
@@ -54,15 +54,15 @@ class InProcess:
     def __init__(self, open: Callable[[], Classifier], taxonomy: Taxonomy, patience: float | None = 60.0) -> None:
         self._open, self._taxonomy, self._patience = open, taxonomy, patience
 
-    def answered(self, batches: Batches, store: Store) -> Iterator[list[Answered]]:
-        """See ``Engine.answered``."""
+    def answered(self, batches: Batches, store: JobStore) -> Iterator[list[Answered]]:
+        """See ``Runner.answered``."""
         classifier: Classifier | None = None
         for batch in batches(lambda keys: set(keys) - store.known(keys)):
             classifier = classifier or self._open()
             yield ask(classifier, batch, self._taxonomy, self._patience)
 
 
-def ask(classifier: Classifier, batch: Batch, taxonomy: Taxonomy, patience: float | None) -> list[Answered]:
+def ask(classifier: Classifier, batch: TextBatch, taxonomy: Taxonomy, patience: float | None) -> list[Answered]:
     """A batch's answers.
 
     Where every text fails for a reason of the moment, the endpoint is down, and a million failed rows would help

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from prompts.errors import InvalidDataset
-from tabular import Dialect, Position, Row, Table, open_table
+from tabular import Position, Row, Table, TableDialect, open_table
 from tabular.content import FOLDER_SUFFIXES, suffix
 
 _READ = 1 << 20
 
 
 @dataclass(frozen=True)
-class Source:
+class InputFiles:
     """Files to read, in the order in which they are read.
 
     Attributes:
@@ -29,7 +29,7 @@ class Source:
 
     given: str
     files: tuple[Path, ...]
-    dialect: Dialect = Dialect()
+    dialect: TableDialect = TableDialect()
 
     @property
     def position(self) -> Position:
@@ -74,7 +74,7 @@ class Source:
         ]
 
 
-def source_of(given: str, beside: Sequence[Path] = (), dialect: Dialect = Dialect()) -> Source:
+def source_of(given: str, beside: Sequence[Path] = (), dialect: TableDialect = TableDialect()) -> InputFiles:
     """The files that a path names: one file of any name, all tables of a folder, or those that a pattern matches.
 
     Args:
@@ -88,9 +88,9 @@ def source_of(given: str, beside: Sequence[Path] = (), dialect: Dialect = Dialec
     path, known = Path(given), ", ".join(FOLDER_SUFFIXES)
     if not path.is_dir() and not glob.has_magic(given):
         open_table(path, dialect)  # says what it is where it is no table
-        return Source(given, (path,), dialect)
+        return InputFiles(given, (path,), dialect)
     if path.is_file():
-        return Source(given, (path,), dialect)
+        return InputFiles(given, (path,), dialect)
     found = path.iterdir() if path.is_dir() else map(Path, glob.glob(given, recursive=True))  # noqa: PTH207  (it may be absolute)
     left_out = {one.resolve() for one in beside}
     tables = sorted(
@@ -99,7 +99,7 @@ def source_of(given: str, beside: Sequence[Path] = (), dialect: Dialect = Dialec
     if not tables:
         where = "holds no file" if path.is_dir() else "names no file"
         raise InvalidDataset(f"{given} {where} that ends in one of {known} (each but Parquet also with .gz)")
-    return Source(given, tuple(tables), dialect)
+    return InputFiles(given, tuple(tables), dialect)
 
 
 def digest_of(path: Path) -> str:

@@ -17,10 +17,10 @@ from cli.group import examples
 from cli.output import OutputPath
 
 if TYPE_CHECKING:
-    from bulk.batch_api import Correspondence
+    from bulk.batch_api import OfflineTransport
     from bulk.job import Job
     from bulk.run import Summary
-    from bulk.runners import Engine
+    from bulk.runners import Runner
     from eval.run import System
     from llm.backends.adapting import Adapting
     from llm.classifier import Classifier
@@ -159,18 +159,18 @@ class _Options:
     def job(self) -> Job:
         """What is to be done, by nobody yet; the columns that are read are told."""
         from bulk.columns import columns_of
-        from bulk.job import Asked, Job, done_of
+        from bulk.job import ClassifierSpec, Job, done_of
         from bulk.source import source_of
         from marquee.settings import read_settings
         from prompts import registry
-        from tabular import Dialect
+        from tabular import TableDialect
 
         out = self.out or Path("nowhere.jsonl")
-        found = source_of(self.source, [out, done_of(out)], Dialect(self.encoding, self.separator))
+        found = source_of(self.source, [out, done_of(out)], TableDialect(self.encoding, self.separator))
         columns = columns_of(found, self.text_field, self.title_field, self.id_field)
         click.echo(_columns_told(columns.as_json(), len(found.files)), err=True)
         taxonomy = registry.taxonomy_at(self.taxonomy or read_settings().taxonomy)
-        nobody = Asked("", {}, partial(opened, "", taxonomy, ()))
+        nobody = ClassifierSpec("", {}, partial(opened, "", taxonomy, ()))
         return Job(found, columns, taxonomy, nobody, out, self.batch, self.prefix)
 
 
@@ -198,28 +198,32 @@ def opened(spec: str | None, taxonomy: Taxonomy, texts: tuple[Text, ...]) -> Cla
 
 def _system(spec: str | None, taxonomy: Taxonomy, texts: tuple[Text, ...]) -> System:
     from llm.backends.batch_transport import TOGETHER
-    from marquee.systems import Setting, configured, named
+    from marquee.systems import SystemContext, configured, named
 
     # A run keeps its own answers; the service's cache would be flushed.
-    setting = Setting(taxonomy, texts, cache=False, texts_per_request=TOGETHER)
+    setting = SystemContext(taxonomy, texts, cache=False, texts_per_request=TOGETHER)
     return named(spec, setting) if spec else configured(setting)
 
 
 def _with_system(job: Job, spec: str | None) -> tuple[Job, System]:
-    from bulk.job import Asked
+    from bulk.job import ClassifierSpec
 
     texts = first_texts(job)
     system = _system(spec, job.taxonomy, texts)
-    return replace(job, asked=Asked(system.spec, system.setup, partial(opened, spec, job.taxonomy, texts))), system
+    return replace(
+        job, asked=ClassifierSpec(system.spec, system.setup, partial(opened, spec, job.taxonomy, texts))
+    ), system
 
 
-def _with_wire(job: Job, spec: str | None, wire: Correspondence, **endpoint: Any) -> Job:
+def _with_wire(job: Job, spec: str | None, wire: OfflineTransport, **endpoint: Any) -> Job:
     """The job of a language model whose requests go through a wire; ``endpoint`` is that of ``corresponding``."""
-    from bulk.job import Asked
-    from marquee.systems import Setting, corresponding
+    from bulk.job import ClassifierSpec
+    from marquee.systems import SystemContext, corresponding
 
-    system = corresponding(spec or "llm", Setting(job.taxonomy, first_texts(job), cache=False), wire.engine, **endpoint)
-    return replace(job, asked=Asked(system.spec, system.setup, lambda: system.open().classifier))
+    system = corresponding(
+        spec or "llm", SystemContext(job.taxonomy, first_texts(job), cache=False), wire.engine, **endpoint
+    )
+    return replace(job, asked=ClassifierSpec(system.spec, system.setup, lambda: system.open().classifier))
 
 
 # --- what is done ---
@@ -244,10 +248,10 @@ def _write_requests(asked: _Options, path: Path) -> None:
         click.echo(f"written: {file}", err=True)
 
 
-def _answered_wire(asked: _Options) -> Correspondence:
-    from bulk.batch_api import Correspondence, read_results
+def _answered_wire(asked: _Options) -> OfflineTransport:
+    from bulk.batch_api import OfflineTransport, read_results
 
-    wire = Correspondence(adapting=_adapting())
+    wire = OfflineTransport(adapting=_adapting())
     for path in dict.fromkeys(asked.read_results):
         click.echo(f"{path}: {wire.receive(read_results(path)):,} results", err=True)
     return wire
@@ -272,7 +276,7 @@ def _label(asked: _Options) -> None:
     _tell(job, run(job, engine, progress, anew=asked.anew, seed=seed))
 
 
-def _job_and_engine(asked: _Options) -> tuple[Job, Engine]:
+def _job_and_engine(asked: _Options) -> tuple[Job, Runner]:
     from bulk.runners import InProcess
 
     if asked.read_results:
@@ -289,9 +293,9 @@ def _job_and_engine(asked: _Options) -> tuple[Job, Engine]:
     return job, OnRay(job.asked.open, job.taxonomy, job.folder, _cluster_of(asked), asked.patience)
 
 
-def _through_ray_data_llm(asked: _Options) -> tuple[Job, Engine]:
-    from bulk.batch_api import Correspondence
-    from bulk.ray_llm import Carried, Endpoint, InProcessVLLM
+def _through_ray_data_llm(asked: _Options) -> tuple[Job, Runner]:
+    from bulk.batch_api import OfflineTransport
+    from bulk.ray_llm import InProcessVLLM, RayEndpoint, RayRunner
     from marquee.settings import read_settings
     from prompts.errors import InvalidSetting
 
@@ -303,12 +307,15 @@ def _through_ray_data_llm(asked: _Options) -> tuple[Job, Engine]:
     plan = asked.job()
     adapting = _adapting() if asked.through == "http" else None
     key, replies = settings.openai_api_key.get_secret_value(), plan.folder / "replies.sqlite"
-    wire = Correspondence("the cluster", replies, adapting, "use --retry-failed", resends=False, secrets=(key,))
+    wire = OfflineTransport("the cluster", replies, adapting, "use --retry-failed", resends=False, secrets=(key,))
     named = {"endpoint": adapting.identity} if adapting else {}
     job = _with_wire(plan, asked.system, wire, **named)
-    endpoint, own = Endpoint(settings.base_url, key, settings.retries), InProcessVLLM(settings.model, asked.worker_gpus)
+    endpoint, own = (
+        RayEndpoint(settings.base_url, key, settings.retries),
+        InProcessVLLM(settings.model, asked.worker_gpus),
+    )
     carrier = endpoint if asked.through == "http" else own
-    return job, Carried(job.asked.open, job.taxonomy, wire, carrier, job.folder, _cluster_of(asked))
+    return job, RayRunner(job.asked.open, job.taxonomy, wire, carrier, job.folder, _cluster_of(asked))
 
 
 def _cluster_of(asked: _Options) -> Any:

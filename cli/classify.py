@@ -13,7 +13,7 @@ import click
 from cli.group import examples
 
 if TYPE_CHECKING:
-    from marquee.client import Answer
+    from marquee.client import ServiceAnswer
     from prompts.text import Text
     from service.schemas.classify import ClassifyRequest
 
@@ -69,8 +69,8 @@ def classify(
     _print_answer(answer, scores, as_json)
 
 
-def _ask_here(asked: ClassifyRequest) -> Answer:
-    from marquee.client import Answer
+def _ask_here(asked: ClassifyRequest) -> ServiceAnswer:
+    from marquee.client import ServiceAnswer
     from marquee.settings import read_settings
     from service.factory import build
     from service.notes import notes_of
@@ -81,10 +81,10 @@ def _ask_here(asked: ClassifyRequest) -> Answer:
     prediction = parts.classifier_for(choice).classify([one.text], taxonomy)[0]
     told = one.told.model_dump(exclude_none=True) if one.told else None
     notes = tuple(notes_of(choice, prediction))
-    return Answer(prediction, told, notes, asked.asks_for_genres(taxonomy))
+    return ServiceAnswer(prediction, told, notes, asked.asks_for_genres(taxonomy))
 
 
-def _ask_service(url: str, key: str | None, given: Text, asked: ClassifyRequest) -> Answer:
+def _ask_service(url: str, key: str | None, given: Text, asked: ClassifyRequest) -> ServiceAnswer:
     from marquee.client import Client
     from marquee.settings import read_settings
 
@@ -153,7 +153,7 @@ def _of_file(path: str) -> dict[str, Any]:
     return {"labels": labels, "multi": found.multi, "max_labels": found.max_labels, "allow_none": found.allow_none}
 
 
-def _print_answer(answer: Answer, scores: bool, as_json: bool) -> None:
+def _print_answer(answer: ServiceAnswer, scores: bool, as_json: bool) -> None:
     from service.schemas.classify import ClassifyAnswer, LookupAnswer
 
     prediction, lookup = answer.prediction, answer.lookup

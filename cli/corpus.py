@@ -19,13 +19,13 @@ def corpus_command(config: Path, only: str | None, status: bool) -> None:
     """Make the corpus of CONFIG: merge, clean, enrich, explore, annotate. Only what is stale is made again."""
     from cli.enrich import progress
     from corpus.config import read_config
-    from corpus.context import Work
+    from corpus.context import StepContext
     from corpus.pipeline import run, stale
     from marquee.settings import read_settings
     from prompts.files import check_output
     from service.title_lookup import lookup_of
 
-    work = Work(read_config(config), lookup_of(read_settings()), progress())
+    work = StepContext(read_config(config), lookup_of(read_settings()), progress())
     if status:
         for name, why in stale(work).items():
             click.echo(f"{name:10} {f'stale: {why}' if why else 'fresh'}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from eval.datasets import Example, Fields, Loaded
+    from eval.datasets import Example, Fields, LoadedDataset
     from prompts.taxonomy import Taxonomy
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -101,7 +101,7 @@ def loaded_of(
     data: Path, taxonomy: Taxonomy, *, split: str | None = None, split_file: Path | None = None,
     limit: int | None = None, min_label_count: int = 0, unknown_labels: str = "refuse", data_format: str | None = None,
     **names: str | None,
-) -> Loaded:  # fmt: skip
+) -> LoadedDataset:  # fmt: skip
     """Like ``examples_of``, with all counts and the vocabulary that ``--min-label-count`` leaves of ``taxonomy``."""
     from dataclasses import replace
 
@@ -116,7 +116,9 @@ def loaded_of(
     return replace(loaded, examples=tuple(sample(loaded.examples, limit)))
 
 
-def with_more_texts(training: Loaded, data: Path, table: Path, taxonomy: Taxonomy, **choice: Any) -> Loaded:
+def with_more_texts(
+    training: LoadedDataset, data: Path, table: Path, taxonomy: Taxonomy, **choice: Any
+) -> LoadedDataset:
     """Training examples, and after them what another table of the same films has to read; see ``more_texts``.
 
     Args:
@@ -157,12 +159,12 @@ def fields_of(
 ) -> Fields:  # fmt: skip
     """The names of columns as the options give them."""
     from eval.datasets import Fields
-    from tabular import Dialect
+    from tabular import TableDialect
 
-    return Fields(text_field, labels_field, id_field, title_field, Dialect(encoding, separator))
+    return Fields(text_field, labels_field, id_field, title_field, TableDialect(encoding, separator))
 
 
-def tell(loaded: Loaded) -> None:
+def tell(loaded: LoadedDataset) -> None:
     """Say on standard error what was left out, what was mended and which labels were dropped."""
     for line in (*_lines("left out:", "", loaded.left_out), *_lines("mended:", ":", loaded.changed)):
         click.echo(line, err=True)

@@ -18,11 +18,11 @@ from cli.train import tracked
 
 if TYPE_CHECKING:
     from eval.baselines import Trained
-    from eval.datasets import Example, Loaded
-    from eval.run import Run
+    from eval.datasets import Example, LoadedDataset
+    from eval.run import EvaluationRun
     from prompts.taxonomy import Taxonomy
     from training.distillation.report import Answers
-    from training.distillation.teacher_labels import Verdicts
+    from training.distillation.teacher_labels import TeacherLabels
 
 _STUDENT, _BEFORE = "student", "embedded before"
 _ENCODING = ("minilm-mlp", "hybrid")
@@ -73,7 +73,7 @@ def distil(table: Path, out: Path, dry_run: bool, seed: int, partial: bool, **op
     return None
 
 
-def _loaded(table: Path, vocabulary: Taxonomy, options: dict[str, Any]) -> Loaded:
+def _loaded(table: Path, vocabulary: Taxonomy, options: dict[str, Any]) -> LoadedDataset:
     """All texts, with the table's own labels only where their column is named."""
     from eval.datasets import pool, sample
 
@@ -88,26 +88,28 @@ def _loaded(table: Path, vocabulary: Taxonomy, options: dict[str, Any]) -> Loade
 def _run(
     table: Path, vocabulary: Taxonomy, examples: Sequence[Example], folder: Path, options: dict[str, Any],
     spec: str | None = None,
-) -> Run:  # fmt: skip
+) -> EvaluationRun:  # fmt: skip
     """One system over texts: the teacher, or who is held against it."""
-    from eval.manifest import Material
-    from eval.run import Asking, Run
-    from marquee.systems import Setting, named
+    from eval.manifest import EvaluationData
+    from eval.run import EvaluationRun, RunOptions
+    from marquee.systems import SystemContext, named
     from prompts.network import without_login
 
-    system = named(spec or options["teacher"], Setting(vocabulary, [one.text for one in examples], options["cache"]))
-    material = Material(table, None, options["limit"], vocabulary, examples)
+    system = named(
+        spec or options["teacher"], SystemContext(vocabulary, [one.text for one in examples], options["cache"])
+    )
+    material = EvaluationData(table, None, options["limit"], vocabulary, examples)
     command = without_login(shlex.join(["main.py", *sys.argv[1:]]))
-    asking = Asking(options["alone"], options["batch"])
-    return Run(system, material, folder, asking, command, lambda words: click.echo(words, err=True))
+    asking = RunOptions(options["alone"], options["batch"])
+    return EvaluationRun(system, material, folder, asking, command, lambda words: click.echo(words, err=True))
 
 
 def _taught(
-    folder: Path, data: str, vocabulary: Taxonomy, said: Verdicts, dealt: Mapping[str, Sequence[Example]], run: Run,
-    seed: int, options: Mapping[str, Any],
+    folder: Path, data: str, vocabulary: Taxonomy, said: TeacherLabels, dealt: Mapping[str, Sequence[Example]],
+    run: EvaluationRun, seed: int, options: Mapping[str, Any],
 ) -> Trained:  # fmt: skip
     """The student, trained on what the teacher said."""
-    from eval.baselines import Plan, train
+    from eval.baselines import TrainingPlan, train
     from eval.manifest import read_manifest
 
     settings = {name: options[name] for name in ("encoder", "trials") if options[name] is not None}
@@ -122,7 +124,7 @@ def _taught(
     }
     # Micro: labels that the teacher hardly ever gave should not move the thresholds.
     how: dict[str, Any] = {"objective": "micro", "seed": seed, "data": data, "command": run.command}
-    plan = Plan(options["student"], settings, **how, teacher=teacher)
+    plan = TrainingPlan(options["student"], settings, **how, teacher=teacher)
     return train(plan, vocabulary, dealt["train"], dealt["validation"], folder, tracked, said.soft)
 
 
@@ -143,7 +145,7 @@ def _held_against(
 
 
 def _told(
-    run: Run, said: Verdicts, student: Trained, texts: int, dealt: Mapping[str, Sequence[Example]]
+    run: EvaluationRun, said: TeacherLabels, student: Trained, texts: int, dealt: Mapping[str, Sequence[Example]]
 ) -> dict[str, Any]:
     """Who taught whom, on how many texts."""
     from eval.results import RunResults
@@ -165,7 +167,7 @@ def _told(
 
 
 def _report(
-    out: Path, loaded: Loaded, dealt: Mapping[str, Sequence[Example]], told: Mapping[str, Any],
+    out: Path, loaded: LoadedDataset, dealt: Mapping[str, Sequence[Example]], told: Mapping[str, Any],
     others: Mapping[str, Answers],
 ) -> None:  # fmt: skip
     from training.distillation.report import Answers, compared, write

@@ -49,10 +49,10 @@ def enrich(
     """
     from itertools import islice
 
-    from lookup.enrich import ADDED, Names, enriched
+    from lookup.enrich import ADDED, EnrichColumns, enriched
     from marquee.settings import read_settings
     from service.title_lookup import NO_PROVIDER, lookup_of
-    from tabular import Dialect, open_table, whole_rows
+    from tabular import TableDialect, open_table, whole_rows
     from tabular.writing import write_table, writer_of
 
     writer_of(out)
@@ -61,10 +61,10 @@ def enrich(
     if not lookup.providers:
         raise click.ClickException(NO_PROVIDER)
     click.echo(f"asking {', then '.join(lookup.providers)}", err=True)
-    dialect = Dialect(encoding, separator)
+    dialect = TableDialect(encoding, separator)
     open_table(table, dialect).expect(title_field, text_field)
     rows = [row.cells for row in islice(whole_rows(table, dialect), limit)]
-    names = Names(title_field, year_field, text_field)
+    names = EnrichColumns(title_field, year_field, text_field)
     found = enriched(rows, names, lookup, patience=patience, ambiguous=ambiguous, told=progress())
     write_table(out, rows, [{name: row[name] for name in (text_field, *ADDED)} for row in found.rows])
     tell(found)

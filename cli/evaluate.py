@@ -17,7 +17,7 @@ from cli.output import OutputPath
 from cli.runs import runs_of
 
 if TYPE_CHECKING:
-    from eval.run import Run
+    from eval.run import EvaluationRun
     from eval.score import Figures
 
 
@@ -74,7 +74,7 @@ def evaluate(data: Path | None, rescore: Path | None, dry_run: bool, **options: 
     return _judge(old, runs, kept["margin"])
 
 
-def _go(run: Run, anew: bool) -> Figures:
+def _go(run: EvaluationRun, anew: bool) -> Figures:
     if anew:
         run.forget()
     pending = len(run.pending())
@@ -115,7 +115,7 @@ def _report(folder: Path) -> None:
         click.echo(f"report: {path}", err=True)
 
 
-def _count_flips(runs: Sequence[Run], orders: int) -> None:
+def _count_flips(runs: Sequence[EvaluationRun], orders: int) -> None:
     from eval.metrics.order_sensitivity import count
 
     for run in runs:
@@ -145,7 +145,7 @@ def _of_name(folders: Sequence[Path], name: str, gate: Path) -> Path:
     raise InvalidDataset(f"--gate: {gate} holds no run of {name!r}; it holds {there}")
 
 
-def _judge(old: Sequence[Path], runs: Sequence[Run], margin: float) -> None:
+def _judge(old: Sequence[Path], runs: Sequence[EvaluationRun], margin: float) -> None:
     if not old:
         return
     from eval.gate import gate
@@ -181,7 +181,7 @@ def _written(value: float | None) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def tell_costs(runs: Sequence[Run]) -> None:
+def tell_costs(runs: Sequence[EvaluationRun]) -> None:
     """Print what asking about the texts of runs that are still to be asked about would take."""
     for run in runs:
         texts = [example.text for example in run.pending()]

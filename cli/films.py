@@ -12,8 +12,8 @@ from cli.data import decorated, dialect_options
 
 if TYPE_CHECKING:
     from eval.datasets.film_list import Films
-    from similarity.index.builder import Encoder
-    from similarity.index.reloading import Live
+    from similarity.index.builder import IndexEncoder
+    from similarity.index.reloading import ReloadingIndex
 
 film_columns = decorated(
     click.option("--format", "data_format", help="A table (csv, jsonl …), tmdb or imdb-by-genre.  [default: told]"),
@@ -39,7 +39,7 @@ encoder_option = click.option(
 )
 
 
-def named_encoder(name: str | None) -> Encoder:
+def named_encoder(name: str | None) -> IndexEncoder:
     """The encoder of a name, or of the settings."""
     from marquee.settings import read_settings
     from similarity.encoders.minilm import encoder_of
@@ -52,14 +52,14 @@ def films_of(
     **names: str | None,
 ) -> Films:  # fmt: skip
     """The films of a file under the options of a command."""
-    from eval.datasets.film_list import Columns, Films
-    from tabular import Dialect
+    from eval.datasets.film_list import FilmColumns, Films
+    from tabular import TableDialect
 
     given = {name.removesuffix("_field"): column for name, column in names.items() if column is not None}
-    return Films(path, Columns(**given, dialect=Dialect(encoding, separator)), data_format)
+    return Films(path, FilmColumns(**given, dialect=TableDialect(encoding, separator)), data_format)
 
 
-def live_index(folder: Path | None, encoder: Encoder) -> Live:
+def live_index(folder: Path | None, encoder: IndexEncoder) -> ReloadingIndex:
     """The index of a folder, or of the settings, or of the sample films."""
     from marquee.films import live
     from marquee.settings import read_settings

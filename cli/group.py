@@ -33,7 +33,7 @@ _REMEDIES: Mapping[int | None, str] = {
 }
 
 
-class Group(click.Group):
+class CommandGroup(click.Group):
     """A command group that lists its commands by task and reports expected errors in one line.
 
     Args:

@@ -38,12 +38,12 @@ def index(
 
     The same command again goes on where the last one was ended. Until the new version is whole, the old one answers.
     """
-    from similarity.index.builder import Source, build
+    from similarity.index.builder import FilmSource, build
 
     films = films_of(file, **reading)
     origin = _origin(films)
     built = build(
-        out, Source(films, origin), named_encoder(encoder), kind=kind, append=append, anew=anew, told=_progress()
+        out, FilmSource(films, origin), named_encoder(encoder), kind=kind, append=append, anew=anew, told=_progress()
     )
     tell({f"films {what}": count for what, count in films.noted.items()})
     _tell(built)

@@ -12,7 +12,7 @@ import click
 from cli.data import loaded_of
 
 if TYPE_CHECKING:
-    from training.lora.config import Recipe
+    from training.lora.config import LoraConfig
     from training.lora.dataset import Form
 
 Item = TypeVar("Item")
@@ -77,8 +77,8 @@ def train_lora(
     from marquee.settings import read_settings
     from prompts import registry
     from prompts.files import check_output
-    from training.lora.dataset import Asking
-    from training.lora.run import Plan, teach
+    from training.lora.dataset import PromptSetup
+    from training.lora.run import LoraPlan, teach
 
     vocabulary = registry.taxonomy_at(taxonomy or read_settings().taxonomy)
     folder = check_output(out or Path("var/models") / f"lora-{vocabulary.name}", folder=True)
@@ -87,19 +87,19 @@ def train_lora(
     seed, incomplete = rest.pop("seed"), rest.pop("incomplete") == "keep"
     recipe = _recipe(rest)
     training, validation = (loaded_of(data, vocabulary, split=one, **columns) for one in sides)
-    plan = Plan(Asking(training.taxonomy, form, prompt), recipe, incomplete, seed, data.name, command)
+    plan = LoraPlan(PromptSetup(training.taxonomy, form, prompt), recipe, incomplete, seed, data.name, command)
     _tell(teach(plan, training.examples, validation.examples, folder, track), folder)
 
 
-def _recipe(rest: Mapping[str, Any]) -> Recipe:
+def _recipe(rest: Mapping[str, Any]) -> LoraConfig:
     from prompts.errors import InvalidSetting
-    from training.lora.config import Recipe
+    from training.lora.config import LoraConfig
 
     given = {name: value for name, value in rest.items() if value is not None}
-    known = {one.name for one in fields(Recipe)}
+    known = {one.name for one in fields(LoraConfig)}
     if unknown := sorted(given.keys() - known):
         raise InvalidSetting(f"lora has no setting {', '.join(unknown)}; it has {', '.join(sorted(known))}")
-    return Recipe(**given)
+    return LoraConfig(**given)
 
 
 def _tell(made: Mapping[str, Any], folder: Path) -> None:

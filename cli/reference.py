@@ -23,14 +23,14 @@ def reference(out: Path) -> None:
 
 def pages() -> Mapping[str, str]:
     """Every page that is made, by its file's name."""
-    from marquee.factory import Choice
+    from marquee.factory import RequestOptions
     from service import reference as made
     from service.app import create_app
     from service.openapi import document
-    from service.services import Parts
+    from service.services import Services
 
-    def nobody(choice: Choice) -> None:
+    def nobody(choice: RequestOptions) -> None:
         raise AssertionError("nothing is asked")
 
-    parts = Parts(nobody, lambda: None, lambda: None, "tmdb")  # type: ignore[arg-type]
+    parts = Services(nobody, lambda: None, lambda: None, "tmdb")  # type: ignore[arg-type]
     return {"configuration.md": made.configuration(), "http.md": made.http(document(create_app(parts)))}

@@ -26,7 +26,7 @@ def refit(
     """Learn the training in FOLDER again, from its training and validation texts together. What it chose by the latter
     (settings, rounds, thresholds, a blend's weights) stays. Give the data as it was given to `train`."""
     from eval.baselines.data import Split
-    from eval.baselines.refit import Learnt, Refit
+    from eval.baselines.refit import KnownTexts, Refit
     from marquee.settings import read_settings
     from prompts import registry
 
@@ -38,6 +38,6 @@ def refit(
     if more_texts:
         trainings.append(with_more_texts(training, data, more_texts, vocabulary, **columns))
     sides = [Split.of(one.examples, training.taxonomy) for one in (*trainings, validation)]
-    learnt = Learnt(training.taxonomy, sides[:-1], sides[-1])
+    learnt = KnownTexts(training.taxonomy, sides[:-1], sides[-1])
     made = Refit(learnt, typed(), track=tracked).run(folder, out).manifest
     click.echo(f"learnt from {made['data']['train']['rows']:,} texts; saved in {out}", err=True)

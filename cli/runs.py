@@ -13,17 +13,17 @@ import click
 from cli.data import loaded_of
 
 if TYPE_CHECKING:
-    from eval.datasets import Loaded
-    from eval.manifest import Material
-    from eval.run import Run, System
+    from eval.datasets import LoadedDataset
+    from eval.manifest import EvaluationData
+    from eval.run import EvaluationRun, System
 
 
 def runs_of(
     data: Path, taxonomy: str | None, systems: str | None, url: str | None, cache: bool, out: Path | None,
     alone: int, batch: int, shown: str | None, **choice: Any,
-) -> tuple[list[Run], Path]:  # fmt: skip
+) -> tuple[list[EvaluationRun], Path]:  # fmt: skip
     """What is to be run, and the folder of it all; what is wrong is told before anything is asked."""
-    from eval.run import Asking, Run
+    from eval.run import EvaluationRun, RunOptions
     from marquee.settings import read_settings
     from prompts import registry
     from prompts.files import check_output
@@ -35,9 +35,9 @@ def runs_of(
     top = check_output(out or Path("var/runs") / f"{data.name.partition('.')[0]}-{vocabulary.name}", folder=True)
     loaded = loaded_of(data, vocabulary, **choice)
     command = without_login(shlex.join(["main.py", *sys.argv[1:]]))
-    asking = Asking(alone, batch)
+    asking = RunOptions(alone, batch)
     return [
-        Run(system, material, folder, asking, command, lambda words: click.echo(words, err=True))
+        EvaluationRun(system, material, folder, asking, command, lambda words: click.echo(words, err=True))
         for way in _ways(shown)
         for material in [_material(data, loaded, way, choice["split"], choice["limit"])]
         for folder, system in _shown_systems(way, systems, url, material, cache, top).items()
@@ -48,23 +48,23 @@ def _ways(shown: str | None) -> list[str | None]:
     return [way.strip() for way in shown.split(",") if way.strip()] if shown else [None]
 
 
-def _material(data: Path, loaded: Loaded, way: str | None, split: str, limit: int | None) -> Material:
+def _material(data: Path, loaded: LoadedDataset, way: str | None, split: str, limit: int | None) -> EvaluationData:
     from eval.input_variants import shown
-    from eval.manifest import Material
+    from eval.manifest import EvaluationData
 
     examples = shown(loaded.examples, way) if way else loaded.examples
-    return Material(data, split, limit, loaded.taxonomy, examples)
+    return EvaluationData(data, split, limit, loaded.taxonomy, examples)
 
 
 def _shown_systems(
-    way: str | None, systems: str | None, url: str | None, material: Material, cache: bool, top: Path
+    way: str | None, systems: str | None, url: str | None, material: EvaluationData, cache: bool, top: Path
 ) -> dict[Path, System]:
     """The systems by the folders of their runs, which tell the way the texts are shown in."""
     from dataclasses import replace
 
-    from marquee.systems import Setting
+    from marquee.systems import SystemContext
 
-    setting = Setting(material.taxonomy, [example.text for example in material.examples], cache)
+    setting = SystemContext(material.taxonomy, [example.text for example in material.examples], cache)
     found = _systems(systems, url, setting, top)
     if way is None:
         return dict(found)

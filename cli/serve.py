@@ -199,12 +199,12 @@ def _who(settings: Settings, trained: Path | None) -> str:
         return f"what was trained in {trained}, for {settings.taxonomy}"
     if settings.local_model:
         return f"{settings.local_model}, in this process"
-    from marquee.factory import Choice
+    from marquee.factory import RequestOptions
     from prompts.network import without_login
     from service.factory import build
 
     parts = build(settings)
-    name = parts.classifier_for(Choice()).name
+    name = parts.classifier_for(RequestOptions()).name
     if not settings.asks_a_model:
         return f"{name} (no endpoint or key is set, so the small model in this process answers; see docs/endpoints.md)"
     problem = parts.check()

@@ -33,7 +33,7 @@ def similar(
     """Find the films most like TEXT, given here or on standard input, or like a film by its --id or --title."""
     from cli.films import live_index, named_encoder
     from service.schemas.similar import SimilarAnswer
-    from similarity.index.reloading import Wanted
+    from similarity.index.reloading import SearchFilter
     from similarity.index.search import Query, Similar
 
     if text is None and film is None and not title and not sys.stdin.isatty():
@@ -43,7 +43,7 @@ def similar(
     if film is None and not (text or title).strip():
         raise click.UsageError("there is nothing to compare; give TEXT, --title, --id, or standard input")
     model = named_encoder(encoder)
-    asked = Query(text or "", title, film, k, Wanted(genres, year_from, year_to))
+    asked = Query(text or "", title, film, k, SearchFilter(genres, year_from, year_to))
     found = Similar(live_index(index, model), model).search(asked)
     answer = SimilarAnswer.of_found(found, model.name)
     click.echo(json.dumps(answer.body(), ensure_ascii=False) if as_json else answer.as_text())

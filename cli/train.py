@@ -78,7 +78,7 @@ def train(
         raise click.UsageError(f"--more-texts is for baselines that learn from texts; {name} does without")
     if name == "matcher":
         return _matcher(data, reviews, out, rest)
-    from eval.baselines import Plan
+    from eval.baselines import TrainingPlan
     from eval.baselines import train as fit
     from marquee.settings import read_settings
     from prompts import registry
@@ -95,7 +95,7 @@ def train(
     how = {key: rest.pop(key) for key in ("decode", "objective", "seed")}
     given = {key: value for key, value in rest.items() if value is not None}
     read_from = " and ".join(path.name for path in (data, more_texts) if path)
-    plan = Plan(name, given, **how, data=read_from, command=typed())
+    plan = TrainingPlan(name, given, **how, data=read_from, command=typed())
     training, validation = (loaded_of(data, vocabulary, split=one, **columns) for one in (split, validation_split))
     if more_texts:
         training = with_more_texts(training, data, more_texts, vocabulary, **columns)
@@ -119,14 +119,14 @@ def _matcher(data: Path, reviews: Path | None, out: Path | None, rest: Mapping[s
     from prompts import registry
     from prompts.files import check_output
     from training.matcher.run import teach
-    from training.matcher.train import Recipe
+    from training.matcher.train import MatcherSchedule
 
     if reviews is None:
         raise click.UsageError("the matcher learns from reviews too; give --reviews, aclImdb's folder or tarball")
     path = check_output(out or Path("var/models/matcher.safetensors"))
     films = loaded_of(data, registry.taxonomy("imdb"), title_field="title", limit=rest["limit"]).examples
     opinions = loaded_of(reviews, registry.taxonomy("sentiment"), limit=rest["limit"]).examples
-    recipe = Recipe(epochs=rest["epochs"] or Recipe.epochs, seed=rest["seed"])
+    recipe = MatcherSchedule(epochs=rest["epochs"] or MatcherSchedule.epochs, seed=rest["seed"])
     with _shown() as told:
         teach(films, opinions, path, recipe, typed(), told)
     click.echo(f"saved in {path}; try it with `main.py evaluate --systems embedded:{path} ...`", err=True)

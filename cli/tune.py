@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def cascade(data: Path, loss: float, taxonomy: str | None, **choice: Any) -> None:
     """Find the margin at which MiniLM's answers may stand, so that the language model is asked least often."""
     from eval.tune_thresholds import fit_cascade
-    from marquee.factory import Choice, create
+    from marquee.factory import RequestOptions, create
     from marquee.settings import read_settings
     from prompts import registry
 
@@ -27,8 +27,8 @@ def cascade(data: Path, loss: float, taxonomy: str | None, **choice: Any) -> Non
     if not settings.asks_a_model:
         raise click.ClickException("no language model is set; set OPENAI_BASE_URL or OPENAI_API_KEY")
     vocabulary = registry.taxonomy_at(taxonomy or settings.taxonomy)
-    small = create(read_settings(classifier="embedded")).classifier_for(Choice())
-    large = create(settings).classifier_for(Choice())
+    small = create(read_settings(classifier="embedded")).classifier_for(RequestOptions())
+    large = create(settings).classifier_for(RequestOptions())
     loaded = loaded_of(data, vocabulary, **choice)
     fitted = fit_cascade(small, large, loaded.taxonomy, loaded.examples, loss)
     click.echo(f"MARQUEE_CASCADE={fitted.margin:.4f}")
@@ -48,8 +48,8 @@ def calibrate(
     """Learn how a reading's scores become labels: a threshold from labelled texts, or a correction from unlabelled."""
     from eval.tune_thresholds import calibrate as learn
     from eval.tune_thresholds import correct_bias
-    from llm.thresholds import Decisions
-    from marquee.factory import Choice, engine_of, language_model
+    from llm.thresholds import ThresholdStore
+    from marquee.factory import RequestOptions, engine_of, language_model
     from marquee.settings import read_settings
     from prompts import registry
     from prompts.files import check_output
@@ -57,8 +57,8 @@ def calibrate(
     settings = read_settings()
     if not settings.asks_a_model:
         raise click.ClickException("no endpoint is set; set OPENAI_BASE_URL or OPENAI_API_KEY")
-    asked = Choice(registry.prompt(prompt) if prompt else None, reading)
-    model = language_model(engine_of(settings), settings, asked, Decisions())
+    asked = RequestOptions(registry.prompt(prompt) if prompt else None, reading)
+    model = language_model(engine_of(settings), settings, asked, ThresholdStore())
     vocabulary = registry.taxonomy_at(taxonomy or settings.taxonomy)
     check_output(settings.decisions_path)
     if unlabelled:
@@ -76,6 +76,6 @@ def _texts(
     encoding: str | None, separator: str | None, **_: Any,
 ) -> list[Text]:  # fmt: skip
     from eval.datasets import texts_of
-    from tabular import Dialect
+    from tabular import TableDialect
 
-    return texts_of(data, text_field, limit, data_format, title_field, Dialect(encoding, separator))
+    return texts_of(data, text_field, limit, data_format, title_field, TableDialect(encoding, separator))

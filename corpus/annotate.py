@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from corpus.annotators import Sentence, Word, annotator
-from corpus.context import ENRICHED, SENTENCES, TABLE, Done, Row, Work
+from corpus.context import ENRICHED, SENTENCES, TABLE, Row, StepContext, StepResult
 from lookup.enrich import KNOWN_GENRES
 from prompts.files import replacing
 
@@ -18,7 +18,7 @@ _TOLD_EVERY = 1_000
 LEMMAS = "lemmas"
 
 
-def annotate(work: Work) -> Done:
+def annotate(work: StepContext) -> StepResult:
     """Take every text apart.
 
     CoNLL-U: one block a sentence, with ``newdoc id``, ``title``, ``year`` and ``genres`` before a film's first one and
@@ -37,7 +37,7 @@ def annotate(work: Work) -> Done:
             if place % _TOLD_EVERY == 0:
                 work.told(place, len(told))
     work.write(TABLE, [_flat(row, lemmas.get(row["id"], "")) for row in rows])
-    return Done(dict(counts))
+    return StepResult(dict(counts))
 
 
 def blocks(row: Row, sentences: Sequence[Sentence]) -> Iterator[TokenList]:

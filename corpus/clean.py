@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from corpus.config import CleanSection
-from corpus.context import CLEANED, MERGED, Done, Row, Work
+from corpus.context import CLEANED, MERGED, Row, StepContext, StepResult
 from eval.datasets.grouping import groups, normal
 from eval.datasets.record import Record
 from prompts import registry
@@ -20,7 +20,7 @@ from prompts.text import Text
 _JOINERS = "\u200c\u200d"  # they carry meaning in Persian, Indic scripts and emoji
 
 
-def clean(work: Work) -> Done:
+def clean(work: StepContext) -> StepResult:
     """Put texts and genres in one form.
 
     Rows keep their order. Entities are resolved, Unicode is composed (NFC), control and invisible characters go, any
@@ -39,7 +39,7 @@ def clean(work: Work) -> Done:
     names = groups([_record(row) for row in kept])
     work.write(CLEANED, [{**row, "group": name} for row, name in zip(kept, names, strict=True)])
     missing = sum(not row["description"] for row in kept)
-    return Done({"films": len(kept), "films without a text": missing, **_counted(counts)})
+    return StepResult({"films": len(kept), "films without a text": missing, **_counted(counts)})
 
 
 def _counted(counts: Counter[str]) -> dict[str, int]:

@@ -19,7 +19,7 @@ PLOTS, FIGURES, TABLE, SENTENCES = "explore.html", "explore.json", "clean.csv", 
 
 
 @dataclass(frozen=True)
-class Work:
+class StepContext:
     """What a step is given.
 
     Attributes:
@@ -46,7 +46,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Done:
+class StepResult:
     """What a step did.
 
     Attributes:

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from corpus.context import CLEANED, ENRICHED, Done, Row, Work
-from lookup.enrich import GIVEN, KNOWN_GENRES, NOTE, TEXT_FROM, TEXT_URL, Names, enriched
+from corpus.context import CLEANED, ENRICHED, Row, StepContext, StepResult
+from lookup.enrich import GIVEN, KNOWN_GENRES, NOTE, TEXT_FROM, TEXT_URL, EnrichColumns, enriched
 
 _BROKEN_OFF = "text_before"
 
 
-def fill(work: Work) -> Done:
+def fill(work: StepContext) -> StepResult:
     """Fill in what is missing, from the providers of the settings; every row says where its text came from."""
     options, rows = work.config.enrich, work.read(CLEANED)
     if not options.lookup or not work.lookup.providers:
         why = "not looked up: " + ("no provider is configured" if options.lookup else "enrich.lookup is false")
         work.write(ENRICHED, [_untouched(row, why) for row in rows])
-        return Done({why: sum(not row["description"] for row in rows)})
+        return StepResult({why: sum(not row["description"] for row in rows)})
     asked = [_opened(row) if options.truncated and row["truncated"] else row for row in rows]
     found = enriched(
-        asked, Names(), work.lookup, patience=options.patience, ambiguous=options.ambiguous, told=work.told
+        asked, EnrichColumns(), work.lookup, patience=options.patience, ambiguous=options.ambiguous, told=work.told
     )
     work.write(ENRICHED, [_closed(row) for row in found.rows])
-    return Done(dict(found.counts.most_common()), found.unanswered)
+    return StepResult(dict(found.counts.most_common()), found.unanswered)
 
 
 def _untouched(row: Row, why: str) -> Row:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from corpus.context import ENRICHED, FIGURES, MERGED, PLOTS, Done, Row, Work
+from corpus.context import ENRICHED, FIGURES, MERGED, PLOTS, Row, StepContext, StepResult
 from eval.card.facts import QUANTILES, Lengths, lengths_of
 from eval.report import charts
 from lookup.enrich import TEXT_FROM
@@ -44,14 +44,14 @@ class Side:
     sources: dict[str, int]
 
 
-def explore(work: Work) -> Done:
+def explore(work: StepContext) -> StepResult:
     """Count and draw."""
     before, after = work.read(MERGED), work.read(ENRICHED)
     first = side(before)
     last = side(after, first.words.edges if first.words else None)
     _write(work.path(FIGURES), json.dumps({"before": asdict(first), "after": asdict(last)}, indent=1) + "\n")
     _write(work.path(PLOTS), page(work.config.out.name, first, last))
-    return Done({"films before": first.films, "films after": last.films, "without a text before": first.missing,
+    return StepResult({"films before": first.films, "films after": last.films, "without a text before": first.missing,
                  "without a text after": last.missing})  # fmt: skip
 
 

@@ -16,7 +16,7 @@ _FORMAT = "marquee-corpus-1"
 
 
 @dataclass(frozen=True)
-class Made:
+class StepRecord:
     """A step that was run.
 
     Attributes:
@@ -40,7 +40,7 @@ class Made:
     at: str = ""
 
 
-def read_manifest(folder: Path) -> dict[str, Made]:
+def read_manifest(folder: Path) -> dict[str, StepRecord]:
     """The steps that were run, by name; none where there is no manifest.
 
     Raises:
@@ -53,12 +53,12 @@ def read_manifest(folder: Path) -> dict[str, Made]:
         body = json.loads(path.read_text(encoding="utf-8"))
         if body["format"] != _FORMAT:
             raise ValueError(body["format"])
-        return {name: Made(**made) for name, made in body["steps"].items()}
+        return {name: StepRecord(**made) for name, made in body["steps"].items()}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InvalidDataset(f"{path} is no manifest of a corpus; remove it to make all steps anew") from None
 
 
-def write_manifest(folder: Path, steps: Mapping[str, Made]) -> None:
+def write_manifest(folder: Path, steps: Mapping[str, StepRecord]) -> None:
     """Write it in one step."""
     body = {"format": _FORMAT, "steps": {name: asdict(made) for name, made in steps.items()}}
     write_text_atomically(folder / NAME, json.dumps(body, ensure_ascii=False, indent=1) + "\n")

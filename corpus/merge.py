@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from corpus.context import MERGED, Done, Row, Work
+from corpus.context import MERGED, Row, StepContext, StepResult
 from eval.datasets.fields import Fields
 from eval.datasets.record import Record
 from eval.datasets.registry import records
 from tabular.cells import separated
 
 
-def merge(work: Work) -> Done:
+def merge(work: StepContext) -> StepResult:
     """Read the source in its format; a film that several files have becomes one row with all its genres."""
     source = work.config.source
     found = records(source.path, Fields(), source.format)
     rows = [_row(record) for record in found.rows]
     work.write(MERGED, rows)
     missing = sum(not row["description"] for row in rows)
-    return Done({"films": len(rows), "films without a text": missing, **found.left_out, **found.changed})
+    return StepResult({"films": len(rows), "films without a text": missing, **found.left_out, **found.changed})
 
 
 def _row(record: Record) -> Row:

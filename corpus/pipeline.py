@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from corpus.context import Work
-from corpus.manifest import Made, digest_at, read_manifest, write_manifest
+from corpus.context import StepContext
+from corpus.manifest import StepRecord, digest_at, read_manifest, write_manifest
 from corpus.steps import STEPS
 from prompts.errors import InvalidDataset, InvalidSetting, UnknownName
 from prompts.files import locked
@@ -24,10 +24,12 @@ class Ran:
 
     name: str
     why: str
-    made: Made
+    made: StepRecord
 
 
-def run(work: Work, only: str | None = None, began: Callable[[str, str], object] = lambda name, why: None) -> list[Ran]:
+def run(
+    work: StepContext, only: str | None = None, began: Callable[[str, str], object] = lambda name, why: None
+) -> list[Ran]:
     """Run what is stale, or one step alone, whether it is stale or not.
 
     Args:
@@ -50,13 +52,13 @@ def run(work: Work, only: str | None = None, began: Callable[[str, str], object]
         return [_step(work, name, forced=only is not None, began=began) for name in names]
 
 
-def stale(work: Work) -> dict[str, str]:
+def stale(work: StepContext) -> dict[str, str]:
     """Why each step would be run now; empty for those that are fresh."""
     made = read_manifest(work.config.out)
     return {name: why_stale(work, name, made) for name in STEPS}
 
 
-def why_stale(work: Work, name: str, made: Mapping[str, Made]) -> str:
+def why_stale(work: StepContext, name: str, made: Mapping[str, StepRecord]) -> str:
     """Why a step does not stand as its inputs and settings would have it; empty where it does."""
     step, last = STEPS[name], made.get(name)
     if last is None:
@@ -75,7 +77,7 @@ def why_stale(work: Work, name: str, made: Mapping[str, Made]) -> str:
     return f"{last.unfinished:,} rows had no answer last time" if last.unfinished else ""
 
 
-def _step(work: Work, name: str, forced: bool, began: Callable[[str, str], object]) -> Ran:
+def _step(work: StepContext, name: str, forced: bool, began: Callable[[str, str], object]) -> Ran:
     made = read_manifest(work.config.out)
     why = why_stale(work, name, made) or ("asked for" if forced else "")
     if not why:
@@ -86,12 +88,12 @@ def _step(work: Work, name: str, forced: bool, began: Callable[[str, str], objec
     return Ran(name, why, made[name])
 
 
-def _made(work: Work, name: str) -> Made:
+def _made(work: StepContext, name: str) -> StepRecord:
     step, start = STEPS[name], time.monotonic()
     # Before the run: what changes while it runs makes it stale.
     inputs = {called: digest_at(path) for called, path in step.reads(work).items()}
     done = step.run(work)
-    return Made(
+    return StepRecord(
         settings=dict(step.settings(work)),
         inputs=inputs,
         outputs={file: digest_at(work.path(file)) for file in step.writes},
@@ -103,7 +105,7 @@ def _made(work: Work, name: str) -> Made:
     )
 
 
-def _check_before(work: Work, only: str) -> None:
+def _check_before(work: StepContext, only: str) -> None:
     made = read_manifest(work.config.out)
     for name in list(STEPS)[: list(STEPS).index(only)]:
         why = why_stale(work, name, made)
@@ -111,7 +113,7 @@ def _check_before(work: Work, only: str) -> None:
             raise InvalidDataset(f"{only} would work on a stale {name} ({why}); run --only {name} first, or all steps")
 
 
-def _read(work: Work, name: str) -> list[str]:
+def _read(work: StepContext, name: str) -> list[str]:
     """The files of the corpus that a step rests on, directly or not."""
     files = [path.name for path in STEPS[name].reads(work).values()]
     before = [one for one, step in STEPS.items() if set(step.writes) & set(files)]

@@ -11,7 +11,7 @@ from typing import Any
 from corpus.annotate import annotate
 from corpus.annotators import annotator
 from corpus.clean import clean
-from corpus.context import CLEANED, ENRICHED, FIGURES, MERGED, PLOTS, SENTENCES, TABLE, Done, Work
+from corpus.context import CLEANED, ENRICHED, FIGURES, MERGED, PLOTS, SENTENCES, TABLE, StepContext, StepResult
 from corpus.enrich import fill
 from corpus.explore import explore
 from corpus.merge import merge
@@ -34,29 +34,29 @@ class Step:
     """
 
     about: str
-    run: Callable[[Work], Done]
-    reads: Callable[[Work], Mapping[str, Path]]
+    run: Callable[[StepContext], StepResult]
+    reads: Callable[[StepContext], Mapping[str, Path]]
     writes: Sequence[str]
-    settings: Callable[[Work], Settings] = lambda work: {}
-    versions: Callable[[Work], Mapping[str, str]] = lambda work: {}
+    settings: Callable[[StepContext], Settings] = lambda work: {}
+    versions: Callable[[StepContext], Mapping[str, str]] = lambda work: {}
 
 
-def _of_the_corpus(*names: str) -> Callable[[Work], Mapping[str, Path]]:
+def _of_the_corpus(*names: str) -> Callable[[StepContext], Mapping[str, Path]]:
     return lambda work: {name: work.path(name) for name in names}
 
 
-def _cleaning(work: Work) -> Settings:
+def _cleaning(work: StepContext) -> Settings:
     options = work.config.clean
     digest = registry.taxonomy_at(options.taxonomy).digest if options.taxonomy else None
     return {**options.model_dump(), "digest": digest}
 
 
-def _filling(work: Work) -> Settings:
+def _filling(work: StepContext) -> Settings:
     options = work.config.enrich
     return {**options.model_dump(), "providers": list(work.lookup.providers) if options.lookup else []}
 
 
-def _annotating(work: Work) -> Mapping[str, str]:
+def _annotating(work: StepContext) -> Mapping[str, str]:
     options = work.config.annotate
     return {**annotator(options.lemmatiser, options.language).versions, "conllu": version("conllu")}
 

@@ -38,7 +38,7 @@ def shown(examples: Sequence[Example], way: str) -> list[Example]:
 
 
 @dataclass(frozen=True)
-class Names:
+class ProperNames:
     """What is taken for a name: a word that the texts write with a capital more often than without.
 
     Attributes:
@@ -50,7 +50,7 @@ class Names:
     capital: Mapping[str, int]
 
     @classmethod
-    def of(cls, texts: Sequence[str]) -> Names:
+    def of(cls, texts: Sequence[str]) -> ProperNames:
         """Counted over all texts."""
         small, capital = Counter[str](), Counter[str]()
         for text in texts:
@@ -118,6 +118,6 @@ def _without(title: str, body: str) -> str:
 WAYS: Mapping[str, Callable[[Sequence[Example]], Callable[[Text], Text]]] = {
     "title+plot": lambda examples: lambda text: text,
     "plot": lambda examples: lambda text: Text(text.body),
-    "masked": lambda examples: Names.of([example.text.body for example in examples]).masked,
+    "masked": lambda examples: ProperNames.of([example.text.body for example in examples]).masked,
     "title": lambda examples: lambda text: Text("", text.title),
 }

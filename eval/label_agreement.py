@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from eval.datasets import Example
 from eval.metrics.classification import EXACT, METRICS, f1, indicator
-from eval.report.document import Cell, Head, Row, Section, Table
+from eval.report.document import Cell, Head, ReportTable, Section, TableRow
 from eval.report.metric_columns import share
 from prompts.errors import InvalidDataset
 from prompts.taxonomy import Taxonomy
@@ -84,7 +84,7 @@ def section(found: Agreement, first: str, second: str) -> Section:
     each = f1(found.both.astype(float), found.first.astype(float), found.second.astype(float))
     order = np.argsort(each, kind="stable")
     rows = tuple(
-        Row((
+        TableRow((
             Cell(found.labels[place]),
             *(Cell(f"{int(count[place]):,}") for count in (found.both, found.first, found.second)),
             Cell(share(float(each[place])), sort=float(each[place]), heat=round(10 * float(each[place]))),
@@ -94,4 +94,4 @@ def section(found: Agreement, first: str, second: str) -> Section:
     heads = (
         Head("label", numeric=False), Head("both"), Head(f"only {first}"), Head(f"only {second}"), Head("F1"),
     )  # fmt: skip
-    return Section("sources", "Agreement", lead, (Table("Texts by who gives the label", heads, rows, "heat"),))
+    return Section("sources", "Agreement", lead, (ReportTable("Texts by who gives the label", heads, rows, "heat"),))

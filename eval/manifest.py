@@ -22,7 +22,7 @@ Manifest = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Material:
+class EvaluationData:
     """What systems are measured on.
 
     Attributes:
@@ -45,7 +45,9 @@ class Material:
             raise InvalidDataset(f"{self.data.name}: {times} examples have the id {often!r}; a run needs each id once")
 
 
-def begin(material: Material, system: str, setup: Mapping[str, Any], decode_rule: str | None, command: str) -> Manifest:
+def begin(
+    material: EvaluationData, system: str, setup: Mapping[str, Any], decode_rule: str | None, command: str
+) -> Manifest:
     """The manifest of a run that starts now.
 
     Args:
@@ -71,7 +73,7 @@ def begin(material: Material, system: str, setup: Mapping[str, Any], decode_rule
     }
 
 
-def identity(material: Material, system: str, setup: Mapping[str, Any]) -> Manifest:
+def identity(material: EvaluationData, system: str, setup: Mapping[str, Any]) -> Manifest:
     """What must be the same for rows to belong to one run."""
     taxonomy = material.taxonomy
     return {
@@ -83,7 +85,7 @@ def identity(material: Material, system: str, setup: Mapping[str, Any]) -> Manif
     }
 
 
-def extent(material: Material) -> Manifest:
+def extent(material: EvaluationData) -> Manifest:
     """How many of the examples were taken; may grow from one session to the next."""
     ids = "\n".join(example.id for example in material.examples)
     return {

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from eval.manifest import MANIFEST, Manifest, read_manifest
 from eval.metrics.classification import Labels, Numbers, named_indicator
-from eval.rows import ROWS, Row, read_rows
+from eval.rows import ROWS, RunRow, read_rows
 from prompts.errors import InvalidDataset
 
 
@@ -30,7 +30,7 @@ class RunResults:
     folder: Path
     manifest: Manifest
     labels: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[RunRow, ...]
 
     @classmethod
     def read(cls, folder: Path) -> RunResults:
@@ -171,7 +171,7 @@ def _labels(manifest: Manifest, folder: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _checked(rows: Iterable[tuple[str, Row]], labels: frozenset[str]) -> Iterable[Row]:
+def _checked(rows: Iterable[tuple[str, RunRow]], labels: frozenset[str]) -> Iterable[RunRow]:
     """The rows, each checked for what a single line cannot show."""
     seen: set[str] = set()
     for where, row in rows:

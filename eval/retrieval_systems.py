@@ -21,9 +21,9 @@ from similarity.encoders.minilm import MiniLM
 if TYPE_CHECKING:
     from llm.classifier import Classifier
     from prompts.taxonomy import Taxonomy
-    from similarity.index.builder import Encoder
+    from similarity.index.builder import IndexEncoder
 
-    Around = Callable[[Encoder], Encoder]
+    Around = Callable[[IndexEncoder], IndexEncoder]
 
 Vectors = NDArray[np.float32]
 Told = Callable[[int], None]
@@ -45,7 +45,7 @@ class Encoded:
         told: called with the number of texts encoded.
     """
 
-    def __init__(self, encoder: Encoder, texts: Sequence[str], told: Told = nothing) -> None:
+    def __init__(self, encoder: IndexEncoder, texts: Sequence[str], told: Told = nothing) -> None:
         self._encoder = encoder
         self.vectors = _vectors(encoder, texts, told)
 
@@ -65,7 +65,7 @@ class WithGenres:
     """
 
     def __init__(
-        self, encoder: Encoder, classifier: Classifier, taxonomy: Taxonomy, weight: float = _GENRES_WEIGH
+        self, encoder: IndexEncoder, classifier: Classifier, taxonomy: Taxonomy, weight: float = _GENRES_WEIGH
     ) -> None:
         self.name = f"{encoder.name} with genres by {classifier.name}"
         self.dimension = encoder.dimension + len(taxonomy.names)
@@ -124,11 +124,11 @@ def space(spec: str, texts: Sequence[str], kept: Path | None = None, told: Told 
     return TfIdf(texts) if encoder is None else Encoded(encoder, texts, told)
 
 
-def _remembered(kept: Path | None, encoder: Encoder) -> Encoder:
+def _remembered(kept: Path | None, encoder: IndexEncoder) -> IndexEncoder:
     return Remembered(encoder, kept) if kept else encoder
 
 
-def _vectors(encoder: Encoder, texts: Sequence[str], told: Told) -> Vectors:
+def _vectors(encoder: IndexEncoder, texts: Sequence[str], told: Told) -> Vectors:
     chunks = []
     for start in range(0, len(texts), _AT_ONCE):
         chunks.append(encoder.encode(texts[start : start + _AT_ONCE]))
@@ -136,16 +136,16 @@ def _vectors(encoder: Encoder, texts: Sequence[str], told: Told) -> Vectors:
     return np.concatenate(chunks)
 
 
-def _minilm(weights: Path, around: Around) -> Encoder:
+def _minilm(weights: Path, around: Around) -> IndexEncoder:
     return around(MiniLM())
 
 
-def _tuned(weights: Path, around: Around) -> Encoder:
+def _tuned(weights: Path, around: Around) -> IndexEncoder:
     """The part of the matcher that reads texts: MiniLM taught on plots."""
     return around(tuned(_there(weights)))
 
 
-def _with_genres(weights: Path, around: Around) -> Encoder:
+def _with_genres(weights: Path, around: Around) -> IndexEncoder:
     plain, reading = around(MiniLM()), around(tuned(_there(weights)))
     return WithGenres(plain, Matcher(plain, reading, load(weights)), registry.taxonomy("imdb"))
 
@@ -157,7 +157,7 @@ def _there(weights: Path) -> Path:
 
 
 # Name -> what makes its encoder of the matcher's weights, with something around every MiniLM; TF-IDF has none.
-SYSTEMS: Mapping[str, Callable[[Path, Around], Encoder | None]] = {
+SYSTEMS: Mapping[str, Callable[[Path, Around], IndexEncoder | None]] = {
     "tfidf": lambda weights, around: None,
     "minilm": _minilm,
     "minilm-tuned": _tuned,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.datasets import Example
-from llm.classifier import Prediction, Problem, Source, Usage
+from llm.classifier import AnswerSource, Prediction, Problem, Usage
 from prompts.errors import InvalidDataset
 
 ROWS = "rows.jsonl"
@@ -19,7 +19,7 @@ _DIGITS = 6
 
 
 @dataclass(frozen=True)
-class Row:
+class RunRow:
     """The outcome of one text; the text itself is not in it. Fields that older runs lack have defaults.
 
     Attributes:
@@ -48,14 +48,14 @@ class Row:
     problem: Problem | None = None
     dropped: tuple[str, ...] = ()
     cached: bool = False
-    source: Source = Source("", "")
+    source: AnswerSource = AnswerSource("", "")
     usage: Usage = Usage()
     seconds: float = 0.0
     alone: bool = False
     chars: int | None = None
 
     @classmethod
-    def of(cls, example: Example, prediction: Prediction, seconds: float, alone: bool) -> Row:
+    def of(cls, example: Example, prediction: Prediction, seconds: float, alone: bool) -> RunRow:
         """The row of an example and its prediction."""
         return cls(
             example.id,
@@ -106,7 +106,7 @@ class Row:
         return json.dumps(values, ensure_ascii=False) + "\n"
 
 
-def read_rows(path: Path, content: bytes) -> Iterator[tuple[str, Row]]:
+def read_rows(path: Path, content: bytes) -> Iterator[tuple[str, RunRow]]:
     """Parse the content of a ``rows.jsonl``; yields each row's place (``path:line``) and the row.
 
     Raises:
@@ -132,7 +132,7 @@ def _object(line: bytes, where: str, unfinished: bool) -> Mapping[str, Any]:
     raise InvalidDataset(f"{where}: not a JSON object; restore the file, or run the evaluation into an empty folder")
 
 
-def _row(found: Mapping[str, Any], where: str) -> Row:
+def _row(found: Mapping[str, Any], where: str) -> RunRow:
     def value(key: str, fits: Callable[[Any], bool], *default: Any) -> Any:
         given = found.get(key, *default[:1])
         if default and (given is None or given == default[0]):
@@ -143,7 +143,7 @@ def _row(found: Mapping[str, Any], where: str) -> Row:
 
     name = str(value("id", _is_name))
     problem, source = value("problem", _is_problem, None), value("source", _is_source, {})
-    return Row(
+    return RunRow(
         name,
         str(value("group", _is_name, name)),
         tuple(value("truth", _are_names)),
@@ -153,7 +153,9 @@ def _row(found: Mapping[str, Any], where: str) -> Row:
         Problem(problem["kind"], problem.get("detail") or "") if problem else None,
         tuple(value("dropped", _are_names, [])),
         value("cached", _is_bool, False),
-        Source(source.get("model") or "", source.get("taxonomy") or "", source.get("prompt"), source.get("reading")),
+        AnswerSource(
+            source.get("model") or "", source.get("taxonomy") or "", source.get("prompt"), source.get("reading")
+        ),
         Usage(*value("tokens", _are_tokens, [0, 0, 0])),
         float(value("seconds", _is_number, 0.0)),
         value("alone", _is_bool, False),

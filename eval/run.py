@@ -12,8 +12,8 @@ from eval.datasets import Example
 from eval.environment import commit, forget_peak, peak_megabytes
 from eval.manifest import (
     MANIFEST,
+    EvaluationData,
     Manifest,
-    Material,
     begin,
     extent,
     identity,
@@ -23,8 +23,8 @@ from eval.manifest import (
     write_manifest,
 )
 from eval.results import RunResults
-from eval.rows import Row
-from eval.run_log import Journal, held
+from eval.rows import RunRow
+from eval.run_log import RunLog, held
 from eval.score import METRICS_FILE, write_metrics
 from llm.classifier import Classifier
 from llm.preview import Preview
@@ -33,7 +33,7 @@ from prompts.errors import InvalidSetting
 from prompts.text import Text
 
 
-class Opened(NamedTuple):
+class OpenedSystem(NamedTuple):
     """A system that can be asked, and how it gets from scores to labels, in words, where that is known."""
 
     classifier: Classifier
@@ -53,12 +53,12 @@ class System:
 
     spec: str
     setup: Mapping[str, Any]
-    open: Callable[[], Opened]
+    open: Callable[[], OpenedSystem]
     preview: Callable[[Sequence[Text]], Preview] | None = None
 
 
 @dataclass(frozen=True)
-class Asking:
+class RunOptions:
     """How texts are put to a system: the first ``alone`` one at a time, which gives the latency, the others in batches,
     which give the throughput."""
 
@@ -74,7 +74,7 @@ class Asking:
 
 
 @dataclass(frozen=True)
-class Run:
+class EvaluationRun:
     """One system over the examples, in one folder.
 
     Attributes:
@@ -87,9 +87,9 @@ class Run:
     """
 
     system: System
-    material: Material
+    material: EvaluationData
     folder: Path
-    asking: Asking = Asking()
+    asking: RunOptions = RunOptions()
     command: str = ""
     note: Callable[[str], object] = field(default=lambda words: None)
 
@@ -106,7 +106,7 @@ class Run:
     def forget(self) -> None:
         """Start over: what an earlier run left is removed."""
         with held(self.folder):
-            for name in (Journal(self.folder).path.name, MANIFEST, METRICS_FILE):
+            for name in (RunLog(self.folder).path.name, MANIFEST, METRICS_FILE):
                 (self.folder / name).unlink(missing_ok=True)
 
     def go(self, told: Callable[[int], object] = lambda rows: None) -> Mapping[str, Any]:
@@ -127,23 +127,23 @@ class Run:
                 self._ask(told)
             return write_metrics(RunResults.read(self.folder))
 
-    def collect(self, told: Callable[[int], object] = lambda rows: None) -> list[Row]:
+    def collect(self, told: Callable[[int], object] = lambda rows: None) -> list[RunRow]:
         """Like ``go``, but nothing is measured: for texts whose labels nobody knows; returns all rows."""
         with held(self.folder):
             if self.pending():
                 self._ask(told)
             return self._rows()
 
-    def _rows(self) -> list[Row]:
+    def _rows(self) -> list[RunRow]:
         """The rows that are there, if the folder's run is this one."""
         if not (self.folder / MANIFEST).exists():
-            if Journal(self.folder).path.exists():
+            if RunLog(self.folder).path.exists():
                 raise InvalidSetting(f"{self.folder} holds rows without a manifest; --anew starts over")
             return []
         refuse_another(
             read_manifest(self.folder), identity(self.material, self.system.spec, self.system.setup), self.folder
         )
-        rows = Journal(self.folder).read()
+        rows = RunLog(self.folder).read()
         if strange := {row.id for row in rows} - {example.id for example in self.material.examples}:
             raise InvalidSetting(
                 f"{self.folder} has rows of {len(strange)} texts that are not asked for now (a smaller --limit?); "
@@ -153,7 +153,7 @@ class Run:
 
     def _tidy(self) -> None:
         """Take away what cannot stay: a torn line, and failures that are worth another try."""
-        journal, rows = Journal(self.folder), self._rows()
+        journal, rows = RunLog(self.folder), self._rows()
         kept = [row for row in rows if not row.retryable]
         if journal.torn:
             self.note(f"{journal.path}: the last line was cut off; its text is asked about again")
@@ -166,7 +166,7 @@ class Run:
         forget_peak()
         opened = self.system.open()
         manifest = self._begun(opened)
-        journal, models = Journal(self.folder), ServedModels(manifest["setup"], _served(self._rows()), self.folder)
+        journal, models = RunLog(self.folder), ServedModels(manifest["setup"], _served(self._rows()), self.folder)
         begun = False
         for rows in self._new_rows(opened.classifier):
             models.check(_served(row for row in rows if not row.cached))
@@ -181,14 +181,14 @@ class Run:
         manifest |= {"ended": now(), "served": sorted(_served(journal.read())), "peak_mb": peak}
         write_manifest(self.folder, manifest)
 
-    def _new_rows(self, classifier: Classifier) -> Iterator[list[Row]]:
+    def _new_rows(self, classifier: Classifier) -> Iterator[list[RunRow]]:
         """The rows of what is pending, portion by portion."""
         wanted = {example.id for example in self.pending()}
         for portion, alone in self.asking.portions(self.material.examples):
             if missing := [example for example in portion if example.id in wanted]:
                 yield self._rows_of(classifier, missing, alone)
 
-    def _begun(self, opened: Opened) -> Manifest:
+    def _begun(self, opened: OpenedSystem) -> Manifest:
         """A new manifest, or the one that is there with a note that the run goes on."""
         if not (self.folder / MANIFEST).exists():
             return begin(self.material, self.system.spec, self.system.setup, opened.decode_rule, self.command)
@@ -203,13 +203,13 @@ class Run:
         again = {"at": now(), "git": git, "command": self.command}
         return manifest | extent(self.material) | {"resumed": [*manifest["resumed"], again]}
 
-    def _rows_of(self, classifier: Classifier, examples: Sequence[Example], alone: bool) -> list[Row]:
+    def _rows_of(self, classifier: Classifier, examples: Sequence[Example], alone: bool) -> list[RunRow]:
         start = time.perf_counter()
         found = classifier.classify([example.text for example in examples], self.material.taxonomy)
         seconds = (time.perf_counter() - start) / len(examples)
-        return [Row.of(example, one, seconds, alone) for example, one in zip(examples, found, strict=True)]
+        return [RunRow.of(example, one, seconds, alone) for example, one in zip(examples, found, strict=True)]
 
-    def _in_order(self, journal: Journal) -> None:
+    def _in_order(self, journal: RunLog) -> None:
         """A second try comes late; its row belongs where the first one stood."""
         rows = {row.id: row for row in journal.read()}
         ordered = [rows[example.id] for example in self.material.examples]
@@ -217,7 +217,7 @@ class Run:
             journal.replace(ordered)
 
 
-def _served(rows: Iterable[Row]) -> set[str]:
+def _served(rows: Iterable[RunRow]) -> set[str]:
     """Names of the models that answered, whether the labels could be read or not."""
     answered = (row for row in rows if row.problem is None or row.problem.kind == "unreadable")
     return {row.source.model for row in answered} - {""}

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from eval.rows import ROWS, Row, read_rows
+from eval.rows import ROWS, RunRow, read_rows
 from prompts.errors import InvalidSetting
 from prompts.files import locked, replacing
 
 
-class Journal:
+class RunLog:
     """The ``rows.jsonl`` of a run that is being written.
 
     Args:
@@ -23,7 +23,7 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self.path = folder / ROWS
 
-    def read(self) -> list[Row]:
+    def read(self) -> list[RunRow]:
         """The complete rows, to resume from; an unfinished last line is left out.
 
         Raises:
@@ -36,12 +36,12 @@ class Journal:
         """Whether the last line has no end."""
         return len(self._whole()) < len(self._bytes())
 
-    def append(self, rows: Iterable[Row]) -> None:
+    def append(self, rows: Iterable[RunRow]) -> None:
         """Add rows; they are on the disk when this returns."""
         with self.path.open("ab") as out:
             _write(out, rows)
 
-    def replace(self, rows: Iterable[Row]) -> None:
+    def replace(self, rows: Iterable[RunRow]) -> None:
         """Replace all rows by these; a reader finds the old file or the new one."""
         with replacing(self.path) as new, new.open("wb") as out:
             _write(out, rows)
@@ -66,7 +66,7 @@ def held(folder: Path) -> Iterator[None]:
         yield
 
 
-def _write(out: BinaryIO, rows: Iterable[Row]) -> None:
+def _write(out: BinaryIO, rows: Iterable[RunRow]) -> None:
     out.write("".join(row.as_line() for row in rows).encode())
     out.flush()
     os.fsync(out.fileno())

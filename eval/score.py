@@ -12,7 +12,7 @@ import numpy as np
 
 from eval.measure import figures as measured
 from eval.results import RunResults, run_folders
-from eval.rows import Row
+from eval.rows import RunRow
 from llm.classifier import Usage
 from llm.costs import cost
 
@@ -36,7 +36,7 @@ def rescore(folder: Path) -> dict[str, Figures]:
     return {run.system: write_metrics(run) for run in map(RunResults.read, run_folders(folder))}
 
 
-def expense(rows: Sequence[Row], manifest: Mapping[str, Any]) -> Figures:
+def expense(rows: Sequence[RunRow], manifest: Mapping[str, Any]) -> Figures:
     """What the answers took, and how many were none; None where a figure cannot be told.
 
     Answers that were remembered have no say in time and tokens.
@@ -51,7 +51,7 @@ def expense(rows: Sequence[Row], manifest: Mapping[str, Any]) -> Figures:
     }
 
 
-def _failures(rows: Sequence[Row]) -> Figures:
+def _failures(rows: Sequence[RunRow]) -> Figures:
     return {
         "invalid": sum(row.problem is not None for row in rows) / len(rows),
         "abstentions": sum(not row.labels and row.problem is None for row in rows) / len(rows),
@@ -60,7 +60,7 @@ def _failures(rows: Sequence[Row]) -> Figures:
     }
 
 
-def _speed(asked: Sequence[Row]) -> Figures:
+def _speed(asked: Sequence[RunRow]) -> Figures:
     """Latency of texts asked about alone, throughput of batches."""
     alone = [1000 * row.seconds for row in asked if row.alone]
     batched = [row.seconds for row in asked if not row.alone]
@@ -71,7 +71,7 @@ def _speed(asked: Sequence[Row]) -> Figures:
     }
 
 
-def _spent(asked: Sequence[Row]) -> Figures:
+def _spent(asked: Sequence[RunRow]) -> Figures:
     """Tokens and US dollars per 1,000 texts; nothing where no language model was asked."""
     used = [row.usage for row in asked]
     if not any(one.prompt_tokens for one in used):
@@ -86,7 +86,7 @@ def _spent(asked: Sequence[Row]) -> Figures:
     }
 
 
-def _answerers(rows: Sequence[Row]) -> Figures:
+def _answerers(rows: Sequence[RunRow]) -> Figures:
     """How many texts each model answered, where it was not always the same one."""
     models = Counter(row.source.model for row in rows)
     return {f"by {model}": count for model, count in models.items()} if len(models) > 1 else {}

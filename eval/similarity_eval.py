@@ -69,14 +69,14 @@ class Genres:
 
 
 @dataclass(frozen=True)
-class Neighbours:
+class NeighbourRows:
     """Of each query film, the rows of its K nearest others; fewer have -1 at the end."""
 
     queries: Rows
     rows: Rows
 
 
-def nearest(space: Space, films: Sequence[Film], queries: Rows) -> Neighbours:
+def nearest(space: Space, films: Sequence[Film], queries: Rows) -> NeighbourRows:
     """The K nearest of each film; itself, texts and titles that are its own, and cosines of .999 left out."""
     texts = np.unique([digest_of(film.words) for film in films], return_inverse=True)[1]
     called = np.unique([_called(film, row) for row, film in enumerate(films)], return_inverse=True)[1]
@@ -89,7 +89,7 @@ def nearest(space: Space, films: Sequence[Film], queries: Rows) -> Neighbours:
             others = (texts[rows] != texts[query]) & (called[rows] != called[query]) & (row_scores[rows] < SAME)
             kept = rows[others][:K]
             found.append(np.pad(kept, (0, K - len(kept)), constant_values=-1))
-    return Neighbours(queries, np.array(found, np.int64).reshape(-1, K))
+    return NeighbourRows(queries, np.array(found, np.int64).reshape(-1, K))
 
 
 def _called(film: Film, row: int) -> str:
@@ -104,7 +104,7 @@ def _best(scores: Vectors, count: int) -> Rows:
     return np.asarray(np.take_along_axis(some, order, 1), np.int64)
 
 
-def agreement(neighbours: Neighbours, films: Sequence[Film]) -> dict[str, Any]:
+def agreement(neighbours: NeighbourRows, films: Sequence[Film]) -> dict[str, Any]:
     """share@10, IoU@10 and nDCG@10 with standard deviation over queries, chance and lift, and the catalogue covered.
 
     Chance is the mean over all other films; lift is (m - c) / (1 - c). Films without genres are no queries and no
@@ -185,7 +185,7 @@ def found_again(space: Space, rows: Rows, texts: Sequence[str]) -> dict[str, flo
     }
 
 
-def overlaps(neighbours: Neighbours, films: Sequence[Film]) -> Numbers:
+def overlaps(neighbours: NeighbourRows, films: Sequence[Film]) -> Numbers:
     """Of each query film, the mean IoU of its genres with its neighbours'; 0 where it has none. Shape (queries,)."""
     genres = Genres.read(films)
     own = genres.of[neighbours.queries]

@@ -8,8 +8,8 @@ from pathlib import Path
 from eval.datasets import Example
 from llm.classifier import Classifier, Prediction
 from llm.language_model import LanguageModel
-from llm.thresholds import Decision, Decisions, batch_calibration, default, fit
-from llm.wrappers.cascade import Fitted, fit_margin
+from llm.thresholds import LabelThreshold, ThresholdStore, batch_calibration, default, fit
+from llm.wrappers.cascade import FittedMargin, fit_margin
 from prompts.errors import InvalidDataset
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
@@ -17,7 +17,7 @@ from prompts.text import Text
 
 def calibrate(
     model: LanguageModel, taxonomy: Taxonomy, path: Path, examples: Sequence[Example], origin: str
-) -> Decision:
+) -> LabelThreshold:
     """Ask about labelled texts, learn a threshold from the scores, and keep it.
 
     Args:
@@ -41,7 +41,9 @@ def calibrate(
     return decision
 
 
-def correct_bias(model: LanguageModel, taxonomy: Taxonomy, path: Path, texts: Sequence[Text], origin: str) -> Decision:
+def correct_bias(
+    model: LanguageModel, taxonomy: Taxonomy, path: Path, texts: Sequence[Text], origin: str
+) -> LabelThreshold:
     """Ask about texts without labels, learn from the scores what the model says of any text, and keep that.
 
     The arguments and errors are those of ``calibrate``.
@@ -56,7 +58,7 @@ def correct_bias(model: LanguageModel, taxonomy: Taxonomy, path: Path, texts: Se
 
 def fit_cascade(
     small: Classifier, large: Classifier, taxonomy: Taxonomy, examples: Sequence[Example], loss: float
-) -> Fitted:
+) -> FittedMargin:
     """The margin at which a small classifier's answers may stand, for a stated loss of micro-F1 on validation texts.
 
     Raises:
@@ -71,7 +73,7 @@ def fit_cascade(
 
 def _raw(model: LanguageModel) -> LanguageModel:
     """The same model before anything was learnt."""
-    return LanguageModel(model.engine, model.reading, model.prompt, Decisions(), model.shots)
+    return LanguageModel(model.engine, model.reading, model.prompt, ThresholdStore(), model.shots)
 
 
 def _answered(predictions: list[Prediction], origin: str) -> list[Prediction]:
@@ -82,6 +84,8 @@ def _answered(predictions: list[Prediction], origin: str) -> list[Prediction]:
     return answered
 
 
-def _keep(model: LanguageModel, texts: Sequence[Text], taxonomy: Taxonomy, path: Path, decision: Decision) -> None:
+def _keep(
+    model: LanguageModel, texts: Sequence[Text], taxonomy: Taxonomy, path: Path, decision: LabelThreshold
+) -> None:
     for key in {model.decision_key(text, taxonomy) for text in texts}:
-        Decisions(path).keep(key, decision)
+        ThresholdStore(path).keep(key, decision)

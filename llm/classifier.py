@@ -47,7 +47,7 @@ class Usage:
 
 
 @dataclass(frozen=True)
-class Source:
+class AnswerSource:
     """Who answered.
 
     Attributes:
@@ -84,7 +84,7 @@ class Prediction:
     """
 
     labels: tuple[str, ...]
-    source: Source
+    source: AnswerSource
     scores: Mapping[str, float] = field(default_factory=dict)
     problem: Problem | None = None
     dropped: tuple[str, ...] = ()
@@ -122,5 +122,5 @@ def no_text(text: Text) -> Problem:
 
 
 def label_source(taxonomy: Taxonomy) -> str:
-    """How a vocabulary is named in a ``Source``."""
+    """How a vocabulary is named in a ``AnswerSource``."""
     return f"{taxonomy.name}@{taxonomy.digest}"

@@ -6,14 +6,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-from llm.backends.backend import Conversation, Engine
-from llm.classifier import Prediction, Source, label_source, no_text
+from llm.backends.backend import Backend, Conversation
+from llm.classifier import AnswerSource, Prediction, label_source, no_text
 from llm.few_shot import Shots, no_shots, shots_digest
 from llm.strategies.label_tokens import divided, most_codes
 from llm.strategies.registry import READINGS, best
-from llm.strategies.strategy import Answer, Reading, Render, add_usage
-from llm.thresholds import Decision, Decisions
-from prompts.answer_format import Question, Shot
+from llm.strategies.strategy import Render, Strategy, StrategyAnswer, add_usage
+from llm.thresholds import LabelThreshold, ThresholdStore
+from prompts.answer_format import AnswerFormat, FewShotExample
 from prompts.files import digest_of
 from prompts.registry import prompt_for
 from prompts.taxonomy import Taxonomy
@@ -37,10 +37,10 @@ class LanguageModel:
         shots: labelled examples to show before each text.
     """
 
-    engine: Engine
-    reading: Reading | None = None
+    engine: Backend
+    reading: Strategy | None = None
     prompt: Prompt | None = None
-    decisions: Decisions = field(default_factory=Decisions)
+    decisions: ThresholdStore = field(default_factory=ThresholdStore)
     shots: Shots = no_shots
 
     @property
@@ -59,7 +59,7 @@ class LanguageModel:
         answers = iter(self._ask(renders, taxonomy))
         return [
             self._prediction(
-                text, *((Answer(problem=no_text(text)), reading) if text.empty else next(answers)), taxonomy
+                text, *((StrategyAnswer(problem=no_text(text)), reading) if text.empty else next(answers)), taxonomy
             )
             for text in originals
         ]
@@ -83,7 +83,7 @@ class LanguageModel:
         ]
         return digest_of(json.dumps(everything, sort_keys=True))
 
-    def decision(self, text: Text, taxonomy: Taxonomy) -> Decision:
+    def decision(self, text: Text, taxonomy: Taxonomy) -> LabelThreshold:
         """How scores of this text become labels."""
         return self.decisions.of(self.decision_key(text, taxonomy), self.competing(taxonomy))
 
@@ -118,10 +118,10 @@ class LanguageModel:
             return f"{reading.name}: the labels written, at most {taxonomy.max_labels}"
         return f"{reading.name}: {self.decision(text, taxonomy).rule(taxonomy, self.competing(taxonomy))}"
 
-    def _reading(self, taxonomy: Taxonomy) -> Reading:
+    def _reading(self, taxonomy: Taxonomy) -> Strategy:
         return self.reading or best(self.engine, taxonomy)
 
-    def _ask(self, renders: Sequence[Render], taxonomy: Taxonomy) -> list[tuple[Answer, Reading]]:
+    def _ask(self, renders: Sequence[Render], taxonomy: Taxonomy) -> list[tuple[StrategyAnswer, Strategy]]:
         """The answers, each with the reading that gave it.
 
         A model that starts with other words than codes (a reasoning model) is unreadable to the reading that ``auto``
@@ -139,15 +139,15 @@ class LanguageModel:
             answers[place] = replace(answer, usage=usage), written
         return answers
 
-    def _render(self, text: Text, shots: Sequence[Shot]) -> Render:
-        def render(taxonomy: Taxonomy, question: Question) -> Conversation:
+    def _render(self, text: Text, shots: Sequence[FewShotExample]) -> Render:
+        def render(taxonomy: Taxonomy, question: AnswerFormat) -> Conversation:
             return self._prompt(text, taxonomy).render(text, taxonomy, question, shots)
 
         return render
 
-    def _prediction(self, text: Text, answer: Answer, reading: Reading, taxonomy: Taxonomy) -> Prediction:
+    def _prediction(self, text: Text, answer: StrategyAnswer, reading: Strategy, taxonomy: Taxonomy) -> Prediction:
         prompt = self._prompt(text, taxonomy)
-        source = Source(self.name, label_source(taxonomy), f"{prompt.name}@{prompt.digest}", reading.name)
+        source = AnswerSource(self.name, label_source(taxonomy), f"{prompt.name}@{prompt.digest}", reading.name)
         competing = reading.competing(taxonomy)
         prediction = Prediction(
             answer.labels,
@@ -169,5 +169,5 @@ class LanguageModel:
         return self.prompt or prompt_for(text, taxonomy)
 
 
-def _unreadable(answer: Answer) -> bool:
+def _unreadable(answer: StrategyAnswer) -> bool:
     return answer.problem is not None and answer.problem.kind == "unreadable"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from llm.backends.backend import Conversation, CountingEngine
+from llm.backends.backend import Conversation, CountingBackend
 from llm.classifier import Usage
 from llm.costs import cost
 from llm.language_model import LanguageModel
@@ -51,7 +51,7 @@ def preview(model: LanguageModel, texts: Sequence[Text], taxonomy: Taxonomy, ord
     """
     asked = [model.conversations(text, taxonomy) for text in texts if not text.empty]
     firsts = [conversations[0] for conversations in asked]
-    counted = model.engine.count(firsts) if isinstance(model.engine, CountingEngine) and firsts else None
+    counted = model.engine.count(firsts) if isinstance(model.engine, CountingBackend) and firsts else None
     sizes = [len(_words(first)) for first in firsts]
     tokens = counted or [round(size / _CHARS_PER_TOKEN) for size in sizes]
     prompt = orders * sum(one * len(some) for one, some in zip(tokens, asked, strict=True))

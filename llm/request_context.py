@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from llm.classifier import Prediction, Problem, Source, label_source
+from llm.classifier import AnswerSource, Prediction, Problem, label_source
 from prompts.taxonomy import Taxonomy
 from similarity.errors import Disconnected, Expired, Rejected
 
@@ -56,7 +56,7 @@ _UNTRACED = Untraced()
 
 
 @dataclass(frozen=True)
-class Asking:
+class RequestContext:
     """A request.
 
     Attributes:
@@ -96,12 +96,12 @@ class Asking:
         return self.gone()
 
 
-ASKING: ContextVar[Asking] = ContextVar("asking", default=Asking())  # noqa: B039  (frozen)
+ASKING: ContextVar[RequestContext] = ContextVar("asking", default=RequestContext())  # noqa: B039  (frozen)
 
 
 def unread(problem: Problem, count: int, name: str, taxonomy: Taxonomy) -> list[Prediction]:
     """Answers for texts that were not read, all for the same reason."""
-    return [Prediction((), Source(name, label_source(taxonomy)), problem=problem)] * count
+    return [Prediction((), AnswerSource(name, label_source(taxonomy)), problem=problem)] * count
 
 
 def late_problem() -> Problem:

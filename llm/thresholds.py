@@ -25,7 +25,7 @@ NONE = ""
 
 
 @dataclass(frozen=True)
-class Decision:
+class LabelThreshold:
     """From scores to labels.
 
     Attributes:
@@ -62,9 +62,9 @@ class Decision:
         return f"score from {self.threshold!r} on, at most {taxonomy.max_labels}{least}{shifted}"
 
 
-def default(competing: bool) -> Decision:
+def default(competing: bool) -> LabelThreshold:
     """The decision where nothing was learnt or set."""
-    return Decision(_COMPETING if competing else _INDEPENDENT)
+    return LabelThreshold(_COMPETING if competing else _INDEPENDENT)
 
 
 def none_share(scores: Mapping[str, float]) -> float:
@@ -74,7 +74,7 @@ def none_share(scores: Mapping[str, float]) -> float:
 
 def fit(
     scores: Sequence[Mapping[str, float]], truth: Sequence[Sequence[str]], taxonomy: Taxonomy, competing: bool = False
-) -> Decision:
+) -> LabelThreshold:
     """The threshold with the best micro-F1 on labelled texts; give it a validation split, never the test split.
 
     Args:
@@ -85,11 +85,11 @@ def fit(
     """
     steps = sorted({round(score, 3) for some in scores for score in some.values()})
     tried = steps[:: max(1, len(steps) // 200)] or [_INDEPENDENT]
-    best = max(tried, key=lambda value: _micro_f1(Decision(value), scores, truth, taxonomy, competing))
-    return Decision(best)
+    best = max(tried, key=lambda value: _micro_f1(LabelThreshold(value), scores, truth, taxonomy, competing))
+    return LabelThreshold(best)
 
 
-def batch_calibration(scores: Sequence[Mapping[str, float]], competing: bool, threshold: float) -> Decision:
+def batch_calibration(scores: Sequence[Mapping[str, float]], competing: bool, threshold: float) -> LabelThreshold:
     """Takes away what the model prefers whatever the text is, estimated from its scores over a batch of texts.
 
     Where labels compete, each label's mean probability is divided out (batch calibration, arXiv 2309.17249). Where each
@@ -106,13 +106,13 @@ def batch_calibration(scores: Sequence[Mapping[str, float]], competing: bool, th
         means = {name: sum(some[name] for some in scores) / len(scores) for name in names}
         if (none := sum(map(none_share, scores)) / len(scores)) > _LEAST:
             means[NONE] = none
-        return Decision(threshold, {name: -math.log(max(_LEAST, mean)) for name, mean in means.items()})
+        return LabelThreshold(threshold, {name: -math.log(max(_LEAST, mean)) for name, mean in means.items()})
     means = {name: sum(_log_odds(some[name]) for some in scores) / len(scores) for name in names}
     overall = sum(means.values()) / len(means)
-    return Decision(threshold, {name: overall - mean for name, mean in means.items()})
+    return LabelThreshold(threshold, {name: overall - mean for name, mean in means.items()})
 
 
-class Decisions:
+class ThresholdStore:
     """Learnt decisions, kept in one JSON file, by model, reading, prompt and vocabulary.
 
     Args:
@@ -124,12 +124,12 @@ class Decisions:
         self._path, self._threshold = path, threshold
         self._learnt = self._read()
 
-    def of(self, key: str, competing: bool) -> Decision:
+    def of(self, key: str, competing: bool) -> LabelThreshold:
         """The decision in force under a key."""
         learnt = self._learnt.get(key) or default(competing)
-        return learnt if self._threshold is None else Decision(self._threshold, learnt.shifts)
+        return learnt if self._threshold is None else LabelThreshold(self._threshold, learnt.shifts)
 
-    def keep(self, key: str, decision: Decision) -> None:
+    def keep(self, key: str, decision: LabelThreshold) -> None:
         """Store a decision; other processes may store theirs at the same time, and a reader sees a whole file."""
         if self._path is None:
             raise InvalidSetting("there is no file to keep decisions in; set MARQUEE_DECISIONS_PATH")
@@ -138,12 +138,12 @@ class Decisions:
             entries = {key: asdict(one) for key, one in self._learnt.items()}
             write_text_atomically(self._path, json.dumps(entries, indent=2))
 
-    def _read(self) -> dict[str, Decision]:
+    def _read(self) -> dict[str, LabelThreshold]:
         if self._path is None or not self._path.exists():
             return {}
         try:
             kept = read_json(self._path, InvalidSetting)
-            return {key: Decision(**one) for key, one in kept.items()}
+            return {key: LabelThreshold(**one) for key, one in kept.items()}
         except (ValueError, TypeError, AttributeError) as error:
             raise InvalidSetting(f"{self._path} holds no decisions ({error}); delete it and calibrate again") from None
 
@@ -166,7 +166,7 @@ def _log_odds(probability: float) -> float:
 
 
 def _micro_f1(
-    decision: Decision,
+    decision: LabelThreshold,
     scores: Sequence[Mapping[str, float]],
     truth: Sequence[Sequence[str]],
     taxonomy: Taxonomy,

@@ -9,8 +9,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-from lookup.film import Film, Missing, Wanted
-from lookup.lookup import Ambiguous, Lookup, Outcome, Tried
+from lookup.film import FilmQuery, FilmRecord, LookupFailure
+from lookup.lookup import Ambiguous, Attempt, Lookup, LookupResult
 from prompts.errors import InvalidDataset
 from prompts.placeholders import placeholder, tells_nothing
 
@@ -22,11 +22,13 @@ GIVEN = "given"
 
 _YEAR = re.compile(r"(1[89]\d\d|20\d\d)(?:\.0|-\d\d-\d\d.*)?")  # pandas writes 1999.0 beside gaps, TMDB 1999-12-31
 _VAIN = 20  # so many titles in a row without an answer, and the others are left for another time
-_NOT_ASKED = Outcome(None, (Tried("nobody", Missing("late", f"not asked: {_VAIN} titles in a row had no answer")),))
+_NOT_ASKED = LookupResult(
+    None, (Attempt("nobody", LookupFailure("late", f"not asked: {_VAIN} titles in a row had no answer")),)
+)
 
 
 @dataclass(frozen=True)
-class Names:
+class EnrichColumns:
     """Names of the columns that count."""
 
     title: str = "title"
@@ -51,7 +53,7 @@ class Enriched:
 
 def enriched(
     rows: Sequence[Row],
-    names: Names,
+    names: EnrichColumns,
     lookup: Lookup,
     *,
     patience: float = 120.0,
@@ -83,29 +85,29 @@ def enriched(
     return Enriched([row for row, _ in done], counts, unanswered)
 
 
-def _check(rows: Sequence[Row], names: Names) -> None:
+def _check(rows: Sequence[Row], names: EnrichColumns) -> None:
     columns = {column for row in rows for column in row}
     for name in (names.title, names.text):
         if rows and name not in columns:
             raise InvalidDataset(f"no column {name!r}; columns: {', '.join(sorted(columns))}")
 
 
-def _wanted(row: Row, names: Names) -> Wanted | None:
+def _wanted(row: Row, names: EnrichColumns) -> FilmQuery | None:
     """The film that a row wants looked up; one of an empty title where it has none, None where it has a text."""
     if not tells_nothing(_word(row.get(names.text))):
         return None
     year = _YEAR.fullmatch(_word(row.get(names.year)))
-    return Wanted.of(_word(row.get(names.title)), int(year[1]) if year else None)
+    return FilmQuery.of(_word(row.get(names.title)), int(year[1]) if year else None)
 
 
 def _outcomes(
-    wanted: Sequence[Wanted],
+    wanted: Sequence[FilmQuery],
     lookup: Lookup,
     patience: float,
     ambiguous: Ambiguous,
     told: Callable[[int, int], object],
-) -> dict[Wanted, Outcome]:
-    found: dict[Wanted, Outcome] = {}
+) -> dict[FilmQuery, LookupResult]:
+    found: dict[FilmQuery, LookupResult] = {}
     vain = 0
     with closing(lookup.each(wanted, patience, ambiguous)) as outcomes:
         for one, outcome in zip(wanted, outcomes, strict=True):
@@ -117,7 +119,7 @@ def _outcomes(
     return {one: found.get(one, _NOT_ASKED) for one in wanted}
 
 
-def _row(row: Row, names: Names, outcome: Outcome | None, wanted: Wanted | None) -> tuple[Row, str]:
+def _row(row: Row, names: EnrichColumns, outcome: LookupResult | None, wanted: FilmQuery | None) -> tuple[Row, str]:
     """A row with the columns added, and what became of it."""
     if outcome is None or wanted is None:
         kept = {TEXT_FROM: row.get(TEXT_FROM) or GIVEN, TEXT_URL: row.get(TEXT_URL) or ""}
@@ -130,7 +132,7 @@ def _row(row: Row, names: Names, outcome: Outcome | None, wanted: Wanted | None)
     return {**row, **blank}, _reason(outcome, wanted)
 
 
-def _filled(row: Row, names: Names, film: Film) -> Row:
+def _filled(row: Row, names: EnrichColumns, film: FilmRecord) -> Row:
     known = f"{film.title} ({film.year})" if film.year else film.title
     return {
         **row,
@@ -142,7 +144,7 @@ def _filled(row: Row, names: Names, film: Film) -> Row:
     }
 
 
-def _reason(outcome: Outcome, wanted: Wanted) -> str:
+def _reason(outcome: LookupResult, wanted: FilmQuery) -> str:
     if not wanted.title:
         return "without a title"
     if outcome.passes:

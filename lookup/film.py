@@ -16,7 +16,7 @@ _LASTING: frozenset[Kind] = frozenset(("not_found", "no_plot"))
 
 
 @dataclass(frozen=True)
-class Wanted:
+class FilmQuery:
     """A film that is looked for.
 
     Attributes:
@@ -28,7 +28,7 @@ class Wanted:
     year: int | None = None
 
     @classmethod
-    def of(cls, title: str, year: int | None = None) -> Wanted:
+    def of(cls, title: str, year: int | None = None) -> FilmQuery:
         """The film of a title; ``Alien (1979)`` tells a year too, where none is given."""
         title = " ".join(Text(title=title).title.split())  # without lone surrogates, which no URL can hold
         found = _YEAR_BEHIND.match(title) if year is None else None
@@ -39,7 +39,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Film:
+class FilmRecord:
     """What a provider tells of a film.
 
     Attributes:
@@ -66,7 +66,7 @@ class Film:
 
 
 @dataclass(frozen=True)
-class Missing:
+class LookupFailure:
     """Why a provider tells nothing.
 
     Attributes:
@@ -90,9 +90,9 @@ class Missing:
         return self.kind in _LASTING
 
 
-class Unanswered(Exception):
+class ProviderFailure(Exception):
     """Ends a question to a provider; carries why."""
 
-    def __init__(self, missing: Missing) -> None:
+    def __init__(self, missing: LookupFailure) -> None:
         self.missing = missing
         super().__init__(missing.detail)

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import httpx2
 from pydantic import BaseModel, ValidationError
 
-from lookup.film import Kind, Missing, Unanswered
-from lookup.rate_limiter import Pace
+from lookup.film import Kind, LookupFailure, ProviderFailure
+from lookup.rate_limiter import RateLimiter
 from prompts.errors import InvalidSetting
 from prompts.network import connection
 
@@ -33,11 +33,11 @@ _LARGEST_REPLY = 4_000_000  # bytes, unpacked
 class _Failure:
     """Why an attempt gave nothing; ``pause`` is how long to leave the host alone, None where trying again is vain."""
 
-    missing: Missing
+    missing: LookupFailure
     pause: float | None = None
 
 
-class Wire:
+class HTTPClient:
     """Asks one host.
 
     Redirects are not followed: they could lead anywhere. The key goes to that host and into no message.
@@ -68,7 +68,7 @@ class Wire:
         self.name, self.base_url = name, base_url.rstrip("/")
         self.place = urlsplit(base_url).hostname or name
         self._params, self._headers, self._spent, self._secret = params or {}, headers or {}, spent, secret
-        self._pace, self._places = Pace(per_second), threading.BoundedSemaphore(at_once)
+        self._pace, self._places = RateLimiter(per_second), threading.BoundedSemaphore(at_once)
         self._http: httpx2.Client | None = None
         self._lock = threading.Lock()
 
@@ -89,18 +89,18 @@ class Wire:
         """
         for attempt in range(_ATTEMPTS):
             if why := self._pace.turn(until):
-                raise Unanswered(why)
+                raise ProviderFailure(why)
             found = self._attempt(path, params, until)
             if not isinstance(found, _Failure):
                 return self._shaped(found, shape)
             if found.pause is None:
                 break
             self._pace.rest(found.pause or _FIRST_PAUSE * 2**attempt, found.missing)
-        raise Unanswered(found.missing)
+        raise ProviderFailure(found.missing)
 
-    def failed(self, detail: str, kind: Kind = "unreadable") -> Unanswered:
+    def failed(self, detail: str, kind: Kind = "unreadable") -> ProviderFailure:
         """What to raise where a reply holds a failure in words."""
-        return Unanswered(Missing(kind, f"{self.place}: {self._excerpt(detail)}"))
+        return ProviderFailure(LookupFailure(kind, f"{self.place}: {self._excerpt(detail)}"))
 
     def _attempt(self, path: str, params: Mapping[str, str], until: float) -> Any:
         left = until - time.monotonic()
@@ -114,14 +114,16 @@ class Wire:
             with asked as reply:
                 return self._read(reply, _body(reply, time.monotonic() + seconds))
         except (httpx2.TimeoutException, TimeoutError):
-            silent = Missing("unreachable", f"{self.place} did not answer in time")
+            silent = LookupFailure("unreachable", f"{self.place} did not answer in time")
             return _Failure(silent if until > time.monotonic() else self._late(), 0.0)
         except InvalidSetting as error:  # of a proxy or of certificates
-            return _Failure(Missing("unreachable", f"no connection to {self.place}: {error}"))
+            return _Failure(LookupFailure("unreachable", f"no connection to {self.place}: {error}"))
         except httpx2.HTTPError as error:
-            return _Failure(Missing("unreachable", f"no connection to {self.place} ({type(error).__name__})"), 0.0)
+            return _Failure(
+                LookupFailure("unreachable", f"no connection to {self.place} ({type(error).__name__})"), 0.0
+            )
         except OverflowError:
-            return _Failure(Missing("unreadable", f"{self.place} sent more than {_LARGEST_REPLY:,} bytes"))
+            return _Failure(LookupFailure("unreadable", f"{self.place} sent more than {_LARGEST_REPLY:,} bytes"))
         finally:
             self._places.release()
 
@@ -132,22 +134,24 @@ class Wire:
         if status in (401, 403):
             return self._refused(status, said)
         if status in (408, 429) or status >= 500:
-            return _Failure(Missing("busy", f"{self.place} is overloaded or failing ({status})"), _pause(reply))
+            return _Failure(LookupFailure("busy", f"{self.place} is overloaded or failing ({status})"), _pause(reply))
         where = ": it redirects, which is not followed" if 300 <= status < 400 else ""
-        return _Failure(Missing("unreadable", f"{self.place} answered {status}{where}; is its base URL right?"))
+        return _Failure(LookupFailure("unreadable", f"{self.place} answered {status}{where}; is its base URL right?"))
 
     def _decoded(self, raw: bytes) -> Any:
         try:
             return json.loads(raw)
         except (ValueError, RecursionError):
             detail = f"{self.place} answered, but not in JSON; is its base URL right?"
-            return _Failure(Missing("unreadable", detail))
+            return _Failure(LookupFailure("unreadable", detail))
 
     def _refused(self, status: int, said: str) -> _Failure:
         if self._spent and self._spent in said.casefold():
-            why = Missing("busy", f"{self.place}: the key's allowance of requests is used up")
+            why = LookupFailure("busy", f"{self.place}: the key's allowance of requests is used up")
         else:
-            why = Missing("refused", f"{self.place} refused the key ({status}); check MARQUEE_{self.name.upper()}_KEY")
+            why = LookupFailure(
+                "refused", f"{self.place} refused the key ({status}); check MARQUEE_{self.name.upper()}_KEY"
+            )
         self._pace.rest(_REFUSED_SECONDS, why)
         return _Failure(why)
 
@@ -157,8 +161,8 @@ class Wire:
         except ValidationError:
             raise self.failed("it answered in JSON of another shape than expected") from None
 
-    def _late(self) -> Missing:
-        return Missing("late", f"{self.place} did not answer before the time was over")
+    def _late(self) -> LookupFailure:
+        return LookupFailure("late", f"{self.place} did not answer before the time was over")
 
     def _excerpt(self, words: str) -> str:
         words = " ".join(words.split())

@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any, Literal, Protocol
 
 from lookup.fair_pool import FairPool, PoolClient
-from lookup.film import Film, Missing, Unanswered, Wanted
+from lookup.film import FilmQuery, FilmRecord, LookupFailure, ProviderFailure
 from lookup.matching import spelling
 from lookup.providers.provider import Provider
 
@@ -29,7 +29,7 @@ _AHEAD = 4 * _PER_REQUEST
 _FORMAT = 1  # of what is remembered; another one is asked for anew
 
 
-class Store(Protocol):
+class LookupCache(Protocol):
     """Remembers strings, such as ``llm.wrappers.cache.AnswerStore``; what it cannot keep or find is asked anew."""
 
     def get(self, keys: Sequence[str]) -> Mapping[str, str]:
@@ -40,15 +40,15 @@ class Store(Protocol):
 
 
 @dataclass(frozen=True)
-class Tried:
+class Attempt:
     """A provider that told nothing, and why."""
 
     provider: str
-    missing: Missing
+    missing: LookupFailure
 
 
 @dataclass(frozen=True)
-class Outcome:
+class LookupResult:
     """What a look-up came to.
 
     Attributes:
@@ -57,8 +57,8 @@ class Outcome:
         cached: whether the film was remembered.
     """
 
-    film: Film | None
-    tried: tuple[Tried, ...] = ()
+    film: FilmRecord | None
+    tried: tuple[Attempt, ...] = ()
     cached: bool = False
 
     @property
@@ -86,13 +86,13 @@ class Lookup:
     def __init__(
         self,
         providers: Sequence[Provider] = (),
-        store: Store | None = None,
+        store: LookupCache | None = None,
         days: float = 30,
         skipped: Mapping[str, str] | None = None,
         shared: bool = False,
     ) -> None:
         self._providers, self._store, self._days, self._shared = providers, store, days, shared
-        self._skipped = tuple(Tried(name, Missing("no_key", why)) for name, why in (skipped or {}).items())
+        self._skipped = tuple(Attempt(name, LookupFailure("no_key", why)) for name, why in (skipped or {}).items())
         self._pool = FairPool(_THREADS, _PER_REQUEST)
 
     @property
@@ -101,8 +101,8 @@ class Lookup:
         return tuple(provider.name for provider in self._providers)
 
     def find(
-        self, wanted: Wanted, until: float = math.inf, ambiguous: Ambiguous = "best-known", scope: str = ""
-    ) -> Outcome:
+        self, wanted: FilmQuery, until: float = math.inf, ambiguous: Ambiguous = "best-known", scope: str = ""
+    ) -> LookupResult:
         """The film from the first provider that tells its plot.
 
         Args:
@@ -112,26 +112,26 @@ class Lookup:
             scope: of what is remembered, such as an API key's; ``cached`` tells nothing of other scopes.
         """
         if not spelling(wanted.title) or len(wanted.title) > _LONGEST_TITLE:
-            return Outcome(
-                None, (Tried("nobody", Missing("not_found", "asked: there is no title, or an endless one")),)
+            return LookupResult(
+                None, (Attempt("nobody", LookupFailure("not_found", "asked: there is no title, or an endless one")),)
             )
         tried = list(self._skipped)
         for provider in self._providers:
             found, cached = self._asked(provider, wanted, until, scope)
-            if isinstance(found, Film) and (found.same_title == 1 or ambiguous == "best-known"):
-                return Outcome(found, tuple(tried), cached)
-            tried.append(Tried(provider.name, found if isinstance(found, Missing) else _several(found, wanted)))
-            if isinstance(found, Film):
+            if isinstance(found, FilmRecord) and (found.same_title == 1 or ambiguous == "best-known"):
+                return LookupResult(found, tuple(tried), cached)
+            tried.append(Attempt(provider.name, found if isinstance(found, LookupFailure) else _several(found, wanted)))
+            if isinstance(found, FilmRecord):
                 break  # another provider, knowing fewer films, would pick one in silence
-        return Outcome(None, tuple(tried))
+        return LookupResult(None, tuple(tried))
 
     def find_all(
         self,
-        wanted: Sequence[Wanted],
+        wanted: Sequence[FilmQuery],
         until: float = math.inf,
         ambiguous: Ambiguous = "best-known",
         scope: str = "",
-    ) -> list[Outcome]:
+    ) -> list[LookupResult]:
         """One outcome for each, in their order and by ``until``, whatever a resolver or a provider does meanwhile.
 
         Requests share threads fairly: one with many titles does not keep another waiting.
@@ -146,8 +146,8 @@ class Lookup:
         return [_by(asked[one], until, self.providers) for one in wanted]
 
     def each(
-        self, wanted: Iterable[Wanted], patience: float, ambiguous: Ambiguous = "none"
-    ) -> Generator[Outcome, None, None]:
+        self, wanted: Iterable[FilmQuery], patience: float, ambiguous: Ambiguous = "none"
+    ) -> Generator[LookupResult, None, None]:
         """An outcome for each, in their order, a few asked ahead; for tables.
 
         Args:
@@ -157,7 +157,7 @@ class Lookup:
         """
         films, client = iter(wanted), PoolClient()
 
-        def ask(one: Wanted) -> Future[Outcome]:
+        def ask(one: FilmQuery) -> Future[LookupResult]:
             return self._pool.submit(client, lambda: self.find(one, time.monotonic() + patience, ambiguous))
 
         waiting = [ask(one) for one in islice(films, _AHEAD)]
@@ -169,7 +169,9 @@ class Lookup:
             for one in waiting:
                 one.cancel()
 
-    def _asked(self, provider: Provider, wanted: Wanted, until: float, scope: str) -> tuple[Film | Missing, bool]:
+    def _asked(
+        self, provider: Provider, wanted: FilmQuery, until: float, scope: str
+    ) -> tuple[FilmRecord | LookupFailure, bool]:
         """What a provider says or said, and whether that was remembered."""
         scopes = [scope] if scope and not self._shared else []
         key = json.dumps([_FORMAT, provider.name, provider.base_url, spelling(wanted.title), wanted.year, *scopes])
@@ -177,15 +179,15 @@ class Lookup:
             return known, True
         try:
             found = provider.find(wanted, until)
-        except Unanswered as unanswered:
+        except ProviderFailure as unanswered:
             return unanswered.missing, False
-        if isinstance(found, Film):
+        if isinstance(found, FilmRecord):
             found = replace(found, plot=found.plot[:_LONGEST_PLOT])
-        if self._store and (isinstance(found, Film) or found.lasts):
+        if self._store and (isinstance(found, FilmRecord) or found.lasts):
             self._store.put({key: _packed(found)})
         return found, False
 
-    def _remembered(self, key: str) -> Film | Missing | None:
+    def _remembered(self, key: str) -> FilmRecord | LookupFailure | None:
         value = self._store.get([key]).get(key) if self._store else None
         if value is None:
             return None
@@ -193,32 +195,32 @@ class Lookup:
             found, asked = _unpacked(value)
         except (ValueError, KeyError, TypeError):
             return None  # of another version, or damaged
-        days = self._days if isinstance(found, Film) else min(self._days, _NOT_FOUND_DAYS)
+        days = self._days if isinstance(found, FilmRecord) else min(self._days, _NOT_FOUND_DAYS)
         return found if time.time() - asked < days * _DAY else None
 
 
-def _several(film: Film, wanted: Wanted) -> Missing:
+def _several(film: FilmRecord, wanted: FilmQuery) -> LookupFailure:
     many = f"{film.same_title} films or more could be meant by {wanted}; the best known is from {film.year or '?'}"
-    return Missing("ambiguous", f"{many}; give a year" if wanted.year is None else many)
+    return LookupFailure("ambiguous", f"{many}; give a year" if wanted.year is None else many)
 
 
-def _by(asked: Future[Outcome], until: float, providers: Sequence[str]) -> Outcome:
+def _by(asked: Future[LookupResult], until: float, providers: Sequence[str]) -> LookupResult:
     try:
         return asked.result(None if math.isinf(until) else max(0.0, until - time.monotonic()))
     except NotYet:
         asked.cancel()
-        late = Missing("late", "no answer before the time was over")
-        return Outcome(None, tuple(Tried(name, late) for name in providers))
+        late = LookupFailure("late", "no answer before the time was over")
+        return LookupResult(None, tuple(Attempt(name, late) for name in providers))
 
 
-def _packed(found: Film | Missing) -> str:
-    kind = "film" if isinstance(found, Film) else "missing"
+def _packed(found: FilmRecord | LookupFailure) -> str:
+    kind = "film" if isinstance(found, FilmRecord) else "missing"
     return json.dumps({"asked": int(time.time()), kind: asdict(found)}, ensure_ascii=False)
 
 
-def _unpacked(value: str) -> tuple[Film | Missing, float]:
+def _unpacked(value: str) -> tuple[FilmRecord | LookupFailure, float]:
     """What was said, and when."""
     kept: dict[str, Any] = json.loads(value)
     if "film" in kept:
-        return Film(**{**kept["film"], "genres": tuple(kept["film"]["genres"])}), kept["asked"]
-    return Missing(**kept["missing"]), kept["asked"]
+        return FilmRecord(**{**kept["film"], "genres": tuple(kept["film"]["genres"])}), kept["asked"]
+    return LookupFailure(**kept["missing"]), kept["asked"]

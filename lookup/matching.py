@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lookup.film import Missing, Wanted
+from lookup.film import FilmQuery, LookupFailure
 
 _ACCENTS = re.compile("[\u0300-\u036f]")
 _GAPS = re.compile(r"[\W_]+")
@@ -37,7 +37,7 @@ def spelling(title: str) -> str:
     return _GAPS.sub(" ", bare.replace("'", "").replace("’", "")).strip() or bare.strip()
 
 
-def chosen(candidates: Sequence[Candidate], wanted: Wanted) -> tuple[Candidate, int] | Missing:
+def chosen(candidates: Sequence[Candidate], wanted: FilmQuery) -> tuple[Candidate, int] | LookupFailure:
     """The film that is meant, and how many films that could be; the best known of them is taken.
 
     A film is meant where one of its titles is spelt the same and its year is the one wanted. Providers differ by a year
@@ -58,9 +58,9 @@ def _of_the_year(same: list[Candidate], year: int | None) -> list[Candidate]:
     return exact or (near if len(near) == 1 else [])
 
 
-def _missing(same: Sequence[Candidate], wanted: Wanted) -> Missing:
+def _missing(same: Sequence[Candidate], wanted: FilmQuery) -> LookupFailure:
     if not same:
-        return Missing("not_found", f"no film is called exactly {wanted.title!r}")
+        return LookupFailure("not_found", f"no film is called exactly {wanted.title!r}")
     years = sorted({one.year for one in same if one.year is not None})
     told = ", ".join(map(str, years[:_MOST_YEARS])) + (", …" if len(years) > _MOST_YEARS else "")
-    return Missing("not_found", f"no film {wanted}; films of that title are from {told or 'years not told'}")
+    return LookupFailure("not_found", f"no film {wanted}; films of that title are from {told or 'years not told'}")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 import time
 
-from lookup.film import Missing
+from lookup.film import LookupFailure
 
 
-class Pace:
+class RateLimiter:
     """Deals out turns to the threads that ask one host.
 
     Args:
@@ -18,17 +18,17 @@ class Pace:
     def __init__(self, per_second: float) -> None:
         self._gap = 1 / per_second
         self._next = 0.0
-        self._rest_until, self._why = 0.0, Missing("busy", "")
+        self._rest_until, self._why = 0.0, LookupFailure("busy", "")
         self._lock = threading.Lock()
 
-    def rest(self, seconds: float, why: Missing) -> None:
+    def rest(self, seconds: float, why: LookupFailure) -> None:
         """Leave the host alone for a while, whoever asks."""
         with self._lock:
             until = time.monotonic() + seconds
             if until > self._rest_until:
                 self._rest_until, self._why = until, why
 
-    def turn(self, until: float) -> Missing | None:
+    def turn(self, until: float) -> LookupFailure | None:
         """Wait for a turn; where none comes before ``until``, or the host refused the key, why not, at once.
 
         Args:
@@ -41,7 +41,7 @@ class Pace:
             if resting and (self._why.kind == "refused" or start >= until):
                 return self._why
             if start >= until:
-                return Missing("late", "the time was over before its turn came")
+                return LookupFailure("late", "the time was over before its turn came")
             self._next = start + self._gap
         time.sleep(max(0.0, start - now))
         return None

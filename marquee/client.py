@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx2
 
-from llm.classifier import Prediction, Problem, ProblemKind, Source, label_source, no_text
+from llm.classifier import AnswerSource, Prediction, Problem, ProblemKind, label_source, no_text
 from marquee.problem_kinds import SLUGS
 from prompts import registry
 from prompts.errors import InvalidSetting
@@ -26,7 +26,7 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.25, 30.0
 
 
 @dataclass(frozen=True)
-class Answer:
+class ServiceAnswer:
     """A prediction, and what else the service says of a text.
 
     Attributes:
@@ -88,23 +88,26 @@ class Client:
 
     def answers(
         self, texts: Sequence[str | Text], fields: Mapping[str, Any], taxonomy: Taxonomy | None = None
-    ) -> list[Answer]:
+    ) -> list[ServiceAnswer]:
         """The same with what else the service says of each text. Empty texts are not sent."""
         checked = checked_texts(texts)
-        source = Source(self.name, label_source(taxonomy) if taxonomy else str(fields.get("taxonomy") or ""))
+        source = AnswerSource(self.name, label_source(taxonomy) if taxonomy else str(fields.get("taxonomy") or ""))
         items = [{"text": text.body, "title": text.title} for text in checked if not text.empty]
         found = iter(self._ask(items, fields, source))
         return [
-            Answer(Prediction((), source, problem=no_text(text))) if text.empty else next(found) for text in checked
+            ServiceAnswer(Prediction((), source, problem=no_text(text))) if text.empty else next(found)
+            for text in checked
         ]
 
-    def look_up(self, text: Text, year: int | None, fields: Mapping[str, Any]) -> Answer:
+    def look_up(self, text: Text, year: int | None, fields: Mapping[str, Any]) -> ServiceAnswer:
         """The same for one text whose title the service is to look up first, with what came of that."""
         item = {"text": text.body, "title": text.title, "year": year}
-        source = Source(self.name, str(fields.get("taxonomy") or ""))
+        source = AnswerSource(self.name, str(fields.get("taxonomy") or ""))
         return self._ask([item], {**fields, "lookup": True}, source)[0]
 
-    def _ask(self, items: Sequence[Mapping[str, Any]], fields: Mapping[str, Any], source: Source) -> list[Answer]:
+    def _ask(
+        self, items: Sequence[Mapping[str, Any]], fields: Mapping[str, Any], source: AnswerSource
+    ) -> list[ServiceAnswer]:
         asked = {**fields, "scores": True, "cache": self._cache}
         return [answer for some in self._batches(items) for answer in self._send({**asked, "texts": some}, source)]
 
@@ -122,7 +125,7 @@ class Client:
         if batch:
             yield batch
 
-    def _send(self, asked: Mapping[str, Any], source: Source) -> list[Answer]:
+    def _send(self, asked: Mapping[str, Any], source: AnswerSource) -> list[ServiceAnswer]:
         texts = asked["texts"]
         count = len(texts)
         reply = self._reply(asked)
@@ -130,11 +133,11 @@ class Client:
             halves = (texts[: count // 2], texts[count // 2 :])
             return [answer for half in halves for answer in self._send({**asked, "texts": half}, source)]
         if isinstance(reply, Problem):
-            return [Answer(Prediction((), source, problem=reply))] * count
+            return [ServiceAnswer(Prediction((), source, problem=reply))] * count
         body = _decoded(reply)
         results = body.get("results")
         if reply.status_code != 200 or not isinstance(results, list) or len(results) != count:
-            return [Answer(Prediction((), source, problem=_problem(body)))] * count
+            return [ServiceAnswer(Prediction((), source, problem=_problem(body)))] * count
         return [_answer(result, source) for result in results]
 
     def _reply(self, asked: Mapping[str, Any]) -> httpx2.Response | Problem:
@@ -190,19 +193,19 @@ def _decoded(reply: httpx2.Response) -> Mapping[str, Any]:
     return body if isinstance(body, dict) else {"detail": f"{reply.status_code}, and not as a Marquee answers"}
 
 
-def _answer(result: Any, source: Source) -> Answer:
+def _answer(result: Any, source: AnswerSource) -> ServiceAnswer:
     """One of the results; what has not the members of an answer is the problem of its text."""
     try:
         notes = tuple(map(str, result.get("notes") or ()))
-        return Answer(_prediction(result), result.get("lookup"), notes, "genres" in result)
+        return ServiceAnswer(_prediction(result), result.get("lookup"), notes, "genres" in result)
     except (KeyError, TypeError, ValueError, AttributeError):
         problem = Problem("unreadable", f"{source.model} answers, and not as a Marquee answers")
-        return Answer(Prediction((), source, problem=problem))
+        return ServiceAnswer(Prediction((), source, problem=problem))
 
 
 def _prediction(result: Mapping[str, Any]) -> Prediction:
     problem = _problem(result["problem"]) if "problem" in result else None
-    source = Source(result["model"], result["taxonomy"], result["prompt"])
+    source = AnswerSource(result["model"], result["taxonomy"], result["prompt"])
     return Prediction(
         tuple(result["labels"]),
         source,

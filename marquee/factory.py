@@ -6,27 +6,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from llm.backends.backend import Engine, PreparingEngine
-from llm.backends.batch_transport import BatchedWire
-from llm.backends.capabilities import Probed
+from llm.backends.backend import Backend, PreparingBackend
+from llm.backends.batch_transport import BatchTransport
+from llm.backends.capabilities import CapabilityProbe
 from llm.backends.endpoint_settings import EndpointSettings
-from llm.backends.local.backend import Local
+from llm.backends.local.backend import LocalBackend
 from llm.backends.model_name import ModelName
 from llm.backends.openai_compatible import OpenAICompatible
-from llm.backends.transport import Wire
+from llm.backends.transport import HTTPTransport
 from llm.classifier import Classifier, Problem
 from llm.embedded.matcher import Matcher, matcher
-from llm.few_shot import FixedShots, NearestShots, Shots, load_shots, no_shots
+from llm.few_shot import NearestExamples, Shots, StaticExamples, load_shots, no_shots
 from llm.language_model import LanguageModel
 from llm.strategies import registry as strategies
-from llm.thresholds import Decisions
-from llm.wrappers.admission import Bounded, Gate
+from llm.thresholds import ThresholdStore
+from llm.wrappers.admission import AdmissionControl, Gate
 from llm.wrappers.cache import AnswerStore, Cached
 from llm.wrappers.cascade import Cascade
 from llm.wrappers.fallback import Fallback
-from llm.wrappers.micro_batched import Batched, BatchedPairs
-from llm.wrappers.order_ensemble import OrderAveraged
-from llm.wrappers.shortlist import Narrowed
+from llm.wrappers.micro_batched import MicroBatched, MicroBatchedPairs
+from llm.wrappers.order_ensemble import OrderEnsemble
+from llm.wrappers.shortlist import Shortlist
 from marquee.settings import Settings
 from prompts import registry
 from prompts.taxonomy import Taxonomy
@@ -38,7 +38,7 @@ WARM_UP = "A first text, so that the first request finds the model loaded."
 
 
 @dataclass(frozen=True)
-class Choice:
+class RequestOptions:
     """What one request may choose.
 
     Attributes:
@@ -52,7 +52,7 @@ class Choice:
     cache: bool = True
 
 
-ClassifierFor = Callable[[Choice], Classifier]
+ClassifierFor = Callable[[RequestOptions], Classifier]
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,11 @@ class Classifiers:
     classifier_for: ClassifierFor
     check: Callable[[], Problem | None]
     load: Callable[[], object]
-    embedded: Batched
-    pairs: BatchedPairs | None
+    embedded: MicroBatched
+    pairs: MicroBatchedPairs | None
     encoder: MiniLM
     taxonomy: Taxonomy
-    backend: Engine | None
+    backend: Backend | None
     examples: Shots
     gate: Gate
 
@@ -113,8 +113,8 @@ def create(settings: Settings, trained: Classifier | None = None, monitor: Monit
     model = trained or matcher(encoder=encoder)
     embedded_gate, model_gate = (Gate(settings.queue, monitor.on_reject(queue)) for queue in ("embedded", "model"))
     passes = 1 if trained else encoder.callers
-    embedded = Batched(model, embedded_gate, monitor.on_batch, passes)
-    pairs = BatchedPairs(model.name, model.predict, embedded_gate, passes) if isinstance(model, Matcher) else None
+    embedded = MicroBatched(model, embedded_gate, monitor.on_batch, passes)
+    pairs = MicroBatchedPairs(model.name, model.predict, embedded_gate, passes) if isinstance(model, Matcher) else None
 
     def load_embedded() -> None:
         embedded.classify([WARM_UP], taxonomy)
@@ -129,46 +129,48 @@ def create(settings: Settings, trained: Classifier | None = None, monitor: Monit
     )  # fmt: skip
 
 
-def _load_of(backend: Engine | None, settings: Settings, load_embedded: Callable[[], object]) -> Callable[[], object]:
+def _load_of(backend: Backend | None, settings: Settings, load_embedded: Callable[[], object]) -> Callable[[], object]:
     if backend is None or settings.fallback or settings.cascade:
         return load_embedded
-    return backend.prepare if isinstance(backend, PreparingEngine) else lambda: None
+    return backend.prepare if isinstance(backend, PreparingBackend) else lambda: None
 
 
-def probed(settings: Settings) -> Probed:
+def probed(settings: Settings) -> CapabilityProbe:
     """The endpoint's probe, with what it found before."""
     wire = _wire(settings)
-    return Probed(wire, _model_name(wire, settings), settings.probe_path)
+    return CapabilityProbe(wire, _model_name(wire, settings), settings.probe_path)
 
 
-def engine_of(settings: Settings) -> Engine:
+def engine_of(settings: Settings) -> Backend:
     """The language model that the settings name: in this process, or behind an endpoint."""
     if settings.local_model:
-        return Local(settings.local_model, adapter=Path(settings.adapter) if settings.adapter else None)
+        return LocalBackend(settings.local_model, adapter=Path(settings.adapter) if settings.adapter else None)
     wire = _wire(settings)
     model = _model_name(wire, settings)
-    honours = Probed(wire, model, settings.probe_path)
+    honours = CapabilityProbe(wire, model, settings.probe_path)
     size = settings.texts_per_request or 1
-    return OpenAICompatible(BatchedWire(wire, honours, size) if size > 1 else wire, model, honours)
+    return OpenAICompatible(BatchTransport(wire, honours, size) if size > 1 else wire, model, honours)
 
 
 def language_model(
-    engine: Engine, settings: Settings, choice: Choice, decisions: Decisions, shots: Shots = no_shots
+    engine: Backend, settings: Settings, choice: RequestOptions, decisions: ThresholdStore, shots: Shots = no_shots
 ) -> LanguageModel:
     """The language model as a classifier, without anything around it."""
     reading = strategies.named(choice.reading or settings.reading)
     return LanguageModel(engine, reading, choice.prompt, decisions, shots)
 
 
-def classifiers(engine: Engine, settings: Settings, embedded: Classifier, shots: Shots, gate: Gate) -> ClassifierFor:
+def classifiers(engine: Backend, settings: Settings, embedded: Classifier, shots: Shots, gate: Gate) -> ClassifierFor:
     """For every choice of a request, the classifier that asks the engine, with all that the settings put around it."""
     strategies.named(settings.reading)  # a misspelt one should stop the start
     store = answer_store(settings)
-    decisions = Decisions(settings.decisions_path, settings.threshold)  # read once: a request should not read files
+    decisions = ThresholdStore(
+        settings.decisions_path, settings.threshold
+    )  # read once: a request should not read files
     wraps = _wraps(settings, embedded)
 
-    def classifier_for(choice: Choice) -> Classifier:
-        asked = Bounded(language_model(engine, settings, choice, decisions, shots), gate)
+    def classifier_for(choice: RequestOptions) -> Classifier:
+        asked = AdmissionControl(language_model(engine, settings, choice, decisions, shots), gate)
         # The cache stands inside: outside it would remember an outage's answers as the model's.
         classifier: Classifier = Cached(asked, store, settings.cache_shared) if store and choice.cache else asked
         for wrap in wraps:
@@ -187,9 +189,9 @@ def _wraps(settings: Settings, embedded: Classifier) -> list[Wrap]:
     """What stands around the language model, from the inside out."""
     wraps: list[Wrap] = []
     if settings.orders > 1:
-        wraps.append(lambda inner: OrderAveraged(inner, settings.orders))
+        wraps.append(lambda inner: OrderEnsemble(inner, settings.orders))
     if settings.candidates:
-        wraps.append(lambda inner: Narrowed(embedded, inner, settings.candidates))
+        wraps.append(lambda inner: Shortlist(embedded, inner, settings.candidates))
     if settings.fallback:
         wraps.append(lambda inner: Fallback(inner, embedded))
     if settings.cascade:
@@ -203,11 +205,11 @@ def shots_of(settings: Settings, encoder: MiniLM, taxonomy: Taxonomy) -> Shots:
         return no_shots
     shots = load_shots(settings.shots_path, taxonomy)
     if not settings.shots_nearest:
-        return FixedShots(shots, taxonomy.name)
-    return NearestShots(encoder, shots, taxonomy.name, settings.shots_nearest)
+        return StaticExamples(shots, taxonomy.name)
+    return NearestExamples(encoder, shots, taxonomy.name, settings.shots_nearest)
 
 
-def _wire(settings: Settings) -> Wire:
+def _wire(settings: Settings) -> HTTPTransport:
     return endpoint_settings(settings).wire()
 
 
@@ -225,5 +227,5 @@ def endpoint_settings(settings: Settings) -> EndpointSettings:
     )
 
 
-def _model_name(wire: Wire, settings: Settings) -> ModelName:
+def _model_name(wire: HTTPTransport, settings: Settings) -> ModelName:
     return ModelName(wire, settings.model, "model" in settings.model_fields_set)

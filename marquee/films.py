@@ -11,32 +11,32 @@ from prompts.files import digest_of
 from similarity.encoders.minilm import MiniLM
 from similarity.errors import InvalidIndex
 from similarity.film import Film
-from similarity.index.builder import Encoder, Source, build
-from similarity.index.reloading import Live
+from similarity.index.builder import FilmSource, IndexEncoder, build
+from similarity.index.reloading import ReloadingIndex
 
 SAMPLE = Path(__file__).resolve().parent.parent / "data" / "sample" / "films.jsonl"
 SAMPLE_INDEX = Path("var/index/sample")
 
 
-def live(folder: Path | None, encoder: Encoder) -> Live:
+def live(folder: Path | None, encoder: IndexEncoder) -> ReloadingIndex:
     """The index of a folder; None is the sample's, made at the first need by whoever comes first."""
     if folder is not None:
-        return Live(folder, encoder.name, encoder.dimension)
+        return ReloadingIndex(folder, encoder.name, encoder.dimension)
     own = _sample_index(encoder)
-    return Live(own, encoder.name, encoder.dimension, partial(_make_sample, own, encoder))
+    return ReloadingIndex(own, encoder.name, encoder.dimension, partial(_make_sample, own, encoder))
 
 
-def _sample_index(encoder: Encoder) -> Path:
+def _sample_index(encoder: IndexEncoder) -> Path:
     """A folder for each encoder: who changes the setting should not find the other's index there."""
     if encoder.name == MiniLM().name:
         return SAMPLE_INDEX
     return SAMPLE_INDEX.with_name(f"sample-{digest_of(encoder.name, 12)}")
 
 
-def _make_sample(folder: Path, encoder: Encoder) -> None:
+def _make_sample(folder: Path, encoder: IndexEncoder) -> None:
     try:
         origin = digest_of(SAMPLE)
-        build(folder, Source(_sample(), origin), encoder, anew=True, wait=True)
+        build(folder, FilmSource(_sample(), origin), encoder, anew=True, wait=True)
     except OSError as error:
         raise InvalidIndex(f"the sample films cannot be indexed in {folder}: {error}; set MARQUEE_INDEX") from None
 

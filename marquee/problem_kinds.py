@@ -9,7 +9,7 @@ from llm.classifier import ProblemKind
 
 
 @dataclass(frozen=True)
-class Kind:
+class ErrorKind:
     """A kind of error.
 
     Attributes:
@@ -27,8 +27,8 @@ class Kind:
     remedies: tuple[str, ...]
 
 
-KINDS: Mapping[str, Kind] = {
-    "bad-request": Kind(
+KINDS: Mapping[str, ErrorKind] = {
+    "bad-request": ErrorKind(
         400,
         "The request cannot be read",
         "The request's headers or its compressed body are damaged.",
@@ -41,7 +41,7 @@ KINDS: Mapping[str, Kind] = {
             "Send X-Request-Timeout as a number, such as 5.",
         ),
     ),
-    "not-json": Kind(
+    "not-json": ErrorKind(
         400,
         "The body is not JSON",
         "The body cannot be parsed as JSON. The detail names the line and the column.",
@@ -55,7 +55,7 @@ KINDS: Mapping[str, Kind] = {
             "With curl, keep the body in a file and send it by --data-binary @body.json.",
         ),
     ),
-    "no-key": Kind(
+    "no-key": ErrorKind(
         401,
         "A key is needed",
         "The service requires an API key for this route, and none that it accepts was sent.",
@@ -69,7 +69,7 @@ KINDS: Mapping[str, Kind] = {
             "Make a key where the service runs: main.py keys add NAME.",
         ),
     ),
-    "not-found": Kind(
+    "not-found": ErrorKind(
         404,
         "There is nothing here",
         "No route has this path.",
@@ -79,7 +79,7 @@ KINDS: Mapping[str, Kind] = {
             "Behind a proxy, see Reverse proxies in docs/operations.md.",
         ),
     ),
-    "unknown-taxonomy": Kind(
+    "unknown-taxonomy": ErrorKind(
         404,
         "No such taxonomy",
         "The request names a taxonomy that the service does not have.",
@@ -89,49 +89,49 @@ KINDS: Mapping[str, Kind] = {
             "Send the labels with the request, under labels.",
         ),
     ),
-    "unknown-prompt": Kind(
+    "unknown-prompt": ErrorKind(
         404,
         "No such prompt",
         "The request names a prompt that the service does not have.",
         ("A misspelt name, or a version that does not exist.",),
         ("Read the names at GET /prompts.", "Leave prompt out; the service then chooses one by the taxonomy."),
     ),
-    "unknown-reading": Kind(
+    "unknown-reading": ErrorKind(
         404,
         "No such reading",
         "The request names a strategy that does not exist.",
         ("A misspelt name.",),
         ("Send auto, list, letters, yes_no or decisions, or leave reading out.",),
     ),
-    "unknown-model": Kind(
+    "unknown-model": ErrorKind(
         404,
         "No such model",
         "The request names a model that does not answer here.",
         ("A model name of another service, such as gpt-4o.",),
         ("Send the model name marquee.", "Read the names at GET /v1/models."),
     ),
-    "unknown-film": Kind(
+    "unknown-film": ErrorKind(
         404,
         "No such film",
         "The catalogue has no film of this id.",
         ("An id of another catalogue.", "The index was built from other films."),
         ("Send a title or a text in place of id.", "Build the index from your catalogue: main.py index."),
     ),
-    "unknown-genre": Kind(
+    "unknown-genre": ErrorKind(
         404,
         "No such genre",
         "No film of the catalogue has this genre.",
         ("Another spelling than the catalogue's.",),
         ("Use the spelling that the detail proposes.",),
     ),
-    "method-not-allowed": Kind(
+    "method-not-allowed": ErrorKind(
         405,
         "The method is not allowed here",
         "The route exists, but not for this HTTP method.",
         ("A GET, such as a browser's, to a route that needs a body.", "A redirect turned a POST into a GET."),
         ("Use the method that the Allow header names.",),
     ),
-    "too-large": Kind(
+    "too-large": ErrorKind(
         413,
         "The body is too large",
         "The request is larger than the service's limits: bytes of the body, number of texts, or number of labels.",
@@ -142,14 +142,14 @@ KINDS: Mapping[str, Kind] = {
             "For files, use main.py bulk.",
         ),
     ),
-    "text-too-long": Kind(
+    "text-too-long": ErrorKind(
         413,
         "The text is too long",
         "One text is longer than the service's limit, or than the model's context.",
         ("A whole document in place of a summary.", "A language model with a small context."),
         ("Shorten the text.", "Raise MARQUEE_MAX_TEXT_CHARS, or use a model with a larger context."),
     ),
-    "unsupported-media-type": Kind(
+    "unsupported-media-type": ErrorKind(
         415,
         "The body must be application/json",
         "The body's content type or its compression is not one that the service reads.",
@@ -160,7 +160,7 @@ KINDS: Mapping[str, Kind] = {
         ),
         ("Send Content-Type: application/json and a JSON object.", "Send the body as gzip, as deflate, or plain."),
     ),
-    "invalid-request": Kind(
+    "invalid-request": ErrorKind(
         422,
         "The request breaks a rule",
         "The body is JSON, but a field is missing, unknown, or has a value that is not allowed. The detail names the "
@@ -172,7 +172,7 @@ KINDS: Mapping[str, Kind] = {
         ),
         ("Change the field that the detail names.", "Read the fields at /docs, or in /openapi.json."),
     ),
-    "too-many-requests": Kind(
+    "too-many-requests": ErrorKind(
         429,
         "Too many requests",
         "The key or the address has sent more requests than the rate limit allows, or too many wrong keys.",
@@ -186,21 +186,21 @@ KINDS: Mapping[str, Kind] = {
             "Set MARQUEE_RATE_LIMIT; behind a proxy set MARQUEE_TRUSTED_PROXIES.",
         ),
     ),
-    "client-gone": Kind(
+    "client-gone": ErrorKind(
         499,
         "The client has disconnected",
         "The connection was closed before the answer was ready, and the work was stopped.",
         ("A client's timeout that is shorter than the answer takes.", "A closed browser tab."),
         ("Raise the client's timeout.", "Send fewer texts per request."),
     ),
-    "internal": Kind(
+    "internal": ErrorKind(
         500,
         "Something went wrong here",
         "An error in the service. Its log has the details, under the X-Request-ID of this answer.",
         ("A fault in the program.", "A full disk or too little memory."),
         ("Look the X-Request-ID up in the service's log.", "Report it with the log's traceback."),
     ),
-    "cannot-decide": Kind(
+    "cannot-decide": ErrorKind(
         501,
         "The model cannot answer such questions",
         "The model gives no probabilities, or answers for its own labels only, so it cannot answer typed questions.",
@@ -210,21 +210,21 @@ KINDS: Mapping[str, Kind] = {
             "Ask a choice question in place of a score question.",
         ),
     ),
-    "model-rejected": Kind(
+    "model-rejected": ErrorKind(
         502,
         "The model's endpoint refused the request",
         "The endpoint of the language model answered with an error. The detail has its words.",
         ("A content filter.", "A parameter that the endpoint does not know.", "A schema with too many labels."),
         ("Read the endpoint's words in the detail.", "Try another reading, or fewer labels."),
     ),
-    "model-unreadable": Kind(
+    "model-unreadable": ErrorKind(
         502,
         "The model did not answer with labels",
         "The model answered, but its answer names no label of the taxonomy.",
         ("A model too small for the task.", "A reasoning model that used all its tokens before the answer."),
         ("Try another reading, or a larger model.", "Switch the model's reasoning off."),
     ),
-    "model-misconfigured": Kind(
+    "model-misconfigured": ErrorKind(
         503,
         "The service's access to its model is set up wrongly",
         "The endpoint refuses the service's key, or does not serve the model that the settings name.",
@@ -234,7 +234,7 @@ KINDS: Mapping[str, Kind] = {
             "Check the endpoint: main.py probe.",
         ),
     ),
-    "model-unreachable": Kind(
+    "model-unreachable": ErrorKind(
         503,
         "The model cannot be reached",
         "No connection to the endpoint of the language model, or no answer in time.",
@@ -245,7 +245,7 @@ KINDS: Mapping[str, Kind] = {
             "Set MARQUEE_FALLBACK=true, and the embedded classifier answers meanwhile.",
         ),
     ),
-    "model-busy": Kind(
+    "model-busy": ErrorKind(
         503,
         "The model is overloaded",
         "More requests wait for the model than the service accepts, or the endpoint is overloaded.",
@@ -256,21 +256,21 @@ KINDS: Mapping[str, Kind] = {
             "Raise MARQUEE_QUEUE, or add processes or endpoints.",
         ),
     ),
-    "no-index": Kind(
+    "no-index": ErrorKind(
         503,
         "There is no index of films that can be used",
         "The index of similar films is missing, damaged, or made by another encoder.",
         ("MARQUEE_INDEX names a folder without an index.", "The encoder was changed after the index was built."),
         ("Build the index: main.py index.", "Set MARQUEE_INDEX to its folder."),
     ),
-    "stopping": Kind(
+    "stopping": ErrorKind(
         503,
         "The service is being stopped",
         "The process has received SIGTERM and accepts no new requests soon.",
         ("A deployment or a restart.",),
         ("Try again after as many seconds as Retry-After says.",),
     ),
-    "too-late": Kind(
+    "too-late": ErrorKind(
         504,
         "The time for an answer is over",
         "The answer was not ready within X-Request-Timeout, or within the service's own limit.",

@@ -14,13 +14,13 @@ from prompts.files import digest_of
 from prompts.network import without_login
 
 if TYPE_CHECKING:
-    from eval.run import Opened, System
-    from llm.backends.backend import Engine
+    from eval.run import OpenedSystem, System
+    from llm.backends.backend import Backend
     from llm.embedded.cosine import Embedded
     from llm.embedded.matcher import Matcher
     from llm.language_model import LanguageModel
     from llm.preview import Preview
-    from marquee.factory import Choice
+    from marquee.factory import RequestOptions
     from marquee.settings import Settings
     from prompts.taxonomy import Taxonomy
     from prompts.text import Text
@@ -31,7 +31,7 @@ _NO_ENDPOINT: Mapping[str, Any] = {"endpoint": None}  # the model runs in this p
 
 
 @dataclass(frozen=True)
-class Setting:
+class SystemContext:
     """What systems are put together for.
 
     Attributes:
@@ -54,7 +54,7 @@ class Setting:
         return settings.model_copy(update={"texts_per_request": settings.texts_per_request or self.texts_per_request})
 
 
-def named(spec: str, setting: Setting) -> System:
+def named(spec: str, setting: SystemContext) -> System:
     """The system that a spec means: ``embedded[:WEIGHTS]``, ``minilm-plain``, ``llm[:READING][:PROMPT]``,
     ``service:URL``, or a trained model, ``NAME[:PATH]``.
 
@@ -66,7 +66,7 @@ def named(spec: str, setting: Setting) -> System:
     return SYSTEMS.get(name, _trained)(spec, rest, setting)
 
 
-def configured(setting: Setting) -> System:
+def configured(setting: SystemContext) -> System:
     """Whoever answers under the settings in force, with all that they put around a language model."""
     settings = setting.settings()
     if not settings.asks_a_model:
@@ -76,7 +76,7 @@ def configured(setting: Setting) -> System:
 
 
 def corresponding(
-    spec: str, setting: Setting, engine: Callable[[str], Engine], endpoint: Mapping[str, Any] = _NO_ENDPOINT
+    spec: str, setting: SystemContext, engine: Callable[[str], Backend], endpoint: Mapping[str, Any] = _NO_ENDPOINT
 ) -> System:
     """The language model of a spec, ``llm[:READING][:PROMPT]``, whose requests are carried by others; no endpoint need
     be set.
@@ -90,9 +90,9 @@ def corresponding(
     Raises:
         InvalidSetting: another system, or a setting that this cannot do.
     """
-    from eval.run import Opened, System
-    from llm.thresholds import Decisions
-    from llm.wrappers.order_ensemble import OrderAveraged
+    from eval.run import OpenedSystem, System
+    from llm.thresholds import ThresholdStore
+    from llm.wrappers.order_ensemble import OrderEnsemble
     from marquee import factory
     from marquee.settings import read_settings
     from similarity.encoders.minilm import MiniLM
@@ -106,11 +106,11 @@ def corresponding(
         )
     choice = _choice(rest, setting, spec)
     shots = factory.shots_of(settings, MiniLM(), setting.taxonomy)
-    decisions = Decisions(settings.decisions_path, settings.threshold)
+    decisions = ThresholdStore(settings.decisions_path, settings.threshold)
     model = factory.language_model(engine(settings.model), settings, choice, decisions, shots)
-    asked = OrderAveraged(model, settings.orders) if settings.orders > 1 else model
+    asked = OrderEnsemble(model, settings.orders) if settings.orders > 1 else model
     identity = {"model": settings.model, **_identity(settings, choice, setting), **endpoint, "carried": "by others"}
-    return System(spec, identity, lambda: Opened(asked))
+    return System(spec, identity, lambda: OpenedSystem(asked))
 
 
 def folder_name(spec: str) -> str:
@@ -121,7 +121,7 @@ def folder_name(spec: str) -> str:
     return f"{slug[:_LONGEST]}-{digest_of(spec, 8)}"
 
 
-def _embedded(spec: str, rest: str, setting: Setting) -> System:
+def _embedded(spec: str, rest: str, setting: SystemContext) -> System:
     from llm.embedded.matcher import SHIPPED, matcher
     from prompts.files import digest_of
 
@@ -131,7 +131,7 @@ def _embedded(spec: str, rest: str, setting: Setting) -> System:
     return _in_process(spec, {"weights": digest_of(path)}, matcher(path), setting)
 
 
-def _plain(spec: str, rest: str, setting: Setting) -> System:
+def _plain(spec: str, rest: str, setting: SystemContext) -> System:
     from llm.embedded.cosine import Embedded
     from similarity.encoders.minilm import MiniLM
 
@@ -140,38 +140,38 @@ def _plain(spec: str, rest: str, setting: Setting) -> System:
     return _in_process(spec, {}, Embedded(MiniLM()), setting)
 
 
-def _in_process(spec: str, setup: Mapping[str, Any], classifier: Matcher | Embedded, setting: Setting) -> System:
-    from eval.run import Opened, System
+def _in_process(spec: str, setup: Mapping[str, Any], classifier: Matcher | Embedded, setting: SystemContext) -> System:
+    from eval.run import OpenedSystem, System
 
-    def opened() -> Opened:
+    def opened() -> OpenedSystem:
         classifier.classify(["A first text, so that the first answer finds the model loaded."], setting.taxonomy)
-        return Opened(classifier, classifier.decode_rule)
+        return OpenedSystem(classifier, classifier.decode_rule)
 
     return System(spec, {"model": classifier.name, **setup}, opened)
 
 
-def _service(spec: str, url: str, setting: Setting) -> System:
-    from eval.run import Opened, System
+def _service(spec: str, url: str, setting: SystemContext) -> System:
+    from eval.run import OpenedSystem, System
     from marquee.client import Client
     from marquee.settings import read_settings
 
     if not url.startswith(("http://", "https://")):
         raise InvalidSetting(f"{spec!r}: write service:URL, such as service:http://127.0.0.1:5000")
     key = read_settings().key.get_secret_value()
-    return System(without_login(spec), {}, lambda: Opened(Client(url, setting.cache, key=key)))
+    return System(without_login(spec), {}, lambda: OpenedSystem(Client(url, setting.cache, key=key)))
 
 
-def _llm(spec: str, rest: str, setting: Setting) -> System:
+def _llm(spec: str, rest: str, setting: SystemContext) -> System:
     settings = setting.settings(fallback=False, cascade=0.0)  # what another one answered would not be its own
     if not settings.asks_a_model:
         raise InvalidSetting(f"{spec!r}: no language model is set; set OPENAI_BASE_URL or OPENAI_API_KEY")
     return _language_model(spec, settings, _choice(rest, setting, spec), setting, {})
 
 
-def _choice(rest: str, setting: Setting, spec: str = "") -> Choice:
+def _choice(rest: str, setting: SystemContext, spec: str = "") -> RequestOptions:
     """Reading and prompt, in any order. ``auto`` is the prompt of that name: the reading ``auto`` needs no word."""
     from llm.strategies.registry import READINGS
-    from marquee.factory import Choice
+    from marquee.factory import RequestOptions
     from prompts import registry
 
     words = [word for word in rest.split(":") if word]
@@ -182,29 +182,31 @@ def _choice(rest: str, setting: Setting, spec: str = "") -> Choice:
     known = {name for prompt in registry.prompts().values() for name in (prompt.name, prompt.kind)}
     if strange := next((word for word in prompts if word not in known), None):
         raise UnknownName("reading or prompt", strange, [*READINGS, *known])
-    return Choice(registry.prompt(prompts[0]) if prompts else None, readings[0] if readings else None, setting.cache)
+    return RequestOptions(
+        registry.prompt(prompts[0]) if prompts else None, readings[0] if readings else None, setting.cache
+    )
 
 
 def _language_model(
-    spec: str, settings: Settings, choice: Choice, setting: Setting, around: Mapping[str, Any]
+    spec: str, settings: Settings, choice: RequestOptions, setting: SystemContext, around: Mapping[str, Any]
 ) -> System:
-    from eval.run import Opened, System
+    from eval.run import OpenedSystem, System
     from llm import preview
-    from llm.thresholds import Decisions
+    from llm.thresholds import ThresholdStore
     from marquee import factory
 
     models = factory.create(settings)
 
     def bare() -> LanguageModel:
-        decisions = Decisions(settings.decisions_path, settings.threshold)
+        decisions = ThresholdStore(settings.decisions_path, settings.threshold)
         return factory.language_model(factory.engine_of(settings), settings, choice, decisions)
 
-    def opened() -> Opened:
+    def opened() -> OpenedSystem:
         if problem := models.check():
             raise InvalidSetting(f"{spec!r} cannot be asked: {problem.detail}")
         models.load()
         rules = {bare_model.decode_rule(text, setting.taxonomy) for text in setting.texts}
-        return Opened(models.classifier_for(choice), "; ".join(sorted(rules)))
+        return OpenedSystem(models.classifier_for(choice), "; ".join(sorted(rules)))
 
     def previewed(texts: Sequence[Text]) -> Preview:
         return preview.preview(bare_model, texts, setting.taxonomy, settings.orders)
@@ -224,7 +226,7 @@ def _requested(settings: Settings) -> Mapping[str, Any]:
     return {**named, **endpoint_settings(settings).adapting().identity}
 
 
-def _identity(settings: Settings, choice: Choice, setting: Setting) -> Mapping[str, Any]:
+def _identity(settings: Settings, choice: RequestOptions, setting: SystemContext) -> Mapping[str, Any]:
     from llm.lora_adapter import adapter_in
     from prompts.files import digest_of
     from prompts.registry import prompt_for
@@ -242,10 +244,10 @@ def _identity(settings: Settings, choice: Choice, setting: Setting) -> Mapping[s
     }
 
 
-def _trained(spec: str, rest: str, setting: Setting) -> System:
+def _trained(spec: str, rest: str, setting: SystemContext) -> System:
     """A trained model; its folder's ``manifest.json`` says of what kind it is."""
     from eval.manifest import MANIFEST
-    from eval.run import Opened, System
+    from eval.run import OpenedSystem, System
 
     name = spec.partition(":")[0]
     folder = Path(rest) if rest else _default_folder(name, setting.taxonomy)
@@ -253,12 +255,12 @@ def _trained(spec: str, rest: str, setting: Setting) -> System:
         raise InvalidSetting(f"{spec!r}: {folder} holds no trained model ({MANIFEST}); make one with `main.py train`")
     made = _made(folder / MANIFEST)
 
-    def opened() -> Opened:
+    def opened() -> OpenedSystem:
         from eval.baselines import load
 
         model = load(folder)
         model.classify(["A first text, so that the first answer finds the model loaded."], setting.taxonomy)
-        return Opened(model, _trained_rule(made))
+        return OpenedSystem(model, _trained_rule(made))
 
     return System(
         spec, {"trained": digest_of(folder / MANIFEST), "kind": made.get("kind"), "seed": made.get("seed")}, opened
@@ -296,7 +298,7 @@ _RULES = {
     "best": "the best one",
 }
 # How a spec starts -> what makes the system; any other start names a trained model.
-SYSTEMS: Mapping[str, Callable[[str, str, Setting], System]] = {
+SYSTEMS: Mapping[str, Callable[[str, str, SystemContext], System]] = {
     "embedded": _embedded,
     "llm": _llm,
     "minilm-plain": _plain,

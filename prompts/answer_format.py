@@ -16,7 +16,7 @@ NONE_CODE = "0"
 
 
 @dataclass(frozen=True)
-class Question:
+class AnswerFormat:
     """What the answer should look like.
 
     Attributes:
@@ -35,12 +35,12 @@ class Question:
             yield CODES[place] if self.reading == "letters" else "", label
 
 
-LIST = Question("list")
-LETTERS = Question("letters")
+LIST = AnswerFormat("list")
+LETTERS = AnswerFormat("letters")
 
 
 @dataclass(frozen=True)
-class Shot:
+class FewShotExample:
     """A labelled example to show the model."""
 
     text: Text

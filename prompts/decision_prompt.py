@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
-from prompts.answer_format import LIST, Question, Shot
+from prompts.answer_format import LIST, AnswerFormat, FewShotExample
 from prompts.taxonomy import Taxonomy
 from prompts.template import TEMPLATES, Message, Prompt
 from prompts.text import Text
@@ -29,7 +29,7 @@ class DecisionPrompt(Prompt):
     instructions: str = ""
 
     def render(
-        self, text: Text, taxonomy: Taxonomy, question: Question = LIST, shots: Sequence[Shot] = ()
+        self, text: Text, taxonomy: Taxonomy, question: AnswerFormat = LIST, shots: Sequence[FewShotExample] = ()
     ) -> tuple[Message, ...]:
         """See ``Prompt.render``; examples have no place here."""
         given = {"text": text.body.strip(), "question": question, "taxonomy": taxonomy}

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from prompts.answer_format import Question, Shot
+from prompts.answer_format import AnswerFormat, FewShotExample
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 
@@ -20,11 +20,11 @@ class Turn:
     """One example: the user's text and question, and the assistant's answer."""
 
     text: Text
-    question: Question
+    question: AnswerFormat
     answer: str
 
 
-def turns(shots: Sequence[Shot], taxonomy: Taxonomy, question: Question) -> Iterator[Turn]:
+def turns(shots: Sequence[FewShotExample], taxonomy: Taxonomy, question: AnswerFormat) -> Iterator[Turn]:
     """The examples as turns, in their order.
 
     An example without a label of the taxonomy is shown only where "none" is an answer. ``yes_no`` asks about one label
@@ -37,17 +37,17 @@ def turns(shots: Sequence[Shot], taxonomy: Taxonomy, question: Question) -> Iter
             yield from _TURNS[question.reading](place, replace(shot, labels=tuple(labels)), taxonomy, question)
 
 
-def _listed(place: int, shot: Shot, taxonomy: Taxonomy, question: Question) -> Iterator[Turn]:
+def _listed(place: int, shot: FewShotExample, taxonomy: Taxonomy, question: AnswerFormat) -> Iterator[Turn]:
     yield Turn(shot.text, question, json.dumps(shot.labels[: taxonomy.max_labels], ensure_ascii=False))
 
 
-def _coded(place: int, shot: Shot, taxonomy: Taxonomy, question: Question) -> Iterator[Turn]:
+def _coded(place: int, shot: FewShotExample, taxonomy: Taxonomy, question: AnswerFormat) -> Iterator[Turn]:
     """The code of the first label, since one label is asked for."""
     codes = {label.name: code for code, label in question.coded(taxonomy)}
     yield Turn(shot.text, question, codes[shot.labels[0]] if shot.labels else question.none_code)
 
 
-def _judged(place: int, shot: Shot, taxonomy: Taxonomy, question: Question) -> Iterator[Turn]:
+def _judged(place: int, shot: FewShotExample, taxonomy: Taxonomy, question: AnswerFormat) -> Iterator[Turn]:
     """One Yes and one No, in turn first, so that neither is the rule."""
     without = [name for name in taxonomy.names if name not in shot.labels]
     sides = [(shot.labels, "Yes"), (without, "No")]
@@ -58,7 +58,7 @@ def _judged(place: int, shot: Shot, taxonomy: Taxonomy, question: Question) -> I
             yield Turn(shot.text, replace(question, label=label), answer)
 
 
-_TURNS: Mapping[str, Callable[[int, Shot, Taxonomy, Question], Iterator[Turn]]] = {
+_TURNS: Mapping[str, Callable[[int, FewShotExample, Taxonomy, AnswerFormat], Iterator[Turn]]] = {
     "list": _listed,
     "letters": _coded,
     "yes_no": _judged,

@@ -118,7 +118,7 @@ def load_prompt(path: Path) -> Prompt:
     return Prompt(path.name.removesuffix(".jinja"), read_text(path, InvalidPrompt))
 
 
-class Loaded(dict[str, Entry]):
+class LoadedFolder(dict[str, Entry]):
     """What the files of a folder hold, by name.
 
     Attributes:
@@ -137,15 +137,15 @@ class Loaded(dict[str, Entry]):
 
 
 @cache
-def taxonomies() -> Loaded[Taxonomy]:
+def taxonomies() -> LoadedFolder[Taxonomy]:
     """Every taxonomy of the folder."""
-    return Loaded(TAXONOMIES.glob("*.yaml"), load_taxonomy)
+    return LoadedFolder(TAXONOMIES.glob("*.yaml"), load_taxonomy)
 
 
 @cache
-def prompts() -> Loaded[Prompt]:
+def prompts() -> LoadedFolder[Prompt]:
     """Every prompt version of the folder."""
-    return Loaded(TEMPLATES.glob("*.jinja"), load_prompt)
+    return LoadedFolder(TEMPLATES.glob("*.jinja"), load_prompt)
 
 
 def taxonomy(name: str) -> Taxonomy:

@@ -13,7 +13,7 @@ from jinja2 import FileSystemLoader, StrictUndefined, TemplateError, TemplateSyn
 from jinja2.meta import find_referenced_templates
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from prompts.answer_format import LIST, Question, Shot
+from prompts.answer_format import LIST, AnswerFormat, FewShotExample
 from prompts.errors import InvalidPrompt
 from prompts.few_shot import turns
 from prompts.files import digest_of
@@ -92,7 +92,7 @@ class Prompt:
         return digest_of("\0".join(whole), 12)
 
     def render(
-        self, text: Text, taxonomy: Taxonomy, question: Question = LIST, shots: Sequence[Shot] = ()
+        self, text: Text, taxonomy: Taxonomy, question: AnswerFormat = LIST, shots: Sequence[FewShotExample] = ()
     ) -> tuple[Message, ...]:
         """The messages to send: one of role ``system``, the same for all texts, one of ``user`` and one of
         ``assistant`` for every example, and one of ``user``.
@@ -114,7 +114,7 @@ class Prompt:
             {"role": "user", "content": self.user(text, question)},
         )
 
-    def user(self, text: Text, question: Question) -> str:
+    def user(self, text: Text, question: AnswerFormat) -> str:
         """The user section about one text; ``shots`` is empty there, since examples are turns of their own."""
         given = {"text": text.body.strip(), "title": text.title.strip(), "shots": (), "question": question}
         return self.fill("user", **given)
@@ -141,13 +141,15 @@ class Prompt:
 
 
 @lru_cache(maxsize=64)
-def _system(prompt: Prompt, taxonomy: Taxonomy, question: Question) -> str:
+def _system(prompt: Prompt, taxonomy: Taxonomy, question: AnswerFormat) -> str:
     """The system section, filled in once for all texts: it takes most of the time that a prompt takes."""
     return prompt.fill("system", taxonomy=taxonomy, question=question)
 
 
 @lru_cache(maxsize=64)
-def _examples(prompt: Prompt, taxonomy: Taxonomy, question: Question, shots: tuple[Shot, ...]) -> tuple[Message, ...]:
+def _examples(
+    prompt: Prompt, taxonomy: Taxonomy, question: AnswerFormat, shots: tuple[FewShotExample, ...]
+) -> tuple[Message, ...]:
     """The turns of the examples; those that are the same for every text are rendered once."""
     return tuple(
         message

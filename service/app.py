@@ -7,10 +7,10 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from service import cors, errors, metrics, pages, rate_limits, request_logging, routes
 from service.readiness import Readiness
-from service.services import Parts
+from service.services import Services
 
 
-def create_app(parts: Parts) -> Flask:
+def create_app(parts: Services) -> Flask:
     """The service as a WSGI application."""
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = parts.limits.body_bytes

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
-from llm.backends.backend import Engine
+from llm.backends.backend import Backend
 from llm.classifier import Classifier
 from llm.few_shot import Shots
-from llm.thresholds import Decisions
+from llm.thresholds import ThresholdStore
 from llm.wrappers.admission import Gate
-from marquee.factory import Choice, Monitor, answer_store, create, language_model
+from marquee.factory import Monitor, RequestOptions, answer_store, create, language_model
 from marquee.films import live
 from marquee.settings import Settings
 from prompts.taxonomy import Taxonomy
@@ -17,14 +17,14 @@ from prompts.text import Text
 from service.decisions.backends import ByModel, ByScores, Decider, FallingBack, Forwarded
 from service.metrics import Metrics
 from service.prompt_preview import asked_by
-from service.response_cache import HotAnswers
-from service.services import Asking, AskingOf, Limits, Parts
+from service.response_cache import ResponseCache
+from service.services import AskingOf, Limits, PromptPreview, Services
 from service.title_lookup import lookup_of
 from similarity.encoders.minilm import encoder_of
 from similarity.index.search import Similar
 
 
-def build(settings: Settings, trained: Classifier | None = None) -> Parts:
+def build(settings: Settings, trained: Classifier | None = None) -> Services:
     """The parts of a service under these settings.
 
     Args:
@@ -46,9 +46,9 @@ def build(settings: Settings, trained: Classifier | None = None) -> Parts:
             films.open()
 
     parts = partial(
-        Parts, models.classifier_for, models.check, load, taxonomy=models.taxonomy.name,
+        Services, models.classifier_for, models.check, load, taxonomy=models.taxonomy.name,
         limits=_limits(settings), metrics=metrics, similar=lambda: films, lookup=lookup_of(settings),
-        origins=settings.origins, hot=HotAnswers(settings.cache_shared), trusted_proxies=settings.trusted_proxies,
+        origins=settings.origins, hot=ResponseCache(settings.cache_shared), trusted_proxies=settings.trusted_proxies,
     )  # fmt: skip
     by_scores = ByScores(models.embedded, models.pairs)
     if models.backend is None:
@@ -68,7 +68,7 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-def decider(engine: Engine, settings: Settings, embedded: Decider, gate: Gate) -> Decider:
+def decider(engine: Backend, settings: Settings, embedded: Decider, gate: Gate) -> Decider:
     """What answers typed questions: the endpoint's decisions where the settings say so, else token probabilities."""
     forwards = settings.reading == "decisions"
     store = answer_store(settings)
@@ -76,11 +76,11 @@ def decider(engine: Engine, settings: Settings, embedded: Decider, gate: Gate) -
     return FallingBack(first, embedded) if settings.fallback else first
 
 
-def _previews(engine: Engine, settings: Settings, shots: Shots) -> AskingOf:
+def _previews(engine: Backend, settings: Settings, shots: Shots) -> AskingOf:
     """What the language model is sent for a text under a choice."""
-    decisions = Decisions(settings.decisions_path, settings.threshold)
+    decisions = ThresholdStore(settings.decisions_path, settings.threshold)
 
-    def preview(choice: Choice, text: Text, taxonomy: Taxonomy) -> Asking:
+    def preview(choice: RequestOptions, text: Text, taxonomy: Taxonomy) -> PromptPreview:
         return asked_by(language_model(engine, settings, choice, decisions, shots), text, taxonomy)
 
     return preview

@@ -9,10 +9,10 @@ from pydantic import BaseModel
 from prompts import registry
 from service.schemas.classify import ClassifyRequest, FilmFields, PromptRequest
 from service.schemas.decisions import (
+    ChoiceOption,
     ChoiceQuestion,
     DecisionRequest,
     Level,
-    Option,
     PredicateQuestion,
     ScoreQuestion,
 )
@@ -97,6 +97,6 @@ FOREIGN: Mapping[type[BaseModel], Mapping[str, str]] = {
     PredicateQuestion: _QUESTION,
     ChoiceQuestion: {**_QUESTION, **dict.fromkeys(("options", "labels", "classes", "candidates"), "choices")},
     ScoreQuestion: {**_QUESTION, **dict.fromkeys(("scale", "choices", "options", "min", "max"), "levels")},
-    Option: {**_OPTION, **dict.fromkeys(("label", "name", "text", "id", "key", "title"), "value")},
+    ChoiceOption: {**_OPTION, **dict.fromkeys(("label", "name", "text", "id", "key", "title"), "value")},
     Level: {**_OPTION, **dict.fromkeys(("value", "name", "text", "id", "key", "title"), "label")},
 }

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from llm.classifier import Prediction
 from llm.strategies.registry import AUTO
-from marquee.factory import Choice
+from marquee.factory import RequestOptions
 
 _EMBEDDED = "embedded/"
 
 
-def notes_of(choice: Choice, prediction: Prediction) -> list[str]:
+def notes_of(choice: RequestOptions, prediction: Prediction) -> list[str]:
     """One sentence for each choice that had no effect on an answer.
 
     Only a language model has a reading and a prompt; the embedded classifier and trained ones answer without, also

@@ -34,7 +34,7 @@ _HEADERS = {
 
 
 @dataclass(frozen=True)
-class Door:
+class AccessControl:
     """How the service is locked.
 
     Attributes:
@@ -55,7 +55,7 @@ class Door:
         return self.keys is not None and (self.locked or bool(self.keys.all()))
 
 
-def door(settings: Settings) -> Door:
+def door(settings: Settings) -> AccessControl:
     """The lock that the settings ask for.
 
     Raises:
@@ -68,10 +68,10 @@ def door(settings: Settings) -> Door:
             "or say that all may (--open, MARQUEE_OPEN=true), or listen on 127.0.0.1"
         )
     limited = settings.rate_limit if settings.open or not inside or keys.all() else ""
-    return Door(None if settings.open else keys, not inside, limited, settings.rate_storage)
+    return AccessControl(None if settings.open else keys, not inside, limited, settings.rate_storage)
 
 
-def install(app: Flask, lock: Door) -> None:
+def install(app: Flask, lock: AccessControl) -> None:
     """Guard an application."""
     app.after_request(_add_headers)
     if lock.keys is None and not lock.rate_limit:
@@ -106,7 +106,7 @@ def install(app: Flask, lock: Door) -> None:
         return response
 
 
-def _limiter(app: Flask, lock: Door) -> Limiter:
+def _limiter(app: Flask, lock: AccessControl) -> Limiter:
     """Registered before the lock is: who has guessed too often is not even told that the key was wrong."""
     guesses = ApplicationLimit(
         _WRONG_KEYS,
@@ -154,7 +154,7 @@ def _given() -> str:
     return token.strip() if scheme.lower() == "bearer" else request.headers.get("X-API-Key", "")
 
 
-def _owner(lock: Door) -> str | None:
+def _owner(lock: AccessControl) -> str | None:
     """Name of the key that came with the request; looked up once."""
     if "owner" not in g:
         g.owner = lock.keys.owner(_given()) if lock.keys and _given() else None

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from flask import Flask, Response, g, request
 
-from llm.request_context import ASKING, Asking
+from llm.request_context import ASKING, RequestContext
 from prompts.network import client_address
 from service.errors import RequestProblem
 from service.metrics import Metrics
@@ -37,9 +37,9 @@ def install(app: Flask, metrics: Metrics, seconds: float, spans: Spans | None = 
     @app.before_request
     def begin() -> None:
         g.start = time.perf_counter()
-        ASKING.set(Asking(_request_id()))  # first, so that a refusal of the next line has one
+        ASKING.set(RequestContext(_request_id()))  # first, so that a refusal of the next line has one
         client = request.environ.get("gunicorn.socket")
-        asking = Asking(_request_id(), until=time.monotonic() + _allowed(seconds), gone=gone(client))
+        asking = RequestContext(_request_id(), until=time.monotonic() + _allowed(seconds), gone=gone(client))
         if spans and _route() not in _QUIET:
             g.span = spans.request(request.method, _route(), dict(request.headers))
             asking = replace(asking, trace=g.span)
@@ -60,7 +60,7 @@ def install(app: Flask, metrics: Metrics, seconds: float, spans: Spans | None = 
 
     @app.teardown_request
     def forget(error: BaseException | None) -> None:
-        ASKING.set(Asking())
+        ASKING.set(RequestContext())
 
 
 def _route() -> str:

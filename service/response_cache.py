@@ -13,7 +13,7 @@ _LARGEST = 16_384  # bytes of an answer
 
 
 @dataclass(frozen=True)
-class Hot:
+class CachedResponse:
     """An answer as it was sent.
 
     Attributes:
@@ -27,7 +27,7 @@ class Hot:
     texts: int
 
 
-class HotAnswers:
+class ResponseCache:
     """The answers sent last, by the bytes of the request and, unless they are shared, by its API key.
 
     Only what the answer cache holds is kept here: such an answer depends on nothing but the request and on what was
@@ -39,13 +39,13 @@ class HotAnswers:
 
     def __init__(self, shared: bool = False) -> None:
         self._shared = shared
-        self._kept: LRUCache[bytes, Hot] = LRUCache(_ANSWERS)
+        self._kept: LRUCache[bytes, CachedResponse] = LRUCache(_ANSWERS)
 
-    def get(self, body: bytes) -> Hot | None:
+    def get(self, body: bytes) -> CachedResponse | None:
         """The answer to these bytes, where there is one."""
         return self._kept.get(self._key(body))
 
-    def put(self, body: bytes, answer: Hot) -> None:
+    def put(self, body: bytes, answer: CachedResponse) -> None:
         """Cache an answer, unless it is a large one."""
         if len(answer.body) <= _LARGEST:
             self._kept.put(self._key(body), answer)

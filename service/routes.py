@@ -12,7 +12,7 @@ from flask import Blueprint, Response, current_app, jsonify, request
 from llm.classifier import OF_A_TEXT, Prediction
 from llm.request_context import ASKING
 from llm.wrappers.length_limited import LengthLimited
-from marquee.factory import Choice
+from marquee.factory import RequestOptions
 from marquee.problem_kinds import KINDS
 from prompts import registry
 from prompts.errors import UnknownName
@@ -22,11 +22,11 @@ from service.pages import for_either
 from service.prompt_preview import asking
 from service.readiness import Readiness
 from service.request_parsing import read_decision, read_request, read_similar
-from service.response_cache import Hot
+from service.response_cache import CachedResponse
 from service.schemas.classify import ClassifyAnswer, ClassifyRequest, PromptRequest
 from service.schemas.reference import ModelEntry, ModelsAnswer
 from service.schemas.similar import SimilarAnswer
-from service.services import Parts
+from service.services import Services
 from service.title_lookup import looked_up
 
 blueprint = Blueprint("marquee", __name__)
@@ -35,9 +35,9 @@ _WHOEVER = "marquee"  # as the model of a request: whoever answers here
 _STARTED = int(time.time())
 
 
-def parts() -> Parts:
+def parts() -> Services:
     """The parts that this application was made of."""
-    return cast(Parts, current_app.extensions["marquee"])
+    return cast(Services, current_app.extensions["marquee"])
 
 
 @blueprint.post("/classify")
@@ -60,7 +60,7 @@ def classify() -> Response:
     ]
     response = jsonify(answers[0] if asked.texts is None else {"results": answers})
     if all(prediction.cached for prediction in predictions) and not asked.lookup:
-        hot_answer = Hot(response.get_data(), predictions[0].source.model, len(predictions))
+        hot_answer = CachedResponse(response.get_data(), predictions[0].source.model, len(predictions))
         parts().hot.put(_hot_key(), hot_answer)
     return response
 
@@ -173,7 +173,7 @@ def readyz() -> dict[str, str]:
         raise RequestProblem("stopping", "this process has been told to stop and takes no new work soon", retry_after=5)
     if problem := cast(Readiness, current_app.extensions["marquee readiness"])():
         raise RequestProblem.of(problem)
-    return {"status": "ready", "model": parts().classifier_for(Choice()).name}
+    return {"status": "ready", "model": parts().classifier_for(RequestOptions()).name}
 
 
 @blueprint.get("/problems/<slug>")
@@ -194,7 +194,7 @@ def index() -> Response:
 def _index() -> dict[str, Any]:
     return {
         "service": "Marquee: zero-shot text classification",
-        "answers": parts().classifier_for(Choice()).name,
+        "answers": parts().classifier_for(RequestOptions()).name,
         "routes": {
             "POST /classify": 'label a text: {"description": "..."}',
             "POST /prompt": "the messages that a language model is sent for a text",

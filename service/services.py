@@ -8,21 +8,21 @@ from threading import Event
 
 from llm.classifier import Problem
 from lookup.lookup import Lookup
-from marquee.factory import Choice, ClassifierFor
+from marquee.factory import ClassifierFor, RequestOptions
 from prompts.taxonomy import Taxonomy
 from prompts.template import Message
 from prompts.text import Text
 from service.decisions.backends import ByScores, Decider
 from service.metrics import Metrics
-from service.rate_limits import Door
-from service.response_cache import HotAnswers
+from service.rate_limits import AccessControl
+from service.response_cache import ResponseCache
 from service.tracing import Spans
 from similarity.errors import InvalidIndex
 from similarity.index.search import Similar
 
 
 @dataclass(frozen=True)
-class Asking:
+class PromptPreview:
     """What a language model is asked about a text.
 
     Attributes:
@@ -38,7 +38,7 @@ class Asking:
     sent: bool = True
 
 
-AskingOf = Callable[[Choice, Text, Taxonomy], Asking]
+AskingOf = Callable[[RequestOptions, Text, Taxonomy], PromptPreview]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def _no_films() -> Similar:
 
 
 @dataclass(frozen=True)
-class Parts:
+class Services:
     """What the service is made of.
 
     Attributes:
@@ -89,9 +89,9 @@ class Parts:
     decider: Decider | None = None
     similar: Callable[[], Similar] = _no_films
     lookup: Lookup = field(default_factory=Lookup)
-    door: Door = Door()
+    door: AccessControl = AccessControl()
     metrics: Metrics = field(default_factory=Metrics)
-    hot: HotAnswers = field(default_factory=HotAnswers)
+    hot: ResponseCache = field(default_factory=ResponseCache)
     stopping: Event = field(default_factory=Event)
     spans: Spans | None = None
     origins: tuple[str, ...] = ()
@@ -99,4 +99,4 @@ class Parts:
 
     def decides(self) -> Decider:
         """Who answers typed questions."""
-        return self.decider or ByScores(self.classifier_for(Choice()))
+        return self.decider or ByScores(self.classifier_for(RequestOptions()))

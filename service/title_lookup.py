@@ -10,14 +10,14 @@ from pydantic import SecretStr
 
 from llm.request_context import ASKING
 from llm.wrappers.cache import AnswerStore
-from lookup.film import Film, Wanted
-from lookup.lookup import Lookup, Outcome
+from lookup.film import FilmQuery, FilmRecord
+from lookup.lookup import Lookup, LookupResult
 from lookup.providers.registry import PROVIDERS, order_of
 from marquee.settings import Settings, environment_name
 from prompts.placeholders import tells_nothing
 from prompts.text import Text
 from service.schemas.classify import ClassifyRequest, LookupAnswer, LookupTried
-from service.services import Parts
+from service.services import Services
 
 _SHARE = 0.5  # of the time that a request has left; the rest is for its answer
 _STORE_BYTES = 256 * 2**20
@@ -46,7 +46,7 @@ def lookup_of(settings: Settings) -> Lookup:
     return Lookup(asked, store, settings.lookup_days, skipped, settings.cache_shared)
 
 
-def looked_up(parts: Parts, asked: ClassifyRequest) -> list[LookedUp]:
+def looked_up(parts: Services, asked: ClassifyRequest) -> list[LookedUp]:
     """The texts of a request, those that say nothing replaced by what is found under their titles.
 
     What is not found within the request's time leaves the title alone.
@@ -61,7 +61,7 @@ def looked_up(parts: Parts, asked: ClassifyRequest) -> list[LookedUp]:
         if text.title.strip() and tells_nothing(text.body) and len(text.title) <= longest
     }
     years = asked.years()
-    wanted = [Wanted.of(text.title, years[place]) for place, text in bare.items()]
+    wanted = [FilmQuery.of(text.title, years[place]) for place, text in bare.items()]
     outcomes = dict(zip(bare, _outcomes(parts, wanted), strict=True))
     return [
         found(text, outcomes[place], longest) if place in outcomes else LookedUp(text, _given(text))
@@ -69,7 +69,7 @@ def looked_up(parts: Parts, asked: ClassifyRequest) -> list[LookedUp]:
     ]
 
 
-def found(text: Text, outcome: Outcome, most_chars: int) -> LookedUp:
+def found(text: Text, outcome: LookupResult, most_chars: int) -> LookedUp:
     """A text after its title was looked up."""
     film = outcome.film
     if film is None:
@@ -77,7 +77,7 @@ def found(text: Text, outcome: Outcome, most_chars: int) -> LookedUp:
     return LookedUp(Text(film.plot[:most_chars], text.title), _film(film, outcome))
 
 
-def _outcomes(parts: Parts, wanted: Sequence[Wanted]) -> list[Outcome]:
+def _outcomes(parts: Services, wanted: Sequence[FilmQuery]) -> list[LookupResult]:
     seconds = min(parts.limits.lookup_seconds, _SHARE * ASKING.get().left)
     outcomes = parts.lookup.find_all(wanted, time.monotonic() + seconds, scope=ASKING.get().cache_salt)
     for outcome in outcomes:
@@ -90,7 +90,7 @@ def _given(text: Text) -> LookupAnswer:
     return LookupAnswer(found=False, note=why)
 
 
-def _film(film: Film, outcome: Outcome) -> LookupAnswer:
+def _film(film: FilmRecord, outcome: LookupResult) -> LookupAnswer:
     note = f"read the {film.plot_from} that {film.provider} tells"
     if film.same_title > 1:
         note += f"; {film.same_title} films or more could be meant, and this is the best known: give a year for another"
@@ -101,13 +101,13 @@ def _film(film: Film, outcome: Outcome) -> LookupAnswer:
     )  # fmt: skip
 
 
-def _nothing(outcome: Outcome) -> LookupAnswer:
+def _nothing(outcome: LookupResult) -> LookupAnswer:
     asked = [one for one in outcome.tried if one.missing.kind != "no_key"]
     why = outcome.why if asked else NO_PROVIDER
     return LookupAnswer(found=False, note=f"read the title alone; {why}", tried=_tried(outcome))
 
 
-def _tried(outcome: Outcome) -> list[LookupTried]:
+def _tried(outcome: LookupResult) -> list[LookupTried]:
     return [
         LookupTried(provider=one.provider, kind=one.missing.kind, detail=one.missing.detail) for one in outcome.tried
     ]

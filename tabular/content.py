@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from prompts.errors import InvalidDataset
-from tabular.dialect import NONE, Dialect, layout_of, suggestion
+from tabular.dialect import NONE, TableDialect, layout_of, suggestion
 
 Kind = Literal["empty", "separated", "jsonl", "json", "parquet"]
 
@@ -95,7 +95,7 @@ def suffix(path: Path) -> str:
     return bare.suffix.lower()
 
 
-def content_of(path: Path, dialect: Dialect = Dialect()) -> Content:
+def content_of(path: Path, dialect: TableDialect = TableDialect()) -> Content:
     """What a file holds.
 
     Raises:
@@ -195,7 +195,7 @@ def _zip_kind(path: Path) -> str:
 # --- encoding ---
 
 
-def _encoding(head: bytes, path: Path, dialect: Dialect) -> str:
+def _encoding(head: bytes, path: Path, dialect: TableDialect) -> str:
     for mark, encoding in _MARKS:
         if head.startswith(mark):
             return encoding

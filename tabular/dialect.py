@@ -37,7 +37,7 @@ _LIKELY = [
 
 
 @dataclass(frozen=True)
-class Dialect:
+class TableDialect:
     """What a user says about a text file; None is found out.
 
     Attributes:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _ROWS_AT_ONCE = 1_024
 
 
-class Batch:
+class ColumnBatch:
     """Some rows by column.
 
     Attributes:
@@ -45,7 +45,7 @@ class Cells(Mapping[str, Any]):
 
     __slots__ = ("batch", "place")
 
-    def __init__(self, batch: Batch, place: int) -> None:
+    def __init__(self, batch: ColumnBatch, place: int) -> None:
         self.batch, self.place = batch, place
 
     def __getitem__(self, name: str) -> Any:
@@ -104,7 +104,7 @@ def parquet_rows(path: Path, position: Position | None = None) -> Iterator[Row]:
         for batch in file.iter_batches(_ROWS_AT_ONCE):
             if position is not None:
                 position.tell = lambda done=number: size * done // count  # type: ignore[misc]
-            rows = Batch(batch)
+            rows = ColumnBatch(batch)
             for place in range(batch.num_rows):
                 number += 1
                 yield Row(f"{path.name}, row {number}", Cells(rows, place))

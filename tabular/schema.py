@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from prompts.errors import InvalidDataset
-from tabular.parquet import Batch, Cells
+from tabular.parquet import Cells, ColumnBatch
 from tabular.row import Row
 from tabular.table import Table
 
@@ -27,7 +27,7 @@ class Schema:
         self._reserved = frozenset(reserved)
         self._types: dict[str, set[pyarrow.DataType]] = {}
         self._kinds: dict[str, set[str]] = {}
-        self._batch: Batch | None = None
+        self._batch: ColumnBatch | None = None
 
     @classmethod
     def of(cls, tables: Iterable[Table], reserved: Collection[str] = ()) -> Schema:

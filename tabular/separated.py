@@ -9,7 +9,7 @@ from pathlib import Path
 
 from prompts.errors import InvalidDataset
 from tabular.content import Content, suffix
-from tabular.dialect import NONE, Dialect, Layout, layout_of, suggestion
+from tabular.dialect import NONE, Layout, TableDialect, layout_of, suggestion
 from tabular.lines import Lines, Record
 from tabular.opening import after_line, opened_text
 from tabular.position import Position
@@ -21,7 +21,7 @@ _NOT_UTF8 = re.compile("[\udc80-\udcff]")
 _INVISIBLE = "\u200b\u2060\ufeff"  # such as the mark of a file that was put after another one
 
 
-def layout_in(path: Path, content: Content, dialect: Dialect) -> Layout:
+def layout_in(path: Path, content: Content, dialect: TableDialect) -> Layout:
     """How the lines of a file are cut into cells."""
     alone = "\t" if suffix(path) == ".tsv" else NONE
     return layout_of(content.head, content.whole, dialect.mark, alone)

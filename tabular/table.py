@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from prompts.errors import InvalidDataset
 from tabular.content import Content, Kind, content_of
-from tabular.dialect import Dialect, Layout
+from tabular.dialect import Layout, TableDialect
 from tabular.json_rows import json_columns, json_document, json_lines
 from tabular.parquet import parquet_rows, parquet_types
 from tabular.position import Position
@@ -80,7 +80,7 @@ class Table:
             yield from parquet_rows(self.path, position)
 
 
-def open_table(path: Path, dialect: Dialect = Dialect()) -> Table:
+def open_table(path: Path, dialect: TableDialect = TableDialect()) -> Table:
     """A table of any kind, told by its first bytes.
 
     Args:
@@ -101,7 +101,7 @@ def open_table(path: Path, dialect: Dialect = Dialect()) -> Table:
     return Table(path, content, json_columns(rows))
 
 
-def columns_in(path: Path, dialect: Dialect = Dialect()) -> Sequence[str]:
+def columns_in(path: Path, dialect: TableDialect = TableDialect()) -> Sequence[str]:
     """The columns of a file; none where it is no table."""
     try:
         return open_table(path, dialect).columns
@@ -109,7 +109,7 @@ def columns_in(path: Path, dialect: Dialect = Dialect()) -> Sequence[str]:
         return ()
 
 
-def whole_rows(path: Path, dialect: Dialect = Dialect()) -> Iterator[Row]:
+def whole_rows(path: Path, dialect: TableDialect = TableDialect()) -> Iterator[Row]:
     """The rows of a table that must be right as a whole.
 
     Raises:

@@ -69,6 +69,15 @@ def test_no_package_is_left_out_of_the_table() -> None:
     assert packages - {"tests"} == MAY_IMPORT.keys() - {"main"}
 
 
+def test_a_class_name_belongs_to_one_file() -> None:
+    places: dict[str, list[str]] = {}
+    for _, path in _modules():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert {name: files for name, files in places.items() if len(files) > 1} == {}
+
+
 def test_packages_use_no_relative_imports() -> None:
     for _, path in _modules():
         nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))

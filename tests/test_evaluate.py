@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from main import main
-from marquee.systems import Setting, folder_name, named
+from marquee.systems import SystemContext, folder_name, named
 from prompts import registry
 from prompts.errors import InvalidSetting, UnknownName
 from prompts.text import Text
@@ -243,7 +243,7 @@ def test_each_way_to_show_texts_is_a_run_of_its_own_and_the_report_sets_them_sid
 
 # --- names ---
 
-SETTING = Setting(registry.taxonomy("tmdb"), [Text("a plot"), Text("", "a title")])
+SETTING = SystemContext(registry.taxonomy("tmdb"), [Text("a plot"), Text("", "a title")])
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Material:
+class TrainingData:
     """All that a training sees.
 
     Attributes:
@@ -145,7 +145,7 @@ class Scorer(Protocol):
 
 
 @runtime_checkable
-class Decided(Protocol):
+class FixedDecoding(Protocol):
     """A scorer that needs no tuning, since it knows its decoding."""
 
     def decoding(self) -> Decoding:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.baselines.data import Material, Probabilities, Split
+from eval.baselines.data import Probabilities, Split, TrainingData
 from eval.baselines.thresholds import Decoding
 
 
@@ -39,7 +39,7 @@ class Prior:
 
 
 @dataclass(frozen=True)
-class Lot:
+class RandomLabels:
     """Draws each label as often as the training data has it; the draw hangs on seed and text alone.
 
     Scores are the draws, even between 0 and 1; they say nothing about the text.
@@ -69,14 +69,14 @@ class Lot:
         return np.random.default_rng(list(digest)).random(len(self.frequencies), dtype=np.float32)
 
 
-def fit_prior(material: Material, settings: NoSettings) -> Prior:
+def fit_prior(material: TrainingData, settings: NoSettings) -> Prior:
     """Frequencies of the training labels."""
     return Prior(_frequencies(material.train, material.taxonomy.multi))
 
 
-def fit_lot(material: Material, settings: NoSettings) -> Lot:
+def fit_lot(material: TrainingData, settings: NoSettings) -> RandomLabels:
     """Frequencies of the training labels, and a seed."""
-    return Lot(_frequencies(material.train, material.taxonomy.multi), material.seed)
+    return RandomLabels(_frequencies(material.train, material.taxonomy.multi), material.seed)
 
 
 def restore_prior(folder: Path, labels: int, multi: bool) -> Prior:
@@ -84,10 +84,10 @@ def restore_prior(folder: Path, labels: int, multi: bool) -> Prior:
     return Prior(np.load(folder / "weights.npz")["frequencies"])
 
 
-def restore_lot(folder: Path, labels: int, multi: bool) -> Lot:
-    """What ``Lot.save`` wrote."""
+def restore_lot(folder: Path, labels: int, multi: bool) -> RandomLabels:
+    """What ``RandomLabels.save`` wrote."""
     kept = np.load(folder / "weights.npz")
-    return Lot(kept["frequencies"], int(kept["seed"]))
+    return RandomLabels(kept["frequencies"], int(kept["seed"]))
 
 
 def _frequencies(split: Split, multi: bool) -> NDArray[np.float32]:

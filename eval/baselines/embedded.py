@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.baselines import manifest
-from eval.baselines.data import Material, Probabilities
+from eval.baselines.data import Probabilities, TrainingData
 from eval.baselines.dummy import NoSettings
 from llm.embedded.matcher import SHIPPED, Matcher, matcher
 from prompts.files import digest_of
@@ -21,7 +21,7 @@ _FILE = "weights.json"
 
 
 @dataclass(frozen=True)
-class Untaught:
+class EmbeddedScores:
     """The probabilities of the embedded classifier for one vocabulary."""
 
     taxonomy: Taxonomy
@@ -40,20 +40,20 @@ class Untaught:
         return {"weights": SHIPPED.name, "sha256": _digest()}
 
 
-def fit(material: Material, settings: NoSettings) -> Untaught:
+def fit(material: TrainingData, settings: NoSettings) -> EmbeddedScores:
     """Nothing to learn; thresholds are tuned by who asks for this."""
-    return Untaught(material.taxonomy)
+    return EmbeddedScores(material.taxonomy)
 
 
-def restore(folder: Path, labels: int, multi: bool) -> Untaught:
-    """What ``Untaught.save`` wrote.
+def restore(folder: Path, labels: int, multi: bool) -> EmbeddedScores:
+    """What ``EmbeddedScores.save`` wrote.
 
     Raises:
         ValueError: the program comes with other weights by now, to which the thresholds were not tuned.
     """
     if json.loads((folder / _FILE).read_text(encoding="utf-8"))["sha256"] != _digest():
         raise ValueError("its thresholds belong to other weights than the program comes with now")
-    return Untaught(manifest.parts_of(folder)[1])
+    return EmbeddedScores(manifest.parts_of(folder)[1])
 
 
 @cache

@@ -19,7 +19,7 @@ from similarity.encoders.wordpieces import cut
 
 if TYPE_CHECKING:
     from similarity.encoders.windows import Vectors
-    from similarity.index.builder import Encoder
+    from similarity.index.builder import IndexEncoder
 
 _BATCH = 128
 _OF_WORDS = np.float32(0.1)  # brings logits to about the size of the numbers of a vector of length 1
@@ -58,16 +58,16 @@ class Remembered:
         folder: where vectors are kept.
     """
 
-    def __init__(self, encoder: Encoder, folder: Path) -> None:
+    def __init__(self, encoder: IndexEncoder, folder: Path) -> None:
         self.name, self.dimension = encoder.name, encoder.dimension
         self._encoder, self._folder = encoder, folder
 
     def encode(self, texts: Sequence[str]) -> Vectors:
-        """See ``Encoder.encode``."""
+        """See ``IndexEncoder.encode``."""
         return embeddings(self._encoder, texts, self._folder)
 
 
-def embeddings(encoder: Encoder, texts: Sequence[str], folder: Path, track: Track = untracked) -> Vectors:
+def embeddings(encoder: IndexEncoder, texts: Sequence[str], folder: Path, track: Track = untracked) -> Vectors:
     """Vectors of the texts, float32, shape (texts, dimension), in their order; what is new is encoded and kept.
 
     Args:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.baselines import manifest
-from eval.baselines.data import Material, Probabilities, likelihoods
+from eval.baselines.data import Probabilities, TrainingData, likelihoods
 from eval.baselines.trained import Trained
 from eval.metrics.classification import Labels
 from prompts.errors import InvalidSetting
@@ -62,7 +62,7 @@ class Blend:
         return {"parts": [{"kind": part.kind, "weight": weight, **part.scorer.notes()} for part, weight in pairs]}
 
 
-def fit(material: Material, settings: BlendSettings, read: Read) -> Blend:
+def fit(material: TrainingData, settings: BlendSettings, read: Read) -> Blend:
     """Read the parts and weigh them.
 
     Args:
@@ -106,7 +106,7 @@ def restore(folder: Path, labels: int, multi: bool, read: Read) -> Blend:
     return Blend(tuple(read(folder / str(number)) for number in range(len(weights))), weights)
 
 
-def _part(part: Trained, path: str, material: Material) -> Trained:
+def _part(part: Trained, path: str, material: TrainingData) -> Trained:
     if part.taxonomy.labels != material.taxonomy.labels or part.taxonomy.multi != material.taxonomy.multi:
         raise InvalidSetting(f"{path} was trained for another vocabulary than {material.taxonomy.name}")
     digest = part.manifest["data"]["validation"]["digest"]

@@ -20,14 +20,14 @@ from transformers import (
     set_seed,
 )
 
-from eval.baselines.data import Material, Split
+from eval.baselines.data import Split, TrainingData
 from eval.baselines.early_stopping import Steps, StopAfter
 from eval.baselines.linear_probe import fit_head
 from eval.baselines.losses import LOSSES, Counts, length_weighted_cross_entropy
 from eval.baselines.mlp import to_probabilities, validation_score
 from eval.baselines.oversample import oversampled
-from eval.baselines.torch_dataset import BatchLoss, Course, Row, collated, rows_of
-from eval.baselines.transformer import Keep, Labeller, Reading, Transformer, device, earlier, pretrained
+from eval.baselines.torch_dataset import BatchLoss, Row, TrainingSet, collated, rows_of
+from eval.baselines.transformer import Keep, Labeller, TokenWindow, Transformer, device, earlier, pretrained
 from llm.embedded.matcher import SHIPPED
 from llm.embedded.weights_file import load
 from prompts.errors import InvalidSetting, UnknownName
@@ -112,7 +112,7 @@ class DistilBert(FineTuning):
     lr: float = 5e-5
 
 
-def fit(material: Material, settings: FineTuning) -> Transformer:
+def fit(material: TrainingData, settings: FineTuning) -> Transformer:
     """Fine-tune, and keep the weights of the round with the best validation score."""
     start = _begin(material, settings)
     judged = rows_of(material.validation.judged(), start.tokeniser, start.reading)
@@ -123,7 +123,7 @@ def fit(material: Material, settings: FineTuning) -> Transformer:
     return start.taught(material, {_SCORES: history, "bf16": bool(trainer.args.bf16)})
 
 
-def again(material: Material, settings: FineTuning, notes: Mapping[str, Any]) -> Transformer:
+def again(material: TrainingData, settings: FineTuning, notes: Mapping[str, Any]) -> Transformer:
     """Fine-tune as an earlier training did up to its best round; nothing is judged on the way."""
     start = _begin(material, settings)
     rounds = int(np.argmax(notes[_SCORES])) + 1
@@ -139,11 +139,11 @@ class _Start:
 
     model: Labeller
     tokeniser: Any
-    reading: Reading
-    course: Course
+    reading: TokenWindow
+    course: TrainingSet
     kept: bool
 
-    def taught(self, material: Material, notes: Mapping[str, object]) -> Transformer:
+    def taught(self, material: TrainingData, notes: Mapping[str, object]) -> Transformer:
         """The same after the training."""
         told = {"head kept": self.kept, **notes}
         return Transformer(self.model, self.tokeniser, self.reading, material.taxonomy.multi, told, threading.Lock())
@@ -169,7 +169,7 @@ class LabelTrainer(Trainer):
         return (loss, {"logits": logits}) if return_outputs else loss
 
 
-def _begin(material: Material, settings: FineTuning) -> _Start:
+def _begin(material: TrainingData, settings: FineTuning) -> _Start:
     _refuse_incoherent(settings, material.taxonomy.multi)
     set_seed(material.seed)
     encoder, tokeniser, head = _base(settings.base, material.taxonomy.names)
@@ -177,19 +177,19 @@ def _begin(material: Material, settings: FineTuning) -> _Start:
     _refuse_too_long(settings, encoder)
     _start_head(model, head, material)
     _freeze(model, settings.last_layers)
-    reading = Reading(settings.max_tokens, settings.keep)
+    reading = TokenWindow(settings.max_tokens, settings.keep)
     course = _course(material, tokeniser, reading, settings)
     if settings.linear_probe:
         fit_head(model, course, material.track)
     return _Start(model, tokeniser, reading, course, head is not None)
 
 
-def _course(material: Material, tokeniser: Any, reading: Reading, settings: FineTuning) -> Course:
+def _course(material: TrainingData, tokeniser: Any, reading: TokenWindow, settings: FineTuning) -> TrainingSet:
     train = material.train
     if settings.oversample:
         train = train.take(oversampled(train.truth, material.seed))
     collate = partial(collated, fill=tokeniser.pad_token_id)
-    return Course(rows_of(train, tokeniser, reading), collate, _loss(train, material.taxonomy.multi, settings))
+    return TrainingSet(rows_of(train, tokeniser, reading), collate, _loss(train, material.taxonomy.multi, settings))
 
 
 def _loss(train: Split, multi: bool, settings: FineTuning) -> BatchLoss:
@@ -201,7 +201,7 @@ def _loss(train: Split, multi: bool, settings: FineTuning) -> BatchLoss:
 
 
 def _trainer(
-    start: _Start, material: Material, settings: FineTuning, judged: Sequence[Row] | None = None
+    start: _Start, material: TrainingData, settings: FineTuning, judged: Sequence[Row] | None = None
 ) -> LabelTrainer:
     taxonomy = material.taxonomy
 
@@ -225,7 +225,7 @@ def _trainer(
     return trainer
 
 
-def _arguments(material: Material, settings: FineTuning, judging: Mapping[str, Any]) -> TrainingArguments:
+def _arguments(material: TrainingData, settings: FineTuning, judging: Mapping[str, Any]) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(material.scratch),
         num_train_epochs=settings.epochs,
@@ -265,7 +265,7 @@ def _base(base: str, labels: Sequence[str]) -> tuple[nn.Module, Any, dict[str, T
     return *pretrained(folder), head
 
 
-def _start_head(model: Labeller, head: dict[str, Tensor] | None, material: Material) -> None:
+def _start_head(model: Labeller, head: dict[str, Tensor] | None, material: TrainingData) -> None:
     """An earlier head, or one that begins by answering with the labels' frequencies."""
     if head is not None:
         model.head.load_state_dict(head)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from eval.baselines import linear, mlp
-from eval.baselines.data import Material, Probabilities
+from eval.baselines.data import Probabilities, TrainingData
 
 _SHARES = tuple(round(step * 0.05, 2) for step in range(21))
 _MEANING, _WORDS = "minilm-mlp", "tfidf-lr"
@@ -47,7 +47,7 @@ class Hybrid:
         return {_SHARE: self.share, _MEANING: self.meaning.notes(), _WORDS: self.words.notes()}
 
 
-def fit(material: Material, settings: HybridSettings) -> Hybrid:
+def fit(material: TrainingData, settings: HybridSettings) -> Hybrid:
     """Both parts, then the share with the best validation score."""
     words = linear.fit(material, settings, linear.LINES[_WORDS])
     meaning = mlp.fit(material, settings)
@@ -60,7 +60,7 @@ def fit(material: Material, settings: HybridSettings) -> Hybrid:
     return Hybrid(meaning, words, max(_SHARES, key=score))
 
 
-def again(material: Material, settings: HybridSettings, notes: Mapping[str, Any]) -> Hybrid:
+def again(material: TrainingData, settings: HybridSettings, notes: Mapping[str, Any]) -> Hybrid:
     """Both parts as an earlier training chose them, mixed as they were there."""
     words = linear.again(material, settings, notes[_WORDS], linear.LINES[_WORDS])
     return Hybrid(mlp.again(material, settings, notes[_MEANING]), words, notes[_SHARE])

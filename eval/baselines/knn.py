@@ -11,15 +11,15 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
-from eval.baselines.data import Material, Probabilities
-from eval.baselines.tfidf import Words, WordSettings
+from eval.baselines.data import Probabilities, TrainingData
+from eval.baselines.tfidf import TfIdfSettings, TfIdfVectors
 
 _BATCH = 128
 _PRIOR_WEIGHT = 0.1  # the frequencies of labels vote as one neighbour of this cosine, so that a stranger gets them
 
 
 @dataclass(frozen=True)
-class NeighbourSettings(WordSettings):
+class NeighbourSettings(TfIdfSettings):
     """Attributes:
     neighbours: how many labelled texts vote, each by its cosine.
     """
@@ -29,10 +29,10 @@ class NeighbourSettings(WordSettings):
 
 
 @dataclass(frozen=True)
-class Neighbours:
+class NearestNeighbours:
     """The labelled texts' vectors (no text is kept), their labels, and which of these are known."""
 
-    words: Words
+    words: TfIdfVectors
     vectors: Any
     truth: NDArray[np.bool_]
     known: NDArray[np.bool_]
@@ -65,19 +65,19 @@ class Neighbours:
         return np.asarray(given / ((votes * self.known[nearest]).sum(axis=1) + _PRIOR_WEIGHT))
 
 
-def fit(material: Material, settings: NeighbourSettings) -> Neighbours:
+def fit(material: TrainingData, settings: NeighbourSettings) -> NearestNeighbours:
     """Nothing but the vectors is learnt."""
     train = material.train
-    words = Words.fit(train.texts, WordSettings(settings.ngrams, settings.min_count))
+    words = TfIdfVectors.fit(train.texts, TfIdfSettings(settings.ngrams, settings.min_count))
     frequencies = train.frequencies / (1 if material.taxonomy.multi else train.frequencies.sum())
     k = min(settings.neighbours, len(train))
     vectors = words.vectors(train.texts)
-    return Neighbours(words, vectors, train.truth, train.known, frequencies.astype(np.float32), k)
+    return NearestNeighbours(words, vectors, train.truth, train.known, frequencies.astype(np.float32), k)
 
 
-def restore(folder: Path, labels: int, multi: bool) -> Neighbours:
-    """What ``Neighbours.save`` wrote."""
+def restore(folder: Path, labels: int, multi: bool) -> NearestNeighbours:
+    """What ``NearestNeighbours.save`` wrote."""
     kept = np.load(folder / "labels.npz")
     vectors = scipy.sparse.load_npz(folder / "vectors.npz").tocsr()
-    words = Words.restore(folder)
-    return Neighbours(words, vectors, kept["truth"], kept["known"], kept["frequencies"], int(kept["k"]))
+    words = TfIdfVectors.restore(folder)
+    return NearestNeighbours(words, vectors, kept["truth"], kept["known"], kept["frequencies"], int(kept["k"]))

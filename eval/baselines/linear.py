@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
-from eval.baselines.data import Material, Probabilities, Split, shaped
-from eval.baselines.tfidf import Words, WordSettings
+from eval.baselines.data import Probabilities, Split, TrainingData, shaped
+from eval.baselines.tfidf import TfIdfSettings, TfIdfVectors
 from eval.calibration import fit_logistic
 
 Line = tuple[NDArray[np.floating], float]  # a weight per term, and the bias
@@ -27,7 +27,7 @@ _SMOOTHING = 0.1
 
 
 @dataclass(frozen=True)
-class LinearSettings(WordSettings):
+class LinearSettings(TfIdfSettings):
     """Attributes:
     c: how little the weights are held back; unused by naive Bayes.
     """
@@ -39,7 +39,7 @@ class LinearSettings(WordSettings):
 class Linear:
     """Terms to log-odds by one weight per term and label."""
 
-    words: Words
+    words: TfIdfVectors
     weights: NDArray[np.float32]
     biases: NDArray[np.float32]
     multi: bool
@@ -67,10 +67,10 @@ class Linear:
 def restore(folder: Path, labels: int, multi: bool) -> Linear:
     """What ``Linear.save`` wrote."""
     kept = np.load(folder / "weights.npz")
-    return Linear(Words.restore(folder), kept["weights"], kept["biases"], multi)
+    return Linear(TfIdfVectors.restore(folder), kept["weights"], kept["biases"], multi)
 
 
-def fit(material: Material, settings: LinearSettings, line: FitLine) -> Linear:
+def fit(material: TrainingData, settings: LinearSettings, line: FitLine) -> Linear:
     """One line per label, each from the training texts for which that label's truth is known."""
     words, weights, biases = _lines(material, settings, line)
     judged = material.validation.judged()
@@ -78,15 +78,15 @@ def fit(material: Material, settings: LinearSettings, line: FitLine) -> Linear:
     return _scaled(material, words, weights, biases, {"scales": scales.tolist(), "shifts": shifts.tolist()})
 
 
-def again(material: Material, settings: LinearSettings, notes: Mapping[str, Any], line: FitLine) -> Linear:
+def again(material: TrainingData, settings: LinearSettings, notes: Mapping[str, Any], line: FitLine) -> Linear:
     """New lines, made log-odds as those of an earlier training were."""
     scaling = {name: notes[name] for name in ("scales", "shifts")}
     return _scaled(material, *_lines(material, settings, line), scaling)
 
 
-def _lines(material: Material, settings: LinearSettings, line: FitLine) -> tuple[Words, Any, Any]:
+def _lines(material: TrainingData, settings: LinearSettings, line: FitLine) -> tuple[TfIdfVectors, Any, Any]:
     """Words, a weight per label and term, and a bias per label."""
-    words = Words.fit(material.train.texts, WordSettings(settings.ngrams, settings.min_count))
+    words = TfIdfVectors.fit(material.train.texts, TfIdfSettings(settings.ngrams, settings.min_count))
     vectors = words.vectors(material.train.texts)
     lines = [
         _fit_label(vectors, material.train, label, lambda some, truth: line(some, truth, settings.c))
@@ -95,7 +95,9 @@ def _lines(material: Material, settings: LinearSettings, line: FitLine) -> tuple
     return words, np.stack([one for one, _ in lines]), np.array([bias for _, bias in lines])
 
 
-def _scaled(material: Material, words: Words, weights: Any, biases: Any, scaling: Mapping[str, list[float]]) -> Linear:
+def _scaled(
+    material: TrainingData, words: TfIdfVectors, weights: Any, biases: Any, scaling: Mapping[str, list[float]]
+) -> Linear:
     scales, shifts = np.array(scaling["scales"]), np.array(scaling["shifts"])
     weights, biases = weights * scales[:, None], biases * scales + shifts
     multi = material.taxonomy.multi

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from eval.baselines.data import Track
-from eval.baselines.torch_dataset import Course
+from eval.baselines.torch_dataset import TrainingSet
 from eval.baselines.transformer import Labeller
 from similarity.encoders.precision import autocast
 
@@ -18,7 +18,7 @@ _STEPS = 100  # of L-BFGS, each over all texts
 _HELD = 0.05  # what the squares of weights cost where vectors have length 1, beside the sum of all losses (C = 10)
 
 
-def fit_head(model: Labeller, course: Course, track: Track) -> None:
+def fit_head(model: Labeller, course: TrainingSet, track: Track) -> None:
     """Learn ``model.head`` in place, from where it stands; the encoder is left as it is."""
     vectors, batch = _pooled(model, course, track)
     held = _HELD * vectors.square().sum(dim=1).mean() / batch["labels"].numel()
@@ -33,7 +33,7 @@ def fit_head(model: Labeller, course: Course, track: Track) -> None:
     optimiser.step(step)  # type: ignore[no-untyped-call]
 
 
-def _pooled(model: Labeller, course: Course, track: Track) -> tuple[Tensor, dict[str, Tensor]]:
+def _pooled(model: Labeller, course: TrainingSet, track: Track) -> tuple[Tensor, dict[str, Tensor]]:
     """The head's inputs, shape (texts, dimension), and all else of the rows, in one order."""
     device = next(model.parameters()).device
     order = sorted(course.rows, key=lambda row: len(row["input_ids"]))

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from eval.baselines.data import Material, Probabilities, Split, likelihoods
+from eval.baselines.data import Probabilities, Split, TrainingData, likelihoods
 from eval.baselines.embeddings import AsRead, embeddings
 from eval.baselines.losses import weighted_bce
 from eval.baselines.thresholds import f1, tune
@@ -23,7 +23,7 @@ from eval.metrics.classification import Labels
 from llm.embedded.matcher import SHIPPED
 from prompts.errors import InvalidSetting
 from similarity.encoders.minilm import MiniLM
-from similarity.index.builder import Encoder
+from similarity.index.builder import IndexEncoder
 
 _BATCH = 128
 _WEIGHTS = "perceptron.safetensors"
@@ -33,7 +33,7 @@ Score = tuple[float, float]  # on validation texts: of the answers, and the mean
 _WORST: Score = (-1.0, 0.0)
 
 
-ENCODERS: Mapping[str, Callable[[], Encoder]] = {"minilm": MiniLM, "matcher": lambda: AsRead(SHIPPED)}
+ENCODERS: Mapping[str, Callable[[], IndexEncoder]] = {"minilm": MiniLM, "matcher": lambda: AsRead(SHIPPED)}
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Perceptron:
     """MiniLM's vectors to label scores."""
 
     kind: str
-    encoder: Encoder
+    encoder: IndexEncoder
     layers: nn.Sequential
     multi: bool
     chosen: dict[str, object]
@@ -100,7 +100,7 @@ class Perceptron:
         return {"encoder": self.encoder.name, **self.chosen}
 
 
-def fit(material: Material, settings: PerceptronSettings) -> Perceptron:
+def fit(material: TrainingData, settings: PerceptronSettings) -> Perceptron:
     """Encode once, then try ``trials`` draws."""
     encoder = ENCODERS[settings.encoder]()
     training = embeddings(encoder, material.train.texts, material.cache, material.track)
@@ -119,7 +119,7 @@ def fit(material: Material, settings: PerceptronSettings) -> Perceptron:
     return Perceptron(settings.encoder, encoder, best.layers, material.taxonomy.multi, chosen, material.cache)
 
 
-def again(material: Material, settings: PerceptronSettings, notes: Mapping[str, Any]) -> Perceptron:
+def again(material: TrainingData, settings: PerceptronSettings, notes: Mapping[str, Any]) -> Perceptron:
     """One training with the draw that an earlier search chose, for as many rounds."""
     encoder = ENCODERS[settings.encoder]()
     vectors = embeddings(encoder, material.train.texts, material.cache, material.track)
@@ -157,7 +157,7 @@ def validation_score(scores: Probabilities, truth: Labels, most: int, multi: boo
 class _Trial:
     """One training with drawn settings, stopped early."""
 
-    def __init__(self, draw: Draw, material: Material, training: NDArray[np.float32]) -> None:
+    def __init__(self, draw: Draw, material: TrainingData, training: NDArray[np.float32]) -> None:
         torch.manual_seed(material.seed)
         self.draw, self.epoch, self._taxonomy = draw, 0, material.taxonomy
         self.layers = _layers(training.shape[1], draw.hidden, draw.dropout, len(material.taxonomy.names))

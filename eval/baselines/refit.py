@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.baselines import ensemble, manifest
-from eval.baselines.data import Material, Scorer, Split, Track, untracked
+from eval.baselines.data import Scorer, Split, Track, TrainingData, untracked
 from eval.baselines.registry import CACHE, clear, kind_of, seen
 from eval.baselines.trained import Trained
 from prompts.errors import InvalidSetting
@@ -25,7 +25,7 @@ _NOBODY = {"rows": 0, "complete": 0, "digest": ""}  # by whom the outcome was ch
 
 
 @dataclass(frozen=True)
-class Learnt:
+class KnownTexts:
     """What trainings saw.
 
     Attributes:
@@ -65,7 +65,7 @@ class Refit:
         track: shows progress.
     """
 
-    learnt: Learnt
+    learnt: KnownTexts
     command: str = ""
     cache: Path = CACHE
     track: Track = untracked
@@ -119,7 +119,7 @@ class Refit:
             )
         kind = kind_of(made["kind"])
         settings = kind.settings(**made["settings"])
-        material = Material(taxonomy, both, self.learnt.validation, made["seed"], self.cache, scratch, self.track)
+        material = TrainingData(taxonomy, both, self.learnt.validation, made["seed"], self.cache, scratch, self.track)
         try:
             return kind.again(material, settings, made["notes"]) if kind.again else kind.fit(material, settings)
         except KeyError as error:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from eval.baselines import manifest
-from eval.baselines.data import Decided, Material, Probabilities, Scorer, Split, Track, untracked
+from eval.baselines.data import FixedDecoding, Probabilities, Scorer, Split, Track, TrainingData, untracked
 from eval.baselines.thresholds import Decoding, Objective, Rule, tune
 from eval.baselines.trained import Trained
 from eval.datasets import Example
@@ -26,7 +26,7 @@ CACHE = Path("var/cache/embeddings")
 
 
 @dataclass(frozen=True)
-class Kind:
+class Baseline:
     """A baseline.
 
     Attributes:
@@ -40,15 +40,15 @@ class Kind:
     """
 
     settings: Callable[..., Any]
-    fit: Callable[[Material, Any], Scorer]
+    fit: Callable[[TrainingData, Any], Scorer]
     restore: Callable[[Path, int, bool], Scorer]
-    again: Callable[[Material, Any, Mapping[str, Any]], Scorer] | None = None
+    again: Callable[[TrainingData, Any, Mapping[str, Any]], Scorer] | None = None
     rule: Rule = "per-label"
     soft: bool = False
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """How to train, beside the data.
 
     Attributes:
@@ -75,7 +75,7 @@ class Plan:
 
 
 def train(
-    plan: Plan,
+    plan: TrainingPlan,
     taxonomy: Taxonomy,
     training: Sequence[Example],
     validation: Sequence[Example],
@@ -112,7 +112,7 @@ def train(
     clear(out)
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=out, prefix="unfinished-") as scratch:
-        scorer = kind.fit(Material(taxonomy, *splits, plan.seed, plan.cache, Path(scratch), track), settings)
+        scorer = kind.fit(TrainingData(taxonomy, *splits, plan.seed, plan.cache, Path(scratch), track), settings)
     seconds = round(time.perf_counter() - start, 1)
     scores = scorer.probabilities(judged.texts)
     decoding = _decoding(plan, kind, scorer, scores, judged, taxonomy)
@@ -156,11 +156,11 @@ def figures(scores: Probabilities, judged: Split, decoding: Decoding, taxonomy: 
 
 
 def _decoding(
-    plan: Plan, kind: Kind, scorer: Scorer, scores: Probabilities, judged: Split, taxonomy: Taxonomy
+    plan: TrainingPlan, kind: Baseline, scorer: Scorer, scores: Probabilities, judged: Split, taxonomy: Taxonomy
 ) -> Decoding:
     if not taxonomy.multi:
         return Decoding("best")
-    if plan.decode is None and isinstance(scorer, Decided):
+    if plan.decode is None and isinstance(scorer, FixedDecoding):
         return scorer.decoding()
     rule = plan.decode or kind.rule
     return tune(scores, judged.truth, rule, plan.objective, taxonomy.max_labels, taxonomy.allow_none)
@@ -173,7 +173,7 @@ def clear(out: Path) -> None:
         shutil.rmtree(left)
 
 
-def _manifest(plan: Plan, taxonomy: Taxonomy, splits: tuple[Split, Split]) -> dict[str, Any]:
+def _manifest(plan: TrainingPlan, taxonomy: Taxonomy, splits: tuple[Split, Split]) -> dict[str, Any]:
     """What is known of a training before it begins."""
     sides = {name: seen(split) for name, split in zip(("train", "validation"), splits, strict=True)}
     return {
@@ -193,7 +193,7 @@ def seen(split: Split) -> dict[str, Any]:
     return {"rows": len(split), "complete": int(split.complete.sum()), "digest": split.digest}
 
 
-def kind_of(name: str) -> Kind:
+def kind_of(name: str) -> Baseline:
     """The baseline of a name.
 
     Raises:
@@ -204,7 +204,7 @@ def kind_of(name: str) -> Kind:
     return BASELINES[name]()
 
 
-def _settings(plan: Plan, kind: Kind) -> Any:
+def _settings(plan: TrainingPlan, kind: Baseline) -> Any:
     known = {one.name for one in fields(kind.settings())}
     if unknown := sorted(plan.settings.keys() - known):
         has = f"it has {', '.join(sorted(known))}" if known else "it has none"
@@ -226,63 +226,65 @@ def refuse_overlap(training: Sequence[Example], validation: Sequence[Example]) -
         )
 
 
-def _prior() -> Kind:
+def _prior() -> Baseline:
     from eval.baselines import dummy
 
-    return Kind(dummy.NoSettings, dummy.fit_prior, dummy.restore_prior, rule="top-k")
+    return Baseline(dummy.NoSettings, dummy.fit_prior, dummy.restore_prior, rule="top-k")
 
 
-def _lot() -> Kind:
+def _lot() -> Baseline:
     from eval.baselines import dummy
 
-    return Kind(dummy.NoSettings, dummy.fit_lot, dummy.restore_lot)
+    return Baseline(dummy.NoSettings, dummy.fit_lot, dummy.restore_lot)
 
 
-def _untaught() -> Kind:
+def _untaught() -> Baseline:
     from eval.baselines import dummy, embedded
 
-    return Kind(dummy.NoSettings, embedded.fit, embedded.restore)
+    return Baseline(dummy.NoSettings, embedded.fit, embedded.restore)
 
 
-def _linear(name: str) -> Kind:
+def _linear(name: str) -> Baseline:
     from eval.baselines import linear
 
     line = linear.LINES[name]
-    return Kind(linear.LinearSettings, partial(linear.fit, line=line), linear.restore, partial(linear.again, line=line))
+    return Baseline(
+        linear.LinearSettings, partial(linear.fit, line=line), linear.restore, partial(linear.again, line=line)
+    )
 
 
-def _neighbours() -> Kind:
+def _neighbours() -> Baseline:
     from eval.baselines import knn
 
-    return Kind(knn.NeighbourSettings, knn.fit, knn.restore)
+    return Baseline(knn.NeighbourSettings, knn.fit, knn.restore)
 
 
-def _perceptron() -> Kind:
+def _perceptron() -> Baseline:
     from eval.baselines import mlp
 
-    return Kind(mlp.PerceptronSettings, mlp.fit, mlp.restore, mlp.again, soft=True)
+    return Baseline(mlp.PerceptronSettings, mlp.fit, mlp.restore, mlp.again, soft=True)
 
 
-def _hybrid() -> Kind:
+def _hybrid() -> Baseline:
     from eval.baselines import hybrid
 
-    return Kind(hybrid.HybridSettings, hybrid.fit, hybrid.restore, hybrid.again, soft=True)
+    return Baseline(hybrid.HybridSettings, hybrid.fit, hybrid.restore, hybrid.again, soft=True)
 
 
-def _blend() -> Kind:
+def _blend() -> Baseline:
     from eval.baselines import ensemble
 
-    return Kind(ensemble.BlendSettings, partial(ensemble.fit, read=load), partial(ensemble.restore, read=load))
+    return Baseline(ensemble.BlendSettings, partial(ensemble.fit, read=load), partial(ensemble.restore, read=load))
 
 
-def _fine_tuned(name: str) -> Kind:
+def _fine_tuned(name: str) -> Baseline:
     from eval.baselines import finetune, transformer
 
-    return Kind(finetune.SETTINGS[name], finetune.fit, transformer.restore, finetune.again)
+    return Baseline(finetune.SETTINGS[name], finetune.fit, transformer.restore, finetune.again)
 
 
 # What a name needs is imported when it is asked for: TF-IDF waits for no torch.
-BASELINES: Mapping[str, Callable[[], Kind]] = {
+BASELINES: Mapping[str, Callable[[], Baseline]] = {
     "prior": _prior,
     "random": _lot,
     "embedded-tuned": _untaught,

@@ -19,7 +19,7 @@ _FILE, _WEIGHTS = "vocabulary.json", "idf.npz"
 
 
 @dataclass(frozen=True)
-class WordSettings:
+class TfIdfSettings:
     """How texts become terms.
 
     Attributes:
@@ -32,24 +32,24 @@ class WordSettings:
 
 
 @dataclass(frozen=True)
-class Words:
+class TfIdfVectors:
     """Texts to TF-IDF vectors of length 1; sublinear counts, accents folded."""
 
-    settings: WordSettings
+    settings: TfIdfSettings
     vectoriser: TfidfVectorizer
 
     @classmethod
-    def fit(cls, texts: Sequence[str], settings: WordSettings) -> Words:
+    def fit(cls, texts: Sequence[str], settings: TfIdfSettings) -> TfIdfVectors:
         """Learn terms and their weights from the training texts."""
         # A term in fewer texts than there are to ask for would leave nothing of a tiny data set.
         least = settings.min_count if len(texts) >= 1000 else 1
         return cls(settings, _vectoriser(settings, min_df=least).fit(texts))
 
     @classmethod
-    def restore(cls, folder: Path) -> Words:
+    def restore(cls, folder: Path) -> TfIdfVectors:
         """What ``save`` wrote."""
         kept = json.loads((folder / _FILE).read_text(encoding="utf-8"))
-        settings = WordSettings(**kept["settings"])
+        settings = TfIdfSettings(**kept["settings"])
         vectoriser = _vectoriser(settings, vocabulary={term: place for place, term in enumerate(kept["terms"])})
         vectoriser.idf_ = np.load(folder / _WEIGHTS)["idf"].astype(np.float64)
         return cls(settings, vectoriser)
@@ -65,7 +65,7 @@ class Words:
         return self.vectoriser.transform(texts)
 
 
-def _vectoriser(settings: WordSettings, **more: Any) -> TfidfVectorizer:
+def _vectoriser(settings: TfIdfSettings, **more: Any) -> TfidfVectorizer:
     return TfidfVectorizer(
         sublinear_tf=True,
         strip_accents="unicode",

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from eval.baselines.data import Split
-from eval.baselines.transformer import Reading, padded, tokens_of
+from eval.baselines.transformer import TokenWindow, padded, tokens_of
 
 Row = dict[str, Any]
 BatchLoss = Callable[[Tensor, Mapping[str, Tensor]], Tensor]  # logits and what was collated with them; a scalar
 
 
 @dataclass(frozen=True)
-class Course:
+class TrainingSet:
     """What is learnt from, and how.
 
     Attributes:
@@ -32,7 +32,7 @@ class Course:
     loss: BatchLoss
 
 
-def rows_of(split: Split, tokeniser: Any, reading: Reading) -> list[Row]:
+def rows_of(split: Split, tokeniser: Any, reading: TokenWindow) -> list[Row]:
     """One row a text; ``length`` counts the tokens before the cut."""
     known, truth = split.known, split.truth
     return [

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from eval.baselines.data import Probabilities, Scorer, sentence
 from eval.baselines.thresholds import Decoding
-from llm.classifier import Prediction, Source, label_source, no_text
+from llm.classifier import AnswerSource, Prediction, label_source, no_text
 from prompts.errors import OtherVocabulary
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
@@ -50,7 +50,7 @@ class Trained:
             OtherVocabulary: another vocabulary than that of the training.
         """
         self._refuse_other(taxonomy)
-        source = Source(self.name, label_source(taxonomy))
+        source = AnswerSource(self.name, label_source(taxonomy))
         originals = checked_texts(texts)
         read = [sentence(text) for text in originals]
         filled = [text for text in read if text]
@@ -60,7 +60,7 @@ class Trained:
             for text, read_text in zip(originals, read, strict=True)
         ]
 
-    def _answers(self, texts: Sequence[str], taxonomy: Taxonomy, source: Source) -> list[Prediction]:
+    def _answers(self, texts: Sequence[str], taxonomy: Taxonomy, source: AnswerSource) -> list[Prediction]:
         scores = self.scorer.probabilities(texts)
         chosen = self.decoding.choose(scores, taxonomy.max_labels, taxonomy.allow_none)
         return [_prediction(row, given, taxonomy, source) for row, given in zip(scores, chosen, strict=True)]
@@ -75,7 +75,9 @@ class Trained:
             )
 
 
-def _prediction(scores: Probabilities, given: NDArray[np.bool_], taxonomy: Taxonomy, source: Source) -> Prediction:
+def _prediction(
+    scores: Probabilities, given: NDArray[np.bool_], taxonomy: Taxonomy, source: AnswerSource
+) -> Prediction:
     order = (-scores).argsort(kind="stable")
     names = taxonomy.names
     labels = tuple(names[place] for place in order if given[place])

@@ -30,7 +30,7 @@ _ENCODER, _HEAD, _READING = "encoder", "head.safetensors", "reading.json"
 
 
 @dataclass(frozen=True)
-class Reading:
+class TokenWindow:
     """How much of a text is read.
 
     Attributes:
@@ -90,7 +90,7 @@ class Transformer:
 
     model: Labeller
     tokeniser: Any
-    reading: Reading
+    reading: TokenWindow
     multi: bool
     learnt: Mapping[str, object]
     lock: threading.Lock
@@ -129,7 +129,7 @@ class Transformer:
 
 def restore(folder: Path, labels: int, multi: bool) -> Transformer:
     """What ``Transformer.save`` wrote; on the GPU where there is one."""
-    reading = Reading(**json.loads((folder / _READING).read_text(encoding="utf-8")))
+    reading = TokenWindow(**json.loads((folder / _READING).read_text(encoding="utf-8")))
     encoder, tokeniser = pretrained(str(folder / _ENCODER))
     model = Labeller(encoder, labels, 0.0)
     model.head.load_state_dict(load_file(folder / _HEAD))

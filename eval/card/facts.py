@@ -10,7 +10,7 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.datasets import Example, Loaded
+from eval.datasets import Example, LoadedDataset
 from eval.datasets.grouping import normal
 from eval.metrics.classification import indicator
 
@@ -47,7 +47,7 @@ class Repeats:
 
 
 @dataclass(frozen=True)
-class Kept:
+class FrequentLabels:
     """What is left where labels with fewer than ``minimum`` examples are dropped."""
 
     minimum: int
@@ -96,11 +96,11 @@ class Facts:
     astride: int
     truncated: Mapping[str, int]
     incomplete: Mapping[str, int]
-    kept: tuple[Kept, ...]
+    kept: tuple[FrequentLabels, ...]
     examples: int
 
 
-def facts(name: str, loaded: Loaded) -> Facts:
+def facts(name: str, loaded: LoadedDataset) -> Facts:
     """The figures of a data set, all its splits together."""
     examples = loaded.examples
     bodies = [example.text.body or example.text.title for example in examples]
@@ -148,7 +148,7 @@ def lengths_of(unit: str, lengths: Sequence[int], edges: Sequence[int] | None = 
     return Lengths(unit, float(np.mean(lengths)), quantiles, tuple(map(int, counts)), tuple(map(int, edges)))
 
 
-def _together(loaded: Loaded, names: Sequence[str]) -> NDArray[np.int_]:
+def _together(loaded: LoadedDataset, names: Sequence[str]) -> NDArray[np.int_]:
     matrix = indicator([example.labels for example in loaded.examples], loaded.taxonomy).astype(int)
     order = [loaded.taxonomy.names.index(name) for name in names]
     found: NDArray[np.int_] = (matrix.T @ matrix)[np.ix_(order, order)]
@@ -168,13 +168,13 @@ def _astride(examples: Sequence[Example]) -> int:
     return sum(len(found) > 1 for found in sides.values())
 
 
-def _curve(examples: Sequence[Example], counts: Mapping[str, int]) -> tuple[Kept, ...]:
+def _curve(examples: Sequence[Example], counts: Mapping[str, int]) -> tuple[FrequentLabels, ...]:
     """A point for every label: the share of examples that keep a label when it is the rarest that stays."""
     commonest = [max((counts[label] for label in example.labels), default=0) for example in examples]
     minima = sorted({count for count in counts.values() if count})
     return tuple(_at(minimum, commonest, counts.values()) for minimum in minima)
 
 
-def _at(minimum: int, commonest: Sequence[int], counts: Iterable[int]) -> Kept:
+def _at(minimum: int, commonest: Sequence[int], counts: Iterable[int]) -> FrequentLabels:
     labels = sum(count >= minimum for count in counts)
-    return Kept(minimum, labels, sum(count >= minimum for count in commonest) / max(1, len(commonest)))
+    return FrequentLabels(minimum, labels, sum(count >= minimum for count in commonest) / max(1, len(commonest)))

@@ -9,7 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from eval.card.facts import QUANTILES, Facts, Kept
+from eval.card.facts import QUANTILES, Facts, FrequentLabels
 from eval.report import charts
 from prompts.files import write_text_atomically
 
@@ -42,7 +42,7 @@ def _rendered(template: str, facts: Facts) -> str:
     )  # fmt: skip
 
 
-def kept_chart(points: Sequence[Kept]) -> Markup:
+def kept_chart(points: Sequence[FrequentLabels]) -> Markup:
     """Share of the examples that keep a label, against the minimum label frequency on a logarithmic scale."""
     least, most = points[0].minimum, max(points[-1].minimum, points[0].minimum + 1)
 

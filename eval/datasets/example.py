@@ -39,7 +39,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedDataset:
     """What a data set gave.
 
     Attributes:

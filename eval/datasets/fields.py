@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tabular import Dialect
+from tabular import TableDialect
 
 
 @dataclass(frozen=True)
@@ -25,4 +25,4 @@ class Fields:
     labels: str | None = None
     id: str | None = None
     title: str | None = None
-    dialect: Dialect = Dialect()
+    dialect: TableDialect = TableDialect()

@@ -14,14 +14,14 @@ from eval.datasets.named_columns import cell, whole
 from eval.datasets.registry import format_of, records
 from prompts.errors import InvalidDataset
 from similarity.film import Film
-from tabular import Dialect, Row, open_table
+from tabular import Row, TableDialect, open_table
 from tabular.cells import labels_in, separated, text_in, word_in
 
 _YEAR = re.compile(r"(\d{4})(?:\.0|-\d\d-\d\d.*)?")  # pandas writes 1999.0 beside gaps, TMDB 1999-12-31
 
 
 @dataclass(frozen=True)
-class Columns:
+class FilmColumns:
     """Names of the columns of films; None leaves a name to the format: in tables, what stands in ``_USUAL``.
 
     Titles, years and genres may be missing from a table, unless their column is named here.
@@ -32,7 +32,7 @@ class Columns:
     title: str | None = None
     year: str | None = None
     genres: str | None = None
-    dialect: Dialect = Dialect()
+    dialect: TableDialect = TableDialect()
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Films:
     """
 
     path: Path
-    columns: Columns = Columns()
+    columns: FilmColumns = FilmColumns()
     format: str | None = None
     noted: Counter[str] = field(default_factory=Counter)
 

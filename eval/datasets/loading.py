@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from eval.datasets.example import Example, Loaded
+from eval.datasets.example import Example, LoadedDataset
 from eval.datasets.fields import Fields
 from eval.datasets.grouping import film, groups
 from eval.datasets.label_filter import without_rare
@@ -17,7 +17,7 @@ from eval.datasets.split_file import BARRED, digest_of, read_frozen
 from prompts.errors import InvalidDataset
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
-from tabular import Dialect
+from tabular import TableDialect
 from tabular.cells import separated
 
 OF_THE_TEST_HALF = "of a film that the test half has"
@@ -35,7 +35,7 @@ def load(
     split_file: Path | None = None,
     min_label_count: int = 0,
     drop_unknown: bool = False,
-) -> Loaded:
+) -> LoadedDataset:
     """Read examples from a file or folder of any known format.
 
     Args:
@@ -63,12 +63,12 @@ def load(
     if not kept:
         raise InvalidDataset(_nothing(path, split, rows))
     left_out = found.left_out + Counter(filter(None, map(_missing, wanted)))
-    return Loaded(kept, rare.taxonomy, left_out, changed, rare.kept, rare.dropped, digest_of(rows))
+    return LoadedDataset(kept, rare.taxonomy, left_out, changed, rare.kept, rare.dropped, digest_of(rows))
 
 
 def texts_of(
     path: Path, field: str | None = None, limit: int | None = None, format: str | None = None,
-    title: str | None = None, dialect: Dialect = Dialect(),
+    title: str | None = None, dialect: TableDialect = TableDialect(),
 ) -> list[Text]:  # fmt: skip
     """The first texts alone of a file or folder, whether they are labelled or not.
 
@@ -82,7 +82,7 @@ def texts_of(
 
 def pool(
     path: Path, taxonomy: Taxonomy, fields: Fields, *, format: str | None = None, drop_unknown: bool = False
-) -> Loaded:
+) -> LoadedDataset:
     """Every row with a text as an example, whether it has labels or not; one without counts as one of unknown labels.
 
     Args:
@@ -103,7 +103,7 @@ def pool(
     if not kept:
         raise InvalidDataset(f"{path.name} holds no text")
     left_out = found.left_out + Counter({NO_TEXT: len(everything) - len(kept)})
-    return Loaded(kept, taxonomy, left_out, changed, digest=digest_of(found.rows))
+    return LoadedDataset(kept, taxonomy, left_out, changed, digest=digest_of(found.rows))
 
 
 def labelled(rows: Sequence[Record], taxonomy: Taxonomy, drop_unknown: bool, changed: Counter[str]) -> list[Example]:

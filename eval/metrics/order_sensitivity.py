@@ -6,17 +6,17 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from eval.run import Run
+from eval.run import EvaluationRun
 from llm.wrappers.order_ensemble import flips
 
 ORDER = "order.json"
 
 
-def count(run: Run, number: int) -> Mapping[str, Any]:
+def count(run: EvaluationRun, number: int) -> Mapping[str, Any]:
     """Ask about the run's first texts (those that were asked one by one) under so many orders, and keep what was found.
 
     Returns:
-        ``orders``, ``texts``, and the fields of ``llm.wrappers.order_ensemble.Flips``.
+        ``orders``, ``texts``, and the fields of ``llm.wrappers.order_ensemble.OrderSensitivity``.
     """
     examples = run.material.examples[: run.asking.alone or None]
     classifier = run.system.open().classifier

@@ -16,7 +16,7 @@ Calibration = Callable[[Labels, Numbers], float]
 
 
 @dataclass(frozen=True)
-class Curve:
+class ReliabilityCurve:
     """A reliability curve, a point per bin from low scores to high.
 
     Attributes:
@@ -35,7 +35,7 @@ class Curve:
         return float(np.average(np.abs(self.said - self.came), weights=self.texts))
 
 
-def curve(true: Labels, scores: Numbers, bins: int = BINS) -> Curve:
+def curve(true: Labels, scores: Numbers, bins: int = BINS) -> ReliabilityCurve:
     """The reliability curve of one label over bins of equal mass (Nixon et al. 2019, adaptive calibration error).
 
     Equal scores share a bin, so that the order of the texts does not matter; there may be fewer bins for that.
@@ -50,7 +50,7 @@ def curve(true: Labels, scores: Numbers, bins: int = BINS) -> Curve:
     texts = np.bincount(place, minlength=bins)
     held = texts > 0
     said, came = (np.bincount(place, column, minlength=bins)[held] / texts[held] for column in (scores, true))
-    return Curve(said, came, texts[held])
+    return ReliabilityCurve(said, came, texts[held])
 
 
 def ece(true: Labels, scores: Numbers) -> float:

@@ -9,22 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.report import charts
-from eval.report.document import Cell, Figure, Fold, Grid, Head, Legend, Note, Part, Row, Section, Table
-from eval.report.folder import Evaluation, Flags, Numbers, System
+from eval.report.document import Cell, Figure, Fold, Grid, Head, Legend, Note, Part, ReportTable, Section, TableRow
+from eval.report.folder import Evaluation, Flags, Numbers, SystemResults
 from eval.report.metric_columns import percent, share
 
 WIDEST_MATRIX = 28
 CONFUSIONS = 5
 
 
-def f1_by_label(system: System, rows: Flags | None = None) -> Numbers:
+def f1_by_label(system: SystemResults, rows: Flags | None = None) -> Numbers:
     """F1 of each label, over all texts or those of ``rows``."""
     chosen = slice(None) if rows is None else rows
     true, given = system.run.true[chosen], system.run.predicted[chosen]
     return _f1((true & given).sum(0), (given & ~true).sum(0), (true & ~given).sum(0))
 
 
-def micro_f1(system: System, rows: Flags) -> float:
+def micro_f1(system: SystemResults, rows: Flags) -> float:
     """F1 over all decisions about the texts of ``rows``."""
     true, given = system.run.true[rows], system.run.predicted[rows]
     return float(_f1((true & given).sum(), (given & ~true).sum(), (true & ~given).sum()))
@@ -44,11 +44,11 @@ def labels_section(evaluation: Evaluation) -> Section:
             for value in found[:, label]
         ]
         count = int(support[label])
-        rows.append(Row((Cell(evaluation.vocabulary[label]), Cell(f"{count:,}", sort=count), *cells)))
+        rows.append(TableRow((Cell(evaluation.vocabulary[label]), Cell(f"{count:,}", sort=count), *cells)))
     heads = [Head("label", numeric=False), Head("texts", "How many texts have the label."), *_heads(systems)]
     lead = _weakest(evaluation, found[0], order) if len(order) else ""
     return Section(
-        "labels", "Label by label", lead, (Table("F1 by label and system", tuple(heads), tuple(rows), "heat"),)
+        "labels", "Label by label", lead, (ReportTable("F1 by label and system", tuple(heads), tuple(rows), "heat"),)
     )
 
 
@@ -145,7 +145,7 @@ def _sliced(evaluation: Evaluation, caption: str, names: Sequence[str], values: 
         for system, row in zip(systems, values, strict=True)
     ]
     rows = [
-        Row(
+        TableRow(
             (
                 Cell(system.name, series=evaluation.place(system)),
                 *(Cell(share(value), sort=float(value), heat=_heat(value)) for value in row),
@@ -155,10 +155,10 @@ def _sliced(evaluation: Evaluation, caption: str, names: Sequence[str], values: 
         for system, row in zip(systems, values, strict=True)
     ]
     heads = (Head("system", numeric=False), *(Head(name) for name in names))
-    return Grid((Figure(charts.lines(frame, drawn)), Table(caption, heads, tuple(rows), "heat")), "pair")
+    return Grid((Figure(charts.lines(frame, drawn)), ReportTable(caption, heads, tuple(rows), "heat")), "pair")
 
 
-def _errors(system: System) -> list[Part]:
+def _errors(system: SystemResults) -> list[Part]:
     missed, wrong = system.run.true & ~system.run.predicted, system.run.predicted & ~system.run.true
     if not missed.any() and not wrong.any():
         return [Note("No error at all.")]
@@ -166,11 +166,11 @@ def _errors(system: System) -> list[Part]:
     return [_commonest(system, together, missed.sum(0)), _matrix(system, together, missed.sum(0))]
 
 
-def _commonest(system: System, together: NDArray[np.int_], misses: NDArray[np.int_]) -> Part:
+def _commonest(system: SystemResults, together: NDArray[np.int_], misses: NDArray[np.int_]) -> Part:
     pairs = np.argwhere(together)
     order = sorted(pairs.tolist(), key=lambda pair: (-together[pair[0], pair[1]], pair))[:CONFUSIONS]
     rows = [
-        Row(
+        TableRow(
             (
                 Cell(system.run.labels[lost]),
                 Cell(system.run.labels[got]),
@@ -186,10 +186,10 @@ def _commonest(system: System, together: NDArray[np.int_], misses: NDArray[np.in
         Head("texts"),
         Head("share of misses"),
     )
-    return Table(f"Commonest errors of {system.name}", heads, tuple(rows))
+    return ReportTable(f"Commonest errors of {system.name}", heads, tuple(rows))
 
 
-def _matrix(system: System, together: NDArray[np.int_], misses: NDArray[np.int_]) -> Part:
+def _matrix(system: SystemResults, together: NDArray[np.int_], misses: NDArray[np.int_]) -> Part:
     """Rows missed, columns wrongly given; of a large vocabulary the labels with most errors."""
     weight = misses + together.sum(0)
     kept = sorted(sorted(range(len(weight)), key=lambda place: -weight[place])[:WIDEST_MATRIX])
@@ -201,13 +201,15 @@ def _matrix(system: System, together: NDArray[np.int_], misses: NDArray[np.int_]
             Cell(f"{100 * part:.0f}" if part else "", sort=float(part), heat=_heat(part / 0.6) if part else None)
             for part in shares
         ]
-        rows.append(Row((Cell(system.run.labels[lost]), Cell(f"{misses[lost]:,}", sort=int(misses[lost])), *cells)))
+        rows.append(
+            TableRow((Cell(system.run.labels[lost]), Cell(f"{misses[lost]:,}", sort=int(misses[lost])), *cells))
+        )
     heads = [Head("missed ↓  given →", numeric=False), Head("misses"), *(Head(system.run.labels[got]) for got in kept)]
     caption = f"Errors of {system.name} that go together, in % of the row’s misses"
-    return Table(caption, tuple(heads), tuple(rows), "matrix", twin=False, sortable=False)
+    return ReportTable(caption, tuple(heads), tuple(rows), "matrix", twin=False, sortable=False)
 
 
-def _heads(systems: Sequence[System]) -> list[Head]:
+def _heads(systems: Sequence[SystemResults]) -> list[Head]:
     return [Head(system.name) for system in systems]
 
 

@@ -11,8 +11,8 @@ from markupsafe import Markup
 from eval.metrics import reliability as calibration
 from eval.report import charts
 from eval.report.by_label import legend
-from eval.report.document import Cell, Figure, Fold, Grid, Head, Note, Part, Row, Section, Table
-from eval.report.folder import Evaluation, Numbers, System
+from eval.report.document import Cell, Figure, Fold, Grid, Head, Note, Part, ReportTable, Section, TableRow
+from eval.report.folder import Evaluation, Numbers, SystemResults
 from eval.report.metric_columns import MISSING, share
 
 POINTS = 60
@@ -21,7 +21,7 @@ TENTHS = tuple((place / 5, "0" if place == 0 else "1" if place == 5 else f".{2 *
 
 
 @dataclass(frozen=True)
-class Curve:
+class PrecisionRecallCurve:
     """Precision at each recall, and the area under it (average precision, as scikit-learn defines it)."""
 
     recall: Numbers
@@ -29,7 +29,7 @@ class Curve:
     area: float
 
 
-def precision_recall(system: System, label: int | None = None) -> Curve | None:
+def precision_recall(system: SystemResults, label: int | None = None) -> PrecisionRecallCurve | None:
     """The curve over all decisions, or those about one label; None where nothing is true or nothing has a score.
 
     What has no score cannot be reached by lowering the threshold: the curve then ends short of full recall.
@@ -43,14 +43,14 @@ def precision_recall(system: System, label: int | None = None) -> Curve | None:
         return None
     reached = float(true[usable].sum() / positives)
     if not reached:
-        return Curve(np.zeros(1), np.zeros(1), 0.0)
+        return PrecisionRecallCurve(np.zeros(1), np.zeros(1), 0.0)
     precision, recall, _ = precision_recall_curve(true[usable], scores[usable])
     # scikit-learn counts recall downwards and ends with a point that no threshold gives.
     area = reached * float(average_precision_score(true[usable], scores[usable]))
-    return Curve(reached * recall[-2::-1], precision[-2::-1], area)
+    return PrecisionRecallCurve(reached * recall[-2::-1], precision[-2::-1], area)
 
 
-def reliability(system: System) -> calibration.Curve:
+def reliability(system: SystemResults) -> calibration.ReliabilityCurve:
     """The reliability curve over all decisions that have a score from 0 to 1, in the bins of the ECE."""
     usable = np.isfinite(system.run.scores)
     return calibration.curve(system.run.true[usable], system.run.scores[usable])
@@ -93,7 +93,7 @@ def reliability_section(evaluation: Evaluation) -> Section | None:
     return Section("reliability", "Calibration", lead, tuple(parts))
 
 
-def _line(evaluation: Evaluation, system: System, curve: Curve) -> charts.Line:
+def _line(evaluation: Evaluation, system: SystemResults, curve: PrecisionRecallCurve) -> charts.Line:
     """At most ``POINTS`` points, evenly spread over recall; both ends stay."""
     wanted = np.searchsorted(curve.recall, np.linspace(curve.recall[0], curve.recall[-1], POINTS))
     kept = np.unique(np.minimum(wanted, len(curve.recall) - 1))
@@ -101,7 +101,7 @@ def _line(evaluation: Evaluation, system: System, curve: Curve) -> charts.Line:
     return charts.Line(system.name, evaluation.place(system), points)
 
 
-def _without_scores(systems: Sequence[System]) -> list[Part]:
+def _without_scores(systems: Sequence[SystemResults]) -> list[Part]:
     silent = [system.name for system in systems if not system.scored]
     return [Note(f"Without scores, so without a curve: {', '.join(silent)}.")] if silent else []
 
@@ -119,14 +119,14 @@ def _by_label(evaluation: Evaluation) -> list[Part]:
         drawn = [_line(evaluation, system, c) for system, c in zip(systems, curves, strict=True) if c]
         figures.append(Figure(charts.lines(frame, drawn), f"{name} · {int(support[label]):,}", small=True))
         areas = [Cell(share(c.area), sort=c.area, heat=round(10 * c.area)) if c else Cell(MISSING) for c in curves]
-        rows.append(Row((Cell(name), *areas)))
+        rows.append(TableRow((Cell(name), *areas)))
     heads = (Head("label", numeric=False), *(Head(system.name) for system in systems))
-    table = Table("Average precision by label", heads, tuple(rows), "heat")
+    table = ReportTable("Average precision by label", heads, tuple(rows), "heat")
     return [Fold("Curves of each label", (Grid((legend(evaluation), *figures), "many"),), open=True),
             Fold("Average precision of each label", (table,))]  # fmt: skip
 
 
-def _reliable(evaluation: Evaluation, system: System) -> Markup:
+def _reliable(evaluation: Evaluation, system: SystemResults) -> Markup:
     found = reliability(system)
     frame = charts.Frame(240, 214, f"Reliability of {system.name}", "score", "share true", diagonal=True, bottom=34)
     points = list(zip(found.said.tolist(), found.came.tolist(), strict=True))
@@ -138,14 +138,14 @@ def _reliable(evaluation: Evaluation, system: System) -> Markup:
     return charts.lines(frame, [charts.Line(system.name, evaluation.place(system), points, sizes, titles)])
 
 
-def _ece(system: System) -> str:
+def _ece(system: SystemResults) -> str:
     found = system.figure("ECE")
     return system.name if found is None else f"{system.name} · ECE {share(found)}"
 
 
-def _bins_table(evaluation: Evaluation, systems: Sequence[System]) -> Part:
+def _bins_table(evaluation: Evaluation, systems: Sequence[SystemResults]) -> Part:
     rows = [
-        Row(
+        TableRow(
             (
                 Cell(system.name, series=evaluation.place(system)),
                 Cell(share(said), sort=said),
@@ -158,8 +158,8 @@ def _bins_table(evaluation: Evaluation, systems: Sequence[System]) -> Part:
     ]
     heads = (Head("system", numeric=False), Head("mean score"), Head("share true"), Head("decisions"))
     title = f"Reliability in {calibration.BINS} bins of equal mass"
-    return Fold("The same in numbers", (Table(title, heads, tuple(rows)),))
+    return Fold("The same in numbers", (ReportTable(title, heads, tuple(rows)),))
 
 
-def _bins(curve: calibration.Curve) -> Iterator[tuple[float, float, int]]:
+def _bins(curve: calibration.ReliabilityCurve) -> Iterator[tuple[float, float, int]]:
     return zip(curve.said.tolist(), curve.came.tolist(), curve.texts.tolist(), strict=True)

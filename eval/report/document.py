@@ -43,7 +43,7 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """Cells of a table; the first is the row's header. ``kind`` sets apart ``trivial`` and ``ceiling`` rows."""
 
     cells: tuple[Cell, ...]
@@ -51,13 +51,13 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Table:
+class ReportTable:
     """A table; ``style`` is ``plain``, ``heat`` or ``matrix``; ``twin`` says whether Markdown shows it too."""
 
     kind: ClassVar[str] = "table"
     caption: str
     heads: tuple[Head, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     style: str = "plain"
     twin: bool = True
     sortable: bool = True
@@ -112,7 +112,7 @@ class Tag:
 
 
 @dataclass(frozen=True)
-class Example:
+class ReportExample:
     """A text that a system got wrong; ``text`` is None where no texts were given."""
 
     kind: ClassVar[str] = "example"
@@ -142,7 +142,7 @@ class Fold:
     series: int | None = None
 
 
-Part = Table | Note | Figure | Legend | Example | Grid | Fold
+Part = ReportTable | Note | Figure | Legend | ReportExample | Grid | Fold
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from eval.report.document import Cell, Example, Fold, Head, Note, Part, Row, Section, Table, Tag
-from eval.report.folder import Evaluation, System
+from eval.report.document import Cell, Fold, Head, Note, Part, ReportExample, ReportTable, Section, TableRow, Tag
+from eval.report.folder import Evaluation, SystemResults
 from eval.report.metric_columns import share
 
 WORST = 5
@@ -32,7 +32,7 @@ def section(evaluation: Evaluation, texts: Mapping[str, str] | None) -> Section:
     return Section("examples", "Most confidently wrong", lead, tuple(folds))
 
 
-def worst_rows(system: System, count: int = WORST) -> list[int]:
+def worst_rows(system: SystemResults, count: int = WORST) -> list[int]:
     """Places of the texts with the surest wrong decisions; without scores, of those with most wrong decisions."""
     wrong = system.run.true ^ system.run.predicted
     if system.probable:
@@ -45,12 +45,12 @@ def worst_rows(system: System, count: int = WORST) -> list[int]:
     return order[:count]
 
 
-def _worst(system: System, texts: Mapping[str, str] | None) -> tuple[Part, ...]:
+def _worst(system: SystemResults, texts: Mapping[str, str] | None) -> tuple[Part, ...]:
     found = tuple(_example(system, place, texts) for place in worst_rows(system))
     return found or (Note("No error at all."),)
 
 
-def _example(system: System, place: int, texts: Mapping[str, str] | None) -> Example:
+def _example(system: SystemResults, place: int, texts: Mapping[str, str] | None) -> ReportExample:
     answer = system.run.rows[place]
 
     def score(name: str) -> str:
@@ -58,7 +58,7 @@ def _example(system: System, place: int, texts: Mapping[str, str] | None) -> Exa
 
     truth = tuple(Tag(name, name not in answer.labels, score(name)) for name in answer.truth)
     given = tuple(Tag(name, name not in answer.truth, score(name)) for name in answer.labels)
-    return Example(answer.id, truth, given, None if texts is None else _excerpt(texts.get(answer.id, "")))
+    return ReportExample(answer.id, truth, given, None if texts is None else _excerpt(texts.get(answer.id, "")))
 
 
 def _excerpt(text: str) -> str:
@@ -71,9 +71,9 @@ def _problems(evaluation: Evaluation) -> list[Part]:
     """How many texts got no answer, and why; the problems' details may quote texts and stay in the rows."""
     counts = [(s, Counter(row.problem.kind for row in s.run.rows if row.problem)) for s in evaluation.compared]
     rows = [
-        Row((Cell(system.name, series=evaluation.place(system)), Cell(kind), Cell(f"{count:,}", sort=count)))
+        TableRow((Cell(system.name, series=evaluation.place(system)), Cell(kind), Cell(f"{count:,}", sort=count)))
         for system, found in counts
         for kind, count in sorted(found.items())
     ]
     heads = (Head("system", numeric=False), Head("problem", numeric=False), Head("texts"))
-    return [Fold("Texts without an answer", (Table("Problems by kind", heads, tuple(rows)),))] if rows else []
+    return [Fold("Texts without an answer", (ReportTable("Problems by kind", heads, tuple(rows)),))] if rows else []

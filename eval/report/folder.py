@@ -25,7 +25,7 @@ VARIANTS = ("title+plot", "plot", "masked", "title")
 
 
 @dataclass(frozen=True)
-class System:
+class SystemResults:
     """What one system answered, and the figures of it. Matrices have the shape (texts, labels).
 
     As in ``metrics.json``, only texts count whose true labels are all known; ``set_aside`` counts the others.
@@ -79,16 +79,16 @@ class Evaluation:
     """Systems that answered the same texts under the same vocabulary, best micro-F1 first."""
 
     folder: Path
-    systems: tuple[System, ...]
+    systems: tuple[SystemResults, ...]
     vocabulary: tuple[str, ...]
     warnings: tuple[str, ...]
 
     @property
-    def compared(self) -> tuple[System, ...]:
+    def compared(self) -> tuple[SystemResults, ...]:
         """Systems that saw the texts as they are; all, where there are none but variants."""
         return tuple(system for system in self.systems if not system.variant) or self.systems
 
-    def place(self, system: System) -> int | None:
+    def place(self, system: SystemResults) -> int | None:
         """Number of a system's colour: negative for trivial rules, which are grey, and None for variants."""
         if system not in self.compared:
             return None
@@ -101,7 +101,7 @@ class Evaluation:
         return {name: {metric: (one.low, one.high) for metric, one in some.items()} for name, some in found.items()}
 
     @property
-    def widest(self) -> System:
+    def widest(self) -> SystemResults:
         """The system that answered most texts."""
         return max(self.compared, key=lambda system: len(system.run.rows))
 
@@ -126,13 +126,13 @@ def read(out: Path) -> Evaluation:
     return Evaluation(out, tuple(systems), vocabulary, tuple(_doubts(found)))
 
 
-def _system(folder: Path) -> System:
+def _system(folder: Path) -> SystemResults:
     every, metrics = RunResults.read(folder), _json(folder / METRICS_FILE)
     name, end = every.system, folder.name.rpartition("@")[2]
     if "@" in folder.name and end in VARIANTS and not name.endswith(f"@{end}"):
         name = f"{name}@{end}"
     numbers = {key: float(value) for key, value in metrics.items() if isinstance(value, int | float)}
-    return System(name, numbers, every.known(), _json(folder / ORDER) or None, int((~every.complete).sum()))
+    return SystemResults(name, numbers, every.known(), _json(folder / ORDER) or None, int((~every.complete).sum()))
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -148,14 +148,14 @@ def _json(path: Path) -> dict[str, Any]:
     return found
 
 
-def _named_apart(systems: list[System]) -> list[System]:
+def _named_apart(systems: list[SystemResults]) -> list[SystemResults]:
     twice = [name for name, count in Counter(system.name for system in systems).items() if count > 1]
     if twice:
         raise InvalidDataset(f"two folders hold a system called {twice[0]!r}; keep one of them")
     return systems
 
 
-def _same_vocabulary(systems: Sequence[System]) -> tuple[str, ...]:
+def _same_vocabulary(systems: Sequence[SystemResults]) -> tuple[str, ...]:
     vocabulary = systems[0].run.labels
     if any(set(system.run.labels) != set(vocabulary) for system in systems):
         names = ", ".join(system.name for system in systems)
@@ -163,7 +163,7 @@ def _same_vocabulary(systems: Sequence[System]) -> tuple[str, ...]:
     return vocabulary
 
 
-def _same_truth(systems: Sequence[System]) -> None:
+def _same_truth(systems: Sequence[SystemResults]) -> None:
     seen: dict[str, tuple[str, frozenset[str]]] = {}
     for system in systems:
         for answer in system.run.rows:
@@ -172,7 +172,7 @@ def _same_truth(systems: Sequence[System]) -> None:
                 raise InvalidDataset(f"{first} and {system.name} have different true labels for {answer.id!r}")
 
 
-def _doubts(systems: Sequence[System]) -> Iterator[str]:
+def _doubts(systems: Sequence[SystemResults]) -> Iterator[str]:
     """What a reader must know before comparing figures."""
     every = {answer.id for system in systems for answer in system.run.rows}
     for system in sorted(systems, key=lambda system: system.name):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from eval.report import charts
-from eval.report.document import Cell, Figure, Head, Note, Part, Row, Section, Table
-from eval.report.folder import Evaluation, System
+from eval.report.document import Cell, Figure, Head, Note, Part, ReportTable, Section, TableRow
+from eval.report.folder import Evaluation, SystemResults
 from eval.report.metric_columns import MISSING, Column, best, decode_rule, share, shown
 
 Intervals = Mapping[str, Mapping[str, tuple[float, float]]]
@@ -47,7 +47,7 @@ def _dots(evaluation: Evaluation, intervals: Intervals) -> list[charts.Dot]:
     ]
 
 
-def _lead(systems: Sequence[System], ceiling: Mapping[str, float], intervals: Intervals) -> str:
+def _lead(systems: Sequence[SystemResults], ceiling: Mapping[str, float], intervals: Intervals) -> str:
     first = systems[0].figure("micro-F1")
     if first is None:
         return "No system has a micro-F1 yet."
@@ -59,7 +59,7 @@ def _lead(systems: Sequence[System], ceiling: Mapping[str, float], intervals: In
     return said + "." + (" The intervals of the first two overlap." if _overlap(systems[:2], intervals) else "")
 
 
-def _overlap(systems: Sequence[System], intervals: Intervals) -> bool:
+def _overlap(systems: Sequence[SystemResults], intervals: Intervals) -> bool:
     """Whether the second system's interval reaches into the first one's."""
     known = [intervals.get(system.name, {}).get("micro-F1") for system in systems]
     bounds = [pair for pair in known if pair]
@@ -68,13 +68,13 @@ def _overlap(systems: Sequence[System], intervals: Intervals) -> bool:
 
 def _table(
     evaluation: Evaluation, columns: Sequence[Column], intervals: Intervals, ceiling: Mapping[str, float]
-) -> Table:
+) -> ReportTable:
     heads = [Head("system", numeric=False), *(Head(column.name, column.about, column.group) for column in columns)]
     systems = evaluation.compared
     values = [[column.read(system) for column in columns] for system in systems]
     tops = [best(column, [column.read(system) for system in systems if not system.trivial]) for column in columns]
     rows = [
-        Row(
+        TableRow(
             (
                 Cell(system.name, series=evaluation.place(system)),
                 *(
@@ -88,7 +88,7 @@ def _table(
     ]
     if ceiling:
         rows.insert(0, _ceiling_row(columns, ceiling))
-    return Table("Every system over the same texts", tuple(heads), tuple(rows))
+    return ReportTable("Every system over the same texts", tuple(heads), tuple(rows))
 
 
 def _cell(column: Column, value: float | None, top: float | None, bounds: Mapping[str, tuple[float, float]]) -> Cell:
@@ -99,10 +99,10 @@ def _cell(column: Column, value: float | None, top: float | None, bounds: Mappin
     return Cell(column.show(value), sub, value, best=value == top)
 
 
-def _ceiling_row(columns: Sequence[Column], ceiling: Mapping[str, float]) -> Row:
+def _ceiling_row(columns: Sequence[Column], ceiling: Mapping[str, float]) -> TableRow:
     figures = [ceiling.get(column.name) for column in columns]
     cells = [Cell(MISSING if value is None else share(value), sort=value) for value in figures]
-    return Row((Cell("label ceiling"), *cells), "ceiling")
+    return TableRow((Cell("label ceiling"), *cells), "ceiling")
 
 
 def _notes(evaluation: Evaluation, intervals: Intervals, ceiling: Mapping[str, float]) -> list[str]:
@@ -118,7 +118,7 @@ def _notes(evaluation: Evaluation, intervals: Intervals, ceiling: Mapping[str, f
     return said + _rules(evaluation.compared)
 
 
-def _rules(systems: Sequence[System]) -> list[str]:
+def _rules(systems: Sequence[SystemResults]) -> list[str]:
     """How scores became labels: a note for each rule, with the systems that use it."""
     using: dict[str, list[str]] = {}
     for system in systems:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from eval.report.folder import System
+from eval.report.folder import SystemResults
 
 MISSING = "–"
 
@@ -53,51 +53,53 @@ class Column:
     name: str
     group: str
     about: str
-    read: Callable[[System], float | None]
+    read: Callable[[SystemResults], float | None]
     show: Callable[[float], str] = share
     better: Literal["high", "low", "neither"] = "high"
     several: bool = False
 
 
-def stated(*names: str) -> Callable[[System], float | None]:
+def stated(*names: str) -> Callable[[SystemResults], float | None]:
     """A figure as ``metrics.json`` has it, under the first of these names."""
     return lambda system: system.figure(*names)
 
 
-def or_else(first: Callable[[System], float | None], second: Callable[[System], float | None]) -> Callable[..., Any]:
+def or_else(
+    first: Callable[[SystemResults], float | None], second: Callable[[SystemResults], float | None]
+) -> Callable[..., Any]:
     """The first figure, or the second where the first is missing."""
 
-    def read(system: System) -> float | None:
+    def read(system: SystemResults) -> float | None:
         found = first(system)
         return second(system) if found is None else found
 
     return read
 
 
-def latency(quantile: float) -> Callable[[System], float | None]:
+def latency(quantile: float) -> Callable[[SystemResults], float | None]:
     """Milliseconds that texts took which were asked about one at a time; None where there were none."""
 
-    def read(system: System) -> float | None:
+    def read(system: SystemResults) -> float | None:
         seconds = [answer.seconds for answer in system.run.rows if answer.alone]
         return 1000 * float(np.quantile(seconds, quantile)) if seconds else None
 
     return read
 
 
-def invalid(system: System) -> float:
+def invalid(system: SystemResults) -> float:
     """Share of texts with a problem instead of an answer."""
     return float(np.mean([answer.problem is not None for answer in system.run.rows]))
 
 
-def abstained(system: System) -> float:
+def abstained(system: SystemResults) -> float:
     """Share of texts that were answered with no label."""
     return float(np.mean([not answer.labels and answer.problem is None for answer in system.run.rows]))
 
 
-def tokens(place: int) -> Callable[[System], float | None]:
+def tokens(place: int) -> Callable[[SystemResults], float | None]:
     """Mean tokens a text: of the prompt, of these cached, or written; None where no language model was asked."""
 
-    def read(system: System) -> float | None:
+    def read(system: SystemResults) -> float | None:
         used = np.array([astuple(row.usage) for row in system.run.rows], dtype=float)
         return float(used[:, place].mean()) if used.any() else None
 
@@ -109,7 +111,7 @@ def decode_rule(manifest: Mapping[str, Any]) -> str:
     return str(manifest.get("decode_rule") or MISSING)
 
 
-def shown(systems: Sequence[System], single: bool) -> list[Column]:
+def shown(systems: Sequence[SystemResults], single: bool) -> list[Column]:
     """Columns that at least one system has a figure for, and that say something for this kind of task."""
     kept = [column for column in COLUMNS if not (single and column.several)]
     return [column for column in kept if any(column.read(system) is not None for system in systems)]

@@ -11,7 +11,7 @@ from eval.report.picture import Picture, legend, picture
 
 
 @dataclass(frozen=True)
-class Words:
+class MarkdownText:
     """Markdown that Jupyter shows as such."""
 
     markdown: str
@@ -20,7 +20,7 @@ class Words:
         return self.markdown
 
 
-def pieces(section: Section, width: int = 460) -> Iterator[Words | Picture]:
+def pieces(section: Section, width: int = 460) -> Iterator[MarkdownText | Picture]:
     """What the chapter shows, in its order, for ``IPython.display.display(*pieces(...))``.
 
     Folds that the report keeps closed are left out, and so are drawings that are no single image; a table beside them
@@ -30,24 +30,24 @@ def pieces(section: Section, width: int = 460) -> Iterator[Words | Picture]:
         section: a chapter, as the functions of ``eval.report`` compose them.
         width: pixels of each picture.
     """
-    yield Words(f"**{section.title}.** {section.lead}")
+    yield MarkdownText(f"**{section.title}.** {section.lead}")
     for part in section.parts:
         yield from _pieces(part, width)
 
 
-def _pieces(part: Part, width: int) -> Iterator[Words | Picture]:
+def _pieces(part: Part, width: int) -> Iterator[MarkdownText | Picture]:
     if isinstance(part, Grid):
         for inner in part.parts:
             yield from _pieces(inner, width)
     elif isinstance(part, Fold):
         if part.open:
-            yield Words(f"*{part.title}*")
+            yield MarkdownText(f"*{part.title}*")
             yield from _pieces(Grid(part.parts), width)
     elif isinstance(part, Legend):
         yield legend(part.entries)
     elif isinstance(part, Figure):
         if part.drawing.startswith("<svg "):
             yield picture(part.drawing, width)
-            yield from [Words(f"*{part.caption}*")] if part.caption else []
+            yield from [MarkdownText(f"*{part.caption}*")] if part.caption else []
     else:
-        yield Words(part_as_markdown(part))
+        yield MarkdownText(part_as_markdown(part))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from eval.report.document import Cell, Fold, Head, Part, Row, Section, Table
-from eval.report.folder import Evaluation, System
+from eval.report.document import Cell, Fold, Head, Part, ReportTable, Section, TableRow
+from eval.report.folder import Evaluation, SystemResults
 from eval.report.metric_columns import MISSING
 
 LONGEST_LIST = 40
@@ -20,12 +20,14 @@ def section(evaluation: Evaluation) -> Section:
     own = [name for name in names if name not in shared]
     parts: list[Part] = []
     if shared:
-        rows = tuple(Row((Cell(name), Cell(flat[0][name]))) for name in shared)
-        parts.append(Table("Shared by all systems", _heads(("value",), "setting"), rows, "wide", sortable=False))
+        rows = tuple(TableRow((Cell(name), Cell(flat[0][name]))) for name in shared)
+        parts.append(ReportTable("Shared by all systems", _heads(("value",), "setting"), rows, "wide", sortable=False))
     for place, (system, one) in enumerate(zip(evaluation.systems, flat, strict=True)):
-        rows = tuple(Row((Cell(name), Cell(one[name]))) for name in own if name in one)
+        rows = tuple(TableRow((Cell(name), Cell(one[name]))) for name in own if name in one)
         if rows:
-            table = Table(f"Manifest of {system.name}", _heads(("value",), "setting"), rows, "wide", sortable=False)
+            table = ReportTable(
+                f"Manifest of {system.name}", _heads(("value",), "setting"), rows, "wide", sortable=False
+            )
             parts.append(
                 Fold(system.name, (table,), open=len(flat) == 1 and place == 0, series=evaluation.place(system))
             )
@@ -50,10 +52,10 @@ def _word(value: Any) -> str:
     return MISSING if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _every_figure(systems: Sequence[System]) -> list[Part]:
+def _every_figure(systems: Sequence[SystemResults]) -> list[Part]:
     names = list(dict.fromkeys(name for system in systems for name in system.metrics))
     rows = tuple(
-        Row(
+        TableRow(
             (
                 Cell(name),
                 *(Cell(_number(system.metrics.get(name)), sort=system.metrics.get(name)) for system in systems),
@@ -61,7 +63,7 @@ def _every_figure(systems: Sequence[System]) -> list[Part]:
         )
         for name in names
     )
-    table = Table("As metrics.json has them", _heads([system.name for system in systems], "figure", True), rows)
+    table = ReportTable("As metrics.json has them", _heads([system.name for system in systems], "figure", True), rows)
     return [Fold("Every figure", (table,))] if rows else []
 
 

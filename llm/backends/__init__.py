@@ -1,1 +1,1 @@
-"""Backends: language models behind HTTP or in this process, one file each (``backend.Engine``)."""
+"""Backends: language models behind HTTP or in this process, one file each (``backend.Backend``)."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from llm.backends.address import Address
-from llm.backends.dialect import LEVELS, OPTIONAL, Body, Dialect, assumed, is_batch, ran_out
+from llm.backends.dialect import LEVELS, OPTIONAL, Body, RequestForm, assumed, is_batch, ran_out
 from llm.backends.findings_file import FindingsFile
-from llm.backends.refusals import Refused
+from llm.backends.refusals import Refusal
 from llm.backends.replies import only_reasoned, served_by
 from prompts.files import digest_of
 
@@ -23,7 +23,7 @@ REASONING_TOKENS = 2_048
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Reply:
     """What came back for one request.
 
     Attributes:
@@ -32,7 +32,7 @@ class Outcome:
     """
 
     reply: Any
-    refusal: Refused | None = None
+    refusal: Refusal | None = None
 
     @property
     def succeeded(self) -> bool:
@@ -45,7 +45,7 @@ class Outcome:
         return self.refusal is not None and (self.refusal.passing or self.refusal.spent)
 
 
-Send = Callable[[Body], Awaitable[Outcome]]
+Send = Callable[[Body], Awaitable[Reply]]
 
 
 class Adapting:
@@ -67,7 +67,7 @@ class Adapting:
     ) -> None:
         self._address = address
         self._file, self._reasoning_tokens, self.extra = file, reasoning_tokens, dict(extra or {})
-        self._dialects: dict[str, Dialect] = {}
+        self._dialects: dict[str, RequestForm] = {}
         self._worked: set[tuple[str, frozenset[str]]] = set()
         self._served: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -82,11 +82,11 @@ class Adapting:
             **({"extra_body": digest_of(extra, 16)} if self.extra else {}),
         }
 
-    def dialect(self, model: str) -> Dialect:
+    def dialect(self, model: str) -> RequestForm:
         """What is known of a model."""
         if model not in self._dialects:
             kept = self._file.get(self._key(model))
-            self._dialects[model] = Dialect.of(kept) if kept else self._assumed(model)
+            self._dialects[model] = RequestForm.of(kept) if kept else self._assumed(model)
         return self._dialects[model]
 
     @property
@@ -102,7 +102,7 @@ class Adapting:
         """A request in the form that its model takes, so far as is known; for requests that others send."""
         return self.dialect(str(body.get("model", ""))).applied(self.with_extra(body), {*keep, *self.extra})
 
-    def learn(self, body: Body, outcomes: Iterable[Outcome], keep: Collection[str] = ()) -> bool:
+    def learn(self, body: Body, outcomes: Iterable[Reply], keep: Collection[str] = ()) -> bool:
         """Learn from failures of one request that others sent.
 
         Args:
@@ -128,7 +128,7 @@ class Adapting:
             self._keep(model, dialect, body)
         return taught
 
-    def _assumed(self, model: str) -> Dialect:
+    def _assumed(self, model: str) -> RequestForm:
         return assumed(self._address.host, model, self._reasoning_tokens)
 
     def served(self, model: str) -> str:
@@ -169,12 +169,12 @@ class Adapting:
                 self._keep(model, dialect, body)
         return outcome.reply
 
-    async def _send(self, send: Send, dialect: Dialect, body: Body, keep: Collection[str]) -> Outcome:
+    async def _send(self, send: Send, dialect: RequestForm, body: Body, keep: Collection[str]) -> Reply:
         return await send(dialect.applied(self.with_extra(body), keep))
 
     def _changed(
-        self, dialect: Dialect, body: Body, outcome: Outcome, keep: Collection[str], worked: bool
-    ) -> Dialect | None:
+        self, dialect: RequestForm, body: Body, outcome: Reply, keep: Collection[str], worked: bool
+    ) -> RequestForm | None:
         """Another dialect to try after an outcome; None where the outcome is final."""
         if outcome.refusal is not None:
             if changed := dialect.learnt(body, outcome.refusal, keep, worked):
@@ -186,14 +186,14 @@ class Adapting:
             return replace(dialect, room=self._reasoning_tokens)
         return None
 
-    def _is_worth_eliminating(self, dialect: Dialect, body: Body, outcome: Outcome) -> bool:
+    def _is_worth_eliminating(self, dialect: RequestForm, body: Body, outcome: Reply) -> bool:
         if outcome.refusal is None or not _is_unexplained(outcome.refusal) or is_batch(body):
             return False
         return dialect.named(body, outcome.refusal) is None
 
     async def _eliminated(
-        self, send: Send, dialect: Dialect, body: Body, keep: Collection[str], refused: Outcome
-    ) -> tuple[Dialect, Outcome]:
+        self, send: Send, dialect: RequestForm, body: Body, keep: Collection[str], refused: Reply
+    ) -> tuple[RequestForm, Reply]:
         """Find fields that are refused without being named: leave all out, then put back those that do no harm."""
         names = [name for name in OPTIONAL if name in body and name not in keep]
         bare = replace(dialect, folds_system=True)
@@ -225,16 +225,16 @@ class Adapting:
             )
         self._file.update(self._key(model, "serves"), lambda _: name)
 
-    def _keep(self, model: str, dialect: Dialect, body: Body) -> None:
+    def _keep(self, model: str, dialect: RequestForm, body: Body) -> None:
         """Remember what helped; two requests may have learnt different things at the same time."""
         with self._lock:
-            before = self._dialects.get(model, Dialect())
+            before = self._dialects.get(model, RequestForm())
             self._dialects[model] = merged = _merged(before, dialect)
         if merged != before:
             self._tell(model, before, merged)
-            self._file.update(self._key(model), lambda kept: _merged(Dialect.of(kept or {}), merged).as_json())
+            self._file.update(self._key(model), lambda kept: _merged(RequestForm.of(kept or {}), merged).as_json())
 
-    def _tell(self, model: str, before: Dialect, now: Dialect) -> None:
+    def _tell(self, model: str, before: RequestForm, now: RequestForm) -> None:
         where = f"{model} at {self._address.place}"
         if len(now.refused_sizes) > len(before.refused_sizes):
             labels = now.refused_sizes[-1][0]
@@ -258,7 +258,7 @@ def _is_version_of(name: str, model: str) -> bool:
     return bool(wanted) and (short.startswith(wanted) or wanted.startswith(short))
 
 
-def _is_unexplained(refusal: Refused) -> bool:
+def _is_unexplained(refusal: Refusal) -> bool:
     """Whether a request was refused without a hint that its text is the reason."""
     if refusal.status not in (400, 422) or refusal.too_long or refusal.spent or refusal.lacks_model:
         return False
@@ -267,7 +267,7 @@ def _is_unexplained(refusal: Refused) -> bool:
     return "content" not in refusal.everything.lower() and "safety" not in refusal.everything.lower()
 
 
-def _with_field(best: Dialect, before: Dialect, name: str) -> Dialect:
+def _with_field(best: RequestForm, before: RequestForm, name: str) -> RequestForm:
     """A dialect with one field back that was left out for a trial."""
     if name == "system":
         return replace(best, folds_system=before.folds_system)
@@ -276,9 +276,9 @@ def _with_field(best: Dialect, before: Dialect, name: str) -> Dialect:
     return replace(best, omitted=tuple(one for one in best.omitted if one != name or one in before.omitted))
 
 
-def _merged(one: Dialect, other: Dialect) -> Dialect:
+def _merged(one: RequestForm, other: RequestForm) -> RequestForm:
     """What either of two dialects has learnt."""
-    return Dialect(
+    return RequestForm(
         {**one.renamed, **other.renamed},
         {**one.values, **other.values},
         tuple(dict.fromkeys((*one.omitted, *other.omitted))),

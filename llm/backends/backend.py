@@ -53,7 +53,7 @@ class Completion:
 
 
 @dataclass(frozen=True)
-class Weighing:
+class TokenLogprobs:
     """How likely each code is as the very next token.
 
     Attributes:
@@ -73,7 +73,7 @@ class Weighing:
 
 
 @dataclass(frozen=True)
-class Decided:
+class DecisionReply:
     """Answers to typed questions about one text, in their order, as OpenAI's Decisions API shapes them."""
 
     answers: tuple[Mapping[str, Any], ...] = ()
@@ -82,14 +82,14 @@ class Decided:
 
 
 @runtime_checkable
-class CountingEngine(Protocol):
+class CountingBackend(Protocol):
     """An engine that can tell how many tokens a conversation takes, without letting the model read it."""
 
     def count(self, conversations: Sequence[Conversation]) -> list[int] | None:
         """Tokens of each conversation as the model would be given it; None where that cannot be found out."""
 
 
-class Engine(Protocol):
+class Backend(Protocol):
     """A language model. A conversation may fail, a batch may not: failures come back as problems."""
 
     @property
@@ -115,7 +115,7 @@ class Engine(Protocol):
     def write(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
         """Let the model write under a constraint, once per conversation, in their order."""
 
-    def weigh(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[Weighing]:
+    def weigh(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[TokenLogprobs]:
         """Read the probabilities of the codes, each a single token, without writing; in the conversations' order."""
 
     def check(self) -> Problem | None:
@@ -123,15 +123,17 @@ class Engine(Protocol):
 
 
 @runtime_checkable
-class DecidingEngine(Protocol):
+class DecidingBackend(Protocol):
     """An engine whose endpoint answers typed questions by itself."""
 
-    def decide(self, conversations: Sequence[Conversation], questions: Sequence[Mapping[str, Any]]) -> list[Decided]:
+    def decide(
+        self, conversations: Sequence[Conversation], questions: Sequence[Mapping[str, Any]]
+    ) -> list[DecisionReply]:
         """Put the questions to every conversation; one result per conversation, in their order."""
 
 
 @runtime_checkable
-class PreparingEngine(Protocol):
+class PreparingBackend(Protocol):
     """An engine that has to find out something before its first answer."""
 
     def prepare(self) -> None:

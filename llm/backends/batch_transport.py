@@ -14,7 +14,7 @@ from itertools import accumulate, groupby, pairwise
 from typing import Any
 
 from llm.backends.capabilities import Capabilities
-from llm.backends.transport import BATCH, CHAT, Body, Wire
+from llm.backends.transport import BATCH, CHAT, Body, HTTPTransport
 from llm.classifier import Problem
 
 TOGETHER = 32  # conversations a request, where no account of each is wanted; 16 to 64 come to much the same
@@ -25,7 +25,7 @@ _CACHED = "prompt_tokens_details"
 _REST_SECONDS = 60.0
 
 
-class BatchedWire:
+class BatchTransport:
     """Sends bodies that differ in their conversations alone together.
 
     A batch that fails is asked text by text, so that one text's failure is its own; where it was not a text that was to
@@ -33,11 +33,11 @@ class BatchedWire:
 
     Args:
         wire: to the endpoint; what goes by itself goes over it, which is all where batches are not taken.
-        honours: what the endpoint was seen to honour (``probe.Probed``).
+        honours: what the endpoint was seen to honour (``capabilities.CapabilityProbe``).
         size: the most conversations of one request.
     """
 
-    def __init__(self, wire: Wire, honours: Callable[[], Capabilities], size: int) -> None:
+    def __init__(self, wire: HTTPTransport, honours: Callable[[], Capabilities], size: int) -> None:
         self.place = wire.place
         # Batches have a wire of their own, whose limiter knows their latency and no other's.
         self._wire, self._batches, self._size = wire, wire.twin(under_way(wire.concurrency, size)), size
@@ -47,31 +47,31 @@ class BatchedWire:
         return f"BatchedWire({self._wire!r}, {self._size})"
 
     def post(self, bodies: Sequence[Body], path: str = CHAT) -> list[Any]:
-        """See ``Wire.post``."""
+        """See ``HTTPTransport.post``."""
         if path != CHAT or not self._honours().does("batch"):
             return self._wire.post(bodies, path)
         replies = self._wire.post(bodies) if len(bodies) < 2 or self._rests() else self._batched(bodies)
         return [_without_cached(reply) for reply in replies]
 
     def beside(self, path: str) -> str:
-        """See ``Wire.beside``."""
+        """See ``HTTPTransport.beside``."""
         return self._wire.beside(path)
 
     def get(self, path: str) -> Any:
-        """See ``Wire.get``."""
+        """See ``HTTPTransport.get``."""
         return self._wire.get(path)
 
     def redacted(self, words: str) -> str:
-        """See ``Wire.redacted``."""
+        """See ``HTTPTransport.redacted``."""
         return self._wire.redacted(words)
 
     def served(self, model: str) -> str:
-        """See ``Wire.served``."""
+        """See ``HTTPTransport.served``."""
         return self._wire.served(model)
 
     @property
     def essence(self) -> Mapping[str, Any]:
-        """See ``Wire.essence``."""
+        """See ``HTTPTransport.essence``."""
         return self._wire.essence
 
     def _batched(self, bodies: Sequence[Body]) -> list[Any]:

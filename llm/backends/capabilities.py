@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from llm.backends.address import Address
-from llm.backends.capability_checks import CANARIES, Canaries, Finding, Outcome, Unreached
+from llm.backends.capability_checks import CANARIES, CapabilityChecks, CheckResult, Outcome, Unreached
 from llm.backends.findings_file import FindingsFile
 from llm.backends.model_name import ModelName
 from llm.backends.shared_calls import SharedCalls
-from llm.backends.transport import Wire
+from llm.backends.transport import HTTPTransport
 from llm.classifier import Problem
 from similarity.errors import Disconnected, Expired
 
@@ -45,7 +45,7 @@ class Capabilities(Protocol):
 
 
 @dataclass(frozen=True)
-class Honours:
+class SupportedFeatures:
     """What an endpoint was seen to honour.
 
     Attributes:
@@ -55,14 +55,14 @@ class Honours:
         version: what the endpoint calls itself.
     """
 
-    findings: Mapping[str, Finding]
+    findings: Mapping[str, CheckResult]
     top_logprobs: int = 0
     context: int | None = None
     version: str = ""
 
     def outcome(self, capability: str) -> Outcome:
         """See ``Capabilities.outcome``."""
-        return self.findings.get(capability, Finding("unknown")).outcome
+        return self.findings.get(capability, CheckResult("unknown")).outcome
 
     def does(self, capability: str) -> bool:
         """See ``Capabilities.does``."""
@@ -76,32 +76,32 @@ class Honours:
         """As it is kept and printed."""
         return asdict(self)
 
-    def with_finding(self, capability: str, finding: Finding) -> Honours:
+    def with_finding(self, capability: str, finding: CheckResult) -> SupportedFeatures:
         """With the result of one more check."""
         top = finding.amount if capability == "logprobs" else self.top_logprobs
         return replace(self, findings={**self.findings, capability: finding}, top_logprobs=top)
 
     @classmethod
-    def of(cls, kept: Any) -> Honours | None:
+    def of(cls, kept: Any) -> SupportedFeatures | None:
         """From what ``as_json`` gave; None for anything else."""
         try:
-            findings = {name: Finding(**finding) for name, finding in kept["findings"].items()}
+            findings = {name: CheckResult(**finding) for name, finding in kept["findings"].items()}
             return cls(findings, int(kept["top_logprobs"]), kept["context"], str(kept["version"]))
         except (KeyError, TypeError, ValueError, AttributeError):
             return None
 
 
 # Of an endpoint not yet reached, nothing is known, and a JSON schema is worth trying.
-UNPROBED = Honours({})
+UNPROBED = SupportedFeatures({})
 
 
-def probe(wire: Wire, model: str) -> Honours | Problem:
+def probe(wire: HTTPTransport, model: str) -> SupportedFeatures | Problem:
     """Check every capability; a ``Problem`` where the endpoint cannot be reached or does not serve the model."""
-    canaries = Canaries(wire, model)
+    canaries = CapabilityChecks(wire, model)
     try:
         if isinstance(plain := canaries.ask(), Problem):
             return plain
-        found = Honours({}, context=_context(wire, model), version=version(wire))
+        found = SupportedFeatures({}, context=_context(wire, model), version=version(wire))
         for name, check in CANARIES.items():
             found = found.with_finding(name, check(canaries))
     except Unreached as error:
@@ -109,13 +109,13 @@ def probe(wire: Wire, model: str) -> Honours | Problem:
     return found
 
 
-def version(wire: Wire) -> str:
+def version(wire: HTTPTransport) -> str:
     """What the server beside the API calls itself, where it says so."""
     reply = wire.get(wire.beside("/version"))
     return str(reply.get("version", "")) if isinstance(reply, dict) else ""
 
 
-def _context(wire: Wire, model: str) -> int | None:
+def _context(wire: HTTPTransport, model: str) -> int | None:
     reply = wire.get("/models")
     served = reply.get("data") if isinstance(reply, dict) else None
     for entry in served if isinstance(served, list) else []:
@@ -126,7 +126,7 @@ def _context(wire: Wire, model: str) -> int | None:
     return None
 
 
-class Probed:
+class CapabilityProbe:
     """The capabilities of an endpoint, each checked when it is first asked for.
 
     Args:
@@ -135,10 +135,10 @@ class Probed:
         path: the JSON file of findings, per endpoint, model and version; None keeps them in memory only.
     """
 
-    def __init__(self, wire: Wire, model: str | ModelName, path: Path | None = None) -> None:
+    def __init__(self, wire: HTTPTransport, model: str | ModelName, path: Path | None = None) -> None:
         self._wire, self._file = wire, FindingsFile(path)
         self._model = ModelName(wire, model, is_set=True) if isinstance(model, str) else model
-        self._found: Honours | None = None
+        self._found: SupportedFeatures | None = None
         self._again_at = 0.0
         self._lock = threading.Lock()
         self._calls = SharedCalls()
@@ -174,20 +174,20 @@ class Probed:
         """See ``Capabilities.refuses``."""
         return self.outcome(capability) == "refused"
 
-    def anew(self) -> Honours | Problem:
+    def anew(self) -> SupportedFeatures | Problem:
         """Check all capabilities now, whatever is kept."""
         # In a context of its own: what one request did not wait for is nothing that the endpoint refused.
         found = Context().run(probe, self._wire, self._model())
-        if isinstance(found, Honours):
+        if isinstance(found, SupportedFeatures):
             self._keep(found)
         return found
 
-    def kept(self) -> Honours | None:
+    def kept(self) -> SupportedFeatures | None:
         """The findings of an earlier ``anew`` about this endpoint, model and version, unless they are a week old."""
         found = self._loaded()
         return found if found.findings.keys() >= CANARIES.keys() else None
 
-    def _checked(self, capability: str) -> Honours:
+    def _checked(self, capability: str) -> SupportedFeatures:
         found = self._found or UNPROBED
         if time.monotonic() < self._again_at:
             return found
@@ -196,7 +196,7 @@ class Probed:
         except (Unreached, Expired, Disconnected):
             return found
 
-    def _check(self, capability: str) -> Honours:
+    def _check(self, capability: str) -> SupportedFeatures:
         with self._lock:  # one check at a time
             found = self._found or self._loaded()
             if capability not in found.findings and time.monotonic() >= self._again_at:
@@ -205,23 +205,23 @@ class Probed:
             self._found = found
             return found
 
-    def _finding(self, capability: str) -> Finding:
+    def _finding(self, capability: str) -> CheckResult:
         try:
-            return CANARIES[capability](Canaries(self._wire, self._model()))
+            return CANARIES[capability](CapabilityChecks(self._wire, self._model()))
         except Unreached as error:
             log.info("capability checks: %s", error.problem.detail)
             self._again_at = time.monotonic() + _AGAIN_SECONDS
             raise
 
-    def _loaded(self) -> Honours:
+    def _loaded(self) -> SupportedFeatures:
         now = version(self._wire)
-        return Honours.of(self._file.get(self._key(now))) or replace(UNPROBED, version=now)
+        return SupportedFeatures.of(self._file.get(self._key(now))) or replace(UNPROBED, version=now)
 
-    def _keep(self, found: Honours) -> None:
+    def _keep(self, found: SupportedFeatures) -> None:
         self._found = found
 
         def merged(kept: Any) -> Any:
-            before = Honours.of(kept)
+            before = SupportedFeatures.of(kept)
             findings = {**(before.findings if before else {}), **found.findings}
             top, context = found.top_logprobs, found.context
             if before:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from llm.backends.codes import from_top_tokens, unreadable
 from llm.backends.dialect import wrapped
 from llm.backends.replies import ReplyReader, content_of, finish_of
-from llm.backends.transport import BATCH, Wire
+from llm.backends.transport import BATCH, HTTPTransport
 from llm.classifier import Problem
 
 Outcome = Literal["honoured", "ignored", "refused", "unknown"]
@@ -35,7 +35,7 @@ _LONG = [{"role": "user", "content": "One two three four five six seven eight ni
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """How one canary came back; ``note`` is for people, ``amount`` says how much of it there is, where that counts."""
 
     outcome: Outcome
@@ -51,10 +51,10 @@ class Unreached(Exception):
         self.problem = problem
 
 
-class Canaries:
+class CapabilityChecks:
     """Sends canaries to one model."""
 
-    def __init__(self, wire: Wire, model: str) -> None:
+    def __init__(self, wire: HTTPTransport, model: str) -> None:
         self.wire, self.model = wire, model
         self._reader = ReplyReader(wire.place, wire.redacted)
 
@@ -81,15 +81,15 @@ class Canaries:
         """The first token's most probable alternatives, with their log-probabilities."""
         return self._reader.top_tokens(choice)
 
-    def says(self, wanted: str, **fields: Any) -> Finding:
+    def says(self, wanted: str, **fields: Any) -> CheckResult:
         """Whether the words come back as a constraint wants them (a regular expression)."""
         reply = self.ask(**fields)
         if isinstance(reply, Problem):
-            return Finding("refused", reply.detail)
+            return CheckResult("refused", reply.detail)
         words = content_of(reply) or ""
-        return Finding("honoured" if re.fullmatch(wanted, words.strip()) else "ignored")
+        return CheckResult("honoured" if re.fullmatch(wanted, words.strip()) else "ignored")
 
-    def schema(self, schema: Mapping[str, Any], only: Any) -> Finding:
+    def schema(self, schema: Mapping[str, Any], only: Any) -> CheckResult:
         """Whether a JSON schema that allows one value holds the model to it, whatever the model would say.
 
         An answer that was cut off counts where it is a beginning of that value: grammars allow blanks without end.
@@ -97,7 +97,7 @@ class Canaries:
         described = {"name": "canary", "strict": True, "schema": schema}
         reply = self.ask(response_format={"type": "json_schema", "json_schema": described})
         if isinstance(reply, Problem):
-            return Finding("refused", reply.detail)
+            return CheckResult("refused", reply.detail)
         return _judged(content_of(reply) or "", only, finish_of(reply) == "length")
 
     def token_id(self, word: str) -> int | None:
@@ -120,13 +120,13 @@ def _answered(reply: Any) -> Any:
     return reply
 
 
-def _judged(words: str, only: Any, cut: bool) -> Finding:
+def _judged(words: str, only: Any, cut: bool) -> CheckResult:
     try:
-        return Finding("honoured" if json.loads(words) == only else "ignored")
+        return CheckResult("honoured" if json.loads(words) == only else "ignored")
     except (ValueError, RecursionError):
         written = re.sub(r"\s", "", words)
         begun = bool(written) and json.dumps(only, separators=(",", ":")).startswith(written)
-        return Finding("honoured", "cut off") if cut and begun else Finding("ignored")
+        return CheckResult("honoured", "cut off") if cut and begun else CheckResult("ignored")
 
 
 _STRING = {"type": "string", "enum": [_CANARY]}
@@ -135,74 +135,74 @@ _OBJECT = wrapped(_ARRAY)
 _ONLY_OBJECT = {"labels": [_CANARY]}
 
 
-def _logit_bias(canaries: Canaries) -> Finding:
+def _logit_bias(canaries: CapabilityChecks) -> CheckResult:
     token = canaries.token_id("Q")
     if token is None:
-        return Finding("unknown", "needs token ids")
+        return CheckResult("unknown", "needs token ids")
     return canaries.says("Q", max_tokens=1, logit_bias={str(token): 100})
 
 
-def _logprobs(canaries: Canaries) -> Finding:
+def _logprobs(canaries: CapabilityChecks) -> CheckResult:
     reply: Any = Problem("rejected", "")
     for most in (20, 5):
         reply = canaries.ask(max_tokens=1, logprobs=True, top_logprobs=most)
         if not isinstance(reply, Problem):
             told = len(canaries.top_tokens(reply))
-            return Finding("honoured", f"{told} most probable tokens", told) if told > 1 else Finding("ignored")
-    return Finding("refused", reply.detail)
+            return CheckResult("honoured", f"{told} most probable tokens", told) if told > 1 else CheckResult("ignored")
+    return CheckResult("refused", reply.detail)
 
 
-def _known_answer(canaries: Canaries) -> Finding:
+def _known_answer(canaries: CapabilityChecks) -> CheckResult:
     """Whether the model begins with its answer: a reasoning model begins with something else."""
     reply = canaries.ask(_SAY_B, max_tokens=1, logprobs=True, top_logprobs=5)
     if isinstance(reply, Problem):
-        return Finding("refused", reply.detail)
+        return CheckResult("refused", reply.detail)
     told = canaries.top_tokens(reply)
     if not told:
-        return Finding("unknown", "needs logprobs")
+        return CheckResult("unknown", "needs logprobs")
     found = from_top_tokens(told, _LETTERS)
     problem = unreadable(found)
-    return Finding("ignored", problem.detail) if problem else Finding("honoured")
+    return CheckResult("ignored", problem.detail) if problem else CheckResult("honoured")
 
 
-def _token_ids(canaries: Canaries) -> Finding:
+def _token_ids(canaries: CapabilityChecks) -> CheckResult:
     ids = []
     for word in ("A", "B", "C"):
         if (found := canaries.token_id(word)) is None:
-            return Finding("unknown", "needs token ids")
+            return CheckResult("unknown", "needs token ids")
         ids.append(found)
     fields = {"logprobs": True, "logprob_token_ids": ids, "return_tokens_as_token_ids": True}
     reply = canaries.ask(max_tokens=1, **fields)
     if isinstance(reply, Problem):
-        return Finding("refused", reply.detail)
+        return CheckResult("refused", reply.detail)
     told = {token for token, _ in canaries.top_tokens(reply)}
-    return Finding("honoured" if {f"token_id:{one}" for one in ids} <= told else "ignored")
+    return CheckResult("honoured" if {f"token_id:{one}" for one in ids} <= told else "ignored")
 
 
-def _tokenize(canaries: Canaries) -> Finding:
-    return Finding("honoured" if canaries.token_id("A") is not None else "refused")
+def _tokenize(canaries: CapabilityChecks) -> CheckResult:
+    return CheckResult("honoured" if canaries.token_id("A") is not None else "refused")
 
 
-def _prefix_caching(canaries: Canaries) -> Finding:
+def _prefix_caching(canaries: CapabilityChecks) -> CheckResult:
     reply = [canaries.ask(_LONG, max_tokens=1) for _ in range(2)][-1]
     if isinstance(reply, Problem):
-        return Finding("refused", reply.detail)
+        return CheckResult("refused", reply.detail)
     details = reply["usage"].get("prompt_tokens_details") if isinstance(reply["usage"], dict) else None
     if not isinstance(details, dict) or details.get("cached_tokens") is None:
-        return Finding("unknown", "the endpoint does not tell cached tokens")
-    return Finding("honoured" if details["cached_tokens"] else "ignored", f"{details['cached_tokens']} tokens")
+        return CheckResult("unknown", "the endpoint does not tell cached tokens")
+    return CheckResult("honoured" if details["cached_tokens"] else "ignored", f"{details['cached_tokens']} tokens")
 
 
-def _json_object(canaries: Canaries) -> Finding:
+def _json_object(canaries: CapabilityChecks) -> CheckResult:
     """Whether JSON can be asked for without a schema; the reader holds the answer to the labels."""
     reply = canaries.ask(_SAY_JSON, response_format={"type": "json_object"})
     if isinstance(reply, Problem):
-        return Finding("refused", reply.detail)
+        return CheckResult("refused", reply.detail)
     words = (content_of(reply) or "").strip()
-    return Finding("honoured" if words.startswith("{") else "ignored")
+    return CheckResult("honoured" if words.startswith("{") else "ignored")
 
 
-def _batch(canaries: Canaries) -> Finding:
+def _batch(canaries: CapabilityChecks) -> CheckResult:
     described = {"name": "canary", "strict": True, "schema": _OBJECT}
     body = {
         "model": canaries.model,
@@ -213,24 +213,24 @@ def _batch(canaries: Canaries) -> Finding:
     }
     reply = canaries.side(BATCH, body)
     if isinstance(reply, Problem):
-        return Finding("refused", reply.detail)
+        return CheckResult("refused", reply.detail)
     choices = reply.get("choices") if isinstance(reply, dict) else None
     told = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
     held = [_judged(content_of(one) or "", _ONLY_OBJECT, finish_of(one) == "length").outcome for one in told]
-    return Finding("honoured" if held == ["honoured"] * 2 else "ignored")
+    return CheckResult("honoured" if held == ["honoured"] * 2 else "ignored")
 
 
-def _decisions(canaries: Canaries) -> Finding:
+def _decisions(canaries: CapabilityChecks) -> CheckResult:
     question = {"type": "predicate", "name": "q", "instructions": "This is a greeting."}
     reply = canaries.side("/decisions", {"model": canaries.model, "input": "Hello!", "questions": [question]})
     if isinstance(reply, Problem):
-        return Finding("refused", reply.detail)
+        return CheckResult("refused", reply.detail)
     answers = reply.get("answers") if isinstance(reply, dict) else None
     first = answers[0] if isinstance(answers, list) and answers else None
-    return Finding("honoured" if isinstance(first, dict) and "probability" in first else "ignored")
+    return CheckResult("honoured" if isinstance(first, dict) and "probability" in first else "ignored")
 
 
-CANARIES: Mapping[str, Callable[[Canaries], Finding]] = {
+CANARIES: Mapping[str, Callable[[CapabilityChecks], CheckResult]] = {
     "json_schema": lambda c: c.schema(_OBJECT, _ONLY_OBJECT),
     "json_array": lambda c: c.schema(_ARRAY, _ONLY_OBJECT["labels"]),
     "json_object": _json_object,

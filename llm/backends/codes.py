@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TypeVar
 
-from llm.backends.backend import Weighing
+from llm.backends.backend import TokenLogprobs
 from llm.classifier import Problem
 
 Token = TypeVar("Token", str, int)
@@ -42,7 +42,7 @@ def code_of(token: str, codes: Sequence[str]) -> str | None:
 
 def from_top_tokens(
     top_tokens: Iterable[tuple[str, float]], codes: Sequence[str], code_by_token: Mapping[str, str] | None = None
-) -> Weighing:
+) -> TokenLogprobs:
     """Read the codes out of the most probable next tokens.
 
     Args:
@@ -63,7 +63,7 @@ def from_top_tokens(
     least = min(*found.values(), math.log(rest) if rest > 0 else _FLOOR)
     logprobs = {code: given.get(code, max(_FLOOR, least)) for code in codes}
     said = max(found, key=lambda token: found[token])
-    return Weighing(logprobs, frozenset(code for code in codes if code not in given), said=said)
+    return TokenLogprobs(logprobs, frozenset(code for code in codes if code not in given), said=said)
 
 
 def by_code(logprobs: Mapping[Token, float], codes: Mapping[Token, str | None]) -> dict[str, float]:
@@ -80,13 +80,13 @@ def by_code(logprobs: Mapping[Token, float], codes: Mapping[Token, str | None]) 
     return {code: _sum(some) for code, some in found.items()}
 
 
-def mass(weighing: Weighing) -> float:
+def mass(weighing: TokenLogprobs) -> float:
     """The probability of all codes together, those left out that the engine gave only bounds for."""
     known = (logprob for code, logprob in weighing.logprobs.items() if code not in weighing.bounds)
     return min(1.0, sum(map(math.exp, known)))
 
 
-def unreadable(weighing: Weighing) -> Problem | None:
+def unreadable(weighing: TokenLogprobs) -> Problem | None:
     """Why the codes' probabilities are no answer; None where they are one.
 
     The judgement of every reading that reads codes, and of a capability check with a known answer.

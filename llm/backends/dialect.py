@@ -2,7 +2,7 @@
 
 "OpenAI-compatible" endpoints refuse fields that others demand: OpenAI's reasoning models take ``max_completion_tokens``
 instead of ``max_tokens`` and no ``temperature``; Gemma's and some of Mistral's chat templates take no system message;
-schemas are refused for their root, a keyword or their size. A ``Dialect`` rewrites requests accordingly.
+schemas are refused for their root, a keyword or their size. A ``RequestForm`` rewrites requests accordingly.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from llm.backends.address import AZURE_HOSTS
-from llm.backends.refusals import Refused
+from llm.backends.refusals import Refusal
 
 Body = Mapping[str, Any]
 
@@ -74,7 +74,7 @@ _CHANGEABLE = (
 
 
 @dataclass(frozen=True)
-class Dialect:
+class RequestForm:
     """How requests are rewritten.
 
     Attributes:
@@ -108,7 +108,7 @@ class Dialect:
         return asdict(self)
 
     @classmethod
-    def of(cls, kept: Any) -> Dialect:
+    def of(cls, kept: Any) -> RequestForm:
         """From what ``as_json`` gave; the default for anything else."""
         try:
             one = cls(**kept)
@@ -146,7 +146,9 @@ class Dialect:
         new.update({name: value for name, value in self.values.items() if name in new and name not in keep})
         return {self.renamed.get(name, name): value for name, value in new.items()}
 
-    def learnt(self, body: Body, refusal: Refused, keep: Collection[str] = (), worked: bool = False) -> Dialect | None:
+    def learnt(
+        self, body: Body, refusal: Refusal, keep: Collection[str] = (), worked: bool = False
+    ) -> RequestForm | None:
         """This dialect with what a refusal teaches; None where it teaches nothing.
 
         Args:
@@ -169,13 +171,13 @@ class Dialect:
             return self._other_schema(body, words, worked)
         return self._other_field(name, body, words)
 
-    def without_field(self, name: str) -> Dialect:
+    def without_field(self, name: str) -> RequestForm:
         """This dialect with one more field left out."""
         if name == "response_format":
             return replace(self, schema="none")
         return replace(self, omitted=tuple(dict.fromkeys((*self.omitted, *_together(name)))))
 
-    def named(self, body: Body, refusal: Refused) -> str | None:
+    def named(self, body: Body, refusal: Refusal) -> str | None:
         """The field of our request that a refusal means."""
         ours = {self.renamed.get(name, name): name for name in body if name not in ("model", "messages", *self.omitted)}
         if refusal.parameter in ours:
@@ -189,7 +191,7 @@ class Dialect:
             return ours[first[1]]
         return "response_format" if "response_format" in ours and _SCHEMA.search(refusal.everything) else None
 
-    def _other_field(self, name: str, body: Body, words: str) -> Dialect | None:
+    def _other_field(self, name: str, body: Body, words: str) -> RequestForm | None:
         if name == "max_tokens":
             least = _LEAST.search(words)
             if least and 1 < int(least[1]) <= 1_024 and int(least[1]) > self.least_tokens:
@@ -204,7 +206,7 @@ class Dialect:
                 return replace(self, values={**self.values, name: max(lower)})
         return self.without_field(name)
 
-    def _other_schema(self, body: Body, words: str, worked: bool) -> Dialect | None:
+    def _other_schema(self, body: Body, words: str, worked: bool) -> RequestForm | None:
         schema = _schema_of(body["response_format"])
         if schema is not None and self.schema == "json_schema":
             if _ROOT.search(words) and schema.get("type") == "array" and not self.wraps:
@@ -244,7 +246,7 @@ class Dialect:
         return too_large or _digest(schema) in self.refused_schemas
 
 
-def assumed(host: str, model: str, room: int = 0) -> Dialect:
+def assumed(host: str, model: str, room: int = 0) -> RequestForm:
     """What is known of a model by its name, before the first request.
 
     Args:
@@ -254,8 +256,10 @@ def assumed(host: str, model: str, room: int = 0) -> Dialect:
     """
     folds = bool(_WITHOUT_SYSTEM_NAMES.search(model))
     if host.endswith(_OPENAI_HOSTS) and _REASONING_NAMES.search(model):
-        return Dialect({"max_tokens": "max_completion_tokens"}, omitted=("temperature",), folds_system=folds, room=room)
-    return Dialect(folds_system=folds)
+        return RequestForm(
+            {"max_tokens": "max_completion_tokens"}, omitted=("temperature",), folds_system=folds, room=room
+        )
+    return RequestForm(folds_system=folds)
 
 
 def is_batch(body: Body) -> bool:
@@ -264,7 +268,7 @@ def is_batch(body: Body) -> bool:
     return isinstance(messages, list | tuple) and bool(messages) and isinstance(messages[0], list | tuple)
 
 
-def ran_out(refusal: Refused) -> bool:
+def ran_out(refusal: Refusal) -> bool:
     """Whether a refusal says that the tokens ran out before the answer began, as OpenAI's reasoning models do."""
     return bool(_ROOM.search(refusal.words))
 

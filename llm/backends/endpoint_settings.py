@@ -9,7 +9,7 @@ from llm.backends.adapting import REASONING_TOKENS, Adapting
 from llm.backends.address import Address
 from llm.backends.extra_body import extra_fields
 from llm.backends.findings_file import FindingsFile
-from llm.backends.transport import Wire
+from llm.backends.transport import HTTPTransport
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,6 @@ class EndpointSettings:
         fields = extra_fields(self.extra_body)
         return Adapting(Address.of(self.base_url), FindingsFile(self.findings), self.reasoning_tokens, fields)
 
-    def wire(self) -> Wire:
+    def wire(self) -> HTTPTransport:
         """The transport; see ``adapting`` for errors."""
-        return Wire(self.base_url, self.api_key, self.timeout, self.retries, self.concurrency, self.adapting())
+        return HTTPTransport(self.base_url, self.api_key, self.timeout, self.retries, self.concurrency, self.adapting())

@@ -6,21 +6,21 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from llm.backends.backend import Completion, Constraint, Conversation, Weighing
+from llm.backends.backend import Completion, Constraint, Conversation, TokenLogprobs
 from llm.classifier import Problem
 
 Reply = Callable[[Conversation], str | Problem | None]
 Weights = Callable[[Conversation], Mapping[str, float]]
 
 
-class Scripted:
+class FakeBackend:
     """Answers by functions of the conversation; what they return need not keep to any constraint.
 
     Args:
         reply: the words of the answer, or a problem.
         name: how the model calls itself.
         weights: the probability of each code as the next token; codes not named get one in a million.
-        code_limit: see ``Engine.code_limit``.
+        code_limit: see ``Backend.code_limit``.
     """
 
     decoding: Mapping[str, Any] = {}
@@ -39,15 +39,15 @@ class Scripted:
         self.code_limit = code_limit if weights else 0
 
     def write(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
-        """See ``Engine.write``."""
+        """See ``Backend.write``."""
         said = [self._reply(conversation) for conversation in conversations]
         return [Completion(problem=one) if isinstance(one, Problem) else Completion(one) for one in said]
 
-    def weigh(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[Weighing]:
-        """See ``Engine.weigh``."""
+    def weigh(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[TokenLogprobs]:
+        """See ``Backend.weigh``."""
         assert self._weights, "this one has no weights"
         found = [self._weights(conversation) for conversation in conversations]
-        return [Weighing({code: math.log(some.get(code, 1e-6)) for code in codes}) for some in found]
+        return [TokenLogprobs({code: math.log(some.get(code, 1e-6)) for code in codes}) for some in found]
 
     def check(self) -> Problem | None:
         """Always there."""

@@ -14,12 +14,12 @@ _AGAIN_SECONDS = 15.0  # an endpoint that gave no list is asked for one again af
 
 
 class Listing(Protocol):
-    """What lists models; see ``Wire``."""
+    """What lists models; see ``HTTPTransport``."""
 
     place: str
 
     def get(self, path: str) -> Any:
-        """See ``Wire.get``."""
+        """See ``HTTPTransport.get``."""
 
 
 class ModelName:

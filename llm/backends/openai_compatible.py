@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from llm.backends.backend import Completion, Constraint, Conversation, Decided, Weighing
+from llm.backends.backend import Completion, Constraint, Conversation, DecisionReply, TokenLogprobs
 from llm.backends.capabilities import Capabilities
 from llm.backends.code_tokens import CodeTokens
 from llm.backends.codes import from_top_tokens
@@ -18,7 +18,7 @@ from llm.backends.dialect import wrapped
 from llm.backends.model_name import ModelName
 from llm.backends.replies import ReplyReader, content_of, usage_of
 from llm.backends.shared_calls import SharedCalls
-from llm.backends.transport import Carrier
+from llm.backends.transport import Transport
 from llm.classifier import Problem
 from llm.request_context import ASKING, waiting_problem
 from prompts.errors import InvalidSetting
@@ -36,10 +36,10 @@ class OpenAICompatible:
     Args:
         wire: to the endpoint.
         model: the name under which the endpoint is asked for the model.
-        honours: what the endpoint was seen to honour (``probe.Probed``).
+        honours: what the endpoint was seen to honour (``capabilities.CapabilityProbe``).
     """
 
-    def __init__(self, wire: Carrier, model: str | ModelName, honours: Callable[[], Capabilities]) -> None:
+    def __init__(self, wire: Transport, model: str | ModelName, honours: Callable[[], Capabilities]) -> None:
         self._model = ModelName(wire, model, is_set=True) if isinstance(model, str) else model
         self._wire, self._honours = wire, honours
         self._reader = ReplyReader(wire.place, wire.redacted)
@@ -58,38 +58,38 @@ class OpenAICompatible:
 
     @property
     def decoding(self) -> Mapping[str, Any]:
-        """See ``Engine.decoding``; the endpoint and the model that answers there are part of it."""
+        """See ``Backend.decoding``; the endpoint and the model that answers there are part of it."""
         return {**_DECODING, **self._wire.essence, "served": self._wire.served(self._model()) or self._model()}
 
     @property
     def code_limit(self) -> int:
-        """See ``Engine.code_limit``: exact figures by token id where the endpoint has them, else the likeliest."""
+        """See ``Backend.code_limit``: exact figures by token id where the endpoint has them, else the likeliest."""
         honours = self._honours()
         return _TOKEN_ID_LIMIT if honours.does("token_ids") else honours.top_logprobs
 
     @property
     def holds_schema(self) -> bool:
-        """See ``Engine.holds_schema``; assumed of an endpoint that was not reached yet."""
+        """See ``Backend.holds_schema``; assumed of an endpoint that was not reached yet."""
         honours = self._honours()
         return honours.outcome("json_schema") in ("honoured", "unknown") or honours.does("json_array")
 
     @property
     def answers_directly(self) -> bool:
-        """See ``Engine.answers_directly``: by a question with a known answer; assumed where it cannot be checked."""
+        """See ``Backend.answers_directly``: by a question with a known answer; assumed where it cannot be checked."""
         return self._honours().outcome("known_answer") != "ignored"
 
     def prepare(self) -> None:
-        """See ``PreparingEngine.prepare``: check the capabilities that `auto` and both common readings depend on."""
+        """See ``PreparingBackend.prepare``: check the capabilities that `auto` and both common readings depend on."""
         _ = self.code_limit >= 2 and self.answers_directly
         self._constrained(Constraint({}, 1))
 
     def write(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
-        """See ``Engine.write``."""
+        """See ``Backend.write``."""
         fields = {"max_tokens": constraint.max_tokens, **self._constrained(constraint)}
         return [self._reader.completion(reply) for reply in self._ask(conversations, fields)]
 
-    def weigh(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[Weighing]:
-        """See ``Engine.weigh``.
+    def weigh(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[TokenLogprobs]:
+        """See ``Backend.weigh``.
 
         Raises:
             InvalidSetting: a code is not a single token of this model.
@@ -98,7 +98,7 @@ class OpenAICompatible:
             try:
                 code_by_id = self._codes(codes)
             except (Expired, Disconnected) as error:
-                return [Weighing(problem=waiting_problem(error))] * len(conversations)
+                return [TokenLogprobs(problem=waiting_problem(error))] * len(conversations)
             fields = {"logprob_token_ids": list(code_by_id), "return_tokens_as_token_ids": True}
             by_id = {f"token_id:{one}": code for one, code in code_by_id.items()}
         else:
@@ -106,13 +106,15 @@ class OpenAICompatible:
         replies = self._ask(conversations, {"max_tokens": 1, "logprobs": True, **fields})
         return [self._weighing(reply, codes, by_id) for reply in replies]
 
-    def decide(self, conversations: Sequence[Conversation], questions: Sequence[Mapping[str, Any]]) -> list[Decided]:
-        """See ``DecidingEngine.decide``."""
+    def decide(
+        self, conversations: Sequence[Conversation], questions: Sequence[Mapping[str, Any]]
+    ) -> list[DecisionReply]:
+        """See ``DecidingBackend.decide``."""
         bodies = [{"model": self._model(), "input": list(one), "questions": list(questions)} for one in conversations]
         return [self._reader.decided(reply) for reply in self._wire.post(bodies, "/decisions")]
 
     def count(self, conversations: Sequence[Conversation]) -> list[int] | None:
-        """See ``CountingEngine.count``: by vLLM's ``/tokenize``, where the endpoint was seen to serve it."""
+        """See ``CountingBackend.count``: by vLLM's ``/tokenize``, where the endpoint was seen to serve it."""
         if not self._honours().does("tokenize"):
             return None
         bodies = [{"model": self._model(), "messages": list(one)} for one in conversations]
@@ -122,7 +124,7 @@ class OpenAICompatible:
         return told if len(told) == len(counts) else None
 
     def check(self) -> Problem | None:
-        """See ``Engine.check``."""
+        """See ``Backend.check``."""
         try:
             self._model()
         except InvalidSetting as error:
@@ -183,13 +185,13 @@ class OpenAICompatible:
         found = [reply.get("tokens") if isinstance(reply, dict) else None for reply in replies]
         return [tokens if isinstance(tokens, list) else [] for tokens in found]
 
-    def _weighing(self, reply: Any, codes: Sequence[str], by_id: Mapping[str, str] | None) -> Weighing:
+    def _weighing(self, reply: Any, codes: Sequence[str], by_id: Mapping[str, str] | None) -> TokenLogprobs:
         choice = self._reader.choice(reply)
         if isinstance(choice, Problem):
-            return Weighing(problem=choice, usage=usage_of(reply))
+            return TokenLogprobs(problem=choice, usage=usage_of(reply))
         told = self._reader.top_tokens(choice)
         if not told:
-            return Weighing(problem=Problem("unreadable", f"{self._wire.place} told no probabilities"))
+            return TokenLogprobs(problem=Problem("unreadable", f"{self._wire.place} told no probabilities"))
         found = from_top_tokens(told, codes, by_id)
         said = content_of(choice) if by_id else found.said
         return replace(found, said=said or "", usage=usage_of(reply))

@@ -74,7 +74,7 @@ _NO_SUCH_MODEL = re.compile(
 
 
 @dataclass(frozen=True)
-class Refused:
+class Refusal:
     """What an endpoint said in place of an answer.
 
     Attributes:
@@ -122,7 +122,7 @@ class Refused:
         return self.status == 402 or (self.status in (400, 403, 429) and bool(_SPENT.search(self.everything)))
 
 
-def refused(status: int, document: Any, secrets: Iterable[str] = ()) -> Refused:
+def refused(status: int, document: Any, secrets: Iterable[str] = ()) -> Refusal:
     """Read an error body.
 
     Args:
@@ -132,10 +132,10 @@ def refused(status: int, document: Any, secrets: Iterable[str] = ()) -> Refused:
     """
     words = _sentence(document)
     names = " ".join(_named(document))
-    return Refused(status, redacted(words, secrets), redacted(names, secrets), _parameter(document))
+    return Refusal(status, redacted(words, secrets), redacted(names, secrets), _parameter(document))
 
 
-def problem_of(place: str, refusal: Refused, retry_after: float | None = None, hint: str = "") -> Problem:
+def problem_of(place: str, refusal: Refusal, retry_after: float | None = None, hint: str = "") -> Problem:
     """The problem of a text whose request was refused.
 
     Args:

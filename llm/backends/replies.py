@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from llm.backends.backend import Completion, Decided, Token
+from llm.backends.backend import Completion, DecisionReply, Token
 from llm.backends.refusals import excerpt, problem_of, refused
 from llm.classifier import Problem, Usage
 from llm.reasoning import without_reasoning
@@ -75,14 +75,14 @@ class ReplyReader:
         found = [_token(entry) for entry in (alternatives if isinstance(alternatives, list) else [])]
         return [(token.text, token.logprob) for token in found if token]
 
-    def decided(self, reply: Any) -> Decided:
+    def decided(self, reply: Any) -> DecisionReply:
         """The answers of ``/v1/decisions``."""
         if isinstance(reply, Problem):
-            return Decided(problem=reply)
+            return DecisionReply(problem=reply)
         answers = reply.get("answers") if isinstance(reply, Mapping) else None
         if not isinstance(answers, list) or not all(isinstance(one, Mapping) for one in answers):
-            return Decided(problem=self._without_choice(reply, "with decisions"))
-        return Decided(tuple(answers), usage_of(reply))
+            return DecisionReply(problem=self._without_choice(reply, "with decisions"))
+        return DecisionReply(tuple(answers), usage_of(reply))
 
     def _withheld(self, choice: Mapping[str, Any], content: str | None) -> Problem | None:
         """Why there is no answer in a choice; names the finish reason and the remedy."""

@@ -21,13 +21,13 @@ import aiohttp
 import httpx2
 import openai
 
-from llm.backends.adapting import Adapting, Outcome
+from llm.backends.adapting import Adapting, Reply
 from llm.backends.address import Address
 from llm.backends.limiter import Limiter
 from llm.backends.refusals import problem_of, redacted, refused, seconds_of
 from llm.backends.replies import decoded
 from llm.classifier import Problem
-from llm.request_context import ASKING, Asking, late_problem
+from llm.request_context import ASKING, RequestContext, late_problem
 from prompts.network import connection, no_connection, without_login
 
 log = logging.getLogger(__name__)
@@ -46,32 +46,32 @@ _CLOSING_SECONDS = 1.0
 _PUSHES_BACK = (429, 503)
 
 
-class Carrier(Protocol):
-    """What carries requests to an endpoint, and replies or problems back; see ``Wire``."""
+class Transport(Protocol):
+    """What carries requests to an endpoint, and replies or problems back; see ``HTTPTransport``."""
 
     place: str
 
     def post(self, bodies: Sequence[Body], path: str = CHAT) -> list[Any]:
-        """See ``Wire.post``."""
+        """See ``HTTPTransport.post``."""
 
     def beside(self, path: str) -> str:
-        """See ``Wire.beside``."""
+        """See ``HTTPTransport.beside``."""
 
     def get(self, path: str) -> Any:
-        """See ``Wire.get``."""
+        """See ``HTTPTransport.get``."""
 
     def redacted(self, words: str) -> str:
-        """See ``Wire.redacted``."""
+        """See ``HTTPTransport.redacted``."""
 
     def served(self, model: str) -> str:
-        """See ``Wire.served``."""
+        """See ``HTTPTransport.served``."""
 
     @property
     def essence(self) -> Mapping[str, Any]:
-        """See ``Wire.essence``."""
+        """See ``HTTPTransport.essence``."""
 
 
-class Wire:
+class HTTPTransport:
     """Sends JSON to an endpoint.
 
     Args:
@@ -122,9 +122,9 @@ class Wire:
         running = self._run()
         return running.wait(self._all(running, path, bodies, ASKING.get(), frozenset(keep)))
 
-    def twin(self, concurrency: int) -> Wire:
+    def twin(self, concurrency: int) -> HTTPTransport:
         """Another wire to the same endpoint, with connections, and a bound on what is under way, of its own."""
-        return Wire(self.base_url, self._secret, self._timeout, self._retries, concurrency, self._adapting)
+        return HTTPTransport(self.base_url, self._secret, self._timeout, self._retries, concurrency, self._adapting)
 
     def beside(self, path: str) -> str:
         """The URL of a path beside the API's root: vLLM's ``/tokenize`` is not under ``/v1``."""
@@ -148,7 +148,7 @@ class Wire:
         ).reply
 
     async def _all(
-        self, running: _Running, path: str, bodies: Sequence[Body], asking: Asking, keep: Collection[str]
+        self, running: _Running, path: str, bodies: Sequence[Body], asking: RequestContext, keep: Collection[str]
     ) -> list[Any]:
         """A few workers take turns at the bodies, so that a million of them need no million tasks."""
         replies: list[Any] = [late_problem()] * len(bodies)
@@ -168,10 +168,10 @@ class Wire:
         path: str,
         turns: Iterator[tuple[int, Body]],
         replies: list[Any],
-        asking: Asking,
+        asking: RequestContext,
         keep: Collection[str],
     ) -> None:
-        async def send(body: Body) -> Outcome:
+        async def send(body: Body) -> Reply:
             return await self._traced(running.client, path, body, asking)
 
         for place, body in turns:
@@ -186,7 +186,7 @@ class Wire:
                         else:
                             replies[place] = (await send(body)).reply
 
-    async def _traced(self, client: openai.AsyncOpenAI, path: str, body: Body, asking: Asking) -> Outcome:
+    async def _traced(self, client: openai.AsyncOpenAI, path: str, body: Body, asking: RequestContext) -> Reply:
         attributes = {"server.address": self.place, "gen_ai.request.model": str(body.get("model", ""))}
         with asking.trace.span(f"POST {urlsplit(path).path}", attributes) as span:
             told = {**self._headers, **span.headers} | (
@@ -198,14 +198,14 @@ class Wire:
                 span.failed(found.reply.kind)
             return found
 
-    async def _safely(self, request: Coroutine[Any, Any, httpx2.Response]) -> Outcome:
+    async def _safely(self, request: Coroutine[Any, Any, httpx2.Response]) -> Reply:
         """The decoded body, or the problem; whatever an endpoint does, nothing else comes out of here."""
         try:
-            return Outcome(decoded((await request).content))
+            return Reply(decoded((await request).content))
         except openai.APIStatusError as error:
             return self._refusal(error.response)
         except Exception as error:  # broken encodings, dates and redirects raise whatever the libraries below raise
-            return Outcome(self._problem(error))
+            return Reply(self._problem(error))
 
     def _run(self) -> _Running:
         """The loop and client of this process; a forked process starts its own."""
@@ -226,13 +226,13 @@ class Wire:
         log.debug("a reply of %s cannot be read", self.place, exc_info=error)
         return Problem("unreadable", f"{self.place} sent a reply that cannot be read ({type(error).__name__})")
 
-    def _refusal(self, response: httpx2.Response) -> Outcome:
+    def _refusal(self, response: httpx2.Response) -> Reply:
         found = refused(response.status_code, decoded(response.content), self._secrets)
         hint = self._address.hint
         if response.history:  # a redirect turns a POST into a GET
             url = without_login(str(response.url.copy_with(query=None)))
             hint = f"it redirects to {self.redacted(url)}: use that as OPENAI_BASE_URL"
-        return Outcome(problem_of(self.place, found, seconds_of(response.headers.get("retry-after")), hint), found)
+        return Reply(problem_of(self.place, found, seconds_of(response.headers.get("retry-after")), hint), found)
 
     def redacted(self, words: str) -> str:
         """Words of the endpoint without the API key and without the secrets of the base URL: some endpoints repeat

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llm.backends.backend import Completion, Constraint, Conversation, Token, Weighing
+from llm.backends.backend import Completion, Constraint, Conversation, Token, TokenLogprobs
 from llm.backends.code_tokens import CodeTokens, encoded
 from llm.backends.codes import by_code
 from llm.classifier import Problem, Usage
@@ -45,7 +45,7 @@ class VLLMOffline:
         return f"VLLMOffline({self.name!r})"
 
     def write(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
-        """See ``Engine.write``."""
+        """See ``Backend.write``."""
         from vllm.sampling_params import StructuredOutputsParams
 
         outputs = self._generate(
@@ -59,8 +59,8 @@ class VLLMOffline:
             for output in outputs
         ]
 
-    def weigh(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[Weighing]:
-        """See ``Engine.weigh``.
+    def weigh(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[TokenLogprobs]:
+        """See ``Backend.weigh``.
 
         Raises:
             InvalidSetting: a code is not a single token of this model.
@@ -68,12 +68,12 @@ class VLLMOffline:
         code_by_id = self._code_tokens.of(codes, self.name)
         outputs = self._generate(conversations, 1, logprob_token_ids=list(code_by_id))
         return [
-            Weighing(problem=output) if isinstance(output, Problem) else _weighing(output, codes, code_by_id)
+            TokenLogprobs(problem=output) if isinstance(output, Problem) else _weighing(output, codes, code_by_id)
             for output in outputs
         ]
 
     def check(self) -> Problem | None:
-        """See ``Engine.check``: whether vLLM is there to be loaded, and was not lost since."""
+        """See ``Backend.check``: whether vLLM is there to be loaded, and was not lost since."""
         from importlib.util import find_spec
 
         if find_spec("vllm") is None:
@@ -138,10 +138,10 @@ def _completion(output: Any, constraint: Constraint) -> Completion:
     return Completion(written.text, usage, tokens=tokens, cut=written.finish_reason == "length")
 
 
-def _weighing(output: Any, codes: Sequence[str], code_by_id: Mapping[int, str]) -> Weighing:
+def _weighing(output: Any, codes: Sequence[str], code_by_id: Mapping[int, str]) -> TokenLogprobs:
     step = output.outputs[0].logprobs[0]
     given = by_code({token_id: float(step[token_id].logprob) for token_id in code_by_id}, code_by_id)
-    return Weighing({code: given[code] for code in codes}, usage=_usage(output))
+    return TokenLogprobs({code: given[code] for code in codes}, usage=_usage(output))
 
 
 def _usage(output: Any) -> Usage:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from llm.classifier import Prediction, Source, label_source, no_text
+from llm.classifier import AnswerSource, Prediction, label_source, no_text
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text, checked_texts
 from similarity.lru import LRUCache
@@ -28,7 +28,7 @@ _RELATED = 0.2
 LABEL_CACHE_BYTES = 64 * 2**20
 
 
-class Encoder(Protocol):
+class TextEncoder(Protocol):
     """Texts to unit vectors, shape (texts, dimension)."""
 
     name: str
@@ -44,7 +44,7 @@ class Embedded:
     allows none.
     """
 
-    encoder: Encoder
+    encoder: TextEncoder
     _labels: LabelVectors = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -64,7 +64,7 @@ class Embedded:
         """See ``Classifier.classify``; labels come best first, with a score for every label of the vocabulary."""
         originals = checked_texts(texts)
         readable = [text for text in originals if not text.empty]
-        source = Source(self.name, label_source(taxonomy))
+        source = AnswerSource(self.name, label_source(taxonomy))
         rows = iter(self._similarities(readable, taxonomy)) if readable else iter(())
         return [
             Prediction((), source, problem=no_text(text)) if text.empty else _decode(next(rows), taxonomy, source)
@@ -85,7 +85,7 @@ class LabelVectors:
         max_bytes: of the cached vectors; the least recently used vocabularies are dropped.
     """
 
-    def __init__(self, encoder: Encoder, max_bytes: int = LABEL_CACHE_BYTES) -> None:
+    def __init__(self, encoder: TextEncoder, max_bytes: int = LABEL_CACHE_BYTES) -> None:
         self._encoder = encoder
         self._kept: LRUCache[str, Vectors] = LRUCache(max_bytes, lambda vectors: vectors.nbytes)
 
@@ -108,7 +108,7 @@ def described(label: Label) -> str:
     return f"{label.name}: {label.description}" if label.description else label.name
 
 
-def _decode(similarities: Sequence[float], taxonomy: Taxonomy, source: Source) -> Prediction:
+def _decode(similarities: Sequence[float], taxonomy: Taxonomy, source: AnswerSource) -> Prediction:
     pairs = zip(taxonomy.names, (round(value, 4) for value in similarities), strict=True)
     scores = dict(sorted(pairs, key=lambda pair: -pair[1]))
     ranked = list(scores)

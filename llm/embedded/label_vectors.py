@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llm.embedded.cosine import LABEL_CACHE_BYTES, Encoder, described
-from llm.embedded.weights_file import Learnt
+from llm.embedded.cosine import LABEL_CACHE_BYTES, TextEncoder, described
+from llm.embedded.weights_file import MatcherWeights
 from prompts.taxonomy import Label, Taxonomy
 from similarity.lru import LRUCache
 
@@ -25,7 +25,7 @@ _EXACTNESS = 40.0  # how much nearer wordings outweigh farther ones: at .1 of co
 
 
 @dataclass(frozen=True)
-class Known:
+class LabelEmbeddings:
     """A vocabulary as the matcher sees it; arrays have one entry a label, in vocabulary order.
 
     Attributes:
@@ -33,7 +33,7 @@ class Known:
         taught: the same with what was learnt for the nearest labels, shape (labels, 384).
         scales: what was learnt for the nearest labels: from cosines to logits.
         biases: likewise, what is added to those.
-        words: shares of the labels whose words were learnt, shape (labels, columns of ``Words``).
+        words: shares of the labels whose words were learnt, shape (labels, columns of ``WordFeatures``).
         nearness: 0 to 1, how like a label seen in training each is.
         share: 0 to 1, how much each is judged as training knew labels; the rest is by how it stands out.
         alone: the same where the label is the only one of its vocabulary.
@@ -58,15 +58,15 @@ class Vocabularies:
         max_bytes: of the cached vectors; the least recently used vocabularies are dropped.
     """
 
-    def __init__(self, encoder: Encoder, learnt: Learnt, max_bytes: int = LABEL_CACHE_BYTES) -> None:
+    def __init__(self, encoder: TextEncoder, learnt: MatcherWeights, max_bytes: int = LABEL_CACHE_BYTES) -> None:
         self._encoder, self._learnt = encoder, learnt
-        self._kept: LRUCache[str, Known] = LRUCache(max_bytes, _bytes)
+        self._kept: LRUCache[str, LabelEmbeddings] = LRUCache(max_bytes, _bytes)
 
-    def of(self, taxonomy: Taxonomy) -> Known:
+    def of(self, taxonomy: Taxonomy) -> LabelEmbeddings:
         """The vocabulary's labels that may be answered."""
         return self._kept.get(taxonomy.digest) or self.each([taxonomy])[0]
 
-    def each(self, taxonomies: Sequence[Taxonomy]) -> list[Known]:
+    def each(self, taxonomies: Sequence[Taxonomy]) -> list[LabelEmbeddings]:
         """The same of several vocabularies; labels that are not cached are encoded together, each once."""
         found = {digest: self._kept.get(digest) for digest in {taxonomy.digest for taxonomy in taxonomies}}
         missing = {one.digest: one.predictable for one in taxonomies if found[one.digest] is None}
@@ -75,11 +75,11 @@ class Vocabularies:
             self._kept.put(digest, known)
         return [found[one.digest] or new[one.digest] for one in taxonomies]
 
-    def known(self, labels: Sequence[Label]) -> Known:
+    def known(self, labels: Sequence[Label]) -> LabelEmbeddings:
         """These labels as a vocabulary; not cached."""
         return self._known([labels])[0]
 
-    def _known(self, vocabularies: Sequence[Sequence[Label]]) -> list[Known]:
+    def _known(self, vocabularies: Sequence[Sequence[Label]]) -> list[LabelEmbeddings]:
         learnt, numbers = self._learnt, self._learnt.numbers
         plain = self._encoded([label for labels in vocabularies for label in labels])
         cosines = plain @ learnt.wordings.T
@@ -91,14 +91,14 @@ class Vocabularies:
         nearness = _ramp(nearest, numbers["near from"], numbers["near to"])
         most = _FILM + (1 - _FILM) * np.minimum(1, nearness / _SEEN)
         alone = most * self._filmlike(nearest)
-        whole = Known(
+        whole = LabelEmbeddings(
             plain, _unit(plain + shares @ learnt.offsets), shares @ learnt.scales, shares @ learnt.biases,
             shares[:, learnt.words.labels], nearness, alone, alone,
         )  # fmt: skip
         found, start = [], 0
         for labels in vocabularies:
             part = slice(start, start := start + len(labels))
-            own = Known(*(getattr(whole, one.name)[part].copy() for one in fields(Known)))
+            own = LabelEmbeddings(*(getattr(whole, one.name)[part].copy() for one in fields(LabelEmbeddings)))
             if len(labels) > 1:
                 # A quarter of the labels may be odd ones; one genre among topics should not make them a vocabulary of
                 # films.
@@ -120,13 +120,15 @@ class Vocabularies:
         return _ramp(nearest, numbers["film from"], numbers["film to"])
 
 
-def joined(known: Sequence[Known]) -> Known:
+def joined(known: Sequence[LabelEmbeddings]) -> LabelEmbeddings:
     """Several vocabularies' labels as one, in order."""
-    return Known(*(np.concatenate([getattr(one, part.name) for one in known]) for part in fields(Known)))
+    return LabelEmbeddings(
+        *(np.concatenate([getattr(one, part.name) for one in known]) for part in fields(LabelEmbeddings))
+    )
 
 
-def _bytes(known: Known) -> int:
-    return sum(getattr(known, part.name).nbytes for part in fields(Known))
+def _bytes(known: LabelEmbeddings) -> int:
+    return sum(getattr(known, part.name).nbytes for part in fields(LabelEmbeddings))
 
 
 def _unit(vectors: Array) -> Array:

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llm.classifier import Prediction, ScoreType, Source, label_source, no_text
-from llm.embedded.cosine import Encoder, sentence
-from llm.embedded.label_vectors import Known, Vocabularies, joined
+from llm.classifier import AnswerSource, Prediction, ScoreType, label_source, no_text
+from llm.embedded.cosine import TextEncoder, sentence
+from llm.embedded.label_vectors import LabelEmbeddings, Vocabularies, joined
 from llm.embedded.scope import Scope
-from llm.embedded.weights_file import Learnt, load
+from llm.embedded.weights_file import MatcherWeights, load
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
 from similarity.encoders.minilm import MiniLM
@@ -59,9 +59,9 @@ class Matcher:
         learnt: the rest of what was learnt.
     """
 
-    encoder: Encoder
-    tuned: Encoder
-    learnt: Learnt
+    encoder: TextEncoder
+    tuned: TextEncoder
+    learnt: MatcherWeights
     _vocabularies: Vocabularies = field(init=False, repr=False)
     _scope: Scope = field(init=False, repr=False)
 
@@ -85,7 +85,7 @@ class Matcher:
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
         """See ``Classifier.classify``; labels come best first, with a probability for every label."""
         originals = checked_texts(texts)
-        source = Source(self.name, label_source(taxonomy))
+        source = AnswerSource(self.name, label_source(taxonomy))
         scored = iter(self._scored([sentence(text) for text in originals if not text.empty], taxonomy))
         return [
             Prediction((), source, problem=no_text(text)) if text.empty else _decode(next(scored), taxonomy, source)
@@ -119,7 +119,7 @@ class Matcher:
                     }
                 for place in set(same) - set(single):
                     (rows[place],) = self._labelled(*of_text, known[place], pairs[place][1])
-        sources = [Source(self.name, label_source(taxonomy)) for _, taxonomy in pairs]
+        sources = [AnswerSource(self.name, label_source(taxonomy)) for _, taxonomy in pairs]
         return [_decode(rows[place], pair[1], sources[place]) for place, pair in enumerate(pairs)]
 
     def _scored(self, texts: Sequence[str], taxonomy: Taxonomy) -> list[_Scored]:
@@ -132,7 +132,7 @@ class Matcher:
             return self._labelled(words, self.learnt.of_text(tuned), plain, known, taxonomy)
 
     def _labelled(
-        self, words: Array, tuned: Array, plain: Array | None, known: Known, taxonomy: Taxonomy
+        self, words: Array, tuned: Array, plain: Array | None, known: LabelEmbeddings, taxonomy: Taxonomy
     ) -> list[_Scored]:
         """Scores of every text and what they give; ``plain`` may be None where training knew all labels."""
         found = self._mixed(words, tuned, plain, known, taxonomy)
@@ -147,7 +147,9 @@ class Matcher:
         rows = zip(found.tolist(), floors.tolist(), related.tolist(), strict=True)
         return [_Scored(row, floor if one else math.inf, one) for row, floor, one in rows]
 
-    def _mixed(self, words: Array, tuned: Array, plain: Array | None, known: Known, taxonomy: Taxonomy) -> Array:
+    def _mixed(
+        self, words: Array, tuned: Array, plain: Array | None, known: LabelEmbeddings, taxonomy: Taxonomy
+    ) -> Array:
         """Probabilities of a vocabulary's labels, shape (texts, labels); ``plain`` may be None where training knew all
         of them."""
         # Where one label is chosen, probabilities compete: all must be mixed alike to sum to 1.
@@ -158,24 +160,24 @@ class Matcher:
         strange = self._strange(self._centred(plain, known), tuned, known, taxonomy)
         return np.asarray(found + (1 - share) * strange, np.float32)
 
-    def _alone(self, words: Array, tuned: Array, plain: Array, known: Known) -> Array:
+    def _alone(self, words: Array, tuned: Array, plain: Array, known: LabelEmbeddings) -> Array:
         """Probabilities of labels, each as the only one of its vocabulary, shape (texts, labels)."""
         strange = _independent(self._lone(self._centred(plain, known)))
         taught = _independent(self._taught(words, tuned, known))
         return np.asarray(known.alone * taught + (1 - known.alone) * strange, np.float32)
 
-    def _centred(self, plain: Array, known: Known) -> Array:
+    def _centred(self, plain: Array, known: LabelEmbeddings) -> Array:
         """Cosines less what a label has in common with all texts: some are near to whatever is written."""
         return np.asarray((plain - self.learnt.centre) @ known.plain.T, np.float32)
 
-    def _taught(self, words: Array, tuned: Array, known: Known) -> Array:
+    def _taught(self, words: Array, tuned: Array, known: LabelEmbeddings) -> Array:
         """Logits of labels as training knew them, shape (texts, labels)."""
         numbers = self.learnt.numbers
         near = known.scales * (tuned @ known.taught.T) + known.biases + words @ known.words.T
         far = numbers["plain scale"] * tuned @ known.plain.T + numbers["plain bias"]
         return np.asarray(known.nearness * near + (1 - known.nearness) * far, np.float32)
 
-    def _strange(self, centred: Array, tuned: Array, known: Known, taxonomy: Taxonomy) -> Array:
+    def _strange(self, centred: Array, tuned: Array, known: LabelEmbeddings, taxonomy: Taxonomy) -> Array:
         """Probabilities of labels that training did not know, shape (texts, labels): by how near each is to the text,
         and how much it stands out among the others for either encoder."""
         numbers = self.learnt.numbers
@@ -231,7 +233,7 @@ class _Scored:
     best_at_least: bool
 
 
-def _decode(one: _Scored, taxonomy: Taxonomy, source: Source) -> Prediction:
+def _decode(one: _Scored, taxonomy: Taxonomy, source: AnswerSource) -> Prediction:
     pairs = zip(taxonomy.names, (round(value, _DIGITS) for value in one.scores), strict=True)
     scores = dict(sorted(pairs, key=lambda pair: -pair[1]))
     ranked = list(scores)

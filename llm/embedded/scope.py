@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llm.embedded.cosine import LABEL_CACHE_BYTES, Encoder
+from llm.embedded.cosine import LABEL_CACHE_BYTES, TextEncoder
 from similarity.lru import LRUCache
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Scope:
         max_bytes: of the cached cosines of topics and labels; the least recently used taxonomies are dropped.
     """
 
-    def __init__(self, encoder: Encoder, centre: Array, max_bytes: int = LABEL_CACHE_BYTES // 8) -> None:
+    def __init__(self, encoder: TextEncoder, centre: Array, max_bytes: int = LABEL_CACHE_BYTES // 8) -> None:
         self._encoder, self._centre = encoder, centre
         self._to_labels: LRUCache[str, Array] = LRUCache(max_bytes, lambda row: row.nbytes)
 

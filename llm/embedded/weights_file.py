@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llm.embedded.word_features import Words
+from llm.embedded.word_features import WordFeatures
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,7 +21,7 @@ _PARTS = ("wordings", "offsets", "scales", "biases", "centre")
 
 
 @dataclass(frozen=True)
-class Learnt:
+class MatcherWeights:
     """The learnt part of a ``Matcher``.
 
     Attributes:
@@ -47,7 +47,7 @@ class Learnt:
     offsets: Array
     scales: Array
     biases: Array
-    words: Words
+    words: WordFeatures
     centre: Array
     numbers: Mapping[str, float] = field(default_factory=dict)
 
@@ -61,7 +61,7 @@ class Learnt:
         return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)
 
 
-def load(path: Path) -> Learnt:
+def load(path: Path) -> MatcherWeights:
     """Read what ``save`` wrote.
 
     Raises:
@@ -76,12 +76,14 @@ def load(path: Path) -> Learnt:
     numbers = {name: float(value) for name, value in told.items() if name != "name"}
     parts: dict[str, Any] = {name: tensors[name] for name in _PARTS}
     weights = found["words.weights"].astype(np.float32) * tensors["words.steps"]
-    parts["words"] = Words(weights, tensors["words.rarity"], found["words.labels"])
+    parts["words"] = WordFeatures(weights, tensors["words.rarity"], found["words.labels"])
     tower = {name.removeprefix("tower."): one for name, one in tensors.items() if name.startswith("tower.")}
-    return Learnt(told["name"], _changes(tensors), labels=found["labels"], tower=tower, numbers=numbers, **parts)
+    return MatcherWeights(
+        told["name"], _changes(tensors), labels=found["labels"], tower=tower, numbers=numbers, **parts
+    )
 
 
-def save(learnt: Learnt, path: Path, rank: int) -> None:
+def save(learnt: MatcherWeights, path: Path, rank: int) -> None:
     """Write it in half precision, words in eight bits, and every matrix of changes as the product of two of a rank
     (Eckart and Young 1936)."""
     from safetensors.numpy import save_file

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Words:
+class WordFeatures:
     """Weights of word pieces.
 
     Attributes:
@@ -44,10 +44,10 @@ class Words:
         return found
 
 
-def no_words() -> Words:
+def no_words() -> WordFeatures:
     """Words that say nothing of any label."""
     pieces = tokenizer().get_vocab_size()
-    return Words(np.zeros((pieces, 0), np.float32), np.zeros(pieces, np.float32), np.zeros(0, np.int64))
+    return WordFeatures(np.zeros((pieces, 0), np.float32), np.zeros(pieces, np.float32), np.zeros(0, np.int64))
 
 
 def counted(tokens: Sequence[int], rarity: Array) -> tuple[NDArray[Any], Array]:

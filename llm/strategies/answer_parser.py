@@ -28,9 +28,9 @@ from dataclasses import replace
 from llm.classifier import Problem
 from llm.reasoning import without_reasoning
 from llm.strategies.label_values import as_requested, from_value, is_one_label
-from llm.strategies.near_json import Found, json_values
+from llm.strategies.near_json import ParsedValue, json_values
 from llm.strategies.plain_lists import known, listed, means_nothing, negates, refuses, said_with_more
-from llm.strategies.strategy import Answer
+from llm.strategies.strategy import StrategyAnswer
 from prompts.taxonomy import Taxonomy
 
 _FENCE = re.compile(r"```[\w-]*")
@@ -53,7 +53,7 @@ _DEPTH = 4  # of JSON inside of strings
 _LONGEST_ANSWER = 20_000  # characters after the reasoning; reading takes quadratic time in hostile text
 
 
-def read_answer(written: str | None, taxonomy: Taxonomy, cut: bool = False) -> Answer:
+def read_answer(written: str | None, taxonomy: Taxonomy, cut: bool = False) -> StrategyAnswer:
     """Read the labels out of a model's words.
 
     Args:
@@ -62,7 +62,7 @@ def read_answer(written: str | None, taxonomy: Taxonomy, cut: bool = False) -> A
         cut: whether the text may be without its end, as the token limit and interrupted endpoints leave it.
 
     Returns:
-        An ``Answer``; never raises, whatever was written.
+        An ``StrategyAnswer``; never raises, whatever was written.
     """
     if (exact := _exactly(written or "", taxonomy)) is not None:
         return _judge(exact, taxonomy)
@@ -70,7 +70,7 @@ def read_answer(written: str | None, taxonomy: Taxonomy, cut: bool = False) -> A
         return _unreadable("the model wrote nothing", ())
     fits = len(written or "") <= _LONGEST_ANSWER
     if fits and not cut and (label := known(written or "", taxonomy)) is not None:
-        return Answer((label,))
+        return StrategyAnswer((label,))
     words = without_reasoning(written or "")
     if words is None:
         return _unreadable(f"the model's reasoning has no end, so no answer follows it: {_excerpt(written or '')}", ())
@@ -101,7 +101,7 @@ def _exactly(written: str, taxonomy: Taxonomy) -> list[str] | None:
     return value if plain and set(value) <= set(taxonomy.names) else None
 
 
-def _read(words: str, taxonomy: Taxonomy, depth: int) -> Answer:
+def _read(words: str, taxonomy: Taxonomy, depth: int) -> StrategyAnswer:
     words = _ENTITY.sub(lambda found: html.unescape(found[0]), _FENCE.sub("\n", words)).strip()
     if '\\"' in words and not _BARE_QUOTE.search(words):
         words = words.replace('\\"', '"')  # JSON that was quoted for a string and is in none
@@ -132,11 +132,11 @@ def _quoted(words: str) -> str | None:
     return inner if isinstance(inner, str) else None
 
 
-def _starts_like_json(words: str, values: Sequence[Found]) -> bool:
+def _starts_like_json(words: str, values: Sequence[ParsedValue]) -> bool:
     return bool(values) and not words[: values[0].start].strip()
 
 
-def _judge(said: list[str], taxonomy: Taxonomy) -> Answer:
+def _judge(said: list[str], taxonomy: Taxonomy) -> StrategyAnswer:
     """Hold what was said against the taxonomy."""
     names = set(taxonomy.names)
     resolved = [(word, word if word in names else known(word, taxonomy)) for word in said]
@@ -148,16 +148,16 @@ def _judge(said: list[str], taxonomy: Taxonomy) -> Answer:
         return _unreadable(f"one label was asked for and {len(given)} were given: {', '.join(given)}", dropped)
     if given:
         kept = given[: taxonomy.max_labels]
-        return Answer(taxonomy.in_order(kept), dropped=dropped + tuple(given[taxonomy.max_labels :]))
+        return StrategyAnswer(taxonomy.in_order(kept), dropped=dropped + tuple(given[taxonomy.max_labels :]))
     if dropped:
         return _unreadable(f"the model named only labels outside the taxonomy: {_excerpt(', '.join(dropped))}", dropped)
     if not taxonomy.allow_none:
         return _unreadable("the model chose no label where at least one is asked for", ())
-    return Answer()
+    return StrategyAnswer()
 
 
-def _unreadable(detail: str, dropped: tuple[str, ...]) -> Answer:
-    return Answer(dropped=dropped, problem=Problem("unreadable", detail))
+def _unreadable(detail: str, dropped: tuple[str, ...]) -> StrategyAnswer:
+    return StrategyAnswer(dropped=dropped, problem=Problem("unreadable", detail))
 
 
 def _excerpt(words: str) -> str:
@@ -172,7 +172,7 @@ def _clean(words: str) -> str:
 # --- JSON ---
 
 
-def _from_json(words: str, values: Sequence[Found], taxonomy: Taxonomy) -> tuple[list[str] | None, str]:
+def _from_json(words: str, values: Sequence[ParsedValue], taxonomy: Taxonomy) -> tuple[list[str] | None, str]:
     """The words given as labels in the value that counts, and what of it was cut off; None where there is no such."""
     candidates = [one for one in values if not one.broken and not _taken_back(words, one, values)]
     for read in (as_requested, from_value):
@@ -185,7 +185,7 @@ def _from_json(words: str, values: Sequence[Found], taxonomy: Taxonomy) -> tuple
     return None, ""
 
 
-def _contradicts(words: str, first: Found, second: Found, taxonomy: Taxonomy) -> bool:
+def _contradicts(words: str, first: ParsedValue, second: ParsedValue, taxonomy: Taxonomy) -> bool:
     """Whether two values are different answers, and nothing says that the second is the final one."""
     before, after = (as_requested(one.value, taxonomy) for one in (first, second))
     if before is None or after is None or set(before) == set(after):
@@ -194,7 +194,7 @@ def _contradicts(words: str, first: Found, second: Found, taxonomy: Taxonomy) ->
     return not second.closed or bool(_BESIDE.fullmatch(between) or _NEXT_TURN.search(between))
 
 
-def _taken_back(words: str, found: Found, values: Sequence[Found]) -> bool:
+def _taken_back(words: str, found: ParsedValue, values: Sequence[ParsedValue]) -> bool:
     """Whether the words around a value, on its line, negate it or refuse an answer."""
     start = max([0, *(one.end for one in values if one.end <= found.start)], default=0)
     before = words[max(start, found.start - _SAID_AROUND) : found.start].rpartition("\n")[2]
@@ -205,7 +205,7 @@ def _taken_back(words: str, found: Found, values: Sequence[Found]) -> bool:
     return refuses(before) or negates(" ".join(before.split()[-3:]))
 
 
-def _in_lines(words: str, found: Sequence[Found], place: int, said: list[str], taxonomy: Taxonomy) -> list[str]:
+def _in_lines(words: str, found: Sequence[ParsedValue], place: int, said: list[str], taxonomy: Taxonomy) -> list[str]:
     """Objects of one label each that follow one another (JSON Lines) are one answer together."""
     while place and is_one_label(found[place].value) and is_one_label(found[place - 1].value):
         if words[found[place - 1].end : found[place].start].strip(" \r\n\t,;"):

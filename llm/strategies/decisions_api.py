@@ -9,39 +9,39 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llm.backends.backend import Decided, DecidingEngine, Engine
+from llm.backends.backend import Backend, DecidingBackend, DecisionReply
 from llm.classifier import Problem
-from llm.strategies.strategy import Answer, Render, add_usage
-from prompts.answer_format import Question
+from llm.strategies.strategy import Render, StrategyAnswer, add_usage
+from prompts.answer_format import AnswerFormat
 from prompts.taxonomy import Label, Taxonomy
 
 # The API's own bounds.
 _QUESTIONS, _CHOICES = 400, 255
 
 
-class DecisionsReading:
+class DecisionsAPI:
     """One request per text; as many questions in it as the vocabulary has labels, or one choice between them."""
 
     name = "decisions"
     decides = False
 
     def competing(self, taxonomy: Taxonomy) -> bool:
-        """See ``Reading.competing``: the probabilities of one choice sum to 1."""
+        """See ``Strategy.competing``: the probabilities of one choice sum to 1."""
         return _chooses(taxonomy)
 
-    def question(self) -> Question:
-        """See ``Reading.question``."""
-        return Question("yes_no")
+    def question(self) -> AnswerFormat:
+        """See ``Strategy.question``."""
+        return AnswerFormat("yes_no")
 
     def essence(self, taxonomy: Taxonomy) -> Any:
-        """See ``Reading.essence``."""
+        """See ``Strategy.essence``."""
         return _questions(taxonomy)
 
-    def ask(self, engine: Engine, texts: Sequence[Render], taxonomy: Taxonomy) -> list[Answer]:
-        """See ``Reading.ask``."""
-        if not isinstance(engine, DecidingEngine):
+    def ask(self, engine: Backend, texts: Sequence[Render], taxonomy: Taxonomy) -> list[StrategyAnswer]:
+        """See ``Strategy.ask``."""
+        if not isinstance(engine, DecidingBackend):
             nothing = Problem("misconfigured", f"{engine.name} answers no decisions; choose another reading")
-            return [Answer(problem=nothing)] * len(texts)
+            return [StrategyAnswer(problem=nothing)] * len(texts)
         questions = _questions(taxonomy)
         conversations = [render(taxonomy, self.question()) for render in texts]
         rounds = [
@@ -80,18 +80,20 @@ def _described(label: Label) -> str:
     return f'"{label.name}" ({label.description})' if label.description else f'"{label.name}"'
 
 
-def _answer(rounds: Sequence[Decided], taxonomy: Taxonomy) -> Answer:
+def _answer(rounds: Sequence[DecisionReply], taxonomy: Taxonomy) -> StrategyAnswer:
     usage = add_usage([decided.usage for decided in rounds])
     if problem := next((decided.problem for decided in rounds if decided.problem), None):
-        return Answer(problem=problem, usage=usage)
+        return StrategyAnswer(problem=problem, usage=usage)
     try:
         found = [score for decided in rounds for answer in decided.answers for score in _scores(answer)]
     except (KeyError, TypeError, ValueError):
-        return Answer(problem=Problem("unreadable", "the model declined, or its decision has no form"), usage=usage)
+        return StrategyAnswer(
+            problem=Problem("unreadable", "the model declined, or its decision has no form"), usage=usage
+        )
     scores = {name: min(1.0, max(0.0, score)) for name, score in found if name in taxonomy.names}
     if set(scores) != set(taxonomy.names):
-        return Answer(problem=Problem("unreadable", "the endpoint did not decide on every label"), usage=usage)
-    return Answer(scores=scores, usage=usage)
+        return StrategyAnswer(problem=Problem("unreadable", "the endpoint did not decide on every label"), usage=usage)
+    return StrategyAnswer(scores=scores, usage=usage)
 
 
 def _scores(answer: Mapping[str, Any]) -> list[tuple[str, float]]:

@@ -13,14 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from llm.backends.backend import Completion, Constraint, Engine
+from llm.backends.backend import Backend, Completion, Constraint
 from llm.strategies.answer_parser import read_answer
-from llm.strategies.strategy import Answer, Render
-from prompts.answer_format import LIST, Question
+from llm.strategies.strategy import Render, StrategyAnswer
+from prompts.answer_format import LIST, AnswerFormat
 from prompts.taxonomy import Taxonomy
 
 
-class ListReading:
+class JSONList:
     """One constrained JSON list per text; the engine may wrap it into an object where its endpoint wants one.
 
     Where the engine tells the probabilities of the tokens it wrote, each label given is scored by the probability of
@@ -31,15 +31,15 @@ class ListReading:
     decides = True
 
     def competing(self, taxonomy: Taxonomy) -> bool:
-        """See ``Reading.competing``."""
+        """See ``Strategy.competing``."""
         return False
 
-    def question(self) -> Question:
-        """See ``Reading.question``."""
+    def question(self) -> AnswerFormat:
+        """See ``Strategy.question``."""
         return LIST
 
     def essence(self, taxonomy: Taxonomy) -> Any:
-        """See ``Reading.essence``."""
+        """See ``Strategy.essence``."""
         constraint = self.constraint(taxonomy)
         return [constraint.schema, constraint.max_tokens]
 
@@ -56,14 +56,14 @@ class ListReading:
         }
         return Constraint(labels, self._longest_answer(taxonomy))
 
-    def ask(self, engine: Engine, texts: Sequence[Render], taxonomy: Taxonomy) -> list[Answer]:
-        """See ``Reading.ask``."""
+    def ask(self, engine: Backend, texts: Sequence[Render], taxonomy: Taxonomy) -> list[StrategyAnswer]:
+        """See ``Strategy.ask``."""
         completions = engine.write([render(taxonomy, LIST) for render in texts], self.constraint(taxonomy))
         return [self._read(completion, taxonomy) for completion in completions]
 
-    def _read(self, completion: Completion, taxonomy: Taxonomy) -> Answer:
+    def _read(self, completion: Completion, taxonomy: Taxonomy) -> StrategyAnswer:
         if completion.problem:
-            return Answer(usage=completion.usage, problem=completion.problem)
+            return StrategyAnswer(usage=completion.usage, problem=completion.problem)
         answer = read_answer(completion.text, taxonomy, completion.cut)
         scores = _scores(completion, answer.labels)
         # A label whose words were not found comes last: its spelling was not the vocabulary's.

@@ -12,36 +12,36 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from llm.backends.backend import Engine, Weighing
+from llm.backends.backend import Backend, TokenLogprobs
 from llm.backends.codes import mass, unreadable
-from llm.strategies.strategy import Answer, Render, add_usage, no_codes
-from prompts.answer_format import CODES, LETTERS, NONE_CODE, Question
+from llm.strategies.strategy import Render, StrategyAnswer, add_usage, no_codes
+from prompts.answer_format import CODES, LETTERS, NONE_CODE, AnswerFormat
 from prompts.taxonomy import Taxonomy
 
 
-class LettersReading:
+class LabelTokens:
     """One token per text. A vocabulary beyond the codes is asked about in heats, whose best meet in a final."""
 
     name = "letters"
     decides = False
 
     def competing(self, taxonomy: Taxonomy) -> bool:
-        """See ``Reading.competing``."""
+        """See ``Strategy.competing``."""
         return True
 
-    def question(self) -> Question:
-        """See ``Reading.question``."""
+    def question(self) -> AnswerFormat:
+        """See ``Strategy.question``."""
         return LETTERS
 
     def essence(self, taxonomy: Taxonomy) -> Any:
-        """See ``Reading.essence``."""
+        """See ``Strategy.essence``."""
         return [CODES, taxonomy.allow_none]
 
-    def ask(self, engine: Engine, texts: Sequence[Render], taxonomy: Taxonomy) -> list[Answer]:
-        """See ``Reading.ask``."""
+    def ask(self, engine: Backend, texts: Sequence[Render], taxonomy: Taxonomy) -> list[StrategyAnswer]:
+        """See ``Strategy.ask``."""
         limit = most_codes(engine, taxonomy)
         if limit < 2:
-            return [Answer(problem=no_codes(engine))] * len(texts)
+            return [StrategyAnswer(problem=no_codes(engine))] * len(texts)
         heats = divided(taxonomy, limit)
         rounds = [self._weigh(engine, texts, heat) for heat in heats]
         if len(heats) == 1:
@@ -57,13 +57,15 @@ class LettersReading:
             for place, render in enumerate(texts)
         ]
 
-    def _weigh(self, engine: Engine, texts: Sequence[Render], taxonomy: Taxonomy) -> list[Weighing]:
+    def _weigh(self, engine: Backend, texts: Sequence[Render], taxonomy: Taxonomy) -> list[TokenLogprobs]:
         return engine.weigh([render(taxonomy, LETTERS) for render in texts], list(_meanings(taxonomy)))
 
-    def _final(self, engine: Engine, render: Render, taxonomy: Taxonomy, heats: Sequence[Answer], limit: int) -> Answer:
+    def _final(
+        self, engine: Backend, render: Render, taxonomy: Taxonomy, heats: Sequence[StrategyAnswer], limit: int
+    ) -> StrategyAnswer:
         """Let the best of every heat meet; labels that fell out keep a score below all that stayed in."""
         if problem := next((heat.problem for heat in heats if heat.problem), None):
-            return Answer(problem=problem, usage=add_usage([heat.usage for heat in heats]))
+            return StrategyAnswer(problem=problem, usage=add_usage([heat.usage for heat in heats]))
         seats = max(1, limit // len(heats))
         best = [name for heat in heats for name in sorted(heat.scores, key=lambda name: -heat.scores[name])[:seats]]
         finalists = replace(taxonomy, labels=tuple(label for label in taxonomy.predictable if label.name in best))
@@ -92,22 +94,22 @@ def _meanings(taxonomy: Taxonomy) -> dict[str, str | None]:
     return {**labels, NONE_CODE: None} if taxonomy.allow_none else dict(labels)
 
 
-def _judged(weighing: Weighing, taxonomy: Taxonomy) -> Answer:
+def _judged(weighing: TokenLogprobs, taxonomy: Taxonomy) -> StrategyAnswer:
     """An answer, or why the codes cannot be read. A chunk of labels is not judged: its labels may all be wrong."""
     if not weighing.problem and (problem := unreadable(weighing)):
-        return Answer(problem=problem, label_mass=mass(weighing), usage=weighing.usage)
+        return StrategyAnswer(problem=problem, label_mass=mass(weighing), usage=weighing.usage)
     return _answer(weighing, taxonomy)
 
 
-def _answer(weighing: Weighing, taxonomy: Taxonomy) -> Answer:
+def _answer(weighing: TokenLogprobs, taxonomy: Taxonomy) -> StrategyAnswer:
     if weighing.problem:
-        return Answer(problem=weighing.problem, usage=weighing.usage)
+        return StrategyAnswer(problem=weighing.problem, usage=weighing.usage)
     found = shares(weighing.logprobs)
     scores = {name: found[code] for code, name in _meanings(taxonomy).items() if name is not None}
-    return Answer(scores=scores, label_mass=mass(weighing), usage=weighing.usage)
+    return StrategyAnswer(scores=scores, label_mass=mass(weighing), usage=weighing.usage)
 
 
-def most_codes(engine: Engine, taxonomy: Taxonomy) -> int:
+def most_codes(engine: Backend, taxonomy: Taxonomy) -> int:
     """The most labels that one question may ask about."""
     return min(len(CODES), engine.code_limit - taxonomy.allow_none)
 

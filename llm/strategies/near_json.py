@@ -37,7 +37,7 @@ _AFTER_STRING = re.compile(r"\s*(?:[,;:\]}\uff0c\uff1a\u3001\uff3d\uff5d]|\Z|//|
 
 
 @dataclass(frozen=True)
-class Found:
+class ParsedValue:
     """A value in a text.
 
     Attributes:
@@ -57,7 +57,7 @@ class Found:
     closed: bool = True
 
 
-def json_values(text: str) -> Iterator[Found]:
+def json_values(text: str) -> Iterator[ParsedValue]:
     """Every JSON list and object of a text that is inside no other, in order.
 
     Brackets around plain words ("[sic]") are no JSON and left out.
@@ -76,10 +76,10 @@ def json_values(text: str) -> Iterator[Found]:
             yield found
 
 
-def _strict(text: str, start: int) -> Found | None:
+def _strict(text: str, start: int) -> ParsedValue | None:
     try:
         value, end = _DECODER.raw_decode(text, start)
-        return Found(value, start, end)
+        return ParsedValue(value, start, end)
     except (ValueError, RecursionError):
         return None
 
@@ -101,14 +101,14 @@ def _pairs(members: list[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER = json.JSONDecoder(object_pairs_hook=_pairs)
 
 
-def _repaired(text: str, start: int) -> Found:
+def _repaired(text: str, start: int) -> ParsedValue:
     parser = _Parser(text, start)
     try:
         value = parser.value()
-        return Found(value, start, parser.place, parser.cut, closed=not (parser.cut or parser.ended))
+        return ParsedValue(value, start, parser.place, parser.cut, closed=not (parser.cut or parser.ended))
     except _BeyondRepairError:
         end = _closing(text, start) or (len(text) if _MEANT.match(text, start) else start + 1)
-        return Found(None, start, end, broken=_quotes_or_names(text[start:end]))
+        return ParsedValue(None, start, end, broken=_quotes_or_names(text[start:end]))
 
 
 def _closing(text: str, start: int) -> int:
@@ -146,7 +146,7 @@ class _Parser:
     Attributes:
         text: the whole text.
         place: the next character.
-        cut: see ``Found``.
+        cut: see ``ParsedValue``.
         ended: whether the text ended before the value did.
         open: the closing brackets that are still to come, the innermost last.
     """

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from llm.backends.backend import Engine
-from llm.strategies.decisions_api import DecisionsReading
-from llm.strategies.json_list import ListReading
-from llm.strategies.label_tokens import LettersReading
-from llm.strategies.strategy import Reading
-from llm.strategies.yes_no import YesNoReading
+from llm.backends.backend import Backend
+from llm.strategies.decisions_api import DecisionsAPI
+from llm.strategies.json_list import JSONList
+from llm.strategies.label_tokens import LabelTokens
+from llm.strategies.strategy import Strategy
+from llm.strategies.yes_no import YesNo
 from prompts.errors import UnknownName
 from prompts.taxonomy import Taxonomy
 
 AUTO = "auto"
 
 
-def named(name: str) -> Reading | None:
+def named(name: str) -> Strategy | None:
     """The reading of that name; None for ``auto``.
 
     Raises:
@@ -29,7 +29,7 @@ def named(name: str) -> Reading | None:
     return READINGS[name]
 
 
-def best(engine: Engine, taxonomy: Taxonomy) -> Reading:
+def best(engine: Backend, taxonomy: Taxonomy) -> Strategy:
     """What ``auto`` means: for one label of a few, its probability in one token; for several labels, the list, whose
     length the model chooses itself, or single questions where nothing would hold the list to the vocabulary. A model
     whose first token is no answer (a reasoning model) is read as a list."""
@@ -39,6 +39,6 @@ def best(engine: Engine, taxonomy: Taxonomy) -> Reading:
     return READINGS["list"]
 
 
-READINGS: Mapping[str, Reading] = {
-    reading.name: reading for reading in (ListReading(), LettersReading(), YesNoReading(), DecisionsReading())
+READINGS: Mapping[str, Strategy] = {
+    reading.name: reading for reading in (JSONList(), LabelTokens(), YesNo(), DecisionsAPI())
 }

@@ -6,19 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from llm.backends.backend import Conversation, Engine
+from llm.backends.backend import Backend, Conversation
 from llm.classifier import Problem, Usage
 from llm.request_context import ASKING
-from prompts.answer_format import Question
+from prompts.answer_format import AnswerFormat
 from prompts.taxonomy import Taxonomy
 
 # One text's conversation under a vocabulary and in the form that a question asks for; readings that narrow or divide
 # the vocabulary render it for the part that they ask about.
-Render = Callable[[Taxonomy, Question], Conversation]
+Render = Callable[[Taxonomy, AnswerFormat], Conversation]
 
 
 @dataclass(frozen=True)
-class Answer:
+class StrategyAnswer:
     """What could be read about one text.
 
     Attributes:
@@ -40,7 +40,7 @@ class Answer:
     problem: Problem | None = None
 
 
-class Reading(Protocol):
+class Strategy(Protocol):
     """A way to get labels out of a language model.
 
     Attributes:
@@ -54,17 +54,17 @@ class Reading(Protocol):
     def competing(self, taxonomy: Taxonomy) -> bool:
         """Whether the labels' scores are shares of one probability, so that they sum to 1 with what "none" has."""
 
-    def ask(self, engine: Engine, texts: Sequence[Render], taxonomy: Taxonomy) -> list[Answer]:
+    def ask(self, engine: Backend, texts: Sequence[Render], taxonomy: Taxonomy) -> list[StrategyAnswer]:
         """Ask the engine about each text; one answer per text, in their order."""
 
-    def question(self) -> Question:
+    def question(self) -> AnswerFormat:
         """The form of the question, for showing and for fingerprints."""
 
     def essence(self, taxonomy: Taxonomy) -> Any:
         """What an answer depends on beside the conversation, as JSON takes it."""
 
 
-def no_codes(engine: Engine) -> Problem:
+def no_codes(engine: Backend) -> Problem:
     """Why an engine gives no probabilities of codes: the request is over, the engine cannot be reached, or it never
     gives any."""
     never = Problem("misconfigured", f"{engine.name} tells no probabilities; choose the reading list")

@@ -10,40 +10,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from llm.backends.backend import Engine, Weighing
+from llm.backends.backend import Backend, TokenLogprobs
 from llm.backends.codes import mass, unreadable
 from llm.strategies.label_tokens import shares
-from llm.strategies.strategy import Answer, Render, add_usage, no_codes
-from prompts.answer_format import Question
+from llm.strategies.strategy import Render, StrategyAnswer, add_usage, no_codes
+from prompts.answer_format import AnswerFormat
 from prompts.taxonomy import Taxonomy
 
 CODES = ("Yes", "No")
 _TEXTS_AT_ONCE = 32  # few enough for a server to keep them all in its prefix cache
 
 
-class YesNoReading:
+class YesNo:
     """As many one-token reads per text as the vocabulary has labels."""
 
     name = "yes_no"
     decides = False
 
     def competing(self, taxonomy: Taxonomy) -> bool:
-        """See ``Reading.competing``."""
+        """See ``Strategy.competing``."""
         return False
 
-    def question(self) -> Question:
-        """See ``Reading.question``."""
-        return Question("yes_no")
+    def question(self) -> AnswerFormat:
+        """See ``Strategy.question``."""
+        return AnswerFormat("yes_no")
 
     def essence(self, taxonomy: Taxonomy) -> Any:
-        """See ``Reading.essence``."""
+        """See ``Strategy.essence``."""
         return CODES
 
-    def ask(self, engine: Engine, texts: Sequence[Render], taxonomy: Taxonomy) -> list[Answer]:
-        """See ``Reading.ask``."""
+    def ask(self, engine: Backend, texts: Sequence[Render], taxonomy: Taxonomy) -> list[StrategyAnswer]:
+        """See ``Strategy.ask``."""
         if engine.code_limit < len(CODES):
-            return [Answer(problem=no_codes(engine))] * len(texts)
-        questions = [Question("yes_no", label) for label in taxonomy.predictable]
+            return [StrategyAnswer(problem=no_codes(engine))] * len(texts)
+        questions = [AnswerFormat("yes_no", label) for label in taxonomy.predictable]
         return [
             answer
             for start in range(0, len(texts), _TEXTS_AT_ONCE)
@@ -51,8 +51,8 @@ class YesNoReading:
         ]
 
     def _some(
-        self, engine: Engine, texts: Sequence[Render], questions: Sequence[Question], taxonomy: Taxonomy
-    ) -> list[Answer]:
+        self, engine: Backend, texts: Sequence[Render], questions: Sequence[AnswerFormat], taxonomy: Taxonomy
+    ) -> list[StrategyAnswer]:
         """One question about each text goes ahead: asked all at once, every question would compute its text anew."""
         first, rest = questions[:1], questions[1:]
         ahead = engine.weigh([render(taxonomy, question) for render in texts for question in first], CODES)
@@ -62,12 +62,12 @@ class YesNoReading:
         return [_answer(some, taxonomy) for some in weighed]
 
 
-def _answer(weighings: Sequence[Weighing], taxonomy: Taxonomy) -> Answer:
+def _answer(weighings: Sequence[TokenLogprobs], taxonomy: Taxonomy) -> StrategyAnswer:
     usage = add_usage([weighing.usage for weighing in weighings])
     if problem := next((weighing.problem for weighing in weighings if weighing.problem), None):
-        return Answer(problem=problem, usage=usage)
+        return StrategyAnswer(problem=problem, usage=usage)
     read = sum(map(mass, weighings)) / len(weighings)
     if problem := next(filter(None, map(unreadable, weighings)), None):
-        return Answer(problem=problem, label_mass=read, usage=usage)
+        return StrategyAnswer(problem=problem, label_mass=read, usage=usage)
     scores = {name: shares(one.logprobs)["Yes"] for name, one in zip(taxonomy.names, weighings, strict=True)}
-    return Answer(scores=scores, label_mass=read, usage=usage)
+    return StrategyAnswer(scores=scores, label_mass=read, usage=usage)

@@ -16,7 +16,7 @@ Gate = Admission
 
 
 @dataclass(frozen=True)
-class Bounded:
+class AdmissionControl:
     """A classifier behind a gate.
 
     Attributes:

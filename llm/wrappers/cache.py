@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from llm.classifier import Fingerprinting, Prediction, Source
+from llm.classifier import AnswerSource, Fingerprinting, Prediction
 from llm.request_context import ASKING
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
@@ -228,7 +228,7 @@ def _unpack(value: str) -> Prediction | None:
         kept = json.loads(value)
         return Prediction(
             tuple(kept["labels"]),
-            Source(**kept["source"]),
+            AnswerSource(**kept["source"]),
             dict(kept["scores"]),
             dropped=tuple(kept["dropped"]),
             label_mass=kept["label_mass"],

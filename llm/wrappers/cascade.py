@@ -55,7 +55,7 @@ def margin(prediction: Prediction) -> float:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedMargin:
     """A margin, and what it gives on the texts that it was chosen on: share of texts for the large one, micro-F1."""
 
     margin: float
@@ -65,7 +65,7 @@ class Fitted:
 
 def fit_margin(
     small: Sequence[Prediction], large: Sequence[Prediction], truth: Sequence[Sequence[str]], loss: float
-) -> Fitted:
+) -> FittedMargin:
     """The margin that asks the large classifier least often while losing at most ``loss`` of its micro-F1.
 
     Where no margin does, it is infinite: the large classifier is asked about each text that the small one does not
@@ -85,12 +85,12 @@ def fit_margin(
     # One pass over the texts. Those of equal margin are asked about together, as ``Cascade`` does.
     for edge, places in groupby(order, key=margins.__getitem__):
         if edge == math.inf or _micro_f1(hits, given, true) >= target:
-            return Fitted(edge, asked / len(small), _micro_f1(hits, given, true))
+            return FittedMargin(edge, asked / len(small), _micro_f1(hits, given, true))
         for place in places:
             asked += 1
             hits += others[place] - own[place]
             given += len(large[place].labels) - len(small[place].labels)
-    return Fitted(math.inf, asked / max(1, len(small)), _micro_f1(hits, given, true))
+    return FittedMargin(math.inf, asked / max(1, len(small)), _micro_f1(hits, given, true))
 
 
 def _hits(predictions: Sequence[Prediction], truth: Sequence[Sequence[str]]) -> list[int]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from llm.classifier import Classifier, Prediction
-from llm.request_context import ASKING, Asking, unread, waiting_problem
+from llm.request_context import ASKING, RequestContext, unread, waiting_problem
 from llm.wrappers.admission import Gate
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
@@ -16,7 +16,7 @@ from similarity.micro_batching import MicroBatcher
 _MAX_TEXTS = 128  # of a shared pass; a request with more texts is a pass of its own
 
 
-class Batched:
+class MicroBatched:
     """A classifier whose concurrent requests share calls of the inner one. Threads may share it.
 
     Args:
@@ -60,7 +60,7 @@ class Batched:
 Pair = tuple[Text, Taxonomy]
 
 
-class BatchedPairs:
+class MicroBatchedPairs:
     """Predictions for pairs of a text and a vocabulary, whose concurrent requests share passes. Threads may share it.
 
     Args:
@@ -93,7 +93,7 @@ class BatchedPairs:
 
 
 @contextmanager
-def traced_pass(requests: Sequence[Asking], model: str, texts: int) -> Iterator[None]:
+def traced_pass(requests: Sequence[RequestContext], model: str, texts: int) -> Iterator[None]:
     """A span of one forward pass in the trace of every request that shares it."""
     attributes: dict[str, str | int] = {"marquee.model": model}
     attributes |= {"marquee.texts": texts, "marquee.requests": len(requests)}

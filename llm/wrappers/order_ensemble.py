@@ -25,7 +25,7 @@ def orders(taxonomy: Taxonomy, number: int, seed: int = 0) -> list[Taxonomy]:
 
 
 @dataclass(frozen=True)
-class OrderAveraged:
+class OrderEnsemble:
     """Asks once per order and takes the majority for every label; costs that many times as much.
 
     Scores are the means over the orders where the inner classifier gives scores, else the shares of the votes.
@@ -48,7 +48,7 @@ class OrderAveraged:
 
 
 @dataclass(frozen=True)
-class Flips:
+class OrderSensitivity:
     """How decisions about labels differ between orders.
 
     Attributes:
@@ -64,7 +64,9 @@ class Flips:
     failed: int
 
 
-def flips(classifier: Classifier, texts: Sequence[str | Text], taxonomy: Taxonomy, number: int, seed: int = 0) -> Flips:
+def flips(
+    classifier: Classifier, texts: Sequence[str | Text], taxonomy: Taxonomy, number: int, seed: int = 0
+) -> OrderSensitivity:
     """Ask about the texts under so many orders and count the decisions that flip."""
     rounds = [classifier.classify(texts, order) for order in orders(taxonomy, number, seed)]
     whole = [place for place in range(len(texts)) if not any(one[place].problem for one in rounds)]
@@ -72,7 +74,7 @@ def flips(classifier: Classifier, texts: Sequence[str | Text], taxonomy: Taxonom
     against = [min(times, number - times) for times in given]
     decisions = max(1, len(given))
     ever = sum(count > 0 for count in against) / decisions
-    return Flips(len(given), ever, sum(against) / number / decisions, len(texts) - len(whole))
+    return OrderSensitivity(len(given), ever, sum(against) / number / decisions, len(texts) - len(whole))
 
 
 def _majority(answers: Sequence[Prediction], taxonomy: Taxonomy) -> Prediction:

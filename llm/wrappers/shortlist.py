@@ -11,7 +11,7 @@ from prompts.text import Text, checked_texts
 
 
 @dataclass(frozen=True)
-class Narrowed:
+class Shortlist:
     """Lets a small classifier choose candidates and a large one answer from them.
 
     A vocabulary of no more than ``candidates`` labels goes through whole. Texts with the same candidates are asked

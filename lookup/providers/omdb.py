@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from lookup.film import Film, Missing, Wanted
-from lookup.http_client import Wire
+from lookup.film import FilmQuery, FilmRecord, LookupFailure
+from lookup.http_client import HTTPClient
 from lookup.matching import Candidate, chosen
 
 NAME = "omdb"
@@ -19,16 +19,16 @@ _NOTHING = "N/A"
 _MANY = "too many results"
 
 
-class _Hit(BaseModel):
+class _OMDbHit(BaseModel):
     Title: str
     Year: str = ""
     imdbID: str
 
 
-class _Hits(BaseModel):
+class _OMDbHits(BaseModel):
     Response: Literal["True", "False"]
     Error: str = ""
-    Search: list[_Hit] = []
+    Search: list[_OMDbHit] = []
 
 
 class _Film(BaseModel):
@@ -45,7 +45,7 @@ class _Film(BaseModel):
 class OMDb:
     """Asks OMDb."""
 
-    wire: Wire
+    wire: HTTPClient
     name: str = NAME
 
     @property
@@ -53,55 +53,57 @@ class OMDb:
         """See ``Provider.base_url``."""
         return self.wire.base_url
 
-    def find(self, wanted: Wanted, until: float) -> Film | Missing:
+    def find(self, wanted: FilmQuery, until: float) -> FilmRecord | LookupFailure:
         """See ``Provider.find``. A film of a known year takes one request, mostly; without one, or where OMDb has it
         under another year, a search comes first: by title alone OMDb answers with one film and tells of no others."""
         if wanted.year:
             found = self._by_title(wanted, {"y": str(wanted.year)}, until)
-            if isinstance(found, Film) or found.kind != "not_found":
+            if isinstance(found, FilmRecord) or found.kind != "not_found":
                 return found
         asked = {"s": wanted.title, "type": "movie"}
-        hits = self.wire.get("/", asked, until, _Hits)
+        hits = self.wire.get("/", asked, until, _OMDbHits)
         if _MANY in hits.Error.casefold():  # a short title; what OMDb takes for it is not the only one
             return self._by_title(wanted, {}, until, 2)
         if hits.Response == "False":
             return self._nothing(hits.Error, wanted)
         films = [Candidate(hit.imdbID, (hit.Title,), _year(hit.Year), -place) for place, hit in enumerate(hits.Search)]
         one = chosen(films, wanted)
-        if isinstance(one, Missing):
+        if isinstance(one, LookupFailure):
             return one
         candidate, count = one
         return self._film(self.wire.get("/", {"i": candidate.id, "plot": "full"}, until, _Film), wanted, count)
 
-    def _by_title(self, wanted: Wanted, more: dict[str, str], until: float, count: int = 1) -> Film | Missing:
+    def _by_title(
+        self, wanted: FilmQuery, more: dict[str, str], until: float, count: int = 1
+    ) -> FilmRecord | LookupFailure:
         asked = {"t": wanted.title, "type": "movie", "plot": "full", **more}
         reply = self.wire.get("/", asked, until, _Film)
         if reply.Response == "False":
             return self._nothing(reply.Error, wanted)
         found = chosen([Candidate(reply.imdbID, (reply.Title,), _year(reply.Year), 0)], wanted)
-        return found if isinstance(found, Missing) else self._film(reply, wanted, count)
+        return found if isinstance(found, LookupFailure) else self._film(reply, wanted, count)
 
-    def _film(self, reply: _Film, wanted: Wanted, count: int) -> Film | Missing:
+    def _film(self, reply: _Film, wanted: FilmQuery, count: int) -> FilmRecord | LookupFailure:
         if reply.Response == "False":
             return self._nothing(reply.Error, wanted)
         plot = _told(reply.Plot)
         if not plot:
-            return Missing("no_plot", f"OMDb knows {wanted}, but not its plot")
+            return LookupFailure("no_plot", f"OMDb knows {wanted}, but not its plot")
         genres = tuple(name.strip() for name in _told(reply.Genre).split(",") if name.strip())
         identity = "".join(filter(str.isalnum, reply.imdbID))
         url = f"{_PAGE}{identity}/"
-        return Film(NAME, reply.Title, _year(reply.Year), identity, url, plot, "full plot", genres, count)
+        return FilmRecord(NAME, reply.Title, _year(reply.Year), identity, url, plot, "full plot", genres, count)
 
-    def _nothing(self, said: str, wanted: Wanted) -> Missing:
+    def _nothing(self, said: str, wanted: FilmQuery) -> LookupFailure:
         if "not found" in said.casefold():
-            return Missing("not_found", f"no film is called exactly {wanted.title!r}")
+            return LookupFailure("not_found", f"no film is called exactly {wanted.title!r}")
         raise self.wire.failed(said or "it gave no reason")
 
 
 def omdb(key: str, base_url: str = "", contact: str = "") -> OMDb:
     """OMDb under a key."""
     params = {"apikey": key, "r": "json"}
-    wire = Wire(
+    wire = HTTPClient(
         NAME, base_url or BASE_URL, per_second=_PER_SECOND, params=params, spent="limit reached", secret=key
     )  # it answers 401 for a wrong key and for a used-up one alike
     return OMDb(wire)

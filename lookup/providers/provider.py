@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from lookup.film import Film, Missing, Wanted
+from lookup.film import FilmQuery, FilmRecord, LookupFailure
 
 
 class Provider(Protocol):
@@ -18,7 +18,7 @@ class Provider(Protocol):
     def base_url(self) -> str:
         """Where it is asked: what one host knows must not be remembered as another's."""
 
-    def find(self, wanted: Wanted, until: float) -> Film | Missing:
+    def find(self, wanted: FilmQuery, until: float) -> FilmRecord | LookupFailure:
         """The film, or why there is none; where several are meant, the best known one, with their number.
 
         Raises:

@@ -11,7 +11,7 @@ from prompts.errors import UnknownName
 
 
 @dataclass(frozen=True)
-class Kind:
+class ProviderEntry:
     """A provider: how it is made of key, base URL (empty: its own) and contact, and whether it asks for a key."""
 
     make: Callable[[str, str, str], Provider]
@@ -33,8 +33,8 @@ def order_of(names: str) -> Sequence[str]:
     return list(dict.fromkeys(order))
 
 
-PROVIDERS: Mapping[str, Kind] = {
-    tmdb.NAME: Kind(tmdb.tmdb, needs_key=True),
-    omdb.NAME: Kind(omdb.omdb, needs_key=True),
-    wikipedia.NAME: Kind(wikipedia.wikipedia, needs_key=False),
+PROVIDERS: Mapping[str, ProviderEntry] = {
+    tmdb.NAME: ProviderEntry(tmdb.tmdb, needs_key=True),
+    omdb.NAME: ProviderEntry(omdb.omdb, needs_key=True),
+    wikipedia.NAME: ProviderEntry(wikipedia.wikipedia, needs_key=False),
 }

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
-from lookup.film import Film, Missing, Wanted
-from lookup.http_client import Wire
+from lookup.film import FilmQuery, FilmRecord, LookupFailure
+from lookup.http_client import HTTPClient
 from lookup.matching import Candidate, chosen
 
 NAME = "tmdb"
@@ -16,7 +16,7 @@ _PAGE = "https://www.themoviedb.org/movie/"
 _PER_SECOND = 20.0  # the house rule there is some 40; a guest takes half
 
 
-class _Hit(BaseModel):
+class _TMDBHit(BaseModel):
     id: int
     title: str = ""
     original_title: str = ""
@@ -24,8 +24,8 @@ class _Hit(BaseModel):
     vote_count: int = 0
 
 
-class _Hits(BaseModel):
-    results: list[_Hit]
+class _TMDBHits(BaseModel):
+    results: list[_TMDBHit]
 
 
 class _Genre(BaseModel):
@@ -44,7 +44,7 @@ class _Details(BaseModel):
 class TMDB:
     """Asks TMDB."""
 
-    wire: Wire
+    wire: HTTPClient
     name: str = NAME
 
     @property
@@ -52,25 +52,25 @@ class TMDB:
         """See ``Provider.base_url``."""
         return self.wire.base_url
 
-    def find(self, wanted: Wanted, until: float) -> Film | Missing:
+    def find(self, wanted: FilmQuery, until: float) -> FilmRecord | LookupFailure:
         """See ``Provider.find``."""
         found = self._chosen(wanted, until, {"year": str(wanted.year)} if wanted.year else {})
-        if isinstance(found, Missing) and wanted.year:
+        if isinstance(found, LookupFailure) and wanted.year:
             found = self._chosen(wanted, until, {})  # by TMDB's own year it may be off by one
-        if isinstance(found, Missing):
+        if isinstance(found, LookupFailure):
             return found
         candidate, count = found
         film = self.wire.get(f"/movie/{int(candidate.id)}", {"language": "en-US"}, until, _Details)
         if not (film.overview or "").strip():
-            return Missing("no_plot", f"TMDB knows {wanted}, but not its plot")
-        return Film(
+            return LookupFailure("no_plot", f"TMDB knows {wanted}, but not its plot")
+        return FilmRecord(
             NAME, film.title, _year(film.release_date), str(film.id), f"{_PAGE}{film.id}",
             (film.overview or "").strip(), "overview", tuple(genre.name for genre in film.genres), count,
         )  # fmt: skip
 
-    def _chosen(self, wanted: Wanted, until: float, more: dict[str, str]) -> tuple[Candidate, int] | Missing:
+    def _chosen(self, wanted: FilmQuery, until: float, more: dict[str, str]) -> tuple[Candidate, int] | LookupFailure:
         asked = {"query": wanted.title, "include_adult": "false", "language": "en-US", "page": "1", **more}
-        hits = self.wire.get("/search/movie", asked, until, _Hits).results
+        hits = self.wire.get("/search/movie", asked, until, _TMDBHits).results
         films = [
             Candidate(str(hit.id), (hit.title, hit.original_title), _year(hit.release_date), hit.vote_count)
             for hit in hits
@@ -83,7 +83,9 @@ def tmdb(key: str, base_url: str = "", contact: str = "") -> TMDB:
     token = "." in key
     headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {key}"} if token else {})
     params = {} if token else {"api_key": key}
-    return TMDB(Wire(NAME, base_url or BASE_URL, per_second=_PER_SECOND, params=params, headers=headers, secret=key))
+    return TMDB(
+        HTTPClient(NAME, base_url or BASE_URL, per_second=_PER_SECOND, params=params, headers=headers, secret=key)
+    )
 
 
 def _year(date: str | None) -> int | None:

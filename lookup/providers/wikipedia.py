@@ -8,8 +8,8 @@ from urllib.parse import quote, urlsplit
 
 from pydantic import BaseModel
 
-from lookup.film import Film, Kind, Missing, Wanted
-from lookup.http_client import Wire
+from lookup.film import FilmQuery, FilmRecord, Kind, LookupFailure
+from lookup.http_client import HTTPClient
 from lookup.matching import Candidate, chosen, spelling
 
 NAME = "wikipedia"
@@ -55,7 +55,7 @@ class _Reply(BaseModel):
 class Wikipedia:
     """Asks a Wikipedia by its Action API."""
 
-    wire: Wire
+    wire: HTTPClient
     name: str = NAME
 
     @property
@@ -63,22 +63,24 @@ class Wikipedia:
         """See ``Provider.base_url``."""
         return self.wire.base_url
 
-    def find(self, wanted: Wanted, until: float) -> Film | Missing:
+    def find(self, wanted: FilmQuery, until: float) -> FilmRecord | LookupFailure:
         """See ``Provider.find``."""
         pages = {str(page.pageid): page for page in self._search(wanted, until)}
         films = [one for page in pages.values() if (one := _candidate(page))]
         found = chosen(films, wanted)
-        if isinstance(found, Missing):
+        if isinstance(found, LookupFailure):
             return found
         candidate, count = found
         plot = _plot(self._extract(candidate.id, until))
         if not plot:
-            return Missing("no_plot", f"Wikipedia has a page about {wanted}, but no plot section in it")
+            return LookupFailure("no_plot", f"Wikipedia has a page about {wanted}, but no plot section in it")
         page = pages[candidate.id]
         title = candidate.titles[0]
-        return Film(NAME, title, candidate.year, candidate.id, self._url(page.title), plot, "plot section", (), count)
+        return FilmRecord(
+            NAME, title, candidate.year, candidate.id, self._url(page.title), plot, "plot section", (), count
+        )
 
-    def _search(self, wanted: Wanted, until: float) -> list[_Page]:
+    def _search(self, wanted: FilmQuery, until: float) -> list[_Page]:
         # Words alone: a colon, a minus or quotes are orders to the search engine.
         words = " ".join((spelling(wanted.title), "film", str(wanted.year or ""))).strip()
         search = {"generator": "search", "gsrsearch": words, "gsrnamespace": "0", "gsrlimit": _HITS}
@@ -105,7 +107,7 @@ def wikipedia(key: str = "", base_url: str = "", contact: str = "") -> Wikipedia
     """A Wikipedia, the English one by default; ``contact`` goes into the ``User-Agent``, as Wikimedia's policy asks."""
     agent = f"Marquee/1 ({contact or 'film look-up'}) httpx2"
     headers = {"User-Agent": agent, "Accept": "application/json"}
-    return Wikipedia(Wire(NAME, base_url or BASE_URL, per_second=_PER_SECOND, at_once=_AT_ONCE, headers=headers))
+    return Wikipedia(HTTPClient(NAME, base_url or BASE_URL, per_second=_PER_SECOND, at_once=_AT_ONCE, headers=headers))
 
 
 def _candidate(page: _Page) -> Candidate | None:

@@ -10,18 +10,18 @@ from pathlib import Path
 
 from llm.backends.adapting import REASONING_TOKENS
 from llm.backends.address import BadAddress, corrected
-from llm.backends.capabilities import Probed
+from llm.backends.capabilities import CapabilityProbe
 from llm.backends.endpoint_settings import EndpointSettings
 from llm.backends.extra_body import extra_fields
 from llm.backends.openai_compatible import OpenAICompatible
 from llm.classifier import Classifier
 from llm.embedded.matcher import Matcher, matcher
-from llm.few_shot import FixedShots, NearestShots, Shots
+from llm.few_shot import NearestExamples, Shots, StaticExamples
 from llm.language_model import LanguageModel
 from llm.strategies import registry as readings
 from llm.wrappers.cache import AnswerStore, Cached
 from prompts import registry
-from prompts.answer_format import Shot
+from prompts.answer_format import FewShotExample
 from prompts.errors import InvalidSetting
 from prompts.network import without_login
 
@@ -29,7 +29,7 @@ _EXTRA_BODY, _REASONING_TOKENS = "MARQUEE_EXTRA_BODY", "MARQUEE_REASONING_TOKENS
 
 
 @dataclass(frozen=True)
-class Asked:
+class BackendSpec:
     """Who is asked, and how; each part as ``MarqueeClassifier`` has it.
 
     Attributes:
@@ -130,7 +130,7 @@ def _reasoning_tokens(words: str | None) -> int:
     return int(words)
 
 
-def shown(shots: Sequence[Shot], vocabulary: str, nearest: int) -> Shots | None:
+def shown(shots: Sequence[FewShotExample], vocabulary: str, nearest: int) -> Shots | None:
     """What a language model is shown before each text.
 
     Args:
@@ -140,7 +140,7 @@ def shown(shots: Sequence[Shot], vocabulary: str, nearest: int) -> Shots | None:
     """
     if not shots:
         return None
-    return _nearest(tuple(shots), vocabulary, nearest) if nearest else FixedShots(tuple(shots), vocabulary)
+    return _nearest(tuple(shots), vocabulary, nearest) if nearest else StaticExamples(tuple(shots), vocabulary)
 
 
 # Shared by all estimators of a process: a search makes hundreds of them, and each would load its own.
@@ -152,7 +152,7 @@ def _embedded() -> Matcher:
 @cache
 def _engine(settings: EndpointSettings, model: str) -> OpenAICompatible:
     wire = settings.wire()
-    return OpenAICompatible(wire, model, Probed(wire, model, settings.findings))
+    return OpenAICompatible(wire, model, CapabilityProbe(wire, model, settings.findings))
 
 
 @cache
@@ -161,5 +161,5 @@ def _store(path: str) -> AnswerStore:
 
 
 @lru_cache(maxsize=16)
-def _nearest(shots: tuple[Shot, ...], vocabulary: str, number: int) -> NearestShots:
-    return NearestShots(_embedded().encoder, shots, vocabulary, number)
+def _nearest(shots: tuple[FewShotExample, ...], vocabulary: str, number: int) -> NearestExamples:
+    return NearestExamples(_embedded().encoder, shots, vocabulary, number)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from eval.calibration import fit_logistic, log_odds, platt_targets
 from eval.metrics.classification import Labels
-from llm.thresholds import Decision, batch_calibration
+from llm.thresholds import LabelThreshold, batch_calibration
 from prompts.errors import InvalidDataset
 
 Scores = NDArray[np.float64]
@@ -32,7 +32,7 @@ class Shifted:
         competing: whether the scores of a text share a total of 1.
     """
 
-    decision: Decision
+    decision: LabelThreshold
     competing: bool
 
     def __call__(self, scores: Scores) -> Scores:

@@ -18,9 +18,9 @@ from eval.baselines.thresholds import OBJECTIVES, RULES, Decoding, Objective, tu
 from eval.metrics.classification import Labels
 from llm.classifier import Classifier, Prediction
 from llm.embedded.cosine import Embedded
-from marquee.sklearn.backend import Asked, shown
+from marquee.sklearn.backend import BackendSpec, shown
 from marquee.sklearn.calibrators import CALIBRATIONS, Calibrator, Scores, same
-from marquee.sklearn.fitted import Fitted, examples, varied
+from marquee.sklearn.fitted import FittedState, examples, varied
 from marquee.sklearn.targets import Target, Vocabulary, target_of, texts_of, vocabulary
 from prompts.errors import InvalidDataset, InvalidSetting, Unanswered, UnknownName
 from prompts.text import Text
@@ -118,7 +118,7 @@ class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         target = None if y is None else target_of(y, given)
         if target is not None:
             check_consistent_length(texts, target.matrix)
-        fitted = Fitted.of(given, target)
+        fitted = FittedState.of(given, target)
         self._check(fitted)
         self._fitted = self._learn(fitted, texts, target)
         self.classes_, self.taxonomy_ = fitted.classes, fitted.taxonomy
@@ -152,7 +152,7 @@ class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         truth = target_of(y, fitted.taxonomy).matrix if fitted.multi else y
         return float(accuracy_score(truth, self.predict(X), sample_weight=sample_weight))
 
-    def _learn(self, fitted: Fitted, texts: Sequence[Text], target: Target | None) -> Fitted:
+    def _learn(self, fitted: FittedState, texts: Sequence[Text], target: Target | None) -> FittedState:
         """Examples first, since scores depend on them; then calibration; then the decision on what it gives."""
         fitted, rest = self._shown(fitted, texts, target)
         fitted = replace(fitted, decoding=self._fixed(fitted))
@@ -169,7 +169,9 @@ class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         tuned = tune(probabilities, truth, self.decision, self.objective, shape.max_labels, shape.allow_none)
         return replace(fitted, decoding=tuned)
 
-    def _shown(self, fitted: Fitted, texts: Sequence[Text], target: Target | None) -> tuple[Fitted, Sequence[int]]:
+    def _shown(
+        self, fitted: FittedState, texts: Sequence[Text], target: Target | None
+    ) -> tuple[FittedState, Sequence[int]]:
         """With examples, and the texts left to learn from: of those that all texts are shown, a model knows the labels.
         Where the nearest are shown, no text is ever shown itself."""
         every = range(len(texts))
@@ -181,20 +183,20 @@ class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         shots = examples(texts, target, chosen, fitted.taxonomy)
         return replace(fitted, shots=shots), [place for place in every if place not in chosen]
 
-    def _calibrator(self, scores: Scores, truth: Labels | None, fitted: Fitted) -> Calibrator:
+    def _calibrator(self, scores: Scores, truth: Labels | None, fitted: FittedState) -> Calibrator:
         if self.calibration is None:
             return same
         competing = not fitted.multi or bool(np.allclose(scores.sum(axis=1), 1, atol=1e-3))
         return CALIBRATIONS[self.calibration](scores, truth, competing)
 
-    def _fixed(self, fitted: Fitted) -> Decoding | None:
+    def _fixed(self, fitted: FittedState) -> Decoding | None:
         """The decision that is not learnt; None leaves it to the classifier."""
         if not fitted.multi or (self.decision is None and self.calibration is None) or self.decision in _RULES:
             return None
         threshold = _EVEN if self.decision is None else float(self.decision)
         return Decoding("global", (threshold,) * len(fitted.classes))
 
-    def _check(self, fitted: Fitted) -> None:
+    def _check(self, fitted: FittedState) -> None:
         if isinstance(self.decision, str) and self.decision not in _RULES:
             raise UnknownName("decision", self.decision, RULES)
         if self.decision is not None and not fitted.multi:
@@ -206,7 +208,7 @@ class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         if self.shots < 0 or (isinstance(self.decision, float) and not 0 <= self.decision <= 1):
             raise InvalidSetting("shots should be 0 or more, and a threshold between 0 and 1")
 
-    def _state(self) -> Fitted:
+    def _state(self) -> FittedState:
         """What was learnt, or what needs no learning.
 
         Raises:
@@ -220,12 +222,12 @@ class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
                 f"This {type(self).__name__} instance is not fitted yet: call fit, or set a taxonomy and nothing to "
                 "learn, which needs no fit."
             )
-        fitted = Fitted.of(given, None)
+        fitted = FittedState.of(given, None)
         self._check(fitted)
         return replace(fitted, decoding=self._fixed(fitted))
 
-    def _answers(self, texts: Sequence[Text], fitted: Fitted) -> list[Prediction]:
-        asked = Asked(
+    def _answers(self, texts: Sequence[Text], fitted: FittedState) -> list[Prediction]:
+        asked = BackendSpec(
             self.classifier, self.endpoint, self.model, self.key_variable, self.reading, self.prompt, self.cache
         )
         shots = shown(fitted.shots, fitted.taxonomy.name, self.shots if self.nearest else 0)
@@ -236,7 +238,7 @@ class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             raise Unanswered(f"{len(failed)} of {len(found)} texts got no answer; text {place}: {why}")
         return found
 
-    def _probabilities(self, found: Sequence[Prediction], fitted: Fitted) -> Scores:
+    def _probabilities(self, found: Sequence[Prediction], fitted: FittedState) -> Scores:
         scores = fitted.scores(found)
         raw = fitted.calibrator is same
         if raw and (isinstance(self.classifier, Embedded) or scores.min() < 0 or scores.max() > 1):
@@ -245,7 +247,7 @@ class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             )
         return fitted.probabilities(scores)
 
-    def _chosen(self, texts: Sequence[Text], fitted: Fitted) -> Labels:
+    def _chosen(self, texts: Sequence[Text], fitted: FittedState) -> Labels:
         """Which labels are given, shape (texts, labels)."""
         found = self._answers(texts, fitted)
         if fitted.decoding is None and fitted.calibrator is same:

@@ -14,14 +14,14 @@ from eval.metrics.classification import Labels
 from llm.classifier import Prediction
 from marquee.sklearn.calibrators import Calibrator, Scores, same
 from marquee.sklearn.targets import Target, classes_of, name_of
-from prompts.answer_format import Shot
+from prompts.answer_format import FewShotExample
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedState:
     """Plain values, so that they can be copied and sent.
 
     Attributes:
@@ -34,12 +34,12 @@ class Fitted:
 
     taxonomy: Taxonomy
     classes: NDArray[Any]
-    shots: tuple[Shot, ...] = ()
+    shots: tuple[FewShotExample, ...] = ()
     calibrator: Calibrator = same
     decoding: Decoding | None = None
 
     @classmethod
-    def of(cls, given: Taxonomy | None, target: Target | None) -> Fitted:
+    def of(cls, given: Taxonomy | None, target: Target | None) -> FittedState:
         """Nothing learnt but the labels: those given, in the shape of the labels that texts have."""
         if target is not None:
             return cls(target.taxonomy(given), target.classes)
@@ -87,10 +87,14 @@ class Fitted:
         return np.array([[name in one.labels for name in self.names] for one in found], dtype=bool)
 
 
-def examples(texts: Sequence[Text], target: Target, chosen: Sequence[int], taxonomy: Taxonomy) -> tuple[Shot, ...]:
+def examples(
+    texts: Sequence[Text], target: Target, chosen: Sequence[int], taxonomy: Taxonomy
+) -> tuple[FewShotExample, ...]:
     """The chosen texts with their labels, as a language model is shown them."""
     held = [[name for name, has in zip(target.names, target.matrix[place], strict=True) if has] for place in chosen]
-    return tuple(Shot(texts[place], taxonomy.in_order(names)) for place, names in zip(chosen, held, strict=True))
+    return tuple(
+        FewShotExample(texts[place], taxonomy.in_order(names)) for place, names in zip(chosen, held, strict=True)
+    )
 
 
 def varied(matrix: Labels, number: int, random: np.random.RandomState) -> list[int]:

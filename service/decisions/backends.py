@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from llm.backends.backend import DecidingEngine, Engine
-from llm.classifier import Classifier, Prediction, Source
+from llm.backends.backend import Backend, DecidingBackend
+from llm.classifier import AnswerSource, Classifier, Prediction
 from llm.language_model import LanguageModel
 from llm.request_context import ASKING, waiting_problem
 from llm.strategies.registry import READINGS
@@ -21,7 +21,7 @@ from prompts.decision_prompt import asking
 from prompts.errors import InvalidTaxonomy, OtherVocabulary
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
-from service.decisions.scoring import Decided, Weighed, decided, raise_for, read, weigh
+from service.decisions.scoring import DecisionResult, OptionProbabilities, decided, raise_for, read, weigh
 from service.errors import RequestProblem
 from service.schemas.decisions import ChoiceQuestion, DecisionRequest, PredicateQuestion, Question, ScoreQuestion
 from similarity.errors import Rejected
@@ -45,7 +45,7 @@ class Decider(Protocol):
     def name(self) -> str:
         """Who answers."""
 
-    def decide(self, asked: DecisionRequest) -> Decided:
+    def decide(self, asked: DecisionRequest) -> DecisionResult:
         """An answer per question.
 
         Raises:
@@ -74,7 +74,7 @@ class ByScores:
         """The classifier's name."""
         return self.classifier.name
 
-    def decide(self, asked: DecisionRequest) -> Decided:
+    def decide(self, asked: DecisionRequest) -> DecisionResult:
         """See ``Decider.decide``."""
         if any(isinstance(question, ScoreQuestion) for question in asked.questions):
             raise RequestProblem("cannot-decide", f"{self.name} cannot rate on a scale; ask for a choice of the levels")
@@ -108,7 +108,7 @@ class ByModel:
         shared: whether requests with different API keys share cached answers.
     """
 
-    engine: Engine
+    engine: Backend
     gate: Gate
     store: AnswerStore | None = None
     shared: bool = False
@@ -118,7 +118,7 @@ class ByModel:
         """The model's name."""
         return self.engine.name
 
-    def decide(self, asked: DecisionRequest) -> Decided:
+    def decide(self, asked: DecisionRequest) -> DecisionResult:
         """See ``Decider.decide``."""
         self._refuse_silent()
         text, conditions = Text(asked.conversation()), _conditions(asked.questions)
@@ -155,7 +155,7 @@ class Forwarded:
         gate: shared by all that ask it.
     """
 
-    engine: Engine
+    engine: Backend
     gate: Gate
 
     @property
@@ -163,9 +163,9 @@ class Forwarded:
         """The model's name."""
         return self.engine.name
 
-    def decide(self, asked: DecisionRequest) -> Decided:
+    def decide(self, asked: DecisionRequest) -> DecisionResult:
         """See ``Decider.decide``."""
-        if not isinstance(self.engine, DecidingEngine):
+        if not isinstance(self.engine, DecidingBackend):
             raise RequestProblem("cannot-decide", f"{self.name} answers no decisions; choose another MARQUEE_READING")
         messages = [{"role": message.role, "content": message.words()} for message in asked.input]
         questions = [question.model_dump(exclude_none=True) for question in asked.questions]
@@ -173,8 +173,8 @@ class Forwarded:
             (found,) = self.engine.decide([messages], questions)
         raise_for(found.problem)
         # With no label it would be counted as an answer that none applies.
-        prediction = Prediction((_NAME,), Source(self.name, _NAME), usage=found.usage)
-        return Decided(self.name, read(found.answers, asked.questions), (prediction,))
+        prediction = Prediction((_NAME,), AnswerSource(self.name, _NAME), usage=found.usage)
+        return DecisionResult(self.name, read(found.answers, asked.questions), (prediction,))
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ class FallingBack:
         """The first one's name; the answer says who gave it."""
         return self.first.name
 
-    def decide(self, asked: DecisionRequest) -> Decided:
+    def decide(self, asked: DecisionRequest) -> DecisionResult:
         """See ``Decider.decide``."""
         try:
             return self.first.decide(asked)
@@ -237,7 +237,7 @@ def _together(jobs: Sequence[Callable[[], Prediction]]) -> list[Prediction]:
         return [job.result() for job in [pool.submit(copy_context().run, job) for job in jobs]]
 
 
-def _sorted_out(questions: Sequence[Question], found: Sequence[Prediction]) -> list[Weighed]:
+def _sorted_out(questions: Sequence[Question], found: Sequence[Prediction]) -> list[OptionProbabilities]:
     """What was found for each question: one answer for all conditions, where there are any, then one per choice."""
     conditions = any(isinstance(question, PredicateQuestion) for question in questions)
     rest = iter(found[1:] if conditions else found)

@@ -31,7 +31,7 @@ _OF_ONE = frozenset(["unreadable", "rejected"])  # what one question may meet wh
 
 
 @dataclass(frozen=True)
-class Decided:
+class DecisionResult:
     """What was answered.
 
     Attributes:
@@ -51,27 +51,29 @@ class Decided:
 
 
 @dataclass(frozen=True)
-class Weighed:
+class OptionProbabilities:
     """Probabilities of what a question asks about: of its condition, or of its options in their order."""
 
     probabilities: tuple[float, ...] = ()
     problem: Problem | None = None
 
 
-def weigh(prediction: Prediction, names: Sequence[str]) -> Weighed:
+def weigh(prediction: Prediction, names: Sequence[str]) -> OptionProbabilities:
     """The probabilities of these labels; those of several options are made to sum to 1."""
     if prediction.problem:
-        return Weighed(problem=prediction.problem)
+        return OptionProbabilities(problem=prediction.problem)
     found = [min(1.0, max(0.0, prediction.scores[name])) for name in names]
     total = sum(found)
     if len(found) == 1:
-        return Weighed(tuple(found))
+        return OptionProbabilities(tuple(found))
     if not total:
-        return Weighed(problem=Problem("unreadable", "the model gave no option any probability"))
-    return Weighed(tuple(one / total for one in found))
+        return OptionProbabilities(problem=Problem("unreadable", "the model gave no option any probability"))
+    return OptionProbabilities(tuple(one / total for one in found))
 
 
-def decided(questions: Sequence[Question], weighed: Sequence[Weighed], found: Sequence[Prediction]) -> Decided:
+def decided(
+    questions: Sequence[Question], weighed: Sequence[OptionProbabilities], found: Sequence[Prediction]
+) -> DecisionResult:
     """Answers to the questions, from what was found about each.
 
     A question that the model gave nothing readable for is told as its refusal, so long as another was answered.
@@ -84,7 +86,7 @@ def decided(questions: Sequence[Question], weighed: Sequence[Weighed], found: Se
         raise_for(problems[0])
     raise_for(next((problem for problem in problems if problem.kind not in _OF_ONE), None))
     answers = tuple(_answer(question, one) for question, one in zip(questions, weighed, strict=True))
-    return Decided(found[0].source.model, answers, tuple(found))
+    return DecisionResult(found[0].source.model, answers, tuple(found))
 
 
 def raise_for(problem: Problem | None) -> None:
@@ -93,7 +95,7 @@ def raise_for(problem: Problem | None) -> None:
         raise RequestProblem.of(problem)
 
 
-def _answer(question: Question, weighed: Weighed) -> Answer:
+def _answer(question: Question, weighed: OptionProbabilities) -> Answer:
     if weighed.problem:
         return RefusalAnswer(name=question.name)
     return _ANSWERS[type(question)](question, weighed.probabilities)

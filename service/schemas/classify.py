@@ -20,7 +20,7 @@ from pydantic import (
 from llm.classifier import Prediction, ScoreType, Usage
 from llm.costs import cost
 from llm.strategies import registry as readings
-from marquee.factory import Choice
+from marquee.factory import RequestOptions
 from marquee.problem_kinds import SLUGS
 from prompts import registry
 from prompts.faults import fault_of, shown
@@ -146,7 +146,7 @@ class ClassifyRequest(FilmFields):
         plain = self.description is not None and self.taxonomy is None and self.labels is None
         return plain or taxonomy.subject == FILM
 
-    def choice(self) -> Choice:
+    def choice(self) -> RequestOptions:
         """What the request chooses about who answers.
 
         Raises:
@@ -155,7 +155,7 @@ class ClassifyRequest(FilmFields):
         prompt = registry.prompt(self.prompt) if self.prompt is not None else None
         if self.reading is not None:
             readings.named(self.reading)  # a misspelt one is an error of whoever asks, whoever answers
-        return Choice(prompt, self.reading, self.cache)
+        return RequestOptions(prompt, self.reading, self.cache)
 
     def vocabulary(self, default: str) -> Taxonomy:
         """The vocabulary asked for: the request's own, a named one, or the default, in the shape asked for.

@@ -47,7 +47,7 @@ class OutputText(_Taken):
         return self.text
 
 
-class Refused(_Taken):
+class OutputRefusal(_Taken):
     """That an assistant refused."""
 
     type: Literal["refusal"]
@@ -83,7 +83,7 @@ def _as_list(value: Any, entries: str) -> list[Any]:
     return value
 
 
-Part = Annotated[InputText | InputJSON | OutputText | Refused, Field(discriminator="type")]
+Part = Annotated[InputText | InputJSON | OutputText | OutputRefusal, Field(discriminator="type")]
 Parts = Annotated[list[Part], BeforeValidator(_as_parts, json_schema_input_type=str | list[Part])]
 QuestionPart = Annotated[InputText | InputJSON, Field(discriminator="type")]
 Instructions = Annotated[
@@ -127,7 +127,7 @@ class PredicateQuestion(_Question):
     type: Literal["predicate"]
 
 
-class Option(_Taken):
+class ChoiceOption(_Taken):
     """An option of a choice; a string and a boolean of the same spelling are two values."""
 
     value: LabelName | bool
@@ -143,7 +143,7 @@ class ChoiceQuestion(_Question):
     """Which of these fits best?"""
 
     type: Literal["choice"]
-    choices: list[Option] = Field(min_length=2, max_length=CHOICES)
+    choices: list[ChoiceOption] = Field(min_length=2, max_length=CHOICES)
 
 
 class Level(_Taken):

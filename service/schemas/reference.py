@@ -9,24 +9,24 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.schemas.classify import ClassifyAnswer
 
 
-class _Answer(BaseModel):
+class _ReferenceAnswer(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class BatchAnswer(_Answer):
+class BatchAnswer(_ReferenceAnswer):
     """Answers for the texts of a batch, in their order."""
 
     results: list[ClassifyAnswer]
 
 
-class PromptMessage(_Answer):
+class PromptMessage(_ReferenceAnswer):
     """One message of a conversation with a language model."""
 
     role: Literal["system", "user"]
     content: str
 
 
-class PromptAnswer(_Answer):
+class PromptAnswer(_ReferenceAnswer):
     """The messages that a language model is sent for a text."""
 
     prompt: str = Field(description="name and digest of the prompt")
@@ -36,7 +36,7 @@ class PromptAnswer(_Answer):
     messages: list[PromptMessage] = Field(description="those of the first request")
 
 
-class LabelAnswer(_Answer):
+class LabelAnswer(_ReferenceAnswer):
     """One label of a vocabulary."""
 
     name: str
@@ -45,7 +45,7 @@ class LabelAnswer(_Answer):
     predict: bool = Field(description="false keeps the label out of every answer")
 
 
-class TaxonomyAnswer(_Answer):
+class TaxonomyAnswer(_ReferenceAnswer):
     """A vocabulary."""
 
     name: str
@@ -57,14 +57,14 @@ class TaxonomyAnswer(_Answer):
     allow_none: bool = Field(description="whether 'none of them' is an answer")
 
 
-class TaxonomiesAnswer(_Answer):
+class TaxonomiesAnswer(_ReferenceAnswer):
     """The vocabularies that requests may name."""
 
     default: str = Field(description="the one that is used where a request names none")
     taxonomies: list[TaxonomyAnswer]
 
 
-class PromptEntry(_Answer):
+class PromptEntry(_ReferenceAnswer):
     """A prompt."""
 
     name: str
@@ -73,26 +73,26 @@ class PromptEntry(_Answer):
     source: str = Field(description="the template itself")
 
 
-class PromptsAnswer(_Answer):
+class PromptsAnswer(_ReferenceAnswer):
     """The prompts that requests may name."""
 
     prompts: list[PromptEntry]
 
 
-class HealthAnswer(_Answer):
+class HealthAnswer(_ReferenceAnswer):
     """The process lives."""
 
     status: Literal["ok"]
 
 
-class ReadyAnswer(_Answer):
+class ReadyAnswer(_ReferenceAnswer):
     """The service can answer."""
 
     status: Literal["ready"]
     model: str = Field(description="who answers")
 
 
-class ProblemType(_Answer):
+class ProblemType(_ReferenceAnswer):
     """What a problem's ``type`` means."""
 
     type: str
@@ -103,7 +103,7 @@ class ProblemType(_Answer):
     remedies: list[str] = Field(description="what to do, in the order in which to try it")
 
 
-class OpenAIError(_Answer):
+class OpenAIError(_ReferenceAnswer):
     """The same as OpenAI's clients read it."""
 
     message: str
@@ -112,7 +112,7 @@ class OpenAIError(_Answer):
     code: str
 
 
-class ProblemDocument(_Answer):
+class ProblemDocument(_ReferenceAnswer):
     """Why a request has no answer (RFC 9457)."""
 
     type: str = Field(description="path of the route that explains this kind of error; its last part is the kind")
@@ -123,7 +123,7 @@ class ProblemDocument(_Answer):
     error: OpenAIError | None = Field(None, description="the same in OpenAI's shape, under /v1")
 
 
-class IndexAnswer(_Answer):
+class IndexAnswer(_ReferenceAnswer):
     """What can be asked here."""
 
     service: str
@@ -131,7 +131,7 @@ class IndexAnswer(_Answer):
     routes: dict[str, str]
 
 
-class ModelEntry(_Answer):
+class ModelEntry(_ReferenceAnswer):
     """A model that may be named."""
 
     id: str
@@ -140,7 +140,7 @@ class ModelEntry(_Answer):
     owned_by: str = "marquee"
 
 
-class ModelsAnswer(_Answer):
+class ModelsAnswer(_ReferenceAnswer):
     """Answer of ``GET /v1/models``."""
 
     object: Literal["list"] = "list"

@@ -9,8 +9,8 @@ from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from service.schemas.classify import TEXT_NAMES, WHOLE, TextFields
 from similarity.film import Film
-from similarity.index.reloading import Wanted
-from similarity.index.search import Found, Query
+from similarity.index.reloading import SearchFilter
+from similarity.index.search import Query, SearchResult
 
 
 def _as_id(value: Any) -> Any:
@@ -48,7 +48,7 @@ class SimilarRequest(TextFields):
     def query(self) -> Query:
         """The question itself."""
         text = self.given()
-        wanted = Wanted(tuple(dict.fromkeys(self.genres)), self.year_from, self.year_to)
+        wanted = SearchFilter(tuple(dict.fromkeys(self.genres)), self.year_from, self.year_to)
         return Query(text.body, text.title, self.id, self.k, wanted)
 
 
@@ -89,7 +89,7 @@ class SimilarAnswer(BaseModel):
     index: IndexFacts
 
     @classmethod
-    def of_found(cls, found: Found, model: str) -> SimilarAnswer:
+    def of_found(cls, found: SearchResult, model: str) -> SimilarAnswer:
         """What was found, as the service shows it."""
         manifest = found.version.manifest
         return cls(

@@ -17,7 +17,7 @@ from prompts.errors import InvalidSetting, MarqueeError
 from prompts.network import is_loopback
 from service.metrics import left_by
 from service.server.gunicorn_internals import check_gunicorn
-from service.server.slow_clients import Buffered, Reading
+from service.server.slow_clients import BufferBodyMiddleware, RequestReads
 from service.server.worker import JSONLogger, Worker
 
 _BOOT_SECONDS = 300  # a worker that is silent for longer, at its start too, is replaced
@@ -78,7 +78,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         self._make_app, self._listener, self._settings, self._on_ready = make_app, listener, settings, on_ready
         check_gunicorn()
         self.on_stop, self.drain_seconds = on_stop, settings.drain_seconds
-        self.reading = Reading(_READ_SECONDS)
+        self.reading = RequestReads(_READ_SECONDS)
         self._serving = threading.local()  # the request that this thread serves
         super().__init__()
 
@@ -105,7 +105,9 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     def load(self) -> Any:
         """Called by gunicorn in the worker; a wrong setting found only here ends the server, in words."""
         try:
-            return Buffered(self._make_app(), self.reading, self._settings.max_body_bytes, self._close_after)
+            return BufferBodyMiddleware(
+                self._make_app(), self.reading, self._settings.max_body_bytes, self._close_after
+            )
         except MarqueeError as error:
             print(f"Error: {error}", file=sys.stderr, flush=True)
             sys.exit(_BOOT_ERROR)

@@ -21,7 +21,7 @@ from typing import Any
 WSGI = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
-class Reading:
+class RequestReads:
     """The sockets that are being read from, and since when.
 
     Args:
@@ -60,7 +60,7 @@ _LINGER_BYTES = 128 * 2**20  # of a body, read and discarded after its answer
 _PIECE = 256 * 1024
 
 
-class Buffered:
+class BufferBodyMiddleware:
     """Reads a request's body before the application is called, and notes that it has arrived.
 
     A body that announces itself as too large is answered by the application without being read. One that comes in
@@ -75,7 +75,7 @@ class Buffered:
     """
 
     def __init__(
-        self, app: WSGI, reading: Reading, most: int, close_after: Callable[[], object] = lambda: None
+        self, app: WSGI, reading: RequestReads, most: int, close_after: Callable[[], object] = lambda: None
     ) -> None:
         self._app, self._reading, self._most, self._close_after = app, reading, most, close_after
 

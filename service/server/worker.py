@@ -15,7 +15,7 @@ from gunicorn.workers import gthread
 
 from service.logging_setup import JSONLines
 from service.server.gunicorn_internals import DEFER, awaits_first_byte, read_ahead
-from service.server.slow_clients import Reading
+from service.server.slow_clients import RequestReads
 
 _FIRST_BYTE_SECONDS = 0.05  # that a thread waits on a new connection before it goes back to the poller
 # After an answer a thread stays with its connection for so long: who has many texts asks again at once, and is spared
@@ -36,7 +36,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn has no typ
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.reading: Reading = self.app.reading
+        self.reading: RequestReads = self.app.reading
         self._leaving = False
 
     def handle(self, conn: Any) -> Any:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from similarity.encoders.windows import Runtime, Vectors
-    from similarity.index.builder import Encoder
+    from similarity.index.builder import IndexEncoder
 
 _WINDOW = 254  # tokens that MiniLM reads at once, less the two that mark a text's ends
 
@@ -76,7 +76,7 @@ class MiniLM:
         return Bert(Path(weights_folder()), _WINDOW, self._changes, self._eight_bits)
 
 
-def encoder_of(model: str = "") -> Encoder:
+def encoder_of(model: str = "") -> IndexEncoder:
     """MiniLM, or any model of sentence-transformers by its folder or name on the hub."""
     if not model:
         return MiniLM()

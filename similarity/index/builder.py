@@ -22,7 +22,7 @@ from prompts.files import locked
 from similarity.errors import InvalidIndex
 from similarity.film import Film, digest_of
 from similarity.index import faiss_index, vector_file
-from similarity.index.catalog import Catalogue, Entry
+from similarity.index.catalog import Catalog, Entry
 from similarity.index.manifest import (
     FILMS,
     FORMAT,
@@ -39,7 +39,7 @@ from similarity.index.manifest import (
     publish,
     write,
 )  # fmt: skip
-from similarity.index.workspace import Work, drop, label_of
+from similarity.index.workspace import BuildWorkspace, drop, label_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +52,7 @@ _CHUNK = 1_024  # films encoded at once: two megabytes of vectors and some of te
 _SLICE = 65_536
 
 
-class Encoder(Protocol):
+class IndexEncoder(Protocol):
     """Who makes vectors of texts."""
 
     name: str
@@ -85,7 +85,7 @@ class Built:
 
 
 @dataclass(frozen=True)
-class Source:
+class FilmSource:
     """What is built from.
 
     Attributes:
@@ -98,8 +98,8 @@ class Source:
 
 
 def build(
-    folder: Path, source: Source, encoder: Encoder, *, kind: str = "auto", append: bool = False, anew: bool = False,
-    wait: bool = False, told: Told = lambda stage, count: None,
+    folder: Path, source: FilmSource, encoder: IndexEncoder, *, kind: str = "auto", append: bool = False,
+    anew: bool = False, wait: bool = False, told: Told = lambda stage, count: None,
 ) -> Built:  # fmt: skip
     """Make the index of a folder, or add films to it.
 
@@ -129,7 +129,7 @@ def build(
         if before and not append and _is_of(before, asked, kind):
             return Built(before)
         base = _base(folder, before, encoder) if append else None
-        work = Work(folder / WORK, asked | {"base": base.name if base else None}, encoder.dimension, anew)
+        work = BuildWorkspace(folder / WORK, asked | {"base": base.name if base else None}, encoder.dimension, anew)
         try:
             tally = _encoded(work, source.films, encoder, base, told)
             built = _put_together(folder, work, base, kind, tally, told)
@@ -152,7 +152,7 @@ def _is_of(version: Version, asked: dict[str, Any], kind: str) -> bool:
     return made_from == asked | {"base": None} and version.manifest.kind == wanted
 
 
-def _base(folder: Path, before: Version | None, encoder: Encoder) -> Version:
+def _base(folder: Path, before: Version | None, encoder: IndexEncoder) -> Version:
     if before is None:
         raise InvalidIndex(f"{folder} holds no index to add to; leave --append out")
     check_encoder(before, encoder.name, encoder.dimension)
@@ -161,11 +161,11 @@ def _base(folder: Path, before: Version | None, encoder: Encoder) -> Version:
 
 
 def _encoded(
-    work: Work, films: Iterable[Film], encoder: Encoder, base: Version | None, told: Told
+    work: BuildWorkspace, films: Iterable[Film], encoder: IndexEncoder, base: Version | None, told: Told
 ) -> dict[str, int]:  # fmt: skip
     """Encode what the work does not have yet; returns the counts."""
     tally = {"read": 0, "wordless": 0, "unchanged": 0} | work.films.tally
-    there = Catalogue(base.path / FILMS) if base else None
+    there = Catalog(base.path / FILMS) if base else None
     rest = islice(films, tally["read"], None)
     while chunk := list(islice(rest, _CHUNK)):
         worded = [film for film in chunk if film.words]
@@ -180,7 +180,7 @@ def _encoded(
     return tally
 
 
-def _unchanged(film: Film, there: Catalogue) -> bool:
+def _unchanged(film: Film, there: Catalog) -> bool:
     older = there.by_id(film.id)
     if older is None or older.digest != digest_of(film.words):
         return False
@@ -189,7 +189,7 @@ def _unchanged(film: Film, there: Catalogue) -> bool:
 
 
 def _put_together(
-    folder: Path, work: Work, base: Version | None, kind: str, tally: dict[str, int], told: Told
+    folder: Path, work: BuildWorkspace, base: Version | None, kind: str, tally: dict[str, int], told: Told
 ) -> Built:  # fmt: skip
     """A new version of the base and the work, in force when this returns."""
     told("indexing", work.count)
@@ -199,7 +199,7 @@ def _put_together(
         return Built(base, unchanged=tally["unchanged"], wordless=tally["wordless"])
     name, new = _fresh(folder)
     rows = _files(new, work, base)
-    films = Catalogue(new / FILMS)
+    films = Catalog(new / FILMS)
     count = films.count
     held = vector_file.mapped(new / VECTORS, count, work.asked["dimension"])
     searched = _searched(base, held, rows, kind)
@@ -232,7 +232,7 @@ def _fresh(folder: Path) -> tuple[str, Path]:
     return name, new
 
 
-def _files(new: Path, work: Work, base: Version | None) -> Rows | None:
+def _files(new: Path, work: BuildWorkspace, base: Version | None) -> Rows | None:
     """Films and vectors of the new version; returns the rows that changed, None where all are new."""
     if base is None:
         for name in (FILMS, VECTORS):
@@ -240,7 +240,7 @@ def _files(new: Path, work: Work, base: Version | None) -> Rows | None:
         return None
     for name in (FILMS, VECTORS):
         shutil.copyfile(base.path / name, new / name)
-    films = Catalogue(new / FILMS, writable=True)
+    films = Catalog(new / FILMS, writable=True)
     rows = films.merge(work.films.everything())
     films.close()
     made = work.vectors()

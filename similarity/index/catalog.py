@@ -56,7 +56,7 @@ class Entry:
         return (folded(film.title), film.year) if film.title and film.year is not None else None
 
 
-class Catalogue:
+class Catalog:
     """The films of an index. Threads may share it for reading.
 
     Args:

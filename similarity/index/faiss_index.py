@@ -33,7 +33,7 @@ _PER_CENTRE = 64  # vectors a centre is learnt from
 
 
 @dataclass(frozen=True)
-class Kind:
+class IndexKind:
     """A kind of index.
 
     Attributes:
@@ -249,11 +249,11 @@ def _lists(count: int) -> int:
     return max(1, min(1 << round(math.log2(4 * math.sqrt(count))), count // 39))
 
 
-KINDS: Mapping[str, Kind] = {
-    "flat": Kind("exact: compares all vectors"),
-    "hnsw": Kind("a graph of neighbours", 1, lambda count: "HNSW32,Flat", "efSearch", (32, 64, 128, 256, 512)),
-    "ivf": Kind("lists around centres", 39, lambda count: f"IVF{_lists(count)},Flat", "nprobe", _PROBES),
-    "ivfpq": Kind(
+KINDS: Mapping[str, IndexKind] = {
+    "flat": IndexKind("exact: compares all vectors"),
+    "hnsw": IndexKind("a graph of neighbours", 1, lambda count: "HNSW32,Flat", "efSearch", (32, 64, 128, 256, 512)),
+    "ivf": IndexKind("lists around centres", 39, lambda count: f"IVF{_lists(count)},Flat", "nprobe", _PROBES),
+    "ivfpq": IndexKind(
         "lists of compressed vectors, ranked again by the exact ones on the disk: least memory",
         9_984,
         lambda count: f"IVF{_lists(count)},PQ48",

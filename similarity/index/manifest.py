@@ -34,7 +34,7 @@ class Manifest:
         count: films.
         repeated: films whose text an earlier film has.
         kind: of the index.
-        effort: of its search; see ``similarity.index.faiss_index.Kind``.
+        effort: of its search; see ``similarity.index.faiss_index.IndexKind``.
         recall: share of the ten nearest that it finds, measured when it was made; None where it is exact.
         texts: digest of all texts' digests, in the order of the rows.
         made_from: what was built: data, encoder and the version it was added to.

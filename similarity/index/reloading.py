@@ -15,7 +15,7 @@ import numpy as np
 
 from similarity.errors import Expired, InvalidIndex, SimilarityError
 from similarity.index import faiss_index, vector_file
-from similarity.index.catalog import Catalogue, Rows
+from similarity.index.catalog import Catalog, Rows
 from similarity.index.faiss_index import VectorIndex, Vectors
 from similarity.index.manifest import CURRENT, FILMS, SEARCHED, VECTORS, Version, check_encoder, check_whole, current
 from similarity.micro_batching import PATIENT, Caller, MicroBatcher
@@ -27,7 +27,7 @@ _FILTERS = 32  # remembered filters; of a million films, each takes up to eight 
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SearchFilter:
     """Which films may be answered; empty fields let all through.
 
     Attributes:
@@ -41,7 +41,7 @@ class Wanted:
     year_to: int | None = None
 
 
-class Opened:
+class LoadedIndex:
     """A version with its files open. Threads may share it.
 
     Raises:
@@ -53,7 +53,7 @@ class Opened:
         check_whole(version)
         manifest, path = version.manifest, version.path
         self.version = version
-        self.films = Catalogue(path / FILMS)
+        self.films = Catalog(path / FILMS)
         held = vector_file.mapped(path / VECTORS, manifest.count, manifest.dimension)
         self.vectors: VectorIndex = faiss_index.loaded(
             manifest.kind, held, path / SEARCHED, manifest.effort, manifest.recall
@@ -84,14 +84,14 @@ class Opened:
         scores, rows = self.vectors.search(np.stack([one for one, _ in asked]), max(k for _, k in asked))
         return [(scores[at, :k], rows[at, :k]) for at, (_, k) in enumerate(asked)]
 
-    def _rows_with(self, wanted: Wanted) -> Rows | None:
+    def _rows_with(self, wanted: SearchFilter) -> Rows | None:
         """Rows that may be answered; None where all may."""
-        if wanted == Wanted():
+        if wanted == SearchFilter():
             return None
         return self.films.rows_with(wanted.genres, wanted.year_from, wanted.year_to)
 
 
-def opened(folder: Path, encoder: str, dimension: int) -> Opened:
+def opened(folder: Path, encoder: str, dimension: int) -> LoadedIndex:
     """The version in force, checked and opened.
 
     Raises:
@@ -102,14 +102,14 @@ def opened(folder: Path, encoder: str, dimension: int) -> Opened:
         if version is None:
             raise InvalidIndex(f"{folder} holds no index; make one with `main.py index FILE --out {folder}`")
         try:
-            return Opened(version, encoder, dimension)
+            return LoadedIndex(version, encoder, dimension)
         except InvalidIndex:
             if last or current(folder) == version:  # else it was replaced and dropped while it was being opened
                 raise
     raise AssertionError("unreachable")
 
 
-class Live:
+class ReloadingIndex:
     """The version in force, whenever it is asked for.
 
     A newer version is opened in the background while the old one goes on answering; one that cannot be used is told in
@@ -128,10 +128,10 @@ class Live:
         self.folder = folder
         self._encoder, self._dimension, self._prepare = encoder, dimension, prepare
         self._lock = threading.Lock()
-        self._opened: Opened | None = None
+        self._opened: LoadedIndex | None = None
         self._seen: tuple[int, int] | None = None
 
-    def get(self, deadline: float = math.inf) -> Opened:
+    def get(self, deadline: float = math.inf) -> LoadedIndex:
         """The version in force.
 
         Args:

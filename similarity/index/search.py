@@ -15,12 +15,12 @@ from similarity.errors import InvalidIndex, SeveralFilms, UnknownFilm, UnknownTi
 from similarity.film import Film, digest_of, folded
 from similarity.index.catalog import Entry, Rows
 from similarity.index.manifest import Version
-from similarity.index.reloading import Live, Opened, Wanted
+from similarity.index.reloading import LoadedIndex, ReloadingIndex, SearchFilter
 from similarity.lru import LRUCache
 from similarity.micro_batching import PATIENT, Admission, Caller, MicroBatcher, check_waiting
 
 if TYPE_CHECKING:
-    from similarity.index.builder import Encoder
+    from similarity.index.builder import IndexEncoder
     from similarity.index.faiss_index import Vectors
 
 log = logging.getLogger(__name__)
@@ -50,11 +50,11 @@ class Query:
     title: str = ""
     id: str | None = None
     k: int = 10
-    wanted: Wanted = Wanted()
+    wanted: SearchFilter = SearchFilter()
 
 
 @dataclass(frozen=True)
-class Match:
+class Hit:
     """A film found, and its cosine with what was asked."""
 
     film: Film
@@ -62,7 +62,7 @@ class Match:
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """An answer.
 
     Attributes:
@@ -71,7 +71,7 @@ class Found:
         version: of the index.
     """
 
-    matches: tuple[Match, ...]
+    matches: tuple[Hit, ...]
     of: Film | None
     version: Version
 
@@ -85,15 +85,15 @@ class Similar:
         admission: limit on pending queries.
     """
 
-    def __init__(self, live: Live, encoder: Encoder, admission: Admission | None = None) -> None:
+    def __init__(self, live: ReloadingIndex, encoder: IndexEncoder, admission: Admission | None = None) -> None:
         self._live, self._encoder, self._admission = live, encoder, admission or Admission(None)
         self._encode: MicroBatcher[str, Vectors] = MicroBatcher(
             lambda texts, _: encoder.encode(texts), max_items=_BATCH, length=len
         )
         self._vectors: LRUCache[str, Vectors] = LRUCache(_VECTORS)
         self._lock = threading.Lock()
-        self._searched: Opened | None = None
-        self._answers: LRUCache[Query, Found] = LRUCache(_ANSWERS)
+        self._searched: LoadedIndex | None = None
+        self._answers: LRUCache[Query, SearchResult] = LRUCache(_ANSWERS)
 
     @property
     def model(self) -> str:
@@ -107,7 +107,7 @@ class Similar:
         except InvalidIndex as error:
             log.warning("%s", error)
 
-    def search(self, query: Query, caller: Caller = PATIENT) -> Found:
+    def search(self, query: Query, caller: Caller = PATIENT) -> SearchResult:
         """The films most alike. Neither the film asked about nor a duplicate of it is among them: the same text, the
         same title and year, or a cosine of .999 and more; nor is any film there twice.
 
@@ -135,14 +135,14 @@ class Similar:
             answers.put(query, found)
             return found
 
-    def _answers_of(self, index: Opened) -> LRUCache[Query, Found]:
+    def _answers_of(self, index: LoadedIndex) -> LRUCache[Query, SearchResult]:
         """The cached answers of this version of the index; those of an older version are dropped."""
         with self._lock:
             if self._searched is not index:
                 self._searched, self._answers = index, LRUCache(_ANSWERS)
             return self._answers
 
-    def _found(self, index: Opened, query: Query, caller: Caller) -> Found:
+    def _found(self, index: LoadedIndex, query: Query, caller: Caller) -> SearchResult:
         meant = _meant(query, index)
         if meant:
             vector, known = np.asarray(index.vectors.vectors[meant.row]), _Known.of(meant)
@@ -150,7 +150,7 @@ class Similar:
             vector = self._vector(query.text.strip(), caller)
             known = _Known(digest_of(query.text.strip()), title=folded(query.title))
         matches = tuple(_matches(index, vector, known, query, caller))
-        return Found(matches, meant.film if meant else None, index.version)
+        return SearchResult(matches, meant.film if meant else None, index.version)
 
     def _vector(self, text: str, caller: Caller) -> Vectors:
         """The text's vector, from the cache where it is there."""
@@ -189,7 +189,7 @@ class _Known:
         return film.id == self.id or entry.digest == self.digest or by_title or entry.called in self.films
 
 
-def _meant(query: Query, index: Opened) -> Entry | None:
+def _meant(query: Query, index: LoadedIndex) -> Entry | None:
     """The film of the catalogue that is asked about."""
     if query.id is not None:
         entry = index.films.by_id(query.id)
@@ -204,7 +204,7 @@ def _meant(query: Query, index: Opened) -> Entry | None:
     return called[0]
 
 
-def _called(title: str, index: Opened) -> list[Entry]:
+def _called(title: str, index: LoadedIndex) -> list[Entry]:
     """The films of a title; ``Alien (1979)`` is the one from that year."""
     called = index.films.called(title)
     if not called and (found := _YEAR_BEHIND.fullmatch(title.strip())):
@@ -215,7 +215,7 @@ def _called(title: str, index: Opened) -> list[Entry]:
     return called
 
 
-def _matches(index: Opened, vector: Vectors, known: _Known, query: Query, caller: Caller) -> list[Match]:
+def _matches(index: LoadedIndex, vector: Vectors, known: _Known, query: Query, caller: Caller) -> list[Hit]:
     """The best that may be answered; looks further where too much had to be left out."""
     among = index.rows_with(query.wanted)
     most = len(index.vectors) if among is None else len(among)
@@ -228,8 +228,8 @@ def _matches(index: Opened, vector: Vectors, known: _Known, query: Query, caller
 
 
 def _kept(
-    index: Opened, vector: Vectors, known: _Known, wanted: int, among: Rows | None, caller: Caller
-) -> Iterator[Match]:
+    index: LoadedIndex, vector: Vectors, known: _Known, wanted: int, among: Rows | None, caller: Caller
+) -> Iterator[Hit]:
     check_waiting(caller)
     scores, rows = index.nearest(vector, wanted, among, caller)
     pairs = [(float(score), int(row)) for score, row in zip(scores, rows, strict=True) if row >= 0]
@@ -241,4 +241,4 @@ def _kept(
         texts.add(entry.digest)  # also of one left out: what is the same as that is the same again
         films |= {entry.called} if entry.called else set()
         if not same:
-            yield Match(entry.film, score)
+            yield Hit(entry.film, score)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from prompts.files import write_text_atomically
 from similarity.errors import InvalidIndex
 from similarity.index import vector_file
-from similarity.index.catalog import Catalogue
+from similarity.index.catalog import Catalog
 from similarity.index.manifest import FILMS, VECTORS
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _LABEL = "build.json"
 
 
-class Work:
+class BuildWorkspace:
     """The folder of an unfinished build.
 
     Args:
@@ -44,7 +44,7 @@ class Work:
         if anew:
             drop(folder)
         self._claim()
-        self.films = Catalogue(folder / FILMS, writable=True)
+        self.films = Catalog(folder / FILMS, writable=True)
         self.count = self.films.count
 
     def _claim(self) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from similarity.errors import InvalidIndex
 from similarity.film import Film
-from similarity.index.reloading import Opened
+from similarity.index.reloading import LoadedIndex
 
 Plane = NDArray[np.float64]
 Vectors = NDArray[np.float32]
@@ -47,7 +47,7 @@ class Points:
         return max(own, default=None)
 
 
-def points(index: Opened, most: int, method: str = "auto") -> Points:
+def points(index: LoadedIndex, most: int, method: str = "auto") -> Points:
     """The films of an index, or so many of them from everywhere.
 
     Args:

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from bulk.batch_api import ASSUMED, Correspondence, read_results
+from bulk.batch_api import ASSUMED, OfflineTransport, read_results
 from bulk.batch_file import write_requests
 from bulk.columns import columns_of
-from bulk.job import Asked, Job
+from bulk.job import ClassifierSpec, Job
 from bulk.run import Summary, run
 from bulk.runners import InProcess
 from bulk.source import source_of
 from llm.backends.openai_compatible import OpenAICompatible
-from llm.backends.transport import Wire
+from llm.backends.transport import HTTPTransport
 from llm.language_model import LanguageModel
 from llm.strategies.registry import READINGS
 from prompts import registry
@@ -29,13 +29,13 @@ from tests.support.misbehaving import endpoint, says
 TMDB = registry.taxonomy("tmdb")
 
 
-def model(wire: Correspondence, reading: str = "list") -> LanguageModel:
+def model(wire: OfflineTransport, reading: str = "list") -> LanguageModel:
     return LanguageModel(wire.engine("tiny"), READINGS[reading])
 
 
-def job(folder: Path, wire: Correspondence, count: int = 5, reading: str = "list", taxonomy: Taxonomy = TMDB) -> Job:
+def job(folder: Path, wire: OfflineTransport, count: int = 5, reading: str = "list", taxonomy: Taxonomy = TMDB) -> Job:
     given = source_of(str(write_lines(folder / "i.jsonl", [*rows(count), *rows(count)])))
-    asked = Asked("llm", {}, lambda: model(wire, reading))
+    asked = ClassifierSpec("llm", {}, lambda: model(wire, reading))
     return Job(given, columns_of(given), taxonomy, asked, folder / "o.jsonl", batch=2)
 
 
@@ -53,7 +53,7 @@ def result(request: dict[str, Any], content: str | None = None, status: int = 20
 
 def labelled(folder: Path, results: list[Any], reading: str = "list", taxonomy: Taxonomy = TMDB) -> Summary:
     """The rows with what is in some results."""
-    wire = Correspondence()
+    wire = OfflineTransport()
     wire.receive(read_results(write_lines(folder / "results.jsonl", results)))
     made = job(folder, wire, reading=reading, taxonomy=taxonomy)
     summary = run(made, InProcess(made.asked.open, taxonomy, patience=None))
@@ -62,7 +62,7 @@ def labelled(folder: Path, results: list[Any], reading: str = "list", taxonomy: 
 
 
 def test_a_file_holds_the_very_request_that_an_endpoint_is_sent_once_a_text(tmp_path: Path) -> None:
-    wire = Correspondence()
+    wire = OfflineTransport()
     written = write_requests(job(tmp_path, wire), wire, tmp_path / "requests.jsonl")
     assert (written.requests, written.texts, written.files) == (5, 5, (tmp_path / "requests.jsonl",))
     found = requests(*written.files)
@@ -70,7 +70,7 @@ def test_a_file_holds_the_very_request_that_an_endpoint_is_sent_once_a_text(tmp_
     assert {(one["method"], one["url"]) for one in found} == {("POST", "/v1/chat/completions")}
     assert len({one["custom_id"] for one in found}) == 5
     with endpoint(says('["War"]')) as server:
-        engine = OpenAICompatible(Wire(server.url, "", 5, 0, 4), "tiny", lambda: ASSUMED)
+        engine = OpenAICompatible(HTTPTransport(server.url, "", 5, 0, 4), "tiny", lambda: ASSUMED)
         texts = [row["plot"] for row in rows(5)]
         LanguageModel(engine, READINGS["list"]).classify(texts, TMDB)
         sent = [json.dumps(body, sort_keys=True) for body in server.asked]
@@ -78,7 +78,7 @@ def test_a_file_holds_the_very_request_that_an_endpoint_is_sent_once_a_text(tmp_
 
 
 def test_files_end_where_a_batch_api_wants_them_to(tmp_path: Path) -> None:
-    wire = Correspondence()
+    wire = OfflineTransport()
     files = write_requests(job(tmp_path, wire), wire, tmp_path / "some.jsonl", most_requests=2).files
     assert [path.name for path in files] == ["some.jsonl", "some.2.jsonl", "some.3.jsonl"]
     assert [len(requests(path)) for path in files] == [2, 2, 1]
@@ -93,7 +93,7 @@ def test_files_end_where_a_batch_api_wants_them_to(tmp_path: Path) -> None:
 
 
 def test_results_in_any_order_become_the_labels_of_their_rows(tmp_path: Path) -> None:
-    wire = Correspondence()
+    wire = OfflineTransport()
     found = requests(*write_requests(job(tmp_path, wire), wire, tmp_path / "requests.jsonl").files)
     said = ['{"labels": ["War"]}', '{"labels": ["drama", "Nonsense"]}', "no list", '["Comedy"]', None]
     summary = labelled(tmp_path, [result(one, words) for one, words in zip(found, said, strict=True)][::-1])
@@ -104,7 +104,7 @@ def test_results_in_any_order_become_the_labels_of_their_rows(tmp_path: Path) ->
 
 
 def test_errors_and_gaps_are_problems_that_say_what_happened(tmp_path: Path) -> None:
-    wire = Correspondence()
+    wire = OfflineTransport()
     found = requests(*write_requests(job(tmp_path, wire), wire, tmp_path / "requests.jsonl").files)
     expired = {"custom_id": found[2]["custom_id"], "response": None, "error": {"code": "batch_expired", "message": "x"}}
     results = [
@@ -126,9 +126,9 @@ def test_errors_and_gaps_are_problems_that_say_what_happened(tmp_path: Path) -> 
 
 
 def test_what_the_results_lack_can_be_written_again_and_a_success_is_never_put_aside(tmp_path: Path) -> None:
-    wire = Correspondence()
+    wire = OfflineTransport()
     found = requests(*write_requests(job(tmp_path, wire), wire, tmp_path / "requests.jsonl").files)
-    again = Correspondence()
+    again = OfflineTransport()
     again.receive(read_results(write_lines(tmp_path / "r.jsonl", [result(one, '["War"]') for one in found[:3]])))
     failed = [result(found[0], status=500, error={"message": "oh"})]
     again.receive(read_results(write_lines(tmp_path / "s.jsonl", failed)))
@@ -140,7 +140,7 @@ def test_what_the_results_lack_can_be_written_again_and_a_success_is_never_put_a
 @pytest.mark.parametrize("reading", ["letters", "yes_no"])
 def test_readings_of_probabilities_come_through_files_too(tmp_path: Path, reading: str) -> None:
     kinds = Taxonomy("kinds", (Label("War"), Label("Love")), multi=reading == "yes_no")
-    wire = Correspondence()
+    wire = OfflineTransport()
     found = requests(*write_requests(job(tmp_path, wire, 5, reading, kinds), wire, tmp_path / "r.jsonl").files)
     assert len(found) == (5 if reading == "letters" else 10)
     assert all(one["body"]["top_logprobs"] == 20 and one["body"]["max_tokens"] == 1 for one in found)
@@ -158,7 +158,7 @@ def test_readings_of_probabilities_come_through_files_too(tmp_path: Path, readin
 
 def test_a_final_between_heats_is_written_once_the_heats_are_answered(tmp_path: Path) -> None:
     many = Taxonomy("many", tuple(Label(f"Label {n}") for n in range(30)), multi=False)
-    wire = Correspondence()
+    wire = OfflineTransport()
     heats = requests(*write_requests(job(tmp_path, wire, 1, "letters", many), wire, tmp_path / "a.jsonl").files)
     assert len(heats) == 2
     told = [{"token": token, "logprob": -1.0 - place} for place, token in enumerate("ABCDEFGHIJKLMNOPQRST")]
@@ -173,11 +173,11 @@ def test_a_final_between_heats_is_written_once_the_heats_are_answered(tmp_path: 
 def test_a_file_that_holds_no_results_is_refused_by_its_line(tmp_path: Path) -> None:
     (tmp_path / "r.jsonl").write_text('{"custom_id": "x", "response": null, "error": null}\n{"custom_id": "y", "resp')
     with pytest.raises(InvalidDataset, match=r"r\.jsonl, line 2: no line of a Batch API's results"):
-        Correspondence().receive(read_results(tmp_path / "r.jsonl"))
+        OfflineTransport().receive(read_results(tmp_path / "r.jsonl"))
 
 
 def test_typed_questions_cannot_be_put_in_a_file(tmp_path: Path) -> None:
-    wire = Correspondence()
+    wire = OfflineTransport()
     decisions = replace(model(wire), reading=READINGS["decisions"])
     with pytest.raises(InvalidSetting, match="are chat completions"):
         decisions.classify(["A plot."], TMDB)

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from bulk.batch_api import Correspondence, custom_id, read_results
+from bulk.batch_api import OfflineTransport, custom_id, read_results
 from bulk.batch_file import write_requests
 from bulk.columns import columns_of
-from bulk.job import Asked, Job
-from bulk.ray_llm import Endpoint
+from bulk.job import ClassifierSpec, Job
+from bulk.ray_llm import RayEndpoint
 from bulk.source import source_of
 from llm.backends.adapting import Adapting
 from llm.backends.address import Address
@@ -31,15 +31,15 @@ TEXTS = [row["plot"] for row in rows(3)]
 Answers = Callable[[dict[str, Any]], Any]
 
 
-def written(folder: Path, name: str, model: str, wire: Correspondence, reading: str = "list") -> list[dict[str, Any]]:
+def written(folder: Path, name: str, model: str, wire: OfflineTransport, reading: str = "list") -> list[dict[str, Any]]:
     given = source_of(str(write_lines(folder / "i.jsonl", rows(3))))
-    asked = Asked("llm", {}, lambda: LanguageModel(wire.engine(model), READINGS[reading]))
+    asked = ClassifierSpec("llm", {}, lambda: LanguageModel(wire.engine(model), READINGS[reading]))
     job = Job(given, columns_of(given), TMDB, asked, folder / "o.jsonl", batch=2)
     return [line for path in write_requests(job, wire, folder / name).files for line in read_lines(path)]
 
 
-def wire_to(url: str = OPENAI, findings: Path | None = None, **extra: Any) -> Correspondence:
-    return Correspondence(adapting=Adapting(Address.of(url), FindingsFile(findings), extra=extra))
+def wire_to(url: str = OPENAI, findings: Path | None = None, **extra: Any) -> OfflineTransport:
+    return OfflineTransport(adapting=Adapting(Address.of(url), FindingsFile(findings), extra=extra))
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def wire_to(url: str = OPENAI, findings: Path | None = None, **extra: Any) -> Co
 def test_rows_have_the_form_that_the_model_is_known_to_take(
     url: str, model: str, path: str, fields: set[str], roles: list[str], tmp_path: Path
 ) -> None:
-    plain = written(tmp_path, "plain.jsonl", model, Correspondence())
+    plain = written(tmp_path, "plain.jsonl", model, OfflineTransport())
     found = written(tmp_path, "r.jsonl", model, wire_to(url))
     assert {one["url"] for one in found} == {path}
     assert all(one["body"].keys() == {"model", "messages", "response_format"} | fields for one in found)
@@ -88,7 +88,7 @@ def test_rows_have_the_form_that_the_model_is_known_to_take(
     ],
 )
 def test_fields_of_the_user_are_in_every_row_and_part_of_its_name(extra: Any, tmp_path: Path) -> None:
-    plain = written(tmp_path, "plain.jsonl", "gpt-5", Correspondence())
+    plain = written(tmp_path, "plain.jsonl", "gpt-5", OfflineTransport())
     found = written(tmp_path, "r.jsonl", "gpt-5", wire_to(**extra))
     assert all(one["body"].items() >= extra.items() for one in found)
     assert [one["custom_id"] for one in found] == [custom_id({**one["body"], **extra}) for one in plain]
@@ -176,13 +176,13 @@ def test_a_refused_row_says_what_to_do_and_the_next_file_has_it_right(
     assert written(tmp_path, "none.jsonl", "m", answered(*results)) == []
 
 
-def received(wire: Correspondence, results: Iterable[Path]) -> Correspondence:
+def received(wire: OfflineTransport, results: Iterable[Path]) -> OfflineTransport:
     for path in results:
         wire.receive(read_results(path))
     return wire
 
 
-def answered(*results: Path) -> Correspondence:
+def answered(*results: Path) -> OfflineTransport:
     return received(wire_to(VLLM), results)
 
 
@@ -243,8 +243,8 @@ def test_a_failure_that_no_other_form_avoids_is_final(failure: Any, kind: str, t
 def test_a_row_that_failed_for_a_passing_reason_is_written_again_and_says_so(
     failure: Any, kind: str, words: str, adapts: bool, tmp_path: Path
 ) -> None:
-    def wire(*results: Path) -> Correspondence:
-        return received(wire_to(VLLM) if adapts else Correspondence(), results)
+    def wire(*results: Path) -> OfflineTransport:
+        return received(wire_to(VLLM) if adapts else OfflineTransport(), results)
 
     asked = written(tmp_path, "r.jsonl", "m", wire())
     refused, *others = ({"custom_id": one["custom_id"], **success(LABELS)} for one in asked)
@@ -280,7 +280,7 @@ def test_a_passing_failure_keeps_the_form_that_a_refusal_before_it_has_taught(pa
 
 
 def test_a_passing_failure_that_ray_brings_is_final_in_its_run() -> None:
-    wire = Correspondence("the cluster", remedy="use --retry-failed", resends=False)
+    wire = OfflineTransport("the cluster", remedy="use --retry-failed", resends=False)
     model = LanguageModel(wire.engine("m"), READINGS["list"])
     model.classify(TEXTS[:1], TMDB)
     (key,) = wire.taken()
@@ -320,7 +320,7 @@ def test_a_reading_of_probabilities_keeps_the_fields_that_it_needs(tmp_path: Pat
 def test_ray_sends_to_the_url_and_with_the_header_of_the_endpoint(
     base_url: str, key: str, url: str, headers: dict[str, str]
 ) -> None:
-    one = Endpoint(base_url, key)
+    one = RayEndpoint(base_url, key)
     assert (one.url, one.headers) == (url, headers)
     assert "'k'" not in repr(one)
 
@@ -334,7 +334,7 @@ def test_ray_sends_to_the_url_and_with_the_header_of_the_endpoint(
     ],
 )
 def test_a_refusal_that_ray_brings_is_sent_again_in_another_form(body: Any, words: str) -> None:
-    wire, endpoint = wire_to(VLLM), Endpoint(VLLM, "")
+    wire, endpoint = wire_to(VLLM), RayEndpoint(VLLM, "")
     model = LanguageModel(wire.engine("m"), READINGS["list"])
     model.classify(TEXTS[:1], TMDB)
     (key,) = wire.taken()

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from bulk.columns import columns_of
-from bulk.job import Asked, Job
+from bulk.job import ClassifierSpec, Job
 from bulk.run import Stage, Summary, run
 from bulk.runners import InProcess
 from bulk.source import source_of
-from llm.classifier import Prediction, Problem, Source, Usage, label_source
+from llm.classifier import AnswerSource, Prediction, Problem, Usage, label_source
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
 
@@ -43,7 +43,7 @@ class ByWords:
         return [self._one(body, len(bodies), taxonomy) for body in bodies]
 
     def _one(self, body: str, company: int, taxonomy: Taxonomy) -> Prediction:
-        source = Source(self.name, label_source(taxonomy))
+        source = AnswerSource(self.name, label_source(taxonomy))
         if problem := next((one for word, one in self.problems.items() if word in body), None):
             return Prediction((), source, problem=problem)
         labels = tuple(name for name in taxonomy.names if SIGNS[name] in body)
@@ -54,7 +54,7 @@ class ByWords:
 def job_of(given: Path | str, out: Path, batch: int = 8, prefix: str = "", **settings: Any) -> Job:
     """A job over some files, of a classifier by words."""
     source = source_of(str(given), [out])
-    asked = Asked("words", settings, ByWords)
+    asked = ClassifierSpec("words", settings, ByWords)
     return Job(source, columns_of(source), TAXONOMY, asked, out, batch, prefix)
 
 

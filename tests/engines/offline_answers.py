@@ -9,10 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from llm.backends.backend import Engine
+from llm.backends.backend import Backend
 from llm.backends.vllm_offline import VLLMOffline
 from llm.language_model import LanguageModel
-from llm.strategies.json_list import ListReading
+from llm.strategies.json_list import JSONList
 from llm.strategies.registry import READINGS
 from prompts import registry
 from prompts.errors import InvalidSetting
@@ -23,7 +23,7 @@ SENTIMENT = registry.taxonomy("sentiment")
 PLOTS = [f"Plot number {n}: a smith forges a sword, and a dragon comes." for n in range(12)]
 
 
-def classified(engine: Engine, reading: str, texts: Sequence[str]) -> list[dict[str, Any]]:
+def classified(engine: Backend, reading: str, texts: Sequence[str]) -> list[dict[str, Any]]:
     """The predictions of a reading, as JSON takes them."""
     predictions = LanguageModel(engine, READINGS[reading]).classify(texts, TMDB)
     return [asdict(prediction) for prediction in predictions]
@@ -39,7 +39,7 @@ def main(model: str, asked: Path, answers: Path) -> None:
     found["ugly"] = classified(engine, "list", texts)
     prompt = registry.prompt("plot")
     long, short = (prompt.render(Text(text), TMDB) for text in ("字" * 9_000, "A plot."))
-    found["long"] = [asdict(one) for one in engine.write([long, short], ListReading().constraint(TMDB))]
+    found["long"] = [asdict(one) for one in engine.write([long, short], JSONList().constraint(TMDB))]
     found["weighed"] = [asdict(one) | {"bounds": []} for one in engine.weigh([long, short], ["A", "B"])]
     try:
         engine.weigh([short], ["two words"])

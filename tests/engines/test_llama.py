@@ -12,7 +12,7 @@ import pytest
 
 from llm.backends.backend import Constraint
 from llm.strategies.answer_parser import read_answer
-from llm.strategies.json_list import ListReading
+from llm.strategies.json_list import JSONList
 from prompts import registry
 from prompts.text import Text
 from tests.engines.llama_server import LlamaServer, to_gguf
@@ -23,7 +23,7 @@ from tests.support.ugly import ugly_texts
 API_KEY = "sk-for-the-tests"
 CONTEXT, TOKENS = 32_768, 2_000  # of the tiny model: its context, and the tokens that it knows
 TMDB = registry.taxonomy("tmdb")
-LIST = ListReading().constraint(TMDB)
+LIST = JSONList().constraint(TMDB)
 # With the object around the list that OpenAI's strict mode wants, as our engine sends it to unknown endpoints.
 OBJECT = {
     "type": "object",
@@ -57,7 +57,7 @@ def strictly(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def list_of(names: Sequence[str], most: int, **more: Any) -> dict[str, Any]:
-    """The schema of ``ListReading`` for a vocabulary that is not on the shelf."""
+    """The schema of ``JSONList`` for a vocabulary that is not on the shelf."""
     labels = {"type": "array", "items": {"type": "string", "enum": list(names)}, "minItems": 1, "maxItems": most}
     properties = {"labels": labels | more}
     return {"type": "object", "properties": properties, "required": ["labels"], "additionalProperties": False}
@@ -90,7 +90,7 @@ def refusal(client: httpx2.Client, **fields: Any) -> Any:
 
 
 def labels(client: httpx2.Client, **fields: Any) -> Any:
-    """The labels of an answer under the schema of ``ListReading``, by a parser that mends nothing."""
+    """The labels of an answer under the schema of ``JSONList``, by a parser that mends nothing."""
     usual = {"response_format": strictly(CONSTRAINT.schema), "max_tokens": CONSTRAINT.max_tokens}
     answer = choice(client, **usual | fields)
     assert answer["finish_reason"] == "stop", answer

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from llm.backends.capabilities import Honours, Probed, probe
+from llm.backends.capabilities import CapabilityProbe, SupportedFeatures, probe
 from llm.backends.capability_checks import CANARIES
 from llm.backends.openai_compatible import OpenAICompatible
-from llm.backends.transport import Wire
+from llm.backends.transport import HTTPTransport
 from llm.language_model import LanguageModel
 from llm.strategies.registry import READINGS
-from llm.thresholds import Decisions
+from llm.thresholds import ThresholdStore
 from prompts import registry
 from tests.engines.conftest import API_KEY
 from tests.engines.llama_server import LlamaServer, to_gguf
@@ -35,13 +35,13 @@ def server(trained: Path) -> Iterator[LlamaServer]:
 
 @pytest.fixture(scope="module")
 def engine(server: LlamaServer) -> OpenAICompatible:
-    wire = Wire(server.base_url, API_KEY, timeout=120, retries=2, concurrency=8)
-    return OpenAICompatible(wire, "tiny", Probed(wire, "tiny"))
+    wire = HTTPTransport(server.base_url, API_KEY, timeout=120, retries=2, concurrency=8)
+    return OpenAICompatible(wire, "tiny", CapabilityProbe(wire, "tiny"))
 
 
 def test_the_probe_finds_what_this_server_honours_and_what_it_drops(server: LlamaServer) -> None:
-    found = probe(Wire(server.base_url, API_KEY, timeout=60, retries=0, concurrency=4), "tiny")
-    assert isinstance(found, Honours)
+    found = probe(HTTPTransport(server.base_url, API_KEY, timeout=60, retries=0, concurrency=4), "tiny")
+    assert isinstance(found, SupportedFeatures)
     outcomes = {name: finding.outcome for name, finding in found.findings.items()}
     assert outcomes.keys() == CANARIES.keys()
     for name in ("json_schema", "json_array", "json_object", "gbnf", "logprobs", "prefix_caching"):
@@ -71,6 +71,6 @@ def test_every_reading_answers_ugly_texts_inside_the_vocabulary(engine: OpenAICo
 @pytest.mark.parametrize("reading", SERVED)
 def test_a_model_that_knows_the_answers_is_read_right(engine: OpenAICompatible, reading: str) -> None:
     texts, truth = zip(*films(), strict=True)
-    found = LanguageModel(engine, READINGS[reading], PROMPT, Decisions()).classify(texts, GENRES)
+    found = LanguageModel(engine, READINGS[reading], PROMPT, ThresholdStore()).classify(texts, GENRES)
     right = sum(set(one.labels) == set(labels) for one, labels in zip(found, truth, strict=True))
     assert right == len(texts), [(one.labels, labels) for one, labels in zip(found, truth, strict=True)]

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from bulk.batch_api import Correspondence
-from bulk.job import Asked, Job
+from bulk.batch_api import OfflineTransport
+from bulk.job import ClassifierSpec, Job
 from bulk.ray_cluster import Cluster, OnRay
-from bulk.ray_llm import Carried, Endpoint
+from bulk.ray_llm import RayEndpoint, RayRunner
 from bulk.run import Stage, run
 from bulk.runners import InProcess
 from llm.backends.adapting import Adapting
@@ -105,18 +105,18 @@ def test_an_endpoint_that_is_down_stops_the_cluster_and_one_machine_goes_on(node
 
 
 def test_requests_go_through_rays_http_processor_and_are_sent_once(nodes: Nodes, tmp_path: Path) -> None:
-    taxonomy, wire = registry.taxonomy("tmdb"), Correspondence("the cluster", tmp_path / "replies.sqlite")
+    taxonomy, wire = registry.taxonomy("tmdb"), OfflineTransport("the cluster", tmp_path / "replies.sqlite")
     given = write_lines(tmp_path / "i.jsonl", rows(20, different=10))
-    asked = Asked("llm", {}, lambda: LanguageModel(wire.engine("tiny"), READINGS["list"]))
+    asked = ClassifierSpec("llm", {}, lambda: LanguageModel(wire.engine("tiny"), READINGS["list"]))
     plan = job_of(given, tmp_path / "o.jsonl")
     job = Job(plan.source, plan.columns, taxonomy, asked, plan.out, batch=4)
     with endpoint(says('{"labels": ["War"]}')) as server:
-        carrier = Endpoint(server.url, "sk-for-the-tests")
-        run(job, Carried(asked.open, taxonomy, wire, carrier, job.folder, nodes.cluster(1)))
+        carrier = RayEndpoint(server.url, "sk-for-the-tests")
+        run(job, RayRunner(asked.open, taxonomy, wire, carrier, job.folder, nodes.cluster(1)))
         assert len(server.asked) == 10
         assert {headers["authorization"] for headers in server.headers} == {"Bearer sk-for-the-tests"}
         bodies = [json.dumps(body, sort_keys=True) for body in server.asked]
-    noted = Correspondence()
+    noted = OfflineTransport()
     LanguageModel(noted.engine("tiny"), READINGS["list"]).classify([row["plot"] for row in rows(10)], taxonomy)
     assert sorted(bodies) == sorted(json.dumps(body, sort_keys=True) for body in noted.taken().values())
     found = read_lines(tmp_path / "o.jsonl")
@@ -129,10 +129,10 @@ def test_requests_that_are_refused_for_fields_are_sent_again_without_them(nodes:
     with endpoint(like_gpt_5('{"labels": ["War"]}')) as server:
         url = f"{server.url}?api-version=1"
         adapting = Adapting(Address.of(url), extra={"reasoning_effort": "low"})
-        wire = Correspondence("the cluster", tmp_path / "replies.sqlite", adapting)
-        asked = Asked("llm", {}, lambda: LanguageModel(wire.engine("m"), READINGS["list"]))
+        wire = OfflineTransport("the cluster", tmp_path / "replies.sqlite", adapting)
+        asked = ClassifierSpec("llm", {}, lambda: LanguageModel(wire.engine("m"), READINGS["list"]))
         job = Job(plan.source, plan.columns, taxonomy, asked, plan.out, batch=4)
-        run(job, Carried(asked.open, taxonomy, wire, Endpoint(url, ""), job.folder, nodes.cluster(1)))
+        run(job, RayRunner(asked.open, taxonomy, wire, RayEndpoint(url, ""), job.folder, nodes.cluster(1)))
         assert len(server.asked) == 4 * 10  # max_tokens, temperature, tokens spent on reasoning, the answer
         assert all(body["reasoning_effort"] == "low" for body in server.asked)
         last = server.asked[-1]

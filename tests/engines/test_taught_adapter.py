@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from benchmarks.taught import compare
-from llm.backends.local.backend import Local
+from llm.backends.local.backend import LocalBackend
 from llm.language_model import LanguageModel
 from llm.strategies.registry import READINGS
 from tests.support.process import service
@@ -32,7 +32,7 @@ def test_what_it_was_taught_about_some_films_holds_for_others(tmp_path: Path) ->
 def test_noise_becomes_the_right_genres(base: Path, tmp_path: Path) -> None:
     made = taught(base, tmp_path / "films")
     assert made["validation"]["before"]["micro-F1"] < 0.4
-    engine = Local(str(base), device="cpu", dtype="float32", adapter=tmp_path / "films")
+    engine = LocalBackend(str(base), device="cpu", dtype="float32", adapter=tmp_path / "films")
     found = LanguageModel(engine, READINGS["list"], PROMPT).classify([one.text for one in lessons()], GENRES)
     right = sum(bool(set(one.labels) & set(film.labels)) for one, film in zip(found, lessons(), strict=True))
     assert right >= 7

@@ -10,11 +10,11 @@ import httpx2
 import pytest
 
 from llm.backends.backend import Constraint
-from llm.backends.capabilities import Probed
+from llm.backends.capabilities import CapabilityProbe
 from llm.backends.openai_compatible import OpenAICompatible
-from llm.backends.transport import Wire
+from llm.backends.transport import HTTPTransport
 from llm.classifier import Problem
-from llm.strategies.json_list import ListReading
+from llm.strategies.json_list import JSONList
 from prompts import registry
 from prompts.text import Text
 from tests.engines.conftest import API_KEY
@@ -32,8 +32,8 @@ def client(in_front: ServiceProcess) -> Iterator[httpx2.Client]:
 
 
 def engine(vllm: VLLMServer, key: str = API_KEY, model: str = MODEL_NAME) -> OpenAICompatible:
-    wire = Wire(vllm.base_url, key, timeout=60, retries=0, concurrency=32)
-    return OpenAICompatible(wire, model, Probed(wire, model))
+    wire = HTTPTransport(vllm.base_url, key, timeout=60, retries=0, concurrency=32)
+    return OpenAICompatible(wire, model, CapabilityProbe(wire, model))
 
 
 def classify(client: httpx2.Client, body: dict[str, Any]) -> Any:
@@ -100,7 +100,7 @@ def conversation(text: str = "A plot.") -> Any:
 
 
 def test_the_schema_is_honoured_by_a_model_that_would_not_keep_to_it_by_itself(vllm: VLLMServer) -> None:
-    (held,) = engine(vllm).write([conversation()], ListReading().constraint(TMDB))
+    (held,) = engine(vllm).write([conversation()], JSONList().constraint(TMDB))
     assert held.text is not None
     assert set(json.loads(held.text)) <= set(TMDB.names)
     (free,) = engine(vllm).write([conversation()], Constraint({}, 40))
@@ -108,19 +108,19 @@ def test_the_schema_is_honoured_by_a_model_that_would_not_keep_to_it_by_itself(v
 
 
 def test_the_static_part_is_computed_once(vllm: VLLMServer) -> None:
-    asked = engine(vllm).write([conversation(f"Plot number {n}.") for n in range(20)], ListReading().constraint(TMDB))
+    asked = engine(vllm).write([conversation(f"Plot number {n}.") for n in range(20)], JSONList().constraint(TMDB))
     assert all(one.usage.cached_tokens > 0.5 * one.usage.prompt_tokens for one in asked[1:])
     assert all(one.usage.completion_tokens > 0 for one in asked)
 
 
 def test_an_answer_is_never_cut_by_our_bound(vllm: VLLMServer) -> None:
-    constraint = ListReading().constraint(TMDB)
+    constraint = JSONList().constraint(TMDB)
     for one in engine(vllm).write([conversation(f"Plot {n}") for n in range(40)], constraint):
         assert one.usage.completion_tokens < constraint.max_tokens
 
 
 def test_a_text_beyond_the_models_context_is_too_long(vllm: VLLMServer, client: httpx2.Client) -> None:
-    first, second = engine(vllm).write([conversation("字" * 50_000), conversation()], ListReading().constraint(TMDB))
+    first, second = engine(vllm).write([conversation("字" * 50_000), conversation()], JSONList().constraint(TMDB))
     assert first.problem is not None
     assert first.problem.kind == "too_long"
     assert second.problem is None
@@ -130,7 +130,7 @@ def test_a_text_beyond_the_models_context_is_too_long(vllm: VLLMServer, client: 
 
 def test_a_wrong_key_and_a_wrong_model_are_told_apart(vllm: VLLMServer) -> None:
     for wrong, said in ((engine(vllm, key="sk-wrong"), "API key"), (engine(vllm, model="other"), "`other`")):
-        (completion,) = wrong.write([conversation()], ListReading().constraint(TMDB))
+        (completion,) = wrong.write([conversation()], JSONList().constraint(TMDB))
         assert completion.problem is not None
         assert completion.problem.kind == "misconfigured"
         assert said in completion.problem.detail

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx2
 
-from llm.backends.local.backend import Local
+from llm.backends.local.backend import LocalBackend
 from llm.language_model import LanguageModel
 from llm.lora_adapter import adapter_in
 from llm.strategies.registry import READINGS
@@ -46,7 +46,7 @@ def test_serve_puts_the_adapter_on_a_real_vllm_and_it_answers_as_in_this_process
         assert running.stop() == 0
     assert f"Answers: {name} at http://127.0.0.1:" in running.printed
     assert [answer["model"] for answer in served] == [name] * len(TEXTS)
-    tuned, plain = (_scores(Local(str(base), device="cpu", adapter=one)) for one in (adapter, None))
+    tuned, plain = (_scores(LocalBackend(str(base), device="cpu", adapter=one)) for one in (adapter, None))
     assert [answer.get("problem") for answer in served] == [None] * len(TEXTS)
     returned = [[answer["scores"][label] for label in NAMES] for answer in served]
     assert _furthest(returned, tuned) < _CLOSE
@@ -76,7 +76,7 @@ def _conversation(text: str) -> list[dict[str, str]]:
     return [dict(message) for message in registry.prompt("text").render(Text(text), TAXONOMY, LETTERS)]
 
 
-def _scores(engine: Local) -> list[list[float]]:
+def _scores(engine: LocalBackend) -> list[list[float]]:
     found = LanguageModel(engine, READINGS["letters"], registry.prompt("text")).classify(TEXTS, TAXONOMY)
     assert [one.problem for one in found] == [None] * len(TEXTS)
     return [[one.scores[name] for name in NAMES] for one in found]

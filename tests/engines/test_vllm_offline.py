@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from llm.backends.capabilities import Probed
+from llm.backends.capabilities import CapabilityProbe
 from llm.backends.openai_compatible import OpenAICompatible
-from llm.backends.transport import Wire
+from llm.backends.transport import HTTPTransport
 from llm.backends.vllm_offline import VLLMOffline
 from prompts import registry
 from tests.engines.conftest import API_KEY
@@ -42,8 +42,8 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def served(vllm: VLLMServer) -> OpenAICompatible:
     """The same weights behind the server."""
-    wire = Wire(vllm.base_url, API_KEY, timeout=60, retries=0, concurrency=32)
-    return OpenAICompatible(wire, MODEL_NAME, Probed(wire, MODEL_NAME))
+    wire = HTTPTransport(vllm.base_url, API_KEY, timeout=60, retries=0, concurrency=32)
+    return OpenAICompatible(wire, MODEL_NAME, CapabilityProbe(wire, MODEL_NAME))
 
 
 def test_lists_are_those_of_the_server(offline: dict[str, Any], served: OpenAICompatible) -> None:

@@ -8,15 +8,15 @@ from typing import Any
 import httpx2
 import pytest
 
-from llm.backends.backend import Engine
-from llm.backends.batch_transport import BatchedWire
-from llm.backends.capabilities import Honours, Probed, probe
+from llm.backends.backend import Backend
+from llm.backends.batch_transport import BatchTransport
+from llm.backends.capabilities import CapabilityProbe, SupportedFeatures, probe
 from llm.backends.capability_checks import CANARIES
 from llm.backends.openai_compatible import OpenAICompatible
-from llm.backends.transport import Wire
+from llm.backends.transport import HTTPTransport
 from llm.language_model import LanguageModel
 from llm.strategies.registry import READINGS, best
-from llm.thresholds import Decisions
+from llm.thresholds import ThresholdStore
 from llm.wrappers.order_ensemble import flips
 from prompts import registry
 from prompts.taxonomy import Label, Taxonomy
@@ -32,16 +32,16 @@ MANY = Taxonomy("many", tuple(Label(f"label {number:03}") for number in range(20
 
 
 def engine(server: VLLMServer) -> OpenAICompatible:
-    wire = Wire(server.base_url, API_KEY, timeout=120, retries=0, concurrency=32)
-    return OpenAICompatible(wire, MODEL_NAME, Probed(wire, MODEL_NAME))
+    wire = HTTPTransport(server.base_url, API_KEY, timeout=120, retries=0, concurrency=32)
+    return OpenAICompatible(wire, MODEL_NAME, CapabilityProbe(wire, MODEL_NAME))
 
 
 def batching(server: VLLMServer, size: int = 16) -> OpenAICompatible:
     """The same, with so many conversations a request."""
-    wire = Wire(server.base_url, API_KEY, timeout=120, retries=0, concurrency=32)
-    honours = Probed(wire, MODEL_NAME)
+    wire = HTTPTransport(server.base_url, API_KEY, timeout=120, retries=0, concurrency=32)
+    honours = CapabilityProbe(wire, MODEL_NAME)
     assert honours().does("batch")
-    return OpenAICompatible(BatchedWire(wire, honours, size), MODEL_NAME, honours)
+    return OpenAICompatible(BatchTransport(wire, honours, size), MODEL_NAME, honours)
 
 
 # --- noise ---
@@ -92,9 +92,9 @@ SPELLINGS = 8  # of one code: with a space or a line break before it, and in the
 
 
 def test_codes_read_by_token_id_agree_with_the_likeliest_tokens(vllm: VLLMServer) -> None:
-    wire = Wire(vllm.base_url, API_KEY, timeout=60, retries=0, concurrency=8)
+    wire = HTTPTransport(vllm.base_url, API_KEY, timeout=60, retries=0, concurrency=8)
     by_id = engine(vllm)
-    by_likeliest = OpenAICompatible(wire, MODEL_NAME, lambda: Honours({}, top_logprobs=20))
+    by_likeliest = OpenAICompatible(wire, MODEL_NAME, lambda: SupportedFeatures({}, top_logprobs=20))
     conversation = registry.prompt("plot").render(Text("A plot."), TMDB)
     codes = list("ABCDEFGH")
     (exact,) = by_id.weigh([conversation], codes)
@@ -107,8 +107,8 @@ def test_codes_read_by_token_id_agree_with_the_likeliest_tokens(vllm: VLLMServer
 
 
 def test_the_probe_finds_what_this_server_honours_and_what_it_drops(vllm: VLLMServer) -> None:
-    found = probe(Wire(vllm.base_url, API_KEY, timeout=60, retries=0, concurrency=8), MODEL_NAME)
-    assert isinstance(found, Honours)
+    found = probe(HTTPTransport(vllm.base_url, API_KEY, timeout=60, retries=0, concurrency=8), MODEL_NAME)
+    assert isinstance(found, SupportedFeatures)
     outcomes = {name: finding.outcome for name, finding in found.findings.items()}
     assert outcomes.keys() == CANARIES.keys()
     honoured = {"json_schema", "json_array", "choice", "regex", "grammar", "logit_bias", "logprobs", "token_ids"}
@@ -160,7 +160,7 @@ def knowing_server(trained: Path) -> Iterator[VLLMServer]:
 
 
 @pytest.fixture(scope="module")
-def knowing(knowing_server: VLLMServer) -> Engine:
+def knowing(knowing_server: VLLMServer) -> Backend:
     """How it is asked one text a request."""
     return engine(knowing_server)
 
@@ -169,7 +169,7 @@ def knowing(knowing_server: VLLMServer) -> Engine:
 @pytest.mark.parametrize("size", [1, 5])
 def test_a_model_that_knows_the_answers_is_read_right(knowing_server: VLLMServer, reading: str, size: int) -> None:
     asked = batching(knowing_server, size) if size > 1 else engine(knowing_server)
-    model = LanguageModel(asked, READINGS[reading], PROMPT, Decisions())
+    model = LanguageModel(asked, READINGS[reading], PROMPT, ThresholdStore())
     texts, truth = zip(*films(), strict=True)
     found = model.classify(texts, GENRES)
     right = sum(set(one.labels) == set(labels) for one, labels in zip(found, truth, strict=True))
@@ -180,8 +180,8 @@ def test_a_model_that_knows_the_answers_is_read_right(knowing_server: VLLMServer
             assert min(one.scores[name] for name in labels) > max(others, default=0.0)  # a list scores what it names
 
 
-def test_a_text_of_one_label_is_sure_and_a_text_of_two_is_torn_in_letters(knowing: Engine) -> None:
-    model = LanguageModel(knowing, READINGS["letters"], PROMPT, Decisions())
+def test_a_text_of_one_label_is_sure_and_a_text_of_two_is_torn_in_letters(knowing: Backend) -> None:
+    model = LanguageModel(knowing, READINGS["letters"], PROMPT, ThresholdStore())
     for one, (_, labels) in zip(model.classify([text for text, _ in films()], GENRES), films(), strict=True):
         best = max(one.scores.values())
         if len(labels) == 1:
@@ -192,14 +192,14 @@ def test_a_text_of_one_label_is_sure_and_a_text_of_two_is_torn_in_letters(knowin
         assert one.label_mass > 0.9
 
 
-def test_order_sensitivity_can_be_measured_on_it(knowing: Engine) -> None:
+def test_order_sensitivity_can_be_measured_on_it(knowing: Backend) -> None:
     found = flips(LanguageModel(knowing, READINGS["yes_no"], PROMPT), [text for text, _ in films()], GENRES, 5)
     assert found.failed == 0
     assert found.decisions == len(films()) * len(GENRES.names)
     assert 0 <= found.minority <= found.ever <= 1
 
 
-def test_one_label_is_one_token_away(knowing: Engine) -> None:
+def test_one_label_is_one_token_away(knowing: Backend) -> None:
     text, labels = next(film for film in films() if len(film[1]) == 1)
     one_label = GENRES.shaped(multi=False)
     (prediction,) = LanguageModel(knowing, READINGS["letters"], PROMPT).classify([text], one_label)

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from eval.card.facts import Facts, Kept, facts
+from eval.card.facts import Facts, FrequentLabels, facts
 from eval.card.page import write
 from eval.datasets import load
 from prompts import registry
@@ -49,7 +49,7 @@ def test_what_a_card_counts(found: Facts) -> None:
     assert (found.films.kinds, found.films.examples) == (1, 2)
     assert found.astride == 1, "one film stands in train and in test"
     assert (found.truncated["train"], found.incomplete[""]) == (1, 1)
-    assert found.kept == (Kept(1, 3, 1.0), Kept(3, 1, 0.75))
+    assert found.kept == (FrequentLabels(1, 3, 1.0), FrequentLabels(3, 1, 0.75))
 
 
 def test_a_page_loads_nothing_and_its_drawings_are_sound(found: Facts, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from eval.datasets.film_list import Columns, Films
+from eval.datasets.film_list import FilmColumns, Films
 from prompts.errors import InvalidDataset
 from similarity.film import Film
 
@@ -59,22 +59,24 @@ def test_tmdbs_own_table_is_read_by_its_own_names(tmp_path: Path) -> None:
 def test_columns_go_by_other_names_where_they_are_named(tmp_path: Path) -> None:
     path = tmp_path / "films.csv"
     path.write_text("key,plot,kind,when\na,A war.,War;Drama,1999-05-01\n")
-    columns = Columns(id="key", text="plot", genres="kind", year="when")
+    columns = FilmColumns(id="key", text="plot", genres="kind", year="when")
     assert list(Films(path, columns)) == [Film("a", "", 1999, ("War", "Drama"), "A war.")]
 
 
 @pytest.mark.parametrize(
     ("content", "columns", "said"),
     [
-        ("title,description\nOne,A war.\n", Columns(), "line 2: no column 'id'"),
-        ("id,title\na,One\n", Columns(), "no column 'description'"),
-        ("id,description\na,A war.\n", Columns(title="name"), "no column 'name'"),
-        ("id,description\n,A war.\n", Columns(), "line 2: no id"),
-        ("id,description\na,A war.,1\n", Columns(), "3 cells where the first line names 2"),
-        ("id,description,genres\na,A war.,[oops\n", Columns(), "not a list of labels"),
+        ("title,description\nOne,A war.\n", FilmColumns(), "line 2: no column 'id'"),
+        ("id,title\na,One\n", FilmColumns(), "no column 'description'"),
+        ("id,description\na,A war.\n", FilmColumns(title="name"), "no column 'name'"),
+        ("id,description\n,A war.\n", FilmColumns(), "line 2: no id"),
+        ("id,description\na,A war.,1\n", FilmColumns(), "3 cells where the first line names 2"),
+        ("id,description,genres\na,A war.,[oops\n", FilmColumns(), "not a list of labels"),
     ],
 )
-def test_what_cannot_be_read_is_told_with_its_line(tmp_path: Path, content: str, columns: Columns, said: str) -> None:
+def test_what_cannot_be_read_is_told_with_its_line(
+    tmp_path: Path, content: str, columns: FilmColumns, said: str
+) -> None:
     path = tmp_path / "films.csv"
     path.write_text(content)
     with pytest.raises(InvalidDataset, match=said):
@@ -92,6 +94,6 @@ def test_a_year_that_is_none_is_left_empty_and_counted(tmp_path: Path) -> None:
 def test_the_origin_changes_with_the_bytes_and_with_how_they_are_read(tmp_path: Path) -> None:
     path = as_csv(tmp_path)
     first = Films(path).origin
-    assert first == Films(path).origin != Films(path, Columns(text="title")).origin
+    assert first == Films(path).origin != Films(path, FilmColumns(text="title")).origin
     path.write_text(path.read_text() + "c,Three,2000,,More.\n")
     assert Films(path).origin != first

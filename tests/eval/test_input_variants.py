@@ -3,7 +3,7 @@
 import pytest
 
 from eval.datasets import Example
-from eval.input_variants import Names, shown
+from eval.input_variants import ProperNames, shown
 from prompts.errors import InvalidDataset, UnknownName
 from prompts.text import Text
 
@@ -11,7 +11,7 @@ OTHERS = "The hunter sleeps. We hope that the will to live is strong. A rose gro
 
 
 def masked(body: str, title: str = "", others: str = OTHERS) -> str:
-    return Names.of([body, others]).masked(Text(body, title)).body
+    return ProperNames.of([body, others]).masked(Text(body, title)).body
 
 
 def test_names_are_masked_and_keep_their_numbers() -> None:

@@ -5,15 +5,30 @@ from xml.etree import ElementTree
 from markupsafe import Markup
 
 from eval.report import charts
-from eval.report.document import Cell, Example, Figure, Fold, Grid, Head, Legend, Note, Row, Section, Table, Tag
+from eval.report.document import (
+    Cell,
+    Figure,
+    Fold,
+    Grid,
+    Head,
+    Legend,
+    Note,
+    ReportExample,
+    ReportTable,
+    Section,
+    TableRow,
+    Tag,
+)
 from eval.report.picture import Picture, legend, picture
-from eval.report.pieces import Words, pieces
+from eval.report.pieces import MarkdownText, pieces
 
-TABLE = Table("Counts", (Head("label", numeric=False), Head("texts")), (Row((Cell("A|B"), Cell("3", best=True))),))
+TABLE = ReportTable(
+    "Counts", (Head("label", numeric=False), Head("texts")), (TableRow((Cell("A|B"), Cell("3", best=True))),)
+)
 DRAWING = charts.lines(charts.Frame(100, 80, "A & B"), [charts.Line("<x>", 0, [(0, 0), (1, 1)], [3, 3])])
 
 
-def shown(*parts: object) -> list[Words | Picture]:
+def shown(*parts: object) -> list[MarkdownText | Picture]:
     return list(pieces(Section("id", "Title", "Lead.", parts)))[1:]  # type: ignore[arg-type]
 
 
@@ -31,8 +46,8 @@ def test_a_legend_escapes_names_and_keeps_figures() -> None:
 
 
 def test_tables_notes_and_examples_come_as_the_markdown_of_reports() -> None:
-    told = shown(TABLE, Note("Mind the *gap*."), Example("x-1", (Tag("War", True, ".010"),), (), "A war."))
-    table, note, example = (one.markdown for one in told if isinstance(one, Words))
+    told = shown(TABLE, Note("Mind the *gap*."), ReportExample("x-1", (Tag("War", True, ".010"),), (), "A war."))
+    table, note, example = (one.markdown for one in told if isinstance(one, MarkdownText))
     assert table.splitlines() == ["**Counts**", "", "| label | texts |", "| --- | ---: |", "| A\\|B | **3** |"]
     assert note == "Mind the \\*gap\\*."
     assert "true War .010 (missed); given none" in example
@@ -42,8 +57,8 @@ def test_tables_notes_and_examples_come_as_the_markdown_of_reports() -> None:
 def test_grids_open_up_and_closed_folds_stay_away() -> None:
     figure = Figure(DRAWING, "Beside")
     told = shown(Grid((figure, Legend(((0, "a", ""),)))), Fold("Open", (TABLE,), open=True), Fold("Closed", (TABLE,)))
-    assert [type(one) for one in told] == [Picture, Words, Picture, Words, Words]
-    assert [one.markdown for one in told if isinstance(one, Words)][:2] == ["*Beside*", "*Open*"]
+    assert [type(one) for one in told] == [Picture, MarkdownText, Picture, MarkdownText, MarkdownText]
+    assert [one.markdown for one in told if isinstance(one, MarkdownText)][:2] == ["*Beside*", "*Open*"]
 
 
 def test_what_is_no_single_image_is_left_to_the_table_beside_it() -> None:

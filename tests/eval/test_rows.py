@@ -9,9 +9,9 @@ import pytest
 
 from eval.datasets import Example
 from eval.results import RunResults
-from eval.rows import Row
-from eval.run_log import Journal
-from llm.classifier import Prediction, Problem, Source, Usage
+from eval.rows import RunRow
+from eval.run_log import RunLog
+from llm.classifier import AnswerSource, Prediction, Problem, Usage
 from prompts.errors import InvalidDataset
 from prompts.text import Text
 from tests.eval.runs import row, write_run
@@ -112,17 +112,17 @@ def test_rows_of_an_older_run_have_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "prediction",
     [
-        Prediction(("a",), Source("m", "t@1", "p@2", "list"), {"a": 0.5}, usage=Usage(3, 2, 1), cached=True),
-        Prediction((), Source("m", "t@1"), problem=Problem("busy", "later")),
-        Prediction((), Source("m", "t@1"), dropped=("z\u2028",)),
+        Prediction(("a",), AnswerSource("m", "t@1", "p@2", "list"), {"a": 0.5}, usage=Usage(3, 2, 1), cached=True),
+        Prediction((), AnswerSource("m", "t@1"), problem=Problem("busy", "later")),
+        Prediction((), AnswerSource("m", "t@1"), dropped=("z\u2028",)),
     ],
     ids=["scored", "problem", "dropped"],
 )
 def test_a_row_is_read_as_it_was_written(prediction: Prediction, tmp_path: Path) -> None:
-    written = Row.of(Example("1", Text("b", "t"), ("a",), "film"), prediction, 0.25, alone=True)
+    written = RunRow.of(Example("1", Text("b", "t"), ("a",), "film"), prediction, 0.25, alone=True)
     folder = write_run(tmp_path, [])
-    Journal(folder).append([written])
-    assert RunResults.read(folder).rows == (written,) == tuple(Journal(folder).read())
+    RunLog(folder).append([written])
+    assert RunResults.read(folder).rows == (written,) == tuple(RunLog(folder).read())
 
 
 def test_a_run_that_was_cut_off_within_a_line_says_where(tmp_path: Path) -> None:

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from eval.datasets import Example
-from eval.manifest import Material, read_manifest
-from eval.run import Asking, Opened, Run, System
+from eval.manifest import EvaluationData, read_manifest
+from eval.run import EvaluationRun, OpenedSystem, RunOptions, System
 from eval.score import rescore
-from llm.backends.fake import Scripted
+from llm.backends.fake import FakeBackend
 from llm.classifier import Classifier, Problem
 from llm.language_model import LanguageModel
-from llm.strategies.json_list import ListReading
+from llm.strategies.json_list import JSONList
 from prompts import registry
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.taxonomy import Taxonomy
@@ -33,7 +33,7 @@ class Asked:
 
     @property
     def classifier(self) -> Classifier:
-        return LanguageModel(Scripted(self._reply), ListReading())
+        return LanguageModel(FakeBackend(self._reply), JSONList())
 
     def _reply(self, messages: Any) -> str | Problem:
         (text,) = [one for one in GENRES if f" {one} plot" in messages[-1]["content"]]
@@ -65,12 +65,16 @@ def examples(number: int = 7) -> list[Example]:
 
 def run(
     folder: Path, classifier: Classifier, number: int = 7, taxonomy: Taxonomy = TMDB, rule: str = "list", **setup: Any
-) -> Run:
+) -> EvaluationRun:
     data = folder.parent / "data.jsonl"
     data.write_text("x")
-    material = Material(data, "test", number, taxonomy, examples(number))
-    return Run(
-        System("llm", setup, lambda: Opened(classifier, rule)), material, folder, Asking(2, 3), "main.py evaluate"
+    material = EvaluationData(data, "test", number, taxonomy, examples(number))
+    return EvaluationRun(
+        System("llm", setup, lambda: OpenedSystem(classifier, rule)),
+        material,
+        folder,
+        RunOptions(2, 3),
+        "main.py evaluate",
     )
 
 
@@ -128,7 +132,7 @@ def test_a_torn_last_line_is_cut_off_told_and_asked_again(tmp_path: Path) -> Non
         rescore(tmp_path / "run")
     again, notes = Asked(), list[str]()
     resumed = run(tmp_path / "run", again.classifier)
-    Run(resumed.system, resumed.material, resumed.folder, resumed.asking, note=notes.append).go()
+    EvaluationRun(resumed.system, resumed.material, resumed.folder, resumed.asking, note=notes.append).go()
     assert again.texts == ["Family"]
     assert any("cut off" in note for note in notes)
     assert untimed(tmp_path / "run") == whole
@@ -199,7 +203,7 @@ def test_two_processes_do_not_write_to_one_folder(tmp_path: Path) -> None:
 
 def test_an_id_that_stands_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidDataset, match="2 examples have the id 'War'"):
-        Material(tmp_path / "d.jsonl", None, None, TMDB, [*examples(), examples()[0]])
+        EvaluationData(tmp_path / "d.jsonl", None, None, TMDB, [*examples(), examples()[0]])
 
 
 def test_rescoring_gives_the_same_bytes_and_follows_the_rows(tmp_path: Path) -> None:

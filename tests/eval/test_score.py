@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from eval.rows import Row
+from eval.rows import RunRow
 from eval.score import expense
-from llm.classifier import Problem, Source, Usage
+from llm.classifier import AnswerSource, Problem, Usage
 
 MANIFEST = {"peak_mb": 12.5, "taxonomy": {"name": "ab", "labels": ["a", "b"]}}
 
 
-def row(**differing: Any) -> Row:
-    plain = Row("1", "1", (), ("a",), source=Source("gpt-4o", "t@1"), usage=Usage(1000, 0, 10), seconds=0.1)
+def row(**differing: Any) -> RunRow:
+    plain = RunRow("1", "1", (), ("a",), source=AnswerSource("gpt-4o", "t@1"), usage=Usage(1000, 0, 10), seconds=0.1)
     return replace(plain, **differing)
 
 
@@ -34,7 +34,7 @@ def test_tokens_and_money_are_per_thousand_texts_asked() -> None:
     assert figures["written tokens per 1,000"] == pytest.approx(20_000)
     # gpt-4o: 2.50 fresh, 1.25 cached, 10.00 written, per million
     assert figures["USD per 1,000"] == pytest.approx((2000 * 2.5 + 2000 * 1.25 + 40 * 10) / 1e6 / 2 * 1000)
-    assert expense([row(source=Source("own", "t@1"))], MANIFEST)["USD per 1,000"] is None
+    assert expense([row(source=AnswerSource("own", "t@1"))], MANIFEST)["USD per 1,000"] is None
     assert "USD per 1,000" not in expense([row(usage=Usage())], MANIFEST)
 
 
@@ -45,5 +45,5 @@ def test_problems_abstentions_and_dropped_words_are_told_apart() -> None:
 
 
 def test_several_answerers_are_counted() -> None:
-    figures = expense([row(), row(source=Source("small", "t@1")), row()], MANIFEST)
+    figures = expense([row(), row(source=AnswerSource("small", "t@1")), row()], MANIFEST)
     assert (figures["by gpt-4o"], figures["by small"]) == (2, 1)

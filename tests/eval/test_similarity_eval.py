@@ -10,7 +10,7 @@ from eval.retrieval_systems import Encoded, TfIdf
 from eval.similarity_eval import (
     Genres,
     K,
-    Neighbours,
+    NeighbourRows,
     agreement,
     chosen,
     found_again,
@@ -49,7 +49,7 @@ def overlap(one: Film, two: Film) -> float:
 def test_figures_are_those_of_their_definitions() -> None:
     queries = np.arange(0, 60, 3)
     rows = np.array([RNG.choice([row for row in range(60) if row != query], K, replace=False) for query in queries])
-    found = agreement(Neighbours(queries, rows), FILMS)
+    found = agreement(NeighbourRows(queries, rows), FILMS)
     gains = [[overlap(FILMS[query], FILMS[row]) for row in some] for query, some in zip(queries, rows, strict=True)]
     others = [[overlap(FILMS[query], two) for row, two in enumerate(FILMS) if row != query] for query in queries]
     shares = np.mean(np.array(gains) > 0, axis=1)
@@ -68,13 +68,13 @@ def test_figures_are_those_of_their_definitions() -> None:
 def test_random_neighbours_have_no_lift() -> None:
     queries = np.arange(60)
     rows = np.array([RNG.permutation(np.delete(queries, query))[:K] for query in queries])
-    assert agreement(Neighbours(queries, rows), FILMS)["share@10"]["lift"] == pytest.approx(0, abs=0.1)
+    assert agreement(NeighbourRows(queries, rows), FILMS)["share@10"]["lift"] == pytest.approx(0, abs=0.1)
 
 
 def test_films_without_genres_are_not_asked_about() -> None:
     bare = [*FILMS, Film("bare", "Bare", 2000, (), "w1")]
     queries = np.array([0, 60])
-    assert agreement(Neighbours(queries, np.tile(np.arange(10, 20), (2, 1))), bare)["queries"] == 1
+    assert agreement(NeighbourRows(queries, np.tile(np.arange(10, 20), (2, 1))), bare)["queries"] == 1
 
 
 @pytest.mark.parametrize("kind", ["words", "tfidf"])

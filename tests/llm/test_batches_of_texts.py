@@ -14,20 +14,20 @@ import pytest
 
 from eval.baselines.thresholds import Decoding
 from eval.baselines.trained import Trained
-from llm.backends.fake import Scripted
+from llm.backends.fake import FakeBackend
 from llm.classifier import Classifier, Prediction
 from llm.embedded.cosine import Embedded
 from llm.embedded.matcher import Matcher
 from llm.language_model import LanguageModel
-from llm.strategies.json_list import ListReading
-from llm.wrappers.admission import Bounded, Gate
+from llm.strategies.json_list import JSONList
+from llm.wrappers.admission import AdmissionControl, Gate
 from llm.wrappers.cache import AnswerStore, Cached
 from llm.wrappers.cascade import Cascade
 from llm.wrappers.fallback import Fallback
 from llm.wrappers.length_limited import LengthLimited
-from llm.wrappers.micro_batched import Batched
-from llm.wrappers.order_ensemble import OrderAveraged
-from llm.wrappers.shortlist import Narrowed
+from llm.wrappers.micro_batched import MicroBatched
+from llm.wrappers.order_ensemble import OrderEnsemble
+from llm.wrappers.shortlist import Shortlist
 from marquee.client import Client
 from marquee.sklearn import MarqueeClassifier
 from prompts import registry
@@ -38,7 +38,7 @@ from tests.eval.rows import Named
 
 TMDB = registry.taxonomy("tmdb")
 ROOT = Path(__file__).parents[2]
-MODEL = LanguageModel(Scripted(lambda conversation: '["War"]'), ListReading())
+MODEL = LanguageModel(FakeBackend(lambda conversation: '["War"]'), JSONList())
 
 
 class Unread:
@@ -73,14 +73,14 @@ def classifiers(embedded: Matcher, plain: Embedded, tmp_path: Path) -> dict[type
         embedded,
         plain,
         MODEL,
-        Batched(embedded, Gate(4)),
-        Bounded(MODEL, Gate(4)),
+        MicroBatched(embedded, Gate(4)),
+        AdmissionControl(MODEL, Gate(4)),
         Cached(MODEL, AnswerStore(tmp_path / "answers.sqlite")),
         Cascade(embedded, MODEL, 0.5),
         Fallback(MODEL, embedded),
         LengthLimited(embedded, 100),
-        Narrowed(embedded, MODEL, 3),
-        OrderAveraged(MODEL, 2),
+        Shortlist(embedded, MODEL, 3),
+        OrderEnsemble(MODEL, 2),
         Trained("words", TMDB, Even(), Decoding("global", (0.9,) * len(TMDB.names)), {}),
         Client("http://127.0.0.1:9"),
     ]
@@ -131,8 +131,8 @@ def test_what_is_no_batch_is_refused_by_every_classifier_with_one_error(
 def test_a_wrapper_refuses_before_it_asks(tmp_path: Path) -> None:
     inner = Unread()
     wrappers: list[Classifier] = [
-        Batched(inner, Gate(1)), Bounded(inner, Gate(1)), Cached(inner, AnswerStore(tmp_path / "a")),
-        Cascade(inner, inner, 1), Fallback(inner, inner), LengthLimited(inner, 9), OrderAveraged(inner, 2),
+        MicroBatched(inner, Gate(1)), AdmissionControl(inner, Gate(1)), Cached(inner, AnswerStore(tmp_path / "a")),
+        Cascade(inner, inner, 1), Fallback(inner, inner), LengthLimited(inner, 9), OrderEnsemble(inner, 2),
     ]  # fmt: skip
     for wrapper in wrappers:
         with pytest.raises(InvalidTexts):
@@ -198,7 +198,7 @@ def test_two_faults_of_a_batch_keep_their_own_words_behind_a_cache(tmp_path: Pat
 )
 def test_any_sequence_of_texts_is_a_batch(given: Any, embedded: Matcher) -> None:
     assert [text.body for text in checked_texts(given)] == ["Soldiers at war", "A cowboy rides west"]
-    assert [one.labels[0] for one in Fallback(Batched(embedded, Gate(1)), embedded).classify(given, TMDB)] == [
+    assert [one.labels[0] for one in Fallback(MicroBatched(embedded, Gate(1)), embedded).classify(given, TMDB)] == [
         "War", "Western",
     ]  # fmt: skip
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from llm.backends.local.backend import Local
+from llm.backends.local.backend import LocalBackend
 from llm.backends.vllm_server import VLLMServer
 from llm.lora_adapter import adapter_in, refuse_other_base, vllm_arguments, weights_of
 from main import main
@@ -93,7 +93,7 @@ def test_another_base_is_refused_by_its_weights_whatever_it_is_called(tmp_path: 
     with pytest.raises(InvalidSetting, match="is another model"):
         refuse_other_base(adapter_in(genres), str(other))
     with pytest.raises(InvalidSetting, match="is another model"):
-        Local(str(other), device="cpu", adapter=genres)
+        LocalBackend(str(other), device="cpu", adapter=genres)
 
 
 def test_without_a_manifest_or_weights_here_the_names_decide(tmp_path: Path, base: Path) -> None:
@@ -109,8 +109,8 @@ def test_it_is_merged_into_the_model_and_named_beside_it(base: Path, genres: Pat
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    engine = Local(str(base), device="cpu", dtype="float32", adapter=genres)
-    plain = Local(str(base), device="cpu", dtype="float32")
+    engine = LocalBackend(str(base), device="cpu", dtype="float32", adapter=genres)
+    plain = LocalBackend(str(base), device="cpu", dtype="float32")
     digest = adapter_in(genres).digest
     assert engine.name == f"tiny-qwen2+genres@{digest}"
     assert engine.decoding["adapter"] == digest

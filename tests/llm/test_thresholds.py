@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.thresholds import Decision, Decisions, batch_calibration, default, fit
+from llm.thresholds import LabelThreshold, ThresholdStore, batch_calibration, default, fit
 from prompts.errors import InvalidSetting
 from prompts.taxonomy import Label, Taxonomy
 
@@ -14,14 +14,14 @@ ABC = Taxonomy("abc", (Label("a"), Label("b"), Label("c")), max_labels=2)
 
 
 def test_labels_from_the_threshold_on_best_first_and_no_more_than_allowed() -> None:
-    assert Decision(0.5).choose({"a": 0.6, "b": 0.9, "c": 0.7}, ABC) == ("b", "c")
-    assert Decision(0.8).choose({"a": 0.6, "b": 0.9, "c": 0.7}, ABC) == ("b",)
+    assert LabelThreshold(0.5).choose({"a": 0.6, "b": 0.9, "c": 0.7}, ABC) == ("b", "c")
+    assert LabelThreshold(0.8).choose({"a": 0.6, "b": 0.9, "c": 0.7}, ABC) == ("b",)
 
 
 def test_the_best_one_at_least_unless_none_is_an_answer() -> None:
     scores = {"a": 0.1, "b": 0.3, "c": 0.2}
-    assert Decision(0.5).choose(scores, ABC) == ("b",)
-    assert Decision(0.5).choose(scores, ABC.shaped(allow_none=True)) == ()
+    assert LabelThreshold(0.5).choose(scores, ABC) == ("b",)
+    assert LabelThreshold(0.5).choose(scores, ABC.shaped(allow_none=True)) == ()
 
 
 def test_fit_finds_the_threshold_that_labelled_texts_ask_for() -> None:
@@ -48,11 +48,11 @@ def test_batch_calibration_of_single_questions_keeps_how_often_yes_is_said_on_th
 
 def test_none_is_chosen_where_it_has_the_largest_share() -> None:
     several = ABC.shaped(allow_none=True)
-    assert Decision(0.1).choose({"a": 0.12, "b": 0.02, "c": 0.01}, several, competing=True) == ()
-    assert Decision(0.1).choose({"a": 0.4, "b": 0.25, "c": 0.0}, several, competing=True) == ("a", "b")
-    assert Decision(0.1).choose({"a": 0.12, "b": 0.02, "c": 0.01}, ABC, competing=True) == ("a",)
-    assert "none" in Decision(0.1).rule(several, competing=True)
-    assert Decision(0.1).rule(several, competing=True) != Decision(0.1).rule(several)
+    assert LabelThreshold(0.1).choose({"a": 0.12, "b": 0.02, "c": 0.01}, several, competing=True) == ()
+    assert LabelThreshold(0.1).choose({"a": 0.4, "b": 0.25, "c": 0.0}, several, competing=True) == ("a", "b")
+    assert LabelThreshold(0.1).choose({"a": 0.12, "b": 0.02, "c": 0.01}, ABC, competing=True) == ("a",)
+    assert "none" in LabelThreshold(0.1).rule(several, competing=True)
+    assert LabelThreshold(0.1).rule(several, competing=True) != LabelThreshold(0.1).rule(several)
 
 
 def test_fit_counts_a_text_that_none_wins_as_one_without_labels() -> None:
@@ -88,19 +88,19 @@ def test_calibrated_scores_stay_probabilities(scores: list[dict[str, float]], co
 
 def test_decisions_are_kept_by_key_and_a_set_threshold_goes_before(tmp_path: Path) -> None:
     path = tmp_path / "var" / "decisions.json"
-    Decisions(path).keep("model letters", Decision(0.3, {"a": 0.5}))
-    Decisions(path).keep("model yes_no", Decision(0.7))
-    again = Decisions(path)
-    assert again.of("model letters", competing=True) == Decision(0.3, {"a": 0.5})
+    ThresholdStore(path).keep("model letters", LabelThreshold(0.3, {"a": 0.5}))
+    ThresholdStore(path).keep("model yes_no", LabelThreshold(0.7))
+    again = ThresholdStore(path)
+    assert again.of("model letters", competing=True) == LabelThreshold(0.3, {"a": 0.5})
     assert again.of("other", competing=True) == default(competing=True)
-    assert again.of("other", competing=False) == Decision(0.5)
-    assert Decisions(path, threshold=0.9).of("model letters", competing=True) == Decision(0.9, {"a": 0.5})
+    assert again.of("other", competing=False) == LabelThreshold(0.5)
+    assert ThresholdStore(path, threshold=0.9).of("model letters", competing=True) == LabelThreshold(0.9, {"a": 0.5})
 
 
 def test_a_damaged_file_is_told_and_no_file_is_no_fault(tmp_path: Path) -> None:
     (tmp_path / "d.json").write_text("[1]")
     with pytest.raises(InvalidSetting, match="calibrate again"):
-        Decisions(tmp_path / "d.json")
-    assert Decisions(tmp_path / "none.json").of("x", competing=False).threshold == 0.5
+        ThresholdStore(tmp_path / "d.json")
+    assert ThresholdStore(tmp_path / "none.json").of("x", competing=False).threshold == 0.5
     with pytest.raises(InvalidSetting, match="MARQUEE_DECISIONS_PATH"):
-        Decisions().keep("x", Decision(0.1))
+        ThresholdStore().keep("x", LabelThreshold(0.1))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from lookup.enrich import Names, enriched
+from lookup.enrich import EnrichColumns, enriched
 from lookup.lookup import Lookup
 from lookup.providers.tmdb import tmdb
 from main import main
@@ -124,7 +124,7 @@ def test_where_nobody_answers_not_every_title_is_tried() -> None:
         pass
     lookup = Lookup((tmdb(TMDB_KEY, gone.tmdb),))
     rows = [{"title": f"Film {n}", "description": ""} for n in range(500)]
-    found = enriched(rows, Names(), lookup, patience=0.05)
+    found = enriched(rows, EnrichColumns(), lookup, patience=0.05)
     assert (found.unanswered, len(found.rows)) == (500, 500)
     assert "not asked" in found.rows[-1]["lookup_note"]
 

@@ -11,7 +11,7 @@ import pytest
 
 from llm.wrappers.cache import AnswerStore
 from lookup.fair_pool import FairPool, PoolClient
-from lookup.film import Film, Missing, Wanted
+from lookup.film import FilmQuery, FilmRecord, LookupFailure
 from lookup.lookup import Lookup
 
 
@@ -25,11 +25,13 @@ class Held:
     asked: list[str] = field(default_factory=list)
     go_on: threading.Event = field(default_factory=threading.Event)
 
-    def find(self, wanted: Wanted, until: float) -> Film | Missing:
+    def find(self, wanted: FilmQuery, until: float) -> FilmRecord | LookupFailure:
         self.asked.append(wanted.title)
         if wanted.title.startswith(self.hanging):
             assert self.go_on.wait(30)
-        return Film("held", wanted.title, 1999, "1", "http://held.example/1", f"plot of {wanted.title}", "overview")
+        return FilmRecord(
+            "held", wanted.title, 1999, "1", "http://held.example/1", f"plot of {wanted.title}", "overview"
+        )
 
 
 @pytest.fixture
@@ -49,11 +51,11 @@ def until(condition: Callable[[], bool]) -> None:
 @pytest.mark.parametrize("titles", [8, 40, 256])
 def test_a_large_request_that_hangs_does_not_keep_a_small_one_waiting(held: Held, titles: int) -> None:
     lookup = Lookup((held,))
-    large = [Wanted(f"hangs {number}") for number in range(titles)]
+    large = [FilmQuery(f"hangs {number}") for number in range(titles)]
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(lookup.find_all, large, time.monotonic() + 60)
         until(lambda: len(held.asked) == 8)
-        (small,) = lookup.find_all([Wanted("small")], time.monotonic() + 30)
+        (small,) = lookup.find_all([FilmQuery("small")], time.monotonic() + 30)
         assert small.film and small.film.plot == "plot of small"
         assert not waiting.done()
         held.go_on.set()
@@ -62,22 +64,22 @@ def test_a_large_request_that_hangs_does_not_keep_a_small_one_waiting(held: Held
 
 def test_a_large_request_is_answered_by_its_deadline_and_the_rest_is_not_asked(held: Held) -> None:
     lookup = Lookup((held,))
-    found = lookup.find_all([Wanted(f"hangs {number}") for number in range(100)], time.monotonic() + 0.05)
+    found = lookup.find_all([FilmQuery(f"hangs {number}") for number in range(100)], time.monotonic() + 0.05)
     assert {outcome.tried[0].missing.kind for outcome in found} == {"late"}
     held.go_on.set()
-    assert lookup.find_all([Wanted("after")])[0].film
+    assert lookup.find_all([FilmQuery("after")])[0].film
     assert len(held.asked) == 9, "eight of the large request, and the one after"
 
 
 def test_each_scope_remembers_its_own(held: Held, tmp_path: Path) -> None:
     lookup = Lookup((held,), AnswerStore(tmp_path / "l"))
-    found = [lookup.find_all([Wanted("one")], scope=scope)[0].cached for scope in ("ada", "bob", "ada", "", "bob")]
+    found = [lookup.find_all([FilmQuery("one")], scope=scope)[0].cached for scope in ("ada", "bob", "ada", "", "bob")]
     assert found == [False, False, True, False, True]
 
 
 def test_scopes_share_what_is_remembered_where_the_settings_say_so(held: Held, tmp_path: Path) -> None:
     lookup = Lookup((held,), AnswerStore(tmp_path / "l"), shared=True)
-    assert [lookup.find_all([Wanted("one")], scope=scope)[0].cached for scope in ("ada", "bob")] == [False, True]
+    assert [lookup.find_all([FilmQuery("one")], scope=scope)[0].cached for scope in ("ada", "bob")] == [False, True]
 
 
 # --- the pool ---

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from llm.wrappers.cache import AnswerStore
-from lookup.film import Film, Missing, Wanted
+from lookup.film import FilmQuery, FilmRecord, LookupFailure
 from lookup.lookup import Lookup
 from lookup.providers.omdb import omdb
 from lookup.providers.tmdb import tmdb
@@ -16,8 +16,8 @@ from lookup.providers.wikipedia import wikipedia
 from tests.lookup.film_server import OMDB_KEY, TMDB_KEY, FilmServer, film_server
 from tests.support.misbehaving import body, hangs
 
-MULE = Wanted("Salt & Mule", 1999)
-LANTERN = Wanted("The Paper Lantern")
+MULE = FilmQuery("Salt & Mule", 1999)
+LANTERN = FilmQuery("The Paper Lantern")
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_where_one_fails_the_next_is_asked_and_the_failure_told(server: FilmServ
 
 
 def test_where_nobody_tells_every_reason_is_told(server: FilmServer) -> None:
-    outcome = looking(server).find(Wanted("Nothing Told", 2001))
+    outcome = looking(server).find(FilmQuery("Nothing Told", 2001))
     assert outcome.film is None
     assert [one.missing.kind for one in outcome.tried] == ["no_plot", "no_plot"]
     assert not outcome.passes
@@ -64,12 +64,12 @@ def test_several_films_of_a_title_are_told_or_none_is_taken(server: FilmServer) 
 def test_films_and_their_absence_are_remembered(server: FilmServer, tmp_path: Path) -> None:
     store = AnswerStore(tmp_path / "lookups.sqlite")
     looking(server, store).find(MULE)
-    looking(server, store).find(Wanted("zzz"))
+    looking(server, store).find(FilmQuery("zzz"))
     asked = len(server.asked)
     again = looking(server, AnswerStore(tmp_path / "lookups.sqlite"))
-    film = again.find(Wanted("SALT AND MULE", 1999))
+    film = again.find(FilmQuery("SALT AND MULE", 1999))
     assert film.cached and film.film and film.film.genres == ("Comedy",)
-    assert again.find(Wanted("zzz")).film is None
+    assert again.find(FilmQuery("zzz")).film is None
     assert len(server.asked) == asked
 
 
@@ -125,17 +125,17 @@ def test_nobody_to_ask_is_told(server: FilmServer) -> None:
     outcome = Lookup((), skipped={"tmdb": "set a key"}).find_all([MULE])[0]
     assert (outcome.film, outcome.why) == (None, "tmdb: set a key")
     assert "no provider" in Lookup().find(MULE).why
-    assert Lookup().find(Wanted(" ")).film is None
+    assert Lookup().find(FilmQuery(" ")).film is None
 
 
 def test_a_table_is_answered_in_its_order(server: FilmServer) -> None:
-    wanted = [Wanted("Salt & Mule", year) for year in range(1950, 2010)]
+    wanted = [FilmQuery("Salt & Mule", year) for year in range(1950, 2010)]
     outcomes = list(Lookup((omdb(OMDB_KEY, server.url),)).each(wanted[47:52], patience=60))
     assert [outcome.film is not None for outcome in outcomes] == [False, True, True, True, False]
-    assert all(isinstance(one.missing, Missing) for outcome in outcomes for one in outcome.tried)
+    assert all(isinstance(one.missing, LookupFailure) for outcome in outcomes for one in outcome.tried)
 
 
 def test_a_plot_of_any_length_is_held_to_a_bound(server: FilmServer) -> None:
     server.films = ({**server.films[3], "plot": "mule " * 100_000},)
     found = looking(server).find(MULE).film
-    assert isinstance(found, Film) and len(found.plot) == 20_000
+    assert isinstance(found, FilmRecord) and len(found.plot) == 20_000

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lookup.film import Missing, Wanted
+from lookup.film import FilmQuery, LookupFailure
 from lookup.matching import Candidate, chosen, spelling
 from prompts.placeholders import placeholder, tells_nothing
 
@@ -12,8 +12,8 @@ OTHER = Candidate("3", ("Paper Lanterns",), 2003, 5_000)
 
 
 def picked(title: str, year: int | None = None, *films: Candidate) -> str | int:
-    found = chosen(films or (OLD, NEW, OTHER), Wanted(title, year))
-    return found.kind if isinstance(found, Missing) else found[0].id + "/" + str(found[1])
+    found = chosen(films or (OLD, NEW, OTHER), FilmQuery(title, year))
+    return found.kind if isinstance(found, LookupFailure) else found[0].id + "/" + str(found[1])
 
 
 @pytest.mark.parametrize(
@@ -46,8 +46,8 @@ def test_the_same_film_twice_is_one_film() -> None:
 
 
 def test_what_is_missing_is_told_with_the_years_that_there_are() -> None:
-    found = chosen((OLD, NEW), Wanted("The Paper Lantern", 1990))
-    assert isinstance(found, Missing) and "1984, 2011" in found.detail
+    found = chosen((OLD, NEW), FilmQuery("The Paper Lantern", 1990))
+    assert isinstance(found, LookupFailure) and "1984, 2011" in found.detail
 
 
 @pytest.mark.parametrize(
@@ -70,17 +70,17 @@ def test_spellings_differ_in_case_accents_and_punctuation_alone(one: str, other:
 @pytest.mark.parametrize(
     ("title", "expected"),
     [
-        ("Alien (1979)", Wanted("Alien", 1979)),
-        (" Alien \n (1979) ", Wanted("Alien", 1979)),
-        ("2012", Wanted("2012")),
-        ("(1979)", Wanted("(1979)")),
-        ("Alien (3)", Wanted("Alien (3)")),
-        ("", Wanted("")),
+        ("Alien (1979)", FilmQuery("Alien", 1979)),
+        (" Alien \n (1979) ", FilmQuery("Alien", 1979)),
+        ("2012", FilmQuery("2012")),
+        ("(1979)", FilmQuery("(1979)")),
+        ("Alien (3)", FilmQuery("Alien (3)")),
+        ("", FilmQuery("")),
     ],
 )
-def test_a_year_behind_a_title_is_its_year(title: str, expected: Wanted) -> None:
-    assert Wanted.of(title) == expected
-    assert Wanted.of("Alien (1979)", 2003) == Wanted("Alien (1979)", 2003)
+def test_a_year_behind_a_title_is_its_year(title: str, expected: FilmQuery) -> None:
+    assert FilmQuery.of(title) == expected
+    assert FilmQuery.of("Alien (1979)", 2003) == FilmQuery("Alien (1979)", 2003)
 
 
 @pytest.mark.parametrize(

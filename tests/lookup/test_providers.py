@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lookup.film import Film, Missing, Unanswered, Wanted
+from lookup.film import FilmQuery, FilmRecord, LookupFailure, ProviderFailure
 from lookup.providers.omdb import omdb
 from lookup.providers.provider import Provider
 from lookup.providers.registry import PROVIDERS, order_of
@@ -36,10 +36,12 @@ def soon(seconds: float = 60.0) -> float:
     return time.monotonic() + seconds
 
 
-def ask(name: str, server: FilmServer, title: str, year: int | None = None, seconds: float = 60.0) -> Film | Missing:
+def ask(
+    name: str, server: FilmServer, title: str, year: int | None = None, seconds: float = 60.0
+) -> FilmRecord | LookupFailure:
     try:
-        return MAKERS[name](server).find(Wanted(title, year), soon(seconds))
-    except Unanswered as unanswered:
+        return MAKERS[name](server).find(FilmQuery(title, year), soon(seconds))
+    except ProviderFailure as unanswered:
         return unanswered.missing
 
 
@@ -50,7 +52,7 @@ def test_every_provider_is_tried_here() -> None:
 @EVERY
 def test_a_film_is_found_by_title_and_year(name: str, server: FilmServer) -> None:
     found = ask(name, server, "the paper lantern", 1984)
-    assert isinstance(found, Film)
+    assert isinstance(found, FilmRecord)
     assert (found.provider, found.title, found.year, found.same_title) == (name, "The Paper Lantern", 1984, 1)
     assert found.plot.startswith(LANTERN)
     expected = {"tmdb": ("Drama", "Mystery"), "omdb": ("Drama", "Mystery"), "wikipedia": ()}
@@ -60,7 +62,7 @@ def test_a_film_is_found_by_title_and_year(name: str, server: FilmServer) -> Non
 @EVERY
 def test_without_a_year_the_best_known_is_taken_and_their_number_told(name: str, server: FilmServer) -> None:
     found = ask(name, server, "The Paper Lantern")
-    assert isinstance(found, Film)
+    assert isinstance(found, FilmRecord)
     assert (found.year, found.same_title) == (1984, 2)
 
 
@@ -68,42 +70,42 @@ def test_without_a_year_the_best_known_is_taken_and_their_number_told(name: str,
 def test_a_title_that_matches_nothing_exactly_is_not_found(name: str, server: FilmServer) -> None:
     for title in ("Paper", "Lantern", "The Paper Lantern II", "zzz"):
         found = ask(name, server, title)
-        assert isinstance(found, Missing) and found.kind == "not_found", title
+        assert isinstance(found, LookupFailure) and found.kind == "not_found", title
 
 
 @EVERY
 def test_a_year_that_no_film_of_the_title_has_is_not_found(name: str, server: FilmServer) -> None:
     found = ask(name, server, "The Paper Lantern", 1999)
-    assert isinstance(found, Missing) and found.kind == "not_found"
+    assert isinstance(found, LookupFailure) and found.kind == "not_found"
 
 
 @EVERY
 def test_a_film_without_a_plot_is_told_as_such(name: str, server: FilmServer) -> None:
     found = ask(name, server, "Nothing Told", 2001)
-    assert isinstance(found, Missing) and found.kind == "no_plot"
+    assert isinstance(found, LookupFailure) and found.kind == "no_plot"
 
 
 @EVERY
 def test_accents_and_ampersands_are_no_difference(name: str, server: FilmServer) -> None:
     found = ask(name, server, "Salt and Mule", 1999)
-    assert isinstance(found, Film) and found.plot.startswith(SALT)
-    assert isinstance(ask(name, server, "el ultimo tren", 1970), Film)
+    assert isinstance(found, FilmRecord) and found.plot.startswith(SALT)
+    assert isinstance(ask(name, server, "el ultimo tren", 1970), FilmRecord)
 
 
 def test_tmdb_knows_original_titles(server: FilmServer) -> None:
     found = ask("tmdb", server, "Sal y Mula")
-    assert isinstance(found, Film) and found.id == "14"
+    assert isinstance(found, FilmRecord) and found.id == "14"
     assert found.url == "https://www.themoviedb.org/movie/14"
 
 
 def test_tmdb_takes_both_kinds_of_key(server: FilmServer) -> None:
-    assert isinstance(tmdb(TMDB_TOKEN, server.tmdb).find(Wanted("Salt & Mule"), soon()), Film)
+    assert isinstance(tmdb(TMDB_TOKEN, server.tmdb).find(FilmQuery("Salt & Mule"), soon()), FilmRecord)
     assert all("api_key" not in query for _, query, _ in server.asked)
 
 
 def test_wikipedia_reads_the_plot_with_its_subsections_and_nothing_behind_it(server: FilmServer) -> None:
     found = ask("wikipedia", server, "Salt & Mule", 1999)
-    assert isinstance(found, Film)
+    assert isinstance(found, FilmRecord)
     assert found.plot == f"{SALT}\nIt ends."
     assert found.url == f"{server.url}/wiki/Salt_%26_Mule"
 
@@ -130,7 +132,7 @@ def test_wikipedia_tells_films_from_other_things_of_the_name(title: str, descrip
     bare = title.partition(" (")[0]
     pages, text = {"query": {"pages": [page]}}, {"query": {"pages": [{**page, "extract": "== Plot ==\nIt happens."}]}}
     with film_server(body(200, pages), body(200, text)) as server:
-        assert isinstance(ask("wikipedia", server, bare), Film) is is_film
+        assert isinstance(ask("wikipedia", server, bare), FilmRecord) is is_film
 
 
 def test_wikipedia_is_told_who_asks(server: FilmServer) -> None:
@@ -141,7 +143,7 @@ def test_wikipedia_is_told_who_asks(server: FilmServer) -> None:
 def test_a_short_title_that_omdb_has_too_many_of_is_not_called_the_only_one() -> None:
     with film_server(body(200, {"Response": "False", "Error": "Too many results."})) as server:
         found = ask("omdb", server, "The Paper Lantern")
-    assert isinstance(found, Film) and found.same_title > 1
+    assert isinstance(found, FilmRecord) and found.same_title > 1
 
 
 # --- faults ---
@@ -160,13 +162,13 @@ def test_a_short_title_that_omdb_has_too_many_of_is_not_called_the_only_one() ->
 )
 def test_what_fails_by_chance_is_tried_again_after_the_pause_that_is_asked_for(fault: Behaviour) -> None:
     with film_server(fault) as server:
-        assert isinstance(ask("tmdb", server, "Salt & Mule", 1999), Film)
+        assert isinstance(ask("tmdb", server, "Salt & Mule", 1999), FilmRecord)
 
 
 @EVERY
 def test_every_provider_is_tried_again(name: str) -> None:
     with film_server(body(503, "")) as server:
-        assert isinstance(ask(name, server, "Salt & Mule", 1999), Film)
+        assert isinstance(ask(name, server, "Salt & Mule", 1999), FilmRecord)
 
 
 @EVERY
@@ -174,8 +176,8 @@ def test_a_host_that_asks_for_a_longer_pause_than_there_is_time_is_left_alone(na
     with film_server(body(429, "", Retry_After="3600")) as server:
         provider = MAKERS[name](server)
         for _ in range(2):
-            with pytest.raises(Unanswered) as raised:
-                provider.find(Wanted("Salt & Mule", 1999), soon())
+            with pytest.raises(ProviderFailure) as raised:
+                provider.find(FilmQuery("Salt & Mule", 1999), soon())
             assert raised.value.missing.kind == "busy"
         assert len(server.asked) == 1
 
@@ -197,7 +199,7 @@ def test_a_host_that_asks_for_a_longer_pause_than_there_is_time_is_left_alone(na
 def test_what_cannot_be_read_is_told_and_not_repeated(name: str, fault: Behaviour, kind: str, said: str) -> None:
     with film_server(fault) as server:
         found = ask(name, server, "Salt & Mule", 1999)
-        assert isinstance(found, Missing) and (found.kind, said in found.detail) == (kind, True), found
+        assert isinstance(found, LookupFailure) and (found.kind, said in found.detail) == (kind, True), found
         assert len(server.asked) == 1
 
 
@@ -205,21 +207,21 @@ def test_what_cannot_be_read_is_told_and_not_repeated(name: str, fault: Behaviou
 def test_a_host_that_hangs_is_given_up_in_time(name: str) -> None:
     with film_server(hangs(1)) as server:
         found = ask(name, server, "Salt & Mule", 1999, seconds=0.4)
-    assert isinstance(found, Missing) and found.kind == "late"
+    assert isinstance(found, LookupFailure) and found.kind == "late"
 
 
 def test_a_host_that_is_not_there_is_unreachable() -> None:
     with film_server() as server:
         pass
     found = ask("tmdb", server, "Salt & Mule", 1999)
-    assert isinstance(found, Missing) and found.kind == "unreachable"
+    assert isinstance(found, LookupFailure) and found.kind == "unreachable"
 
 
 @EVERY
 def test_redirects_are_not_followed(name: str) -> None:
     with film_server() as foreign, film_server(body(302, "", Location=f"{foreign.url}/3/search/movie")) as server:
         found = ask(name, server, "Salt & Mule", 1999)
-        assert isinstance(found, Missing) and "redirects" in found.detail
+        assert isinstance(found, LookupFailure) and "redirects" in found.detail
         assert foreign.asked == []
 
 
@@ -228,8 +230,8 @@ def test_a_refused_key_is_told_once_and_shown_to_nobody(name: str, server: FilmS
     make: Any = {"tmdb": lambda: tmdb("wrong-key", server.tmdb), "omdb": lambda: omdb("wrong-key", server.url)}[name]
     provider = make()
     for _ in range(3):
-        with pytest.raises(Unanswered) as raised:
-            provider.find(Wanted("Salt & Mule"), soon())
+        with pytest.raises(ProviderFailure) as raised:
+            provider.find(FilmQuery("Salt & Mule"), soon())
         assert raised.value.missing.kind == "refused"
         assert f"MARQUEE_{name.upper()}_KEY" in raised.value.missing.detail
         assert "wrong-key" not in raised.value.missing.detail
@@ -240,13 +242,13 @@ def test_a_refused_key_is_told_once_and_shown_to_nobody(name: str, server: FilmS
 def test_a_used_up_allowance_is_no_wrong_key() -> None:
     with film_server(body(401, {"Response": "False", "Error": "Request limit reached!"})) as server:
         found = ask("omdb", server, "Salt & Mule", 1999)
-    assert isinstance(found, Missing) and (found.kind, "used up" in found.detail) == ("busy", True)
+    assert isinstance(found, LookupFailure) and (found.kind, "used up" in found.detail) == ("busy", True)
 
 
 def test_what_a_host_says_is_told_without_the_key_in_it() -> None:
     with film_server(body(200, {"Response": "False", "Error": f"No luck for {OMDB_KEY}"})) as server:
         found = ask("omdb", server, "Salt & Mule", 1999)
-    assert isinstance(found, Missing)
+    assert isinstance(found, LookupFailure)
     assert (found.kind, OMDB_KEY in found.detail, "No luck for ***" in found.detail) == ("unreadable", False, True)
 
 
@@ -254,7 +256,7 @@ def test_wikipedias_own_errors_are_told() -> None:
     error = body(200, {"error": {"code": "ratelimited", "info": "You've exceeded your rate limit."}})
     with film_server(error) as server:
         found = ask("wikipedia", server, "Salt & Mule")
-    assert isinstance(found, Missing) and found.kind == "busy"
+    assert isinstance(found, LookupFailure) and found.kind == "busy"
 
 
 # --- nothing in a title leads anywhere else ---
@@ -290,7 +292,7 @@ def test_nothing_in_a_reply_leads_anywhere_else(name: str, server: FilmServer) -
     found = ask(name, server, "A")
     assert all(headers["host"] == server.url.removeprefix("http://") for _, _, headers in server.asked)
     assert {path for path, _, _ in server.asked} <= {"/3/search/movie", "/3/movie/14", "/", "/w/api.php"}
-    assert not isinstance(found, Film) or "http://evil" not in found.url
+    assert not isinstance(found, FilmRecord) or "http://evil" not in found.url
 
 
 def test_the_order_of_providers_is_a_list_of_names() -> None:

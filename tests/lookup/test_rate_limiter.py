@@ -2,12 +2,12 @@
 
 import time
 
-from lookup.film import Missing
-from lookup.rate_limiter import Pace
+from lookup.film import LookupFailure
+from lookup.rate_limiter import RateLimiter
 
 
 def test_turns_come_one_after_another_and_none_is_waited_for_in_vain() -> None:
-    pace = Pace(per_second=0.001)
+    pace = RateLimiter(per_second=0.001)
     until = time.monotonic() + 60
     assert pace.turn(until) is None
     late = pace.turn(until)
@@ -15,20 +15,20 @@ def test_turns_come_one_after_another_and_none_is_waited_for_in_vain() -> None:
 
 
 def test_a_host_that_rests_longer_than_there_is_time_says_why_at_once() -> None:
-    pace, why = Pace(per_second=1_000), Missing("busy", "as it said")
+    pace, why = RateLimiter(per_second=1_000), LookupFailure("busy", "as it said")
     pace.rest(3_600, why)
     assert pace.turn(time.monotonic() + 60) is why
-    pace.rest(1, Missing("busy", "a shorter rest ends no longer one"))
+    pace.rest(1, LookupFailure("busy", "a shorter rest ends no longer one"))
     assert pace.turn(time.monotonic() + 60) is why
 
 
 def test_a_rest_is_waited_out_where_there_is_time() -> None:
-    pace = Pace(per_second=1_000)
-    pace.rest(0.05, Missing("busy", "a moment"))
+    pace = RateLimiter(per_second=1_000)
+    pace.rest(0.05, LookupFailure("busy", "a moment"))
     assert pace.turn(time.monotonic() + 60) is None
 
 
 def test_a_refused_key_is_not_waited_for() -> None:
-    pace, why = Pace(per_second=1_000), Missing("refused", "the key")
+    pace, why = RateLimiter(per_second=1_000), LookupFailure("refused", "the key")
     pace.rest(0.05, why)
     assert pace.turn(time.monotonic() + 3_600) is why

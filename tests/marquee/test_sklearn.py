@@ -23,7 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from eval.baselines.thresholds import Decoding
 from llm.backends.backend import Conversation
-from llm.backends.fake import Scripted
+from llm.backends.fake import FakeBackend
 from llm.classifier import Problem
 from llm.embedded.matcher import Matcher
 from llm.language_model import LanguageModel
@@ -311,7 +311,7 @@ def test_batch_calibration_needs_no_labels_and_takes_a_models_habit_away() -> No
         horror = "horror" in conversation[-1]["content"]
         return dict(zip("ABC", (0.6, 0.3, 0.1) if horror else always.values(), strict=True))
 
-    model = LanguageModel(Scripted(weights=weights))
+    model = LanguageModel(FakeBackend(weights=weights))
     single = Taxonomy("single", MOODS.labels, multi=False)
     plain = MarqueeClassifier(single, classifier=model, reading="letters")
     corrected = clone(plain).set_params(calibration="batch").fit(["rooms"] * 20 + ["horror"])
@@ -327,7 +327,7 @@ def test_what_a_model_was_shown_is_not_learnt_from() -> None:
         heard.append("\n".join(message["content"] for message in conversation))
         return {"Yes": 0.5, "No": 0.5}
 
-    model = LanguageModel(Scripted(weights=weights))
+    model = LanguageModel(FakeBackend(weights=weights))
     texts = [f"{text} {place}" for place, text in enumerate(TEXTS)]
     fitted = MarqueeClassifier(
         MOODS, classifier=model, reading="yes_no", shots=3, decision="global", random_state=0
@@ -349,7 +349,7 @@ def test_the_nearest_examples_are_shown_and_never_the_text_itself(shared: Matche
         heard.append("\n".join(message["content"] for message in conversation))
         return '["War"]'
 
-    model = LanguageModel(Scripted(reply))
+    model = LanguageModel(FakeBackend(reply))
     texts = ["tanks roll into battle", "a clown slips", "soldiers storm the beach", "ghosts in the attic"]
     labels = [["War"], ["Comedy"], ["War"], ["Horror"]]
     fitted = MarqueeClassifier(MOODS, classifier=model, shots=1, nearest=True).fit(texts, labels)
@@ -387,7 +387,7 @@ def test_answers_are_remembered_where_that_is_asked(tmp_path: Path) -> None:
         heard.append(conversation)
         return '["War"]'
 
-    model = LanguageModel(Scripted(reply))
+    model = LanguageModel(FakeBackend(reply))
     remembering = MarqueeClassifier(MOODS, classifier=model, cache=str(tmp_path / "answers.sqlite"))
     for _ in range(2):
         clone(remembering).fit(TEXTS, LABELS).predict(["a", "b"])
@@ -407,8 +407,8 @@ def test_answers_are_remembered_where_that_is_asked(tmp_path: Path) -> None:
         ({"objective": "mikro"}, UnknownName, "did you mean 'micro'"),
         ({"decision": 1.5}, InvalidSetting, "between 0 and 1"),
         ({"calibration": "sigmoid", "shots": 99}, MarqueeError, "99 examples"),
-        ({"classifier": LanguageModel(Scripted()), "reading": "leters"}, UnknownName, "did you mean 'letters'"),
-        ({"classifier": LanguageModel(Scripted()), "prompt": "plt"}, UnknownName, "did you mean 'plot"),
+        ({"classifier": LanguageModel(FakeBackend()), "reading": "leters"}, UnknownName, "did you mean 'letters'"),
+        ({"classifier": LanguageModel(FakeBackend()), "prompt": "plt"}, UnknownName, "did you mean 'plot"),
     ],
 )
 def test_parameters_that_do_not_go_together_are_told(given: Any, error: type[Exception], words: str) -> None:
@@ -425,7 +425,7 @@ def test_a_text_without_an_answer_is_an_error_and_no_guess() -> None:
     def reply(conversation: Conversation) -> str | Problem:
         return Problem("busy", "overloaded") if "horror" in conversation[-1]["content"] else '["War"]'
 
-    failing = MarqueeClassifier(MOODS, classifier=LanguageModel(Scripted(reply)))
+    failing = MarqueeClassifier(MOODS, classifier=LanguageModel(FakeBackend(reply)))
     with pytest.raises(Unanswered, match="2 of 4 texts got no answer; text 1: overloaded"):
         failing.predict(["war", "horror", "war", "more horror"])
     with pytest.raises(Unanswered, match="there is no text"):
@@ -434,7 +434,7 @@ def test_a_text_without_an_answer_is_an_error_and_no_guess() -> None:
 
 def test_probabilities_are_given_only_where_there_are_any(plain: Any) -> None:
     with pytest.raises(InvalidSetting, match="list gives no scores"):
-        MarqueeClassifier(MOODS, classifier=LanguageModel(Scripted(lambda conversation: '["War"]'))).predict_proba(
+        MarqueeClassifier(MOODS, classifier=LanguageModel(FakeBackend(lambda conversation: '["War"]'))).predict_proba(
             ["a"]
         )
     with pytest.raises(InvalidSetting, match="similarities"):
@@ -475,7 +475,7 @@ def test_a_grid_finds_the_prompt_and_the_reading_that_answer_best() -> None:
 
     single = Taxonomy("single", MOODS.labels, multi=False)
     search = GridSearchCV(
-        MarqueeClassifier(single, classifier=LanguageModel(Scripted(weights=weights))),
+        MarqueeClassifier(single, classifier=LanguageModel(FakeBackend(weights=weights))),
         {"prompt": ["plot", "review", "company"], "reading": ["letters", "yes_no"]},
         cv=2,
     ).fit(PLAIN, GENRE)

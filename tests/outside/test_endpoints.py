@@ -16,17 +16,17 @@ from typing import Any
 
 import pytest
 
-from bulk.batch_api import Correspondence
+from bulk.batch_api import OfflineTransport
 from llm.backends.adapting import Adapting
 from llm.backends.address import Address, BadAddress, corrected
 from llm.backends.backend import Constraint
-from llm.backends.capabilities import UNPROBED, Capabilities, Honours
+from llm.backends.capabilities import UNPROBED, Capabilities, SupportedFeatures
 from llm.backends.findings_file import FindingsFile
 from llm.backends.model_name import ModelName
 from llm.backends.openai_compatible import OpenAICompatible
 from llm.backends.refusals import redacted, seconds_of
 from llm.backends.replies import ReplyReader, decoded, usage_of
-from llm.backends.transport import Wire
+from llm.backends.transport import HTTPTransport
 from llm.classifier import Prediction, Problem
 from llm.language_model import LanguageModel
 from llm.strategies.registry import READINGS
@@ -61,7 +61,7 @@ def adapting(server: Endpoint, path: Path | None = None, **extra: Any) -> Adapti
 
 
 def model(server: Endpoint, path: Path | None = None, retries: int = 0, **extra: Any) -> LanguageModel:
-    wire = Wire(server.url, KEY, 5, retries, 8, adapting(server, path, **extra))
+    wire = HTTPTransport(server.url, KEY, 5, retries, 8, adapting(server, path, **extra))
     return LanguageModel(OpenAICompatible(wire, "m", lambda: UNPROBED), READINGS["list"])
 
 
@@ -331,7 +331,7 @@ LOGIN = "bWU6VHIwdWI0ZG9yIHBhc3M="  # me:Tr0ub4dor pass, as Basic authentication
 )
 def test_no_login_of_the_base_url_is_repeated(behaviour: Callable[[str], Behaviour], login: str, words: str) -> None:
     with endpoint(behaviour(words)) as server:
-        wire = Wire(server.url.replace("://", f"://{login}@"), "", 5, 0, 4)
+        wire = HTTPTransport(server.url.replace("://", f"://{login}@"), "", 5, 0, 4)
         (found,) = OpenAICompatible(wire, "m", lambda: UNPROBED).write([MESSAGES], Constraint({"type": "array"}, 48))
     assert found.problem is not None
     assert not [secret for secret in ("Tr0ub4dor", LOGIN) if secret in found.problem.detail], found.problem
@@ -341,13 +341,13 @@ def test_no_login_of_the_base_url_is_repeated(behaviour: Callable[[str], Behavio
 @pytest.mark.parametrize("query", ["api-key=k3y-of-mine", "subscription_token=k3y-of-mine&api-version=2024-10-21"])
 def test_no_key_in_the_query_of_the_base_url_is_repeated(query: str) -> None:
     with endpoint(body(403, {"error": "k3y-of-mine may not use 2024-10-21"})) as server:
-        (found,) = Wire(f"{server.url}?{query}", "", 5, 0, 4).post([{}])
+        (found,) = HTTPTransport(f"{server.url}?{query}", "", 5, 0, 4).post([{}])
     assert "*** may not use 2024-10-21" in found.detail
 
 
 def test_a_batch_repeats_no_login_of_the_base_url_and_no_key() -> None:
     adapting = Adapting(Address.of("http://me:Tr0ub4dor@localhost:8000/v1"))
-    wire = Correspondence(adapting=adapting, secrets=("k3y-of-mine",))
+    wire = OfflineTransport(adapting=adapting, secrets=("k3y-of-mine",))
     wire.post([{"model": "m"}])
     (key,) = wire.taken()
     wire.receive([(key, {"response": None, "error": {"message": "Tr0ub4dor and k3y-of-mine are refused"}})])
@@ -466,7 +466,7 @@ SYSTEM_ROLE = [
                      "param": "messages[0].role"}}),
     (500, {"error": {"message": "Value is not callable: System role not supported at row 1"}}),
 ]  # fmt: skip
-ARRAY = Honours({})
+ARRAY = SupportedFeatures({})
 
 
 def system(path: str, status: int, document: Any) -> Any:
@@ -652,8 +652,8 @@ def test_log_probabilities_of_any_shape_are_read_or_are_a_problem(
 ) -> None:
     single = Taxonomy("films", TAXONOMY.labels, multi=False, max_labels=1, allow_none=False)
     with endpoint(behaviour) as server:
-        wire = Wire(server.url, KEY, 5, 0, 4)
-        capabilities: Capabilities = Honours({}, top_logprobs=5)
+        wire = HTTPTransport(server.url, KEY, 5, 0, 4)
+        capabilities: Capabilities = SupportedFeatures({}, top_logprobs=5)
         engine = OpenAICompatible(wire, "m", lambda: capabilities)
         (found,) = LanguageModel(engine, READINGS["letters"]).classify(["x"], single)
     assert (found.labels[:1] or (None,))[0] == label
@@ -761,7 +761,7 @@ def test_the_query_of_a_base_url_goes_with_every_request() -> None:
 
         server.then = [follows(noted, otherwise=says(LABELS))]
         root = server.url.removesuffix("/v1")
-        wire = Wire(f"{root}/openai/deployments/d?api-version=2024-10-21", KEY, 5, 0, 1)
+        wire = HTTPTransport(f"{root}/openai/deployments/d?api-version=2024-10-21", KEY, 5, 0, 1)
         wire.post([{"model": "m"}])
         wire.get("/models")
     assert paths[0] == "/openai/deployments/d/chat/completions?api-version=2024-10-21"
@@ -779,7 +779,7 @@ def test_the_query_of_a_base_url_goes_with_every_request() -> None:
 )
 def test_a_login_in_the_base_url_is_sent_instead_of_the_key(login: str, header: str) -> None:
     with endpoint(says(LABELS)) as server:
-        wire = Wire(server.url.replace("//", f"//{login}@") if login else server.url, KEY, 5, 0, 1)
+        wire = HTTPTransport(server.url.replace("//", f"//{login}@") if login else server.url, KEY, 5, 0, 1)
         replies = [wire.get("/models"), *wire.post([{"model": "m"}]), *wire.post([{}], wire.beside("/tokenize"))]
         sent = [one["authorization"] for one in server.headers]
     assert all(isinstance(reply, dict) for reply in replies)
@@ -790,9 +790,9 @@ def test_a_login_in_the_base_url_is_sent_instead_of_the_key(login: str, header: 
 def test_azure_gets_the_key_in_its_own_header(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Address.of("https://x.openai.azure.com/openai/v1").is_azure
     with endpoint(says(LABELS)) as server:
-        Wire(server.url, KEY, 5, 0, 1).post([{"model": "m"}])
+        HTTPTransport(server.url, KEY, 5, 0, 1).post([{"model": "m"}])
         monkeypatch.setattr(Address, "is_azure", True)
-        azure = Wire(server.url, KEY, 5, 0, 1)
+        azure = HTTPTransport(server.url, KEY, 5, 0, 1)
         azure.post([{"model": "m"}])
         azure.get("/models")
     assert [one.get("authorization") for one in server.headers] == [f"Bearer {KEY}", None, None]
@@ -801,13 +801,13 @@ def test_azure_gets_the_key_in_its_own_header(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_wrong_path_gives_a_hint() -> None:
     with endpoint(body(404, {"detail": "Not Found"})) as server:
-        (found,) = Wire(server.url.removesuffix("/v1") + "/api", KEY, 5, 0, 1).post([{"model": "m"}])
+        (found,) = HTTPTransport(server.url.removesuffix("/v1") + "/api", KEY, 5, 0, 1).post([{"model": "m"}])
     assert "most base URLs end in /v1" in found.detail
 
 
 def test_https_at_a_port_of_plain_http_gives_a_hint() -> None:
     with endpoint(body(200, {})) as server:
-        (found,) = Wire(server.url.replace("http://", "https://"), KEY, 5, 0, 1).post([{"model": "m"}])
+        (found,) = HTTPTransport(server.url.replace("http://", "https://"), KEY, 5, 0, 1).post([{"model": "m"}])
     assert found.kind == "unreachable"
     assert found.detail.endswith("does not answer in HTTPS; if it speaks plain HTTP, write http:// in the base URL")
 
@@ -823,7 +823,9 @@ def test_plain_http_at_a_port_that_breaks_it_off_gives_a_hint() -> None:
 
         thread = threading.Thread(target=reset)
         thread.start()
-        (found,) = Wire(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", KEY, 5, 0, 1).post([{"model": "m"}])
+        (found,) = HTTPTransport(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", KEY, 5, 0, 1).post(
+            [{"model": "m"}]
+        )
         thread.join()
     assert found.kind == "unreachable"
     assert found.detail.endswith("breaks the connection off; if it speaks HTTPS, write https:// in the base URL")
@@ -843,7 +845,7 @@ def test_a_certificate_that_is_not_trusted_is_named(why: str) -> None:
     ("http://localhost:2/v1", "localhost:2"),
 ])  # fmt: skip
 def test_no_connection_names_host_and_port_once(url: str, place: str) -> None:
-    (found,) = Wire(url, KEY, 5, 0, 1).post([{"model": "m"}])
+    (found,) = HTTPTransport(url, KEY, 5, 0, 1).post([{"model": "m"}])
     assert found.detail == f"no connection to {place}; is the model server up?"
 
 
@@ -880,7 +882,7 @@ def test_a_connection_that_breaks_off_is_not_called_a_missing_one(behaviour: Beh
 )
 def test_the_only_model_listed_is_taken_where_none_is_set(listing: Any, is_set: bool, name: str) -> None:
     with endpoint(body(200, listing)) as server:
-        assert ModelName(Wire(server.url, KEY, 5, 0, 1), "default", is_set)() == name
+        assert ModelName(HTTPTransport(server.url, KEY, 5, 0, 1), "default", is_set)() == name
 
 
 def test_several_models_ask_for_a_choice() -> None:
@@ -888,7 +890,7 @@ def test_several_models_ask_for_a_choice() -> None:
         endpoint(body(200, {"data": [{"id": "a"}, {"id": "b"}]})) as server,
         pytest.raises(InvalidSetting, match=r"serves 2 models; set MARQUEE_MODEL to one of them: a, b"),
     ):
-        ModelName(Wire(server.url, KEY, 5, 0, 1), "default", False)()
+        ModelName(HTTPTransport(server.url, KEY, 5, 0, 1), "default", False)()
 
 
 @pytest.mark.parametrize(
@@ -919,7 +921,7 @@ def test_another_model_under_the_same_name_has_other_fingerprints() -> None:
 
 
 def test_the_list_of_models_is_behind_the_command_line_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from marquee.factory import Choice
+    from marquee.factory import RequestOptions
     from service.factory import build
 
     with endpoint(follows(serves("/models", body(200, {"data": [{"id": "only"}]})), chats(says(LABELS)))) as server:
@@ -928,7 +930,7 @@ def test_the_list_of_models_is_behind_the_command_line_too(monkeypatch: pytest.M
         monkeypatch.setenv("MARQUEE_CACHE", "false")
         monkeypatch.setenv("MARQUEE_EXTRA_BODY", '{"reasoning_effort": "low"}')
         parts = build(read_settings())
-        (found,) = parts.classifier_for(Choice()).classify(["A soldier."], TAXONOMY)
+        (found,) = parts.classifier_for(RequestOptions()).classify(["A soldier."], TAXONOMY)
         assert found.source.model == "only"
         sent = [asked for asked in server.asked if asked and "messages" in asked]
     assert all((asked["model"], asked["reasoning_effort"]) == ("only", "low") for asked in sent)

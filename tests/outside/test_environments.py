@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from llm.backends.transport import Wire
+from llm.backends.transport import HTTPTransport
 from main import main
 from marquee.client import Client
 from marquee.settings import read_settings
@@ -184,7 +184,7 @@ def test_no_password_of_a_url_is_ever_shown(monkeypatch: pytest.MonkeyPatch, url
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Wire("https://models.example/v1", "", 1.0, 0, 1),
+        lambda: HTTPTransport("https://models.example/v1", "", 1.0, 0, 1),
         lambda: Client("https://marquee.example"),
     ],
     ids=["endpoint", "service"],
@@ -214,7 +214,7 @@ def test_loopback_is_reached_whatever_the_proxy_and_certificates(
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    (reply,) = Wire(model.url, "", 5.0, 0, 1).post([{"model": "m", "messages": []}])
+    (reply,) = HTTPTransport(model.url, "", 5.0, 0, 1).post([{"model": "m", "messages": []}])
     assert "choices" in str(reply)
     monkeypatch.setenv("OPENAI_BASE_URL", model.url)
     monkeypatch.setenv("MARQUEE_READING", "list")
@@ -255,14 +255,14 @@ def test_no_proxy_is_read_as_curl_reads_it(monkeypatch: pytest.MonkeyPatch, entr
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "all_proxy"])
 def test_a_proxy_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
-    detail = Wire("https://models.example/v1", "", 5.0, 0, 1).post([{"model": "m", "messages": []}])[0].detail
+    detail = HTTPTransport("https://models.example/v1", "", 5.0, 0, 1).post([{"model": "m", "messages": []}])[0].detail
     assert f"no connection to models.example through the proxy of {name}; check it" in detail
     assert _SECRET not in detail
 
 
 def test_a_proxy_that_is_set_is_used(monkeypatch: pytest.MonkeyPatch, model: Endpoint) -> None:
     monkeypatch.setenv("HTTP_PROXY", model.url.removesuffix("/v1"))
-    (reply,) = Wire("http://models.example/v1", "", 5.0, 0, 1).post([{"model": "m", "messages": []}])
+    (reply,) = HTTPTransport("http://models.example/v1", "", 5.0, 0, 1).post([{"model": "m", "messages": []}])
     assert "choices" in str(reply)
 
 
@@ -695,6 +695,6 @@ def test_an_address_that_is_none_is_one_line(host: str) -> None:
 
 @pytest.mark.parametrize("url", ["http://[::1]:9/v1", "http://[::1]/v1"])
 def test_an_ipv6_base_url_is_asked(url: str) -> None:
-    problem = Wire(url, "", 1.0, 0, 1).post([{}])[0]
+    problem = HTTPTransport(url, "", 1.0, 0, 1).post([{}])[0]
     assert "no connection to" in problem.detail
     assert "::1" in problem.detail

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from prompts.errors import InvalidDataset
-from tabular import Dialect, open_table
+from tabular import TableDialect, open_table
 
 UTF8_MARK = b"\xef\xbb\xbf"
 Cells = Sequence[Sequence[Any]]
@@ -29,7 +29,7 @@ def zipped(*names: str) -> bytes:
     return out.getvalue()
 
 
-def rows_of(path: Path, dialect: Dialect = Dialect()) -> list[list[Any]]:
+def rows_of(path: Path, dialect: TableDialect = TableDialect()) -> list[list[Any]]:
     """The names of the columns, and the cells of every row; a problem stands after the cells of its row."""
     table = open_table(path, dialect)
     rows = [[*row.cells.values(), *([f"! {row.problem}"] if row.problem else [])] for row in table.rows()]
@@ -400,19 +400,19 @@ def test_a_file_that_cannot_be_read_gives_one_line_of_advice(tmp_path: Path, cas
 @pytest.mark.parametrize(
     ("content", "dialect", "expected"),
     [
-        ("id,text\n1,caf\xe9\n".encode("cp1252"), Dialect(encoding="cp1252"), [["id", "text"], ["1", "caf\xe9"]]),
+        ("id,text\n1,caf\xe9\n".encode("cp1252"), TableDialect(encoding="cp1252"), [["id", "text"], ["1", "caf\xe9"]]),
         (
             "id,text\n1,\u65e5\u672c\n".encode("shift_jis"),
-            Dialect(encoding="shift_jis"),
+            TableDialect(encoding="shift_jis"),
             [["id", "text"], ["1", "\u65e5\u672c"]],
         ),
-        ("id,text\n1,x\n".encode("utf-16-le"), Dialect(encoding="utf-16-le"), [["id", "text"], ["1", "x"]]),
-        (b"id~text\n1~a, b\n", Dialect(separator="~"), [["id", "text"], ["1", "a, b"]]),
-        (b"a;b,c\n1;2,3\n", Dialect(separator="semicolon"), [["a", "b,c"], ["1", "2,3"]]),
+        ("id,text\n1,x\n".encode("utf-16-le"), TableDialect(encoding="utf-16-le"), [["id", "text"], ["1", "x"]]),
+        (b"id~text\n1~a, b\n", TableDialect(separator="~"), [["id", "text"], ["1", "a, b"]]),
+        (b"a;b,c\n1;2,3\n", TableDialect(separator="semicolon"), [["a", "b,c"], ["1", "2,3"]]),
     ],
 )
 def test_an_encoding_and_a_separator_may_be_named(
-    tmp_path: Path, content: bytes, dialect: Dialect, expected: Cells
+    tmp_path: Path, content: bytes, dialect: TableDialect, expected: Cells
 ) -> None:
     (tmp_path / "a.csv").write_bytes(content)
     assert rows_of(tmp_path / "a.csv", dialect) == expected

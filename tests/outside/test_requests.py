@@ -13,7 +13,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from service.app import create_app
-from service.services import Limits, Parts
+from service.services import Limits, Services
 from tests.eval.rows import Named
 
 LIMITS = Limits(body_bytes=20_000, texts=8, text_chars=1_000, labels=20)
@@ -235,7 +235,7 @@ ROWS = (
 
 @pytest.fixture(scope="module")
 def client() -> FlaskClient:
-    return create_app(Parts(lambda choice: Named(), lambda: None, lambda: None, "tmdb", LIMITS)).test_client()
+    return create_app(Services(lambda choice: Named(), lambda: None, lambda: None, "tmdb", LIMITS)).test_client()
 
 
 @pytest.mark.parametrize("sent", ROWS, ids=lambda sent: sent.name)

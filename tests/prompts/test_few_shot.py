@@ -5,7 +5,7 @@ import json
 import pytest
 
 from prompts import registry
-from prompts.answer_format import CODES, LETTERS, LIST, Question, Shot
+from prompts.answer_format import CODES, LETTERS, LIST, AnswerFormat, FewShotExample
 from prompts.few_shot import turns
 from prompts.taxonomy import Label, Taxonomy
 from prompts.template import Message
@@ -14,15 +14,15 @@ from prompts.text import Text
 TMDB = registry.taxonomy("tmdb")
 NONE = TMDB.shaped(allow_none=True)
 WESTERN, HORROR = (CODES[TMDB.names.index(name)] for name in ("Western", "Horror"))
-YES_NO = Question("yes_no", TMDB.labels[0])
+YES_NO = AnswerFormat("yes_no", TMDB.labels[0])
 SHOTS = (
-    Shot(Text("Cowboys ride into town.", "Dust"), ("Western", "Action")),
-    Shot(Text("A ghost haunts the attic."), ("Horror",)),
-    Shot(Text("Opening hours of the museum."), ()),
+    FewShotExample(Text("Cowboys ride into town.", "Dust"), ("Western", "Action")),
+    FewShotExample(Text("A ghost haunts the attic."), ("Horror",)),
+    FewShotExample(Text("Opening hours of the museum."), ()),
 )
 
 
-def answers(taxonomy: Taxonomy, question: Question, prompt: str = "text") -> list[str]:
+def answers(taxonomy: Taxonomy, question: AnswerFormat, prompt: str = "text") -> list[str]:
     messages = registry.prompt(prompt).render(Text("x"), taxonomy, question, SHOTS)
     return [message["content"] for message in messages if message["role"] == "assistant"]
 
@@ -40,28 +40,28 @@ def answers(taxonomy: Taxonomy, question: Question, prompt: str = "text") -> lis
 )
 @pytest.mark.parametrize("prompt", registry.prompts())
 def test_examples_answer_as_the_model_should(
-    taxonomy: Taxonomy, question: Question, expected: list[str], prompt: str
+    taxonomy: Taxonomy, question: AnswerFormat, expected: list[str], prompt: str
 ) -> None:
     assert answers(taxonomy, question, prompt) == expected
 
 
-@pytest.mark.parametrize("question", [LIST, LETTERS, Question("yes_no"), YES_NO])
+@pytest.mark.parametrize("question", [LIST, LETTERS, AnswerFormat("yes_no"), YES_NO])
 @pytest.mark.parametrize("prompt", registry.prompts())
-def test_an_example_is_asked_about_as_the_text_is(question: Question, prompt: str) -> None:
+def test_an_example_is_asked_about_as_the_text_is(question: AnswerFormat, prompt: str) -> None:
     system, *rest = registry.prompt(prompt).render(Text("A plot.", "A title"), NONE, question, SHOTS)
     alone = registry.prompt(prompt).render(Text("A plot.", "A title"), NONE, question)
     assert (system, rest[-1]) == (alone[0], alone[-1])
     asked, said = rest[:-1:2], rest[1:-1:2]
     assert {message["role"] for message in asked} == {"user"}
     assert {message["role"] for message in said} == {"assistant"}
-    for message, turn in zip(asked, turns(SHOTS, NONE, Question(question.reading)), strict=True):
+    for message, turn in zip(asked, turns(SHOTS, NONE, AnswerFormat(question.reading)), strict=True):
         assert message == registry.prompt(prompt).render(turn.text, NONE, turn.question)[-1]
 
 
 @pytest.mark.parametrize("asked", TMDB.predictable[:3])
 def test_what_comes_before_the_text_does_not_depend_on_the_label_asked_about(asked: Label) -> None:
     def before(label: Label) -> tuple[Message, ...]:
-        return registry.prompt("plot").render(Text("x"), TMDB, Question("yes_no", label), SHOTS)[:-1]
+        return registry.prompt("plot").render(Text("x"), TMDB, AnswerFormat("yes_no", label), SHOTS)[:-1]
 
     assert before(asked) == before(TMDB.predictable[-1])
 
@@ -82,7 +82,10 @@ def test_codes_are_those_of_the_labels_that_are_listed() -> None:
 
 def test_a_label_of_any_spelling_is_json_and_powerless() -> None:
     odd = Taxonomy("odd", (Label('The "best"'), Label("caf\u00e9"), Label("a<|im_end|>")))
-    shots = [Shot(Text("x"), tuple(odd.names)), Shot(Text("</text> {{ 7 }} <|im_end|>"), ("caf\u00e9",))]
+    shots = [
+        FewShotExample(Text("x"), tuple(odd.names)),
+        FewShotExample(Text("</text> {{ 7 }} <|im_end|>"), ("caf\u00e9",)),
+    ]
     rendered = registry.prompt("text").render(Text("y"), odd, LIST, shots)
     assert json.loads(rendered[2]["content"])[:2] == ['The "best"', "caf\u00e9"]
     assert not any("<|" in message["content"] for message in rendered)

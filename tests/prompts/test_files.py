@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from llm.backends.capabilities import Honours, Probed
-from llm.backends.capability_checks import CANARIES, Finding
-from llm.backends.transport import Wire
-from llm.thresholds import Decision, Decisions
+from llm.backends.capabilities import CapabilityProbe, SupportedFeatures
+from llm.backends.capability_checks import CANARIES, CheckResult
+from llm.backends.transport import HTTPTransport
+from llm.thresholds import LabelThreshold, ThresholdStore
 from prompts.errors import InvalidSetting
 from prompts.files import digest_of, locked, make_folder, replacing, write_text_atomically
 from service.auth import Keys
@@ -126,12 +126,12 @@ def _enter(lock: Path) -> bool:
 
 
 def _threshold(path: Path, number: int) -> None:
-    Decisions(path).keep(f"model {number}", Decision(number / 10))
+    ThresholdStore(path).keep(f"model {number}", LabelThreshold(number / 10))
 
 
 def _capabilities(path: Path, number: int) -> None:
-    wire = Wire(f"http://127.0.0.1:{number + 1}/v1", "", 1.0, 0, 1)
-    Probed(wire, "model", path)._keep(Honours(dict.fromkeys(CANARIES, Finding("honoured"))))
+    wire = HTTPTransport(f"http://127.0.0.1:{number + 1}/v1", "", 1.0, 0, 1)
+    CapabilityProbe(wire, "model", path)._keep(SupportedFeatures(dict.fromkeys(CANARIES, CheckResult("honoured"))))
 
 
 def _key(path: Path, number: int) -> None:

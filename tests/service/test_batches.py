@@ -10,10 +10,10 @@ from click.testing import CliRunner
 from flask import Flask
 from flask.testing import FlaskClient
 
-from llm.backends.fake import Scripted
-from llm.classifier import Classifier, Prediction, Problem, ProblemKind, Source, label_source
+from llm.backends.fake import FakeBackend
+from llm.classifier import AnswerSource, Classifier, Prediction, Problem, ProblemKind, label_source
 from llm.language_model import LanguageModel
-from llm.strategies.json_list import ListReading
+from llm.strategies.json_list import JSONList
 from llm.wrappers.cascade import Cascade
 from llm.wrappers.fallback import Fallback
 from llm.wrappers.length_limited import LengthLimited
@@ -24,7 +24,7 @@ from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
 from service.app import create_app
 from service.schemas.classify import ClassifyRequest
-from service.services import Limits, Parts
+from service.services import Limits, Services
 from tests.eval.rows import Named
 from tests.support.served import served_at
 
@@ -35,7 +35,7 @@ HUGE = "war " * 20_000  # beyond the limit of a body
 
 
 def app_of(classifier: Classifier, limits: Limits = LIMITS) -> Flask:
-    return create_app(Parts(lambda choice: classifier, lambda: None, lambda: None, "tmdb", limits))
+    return create_app(Services(lambda choice: classifier, lambda: None, lambda: None, "tmdb", limits))
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ class Failing:
         self.kind = kind
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
-        source = Source(self.name, label_source(taxonomy))
+        source = AnswerSource(self.name, label_source(taxonomy))
         return [
             Prediction((), source, problem=Problem("empty" if text.empty else self.kind, "as it is"))
             for text in checked_texts(texts)
@@ -213,8 +213,8 @@ def test_a_field_without_effect_is_named_in_the_answer(client: FlaskClient, sent
 
 
 def test_answers_of_a_stand_in_say_that_they_have_no_reading_or_prompt() -> None:
-    down = LanguageModel(Scripted(lambda conversation: Problem("unreachable", "as it is"), "a-model"), ListReading())
-    up = LanguageModel(Scripted(lambda conversation: '["War"]', "a-model"), ListReading())
+    down = LanguageModel(FakeBackend(lambda conversation: Problem("unreachable", "as it is"), "a-model"), JSONList())
+    up = LanguageModel(FakeBackend(lambda conversation: '["War"]', "a-model"), JSONList())
     sent = {"texts": ["a war", ""], "reading": "list", "prompt": "plot"}
 
     def notes(classifier: Classifier) -> list[Any]:
@@ -269,7 +269,7 @@ def test_the_embedded_classifier_says_that_it_has_no_reading() -> None:
     ],
 )
 def test_genres_are_answered_where_the_labels_are_genres(path: str, default: str, sent: Any, genres: bool) -> None:
-    client = create_app(Parts(lambda choice: Named(), lambda: None, lambda: None, default, LIMITS)).test_client()
+    client = create_app(Services(lambda choice: Named(), lambda: None, lambda: None, default, LIMITS)).test_client()
     body = client.post(path, json=sent).get_json()
     for answer in body.get("results", [body]):
         assert ("genres" in answer) == genres
@@ -284,7 +284,9 @@ def test_the_same_body_on_two_routes_is_remembered_apart() -> None:
 
             return [replace(one, cached=True) for one in super().classify(texts, taxonomy)]
 
-    client = create_app(Parts(lambda choice: Remembering(), lambda: None, lambda: None, "news", LIMITS)).test_client()
+    client = create_app(
+        Services(lambda choice: Remembering(), lambda: None, lambda: None, "news", LIMITS)
+    ).test_client()
     sent = {"text": "a war"}
     for _ in range(2):
         assert "genres" not in client.post("/classify", json=sent).get_json()

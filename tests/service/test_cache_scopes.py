@@ -12,7 +12,7 @@ from marquee.settings import read_settings
 from service.app import create_app
 from service.auth import Keys
 from service.factory import build
-from service.rate_limits import Door
+from service.rate_limits import AccessControl
 from tests.support.misbehaving import Endpoint, endpoint, says
 
 BODIES: list[tuple[str, dict[str, Any]]] = [
@@ -36,7 +36,7 @@ def client(model: Endpoint, folder: Path, locked: bool = True, **set_: Any) -> t
     keys = Keys(folder / "keys.json")
     tokens = {name: keys.add(name) for name in ("ada", "bob")}
     parts = build(settings)
-    return create_app(replace(parts, door=Door(keys, locked=True)) if locked else parts).test_client(), tokens
+    return create_app(replace(parts, door=AccessControl(keys, locked=True)) if locked else parts).test_client(), tokens
 
 
 def cached(client: FlaskClient, route: str, body: dict[str, Any], token: str = "") -> bool:

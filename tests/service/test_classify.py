@@ -8,23 +8,23 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from llm.backends.backend import Conversation
-from llm.backends.fake import Scripted
+from llm.backends.fake import FakeBackend
 from llm.classifier import Classifier, Problem, ProblemKind
 from llm.embedded.matcher import Matcher
 from llm.language_model import LanguageModel
-from llm.strategies.json_list import ListReading
-from marquee.factory import Choice
+from llm.strategies.json_list import JSONList
+from marquee.factory import RequestOptions
 from marquee.problem_kinds import KINDS
 from prompts import registry
 from service.app import create_app
-from service.services import Limits, Parts
+from service.services import Limits, Services
 
 PLOT = "A young wizard learns magic to defeat a dragon."
 LIMITS = Limits(body_bytes=100_000, texts=10, text_chars=1_000, labels=20)
 
 
 def served(classifier: Classifier, problem: Problem | None = None) -> FlaskClient:
-    return create_app(Parts(lambda choice: classifier, lambda: problem, lambda: None, "tmdb", LIMITS)).test_client()
+    return create_app(Services(lambda choice: classifier, lambda: problem, lambda: None, "tmdb", LIMITS)).test_client()
 
 
 def replying(*replies: str | Problem) -> FlaskClient:
@@ -34,7 +34,7 @@ def replying(*replies: str | Problem) -> FlaskClient:
     def reply(conversation: Conversation) -> str | Problem:
         return waiting.pop(0)
 
-    return served(LanguageModel(Scripted(reply, "a-model"), ListReading()))
+    return served(LanguageModel(FakeBackend(reply, "a-model"), JSONList()))
 
 
 @pytest.fixture(scope="module")
@@ -126,16 +126,16 @@ def test_what_a_model_says_beyond_the_vocabulary_is_counted() -> None:
 
 
 def test_prompt_reading_and_cache_reach_the_classifier(embedded: Matcher) -> None:
-    seen: list[Choice] = []
+    seen: list[RequestOptions] = []
 
-    def classifier_for(choice: Choice) -> Classifier:
+    def classifier_for(choice: RequestOptions) -> Classifier:
         seen.append(choice)
         return embedded
 
-    client = create_app(Parts(classifier_for, lambda: None, lambda: None, "tmdb", LIMITS)).test_client()
+    client = create_app(Services(classifier_for, lambda: None, lambda: None, "tmdb", LIMITS)).test_client()
     client.post("/classify", json={"text": "x"})
     client.post("/classify", json={"text": "x", "prompt": "auto", "reading": "letters", "cache": False})
-    assert seen == [Choice(), Choice(registry.prompt("auto"), "letters", False)]
+    assert seen == [RequestOptions(), RequestOptions(registry.prompt("auto"), "letters", False)]
 
 
 def test_text_that_is_no_ascii_comes_back_as_itself(client: FlaskClient) -> None:

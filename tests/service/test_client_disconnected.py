@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from llm.backends.transport import Wire
-from llm.classifier import Prediction, Problem, Source
-from llm.request_context import ASKING, Asking
+from llm.backends.transport import HTTPTransport
+from llm.classifier import AnswerSource, Prediction, Problem
+from llm.request_context import ASKING, RequestContext
 from llm.wrappers.admission import Gate
-from llm.wrappers.micro_batched import Batched
+from llm.wrappers.micro_batched import MicroBatched
 from prompts import registry
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
@@ -68,20 +68,20 @@ class Slow:
         self.entered.set()
         assert self.go_on.wait(30)
         self.read += [Text.of(text).body for text in texts]
-        return [Prediction(("War",), Source(self.name, taxonomy.name)) for _ in texts]
+        return [Prediction(("War",), AnswerSource(self.name, taxonomy.name)) for _ in texts]
 
 
 def test_the_texts_of_those_who_hang_up_in_the_queue_are_not_read() -> None:
     slow = Slow()
     came: list[int] = []
-    batched = Batched(slow, Gate(64, came.append))
+    batched = MicroBatched(slow, Gate(64, came.append))
     found: dict[str, Prediction] = {}
     away = {"b", "c", "e"}
     left = threading.Event()
 
     def ask(text: str) -> None:
         hangs_up = text in away
-        ASKING.set(replace(Asking(), gone=lambda: hangs_up and left.is_set()))
+        ASKING.set(replace(RequestContext(), gone=lambda: hangs_up and left.is_set()))
         found[text] = batched.classify([text], TMDB)[0]
 
     threads = [threading.Thread(target=ask, args=[text]) for text in "abcdef"]
@@ -111,12 +111,12 @@ def test_what_is_under_way_at_the_endpoint_is_given_up_and_the_rest_is_not_sent(
         until(handler)
 
     with endpoint(hears) as server:
-        wire = Wire(server.url, "", 60, 0, 1)
-        ASKING.set(Asking(gone=heard.is_set))
+        wire = HTTPTransport(server.url, "", 60, 0, 1)
+        ASKING.set(RequestContext(gone=heard.is_set))
         try:
             found = wire.post([{}, {}, {}])
         finally:
-            ASKING.set(Asking())
+            ASKING.set(RequestContext())
     assert [isinstance(one, Problem) and one.kind for one in found] == ["gone"] * 3
     assert len(server.asked) == 1
 
@@ -125,9 +125,9 @@ def test_one_that_waits_longer_than_it_is_looked_after_gets_its_answer() -> None
     with endpoint(says("here")) as server:
         said = server.then[0]
         server.then = [lambda handler: (time.sleep(0.8), said(handler))[1]]  # type: ignore[func-returns-value]
-        ASKING.set(Asking(gone=lambda: False))
-        (found,) = Wire(server.url, "", 60, 0, 1).post([{}])
-        ASKING.set(Asking())
+        ASKING.set(RequestContext(gone=lambda: False))
+        (found,) = HTTPTransport(server.url, "", 60, 0, 1).post([{}])
+        ASKING.set(RequestContext())
     assert found["choices"][0]["message"]["content"] == "here"
 
 

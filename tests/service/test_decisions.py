@@ -12,12 +12,12 @@ import openai
 import pytest
 from flask.testing import FlaskClient
 
-from llm.backends.backend import Conversation, Decided, Weighing
+from llm.backends.backend import Conversation, DecisionReply, TokenLogprobs
 from llm.backends.capabilities import UNPROBED
-from llm.backends.fake import Scripted
-from llm.backends.local.backend import Local
+from llm.backends.fake import FakeBackend
+from llm.backends.local.backend import LocalBackend
 from llm.backends.openai_compatible import OpenAICompatible
-from llm.backends.transport import Wire
+from llm.backends.transport import HTTPTransport
 from llm.classifier import Problem
 from llm.embedded.matcher import Matcher
 from llm.language_model import LanguageModel
@@ -28,8 +28,8 @@ from prompts import registry
 from service.app import create_app
 from service.auth import Keys
 from service.decisions.backends import ByModel, ByScores, Decider, FallingBack, Forwarded
-from service.rate_limits import Door
-from service.services import Limits, Parts
+from service.rate_limits import AccessControl
+from service.services import Limits, Services
 from tests.support.bare_model import opinionated
 from tests.support.process import service
 from tests.support.served import served_at
@@ -65,7 +65,7 @@ def weights(conversation: Conversation) -> Mapping[str, float]:
 
 
 def by_model(**more: Any) -> ByModel:
-    return ByModel(Scripted(name="a-model", weights=weights), Gate(4), **more)
+    return ByModel(FakeBackend(name="a-model", weights=weights), Gate(4), **more)
 
 
 def by_topic(embedded: Matcher) -> ByScores:
@@ -73,8 +73,8 @@ def by_topic(embedded: Matcher) -> ByScores:
 
 
 def served(decider: Decider | None, **more: Any) -> FlaskClient:
-    nobody = LanguageModel(Scripted())
-    parts = Parts(lambda choice: nobody, lambda: None, lambda: None, "tmdb", decider=decider, **more)
+    nobody = LanguageModel(FakeBackend())
+    parts = Services(lambda choice: nobody, lambda: None, lambda: None, "tmdb", decider=decider, **more)
     return create_app(parts).test_client()
 
 
@@ -89,7 +89,9 @@ def url() -> Iterator[str]:
     """A running service over a model that tells probabilities."""
     with served_at(
         create_app(
-            Parts(lambda choice: LanguageModel(Scripted()), lambda: None, lambda: None, "tmdb", decider=by_model())
+            Services(
+                lambda choice: LanguageModel(FakeBackend()), lambda: None, lambda: None, "tmdb", decider=by_model()
+            )
         )
     ) as url:
         yield url
@@ -140,7 +142,7 @@ def test_the_official_client_is_told_what_is_wrong_and_where(url: str) -> None:
 
 def behind(url: str, taxonomy: str) -> tuple[str, Mapping[str, float]]:
     """The best label of a text, and all scores, from the reading ``decisions`` that asks a Marquee."""
-    engine = OpenAICompatible(Wire(f"{url}/v1", "", 600, 0, 4), "marquee", lambda: UNPROBED)
+    engine = OpenAICompatible(HTTPTransport(f"{url}/v1", "", 600, 0, 4), "marquee", lambda: UNPROBED)
     text = "A sheriff faces three outlaws at noon in a dusty frontier town."
     (found,) = LanguageModel(engine, READINGS["decisions"]).classify([text], registry.taxonomy(taxonomy))
     assert found.problem is None, found.problem
@@ -174,7 +176,7 @@ def test_a_running_marquee_asks_another_as_its_settings_say(embedded: Matcher, t
 
 
 def test_a_chain_hands_questions_on_as_they_came(url: str) -> None:
-    engine = OpenAICompatible(Wire(f"{url}/v1", "", 30, 0, 4), "a-model", lambda: UNPROBED)
+    engine = OpenAICompatible(HTTPTransport(f"{url}/v1", "", 30, 0, 4), "a-model", lambda: UNPROBED)
     body = ask(served(Forwarded(engine, Gate(4))), REFUND, TEAM, MOOD)
     assert [answer["name"] for answer in body["answers"]] == ["refund", "team", "mood"]
     assert body["answers"][0]["probability"] == pytest.approx(0.9)
@@ -191,7 +193,7 @@ def seen_by(*questions: Mapping[str, Any], **more: Any) -> list[Conversation]:
         seen.append(conversation)
         return weights(conversation)
 
-    ask(served(ByModel(Scripted(weights=note), Gate(4))), *questions, **more)
+    ask(served(ByModel(FakeBackend(weights=note), Gate(4))), *questions, **more)
     return seen
 
 
@@ -235,7 +237,7 @@ def test_a_condition_may_stand_twice_and_options_may_be_booleans() -> None:
 def test_confidence_is_0_where_all_is_open_and_1_where_nothing_is() -> None:
     def confidence(*shares: float) -> float:
         told = dict(zip("AB", shares, strict=True))
-        decider = ByModel(Scripted(weights=lambda conversation: told), Gate(1))
+        decider = ByModel(FakeBackend(weights=lambda conversation: told), Gate(1))
         return float(ask(served(decider), TEAM)["answers"][0]["confidence"])
 
     assert confidence(0.3, 0.3) == pytest.approx(0)
@@ -250,7 +252,7 @@ def test_an_answer_is_remembered(tmp_path: Path) -> None:
         asked.append(conversation)
         return weights(conversation)
 
-    client = served(ByModel(Scripted(weights=note), Gate(4), AnswerStore(tmp_path / "answers.sqlite")))
+    client = served(ByModel(FakeBackend(weights=note), Gate(4), AnswerStore(tmp_path / "answers.sqlite")))
     first, second = ask(client, REFUND, TEAM), ask(client, REFUND, TEAM)
     assert first["answers"] == second["answers"]
     assert len(asked) == 2
@@ -264,7 +266,7 @@ def test_more_options_than_letters_are_asked_about_in_heats() -> None:
         return {line[0]: 0.9 for line in lines if line[1:].startswith(". option 119")}
 
     many = {**TEAM, "choices": [{"value": f"option {number:03}"} for number in range(120)]}
-    (answer,) = ask(served(ByModel(Scripted(weights=likes_the_last), Gate(4))), many)["answers"]
+    (answer,) = ask(served(ByModel(FakeBackend(weights=likes_the_last), Gate(4))), many)["answers"]
     assert answer["choice"] == "option 119"
     assert sum(one["probability"] for one in answer["probabilities"]) == pytest.approx(1)
 
@@ -273,7 +275,7 @@ def test_a_real_qwen2_answers_each_question_as_if_it_were_the_only_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("llm.backends.codes.LEAST_MASS", 0.0)  # random weights give codes no more than other tokens
-    engine = Local(str(opinionated(build(tmp_path / "tiny-qwen2"))), device="cpu", dtype="float32")
+    engine = LocalBackend(str(opinionated(build(tmp_path / "tiny-qwen2"))), device="cpu", dtype="float32")
     client = served(ByModel(engine, Gate(4)))
     answers = ask(client, REFUND, BUG, TEAM, MOOD)["answers"]
     refund, bug, team, mood = answers
@@ -327,7 +329,7 @@ def test_instructions_to_a_model_are_no_material_for_it(embedded: Matcher) -> No
 # --- what cannot be answered ---
 
 
-class Reasoning(Scripted):
+class Reasoning(FakeBackend):
     """A model seen to start with other words than a code; it may not be asked about any question."""
 
     answers_directly = False
@@ -335,20 +337,20 @@ class Reasoning(Scripted):
     def __init__(self) -> None:
         super().__init__(name="thinker", weights=weights)
 
-    def weigh(self, conversations: Any, codes: Any) -> list[Weighing]:
+    def weigh(self, conversations: Any, codes: Any) -> list[TokenLogprobs]:
         raise AssertionError("asked in vain")
 
 
 @pytest.mark.parametrize(
     ("decider", "question", "why"),
     [
-        (ByModel(Scripted(name="mute"), Gate(1)), REFUND, "mute tells no probabilities"),
+        (ByModel(FakeBackend(name="mute"), Gate(1)), REFUND, "mute tells no probabilities"),
         (
-            ByScores(LanguageModel(Scripted(lambda conversation: f'["{REFUND["instructions"]}"]'))),
+            ByScores(LanguageModel(FakeBackend(lambda conversation: f'["{REFUND["instructions"]}"]'))),
             REFUND,
             "no probabilities",
         ),
-        (Forwarded(Scripted(name="plain"), Gate(1)), REFUND, "answers no decisions"),
+        (Forwarded(FakeBackend(name="plain"), Gate(1)), REFUND, "answers no decisions"),
         (ByModel(Reasoning(), Gate(1)), REFUND, "thinker does not start its answer with a code"),
         (ByModel(Reasoning(), Gate(1)), TEAM, "switch its thinking off"),
         (ByModel(Reasoning(), Gate(1)), MOOD, "reasoning model"),
@@ -366,7 +368,7 @@ def test_the_embedded_classifier_rates_nothing(embedded: Matcher) -> None:
 
 
 def test_a_model_out_of_reach_is_out_of_reach_and_not_unable() -> None:
-    class Gone(Scripted):
+    class Gone(FakeBackend):
         def check(self) -> Problem:
             return Problem("unreachable", "no connection")
 
@@ -374,23 +376,23 @@ def test_a_model_out_of_reach_is_out_of_reach_and_not_unable() -> None:
 
 
 def test_no_place_before_the_model_is_told_with_a_time_to_come_again() -> None:
-    response = served(ByModel(Scripted(weights=weights), Gate(0))).post(
+    response = served(ByModel(FakeBackend(weights=weights), Gate(0))).post(
         "/v1/decisions", json={"model": "marquee", "input": "a", "questions": [REFUND]}
     )
     assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
 
 
-class Faulty(Scripted):
+class Faulty(FakeBackend):
     """Fails where a question has a word."""
 
     def __init__(self, word: str, problem: Problem) -> None:
         super().__init__(name="faulty", weights=weights)
         self._word, self._problem = word, problem
 
-    def weigh(self, conversations: Any, codes: Any) -> list[Weighing]:
+    def weigh(self, conversations: Any, codes: Any) -> list[TokenLogprobs]:
         found = super().weigh(conversations, codes)
         failed = [self._word in conversation[-1]["content"] for conversation in conversations]
-        return [Weighing(problem=self._problem) if no else one for no, one in zip(failed, found, strict=True)]
+        return [TokenLogprobs(problem=self._problem) if no else one for no, one in zip(failed, found, strict=True)]
 
 
 def test_one_question_may_be_refused_while_others_are_answered() -> None:
@@ -409,15 +411,15 @@ def test_an_outage_amid_the_questions_fails_the_request_or_lets_minilm_answer_al
     assert body["answers"][0]["type"] == "predicate"
 
 
-class Telling(Scripted):
+class Telling(FakeBackend):
     """An endpoint of decisions that answers what it is told to."""
 
     def __init__(self, *answers: Mapping[str, Any]) -> None:
         super().__init__(name="telling")
         self._answers = answers
 
-    def decide(self, conversations: Any, questions: Any) -> list[Decided]:
-        return [Decided(self._answers)]
+    def decide(self, conversations: Any, questions: Any) -> list[DecisionReply]:
+        return [DecisionReply(self._answers)]
 
 
 @pytest.mark.parametrize(
@@ -493,7 +495,7 @@ def test_fields_that_change_no_answer_are_taken() -> None:
 def test_it_needs_a_key_where_keys_are_needed(tmp_path: Path) -> None:
     keys = Keys(tmp_path / "keys.json")
     key = keys.add("someone")
-    with served_at(served(by_model(), door=Door(keys, locked=True)).application) as url:
+    with served_at(served(by_model(), door=AccessControl(keys, locked=True)).application) as url:
         with pytest.raises(openai.AuthenticationError, match="opens nothing"):
             openai.OpenAI(base_url=f"{url}/v1", api_key="wrong").decisions.create(
                 model="marquee",

@@ -17,7 +17,7 @@ from marquee.settings import Settings, environment_name
 from service.app import create_app
 from service.decisions.backends import ByScores
 from service.schemas.decisions import DecisionRequest
-from service.services import Parts
+from service.services import Services
 from tests.support.served import served_at
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "decisions-api.md").read_text(encoding="utf-8")
@@ -28,7 +28,7 @@ ADDRESS = "http://127.0.0.1:5000"
 def url(embedded: Matcher) -> Iterator[str]:
     decider = ByScores(embedded, embedded.predict)
     with served_at(
-        create_app(Parts(lambda choice: embedded, lambda: None, lambda: None, "tmdb", decider=decider))
+        create_app(Services(lambda choice: embedded, lambda: None, lambda: None, "tmdb", decider=decider))
     ) as at:
         yield at
 

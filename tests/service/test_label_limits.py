@@ -11,8 +11,8 @@ from marquee.films import live
 from prompts import registry
 from prompts.errors import InvalidTaxonomy
 from service.app import create_app
-from service.services import Parts
-from similarity.index.builder import Source, build
+from service.services import Services
+from similarity.index.builder import FilmSource, build
 from similarity.index.search import Similar
 from tests.service.test_classify import problem_of
 from tests.similarity.films import films as some_films
@@ -29,15 +29,15 @@ LONG_LABELS = [
 
 @pytest.fixture(scope="module")
 def client(embedded: Matcher) -> FlaskClient:
-    return create_app(Parts(lambda choice: embedded, lambda: None, lambda: None, "tmdb")).test_client()
+    return create_app(Services(lambda choice: embedded, lambda: None, lambda: None, "tmdb")).test_client()
 
 
 @pytest.fixture(scope="module")
 def films(embedded: Matcher, tmp_path_factory: pytest.TempPathFactory) -> FlaskClient:
     folder, words = tmp_path_factory.mktemp("index"), Words()
-    build(folder, Source(some_films(20), ""), words)
+    build(folder, FilmSource(some_films(20), ""), words)
     similar = Similar(live(folder, words), words)
-    parts = Parts(lambda choice: embedded, lambda: None, lambda: None, "tmdb", similar=lambda: similar)
+    parts = Services(lambda choice: embedded, lambda: None, lambda: None, "tmdb", similar=lambda: similar)
     return create_app(parts).test_client()
 
 

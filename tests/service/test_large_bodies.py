@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from service.server.slow_clients import Buffered, Reading
+from service.server.slow_clients import BufferBodyMiddleware, RequestReads
 from tests.support.process import service
 
 MEGABYTE = 1_000_000
@@ -111,7 +111,7 @@ def test_clients_that_never_close_their_side_do_not_keep_others_waiting(url: str
 
 
 def test_a_client_that_sends_the_rest_slowly_is_shut() -> None:
-    reading, (here, there) = Reading(0.05), socket.socketpair()
+    reading, (here, there) = RequestReads(0.05), socket.socketpair()
     stream = here.makefile("rb")
     answered, done = threading.Event(), threading.Event()
 
@@ -120,7 +120,7 @@ def test_a_client_that_sends_the_rest_slowly_is_shut() -> None:
 
     def serve() -> None:
         environ = {"wsgi.input": stream, "CONTENT_LENGTH": "1000", "gunicorn.socket": here}
-        answer = Buffered(app, reading, 10)(environ, None)
+        answer = BufferBodyMiddleware(app, reading, 10)(environ, None)
         assert list(answer) == [b"413"]
         answered.set()
         answer.close()  # type: ignore[attr-defined]
@@ -157,7 +157,7 @@ class Endless(io.RawIOBase):
 
 def test_no_more_than_a_limit_is_discarded() -> None:
     stream, closed = Endless(), list[bool]()
-    answer = Buffered(lambda environ, start: [b"413"], Reading(1), 10, lambda: closed.append(True))(
+    answer = BufferBodyMiddleware(lambda environ, start: [b"413"], RequestReads(1), 10, lambda: closed.append(True))(
         {"wsgi.input": stream, "CONTENT_LENGTH": str(10**12)}, None
     )
     assert (list(answer), stream.given, closed) == ([b"413"], 0, [True])
@@ -171,7 +171,7 @@ def test_a_fault_in_the_rest_of_a_body_does_no_harm(fault: Exception) -> None:
         def read(self, size: int = -1) -> bytes:
             raise fault
 
-    answer = Buffered(lambda environ, start: [b"413"], Reading(1), 10)(
+    answer = BufferBodyMiddleware(lambda environ, start: [b"413"], RequestReads(1), 10)(
         {"wsgi.input": Broken(), "CONTENT_LENGTH": "1000"}, None
     )
     answer.close()  # type: ignore[attr-defined]

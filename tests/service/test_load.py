@@ -11,10 +11,10 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from llm.classifier import Prediction, Source
-from llm.embedded.cosine import Encoder
+from llm.classifier import AnswerSource, Prediction
+from llm.embedded.cosine import TextEncoder
 from llm.embedded.matcher import Matcher
-from llm.wrappers.micro_batched import BatchedPairs, Pair
+from llm.wrappers.micro_batched import MicroBatchedPairs, Pair
 from marquee.films import live
 from marquee.settings import read_settings
 from prompts.taxonomy import Label, Taxonomy
@@ -22,8 +22,8 @@ from prompts.text import Text
 from service.app import create_app
 from service.decisions.backends import ByScores
 from service.factory import build
-from service.services import Parts
-from similarity.index.builder import Source as FilmSource
+from service.services import Services
+from similarity.index.builder import FilmSource as FilmSource
 from similarity.index.builder import build as build_index
 from similarity.index.search import Similar
 from similarity.micro_batching import Admission
@@ -52,7 +52,9 @@ class HeldPairs(Held):
 
     def predict(self, pairs: Sequence[Pair]) -> list[Prediction]:
         self.hold(pairs)
-        return [Prediction(one.names, Source("held", one.name), dict.fromkeys(one.names, 0.5)) for _, one in pairs]
+        return [
+            Prediction(one.names, AnswerSource("held", one.name), dict.fromkeys(one.names, 0.5)) for _, one in pairs
+        ]
 
 
 class HeldWords(Words, Held):
@@ -69,8 +71,8 @@ class HeldWords(Words, Held):
 
 def deciding(embedded: Matcher, limit: int) -> tuple[Flask, Held]:
     held = HeldPairs()
-    decider = ByScores(embedded, BatchedPairs("held", held.predict, Admission(limit)))
-    return create_app(Parts(lambda choice: embedded, lambda: None, lambda: None, "tmdb", decider=decider)), held
+    decider = ByScores(embedded, MicroBatchedPairs("held", held.predict, Admission(limit)))
+    return create_app(Services(lambda choice: embedded, lambda: None, lambda: None, "tmdb", decider=decider)), held
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +85,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def comparing(index: Path, limit: int) -> tuple[Flask, Held]:
     held = HeldWords()
     films = Similar(live(index, held), held, Admission(limit))
-    return create_app(Parts(lambda choice: None, lambda: None, lambda: None, "tmdb", similar=lambda: films)), held  # type: ignore[arg-type, return-value]
+    return create_app(Services(lambda choice: None, lambda: None, lambda: None, "tmdb", similar=lambda: films)), held  # type: ignore[arg-type, return-value]
 
 
 @pytest.fixture(params=["/v1/decisions", "/similar"])
@@ -165,18 +167,18 @@ def test_requests_that_arrive_together_share_a_pass(serve: Serve, route: str, po
 
 
 def _batcher_of(app: Flask, route: str) -> Any:
-    parts: Parts = app.extensions["marquee"]
+    parts: Services = app.extensions["marquee"]
     if route == "/similar":
         return parts.similar()._encode
     decider = parts.decides()
-    assert isinstance(decider, ByScores) and isinstance(decider.predict, BatchedPairs)
+    assert isinstance(decider, ByScores) and isinstance(decider.predict, MicroBatchedPairs)
     return decider.predict._batcher
 
 
 class Counted:
     """An encoder that keeps what it encodes."""
 
-    def __init__(self, inner: Encoder) -> None:
+    def __init__(self, inner: TextEncoder) -> None:
         self.name, self._inner, self.seen = inner.name, inner, list[str]()
 
     def encode(self, texts: Sequence[str]) -> Any:
@@ -222,7 +224,7 @@ def test_the_service_as_it_is_built_limits_questions_with_texts(
     def held(self: Matcher, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
         begun.set()
         assert go_on.wait(30)
-        return [Prediction(("War",), Source(self.name, taxonomy.name))] * len(texts)
+        return [Prediction(("War",), AnswerSource(self.name, taxonomy.name))] * len(texts)
 
     monkeypatch.setattr(Matcher, "classify", held)
     app = create_app(build(read_settings(classifier="embedded", queue=1)))

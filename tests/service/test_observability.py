@@ -9,7 +9,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from llm.classifier import Prediction, Problem, ProblemKind, Source, Usage
+from llm.classifier import AnswerSource, Prediction, Problem, ProblemKind, Usage
 from marquee.settings import read_settings
 from service.metrics import Metrics
 from service.openapi import OPERATIONS
@@ -24,7 +24,7 @@ ASKED = [rule["expr"] for rule in RULES] + [target["expr"] for panel in BOARD["p
 
 def samples() -> dict[str, set[str]]:
     """Every figure of the service that has seen everything once, and its labels."""
-    metrics, source = Metrics(), Source("gpt-4o-mini", "tmdb@1")
+    metrics, source = Metrics(), AnswerSource("gpt-4o-mini", "tmdb@1")
     metrics.asked("/classify", 200, 0.1)
     metrics.queue.labels("model").inc()
     metrics.batch.observe(3)

@@ -24,7 +24,7 @@ from schemathesis.specs.openapi.checks import (
 from werkzeug.test import TestResponse
 
 from llm.backends.backend import Conversation
-from llm.backends.fake import Scripted
+from llm.backends.fake import FakeBackend
 from llm.classifier import Problem
 from llm.language_model import LanguageModel
 from llm.wrappers.admission import Gate
@@ -34,9 +34,9 @@ from service.app import create_app
 from service.auth import Keys
 from service.decisions.backends import ByModel
 from service.openapi import OPERATIONS, document, routes_of
-from service.rate_limits import Door
-from service.services import Limits, Parts
-from similarity.index.builder import Source, build
+from service.rate_limits import AccessControl
+from service.services import Limits, Services
+from similarity.index.builder import FilmSource, build
 from similarity.index.search import Similar
 from tests.similarity.films import films
 from tests.similarity.words import Words
@@ -52,7 +52,7 @@ def _reply(conversation: Conversation) -> str | Problem:
 @cache
 def _similar() -> Similar:
     folder = Path(tempfile.mkdtemp())
-    build(folder, Source(films(20), ""), Words())
+    build(folder, FilmSource(films(20), ""), Words())
     return Similar(live(folder, Words()), Words())
 
 
@@ -60,11 +60,11 @@ def _weights(conversation: Conversation) -> Mapping[str, float]:
     return {"Yes": 0.6, "No": 0.3, "A": 0.5, "B": 0.2}
 
 
-model = LanguageModel(Scripted(_reply, "a-model"))
-decider = ByModel(Scripted(name="a-model", weights=_weights), Gate(64))
+model = LanguageModel(FakeBackend(_reply, "a-model"))
+decider = ByModel(FakeBackend(name="a-model", weights=_weights), Gate(64))
 limits = Limits(texts=5, labels=60)
 app = create_app(
-    Parts(lambda choice: model, lambda: None, lambda: None, "tmdb", limits, decider=decider, similar=_similar)
+    Services(lambda choice: model, lambda: None, lambda: None, "tmdb", limits, decider=decider, similar=_similar)
 )
 schema = schemathesis.openapi.from_wsgi("/openapi.json", app)
 CHECKS = [
@@ -163,8 +163,8 @@ def test_what_asks_for_work_names_both_ways_to_send_a_key_and_how_a_refusal_look
 def test_a_refusal_and_a_rate_are_as_told(whole: dict[str, Any], tmp_path: Path) -> None:
     keys = Keys(tmp_path / "keys.json")
     headers = {"X-API-Key": keys.add("ada")}
-    door = Door(keys, rate_limit="1 per hour")
-    client = create_app(Parts(lambda choice: model, lambda: None, lambda: None, "tmdb", door=door)).test_client()
+    door = AccessControl(keys, rate_limit="1 per hour")
+    client = create_app(Services(lambda choice: model, lambda: None, lambda: None, "tmdb", door=door)).test_client()
     replies = [
         client.post("/classify", json={"text": "a"}),
         *(client.post("/classify", json={"text": "a"}, headers=headers) for _ in range(2)),

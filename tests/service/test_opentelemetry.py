@@ -19,16 +19,16 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanContext
 
-from llm.backends.fake import Scripted
+from llm.backends.fake import FakeBackend
 from llm.language_model import LanguageModel
-from llm.strategies.json_list import ListReading
+from llm.strategies.json_list import JSONList
 from llm.wrappers.admission import Gate
-from llm.wrappers.micro_batched import Batched
+from llm.wrappers.micro_batched import MicroBatched
 from marquee.settings import read_settings
 from prompts.errors import InvalidSetting
 from service.app import create_app
 from service.factory import build
-from service.services import Parts
+from service.services import Services
 from service.tracing import Spans, spans
 from tests.support.misbehaving import body, endpoint, says
 from tests.support.process import ROOT, service
@@ -57,13 +57,13 @@ def of(span: ReadableSpan) -> SpanContext:
 
 
 def embedded(making: Spans | None) -> FlaskClient:
-    model = Batched(LanguageModel(Scripted(lambda conversation: '["War"]'), ListReading()), Gate(8))
-    return create_app(Parts(lambda choice: model, lambda: None, lambda: None, "tmdb", spans=making)).test_client()
+    model = MicroBatched(LanguageModel(FakeBackend(lambda conversation: '["War"]'), JSONList()), Gate(8))
+    return create_app(Services(lambda choice: model, lambda: None, lambda: None, "tmdb", spans=making)).test_client()
 
 
 def over(url: str, making: Spans) -> FlaskClient:
     parts = build(read_settings(openai_base_url=url, reading="list", cache=False, retries=0))
-    return create_app(Parts(parts.classifier_for, parts.check, parts.load, "tmdb", spans=making)).test_client()
+    return create_app(Services(parts.classifier_for, parts.check, parts.load, "tmdb", spans=making)).test_client()
 
 
 def test_a_request_has_a_span_under_its_callers_and_the_forward_pass_one_under_it(

@@ -6,17 +6,17 @@ import pytest
 from flask.testing import FlaskClient
 
 from llm.backends.backend import Conversation
-from llm.backends.fake import Scripted
+from llm.backends.fake import FakeBackend
 from llm.embedded.matcher import matcher
-from llm.few_shot import FixedShots
+from llm.few_shot import StaticExamples
 from llm.language_model import LanguageModel
 from llm.strategies.registry import READINGS
 from prompts import registry
-from prompts.answer_format import Shot
+from prompts.answer_format import FewShotExample
 from prompts.text import Text
 from service.app import create_app
 from service.prompt_preview import asked_by
-from service.services import Parts
+from service.services import Services
 
 
 def served(*seen: list[Conversation]) -> FlaskClient:
@@ -30,12 +30,12 @@ def served(*seen: list[Conversation]) -> FlaskClient:
         seen[0].append(conversation)
         return {"A": 0.9, "Yes": 0.9, "No": 0.1}
 
-    model = LanguageModel(Scripted(reply, "a-model", weights), READINGS["list"])
+    model = LanguageModel(FakeBackend(reply, "a-model", weights), READINGS["list"])
 
     def of(reading: str | None) -> LanguageModel:
         return LanguageModel(model.engine, READINGS[reading or "list"])
 
-    parts = Parts(
+    parts = Services(
         lambda choice: of(choice.reading),
         lambda: None,
         lambda: None,
@@ -59,8 +59,8 @@ def test_what_is_shown_is_what_is_sent(reading: str) -> None:
 
 
 def test_few_shot_examples_are_shown_as_the_turns_that_are_sent() -> None:
-    shots = FixedShots((Shot(Text("A duel at noon."), ("Western",)),), "tmdb")
-    model = LanguageModel(Scripted(), READINGS["list"], shots=shots)
+    shots = StaticExamples((FewShotExample(Text("A duel at noon."), ("Western",)),), "tmdb")
+    model = LanguageModel(FakeBackend(), READINGS["list"], shots=shots)
     (sent,) = asked_by(model, Text("A plot."), registry.taxonomy("tmdb")).conversations
     assert [message["role"] for message in sent] == ["system", "user", "assistant", "user"]
     assert ("A duel" in sent[1]["content"], sent[2]["content"]) == (True, '["Western"]')
@@ -68,8 +68,8 @@ def test_few_shot_examples_are_shown_as_the_turns_that_are_sent() -> None:
 
 @pytest.mark.parametrize("reading", [None, *READINGS])
 def test_more_labels_than_there_are_codes_can_be_shown(reading: str | None) -> None:
-    model = LanguageModel(Scripted())
-    client = create_app(Parts(lambda choice: model, lambda: None, lambda: None, "tmdb")).test_client()
+    model = LanguageModel(FakeBackend())
+    client = create_app(Services(lambda choice: model, lambda: None, lambda: None, "tmdb")).test_client()
     labels = [f"label {number}" for number in range(120)]
     reply = client.post("/prompt", json={"text": "A war.", "labels": labels, "reading": reading})
     assert reply.status_code == 200
@@ -78,7 +78,7 @@ def test_more_labels_than_there_are_codes_can_be_shown(reading: str | None) -> N
 
 def test_where_no_model_is_asked_it_says_so() -> None:
     embedded = matcher()  # its weights are loaded on first use, and here they are not
-    client = create_app(Parts(lambda choice: embedded, lambda: None, lambda: None, "tmdb")).test_client()
+    client = create_app(Services(lambda choice: embedded, lambda: None, lambda: None, "tmdb")).test_client()
     shown = client.post("/prompt", json={"overview": "A war.", "prompt": "auto"}).get_json()
     assert (shown["sent"], shown["reading"]) == (False, "list")
     assert shown["prompt"].startswith("auto.v1@")
@@ -87,6 +87,6 @@ def test_where_no_model_is_asked_it_says_so() -> None:
 
 @pytest.mark.parametrize(("sent", "field"), [({"texts": ["a"]}, "texts"), ({}, "text"), ({"txet": "a"}, "txet")])
 def test_it_takes_one_text_and_says_what_is_wrong(sent: dict[str, Any], field: str) -> None:
-    client = create_app(Parts(lambda choice: LanguageModel(Scripted()), lambda: None, lambda: None, "tmdb"))
+    client = create_app(Services(lambda choice: LanguageModel(FakeBackend()), lambda: None, lambda: None, "tmdb"))
     reply = client.test_client().post("/prompt", json=sent)
     assert (reply.status_code, reply.get_json()["field"]) == (422, field)

@@ -15,17 +15,22 @@ from marquee.problem_kinds import KINDS
 from marquee.settings import read_settings
 from service.app import create_app
 from service.auth import Keys
-from service.rate_limits import Door
-from service.services import Parts
+from service.rate_limits import AccessControl
+from service.services import Services
 from tests.eval.rows import Named
 
 ROOT = Path(__file__).parents[2]
 TEXT = {"text": "a war"}
 
 
-def client_of(proxies: int, door: Door | None = None) -> FlaskClient:
-    parts = Parts(
-        lambda choice: Named(), lambda: None, lambda: None, "tmdb", door=door or Door(), trusted_proxies=proxies
+def client_of(proxies: int, door: AccessControl | None = None) -> FlaskClient:
+    parts = Services(
+        lambda choice: Named(),
+        lambda: None,
+        lambda: None,
+        "tmdb",
+        door=door or AccessControl(),
+        trusted_proxies=proxies,
     )
     return create_app(parts).test_client()
 
@@ -38,7 +43,7 @@ def statuses(client: FlaskClient, addresses: list[str], **headers: str) -> list[
 
 
 def test_a_rate_limit_counts_the_address_that_a_trusted_proxy_names() -> None:
-    client = client_of(1, Door(rate_limit="2 per minute"))
+    client = client_of(1, AccessControl(rate_limit="2 per minute"))
     assert statuses(client, ["192.0.2.1"] * 3) == [200, 200, 429]
     assert statuses(client, ["192.0.2.2"]) == [200]
     # What a client writes into the header itself is before the proxy's entry and is not believed.
@@ -59,27 +64,27 @@ def test_a_rate_limit_counts_the_address_that_a_trusted_proxy_names() -> None:
 )
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer mq_wrong"}])
 def test_one_client_is_counted_once_however_its_address_is_written(forms: list[str], headers: dict[str, str]) -> None:
-    client = client_of(1, Door(rate_limit="2 per minute"))
+    client = client_of(1, AccessControl(rate_limit="2 per minute"))
     assert statuses(client, forms, **headers) == [200, 200, 429]
 
 
 @pytest.mark.parametrize("others", [["192.0.2.1", "192.0.2.2:80"], ["2001:db8:0:1::1", "2001:db8:0:2::1"]])
 def test_different_clients_are_counted_apart(others: list[str]) -> None:
-    assert statuses(client_of(1, Door(rate_limit="1 per minute")), others) == [200, 200]
+    assert statuses(client_of(1, AccessControl(rate_limit="1 per minute")), others) == [200, 200]
 
 
 def test_without_a_trusted_proxy_the_header_is_ignored() -> None:
-    client = client_of(0, Door(rate_limit="2 per minute"))
+    client = client_of(0, AccessControl(rate_limit="2 per minute"))
     assert statuses(client, ["192.0.2.1", "192.0.2.2", "192.0.2.3"]) == [200, 200, 429]
 
 
 def test_two_proxies_are_two_entries_of_the_header() -> None:
-    client = client_of(2, Door(rate_limit="1 per minute"))
+    client = client_of(2, AccessControl(rate_limit="1 per minute"))
     assert statuses(client, ["192.0.2.1, 10.0.0.1", "192.0.2.1, 10.0.0.2", "192.0.2.2, 10.0.0.1"]) == [200, 429, 200]
 
 
 def test_wrong_keys_are_counted_by_the_clients_address(tmp_path: Path) -> None:
-    client = client_of(1, Door(Keys(tmp_path / "keys.json"), locked=True))
+    client = client_of(1, AccessControl(Keys(tmp_path / "keys.json"), locked=True))
     assert statuses(client, ["192.0.2.1"] * 21, Authorization="Bearer mq_wrong")[-1] == 429
     assert statuses(client, ["192.0.2.2"], Authorization="Bearer mq_wrong") == [401]
 
@@ -108,7 +113,7 @@ SCRIPT_LINK = re.compile(r'(?:from|import) "(\./[^"]+)"')
 
 def mounted(prefix: str) -> WSGIClient:
     """The service under a prefix, with nothing at the root."""
-    app = create_app(Parts(lambda choice: Named(), lambda: None, lambda: None, "tmdb"))
+    app = create_app(Services(lambda choice: Named(), lambda: None, lambda: None, "tmdb"))
     nothing = Response("nothing is here", 404)
     return WSGIClient(DispatcherMiddleware(nothing, {prefix: app}))
 

@@ -9,30 +9,30 @@ import pytest
 from click.testing import CliRunner
 from flask.testing import FlaskClient
 
-from llm.backends.fake import Scripted
+from llm.backends.fake import FakeBackend
 from llm.classifier import Classifier
 from llm.language_model import LanguageModel
 from llm.request_context import ASKING
-from llm.strategies.json_list import ListReading
+from llm.strategies.json_list import JSONList
 from main import main
 from marquee.settings import read_settings
 from prompts.errors import InvalidSetting, UnknownName
 from prompts.network import is_loopback
 from service.app import create_app
 from service.auth import Keys
-from service.rate_limits import Door, door
-from service.services import Parts
+from service.rate_limits import AccessControl, door
+from service.services import Services
 
 TEXT = {"text": "a plot"}
 
 
 def model() -> Classifier:
-    return LanguageModel(Scripted(lambda conversation: '["War"]'), ListReading())
+    return LanguageModel(FakeBackend(lambda conversation: '["War"]'), JSONList())
 
 
-def behind(lock: Door, classifier: Classifier | None = None) -> FlaskClient:
+def behind(lock: AccessControl, classifier: Classifier | None = None) -> FlaskClient:
     answering = classifier or model()
-    return create_app(Parts(lambda choice: answering, lambda: None, lambda: None, "tmdb", door=lock)).test_client()
+    return create_app(Services(lambda choice: answering, lambda: None, lambda: None, "tmdb", door=lock)).test_client()
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -80,7 +80,7 @@ def test_a_file_that_holds_no_keys_opens_nothing(keys: Keys, tmp_path: Path) -> 
     (tmp_path / "keys.json").write_text("[1]")
     with pytest.raises(InvalidSetting, match="holds no API keys"):
         keys.all()
-    assert behind(Door(keys)).post("/classify", json=TEXT).status_code == 503
+    assert behind(AccessControl(keys)).post("/classify", json=TEXT).status_code == 503
 
 
 def test_the_command_line_makes_lists_and_revokes_keys(away: Path) -> None:
@@ -99,7 +99,7 @@ def test_the_command_line_makes_lists_and_revokes_keys(away: Path) -> None:
 
 
 def test_with_keys_who_asks_needs_one_and_who_reads_does_not(keys: Keys) -> None:
-    token, client = keys.add("ada"), behind(Door(keys))
+    token, client = keys.add("ada"), behind(AccessControl(keys))
     refused = client.post("/classify", json=TEXT)
     assert (refused.status_code, refused.get_json()["type"]) == (401, "/problems/no-key")
     assert refused.headers["WWW-Authenticate"] == "Bearer"
@@ -113,7 +113,7 @@ def test_with_keys_who_asks_needs_one_and_who_reads_does_not(keys: Keys) -> None
 
 
 def test_a_running_service_knows_new_and_revoked_keys_at_once(keys: Keys, tmp_path: Path) -> None:
-    client, elsewhere = behind(Door(keys)), Keys(tmp_path / "keys.json")
+    client, elsewhere = behind(AccessControl(keys)), Keys(tmp_path / "keys.json")
     assert client.post("/classify", json=TEXT).status_code == 200, "no key, no lock, on loopback"
     token = elsewhere.add("ada")
     assert client.post("/classify", json=TEXT).status_code == 401
@@ -136,7 +136,7 @@ def test_another_address_than_loopback_needs_keys_or_a_word(away: Path) -> None:
 
 
 def test_who_guesses_keys_is_stopped_and_who_has_one_is_not(keys: Keys) -> None:
-    token, client = keys.add("ada"), behind(Door(keys))
+    token, client = keys.add("ada"), behind(AccessControl(keys))
     found = [client.post("/classify", json=TEXT, headers=bearer(f"mq_{n}")).status_code for n in range(40)]
     assert found == [401] * 20 + [429] * 20
     assert client.post("/classify", json=TEXT, headers=bearer(token)).status_code == 200
@@ -153,7 +153,7 @@ def test_askers_have_salts_of_their_own(keys: Keys) -> None:
             return model().classify(texts, taxonomy)
 
     ada, bob = keys.add("ada"), keys.add("bob")
-    client = behind(Door(keys), Salted())
+    client = behind(AccessControl(keys), Salted())
     for token in (ada, bob, ada):
         client.post("/classify", json=TEXT, headers=bearer(token))
     assert salts[0] == salts[2] != salts[1]
@@ -165,7 +165,7 @@ def test_askers_have_salts_of_their_own(keys: Keys) -> None:
 
 def test_a_key_has_its_rate_and_is_told_how_much_is_left(keys: Keys) -> None:
     ada, bob = keys.add("ada"), keys.add("bob")
-    client = behind(Door(keys, rate_limit="3 per hour"))
+    client = behind(AccessControl(keys, rate_limit="3 per hour"))
     replies = [client.post("/classify", json=TEXT, headers=bearer(ada)) for _ in range(4)]
     assert [reply.status_code for reply in replies] == [200, 200, 200, 429]
     assert [reply.headers["RateLimit-Remaining"] for reply in replies] == ["2", "1", "0", "0"]
@@ -178,7 +178,7 @@ def test_a_key_has_its_rate_and_is_told_how_much_is_left(keys: Keys) -> None:
 
 
 def test_without_keys_an_address_has_its_rate() -> None:
-    client = behind(Door(rate_limit="2 per hour"))
+    client = behind(AccessControl(rate_limit="2 per hour"))
     assert [client.post("/classify", json=TEXT).status_code for _ in range(3)] == [200, 200, 429]
     other = client.post("/classify", json=TEXT, environ_base={"REMOTE_ADDR": "127.0.0.2"})
     assert other.status_code == 200
@@ -186,7 +186,7 @@ def test_without_keys_an_address_has_its_rate() -> None:
 
 def test_two_applications_count_for_themselves(keys: Keys) -> None:
     for _ in range(2):
-        assert behind(Door(rate_limit="1 per hour")).post("/classify", json=TEXT).status_code == 200
+        assert behind(AccessControl(rate_limit="1 per hour")).post("/classify", json=TEXT).status_code == 200
 
 
 def test_on_loopback_without_keys_nothing_is_counted(away: Path) -> None:
@@ -196,7 +196,7 @@ def test_on_loopback_without_keys_nothing_is_counted(away: Path) -> None:
 
 def test_counts_that_cannot_be_kept_stop_the_start() -> None:
     with pytest.raises(InvalidSetting, match="MARQUEE_RATE_STORAGE"):
-        behind(Door(rate_limit="1 per hour", storage="nowhere://"))
+        behind(AccessControl(rate_limit="1 per hour", storage="nowhere://"))
     with pytest.raises(InvalidSetting, match="MARQUEE_RATE_LIMIT: should be such as"):
         read_settings(rate_limit="many")
 
@@ -205,7 +205,7 @@ def test_counts_that_cannot_be_kept_stop_the_start() -> None:
 
 
 def test_answers_and_problems_carry_the_headers_that_keep_browsers_in_check() -> None:
-    client = behind(Door())
+    client = behind(AccessControl())
     for reply in (client.post("/classify", json=TEXT), client.get("/nowhere"), client.get("/")):
         assert reply.headers["Content-Security-Policy"].startswith("default-src 'self'")
         assert reply.headers["X-Content-Type-Options"] == "nosniff"
@@ -216,7 +216,7 @@ def test_answers_and_problems_carry_the_headers_that_keep_browsers_in_check() ->
 
 def test_no_key_stands_in_the_log(keys: Keys, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
-    token, client = keys.add("ada"), behind(Door(keys))
+    token, client = keys.add("ada"), behind(AccessControl(keys))
     client.post("/classify", json=TEXT, headers=bearer(token))
     client.post("/classify", json=TEXT, headers=bearer("mq_wrong"))
     assert [record.told.get("key") for record in caplog.records if hasattr(record, "told")] == ["ada", None]

@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from llm.backends.fake import Scripted
+from llm.backends.fake import FakeBackend
 from llm.classifier import Problem
 from llm.language_model import LanguageModel
 from marquee.settings import read_settings
@@ -18,7 +18,7 @@ from service.app import create_app
 from service.factory import build
 from service.openapi import document
 from service.readiness import Readiness
-from service.services import Parts
+from service.services import Services
 from tests.support.misbehaving import body, endpoint
 
 DOWN = Problem("unreachable", "no connection to 127.0.0.1:9")
@@ -104,8 +104,8 @@ def test_a_check_that_raises_is_tried_again() -> None:
 
 
 def client(check: Callable[[], Problem | None]) -> FlaskClient:
-    model = LanguageModel(Scripted(lambda conversation: '["War"]'))
-    return create_app(Parts(lambda choice: model, check, lambda: None, "tmdb")).test_client()
+    model = LanguageModel(FakeBackend(lambda conversation: '["War"]'))
+    return create_app(Services(lambda choice: model, check, lambda: None, "tmdb")).test_client()
 
 
 def test_readyz_asks_once_a_second() -> None:

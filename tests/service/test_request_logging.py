@@ -13,16 +13,16 @@ import pytest
 from flask.testing import FlaskClient
 
 from llm.backends.backend import Completion
-from llm.backends.fake import Scripted
+from llm.backends.fake import FakeBackend
 from llm.classifier import Problem, Usage
 from llm.language_model import LanguageModel
-from llm.request_context import ASKING, Asking
-from llm.strategies.json_list import ListReading
+from llm.request_context import ASKING, RequestContext
+from llm.strategies.json_list import JSONList
 from marquee.settings import read_settings
 from service.app import create_app
 from service.factory import build
 from service.logging_setup import JSONLines
-from service.services import Limits, Parts
+from service.services import Limits, Services
 from tests.support.misbehaving import endpoint, hangs, says
 
 SECRET_TEXT = "A plot that nobody else should read."
@@ -30,9 +30,9 @@ SECRET_TEXT = "A plot that nobody else should read."
 
 def served(*replies: str | Problem, seconds: float = 60.0) -> FlaskClient:
     waiting = list(replies)
-    model = LanguageModel(Scripted(lambda conversation: waiting.pop(0) if waiting else '["War"]', "a"), ListReading())
+    model = LanguageModel(FakeBackend(lambda conversation: waiting.pop(0) if waiting else '["War"]', "a"), JSONList())
     return create_app(
-        Parts(lambda choice: model, lambda: None, lambda: None, "tmdb", Limits(seconds=seconds))
+        Services(lambda choice: model, lambda: None, lambda: None, "tmdb", Limits(seconds=seconds))
     ).test_client()
 
 
@@ -70,7 +70,7 @@ def test_the_id_goes_on_to_the_endpoint(away: Path) -> None:
 
 def test_nothing_of_a_request_is_left_for_the_next_one() -> None:
     served().get("/", headers={"X-Request-ID": "abc-1"})
-    assert ASKING.get() == Asking()
+    assert ASKING.get() == RequestContext()
 
 
 # --- deadlines ---
@@ -110,7 +110,7 @@ def test_the_time_runs_from_the_requests_beginning() -> None:
             seen.append(ASKING.get().until - time.monotonic())
             raise ZeroDivisionError
 
-    client = create_app(Parts(lambda choice: Seeing(), lambda: None, lambda: None, "tmdb")).test_client()
+    client = create_app(Services(lambda choice: Seeing(), lambda: None, lambda: None, "tmdb")).test_client()
     client.post("/classify", json={"text": "x"}, headers={"X-Request-Timeout": "7"})
     assert 0 < seen[0] <= 7
 
@@ -143,12 +143,12 @@ def test_abstentions_invalid_words_and_problems_are_counted() -> None:
 
 
 def test_tokens_and_cost_are_counted() -> None:
-    class Counting(Scripted):
+    class Counting(FakeBackend):
         def write(self, conversations: Any, constraint: Any) -> list[Completion]:
             return [Completion('["War"]', Usage(1_000, 400, 10)) for _ in conversations]
 
-    model = LanguageModel(Counting(name="gpt-4o-mini"), ListReading())
-    client = create_app(Parts(lambda choice: model, lambda: None, lambda: None, "tmdb")).test_client()
+    model = LanguageModel(Counting(name="gpt-4o-mini"), JSONList())
+    client = create_app(Services(lambda choice: model, lambda: None, lambda: None, "tmdb")).test_client()
     client.post("/classify", json={"texts": ["a", "b"]})
     assert figure(client, 'marquee_tokens_total{kind="prompt",model="gpt-4o-mini"}') == 2_000
     assert figure(client, 'marquee_tokens_total{kind="cached",model="gpt-4o-mini"}') == 800
@@ -214,7 +214,7 @@ def test_the_same_bytes_are_another_request_where_they_are_read_in_another_way(
 
 
 def test_a_service_that_is_told_to_stop_is_not_ready_and_says_why() -> None:
-    parts = Parts(lambda choice: LanguageModel(Scripted()), lambda: None, lambda: None, "tmdb")
+    parts = Services(lambda choice: LanguageModel(FakeBackend()), lambda: None, lambda: None, "tmdb")
     client = create_app(parts).test_client()
     assert client.get("/readyz").status_code == 200
     parts.stopping.set()

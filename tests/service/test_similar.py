@@ -10,9 +10,9 @@ from llm.embedded.matcher import Matcher
 from marquee.films import live
 from service.app import create_app
 from service.schemas.similar import SimilarAnswer
-from service.services import Limits, Parts
+from service.services import Limits, Services
 from similarity.encoders.minilm import MiniLM
-from similarity.index.builder import Encoder, Source, build
+from similarity.index.builder import FilmSource, IndexEncoder, build
 from similarity.index.search import Similar
 from tests.service.test_classify import problem_of
 from tests.similarity.films import films
@@ -21,16 +21,16 @@ from tests.similarity.words import Words
 LIMITS = Limits(body_bytes=100_000, text_chars=1_000)
 
 
-def served(embedded: Matcher, folder: Path | None, encoder: Encoder) -> FlaskClient:
+def served(embedded: Matcher, folder: Path | None, encoder: IndexEncoder) -> FlaskClient:
     similar = Similar(live(folder, encoder), encoder)
-    parts = Parts(lambda choice: embedded, lambda: None, lambda: None, "tmdb", LIMITS, similar=lambda: similar)
+    parts = Services(lambda choice: embedded, lambda: None, lambda: None, "tmdb", LIMITS, similar=lambda: similar)
     return create_app(parts).test_client()
 
 
 @pytest.fixture(scope="module")
 def client(embedded: Matcher, tmp_path_factory: pytest.TempPathFactory) -> FlaskClient:
     folder = tmp_path_factory.mktemp("index")
-    build(folder, Source(films(200), ""), Words())
+    build(folder, FilmSource(films(200), ""), Words())
     return served(embedded, folder, Words())
 
 
@@ -99,7 +99,7 @@ def test_without_an_index_it_says_how_to_make_one(embedded: Matcher, tmp_path: P
 
 
 def test_another_encoders_index_is_not_searched(embedded: Matcher, tmp_path: Path) -> None:
-    build(tmp_path, Source(films(3), ""), Words())
+    build(tmp_path, FilmSource(films(3), ""), Words())
     client = served(embedded, tmp_path, MiniLM())
     assert "made by words" in problem_of(client.post("/similar", json={"text": "a"}), 503, "no-index")["detail"]
 

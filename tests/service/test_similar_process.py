@@ -13,7 +13,7 @@ import pytest
 from llm.embedded.matcher import Matcher
 from similarity.encoders.minilm import MiniLM
 from similarity.film import Film
-from similarity.index.builder import Source, build
+from similarity.index.builder import FilmSource, build
 from similarity.index.reloading import opened
 from tests.support.process import ServiceProcess, service
 
@@ -41,7 +41,7 @@ def encoder(embedded: Matcher) -> MiniLM:
 @pytest.fixture(scope="module")
 def folder(encoder: MiniLM, tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("index")
-    build(made, Source(FILMS, ""), encoder)
+    build(made, FilmSource(FILMS, ""), encoder)
     return made
 
 
@@ -63,7 +63,7 @@ def test_many_clients_at_once_all_get_their_own_answer_while_films_are_added(
     assert ask(running, ASKED[0])["index"]["version"] == "000001"
     with ThreadPoolExecutor(32) as pool:
         answers = pool.map(lambda n: ask(running, f"{ASKED[n % 4]} {n}"), range(128))
-        build(folder, Source([Film("new", text="Penguins cross the ice.")], "more"), encoder, append=True)
+        build(folder, FilmSource([Film("new", text="Penguins cross the ice.")], "more"), encoder, append=True)
         found = [answer["films"][0]["id"] for answer in answers]
     assert found == [f"f{n % 4}" for n in range(128)]
     deadline = time.monotonic() + 30

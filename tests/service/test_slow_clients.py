@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from service.server.slow_clients import Buffered, Reading
+from service.server.slow_clients import BufferBodyMiddleware, RequestReads
 
 
 def test_what_takes_too_long_to_arrive_is_shut_and_nothing_else() -> None:
-    reading = Reading(0.05)
+    reading = RequestReads(0.05)
     slow, punctual = socket.socketpair(), socket.socketpair()
     reading.begin(slow[0])
     reading.begin(punctual[0])
@@ -30,7 +30,7 @@ def test_what_takes_too_long_to_arrive_is_shut_and_nothing_else() -> None:
 
 
 def test_one_that_is_gone_already_does_no_harm() -> None:
-    reading, (here, there) = Reading(0.0), socket.socketpair()
+    reading, (here, there) = RequestReads(0.0), socket.socketpair()
     reading.begin(here)
     here.close()
     there.close()
@@ -48,7 +48,7 @@ def passed_on(raw: bytes, most: int = 10, **environ: str) -> dict[str, Any]:
         return []
 
     stream = io.BytesIO(raw)
-    Buffered(app, Reading(1), most)({"wsgi.input": stream, **environ}, None)
+    BufferBodyMiddleware(app, RequestReads(1), most)({"wsgi.input": stream, **environ}, None)
     return seen
 
 
@@ -59,7 +59,7 @@ def test_a_body_arrives_whole_before_the_application_is_called() -> None:
 
 def test_a_body_that_announces_too_much_is_not_read() -> None:
     stream, asked = io.BytesIO(b"x" * 100), list[int]()
-    Buffered(lambda given, start: asked.append(given["wsgi.input"].tell()) or [], Reading(1), 10)(  # type: ignore[func-returns-value]
+    BufferBodyMiddleware(lambda given, start: asked.append(given["wsgi.input"].tell()) or [], RequestReads(1), 10)(  # type: ignore[func-returns-value]
         {"wsgi.input": stream, "CONTENT_LENGTH": "100"}, None
     )
     assert asked == [0]

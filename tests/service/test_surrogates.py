@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from llm.backends.backend import Conversation
-from llm.backends.fake import Scripted
+from llm.backends.fake import FakeBackend
 from llm.language_model import LanguageModel
-from llm.strategies.json_list import ListReading
+from llm.strategies.json_list import JSONList
 from prompts.text import Text, without_lone_surrogates
 from service.app import create_app
-from service.services import Parts
+from service.services import Services
 from tests.support.process import ROOT
 
 CASES = [
@@ -30,8 +30,8 @@ def test_a_body_of_a_request_is_read_so(escaped: str, read: str) -> None:
         seen.append(conversation[-1]["content"])
         return '["War"]'
 
-    model = LanguageModel(Scripted(reply), ListReading())
-    client = create_app(Parts(lambda choice: model, lambda: None, lambda: None, "tmdb")).test_client()
+    model = LanguageModel(FakeBackend(reply), JSONList())
+    client = create_app(Services(lambda choice: model, lambda: None, lambda: None, "tmdb")).test_client()
     answer = client.post("/classify", data=f'{{"text": "{escaped}"}}', content_type="application/json")
     assert answer.status_code == 200
     assert read in seen[0]

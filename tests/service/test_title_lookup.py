@@ -9,14 +9,14 @@ import pytest
 from click.testing import CliRunner
 from flask.testing import FlaskClient
 
-from llm.backends.fake import Scripted
+from llm.backends.fake import FakeBackend
 from llm.language_model import LanguageModel
-from llm.strategies.json_list import ListReading
+from llm.strategies.json_list import JSONList
 from main import main
 from marquee.settings import Settings, read_settings
 from prompts.errors import InvalidSetting
 from service.app import create_app
-from service.services import Limits, Parts
+from service.services import Limits, Services
 from service.title_lookup import lookup_of
 from tests.lookup.film_server import LANTERN, OMDB_KEY, SALT, TMDB_KEY, FilmServer, film_server
 from tests.support.misbehaving import body, hangs
@@ -40,9 +40,9 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.prompts: list[str] = []
-        model = LanguageModel(Scripted(self._reply, "a-model"), ListReading())
+        model = LanguageModel(FakeBackend(self._reply, "a-model"), JSONList())
         limits = Limits(text_chars=1_000, lookup_seconds=settings.lookup_timeout)
-        parts = Parts(lambda choice: model, lambda: None, lambda: None, "tmdb", limits, lookup=lookup_of(settings))
+        parts = Services(lambda choice: model, lambda: None, lambda: None, "tmdb", limits, lookup=lookup_of(settings))
         self.client: FlaskClient = create_app(parts).test_client()
 
     def _reply(self, conversation: Any) -> str:

@@ -26,17 +26,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from llm.backends.backend import Conversation
-from llm.backends.fake import Scripted
+from llm.backends.fake import FakeBackend
 from llm.classifier import Classifier
 from llm.embedded.matcher import Matcher
 from llm.language_model import LanguageModel
-from llm.strategies.json_list import ListReading
+from llm.strategies.json_list import JSONList
 from marquee.client import Client
 from marquee.settings import read_settings
 from prompts import registry
 from service.app import create_app
 from service.factory import build
-from service.services import Limits, Parts
+from service.services import Limits, Services
 from tests.support.misbehaving import Behaviour, body, cuts, endpoint, says
 from tests.support.process import ROOT, ServiceProcess, service
 from tests.support.ugly import PLOT, prompt_injection
@@ -175,9 +175,9 @@ def parrot(conversation: Conversation) -> str:
 
 
 def fuzzed() -> FlaskClient:
-    model = LanguageModel(Scripted(parrot), ListReading())
+    model = LanguageModel(FakeBackend(parrot), JSONList())
     limits = Limits(body_bytes=20_000, texts=5, text_chars=500, labels=10)
-    return create_app(Parts(lambda choice: model, lambda: None, lambda: None, "tmdb", limits)).test_client()
+    return create_app(Services(lambda choice: model, lambda: None, lambda: None, "tmdb", limits)).test_client()
 
 
 FUZZED = fuzzed()
@@ -227,8 +227,8 @@ def test_two_hundred_injections_get_labels_of_the_vocabulary_or_none() -> None:
     texts = [wrap(text) for wrap in wrapped for text in prompt_injection()]
     assert len(texts) >= 200
     limits = Limits(texts=1_000)
-    model = LanguageModel(Scripted(parrot), ListReading())
-    parts = Parts(lambda choice: model, lambda: None, lambda: None, "tmdb", limits)
+    model = LanguageModel(FakeBackend(parrot), JSONList())
+    parts = Services(lambda choice: model, lambda: None, lambda: None, "tmdb", limits)
     reply = create_app(parts).test_client().post("/classify", json={"texts": texts})
     results = reply.get_json()["results"]
     assert len(results) == len(texts)

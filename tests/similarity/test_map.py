@@ -14,8 +14,8 @@ import pytest
 
 from similarity.errors import InvalidIndex
 from similarity.film import Film
-from similarity.index.builder import Source, build
-from similarity.index.reloading import Opened, opened
+from similarity.index.builder import FilmSource, build
+from similarity.index.reloading import LoadedIndex, opened
 from similarity.map.notebook import picture
 from similarity.map.page import page
 from similarity.map.points import points, principal
@@ -26,8 +26,8 @@ SVG = "{http://www.w3.org/2000/svg}"
 UGLY = '</script><script>alert(1)</script> & "quoted" \u2028'
 
 
-def of(folder: Path, some: list[Film]) -> Opened:
-    build(folder, Source(some, str(len(some))), Words())
+def of(folder: Path, some: list[Film]) -> LoadedIndex:
+    build(folder, FilmSource(some, str(len(some))), Words())
     return opened(folder, Words.name, Words.dimension)
 
 

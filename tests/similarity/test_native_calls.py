@@ -52,12 +52,19 @@ def test_a_process_ends_cleanly_while_daemon_threads_compute(prepare: str, compu
 
 def test_what_computes_in_native_libraries_is_counted() -> None:
     from eval.baselines.transformer import Transformer
-    from llm.backends.local.backend import Local
+    from llm.backends.local.backend import LocalBackend
     from similarity.encoders.minilm import MiniLM
     from similarity.encoders.sentence_transformer import SentenceEncoder
     from similarity.encoders.wordpieces import cut
 
-    for one in (MiniLM.encode, SentenceEncoder.encode, cut, Local.weigh, Local.write, Transformer.probabilities):
+    for one in (
+        MiniLM.encode,
+        SentenceEncoder.encode,
+        cut,
+        LocalBackend.weigh,
+        LocalBackend.write,
+        Transformer.probabilities,
+    ):
         assert hasattr(one, "__wrapped__"), one
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from llm.backends.backend import Conversation
-from llm.backends.local.backend import Local
+from llm.backends.local.backend import LocalBackend
 from llm.strategies.strategy import Render
 from prompts import registry
-from prompts.answer_format import LETTERS, Question
+from prompts.answer_format import LETTERS, AnswerFormat
 from prompts.text import Text
 from tests.support.tiny_qwen2 import CHAT_TEMPLATE
 
@@ -83,15 +83,15 @@ def render(text: str) -> Render:
     return lambda taxonomy, question: PLOT.render(Text(text), taxonomy, question)
 
 
-def asked(texts: Sequence[str], question: Question = LETTERS) -> list[Conversation]:
+def asked(texts: Sequence[str], question: AnswerFormat = LETTERS) -> list[Conversation]:
     return [render(text)(TMDB, question) for text in texts]
 
 
 def yes_no(texts: Sequence[str]) -> list[Conversation]:
-    return [render(text)(TMDB, Question("yes_no", label)) for text in texts for label in TMDB.predictable]
+    return [render(text)(TMDB, AnswerFormat("yes_no", label)) for text in texts for label in TMDB.predictable]
 
 
-def bare(engine: Local, conversation: Conversation, said: str = "") -> Any:
+def bare(engine: LocalBackend, conversation: Conversation, said: str = "") -> Any:
     """Log-probabilities of the next token after a conversation, by one forward pass without any cache."""
     import torch
 
@@ -118,7 +118,7 @@ def spellings(tokenizer: Any, codes: Sequence[str]) -> list[list[int]]:
 
 
 def assert_same_as_bare(
-    engine: Local, conversations: Sequence[Conversation], codes: Sequence[str], tolerance: float = 1e-4
+    engine: LocalBackend, conversations: Sequence[Conversation], codes: Sequence[str], tolerance: float = 1e-4
 ) -> None:
     spelt = spellings(engine._causal.tokenizer, codes)
     rows = [bare(engine, conversation) for conversation in conversations]
@@ -134,7 +134,7 @@ def assert_same_as_bare(
 
 
 @contextmanager
-def tokens_seen(engine: Local) -> Iterator[Callable[[], int]]:
+def tokens_seen(engine: LocalBackend) -> Iterator[Callable[[], int]]:
     """Counts the tokens, padding included, that go through the model."""
     seen: list[int] = []
     embedding = engine._causal.network.get_input_embeddings()

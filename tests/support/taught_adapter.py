@@ -15,12 +15,12 @@ from prompts.template import Prompt
 from prompts.text import Text
 from tests.support.trained_qwen2 import PROMPT
 from tests.support.worded_qwen2 import GENRES, films
-from training.lora.config import Recipe
-from training.lora.dataset import Asking, Form
-from training.lora.run import Plan, teach
+from training.lora.config import LoraConfig
+from training.lora.dataset import Form, PromptSetup
+from training.lora.run import LoraPlan, teach
 
 _WORDS = 16
-FAST = Recipe(
+FAST = LoraConfig(
     rank=16, alpha=32, dropout=0.0, lr=5e-3, epochs=30, patience=30, batch_size=4, micro_batch=4, precision="fp32",
     checkpointing=False, judged=8,
 )  # fmt: skip
@@ -43,5 +43,5 @@ def taught(
     base: Path, folder: Path, form: Form = "list", prompt: Prompt | None = PROMPT, **changed: Any
 ) -> dict[str, Any]:
     """Teach an adapter for a base, and return its manifest."""
-    plan = Plan(Asking(GENRES, form, prompt), replace(FAST, base=str(base), **changed), data="films.jsonl")
+    plan = LoraPlan(PromptSetup(GENRES, form, prompt), replace(FAST, base=str(base), **changed), data="films.jsonl")
     return teach(plan, lessons(), copies(), folder)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from prompts.answer_format import CODES, LETTERS, LIST, Question
+from prompts.answer_format import CODES, LETTERS, LIST, AnswerFormat
 from prompts.taxonomy import Label, Taxonomy
 from prompts.template import Prompt
 from prompts.text import Text
@@ -71,7 +71,7 @@ def examples() -> list[Example]:
         letters = [CODES[GENRES.names.index(name)] for name in labels] or [LETTERS.none_code]
         made += [(PROMPT.render(text, GENRES, LETTERS), letter) for letter in letters]
         for label in GENRES.predictable:
-            asked = Question("yes_no", label)
+            asked = AnswerFormat("yes_no", label)
             made.append((PROMPT.render(text, GENRES, asked), "Yes" if label.name in labels else "No"))
     return made
 

@@ -10,16 +10,16 @@ import torch
 
 from eval.datasets import Example, Fields, load
 from llm.embedded.matcher import matcher
-from llm.embedded.weights_file import Learnt, save
+from llm.embedded.weights_file import MatcherWeights, save
 from prompts import registry
 from prompts.text import Text
 from similarity.encoders.minilm import MiniLM
 from similarity.encoders.wordpieces import tokenizer
-from training.matcher.checkpoint import Kept
+from training.matcher.checkpoint import Checkpoints
 from training.matcher.dataset import batches, items
 from training.matcher.label_phrasings import Concept, concepts, held_out
 from training.matcher.model import pretrained
-from training.matcher.train import Recipe, learn
+from training.matcher.train import MatcherSchedule, learn
 from training.matcher.word_features import with_words
 from training.matcher.zero_shot_calibration import general, with_far
 
@@ -106,8 +106,8 @@ def test_a_few_steps_teach_a_few_films_and_the_file_answers_as_taught(tmp_path: 
     wanted = worded_twice("genres", "reviews")
     losses: list[float] = []
     given = items(films(8), wanted, tokenizer())
-    recipe = Recipe(epochs=12, again=(), encoder_rate=5e-4, label_rate=5e-3)
-    kept = Kept(tmp_path / "stages")
+    recipe = MatcherSchedule(epochs=12, again=(), encoder_rate=5e-4, label_rate=5e-3)
+    kept = Checkpoints(tmp_path / "stages")
     learnt = learn(given, wanted, encoder, "tiny", recipe, kept, lambda step, steps, loss: losses.append(loss))
     assert np.mean(losses[-3:]) < 0.7 * np.mean(losses[:3])
     far = with_far(learnt, encoder, general(SAMPLE, "validation"))
@@ -123,15 +123,15 @@ def test_a_few_steps_teach_a_few_films_and_the_file_answers_as_taught(tmp_path: 
 def test_one_that_was_ended_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.matcher.train._KEPT_EVERY", 2)
     wanted = worded_twice("genres")
-    given, encoder, recipe = items(films(4), wanted, tokenizer()), MiniLM(), Recipe(epochs=5, again=(2, 1))
-    kept, told = Kept(tmp_path / "stages"), list[tuple[int, int]]()
+    given, encoder, recipe = items(films(4), wanted, tokenizer()), MiniLM(), MatcherSchedule(epochs=5, again=(2, 1))
+    kept, told = Checkpoints(tmp_path / "stages"), list[tuple[int, int]]()
 
     def ended(step: int, steps: int, loss: float) -> None:
         told.append((step, steps))
         if len(told) == 6:  # the first of the second cycle
             raise KeyboardInterrupt
 
-    whole = learn(given, wanted, encoder, "tiny", recipe, Kept(tmp_path / "others"), lambda *_: None)
+    whole = learn(given, wanted, encoder, "tiny", recipe, Checkpoints(tmp_path / "others"), lambda *_: None)
     with pytest.raises(KeyboardInterrupt):
         learn(given, wanted, encoder, "tiny", recipe, kept, ended)
     again = learn(given, wanted, encoder, "tiny", recipe, kept, ended)
@@ -148,9 +148,9 @@ def test_the_weights_at_the_ends_of_all_cycles_are_averaged(tmp_path: Path) -> N
     wanted = worded_twice("genres")
     given, encoder = items(films(4), wanted, tokenizer()), MiniLM()
 
-    def taught(*again: float) -> Learnt:
-        kept = Kept(tmp_path / "stages")
-        return learn(given, wanted, encoder, "tiny", Recipe(epochs=3, again=again), kept, lambda *_: None)
+    def taught(*again: float) -> MatcherWeights:
+        kept = Checkpoints(tmp_path / "stages")
+        return learn(given, wanted, encoder, "tiny", MatcherSchedule(epochs=3, again=again), kept, lambda *_: None)
 
     first, both = taught(), taught(2)
     newest = max((tmp_path / "stages").iterdir(), key=lambda path: path.stat().st_mtime_ns)
@@ -162,7 +162,9 @@ def test_the_weights_at_the_ends_of_all_cycles_are_averaged(tmp_path: Path) -> N
 @pytest.mark.usefixtures("one_layer")
 def test_what_is_frozen_is_the_same_to_the_bit_after_three_cycles(tmp_path: Path) -> None:
     wanted = worded_twice("genres")
-    given, kept = items(films(4), wanted, tokenizer()), Kept(tmp_path / "stages")
-    changes = learn(given, wanted, MiniLM(), "tiny", Recipe(epochs=1, again=(1, 1)), kept, lambda *_: None).changes
+    given, kept = items(films(4), wanted, tokenizer()), Checkpoints(tmp_path / "stages")
+    changes = learn(
+        given, wanted, MiniLM(), "tiny", MatcherSchedule(epochs=1, again=(1, 1)), kept, lambda *_: None
+    ).changes
     assert changes
     assert not [name for name in changes if name.startswith("embeddings.")]

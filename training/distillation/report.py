@@ -13,7 +13,7 @@ from jinja2 import Environment
 from eval.datasets import Example
 from eval.metrics.classification import ACCURACY, METRICS, indicator
 from eval.results import RunResults
-from eval.rows import Row
+from eval.rows import RunRow
 from eval.score import expense
 from prompts.taxonomy import Taxonomy
 
@@ -43,7 +43,7 @@ class Answers:
         return cls({row.id: row.labels for row in run.rows}, costs(run.rows, run.manifest))
 
 
-def costs(rows: Sequence[Row], manifest: Mapping[str, Any]) -> dict[str, float | None]:
+def costs(rows: Sequence[RunRow], manifest: Mapping[str, Any]) -> dict[str, float | None]:
     """What a system's answers took; where no language model was asked, tokens and money are 0."""
     told = expense(rows, manifest)
     asked = any(not row.cached for row in rows)

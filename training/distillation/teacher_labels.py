@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from eval.datasets import Example
 from eval.datasets.split import assign
-from eval.rows import Row
+from eval.rows import RunRow
 from llm.classifier import ProblemKind
 from llm.strategies.registry import READINGS
 from prompts.errors import InvalidDataset, InvalidSetting
@@ -20,7 +20,7 @@ _LEAST = 20  # texts; with fewer, a side of a tenth would have next to none
 
 
 @dataclass(frozen=True)
-class Verdicts:
+class TeacherLabels:
     """What a teacher said.
 
     Attributes:
@@ -36,7 +36,9 @@ class Verdicts:
     unanswered: Mapping[ProblemKind, int]
 
 
-def verdicts(examples: Sequence[Example], rows: Sequence[Row], taxonomy: Taxonomy, partial: bool = False) -> Verdicts:
+def verdicts(
+    examples: Sequence[Example], rows: Sequence[RunRow], taxonomy: Taxonomy, partial: bool = False
+) -> TeacherLabels:
     """What a teacher said of texts.
 
     Args:
@@ -63,7 +65,7 @@ def verdicts(examples: Sequence[Example], rows: Sequence[Row], taxonomy: Taxonom
         raise InvalidDataset(f"{len(answered)} texts were answered, and a student needs {_LEAST} at least: {told}")
     taught = tuple(replace(one, labels=_labels(said[one.id], taxonomy), complete=True) for one in answered)
     soft = {one.id: _soft(said[one.id], taxonomy) for one in answered}
-    return Verdicts(taught, soft, _doubt(said[answered[0].id], taxonomy), failed)
+    return TeacherLabels(taught, soft, _doubt(said[answered[0].id], taxonomy), failed)
 
 
 def sides(examples: Sequence[Example], seed: int) -> dict[str, list[Example]]:
@@ -89,11 +91,11 @@ def sides(examples: Sequence[Example], seed: int) -> dict[str, list[Example]]:
     return found
 
 
-def _labels(row: Row, taxonomy: Taxonomy) -> tuple[str, ...]:
+def _labels(row: RunRow, taxonomy: Taxonomy) -> tuple[str, ...]:
     return taxonomy.in_order(row.labels)
 
 
-def _soft(row: Row, taxonomy: Taxonomy) -> list[float]:
+def _soft(row: RunRow, taxonomy: Taxonomy) -> list[float]:
     """How sure a teacher was of each label; 1 and 0 where its scores do not say.
 
     A list is sure of what it leaves away, since nothing is known of that. Letters compete: where several labels may be
@@ -108,7 +110,7 @@ def _soft(row: Row, taxonomy: Taxonomy) -> list[float]:
     return [float(name in given) for name in taxonomy.names]
 
 
-def _doubt(row: Row, taxonomy: Taxonomy) -> str:
+def _doubt(row: RunRow, taxonomy: Taxonomy) -> str:
     if not row.scores:
         return "none: the teacher told labels without scores"
     if taxonomy.multi and not _of_each(row, taxonomy):
@@ -116,13 +118,13 @@ def _doubt(row: Row, taxonomy: Taxonomy) -> str:
     return "the probability of each label written" if _written(row) else "its score of each label"
 
 
-def _of_each(row: Row, taxonomy: Taxonomy) -> bool:
+def _of_each(row: RunRow, taxonomy: Taxonomy) -> bool:
     """Whether a score is a label's own probability."""
     reading = READINGS.get(row.source.reading or "")
     return reading is None or not reading.competing(taxonomy)
 
 
-def _written(row: Row) -> bool:
+def _written(row: RunRow) -> bool:
     """Whether labels were written rather than chosen by their scores."""
     reading = READINGS.get(row.source.reading or "")
     return reading is not None and reading.decides

@@ -13,7 +13,7 @@ _WHOLE = ("rank", "alpha", "epochs", "patience", "batch_size", "micro_batch", "m
 
 
 @dataclass(frozen=True)
-class Recipe:
+class LoraConfig:
     """What may be set.
 
     The defaults are those of the papers for models of this size: every linear layer, 2e-4 (Hu et al. 2021, arXiv
@@ -74,7 +74,7 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Means:
+class Hardware:
     """What the machine computes with.
 
     Attributes:
@@ -88,7 +88,7 @@ class Means:
     quantised: Any = None
 
 
-def means(recipe: Recipe) -> Means:
+def means(recipe: LoraConfig) -> Hardware:
     """What a recipe comes to on this machine.
 
     Raises:
@@ -98,7 +98,7 @@ def means(recipe: Recipe) -> Means:
 
     device = default_device()
     dtype = number_format(device, recipe.precision)
-    return Means(device, dtype, _four_bit(device, dtype) if recipe.four_bit else None)
+    return Hardware(device, dtype, _four_bit(device, dtype) if recipe.four_bit else None)
 
 
 def _four_bit(device: str, dtype: str) -> Any:

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Literal
 
 from eval.datasets import Example
 from llm.backends.local.list_grammar import ListGrammar
-from llm.strategies.json_list import ListReading
-from prompts.answer_format import CODES, LETTERS, LIST, NONE_CODE, Question
+from llm.strategies.json_list import JSONList
+from prompts.answer_format import CODES, LETTERS, LIST, NONE_CODE, AnswerFormat
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.registry import prompt_for
 from prompts.taxonomy import Taxonomy
 from prompts.template import Prompt
 
 if TYPE_CHECKING:
-    from llm.backends.local.causal_lm import Causal
+    from llm.backends.local.causal_lm import CausalLM
 
 Form = Literal["list", "letters"]
 Said = tuple[tuple[int, ...], ...]  # for each place of the answer the tokens that are right there
@@ -34,7 +34,7 @@ TOO_LONG = "whose messages and answer take too many tokens"
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingExample:
     """A text and its answer.
 
     Attributes:
@@ -47,7 +47,7 @@ class Lesson:
 
 
 @dataclass(frozen=True)
-class Asking:
+class PromptSetup:
     """How a model is asked, in training as in use.
 
     Attributes:
@@ -61,7 +61,7 @@ class Asking:
     prompt: Prompt | None = None
 
     @property
-    def question(self) -> Question:
+    def question(self) -> AnswerFormat:
         """The form of the question."""
         return LIST if self.form == "list" else LETTERS
 
@@ -76,7 +76,7 @@ class Asking:
 
 
 @dataclass(frozen=True)
-class Taught:
+class LoraDataset:
     """Lessons, and what became of the examples that made none, or made one in another form.
 
     Attributes:
@@ -84,13 +84,13 @@ class Taught:
         counts: examples by what was done with them.
     """
 
-    lessons: list[Lesson]
+    lessons: list[TrainingExample]
     counts: Counter[str] = field(default_factory=Counter)
 
 
 def lessons(
-    causal: Causal, asking: Asking, examples: Sequence[Example], max_tokens: int, incomplete: bool = False
-) -> Taught:
+    causal: CausalLM, asking: PromptSetup, examples: Sequence[Example], max_tokens: int, incomplete: bool = False
+) -> LoraDataset:
     """Examples as lessons.
 
     Args:
@@ -114,12 +114,12 @@ def lessons(
     for one, tokens in zip(wanted, asked, strict=True):
         labels = asking.taxonomy.in_order(sorted(one.labels, key=rarity.__getitem__)[: asking.taxonomy.max_labels])
         counts[SHORTENED] += asking.form == "list" and len(labels) < len(one.labels)
-        made.append(Lesson(tokens, answer(labels if asking.form == "list" else one.labels)))
+        made.append(TrainingExample(tokens, answer(labels if asking.form == "list" else one.labels)))
     kept = [lesson for lesson in made if len(lesson.asked) + len(lesson.said) <= max_tokens]
     counts[TOO_LONG] += len(made) - len(kept)
     if not kept:
         raise InvalidDataset(f"no example is left to learn from: {_told(counts)}")
-    return Taught(kept, +counts)
+    return LoraDataset(kept, +counts)
 
 
 def _told(counts: Counter[str]) -> str:
@@ -134,13 +134,13 @@ def _rarity(examples: Sequence[Example]) -> Counter[str]:
 Answer = Callable[[Sequence[str]], Said]
 
 
-def _list(causal: Causal, taxonomy: Taxonomy) -> Answer:
-    grammar = ListGrammar(ListReading().constraint(taxonomy).schema, causal.encode, causal.decode)
+def _list(causal: CausalLM, taxonomy: Taxonomy) -> Answer:
+    grammar = ListGrammar(JSONList().constraint(taxonomy).schema, causal.encode, causal.decode)
     end = causal.tokenizer.eos_token_id  # an endpoint that holds no schema must be told when the list is over
     return lambda labels: tuple((token,) for token in (*grammar.spelling(labels), end))
 
 
-def _letters(causal: Causal, taxonomy: Taxonomy) -> Answer:
+def _letters(causal: CausalLM, taxonomy: Taxonomy) -> Answer:
     names = taxonomy.names
     if len(names) > len(CODES):
         raise InvalidSetting(f"letters can teach {len(CODES)} labels at most, and {taxonomy.name} has {len(names)}")
@@ -149,11 +149,11 @@ def _letters(causal: Causal, taxonomy: Taxonomy) -> Answer:
     return lambda labels: (tuple(ids[name] for name in labels) or ((none,) if none is not None else ()),)
 
 
-def _token(causal: Causal, code: str) -> int:
+def _token(causal: CausalLM, code: str) -> int:
     if (token := causal.code(code)) is None:
         raise InvalidSetting(f"the code {code!r} is not a single token of this model; train the reading list")
     return token
 
 
-_FORMS: dict[str, Callable[[Causal, Taxonomy], Answer]] = {"list": _list, "letters": _letters}
+_FORMS: dict[str, Callable[[CausalLM, Taxonomy], Answer]] = {"list": _list, "letters": _letters}
 FORMS: tuple[Form, ...] = ("list", "letters")

@@ -15,21 +15,21 @@ from eval.baselines.data import Split, Track, untracked
 from eval.baselines.registry import refuse_overlap
 from eval.datasets import Example, sample
 from eval.metrics.classification import METRICS, indicator
-from llm.backends.local.backend import Local
+from llm.backends.local.backend import LocalBackend
 from llm.language_model import LanguageModel
 from llm.lora_adapter import CONFIG, WEIGHTS, weights_of
 from llm.strategies.registry import READINGS
-from training.lora.config import Means, Recipe, means
-from training.lora.dataset import Asking, Taught, lessons
+from training.lora.config import Hardware, LoraConfig, means
+from training.lora.dataset import LoraDataset, PromptSetup, lessons
 
 if TYPE_CHECKING:
-    from llm.backends.local.causal_lm import Causal
+    from llm.backends.local.causal_lm import CausalLM
 
 KIND = "lora"
 
 
 @dataclass(frozen=True)
-class Plan:
+class LoraPlan:
     """What to train, beside the texts.
 
     Attributes:
@@ -41,8 +41,8 @@ class Plan:
         command: what was typed, for the manifest.
     """
 
-    asking: Asking
-    recipe: Recipe = Recipe()
+    asking: PromptSetup
+    recipe: LoraConfig = LoraConfig()
     incomplete: bool = False
     seed: int = 0
     data: str = ""
@@ -50,7 +50,7 @@ class Plan:
 
 
 def teach(
-    plan: Plan, training: Sequence[Example], validation: Sequence[Example], out: Path, track: Track = untracked
+    plan: LoraPlan, training: Sequence[Example], validation: Sequence[Example], out: Path, track: Track = untracked
 ) -> dict[str, Any]:
     """Train an adapter, stop by the loss on validation texts, and save it with a manifest.
 
@@ -98,11 +98,11 @@ def teach(
     return made
 
 
-def figures(causal: Causal, asking: Asking, examples: Sequence[Example]) -> dict[str, float]:
+def figures(causal: CausalLM, asking: PromptSetup, examples: Sequence[Example]) -> dict[str, float]:
     """Every metric of a model's answers to examples, asked for and read as in use; none where there is no example."""
     if not examples:
         return {}
-    model = LanguageModel(Local.holding(causal, KIND), READINGS[asking.form], asking.prompt)
+    model = LanguageModel(LocalBackend.holding(causal, KIND), READINGS[asking.form], asking.prompt)
     found = model.classify([one.text for one in examples], asking.taxonomy)
     truth, answered = ([one.labels for one in some] for some in (examples, found))
     pair = indicator(truth, asking.taxonomy), indicator(answered, asking.taxonomy)
@@ -110,7 +110,11 @@ def figures(causal: Causal, asking: Asking, examples: Sequence[Example]) -> dict
 
 
 def _manifest(
-    plan: Plan, using: Means, training: Sequence[Example], validation: Sequence[Example], taught: Sequence[Taught]
+    plan: LoraPlan,
+    using: Hardware,
+    training: Sequence[Example],
+    validation: Sequence[Example],
+    taught: Sequence[LoraDataset],
 ) -> dict[str, Any]:
     seen = {
         name: {

@@ -13,16 +13,16 @@ from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, Traini
 
 from eval.baselines.data import Track
 from eval.baselines.early_stopping import Steps
-from llm.backends.local.causal_lm import Causal
-from training.lora.config import Means, Recipe
-from training.lora.dataset import Lesson
+from llm.backends.local.causal_lm import CausalLM
+from training.lora.config import Hardware, LoraConfig
+from training.lora.dataset import TrainingExample
 
 _WARM_UP = 0.03
 _BESIDE = ("README.md",)  # peft's form of a model card, with nothing filled in
 
 
 @dataclass(frozen=True)
-class Learnt:
+class LoraResult:
     """What a training came to.
 
     Attributes:
@@ -38,7 +38,7 @@ class Learnt:
     peak_gb: float | None
 
 
-def with_adapter(causal: Causal, recipe: Recipe, means: Means, seed: int = 0) -> Any:
+def with_adapter(causal: CausalLM, recipe: LoraConfig, means: Hardware, seed: int = 0) -> Any:
     """A peft model around a base; the base's own layers carry the adapter from then on, so that ``causal`` answers with
     it. The adapter starts as nothing: until it has learnt, answers are the base's."""
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
@@ -60,14 +60,14 @@ def with_adapter(causal: Causal, recipe: Recipe, means: Means, seed: int = 0) ->
 
 def learn(
     tuned: Any,
-    lessons: Sequence[Lesson],
-    validation: Sequence[Lesson],
-    recipe: Recipe,
-    means: Means,
+    lessons: Sequence[TrainingExample],
+    validation: Sequence[TrainingExample],
+    recipe: LoraConfig,
+    means: Hardware,
     scratch: Path,
     seed: int,
     track: Track,
-) -> Learnt:
+) -> LoraResult:
     """Train the adapter of a peft model; afterwards it has the weights of the round with the lowest validation loss.
 
     Args:
@@ -97,7 +97,7 @@ def learn(
     losses = [round(float(one["eval_loss"]), 4) for one in trainer.state.log_history if "eval_loss" in one]
     trainable = sum(one.numel() for one in tuned.parameters() if one.requires_grad)
     peak = torch.cuda.max_memory_allocated() / 1e9 if means.device == "cuda" else None
-    return Learnt(losses, trainer.state.global_step, trainable, peak and round(peak, 2))
+    return LoraResult(losses, trainer.state.global_step, trainable, peak and round(peak, 2))
 
 
 def save(tuned: Any, base: str, folder: Path) -> None:
@@ -152,7 +152,7 @@ def collated(rows: Sequence[dict[str, Any]], fill: int) -> dict[str, Tensor]:
     return {"input_ids": ids, "attention_mask": mask, "position_ids": positions, "targets": targets, "weights": weights}
 
 
-def _rows(lessons: Sequence[Lesson]) -> list[dict[str, Any]]:
+def _rows(lessons: Sequence[TrainingExample]) -> list[dict[str, Any]]:
     rows = [
         {"input_ids": [*lesson.asked, *(tokens[0] for tokens in lesson.said)], "said": lesson.said}
         for lesson in lessons
@@ -160,7 +160,7 @@ def _rows(lessons: Sequence[Lesson]) -> list[dict[str, Any]]:
     return [row | {"length": len(row["input_ids"])} for row in rows]
 
 
-def _arguments(recipe: Recipe, means: Means, scratch: Path, seed: int) -> TrainingArguments:
+def _arguments(recipe: LoraConfig, means: Hardware, scratch: Path, seed: int) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(scratch),
         num_train_epochs=recipe.epochs,

@@ -13,7 +13,7 @@ from prompts.files import replacing
 
 
 @dataclass(frozen=True)
-class Kept:
+class Checkpoints:
     """A folder with one file for each stage of a training.
 
     Attributes:

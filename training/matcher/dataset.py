@@ -39,7 +39,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Batch:
+class TokenBatch:
     """Tokens and mask of shape (texts, longest), true and weight of shape (texts, concepts)."""
 
     tokens: NDArray[np.int64]
@@ -79,7 +79,7 @@ def _known(
     return true, weight
 
 
-def batches(given: Sequence[Item], seed: int) -> Iterator[Batch]:
+def batches(given: Sequence[Item], seed: int) -> Iterator[TokenBatch]:
     """One epoch, texts of like length together."""
     rng = random.Random(seed)
     drawn = [(item, _drawn(item, rng)) for item in given]
@@ -114,10 +114,12 @@ def _drawn(item: Item, rng: random.Random) -> tuple[int, ...]:
     return item.tokens[start : start + _REVIEW_TOKENS]
 
 
-def _batch(group: list[tuple[Item, tuple[int, ...]]]) -> Batch:
+def _batch(group: list[tuple[Item, tuple[int, ...]]]) -> TokenBatch:
     width = max(len(tokens) for _, tokens in group) + 2
     tokens, mask = np.zeros((2, len(group), width), np.int64)
     for row, (_, drawn) in enumerate(group):
         tokens[row, : len(drawn) + 2] = (101, *drawn, 102)  # BERT's marks of a text's ends
         mask[row, : len(drawn) + 2] = 1
-    return Batch(tokens, mask, np.stack([item.true for item, _ in group]), np.stack([item.weight for item, _ in group]))
+    return TokenBatch(
+        tokens, mask, np.stack([item.true for item, _ in group]), np.stack([item.weight for item, _ in group])
+    )

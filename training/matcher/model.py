@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from similarity.encoders.precision import autocast
 from similarity.encoders.wordpieces import weights_folder
-from training.matcher.dataset import Batch
+from training.matcher.dataset import TokenBatch
 
 ENCODER = "encoder."  # before the names of its weights in a student's state
 _PLAIN_WEIGHS = 0.5  # of the loss against plain labels, to the other's 1
@@ -35,7 +35,7 @@ class Labels(nn.Module):
         self.scales = nn.Parameter(torch.full((2,), 2.7))  # logarithms; with offsets, and without
         self.common = nn.Parameter(torch.full((2,), -5.0))
 
-    def losses(self, texts: Any, labels: Any, batch: Batch) -> Any:
+    def losses(self, texts: Any, labels: Any, batch: TokenBatch) -> Any:
         """The two losses' weighted sum, for unit vectors of texts and of one wording a label."""
         texts = functional.normalize(texts + self.out(functional.gelu(self.hidden(texts))), dim=-1)
         near = functional.normalize(labels + self.offsets, dim=-1)
@@ -49,23 +49,23 @@ class Labels(nn.Module):
         return parts[0] + _PLAIN_WEIGHS * parts[1]
 
     def tower(self) -> dict[str, Any]:
-        """The hidden layer as a ``Learnt`` keeps it."""
+        """The hidden layer as a ``MatcherWeights`` keeps it."""
         kept = self.state_dict()
         return {name: kept[name].numpy() for name in ("hidden.weight", "hidden.bias", "out.weight", "out.bias")}
 
     def numbers(self) -> dict[str, float]:
-        """Scale and bias against plain labels, as a ``Learnt`` keeps them."""
+        """Scale and bias against plain labels, as a ``MatcherWeights`` keeps them."""
         return {"plain scale": self.scales[1].exp().item(), "plain bias": self.common[1].item()}
 
 
-class Student(nn.Module):
+class MatcherModel(nn.Module):
     """All that is taught: MiniLM and what is learnt of the labels."""
 
     def __init__(self, encoder: Any, labels: Labels) -> None:
         super().__init__()
         self.encoder, self.labels = encoder, labels
 
-    def loss(self, batch: Batch, wordings: Any) -> Any:
+    def loss(self, batch: TokenBatch, wordings: Any) -> Any:
         """Of one batch, for unit vectors of one wording a label."""
         return self.labels.losses(embed(self.encoder, batch), wordings, batch)
 
@@ -85,7 +85,7 @@ def pretrained() -> Any:
     return model
 
 
-def embed(model: Any, batch: Batch) -> Any:
+def embed(model: Any, batch: TokenBatch) -> Any:
     """Unit vectors of a batch, shape (texts, 384): the mean over tokens, as sentence-transformers has it."""
     tokens, mask = torch.from_numpy(batch.tokens), torch.from_numpy(batch.mask)
     with autocast("cpu"):

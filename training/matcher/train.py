@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from llm.embedded.weights_file import Learnt
+from llm.embedded.weights_file import MatcherWeights
 from llm.embedded.word_features import no_words
-from training.matcher.checkpoint import Kept
-from training.matcher.dataset import Batch, Item, batches
+from training.matcher.checkpoint import Checkpoints
+from training.matcher.dataset import Item, TokenBatch, batches
 from training.matcher.label_phrasings import Concept
-from training.matcher.model import ENCODER, Labels, Student, pretrained
+from training.matcher.model import ENCODER, Labels, MatcherModel, pretrained
 
 if TYPE_CHECKING:
     from similarity.encoders.minilm import MiniLM
@@ -37,7 +37,7 @@ Told = Callable[[int, int, float], None]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class MatcherSchedule:
     """How long and how fast is learnt: a cycle of ``epochs`` first, then others of ``again``, at lower rates."""
 
     epochs: float = 2.0
@@ -65,10 +65,10 @@ def learn(
     concepts: Sequence[Concept],
     encoder: MiniLM,
     name: str,
-    recipe: Recipe,
-    kept: Kept,
+    recipe: MatcherSchedule,
+    kept: Checkpoints,
     told: Told,
-) -> Learnt:
+) -> MatcherWeights:
     """Train the weights over vectors. ``word_features`` trains those over words, and ``zero_shot_calibration`` what
     concerns taxonomies far from films.
 
@@ -85,7 +85,7 @@ def learn(
     wordings = [wording for concept in concepts for wording in concept.wordings]
     owner = np.repeat(np.arange(len(concepts)), [len(concept.wordings) for concept in concepts])
     vectors = encoder.encode(wordings)
-    student = Student(pretrained(), Labels(len(concepts), encoder.dimension))
+    student = MatcherModel(pretrained(), Labels(len(concepts), encoder.dimension))
     before = _copied(student)
     after = _taught(student, given, _Wordings(vectors, owner), recipe, kept, told)
     student.load_state_dict(after)
@@ -93,7 +93,7 @@ def learn(
         key.removeprefix(ENCODER): (after[key] - before[key]).numpy() for key in before if key.startswith(ENCODER)
     }
     labels = student.labels
-    return Learnt(
+    return MatcherWeights(
         name,
         {key: change for key, change in changes.items() if change.any()},
         vectors,
@@ -109,7 +109,12 @@ def learn(
 
 
 def _taught(
-    student: Student, given: Sequence[Item], wordings: _Wordings, recipe: Recipe, kept: Kept, told: Told
+    student: MatcherModel,
+    given: Sequence[Item],
+    wordings: _Wordings,
+    recipe: MatcherSchedule,
+    kept: Checkpoints,
+    told: Told,
 ) -> dict[str, Any]:
     """The mean of the weights at the ends of all cycles."""
     ends, done = list[dict[str, Any]](), 0.0
@@ -137,7 +142,7 @@ def _of_all(told: Told, before: float, whole: float) -> Told:
     return tell
 
 
-def _copied(student: Student) -> dict[str, Any]:
+def _copied(student: MatcherModel) -> dict[str, Any]:
     return {key: value.clone() for key, value in student.state_dict().items()}
 
 
@@ -158,19 +163,19 @@ class _Wordings:
         return self.vectors[self._starts + self._random.integers(self._counts)]
 
 
-def _order(given: Sequence[Item], epochs: float, seed: int) -> list[Batch]:
+def _order(given: Sequence[Item], epochs: float, seed: int) -> list[TokenBatch]:
     """The batches of a cycle."""
     found = [list(batches(given, seed + number)) for number in range(math.ceil(epochs))]
     return [batch for epoch in found for batch in epoch][: max(1, round(len(found[0]) * epochs))]
 
 
 def _cycle(
-    student: Student,
-    order: Sequence[Batch],
+    student: MatcherModel,
+    order: Sequence[TokenBatch],
     wordings: _Wordings,
     share: float,
-    recipe: Recipe,
-    kept: Kept,
+    recipe: MatcherSchedule,
+    kept: Checkpoints,
     told: Told,
 ) -> None:
     optimiser = _optimiser(student, recipe)
@@ -194,7 +199,7 @@ def _cycle(
             kept.keep(name, {"done": step, "student": student.state_dict(), "optimiser": optimiser.state_dict()})
 
 
-def _name(order: Sequence[Batch], wordings: _Wordings, recipe: Recipe) -> str:
+def _name(order: Sequence[TokenBatch], wordings: _Wordings, recipe: MatcherSchedule) -> str:
     """Of a cycle: another one for other texts, other labels, another order or another recipe."""
     digest = hashlib.sha256(repr(replace(recipe, again=())).encode())
     digest.update(wordings.vectors.numpy().tobytes())
@@ -204,7 +209,7 @@ def _name(order: Sequence[Batch], wordings: _Wordings, recipe: Recipe) -> str:
     return digest.hexdigest()[:16]
 
 
-def _resumed(student: Student, optimiser: torch.optim.Optimizer, state: Mapping[str, Any] | None) -> int:
+def _resumed(student: MatcherModel, optimiser: torch.optim.Optimizer, state: Mapping[str, Any] | None) -> int:
     """How many steps are done."""
     if state is None:
         return 0
@@ -213,7 +218,7 @@ def _resumed(student: Student, optimiser: torch.optim.Optimizer, state: Mapping[
     return int(state["done"])
 
 
-def _optimiser(student: Student, recipe: Recipe) -> torch.optim.Optimizer:
+def _optimiser(student: MatcherModel, recipe: MatcherSchedule) -> torch.optim.Optimizer:
     learnt, rate = [one for one in student.encoder.parameters() if one.requires_grad], recipe.encoder_rate
     return torch.optim.AdamW(
         [

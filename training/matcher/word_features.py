@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eval.datasets import Example
-from llm.embedded.label_vectors import Known, Vocabularies
-from llm.embedded.weights_file import Learnt
-from llm.embedded.word_features import Words, counted
+from llm.embedded.label_vectors import LabelEmbeddings, Vocabularies
+from llm.embedded.weights_file import MatcherWeights
+from llm.embedded.word_features import WordFeatures, counted
 from prompts import registry
 from prompts.taxonomy import Label
 from similarity.encoders.minilm import MiniLM
@@ -37,8 +37,12 @@ _CUT_LISTS_WEIGH = 0.5
 
 
 def with_words(
-    learnt: Learnt, given: Sequence[Item], judged: Sequence[Example], concepts: Sequence[Concept], encoder: MiniLM
-) -> Learnt:
+    learnt: MatcherWeights,
+    given: Sequence[Item],
+    judged: Sequence[Example],
+    concepts: Sequence[Concept],
+    encoder: MiniLM,
+) -> MatcherWeights:
     """What was learnt, with words, and with scales and biases that make probabilities of both together.
 
     Args:
@@ -67,14 +71,14 @@ def with_words(
     return replace(learnt, scales=scales, biases=biases, words=replace(words, weights=words.weights * of_words))
 
 
-def _known(learnt: Learnt, concepts: Sequence[Concept], encoder: MiniLM) -> tuple[Known, list[int]]:
+def _known(learnt: MatcherWeights, concepts: Sequence[Concept], encoder: MiniLM) -> tuple[LabelEmbeddings, list[int]]:
     """IMDb's vocabulary as it is met in use, and which column each of its labels is."""
     labels: Sequence[Label] = registry.taxonomy("imdb").predictable
     place = {concept.name: number for number, concept in enumerate(concepts) if concept.kind == "genres"}
     return Vocabularies(encoder, learnt).known(labels), [place[label.name] for label in labels]
 
 
-def _fitted(given: Sequence[Item], columns: Sequence[int]) -> tuple[Words, NDArray[np.float32]]:
+def _fitted(given: Sequence[Item], columns: Sequence[int]) -> tuple[WordFeatures, NDArray[np.float32]]:
     """Weights for these columns, and every label's intercept, 0 where it has no weights."""
     from sklearn.linear_model import LogisticRegression
 
@@ -90,7 +94,7 @@ def _fitted(given: Sequence[Item], columns: Sequence[int]) -> tuple[Words, NDArr
         fitted = LogisticRegression(C=_C, solver="liblinear", tol=1e-3)
         fitted.fit(texts[rows], true[rows, column] > 0, sample_weight=shares)
         weights[:, place], intercepts[column] = fitted.coef_[0], fitted.intercept_[0]
-    return Words(weights, rarity, np.array(columns, np.int64)), intercepts
+    return WordFeatures(weights, rarity, np.array(columns, np.int64)), intercepts
 
 
 def _rarity(texts: Sequence[Sequence[int]]) -> NDArray[np.float32]:

@@ -17,7 +17,7 @@ import yaml
 
 from eval.calibration import fit_logistic
 from llm.embedded.cosine import described
-from llm.embedded.weights_file import Learnt
+from llm.embedded.weights_file import MatcherWeights
 from prompts import registry
 from prompts.taxonomy import Label, Taxonomy
 
@@ -57,7 +57,7 @@ def _bare(name: str, entry: Mapping[str, Any]) -> Taxonomy:
     return Taxonomy(name, tuple(map(Label, entry["labels"])), entry["multi"], entry.get("max_labels", 1))
 
 
-def with_far(learnt: Learnt, encoder: MiniLM, sets: Sequence[Labelled]) -> Learnt:
+def with_far(learnt: MatcherWeights, encoder: MiniLM, sets: Sequence[Labelled]) -> MatcherWeights:
     """What was learnt, with the centre of texts and the numbers for vocabularies far from films."""
     vectors = [encoder.encode(one.texts) for one in sets]
     centre = np.concatenate(vectors).mean(axis=0)

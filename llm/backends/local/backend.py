@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llm.backends.backend import Completion, Constraint, Conversation, Weighing
+from llm.backends.backend import Completion, Constraint, Conversation, TokenLogprobs
 from llm.backends.code_tokens import CodeTokens, encoded
 from llm.backends.codes import by_code
 from llm.backends.local import prefix_sharing
@@ -23,7 +23,7 @@ from prompts.files import digest_of
 from similarity.native_calls import native
 
 if TYPE_CHECKING:
-    from llm.backends.local.causal_lm import Beginning, Causal
+    from llm.backends.local.causal_lm import Beginning, CausalLM
 
 _BEGINNINGS_KEPT = 4  # between calls; a vocabulary under a reading makes one
 _NO_MEMORY = Problem("rejected", "the device has no memory left for this text; give a smaller batch_tokens")
@@ -46,7 +46,7 @@ class _Batch:
     usages: list[Usage]
 
 
-class Local:
+class LocalBackend:
     """A model that this process holds, computing one call at a time; may be shared by threads.
 
     What the conversations of a call have in common from their start is computed once. What stands before their last
@@ -73,7 +73,7 @@ class Local:
     code_limit = 1_000
     holds_schema = True
     answers_directly = True
-    _causal: Causal
+    _causal: CausalLM
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class Local:
             self.decoding = {**self.decoding, "adapter": tuned.digest}
 
     @classmethod
-    def holding(cls, causal: Causal, name: str, batch_tokens: int = 16_384) -> Local:
+    def holding(cls, causal: CausalLM, name: str, batch_tokens: int = 16_384) -> LocalBackend:
         """An engine around a model that is loaded already; its answers should not be remembered, since nothing tells
         its weights from those of another state."""
         engine = cls.__new__(cls)
@@ -107,7 +107,7 @@ class Local:
         engine.decoding = {"greedy": True}
         return engine
 
-    def _hold(self, held: Causal, model: str, batch_tokens: int) -> None:
+    def _hold(self, held: CausalLM, model: str, batch_tokens: int) -> None:
         from llm.backends.local import causal_lm as causal
 
         folder = Path(model)
@@ -123,8 +123,8 @@ class Local:
         return None
 
     @native
-    def weigh(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[Weighing]:
-        """See ``Engine.weigh``. Nothing is written, and every code gets its figure, however small: the sum over the
+    def weigh(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[TokenLogprobs]:
+        """See ``Backend.weigh``. Nothing is written, and every code gets its figure, however small: the sum over the
         tokens that spell it.
 
         ``usage.cached_tokens`` are those that another conversation or an earlier call has borne the cost of.
@@ -135,18 +135,18 @@ class Local:
         with self._lock:
             code_by_id = self._code_tokens.of(codes, self.name)
             prompts = self._causal.tokens(conversations)
-            weighings = [Weighing(problem=self._problem(prompt, 0)) for prompt in prompts]
+            weighings = [TokenLogprobs(problem=self._problem(prompt, 0)) for prompt in prompts]
             for batch in self._batches(conversations, prompts, 0, len(prompts)):
                 with suppress(self._torch.OutOfMemory):
                     found = self._causal.weigh(batch.known, batch.rests, list(code_by_id))
                     for place, usage, logprobs in zip(batch.places, batch.usages, found, strict=True):
                         given = by_code(dict(zip(code_by_id, logprobs, strict=True)), code_by_id)
-                        weighings[place] = Weighing({code: given[code] for code in codes}, usage=usage)
+                        weighings[place] = TokenLogprobs({code: given[code] for code in codes}, usage=usage)
             return weighings
 
     @native
     def write(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
-        """See ``Engine.write``. The likeliest token of those that keep to the schema, no label twice, until it ends.
+        """See ``Backend.write``. The likeliest token of those that keep to the schema, no label twice, until it ends.
 
         The probability of a token is its share among the tokens that were allowed in its place: 1 where there was no
         choice. ``max_tokens`` is not needed, since the schema ends every answer.
@@ -205,8 +205,8 @@ class Local:
                     yield _Batch(known, [fitting[place] for place in batch], rests, usages)
 
     def _descent(
-        self, group: prefix_sharing.Group, known: Beginning, prompts: list[list[int]]
-    ) -> Iterator[tuple[Beginning, prefix_sharing.Group]]:
+        self, group: prefix_sharing.PrefixGroup, known: Beginning, prompts: list[list[int]]
+    ) -> Iterator[tuple[Beginning, prefix_sharing.PrefixGroup]]:
         """A group and those inside it, each with its beginning, which lives no longer than they need it."""
         yield known, group
         for child in group.children:

@@ -56,7 +56,7 @@ class _Lending(DynamicLayer):  # type: ignore[no-untyped-call]
         return torch.cat([self.keys, key_states], dim=-2), torch.cat([self.values, value_states], dim=-2)
 
 
-class Causal:
+class CausalLM:
     """A model and its tokenizer. Not for several threads at once.
 
     Args:
@@ -167,7 +167,7 @@ class Writing:
         rows: how many they are.
     """
 
-    def __init__(self, causal: Causal, known: Beginning, rows: int) -> None:
+    def __init__(self, causal: CausalLM, known: Beginning, rows: int) -> None:
         self._causal = causal
         self._cache = _cache(known, rows, DynamicLayer)
         self._lengths = [len(known.tokens)] * rows
@@ -205,7 +205,7 @@ class Writing:
 
 def load(
     model: str, device: str | None, dtype: str = "auto", adapter: Path | None = None, quantised: Any = None
-) -> Causal:
+) -> CausalLM:
     """Read a model from a folder or, by its name, from the cache or the hub.
 
     Args:
@@ -234,7 +234,7 @@ def load(
         raise InvalidSetting(f"the model {model!r} has no chat template; give one tuned for instructions")
     if getattr(network, "_is_stateful", False) or network.get_output_embeddings() is None:
         raise InvalidSetting(f"the model {model!r} is no transformer with plain attention; serve it through vLLM")
-    return Causal(_merged(network, adapter) if adapter else network, tokenizer)
+    return CausalLM(_merged(network, adapter) if adapter else network, tokenizer)
 
 
 def _dtype(name: str, device: str) -> torch.dtype:

@@ -26,7 +26,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Option:
+class GrammarOption:
     """One way to go on, up to the next choice: an opening, or a label with what stands behind it.
 
     No option's tokens begin another's: a label is always taken together with the quote that ends it.
@@ -81,12 +81,12 @@ class ListGrammar:
         between = [token for label in spelt[:-1] for token in (*label, *self.next.ids)]
         return [*self.open.ids, *between, *spelt[-1], *self.close.ids]
 
-    def openings(self) -> list[Option]:
+    def openings(self) -> list[GrammarOption]:
         """The ways to begin."""
-        begun = [Option((self.open,), self.open.ids)] if self.most else []
-        return begun if self.least else [*begun, Option((self.empty,), self.empty.ids, last=True)]
+        begun = [GrammarOption((self.open,), self.open.ids)] if self.most else []
+        return begun if self.least else [*begun, GrammarOption((self.empty,), self.empty.ids, last=True)]
 
-    def continuations(self, given: Sequence[int]) -> list[Option]:
+    def continuations(self, given: Sequence[int]) -> list[GrammarOption]:
         """The ways to go on after some labels, by their places: each label not given yet, with what may follow it."""
         count = len(given) + 1
         ends = [(self.next, False)] if count < self.most else []
@@ -94,9 +94,9 @@ class ListGrammar:
         left = (place for place in range(len(self.labels)) if place not in given)
         return [self._option(place, end, last) for place in left for end, last in ends]
 
-    def _option(self, place: int, end: Piece, last: bool) -> Option:
+    def _option(self, place: int, end: Piece, last: bool) -> GrammarOption:
         label = self.labels[place]
-        return Option((label, end), label.ids + end.ids, place, last)
+        return GrammarOption((label, end), label.ids + end.ids, place, last)
 
 
 class Walk:
@@ -136,7 +136,7 @@ class Walk:
             written += allowed
         return written
 
-    def _complete(self, option: Option) -> None:
+    def _complete(self, option: GrammarOption) -> None:
         place = 0
         for piece in option.pieces:
             end = place + len(piece.ids)

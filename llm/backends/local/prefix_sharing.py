@@ -13,7 +13,7 @@ Prompt = list[int]
 
 
 @dataclass
-class Group:
+class PrefixGroup:
     """Conversations with a beginning in common.
 
     Attributes:
@@ -27,7 +27,7 @@ class Group:
     sample: int
     depth: int = 0
     loose: list[int] = field(default_factory=list)
-    children: list[Group] = field(default_factory=list)
+    children: list[PrefixGroup] = field(default_factory=list)
 
 
 def common(first: Sequence[int], second: Sequence[int]) -> int:
@@ -44,7 +44,7 @@ def common_to_all(prompts: Sequence[Prompt]) -> int:
     return min(common(min(prompts), max(prompts)), min(map(len, prompts)) - 1)
 
 
-def grouped(prompts: Sequence[Prompt], start: int, longest: int) -> Group:
+def grouped(prompts: Sequence[Prompt], start: int, longest: int) -> PrefixGroup:
     """A tree of beginnings.
 
     Args:
@@ -58,7 +58,7 @@ def grouped(prompts: Sequence[Prompt], start: int, longest: int) -> Group:
     """
     order = sorted(range(len(prompts)), key=lambda place: prompts[place])
     shares = [common_to_all([prompts[one], prompts[other]]) for one, other in pairwise(order)]
-    root = Group(start, 0)
+    root = PrefixGroup(start, 0)
     tasks = [(0, len(order), root)]  # a stack, not recursion: a thousand texts may each continue the one before
     while tasks:
         begin, end, group = tasks.pop()
@@ -68,7 +68,7 @@ def grouped(prompts: Sequence[Prompt], start: int, longest: int) -> Group:
         inner = shares[begin : end - 1]
         length = min(inner)
         if (length - group.length) * (end - begin - 1) >= SMALLEST_GAIN and group.depth < _DEEPEST:
-            child = Group(length, min(order[begin:end]), group.depth + 1)
+            child = PrefixGroup(length, min(order[begin:end]), group.depth + 1)
             group.children.append(child)
             group = child
         edges = [begin, *(begin + 1 + place for place, share in enumerate(inner) if share == length), end]
@@ -76,14 +76,14 @@ def grouped(prompts: Sequence[Prompt], start: int, longest: int) -> Group:
     return root
 
 
-def _settle(place: int, size: int, group: Group, longest: int) -> None:
+def _settle(place: int, size: int, group: PrefixGroup, longest: int) -> None:
     if size - group.length > longest:
-        group.children.append(Group(size - 1, place, group.depth + 1, [place]))
+        group.children.append(PrefixGroup(size - 1, place, group.depth + 1, [place]))
     else:
         group.loose.append(place)
 
 
-def reused(root: Group, computed: int, count: int) -> list[int]:
+def reused(root: PrefixGroup, computed: int, count: int) -> list[int]:
     """How many tokens of each conversation come from a beginning that was not computed on its account.
 
     The first conversation of a group bears what its beginning costs, so that over all of them the tokens not reused

@@ -9,12 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from eval.baselines import Plan, Trained, train
-from eval.baselines.data import Material, Split, likelihoods
+from eval.baselines import Trained, TrainingPlan, train
+from eval.baselines.data import Split, TrainingData, likelihoods
 from eval.baselines.embeddings import embeddings
 from eval.baselines.finetune import DistilBert, fit
 from eval.baselines.mlp import validation_score
-from eval.baselines.transformer import Reading, Transformer, padded, pretrained
+from eval.baselines.transformer import TokenWindow, Transformer, padded, pretrained
 from llm.embedded.matcher import SHIPPED
 from llm.embedded.weights_file import load
 from prompts.errors import InvalidSetting
@@ -34,7 +34,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def fine_tuned(base: Path, out: Path, **settings: object) -> Trained:
-    return train(Plan("distilbert", QUICK | {"base": str(base)} | settings), MULTI, TRAINING, VALIDATION, out)
+    return train(TrainingPlan("distilbert", QUICK | {"base": str(base)} | settings), MULTI, TRAINING, VALIDATION, out)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -83,7 +83,7 @@ def test_a_round_is_judged_by_the_score_that_its_weights_have(encoder: Path, tmp
 
 def test_for_other_labels_the_head_begins_anew(encoder: Path, tmp_path: Path) -> None:
     fine_tuned(encoder, tmp_path / "first")
-    material = Material(OTHER, _as_other(1), _as_other(2), 0, tmp_path, tmp_path / "scratch")
+    material = TrainingData(OTHER, _as_other(1), _as_other(2), 0, tmp_path, tmp_path / "scratch")
     moved = fit(material, DistilBert(base=str(tmp_path / "first"), epochs=1))
     assert moved.notes()["head kept"] is False
     assert moved.model.head.out_features == 2
@@ -94,7 +94,7 @@ def test_a_linear_probe_finds_the_head_of_least_loss_before_the_encoder_moves(
     vocabulary: Taxonomy, encoder: Path, tmp_path: Path
 ) -> None:
     train_split, validation = (Split.of(examples(n, vocabulary, seed=n), vocabulary) for n in (48, 24))
-    material = Material(vocabulary, train_split, validation, 0, tmp_path, tmp_path / "scratch")
+    material = TrainingData(vocabulary, train_split, validation, 0, tmp_path, tmp_path / "scratch")
     still = DistilBert(base=str(encoder), epochs=1, lr=1e-12, precision="fp32")
     losses = [_loss_of(fit(material, replace(still, linear_probe=probed)), train_split) for probed in (False, True)]
     assert losses[1] < 0.8 * losses[0]
@@ -126,7 +126,7 @@ def test_training_stops_when_nothing_is_gained(encoder: Path, tmp_path: Path) ->
 
 
 def test_without_a_base_minilm_is_taken(tmp_path: Path) -> None:
-    plan = Plan("minilm", {"epochs": 1, "last_layers": 1, "max_tokens": 16})
+    plan = TrainingPlan("minilm", {"epochs": 1, "last_layers": 1, "max_tokens": 16})
     found = train(plan, MULTI, TRAINING[:16], VALIDATION[:8], tmp_path)
     assert (tmp_path / "encoder" / "model.safetensors").stat().st_size > 80_000_000
     assert found.classify(["a ghost in the cellar"], MULTI)[0].labels
@@ -134,7 +134,7 @@ def test_without_a_base_minilm_is_taken(tmp_path: Path) -> None:
 
 def test_the_matcher_s_encoder_is_a_base(tmp_path: Path) -> None:
     frozen = {"epochs": 1, "last_layers": 1, "lr": 1e-12, "max_tokens": 16, "base": "matcher", "precision": "fp32"}
-    train(Plan("minilm", frozen), MULTI, TRAINING[:16], VALIDATION[:8], tmp_path)
+    train(TrainingPlan("minilm", frozen), MULTI, TRAINING[:16], VALIDATION[:8], tmp_path)
     plain, found, changes = weights(Path(weights_folder())), weights(tmp_path / "encoder"), load(SHIPPED).changes
     assert changes
     for name, change in changes.items():
@@ -142,7 +142,7 @@ def test_the_matcher_s_encoder_is_a_base(tmp_path: Path) -> None:
 
 
 def test_a_base_without_an_encoder_is_refused(encoder: Path, tmp_path: Path) -> None:
-    train(Plan("prior"), MULTI, TRAINING, VALIDATION, tmp_path / "prior")
+    train(TrainingPlan("prior"), MULTI, TRAINING, VALIDATION, tmp_path / "prior")
     with pytest.raises(InvalidSetting, match="without an encoder"):
         fine_tuned(tmp_path / "prior", tmp_path / "next")
     with pytest.raises(InvalidSetting, match="reads 256 at most"):
@@ -151,9 +151,9 @@ def test_a_base_without_an_encoder_is_refused(encoder: Path, tmp_path: Path) -> 
 
 def test_of_a_long_text_the_head_or_both_ends_are_read() -> None:
     tokens = [2, *range(10, 20), 3]
-    assert Reading(6, "head").cut(tokens) == [2, 10, 11, 12, 13, 3]
-    assert Reading(6, "head-tail").cut(tokens) == [2, 10, 11, 18, 19, 3]
-    assert Reading(12).cut(tokens) == tokens
+    assert TokenWindow(6, "head").cut(tokens) == [2, 10, 11, 12, 13, 3]
+    assert TokenWindow(6, "head-tail").cut(tokens) == [2, 10, 11, 18, 19, 3]
+    assert TokenWindow(12).cut(tokens) == tokens
 
 
 def test_a_batch_is_as_long_as_its_longest_text() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eval.baselines import BASELINES, Plan, Trained, load, train
+from eval.baselines import BASELINES, Trained, TrainingPlan, load, train
 from eval.baselines.thresholds import Decoding
 from eval.datasets import Example
 from eval.metrics.classification import METRICS, indicator
@@ -39,7 +39,7 @@ def kinds(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> dict[str, 
     fine_tuned = {name: FINE_TUNING | {"base": str(encoder)} for name in ("minilm", "distilbert")}
     blend = {"blend": {"parts": (str(folder / "tfidf-knn"), str(folder / "minilm-mlp"))}}
     for name in BASELINES:
-        plan = Plan(name, (SETTINGS | fine_tuned | blend).get(name, {}), data="stories", cache=folder / "cache")
+        plan = TrainingPlan(name, (SETTINGS | fine_tuned | blend).get(name, {}), data="stories", cache=folder / "cache")
         train(plan, MULTI, TRAINING, VALIDATION, folder / name)
     return {name: folder / name for name in BASELINES}
 
@@ -140,7 +140,7 @@ def test_a_blend_is_the_weighted_mean_of_its_parts_and_no_worse(kinds: dict[str,
 
 
 def test_a_part_that_does_not_help_a_blend_is_left_out(kinds: dict[str, Path], tmp_path: Path) -> None:
-    plan = Plan("blend", {"parts": (str(kinds["random"]), str(kinds["tfidf-lr"]), str(kinds["prior"]))})
+    plan = TrainingPlan("blend", {"parts": (str(kinds["random"]), str(kinds["tfidf-lr"]), str(kinds["prior"]))})
     blend = train(plan, MULTI, TRAINING, VALIDATION, tmp_path)
     weights = {part["kind"]: part["weight"] for part in blend.manifest["notes"]["parts"]}
     assert weights["tfidf-lr"] > 0.7
@@ -149,7 +149,7 @@ def test_a_part_that_does_not_help_a_blend_is_left_out(kinds: dict[str, Path], t
 
 def test_what_cannot_be_blended_is_refused(kinds: dict[str, Path], tmp_path: Path) -> None:
     def attempt(parts: tuple[str, ...], validation: list[Example] = VALIDATION, taxonomy: Taxonomy = MULTI) -> None:
-        train(Plan("blend", {"parts": parts}), taxonomy, TRAINING, validation, tmp_path / "new")
+        train(TrainingPlan("blend", {"parts": parts}), taxonomy, TRAINING, validation, tmp_path / "new")
 
     two = str(kinds["tfidf-lr"]), str(kinds["tfidf-nb"])
     with pytest.raises(InvalidSetting, match="two parts or more"):
@@ -173,7 +173,7 @@ def test_thresholds_of_other_weights_are_not_used(kinds: dict[str, Path], tmp_pa
 def test_of_one_label_a_text_scores_share_one(name: str, tmp_path: Path, encoder: Path) -> None:
     settings = FINE_TUNING | {"base": str(encoder), "length_weight": 1.0} if name == "distilbert" else {}
     training, validation = examples(100, SINGLE), examples(60, SINGLE, seed=2)
-    one = train(Plan(name, settings), SINGLE, training, validation, tmp_path)
+    one = train(TrainingPlan(name, settings), SINGLE, training, validation, tmp_path)
     found = one.classify([example.text for example in UNSEEN], SINGLE)
     assert all(len(answer.labels) == 1 and answer.labels[0] == next(iter(answer.scores)) for answer in found)
     if name != "random":
@@ -183,7 +183,7 @@ def test_of_one_label_a_text_scores_share_one(name: str, tmp_path: Path, encoder
 
 def test_training_again_gives_the_same(tmp_path: Path, encoder: Path) -> None:
     for name, settings in (("minilm-mlp", NEURAL), ("distilbert", FINE_TUNING | {"base": str(encoder), "epochs": 1})):
-        plan = Plan(name, settings, cache=tmp_path / "cache", seed=4)
+        plan = TrainingPlan(name, settings, cache=tmp_path / "cache", seed=4)
         first, second = (train(plan, MULTI, TRAINING, VALIDATION, tmp_path / where) for where in ("a", "b"))
         texts = [one.text.body for one in UNSEEN]
         np.testing.assert_allclose(first.scorer.probabilities(texts), second.scorer.probabilities(texts), atol=1e-5)
@@ -195,7 +195,7 @@ def test_a_label_that_is_not_named_in_an_incomplete_row_is_unknown(tmp_path: Pat
     ]
     blind = [replace(one, complete=True) for one in without]
     known, mistaken = (
-        train(Plan("tfidf-lr", {"c": 5.0}, decode="global"), MULTI, rows, VALIDATION, tmp_path)
+        train(TrainingPlan("tfidf-lr", {"c": 5.0}, decode="global"), MULTI, rows, VALIDATION, tmp_path)
         for rows in (without, blind)
     )
     western = [one.text.body for one in UNSEEN if "Western" in one.labels and len(one.labels) > 1]
@@ -205,23 +205,23 @@ def test_a_label_that_is_not_named_in_an_incomplete_row_is_unknown(tmp_path: Pat
 
 
 def test_what_is_wrong_is_told(tmp_path: Path) -> None:
-    def attempt(plan: Plan, training: list[Example] = TRAINING, validation: list[Example] = VALIDATION) -> None:
+    def attempt(plan: TrainingPlan, training: list[Example] = TRAINING, validation: list[Example] = VALIDATION) -> None:
         train(plan, MULTI, training, validation, tmp_path / "new")
 
     with pytest.raises(UnknownName, match="did you mean 'tfidf-lr'"):
-        attempt(Plan("tfidf-rl"))
+        attempt(TrainingPlan("tfidf-rl"))
     with pytest.raises(InvalidSetting, match="tfidf-lr has no setting trials; it has c, min_count, ngrams"):
-        attempt(Plan("tfidf-lr", {"trials": 3}))
+        attempt(TrainingPlan("tfidf-lr", {"trials": 3}))
     with pytest.raises(InvalidSetting, match="length_weight is for vocabularies of one label"):
-        attempt(Plan("distilbert", {"length_weight": 1.0}))
+        attempt(TrainingPlan("distilbert", {"length_weight": 1.0}))
     with pytest.raises(UnknownName, match="did you mean 'focal'"):
-        attempt(Plan("distilbert", {"loss": "fokal"}))
+        attempt(TrainingPlan("distilbert", {"loss": "fokal"}))
     with pytest.raises(InvalidSetting, match=r"no encoder can be loaded from '.*nowhere'"):
-        attempt(Plan("distilbert", {"base": str(tmp_path / "nowhere")}))
+        attempt(TrainingPlan("distilbert", {"base": str(tmp_path / "nowhere")}))
     with pytest.raises(InvalidDataset, match="stand in training and validation"):
-        attempt(Plan("prior"), TRAINING, TRAINING)
+        attempt(TrainingPlan("prior"), TRAINING, TRAINING)
     with pytest.raises(InvalidDataset, match="no validation row has complete labels"):
-        attempt(Plan("prior"), TRAINING, [replace(one, complete=False) for one in VALIDATION])
+        attempt(TrainingPlan("prior"), TRAINING, [replace(one, complete=False) for one in VALIDATION])
     with pytest.raises(InvalidSetting, match="holds no trained baseline"):
         load(tmp_path)
     (tmp_path / "manifest.json").write_text('{"format": 1, "taxonomy": {}}')

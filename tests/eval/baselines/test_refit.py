@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eval.baselines import BASELINES, Plan, load, train
-from eval.baselines.data import Material, Split
-from eval.baselines.refit import Learnt, Refit
+from eval.baselines import BASELINES, TrainingPlan, load, train
+from eval.baselines.data import Split, TrainingData
+from eval.baselines.refit import KnownTexts, Refit
 from eval.baselines.registry import kind_of
 from eval.datasets import Example
 from eval.metrics.classification import METRICS, indicator
@@ -33,14 +33,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "minilm-mlp": NEURAL, "hybrid": NEURAL, "minilm": tiny, "distilbert": tiny, "blend": parts,
     }  # fmt: skip
     for name in BASELINES:
-        plan = Plan(name, given.get(name, {}), command=f"train {name}", cache=folder / "cache")
+        plan = TrainingPlan(name, given.get(name, {}), command=f"train {name}", cache=folder / "cache")
         train(plan, MULTI, TRAINING, VALIDATION, folder / name)
     return folder
 
 
 def refit(folder: Path, *trainings: list[Example], validation: list[Example] = VALIDATION) -> Refit:
     sides = [Split.of(some, MULTI) for some in trainings or (TRAINING,)]
-    return Refit(Learnt(MULTI, sides, Split.of(validation, MULTI)), "refit", folder / "cache")
+    return Refit(KnownTexts(MULTI, sides, Split.of(validation, MULTI)), "refit", folder / "cache")
 
 
 @pytest.mark.parametrize("name", BASELINES)
@@ -70,7 +70,9 @@ def test_more_texts_teach_more(name: str, folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["tfidf-lr", "minilm-mlp", "hybrid"])
 def test_over_the_very_same_texts_a_training_comes_out_as_it_was(name: str, folder: Path, tmp_path: Path) -> None:
     before, kind = load(folder / name), kind_of(name)
-    material = Material(MULTI, Split.of(TRAINING, MULTI), Split.of(VALIDATION, MULTI), 0, folder / "cache", tmp_path)
+    material = TrainingData(
+        MULTI, Split.of(TRAINING, MULTI), Split.of(VALIDATION, MULTI), 0, folder / "cache", tmp_path
+    )
     assert kind.again is not None
     again = kind.again(material, kind.settings(**before.manifest["settings"]), before.manifest["notes"])
     texts = [one.text.body for one in UNSEEN]
@@ -88,7 +90,7 @@ def test_fine_tuning_ends_after_its_best_round_without_being_judged(folder: Path
 
     kind, made = kind_of("distilbert"), load(folder / "distilbert").manifest
     nobody = Split.of([], MULTI)
-    material = Material(MULTI, Split.of(TRAINING, MULTI), nobody, 0, folder / "cache", tmp_path, counted)
+    material = TrainingData(MULTI, Split.of(TRAINING, MULTI), nobody, 0, folder / "cache", tmp_path, counted)
     settings = kind.settings(**made["settings"])
     assert kind.again is not None
     again = kind.again(material, settings, {"validation scores": [0.5, 0.7, 0.6, 0.7]})
@@ -98,9 +100,9 @@ def test_fine_tuning_ends_after_its_best_round_without_being_judged(folder: Path
 
 def test_a_part_of_a_blend_learns_the_texts_that_it_knew_and_weighs_as_before(folder: Path, tmp_path: Path) -> None:
     further = [*TRAINING, *examples(40, seed=9)]
-    train(Plan("tfidf-nb"), MULTI, further, VALIDATION, tmp_path / "further")
+    train(TrainingPlan("tfidf-nb"), MULTI, further, VALIDATION, tmp_path / "further")
     parts = (str(tmp_path / "further"), str(folder / "tfidf-lr"))
-    before = train(Plan("blend", {"parts": parts}), MULTI, TRAINING, VALIDATION, tmp_path / "blend")
+    before = train(TrainingPlan("blend", {"parts": parts}), MULTI, TRAINING, VALIDATION, tmp_path / "blend")
     after = refit(folder, TRAINING, further).run(tmp_path / "blend", tmp_path / "again")
     weights = [[part["weight"] for part in made.manifest["notes"]["parts"]] for made in (before, after)]
     assert weights[0] == weights[1]
@@ -117,7 +119,7 @@ def test_what_has_learnt_its_validation_texts_is_not_chosen_by_them_again(folder
         refit(folder).run(tmp_path / "again", tmp_path / "thrice")
     parts = (str(tmp_path / "again"), str(folder / "minilm-mlp"))
     with pytest.raises(InvalidSetting, match="may have learnt from these"):
-        train(Plan("blend", {"parts": parts}), MULTI, TRAINING, VALIDATION, tmp_path / "blend")
+        train(TrainingPlan("blend", {"parts": parts}), MULTI, TRAINING, VALIDATION, tmp_path / "blend")
 
 
 def test_what_is_wrong_is_told_and_nothing_is_written_over(folder: Path, tmp_path: Path) -> None:
@@ -131,14 +133,14 @@ def test_what_is_wrong_is_told_and_nothing_is_written_over(folder: Path, tmp_pat
         refit(folder).run(folder / "tfidf-lr", folder / "tfidf-lr")
     with pytest.raises(InvalidSetting, match="holds no trained baseline"):
         refit(folder).run(tmp_path / "nowhere", tmp_path / "out")
-    other = Refit(Learnt(OTHER, refit(folder).learnt.trainings, refit(folder).learnt.validation))
+    other = Refit(KnownTexts(OTHER, refit(folder).learnt.trainings, refit(folder).learnt.validation))
     with pytest.raises(InvalidSetting, match="another vocabulary than others"):
         other.run(folder / "tfidf-lr", tmp_path)
     assert load(folder / "tfidf-lr").manifest["command"] == "train tfidf-lr"
 
 
 def test_what_a_language_model_taught_or_an_earlier_version_trained_is_refused(folder: Path, tmp_path: Path) -> None:
-    taught = Plan("tfidf-lr", teacher={"system": "llm"})
+    taught = TrainingPlan("tfidf-lr", teacher={"system": "llm"})
     train(taught, MULTI, TRAINING, VALIDATION, tmp_path / "taught")
     with pytest.raises(InvalidSetting, match="only people's are learnt again"):
         refit(folder).run(tmp_path / "taught", tmp_path / "again")

@@ -9,16 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm.backends.backend import Constraint
-from llm.backends.batch_transport import BatchedWire, shared_out
-from llm.backends.capabilities import UNPROBED, Honours
-from llm.backends.capability_checks import Finding
+from llm.backends.batch_transport import BatchTransport, shared_out
+from llm.backends.capabilities import UNPROBED, SupportedFeatures
+from llm.backends.capability_checks import CheckResult
 from llm.backends.openai_compatible import OpenAICompatible
-from llm.backends.transport import Wire
+from llm.backends.transport import HTTPTransport
 from llm.classifier import Problem, Usage
-from llm.request_context import ASKING, Asking
+from llm.request_context import ASKING, RequestContext
 from tests.support.misbehaving import Behaviour, Endpoint, body, cuts, endpoint, hangs
 
-BATCHES = Honours({"batch": Finding("honoured")})
+BATCHES = SupportedFeatures({"batch": CheckResult("honoured")})
 BAD = "bad"
 
 
@@ -63,8 +63,8 @@ def bodies(*words: str, **fields: Any) -> list[dict[str, Any]]:
     return [{"model": "m", "messages": [{"role": "user", "content": one}], **fields} for one in words]
 
 
-def wire(server: Endpoint, size: int, honours: Honours = BATCHES, timeout: float = 5.0) -> BatchedWire:
-    return BatchedWire(Wire(server.url, "", timeout, 0, 1), lambda: honours, size)
+def wire(server: Endpoint, size: int, honours: SupportedFeatures = BATCHES, timeout: float = 5.0) -> BatchTransport:
+    return BatchTransport(HTTPTransport(server.url, "", timeout, 0, 1), lambda: honours, size)
 
 
 def said(replies: list[Any]) -> list[Any]:
@@ -126,8 +126,8 @@ def test_cached_tokens_are_told_of_all_texts_or_of_none() -> None:
     assert not any("prompt_tokens_details" in reply["usage"] for reply in replies[:4])
 
 
-@pytest.mark.parametrize("honours", [UNPROBED, Honours({"batch": Finding("refused")})])
-def test_an_endpoint_that_takes_no_batches_is_sent_none(honours: Honours) -> None:
+@pytest.mark.parametrize("honours", [UNPROBED, SupportedFeatures({"batch": CheckResult("refused")})])
+def test_an_endpoint_that_takes_no_batches_is_sent_none(honours: SupportedFeatures) -> None:
     with endpoint(cuts) as server:
         server.then = [serving(server, cuts)]
         assert said(wire(server, 8, honours).post(bodies("a", "b", "c"))) == ["a", "b", "c"]
@@ -168,14 +168,14 @@ def test_where_batches_fail_texts_are_asked_one_by_one_and_no_batch_is_sent_for_
 
 
 def test_an_endpoint_that_is_down_fails_every_text_as_it_does_without_batches() -> None:
-    dead = BatchedWire(Wire("http://127.0.0.1:1/v1", "", 1, 0, 4), lambda: BATCHES, 8)
+    dead = BatchTransport(HTTPTransport("http://127.0.0.1:1/v1", "", 1, 0, 4), lambda: BATCHES, 8)
     assert said(dead.post(bodies("a", "b", "c"))) == ["unreachable"] * 3
 
 
 def test_what_nobody_waits_for_any_more_is_not_asked_again() -> None:
     with endpoint(cuts) as server:
         server.then = [serving(server)]
-        token = ASKING.set(Asking(until=0.0))
+        token = ASKING.set(RequestContext(until=0.0))
         try:
             assert said(wire(server, 8).post(bodies("a", "b"))) == ["late", "late"]
         finally:

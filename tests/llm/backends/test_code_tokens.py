@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from llm.backends.backend import Weighing
+from llm.backends.backend import TokenLogprobs
 from llm.backends.code_tokens import CodeTokens, encoded
-from llm.backends.local.backend import Local
-from llm.backends.local.causal_lm import Causal
+from llm.backends.local.backend import LocalBackend
+from llm.backends.local.causal_lm import CausalLM
 from llm.backends.vllm_offline import VLLMOffline
 from llm.language_model import LanguageModel
-from llm.strategies.label_tokens import LettersReading
-from llm.strategies.yes_no import YesNoReading
+from llm.strategies.label_tokens import LabelTokens
+from llm.strategies.yes_no import YesNo
 from prompts import registry
 from prompts.answer_format import CODES
 from prompts.errors import InvalidSetting
@@ -109,7 +109,7 @@ def test_codes_that_a_tokenizer_cannot_tell_apart_are_refused() -> None:
 # --- models that write one of them ---
 
 
-def causal(tokenizer: Any, shares: dict[str, float]) -> Causal:
+def causal(tokenizer: Any, shares: dict[str, float]) -> CausalLM:
     """A network that gives the tokens with these names these probabilities, whatever the text."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
@@ -126,7 +126,7 @@ def causal(tokenizer: Any, shares: dict[str, float]) -> Causal:
         network.lm_head.bias.fill_(math.log(rest))
         for token, share in shares.items():
             network.lm_head.bias[spelt(tokenizer, token)] = math.log(share)
-    return Causal(network.eval(), tokenizer)
+    return CausalLM(network.eval(), tokenizer)
 
 
 def spelt(tokenizer: Any, token: str) -> int:
@@ -140,7 +140,7 @@ def spelt(tokenizer: Any, token: str) -> int:
 class Model:
     """vLLM's in-process class, so far as codes need it: the log-probabilities of the ids that a request names."""
 
-    causal: Causal
+    causal: CausalLM
 
     def get_tokenizer(self) -> Any:
         return self.causal.tokenizer
@@ -161,11 +161,11 @@ def output(logprobs: dict[int, float], prompt: list[int]) -> Any:
     )
 
 
-def in_process(held: Causal, monkeypatch: pytest.MonkeyPatch) -> Local:
-    return Local.holding(held, "a-model")
+def in_process(held: CausalLM, monkeypatch: pytest.MonkeyPatch) -> LocalBackend:
+    return LocalBackend.holding(held, "a-model")
 
 
-def offline(held: Causal, monkeypatch: pytest.MonkeyPatch) -> VLLMOffline:
+def offline(held: CausalLM, monkeypatch: pytest.MonkeyPatch) -> VLLMOffline:
     """The engine around vLLM's class, with the class and the request's parameters stood in for."""
     engine, model = VLLMOffline("a-model"), Model(held)
     monkeypatch.setattr(engine, "_llm", lambda: model)
@@ -193,7 +193,7 @@ def offline(held: Causal, monkeypatch: pytest.MonkeyPatch) -> VLLMOffline:
 def test_an_answer_in_any_spelling_is_read_as_its_code(
     tokenizer: Any, made: Any, shares: dict[str, float], label: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = LanguageModel(made(causal(tokenizer, shares), monkeypatch), LettersReading())
+    model = LanguageModel(made(causal(tokenizer, shares), monkeypatch), LabelTokens())
     (prediction,) = model.classify(["I liked it."], SENTIMENT)
     if label is None:
         assert prediction.problem is not None
@@ -216,7 +216,7 @@ def test_yes_and_no_are_read_in_any_spelling(
     tokenizer: Any, made: Any, shares: dict[str, float], labels: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taxonomy = SENTIMENT.shaped(multi=True, allow_none=True)
-    model = LanguageModel(made(causal(tokenizer, shares), monkeypatch), YesNoReading())
+    model = LanguageModel(made(causal(tokenizer, shares), monkeypatch), YesNo())
     (prediction,) = model.classify(["I liked it."], taxonomy)
     assert (prediction.problem, prediction.labels) == (None, labels)
 
@@ -227,5 +227,5 @@ def test_spellings_without_probability_change_no_figure(
 ) -> None:
     own = "\u2581" if "\u2581A" in tokenizer.get_vocab() else ""
     shares = {f"{own}A": 0.7, f"{own}B": 0.29999}
-    found: list[Weighing] = made(causal(tokenizer, shares), monkeypatch).weigh([MESSAGES], ["A", "B"])
+    found: list[TokenLogprobs] = made(causal(tokenizer, shares), monkeypatch).weigh([MESSAGES], ["A", "B"])
     assert [math.exp(found[0].logprobs[code]) for code in "AB"] == pytest.approx([0.7, 0.29999], abs=1e-4)

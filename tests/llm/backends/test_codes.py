@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from llm.backends.backend import Weighing
+from llm.backends.backend import TokenLogprobs
 from llm.backends.codes import code_of, from_top_tokens, mass, unreadable
 
 BEFORE = ("", " ", "\n", "\u2581", "\u0120", "\u010a", "\u010a ", '"', "**", "(")
@@ -76,9 +76,9 @@ def test_codes_without_probability_are_unreadable_and_the_detail_tells_what_the_
 
 
 def test_bounds_are_no_probability() -> None:
-    assert unreadable(Weighing(dict.fromkeys("ABCDEFGHIJ", math.log(0.1)), bounds=frozenset("ABCDEFGHIJ")))
-    assert unreadable(Weighing({"A": math.log(0.05), "B": math.log(0.4)}, bounds=frozenset("B")))
-    assert not unreadable(Weighing({"A": math.log(0.4), "B": math.log(0.4)}, bounds=frozenset("B")))
+    assert unreadable(TokenLogprobs(dict.fromkeys("ABCDEFGHIJ", math.log(0.1)), bounds=frozenset("ABCDEFGHIJ")))
+    assert unreadable(TokenLogprobs({"A": math.log(0.05), "B": math.log(0.4)}, bounds=frozenset("B")))
+    assert not unreadable(TokenLogprobs({"A": math.log(0.4), "B": math.log(0.4)}, bounds=frozenset("B")))
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from llm.backends.backend import Constraint
-from llm.backends.local.backend import Local
-from llm.strategies.json_list import ListReading
-from llm.strategies.label_tokens import LettersReading
-from llm.strategies.yes_no import YesNoReading
+from llm.backends.local.backend import LocalBackend
+from llm.strategies.json_list import JSONList
+from llm.strategies.label_tokens import LabelTokens
+from llm.strategies.yes_no import YesNo
 from prompts import registry
 from prompts.answer_format import CODES, LETTERS, LIST
 from prompts.errors import InvalidSetting
@@ -47,14 +47,14 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def engine(weights: Path) -> Local:
-    return Local(str(weights), device="cpu", dtype="float32")
+def engine(weights: Path) -> LocalBackend:
+    return LocalBackend(str(weights), device="cpu", dtype="float32")
 
 
 @pytest.fixture
-def fresh(weights: Path) -> Local:
+def fresh(weights: Path) -> LocalBackend:
     """An engine that has computed nothing yet."""
-    return Local(str(weights), device="cpu", dtype="float32")
+    return LocalBackend(str(weights), device="cpu", dtype="float32")
 
 
 # --- weigh ---
@@ -62,17 +62,17 @@ def fresh(weights: Path) -> Local:
 
 @pytest.mark.parametrize("batch_tokens", [1, 3_000, 1_000_000])
 def test_probabilities_are_those_of_the_bare_model_however_texts_are_batched(weights: Path, batch_tokens: int) -> None:
-    engine = Local(str(weights), device="cpu", dtype="float32", batch_tokens=batch_tokens)
+    engine = LocalBackend(str(weights), device="cpu", dtype="float32", batch_tokens=batch_tokens)
     assert_same_as_bare(engine, asked(TEXTS), LETTER_CODES)
 
 
-def test_questions_about_the_same_text_get_the_figures_of_the_bare_model(fresh: Local) -> None:
+def test_questions_about_the_same_text_get_the_figures_of_the_bare_model(fresh: LocalBackend) -> None:
     assert_same_as_bare(fresh, yes_no(["A baker.", "Fog. " * 90, "The lift stops. " * 20]), ("Yes", "No"))
 
 
 def test_bfloat16_comes_as_close_as_it_can(weights: Path) -> None:
     assert_same_as_bare(
-        Local(str(weights), device="cpu", dtype="bfloat16"), asked(TEXTS[:9]), LETTER_CODES, tolerance=0.2
+        LocalBackend(str(weights), device="cpu", dtype="bfloat16"), asked(TEXTS[:9]), LETTER_CODES, tolerance=0.2
     )
 
 
@@ -81,24 +81,24 @@ def test_the_number_format_is_the_process_s_and_part_of_what_answers_depend_on(
     chosen: str, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("similarity.encoders.precision._process_choice", chosen)
-    engine = Local(str(weights), device="cpu")
+    engine = LocalBackend(str(weights), device="cpu")
     assert (engine._causal.dtype, engine.decoding["dtype"]) == (chosen, chosen)
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "int8", ""])
 def test_an_unknown_dtype_is_refused_with_the_known_ones(weights: Path, dtype: str) -> None:
     with pytest.raises(InvalidSetting, match=f"'{dtype}'.*auto, bfloat16, float32, float16"):
-        Local(str(weights), dtype=dtype)
+        LocalBackend(str(weights), dtype=dtype)
 
 
-def test_what_was_computed_before_does_not_change_the_figures(engine: Local, fresh: Local) -> None:
+def test_what_was_computed_before_does_not_change_the_figures(engine: LocalBackend, fresh: LocalBackend) -> None:
     engine.weigh(yes_no(["A ship."]), ("Yes", "No"))
     engine.weigh(asked(["A ship."], LIST), LETTER_CODES)
     for _ in range(2):
         assert_same_as_bare(engine, asked(TEXTS[-1:] + TEXTS[:3]), LETTER_CODES)
 
 
-def test_figures_come_in_the_order_of_the_conversations(engine: Local) -> None:
+def test_figures_come_in_the_order_of_the_conversations(engine: LocalBackend) -> None:
     conversations = asked(TEXTS[:-2])
     order = random.Random(1).sample(range(len(conversations)), len(conversations))
     straight = engine.weigh(conversations, LETTER_CODES)
@@ -109,7 +109,7 @@ def test_figures_come_in_the_order_of_the_conversations(engine: Local) -> None:
         assert weighing.usage.prompt_tokens == straight[place].usage.prompt_tokens
 
 
-def test_the_system_part_is_computed_once_and_kept(fresh: Local) -> None:
+def test_the_system_part_is_computed_once_and_kept(fresh: LocalBackend) -> None:
     conversations = asked([f"{name} rides to town." for name in ("Ann", "Bob", "Eve")])
     first, again = [], []
     with tokens_seen(fresh) as seen:
@@ -124,7 +124,7 @@ def test_the_system_part_is_computed_once_and_kept(fresh: Local) -> None:
     assert sum(whole) - sum(weighing.usage.cached_tokens for weighing in first) <= cold
 
 
-def test_a_text_is_computed_once_for_all_questions_about_it(fresh: Local) -> None:
+def test_a_text_is_computed_once_for_all_questions_about_it(fresh: LocalBackend) -> None:
     texts = ["A baker inherits a haunted lighthouse. " * 12, "The lift stops between two floors. " * 15]
     with tokens_seen(fresh) as seen:
         weighings = fresh.weigh(yes_no(texts), ("Yes", "No"))
@@ -134,14 +134,14 @@ def test_a_text_is_computed_once_for_all_questions_about_it(fresh: Local) -> Non
     assert computed < sum(weighing.usage.prompt_tokens for weighing in weighings) / 8
 
 
-def test_only_a_few_beginnings_are_kept(fresh: Local) -> None:
+def test_only_a_few_beginnings_are_kept(fresh: LocalBackend) -> None:
     for name in ("tmdb", "imdb", "sentiment"):
         for question in (LIST, LETTERS):
             fresh.weigh([render("A baker.")(registry.taxonomy(name), question)], "AB")
     assert len(fresh._kept) == 4
 
 
-def test_a_code_of_several_tokens_is_refused_by_name(engine: Local) -> None:
+def test_a_code_of_several_tokens_is_refused_by_name(engine: LocalBackend) -> None:
     with pytest.raises(InvalidSetting, match="'Zwölfe' is not a single token of tiny-qwen2"):
         engine.weigh(asked(["A baker."]), ("A", "Zwölfe"))
 
@@ -149,8 +149,8 @@ def test_a_code_of_several_tokens_is_refused_by_name(engine: Local) -> None:
 # --- write ---
 
 
-def test_every_ugly_text_gets_labels_of_the_vocabulary_none_twice(engine: Local) -> None:
-    constraint = ListReading().constraint(TMDB)
+def test_every_ugly_text_gets_labels_of_the_vocabulary_none_twice(engine: LocalBackend) -> None:
+    constraint = JSONList().constraint(TMDB)
     completions = engine.write(asked(ugly_texts(1_500), LIST), constraint)  # a longer one is among TEXTS
     assert len({completion.text for completion in completions}) > 20
     for completion in completions:
@@ -163,7 +163,7 @@ def test_every_ugly_text_gets_labels_of_the_vocabulary_none_twice(engine: Local)
 
 
 @pytest.mark.parametrize(("least", "most"), [(0, 1), (0, 9), (1, 1), (2, 3), (9, 9)])
-def test_awkward_labels_come_out_whole_and_in_the_number_asked_for(engine: Local, least: int, most: int) -> None:
+def test_awkward_labels_come_out_whole_and_in_the_number_asked_for(engine: LocalBackend, least: int, most: int) -> None:
     constraint = Constraint(schema(AWKWARD, least, most), 500)
     for completion in engine.write(asked(TEXTS[:12], LIST), constraint):
         labels = json.loads(str(completion.text))
@@ -174,7 +174,9 @@ def test_awkward_labels_come_out_whole_and_in_the_number_asked_for(engine: Local
 
 
 @pytest.mark.parametrize("names", [TMDB.names, AWKWARD, UNEVEN])
-def test_a_batch_writes_what_its_conversations_write_alone(engine: Local, fresh: Local, names: list[str]) -> None:
+def test_a_batch_writes_what_its_conversations_write_alone(
+    engine: LocalBackend, fresh: LocalBackend, names: list[str]
+) -> None:
     conversations, constraint = asked(TEXTS[:-2], LIST), Constraint(schema(names, 1, 5), 500)
     together = engine.write(conversations, constraint)
     assert len({completion.text for completion in together}) > 3
@@ -187,7 +189,7 @@ def test_a_batch_writes_what_its_conversations_write_alone(engine: Local, fresh:
         )
 
 
-def test_the_likeliest_allowed_token_is_written_with_its_share_among_the_allowed(engine: Local) -> None:
+def test_the_likeliest_allowed_token_is_written_with_its_share_among_the_allowed(engine: LocalBackend) -> None:
     names = ["Drama", "Comedy", "Horror"]
     conversations = asked(TEXTS[:8], LIST)
     ids = engine._causal.tokenizer.convert_tokens_to_ids(names)
@@ -201,8 +203,8 @@ def test_the_likeliest_allowed_token_is_written_with_its_share_among_the_allowed
         assert sum(token.logprob for token in completion.tokens) == pytest.approx(shares[0])
 
 
-def test_writing_reuses_the_beginning_and_counts_what_it_wrote(fresh: Local) -> None:
-    first, second = fresh.write(asked(["A baker.", "A sailor."], LIST), ListReading().constraint(TMDB))
+def test_writing_reuses_the_beginning_and_counts_what_it_wrote(fresh: LocalBackend) -> None:
+    first, second = fresh.write(asked(["A baker.", "A sailor."], LIST), JSONList().constraint(TMDB))
     assert first.usage.cached_tokens == 0
     assert second.usage.prompt_tokens - second.usage.cached_tokens < 30
     assert second.usage.completion_tokens == len(second.tokens)
@@ -211,23 +213,23 @@ def test_writing_reuses_the_beginning_and_counts_what_it_wrote(fresh: Local) -> 
 # --- readings, limits, threads ---
 
 
-def test_the_readings_get_answers_through_it(engine: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_readings_get_answers_through_it(engine: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llm.backends.codes.LEAST_MASS", 0.0)  # random weights give codes no more than other tokens
     texts = [render("A baker."), render("Fog. " * 20)]
-    for answer in LettersReading().ask(engine, texts, TMDB):
+    for answer in LabelTokens().ask(engine, texts, TMDB):
         assert answer.problem is None
         assert sum(answer.scores.values()) == pytest.approx(1)
         assert 0 < (answer.label_mass or 0) < 1
-    for answer in YesNoReading().ask(engine, texts, TMDB):
+    for answer in YesNo().ask(engine, texts, TMDB):
         assert answer.problem is None
         assert set(answer.scores) == set(TMDB.names)
     marks = Taxonomy("marks", (Label("🎬"), Label("🎭"), Label("Sci-Fi")))
-    for answer in ListReading().ask(engine, texts, marks):
+    for answer in JSONList().ask(engine, texts, marks):
         assert set(answer.scores) == set(answer.labels) != set()
 
 
-def test_random_weights_say_nothing_that_could_be_read_as_a_code(engine: Local) -> None:
-    for reading in (LettersReading(), YesNoReading()):
+def test_random_weights_say_nothing_that_could_be_read_as_a_code(engine: LocalBackend) -> None:
+    for reading in (LabelTokens(), YesNo()):
         for answer in reading.ask(engine, [render("A baker."), render("Fog.")], TMDB):
             assert answer.problem is not None
             assert answer.problem.kind == "unreadable"
@@ -235,7 +237,7 @@ def test_random_weights_say_nothing_that_could_be_read_as_a_code(engine: Local) 
 
 
 def test_a_text_beyond_the_context_is_a_problem_of_its_own(
-    engine: Local, fresh: Local, monkeypatch: pytest.MonkeyPatch
+    engine: LocalBackend, fresh: LocalBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     conversations = asked(["A baker.", "Fog. " * 400, "Rain."])
     monkeypatch.setattr(fresh._causal, "context", fresh.weigh(conversations[:1], "A")[0].usage.prompt_tokens)
@@ -244,11 +246,11 @@ def test_a_text_beyond_the_context_is_a_problem_of_its_own(
     assert (two.problem.kind, two.logprobs) == ("too_long", {})
     assert one.problem is three.problem is None
     assert three.logprobs == pytest.approx(engine.weigh(conversations[2:], LETTER_CODES)[0].logprobs, abs=1e-4)
-    too_long = [completion.problem for completion in fresh.write(conversations, ListReading().constraint(TMDB))]
+    too_long = [completion.problem for completion in fresh.write(conversations, JSONList().constraint(TMDB))]
     assert [problem and problem.kind for problem in too_long] == ["too_long"] * 3, "there is no room for the answer"
 
 
-def test_no_memory_for_a_batch_is_a_problem_of_its_texts(fresh: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_memory_for_a_batch_is_a_problem_of_its_texts(fresh: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: Any) -> Any:
         raise fresh._torch.OutOfMemory
 
@@ -258,17 +260,17 @@ def test_no_memory_for_a_batch_is_a_problem_of_its_texts(fresh: Local, monkeypat
     assert weighing.problem.kind == "rejected"
 
 
-def test_nothing_asked_is_nothing_answered(engine: Local) -> None:
+def test_nothing_asked_is_nothing_answered(engine: LocalBackend) -> None:
     assert engine.weigh([], ("A", "B")) == []
-    assert engine.write([], ListReading().constraint(TMDB)) == []
+    assert engine.write([], JSONList().constraint(TMDB)) == []
     assert engine.check() is None
 
 
-def test_threads_share_it(fresh: Local) -> None:
+def test_threads_share_it(fresh: LocalBackend) -> None:
     jobs = [asked([text]) for text in TEXTS[:6]] * 3
     with ThreadPoolExecutor(6) as pool:
         found = list(pool.map(lambda job: fresh.weigh(job, LETTER_CODES)[0].logprobs, jobs))
-        written = list(pool.map(lambda job: fresh.write(job, ListReading().constraint(TMDB))[0].text, jobs))
+        written = list(pool.map(lambda job: fresh.write(job, JSONList().constraint(TMDB))[0].text, jobs))
     for place, job in enumerate(jobs[:6]):
         expected = fresh.weigh(job, LETTER_CODES)[0].logprobs
         assert all(logprobs == pytest.approx(expected, abs=1e-4) for logprobs in found[place::6])
@@ -276,9 +278,9 @@ def test_threads_share_it(fresh: Local) -> None:
 
 
 def test_a_model_that_sees_only_the_last_tokens_answers_the_same(weights: Path, tmp_path: Path) -> None:
-    engine = Local(str(opinionated(short_sighted(tmp_path, weights))), device="cpu", dtype="float32")
+    engine = LocalBackend(str(opinionated(short_sighted(tmp_path, weights))), device="cpu", dtype="float32")
     assert_same_as_bare(engine, asked(TEXTS[:8]), LETTER_CODES)
-    conversations, constraint = asked(TEXTS[:8], LIST), ListReading().constraint(TMDB)
+    conversations, constraint = asked(TEXTS[:8], LIST), JSONList().constraint(TMDB)
     alone = [engine.write([conversation], constraint)[0].text for conversation in conversations]
     assert [completion.text for completion in engine.write(conversations, constraint)] == alone
 
@@ -286,9 +288,11 @@ def test_a_model_that_sees_only_the_last_tokens_answers_the_same(weights: Path, 
 # --- loading ---
 
 
-def test_it_goes_by_the_name_of_its_folder_and_its_decoding_tells_weights_apart(engine: Local, weights: Path) -> None:
+def test_it_goes_by_the_name_of_its_folder_and_its_decoding_tells_weights_apart(
+    engine: LocalBackend, weights: Path
+) -> None:
     assert engine.name == "tiny-qwen2"
-    half = Local(str(weights), device="cpu", dtype="bfloat16")
+    half = LocalBackend(str(weights), device="cpu", dtype="bfloat16")
     assert engine.decoding["weights"] == half.decoding["weights"]
     assert engine.decoding != half.decoding
     assert engine.code_limit > len(CODES)
@@ -297,14 +301,14 @@ def test_it_goes_by_the_name_of_its_folder_and_its_decoding_tells_weights_apart(
 @pytest.mark.parametrize("model", ["no/such-model", "nowhere", "/no/such/folder"])
 def test_a_model_that_is_not_there_is_refused_by_name(model: str) -> None:
     with pytest.raises(InvalidSetting, match=f"the model '{model}' cannot be loaded"):
-        Local(model)
+        LocalBackend(model)
 
 
 def test_a_folder_without_a_model_or_chat_template_is_refused(weights: Path, tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
     with pytest.raises(InvalidSetting, match="cannot be loaded"):
-        Local(str(tmp_path))
+        LocalBackend(str(tmp_path))
     for file in weights.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
@@ -312,10 +316,10 @@ def test_a_folder_without_a_model_or_chat_template_is_refused(weights: Path, tmp
     (tmp_path / "chat_template.jinja").unlink()
     tokenizer.save_pretrained(tmp_path)
     with pytest.raises(InvalidSetting, match="has no chat template"):
-        Local(str(tmp_path), device="cpu")
+        LocalBackend(str(tmp_path), device="cpu")
 
 
 @pytest.mark.parametrize("wrong", [{"dtype": "float7"}, {"dtype": "int8"}, {"device": "abacus"}, {"batch_tokens": 0}])
 def test_a_setting_that_cannot_work_is_refused(weights: Path, wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidSetting):
-        Local(str(weights), **wrong)
+        LocalBackend(str(weights), **wrong)

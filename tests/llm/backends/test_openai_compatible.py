@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from llm.backends.backend import Completion, Constraint
-from llm.backends.capabilities import UNPROBED, Honours
-from llm.backends.capability_checks import Finding
+from llm.backends.capabilities import UNPROBED, SupportedFeatures
+from llm.backends.capability_checks import CheckResult
 from llm.backends.openai_compatible import OpenAICompatible
-from llm.backends.transport import Wire
+from llm.backends.transport import HTTPTransport
 from llm.classifier import Problem, ProblemKind, Usage
-from llm.request_context import ASKING, Asking
+from llm.request_context import ASKING, RequestContext
 from prompts.errors import InvalidSetting
 from tests.support.misbehaving import Behaviour, Rule, babbles, body, cuts, endpoint, follows, hangs, says
 
@@ -21,12 +21,12 @@ MESSAGES = ({"role": "system", "content": "s"}, {"role": "user", "content": "u"}
 CONSTRAINT = Constraint({"type": "array"}, 48)
 
 
-def engine(url: str, timeout: float = 5.0, retries: int = 0, honours: Honours = UNPROBED) -> OpenAICompatible:
-    return OpenAICompatible(Wire(url, SECRET, timeout, retries, 8), "a-model", lambda: honours)
+def engine(url: str, timeout: float = 5.0, retries: int = 0, honours: SupportedFeatures = UNPROBED) -> OpenAICompatible:
+    return OpenAICompatible(HTTPTransport(url, SECRET, timeout, retries, 8), "a-model", lambda: honours)
 
 
-def honouring(*capabilities: str, top_logprobs: int = 0) -> Honours:
-    return Honours({name: Finding("honoured") for name in capabilities}, top_logprobs)
+def honouring(*capabilities: str, top_logprobs: int = 0) -> SupportedFeatures:
+    return SupportedFeatures({name: CheckResult("honoured") for name in capabilities}, top_logprobs)
 
 
 def failure(*then: Behaviour, timeout: float = 5.0) -> Problem:
@@ -241,15 +241,17 @@ def test_no_probabilities_in_the_reply_are_a_problem() -> None:
         (UNPROBED, "object"),
         (honouring("json_schema"), "object"),
         (honouring("json_schema", "json_array"), "array"),
-        (Honours({"json_schema": Finding("refused")}), None),
-        (Honours({"json_schema": Finding("ignored")}), "object"),
+        (SupportedFeatures({"json_schema": CheckResult("refused")}), None),
+        (SupportedFeatures({"json_schema": CheckResult("ignored")}), "object"),
     ],
 )
-def test_the_schema_is_sent_as_the_endpoint_takes_it(honours: Honours, root: str | None) -> None:
+def test_the_schema_is_sent_as_the_endpoint_takes_it(honours: SupportedFeatures, root: str | None) -> None:
     with endpoint(says('["Drama"]')) as server:
         model = engine(server.url, honours=honours)
         model.write([MESSAGES], CONSTRAINT)
-        assert model.holds_schema == (root is not None and honours != Honours({"json_schema": Finding("ignored")}))
+        assert model.holds_schema == (
+            root is not None and honours != SupportedFeatures({"json_schema": CheckResult("ignored")})
+        )
     sent = server.asked[0].get("response_format")
     assert (sent and sent["json_schema"]["schema"]["type"]) == root
 
@@ -274,10 +276,10 @@ def test_before_a_burst_the_shared_part_goes_ahead_once() -> None:
 
 @pytest.mark.parametrize(("honours", "salted"), [(UNPROBED, False), (honouring("token_ids"), True)])
 def test_askers_are_kept_apart_in_the_prefix_cache_of_vllm_and_nobody_else_is_told(
-    honours: Honours, salted: bool
+    honours: SupportedFeatures, salted: bool
 ) -> None:
     with endpoint(says("[]")) as server:
-        token = ASKING.set(Asking(cache_salt="of-a-key"))
+        token = ASKING.set(RequestContext(cache_salt="of-a-key"))
         engine(server.url, honours=honours).write([MESSAGES], CONSTRAINT)
         ASKING.reset(token)
         engine(server.url, honours=honours).write([MESSAGES], CONSTRAINT)

@@ -6,14 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm.backends.local import prefix_sharing
-from llm.backends.local.prefix_sharing import Group
+from llm.backends.local.prefix_sharing import PrefixGroup
 
 # Few different tokens and long runs, so that much is shared; some are repeated or continue another.
 runs = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 300)), min_size=1, max_size=5)
 prompts = runs.map(lambda parts: [0, *(token for token, times in parts for _ in range(times))])
 
 
-def checked(group: Group, prompts: list[list[int]], shared: list[int]) -> list[int]:
+def checked(group: PrefixGroup, prompts: list[list[int]], shared: list[int]) -> list[int]:
     """The conversations under a group, after a look at whether it holds what it says."""
     assert prompts[group.sample][: len(shared)] == shared
     places = list(group.loose)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from llm.backends.shared_calls import SharedCalls
-from llm.request_context import ASKING, Asking
+from llm.request_context import ASKING, RequestContext
 from marquee.settings import read_settings
 from service.app import create_app
 from service.factory import build
@@ -21,7 +21,7 @@ from tests.support.misbehaving import endpoint, hangs
 
 @contextmanager
 def request_with(**asking: Any) -> Iterator[None]:
-    token = ASKING.set(Asking(**asking))
+    token = ASKING.set(RequestContext(**asking))
     try:
         yield
     finally:

@@ -10,9 +10,9 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from llm.backends.limiter import Limiter
-from llm.backends.transport import Wire
+from llm.backends.transport import HTTPTransport
 from llm.classifier import Problem
-from llm.request_context import ASKING, Asking
+from llm.request_context import ASKING, RequestContext
 from tests.support.misbehaving import body, endpoint, hangs, says
 
 
@@ -35,7 +35,7 @@ class Crowd:
 
 def test_replies_come_in_the_order_of_the_bodies_and_a_problem_in_its_place() -> None:
     with endpoint(says("first"), body(400, {"error": "bad"}), says("third")) as server:
-        first, second, third = Wire(server.url, "", 5, 0, 1).post([{"n": n} for n in range(3)])
+        first, second, third = HTTPTransport(server.url, "", 5, 0, 1).post([{"n": n} for n in range(3)])
     assert first["choices"][0]["message"]["content"] == "first"
     assert isinstance(second, Problem)
     assert third["choices"][0]["message"]["content"] == "third"
@@ -43,13 +43,13 @@ def test_replies_come_in_the_order_of_the_bodies_and_a_problem_in_its_place() ->
 
 
 def test_no_bodies_are_no_requests() -> None:
-    assert Wire("http://127.0.0.1:1/v1", "", 1, 0, 8).post([]) == []
+    assert HTTPTransport("http://127.0.0.1:1/v1", "", 1, 0, 8).post([]) == []
 
 
 def test_never_more_requests_are_under_way_than_set_over_all_callers() -> None:
     crowd = Crowd()
     with endpoint(crowd) as server:
-        wire = Wire(server.url, "", 10, 0, 4)
+        wire = HTTPTransport(server.url, "", 10, 0, 4)
         with ThreadPoolExecutor(6) as pool:
             done = list(pool.map(lambda _: len(wire.post([{}] * 10)), range(6)))
     assert done == [10] * 6
@@ -58,7 +58,7 @@ def test_never_more_requests_are_under_way_than_set_over_all_callers() -> None:
 
 def test_a_forked_process_has_a_wire_of_its_own() -> None:
     with endpoint(says("ok")) as server:
-        wire = Wire(server.url, "", 5, 0, 4)
+        wire = HTTPTransport(server.url, "", 5, 0, 4)
         wire.post([{}])
         child = multiprocessing.get_context("fork").Process(target=lambda: wire.post([{}] * 3))
         child.start()
@@ -71,7 +71,7 @@ def test_a_forked_process_has_a_wire_of_its_own() -> None:
 def test_a_wire_that_nobody_holds_any_more_lets_go_of_its_thread_and_connections() -> None:
     before = set(threading.enumerate())
     with endpoint(says("ok")) as server:
-        wire = Wire(server.url, "", 5, 0, 4)
+        wire = HTTPTransport(server.url, "", 5, 0, 4)
         wire.post([{}])
         (running,) = (thread for thread in threading.enumerate() if thread.name == "endpoint" and thread not in before)
         del wire
@@ -130,14 +130,14 @@ def test_an_overloaded_endpoint_is_given_less_at_once() -> None:
             crowd(handler)
 
     with endpoint(overloaded) as server:
-        replies = Wire(server.url, "", 10, 8, 16).post([{}] * 60)
+        replies = HTTPTransport(server.url, "", 10, 8, 16).post([{}] * 60)
     assert not [reply for reply in replies if isinstance(reply, Problem)]
 
 
 # --- on whose behalf ---
 
 
-def asking(asked: Asking, wire: Wire) -> list[Any]:
+def asking(asked: RequestContext, wire: HTTPTransport) -> list[Any]:
     """Two bodies, sent on behalf of a request."""
     token = ASKING.set(asked)
     try:
@@ -148,14 +148,16 @@ def asking(asked: Asking, wire: Wire) -> list[Any]:
 
 def test_the_id_of_the_request_goes_along() -> None:
     with endpoint(says("[]")) as server:
-        asking(Asking("abc-1"), Wire(server.url, "", 5, 0, 4))
+        asking(RequestContext("abc-1"), HTTPTransport(server.url, "", 5, 0, 4))
         assert [headers["x-request-id"] for headers in server.headers] == ["abc-1", "abc-1"]
 
 
 def test_what_takes_longer_than_the_request_allows_is_given_up() -> None:
     with endpoint(hangs(20)) as server:
-        found = asking(Asking(until=time.monotonic() + 1), Wire(server.url, "", 60, 0, 1))
+        found = asking(RequestContext(until=time.monotonic() + 1), HTTPTransport(server.url, "", 60, 0, 1))
         assert [problem.kind for problem in found] == ["late", "late"]
         assert len(server.asked) <= 1, "the second one was never sent"
-        assert [problem.kind for problem in asking(Asking(until=0.0), Wire(server.url, "", 60, 0, 1))] == ["late"] * 2
+        assert [
+            problem.kind for problem in asking(RequestContext(until=0.0), HTTPTransport(server.url, "", 60, 0, 1))
+        ] == ["late"] * 2
         assert len(server.asked) <= 1

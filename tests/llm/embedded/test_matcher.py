@@ -8,8 +8,8 @@ import pytest
 from llm.embedded.cosine import Embedded
 from llm.embedded.label_vectors import Vocabularies
 from llm.embedded.matcher import SHIPPED, THRESHOLD, Matcher
-from llm.embedded.weights_file import Learnt, load, save
-from llm.embedded.word_features import Words
+from llm.embedded.weights_file import MatcherWeights, load, save
+from llm.embedded.word_features import WordFeatures
 from prompts import registry
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
@@ -158,8 +158,8 @@ def test_what_was_learnt_is_a_small_file_that_reads_back(tmp_path: Path) -> None
     rng = np.random.default_rng(0)
     change = rng.normal(size=(40, 3)) @ rng.normal(size=(3, 30))
     arrays = {name: rng.normal(size=(2, 384)).astype(np.float32) for name in ("wordings", "offsets")}
-    words = Words(rng.normal(size=(50, 1)).astype(np.float32), np.ones(50, np.float32), np.array([1]))
-    learnt = Learnt(
+    words = WordFeatures(rng.normal(size=(50, 1)).astype(np.float32), np.ones(50, np.float32), np.array([1]))
+    learnt = MatcherWeights(
         "t", {"layer.weight": change.astype(np.float32), "layer.bias": np.ones(4, np.float32)},
         labels=np.array([0, 1]), tower={"out.bias": np.ones(384, np.float32)}, biases=np.zeros(2, np.float32),
         scales=np.ones(2, np.float32), words=words, centre=np.zeros(384, np.float32), numbers={"crowd": 1.5}, **arrays,

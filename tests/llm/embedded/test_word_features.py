@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from llm.embedded.word_features import Words, counted, no_words
+from llm.embedded.word_features import WordFeatures, counted, no_words
 from similarity.encoders.wordpieces import tokenizer
 
 
@@ -14,29 +14,29 @@ def piece(word: str) -> int:
 
 
 @pytest.fixture
-def words() -> Words:
+def words() -> WordFeatures:
     """Two labels: one of sheriffs, one of robots; ``the`` is in every text and worth a tenth of a rare word."""
     size = tokenizer().get_vocab_size()
     weights, rarity = np.zeros((size, 2), np.float32), np.ones(size, np.float32)
     weights[piece("sheriff"), 0] = weights[piece("robot"), 1] = 3
     rarity[piece("the")] = 0.1
-    return Words(weights, rarity, np.array([4, 7]))
+    return WordFeatures(weights, rarity, np.array([4, 7]))
 
 
-def test_a_word_speaks_for_its_label_and_less_among_others(words: Words) -> None:
+def test_a_word_speaks_for_its_label_and_less_among_others(words: WordFeatures) -> None:
     alone, among, none = words.logits(["Sheriff", "The sheriff walks slowly home.", "A quiet evening."])
     assert alone.tolist() == pytest.approx([3, 0])
     assert 0 < among[0] < 3
     assert among[1] == none[0] == none[1] == 0
 
 
-def test_what_is_said_twice_counts_for_more_but_not_twice(words: Words) -> None:
+def test_what_is_said_twice_counts_for_more_but_not_twice(words: WordFeatures) -> None:
     once, twice = words.logits(["sheriff robot", "sheriff sheriff robot"])
     assert once[0] == pytest.approx(once[1])
     assert twice[1] < twice[0] < 2 * twice[1]
 
 
-def test_nothing_is_said_of_no_text_and_by_no_words(words: Words) -> None:
+def test_nothing_is_said_of_no_text_and_by_no_words(words: WordFeatures) -> None:
     assert words.logits([""]).tolist() == [[0, 0]]
     assert no_words().logits(["sheriff"]).shape == (1, 0)
 

@@ -9,19 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.backends.backend import Completion, Constraint, Conversation, Token, Weighing
-from llm.backends.capabilities import UNPROBED, Probed
-from llm.backends.fake import Scripted
+from llm.backends.backend import Completion, Constraint, Conversation, Token, TokenLogprobs
+from llm.backends.capabilities import UNPROBED, CapabilityProbe
+from llm.backends.fake import FakeBackend
 from llm.backends.openai_compatible import OpenAICompatible
-from llm.backends.transport import Wire
+from llm.backends.transport import HTTPTransport
 from llm.classifier import Prediction, Problem, Usage
 from llm.language_model import LanguageModel
 from llm.strategies import registry as choice
-from llm.strategies.decisions_api import DecisionsReading
-from llm.strategies.json_list import ListReading
-from llm.strategies.label_tokens import LettersReading, shares
-from llm.strategies.yes_no import YesNoReading
-from llm.thresholds import Decisions
+from llm.strategies.decisions_api import DecisionsAPI
+from llm.strategies.json_list import JSONList
+from llm.strategies.label_tokens import LabelTokens, shares
+from llm.strategies.yes_no import YesNo
+from llm.thresholds import ThresholdStore
 from prompts import registry
 from prompts.errors import UnknownName
 from prompts.taxonomy import Label, Taxonomy
@@ -38,20 +38,20 @@ def coded(conversation: Conversation) -> dict[str, str]:
     return {line[0]: line[3:].partition(":")[0] for line in lines if line.strip()}
 
 
-class Counting(Scripted):
+class Counting(FakeBackend):
     """A scripted engine that keeps what it was asked."""
 
     def __init__(self, weights: object, code_limit: int = 128) -> None:
         super().__init__(weights=weights, code_limit=code_limit)  # type: ignore[arg-type]
         self.batches: list[tuple[list[Conversation], list[str]]] = []
 
-    def weigh(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[Weighing]:
+    def weigh(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[TokenLogprobs]:
         self.batches.append((list(conversations), list(codes)))
         return super().weigh(conversations, codes)
 
 
-def letters(engine: Scripted, taxonomy: Taxonomy, threshold: float | None = None) -> LanguageModel:
-    return LanguageModel(engine, LettersReading(), decisions=Decisions(threshold=threshold))
+def letters(engine: FakeBackend, taxonomy: Taxonomy, threshold: float | None = None) -> LanguageModel:
+    return LanguageModel(engine, LabelTokens(), decisions=ThresholdStore(threshold=threshold))
 
 
 # --- letters ---
@@ -140,12 +140,12 @@ def test_what_none_has_stays_through_heats_and_final() -> None:
         ({"0": 0.0001, "A": 0.5, "B": 0.5}, ("Billing",)),
     ],
 )
-@pytest.mark.parametrize("reading", [LettersReading(), None])
+@pytest.mark.parametrize("reading", [LabelTokens(), None])
 def test_none_of_these_competes_with_the_labels_and_wins_where_it_is_likeliest(
-    weights: dict[str, float], labels: tuple[str, ...], reading: LettersReading | None
+    weights: dict[str, float], labels: tuple[str, ...], reading: LabelTokens | None
 ) -> None:
     tickets = Taxonomy("tickets", (Label("Billing"), Label("Crash")), multi=False, allow_none=True)
-    (prediction,) = LanguageModel(Scripted(weights=lambda _: weights), reading).classify(["a text"], tickets)
+    (prediction,) = LanguageModel(FakeBackend(weights=lambda _: weights), reading).classify(["a text"], tickets)
     assert (prediction.labels, prediction.problem, prediction.score_type) == (labels, None, "share")
     whole = sum(weights.values())
     assert prediction.scores["Billing"] == pytest.approx(weights.get("A", 0) / whole, abs=1e-4)
@@ -154,19 +154,19 @@ def test_none_of_these_competes_with_the_labels_and_wins_where_it_is_likeliest(
 
 def test_several_labels_may_stand_against_none() -> None:
     several = Taxonomy("tickets", (Label("Billing"), Label("Crash")), allow_none=True)
-    engine = Scripted(weights=lambda conversation: {"0": 0.34, "A": 0.33, "B": 0.33})
+    engine = FakeBackend(weights=lambda conversation: {"0": 0.34, "A": 0.33, "B": 0.33})
     assert letters(engine, several).classify(["x"], several)[0].labels == ()
-    engine = Scripted(weights=lambda conversation: {"0": 0.3, "A": 0.36, "B": 0.34})
+    engine = FakeBackend(weights=lambda conversation: {"0": 0.3, "A": 0.36, "B": 0.34})
     assert letters(engine, several).classify(["x"], several)[0].labels == ("Billing", "Crash")
 
 
 @pytest.mark.parametrize("taxonomy", [SENTIMENT, SENTIMENT.shaped(allow_none=True), TMDB], ids=["one", "none", "multi"])
 @pytest.mark.parametrize("weights", [{}, {"A": 0.02}, {"A": 0.03, "B": 0.03, "0": 0.03}, {"Yes": 0.05, "No": 0.01}])
-@pytest.mark.parametrize("reading", [LettersReading(), YesNoReading()])
+@pytest.mark.parametrize("reading", [LabelTokens(), YesNo()])
 def test_a_model_that_wants_to_say_something_else_is_unreadable_and_never_the_first_label(
-    reading: LettersReading | YesNoReading, weights: dict[str, float], taxonomy: Taxonomy
+    reading: LabelTokens | YesNo, weights: dict[str, float], taxonomy: Taxonomy
 ) -> None:
-    model = LanguageModel(Scripted(weights=lambda conversation: weights), reading)
+    model = LanguageModel(FakeBackend(weights=lambda conversation: weights), reading)
     (prediction,) = model.classify(["a text"], taxonomy)
     assert prediction.problem is not None
     assert (prediction.problem.kind, prediction.labels, prediction.scores) == ("unreadable", (), {})
@@ -178,7 +178,7 @@ def test_one_unreadable_question_makes_the_text_unreadable() -> None:
     def weigh(conversation: Conversation) -> dict[str, float]:
         return {} if '"War"' in conversation[1]["content"] else {"Yes": 0.1, "No": 0.9}
 
-    (prediction,) = LanguageModel(Scripted(weights=weigh), YesNoReading()).classify(["x"], TMDB)
+    (prediction,) = LanguageModel(FakeBackend(weights=weigh), YesNo()).classify(["x"], TMDB)
     assert prediction.problem is not None
 
 
@@ -186,7 +186,7 @@ def test_auto_reads_the_list_of_a_text_whose_codes_are_unreadable() -> None:
     def weigh(conversation: Conversation) -> dict[str, float]:
         return {} if "think" in conversation[1]["content"] else {"A": 0.9}
 
-    engine = Scripted(lambda conversation: '<think>hm</think>["negative"]', weights=weigh)
+    engine = FakeBackend(lambda conversation: '<think>hm</think>["negative"]', weights=weigh)
     plain, thinking = LanguageModel(engine).classify(["plain", "think"], SENTIMENT)
     assert (plain.labels, plain.source.reading, plain.score_type) == (("positive",), "letters", "share")
     assert (thinking.labels, thinking.source.reading, thinking.problem) == (("negative",), "list", None)
@@ -205,7 +205,7 @@ def says_yes_to(*labels: str) -> object:
 
 def test_yes_no_asks_about_every_label_of_every_text_and_scores_each_for_itself() -> None:
     engine = Counting(says_yes_to("War", "Drama"))
-    predictions = LanguageModel(engine, YesNoReading()).classify(["a", "b", "c"], TMDB)
+    predictions = LanguageModel(engine, YesNo()).classify(["a", "b", "c"], TMDB)
     assert [prediction.labels for prediction in predictions] == [("Drama", "War")] * 3
     assert predictions[0].scores["War"] == pytest.approx(8 / 9)
     assert predictions[0].scores["Action"] == pytest.approx(1 / 91)
@@ -214,7 +214,7 @@ def test_yes_no_asks_about_every_label_of_every_text_and_scores_each_for_itself(
 
 def test_one_question_about_each_text_goes_ahead_so_that_the_others_find_it_computed() -> None:
     engine = Counting(says_yes_to())
-    LanguageModel(engine, YesNoReading()).classify([f"text {n}" for n in range(40)], TMDB)
+    LanguageModel(engine, YesNo()).classify([f"text {n}" for n in range(40)], TMDB)
     sizes = [len(conversations) for conversations, _ in engine.batches]
     assert sizes == [32, 32 * 17, 8, 8 * 17]
     ahead = [conversation[1]["content"] for conversation in engine.batches[0][0]]
@@ -223,7 +223,7 @@ def test_one_question_about_each_text_goes_ahead_so_that_the_others_find_it_comp
 
 def test_all_questions_about_a_text_share_everything_up_to_the_question() -> None:
     engine = Counting(says_yes_to())
-    LanguageModel(engine, YesNoReading()).classify(["a plot"], TMDB)
+    LanguageModel(engine, YesNo()).classify(["a plot"], TMDB)
     asked = [conversation for conversations, _ in engine.batches for conversation in conversations]
     assert len({conversation[0]["content"] for conversation in asked}) == 1
     assert len({conversation[1]["content"].partition("Does the label")[0] for conversation in asked}) == 1
@@ -232,27 +232,29 @@ def test_all_questions_about_a_text_share_everything_up_to_the_question() -> Non
 def test_a_vocabulary_of_one_label_is_one_question() -> None:
     taxonomy = Taxonomy("own", (Label("War"),), allow_none=True)
     engine = Counting(says_yes_to("War"))
-    assert LanguageModel(engine, YesNoReading()).classify(["x"], taxonomy)[0].labels == ("War",)
-    assert LanguageModel(Counting(says_yes_to()), YesNoReading()).classify(["x"], taxonomy)[0].labels == ()
+    assert LanguageModel(engine, YesNo()).classify(["x"], taxonomy)[0].labels == ("War",)
+    assert LanguageModel(Counting(says_yes_to()), YesNo()).classify(["x"], taxonomy)[0].labels == ()
 
 
 # --- both ---
 
 
-class HalfDown(Scripted):
+class HalfDown(FakeBackend):
     """Weighs all but the texts that say "down"."""
 
-    def weigh(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[Weighing]:
+    def weigh(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[TokenLogprobs]:
         down = Problem("busy", "later")
         figures = {code: math.log(1 / len(codes)) for code in codes}
         return [
-            Weighing(problem=down) if "down" in conversation[1]["content"] else Weighing(figures, usage=Usage(10, 5, 1))
+            TokenLogprobs(problem=down)
+            if "down" in conversation[1]["content"]
+            else TokenLogprobs(figures, usage=Usage(10, 5, 1))
             for conversation in conversations
         ]
 
 
-@pytest.mark.parametrize("reading", [LettersReading(), YesNoReading()])
-def test_a_failing_text_does_not_fail_its_batch(reading: LettersReading | YesNoReading) -> None:
+@pytest.mark.parametrize("reading", [LabelTokens(), YesNo()])
+def test_a_failing_text_does_not_fail_its_batch(reading: LabelTokens | YesNo) -> None:
     model = LanguageModel(HalfDown(weights=lambda conversation: {}), reading)
     first, second, third = model.classify(["up", "down", "up"], TMDB)
     assert (first.problem, third.problem) == (None, None)
@@ -261,15 +263,15 @@ def test_a_failing_text_does_not_fail_its_batch(reading: LettersReading | YesNoR
 
 
 def test_tokens_of_all_requests_about_a_text_are_counted() -> None:
-    model = LanguageModel(HalfDown(weights=lambda conversation: {}), YesNoReading())
+    model = LanguageModel(HalfDown(weights=lambda conversation: {}), YesNo())
     assert model.classify(["up"], TMDB)[0].usage == Usage(180, 90, 18)
 
 
-@pytest.mark.parametrize("reading", [LettersReading(), YesNoReading()])
+@pytest.mark.parametrize("reading", [LabelTokens(), YesNo()])
 def test_an_engine_that_tells_no_probabilities_is_a_problem_that_names_the_way_out(
-    reading: LettersReading | YesNoReading,
+    reading: LabelTokens | YesNo,
 ) -> None:
-    (prediction,) = LanguageModel(Scripted(), reading).classify(["x"], TMDB)
+    (prediction,) = LanguageModel(FakeBackend(), reading).classify(["x"], TMDB)
     assert prediction.problem is not None
     assert "choose the reading list" in prediction.problem.detail
 
@@ -277,7 +279,7 @@ def test_an_engine_that_tells_no_probabilities_is_a_problem_that_names_the_way_o
 # --- list ---
 
 
-class Writing(Scripted):
+class Writing(FakeBackend):
     """Writes the same tokens for every text."""
 
     def __init__(self, *tokens: Token) -> None:
@@ -292,7 +294,7 @@ class Writing(Scripted):
 def test_a_list_is_scored_by_the_probability_of_each_labels_words() -> None:
     said = [('["', 1), ("Science", 0.5), (" Fiction", 0.8), ('","', 1), ("War", 0.25), ('"]', 1)]
     engine = Writing(*(Token(text, math.log(probability)) for text, probability in said))
-    (prediction,) = LanguageModel(engine, ListReading()).classify(["x"], TMDB)
+    (prediction,) = LanguageModel(engine, JSONList()).classify(["x"], TMDB)
     assert prediction.labels == ("Science Fiction", "War")
     assert prediction.scores == pytest.approx({"Science Fiction": 0.4, "War": 0.25})
     assert prediction.score_type == "probability"
@@ -312,14 +314,14 @@ def test_listed_labels_come_best_first_and_only_they_have_scores(
     said: list[tuple[str, float]], labels: tuple[str, ...]
 ) -> None:
     engine = Writing(*(Token(text, math.log(probability)) for text, probability in said))
-    (prediction,) = LanguageModel(engine, ListReading()).classify(["x"], TMDB)
+    (prediction,) = LanguageModel(engine, JSONList()).classify(["x"], TMDB)
     assert prediction.labels == labels
     assert set(prediction.scores) <= set(labels)
     assert list(prediction.scores.values()) == sorted(prediction.scores.values(), reverse=True)
 
 
 def test_a_list_without_token_probabilities_keeps_vocabulary_order_and_has_no_scores() -> None:
-    (prediction,) = LanguageModel(Scripted(lambda conversation: '["War", "Crime"]')).classify(["x"], TMDB)
+    (prediction,) = LanguageModel(FakeBackend(lambda conversation: '["War", "Crime"]')).classify(["x"], TMDB)
     assert (prediction.labels, prediction.scores, prediction.score_type) == (("Crime", "War"), {}, None)
 
 
@@ -327,14 +329,14 @@ def test_a_list_without_token_probabilities_keeps_vocabulary_order_and_has_no_sc
 
 
 def test_auto_takes_letters_for_one_label_list_for_several_and_what_remains_otherwise() -> None:
-    weighing, silent = Scripted(weights=lambda conversation: {}), Scripted()
+    weighing, silent = FakeBackend(weights=lambda conversation: {}), FakeBackend()
     assert choice.best(weighing, SENTIMENT).name == "letters"
     assert choice.best(weighing, TMDB).name == "list"
     assert choice.best(silent, SENTIMENT).name == "list"
     weighing.holds_schema = silent.holds_schema = False
     assert choice.best(weighing, TMDB).name == "yes_no"
     assert choice.best(silent, TMDB).name == "list"
-    assert LanguageModel(Scripted(lambda conversation: '["War"]')).classify(["x"], TMDB)[0].source.reading == "list"
+    assert LanguageModel(FakeBackend(lambda conversation: '["War"]')).classify(["x"], TMDB)[0].source.reading == "list"
 
 
 @pytest.mark.parametrize(
@@ -357,8 +359,8 @@ def test_auto_reads_a_reasoning_model_as_a_list_from_its_first_text(
     said = '{"labels": ["zqx-7"]}' if holds else "Hello!"
     completion = {"choices": [{"message": {"content": said}, "logprobs": {"content": content}}]}
     with endpoint(follows(serves("/chat/completions", body(200, completion)))) as server:
-        wire = Wire(server.url, "", 5, 0, 4)
-        engine = OpenAICompatible(wire, "m", Probed(wire, "m"))
+        wire = HTTPTransport(server.url, "", 5, 0, 4)
+        engine = OpenAICompatible(wire, "m", CapabilityProbe(wire, "m"))
         assert choice.best(engine, taxonomy).name == reading
         LanguageModel(engine).classify(["An odd text."], taxonomy)
     if reading == "list":
@@ -392,10 +394,10 @@ def test_the_options_of_a_choice_compete_as_letters_do(
     prediction, asked = decided(deciding({"type": "choice", "name": "label", "probabilities": given}), taxonomy)
     assert (prediction.labels, prediction.score_type) == (labels, "share")
     assert {choice["value"] for choice in asked[0]["questions"][0]["choices"]} == set(shares)
-    reading = DecisionsReading()
+    reading = DecisionsAPI()
     assert (reading.competing(taxonomy), reading.competing(TMDB)) == (True, False)
-    assert LanguageModel(Scripted(), reading).decision(Text("x"), taxonomy).threshold == 0.1
-    assert LanguageModel(Scripted(), reading).decision(Text("x"), TMDB).threshold == 0.5
+    assert LanguageModel(FakeBackend(), reading).decision(Text("x"), taxonomy).threshold == 0.1
+    assert LanguageModel(FakeBackend(), reading).decision(Text("x"), TMDB).threshold == 0.5
 
 
 def deciding(*answers: object, status: int = 200) -> Behaviour:
@@ -405,8 +407,8 @@ def deciding(*answers: object, status: int = 200) -> Behaviour:
 
 def decided(behaviour: Behaviour, taxonomy: Taxonomy) -> tuple[Prediction, list[Any]]:
     with endpoint(behaviour) as server:
-        engine = OpenAICompatible(Wire(server.url, "", 5, 0, 4), "m", lambda: UNPROBED)
-        (prediction,) = LanguageModel(engine, DecisionsReading()).classify(["a plot"], taxonomy)
+        engine = OpenAICompatible(HTTPTransport(server.url, "", 5, 0, 4), "m", lambda: UNPROBED)
+        (prediction,) = LanguageModel(engine, DecisionsAPI()).classify(["a plot"], taxonomy)
     return prediction, server.asked
 
 
@@ -463,6 +465,6 @@ def test_a_decision_that_was_not_made_is_a_problem(behaviour: Behaviour, kind: s
 
 
 def test_an_engine_that_answers_no_decisions_is_told() -> None:
-    (prediction,) = LanguageModel(Scripted(), DecisionsReading()).classify(["x"], TMDB)
+    (prediction,) = LanguageModel(FakeBackend(), DecisionsAPI()).classify(["x"], TMDB)
     assert prediction.problem is not None
     assert "answers no decisions" in prediction.problem.detail

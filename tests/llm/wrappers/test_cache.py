@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from llm.backends.backend import Conversation
-from llm.backends.fake import Scripted
+from llm.backends.fake import FakeBackend
 from llm.classifier import Prediction, Problem
 from llm.language_model import LanguageModel
-from llm.strategies.json_list import ListReading
+from llm.strategies.json_list import JSONList
 from llm.wrappers.cache import AnswerStore, Cached
 from prompts import registry
 
@@ -32,7 +32,7 @@ class Asked:
 
 
 def cached(asked: Asked, path: Path) -> Cached:
-    model = LanguageModel(Scripted(asked), ListReading())
+    model = LanguageModel(FakeBackend(asked), JSONList())
     return Cached(model, AnswerStore(path))
 
 

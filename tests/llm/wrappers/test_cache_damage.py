@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from llm.backends.fake import Scripted
+from llm.backends.fake import FakeBackend
 from llm.classifier import Prediction
-from llm.few_shot import FixedShots, NearestShots, Shots, no_shots
+from llm.few_shot import NearestExamples, Shots, StaticExamples, no_shots
 from llm.language_model import _VERSION, LanguageModel
-from llm.request_context import ASKING, Asking
-from llm.strategies.json_list import ListReading
+from llm.request_context import ASKING, RequestContext
+from llm.strategies.json_list import JSONList
 from llm.strategies.registry import READINGS
 from llm.wrappers.cache import AnswerStore, Cached
 from prompts import registry
-from prompts.answer_format import Shot
+from prompts.answer_format import FewShotExample
 from prompts.decision_prompt import asking
 from prompts.files import digest_of
 from prompts.taxonomy import Label, Taxonomy
@@ -32,7 +32,7 @@ TMDB = registry.taxonomy("tmdb")
 
 
 def cached(asked: Asked, path: Path, shared: bool = False) -> Cached:
-    return Cached(LanguageModel(Scripted(asked), ListReading()), AnswerStore(path), shared)
+    return Cached(LanguageModel(FakeBackend(asked), JSONList()), AnswerStore(path), shared)
 
 
 def change(path: Path, statement: str, *values: Any) -> None:
@@ -185,11 +185,11 @@ def test_answers_of_another_format_are_not_found(tmp_path: Path, monkeypatch: py
 
 
 def under(salt: str, mine: Cached) -> Prediction:
-    ASKING.set(Asking(cache_salt=salt))
+    ASKING.set(RequestContext(cache_salt=salt))
     try:
         return mine.classify(["a plot"], TMDB)[0]
     finally:
-        ASKING.set(Asking())
+        ASKING.set(RequestContext())
 
 
 def test_each_key_finds_its_own_answers_alone(tmp_path: Path) -> None:
@@ -226,25 +226,25 @@ def test_a_prompt_is_rendered_once_for_a_miss_and_never_for_a_hit(
 
 
 def test_other_examples_are_other_answers() -> None:
-    first, second = (Shot(Text(words), ("War",)) for words in ("one", "two"))
+    first, second = (FewShotExample(Text(words), ("War",)) for words in ("one", "two"))
     encoder = Words()
     shots = [
-        FixedShots((first,), "tmdb"),
-        FixedShots((second,), "tmdb"),
-        FixedShots((first, second), "tmdb"),
-        FixedShots((first,), "imdb"),
-        NearestShots(encoder, (first, second), "tmdb", 1),
-        NearestShots(encoder, (first, second), "tmdb", 2),
+        StaticExamples((first,), "tmdb"),
+        StaticExamples((second,), "tmdb"),
+        StaticExamples((first, second), "tmdb"),
+        StaticExamples((first,), "imdb"),
+        NearestExamples(encoder, (first, second), "tmdb", 1),
+        NearestExamples(encoder, (first, second), "tmdb", 2),
         lambda texts, taxonomy: [(second, first)] * len(texts),
     ]
-    models = [LanguageModel(Scripted(), ListReading(), shots=one) for one in shots]  # type: ignore[arg-type]
+    models = [LanguageModel(FakeBackend(), JSONList(), shots=one) for one in shots]  # type: ignore[arg-type]
     assert len({model.fingerprint(Text("a plot"), TMDB) for model in models}) == len(shots)
     assert encoder.calls == [], "no example is chosen for a fingerprint"
 
 
 def test_other_instructions_of_a_decision_are_other_answers() -> None:
     prompts = [asking(), asking("Which team?"), asking("Which mood?"), registry.prompt("plot")]
-    models = [LanguageModel(Scripted(), ListReading(), prompt) for prompt in prompts]
+    models = [LanguageModel(FakeBackend(), JSONList(), prompt) for prompt in prompts]
     assert len({model.fingerprint(Text("a plot"), TMDB) for model in models}) == len(prompts)
 
 
@@ -261,11 +261,14 @@ def test_whatever_is_sent_differently_has_a_fingerprint_of_its_own() -> None:
         Taxonomy("own", (first, second), multi=False),
         Taxonomy("own", (Label("One", "the last"), second), max_labels=1),
     ]
-    shown: list[Shots] = [no_shots, *(FixedShots((Shot(Text(words), ("One",)),), "own") for words in "ab")]
+    shown: list[Shots] = [
+        no_shots,
+        *(StaticExamples((FewShotExample(Text(words), ("One",)),), "own") for words in "ab"),
+    ]
     sent: dict[str, str] = {}
     for prompt, text, vocabulary, shots, reading in product(prompts, texts, vocabularies, shown, READINGS.values()):
         if reading.name != "decisions":
-            model = LanguageModel(Scripted(weights=lambda conversation: {}), reading, prompt, shots=shots)
+            model = LanguageModel(FakeBackend(weights=lambda conversation: {}), reading, prompt, shots=shots)
             messages = json.dumps([*map(list, model.conversations(text, vocabulary))])
             assert sent.setdefault(model.fingerprint(text, vocabulary), messages) == messages
     assert len(sent) > 1_000
@@ -274,9 +277,9 @@ def test_whatever_is_sent_differently_has_a_fingerprint_of_its_own() -> None:
 def test_other_messages_for_the_same_inputs_need_another_version() -> None:
     """Where this fails, messages have changed: raise ``_VERSION`` in ``llm/language_model.py`` and renew the digest
     here. Otherwise cached answers to the old messages are given for the new ones."""
-    shots = FixedShots((Shot(Text("shown"), ("War",)),), "tmdb")
+    shots = StaticExamples((FewShotExample(Text("shown"), ("War",)),), "tmdb")
     models = [
-        LanguageModel(Scripted(weights=lambda conversation: {}), READINGS[reading], prompt, shots=shots)
+        LanguageModel(FakeBackend(weights=lambda conversation: {}), READINGS[reading], prompt, shots=shots)
         for reading in ("list", "letters", "yes_no")
         for prompt in (registry.prompt("plot.v1"), registry.prompt("text.v1"), asking("Which team?"))
     ]

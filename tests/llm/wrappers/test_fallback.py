@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from llm.backends.fake import Scripted
+from llm.backends.fake import FakeBackend
 from llm.classifier import Problem, ProblemKind
 from llm.language_model import LanguageModel
-from llm.strategies.json_list import ListReading
+from llm.strategies.json_list import JSONList
 from llm.wrappers.cache import AnswerStore, Cached
 from llm.wrappers.fallback import Fallback
 from prompts import registry
@@ -19,7 +19,7 @@ def scripted(name: str, answer: str = '["War"]', down: ProblemKind | None = None
     def reply(conversation: object) -> str | Problem:
         return Problem(down, "down") if down and "fine" not in str(conversation) else answer
 
-    return LanguageModel(Scripted(reply, name), ListReading())
+    return LanguageModel(FakeBackend(reply, name), JSONList())
 
 
 @pytest.mark.parametrize("kind", ["unreachable", "busy"])

@@ -8,13 +8,13 @@ from contextlib import ExitStack
 
 import pytest
 
-from llm.backends.fake import Scripted
-from llm.classifier import Prediction, Source
+from llm.backends.fake import FakeBackend
+from llm.classifier import AnswerSource, Prediction
 from llm.language_model import LanguageModel
-from llm.request_context import ASKING, Asking
-from llm.strategies.json_list import ListReading
-from llm.wrappers.admission import Bounded, Gate
-from llm.wrappers.micro_batched import Batched
+from llm.request_context import ASKING, RequestContext
+from llm.strategies.json_list import JSONList
+from llm.wrappers.admission import AdmissionControl, Gate
+from llm.wrappers.micro_batched import MicroBatched
 from prompts import registry
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
@@ -41,7 +41,7 @@ class Recorder:
         time.sleep(self.seconds)
         if "broken" in words:
             raise ValueError("broken")
-        return [Prediction((), Source(word, taxonomy.name)) for word in words]
+        return [Prediction((), AnswerSource(word, taxonomy.name)) for word in words]
 
 
 class Crowd:
@@ -49,7 +49,7 @@ class Crowd:
 
     def __init__(self, most: int = 64, at_once: int = 1) -> None:
         self.inner, self.inside, self.came, self.passes = Recorder(), 0, 0, list[int]()
-        self.batched = Batched(self.inner, Gate(most, self._count), self.passes.append, at_once)
+        self.batched = MicroBatched(self.inner, Gate(most, self._count), self.passes.append, at_once)
         self._lock = threading.Lock()
 
     def _count(self, change: int) -> None:
@@ -59,7 +59,7 @@ class Crowd:
 
     def ask(self, text: str, taxonomy: Taxonomy = TMDB, seconds: float | None = None) -> Prediction:
         """One text, by someone who waits so many seconds."""
-        ASKING.set(Asking(until=time.monotonic() + seconds) if seconds is not None else Asking())
+        ASKING.set(RequestContext(until=time.monotonic() + seconds) if seconds is not None else RequestContext())
         return self.batched.classify([text], taxonomy)[0]
 
     def behind(self, *calls: Callable[[], Prediction]) -> list[Prediction]:
@@ -146,7 +146,7 @@ def test_what_one_has_broken_the_others_do_not_bear() -> None:
     def broken() -> Prediction:
         with pytest.raises(ValueError, match="broken"):
             crowd.ask("broken")
-        return Prediction((), Source("raised", ""))
+        return Prediction((), AnswerSource("raised", ""))
 
     found = crowd.behind(lambda: crowd.ask("a"), broken, lambda: crowd.ask("c"))
     assert [prediction.source.model for prediction in found] == ["a", "raised", "c"]
@@ -189,7 +189,7 @@ def test_under_a_crowd_with_little_patience_everybody_hears_something_of_their_o
 
 def test_a_language_model_has_a_gate_too() -> None:
     gate = Gate(1)
-    bounded = Bounded(LanguageModel(Scripted(lambda conversation: '["War"]'), ListReading()), gate)
+    bounded = AdmissionControl(LanguageModel(FakeBackend(lambda conversation: '["War"]'), JSONList()), gate)
     with ExitStack() as inside:
         inside.enter_context(gate.admit())
         (away,) = bounded.classify(["a plot"], TMDB)

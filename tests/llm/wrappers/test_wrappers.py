@@ -9,19 +9,19 @@ from random import Random
 import pytest
 
 from llm.backends.backend import Conversation
-from llm.backends.fake import Scripted
-from llm.classifier import Prediction, Problem, Source, Usage, label_source
+from llm.backends.fake import FakeBackend
+from llm.classifier import AnswerSource, Prediction, Problem, Usage, label_source
 from llm.costs import cost, prices
 from llm.embedded.matcher import Matcher
-from llm.few_shot import FixedShots, NearestShots, load_shots
+from llm.few_shot import NearestExamples, StaticExamples, load_shots
 from llm.language_model import LanguageModel
-from llm.strategies.json_list import ListReading
-from llm.strategies.label_tokens import LettersReading
-from llm.wrappers.cascade import Cascade, Fitted, fit_margin, margin
-from llm.wrappers.order_ensemble import OrderAveraged, flips, orders
-from llm.wrappers.shortlist import Narrowed
+from llm.strategies.json_list import JSONList
+from llm.strategies.label_tokens import LabelTokens
+from llm.wrappers.cascade import Cascade, FittedMargin, fit_margin, margin
+from llm.wrappers.order_ensemble import OrderEnsemble, flips, orders
+from llm.wrappers.shortlist import Shortlist
 from prompts import registry
-from prompts.answer_format import Shot
+from prompts.answer_format import FewShotExample
 from prompts.errors import InvalidSetting
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
@@ -40,7 +40,7 @@ class Fixed:
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
         bodies = [Text.of(text).body for text in texts]
         self.asked += [(body, taxonomy.names) for body in bodies]
-        source = Source(self.name, label_source(taxonomy))
+        source = AnswerSource(self.name, label_source(taxonomy))
         return [Prediction(labels, source, scores) for labels, scores in (self._answers[body] for body in bodies)]
 
 
@@ -65,8 +65,8 @@ def test_orders_start_with_the_vocabularys_own_and_are_the_same_every_time() -> 
 
 
 def test_flips_tell_a_model_that_follows_the_order_from_one_that_does_not() -> None:
-    biased = flips(LanguageModel(Scripted(first_listed), ListReading()), ["a", "b"], TMDB, 20)
-    steady = flips(LanguageModel(Scripted(always_war), ListReading()), ["a", "b"], TMDB, 20)
+    biased = flips(LanguageModel(FakeBackend(first_listed), JSONList()), ["a", "b"], TMDB, 20)
+    steady = flips(LanguageModel(FakeBackend(always_war), JSONList()), ["a", "b"], TMDB, 20)
     assert biased.decisions == steady.decisions == 2 * 18
     assert biased.ever > 0.4
     assert (steady.ever, steady.minority) == (0, 0)
@@ -76,7 +76,7 @@ def test_an_average_over_orders_takes_the_majority_and_names_the_vocabulary_itse
     def mostly_war(conversation: Conversation) -> str:
         return '["War", "Drama"]' if "- Action" in conversation[0]["content"].partition("- War")[0] else '["War"]'
 
-    (prediction,) = OrderAveraged(LanguageModel(Scripted(mostly_war), ListReading()), 9).classify(["a plot"], TMDB)
+    (prediction,) = OrderEnsemble(LanguageModel(FakeBackend(mostly_war), JSONList()), 9).classify(["a plot"], TMDB)
     assert prediction.labels[0] == "War"
     assert prediction.source.taxonomy == label_source(TMDB)
     assert prediction.scores["War"] == 1
@@ -89,9 +89,9 @@ def test_an_average_over_orders_averages_scores_and_undoes_a_preference_for_the_
         return {"A": 0.9, **dict.fromkeys("BCDEFGHIJKLMNOPQR", 0.005)}
 
     single = TMDB.shaped(multi=False)
-    model = LanguageModel(Scripted(weights=likes_the_first), LettersReading())
+    model = LanguageModel(FakeBackend(weights=likes_the_first), LabelTokens())
     (alone,) = model.classify(["x"], single)
-    (averaged,) = OrderAveraged(model, 60).classify(["x"], single)
+    (averaged,) = OrderEnsemble(model, 60).classify(["x"], single)
     assert alone.scores["Action"] > 0.85
     assert max(averaged.scores.values()) < 0.3
 
@@ -103,7 +103,7 @@ def test_a_text_that_fails_under_one_order_fails() -> None:
         calls.append(1)
         return Problem("busy", "later") if len(calls) == 2 else '["War"]'
 
-    (prediction,) = OrderAveraged(LanguageModel(Scripted(down_once), ListReading()), 3).classify(["x"], TMDB)
+    (prediction,) = OrderEnsemble(LanguageModel(FakeBackend(down_once), JSONList()), 3).classify(["x"], TMDB)
     assert prediction.problem == Problem("busy", "later")
 
 
@@ -127,7 +127,7 @@ def test_a_large_vocabulary_is_narrowed_to_the_likeliest_and_answered_as_a_whole
     large = Fixed(
         "large", {"The rocket reached orbit.": (("space travel",), {}), "Stir the sauce.": (("cooking",), {})}
     )
-    predictions = Narrowed(embedded, large, 3).classify(["The rocket reached orbit.", "Stir the sauce.", ""], many)
+    predictions = Shortlist(embedded, large, 3).classify(["The rocket reached orbit.", "Stir the sauce.", ""], many)
     assert [found.labels for found in predictions] == [("space travel",), ("cooking",), ()]
     assert all(len(shown) == 3 for _, shown in large.asked)
     assert dict(large.asked)["The rocket reached orbit."] != dict(large.asked)["Stir the sauce."]
@@ -137,7 +137,7 @@ def test_a_large_vocabulary_is_narrowed_to_the_likeliest_and_answered_as_a_whole
 
 def test_a_vocabulary_small_enough_goes_through_whole(embedded: Matcher) -> None:
     large = Fixed("large", {"x": (("War",), {})})
-    Narrowed(embedded, large, 18).classify(["x"], TMDB)
+    Shortlist(embedded, large, 18).classify(["x"], TMDB)
     assert large.asked == [("x", TMDB.names)]
 
 
@@ -166,7 +166,7 @@ def test_the_margin_is_chosen_for_the_loss_that_is_stated() -> None:
 
 def by_definition(
     small: Sequence[Prediction], large: Sequence[Prediction], truth: Sequence[Sequence[str]], loss: float
-) -> Fitted:
+) -> FittedMargin:
     """``fit_margin`` as its docstring defines it: micro-F1 of what ``Cascade`` answers at every margin there is."""
     target = f1_of(large, truth) - loss
     texts = [str(place) for place in range(len(small))]
@@ -176,7 +176,7 @@ def by_definition(
         second.asked = 0
         found = f1_of(Cascade(first, second, edge).classify(texts, AB), truth)
         if found >= target or edge == float("inf"):
-            return Fitted(edge, second.asked / max(1, len(small)), found)
+            return FittedMargin(edge, second.asked / max(1, len(small)), found)
     raise AssertionError("the last margin is infinite")
 
 
@@ -201,7 +201,7 @@ def f1_of(predictions: Sequence[Prediction], truth: Sequence[Sequence[str]]) -> 
 @pytest.mark.parametrize("seed", range(40))
 def test_the_margin_is_the_one_that_counting_from_the_start_finds(seed: int) -> None:
     random = Random(seed)
-    names, source = "abc", Source("m", "t")
+    names, source = "abc", AnswerSource("m", "t")
 
     def prediction() -> Prediction:
         scores = {name: random.randint(0, 4) / 4 for name in names}  # few values, so that margins are often equal
@@ -224,7 +224,7 @@ def test_the_labels_of_a_text_are_counted_once_however_many_texts_are_sent_on() 
             counts["read"] += 1
             return super().__iter__()
 
-    source, texts = Source("m", "t"), 300
+    source, texts = AnswerSource("m", "t"), 300
     small = [Prediction(Counted("a"), source, {"a": 0.5 + place / 1_000, "b": 0.5}) for place in range(texts)]
     large = [Prediction(Counted("b"), source)] * texts
     assert fit_margin(small, large, [["b"]] * texts, loss=0.0).share == 1
@@ -232,7 +232,7 @@ def test_the_labels_of_a_text_are_counted_once_however_many_texts_are_sent_on() 
 
 
 def test_margins_of_odd_answers() -> None:
-    source = Source("m", "t")
+    source = AnswerSource("m", "t")
     assert margin(Prediction((), source, {"a": 0.9})) == 0
     assert margin(Prediction(("a",), source)) == 0
     assert margin(Prediction(("a", "b"), source, {"a": 0.9, "b": 0.8})) == float("inf")
@@ -242,20 +242,20 @@ def test_margins_of_odd_answers() -> None:
 # --- examples ---
 
 SHOTS = (
-    Shot(Text("Cowboys ride into town."), ("Western",)),
-    Shot(Text("A ghost haunts the attic."), ("Horror",)),
-    Shot(Text("Soldiers wait in the trench."), ("War",)),
+    FewShotExample(Text("Cowboys ride into town."), ("Western",)),
+    FewShotExample(Text("A ghost haunts the attic."), ("Horror",)),
+    FewShotExample(Text("Soldiers wait in the trench."), ("War",)),
 )
 
 
-def asked_with(shots: FixedShots | NearestShots, text: str, taxonomy: Taxonomy = TMDB) -> Conversation:
+def asked_with(shots: StaticExamples | NearestExamples, text: str, taxonomy: Taxonomy = TMDB) -> Conversation:
     seen: list[Conversation] = []
 
     def reply(conversation: Conversation) -> str:
         seen.append(conversation)
         return f'["{taxonomy.names[0]}"]'
 
-    LanguageModel(Scripted(reply), ListReading(), shots=shots).classify([text], taxonomy)
+    LanguageModel(FakeBackend(reply), JSONList(), shots=shots).classify([text], taxonomy)
     return seen[0]
 
 
@@ -268,22 +268,22 @@ def words_of(conversation: Conversation) -> str:
 
 
 def test_fixed_examples_are_turns_between_the_static_part_and_the_text() -> None:
-    sent = asked_with(FixedShots(SHOTS, "tmdb"), "A plot.")
+    sent = asked_with(StaticExamples(SHOTS, "tmdb"), "A plot.")
     assert [message["role"] for message in sent] == ["system", *["user", "assistant"] * 3, "user"]
     assert answers_in(sent) == ['["Western"]', '["Horror"]', '["War"]']
     assert "Cowboys" in sent[1]["content"]
     assert "A plot." in sent[-1]["content"]
-    plain = asked_with(FixedShots((), "tmdb"), "A plot.")
+    plain = asked_with(StaticExamples((), "tmdb"), "A plot.")
     assert (plain[0], plain[-1]) == (sent[0], sent[-1]), "what is asked is the same with and without examples"
 
 
 def test_everything_before_the_text_is_the_same_for_every_text() -> None:
-    first, second = (asked_with(FixedShots(SHOTS, "tmdb"), text) for text in ("A plot.", "Another."))
+    first, second = (asked_with(StaticExamples(SHOTS, "tmdb"), text) for text in ("A plot.", "Another."))
     assert first[:-1] == second[:-1]
 
 
 def test_the_nearest_examples_are_shown_the_nearest_last_and_never_the_text_itself() -> None:
-    shots = NearestShots(MiniLM(), SHOTS, "tmdb", 2)
+    shots = NearestExamples(MiniLM(), SHOTS, "tmdb", 2)
     sent = asked_with(shots, "A phantom haunts an old house.")
     assert answers_in(sent)[-1] == '["Horror"]'
     assert len(answers_in(sent)) == 2
@@ -292,13 +292,13 @@ def test_the_nearest_examples_are_shown_the_nearest_last_and_never_the_text_itse
 
 
 def test_examples_of_another_vocabulary_are_not_shown() -> None:
-    assert answers_in(asked_with(FixedShots(SHOTS, "tmdb"), "x", AB)) == []
-    assert answers_in(asked_with(NearestShots(MiniLM(), SHOTS, "tmdb", 2), "x", AB)) == []
+    assert answers_in(asked_with(StaticExamples(SHOTS, "tmdb"), "x", AB)) == []
+    assert answers_in(asked_with(NearestExamples(MiniLM(), SHOTS, "tmdb", 2), "x", AB)) == []
 
 
 def test_examples_are_part_of_the_fingerprint() -> None:
-    plain = LanguageModel(Scripted(always_war), ListReading())
-    shown = LanguageModel(Scripted(always_war), ListReading(), shots=FixedShots(SHOTS, "tmdb"))
+    plain = LanguageModel(FakeBackend(always_war), JSONList())
+    shown = LanguageModel(FakeBackend(always_war), JSONList(), shots=StaticExamples(SHOTS, "tmdb"))
     assert plain.fingerprint(Text("x"), TMDB) != shown.fingerprint(Text("x"), TMDB)
 
 
@@ -318,7 +318,7 @@ def test_a_faulty_file_of_examples_is_told(tmp_path: Path, line: str, said: str)
 
 def test_examples_are_read_with_aliases(tmp_path: Path) -> None:
     (tmp_path / "shots.jsonl").write_text('{"text": "x", "labels": ["sci-fi", "War"]}\n')
-    assert load_shots(tmp_path / "shots.jsonl", TMDB) == (Shot(Text("x"), ("Science Fiction", "War")),)
+    assert load_shots(tmp_path / "shots.jsonl", TMDB) == (FewShotExample(Text("x"), ("Science Fiction", "War")),)
     with pytest.raises(InvalidSetting, match="cannot read"):
         load_shots(tmp_path / "none.jsonl", TMDB)
 

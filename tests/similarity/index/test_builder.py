@@ -13,8 +13,8 @@ import pytest
 from similarity.errors import InvalidIndex
 from similarity.film import Film
 from similarity.index import builder, manifest
-from similarity.index.builder import Built, Source, build
-from similarity.index.reloading import Opened, opened
+from similarity.index.builder import Built, FilmSource, build
+from similarity.index.reloading import LoadedIndex, opened
 from tests.similarity.films import film, films
 from tests.similarity.words import Words
 from tests.support.process import ROOT
@@ -41,10 +41,10 @@ def folder(tmp_path: Path) -> Path:
 
 def made(folder: Path, some: list[Film], origin: str = "", **options: Any) -> Built:
     encoder = options.pop("encoder", Words())
-    return build(folder, Source(some, origin or str(len(some))), encoder, **options)
+    return build(folder, FilmSource(some, origin or str(len(some))), encoder, **options)
 
 
-def held(folder: Path) -> Opened:
+def held(folder: Path) -> LoadedIndex:
     return opened(folder, Words.name, Words.dimension)
 
 

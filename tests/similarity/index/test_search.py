@@ -9,9 +9,9 @@ import pytest
 
 from similarity.errors import InvalidIndex, SeveralFilms, UnknownFilm, UnknownGenre
 from similarity.film import Film
-from similarity.index.builder import Source, build
-from similarity.index.reloading import Live, Wanted
-from similarity.index.search import Found, Query, Similar
+from similarity.index.builder import FilmSource, build
+from similarity.index.reloading import ReloadingIndex, SearchFilter
+from similarity.index.search import Query, SearchResult, Similar
 from tests.similarity.films import film, films
 from tests.similarity.words import Words
 
@@ -25,8 +25,8 @@ TWINS = [
 
 
 def served(folder: Path, some: list[Film]) -> Similar:
-    build(folder, Source(some, "made"), Words())
-    return Similar(Live(folder, Words.name, Words.dimension), Words())
+    build(folder, FilmSource(some, "made"), Words())
+    return Similar(ReloadingIndex(folder, Words.name, Words.dimension), Words())
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def similar(tmp_path_factory: pytest.TempPathFactory) -> Similar:
     return served(tmp_path_factory.mktemp("index") / "index", [*films(300), *TWINS])
 
 
-def ids(found: Found) -> list[str]:
+def ids(found: SearchResult) -> list[str]:
     return [match.film.id for match in found.matches]
 
 
@@ -79,25 +79,25 @@ def test_a_title_alone_means_the_film_of_that_title(similar: Similar) -> None:
 
 
 def test_filters_hold_genres_and_years(similar: Similar) -> None:
-    found = similar.search(Query("w1 w2", k=100, wanted=Wanted(("war", "Comedy"), 1960, 1961)))
+    found = similar.search(Query("w1 w2", k=100, wanted=SearchFilter(("war", "Comedy"), 1960, 1961)))
     assert found.matches
     for match in found.matches:
         assert match.film.genres[0] in ("War", "Comedy")
         assert match.film.year in (1960, 1961)
-    assert ids(similar.search(Query("w1", wanted=Wanted((), 2200)))) == []
+    assert ids(similar.search(Query("w1", wanted=SearchFilter((), 2200)))) == []
 
 
 def test_unknown_names_say_what_is_near(similar: Similar) -> None:
     with pytest.raises(UnknownFilm, match="'f999'"):
         similar.search(Query(id="f999"))
     with pytest.raises(UnknownGenre, match="did you mean 'comedy'"):
-        similar.search(Query("w1", wanted=Wanted(("Comdy",))))
+        similar.search(Query("w1", wanted=SearchFilter(("Comdy",))))
 
 
 def test_the_same_text_is_encoded_once(tmp_path: Path) -> None:
-    build(tmp_path, Source(films(9), ""), Words())
+    build(tmp_path, FilmSource(films(9), ""), Words())
     encoder = Words()
-    answering = Similar(Live(tmp_path, Words.name, Words.dimension), encoder)
+    answering = Similar(ReloadingIndex(tmp_path, Words.name, Words.dimension), encoder)
     first, second = (answering.search(Query(text)) for text in ("w1 w2", " W1  w2 "))
     assert (ids(first), len(encoder.calls)) == (ids(second), 1)
 
@@ -119,7 +119,7 @@ def test_an_answer_is_remembered_as_long_as_its_version_is_in_force(tmp_path: Pa
     assert answering.search(Query("w1 w2")) is first
     assert answering.search(Query("w1 w2", k=3)) is not first
     newer = [Film("new", "New", 2001, ("Drama",), "w1 w2 w1")]
-    build(tmp_path, Source(newer, "newer"), Words(), append=True)
+    build(tmp_path, FilmSource(newer, "newer"), Words(), append=True)
     assert eventually(lambda: "new" in ids(answering.search(Query("w1 w2"))))
 
 
@@ -136,7 +136,7 @@ def eventually(condition: Callable[[], bool]) -> bool:
 def test_a_newer_version_is_taken_up_without_a_restart(tmp_path: Path) -> None:
     similar = served(tmp_path, films(20))
     assert similar.search(Query("w1")).version.name == "000001"
-    build(tmp_path, Source([film(77, text="w1 w1 fresh")], "more"), Words(), append=True)
+    build(tmp_path, FilmSource([film(77, text="w1 w1 fresh")], "more"), Words(), append=True)
     assert eventually(lambda: similar.search(Query("w1")).version.name == "000002")
     assert "f77" in ids(similar.search(Query("w1", k=100)))
 
@@ -148,13 +148,13 @@ def test_a_damaged_newer_version_is_left_alone_and_told(tmp_path: Path, caplog: 
     assert eventually(lambda: bool(similar.search(Query("w1")).matches) and "cannot be used" in caplog.text)
     assert similar.search(Query("w1")).version.name == "000001"
     (tmp_path / "current").unlink()
-    build(tmp_path, Source(films(21), "mended"), Words())
+    build(tmp_path, FilmSource(films(21), "mended"), Words())
     assert eventually(lambda: similar.search(Query("w1")).version.name == "000002")
 
 
 def test_without_an_index_there_is_no_answer_until_there_is_one(tmp_path: Path) -> None:
-    similar = Similar(Live(tmp_path, Words.name, Words.dimension), Words())
+    similar = Similar(ReloadingIndex(tmp_path, Words.name, Words.dimension), Words())
     with pytest.raises(InvalidIndex, match="holds no index"):
         similar.search(Query("w1"))
-    build(tmp_path, Source(films(5), ""), Words())
+    build(tmp_path, FilmSource(films(5), ""), Words())
     assert len(similar.search(Query("w1")).matches) == 5

@@ -13,11 +13,11 @@ from llm.embedded.matcher import Matcher
 from main import main
 from marquee.films import live
 from service.app import create_app
-from service.services import Parts
+from service.services import Services
 from similarity.errors import UnknownTitle
 from similarity.film import Film
-from similarity.index.builder import Source, build
-from similarity.index.reloading import Live
+from similarity.index.builder import FilmSource, build
+from similarity.index.reloading import ReloadingIndex
 from similarity.index.search import Query, Similar
 from similarity.index.titles import Titles
 from tests.service.test_classify import problem_of
@@ -47,13 +47,13 @@ MISSPELT = [
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("titles")
-    build(folder, Source(FILMS, ""), Words())
+    build(folder, FilmSource(FILMS, ""), Words())
     return folder
 
 
 @pytest.fixture(scope="module")
 def similar(folder: Path) -> Similar:
-    return Similar(Live(folder, "words", Words.dimension), Words())
+    return Similar(ReloadingIndex(folder, "words", Words.dimension), Words())
 
 
 @pytest.mark.parametrize(("title", "meant"), MISSPELT)
@@ -85,7 +85,7 @@ def test_a_title_beside_a_text_need_not_be_known(similar: Similar) -> None:
 @pytest.mark.parametrize(("title", "meant"), MISSPELT[:3])
 def test_the_service_says_so_with_404(embedded: Matcher, folder: Path, title: str, meant: str) -> None:
     films = Similar(live(folder, Words()), Words())
-    parts = Parts(lambda choice: embedded, lambda: None, lambda: None, "tmdb", similar=lambda: films)
+    parts = Services(lambda choice: embedded, lambda: None, lambda: None, "tmdb", similar=lambda: films)
     client = create_app(parts).test_client()
     body = problem_of(client.post("/similar", json={"title": title}), 404, "unknown-film")
     assert body["field"] == "title"

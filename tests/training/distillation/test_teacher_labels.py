@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from eval.baselines import Plan, train
+from eval.baselines import TrainingPlan, train
 from eval.datasets import Example, Fields, pool
-from eval.manifest import Material
-from eval.rows import Row
-from eval.run import Asking, Opened, Run, System
-from llm.backends.fake import Scripted
-from llm.classifier import Problem, Source
+from eval.manifest import EvaluationData
+from eval.rows import RunRow
+from eval.run import EvaluationRun, OpenedSystem, RunOptions, System
+from llm.backends.fake import FakeBackend
+from llm.classifier import AnswerSource, Problem
 from llm.language_model import LanguageModel
 from llm.strategies.registry import READINGS
-from llm.thresholds import Decisions
+from llm.thresholds import ThresholdStore
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
@@ -34,17 +34,21 @@ def unlabelled(count: int = 24) -> list[Example]:
     return [Example(f"{n}", Text(f"text {n}"), (), f"film {n // 2}", complete=False) for n in range(count)]
 
 
-def rows_of(folder: Path, engine: Scripted, reading: str, taxonomy: Taxonomy, some: Sequence[Example]) -> list[Row]:
+def rows_of(
+    folder: Path, engine: FakeBackend, reading: str, taxonomy: Taxonomy, some: Sequence[Example]
+) -> list[RunRow]:
     """The rows of a teacher behind a scripted engine, asked as the command asks."""
     data = folder / "data.jsonl"
     data.write_text("x")
-    teacher = LanguageModel(engine, READINGS[reading], decisions=Decisions())
-    system = System("llm", {}, lambda: Opened(teacher, "list"))
-    return Run(system, Material(data, None, None, taxonomy, some), folder / "teacher", Asking(2, 8)).collect()
+    teacher = LanguageModel(engine, READINGS[reading], decisions=ThresholdStore())
+    system = System("llm", {}, lambda: OpenedSystem(teacher, "list"))
+    return EvaluationRun(
+        system, EvaluationData(data, None, None, taxonomy, some), folder / "teacher", RunOptions(2, 8)
+    ).collect()
 
 
 def test_a_list_without_probabilities_is_sure_of_all_it_says(tmp_path: Path) -> None:
-    rows = rows_of(tmp_path, Scripted(lambda _: '["Horror","War"]'), "list", MULTI, unlabelled())
+    rows = rows_of(tmp_path, FakeBackend(lambda _: '["Horror","War"]'), "list", MULTI, unlabelled())
     said = verdicts(unlabelled(), rows, MULTI)
     assert {one.labels for one in said.examples} == {("War", "Horror")}
     assert all(one.complete for one in said.examples)
@@ -57,7 +61,7 @@ def test_yes_and_no_give_each_label_its_own_probability(tmp_path: Path) -> None:
         sure = 0.6 if '"War"' in conversation[-1]["content"] else 0.1
         return {"Yes": sure, "No": 0.8 - sure}
 
-    rows = rows_of(tmp_path, Scripted(weights=weights), "yes_no", MULTI, unlabelled())
+    rows = rows_of(tmp_path, FakeBackend(weights=weights), "yes_no", MULTI, unlabelled())
     said = verdicts(unlabelled(), rows, MULTI)
     assert said.examples[0].labels == ("War",)
     assert said.soft["0"] == pytest.approx([0.75, 0.125, 0.125, 0.125], abs=1e-5)
@@ -65,7 +69,7 @@ def test_yes_and_no_give_each_label_its_own_probability(tmp_path: Path) -> None:
 
 
 def test_letters_give_shares_to_one_label_and_labels_alone_to_several(tmp_path: Path) -> None:
-    engine = Scripted(weights=lambda _: {"A": 0.6, "B": 0.2})
+    engine = FakeBackend(weights=lambda _: {"A": 0.6, "B": 0.2})
     one = verdicts(unlabelled(), rows_of(tmp_path, engine, "letters", SINGLE, unlabelled()), SINGLE)
     assert one.soft["0"] == pytest.approx([0.75, 0.25, 0, 0], abs=1e-4)
     assert sum(one.soft["0"]) == pytest.approx(1)
@@ -77,8 +81,8 @@ def test_letters_give_shares_to_one_label_and_labels_alone_to_several(tmp_path: 
 
 def test_the_words_of_a_list_give_what_was_written_its_probability() -> None:
     scores = {"War": 0.7, "Horror": 0.0, "Music": 0.0, "Western": 0.0}
-    source = Source("m", "t@1", reading="list")
-    rows = [Row(f"{n}", f"{n}", (), ("War",), scores, source=source) for n in range(24)]
+    source = AnswerSource("m", "t@1", reading="list")
+    rows = [RunRow(f"{n}", f"{n}", (), ("War",), scores, source=source) for n in range(24)]
     said = verdicts(unlabelled(), rows, MULTI)
     assert said.soft["5"] == [0.7, 0, 0, 0]
     assert said.doubt == "the probability of each label written"
@@ -90,7 +94,7 @@ def test_texts_without_an_answer_are_counted_and_those_that_may_get_one_are_wait
         return next((one for text, one in failing.items() if text in conversation[-1]["content"]), "[]")
 
     free = replace(MULTI, allow_none=True)
-    rows = rows_of(tmp_path, Scripted(reply), "list", free, unlabelled())
+    rows = rows_of(tmp_path, FakeBackend(reply), "list", free, unlabelled())
     with pytest.raises(InvalidSetting, match=r"1 of 24 texts got no answer .* --partial goes on without them"):
         verdicts(unlabelled(), rows, free)
     said = verdicts(unlabelled(), rows, free, partial=True)
@@ -133,7 +137,9 @@ def test_a_student_learns_the_doubt_and_not_the_label_alone(tmp_path: Path) -> N
     soft = {one.id: [0.3 if name in one.labels else 0.0 for name in NAMES] for one in training}
     found = {}
     for name, doubt in (("sure", None), ("doubtful", soft)):
-        plan = Plan("minilm-mlp", {"trials": 1, "epochs": 30}, cache=tmp_path / "cache", teacher={"system": "llm"})
+        plan = TrainingPlan(
+            "minilm-mlp", {"trials": 1, "epochs": 30}, cache=tmp_path / "cache", teacher={"system": "llm"}
+        )
         found[name] = train(plan, MULTI, training, validation, tmp_path / name, soft=doubt)
     texts = [one.text for one in training]
     highest = {

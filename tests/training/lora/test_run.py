@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from eval.datasets import Example
 from eval.metrics.classification import indicator
 from llm.backends.local import causal_lm
-from llm.backends.local.backend import Local
+from llm.backends.local.backend import LocalBackend
 from llm.language_model import LanguageModel
 from llm.lora_adapter import adapter_in, refuse_other_base
 from llm.strategies.registry import READINGS
@@ -24,12 +24,12 @@ from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.text import Text
 from tests.support.tiny_qwen2 import SAMPLE, build
 from tests.support.trained_qwen2 import GENRES, PROMPT, films
-from training.lora.config import Means, Recipe
-from training.lora.dataset import Asking, lessons
-from training.lora.run import Plan, figures, teach
+from training.lora.config import Hardware, LoraConfig
+from training.lora.dataset import PromptSetup, lessons
+from training.lora.run import LoraPlan, figures, teach
 from training.lora.train import AnswerTrainer, collated, with_adapter
 
-FAST = Recipe(rank=4, alpha=8, lr=1e-2, epochs=3, batch_size=6, micro_batch=3, precision="fp32", judged=4)
+FAST = LoraConfig(rank=4, alpha=8, lr=1e-2, epochs=3, batch_size=6, micro_batch=3, precision="fp32", judged=4)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,9 @@ def examples(side: str) -> list[Example]:
 def made(base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """An adapter after a few steps, and its manifest."""
     folder = tmp_path_factory.mktemp("made") / "genres"
-    plan = Plan(Asking(GENRES, "list", PROMPT), replace(FAST, base=str(base)), seed=3, data="films", command="main.py")
+    plan = LoraPlan(
+        PromptSetup(GENRES, "list", PROMPT), replace(FAST, base=str(base)), seed=3, data="films", command="main.py"
+    )
     return folder, teach(plan, examples("a"), examples("b"), folder)
 
 
@@ -72,9 +74,9 @@ def test_the_loss_falls_and_the_manifest_says_how_and_from_what(made: tuple[Path
 
 def test_what_was_saved_answers_as_the_manifest_says(made: tuple[Path, dict[str, Any]], base: Path) -> None:
     folder, told = made
-    engine = Local(str(base), device="cpu", dtype="float32", adapter=folder)
+    engine = LocalBackend(str(base), device="cpu", dtype="float32", adapter=folder)
     assert engine.name.startswith("tiny-qwen2+genres@")
-    assert figures(engine._causal, Asking(GENRES, "list", PROMPT), examples("b")[:0]) == {}
+    assert figures(engine._causal, PromptSetup(GENRES, "list", PROMPT), examples("b")[:0]) == {}
     from eval.datasets import sample
     from eval.metrics.classification import METRICS
 
@@ -85,14 +87,14 @@ def test_what_was_saved_answers_as_the_manifest_says(made: tuple[Path, dict[str,
 
 
 def test_the_same_seed_teaches_the_same(made: tuple[Path, dict[str, Any]], base: Path, tmp_path: Path) -> None:
-    plan = Plan(Asking(GENRES, "list", PROMPT), replace(FAST, base=str(base)), seed=3)
+    plan = LoraPlan(PromptSetup(GENRES, "list", PROMPT), replace(FAST, base=str(base)), seed=3)
     assert teach(plan, examples("a"), examples("b"), tmp_path)["notes"] == made[1]["notes"]
 
 
 @pytest.mark.parametrize("form", ["list", "letters"])
 def test_the_loss_is_the_mean_surprise_at_the_answers_tokens(base: Path, form: Any) -> None:
     held = causal_lm.load(str(base), "cpu", "float32")
-    taught = lessons(held, Asking(GENRES, form, PROMPT), examples("a")[:3], 4_096).lessons
+    taught = lessons(held, PromptSetup(GENRES, form, PROMPT), examples("a")[:3], 4_096).lessons
     rows = [{"input_ids": [*one.asked, *(tokens[0] for tokens in one.said)], "said": one.said} for one in taught]
     with torch.no_grad():
         found = AnswerTrainer.compute_loss(AnswerTrainer.__new__(AnswerTrainer), held.network, collated(rows, 0))
@@ -109,11 +111,11 @@ def test_texts_together_or_in_parts_with_or_without_checkpoints_have_one_gradien
     for recipe in (replace(FAST, checkpointing=False), FAST):
         held = causal_lm.load(str(base), "cpu", "float32")
         torch.manual_seed(0)
-        tuned = with_adapter(held, replace(recipe, dropout=0.0), Means("cpu", "float32"))
+        tuned = with_adapter(held, replace(recipe, dropout=0.0), Hardware("cpu", "float32"))
         if recipe.checkpointing:
             tuned.gradient_checkpointing_enable({"use_reentrant": False})
         tuned.train()
-        taught = lessons(held, Asking(GENRES, "letters", PROMPT), examples("a")[:2], 4_096).lessons
+        taught = lessons(held, PromptSetup(GENRES, "letters", PROMPT), examples("a")[:2], 4_096).lessons
         rows = [{"input_ids": [*one.asked, *(tokens[0] for tokens in one.said)], "said": one.said} for one in taught]
         AnswerTrainer.compute_loss(AnswerTrainer.__new__(AnswerTrainer), tuned, collated(rows, 0)).backward()
         gradients.append([one.grad for one in tuned.parameters() if one.grad is not None])
@@ -122,14 +124,14 @@ def test_texts_together_or_in_parts_with_or_without_checkpoints_have_one_gradien
 
 
 def test_what_cannot_be_trained_is_told_first(base: Path, tmp_path: Path) -> None:
-    asking = Asking(GENRES, "list", PROMPT)
+    asking = PromptSetup(GENRES, "list", PROMPT)
     with pytest.raises(InvalidDataset, match="6 examples stand in training and validation"):
-        teach(Plan(asking, replace(FAST, base=str(base))), examples("a"), examples("a"), tmp_path)
+        teach(LoraPlan(asking, replace(FAST, base=str(base))), examples("a"), examples("a"), tmp_path)
     with pytest.raises(InvalidSetting, match="the model 'no/such' cannot be loaded"):
-        teach(Plan(asking, replace(FAST, base="no/such")), examples("a"), examples("b"), tmp_path)
+        teach(LoraPlan(asking, replace(FAST, base="no/such")), examples("a"), examples("b"), tmp_path)
     if not torch.cuda.is_available():
         with pytest.raises(InvalidSetting, match="4 bits cannot be had: there is no CUDA GPU here"):
-            teach(Plan(asking, replace(FAST, four_bit=True)), examples("a"), examples("b"), tmp_path)
+            teach(LoraPlan(asking, replace(FAST, four_bit=True)), examples("a"), examples("b"), tmp_path)
     for wrong in ({"rank": 0}, {"lr": 0.0}, {"dropout": 1.0}, {"precision": "int8"}, {"judged": -1}):
         with pytest.raises(InvalidSetting):
             replace(FAST, **wrong)
@@ -138,7 +140,7 @@ def test_what_cannot_be_trained_is_told_first(base: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("batch", "micro", "at_once", "parts"), [(16, 4, 4, 4), (2, 4, 2, 1), (5, 2, 2, 3)])
 def test_a_step_is_computed_in_portions(batch: int, micro: int, at_once: int, parts: int) -> None:
-    recipe = Recipe(batch_size=batch, micro_batch=micro)
+    recipe = LoraConfig(batch_size=batch, micro_batch=micro)
     assert (recipe.at_once, recipe.parts) == (at_once, parts)
 
 
