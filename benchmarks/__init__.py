@@ -1,1 +1,1 @@
-"""How fast the house is, measured: `make bench-llm` and `make bench-gpu`; results in RESULTS.md."""
+"""Speed measurements, as ratios within one run: `make bench-…`; results in RESULTS.md."""

@@ -1,1 +1,1 @@
-"""Millions of texts: files of rows in, the same rows with their labels out, whatever happens on the way."""
+"""Resumable labelling of files: rows in, the same rows with labels out; in process, by Batch APIs, on Ray."""

@@ -1,1 +1,1 @@
-"""The front door's commands, one file per noun; each wires the rooms for one job and imports them when it runs."""
+"""The command line: one file per command. A command reads options, calls the packages below and prints."""

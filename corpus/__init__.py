@@ -1,1 +1,1 @@
-"""From raw files of films to a corpus: merged, cleaned, enriched, looked at, and annotated word by word."""
+"""From raw film files to a clean, enriched and annotated table."""

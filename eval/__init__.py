@@ -1,1 +1,1 @@
-"""How good a classifier is: examples, a run over them, and metrics."""
+"""Measures classifiers: data sets, baselines, resumable runs, metrics, comparisons, reports."""

@@ -1,1 +1,1 @@
-"""Classifiers: whoever turns texts and a closed vocabulary into labels, and what wraps around them."""
+"""Classifiers of texts by a closed set of labels: backends, strategies, wrappers, the embedded classifier."""

@@ -1,1 +1,1 @@
-"""From a bare title to a film: what TMDB, OMDb and Wikipedia tell of it, asked politely and remembered."""
+"""Finds a film by its title at TMDB, OMDb or Wikipedia."""

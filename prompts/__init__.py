@@ -1,1 +1,1 @@
-"""The words of the house: texts, closed vocabularies and the prompts that put them to a model."""
+"""Taxonomies, prompt templates and texts; also errors, files and names that all packages share."""

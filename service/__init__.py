@@ -1,1 +1,1 @@
-"""The HTTP face of the house, its settings and its client."""
+"""The HTTP service: routes, schemas, authentication, limits, server, page."""

@@ -1,1 +1,1 @@
-"""Texts as vectors, and the nearest of them."""
+"""Sentence vectors and nearest neighbours: encoders, the vector index, a map, micro-batching."""

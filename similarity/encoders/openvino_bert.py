@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,12 +15,12 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from queue import SimpleQueue
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from similarity.encoders.batches import BATCH, batched
+from similarity.encoders.openvino_library import capabilities, openvino
 from similarity.encoders.precision import BFLOAT16, choice, cpu_computes_with, cpu_instructions, number_format
 from similarity.encoders.wordpieces import ENDS, cut, ends
 
@@ -137,20 +136,6 @@ def _weights(folder: Path, changes: Mapping[str, NDArray[Any]]) -> dict[str, NDA
     return weights | {name: weights[name] + change.astype(np.float32) for name, change in changes.items()}
 
 
-def _openvino() -> Any:
-    """The library without its telemetry, which would tell a stranger's server of every import; it does without."""
-    sys.modules.setdefault("openvino_telemetry", cast(ModuleType, None))
-    import openvino
-
-    return openvino
-
-
-def capabilities() -> list[str]:
-    """Return the number formats that OpenVINO computes in on this processor, whatever the environment forbids."""
-    found: list[str] = _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return found
-
-
 def gains_from_eight_bits() -> bool:
     """Return whether eight bits are faster here, and the number format is not set to another one.
 
@@ -174,7 +159,7 @@ class _Requests:
     """A compiled graph and so many requests to it side by side, which share all cores."""
 
     def __init__(self, graph: Any, streams: int) -> None:
-        openvino = _openvino()
+        library = openvino()
         told = {
             "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": cores(),
@@ -182,7 +167,7 @@ class _Requests:
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": _GROUP,
             **_precision(),
         }
-        compiled = openvino.Core().compile_model(graph, "CPU", told)
+        compiled = library.Core().compile_model(graph, "CPU", told)
         self._free: SimpleQueue[Any] = SimpleQueue()
         for _ in range(streams):
             self._free.put(compiled.create_infer_request())
@@ -216,7 +201,7 @@ class _Layers:
     def __init__(
         self, weights: Mapping[str, NDArray[np.float32]], heads: int, epsilon: float, eight_bits: bool
     ) -> None:
-        self.ops = _openvino().opset13
+        self.ops = openvino().opset13
         self._weights, self._heads, self._epsilon = weights, heads, epsilon
         self._matrix = self._eight_bits if eight_bits else self._constant
 
@@ -293,4 +278,4 @@ def _graph(config: Mapping[str, Any], weights: Mapping[str, NDArray[np.float32]]
     unit = ops.normalize_l2(total, [1], 1e-12, "add")
     for node, name in ((tokens, "tokens"), (mask, "mask")):
         node.output(0).get_tensor().set_names({name})
-    return _openvino().Model([unit], [tokens, mask], "bert")
+    return openvino().Model([unit], [tokens, mask], "bert")

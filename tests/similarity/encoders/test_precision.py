@@ -179,7 +179,7 @@ def test_other_systems_ask_openvino(
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: machine)
     monkeypatch.setattr("sys.platform", system)
-    monkeypatch.setattr("similarity.encoders.openvino_bert.capabilities", lambda: ["BF16", "FP32"])
+    monkeypatch.setattr("similarity.encoders.openvino_library.capabilities", lambda: ["BF16", "FP32"])
     assert cpu_instructions(tmp_path) == known
 
 
