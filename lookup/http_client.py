@@ -85,7 +85,7 @@ class HTTPClient:
             shape: what the reply must hold.
 
         Raises:
-            Unanswered: there is none, and why.
+            ProviderFailure: there is none, and why.
         """
         for attempt in range(_ATTEMPTS):
             if why := self._pace.turn(until):

@@ -44,7 +44,7 @@ class BatchTransport:
         self._honours, self._resting_until = honours, 0.0
 
     def __repr__(self) -> str:
-        return f"BatchedWire({self._wire!r}, {self._size})"
+        return f"BatchTransport({self._wire!r}, {self._size})"
 
     def post(self, bodies: Sequence[Body], path: str = CHAT) -> list[Any]:
         """See ``HTTPTransport.post``."""

@@ -22,5 +22,5 @@ class Provider(Protocol):
         """The film, or why there is none; where several are meant, the best known one, with their number.
 
         Raises:
-            Unanswered: the provider could not be asked.
+            ProviderFailure: the provider could not be asked.
         """
