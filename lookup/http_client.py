@@ -73,7 +73,7 @@ class HTTPClient:
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
-        return f"Wire({self.place})"
+        return f"HTTPClient({self.place})"
 
     def get(self, path: str, params: Mapping[str, str], until: float, shape: type[Shape]) -> Shape:
         """A reply in the shape that is expected.

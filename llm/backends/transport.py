@@ -106,7 +106,7 @@ class HTTPTransport:
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
-        return f"Wire({self.place})"
+        return f"HTTPTransport({self.place})"
 
     def post(self, bodies: Sequence[Body], path: str = CHAT, keep: Collection[str] = ()) -> list[Any]:
         """Send each body; the decoded reply of each, or the ``Problem`` that stood against it, in their order.
