@@ -1,8 +1,7 @@
-"""Requests that are sent by others: written down instead of sent, and answered from what came back.
+"""A transport that sends nothing: it collects requests, and replies come from files or from a cluster.
 
-To a reading this is a wire like any other. Asked without an answer at hand it notes the request down; asked again when
-the answer is there, it hands it over: the very messages, the very constraint and the reading's own reader, whoever
-carries the requests (a Batch API, ``vllm run-batch``, a cluster).
+Strategies use it like any other transport. A request without a reply is collected; run again with the replies, the same
+request gets its reply, with the same messages, constraint and parser (Batch API, ``vllm run-batch``, Ray).
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ from llm.classifier import Problem
 from prompts.errors import InvalidDataset, InvalidSetting
 from tabular import open_table
 
-# Nobody can be asked what the endpoint honours: a strict schema, which all of them take today, and the 20 likeliest
-# tokens, OpenAI's and vLLM's own bound.
+# The endpoint cannot be checked. Assumed are a strict schema, which current batch services accept, and 20 top tokens,
+# the limit of OpenAI and vLLM.
 ASSUMED = SupportedFeatures({}, top_logprobs=20)
 _AT_ONCE = 1_000
 # Failures without a status that another attempt may avoid: "batch_expired", "batch_cancelled", "server_error".

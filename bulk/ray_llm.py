@@ -26,7 +26,7 @@ from prompts.taxonomy import Taxonomy
 from tabular.writing import write_table
 
 REQUESTS = "requests"
-# A vocabulary of more labels than codes is asked about in heats, and once more in a final; a request that is refused
+# More labels than codes are scored in chunks, and the winners once more; a request that is refused
 # for a field is sent again in another form.
 _ROUNDS = 12
 _ROWS_AT_ONCE = 64

@@ -52,7 +52,7 @@ _reading = decorated(
     ),
 )
 _files = decorated(
-    click.option("--batch-file", type=OutputPath(), help="Write requests for a Batch API; ask nobody."),
+    click.option("--batch-file", type=OutputPath(), help="Write requests for a Batch API; send nothing."),
     click.option(
         "--read-results",
         type=click.Path(path_type=Path),

@@ -171,7 +171,7 @@ def classifiers(engine: Backend, settings: Settings, embedded: Classifier, shots
 
     def classifier_for(choice: RequestOptions) -> Classifier:
         asked = AdmissionControl(language_model(engine, settings, choice, decisions, shots), gate)
-        # The cache stands inside: outside it would remember an outage's answers as the model's.
+        # The cache is innermost: outside the fallback it would keep an outage's answers as the model's.
         classifier: Classifier = Cached(asked, store, settings.cache_shared) if store and choice.cache else asked
         for wrap in wraps:
             classifier = wrap(classifier)
@@ -186,7 +186,7 @@ def answer_store(settings: Settings) -> AnswerStore | None:
 
 
 def _wraps(settings: Settings, embedded: Classifier) -> list[Wrap]:
-    """What stands around the language model, from the inside out."""
+    """The wrappers around the language model, from the inside out."""
     wraps: list[Wrap] = []
     if settings.orders > 1:
         wraps.append(lambda inner: OrderEnsemble(inner, settings.orders))

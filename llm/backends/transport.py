@@ -112,7 +112,7 @@ class HTTPTransport:
         """Send each body; the decoded reply of each, or the ``Problem`` that stood against it, in their order.
 
         The current request (``llm.request_context``) gives its id and its deadline. What is not answered by then is
-        cancelled, which stops vLLM's generation; so is what a disconnected client asked for.
+        cancelled, which stops vLLM's generation; so are requests of disconnected clients.
 
         Args:
             bodies: requests in the form that most endpoints take; see ``Adapting`` for the others.

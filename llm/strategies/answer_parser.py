@@ -58,7 +58,7 @@ def read_answer(written: str | None, taxonomy: Taxonomy, cut: bool = False) -> S
 
     Args:
         written: the completion's text; None where the endpoint gave no content.
-        taxonomy: the labels that were asked about.
+        taxonomy: the labels of the request.
         cut: whether the text may be without its end, as the token limit and interrupted endpoints leave it.
 
     Returns:
@@ -90,7 +90,7 @@ def _longest_answer(taxonomy: Taxonomy) -> int:
 
 
 def _exactly(written: str, taxonomy: Taxonomy) -> list[str] | None:
-    """The labels of a reply that is just as it was asked for, as most replies are: nothing in it needs care."""
+    """The labels of a reply in exactly the requested form, as most replies are."""
     try:
         value = json.loads(written)
     except (ValueError, RecursionError):
@@ -145,14 +145,14 @@ def _judge(said: list[str], taxonomy: Taxonomy) -> StrategyAnswer:
     if more := next((word for word in dropped if said_with_more(word, taxonomy)), None):
         return _unreadable(f"the model says more of a label than its name: {_excerpt(more)}", dropped)
     if given and taxonomy.max_labels == 1 and len(given) > 1:
-        return _unreadable(f"one label was asked for and {len(given)} were given: {', '.join(given)}", dropped)
+        return _unreadable(f"one label was requested and {len(given)} were given: {', '.join(given)}", dropped)
     if given:
         kept = given[: taxonomy.max_labels]
         return StrategyAnswer(taxonomy.in_order(kept), dropped=dropped + tuple(given[taxonomy.max_labels :]))
     if dropped:
         return _unreadable(f"the model named only labels outside the taxonomy: {_excerpt(', '.join(dropped))}", dropped)
     if not taxonomy.allow_none:
-        return _unreadable("the model chose no label where at least one is asked for", ())
+        return _unreadable("the model chose no label where at least one is required", ())
     return StrategyAnswer()
 
 

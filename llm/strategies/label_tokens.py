@@ -20,7 +20,7 @@ from prompts.taxonomy import Taxonomy
 
 
 class LabelTokens:
-    """One token per text. A vocabulary beyond the codes is asked about in heats, whose best meet in a final."""
+    """One token per text. More labels than codes are scored in chunks, and the winners together once more."""
 
     name = "letters"
     decides = False

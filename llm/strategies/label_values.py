@@ -1,4 +1,4 @@
-"""Labels in decoded JSON values: the shape that is asked for, and the others that models use."""
+"""Labels in decoded JSON values: the requested shape, and the others that models use."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def is_one_label(value: Any) -> bool:
 
 
 def as_requested(value: Any, taxonomy: Taxonomy) -> list[str] | None:
-    """The words of a value in the shape that is asked for: a list of strings, alone or under ``labels``."""
+    """The words of a value in the requested shape: a list of strings, alone or under ``labels``."""
     inner = value.get("labels") if isinstance(value, dict) else value
     plain = isinstance(inner, list) and all(isinstance(item, str) for item in inner)
     return from_value(value, taxonomy) if plain else None
