@@ -31,7 +31,7 @@ COPY data data
 USER 10001
 
 EXPOSE 5000
-# Without a key (docker run ... python main.py keys add NAME) it starts only with -e MARQUEE_OPEN=true.
+# Without a key (docker run ... python main.py keys add NAME) it starts only with -e MARQUEE_ALLOW_ANONYMOUS=true.
 # Loading the models takes a while at first; after that, healthy means able to answer.
 HEALTHCHECK --interval=15s --timeout=10s --start-period=180s \
   CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:5000/readyz', timeout=8)"]

@@ -16,7 +16,7 @@ help: ## list the targets
 
 .PHONY: serve
 serve: .venv/run ## start the service (HOST=127.0.0.1 PORT=5000; OPEN=1 serves other machines without keys)
-	@$(BIN)/python main.py serve --host $(HOST) --port $(PORT) $(if $(OPEN),--open)
+	@$(BIN)/python main.py serve --host $(HOST) --port $(PORT) $(if $(OPEN),--allow-anonymous)
 
 .PHONY: notebook
 notebook: .venv/notebook ## open the notebooks in the browser

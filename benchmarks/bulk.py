@@ -164,7 +164,7 @@ def by_rows(sizes: Sequence[int]) -> str:
         for size, one in found.items()
     ]
     heads = ("rows", "rows/s", "seconds a row, times the first", "peak MB", "times the first")
-    return "Without a model: reading, keeping, writing.\n\n" + table(heads, rows)
+    return "Without a model: strategy, keeping, writing.\n\n" + table(heads, rows)
 
 
 def _measured(size: int) -> dict[str, float]:
@@ -203,9 +203,9 @@ def on_ray(given: Plots, rounds: int) -> str:
             for who, workers in zip(paces, (0, 1, 2), strict=True):
                 job = _ray_job(file, Path(folder) / f"{number}-{workers}.jsonl", len(given.texts))
                 here: Runner = InProcess(job.asked.open, job.taxonomy)
-                engine = OnRay(job.asked.open, job.taxonomy, job.folder, cluster(workers)) if workers else here
+                backend = OnRay(job.asked.open, job.taxonomy, job.folder, cluster(workers)) if workers else here
                 paces[who].append(pace := AnswerTimes())
-                run(job, engine, pace)
+                run(job, backend, pace)
     return _ray_report(paces, given, rounds)
 
 

@@ -1,6 +1,7 @@
 """How much probability a real model gives the codes, as the evidence for the bound ``codes.LEAST_MASS``.
 
-Each text is rendered as the strategies ``letters`` and ``yes_no`` render it, under two system prompts: the normal one,
+Each text is rendered as the strategies ``label_tokens`` and ``yes_no`` render it, under two system prompts: the normal
+one,
 and one whose rule about the form of the answer is replaced by "Explain your reasoning first, then answer." The same
 reply also gives the mass of codes that the prompt does not name.
 """
@@ -22,7 +23,7 @@ from llm.backends.backend import Backend, Conversation, TokenLogprobs
 from llm.backends.codes import code_of, mass
 from llm.backends.fake import FakeBackend
 from llm.language_model import LanguageModel
-from llm.strategies.registry import READINGS
+from llm.strategies.registry import STRATEGIES
 from llm.strategies.yes_no import CODES as YES_NO
 from marquee.settings import read_settings
 from prompts import registry
@@ -50,29 +51,29 @@ def main(data: Path, labels: Path | None, count: int, smoke: bool) -> None:
 
     taxonomy = _taxonomy(labels) if labels else registry.taxonomy("tmdb")
     texts = list(islice(_texts(data), 3 if smoke else count))
-    engine = FakeBackend(weights=_scripted) if smoke else engine_of(read_settings())
+    backend = FakeBackend(weights=_scripted) if smoke else engine_of(read_settings())
     heads = ("strategy", "system prompt", "codes", "top token is a code", "least", "1 %", "5 %", "median",
              "most", *(f"below {bound}" for bound in _BOUNDS))  # fmt: skip
-    click.echo(f"{engine.name}: {len(texts)} texts of {data.name}, {len(taxonomy.names)} labels\n")
-    for place, row in enumerate(_rows(engine, texts, taxonomy)):
+    click.echo(f"{backend.name}: {len(texts)} texts of {data.name}, {len(taxonomy.names)} labels\n")
+    for place, row in enumerate(_rows(backend, texts, taxonomy)):
         click.echo(table(heads, [row]) if place == 0 else "| " + " | ".join(row) + " |")
 
 
-def _rows(engine: Backend, texts: Sequence[Text], taxonomy: Taxonomy) -> Iterator[Sequence[str]]:
+def _rows(backend: Backend, texts: Sequence[Text], taxonomy: Taxonomy) -> Iterator[Sequence[str]]:
     """One row per strategy, system prompt and set of codes, as soon as it is measured."""
-    for strategy in ("letters", "yes_no"):
+    for strategy in ("label_tokens", "yes_no"):
         for prompt in ("normal", "explain"):
-            asked = _conversations(engine, texts, taxonomy, strategy, prompt == "explain")
-            found = np.array([_masses(engine, one, strategy, taxonomy) for one in asked])
+            asked = _conversations(backend, texts, taxonomy, strategy, prompt == "explain")
+            found = np.array([_masses(backend, one, strategy, taxonomy) for one in asked])
             yield strategy, prompt, "named", f"{found[:, 2].mean():.0%}", *_figures(found[:, 0])
             yield strategy, prompt, "not named", "", *_figures(found[:, 1])
 
 
 def _conversations(
-    engine: Backend, texts: Sequence[Text], taxonomy: Taxonomy, strategy: str, explain: bool
+    backend: Backend, texts: Sequence[Text], taxonomy: Taxonomy, strategy: str, explain: bool
 ) -> Iterator[Conversation]:
     """One per text; ``yes_no`` asks about the next label in each."""
-    model = LanguageModel(engine, READINGS[strategy])
+    model = LanguageModel(backend, STRATEGIES[strategy])
     for place, text in enumerate(texts):
         asked = model.conversations(text, taxonomy)
         one = asked[place % len(asked)]
@@ -80,12 +81,12 @@ def _conversations(
 
 
 def _masses(
-    engine: Backend, conversation: Conversation, strategy: str, taxonomy: Taxonomy
+    backend: Backend, conversation: Conversation, strategy: str, taxonomy: Taxonomy
 ) -> tuple[float, float, bool]:
     """The mass of the codes that the prompt names, that of other letters, and whether the top token is such a code."""
-    named = [code for code, _ in LETTERS.coded(taxonomy)] if strategy == "letters" else list(YES_NO)
+    named = [code for code, _ in LETTERS.labels_with_codes(taxonomy)] if strategy == "label_tokens" else list(YES_NO)
     others = [code for code in CODES[:26] if code not in named]
-    (weighing,) = engine.weigh([conversation], [*named, *others])
+    (weighing,) = backend.next_token_logprobs([conversation], [*named, *others])
     if weighing.problem:
         raise click.ClickException(weighing.problem.detail)
     return _part(weighing, named), _part(weighing, others), code_of(weighing.said, named) is not None

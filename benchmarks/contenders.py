@@ -1,4 +1,4 @@
-"""The ways of labelling that are compared: our readings, and a bare loop that sends the same bodies."""
+"""The ways of labelling that are compared: our strategies, and a bare loop that sends the same bodies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from llm.backends.openai_compatible import OpenAICompatible
 from llm.backends.transport import BATCH, CHAT, Body, HTTPTransport
 from llm.classifier import Problem, Usage
 from llm.language_model import LanguageModel
-from llm.strategies.registry import READINGS
+from llm.strategies.registry import STRATEGIES
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 
@@ -40,7 +40,7 @@ class ServedEndpoint:
     model: str
     workers: int
 
-    def wire(self) -> HTTPTransport:
+    def transport(self) -> HTTPTransport:
         """A wire of ours to it."""
         return HTTPTransport(self.base_url, self.api_key, _TIMEOUT, _RETRIES, self.workers)
 
@@ -51,7 +51,7 @@ class ServedEndpoint:
 
 
 class Ours:
-    """Our readings through ``LanguageModel.classify``, with the endpoint probed beforehand.
+    """Our strategies through ``LanguageModel.classify``, with the endpoint probed beforehand.
 
     Args:
         endpoint: whom to ask.
@@ -59,39 +59,39 @@ class Ours:
     """
 
     def __init__(self, endpoint: ServedEndpoint, size: int = 1) -> None:
-        self._endpoint, self._wire, self._size = endpoint, endpoint.wire(), size
-        self._honours = CapabilityProbe(self._wire, endpoint.model)
-        self._engine = self._engine_of(self._wire)
+        self._endpoint, self._transport, self._size = endpoint, endpoint.transport(), size
+        self._capabilities = CapabilityProbe(self._transport, endpoint.model)
+        self._backend = self._engine_of(self._transport)
 
     @property
-    def honours(self) -> Capabilities:
+    def capabilities(self) -> Capabilities:
         """What the endpoint was seen to honour."""
-        return self._honours()
+        return self._capabilities()
 
-    def classify(self, reading: str, texts: Sequence[Text], taxonomy: Taxonomy) -> LabellingRun:
+    def classify(self, strategy: str, texts: Sequence[Text], taxonomy: Taxonomy) -> LabellingRun:
         """Label the texts, and see to it that every one of them got an answer."""
-        model, before = LanguageModel(self._engine, READINGS[reading]), self._endpoint.hits()
+        model, before = LanguageModel(self._backend, STRATEGIES[strategy]), self._endpoint.hits()
         with clock() as taken:
             predictions = model.classify(texts, taxonomy)
         if problem := next((one.problem for one in predictions if one.problem), None):
-            raise RuntimeError(f"the reading {reading} got no answer: {problem.detail}")
+            raise RuntimeError(f"the strategy {strategy} got no answer: {problem.detail}")
         hits = None if self._size == 1 else self._endpoint.hits() - before
         return LabellingRun(len(texts), taken.wall, taken.cpu, tuple(one.usage for one in predictions), hits)
 
-    def requests(self, reading: str, texts: Sequence[Text], taxonomy: Taxonomy) -> list[bare.Request]:
+    def requests(self, strategy: str, texts: Sequence[Text], taxonomy: Taxonomy) -> list[bare.Request]:
         """The very requests that ``classify`` would send, in their order."""
-        wire = _Collecting(self._endpoint, self._wire)
-        LanguageModel(self._engine_of(wire), READINGS[reading]).classify(texts, taxonomy)
-        return wire.requests
+        transport = _Collecting(self._endpoint, self._transport)
+        LanguageModel(self._engine_of(transport), STRATEGIES[strategy]).classify(texts, taxonomy)
+        return transport.requests
 
-    def _engine_of(self, wire: HTTPTransport) -> OpenAICompatible:
-        carrier = BatchTransport(wire, self._honours, self._size) if self._size > 1 else wire
-        return OpenAICompatible(carrier, self._endpoint.model, self._honours)
+    def _engine_of(self, transport: HTTPTransport) -> OpenAICompatible:
+        carrier = BatchTransport(transport, self._capabilities, self._size) if self._size > 1 else transport
+        return OpenAICompatible(carrier, self._endpoint.model, self._capabilities)
 
-    def static_tokens(self, reading: str, taxonomy: Taxonomy) -> int:
+    def static_tokens(self, strategy: str, taxonomy: Taxonomy) -> int:
         """How many tokens any two texts have in common from their start."""
-        requests = self.requests(reading, [Text("Alpha"), Text("9 zones")], taxonomy)[:2]
-        replies = self._wire.post([_tokenizing(body) for _, body in requests], self._wire.beside("/tokenize"))
+        requests = self.requests(strategy, [Text("Alpha"), Text("9 zones")], taxonomy)[:2]
+        replies = self._transport.post([_tokenizing(body) for _, body in requests], self._transport.beside("/tokenize"))
         one, other = (reply["tokens"] for reply in replies)
         return next(place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1])
 
@@ -126,7 +126,7 @@ class _Collecting(HTTPTransport):
         self._true = true
         self.requests: list[bare.Request] = []
 
-    def twin(self, concurrency: int) -> HTTPTransport:
+    def clone(self, concurrency: int) -> HTTPTransport:
         """Itself, so that all is kept in one place."""
         return self
 
@@ -135,7 +135,7 @@ class _Collecting(HTTPTransport):
         if path not in (CHAT, BATCH):
             return self._true.post(bodies, path)
         self.requests += [(path, body) for body in bodies]
-        return [Problem("late", "only looked at")] * len(bodies)
+        return [Problem("timeout", "only looked at")] * len(bodies)
 
 
 def _tokenizing(body: Body) -> Body:

@@ -233,8 +233,8 @@ def _cell(row: Throughput, name: str, roof: Throughput) -> str:
 
 
 def _parts(name: str) -> tuple[str, bool]:
-    reading, prefix = name.split()
-    return reading, prefix == "warm"
+    strategy, prefix = name.split()
+    return strategy, prefix == "warm"
 
 
 def _machine(device: str) -> str:

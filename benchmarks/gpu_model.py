@@ -171,7 +171,7 @@ def in_fp8(model: Any) -> Any:
 
 
 class Labelling:
-    """Computes what the readings ask for, on random tokens, without constraint: its masks cost next to nothing.
+    """Computes what the strategies ask for, on random tokens, without constraint: its masks cost next to nothing.
 
     Args:
         model: as ``random_model`` makes it.
@@ -183,14 +183,14 @@ class Labelling:
         self._model, self._device, self._load = model, device, load
 
     @torch.inference_mode()
-    def rate(self, reading: str, warm: bool) -> float:
+    def rate(self, strategy: str, warm: bool) -> float:
         """Documents a second; median of the rounds after one for warming up.
 
         Args:
-            reading: ``letters`` computes one token, ``list`` as many as the load says, one after the other.
+            strategy: ``label_tokens`` computes one token, ``json_list`` as many as the load says, one after the other.
             warm: whether the keys of the static part are there already.
         """
-        tokens = 1 if reading == "letters" else self._load.written
+        tokens = 1 if strategy == "label_tokens" else self._load.written
         beginning = self._beginning() if warm else None
         self._pass(next(self._batches()), beginning, tokens)
         taken = []
@@ -237,7 +237,7 @@ class Roofline:
         found: the ceilings.
         body: parameters that work on every token.
         head: parameters that work on every written token.
-        batch: documents that share one reading of the weights.
+        batch: documents that share one strategy of the weights.
         weight_bytes: of one parameter of the body.
     """
 
@@ -247,12 +247,12 @@ class Roofline:
     batch: int
     weight_bytes: int = 2
 
-    def rate(self, reading: str, warm: bool, load: Load) -> float:
+    def rate(self, strategy: str, warm: bool, load: Load) -> float:
         """Documents a second: 2 operations a parameter and token, and the weights read once for every token that a
         batch writes behind its first; attention, small at this length, is left out."""
         tokens = load.own if warm else load.own + load.static
         first = 2 * (self.body * tokens + self.head) / (self.found.tflops * 1e12)
-        return 1 / (first if reading == "letters" else first + (load.written - 1) * self._step())
+        return 1 / (first if strategy == "label_tokens" else first + (load.written - 1) * self._step())
 
     def _step(self) -> float:
         computed = 2 * (self.body + self.head) / (self.found.tflops * 1e12)

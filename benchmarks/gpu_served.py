@@ -25,7 +25,7 @@ _TOKENS = range(1_000, 2_000)  # of the tiny tokenizer: past its control tokens 
 _CONTEXT = 2_048
 
 Rates = dict[str, float]
-"""Documents a second, by reading and state of the prefix, such as ``letters warm``."""
+"""Documents a second, by strategy and state of the prefix, such as ``letters warm``."""
 
 
 def write_folder(folder: Path, shape: dict[str, int], device: str | None) -> Path:
@@ -55,20 +55,20 @@ def local(folder: Path, device: str, load: Load) -> Rates:
     """
     from llm.backends.local.backend import LocalBackend  # type: ignore[import-not-found,unused-ignore]
 
-    engine = LocalBackend(str(folder), device=device, dtype="bfloat16")
-    return _by_prefix(partial(_ask_local, engine), _Talks(folder, load), load)
+    backend = LocalBackend(str(folder), device=device, dtype="bfloat16")
+    return _by_prefix(partial(_ask_local, backend), _Talks(folder, load), load)
 
 
-def _ask_local(engine: Any, reading: str, talks: Sequence[Any]) -> None:
+def _ask_local(backend: Any, strategy: str, talks: Sequence[Any]) -> None:
     from benchmarks.texts import vocabulary
     from llm.strategies.json_list import JSONList
     from prompts.answer_format import CODES
 
     genres = vocabulary()
-    if reading == "letters":
-        asked = engine.weigh(talks, CODES[: len(genres.names)])
+    if strategy == "label_tokens":
+        asked = backend.next_token_logprobs(talks, CODES[: len(genres.names)])
     else:
-        asked = engine.write(talks, JSONList().constraint(genres))
+        asked = backend.write(talks, JSONList().constraint(genres))
     if problem := next((one.problem for one in asked if one.problem), None):
         raise RuntimeError(f"the engine gave no answer: {problem.detail}")
 
@@ -115,8 +115,8 @@ def vllm_offline(folder: Path, load: Load, quantization: str | None) -> Rates:
         enable_prefix_caching=True,
     )  # fmt: skip
 
-    def ask(reading: str, prompts: Sequence[list[int]]) -> None:
-        chosen = SamplingParams(temperature=0, **_decoding(reading, load))
+    def ask(strategy: str, prompts: Sequence[list[int]]) -> None:
+        chosen = SamplingParams(temperature=0, **_decoding(strategy, load))
         model.generate([{"prompt_token_ids": prompt} for prompt in prompts], chosen, use_tqdm=False)
 
     return _by_prefix(ask, _Prompts(load), load)
@@ -128,19 +128,19 @@ def vllm_server(folder: Path, load: Load, workers: int) -> Rates:
     from llm.classifier import Problem
 
     with _server(folder) as base_url:
-        wire = HTTPTransport(base_url, "", timeout=300.0, retries=2, concurrency=workers)
+        transport = HTTPTransport(base_url, "", timeout=300.0, retries=2, concurrency=workers)
 
-        def ask(reading: str, prompts: Sequence[list[int]]) -> None:
-            fields = {"model": "measured", "temperature": 0, **_decoding(reading, load)}
-            replies = wire.post([fields | {"prompt": prompt} for prompt in prompts], "/completions")
+        def ask(strategy: str, prompts: Sequence[list[int]]) -> None:
+            fields = {"model": "measured", "temperature": 0, **_decoding(strategy, load)}
+            replies = transport.post([fields | {"prompt": prompt} for prompt in prompts], "/completions")
             if problem := next((reply for reply in replies if isinstance(reply, Problem)), None):
                 raise RuntimeError(f"the server gave no answer: {problem.detail}")
 
         return _by_prefix(ask, _Prompts(load), load)
 
 
-def _decoding(reading: str, load: Load) -> dict[str, Any]:
-    if reading == "letters":
+def _decoding(strategy: str, load: Load) -> dict[str, Any]:
+    if strategy == "label_tokens":
         return {"max_tokens": 1, "logprobs": 5}
     return {"max_tokens": load.written, "ignore_eos": True}
 
@@ -148,9 +148,9 @@ def _decoding(reading: str, load: Load) -> dict[str, Any]:
 def _by_prefix(ask: Callable[[str, Any], None], documents: _Prompts | _Talks, load: Load) -> Rates:
     """Ask with the static part computed before and with nothing computed, each time about new documents."""
     rates = {}
-    for reading, warm in product(("letters", "list"), (True, False)):
-        rounds = [_seconds(partial(ask, reading, documents.some(warm))) for _ in range(load.rounds + 1)]
-        rates[f"{reading} {'warm' if warm else 'cold'}"] = load.documents / median(rounds[1:])  # the first warms up
+    for strategy, warm in product(("label_tokens", "json_list"), (True, False)):
+        rounds = [_seconds(partial(ask, strategy, documents.some(warm))) for _ in range(load.rounds + 1)]
+        rates[f"{strategy} {'warm' if warm else 'cold'}"] = load.documents / median(rounds[1:])  # the first warms up
     return rates
 
 

@@ -1,4 +1,4 @@
-"""The readings against the limit: a bare loop that sends the same bodies, and scikit-llm, at one tiny vLLM server."""
+"""The strategies against the limit: a bare loop that sends the same bodies, and scikit-llm, at one tiny vLLM server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from benchmarks.skllm import ScikitLLM
 
 API_KEY = "sk-for-the-benchmark"
-READINGS = ("list", "letters", "yes_no")
+STRATEGIES = ("json_list", "label_tokens", "yes_no")
 SIZES = (1, TOGETHER)  # texts a request: what the service sends, and what `main.py bulk` sends to vLLM
 BLOCK = 32  # tokens that the server caches at once: the least that vLLM's CPU build takes; a GPU takes 16
 ALONE, THREADED = "scikit-llm, one at a time (its default)", "scikit-llm, as many threads as we have workers"
@@ -33,27 +33,27 @@ ALONE, THREADED = "scikit-llm, one at a time (its default)", "scikit-llm, as man
 
 @dataclass(frozen=True)
 class Way:
-    """A reading, and how many texts a request carries."""
+    """A strategy, and how many texts a request carries."""
 
-    reading: str
+    strategy: str
     size: int = 1
 
     def __str__(self) -> str:
-        return f"`{self.reading}`" + (f", {self.size} texts a request" if self.size > 1 else "")
+        return f"`{self.strategy}`" + (f", {self.size} texts a request" if self.size > 1 else "")
 
     @property
     def ours(self) -> str:
         """Under which name its rounds are noted."""
-        return f"{self.reading} {self.size}"
+        return f"{self.strategy} {self.size}"
 
     @property
     def bare(self) -> str:
         """The same for the bare loop with its bodies."""
-        return f"bare {self.reading} {self.size}"
+        return f"bare {self.strategy} {self.size}"
 
 
-WAYS = tuple(Way(reading, size) for reading in READINGS for size in SIZES)
-LIST, LETTERS = Way("list"), Way("letters")
+WAYS = tuple(Way(strategy, size) for strategy in STRATEGIES for size in SIZES)
+LIST, LETTERS = Way("json_list"), Way("label_tokens")
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class LLMPlan:
     """How much is measured.
 
     Attributes:
-        texts: plots of a round, by reading; ``yes_no`` sends 20 requests a plot.
+        texts: plots of a round, by strategy; ``yes_no`` sends 20 requests a plot.
         scikit: plots of a round for scikit-llm; 0 leaves it out.
         rounds: how often each contender has its turn.
         workers: how many requests may be under way at once.
@@ -78,9 +78,9 @@ class LLMResults:
     """What was measured.
 
     Attributes:
-        answer: tokens that the true answers to the plots take on average in ``list``.
+        answer: tokens that the true answers to the plots take on average in ``json_list``.
         runs: the rounds of each contender.
-        static: tokens that all requests of a reading share, by reading.
+        static: tokens that all requests of a strategy share, by strategy.
     """
 
     answer: float
@@ -109,12 +109,12 @@ class LLMResults:
 @click.option("--rounds", default=7, show_default=True, help="Rounds; each contender has one turn in each.")
 @click.option("--workers", default=64, show_default=True, help="Requests under way at once.")
 def main(data: Path | None, count: int, yes_no_plots: int, scikit_plots: int, rounds: int, workers: int) -> None:
-    """Measure documents a second of the readings list, letters and yes_no against a bare loop and scikit-llm.
+    """Measure documents a second of the strategies list, letters and yes_no against a bare loop and scikit-llm.
 
     Starts a vLLM server (CPU build) with a tiny Qwen2 that writes lists of the usual length. The first run makes
     environments in var/. Without --data, the plots come from the folder in BENCH_DATA, or else from data/sample.
     """
-    texts = {"list": count, "letters": count, "yes_no": min(count, yes_no_plots)}
+    texts = {"json_list": count, "label_tokens": count, "yes_no": min(count, yes_no_plots)}
     plan = LLMPlan(texts, min(count, scikit_plots), rounds, workers)
     try:
         given = plots(data, count)
@@ -151,13 +151,13 @@ def compare(endpoint: ServedEndpoint, given: Plots, plan: LLMPlan, results: LLMR
     for ours, loop in pairs.values():
         _warm_up(ours, loop, given)
     ours, _ = pairs[1]
-    results.static = {reading: ours.static_tokens(reading, vocabulary()) for reading in READINGS}
-    written = ours.classify("list", given.marked("u", 100), vocabulary()).completion
+    results.static = {strategy: ours.static_tokens(strategy, vocabulary()) for strategy in STRATEGIES}
+    written = ours.classify("json_list", given.marked("u", 100), vocabulary()).completion
     scikit = _scikit(endpoint, written) if plan.scikit else None
     for number in range(plan.rounds):
         click.echo(f"round {number + 1} of {plan.rounds} ...", err=True)
         for way in WAYS:
-            _turn(*pairs[way.size], way, given, plan.texts[way.reading], number, results)
+            _turn(*pairs[way.size], way, given, plan.texts[way.strategy], number, results)
         if scikit:
             _scikit_turn(scikit, given, plan, number, results)
     return results
@@ -166,22 +166,22 @@ def compare(endpoint: ServedEndpoint, given: Plots, plan: LLMPlan, results: LLMR
 def _warm_up(ours: Ours, loop: Bare, given: Plots) -> None:
     """Let the server compile its grammars and compute the static parts."""
     taxonomy = vocabulary()
-    for reading in READINGS:
-        ours.classify(reading, given.marked(f"w{reading}", 32), taxonomy)
-        loop.send(ours.requests(reading, given.marked(f"v{reading}", 32), taxonomy), 32)
+    for strategy in STRATEGIES:
+        ours.classify(strategy, given.marked(f"w{strategy}", 32), taxonomy)
+        loop.send(ours.requests(strategy, given.marked(f"v{strategy}", 32), taxonomy), 32)
 
 
 def _turn(ours: Ours, loop: Bare, way: Way, given: Plots, count: int, number: int, results: LLMResults) -> None:
-    """The bare loop and one reading of ours; who goes first changes with the round."""
+    """The bare loop and one strategy of ours; who goes first changes with the round."""
     taxonomy = vocabulary()
     mark = f"{number}{way.ours}"
-    requests = ours.requests(way.reading, given.marked(f"b{mark}", count), taxonomy)
+    requests = ours.requests(way.strategy, given.marked(f"b{mark}", count), taxonomy)
     texts = given.marked(f"a{mark}", count)
     for bare in (True, False) if number % 2 == 0 else (False, True):
         if bare:
             results.add(way.bare, loop.send(requests, count))
         else:
-            results.add(way.ours, ours.classify(way.reading, texts, taxonomy))
+            results.add(way.ours, ours.classify(way.strategy, texts, taxonomy))
 
 
 def _scikit(endpoint: ServedEndpoint, written: float) -> ScikitLLM:
@@ -236,15 +236,16 @@ def _row(results: LLMResults, contender: str, ratio: str, title: str = "") -> li
 
 
 def _targets(results: LLMResults) -> str:
+    own = results.runs[LIST.ours]
     rows = [
         *(_target(f"{way} against its bare loop", median(results.ratios(way.ours, way.bare)), 0.8, "times")
           for way in WAYS),
         *_scikit_target(results),
-        _target("`letters`: tokens written", _written(results, LETTERS), 1, "", least=False),
-        _target("`list`: tokens of the true labels", results.answer, 12, "", least=False),
-        _target("`list`: tokens written", _written(results, LIST), 12, "", least=False),
+        _target("`label_tokens`: tokens written", _written(results, LETTERS), 1, "", least=False),
+        _target("`json_list`: tokens of the true labels", results.answer, 12, "", least=False),
+        _target("`json_list`: tokens written", _written(results, LIST), 12, "", least=False),
         _cached_target(results),
-        _target("own CPU of `list`", median([run.cpu_ms for run in results.runs[LIST.ours]]), 2, "ms", least=False),
+        _target("own CPU of `json_list`", median([run.cpu_ms for run in own]), 2, "ms", least=False),
     ]  # fmt: skip
     return table(("target", "wanted", "found", ""), rows)
 
@@ -252,18 +253,19 @@ def _targets(results: LLMResults) -> str:
 def _scikit_target(results: LLMResults) -> list[list[str]]:
     if ALONE not in results.runs:
         return []
+    threaded = results.ratios(LIST.ours, THREADED)
     return [
         *(_target(f"{way} against scikit-llm as it comes", median(results.ratios(way.ours, ALONE)), 10, "times")
-          for way in WAYS if way.reading != "yes_no"),
-        _target("`list` against scikit-llm with threads", median(results.ratios(LIST.ours, THREADED)), None, "times"),
-        _target("the bare loop, bodies of `list`, against scikit-llm as it comes",
+          for way in WAYS if way.strategy != "yes_no"),
+        _target("`json_list` against scikit-llm with threads", median(threaded), None, "times"),
+        _target("the bare loop, bodies of `json_list`, against scikit-llm as it comes",
                 median(results.ratios(LIST.bare, ALONE)), None, "times"),
     ]  # fmt: skip
 
 
 def _cached_target(results: LLMResults) -> list[str]:
-    cached, static = median([run.cached_after_first for run in results.runs[LIST.ours]]), results.static["list"]
-    title = f"`list`: share of its {static} static tokens cached, after the first document"
+    cached, static = median([run.cached_after_first for run in results.runs[LIST.ours]]), results.static["json_list"]
+    title = f"`json_list`: share of its {static} static tokens cached, after the first document"
     return _target(title, cached / static, 0.9)
 
 

@@ -1,4 +1,4 @@
-"""Qwen2's tokenizer, built from the vocabulary that Alibaba's client ships: token counts are then those of the model.
+"""Qwen2's tokenizer, built from the taxonomy that Alibaba's client ships: token counts are then those of the model.
 
 The package ``dashscope`` (Apache-2.0) carries Qwen's byte-pair ranks in tiktoken's format; Qwen2 has the same ones. It
 is fetched at first use and its ranks are kept in ``var/``.

@@ -1,5 +1,5 @@
 """The model that the benchmark serves: a tiny Qwen2 in Qwen2's own tokens, of random weights but for one thing it was
-taught: to answer `list` with three genres that take as many tokens as true answers do on average."""
+taught: to answer `json_list` with three genres that take as many tokens as true answers do on average."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def model(folder: Path, given: Plots) -> float:
     """Write the model to a folder, as ``from_pretrained`` reads it.
 
     Returns:
-        How many tokens the true answers to the plots take on average in ``list``, the closing one included.
+        How many tokens the true answers to the plots take on average in ``json_list``, the closing one included.
     """
     whole = qwen_tokenizer.tokenizer(CHAT_TEMPLATE)
     answers = given.answers()
@@ -46,7 +46,7 @@ def _sent(given: Plots) -> Iterator[str]:
     taxonomy = vocabulary()
     prompt = registry.prompt_for(Text("film"), taxonomy)
     for question in (LIST, LETTERS, *(AnswerFormat("yes_no", label) for label in taxonomy.predictable)):
-        for text in [Text("film")] if question.label else given.marked(f"a0{question.reading}"):
+        for text in [Text("film")] if question.label else given.marked(f"a0{question.strategy}"):
             yield from (message["content"] for message in prompt.render(text, taxonomy, question))
     yield from (text.body for text in given.marked("a0yes_no"))
     yield from CODES

@@ -199,7 +199,7 @@ def _remembering() -> Iterator[str]:
     with TemporaryDirectory() as folder, endpoint(says('{"labels": ["War"]}')) as model:
         settings = {
             "OPENAI_BASE_URL": model.url,
-            "MARQUEE_READING": "list",
+            "MARQUEE_STRATEGY": "json_list",
             "MARQUEE_CACHE_PATH": f"{folder}/cache",
             "MARQUEE_PROBE_PATH": f"{folder}/probe",
         }

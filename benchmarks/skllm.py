@@ -46,7 +46,7 @@ class ScikitLLM:
         api_key: its key.
         model: the name under which it serves the model.
         max_tokens: scikit-llm sets no bound of its own, and a model of random weights would go on to the end of its
-            context; it is given as many tokens as our ``list`` reading writes.
+            context; it is given as many tokens as our ``json_list`` strategy writes.
     """
 
     def __init__(self, base_url: str, api_key: str, model: str, max_tokens: int) -> None:

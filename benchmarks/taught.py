@@ -28,7 +28,7 @@ from training.lora.config import LoraConfig
 from training.lora.dataset import Form, PromptSetup
 from training.lora.run import LoraPlan, figures, teach
 
-FORM: Form = "letters"
+FORM: Form = "label_tokens"
 _WORDS = 64
 _JUDGED = 200
 _SHOWN = ("micro-F1", "macro-F1", "Jaccard")

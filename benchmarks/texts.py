@@ -31,7 +31,7 @@ class Plots:
         return [Text(f"{mark}.{number} {plot}") for number, plot in enumerate(chosen)]
 
     def answers(self) -> list[str]:
-        """What ``list`` would write if it were always right, at most ``max_labels`` labels."""
+        """What ``json_list`` would write if it were always right, at most ``max_labels`` labels."""
         most = vocabulary().max_labels
         return [json.dumps(labels[:most], ensure_ascii=False, separators=(",", ":")) for labels in self.labels]
 

@@ -58,8 +58,8 @@ def digest(text: Text) -> bytes:
 
 
 def source_words(source: AnswerSource) -> str:
-    """Who answered, in one line: model, vocabulary, prompt, reading."""
-    return " ".join(part for part in (source.model, source.taxonomy, source.prompt, source.reading) if part)
+    """Who answered, in one line: model, taxonomy, prompt, strategy."""
+    return " ".join(part for part in (source.model, source.taxonomy, source.prompt, source.strategy) if part)
 
 
 def model_of(answer: RowAnswer, taxonomy: Taxonomy) -> str:
@@ -73,7 +73,7 @@ def _model_in(words: str, taxonomy: Taxonomy) -> str:
 
 
 def answer_of(prediction: Prediction, taxonomy: Taxonomy) -> RowAnswer:
-    """A prediction as rows are given it. A label that the vocabulary does not have makes it a problem."""
+    """A prediction as rows are given it. A label that the taxonomy does not have makes it a problem."""
     source, problem = source_words(prediction.source), prediction.problem
     if problem is not None:
         return RowAnswer(None, {}, source, f"{problem.kind}: {problem.detail}")

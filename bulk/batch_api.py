@@ -70,7 +70,9 @@ class OfflineTransport:
     def post(self, bodies: Sequence[Body], path: str = CHAT) -> list[Any]:
         """See ``HTTPTransport.post``; a request without a reply is noted in ``wanted``."""
         if path != CHAT:
-            raise InvalidSetting("requests in files are chat completions; choose the reading list, letters or yes_no")
+            raise InvalidSetting(
+                "requests in files are chat completions; choose the strategy json_list, letters or yes_no"
+            )
         keys = [custom_id(self._adapting.with_extra(body) if self._adapting else body) for body in bodies]
         there, failures = self._read("replies", keys), self._read("failures", keys)
         return [
@@ -123,11 +125,11 @@ class OfflineTransport:
         return ""
 
     @property
-    def essence(self) -> Mapping[str, Any]:
-        """See ``HTTPTransport.essence``."""
+    def fingerprint_parts(self) -> Mapping[str, Any]:
+        """See ``HTTPTransport.fingerprint_parts``."""
         return {}
 
-    def engine(self, model: str) -> OpenAICompatible:
+    def backend(self, model: str) -> OpenAICompatible:
         """The engine whose requests these are."""
         return OpenAICompatible(self, model, lambda: ASSUMED)
 
@@ -157,7 +159,7 @@ class OfflineTransport:
         """The reply to a request, or its problem; notes the request where it should be sent."""
         if not results:
             self.wanted[key] = body
-            return Problem("late", f"{self.place} has no answer to this request yet")
+            return Problem("timeout", f"{self.place} has no answer to this request yet")
         if not failures or _succeeded(results[-1]):
             return self._outcome(results[-1]).reply
         outcomes = [self._outcome(one) for one in failures]
@@ -222,7 +224,7 @@ def _succeeded(result: Mapping[str, Any]) -> bool:
 
 
 def _needed(body: Body) -> tuple[str, ...]:
-    """Fields without which a request has no purpose: readings of probabilities need them."""
+    """Fields without which a request has no purpose: strategies of probabilities need them."""
     return ("logprobs", "top_logprobs") if "top_logprobs" in body else ()
 
 

@@ -33,7 +33,7 @@ class Written:
 
 
 def write_requests(
-    job: Job, wire: OfflineTransport, path: Path, most_requests: int = MOST_REQUESTS, most_bytes: int = MOST_BYTES
+    job: Job, transport: OfflineTransport, path: Path, most_requests: int = MOST_REQUESTS, most_bytes: int = MOST_BYTES
 ) -> Written:
     """Write the requests that have no reply yet, each once.
 
@@ -49,24 +49,24 @@ def write_requests(
         Stopped: the disk does not take them.
     """
     counts = {"texts": 0, "requests": 0}
-    files = list(_files(path, _lines(job, wire, counts), most_requests, most_bytes))
+    files = list(_files(path, _lines(job, transport, counts), most_requests, most_bytes))
     return Written(tuple(files), counts["requests"], counts["texts"])
 
 
-def _lines(job: Job, wire: OfflineTransport, counts: dict[str, int]) -> Iterator[bytes]:
+def _lines(job: Job, transport: OfflineTransport, counts: dict[str, int]) -> Iterator[bytes]:
     """Request lines; texts and requests that were there before are left out."""
     classifier, store = job.asked.open(), JobStore("", job.taxonomy)
     schema_of(job)
     for batch in batches(job, store.plan):
         classifier.classify(batch.texts, job.taxonomy)
-        wanted = wire.taken()
+        wanted = transport.taken()
         names = {key: bytes.fromhex(key.rpartition("-")[2]) for key in wanted}
         fresh = store.plan(list(names.values()))
         counts["texts"] += len(batch.texts)
         for key, body in wanted.items():
             if names[key] in fresh:
                 counts["requests"] += 1
-                yield wire.line(key, body).encode() + b"\n"
+                yield transport.line(key, body).encode() + b"\n"
 
 
 def _files(path: Path, lines: Iterator[bytes], most_requests: int, most_bytes: int) -> Iterator[Path]:

@@ -25,7 +25,7 @@ MANIFEST, ANSWERS, MERGED, _LOCK = "manifest.json", "answers.sqlite", "merged", 
 _TOLD = {
     "files": "the input has changed",
     "columns": "other columns were read",
-    "taxonomy": "another vocabulary was asked for",
+    "taxonomy": "another taxonomy was asked for",
     "system": "another system was asked",
     "setup": "the system had other settings",
 }
@@ -53,7 +53,7 @@ class Job:
     Attributes:
         source: the rows.
         columns: what is read of them.
-        taxonomy: the vocabulary.
+        taxonomy: the taxonomy.
         asked: who labels.
         out: the file that is written.
         batch: texts that are asked at once, and kept at once.
@@ -126,10 +126,10 @@ def refuse_another(kept: Manifest, job: Manifest, where: Path, remedy: str) -> N
     """
     before, setup = recorded_in_both(kept.get("setup") or {}, job["setup"])
     kept, job = kept | {"setup": before}, job | {"setup": setup}
-    for part, told in _TOLD.items():
+    for part, on_progress in _TOLD.items():
         if _essence(kept.get(part)) != _essence(job[part]):
             which = f" ({'; '.join(differences(before, setup).values())})" if part == "setup" else ""
-            raise InvalidSetting(f"{where} belongs to another run: {told}{which}; {remedy}")
+            raise InvalidSetting(f"{where} belongs to another run: {on_progress}{which}; {remedy}")
 
 
 def _essence(part: Any) -> Any:
@@ -150,7 +150,7 @@ def check_unchanged(source: InputFiles, kept: Manifest) -> None:
         changed = sorted({str(one[0]) for one in set(found) ^ set(kept_stamps)})
         raise Stopped(
             f"{', '.join(changed)} changed while it was read; nothing was written. Put the old file back and run the "
-            "same command again, or start over with --anew"
+            "same command again, or start over with --overwrite"
         )
 
 
@@ -165,7 +165,7 @@ def read_manifest(path: Path) -> Manifest | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:
-        raise InvalidSetting(f"{path} cannot be read ({error}); --anew starts over") from None
+        raise InvalidSetting(f"{path} cannot be read ({error}); --overwrite starts over") from None
 
 
 def write_whole(path: Path, words: str) -> None:

@@ -112,7 +112,7 @@ class OnRay:
 
     Args:
         open: loads the classifier, in every actor; picklable.
-        taxonomy: the vocabulary.
+        taxonomy: the taxonomy.
         folder: for the batches that wait, on a disk that every node reads under the same path.
         cluster: where.
         patience: see ``InProcess``.

@@ -1,6 +1,6 @@
 """A language model's requests carried by ``ray.data.llm``: to an endpoint, or to vLLM in Ray's own workers.
 
-The requests are those of the reading (``bulk.batch_api``); what comes back is kept beside the answers, so that a
+The requests are those of the strategy (``bulk.batch_api``); what comes back is kept beside the answers, so that a
 second run sends none of them again.
 """
 
@@ -49,7 +49,7 @@ class RayRunner:
 
     Args:
         open: the classifier whose requests go through the wire.
-        taxonomy: the vocabulary.
+        taxonomy: the taxonomy.
         wire: notes requests down and hands replies over.
         carrier: brings them to the model.
         folder: for requests that wait, on a disk that every node reads under the same path.
@@ -57,10 +57,10 @@ class RayRunner:
     """
 
     def __init__(
-        self, open: Callable[[], Classifier], taxonomy: Taxonomy, wire: OfflineTransport, carrier: RayTransport,
+        self, open: Callable[[], Classifier], taxonomy: Taxonomy, transport: OfflineTransport, carrier: RayTransport,
         folder: Path, cluster: Cluster,
     ) -> None:  # fmt: skip
-        self._open, self._taxonomy, self._wire, self._carrier = open, taxonomy, wire, carrier
+        self._open, self._taxonomy, self._transport, self._carrier = open, taxonomy, transport, carrier
         self._folder, self._cluster = folder.absolute() / REQUESTS, cluster
 
     def answered(self, batches: Batches, store: JobStore) -> Iterator[list[Answered]]:
@@ -77,13 +77,13 @@ class RayRunner:
 
     def _lay_out(self, classifier: Classifier, batches: Batches, store: JobStore) -> int:
         """Write the requests that have no reply; returns how many."""
-        self._wire.taken()
+        self._transport.taken()
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
         planned, count = JobStore("", self._taxonomy), 0
         for number, batch in enumerate(batches(lambda keys: planned.plan(list(set(keys) - store.known(keys))))):
             classifier.classify(batch.texts, self._taxonomy)
-            wanted = self._wire.taken()
+            wanted = self._transport.taken()
             count += len(wanted)
             _write(self._folder / f"{number:09}.parquet", wanted)
         planned.close()
@@ -94,7 +94,7 @@ class RayRunner:
             waiting = ray.data.read_parquet(str(self._folder), file_extensions=["parquet"])
             done = self._carrier.processor(self._cluster)(waiting)
             for rows in done.iter_batches(batch_size=None, batch_format="pyarrow"):
-                self._wire.receive([(row["key"], self._carrier.reply(row)) for row in rows.to_pylist()])
+                self._transport.receive([(row["key"], self._carrier.reply(row)) for row in rows.to_pylist()])
 
 
 def _write(path: Path, wanted: Mapping[str, Body]) -> None:
@@ -164,9 +164,9 @@ class RayEndpoint:
 def _error(said: str, body: Any) -> Mapping[str, Any]:
     if said:
         return {"message": said}
-    told = body.get("error") if isinstance(body, dict) else None
-    if isinstance(told, dict):
-        return told
+    on_progress = body.get("error") if isinstance(body, dict) else None
+    if isinstance(on_progress, dict):
+        return on_progress
     return body if isinstance(body, dict) else {"message": str(body)}
 
 
@@ -181,7 +181,7 @@ def _plain(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class InProcessVLLM:
-    """vLLM in Ray's own workers, on the cluster's GPUs. Serves the reading ``list``, whose answers are words.
+    """vLLM in Ray's own workers, on the cluster's GPUs. Serves the strategy ``json_list``, whose answers are words.
 
     Attributes:
         model: folder or hub name of the weights.
@@ -224,7 +224,7 @@ def _vllm_row(row: Mapping[str, Any]) -> dict[str, Any]:
     body = json.loads(row["body"])
     if "logprobs" in body:
         raise InvalidSetting(
-            "vLLM in Ray's workers tells no probabilities; choose --system llm:list or another --through"
+            "vLLM in Ray's workers tells no probabilities; choose --system llm:json_list or another --ray-backend"
         )
     described = body["response_format"]["json_schema"]["schema"]
     asked = {"temperature": body["temperature"], "max_tokens": body["max_tokens"]}

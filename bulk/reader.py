@@ -17,7 +17,7 @@ _WINDOW = 1_024
 _EMPTY = Problem("empty", "there is no text to label")
 
 Unknown = Callable[[Sequence[bytes]], set[bytes]]
-Told = Callable[[int], object]
+OnProgress = Callable[[int], object]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def _failed(kind: str, detail: str) -> RowAnswer:
 
 
 def batches(
-    job: Job, unknown: Unknown, position: Position | None = None, told: Told | None = None
+    job: Job, unknown: Unknown, position: Position | None = None, on_progress: OnProgress | None = None
 ) -> Iterator[TextBatch]:
     """Batches of ``job.batch`` texts, the last one may be smaller; no text is in two of them.
 
@@ -90,8 +90,8 @@ def batches(
         found = {one.key: one.text for one in window if one.key is not None and one.key not in pending}
         fresh = unknown(list(found))
         pending |= {key: text for key, text in found.items() if key in fresh}
-        if told:
-            told(len(window))
+        if on_progress:
+            on_progress(len(window))
         while len(pending) >= job.batch:
             yield _taken(pending, job.batch)
     if pending:

@@ -35,7 +35,7 @@ def answered_before(job: Job, store: JobStore) -> None:
     for window in read(job):
         rows = list(islice(written, len(window)))
         if len(rows) < len(window):
-            raise InvalidDataset(f"{job.out} has fewer rows than the input; label it anew with --anew")
+            raise InvalidDataset(f"{job.out} has fewer rows than the input; label it anew with --overwrite")
         store.put(list(_kept(job, window, rows)))
 
 
@@ -55,7 +55,7 @@ def _answer(job: Job, row: Row) -> RowAnswer | None:
         scored = {name: score for name, score in (_decoded(scores) or {}).items() if score is not None}
         return RowAnswer(names, scored, str(source), None)
     except (TypeError, ValueError, AttributeError):
-        raise InvalidDataset(f"{row.where}: the labels cannot be read back; label anew with --anew") from None
+        raise InvalidDataset(f"{row.where}: the labels cannot be read back; label anew with --overwrite") from None
 
 
 def _decoded(cell: Any) -> Any:

@@ -101,7 +101,7 @@ Seed = Callable[[Job, JobStore], object]
 
 
 def run(
-    job: Job, engine: Runner, told: Callable[[Stage], object] = lambda stage: None, *, anew: bool = False,
+    job: Job, runner: Runner, on_progress: Callable[[Stage], object] = lambda stage: None, *, overwrite: bool = False,
     seed: Seed | None = None,
 ) -> Summary | None:  # fmt: skip
     """Label all rows, going on where an earlier run was ended.
@@ -110,7 +110,7 @@ def run(
         job: what and where.
         engine: who asks.
         told: called after every batch, and now and then while the output is written.
-        anew: drop what an unfinished run of something else has left, and replace an output that is there.
+        overwrite: drop what an unfinished run of something else has left, and replace an output that is there.
         seed: puts answers in the store before the first text is asked about; the output is then there already, and is
             replaced.
 
@@ -124,14 +124,14 @@ def run(
     """
     _check_out(job)
     with held(job.folder):
-        if not _begin(job, anew, seed):
+        if not _begin(job, overwrite, seed):
             clear(job.folder)
             return None
         schema = _schema(job)
         store = JobStore(job.folder / ANSWERS, job.taxonomy)
         try:
-            _answer(job, engine, store, told)
-            summary = _merge(job, store, schema, told)
+            _answer(job, runner, store, on_progress)
+            summary = _merge(job, store, schema, on_progress)
         finally:
             store.close()
         _finish(job, summary)
@@ -177,21 +177,21 @@ def _added_types(job: Job) -> dict[str, Any]:
     return dict(zip(job.added, kinds, strict=True))
 
 
-def _begin(job: Job, anew: bool, seed: Seed | None) -> bool:
+def _begin(job: Job, overwrite: bool, seed: Seed | None) -> bool:
     """Make the folder ready; False where there is nothing to do."""
     path = job.folder / MANIFEST
-    if anew:
+    if overwrite:
         clear(job.folder)
     kept = read_manifest(path)
-    if kept is None and not anew and seed is None and job.out.exists():
+    if kept is None and not overwrite and seed is None and job.out.exists():
         return _is_unfinished(job)
     if kept is None:
         clear(job.folder)  # a manifest is what comes first and goes first: without it, the rest is nobody's
     manifest = job.manifest(kept)
     if kept is not None:
-        refuse_another(kept, manifest, job.folder, "give another --out, or --anew to start over")
+        refuse_another(kept, manifest, job.folder, "give another --out, or --overwrite to start over")
         if job.out.exists() and not (kept["replaces"] or (job.folder / MERGED).exists()):
-            raise InvalidSetting(f"{job.out} was not there when this run began; move it away, or give --anew")
+            raise InvalidSetting(f"{job.out} was not there when this run began; move it away, or give --overwrite")
         if [file["changed"] for file in manifest["files"]] == [file["changed"] for file in kept["files"]]:
             return True
     replaces = bool(kept["replaces"]) if kept else job.out.exists()
@@ -221,16 +221,16 @@ def _is_unfinished(job: Job) -> bool:
     done = read_manifest(job.done)
     if done is None:
         raise InvalidSetting(f"{job.out} is there already, and not by a run of this command; give another --out")
-    refuse_another(done, job.manifest(done), job.out, "give another --out, or --anew to replace it")
+    refuse_another(done, job.manifest(done), job.out, "give another --out, or --overwrite to replace it")
     return False
 
 
-def _answer(job: Job, engine: Runner, store: JobStore, told: Callable[[Stage], object]) -> None:
+def _answer(job: Job, runner: Runner, store: JobStore, on_progress: Callable[[Stage], object]) -> None:
     """Ask about every text that has no answer."""
-    stage = _Stages(told)
+    stage = _Stages(on_progress)
     setup = (read_manifest(job.folder / MANIFEST) or {}).get("setup", {})
     models = ServedModels(setup, store.models, job.folder)
-    for found in engine.answered(partial(_batches, job, stage), store):
+    for found in runner.answered(partial(_batches, job, stage), store):
         models.check({name for one in found if (name := model_of(one.answer, job.taxonomy))})
         store.put(found)
         failed = sum(one.answer.problem is not None for one in found)
@@ -251,12 +251,12 @@ class _Stages:
     found there are answered.
     """
 
-    def __init__(self, told: Callable[[Stage], object]) -> None:
-        self._stage, self._told, self.planned = Stage(), told, 0
+    def __init__(self, on_progress: Callable[[Stage], object]) -> None:
+        self._stage, self._told, self.planned = Stage(), on_progress, 0
         self._position = Position(0)
 
     def begin(self, position: Position) -> Position:
-        """Reading begins, maybe a second time."""
+        """Strategy begins, maybe a second time."""
         self._position, self.planned, self._stage = position, self._stage.asked, replace(self._stage, rows=0)
         return position
 
@@ -275,14 +275,14 @@ class _Stages:
         self._told(self._stage)
 
 
-def _merge(job: Job, store: JobStore, schema: Schema, told: Callable[[Stage], object]) -> Summary:
+def _merge(job: Job, store: JobStore, schema: Schema, on_progress: Callable[[Stage], object]) -> Summary:
     """Write every row with its answer to a file beside the output."""
     summary, position = Summary(texts=len(store), usage=store.usage, models=sorted(store.models)), job.source.position
     with writing(job.folder):
         writer = writer_of(job.out)(job.folder / "out", job.out, schema, _added_types(job))
         for some in _groups(job, position):
             _write(writer, job, store, some, summary)
-            told(Stage(rows=summary.rows, share=position.share, writing=True))
+            on_progress(Stage(rows=summary.rows, share=position.share, writing=True))
         writer.close()
     return summary
 

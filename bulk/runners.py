@@ -13,7 +13,7 @@ from prompts.errors import Stopped
 from prompts.taxonomy import Taxonomy
 
 # What says something about the moment and nothing about the text.
-PASSING = frozenset(["unreachable", "busy", "misconfigured", "late"])
+PASSING = frozenset(["unreachable", "busy", "misconfigured", "timeout"])
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0
 
 
@@ -46,7 +46,7 @@ class InProcess:
 
     Args:
         open: loads the classifier, when the first batch is asked about.
-        taxonomy: the vocabulary.
+        taxonomy: the taxonomy.
         patience: seconds for which an endpoint that answers nothing at all is waited for; None takes its failures for
             answers.
     """

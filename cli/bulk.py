@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 _SEEN = 200  # first texts, which decide the prompts that a system is told by
 _FORMATS = "CSV, TSV, JSON lines, JSON (each also .gz) or Parquet"
 
-_reading = decorated(
+_strategy = decorated(
     click.option(
         "--system",
-        help="Whom to ask: embedded, llm[:READING][:PROMPT], service:URL, a trained model NAME[:PATH]."
+        help="Whom to ask: embedded, llm[:STRATEGY][:PROMPT], service:URL, a trained model NAME[:PATH]."
         "  [default: whoever answers under the settings]",
     ),
     click.option("--taxonomy", help="Taxonomy: a name, or a YAML file.  [default: the settings']"),
@@ -62,7 +62,7 @@ _files = decorated(
 )
 _cluster = decorated(
     click.option(
-        "--engine",
+        "--runner",
         type=click.Choice(["here", "ray"]),
         default="here",
         show_default=True,
@@ -73,7 +73,7 @@ _cluster = decorated(
     click.option("--worker-cpus", type=float, default=1, show_default=True, help="Processor cores of each."),
     click.option("--worker-gpus", type=float, default=0, show_default=True, help="GPUs of each."),
     click.option(
-        "--through",
+        "--ray-backend",
         type=click.Choice(["actors", "http", "vllm"]),
         default="actors",
         show_default=True,
@@ -92,9 +92,9 @@ _cluster = decorated(
 )
 @click.argument("source", metavar="IN")
 @click.option("--out", type=OutputPath(), help=f"File to write: {_FORMATS}, by its name.")
-@_reading
+@_strategy
 @click.option("--retry-failed", is_flag=True, help="Ask again about the rows of a finished OUT that have a problem.")
-@click.option("--anew", is_flag=True, help="Start over, and replace an OUT that is there.")
+@click.option("--overwrite", is_flag=True, help="Start over, and replace an OUT that is there.")
 @click.option("--dry-run", is_flag=True, help="Tell rows, tokens, price and time; write nothing, pay for nothing.")
 @_files
 @_cluster
@@ -129,11 +129,11 @@ class _Options:
     batch: int
     patience: float
     retry_failed: bool
-    anew: bool
+    overwrite: bool
     dry_run: bool
     batch_file: Path | None
     read_results: Sequence[Path]
-    engine: str
+    runner: str
     address: str | None
     workers: int
     worker_cpus: float
@@ -154,7 +154,7 @@ class _Options:
     @property
     def carried(self) -> bool:
         """Whether a language model's requests are carried by others."""
-        return bool(self.batch_file or self.read_results or (self.engine == "ray" and self.through != "actors"))
+        return bool(self.batch_file or self.read_results or (self.runner == "ray" and self.through != "actors"))
 
     def job(self) -> Job:
         """What is to be done, by nobody yet; the columns that are read are told."""
@@ -215,13 +215,13 @@ def _with_system(job: Job, spec: str | None) -> tuple[Job, System]:
     ), system
 
 
-def _with_wire(job: Job, spec: str | None, wire: OfflineTransport, **endpoint: Any) -> Job:
+def _with_wire(job: Job, spec: str | None, transport: OfflineTransport, **endpoint: Any) -> Job:
     """The job of a language model whose requests go through a wire; ``endpoint`` is that of ``corresponding``."""
     from bulk.job import ClassifierSpec
     from marquee.systems import SystemContext, corresponding
 
     system = corresponding(
-        spec or "llm", SystemContext(job.taxonomy, first_texts(job), cache=False), wire.engine, **endpoint
+        spec or "llm", SystemContext(job.taxonomy, first_texts(job), cache=False), transport.backend, **endpoint
     )
     return replace(job, asked=ClassifierSpec(system.spec, system.setup, lambda: system.open().classifier))
 
@@ -241,8 +241,8 @@ def _forecast(asked: _Options) -> None:
 def _write_requests(asked: _Options, path: Path) -> None:
     from bulk.batch_file import write_requests
 
-    wire = _answered_wire(asked)
-    found = write_requests(_with_wire(asked.job(), asked.system, wire), wire, path)
+    transport = _answered_wire(asked)
+    found = write_requests(_with_wire(asked.job(), asked.system, transport), transport, path)
     click.echo(f"{found.requests:,} requests about {found.texts:,} different texts", err=True)
     for file in found.files:
         click.echo(f"written: {file}", err=True)
@@ -251,10 +251,10 @@ def _write_requests(asked: _Options, path: Path) -> None:
 def _answered_wire(asked: _Options) -> OfflineTransport:
     from bulk.batch_api import OfflineTransport, read_results
 
-    wire = OfflineTransport(adapting=_adapting())
+    transport = OfflineTransport(adapting=_adapting())
     for path in dict.fromkeys(asked.read_results):
-        click.echo(f"{path}: {wire.receive(read_results(path)):,} results", err=True)
-    return wire
+        click.echo(f"{path}: {transport.receive(read_results(path)):,} results", err=True)
+    return transport
 
 
 def _adapting() -> Adapting:
@@ -270,23 +270,23 @@ def _label(asked: _Options) -> None:
     from bulk.retry import answered_before
     from bulk.run import run
 
-    job, engine = _job_and_engine(asked)
+    job, runner = _job_and_runner(asked)
     progress = Progress(lambda line: click.echo(line, err=True), str(job.asked.setup.get("model", "")))
     seed = answered_before if asked.retry_failed else None
-    _tell(job, run(job, engine, progress, anew=asked.anew, seed=seed))
+    _tell(job, run(job, runner, progress, overwrite=asked.overwrite, seed=seed))
 
 
-def _job_and_engine(asked: _Options) -> tuple[Job, Runner]:
+def _job_and_runner(asked: _Options) -> tuple[Job, Runner]:
     from bulk.runners import InProcess
 
     if asked.read_results:
-        wire = _answered_wire(asked)
-        job = _with_wire(asked.job(), asked.system, wire)
+        transport = _answered_wire(asked)
+        job = _with_wire(asked.job(), asked.system, transport)
         return job, InProcess(job.asked.open, job.taxonomy, patience=None)
     if asked.carried:
         return _through_ray_data_llm(asked)
     job, _ = _with_system(asked.job(), asked.system)
-    if asked.engine == "here":
+    if asked.runner == "here":
         return job, InProcess(job.asked.open, job.taxonomy, asked.patience)
     from bulk.ray_cluster import OnRay
 
@@ -302,20 +302,20 @@ def _through_ray_data_llm(asked: _Options) -> tuple[Job, Runner]:
     settings = read_settings()
     if asked.through == "vllm" and settings.extra_fields:
         raise InvalidSetting(
-            "MARQUEE_EXTRA_BODY is for endpoints, and --through vllm has none: unset it, or use --through http"
+            "MARQUEE_EXTRA_BODY is for endpoints, and --ray-backend vllm has none: unset it, or use --ray-backend http"
         )
     plan = asked.job()
     adapting = _adapting() if asked.through == "http" else None
     key, replies = settings.openai_api_key.get_secret_value(), plan.folder / "replies.sqlite"
-    wire = OfflineTransport("the cluster", replies, adapting, "use --retry-failed", resends=False, secrets=(key,))
+    transport = OfflineTransport("the cluster", replies, adapting, "use --retry-failed", resends=False, secrets=(key,))
     named = {"endpoint": adapting.identity} if adapting else {}
-    job = _with_wire(plan, asked.system, wire, **named)
+    job = _with_wire(plan, asked.system, transport, **named)
     endpoint, own = (
         RayEndpoint(settings.base_url, key, settings.retries),
         InProcessVLLM(settings.model, asked.worker_gpus),
     )
     carrier = endpoint if asked.through == "http" else own
-    return job, RayRunner(job.asked.open, job.taxonomy, wire, carrier, job.folder, _cluster_of(asked))
+    return job, RayRunner(job.asked.open, job.taxonomy, transport, carrier, job.folder, _cluster_of(asked))
 
 
 def _cluster_of(asked: _Options) -> Any:
@@ -329,7 +329,9 @@ def _tell(job: Job, summary: Summary | None) -> None:
     from bulk.progress import summary_lines
 
     if summary is None:
-        click.echo(f"{job.out} is finished; --retry-failed asks about its failed rows, --anew replaces it", err=True)
+        click.echo(
+            f"{job.out} is finished; --retry-failed asks about its failed rows, --overwrite replaces it", err=True
+        )
         return
     for line in summary_lines(summary, str(job.asked.setup.get("model", ""))):
         click.echo(line, err=True)

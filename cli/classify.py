@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 @click.option("--multi/--single", default=None, help="Several labels, or the one that fits best.")
 @click.option("--max-labels", type=click.IntRange(1), help="The most labels of an answer.")
 @click.option("--prompt", help="Prompt to use; see `main.py prompts`.")
-@click.option("--reading", help="How a language model is read: auto, list, letters, yes_no or decisions.")
+@click.option(
+    "--strategy", help="How a language model is read: auto, json_list, label_tokens, yes_no or decisions_api."
+)
 @click.option("--scores", is_flag=True, help="Show a score per label, where the model gives scores.")
 @click.option("--cache/--no-cache", default=True, help="Whether a remembered answer will do.")
 @click.option("--lookup", is_flag=True, help="Look a title without a text up first; see MARQUEE_LOOKUP_PROVIDERS.")
@@ -143,7 +145,7 @@ def _names(given: Iterable[str]) -> list[str]:
 
 
 def _of_file(path: str) -> dict[str, Any]:
-    """The fields of a request that bring the vocabulary of a file along."""
+    """The fields of a request that bring the taxonomy of a file along."""
     from dataclasses import asdict
 
     from prompts import registry

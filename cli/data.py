@@ -49,7 +49,7 @@ columns = (
         type=click.Choice(["refuse", "drop"]),
         default="refuse",
         show_default=True,
-        help="Whether a label outside the vocabulary is an error, or left out and counted.",
+        help="Whether a label outside the taxonomy is an error, or left out and counted.",
     ),
 )
 """Options of whoever reads a data set."""
@@ -102,7 +102,7 @@ def loaded_of(
     limit: int | None = None, min_label_count: int = 0, unknown_labels: str = "refuse", data_format: str | None = None,
     **names: str | None,
 ) -> LoadedDataset:  # fmt: skip
-    """Like ``examples_of``, with all counts and the vocabulary that ``--min-label-count`` leaves of ``taxonomy``."""
+    """Like ``examples_of``, with all counts and the taxonomy that ``--min-label-count`` leaves of ``taxonomy``."""
     from dataclasses import replace
 
     from eval.datasets import load, sample
@@ -125,7 +125,7 @@ def with_more_texts(
         training: what ``loaded_of`` gave for the data.
         data: where that stands.
         table: the other table: a file or folder of any known format.
-        taxonomy: the vocabulary.
+        taxonomy: the taxonomy.
         choice: the options of the command, as for ``loaded_of``.
 
     Raises:

@@ -61,8 +61,8 @@ def distil(table: Path, out: Path, dry_run: bool, seed: int, partial: bool, **op
     run = _run(table, vocabulary, loaded.examples, out / "teacher", options)
     if dry_run:
         return tell_costs([run])
-    with bar("teacher", len(run.pending())) as told:
-        rows = run.collect(told)
+    with bar("teacher", len(run.pending())) as on_progress:
+        rows = run.collect(on_progress)
     from training.distillation.teacher_labels import sides, verdicts
 
     said = verdicts(loaded.examples, rows, vocabulary, partial)
@@ -138,8 +138,8 @@ def _held_against(
     for name, spec in ((_STUDENT, f"{_STUDENT}:{out / _STUDENT}"), (_BEFORE, "embedded")):
         run = _run(table, vocabulary, held, out / "held-back" / name.replace(" ", "-"), options, spec)
         run.forget()  # a student of the same name may be another one by now
-        with bar(name, len(held)) as told:
-            run.go(told)
+        with bar(name, len(held)) as on_progress:
+            run.go(on_progress)
         found[name] = Answers.of(run.folder)
     return found
 
@@ -155,7 +155,7 @@ def _told(
     return {
         "taxonomy": label_source(student.taxonomy),
         "teacher": {
-            "name": source.model, "system": run.system.spec, "reading": source.reading,
+            "name": source.model, "system": run.system.spec, "strategy": source.strategy,
             "prompt": source.prompt, "doubt": said.doubt,
         },
         "student": {"kind": student.kind, "folder": _STUDENT},
@@ -167,7 +167,7 @@ def _told(
 
 
 def _report(
-    out: Path, loaded: LoadedDataset, dealt: Mapping[str, Sequence[Example]], told: Mapping[str, Any],
+    out: Path, loaded: LoadedDataset, dealt: Mapping[str, Sequence[Example]], on_progress: Mapping[str, Any],
     others: Mapping[str, Answers],
 ) -> None:  # fmt: skip
     from training.distillation.report import Answers, compared, write
@@ -176,7 +176,7 @@ def _report(
     teacher = Answers.of(out / "teacher")
     teacher = replace(teacher, labels={one: labels for one, labels in teacher.labels.items() if one in held})
     gold = [one for one in loaded.examples if one.id in held and one.complete]
-    found = {**told, **compared(teacher, others, gold, loaded.taxonomy)}
+    found = {**on_progress, **compared(teacher, others, gold, loaded.taxonomy)}
     for name, figures in found["agreement with the teacher"].items():
         told_figures = ", ".join(f"{metric} {value:.3f}" for metric, value in figures.items())
         click.echo(f"{name}, against the teacher: {told_figures}")

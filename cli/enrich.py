@@ -65,7 +65,7 @@ def enrich(
     open_table(table, dialect).expect(title_field, text_field)
     rows = [row.cells for row in islice(whole_rows(table, dialect), limit)]
     names = EnrichColumns(title_field, year_field, text_field)
-    found = enriched(rows, names, lookup, patience=patience, ambiguous=ambiguous, told=progress())
+    found = enriched(rows, names, lookup, patience=patience, ambiguous=ambiguous, on_progress=progress())
     write_table(out, rows, [{name: row[name] for name in (text_field, *ADDED)} for row in found.rows])
     tell(found)
     if found.unanswered:
@@ -78,12 +78,12 @@ def progress() -> Callable[[int, int], None]:
     """Says every few seconds how far the look-up is."""
     last = [time.monotonic()]
 
-    def told(done: int, total: int) -> None:
+    def on_progress(done: int, total: int) -> None:
         if time.monotonic() - last[0] >= _TOLD_SECONDS or done == total:
             last[0] = time.monotonic()
             click.echo(f"{done:,} of {total:,}", err=True)
 
-    return told
+    return on_progress
 
 
 def tell(found: Enriched) -> None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @data_options(required=False)
 @click.option(
     "--systems",
-    help="Whom to ask, with commas between: embedded, llm[:READING][:PROMPT], service:URL, a trained model NAME[:PATH]."
+    help="Systems, separated by commas: embedded, llm[:STRATEGY][:PROMPT], service:URL, trained models NAME[:PATH]."
     "  [default: whoever answers under the settings]",
 )
 @click.option("--shown", help="Show each text as title+plot, plot, masked or title; commas between: a run each.")
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     "--alone", type=click.IntRange(0), default=50, show_default=True, help="Texts to ask about one at a time."
 )
 @click.option("--batch", type=click.IntRange(1), default=32, show_default=True, help="Texts of one batch after these.")
-@click.option("--anew", is_flag=True, help="Start over instead of going on where an earlier process ended.")
+@click.option("--overwrite", is_flag=True, help="Start over instead of going on where an earlier process ended.")
 @click.option("--dry-run", is_flag=True, help="Tell what asking would cost, and ask nothing.")
 @click.option("--rescore", type=click.Path(path_type=Path), help="Compute the metrics of these runs again; no model.")
 @click.option("--gate", type=click.Path(path_type=Path), help="Earlier run; fail where the new one is worse than it.")
@@ -55,12 +55,12 @@ def evaluate(data: Path | None, rescore: Path | None, dry_run: bool, **options: 
         return _rescore(rescore)
     if data is None:
         raise click.UsageError("give --data, or --rescore with the folder of a run")
-    kept = {name: options.pop(name) for name in ("anew", "gate", "margin", "orders")}
+    kept = {name: options.pop(name) for name in ("overwrite", "gate", "margin", "orders")}
     runs, out = runs_of(data, **options)
     if dry_run:
         return tell_costs(runs)
     old = [_old_run(kept["gate"], run.folder) for run in runs] if kept["gate"] else []
-    found = {run.system.spec: _go(run, kept["anew"]) for run in runs}
+    found = {run.system.spec: _go(run, kept["overwrite"]) for run in runs}
     if kept["orders"]:
         _count_flips(runs, kept["orders"])
     if len(runs) > 1 or options["systems"]:
@@ -74,15 +74,15 @@ def evaluate(data: Path | None, rescore: Path | None, dry_run: bool, **options: 
     return _judge(old, runs, kept["margin"])
 
 
-def _go(run: EvaluationRun, anew: bool) -> Figures:
-    if anew:
+def _go(run: EvaluationRun, overwrite: bool) -> Figures:
+    if overwrite:
         run.forget()
     pending = len(run.pending())
     there = len(run.material.examples) - pending
     if there:
         click.echo(f"{run.system.spec}: {there} of {len(run.material.examples)} texts are answered there", err=True)
-    with bar(run.system.spec, pending) as told:
-        return run.go(told)
+    with bar(run.system.spec, pending) as on_progress:
+        return run.go(on_progress)
 
 
 @contextmanager
@@ -93,11 +93,11 @@ def bar(spec: str, length: int) -> Iterator[Callable[[int], None]]:
         length=length, label=f"{spec:24}", show_pos=True, item_show_func=lambda rate: rate, file=sys.stderr
     )
 
-    def told(rows: int) -> None:
+    def on_progress(rows: int) -> None:
         shown.update(rows, f"{(shown.pos + rows) / max(1e-9, time.monotonic() - start):.1f} texts/s")
 
     with shown:
-        yield told
+        yield on_progress
 
 
 def _rescore(folder: Path) -> None:

@@ -28,11 +28,11 @@ _TOLD_EVERY = 10  # seconds
 @click.option("--out", type=OutputPath(folder=True), required=True, help="Folder of the index.")
 @click.option("--append", is_flag=True, help="Add to the index; a film whose id is there takes the older one's place.")
 @click.option("--kind", default="auto", show_default=True, help="flat (exact), hnsw, ivf or ivfpq; auto: by size.")
-@click.option("--anew", is_flag=True, help="Drop what an unfinished build of other data has left.")
+@click.option("--overwrite", is_flag=True, help="Drop what an unfinished build of other data has left.")
 @encoder_option
 @film_columns
 def index(
-    file: Path, out: Path, append: bool, kind: str, anew: bool, encoder: str | None, **reading: Any
+    file: Path, out: Path, append: bool, kind: str, overwrite: bool, encoder: str | None, **reading: Any
 ) -> None:  # fmt: skip
     """Make an index of the films in FILE, for `main.py similar` and POST /similar.
 
@@ -43,7 +43,13 @@ def index(
     films = films_of(file, **reading)
     origin = _origin(films)
     built = build(
-        out, FilmSource(films, origin), named_encoder(encoder), kind=kind, append=append, anew=anew, told=_progress()
+        out,
+        FilmSource(films, origin),
+        named_encoder(encoder),
+        kind=kind,
+        append=append,
+        overwrite=overwrite,
+        on_progress=_progress(),
     )
     tell({f"films {what}": count for what, count in films.noted.items()})
     _tell(built)
@@ -62,7 +68,7 @@ def _progress() -> Callable[[str, int], None]:
     began = told_at = time.monotonic()
     first: int | None = None
 
-    def told(stage: str, count: int) -> None:
+    def on_progress(stage: str, count: int) -> None:
         nonlocal told_at, first
         now = time.monotonic()
         if stage != "encoded":
@@ -74,7 +80,7 @@ def _progress() -> Callable[[str, int], None]:
             told_at = now
             click.echo(f"encoded {count:,} films, {count / (now - began):,.0f} a second", err=True)
 
-    return told
+    return on_progress
 
 
 def _tell(built: Built) -> None:

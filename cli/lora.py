@@ -29,8 +29,8 @@ def lora_options(function: Function) -> Function:
 
 _OPTIONS = (
     click.option(
-        "--reading",
-        type=click.Choice(["list", "letters"]),
+        "--strategy",
+        type=click.Choice(["json_list", "label_tokens"]),
         help="lora: answer to teach.  [default: letters for one label a text, else list]",
     ),
     click.option("--prompt", help="lora: prompt to ask with.  [default: the one that suits each text]"),
@@ -67,7 +67,7 @@ def train_lora(
     Args:
         data: labelled texts.
         out: folder to write to.
-        taxonomy: name of the vocabulary.
+        taxonomy: name of the taxonomy.
         sides: splits to learn from and to stop by.
         columns: what of the data is read, as ``loaded_of`` takes it.
         rest: the other options of `train`, None where they were not given.
@@ -82,7 +82,7 @@ def train_lora(
 
     vocabulary = registry.taxonomy_at(taxonomy or read_settings().taxonomy)
     folder = check_output(out or Path("var/models") / f"lora-{vocabulary.name}", folder=True)
-    form: Form = rest.pop("reading") or ("list" if vocabulary.multi else "letters")
+    form: Form = rest.pop("strategy") or ("json_list" if vocabulary.multi else "label_tokens")
     prompt = registry.prompt(name) if (name := rest.pop("prompt")) else None
     seed, incomplete = rest.pop("seed"), rest.pop("incomplete") == "keep"
     recipe = _recipe(rest)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Check what the endpoint supports.")
-@click.option("--anew", is_flag=True, help="Probe again, whatever is remembered.")
+@click.option("--refresh", is_flag=True, help="Probe again, whatever is remembered.")
 @click.option(
     "--order",
     "orders",
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--text-field", default="plot", show_default=True, help="Column of the text.")
 @click.option("--limit", type=click.IntRange(1), default=40, show_default=True, help="At most so many texts.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def probe(anew: bool, orders: int | None, as_json: bool, **texts: Any) -> None:
+def probe(refresh: bool, orders: int | None, as_json: bool, **texts: Any) -> None:
     """Find out what the endpoint really honours, or how much answers hang on the order of the labels."""
     from llm.classifier import Problem
     from marquee.factory import probed
@@ -46,7 +46,7 @@ def probe(anew: bool, orders: int | None, as_json: bool, **texts: Any) -> None:
     if not settings.asks_a_model:
         raise click.ClickException("no endpoint is set; set OPENAI_BASE_URL or OPENAI_API_KEY")
     probing = probed(settings)
-    found = (None if anew else probing.kept()) or probing.anew()
+    found = (None if refresh else probing.kept()) or probing.refresh()
     if isinstance(found, Problem):
         raise click.ClickException(found.detail)
     if as_json:

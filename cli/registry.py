@@ -11,7 +11,7 @@ import click
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def taxonomies(name: str | None, as_json: bool) -> None:
-    """List the vocabularies, or the labels of the one called NAME."""
+    """List the taxonomies, or the labels of the one called NAME."""
     from prompts import registry
 
     chosen = [registry.taxonomy_at(name)] if name else list(registry.taxonomies().values())
@@ -41,7 +41,7 @@ def prompts_group(ctx: click.Context) -> None:
 @click.argument("name")
 @click.option("--text", default="", help="The text to put into it.")
 @click.option("--title", default="", help="The title to put into it.")
-@click.option("--taxonomy", help="The vocabulary to put into it.")
+@click.option("--taxonomy", help="The taxonomy to put into it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the messages as JSON.")
 def show(name: str, text: str, title: str, taxonomy: str | None, as_json: bool) -> None:
     """Print the messages that would be sent for a text, with the few-shot examples of the settings."""

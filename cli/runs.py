@@ -31,7 +31,7 @@ def runs_of(
 
     vocabulary = registry.taxonomy_at(taxonomy or read_settings().taxonomy)
     if choice["min_label_count"] and (url or "service:" in (systems or "")):
-        raise click.UsageError("a service knows whole vocabularies only; leave --min-label-count or the service out")
+        raise click.UsageError("a service knows whole taxonomies only; leave --min-label-count or the service out")
     top = check_output(out or Path("var/runs") / f"{data.name.partition('.')[0]}-{vocabulary.name}", folder=True)
     loaded = loaded_of(data, vocabulary, **choice)
     command = without_login(shlex.join(["main.py", *sys.argv[1:]]))

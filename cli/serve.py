@@ -33,7 +33,9 @@ EXAMPLE = "A young smith forges a magic sword to free her kingdom from a dragon.
 
 @click.command(
     short_help="Start the HTTP service.",
-    epilog=examples("serve", "serve --host 0.0.0.0 --port 8080 --open", "serve --vllm Qwen/Qwen2-7B-Instruct"),
+    epilog=examples(
+        "serve", "serve --host 0.0.0.0 --port 8080 --allow-anonymous", "serve --vllm Qwen/Qwen2-7B-Instruct"
+    ),
 )
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=int, help="Port to listen on; 0 takes a free one.  [default: 5000]")
@@ -56,7 +58,7 @@ EXAMPLE = "A young smith forges a magic sword to free her kingdom from a dragon.
 @click.option(
     "--adapter", help="Folder of a LoRA adapter for the model of --local or --vllm; see `main.py train lora`."
 )
-@click.option("--open", "open_", is_flag=True, default=None, help="Answer without keys whoever reaches the address.")
+@click.option("--allow-anonymous", is_flag=True, default=None, help="Answer without keys whoever reaches the address.")
 @click.option("--debug", is_flag=True, help="Flask's own server, on loopback: it reloads, and shows tracebacks.")
 def serve(
     host: str | None,
@@ -66,7 +68,7 @@ def serve(
     trained: Path | None,
     vllm_model: str | None,
     adapter: str | None,
-    open_: bool | None,
+    allow_anonymous: bool | None,
     debug: bool,
 ) -> None:
     """Start the HTTP service."""
@@ -77,7 +79,7 @@ def serve(
         raise click.UsageError("--adapter changes a language model; give --local or --vllm beside it")
     if sum((bool(local), trained is not None, vllm_model is not None)) > 1:
         raise click.UsageError("--local, --trained and --vllm are ways to choose who answers; give one")
-    where = {"host": host, "port": port, "open": open_, "adapter": adapter, "precision": precision}
+    where = {"host": host, "port": port, "allow_anonymous": allow_anonymous, "adapter": adapter, "precision": precision}
     if trained is not None:
         settings, vllm = read_settings(**where, taxonomy=_learnt(trained).name), None
     elif vllm_model is None:
@@ -174,7 +176,7 @@ def _shared_metrics() -> Iterator[None]:
 
 
 def _learnt(trained: Path) -> Taxonomy:
-    """The vocabulary of a trained baseline, which must still be the one on the shelf."""
+    """The taxonomy of a trained baseline, which must still be the one on the shelf."""
     from eval.baselines.manifest import parts_of
     from prompts import registry
 

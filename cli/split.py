@@ -23,10 +23,10 @@ _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 @click.option("--validation", type=_SHARE, default=0.1, show_default=True, help="Share of the rows.")
 @click.option("--test", type=_SHARE, default=0.1, show_default=True, help="Share of the rows.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed gives another split.")
-@click.option("--anew", is_flag=True, help="Do not heed the splits that the data has.")
+@click.option("--ignore-splits", is_flag=True, help="Do not heed the splits that the data has.")
 @decorated(*columns)
 def split(
-    data: Path, out: Path, validation: float, test: float, seed: int, anew: bool,
+    data: Path, out: Path, validation: float, test: float, seed: int, ignore_splits: bool,
     taxonomy: str | None, data_format: str | None, unknown_labels: str, **names: Any,
 ) -> None:  # fmt: skip
     """Split DATA by film, every label in its share on every side, and freeze the split in a file.
@@ -43,7 +43,7 @@ def split(
     shares = {"train": 1 - validation - test, "validation": validation, "test": test}
     frozen, examples = divide(
         data, vocabulary, fields_of(**names), shares, seed,
-        format=data_format, anew=anew, drop_unknown=unknown_labels == "drop",
+        format=data_format, ignore_splits=ignore_splits, drop_unknown=unknown_labels == "drop",
     )  # fmt: skip
     write_frozen(frozen, out)
     _print(examples, vocabulary.names)

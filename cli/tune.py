@@ -23,7 +23,7 @@ def cascade(data: Path, loss: float, taxonomy: str | None, **choice: Any) -> Non
     from marquee.settings import read_settings
     from prompts import registry
 
-    settings = read_settings(cascade=0.0, fallback=False)
+    settings = read_settings(cascade_margin=0.0, fallback=False)
     if not settings.asks_a_model:
         raise click.ClickException("no language model is set; set OPENAI_BASE_URL or OPENAI_API_KEY")
     vocabulary = registry.taxonomy_at(taxonomy or settings.taxonomy)
@@ -31,21 +31,24 @@ def cascade(data: Path, loss: float, taxonomy: str | None, **choice: Any) -> Non
     large = create(settings).classifier_for(RequestOptions())
     loaded = loaded_of(data, vocabulary, **choice)
     fitted = fit_cascade(small, large, loaded.taxonomy, loaded.examples, loss)
-    click.echo(f"MARQUEE_CASCADE={fitted.margin:.4f}")
+    click.echo(f"MARQUEE_CASCADE_MARGIN={fitted.margin:.4f}")
     click.echo(f"{fitted.share:.1%} of the texts go to {large.name}; micro-F1 {fitted.micro_f1:.3f}", err=True)
 
 
 @click.command(short_help="Learn thresholds from labelled texts.")
 @data_options(split="validation", limit=500)
 @click.option(
-    "--reading", type=click.Choice(["letters", "yes_no", "decisions"]), required=True, help="Reading to calibrate."
+    "--strategy",
+    type=click.Choice(["label_tokens", "yes_no", "decisions_api"]),
+    required=True,
+    help="Strategy to calibrate.",
 )
 @click.option("--prompt", help="Prompt to calibrate.  [default: the one that suits each text]")
 @click.option("--unlabelled", is_flag=True, help="The texts have no labels: correct the model's bias only.")
 def calibrate(
-    data: Path, taxonomy: str | None, reading: str, prompt: str | None, unlabelled: bool, **choice: Any
+    data: Path, taxonomy: str | None, strategy: str, prompt: str | None, unlabelled: bool, **choice: Any
 ) -> None:
-    """Learn how a reading's scores become labels: a threshold from labelled texts, or a correction from unlabelled."""
+    """Learn how a strategy's scores become labels: a threshold from labelled texts, or a correction from unlabelled."""
     from eval.tune_thresholds import calibrate as learn
     from eval.tune_thresholds import correct_bias
     from llm.thresholds import ThresholdStore
@@ -57,17 +60,17 @@ def calibrate(
     settings = read_settings()
     if not settings.asks_a_model:
         raise click.ClickException("no endpoint is set; set OPENAI_BASE_URL or OPENAI_API_KEY")
-    asked = RequestOptions(registry.prompt(prompt) if prompt else None, reading)
+    asked = RequestOptions(registry.prompt(prompt) if prompt else None, strategy)
     model = language_model(engine_of(settings), settings, asked, ThresholdStore())
     vocabulary = registry.taxonomy_at(taxonomy or settings.taxonomy)
-    check_output(settings.decisions_path)
+    check_output(settings.thresholds_path)
     if unlabelled:
-        learnt = correct_bias(model, vocabulary, settings.decisions_path, _texts(data, **choice), data.name)
+        learnt = correct_bias(model, vocabulary, settings.thresholds_path, _texts(data, **choice), data.name)
     else:
         loaded = loaded_of(data, vocabulary, **choice)
-        learnt = learn(model, loaded.taxonomy, settings.decisions_path, loaded.examples, data.name)
+        learnt = learn(model, loaded.taxonomy, settings.thresholds_path, loaded.examples, data.name)
     click.echo(
-        f"threshold {learnt.threshold:.3f}, {len(learnt.shifts)} labels corrected; kept in {settings.decisions_path}"
+        f"threshold {learnt.threshold:.3f}, {len(learnt.shifts)} labels corrected; kept in {settings.thresholds_path}"
     )
 
 

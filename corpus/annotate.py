@@ -35,7 +35,7 @@ def annotate(work: StepContext) -> StepResult:
             lemmas[row["id"]] = _lemmas(parts)
             counts += Counter(sentences=len(parts), tokens=sum(len(part.words) for part in parts))
             if place % _TOLD_EVERY == 0:
-                work.told(place, len(told))
+                work.on_progress(place, len(told))
     work.write(TABLE, [_flat(row, lemmas.get(row["id"], "")) for row in rows])
     return StepResult(dict(counts))
 

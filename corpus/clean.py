@@ -25,7 +25,7 @@ def clean(work: StepContext) -> StepResult:
 
     Rows keep their order. Entities are resolved, Unicode is composed (NFC), control and invisible characters go, any
     run of spaces becomes one. Placeholders, texts that are too short and boilerplate become missing texts. Genres
-    outside the vocabulary, films without title or genre and copies are left out. All of it is counted. ``group`` names
+    outside the taxonomy, films without title or genre and copies are left out. All of it is counted. ``group`` names
     the films that must not stand on two sides of a split.
     """
     options = work.config.clean

@@ -26,7 +26,7 @@ class SourceSection(_Section):
 class CleanSection(_Section):
     """What is a text, and what is a genre."""
 
-    taxonomy: str | None = Field(None, description="genres outside this vocabulary are dropped; all stay without one")
+    taxonomy: str | None = Field(None, description="genres outside this taxonomy are dropped; all stay without one")
     shortest: int = Field(20, ge=0, description="characters; less tells nothing")
     repeats: int = Field(5, ge=1, description="a text of more films than this is boilerplate")
     genres_needed: bool = Field(True, description="leave films without a genre out")

@@ -30,7 +30,7 @@ class StepContext:
 
     config: Config
     lookup: Lookup
-    told: Callable[[int, int], object] = lambda done, total: None
+    on_progress: Callable[[int, int], object] = lambda done, total: None
 
     def path(self, name: str) -> Path:
         """A file of the corpus."""

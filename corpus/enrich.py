@@ -17,7 +17,12 @@ def fill(work: StepContext) -> StepResult:
         return StepResult({why: sum(not row["description"] for row in rows)})
     asked = [_opened(row) if options.truncated and row["truncated"] else row for row in rows]
     found = enriched(
-        asked, EnrichColumns(), work.lookup, patience=options.patience, ambiguous=options.ambiguous, told=work.told
+        asked,
+        EnrichColumns(),
+        work.lookup,
+        patience=options.patience,
+        ambiguous=options.ambiguous,
+        on_progress=work.on_progress,
     )
     work.write(ENRICHED, [_closed(row) for row in found.rows])
     return StepResult(dict(found.counts.most_common()), found.unanswered)

@@ -21,7 +21,7 @@ class Agreement:
     """What two sources say of the texts that both have; arrays have shape (labels,).
 
     Attributes:
-        labels: those that both sources give at all, in vocabulary order.
+        labels: those that both sources give at all, in taxonomy order.
         texts: how many both have.
         both: texts to which both give the label.
         first: texts to which the first alone does.
@@ -45,7 +45,7 @@ def agreement(first: Sequence[Example], second: Sequence[Example], taxonomy: Tax
     Args:
         first: by one source.
         second: by another, under the same ids.
-        taxonomy: the vocabulary of both. Labels that one of the two never gives do not count.
+        taxonomy: the taxonomy of both. Labels that one of the two never gives do not count.
 
     Raises:
         InvalidDataset: no text stands in both.
@@ -87,7 +87,7 @@ def section(found: Agreement, first: str, second: str) -> Section:
         TableRow((
             Cell(found.labels[place]),
             *(Cell(f"{int(count[place]):,}") for count in (found.both, found.first, found.second)),
-            Cell(share(float(each[place])), sort=float(each[place]), heat=round(10 * float(each[place]))),
+            Cell(share(float(each[place])), sort=float(each[place]), chunk=round(10 * float(each[place]))),
         ))
         for place in order
     )  # fmt: skip

@@ -29,7 +29,7 @@ class EvaluationData:
         data: the file or folder that the examples come from.
         split: the rows of which split; None where all were taken.
         limit: the most examples; None where all were taken.
-        taxonomy: the vocabulary.
+        taxonomy: the taxonomy.
         examples: in the order in which they are asked about.
     """
 
@@ -104,7 +104,7 @@ def refuse_another(kept: Manifest, asked: Manifest, folder: Path) -> None:
     before, setup = recorded_in_both(kept.get("setup") or {}, asked["setup"])
     found = differences({key: kept.get(key) for key in asked} | {"setup": before}, asked | {"setup": setup})
     if words := "; ".join(one for name, one in found.items() if name != "data.name"):
-        raise InvalidSetting(f"{folder} holds another run ({words}); give another --out, or --anew to start over")
+        raise InvalidSetting(f"{folder} holds another run ({words}); give another --out, or --overwrite to start over")
 
 
 def read_manifest(folder: Path) -> Manifest:

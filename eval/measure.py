@@ -113,7 +113,7 @@ def intervals(run: RunResults, resamples: int = RESAMPLES, seed: int = 0) -> dic
 
 
 def per_label(run: RunResults) -> list[LabelFigures]:
-    """A line per label of the vocabulary, in its order, over the texts whose true labels are all known.
+    """A line per label of the taxonomy, in its order, over the texts whose true labels are all known.
 
     Raises:
         InvalidDataset: no text has all of its true labels known.

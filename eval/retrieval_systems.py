@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Around = Callable[[IndexEncoder], IndexEncoder]
 
 Vectors = NDArray[np.float32]
-Told = Callable[[int], None]
+OnProgress = Callable[[int], None]
 
 _AT_ONCE = 1_024
 _GENRES_WEIGH = 0.5  # of a genre profile against a text's vector; both have length 1
@@ -45,9 +45,9 @@ class Encoded:
         told: called with the number of texts encoded.
     """
 
-    def __init__(self, encoder: IndexEncoder, texts: Sequence[str], told: Told = nothing) -> None:
+    def __init__(self, encoder: IndexEncoder, texts: Sequence[str], on_progress: OnProgress = nothing) -> None:
         self._encoder = encoder
-        self.vectors = _vectors(encoder, texts, told)
+        self.vectors = _vectors(encoder, texts, on_progress)
 
     def scores(self, texts: Sequence[str]) -> Vectors:
         """See ``Space.scores``."""
@@ -60,7 +60,7 @@ class WithGenres:
     Args:
         encoder: of unit vectors.
         classifier: whose scores are appended, each text's brought to length ``weight``.
-        taxonomy: its vocabulary.
+        taxonomy: its taxonomy.
         weight: of the scores against the vector's 1.
     """
 
@@ -103,7 +103,7 @@ class TfIdf:
         return np.asarray((self._words.transform(texts) @ self._films).toarray(), np.float32)
 
 
-def space(spec: str, texts: Sequence[str], kept: Path | None = None, told: Told = nothing) -> Space:
+def space(spec: str, texts: Sequence[str], kept: Path | None = None, on_progress: OnProgress = nothing) -> Space:
     """A system's space over the texts of a catalogue.
 
     Args:
@@ -121,18 +121,18 @@ def space(spec: str, texts: Sequence[str], kept: Path | None = None, told: Told 
     if name not in SYSTEMS:
         raise UnknownName("system", name, SYSTEMS)
     encoder = SYSTEMS[name](Path(weights) if weights else SHIPPED, partial(_remembered, kept))
-    return TfIdf(texts) if encoder is None else Encoded(encoder, texts, told)
+    return TfIdf(texts) if encoder is None else Encoded(encoder, texts, on_progress)
 
 
 def _remembered(kept: Path | None, encoder: IndexEncoder) -> IndexEncoder:
     return Remembered(encoder, kept) if kept else encoder
 
 
-def _vectors(encoder: IndexEncoder, texts: Sequence[str], told: Told) -> Vectors:
+def _vectors(encoder: IndexEncoder, texts: Sequence[str], on_progress: OnProgress) -> Vectors:
     chunks = []
     for start in range(0, len(texts), _AT_ONCE):
         chunks.append(encoder.encode(texts[start : start + _AT_ONCE]))
-        told(min(start + _AT_ONCE, len(texts)))
+        on_progress(min(start + _AT_ONCE, len(texts)))
     return np.concatenate(chunks)
 
 

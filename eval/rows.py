@@ -32,7 +32,7 @@ class RunRow:
         problem: why there is no prediction.
         dropped: output outside the taxonomy.
         cached: whether the prediction came from a cache.
-        source: model, prompt, taxonomy and reading of the prediction.
+        source: model, prompt, taxonomy and strategy of the prediction.
         usage: tokens.
         seconds: a latency where ``alone``; otherwise an even share of the batch's time.
         alone: whether the text was a batch of one.
@@ -96,7 +96,7 @@ class RunRow:
                 "model": source.model,
                 "prompt": source.prompt,
                 "taxonomy": source.taxonomy,
-                "reading": source.reading,
+                "strategy": source.strategy,
             },
             "tokens": [usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens],
             "seconds": self.seconds,
@@ -154,7 +154,7 @@ def _row(found: Mapping[str, Any], where: str) -> RunRow:
         tuple(value("dropped", _are_names, [])),
         value("cached", _is_bool, False),
         AnswerSource(
-            source.get("model") or "", source.get("taxonomy") or "", source.get("prompt"), source.get("reading")
+            source.get("model") or "", source.get("taxonomy") or "", source.get("prompt"), source.get("strategy")
         ),
         Usage(*value("tokens", _are_tokens, [0, 0, 0])),
         float(value("seconds", _is_number, 0.0)),

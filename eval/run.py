@@ -109,7 +109,7 @@ class EvaluationRun:
             for name in (RunLog(self.folder).path.name, MANIFEST, METRICS_FILE):
                 (self.folder / name).unlink(missing_ok=True)
 
-    def go(self, told: Callable[[int], object] = lambda rows: None) -> Mapping[str, Any]:
+    def go(self, on_progress: Callable[[int], object] = lambda rows: None) -> Mapping[str, Any]:
         """Ask about what is pending, and measure.
 
         Args:
@@ -124,21 +124,21 @@ class EvaluationRun:
         """
         with held(self.folder):
             if self.pending():
-                self._ask(told)
+                self._ask(on_progress)
             return write_metrics(RunResults.read(self.folder))
 
-    def collect(self, told: Callable[[int], object] = lambda rows: None) -> list[RunRow]:
+    def collect(self, on_progress: Callable[[int], object] = lambda rows: None) -> list[RunRow]:
         """Like ``go``, but nothing is measured: for texts whose labels nobody knows; returns all rows."""
         with held(self.folder):
             if self.pending():
-                self._ask(told)
+                self._ask(on_progress)
             return self._rows()
 
     def _rows(self) -> list[RunRow]:
         """The rows that are there, if the folder's run is this one."""
         if not (self.folder / MANIFEST).exists():
             if RunLog(self.folder).path.exists():
-                raise InvalidSetting(f"{self.folder} holds rows without a manifest; --anew starts over")
+                raise InvalidSetting(f"{self.folder} holds rows without a manifest; --overwrite starts over")
             return []
         refuse_another(
             read_manifest(self.folder), identity(self.material, self.system.spec, self.system.setup), self.folder
@@ -147,7 +147,7 @@ class EvaluationRun:
         if strange := {row.id for row in rows} - {example.id for example in self.material.examples}:
             raise InvalidSetting(
                 f"{self.folder} has rows of {len(strange)} texts that are not asked for now (a smaller --limit?); "
-                "give another --out, or --anew to start over"
+                "give another --out, or --overwrite to start over"
             )
         return rows
 
@@ -162,7 +162,7 @@ class EvaluationRun:
         if journal.torn or len(kept) < len(rows):
             journal.replace(kept)
 
-    def _ask(self, told: Callable[[int], object]) -> None:
+    def _ask(self, on_progress: Callable[[int], object]) -> None:
         forget_peak()
         opened = self.system.open()
         manifest = self._begun(opened)
@@ -175,7 +175,7 @@ class EvaluationRun:
                 write_manifest(self.folder, manifest)
                 begun = True
             journal.append(rows)
-            told(len(rows))
+            on_progress(len(rows))
         self._in_order(journal)
         peak = max(peak_megabytes(), manifest["peak_mb"] or 0.0)
         manifest |= {"ended": now(), "served": sorted(_served(journal.read())), "peak_mb": peak}
@@ -196,10 +196,12 @@ class EvaluationRun:
         if opened.decode_rule != manifest["decode_rule"]:
             raise InvalidSetting(
                 f"{self.folder} holds another run (decode rule: {manifest['decode_rule']}; now: {opened.decode_rule}); "
-                "give another --out, or --anew to start over"
+                "give another --out, or --overwrite to start over"
             )
         if git != manifest["git"]:
-            self.note(f"{self.folder}: its first rows were made by another state of this program; --anew starts over")
+            self.note(
+                f"{self.folder}: its first rows were made by another state of this program; --overwrite starts over"
+            )
         again = {"at": now(), "git": git, "command": self.command}
         return manifest | extent(self.material) | {"resumed": [*manifest["resumed"], again]}
 

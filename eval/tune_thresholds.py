@@ -1,4 +1,4 @@
-"""Learns how a reading's scores become labels, from validation texts, labelled or not."""
+"""Learns how a strategy's scores become labels, from validation texts, labelled or not."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def calibrate(
     """Ask about labelled texts, learn a threshold from the scores, and keep it.
 
     Args:
-        model: under the reading and prompt to calibrate.
-        taxonomy: the vocabulary to calibrate for.
+        model: under the strategy and prompt to calibrate.
+        taxonomy: the taxonomy to calibrate for.
         path: file of learnt decisions.
         examples: of the validation split; never of the test split.
         origin: where they come from, for messages.
@@ -35,8 +35,8 @@ def calibrate(
     found = raw.classify(texts, taxonomy)
     _answered(found, origin)
     pairs = [(one.scores, example.labels) for one, example in zip(found, examples, strict=True) if not one.problem]
-    competing = raw.competing(taxonomy)
-    decision = fit([scores for scores, _ in pairs], [labels for _, labels in pairs], taxonomy, competing)
+    mutually_exclusive = raw.mutually_exclusive(taxonomy)
+    decision = fit([scores for scores, _ in pairs], [labels for _, labels in pairs], taxonomy, mutually_exclusive)
     _keep(raw, texts, taxonomy, path, decision)
     return decision
 
@@ -49,9 +49,11 @@ def correct_bias(
     The arguments and errors are those of ``calibrate``.
     """
     raw = _raw(model)
-    competing = raw.competing(taxonomy)
+    mutually_exclusive = raw.mutually_exclusive(taxonomy)
     answered = _answered(raw.classify(texts, taxonomy), origin)
-    decision = batch_calibration([found.scores for found in answered], competing, default(competing).threshold)
+    decision = batch_calibration(
+        [found.scores for found in answered], mutually_exclusive, default(mutually_exclusive).threshold
+    )
     _keep(raw, texts, taxonomy, path, decision)
     return decision
 
@@ -73,7 +75,7 @@ def fit_cascade(
 
 def _raw(model: LanguageModel) -> LanguageModel:
     """The same model before anything was learnt."""
-    return LanguageModel(model.engine, model.reading, model.prompt, ThresholdStore(), model.shots)
+    return LanguageModel(model.backend, model.strategy, model.prompt, ThresholdStore(), model.shots)
 
 
 def _answered(predictions: list[Prediction], origin: str) -> list[Prediction]:

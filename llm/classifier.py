@@ -1,4 +1,4 @@
-"""The one seam of the house: texts and a vocabulary in, one prediction per text out."""
+"""The one seam of the house: texts and a taxonomy in, one prediction per text out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 
 ProblemKind = Literal[
-    "empty", "too_long", "unreachable", "busy", "misconfigured", "rejected", "unreadable", "late", "gone"
+    "empty",
+    "too_long",
+    "unreachable",
+    "busy",
+    "misconfigured",
+    "rejected",
+    "unreadable",
+    "timeout",
+    "client_disconnected",
 ]
 
 
@@ -26,8 +34,8 @@ class Problem:
     Attributes:
         kind: ``empty`` nothing to read; ``too_long`` beyond the model's context; ``unreachable`` no connection, or
             none in time; ``busy`` the endpoint is overloaded; ``misconfigured`` wrong key or model name;
-            ``rejected`` the endpoint refused this request; ``unreadable`` it answered, but not with labels; ``late``
-            the asker's time was over; ``gone`` the asker has hung up.
+            ``rejected`` the endpoint refused this request; ``unreadable`` it answered, but not with labels; ``timeout``
+            the asker's time was over; ``client_disconnected`` the client has closed the connection.
         detail: one sentence for people.
         retry_after: seconds after which trying again makes sense, where that is known.
     """
@@ -52,15 +60,15 @@ class AnswerSource:
 
     Attributes:
         model: name of the model; the embedded one calls itself ``embedded/…``.
-        taxonomy: name and digest of the vocabulary, ``tmdb@0f3a…``.
+        taxonomy: name and digest of the taxonomy, ``tmdb@0f3a…``.
         prompt: name and digest of the prompt, where one was used.
-        reading: how the language model's words became labels, where one was asked.
+        strategy: how the language model's words became labels, where one was asked.
     """
 
     model: str
     taxonomy: str
     prompt: str | None = None
-    reading: str | None = None
+    strategy: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,12 +78,12 @@ class Prediction:
     ``labels == ()`` without a ``problem`` means that none applies.
 
     Attributes:
-        labels: names from the vocabulary, none twice; best first where there are scores, else in vocabulary order.
+        labels: names from the taxonomy, none twice; best first where there are scores, else in taxonomy order.
         source: who answered.
         scores: numbers by label, where the classifier has them; a label without a number was not scored. Higher is
             likelier.
         problem: why there is no answer.
-        dropped: what the model said that is not in the vocabulary, or beyond ``max_labels``.
+        dropped: what the model said that is not in the taxonomy, or beyond ``max_labels``.
         usage: tokens taken.
         label_mass: how much of a language model's probability fell on the labels' codes, where codes were read.
         cached: whether the answer was remembered rather than asked for.
@@ -95,7 +103,7 @@ class Prediction:
 
 
 class Classifier(Protocol):
-    """Anything that labels texts: a language model under a reading, MiniLM, a trained baseline, a wrapper."""
+    """Anything that labels texts: a language model under a strategy, MiniLM, a trained baseline, a wrapper."""
 
     @property
     def name(self) -> str:
@@ -122,5 +130,5 @@ def no_text(text: Text) -> Problem:
 
 
 def label_source(taxonomy: Taxonomy) -> str:
-    """How a vocabulary is named in a ``AnswerSource``."""
+    """How a taxonomy is named in a ``AnswerSource``."""
     return f"{taxonomy.name}@{taxonomy.digest}"

@@ -33,7 +33,7 @@ class StaticExamples:
 
     Attributes:
         shots: the examples.
-        vocabulary: name of the vocabulary that they are labelled in; texts under another one see none of them.
+        vocabulary: name of the taxonomy that they are labelled in; texts under another one see none of them.
     """
 
     shots: tuple[FewShotExample, ...]
@@ -55,7 +55,7 @@ class NearestExamples:
     Args:
         encoder: compares texts.
         shots: the examples to choose from.
-        vocabulary: name of the vocabulary that they are labelled in; texts under another one see none of them.
+        vocabulary: name of the taxonomy that they are labelled in; texts under another one see none of them.
         number: how many to show.
     """
 
@@ -98,7 +98,7 @@ def load_shots(path: Path, taxonomy: Taxonomy) -> tuple[FewShotExample, ...]:
     """Examples from a JSON-lines file with ``text`` and ``labels`` (a list).
 
     Raises:
-        InvalidSetting: the file cannot be read, a field is missing, or a label is not in the vocabulary.
+        InvalidSetting: the file cannot be read, a field is missing, or a label is not in the taxonomy.
     """
     try:
         rows = [json.loads(line) for line in read_text(path, InvalidSetting).splitlines() if line.strip()]

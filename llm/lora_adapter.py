@@ -52,7 +52,7 @@ class Adapter:
         if not (taxonomy := self.made.get("taxonomy")):
             return ""
         prompts = ", ".join(self.made.get("prompts", ()))
-        return f"{taxonomy['name']}@{taxonomy['digest']}, read as {self.made.get('reading')}, under {prompts}"
+        return f"{taxonomy['name']}@{taxonomy['digest']}, read as {self.made.get('strategy')}, under {prompts}"
 
 
 def adapter_in(folder: Path) -> Adapter:

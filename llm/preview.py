@@ -46,18 +46,18 @@ def preview(model: LanguageModel, texts: Sequence[Text], taxonomy: Taxonomy, ord
     Args:
         model: who would be asked.
         texts: what it would be asked about; empty ones are not sent.
-        taxonomy: the vocabulary.
-        orders: how many orders of the vocabulary each text would be asked under.
+        taxonomy: the taxonomy.
+        orders: how many orders of the taxonomy each text would be asked under.
     """
     asked = [model.conversations(text, taxonomy) for text in texts if not text.empty]
     firsts = [conversations[0] for conversations in asked]
-    counted = model.engine.count(firsts) if isinstance(model.engine, CountingBackend) and firsts else None
+    counted = model.backend.count(firsts) if isinstance(model.backend, CountingBackend) and firsts else None
     sizes = [len(_words(first)) for first in firsts]
     tokens = counted or [round(size / _CHARS_PER_TOKEN) for size in sizes]
     prompt = orders * sum(one * len(some) for one, some in zip(tokens, asked, strict=True))
     per_char = sum(tokens) / max(1, sum(sizes))
     shared = min(prompt, round(orders * per_char * _shared_chars(asked)))
-    written = orders * len(asked) * _WRITTEN[model.reading_name(taxonomy)](taxonomy)
+    written = orders * len(asked) * _WRITTEN[model.strategy_name(taxonomy)](taxonomy)
     dear, cheap = Usage(prompt, 0, written), Usage(prompt, shared, written)
     requests = orders * sum(map(len, asked))
     return Preview(
@@ -92,10 +92,10 @@ def _words(conversation: Conversation) -> str:
     return "".join(message["content"] for message in conversation)
 
 
-# Tokens that an answer about one text takes, by reading; a label is some four tokens with its quotes and comma.
+# Tokens that an answer about one text takes, by strategy; a label is some four tokens with its quotes and comma.
 _WRITTEN: Mapping[str, Callable[[Taxonomy], int]] = {
-    "list": lambda taxonomy: 4 + 4 * min(taxonomy.max_labels, len(taxonomy.names)),
-    "letters": lambda taxonomy: 1,
+    "json_list": lambda taxonomy: 4 + 4 * min(taxonomy.max_labels, len(taxonomy.names)),
+    "label_tokens": lambda taxonomy: 1,
     "yes_no": lambda taxonomy: len(taxonomy.names),
-    "decisions": lambda taxonomy: 0,
+    "decisions_api": lambda taxonomy: 0,
 }

@@ -64,8 +64,8 @@ class ServedModels:
         if self._expected and (strange := sorted(found - {self._expected})):
             raise InvalidSetting(
                 f"{self._folder} has answers of the model {self._expected!r}, and {self._endpoint} now answers as "
-                f"{', '.join(map(repr, strange))}; serve {self._expected!r} there, give another --out, or --anew to "
-                "start over"
+                f"{', '.join(map(repr, strange))}; serve {self._expected!r} there, give another --out, or "
+                "--overwrite to start over"
             )
         if found:
             self._expected = ""

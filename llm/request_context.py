@@ -1,4 +1,5 @@
-"""On whose behalf texts are labelled just now: what the rooms below know of a request without being handed it."""
+"""Per-request context (deadline, cancellation, trace, cache salt) in a ``ContextVar``, so that ``Classifier.classify``
+needs no extra arguments."""
 
 from __future__ import annotations
 
@@ -14,12 +15,12 @@ from llm.classifier import AnswerSource, Prediction, Problem, label_source
 from prompts.taxonomy import Taxonomy
 from similarity.errors import Disconnected, Expired, Rejected
 
-_LATE = Problem("late", str(Expired()))
-_GONE = Problem("gone", str(Disconnected()))
+_TIMEOUT = Problem("timeout", str(Expired()))
+_DISCONNECTED = Problem("client_disconnected", str(Disconnected()))
 
 
-def stays() -> bool:
-    """Nobody hangs up: what is asked here has no connection that could be lost."""
+def never_disconnects() -> bool:
+    """A request without a client connection, such as one from the command line or a notebook."""
     return False
 
 
@@ -57,60 +58,51 @@ _UNTRACED = Untraced()
 
 @dataclass(frozen=True)
 class RequestContext:
-    """A request.
+    """What the layers below ``service`` know about the current request.
 
     Attributes:
-        request_id: passed on to the endpoint, so that its log and ours can be read together.
-        cache_salt: askers with different salts share no prefix cache in vLLM, where one could tell from the time an
-            answer takes what another has asked. Empty: all share one.
-        until: monotonic time after which nobody waits for the answer.
-        gone: tells whether whoever asked has hung up by now.
-        trace: where it is noted what the request waits for.
+        request_id: sent to the endpoint, so that both logs can be joined.
+        cache_salt: requests with different salts share no prefix cache in vLLM; response times would otherwise reveal
+            what another API key has sent. Empty: all requests share one cache.
+        deadline: monotonic time in seconds after which the result is not needed.
+        disconnected: returns whether the client has closed its connection.
+        trace: records what the request waits for.
     """
 
     request_id: str = ""
     cache_salt: str = ""
-    until: float = math.inf
-    gone: Callable[[], bool] = stays
+    deadline: float = math.inf
+    disconnected: Callable[[], bool] = never_disconnects
     trace: Trace = _UNTRACED
 
     @property
-    def left(self) -> float:
-        """Seconds until nobody waits any more; infinite where no time was set."""
-        return self.until - time.monotonic()
+    def remaining(self) -> float:
+        """Seconds until the deadline; infinite without one."""
+        return self.deadline - time.monotonic()
 
     @property
-    def over(self) -> Problem | None:
-        """Why nobody waits for the answer any more; None while somebody does."""
-        if self.left <= 0:
-            return _LATE
-        return _GONE if self.gone() else None
-
-    @property
-    def deadline(self) -> float:
-        """See ``similarity.micro_batching.Caller.deadline``."""
-        return self.until
-
-    def disconnected(self) -> bool:
-        """See ``similarity.micro_batching.Caller.disconnected``."""
-        return self.gone()
+    def stop_reason(self) -> Problem | None:
+        """Why the result is not needed any more (deadline passed or client disconnected); None while it is."""
+        if self.remaining <= 0:
+            return _TIMEOUT
+        return _DISCONNECTED if self.disconnected() else None
 
 
-ASKING: ContextVar[RequestContext] = ContextVar("asking", default=RequestContext())  # noqa: B039  (frozen)
+CURRENT_REQUEST: ContextVar[RequestContext] = ContextVar("current_request", default=RequestContext())  # noqa: B039  (frozen)
 
 
 def unread(problem: Problem, count: int, name: str, taxonomy: Taxonomy) -> list[Prediction]:
-    """Answers for texts that were not read, all for the same reason."""
+    """Predictions for texts that were not classified, all with the same problem."""
     return [Prediction((), AnswerSource(name, label_source(taxonomy)), problem=problem)] * count
 
 
-def late_problem() -> Problem:
-    """What a request to an endpoint gets whose time is over."""
-    return _LATE
+def timeout_problem() -> Problem:
+    """The problem of a request to an endpoint whose deadline has passed."""
+    return _TIMEOUT
 
 
 def waiting_problem(error: Rejected | Expired | Disconnected) -> Problem:
     """The problem of a text whose request was rejected, or given up while it waited."""
     if isinstance(error, Rejected):
         return Problem("busy", str(error), error.retry_after)
-    return _LATE if isinstance(error, Expired) else _GONE
+    return _TIMEOUT if isinstance(error, Expired) else _DISCONNECTED

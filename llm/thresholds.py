@@ -1,4 +1,4 @@
-"""How scores become labels: a threshold per reading and vocabulary, set by hand or learnt, and a correction of bias.
+"""How scores become labels: a threshold per strategy and taxonomy, set by hand or learnt, and a correction of bias.
 
 Learnt from labelled texts (``fit``) where there are any, else from the scores of unlabelled ones
 (``batch_calibration``).
@@ -37,34 +37,36 @@ class LabelThreshold:
     threshold: float
     shifts: Mapping[str, float] = field(default_factory=dict)
 
-    def adjusted(self, scores: Mapping[str, float], competing: bool) -> dict[str, float]:
+    def adjusted(self, scores: Mapping[str, float], mutually_exclusive: bool) -> dict[str, float]:
         """The scores after the shifts, best first; where labels compete, they and what "none" has still sum to 1."""
         if self.shifts:
-            scores = _shift_competing(scores, self.shifts) if competing else _shift_each(scores, self.shifts)
+            scores = _shift_competing(scores, self.shifts) if mutually_exclusive else _shift_each(scores, self.shifts)
         return dict(sorted(scores.items(), key=lambda pair: -pair[1]))
 
-    def choose(self, scores: Mapping[str, float], taxonomy: Taxonomy, competing: bool = False) -> tuple[str, ...]:
+    def choose(
+        self, scores: Mapping[str, float], taxonomy: Taxonomy, mutually_exclusive: bool = False
+    ) -> tuple[str, ...]:
         """The labels given, best first: those from the threshold on, at most ``max_labels``; the best one at least,
-        unless the vocabulary allows none. Where labels compete with "none", they are given only if the best of them
+        unless the taxonomy allows none. Where labels compete with "none", they are given only if the best of them
         has at least the share of "none"."""
         ranked = sorted(scores, key=lambda name: -scores[name])
-        if competing and taxonomy.allow_none and scores[ranked[0]] < none_share(scores):
+        if mutually_exclusive and taxonomy.allow_none and scores[ranked[0]] < none_share(scores):
             return ()
         chosen = [name for name in ranked if scores[name] >= self.threshold][: taxonomy.max_labels]
         return tuple(chosen or ([] if taxonomy.allow_none else ranked[:1]))
 
-    def rule(self, taxonomy: Taxonomy, competing: bool = False) -> str:
+    def rule(self, taxonomy: Taxonomy, mutually_exclusive: bool = False) -> str:
         """The same in words; two decisions that may choose differently have different words."""
         least = "" if taxonomy.allow_none else ", the best one at least"
-        least = ', none where "none" scores highest' if taxonomy.allow_none and competing else least
+        least = ', none where "none" scores highest' if taxonomy.allow_none and mutually_exclusive else least
         digest = digest_of(json.dumps(dict(self.shifts), sort_keys=True), 8)
         shifted = f", {len(self.shifts)} labels corrected ({digest})" if self.shifts else ""
         return f"score from {self.threshold!r} on, at most {taxonomy.max_labels}{least}{shifted}"
 
 
-def default(competing: bool) -> LabelThreshold:
+def default(mutually_exclusive: bool) -> LabelThreshold:
     """The decision where nothing was learnt or set."""
-    return LabelThreshold(_COMPETING if competing else _INDEPENDENT)
+    return LabelThreshold(_COMPETING if mutually_exclusive else _INDEPENDENT)
 
 
 def none_share(scores: Mapping[str, float]) -> float:
@@ -73,7 +75,10 @@ def none_share(scores: Mapping[str, float]) -> float:
 
 
 def fit(
-    scores: Sequence[Mapping[str, float]], truth: Sequence[Sequence[str]], taxonomy: Taxonomy, competing: bool = False
+    scores: Sequence[Mapping[str, float]],
+    truth: Sequence[Sequence[str]],
+    taxonomy: Taxonomy,
+    mutually_exclusive: bool = False,
 ) -> LabelThreshold:
     """The threshold with the best micro-F1 on labelled texts; give it a validation split, never the test split.
 
@@ -85,11 +90,13 @@ def fit(
     """
     steps = sorted({round(score, 3) for some in scores for score in some.values()})
     tried = steps[:: max(1, len(steps) // 200)] or [_INDEPENDENT]
-    best = max(tried, key=lambda value: _micro_f1(LabelThreshold(value), scores, truth, taxonomy, competing))
+    best = max(tried, key=lambda value: _micro_f1(LabelThreshold(value), scores, truth, taxonomy, mutually_exclusive))
     return LabelThreshold(best)
 
 
-def batch_calibration(scores: Sequence[Mapping[str, float]], competing: bool, threshold: float) -> LabelThreshold:
+def batch_calibration(
+    scores: Sequence[Mapping[str, float]], mutually_exclusive: bool, threshold: float
+) -> LabelThreshold:
     """Takes away what the model prefers whatever the text is, estimated from its scores over a batch of texts.
 
     Where labels compete, each label's mean probability is divided out (batch calibration, arXiv 2309.17249). Where each
@@ -102,7 +109,7 @@ def batch_calibration(scores: Sequence[Mapping[str, float]], competing: bool, th
         threshold: stays as it is.
     """
     names = list(scores[0])
-    if competing:
+    if mutually_exclusive:
         means = {name: sum(some[name] for some in scores) / len(scores) for name in names}
         if (none := sum(map(none_share, scores)) / len(scores)) > _LEAST:
             means[NONE] = none
@@ -113,7 +120,7 @@ def batch_calibration(scores: Sequence[Mapping[str, float]], competing: bool, th
 
 
 class ThresholdStore:
-    """Learnt decisions, kept in one JSON file, by model, reading, prompt and vocabulary.
+    """Learnt decisions, kept in one JSON file, by model, strategy, prompt and taxonomy.
 
     Args:
         path: the file; it need not exist.
@@ -124,15 +131,15 @@ class ThresholdStore:
         self._path, self._threshold = path, threshold
         self._learnt = self._read()
 
-    def of(self, key: str, competing: bool) -> LabelThreshold:
+    def of(self, key: str, mutually_exclusive: bool) -> LabelThreshold:
         """The decision in force under a key."""
-        learnt = self._learnt.get(key) or default(competing)
+        learnt = self._learnt.get(key) or default(mutually_exclusive)
         return learnt if self._threshold is None else LabelThreshold(self._threshold, learnt.shifts)
 
     def keep(self, key: str, decision: LabelThreshold) -> None:
         """Store a decision; other processes may store theirs at the same time, and a reader sees a whole file."""
         if self._path is None:
-            raise InvalidSetting("there is no file to keep decisions in; set MARQUEE_DECISIONS_PATH")
+            raise InvalidSetting("there is no file to keep decisions in; set MARQUEE_THRESHOLDS_PATH")
         with locked(self._path.with_suffix(".lock")):
             self._learnt = self._read() | {key: decision}
             entries = {key: asdict(one) for key, one in self._learnt.items()}
@@ -170,8 +177,8 @@ def _micro_f1(
     scores: Sequence[Mapping[str, float]],
     truth: Sequence[Sequence[str]],
     taxonomy: Taxonomy,
-    competing: bool,
+    mutually_exclusive: bool,
 ) -> float:
-    found = [decision.choose(some, taxonomy, competing) for some in scores]
+    found = [decision.choose(some, taxonomy, mutually_exclusive) for some in scores]
     hits = sum(len(set(some) & set(names)) for some, names in zip(found, truth, strict=True))
     return 2 * hits / max(1, sum(map(len, found)) + sum(map(len, truth)))

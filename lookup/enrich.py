@@ -23,7 +23,7 @@ GIVEN = "given"
 _YEAR = re.compile(r"(1[89]\d\d|20\d\d)(?:\.0|-\d\d-\d\d.*)?")  # pandas writes 1999.0 beside gaps, TMDB 1999-12-31
 _VAIN = 20  # so many titles in a row without an answer, and the others are left for another time
 _NOT_ASKED = LookupResult(
-    None, (Attempt("nobody", LookupFailure("late", f"not asked: {_VAIN} titles in a row had no answer")),)
+    None, (Attempt("nobody", LookupFailure("timeout", f"not asked: {_VAIN} titles in a row had no answer")),)
 )
 
 
@@ -58,7 +58,7 @@ def enriched(
     *,
     patience: float = 120.0,
     ambiguous: Ambiguous = "none",
-    told: Callable[[int, int], object] = lambda done, total: None,
+    on_progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Enriched:
     """Fill in the texts that are missing or placeholders.
 
@@ -78,7 +78,7 @@ def enriched(
     """
     _check(rows, names)
     wanted = [_wanted(row, names) for row in rows]
-    outcomes = _outcomes(list(dict.fromkeys(one for one in wanted if one)), lookup, patience, ambiguous, told)
+    outcomes = _outcomes(list(dict.fromkeys(one for one in wanted if one)), lookup, patience, ambiguous, on_progress)
     done = [_row(row, names, outcomes.get(one) if one else None, one) for row, one in zip(rows, wanted, strict=True)]
     counts = Counter(what for _, what in done)
     unanswered = sum(1 for one in wanted if one and outcomes[one].passes)
@@ -105,14 +105,14 @@ def _outcomes(
     lookup: Lookup,
     patience: float,
     ambiguous: Ambiguous,
-    told: Callable[[int, int], object],
+    on_progress: Callable[[int, int], object],
 ) -> dict[FilmQuery, LookupResult]:
     found: dict[FilmQuery, LookupResult] = {}
     vain = 0
     with closing(lookup.each(wanted, patience, ambiguous)) as outcomes:
         for one, outcome in zip(wanted, outcomes, strict=True):
             found[one] = outcome
-            told(len(found), len(wanted))
+            on_progress(len(found), len(wanted))
             vain = vain + 1 if outcome.passes else 0
             if vain == _VAIN:
                 break

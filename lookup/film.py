@@ -10,8 +10,8 @@ from prompts.text import Text
 
 _YEAR_BEHIND = re.compile(r"^(.*\S)\s*\((1[89]\d\d|20\d\d)\)$", re.DOTALL)
 
-Kind = Literal["not_found", "no_plot", "ambiguous", "no_key", "refused", "unreachable", "busy", "unreadable", "late"]
-_PASSING: frozenset[Kind] = frozenset(("unreachable", "busy", "late"))
+Kind = Literal["not_found", "no_plot", "ambiguous", "no_key", "refused", "unreachable", "busy", "unreadable", "timeout"]
+_PASSING: frozenset[Kind] = frozenset(("unreachable", "busy", "timeout"))
 _LASTING: frozenset[Kind] = frozenset(("not_found", "no_plot"))
 
 

@@ -75,7 +75,7 @@ class HTTPClient:
     def __repr__(self) -> str:
         return f"HTTPClient({self.place})"
 
-    def get(self, path: str, params: Mapping[str, str], until: float, shape: type[Shape]) -> Shape:
+    def get(self, path: str, params: Mapping[str, str], deadline: float, shape: type[Shape]) -> Shape:
         """A reply in the shape that is expected.
 
         Args:
@@ -88,9 +88,9 @@ class HTTPClient:
             ProviderFailure: there is none, and why.
         """
         for attempt in range(_ATTEMPTS):
-            if why := self._pace.turn(until):
+            if why := self._pace.turn(deadline):
                 raise ProviderFailure(why)
-            found = self._attempt(path, params, until)
+            found = self._attempt(path, params, deadline)
             if not isinstance(found, _Failure):
                 return self._shaped(found, shape)
             if found.pause is None:
@@ -102,12 +102,12 @@ class HTTPClient:
         """What to raise where a reply holds a failure in words."""
         return ProviderFailure(LookupFailure(kind, f"{self.place}: {self._excerpt(detail)}"))
 
-    def _attempt(self, path: str, params: Mapping[str, str], until: float) -> Any:
-        left = until - time.monotonic()
+    def _attempt(self, path: str, params: Mapping[str, str], deadline: float) -> Any:
+        left = deadline - time.monotonic()
         if not self._places.acquire(timeout=None if math.isinf(left) else max(0.0, left)):
             return _Failure(self._late())
         try:
-            seconds = min(_ATTEMPT_SECONDS, max(0.01, until - time.monotonic()))
+            seconds = min(_ATTEMPT_SECONDS, max(0.01, deadline - time.monotonic()))
             asked = self._client().stream(
                 "GET", self.base_url + path, params={**self._params, **params}, timeout=seconds
             )
@@ -115,7 +115,7 @@ class HTTPClient:
                 return self._read(reply, _body(reply, time.monotonic() + seconds))
         except (httpx2.TimeoutException, TimeoutError):
             silent = LookupFailure("unreachable", f"{self.place} did not answer in time")
-            return _Failure(silent if until > time.monotonic() else self._late(), 0.0)
+            return _Failure(silent if deadline > time.monotonic() else self._late(), 0.0)
         except InvalidSetting as error:  # of a proxy or of certificates
             return _Failure(LookupFailure("unreachable", f"no connection to {self.place}: {error}"))
         except httpx2.HTTPError as error:
@@ -162,7 +162,7 @@ class HTTPClient:
             raise self.failed("it answered in JSON of another shape than expected") from None
 
     def _late(self) -> LookupFailure:
-        return LookupFailure("late", f"{self.place} did not answer before the time was over")
+        return LookupFailure("timeout", f"{self.place} did not answer before the time was over")
 
     def _excerpt(self, words: str) -> str:
         words = " ".join(words.split())
@@ -176,14 +176,14 @@ class HTTPClient:
             return self._http
 
 
-def _body(reply: httpx2.Response, until: float) -> bytes:
+def _body(reply: httpx2.Response, deadline: float) -> bytes:
     """The body, piece by piece: it may be endless, or come a byte at a time."""
     raw = bytearray()
     for piece in reply.iter_bytes():
         raw += piece
         if len(raw) > _LARGEST_REPLY:
             raise OverflowError
-        if time.monotonic() > until:
+        if time.monotonic() > deadline:
             raise TimeoutError
     return bytes(raw)
 

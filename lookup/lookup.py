@@ -101,7 +101,7 @@ class Lookup:
         return tuple(provider.name for provider in self._providers)
 
     def find(
-        self, wanted: FilmQuery, until: float = math.inf, ambiguous: Ambiguous = "best-known", scope: str = ""
+        self, wanted: FilmQuery, deadline: float = math.inf, ambiguous: Ambiguous = "best-known", scope: str = ""
     ) -> LookupResult:
         """The film from the first provider that tells its plot.
 
@@ -117,7 +117,7 @@ class Lookup:
             )
         tried = list(self._skipped)
         for provider in self._providers:
-            found, cached = self._asked(provider, wanted, until, scope)
+            found, cached = self._asked(provider, wanted, deadline, scope)
             if isinstance(found, FilmRecord) and (found.same_title == 1 or ambiguous == "best-known"):
                 return LookupResult(found, tuple(tried), cached)
             tried.append(Attempt(provider.name, found if isinstance(found, LookupFailure) else _several(found, wanted)))
@@ -128,7 +128,7 @@ class Lookup:
     def find_all(
         self,
         wanted: Sequence[FilmQuery],
-        until: float = math.inf,
+        deadline: float = math.inf,
         ambiguous: Ambiguous = "best-known",
         scope: str = "",
     ) -> list[LookupResult]:
@@ -140,10 +140,10 @@ class Lookup:
             return [self.find(one) for one in wanted]
         client = PoolClient()
         asked = {
-            one: self._pool.submit(client, partial(self.find, one, until, ambiguous, scope))
+            one: self._pool.submit(client, partial(self.find, one, deadline, ambiguous, scope))
             for one in dict.fromkeys(wanted)
         }
-        return [_by(asked[one], until, self.providers) for one in wanted]
+        return [_by(asked[one], deadline, self.providers) for one in wanted]
 
     def each(
         self, wanted: Iterable[FilmQuery], patience: float, ambiguous: Ambiguous = "none"
@@ -170,7 +170,7 @@ class Lookup:
                 one.cancel()
 
     def _asked(
-        self, provider: Provider, wanted: FilmQuery, until: float, scope: str
+        self, provider: Provider, wanted: FilmQuery, deadline: float, scope: str
     ) -> tuple[FilmRecord | LookupFailure, bool]:
         """What a provider says or said, and whether that was remembered."""
         scopes = [scope] if scope and not self._shared else []
@@ -178,7 +178,7 @@ class Lookup:
         if known := self._remembered(key):
             return known, True
         try:
-            found = provider.find(wanted, until)
+            found = provider.find(wanted, deadline)
         except ProviderFailure as unanswered:
             return unanswered.missing, False
         if isinstance(found, FilmRecord):
@@ -204,12 +204,12 @@ def _several(film: FilmRecord, wanted: FilmQuery) -> LookupFailure:
     return LookupFailure("ambiguous", f"{many}; give a year" if wanted.year is None else many)
 
 
-def _by(asked: Future[LookupResult], until: float, providers: Sequence[str]) -> LookupResult:
+def _by(asked: Future[LookupResult], deadline: float, providers: Sequence[str]) -> LookupResult:
     try:
-        return asked.result(None if math.isinf(until) else max(0.0, until - time.monotonic()))
+        return asked.result(None if math.isinf(deadline) else max(0.0, deadline - time.monotonic()))
     except NotYet:
         asked.cancel()
-        late = LookupFailure("late", "no answer before the time was over")
+        late = LookupFailure("timeout", "no answer before the time was over")
         return LookupResult(None, tuple(Attempt(name, late) for name in providers))
 
 

@@ -24,11 +24,11 @@ class RateLimiter:
     def rest(self, seconds: float, why: LookupFailure) -> None:
         """Leave the host alone for a while, whoever asks."""
         with self._lock:
-            until = time.monotonic() + seconds
-            if until > self._rest_until:
-                self._rest_until, self._why = until, why
+            deadline = time.monotonic() + seconds
+            if deadline > self._rest_until:
+                self._rest_until, self._why = deadline, why
 
-    def turn(self, until: float) -> LookupFailure | None:
+    def turn(self, deadline: float) -> LookupFailure | None:
         """Wait for a turn; where none comes before ``until``, or the host refused the key, why not, at once.
 
         Args:
@@ -38,10 +38,10 @@ class RateLimiter:
             now = time.monotonic()
             resting = self._rest_until > now
             start = max(now, self._next, self._rest_until)
-            if resting and (self._why.kind == "refused" or start >= until):
+            if resting and (self._why.kind == "refused" or start >= deadline):
                 return self._why
-            if start >= until:
-                return LookupFailure("late", "the time was over before its turn came")
+            if start >= deadline:
+                return LookupFailure("timeout", "the time was over before its turn came")
             self._next = start + self._gap
         time.sleep(max(0.0, start - now))
         return None

@@ -10,20 +10,20 @@ from prompts import registry
 
 
 def as_trained(settings: Settings, folder: Path) -> tuple[Settings, list[str]]:
-    """The settings with vocabulary and reading of an adapter's training, where nobody set them; and what there is to
+    """The settings with taxonomy and strategy of an adapter's training, where nobody set them; and what there is to
     say about it.
 
     Raises:
         InvalidSetting: the folder holds no adapter.
     """
     adapter = adapter_in(folder)
-    taught = {"taxonomy": _vocabulary(adapter), "reading": adapter.made.get("reading")}
+    taught = {"taxonomy": _vocabulary(adapter), "strategy": adapter.made.get("strategy")}
     free = {name: one for name, one in taught.items() if one and name not in settings.model_fields_set}
     return settings.model_copy(update=free), _words(adapter)
 
 
 def _vocabulary(adapter: Adapter) -> str | None:
-    """The name of the vocabulary of its training, where there is still one of that name."""
+    """The name of the taxonomy of its training, where there is still one of that name."""
     name = (adapter.made.get("taxonomy") or {}).get("name")
     return name if name in registry.taxonomies() else None
 

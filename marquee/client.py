@@ -76,7 +76,7 @@ class Client:
         self._http = httpx2.Client(base_url=url, timeout=timeout, headers=headers, **connection(url))
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
-        """See ``Classifier.classify``; a request that fails is the problem of every text in it. A vocabulary that this
+        """See ``Classifier.classify``; a request that fails is the problem of every text in it. A taxonomy that this
         machine knows by name is taken to be known there too; any other one is sent along."""
         return self.ask(texts, _fields(taxonomy), taxonomy)
 

@@ -43,12 +43,12 @@ class RequestOptions:
 
     Attributes:
         prompt: the prompt template; None takes the one that suits each text.
-        reading: name of a strategy; None takes that of the settings.
+        strategy: name of a strategy; None takes that of the settings.
         cache: whether a cached answer may be returned.
     """
 
     prompt: Prompt | None = None
-    reading: str | None = None
+    strategy: str | None = None
     cache: bool = True
 
 
@@ -111,7 +111,9 @@ def create(settings: Settings, trained: Classifier | None = None, monitor: Monit
     taxonomy = registry.registered(settings.taxonomy)  # an unknown default stops the start, not every request
     encoder = MiniLM()
     model = trained or matcher(encoder=encoder)
-    embedded_gate, model_gate = (Gate(settings.queue, monitor.on_reject(queue)) for queue in ("embedded", "model"))
+    embedded_gate, model_gate = (
+        Gate(settings.max_pending, monitor.on_reject(queue)) for queue in ("embedded", "model")
+    )
     passes = 1 if trained else encoder.callers
     embedded = MicroBatched(model, embedded_gate, monitor.on_batch, passes)
     pairs = MicroBatchedPairs(model.name, model.predict, embedded_gate, passes) if isinstance(model, Matcher) else None
@@ -130,47 +132,49 @@ def create(settings: Settings, trained: Classifier | None = None, monitor: Monit
 
 
 def _load_of(backend: Backend | None, settings: Settings, load_embedded: Callable[[], object]) -> Callable[[], object]:
-    if backend is None or settings.fallback or settings.cascade:
+    if backend is None or settings.fallback or settings.cascade_margin:
         return load_embedded
     return backend.prepare if isinstance(backend, PreparingBackend) else lambda: None
 
 
 def probed(settings: Settings) -> CapabilityProbe:
     """The endpoint's probe, with what it found before."""
-    wire = _wire(settings)
-    return CapabilityProbe(wire, _model_name(wire, settings), settings.probe_path)
+    transport = _transport(settings)
+    return CapabilityProbe(transport, _model_name(transport, settings), settings.probe_path)
 
 
 def engine_of(settings: Settings) -> Backend:
     """The language model that the settings name: in this process, or behind an endpoint."""
     if settings.local_model:
         return LocalBackend(settings.local_model, adapter=Path(settings.adapter) if settings.adapter else None)
-    wire = _wire(settings)
-    model = _model_name(wire, settings)
-    honours = CapabilityProbe(wire, model, settings.probe_path)
+    transport = _transport(settings)
+    model = _model_name(transport, settings)
+    capabilities = CapabilityProbe(transport, model, settings.probe_path)
     size = settings.texts_per_request or 1
-    return OpenAICompatible(BatchTransport(wire, honours, size) if size > 1 else wire, model, honours)
+    return OpenAICompatible(
+        BatchTransport(transport, capabilities, size) if size > 1 else transport, model, capabilities
+    )
 
 
 def language_model(
-    engine: Backend, settings: Settings, choice: RequestOptions, decisions: ThresholdStore, shots: Shots = no_shots
+    backend: Backend, settings: Settings, choice: RequestOptions, decisions: ThresholdStore, shots: Shots = no_shots
 ) -> LanguageModel:
     """The language model as a classifier, without anything around it."""
-    reading = strategies.named(choice.reading or settings.reading)
-    return LanguageModel(engine, reading, choice.prompt, decisions, shots)
+    strategy = strategies.named(choice.strategy or settings.strategy)
+    return LanguageModel(backend, strategy, choice.prompt, decisions, shots)
 
 
-def classifiers(engine: Backend, settings: Settings, embedded: Classifier, shots: Shots, gate: Gate) -> ClassifierFor:
+def classifiers(backend: Backend, settings: Settings, embedded: Classifier, shots: Shots, gate: Gate) -> ClassifierFor:
     """For every choice of a request, the classifier that asks the engine, with all that the settings put around it."""
-    strategies.named(settings.reading)  # a misspelt one should stop the start
+    strategies.named(settings.strategy)  # a misspelt one should stop the start
     store = answer_store(settings)
     decisions = ThresholdStore(
-        settings.decisions_path, settings.threshold
+        settings.thresholds_path, settings.threshold
     )  # read once: a request should not read files
     wraps = _wraps(settings, embedded)
 
     def classifier_for(choice: RequestOptions) -> Classifier:
-        asked = AdmissionControl(language_model(engine, settings, choice, decisions, shots), gate)
+        asked = AdmissionControl(language_model(backend, settings, choice, decisions, shots), gate)
         # The cache is innermost: outside the fallback it would keep an outage's answers as the model's.
         classifier: Classifier = Cached(asked, store, settings.cache_shared) if store and choice.cache else asked
         for wrap in wraps:
@@ -188,19 +192,19 @@ def answer_store(settings: Settings) -> AnswerStore | None:
 def _wraps(settings: Settings, embedded: Classifier) -> list[Wrap]:
     """The wrappers around the language model, from the inside out."""
     wraps: list[Wrap] = []
-    if settings.orders > 1:
-        wraps.append(lambda inner: OrderEnsemble(inner, settings.orders))
-    if settings.candidates:
-        wraps.append(lambda inner: Shortlist(embedded, inner, settings.candidates))
+    if settings.label_orders > 1:
+        wraps.append(lambda inner: OrderEnsemble(inner, settings.label_orders))
+    if settings.max_candidate_labels:
+        wraps.append(lambda inner: Shortlist(embedded, inner, settings.max_candidate_labels))
     if settings.fallback:
         wraps.append(lambda inner: Fallback(inner, embedded))
-    if settings.cascade:
-        wraps.append(lambda inner: Cascade(embedded, inner, settings.cascade))
+    if settings.cascade_margin:
+        wraps.append(lambda inner: Cascade(embedded, inner, settings.cascade_margin))
     return wraps
 
 
 def shots_of(settings: Settings, encoder: MiniLM, taxonomy: Taxonomy) -> Shots:
-    """The examples to show, from the file that the settings name; for the default vocabulary."""
+    """The examples to show, from the file that the settings name; for the default taxonomy."""
     if settings.shots_path is None:
         return no_shots
     shots = load_shots(settings.shots_path, taxonomy)
@@ -209,8 +213,8 @@ def shots_of(settings: Settings, encoder: MiniLM, taxonomy: Taxonomy) -> Shots:
     return NearestExamples(encoder, shots, taxonomy.name, settings.shots_nearest)
 
 
-def _wire(settings: Settings) -> HTTPTransport:
-    return endpoint_settings(settings).wire()
+def _transport(settings: Settings) -> HTTPTransport:
+    return endpoint_settings(settings).transport()
 
 
 def endpoint_settings(settings: Settings) -> EndpointSettings:
@@ -227,5 +231,5 @@ def endpoint_settings(settings: Settings) -> EndpointSettings:
     )
 
 
-def _model_name(wire: HTTPTransport, settings: Settings) -> ModelName:
-    return ModelName(wire, settings.model, "model" in settings.model_fields_set)
+def _model_name(transport: HTTPTransport, settings: Settings) -> ModelName:
+    return ModelName(transport, settings.model, "model" in settings.model_fields_set)

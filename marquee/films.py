@@ -36,7 +36,7 @@ def _sample_index(encoder: IndexEncoder) -> Path:
 def _make_sample(folder: Path, encoder: IndexEncoder) -> None:
     try:
         origin = digest_of(SAMPLE)
-        build(folder, FilmSource(_sample(), origin), encoder, anew=True, wait=True)
+        build(folder, FilmSource(_sample(), origin), encoder, overwrite=True, wait=True)
     except OSError as error:
         raise InvalidIndex(f"the sample films cannot be indexed in {folder}: {error}; set MARQUEE_INDEX") from None
 

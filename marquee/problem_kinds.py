@@ -96,12 +96,12 @@ KINDS: Mapping[str, ErrorKind] = {
         ("A misspelt name, or a version that does not exist.",),
         ("Read the names at GET /prompts.", "Leave prompt out; the service then chooses one by the taxonomy."),
     ),
-    "unknown-reading": ErrorKind(
+    "unknown-strategy": ErrorKind(
         404,
-        "No such reading",
+        "No such strategy",
         "The request names a strategy that does not exist.",
         ("A misspelt name.",),
-        ("Send auto, list, letters, yes_no or decisions, or leave reading out.",),
+        ("Send auto, json_list, label_tokens, yes_no or decisions_api, or leave strategy out.",),
     ),
     "unknown-model": ErrorKind(
         404,
@@ -186,7 +186,7 @@ KINDS: Mapping[str, ErrorKind] = {
             "Set MARQUEE_RATE_LIMIT; behind a proxy set MARQUEE_TRUSTED_PROXIES.",
         ),
     ),
-    "client-gone": ErrorKind(
+    "client-disconnected": ErrorKind(
         499,
         "The client has disconnected",
         "The connection was closed before the answer was ready, and the work was stopped.",
@@ -215,14 +215,14 @@ KINDS: Mapping[str, ErrorKind] = {
         "The model's endpoint refused the request",
         "The endpoint of the language model answered with an error. The detail has its words.",
         ("A content filter.", "A parameter that the endpoint does not know.", "A schema with too many labels."),
-        ("Read the endpoint's words in the detail.", "Try another reading, or fewer labels."),
+        ("Read the endpoint's words in the detail.", "Try another strategy, or fewer labels."),
     ),
     "model-unreadable": ErrorKind(
         502,
         "The model did not answer with labels",
         "The model answered, but its answer names no label of the taxonomy.",
         ("A model too small for the task.", "A reasoning model that used all its tokens before the answer."),
-        ("Try another reading, or a larger model.", "Switch the model's reasoning off."),
+        ("Try another strategy, or a larger model.", "Switch the model's reasoning off."),
     ),
     "model-misconfigured": ErrorKind(
         503,
@@ -253,7 +253,7 @@ KINDS: Mapping[str, ErrorKind] = {
         (
             "Try again after as many seconds as Retry-After says.",
             "Send fewer requests at once.",
-            "Raise MARQUEE_QUEUE, or add processes or endpoints.",
+            "Raise MARQUEE_MAX_PENDING, or add processes or endpoints.",
         ),
     ),
     "no-index": ErrorKind(
@@ -270,7 +270,7 @@ KINDS: Mapping[str, ErrorKind] = {
         ("A deployment or a restart.",),
         ("Try again after as many seconds as Retry-After says.",),
     ),
-    "too-late": ErrorKind(
+    "timeout": ErrorKind(
         504,
         "The time for an answer is over",
         "The answer was not ready within X-Request-Timeout, or within the service's own limit.",
@@ -290,6 +290,6 @@ SLUGS: Mapping[ProblemKind, str] = {
     "misconfigured": "model-misconfigured",
     "rejected": "model-rejected",
     "unreadable": "model-unreadable",
-    "late": "too-late",
-    "gone": "client-gone",
+    "timeout": "timeout",
+    "client_disconnected": "client-disconnected",
 }

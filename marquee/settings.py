@@ -64,18 +64,24 @@ class Settings(BaseModel):
     reasoning_tokens: int = Field(
         2048, ge=0, le=100_000, description="tokens added for models that reason before they answer, once one did"
     )
-    reading: str = Field("auto", description="how the model is read: auto, list, letters, yes_no, decisions")
+    strategy: str = Field(
+        "auto", description="how the model is read: auto, json_list, label_tokens, yes_no, decisions_api"
+    )
     threshold: float | None = Field(
         None,
         ge=0,
         le=1,
         description="score from which labels are given, in letters and yes_no; default: learnt, or .1 and .5",
     )
-    decisions_path: Path = Field(Path("var/decisions.json"), description="where learnt thresholds are kept")
+    thresholds_path: Path = Field(Path("var/thresholds.json"), description="where learnt thresholds are kept")
     probe_path: Path = Field(Path("var/probe.json"), description="where is kept what endpoints were seen to honour")
-    orders: int = Field(1, ge=1, le=100, description="orders of the labels to average over; costs as many times more")
-    candidates: int = Field(0, ge=0, description="labels to narrow larger vocabularies to; 0 shows all")
-    cascade: float = Field(0.0, ge=0, description="margin below which MiniLM leaves a text to the model; 0: none")
+    label_orders: int = Field(
+        1, ge=1, le=100, description="orders of the labels to average over; costs as many times more"
+    )
+    max_candidate_labels: int = Field(0, ge=0, description="labels to narrow larger taxonomies to; 0 shows all")
+    cascade_margin: float = Field(
+        0.0, ge=0, description="margin below which MiniLM leaves a text to the model; 0: none"
+    )
     shots_path: Path | None = Field(
         None, description='JSON lines of examples to show the model, `{"text": …, "labels": […]}`'
     )
@@ -113,7 +119,9 @@ class Settings(BaseModel):
     encoder: str = Field("", description="sentence-transformers model of the index, folder or name; default: MiniLM")
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(5000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    open: bool = Field(False, description="answer without keys whoever reaches the address; serve --open")
+    allow_anonymous: bool = Field(
+        False, description="answer without keys whoever reaches the address; serve --allow-anonymous"
+    )
     keys_path: Path = Field(Path("var/keys.json"), description="where the hashes of API keys are kept")
     key: SecretStr = Field(SecretStr(""), description="key that classify --url sends to a service")
     rate_limit: str = Field(
@@ -128,7 +136,7 @@ class Settings(BaseModel):
     rate_storage: str = Field("memory://", description="where they are counted; redis://… for several processes")
     workers: int = Field(1, ge=1, le=64, description="processes, each with a model of its own")
     threads: int = Field(96, ge=2, le=1024, description="connections of one process served at once")
-    queue: int = Field(64, ge=1, le=1000, description="requests that wait for or are with a model; more get 503")
+    max_pending: int = Field(64, ge=1, le=1000, description="requests that wait for or are with a model; more get 503")
     request_timeout: float = Field(120.0, gt=0, description="seconds after which a request is given up")
     drain_seconds: float = Field(1.0, ge=0, le=300, description="seconds from 'not ready' to the end, on SIGTERM")
     debug: bool = Field(
@@ -216,8 +224,8 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _is_coherent(self) -> Settings:
-        if self.queue >= self.threads:
-            raise ValueError("MARQUEE_QUEUE should be below MARQUEE_THREADS: else no thread is left to say 503")
+        if self.max_pending >= self.threads:
+            raise ValueError("MARQUEE_MAX_PENDING should be below MARQUEE_THREADS: else no thread is left to say 503")
         if self.classifier == "openai" and not self._endpoint_is_set:
             raise ValueError("MARQUEE_CLASSIFIER=openai needs OPENAI_BASE_URL or OPENAI_API_KEY")
         if self.adapter and not self.local_model and self.classifier != "embedded":

@@ -35,7 +35,7 @@ class SystemContext:
     """What systems are put together for.
 
     Attributes:
-        taxonomy: the vocabulary.
+        taxonomy: the taxonomy.
         texts: that will be asked about; they decide which prompts are used.
         cache: whether a remembered answer will do.
         texts_per_request: where the settings do not say.
@@ -55,11 +55,11 @@ class SystemContext:
 
 
 def named(spec: str, setting: SystemContext) -> System:
-    """The system that a spec means: ``embedded[:WEIGHTS]``, ``minilm-plain``, ``llm[:READING][:PROMPT]``,
+    """The system that a spec means: ``embedded[:WEIGHTS]``, ``minilm-plain``, ``llm[:STRATEGY][:PROMPT]``,
     ``service:URL``, or a trained model, ``NAME[:PATH]``.
 
     Raises:
-        UnknownName: there is no system, reading or prompt of that name.
+        UnknownName: there is no system, strategy or prompt of that name.
         InvalidSetting: a spec that makes no sense, or a language model where none is set.
     """
     name, _, rest = spec.partition(":")
@@ -71,14 +71,14 @@ def configured(setting: SystemContext) -> System:
     settings = setting.settings()
     if not settings.asks_a_model:
         return _embedded("embedded", "", setting)
-    around = {"fallback": settings.fallback, "cascade": settings.cascade}
+    around = {"fallback": settings.fallback, "cascade": settings.cascade_margin}
     return _language_model("settings", settings, _choice("", setting), setting, around)
 
 
 def corresponding(
-    spec: str, setting: SystemContext, engine: Callable[[str], Backend], endpoint: Mapping[str, Any] = _NO_ENDPOINT
+    spec: str, setting: SystemContext, backend: Callable[[str], Backend], endpoint: Mapping[str, Any] = _NO_ENDPOINT
 ) -> System:
-    """The language model of a spec, ``llm[:READING][:PROMPT]``, whose requests are carried by others; no endpoint need
+    """The language model of a spec, ``llm[:STRATEGY][:PROMPT]``, whose requests are carried by others; no endpoint need
     be set.
 
     Args:
@@ -98,17 +98,17 @@ def corresponding(
     from similarity.encoders.minilm import MiniLM
 
     name, _, rest = spec.partition(":")
-    settings = read_settings(fallback=False, cascade=0.0)
-    if name != "llm" or settings.local_model or settings.candidates:
+    settings = read_settings(fallback=False, cascade_margin=0.0)
+    if name != "llm" or settings.local_model or settings.max_candidate_labels:
         raise InvalidSetting(
-            f"{spec!r}: requests are those of a language model behind an endpoint; give llm[:READING][:PROMPT], and "
-            "unset MARQUEE_LOCAL_MODEL and MARQUEE_CANDIDATES"
+            f"{spec!r}: requests are those of a language model behind an endpoint; give llm[:STRATEGY][:PROMPT], and "
+            "unset MARQUEE_LOCAL_MODEL and MARQUEE_MAX_CANDIDATE_LABELS"
         )
     choice = _choice(rest, setting, spec)
     shots = factory.shots_of(settings, MiniLM(), setting.taxonomy)
-    decisions = ThresholdStore(settings.decisions_path, settings.threshold)
-    model = factory.language_model(engine(settings.model), settings, choice, decisions, shots)
-    asked = OrderEnsemble(model, settings.orders) if settings.orders > 1 else model
+    decisions = ThresholdStore(settings.thresholds_path, settings.threshold)
+    model = factory.language_model(backend(settings.model), settings, choice, decisions, shots)
+    asked = OrderEnsemble(model, settings.label_orders) if settings.label_orders > 1 else model
     identity = {"model": settings.model, **_identity(settings, choice, setting), **endpoint, "carried": "by others"}
     return System(spec, identity, lambda: OpenedSystem(asked))
 
@@ -162,28 +162,28 @@ def _service(spec: str, url: str, setting: SystemContext) -> System:
 
 
 def _llm(spec: str, rest: str, setting: SystemContext) -> System:
-    settings = setting.settings(fallback=False, cascade=0.0)  # what another one answered would not be its own
+    settings = setting.settings(fallback=False, cascade_margin=0.0)  # what another one answered would not be its own
     if not settings.asks_a_model:
         raise InvalidSetting(f"{spec!r}: no language model is set; set OPENAI_BASE_URL or OPENAI_API_KEY")
     return _language_model(spec, settings, _choice(rest, setting, spec), setting, {})
 
 
 def _choice(rest: str, setting: SystemContext, spec: str = "") -> RequestOptions:
-    """Reading and prompt, in any order. ``auto`` is the prompt of that name: the reading ``auto`` needs no word."""
-    from llm.strategies.registry import READINGS
+    """Strategy and prompt, in any order. ``auto`` is the prompt of that name: the strategy ``auto`` needs no word."""
+    from llm.strategies.registry import STRATEGIES
     from marquee.factory import RequestOptions
     from prompts import registry
 
     words = [word for word in rest.split(":") if word]
-    readings = [word for word in words if word in READINGS]
-    prompts = [word for word in words if word not in READINGS]
-    if len(readings) > 1 or len(prompts) > 1:
-        raise InvalidSetting(f"{spec!r}: give one reading and one prompt at most")
+    strategies = [word for word in words if word in STRATEGIES]
+    prompts = [word for word in words if word not in STRATEGIES]
+    if len(strategies) > 1 or len(prompts) > 1:
+        raise InvalidSetting(f"{spec!r}: give one strategy and one prompt at most")
     known = {name for prompt in registry.prompts().values() for name in (prompt.name, prompt.kind)}
     if strange := next((word for word in prompts if word not in known), None):
-        raise UnknownName("reading or prompt", strange, [*READINGS, *known])
+        raise UnknownName("strategy or prompt", strange, [*STRATEGIES, *known])
     return RequestOptions(
-        registry.prompt(prompts[0]) if prompts else None, readings[0] if readings else None, setting.cache
+        registry.prompt(prompts[0]) if prompts else None, strategies[0] if strategies else None, setting.cache
     )
 
 
@@ -198,7 +198,7 @@ def _language_model(
     models = factory.create(settings)
 
     def bare() -> LanguageModel:
-        decisions = ThresholdStore(settings.decisions_path, settings.threshold)
+        decisions = ThresholdStore(settings.thresholds_path, settings.threshold)
         return factory.language_model(factory.engine_of(settings), settings, choice, decisions)
 
     def opened() -> OpenedSystem:
@@ -209,7 +209,7 @@ def _language_model(
         return OpenedSystem(models.classifier_for(choice), "; ".join(sorted(rules)))
 
     def previewed(texts: Sequence[Text]) -> Preview:
-        return preview.preview(bare_model, texts, setting.taxonomy, settings.orders)
+        return preview.preview(bare_model, texts, setting.taxonomy, settings.label_orders)
 
     bare_model = bare()
     identity = {**_requested(settings), **_identity(settings, choice, setting), **around}
@@ -234,11 +234,11 @@ def _identity(settings: Settings, choice: RequestOptions, setting: SystemContext
     prompts = {choice.prompt} if choice.prompt else {prompt_for(text, setting.taxonomy) for text in setting.texts}
     return {
         **({"adapter": adapter_in(Path(settings.adapter)).digest} if settings.adapter else {}),
-        "reading": choice.reading or settings.reading,
+        "strategy": choice.strategy or settings.strategy,
         "prompts": sorted(f"{prompt.name}@{prompt.digest}" for prompt in prompts),
         "decoding": {"temperature": 0},
-        "orders": settings.orders,
-        "candidates": settings.candidates,
+        "orders": settings.label_orders,
+        "candidates": settings.max_candidate_labels,
         "shots": digest_of(settings.shots_path) if settings.shots_path else None,
         "shots_nearest": settings.shots_nearest,
     }

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from llm.backends.vllm_server import Options, Told, VLLMServer
+from llm.backends.vllm_server import OnProgress, Options, VLLMServer
 from llm.lora_adapter import Adapter, adapter_in, refuse_other_base, vllm_arguments
 from marquee.settings import Settings, read_settings
 
@@ -64,11 +64,11 @@ def start(vllm: VLLMServer) -> None:
             click.echo()
 
 
-def _progress() -> Told:
+def _progress() -> OnProgress:
     """Tells how long vLLM takes and what it is at: a line that rewrites itself on a terminal, else one now and then."""
     told_at = float("-inf")
 
-    def told(seconds: float, words: str) -> None:
+    def on_progress(seconds: float, words: str) -> None:
         nonlocal told_at
         line = f"  {seconds:4.0f} s  {words}"
         if sys.stdout.isatty():
@@ -77,4 +77,4 @@ def _progress() -> Told:
             told_at = seconds
             click.echo(line)
 
-    return told
+    return on_progress

@@ -20,23 +20,23 @@ class AnswerFormat:
     """What the answer should look like.
 
     Attributes:
-        reading: ``list`` a JSON list of labels; ``letters`` the code of the best label; ``yes_no`` Yes or No about
-            one label.
+        strategy: ``json_list`` a JSON list of labels; ``label_tokens`` the code of the best label; ``yes_no`` Yes or No
+            about one label.
         label: the label that ``yes_no`` asks about.
     """
 
-    reading: Literal["list", "letters", "yes_no"]
+    strategy: Literal["json_list", "label_tokens", "yes_no"]
     label: Label | None = None
     none_code: str = NONE_CODE
 
-    def coded(self, taxonomy: Taxonomy) -> Iterator[tuple[str, Label]]:
-        """Every label that may be answered, with its code; the code is empty where the reading uses none."""
+    def labels_with_codes(self, taxonomy: Taxonomy) -> Iterator[tuple[str, Label]]:
+        """Every label that may be answered, with its code; the code is empty where the strategy uses none."""
         for place, label in enumerate(taxonomy.predictable):
-            yield CODES[place] if self.reading == "letters" else "", label
+            yield CODES[place] if self.strategy == "label_tokens" else "", label
 
 
-LIST = AnswerFormat("list")
-LETTERS = AnswerFormat("letters")
+LIST = AnswerFormat("json_list")
+LETTERS = AnswerFormat("label_tokens")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ class DecisionPrompt(Prompt):
     """A prompt that asks what its caller wants to know, and not which labels apply.
 
     The system section holds neither text nor question, and the text stands before the question: all questions about
-    one text share everything up to its end in a server's prefix cache. In the vocabulary, a condition is the
+    one text share everything up to its end in a server's prefix cache. In the taxonomy, a condition is the
     description of a label, an option is a label.
 
     Attributes:

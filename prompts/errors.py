@@ -9,7 +9,7 @@ class MarqueeError(Exception):
 
 
 class InvalidTaxonomy(MarqueeError):
-    """A vocabulary, from a file or a request, breaks a rule; nothing of it is used."""
+    """A taxonomy, from a file or a request, breaks a rule; nothing of it is used."""
 
 
 class InvalidPrompt(MarqueeError):
@@ -21,7 +21,7 @@ class InvalidSetting(MarqueeError):
 
 
 class OtherVocabulary(InvalidSetting):
-    """A trained classifier is asked for a vocabulary that it was not trained for."""
+    """A trained classifier is asked for a taxonomy that it was not trained for."""
 
 
 class InvalidTexts(MarqueeError, TypeError):

@@ -33,8 +33,8 @@ def turns(shots: Sequence[FewShotExample], taxonomy: Taxonomy, question: AnswerF
     """
     for place, shot in enumerate(shots):
         labels = [name for name in shot.labels if name in taxonomy.names]
-        if labels or taxonomy.allow_none or question.reading == "yes_no":
-            yield from _TURNS[question.reading](place, replace(shot, labels=tuple(labels)), taxonomy, question)
+        if labels or taxonomy.allow_none or question.strategy == "yes_no":
+            yield from _TURNS[question.strategy](place, replace(shot, labels=tuple(labels)), taxonomy, question)
 
 
 def _listed(place: int, shot: FewShotExample, taxonomy: Taxonomy, question: AnswerFormat) -> Iterator[Turn]:
@@ -43,7 +43,7 @@ def _listed(place: int, shot: FewShotExample, taxonomy: Taxonomy, question: Answ
 
 def _coded(place: int, shot: FewShotExample, taxonomy: Taxonomy, question: AnswerFormat) -> Iterator[Turn]:
     """The code of the first label, since one label is asked for."""
-    codes = {label.name: code for code, label in question.coded(taxonomy)}
+    codes = {label.name: code for code, label in question.labels_with_codes(taxonomy)}
     yield Turn(shot.text, question, codes[shot.labels[0]] if shot.labels else question.none_code)
 
 
@@ -59,7 +59,7 @@ def _judged(place: int, shot: FewShotExample, taxonomy: Taxonomy, question: Answ
 
 
 _TURNS: Mapping[str, Callable[[int, FewShotExample, Taxonomy, AnswerFormat], Iterator[Turn]]] = {
-    "list": _listed,
-    "letters": _coded,
+    "json_list": _listed,
+    "label_tokens": _coded,
     "yes_no": _judged,
 }

@@ -1,4 +1,4 @@
-"""What stands on the shelves: the vocabularies and prompts that ship with the program, by name."""
+"""What stands on the shelves: the taxonomies and prompts that ship with the program, by name."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ LabelOrName = Annotated[LabelEntry, BeforeValidator(as_label, json_schema_input_
 
 
 class TaxonomyFile(BaseModel):
-    """A vocabulary file; unknown keys are errors, since a misspelt key would otherwise be lost without a word."""
+    """A taxonomy file; unknown keys are errors, since a misspelt key would otherwise be lost without a word."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     subject: str = "text"
@@ -92,7 +92,7 @@ class TaxonomyFile(BaseModel):
 
 
 def load_taxonomy(path: Path) -> Taxonomy:
-    """Read one YAML file; the file's name is the vocabulary's.
+    """Read one YAML file; the file's name is the taxonomy's.
 
     Raises:
         InvalidTaxonomy: not YAML, an unknown or missing key, a wrong type, or a rule of ``Taxonomy`` broken.
@@ -149,7 +149,7 @@ def prompts() -> LoadedFolder[Prompt]:
 
 
 def taxonomy(name: str) -> Taxonomy:
-    """The vocabulary of that name.
+    """The taxonomy of that name.
 
     Raises:
         UnknownName: there is none.
@@ -164,7 +164,7 @@ def taxonomy(name: str) -> Taxonomy:
 
 
 def taxonomy_at(place: str) -> Taxonomy:
-    """The vocabulary of that name, or of a YAML file at that path: for those who may read this machine's files.
+    """The taxonomy of that name, or of a YAML file at that path: for those who may read this machine's files.
 
     Raises:
         UnknownName: there is no such name.
@@ -174,7 +174,7 @@ def taxonomy_at(place: str) -> Taxonomy:
         return taxonomy(place)
     if not Path(place).is_file():
         raise InvalidTaxonomy(
-            f"there is no file {place}; give a vocabulary's YAML file, or a name: {', '.join(taxonomies())}"
+            f"there is no file {place}; give a taxonomy's YAML file, or a name: {', '.join(taxonomies())}"
         )
     return load_taxonomy(Path(place))
 
@@ -201,12 +201,12 @@ def prompt(name: str) -> Prompt:
 
 
 def prompt_for(text: Text, taxonomy: Taxonomy) -> Prompt:
-    """The prompt that suits a text when nobody names one: by the vocabulary's subject, and whether a body is there."""
+    """The prompt that suits a text when nobody names one: by the taxonomy's subject, and whether a body is there."""
     kinds = KIND_BY_SUBJECT.get(taxonomy.subject, ("text", "text"))
     return prompt(kinds[0] if text.body.strip() else kinds[1])
 
 
-# subject of the vocabulary -> kind of prompt for (a text, a bare title)
+# subject of the taxonomy -> kind of prompt for (a text, a bare title)
 KIND_BY_SUBJECT: Mapping[str, tuple[str, str]] = {
     "film": ("plot", "title"),
     "review": ("review", "review"),

@@ -23,13 +23,13 @@ _NUMBER_MARK = re.compile(r"(?<=\d)[.,:/\-](?=\d)|(?<![^\s])-(?=\d)")
 
 @dataclass(frozen=True)
 class Label:
-    """One label of a vocabulary.
+    """One label of a taxonomy.
 
     Attributes:
         name: what is answered, exactly so.
         description: one line that tells a model, and a person, what belongs here.
         aliases: other spellings of the same label.
-        predict: False keeps the label in the vocabulary but out of every answer (IMDb's "Short" says nothing about
+        predict: False keeps the label in the taxonomy but out of every answer (IMDb's "Short" says nothing about
             a plot).
     """
 
@@ -41,7 +41,7 @@ class Label:
 
 @dataclass(frozen=True)
 class Taxonomy:
-    """A closed vocabulary and the shape of an answer from it.
+    """A closed taxonomy and the shape of an answer from it.
 
     Attributes:
         name: how requests name it.
@@ -70,14 +70,14 @@ class Taxonomy:
             raise InvalidTaxonomy(f"taxonomy {self.name!r}: max_labels is {self.max_labels}; give 1 or more")
         if not any(label.predict for label in self.labels):
             raise InvalidTaxonomy(f"taxonomy {self.name!r} has no label to predict; give at least one")
-        self._spellings  # noqa: B018  (built now, so that a broken vocabulary is refused at load and not in use)
+        self._spellings  # noqa: B018  (built now, so that a broken taxonomy is refused at load and not in use)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Names of the labels that may be answered, in vocabulary order."""
+        """Names of the labels that may be answered, in taxonomy order."""
         return tuple(label.name for label in self.predictable)
 
     @cached_property
@@ -87,7 +87,7 @@ class Taxonomy:
 
     @cached_property
     def digest(self) -> str:
-        """12 hex digits that change whenever anything in the vocabulary does."""
+        """12 hex digits that change whenever anything in the taxonomy does."""
         canonical = json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
         return digest_of(canonical, 12)
 
@@ -131,7 +131,7 @@ class Taxonomy:
         return {"name": self.name, "digest": self.digest, **asdict(self)}
 
     def in_order(self, names: Iterable[str]) -> tuple[str, ...]:
-        """The given labels, each once, in vocabulary order."""
+        """The given labels, each once, in taxonomy order."""
         chosen = set(names)
         return tuple(name for name in self.names if name in chosen)
 

@@ -1,4 +1,4 @@
-"""A prompt: a versioned Jinja template that puts a text and a vocabulary to a model."""
+"""A prompt: a versioned Jinja template that puts a text and a taxonomy to a model."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def neutralise(value: Any) -> Any:
 class Prompt:
     """One version of a prompt template.
 
-    A template has two sections, ``--- system ---`` and ``--- user ---``. The first sees the vocabulary only, never
+    A template has two sections, ``--- system ---`` and ``--- user ---``. The first sees the taxonomy only, never
     the text, which makes it byte-identical for every text of a vocabulary: servers with prefix caching compute it
     once. The second holds the text, fenced; it is rendered for every few-shot example too (``prompts.few_shot``).
 
@@ -99,7 +99,7 @@ class Prompt:
 
         Args:
             text: what is to be labelled.
-            taxonomy: the vocabulary.
+            taxonomy: the taxonomy.
             question: in which form the answer is asked for.
             shots: labelled examples to show before the text.
 

@@ -37,7 +37,7 @@ def build(settings: Settings, trained: Classifier | None = None) -> Services:
     metrics = Metrics()
     models = create(settings, trained, Monitor(metrics.batch.observe, lambda queue: metrics.queue.labels(queue).inc))
     encoder = encoder_of(settings.encoder) if settings.encoder else models.encoder
-    gate = Gate(settings.queue, metrics.queue.labels("similar").inc)
+    gate = Gate(settings.max_pending, metrics.queue.labels("similar").inc)
     films = Similar(live(settings.index, encoder), encoder, gate)
 
     def load() -> None:
@@ -68,19 +68,19 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-def decider(engine: Backend, settings: Settings, embedded: Decider, gate: Gate) -> Decider:
+def decider(backend: Backend, settings: Settings, embedded: Decider, gate: Gate) -> Decider:
     """What answers typed questions: the endpoint's decisions where the settings say so, else token probabilities."""
-    forwards = settings.reading == "decisions"
+    forwards = settings.strategy == "decisions_api"
     store = answer_store(settings)
-    first = Forwarded(engine, gate) if forwards else ByModel(engine, gate, store, settings.cache_shared)
+    first = Forwarded(backend, gate) if forwards else ByModel(backend, gate, store, settings.cache_shared)
     return FallingBack(first, embedded) if settings.fallback else first
 
 
-def _previews(engine: Backend, settings: Settings, shots: Shots) -> AskingOf:
+def _previews(backend: Backend, settings: Settings, shots: Shots) -> AskingOf:
     """What the language model is sent for a text under a choice."""
-    decisions = ThresholdStore(settings.decisions_path, settings.threshold)
+    decisions = ThresholdStore(settings.thresholds_path, settings.threshold)
 
     def preview(choice: RequestOptions, text: Text, taxonomy: Taxonomy) -> PromptPreview:
-        return asked_by(language_model(engine, settings, choice, decisions, shots), text, taxonomy)
+        return asked_by(language_model(backend, settings, choice, decisions, shots), text, taxonomy)
 
     return preview

@@ -39,7 +39,7 @@ _CLASSIFY: Mapping[str, str] = {
     **dict.fromkeys(("use_cache", "no_cache"), "cache"),
     **dict.fromkeys(("vocabulary", "label_set", "schema", "domain"), "taxonomy"),
     **dict.fromkeys(("none", "allow_empty", "other", "none_of_the_above"), "allow_none"),
-    **dict.fromkeys(("strategy", "method"), "reading"),
+    **dict.fromkeys(("reading", "method"), "strategy"),
     **dict.fromkeys(("template", "prompt_name", "system"), "prompt"),
     **dict.fromkeys(
         ("threshold", "min_score", "score_threshold", "cutoff"),

@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from llm.request_context import ASKING
+from llm.request_context import CURRENT_REQUEST
 
 # Clients that tell every request they make; ours tells what matters of it.
 _CHATTY = ("httpx", "httpx2", "httpcore", "httpcore2", "openai", "flask-limiter", "sentence_transformers")
@@ -25,7 +25,7 @@ class JSONLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        if request_id := ASKING.get().request_id:
+        if request_id := CURRENT_REQUEST.get().request_id:
             line["request_id"] = request_id
         line |= getattr(record, "told", {})
         if record.exc_info:

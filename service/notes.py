@@ -12,7 +12,7 @@ _EMBEDDED = "embedded/"
 def notes_of(choice: RequestOptions, prediction: Prediction) -> list[str]:
     """One sentence for each choice that had no effect on an answer.
 
-    Only a language model has a reading and a prompt; the embedded classifier and trained ones answer without, also
+    Only a language model has a strategy and a prompt; the embedded classifier and trained ones answer without, also
     where they replace one.
     """
     source = prediction.source
@@ -20,8 +20,8 @@ def notes_of(choice: RequestOptions, prediction: Prediction) -> list[str]:
         return []
     who = "the embedded classifier" if source.model.startswith(_EMBEDDED) else source.model
     ignored = []
-    if choice.reading not in (None, AUTO) and source.reading is None:
-        ignored.append(f"reading {choice.reading!r} is ignored: {who} answers")
+    if choice.strategy not in (None, AUTO) and source.strategy is None:
+        ignored.append(f"strategy {choice.strategy!r} is ignored: {who} answers")
     if choice.prompt is not None and source.prompt is None:
         ignored.append(f"prompt {choice.prompt.name!r} is ignored: {who} answers")
     return ignored

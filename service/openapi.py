@@ -28,7 +28,7 @@ _SUPPLIED = {
     "title": "Marquee",
     "version": "1",
     "summary": "Zero-shot text classification",
-    "description": "Texts and a closed vocabulary in; labels from that vocabulary, and nothing else, out.",
+    "description": "Texts and a closed taxonomy in; labels from that taxonomy, and nothing else, out.",
 }
 
 
@@ -147,12 +147,12 @@ def _schemas() -> dict[str, Any]:
 
 
 _PLOT = "A young smith forges a magic sword to free her kingdom from a dragon."
-# How reading a body fails, and how asking a classifier does.
+# How strategy a body fails, and how asking a classifier does.
 _BODY = ("bad-request", "not-json", "too-large", "text-too-long", "unsupported-media-type", "invalid-request")
-_NAMES = ("unknown-taxonomy", "unknown-prompt", "unknown-reading")
+_NAMES = ("unknown-taxonomy", "unknown-prompt", "unknown-strategy")
 _MODEL = ("model-rejected", "model-unreadable", "model-misconfigured", "model-unreachable", "model-busy")
 
-EVERYWHERE: tuple[str, ...] = ("internal", "too-late", "stopping")
+EVERYWHERE: tuple[str, ...] = ("internal", "timeout", "stopping")
 GUARDED: tuple[str, ...] = ("no-key", "too-many-requests")  # where work is asked for
 
 _SCHEMES: Mapping[str, Mapping[str, str]] = {

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from llm.backends.fake import FakeBackend
 from llm.language_model import LanguageModel
-from llm.strategies.registry import AUTO, READINGS, named
+from llm.strategies.registry import AUTO, STRATEGIES, named
 from marquee.factory import RequestOptions
 from prompts.registry import prompt_for
 from prompts.taxonomy import Taxonomy
@@ -20,12 +20,12 @@ def asking(parts: Services, choice: RequestOptions, text: Text, taxonomy: Taxono
     """What the service's language model is asked; where it has none, what one would be asked, as not sent."""
     if parts.asking_of:
         return parts.asking_of(choice, text, taxonomy)
-    reading = named(choice.reading or AUTO) or READINGS["list"]
-    return replace(asked_by(LanguageModel(_NOBODY, reading, choice.prompt), text, taxonomy), sent=False)
+    strategy = named(choice.strategy or AUTO) or STRATEGIES["json_list"]
+    return replace(asked_by(LanguageModel(_NOBODY, strategy, choice.prompt), text, taxonomy), sent=False)
 
 
 def asked_by(model: LanguageModel, text: Text, taxonomy: Taxonomy) -> PromptPreview:
     """What this language model is asked."""
     prompt = model.prompt or prompt_for(text, taxonomy)
     name = f"{prompt.name}@{prompt.digest}"
-    return PromptPreview(name, model.reading_name(taxonomy), model.conversations(text, taxonomy))
+    return PromptPreview(name, model.strategy_name(taxonomy), model.conversations(text, taxonomy))

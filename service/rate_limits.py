@@ -1,6 +1,6 @@
 """Who may ask, how often, and what answers tell a browser.
 
-What asks for work needs a key, where keys are asked for: every method but GET, and the metrics. Pages, vocabularies and
+What asks for work needs a key, where keys are asked for: every method but GET, and the metrics. Pages, taxonomies and
 health can be read by all.
 """
 
@@ -14,7 +14,7 @@ from flask import Flask, Response, g, request
 from flask_limiter import ApplicationLimit, Limiter
 from limits.errors import ConfigurationError
 
-from llm.request_context import ASKING
+from llm.request_context import CURRENT_REQUEST
 from marquee.settings import Settings
 from prompts.errors import InvalidSetting
 from prompts.files import digest_of
@@ -62,13 +62,13 @@ def door(settings: Settings) -> AccessControl:
         InvalidSetting: another address than loopback is to be listened on, without keys and without saying so.
     """
     keys, inside = Keys(settings.keys_path), is_loopback(settings.host)
-    if not (inside or settings.open or keys.all()):
+    if not (inside or settings.allow_anonymous or keys.all()):
         raise InvalidSetting(
             f"whoever reaches {settings.host} could ask this service: make a key (`main.py keys add NAME`), "
-            "or say that all may (--open, MARQUEE_OPEN=true), or listen on 127.0.0.1"
+            "or say that all may (--allow-anonymous, MARQUEE_ALLOW_ANONYMOUS=true), or listen on 127.0.0.1"
         )
-    limited = settings.rate_limit if settings.open or not inside or keys.all() else ""
-    return AccessControl(None if settings.open else keys, not inside, limited, settings.rate_storage)
+    limited = settings.rate_limit if settings.allow_anonymous or not inside or keys.all() else ""
+    return AccessControl(None if settings.allow_anonymous else keys, not inside, limited, settings.rate_storage)
 
 
 def install(app: Flask, lock: AccessControl) -> None:
@@ -90,7 +90,7 @@ def install(app: Flask, lock: AccessControl) -> None:
         if lock.keys and (name := _owner(lock)):
             g.key = name
             salt = digest_of(lock.keys.all()[name].digest, 32)
-            ASKING.set(replace(ASKING.get(), cache_salt=salt))
+            CURRENT_REQUEST.set(replace(CURRENT_REQUEST.get(), cache_salt=salt))
 
     @app.after_request
     def tell_limits(response: Response) -> Response:

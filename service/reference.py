@@ -186,7 +186,7 @@ def _plain(docstring: str) -> str:
 # The first setting of each group; the others follow it in the class.
 GROUPS: Mapping[str, str] = {
     "classifier": "Who answers",
-    "reading": "How a language model is read",
+    "strategy": "How a language model is read",
     "timeout": "Asking an endpoint",
     "taxonomy": "Vocabulary",
     "cache": "Remembered answers",

@@ -11,11 +11,11 @@ from dataclasses import replace
 
 from flask import Flask, Response, g, request
 
-from llm.request_context import ASKING, RequestContext
+from llm.request_context import CURRENT_REQUEST, RequestContext
 from prompts.network import client_address
 from service.errors import RequestProblem
 from service.metrics import Metrics
-from service.server.client_disconnected import gone
+from service.server.client_disconnected import disconnected
 from service.tracing import Spans
 
 log = logging.getLogger("service.requests")
@@ -37,18 +37,20 @@ def install(app: Flask, metrics: Metrics, seconds: float, spans: Spans | None = 
     @app.before_request
     def begin() -> None:
         g.start = time.perf_counter()
-        ASKING.set(RequestContext(_request_id()))  # first, so that a refusal of the next line has one
+        CURRENT_REQUEST.set(RequestContext(_request_id()))  # first, so that a refusal of the next line has one
         client = request.environ.get("gunicorn.socket")
-        asking = RequestContext(_request_id(), until=time.monotonic() + _allowed(seconds), gone=gone(client))
+        asking = RequestContext(
+            _request_id(), deadline=time.monotonic() + _allowed(seconds), disconnected=disconnected(client)
+        )
         if spans and _route() not in _QUIET:
             g.span = spans.request(request.method, _route(), dict(request.headers))
             asking = replace(asking, trace=g.span)
-        ASKING.set(asking)
+        CURRENT_REQUEST.set(asking)
 
     @app.after_request
     def end(response: Response) -> Response:
         seconds = time.perf_counter() - g.get("start", time.perf_counter())
-        response.headers["X-Request-ID"] = ASKING.get().request_id
+        response.headers["X-Request-ID"] = CURRENT_REQUEST.get().request_id
         route = _route()
         metrics.asked(route, response.status_code, seconds)
         if "span" in g:
@@ -60,7 +62,7 @@ def install(app: Flask, metrics: Metrics, seconds: float, spans: Spans | None = 
 
     @app.teardown_request
     def forget(error: BaseException | None) -> None:
-        ASKING.set(RequestContext())
+        CURRENT_REQUEST.set(RequestContext())
 
 
 def _route() -> str:

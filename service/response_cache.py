@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from llm.request_context import ASKING
+from llm.request_context import CURRENT_REQUEST
 from similarity.lru import LRUCache
 
 _ANSWERS = 4_096
@@ -51,5 +51,5 @@ class ResponseCache:
             self._kept.put(self._key(body), answer)
 
     def _key(self, body: bytes) -> bytes:
-        scope = "" if self._shared else ASKING.get().cache_salt
+        scope = "" if self._shared else CURRENT_REQUEST.get().cache_salt
         return hashlib.sha256(scope.encode() + b"\0" + body).digest()

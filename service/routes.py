@@ -10,7 +10,7 @@ from typing import Any, cast
 from flask import Blueprint, Response, current_app, jsonify, request
 
 from llm.classifier import OF_A_TEXT, Prediction
-from llm.request_context import ASKING
+from llm.request_context import CURRENT_REQUEST
 from llm.wrappers.length_limited import LengthLimited
 from marquee.factory import RequestOptions
 from marquee.problem_kinds import KINDS
@@ -98,14 +98,14 @@ def prompt() -> dict[str, Any]:
     """The very messages that a language model is sent for a text.
 
     The body is that of ``/classify``, with one text. Where labels are narrowed or reordered before the model is asked,
-    the messages are those for the whole vocabulary in its own order.
+    the messages are those for the whole taxonomy in its own order.
     """
     asked = read_request(request, parts().limits, PromptRequest)
     choice, taxonomy = asked.choice(), asked.vocabulary(parts().taxonomy)
     told = asking(parts(), choice, looked_up(parts(), asked)[0].text, taxonomy)
     return {
         "prompt": told.prompt,
-        "reading": told.reading,
+        "strategy": told.strategy,
         "sent": told.sent,
         "requests": len(told.conversations),
         "messages": told.conversations[0],
@@ -118,13 +118,13 @@ def similar() -> Response:
     """The films most like a text, or like a film of the catalogue."""
     asked = read_similar(request, parts().limits)
     films = parts().similar()
-    return jsonify(SimilarAnswer.of_found(films.search(asked.query(), ASKING.get()), films.model).body())
+    return jsonify(SimilarAnswer.of_found(films.search(asked.query(), CURRENT_REQUEST.get()), films.model).body())
 
 
 @blueprint.post("/v1/decisions")
 def decisions() -> Response:
     """Answer typed questions about a text with probabilities, in the shapes of OpenAI's Decisions API."""
-    asked, decider = read_decision(request, parts().limits), parts().decides()
+    asked, decider = read_decision(request, parts().limits), parts().returns_labels()
     if asked.model not in (names := (decider.name, _WHOEVER)):
         raise UnknownName("model", asked.model, names)
     decided = decider.decide(asked)
@@ -136,13 +136,13 @@ def decisions() -> Response:
 @blueprint.get("/v1/models")
 def models() -> dict[str, Any]:
     """The names under which ``/v1/decisions`` can be asked, as OpenAI lists models."""
-    names = (parts().decides().name, _WHOEVER)
+    names = (parts().returns_labels().name, _WHOEVER)
     return ModelsAnswer(data=[ModelEntry(id=name, created=_STARTED) for name in names]).model_dump()
 
 
 @blueprint.get("/taxonomies")
 def taxonomies() -> dict[str, Any]:
-    """The vocabularies that requests may name."""
+    """The taxonomies that requests may name."""
     return {
         "default": parts().taxonomy,
         "taxonomies": [taxonomy.as_json() for taxonomy in registry.taxonomies().values()],
@@ -201,7 +201,7 @@ def _index() -> dict[str, Any]:
             "POST /similar": 'films like a text: {"description": "...", "k": 10}',
             "POST /v1/decisions": "typed questions about a text, in OpenAI's shapes",
             "GET /v1/models": "the names of the model that answers them",
-            "GET /taxonomies": "the vocabularies",
+            "GET /taxonomies": "the taxonomies",
             "GET /prompts": "the prompts",
             "GET /healthz": "alive",
             "GET /readyz": "able to answer",

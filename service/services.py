@@ -27,13 +27,13 @@ class PromptPreview:
 
     Attributes:
         prompt: name and digest of the prompt.
-        reading: in which form it is asked.
+        strategy: in which form it is asked.
         conversations: the messages of every request that the text takes.
         sent: whether they are sent to a model here at all.
     """
 
     prompt: str
-    reading: str
+    strategy: str
     conversations: Sequence[Sequence[Message]]
     sent: bool = True
 
@@ -65,7 +65,7 @@ class Services:
         classifier_for: the classifier that answers under a choice.
         check: asks whether that classifier could answer now; None where all is well.
         load: loads what would make the first answer slow; called once, before the first request.
-        taxonomy: name of the vocabulary of requests that name none.
+        taxonomy: name of the taxonomy of requests that name none.
         limits: what one request may hold.
         asking_of: what a language model is asked about a text; None where none answers.
         decider: who answers typed questions; None: the classifier that answers without a choice, by its scores.
@@ -97,6 +97,6 @@ class Services:
     origins: tuple[str, ...] = ()
     trusted_proxies: int = 0
 
-    def decides(self) -> Decider:
+    def returns_labels(self) -> Decider:
         """Who answers typed questions."""
         return self.decider or ByScores(self.classifier_for(RequestOptions()))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pydantic import SecretStr
 
-from llm.request_context import ASKING
+from llm.request_context import CURRENT_REQUEST
 from llm.wrappers.cache import AnswerStore
 from lookup.film import FilmQuery, FilmRecord
 from lookup.lookup import Lookup, LookupResult
@@ -78,8 +78,8 @@ def found(text: Text, outcome: LookupResult, most_chars: int) -> LookedUp:
 
 
 def _outcomes(parts: Services, wanted: Sequence[FilmQuery]) -> list[LookupResult]:
-    seconds = min(parts.limits.lookup_seconds, _SHARE * ASKING.get().left)
-    outcomes = parts.lookup.find_all(wanted, time.monotonic() + seconds, scope=ASKING.get().cache_salt)
+    seconds = min(parts.limits.lookup_seconds, _SHARE * CURRENT_REQUEST.get().remaining)
+    outcomes = parts.lookup.find_all(wanted, time.monotonic() + seconds, scope=CURRENT_REQUEST.get().cache_salt)
     for outcome in outcomes:
         parts.metrics.looked_up(outcome.film.provider if outcome.film else "none")
     return outcomes

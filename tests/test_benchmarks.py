@@ -70,7 +70,7 @@ def test_the_mass_of_codes_is_measured_apart_for_each_strategy_and_system_prompt
     assert done.returncode == 0, done.stderr
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines() if "named" in line]
     least = {tuple(row[:3]): float(row[4]) for row in rows}
-    for strategy in ("letters", "yes_no"):
+    for strategy in ("label_tokens", "yes_no"):
         assert least[strategy, "normal", "named"] == 0.9
         assert least[strategy, "explain", "named"] == 0.01
         assert least[strategy, "normal", "not named"] < 0.001

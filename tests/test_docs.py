@@ -23,7 +23,7 @@ from eval.metrics.classification import METRICS, indicator
 from llm.backends.capability_checks import CANARIES
 from llm.backends.vllm_server import FLAGS
 from llm.embedded.matcher import Matcher
-from llm.strategies.registry import READINGS
+from llm.strategies.registry import STRATEGIES
 from main import main
 from marquee.settings import Settings, environment_name, read_settings
 from prompts import registry
@@ -52,7 +52,7 @@ def blocks(page: Path) -> list[Block]:
 
 @pytest.fixture
 def own_shelf(away: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A copy of the shelf of vocabularies, on which the examples' may be put too."""
+    """A copy of the shelf of taxonomies, on which the examples' may be put too."""
     folder = away / "prompts" / "taxonomies"
     shutil.copytree(registry.TAXONOMIES, folder)
     monkeypatch.setattr(registry, "TAXONOMIES", folder)
@@ -128,11 +128,11 @@ def _only_settings(words: str) -> bool:
     return all(re.match(r"(MARQUEE|OPENAI)_[A-Z_]+=\S+$", line) for line in words.splitlines())
 
 
-def test_the_endpoints_page_tells_every_reading_and_every_canary() -> None:
+def test_the_endpoints_page_tells_every_strategy_and_every_canary() -> None:
     text = (DOCS / "endpoints.md").read_text(encoding="utf-8")
     heads = re.search(r"^\| endpoint \|(.*)\|$", text, re.MULTILINE)
     assert heads
-    assert re.findall(r"`(\w+)`", heads[1]) == list(READINGS)
+    assert re.findall(r"`(\w+)`", heads[1]) == list(STRATEGIES)
     told = re.findall(r"^\| `(\w+)` \|", text.partition("## What the probe asks")[2], re.MULTILINE)
     assert told == list(CANARIES)
 

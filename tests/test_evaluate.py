@@ -113,7 +113,7 @@ def lines(path: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
-ASK = ("evaluate", "--data", "films.jsonl", "--systems", "llm:list", "--alone", "2", "--batch", "4", "--no-cache")
+ASK = ("evaluate", "--data", "films.jsonl", "--systems", "llm:json_list", "--alone", "2", "--batch", "4", "--no-cache")
 
 
 def test_a_killed_evaluation_goes_on_and_asks_about_no_text_twice_but_those_under_way(
@@ -139,12 +139,12 @@ def test_a_killed_evaluation_goes_on_and_asks_about_no_text_twice_but_those_unde
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         server.seconds = 0.0
         resumed = call(*ASK, "--out", "run")
-        assert f"llm:list: {there} of 24 texts are answered there" in resumed.stderr
+        assert f"llm:json_list: {there} of 24 texts are answered there" in resumed.stderr
         assert set(server.asked) == set(range(24))
         assert max(server.asked.values()) <= 2
         assert sum(count - 1 for count in server.asked.values()) <= 4, "the batch that was under way"
         asked = server.asked.total()
-        assert "llm:list" in call(*ASK, "--out", "run").stdout
+        assert "llm:json_list" in call(*ASK, "--out", "run").stdout
         assert server.asked.total() == asked, "nothing is left to ask"
         call(*ASK, "--out", "whole")
     resumed_rows = untimed(rows.parent)
@@ -171,8 +171,8 @@ def test_systems_stand_side_by_side_and_are_scored_again_to_the_byte(
     assert again.stdout == first.stdout
     assert {path: path.read_bytes() for path in metrics} == metrics
     other = call(*arguments[:-1], "11", "--systems", "embedded")
-    assert (other.exit_code, "--anew" in other.stderr) == (1, True)
-    assert call(*arguments[:-1], "3", "--systems", "embedded", "--anew").exit_code == 0
+    assert (other.exit_code, "--overwrite" in other.stderr) == (1, True)
+    assert call(*arguments[:-1], "3", "--systems", "embedded", "--overwrite").exit_code == 0
     assert lines(films.parent / "run" / "embedded" / "rows.jsonl") == 3
 
 
@@ -182,7 +182,7 @@ def test_a_dry_run_tells_tokens_and_money_and_asks_nothing(films: Path, monkeypa
         monkeypatch.setenv("MARQUEE_MODEL", "gpt-4o")
         told = call(*ASK, "--out", "run", "--dry-run").stdout
         assert (server.asked.total(), server.tokenized) == (0, 24)
-    assert "llm:list: 24 texts to ask about" in told
+    assert "llm:json_list: 24 texts to ask about" in told
     assert re.search(r"prompt tokens +2,400  counted by the endpoint", told)
     assert re.search(r"USD +0\.0118 ", told), "2,400 prompt tokens at 2.50 and 24 x 24 written ones at 10.00 a million"
     assert not (films.parent / "run").exists()
@@ -201,7 +201,7 @@ def test_without_a_tokenizer_at_the_endpoint_tokens_are_estimated_and_said_to_be
     assert "estimated, a token in 4 characters" in told
     assert "unknown: the model has no price" in told
     tokens, shared = (int(one.replace(",", "")) for one in re.findall(r"(?:tokens|shared) +([\d,]+)", told)[:2])
-    assert tokens / 2 < shared < tokens, "all texts but the first find the vocabulary computed"
+    assert tokens / 2 < shared < tokens, "all texts but the first find the taxonomy computed"
 
 
 def test_an_endpoint_that_cannot_be_reached_stops_the_evaluation_before_its_rows(
@@ -233,7 +233,7 @@ def test_each_way_to_show_texts_is_a_run_of_its_own_and_the_report_sets_them_sid
     folder = films.parent / "run"
     assert {one.name for one in folder.iterdir() if one.is_dir()} == {"llm-list@plot", "llm-list@title"}
     assert json.loads((folder / "llm-list@plot" / "order.json").read_text())["orders"] == 3
-    assert "llm:list@plot" in result.stdout
+    assert "llm:json_list@plot" in result.stdout
     report = (folder / "report.md").read_text()
     assert "What the model knows by heart" in report
     assert "the order in which the labels are shown" in report
@@ -254,7 +254,7 @@ SETTING = SystemContext(registry.taxonomy("tmdb"), [Text("a plot"), Text("", "a 
         ("embedded:large", "no file of weights"),
         ("service:there", "service:URL"),
         ("llm:lists", "did you mean 'list'"),
-        ("llm:list:letters", "one reading and one prompt"),
+        ("llm:json_list:letters", "one strategy and one prompt"),
         ("minilm:none", "holds no trained model"),
     ],
 )
@@ -270,11 +270,11 @@ def test_a_name_that_means_nothing_is_refused_with_what_there_is(
     assert named("tfidf-lr", SETTING).setup == named("own:var/models/tmdb/tfidf-lr", SETTING).setup
 
 
-def test_reading_and_prompt_come_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_strategy_and_prompt_come_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
     one, other = named("llm:yes_no:auto", SETTING).setup, named("llm:auto:yes_no", SETTING).setup
     assert one == other
-    assert (one["reading"], one["prompts"]) == ("yes_no", [f"auto.v1@{registry.prompt('auto').digest}"])
+    assert (one["strategy"], one["prompts"]) == ("yes_no", [f"auto.v1@{registry.prompt('auto').digest}"])
     assert [name.partition("@")[0] for name in named("llm", SETTING).setup["prompts"]] == ["plot.v1", "title.v1"]
 
 
@@ -284,7 +284,7 @@ def test_a_language_model_that_is_not_set_is_told() -> None:
 
 
 def test_folders_are_named_after_specs_and_names_and_passwords_stay_out() -> None:
-    assert folder_name("llm:list:plot.v1") == "llm-list-plot.v1"
+    assert folder_name("llm:json_list:plot.v1") == "llm-list-plot.v1"
     assert folder_name("minilm:../models/mine") == "minilm-..-models-mine"
     assert len(folder_name("minilm:" + "x" * 300)) < 100
     assert named("service:http://me:secret@127.0.0.1:5000", SETTING).spec == "service:http://***@127.0.0.1:5000"

@@ -105,7 +105,7 @@ def test_scores_are_shown_on_demand() -> None:
     [
         (["classify", "x", "--taxonomy", "tmbd"], "did you mean 'tmdb'"),
         (["classify", "x", "--prompt", "plott"], "there is no prompt 'plott'"),
-        (["classify", "x", "--reading", "lists"], "did you mean 'list'"),
+        (["classify", "x", "--strategy", "lists"], "did you mean 'list'"),
         (["classify", "x", "--overview", "y"], "the same thing"),
         (["classify", "x", "--labels", "a", "--taxonomy", "tmdb"], "either --labels or --taxonomy"),
         (["classify", "x", "--labels", "a,A"], "differ only in case"),
@@ -122,7 +122,7 @@ def test_what_is_wrong_is_said_in_words(arguments: list[str], said: str) -> None
     assert "Traceback" not in result.output
 
 
-def test_a_vocabulary_may_come_from_a_file(away: Path) -> None:
+def test_a_taxonomy_may_come_from_a_file(away: Path) -> None:
     (away / "weather.yaml").write_text(
         "multi: false\nlabels:\n- name: snow\n  aliases: [frost]\n  description: it is freezing\n- name: heat wave\n"
     )
@@ -168,7 +168,7 @@ def test_prompts_show_prints_the_very_messages() -> None:
     assert printed == f"--- system ---\n{system['content']}\n--- user ---\n{user['content']}\n"
 
 
-def test_vocabularies_and_prompts_are_listed() -> None:
+def test_taxonomies_and_prompts_are_listed() -> None:
     listed = call("taxonomies").stdout.splitlines()
     assert "imdb 22 labels, up to 5 labels a film".split() in [line.split() for line in listed]
     assert "Foreign" in call("taxonomies", "tmdb").stdout
@@ -222,20 +222,20 @@ def test_codes_are_read_however_the_tokenizer_writes_them(
 ) -> None:
     with endpoint(starting_with(**tokens)) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-        result = call("classify", "I liked it.", "--taxonomy", "sentiment", "--reading", "letters")
+        result = call("classify", "I liked it.", "--taxonomy", "sentiment", "--strategy", "label_tokens")
     assert result.stdout == f"{label}\n", result.output
 
 
-@pytest.mark.parametrize("reading", ["letters", "yes_no"])
+@pytest.mark.parametrize("strategy", ["label_tokens", "yes_no"])
 @pytest.mark.parametrize("start", ["Okay", "The", "<think>", "\u0120Let"])
 def test_a_model_that_reasons_first_is_a_problem_and_not_the_first_label(
-    reading: str, start: str, monkeypatch: pytest.MonkeyPatch
+    strategy: str, start: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with endpoint(starting_with(**{start: 0.9, "Hmm": 0.05, "So": 0.01})) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-        first = call("classify", "I liked it.", "--taxonomy", "sentiment", "--reading", reading)
+        first = call("classify", "I liked it.", "--taxonomy", "sentiment", "--strategy", strategy)
         asked = len(server.asked)
-        again = call("classify", "I liked it.", "--taxonomy", "sentiment", "--reading", reading)
+        again = call("classify", "I liked it.", "--taxonomy", "sentiment", "--strategy", strategy)
         assert len(server.asked) > asked, "a problem is not remembered"
     for result in (first, again):
         assert (result.exit_code, result.stdout) == (1, "")
@@ -250,7 +250,7 @@ def test_probe_prints_a_table_for_people_and_json_for_machines(monkeypatch: pyte
         asked = len(server.asked)
         found = json.loads(call("probe", "--json").stdout)
         assert len(server.asked) == asked + 2, "the models and the version alone: the rest is remembered"
-        call("probe", "--anew")
+        call("probe", "--refresh")
         assert len(server.asked) > asked + 5
     assert re.search(r"json_schema +ignored", table)
     assert re.search(r"logprobs +honoured +18 most probable tokens", table)
@@ -280,25 +280,25 @@ def test_calibrate_learns_from_labelled_and_from_unlabelled_texts(away: Path, mo
     (away / "films.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with endpoint(weighing_endpoint()) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-        before = json.loads(call("classify", "x", "--reading", "letters", "--json").stdout)
+        before = json.loads(call("classify", "x", "--strategy", "label_tokens", "--json").stdout)
         assert before["genres"] == ["Action", "Adventure"]
-        learnt = call("calibrate", "--data", "films.jsonl", "--reading", "letters")
+        learnt = call("calibrate", "--data", "films.jsonl", "--strategy", "label_tokens")
         assert re.match(r"threshold 0\.[2-9]\d+, 0 labels corrected", learnt.stdout), learnt.output
-        after = json.loads(call("classify", "x", "--reading", "letters", "--json").stdout)
+        after = json.loads(call("classify", "x", "--strategy", "label_tokens", "--json").stdout)
         assert (after["genres"], after["cached"]) == (["Action"], False)
-        blind = call("calibrate", "--data", "films.jsonl", "--reading", "letters", "--unlabelled")
+        blind = call("calibrate", "--data", "films.jsonl", "--strategy", "label_tokens", "--unlabelled")
         assert "threshold 0.100, 18 labels corrected" in blind.stdout
-        even = json.loads(call("classify", "x", "--reading", "letters", "--scores", "--json").stdout)
+        even = json.loads(call("classify", "x", "--strategy", "label_tokens", "--scores", "--json").stdout)
         assert even["scores"]["Action"] == pytest.approx(even["scores"]["Crime"]), "it says the same of every text"
 
 
 def test_calibrate_says_what_is_missing(away: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "set OPENAI_BASE_URL" in call("calibrate", "--data", "x.jsonl", "--reading", "letters").stderr
+    assert "set OPENAI_BASE_URL" in call("calibrate", "--data", "x.jsonl", "--strategy", "label_tokens").stderr
     with endpoint(body(503, {})) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         monkeypatch.setenv("MARQUEE_RETRIES", "0")
         (away / "t.jsonl").write_text('{"description": "x"}\n')
-        result = call("calibrate", "--data", "t.jsonl", "--reading", "yes_no", "--unlabelled")
+        result = call("calibrate", "--data", "t.jsonl", "--strategy", "yes_no", "--unlabelled")
     assert "nothing to learn from t.jsonl" in result.stderr
 
 
@@ -313,7 +313,7 @@ def test_cascade_finds_a_margin_and_says_how_many_texts_go_to_the_model(
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         lax = call("cascade", "--data", "films.jsonl", "--loss", "1")
         strict = call("cascade", "--data", "films.jsonl", "--loss", "0")
-    assert re.match(r"MARQUEE_CASCADE=\d+\.\d{4}\n", lax.stdout), lax.output
+    assert re.match(r"MARQUEE_CASCADE_MARGIN=\d+\.\d{4}\n", lax.stdout), lax.output
     assert "0.0% of the texts go to Qwen/Qwen2-7B-Instruct" in lax.stderr
     assert re.search(r"\d+\.\d% of the texts go to .*; micro-F1 1\.000", strict.stderr), strict.output
     assert "set OPENAI_BASE_URL" in call("cascade", "--data", "films.jsonl", env={"OPENAI_BASE_URL": ""}).stderr

@@ -86,8 +86,12 @@ def test_the_service_is_published_on_loopback_only_and_vllm_not_at_all() -> None
 
 def test_a_service_that_asks_for_no_key_says_so_and_the_image_by_itself_does_not() -> None:
     for name in ("marquee", "marquee-gpu"):
-        assert SERVICES[name]["environment"]["MARQUEE_OPEN"] == "true"
-    assert not any("MARQUEE_OPEN" in line or "--open" in line for line in DOCKERFILE if not line.startswith("#"))
+        assert SERVICES[name]["environment"]["MARQUEE_ALLOW_ANONYMOUS"] == "true"
+    assert not any(
+        "MARQUEE_ALLOW_ANONYMOUS" in line or "--allow-anonymous" in line
+        for line in DOCKERFILE
+        if not line.startswith("#")
+    )
 
 
 def test_vllm_reserves_a_gpu_and_is_the_version_that_is_tested() -> None:

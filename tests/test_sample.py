@@ -18,7 +18,7 @@ SHIPPED = ("emotions", "intents", "news", "tickets")
 
 
 def _bare() -> Iterator[Taxonomy]:
-    """The vocabularies of bare names that no file of the program holds."""
+    """The taxonomies of bare names that no file of the program holds."""
     for name, entry in yaml.safe_load((SAMPLE / "general_vocabularies.yaml").read_text(encoding="utf-8")).items():
         yield Taxonomy(name, tuple(map(Label, entry["labels"])), entry["multi"], entry.get("max_labels", 1))
 
@@ -31,7 +31,7 @@ def _of(taxonomy: Taxonomy) -> list[dict[str, Any]]:
     return [row for row in ROWS if row["vocabulary"] == taxonomy.name]
 
 
-def test_every_row_has_the_same_fields_and_a_vocabulary() -> None:
+def test_every_row_has_the_same_fields_and_a_taxonomy() -> None:
     fields = ["id", "vocabulary", "labels", "split", "hard", "text"]
     assert {tuple(row) for row in ROWS} == {tuple(fields)}
     assert {row["vocabulary"] for row in ROWS} == {taxonomy.name for taxonomy in VOCABULARIES}
@@ -42,7 +42,7 @@ def test_no_id_and_no_text_stands_twice() -> None:
 
 
 @each_vocabulary
-def test_labels_are_of_the_vocabulary_and_no_more_than_it_allows(taxonomy: Taxonomy) -> None:
+def test_labels_are_of_the_taxonomy_and_no_more_than_it_allows(taxonomy: Taxonomy) -> None:
     for row in _of(taxonomy):
         assert 1 <= len(row["labels"]) <= taxonomy.max_labels, row["id"]
         assert set(row["labels"]) <= set(taxonomy.names), row["id"]

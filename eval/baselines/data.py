@@ -42,7 +42,7 @@ class Split:
 
     Attributes:
         texts: what is read, one string per example.
-        truth: shape (texts, labels), columns in vocabulary order.
+        truth: shape (texts, labels), columns in taxonomy order.
         complete: shape (texts,); False where a label that is not named may hold all the same.
         digest: 12 hex digits of ids, texts and labels.
         soft: how sure a teacher was of each label, from 0 to 1, same shape as ``truth``; None where the labels are
@@ -113,7 +113,7 @@ class TrainingData:
     """All that a training sees.
 
     Attributes:
-        taxonomy: the vocabulary to learn.
+        taxonomy: the taxonomy to learn.
         train: what weights are learnt from.
         validation: what settings, stopping and thresholds are chosen by.
         seed: of everything random.
@@ -135,7 +135,7 @@ class Scorer(Protocol):
     """What a training leaves: texts to one probability per label."""
 
     def probabilities(self, texts: Sequence[str]) -> Probabilities:
-        """Shape (texts, labels), columns in vocabulary order; rows sum to 1 where only one label may be given."""
+        """Shape (texts, labels), columns in taxonomy order; rows sum to 1 where only one label may be given."""
 
     def save(self, folder: Path) -> None:
         """Write the weights into an existing folder."""

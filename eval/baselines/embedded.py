@@ -22,7 +22,7 @@ _FILE = "weights.json"
 
 @dataclass(frozen=True)
 class EmbeddedScores:
-    """The probabilities of the embedded classifier for one vocabulary."""
+    """The probabilities of the embedded classifier for one taxonomy."""
 
     taxonomy: Taxonomy
 

@@ -30,7 +30,7 @@ Read = Callable[[Path], Trained]
 @dataclass(frozen=True)
 class BlendSettings:
     """Attributes:
-    parts: folders of earlier trainings, two at least, for the same vocabulary and by the same splits.
+    parts: folders of earlier trainings, two at least, for the same taxonomy and by the same splits.
     """
 
     parts: tuple[str, ...] = ()
@@ -71,7 +71,7 @@ def fit(material: TrainingData, settings: BlendSettings, read: Read) -> Blend:
         read: a trained baseline from its folder.
 
     Raises:
-        InvalidSetting: there is no second part, or one was trained for another vocabulary or chosen by other texts.
+        InvalidSetting: there is no second part, or one was trained for another taxonomy or chosen by other texts.
     """
     if len(settings.parts) < 2:
         raise InvalidSetting("a blend needs two parts or more; give the folder of a training with each --part")
@@ -108,7 +108,7 @@ def restore(folder: Path, labels: int, multi: bool, read: Read) -> Blend:
 
 def _part(part: Trained, path: str, material: TrainingData) -> Trained:
     if part.taxonomy.labels != material.taxonomy.labels or part.taxonomy.multi != material.taxonomy.multi:
-        raise InvalidSetting(f"{path} was trained for another vocabulary than {material.taxonomy.name}")
+        raise InvalidSetting(f"{path} was trained for another taxonomy than {material.taxonomy.name}")
     digest = part.manifest["data"]["validation"]["digest"]
     if digest != material.validation.digest:
         raise InvalidSetting(

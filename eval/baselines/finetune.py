@@ -287,7 +287,7 @@ def _freeze(model: Labeller, last_layers: int) -> None:
 
 def _refuse_incoherent(settings: FineTuning, multi: bool) -> None:
     if multi and settings.length_weight:
-        raise InvalidSetting("length_weight is for vocabularies of one label a text; leave it out")
+        raise InvalidSetting("length_weight is for taxonomies of one label a text; leave it out")
     if not multi and settings.loss != "bce":
         raise InvalidSetting(f"loss {settings.loss} is for several labels a text; leave it out")
 

@@ -52,14 +52,14 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def taxonomy_of(manifest: dict[str, Any]) -> Taxonomy:
-    """The vocabulary that a baseline was trained for."""
+    """The taxonomy that a baseline was trained for."""
     kept = {key: value for key, value in manifest["taxonomy"].items() if key != "digest"}
     labels = tuple(Label(**{**label, "aliases": tuple(label["aliases"])}) for label in kept.pop("labels"))
     return Taxonomy(labels=labels, **kept)
 
 
 def parts_of(folder: Path) -> tuple[dict[str, Any], Taxonomy, Decoding]:
-    """Manifest, vocabulary and decoding of a trained baseline.
+    """Manifest, taxonomy and decoding of a trained baseline.
 
     Raises:
         InvalidSetting: as ``read``, or something in it is missing or of the wrong shape.

@@ -29,7 +29,7 @@ class KnownTexts:
     """What trainings saw.
 
     Attributes:
-        taxonomy: their vocabulary.
+        taxonomy: their taxonomy.
         trainings: what each may have learnt from; which it was, its manifest tells.
         validation: what all were chosen by.
     """
@@ -49,7 +49,7 @@ class KnownTexts:
             InvalidSetting: it saw other texts, or other labels.
         """
         if manifest.taxonomy_of(made).labels != self.taxonomy.labels:
-            raise InvalidSetting(f"{folder} was trained for another vocabulary than {self.taxonomy.name}")
+            raise InvalidSetting(f"{folder} was trained for another taxonomy than {self.taxonomy.name}")
         training = _found(self.trainings, made["data"]["train"]["digest"], folder, "learnt from")
         return training.joined(_found([self.validation], made["data"]["validation"]["digest"], folder, "chosen by"))
 

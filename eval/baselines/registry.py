@@ -54,7 +54,7 @@ class TrainingPlan:
     Attributes:
         kind: name of a baseline.
         settings: what differs from the kind's defaults.
-        decode: how scores become labels; None takes the kind's. A vocabulary of one label a text takes the best.
+        decode: how scores become labels; None takes the kind's. A taxonomy of one label a text takes the best.
         objective: the F1 that thresholds are tuned for.
         seed: of everything random.
         data: name of the data, for the manifest.
@@ -87,12 +87,12 @@ def train(
 
     Args:
         plan: what to train and how.
-        taxonomy: the vocabulary to learn.
+        taxonomy: the taxonomy to learn.
         training: what weights are learnt from.
         validation: what settings, stopping and thresholds are chosen by; never give it the test split.
         out: folder to write to; made if missing, what a former training left there is written over.
         track: shows progress.
-        soft: a teacher's figure from 0 to 1 for every label in vocabulary order, by the ids of the training examples;
+        soft: a teacher's figure from 0 to 1 for every label in taxonomy order, by the ids of the training examples;
             kinds that learn from labels alone leave them aside.
 
     Raises:

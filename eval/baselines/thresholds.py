@@ -42,7 +42,7 @@ class Decoding:
     Attributes:
         rule: ``global`` and ``per-label`` compare with thresholds, ``top-k`` takes as many for every text, ``best``
             takes one.
-        thresholds: one per label in vocabulary order; a label is given from its threshold on.
+        thresholds: one per label in taxonomy order; a label is given from its threshold on.
         k: how many labels ``top-k`` takes.
         objective: the F1 that was tuned for; ``both`` is the mean of micro- and macro-F1.
     """

@@ -19,7 +19,7 @@ from prompts.text import Text, checked_texts
 
 @dataclass(frozen=True)
 class Trained:
-    """Answers for the one vocabulary that it was trained for.
+    """Answers for the one taxonomy that it was trained for.
 
     Scores are probabilities, best first. The shape of an answer (how many labels, whether none will do) may be asked
     otherwise than it was trained; the labels may not.
@@ -47,7 +47,7 @@ class Trained:
         """See ``Classifier.classify``.
 
         Raises:
-            OtherVocabulary: another vocabulary than that of the training.
+            OtherVocabulary: another taxonomy than that of the training.
         """
         self._refuse_other(taxonomy)
         source = AnswerSource(self.name, label_source(taxonomy))
@@ -71,7 +71,7 @@ class Trained:
         if not alike:
             raise OtherVocabulary(
                 f"{self.name} was trained for {label_source(own)} and cannot answer for {label_source(taxonomy)}; "
-                "ask it for its own vocabulary, or train one for the other"
+                "ask it for its own taxonomy, or train one for the other"
             )
 
 

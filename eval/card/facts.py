@@ -61,7 +61,7 @@ class Facts:
 
     Attributes:
         name: of the data.
-        taxonomy: name and digest of the vocabulary.
+        taxonomy: name and digest of the taxonomy.
         digest: of the data.
         splits: examples of each side, ``""`` for those on none; train, validation and test first.
         left_out: rows that became no example, by reason.

@@ -25,7 +25,7 @@ def divide(
     seed: int,
     *,
     format: str | None = None,
-    anew: bool = False,
+    ignore_splits: bool = False,
     drop_unknown: bool = False,
 ) -> tuple[Frozen, list[Example]]:
     """A split of a data set, and its rows as examples on their sides.
@@ -35,13 +35,13 @@ def divide(
 
     Args:
         path: the file or folder.
-        taxonomy: vocabulary whose labels are balanced.
+        taxonomy: taxonomy whose labels are balanced.
         fields: names of the columns.
         shares: side to share of the rows; they sum to 1.
         seed: of the order in which equals are dealt out.
         format: a name in ``FORMATS``; by default the first that fits.
-        anew: whatever sides the data has do not count.
-        drop_unknown: labels that the vocabulary does not know do not count, instead of being refused.
+        ignore_splits: ignore the splits that the data has.
+        drop_unknown: labels that the taxonomy does not know do not count, instead of being refused.
 
     Raises:
         InvalidDataset: the data cannot be read, or has sides that are complete.
@@ -49,7 +49,7 @@ def divide(
     """
     rows = records(path, fields, format).rows
     examples = labelled(rows, taxonomy, drop_unknown, Counter())
-    given = {} if anew else _given(path, examples)
+    given = {} if ignore_splits else _given(path, examples)
     free = [example for example in examples if example.id not in given]
     sides = given | assign(free, _rest(shares) if given else shares, seed)
     frozen = freeze(rows, sides, seed, shares, taxonomy.name)
@@ -63,7 +63,7 @@ def _given(path: Path, examples: Sequence[Example]) -> dict[str, str]:
         return {}
     if found - {"train", "test"} or "test" not in found:
         raise InvalidDataset(
-            f"{path.name} has splits of its own ({', '.join(sorted(found))}); use them, or give --anew to ignore them"
+            f"{path.name} has splits of its own ({', '.join(sorted(found))}); use them, or give --ignore-splits"
         )
     tested = {example.group for example in examples if example.split == "test"}
     return {

@@ -17,12 +17,12 @@ class Example:
     Attributes:
         id: unique within its data set.
         text: what is to be labelled.
-        labels: names from the vocabulary that may be answered, in its order; at least one.
+        labels: names from the taxonomy that may be answered, in its order; at least one.
         group: examples of one film (same title and year, or same description) share it; they must not stand on two
             sides of a split, and a bootstrap draws them together. Empty where an example stands for itself.
         complete: False where a missing label is unknown, not false.
         truncated: whether the text breaks off.
-        extra: further labels from outside the vocabulary, such as IMDb's interests.
+        extra: further labels from outside the taxonomy, such as IMDb's interests.
         split: the side on which it stands; empty where the data has no sides.
         film: title and year in one spelling; empty where the data has no title.
     """
@@ -44,7 +44,7 @@ class LoadedDataset:
 
     Attributes:
         examples: of the split that was asked for, or of all.
-        taxonomy: the vocabulary; labels that were too rare are kept out of prediction.
+        taxonomy: the taxonomy; labels that were too rare are kept out of prediction.
         left_out: rows that became no example, by reason.
         changed: rows that were mended on the way, by what was done.
         kept: examples of each label among those that rarity is counted over, where labels were dropped for it.

@@ -13,7 +13,7 @@ from prompts.taxonomy import Taxonomy
 
 @dataclass(frozen=True)
 class WithoutRare:
-    """Examples without rare labels, the vocabulary without them, and how many each label has in training."""
+    """Examples without rare labels, the taxonomy without them, and how many each label has in training."""
 
     examples: Sequence[Example]
     taxonomy: Taxonomy
@@ -51,6 +51,6 @@ def _counts(examples: Sequence[Example]) -> Counter[str]:
 
 
 def _without(taxonomy: Taxonomy, dropped: Mapping[str, int]) -> Taxonomy:
-    """The same vocabulary with some labels never answered."""
+    """The same taxonomy with some labels never answered."""
     labels = tuple(replace(label, predict=False) if label.name in dropped else label for label in taxonomy.labels)
     return replace(taxonomy, labels=labels)

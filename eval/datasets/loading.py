@@ -1,4 +1,4 @@
-"""From a path to examples: rows are read, put on their sides, labelled from a vocabulary, grouped and chosen."""
+"""From a path to examples: rows are read, put on their sides, labelled from a taxonomy, grouped and chosen."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def load(
 
     Args:
         path: the file or folder.
-        taxonomy: the vocabulary; every label of the data must be known to it.
+        taxonomy: the taxonomy; every label of the data must be known to it.
         fields: names of the columns.
         split: keep the rows of this split only.
         format: a name in ``FORMATS``; by default the first that fits.
         split_file: frozen split of this very data, in place of its own.
         min_label_count: labels that fewer training examples have are kept out of prediction.
-        drop_unknown: leave labels that the vocabulary does not know out, and count them, instead of refusing them.
+        drop_unknown: leave labels that the taxonomy does not know out, and count them, instead of refusing them.
 
     Raises:
         UnknownName: no such format.
@@ -87,10 +87,10 @@ def pool(
 
     Args:
         path: the file or folder.
-        taxonomy: the vocabulary.
+        taxonomy: the taxonomy.
         fields: names of the columns; with empty ``labels`` nobody's labels are read.
         format: a name in ``FORMATS``; by default the first that fits.
-        drop_unknown: leave labels that the vocabulary does not know out, and count them, instead of refusing them.
+        drop_unknown: leave labels that the taxonomy does not know out, and count them, instead of refusing them.
 
     Raises:
         UnknownName: no such format.
@@ -110,7 +110,7 @@ def labelled(rows: Sequence[Record], taxonomy: Taxonomy, drop_unknown: bool, cha
     """Every row as an example, those without a text or a label too; what was dropped is added to ``changed``.
 
     Raises:
-        InvalidDataset: a label that the vocabulary does not know.
+        InvalidDataset: a label that the taxonomy does not know.
     """
     return [
         Example(

@@ -1,4 +1,4 @@
-"""A row of a data set as its file has it, before any vocabulary has looked at its labels."""
+"""A row of a data set as its file has it, before any taxonomy has looked at its labels."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Frozen:
         seed: of the split.
         shares: side to share asked for.
         sides: ids of every side but ``train``, which has the rest.
-        taxonomy: name of the vocabulary whose labels were balanced.
+        taxonomy: name of the taxonomy whose labels were balanced.
     """
 
     data: str

@@ -40,7 +40,7 @@ class Metric:
 
 
 def indicator(label_sets: Sequence[Sequence[str]], taxonomy: Taxonomy) -> Labels:
-    """Label sets as a matrix of shape (texts, labels), columns in vocabulary order."""
+    """Label sets as a matrix of shape (texts, labels), columns in taxonomy order."""
     return named_indicator(label_sets, taxonomy.names)
 
 
@@ -96,7 +96,7 @@ def micro(ratio: Ratio) -> Metric:
 
 
 def macro(ratio: Ratio) -> Metric:
-    """The plain mean of the labels' ratios; every label of the vocabulary counts, seen or not."""
+    """The plain mean of the labels' ratios; every label of the taxonomy counts, seen or not."""
     return Metric(_per_label, lambda sums: ratio(*_thirds(sums)).mean(axis=-1))
 
 

@@ -36,7 +36,7 @@ def paired(a: RunResults, b: RunResults, common: bool = False) -> Pair:
         common: leave out texts that only one of them has.
 
     Raises:
-        InvalidDataset: other vocabularies, other texts (without ``common``), other true labels or groups for a text,
+        InvalidDataset: other taxonomies, other texts (without ``common``), other true labels or groups for a text,
             or no text with all of its true labels known.
     """
     if set(a.labels) != set(b.labels):
@@ -83,7 +83,7 @@ def _told(a: RunResults, b: RunResults) -> list[str]:
     unfinished = [f"{who} holds {len(run)} of its {texts} texts" for who, run, texts in meant if len(run) < texts]
     notes = {
         "data": "the data files differ, though ids and true labels agree: the texts themselves may not be the same",
-        "taxonomy": "the vocabularies have the same labels but differ otherwise (descriptions, aliases, shape)",
+        "taxonomy": "the taxonomies have the same labels but differ otherwise (descriptions, aliases, shape)",
     }
     return unfinished + [note for key, note in notes.items() if _digest(a, key) != _digest(b, key)]
 

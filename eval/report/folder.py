@@ -60,7 +60,7 @@ class SystemResults:
     @property
     def prompted(self) -> bool:
         """Whether a language model was asked."""
-        return any(row.source.prompt or row.source.reading for row in self.run.rows)
+        return any(row.source.prompt or row.source.strategy for row in self.run.rows)
 
     @property
     def scored(self) -> bool:
@@ -76,7 +76,7 @@ class SystemResults:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Systems that answered the same texts under the same vocabulary, best micro-F1 first."""
+    """Systems that answered the same texts under the same taxonomy, best micro-F1 first."""
 
     folder: Path
     systems: tuple[SystemResults, ...]
@@ -159,7 +159,7 @@ def _same_vocabulary(systems: Sequence[SystemResults]) -> tuple[str, ...]:
     vocabulary = systems[0].run.labels
     if any(set(system.run.labels) != set(vocabulary) for system in systems):
         names = ", ".join(system.name for system in systems)
-        raise InvalidDataset(f"{names} answered under different vocabularies; report them apart")
+        raise InvalidDataset(f"{names} answered under different taxonomies; report them apart")
     return vocabulary
 
 

@@ -24,7 +24,7 @@ def section(evaluation: Evaluation, intervals: Intervals) -> Section:
 
 
 def taxonomy_name(evaluation: Evaluation) -> str:
-    """Name of the vocabulary, empty where no manifest tells it."""
+    """Name of the taxonomy, empty where no manifest tells it."""
     stated = [system.run.manifest.get("taxonomy") for system in evaluation.systems]
     return next((str(found.get("name", "")) for found in stated if isinstance(found, dict)), "")
 

@@ -43,7 +43,7 @@ def _side_by_side(evaluation: Evaluation, model: str, systems: Sequence[SystemRe
     heads = [Head("", numeric=False), *(Head(f"{_letter(place)}: {s.name}") for place, s in enumerate(systems))]
     rows = [
         TableRow((Cell(name), *(Cell(_said(system, name)) for system in systems), *([Cell("")] if pair else [])))
-        for name in ("prompt", "reading")
+        for name in ("prompt", "strategy")
     ]
     rows += [_compared(column, systems, pair) for column in shown(systems, evaluation.single)]
     return ReportTable(
@@ -71,7 +71,7 @@ def _signed(column: Column, value: float) -> str:
 
 
 def _said(system: SystemResults, name: str) -> str:
-    """The prompts or readings that a system's rows name."""
+    """The prompts or strategies that a system's rows name."""
     found = sorted({value for row in system.run.rows if (value := getattr(row.source, name))})
     return ", ".join(found) or MISSING
 
@@ -118,7 +118,7 @@ def _order(evaluation: Evaluation) -> Iterator[Part]:
         shares = [percent(found[name]) if name in found else MISSING for name in ("ever", "minority")]
         rows.append(TableRow((Cell(system.name), *map(Cell, (*counts, *shares)))))
     heads = (
-        Head("system", numeric=False), Head("orders", "Random orders of the vocabulary."),
+        Head("system", numeric=False), Head("orders", "Random orders of the taxonomy."),
         Head("decisions", "Decisions about a text and a label."),
         Head("ever flipped", "Share of decisions that are not the same under every order."),
         Head("against the majority", "Share of answers that go against the majority of their decision."),

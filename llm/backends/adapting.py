@@ -239,7 +239,8 @@ class Adapting:
         if len(now.refused_sizes) > len(before.refused_sizes):
             labels = now.refused_sizes[-1][0]
             log.warning(
-                "%s takes no schema of %d labels: the answers are read from unconstrained text; MARQUEE_CANDIDATES=100 "
+                "%s takes no schema of %d labels: the answers are read from unconstrained text; "
+                "MARQUEE_MAX_CANDIDATE_LABELS=100 "
                 "narrows the labels first",
                 *(where, labels),
             )

@@ -102,7 +102,7 @@ class Backend(Protocol):
 
     @property
     def code_limit(self) -> int:
-        """How many codes one ``weigh`` can take; 0 where the engine tells no probabilities."""
+        """How many codes one ``next_token_logprobs`` can take; 0 where the engine tells no probabilities."""
 
     @property
     def holds_schema(self) -> bool:
@@ -115,7 +115,7 @@ class Backend(Protocol):
     def write(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
         """Let the model write under a constraint, once per conversation, in their order."""
 
-    def weigh(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[TokenLogprobs]:
+    def next_token_logprobs(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[TokenLogprobs]:
         """Read the probabilities of the codes, each a single token, without writing; in the conversations' order."""
 
     def check(self) -> Problem | None:

@@ -19,7 +19,7 @@ from llm.classifier import Problem
 
 TOGETHER = 32  # conversations a request, where no account of each is wanted; 16 to 64 come to much the same
 _MORE_TEXTS = 4
-_GIVEN_UP = ("late", "gone")  # whoever asked waits no longer: there is nothing to ask again
+_GIVEN_UP = ("timeout", "client_disconnected")  # whoever asked waits no longer: there is nothing to ask again
 _ITS_TEXTS = ("too_long", "rejected")  # what a server says of a conversation; anything else, of itself
 _CACHED = "prompt_tokens_details"
 _REST_SECONDS = 60.0
@@ -37,49 +37,53 @@ class BatchTransport:
         size: the most conversations of one request.
     """
 
-    def __init__(self, wire: HTTPTransport, honours: Callable[[], Capabilities], size: int) -> None:
-        self.place = wire.place
+    def __init__(self, transport: HTTPTransport, capabilities: Callable[[], Capabilities], size: int) -> None:
+        self.place = transport.place
         # Batches have a wire of their own, whose limiter knows their latency and no other's.
-        self._wire, self._batches, self._size = wire, wire.twin(under_way(wire.concurrency, size)), size
-        self._honours, self._resting_until = honours, 0.0
+        self._transport, self._batches, self._size = (
+            transport,
+            transport.clone(under_way(transport.concurrency, size)),
+            size,
+        )
+        self._capabilities, self._resting_until = capabilities, 0.0
 
     def __repr__(self) -> str:
-        return f"BatchTransport({self._wire!r}, {self._size})"
+        return f"BatchTransport({self._transport!r}, {self._size})"
 
     def post(self, bodies: Sequence[Body], path: str = CHAT) -> list[Any]:
         """See ``HTTPTransport.post``."""
-        if path != CHAT or not self._honours().does("batch"):
-            return self._wire.post(bodies, path)
-        replies = self._wire.post(bodies) if len(bodies) < 2 or self._rests() else self._batched(bodies)
+        if path != CHAT or not self._capabilities().supports("batch"):
+            return self._transport.post(bodies, path)
+        replies = self._transport.post(bodies) if len(bodies) < 2 or self._rests() else self._batched(bodies)
         return [_without_cached(reply) for reply in replies]
 
     def beside(self, path: str) -> str:
         """See ``HTTPTransport.beside``."""
-        return self._wire.beside(path)
+        return self._transport.beside(path)
 
     def get(self, path: str) -> Any:
         """See ``HTTPTransport.get``."""
-        return self._wire.get(path)
+        return self._transport.get(path)
 
     def redacted(self, words: str) -> str:
         """See ``HTTPTransport.redacted``."""
-        return self._wire.redacted(words)
+        return self._transport.redacted(words)
 
     def served(self, model: str) -> str:
         """See ``HTTPTransport.served``."""
-        return self._wire.served(model)
+        return self._transport.served(model)
 
     @property
-    def essence(self) -> Mapping[str, Any]:
-        """See ``HTTPTransport.essence``."""
-        return self._wire.essence
+    def fingerprint_parts(self) -> Mapping[str, Any]:
+        """See ``HTTPTransport.fingerprint_parts``."""
+        return self._transport.fingerprint_parts
 
     def _batched(self, bodies: Sequence[Body]) -> list[Any]:
         batches = list(self._divided(bodies))
         replies = self._batches.post([_together(batch) for batch in batches], BATCH)
         apart = [one for batch, reply in zip(batches, replies, strict=True) for one in self._apart(batch, reply)]
         alone = [place for place, reply in enumerate(apart) if _is_asked_again(reply)]
-        for place, reply in zip(alone, self._wire.post([bodies[place] for place in alone]), strict=True):
+        for place, reply in zip(alone, self._transport.post([bodies[place] for place in alone]), strict=True):
             apart[place] = reply
         return apart
 

@@ -37,10 +37,10 @@ class Capabilities(Protocol):
     def outcome(self, capability: str) -> Outcome:
         """How the check of a capability ended; ``unknown`` where the endpoint cannot be reached."""
 
-    def does(self, capability: str) -> bool:
+    def supports(self, capability: str) -> bool:
         """Whether the endpoint does as asked."""
 
-    def refuses(self, capability: str) -> bool:
+    def rejects(self, capability: str) -> bool:
         """Whether asking for it fails the whole request."""
 
 
@@ -64,11 +64,11 @@ class SupportedFeatures:
         """See ``Capabilities.outcome``."""
         return self.findings.get(capability, CheckResult("unknown")).outcome
 
-    def does(self, capability: str) -> bool:
+    def supports(self, capability: str) -> bool:
         """See ``Capabilities.does``."""
         return self.outcome(capability) == "honoured"
 
-    def refuses(self, capability: str) -> bool:
+    def rejects(self, capability: str) -> bool:
         """See ``Capabilities.refuses``."""
         return self.outcome(capability) == "refused"
 
@@ -95,13 +95,13 @@ class SupportedFeatures:
 UNPROBED = SupportedFeatures({})
 
 
-def probe(wire: HTTPTransport, model: str) -> SupportedFeatures | Problem:
+def probe(transport: HTTPTransport, model: str) -> SupportedFeatures | Problem:
     """Check every capability; a ``Problem`` where the endpoint cannot be reached or does not serve the model."""
-    canaries = CapabilityChecks(wire, model)
+    canaries = CapabilityChecks(transport, model)
     try:
         if isinstance(plain := canaries.ask(), Problem):
             return plain
-        found = SupportedFeatures({}, context=_context(wire, model), version=version(wire))
+        found = SupportedFeatures({}, context=_context(transport, model), version=version(transport))
         for name, check in CANARIES.items():
             found = found.with_finding(name, check(canaries))
     except Unreached as error:
@@ -109,14 +109,14 @@ def probe(wire: HTTPTransport, model: str) -> SupportedFeatures | Problem:
     return found
 
 
-def version(wire: HTTPTransport) -> str:
+def version(transport: HTTPTransport) -> str:
     """What the server beside the API calls itself, where it says so."""
-    reply = wire.get(wire.beside("/version"))
+    reply = transport.get(transport.beside("/version"))
     return str(reply.get("version", "")) if isinstance(reply, dict) else ""
 
 
-def _context(wire: HTTPTransport, model: str) -> int | None:
-    reply = wire.get("/models")
+def _context(transport: HTTPTransport, model: str) -> int | None:
+    reply = transport.get("/models")
     served = reply.get("data") if isinstance(reply, dict) else None
     for entry in served if isinstance(served, list) else []:
         if isinstance(entry, dict) and entry.get("id") == model:
@@ -135,9 +135,9 @@ class CapabilityProbe:
         path: the JSON file of findings, per endpoint, model and version; None keeps them in memory only.
     """
 
-    def __init__(self, wire: HTTPTransport, model: str | ModelName, path: Path | None = None) -> None:
-        self._wire, self._file = wire, FindingsFile(path)
-        self._model = ModelName(wire, model, is_set=True) if isinstance(model, str) else model
+    def __init__(self, transport: HTTPTransport, model: str | ModelName, path: Path | None = None) -> None:
+        self._transport, self._file = transport, FindingsFile(path)
+        self._model = ModelName(transport, model, is_set=True) if isinstance(model, str) else model
         self._found: SupportedFeatures | None = None
         self._again_at = 0.0
         self._lock = threading.Lock()
@@ -166,18 +166,18 @@ class CapabilityProbe:
             found = self._checked(capability)
         return found.outcome(capability)
 
-    def does(self, capability: str) -> bool:
+    def supports(self, capability: str) -> bool:
         """See ``Capabilities.does``."""
         return self.outcome(capability) == "honoured"
 
-    def refuses(self, capability: str) -> bool:
+    def rejects(self, capability: str) -> bool:
         """See ``Capabilities.refuses``."""
         return self.outcome(capability) == "refused"
 
-    def anew(self) -> SupportedFeatures | Problem:
+    def refresh(self) -> SupportedFeatures | Problem:
         """Check all capabilities now, whatever is kept."""
         # In a context of its own: what one request did not wait for is nothing that the endpoint refused.
-        found = Context().run(probe, self._wire, self._model())
+        found = Context().run(probe, self._transport, self._model())
         if isinstance(found, SupportedFeatures):
             self._keep(found)
         return found
@@ -207,14 +207,14 @@ class CapabilityProbe:
 
     def _finding(self, capability: str) -> CheckResult:
         try:
-            return CANARIES[capability](CapabilityChecks(self._wire, self._model()))
+            return CANARIES[capability](CapabilityChecks(self._transport, self._model()))
         except Unreached as error:
             log.info("capability checks: %s", error.problem.detail)
             self._again_at = time.monotonic() + _AGAIN_SECONDS
             raise
 
     def _loaded(self) -> SupportedFeatures:
-        now = version(self._wire)
+        now = version(self._transport)
         return SupportedFeatures.of(self._file.get(self._key(now))) or replace(UNPROBED, version=now)
 
     def _keep(self, found: SupportedFeatures) -> None:
@@ -231,4 +231,4 @@ class CapabilityProbe:
         self._file.update(self._key(found.version), merged)
 
     def _key(self, version: str) -> str:
-        return f"{Address.of(self._wire.base_url).base_url} {self._model()} {version} checks-{_FORMAT}"
+        return f"{Address.of(self._transport.base_url).base_url} {self._model()} {version} checks-{_FORMAT}"

@@ -21,7 +21,7 @@ from llm.classifier import Problem
 Outcome = Literal["honoured", "ignored", "refused", "unknown"]
 _CANARY = "zqx-7"
 _ENOUGH_TOKENS = 256  # grammars allow blanks between JSON's marks, and weak models like them
-_PASSING = ("unreachable", "busy", "late", "gone")
+_PASSING = ("unreachable", "busy", "timeout", "client_disconnected")
 _SAY_HELLO = [{"role": "user", "content": "Say hello."}]
 _SAY_JSON = [{"role": "user", "content": 'Say hello as a JSON object with the one member "hello".'}]
 _LETTERS = "ABCDEFGH"
@@ -54,9 +54,9 @@ class Unreached(Exception):
 class CapabilityChecks:
     """Sends canaries to one model."""
 
-    def __init__(self, wire: HTTPTransport, model: str) -> None:
-        self.wire, self.model = wire, model
-        self._reader = ReplyReader(wire.place, wire.redacted)
+    def __init__(self, transport: HTTPTransport, model: str) -> None:
+        self.transport, self.model = transport, model
+        self._reader = ReplyReader(transport.place, transport.redacted)
 
     def ask(self, messages: Any = None, max_tokens: int = _ENOUGH_TOKENS, **fields: Any) -> Any:
         """A reply's first choice with its usage, or the ``Problem`` that stood against it. The fields given are sent
@@ -66,13 +66,13 @@ class CapabilityChecks:
             Unreached: the endpoint does not answer now.
         """
         body = {"model": self.model, "messages": messages or _SAY_HELLO, "max_tokens": max_tokens, "temperature": 0}
-        (reply,) = self.wire.post([body | fields], keep=tuple(fields))
+        (reply,) = self.transport.post([body | fields], keep=tuple(fields))
         choice = self._reader.choice(_answered(reply))
         return choice if isinstance(choice, Problem) else {**choice, "usage": reply.get("usage")}
 
     def side(self, path: str, body: Mapping[str, Any]) -> Any:
         """The reply of another path; a ``Problem`` of any kind where the endpoint does not serve it."""
-        (reply,) = self.wire.post([body], path)
+        (reply,) = self.transport.post([body], path)
         if isinstance(reply, Problem) and reply.kind in _PASSING:
             raise Unreached(reply)
         return reply
@@ -103,7 +103,7 @@ class CapabilityChecks:
     def token_id(self, word: str) -> int | None:
         """The id of a word that is a single token, where the endpoint tells."""
         reply = self.side(
-            self.wire.beside("/tokenize"), {"model": self.model, "prompt": word, "add_special_tokens": False}
+            self.transport.beside("/tokenize"), {"model": self.model, "prompt": word, "add_special_tokens": False}
         )
         tokens = reply.get("tokens") if isinstance(reply, dict) else None
         return tokens[0] if isinstance(tokens, list) and len(tokens) == 1 and isinstance(tokens[0], int) else None

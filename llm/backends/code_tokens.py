@@ -60,7 +60,9 @@ class CodeTokens:
         ids = _own(codes, kinds[: len(_BEFORE)], tokens)
         for code in codes:
             if code not in ids.values():
-                raise InvalidSetting(f"the code {code!r} is not a single token of {model}; choose the reading list")
+                raise InvalidSetting(
+                    f"the code {code!r} is not a single token of {model}; choose the strategy json_list"
+                )
         for kind in kinds:
             added = {tokens[text]: code for code, text in kind.items() if text in tokens}
             if len(ids.keys() | added.keys()) > self._limit:

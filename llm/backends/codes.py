@@ -89,7 +89,7 @@ def mass(weighing: TokenLogprobs) -> float:
 def unreadable(weighing: TokenLogprobs) -> Problem | None:
     """Why the codes' probabilities are no answer; None where they are one.
 
-    The judgement of every reading that reads codes, and of a capability check with a known answer.
+    The judgement of every strategy that reads codes, and of a capability check with a known answer.
     """
     if (found := mass(weighing)) >= LEAST_MASS:
         return None
@@ -98,7 +98,7 @@ def unreadable(weighing: TokenLogprobs) -> Problem | None:
     codes = f"the codes asked for ({shown}) have {found:.1%} of the probability"
     said = weighing.said if len(weighing.said) <= _LONGEST_SHOWN else weighing.said[:_LONGEST_SHOWN] + "…"
     start = f"the model starts its answer with {said!r}" if said else "the model starts its answer with something else"
-    remedy = "if it is a reasoning model, switch its thinking off; or choose the reading list"
+    remedy = "if it is a reasoning model, switch its thinking off; or choose the strategy json_list"
     return Problem("unreadable", f"{start}, and {codes}; {remedy}")
 
 

@@ -45,6 +45,6 @@ class EndpointSettings:
         fields = extra_fields(self.extra_body)
         return Adapting(Address.of(self.base_url), FindingsFile(self.findings), self.reasoning_tokens, fields)
 
-    def wire(self) -> HTTPTransport:
+    def transport(self) -> HTTPTransport:
         """The transport; see ``adapting`` for errors."""
         return HTTPTransport(self.base_url, self.api_key, self.timeout, self.retries, self.concurrency, self.adapting())

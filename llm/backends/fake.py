@@ -1,4 +1,4 @@
-"""An engine that says what it is told to: for tests, and for trying a prompt or a reading without a model."""
+"""An engine that says what it is told to: for tests, and for trying a prompt or a strategy without a model."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class FakeBackend:
         said = [self._reply(conversation) for conversation in conversations]
         return [Completion(problem=one) if isinstance(one, Problem) else Completion(one) for one in said]
 
-    def weigh(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[TokenLogprobs]:
-        """See ``Backend.weigh``."""
+    def next_token_logprobs(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[TokenLogprobs]:
+        """See ``Backend.next_token_logprobs``."""
         assert self._weights, "this one has no weights"
         found = [self._weights(conversation) for conversation in conversations]
         return [TokenLogprobs({code: math.log(some.get(code, 1e-6)) for code in codes}) for some in found]

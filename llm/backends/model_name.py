@@ -31,8 +31,8 @@ class ModelName:
         is_set: whether the user has chosen the name.
     """
 
-    def __init__(self, wire: Listing, default: str, is_set: bool) -> None:
-        self._wire, self._default = wire, default
+    def __init__(self, transport: Listing, default: str, is_set: bool) -> None:
+        self._transport, self._default = transport, default
         self._name = default if is_set else ""
         self._again_at = 0.0
         self._lock = threading.Lock()
@@ -58,14 +58,14 @@ class ModelName:
 
     def _listed(self) -> str:
         """The model that the list leaves no choice about; empty where there is no list."""
-        names = listed(self._wire.get("/models"))
+        names = listed(self._transport.get("/models"))
         if len(names) == 1:
             return names[0]
         if not names or self._default in names:
             return self._default if names else ""
         shown = ", ".join(names[:_SHOWN]) + (" …" if len(names) > _SHOWN else "")
         raise InvalidSetting(
-            f"{self._wire.place} serves {len(names)} models; set MARQUEE_MODEL to one of them: {shown}"
+            f"{self._transport.place} serves {len(names)} models; set MARQUEE_MODEL to one of them: {shown}"
         )
 
 

@@ -20,7 +20,7 @@ from llm.backends.replies import ReplyReader, content_of, usage_of
 from llm.backends.shared_calls import SharedCalls
 from llm.backends.transport import Transport
 from llm.classifier import Problem
-from llm.request_context import ASKING, waiting_problem
+from llm.request_context import CURRENT_REQUEST, waiting_problem
 from prompts.errors import InvalidSetting
 from similarity.errors import Disconnected, Expired
 
@@ -39,47 +39,51 @@ class OpenAICompatible:
         honours: what the endpoint was seen to honour (``capabilities.CapabilityProbe``).
     """
 
-    def __init__(self, wire: Transport, model: str | ModelName, honours: Callable[[], Capabilities]) -> None:
-        self._model = ModelName(wire, model, is_set=True) if isinstance(model, str) else model
-        self._wire, self._honours = wire, honours
-        self._reader = ReplyReader(wire.place, wire.redacted)
+    def __init__(self, transport: Transport, model: str | ModelName, capabilities: Callable[[], Capabilities]) -> None:
+        self._model = ModelName(transport, model, is_set=True) if isinstance(model, str) else model
+        self._transport, self._capabilities = transport, capabilities
+        self._reader = ReplyReader(transport.place, transport.redacted)
         self._code_tokens = CodeTokens(self._tokenized, _TOKEN_ID_LIMIT)
         self._warmed: OrderedDict[str, None] = OrderedDict()
         self._lock = threading.Lock()
         self._calls = SharedCalls()
 
     def __repr__(self) -> str:
-        return f"OpenAICompatible({self.name!r} at {self._wire.place})"
+        return f"OpenAICompatible({self.name!r} at {self._transport.place})"
 
     @property
     def name(self) -> str:
         """The model's name as the endpoint's replies give it, else the one that it is asked for."""
-        return self._wire.served(self._model.known) or self._model.known
+        return self._transport.served(self._model.known) or self._model.known
 
     @property
     def decoding(self) -> Mapping[str, Any]:
         """See ``Backend.decoding``; the endpoint and the model that answers there are part of it."""
-        return {**_DECODING, **self._wire.essence, "served": self._wire.served(self._model()) or self._model()}
+        return {
+            **_DECODING,
+            **self._transport.fingerprint_parts,
+            "served": self._transport.served(self._model()) or self._model(),
+        }
 
     @property
     def code_limit(self) -> int:
         """See ``Backend.code_limit``: exact figures by token id where the endpoint has them, else the likeliest."""
-        honours = self._honours()
-        return _TOKEN_ID_LIMIT if honours.does("token_ids") else honours.top_logprobs
+        capabilities = self._capabilities()
+        return _TOKEN_ID_LIMIT if capabilities.supports("token_ids") else capabilities.top_logprobs
 
     @property
     def holds_schema(self) -> bool:
         """See ``Backend.holds_schema``; assumed of an endpoint that was not reached yet."""
-        honours = self._honours()
-        return honours.outcome("json_schema") in ("honoured", "unknown") or honours.does("json_array")
+        capabilities = self._capabilities()
+        return capabilities.outcome("json_schema") in ("honoured", "unknown") or capabilities.supports("json_array")
 
     @property
     def answers_directly(self) -> bool:
         """See ``Backend.answers_directly``: by a question with a known answer; assumed where it cannot be checked."""
-        return self._honours().outcome("known_answer") != "ignored"
+        return self._capabilities().outcome("known_answer") != "ignored"
 
     def prepare(self) -> None:
-        """See ``PreparingBackend.prepare``: check the capabilities that `auto` and both common readings depend on."""
+        """See ``PreparingBackend.prepare``: check the capabilities that `auto` and both common strategies depend on."""
         _ = self.code_limit >= 2 and self.answers_directly
         self._constrained(Constraint({}, 1))
 
@@ -88,13 +92,13 @@ class OpenAICompatible:
         fields = {"max_tokens": constraint.max_tokens, **self._constrained(constraint)}
         return [self._reader.completion(reply) for reply in self._ask(conversations, fields)]
 
-    def weigh(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[TokenLogprobs]:
-        """See ``Backend.weigh``.
+    def next_token_logprobs(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[TokenLogprobs]:
+        """See ``Backend.next_token_logprobs``.
 
         Raises:
             InvalidSetting: a code is not a single token of this model.
         """
-        if self._honours().does("token_ids"):
+        if self._capabilities().supports("token_ids"):
             try:
                 code_by_id = self._codes(codes)
             except (Expired, Disconnected) as error:
@@ -102,7 +106,7 @@ class OpenAICompatible:
             fields = {"logprob_token_ids": list(code_by_id), "return_tokens_as_token_ids": True}
             by_id = {f"token_id:{one}": code for one, code in code_by_id.items()}
         else:
-            fields, by_id = {"top_logprobs": self._honours().top_logprobs}, None
+            fields, by_id = {"top_logprobs": self._capabilities().top_logprobs}, None
         replies = self._ask(conversations, {"max_tokens": 1, "logprobs": True, **fields})
         return [self._weighing(reply, codes, by_id) for reply in replies]
 
@@ -111,14 +115,14 @@ class OpenAICompatible:
     ) -> list[DecisionReply]:
         """See ``DecidingBackend.decide``."""
         bodies = [{"model": self._model(), "input": list(one), "questions": list(questions)} for one in conversations]
-        return [self._reader.decided(reply) for reply in self._wire.post(bodies, "/decisions")]
+        return [self._reader.decided(reply) for reply in self._transport.post(bodies, "/decisions")]
 
     def count(self, conversations: Sequence[Conversation]) -> list[int] | None:
         """See ``CountingBackend.count``: by vLLM's ``/tokenize``, where the endpoint was seen to serve it."""
-        if not self._honours().does("tokenize"):
+        if not self._capabilities().supports("tokenize"):
             return None
         bodies = [{"model": self._model(), "messages": list(one)} for one in conversations]
-        replies = self._wire.post(bodies, self._wire.beside("/tokenize"))
+        replies = self._transport.post(bodies, self._transport.beside("/tokenize"))
         counts = [reply.get("count") if isinstance(reply, dict) else None for reply in replies]
         told = [count for count in counts if isinstance(count, int)]
         return told if len(told) == len(counts) else None
@@ -129,20 +133,20 @@ class OpenAICompatible:
             self._model()
         except InvalidSetting as error:
             return Problem("misconfigured", str(error))
-        reply = self._wire.get("/models")
+        reply = self._transport.get("/models")
         if isinstance(reply, Problem) and not (reply.kind == "misconfigured" and "404" in reply.detail):
             return reply
         return None  # a 404 is an answer: not every server lists its models
 
     def _constrained(self, constraint: Constraint) -> Mapping[str, Any]:
         """The fields that hold the words to the schema, as this endpoint takes them; none where it refuses them all."""
-        honours, schema = self._honours(), constraint.schema
-        if honours.refuses("json_schema") and not honours.does("json_array"):
-            return {"response_format": {"type": "json_object"}} if honours.does("json_object") else {}
-        if not honours.does("json_array"):
+        capabilities, schema = self._capabilities(), constraint.schema
+        if capabilities.rejects("json_schema") and not capabilities.supports("json_array"):
+            return {"response_format": {"type": "json_object"}} if capabilities.supports("json_object") else {}
+        if not capabilities.supports("json_array"):
             schema = wrapped(schema)
         described = {"name": "answer", "schema": dict(schema), "strict": True}
-        told = {"logprobs": True} if honours.does("logprobs") else {}
+        told = {"logprobs": True} if capabilities.supports("logprobs") else {}
         return {"response_format": {"type": "json_schema", "json_schema": described}, **told}
 
     def _ask(self, conversations: Sequence[Conversation], fields: Mapping[str, Any]) -> list[Any]:
@@ -150,16 +154,16 @@ class OpenAICompatible:
         in the server's prefix cache when the others come."""
         bodies = [self._body(conversation, fields) for conversation in conversations]
         if len(bodies) < _BURST or self._is_warm(bodies[0]):
-            return self._wire.post(bodies)
-        return [*self._wire.post(bodies[:1]), *self._wire.post(bodies[1:])]
+            return self._transport.post(bodies)
+        return [*self._transport.post(bodies[:1]), *self._transport.post(bodies[1:])]
 
     def _body(self, conversation: Conversation, fields: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"model": self._model(), "messages": list(conversation), **_DECODING, **fields, **self._salted()}
 
     def _salted(self) -> Mapping[str, Any]:
         """vLLM's own field, so only where its other ones were seen to be honoured."""
-        salt = ASKING.get().cache_salt
-        return {"cache_salt": salt} if salt and self._honours().does("token_ids") else {}
+        salt = CURRENT_REQUEST.get().cache_salt
+        return {"cache_salt": salt} if salt and self._capabilities().supports("token_ids") else {}
 
     def _is_warm(self, body: Mapping[str, Any]) -> bool:
         """Whether this static part went ahead before; notes that it does now."""
@@ -179,9 +183,9 @@ class OpenAICompatible:
 
     def _tokenized(self, texts: Sequence[str]) -> list[list[int]]:
         bodies = [{"model": self._model(), "prompt": text, "add_special_tokens": False} for text in texts]
-        replies = self._wire.post(bodies, self._wire.beside("/tokenize"))
+        replies = self._transport.post(bodies, self._transport.beside("/tokenize"))
         if failed := next((reply for reply in replies if isinstance(reply, Problem)), None):
-            raise InvalidSetting(f"no probabilities by code: {failed.detail}; choose the reading list")
+            raise InvalidSetting(f"no probabilities by code: {failed.detail}; choose the strategy json_list")
         found = [reply.get("tokens") if isinstance(reply, dict) else None for reply in replies]
         return [tokens if isinstance(tokens, list) else [] for tokens in found]
 
@@ -191,7 +195,7 @@ class OpenAICompatible:
             return TokenLogprobs(problem=choice, usage=usage_of(reply))
         told = self._reader.top_tokens(choice)
         if not told:
-            return TokenLogprobs(problem=Problem("unreadable", f"{self._wire.place} told no probabilities"))
+            return TokenLogprobs(problem=Problem("unreadable", f"{self._transport.place} told no probabilities"))
         found = from_top_tokens(told, codes, by_id)
         said = content_of(choice) if by_id else found.said
         return replace(found, said=said or "", usage=usage_of(reply))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 
-from llm.request_context import ASKING
+from llm.request_context import CURRENT_REQUEST
 from similarity.micro_batching import check_waiting
 
 Result = TypeVar("Result")
@@ -38,8 +38,8 @@ class SharedCalls:
             Disconnected: the client of the request has closed its connection.
             Exception: what the call raised.
         """
-        running, asking = self._started((os.getpid(), key), call), ASKING.get()
-        while not wait([running], max(0.0, min(asking.left, _LOOK_SECONDS))).done:
+        running, asking = self._started((os.getpid(), key), call), CURRENT_REQUEST.get()
+        while not wait([running], max(0.0, min(asking.remaining, _LOOK_SECONDS))).done:
             check_waiting(asking)
         found: Result = running.result()
         return found

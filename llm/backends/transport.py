@@ -27,7 +27,7 @@ from llm.backends.limiter import Limiter
 from llm.backends.refusals import problem_of, redacted, refused, seconds_of
 from llm.backends.replies import decoded
 from llm.classifier import Problem
-from llm.request_context import ASKING, RequestContext, late_problem
+from llm.request_context import CURRENT_REQUEST, RequestContext, timeout_problem
 from prompts.network import connection, no_connection, without_login
 
 log = logging.getLogger(__name__)
@@ -67,8 +67,8 @@ class Transport(Protocol):
         """See ``HTTPTransport.served``."""
 
     @property
-    def essence(self) -> Mapping[str, Any]:
-        """See ``HTTPTransport.essence``."""
+    def fingerprint_parts(self) -> Mapping[str, Any]:
+        """See ``HTTPTransport.fingerprint_parts``."""
 
 
 class HTTPTransport:
@@ -120,9 +120,9 @@ class HTTPTransport:
             keep: fields that no request may lose or change, even if the endpoint refuses them.
         """
         running = self._run()
-        return running.wait(self._all(running, path, bodies, ASKING.get(), frozenset(keep)))
+        return running.wait(self._all(running, path, bodies, CURRENT_REQUEST.get(), frozenset(keep)))
 
-    def twin(self, concurrency: int) -> HTTPTransport:
+    def clone(self, concurrency: int) -> HTTPTransport:
         """Another wire to the same endpoint, with connections, and a bound on what is under way, of its own."""
         return HTTPTransport(self.base_url, self._secret, self._timeout, self._retries, concurrency, self._adapting)
 
@@ -135,7 +135,7 @@ class HTTPTransport:
         return self._adapting.served(model)
 
     @property
-    def essence(self) -> Mapping[str, Any]:
+    def fingerprint_parts(self) -> Mapping[str, Any]:
         """See ``Adapting.identity``."""
         return self._adapting.identity
 
@@ -151,14 +151,14 @@ class HTTPTransport:
         self, running: _Running, path: str, bodies: Sequence[Body], asking: RequestContext, keep: Collection[str]
     ) -> list[Any]:
         """A few workers take turns at the bodies, so that a million of them need no million tasks."""
-        replies: list[Any] = [late_problem()] * len(bodies)
+        replies: list[Any] = [timeout_problem()] * len(bodies)
         turns = iter(enumerate(bodies))
         workers = min(len(bodies), self.concurrency)
         work = asyncio.gather(*(self._work(running, path, turns, replies, asking, keep) for _ in range(workers)))
         while not (await asyncio.wait({work}, timeout=_LOOK_SECONDS))[0]:
-            if asking.gone():
+            if asking.disconnected():
                 work.cancel()
-                return [asking.over] * len(bodies)
+                return [asking.stop_reason] * len(bodies)
         work.result()
         return replies
 
@@ -175,12 +175,15 @@ class HTTPTransport:
             return await self._traced(running.client, path, body, asking)
 
         for place, body in turns:
-            if (over := asking.over) is not None:
+            if (over := asking.stop_reason) is not None:
                 replies[place] = over
             else:
-                replies[place] = late_problem()
+                replies[place] = timeout_problem()
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(None if isinf(asking.left) else asking.left), running.limiter.place():
+                    async with (
+                        asyncio.timeout(None if isinf(asking.remaining) else asking.remaining),
+                        running.limiter.place(),
+                    ):
                         if path in (CHAT, BATCH):
                             replies[place] = await self._adapting.exchange(send, body, keep)
                         else:

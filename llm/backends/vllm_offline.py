@@ -59,8 +59,8 @@ class VLLMOffline:
             for output in outputs
         ]
 
-    def weigh(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[TokenLogprobs]:
-        """See ``Backend.weigh``.
+    def next_token_logprobs(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[TokenLogprobs]:
+        """See ``Backend.next_token_logprobs``.
 
         Raises:
             InvalidSetting: a code is not a single token of this model.
@@ -101,7 +101,7 @@ class VLLMOffline:
 
     def _ask(self, prompts: Sequence[list[int]], max_tokens: int, sampling: Mapping[str, Any]) -> Sequence[Any]:
         from vllm import SamplingParams
-        from vllm.v1.engine.exceptions import EngineDeadError
+        from vllm.v1.backend.exceptions import EngineDeadError
 
         params = [
             SamplingParams(temperature=0, max_tokens=min(max_tokens, self._max_model_len - len(prompt)), **sampling)

@@ -39,7 +39,7 @@ _BEAT_SECONDS = 0.5
 _GRACE_SECONDS = 20.0
 _TAIL_BYTES = 20_000
 
-Told = Callable[[float, str], None]
+OnProgress = Callable[[float, str], None]
 
 
 class VLLMFailed(MarqueeError):
@@ -103,7 +103,7 @@ class VLLMServer:
             *("--served-model-name", self._name, "--host", "127.0.0.1", "--port", str(self.port)),
         ]
 
-    def start(self, told: Told = lambda seconds, words: None) -> None:
+    def start(self, on_progress: OnProgress = lambda seconds, words: None) -> None:
         """Start it and wait until it is healthy.
 
         Args:
@@ -126,7 +126,7 @@ class VLLMServer:
             )
         self._process, self._starter = process, os.getpid()
         try:
-            self._wait_until_healthy(process, told)
+            self._wait_until_healthy(process, on_progress)
         except VLLMFailed:
             self._end(process)
             self._process = None
@@ -171,14 +171,14 @@ class VLLMServer:
         }
         return {**os.environ, **ours, **self._options.environment}
 
-    def _wait_until_healthy(self, process: subprocess.Popen[bytes], told: Told) -> None:
+    def _wait_until_healthy(self, process: subprocess.Popen[bytes], on_progress: OnProgress) -> None:
         start = time.monotonic()
         while (elapsed := time.monotonic() - start) < _PATIENCE_SECONDS:
             if process.poll() is not None:
                 raise VLLMFailed(self._why(process.returncode))
             if self._is_healthy():
                 return
-            told(elapsed, self.last_words())
+            on_progress(elapsed, self.last_words())
             time.sleep(_BEAT_SECONDS)
         raise VLLMFailed(f"vLLM was not ready within {_PATIENCE_SECONDS:g} s; its log: {self.log}")
 
@@ -194,8 +194,8 @@ class VLLMServer:
         said = "\n".join(lines)
         for pattern, sentence in _REASONS:
             if found := re.search(pattern, said, re.IGNORECASE):
-                told = {"python": self._options.python, "model": self._model, "port": self.port}
-                return sentence.format(*found.groups(), **told) + f" (its log: {self.log})"
+                on_progress = {"python": self._options.python, "model": self._model, "port": self.port}
+                return sentence.format(*found.groups(), **on_progress) + f" (its log: {self.log})"
         if status == -signal.SIGKILL:
             return f"vLLM was killed while it started, most likely for want of memory; its log: {self.log}"
         errors = [line for line in lines if re.search(r"\b\w*(Error|Exception)\b: .", line)]

@@ -40,7 +40,7 @@ class TextEncoder(Protocol):
 class Embedded:
     """Compares a text's vector with the vectors of the labels' names and descriptions.
 
-    Scores are cosine similarities, not probabilities, best first. At least one label is chosen unless the vocabulary
+    Scores are cosine similarities, not probabilities, best first. At least one label is chosen unless the taxonomy
     allows none.
     """
 
@@ -61,7 +61,7 @@ class Embedded:
         return f"{_STANDING_OUT:g} standard deviation above the text's mean, at most max_labels, the best one at least"
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
-        """See ``Classifier.classify``; labels come best first, with a score for every label of the vocabulary."""
+        """See ``Classifier.classify``; labels come best first, with a score for every label of the taxonomy."""
         originals = checked_texts(texts)
         readable = [text for text in originals if not text.empty]
         source = AnswerSource(self.name, label_source(taxonomy))
@@ -78,11 +78,11 @@ class Embedded:
 
 
 class LabelVectors:
-    """Vectors of labels, cached by vocabulary, so that labels are not encoded for every request.
+    """Vectors of labels, cached by taxonomy, so that labels are not encoded for every request.
 
     Args:
         encoder: encodes the labels.
-        max_bytes: of the cached vectors; the least recently used vocabularies are dropped.
+        max_bytes: of the cached vectors; the least recently used taxonomies are dropped.
     """
 
     def __init__(self, encoder: TextEncoder, max_bytes: int = LABEL_CACHE_BYTES) -> None:

@@ -26,7 +26,7 @@ _EXACTNESS = 40.0  # how much nearer wordings outweigh farther ones: at .1 of co
 
 @dataclass(frozen=True)
 class LabelEmbeddings:
-    """A vocabulary as the matcher sees it; arrays have one entry a label, in vocabulary order.
+    """A taxonomy as the matcher sees it; arrays have one entry a label, in taxonomy order.
 
     Attributes:
         plain: unit vectors of the labels by plain MiniLM, shape (labels, 384).
@@ -36,7 +36,7 @@ class LabelEmbeddings:
         words: shares of the labels whose words were learnt, shape (labels, columns of ``WordFeatures``).
         nearness: 0 to 1, how like a label seen in training each is.
         share: 0 to 1, how much each is judged as training knew labels; the rest is by how it stands out.
-        alone: the same where the label is the only one of its vocabulary.
+        alone: the same where the label is the only one of its taxonomy.
     """
 
     plain: Array
@@ -50,12 +50,12 @@ class LabelEmbeddings:
 
 
 class Vocabularies:
-    """Vectors of labels, cached by vocabulary, so that labels are not encoded for every request.
+    """Vectors of labels, cached by taxonomy, so that labels are not encoded for every request.
 
     Args:
         encoder: plain MiniLM.
         learnt: what training found about labels.
-        max_bytes: of the cached vectors; the least recently used vocabularies are dropped.
+        max_bytes: of the cached vectors; the least recently used taxonomies are dropped.
     """
 
     def __init__(self, encoder: TextEncoder, learnt: MatcherWeights, max_bytes: int = LABEL_CACHE_BYTES) -> None:
@@ -63,11 +63,11 @@ class Vocabularies:
         self._kept: LRUCache[str, LabelEmbeddings] = LRUCache(max_bytes, _bytes)
 
     def of(self, taxonomy: Taxonomy) -> LabelEmbeddings:
-        """The vocabulary's labels that may be answered."""
+        """The taxonomy's labels that may be answered."""
         return self._kept.get(taxonomy.digest) or self.each([taxonomy])[0]
 
     def each(self, taxonomies: Sequence[Taxonomy]) -> list[LabelEmbeddings]:
-        """The same of several vocabularies; labels that are not cached are encoded together, each once."""
+        """The same of several taxonomies; labels that are not cached are encoded together, each once."""
         found = {digest: self._kept.get(digest) for digest in {taxonomy.digest for taxonomy in taxonomies}}
         missing = {one.digest: one.predictable for one in taxonomies if found[one.digest] is None}
         new = dict(zip(missing, self._known(list(missing.values())), strict=True)) if missing else {}
@@ -76,7 +76,7 @@ class Vocabularies:
         return [found[one.digest] or new[one.digest] for one in taxonomies]
 
     def known(self, labels: Sequence[Label]) -> LabelEmbeddings:
-        """These labels as a vocabulary; not cached."""
+        """These labels as a taxonomy; not cached."""
         return self._known([labels])[0]
 
     def _known(self, vocabularies: Sequence[Sequence[Label]]) -> list[LabelEmbeddings]:
@@ -100,7 +100,7 @@ class Vocabularies:
             part = slice(start, start := start + len(labels))
             own = LabelEmbeddings(*(getattr(whole, one.name)[part].copy() for one in fields(LabelEmbeddings)))
             if len(labels) > 1:
-                # A quarter of the labels may be odd ones; one genre among topics should not make them a vocabulary of
+                # A quarter of the labels may be odd ones; one genre among topics should not make them a taxonomy of
                 # films.
                 typical = self._filmlike(np.quantile(nearest[part], 0.25))
                 own = replace(own, share=np.asarray(most[part] * typical, np.float32))
@@ -121,7 +121,7 @@ class Vocabularies:
 
 
 def joined(known: Sequence[LabelEmbeddings]) -> LabelEmbeddings:
-    """Several vocabularies' labels as one, in order."""
+    """Several taxonomies' labels as one, in order."""
     return LabelEmbeddings(
         *(np.concatenate([getattr(one, part.name) for one in known]) for part in fields(LabelEmbeddings))
     )

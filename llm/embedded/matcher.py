@@ -1,9 +1,9 @@
-"""The matcher: MiniLM taught on films and reviews how texts and labels match, and still zero-shot for any vocabulary.
+"""The matcher: MiniLM taught on films and reviews how texts and labels match, and still zero-shot for any taxonomy.
 
 Two readings of a text stand side by side. In one, the vector of a MiniLM tuned on plots is compared with plain vectors
 of the labels; a label worded like one seen in training (genres, sub-genres, praise and blame) gets what was learnt for
 that one on top, and what the text's single words tell of it. In the other, a label has to stand out among the others,
-for plain MiniLM above all. Known labels are left to the first, those of vocabularies far from films to the second, and
+for plain MiniLM above all. Known labels are left to the first, those of taxonomies far from films to the second, and
 strange labels of films get both. How good that is stands in ``eval/RESULTS.md``, how it was taught beside the weights.
 """
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float32]
 
 SHIPPED = Path(__file__).parent / "weights" / "matcher.v1.safetensors"
-# A label is chosen from this probability on, in vocabularies that the matcher was never taught too. Where probabilities
+# A label is chosen from this probability on, in taxonomies that the matcher was never taught too. Where probabilities
 # are right, F1 is best from half of its own best value on (arXiv 1402.1892): half of .64, which it comes to on films.
 THRESHOLD = 0.32
 # In a taxonomy with labels that training did not know, probabilities sink with the number of labels: a label is given,
@@ -51,11 +51,11 @@ _STEP = 10**-_DIGITS
 
 @dataclass(frozen=True)
 class Matcher:
-    """A probability per label: that it applies, or, in a vocabulary of single labels, that it is the one.
+    """A probability per label: that it applies, or, in a taxonomy of single labels, that it is the one.
 
     Args:
-        encoder: plain MiniLM; reads labels, and texts for vocabularies far from films.
-        tuned: MiniLM with ``learnt.changes``; reads texts for vocabularies of films.
+        encoder: plain MiniLM; reads labels, and texts for taxonomies far from films.
+        tuned: MiniLM with ``learnt.changes``; reads texts for taxonomies of films.
         learnt: the rest of what was learnt.
     """
 
@@ -93,11 +93,11 @@ class Matcher:
         ]
 
     def predict(self, pairs: Sequence[tuple[Text, Taxonomy]]) -> list[Prediction]:
-        """One prediction per pair of a text and a vocabulary, in order, as ``classify`` gives it. Each text and each
+        """One prediction per pair of a text and a taxonomy, in order, as ``classify`` gives it. Each text and each
         label is encoded once, however many pairs it is in.
 
         Args:
-            pairs: texts that are not empty, with the vocabulary that each is labelled by.
+            pairs: texts that are not empty, with the taxonomy that each is labelled by.
         """
         known = self._vocabularies.each([taxonomy for _, taxonomy in pairs])
         places: dict[Text, list[int]] = {}
@@ -150,7 +150,7 @@ class Matcher:
     def _mixed(
         self, words: Array, tuned: Array, plain: Array | None, known: LabelEmbeddings, taxonomy: Taxonomy
     ) -> Array:
-        """Probabilities of a vocabulary's labels, shape (texts, labels); ``plain`` may be None where training knew all
+        """Probabilities of a taxonomy's labels, shape (texts, labels); ``plain`` may be None where training knew all
         of them."""
         # Where one label is chosen, probabilities compete: all must be mixed alike to sum to 1.
         share = known.share if taxonomy.multi else known.share.mean()
@@ -161,7 +161,7 @@ class Matcher:
         return np.asarray(found + (1 - share) * strange, np.float32)
 
     def _alone(self, words: Array, tuned: Array, plain: Array, known: LabelEmbeddings) -> Array:
-        """Probabilities of labels, each as the only one of its vocabulary, shape (texts, labels)."""
+        """Probabilities of labels, each as the only one of its taxonomy, shape (texts, labels)."""
         strange = _independent(self._lone(self._centred(plain, known)))
         taught = _independent(self._taught(words, tuned, known))
         return np.asarray(known.alone * taught + (1 - known.alone) * strange, np.float32)

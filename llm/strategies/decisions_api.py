@@ -1,4 +1,4 @@
-"""The ``decisions`` reading: endpoints that serve ``/v1/decisions`` answer typed questions with probabilities.
+"""The ``decisions_api`` strategy: endpoints that serve ``/v1/decisions`` answer typed questions with probabilities.
 
 Several labels are asked about as predicates, each for itself; one label as a choice. Nothing is written. Request and
 response: OpenAI's Decisions API, which vLLM and SGLang serve for some models.
@@ -20,32 +20,32 @@ _QUESTIONS, _CHOICES = 400, 255
 
 
 class DecisionsAPI:
-    """One request per text; as many questions in it as the vocabulary has labels, or one choice between them."""
+    """One request per text; as many questions in it as the taxonomy has labels, or one choice between them."""
 
-    name = "decisions"
-    decides = False
+    name = "decisions_api"
+    returns_labels = False
 
-    def competing(self, taxonomy: Taxonomy) -> bool:
-        """See ``Strategy.competing``: the probabilities of one choice sum to 1."""
+    def mutually_exclusive(self, taxonomy: Taxonomy) -> bool:
+        """See ``Strategy.mutually_exclusive``: the probabilities of one choice sum to 1."""
         return _chooses(taxonomy)
 
     def question(self) -> AnswerFormat:
         """See ``Strategy.question``."""
         return AnswerFormat("yes_no")
 
-    def essence(self, taxonomy: Taxonomy) -> Any:
-        """See ``Strategy.essence``."""
+    def fingerprint_parts(self, taxonomy: Taxonomy) -> Any:
+        """See ``Strategy.fingerprint_parts``."""
         return _questions(taxonomy)
 
-    def ask(self, engine: Backend, texts: Sequence[Render], taxonomy: Taxonomy) -> list[StrategyAnswer]:
+    def ask(self, backend: Backend, texts: Sequence[Render], taxonomy: Taxonomy) -> list[StrategyAnswer]:
         """See ``Strategy.ask``."""
-        if not isinstance(engine, DecidingBackend):
-            nothing = Problem("misconfigured", f"{engine.name} answers no decisions; choose another reading")
+        if not isinstance(backend, DecidingBackend):
+            nothing = Problem("misconfigured", f"{backend.name} answers no decisions; choose another strategy")
             return [StrategyAnswer(problem=nothing)] * len(texts)
         questions = _questions(taxonomy)
         conversations = [render(taxonomy, self.question()) for render in texts]
         rounds = [
-            engine.decide(conversations, questions[start : start + _QUESTIONS])
+            backend.decide(conversations, questions[start : start + _QUESTIONS])
             for start in range(0, len(questions), _QUESTIONS)
         ]
         return [_answer([one[place] for one in rounds], taxonomy) for place in range(len(texts))]

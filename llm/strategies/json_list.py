@@ -1,7 +1,7 @@
-"""The ``list`` reading: the model writes a JSON list of labels, held to the vocabulary by a schema.
+"""The ``json_list`` strategy: the model writes a JSON list of labels, held to the taxonomy by a schema.
 
 Order: a JSON list's order says what the model decoded first, which schema decoding biases towards the front of the
-vocabulary, so it is no ranking: labels come back by their scores, or in vocabulary order where there are none. Source:
+taxonomy, so it is no ranking: labels come back by their scores, or in taxonomy order where there are none. Source:
 arXiv 2505.17510.
 """
 
@@ -27,24 +27,24 @@ class JSONList:
     its words, and labels come best first. A label that was not written has no score.
     """
 
-    name = "list"
-    decides = True
+    name = "json_list"
+    returns_labels = True
 
-    def competing(self, taxonomy: Taxonomy) -> bool:
-        """See ``Strategy.competing``."""
+    def mutually_exclusive(self, taxonomy: Taxonomy) -> bool:
+        """See ``Strategy.mutually_exclusive``."""
         return False
 
     def question(self) -> AnswerFormat:
         """See ``Strategy.question``."""
         return LIST
 
-    def essence(self, taxonomy: Taxonomy) -> Any:
-        """See ``Strategy.essence``."""
+    def fingerprint_parts(self, taxonomy: Taxonomy) -> Any:
+        """See ``Strategy.fingerprint_parts``."""
         constraint = self.constraint(taxonomy)
         return [constraint.schema, constraint.max_tokens]
 
     def constraint(self, taxonomy: Taxonomy) -> Constraint:
-        """What the model may write: up to ``max_labels`` names of the vocabulary.
+        """What the model may write: up to ``max_labels`` names of the taxonomy.
 
         ``uniqueItems`` is left out: no server enforces it and vLLM refuses it; the reader removes repeats.
         """
@@ -56,9 +56,9 @@ class JSONList:
         }
         return Constraint(labels, self._longest_answer(taxonomy))
 
-    def ask(self, engine: Backend, texts: Sequence[Render], taxonomy: Taxonomy) -> list[StrategyAnswer]:
+    def ask(self, backend: Backend, texts: Sequence[Render], taxonomy: Taxonomy) -> list[StrategyAnswer]:
         """See ``Strategy.ask``."""
-        completions = engine.write([render(taxonomy, LIST) for render in texts], self.constraint(taxonomy))
+        completions = backend.write([render(taxonomy, LIST) for render in texts], self.constraint(taxonomy))
         return [self._read(completion, taxonomy) for completion in completions]
 
     def _read(self, completion: Completion, taxonomy: Taxonomy) -> StrategyAnswer:
@@ -66,7 +66,7 @@ class JSONList:
             return StrategyAnswer(usage=completion.usage, problem=completion.problem)
         answer = read_answer(completion.text, taxonomy, completion.cut)
         scores = _scores(completion, answer.labels)
-        # A label whose words were not found comes last: its spelling was not the vocabulary's.
+        # A label whose words were not found comes last: its spelling was not the taxonomy's.
         labels = tuple(sorted(answer.labels, key=lambda name: -scores.get(name, 0.0)))
         return replace(answer, labels=labels, scores=scores, usage=completion.usage)
 

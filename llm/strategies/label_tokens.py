@@ -1,6 +1,6 @@
-"""The ``letters`` reading: one decode step, whose probabilities over the labels' codes are the scores.
+"""The ``label_tokens`` strategy: one decode step, whose probabilities over the labels' codes are the scores.
 
-The codes compete, so the scores of a text sum to 1 over the labels and, where the vocabulary allows it, "none of
+The codes compete, so the scores of a text sum to 1 over the labels and, where the taxonomy allows it, "none of
 these". A code that the engine does not report enters with its upper bound, never as zero; where no code has enough
 probability (``codes.LEAST_MASS``), the answer is unreadable.
 """
@@ -22,59 +22,59 @@ from prompts.taxonomy import Taxonomy
 class LabelTokens:
     """One token per text. More labels than codes are scored in chunks, and the winners together once more."""
 
-    name = "letters"
-    decides = False
+    name = "label_tokens"
+    returns_labels = False
 
-    def competing(self, taxonomy: Taxonomy) -> bool:
-        """See ``Strategy.competing``."""
+    def mutually_exclusive(self, taxonomy: Taxonomy) -> bool:
+        """See ``Strategy.mutually_exclusive``."""
         return True
 
     def question(self) -> AnswerFormat:
         """See ``Strategy.question``."""
         return LETTERS
 
-    def essence(self, taxonomy: Taxonomy) -> Any:
-        """See ``Strategy.essence``."""
+    def fingerprint_parts(self, taxonomy: Taxonomy) -> Any:
+        """See ``Strategy.fingerprint_parts``."""
         return [CODES, taxonomy.allow_none]
 
-    def ask(self, engine: Backend, texts: Sequence[Render], taxonomy: Taxonomy) -> list[StrategyAnswer]:
+    def ask(self, backend: Backend, texts: Sequence[Render], taxonomy: Taxonomy) -> list[StrategyAnswer]:
         """See ``Strategy.ask``."""
-        limit = most_codes(engine, taxonomy)
+        limit = most_codes(backend, taxonomy)
         if limit < 2:
-            return [StrategyAnswer(problem=no_codes(engine))] * len(texts)
-        heats = divided(taxonomy, limit)
-        rounds = [self._weigh(engine, texts, heat) for heat in heats]
-        if len(heats) == 1:
+            return [StrategyAnswer(problem=no_codes(backend))] * len(texts)
+        chunks = chunk_labels(taxonomy, limit)
+        rounds = [self._weigh(backend, texts, chunk) for chunk in chunks]
+        if len(chunks) == 1:
             return [_judged(weighing, taxonomy) for weighing in rounds[0]]
         return [
             self._final(
-                engine,
+                backend,
                 render,
                 taxonomy,
-                [_answer(weighings[place], heat) for weighings, heat in zip(rounds, heats, strict=True)],
+                [_answer(weighings[place], chunk) for weighings, chunk in zip(rounds, chunks, strict=True)],
                 limit,
             )
             for place, render in enumerate(texts)
         ]
 
-    def _weigh(self, engine: Backend, texts: Sequence[Render], taxonomy: Taxonomy) -> list[TokenLogprobs]:
-        return engine.weigh([render(taxonomy, LETTERS) for render in texts], list(_meanings(taxonomy)))
+    def _weigh(self, backend: Backend, texts: Sequence[Render], taxonomy: Taxonomy) -> list[TokenLogprobs]:
+        return backend.next_token_logprobs([render(taxonomy, LETTERS) for render in texts], list(_meanings(taxonomy)))
 
     def _final(
-        self, engine: Backend, render: Render, taxonomy: Taxonomy, heats: Sequence[StrategyAnswer], limit: int
+        self, backend: Backend, render: Render, taxonomy: Taxonomy, chunks: Sequence[StrategyAnswer], limit: int
     ) -> StrategyAnswer:
         """Let the best of every heat meet; labels that fell out keep a score below all that stayed in."""
-        if problem := next((heat.problem for heat in heats if heat.problem), None):
-            return StrategyAnswer(problem=problem, usage=add_usage([heat.usage for heat in heats]))
-        seats = max(1, limit // len(heats))
-        best = [name for heat in heats for name in sorted(heat.scores, key=lambda name: -heat.scores[name])[:seats]]
+        if problem := next((chunk.problem for chunk in chunks if chunk.problem), None):
+            return StrategyAnswer(problem=problem, usage=add_usage([chunk.usage for chunk in chunks]))
+        seats = max(1, limit // len(chunks))
+        best = [name for chunk in chunks for name in sorted(chunk.scores, key=lambda name: -chunk.scores[name])[:seats]]
         finalists = replace(taxonomy, labels=tuple(label for label in taxonomy.predictable if label.name in best))
-        (final,) = self.ask(engine, [render], finalists)  # asks in heats again where even the best are too many
-        usage = add_usage([final.usage, *(heat.usage for heat in heats)])
+        (final,) = self.ask(backend, [render], finalists)  # asks in heats again where even the best are too many
+        usage = add_usage([final.usage, *(chunk.usage for chunk in chunks)])
         if final.problem:
             return replace(final, usage=usage)
         floor = min(final.scores.values())
-        fallen = {name: floor * score for heat in heats for name, score in heat.scores.items() if name not in best}
+        fallen = {name: floor * score for chunk in chunks for name, score in chunk.scores.items() if name not in best}
         scores = {name: final.scores.get(name, fallen.get(name, 0.0)) for name in taxonomy.names}
         share = sum(final.scores.values()) / (sum(scores.values()) or 1.0)  # what "none" has stays what it was
         return replace(final, scores={name: score * share for name, score in scores.items()}, usage=usage)
@@ -90,7 +90,7 @@ def shares(logprobs: Mapping[str, float]) -> dict[str, float]:
 
 def _meanings(taxonomy: Taxonomy) -> dict[str, str | None]:
     """The label of each code; None for "none of these"."""
-    labels = {code: label.name for code, label in LETTERS.coded(taxonomy)}
+    labels = {code: label.name for code, label in LETTERS.labels_with_codes(taxonomy)}
     return {**labels, NONE_CODE: None} if taxonomy.allow_none else dict(labels)
 
 
@@ -109,14 +109,14 @@ def _answer(weighing: TokenLogprobs, taxonomy: Taxonomy) -> StrategyAnswer:
     return StrategyAnswer(scores=scores, label_mass=mass(weighing), usage=weighing.usage)
 
 
-def most_codes(engine: Backend, taxonomy: Taxonomy) -> int:
+def most_codes(backend: Backend, taxonomy: Taxonomy) -> int:
     """The most labels that one question may ask about."""
-    return min(len(CODES), engine.code_limit - taxonomy.allow_none)
+    return min(len(CODES), backend.code_limit - taxonomy.allow_none)
 
 
-def divided(taxonomy: Taxonomy, limit: int) -> list[Taxonomy]:
+def chunk_labels(taxonomy: Taxonomy, limit: int) -> list[Taxonomy]:
     """Parts of at most ``limit`` labels, as even as can be."""
     labels = taxonomy.predictable
-    heats = math.ceil(len(labels) / limit)
-    size = math.ceil(len(labels) / heats)
+    chunks = math.ceil(len(labels) / limit)
+    size = math.ceil(len(labels) / chunks)
     return [replace(taxonomy, labels=labels[start : start + size]) for start in range(0, len(labels), size)]

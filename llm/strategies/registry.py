@@ -1,4 +1,4 @@
-"""Which reading to use: the one named, or the best that the model allows for a vocabulary."""
+"""Which strategy to use: the one named, or the best that the model allows for a taxonomy."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ AUTO = "auto"
 
 
 def named(name: str) -> Strategy | None:
-    """The reading of that name; None for ``auto``.
+    """The strategy of that name; None for ``auto``.
 
     Raises:
         UnknownName: there is none.
     """
     if name == AUTO:
         return None
-    if name not in READINGS:
-        raise UnknownName("reading", name, [AUTO, *READINGS])
-    return READINGS[name]
+    if name not in STRATEGIES:
+        raise UnknownName("strategy", name, [AUTO, *STRATEGIES])
+    return STRATEGIES[name]
 
 
-def best(engine: Backend, taxonomy: Taxonomy) -> Strategy:
+def best(backend: Backend, taxonomy: Taxonomy) -> Strategy:
     """What ``auto`` means: for one label of a few, its probability in one token; for several labels, the list, whose
-    length the model chooses itself, or single questions where nothing would hold the list to the vocabulary. A model
+    length the model chooses itself, or single questions where nothing would hold the list to the taxonomy. A model
     whose first token is no answer (a reasoning model) is read as a list."""
-    is_read_by_code = not taxonomy.multi or not engine.holds_schema
-    if is_read_by_code and engine.code_limit >= 2 and engine.answers_directly:
-        return READINGS["yes_no" if taxonomy.multi else "letters"]
-    return READINGS["list"]
+    is_read_by_code = not taxonomy.multi or not backend.holds_schema
+    if is_read_by_code and backend.code_limit >= 2 and backend.answers_directly:
+        return STRATEGIES["yes_no" if taxonomy.multi else "label_tokens"]
+    return STRATEGIES["json_list"]
 
 
-READINGS: Mapping[str, Strategy] = {
-    reading.name: reading for reading in (JSONList(), LabelTokens(), YesNo(), DecisionsAPI())
+STRATEGIES: Mapping[str, Strategy] = {
+    strategy.name: strategy for strategy in (JSONList(), LabelTokens(), YesNo(), DecisionsAPI())
 }

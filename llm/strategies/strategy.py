@@ -1,4 +1,4 @@
-"""What every reading looks like: questions to an engine in, answers out."""
+"""What every strategy looks like: questions to an engine in, answers out."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, Protocol
 
 from llm.backends.backend import Backend, Conversation
 from llm.classifier import Problem, Usage
-from llm.request_context import ASKING
+from llm.request_context import CURRENT_REQUEST
 from prompts.answer_format import AnswerFormat
 from prompts.taxonomy import Taxonomy
 
-# One text's conversation under a vocabulary and in the form that a question asks for; readings that narrow or divide
-# the vocabulary render it for the part that they ask about.
+# One text's conversation under a taxonomy and in the form that a question asks for; strategies that narrow or divide
+# the taxonomy render it for the part that they ask about.
 Render = Callable[[Taxonomy, AnswerFormat], Conversation]
 
 
@@ -22,7 +22,7 @@ class StrategyAnswer:
     """What could be read about one text.
 
     Attributes:
-        labels: names from the vocabulary, each once; best first where they have scores, else in vocabulary order;
+        labels: names from the taxonomy, each once; best first where they have scores, else in taxonomy order;
             empty where scores have yet to decide.
         scores: figures from 0 to 1 of the labels that were scored.
         dropped: words given as labels that are none, and labels beyond ``max_labels``.
@@ -49,26 +49,26 @@ class Strategy(Protocol):
     """
 
     name: str
-    decides: bool
+    returns_labels: bool
 
-    def competing(self, taxonomy: Taxonomy) -> bool:
+    def mutually_exclusive(self, taxonomy: Taxonomy) -> bool:
         """Whether the labels' scores are shares of one probability, so that they sum to 1 with what "none" has."""
 
-    def ask(self, engine: Backend, texts: Sequence[Render], taxonomy: Taxonomy) -> list[StrategyAnswer]:
+    def ask(self, backend: Backend, texts: Sequence[Render], taxonomy: Taxonomy) -> list[StrategyAnswer]:
         """Ask the engine about each text; one answer per text, in their order."""
 
     def question(self) -> AnswerFormat:
         """The form of the question, for showing and for fingerprints."""
 
-    def essence(self, taxonomy: Taxonomy) -> Any:
+    def fingerprint_parts(self, taxonomy: Taxonomy) -> Any:
         """What an answer depends on beside the conversation, as JSON takes it."""
 
 
-def no_codes(engine: Backend) -> Problem:
+def no_codes(backend: Backend) -> Problem:
     """Why an engine gives no probabilities of codes: the request is over, the engine cannot be reached, or it never
     gives any."""
-    never = Problem("misconfigured", f"{engine.name} tells no probabilities; choose the reading list")
-    return ASKING.get().over or engine.check() or never
+    never = Problem("misconfigured", f"{backend.name} tells no probabilities; choose the strategy json_list")
+    return CURRENT_REQUEST.get().stop_reason or backend.check() or never
 
 
 def add_usage(parts: Sequence[Usage]) -> Usage:

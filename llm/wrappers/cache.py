@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from llm.classifier import AnswerSource, Fingerprinting, Prediction
-from llm.request_context import ASKING
+from llm.request_context import CURRENT_REQUEST
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
 
@@ -166,13 +166,13 @@ def _checked(key: bytes, stored: object) -> str | None:
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
     """Switch to WAL; of several that open a new file at once SQLite turns all but one away without a wait."""
-    until = time.monotonic() + _BUSY_SECONDS
+    deadline = time.monotonic() + _BUSY_SECONDS
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             return
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
         time.sleep(_SWITCH_SECONDS)
 
@@ -200,7 +200,7 @@ class Cached:
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
         """See ``Classifier.classify``; answers from the cache say so by ``cached``."""
         originals = checked_texts(texts)
-        scope = "" if self.shared else ASKING.get().cache_salt
+        scope = "" if self.shared else CURRENT_REQUEST.get().cache_salt
         keys = [f"{_FORMAT}:{scope}:{self.inner.fingerprint(text, taxonomy)}{text.fault}" for text in originals]
         known = self._known(list(dict.fromkeys(keys)), taxonomy)
         missing = {key: text for key, text in zip(keys, originals, strict=True) if key not in known}

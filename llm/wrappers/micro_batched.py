@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from llm.classifier import Classifier, Prediction
-from llm.request_context import ASKING, RequestContext, unread, waiting_problem
+from llm.request_context import CURRENT_REQUEST, RequestContext, unread, waiting_problem
 from llm.wrappers.admission import Gate
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
@@ -27,7 +27,7 @@ class MicroBatched:
     """
 
     def __init__(
-        self, inner: Classifier, gate: Gate, told: Callable[[int], object] = lambda texts: None, passes: int = 1
+        self, inner: Classifier, gate: Gate, on_progress: Callable[[int], object] = lambda texts: None, passes: int = 1
     ) -> None:
         self._inner = inner
         self._batcher: MicroBatcher[str | Text, list[Prediction]] = MicroBatcher(
@@ -36,7 +36,7 @@ class MicroBatched:
             max_items=_MAX_TEXTS,
             concurrency=passes,
             length=_characters,
-            on_batch=told,
+            on_batch=on_progress,
             around=lambda requests, texts: traced_pass(requests, inner.name, texts),
         )
 
@@ -52,7 +52,7 @@ class MicroBatched:
         if not texts:
             return []
         try:
-            return self._batcher(texts, taxonomy, ASKING.get())
+            return self._batcher(texts, taxonomy, CURRENT_REQUEST.get())
         except (Rejected, Expired, Disconnected) as error:
             return unread(waiting_problem(error), len(texts), self.name, taxonomy)
 
@@ -61,7 +61,7 @@ Pair = tuple[Text, Taxonomy]
 
 
 class MicroBatchedPairs:
-    """Predictions for pairs of a text and a vocabulary, whose concurrent requests share passes. Threads may share it.
+    """Predictions for pairs of a text and a taxonomy, whose concurrent requests share passes. Threads may share it.
 
     Args:
         name: of the model.
@@ -86,7 +86,7 @@ class MicroBatchedPairs:
     def __call__(self, pairs: Sequence[Pair]) -> list[Prediction]:
         """One prediction per pair, in order; ``problem`` where the request was rejected or given up."""
         try:
-            return self._batcher(pairs, caller=ASKING.get())
+            return self._batcher(pairs, caller=CURRENT_REQUEST.get())
         except (Rejected, Expired, Disconnected) as error:
             problem = waiting_problem(error)
             return [unread(problem, 1, self._name, taxonomy)[0] for _, taxonomy in pairs]

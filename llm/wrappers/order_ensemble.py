@@ -14,7 +14,7 @@ from prompts.text import Text, checked_texts
 
 
 def orders(taxonomy: Taxonomy, number: int, seed: int = 0) -> list[Taxonomy]:
-    """The vocabulary in its own order and in random ones, ``number`` in all, the same for the same seed."""
+    """The taxonomy in its own order and in random ones, ``number`` in all, the same for the same seed."""
     chosen = random.Random(seed)
     shuffled = [taxonomy]
     while len(shuffled) < number:

@@ -1,4 +1,4 @@
-"""Large vocabularies narrowed to the likeliest candidates before a language model is asked (arXiv 2502.08436)."""
+"""Large taxonomies narrowed to the likeliest candidates before a language model is asked (arXiv 2502.08436)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from prompts.text import Text, checked_texts
 class Shortlist:
     """Lets a small classifier choose candidates and a large one answer from them.
 
-    A vocabulary of no more than ``candidates`` labels goes through whole. Texts with the same candidates are asked
+    A taxonomy of no more than ``candidates`` labels goes through whole. Texts with the same candidates are asked
     about together.
 
     Attributes:
-        small: scores every label of the vocabulary.
+        small: scores every label of the taxonomy.
         large: answers.
         candidates: how many labels it is shown.
     """

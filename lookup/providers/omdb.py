@@ -45,25 +45,25 @@ class _Film(BaseModel):
 class OMDb:
     """Asks OMDb."""
 
-    wire: HTTPClient
+    http: HTTPClient
     name: str = NAME
 
     @property
     def base_url(self) -> str:
         """See ``Provider.base_url``."""
-        return self.wire.base_url
+        return self.http.base_url
 
-    def find(self, wanted: FilmQuery, until: float) -> FilmRecord | LookupFailure:
+    def find(self, wanted: FilmQuery, deadline: float) -> FilmRecord | LookupFailure:
         """See ``Provider.find``. A film of a known year takes one request, mostly; without one, or where OMDb has it
         under another year, a search comes first: by title alone OMDb answers with one film and tells of no others."""
         if wanted.year:
-            found = self._by_title(wanted, {"y": str(wanted.year)}, until)
+            found = self._by_title(wanted, {"y": str(wanted.year)}, deadline)
             if isinstance(found, FilmRecord) or found.kind != "not_found":
                 return found
         asked = {"s": wanted.title, "type": "movie"}
-        hits = self.wire.get("/", asked, until, _OMDbHits)
+        hits = self.http.get("/", asked, deadline, _OMDbHits)
         if _MANY in hits.Error.casefold():  # a short title; what OMDb takes for it is not the only one
-            return self._by_title(wanted, {}, until, 2)
+            return self._by_title(wanted, {}, deadline, 2)
         if hits.Response == "False":
             return self._nothing(hits.Error, wanted)
         films = [Candidate(hit.imdbID, (hit.Title,), _year(hit.Year), -place) for place, hit in enumerate(hits.Search)]
@@ -71,13 +71,13 @@ class OMDb:
         if isinstance(one, LookupFailure):
             return one
         candidate, count = one
-        return self._film(self.wire.get("/", {"i": candidate.id, "plot": "full"}, until, _Film), wanted, count)
+        return self._film(self.http.get("/", {"i": candidate.id, "plot": "full"}, deadline, _Film), wanted, count)
 
     def _by_title(
-        self, wanted: FilmQuery, more: dict[str, str], until: float, count: int = 1
+        self, wanted: FilmQuery, more: dict[str, str], deadline: float, count: int = 1
     ) -> FilmRecord | LookupFailure:
         asked = {"t": wanted.title, "type": "movie", "plot": "full", **more}
-        reply = self.wire.get("/", asked, until, _Film)
+        reply = self.http.get("/", asked, deadline, _Film)
         if reply.Response == "False":
             return self._nothing(reply.Error, wanted)
         found = chosen([Candidate(reply.imdbID, (reply.Title,), _year(reply.Year), 0)], wanted)
@@ -97,16 +97,16 @@ class OMDb:
     def _nothing(self, said: str, wanted: FilmQuery) -> LookupFailure:
         if "not found" in said.casefold():
             return LookupFailure("not_found", f"no film is called exactly {wanted.title!r}")
-        raise self.wire.failed(said or "it gave no reason")
+        raise self.http.failed(said or "it gave no reason")
 
 
 def omdb(key: str, base_url: str = "", contact: str = "") -> OMDb:
     """OMDb under a key."""
     params = {"apikey": key, "r": "json"}
-    wire = HTTPClient(
+    http = HTTPClient(
         NAME, base_url or BASE_URL, per_second=_PER_SECOND, params=params, spent="limit reached", secret=key
     )  # it answers 401 for a wrong key and for a used-up one alike
-    return OMDb(wire)
+    return OMDb(http)
 
 
 def _told(field: str) -> str:

@@ -18,7 +18,7 @@ class Provider(Protocol):
     def base_url(self) -> str:
         """Where it is asked: what one host knows must not be remembered as another's."""
 
-    def find(self, wanted: FilmQuery, until: float) -> FilmRecord | LookupFailure:
+    def find(self, wanted: FilmQuery, deadline: float) -> FilmRecord | LookupFailure:
         """The film, or why there is none; where several are meant, the best known one, with their number.
 
         Raises:

@@ -44,23 +44,23 @@ class _Details(BaseModel):
 class TMDB:
     """Asks TMDB."""
 
-    wire: HTTPClient
+    http: HTTPClient
     name: str = NAME
 
     @property
     def base_url(self) -> str:
         """See ``Provider.base_url``."""
-        return self.wire.base_url
+        return self.http.base_url
 
-    def find(self, wanted: FilmQuery, until: float) -> FilmRecord | LookupFailure:
+    def find(self, wanted: FilmQuery, deadline: float) -> FilmRecord | LookupFailure:
         """See ``Provider.find``."""
-        found = self._chosen(wanted, until, {"year": str(wanted.year)} if wanted.year else {})
+        found = self._chosen(wanted, deadline, {"year": str(wanted.year)} if wanted.year else {})
         if isinstance(found, LookupFailure) and wanted.year:
-            found = self._chosen(wanted, until, {})  # by TMDB's own year it may be off by one
+            found = self._chosen(wanted, deadline, {})  # by TMDB's own year it may be off by one
         if isinstance(found, LookupFailure):
             return found
         candidate, count = found
-        film = self.wire.get(f"/movie/{int(candidate.id)}", {"language": "en-US"}, until, _Details)
+        film = self.http.get(f"/movie/{int(candidate.id)}", {"language": "en-US"}, deadline, _Details)
         if not (film.overview or "").strip():
             return LookupFailure("no_plot", f"TMDB knows {wanted}, but not its plot")
         return FilmRecord(
@@ -68,9 +68,11 @@ class TMDB:
             (film.overview or "").strip(), "overview", tuple(genre.name for genre in film.genres), count,
         )  # fmt: skip
 
-    def _chosen(self, wanted: FilmQuery, until: float, more: dict[str, str]) -> tuple[Candidate, int] | LookupFailure:
+    def _chosen(
+        self, wanted: FilmQuery, deadline: float, more: dict[str, str]
+    ) -> tuple[Candidate, int] | LookupFailure:
         asked = {"query": wanted.title, "include_adult": "false", "language": "en-US", "page": "1", **more}
-        hits = self.wire.get("/search/movie", asked, until, _TMDBHits).results
+        hits = self.http.get("/search/movie", asked, deadline, _TMDBHits).results
         films = [
             Candidate(str(hit.id), (hit.title, hit.original_title), _year(hit.release_date), hit.vote_count)
             for hit in hits

@@ -55,23 +55,23 @@ class _Reply(BaseModel):
 class Wikipedia:
     """Asks a Wikipedia by its Action API."""
 
-    wire: HTTPClient
+    http: HTTPClient
     name: str = NAME
 
     @property
     def base_url(self) -> str:
         """See ``Provider.base_url``."""
-        return self.wire.base_url
+        return self.http.base_url
 
-    def find(self, wanted: FilmQuery, until: float) -> FilmRecord | LookupFailure:
+    def find(self, wanted: FilmQuery, deadline: float) -> FilmRecord | LookupFailure:
         """See ``Provider.find``."""
-        pages = {str(page.pageid): page for page in self._search(wanted, until)}
+        pages = {str(page.pageid): page for page in self._search(wanted, deadline)}
         films = [one for page in pages.values() if (one := _candidate(page))]
         found = chosen(films, wanted)
         if isinstance(found, LookupFailure):
             return found
         candidate, count = found
-        plot = _plot(self._extract(candidate.id, until))
+        plot = _plot(self._extract(candidate.id, deadline))
         if not plot:
             return LookupFailure("no_plot", f"Wikipedia has a page about {wanted}, but no plot section in it")
         page = pages[candidate.id]
@@ -80,22 +80,24 @@ class Wikipedia:
             NAME, title, candidate.year, candidate.id, self._url(page.title), plot, "plot section", (), count
         )
 
-    def _search(self, wanted: FilmQuery, until: float) -> list[_Page]:
+    def _search(self, wanted: FilmQuery, deadline: float) -> list[_Page]:
         # Words alone: a colon, a minus or quotes are orders to the search engine.
         words = " ".join((spelling(wanted.title), "film", str(wanted.year or ""))).strip()
         search = {"generator": "search", "gsrsearch": words, "gsrnamespace": "0", "gsrlimit": _HITS}
-        return self._query({**search, "prop": "description"}, until)
+        return self._query({**search, "prop": "description"}, deadline)
 
-    def _extract(self, page: str, until: float) -> str:
+    def _extract(self, page: str, deadline: float) -> str:
         asked = {"prop": "extracts", "explaintext": "1", "exsectionformat": "wiki", "pageids": page}
-        pages = self._query(asked, until)
+        pages = self._query(asked, deadline)
         return pages[0].extract if pages else ""
 
-    def _query(self, params: dict[str, str], until: float) -> list[_Page]:
-        reply = self.wire.get("", {"action": "query", "format": "json", "formatversion": "2", **params}, until, _Reply)
+    def _query(self, params: dict[str, str], deadline: float) -> list[_Page]:
+        reply = self.http.get(
+            "", {"action": "query", "format": "json", "formatversion": "2", **params}, deadline, _Reply
+        )
         if reply.error:
             kind: Kind = "busy" if reply.error.code in _BUSY else "unreadable"
-            raise self.wire.failed(f"{reply.error.code}: {reply.error.info}", kind)
+            raise self.http.failed(f"{reply.error.code}: {reply.error.info}", kind)
         return reply.query.pages
 
     def _url(self, title: str) -> str:

@@ -18,7 +18,7 @@ from llm.classifier import Classifier
 from llm.embedded.matcher import Matcher, matcher
 from llm.few_shot import NearestExamples, Shots, StaticExamples
 from llm.language_model import LanguageModel
-from llm.strategies import registry as readings
+from llm.strategies import registry as strategies
 from llm.wrappers.cache import AnswerStore, Cached
 from prompts import registry
 from prompts.answer_format import FewShotExample
@@ -37,7 +37,7 @@ class BackendSpec:
         endpoint: root of an OpenAI-compatible endpoint.
         model: name under which the endpoint serves its model.
         key_variable: name of the environment variable that holds the endpoint's key.
-        reading: how a language model is read.
+        strategy: how a language model is read.
         prompt: which prompt it is given.
         cache: SQLite file that remembers its answers.
     """
@@ -46,13 +46,13 @@ class BackendSpec:
     endpoint: str | None = None
     model: str | None = None
     key_variable: str = "OPENAI_API_KEY"
-    reading: str | None = None
+    strategy: str | None = None
     prompt: str | None = None
     cache: str | None = None
 
     @property
     def asks_a_model(self) -> bool:
-        """Whether a language model answers, which takes prompts, readings and examples."""
+        """Whether a language model answers, which takes prompts, strategies and examples."""
         return self.endpoint is not None or isinstance(self.classifier, LanguageModel)
 
     def opened(self, shots: Shots | None = None) -> Classifier:
@@ -63,13 +63,13 @@ class BackendSpec:
 
         Raises:
             InvalidSetting: parts that do not go together.
-            UnknownName: there is no such reading or prompt.
+            UnknownName: there is no such strategy or prompt.
         """
         if not self.asks_a_model:
             return self._plain(shots)
         model = self._model()
-        if self.reading is not None:
-            model = replace(model, reading=readings.named(self.reading))
+        if self.strategy is not None:
+            model = replace(model, strategy=strategies.named(self.strategy))
         if self.prompt is not None:
             model = replace(model, prompt=registry.prompt(self.prompt))
         if shots is not None:
@@ -77,7 +77,7 @@ class BackendSpec:
         return Cached(model, _store(self.cache)) if self.cache else model
 
     def _plain(self, shots: Shots | None) -> Classifier:
-        given = {"reading": self.reading, "prompt": self.prompt, "model": self.model, "cache": self.cache}
+        given = {"strategy": self.strategy, "prompt": self.prompt, "model": self.model, "cache": self.cache}
         named = [name for name, value in (*given.items(), ("shots", shots)) if value is not None]
         if named:
             raise InvalidSetting(
@@ -94,7 +94,7 @@ class BackendSpec:
             raise InvalidSetting("give either classifier or endpoint, not both")
         if not self.model:
             raise InvalidSetting("endpoint needs model: the name under which it serves its model")
-        return LanguageModel(_engine(_settings(self.endpoint, self.key_variable), self.model))
+        return LanguageModel(_backend(_settings(self.endpoint, self.key_variable), self.model))
 
 
 def _settings(endpoint: str, key_variable: str) -> EndpointSettings:
@@ -135,7 +135,7 @@ def shown(shots: Sequence[FewShotExample], vocabulary: str, nearest: int) -> Sho
 
     Args:
         shots: the examples; none show nothing.
-        vocabulary: name of the vocabulary that they are labelled in.
+        vocabulary: name of the taxonomy that they are labelled in.
         nearest: show so many of them, the nearest to each text by MiniLM; 0 shows all.
     """
     if not shots:
@@ -150,9 +150,9 @@ def _embedded() -> Matcher:
 
 
 @cache
-def _engine(settings: EndpointSettings, model: str) -> OpenAICompatible:
-    wire = settings.wire()
-    return OpenAICompatible(wire, model, CapabilityProbe(wire, model, settings.findings))
+def _backend(settings: EndpointSettings, model: str) -> OpenAICompatible:
+    transport = settings.transport()
+    return OpenAICompatible(transport, model, CapabilityProbe(transport, model, settings.findings))
 
 
 @cache

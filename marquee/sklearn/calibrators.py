@@ -33,11 +33,11 @@ class Shifted:
     """
 
     decision: LabelThreshold
-    competing: bool
+    mutually_exclusive: bool
 
     def __call__(self, scores: Scores) -> Scores:
         """Shifted scores, shape (texts, labels)."""
-        rows = [self.decision.adjusted(_row(one), self.competing) for one in scores]
+        rows = [self.decision.adjusted(_row(one), self.mutually_exclusive) for one in scores]
         return np.array([[row[str(column)] for column in range(scores.shape[1])] for row in rows])
 
 
@@ -73,18 +73,18 @@ class Sigmoid:
         return np.asarray(1 / (1 + np.exp(-(self.slope * log_odds(scores) + self.intercept))))
 
 
-def batch(scores: Scores, truth: Labels | None, competing: bool) -> Calibrator:
+def batch(scores: Scores, truth: Labels | None, mutually_exclusive: bool) -> Calibrator:
     """From the scores of any texts; labels are not looked at."""
-    return Shifted(batch_calibration([_row(one) for one in scores], competing, 0.5), competing)
+    return Shifted(batch_calibration([_row(one) for one in scores], mutually_exclusive, 0.5), mutually_exclusive)
 
 
-def sigmoid(scores: Scores, truth: Labels | None, competing: bool) -> Calibrator:
+def sigmoid(scores: Scores, truth: Labels | None, mutually_exclusive: bool) -> Calibrator:
     """Two numbers a label, for some dozens of labelled texts or more."""
     labels = _labelled(truth)
     return PerLabel(tuple(_sigmoid(scores[:, one], labels[:, one]) for one in range(scores.shape[1])))
 
 
-def isotonic(scores: Scores, truth: Labels | None, competing: bool) -> Calibrator:
+def isotonic(scores: Scores, truth: Labels | None, mutually_exclusive: bool) -> Calibrator:
     """A rising curve of any form a label, for many hundreds of labelled texts."""
     labels = _labelled(truth)
     return PerLabel(tuple(_isotonic(scores[:, one], labels[:, one]) for one in range(scores.shape[1])))

@@ -30,7 +30,7 @@ _EVEN = 0.5  # where calibrated probabilities decide and no threshold is asked f
 
 
 class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """Labels texts from a closed vocabulary, with no training at all or with what ``fit`` may learn.
+    """Labels texts from a closed taxonomy, with no training at all or with what ``fit`` may learn.
 
     X is a list, an array or a column of strings (or of ``prompts.text.Text``, where titles are known). y is one label
     per text; or, for several labels, a list of names per text or an indicator matrix whose columns are the sorted
@@ -41,15 +41,15 @@ class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     Where a taxonomy is set, ``predict`` works before ``fit``: that is zero-shot.
 
     Args:
-        taxonomy: a vocabulary's name (``"tmdb"``), a ``Taxonomy``, names of labels, or names with descriptions; None
+        taxonomy: a taxonomy's name (``"tmdb"``), a ``Taxonomy``, names of labels, or names with descriptions; None
             takes the labels of y.
         classifier: who answers, as an object; None asks the endpoint, or the embedded classifier. It is shared between
             clones, not copied.
         endpoint: root of an OpenAI-compatible endpoint, ``"http://127.0.0.1:8000/v1"``.
         model: the name under which the endpoint serves its model.
         key_variable: the environment variable that holds its key; a key itself would be printed with the parameters.
-        reading: how a language model is read: auto, list, letters, yes_no, decisions.
-        prompt: name or kind of a prompt; None chooses by the vocabulary.
+        strategy: how a language model is read: auto, json_list, label_tokens, yes_no, decisions_api.
+        prompt: name or kind of a prompt; None chooses by the taxonomy.
         decision: how probabilities become labels where a text may have several: a threshold, or ``"global"``,
             ``"per-label"`` or ``"top-k"`` to learn it; None leaves that to the classifier.
         objective: the F1 that decisions are learnt for, ``"macro"`` or ``"micro"``.
@@ -61,7 +61,7 @@ class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
 
     Attributes:
         classes_: the labels, sorted; shape (labels,).
-        taxonomy_: the vocabulary in use.
+        taxonomy_: the taxonomy in use.
         decision_: the decision learnt or set, or None.
         shots_: the examples shown.
     """
@@ -74,7 +74,7 @@ class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         endpoint: str | None = None,
         model: str | None = None,
         key_variable: str = "OPENAI_API_KEY",
-        reading: str | None = None,
+        strategy: str | None = None,
         prompt: str | None = None,
         decision: str | float | None = None,
         objective: Objective = "macro",
@@ -89,7 +89,7 @@ class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self.endpoint = endpoint
         self.model = model
         self.key_variable = key_variable
-        self.reading = reading
+        self.strategy = strategy
         self.prompt = prompt
         self.decision = decision
         self.objective = objective
@@ -108,7 +108,7 @@ class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
 
         Raises:
             ValueError: X holds no texts, or y no labels.
-            InvalidDataset: a label is not in the vocabulary, or what should be learnt cannot be learnt from these.
+            InvalidDataset: a label is not in the taxonomy, or what should be learnt cannot be learnt from these.
             InvalidSetting: parameters that do not go together.
             Unanswered: a text that should be learnt from got no answer.
         """
@@ -186,8 +186,8 @@ class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     def _calibrator(self, scores: Scores, truth: Labels | None, fitted: FittedState) -> Calibrator:
         if self.calibration is None:
             return same
-        competing = not fitted.multi or bool(np.allclose(scores.sum(axis=1), 1, atol=1e-3))
-        return CALIBRATIONS[self.calibration](scores, truth, competing)
+        mutually_exclusive = not fitted.multi or bool(np.allclose(scores.sum(axis=1), 1, atol=1e-3))
+        return CALIBRATIONS[self.calibration](scores, truth, mutually_exclusive)
 
     def _fixed(self, fitted: FittedState) -> Decoding | None:
         """The decision that is not learnt; None leaves it to the classifier."""
@@ -228,7 +228,7 @@ class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
 
     def _answers(self, texts: Sequence[Text], fitted: FittedState) -> list[Prediction]:
         asked = BackendSpec(
-            self.classifier, self.endpoint, self.model, self.key_variable, self.reading, self.prompt, self.cache
+            self.classifier, self.endpoint, self.model, self.key_variable, self.strategy, self.prompt, self.cache
         )
         shots = shown(fitted.shots, fitted.taxonomy.name, self.shots if self.nearest else 0)
         found = asked.opened(shots).classify(texts, fitted.taxonomy)

@@ -25,7 +25,7 @@ class FittedState:
     """Plain values, so that they can be copied and sent.
 
     Attributes:
-        taxonomy: the vocabulary, in the shape of y.
+        taxonomy: the taxonomy, in the shape of y.
         classes: its labels, sorted.
         shots: examples for a language model.
         calibrator: scores in, probabilities out.
@@ -53,7 +53,7 @@ class FittedState:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The classes as names of the vocabulary."""
+        """The classes as names of the taxonomy."""
         return tuple(map(name_of, self.classes.tolist()))
 
     def scores(self, found: Sequence[Prediction]) -> Scores:
@@ -63,8 +63,8 @@ class FittedState:
             InvalidSetting: it gave none.
         """
         if any(one.labels and not one.scores for one in found):  # a list without labels has none to score
-            how = found[0].source.reading or found[0].source.model
-            raise InvalidSetting(f"{how} gives no scores; choose another reading, such as letters or yes_no")
+            how = found[0].source.strategy or found[0].source.model
+            raise InvalidSetting(f"{how} gives no scores; choose another strategy, such as letters or yes_no")
         return np.array([[one.scores.get(name, 0.0) for name in self.names] for one in found], dtype=float)
 
     def probabilities(self, scores: Scores) -> Scores:

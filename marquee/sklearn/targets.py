@@ -19,11 +19,11 @@ from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
 
 Vocabulary = str | Taxonomy | Sequence[str] | Mapping[str, str]
-_OWN = "labels"  # name of a vocabulary that came without one
+_OWN = "labels"  # name of a taxonomy that came without one
 
 
 class InvalidTarget(InvalidDataset, ValueError):
-    """Labels that do not fit the vocabulary; a ``ValueError``, as scikit-learn's own errors about y are."""
+    """Labels that do not fit the taxonomy; a ``ValueError``, as scikit-learn's own errors about y are."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class Target:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The classes as names of a vocabulary."""
+        """The classes as names of a taxonomy."""
         return tuple(name_of(one) for one in self.classes)
 
     def taxonomy(self, given: Taxonomy | None) -> Taxonomy:
-        """The vocabulary to answer with, in the shape that y has: what was given, else the labels of y."""
+        """The taxonomy to answer with, in the shape that y has: what was given, else the labels of y."""
         if given is None:
             labels = tuple(Label(name) for name in self.names)
             return Taxonomy(_OWN, labels, self.multi, len(labels), allow_none=self.multi)
@@ -75,10 +75,10 @@ def texts_of(X: Any) -> list[Text]:
 
 
 def vocabulary(given: Vocabulary | None) -> Taxonomy | None:
-    """The vocabulary that a parameter means: a name, a YAML file, itself, names of labels, or names with descriptions.
+    """The taxonomy that a parameter means: a name, a YAML file, itself, names of labels, or names with descriptions.
 
     Raises:
-        UnknownName: there is no vocabulary of that name.
+        UnknownName: there is no taxonomy of that name.
         InvalidTaxonomy: the labels break a rule.
         InvalidSetting: it is none of these.
     """
@@ -99,23 +99,23 @@ def classes_of(taxonomy: Taxonomy) -> NDArray[Any]:
 
 
 def name_of(label: Any) -> str:
-    """A label of y as a name of a vocabulary; a whole number is written without a point, whatever its type."""
+    """A label of y as a name of a taxonomy; a whole number is written without a point, whatever its type."""
     return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
 
 
 def target_of(y: Any, taxonomy: Taxonomy | None) -> Target:
     """Labels in any of three forms: one per text; a list of names per text; an indicator matrix.
 
-    The columns of an indicator matrix are the vocabulary's labels in sorted order, as ``MultiLabelBinarizer`` makes
+    The columns of an indicator matrix are the taxonomy's labels in sorted order, as ``MultiLabelBinarizer`` makes
     them.
 
     Args:
         y: the labels.
-        taxonomy: the vocabulary; None takes the labels that y holds.
+        taxonomy: the taxonomy; None takes the labels that y holds.
 
     Raises:
         ValueError: y has no form of labels, misses some, or mixes text and numbers.
-        InvalidTarget: a label is not in the vocabulary, or a matrix does not fit it.
+        InvalidTarget: a label is not in the taxonomy, or a matrix does not fit it.
     """
     _check_values(y)
     if _lists(y):
@@ -192,7 +192,7 @@ def _of_matrix(y: Any, taxonomy: Taxonomy | None) -> Target:
     classes = classes_of(taxonomy)
     if matrix.shape[1] != len(classes):
         raise InvalidTarget(
-            f"y has {matrix.shape[1]} columns, and the vocabulary {taxonomy.name!r} has {len(classes)} labels; "
+            f"y has {matrix.shape[1]} columns, and the taxonomy {taxonomy.name!r} has {len(classes)} labels; "
             "make it by MultiLabelBinarizer(classes=sorted(names of the labels))"
         )
     return Target(classes, True, matrix)

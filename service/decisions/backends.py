@@ -13,8 +13,8 @@ from typing import Protocol
 from llm.backends.backend import Backend, DecidingBackend
 from llm.classifier import AnswerSource, Classifier, Prediction
 from llm.language_model import LanguageModel
-from llm.request_context import ASKING, waiting_problem
-from llm.strategies.registry import READINGS
+from llm.request_context import CURRENT_REQUEST, waiting_problem
+from llm.strategies.registry import STRATEGIES
 from llm.wrappers.admission import Gate
 from llm.wrappers.cache import AnswerStore, Cached
 from prompts.decision_prompt import asking
@@ -34,7 +34,7 @@ _NOT_DIRECT = (
     "thinking off, or choose another model"
 )
 
-# Pairs of a text and a vocabulary to one prediction each; every text and label is encoded once.
+# Pairs of a text and a taxonomy to one prediction each; every text and label is encoded once.
 Predict = Callable[[Sequence[tuple[Text, Taxonomy]]], Sequence[Prediction]]
 
 
@@ -55,15 +55,15 @@ class Decider(Protocol):
 
 @dataclass(frozen=True)
 class ByScores:
-    """A classifier whose scores are probabilities: each question is a vocabulary of its own.
+    """A classifier whose scores are probabilities: each question is a taxonomy of its own.
 
-    A condition is the one label of its vocabulary, so that its probability does not hang on what else is asked. Such a
+    A condition is the one label of its taxonomy, so that its probability does not hang on what else is asked. Such a
     classifier compares what a text is about with what a label is about: it reads conditions and options, but neither
     a "not" in them nor the instructions about options, and it knows of no more or less.
 
     Attributes:
         classifier: who answers.
-        predict: the same for several vocabularies in one pass, where it can do that.
+        predict: the same for several taxonomies in one pass, where it can do that.
     """
 
     classifier: Classifier
@@ -91,7 +91,7 @@ class ByScores:
         return decided(asked.questions, found_each, found)
 
     def _found(self, text: Text, vocabularies: Sequence[Taxonomy]) -> Sequence[Prediction]:
-        """One answer per vocabulary, in their order."""
+        """One answer per taxonomy, in their order."""
         if self.predict:
             return self.predict([(text, vocabulary) for vocabulary in vocabularies])
         return [self.classifier.classify([text], vocabulary)[0] for vocabulary in vocabularies]
@@ -108,7 +108,7 @@ class ByModel:
         shared: whether requests with different API keys share cached answers.
     """
 
-    engine: Backend
+    backend: Backend
     gate: Gate
     store: AnswerStore | None = None
     shared: bool = False
@@ -116,7 +116,7 @@ class ByModel:
     @property
     def name(self) -> str:
         """The model's name."""
-        return self.engine.name
+        return self.backend.name
 
     def decide(self, asked: DecisionRequest) -> DecisionResult:
         """See ``Decider.decide``."""
@@ -124,7 +124,7 @@ class ByModel:
         text, conditions = Text(asked.conversation()), _conditions(asked.questions)
         jobs = [partial(self._ask, "yes_no", "", text, conditions)] if conditions else []
         jobs += [
-            partial(self._ask, "letters", question.asks, text, _vocabulary(place, question))
+            partial(self._ask, "label_tokens", question.asks, text, _vocabulary(place, question))
             for place, question in enumerate(asked.questions)
             if not isinstance(question, PredicateQuestion)
         ]
@@ -132,17 +132,17 @@ class ByModel:
             found = _together(jobs)
         return decided(asked.questions, _sorted_out(asked.questions, found), found)
 
-    def _ask(self, reading: str, instructions: str, text: Text, taxonomy: Taxonomy) -> Prediction:
-        model = LanguageModel(self.engine, READINGS[reading], asking(instructions))
+    def _ask(self, strategy: str, instructions: str, text: Text, taxonomy: Taxonomy) -> Prediction:
+        model = LanguageModel(self.backend, STRATEGIES[strategy], asking(instructions))
         classifier: Classifier = Cached(model, self.store, self.shared) if self.store else model
         return classifier.classify([text], taxonomy)[0]
 
     def _refuse_silent(self) -> None:
         """Refuse a model whose codes cannot be read. One that cannot be reached is an outage, not a refusal."""
-        if self.engine.code_limit < 2:
-            raise_for(ASKING.get().over or self.engine.check())
+        if self.backend.code_limit < 2:
+            raise_for(CURRENT_REQUEST.get().stop_reason or self.backend.check())
             raise RequestProblem("cannot-decide", f"{self.name} tells no probabilities of tokens, only words")
-        if not self.engine.answers_directly:
+        if not self.backend.answers_directly:
             raise RequestProblem("cannot-decide", f"{self.name} {_NOT_DIRECT}")
 
 
@@ -155,22 +155,22 @@ class Forwarded:
         gate: shared by all that ask it.
     """
 
-    engine: Backend
+    backend: Backend
     gate: Gate
 
     @property
     def name(self) -> str:
         """The model's name."""
-        return self.engine.name
+        return self.backend.name
 
     def decide(self, asked: DecisionRequest) -> DecisionResult:
         """See ``Decider.decide``."""
-        if not isinstance(self.engine, DecidingBackend):
-            raise RequestProblem("cannot-decide", f"{self.name} answers no decisions; choose another MARQUEE_READING")
+        if not isinstance(self.backend, DecidingBackend):
+            raise RequestProblem("cannot-decide", f"{self.name} answers no decisions; choose another MARQUEE_STRATEGY")
         messages = [{"role": message.role, "content": message.words()} for message in asked.input]
         questions = [question.model_dump(exclude_none=True) for question in asked.questions]
         with _admitted(self.gate):
-            (found,) = self.engine.decide([messages], questions)
+            (found,) = self.backend.decide([messages], questions)
         raise_for(found.problem)
         # With no label it would be counted as an answer that none applies.
         prediction = Prediction((_NAME,), AnswerSource(self.name, _NAME), usage=found.usage)
@@ -222,7 +222,7 @@ def _line(words: str) -> str:
 
 
 def _conditions(questions: Sequence[Question]) -> Taxonomy | None:
-    """All conditions as one vocabulary, of which each label is asked about by itself; its name is its place."""
+    """All conditions as one taxonomy, of which each label is asked about by itself; its name is its place."""
     labels = [
         Label(str(place), question.asks)
         for place, question in enumerate(questions)

@@ -19,7 +19,7 @@ from pydantic import (
 
 from llm.classifier import Prediction, ScoreType, Usage
 from llm.costs import cost
-from llm.strategies import registry as readings
+from llm.strategies import registry as strategies
 from marquee.factory import RequestOptions
 from marquee.problem_kinds import SLUGS
 from prompts import registry
@@ -30,7 +30,7 @@ from service.errors import problem_body
 
 TEXT_NAMES = ("text", "description", "overview")
 FILM = "film"  # subject of the taxonomies of genres
-OWN = "custom"  # name of a vocabulary that a request brings
+OWN = "custom"  # name of a taxonomy that a request brings
 
 
 class TextFields(BaseModel):
@@ -106,15 +106,17 @@ class ClassifyRequest(FilmFields):
     texts: list[TextEntry] | None = Field(
         None, min_length=1, description="several texts at once: strings, or objects with the fields of one text"
     )
-    taxonomy: str | None = Field(None, description="name of a vocabulary; see GET /taxonomies")
+    taxonomy: str | None = Field(None, description="name of a taxonomy; see GET /taxonomies")
     labels: list[registry.LabelOrName] | None = Field(
-        None, min_length=1, description="a vocabulary of your own: names, or objects with name, description, aliases"
+        None, min_length=1, description="a taxonomy of your own: names, or objects with name, description, aliases"
     )
     multi: bool | None = Field(None, description="whether a text may have several labels")
     max_labels: Annotated[int, Field(ge=1), WHOLE] | None = Field(None, description="the most labels of one answer")
     allow_none: bool | None = Field(None, description="whether 'none of them' is an answer")
     prompt: str | None = Field(None, description="name of a prompt; see GET /prompts")
-    reading: str | None = Field(None, description="auto, list, letters, yes_no or decisions: how a model is read")
+    strategy: str | None = Field(
+        None, description="auto, json_list, label_tokens, yes_no or decisions_api: how a model is read"
+    )
     scores: bool = Field(False, description="add a score per label, where the model gives scores")
     cache: bool = Field(True, description="false asks anew, whatever is remembered")
     lookup: bool = Field(False, description="look titles without a text up at the providers of the settings")
@@ -150,15 +152,15 @@ class ClassifyRequest(FilmFields):
         """What the request chooses about who answers.
 
         Raises:
-            UnknownName: there is no such prompt or reading.
+            UnknownName: there is no such prompt or strategy.
         """
         prompt = registry.prompt(self.prompt) if self.prompt is not None else None
-        if self.reading is not None:
-            readings.named(self.reading)  # a misspelt one is an error of whoever asks, whoever answers
-        return RequestOptions(prompt, self.reading, self.cache)
+        if self.strategy is not None:
+            strategies.named(self.strategy)  # a misspelt one is an error of whoever asks, whoever answers
+        return RequestOptions(prompt, self.strategy, self.cache)
 
     def vocabulary(self, default: str) -> Taxonomy:
-        """The vocabulary asked for: the request's own, a named one, or the default, in the shape asked for.
+        """The taxonomy asked for: the request's own, a named one, or the default, in the shape asked for.
 
         Raises:
             UnknownName: the named one does not exist.
@@ -202,7 +204,7 @@ class LookupTried(BaseModel):
 
     provider: str
     kind: str = Field(
-        description="not_found, no_plot, ambiguous, no_key, refused, unreachable, busy, unreadable or late"
+        description="not_found, no_plot, ambiguous, no_key, refused, unreachable, busy, unreadable or timeout"
     )
     detail: str
 
@@ -230,7 +232,7 @@ class ClassifyAnswer(BaseModel):
     genres: list[str] | None = Field(
         None, description="the labels again, where they are genres of films, and from POST /predict_genre"
     )
-    labels: list[str] = Field(description="the labels; best first where there are scores, else in vocabulary order")
+    labels: list[str] = Field(description="the labels; best first where there are scores, else in taxonomy order")
     scores: dict[str, float] | None = Field(None, description="score of each label that was scored, best first")
     score_type: ScoreType | None = Field(
         None,
@@ -239,10 +241,10 @@ class ClassifyAnswer(BaseModel):
     )
     model: str = Field(description="who answered")
     prompt: str | None = Field(description="name and digest of the prompt, where one was used")
-    reading: str | None = Field(description="how the language model was read, where one was asked")
-    taxonomy: str = Field(description="name and digest of the vocabulary")
+    strategy: str | None = Field(description="how the language model was read, where one was asked")
+    taxonomy: str = Field(description="name and digest of the taxonomy")
     cached: bool = Field(description="whether the answer was remembered")
-    dropped: int = Field(description="how many words of the model's answer were no labels of the vocabulary")
+    dropped: int = Field(description="how many words of the model's answer were no labels of the taxonomy")
     usage: TokenUsage | None = Field(None, description="tokens taken, where a language model was asked")
     lookup: LookupAnswer | None = Field(None, description="what was looked up, where that was asked for")
     notes: list[str] | None = Field(None, description="fields of the request that had no effect, and why")
@@ -274,7 +276,7 @@ class ClassifyAnswer(BaseModel):
             score_type=prediction.score_type if with_scores and prediction.scores else None,
             model=prediction.source.model,
             prompt=prediction.source.prompt,
-            reading=prediction.source.reading,
+            strategy=prediction.source.strategy,
             taxonomy=prediction.source.taxonomy,
             cached=prediction.cached,
             dropped=len(prediction.dropped),
@@ -289,7 +291,7 @@ class ClassifyAnswer(BaseModel):
         body = self.model_dump()
         if self.lookup:
             body["lookup"] = {name: value for name, value in body["lookup"].items() if value is not None}
-        return {name: value for name, value in body.items() if value is not None or name in ("prompt", "reading")}
+        return {name: value for name, value in body.items() if value is not None or name in ("prompt", "strategy")}
 
 
 def _best_first(scores: Mapping[str, float]) -> dict[str, float]:

@@ -30,14 +30,14 @@ class PromptAnswer(_ReferenceAnswer):
     """The messages that a language model is sent for a text."""
 
     prompt: str = Field(description="name and digest of the prompt")
-    reading: str = Field(description="in which form the model is asked")
+    strategy: str = Field(description="in which form the model is asked")
     sent: bool = Field(description="false where no language model is asked here, so that nothing is sent")
     requests: int = Field(description="how many requests of this kind one text takes; yes_no asks one per label")
     messages: list[PromptMessage] = Field(description="those of the first request")
 
 
 class LabelAnswer(_ReferenceAnswer):
-    """One label of a vocabulary."""
+    """One label of a taxonomy."""
 
     name: str
     description: str
@@ -46,10 +46,10 @@ class LabelAnswer(_ReferenceAnswer):
 
 
 class TaxonomyAnswer(_ReferenceAnswer):
-    """A vocabulary."""
+    """A taxonomy."""
 
     name: str
-    digest: str = Field(description="changes whenever anything in the vocabulary does")
+    digest: str = Field(description="changes whenever anything in the taxonomy does")
     labels: list[LabelAnswer]
     multi: bool = Field(description="whether a text may have several labels")
     max_labels: int
@@ -58,7 +58,7 @@ class TaxonomyAnswer(_ReferenceAnswer):
 
 
 class TaxonomiesAnswer(_ReferenceAnswer):
-    """The vocabularies that requests may name."""
+    """The taxonomies that requests may name."""
 
     default: str = Field(description="the one that is used where a request names none")
     taxonomies: list[TaxonomyAnswer]

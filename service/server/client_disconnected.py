@@ -5,10 +5,10 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
-from llm.request_context import stays
+from llm.request_context import never_disconnects
 
 
-def gone(client: socket.socket | None) -> Callable[[], bool]:
+def disconnected(client: socket.socket | None) -> Callable[[], bool]:
     """What tells whether a client has closed its connection.
 
     Its next byte is looked at and left where it is, without waiting for one: an end of the stream or an error means
@@ -19,9 +19,9 @@ def gone(client: socket.socket | None) -> Callable[[], bool]:
         client: the connection; None where the server does not tell it, and then nobody ever seems gone.
     """
     if client is None:
-        return stays
+        return never_disconnects
 
-    def is_gone() -> bool:
+    def is_disconnected() -> bool:
         try:
             return not client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -29,4 +29,4 @@ def gone(client: socket.socket | None) -> Callable[[], bool]:
         except OSError:
             return True
 
-    return is_gone
+    return is_disconnected

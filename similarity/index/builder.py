@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from similarity.index.faiss_index import Rows, VectorIndex, Vectors
 
-Told = Callable[[str, int], None]
+OnProgress = Callable[[str, int], None]
 
 _CHUNK = 1_024  # films encoded at once: two megabytes of vectors and some of text, and half a minute's work to lose
 _SLICE = 65_536
@@ -99,7 +99,7 @@ class FilmSource:
 
 def build(
     folder: Path, source: FilmSource, encoder: IndexEncoder, *, kind: str = "auto", append: bool = False,
-    anew: bool = False, wait: bool = False, told: Told = lambda stage, count: None,
+    overwrite: bool = False, wait: bool = False, on_progress: OnProgress = lambda stage, count: None,
 ) -> Built:  # fmt: skip
     """Make the index of a folder, or add films to it.
 
@@ -112,7 +112,7 @@ def build(
         encoder: who makes their vectors.
         kind: a name in ``index.KINDS``; ``auto`` takes what suits the number of films.
         append: add to the version in force; otherwise the new version holds the source alone.
-        anew: drop what an unfinished build of something else has left.
+        overwrite: drop what an unfinished build of something else has left.
         wait: let a build that is under way end first; otherwise that is an error.
         told: called with a stage and its number of films as they are done.
 
@@ -129,10 +129,12 @@ def build(
         if before and not append and _is_of(before, asked, kind):
             return Built(before)
         base = _base(folder, before, encoder) if append else None
-        work = BuildWorkspace(folder / WORK, asked | {"base": base.name if base else None}, encoder.dimension, anew)
+        work = BuildWorkspace(
+            folder / WORK, asked | {"base": base.name if base else None}, encoder.dimension, overwrite
+        )
         try:
-            tally = _encoded(work, source.films, encoder, base, told)
-            built = _put_together(folder, work, base, kind, tally, told)
+            tally = _encoded(work, source.films, encoder, base, on_progress)
+            built = _put_together(folder, work, base, kind, tally, on_progress)
         finally:
             work.films.close()
         drop(folder / WORK)
@@ -161,7 +163,7 @@ def _base(folder: Path, before: Version | None, encoder: IndexEncoder) -> Versio
 
 
 def _encoded(
-    work: BuildWorkspace, films: Iterable[Film], encoder: IndexEncoder, base: Version | None, told: Told
+    work: BuildWorkspace, films: Iterable[Film], encoder: IndexEncoder, base: Version | None, on_progress: OnProgress
 ) -> dict[str, int]:  # fmt: skip
     """Encode what the work does not have yet; returns the counts."""
     tally = {"read": 0, "wordless": 0, "unchanged": 0} | work.films.tally
@@ -174,7 +176,7 @@ def _encoded(
         tally["wordless"] += len(chunk) - len(worded)
         tally["unchanged"] += len(worded) - len(fresh)
         work.keep(fresh, encoder.encode([film.words for film in fresh]), tally)
-        told("encoded", tally["read"])
+        on_progress("encoded", tally["read"])
     if there:
         there.close()
     return tally
@@ -189,10 +191,10 @@ def _unchanged(film: Film, there: Catalog) -> bool:
 
 
 def _put_together(
-    folder: Path, work: BuildWorkspace, base: Version | None, kind: str, tally: dict[str, int], told: Told
+    folder: Path, work: BuildWorkspace, base: Version | None, kind: str, tally: dict[str, int], on_progress: OnProgress
 ) -> Built:  # fmt: skip
     """A new version of the base and the work, in force when this returns."""
-    told("indexing", work.count)
+    on_progress("indexing", work.count)
     if not work.count:
         if base is None:
             raise InvalidIndex("there are no films to index")

@@ -39,9 +39,9 @@ class BuildWorkspace:
         InvalidIndex: the folder holds an unfinished build of something else.
     """
 
-    def __init__(self, folder: Path, asked: dict[str, Any], dimension: int, anew: bool) -> None:
+    def __init__(self, folder: Path, asked: dict[str, Any], dimension: int, overwrite: bool) -> None:
         self.folder, self.asked, self._dimension = folder, asked, dimension
-        if anew:
+        if overwrite:
             drop(folder)
         self._claim()
         self.films = Catalog(folder / FILMS, writable=True)
@@ -56,7 +56,7 @@ class BuildWorkspace:
         elif held != self.asked:
             raise InvalidIndex(
                 f"{self.folder} holds an unfinished build of other data or by another encoder: "
-                "give what it was started with and it goes on, or --anew to drop it"
+                "give what it was started with and it goes on, or --overwrite to drop it"
             )
 
     def keep(self, films: Sequence[Film], made: Vectors, tally: dict[str, int]) -> None:

@@ -1,4 +1,4 @@
-"""Requests in files: the very requests that the endpoint would be sent, and answers read as the reading reads them."""
+"""Requests in files: the very requests that the endpoint would be sent, and answers read as the strategy reads them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bulk.source import source_of
 from llm.backends.openai_compatible import OpenAICompatible
 from llm.backends.transport import HTTPTransport
 from llm.language_model import LanguageModel
-from llm.strategies.registry import READINGS
+from llm.strategies.registry import STRATEGIES
 from prompts import registry
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.taxonomy import Label, Taxonomy
@@ -29,13 +29,15 @@ from tests.support.misbehaving import endpoint, says
 TMDB = registry.taxonomy("tmdb")
 
 
-def model(wire: OfflineTransport, reading: str = "list") -> LanguageModel:
-    return LanguageModel(wire.engine("tiny"), READINGS[reading])
+def model(transport: OfflineTransport, strategy: str = "json_list") -> LanguageModel:
+    return LanguageModel(transport.backend("tiny"), STRATEGIES[strategy])
 
 
-def job(folder: Path, wire: OfflineTransport, count: int = 5, reading: str = "list", taxonomy: Taxonomy = TMDB) -> Job:
+def job(
+    folder: Path, transport: OfflineTransport, count: int = 5, strategy: str = "json_list", taxonomy: Taxonomy = TMDB
+) -> Job:
     given = source_of(str(write_lines(folder / "i.jsonl", [*rows(count), *rows(count)])))
-    asked = ClassifierSpec("llm", {}, lambda: model(wire, reading))
+    asked = ClassifierSpec("llm", {}, lambda: model(transport, strategy))
     return Job(given, columns_of(given), taxonomy, asked, folder / "o.jsonl", batch=2)
 
 
@@ -51,50 +53,50 @@ def result(request: dict[str, Any], content: str | None = None, status: int = 20
     return {"id": "b", "custom_id": request["custom_id"], "response": response, "error": None}
 
 
-def labelled(folder: Path, results: list[Any], reading: str = "list", taxonomy: Taxonomy = TMDB) -> Summary:
+def labelled(folder: Path, results: list[Any], strategy: str = "json_list", taxonomy: Taxonomy = TMDB) -> Summary:
     """The rows with what is in some results."""
-    wire = OfflineTransport()
-    wire.receive(read_results(write_lines(folder / "results.jsonl", results)))
-    made = job(folder, wire, reading=reading, taxonomy=taxonomy)
+    transport = OfflineTransport()
+    transport.receive(read_results(write_lines(folder / "results.jsonl", results)))
+    made = job(folder, transport, strategy=strategy, taxonomy=taxonomy)
     summary = run(made, InProcess(made.asked.open, taxonomy, patience=None))
     assert summary is not None
     return summary
 
 
 def test_a_file_holds_the_very_request_that_an_endpoint_is_sent_once_a_text(tmp_path: Path) -> None:
-    wire = OfflineTransport()
-    written = write_requests(job(tmp_path, wire), wire, tmp_path / "requests.jsonl")
+    transport = OfflineTransport()
+    written = write_requests(job(tmp_path, transport), transport, tmp_path / "requests.jsonl")
     assert (written.requests, written.texts, written.files) == (5, 5, (tmp_path / "requests.jsonl",))
     found = requests(*written.files)
     assert [set(one) for one in found] == [{"custom_id", "method", "url", "body"}] * 5
     assert {(one["method"], one["url"]) for one in found} == {("POST", "/v1/chat/completions")}
     assert len({one["custom_id"] for one in found}) == 5
     with endpoint(says('["War"]')) as server:
-        engine = OpenAICompatible(HTTPTransport(server.url, "", 5, 0, 4), "tiny", lambda: ASSUMED)
+        backend = OpenAICompatible(HTTPTransport(server.url, "", 5, 0, 4), "tiny", lambda: ASSUMED)
         texts = [row["plot"] for row in rows(5)]
-        LanguageModel(engine, READINGS["list"]).classify(texts, TMDB)
+        LanguageModel(backend, STRATEGIES["json_list"]).classify(texts, TMDB)
         sent = [json.dumps(body, sort_keys=True) for body in server.asked]
     assert sorted(sent) == sorted(json.dumps(one["body"], sort_keys=True) for one in found)
 
 
 def test_files_end_where_a_batch_api_wants_them_to(tmp_path: Path) -> None:
-    wire = OfflineTransport()
-    files = write_requests(job(tmp_path, wire), wire, tmp_path / "some.jsonl", most_requests=2).files
+    transport = OfflineTransport()
+    files = write_requests(job(tmp_path, transport), transport, tmp_path / "some.jsonl", most_requests=2).files
     assert [path.name for path in files] == ["some.jsonl", "some.2.jsonl", "some.3.jsonl"]
     assert [len(requests(path)) for path in files] == [2, 2, 1]
     whole = files[0].stat().st_size
-    by_size = write_requests(job(tmp_path, wire), wire, tmp_path / "small.jsonl", most_bytes=whole).files
+    by_size = write_requests(job(tmp_path, transport), transport, tmp_path / "small.jsonl", most_bytes=whole).files
     assert all(path.stat().st_size <= whole for path in by_size)
     assert [one for path in by_size for one in requests(path)] == requests(*files)
     with pytest.raises(InvalidSetting, match=r"some\.jsonl is there already"):
-        write_requests(job(tmp_path, wire), wire, tmp_path / "some.jsonl")
+        write_requests(job(tmp_path, transport), transport, tmp_path / "some.jsonl")
     with pytest.raises(InvalidSetting, match="more than a file may have"):
-        write_requests(job(tmp_path, wire), wire, tmp_path / "tiny.jsonl", most_bytes=10)
+        write_requests(job(tmp_path, transport), transport, tmp_path / "tiny.jsonl", most_bytes=10)
 
 
 def test_results_in_any_order_become_the_labels_of_their_rows(tmp_path: Path) -> None:
-    wire = OfflineTransport()
-    found = requests(*write_requests(job(tmp_path, wire), wire, tmp_path / "requests.jsonl").files)
+    transport = OfflineTransport()
+    found = requests(*write_requests(job(tmp_path, transport), transport, tmp_path / "requests.jsonl").files)
     said = ['{"labels": ["War"]}', '{"labels": ["drama", "Nonsense"]}', "no list", '["Comedy"]', None]
     summary = labelled(tmp_path, [result(one, words) for one, words in zip(found, said, strict=True)][::-1])
     by_id = [row["labels"] for row in read_lines(tmp_path / "o.jsonl")]
@@ -104,8 +106,8 @@ def test_results_in_any_order_become_the_labels_of_their_rows(tmp_path: Path) ->
 
 
 def test_errors_and_gaps_are_problems_that_say_what_happened(tmp_path: Path) -> None:
-    wire = OfflineTransport()
-    found = requests(*write_requests(job(tmp_path, wire), wire, tmp_path / "requests.jsonl").files)
+    transport = OfflineTransport()
+    found = requests(*write_requests(job(tmp_path, transport), transport, tmp_path / "requests.jsonl").files)
     expired = {"custom_id": found[2]["custom_id"], "response": None, "error": {"code": "batch_expired", "message": "x"}}
     results = [
         result(found[0], status=400, error={"message": "maximum context length is 9"}),
@@ -120,14 +122,14 @@ def test_errors_and_gaps_are_problems_that_say_what_happened(tmp_path: Path) -> 
     labelled(tmp_path, results)
     problems = [row["problem"] for row in read_lines(tmp_path / "o.jsonl")[:5]]
     kinds = [problem.partition(":")[0] for problem in problems]
-    assert kinds == ["too_long", "busy", "busy", "busy", "late"]
+    assert kinds == ["too_long", "busy", "busy", "busy", "timeout"]
     assert "slow down" in problems[1]
     assert "no answer to this request yet" in problems[4]
 
 
 def test_what_the_results_lack_can_be_written_again_and_a_success_is_never_put_aside(tmp_path: Path) -> None:
-    wire = OfflineTransport()
-    found = requests(*write_requests(job(tmp_path, wire), wire, tmp_path / "requests.jsonl").files)
+    transport = OfflineTransport()
+    found = requests(*write_requests(job(tmp_path, transport), transport, tmp_path / "requests.jsonl").files)
     again = OfflineTransport()
     again.receive(read_results(write_lines(tmp_path / "r.jsonl", [result(one, '["War"]') for one in found[:3]])))
     failed = [result(found[0], status=500, error={"message": "oh"})]
@@ -137,12 +139,14 @@ def test_what_the_results_lack_can_be_written_again_and_a_success_is_never_put_a
     assert model(again).classify(["Plot 0 has a sword."], TMDB)[0].labels == ("War",)
 
 
-@pytest.mark.parametrize("reading", ["letters", "yes_no"])
-def test_readings_of_probabilities_come_through_files_too(tmp_path: Path, reading: str) -> None:
-    kinds = Taxonomy("kinds", (Label("War"), Label("Love")), multi=reading == "yes_no")
-    wire = OfflineTransport()
-    found = requests(*write_requests(job(tmp_path, wire, 5, reading, kinds), wire, tmp_path / "r.jsonl").files)
-    assert len(found) == (5 if reading == "letters" else 10)
+@pytest.mark.parametrize("strategy", ["label_tokens", "yes_no"])
+def test_strategies_of_probabilities_come_through_files_too(tmp_path: Path, strategy: str) -> None:
+    kinds = Taxonomy("kinds", (Label("War"), Label("Love")), multi=strategy == "yes_no")
+    transport = OfflineTransport()
+    found = requests(
+        *write_requests(job(tmp_path, transport, 5, strategy, kinds), transport, tmp_path / "r.jsonl").files
+    )
+    assert len(found) == (5 if strategy == "label_tokens" else 10)
     assert all(one["body"]["top_logprobs"] == 20 and one["body"]["max_tokens"] == 1 for one in found)
     told = [
         {"token": token, "logprob": figure} for token, figure in (("A", -0.1), ("B", -3), ("Yes", -0.1), ("No", -3))
@@ -150,24 +154,28 @@ def test_readings_of_probabilities_come_through_files_too(tmp_path: Path, readin
     results = [result(one, "A") for one in found]
     for one in results:
         one["response"]["body"]["choices"][0]["logprobs"] = {"content": [{"token": "A", "top_logprobs": told}]}
-    labelled(tmp_path, results, reading, kinds)
+    labelled(tmp_path, results, strategy, kinds)
     row = read_lines(tmp_path / "o.jsonl")[0]
-    assert row["labels"] == (["War"] if reading == "letters" else ["War", "Love"])
+    assert row["labels"] == (["War"] if strategy == "label_tokens" else ["War", "Love"])
     assert row["scores"]["War"] > 0.9
 
 
 def test_a_final_between_heats_is_written_once_the_heats_are_answered(tmp_path: Path) -> None:
     many = Taxonomy("many", tuple(Label(f"Label {n}") for n in range(30)), multi=False)
-    wire = OfflineTransport()
-    heats = requests(*write_requests(job(tmp_path, wire, 1, "letters", many), wire, tmp_path / "a.jsonl").files)
-    assert len(heats) == 2
+    transport = OfflineTransport()
+    chunks = requests(
+        *write_requests(job(tmp_path, transport, 1, "label_tokens", many), transport, tmp_path / "a.jsonl").files
+    )
+    assert len(chunks) == 2
     told = [{"token": token, "logprob": -1.0 - place} for place, token in enumerate("ABCDEFGHIJKLMNOPQRST")]
-    results = [result(one, "A") for one in heats]
+    results = [result(one, "A") for one in chunks]
     for one in results:
         one["response"]["body"]["choices"][0]["logprobs"] = {"content": [{"token": "A", "top_logprobs": told}]}
-    wire.receive(read_results(write_lines(tmp_path / "r.jsonl", results)))
-    (final,) = requests(*write_requests(job(tmp_path, wire, 1, "letters", many), wire, tmp_path / "b.jsonl").files)
-    assert final["custom_id"] not in {one["custom_id"] for one in heats}
+    transport.receive(read_results(write_lines(tmp_path / "r.jsonl", results)))
+    (final,) = requests(
+        *write_requests(job(tmp_path, transport, 1, "label_tokens", many), transport, tmp_path / "b.jsonl").files
+    )
+    assert final["custom_id"] not in {one["custom_id"] for one in chunks}
 
 
 def test_a_file_that_holds_no_results_is_refused_by_its_line(tmp_path: Path) -> None:
@@ -177,7 +185,7 @@ def test_a_file_that_holds_no_results_is_refused_by_its_line(tmp_path: Path) -> 
 
 
 def test_typed_questions_cannot_be_put_in_a_file(tmp_path: Path) -> None:
-    wire = OfflineTransport()
-    decisions = replace(model(wire), reading=READINGS["decisions"])
+    transport = OfflineTransport()
+    decisions = replace(model(transport), strategy=STRATEGIES["decisions_api"])
     with pytest.raises(InvalidSetting, match="are chat completions"):
         decisions.classify(["A plot."], TMDB)

@@ -118,7 +118,7 @@ def test_a_folder_and_a_pattern_are_read_by_name_and_the_output_in_it_is_not(tmp
         ("1", ["War"]),
         ("2", ["Love"]),
     ]
-    label(tmp_path, tmp_path / "o.jsonl", anew=True)  # the output is not read as a part of the input
+    label(tmp_path, tmp_path / "o.jsonl", overwrite=True)  # the output is not read as a part of the input
     assert len(read_lines(tmp_path / "o.jsonl")) == 2
     label(f"{tmp_path}/*.csv", tmp_path / "p.parquet")
     assert [row["id"] for row in read(tmp_path / "p.parquet")] == ["1"]
@@ -239,7 +239,7 @@ def test_what_is_wrong_at_the_end_is_told_before_the_first_text_is_asked_about(
 def test_an_output_that_is_an_input_or_a_folder_is_refused(tmp_path: Path) -> None:
     given = write_lines(tmp_path / "i.jsonl", rows(3))
     with pytest.raises(InvalidSetting, match="is a file that is read"):
-        label(given, given, anew=True)
+        label(given, given, overwrite=True)
     (tmp_path / "o.jsonl").mkdir()
     with pytest.raises(InvalidSetting, match="is a folder"):
         label(given, tmp_path / "o.jsonl")

@@ -20,7 +20,7 @@ from llm.backends.address import Address
 from llm.backends.findings_file import FindingsFile
 from llm.classifier import Prediction
 from llm.language_model import LanguageModel
-from llm.strategies.registry import READINGS
+from llm.strategies.registry import STRATEGIES
 from prompts import registry
 from tests.bulk.words import read_lines, rows, write_lines
 
@@ -31,11 +31,13 @@ TEXTS = [row["plot"] for row in rows(3)]
 Answers = Callable[[dict[str, Any]], Any]
 
 
-def written(folder: Path, name: str, model: str, wire: OfflineTransport, reading: str = "list") -> list[dict[str, Any]]:
+def written(
+    folder: Path, name: str, model: str, transport: OfflineTransport, strategy: str = "json_list"
+) -> list[dict[str, Any]]:
     given = source_of(str(write_lines(folder / "i.jsonl", rows(3))))
-    asked = ClassifierSpec("llm", {}, lambda: LanguageModel(wire.engine(model), READINGS[reading]))
+    asked = ClassifierSpec("llm", {}, lambda: LanguageModel(transport.backend(model), STRATEGIES[strategy]))
     job = Job(given, columns_of(given), TMDB, asked, folder / "o.jsonl", batch=2)
-    return [line for path in write_requests(job, wire, folder / name).files for line in read_lines(path)]
+    return [line for path in write_requests(job, transport, folder / name).files for line in read_lines(path)]
 
 
 def wire_to(url: str = OPENAI, findings: Path | None = None, **extra: Any) -> OfflineTransport:
@@ -157,10 +159,10 @@ def test_a_refused_row_says_what_to_do_and_the_next_file_has_it_right(
     results: list[Path] = []
     ids: list[set[str]] = []
     for number in range(files):
-        wire = wire_to(VLLM, tmp_path / "findings.json" if kept else None)
+        transport = wire_to(VLLM, tmp_path / "findings.json" if kept else None)
         for path in results:
-            wire.receive(read_results(path))
-        asked = written(tmp_path, f"{number}.jsonl", "m", wire)
+            transport.receive(read_results(path))
+        asked = written(tmp_path, f"{number}.jsonl", "m", transport)
         ids.append({one["custom_id"] for one in asked})
         back = [{"custom_id": one["custom_id"], **answers(one["body"])} for one in asked]
         results.append(write_lines(tmp_path / f"results.{number}.jsonl", back))
@@ -176,18 +178,18 @@ def test_a_refused_row_says_what_to_do_and_the_next_file_has_it_right(
     assert written(tmp_path, "none.jsonl", "m", answered(*results)) == []
 
 
-def received(wire: OfflineTransport, results: Iterable[Path]) -> OfflineTransport:
+def received(transport: OfflineTransport, results: Iterable[Path]) -> OfflineTransport:
     for path in results:
-        wire.receive(read_results(path))
-    return wire
+        transport.receive(read_results(path))
+    return transport
 
 
 def answered(*results: Path) -> OfflineTransport:
     return received(wire_to(VLLM), results)
 
 
-def classified(results: list[Path], model: str, reading: str = "list") -> list[Prediction]:
-    return LanguageModel(answered(*results).engine(model), READINGS[reading]).classify(TEXTS, TMDB)
+def classified(results: list[Path], model: str, strategy: str = "json_list") -> list[Prediction]:
+    return LanguageModel(answered(*results).backend(model), STRATEGIES[strategy]).classify(TEXTS, TMDB)
 
 
 @pytest.mark.parametrize(
@@ -206,8 +208,8 @@ def classified(results: list[Path], model: str, reading: str = "list") -> list[P
     ],
 )
 def test_a_failure_that_no_other_form_avoids_is_final(failure: Any, kind: str, tmp_path: Path) -> None:
-    wire = wire_to(VLLM)
-    asked = written(tmp_path, "r.jsonl", "m", wire)
+    transport = wire_to(VLLM)
+    asked = written(tmp_path, "r.jsonl", "m", transport)
     lines = [{"custom_id": one["custom_id"], **failure} for one in asked]
     results = [write_lines(tmp_path / f"{time}.jsonl", lines) for time in range(2)]
     found = classified(results, "m")
@@ -243,23 +245,23 @@ def test_a_failure_that_no_other_form_avoids_is_final(failure: Any, kind: str, t
 def test_a_row_that_failed_for_a_passing_reason_is_written_again_and_says_so(
     failure: Any, kind: str, words: str, adapts: bool, tmp_path: Path
 ) -> None:
-    def wire(*results: Path) -> OfflineTransport:
+    def transport(*results: Path) -> OfflineTransport:
         return received(wire_to(VLLM) if adapts else OfflineTransport(), results)
 
-    asked = written(tmp_path, "r.jsonl", "m", wire())
+    asked = written(tmp_path, "r.jsonl", "m", transport())
     refused, *others = ({"custom_id": one["custom_id"], **success(LABELS)} for one in asked)
     failed = write_lines(tmp_path / "s.jsonl", [{**refused, **failure}, *others])
-    found = LanguageModel(wire(failed).engine("m"), READINGS["list"]).classify(TEXTS, TMDB)
+    found = LanguageModel(transport(failed).backend("m"), STRATEGIES["json_list"]).classify(TEXTS, TMDB)
     assert [one.labels for one in found[1:]] == [("War",)] * 2
     assert found[0].problem is not None
     assert found[0].problem.kind == kind
     assert words in found[0].problem.detail
     assert found[0].problem.detail.endswith("; write the requests again with --batch-file and the same --read-results")
     assert "\n" not in found[0].problem.detail
-    assert written(tmp_path, "rest.jsonl", "m", wire(failed)) == [asked[0]]
+    assert written(tmp_path, "rest.jsonl", "m", transport(failed)) == [asked[0]]
     answers = write_lines(tmp_path / "t.jsonl", [refused])
-    assert written(tmp_path, "none.jsonl", "m", wire(failed, answers)) == []
-    found = LanguageModel(wire(answers, failed).engine("m"), READINGS["list"]).classify(TEXTS, TMDB)
+    assert written(tmp_path, "none.jsonl", "m", transport(failed, answers)) == []
+    found = LanguageModel(transport(answers, failed).backend("m"), STRATEGIES["json_list"]).classify(TEXTS, TMDB)
     assert [one.labels for one in found] == [("War",)] * 3
 
 
@@ -280,26 +282,26 @@ def test_a_passing_failure_keeps_the_form_that_a_refusal_before_it_has_taught(pa
 
 
 def test_a_passing_failure_that_ray_brings_is_final_in_its_run() -> None:
-    wire = OfflineTransport("the cluster", remedy="use --retry-failed", resends=False)
-    model = LanguageModel(wire.engine("m"), READINGS["list"])
+    transport = OfflineTransport("the cluster", remedy="use --retry-failed", resends=False)
+    model = LanguageModel(transport.backend("m"), STRATEGIES["json_list"])
     model.classify(TEXTS[:1], TMDB)
-    (key,) = wire.taken()
-    wire.receive([(key, by_openai("overloaded", status=503))])
+    (key,) = transport.taken()
+    transport.receive([(key, by_openai("overloaded", status=503))])
     (found,) = model.classify(TEXTS[:1], TMDB)
     assert found.problem is not None
     assert found.problem.kind == "busy"
-    assert wire.taken() == {}
+    assert transport.taken() == {}
 
 
-def test_a_reading_of_probabilities_keeps_the_fields_that_it_needs(tmp_path: Path) -> None:
+def test_a_strategy_of_probabilities_keeps_the_fields_that_it_needs(tmp_path: Path) -> None:
     asked = written(tmp_path, "r.jsonl", "m", wire_to(VLLM), "yes_no")
     refusal = by_openai("You are not allowed to request logprobs from this model", status=403)
     results = write_lines(tmp_path / "s.jsonl", [{"custom_id": one["custom_id"], **refusal} for one in asked])
-    wire = wire_to(VLLM)
-    wire.receive(read_results(results))
-    found = LanguageModel(wire.engine("m"), READINGS["yes_no"]).classify(TEXTS, TMDB)
+    transport = wire_to(VLLM)
+    transport.receive(read_results(results))
+    found = LanguageModel(transport.backend("m"), STRATEGIES["yes_no"]).classify(TEXTS, TMDB)
     assert all(one.problem and "not allowed to request logprobs" in one.problem.detail for one in found)
-    assert wire.taken() == {}
+    assert transport.taken() == {}
 
 
 # --- Ray's HTTP processor ---
@@ -334,14 +336,14 @@ def test_ray_sends_to_the_url_and_with_the_header_of_the_endpoint(
     ],
 )
 def test_a_refusal_that_ray_brings_is_sent_again_in_another_form(body: Any, words: str) -> None:
-    wire, endpoint = wire_to(VLLM), RayEndpoint(VLLM, "")
-    model = LanguageModel(wire.engine("m"), READINGS["list"])
+    transport, endpoint = wire_to(VLLM), RayEndpoint(VLLM, "")
+    model = LanguageModel(transport.backend("m"), STRATEGIES["json_list"])
     model.classify(TEXTS[:1], TMDB)
-    (key,) = wire.taken()
-    wire.receive([(key, endpoint.reply({"reply": json.dumps(body), "error": ""}))])
+    (key,) = transport.taken()
+    transport.receive([(key, endpoint.reply({"reply": json.dumps(body), "error": ""}))])
     (found,) = model.classify(TEXTS[:1], TMDB)
     assert found.problem is not None
     assert words in found.problem.detail
-    ((again, sent),) = wire.taken().items()
+    ((again, sent),) = transport.taken().items()
     assert again == key
     assert "max_tokens" not in sent

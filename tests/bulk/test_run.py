@@ -176,7 +176,7 @@ def test_an_input_that_changes_during_a_run_makes_no_output(tmp_path: Path) -> N
     given = write_lines(tmp_path / "i.jsonl", rows(40))
     text = given.read_text()
     with pytest.raises(Stopped, match=r"i\.jsonl changed while it was read"):
-        label(given, tmp_path / "o.jsonl", told=lambda stage: given.write_text(text + " "))
+        label(given, tmp_path / "o.jsonl", on_progress=lambda stage: given.write_text(text + " "))
     assert not (tmp_path / "o.jsonl").exists()
     given.write_text(text)
     last = ByWords()
@@ -184,7 +184,7 @@ def test_an_input_that_changes_during_a_run_makes_no_output(tmp_path: Path) -> N
     assert last.asked == []
 
 
-def test_another_vocabulary_system_or_column_is_refused_unless_all_is_begun_anew(tmp_path: Path) -> None:
+def test_another_taxonomy_system_or_column_is_refused_unless_all_is_begun_anew(tmp_path: Path) -> None:
     given = write_lines(tmp_path / "i.jsonl", [{**row, "body": row["plot"]} for row in rows(40)])
     end(given, tmp_path / "o.jsonl", 2)
     job = job_of(given, tmp_path / "o.jsonl", temperature=1)
@@ -193,7 +193,7 @@ def test_another_vocabulary_system_or_column_is_refused_unless_all_is_begun_anew
 
     with pytest.raises(InvalidSetting, match=r"other settings \(temperature null, now 1\); give another --out"):
         run(job, InProcess(ByWords, job.taxonomy))
-    summary = run(job, InProcess(ByWords, job.taxonomy), anew=True)
+    summary = run(job, InProcess(ByWords, job.taxonomy), overwrite=True)
     assert summary is not None
     assert summary.rows == 40
 
@@ -296,7 +296,7 @@ def test_an_endpoint_that_is_down_stops_the_run_instead_of_failing_every_row(tmp
     assert sum(map(len, last.asked)) == 22
 
 
-def test_a_label_outside_the_vocabulary_is_a_problem(tmp_path: Path) -> None:
+def test_a_label_outside_the_taxonomy_is_a_problem(tmp_path: Path) -> None:
     classifier, answer = ByWords(), ByWords().classify
 
     def classify(texts, taxonomy):  # type: ignore[no-untyped-def]

@@ -64,8 +64,8 @@ def label(
 ) -> Summary | None:  # fmt: skip
     """Label some files by words."""
     classifier = classifier or ByWords()
-    engine = InProcess(lambda: classifier, TAXONOMY, patience=0)
-    return run(job_of(given, out, batch), engine, told, **options)
+    backend = InProcess(lambda: classifier, TAXONOMY, patience=0)
+    return run(job_of(given, out, batch), backend, told, **options)
 
 
 def rows(count: int, different: int | None = None) -> list[dict[str, Any]]:

@@ -40,7 +40,7 @@ def test_a_language_model_is_asked_and_its_failed_rows_are_asked_again(
     away: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = write_lines(away / "i.jsonl", rows(6))
-    arguments = (given, "--out", away / "o.csv", "--system", "llm:list")
+    arguments = (given, "--out", away / "o.csv", "--system", "llm:json_list")
     with endpoint(says("no list at all")) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         monkeypatch.setenv("MARQUEE_MODEL", "gpt-4o-mini")
@@ -80,7 +80,7 @@ def test_an_endpoint_that_takes_batches_is_sent_them(
         monkeypatch.setenv("MARQUEE_CONCURRENCY", "1")
         if setting:
             monkeypatch.setenv("MARQUEE_TEXTS_PER_REQUEST", setting)
-        done = bulk(write_lines(away / "i.jsonl", rows(70)), "--out", away / "o.jsonl", "--system", "llm:list")
+        done = bulk(write_lines(away / "i.jsonl", rows(70)), "--out", away / "o.jsonl", "--system", "llm:json_list")
     assert done.exit_code == 0, done.output
     assert "70 different texts, 0 rows with a problem" in done.output
     assert all(row["labels"] == ["War"] for row in read_lines(away / "o.jsonl"))
@@ -91,21 +91,21 @@ def test_an_endpoint_that_takes_batches_is_sent_them(
 def test_an_endpoint_that_is_not_there_is_told_in_one_line(away: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     given = write_lines(away / "i.jsonl", rows(6))
-    done = bulk(given, "--out", away / "o.jsonl", "--system", "llm:list", "--patience", "0")
+    done = bulk(given, "--out", away / "o.jsonl", "--system", "llm:json_list", "--patience", "0")
     assert done.exit_code == 1
     assert "cannot be asked: no connection to 127.0.0.1" in done.output
 
 
 def test_requests_go_to_a_file_and_results_come_from_one_without_an_endpoint(away: Path) -> None:
     given = write_lines(away / "i.jsonl", rows(6))
-    written = bulk(given, "--batch-file", away / "r.jsonl", "--system", "llm:list")
+    written = bulk(given, "--batch-file", away / "r.jsonl", "--system", "llm:json_list")
     assert written.exit_code == 0, written.output
     assert "6 requests about 6 different texts" in written.output
     body = {"choices": [{"index": 0, "message": {"role": "assistant", "content": '["War"]'}}]}
     response = {"status_code": 200, "body": body}
     results = [{**one, "response": response, "error": None} for one in read_lines(away / "r.jsonl")]
     write_lines(away / "s.jsonl", results[:5])
-    arguments = (given, "--system", "llm:list", "--read-results", away / "s.jsonl")
+    arguments = (given, "--system", "llm:json_list", "--read-results", away / "s.jsonl")
     done = bulk(*arguments, "--out", away / "o.jsonl")
     assert done.exit_code == 0, done.output
     assert "1 late: f5" in done.output
@@ -124,7 +124,7 @@ def test_requests_in_files_have_the_form_of_the_model_and_the_fields_of_the_user
     monkeypatch.setenv("MARQUEE_MODEL", model)
     monkeypatch.setenv("MARQUEE_EXTRA_BODY", '{"service_tier": "flex"}')
     given = write_lines(away / "i.jsonl", rows(2))
-    written = bulk(given, "--batch-file", away / "r.jsonl", "--system", "llm:list")
+    written = bulk(given, "--batch-file", away / "r.jsonl", "--system", "llm:json_list")
     assert written.exit_code == 0, written.output
     for line in read_lines(away / "r.jsonl"):
         assert field in line["body"]
@@ -134,10 +134,13 @@ def test_requests_in_files_have_the_form_of_the_model_and_the_fields_of_the_user
 def test_vllm_in_rays_workers_takes_no_fields_of_the_user(away: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MARQUEE_EXTRA_BODY", '{"seed": 7}')
     given = write_lines(away / "i.jsonl", rows(2))
-    refused = bulk(given, "--out", away / "o.jsonl", "--system", "llm:list", "--engine", "ray", "--through", "vllm")
+    refused = bulk(
+        given, "--out", away / "o.jsonl", "--system", "llm:json_list", "--runner", "ray", "--ray-backend", "vllm"
+    )
     assert refused.exit_code == 1
     assert refused.output == (
-        "Error: MARQUEE_EXTRA_BODY is for endpoints, and --through vllm has none: unset it, or use --through http\n"
+        "Error: MARQUEE_EXTRA_BODY is for endpoints, and --ray-backend vllm has none: "
+        "unset it, or use --ray-backend http\n"
     )
 
 

@@ -77,7 +77,7 @@ def test_unknown_labels_are_an_error_until_they_may_be_dropped(away: Path) -> No
     assert "mended: 1 rows: the unknown label 'Knitting' dropped" in told.stderr
 
 
-def test_a_service_is_not_asked_for_part_of_a_vocabulary(away: Path) -> None:
+def test_a_service_is_not_asked_for_part_of_a_taxonomy(away: Path) -> None:
     films(away)
     result = call("evaluate", "--data", "films.jsonl", "--url", "http://127.0.0.1:1", "--min-label-count", "5")
-    assert (result.exit_code, "whole vocabularies only" in result.stderr) == (2, True)
+    assert (result.exit_code, "whole taxonomies only" in result.stderr) == (2, True)

@@ -63,13 +63,13 @@ def stored() -> Any:
 
 PROGRAMS = {
     "evaluate": Program(
-        tuple("evaluate --data films.jsonl --systems llm:list --out run --no-cache --alone 0 --batch 4".split()),
+        tuple("evaluate --data films.jsonl --systems llm:json_list --out run --no-cache --alone 0 --batch 4".split()),
         ("run/llm-list/manifest.json", "run/llm-list/manifest.json"),
         lambda: [Path(f"run/llm-list/{name}").read_bytes() for name in ("rows.jsonl", "manifest.json")],
     ),
     "bulk": Program(
         tuple(
-            "bulk films.jsonl --system llm:list --out o.jsonl --batch 4 --patience 0 --text-field description "
+            "bulk films.jsonl --system llm:json_list --out o.jsonl --batch 4 --patience 0 --text-field description "
             "--taxonomy tmdb".split()
         ),
         ("o.jsonl.parts/manifest.json", "o.jsonl.manifest.json"),
@@ -144,7 +144,7 @@ def test_another_endpoint_or_other_fields_are_refused_before_a_request(
     assert refused.exit_code == 1
     assert f"{field} " in refused.output
     assert "now " in refused.output
-    assert "--anew" in refused.output
+    assert "--overwrite" in refused.output
     assert program.answers() == kept
     assert "of war" not in json.dumps([*server.asked[sent:], *other.asked])
 
@@ -163,7 +163,7 @@ def test_another_model_behind_the_same_url_is_refused_before_its_answers_are_kep
         assert refused.exit_code == 1
         lines = [line for line in refused.output.splitlines() if "has answers of the model" in line]
         assert len(lines) == 1
-        assert all(words in lines[0] for words in (repr(SERVED), repr(name), server.url, "--anew")), lines[0]
+        assert all(words in lines[0] for words in (repr(SERVED), repr(name), server.url, "--overwrite")), lines[0]
         assert program.answers() == kept
         server.then = [answering(SERVED)]
         done = program()
@@ -238,7 +238,7 @@ def flagged(path: str, asked: Any) -> Behaviour | None:
 
 # What is around the model, who answers first and who answers the rest; the first half of the films is above the
 # cascade's margin.
-FALLBACK, CASCADE = {"MARQUEE_FALLBACK": "true"}, {"MARQUEE_CASCADE": "0.255"}
+FALLBACK, CASCADE = {"MARQUEE_FALLBACK": "true"}, {"MARQUEE_CASCADE_MARGIN": "0.255"}
 TWO_NAMES = [
     pytest.param(FALLBACK, SERVED, SERVED, (busy,), id="fallback"),
     pytest.param(CASCADE, SERVED, SERVED, (), id="cascade"),
@@ -251,10 +251,10 @@ def configured(program: Program, around: Mapping[str, str], monkeypatch: pytest.
     """The command with the system of the settings."""
     lines = [f"{n} people in a town." if n < 4 else f"Film {n} of war." for n in range(8)]
     write_lines(Path("films.jsonl"), [{"id": line, "description": line, "genres": ["War"]} for line in lines])
-    for name, value in {"MARQUEE_READING": "list", **around}.items():
+    for name, value in {"MARQUEE_STRATEGY": "json_list", **around}.items():
         monkeypatch.setenv(name, value)
     first, second = (one.replace("/llm-list", "") for one in program.manifests)
-    arguments = tuple(one for one in program.arguments if one not in ("--systems", "--system", "llm:list"))
+    arguments = tuple(one for one in program.arguments if one not in ("--systems", "--system", "llm:json_list"))
     return Program(arguments, (first, second), program.answers)
 
 

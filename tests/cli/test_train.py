@@ -80,7 +80,7 @@ def test_texts_of_other_films_are_no_more_texts(data: Path, tmp_path: Path) -> N
     assert "lora does without" in call(data, "lora", "--more-texts", str(table)).stderr
 
 
-def test_the_service_answers_with_it_for_its_vocabulary(data: Path, tmp_path: Path) -> None:
+def test_the_service_answers_with_it_for_its_taxonomy(data: Path, tmp_path: Path) -> None:
     call(data, "tfidf-nb", "--out", str(tmp_path / "made"))
     running = ServiceProcess("--trained", str(tmp_path / "made"))
     try:

@@ -13,7 +13,7 @@ from llm.backends.backend import Backend
 from llm.backends.vllm_offline import VLLMOffline
 from llm.language_model import LanguageModel
 from llm.strategies.json_list import JSONList
-from llm.strategies.registry import READINGS
+from llm.strategies.registry import STRATEGIES
 from prompts import registry
 from prompts.errors import InvalidSetting
 from prompts.text import Text
@@ -23,29 +23,29 @@ SENTIMENT = registry.taxonomy("sentiment")
 PLOTS = [f"Plot number {n}: a smith forges a sword, and a dragon comes." for n in range(12)]
 
 
-def classified(engine: Backend, reading: str, texts: Sequence[str]) -> list[dict[str, Any]]:
-    """The predictions of a reading, as JSON takes them."""
-    predictions = LanguageModel(engine, READINGS[reading]).classify(texts, TMDB)
+def classified(backend: Backend, strategy: str, texts: Sequence[str]) -> list[dict[str, Any]]:
+    """The predictions of a strategy, as JSON takes them."""
+    predictions = LanguageModel(backend, STRATEGIES[strategy]).classify(texts, TMDB)
     return [asdict(prediction) for prediction in predictions]
 
 
 def main(model: str, asked: Path, answers: Path) -> None:
     """Ask about the texts of one JSON file and answer in another; vLLM's processes write to standard output too."""
     texts = json.loads(asked.read_text(encoding="utf-8"))
-    engine = VLLMOffline(model, "tiny", max_model_len=8192, max_num_seqs=16)
-    found: dict[str, Any] = {"before": engine.check()}
-    for reading in ("list", "letters", "yes_no"):
-        found[reading] = classified(engine, reading, PLOTS)
-    found["ugly"] = classified(engine, "list", texts)
+    backend = VLLMOffline(model, "tiny", max_model_len=8192, max_num_seqs=16)
+    found: dict[str, Any] = {"before": backend.check()}
+    for strategy in ("json_list", "label_tokens", "yes_no"):
+        found[strategy] = classified(backend, strategy, PLOTS)
+    found["ugly"] = classified(backend, "json_list", texts)
     prompt = registry.prompt("plot")
     long, short = (prompt.render(Text(text), TMDB) for text in ("字" * 9_000, "A plot."))
-    found["long"] = [asdict(one) for one in engine.write([long, short], JSONList().constraint(TMDB))]
-    found["weighed"] = [asdict(one) | {"bounds": []} for one in engine.weigh([long, short], ["A", "B"])]
+    found["long"] = [asdict(one) for one in backend.write([long, short], JSONList().constraint(TMDB))]
+    found["weighed"] = [asdict(one) | {"bounds": []} for one in backend.next_token_logprobs([long, short], ["A", "B"])]
     try:
-        engine.weigh([short], ["two words"])
+        backend.next_token_logprobs([short], ["two words"])
     except InvalidSetting as error:
         found["no code"] = str(error)
-    found["after"] = engine.check()
+    found["after"] = backend.check()
     answers.write_text(json.dumps(found), encoding="utf-8")
 
 

@@ -57,7 +57,7 @@ def strictly(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def list_of(names: Sequence[str], most: int, **more: Any) -> dict[str, Any]:
-    """The schema of ``JSONList`` for a vocabulary that is not on the shelf."""
+    """The schema of ``JSONList`` for a taxonomy that is not on the shelf."""
     labels = {"type": "array", "items": {"type": "string", "enum": list(names)}, "minItems": 1, "maxItems": most}
     properties = {"labels": labels | more}
     return {"type": "object", "properties": properties, "required": ["labels"], "additionalProperties": False}
@@ -112,7 +112,7 @@ def all_tokens(client: httpx2.Client) -> Any:
 
 
 @pytest.mark.parametrize("number", range(0, 300, 5))
-def test_every_ugly_text_is_answered_inside_the_vocabulary(client: httpx2.Client, number: int) -> None:
+def test_every_ugly_text_is_answered_inside_the_taxonomy(client: httpx2.Client, number: int) -> None:
     reply = choice(
         client,
         messages=messages(ugly_texts()[number]),

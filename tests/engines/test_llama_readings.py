@@ -1,4 +1,4 @@
-"""Our engine and its readings on a real llama.cpp server, with noise and with a model that knows the answers."""
+"""Our engine and its strategies on a real llama.cpp server, with noise and with a model that knows the answers."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from llm.backends.capability_checks import CANARIES
 from llm.backends.openai_compatible import OpenAICompatible
 from llm.backends.transport import HTTPTransport
 from llm.language_model import LanguageModel
-from llm.strategies.registry import READINGS
+from llm.strategies.registry import STRATEGIES
 from llm.thresholds import ThresholdStore
 from prompts import registry
 from tests.engines.conftest import API_KEY
@@ -19,7 +19,7 @@ from tests.support.trained_qwen2 import GENRES, PROMPT, films
 from tests.support.ugly import ugly_texts
 
 TMDB = registry.taxonomy("tmdb")
-SERVED = [name for name in READINGS if name != "decisions"]
+SERVED = [name for name in STRATEGIES if name != "decisions_api"]
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +34,9 @@ def server(trained: Path) -> Iterator[LlamaServer]:
 
 
 @pytest.fixture(scope="module")
-def engine(server: LlamaServer) -> OpenAICompatible:
-    wire = HTTPTransport(server.base_url, API_KEY, timeout=120, retries=2, concurrency=8)
-    return OpenAICompatible(wire, "tiny", CapabilityProbe(wire, "tiny"))
+def backend(server: LlamaServer) -> OpenAICompatible:
+    transport = HTTPTransport(server.base_url, API_KEY, timeout=120, retries=2, concurrency=8)
+    return OpenAICompatible(transport, "tiny", CapabilityProbe(transport, "tiny"))
 
 
 def test_the_probe_finds_what_this_server_honours_and_what_it_drops(server: LlamaServer) -> None:
@@ -53,24 +53,24 @@ def test_the_probe_finds_what_this_server_honours_and_what_it_drops(server: Llam
     assert found.top_logprobs == 20
 
 
-@pytest.mark.parametrize("reading", SERVED)
-def test_every_reading_answers_ugly_texts_inside_the_vocabulary(engine: OpenAICompatible, reading: str) -> None:
+@pytest.mark.parametrize("strategy", SERVED)
+def test_every_strategy_answers_ugly_texts_inside_the_taxonomy(backend: OpenAICompatible, strategy: str) -> None:
     texts = [text for text in ugly_texts() if len(text) < 2_000][::6]
     answered = 0
-    for prediction in LanguageModel(engine, READINGS[reading]).classify(texts, TMDB):
+    for prediction in LanguageModel(backend, STRATEGIES[strategy]).classify(texts, TMDB):
         if prediction.problem:  # the model learnt a dozen films; of other texts some codes have hardly any probability
-            assert reading != "list" and prediction.problem.kind == "unreadable", prediction
+            assert strategy != "json_list" and prediction.problem.kind == "unreadable", prediction
             continue
         answered += 1
         assert 1 <= len(prediction.labels) == len(set(prediction.labels)) <= TMDB.max_labels
         assert set(prediction.labels) <= set(TMDB.names)
-        assert set(prediction.scores) == set(prediction.labels if reading == "list" else TMDB.names)
-    assert answered == len(texts) or reading == "yes_no" or (reading == "letters" and answered >= len(texts) / 2)
+        assert set(prediction.scores) == set(prediction.labels if strategy == "json_list" else TMDB.names)
+    assert answered == len(texts) or strategy == "yes_no" or (strategy == "label_tokens" and answered >= len(texts) / 2)
 
 
-@pytest.mark.parametrize("reading", SERVED)
-def test_a_model_that_knows_the_answers_is_read_right(engine: OpenAICompatible, reading: str) -> None:
+@pytest.mark.parametrize("strategy", SERVED)
+def test_a_model_that_knows_the_answers_is_read_right(backend: OpenAICompatible, strategy: str) -> None:
     texts, truth = zip(*films(), strict=True)
-    found = LanguageModel(engine, READINGS[reading], PROMPT, ThresholdStore()).classify(texts, GENRES)
+    found = LanguageModel(backend, STRATEGIES[strategy], PROMPT, ThresholdStore()).classify(texts, GENRES)
     right = sum(set(one.labels) == set(labels) for one, labels in zip(found, truth, strict=True))
     assert right == len(texts), [(one.labels, labels) for one, labels in zip(found, truth, strict=True)]

@@ -22,7 +22,7 @@ from llm.backends.adapting import Adapting
 from llm.backends.address import Address
 from llm.classifier import Prediction, Problem
 from llm.language_model import LanguageModel
-from llm.strategies.registry import READINGS
+from llm.strategies.registry import STRATEGIES
 from prompts import registry
 from prompts.errors import InvalidSetting, Stopped
 from prompts.taxonomy import Taxonomy
@@ -105,19 +105,19 @@ def test_an_endpoint_that_is_down_stops_the_cluster_and_one_machine_goes_on(node
 
 
 def test_requests_go_through_rays_http_processor_and_are_sent_once(nodes: Nodes, tmp_path: Path) -> None:
-    taxonomy, wire = registry.taxonomy("tmdb"), OfflineTransport("the cluster", tmp_path / "replies.sqlite")
+    taxonomy, transport = registry.taxonomy("tmdb"), OfflineTransport("the cluster", tmp_path / "replies.sqlite")
     given = write_lines(tmp_path / "i.jsonl", rows(20, different=10))
-    asked = ClassifierSpec("llm", {}, lambda: LanguageModel(wire.engine("tiny"), READINGS["list"]))
+    asked = ClassifierSpec("llm", {}, lambda: LanguageModel(transport.backend("tiny"), STRATEGIES["json_list"]))
     plan = job_of(given, tmp_path / "o.jsonl")
     job = Job(plan.source, plan.columns, taxonomy, asked, plan.out, batch=4)
     with endpoint(says('{"labels": ["War"]}')) as server:
         carrier = RayEndpoint(server.url, "sk-for-the-tests")
-        run(job, RayRunner(asked.open, taxonomy, wire, carrier, job.folder, nodes.cluster(1)))
+        run(job, RayRunner(asked.open, taxonomy, transport, carrier, job.folder, nodes.cluster(1)))
         assert len(server.asked) == 10
         assert {headers["authorization"] for headers in server.headers} == {"Bearer sk-for-the-tests"}
         bodies = [json.dumps(body, sort_keys=True) for body in server.asked]
     noted = OfflineTransport()
-    LanguageModel(noted.engine("tiny"), READINGS["list"]).classify([row["plot"] for row in rows(10)], taxonomy)
+    LanguageModel(noted.backend("tiny"), STRATEGIES["json_list"]).classify([row["plot"] for row in rows(10)], taxonomy)
     assert sorted(bodies) == sorted(json.dumps(body, sort_keys=True) for body in noted.taken().values())
     found = read_lines(tmp_path / "o.jsonl")
     assert [(row["labels"], row["problem"]) for row in found] == [(["War"], None)] * 20
@@ -129,10 +129,10 @@ def test_requests_that_are_refused_for_fields_are_sent_again_without_them(nodes:
     with endpoint(like_gpt_5('{"labels": ["War"]}')) as server:
         url = f"{server.url}?api-version=1"
         adapting = Adapting(Address.of(url), extra={"reasoning_effort": "low"})
-        wire = OfflineTransport("the cluster", tmp_path / "replies.sqlite", adapting)
-        asked = ClassifierSpec("llm", {}, lambda: LanguageModel(wire.engine("m"), READINGS["list"]))
+        transport = OfflineTransport("the cluster", tmp_path / "replies.sqlite", adapting)
+        asked = ClassifierSpec("llm", {}, lambda: LanguageModel(transport.backend("m"), STRATEGIES["json_list"]))
         job = Job(plan.source, plan.columns, taxonomy, asked, plan.out, batch=4)
-        run(job, RayRunner(asked.open, taxonomy, wire, RayEndpoint(url, ""), job.folder, nodes.cluster(1)))
+        run(job, RayRunner(asked.open, taxonomy, transport, RayEndpoint(url, ""), job.folder, nodes.cluster(1)))
         assert len(server.asked) == 4 * 10  # max_tokens, temperature, tokens spent on reasoning, the answer
         assert all(body["reasoning_effort"] == "low" for body in server.asked)
         last = server.asked[-1]

@@ -1,4 +1,4 @@
-"""Batch files through ``vllm run-batch``: written without a server, answered by vLLM, read as the reading reads."""
+"""Batch files through ``vllm run-batch``: written without a server, answered by vLLM, read as the strategy reads."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def bulk(*arguments: str | Path) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with rows, requests for two readings in one file, and vLLM's results; loading it takes a minute."""
+    """A folder with rows, requests for two strategies in one file, and vLLM's results; loading it takes a minute."""
     folder = tmp_path_factory.mktemp("batch")
     rows = [{"id": n, "plot": plot} for n, plot in enumerate([*PLOTS, PLOTS[0], "字" * 9_000])]
     (folder / "films.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    for reading in ("list", "yes_no"):
-        bulk(folder / "films.jsonl", "--batch-file", folder / f"{reading}.jsonl", "--system", f"llm:{reading}")
+    for strategy in ("json_list", "yes_no"):
+        bulk(folder / "films.jsonl", "--batch-file", folder / f"{strategy}.jsonl", "--system", f"llm:{strategy}")
     both = (folder / "list.jsonl").read_text() + (folder / "yes_no.jsonl").read_text()
     (folder / "requests.jsonl").write_text(both)
     # What `vllm run-batch` starts; the CPU build goes under another name, which the command itself does not find.
@@ -48,24 +48,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("reading", ["list", "yes_no"])
-def test_vllm_takes_the_requests_and_its_results_become_labels(folder: Path, reading: str) -> None:
-    out = folder / f"{reading}.out.jsonl"
+@pytest.mark.parametrize("strategy", ["json_list", "yes_no"])
+def test_vllm_takes_the_requests_and_its_results_become_labels(folder: Path, strategy: str) -> None:
+    out = folder / f"{strategy}.out.jsonl"
     arguments: list[str | Path] = [
         "--out",
         out,
         "--system",
-        f"llm:{reading}",
+        f"llm:{strategy}",
         "--read-results",
         folder / "results.jsonl",
     ]
-    failed = 1 if reading == "list" else 8
+    failed = 1 if strategy == "json_list" else 8
     assert f"8 rows, 7 different texts, {failed} rows with a problem" in bulk(folder / "films.jsonl", *arguments)
     *labelled, too_long = [json.loads(line) for line in out.read_text().splitlines()]
     assert len(labelled) == 7
     assert too_long["problem"].startswith("too_long")
     for row in labelled:
-        if reading == "yes_no":  # random weights give Yes and No no more than other tokens
+        if strategy == "yes_no":  # random weights give Yes and No no more than other tokens
             assert re.match(r"unreadable: .*codes asked for \(Yes, No\) have \d+\.\d% of", row["problem"]), row
             continue
         assert row["problem"] is None

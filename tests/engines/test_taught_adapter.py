@@ -9,7 +9,7 @@ import pytest
 from benchmarks.taught import compare
 from llm.backends.local.backend import LocalBackend
 from llm.language_model import LanguageModel
-from llm.strategies.registry import READINGS
+from llm.strategies.registry import STRATEGIES
 from tests.support.process import service
 from tests.support.taught_adapter import lessons, taught
 from tests.support.trained_qwen2 import PROMPT
@@ -32,8 +32,8 @@ def test_what_it_was_taught_about_some_films_holds_for_others(tmp_path: Path) ->
 def test_noise_becomes_the_right_genres(base: Path, tmp_path: Path) -> None:
     made = taught(base, tmp_path / "films")
     assert made["validation"]["before"]["micro-F1"] < 0.4
-    engine = LocalBackend(str(base), device="cpu", dtype="float32", adapter=tmp_path / "films")
-    found = LanguageModel(engine, READINGS["list"], PROMPT).classify([one.text for one in lessons()], GENRES)
+    backend = LocalBackend(str(base), device="cpu", dtype="float32", adapter=tmp_path / "films")
+    found = LanguageModel(backend, STRATEGIES["json_list"], PROMPT).classify([one.text for one in lessons()], GENRES)
     right = sum(bool(set(one.labels) & set(film.labels)) for one, film in zip(found, lessons(), strict=True))
     assert right >= 7
 

@@ -1,4 +1,4 @@
-"""A real vLLM server: whatever a random model is asked, the answer stays inside the vocabulary."""
+"""A real vLLM server: whatever a random model is asked, the answer stays inside the taxonomy."""
 
 import json
 import time
@@ -31,9 +31,9 @@ def client(in_front: ServiceProcess) -> Iterator[httpx2.Client]:
         yield client
 
 
-def engine(vllm: VLLMServer, key: str = API_KEY, model: str = MODEL_NAME) -> OpenAICompatible:
-    wire = HTTPTransport(vllm.base_url, key, timeout=60, retries=0, concurrency=32)
-    return OpenAICompatible(wire, model, CapabilityProbe(wire, model))
+def backend(vllm: VLLMServer, key: str = API_KEY, model: str = MODEL_NAME) -> OpenAICompatible:
+    transport = HTTPTransport(vllm.base_url, key, timeout=60, retries=0, concurrency=32)
+    return OpenAICompatible(transport, model, CapabilityProbe(transport, model))
 
 
 def classify(client: httpx2.Client, body: dict[str, Any]) -> Any:
@@ -55,7 +55,7 @@ def lawful(answers: Sequence[dict[str, Any]], names: Sequence[str], most: int) -
 
 
 @pytest.mark.parametrize("taxonomy", [TMDB, SENTIMENT], ids=lambda taxonomy: str(taxonomy.name))
-def test_every_ugly_text_is_answered_inside_the_vocabulary(client: httpx2.Client, taxonomy: Any) -> None:
+def test_every_ugly_text_is_answered_inside_the_taxonomy(client: httpx2.Client, taxonomy: Any) -> None:
     answers = []
     for start in range(0, 300, 50):
         texts = ugly_texts()[start : start + 50]
@@ -100,27 +100,27 @@ def conversation(text: str = "A plot.") -> Any:
 
 
 def test_the_schema_is_honoured_by_a_model_that_would_not_keep_to_it_by_itself(vllm: VLLMServer) -> None:
-    (held,) = engine(vllm).write([conversation()], JSONList().constraint(TMDB))
+    (held,) = backend(vllm).write([conversation()], JSONList().constraint(TMDB))
     assert held.text is not None
     assert set(json.loads(held.text)) <= set(TMDB.names)
-    (free,) = engine(vllm).write([conversation()], Constraint({}, 40))
+    (free,) = backend(vllm).write([conversation()], Constraint({}, 40))
     assert free.text != held.text
 
 
 def test_the_static_part_is_computed_once(vllm: VLLMServer) -> None:
-    asked = engine(vllm).write([conversation(f"Plot number {n}.") for n in range(20)], JSONList().constraint(TMDB))
+    asked = backend(vllm).write([conversation(f"Plot number {n}.") for n in range(20)], JSONList().constraint(TMDB))
     assert all(one.usage.cached_tokens > 0.5 * one.usage.prompt_tokens for one in asked[1:])
     assert all(one.usage.completion_tokens > 0 for one in asked)
 
 
 def test_an_answer_is_never_cut_by_our_bound(vllm: VLLMServer) -> None:
     constraint = JSONList().constraint(TMDB)
-    for one in engine(vllm).write([conversation(f"Plot {n}") for n in range(40)], constraint):
+    for one in backend(vllm).write([conversation(f"Plot {n}") for n in range(40)], constraint):
         assert one.usage.completion_tokens < constraint.max_tokens
 
 
 def test_a_text_beyond_the_models_context_is_too_long(vllm: VLLMServer, client: httpx2.Client) -> None:
-    first, second = engine(vllm).write([conversation("字" * 50_000), conversation()], JSONList().constraint(TMDB))
+    first, second = backend(vllm).write([conversation("字" * 50_000), conversation()], JSONList().constraint(TMDB))
     assert first.problem is not None
     assert first.problem.kind == "too_long"
     assert second.problem is None
@@ -129,7 +129,7 @@ def test_a_text_beyond_the_models_context_is_too_long(vllm: VLLMServer, client: 
 
 
 def test_a_wrong_key_and_a_wrong_model_are_told_apart(vllm: VLLMServer) -> None:
-    for wrong, said in ((engine(vllm, key="sk-wrong"), "API key"), (engine(vllm, model="other"), "`other`")):
+    for wrong, said in ((backend(vllm, key="sk-wrong"), "API key"), (backend(vllm, model="other"), "`other`")):
         (completion,) = wrong.write([conversation()], JSONList().constraint(TMDB))
         assert completion.problem is not None
         assert completion.problem.kind == "misconfigured"
@@ -138,8 +138,8 @@ def test_a_wrong_key_and_a_wrong_model_are_told_apart(vllm: VLLMServer) -> None:
 
 
 def test_check_asks_the_server_itself(vllm: VLLMServer) -> None:
-    assert engine(vllm).check() is None
-    refused = engine(vllm, key="sk-wrong").check()
+    assert backend(vllm).check() is None
+    refused = backend(vllm, key="sk-wrong").check()
     assert isinstance(refused, Problem)
     assert refused.kind == "misconfigured"
 

@@ -10,7 +10,7 @@ import httpx2
 from llm.backends.local.backend import LocalBackend
 from llm.language_model import LanguageModel
 from llm.lora_adapter import adapter_in
-from llm.strategies.registry import READINGS
+from llm.strategies.registry import STRATEGIES
 from prompts import registry
 from prompts.answer_format import CODES, LETTERS
 from prompts.taxonomy import Label, Taxonomy
@@ -38,7 +38,7 @@ def test_serve_puts_the_adapter_on_a_real_vllm_and_it_answers_as_in_this_process
         "MARQUEE_PROBE_PATH": str(tmp_path / "probe.json"),
         "MARQUEE_CACHE": "false",
     }
-    body = {"texts": TEXTS, "labels": list(NAMES), "reading": "letters", "scores": True}
+    body = {"texts": TEXTS, "labels": list(NAMES), "strategy": "label_tokens", "scores": True}
     with service("--vllm", str(base), "--adapter", str(adapter), **settings, **ON_THIS_CPU) as running:
         url = running.url_within(900)
         served = httpx2.post(f"{url}/classify", json=body, timeout=120).json()["results"]
@@ -76,8 +76,8 @@ def _conversation(text: str) -> list[dict[str, str]]:
     return [dict(message) for message in registry.prompt("text").render(Text(text), TAXONOMY, LETTERS)]
 
 
-def _scores(engine: LocalBackend) -> list[list[float]]:
-    found = LanguageModel(engine, READINGS["letters"], registry.prompt("text")).classify(TEXTS, TAXONOMY)
+def _scores(backend: LocalBackend) -> list[list[float]]:
+    found = LanguageModel(backend, STRATEGIES["label_tokens"], registry.prompt("text")).classify(TEXTS, TAXONOMY)
     assert [one.problem for one in found] == [None] * len(TEXTS)
     return [[one.scores[name] for name in NAMES] for one in found]
 

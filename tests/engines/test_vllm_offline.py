@@ -42,28 +42,28 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def served(vllm: VLLMServer) -> OpenAICompatible:
     """The same weights behind the server."""
-    wire = HTTPTransport(vllm.base_url, API_KEY, timeout=60, retries=0, concurrency=32)
-    return OpenAICompatible(wire, MODEL_NAME, CapabilityProbe(wire, MODEL_NAME))
+    transport = HTTPTransport(vllm.base_url, API_KEY, timeout=60, retries=0, concurrency=32)
+    return OpenAICompatible(transport, MODEL_NAME, CapabilityProbe(transport, MODEL_NAME))
 
 
 def test_lists_are_those_of_the_server(offline: dict[str, Any], served: OpenAICompatible) -> None:
-    theirs = classified(served, "list", PLOTS)
-    assert [one["problem"] for one in offline["list"]] == [None] * len(PLOTS)
-    assert [one["labels"] for one in offline["list"]] == [list(one["labels"]) for one in theirs]
-    assert [one["usage"]["prompt_tokens"] for one in offline["list"]] == [
+    theirs = classified(served, "json_list", PLOTS)
+    assert [one["problem"] for one in offline["json_list"]] == [None] * len(PLOTS)
+    assert [one["labels"] for one in offline["json_list"]] == [list(one["labels"]) for one in theirs]
+    assert [one["usage"]["prompt_tokens"] for one in offline["json_list"]] == [
         one["usage"]["prompt_tokens"] for one in theirs
     ]
 
 
-@pytest.mark.parametrize("reading", ["list", "letters", "yes_no"])
-def test_figures_are_those_of_the_server(offline: dict[str, Any], served: OpenAICompatible, reading: str) -> None:
-    for ours, theirs in zip(offline[reading], classified(served, reading, PLOTS), strict=True):
+@pytest.mark.parametrize("strategy", ["json_list", "label_tokens", "yes_no"])
+def test_figures_are_those_of_the_server(offline: dict[str, Any], served: OpenAICompatible, strategy: str) -> None:
+    for ours, theirs in zip(offline[strategy], classified(served, strategy, PLOTS), strict=True):
         assert ours["scores"] == pytest.approx(theirs["scores"], abs=1e-2)
         assert ours["scores"].keys() == set(ours["labels"]), "random weights: no code has enough probability"
         assert ours["label_mass"] == pytest.approx(theirs["label_mass"], abs=1e-2)
 
 
-def test_ugly_texts_are_answered_inside_the_vocabulary(offline: dict[str, Any]) -> None:
+def test_ugly_texts_are_answered_inside_the_taxonomy(offline: dict[str, Any]) -> None:
     assert len(offline["ugly"]) == len(UGLY) > 40
     for answer in offline["ugly"]:
         assert answer["problem"] is None, answer
@@ -72,8 +72,8 @@ def test_ugly_texts_are_answered_inside_the_vocabulary(offline: dict[str, Any]) 
 
 
 def test_a_batch_computes_what_it_shares_once(offline: dict[str, Any]) -> None:
-    for reading in ("list", "letters"):
-        used = [one["usage"] for one in offline[reading][1:]]
+    for strategy in ("json_list", "label_tokens"):
+        used = [one["usage"] for one in offline[strategy][1:]]
         assert all(one["cached_tokens"] > 0.5 * one["prompt_tokens"] for one in used), used
         assert all(one["completion_tokens"] > 0 for one in used)
 

@@ -1,4 +1,4 @@
-"""Every reading on a real vLLM server: lawful with a model of noise, right with a model that knows the answers."""
+"""Every strategy on a real vLLM server: lawful with a model of noise, right with a model that knows the answers."""
 
 import math
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from llm.backends.capability_checks import CANARIES
 from llm.backends.openai_compatible import OpenAICompatible
 from llm.backends.transport import HTTPTransport
 from llm.language_model import LanguageModel
-from llm.strategies.registry import READINGS, best
+from llm.strategies.registry import STRATEGIES, best
 from llm.thresholds import ThresholdStore
 from llm.wrappers.order_ensemble import flips
 from prompts import registry
@@ -31,38 +31,43 @@ TMDB, SENTIMENT = registry.taxonomy("tmdb"), registry.taxonomy("sentiment")
 MANY = Taxonomy("many", tuple(Label(f"label {number:03}") for number in range(200)), max_labels=3)
 
 
-def engine(server: VLLMServer) -> OpenAICompatible:
-    wire = HTTPTransport(server.base_url, API_KEY, timeout=120, retries=0, concurrency=32)
-    return OpenAICompatible(wire, MODEL_NAME, CapabilityProbe(wire, MODEL_NAME))
+def backend(server: VLLMServer) -> OpenAICompatible:
+    transport = HTTPTransport(server.base_url, API_KEY, timeout=120, retries=0, concurrency=32)
+    return OpenAICompatible(transport, MODEL_NAME, CapabilityProbe(transport, MODEL_NAME))
 
 
 def batching(server: VLLMServer, size: int = 16) -> OpenAICompatible:
     """The same, with so many conversations a request."""
-    wire = HTTPTransport(server.base_url, API_KEY, timeout=120, retries=0, concurrency=32)
-    honours = CapabilityProbe(wire, MODEL_NAME)
-    assert honours().does("batch")
-    return OpenAICompatible(BatchTransport(wire, honours, size), MODEL_NAME, honours)
+    transport = HTTPTransport(server.base_url, API_KEY, timeout=120, retries=0, concurrency=32)
+    capabilities = CapabilityProbe(transport, MODEL_NAME)
+    assert capabilities().supports("batch")
+    return OpenAICompatible(BatchTransport(transport, capabilities, size), MODEL_NAME, capabilities)
 
 
 # --- noise ---
 
 
-# This server does not serve /v1/decisions for Qwen2; that reading is held on the contract alone.
-SERVED = [name for name in READINGS if name != "decisions"]
+# This server does not serve /v1/decisions for Qwen2; that strategy is held on the contract alone.
+SERVED = [name for name in STRATEGIES if name != "decisions_api"]
 
 
-@pytest.mark.parametrize("reading", [*SERVED, "auto"])
-def test_every_reading_answers_every_ugly_text_inside_the_vocabulary(in_front: ServiceProcess, reading: str) -> None:
+@pytest.mark.parametrize("strategy", [*SERVED, "auto"])
+def test_every_strategy_answers_every_ugly_text_inside_the_taxonomy(in_front: ServiceProcess, strategy: str) -> None:
     answers: list[Any] = []
     with httpx2.Client(base_url=in_front.url, timeout=300) as client:
         for start in range(0, 300, 100):
-            body = {"texts": ugly_texts()[start : start + 100], "reading": reading, "scores": True, "taxonomy": "tmdb"}
+            body = {
+                "texts": ugly_texts()[start : start + 100],
+                "strategy": strategy,
+                "scores": True,
+                "taxonomy": "tmdb",
+            }
             reply = client.post("/classify", json=body)
             assert reply.status_code == 200, reply.text
             answers += reply.json()["results"]
     assert len(answers) == 300
     for answer in answers:
-        if reading in ("letters", "yes_no"):  # random weights give the codes no more than other tokens
+        if strategy in ("label_tokens", "yes_no"):  # random weights give the codes no more than other tokens
             assert answer["problem"]["type"] == "/problems/model-unreadable", answer
             continue
         assert "problem" not in answer, answer
@@ -70,19 +75,19 @@ def test_every_reading_answers_every_ugly_text_inside_the_vocabulary(in_front: S
         assert set(answer["labels"]) <= set(TMDB.names)
         assert set(answer["scores"]) == set(answer["labels"])
         assert all(0 <= score <= 1 for score in answer["scores"].values())
-        assert answer["reading"] == ("list" if reading == "auto" else reading)
+        assert answer["strategy"] == ("json_list" if strategy == "auto" else strategy)
 
 
 def test_a_single_label_is_read_from_a_list_where_its_code_is_unlikely(in_front: ServiceProcess) -> None:
     body = {"text": "I liked it.", "taxonomy": "sentiment", "scores": True, "cache": False}
     answer = httpx2.post(f"{in_front.url}/classify", json=body, timeout=60).json()
-    assert answer["reading"] == "list"
+    assert answer["strategy"] == "json_list"
     assert answer["usage"]["completion_tokens"] > 1
     assert list(answer["scores"]) == answer["labels"]
 
 
-def test_a_vocabulary_beyond_the_codes_goes_through_heats(vllm: VLLMServer) -> None:
-    (prediction,) = LanguageModel(engine(vllm), READINGS["letters"]).classify(["a text"], MANY)
+def test_a_taxonomy_beyond_the_codes_goes_through_heats(vllm: VLLMServer) -> None:
+    (prediction,) = LanguageModel(backend(vllm), STRATEGIES["label_tokens"]).classify(["a text"], MANY)
     assert prediction.problem is not None
     assert prediction.problem.kind == "unreadable", "random weights give the codes no more than other tokens"
     assert prediction.usage.completion_tokens == 5  # four heats of fifty and a final
@@ -92,13 +97,13 @@ SPELLINGS = 8  # of one code: with a space or a line break before it, and in the
 
 
 def test_codes_read_by_token_id_agree_with_the_likeliest_tokens(vllm: VLLMServer) -> None:
-    wire = HTTPTransport(vllm.base_url, API_KEY, timeout=60, retries=0, concurrency=8)
-    by_id = engine(vllm)
-    by_likeliest = OpenAICompatible(wire, MODEL_NAME, lambda: SupportedFeatures({}, top_logprobs=20))
+    transport = HTTPTransport(vllm.base_url, API_KEY, timeout=60, retries=0, concurrency=8)
+    by_id = backend(vllm)
+    by_likeliest = OpenAICompatible(transport, MODEL_NAME, lambda: SupportedFeatures({}, top_logprobs=20))
     conversation = registry.prompt("plot").render(Text("A plot."), TMDB)
     codes = list("ABCDEFGH")
-    (exact,) = by_id.weigh([conversation], codes)
-    (bounded,) = by_likeliest.weigh([conversation], codes)
+    (exact,) = by_id.next_token_logprobs([conversation], codes)
+    (bounded,) = by_likeliest.next_token_logprobs([conversation], codes)
     assert exact.bounds == frozenset() and bounded.bounds
     unseen = SPELLINGS * math.exp(max(bounded.logprobs[code] for code in bounded.bounds))
     for code in codes:
@@ -120,13 +125,13 @@ def test_the_probe_finds_what_this_server_honours_and_what_it_drops(vllm: VLLMSe
     assert (found.top_logprobs, found.context, found.version) == (20, 32_768, "0.32.0")
 
 
-@pytest.mark.parametrize("reading", SERVED)
-def test_batches_are_answered_inside_the_vocabulary_and_take_the_same_tokens(vllm: VLLMServer, reading: str) -> None:
-    texts = ugly_texts()[:: 10 if reading == "yes_no" else 3]
-    alone = LanguageModel(engine(vllm), READINGS[reading]).classify(texts, TMDB)
-    together = LanguageModel(batching(vllm), READINGS[reading]).classify(texts, TMDB)
+@pytest.mark.parametrize("strategy", SERVED)
+def test_batches_are_answered_inside_the_taxonomy_and_take_the_same_tokens(vllm: VLLMServer, strategy: str) -> None:
+    texts = ugly_texts()[:: 10 if strategy == "yes_no" else 3]
+    alone = LanguageModel(backend(vllm), STRATEGIES[strategy]).classify(texts, TMDB)
+    together = LanguageModel(batching(vllm), STRATEGIES[strategy]).classify(texts, TMDB)
     for one in together:
-        noise = "unreadable" if reading != "list" else "empty"
+        noise = "unreadable" if strategy != "json_list" else "empty"
         assert one.problem is None or one.problem.kind in ("empty", noise)
         assert len(one.labels) == len(set(one.labels)) <= TMDB.max_labels
         assert set(one.labels) <= set(TMDB.names)
@@ -135,13 +140,13 @@ def test_batches_are_answered_inside_the_vocabulary_and_take_the_same_tokens(vll
     kinds = [[one.problem and one.problem.kind for one in some] for some in (together, alone)]
     assert kinds[0] == kinds[1]
     assert sum(one.usage.prompt_tokens for one in together) == sum(one.usage.prompt_tokens for one in alone)
-    if reading != "list":  # whose words may turn at a hair's breadth
+    if strategy != "json_list":  # whose words may turn at a hair's breadth
         assert [one.usage.completion_tokens for one in together] == [one.usage.completion_tokens for one in alone]
 
 
 def test_a_text_beyond_the_context_fails_alone_in_its_batch(vllm: VLLMServer) -> None:
     texts = [f"A plot of {number} words." for number in range(9)] + ["war " * 40_000]
-    found = LanguageModel(batching(vllm), READINGS["letters"]).classify(texts, TMDB)
+    found = LanguageModel(batching(vllm), STRATEGIES["label_tokens"]).classify(texts, TMDB)
     assert [one.problem.kind if one.problem else None for one in found] == ["unreadable"] * 9 + ["too_long"]
 
 
@@ -162,14 +167,14 @@ def knowing_server(trained: Path) -> Iterator[VLLMServer]:
 @pytest.fixture(scope="module")
 def knowing(knowing_server: VLLMServer) -> Backend:
     """How it is asked one text a request."""
-    return engine(knowing_server)
+    return backend(knowing_server)
 
 
-@pytest.mark.parametrize("reading", SERVED)
+@pytest.mark.parametrize("strategy", SERVED)
 @pytest.mark.parametrize("size", [1, 5])
-def test_a_model_that_knows_the_answers_is_read_right(knowing_server: VLLMServer, reading: str, size: int) -> None:
-    asked = batching(knowing_server, size) if size > 1 else engine(knowing_server)
-    model = LanguageModel(asked, READINGS[reading], PROMPT, ThresholdStore())
+def test_a_model_that_knows_the_answers_is_read_right(knowing_server: VLLMServer, strategy: str, size: int) -> None:
+    asked = batching(knowing_server, size) if size > 1 else backend(knowing_server)
+    model = LanguageModel(asked, STRATEGIES[strategy], PROMPT, ThresholdStore())
     texts, truth = zip(*films(), strict=True)
     found = model.classify(texts, GENRES)
     right = sum(set(one.labels) == set(labels) for one, labels in zip(found, truth, strict=True))
@@ -181,7 +186,7 @@ def test_a_model_that_knows_the_answers_is_read_right(knowing_server: VLLMServer
 
 
 def test_a_text_of_one_label_is_sure_and_a_text_of_two_is_torn_in_letters(knowing: Backend) -> None:
-    model = LanguageModel(knowing, READINGS["letters"], PROMPT, ThresholdStore())
+    model = LanguageModel(knowing, STRATEGIES["label_tokens"], PROMPT, ThresholdStore())
     for one, (_, labels) in zip(model.classify([text for text, _ in films()], GENRES), films(), strict=True):
         best = max(one.scores.values())
         if len(labels) == 1:
@@ -193,7 +198,7 @@ def test_a_text_of_one_label_is_sure_and_a_text_of_two_is_torn_in_letters(knowin
 
 
 def test_order_sensitivity_can_be_measured_on_it(knowing: Backend) -> None:
-    found = flips(LanguageModel(knowing, READINGS["yes_no"], PROMPT), [text for text, _ in films()], GENRES, 5)
+    found = flips(LanguageModel(knowing, STRATEGIES["yes_no"], PROMPT), [text for text, _ in films()], GENRES, 5)
     assert found.failed == 0
     assert found.decisions == len(films()) * len(GENRES.names)
     assert 0 <= found.minority <= found.ever <= 1
@@ -202,12 +207,12 @@ def test_order_sensitivity_can_be_measured_on_it(knowing: Backend) -> None:
 def test_one_label_is_one_token_away(knowing: Backend) -> None:
     text, labels = next(film for film in films() if len(film[1]) == 1)
     one_label = GENRES.shaped(multi=False)
-    (prediction,) = LanguageModel(knowing, READINGS["letters"], PROMPT).classify([text], one_label)
+    (prediction,) = LanguageModel(knowing, STRATEGIES["label_tokens"], PROMPT).classify([text], one_label)
     assert prediction.labels == labels
     assert prediction.usage.completion_tokens == 1
 
 
 def test_a_model_that_begins_with_no_code_is_read_as_a_list_from_the_start(vllm: VLLMServer) -> None:
-    asked = engine(vllm)
+    asked = backend(vllm)
     assert (asked.code_limit, asked.answers_directly) == (128, False)
-    assert best(asked, SENTIMENT).name == "list"
+    assert best(asked, SENTIMENT).name == "json_list"

@@ -23,7 +23,7 @@ def write_run(
     (folder / "rows.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
     manifest = {
         "system": folder.name,
-        "taxonomy": {"name": "letters", "labels": list(labels), "digest": taxonomy},
+        "taxonomy": {"name": "label_tokens", "labels": list(labels), "digest": taxonomy},
         "data": {"name": "made", "digest": data, "split": "test"},
     }
     (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")

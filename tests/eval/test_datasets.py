@@ -22,7 +22,7 @@ def written(path: Path, *rows: Any) -> Path:
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
-def test_rows_become_examples_with_labels_in_vocabulary_order(tmp_path: Path, name: str) -> None:
+def test_rows_become_examples_with_labels_in_taxonomy_order(tmp_path: Path, name: str) -> None:
     (example,) = load(written(tmp_path / name, ROW), TMDB, Fields(title="title")).examples
     assert (example.id, example.text.body, example.text.title) == ("1", "a plot", "T")
     assert example.labels == ("Drama", "War")

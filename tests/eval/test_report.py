@@ -75,7 +75,7 @@ def row(number: int, **changes: Any) -> dict[str, Any]:
     return {
         "id": f"t{number}", "group": f"g{number}", "truth": truth, "complete": True, "labels": labels, "scores": scores,
         "problem": None, "dropped": [], "cached": False, "tokens": [0, 0, 0], "seconds": 0.01 * (1 + number % 7),
-        "source": {"model": "m", "prompt": None, "taxonomy": "t@1", "reading": None}, "alone": True,
+        "source": {"model": "m", "prompt": None, "taxonomy": "t@1", "strategy": None}, "alone": True,
         "chars": 100 + 7 * number,
     } | changes  # fmt: skip
 
@@ -103,7 +103,7 @@ def put(
 
 def silent(number: int, **changes: Any) -> dict[str, Any]:
     """A row of a language model that gives no scores."""
-    source = {"model": "qwen", "prompt": "plot.v1@aa", "taxonomy": "t@1", "reading": "list"}
+    source = {"model": "qwen", "prompt": "plot.v1@aa", "taxonomy": "t@1", "strategy": "json_list"}
     return row(number, **({"scores": {}, "source": source, "tokens": [400, 300, 12]} | changes))
 
 
@@ -302,7 +302,7 @@ def test_a_system_without_scores_and_with_problems_has_a_report_without_curves(t
     assert dict(zip(heads, cells, strict=True))["prompt tokens"] == "400"
 
 
-def test_a_vocabulary_of_one_label_a_text_has_no_columns_of_several(tmp_path: Path) -> None:
+def test_a_taxonomy_of_one_label_a_text_has_no_columns_of_several(tmp_path: Path) -> None:
     rows = [row(n, truth=[("good", "bad")[n % 2]], labels=["good"], scores={"good": 0.8, "bad": 0.2}) for n in range(8)]
     put(tmp_path, "one", rows, {"micro-F1": 0.5, "accuracy": 0.5, "AL-2": 0.0, "samples-F1": 0.5}, ("good", "bad"))
     html, _ = reported(tmp_path)
@@ -320,7 +320,7 @@ def test_the_ceiling_stands_over_tmdb_alone(tmp_path: Path) -> None:
 
 
 def test_two_prompts_stand_side_by_side_with_their_difference(tmp_path: Path) -> None:
-    other = {"model": "qwen", "prompt": "plot.v2@bb", "taxonomy": "t@1", "reading": "list"}
+    other = {"model": "qwen", "prompt": "plot.v2@bb", "taxonomy": "t@1", "strategy": "json_list"}
     put(tmp_path, "llm:plot.v1", [silent(n) for n in range(8)], {"micro-F1": 0.5})
     put(
         tmp_path,
@@ -371,7 +371,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
         write(read(tmp_path / "truth"))
     put(tmp_path / "labels", "a")
     put(tmp_path / "labels", "b", labels=(*LABELS, "More"))
-    with pytest.raises(InvalidDataset, match="different vocabularies"):
+    with pytest.raises(InvalidDataset, match="different taxonomies"):
         write(read(tmp_path / "labels"))
     put(tmp_path / "broken", "a", [{"id": "x"}])
     with pytest.raises(InvalidDataset, match=r"rows\.jsonl:1: 'truth' is missing"):

@@ -112,7 +112,7 @@ def test_rows_of_an_older_run_have_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "prediction",
     [
-        Prediction(("a",), AnswerSource("m", "t@1", "p@2", "list"), {"a": 0.5}, usage=Usage(3, 2, 1), cached=True),
+        Prediction(("a",), AnswerSource("m", "t@1", "p@2", "json_list"), {"a": 0.5}, usage=Usage(3, 2, 1), cached=True),
         Prediction((), AnswerSource("m", "t@1"), problem=Problem("busy", "later")),
         Prediction((), AnswerSource("m", "t@1"), dropped=("z\u2028",)),
     ],
@@ -134,7 +134,7 @@ def test_a_run_that_was_cut_off_within_a_line_says_where(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("manifest", ["{", "[]", "{}", '{"taxonomy": {"labels": ["a", "a"]}}'])
-def test_a_manifest_without_a_vocabulary_is_refused(manifest: str, tmp_path: Path) -> None:
+def test_a_manifest_without_a_taxonomy_is_refused(manifest: str, tmp_path: Path) -> None:
     folder = write_run(tmp_path, [row("1", ["a"], ["a"])])
     (folder / "manifest.json").write_text(manifest)
     with pytest.raises(InvalidDataset, match=r"manifest\.json"):

@@ -64,7 +64,12 @@ def examples(number: int = 7) -> list[Example]:
 
 
 def run(
-    folder: Path, classifier: Classifier, number: int = 7, taxonomy: Taxonomy = TMDB, rule: str = "list", **setup: Any
+    folder: Path,
+    classifier: Classifier,
+    number: int = 7,
+    taxonomy: Taxonomy = TMDB,
+    rule: str = "json_list",
+    **setup: Any,
 ) -> EvaluationRun:
     data = folder.parent / "data.jsonl"
     data.write_text("x")
@@ -94,7 +99,7 @@ def test_a_run_writes_a_row_a_text_its_manifest_and_its_metrics(tmp_path: Path) 
         (name, [name], [] if name == "Drama" else [name]) for name in GENRES
     ]
     assert written[0]["dropped"] == ["Noir"]
-    assert written[0]["source"]["reading"] == "list"
+    assert written[0]["source"]["strategy"] == "json_list"
     assert [row["group"] for row in written] == ["War", *["same"] * 6]
     assert written[1]["problem"]["kind"] == "unreadable"
     assert [row["alone"] for row in written] == [True, True, *[False] * 5]
@@ -103,7 +108,7 @@ def test_a_run_writes_a_row_a_text_its_manifest_and_its_metrics(tmp_path: Path) 
     assert figures["micro-F1"] == pytest.approx(2 * 6 / (6 + 7))
     assert (figures["texts"], figures["problems"], figures["invalid"], figures["dropped"]) == (7, 1, 1 / 7, 6)
     manifest = read_manifest(tmp_path / "run")
-    assert (manifest["system"], manifest["split"], manifest["decode_rule"]) == ("llm", "test", "list")
+    assert (manifest["system"], manifest["split"], manifest["decode_rule"]) == ("llm", "test", "json_list")
     assert manifest["taxonomy"]["labels"] == list(TMDB.names)
     assert manifest["started"] <= manifest["ended"]
     assert manifest["peak_mb"] > 1

@@ -161,9 +161,9 @@ def test_a_given_test_half_stays_and_its_films_are_barred_from_the_rest(tmp_path
 
 def test_splits_of_its_own_are_not_overruled_unless_asked(tmp_path: Path) -> None:
     path = written(tmp_path / "a.jsonl", [row | {"split": "validation"} for row in films()])
-    with pytest.raises(InvalidDataset, match=r"splits of its own \(validation\).*--anew"):
+    with pytest.raises(InvalidDataset, match=r"splits of its own \(validation\).*--ignore-splits"):
         divide(path, TMDB, Fields(), SHARES, 0)
-    _, examples = divide(path, TMDB, Fields(), SHARES, 0, anew=True)
+    _, examples = divide(path, TMDB, Fields(), SHARES, 0, ignore_splits=True)
     assert {one.split for one in examples} == set(SHARES)
 
 

@@ -13,8 +13,8 @@ from prompts.text import Text
 TMDB = registry.taxonomy("tmdb")
 
 
-def model(engine: FakeBackend, prompt: str | None = None) -> LanguageModel:
-    return LanguageModel(engine, JSONList(), registry.prompt(prompt) if prompt else None)
+def model(backend: FakeBackend, prompt: str | None = None) -> LanguageModel:
+    return LanguageModel(backend, JSONList(), registry.prompt(prompt) if prompt else None)
 
 
 def echo(conversation: Conversation) -> str:
@@ -56,7 +56,7 @@ def test_the_source_says_who_answered_to_what() -> None:
     assert source.model == "qwen"
     assert source.prompt == f"plot.v1@{registry.prompt('plot').digest}"
     assert source.taxonomy == f"tmdb@{TMDB.digest}"
-    assert source.reading == "list"
+    assert source.strategy == "json_list"
 
 
 def test_the_prompt_follows_each_text_unless_one_is_named() -> None:
@@ -91,7 +91,7 @@ def test_the_fingerprint_changes_with_everything_that_an_answer_depends_on() -> 
     assert mine.fingerprint(text, TMDB) == model(FakeBackend(echo)).fingerprint(text, TMDB)
 
 
-def test_the_constraint_lists_the_vocabulary_and_bounds_the_answer() -> None:
+def test_the_constraint_lists_the_taxonomy_and_bounds_the_answer() -> None:
     constraint = JSONList().constraint(TMDB)
     labels = constraint.schema
     assert labels["items"]["enum"] == list(TMDB.names)

@@ -53,7 +53,7 @@ def written(base: Path, folder: Path, named: Path, manifest: bool = True, **conf
             "kind": "lora",
             "base": {"name": str(named), "weights": weights_of(str(base))},
             "taxonomy": taxonomy.as_json(),
-            "reading": "letters",
+            "strategy": "label_tokens",
             "prompts": ["plot.v1@0123456789ab"],
         }
         (folder / "manifest.json").write_text(json.dumps(made))
@@ -109,19 +109,19 @@ def test_it_is_merged_into_the_model_and_named_beside_it(base: Path, genres: Pat
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    engine = LocalBackend(str(base), device="cpu", dtype="float32", adapter=genres)
+    backend = LocalBackend(str(base), device="cpu", dtype="float32", adapter=genres)
     plain = LocalBackend(str(base), device="cpu", dtype="float32")
     digest = adapter_in(genres).digest
-    assert engine.name == f"tiny-qwen2+genres@{digest}"
-    assert engine.decoding["adapter"] == digest
+    assert backend.name == f"tiny-qwen2+genres@{digest}"
+    assert backend.decoding["adapter"] == digest
     unmerged: Any = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), genres)
     for conversation in asked(["A baker.", "The lift stops between two floors."]):
-        (found,) = engine.weigh([conversation], CODES)
+        (found,) = backend.next_token_logprobs([conversation], CODES)
         with torch.no_grad():
-            scores = unmerged(torch.tensor(engine._causal.tokens([conversation]))).logits[0, -1].log_softmax(-1)
-        expected = [scores[ids].logsumexp(-1).item() for ids in spellings(engine._causal.tokenizer, CODES)]
+            scores = unmerged(torch.tensor(backend._causal.tokens([conversation]))).logits[0, -1].log_softmax(-1)
+        expected = [scores[ids].logsumexp(-1).item() for ids in spellings(backend._causal.tokenizer, CODES)]
         assert [found.logprobs[code] for code in CODES] == pytest.approx(expected, abs=1e-3)
-        (before,) = plain.weigh([conversation], CODES)
+        (before,) = plain.next_token_logprobs([conversation], CODES)
         assert max(abs(found.logprobs[code] - before.logprobs[code]) for code in CODES) > 0.01
 
 
@@ -187,10 +187,10 @@ def test_it_is_asked_as_it_was_taught_unless_somebody_says_otherwise(
     genres: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings, words = as_trained(read_settings(), genres)
-    assert (settings.taxonomy, settings.reading) == ("imdb", "letters")
+    assert (settings.taxonomy, settings.strategy) == ("imdb", "label_tokens")
     assert f"imdb@{registry.taxonomy('imdb').digest}, read as letters, under plot.v1@0123456789ab" in words[0]
     assert words[1] == "  warning: there is no prompt plot.v1@0123456789ab any more; it is asked with another"
     monkeypatch.setenv("MARQUEE_TAXONOMY", "tmdb")
-    monkeypatch.setenv("MARQUEE_READING", "list")
+    monkeypatch.setenv("MARQUEE_STRATEGY", "json_list")
     kept, _ = as_trained(read_settings(), genres)
-    assert (kept.taxonomy, kept.reading) == ("tmdb", "list")
+    assert (kept.taxonomy, kept.strategy) == ("tmdb", "json_list")

@@ -33,54 +33,54 @@ def test_fit_finds_the_threshold_that_labelled_texts_ask_for() -> None:
 
 def test_batch_calibration_takes_away_what_a_model_prefers_whatever_the_text_is() -> None:
     biased = [{"a": 0.70, "b": 0.20, "c": 0.10}, {"a": 0.60, "b": 0.35, "c": 0.05}, {"a": 0.65, "b": 0.20, "c": 0.15}]
-    decision = batch_calibration(biased, competing=True, threshold=0.1)
-    best = [next(iter(decision.adjusted(some, competing=True))) for some in biased]
+    decision = batch_calibration(biased, mutually_exclusive=True, threshold=0.1)
+    best = [next(iter(decision.adjusted(some, mutually_exclusive=True))) for some in biased]
     assert best == ["a", "b", "c"]
-    assert sum(decision.adjusted(biased[0], competing=True).values()) == pytest.approx(1)
+    assert sum(decision.adjusted(biased[0], mutually_exclusive=True).values()) == pytest.approx(1)
 
 
 def test_batch_calibration_of_single_questions_keeps_how_often_yes_is_said_on_the_whole() -> None:
     scores = [{"a": 0.9, "b": 0.1, "c": 0.2}, {"a": 0.8, "b": 0.3, "c": 0.1}]
-    decision = batch_calibration(scores, competing=False, threshold=0.5)
+    decision = batch_calibration(scores, mutually_exclusive=False, threshold=0.5)
     assert sum(decision.shifts.values()) == pytest.approx(0)
     assert decision.shifts["a"] < 0 < decision.shifts["b"]
 
 
 def test_none_is_chosen_where_it_has_the_largest_share() -> None:
     several = ABC.shaped(allow_none=True)
-    assert LabelThreshold(0.1).choose({"a": 0.12, "b": 0.02, "c": 0.01}, several, competing=True) == ()
-    assert LabelThreshold(0.1).choose({"a": 0.4, "b": 0.25, "c": 0.0}, several, competing=True) == ("a", "b")
-    assert LabelThreshold(0.1).choose({"a": 0.12, "b": 0.02, "c": 0.01}, ABC, competing=True) == ("a",)
-    assert "none" in LabelThreshold(0.1).rule(several, competing=True)
-    assert LabelThreshold(0.1).rule(several, competing=True) != LabelThreshold(0.1).rule(several)
+    assert LabelThreshold(0.1).choose({"a": 0.12, "b": 0.02, "c": 0.01}, several, mutually_exclusive=True) == ()
+    assert LabelThreshold(0.1).choose({"a": 0.4, "b": 0.25, "c": 0.0}, several, mutually_exclusive=True) == ("a", "b")
+    assert LabelThreshold(0.1).choose({"a": 0.12, "b": 0.02, "c": 0.01}, ABC, mutually_exclusive=True) == ("a",)
+    assert "none" in LabelThreshold(0.1).rule(several, mutually_exclusive=True)
+    assert LabelThreshold(0.1).rule(several, mutually_exclusive=True) != LabelThreshold(0.1).rule(several)
 
 
 def test_fit_counts_a_text_that_none_wins_as_one_without_labels() -> None:
     several = ABC.shaped(allow_none=True)
     scores = [{"a": 0.3, "b": 0.0, "c": 0.0}, {"a": 0.28, "b": 0.3, "c": 0.2}]
-    decision = fit(scores, [[], ["b", "a"]], several, competing=True)
-    assert decision.choose(scores[0], several, competing=True) == ()
-    assert set(decision.choose(scores[1], several, competing=True)) == {"a", "b"}
+    decision = fit(scores, [[], ["b", "a"]], several, mutually_exclusive=True)
+    assert decision.choose(scores[0], several, mutually_exclusive=True) == ()
+    assert set(decision.choose(scores[1], several, mutually_exclusive=True)) == {"a", "b"}
     assert decision.threshold <= 0.28, "the first text does not force the threshold above its .3"
 
 
 def test_batch_calibration_takes_away_a_preference_for_none_too() -> None:
     biased = [{"a": 0.2, "b": 0.1, "c": 0.0}, {"a": 0.1, "b": 0.25, "c": 0.05}, {"a": 0.05, "b": 0.05, "c": 0.0}]
-    decision = batch_calibration(biased, competing=True, threshold=0.1)
+    decision = batch_calibration(biased, mutually_exclusive=True, threshold=0.1)
     several = ABC.shaped(allow_none=True)
-    found = [decision.adjusted(some, competing=True) for some in biased]
+    found = [decision.adjusted(some, mutually_exclusive=True) for some in biased]
     assert all(sum(some.values()) < 1 for some in found)
-    chosen = [decision.choose(some, several, competing=True) for some in found]
+    chosen = [decision.choose(some, several, mutually_exclusive=True) for some in found]
     assert [names[:1] for names in chosen] == [("a",), ("c",), ()]
 
 
 @given(
     st.lists(st.fixed_dictionaries({name: st.floats(0, 1) for name in "abc"}), min_size=1, max_size=20), st.booleans()
 )
-def test_calibrated_scores_stay_probabilities(scores: list[dict[str, float]], competing: bool) -> None:
-    decision = batch_calibration(scores, competing, 0.5)
+def test_calibrated_scores_stay_probabilities(scores: list[dict[str, float]], mutually_exclusive: bool) -> None:
+    decision = batch_calibration(scores, mutually_exclusive, 0.5)
     for some in scores:
-        adjusted = decision.adjusted(some, competing)
+        adjusted = decision.adjusted(some, mutually_exclusive)
         assert set(adjusted) == {"a", "b", "c"}
         assert all(0 <= score <= max(1.0, sum(some.values())) + 1e-9 for score in adjusted.values())
         assert list(adjusted.values()) == sorted(adjusted.values(), reverse=True)
@@ -91,16 +91,18 @@ def test_decisions_are_kept_by_key_and_a_set_threshold_goes_before(tmp_path: Pat
     ThresholdStore(path).keep("model letters", LabelThreshold(0.3, {"a": 0.5}))
     ThresholdStore(path).keep("model yes_no", LabelThreshold(0.7))
     again = ThresholdStore(path)
-    assert again.of("model letters", competing=True) == LabelThreshold(0.3, {"a": 0.5})
-    assert again.of("other", competing=True) == default(competing=True)
-    assert again.of("other", competing=False) == LabelThreshold(0.5)
-    assert ThresholdStore(path, threshold=0.9).of("model letters", competing=True) == LabelThreshold(0.9, {"a": 0.5})
+    assert again.of("model letters", mutually_exclusive=True) == LabelThreshold(0.3, {"a": 0.5})
+    assert again.of("other", mutually_exclusive=True) == default(mutually_exclusive=True)
+    assert again.of("other", mutually_exclusive=False) == LabelThreshold(0.5)
+    assert ThresholdStore(path, threshold=0.9).of("model letters", mutually_exclusive=True) == LabelThreshold(
+        0.9, {"a": 0.5}
+    )
 
 
 def test_a_damaged_file_is_told_and_no_file_is_no_fault(tmp_path: Path) -> None:
     (tmp_path / "d.json").write_text("[1]")
     with pytest.raises(InvalidSetting, match="calibrate again"):
         ThresholdStore(tmp_path / "d.json")
-    assert ThresholdStore(tmp_path / "none.json").of("x", competing=False).threshold == 0.5
-    with pytest.raises(InvalidSetting, match="MARQUEE_DECISIONS_PATH"):
+    assert ThresholdStore(tmp_path / "none.json").of("x", mutually_exclusive=False).threshold == 0.5
+    with pytest.raises(InvalidSetting, match="MARQUEE_THRESHOLDS_PATH"):
         ThresholdStore().keep("x", LabelThreshold(0.1))

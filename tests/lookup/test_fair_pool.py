@@ -25,7 +25,7 @@ class Held:
     asked: list[str] = field(default_factory=list)
     go_on: threading.Event = field(default_factory=threading.Event)
 
-    def find(self, wanted: FilmQuery, until: float) -> FilmRecord | LookupFailure:
+    def find(self, wanted: FilmQuery, deadline: float) -> FilmRecord | LookupFailure:
         self.asked.append(wanted.title)
         if wanted.title.startswith(self.hanging):
             assert self.go_on.wait(30)
@@ -41,7 +41,7 @@ def held() -> Iterator[Held]:
     provider.go_on.set()
 
 
-def until(condition: Callable[[], bool]) -> None:
+def deadline(condition: Callable[[], bool]) -> None:
     pause, end = threading.Event(), time.monotonic() + 30
     while not condition():
         assert time.monotonic() < end
@@ -54,7 +54,7 @@ def test_a_large_request_that_hangs_does_not_keep_a_small_one_waiting(held: Held
     large = [FilmQuery(f"hangs {number}") for number in range(titles)]
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(lookup.find_all, large, time.monotonic() + 60)
-        until(lambda: len(held.asked) == 8)
+        deadline(lambda: len(held.asked) == 8)
         (small,) = lookup.find_all([FilmQuery("small")], time.monotonic() + 30)
         assert small.film and small.film.plot == "plot of small"
         assert not waiting.done()
@@ -65,7 +65,7 @@ def test_a_large_request_that_hangs_does_not_keep_a_small_one_waiting(held: Held
 def test_a_large_request_is_answered_by_its_deadline_and_the_rest_is_not_asked(held: Held) -> None:
     lookup = Lookup((held,))
     found = lookup.find_all([FilmQuery(f"hangs {number}") for number in range(100)], time.monotonic() + 0.05)
-    assert {outcome.tried[0].missing.kind for outcome in found} == {"late"}
+    assert {outcome.tried[0].missing.kind for outcome in found} == {"timeout"}
     held.go_on.set()
     assert lookup.find_all([FilmQuery("after")])[0].film
     assert len(held.asked) == 9, "eight of the large request, and the one after"
@@ -131,7 +131,7 @@ def test_no_client_has_more_threads_than_its_share_and_none_is_left_idle() -> No
     for call in calls:
         call.result(30)
     assert len(turns.order) == 12
-    until(lambda: greedy.running == modest.running == 0)
+    deadline(lambda: greedy.running == modest.running == 0)
 
 
 def test_what_a_call_raises_reaches_its_client_and_costs_no_thread() -> None:

@@ -115,9 +115,9 @@ def test_many_are_answered_in_their_order_and_each_title_is_asked_once(server: F
 def test_the_time_is_kept_whatever_a_host_does(server: FilmServer) -> None:
     server.faults = [hangs(2)] * 4
     start = time.monotonic()
-    outcomes = looking(server).find_all([MULE, LANTERN], until=start + 0.3)
+    outcomes = looking(server).find_all([MULE, LANTERN], deadline=start + 0.3)
     assert [outcome.film for outcome in outcomes] == [None, None]
-    assert all(one.missing.kind == "late" for outcome in outcomes for one in outcome.tried)
+    assert all(one.missing.kind == "timeout" for outcome in outcomes for one in outcome.tried)
     assert all(outcome.passes for outcome in outcomes)
 
 

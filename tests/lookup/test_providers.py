@@ -207,7 +207,7 @@ def test_what_cannot_be_read_is_told_and_not_repeated(name: str, fault: Behaviou
 def test_a_host_that_hangs_is_given_up_in_time(name: str) -> None:
     with film_server(hangs(1)) as server:
         found = ask(name, server, "Salt & Mule", 1999, seconds=0.4)
-    assert isinstance(found, LookupFailure) and found.kind == "late"
+    assert isinstance(found, LookupFailure) and found.kind == "timeout"
 
 
 def test_a_host_that_is_not_there_is_unreachable() -> None:

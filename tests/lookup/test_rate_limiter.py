@@ -8,10 +8,10 @@ from lookup.rate_limiter import RateLimiter
 
 def test_turns_come_one_after_another_and_none_is_waited_for_in_vain() -> None:
     pace = RateLimiter(per_second=0.001)
-    until = time.monotonic() + 60
-    assert pace.turn(until) is None
-    late = pace.turn(until)
-    assert late is not None and late.kind == "late"
+    deadline = time.monotonic() + 60
+    assert pace.turn(deadline) is None
+    late = pace.turn(deadline)
+    assert late is not None and late.kind == "timeout"
 
 
 def test_a_host_that_rests_longer_than_there_is_time_says_why_at_once() -> None:

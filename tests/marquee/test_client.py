@@ -23,7 +23,7 @@ def root(url: str) -> str:
 def answering(*labels: str) -> Behaviour:
     """A service that gives a single text these labels."""
     answer = {"genres": labels, "labels": labels, "model": "m", "prompt": None, "taxonomy": "tmdb@1", "cached": False}
-    return body(200, {"results": [answer | {"dropped": 0, "reading": None}]})
+    return body(200, {"results": [answer | {"dropped": 0, "strategy": None}]})
 
 
 def refusing(status: int, slug: str, **headers: str) -> Behaviour:
@@ -36,7 +36,7 @@ def refusing(status: int, slug: str, **headers: str) -> Behaviour:
     [
         refusing(503, "model-busy", Retry_After="0"),
         refusing(429, "too-many-requests", Retry_After="0"),
-        refusing(504, "too-late"),
+        refusing(504, "timeout"),
         body(502, "<html>", "text/html"),
         cuts,
     ],
@@ -87,7 +87,7 @@ def test_key_and_time_go_along() -> None:
     assert server.headers[0]["x-request-timeout"] == "7"
 
 
-def test_a_vocabulary_of_ones_own_is_sent_along_and_a_known_one_by_its_name() -> None:
+def test_a_taxonomy_of_ones_own_is_sent_along_and_a_known_one_by_its_name() -> None:
     own = Taxonomy("mine", (Label("a", "first", ("one",)), Label("b")), multi=False)
     with endpoint(answering("a")) as server:
         for taxonomy in (TMDB, TMDB.shaped(max_labels=2), own):

@@ -180,7 +180,7 @@ def test_an_x_that_is_no_texts_is_told(X: Any, words: str) -> None:
     [
         (MOODS, ["Comedy", "Opera"], InvalidDataset, "'Opera', which is no label of 'moods'"),
         (MOODS, [["Comedy"], ["Opera"]], InvalidDataset, "'Opera', which is no label of 'moods'"),
-        (MOODS, np.array([[0, 1], [1, 0]]), InvalidDataset, "2 columns, and the vocabulary 'moods' has 3"),
+        (MOODS, np.array([[0, 1], [1, 0]]), InvalidDataset, "2 columns, and the taxonomy 'moods' has 3"),
         (None, np.array([[0, 1], [1, 0]]), InvalidDataset, "does not name its columns"),
         (None, [[], []], InvalidDataset, "no text of y has a label"),
         (None, [["a", 3], ["b"]], ValueError, "y holds 'a' and 3"),
@@ -192,7 +192,7 @@ def test_an_x_that_is_no_texts_is_told(X: Any, words: str) -> None:
         (["War", "War"], None, InvalidTaxonomy, "stands twice"),
     ],
 )
-def test_a_y_that_fits_no_vocabulary_is_told(taxonomy: Any, y: Any, error: type[Exception], words: str) -> None:
+def test_a_y_that_fits_no_taxonomy_is_told(taxonomy: Any, y: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words) as raised:
         named(taxonomy).fit(["a", "b"], y)
     assert y is None or isinstance(raised.value, ValueError)  # as scikit-learn's own errors about y
@@ -313,7 +313,7 @@ def test_batch_calibration_needs_no_labels_and_takes_a_models_habit_away() -> No
 
     model = LanguageModel(FakeBackend(weights=weights))
     single = Taxonomy("single", MOODS.labels, multi=False)
-    plain = MarqueeClassifier(single, classifier=model, reading="letters")
+    plain = MarqueeClassifier(single, classifier=model, strategy="label_tokens")
     corrected = clone(plain).set_params(calibration="batch").fit(["rooms"] * 20 + ["horror"])
     assert plain.predict(["horror"]).tolist() == ["Comedy"]
     assert corrected.predict(["horror"]).tolist() == ["Horror"]
@@ -330,7 +330,7 @@ def test_what_a_model_was_shown_is_not_learnt_from() -> None:
     model = LanguageModel(FakeBackend(weights=weights))
     texts = [f"{text} {place}" for place, text in enumerate(TEXTS)]
     fitted = MarqueeClassifier(
-        MOODS, classifier=model, reading="yes_no", shots=3, decision="global", random_state=0
+        MOODS, classifier=model, strategy="yes_no", shots=3, decision="global", random_state=0
     ).fit(texts, LABELS)
     shown = {shot.text.body for shot in fitted.shots_}
     put = {content.rpartition("<text>\n")[2].partition("\n</text>")[0] for content in heard}
@@ -373,7 +373,7 @@ def test_an_endpoint_is_asked_by_its_address_with_the_key_of_a_variable(monkeypa
     monkeypatch.setenv("ANOTHER_KEY", "secret-of-mine")
     with endpoint(says('{"labels": ["War"]}')) as server:
         remote = MarqueeClassifier(
-            MOODS, endpoint=server.url, model="m", key_variable="ANOTHER_KEY", reading="list", prompt="plot"
+            MOODS, endpoint=server.url, model="m", key_variable="ANOTHER_KEY", strategy="json_list", prompt="plot"
         )
         assert remote.predict_names(["a"]) == [("War",)]
         assert server.headers[-1]["authorization"] == "Bearer secret-of-mine"
@@ -397,7 +397,7 @@ def test_answers_are_remembered_where_that_is_asked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "error", "words"),
     [
-        ({"reading": "list"}, InvalidSetting, "reading are for a language model"),
+        ({"strategy": "json_list"}, InvalidSetting, "strategy are for a language model"),
         ({"prompt": "plot", "cache": "x"}, InvalidSetting, "prompt and cache"),
         ({"shots": 1}, InvalidSetting, "shots are for a language model"),
         ({"endpoint": "http://127.0.0.1:9/v1"}, InvalidSetting, "either classifier or endpoint"),
@@ -407,7 +407,11 @@ def test_answers_are_remembered_where_that_is_asked(tmp_path: Path) -> None:
         ({"objective": "mikro"}, UnknownName, "did you mean 'micro'"),
         ({"decision": 1.5}, InvalidSetting, "between 0 and 1"),
         ({"calibration": "sigmoid", "shots": 99}, MarqueeError, "99 examples"),
-        ({"classifier": LanguageModel(FakeBackend()), "reading": "leters"}, UnknownName, "did you mean 'letters'"),
+        (
+            {"classifier": LanguageModel(FakeBackend()), "strategy": "label_token"},
+            UnknownName,
+            "did you mean 'letters'",
+        ),
         ({"classifier": LanguageModel(FakeBackend()), "prompt": "plt"}, UnknownName, "did you mean 'plot"),
     ],
 )
@@ -463,7 +467,7 @@ def test_it_stands_at_the_end_of_a_pipeline_and_beside_others() -> None:
     assert union.fit_transform(TEXTS).shape[1] > 3
 
 
-def test_a_grid_finds_the_prompt_and_the_reading_that_answer_best() -> None:
+def test_a_grid_finds_the_prompt_and_the_strategy_that_answer_best() -> None:
     """A model that reads letters right under one prompt only, and is of no use otherwise."""
 
     def weights(conversation: Conversation) -> Mapping[str, float]:
@@ -476,10 +480,10 @@ def test_a_grid_finds_the_prompt_and_the_reading_that_answer_best() -> None:
     single = Taxonomy("single", MOODS.labels, multi=False)
     search = GridSearchCV(
         MarqueeClassifier(single, classifier=LanguageModel(FakeBackend(weights=weights))),
-        {"prompt": ["plot", "review", "company"], "reading": ["letters", "yes_no"]},
+        {"prompt": ["plot", "review", "company"], "strategy": ["label_tokens", "yes_no"]},
         cv=2,
     ).fit(PLAIN, GENRE)
-    assert search.best_params_ == {"prompt": "review", "reading": "letters"}
+    assert search.best_params_ == {"prompt": "review", "strategy": "label_tokens"}
     assert search.best_score_ == 1
     assert search.predict(["the war"]).tolist() == ["War"]
 

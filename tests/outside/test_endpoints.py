@@ -29,7 +29,7 @@ from llm.backends.replies import ReplyReader, decoded, usage_of
 from llm.backends.transport import HTTPTransport
 from llm.classifier import Prediction, Problem
 from llm.language_model import LanguageModel
-from llm.strategies.registry import READINGS
+from llm.strategies.registry import STRATEGIES
 from llm.wrappers.cache import AnswerStore, Cached
 from marquee.settings import read_settings
 from prompts.errors import InvalidSetting
@@ -61,8 +61,8 @@ def adapting(server: Endpoint, path: Path | None = None, **extra: Any) -> Adapti
 
 
 def model(server: Endpoint, path: Path | None = None, retries: int = 0, **extra: Any) -> LanguageModel:
-    wire = HTTPTransport(server.url, KEY, 5, retries, 8, adapting(server, path, **extra))
-    return LanguageModel(OpenAICompatible(wire, "m", lambda: UNPROBED), READINGS["list"])
+    transport = HTTPTransport(server.url, KEY, 5, retries, 8, adapting(server, path, **extra))
+    return LanguageModel(OpenAICompatible(transport, "m", lambda: UNPROBED), STRATEGIES["json_list"])
 
 
 def classified(behaviour: Behaviour, taxonomy: Taxonomy = TAXONOMY, retries: int = 0) -> Prediction:
@@ -331,11 +331,13 @@ LOGIN = "bWU6VHIwdWI0ZG9yIHBhc3M="  # me:Tr0ub4dor pass, as Basic authentication
 )
 def test_no_login_of_the_base_url_is_repeated(behaviour: Callable[[str], Behaviour], login: str, words: str) -> None:
     with endpoint(behaviour(words)) as server:
-        wire = HTTPTransport(server.url.replace("://", f"://{login}@"), "", 5, 0, 4)
-        (found,) = OpenAICompatible(wire, "m", lambda: UNPROBED).write([MESSAGES], Constraint({"type": "array"}, 48))
+        transport = HTTPTransport(server.url.replace("://", f"://{login}@"), "", 5, 0, 4)
+        (found,) = OpenAICompatible(transport, "m", lambda: UNPROBED).write(
+            [MESSAGES], Constraint({"type": "array"}, 48)
+        )
     assert found.problem is not None
     assert not [secret for secret in ("Tr0ub4dor", LOGIN) if secret in found.problem.detail], found.problem
-    assert not [secret for secret in ("Tr0ub4dor", LOGIN) if secret in repr(wire)]
+    assert not [secret for secret in ("Tr0ub4dor", LOGIN) if secret in repr(transport)]
 
 
 @pytest.mark.parametrize("query", ["api-key=k3y-of-mine", "subscription_token=k3y-of-mine&api-version=2024-10-21"])
@@ -347,11 +349,11 @@ def test_no_key_in_the_query_of_the_base_url_is_repeated(query: str) -> None:
 
 def test_a_batch_repeats_no_login_of_the_base_url_and_no_key() -> None:
     adapting = Adapting(Address.of("http://me:Tr0ub4dor@localhost:8000/v1"))
-    wire = OfflineTransport(adapting=adapting, secrets=("k3y-of-mine",))
-    wire.post([{"model": "m"}])
-    (key,) = wire.taken()
-    wire.receive([(key, {"response": None, "error": {"message": "Tr0ub4dor and k3y-of-mine are refused"}})])
-    (found,) = wire.post([{"model": "m"}])
+    transport = OfflineTransport(adapting=adapting, secrets=("k3y-of-mine",))
+    transport.post([{"model": "m"}])
+    (key,) = transport.taken()
+    transport.receive([(key, {"response": None, "error": {"message": "Tr0ub4dor and k3y-of-mine are refused"}})])
+    (found,) = transport.post([{"model": "m"}])
     assert found.detail == "the batch did not answer: *** and *** are refused"
 
 
@@ -652,10 +654,10 @@ def test_log_probabilities_of_any_shape_are_read_or_are_a_problem(
 ) -> None:
     single = Taxonomy("films", TAXONOMY.labels, multi=False, max_labels=1, allow_none=False)
     with endpoint(behaviour) as server:
-        wire = HTTPTransport(server.url, KEY, 5, 0, 4)
+        transport = HTTPTransport(server.url, KEY, 5, 0, 4)
         capabilities: Capabilities = SupportedFeatures({}, top_logprobs=5)
-        engine = OpenAICompatible(wire, "m", lambda: capabilities)
-        (found,) = LanguageModel(engine, READINGS["letters"]).classify(["x"], single)
+        backend = OpenAICompatible(transport, "m", lambda: capabilities)
+        (found,) = LanguageModel(backend, STRATEGIES["label_tokens"]).classify(["x"], single)
     assert (found.labels[:1] or (None,))[0] == label
     assert (found.problem and found.problem.kind) == kind
 
@@ -761,9 +763,9 @@ def test_the_query_of_a_base_url_goes_with_every_request() -> None:
 
         server.then = [follows(noted, otherwise=says(LABELS))]
         root = server.url.removesuffix("/v1")
-        wire = HTTPTransport(f"{root}/openai/deployments/d?api-version=2024-10-21", KEY, 5, 0, 1)
-        wire.post([{"model": "m"}])
-        wire.get("/models")
+        transport = HTTPTransport(f"{root}/openai/deployments/d?api-version=2024-10-21", KEY, 5, 0, 1)
+        transport.post([{"model": "m"}])
+        transport.get("/models")
     assert paths[0] == "/openai/deployments/d/chat/completions?api-version=2024-10-21"
     assert paths[1] == "/openai/deployments/d/models?api-version=2024-10-21"
 
@@ -779,12 +781,16 @@ def test_the_query_of_a_base_url_goes_with_every_request() -> None:
 )
 def test_a_login_in_the_base_url_is_sent_instead_of_the_key(login: str, header: str) -> None:
     with endpoint(says(LABELS)) as server:
-        wire = HTTPTransport(server.url.replace("//", f"//{login}@") if login else server.url, KEY, 5, 0, 1)
-        replies = [wire.get("/models"), *wire.post([{"model": "m"}]), *wire.post([{}], wire.beside("/tokenize"))]
+        transport = HTTPTransport(server.url.replace("//", f"//{login}@") if login else server.url, KEY, 5, 0, 1)
+        replies = [
+            transport.get("/models"),
+            *transport.post([{"model": "m"}]),
+            *transport.post([{}], transport.beside("/tokenize")),
+        ]
         sent = [one["authorization"] for one in server.headers]
     assert all(isinstance(reply, dict) for reply in replies)
     assert sent == [header] * 3
-    assert "letmein" not in repr((wire, wire.essence))
+    assert "letmein" not in repr((transport, transport.fingerprint_parts))
 
 
 def test_azure_gets_the_key_in_its_own_header(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -217,7 +217,7 @@ def test_loopback_is_reached_whatever_the_proxy_and_certificates(
     (reply,) = HTTPTransport(model.url, "", 5.0, 0, 1).post([{"model": "m", "messages": []}])
     assert "choices" in str(reply)
     monkeypatch.setenv("OPENAI_BASE_URL", model.url)
-    monkeypatch.setenv("MARQUEE_READING", "list")
+    monkeypatch.setenv("MARQUEE_STRATEGY", "json_list")
     assert call("classify", PLOT, "--no-cache").stdout == "Drama\n"
 
 
@@ -435,7 +435,7 @@ def _inputs(folder: Path) -> None:
 _DATA = ("--data", "films.jsonl", "--taxonomy", "tmdb", "--text-field", "plot", "--labels-field", "genres")
 _OUTPUTS: dict[str, tuple[str, ...]] = {
     "data": ("data", "films.jsonl", *_DATA[2:], "--out"),
-    "split": ("split", "films.jsonl", "--anew", *_DATA[2:], "--out"),
+    "split": ("split", "films.jsonl", "--ignore-splits", *_DATA[2:], "--out"),
     "bulk": ("bulk", "films.jsonl", "--text-field", "plot", "--system", "embedded", "--out"),
     "bulk for a Batch API": ("bulk", "films.jsonl", "--text-field", "plot", "--system", "llm", "--batch-file"),
     "enrich": ("enrich", "films.jsonl", "--text-field", "plot", "--out"),

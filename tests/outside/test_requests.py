@@ -111,7 +111,7 @@ ROWS = (
     Sent("max_labels beyond 64 bits", {**WAR, "max_labels": 10**30}, 200, ["War"]),
     Sent("year as pandas writes it", {"title": "War", "year": 1999.0, "lookup": True}, 200, ["War"]),
     Sent("taxonomy misspelt", {**WAR, "taxonomy": "tmbd"}, 404, "did you mean 'tmdb'"),
-    Sent("reading misspelt", {**WAR, "reading": "leters"}, 404, "letters"),
+    Sent("strategy misspelt", {**WAR, "strategy": "label_token"}, 404, "label_tokens"),
     Sent("two names of a text", {**WAR, "description": "a war"}, 422, "names of the same field"),
     # --- batches with bad rows ---
     Sent("pandas to_dict with NaN as null", {"texts": ["a war", None]}, 200, ["War"]),

@@ -54,7 +54,7 @@ def test_an_example_is_asked_about_as_the_text_is(question: AnswerFormat, prompt
     asked, said = rest[:-1:2], rest[1:-1:2]
     assert {message["role"] for message in asked} == {"user"}
     assert {message["role"] for message in said} == {"assistant"}
-    for message, turn in zip(asked, turns(SHOTS, NONE, AnswerFormat(question.reading)), strict=True):
+    for message, turn in zip(asked, turns(SHOTS, NONE, AnswerFormat(question.strategy)), strict=True):
         assert message == registry.prompt(prompt).render(turn.text, NONE, turn.question)[-1]
 
 

@@ -130,8 +130,8 @@ def _threshold(path: Path, number: int) -> None:
 
 
 def _capabilities(path: Path, number: int) -> None:
-    wire = HTTPTransport(f"http://127.0.0.1:{number + 1}/v1", "", 1.0, 0, 1)
-    CapabilityProbe(wire, "model", path)._keep(SupportedFeatures(dict.fromkeys(CANARIES, CheckResult("honoured"))))
+    transport = HTTPTransport(f"http://127.0.0.1:{number + 1}/v1", "", 1.0, 0, 1)
+    CapabilityProbe(transport, "model", path)._keep(SupportedFeatures(dict.fromkeys(CANARIES, CheckResult("honoured"))))
 
 
 def _key(path: Path, number: int) -> None:

@@ -40,7 +40,7 @@ def test_languages_grades_and_ranges_stay_apart() -> None:
 
 
 @given(st.text(max_size=40))
-def test_whatever_resolves_is_in_the_vocabulary(spelling: str) -> None:
+def test_whatever_resolves_is_in_the_taxonomy(spelling: str) -> None:
     assert TMDB.resolve(spelling) in {None, *TMDB.names}
 
 
@@ -57,7 +57,7 @@ def test_whatever_resolves_is_in_the_vocabulary(spelling: str) -> None:
         ([Label("Short", predict=False)], "no label to predict"),
     ],
 )
-def test_a_vocabulary_that_cannot_work_is_refused_in_words(labels: list[Label], said: str) -> None:
+def test_a_taxonomy_that_cannot_work_is_refused_in_words(labels: list[Label], said: str) -> None:
     with pytest.raises(InvalidTaxonomy, match=said):
         Taxonomy("own", tuple(labels))
 
@@ -68,11 +68,11 @@ def test_labels_kept_out_of_prediction_are_known_but_never_answered() -> None:
     assert TMDB.known("foreign film") == "Foreign"
 
 
-def test_in_order_gives_vocabulary_order_and_drops_strangers() -> None:
+def test_in_order_gives_taxonomy_order_and_drops_strangers() -> None:
     assert TMDB.in_order(["War", "Action", "War", "Cooking"]) == ("Action", "War")
 
 
-def test_a_single_label_vocabulary_gives_one() -> None:
+def test_a_single_label_taxonomy_gives_one() -> None:
     assert of("a", "b", multi=False, max_labels=5).max_labels == 1
 
 
@@ -103,7 +103,7 @@ def test_the_digest_changes_with_anything_that_matters() -> None:
     assert of("a", "b").digest == of("a", "b").digest
 
 
-def test_the_shipped_vocabularies_are_whole() -> None:
+def test_the_shipped_taxonomies_are_whole() -> None:
     assert len(registry.taxonomy("tmdb").labels) == 20
     assert len(registry.taxonomy("imdb").names) == 22
     assert registry.taxonomy("sentiment").names == ("positive", "negative")

@@ -137,7 +137,7 @@ class Failing:
 
 @pytest.mark.parametrize(
     ("kind", "status"),
-    [("unreadable", 200), ("rejected", 200), ("too_long", 200), ("unreachable", 503), ("busy", 503), ("late", 504)],
+    [("unreadable", 200), ("rejected", 200), ("too_long", 200), ("unreachable", 503), ("busy", 503), ("timeout", 504)],
 )
 def test_a_batch_without_any_answer_fails_only_for_a_reason_of_the_moment(kind: ProblemKind, status: int) -> None:
     response = app_of(Failing(kind)).test_client().post("/classify", json={"texts": ["", "a", "b"]})
@@ -197,12 +197,12 @@ def test_bulk_over_a_url_labels_every_good_row(away: Path) -> None:
     ("sent", "notes"),
     [
         ({}, None),
-        ({"reading": "auto"}, None),
-        ({"reading": "letters"}, ["reading 'letters' is ignored: named answers"]),
+        ({"strategy": "auto"}, None),
+        ({"strategy": "label_tokens"}, ["strategy 'letters' is ignored: named answers"]),
         ({"prompt": "plot"}, ["prompt 'plot.v1' is ignored: named answers"]),
         (
-            {"reading": "yes_no", "prompt": "auto.v1"},
-            ["reading 'yes_no' is ignored: named answers", "prompt 'auto.v1' is ignored: named answers"],
+            {"strategy": "yes_no", "prompt": "auto.v1"},
+            ["strategy 'yes_no' is ignored: named answers", "prompt 'auto.v1' is ignored: named answers"],
         ),
     ],
 )
@@ -212,40 +212,42 @@ def test_a_field_without_effect_is_named_in_the_answer(client: FlaskClient, sent
     assert one.get("notes") == notes
 
 
-def test_answers_of_a_stand_in_say_that_they_have_no_reading_or_prompt() -> None:
+def test_answers_of_a_stand_in_say_that_they_have_no_strategy_or_prompt() -> None:
     down = LanguageModel(FakeBackend(lambda conversation: Problem("unreachable", "as it is"), "a-model"), JSONList())
     up = LanguageModel(FakeBackend(lambda conversation: '["War"]', "a-model"), JSONList())
-    sent = {"texts": ["a war", ""], "reading": "list", "prompt": "plot"}
+    sent = {"texts": ["a war", ""], "strategy": "json_list", "prompt": "plot"}
 
     def notes(classifier: Classifier) -> list[Any]:
         results = app_of(classifier).test_client().post("/classify", json=sent).get_json()["results"]
         return [result.get("notes") for result in results]
 
-    ignored = ["reading 'list' is ignored: named answers", "prompt 'plot.v1' is ignored: named answers"]
+    ignored = ["strategy 'list' is ignored: named answers", "prompt 'plot.v1' is ignored: named answers"]
     assert notes(Fallback(down, Named())) == [ignored, None]
     assert notes(Fallback(up, Named())) == [None, None]
     assert notes(Cascade(Named(), up, 0.1)) == [ignored, None]
     assert notes(Cascade(Named(), up, 2.0)) == [None, None]
 
 
-@pytest.mark.parametrize(("sent", "slug"), [({"reading": "leters"}, "unknown-reading"), ({"prompt": "no"}, "unknown-")])
-def test_an_unknown_reading_or_prompt_is_an_error(client: FlaskClient, sent: Any, slug: str) -> None:
+@pytest.mark.parametrize(
+    ("sent", "slug"), [({"strategy": "label_token"}, "unknown-strategy"), ({"prompt": "no"}, "unknown-")]
+)
+def test_an_unknown_strategy_or_prompt_is_an_error(client: FlaskClient, sent: Any, slug: str) -> None:
     response = client.post("/classify", json={"text": "a war", **sent})
     assert response.status_code == 404 and slug in response.get_json()["type"]
 
 
 def test_the_command_line_prints_notes_of_a_service_and_of_its_own() -> None:
     with served_at(app_of(Named())) as url:
-        result = CliRunner().invoke(main, ["classify", "a war", "--reading", "letters", "--url", url])
+        result = CliRunner().invoke(main, ["classify", "a war", "--strategy", "label_tokens", "--url", url])
         shown = CliRunner().invoke(main, ["classify", "a war", "--prompt", "plot", "--url", url, "--json"])
-    assert "— reading 'letters' is ignored: named answers" in result.stderr
+    assert "— strategy 'letters' is ignored: named answers" in result.stderr
     assert json.loads(shown.stdout)["notes"] == ["prompt 'plot.v1' is ignored: named answers"]
 
 
 @pytest.mark.usefixtures("away")
-def test_the_embedded_classifier_says_that_it_has_no_reading() -> None:
-    result = CliRunner().invoke(main, ["classify", "a war", "--reading", "letters"])
-    assert "— reading 'letters' is ignored: the embedded classifier answers" in result.stderr
+def test_the_embedded_classifier_says_that_it_has_no_strategy() -> None:
+    result = CliRunner().invoke(main, ["classify", "a war", "--strategy", "label_tokens"])
+    assert "— strategy 'letters' is ignored: the embedded classifier answers" in result.stderr
 
 
 # --- genres and labels ---

@@ -31,7 +31,7 @@ def model() -> Iterator[Endpoint]:
 def client(model: Endpoint, folder: Path, locked: bool = True, **set_: Any) -> tuple[FlaskClient, dict[str, str]]:
     """The service, and a key of each of two clients."""
     settings = read_settings(
-        openai_base_url=model.url, reading="list", cache_path=folder / "c", probe_path=folder / "p", **set_
+        openai_base_url=model.url, strategy="json_list", cache_path=folder / "c", probe_path=folder / "p", **set_
     )
     keys = Keys(folder / "keys.json")
     tokens = {name: keys.add(name) for name in ("ada", "bob")}

@@ -119,13 +119,13 @@ def test_scores_come_for_every_label_best_first(client: FlaskClient) -> None:
     assert list(scores.values()) == sorted(scores.values(), reverse=True)
 
 
-def test_what_a_model_says_beyond_the_vocabulary_is_counted() -> None:
+def test_what_a_model_says_beyond_the_taxonomy_is_counted() -> None:
     body = replying('["Cooking", "War"]').post("/classify", json={"text": "x"}).get_json()
     assert (body["genres"], body["dropped"], body["model"]) == (["War"], 1, "a-model")
     assert body["prompt"] == f"plot.v1@{registry.prompt('plot').digest}"
 
 
-def test_prompt_reading_and_cache_reach_the_classifier(embedded: Matcher) -> None:
+def test_prompt_strategy_and_cache_reach_the_classifier(embedded: Matcher) -> None:
     seen: list[RequestOptions] = []
 
     def classifier_for(choice: RequestOptions) -> Classifier:
@@ -134,8 +134,8 @@ def test_prompt_reading_and_cache_reach_the_classifier(embedded: Matcher) -> Non
 
     client = create_app(Services(classifier_for, lambda: None, lambda: None, "tmdb", LIMITS)).test_client()
     client.post("/classify", json={"text": "x"})
-    client.post("/classify", json={"text": "x", "prompt": "auto", "reading": "letters", "cache": False})
-    assert seen == [RequestOptions(), RequestOptions(registry.prompt("auto"), "letters", False)]
+    client.post("/classify", json={"text": "x", "prompt": "auto", "strategy": "label_tokens", "cache": False})
+    assert seen == [RequestOptions(), RequestOptions(registry.prompt("auto"), "label_tokens", False)]
 
 
 def test_text_that_is_no_ascii_comes_back_as_itself(client: FlaskClient) -> None:

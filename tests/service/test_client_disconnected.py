@@ -16,13 +16,13 @@ import pytest
 
 from llm.backends.transport import HTTPTransport
 from llm.classifier import AnswerSource, Prediction, Problem
-from llm.request_context import ASKING, RequestContext
+from llm.request_context import CURRENT_REQUEST, RequestContext
 from llm.wrappers.admission import Gate
 from llm.wrappers.micro_batched import MicroBatched
 from prompts import registry
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
-from service.server.client_disconnected import gone
+from service.server.client_disconnected import disconnected
 from tests.support.misbehaving import endpoint, hangs, says
 from tests.support.process import service
 
@@ -40,19 +40,19 @@ def test_a_client_that_waits_is_there_and_one_that_closes_is_gone(
     connection: tuple[socket.socket, socket.socket],
 ) -> None:
     here, there = connection
-    is_gone = gone(here)
-    assert not is_gone()
+    is_disconnected = disconnected(here)
+    assert not is_disconnected()
     there.sendall(b"GET /next")
-    assert not is_gone()
+    assert not is_disconnected()
     assert here.recv(9) == b"GET /next", "what it has sent stays where it is"
     there.close()
-    assert is_gone()
+    assert is_disconnected()
     here.close()
-    assert is_gone()
+    assert is_disconnected()
 
 
 def test_where_the_server_tells_no_connection_nobody_seems_gone() -> None:
-    assert not gone(None)()
+    assert not disconnected(None)()
 
 
 class Slow:
@@ -81,7 +81,7 @@ def test_the_texts_of_those_who_hang_up_in_the_queue_are_not_read() -> None:
 
     def ask(text: str) -> None:
         hangs_up = text in away
-        ASKING.set(replace(RequestContext(), gone=lambda: hangs_up and left.is_set()))
+        CURRENT_REQUEST.set(replace(RequestContext(), disconnected=lambda: hangs_up and left.is_set()))
         found[text] = batched.classify([text], TMDB)[0]
 
     threads = [threading.Thread(target=ask, args=[text]) for text in "abcdef"]
@@ -104,20 +104,20 @@ def test_the_texts_of_those_who_hang_up_in_the_queue_are_not_read() -> None:
 
 
 def test_what_is_under_way_at_the_endpoint_is_given_up_and_the_rest_is_not_sent() -> None:
-    heard, until = threading.Event(), hangs(20)
+    heard, deadline = threading.Event(), hangs(20)
 
     def hears(handler: BaseHTTPRequestHandler) -> None:
         heard.set()
-        until(handler)
+        deadline(handler)
 
     with endpoint(hears) as server:
-        wire = HTTPTransport(server.url, "", 60, 0, 1)
-        ASKING.set(RequestContext(gone=heard.is_set))
+        transport = HTTPTransport(server.url, "", 60, 0, 1)
+        CURRENT_REQUEST.set(RequestContext(disconnected=heard.is_set))
         try:
-            found = wire.post([{}, {}, {}])
+            found = transport.post([{}, {}, {}])
         finally:
-            ASKING.set(RequestContext())
-    assert [isinstance(one, Problem) and one.kind for one in found] == ["gone"] * 3
+            CURRENT_REQUEST.set(RequestContext())
+    assert [isinstance(one, Problem) and one.kind for one in found] == ["client_disconnected"] * 3
     assert len(server.asked) == 1
 
 
@@ -125,9 +125,9 @@ def test_one_that_waits_longer_than_it_is_looked_after_gets_its_answer() -> None
     with endpoint(says("here")) as server:
         said = server.then[0]
         server.then = [lambda handler: (time.sleep(0.8), said(handler))[1]]  # type: ignore[func-returns-value]
-        ASKING.set(RequestContext(gone=lambda: False))
+        CURRENT_REQUEST.set(RequestContext(disconnected=lambda: False))
         (found,) = HTTPTransport(server.url, "", 60, 0, 1).post([{}])
-        ASKING.set(RequestContext())
+        CURRENT_REQUEST.set(RequestContext())
     assert found["choices"][0]["message"]["content"] == "here"
 
 
@@ -141,7 +141,7 @@ def test_over_a_real_server_the_endpoint_never_hears_of_those_who_hung_up(tmp_pa
         answer(handler)
 
     with endpoint(answer) as model:
-        settings = {"OPENAI_BASE_URL": model.url, "MARQUEE_CONCURRENCY": "1", "MARQUEE_READING": "list"}
+        settings = {"OPENAI_BASE_URL": model.url, "MARQUEE_CONCURRENCY": "1", "MARQUEE_STRATEGY": "json_list"}
         paths = {"MARQUEE_CACHE_PATH": str(tmp_path / "c"), "MARQUEE_PROBE_PATH": str(tmp_path / "p")}
         with service(**settings | paths) as running:
             model.then = [thinks]

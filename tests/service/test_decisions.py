@@ -1,4 +1,4 @@
-"""POST /v1/decisions, asked by the official client of a real server, and by our own reading."""
+"""POST /v1/decisions, asked by the official client of a real server, and by our own strategy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from llm.backends.transport import HTTPTransport
 from llm.classifier import Problem
 from llm.embedded.matcher import Matcher
 from llm.language_model import LanguageModel
-from llm.strategies.registry import READINGS
+from llm.strategies.registry import STRATEGIES
 from llm.wrappers.admission import Gate
 from llm.wrappers.cache import AnswerStore
 from prompts import registry
@@ -137,14 +137,14 @@ def test_the_official_client_is_told_what_is_wrong_and_where(url: str) -> None:
         client.decisions.create(model="a-model", input=TICKET, questions=[])
 
 
-# --- our own reading ---
+# --- our own strategy ---
 
 
 def behind(url: str, taxonomy: str) -> tuple[str, Mapping[str, float]]:
-    """The best label of a text, and all scores, from the reading ``decisions`` that asks a Marquee."""
-    engine = OpenAICompatible(HTTPTransport(f"{url}/v1", "", 600, 0, 4), "marquee", lambda: UNPROBED)
+    """The best label of a text, and all scores, from the strategy ``decisions_api`` that asks a Marquee."""
+    backend = OpenAICompatible(HTTPTransport(f"{url}/v1", "", 600, 0, 4), "marquee", lambda: UNPROBED)
     text = "A sheriff faces three outlaws at noon in a dusty frontier town."
-    (found,) = LanguageModel(engine, READINGS["decisions"]).classify([text], registry.taxonomy(taxonomy))
+    (found,) = LanguageModel(backend, STRATEGIES["decisions_api"]).classify([text], registry.taxonomy(taxonomy))
     assert found.problem is None, found.problem
     return max(found.scores, key=lambda name: found.scores[name]), found.scores
 
@@ -161,7 +161,7 @@ def test_a_running_marquee_asks_another_as_its_settings_say(embedded: Matcher, t
     film = "A sheriff faces three outlaws at noon in a dusty frontier town."
     embedded.classify([film], registry.taxonomy("tmdb"))  # loads what would keep the outer one waiting
     with served_at(served(by_topic(embedded)).application) as inner:
-        told = {"MARQUEE_MODEL": "marquee", "MARQUEE_READING": "decisions", "MARQUEE_TIMEOUT": "300"}
+        told = {"MARQUEE_MODEL": "marquee", "MARQUEE_STRATEGY": "decisions_api", "MARQUEE_TIMEOUT": "300"}
         kept = {"MARQUEE_PROBE_PATH": str(tmp_path / "probe.json"), "MARQUEE_CACHE": "false"}
         with service(OPENAI_BASE_URL=f"{inner}/v1", **told, **kept) as outer:
             url = outer.url_within(300)
@@ -172,12 +172,12 @@ def test_a_running_marquee_asks_another_as_its_settings_say(embedded: Matcher, t
             classified = httpx2.post(f"{url}/classify", json=asked, timeout=300).json()
     assert refund.type == "predicate"
     assert refund.probability > 0.5
-    assert (classified["labels"], classified["reading"]) == (["western"], "decisions")
+    assert (classified["labels"], classified["strategy"]) == (["western"], "decisions_api")
 
 
 def test_a_chain_hands_questions_on_as_they_came(url: str) -> None:
-    engine = OpenAICompatible(HTTPTransport(f"{url}/v1", "", 30, 0, 4), "a-model", lambda: UNPROBED)
-    body = ask(served(Forwarded(engine, Gate(4))), REFUND, TEAM, MOOD)
+    backend = OpenAICompatible(HTTPTransport(f"{url}/v1", "", 30, 0, 4), "a-model", lambda: UNPROBED)
+    body = ask(served(Forwarded(backend, Gate(4))), REFUND, TEAM, MOOD)
     assert [answer["name"] for answer in body["answers"]] == ["refund", "team", "mood"]
     assert body["answers"][0]["probability"] == pytest.approx(0.9)
     assert body["answers"] == ask(served(by_model()), REFUND, TEAM, MOOD)["answers"]
@@ -275,8 +275,8 @@ def test_a_real_qwen2_answers_each_question_as_if_it_were_the_only_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("llm.backends.codes.LEAST_MASS", 0.0)  # random weights give codes no more than other tokens
-    engine = LocalBackend(str(opinionated(build(tmp_path / "tiny-qwen2"))), device="cpu", dtype="float32")
-    client = served(ByModel(engine, Gate(4)))
+    backend = LocalBackend(str(opinionated(build(tmp_path / "tiny-qwen2"))), device="cpu", dtype="float32")
+    client = served(ByModel(backend, Gate(4)))
     answers = ask(client, REFUND, BUG, TEAM, MOOD)["answers"]
     refund, bug, team, mood = answers
     assert all(0 < one["probability"] < 1 for one in (refund, bug))
@@ -337,7 +337,7 @@ class Reasoning(FakeBackend):
     def __init__(self) -> None:
         super().__init__(name="thinker", weights=weights)
 
-    def weigh(self, conversations: Any, codes: Any) -> list[TokenLogprobs]:
+    def next_token_logprobs(self, conversations: Any, codes: Any) -> list[TokenLogprobs]:
         raise AssertionError("asked in vain")
 
 
@@ -389,8 +389,8 @@ class Faulty(FakeBackend):
         super().__init__(name="faulty", weights=weights)
         self._word, self._problem = word, problem
 
-    def weigh(self, conversations: Any, codes: Any) -> list[TokenLogprobs]:
-        found = super().weigh(conversations, codes)
+    def next_token_logprobs(self, conversations: Any, codes: Any) -> list[TokenLogprobs]:
+        found = super().next_token_logprobs(conversations, codes)
         failed = [self._word in conversation[-1]["content"] for conversation in conversations]
         return [TokenLogprobs(problem=self._problem) if no else one for no, one in zip(failed, found, strict=True)]
 

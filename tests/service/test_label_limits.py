@@ -87,7 +87,7 @@ def test_labels_at_the_limit_are_accepted(client: FlaskClient) -> None:
     [
         ("/classify", {"text": "a", "taxonomy": "x" * 1_000_000}, "unknown-taxonomy"),
         ("/classify", {"text": "a", "prompt": "x" * 1_000_000}, "unknown-prompt"),
-        ("/classify", {"text": "a", "reading": "x" * 1_000_000}, "unknown-reading"),
+        ("/classify", {"text": "a", "strategy": "x" * 1_000_000}, "unknown-strategy"),
         ("/similar", {"id": "x" * 1_000_000}, "unknown-film"),
         ("/similar", {"title": "x" * 40_000}, "unknown-film"),
         ("/similar", {"text": "a", "genres": ["x" * 1_000_000]}, "unknown-genre"),

@@ -130,7 +130,7 @@ def test_a_request_is_answered_by_its_deadline(serve: Serve, route: str, pool: T
     app, held = serve(8)
     first = pool.submit(post, app, route, "w1")
     assert held.begun.wait(30)
-    problem_of(post(app, route, "w2", **{"X-Request-Timeout": "0.02"}), 504, "too-late")
+    problem_of(post(app, route, "w2", **{"X-Request-Timeout": "0.02"}), 504, "timeout")
     held.go_on.set()
     assert first.result(30).status_code == 200
     assert held.passes == [1], "the late one was not computed"
@@ -142,7 +142,7 @@ def test_a_request_of_a_client_that_disconnects_is_not_computed(
     app, held = serve(8)
     first = pool.submit(post, app, route, "w1")
     assert held.begun.wait(30)
-    monkeypatch.setattr("service.request_logging.gone", lambda client: lambda: True)
+    monkeypatch.setattr("service.request_logging.disconnected", lambda client: lambda: True)
     left = pool.submit(post, app, route, "w2")
     time.sleep(0.02)
     held.go_on.set()
@@ -170,7 +170,7 @@ def _batcher_of(app: Flask, route: str) -> Any:
     parts: Services = app.extensions["marquee"]
     if route == "/similar":
         return parts.similar()._encode
-    decider = parts.decides()
+    decider = parts.returns_labels()
     assert isinstance(decider, ByScores) and isinstance(decider.predict, MicroBatchedPairs)
     return decider.predict._batcher
 
@@ -227,7 +227,7 @@ def test_the_service_as_it_is_built_limits_questions_with_texts(
         return [Prediction(("War",), AnswerSource(self.name, taxonomy.name))] * len(texts)
 
     monkeypatch.setattr(Matcher, "classify", held)
-    app = create_app(build(read_settings(classifier="embedded", queue=1)))
+    app = create_app(build(read_settings(classifier="embedded", max_pending=1)))
     first = pool.submit(post, app, "/classify", "A war.")
     assert begun.wait(30)
     problem_of(post(app, "/v1/decisions", "A war."), 503, "model-busy")

@@ -80,4 +80,4 @@ def test_the_scraped_address_is_where_the_service_listens_by_default() -> None:
     assert job["static_configs"][0]["targets"] == [f"{settings.host}:{settings.port}"]
     assert PROMETHEUS["rule_files"] == ["alerts.yml"]
     queue = next(rule for rule in RULES if rule["alert"] == "MarqueeQueueIsLong")
-    assert int(queue["expr"].rsplit(">", 1)[1]) == settings.queue * 3 / 4
+    assert int(queue["expr"].rsplit(">", 1)[1]) == settings.max_pending * 3 / 4

@@ -118,7 +118,7 @@ def test_every_route_has_words_and_every_reference_leads_somewhere(whole: dict[s
         ("POST", "/classify", "/classify", {"text": "a", "taxonomy": "tmbd"}),
         ("POST", "/classify", "/classify", {"text": BUSY}),
         ("POST", "/predict_genre", "/predict_genre", {"title": "a"}),
-        ("POST", "/prompt", "/prompt", {"text": "a", "reading": "yes_no"}),
+        ("POST", "/prompt", "/prompt", {"text": "a", "strategy": "yes_no"}),
         ("POST", "/v1/decisions", "/v1/decisions", OPERATIONS["POST", "/v1/decisions"].example),
         ("POST", "/v1/decisions", "/v1/decisions", {"model": "marquee", "input": "a", "questions": []}),
         ("POST", "/v1/decisions", "/v1/decisions", {"model": "b", "input": "a", "questions": [PREDICATE]}),
@@ -146,7 +146,7 @@ def test_an_answer_that_is_not_as_told_would_be_found(whole: dict[str, Any]) -> 
 def test_every_problem_that_a_client_can_read_is_told_but_those_of_http_itself(whole: dict[str, Any]) -> None:
     patterns = re.findall(r"/problems/\(([a-z|-]+)\)\$", str(whole["paths"]))
     told = {slug for pattern in patterns for slug in pattern.split("|")}
-    assert set(KINDS) - told == {"method-not-allowed", "client-gone"}
+    assert set(KINDS) - told == {"method-not-allowed", "client-disconnected"}
 
 
 def test_what_asks_for_work_names_both_ways_to_send_a_key_and_how_a_refusal_looks(whole: dict[str, Any]) -> None:

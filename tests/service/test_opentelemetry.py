@@ -62,7 +62,7 @@ def embedded(making: Spans | None) -> FlaskClient:
 
 
 def over(url: str, making: Spans) -> FlaskClient:
-    parts = build(read_settings(openai_base_url=url, reading="list", cache=False, retries=0))
+    parts = build(read_settings(openai_base_url=url, strategy="json_list", cache=False, retries=0))
     return create_app(Services(parts.classifier_for, parts.check, parts.load, "tmdb", spans=making)).test_client()
 
 
@@ -187,7 +187,7 @@ def collector() -> Iterator[tuple[str, list[Any]]]:
 def test_a_real_service_sends_its_traces_to_a_collector_and_the_last_ones_as_it_stops(tmp_path: Path) -> None:
     with collector() as (address, found), endpoint(says('{"labels": ["War"]}')) as model:
         paths = {"MARQUEE_CACHE_PATH": str(tmp_path / "c"), "MARQUEE_PROBE_PATH": str(tmp_path / "p")}
-        asked = {"OPENAI_BASE_URL": model.url, "MARQUEE_READING": "list", "OTEL_EXPORTER_OTLP_ENDPOINT": address}
+        asked = {"OPENAI_BASE_URL": model.url, "MARQUEE_STRATEGY": "json_list", "OTEL_EXPORTER_OTLP_ENDPOINT": address}
         with service(**asked | paths, OTEL_BSP_SCHEDULE_DELAY="60000") as running:
             reply = httpx2.post(f"{running.url}/classify", json={"text": "x"}, headers={"traceparent": CALLER})
             assert reply.status_code == 200

@@ -236,7 +236,7 @@ def test_a_phone_needs_no_sideways_scrolling_and_the_night_is_dark(browser: Brow
     phone: ViewportSize = {"width": 390, "height": 844}
     page = browser.new_page(viewport=phone, color_scheme="dark", reduced_motion="reduce")
     page.goto(url + path, timeout=PATIENCE)
-    expect(page.locator("#vocabulary option, .route, .explained").first).to_be_attached()
+    expect(page.locator("#taxonomy option, .route, .explained").first).to_be_attached()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     red, green, blue = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
     assert max(red, green, blue) < 60

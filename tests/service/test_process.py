@@ -95,12 +95,12 @@ def test_a_language_model_answers_where_an_endpoint_is_set_and_is_remembered(tmp
             url = running.url
             assert "Answers: Qwen/Qwen2-7B-Instruct at http://127.0.0.1" in running.printed
             asked = len(model.asked)
-            first, again, anew = (
+            first, again, overwrite = (
                 httpx2.post(f"{url}/classify", json={"text": "a plot"} | more).json()
                 for more in ({}, {}, {"cache": False})
             )
             assert (first["genres"], first["dropped"], first["cached"]) == (["War"], 1, False)
-            assert (again["genres"], again["cached"], anew["cached"]) == (["War"], True, False)
+            assert (again["genres"], again["cached"], overwrite["cached"]) == (["War"], True, False)
             assert len(model.asked) - asked == 2
 
 
@@ -134,10 +134,10 @@ def test_a_model_in_this_process_answers_without_any_server(tmp_path: Path) -> N
     with service(**settings) as running:
         url = running.url
         body = {"text": "A plot.", "scores": True}
-        answer = httpx2.post(f"{url}/classify", json=body | {"reading": "list"}, timeout=60).json()
+        answer = httpx2.post(f"{url}/classify", json=body | {"strategy": "json_list"}, timeout=60).json()
         assert set(answer["labels"]) <= set(TMDB.names), answer
-        assert (answer["model"], answer["reading"]) == ("tiny-qwen2", "list")
-        noise = httpx2.post(f"{url}/classify", json=body | {"reading": "letters"}, timeout=60)
+        assert (answer["model"], answer["strategy"]) == ("tiny-qwen2", "json_list")
+        noise = httpx2.post(f"{url}/classify", json=body | {"strategy": "label_tokens"}, timeout=60)
         assert (noise.status_code, noise.json()["type"]) == (502, "/problems/model-unreadable"), noise.text
         assert "in this process" in running.printed
 
@@ -159,10 +159,10 @@ def test_it_stops_when_told_to() -> None:
     ("settings", "said"),
     [
         ({"MARQUEE_TIMEOUT": "soon"}, 'Error: MARQUEE_TIMEOUT is "soon"; give a number'),
-        ({"MARQUEE_HOST": "0.0.0.0"}, "make a key (`main.py keys add NAME`), or say that all may (--open"),
-        ({"MARQUEE_QUEUE": "96"}, "MARQUEE_QUEUE should be below MARQUEE_THREADS"),
+        ({"MARQUEE_HOST": "0.0.0.0"}, "make a key (`main.py keys add NAME`), or say that all may (--allow-anonymous"),
+        ({"MARQUEE_MAX_PENDING": "96"}, "MARQUEE_MAX_PENDING should be below MARQUEE_THREADS"),
         ({"MARQUEE_TAXONOMY": "tmbd"}, "Error: there is no taxonomy 'tmbd'; did you mean 'tmdb'?"),
-        ({"MARQUEE_HOST": "203.0.113.7", "MARQUEE_OPEN": "true"}, "Error: cannot listen on 203.0.113.7"),
+        ({"MARQUEE_HOST": "203.0.113.7", "MARQUEE_ALLOW_ANONYMOUS": "true"}, "Error: cannot listen on 203.0.113.7"),
     ],
 )
 def test_a_wrong_setting_stops_the_start_with_one_line(settings: dict[str, str], said: str) -> None:

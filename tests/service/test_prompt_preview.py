@@ -10,7 +10,7 @@ from llm.backends.fake import FakeBackend
 from llm.embedded.matcher import matcher
 from llm.few_shot import StaticExamples
 from llm.language_model import LanguageModel
-from llm.strategies.registry import READINGS
+from llm.strategies.registry import STRATEGIES
 from prompts import registry
 from prompts.answer_format import FewShotExample
 from prompts.text import Text
@@ -30,48 +30,48 @@ def served(*seen: list[Conversation]) -> FlaskClient:
         seen[0].append(conversation)
         return {"A": 0.9, "Yes": 0.9, "No": 0.1}
 
-    model = LanguageModel(FakeBackend(reply, "a-model", weights), READINGS["list"])
+    model = LanguageModel(FakeBackend(reply, "a-model", weights), STRATEGIES["json_list"])
 
-    def of(reading: str | None) -> LanguageModel:
-        return LanguageModel(model.engine, READINGS[reading or "list"])
+    def of(strategy: str | None) -> LanguageModel:
+        return LanguageModel(model.backend, STRATEGIES[strategy or "json_list"])
 
     parts = Services(
-        lambda choice: of(choice.reading),
+        lambda choice: of(choice.strategy),
         lambda: None,
         lambda: None,
         "tmdb",
-        asking_of=lambda choice, text, taxonomy: asked_by(of(choice.reading), text, taxonomy),
+        asking_of=lambda choice, text, taxonomy: asked_by(of(choice.strategy), text, taxonomy),
     )
     return create_app(parts).test_client()
 
 
-@pytest.mark.parametrize("reading", ["list", "letters", "yes_no"])
-def test_what_is_shown_is_what_is_sent(reading: str) -> None:
+@pytest.mark.parametrize("strategy", ["json_list", "label_tokens", "yes_no"])
+def test_what_is_shown_is_what_is_sent(strategy: str) -> None:
     seen: list[Conversation] = []
     client = served(seen)
-    asked = {"text": "A war.", "title": "Trenches", "reading": reading, "labels": ["War", "Peace"]}
+    asked = {"text": "A war.", "title": "Trenches", "strategy": strategy, "labels": ["War", "Peace"]}
     shown = client.post("/prompt", json=asked).get_json()
     assert seen == []
     client.post("/classify", json=asked)
     assert shown["messages"] == [dict(message) for message in seen[0]]
-    assert (shown["requests"], shown["reading"], shown["sent"]) == (len(seen), reading, True)
+    assert (shown["requests"], shown["strategy"], shown["sent"]) == (len(seen), strategy, True)
     assert shown["prompt"] == f"text.v1@{registry.prompt('text').digest}"
 
 
 def test_few_shot_examples_are_shown_as_the_turns_that_are_sent() -> None:
     shots = StaticExamples((FewShotExample(Text("A duel at noon."), ("Western",)),), "tmdb")
-    model = LanguageModel(FakeBackend(), READINGS["list"], shots=shots)
+    model = LanguageModel(FakeBackend(), STRATEGIES["json_list"], shots=shots)
     (sent,) = asked_by(model, Text("A plot."), registry.taxonomy("tmdb")).conversations
     assert [message["role"] for message in sent] == ["system", "user", "assistant", "user"]
     assert ("A duel" in sent[1]["content"], sent[2]["content"]) == (True, '["Western"]')
 
 
-@pytest.mark.parametrize("reading", [None, *READINGS])
-def test_more_labels_than_there_are_codes_can_be_shown(reading: str | None) -> None:
+@pytest.mark.parametrize("strategy", [None, *STRATEGIES])
+def test_more_labels_than_there_are_codes_can_be_shown(strategy: str | None) -> None:
     model = LanguageModel(FakeBackend())
     client = create_app(Services(lambda choice: model, lambda: None, lambda: None, "tmdb")).test_client()
     labels = [f"label {number}" for number in range(120)]
-    reply = client.post("/prompt", json={"text": "A war.", "labels": labels, "reading": reading})
+    reply = client.post("/prompt", json={"text": "A war.", "labels": labels, "strategy": strategy})
     assert reply.status_code == 200
     assert "label 0" in reply.text
 
@@ -80,7 +80,7 @@ def test_where_no_model_is_asked_it_says_so() -> None:
     embedded = matcher()  # its weights are loaded on first use, and here they are not
     client = create_app(Services(lambda choice: embedded, lambda: None, lambda: None, "tmdb")).test_client()
     shown = client.post("/prompt", json={"overview": "A war.", "prompt": "auto"}).get_json()
-    assert (shown["sent"], shown["reading"]) == (False, "list")
+    assert (shown["sent"], shown["strategy"]) == (False, "json_list")
     assert shown["prompt"].startswith("auto.v1@")
     assert "A war." in shown["messages"][1]["content"]
 

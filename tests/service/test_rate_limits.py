@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from llm.backends.fake import FakeBackend
 from llm.classifier import Classifier
 from llm.language_model import LanguageModel
-from llm.request_context import ASKING
+from llm.request_context import CURRENT_REQUEST
 from llm.strategies.json_list import JSONList
 from main import main
 from marquee.settings import read_settings
@@ -126,7 +126,7 @@ def test_a_running_service_knows_new_and_revoked_keys_at_once(keys: Keys, tmp_pa
 def test_another_address_than_loopback_needs_keys_or_a_word(away: Path) -> None:
     with pytest.raises(InvalidSetting, match="whoever reaches"):
         door(read_settings(host="0.0.0.0"))
-    assert door(read_settings(host="0.0.0.0", open=True)).keys is None
+    assert door(read_settings(host="0.0.0.0", allow_anonymous=True)).keys is None
     assert not door(read_settings()).needs_key
     Keys(away / "var" / "keys.json").add("ada")
     assert door(read_settings(host="0.0.0.0")).needs_key
@@ -149,7 +149,7 @@ def test_askers_have_salts_of_their_own(keys: Keys) -> None:
         name = "salted"
 
         def classify(self, texts: Any, taxonomy: Any) -> Any:
-            salts.append(ASKING.get().cache_salt)
+            salts.append(CURRENT_REQUEST.get().cache_salt)
             return model().classify(texts, taxonomy)
 
     ada, bob = keys.add("ada"), keys.add("bob")
@@ -191,7 +191,7 @@ def test_two_applications_count_for_themselves(keys: Keys) -> None:
 
 def test_on_loopback_without_keys_nothing_is_counted(away: Path) -> None:
     assert door(read_settings()).rate_limit == ""
-    assert door(read_settings(open=True)).rate_limit == "600 per minute"
+    assert door(read_settings(allow_anonymous=True)).rate_limit == "600 per minute"
 
 
 def test_counts_that_cannot_be_kept_stop_the_start() -> None:

@@ -117,7 +117,7 @@ def test_readyz_asks_once_a_second() -> None:
 
 def test_a_crowd_of_probes_is_one_request_to_the_endpoint(away: Path) -> None:
     with endpoint(body(200, {"object": "list", "data": [{"id": "m", "object": "model"}]})) as server:
-        app = create_app(build(read_settings(openai_base_url=server.url, model="m", reading="list")))
+        app = create_app(build(read_settings(openai_base_url=server.url, model="m", strategy="json_list")))
         assert app.test_client().get("/readyz").status_code == 200
         asked = len(server.asked)
         with ThreadPoolExecutor(8) as pool:

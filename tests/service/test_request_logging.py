@@ -16,7 +16,7 @@ from llm.backends.backend import Completion
 from llm.backends.fake import FakeBackend
 from llm.classifier import Problem, Usage
 from llm.language_model import LanguageModel
-from llm.request_context import ASKING, RequestContext
+from llm.request_context import CURRENT_REQUEST, RequestContext
 from llm.strategies.json_list import JSONList
 from marquee.settings import read_settings
 from service.app import create_app
@@ -63,14 +63,14 @@ def test_an_id_that_could_forge_a_log_is_replaced(given: str) -> None:
 
 def test_the_id_goes_on_to_the_endpoint(away: Path) -> None:
     with endpoint(says('["War"]')) as server:
-        client = built(openai_base_url=server.url, reading="list")
+        client = built(openai_base_url=server.url, strategy="json_list")
         client.post("/classify", json={"text": "x"}, headers={"X-Request-ID": "abc-1"})
         assert server.headers[-1]["x-request-id"] == "abc-1"
 
 
 def test_nothing_of_a_request_is_left_for_the_next_one() -> None:
     served().get("/", headers={"X-Request-ID": "abc-1"})
-    assert ASKING.get() == RequestContext()
+    assert CURRENT_REQUEST.get() == RequestContext()
 
 
 # --- deadlines ---
@@ -78,16 +78,16 @@ def test_nothing_of_a_request_is_left_for_the_next_one() -> None:
 
 def test_a_request_may_allow_less_time_than_the_service_and_then_gets_504(away: Path) -> None:
     with endpoint(says('["War"]')) as server:
-        client = built(openai_base_url=server.url, reading="list", cache=False)
+        client = built(openai_base_url=server.url, strategy="json_list", cache=False)
         assert client.post("/classify", json={"text": "x"}).status_code == 200
         server.then = [hangs(20)]
         reply = client.post("/classify", json={"text": "x"}, headers={"X-Request-Timeout": "0.3"})
-    assert (reply.status_code, reply.get_json()["type"]) == (504, "/problems/too-late")
+    assert (reply.status_code, reply.get_json()["type"]) == (504, "/problems/timeout")
 
 
 def test_what_a_service_allows_at_most_holds_without_a_word(away: Path) -> None:
     with endpoint(hangs(20)) as server:
-        client = built(openai_base_url=server.url, reading="list", request_timeout=0.3, retries=0)
+        client = built(openai_base_url=server.url, strategy="json_list", request_timeout=0.3, retries=0)
         assert client.post("/classify", json={"text": "x"}).status_code in (503, 504)
         reply = client.post("/classify", json={"text": "x"}, headers={"X-Request-Timeout": "600"})
         assert reply.status_code == 504
@@ -107,7 +107,7 @@ def test_the_time_runs_from_the_requests_beginning() -> None:
         name = "seeing"
 
         def classify(self, texts: Any, taxonomy: Any) -> Any:
-            seen.append(ASKING.get().until - time.monotonic())
+            seen.append(CURRENT_REQUEST.get().deadline - time.monotonic())
             raise ZeroDivisionError
 
     client = create_app(Services(lambda choice: Seeing(), lambda: None, lambda: None, "tmdb")).test_client()
@@ -158,7 +158,7 @@ def test_tokens_and_cost_are_counted() -> None:
 
 def test_cache_hits_and_the_queue_are_counted(away: Path) -> None:
     with endpoint(says('["War"]')) as server:
-        client = built(openai_base_url=server.url, reading="list")
+        client = built(openai_base_url=server.url, strategy="json_list")
         for _ in range(4):
             client.post("/classify", json={"texts": ["a", "b"]})
     assert figure(client, "marquee_cache_hits_total") == 6
@@ -177,7 +177,7 @@ def test_two_applications_have_figures_of_their_own() -> None:
 
 def test_a_remembered_answer_comes_without_a_look_into_the_cache_and_is_the_same(away: Path) -> None:
     with endpoint(says('["War"]')) as server:
-        client = built(openai_base_url=server.url, reading="list", cache_path=away / "c")
+        client = built(openai_base_url=server.url, strategy="json_list", cache_path=away / "c")
         fresh, remembered = (client.post("/classify", json={"text": "x"}) for _ in range(2))
         with sqlite3.connect(away / "c") as connection:
             connection.execute("DELETE FROM answers")
@@ -203,7 +203,7 @@ def test_the_same_bytes_are_another_request_where_they_are_read_in_another_way(
 ) -> None:
     headers = {"Content-Type": f"application/json; charset={read_as}"}
     with endpoint(says('["War"]')) as server:
-        client = built(openai_base_url=server.url, reading="list", cache_path=away / "c")
+        client = built(openai_base_url=server.url, strategy="json_list", cache_path=away / "c")
         answers = [client.post("/classify", data=body, headers=headers).get_json() for _ in range(3)]
         different = client.post("/classify", data=body, headers={**headers, **other})
     assert [answer["cached"] for answer in answers] == [False, True, True]

@@ -114,7 +114,7 @@ def test_without_any_provider_or_network_the_title_alone_is_read_and_that_is_tol
     offline = Service(settings_of(gone, lookup_timeout=0.5))
     answer = offline.ask(title="Salt & Mule", text="Add a plot", lookup=True)
     assert answer["genres"] == ["Drama"]
-    assert {one["kind"] for one in answer["lookup"]["tried"]} <= {"unreachable", "late"}
+    assert {one["kind"] for one in answer["lookup"]["tried"]} <= {"unreachable", "timeout"}
     assert "Add a plot" not in offline.prompts[0] and "Salt & Mule" in offline.prompts[0]
 
 
@@ -128,7 +128,7 @@ def test_a_request_keeps_time_for_its_answer(server: FilmServer) -> None:
     service = Service(settings_of(server))
     answer = service.ask({"X-Request-Timeout": "4"}, title="Salt & Mule", lookup=True)
     assert answer["genres"] == ["Drama"]
-    assert {one["kind"] for one in answer["lookup"]["tried"]} == {"late"}
+    assert {one["kind"] for one in answer["lookup"]["tried"]} == {"timeout"}
 
 
 def test_the_prompt_shown_is_the_one_that_would_be_sent(server: FilmServer) -> None:

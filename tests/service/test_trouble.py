@@ -61,7 +61,7 @@ def over(behaviour: Behaviour, folder: Path, **more: str) -> Iterator[ServicePro
     with endpoint(behaviour) as model:
         settings = {
             "OPENAI_BASE_URL": model.url,
-            "MARQUEE_READING": "list",
+            "MARQUEE_STRATEGY": "json_list",
             "MARQUEE_CACHE_PATH": str(folder / "cache"),
             "MARQUEE_PROBE_PATH": str(folder / "probe"),
         }
@@ -70,7 +70,7 @@ def over(behaviour: Behaviour, folder: Path, **more: str) -> Iterator[ServicePro
 
 
 def in_process(**set_: Any) -> FlaskClient:
-    return create_app(build(read_settings(reading="list", retries=0, **set_))).test_client()
+    return create_app(build(read_settings(strategy="json_list", retries=0, **set_))).test_client()
 
 
 # --- crowds ---
@@ -124,7 +124,7 @@ def head(length: int) -> bytes:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    settings = {"MARQUEE_THREADS": "24", "MARQUEE_QUEUE": "8"}
+    settings = {"MARQUEE_THREADS": "24", "MARQUEE_MAX_PENDING": "8"}
     with over(WAR, tmp_path_factory.mktemp("trouble"), **settings) as process:
         yield process
 
@@ -183,7 +183,7 @@ def fuzzed() -> FlaskClient:
 FUZZED = fuzzed()
 _SCALARS = some.none() | some.booleans() | some.integers() | some.floats() | some.text(max_size=30)
 _KEYS = some.sampled_from(
-    "text texts title description taxonomy labels multi max_labels allow_none prompt reading scores cache name".split()
+    "text texts title description taxonomy labels multi max_labels allow_none prompt strategy scores cache name".split()
 ) | some.text(max_size=8)
 _DOCUMENTS = some.recursive(
     _SCALARS, lambda inner: some.lists(inner, max_size=4) | some.dictionaries(_KEYS, inner, max_size=5), max_leaves=12
@@ -216,7 +216,7 @@ def test_ten_thousand_fuzzed_documents(document: Any) -> None:
     holds_against(json.dumps(document).encode())
 
 
-def test_two_hundred_injections_get_labels_of_the_vocabulary_or_none() -> None:
+def test_two_hundred_injections_get_labels_of_the_taxonomy_or_none() -> None:
     wrapped: list[Callable[[str], str]] = [
         lambda text: text,
         lambda text: f"A crew wakes. {text}",
@@ -330,7 +330,7 @@ def test_a_slow_endpoint_does_not_keep_health_and_readiness_waiting(tmp_path: Pa
     with ExitStack() as at_the_end:
         model = at_the_end.enter_context(endpoint(WAR))
         paths = {"MARQUEE_CACHE_PATH": str(tmp_path / "c"), "MARQUEE_PROBE_PATH": str(tmp_path / "p")}
-        running = at_the_end.enter_context(service(OPENAI_BASE_URL=model.url, MARQUEE_READING="list", **paths))
+        running = at_the_end.enter_context(service(OPENAI_BASE_URL=model.url, MARQUEE_STRATEGY="json_list", **paths))
         url, pool = running.url, at_the_end.enter_context(ThreadPoolExecutor(8))
         model.then = [waits]
         waiting = [pool.submit(httpx2.post, f"{url}/classify", json={"text": f"{n}"}, timeout=90) for n in range(8)]
@@ -431,7 +431,7 @@ def test_a_service_killed_whole_and_started_again_costs_a_client_that_tries_agai
         port = str(free.getsockname()[1])
         free.close()
         paths = {"MARQUEE_CACHE_PATH": str(tmp_path / "cache"), "MARQUEE_PROBE_PATH": str(tmp_path / "probe")}
-        settings = {"OPENAI_BASE_URL": model.url, "MARQUEE_READING": "list", **paths}
+        settings = {"OPENAI_BASE_URL": model.url, "MARQUEE_STRATEGY": "json_list", **paths}
         with service("--port", port, **settings) as running, ThreadPoolExecutor(1) as pool:
             answered = pool.submit(crowd, running.url, 8, 6)
             time.sleep(0.3)
@@ -457,7 +457,12 @@ def test_debug_serves_with_flasks_own_server_on_loopback_only(tmp_path: Path) ->
     command = [sys.executable, "main.py", "serve", "--debug", "--port", "0"]
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("MARQUEE_", "OPENAI_"))}
     refused = subprocess.run(
-        [*command, "--host", "0.0.0.0", "--open"], cwd=ROOT, env=clean, capture_output=True, text=True, timeout=120
+        [*command, "--host", "0.0.0.0", "--allow-anonymous"],
+        cwd=ROOT,
+        env=clean,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert (refused.returncode, "--debug runs on loopback only" in refused.stderr) == (1, True)
     started = subprocess.Popen(

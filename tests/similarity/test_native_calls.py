@@ -61,7 +61,7 @@ def test_what_computes_in_native_libraries_is_counted() -> None:
         MiniLM.encode,
         SentenceEncoder.encode,
         cut,
-        LocalBackend.weigh,
+        LocalBackend.next_token_logprobs,
         LocalBackend.write,
         Transformer.probabilities,
     ):

@@ -91,11 +91,11 @@ def yes_no(texts: Sequence[str]) -> list[Conversation]:
     return [render(text)(TMDB, AnswerFormat("yes_no", label)) for text in texts for label in TMDB.predictable]
 
 
-def bare(engine: LocalBackend, conversation: Conversation, said: str = "") -> Any:
+def bare(backend: LocalBackend, conversation: Conversation, said: str = "") -> Any:
     """Log-probabilities of the next token after a conversation, by one forward pass without any cache."""
     import torch
 
-    tokenizer, network = engine._causal.tokenizer, engine._causal.network
+    tokenizer, network = backend._causal.tokenizer, backend._causal.network
     messages = [dict(message) for message in conversation]
     text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False) + said
     with torch.no_grad():
@@ -118,12 +118,14 @@ def spellings(tokenizer: Any, codes: Sequence[str]) -> list[list[int]]:
 
 
 def assert_same_as_bare(
-    engine: LocalBackend, conversations: Sequence[Conversation], codes: Sequence[str], tolerance: float = 1e-4
+    backend: LocalBackend, conversations: Sequence[Conversation], codes: Sequence[str], tolerance: float = 1e-4
 ) -> None:
-    spelt = spellings(engine._causal.tokenizer, codes)
-    rows = [bare(engine, conversation) for conversation in conversations]
+    spelt = spellings(backend._causal.tokenizer, codes)
+    rows = [bare(backend, conversation) for conversation in conversations]
     expected = [[float(row[ids].logsumexp(-1)) for ids in spelt] for row in rows]
-    found = [[weighing.logprobs[code] for code in codes] for weighing in engine.weigh(conversations, codes)]
+    found = [
+        [weighing.logprobs[code] for code in codes] for weighing in backend.next_token_logprobs(conversations, codes)
+    ]
     assert (
         max(abs(a - b) for one, other in zip(found, expected, strict=True) for a, b in zip(one, other, strict=True))
         < tolerance
@@ -134,10 +136,10 @@ def assert_same_as_bare(
 
 
 @contextmanager
-def tokens_seen(engine: LocalBackend) -> Iterator[Callable[[], int]]:
+def tokens_seen(backend: LocalBackend) -> Iterator[Callable[[], int]]:
     """Counts the tokens, padding included, that go through the model."""
     seen: list[int] = []
-    embedding = engine._causal.network.get_input_embeddings()
+    embedding = backend._causal.network.get_input_embeddings()
     handle = embedding.register_forward_pre_hook(lambda _, given: seen.append(given[0].numel()))
     yield lambda: sum(seen)
     handle.remove()

@@ -40,7 +40,7 @@ def copies() -> list[Example]:
 
 
 def taught(
-    base: Path, folder: Path, form: Form = "list", prompt: Prompt | None = PROMPT, **changed: Any
+    base: Path, folder: Path, form: Form = "json_list", prompt: Prompt | None = PROMPT, **changed: Any
 ) -> dict[str, Any]:
     """Teach an adapter for a base, and return its manifest."""
     plan = LoraPlan(PromptSetup(GENRES, form, prompt), replace(FAST, base=str(base), **changed), data="films.jsonl")

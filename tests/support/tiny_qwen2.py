@@ -1,6 +1,6 @@
 """A Qwen2 of a few hundred thousand random weights, with a tokenizer and chat template of Qwen's form.
 
-Its words are noise, and that is its use: whatever a model says, answers must come out inside the vocabulary.
+Its words are noise, and that is its use: whatever a model says, answers must come out inside the taxonomy.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def tiny_tokenizer(size: int = 2_000, texts: Iterable[str] | None = None) -> Any
 
 
 def _sample_texts() -> Iterator[str]:
-    yield from ["Yes", "No"] * 1_000  # so frequent that each becomes a token, as in Qwen's own vocabulary
+    yield from ["Yes", "No"] * 1_000  # so frequent that each becomes a token, as in Qwen's own taxonomy
     for line in SAMPLE.read_text(encoding="utf-8").splitlines():
         film = json.loads(line)
         yield f"{film['title']}: {film['plot']} {json.dumps({'labels': film['tmdb_genres']})}"

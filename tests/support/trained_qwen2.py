@@ -41,7 +41,8 @@ _SURE, _TORN = 0.05, 0.9
 PROMPT = Prompt(
     "short.v1",
     """--- system ---
-{% for code, label in question.coded(taxonomy) %}{{ code }} {{ label.name }} {% endfor %}{{ question.reading }}
+{% for code, label in question.labels_with_codes(taxonomy) %}{{ code }} {{ label.name }} {% endfor -%}
+{{ question.strategy }}
 --- user ---
 {{ text }}{% if question.label %} {{ question.label.name }}?{% endif %}
 """,
@@ -64,7 +65,7 @@ def films() -> list[tuple[Text, tuple[str, ...]]]:
 
 
 def examples() -> list[Example]:
-    """Every question that the readings ask about these films, with its right answer."""
+    """Every question that the strategies ask about these films, with its right answer."""
     made: list[Example] = []
     for text, labels in films():
         made.append((PROMPT.render(text, GENRES, LIST), json.dumps(list(labels), separators=(",", ":"))))

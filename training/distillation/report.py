@@ -72,7 +72,7 @@ def compared(
         teacher: over the texts that were held back, with the cost of all that it was asked about.
         others: the student, and what it is held against, by name; over the same texts.
         gold: of these texts, those whose true labels are known, with them.
-        taxonomy: the vocabulary.
+        taxonomy: the taxonomy.
     """
     found: dict[str, Any] = {
         "held back": len(teacher.labels),
@@ -120,8 +120,8 @@ _TEMPLATE = """\
 # {{ found.teacher.name }} taught {{ found.student.kind }}
 
 {{ found.texts.answered }} of {{ found.texts.table }} texts of `{{ found.data }}` were labelled from \
-{{ found.taxonomy }} by {{ found.teacher.name }}{% if found.teacher.reading %}, read as \
-{{ found.teacher.reading }}{% endif %}. The student learnt from {{ found.texts.train }}, was tuned on \
+{{ found.taxonomy }} by {{ found.teacher.name }}{% if found.teacher.strategy %}, read as \
+{{ found.teacher.strategy }}{% endif %}. The student learnt from {{ found.texts.train }}, was tuned on \
 {{ found.texts.validation }}, and the figures below are over {{ found["held back"] }} texts that it never saw. \
 What it learnt of the teacher's doubt: {{ found.teacher.doubt }}.
 {% if found.texts.unanswered %}

@@ -10,7 +10,7 @@ from eval.datasets import Example
 from eval.datasets.split import assign
 from eval.rows import RunRow
 from llm.classifier import ProblemKind
-from llm.strategies.registry import READINGS
+from llm.strategies.registry import STRATEGIES
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.taxonomy import Taxonomy
 
@@ -25,7 +25,7 @@ class TeacherLabels:
 
     Attributes:
         examples: texts that it answered, with its labels in place of any others.
-        soft: how sure it was of each label in vocabulary order, by the id of the text.
+        soft: how sure it was of each label in taxonomy order, by the id of the text.
         doubt: in words, where that comes from.
         unanswered: texts without an answer, by the kind of their problem.
     """
@@ -44,7 +44,7 @@ def verdicts(
     Args:
         examples: what it was asked about.
         rows: its answers, by the texts' ids.
-        taxonomy: the vocabulary.
+        taxonomy: the taxonomy.
         partial: go on without the texts whose failure would pass.
 
     Raises:
@@ -120,11 +120,11 @@ def _doubt(row: RunRow, taxonomy: Taxonomy) -> str:
 
 def _of_each(row: RunRow, taxonomy: Taxonomy) -> bool:
     """Whether a score is a label's own probability."""
-    reading = READINGS.get(row.source.reading or "")
-    return reading is None or not reading.competing(taxonomy)
+    strategy = STRATEGIES.get(row.source.strategy or "")
+    return strategy is None or not strategy.mutually_exclusive(taxonomy)
 
 
 def _written(row: RunRow) -> bool:
     """Whether labels were written rather than chosen by their scores."""
-    reading = READINGS.get(row.source.reading or "")
-    return reading is not None and reading.decides
+    strategy = STRATEGIES.get(row.source.strategy or "")
+    return strategy is not None and strategy.returns_labels

@@ -1,9 +1,9 @@
 """What the model is taught: the messages that it will be asked with, and the answer that will be read, as tokens.
 
 Messages come from the prompt, as in use. A list's answer is the JSON that the constraint allows, in the tokens that the
-engine in this process writes it in, and its labels stand in vocabulary order: the reader takes no ranking from a list,
+engine in this process writes it in, and its labels stand in taxonomy order: the reader takes no ranking from a list,
 so that one right answer a text is taught rather than one of many orders. (The data's own order would be no better: IMDb
-gives genres by the alphabet.) Under ``letters`` every true label's code is right at the one place that is read.
+gives genres by the alphabet.) Under ``label_tokens`` every true label's code is right at the one place that is read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from prompts.template import Prompt
 if TYPE_CHECKING:
     from llm.backends.local.causal_lm import CausalLM
 
-Form = Literal["list", "letters"]
+Form = Literal["json_list", "label_tokens"]
 Said = tuple[tuple[int, ...], ...]  # for each place of the answer the tokens that are right there
 
 SHORTENED = "with more labels than an answer may have: the rarest were kept"
@@ -51,8 +51,8 @@ class PromptSetup:
     """How a model is asked, in training as in use.
 
     Attributes:
-        taxonomy: the vocabulary.
-        form: the reading.
+        taxonomy: the taxonomy.
+        form: the strategy.
         prompt: None takes the one that suits each text.
     """
 
@@ -63,7 +63,7 @@ class PromptSetup:
     @property
     def question(self) -> AnswerFormat:
         """The form of the question."""
-        return LIST if self.form == "list" else LETTERS
+        return LIST if self.form == "json_list" else LETTERS
 
     def prompt_of(self, example: Example) -> Prompt:
         """The prompt that an example is asked with."""
@@ -102,7 +102,7 @@ def lessons(
             teach to leave labels away.
 
     Raises:
-        InvalidSetting: a vocabulary that the form cannot ask about, or codes that are no single tokens.
+        InvalidSetting: a taxonomy that the form cannot ask about, or codes that are no single tokens.
         InvalidDataset: nothing is left.
     """
     counts: Counter[str] = Counter()
@@ -113,8 +113,8 @@ def lessons(
     made = []
     for one, tokens in zip(wanted, asked, strict=True):
         labels = asking.taxonomy.in_order(sorted(one.labels, key=rarity.__getitem__)[: asking.taxonomy.max_labels])
-        counts[SHORTENED] += asking.form == "list" and len(labels) < len(one.labels)
-        made.append(TrainingExample(tokens, answer(labels if asking.form == "list" else one.labels)))
+        counts[SHORTENED] += asking.form == "json_list" and len(labels) < len(one.labels)
+        made.append(TrainingExample(tokens, answer(labels if asking.form == "json_list" else one.labels)))
     kept = [lesson for lesson in made if len(lesson.asked) + len(lesson.said) <= max_tokens]
     counts[TOO_LONG] += len(made) - len(kept)
     if not kept:
@@ -151,9 +151,9 @@ def _letters(causal: CausalLM, taxonomy: Taxonomy) -> Answer:
 
 def _token(causal: CausalLM, code: str) -> int:
     if (token := causal.code(code)) is None:
-        raise InvalidSetting(f"the code {code!r} is not a single token of this model; train the reading list")
+        raise InvalidSetting(f"the code {code!r} is not a single token of this model; train the strategy json_list")
     return token
 
 
-_FORMS: dict[str, Callable[[CausalLM, Taxonomy], Answer]] = {"list": _list, "letters": _letters}
-FORMS: tuple[Form, ...] = ("list", "letters")
+_FORMS: dict[str, Callable[[CausalLM, Taxonomy], Answer]] = {"json_list": _list, "label_tokens": _letters}
+FORMS: tuple[Form, ...] = ("json_list", "label_tokens")

@@ -18,7 +18,7 @@ from eval.metrics.classification import METRICS, indicator
 from llm.backends.local.backend import LocalBackend
 from llm.language_model import LanguageModel
 from llm.lora_adapter import CONFIG, WEIGHTS, weights_of
-from llm.strategies.registry import READINGS
+from llm.strategies.registry import STRATEGIES
 from training.lora.config import Hardware, LoraConfig, means
 from training.lora.dataset import LoraDataset, PromptSetup, lessons
 
@@ -33,7 +33,7 @@ class LoraPlan:
     """What to train, beside the texts.
 
     Attributes:
-        asking: vocabulary, reading and prompt.
+        asking: taxonomy, strategy and prompt.
         recipe: how.
         incomplete: whether examples of incomplete labels are learnt from.
         seed: of everything random.
@@ -102,7 +102,7 @@ def figures(causal: CausalLM, asking: PromptSetup, examples: Sequence[Example]) 
     """Every metric of a model's answers to examples, asked for and read as in use; none where there is no example."""
     if not examples:
         return {}
-    model = LanguageModel(LocalBackend.holding(causal, KIND), READINGS[asking.form], asking.prompt)
+    model = LanguageModel(LocalBackend.holding(causal, KIND), STRATEGIES[asking.form], asking.prompt)
     found = model.classify([one.text for one in examples], asking.taxonomy)
     truth, answered = ([one.labels for one in some] for some in (examples, found))
     pair = indicator(truth, asking.taxonomy), indicator(answered, asking.taxonomy)
@@ -131,7 +131,7 @@ def _manifest(
         "command": plan.command,
         "base": {"name": plan.recipe.base, "weights": weights_of(plan.recipe.base)},
         "taxonomy": plan.asking.taxonomy.as_json(),
-        "reading": plan.asking.form,
+        "strategy": plan.asking.form,
         "prompts": plan.asking.prompts(training),
         "stopped by": "the lowest loss on the validation texts",
         "data": {"name": plan.data, **seen},

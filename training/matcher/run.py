@@ -15,7 +15,7 @@ from similarity.encoders.wordpieces import tokenizer
 from training.matcher.checkpoint import Checkpoints
 from training.matcher.dataset import items
 from training.matcher.label_phrasings import concepts, held_out
-from training.matcher.train import MatcherSchedule, Told, learn
+from training.matcher.train import MatcherSchedule, OnProgress, learn
 from training.matcher.word_features import with_words
 from training.matcher.zero_shot_calibration import general, with_far
 
@@ -24,7 +24,12 @@ _SAMPLE = Path("data/sample")
 
 
 def teach(
-    films: Sequence[Example], reviews: Sequence[Example], out: Path, recipe: MatcherSchedule, command: str, told: Told
+    films: Sequence[Example],
+    reviews: Sequence[Example],
+    out: Path,
+    recipe: MatcherSchedule,
+    command: str,
+    on_progress: OnProgress,
 ) -> None:
     """Teach the matcher and write ``out`` (weights) and its manifest, ``.json`` in place of ``.safetensors``. What
     was ended on the way goes on with the same call, from ``.stages`` in that place.
@@ -45,7 +50,7 @@ def teach(
     encoder, given = MiniLM(), items(training, chosen, tokenizer())
     out.parent.mkdir(parents=True, exist_ok=True)
     kept = Checkpoints(out.with_suffix(".stages"))
-    save(learn(given, chosen, encoder, out.stem, recipe, kept, told), out, RANK)
+    save(learn(given, chosen, encoder, out.stem, recipe, kept, on_progress), out, RANK)
     # What follows is fitted to the weights as they come back: what their ranks have lost is lost in use too.
     far = with_far(load(out), encoder, general(_SAMPLE, "validation"))
     save(with_words(far, given, validation, chosen, encoder), out, RANK)

@@ -33,7 +33,7 @@ _WEIGHT_DECAY = 0.01
 _CLIP = 1.0
 _KEPT_EVERY = 200  # steps: a few minutes
 
-Told = Callable[[int, int, float], None]
+OnProgress = Callable[[int, int, float], None]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def learn(
     name: str,
     recipe: MatcherSchedule,
     kept: Checkpoints,
-    told: Told,
+    on_progress: OnProgress,
 ) -> MatcherWeights:
     """Train the weights over vectors. ``word_features`` trains those over words, and ``zero_shot_calibration`` what
     concerns taxonomies far from films.
@@ -87,7 +87,7 @@ def learn(
     vectors = encoder.encode(wordings)
     student = MatcherModel(pretrained(), Labels(len(concepts), encoder.dimension))
     before = _copied(student)
-    after = _taught(student, given, _Wordings(vectors, owner), recipe, kept, told)
+    after = _taught(student, given, _Wordings(vectors, owner), recipe, kept, on_progress)
     student.load_state_dict(after)
     changes = {
         key.removeprefix(ENCODER): (after[key] - before[key]).numpy() for key in before if key.startswith(ENCODER)
@@ -114,13 +114,13 @@ def _taught(
     wordings: _Wordings,
     recipe: MatcherSchedule,
     kept: Checkpoints,
-    told: Told,
+    on_progress: OnProgress,
 ) -> dict[str, Any]:
     """The mean of the weights at the ends of all cycles."""
     ends, done = list[dict[str, Any]](), 0.0
     for seed, epochs, share in recipe.cycles():
         wordings.begin(seed)
-        tell = _of_all(told, done / epochs, recipe.rounds / epochs)
+        tell = _of_all(on_progress, done / epochs, recipe.rounds / epochs)
         _cycle(student, _order(given, epochs, seed), wordings, share, recipe, kept, tell)
         ends.append(_copied(student))
         done += epochs
@@ -133,11 +133,11 @@ def _mean(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {key: torch.stack([one[key].double() for one in states]).mean(0).to(first[key].dtype) for key in first}
 
 
-def _of_all(told: Told, before: float, whole: float) -> Told:
+def _of_all(on_progress: OnProgress, before: float, whole: float) -> OnProgress:
     """Tells the steps of one cycle as steps of the training, both in lengths of that cycle."""
 
     def tell(step: int, steps: int, loss: float) -> None:
-        told(round(steps * before) + step, round(steps * whole), loss)
+        on_progress(round(steps * before) + step, round(steps * whole), loss)
 
     return tell
 
@@ -176,7 +176,7 @@ def _cycle(
     share: float,
     recipe: MatcherSchedule,
     kept: Checkpoints,
-    told: Told,
+    on_progress: OnProgress,
 ) -> None:
     optimiser = _optimiser(student, recipe)
     peaks = [share * group["lr"] for group in optimiser.param_groups]
@@ -194,7 +194,7 @@ def _cycle(
         loss.backward()
         nn.utils.clip_grad_norm_([one for group in optimiser.param_groups for one in group["params"]], _CLIP)
         optimiser.step()
-        told(step, len(order), loss.item())
+        on_progress(step, len(order), loss.item())
         if step % _KEPT_EVERY == 0 or step == len(order):
             kept.keep(name, {"done": step, "student": student.state_dict(), "optimiser": optimiser.state_dict()})
 

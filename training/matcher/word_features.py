@@ -72,7 +72,7 @@ def with_words(
 
 
 def _known(learnt: MatcherWeights, concepts: Sequence[Concept], encoder: MiniLM) -> tuple[LabelEmbeddings, list[int]]:
-    """IMDb's vocabulary as it is met in use, and which column each of its labels is."""
+    """IMDb's taxonomy as it is met in use, and which column each of its labels is."""
     labels: Sequence[Label] = registry.taxonomy("imdb").predictable
     place = {concept.name: number for number, concept in enumerate(concepts) if concept.kind == "genres"}
     return Vocabularies(encoder, learnt).known(labels), [place[label.name] for label in labels]

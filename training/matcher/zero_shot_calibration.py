@@ -1,7 +1,7 @@
-"""How cosines of plain MiniLM become probabilities where a vocabulary is far from films: a handful of numbers.
+"""How cosines of plain MiniLM become probabilities where a taxonomy is far from films: a handful of numbers.
 
 They are fitted by logistic regression on labelled texts of many kinds (``data/sample/general.jsonl``, validation
-rows), over vocabularies of three to twelve labels.
+rows), over taxonomies of three to twelve labels.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from similarity.encoders.windows import Vectors
 
 _REGULARISATION = 100.0
-# Cosines to the nearest wording of training. Of a vocabulary's labels, three quarters lie above .68 to .75 where they
+# Cosines to the nearest wording of training. Of a taxonomy's labels, three quarters lie above .68 to .75 where they
 # are sub-genres held out of training, above .25 to .58 where they are the labels of texts far from films.
 BOUNDS = {"near from": 0.75, "near to": 0.9, "film from": 0.66, "film to": 0.72}
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Texts that share a vocabulary, and their labels."""
+    """Texts that share a taxonomy, and their labels."""
 
     taxonomy: Taxonomy
     texts: tuple[str, ...]
@@ -41,7 +41,7 @@ class Labelled:
 
 
 def general(folder: Path, split: str) -> list[Labelled]:
-    """The texts of many kinds that come with the program, by vocabulary."""
+    """The texts of many kinds that come with the program, by taxonomy."""
     rows = [json.loads(line) for line in (folder / "general.jsonl").read_text(encoding="utf-8").splitlines()]
     bare = yaml.safe_load((folder / "general_vocabularies.yaml").read_text(encoding="utf-8"))
     found = []
@@ -58,7 +58,7 @@ def _bare(name: str, entry: Mapping[str, Any]) -> Taxonomy:
 
 
 def with_far(learnt: MatcherWeights, encoder: MiniLM, sets: Sequence[Labelled]) -> MatcherWeights:
-    """What was learnt, with the centre of texts and the numbers for vocabularies far from films."""
+    """What was learnt, with the centre of texts and the numbers for taxonomies far from films."""
     vectors = [encoder.encode(one.texts) for one in sets]
     centre = np.concatenate(vectors).mean(axis=0)
     rows = [_features(found, one, encoder, centre) for found, one in zip(vectors, sets, strict=True)]

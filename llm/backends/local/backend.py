@@ -25,7 +25,7 @@ from similarity.native_calls import native
 if TYPE_CHECKING:
     from llm.backends.local.causal_lm import Beginning, CausalLM
 
-_BEGINNINGS_KEPT = 4  # between calls; a vocabulary under a reading makes one
+_BEGINNINGS_KEPT = 4  # between calls; a taxonomy under a strategy makes one
 _NO_MEMORY = Problem("rejected", "the device has no memory left for this text; give a smaller batch_tokens")
 
 
@@ -50,7 +50,7 @@ class LocalBackend:
     """A model that this process holds, computing one call at a time; may be shared by threads.
 
     What the conversations of a call have in common from their start is computed once. What stands before their last
-    message, the same for every text of a vocabulary, is kept between calls.
+    message, the same for every text of a taxonomy, is kept between calls.
 
     Args:
         model: a folder as ``save_pretrained`` writes it, or a name that Hugging Face's cache or hub has.
@@ -102,10 +102,10 @@ class LocalBackend:
     def holding(cls, causal: CausalLM, name: str, batch_tokens: int = 16_384) -> LocalBackend:
         """An engine around a model that is loaded already; its answers should not be remembered, since nothing tells
         its weights from those of another state."""
-        engine = cls.__new__(cls)
-        engine._hold(causal, name, batch_tokens)
-        engine.decoding = {"greedy": True}
-        return engine
+        backend = cls.__new__(cls)
+        backend._hold(causal, name, batch_tokens)
+        backend.decoding = {"greedy": True}
+        return backend
 
     def _hold(self, held: CausalLM, model: str, batch_tokens: int) -> None:
         from llm.backends.local import causal_lm as causal
@@ -123,9 +123,9 @@ class LocalBackend:
         return None
 
     @native
-    def weigh(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[TokenLogprobs]:
-        """See ``Backend.weigh``. Nothing is written, and every code gets its figure, however small: the sum over the
-        tokens that spell it.
+    def next_token_logprobs(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[TokenLogprobs]:
+        """See ``Backend.next_token_logprobs``. Nothing is written. Every code gets its figure,
+        however small: the sum over the tokens that spell it.
 
         ``usage.cached_tokens`` are those that another conversation or an earlier call has borne the cost of.
 
@@ -138,7 +138,7 @@ class LocalBackend:
             weighings = [TokenLogprobs(problem=self._problem(prompt, 0)) for prompt in prompts]
             for batch in self._batches(conversations, prompts, 0, len(prompts)):
                 with suppress(self._torch.OutOfMemory):
-                    found = self._causal.weigh(batch.known, batch.rests, list(code_by_id))
+                    found = self._causal.next_token_logprobs(batch.known, batch.rests, list(code_by_id))
                     for place, usage, logprobs in zip(batch.places, batch.usages, found, strict=True):
                         given = by_code(dict(zip(code_by_id, logprobs, strict=True)), code_by_id)
                         weighings[place] = TokenLogprobs({code: given[code] for code in codes}, usage=usage)
@@ -152,7 +152,7 @@ class LocalBackend:
         choice. ``max_tokens`` is not needed, since the schema ends every answer.
 
         Raises:
-            InvalidSetting: the schema is not that of the ``list`` reading (see ``ListGrammar``).
+            InvalidSetting: the schema is not that of the ``json_list`` strategy (see ``ListGrammar``).
         """
         with self._lock:
             grammar = ListGrammar(constraint.schema, self._causal.encode, self._causal.decode)

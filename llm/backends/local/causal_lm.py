@@ -124,7 +124,9 @@ class CausalLM:
         kept = tuple((layer.keys, layer.values) for layer in layers)
         return Beginning(known.tokens + tuple(tokens), kept)
 
-    def weigh(self, known: Beginning, rests: Sequence[Sequence[int]], codes: Sequence[int]) -> list[list[float]]:
+    def next_token_logprobs(
+        self, known: Beginning, rests: Sequence[Sequence[int]], codes: Sequence[int]
+    ) -> list[list[float]]:
         """Log-probabilities of some tokens, over all tokens, after each of several rests behind one beginning."""
         # Padding stands behind every rest, where causal attention sees it from no real token: no mask is needed.
         scores = self._next(_cache(known, len(rests), _Lending), rests)
@@ -132,7 +134,7 @@ class CausalLM:
         return logprobs
 
     def _next(self, cache: Cache, rows: Sequence[Sequence[int]], **places: Tensor | None) -> Tensor:
-        """Scores of the token after each row, float32, of shape (rows, vocabulary); the cache grows by the rows."""
+        """Scores of the token after each row, float32, of shape (rows, taxonomy); the cache grows by the rows."""
         longest = max(map(len, rows))
         padded = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=self.network.device)
         with torch.inference_mode(), self._last_of([len(row) - 1 for row in rows]):

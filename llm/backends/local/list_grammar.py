@@ -39,7 +39,7 @@ class GrammarOption:
 
 
 class ListGrammar:
-    """All answers that a schema of the ``list`` reading allows, as token sequences.
+    """All answers that a schema of the ``json_list`` strategy allows, as token sequences.
 
     The answer is cut where tokenizers cut JSON by themselves (``["``, ``Drama``, ``","``, ``"]``), so that
     the model sees its own spelling wherever a label neither begins nor ends with a punctuation mark.

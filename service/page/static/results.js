@@ -64,7 +64,7 @@ function source(result, took) {
     result.cached ? ", from memory" : "",
     ` · vocabulary ${shortName(result.taxonomy)}`,
   ];
-  if (result.prompt) parts.push(` · prompt ${shortName(result.prompt)}, reading ${result.reading}`);
+  if (result.prompt) parts.push(` · prompt ${shortName(result.prompt)}, strategy ${result.strategy}`);
   if (result.dropped) parts.push(` · ${result.dropped} of its words were no labels`);
   if (result.usage) parts.push(` · ${result.usage.prompt_tokens + result.usage.completion_tokens} tokens`);
   return parts;
@@ -116,7 +116,7 @@ export function showFilms(films) {
 export function showPrompt(prompt) {
   const requests = prompt.requests > 1 ? ` It is the first of ${prompt.requests} requests for this text.` : "";
   $("prompt-about").textContent = prompt.sent
-    ? `${shortName(prompt.prompt)}, reading ${prompt.reading}.${requests}`
+    ? `${shortName(prompt.prompt)}, strategy ${prompt.strategy}.${requests}`
     : `This answer took no prompt: it compares vectors. A language model would be sent ${shortName(prompt.prompt)}:`;
   $("messages").replaceChildren(
     ...prompt.messages.flatMap((message) => [

@@ -1,4 +1,4 @@
-"""Every baseline: it learns, it is saved, it answers alike in another process, and only for its own vocabulary."""
+"""Every baseline: it learns, it is saved, it answers alike in another process, and only for its own taxonomy."""
 
 import json
 import shutil
@@ -100,12 +100,12 @@ def test_one_text_is_a_batch_of_one(name: str, trained: dict[str, Trained]) -> N
         assert alone.scores == pytest.approx(dict(one.scores), abs=1e-5)
 
 
-def test_another_vocabulary_is_refused_and_both_are_named(trained: dict[str, Trained]) -> None:
+def test_another_taxonomy_is_refused_and_both_are_named(trained: dict[str, Trained]) -> None:
     with pytest.raises(OtherVocabulary, match=rf"{MULTI.digest}.*{OTHER.digest}"):
         trained["prior"].classify(["a text"], OTHER)
 
 
-def test_another_shape_of_answer_is_no_other_vocabulary(trained: dict[str, Trained]) -> None:
+def test_another_shape_of_answer_is_no_other_taxonomy(trained: dict[str, Trained]) -> None:
     found = trained["tfidf-lr"].classify([one.text for one in UNSEEN], MULTI.shaped(max_labels=1))
     assert {len(one.labels) for one in found} == {1}
     strict = replace(trained["tfidf-lr"], decoding=Decoding("global", (1.0,) * 4))
@@ -156,7 +156,7 @@ def test_what_cannot_be_blended_is_refused(kinds: dict[str, Path], tmp_path: Pat
         attempt(two[:1])
     with pytest.raises(InvalidSetting, match="chosen by other validation texts"):
         attempt(two, VALIDATION[:40])
-    with pytest.raises(InvalidSetting, match="trained for another vocabulary"):
+    with pytest.raises(InvalidSetting, match="trained for another taxonomy"):
         attempt(two, taxonomy=replace(MULTI, labels=MULTI.labels[::-1]))
     with pytest.raises(InvalidSetting, match="holds no trained baseline"):
         attempt((two[0], str(tmp_path / "nowhere")))
@@ -212,7 +212,7 @@ def test_what_is_wrong_is_told(tmp_path: Path) -> None:
         attempt(TrainingPlan("tfidf-rl"))
     with pytest.raises(InvalidSetting, match="tfidf-lr has no setting trials; it has c, min_count, ngrams"):
         attempt(TrainingPlan("tfidf-lr", {"trials": 3}))
-    with pytest.raises(InvalidSetting, match="length_weight is for vocabularies of one label"):
+    with pytest.raises(InvalidSetting, match="length_weight is for taxonomies of one label"):
         attempt(TrainingPlan("distilbert", {"length_weight": 1.0}))
     with pytest.raises(UnknownName, match="did you mean 'focal'"):
         attempt(TrainingPlan("distilbert", {"loss": "fokal"}))

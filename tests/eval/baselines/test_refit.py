@@ -134,7 +134,7 @@ def test_what_is_wrong_is_told_and_nothing_is_written_over(folder: Path, tmp_pat
     with pytest.raises(InvalidSetting, match="holds no trained baseline"):
         refit(folder).run(tmp_path / "nowhere", tmp_path / "out")
     other = Refit(KnownTexts(OTHER, refit(folder).learnt.trainings, refit(folder).learnt.validation))
-    with pytest.raises(InvalidSetting, match="another vocabulary than others"):
+    with pytest.raises(InvalidSetting, match="another taxonomy than others"):
         other.run(folder / "tfidf-lr", tmp_path)
     assert load(folder / "tfidf-lr").manifest["command"] == "train tfidf-lr"
 

@@ -47,7 +47,7 @@ def pairs(draw: st.DrawFn) -> tuple[Labels, Labels]:
     return true, predicted
 
 
-def test_an_indicator_has_a_column_per_label_in_vocabulary_order() -> None:
+def test_an_indicator_has_a_column_per_label_in_taxonomy_order() -> None:
     assert TRUE.tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 1], [1, 0, 1]]
 
 

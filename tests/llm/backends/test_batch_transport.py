@@ -15,7 +15,7 @@ from llm.backends.capability_checks import CheckResult
 from llm.backends.openai_compatible import OpenAICompatible
 from llm.backends.transport import HTTPTransport
 from llm.classifier import Problem, Usage
-from llm.request_context import ASKING, RequestContext
+from llm.request_context import CURRENT_REQUEST, RequestContext
 from tests.support.misbehaving import Behaviour, Endpoint, body, cuts, endpoint, hangs
 
 BATCHES = SupportedFeatures({"batch": CheckResult("honoured")})
@@ -63,8 +63,10 @@ def bodies(*words: str, **fields: Any) -> list[dict[str, Any]]:
     return [{"model": "m", "messages": [{"role": "user", "content": one}], **fields} for one in words]
 
 
-def wire(server: Endpoint, size: int, honours: SupportedFeatures = BATCHES, timeout: float = 5.0) -> BatchTransport:
-    return BatchTransport(HTTPTransport(server.url, "", timeout, 0, 1), lambda: honours, size)
+def transport(
+    server: Endpoint, size: int, capabilities: SupportedFeatures = BATCHES, timeout: float = 5.0
+) -> BatchTransport:
+    return BatchTransport(HTTPTransport(server.url, "", timeout, 0, 1), lambda: capabilities, size)
 
 
 def said(replies: list[Any]) -> list[Any]:
@@ -75,7 +77,7 @@ def said(replies: list[Any]) -> list[Any]:
 def test_conversations_go_together_and_replies_come_in_their_order() -> None:
     with endpoint(cuts) as server:
         server.then = [serving(server)]
-        replies = wire(server, 3).post(bodies("a", "bb", "ccc", "dddd", "e"))
+        replies = transport(server, 3).post(bodies("a", "bb", "ccc", "dddd", "e"))
     assert said(replies) == ["a", "bb", "ccc", "dddd", "e"]
     assert [len(asked["messages"]) for asked in server.asked] == [3, 2]
     assert all(asked["model"] == "m" for asked in server.asked)
@@ -84,7 +86,7 @@ def test_conversations_go_together_and_replies_come_in_their_order() -> None:
 def test_only_bodies_that_are_otherwise_alike_go_together() -> None:
     with endpoint(cuts) as server:
         server.then = [serving(server)]
-        replies = wire(server, 8).post([*bodies("a", "b", max_tokens=1), *bodies("c", max_tokens=2)])
+        replies = transport(server, 8).post([*bodies("a", "b", max_tokens=1), *bodies("c", max_tokens=2)])
     assert said(replies) == ["a", "b", "c"]
     assert [(asked["max_tokens"], len(asked["messages"])) for asked in server.asked] == [(1, 2), (2, 1)]
 
@@ -92,7 +94,7 @@ def test_only_bodies_that_are_otherwise_alike_go_together() -> None:
 def test_the_tokens_of_a_batch_are_shared_out_to_the_last_one() -> None:
     with endpoint(cuts) as server:
         server.then = [serving(server)]
-        replies = wire(server, 8).post(bodies("a", "b" * 9, "c" * 20))
+        replies = transport(server, 8).post(bodies("a", "b" * 9, "c" * 20))
     usages = [reply["usage"] for reply in replies]
     assert [usage["completion_tokens"] for usage in usages] == [1, 9, 20]
     prompts = [usage["prompt_tokens"] for usage in usages]
@@ -110,7 +112,7 @@ def test_nothing_is_lost_in_sharing_out(total: int, parts: list[int]) -> None:
 def test_one_text_goes_by_itself() -> None:
     with endpoint(cuts) as server:
         server.then = [serving(server)]
-        (reply,) = wire(server, 8).post(bodies("a"))
+        (reply,) = transport(server, 8).post(bodies("a"))
     assert (reply["usage"]["prompt_tokens"], reply["usage"]["completion_tokens"]) == (10, 1)
     assert server.asked[0]["messages"] == [{"role": "user", "content": "a"}]
 
@@ -118,8 +120,8 @@ def test_one_text_goes_by_itself() -> None:
 def test_cached_tokens_are_told_of_all_texts_or_of_none() -> None:
     with endpoint(cuts) as server:
         server.then = [serving(server)]
-        without_batches = wire(server, 8, UNPROBED).post(bodies("a", "b"))
-        batched = wire(server, 2)
+        without_batches = transport(server, 8, UNPROBED).post(bodies("a", "b"))
+        batched = transport(server, 2)
         replies = [*batched.post(bodies("a")), *batched.post(bodies("b", "c", "d", BAD))]
     assert all(reply["usage"]["prompt_tokens_details"] == {"cached_tokens": 4} for reply in without_batches)
     assert said(replies) == ["a", "b", "c", "d", "rejected"]
@@ -127,17 +129,17 @@ def test_cached_tokens_are_told_of_all_texts_or_of_none() -> None:
 
 
 @pytest.mark.parametrize("honours", [UNPROBED, SupportedFeatures({"batch": CheckResult("refused")})])
-def test_an_endpoint_that_takes_no_batches_is_sent_none(honours: SupportedFeatures) -> None:
+def test_an_endpoint_that_takes_no_batches_is_sent_none(capabilities: SupportedFeatures) -> None:
     with endpoint(cuts) as server:
         server.then = [serving(server, cuts)]
-        assert said(wire(server, 8, honours).post(bodies("a", "b", "c"))) == ["a", "b", "c"]
+        assert said(transport(server, 8, capabilities).post(bodies("a", "b", "c"))) == ["a", "b", "c"]
     assert len(server.asked) == 3
 
 
 def test_one_text_that_is_refused_takes_no_other_with_it_and_the_next_batch_is_sent() -> None:
     with endpoint(cuts) as server:
         server.then = [serving(server)]
-        batched = wire(server, 3)
+        batched = transport(server, 3)
         assert said(batched.post(bodies("a", BAD, "c", "d", "e"))) == ["a", "rejected", "c", "d", "e"]
         asked = len(server.asked)
         assert asked == 2 + 3  # both batches, and the three of the first one by one
@@ -161,7 +163,7 @@ def test_one_text_that_is_refused_takes_no_other_with_it_and_the_next_batch_is_s
 def test_where_batches_fail_texts_are_asked_one_by_one_and_no_batch_is_sent_for_a_while(trouble: Behaviour) -> None:
     with endpoint(cuts) as server:
         server.then = [serving(server, trouble)]
-        batched = wire(server, 8, timeout=0.5)
+        batched = transport(server, 8, timeout=0.5)
         assert said(batched.post(bodies("a", "b"))) == ["a", "b"]
         assert said(batched.post(bodies("c", "d"))) == ["c", "d"]
     assert len(server.asked) == 1 + 4
@@ -175,17 +177,17 @@ def test_an_endpoint_that_is_down_fails_every_text_as_it_does_without_batches() 
 def test_what_nobody_waits_for_any_more_is_not_asked_again() -> None:
     with endpoint(cuts) as server:
         server.then = [serving(server)]
-        token = ASKING.set(RequestContext(until=0.0))
+        token = CURRENT_REQUEST.set(RequestContext(deadline=0.0))
         try:
-            assert said(wire(server, 8).post(bodies("a", "b"))) == ["late", "late"]
+            assert said(transport(server, 8).post(bodies("a", "b"))) == ["timeout", "timeout"]
         finally:
-            ASKING.reset(token)
+            CURRENT_REQUEST.reset(token)
     assert server.asked == []
 
 
 def test_other_paths_are_left_alone() -> None:
     with endpoint(body(200, {"count": 3})) as server:
-        batched = wire(server, 8)
+        batched = transport(server, 8)
         assert batched.post(bodies("a", "b"), batched.beside("/tokenize")) == [{"count": 3}] * 2
     assert len(server.asked) == 2
 
@@ -194,8 +196,8 @@ def test_an_engine_does_not_notice() -> None:
     conversations = [({"role": "user", "content": word},) for word in ("a", "bb", "ccc")]
     with endpoint(cuts) as server:
         server.then = [serving(server)]
-        engine = OpenAICompatible(wire(server, 8), "m", lambda: BATCHES)
-        completions = engine.write(conversations, Constraint({"type": "array"}, 48))
+        backend = OpenAICompatible(transport(server, 8), "m", lambda: BATCHES)
+        completions = backend.write(conversations, Constraint({"type": "array"}, 48))
     assert [one.text for one in completions] == ["a", "bb", "ccc"]
     assert sum(one.usage.prompt_tokens for one in completions) == 30
     assert completions[2].usage == Usage(completions[2].usage.prompt_tokens, 0, 3)

@@ -11,11 +11,11 @@ from llm.backends.capabilities import CapabilityProbe, SupportedFeatures, probe
 from llm.backends.capability_checks import CANARIES, CapabilityChecks, CheckResult
 from llm.backends.transport import HTTPTransport
 from llm.classifier import Problem
-from llm.request_context import ASKING, RequestContext
+from llm.request_context import CURRENT_REQUEST, RequestContext
 from tests.support.misbehaving import Endpoint, body, endpoint, says
 
 
-def wire(server: Endpoint) -> HTTPTransport:
+def transport(server: Endpoint) -> HTTPTransport:
     return HTTPTransport(server.url, "", 5, 0, 4)
 
 
@@ -43,9 +43,9 @@ def obliging(server: Endpoint) -> Any:
 def test_what_is_dropped_silently_is_found_out() -> None:
     with endpoint(says("")) as server:
         server.then = [obliging(server)]
-        found = probe(wire(server), "m")
+        found = probe(transport(server), "m")
     assert isinstance(found, SupportedFeatures)
-    assert found.does("json_schema")
+    assert found.supports("json_schema")
     outcomes = {name: finding.outcome for name, finding in found.findings.items()}
     assert outcomes == {
         "json_schema": "honoured",
@@ -71,13 +71,13 @@ def test_what_is_dropped_silently_is_found_out() -> None:
 def test_only_the_capabilities_that_are_asked_for_are_checked(tmp_path: Path) -> None:
     with endpoint(says("")) as server:
         server.then = [obliging(server)]
-        probed = CapabilityProbe(wire(server), "m", tmp_path / "probe.json")
+        probed = CapabilityProbe(transport(server), "m", tmp_path / "probe.json")
         assert not server.asked
-        assert probed.does("json_schema")
-        assert probed.does("json_schema")
+        assert probed.supports("json_schema")
+        assert probed.supports("json_schema")
         assert [("response_format" in asked) for asked in server.asked if asked] == [True]
         assert probed.top_logprobs == 0
-        assert probed.refuses("logprobs")
+        assert probed.rejects("logprobs")
         assert sum(asked is not None for asked in server.asked) == 1 + 2  # 20 and 5 alternatives
 
 
@@ -93,7 +93,7 @@ def test_an_endpoint_that_cannot_be_reached_is_a_problem_and_not_a_finding(tmp_p
 @pytest.mark.parametrize("status", [401, 403, 404, 429, 500, 503])
 def test_a_refusal_that_is_not_about_the_capability_is_no_finding(tmp_path: Path, status: int) -> None:
     with endpoint(body(status, {"error": {"message": "not now"}})) as server:
-        probed = CapabilityProbe(wire(server), "m", tmp_path / "probe.json")
+        probed = CapabilityProbe(transport(server), "m", tmp_path / "probe.json")
         assert [probed.outcome(name) for name in ("json_schema", "logprobs")] == ["unknown"] * 2
     assert not (tmp_path / "probe.json").exists()
 
@@ -102,14 +102,14 @@ def test_findings_are_kept_per_endpoint_model_and_version(tmp_path: Path) -> Non
     path = tmp_path / "var" / "probe.json"
     with endpoint(says("")) as server:
         server.then = [obliging(server)]
-        first = CapabilityProbe(wire(server), "m", path)
+        first = CapabilityProbe(transport(server), "m", path)
         outcomes = {name: first.outcome(name) for name in CANARIES}
         asked = len(server.asked)
-        again = CapabilityProbe(wire(server), "m", path)
+        again = CapabilityProbe(transport(server), "m", path)
         assert {name: again.outcome(name) for name in CANARIES} == outcomes
         assert again.kept() is not None
         assert len(server.asked) == asked + 2  # the version alone
-        assert CapabilityProbe(wire(server), "another", path).does("json_schema")
+        assert CapabilityProbe(transport(server), "another", path).supports("json_schema")
         assert len(server.asked) == asked + 4
     assert len(json.loads(path.read_text())) == 2
 
@@ -120,7 +120,7 @@ def test_a_damaged_file_is_probed_over(tmp_path: Path, damage: str) -> None:
     path.write_text(damage)
     with endpoint(says("")) as server:
         server.then = [obliging(server)]
-        assert CapabilityProbe(wire(server), "m", path).does("json_schema")
+        assert CapabilityProbe(transport(server), "m", path).supports("json_schema")
 
 
 def test_findings_survive_the_file() -> None:
@@ -131,13 +131,13 @@ def test_findings_survive_the_file() -> None:
 def test_what_one_request_did_not_wait_for_is_no_finding(tmp_path: Path) -> None:
     with endpoint(says("")) as server:
         server.then = [obliging(server)]
-        probed = CapabilityProbe(wire(server), "m", tmp_path / "p")
-        token = ASKING.set(RequestContext(until=0.0))
+        probed = CapabilityProbe(transport(server), "m", tmp_path / "p")
+        token = CURRENT_REQUEST.set(RequestContext(deadline=0.0))
         try:
             assert probed.outcome("json_schema") == "unknown"
         finally:
-            ASKING.reset(token)
-        assert probed.does("json_schema")
+            CURRENT_REQUEST.reset(token)
+        assert probed.supports("json_schema")
         assert len([body for body in server.asked if body]) == 1  # the check that the first request did not wait for
 
 
@@ -165,7 +165,7 @@ def test_a_schema_with_one_value_shows_whether_it_holds_whatever_the_model_would
     words: str, finish: str, outcome: str
 ) -> None:
     with endpoint(finished(words, finish)) as server:
-        assert CANARIES["json_schema"](CapabilityChecks(wire(server), "m")).outcome == outcome
+        assert CANARIES["json_schema"](CapabilityChecks(transport(server), "m")).outcome == outcome
 
 
 def begins_with(*top_tokens: tuple[str, float]) -> Any:
@@ -187,7 +187,7 @@ def test_a_question_with_a_known_answer_shows_whether_answers_begin_at_once(
     top_tokens: list[tuple[str, float]], outcome: str
 ) -> None:
     with endpoint(begins_with(*top_tokens)) as server:
-        assert CANARIES["known_answer"](CapabilityChecks(wire(server), "m")).outcome == outcome
+        assert CANARIES["known_answer"](CapabilityChecks(transport(server), "m")).outcome == outcome
 
 
 @pytest.mark.parametrize(
@@ -202,26 +202,28 @@ def test_a_question_with_a_known_answer_shows_whether_answers_begin_at_once(
 def test_a_batch_is_honoured_where_every_conversation_is_held_to_the_schema(said: list[Any], outcome: str) -> None:
     choices = [{"index": place, "message": {"content": words}} for place, words in enumerate(said)]
     with endpoint(body(200, {"choices": choices})) as server:
-        assert CANARIES["batch"](CapabilityChecks(wire(server), "m")).outcome == outcome
+        assert CANARIES["batch"](CapabilityChecks(transport(server), "m")).outcome == outcome
         assert [len(one) for one in server.asked[0]["messages"]] == [1, 1]
 
 
 def test_a_batch_that_is_answered_otherwise_is_ignored() -> None:
     with endpoint(body(200, {"choices": 5}), body(200, {"choices": [1, None]}), body(200, "[]")) as server:
-        assert [CANARIES["batch"](CapabilityChecks(wire(server), "m")).outcome for _ in range(3)] == ["ignored"] * 3
+        assert [CANARIES["batch"](CapabilityChecks(transport(server), "m")).outcome for _ in range(3)] == [
+            "ignored"
+        ] * 3
 
 
 def test_what_was_kept_by_a_version_that_asked_for_less_is_checked_now(tmp_path: Path) -> None:
     path = tmp_path / "probe.json"
     with endpoint(says("")) as server:
         server.then = [obliging(server)]
-        assert isinstance(CapabilityProbe(wire(server), "m", path).anew(), SupportedFeatures)
+        assert isinstance(CapabilityProbe(transport(server), "m", path).refresh(), SupportedFeatures)
         kept = json.loads(path.read_text())
         del next(iter(kept.values()))["value"]["findings"]["batch"]
         path.write_text(json.dumps(kept))
-        again = CapabilityProbe(wire(server), "m", path)
+        again = CapabilityProbe(transport(server), "m", path)
         assert again.kept() is None
-        assert again.does("json_schema")
+        assert again.supports("json_schema")
         asked = sum(one is not None for one in server.asked)
-        assert again.refuses("batch")
+        assert again.rejects("batch")
         assert sum(one is not None for one in server.asked) == asked + 1

@@ -1,4 +1,4 @@
-"""The token ids of codes: every spelling in a tokenizer's vocabulary, and models that write one of them."""
+"""The token ids of codes: every spelling in a tokenizer's taxonomy, and models that write one of them."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -65,7 +65,7 @@ def test_another_case_counts_where_it_is_no_other_code(
 
 
 def tokens(tokenizer: Any, codes: Sequence[str]) -> dict[str, set[str]]:
-    """The tokens of each code as the vocabulary writes them, with SentencePiece's sign for every leading space."""
+    """The tokens of each code as the taxonomy writes them, with SentencePiece's sign for every leading space."""
     found: dict[str, set[str]] = {code: set() for code in codes}
     for one, code in code_tokens(tokenizer).of(codes, "m").items():
         found[code].add(tokenizer.convert_ids_to_tokens(one).replace("\u0120", "\u2581"))
@@ -97,7 +97,9 @@ def one_token_each(texts: Sequence[str]) -> list[list[int]]:
 
 @pytest.mark.parametrize("code", ["Zw\u00f6lfe", "AB CD", "\U0001f3ac"])
 def test_a_code_of_several_tokens_is_refused_with_its_name_and_the_models(tokenizer: Any, code: str) -> None:
-    with pytest.raises(InvalidSetting, match=f"'{code}' is not a single token of a-model; choose the reading list"):
+    with pytest.raises(
+        InvalidSetting, match=f"'{code}' is not a single token of a-model; choose the strategy json_list"
+    ):
         code_tokens(tokenizer).of(("A", code), "a-model")
 
 
@@ -150,7 +152,7 @@ class Model:
 
         ids = params[0].logprob_token_ids
         rests = [prompt["prompt_token_ids"] for prompt in prompts]
-        rows = self.causal.weigh(Beginning(), rests, ids)
+        rows = self.causal.next_token_logprobs(Beginning(), rests, ids)
         return [output(dict(zip(ids, row, strict=True)), rest) for row, rest in zip(rows, rests, strict=True)]
 
 
@@ -167,14 +169,14 @@ def in_process(held: CausalLM, monkeypatch: pytest.MonkeyPatch) -> LocalBackend:
 
 def offline(held: CausalLM, monkeypatch: pytest.MonkeyPatch) -> VLLMOffline:
     """The engine around vLLM's class, with the class and the request's parameters stood in for."""
-    engine, model = VLLMOffline("a-model"), Model(held)
-    monkeypatch.setattr(engine, "_llm", lambda: model)
+    backend, model = VLLMOffline("a-model"), Model(held)
+    monkeypatch.setattr(backend, "_llm", lambda: model)
     monkeypatch.setattr(
-        engine, "_ask", lambda prompts, most, sampling: model.generate(
+        backend, "_ask", lambda prompts, most, sampling: model.generate(
             [{"prompt_token_ids": prompt} for prompt in prompts], [SimpleNamespace(**sampling)], use_tqdm=False
         ),
     )  # fmt: skip
-    return engine
+    return backend
 
 
 @pytest.mark.parametrize("made", [in_process, offline])
@@ -227,5 +229,7 @@ def test_spellings_without_probability_change_no_figure(
 ) -> None:
     own = "\u2581" if "\u2581A" in tokenizer.get_vocab() else ""
     shares = {f"{own}A": 0.7, f"{own}B": 0.29999}
-    found: list[TokenLogprobs] = made(causal(tokenizer, shares), monkeypatch).weigh([MESSAGES], ["A", "B"])
+    found: list[TokenLogprobs] = made(causal(tokenizer, shares), monkeypatch).next_token_logprobs(
+        [MESSAGES], ["A", "B"]
+    )
     assert [math.exp(found[0].logprobs[code]) for code in "AB"] == pytest.approx([0.7, 0.29999], abs=1e-4)

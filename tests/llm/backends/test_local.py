@@ -1,4 +1,4 @@
-"""A model in this process: its figures are those of the bare model, its words stay inside the vocabulary."""
+"""A model in this process: its figures are those of the bare model, its words stay inside the taxonomy."""
 
 import json
 import random
@@ -47,7 +47,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def engine(weights: Path) -> LocalBackend:
+def backend(weights: Path) -> LocalBackend:
     return LocalBackend(str(weights), device="cpu", dtype="float32")
 
 
@@ -62,8 +62,8 @@ def fresh(weights: Path) -> LocalBackend:
 
 @pytest.mark.parametrize("batch_tokens", [1, 3_000, 1_000_000])
 def test_probabilities_are_those_of_the_bare_model_however_texts_are_batched(weights: Path, batch_tokens: int) -> None:
-    engine = LocalBackend(str(weights), device="cpu", dtype="float32", batch_tokens=batch_tokens)
-    assert_same_as_bare(engine, asked(TEXTS), LETTER_CODES)
+    backend = LocalBackend(str(weights), device="cpu", dtype="float32", batch_tokens=batch_tokens)
+    assert_same_as_bare(backend, asked(TEXTS), LETTER_CODES)
 
 
 def test_questions_about_the_same_text_get_the_figures_of_the_bare_model(fresh: LocalBackend) -> None:
@@ -81,8 +81,8 @@ def test_the_number_format_is_the_process_s_and_part_of_what_answers_depend_on(
     chosen: str, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("similarity.encoders.precision._process_choice", chosen)
-    engine = LocalBackend(str(weights), device="cpu")
-    assert (engine._causal.dtype, engine.decoding["dtype"]) == (chosen, chosen)
+    backend = LocalBackend(str(weights), device="cpu")
+    assert (backend._causal.dtype, backend.decoding["dtype"]) == (chosen, chosen)
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "int8", ""])
@@ -91,19 +91,19 @@ def test_an_unknown_dtype_is_refused_with_the_known_ones(weights: Path, dtype: s
         LocalBackend(str(weights), dtype=dtype)
 
 
-def test_what_was_computed_before_does_not_change_the_figures(engine: LocalBackend, fresh: LocalBackend) -> None:
-    engine.weigh(yes_no(["A ship."]), ("Yes", "No"))
-    engine.weigh(asked(["A ship."], LIST), LETTER_CODES)
+def test_what_was_computed_before_does_not_change_the_figures(backend: LocalBackend, fresh: LocalBackend) -> None:
+    backend.next_token_logprobs(yes_no(["A ship."]), ("Yes", "No"))
+    backend.next_token_logprobs(asked(["A ship."], LIST), LETTER_CODES)
     for _ in range(2):
-        assert_same_as_bare(engine, asked(TEXTS[-1:] + TEXTS[:3]), LETTER_CODES)
+        assert_same_as_bare(backend, asked(TEXTS[-1:] + TEXTS[:3]), LETTER_CODES)
 
 
-def test_figures_come_in_the_order_of_the_conversations(engine: LocalBackend) -> None:
+def test_figures_come_in_the_order_of_the_conversations(backend: LocalBackend) -> None:
     conversations = asked(TEXTS[:-2])
     order = random.Random(1).sample(range(len(conversations)), len(conversations))
-    straight = engine.weigh(conversations, LETTER_CODES)
+    straight = backend.next_token_logprobs(conversations, LETTER_CODES)
     for place, weighing in zip(
-        order, engine.weigh([conversations[place] for place in order], LETTER_CODES), strict=True
+        order, backend.next_token_logprobs([conversations[place] for place in order], LETTER_CODES), strict=True
     ):
         assert weighing.logprobs == pytest.approx(straight[place].logprobs, abs=1e-4)
         assert weighing.usage.prompt_tokens == straight[place].usage.prompt_tokens
@@ -113,9 +113,9 @@ def test_the_system_part_is_computed_once_and_kept(fresh: LocalBackend) -> None:
     conversations = asked([f"{name} rides to town." for name in ("Ann", "Bob", "Eve")])
     first, again = [], []
     with tokens_seen(fresh) as seen:
-        first = fresh.weigh(conversations, LETTER_CODES)
+        first = fresh.next_token_logprobs(conversations, LETTER_CODES)
         cold = seen()
-        again = fresh.weigh(conversations[:1], LETTER_CODES)
+        again = fresh.next_token_logprobs(conversations[:1], LETTER_CODES)
         warm = seen() - cold
     whole = [weighing.usage.prompt_tokens for weighing in first]
     assert min(whole) > 600
@@ -127,7 +127,7 @@ def test_the_system_part_is_computed_once_and_kept(fresh: LocalBackend) -> None:
 def test_a_text_is_computed_once_for_all_questions_about_it(fresh: LocalBackend) -> None:
     texts = ["A baker inherits a haunted lighthouse. " * 12, "The lift stops between two floors. " * 15]
     with tokens_seen(fresh) as seen:
-        weighings = fresh.weigh(yes_no(texts), ("Yes", "No"))
+        weighings = fresh.next_token_logprobs(yes_no(texts), ("Yes", "No"))
         computed = seen()
     whole = weighings[0].usage.prompt_tokens + weighings[len(TMDB.names)].usage.prompt_tokens
     assert computed < whole + len(weighings) * 60
@@ -137,21 +137,21 @@ def test_a_text_is_computed_once_for_all_questions_about_it(fresh: LocalBackend)
 def test_only_a_few_beginnings_are_kept(fresh: LocalBackend) -> None:
     for name in ("tmdb", "imdb", "sentiment"):
         for question in (LIST, LETTERS):
-            fresh.weigh([render("A baker.")(registry.taxonomy(name), question)], "AB")
+            fresh.next_token_logprobs([render("A baker.")(registry.taxonomy(name), question)], "AB")
     assert len(fresh._kept) == 4
 
 
-def test_a_code_of_several_tokens_is_refused_by_name(engine: LocalBackend) -> None:
+def test_a_code_of_several_tokens_is_refused_by_name(backend: LocalBackend) -> None:
     with pytest.raises(InvalidSetting, match="'Zwölfe' is not a single token of tiny-qwen2"):
-        engine.weigh(asked(["A baker."]), ("A", "Zwölfe"))
+        backend.next_token_logprobs(asked(["A baker."]), ("A", "Zwölfe"))
 
 
 # --- write ---
 
 
-def test_every_ugly_text_gets_labels_of_the_vocabulary_none_twice(engine: LocalBackend) -> None:
+def test_every_ugly_text_gets_labels_of_the_taxonomy_none_twice(backend: LocalBackend) -> None:
     constraint = JSONList().constraint(TMDB)
-    completions = engine.write(asked(ugly_texts(1_500), LIST), constraint)  # a longer one is among TEXTS
+    completions = backend.write(asked(ugly_texts(1_500), LIST), constraint)  # a longer one is among TEXTS
     assert len({completion.text for completion in completions}) > 20
     for completion in completions:
         labels = json.loads(str(completion.text))
@@ -163,9 +163,11 @@ def test_every_ugly_text_gets_labels_of_the_vocabulary_none_twice(engine: LocalB
 
 
 @pytest.mark.parametrize(("least", "most"), [(0, 1), (0, 9), (1, 1), (2, 3), (9, 9)])
-def test_awkward_labels_come_out_whole_and_in_the_number_asked_for(engine: LocalBackend, least: int, most: int) -> None:
+def test_awkward_labels_come_out_whole_and_in_the_number_asked_for(
+    backend: LocalBackend, least: int, most: int
+) -> None:
     constraint = Constraint(schema(AWKWARD, least, most), 500)
-    for completion in engine.write(asked(TEXTS[:12], LIST), constraint):
+    for completion in backend.write(asked(TEXTS[:12], LIST), constraint):
         labels = json.loads(str(completion.text))
         assert least <= len(labels) <= most
         assert len(set(labels)) == len(labels)
@@ -175,10 +177,10 @@ def test_awkward_labels_come_out_whole_and_in_the_number_asked_for(engine: Local
 
 @pytest.mark.parametrize("names", [TMDB.names, AWKWARD, UNEVEN])
 def test_a_batch_writes_what_its_conversations_write_alone(
-    engine: LocalBackend, fresh: LocalBackend, names: list[str]
+    backend: LocalBackend, fresh: LocalBackend, names: list[str]
 ) -> None:
     conversations, constraint = asked(TEXTS[:-2], LIST), Constraint(schema(names, 1, 5), 500)
-    together = engine.write(conversations, constraint)
+    together = backend.write(conversations, constraint)
     assert len({completion.text for completion in together}) > 3
     for conversation, completion in zip(conversations, together, strict=True):
         (alone,) = fresh.write([conversation], constraint)
@@ -189,13 +191,13 @@ def test_a_batch_writes_what_its_conversations_write_alone(
         )
 
 
-def test_the_likeliest_allowed_token_is_written_with_its_share_among_the_allowed(engine: LocalBackend) -> None:
+def test_the_likeliest_allowed_token_is_written_with_its_share_among_the_allowed(backend: LocalBackend) -> None:
     names = ["Drama", "Comedy", "Horror"]
     conversations = asked(TEXTS[:8], LIST)
-    ids = engine._causal.tokenizer.convert_tokens_to_ids(names)
-    written = engine.write(conversations, Constraint(schema(names, 1, 1), 50))
+    ids = backend._causal.tokenizer.convert_tokens_to_ids(names)
+    written = backend.write(conversations, Constraint(schema(names, 1, 1), 50))
     for conversation, completion in zip(conversations, written, strict=True):
-        among = bare(engine, conversation, '["')[ids].log_softmax(-1)
+        among = bare(backend, conversation, '["')[ids].log_softmax(-1)
         (label,) = json.loads(str(completion.text))
         assert label == names[int(among.argmax())]
         shares = [token.logprob for token in completion.tokens if token.text == label]
@@ -210,42 +212,46 @@ def test_writing_reuses_the_beginning_and_counts_what_it_wrote(fresh: LocalBacke
     assert second.usage.completion_tokens == len(second.tokens)
 
 
-# --- readings, limits, threads ---
+# --- strategies, limits, threads ---
 
 
-def test_the_readings_get_answers_through_it(engine: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_strategies_get_answers_through_it(backend: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llm.backends.codes.LEAST_MASS", 0.0)  # random weights give codes no more than other tokens
     texts = [render("A baker."), render("Fog. " * 20)]
-    for answer in LabelTokens().ask(engine, texts, TMDB):
+    for answer in LabelTokens().ask(backend, texts, TMDB):
         assert answer.problem is None
         assert sum(answer.scores.values()) == pytest.approx(1)
         assert 0 < (answer.label_mass or 0) < 1
-    for answer in YesNo().ask(engine, texts, TMDB):
+    for answer in YesNo().ask(backend, texts, TMDB):
         assert answer.problem is None
         assert set(answer.scores) == set(TMDB.names)
     marks = Taxonomy("marks", (Label("🎬"), Label("🎭"), Label("Sci-Fi")))
-    for answer in JSONList().ask(engine, texts, marks):
+    for answer in JSONList().ask(backend, texts, marks):
         assert set(answer.scores) == set(answer.labels) != set()
 
 
-def test_random_weights_say_nothing_that_could_be_read_as_a_code(engine: LocalBackend) -> None:
-    for reading in (LabelTokens(), YesNo()):
-        for answer in reading.ask(engine, [render("A baker."), render("Fog.")], TMDB):
+def test_random_weights_say_nothing_that_could_be_read_as_a_code(backend: LocalBackend) -> None:
+    for strategy in (LabelTokens(), YesNo()):
+        for answer in strategy.ask(backend, [render("A baker."), render("Fog.")], TMDB):
             assert answer.problem is not None
             assert answer.problem.kind == "unreadable"
             assert 0 < (answer.label_mass or 0) < 0.1
 
 
 def test_a_text_beyond_the_context_is_a_problem_of_its_own(
-    engine: LocalBackend, fresh: LocalBackend, monkeypatch: pytest.MonkeyPatch
+    backend: LocalBackend, fresh: LocalBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     conversations = asked(["A baker.", "Fog. " * 400, "Rain."])
-    monkeypatch.setattr(fresh._causal, "context", fresh.weigh(conversations[:1], "A")[0].usage.prompt_tokens)
-    one, two, three = fresh.weigh(conversations, LETTER_CODES)
+    monkeypatch.setattr(
+        fresh._causal, "context", fresh.next_token_logprobs(conversations[:1], "A")[0].usage.prompt_tokens
+    )
+    one, two, three = fresh.next_token_logprobs(conversations, LETTER_CODES)
     assert two.problem is not None
     assert (two.problem.kind, two.logprobs) == ("too_long", {})
     assert one.problem is three.problem is None
-    assert three.logprobs == pytest.approx(engine.weigh(conversations[2:], LETTER_CODES)[0].logprobs, abs=1e-4)
+    assert three.logprobs == pytest.approx(
+        backend.next_token_logprobs(conversations[2:], LETTER_CODES)[0].logprobs, abs=1e-4
+    )
     too_long = [completion.problem for completion in fresh.write(conversations, JSONList().constraint(TMDB))]
     assert [problem and problem.kind for problem in too_long] == ["too_long"] * 3, "there is no room for the answer"
 
@@ -255,47 +261,47 @@ def test_no_memory_for_a_batch_is_a_problem_of_its_texts(fresh: LocalBackend, mo
         raise fresh._torch.OutOfMemory
 
     monkeypatch.setattr(fresh._causal, "weigh", fails)
-    (weighing,) = fresh.weigh(asked(["A baker."]), LETTER_CODES)
+    (weighing,) = fresh.next_token_logprobs(asked(["A baker."]), LETTER_CODES)
     assert weighing.problem is not None
     assert weighing.problem.kind == "rejected"
 
 
-def test_nothing_asked_is_nothing_answered(engine: LocalBackend) -> None:
-    assert engine.weigh([], ("A", "B")) == []
-    assert engine.write([], JSONList().constraint(TMDB)) == []
-    assert engine.check() is None
+def test_nothing_asked_is_nothing_answered(backend: LocalBackend) -> None:
+    assert backend.next_token_logprobs([], ("A", "B")) == []
+    assert backend.write([], JSONList().constraint(TMDB)) == []
+    assert backend.check() is None
 
 
 def test_threads_share_it(fresh: LocalBackend) -> None:
     jobs = [asked([text]) for text in TEXTS[:6]] * 3
     with ThreadPoolExecutor(6) as pool:
-        found = list(pool.map(lambda job: fresh.weigh(job, LETTER_CODES)[0].logprobs, jobs))
+        found = list(pool.map(lambda job: fresh.next_token_logprobs(job, LETTER_CODES)[0].logprobs, jobs))
         written = list(pool.map(lambda job: fresh.write(job, JSONList().constraint(TMDB))[0].text, jobs))
     for place, job in enumerate(jobs[:6]):
-        expected = fresh.weigh(job, LETTER_CODES)[0].logprobs
+        expected = fresh.next_token_logprobs(job, LETTER_CODES)[0].logprobs
         assert all(logprobs == pytest.approx(expected, abs=1e-4) for logprobs in found[place::6])
         assert len(set(written[place::6])) == 1
 
 
 def test_a_model_that_sees_only_the_last_tokens_answers_the_same(weights: Path, tmp_path: Path) -> None:
-    engine = LocalBackend(str(opinionated(short_sighted(tmp_path, weights))), device="cpu", dtype="float32")
-    assert_same_as_bare(engine, asked(TEXTS[:8]), LETTER_CODES)
+    backend = LocalBackend(str(opinionated(short_sighted(tmp_path, weights))), device="cpu", dtype="float32")
+    assert_same_as_bare(backend, asked(TEXTS[:8]), LETTER_CODES)
     conversations, constraint = asked(TEXTS[:8], LIST), JSONList().constraint(TMDB)
-    alone = [engine.write([conversation], constraint)[0].text for conversation in conversations]
-    assert [completion.text for completion in engine.write(conversations, constraint)] == alone
+    alone = [backend.write([conversation], constraint)[0].text for conversation in conversations]
+    assert [completion.text for completion in backend.write(conversations, constraint)] == alone
 
 
 # --- loading ---
 
 
 def test_it_goes_by_the_name_of_its_folder_and_its_decoding_tells_weights_apart(
-    engine: LocalBackend, weights: Path
+    backend: LocalBackend, weights: Path
 ) -> None:
-    assert engine.name == "tiny-qwen2"
+    assert backend.name == "tiny-qwen2"
     half = LocalBackend(str(weights), device="cpu", dtype="bfloat16")
-    assert engine.decoding["weights"] == half.decoding["weights"]
-    assert engine.decoding != half.decoding
-    assert engine.code_limit > len(CODES)
+    assert backend.decoding["weights"] == half.decoding["weights"]
+    assert backend.decoding != half.decoding
+    assert backend.code_limit > len(CODES)
 
 
 @pytest.mark.parametrize("model", ["no/such-model", "nowhere", "/no/such/folder"])

@@ -12,7 +12,7 @@ from llm.backends.capability_checks import CheckResult
 from llm.backends.openai_compatible import OpenAICompatible
 from llm.backends.transport import HTTPTransport
 from llm.classifier import Problem, ProblemKind, Usage
-from llm.request_context import ASKING, RequestContext
+from llm.request_context import CURRENT_REQUEST, RequestContext
 from prompts.errors import InvalidSetting
 from tests.support.misbehaving import Behaviour, Rule, babbles, body, cuts, endpoint, follows, hangs, says
 
@@ -21,8 +21,10 @@ MESSAGES = ({"role": "system", "content": "s"}, {"role": "user", "content": "u"}
 CONSTRAINT = Constraint({"type": "array"}, 48)
 
 
-def engine(url: str, timeout: float = 5.0, retries: int = 0, honours: SupportedFeatures = UNPROBED) -> OpenAICompatible:
-    return OpenAICompatible(HTTPTransport(url, SECRET, timeout, retries, 8), "a-model", lambda: honours)
+def backend(
+    url: str, timeout: float = 5.0, retries: int = 0, capabilities: SupportedFeatures = UNPROBED
+) -> OpenAICompatible:
+    return OpenAICompatible(HTTPTransport(url, SECRET, timeout, retries, 8), "a-model", lambda: capabilities)
 
 
 def honouring(*capabilities: str, top_logprobs: int = 0) -> SupportedFeatures:
@@ -31,7 +33,7 @@ def honouring(*capabilities: str, top_logprobs: int = 0) -> SupportedFeatures:
 
 def failure(*then: Behaviour, timeout: float = 5.0) -> Problem:
     with endpoint(*then) as server:
-        (completion,) = engine(server.url, timeout).write([MESSAGES], CONSTRAINT)
+        (completion,) = backend(server.url, timeout).write([MESSAGES], CONSTRAINT)
     assert completion.text is None
     assert completion.problem is not None
     return completion.problem
@@ -39,7 +41,7 @@ def failure(*then: Behaviour, timeout: float = 5.0) -> Problem:
 
 def test_a_request_carries_schema_bound_and_temperature() -> None:
     with endpoint(says("[]")) as server:
-        engine(server.url).write([MESSAGES], CONSTRAINT)
+        backend(server.url).write([MESSAGES], CONSTRAINT)
     (sent,) = server.asked
     assert sent["model"] == "a-model"
     assert sent["messages"] == list(MESSAGES)
@@ -53,12 +55,12 @@ def test_a_request_carries_schema_bound_and_temperature() -> None:
 
 def test_the_words_and_the_token_counts_come_back() -> None:
     with endpoint(says('["Drama"]')) as server:
-        assert engine(server.url).write([MESSAGES], CONSTRAINT) == [Completion('["Drama"]', Usage(11, 5, 7))]
+        assert backend(server.url).write([MESSAGES], CONSTRAINT) == [Completion('["Drama"]', Usage(11, 5, 7))]
 
 
 def test_no_content_is_told_from_empty_content() -> None:
     with endpoint(says(None)) as server:
-        assert engine(server.url).write([MESSAGES], CONSTRAINT)[0].text is None
+        assert backend(server.url).write([MESSAGES], CONSTRAINT)[0].text is None
 
 
 @pytest.mark.parametrize(
@@ -97,7 +99,7 @@ def test_an_endpoint_that_hangs_is_given_up_after_the_timeout() -> None:
 def test_nobody_listening_is_unreachable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    (completion,) = engine(f"http://127.0.0.1:{port}/v1").write([MESSAGES], CONSTRAINT)
+    (completion,) = backend(f"http://127.0.0.1:{port}/v1").write([MESSAGES], CONSTRAINT)
     assert completion.problem is not None
     assert "no connection" in completion.problem.detail
 
@@ -110,19 +112,19 @@ def test_retry_after_is_passed_on() -> None:
 
 def test_a_passing_fault_is_retried_by_the_client_alone() -> None:
     with endpoint(body(503, {}), says('["Drama"]')) as server:
-        assert engine(server.url, retries=1).write([MESSAGES], CONSTRAINT)[0].text == '["Drama"]'
+        assert backend(server.url, retries=1).write([MESSAGES], CONSTRAINT)[0].text == '["Drama"]'
     assert len(server.asked) == 2
 
 
 def test_a_lasting_fault_is_asked_no_more_often_than_set() -> None:
     with endpoint(body(503, {})) as server:
-        engine(server.url, retries=2).write([MESSAGES], CONSTRAINT)
+        backend(server.url, retries=2).write([MESSAGES], CONSTRAINT)
     assert len(server.asked) == 3
 
 
 def test_a_request_that_stays_refused_is_sent_in_other_forms_but_never_twice_in_one() -> None:
     with endpoint(body(400, {"error": "bad schema"})) as server:
-        engine(server.url, retries=2).write([MESSAGES], CONSTRAINT)
+        backend(server.url, retries=2).write([MESSAGES], CONSTRAINT)
     forms = [str(asked) for asked in server.asked]
     assert len(set(forms)) == len(forms) <= 4
 
@@ -131,19 +133,19 @@ def test_a_request_that_stays_refused_is_sent_in_other_forms_but_never_twice_in_
 def test_the_key_is_never_shown(status: int) -> None:
     fault = failure(body(status, {"error": {"message": f"you sent {SECRET}"}}))
     assert SECRET not in fault.detail
-    assert SECRET not in repr(engine("http://127.0.0.1:1/v1"))
+    assert SECRET not in repr(backend("http://127.0.0.1:1/v1"))
 
 
 def test_check_tells_a_dead_endpoint_from_a_live_one() -> None:
     with endpoint(body(200, {"object": "list", "data": []})) as server:
-        assert engine(server.url).check() is None
-    dead = engine(server.url).check()
+        assert backend(server.url).check() is None
+    dead = backend(server.url).check()
     assert dead is not None
     assert dead.kind == "unreachable"
     with endpoint(body(404, {})) as server:
-        assert engine(server.url).check() is None
+        assert backend(server.url).check() is None
     with endpoint(body(401, {})) as server:
-        refused = engine(server.url).check()
+        refused = backend(server.url).check()
     assert refused is not None
     assert refused.kind == "misconfigured"
 
@@ -159,7 +161,7 @@ def weighed(*entries: tuple[str, float]) -> Behaviour:
 
 
 def tokenizes(vocabulary: dict[str, int]) -> Rule:
-    """vLLM's ``/tokenize`` over whole texts; a text outside the vocabulary is two tokens, a line break one."""
+    """vLLM's ``/tokenize`` over whole texts; a text outside the taxonomy is two tokens, a line break one."""
 
     def rule(path: str, sent: Any) -> Behaviour | None:
         if not path.endswith("/tokenize"):
@@ -176,10 +178,10 @@ def tokenizes(vocabulary: dict[str, int]) -> Rule:
 def test_codes_are_read_by_token_id_where_the_endpoint_does_that() -> None:
     told = weighed(("token_id:66", -0.5), ("token_id:65", -2.0), ("token_id:7", -0.1))
     with endpoint(follows(tokenizes({"A": 65, "B": 66}), otherwise=told)) as server:
-        model = engine(server.url, honours=honouring("token_ids", top_logprobs=20))
+        model = backend(server.url, capabilities=honouring("token_ids", top_logprobs=20))
         assert model.code_limit == 128
-        (weighing,) = model.weigh([MESSAGES], ["A", "B"])
-        model.weigh([MESSAGES], ["A", "B"])
+        (weighing,) = model.next_token_logprobs([MESSAGES], ["A", "B"])
+        model.next_token_logprobs([MESSAGES], ["A", "B"])
     assert weighing.logprobs == {"A": -2.0, "B": -0.5}
     assert weighing.bounds == frozenset()
     first, second = (asked for asked in server.asked if "messages" in asked)
@@ -203,7 +205,9 @@ def test_token_ids_of_every_spelling_of_a_code_are_requested_and_added_up(
 ) -> None:
     figures = weighed(*((f"token_id:{one}", math.log(share)) for one, share in told.items()), ("token_id:99", -1.0))
     with endpoint(follows(tokenizes(vocabulary), otherwise=figures)) as server:
-        (weighing,) = engine(server.url, honours=honouring("token_ids")).weigh([MESSAGES], ["A", "B"])
+        (weighing,) = backend(server.url, capabilities=honouring("token_ids")).next_token_logprobs(
+            [MESSAGES], ["A", "B"]
+        )
     assert {code: math.exp(logprob) for code, logprob in weighing.logprobs.items()} == pytest.approx(shares)
     assert weighing.bounds == frozenset()
     (asked,) = (asked for asked in server.asked if "messages" in asked)
@@ -212,9 +216,9 @@ def test_token_ids_of_every_spelling_of_a_code_are_requested_and_added_up(
 
 def test_otherwise_by_the_likeliest_tokens_and_a_missing_code_is_a_bound_and_not_a_zero() -> None:
     with endpoint(weighed(("B", -0.5), ("y", -1.0), ("x", -3.0))) as server:
-        model = engine(server.url, honours=honouring("logprobs", top_logprobs=5))
+        model = backend(server.url, capabilities=honouring("logprobs", top_logprobs=5))
         assert model.code_limit == 5
-        (weighing,) = model.weigh([MESSAGES], ["A", "B"])
+        (weighing,) = model.next_token_logprobs([MESSAGES], ["A", "B"])
     assert weighing.logprobs == {"A": -9999.0, "B": -0.5}, "the three have all of the probability, and a little more"
     assert weighing.bounds == {"A"}
     assert server.asked[0]["top_logprobs"] == 5
@@ -225,12 +229,14 @@ def test_a_code_that_is_no_single_token_is_told_before_anything_is_read() -> Non
         endpoint(body(200, {"tokens": [1, 2]})) as server,
         pytest.raises(InvalidSetting, match="'Yes' is not a single token"),
     ):
-        engine(server.url, honours=honouring("token_ids")).weigh([MESSAGES], ["Yes", "No"])
+        backend(server.url, capabilities=honouring("token_ids")).next_token_logprobs([MESSAGES], ["Yes", "No"])
 
 
 def test_no_probabilities_in_the_reply_are_a_problem() -> None:
     with endpoint(says("A")) as server:
-        (weighing,) = engine(server.url, honours=honouring("logprobs", top_logprobs=5)).weigh([MESSAGES], ["A", "B"])
+        (weighing,) = backend(server.url, capabilities=honouring("logprobs", top_logprobs=5)).next_token_logprobs(
+            [MESSAGES], ["A", "B"]
+        )
     assert weighing.problem is not None
     assert weighing.problem.kind == "unreadable"
 
@@ -245,12 +251,12 @@ def test_no_probabilities_in_the_reply_are_a_problem() -> None:
         (SupportedFeatures({"json_schema": CheckResult("ignored")}), "object"),
     ],
 )
-def test_the_schema_is_sent_as_the_endpoint_takes_it(honours: SupportedFeatures, root: str | None) -> None:
+def test_the_schema_is_sent_as_the_endpoint_takes_it(capabilities: SupportedFeatures, root: str | None) -> None:
     with endpoint(says('["Drama"]')) as server:
-        model = engine(server.url, honours=honours)
+        model = backend(server.url, capabilities=capabilities)
         model.write([MESSAGES], CONSTRAINT)
         assert model.holds_schema == (
-            root is not None and honours != SupportedFeatures({"json_schema": CheckResult("ignored")})
+            root is not None and capabilities != SupportedFeatures({"json_schema": CheckResult("ignored")})
         )
     sent = server.asked[0].get("response_format")
     assert (sent and sent["json_schema"]["schema"]["type"]) == root
@@ -260,14 +266,16 @@ def test_written_tokens_come_with_their_probabilities_where_the_endpoint_tells_t
     content = [{"token": '["', "logprob": 0.0}, {"token": "War", "logprob": -0.5}, {"token": '"]', "logprob": 0.0}]
     choice = {"message": {"content": '["War"]'}, "logprobs": {"content": content}}
     with endpoint(body(200, {"choices": [choice]})) as server:
-        (completion,) = engine(server.url, honours=honouring("json_schema", "logprobs")).write([MESSAGES], CONSTRAINT)
+        (completion,) = backend(server.url, capabilities=honouring("json_schema", "logprobs")).write(
+            [MESSAGES], CONSTRAINT
+        )
     assert completion.tokens[1].text == "War"
     assert server.asked[0]["logprobs"] is True
 
 
 def test_before_a_burst_the_shared_part_goes_ahead_once() -> None:
     with endpoint(says("[]")) as server:
-        model = engine(server.url)
+        model = backend(server.url)
         model.write([MESSAGES] * 10, CONSTRAINT)
         assert len(server.asked) == 10
         assert model._is_warm({"messages": MESSAGES})
@@ -276,13 +284,13 @@ def test_before_a_burst_the_shared_part_goes_ahead_once() -> None:
 
 @pytest.mark.parametrize(("honours", "salted"), [(UNPROBED, False), (honouring("token_ids"), True)])
 def test_askers_are_kept_apart_in_the_prefix_cache_of_vllm_and_nobody_else_is_told(
-    honours: SupportedFeatures, salted: bool
+    capabilities: SupportedFeatures, salted: bool
 ) -> None:
     with endpoint(says("[]")) as server:
-        token = ASKING.set(RequestContext(cache_salt="of-a-key"))
-        engine(server.url, honours=honours).write([MESSAGES], CONSTRAINT)
-        ASKING.reset(token)
-        engine(server.url, honours=honours).write([MESSAGES], CONSTRAINT)
+        token = CURRENT_REQUEST.set(RequestContext(cache_salt="of-a-key"))
+        backend(server.url, capabilities=capabilities).write([MESSAGES], CONSTRAINT)
+        CURRENT_REQUEST.reset(token)
+        backend(server.url, capabilities=capabilities).write([MESSAGES], CONSTRAINT)
     with_key, without = server.asked
     assert with_key.get("cache_salt") == ("of-a-key" if salted else None)
     assert "cache_salt" not in without

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from llm.backends.shared_calls import SharedCalls
-from llm.request_context import ASKING, RequestContext
+from llm.request_context import CURRENT_REQUEST, RequestContext
 from marquee.settings import read_settings
 from service.app import create_app
 from service.factory import build
@@ -21,19 +21,19 @@ from tests.support.misbehaving import endpoint, hangs
 
 @contextmanager
 def request_with(**asking: Any) -> Iterator[None]:
-    token = ASKING.set(RequestContext(**asking))
+    token = CURRENT_REQUEST.set(RequestContext(**asking))
     try:
         yield
     finally:
-        ASKING.reset(token)
+        CURRENT_REQUEST.reset(token)
 
 
 @pytest.mark.parametrize(
     ("asking", "error"),
     [
-        ({"until": 0.0}, Expired),
-        ({"until": -1.0}, Expired),
-        ({"gone": lambda: True}, Disconnected),
+        ({"deadline": 0.0}, Expired),
+        ({"deadline": -1.0}, Expired),
+        ({"disconnected": lambda: True}, Disconnected),
     ],
 )
 def test_a_request_that_is_over_does_not_wait_and_the_call_goes_on(asking: dict[str, Any], error: type) -> None:
@@ -82,9 +82,9 @@ def test_what_a_call_raises_reaches_the_request_and_the_next_call_runs(error: Ba
 
 
 ROUTES = (
-    ("/classify", {"text": "x", "reading": "list"}),
-    ("/classify", {"text": "x", "reading": "letters", "labels": ["a", "b"], "multi": False}),
-    ("/classify", {"text": "x", "reading": "yes_no"}),
+    ("/classify", {"text": "x", "strategy": "json_list"}),
+    ("/classify", {"text": "x", "strategy": "label_tokens", "labels": ["a", "b"], "multi": False}),
+    ("/classify", {"text": "x", "strategy": "yes_no"}),
     ("/classify", {"text": "x"}),
     (
         "/v1/decisions",
@@ -105,13 +105,13 @@ def test_the_first_request_to_an_endpoint_that_hangs_ends_at_its_deadline(
         answer = client.post(route, json=body)
     assert time.monotonic() - start < 10  # a capability check alone waits 20 s
     assert answer.status_code == 504, answer.get_json()
-    assert answer.get_json()["type"] == "/problems/too-late"
+    assert answer.get_json()["type"] == "/problems/timeout"
 
 
-@pytest.mark.parametrize("reading", ["list", "letters", "yes_no"])
-def test_an_endpoint_that_is_down_is_unreachable_and_not_one_without_probabilities(away: Path, reading: str) -> None:
+@pytest.mark.parametrize("strategy", ["json_list", "label_tokens", "yes_no"])
+def test_an_endpoint_that_is_down_is_unreachable_and_not_one_without_probabilities(away: Path, strategy: str) -> None:
     with endpoint(hangs(0)) as server:
         url = server.url
-    client = create_app(build(read_settings(openai_base_url=url, reading=reading, retries=0))).test_client()
+    client = create_app(build(read_settings(openai_base_url=url, strategy=strategy, retries=0))).test_client()
     answer = client.post("/classify", json={"text": "x", "labels": ["a", "b"]}).get_json()
     assert (answer["status"], answer["type"]) == (503, "/problems/model-unreachable"), answer

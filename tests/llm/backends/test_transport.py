@@ -12,7 +12,7 @@ from typing import Any
 from llm.backends.limiter import Limiter
 from llm.backends.transport import HTTPTransport
 from llm.classifier import Problem
-from llm.request_context import ASKING, RequestContext
+from llm.request_context import CURRENT_REQUEST, RequestContext
 from tests.support.misbehaving import body, endpoint, hangs, says
 
 
@@ -49,32 +49,32 @@ def test_no_bodies_are_no_requests() -> None:
 def test_never_more_requests_are_under_way_than_set_over_all_callers() -> None:
     crowd = Crowd()
     with endpoint(crowd) as server:
-        wire = HTTPTransport(server.url, "", 10, 0, 4)
+        transport = HTTPTransport(server.url, "", 10, 0, 4)
         with ThreadPoolExecutor(6) as pool:
-            done = list(pool.map(lambda _: len(wire.post([{}] * 10)), range(6)))
+            done = list(pool.map(lambda _: len(transport.post([{}] * 10)), range(6)))
     assert done == [10] * 6
     assert 2 <= crowd.most <= 4
 
 
 def test_a_forked_process_has_a_wire_of_its_own() -> None:
     with endpoint(says("ok")) as server:
-        wire = HTTPTransport(server.url, "", 5, 0, 4)
-        wire.post([{}])
-        child = multiprocessing.get_context("fork").Process(target=lambda: wire.post([{}] * 3))
+        transport = HTTPTransport(server.url, "", 5, 0, 4)
+        transport.post([{}])
+        child = multiprocessing.get_context("fork").Process(target=lambda: transport.post([{}] * 3))
         child.start()
         child.join(30)
         assert child.exitcode == 0
-        wire.post([{}])
+        transport.post([{}])
     assert len(server.asked) == 5
 
 
 def test_a_wire_that_nobody_holds_any_more_lets_go_of_its_thread_and_connections() -> None:
     before = set(threading.enumerate())
     with endpoint(says("ok")) as server:
-        wire = HTTPTransport(server.url, "", 5, 0, 4)
-        wire.post([{}])
+        transport = HTTPTransport(server.url, "", 5, 0, 4)
+        transport.post([{}])
         (running,) = (thread for thread in threading.enumerate() if thread.name == "endpoint" and thread not in before)
-        del wire
+        del transport
         gc.collect()
         assert not running.is_alive()
 
@@ -137,13 +137,13 @@ def test_an_overloaded_endpoint_is_given_less_at_once() -> None:
 # --- on whose behalf ---
 
 
-def asking(asked: RequestContext, wire: HTTPTransport) -> list[Any]:
+def asking(asked: RequestContext, transport: HTTPTransport) -> list[Any]:
     """Two bodies, sent on behalf of a request."""
-    token = ASKING.set(asked)
+    token = CURRENT_REQUEST.set(asked)
     try:
-        return wire.post([{"n": 1}, {"n": 2}])
+        return transport.post([{"n": 1}, {"n": 2}])
     finally:
-        ASKING.reset(token)
+        CURRENT_REQUEST.reset(token)
 
 
 def test_the_id_of_the_request_goes_along() -> None:
@@ -154,10 +154,10 @@ def test_the_id_of_the_request_goes_along() -> None:
 
 def test_what_takes_longer_than_the_request_allows_is_given_up() -> None:
     with endpoint(hangs(20)) as server:
-        found = asking(RequestContext(until=time.monotonic() + 1), HTTPTransport(server.url, "", 60, 0, 1))
-        assert [problem.kind for problem in found] == ["late", "late"]
+        found = asking(RequestContext(deadline=time.monotonic() + 1), HTTPTransport(server.url, "", 60, 0, 1))
+        assert [problem.kind for problem in found] == ["timeout", "timeout"]
         assert len(server.asked) <= 1, "the second one was never sent"
         assert [
-            problem.kind for problem in asking(RequestContext(until=0.0), HTTPTransport(server.url, "", 60, 0, 1))
-        ] == ["late"] * 2
+            problem.kind for problem in asking(RequestContext(deadline=0.0), HTTPTransport(server.url, "", 60, 0, 1))
+        ] == ["timeout"] * 2
         assert len(server.asked) <= 1

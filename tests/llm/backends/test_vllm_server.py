@@ -46,8 +46,8 @@ def lives(pid: int) -> bool:
 
 
 def soon(true: Callable[[], bool], seconds: float = 15) -> bool:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
         if true():
             return True
         time.sleep(0.05)

@@ -28,7 +28,7 @@ def test_plain_cases_are_seen(plain: Embedded, text: str, label: str) -> None:
     assert label in plain.classify([text], TMDB)[0].labels
 
 
-def test_any_vocabulary_will_do(plain: Embedded) -> None:
+def test_any_taxonomy_will_do(plain: Embedded) -> None:
     texts = [
         "The rocket reached orbit.",
         "Stir the sauce and add salt.",
@@ -48,7 +48,7 @@ def test_it_says_who_it_is_and_scores_every_label_best_first(plain: Embedded) ->
     assert prediction.labels == tuple(prediction.scores)[: len(prediction.labels)]
 
 
-def test_every_ugly_text_gets_labels_of_the_vocabulary(plain: Embedded) -> None:
+def test_every_ugly_text_gets_labels_of_the_taxonomy(plain: Embedded) -> None:
     for prediction in plain.classify(ugly_texts(1_500), TMDB):
         assert prediction.problem is None
         assert 1 <= len(prediction.labels) <= TMDB.max_labels
@@ -106,7 +106,7 @@ def test_the_cache_of_label_vectors_is_limited_in_bytes(labels: int, kept: int) 
     assert len(encoder.calls) == 20 - kept
 
 
-def test_a_vocabulary_in_use_stays_in_the_cache_of_label_vectors(embedded: Matcher) -> None:
+def test_a_taxonomy_in_use_stays_in_the_cache_of_label_vectors(embedded: Matcher) -> None:
     own = [Taxonomy("own", tuple(Label(f"{turn} {n}") for n in range(8))) for turn in range(12)]
     known = Vocabularies(embedded.encoder, embedded.learnt, max_bytes=60_000)
     first = known.of(own[0])

@@ -1,4 +1,4 @@
-"""The matcher that comes with the program: probabilities, any vocabulary, and the laws of every classifier."""
+"""The matcher that comes with the program: probabilities, any taxonomy, and the laws of every classifier."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def test_plain_cases_are_seen(embedded: Matcher, text: str, label: str) -> None:
     assert label in embedded.classify([text], TMDB)[0].labels
 
 
-def test_any_vocabulary_will_do(embedded: Matcher) -> None:
+def test_any_taxonomy_will_do(embedded: Matcher) -> None:
     texts = [
         "The rocket reached orbit.",
         "Stir the sauce and add salt.",
@@ -70,7 +70,7 @@ def test_where_one_label_is_right_the_probabilities_share_one(embedded: Matcher)
         assert sum(prediction.scores.values()) == pytest.approx(1, abs=1e-2)
 
 
-def test_every_ugly_text_gets_labels_of_the_vocabulary(embedded: Matcher) -> None:
+def test_every_ugly_text_gets_labels_of_the_taxonomy(embedded: Matcher) -> None:
     for taxonomy, texts in ((TMDB, ugly_texts(1_500)), (TOPICS, ugly_texts(1_500)[::3])):
         for prediction in embedded.classify(texts, taxonomy):
             assert prediction.problem is None
@@ -126,14 +126,14 @@ def test_another_spelling_of_a_genre_is_the_same_genre(embedded: Matcher) -> Non
         assert prediction.labels == names[:1]
 
 
-def test_vocabularies_of_films_are_told_from_others(embedded: Matcher) -> None:
+def test_taxonomies_of_films_are_told_from_others(embedded: Matcher) -> None:
     known = Vocabularies(embedded.encoder, embedded.learnt)
     assert known.of(TMDB).share.min() == known.of(registry.taxonomy("sentiment")).share.min() == 1
     for name in ("tickets", "intents", "emotions"):
         assert known.of(registry.taxonomy(name)).share.max() == 0, name
 
 
-def test_strange_labels_are_judged_by_both_readings_and_known_ones_beside_them_by_the_tuned_one(
+def test_strange_labels_are_judged_by_both_strategies_and_known_ones_beside_them_by_the_tuned_one(
     embedded: Matcher,
 ) -> None:
     labels = ("horror", "western", "romance", "musical", "thriller", "samurai duels", "zombies")

@@ -112,19 +112,19 @@ def test_what_holds_no_labels_is_a_problem_and_never_a_guess(reply: str | None) 
         assert answer.problem.kind == "unreadable"
 
 
-def test_words_outside_the_vocabulary_are_dropped_and_counted() -> None:
+def test_words_outside_the_taxonomy_are_dropped_and_counted() -> None:
     answer = read_answer('{"labels": ["Cooking", "Drama", "Foreign", 7]}', TMDB)
     assert (answer.labels, answer.dropped, answer.problem) == (("Drama",), ("Cooking", "Foreign", "7"), None)
 
 
-def test_an_answer_wholly_outside_the_vocabulary_is_a_problem_that_names_it() -> None:
+def test_an_answer_wholly_outside_the_taxonomy_is_a_problem_that_names_it() -> None:
     answer = read_answer('["Cooking"]', MAY_BE_NONE)
     assert answer.problem is not None
     assert "Cooking" in answer.problem.detail
 
 
 @pytest.mark.parametrize("reply", ["[]", '{"labels": []}', '{"labels": ["none"]}', "None", "None of the above", "N/A"])
-def test_none_applies_only_where_the_vocabulary_allows_it(reply: str) -> None:
+def test_none_applies_only_where_the_taxonomy_allows_it(reply: str) -> None:
     allowed, forbidden = read_answer(reply, MAY_BE_NONE), read_answer(reply, TMDB)
     assert (allowed.labels, allowed.problem) == ((), None)
     assert forbidden.problem is not None

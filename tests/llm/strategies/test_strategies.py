@@ -1,4 +1,4 @@
-"""The readings: what each asks, and how figures become scores."""
+"""The strategies: what each asks, and how figures become scores."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -45,13 +45,13 @@ class Counting(FakeBackend):
         super().__init__(weights=weights, code_limit=code_limit)  # type: ignore[arg-type]
         self.batches: list[tuple[list[Conversation], list[str]]] = []
 
-    def weigh(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[TokenLogprobs]:
+    def next_token_logprobs(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[TokenLogprobs]:
         self.batches.append((list(conversations), list(codes)))
-        return super().weigh(conversations, codes)
+        return super().next_token_logprobs(conversations, codes)
 
 
-def letters(engine: FakeBackend, taxonomy: Taxonomy, threshold: float | None = None) -> LanguageModel:
-    return LanguageModel(engine, LabelTokens(), decisions=ThresholdStore(threshold=threshold))
+def letters(backend: FakeBackend, taxonomy: Taxonomy, threshold: float | None = None) -> LanguageModel:
+    return LanguageModel(backend, LabelTokens(), decisions=ThresholdStore(threshold=threshold))
 
 
 # --- letters ---
@@ -60,15 +60,15 @@ def letters(engine: FakeBackend, taxonomy: Taxonomy, threshold: float | None = N
 def prefers(weights: Mapping[str, float]) -> object:
     """Weights by label, for whatever codes a prompt gives them."""
 
-    def weigh(conversation: Conversation) -> dict[str, float]:
+    def next_token_logprobs(conversation: Conversation) -> dict[str, float]:
         return {code: weights.get(label, 1e-4) for code, label in coded(conversation).items()}
 
-    return weigh
+    return next_token_logprobs
 
 
 def test_letters_scores_are_shares_that_sum_to_one() -> None:
-    engine = Counting(prefers({"War": 0.3, "Drama": 0.1, "History": 0.05}))
-    (prediction,) = letters(engine, TMDB).classify(["a plot"], TMDB)
+    backend = Counting(prefers({"War": 0.3, "Drama": 0.1, "History": 0.05}))
+    (prediction,) = letters(backend, TMDB).classify(["a plot"], TMDB)
     assert sum(prediction.scores.values()) == pytest.approx(1)
     assert prediction.labels == ("War", "Drama", "History")
     assert list(prediction.scores)[:3] == ["War", "Drama", "History"]
@@ -76,34 +76,34 @@ def test_letters_scores_are_shares_that_sum_to_one() -> None:
     assert prediction.label_mass == pytest.approx(0.45 + 15e-4)
 
 
-def test_letters_asks_once_for_a_vocabulary_within_the_codes() -> None:
-    engine = Counting(prefers({"War": 0.9}))
-    letters(engine, TMDB).classify(["a", "b", "c"], TMDB)
-    ((conversations, codes),) = engine.batches
+def test_letters_asks_once_for_a_taxonomy_within_the_codes() -> None:
+    backend = Counting(prefers({"War": 0.9}))
+    letters(backend, TMDB).classify(["a", "b", "c"], TMDB)
+    ((conversations, codes),) = backend.batches
     assert len(conversations) == 3
     assert codes == list("ABCDEFGHIJKLMNOPQR")
     assert coded(conversations[0])["A"] == "Action"
 
 
-def test_none_of_these_is_a_code_where_the_vocabulary_allows_it() -> None:
-    engine = Counting(lambda conversation: {"0": 0.9, "A": 0.05, "B": 0.05})
+def test_none_of_these_is_a_code_where_the_taxonomy_allows_it() -> None:
+    backend = Counting(lambda conversation: {"0": 0.9, "A": 0.05, "B": 0.05})
     taxonomy = SENTIMENT.shaped(allow_none=True)
-    (prediction,) = letters(engine, taxonomy).classify(["a text"], taxonomy)
+    (prediction,) = letters(backend, taxonomy).classify(["a text"], taxonomy)
     assert prediction.labels == ()
     assert prediction.problem is None
     assert sum(prediction.scores.values()) == pytest.approx(0.1)
-    assert engine.batches[0][1] == ["A", "B", "0"]
+    assert backend.batches[0][1] == ["A", "B", "0"]
 
 
 @pytest.mark.parametrize("limit", [128, 20, 7, 2])
-def test_a_vocabulary_beyond_the_codes_is_asked_in_heats_and_a_final(limit: int) -> None:
-    engine = Counting(prefers({"label 299": 0.5, "label 150": 0.3, "label 001": 0.15}), code_limit=limit)
-    (prediction,) = letters(engine, MANY, 0.1).classify(["a text"], MANY)
+def test_a_taxonomy_beyond_the_codes_is_asked_in_heats_and_a_final(limit: int) -> None:
+    backend = Counting(prefers({"label 299": 0.5, "label 150": 0.3, "label 001": 0.15}), code_limit=limit)
+    (prediction,) = letters(backend, MANY, 0.1).classify(["a text"], MANY)
     assert prediction.labels[0] == "label 299"
     if limit >= 20:
         assert prediction.labels == ("label 299", "label 150", "label 001")
     assert set(prediction.scores) == set(MANY.names)
-    assert all(len(codes) <= limit for _, codes in engine.batches)
+    assert all(len(codes) <= limit for _, codes in backend.batches)
     fallen = [score for name, score in prediction.scores.items() if name not in prediction.labels]
     assert max(fallen) < prediction.scores[prediction.labels[-1]]
 
@@ -121,10 +121,10 @@ def test_shares_always_sum_to_one(logprobs: dict[str, float]) -> None:
 def test_what_none_has_stays_through_heats_and_final() -> None:
     taxonomy = replace(MANY, multi=False, allow_none=True)
 
-    def weigh(conversation: Conversation) -> dict[str, float]:
+    def next_token_logprobs(conversation: Conversation) -> dict[str, float]:
         return {code: 0.3 if label == "label 150" else 1e-4 for code, label in coded(conversation).items()} | {"0": 0.6}
 
-    (prediction,) = letters(Counting(weigh), taxonomy).classify(["x"], taxonomy)
+    (prediction,) = letters(Counting(next_token_logprobs), taxonomy).classify(["x"], taxonomy)
     assert prediction.labels == ()
     assert sum(prediction.scores.values()) == pytest.approx(1 / 3, abs=0.02)
 
@@ -140,12 +140,12 @@ def test_what_none_has_stays_through_heats_and_final() -> None:
         ({"0": 0.0001, "A": 0.5, "B": 0.5}, ("Billing",)),
     ],
 )
-@pytest.mark.parametrize("reading", [LabelTokens(), None])
+@pytest.mark.parametrize("strategy", [LabelTokens(), None])
 def test_none_of_these_competes_with_the_labels_and_wins_where_it_is_likeliest(
-    weights: dict[str, float], labels: tuple[str, ...], reading: LabelTokens | None
+    weights: dict[str, float], labels: tuple[str, ...], strategy: LabelTokens | None
 ) -> None:
     tickets = Taxonomy("tickets", (Label("Billing"), Label("Crash")), multi=False, allow_none=True)
-    (prediction,) = LanguageModel(FakeBackend(weights=lambda _: weights), reading).classify(["a text"], tickets)
+    (prediction,) = LanguageModel(FakeBackend(weights=lambda _: weights), strategy).classify(["a text"], tickets)
     assert (prediction.labels, prediction.problem, prediction.score_type) == (labels, None, "share")
     whole = sum(weights.values())
     assert prediction.scores["Billing"] == pytest.approx(weights.get("A", 0) / whole, abs=1e-4)
@@ -154,85 +154,85 @@ def test_none_of_these_competes_with_the_labels_and_wins_where_it_is_likeliest(
 
 def test_several_labels_may_stand_against_none() -> None:
     several = Taxonomy("tickets", (Label("Billing"), Label("Crash")), allow_none=True)
-    engine = FakeBackend(weights=lambda conversation: {"0": 0.34, "A": 0.33, "B": 0.33})
-    assert letters(engine, several).classify(["x"], several)[0].labels == ()
-    engine = FakeBackend(weights=lambda conversation: {"0": 0.3, "A": 0.36, "B": 0.34})
-    assert letters(engine, several).classify(["x"], several)[0].labels == ("Billing", "Crash")
+    backend = FakeBackend(weights=lambda conversation: {"0": 0.34, "A": 0.33, "B": 0.33})
+    assert letters(backend, several).classify(["x"], several)[0].labels == ()
+    backend = FakeBackend(weights=lambda conversation: {"0": 0.3, "A": 0.36, "B": 0.34})
+    assert letters(backend, several).classify(["x"], several)[0].labels == ("Billing", "Crash")
 
 
 @pytest.mark.parametrize("taxonomy", [SENTIMENT, SENTIMENT.shaped(allow_none=True), TMDB], ids=["one", "none", "multi"])
 @pytest.mark.parametrize("weights", [{}, {"A": 0.02}, {"A": 0.03, "B": 0.03, "0": 0.03}, {"Yes": 0.05, "No": 0.01}])
-@pytest.mark.parametrize("reading", [LabelTokens(), YesNo()])
+@pytest.mark.parametrize("strategy", [LabelTokens(), YesNo()])
 def test_a_model_that_wants_to_say_something_else_is_unreadable_and_never_the_first_label(
-    reading: LabelTokens | YesNo, weights: dict[str, float], taxonomy: Taxonomy
+    strategy: LabelTokens | YesNo, weights: dict[str, float], taxonomy: Taxonomy
 ) -> None:
-    model = LanguageModel(FakeBackend(weights=lambda conversation: weights), reading)
+    model = LanguageModel(FakeBackend(weights=lambda conversation: weights), strategy)
     (prediction,) = model.classify(["a text"], taxonomy)
     assert prediction.problem is not None
     assert (prediction.problem.kind, prediction.labels, prediction.scores) == ("unreadable", (), {})
     assert "reasoning model" in prediction.problem.detail
-    assert "reading list" in prediction.problem.detail
+    assert "strategy json_list" in prediction.problem.detail
 
 
 def test_one_unreadable_question_makes_the_text_unreadable() -> None:
-    def weigh(conversation: Conversation) -> dict[str, float]:
+    def next_token_logprobs(conversation: Conversation) -> dict[str, float]:
         return {} if '"War"' in conversation[1]["content"] else {"Yes": 0.1, "No": 0.9}
 
-    (prediction,) = LanguageModel(FakeBackend(weights=weigh), YesNo()).classify(["x"], TMDB)
+    (prediction,) = LanguageModel(FakeBackend(weights=next_token_logprobs), YesNo()).classify(["x"], TMDB)
     assert prediction.problem is not None
 
 
 def test_auto_reads_the_list_of_a_text_whose_codes_are_unreadable() -> None:
-    def weigh(conversation: Conversation) -> dict[str, float]:
+    def next_token_logprobs(conversation: Conversation) -> dict[str, float]:
         return {} if "think" in conversation[1]["content"] else {"A": 0.9}
 
-    engine = FakeBackend(lambda conversation: '<think>hm</think>["negative"]', weights=weigh)
-    plain, thinking = LanguageModel(engine).classify(["plain", "think"], SENTIMENT)
-    assert (plain.labels, plain.source.reading, plain.score_type) == (("positive",), "letters", "share")
-    assert (thinking.labels, thinking.source.reading, thinking.problem) == (("negative",), "list", None)
+    backend = FakeBackend(lambda conversation: '<think>hm</think>["negative"]', weights=next_token_logprobs)
+    plain, thinking = LanguageModel(backend).classify(["plain", "think"], SENTIMENT)
+    assert (plain.labels, plain.source.strategy, plain.score_type) == (("positive",), "label_tokens", "share")
+    assert (thinking.labels, thinking.source.strategy, thinking.problem) == (("negative",), "json_list", None)
 
 
 # --- yes_no ---
 
 
 def says_yes_to(*labels: str) -> object:
-    def weigh(conversation: Conversation) -> dict[str, float]:
+    def next_token_logprobs(conversation: Conversation) -> dict[str, float]:
         asked = conversation[1]["content"].rpartition('Does the label "')[2].partition('"')[0]
         return {"Yes": 0.8, "No": 0.1} if asked in labels else {"Yes": 0.01, "No": 0.9}
 
-    return weigh
+    return next_token_logprobs
 
 
 def test_yes_no_asks_about_every_label_of_every_text_and_scores_each_for_itself() -> None:
-    engine = Counting(says_yes_to("War", "Drama"))
-    predictions = LanguageModel(engine, YesNo()).classify(["a", "b", "c"], TMDB)
+    backend = Counting(says_yes_to("War", "Drama"))
+    predictions = LanguageModel(backend, YesNo()).classify(["a", "b", "c"], TMDB)
     assert [prediction.labels for prediction in predictions] == [("Drama", "War")] * 3
     assert predictions[0].scores["War"] == pytest.approx(8 / 9)
     assert predictions[0].scores["Action"] == pytest.approx(1 / 91)
-    assert sum(len(conversations) for conversations, _ in engine.batches) == 3 * 18
+    assert sum(len(conversations) for conversations, _ in backend.batches) == 3 * 18
 
 
 def test_one_question_about_each_text_goes_ahead_so_that_the_others_find_it_computed() -> None:
-    engine = Counting(says_yes_to())
-    LanguageModel(engine, YesNo()).classify([f"text {n}" for n in range(40)], TMDB)
-    sizes = [len(conversations) for conversations, _ in engine.batches]
+    backend = Counting(says_yes_to())
+    LanguageModel(backend, YesNo()).classify([f"text {n}" for n in range(40)], TMDB)
+    sizes = [len(conversations) for conversations, _ in backend.batches]
     assert sizes == [32, 32 * 17, 8, 8 * 17]
-    ahead = [conversation[1]["content"] for conversation in engine.batches[0][0]]
+    ahead = [conversation[1]["content"] for conversation in backend.batches[0][0]]
     assert len(set(ahead)) == 32
 
 
 def test_all_questions_about_a_text_share_everything_up_to_the_question() -> None:
-    engine = Counting(says_yes_to())
-    LanguageModel(engine, YesNo()).classify(["a plot"], TMDB)
-    asked = [conversation for conversations, _ in engine.batches for conversation in conversations]
+    backend = Counting(says_yes_to())
+    LanguageModel(backend, YesNo()).classify(["a plot"], TMDB)
+    asked = [conversation for conversations, _ in backend.batches for conversation in conversations]
     assert len({conversation[0]["content"] for conversation in asked}) == 1
     assert len({conversation[1]["content"].partition("Does the label")[0] for conversation in asked}) == 1
 
 
-def test_a_vocabulary_of_one_label_is_one_question() -> None:
+def test_a_taxonomy_of_one_label_is_one_question() -> None:
     taxonomy = Taxonomy("own", (Label("War"),), allow_none=True)
-    engine = Counting(says_yes_to("War"))
-    assert LanguageModel(engine, YesNo()).classify(["x"], taxonomy)[0].labels == ("War",)
+    backend = Counting(says_yes_to("War"))
+    assert LanguageModel(backend, YesNo()).classify(["x"], taxonomy)[0].labels == ("War",)
     assert LanguageModel(Counting(says_yes_to()), YesNo()).classify(["x"], taxonomy)[0].labels == ()
 
 
@@ -242,7 +242,7 @@ def test_a_vocabulary_of_one_label_is_one_question() -> None:
 class HalfDown(FakeBackend):
     """Weighs all but the texts that say "down"."""
 
-    def weigh(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[TokenLogprobs]:
+    def next_token_logprobs(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[TokenLogprobs]:
         down = Problem("busy", "later")
         figures = {code: math.log(1 / len(codes)) for code in codes}
         return [
@@ -253,9 +253,9 @@ class HalfDown(FakeBackend):
         ]
 
 
-@pytest.mark.parametrize("reading", [LabelTokens(), YesNo()])
-def test_a_failing_text_does_not_fail_its_batch(reading: LabelTokens | YesNo) -> None:
-    model = LanguageModel(HalfDown(weights=lambda conversation: {}), reading)
+@pytest.mark.parametrize("strategy", [LabelTokens(), YesNo()])
+def test_a_failing_text_does_not_fail_its_batch(strategy: LabelTokens | YesNo) -> None:
+    model = LanguageModel(HalfDown(weights=lambda conversation: {}), strategy)
     first, second, third = model.classify(["up", "down", "up"], TMDB)
     assert (first.problem, third.problem) == (None, None)
     assert second.problem == Problem("busy", "later")
@@ -267,13 +267,13 @@ def test_tokens_of_all_requests_about_a_text_are_counted() -> None:
     assert model.classify(["up"], TMDB)[0].usage == Usage(180, 90, 18)
 
 
-@pytest.mark.parametrize("reading", [LabelTokens(), YesNo()])
+@pytest.mark.parametrize("strategy", [LabelTokens(), YesNo()])
 def test_an_engine_that_tells_no_probabilities_is_a_problem_that_names_the_way_out(
-    reading: LabelTokens | YesNo,
+    strategy: LabelTokens | YesNo,
 ) -> None:
-    (prediction,) = LanguageModel(FakeBackend(), reading).classify(["x"], TMDB)
+    (prediction,) = LanguageModel(FakeBackend(), strategy).classify(["x"], TMDB)
     assert prediction.problem is not None
-    assert "choose the reading list" in prediction.problem.detail
+    assert "choose the strategy json_list" in prediction.problem.detail
 
 
 # --- list ---
@@ -293,8 +293,8 @@ class Writing(FakeBackend):
 
 def test_a_list_is_scored_by_the_probability_of_each_labels_words() -> None:
     said = [('["', 1), ("Science", 0.5), (" Fiction", 0.8), ('","', 1), ("War", 0.25), ('"]', 1)]
-    engine = Writing(*(Token(text, math.log(probability)) for text, probability in said))
-    (prediction,) = LanguageModel(engine, JSONList()).classify(["x"], TMDB)
+    backend = Writing(*(Token(text, math.log(probability)) for text, probability in said))
+    (prediction,) = LanguageModel(backend, JSONList()).classify(["x"], TMDB)
     assert prediction.labels == ("Science Fiction", "War")
     assert prediction.scores == pytest.approx({"Science Fiction": 0.4, "War": 0.25})
     assert prediction.score_type == "probability"
@@ -313,14 +313,14 @@ def test_a_list_is_scored_by_the_probability_of_each_labels_words() -> None:
 def test_listed_labels_come_best_first_and_only_they_have_scores(
     said: list[tuple[str, float]], labels: tuple[str, ...]
 ) -> None:
-    engine = Writing(*(Token(text, math.log(probability)) for text, probability in said))
-    (prediction,) = LanguageModel(engine, JSONList()).classify(["x"], TMDB)
+    backend = Writing(*(Token(text, math.log(probability)) for text, probability in said))
+    (prediction,) = LanguageModel(backend, JSONList()).classify(["x"], TMDB)
     assert prediction.labels == labels
     assert set(prediction.scores) <= set(labels)
     assert list(prediction.scores.values()) == sorted(prediction.scores.values(), reverse=True)
 
 
-def test_a_list_without_token_probabilities_keeps_vocabulary_order_and_has_no_scores() -> None:
+def test_a_list_without_token_probabilities_keeps_taxonomy_order_and_has_no_scores() -> None:
     (prediction,) = LanguageModel(FakeBackend(lambda conversation: '["War", "Crime"]')).classify(["x"], TMDB)
     assert (prediction.labels, prediction.scores, prediction.score_type) == (("Crime", "War"), {}, None)
 
@@ -330,47 +330,50 @@ def test_a_list_without_token_probabilities_keeps_vocabulary_order_and_has_no_sc
 
 def test_auto_takes_letters_for_one_label_list_for_several_and_what_remains_otherwise() -> None:
     weighing, silent = FakeBackend(weights=lambda conversation: {}), FakeBackend()
-    assert choice.best(weighing, SENTIMENT).name == "letters"
-    assert choice.best(weighing, TMDB).name == "list"
-    assert choice.best(silent, SENTIMENT).name == "list"
+    assert choice.best(weighing, SENTIMENT).name == "label_tokens"
+    assert choice.best(weighing, TMDB).name == "json_list"
+    assert choice.best(silent, SENTIMENT).name == "json_list"
     weighing.holds_schema = silent.holds_schema = False
     assert choice.best(weighing, TMDB).name == "yes_no"
-    assert choice.best(silent, TMDB).name == "list"
-    assert LanguageModel(FakeBackend(lambda conversation: '["War"]')).classify(["x"], TMDB)[0].source.reading == "list"
+    assert choice.best(silent, TMDB).name == "json_list"
+    assert (
+        LanguageModel(FakeBackend(lambda conversation: '["War"]')).classify(["x"], TMDB)[0].source.strategy
+        == "json_list"
+    )
 
 
 @pytest.mark.parametrize(
-    ("start", "holds", "taxonomy", "reading"),
+    ("start", "holds", "taxonomy", "strategy"),
     [
-        ("<think>", True, SENTIMENT, "list"),
-        ("Okay", True, SENTIMENT, "list"),
-        ("Okay", False, SENTIMENT, "list"),
-        ("<think>", False, TMDB, "list"),
-        ("B", True, SENTIMENT, "letters"),
+        ("<think>", True, SENTIMENT, "json_list"),
+        ("Okay", True, SENTIMENT, "json_list"),
+        ("Okay", False, SENTIMENT, "json_list"),
+        ("<think>", False, TMDB, "json_list"),
+        ("B", True, SENTIMENT, "label_tokens"),
         ("B", False, TMDB, "yes_no"),
-        ("B", True, TMDB, "list"),
+        ("B", True, TMDB, "json_list"),
     ],
 )
 def test_auto_reads_a_reasoning_model_as_a_list_from_its_first_text(
-    start: str, holds: bool, taxonomy: Taxonomy, reading: str
+    start: str, holds: bool, taxonomy: Taxonomy, strategy: str
 ) -> None:
     found = [{"token": start, "logprob": -0.1}, {"token": "The", "logprob": -3.0}]
     content = [{"token": start, "logprob": -0.1, "top_logprobs": found}]
     said = '{"labels": ["zqx-7"]}' if holds else "Hello!"
     completion = {"choices": [{"message": {"content": said}, "logprobs": {"content": content}}]}
     with endpoint(follows(serves("/chat/completions", body(200, completion)))) as server:
-        wire = HTTPTransport(server.url, "", 5, 0, 4)
-        engine = OpenAICompatible(wire, "m", CapabilityProbe(wire, "m"))
-        assert choice.best(engine, taxonomy).name == reading
-        LanguageModel(engine).classify(["An odd text."], taxonomy)
-    if reading == "list":
+        transport = HTTPTransport(server.url, "", 5, 0, 4)
+        backend = OpenAICompatible(transport, "m", CapabilityProbe(transport, "m"))
+        assert choice.best(backend, taxonomy).name == strategy
+        LanguageModel(backend).classify(["An odd text."], taxonomy)
+    if strategy == "json_list":
         about_it = [asked for asked in server.asked if "An odd text." in str(asked)]
         assert [asked["max_tokens"] > 1 for asked in about_it] == [True]
 
 
-def test_an_unknown_reading_is_told() -> None:
+def test_an_unknown_strategy_is_told() -> None:
     with pytest.raises(UnknownName, match="did you mean 'letters'"):
-        choice.named("leters")
+        choice.named("label_token")
 
 
 # --- decisions ---
@@ -394,10 +397,10 @@ def test_the_options_of_a_choice_compete_as_letters_do(
     prediction, asked = decided(deciding({"type": "choice", "name": "label", "probabilities": given}), taxonomy)
     assert (prediction.labels, prediction.score_type) == (labels, "share")
     assert {choice["value"] for choice in asked[0]["questions"][0]["choices"]} == set(shares)
-    reading = DecisionsAPI()
-    assert (reading.competing(taxonomy), reading.competing(TMDB)) == (True, False)
-    assert LanguageModel(FakeBackend(), reading).decision(Text("x"), taxonomy).threshold == 0.1
-    assert LanguageModel(FakeBackend(), reading).decision(Text("x"), TMDB).threshold == 0.5
+    strategy = DecisionsAPI()
+    assert (strategy.mutually_exclusive(taxonomy), strategy.mutually_exclusive(TMDB)) == (True, False)
+    assert LanguageModel(FakeBackend(), strategy).decision(Text("x"), taxonomy).threshold == 0.1
+    assert LanguageModel(FakeBackend(), strategy).decision(Text("x"), TMDB).threshold == 0.5
 
 
 def deciding(*answers: object, status: int = 200) -> Behaviour:
@@ -407,8 +410,8 @@ def deciding(*answers: object, status: int = 200) -> Behaviour:
 
 def decided(behaviour: Behaviour, taxonomy: Taxonomy) -> tuple[Prediction, list[Any]]:
     with endpoint(behaviour) as server:
-        engine = OpenAICompatible(HTTPTransport(server.url, "", 5, 0, 4), "m", lambda: UNPROBED)
-        (prediction,) = LanguageModel(engine, DecisionsAPI()).classify(["a plot"], taxonomy)
+        backend = OpenAICompatible(HTTPTransport(server.url, "", 5, 0, 4), "m", lambda: UNPROBED)
+        (prediction,) = LanguageModel(backend, DecisionsAPI()).classify(["a plot"], taxonomy)
     return prediction, server.asked
 
 
@@ -439,7 +442,7 @@ def test_decisions_asks_a_choice_where_one_label_is_wanted() -> None:
     assert [choice["value"] for choice in asked[0]["questions"][0]["choices"]] == ["positive", "negative"]
 
 
-def test_decisions_asks_a_large_vocabulary_in_parts() -> None:
+def test_decisions_asks_a_large_taxonomy_in_parts() -> None:
     large = Taxonomy("large", tuple(Label(f"label {number:03}") for number in range(900)), allow_none=True)
     behaviour = deciding(*({"type": "predicate", "name": name, "probability": 0.1} for name in large.names))
     _, asked = decided(behaviour, large)

@@ -46,7 +46,7 @@ def test_an_answer_is_asked_for_once_and_remembered_whole(tmp_path: Path) -> Non
     assert again.dropped == ("Cooking",)
 
 
-def test_another_vocabulary_text_or_shape_is_another_answer(tmp_path: Path) -> None:
+def test_another_taxonomy_text_or_shape_is_another_answer(tmp_path: Path) -> None:
     asked = Asked()
     mine = cached(asked, tmp_path / "c")
     mine.classify(["a plot"], TMDB)

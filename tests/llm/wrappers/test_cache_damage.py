@@ -14,9 +14,9 @@ from llm.backends.fake import FakeBackend
 from llm.classifier import Prediction
 from llm.few_shot import NearestExamples, Shots, StaticExamples, no_shots
 from llm.language_model import _VERSION, LanguageModel
-from llm.request_context import ASKING, RequestContext
+from llm.request_context import CURRENT_REQUEST, RequestContext
 from llm.strategies.json_list import JSONList
-from llm.strategies.registry import READINGS
+from llm.strategies.registry import STRATEGIES
 from llm.wrappers.cache import AnswerStore, Cached
 from prompts import registry
 from prompts.answer_format import FewShotExample
@@ -185,11 +185,11 @@ def test_answers_of_another_format_are_not_found(tmp_path: Path, monkeypatch: py
 
 
 def under(salt: str, mine: Cached) -> Prediction:
-    ASKING.set(RequestContext(cache_salt=salt))
+    CURRENT_REQUEST.set(RequestContext(cache_salt=salt))
     try:
         return mine.classify(["a plot"], TMDB)[0]
     finally:
-        ASKING.set(RequestContext())
+        CURRENT_REQUEST.set(RequestContext())
 
 
 def test_each_key_finds_its_own_answers_alone(tmp_path: Path) -> None:
@@ -266,9 +266,9 @@ def test_whatever_is_sent_differently_has_a_fingerprint_of_its_own() -> None:
         *(StaticExamples((FewShotExample(Text(words), ("One",)),), "own") for words in "ab"),
     ]
     sent: dict[str, str] = {}
-    for prompt, text, vocabulary, shots, reading in product(prompts, texts, vocabularies, shown, READINGS.values()):
-        if reading.name != "decisions":
-            model = LanguageModel(FakeBackend(weights=lambda conversation: {}), reading, prompt, shots=shots)
+    for prompt, text, vocabulary, shots, strategy in product(prompts, texts, vocabularies, shown, STRATEGIES.values()):
+        if strategy.name != "decisions_api":
+            model = LanguageModel(FakeBackend(weights=lambda conversation: {}), strategy, prompt, shots=shots)
             messages = json.dumps([*map(list, model.conversations(text, vocabulary))])
             assert sent.setdefault(model.fingerprint(text, vocabulary), messages) == messages
     assert len(sent) > 1_000
@@ -279,8 +279,8 @@ def test_other_messages_for_the_same_inputs_need_another_version() -> None:
     here. Otherwise cached answers to the old messages are given for the new ones."""
     shots = StaticExamples((FewShotExample(Text("shown"), ("War",)),), "tmdb")
     models = [
-        LanguageModel(FakeBackend(weights=lambda conversation: {}), READINGS[reading], prompt, shots=shots)
-        for reading in ("list", "letters", "yes_no")
+        LanguageModel(FakeBackend(weights=lambda conversation: {}), STRATEGIES[strategy], prompt, shots=shots)
+        for strategy in ("json_list", "label_tokens", "yes_no")
         for prompt in (registry.prompt("plot.v1"), registry.prompt("text.v1"), asking("Which team?"))
     ]
     text = Text("A <b>plot</b>.", "Title")

@@ -11,7 +11,7 @@ import pytest
 from llm.backends.fake import FakeBackend
 from llm.classifier import AnswerSource, Prediction
 from llm.language_model import LanguageModel
-from llm.request_context import ASKING, RequestContext
+from llm.request_context import CURRENT_REQUEST, RequestContext
 from llm.strategies.json_list import JSONList
 from llm.wrappers.admission import AdmissionControl, Gate
 from llm.wrappers.micro_batched import MicroBatched
@@ -59,7 +59,9 @@ class Crowd:
 
     def ask(self, text: str, taxonomy: Taxonomy = TMDB, seconds: float | None = None) -> Prediction:
         """One text, by someone who waits so many seconds."""
-        ASKING.set(RequestContext(until=time.monotonic() + seconds) if seconds is not None else RequestContext())
+        CURRENT_REQUEST.set(
+            RequestContext(deadline=time.monotonic() + seconds) if seconds is not None else RequestContext()
+        )
         return self.batched.classify([text], taxonomy)[0]
 
     def behind(self, *calls: Callable[[], Prediction]) -> list[Prediction]:
@@ -116,7 +118,7 @@ def test_a_pass_takes_those_of_like_length_and_who_waited_longest_leads_the_next
     assert crowd.inner.passes == [["first"], ["aa"] * 60 + ["cc"] * 60, ["b" * 400] * 60]
 
 
-def test_another_vocabulary_is_another_pass() -> None:
+def test_another_taxonomy_is_another_pass() -> None:
     crowd = Crowd()
     calls = [lambda: crowd.ask("a"), lambda: crowd.ask("b", IMDB), lambda: crowd.ask("c")]
     found = crowd.behind(*calls)
@@ -134,8 +136,8 @@ def test_a_pass_is_no_larger_than_it_may_be() -> None:
 
 def test_what_nobody_waits_for_any_more_is_not_read() -> None:
     crowd = Crowd()
-    late, punctual = crowd.behind(lambda: crowd.ask("late", seconds=0.0), lambda: crowd.ask("punctual", seconds=60))
-    assert late.problem is not None and late.problem.kind == "late"
+    late, punctual = crowd.behind(lambda: crowd.ask("timeout", seconds=0.0), lambda: crowd.ask("punctual", seconds=60))
+    assert late.problem is not None and late.problem.kind == "timeout"
     assert punctual.problem is None
     assert crowd.inner.passes == [["first"], ["punctual"]]
 
@@ -179,7 +181,7 @@ def test_under_a_crowd_with_little_patience_everybody_hears_something_of_their_o
 
     def ask(number: int) -> bool:
         found = crowd.ask(f"{number}", IMDB if number % 3 else TMDB, seconds=0.0005 if number % 5 == 0 else 60)
-        return found.problem.kind == "late" if found.problem else found.source.model == f"{number}"
+        return found.problem.kind == "timeout" if found.problem else found.source.model == f"{number}"
 
     with ThreadPoolExecutor(16) as pool:
         assert all(pool.map(ask, range(800)))

@@ -56,7 +56,7 @@ def always_war(conversation: Conversation) -> str:
     return '["War"]'
 
 
-def test_orders_start_with_the_vocabularys_own_and_are_the_same_every_time() -> None:
+def test_orders_start_with_the_taxonomys_own_and_are_the_same_every_time() -> None:
     some = orders(TMDB, 20)
     assert some[0] == TMDB
     assert len({order.names for order in some}) == 20
@@ -72,7 +72,7 @@ def test_flips_tell_a_model_that_follows_the_order_from_one_that_does_not() -> N
     assert (steady.ever, steady.minority) == (0, 0)
 
 
-def test_an_average_over_orders_takes_the_majority_and_names_the_vocabulary_itself() -> None:
+def test_an_average_over_orders_takes_the_majority_and_names_the_taxonomy_itself() -> None:
     def mostly_war(conversation: Conversation) -> str:
         return '["War", "Drama"]' if "- Action" in conversation[0]["content"].partition("- War")[0] else '["War"]'
 
@@ -110,7 +110,7 @@ def test_a_text_that_fails_under_one_order_fails() -> None:
 # --- candidates ---
 
 
-def test_a_large_vocabulary_is_narrowed_to_the_likeliest_and_answered_as_a_whole(embedded: Matcher) -> None:
+def test_a_large_taxonomy_is_narrowed_to_the_likeliest_and_answered_as_a_whole(embedded: Matcher) -> None:
     names = [
         "cooking",
         "football",
@@ -135,7 +135,7 @@ def test_a_large_vocabulary_is_narrowed_to_the_likeliest_and_answered_as_a_whole
     assert predictions[2].problem is not None
 
 
-def test_a_vocabulary_small_enough_goes_through_whole(embedded: Matcher) -> None:
+def test_a_taxonomy_small_enough_goes_through_whole(embedded: Matcher) -> None:
     large = Fixed("large", {"x": (("War",), {})})
     Shortlist(embedded, large, 18).classify(["x"], TMDB)
     assert large.asked == [("x", TMDB.names)]
@@ -291,7 +291,7 @@ def test_the_nearest_examples_are_shown_the_nearest_last_and_never_the_text_itse
     assert words_of(asked_with(shots, "A ghost haunts the attic.")[1:]).count("ghost") == 1
 
 
-def test_examples_of_another_vocabulary_are_not_shown() -> None:
+def test_examples_of_another_taxonomy_are_not_shown() -> None:
     assert answers_in(asked_with(StaticExamples(SHOTS, "tmdb"), "x", AB)) == []
     assert answers_in(asked_with(NearestExamples(MiniLM(), SHOTS, "tmdb", 2), "x", AB)) == []
 

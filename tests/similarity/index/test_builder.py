@@ -195,7 +195,7 @@ def test_an_unfinished_build_of_something_else_is_not_mixed_in(folder: Path, mon
         made(folder, films(10), "first")
     with pytest.raises(InvalidIndex, match="unfinished build of other data"):
         made(folder, films(5, 50), "second")
-    made(folder, films(5, 50), "second", anew=True)
+    made(folder, films(5, 50), "second", overwrite=True)
     assert ids(folder) == [one.id for one in films(5, 50)]
 
 

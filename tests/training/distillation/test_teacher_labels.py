@@ -1,4 +1,4 @@
-"""What a student is given: the teacher's labels and doubt by reading, and sides on which no film stands twice."""
+"""What a student is given: the teacher's labels and doubt by strategy, and sides on which no film stands twice."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from eval.run import EvaluationRun, OpenedSystem, RunOptions, System
 from llm.backends.fake import FakeBackend
 from llm.classifier import AnswerSource, Problem
 from llm.language_model import LanguageModel
-from llm.strategies.registry import READINGS
+from llm.strategies.registry import STRATEGIES
 from llm.thresholds import ThresholdStore
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.taxonomy import Taxonomy
@@ -35,20 +35,20 @@ def unlabelled(count: int = 24) -> list[Example]:
 
 
 def rows_of(
-    folder: Path, engine: FakeBackend, reading: str, taxonomy: Taxonomy, some: Sequence[Example]
+    folder: Path, backend: FakeBackend, strategy: str, taxonomy: Taxonomy, some: Sequence[Example]
 ) -> list[RunRow]:
     """The rows of a teacher behind a scripted engine, asked as the command asks."""
     data = folder / "data.jsonl"
     data.write_text("x")
-    teacher = LanguageModel(engine, READINGS[reading], decisions=ThresholdStore())
-    system = System("llm", {}, lambda: OpenedSystem(teacher, "list"))
+    teacher = LanguageModel(backend, STRATEGIES[strategy], decisions=ThresholdStore())
+    system = System("llm", {}, lambda: OpenedSystem(teacher, "json_list"))
     return EvaluationRun(
         system, EvaluationData(data, None, None, taxonomy, some), folder / "teacher", RunOptions(2, 8)
     ).collect()
 
 
 def test_a_list_without_probabilities_is_sure_of_all_it_says(tmp_path: Path) -> None:
-    rows = rows_of(tmp_path, FakeBackend(lambda _: '["Horror","War"]'), "list", MULTI, unlabelled())
+    rows = rows_of(tmp_path, FakeBackend(lambda _: '["Horror","War"]'), "json_list", MULTI, unlabelled())
     said = verdicts(unlabelled(), rows, MULTI)
     assert {one.labels for one in said.examples} == {("War", "Horror")}
     assert all(one.complete for one in said.examples)
@@ -69,19 +69,19 @@ def test_yes_and_no_give_each_label_its_own_probability(tmp_path: Path) -> None:
 
 
 def test_letters_give_shares_to_one_label_and_labels_alone_to_several(tmp_path: Path) -> None:
-    engine = FakeBackend(weights=lambda _: {"A": 0.6, "B": 0.2})
-    one = verdicts(unlabelled(), rows_of(tmp_path, engine, "letters", SINGLE, unlabelled()), SINGLE)
+    backend = FakeBackend(weights=lambda _: {"A": 0.6, "B": 0.2})
+    one = verdicts(unlabelled(), rows_of(tmp_path, backend, "label_tokens", SINGLE, unlabelled()), SINGLE)
     assert one.soft["0"] == pytest.approx([0.75, 0.25, 0, 0], abs=1e-4)
     assert sum(one.soft["0"]) == pytest.approx(1)
     (tmp_path / "other").mkdir()
-    several = verdicts(unlabelled(), rows_of(tmp_path / "other", engine, "letters", MULTI, unlabelled()), MULTI)
+    several = verdicts(unlabelled(), rows_of(tmp_path / "other", backend, "label_tokens", MULTI, unlabelled()), MULTI)
     assert several.soft["0"] == [1, 1, 0, 0]
     assert "compete" in several.doubt
 
 
 def test_the_words_of_a_list_give_what_was_written_its_probability() -> None:
     scores = {"War": 0.7, "Horror": 0.0, "Music": 0.0, "Western": 0.0}
-    source = AnswerSource("m", "t@1", reading="list")
+    source = AnswerSource("m", "t@1", strategy="json_list")
     rows = [RunRow(f"{n}", f"{n}", (), ("War",), scores, source=source) for n in range(24)]
     said = verdicts(unlabelled(), rows, MULTI)
     assert said.soft["5"] == [0.7, 0, 0, 0]
@@ -94,7 +94,7 @@ def test_texts_without_an_answer_are_counted_and_those_that_may_get_one_are_wait
         return next((one for text, one in failing.items() if text in conversation[-1]["content"]), "[]")
 
     free = replace(MULTI, allow_none=True)
-    rows = rows_of(tmp_path, FakeBackend(reply), "list", free, unlabelled())
+    rows = rows_of(tmp_path, FakeBackend(reply), "json_list", free, unlabelled())
     with pytest.raises(InvalidSetting, match=r"1 of 24 texts got no answer .* --partial goes on without them"):
         verdicts(unlabelled(), rows, free)
     said = verdicts(unlabelled(), rows, free, partial=True)
@@ -155,7 +155,8 @@ def test_the_report_tells_what_was_kept_and_what_a_text_costs(tmp_path: Path) ->
     student = Answers({"1": ["War"], "2": ["Horror"]}, {"p50 ms": 9.0, "USD per 1,000": 0.0})
     gold = [Example("1", Text("a"), ("War",)), Example("2", Text("b"), ("Music",))]
     told = {
-        "data": "texts.csv", "taxonomy": "stories@0", "teacher": {"name": "qwen", "reading": "list", "doubt": "none"},
+        "data": "texts.csv", "taxonomy": "stories@0",
+        "teacher": {"name": "qwen", "strategy": "json_list", "doubt": "none"},
         "student": {"kind": "minilm-mlp"},
         "texts": {"table": 30, "answered": 28, "unanswered": {"rejected": 2}, "train": 22, "validation": 3, "test": 3},
     }  # fmt: skip

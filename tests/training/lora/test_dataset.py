@@ -16,7 +16,7 @@ from llm.backends.local.list_grammar import ListGrammar, Walk
 from llm.language_model import LanguageModel
 from llm.strategies.answer_parser import read_answer
 from llm.strategies.json_list import JSONList
-from llm.strategies.registry import READINGS
+from llm.strategies.registry import STRATEGIES
 from prompts import registry
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.taxonomy import Label, Taxonomy
@@ -39,15 +39,15 @@ def example(*labels: str, text: str = "A sheriff sings.", name: str = "1", **mor
 
 def test_the_messages_are_those_that_the_language_model_sends(base: CausalLM) -> None:
     some = [example("Western", "Music"), example("War", text="A trench.", name="2")]
-    for form in ("list", "letters"):
-        model = LanguageModel(LocalBackend.holding(base, "tiny"), READINGS[form])
+    for form in ("json_list", "label_tokens"):
+        model = LanguageModel(LocalBackend.holding(base, "tiny"), STRATEGIES[form])
         sent = [model.conversations(one.text, TMDB)[0] for one in some]
-        taught = lessons(base, PromptSetup(TMDB, "list" if form == "list" else "letters"), some, LONG)
+        taught = lessons(base, PromptSetup(TMDB, "json_list" if form == "json_list" else "label_tokens"), some, LONG)
         assert [lesson.asked for lesson in taught.lessons] == base.tokens(sent)
 
 
-def test_a_list_is_taught_in_vocabulary_order_as_the_engine_writes_it_and_the_reader_reads_it(base: CausalLM) -> None:
-    (lesson,) = lessons(base, PromptSetup(TMDB, "list"), [example("Western", "Music", "Drama")], LONG).lessons
+def test_a_list_is_taught_in_taxonomy_order_as_the_engine_writes_it_and_the_reader_reads_it(base: CausalLM) -> None:
+    (lesson,) = lessons(base, PromptSetup(TMDB, "json_list"), [example("Western", "Music", "Drama")], LONG).lessons
     said = [tokens[0] for tokens in lesson.said]
     assert all(len(tokens) == 1 for tokens in lesson.said)
     assert said[-1] == base.tokenizer.eos_token_id
@@ -62,14 +62,14 @@ def test_a_list_is_taught_in_vocabulary_order_as_the_engine_writes_it_and_the_re
 
 def test_none_is_an_empty_list_or_the_code_of_none(base: CausalLM) -> None:
     free = replace(TMDB, allow_none=True)
-    (listed,) = lessons(base, PromptSetup(free, "list"), [example()], LONG).lessons
+    (listed,) = lessons(base, PromptSetup(free, "json_list"), [example()], LONG).lessons
     assert base.decode([tokens[0] for tokens in listed.said[:-1]]) == "[]"
-    (coded,) = lessons(base, PromptSetup(free, "letters"), [example()], LONG).lessons
+    (coded,) = lessons(base, PromptSetup(free, "label_tokens"), [example()], LONG).lessons
     assert coded.said == ((base.code("0"),),)
 
 
 def test_under_letters_every_true_labels_code_is_right_at_one_place(base: CausalLM) -> None:
-    (lesson,) = lessons(base, PromptSetup(TMDB, "letters"), [example("Action", "Animation")], LONG).lessons
+    (lesson,) = lessons(base, PromptSetup(TMDB, "label_tokens"), [example("Action", "Animation")], LONG).lessons
     assert lesson.said == ((base.code("A"), base.code("C")),)
 
 
@@ -82,26 +82,26 @@ def test_what_cannot_be_taught_whole_is_counted_and_said(base: CausalLM) -> None
         example("War", "Drama", text="Fog. " * 3_000, name="4"),
         example("Drama", name="5"),
     ]
-    taught = lessons(base, PromptSetup(narrow, "list"), some, LONG)
+    taught = lessons(base, PromptSetup(narrow, "json_list"), some, LONG)
     assert taught.counts == {SHORTENED: 2, INCOMPLETE: 1, TOO_LONG: 1}
     first = [base.decode([tokens[0] for tokens in lesson.said[:-1]]) for lesson in taught.lessons]
     assert first == ['["War"]', '["Drama"]', '["Drama"]'], "the rarer label is kept"
-    assert len(lessons(base, PromptSetup(narrow, "list"), some, LONG, incomplete=True).lessons) == 4
+    assert len(lessons(base, PromptSetup(narrow, "json_list"), some, LONG, incomplete=True).lessons) == 4
     with pytest.raises(InvalidDataset, match="no example is left to learn from: 1 whose labels are incomplete"):
-        lessons(base, PromptSetup(TMDB, "list"), some[2:3], LONG)
+        lessons(base, PromptSetup(TMDB, "json_list"), some[2:3], LONG)
 
 
-def test_a_vocabulary_beyond_the_letters_is_refused(base: CausalLM) -> None:
+def test_a_taxonomy_beyond_the_letters_is_refused(base: CausalLM) -> None:
     many = Taxonomy("many", tuple(Label(f"label {number}") for number in range(53)))
     with pytest.raises(InvalidSetting, match="letters can teach 52 labels at most, and many has 53"):
-        lessons(base, PromptSetup(many, "letters"), [example("label 1")], LONG)
+        lessons(base, PromptSetup(many, "label_tokens"), [example("label 1")], LONG)
 
 
 def test_the_prompts_used_are_told_by_name_and_digest() -> None:
     some = [example("War"), Example("2", Text("", "Rio"), ("War",))]
-    assert PromptSetup(TMDB, "list").prompts(some) == sorted(
+    assert PromptSetup(TMDB, "json_list").prompts(some) == sorted(
         f"{name}@{registry.prompt(name).digest}" for name in ("plot.v1", "title.v1")
     )
-    assert json.dumps(PromptSetup(SENTIMENT, "letters", registry.prompt("text")).prompts(some)) == json.dumps(
+    assert json.dumps(PromptSetup(SENTIMENT, "label_tokens", registry.prompt("text")).prompts(some)) == json.dumps(
         [f"text.v1@{registry.prompt('text').digest}"]
     )

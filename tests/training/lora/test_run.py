@@ -18,7 +18,7 @@ from llm.backends.local import causal_lm
 from llm.backends.local.backend import LocalBackend
 from llm.language_model import LanguageModel
 from llm.lora_adapter import adapter_in, refuse_other_base
-from llm.strategies.registry import READINGS
+from llm.strategies.registry import STRATEGIES
 from main import main
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.text import Text
@@ -47,7 +47,7 @@ def made(base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, di
     """An adapter after a few steps, and its manifest."""
     folder = tmp_path_factory.mktemp("made") / "genres"
     plan = LoraPlan(
-        PromptSetup(GENRES, "list", PROMPT), replace(FAST, base=str(base)), seed=3, data="films", command="main.py"
+        PromptSetup(GENRES, "json_list", PROMPT), replace(FAST, base=str(base)), seed=3, data="films", command="main.py"
     )
     return folder, teach(plan, examples("a"), examples("b"), folder)
 
@@ -60,7 +60,7 @@ def test_the_loss_falls_and_the_manifest_says_how_and_from_what(made: tuple[Path
     assert sorted(file.name for file in folder.iterdir()) == [
         "adapter_config.json", "adapter_model.safetensors", "manifest.json",
     ]  # fmt: skip
-    assert (told["kind"], told["reading"], told["seed"], told["command"]) == ("lora", "list", 3, "main.py")
+    assert (told["kind"], told["strategy"], told["seed"], told["command"]) == ("lora", "json_list", 3, "main.py")
     assert told["prompts"] == [f"short.v1@{PROMPT.digest}"]
     assert told["data"]["train"]["lessons"] == 6
     assert told["data"]["train"]["digest"] != told["data"]["validation"]["digest"]
@@ -74,24 +74,24 @@ def test_the_loss_falls_and_the_manifest_says_how_and_from_what(made: tuple[Path
 
 def test_what_was_saved_answers_as_the_manifest_says(made: tuple[Path, dict[str, Any]], base: Path) -> None:
     folder, told = made
-    engine = LocalBackend(str(base), device="cpu", dtype="float32", adapter=folder)
-    assert engine.name.startswith("tiny-qwen2+genres@")
-    assert figures(engine._causal, PromptSetup(GENRES, "list", PROMPT), examples("b")[:0]) == {}
+    backend = LocalBackend(str(base), device="cpu", dtype="float32", adapter=folder)
+    assert backend.name.startswith("tiny-qwen2+genres@")
+    assert figures(backend._causal, PromptSetup(GENRES, "json_list", PROMPT), examples("b")[:0]) == {}
     from eval.datasets import sample
     from eval.metrics.classification import METRICS
 
     judged = sample(examples("b"), 4)
-    found = LanguageModel(engine, READINGS["list"], PROMPT).classify([one.text for one in judged], GENRES)
+    found = LanguageModel(backend, STRATEGIES["json_list"], PROMPT).classify([one.text for one in judged], GENRES)
     pair = [indicator([one.labels for one in some], GENRES) for some in (judged, found)]
     assert round(METRICS["micro-F1"](*pair), 4) == told["validation"]["after"]["micro-F1"]
 
 
 def test_the_same_seed_teaches_the_same(made: tuple[Path, dict[str, Any]], base: Path, tmp_path: Path) -> None:
-    plan = LoraPlan(PromptSetup(GENRES, "list", PROMPT), replace(FAST, base=str(base)), seed=3)
+    plan = LoraPlan(PromptSetup(GENRES, "json_list", PROMPT), replace(FAST, base=str(base)), seed=3)
     assert teach(plan, examples("a"), examples("b"), tmp_path)["notes"] == made[1]["notes"]
 
 
-@pytest.mark.parametrize("form", ["list", "letters"])
+@pytest.mark.parametrize("form", ["json_list", "label_tokens"])
 def test_the_loss_is_the_mean_surprise_at_the_answers_tokens(base: Path, form: Any) -> None:
     held = causal_lm.load(str(base), "cpu", "float32")
     taught = lessons(held, PromptSetup(GENRES, form, PROMPT), examples("a")[:3], 4_096).lessons
@@ -115,7 +115,7 @@ def test_texts_together_or_in_parts_with_or_without_checkpoints_have_one_gradien
         if recipe.checkpointing:
             tuned.gradient_checkpointing_enable({"use_reentrant": False})
         tuned.train()
-        taught = lessons(held, PromptSetup(GENRES, "letters", PROMPT), examples("a")[:2], 4_096).lessons
+        taught = lessons(held, PromptSetup(GENRES, "label_tokens", PROMPT), examples("a")[:2], 4_096).lessons
         rows = [{"input_ids": [*one.asked, *(tokens[0] for tokens in one.said)], "said": one.said} for one in taught]
         AnswerTrainer.compute_loss(AnswerTrainer.__new__(AnswerTrainer), tuned, collated(rows, 0)).backward()
         gradients.append([one.grad for one in tuned.parameters() if one.grad is not None])
@@ -124,7 +124,7 @@ def test_texts_together_or_in_parts_with_or_without_checkpoints_have_one_gradien
 
 
 def test_what_cannot_be_trained_is_told_first(base: Path, tmp_path: Path) -> None:
-    asking = PromptSetup(GENRES, "list", PROMPT)
+    asking = PromptSetup(GENRES, "json_list", PROMPT)
     with pytest.raises(InvalidDataset, match="6 examples stand in training and validation"):
         teach(LoraPlan(asking, replace(FAST, base=str(base))), examples("a"), examples("a"), tmp_path)
     with pytest.raises(InvalidSetting, match="the model 'no/such' cannot be loaded"):
