@@ -47,11 +47,11 @@ def main(data: Path, labels: Path | None, count: int, smoke: bool) -> None:
 
     The model is the one that the settings name (OPENAI_BASE_URL, OPENAI_API_KEY, MARQUEE_MODEL).
     """
-    from marquee.factory import engine_of
+    from marquee.factory import backend_of
 
     taxonomy = _taxonomy(labels) if labels else registry.taxonomy("tmdb")
     texts = list(islice(_texts(data), 3 if smoke else count))
-    backend = FakeBackend(weights=_scripted) if smoke else engine_of(read_settings())
+    backend = FakeBackend(weights=_scripted) if smoke else backend_of(read_settings())
     heads = ("strategy", "system prompt", "codes", "top token is a code", "least", "1 %", "5 %", "median",
              "most", *(f"below {bound}" for bound in _BOUNDS))  # fmt: skip
     click.echo(f"{backend.name}: {len(texts)} texts of {data.name}, {len(taxonomy.names)} labels\n")

@@ -61,7 +61,7 @@ class Ours:
     def __init__(self, endpoint: ServedEndpoint, size: int = 1) -> None:
         self._endpoint, self._transport, self._size = endpoint, endpoint.transport(), size
         self._capabilities = CapabilityProbe(self._transport, endpoint.model)
-        self._backend = self._engine_of(self._transport)
+        self._backend = self._backend_of(self._transport)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -81,10 +81,10 @@ class Ours:
     def requests(self, strategy: str, texts: Sequence[Text], taxonomy: Taxonomy) -> list[bare.Request]:
         """The very requests that ``classify`` would send, in their order."""
         transport = _Collecting(self._endpoint, self._transport)
-        LanguageModel(self._engine_of(transport), STRATEGIES[strategy]).classify(texts, taxonomy)
+        LanguageModel(self._backend_of(transport), STRATEGIES[strategy]).classify(texts, taxonomy)
         return transport.requests
 
-    def _engine_of(self, transport: HTTPTransport) -> OpenAICompatible:
+    def _backend_of(self, transport: HTTPTransport) -> OpenAICompatible:
         carrier = BatchTransport(transport, self._capabilities, self._size) if self._size > 1 else transport
         return OpenAICompatible(carrier, self._endpoint.model, self._capabilities)
 

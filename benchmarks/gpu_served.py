@@ -48,7 +48,7 @@ def write_folder(folder: Path, shape: dict[str, int], device: str | None) -> Pat
 
 
 def local(folder: Path, device: str, load: Load) -> Rates:
-    """``llm.backends.local.backend.LocalBackend``, through the contract of engines.
+    """``llm.backends.local.backend.LocalBackend``, through the contract of backends.
 
     Raises:
         ImportError: there is no such engine here.
@@ -68,9 +68,9 @@ def _ask_local(backend: Any, strategy: str, talks: Sequence[Any]) -> None:
     if strategy == "label_tokens":
         asked = backend.next_token_logprobs(talks, CODES[: len(genres.names)])
     else:
-        asked = backend.write(talks, JSONList().constraint(genres))
+        asked = backend.generate(talks, JSONList().constraint(genres))
     if problem := next((one.problem for one in asked if one.problem), None):
-        raise RuntimeError(f"the engine gave no answer: {problem.detail}")
+        raise RuntimeError(f"the backend gave no answer: {problem.detail}")
 
 
 class _Talks:

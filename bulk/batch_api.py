@@ -130,7 +130,7 @@ class OfflineTransport:
         return {}
 
     def backend(self, model: str) -> OpenAICompatible:
-        """The engine whose requests these are."""
+        """The backend whose requests these are."""
         return OpenAICompatible(self, model, lambda: ASSUMED)
 
     @cached_property

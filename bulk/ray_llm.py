@@ -185,7 +185,7 @@ class InProcessVLLM:
 
     Attributes:
         model: folder or hub name of the weights.
-        gpus: of one engine; more than one splits the model over them.
+        gpus: of one backend; more than one splits the model over them.
         length: tokens of a prompt and its answer.
     """
 
@@ -216,7 +216,7 @@ class InProcessVLLM:
     def reply(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
         """See ``RayTransport.reply``."""
         if row["error"] or not row["reply"]:
-            return {"response": None, "error": {"message": row["error"] or "the engine said nothing"}}
+            return {"response": None, "error": {"message": row["error"] or "the backend said nothing"}}
         return {"response": {"status_code": 200, "body": json.loads(row["reply"])}, "error": None}
 
 
@@ -236,7 +236,7 @@ def _vllm_row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _said(row: Mapping[str, Any]) -> str:
-    """What the engine wrote, as a chat completion."""
+    """What the backend wrote, as a chat completion."""
     usage = {
         "prompt_tokens": int(row.get("num_input_tokens") or 0),
         "completion_tokens": int(row.get("num_generated_tokens") or 0),

@@ -1,6 +1,6 @@
 """A run: every different text asked about once, every row written once, whatever happens on the way.
 
-First the answers: batches of texts go to the engine, and what comes back is in the store before the next batch is asked
+First the answers: batches of texts go to the backend, and what comes back is in the store before the next batch is asked
 about. When all texts are answered, the rows are read again and written with their answers, to a file beside the output
 that takes its place in one step.
 """
@@ -108,7 +108,7 @@ def run(
 
     Args:
         job: what and where.
-        engine: who asks.
+        runner: how texts are classified: in this process, through batch files, or by Ray.
         told: called after every batch, and now and then while the output is written.
         overwrite: drop what an unfinished run of something else has left, and replace an output that is there.
         seed: puts answers in the store before the first text is asked about; the output is then there already, and is
@@ -247,7 +247,7 @@ def _batches(job: Job, stage: _Stages, unknown: Unknown) -> Iterator[TextBatch]:
 class _Stages:
     """The stage that a run is at, told every time that it changes.
 
-    An engine may read far ahead of what is answered, so what is done is the share that was read, as far as the texts
+    A backend may read far ahead of what is answered, so what is done is the share that was read, as far as the texts
     found there are answered.
     """
 

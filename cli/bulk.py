@@ -138,7 +138,7 @@ class _Options:
     workers: int
     worker_cpus: float
     worker_gpus: float
-    through: str
+    ray_backend: str
 
     def do(self) -> None:
         """What they ask for."""
@@ -154,7 +154,7 @@ class _Options:
     @property
     def carried(self) -> bool:
         """Whether a language model's requests are carried by others."""
-        return bool(self.batch_file or self.read_results or (self.runner == "ray" and self.through != "actors"))
+        return bool(self.batch_file or self.read_results or (self.runner == "ray" and self.ray_backend != "actors"))
 
     def job(self) -> Job:
         """What is to be done, by nobody yet; the columns that are read are told."""
@@ -300,12 +300,12 @@ def _through_ray_data_llm(asked: _Options) -> tuple[Job, Runner]:
     from prompts.errors import InvalidSetting
 
     settings = read_settings()
-    if asked.through == "vllm" and settings.extra_fields:
+    if asked.ray_backend == "vllm" and settings.extra_fields:
         raise InvalidSetting(
             "MARQUEE_EXTRA_BODY is for endpoints, and --ray-backend vllm has none: unset it, or use --ray-backend http"
         )
     plan = asked.job()
-    adapting = _adapting() if asked.through == "http" else None
+    adapting = _adapting() if asked.ray_backend == "http" else None
     key, replies = settings.openai_api_key.get_secret_value(), plan.folder / "replies.sqlite"
     transport = OfflineTransport("the cluster", replies, adapting, "use --retry-failed", resends=False, secrets=(key,))
     named = {"endpoint": adapting.identity} if adapting else {}
@@ -314,7 +314,7 @@ def _through_ray_data_llm(asked: _Options) -> tuple[Job, Runner]:
         RayEndpoint(settings.base_url, key, settings.retries),
         InProcessVLLM(settings.model, asked.worker_gpus),
     )
-    carrier = endpoint if asked.through == "http" else own
+    carrier = endpoint if asked.ray_backend == "http" else own
     return job, RayRunner(job.asked.open, job.taxonomy, transport, carrier, job.folder, _cluster_of(asked))
 
 

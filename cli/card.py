@@ -39,5 +39,5 @@ def data(
     for side, count in found.splits.items():
         click.echo(f"{side or 'no split':12} {count:8}")
     if out:
-        page, clone = write(found, out)
-        click.echo(f"card: {page} and {clone.name}", err=True)
+        page, twin = write(found, out)
+        click.echo(f"card: {page} and {twin.name}", err=True)

@@ -52,7 +52,7 @@ def calibrate(
     from eval.tune_thresholds import calibrate as learn
     from eval.tune_thresholds import correct_bias
     from llm.thresholds import ThresholdStore
-    from marquee.factory import RequestOptions, engine_of, language_model
+    from marquee.factory import RequestOptions, backend_of, language_model
     from marquee.settings import read_settings
     from prompts import registry
     from prompts.files import check_output
@@ -61,7 +61,7 @@ def calibrate(
     if not settings.asks_a_model:
         raise click.ClickException("no endpoint is set; set OPENAI_BASE_URL or OPENAI_API_KEY")
     asked = RequestOptions(registry.prompt(prompt) if prompt else None, strategy)
-    model = language_model(engine_of(settings), settings, asked, ThresholdStore())
+    model = language_model(backend_of(settings), settings, asked, ThresholdStore())
     vocabulary = registry.taxonomy_at(taxonomy or settings.taxonomy)
     check_output(settings.thresholds_path)
     if unlabelled:

@@ -87,7 +87,7 @@ def section(found: Agreement, first: str, second: str) -> Section:
         TableRow((
             Cell(found.labels[place]),
             *(Cell(f"{int(count[place]):,}") for count in (found.both, found.first, found.second)),
-            Cell(share(float(each[place])), sort=float(each[place]), chunk=round(10 * float(each[place]))),
+            Cell(share(float(each[place])), sort=float(each[place]), heat=round(10 * float(each[place]))),
         ))
         for place in order
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A language model as a classifier: prompt, engine, strategy and decision put together."""
+"""A language model as a classifier: prompt, backend, strategy and decision put together."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _VERSION = 7
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """Asks an engine about texts.
+    """Asks a backend about texts.
 
     Attributes:
-        engine: the model.
-        strategy: how its words or probabilities become labels and scores; None takes the best that the engine allows
+        backend: the model.
+        strategy: how its words or probabilities become labels and scores; None takes the best that the backend allows
             (``strategies.choice.best``).
         prompt: the prompt to use; None chooses per text by what it is (``prompts.registry.prompt_for``).
         decisions: how scores become labels, for strategies that leave it open.
@@ -97,7 +97,7 @@ class LanguageModel:
         return " ".join((self.name, strategy.name, prompt.name, label_source(taxonomy)))
 
     def strategy_name(self, taxonomy: Taxonomy) -> str:
-        """Name of the strategy that is used for a taxonomy; finds out what the engine allows where none is set."""
+        """Name of the strategy that is used for a taxonomy; finds out what the backend allows where none is set."""
         return self._strategy(taxonomy).name
 
     def conversations(self, text: Text, taxonomy: Taxonomy) -> list[Conversation]:

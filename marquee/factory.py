@@ -121,7 +121,7 @@ def create(settings: Settings, trained: Classifier | None = None, monitor: Monit
     def load_embedded() -> None:
         embedded.classify([WARM_UP], taxonomy)
 
-    backend = engine_of(settings) if trained is None and settings.asks_a_model else None
+    backend = backend_of(settings) if trained is None and settings.asks_a_model else None
     examples = shots_of(settings, encoder, taxonomy) if backend else no_shots
     return Classifiers(
         classifiers(backend, settings, embedded, examples, model_gate) if backend else lambda choice: embedded,
@@ -143,7 +143,7 @@ def probed(settings: Settings) -> CapabilityProbe:
     return CapabilityProbe(transport, _model_name(transport, settings), settings.probe_path)
 
 
-def engine_of(settings: Settings) -> Backend:
+def backend_of(settings: Settings) -> Backend:
     """The language model that the settings name: in this process, or behind an endpoint."""
     if settings.local_model:
         return LocalBackend(settings.local_model, adapter=Path(settings.adapter) if settings.adapter else None)
@@ -165,7 +165,7 @@ def language_model(
 
 
 def classifiers(backend: Backend, settings: Settings, embedded: Classifier, shots: Shots, gate: Gate) -> ClassifierFor:
-    """For every choice of a request, the classifier that asks the engine, with all that the settings put around it."""
+    """For every choice of a request, the classifier that asks the backend, with all that the settings put around it."""
     strategies.named(settings.strategy)  # a misspelt one should stop the start
     store = answer_store(settings)
     decisions = ThresholdStore(

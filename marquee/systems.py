@@ -84,7 +84,7 @@ def corresponding(
     Args:
         spec: how the command line names it.
         setting: what it is put together for.
-        engine: makes the engine of a model's name.
+        backend: makes the backend of a model's name.
         endpoint: what the manifest records of the endpoint, where the requests go to one.
 
     Raises:
@@ -199,7 +199,7 @@ def _language_model(
 
     def bare() -> LanguageModel:
         decisions = ThresholdStore(settings.thresholds_path, settings.threshold)
-        return factory.language_model(factory.engine_of(settings), settings, choice, decisions)
+        return factory.language_model(factory.backend_of(settings), settings, choice, decisions)
 
     def opened() -> OpenedSystem:
         if problem := models.check():

@@ -119,7 +119,7 @@ ASK = ("evaluate", "--data", "films.jsonl", "--systems", "llm:json_list", "--alo
 def test_a_killed_evaluation_goes_on_and_asks_about_no_text_twice_but_those_under_way(
     films: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    away, rows = films.parent, films.parent / "run" / "llm-list" / "rows.jsonl"
+    away, rows = films.parent, films.parent / "run" / "llm-json_list" / "rows.jsonl"
     with model(seconds=0.05) as server:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("MARQUEE_")}
         killed = subprocess.Popen(
@@ -148,7 +148,7 @@ def test_a_killed_evaluation_goes_on_and_asks_about_no_text_twice_but_those_unde
         assert server.asked.total() == asked, "nothing is left to ask"
         call(*ASK, "--out", "whole")
     resumed_rows = untimed(rows.parent)
-    assert resumed_rows == untimed(away / "whole" / "llm-list")
+    assert resumed_rows == untimed(away / "whole" / "llm-json_list")
     assert [row["labels"] for row in resumed_rows] == [[GENRES[int(row["id"]) % len(GENRES)]] for row in resumed_rows]
 
 
@@ -210,7 +210,7 @@ def test_an_endpoint_that_cannot_be_reached_stops_the_evaluation_before_its_rows
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
     result = call(*ASK, "--out", "run")
     assert (result.exit_code, "no connection" in result.stderr) == (1, True)
-    assert not (films.parent / "run" / "llm-list" / "rows.jsonl").exists()
+    assert not (films.parent / "run" / "llm-json_list" / "rows.jsonl").exists()
 
 
 def test_a_service_that_cannot_be_reached_fails_the_evaluation_after_its_rows(films: Path) -> None:
@@ -231,8 +231,8 @@ def test_each_way_to_show_texts_is_a_run_of_its_own_and_the_report_sets_them_sid
         assert result.exit_code == 0, result.stderr
         assert server.asked.total() == 2 * (24 + 3 * 2), "each way: every text, and two of them in three orders"
     folder = films.parent / "run"
-    assert {one.name for one in folder.iterdir() if one.is_dir()} == {"llm-list@plot", "llm-list@title"}
-    assert json.loads((folder / "llm-list@plot" / "order.json").read_text())["orders"] == 3
+    assert {one.name for one in folder.iterdir() if one.is_dir()} == {"llm-json_list@plot", "llm-json_list@title"}
+    assert json.loads((folder / "llm-json_list@plot" / "order.json").read_text())["orders"] == 3
     assert "llm:json_list@plot" in result.stdout
     report = (folder / "report.md").read_text()
     assert "What the model knows by heart" in report
@@ -284,7 +284,7 @@ def test_a_language_model_that_is_not_set_is_told() -> None:
 
 
 def test_folders_are_named_after_specs_and_names_and_passwords_stay_out() -> None:
-    assert folder_name("llm:json_list:plot.v1") == "llm-list-plot.v1"
+    assert folder_name("llm:json_list:plot.v1") == "llm-json_list-plot.v1"
     assert folder_name("minilm:../models/mine") == "minilm-..-models-mine"
     assert len(folder_name("minilm:" + "x" * 300)) < 100
     assert named("service:http://me:secret@127.0.0.1:5000", SETTING).spec == "service:http://***@127.0.0.1:5000"

@@ -18,11 +18,11 @@ _FOLDER = Path(__file__).parent
 
 def write(facts: Facts, page: Path) -> tuple[Path, Path]:
     """Write a card to ``page`` and its twin beside it under ``.md``; returns both paths."""
-    clone = page.with_suffix(".md")
-    page = page.with_suffix(".html") if page == clone else page
+    twin = page.with_suffix(".md")
+    page = page.with_suffix(".html") if page == twin else page
     write_text_atomically(page, _rendered("card.html.jinja", facts))
-    write_text_atomically(clone, _rendered("card.md.jinja", facts))
-    return page, clone
+    write_text_atomically(twin, _rendered("card.md.jinja", facts))
+    return page, twin
 
 
 def _rendered(template: str, facts: Facts) -> str:

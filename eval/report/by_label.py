@@ -40,7 +40,7 @@ def labels_section(evaluation: Evaluation) -> Section:
     for label in order:
         top = found[:, label].max()
         cells = [
-            Cell(share(value), sort=float(value), chunk=_heat(value), best=len(systems) > 1 and 0 < value == top)
+            Cell(share(value), sort=float(value), heat=_heat(value), best=len(systems) > 1 and 0 < value == top)
             for value in found[:, label]
         ]
         count = int(support[label])
@@ -148,7 +148,7 @@ def _sliced(evaluation: Evaluation, caption: str, names: Sequence[str], values: 
         TableRow(
             (
                 Cell(system.name, series=evaluation.place(system)),
-                *(Cell(share(value), sort=float(value), chunk=_heat(value)) for value in row),
+                *(Cell(share(value), sort=float(value), heat=_heat(value)) for value in row),
             ),
             "trivial" if system.trivial else "",
         )
@@ -198,7 +198,7 @@ def _matrix(system: SystemResults, together: NDArray[np.int_], misses: NDArray[n
     for lost in kept:
         shares = [together[lost, got] / max(misses[lost], 1) for got in kept]
         cells = [
-            Cell(f"{100 * part:.0f}" if part else "", sort=float(part), chunk=_heat(part / 0.6) if part else None)
+            Cell(f"{100 * part:.0f}" if part else "", sort=float(part), heat=_heat(part / 0.6) if part else None)
             for part in shares
         ]
         rows.append(
@@ -206,7 +206,7 @@ def _matrix(system: SystemResults, together: NDArray[np.int_], misses: NDArray[n
         )
     heads = [Head("missed ↓  given →", numeric=False), Head("misses"), *(Head(system.run.labels[got]) for got in kept)]
     caption = f"Errors of {system.name} that go together, in % of the row’s misses"
-    return ReportTable(caption, tuple(heads), tuple(rows), "matrix", clone=False, sortable=False)
+    return ReportTable(caption, tuple(heads), tuple(rows), "matrix", twin=False, sortable=False)
 
 
 def _heads(systems: Sequence[SystemResults]) -> list[Head]:

@@ -118,7 +118,7 @@ def _by_label(evaluation: Evaluation) -> list[Part]:
         frame = charts.Frame(190, 150, f"Precision against recall for {name}", left=22, bottom=18, right=8)
         drawn = [_line(evaluation, system, c) for system, c in zip(systems, curves, strict=True) if c]
         figures.append(Figure(charts.lines(frame, drawn), f"{name} · {int(support[label]):,}", small=True))
-        areas = [Cell(share(c.area), sort=c.area, chunk=round(10 * c.area)) if c else Cell(MISSING) for c in curves]
+        areas = [Cell(share(c.area), sort=c.area, heat=round(10 * c.area)) if c else Cell(MISSING) for c in curves]
         rows.append(TableRow((Cell(name), *areas)))
     heads = (Head("label", numeric=False), *(Head(system.name) for system in systems))
     table = ReportTable("Average precision by label", heads, tuple(rows), "heat")

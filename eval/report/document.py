@@ -27,7 +27,7 @@ class Cell:
     text: str
     sub: str = ""
     sort: float | None = None
-    chunk: int | None = None
+    heat: int | None = None
     best: bool = False
     series: int | None = None
 
@@ -59,7 +59,7 @@ class ReportTable:
     heads: tuple[Head, ...]
     rows: tuple[TableRow, ...]
     style: str = "plain"
-    clone: bool = True
+    twin: bool = True
     sortable: bool = True
 
     @property

@@ -41,7 +41,7 @@ class Completion:
         text: None where the model gave no content.
         usage: tokens taken.
         problem: why there is no answer; ``text`` is then None.
-        tokens: the tokens of the text, where the engine tells their probabilities.
+        tokens: the tokens of the text, where the backend tells their probabilities.
         cut: whether the token limit ended the text.
     """
 
@@ -59,8 +59,8 @@ class TokenLogprobs:
     Attributes:
         logprobs: natural logarithm of each code's probability over the whole token vocabulary, so that the codes'
             probabilities sum to at most 1.
-        bounds: codes for which the engine told only that they are no likelier than the figure given.
-        said: text of the most probable token, where the engine gives it.
+        bounds: codes for which the backend told only that they are no likelier than the figure given.
+        said: text of the most probable token, where the backend gives it.
         usage: tokens taken.
         problem: why there are no figures; ``logprobs`` is then empty.
     """
@@ -83,7 +83,7 @@ class DecisionReply:
 
 @runtime_checkable
 class CountingBackend(Protocol):
-    """An engine that can tell how many tokens a conversation takes, without letting the model read it."""
+    """A backend that can tell how many tokens a conversation takes, without letting the model read it."""
 
     def count(self, conversations: Sequence[Conversation]) -> list[int] | None:
         """Tokens of each conversation as the model would be given it; None where that cannot be found out."""
@@ -102,7 +102,7 @@ class Backend(Protocol):
 
     @property
     def code_limit(self) -> int:
-        """How many codes one ``next_token_logprobs`` can take; 0 where the engine tells no probabilities."""
+        """How many codes one ``next_token_logprobs`` can take; 0 where the backend tells no probabilities."""
 
     @property
     def holds_schema(self) -> bool:
@@ -112,7 +112,7 @@ class Backend(Protocol):
     def answers_directly(self) -> bool:
         """Whether its first token can be an answer, so far as is known; a reasoning model's is not."""
 
-    def write(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
+    def generate(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
         """Let the model write under a constraint, once per conversation, in their order."""
 
     def next_token_logprobs(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[TokenLogprobs]:
@@ -124,7 +124,7 @@ class Backend(Protocol):
 
 @runtime_checkable
 class DecidingBackend(Protocol):
-    """An engine whose endpoint answers typed questions by itself."""
+    """A backend whose endpoint answers typed questions by itself."""
 
     def decide(
         self, conversations: Sequence[Conversation], questions: Sequence[Mapping[str, Any]]
@@ -134,7 +134,7 @@ class DecidingBackend(Protocol):
 
 @runtime_checkable
 class PreparingBackend(Protocol):
-    """An engine that has to find out something before its first answer."""
+    """A backend that has to find out something before its first answer."""
 
     def prepare(self) -> None:
         """Find it out now, so that the first texts need not wait for it."""

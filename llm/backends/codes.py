@@ -81,7 +81,7 @@ def by_code(logprobs: Mapping[Token, float], codes: Mapping[Token, str | None]) 
 
 
 def mass(weighing: TokenLogprobs) -> float:
-    """The probability of all codes together, those left out that the engine gave only bounds for."""
+    """The probability of all codes together, those left out that the backend gave only bounds for."""
     known = (logprob for code, logprob in weighing.logprobs.items() if code not in weighing.bounds)
     return min(1.0, sum(map(math.exp, known)))
 

@@ -1,4 +1,4 @@
-"""An engine that says what it is told to: for tests, and for trying a prompt or a strategy without a model."""
+"""A backend that says what it is told to: for tests, and for trying a prompt or a strategy without a model."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class FakeBackend:
         self._reply, self._weights = reply, weights
         self.code_limit = code_limit if weights else 0
 
-    def write(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
-        """See ``Backend.write``."""
+    def generate(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
+        """See ``Backend.generate``."""
         said = [self._reply(conversation) for conversation in conversations]
         return [Completion(problem=one) if isinstance(one, Problem) else Completion(one) for one in said]
 

@@ -87,8 +87,8 @@ class OpenAICompatible:
         _ = self.code_limit >= 2 and self.answers_directly
         self._constrained(Constraint({}, 1))
 
-    def write(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
-        """See ``Backend.write``."""
+    def generate(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
+        """See ``Backend.generate``."""
         fields = {"max_tokens": constraint.max_tokens, **self._constrained(constraint)}
         return [self._reader.completion(reply) for reply in self._ask(conversations, fields)]
 

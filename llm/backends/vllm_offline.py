@@ -44,8 +44,8 @@ class VLLMOffline:
     def __repr__(self) -> str:
         return f"VLLMOffline({self.name!r})"
 
-    def write(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
-        """See ``Backend.write``."""
+    def generate(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
+        """See ``Backend.generate``."""
         from vllm.sampling_params import StructuredOutputsParams
 
         outputs = self._generate(

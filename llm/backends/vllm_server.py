@@ -274,7 +274,7 @@ def _end_with_parent(parent: int) -> Callable[[], None] | None:
     prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up here: after a fork as little as possible should happen
 
     def ask() -> None:
-        prctl(1, signal.SIGTERM)  # 1: PR_SET_PDEATHSIG; SIGTERM lets the server end its engine too
+        prctl(1, signal.SIGTERM)  # 1: PR_SET_PDEATHSIG; SIGTERM lets the server end its backend too
         if os.getppid() != parent:
             os._exit(1)
 

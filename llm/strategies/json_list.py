@@ -21,9 +21,9 @@ from prompts.taxonomy import Taxonomy
 
 
 class JSONList:
-    """One constrained JSON list per text; the engine may wrap it into an object where its endpoint wants one.
+    """One constrained JSON list per text; the backend may wrap it into an object where its endpoint wants one.
 
-    Where the engine tells the probabilities of the tokens it wrote, each label given is scored by the probability of
+    Where the backend tells the probabilities of the tokens it wrote, each label given is scored by the probability of
     its words, and labels come best first. A label that was not written has no score.
     """
 
@@ -58,7 +58,7 @@ class JSONList:
 
     def ask(self, backend: Backend, texts: Sequence[Render], taxonomy: Taxonomy) -> list[StrategyAnswer]:
         """See ``Strategy.ask``."""
-        completions = backend.write([render(taxonomy, LIST) for render in texts], self.constraint(taxonomy))
+        completions = backend.generate([render(taxonomy, LIST) for render in texts], self.constraint(taxonomy))
         return [self._read(completion, taxonomy) for completion in completions]
 
     def _read(self, completion: Completion, taxonomy: Taxonomy) -> StrategyAnswer:

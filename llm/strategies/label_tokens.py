@@ -1,7 +1,7 @@
 """The ``label_tokens`` strategy: one decode step, whose probabilities over the labels' codes are the scores.
 
 The codes compete, so the scores of a text sum to 1 over the labels and, where the taxonomy allows it, "none of
-these". A code that the engine does not report enters with its upper bound, never as zero; where no code has enough
+these". A code that the backend does not report enters with its upper bound, never as zero; where no code has enough
 probability (``codes.LEAST_MASS``), the answer is unreadable.
 """
 

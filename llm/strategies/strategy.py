@@ -1,4 +1,4 @@
-"""What every strategy looks like: questions to an engine in, answers out."""
+"""What every strategy looks like: questions to a backend in, answers out."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Strategy(Protocol):
         """Whether the labels' scores are shares of one probability, so that they sum to 1 with what "none" has."""
 
     def ask(self, backend: Backend, texts: Sequence[Render], taxonomy: Taxonomy) -> list[StrategyAnswer]:
-        """Ask the engine about each text; one answer per text, in their order."""
+        """Ask the backend about each text; one answer per text, in their order."""
 
     def question(self) -> AnswerFormat:
         """The form of the question, for showing and for fingerprints."""
@@ -65,7 +65,7 @@ class Strategy(Protocol):
 
 
 def no_codes(backend: Backend) -> Problem:
-    """Why an engine gives no probabilities of codes: the request is over, the engine cannot be reached, or it never
+    """Why a backend gives no probabilities of codes: the request is over, the backend cannot be reached, or it never
     gives any."""
     never = Problem("misconfigured", f"{backend.name} tells no probabilities; choose the strategy json_list")
     return CURRENT_REQUEST.get().stop_reason or backend.check() or never

@@ -102,7 +102,7 @@ class ByModel:
     """A language model that tells probabilities of tokens: Yes or No about each condition, a letter for an option.
 
     Attributes:
-        engine: the model.
+        backend: the model.
         gate: shared by all that ask it.
         store: caches answers; None caches none.
         shared: whether requests with different API keys share cached answers.
@@ -151,7 +151,7 @@ class Forwarded:
     """An endpoint that answers typed questions itself is handed them as they came.
 
     Attributes:
-        engine: to the endpoint.
+        backend: to the endpoint.
         gate: shared by all that ask it.
     """
 

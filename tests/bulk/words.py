@@ -59,13 +59,13 @@ def job_of(given: Path | str, out: Path, batch: int = 8, prefix: str = "", **set
 
 
 def label(
-    given: Path | str, out: Path, classifier: ByWords | None = None, told: Callable[[Stage], object] = lambda _: None,
-    batch: int = 8, **options: Any,
+    given: Path | str, out: Path, classifier: ByWords | None = None,
+    on_progress: Callable[[Stage], object] = lambda _: None, batch: int = 8, **options: Any,
 ) -> Summary | None:  # fmt: skip
     """Label some files by words."""
     classifier = classifier or ByWords()
-    backend = InProcess(lambda: classifier, TAXONOMY, patience=0)
-    return run(job_of(given, out, batch), backend, told, **options)
+    runner = InProcess(lambda: classifier, TAXONOMY, patience=0)
+    return run(job_of(given, out, batch), runner, on_progress, **options)
 
 
 def rows(count: int, different: int | None = None) -> list[dict[str, Any]]:

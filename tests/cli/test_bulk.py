@@ -108,7 +108,7 @@ def test_requests_go_to_a_file_and_results_come_from_one_without_an_endpoint(awa
     arguments = (given, "--system", "llm:json_list", "--read-results", away / "s.jsonl")
     done = bulk(*arguments, "--out", away / "o.jsonl")
     assert done.exit_code == 0, done.output
-    assert "1 late: f5" in done.output
+    assert "1 timeout: f5" in done.output
     assert [row["labels"] for row in read_lines(away / "o.jsonl")] == [["War"]] * 5 + [None]
     rest = bulk(*arguments, "--batch-file", away / "rest.jsonl")
     assert "1 requests about 6 different texts" in rest.output

@@ -64,8 +64,8 @@ def stored() -> Any:
 PROGRAMS = {
     "evaluate": Program(
         tuple("evaluate --data films.jsonl --systems llm:json_list --out run --no-cache --alone 0 --batch 4".split()),
-        ("run/llm-list/manifest.json", "run/llm-list/manifest.json"),
-        lambda: [Path(f"run/llm-list/{name}").read_bytes() for name in ("rows.jsonl", "manifest.json")],
+        ("run/llm-json_list/manifest.json", "run/llm-json_list/manifest.json"),
+        lambda: [Path(f"run/llm-json_list/{name}").read_bytes() for name in ("rows.jsonl", "manifest.json")],
     ),
     "bulk": Program(
         tuple(
@@ -253,7 +253,7 @@ def configured(program: Program, around: Mapping[str, str], monkeypatch: pytest.
     write_lines(Path("films.jsonl"), [{"id": line, "description": line, "genres": ["War"]} for line in lines])
     for name, value in {"MARQUEE_STRATEGY": "json_list", **around}.items():
         monkeypatch.setenv(name, value)
-    first, second = (one.replace("/llm-list", "") for one in program.manifests)
+    first, second = (one.replace("/llm-json_list", "") for one in program.manifests)
     arguments = tuple(one for one in program.arguments if one not in ("--systems", "--system", "llm:json_list"))
     return Program(arguments, (first, second), program.answers)
 

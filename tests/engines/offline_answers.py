@@ -1,4 +1,4 @@
-"""Run by the Python that has vLLM: asks the engine in its own process and writes what came of it, as JSON."""
+"""Run by the Python that has vLLM: asks the backend in its own process and writes what came of it, as JSON."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def main(model: str, asked: Path, answers: Path) -> None:
     found["ugly"] = classified(backend, "json_list", texts)
     prompt = registry.prompt("plot")
     long, short = (prompt.render(Text(text), TMDB) for text in ("字" * 9_000, "A plot."))
-    found["long"] = [asdict(one) for one in backend.write([long, short], JSONList().constraint(TMDB))]
+    found["long"] = [asdict(one) for one in backend.generate([long, short], JSONList().constraint(TMDB))]
     found["weighed"] = [asdict(one) | {"bounds": []} for one in backend.next_token_logprobs([long, short], ["A", "B"])]
     try:
         backend.next_token_logprobs([short], ["two words"])

@@ -1,4 +1,4 @@
-"""A real llama.cpp server: what it promises an engine, asked by plain requests and by OpenAI's own client."""
+"""A real llama.cpp server: what it promises a backend, asked by plain requests and by OpenAI's own client."""
 
 import json
 import math

@@ -38,7 +38,7 @@ def test_one_command_serves_a_model_and_leaves_nothing_behind(tmp_path: Path) ->
         assert answer["model"] == "tiny-qwen2"
         assert httpx2.get(f"{url}/readyz").json() == {"status": "ready", "model": "tiny-qwen2"}
         below = children(running.process.pid)
-        assert len(below) >= 3, "our worker, vLLM's server and its engine"
+        assert len(below) >= 3, "our worker, vLLM's server and its backend"
         assert running.stop() == 0
         assert not [pid for pid in below if _words(Path(f"/proc/{pid}/cmdline"))]
     assert "Answers: tiny-qwen2 at http://127.0.0.1:" in running.printed

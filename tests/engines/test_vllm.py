@@ -92,7 +92,7 @@ def test_an_answer_is_remembered(client: httpx2.Client) -> None:
     assert [classify(client, body)["cached"] for _ in range(2)] == [False, True]
 
 
-# --- the contract that the engine relies on ---
+# --- the contract that the backend relies on ---
 
 
 def conversation(text: str = "A plot.") -> Any:
@@ -100,27 +100,27 @@ def conversation(text: str = "A plot.") -> Any:
 
 
 def test_the_schema_is_honoured_by_a_model_that_would_not_keep_to_it_by_itself(vllm: VLLMServer) -> None:
-    (held,) = backend(vllm).write([conversation()], JSONList().constraint(TMDB))
+    (held,) = backend(vllm).generate([conversation()], JSONList().constraint(TMDB))
     assert held.text is not None
     assert set(json.loads(held.text)) <= set(TMDB.names)
-    (free,) = backend(vllm).write([conversation()], Constraint({}, 40))
+    (free,) = backend(vllm).generate([conversation()], Constraint({}, 40))
     assert free.text != held.text
 
 
 def test_the_static_part_is_computed_once(vllm: VLLMServer) -> None:
-    asked = backend(vllm).write([conversation(f"Plot number {n}.") for n in range(20)], JSONList().constraint(TMDB))
+    asked = backend(vllm).generate([conversation(f"Plot number {n}.") for n in range(20)], JSONList().constraint(TMDB))
     assert all(one.usage.cached_tokens > 0.5 * one.usage.prompt_tokens for one in asked[1:])
     assert all(one.usage.completion_tokens > 0 for one in asked)
 
 
 def test_an_answer_is_never_cut_by_our_bound(vllm: VLLMServer) -> None:
     constraint = JSONList().constraint(TMDB)
-    for one in backend(vllm).write([conversation(f"Plot {n}") for n in range(40)], constraint):
+    for one in backend(vllm).generate([conversation(f"Plot {n}") for n in range(40)], constraint):
         assert one.usage.completion_tokens < constraint.max_tokens
 
 
 def test_a_text_beyond_the_models_context_is_too_long(vllm: VLLMServer, client: httpx2.Client) -> None:
-    first, second = backend(vllm).write([conversation("字" * 50_000), conversation()], JSONList().constraint(TMDB))
+    first, second = backend(vllm).generate([conversation("字" * 50_000), conversation()], JSONList().constraint(TMDB))
     assert first.problem is not None
     assert first.problem.kind == "too_long"
     assert second.problem is None
@@ -130,7 +130,7 @@ def test_a_text_beyond_the_models_context_is_too_long(vllm: VLLMServer, client: 
 
 def test_a_wrong_key_and_a_wrong_model_are_told_apart(vllm: VLLMServer) -> None:
     for wrong, said in ((backend(vllm, key="sk-wrong"), "API key"), (backend(vllm, model="other"), "`other`")):
-        (completion,) = wrong.write([conversation()], JSONList().constraint(TMDB))
+        (completion,) = wrong.generate([conversation()], JSONList().constraint(TMDB))
         assert completion.problem is not None
         assert completion.problem.kind == "misconfigured"
         assert said in completion.problem.detail

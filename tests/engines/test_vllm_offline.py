@@ -1,4 +1,4 @@
-"""The engine in this process, against the same model behind a server: the same answers and nearly the same figures."""
+"""The backend in this process, against the same model behind a server: the same answers and nearly the same figures."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ UGLY = [text for text in ugly_texts() if len(text) < 2_000][::6]
 
 @pytest.fixture(scope="module")
 def offline(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the engine said in a process of its own; one process, since loading takes a minute."""
+    """What the backend said in a process of its own; one process, since loading takes a minute."""
     folder = tmp_path_factory.mktemp("offline")
     asked, answers, model = folder / "texts.json", folder / "answers.json", build(folder / "model")
     asked.write_text(json.dumps(UGLY))

@@ -51,7 +51,7 @@ class VLLMServer(vllm_server.VLLMServer):
         super().__init__(str(model), MODEL_NAME, options, VAR, api_key)
 
     def kill(self) -> None:
-        """SIGKILL the server and its engine process, as a crash would."""
+        """SIGKILL the server and its backend process, as a crash would."""
         process, self._process = self._process, None
         if process:
             os.killpg(process.pid, 9)

@@ -67,8 +67,8 @@ def test_a_page_loads_nothing_and_its_drawings_are_sound(found: Facts, tmp_path:
 
 
 def test_the_twin_in_markdown_says_the_same(found: Facts, tmp_path: Path) -> None:
-    _, clone = write(found, tmp_path / "card.html")
-    told = clone.read_text()
+    _, twin = write(found, tmp_path / "card.html")
+    told = twin.read_text()
     assert "| Drama | 3 | 75.0% | 2 | 1 | 0 |\n" in told
     assert "| left out: without a label that may be answered | 1 |" in told
     assert "- 1 groups of one film stand on more than one side" in told

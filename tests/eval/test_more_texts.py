@@ -37,8 +37,8 @@ def test_films_without_a_year_are_not_joined() -> None:
 def test_a_name_that_two_films_have_tells_neither_apart() -> None:
     why = "of a title and year that more than one film has"
     assert left_out(other("robbers meet"), other("lovers meet")) == {why: 2}
-    clone = Example("c", Text("another"), ("Drama",), film=TRAINING.film, split="test")
-    assert left_out(other("robbers meet"), everything=(TRAINING, JUDGED, clone)) == {why: 1}
+    twin = Example("c", Text("another"), ("Drama",), film=TRAINING.film, split="test")
+    assert left_out(other("robbers meet"), everything=(TRAINING, JUDGED, twin)) == {why: 1}
 
 
 def test_a_text_that_any_side_has_is_not_learnt_again() -> None:

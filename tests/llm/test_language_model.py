@@ -1,4 +1,4 @@
-"""A language model as a classifier: the laws of the seam, whatever the engine does."""
+"""A language model as a classifier: the laws of the seam, whatever the backend does."""
 
 import pytest
 

@@ -188,7 +188,7 @@ def test_it_is_asked_as_it_was_taught_unless_somebody_says_otherwise(
 ) -> None:
     settings, words = as_trained(read_settings(), genres)
     assert (settings.taxonomy, settings.strategy) == ("imdb", "label_tokens")
-    assert f"imdb@{registry.taxonomy('imdb').digest}, read as letters, under plot.v1@0123456789ab" in words[0]
+    assert f"imdb@{registry.taxonomy('imdb').digest}, read as label_tokens, under plot.v1@0123456789ab" in words[0]
     assert words[1] == "  warning: there is no prompt plot.v1@0123456789ab any more; it is asked with another"
     monkeypatch.setenv("MARQUEE_TAXONOMY", "tmdb")
     monkeypatch.setenv("MARQUEE_STRATEGY", "json_list")

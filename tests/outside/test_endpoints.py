@@ -332,7 +332,7 @@ LOGIN = "bWU6VHIwdWI0ZG9yIHBhc3M="  # me:Tr0ub4dor pass, as Basic authentication
 def test_no_login_of_the_base_url_is_repeated(behaviour: Callable[[str], Behaviour], login: str, words: str) -> None:
     with endpoint(behaviour(words)) as server:
         transport = HTTPTransport(server.url.replace("://", f"://{login}@"), "", 5, 0, 4)
-        (found,) = OpenAICompatible(transport, "m", lambda: UNPROBED).write(
+        (found,) = OpenAICompatible(transport, "m", lambda: UNPROBED).generate(
             [MESSAGES], Constraint({"type": "array"}, 48)
         )
     assert found.problem is not None

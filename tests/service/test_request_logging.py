@@ -144,7 +144,7 @@ def test_abstentions_invalid_words_and_problems_are_counted() -> None:
 
 def test_tokens_and_cost_are_counted() -> None:
     class Counting(FakeBackend):
-        def write(self, conversations: Any, constraint: Any) -> list[Completion]:
+        def generate(self, conversations: Any, constraint: Any) -> list[Completion]:
             return [Completion('["War"]', Usage(1_000, 400, 10)) for _ in conversations]
 
     model = LanguageModel(Counting(name="gpt-4o-mini"), JSONList())

@@ -62,7 +62,7 @@ def test_what_computes_in_native_libraries_is_counted() -> None:
         SentenceEncoder.encode,
         cut,
         LocalBackend.next_token_logprobs,
-        LocalBackend.write,
+        LocalBackend.generate,
         Transformer.probabilities,
     ):
         assert hasattr(one, "__wrapped__"), one

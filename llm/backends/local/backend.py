@@ -100,7 +100,7 @@ class LocalBackend:
 
     @classmethod
     def holding(cls, causal: CausalLM, name: str, batch_tokens: int = 16_384) -> LocalBackend:
-        """An engine around a model that is loaded already; its answers should not be remembered, since nothing tells
+        """A backend around a model that is loaded already; its answers should not be remembered, since nothing tells
         its weights from those of another state."""
         backend = cls.__new__(cls)
         backend._hold(causal, name, batch_tokens)
@@ -145,8 +145,8 @@ class LocalBackend:
             return weighings
 
     @native
-    def write(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
-        """See ``Backend.write``. The likeliest token of those that keep to the schema, no label twice, until it ends.
+    def generate(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
+        """See ``Backend.generate``. Greedy decoding among the tokens that the schema allows, no label twice.
 
         The probability of a token is its share among the tokens that were allowed in its place: 1 where there was no
         choice. ``max_tokens`` is not needed, since the schema ends every answer.

@@ -128,7 +128,7 @@ def test_cached_tokens_are_told_of_all_texts_or_of_none() -> None:
     assert not any("prompt_tokens_details" in reply["usage"] for reply in replies[:4])
 
 
-@pytest.mark.parametrize("honours", [UNPROBED, SupportedFeatures({"batch": CheckResult("refused")})])
+@pytest.mark.parametrize("capabilities", [UNPROBED, SupportedFeatures({"batch": CheckResult("refused")})])
 def test_an_endpoint_that_takes_no_batches_is_sent_none(capabilities: SupportedFeatures) -> None:
     with endpoint(cuts) as server:
         server.then = [serving(server, cuts)]
@@ -197,7 +197,7 @@ def test_an_engine_does_not_notice() -> None:
     with endpoint(cuts) as server:
         server.then = [serving(server)]
         backend = OpenAICompatible(transport(server, 8), "m", lambda: BATCHES)
-        completions = backend.write(conversations, Constraint({"type": "array"}, 48))
+        completions = backend.generate(conversations, Constraint({"type": "array"}, 48))
     assert [one.text for one in completions] == ["a", "bb", "ccc"]
     assert sum(one.usage.prompt_tokens for one in completions) == 30
     assert completions[2].usage == Usage(completions[2].usage.prompt_tokens, 0, 3)

@@ -168,7 +168,7 @@ def in_process(held: CausalLM, monkeypatch: pytest.MonkeyPatch) -> LocalBackend:
 
 
 def offline(held: CausalLM, monkeypatch: pytest.MonkeyPatch) -> VLLMOffline:
-    """The engine around vLLM's class, with the class and the request's parameters stood in for."""
+    """The backend around vLLM's class, with the class and the request's parameters stood in for."""
     backend, model = VLLMOffline("a-model"), Model(held)
     monkeypatch.setattr(backend, "_llm", lambda: model)
     monkeypatch.setattr(

@@ -53,7 +53,7 @@ def backend(weights: Path) -> LocalBackend:
 
 @pytest.fixture
 def fresh(weights: Path) -> LocalBackend:
-    """An engine that has computed nothing yet."""
+    """A backend that has computed nothing yet."""
     return LocalBackend(str(weights), device="cpu", dtype="float32")
 
 
@@ -151,7 +151,7 @@ def test_a_code_of_several_tokens_is_refused_by_name(backend: LocalBackend) -> N
 
 def test_every_ugly_text_gets_labels_of_the_taxonomy_none_twice(backend: LocalBackend) -> None:
     constraint = JSONList().constraint(TMDB)
-    completions = backend.write(asked(ugly_texts(1_500), LIST), constraint)  # a longer one is among TEXTS
+    completions = backend.generate(asked(ugly_texts(1_500), LIST), constraint)  # a longer one is among TEXTS
     assert len({completion.text for completion in completions}) > 20
     for completion in completions:
         labels = json.loads(str(completion.text))
@@ -167,7 +167,7 @@ def test_awkward_labels_come_out_whole_and_in_the_number_asked_for(
     backend: LocalBackend, least: int, most: int
 ) -> None:
     constraint = Constraint(schema(AWKWARD, least, most), 500)
-    for completion in backend.write(asked(TEXTS[:12], LIST), constraint):
+    for completion in backend.generate(asked(TEXTS[:12], LIST), constraint):
         labels = json.loads(str(completion.text))
         assert least <= len(labels) <= most
         assert len(set(labels)) == len(labels)
@@ -180,10 +180,10 @@ def test_a_batch_writes_what_its_conversations_write_alone(
     backend: LocalBackend, fresh: LocalBackend, names: list[str]
 ) -> None:
     conversations, constraint = asked(TEXTS[:-2], LIST), Constraint(schema(names, 1, 5), 500)
-    together = backend.write(conversations, constraint)
+    together = backend.generate(conversations, constraint)
     assert len({completion.text for completion in together}) > 3
     for conversation, completion in zip(conversations, together, strict=True):
-        (alone,) = fresh.write([conversation], constraint)
+        (alone,) = fresh.generate([conversation], constraint)
         assert alone.text == completion.text
         assert [token.text for token in alone.tokens] == [token.text for token in completion.tokens]
         assert [token.logprob for token in alone.tokens] == pytest.approx(
@@ -195,7 +195,7 @@ def test_the_likeliest_allowed_token_is_written_with_its_share_among_the_allowed
     names = ["Drama", "Comedy", "Horror"]
     conversations = asked(TEXTS[:8], LIST)
     ids = backend._causal.tokenizer.convert_tokens_to_ids(names)
-    written = backend.write(conversations, Constraint(schema(names, 1, 1), 50))
+    written = backend.generate(conversations, Constraint(schema(names, 1, 1), 50))
     for conversation, completion in zip(conversations, written, strict=True):
         among = bare(backend, conversation, '["')[ids].log_softmax(-1)
         (label,) = json.loads(str(completion.text))
@@ -206,7 +206,7 @@ def test_the_likeliest_allowed_token_is_written_with_its_share_among_the_allowed
 
 
 def test_writing_reuses_the_beginning_and_counts_what_it_wrote(fresh: LocalBackend) -> None:
-    first, second = fresh.write(asked(["A baker.", "A sailor."], LIST), JSONList().constraint(TMDB))
+    first, second = fresh.generate(asked(["A baker.", "A sailor."], LIST), JSONList().constraint(TMDB))
     assert first.usage.cached_tokens == 0
     assert second.usage.prompt_tokens - second.usage.cached_tokens < 30
     assert second.usage.completion_tokens == len(second.tokens)
@@ -252,7 +252,7 @@ def test_a_text_beyond_the_context_is_a_problem_of_its_own(
     assert three.logprobs == pytest.approx(
         backend.next_token_logprobs(conversations[2:], LETTER_CODES)[0].logprobs, abs=1e-4
     )
-    too_long = [completion.problem for completion in fresh.write(conversations, JSONList().constraint(TMDB))]
+    too_long = [completion.problem for completion in fresh.generate(conversations, JSONList().constraint(TMDB))]
     assert [problem and problem.kind for problem in too_long] == ["too_long"] * 3, "there is no room for the answer"
 
 
@@ -260,7 +260,7 @@ def test_no_memory_for_a_batch_is_a_problem_of_its_texts(fresh: LocalBackend, mo
     def fails(*_: Any) -> Any:
         raise fresh._torch.OutOfMemory
 
-    monkeypatch.setattr(fresh._causal, "weigh", fails)
+    monkeypatch.setattr(fresh._causal, "next_token_logprobs", fails)
     (weighing,) = fresh.next_token_logprobs(asked(["A baker."]), LETTER_CODES)
     assert weighing.problem is not None
     assert weighing.problem.kind == "rejected"
@@ -268,7 +268,7 @@ def test_no_memory_for_a_batch_is_a_problem_of_its_texts(fresh: LocalBackend, mo
 
 def test_nothing_asked_is_nothing_answered(backend: LocalBackend) -> None:
     assert backend.next_token_logprobs([], ("A", "B")) == []
-    assert backend.write([], JSONList().constraint(TMDB)) == []
+    assert backend.generate([], JSONList().constraint(TMDB)) == []
     assert backend.check() is None
 
 
@@ -276,7 +276,7 @@ def test_threads_share_it(fresh: LocalBackend) -> None:
     jobs = [asked([text]) for text in TEXTS[:6]] * 3
     with ThreadPoolExecutor(6) as pool:
         found = list(pool.map(lambda job: fresh.next_token_logprobs(job, LETTER_CODES)[0].logprobs, jobs))
-        written = list(pool.map(lambda job: fresh.write(job, JSONList().constraint(TMDB))[0].text, jobs))
+        written = list(pool.map(lambda job: fresh.generate(job, JSONList().constraint(TMDB))[0].text, jobs))
     for place, job in enumerate(jobs[:6]):
         expected = fresh.next_token_logprobs(job, LETTER_CODES)[0].logprobs
         assert all(logprobs == pytest.approx(expected, abs=1e-4) for logprobs in found[place::6])
@@ -287,8 +287,8 @@ def test_a_model_that_sees_only_the_last_tokens_answers_the_same(weights: Path, 
     backend = LocalBackend(str(opinionated(short_sighted(tmp_path, weights))), device="cpu", dtype="float32")
     assert_same_as_bare(backend, asked(TEXTS[:8]), LETTER_CODES)
     conversations, constraint = asked(TEXTS[:8], LIST), JSONList().constraint(TMDB)
-    alone = [backend.write([conversation], constraint)[0].text for conversation in conversations]
-    assert [completion.text for completion in backend.write(conversations, constraint)] == alone
+    alone = [backend.generate([conversation], constraint)[0].text for conversation in conversations]
+    assert [completion.text for completion in backend.generate(conversations, constraint)] == alone
 
 
 # --- loading ---

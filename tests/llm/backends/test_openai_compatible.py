@@ -1,4 +1,4 @@
-"""The engine for OpenAI-compatible endpoints: what it sends, and one clear outcome for every fault."""
+"""The backend for OpenAI-compatible endpoints: what it sends, and one clear outcome for every fault."""
 
 import math
 import socket
@@ -33,7 +33,7 @@ def honouring(*capabilities: str, top_logprobs: int = 0) -> SupportedFeatures:
 
 def failure(*then: Behaviour, timeout: float = 5.0) -> Problem:
     with endpoint(*then) as server:
-        (completion,) = backend(server.url, timeout).write([MESSAGES], CONSTRAINT)
+        (completion,) = backend(server.url, timeout).generate([MESSAGES], CONSTRAINT)
     assert completion.text is None
     assert completion.problem is not None
     return completion.problem
@@ -41,7 +41,7 @@ def failure(*then: Behaviour, timeout: float = 5.0) -> Problem:
 
 def test_a_request_carries_schema_bound_and_temperature() -> None:
     with endpoint(says("[]")) as server:
-        backend(server.url).write([MESSAGES], CONSTRAINT)
+        backend(server.url).generate([MESSAGES], CONSTRAINT)
     (sent,) = server.asked
     assert sent["model"] == "a-model"
     assert sent["messages"] == list(MESSAGES)
@@ -55,12 +55,12 @@ def test_a_request_carries_schema_bound_and_temperature() -> None:
 
 def test_the_words_and_the_token_counts_come_back() -> None:
     with endpoint(says('["Drama"]')) as server:
-        assert backend(server.url).write([MESSAGES], CONSTRAINT) == [Completion('["Drama"]', Usage(11, 5, 7))]
+        assert backend(server.url).generate([MESSAGES], CONSTRAINT) == [Completion('["Drama"]', Usage(11, 5, 7))]
 
 
 def test_no_content_is_told_from_empty_content() -> None:
     with endpoint(says(None)) as server:
-        assert backend(server.url).write([MESSAGES], CONSTRAINT)[0].text is None
+        assert backend(server.url).generate([MESSAGES], CONSTRAINT)[0].text is None
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_an_endpoint_that_hangs_is_given_up_after_the_timeout() -> None:
 def test_nobody_listening_is_unreachable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    (completion,) = backend(f"http://127.0.0.1:{port}/v1").write([MESSAGES], CONSTRAINT)
+    (completion,) = backend(f"http://127.0.0.1:{port}/v1").generate([MESSAGES], CONSTRAINT)
     assert completion.problem is not None
     assert "no connection" in completion.problem.detail
 
@@ -112,19 +112,19 @@ def test_retry_after_is_passed_on() -> None:
 
 def test_a_passing_fault_is_retried_by_the_client_alone() -> None:
     with endpoint(body(503, {}), says('["Drama"]')) as server:
-        assert backend(server.url, retries=1).write([MESSAGES], CONSTRAINT)[0].text == '["Drama"]'
+        assert backend(server.url, retries=1).generate([MESSAGES], CONSTRAINT)[0].text == '["Drama"]'
     assert len(server.asked) == 2
 
 
 def test_a_lasting_fault_is_asked_no_more_often_than_set() -> None:
     with endpoint(body(503, {})) as server:
-        backend(server.url, retries=2).write([MESSAGES], CONSTRAINT)
+        backend(server.url, retries=2).generate([MESSAGES], CONSTRAINT)
     assert len(server.asked) == 3
 
 
 def test_a_request_that_stays_refused_is_sent_in_other_forms_but_never_twice_in_one() -> None:
     with endpoint(body(400, {"error": "bad schema"})) as server:
-        backend(server.url, retries=2).write([MESSAGES], CONSTRAINT)
+        backend(server.url, retries=2).generate([MESSAGES], CONSTRAINT)
     forms = [str(asked) for asked in server.asked]
     assert len(set(forms)) == len(forms) <= 4
 
@@ -242,7 +242,7 @@ def test_no_probabilities_in_the_reply_are_a_problem() -> None:
 
 
 @pytest.mark.parametrize(
-    ("honours", "root"),
+    ("capabilities", "root"),
     [
         (UNPROBED, "object"),
         (honouring("json_schema"), "object"),
@@ -254,7 +254,7 @@ def test_no_probabilities_in_the_reply_are_a_problem() -> None:
 def test_the_schema_is_sent_as_the_endpoint_takes_it(capabilities: SupportedFeatures, root: str | None) -> None:
     with endpoint(says('["Drama"]')) as server:
         model = backend(server.url, capabilities=capabilities)
-        model.write([MESSAGES], CONSTRAINT)
+        model.generate([MESSAGES], CONSTRAINT)
         assert model.holds_schema == (
             root is not None and capabilities != SupportedFeatures({"json_schema": CheckResult("ignored")})
         )
@@ -266,7 +266,7 @@ def test_written_tokens_come_with_their_probabilities_where_the_endpoint_tells_t
     content = [{"token": '["', "logprob": 0.0}, {"token": "War", "logprob": -0.5}, {"token": '"]', "logprob": 0.0}]
     choice = {"message": {"content": '["War"]'}, "logprobs": {"content": content}}
     with endpoint(body(200, {"choices": [choice]})) as server:
-        (completion,) = backend(server.url, capabilities=honouring("json_schema", "logprobs")).write(
+        (completion,) = backend(server.url, capabilities=honouring("json_schema", "logprobs")).generate(
             [MESSAGES], CONSTRAINT
         )
     assert completion.tokens[1].text == "War"
@@ -276,21 +276,21 @@ def test_written_tokens_come_with_their_probabilities_where_the_endpoint_tells_t
 def test_before_a_burst_the_shared_part_goes_ahead_once() -> None:
     with endpoint(says("[]")) as server:
         model = backend(server.url)
-        model.write([MESSAGES] * 10, CONSTRAINT)
+        model.generate([MESSAGES] * 10, CONSTRAINT)
         assert len(server.asked) == 10
         assert model._is_warm({"messages": MESSAGES})
         assert not model._is_warm({"messages": ({"role": "system", "content": "another"},)})
 
 
-@pytest.mark.parametrize(("honours", "salted"), [(UNPROBED, False), (honouring("token_ids"), True)])
+@pytest.mark.parametrize(("capabilities", "salted"), [(UNPROBED, False), (honouring("token_ids"), True)])
 def test_askers_are_kept_apart_in_the_prefix_cache_of_vllm_and_nobody_else_is_told(
     capabilities: SupportedFeatures, salted: bool
 ) -> None:
     with endpoint(says("[]")) as server:
         token = CURRENT_REQUEST.set(RequestContext(cache_salt="of-a-key"))
-        backend(server.url, capabilities=capabilities).write([MESSAGES], CONSTRAINT)
+        backend(server.url, capabilities=capabilities).generate([MESSAGES], CONSTRAINT)
         CURRENT_REQUEST.reset(token)
-        backend(server.url, capabilities=capabilities).write([MESSAGES], CONSTRAINT)
+        backend(server.url, capabilities=capabilities).generate([MESSAGES], CONSTRAINT)
     with_key, without = server.asked
     assert with_key.get("cache_salt") == ("of-a-key" if salted else None)
     assert "cache_salt" not in without

@@ -286,7 +286,7 @@ class Writing(FakeBackend):
         super().__init__()
         self._tokens = tokens
 
-    def write(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
+    def generate(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
         text = "".join(token.text for token in self._tokens)
         return [Completion(text, tokens=self._tokens) for _ in conversations]
 

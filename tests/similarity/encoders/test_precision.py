@@ -218,7 +218,7 @@ def test_a_process_limited_to_avx2_computes_in_float32() -> None:
 _DECIDES = {
     "similarity/encoders/precision.py": "the place",
     "benchmarks/gpu_model.py": "measures a GPU's bfloat16, by its name",
-    "benchmarks/gpu_served.py": "tells vLLM and the engine the format that is measured",
+    "benchmarks/gpu_served.py": "tells vLLM and the backend the format that is measured",
 }
 _NAMES = {"bfloat16", "autocast", "get_capabilities", "is_bf16_supported"}
 

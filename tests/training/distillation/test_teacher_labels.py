@@ -166,7 +166,7 @@ def test_the_report_tells_what_was_kept_and_what_a_text_costs(tmp_path: Path) ->
     page, figures = write(tmp_path, found)
     assert json.loads(figures.read_text()) == json.loads(json.dumps(found))
     words = page.read_text()
-    assert "28 of 30 texts of `texts.csv` were labelled from stories@0 by qwen, read as list." in words
+    assert "28 of 30 texts of `texts.csv` were labelled from stories@0 by qwen, read as json_list." in words
     assert "Without an answer: 2 rejected." in words
     assert "| teacher | 900 | unknown |" in words
     assert "| student | 9.000 | 0.000 |" in words
