@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
+
+from opentelemetry.trace import INVALID_SPAN, Span
 
 from llm.classifier import AnswerSource, Prediction, Problem, label_source
 from prompts.taxonomy import Taxonomy
@@ -24,38 +24,6 @@ def stays() -> bool:
 
 
 @dataclass(frozen=True)
-class Span:
-    """A stretch of work in a trace.
-
-    Attributes:
-        headers: what passes the trace on to whoever is asked.
-        failed: to be called with the reason where the work fails.
-    """
-
-    headers: Mapping[str, str] = field(default_factory=dict)
-    failed: Callable[[str], None] = lambda why: None
-
-
-class Trace(Protocol):
-    """Where it is noted what a request waits for."""
-
-    def span(self, name: str, attributes: Mapping[str, str | int]) -> AbstractContextManager[Span]:
-        """A span for the length of the block; OpenTelemetry's names for the attributes."""
-
-
-class Untraced:
-    """Notes nothing."""
-
-    def span(self, name: str, attributes: Mapping[str, str | int]) -> AbstractContextManager[Span]:
-        """See ``Trace.span``."""
-        return _NOT_NOTED
-
-
-_NOT_NOTED = nullcontext(Span())
-_UNTRACED = Untraced()
-
-
-@dataclass(frozen=True)
 class RequestContext:
     """A request.
 
@@ -65,14 +33,14 @@ class RequestContext:
             answer takes what another has asked. Empty: all share one.
         until: monotonic time after which nobody waits for the answer.
         gone: tells whether whoever asked has hung up by now.
-        trace: where it is noted what the request waits for.
+        span: OpenTelemetry's span of the request, under which shared batches add theirs.
     """
 
     request_id: str = ""
     cache_salt: str = ""
     until: float = math.inf
     gone: Callable[[], bool] = stays
-    trace: Trace = _UNTRACED
+    span: Span = INVALID_SPAN
 
     @property
     def left(self) -> float:
