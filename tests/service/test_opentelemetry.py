@@ -117,7 +117,7 @@ def of_current() -> int:
 
 def test_a_forward_pass_that_fails_names_the_error_without_its_words(exported: InMemorySpanExporter) -> None:
     parent = trace.get_tracer("test").start_span("request", context=Context())
-    with pytest.raises(ValueError), traced_pass([RequestContext(span=parent)], "matcher.v1", 1):
+    with pytest.raises(ValueError, match="secret"), traced_pass([RequestContext(span=parent)], "matcher.v1", 1):
         raise ValueError("a secret plot")
     (forward,) = exported.get_finished_spans()
     assert (status(forward), forward.events) == ((False, "ValueError"), ())
