@@ -31,8 +31,6 @@ REQUESTS = "requests"
 _ROUNDS = 12
 _ROWS_AT_ONCE = 64
 
-Reply = tuple[str, Mapping[str, Any]]
-
 
 class RayTransport(Protocol):
     """Brings requests to a model and replies back."""

@@ -156,4 +156,3 @@ def _token(causal: CausalLM, code: str) -> int:
 
 
 _FORMS: dict[str, Callable[[CausalLM, Taxonomy], Answer]] = {"list": _list, "letters": _letters}
-FORMS: tuple[Form, ...] = ("list", "letters")
