@@ -82,6 +82,10 @@ bench-similarity: .venv/dev ## encoding, searching and serving of similar films 
 docs: .venv/run ## write docs/configuration.md and docs/http.md anew from the settings and routes
 	@$(BIN)/python main.py reference
 
+.PHONY: wheel
+wheel: .venv/dev ## build the wheel (dist/)
+	$(BIN)/python -m hatchling build --target wheel --directory dist
+
 .PHONY: format
 format: .venv/dev ## rewrite the code in ruff's format
 	$(BIN)/ruff check --fix .

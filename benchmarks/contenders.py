@@ -41,7 +41,7 @@ class ServedEndpoint:
     workers: int
 
     def transport(self) -> HTTPTransport:
-        """A wire of ours to it."""
+        """A transport of ours to it."""
         return HTTPTransport(self.base_url, self.api_key, _TIMEOUT, _RETRIES, self.workers)
 
     def hits(self) -> int:

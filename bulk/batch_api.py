@@ -39,7 +39,7 @@ _PASSING = re.compile(
 
 
 class OfflineTransport:
-    """A wire that sends nothing.
+    """A transport that sends nothing.
 
     Args:
         place: who answers, for people.

@@ -38,7 +38,7 @@ def write_requests(
     """Write the requests that have no reply yet, each once.
 
     Args:
-        job: whose texts are asked about, by a classifier that sends its requests through the wire.
+        job: whose texts are asked about, by a classifier that sends its requests through the transport.
         wire: notes them down.
         path: of the first file; a second one is called ``NAME.2.jsonl``.
         most_requests: of one file.

@@ -31,8 +31,6 @@ REQUESTS = "requests"
 _ROUNDS = 12
 _ROWS_AT_ONCE = 64
 
-Reply = tuple[str, Mapping[str, Any]]
-
 
 class RayTransport(Protocol):
     """Brings requests to a model and replies back."""
@@ -48,7 +46,7 @@ class RayRunner:
     """Answers batches of a language model through a carrier.
 
     Args:
-        open: the classifier whose requests go through the wire.
+        open: the classifier whose requests go through the transport.
         taxonomy: the taxonomy.
         wire: notes requests down and hands replies over.
         carrier: brings them to the model.

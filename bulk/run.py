@@ -1,7 +1,6 @@
 """A run: every different text asked about once, every row written once, whatever happens on the way.
 
-First the answers: batches of texts go to the backend, and what comes back is in the store before the next batch is asked
-about. When all texts are answered, the rows are read again and written with their answers, to a file beside the output
+First the answers: batches of texts go to the runner, and each answer is in the store before the next batch starts. When all texts are answered, the rows are read again and written with their answers, to a file beside the output
 that takes its place in one step.
 """
 

@@ -216,7 +216,7 @@ def _with_system(job: Job, spec: str | None) -> tuple[Job, System]:
 
 
 def _with_wire(job: Job, spec: str | None, transport: OfflineTransport, **endpoint: Any) -> Job:
-    """The job of a language model whose requests go through a wire; ``endpoint`` is that of ``corresponding``."""
+    """The job of a language model whose requests go through a transport; ``endpoint`` is that of ``corresponding``."""
     from bulk.job import ClassifierSpec
     from marquee.systems import SystemContext, corresponding
 

@@ -17,6 +17,7 @@ import click
 
 from cli.arguments import take_utf8
 from prompts.errors import MarqueeError
+from prompts.extras import missing_extra
 from similarity.errors import SimilarityError
 
 _REMEDIES: Mapping[int | None, str] = {
@@ -66,6 +67,10 @@ class CommandGroup(click.Group):
             found = super().invoke(ctx)
             sys.stdout.flush()
             return found
+        except ModuleNotFoundError as error:
+            command = ctx.invoked_subcommand or ""
+            found = missing_extra(error, f"`{ctx.command_path} {command}`", command)
+            raise click.ClickException(str(found)) from error
         except BrokenPipeError:  # the reader of the output has ended; click ends in silence
             raise
         except (MarqueeError, SimilarityError, OSError, UnicodeError, sqlite3.Error) as error:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from training.lora.config import LoraConfig
     from training.lora.dataset import Form
 
-Item = TypeVar("Item")
 Function = TypeVar("Function", bound=Callable[..., Any])
 _TOLD = ("micro-F1", "macro-F1", "Jaccard", "subset accuracy")
 

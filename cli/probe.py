@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from prompts.layout import SAMPLE
+
 if TYPE_CHECKING:
     from marquee.settings import Settings
 
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    default=Path("data/sample/films.jsonl"),
-    show_default=True,
+    default=SAMPLE / "films.jsonl",
+    show_default="the sample films",
     help="Texts for --order: JSON lines.",
 )
 @click.option("--text-field", default="plot", show_default=True, help="Column of the text.")

@@ -154,11 +154,12 @@ def _app(settings: Settings, trained: Path | None, stopping: Event) -> Flask:
     from service.app import create_app
     from service.factory import build
     from service.rate_limits import door
-    from service.tracing import spans
+    from service.tracing import configure_tracing
 
     # In the worker: neither torch's threads nor open connections survive a fork, nor does the one that sends spans.
+    configure_tracing()
     parts = build(settings, _loaded(trained) if trained else None)
-    parts = replace(parts, door=door(settings), stopping=stopping, spans=spans())
+    parts = replace(parts, door=door(settings), stopping=stopping)
     parts.load()
     return create_app(parts)
 

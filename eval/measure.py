@@ -1,15 +1,14 @@
-"""All that a run's rows say about how good it was: figures, a table per label, intervals."""
+"""All that a run's rows say about how good it was: figures and their intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
-from eval.metrics.classification import ACCURACY, METRICS, Metric, f1, hits, precision, recall, single
-from eval.metrics.ranking import RANKING, average_precision
-from eval.metrics.reliability import CALIBRATION, ece
+from eval.metrics.classification import ACCURACY, METRICS, Metric, single
+from eval.metrics.ranking import RANKING
+from eval.metrics.reliability import CALIBRATION
 from eval.metrics.significance import (
     RESAMPLES,
     Interval,
@@ -29,31 +28,6 @@ _SINGLE = (
     "micro-precision", "macro-precision", "weighted-precision",
     "micro-recall", "macro-recall", "weighted-recall",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class LabelFigures:
-    """How well one label was found; ``ap`` and ``ece`` are None where scores do not allow them.
-
-    Attributes:
-        label: its name.
-        support: of how many texts it is true.
-        answered: for how many texts it was answered.
-        precision: share of the answered that are true.
-        recall: share of the true that were answered.
-        f1: their harmonic mean.
-        ap: average precision of its scores.
-        ece: expected calibration error of its scores.
-    """
-
-    label: str
-    support: int
-    answered: int
-    precision: float
-    recall: float
-    f1: float
-    ap: float | None
-    ece: float | None
 
 
 def figures(run: RunResults) -> dict[str, float]:
@@ -112,30 +86,6 @@ def intervals(run: RunResults, resamples: int = RESAMPLES, seed: int = 0) -> dic
     return {name: interval(value, drawn[name]) for name, value in values.items()}
 
 
-def per_label(run: RunResults) -> list[LabelFigures]:
-    """A line per label of the taxonomy, in its order, over the texts whose true labels are all known.
-
-    Raises:
-        InvalidDataset: no text has all of its true labels known.
-    """
-    known = run.known()
-    counts = [count.sum(axis=0) for count in hits(known.true, known.predicted)]
-    precisions, recalls, f1s = (ratio(*counts).tolist() for ratio in (precision, recall, f1))
-    return [
-        LabelFigures(
-            label,
-            int(known.true[:, at].sum()),
-            int(known.predicted[:, at].sum()),
-            precisions[at],
-            recalls[at],
-            f1s[at],
-            _average_precision(known, at) if known.scored else None,
-            ece(known.true[:, at], known.scores[:, at]) if known.probable else None,
-        )
-        for at, label in enumerate(known.labels)
-    ]
-
-
 def _of_scores(run: RunResults) -> dict[str, float]:
     ranking = RANKING if run.scored and len(run.labels) > 1 else {}
     calibration = CALIBRATION if run.probable else {}
@@ -153,7 +103,3 @@ def _unknown(run: RunResults) -> dict[str, float]:
     if not len(true):
         return {}
     return {"left out, labels incomplete": len(true), "their micro-recall": METRICS["micro-recall"](true, predicted)}
-
-
-def _average_precision(run: RunResults, at: int) -> float:
-    return float(average_precision(run.true[:, at], run.scores[:, at], np.ones((1, len(run))))[0])

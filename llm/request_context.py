@@ -1,15 +1,15 @@
-"""Per-request context (deadline, cancellation, trace, cache salt) in a ``ContextVar``, so that ``Classifier.classify``
+"""Per-request context (deadline, cancellation, span, cache salt) in a ``ContextVar``, so that ``Classifier.classify``
 needs no extra arguments."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
+
+from opentelemetry.trace import INVALID_SPAN, Span
 
 from llm.classifier import AnswerSource, Prediction, Problem, label_source
 from prompts.taxonomy import Taxonomy
@@ -25,38 +25,6 @@ def never_disconnects() -> bool:
 
 
 @dataclass(frozen=True)
-class Span:
-    """A stretch of work in a trace.
-
-    Attributes:
-        headers: what passes the trace on to whoever is asked.
-        failed: to be called with the reason where the work fails.
-    """
-
-    headers: Mapping[str, str] = field(default_factory=dict)
-    failed: Callable[[str], None] = lambda why: None
-
-
-class Trace(Protocol):
-    """Where it is noted what a request waits for."""
-
-    def span(self, name: str, attributes: Mapping[str, str | int]) -> AbstractContextManager[Span]:
-        """A span for the length of the block; OpenTelemetry's names for the attributes."""
-
-
-class Untraced:
-    """Notes nothing."""
-
-    def span(self, name: str, attributes: Mapping[str, str | int]) -> AbstractContextManager[Span]:
-        """See ``Trace.span``."""
-        return _NOT_NOTED
-
-
-_NOT_NOTED = nullcontext(Span())
-_UNTRACED = Untraced()
-
-
-@dataclass(frozen=True)
 class RequestContext:
     """What the layers below ``service`` know about the current request.
 
@@ -66,14 +34,14 @@ class RequestContext:
             what another API key has sent. Empty: all requests share one cache.
         deadline: monotonic time in seconds after which the result is not needed.
         disconnected: returns whether the client has closed its connection.
-        trace: records what the request waits for.
+        span: OpenTelemetry span of the request; micro-batches link to it.
     """
 
     request_id: str = ""
     cache_salt: str = ""
     deadline: float = math.inf
     disconnected: Callable[[], bool] = never_disconnects
-    trace: Trace = _UNTRACED
+    span: Span = INVALID_SPAN
 
     @property
     def remaining(self) -> float:

@@ -20,6 +20,10 @@ class InvalidSetting(MarqueeError):
     """A setting has a value that cannot work."""
 
 
+class MissingExtra(InvalidSetting, ImportError):
+    """An optional dependency is not installed; the message has the command that installs it."""
+
+
 class OtherVocabulary(InvalidSetting):
     """A trained classifier is asked for a taxonomy that it was not trained for."""
 

@@ -18,9 +18,7 @@ def create_app(parts: Services) -> Flask:
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     app.extensions["marquee"] = parts
     app.extensions["marquee readiness"] = Readiness(parts.check)
-    request_logging.install(
-        app, parts.metrics, parts.limits.seconds, parts.spans
-    )  # first: what is refused leaves its line in the log too
+    request_logging.install(app, parts.metrics, parts.limits.seconds)  # first: refused requests are logged too
     cors.install(app, parts.origins)
     rate_limits.install(app, parts.door)
     metrics.install(app, parts.metrics)

@@ -7,45 +7,53 @@ import math
 import re
 import time
 import uuid
-from dataclasses import replace
 
 from flask import Flask, Response, g, request
+from opentelemetry import context, propagate, trace
+from opentelemetry.trace import SpanKind
 
 from llm.request_context import CURRENT_REQUEST, RequestContext
 from prompts.network import client_address
 from service.errors import RequestProblem
 from service.metrics import Metrics
 from service.server.client_disconnected import disconnected
-from service.tracing import Spans
 
 log = logging.getLogger("service.requests")
+_TRACER = trace.get_tracer("marquee")
 
 _ID = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)
 _QUIET = frozenset(["/healthz", "/readyz", "/metrics"])  # asked every few seconds, and of no interest when they go well
 
 
-def install(app: Flask, metrics: Metrics, seconds: float, spans: Spans | None = None) -> None:
+def install(app: Flask, metrics: Metrics, seconds: float) -> None:
     """Trace an application's requests.
 
     Args:
         app: the application.
         metrics: where figures go.
         seconds: how long a request may take that does not say so itself.
-        spans: makes OpenTelemetry's spans, where they are asked for.
     """
 
     @app.before_request
     def begin() -> None:
         g.start = time.perf_counter()
         CURRENT_REQUEST.set(RequestContext(_request_id()))  # first, so that a refusal of the next line has one
+        if _route() not in _QUIET:
+            _start_span()
         client = request.environ.get("gunicorn.socket")
-        asking = RequestContext(
-            _request_id(), deadline=time.monotonic() + _allowed(seconds), disconnected=disconnected(client)
+        deadline = time.monotonic() + _allowed(seconds)
+        CURRENT_REQUEST.set(
+            RequestContext(
+                CURRENT_REQUEST.set(
+                    RequestContext(
+                        _request_id(),
+                        deadline=deadline,
+                        disconnected=disconnected(client),
+                        span=trace.get_current_span(),
+                    )
+                )
+            )
         )
-        if spans and _route() not in _QUIET:
-            g.span = spans.request(request.method, _route(), dict(request.headers))
-            asking = replace(asking, trace=g.span)
-        CURRENT_REQUEST.set(asking)
 
     @app.after_request
     def end(response: Response) -> Response:
@@ -54,7 +62,7 @@ def install(app: Flask, metrics: Metrics, seconds: float, spans: Spans | None = 
         route = _route()
         metrics.asked(route, response.status_code, seconds)
         if "span" in g:
-            g.span.end(response.status_code)
+            _end_span(g.span, response.status_code)
         level = logging.DEBUG if route in _QUIET and response.status_code < 400 else logging.INFO
         if log.isEnabledFor(level):
             log.log(level, "request", extra={"told": _told(response, seconds)})
@@ -63,6 +71,25 @@ def install(app: Flask, metrics: Metrics, seconds: float, spans: Spans | None = 
     @app.teardown_request
     def forget(error: BaseException | None) -> None:
         CURRENT_REQUEST.set(RequestContext())
+        if "token" in g:
+            context.detach(g.token)
+
+
+def _start_span() -> None:
+    """A span of the request, under the caller's (W3C ``traceparent``), is current until the request's teardown. The
+    caller's baggage is left out: it would go on to the endpoint."""
+    g.span = _TRACER.start_span(f"{request.method} {_route()}", propagate.extract(request.headers), SpanKind.SERVER)
+    if g.span.is_recording():
+        g.span.set_attributes({"http.request.method": request.method, "http.route": _route()})
+    g.token = context.attach(trace.set_span_in_context(g.span))
+
+
+def _end_span(span: trace.Span, status: int) -> None:
+    if span.is_recording():
+        span.set_attribute("http.response.status_code", status)
+        if status >= 500:
+            span.set_status(trace.StatusCode.ERROR, f"status {status}")
+    span.end()
 
 
 def _route() -> str:
@@ -100,5 +127,6 @@ def _told(response: Response, seconds: float) -> dict[str, object]:
         "bytes": request.content_length or 0,
         "address": client_address(request.remote_addr),
     }
-    traced = {"trace_id": g.span.trace_id} if "span" in g else {}
-    return told | traced | ({"key": g.key} if g.get("key") else {})
+    traced = trace.get_current_span().get_span_context()
+    trace_id = {"trace_id": trace.format_trace_id(traced.trace_id)} if traced.is_valid else {}
+    return told | trace_id | ({"key": g.key} if g.get("key") else {})

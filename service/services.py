@@ -16,7 +16,6 @@ from service.decisions.backends import ByScores, Decider
 from service.metrics import Metrics
 from service.rate_limits import AccessControl
 from service.response_cache import ResponseCache
-from service.tracing import Spans
 from similarity.errors import InvalidIndex
 from similarity.index.search import Similar
 
@@ -75,7 +74,6 @@ class Services:
         metrics: what Prometheus is told.
         hot: answers sent last.
         stopping: set once the process has been told to stop.
-        spans: makes OpenTelemetry's spans, where they are asked for.
         origins: whose pages may ask, beside the service's own.
         trusted_proxies: how many reverse proxies stand before the service; their X-Forwarded headers are believed.
     """
@@ -93,7 +91,6 @@ class Services:
     metrics: Metrics = field(default_factory=Metrics)
     hot: ResponseCache = field(default_factory=ResponseCache)
     stopping: Event = field(default_factory=Event)
-    spans: Spans | None = None
     origins: tuple[str, ...] = ()
     trusted_proxies: int = 0
 

@@ -1,7 +1,6 @@
 """Parts that many tests share, and a clean environment for all of them."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,12 +35,11 @@ def plain(embedded: Matcher) -> Embedded:
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of the person who runs the tests may reach them."""
     for name in list(os.environ):
         if name.startswith(("MARQUEE_", "OPENAI_")):
             monkeypatch.delenv(name)
-    yield
 
 
 @pytest.fixture

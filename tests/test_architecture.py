@@ -45,9 +45,11 @@ HEAVY = {
 
 def _modules() -> Iterator[tuple[str, Path]]:
     yield "main", ROOT / "main.py"
+    yield "main", ROOT / "marquee" / "__main__.py"
     for package in MAY_IMPORT.keys() - {"main"}:
         for path in (ROOT / package).rglob("*.py"):
-            yield package, path
+            if path.name != "__main__.py":
+                yield package, path
 
 
 def _imported(path: Path) -> set[str]:

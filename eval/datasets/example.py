@@ -60,11 +60,6 @@ class LoadedDataset:
     dropped: Mapping[str, int] = field(default_factory=dict)
     digest: str = ""
 
-    @property
-    def without_label(self) -> int:
-        """Rows left out because none of their labels may be answered."""
-        return self.left_out.get("without a label that may be answered", 0)
-
 
 def sample(examples: Sequence[Example], limit: int | None) -> list[Example]:
     """At most ``limit`` examples, the same ones every time, independent of the file's order."""

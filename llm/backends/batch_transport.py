@@ -1,4 +1,4 @@
-"""A wire whose requests carry many conversations each: vLLM's batched chat completions.
+"""A transport whose requests carry many conversations each: vLLM's batched chat completions.
 
 vLLM's one API process has work with every request, whatever the model has to do for it; many conversations a request
 came to twice as many texts a second (``benchmarks/RESULTS.md``). What is lost is the account of each text: the reply
@@ -32,14 +32,14 @@ class BatchTransport:
     blame, no further batch is sent for a minute.
 
     Args:
-        wire: to the endpoint; what goes by itself goes over it, which is all where batches are not taken.
+        transport: to the endpoint; what goes by itself goes over it, which is all where batches are not taken.
         honours: what the endpoint was seen to honour (``capabilities.CapabilityProbe``).
         size: the most conversations of one request.
     """
 
     def __init__(self, transport: HTTPTransport, capabilities: Callable[[], Capabilities], size: int) -> None:
         self.place = transport.place
-        # Batches have a wire of their own, whose limiter knows their latency and no other's.
+        # Batches have a transport of their own, whose limiter knows their latency and no other's.
         self._transport, self._batches, self._size = (
             transport,
             transport.clone(under_way(transport.concurrency, size)),

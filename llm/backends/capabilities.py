@@ -130,7 +130,7 @@ class CapabilityProbe:
     """The capabilities of an endpoint, each checked when it is first asked for.
 
     Args:
-        wire: to the endpoint.
+        transport: to the endpoint.
         model: as the endpoint calls it.
         path: the JSON file of findings, per endpoint, model and version; None keeps them in memory only.
     """

@@ -26,7 +26,7 @@ class ModelName:
     """The name that is set, else that of the only model which the endpoint lists.
 
     Args:
-        wire: to the endpoint.
+        transport: to the endpoint.
         default: the name where none is set, and the endpoint lists no models or this one among others.
         is_set: whether the user has chosen the name.
     """

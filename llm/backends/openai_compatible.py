@@ -34,7 +34,7 @@ class OpenAICompatible:
     """A model behind an OpenAI-compatible endpoint, at temperature 0, asked for no more than the endpoint honours.
 
     Args:
-        wire: to the endpoint.
+        transport: to the endpoint.
         model: the name under which the endpoint is asked for the model.
         honours: what the endpoint was seen to honour (``capabilities.CapabilityProbe``).
     """

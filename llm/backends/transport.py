@@ -1,4 +1,4 @@
-"""The wire to an OpenAI-compatible endpoint: JSON bodies out, JSON bodies or problems back, many at a time.
+"""HTTP transport to an OpenAI-compatible endpoint: JSON bodies out, JSON bodies or problems back, many at a time.
 
 One event loop in a thread of its own serves all callers through shared connections. Retries are the ``openai``
 client's own (408, 409, 429, 5xx and lost connections, obeying ``Retry-After``); nothing retries on top of them.
@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 import aiohttp
 import httpx2
 import openai
+from opentelemetry.propagate import inject
+from opentelemetry.trace import SpanKind, StatusCode, get_tracer
 
 from llm.backends.adapting import Adapting, Reply
 from llm.backends.address import Address
@@ -31,6 +33,7 @@ from llm.request_context import CURRENT_REQUEST, RequestContext, timeout_problem
 from prompts.network import connection, no_connection, without_login
 
 log = logging.getLogger(__name__)
+_TRACER = get_tracer("marquee")
 
 Body = Mapping[str, Any]
 Result = TypeVar("Result")
@@ -123,7 +126,7 @@ class HTTPTransport:
         return running.wait(self._all(running, path, bodies, CURRENT_REQUEST.get(), frozenset(keep)))
 
     def clone(self, concurrency: int) -> HTTPTransport:
-        """Another wire to the same endpoint, with connections, and a bound on what is under way, of its own."""
+        """Another transport to the same endpoint, with connections, and a bound on what is under way, of its own."""
         return HTTPTransport(self.base_url, self._secret, self._timeout, self._retries, concurrency, self._adapting)
 
     def beside(self, path: str) -> str:
@@ -190,15 +193,23 @@ class HTTPTransport:
                             replies[place] = (await send(body)).reply
 
     async def _traced(self, client: openai.AsyncOpenAI, path: str, body: Body, asking: RequestContext) -> Reply:
-        attributes = {"server.address": self.place, "gen_ai.request.model": str(body.get("model", ""))}
-        with asking.trace.span(f"POST {urlsplit(path).path}", attributes) as span:
-            told = {**self._headers, **span.headers} | (
-                {"X-Request-ID": asking.request_id} if asking.request_id else {}
-            )
-            request = client.post(path, cast_to=httpx2.Response, body=body, options={"headers": told})
-            found = await self._safely(request)
+        """One exchange in a span, which the endpoint gets as ``traceparent``. Spans hold no words of an error."""
+        with _TRACER.start_as_current_span(
+            f"POST {urlsplit(path).path}", kind=SpanKind.CLIENT, record_exception=False, set_status_on_exception=False
+        ) as span:
+            if span.is_recording():
+                model = str(body.get("model", ""))
+                span.set_attributes({"server.address": self.place, "gen_ai.request.model": model})
+            headers = self._headers | ({"X-Request-ID": asking.request_id} if asking.request_id else {})
+            inject(headers)
+            request = client.post(path, cast_to=httpx2.Response, body=body, options={"headers": headers})
+            try:
+                found = await self._safely(request)
+            except asyncio.CancelledError:
+                span.set_status(StatusCode.ERROR, "cancelled")
+                raise
             if isinstance(found.reply, Problem):
-                span.failed(found.reply.kind)
+                span.set_status(StatusCode.ERROR, found.reply.kind)
             return found
 
     async def _safely(self, request: Coroutine[Any, Any, httpx2.Response]) -> Reply:
@@ -297,7 +308,7 @@ def _serve(loop: asyncio.AbstractEventLoop, connections: httpx2.AsyncClient) -> 
 
 
 def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
-    """At the end of the process, or when nobody holds the wire any more; the loop's own thread may be who notes it."""
+    """At the end of the process, or when nobody holds the transport any more; the loop's own thread may be who notes it."""
     loop.call_soon_threadsafe(loop.stop)
     if thread is not threading.current_thread():
         thread.join(_CLOSING_SECONDS)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+
+from opentelemetry.trace import StatusCode, get_tracer, set_span_in_context, use_span
+from opentelemetry.util.types import Attributes
 
 from llm.classifier import Classifier, Prediction
 from llm.request_context import CURRENT_REQUEST, RequestContext, unread, waiting_problem
@@ -13,6 +16,7 @@ from prompts.text import Text, checked_texts
 from similarity.errors import Disconnected, Expired, Rejected
 from similarity.micro_batching import MicroBatcher
 
+_TRACER = get_tracer("marquee")
 _MAX_TEXTS = 128  # of a shared pass; a request with more texts is a pass of its own
 
 
@@ -94,13 +98,27 @@ class MicroBatchedPairs:
 
 @contextmanager
 def traced_pass(requests: Sequence[RequestContext], model: str, texts: int) -> Iterator[None]:
-    """A span of one forward pass in the trace of every request that shares it."""
-    attributes: dict[str, str | int] = {"marquee.model": model}
-    attributes |= {"marquee.texts": texts, "marquee.requests": len(requests)}
-    with ExitStack() as spans:
-        for request in requests:
-            spans.enter_context(request.trace.span("forward pass", attributes))
+    """A span of one forward pass in each recorded trace that shares it; the spans link to the first one."""
+    parents = [request.span for request in requests if request.span.is_recording()]
+    if not parents:
         yield
+        return
+    attributes: Attributes = {"marquee.model": model, "marquee.texts": texts, "marquee.requests": len(requests)}
+    first, *others = [
+        _TRACER.start_span("forward pass", set_span_in_context(parent), attributes=attributes) for parent in parents
+    ]
+    for span in others:
+        span.add_link(first.get_span_context())
+    try:
+        with use_span(first, record_exception=False, set_status_on_exception=False):
+            yield
+    except Exception as error:
+        for span in (first, *others):
+            span.set_status(StatusCode.ERROR, type(error).__name__)
+        raise
+    finally:
+        for span in (first, *others):
+            span.end()
 
 
 def _characters(text: str | Text) -> int:

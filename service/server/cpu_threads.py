@@ -6,6 +6,8 @@ import os
 from collections.abc import MutableMapping
 from pathlib import Path
 
+from similarity.cpu_cores import cores
+
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of the container, where there is one (cgroup v2)
 
 
@@ -22,20 +24,16 @@ def share(workers: int, environment: MutableMapping[str, str] = os.environ, quot
         quota: the container's share of processor time, as the kernel tells it.
     """
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    cores = _cores()
-    granted = max(1, min(cores, _granted(quota, cores)) // workers)
-    if granted < cores:  # else torch knows better: it counts no hyperthreads
+    allowed = cores()
+    granted = max(1, min(allowed, _granted(quota, allowed)) // workers)
+    if granted < allowed:  # else torch knows better: it counts no hyperthreads
         environment.setdefault("OMP_NUM_THREADS", str(granted))
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _granted(quota: Path, cores: int) -> int:
+def _granted(quota: Path, allowed: int) -> int:
     """Cores' worth of processor time, rounded; all where there is no quota."""
     try:
         most, period = quota.read_text().split()
-        return cores if most == "max" else max(1, round(int(most) / int(period)))
+        return allowed if most == "max" else max(1, round(int(most) / int(period)))
     except (OSError, ValueError):
-        return cores
+        return allowed

@@ -61,7 +61,7 @@ class MiniLM:
         """How many callers at once keep it busy: one a core, and one more for when another does something else."""
         if _by_torch():
             return 1
-        from similarity.encoders.openvino_bert import cores
+        from similarity.cpu_cores import cores
 
         return cores() + 1
 

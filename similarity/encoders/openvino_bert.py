@@ -7,7 +7,6 @@ second after the start, and of many texts each core computes batches of its own.
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from similarity.cpu_cores import cores
 from similarity.encoders.batches import BATCH, batched
 from similarity.encoders.openvino_library import capabilities, openvino
 from similarity.encoders.precision import BFLOAT16, choice, cpu_computes_with, cpu_instructions, number_format
@@ -179,13 +179,6 @@ class _Requests:
             return cast("Vectors", request.infer(inputs)[0])
         finally:
             self._free.put(request)
-
-
-def cores() -> int:
-    """What this process may use; ``OMP_NUM_THREADS``, which other libraries read themselves, holds here too."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return min(allowed, int(asked)) if asked.isdigit() and int(asked) else allowed
 
 
 class _Layers:

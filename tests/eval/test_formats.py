@@ -121,7 +121,7 @@ def test_unknown_labels_are_refused_or_dropped_and_counted(tmp_path: Path) -> No
     loaded = load(path, TMDB, drop_unknown=True)
     assert labels(loaded.examples) == [("War",)]
     assert loaded.changed == {"the unknown label 'Cooking' dropped": 2}
-    assert loaded.without_label == 1
+    assert loaded.left_out["without a label that may be answered"] == 1
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.measure import figures, headlines, intervals, per_label
+from eval.measure import figures, headlines, intervals
 from eval.metrics.classification import METRICS
 from eval.metrics.ranking import RANKING
 from eval.metrics.reliability import CALIBRATION
@@ -47,19 +47,6 @@ def test_texts_whose_labels_are_not_all_known_are_left_out_and_told(tmp_path: Pa
     found = figures(RunResults.read(write_run(tmp_path, rows)))
     assert (found["micro-F1"], found["texts"], found["left out, labels incomplete"]) == (1, 1, 2)
     assert found["their micro-recall"] == pytest.approx(2 / 4)
-
-
-def test_a_line_per_label_is_what_the_hand_gets(tmp_path: Path) -> None:
-    rows = [
-        row("1", ["a", "b"], ["a"], scores=SCORES),
-        row("2", ["b"], ["a", "b"], scores={"a": 0.4, "b": 0.9, "c": 0}),
-    ]
-    a, b, c = per_label(RunResults.read(write_run(tmp_path, rows)))
-    assert (a.label, a.support, a.answered, a.precision, a.recall) == ("a", 1, 2, 0.5, 1)
-    assert a.f1 == pytest.approx(2 / 3) and a.ap == 1
-    assert a.ece == pytest.approx((0.1 + 0.4) / 2)
-    assert (b.support, b.precision, b.recall) == (2, 1, 0.5)
-    assert (c.support, c.answered, c.f1, c.ap) == (0, 0, 0, 0)
 
 
 def test_every_headline_lies_within_its_interval(tmp_path: Path) -> None:

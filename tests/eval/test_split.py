@@ -189,7 +189,7 @@ def test_labels_too_rare_in_train_are_dropped_whatever_test_has(tmp_path: Path) 
     assert loaded.taxonomy.names == ("Comedy", "War")
     assert loaded.taxonomy.known("Western") == "Western", "still known, never answered"
     assert {label for one in loaded.examples for label in one.labels} == {"Comedy", "War"}
-    assert loaded.without_label == 10 + 9
+    assert loaded.left_out["without a label that may be answered"] == 10 + 9
 
 
 def test_a_minimum_that_no_label_reaches_is_refused(tmp_path: Path) -> None:

@@ -255,7 +255,7 @@ def test_a_y_of_another_length_than_x_is_an_error(y: Any) -> None:
     "y", [[float("inf"), 1.0], [{"War"}, {"a": 1}], [object(), object()]], ids=["inf", "dict", "object"]
 )
 def test_what_is_no_label_is_an_error(y: Any) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"infinity|Unknown label type"):
         named(None).fit(TWO, y)
 
 

@@ -4,6 +4,8 @@ import errno
 import hashlib
 import json
 import multiprocessing
+import os
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -34,9 +36,14 @@ def test_a_file_is_replaced_as_a_whole_and_nothing_else_is_left(tmp_path: Path) 
 def test_a_failed_write_leaves_the_old_file_and_no_temporary_one(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     write_text_atomically(path, "old")
-    with pytest.raises(KeyError), replacing(path) as new:
-        new.write_text("half", encoding="utf-8")
-        raise KeyError
+
+    def fails_after_half() -> None:
+        with replacing(path) as new:
+            new.write_text("half", encoding="utf-8")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fails_after_half()
     assert path.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -82,7 +89,7 @@ def test_an_error_of_writing_names_a_path_that_the_caller_knows(
     place: Callable[[Path], Path], code: int, tmp_path: Path
 ) -> None:
     path = place(tmp_path)
-    with pytest.raises(OSError) as raised:
+    with pytest.raises(OSError, match=re.escape(os.strerror(code))) as raised:
         write_text_atomically(path, "words" * 10_000)
     assert raised.value.errno == code
     assert raised.value.filename in (str(path), str(path.parent))

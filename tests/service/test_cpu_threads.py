@@ -7,11 +7,12 @@ import pytest
 
 from service.server import cpu_threads
 from service.server.cpu_threads import share
+from similarity.cpu_cores import cores
 
 
 @pytest.fixture
 def eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpu_threads, "_cores", lambda: 8)
+    monkeypatch.setattr(cpu_threads, "cores", lambda: 8)
 
 
 def shared(workers: int, quota: Path, **environment: str) -> dict[str, str]:
@@ -47,5 +48,10 @@ def test_waiting_threads_sleep_unless_they_were_told_otherwise(tmp_path: Path) -
     assert shared(1, nowhere, OMP_WAIT_POLICY="ACTIVE") == {"OMP_WAIT_POLICY": "ACTIVE"}
 
 
-def test_the_cores_of_this_machine_are_counted() -> None:
-    assert 1 <= cpu_threads._cores() <= (os.cpu_count() or 1)
+def test_the_cores_of_this_machine_are_counted_up_to_the_limit_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert 1 <= cores() <= (os.cpu_count() or 1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert cores() == 1

@@ -156,4 +156,3 @@ def _token(causal: CausalLM, code: str) -> int:
 
 
 _FORMS: dict[str, Callable[[CausalLM, Taxonomy], Answer]] = {"json_list": _list, "label_tokens": _letters}
-FORMS: tuple[Form, ...] = ("json_list", "label_tokens")

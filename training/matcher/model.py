@@ -79,7 +79,7 @@ def pretrained() -> Any:
     config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
     # At a hundred tokens plain products beat PyTorch's fused kernel, whose way back is slow in bfloat16 on processors.
     model = BertModel.from_pretrained(
-        weights_folder(), config=config, add_pooling_layer=False, attn_implementation="eager"
+        weights_folder(), config=config, add_pooling_layer=False, attn_implementation="eager", dtype=torch.float32
     )
     model.embeddings.requires_grad_(False)
     return model

@@ -10,6 +10,7 @@ from pathlib import Path
 from eval.datasets import Example
 from eval.environment import commit, libraries
 from llm.embedded.weights_file import load, save
+from prompts.layout import SAMPLE
 from similarity.encoders.minilm import MiniLM
 from similarity.encoders.wordpieces import tokenizer
 from training.matcher.checkpoint import Checkpoints
@@ -20,7 +21,6 @@ from training.matcher.word_features import with_words
 from training.matcher.zero_shot_calibration import general, with_far
 
 RANK = 64  # of the weights' changes: 5 MB of factors; what a lower one would lose has not been measured
-_SAMPLE = Path("data/sample")
 
 
 def teach(
@@ -52,7 +52,7 @@ def teach(
     kept = Checkpoints(out.with_suffix(".stages"))
     save(learn(given, chosen, encoder, out.stem, recipe, kept, on_progress), out, RANK)
     # What follows is fitted to the weights as they come back: what their ranks have lost is lost in use too.
-    far = with_far(load(out), encoder, general(_SAMPLE, "validation"))
+    far = with_far(load(out), encoder, general(SAMPLE, "validation"))
     save(with_words(far, given, validation, chosen, encoder), out, RANK)
     told_of = {
         "command": command,

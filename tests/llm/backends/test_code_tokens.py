@@ -2,17 +2,13 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from llm.backends.backend import TokenLogprobs
 from llm.backends.code_tokens import CodeTokens, encoded
 from llm.backends.local.backend import LocalBackend
 from llm.backends.local.causal_lm import CausalLM
-from llm.backends.vllm_offline import VLLMOffline
 from llm.language_model import LanguageModel
 from llm.strategies.label_tokens import LabelTokens
 from llm.strategies.yes_no import YesNo
@@ -138,48 +134,6 @@ def spelt(tokenizer: Any, token: str) -> int:
     return found
 
 
-@dataclass
-class Model:
-    """vLLM's in-process class, so far as codes need it: the log-probabilities of the ids that a request names."""
-
-    causal: CausalLM
-
-    def get_tokenizer(self) -> Any:
-        return self.causal.tokenizer
-
-    def generate(self, prompts: Any, params: Any, use_tqdm: bool) -> list[Any]:
-        from llm.backends.local.causal_lm import Beginning
-
-        ids = params[0].logprob_token_ids
-        rests = [prompt["prompt_token_ids"] for prompt in prompts]
-        rows = self.causal.next_token_logprobs(Beginning(), rests, ids)
-        return [output(dict(zip(ids, row, strict=True)), rest) for row, rest in zip(rows, rests, strict=True)]
-
-
-def output(logprobs: dict[int, float], prompt: list[int]) -> Any:
-    step = {one: SimpleNamespace(logprob=logprob) for one, logprob in logprobs.items()}
-    return SimpleNamespace(
-        prompt_token_ids=prompt, num_cached_tokens=0, outputs=[SimpleNamespace(token_ids=[1], logprobs=[step])]
-    )
-
-
-def in_process(held: CausalLM, monkeypatch: pytest.MonkeyPatch) -> LocalBackend:
-    return LocalBackend.holding(held, "a-model")
-
-
-def offline(held: CausalLM, monkeypatch: pytest.MonkeyPatch) -> VLLMOffline:
-    """The backend around vLLM's class, with the class and the request's parameters stood in for."""
-    backend, model = VLLMOffline("a-model"), Model(held)
-    monkeypatch.setattr(backend, "_llm", lambda: model)
-    monkeypatch.setattr(
-        backend, "_ask", lambda prompts, most, sampling: model.generate(
-            [{"prompt_token_ids": prompt} for prompt in prompts], [SimpleNamespace(**sampling)], use_tqdm=False
-        ),
-    )  # fmt: skip
-    return backend
-
-
-@pytest.mark.parametrize("made", [in_process, offline])
 @pytest.mark.parametrize(
     ("shares", "label"),
     [
@@ -193,9 +147,9 @@ def offline(held: CausalLM, monkeypatch: pytest.MonkeyPatch) -> VLLMOffline:
     ],
 )
 def test_an_answer_in_any_spelling_is_read_as_its_code(
-    tokenizer: Any, made: Any, shares: dict[str, float], label: str | None, monkeypatch: pytest.MonkeyPatch
+    tokenizer: Any, shares: dict[str, float], label: str | None
 ) -> None:
-    model = LanguageModel(made(causal(tokenizer, shares), monkeypatch), LabelTokens())
+    model = LanguageModel(LocalBackend.holding(causal(tokenizer, shares), "a-model"), LabelTokens())
     (prediction,) = model.classify(["I liked it."], SENTIMENT)
     if label is None:
         assert prediction.problem is not None
@@ -205,7 +159,6 @@ def test_an_answer_in_any_spelling_is_read_as_its_code(
     assert prediction.label_mass == pytest.approx(sum(shares.values()), abs=0.02)
 
 
-@pytest.mark.parametrize("made", [in_process, offline])
 @pytest.mark.parametrize(
     ("shares", "labels"),
     [
@@ -214,22 +167,15 @@ def test_an_answer_in_any_spelling_is_read_as_its_code(
         ({"yes": 0.6, "\u2581no": 0.3}, ("positive", "negative")),
     ],
 )
-def test_yes_and_no_are_read_in_any_spelling(
-    tokenizer: Any, made: Any, shares: dict[str, float], labels: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_yes_and_no_are_read_in_any_spelling(tokenizer: Any, shares: dict[str, float], labels: tuple[str, ...]) -> None:
     taxonomy = SENTIMENT.shaped(multi=True, allow_none=True)
-    model = LanguageModel(made(causal(tokenizer, shares), monkeypatch), YesNo())
+    model = LanguageModel(LocalBackend.holding(causal(tokenizer, shares), "a-model"), YesNo())
     (prediction,) = model.classify(["I liked it."], taxonomy)
     assert (prediction.problem, prediction.labels) == (None, labels)
 
 
-@pytest.mark.parametrize("made", [in_process, offline])
-def test_spellings_without_probability_change_no_figure(
-    tokenizer: Any, made: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_spellings_without_probability_change_no_figure(tokenizer: Any) -> None:
     own = "\u2581" if "\u2581A" in tokenizer.get_vocab() else ""
     shares = {f"{own}A": 0.7, f"{own}B": 0.29999}
-    found: list[TokenLogprobs] = made(causal(tokenizer, shares), monkeypatch).next_token_logprobs(
-        [MESSAGES], ["A", "B"]
-    )
+    found = LocalBackend.holding(causal(tokenizer, shares), "a-model").next_token_logprobs([MESSAGES], ["A", "B"])
     assert [math.exp(found[0].logprobs[code]) for code in "AB"] == pytest.approx([0.7, 0.29999], abs=1e-4)

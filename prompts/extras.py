@@ -1,0 +1,66 @@
+"""Optional dependencies: which extra of the package brings a library, and the error where it is not installed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from prompts.errors import MissingExtra
+from prompts.layout import INSTALLED, PACKAGES
+
+EXTRAS: Mapping[str, str] = {
+    "flask": "service",
+    "werkzeug": "service",
+    "flask_limiter": "service",
+    "limits": "service",
+    "gunicorn": "service",
+    "prometheus_client": "service",
+    "openai": "llm",
+    "aiohttp": "llm",
+    "pyarrow": "parquet",
+    "sklearn": "eval",
+    "scipy": "eval",
+    "torch": "local",
+    "transformers": "local",
+    "accelerate": "local",
+    "peft": "local",
+    "sentence_transformers": "train",
+    "threadpoolctl": "train",
+    "conllu": "train",
+    "simplemma": "train",
+    "ray": "ray",
+    "vllm": "vllm",
+    "opentelemetry": "otel",
+}
+"""Imported name to the extra that brings it; ``pyproject.toml`` has the distributions."""
+
+_OF_COMMANDS: Mapping[str, str] = dict.fromkeys(("train", "refit", "distil", "corpus"), "train")
+
+
+def install_command(extra: str) -> str:
+    """Return the command that installs an extra: of the wheel, or in a repository of its requirements file."""
+    if INSTALLED:
+        return f"pip install 'marquee[{extra}]'"
+    own = f"requirements-{extra}.txt"
+    return f"pip install -r {own if (PACKAGES / own).exists() else 'requirements.txt'}"
+
+
+def missing_extra(error: ModuleNotFoundError, subject: str, command: str = "") -> MissingExtra:
+    """Return the error to raise in place of ``ModuleNotFoundError``.
+
+    Args:
+        error: the import that failed.
+        subject: what needs the library, as the message begins.
+        command: of the command line; some need more than the library that was missed first.
+
+    Raises:
+        ModuleNotFoundError: no extra brings the library.
+    """
+    extra = EXTRAS.get((error.name or "").partition(".")[0])
+    if extra is None:
+        raise error
+    return missing(subject, _OF_COMMANDS.get(command, extra))
+
+
+def missing(subject: str, extra: str) -> MissingExtra:
+    """Return the error that names an extra and its install command."""
+    return MissingExtra(f"{subject} needs the extra {extra!r}: {install_command(extra)}")
