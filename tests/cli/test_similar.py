@@ -98,13 +98,13 @@ def test_the_command_killed_in_the_middle_goes_on_the_next_time(away: Path) -> N
     rows = [{"id": f"f{n}", "title": "", "description": f"film {n}", "genres": []} for n in range(2_000)]
     (away / "many.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     command = [sys.executable, str(ROOT / "main.py"), "index", "many.jsonl", "--out", "ix"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=away)
-    assert process.stderr
-    for line in process.stderr:
-        if line.startswith("encoded 1,024"):
-            break
-    process.kill()
-    assert process.wait(60) == -signal.SIGKILL
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=away) as process:
+        assert process.stderr
+        for line in process.stderr:
+            if line.startswith("encoded 1,024"):
+                break
+        process.kill()
+        assert process.wait(60) == -signal.SIGKILL
     assert not (away / "ix" / "current").exists()
     again = call("index", "many.jsonl", "--out", "ix")
     assert "encoded 1,024" not in again.stderr

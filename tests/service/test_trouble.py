@@ -481,4 +481,4 @@ def test_debug_serves_with_flasks_own_server_on_loopback_only(tmp_path: Path) ->
         assert httpx2.get(f"http://127.0.0.1:{port}/healthz", timeout=120).status_code == 200
     finally:
         os.killpg(started.pid, signal.SIGTERM)
-        started.wait(30)
+        started.communicate(timeout=30)

@@ -69,10 +69,11 @@ class ServiceProcess:
 
     def _listen(self) -> None:
         assert self.process.stdout
-        for line in self.process.stdout:
-            self.lines.append(line)
-            if "-d '{" in line:
-                self._ready.set()
+        with self.process.stdout as printed:
+            for line in printed:
+                self.lines.append(line)
+                if "-d '{" in line:
+                    self._ready.set()
         self._ready.set()
 
 

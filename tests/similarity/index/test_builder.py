@@ -130,14 +130,15 @@ def start(folder: Path, count: int, first: int, mode: str = "build") -> "subproc
 
 
 def kill_after(process: "subprocess.Popen[str]", line: str) -> None:
-    assert process.stdout
-    for said in process.stdout:
-        if said.strip() == line:
-            break
-    else:
-        raise AssertionError(f"it ended without saying {line!r}")
-    process.kill()
-    assert process.wait(30) == -signal.SIGKILL
+    with process:
+        assert process.stdout
+        for said in process.stdout:
+            if said.strip() == line:
+                break
+        else:
+            raise AssertionError(f"it ended without saying {line!r}")
+        process.kill()
+        assert process.wait(30) == -signal.SIGKILL
 
 
 def test_a_build_that_was_killed_goes_on_behind_its_last_whole_chunk(
@@ -202,14 +203,14 @@ def test_an_unfinished_build_of_something_else_is_not_mixed_in(folder: Path, mon
 
 
 def test_two_builds_at_once_are_one_too_many_unless_the_second_waits(folder: Path) -> None:
-    process = start(folder, 200, 0)
-    deadline = time.monotonic() + 60
-    while not (folder / "work").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    with pytest.raises(InvalidIndex, match="under way"):
-        made(folder, films(3))
-    built = made(folder, films(3), wait=True)
-    assert (process.wait(30), built.version.name) == (0, "000002")
+    with start(folder, 200, 0) as process:
+        deadline = time.monotonic() + 60
+        while not (folder / "work").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        with pytest.raises(InvalidIndex, match="under way"):
+            made(folder, films(3))
+        built = made(folder, films(3), wait=True)
+        assert (process.wait(30), built.version.name) == (0, "000002")
 
 
 # --- damage ---
