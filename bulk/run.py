@@ -1,7 +1,7 @@
 """A run: every different text asked about once, every row written once, whatever happens on the way.
 
-First the answers: batches of texts go to the runner, and each answer is in the store before the next batch starts. When all texts are answered, the rows are read again and written with their answers, to a file beside the output
-that takes its place in one step.
+Batches of texts go to the runner, and each answer is in the store before the next batch starts. When every text has an
+answer, the rows are read again and written with their answers to a temporary file, which then replaces the output.
 """
 
 from __future__ import annotations

@@ -42,18 +42,8 @@ def install(app: Flask, metrics: Metrics, seconds: float) -> None:
             _start_span()
         client = request.environ.get("gunicorn.socket")
         deadline = time.monotonic() + _allowed(seconds)
-        CURRENT_REQUEST.set(
-            RequestContext(
-                CURRENT_REQUEST.set(
-                    RequestContext(
-                        _request_id(),
-                        deadline=deadline,
-                        disconnected=disconnected(client),
-                        span=trace.get_current_span(),
-                    )
-                )
-            )
-        )
+        span = trace.get_current_span()
+        CURRENT_REQUEST.set(RequestContext(_request_id(), "", deadline, disconnected(client), span))
 
     @app.after_request
     def end(response: Response) -> Response:

@@ -308,7 +308,8 @@ def _serve(loop: asyncio.AbstractEventLoop, connections: httpx2.AsyncClient) -> 
 
 
 def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
-    """At the end of the process, or when nobody holds the transport any more; the loop's own thread may be who notes it."""
+    """Stop the loop, at the end of the process or when the transport is garbage-collected (maybe in the loop's own
+    thread)."""
     loop.call_soon_threadsafe(loop.stop)
     if thread is not threading.current_thread():
         thread.join(_CLOSING_SECONDS)
