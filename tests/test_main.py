@@ -105,7 +105,7 @@ def test_scores_are_shown_on_demand() -> None:
     [
         (["classify", "x", "--taxonomy", "tmbd"], "did you mean 'tmdb'"),
         (["classify", "x", "--prompt", "plott"], "there is no prompt 'plott'"),
-        (["classify", "x", "--strategy", "lists"], "did you mean 'list'"),
+        (["classify", "x", "--strategy", "json_lists"], "did you mean 'json_list'"),
         (["classify", "x", "--overview", "y"], "the same thing"),
         (["classify", "x", "--labels", "a", "--taxonomy", "tmdb"], "either --labels or --taxonomy"),
         (["classify", "x", "--labels", "a,A"], "differ only in case"),

@@ -98,7 +98,7 @@ def test_the_texts_of_those_who_hang_up_in_the_queue_are_not_read() -> None:
         thread.join(30)
     assert sorted(slow.read) == ["a", "d", "f"]
     assert {text: one.problem.kind if one.problem else None for text, one in found.items()} == {
-        text: "gone" if text in away else None for text in "abcdef"
+        text: "client_disconnected" if text in away else None for text in "abcdef"
     }
     assert sum(came) == 0
 
