@@ -1,4 +1,4 @@
-"""A table of films whose missing plots are looked up; every row says where its text came from."""
+"""Fills in the missing plots of a table of films; every row records the source of its text."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ ADDED = (TEXT_FROM, TEXT_URL, KNOWN_GENRES, NOTE)
 GIVEN = "given"
 
 _YEAR = re.compile(r"(1[89]\d\d|20\d\d)(?:\.0|-\d\d-\d\d.*)?")  # pandas writes 1999.0 beside gaps, TMDB 1999-12-31
-_VAIN = 20  # so many titles in a row without an answer, and the others are left for another time
-_NOT_ASKED = LookupResult(
-    None, (Attempt("nobody", LookupFailure("timeout", f"not asked: {_VAIN} titles in a row had no answer")),)
+_MAX_FAILURES_IN_A_ROW = 20  # after that many transient failures the remaining titles are skipped
+_SKIPPED = LookupResult(
+    None,
+    (Attempt("no query", LookupFailure("timeout", f"not queried after {_MAX_FAILURES_IN_A_ROW} failures in a row")),),
 )
 
 
 @dataclass(frozen=True)
 class EnrichColumns:
-    """Names of the columns that count."""
+    """Names of the input columns."""
 
     title: str = "title"
     year: str = "year"
@@ -38,12 +39,12 @@ class EnrichColumns:
 
 @dataclass(frozen=True)
 class Enriched:
-    """A table after the look-up.
+    """Result of ``enriched``.
 
     Attributes:
-        rows: in their order, with the columns of ``ADDED``.
-        counts: rows by what became of them.
-        unanswered: how many of them got no answer for a reason that passes.
+        rows: all rows in order, with the columns of ``ADDED``.
+        counts: number of rows per outcome.
+        unanswered: number of rows with a transient failure.
     """
 
     rows: Sequence[Row]
@@ -60,28 +61,31 @@ def enriched(
     ambiguous: Ambiguous = "none",
     on_progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Enriched:
-    """Fill in the texts that are missing or placeholders.
+    """Fill in texts that are missing or placeholders.
 
-    A table that is gone through again asks about no title twice: the look-up remembers. Where title after title has
-    no answer, the rest is not asked.
+    The look-up caches replies, so a second run over the same table is fast. After many transient failures in a row
+    the remaining titles are skipped.
 
     Args:
-        rows: columns by name; those of ``names.title`` and ``names.text`` must be there, a year need not.
-        names: of the columns.
-        lookup: who is asked.
-        patience: seconds that one title may take, pauses that a provider asks for included.
-        ambiguous: what to take where several films have a row's title and it gives no year.
-        told: called with the number of titles done and of all.
+        rows: cells by column name. The title and text columns are required, the year column is optional.
+        names: column names.
+        lookup: the providers.
+        patience: maximum seconds per title, including pauses that a provider asks for.
+        ambiguous: choice if several films have the title and the row has no year.
+        on_progress: called with the number of titles done and the number of all titles.
 
     Raises:
-        InvalidDataset: no such columns.
+        InvalidDataset: a required column is missing.
     """
     _check(rows, names)
-    wanted = [_wanted(row, names) for row in rows]
-    outcomes = _outcomes(list(dict.fromkeys(one for one in wanted if one)), lookup, patience, ambiguous, on_progress)
-    done = [_row(row, names, outcomes.get(one) if one else None, one) for row, one in zip(rows, wanted, strict=True)]
-    counts = Counter(what for _, what in done)
-    unanswered = sum(1 for one in wanted if one and outcomes[one].passes)
+    queries = [_query(row, names) for row in rows]
+    results = _results(list(dict.fromkeys(filter(None, queries))), lookup, patience, ambiguous, on_progress)
+    done = [
+        _row(row, names, results[query], query) if query else (_unchanged(row), "had a text")
+        for row, query in zip(rows, queries, strict=True)
+    ]
+    counts = Counter(outcome for _, outcome in done)
+    unanswered = sum(1 for query in queries if query and results[query].may_succeed_later)
     return Enriched([row for row, _ in done], counts, unanswered)
 
 
@@ -92,75 +96,78 @@ def _check(rows: Sequence[Row], names: EnrichColumns) -> None:
             raise InvalidDataset(f"no column {name!r}; columns: {', '.join(sorted(columns))}")
 
 
-def _wanted(row: Row, names: EnrichColumns) -> FilmQuery | None:
-    """The film that a row wants looked up; one of an empty title where it has none, None where it has a text."""
+def _query(row: Row, names: EnrichColumns) -> FilmQuery | None:
+    """The query of a row; None if the row has a text. A row without a title gets an empty query."""
     if not tells_nothing(_word(row.get(names.text))):
         return None
     year = _YEAR.fullmatch(_word(row.get(names.year)))
     return FilmQuery.of(_word(row.get(names.title)), int(year[1]) if year else None)
 
 
-def _outcomes(
-    wanted: Sequence[FilmQuery],
+def _results(
+    queries: Sequence[FilmQuery],
     lookup: Lookup,
     patience: float,
     ambiguous: Ambiguous,
     on_progress: Callable[[int, int], object],
 ) -> dict[FilmQuery, LookupResult]:
     found: dict[FilmQuery, LookupResult] = {}
-    vain = 0
-    with closing(lookup.each(wanted, patience, ambiguous)) as outcomes:
-        for one, outcome in zip(wanted, outcomes, strict=True):
-            found[one] = outcome
-            on_progress(len(found), len(wanted))
-            vain = vain + 1 if outcome.passes else 0
-            if vain == _VAIN:
+    failures = 0
+    with closing(lookup.each(queries, patience, ambiguous)) as results:
+        for query, result in zip(queries, results, strict=True):
+            found[query] = result
+            on_progress(len(found), len(queries))
+            failures = failures + 1 if result.may_succeed_later else 0
+            if failures == _MAX_FAILURES_IN_A_ROW:
                 break
-    return {one: found.get(one, _NOT_ASKED) for one in wanted}
+    return {query: found.get(query, _SKIPPED) for query in queries}
 
 
-def _row(row: Row, names: EnrichColumns, outcome: LookupResult | None, wanted: FilmQuery | None) -> tuple[Row, str]:
-    """A row with the columns added, and what became of it."""
-    if outcome is None or wanted is None:
-        kept = {TEXT_FROM: row.get(TEXT_FROM) or GIVEN, TEXT_URL: row.get(TEXT_URL) or ""}
-        return {**row, **kept, KNOWN_GENRES: row.get(KNOWN_GENRES) or [], NOTE: row.get(NOTE) or ""}, "had a text"
-    if outcome.film:
-        return _filled(row, names, outcome.film), f"found by {outcome.film.provider}"
-    was = placeholder(_word(row.get(names.text)))
-    note = (f"said {was!r}; " if was else "") + outcome.why
+def _unchanged(row: Row) -> Row:
+    """A row with a text; columns of an earlier look-up keep their values."""
+    defaults = {TEXT_FROM: GIVEN, TEXT_URL: "", KNOWN_GENRES: [], NOTE: ""}
+    return {**row, **{name: row.get(name) or default for name, default in defaults.items()}}
+
+
+def _row(row: Row, names: EnrichColumns, result: LookupResult, query: FilmQuery) -> tuple[Row, str]:
+    """A row with the added columns, and its outcome."""
+    if result.film:
+        return _filled(row, names, result.film), f"found by {result.film.provider}"
+    old = placeholder(_word(row.get(names.text)))
+    note = (f"the text was {old!r}; " if old else "") + result.reason
     blank = {names.text: "", TEXT_FROM: "", TEXT_URL: "", KNOWN_GENRES: [], NOTE: note}
-    return {**row, **blank}, _reason(outcome, wanted)
+    return {**row, **blank}, _outcome(result, query)
 
 
 def _filled(row: Row, names: EnrichColumns, film: FilmRecord) -> Row:
-    known = f"{film.title} ({film.year})" if film.year else film.title
+    found = f"{film.title} ({film.year})" if film.year else film.title
     return {
         **row,
         names.text: film.plot,
         TEXT_FROM: f"{film.provider}: {film.plot_from}",
         TEXT_URL: film.url,
         KNOWN_GENRES: list(film.genres),
-        NOTE: known + (f", the best known of {film.same_title}" if film.same_title > 1 else ""),
+        NOTE: found + (f", the most popular of {film.same_title}" if film.same_title > 1 else ""),
     }
 
 
-def _reason(outcome: LookupResult, wanted: FilmQuery) -> str:
-    if not wanted.title:
+def _outcome(result: LookupResult, query: FilmQuery) -> str:
+    if not query.title:
         return "without a title"
-    if outcome.passes:
+    if result.may_succeed_later:
         return "without an answer"
-    kinds = [one.missing.kind for one in outcome.tried]
-    return next((words for kind, words in _REASONS.items() if kind in kinds), "not found")
+    kinds = [attempt.failure.kind for attempt in result.attempts]
+    return next((outcome for kind, outcome in _OUTCOMES.items() if kind in kinds), "not found")
 
 
 def _word(value: Any) -> str:
     return "" if value is None or value != value else str(value).strip()
 
 
-_REASONS: Mapping[str, str] = {
+_OUTCOMES: Mapping[str, str] = {
     "ambiguous": "ambiguous: several films of the title",
     "no_plot": "found, but without a plot",
     "not_found": "not found",
-    "refused": "refused: see the notes",
-    "unreadable": "unreadable: see the notes",
+    "refused": "refused: see column lookup_note",
+    "unreadable": "unreadable: see column lookup_note",
 }

@@ -1,4 +1,4 @@
-"""A thread pool that several clients share fairly: one with many calls does not keep the others waiting."""
+"""A thread pool with round-robin scheduling between clients."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ Result = TypeVar("Result")
 
 @dataclass(eq=False)
 class PoolClient:
-    """One client's calls. Fields change under the pool's lock."""
+    """Pending and running calls of one client, guarded by the pool's lock."""
 
     queue: deque[tuple[Future[Any], Callable[[], Any]]] = field(default_factory=deque)
     running: int = 0
 
 
 class FairPool:
-    """Runs calls on threads; clients take turns, call by call.
+    """Runs calls on threads, one call of each client in turn.
 
-    A call that hangs costs its own client's share alone: no client has more than ``per_client`` calls running. The
-    queue is as long as its clients make it; a cancelled call leaves it.
+    A hanging call blocks only its own client, since a client has at most ``per_client`` calls running. Queues are
+    unbounded; cancelled calls are removed.
 
     Args:
-        threads: calls that run at once.
-        per_client: of these, at most so many of one client.
+        threads: maximum number of concurrent calls.
+        per_client: maximum number of concurrent calls of one client.
     """
 
     def __init__(self, threads: int, per_client: int) -> None:
         self._threads, self._per_client = threads, per_client
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="lookup")
         self._lock = threading.Lock()
-        self._turns: deque[PoolClient] = deque()  # clients with queued calls, the next one first
+        self._turns: deque[PoolClient] = deque()  # clients with queued calls, in scheduling order
         self._running = 0
 
     def submit(self, client: PoolClient, call: Callable[[], Result]) -> Future[Result]:
-        """Queue a call of a client; the future gives its result, or raises what it raised."""
+        """Queue a call; the future has its result or its exception."""
         future: Future[Result] = Future()
         with self._lock:
             client.queue.append((future, call))
@@ -57,7 +57,7 @@ class FairPool:
                 self._turns.append(client)
 
     def _next(self) -> PoolClient | None:
-        """The next client that has a call and may run one more; it is taken out of the turns."""
+        """Remove and return the next client with a queued call and a free slot."""
         for _ in range(len(self._turns)):
             client = self._turns.popleft()
             while client.queue and client.queue[0][0].cancelled():

@@ -1,38 +1,38 @@
-"""A film that is looked for, what is told of it, and why nothing is."""
+"""Types of the film look-up: query, record, failure; and the choice of the film that a query means."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from prompts.text import Text
 
-_YEAR_BEHIND = re.compile(r"^(.*\S)\s*\((1[89]\d\d|20\d\d)\)$", re.DOTALL)
+_TITLE_WITH_YEAR = re.compile(r"^(.*\S)\s*\((1[89]\d\d|20\d\d)\)$", re.DOTALL)
 
 Kind = Literal["not_found", "no_plot", "ambiguous", "no_key", "refused", "unreachable", "busy", "unreadable", "timeout"]
-_PASSING: frozenset[Kind] = frozenset(("unreachable", "busy", "timeout"))
-_LASTING: frozenset[Kind] = frozenset(("not_found", "no_plot"))
+_TRANSIENT: frozenset[Kind] = frozenset(("unreachable", "busy", "timeout"))
+_CACHEABLE: frozenset[Kind] = frozenset(("not_found", "no_plot"))
+_ACCENTS = re.compile("[\u0300-\u036f]")
+_SEPARATORS = re.compile(r"[\W_]+")
+_MAX_YEARS_SHOWN = 5
 
 
 @dataclass(frozen=True)
 class FilmQuery:
-    """A film that is looked for.
-
-    Attributes:
-        title: as somebody wrote it, without a year behind it.
-        year: of its release, where that is known.
-    """
+    """A title to look up, without a year in brackets, and the year of release where it is known."""
 
     title: str
     year: int | None = None
 
     @classmethod
     def of(cls, title: str, year: int | None = None) -> FilmQuery:
-        """The film of a title; ``Alien (1979)`` tells a year too, where none is given."""
-        title = " ".join(Text(title=title).title.split())  # without lone surrogates, which no URL can hold
-        found = _YEAR_BEHIND.match(title) if year is None else None
-        return cls(found[1], int(found[2])) if found else cls(title, year)
+        """Parse a title; ``Alien (1979)`` sets the year too, unless ``year`` is given."""
+        title = " ".join(Text(title=title).title.split())  # Text removes lone surrogates, which are invalid in URLs
+        match = _TITLE_WITH_YEAR.match(title) if year is None else None
+        return cls(match[1], int(match[2])) if match else cls(title, year)
 
     def __str__(self) -> str:
         return f"{self.title!r} ({self.year})" if self.year else repr(self.title)
@@ -40,18 +40,18 @@ class FilmQuery:
 
 @dataclass(frozen=True)
 class FilmRecord:
-    """What a provider tells of a film.
+    """A film as a provider describes it.
 
     Attributes:
-        provider: its name.
-        title: as the provider spells it.
-        year: of its release, where told.
-        id: the provider's own.
-        url: page for people; put together here, never taken from a reply.
-        plot: never empty.
-        plot_from: which of the provider's texts that is.
-        genres: as the provider names them; empty where it names none.
-        same_title: how many films the provider knows that the question could mean; this is the best known of them.
+        provider: name of the provider.
+        title: in the provider's spelling.
+        year: year of release, where the provider has it.
+        id: the provider's id.
+        url: web page of the film, built from the id and never taken from a reply.
+        plot: plot text, never empty.
+        plot_from: name of the provider's text that the plot was taken from.
+        genres: the provider's genre names, may be empty.
+        same_title: number of the provider's films that match the query; this one is the most popular.
     """
 
     provider: str
@@ -67,32 +67,83 @@ class FilmRecord:
 
 @dataclass(frozen=True)
 class LookupFailure:
-    """Why a provider tells nothing.
+    """Why a provider has no record for a query.
 
     Attributes:
-        kind: ``not_found``, ``no_plot`` (the film is known, its plot is not), ``ambiguous`` (several films of the
-            title, and none was to be picked), ``no_key``, ``refused`` (the key), ``unreachable``, ``busy``,
-            ``unreadable`` (something else answered), ``late`` (the time was over).
-        detail: the same in words.
+        kind: ``not_found``, ``no_plot`` (the film has no plot text), ``ambiguous`` (several films match), ``no_key``,
+            ``refused`` (the key), ``unreachable``, ``busy``, ``unreadable`` (unexpected reply), ``timeout``.
+        detail: the reason as a sentence.
     """
 
     kind: Kind
     detail: str
 
     @property
-    def passes(self) -> bool:
-        """Whether the same question may be answered later."""
-        return self.kind in _PASSING
+    def is_transient(self) -> bool:
+        """Whether the same query may succeed later."""
+        return self.kind in _TRANSIENT
 
     @property
-    def lasts(self) -> bool:
-        """Whether it is an answer about the film, to be remembered."""
-        return self.kind in _LASTING
+    def is_cacheable(self) -> bool:
+        """Whether the failure is a fact about the film, which may be cached."""
+        return self.kind in _CACHEABLE
 
 
 class ProviderFailure(Exception):
-    """Ends a question to a provider; carries why."""
+    """Raised while a provider is queried; ``failure`` says why."""
 
-    def __init__(self, missing: LookupFailure) -> None:
-        self.missing = missing
-        super().__init__(missing.detail)
+    def __init__(self, failure: LookupFailure) -> None:
+        self.failure = failure
+        super().__init__(failure.detail)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A search hit of a provider.
+
+    Attributes:
+        id: the provider's id.
+        titles: all titles of the film.
+        year: year of release, where the provider has it.
+        popularity: higher is better known; comparable within one reply.
+    """
+
+    id: str
+    titles: tuple[str, ...]
+    year: int | None
+    popularity: float
+
+
+def normalized_title(title: str) -> str:
+    """Normalise a title for comparison: case, accents, punctuation and ``&`` for "and" do not count."""
+    bare = _ACCENTS.sub("", unicodedata.normalize("NFKD", title)).casefold().replace("&", " and ")
+    return _SEPARATORS.sub(" ", bare.replace("'", "").replace("’", "")).strip() or bare.strip()
+
+
+def best_match(candidates: Sequence[Candidate], query: FilmQuery) -> tuple[Candidate, int] | LookupFailure:
+    """The most popular film that matches the query, and the number of matches.
+
+    A match has one equal title (after normalisation) and the same year. Providers differ by one year for films first
+    shown at a festival, so a year off by one matches if it is the only such film.
+    """
+    same = {one.id: one for one in candidates if normalized_title(query.title) in map(normalized_title, one.titles)}
+    pool = _matching_year(list(same.values()), query.year)
+    if not pool:
+        return _not_found(list(same.values()), query)
+    return max(pool, key=lambda one: one.popularity), len(pool)
+
+
+def _matching_year(same: list[Candidate], year: int | None) -> list[Candidate]:
+    if year is None:
+        return same
+    exact = [one for one in same if one.year == year]
+    near = [one for one in same if one.year is not None and abs(one.year - year) == 1]
+    return exact or (near if len(near) == 1 else [])
+
+
+def _not_found(same: Sequence[Candidate], query: FilmQuery) -> LookupFailure:
+    if not same:
+        return LookupFailure("not_found", f"no film is called exactly {query.title!r}")
+    years = sorted({one.year for one in same if one.year is not None})
+    shown = ", ".join(map(str, years[:_MAX_YEARS_SHOWN])) + (", …" if len(years) > _MAX_YEARS_SHOWN else "")
+    return LookupFailure("not_found", f"no film {query}; films of that title are from {shown or 'unknown years'}")

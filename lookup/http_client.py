@@ -1,4 +1,4 @@
-"""The wire to one provider: GET requests for JSON, to its own host alone, at its pace."""
+"""Rate-limited HTTP client of one provider: GET requests for JSON to a single host."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ import httpx2
 from pydantic import BaseModel, ValidationError
 
 from lookup.film import Kind, LookupFailure, ProviderFailure
-from lookup.rate_limiter import RateLimiter
 from prompts.errors import InvalidSetting
 from prompts.network import connection
 
@@ -24,33 +23,72 @@ Shape = TypeVar("Shape", bound=BaseModel)
 
 _ATTEMPTS = 3
 _ATTEMPT_SECONDS = 10.0
-_FIRST_PAUSE = 0.5
-_REFUSED_SECONDS = 600.0  # a refused key is not tried again for every title
-_LARGEST_REPLY = 4_000_000  # bytes, unpacked
+_FIRST_PAUSE = 0.5  # seconds, doubled for each attempt
+_REFUSED_SECONDS = 600.0  # a refused key is not retried for every title
+_MAX_REPLY_BYTES = 4_000_000  # after decompression
 
 
 @dataclass(frozen=True)
 class _Failure:
-    """Why an attempt gave nothing; ``pause`` is how long to leave the host alone, None where trying again is vain."""
+    """Why one attempt failed, and the seconds to pause before the next one; None: do not retry."""
 
-    missing: LookupFailure
+    reason: LookupFailure
     pause: float | None = None
 
 
-class HTTPClient:
-    """Asks one host.
-
-    Redirects are not followed: they could lead anywhere. The key goes to that host and into no message.
+class RateLimiter:
+    """Spaces the requests of all threads to one host, and pauses them when the host asks for it.
 
     Args:
-        name: of the provider.
+        per_second: maximum request rate.
+    """
+
+    def __init__(self, per_second: float) -> None:
+        self._interval = 1 / per_second
+        self._next_start = 0.0
+        self._paused_until, self._pause_reason = 0.0, LookupFailure("busy", "")
+        self._lock = threading.Lock()
+
+    def back_off(self, seconds: float, reason: LookupFailure) -> None:
+        """Send no request for some seconds, from any thread."""
+        with self._lock:
+            paused_until = time.monotonic() + seconds
+            if paused_until > self._paused_until:
+                self._paused_until, self._pause_reason = paused_until, reason
+
+    def wait(self, deadline: float) -> LookupFailure | None:
+        """Wait until the next request may start.
+
+        Returns at once with the reason if that would be after ``deadline`` (monotonic), or if the host refused the key.
+        """
+        with self._lock:
+            now = time.monotonic()
+            paused = self._paused_until > now
+            start = max(now, self._next_start, self._paused_until)
+            if paused and (self._pause_reason.kind == "refused" or start >= deadline):
+                return self._pause_reason
+            if start >= deadline:
+                return LookupFailure("timeout", "the deadline passed while the request waited for the rate limit")
+            self._next_start = start + self._interval
+        time.sleep(max(0.0, start - now))
+        return None
+
+
+class HTTPClient:
+    """HTTP client of one host.
+
+    Redirects are not followed, because they could lead to another host. The key is sent to that host only and is
+    removed from messages.
+
+    Args:
+        name: name of the provider.
         base_url: scheme, host and path that every request starts with.
-        per_second: the most requests in a second, over all threads.
-        at_once: the most requests under way.
-        params: sent with every request.
-        headers: likewise.
-        spent: words in a refusal that mean a used-up allowance, not a wrong key.
-        secret: taken out of whatever the host says.
+        per_second: maximum request rate over all threads.
+        concurrency: maximum number of concurrent requests.
+        params: query parameters of every request.
+        headers: headers of every request.
+        quota_message: text in a 401 or 403 reply that means an exhausted quota, not a wrong key.
+        secret: text that is replaced by ``***`` in messages of the host.
     """
 
     def __init__(
@@ -59,16 +97,17 @@ class HTTPClient:
         base_url: str,
         *,
         per_second: float,
-        at_once: int = 4,
+        concurrency: int = 4,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-        spent: str = "",
+        quota_message: str = "",
         secret: str = "",
     ) -> None:
         self.name, self.base_url = name, base_url.rstrip("/")
         self.place = urlsplit(base_url).hostname or name
-        self._params, self._headers, self._spent, self._secret = params or {}, headers or {}, spent, secret
-        self._pace, self._places = RateLimiter(per_second), threading.BoundedSemaphore(at_once)
+        self._params, self._headers = params or {}, headers or {}
+        self._quota_message, self._secret = quota_message, secret
+        self._limiter, self._slots = RateLimiter(per_second), threading.BoundedSemaphore(concurrency)
         self._http: httpx2.Client | None = None
         self._lock = threading.Lock()
 
@@ -76,67 +115,67 @@ class HTTPClient:
         return f"HTTPClient({self.place})"
 
     def get(self, path: str, params: Mapping[str, str], deadline: float, shape: type[Shape]) -> Shape:
-        """A reply in the shape that is expected.
+        """Send a GET request and validate the JSON reply.
 
         Args:
-            path: behind the base URL.
-            params: of this request.
-            until: monotonic time after which nobody waits for it; pauses that the host asks for are kept until then.
-            shape: what the reply must hold.
+            path: path after the base URL.
+            params: query parameters of this request.
+            deadline: monotonic time; retries and pauses end there.
+            shape: model of the reply.
 
         Raises:
-            ProviderFailure: there is none, and why.
+            ProviderFailure: no valid reply before the deadline.
         """
         for attempt in range(_ATTEMPTS):
-            if why := self._pace.turn(deadline):
-                raise ProviderFailure(why)
-            found = self._attempt(path, params, deadline)
-            if not isinstance(found, _Failure):
-                return self._shaped(found, shape)
-            if found.pause is None:
+            if reason := self._limiter.wait(deadline):
+                raise ProviderFailure(reason)
+            reply = self._attempt(path, params, deadline)
+            if not isinstance(reply, _Failure):
+                return self._validated(reply, shape)
+            if reply.pause is None:
                 break
-            self._pace.rest(found.pause or _FIRST_PAUSE * 2**attempt, found.missing)
-        raise ProviderFailure(found.missing)
+            self._limiter.back_off(reply.pause or _FIRST_PAUSE * 2**attempt, reply.reason)
+        raise ProviderFailure(reply.reason)
 
     def failed(self, detail: str, kind: Kind = "unreadable") -> ProviderFailure:
-        """What to raise where a reply holds a failure in words."""
+        """The exception for a reply that reports an error in its text."""
         return ProviderFailure(LookupFailure(kind, f"{self.place}: {self._excerpt(detail)}"))
 
     def _attempt(self, path: str, params: Mapping[str, str], deadline: float) -> Any:
-        left = deadline - time.monotonic()
-        if not self._places.acquire(timeout=None if math.isinf(left) else max(0.0, left)):
-            return _Failure(self._late())
+        remaining = deadline - time.monotonic()
+        if not self._slots.acquire(timeout=None if math.isinf(remaining) else max(0.0, remaining)):
+            return _Failure(self._timeout())
         try:
             seconds = min(_ATTEMPT_SECONDS, max(0.01, deadline - time.monotonic()))
-            asked = self._client().stream(
+            request = self._client().stream(
                 "GET", self.base_url + path, params={**self._params, **params}, timeout=seconds
             )
-            with asked as reply:
+            with request as reply:
                 return self._read(reply, _body(reply, time.monotonic() + seconds))
         except (httpx2.TimeoutException, TimeoutError):
-            silent = LookupFailure("unreachable", f"{self.place} did not answer in time")
-            return _Failure(silent if deadline > time.monotonic() else self._late(), 0.0)
-        except InvalidSetting as error:  # of a proxy or of certificates
+            no_reply = LookupFailure("unreachable", f"{self.place} did not answer in time")
+            return _Failure(no_reply if deadline > time.monotonic() else self._timeout(), 0.0)
+        except InvalidSetting as error:  # invalid proxy or certificate settings
             return _Failure(LookupFailure("unreachable", f"no connection to {self.place}: {error}"))
         except httpx2.HTTPError as error:
             return _Failure(
                 LookupFailure("unreachable", f"no connection to {self.place} ({type(error).__name__})"), 0.0
             )
         except OverflowError:
-            return _Failure(LookupFailure("unreadable", f"{self.place} sent more than {_LARGEST_REPLY:,} bytes"))
+            return _Failure(LookupFailure("unreadable", f"{self.place} sent more than {_MAX_REPLY_BYTES:,} bytes"))
         finally:
-            self._places.release()
+            self._slots.release()
 
     def _read(self, reply: httpx2.Response, raw: bytes) -> Any:
-        status, said = reply.status_code, raw[:2_000].decode("utf-8", "replace")
+        status, text = reply.status_code, raw[:2_000].decode("utf-8", "replace")
         if status == 200:
             return self._decoded(raw)
         if status in (401, 403):
-            return self._refused(status, said)
+            return self._refused(status, text)
         if status in (408, 429) or status >= 500:
             return _Failure(LookupFailure("busy", f"{self.place} is overloaded or failing ({status})"), _pause(reply))
-        where = ": it redirects, which is not followed" if 300 <= status < 400 else ""
-        return _Failure(LookupFailure("unreadable", f"{self.place} answered {status}{where}; is its base URL right?"))
+        hint = ": it redirects, which is not followed" if 300 <= status < 400 else ""
+        return _Failure(LookupFailure("unreadable", f"{self.place} answered {status}{hint}; is its base URL right?"))
 
     def _decoded(self, raw: bytes) -> Any:
         try:
@@ -145,31 +184,31 @@ class HTTPClient:
             detail = f"{self.place} answered, but not in JSON; is its base URL right?"
             return _Failure(LookupFailure("unreadable", detail))
 
-    def _refused(self, status: int, said: str) -> _Failure:
-        if self._spent and self._spent in said.casefold():
-            why = LookupFailure("busy", f"{self.place}: the key's allowance of requests is used up")
+    def _refused(self, status: int, text: str) -> _Failure:
+        if self._quota_message and self._quota_message in text.casefold():
+            reason = LookupFailure("busy", f"{self.place}: the request quota of the key is exhausted")
         else:
-            why = LookupFailure(
+            reason = LookupFailure(
                 "refused", f"{self.place} refused the key ({status}); check MARQUEE_{self.name.upper()}_KEY"
             )
-        self._pace.rest(_REFUSED_SECONDS, why)
-        return _Failure(why)
+        self._limiter.back_off(_REFUSED_SECONDS, reason)
+        return _Failure(reason)
 
-    def _shaped(self, document: Any, shape: type[Shape]) -> Shape:
+    def _validated(self, document: Any, shape: type[Shape]) -> Shape:
         try:
             return shape.model_validate(document)
         except ValidationError:
-            raise self.failed("it answered in JSON of another shape than expected") from None
+            raise self.failed("the JSON of the reply does not have the expected fields") from None
 
-    def _late(self) -> LookupFailure:
-        return LookupFailure("timeout", f"{self.place} did not answer before the time was over")
+    def _timeout(self) -> LookupFailure:
+        return LookupFailure("timeout", f"{self.place} did not answer before the deadline")
 
     def _excerpt(self, words: str) -> str:
         words = " ".join(words.split())
         return (words.replace(self._secret, "***") if self._secret else words)[:200]
 
     def _client(self) -> httpx2.Client:
-        with self._lock:  # not before the first question: a TLS context takes a moment, and most processes ask nothing
+        with self._lock:  # created on first use: a TLS context takes time, and most processes send no request
             if self._http is None:
                 options = connection(self.base_url)
                 self._http = httpx2.Client(headers=dict(self._headers), follow_redirects=False, **options)
@@ -177,11 +216,11 @@ class HTTPClient:
 
 
 def _body(reply: httpx2.Response, deadline: float) -> bytes:
-    """The body, piece by piece: it may be endless, or come a byte at a time."""
+    """The body, read in pieces with a limit on size and time, since a reply may be endless or very slow."""
     raw = bytearray()
     for piece in reply.iter_bytes():
         raw += piece
-        if len(raw) > _LARGEST_REPLY:
+        if len(raw) > _MAX_REPLY_BYTES:
             raise OverflowError
         if time.monotonic() > deadline:
             raise TimeoutError
@@ -189,11 +228,11 @@ def _body(reply: httpx2.Response, deadline: float) -> bytes:
 
 
 def _pause(reply: httpx2.Response) -> float:
-    """Seconds that the host wants to be left alone, as number or date (RFC 9110, 10.2.3); 0 where it does not say."""
-    said = reply.headers.get("Retry-After", "").strip()
-    if said.isdecimal():
-        return float(said)
+    """Seconds of the ``Retry-After`` header, a number or a date (RFC 9110, 10.2.3); 0 without one."""
+    value = reply.headers.get("Retry-After", "").strip()
+    if value.isdecimal():
+        return float(value)
     try:
-        return max(0.0, parsedate_to_datetime(said).timestamp() - time.time())
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except ValueError:
         return 0.0

@@ -1,4 +1,4 @@
-"""A film by its title, from the first provider that knows it; answers are remembered, failures are not."""
+"""Film look-up by title: providers are queried in order; records and facts are cached, transient failures are not."""
 
 from __future__ import annotations
 
@@ -7,80 +7,79 @@ import math
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as NotYet
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import islice
 from typing import Any, Literal, Protocol
 
 from lookup.fair_pool import FairPool, PoolClient
-from lookup.film import FilmQuery, FilmRecord, LookupFailure, ProviderFailure
-from lookup.matching import spelling
-from lookup.providers.provider import Provider
+from lookup.film import FilmQuery, FilmRecord, LookupFailure, ProviderFailure, normalized_title
+from lookup.providers.registry import Provider
 
 Ambiguous = Literal["best-known", "none"]
 
-_THREADS, _PER_REQUEST = 16, 8  # titles looked up at once, and of these, of one request
+_THREADS, _PER_REQUEST = 16, 8  # concurrent look-ups in all, and of one request
 _DAY = 86_400
-_NOT_FOUND_DAYS = 7  # films are added every day
-_LONGEST_TITLE = 500  # characters; the longest that a film ever had is about half of that
-_LONGEST_PLOT = 20_000  # characters; beyond that it is no plot
-_AHEAD = 4 * _PER_REQUEST
-_FORMAT = 1  # of what is remembered; another one is asked for anew
+_NOT_FOUND_DAYS = 7  # providers add films every day
+_MAX_TITLE = 500  # characters; the longest known film title has about half of that
+_MAX_PLOT = 20_000  # characters; the rest is cut off
+_PREFETCH = 4 * _PER_REQUEST
+_FORMAT = 2  # of cached values; part of the cache key
 
 
 class LookupCache(Protocol):
-    """Remembers strings, such as ``llm.wrappers.cache.AnswerStore``; what it cannot keep or find is asked anew."""
+    """A key-value store of strings, such as ``llm.wrappers.cache.AnswerStore``. It may lose values."""
 
     def get(self, keys: Sequence[str]) -> Mapping[str, str]:
-        """The values of those keys that have one."""
+        """Values of the keys that are stored."""
 
     def put(self, values: Mapping[str, str]) -> None:
-        """Keep values."""
+        """Store values."""
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A provider that told nothing, and why."""
+    """A provider without a record for the query, and why."""
 
     provider: str
-    missing: LookupFailure
+    failure: LookupFailure
 
 
 @dataclass(frozen=True)
 class LookupResult:
-    """What a look-up came to.
+    """Result of a look-up.
 
     Attributes:
-        film: None where nobody told of one.
-        tried: the providers that told nothing, in their order.
-        cached: whether the film was remembered.
+        film: the record; None if no provider has one.
+        attempts: providers without a record, in the order of the queries.
+        cached: whether the record comes from the cache.
     """
 
     film: FilmRecord | None
-    tried: tuple[Attempt, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
     cached: bool = False
 
     @property
-    def passes(self) -> bool:
-        """Whether there is no film for a reason that passes."""
-        return self.film is None and any(one.missing.passes for one in self.tried)
+    def may_succeed_later(self) -> bool:
+        """Whether there is no film because of a transient failure."""
+        return self.film is None and any(attempt.failure.is_transient for attempt in self.attempts)
 
     @property
-    def why(self) -> str:
-        """Why nobody told, in words."""
-        return "; ".join(f"{one.provider}: {one.missing.detail}" for one in self.tried) or "no provider is configured"
+    def reason(self) -> str:
+        """Why there is no film."""
+        reasons = [f"{attempt.provider}: {attempt.failure.detail}" for attempt in self.attempts]
+        return "; ".join(reasons) or "no provider is configured"
 
 
 class Lookup:
-    """Asks providers in turn.
+    """Looks films up at several providers.
 
     Args:
-        providers: in the order in which they are asked.
-        store: remembers what they said; None remembers nothing.
-        days: for how long a film is remembered; that there is none, for a week at most.
-        skipped: providers that cannot be asked, and what would mend that.
-        shared: whether scopes share what is remembered.
+        providers: in the order of the queries.
+        store: cache of replies; None caches nothing.
+        days: how long a record stays cached; "not found" stays a week at most.
+        skipped: providers that are not configured, with the way to configure them.
+        shared: whether scopes share cached replies.
     """
 
     def __init__(
@@ -97,130 +96,133 @@ class Lookup:
 
     @property
     def providers(self) -> tuple[str, ...]:
-        """Names of those that can be asked, in their order."""
+        """Names of the configured providers, in the order of the queries."""
         return tuple(provider.name for provider in self._providers)
 
     def find(
-        self, wanted: FilmQuery, deadline: float = math.inf, ambiguous: Ambiguous = "best-known", scope: str = ""
+        self, query: FilmQuery, deadline: float = math.inf, ambiguous: Ambiguous = "best-known", scope: str = ""
     ) -> LookupResult:
-        """The film from the first provider that tells its plot.
+        """The record of the first provider that has the film and its plot.
 
         Args:
-            wanted: title, and year where known.
-            until: monotonic time after which nobody waits for it.
-            ambiguous: where a provider knows several films that could be meant: its best known one, or none at all.
-            scope: of what is remembered, such as an API key's; ``cached`` tells nothing of other scopes.
+            query: title, and year where known.
+            deadline: monotonic time.
+            ambiguous: result if several films match: the most popular one, or none.
+            scope: separates cached replies, for example by API key, so that ``cached`` reveals nothing of other keys.
         """
-        if not spelling(wanted.title) or len(wanted.title) > _LONGEST_TITLE:
+        if not normalized_title(query.title) or len(query.title) > _MAX_TITLE:
             return LookupResult(
-                None, (Attempt("nobody", LookupFailure("not_found", "asked: there is no title, or an endless one")),)
+                None, (Attempt("no query", LookupFailure("not_found", "the title is empty or too long")),)
             )
-        tried = list(self._skipped)
+        attempts = list(self._skipped)
         for provider in self._providers:
-            found, cached = self._asked(provider, wanted, deadline, scope)
-            if isinstance(found, FilmRecord) and (found.same_title == 1 or ambiguous == "best-known"):
-                return LookupResult(found, tuple(tried), cached)
-            tried.append(Attempt(provider.name, found if isinstance(found, LookupFailure) else _several(found, wanted)))
-            if isinstance(found, FilmRecord):
-                break  # another provider, knowing fewer films, would pick one in silence
-        return LookupResult(None, tuple(tried))
+            reply, cached = self._reply(provider, query, deadline, scope)
+            if isinstance(reply, FilmRecord) and (reply.same_title == 1 or ambiguous == "best-known"):
+                return LookupResult(reply, tuple(attempts), cached)
+            failure = reply if isinstance(reply, LookupFailure) else _several(reply, query)
+            attempts.append(Attempt(provider.name, failure))
+            if isinstance(reply, FilmRecord):
+                break  # a further provider with fewer films would choose one without a warning
+        return LookupResult(None, tuple(attempts))
 
     def find_all(
         self,
-        wanted: Sequence[FilmQuery],
+        queries: Sequence[FilmQuery],
         deadline: float = math.inf,
         ambiguous: Ambiguous = "best-known",
         scope: str = "",
     ) -> list[LookupResult]:
-        """One outcome for each, in their order and by ``until``, whatever a resolver or a provider does meanwhile.
+        """One result per query, in order, before the deadline even if a resolver or a provider hangs.
 
-        Requests share threads fairly: one with many titles does not keep another waiting.
+        HTTP requests share the threads fairly: one with many titles does not delay another.
         """
         if not self._providers:
-            return [self.find(one) for one in wanted]
+            return [self.find(query) for query in queries]
         client = PoolClient()
-        asked = {
-            one: self._pool.submit(client, partial(self.find, one, deadline, ambiguous, scope))
-            for one in dict.fromkeys(wanted)
+        futures = {
+            query: self._pool.submit(client, partial(self.find, query, deadline, ambiguous, scope))
+            for query in dict.fromkeys(queries)
         }
-        return [_by(asked[one], deadline, self.providers) for one in wanted]
+        return [_result(futures[query], deadline, self.providers) for query in queries]
 
     def each(
-        self, wanted: Iterable[FilmQuery], patience: float, ambiguous: Ambiguous = "none"
+        self, queries: Iterable[FilmQuery], patience: float, ambiguous: Ambiguous = "none"
     ) -> Generator[LookupResult, None, None]:
-        """An outcome for each, in their order, a few asked ahead; for tables.
+        """One result per query, in order, with some prefetching; for long tables.
 
         Args:
-            wanted: the films.
-            patience: seconds that one film may take, pauses that a provider asks for included.
+            queries: the films.
+            patience: maximum seconds per film, including pauses that a provider asks for.
             ambiguous: as in ``find``.
         """
-        films, client = iter(wanted), PoolClient()
+        remaining, client = iter(queries), PoolClient()
 
-        def ask(one: FilmQuery) -> Future[LookupResult]:
-            return self._pool.submit(client, lambda: self.find(one, time.monotonic() + patience, ambiguous))
+        def submit(query: FilmQuery) -> Future[LookupResult]:
+            return self._pool.submit(client, lambda: self.find(query, time.monotonic() + patience, ambiguous))
 
-        waiting = [ask(one) for one in islice(films, _AHEAD)]
+        pending = [submit(query) for query in islice(remaining, _PREFETCH)]
         try:
-            while waiting:
-                yield waiting.pop(0).result()
-                waiting += [ask(one) for one in islice(films, 1)]
+            while pending:
+                yield pending.pop(0).result()
+                pending += [submit(query) for query in islice(remaining, 1)]
         finally:
-            for one in waiting:
-                one.cancel()
+            for future in pending:
+                future.cancel()
 
-    def _asked(
-        self, provider: Provider, wanted: FilmQuery, deadline: float, scope: str
+    def _reply(
+        self, provider: Provider, query: FilmQuery, deadline: float, scope: str
     ) -> tuple[FilmRecord | LookupFailure, bool]:
-        """What a provider says or said, and whether that was remembered."""
+        """A provider's reply, and whether it comes from the cache."""
         scopes = [scope] if scope and not self._shared else []
-        key = json.dumps([_FORMAT, provider.name, provider.base_url, spelling(wanted.title), wanted.year, *scopes])
-        if known := self._remembered(key):
-            return known, True
+        key = json.dumps(
+            [_FORMAT, provider.name, provider.base_url, normalized_title(query.title), query.year, *scopes]
+        )
+        if reply := self._cached(key):
+            return reply, True
         try:
-            found = provider.find(wanted, deadline)
-        except ProviderFailure as unanswered:
-            return unanswered.missing, False
-        if isinstance(found, FilmRecord):
-            found = replace(found, plot=found.plot[:_LONGEST_PLOT])
-        if self._store and (isinstance(found, FilmRecord) or found.lasts):
-            self._store.put({key: _packed(found)})
-        return found, False
+            reply = provider.find(query, deadline)
+        except ProviderFailure as error:
+            return error.failure, False
+        if isinstance(reply, FilmRecord):
+            reply = replace(reply, plot=reply.plot[:_MAX_PLOT])
+        if self._store and (isinstance(reply, FilmRecord) or reply.is_cacheable):
+            self._store.put({key: _serialized(reply)})
+        return reply, False
 
-    def _remembered(self, key: str) -> FilmRecord | LookupFailure | None:
+    def _cached(self, key: str) -> FilmRecord | LookupFailure | None:
         value = self._store.get([key]).get(key) if self._store else None
         if value is None:
             return None
         try:
-            found, asked = _unpacked(value)
+            reply, timestamp = _deserialized(value)
         except (ValueError, KeyError, TypeError):
-            return None  # of another version, or damaged
-        days = self._days if isinstance(found, FilmRecord) else min(self._days, _NOT_FOUND_DAYS)
-        return found if time.time() - asked < days * _DAY else None
+            return None  # another format, or damaged
+        days = self._days if isinstance(reply, FilmRecord) else min(self._days, _NOT_FOUND_DAYS)
+        return reply if time.time() - timestamp < days * _DAY else None
 
 
-def _several(film: FilmRecord, wanted: FilmQuery) -> LookupFailure:
-    many = f"{film.same_title} films or more could be meant by {wanted}; the best known is from {film.year or '?'}"
-    return LookupFailure("ambiguous", f"{many}; give a year" if wanted.year is None else many)
+def _several(film: FilmRecord, query: FilmQuery) -> LookupFailure:
+    detail = f"{film.same_title} or more films match {query}; the most popular is from {film.year or '?'}"
+    return LookupFailure("ambiguous", f"{detail}; give a year" if query.year is None else detail)
 
 
-def _by(asked: Future[LookupResult], deadline: float, providers: Sequence[str]) -> LookupResult:
+def _result(future: Future[LookupResult], deadline: float, providers: Sequence[str]) -> LookupResult:
     try:
-        return asked.result(None if math.isinf(deadline) else max(0.0, deadline - time.monotonic()))
-    except NotYet:
-        asked.cancel()
-        late = LookupFailure("timeout", "no answer before the time was over")
-        return LookupResult(None, tuple(Attempt(name, late) for name in providers))
+        return future.result(None if math.isinf(deadline) else max(0.0, deadline - time.monotonic()))
+    except TimeoutError:
+        future.cancel()
+        failure = LookupFailure("timeout", "no reply before the deadline")
+        return LookupResult(None, tuple(Attempt(name, failure) for name in providers))
 
 
-def _packed(found: FilmRecord | LookupFailure) -> str:
-    kind = "film" if isinstance(found, FilmRecord) else "missing"
-    return json.dumps({"asked": int(time.time()), kind: asdict(found)}, ensure_ascii=False)
+def _serialized(reply: FilmRecord | LookupFailure) -> str:
+    kind = "film" if isinstance(reply, FilmRecord) else "failure"
+    return json.dumps({"timestamp": int(time.time()), kind: asdict(reply)}, ensure_ascii=False)
 
 
-def _unpacked(value: str) -> tuple[FilmRecord | LookupFailure, float]:
-    """What was said, and when."""
-    kept: dict[str, Any] = json.loads(value)
-    if "film" in kept:
-        return FilmRecord(**{**kept["film"], "genres": tuple(kept["film"]["genres"])}), kept["asked"]
-    return LookupFailure(**kept["missing"]), kept["asked"]
+def _deserialized(value: str) -> tuple[FilmRecord | LookupFailure, float]:
+    """The reply and its Unix time."""
+    fields: dict[str, Any] = json.loads(value)
+    if "film" in fields:
+        return FilmRecord(**{**fields["film"], "genres": tuple(fields["film"]["genres"])}), fields["timestamp"]
+    return LookupFailure(**fields["failure"]), fields["timestamp"]

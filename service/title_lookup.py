@@ -102,14 +102,14 @@ def _film(film: FilmRecord, outcome: LookupResult) -> LookupAnswer:
 
 
 def _nothing(outcome: LookupResult) -> LookupAnswer:
-    asked = [one for one in outcome.tried if one.missing.kind != "no_key"]
-    why = outcome.why if asked else NO_PROVIDER
+    asked = [one for one in outcome.attempts if one.failure.kind != "no_key"]
+    why = outcome.reason if asked else NO_PROVIDER
     return LookupAnswer(found=False, note=f"read the title alone; {why}", tried=_tried(outcome))
 
 
 def _tried(outcome: LookupResult) -> list[LookupTried]:
     return [
-        LookupTried(provider=one.provider, kind=one.missing.kind, detail=one.missing.detail) for one in outcome.tried
+        LookupTried(provider=one.provider, kind=one.failure.kind, detail=one.failure.detail) for one in outcome.attempts
     ]
 
 

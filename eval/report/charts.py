@@ -159,6 +159,23 @@ def bars(rows: Sequence[tuple[str, int]], total: int, title: str) -> Markup:
     return _drawing(drawn, len(rows) * tall, title)
 
 
+def paired_bars(rows: Sequence[tuple[str, float, float]], words: str, title: str) -> Markup:
+    """Two bars for every name, before above after; ``words`` is a format for both figures."""
+    tall, room = 30, WIDTH - _LEFT - _RIGHT - 30
+    most = max((max(before, after) for _, before, after in rows), default=0) or 1
+    drawn = []
+    for place, (name, before, after) in enumerate(rows):
+        top, middle = place * tall, place * tall + 12 + _BASELINE
+        was, now = words.format(before), words.format(after)
+        drawn += [
+            _text(_LEFT - 8, middle, name, "name", "end"),
+            _bar(_LEFT, top + 2, room * before / most, 10, f"{name}, before: {was}", "bar before"),
+            _bar(_LEFT, top + 13, room * after / most, 10, f"{name}, after: {now}"),
+            _text(_LEFT + room * max(before, after) / most + 6, middle, f"{was} → {now}", "dim"),
+        ]
+    return _drawing(drawn, len(rows) * tall, title)
+
+
 def histogram(edges: Sequence[int], counts: Sequence[int], unit: str) -> Markup:
     """Texts by length, a bar between two edges; the last bar holds everything longer."""
     foot, step, most = 150, WIDTH / len(counts), max(counts) or 1

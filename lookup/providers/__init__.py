@@ -1,1 +1,1 @@
-"""One file a provider, all of one shape; ``registry`` lists them."""
+"""Providers of films and plots; ``registry`` lists them."""

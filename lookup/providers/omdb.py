@@ -1,4 +1,4 @@
-"""The Open Movie Database: a film by title and year, or by its id after a search."""
+"""The Open Movie Database (OMDb): requests by title and year, or a search and then a request by id."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from lookup.film import FilmQuery, FilmRecord, LookupFailure
+from lookup.film import Candidate, FilmQuery, FilmRecord, LookupFailure, best_match
 from lookup.http_client import HTTPClient
-from lookup.matching import Candidate, chosen
 
 NAME = "omdb"
 BASE_URL = "https://www.omdbapi.com"
 _PAGE = "https://www.imdb.com/title/"
 _PER_SECOND = 5.0
-_NOTHING = "N/A"
-_MANY = "too many results"
+_EMPTY = "N/A"
+_TOO_MANY = "too many results"
 
 
 class _OMDbHit(BaseModel):
@@ -43,7 +42,7 @@ class _Film(BaseModel):
 
 @dataclass(frozen=True)
 class OMDb:
-    """Asks OMDb."""
+    """OMDb as a provider."""
 
     http: HTTPClient
     name: str = NAME
@@ -53,64 +52,64 @@ class OMDb:
         """See ``Provider.base_url``."""
         return self.http.base_url
 
-    def find(self, wanted: FilmQuery, deadline: float) -> FilmRecord | LookupFailure:
-        """See ``Provider.find``. A film of a known year takes one request, mostly; without one, or where OMDb has it
-        under another year, a search comes first: by title alone OMDb answers with one film and tells of no others."""
-        if wanted.year:
-            found = self._by_title(wanted, {"y": str(wanted.year)}, deadline)
+    def find(self, query: FilmQuery, deadline: float) -> FilmRecord | LookupFailure:
+        """See ``Provider.find``. With a year, one request is usually enough. Otherwise, or if OMDb has another year, a
+        search comes first, because a request by title alone returns one film and does not mention others."""
+        if query.year:
+            found = self._by_title(query, {"y": str(query.year)}, deadline)
             if isinstance(found, FilmRecord) or found.kind != "not_found":
                 return found
-        asked = {"s": wanted.title, "type": "movie"}
-        hits = self.http.get("/", asked, deadline, _OMDbHits)
-        if _MANY in hits.Error.casefold():  # a short title; what OMDb takes for it is not the only one
-            return self._by_title(wanted, {}, deadline, 2)
+        params = {"s": query.title, "type": "movie"}
+        hits = self.http.get("/", params, deadline, _OMDbHits)
+        if _TOO_MANY in hits.Error.casefold():  # a short title: OMDb's choice is one of several
+            return self._by_title(query, {}, deadline, 2)
         if hits.Response == "False":
-            return self._nothing(hits.Error, wanted)
+            return self._missing(hits.Error, query)
         films = [Candidate(hit.imdbID, (hit.Title,), _year(hit.Year), -place) for place, hit in enumerate(hits.Search)]
-        one = chosen(films, wanted)
-        if isinstance(one, LookupFailure):
-            return one
-        candidate, count = one
-        return self._film(self.http.get("/", {"i": candidate.id, "plot": "full"}, deadline, _Film), wanted, count)
+        match = best_match(films, query)
+        if isinstance(match, LookupFailure):
+            return match
+        candidate, count = match
+        return self._record(self.http.get("/", {"i": candidate.id, "plot": "full"}, deadline, _Film), query, count)
 
     def _by_title(
-        self, wanted: FilmQuery, more: dict[str, str], deadline: float, count: int = 1
+        self, query: FilmQuery, more: dict[str, str], deadline: float, count: int = 1
     ) -> FilmRecord | LookupFailure:
-        asked = {"t": wanted.title, "type": "movie", "plot": "full", **more}
-        reply = self.http.get("/", asked, deadline, _Film)
+        params = {"t": query.title, "type": "movie", "plot": "full", **more}
+        reply = self.http.get("/", params, deadline, _Film)
         if reply.Response == "False":
-            return self._nothing(reply.Error, wanted)
-        found = chosen([Candidate(reply.imdbID, (reply.Title,), _year(reply.Year), 0)], wanted)
-        return found if isinstance(found, LookupFailure) else self._film(reply, wanted, count)
+            return self._missing(reply.Error, query)
+        found = best_match([Candidate(reply.imdbID, (reply.Title,), _year(reply.Year), 0)], query)
+        return found if isinstance(found, LookupFailure) else self._record(reply, query, count)
 
-    def _film(self, reply: _Film, wanted: FilmQuery, count: int) -> FilmRecord | LookupFailure:
+    def _record(self, reply: _Film, query: FilmQuery, count: int) -> FilmRecord | LookupFailure:
         if reply.Response == "False":
-            return self._nothing(reply.Error, wanted)
-        plot = _told(reply.Plot)
+            return self._missing(reply.Error, query)
+        plot = _text(reply.Plot)
         if not plot:
-            return LookupFailure("no_plot", f"OMDb knows {wanted}, but not its plot")
-        genres = tuple(name.strip() for name in _told(reply.Genre).split(",") if name.strip())
+            return LookupFailure("no_plot", f"OMDb has {query}, but no plot")
+        genres = tuple(name.strip() for name in _text(reply.Genre).split(",") if name.strip())
         identity = "".join(filter(str.isalnum, reply.imdbID))
         url = f"{_PAGE}{identity}/"
         return FilmRecord(NAME, reply.Title, _year(reply.Year), identity, url, plot, "full plot", genres, count)
 
-    def _nothing(self, said: str, wanted: FilmQuery) -> LookupFailure:
-        if "not found" in said.casefold():
-            return LookupFailure("not_found", f"no film is called exactly {wanted.title!r}")
-        raise self.http.failed(said or "it gave no reason")
+    def _missing(self, message: str, query: FilmQuery) -> LookupFailure:
+        if "not found" in message.casefold():
+            return LookupFailure("not_found", f"no film is called exactly {query.title!r}")
+        raise self.http.failed(message or "no reason given")
 
 
 def omdb(key: str, base_url: str = "", contact: str = "") -> OMDb:
-    """OMDb under a key."""
+    """The provider for an API key."""
     params = {"apikey": key, "r": "json"}
     http = HTTPClient(
-        NAME, base_url or BASE_URL, per_second=_PER_SECOND, params=params, spent="limit reached", secret=key
-    )  # it answers 401 for a wrong key and for a used-up one alike
+        NAME, base_url or BASE_URL, per_second=_PER_SECOND, params=params, quota_message="limit reached", secret=key
+    )  # the status is 401 for a wrong key and for an exhausted quota
     return OMDb(http)
 
 
-def _told(field: str) -> str:
-    return "" if field.strip() == _NOTHING else field.strip()
+def _text(field: str) -> str:
+    return "" if field.strip() == _EMPTY else field.strip()
 
 
 def _year(words: str) -> int | None:

@@ -1,4 +1,4 @@
-"""The Movie Database: its search, then the film itself (API version 3, with either kind of key)."""
+"""The Movie Database (TMDB): a search, then the film by id (API version 3, with either kind of key)."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
-from lookup.film import FilmQuery, FilmRecord, LookupFailure
+from lookup.film import Candidate, FilmQuery, FilmRecord, LookupFailure, best_match
 from lookup.http_client import HTTPClient
-from lookup.matching import Candidate, chosen
 
 NAME = "tmdb"
 BASE_URL = "https://api.themoviedb.org/3"
 _PAGE = "https://www.themoviedb.org/movie/"
-_PER_SECOND = 20.0  # the house rule there is some 40; a guest takes half
+_PER_SECOND = 20.0  # half of TMDB's limit of about 40
 
 
 class _TMDBHit(BaseModel):
@@ -42,7 +41,7 @@ class _Details(BaseModel):
 
 @dataclass(frozen=True)
 class TMDB:
-    """Asks TMDB."""
+    """TMDB as a provider."""
 
     http: HTTPClient
     name: str = NAME
@@ -52,36 +51,34 @@ class TMDB:
         """See ``Provider.base_url``."""
         return self.http.base_url
 
-    def find(self, wanted: FilmQuery, deadline: float) -> FilmRecord | LookupFailure:
+    def find(self, query: FilmQuery, deadline: float) -> FilmRecord | LookupFailure:
         """See ``Provider.find``."""
-        found = self._chosen(wanted, deadline, {"year": str(wanted.year)} if wanted.year else {})
-        if isinstance(found, LookupFailure) and wanted.year:
-            found = self._chosen(wanted, deadline, {})  # by TMDB's own year it may be off by one
+        found = self._search(query, deadline, {"year": str(query.year)} if query.year else {})
+        if isinstance(found, LookupFailure) and query.year:
+            found = self._search(query, deadline, {})  # TMDB's year may differ by one
         if isinstance(found, LookupFailure):
             return found
         candidate, count = found
         film = self.http.get(f"/movie/{int(candidate.id)}", {"language": "en-US"}, deadline, _Details)
         if not (film.overview or "").strip():
-            return LookupFailure("no_plot", f"TMDB knows {wanted}, but not its plot")
+            return LookupFailure("no_plot", f"TMDB has {query}, but no plot")
         return FilmRecord(
             NAME, film.title, _year(film.release_date), str(film.id), f"{_PAGE}{film.id}",
             (film.overview or "").strip(), "overview", tuple(genre.name for genre in film.genres), count,
         )  # fmt: skip
 
-    def _chosen(
-        self, wanted: FilmQuery, deadline: float, more: dict[str, str]
-    ) -> tuple[Candidate, int] | LookupFailure:
-        asked = {"query": wanted.title, "include_adult": "false", "language": "en-US", "page": "1", **more}
-        hits = self.http.get("/search/movie", asked, deadline, _TMDBHits).results
+    def _search(self, query: FilmQuery, deadline: float, more: dict[str, str]) -> tuple[Candidate, int] | LookupFailure:
+        params = {"query": query.title, "include_adult": "false", "language": "en-US", "page": "1", **more}
+        hits = self.http.get("/search/movie", params, deadline, _TMDBHits).results
         films = [
             Candidate(str(hit.id), (hit.title, hit.original_title), _year(hit.release_date), hit.vote_count)
             for hit in hits
         ]
-        return chosen(films, wanted)
+        return best_match(films, query)
 
 
 def tmdb(key: str, base_url: str = "", contact: str = "") -> TMDB:
-    """TMDB under a key: an API key (version 3) or a read access token (version 4), told apart by its dots."""
+    """The provider for an API key (version 3) or a read access token (version 4, recognised by its dots)."""
     token = "." in key
     headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {key}"} if token else {})
     params = {} if token else {"api_key": key}

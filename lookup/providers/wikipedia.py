@@ -1,4 +1,4 @@
-"""Wikipedia: the page of the film, and of it the section that tells the plot."""
+"""Wikipedia: a search for the page of the film, then its plot section (MediaWiki Action API)."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from urllib.parse import quote, urlsplit
 
 from pydantic import BaseModel
 
-from lookup.film import FilmQuery, FilmRecord, Kind, LookupFailure
+from lookup.film import Candidate, FilmQuery, FilmRecord, Kind, LookupFailure, best_match, normalized_title
 from lookup.http_client import HTTPClient
-from lookup.matching import Candidate, chosen, spelling
 
 NAME = "wikipedia"
 BASE_URL = "https://en.wikipedia.org/w/api.php"
 _PER_SECOND = 5.0
-_AT_ONCE = 1  # Wikimedia asks for one request after another
+_CONCURRENCY = 1  # Wikimedia asks for sequential requests
 _HITS = "20"
 _BUSY = ("ratelimited", "maxlag", "readonly")
-# "Alien (film)", "The Fly (1986 film)", "Drishyam (2015 Hindi film)": what stands in brackets tells films apart.
+# "Alien (film)", "The Fly (1986 film)", "Drishyam (2015 Hindi film)": the text in brackets distinguishes films.
 _BRACKETS = re.compile(r"^(.+?) \((?:(\d{4}) )?(?:[\w.\- ]+ )?(?:film|movie)\)$")
 # Short descriptions of films begin with the year: "1979 film by Ridley Scott". Not "film series", "film festival".
 _OTHER = r"\b(?:album|book|game|musical|novel|opera|play|series|single|song|soundtrack|story)\b"
@@ -53,7 +52,7 @@ class _Reply(BaseModel):
 
 @dataclass(frozen=True)
 class Wikipedia:
-    """Asks a Wikipedia by its Action API."""
+    """A Wikipedia as a provider."""
 
     http: HTTPClient
     name: str = NAME
@@ -63,32 +62,32 @@ class Wikipedia:
         """See ``Provider.base_url``."""
         return self.http.base_url
 
-    def find(self, wanted: FilmQuery, deadline: float) -> FilmRecord | LookupFailure:
+    def find(self, query: FilmQuery, deadline: float) -> FilmRecord | LookupFailure:
         """See ``Provider.find``."""
-        pages = {str(page.pageid): page for page in self._search(wanted, deadline)}
-        films = [one for page in pages.values() if (one := _candidate(page))]
-        found = chosen(films, wanted)
+        pages = {str(page.pageid): page for page in self._search(query, deadline)}
+        films = [film for page in pages.values() if (film := _candidate(page))]
+        found = best_match(films, query)
         if isinstance(found, LookupFailure):
             return found
         candidate, count = found
         plot = _plot(self._extract(candidate.id, deadline))
         if not plot:
-            return LookupFailure("no_plot", f"Wikipedia has a page about {wanted}, but no plot section in it")
+            return LookupFailure("no_plot", f"Wikipedia has a page about {query}, but it has no plot section")
         page = pages[candidate.id]
         title = candidate.titles[0]
         return FilmRecord(
             NAME, title, candidate.year, candidate.id, self._url(page.title), plot, "plot section", (), count
         )
 
-    def _search(self, wanted: FilmQuery, deadline: float) -> list[_Page]:
-        # Words alone: a colon, a minus or quotes are orders to the search engine.
-        words = " ".join((spelling(wanted.title), "film", str(wanted.year or ""))).strip()
+    def _search(self, query: FilmQuery, deadline: float) -> list[_Page]:
+        # Words only: colons, minus signs and quotes are search operators.
+        words = " ".join((normalized_title(query.title), "film", str(query.year or ""))).strip()
         search = {"generator": "search", "gsrsearch": words, "gsrnamespace": "0", "gsrlimit": _HITS}
         return self._query({**search, "prop": "description"}, deadline)
 
     def _extract(self, page: str, deadline: float) -> str:
-        asked = {"prop": "extracts", "explaintext": "1", "exsectionformat": "wiki", "pageids": page}
-        pages = self._query(asked, deadline)
+        params = {"prop": "extracts", "explaintext": "1", "exsectionformat": "wiki", "pageids": page}
+        pages = self._query(params, deadline)
         return pages[0].extract if pages else ""
 
     def _query(self, params: dict[str, str], deadline: float) -> list[_Page]:
@@ -106,14 +105,16 @@ class Wikipedia:
 
 
 def wikipedia(key: str = "", base_url: str = "", contact: str = "") -> Wikipedia:
-    """A Wikipedia, the English one by default; ``contact`` goes into the ``User-Agent``, as Wikimedia's policy asks."""
+    """A Wikipedia, by default the English one. Wikimedia's policy requires ``contact`` in the ``User-Agent``."""
     agent = f"Marquee/1 ({contact or 'film look-up'}) httpx2"
     headers = {"User-Agent": agent, "Accept": "application/json"}
-    return Wikipedia(HTTPClient(NAME, base_url or BASE_URL, per_second=_PER_SECOND, at_once=_AT_ONCE, headers=headers))
+    return Wikipedia(
+        HTTPClient(NAME, base_url or BASE_URL, per_second=_PER_SECOND, concurrency=_CONCURRENCY, headers=headers)
+    )
 
 
 def _candidate(page: _Page) -> Candidate | None:
-    """A page as a film; None where it is about something else."""
+    """The page as a candidate; None if it is not about a film."""
     brackets, short = _BRACKETS.match(page.title), _SHORT.match(page.description)
     if not brackets and not short:
         return None
@@ -123,7 +124,7 @@ def _candidate(page: _Page) -> Candidate | None:
 
 
 def _plot(extract: str) -> str:
-    """The plot section of a page in plain text, with the sections under it, without their headings."""
+    """The plot section of a page and its subsections as plain text without headings."""
     headings = list(_HEADING.finditer(extract))
     for place, heading in enumerate(headings):
         if len(heading[1]) == 2 and heading[2].casefold() in _PLOT:

@@ -74,8 +74,8 @@ def test_missing_plots_are_filled_in_and_every_row_says_where_its_text_came_from
     genres = rows[2]["known_genres"]
     assert (json.loads(genres) if isinstance(genres, str) else genres) == ["Drama", "Mystery"]
     assert rows[0]["text_url"] == "https://www.themoviedb.org/movie/14"
-    assert "films or more could be meant" in rows[1]["lookup_note"]
-    assert "said 'N/A'" in rows[4]["lookup_note"] and "exactly 'zzz'" in rows[4]["lookup_note"]
+    assert "or more films match" in rows[1]["lookup_note"]
+    assert "the text was 'N/A'" in rows[4]["lookup_note"] and "exactly 'zzz'" in rows[4]["lookup_note"]
     for count, what in ((2, "found by tmdb"), (1, "had a text"), (1, "ambiguous"), (1, "not found")):
         assert any(line.split()[0] == str(count) and what in line for line in result.stdout.splitlines()), what
 
@@ -89,14 +89,14 @@ def test_cells_keep_their_types_where_the_form_has_types(server: FilmServer) -> 
 def test_the_best_known_film_is_taken_where_that_is_asked_for(server: FilmServer) -> None:
     call(table("films.csv"), "--out", "out.csv", "--ambiguous", "best-known")
     row = read("out.csv")[1]
-    assert (row["description"], row["lookup_note"]) == (LANTERN, "The Paper Lantern (1984), the best known of 2")
+    assert (row["description"], row["lookup_note"]) == (LANTERN, "The Paper Lantern (1984), the most popular of 2")
 
 
 def test_enriching_twice_changes_nothing_and_asks_nobody(server: FilmServer) -> None:
     call(table("films.csv"), "--out", "once.csv")
     asked = len(server.asked)
     call("once.csv", "--out", "twice.csv")
-    assert Path("once.csv").read_text().replace("said 'N/A'; ", "") == Path("twice.csv").read_text()
+    assert Path("once.csv").read_text().replace("the text was 'N/A'; ", "") == Path("twice.csv").read_text()
     assert len(server.asked) == asked
 
 
@@ -126,7 +126,7 @@ def test_where_nobody_answers_not_every_title_is_tried() -> None:
     rows = [{"title": f"Film {n}", "description": ""} for n in range(500)]
     found = enriched(rows, EnrichColumns(), lookup, patience=0.05)
     assert (found.unanswered, len(found.rows)) == (500, 500)
-    assert "not asked" in found.rows[-1]["lookup_note"]
+    assert "not queried" in found.rows[-1]["lookup_note"]
 
 
 @pytest.mark.parametrize(

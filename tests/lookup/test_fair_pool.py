@@ -65,7 +65,7 @@ def test_a_large_request_that_hangs_does_not_keep_a_small_one_waiting(held: Held
 def test_a_large_request_is_answered_by_its_deadline_and_the_rest_is_not_asked(held: Held) -> None:
     lookup = Lookup((held,))
     found = lookup.find_all([FilmQuery(f"hangs {number}") for number in range(100)], time.monotonic() + 0.05)
-    assert {outcome.tried[0].missing.kind for outcome in found} == {"timeout"}
+    assert {outcome.attempts[0].failure.kind for outcome in found} == {"timeout"}
     held.go_on.set()
     assert lookup.find_all([FilmQuery("after")])[0].film
     assert len(held.asked) == 9, "eight of the large request, and the one after"

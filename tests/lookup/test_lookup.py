@@ -42,15 +42,15 @@ def test_where_one_fails_the_next_is_asked_and_the_failure_told(server: FilmServ
     server.faults = [body(401, {"status_code": 7})]
     outcome = looking(server).find(MULE)
     assert outcome.film and outcome.film.provider == "wikipedia"
-    assert [(one.provider, one.missing.kind) for one in outcome.tried] == [("tmdb", "refused")]
+    assert [(one.provider, one.failure.kind) for one in outcome.attempts] == [("tmdb", "refused")]
 
 
 def test_where_nobody_tells_every_reason_is_told(server: FilmServer) -> None:
     outcome = looking(server).find(FilmQuery("Nothing Told", 2001))
     assert outcome.film is None
-    assert [one.missing.kind for one in outcome.tried] == ["no_plot", "no_plot"]
-    assert not outcome.passes
-    assert "tmdb: " in outcome.why and "wikipedia: " in outcome.why
+    assert [one.failure.kind for one in outcome.attempts] == ["no_plot", "no_plot"]
+    assert not outcome.may_succeed_later
+    assert "tmdb: " in outcome.reason and "wikipedia: " in outcome.reason
 
 
 def test_several_films_of_a_title_are_told_or_none_is_taken(server: FilmServer) -> None:
@@ -58,7 +58,7 @@ def test_several_films_of_a_title_are_told_or_none_is_taken(server: FilmServer) 
     assert best.film and (best.film.year, best.film.same_title) == (1984, 2)
     none = looking(server).find(LANTERN, ambiguous="none")
     assert none.film is None
-    assert [(one.provider, one.missing.kind) for one in none.tried] == [("tmdb", "ambiguous")]
+    assert [(one.provider, one.failure.kind) for one in none.attempts] == [("tmdb", "ambiguous")]
 
 
 def test_films_and_their_absence_are_remembered(server: FilmServer, tmp_path: Path) -> None:
@@ -89,8 +89,8 @@ def test_failures_are_not_remembered(server: FilmServer, tmp_path: Path) -> None
 def test_a_damaged_memory_costs_its_help_alone(server: FilmServer, tmp_path: Path) -> None:
     store = AnswerStore(tmp_path / "lookups.sqlite")
     looking(server, store).find(MULE)
-    for rubbish in ("[]", "{", '{"asked": 9e99, "film": {"x": 1}}', '{"film": null}'):
-        keys = {json.dumps([1, "tmdb", server.tmdb, "salt and mule", 1999]): rubbish}
+    for rubbish in ("[]", "{", '{"timestamp": 9e99, "film": {"x": 1}}', '{"film": null}'):
+        keys = {json.dumps([2, "tmdb", server.tmdb, "salt and mule", 1999]): rubbish}
         assert store.get(list(keys))
         store.put(keys)
         assert looking(server, store).find(MULE).film
@@ -117,14 +117,14 @@ def test_the_time_is_kept_whatever_a_host_does(server: FilmServer) -> None:
     start = time.monotonic()
     outcomes = looking(server).find_all([MULE, LANTERN], deadline=start + 0.3)
     assert [outcome.film for outcome in outcomes] == [None, None]
-    assert all(one.missing.kind == "timeout" for outcome in outcomes for one in outcome.tried)
-    assert all(outcome.passes for outcome in outcomes)
+    assert all(one.failure.kind == "timeout" for outcome in outcomes for one in outcome.attempts)
+    assert all(outcome.may_succeed_later for outcome in outcomes)
 
 
 def test_nobody_to_ask_is_told(server: FilmServer) -> None:
     outcome = Lookup((), skipped={"tmdb": "set a key"}).find_all([MULE])[0]
-    assert (outcome.film, outcome.why) == (None, "tmdb: set a key")
-    assert "no provider" in Lookup().find(MULE).why
+    assert (outcome.film, outcome.reason) == (None, "tmdb: set a key")
+    assert "no provider" in Lookup().find(MULE).reason
     assert Lookup().find(FilmQuery(" ")).film is None
 
 
@@ -132,7 +132,7 @@ def test_a_table_is_answered_in_its_order(server: FilmServer) -> None:
     wanted = [FilmQuery("Salt & Mule", year) for year in range(1950, 2010)]
     outcomes = list(Lookup((omdb(OMDB_KEY, server.url),)).each(wanted[47:52], patience=60))
     assert [outcome.film is not None for outcome in outcomes] == [False, True, True, True, False]
-    assert all(isinstance(one.missing, LookupFailure) for outcome in outcomes for one in outcome.tried)
+    assert all(isinstance(one.failure, LookupFailure) for outcome in outcomes for one in outcome.attempts)
 
 
 def test_a_plot_of_any_length_is_held_to_a_bound(server: FilmServer) -> None:

@@ -9,8 +9,7 @@ import pytest
 
 from lookup.film import FilmQuery, FilmRecord, LookupFailure, ProviderFailure
 from lookup.providers.omdb import omdb
-from lookup.providers.provider import Provider
-from lookup.providers.registry import PROVIDERS, order_of
+from lookup.providers.registry import PROVIDERS, Provider, order_of
 from lookup.providers.tmdb import tmdb
 from lookup.providers.wikipedia import wikipedia
 from prompts.errors import UnknownName
@@ -42,7 +41,7 @@ def ask(
     try:
         return MAKERS[name](server).find(FilmQuery(title, year), soon(seconds))
     except ProviderFailure as unanswered:
-        return unanswered.missing
+        return unanswered.failure
 
 
 def test_every_provider_is_tried_here() -> None:
@@ -178,7 +177,7 @@ def test_a_host_that_asks_for_a_longer_pause_than_there_is_time_is_left_alone(na
         for _ in range(2):
             with pytest.raises(ProviderFailure) as raised:
                 provider.find(FilmQuery("Salt & Mule", 1999), soon())
-            assert raised.value.missing.kind == "busy"
+            assert raised.value.failure.kind == "busy"
         assert len(server.asked) == 1
 
 
@@ -189,8 +188,8 @@ def test_a_host_that_asks_for_a_longer_pause_than_there_is_time_is_left_alone(na
         (body(200, "<html>Sign in to the hotel's network</html>", "text/html"), "unreadable", "not in JSON"),
         (body(200, "[" * 100_000), "unreadable", "not in JSON"),
         (body(200, "\x00" * 5_000_000), "unreadable", "bytes"),
-        (body(200, [1, 2]), "unreadable", "another shape"),
-        (body(200, {"results": [{"id": "x"}], "query": 7, "Response": None}), "unreadable", "another shape"),
+        (body(200, [1, 2]), "unreadable", "expected fields"),
+        (body(200, {"results": [{"id": "x"}], "query": 7, "Response": None}), "unreadable", "expected fields"),
         (body(404, "gone"), "unreadable", "base URL"),
         (body(418, "teapot"), "unreadable", "418"),
     ],
@@ -232,9 +231,9 @@ def test_a_refused_key_is_told_once_and_shown_to_nobody(name: str, server: FilmS
     for _ in range(3):
         with pytest.raises(ProviderFailure) as raised:
             provider.find(FilmQuery("Salt & Mule"), soon())
-        assert raised.value.missing.kind == "refused"
-        assert f"MARQUEE_{name.upper()}_KEY" in raised.value.missing.detail
-        assert "wrong-key" not in raised.value.missing.detail
+        assert raised.value.failure.kind == "refused"
+        assert f"MARQUEE_{name.upper()}_KEY" in raised.value.failure.detail
+        assert "wrong-key" not in raised.value.failure.detail
     assert len(server.asked) == 1
     assert "wrong-key" not in repr(provider)
 

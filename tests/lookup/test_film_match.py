@@ -2,8 +2,7 @@
 
 import pytest
 
-from lookup.film import FilmQuery, LookupFailure
-from lookup.matching import Candidate, chosen, spelling
+from lookup.film import Candidate, FilmQuery, LookupFailure, best_match, normalized_title
 from prompts.placeholders import placeholder, tells_nothing
 
 OLD = Candidate("1", ("The Paper Lantern",), 1984, 900)
@@ -12,7 +11,7 @@ OTHER = Candidate("3", ("Paper Lanterns",), 2003, 5_000)
 
 
 def picked(title: str, year: int | None = None, *films: Candidate) -> str | int:
-    found = chosen(films or (OLD, NEW, OTHER), FilmQuery(title, year))
+    found = best_match(films or (OLD, NEW, OTHER), FilmQuery(title, year))
     return found.kind if isinstance(found, LookupFailure) else found[0].id + "/" + str(found[1])
 
 
@@ -46,7 +45,7 @@ def test_the_same_film_twice_is_one_film() -> None:
 
 
 def test_what_is_missing_is_told_with_the_years_that_there_are() -> None:
-    found = chosen((OLD, NEW), FilmQuery("The Paper Lantern", 1990))
+    found = best_match((OLD, NEW), FilmQuery("The Paper Lantern", 1990))
     assert isinstance(found, LookupFailure) and "1984, 2011" in found.detail
 
 
@@ -64,7 +63,7 @@ def test_what_is_missing_is_told_with_the_years_that_there_are() -> None:
     ],
 )
 def test_spellings_differ_in_case_accents_and_punctuation_alone(one: str, other: str, same: bool) -> None:
-    assert (spelling(one) == spelling(other)) is same
+    assert (normalized_title(one) == normalized_title(other)) is same
 
 
 @pytest.mark.parametrize(
