@@ -19,6 +19,7 @@ from prompts.errors import InvalidDataset, InvalidSetting, InvalidTaxonomy, Inva
 
 ROOT = Path(__file__).parent.parent.parent
 TICKETS = ["My card was charged twice.", "The app crashes when I open it."]
+WRONG: Any = [1, 2]
 LABELS = {"billing": "charges, invoices and refunds", "crash": "the app stops working"}
 
 
@@ -45,7 +46,7 @@ def test_every_public_name_exists_and_is_listed_in_order() -> None:
     assert all(getattr(marquee, name) is not None for name in marquee.__all__)
     assert set(marquee.__all__) <= set(dir(marquee))
     with pytest.raises(AttributeError, match=r"no attribute 'classfy'.*classify_dataframe"):
-        _ = marquee.classfy  # type: ignore[attr-defined]
+        _ = marquee.classfy
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,12 @@ def test_a_loaded_classifier_answers_for_any_taxonomy() -> None:
 def test_a_classifier_given_by_name_is_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[str | None] = []
     load = classification.load_classifier
-    monkeypatch.setattr(classification, "load_classifier", lambda *given: loaded.append(given[0]) or load(*given))
+
+    def counted(system: str | None, *rest: Any) -> marquee.Classifier:
+        loaded.append(system)
+        return load(system, *rest)
+
+    monkeypatch.setattr(classification, "load_classifier", counted)
     for labels in (["billing"], ["crash"]):
         marquee.classify(TICKETS, labels)
         marquee.classify(TICKETS, labels, classifier="minilm-plain")
@@ -104,8 +110,8 @@ def test_a_classifier_given_by_name_is_loaded_once(monkeypatch: pytest.MonkeyPat
         (lambda: marquee.classify("one text", LABELS), InvalidTexts, "texts is a string; give a list: ['one text']"),
         (lambda: marquee.classify(TICKETS, []), InvalidTaxonomy, "has no label to predict; give at least one"),
         (lambda: marquee.classify(TICKETS, "billing"), InvalidTaxonomy, "give a list: labels=['billing']"),
-        (lambda: marquee.classify(TICKETS, [1, 2]), InvalidTaxonomy, "the label 1 is not a string"),
-        (lambda: marquee.classify(TICKETS, 7), InvalidTaxonomy, "labels is a int; give a list of names"),
+        (lambda: marquee.classify(TICKETS, WRONG), InvalidTaxonomy, "the label 1 is not a string"),
+        (lambda: marquee.classify(TICKETS, WRONG[0]), InvalidTaxonomy, "labels is a int; give a list of names"),
         (lambda: marquee.classify(TICKETS, ["a", "A "]), InvalidTaxonomy, "differ only in case"),
         (lambda: marquee.classify(TICKETS, LABELS, multi=False, max_labels=2), InvalidTaxonomy, "cannot be 2"),
         (lambda: marquee.classify(TICKETS, LABELS, max_labels=0), InvalidTaxonomy, "max_labels is 0; give 1 or more"),
