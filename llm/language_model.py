@@ -156,7 +156,6 @@ class LanguageModel:
             answer.problem,
             answer.dropped,
             answer.usage,
-            answer.label_mass,
             score_type=("share" if mutually_exclusive else "probability") if answer.scores else None,
         )
         if strategy.returns_labels or answer.problem:

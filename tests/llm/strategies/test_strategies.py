@@ -73,7 +73,6 @@ def test_letters_scores_are_shares_that_sum_to_one() -> None:
     assert prediction.labels == ("War", "Drama", "History")
     assert list(prediction.scores)[:3] == ["War", "Drama", "History"]
     assert prediction.scores["War"] == pytest.approx(0.3 / (0.45 + 15e-4))
-    assert prediction.label_mass == pytest.approx(0.45 + 15e-4)
 
 
 def test_letters_asks_once_for_a_taxonomy_within_the_codes() -> None:
