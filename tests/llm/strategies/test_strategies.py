@@ -371,7 +371,7 @@ def test_auto_reads_a_reasoning_model_as_a_list_from_its_first_text(
 
 
 def test_an_unknown_strategy_is_told() -> None:
-    with pytest.raises(UnknownName, match="did you mean 'letters'"):
+    with pytest.raises(UnknownName, match="did you mean 'label_tokens'"):
         choice.named("label_token")
 
 
