@@ -125,8 +125,3 @@ class Fingerprinting(Classifier, Protocol):
 def no_text(text: Text) -> Problem:
     """The problem of an empty text."""
     return Problem("empty", text.fault or "there is no text to label")
-
-
-def label_source(taxonomy: Taxonomy) -> str:
-    """How a taxonomy is named in a ``AnswerSource``."""
-    return f"{taxonomy.name}@{taxonomy.digest}"

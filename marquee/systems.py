@@ -236,7 +236,7 @@ def _identity(settings: Settings, choice: RequestOptions, setting: SystemContext
     return {
         **({"adapter": adapter_in(Path(settings.adapter)).digest} if settings.adapter else {}),
         "strategy": choice.strategy or settings.strategy,
-        "prompts": sorted(f"{prompt.name}@{prompt.digest}" for prompt in prompts),
+        "prompts": sorted(prompt.versioned_name for prompt in prompts),
         "decoding": {"temperature": 0},
         "orders": settings.label_orders,
         "candidates": settings.max_candidate_labels,

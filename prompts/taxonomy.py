@@ -119,6 +119,11 @@ class Taxonomy:
         canonical = json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
         return digest_of(canonical, 12)
 
+    @property
+    def versioned_name(self) -> str:
+        """Name and digest, such as ``tmdb@0f3a…``."""
+        return f"{self.name}@{self.digest}"
+
     def resolve(self, spelling: str) -> str | None:
         """The label that a spelling means, or None.
 
