@@ -30,7 +30,7 @@ from bulk.run import Stage, run
 from bulk.runners import InProcess, Runner
 from bulk.source import source_of
 from eval.environment import peak_megabytes
-from llm.classifier import AnswerSource, Classifier, Prediction, label_source
+from llm.classifier import AnswerSource, Classifier, Prediction
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 
@@ -45,7 +45,7 @@ class Free:
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
         """See ``Classifier.classify``."""
-        source, names = AnswerSource(self.name, label_source(taxonomy)), taxonomy.names
+        source, names = AnswerSource(self.name, taxonomy.versioned_name), taxonomy.names
         scores = {name: round(1 / (2 + place), 4) for place, name in enumerate(names)}
         return [Prediction(names[:2], source, scores)] * len(texts)
 

@@ -68,7 +68,7 @@ def _contenders() -> tuple[Matcher, Any]:
     from sentence_transformers import SentenceTransformer
 
     from llm.embedded.matcher import matcher
-    from similarity.encoders.wordpieces import weights_folder
+    from similarity.encoders.minilm import weights_folder
 
     return matcher(), SentenceTransformer(weights_folder(), local_files_only=True)
 
@@ -105,7 +105,7 @@ def _first_answer() -> None:
 
 def operations(embedded: Matcher, texts: Sequence[str]) -> float:
     """Multiplications and additions of the layers' matrices over all tokens; attention's own are left out."""
-    from similarity.encoders.wordpieces import ENDS, cut
+    from similarity.encoders.minilm import ENDS, cut
 
     tokens = sum(len(text.pieces) + len(ENDS) for text in cut(texts))
     width, inner, layers = 384, 1536, 6

@@ -31,9 +31,9 @@ def naive() -> Flask:
     """One text, one ``encode``, the nearest labels."""
     from sentence_transformers import SentenceTransformer
 
-    from llm.embedded.cosine import described
+    from llm.embedded.label_vectors import described
     from prompts import registry
-    from similarity.encoders.wordpieces import weights_folder
+    from similarity.encoders.minilm import weights_folder
 
     app = Flask(__name__)
     labels = registry.taxonomy("tmdb").predictable

@@ -122,8 +122,7 @@ def _encode(plan: SimilarityPlan, given: Any) -> str:
     import numpy as np
     from sentence_transformers import SentenceTransformer
 
-    from similarity.encoders.minilm import MiniLM
-    from similarity.encoders.wordpieces import weights_folder
+    from similarity.encoders.minilm import MiniLM, weights_folder
 
     texts = [film.words for film in islice(given, plan.texts)]
     ours, plain = MiniLM(), SentenceTransformer(weights_folder(), local_files_only=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llm.classifier import AnswerSource, Prediction, Usage, label_source
+from llm.classifier import AnswerSource, Prediction, Usage
 from prompts.errors import Stopped
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
@@ -69,7 +69,7 @@ def model_of(answer: RowAnswer, taxonomy: Taxonomy) -> str:
 
 
 def _model_in(words: str, taxonomy: Taxonomy) -> str:
-    return words.partition(f" {label_source(taxonomy)}")[0]
+    return words.partition(f" {taxonomy.versioned_name}")[0]
 
 
 def answer_of(prediction: Prediction, taxonomy: Taxonomy) -> RowAnswer:

@@ -149,11 +149,10 @@ def _told(
 ) -> dict[str, Any]:
     """Who taught whom, on how many texts."""
     from eval.results import RunResults
-    from llm.classifier import label_source
 
     source = RunResults.read(run.folder).rows[0].source
     return {
-        "taxonomy": label_source(student.taxonomy),
+        "taxonomy": student.taxonomy.versioned_name,
         "teacher": {
             "name": source.model, "system": run.system.spec, "strategy": source.strategy,
             "prompt": source.prompt, "doubt": said.doubt,

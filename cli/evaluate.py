@@ -159,26 +159,18 @@ def _judge(old: Sequence[Path], runs: Sequence[EvaluationRun], margin: float) ->
 
 # --- what is printed ---
 
-_TABLE = ("micro-F1", "macro-F1", "Jaccard", "p50 ms", "texts/s", "USD per 1,000")
-
 
 def _tell_figures(figures: Figures) -> None:
+    from eval.results_table import written
+
     for name, value in figures.items():
-        click.echo(f"{name:24} {_written(value):>9}")
+        click.echo(f"{name:24} {written(value):>9}")
 
 
 def _tell_table(found: Mapping[str, Figures]) -> None:
-    width = max(len("system"), *map(len, found))
-    click.echo("  ".join([f"{'system':{width}}", *(f"{name:>9}" for name in _TABLE)]))
-    for spec, figures in found.items():
-        cells = [f"{_written(figures.get(name)):>{max(9, len(name))}}" for name in _TABLE]
-        click.echo("  ".join([f"{spec:{width}}", *cells]))
+    from eval.results_table import ResultsTable
 
-
-def _written(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    click.echo(str(ResultsTable.of(found)))
 
 
 def tell_costs(runs: Sequence[EvaluationRun]) -> None:

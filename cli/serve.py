@@ -185,7 +185,7 @@ def _learnt(trained: Path) -> Taxonomy:
     now = registry.taxonomy(learnt.name)
     if now.digest != learnt.digest:
         raise click.UsageError(
-            f"{trained} was trained for {learnt.name}@{learnt.digest}, which is {now.digest} by now; train again"
+            f"{trained} was trained for {learnt.versioned_name}, which is {now.digest} by now; train again"
         )
     return now
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from eval.baselines.embeddings import Remembered, tuned
 from eval.similarity_eval import Space
 from llm.embedded.matcher import SHIPPED, Matcher
-from llm.embedded.weights_file import load
+from llm.embedded.weights import load
 from prompts import registry
 from prompts.errors import InvalidSetting, UnknownName
 from similarity.encoders.minilm import MiniLM

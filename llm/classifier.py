@@ -85,7 +85,6 @@ class Prediction:
         problem: why there is no answer.
         dropped: what the model said that is not in the taxonomy, or beyond ``max_labels``.
         usage: tokens taken.
-        label_mass: how much of a language model's probability fell on the labels' codes, where codes were read.
         cached: whether the answer was remembered rather than asked for.
         score_type: ``probability`` each label's own, from 0 to 1; ``share`` of one probability that all labels (and
             "none", where the taxonomy allows it) compete for; ``similarity`` a cosine. None where there are no scores.
@@ -97,7 +96,6 @@ class Prediction:
     problem: Problem | None = None
     dropped: tuple[str, ...] = ()
     usage: Usage = Usage()
-    label_mass: float | None = None
     cached: bool = False
     score_type: ScoreType | None = None
 
@@ -127,8 +125,3 @@ class Fingerprinting(Classifier, Protocol):
 def no_text(text: Text) -> Problem:
     """The problem of an empty text."""
     return Problem("empty", text.fault or "there is no text to label")
-
-
-def label_source(taxonomy: Taxonomy) -> str:
-    """How a taxonomy is named in a ``AnswerSource``."""
-    return f"{taxonomy.name}@{taxonomy.digest}"

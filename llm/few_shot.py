@@ -16,8 +16,8 @@ from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 
 if TYPE_CHECKING:
-    from llm.embedded.cosine import TextEncoder
-    from similarity.encoders.windows import Vectors
+    from llm.embedded.label_vectors import TextEncoder
+    from similarity.encoders.minilm import Vectors
 
 Shots = Callable[[Sequence[Text], Taxonomy], list[tuple[FewShotExample, ...]]]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from llm.backends.backend import Backend, Conversation
-from llm.classifier import AnswerSource, Prediction, label_source, no_text
+from llm.classifier import AnswerSource, Prediction, no_text
 from llm.few_shot import Shots, no_shots, shots_digest
 from llm.strategies.label_tokens import chunk_labels, most_codes
 from llm.strategies.registry import STRATEGIES, best
@@ -94,7 +94,7 @@ class LanguageModel:
     def decision_key(self, text: Text, taxonomy: Taxonomy) -> str:
         """Under which name a learnt decision is kept."""
         strategy, prompt = self._strategy(taxonomy), self._prompt(text, taxonomy)
-        return " ".join((self.name, strategy.name, prompt.name, label_source(taxonomy)))
+        return " ".join((self.name, strategy.name, prompt.name, taxonomy.versioned_name))
 
     def strategy_name(self, taxonomy: Taxonomy) -> str:
         """Name of the strategy that is used for a taxonomy; finds out what the backend allows where none is set."""
@@ -147,7 +147,7 @@ class LanguageModel:
 
     def _prediction(self, text: Text, answer: StrategyAnswer, strategy: Strategy, taxonomy: Taxonomy) -> Prediction:
         prompt = self._prompt(text, taxonomy)
-        source = AnswerSource(self.name, label_source(taxonomy), f"{prompt.name}@{prompt.digest}", strategy.name)
+        source = AnswerSource(self.name, taxonomy.versioned_name, prompt.versioned_name, strategy.name)
         mutually_exclusive = strategy.mutually_exclusive(taxonomy)
         prediction = Prediction(
             answer.labels,
@@ -156,7 +156,6 @@ class LanguageModel:
             answer.problem,
             answer.dropped,
             answer.usage,
-            answer.label_mass,
             score_type=("share" if mutually_exclusive else "probability") if answer.scores else None,
         )
         if strategy.returns_labels or answer.problem:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from opentelemetry.trace import INVALID_SPAN, Span
 
-from llm.classifier import AnswerSource, Prediction, Problem, label_source
+from llm.classifier import AnswerSource, Prediction, Problem
 from prompts.taxonomy import Taxonomy
 from similarity.errors import Disconnected, Expired, Rejected
 
@@ -61,7 +61,7 @@ CURRENT_REQUEST: ContextVar[RequestContext] = ContextVar("current_request", defa
 
 def unread(problem: Problem, count: int, name: str, taxonomy: Taxonomy) -> list[Prediction]:
     """Predictions for texts that were not classified, all with the same problem."""
-    return [Prediction((), AnswerSource(name, label_source(taxonomy)), problem=problem)] * count
+    return [Prediction((), AnswerSource(name, taxonomy.versioned_name), problem=problem)] * count
 
 
 def timeout_problem() -> Problem:

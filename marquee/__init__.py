@@ -1,1 +1,89 @@
-"""Settings, systems under evaluation, the HTTP client and the scikit-learn estimator."""
+"""Zero-shot text classification: label texts with your own labels, and measure how well that works.
+
+    import marquee
+
+    marquee.classify(["My card was charged twice"], labels=["billing", "crash"])
+
+``docs/python.md`` has an example for every name. A name is imported when it is first used (PEP 562), so that
+``import marquee`` loads no model library.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from llm.classifier import Classifier, Prediction
+    from marquee.classification import classify, classify_dataframe, load_classifier, load_taxonomy
+    from marquee.client import Client
+    from marquee.evaluation import evaluate
+    from marquee.settings import Settings
+    from marquee.sklearn import MarqueeClassifier
+    from marquee.version import __version__
+    from prompts.taxonomy import Label, Taxonomy
+    from prompts.text import Text
+
+__all__ = [
+    "Classifier",
+    "Client",
+    "Label",
+    "MarqueeClassifier",
+    "Prediction",
+    "Settings",
+    "Taxonomy",
+    "Text",
+    "__version__",
+    "classify",
+    "classify_dataframe",
+    "evaluate",
+    "load_classifier",
+    "load_taxonomy",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'marquee' has no attribute {name!r}; it has {', '.join(__all__)}")
+    globals()[name] = found = _loaded(name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _loaded(name: str) -> object:
+    """Import a public name, with no more than that name needs."""
+    if name == "__version__":
+        from marquee import version
+
+        return version.__version__
+    if name in ("Label", "Taxonomy"):
+        from prompts import taxonomy
+
+        return getattr(taxonomy, name)
+    if name == "Text":
+        from prompts import text
+
+        return text.Text
+    if name in ("Classifier", "Prediction"):
+        from llm import classifier
+
+        return getattr(classifier, name)
+    if name == "Client":
+        from marquee import client
+
+        return client.Client
+    if name == "Settings":
+        from marquee import settings
+
+        return settings.Settings
+    if name == "MarqueeClassifier":
+        from marquee import sklearn
+
+        return sklearn.MarqueeClassifier
+    if name == "evaluate":
+        from marquee import evaluation
+
+        return evaluation.evaluate
+    from marquee import classification
+
+    return getattr(classification, name)

@@ -35,6 +35,6 @@ def _words(adapter: Adapter) -> list[str]:
     learnt, name = adapter.made["taxonomy"], _vocabulary(adapter)
     if name and (now := registry.taxonomy(name)).digest != learnt["digest"]:
         words.append(f"  warning: {name} is {now.digest} by now; its labels or their descriptions have changed")
-    asked = {f"{prompt.name}@{prompt.digest}" for prompt in registry.prompts().values()}
+    asked = {prompt.versioned_name for prompt in registry.prompts().values()}
     gone = [prompt for prompt in adapter.made.get("prompts", ()) if prompt not in asked]
     return words + [f"  warning: there is no prompt {prompt} any more; it is asked with another" for prompt in gone]

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx2
 
-from llm.classifier import AnswerSource, Prediction, Problem, ProblemKind, label_source, no_text
+from llm.classifier import AnswerSource, Prediction, Problem, ProblemKind, no_text
 from marquee.problem_kinds import SLUGS
 from prompts import registry
 from prompts.errors import InvalidSetting
@@ -91,7 +91,7 @@ class Client:
     ) -> list[ServiceAnswer]:
         """The same with what else the service says of each text. Empty texts are not sent."""
         checked = checked_texts(texts)
-        source = AnswerSource(self.name, label_source(taxonomy) if taxonomy else str(fields.get("taxonomy") or ""))
+        source = AnswerSource(self.name, taxonomy.versioned_name if taxonomy else str(fields.get("taxonomy") or ""))
         items = [{"text": text.body, "title": text.title} for text in checked if not text.empty]
         found = iter(self._ask(items, fields, source))
         return [

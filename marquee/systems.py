@@ -142,9 +142,10 @@ def _plain(spec: str, rest: str, setting: SystemContext) -> System:
 
 def _in_process(spec: str, setup: Mapping[str, Any], classifier: Matcher | Embedded, setting: SystemContext) -> System:
     from eval.run import OpenedSystem, System
+    from marquee.factory import WARM_UP
 
     def opened() -> OpenedSystem:
-        classifier.classify(["A first text, so that the first answer finds the model loaded."], setting.taxonomy)
+        classifier.classify([WARM_UP], setting.taxonomy)
         return OpenedSystem(classifier, classifier.decode_rule)
 
     return System(spec, {"model": classifier.name, **setup}, opened)
@@ -235,7 +236,7 @@ def _identity(settings: Settings, choice: RequestOptions, setting: SystemContext
     return {
         **({"adapter": adapter_in(Path(settings.adapter)).digest} if settings.adapter else {}),
         "strategy": choice.strategy or settings.strategy,
-        "prompts": sorted(f"{prompt.name}@{prompt.digest}" for prompt in prompts),
+        "prompts": sorted(prompt.versioned_name for prompt in prompts),
         "decoding": {"temperature": 0},
         "orders": settings.label_orders,
         "candidates": settings.max_candidate_labels,
@@ -257,9 +258,10 @@ def _trained(spec: str, rest: str, setting: SystemContext) -> System:
 
     def opened() -> OpenedSystem:
         from eval.baselines import load
+        from marquee.factory import WARM_UP
 
         model = load(folder)
-        model.classify(["A first text, so that the first answer finds the model loaded."], setting.taxonomy)
+        model.classify([WARM_UP], model.taxonomy)
         return OpenedSystem(model, _trained_rule(made))
 
     return System(

@@ -179,6 +179,18 @@ def taxonomy_at(place: str) -> Taxonomy:
     return load_taxonomy(Path(place))
 
 
+def taxonomy_from(value: str | Path | Taxonomy | Iterable[str | Label] | Mapping[str, str]) -> Taxonomy:
+    """The taxonomy that a Python caller means: its name, a YAML file, itself, or labels as in ``Taxonomy.of``.
+
+    Raises:
+        UnknownName: no taxonomy has this name.
+        InvalidTaxonomy: the file or the labels cannot be used.
+    """
+    if isinstance(value, Taxonomy):
+        return value
+    return taxonomy_at(str(value)) if isinstance(value, str | Path) else Taxonomy.of(value)
+
+
 def registered(place: str) -> Taxonomy:
     """As ``taxonomy_at``; the taxonomy of a file can be named in this process from now on, by the file's name."""
     found = taxonomy_at(place)

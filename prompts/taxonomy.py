@@ -72,6 +72,34 @@ class Taxonomy:
             raise InvalidTaxonomy(f"taxonomy {self.name!r} has no label to predict; give at least one")
         self._spellings  # noqa: B018  (built now, so that a broken taxonomy is refused at load and not in use)
 
+    @classmethod
+    def of(
+        cls,
+        labels: Iterable[str | Label] | Mapping[str, str],
+        *,
+        name: str = "custom",
+        multi: bool = True,
+        max_labels: int | None = None,
+        allow_none: bool | None = None,
+    ) -> Taxonomy:
+        """Make a taxonomy of label names, of ``Label`` objects, or of a dict from names to descriptions.
+
+        Args:
+            labels: the labels, in the order in which prompts list them.
+            name: of the taxonomy.
+            multi: whether a text may have more than one label.
+            max_labels: maximum number of labels of one text; by default all of them.
+            allow_none: whether "none of them" is an answer; by default where ``multi`` is True.
+
+        Raises:
+            InvalidTaxonomy: ``labels`` is a string or empty, a label is not a string, or a rule of ``Taxonomy`` is
+                broken.
+        """
+        entries = tuple(map(_label, _items(labels)))
+        most = max(1, len(entries)) if max_labels is None else max_labels
+        taxonomy = cls(name, entries, multi, most, allow_none=multi if allow_none is None else allow_none)
+        return taxonomy.shaped(max_labels=max_labels)  # which refuses several labels where multi is False
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
 
@@ -90,6 +118,11 @@ class Taxonomy:
         """12 hex digits that change whenever anything in the taxonomy does."""
         canonical = json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
         return digest_of(canonical, 12)
+
+    @property
+    def versioned_name(self) -> str:
+        """Name and digest, such as ``tmdb@0f3a…``."""
+        return f"{self.name}@{self.digest}"
 
     def resolve(self, spelling: str) -> str | None:
         """The label that a spelling means, or None.
@@ -186,6 +219,24 @@ def spelling_key(spelling: str) -> str:
     kept_marks = {match.start() for match in _NUMBER_MARK.finditer(folded)}
     kept = (mark for place, mark in enumerate(folded) if place in kept_marks or _carries_meaning(mark))
     return "".join(kept) or folded.strip()
+
+
+def _items(labels: Any) -> Iterable[Any]:
+    if isinstance(labels, str):
+        raise InvalidTaxonomy(f"labels is the string {labels:.40}; give a list: labels=[{labels[:40]!r}]")
+    if not isinstance(labels, Iterable):
+        raise InvalidTaxonomy(f"labels is a {type(labels).__name__}; give a list of names, or a dict of descriptions")
+    return labels.items() if isinstance(labels, Mapping) else labels
+
+
+def _label(item: Any) -> Label:
+    """A label of a name, of a pair of name and description, or of itself."""
+    if isinstance(item, Label):
+        return item
+    pair = item if isinstance(item, tuple) else (item, "")
+    if len(pair) != 2 or not all(isinstance(part, str) for part in pair):
+        raise InvalidTaxonomy(f"the label {item!r:.60} is not a string; give names, or a dict of descriptions")
+    return Label(pair[0].strip(), " ".join(pair[1].split()))
 
 
 def _carries_meaning(mark: str) -> bool:

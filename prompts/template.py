@@ -91,6 +91,11 @@ class Prompt:
         whole = [self.source, *((TEMPLATES / "parts" / name).read_text(encoding="utf-8") for name in parts)]
         return digest_of("\0".join(whole), 12)
 
+    @property
+    def versioned_name(self) -> str:
+        """Name and digest, such as ``plot.v1@0f3a…``."""
+        return f"{self.name}@{self.digest}"
+
     def render(
         self, text: Text, taxonomy: Taxonomy, question: AnswerFormat = LIST, shots: Sequence[FewShotExample] = ()
     ) -> tuple[Message, ...]:

@@ -38,8 +38,8 @@ def install(app: Flask, metrics: Metrics, seconds: float) -> None:
     def begin() -> None:
         g.start = time.perf_counter()
         CURRENT_REQUEST.set(RequestContext(_request_id()))  # first, so that a refusal of the next line has one
-        if _route() not in _QUIET:
-            _start_span()
+        if (route := _route()) not in _QUIET:
+            _start_span(route)
         client = request.environ.get("gunicorn.socket")
         deadline = time.monotonic() + _allowed(seconds)
         span = trace.get_current_span()
@@ -51,8 +51,8 @@ def install(app: Flask, metrics: Metrics, seconds: float) -> None:
         response.headers["X-Request-ID"] = CURRENT_REQUEST.get().request_id
         route = _route()
         metrics.asked(route, response.status_code, seconds)
-        if "span" in g:
-            _end_span(g.span, response.status_code)
+        if span := g.get("span"):
+            _end_span(span, response.status_code)
         level = logging.DEBUG if route in _QUIET and response.status_code < 400 else logging.INFO
         if log.isEnabledFor(level):
             log.log(level, "request", extra={"told": _told(response, seconds)})
@@ -61,17 +61,18 @@ def install(app: Flask, metrics: Metrics, seconds: float) -> None:
     @app.teardown_request
     def forget(error: BaseException | None) -> None:
         CURRENT_REQUEST.set(RequestContext())
-        if "token" in g:
-            context.detach(g.token)
+        if token := g.get("token"):
+            context.detach(token)
 
 
-def _start_span() -> None:
+def _start_span(route: str) -> None:
     """A span of the request, under the caller's (W3C ``traceparent``), is current until the request's teardown. The
     caller's baggage is left out: it would go on to the endpoint."""
-    g.span = _TRACER.start_span(f"{request.method} {_route()}", propagate.extract(request.headers), SpanKind.SERVER)
-    if g.span.is_recording():
-        g.span.set_attributes({"http.request.method": request.method, "http.route": _route()})
-    g.token = context.attach(trace.set_span_in_context(g.span))
+    method, caller = request.method, propagate.extract(request.headers)
+    span = _TRACER.start_span(f"{method} {route}", caller, SpanKind.SERVER)
+    if span.is_recording():
+        span.set_attributes({"http.request.method": method, "http.route": route})
+    g.span, g.token = span, context.attach(trace.set_span_in_context(span))
 
 
 def _end_span(span: trace.Span, status: int) -> None:

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eval.baselines.data import Track, untracked
-from llm.embedded.weights_file import load
+from llm.embedded.weights import load
 from prompts.files import digest_of
-from similarity.encoders.minilm import MiniLM
-from similarity.encoders.wordpieces import cut
+from similarity.encoders.minilm import MiniLM, cut
 
 if TYPE_CHECKING:
-    from similarity.encoders.windows import Vectors
+    from similarity.encoders.minilm import Vectors
     from similarity.index.builder import IndexEncoder
 
 _BATCH = 128

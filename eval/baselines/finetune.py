@@ -29,11 +29,11 @@ from eval.baselines.oversample import oversampled
 from eval.baselines.torch_dataset import BatchLoss, Row, TrainingSet, collated, rows_of
 from eval.baselines.transformer import Keep, Labeller, TokenWindow, Transformer, device, earlier, pretrained
 from llm.embedded.matcher import SHIPPED
-from llm.embedded.weights_file import load
+from llm.embedded.weights import load
 from prompts.errors import InvalidSetting, UnknownName
+from similarity.encoders.minilm import weights_folder
 from similarity.encoders.precision import default_device, number_format
 from similarity.encoders.sentence_transformer import changed
-from similarity.encoders.wordpieces import weights_folder
 
 _MATCHER = "matcher"  # as a base
 _HEAD_FASTER = 10  # the head starts from nothing, the encoder from what it knows

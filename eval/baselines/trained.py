@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from eval.baselines.data import Probabilities, Scorer, sentence
 from eval.baselines.thresholds import Decoding
-from llm.classifier import AnswerSource, Prediction, label_source, no_text
+from llm.classifier import AnswerSource, Prediction, no_text
 from prompts.errors import OtherVocabulary
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
@@ -50,7 +50,7 @@ class Trained:
             OtherVocabulary: another taxonomy than that of the training.
         """
         self._refuse_other(taxonomy)
-        source = AnswerSource(self.name, label_source(taxonomy))
+        source = AnswerSource(self.name, taxonomy.versioned_name)
         originals = checked_texts(texts)
         read = [sentence(text) for text in originals]
         filled = [text for text in read if text]
@@ -70,7 +70,7 @@ class Trained:
         alike = own.multi == taxonomy.multi and own.labels == taxonomy.labels and own.name == taxonomy.name
         if not alike:
             raise OtherVocabulary(
-                f"{self.name} was trained for {label_source(own)} and cannot answer for {label_source(taxonomy)}; "
+                f"{self.name} was trained for {own.versioned_name} and cannot answer for {taxonomy.versioned_name}; "
                 "ask it for its own taxonomy, or train one for the other"
             )
 

@@ -19,7 +19,7 @@ from eval.baselines.data import Probabilities
 from eval.baselines.mlp import to_probabilities
 from prompts.errors import InvalidSetting
 from similarity.encoders.precision import autocast, default_device
-from similarity.native_calls import native
+from similarity.native import native
 
 Keep = Literal["head", "head-tail"]
 _BATCH = 32

@@ -109,7 +109,7 @@ def facts(name: str, loaded: LoadedDataset) -> Facts:
     names = sorted(loaded.taxonomy.names, key=lambda label: (-counts[label], label))
     return Facts(
         name=name,
-        taxonomy=f"{loaded.taxonomy.name}@{loaded.taxonomy.digest}",
+        taxonomy=loaded.taxonomy.versioned_name,
         digest=loaded.digest,
         splits=splits,
         left_out=_counted(loaded.left_out),

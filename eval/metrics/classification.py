@@ -27,12 +27,10 @@ class Metric:
     Attributes:
         parts: from matrices of shape (texts, labels) to what each text adds to the sums, of shape (texts, parts).
         value: from sums of shape (..., parts) to figures of shape (...).
-        best: the figure of a perfect answer; a metric whose best is 0 is better when it is lower.
     """
 
     parts: Callable[[Labels, Labels], Numbers]
     value: Callable[[Numbers], Numbers]
-    best: float = 1.0
 
     def __call__(self, true: Labels, predicted: Labels) -> float:
         """The figure over all texts; both matrices have shape (texts, labels)."""
@@ -116,15 +114,14 @@ def samples(ratio: Ratio) -> Metric:
     return mean(lambda true, predicted: ratio(*(count.sum(axis=1) for count in hits(true, predicted))))
 
 
-def mean(per_text: Callable[[Labels, Labels], NDArray[np.generic]], best: float = 1.0) -> Metric:
+def mean(per_text: Callable[[Labels, Labels], NDArray[np.generic]]) -> Metric:
     """The mean over texts of a figure of shape (texts,)."""
-    return share(per_text, lambda true: np.ones(len(true)), best)
+    return share(per_text, lambda true: np.ones(len(true)))
 
 
 def share(
     of: Callable[[Labels, Labels], NDArray[np.generic]],
     among: Callable[[Labels], NDArray[np.generic]],
-    best: float = 1.0,
 ) -> Metric:
     """The mean of a figure over those texts whose true labels qualify; 0 where none does."""
 
@@ -132,7 +129,7 @@ def share(
         counted = np.asarray(among(true), dtype=float)
         return np.stack([np.asarray(of(true, predicted), dtype=float) * counted, counted], axis=1)
 
-    return Metric(parts, lambda sums: divide(sums[..., 0], sums[..., 1]), best)
+    return Metric(parts, lambda sums: divide(sums[..., 0], sums[..., 1]))
 
 
 def at_least(k: int) -> Metric:
@@ -173,7 +170,7 @@ METRICS: Mapping[str, Metric] = {
     "macro-Jaccard": macro(jaccard),
     "weighted-Jaccard": weighted(jaccard),
     "subset accuracy": EXACT,
-    "Hamming": mean(lambda true, predicted: (true != predicted).mean(axis=1), best=0.0),
+    "Hamming": mean(lambda true, predicted: (true != predicted).mean(axis=1)),
     "AL-1": at_least(1),
     "AL-2": at_least(2),
     "AL-3": at_least(3),

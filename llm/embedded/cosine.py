@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from llm.classifier import AnswerSource, Prediction, label_source, no_text
-from prompts.taxonomy import Label, Taxonomy
+from llm.classifier import AnswerSource, Prediction, no_text
+from llm.embedded.label_vectors import LABEL_CACHE_BYTES, TextEncoder, described, sentence
+from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
 from similarity.lru import LRUCache
 
 if TYPE_CHECKING:
-    from similarity.encoders.windows import Vectors
+    from similarity.encoders.minilm import Vectors
 
 # A label is chosen when its similarity stands this many standard deviations above the mean of the text's similarities.
 # On tmdb's validation split .7 gives micro-F1 .409 with 4.1 labels a text, 1.0 gives .398 with 3.0; chosen for brevity.
@@ -24,16 +25,6 @@ _STANDING_OUT = 1.0
 # Below this cosine a label has hardly to do with the text; used only where "none" is an answer. Unrelated texts and
 # bare label names mostly reach .05 to .2 at best, related ones .2 to .7: a coarse guard, no decision of quality.
 _RELATED = 0.2
-# Of label vectors in the cache. A label takes 1.5 KB here and 3.5 KB in the matcher, so this is some 18,000 labels.
-LABEL_CACHE_BYTES = 64 * 2**20
-
-
-class TextEncoder(Protocol):
-    """Texts to unit vectors, shape (texts, dimension)."""
-
-    name: str
-
-    def encode(self, texts: Sequence[str]) -> Vectors: ...
 
 
 @dataclass(frozen=True)
@@ -64,7 +55,7 @@ class Embedded:
         """See ``Classifier.classify``; labels come best first, with a score for every label of the taxonomy."""
         originals = checked_texts(texts)
         readable = [text for text in originals if not text.empty]
-        source = AnswerSource(self.name, label_source(taxonomy))
+        source = AnswerSource(self.name, taxonomy.versioned_name)
         rows = iter(self._similarities(readable, taxonomy)) if readable else iter(())
         return [
             Prediction((), source, problem=no_text(text)) if text.empty else _decode(next(rows), taxonomy, source)
@@ -96,16 +87,6 @@ class LabelVectors:
             vectors = self._encoder.encode([described(label) for label in taxonomy.predictable])
             self._kept.put(taxonomy.digest, vectors)
         return vectors
-
-
-def sentence(text: Text) -> str:
-    """What is read of a text: its title, where there is one, and its body."""
-    return f"{text.title.strip()}. {text.body.strip()}" if text.title.strip() else text.body
-
-
-def described(label: Label) -> str:
-    """What is read of a label: its name and, where there is one, its description."""
-    return f"{label.name}: {label.description}" if label.description else label.name
 
 
 def _decode(similarities: Sequence[float], taxonomy: Taxonomy, source: AnswerSource) -> Prediction:

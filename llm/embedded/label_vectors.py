@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from llm.embedded.cosine import LABEL_CACHE_BYTES, TextEncoder, described
-from llm.embedded.weights_file import MatcherWeights
+from llm.embedded.weights import MatcherWeights
 from prompts.taxonomy import Label, Taxonomy
+from prompts.text import Text
 from similarity.lru import LRUCache
 
 if TYPE_CHECKING:
@@ -22,6 +22,16 @@ if TYPE_CHECKING:
 # taxonomy of films is judged as training knew labels, and how near to a known one a label is that is judged so alone.
 _FILM, _SEEN = 0.7, 0.6
 _EXACTNESS = 40.0  # how much nearer wordings outweigh farther ones: at .1 of cosine, e to the 4th
+# Of label vectors in the cache. A label takes 1.5 KB here and 3.5 KB in the matcher, so this is some 18,000 labels.
+LABEL_CACHE_BYTES = 64 * 2**20
+
+
+class TextEncoder(Protocol):
+    """Texts to unit vectors, shape (texts, dimension)."""
+
+    name: str
+
+    def encode(self, texts: Sequence[str]) -> Array: ...
 
 
 @dataclass(frozen=True)
@@ -118,6 +128,16 @@ class Vocabularies:
     def _filmlike(self, nearest: Array | np.float32) -> Array:
         numbers = self._learnt.numbers
         return _ramp(nearest, numbers["film from"], numbers["film to"])
+
+
+def sentence(text: Text) -> str:
+    """What is read of a text: its title, where there is one, and its body."""
+    return f"{text.title.strip()}. {text.body.strip()}" if text.title.strip() else text.body
+
+
+def described(label: Label) -> str:
+    """What is read of a label: its name and, where there is one, its description."""
+    return f"{label.name}: {label.description}" if label.description else label.name
 
 
 def joined(known: Sequence[LabelEmbeddings]) -> LabelEmbeddings:

@@ -17,16 +17,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llm.classifier import AnswerSource, Prediction, ScoreType, label_source, no_text
-from llm.embedded.cosine import TextEncoder, sentence
-from llm.embedded.label_vectors import LabelEmbeddings, Vocabularies, joined
+from llm.classifier import AnswerSource, Prediction, ScoreType, no_text
+from llm.embedded.label_vectors import LabelEmbeddings, TextEncoder, Vocabularies, joined, sentence
 from llm.embedded.scope import Scope
-from llm.embedded.weights_file import MatcherWeights, load
+from llm.embedded.weights import MatcherWeights, load
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
-from similarity.encoders.minilm import MiniLM
-from similarity.encoders.threads import one_thread
-from similarity.encoders.wordpieces import cut
+from similarity.encoders.minilm import MiniLM, cut
+from similarity.native import one_thread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,7 +83,7 @@ class Matcher:
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
         """See ``Classifier.classify``; labels come best first, with a probability for every label."""
         originals = checked_texts(texts)
-        source = AnswerSource(self.name, label_source(taxonomy))
+        source = AnswerSource(self.name, taxonomy.versioned_name)
         scored = iter(self._scored([sentence(text) for text in originals if not text.empty], taxonomy))
         return [
             Prediction((), source, problem=no_text(text)) if text.empty else _decode(next(scored), taxonomy, source)
@@ -119,7 +117,7 @@ class Matcher:
                     }
                 for place in set(same) - set(single):
                     (rows[place],) = self._labelled(*of_text, known[place], pairs[place][1])
-        sources = [AnswerSource(self.name, label_source(taxonomy)) for _, taxonomy in pairs]
+        sources = [AnswerSource(self.name, taxonomy.versioned_name) for _, taxonomy in pairs]
         return [_decode(rows[place], pair[1], sources[place]) for place, pair in enumerate(pairs)]
 
     def _scored(self, texts: Sequence[str], taxonomy: Taxonomy) -> list[_Scored]:
@@ -198,7 +196,7 @@ def matcher(path: Path = SHIPPED, encoder: MiniLM | None = None) -> Matcher:
     """The matcher of a file of weights; the one that comes with the program by default.
 
     Args:
-        path: what ``llm.embedded.weights_file.save`` wrote.
+        path: what ``llm.embedded.weights.save`` wrote.
         encoder: plain MiniLM, where one is there to be shared.
     """
     learnt = load(path)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llm.embedded.cosine import LABEL_CACHE_BYTES, TextEncoder
+from llm.embedded.label_vectors import LABEL_CACHE_BYTES, TextEncoder
 from similarity.lru import LRUCache
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from llm.backends.backend import Backend, TokenLogprobs
-from llm.backends.codes import mass, unreadable
+from llm.backends.codes import unreadable
 from llm.strategies.strategy import Render, StrategyAnswer, add_usage, no_codes
 from prompts.answer_format import CODES, LETTERS, NONE_CODE, AnswerFormat
 from prompts.taxonomy import Taxonomy
@@ -97,7 +97,7 @@ def _meanings(taxonomy: Taxonomy) -> dict[str, str | None]:
 def _judged(weighing: TokenLogprobs, taxonomy: Taxonomy) -> StrategyAnswer:
     """An answer, or why the codes cannot be read. A chunk of labels is not judged: its labels may all be wrong."""
     if not weighing.problem and (problem := unreadable(weighing)):
-        return StrategyAnswer(problem=problem, label_mass=mass(weighing), usage=weighing.usage)
+        return StrategyAnswer(problem=problem, usage=weighing.usage)
     return _answer(weighing, taxonomy)
 
 
@@ -106,7 +106,7 @@ def _answer(weighing: TokenLogprobs, taxonomy: Taxonomy) -> StrategyAnswer:
         return StrategyAnswer(problem=weighing.problem, usage=weighing.usage)
     found = shares(weighing.logprobs)
     scores = {name: found[code] for code, name in _meanings(taxonomy).items() if name is not None}
-    return StrategyAnswer(scores=scores, label_mass=mass(weighing), usage=weighing.usage)
+    return StrategyAnswer(scores=scores, usage=weighing.usage)
 
 
 def most_codes(backend: Backend, taxonomy: Taxonomy) -> int:

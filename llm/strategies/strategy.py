@@ -26,8 +26,6 @@ class StrategyAnswer:
             empty where scores have yet to decide.
         scores: figures from 0 to 1 of the labels that were scored.
         dropped: words given as labels that are none, and labels beyond ``max_labels``.
-        label_mass: how much of the probability fell on codes at all, from 0 to 1; a diagnostic: near 0, the model
-            wanted to say something else.
         usage: tokens taken.
         problem: set where nothing readable was said; ``labels`` and ``scores`` are then empty.
     """
@@ -35,7 +33,6 @@ class StrategyAnswer:
     labels: tuple[str, ...] = ()
     scores: Mapping[str, float] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
-    label_mass: float | None = None
     usage: Usage = Usage()
     problem: Problem | None = None
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from llm.backends.backend import Backend, TokenLogprobs
-from llm.backends.codes import mass, unreadable
+from llm.backends.codes import unreadable
 from llm.strategies.label_tokens import shares
 from llm.strategies.strategy import Render, StrategyAnswer, add_usage, no_codes
 from prompts.answer_format import AnswerFormat
@@ -70,8 +70,7 @@ def _answer(weighings: Sequence[TokenLogprobs], taxonomy: Taxonomy) -> StrategyA
     usage = add_usage([weighing.usage for weighing in weighings])
     if problem := next((weighing.problem for weighing in weighings if weighing.problem), None):
         return StrategyAnswer(problem=problem, usage=usage)
-    read = sum(map(mass, weighings)) / len(weighings)
     if problem := next(filter(None, map(unreadable, weighings)), None):
-        return StrategyAnswer(problem=problem, label_mass=read, usage=usage)
+        return StrategyAnswer(problem=problem, usage=usage)
     scores = {name: shares(one.logprobs)["Yes"] for name, one in zip(taxonomy.names, weighings, strict=True)}
-    return StrategyAnswer(scores=scores, label_mass=read, usage=usage)
+    return StrategyAnswer(scores=scores, usage=usage)

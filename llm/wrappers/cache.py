@@ -28,7 +28,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT NOT NULL, used INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS answers_used ON answers (used);
 """
-_FORMAT = 2  # of cached answers; part of every key
+_FORMAT = 3  # of cached answers; part of every key
 _CHECKSUM_DIGITS = 16
 _KEYS_AT_ONCE = 500  # SQLite takes a limited number of parameters
 _BUSY_SECONDS = 5.0
@@ -218,7 +218,7 @@ class Cached:
 
 
 def _pack(prediction: Prediction) -> str:
-    kept = ("labels", "source", "scores", "dropped", "label_mass", "score_type")
+    kept = ("labels", "source", "scores", "dropped", "score_type")
     return json.dumps({name: value for name, value in asdict(prediction).items() if name in kept}, ensure_ascii=False)
 
 
@@ -231,7 +231,6 @@ def _unpack(value: str) -> Prediction | None:
             AnswerSource(**kept["source"]),
             dict(kept["scores"]),
             dropped=tuple(kept["dropped"]),
-            label_mass=kept["label_mass"],
             cached=True,
             score_type=kept["score_type"],
         )

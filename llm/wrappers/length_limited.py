@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llm.classifier import AnswerSource, Classifier, Prediction, Problem, label_source
+from llm.classifier import AnswerSource, Classifier, Prediction, Problem
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
 
@@ -40,7 +40,7 @@ class LengthLimited:
 
     def _too_long(self, text: Text, taxonomy: Taxonomy) -> Prediction:
         detail = f"the text has {self._length(text)} characters; at most {self.chars}"
-        return Prediction((), AnswerSource(self.name, label_source(taxonomy)), problem=Problem("too_long", detail))
+        return Prediction((), AnswerSource(self.name, taxonomy.versioned_name), problem=Problem("too_long", detail))
 
     @staticmethod
     def _length(text: Text) -> int:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from llm.classifier import Classifier, Prediction, label_source
+from llm.classifier import Classifier, Prediction
 from llm.strategies.strategy import add_usage
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
@@ -79,7 +79,7 @@ def flips(
 
 def _majority(answers: Sequence[Prediction], taxonomy: Taxonomy) -> Prediction:
     usage = add_usage([answer.usage for answer in answers])
-    source = replace(answers[0].source, taxonomy=label_source(taxonomy))
+    source = replace(answers[0].source, taxonomy=taxonomy.versioned_name)
     if problem := next((answer.problem for answer in answers if answer.problem), None):
         return Prediction((), source, problem=problem, usage=usage)
     votes = Counter(name for answer in answers for name in answer.labels)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from llm.classifier import Classifier, Prediction, label_source
+from llm.classifier import Classifier, Prediction
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
 
@@ -45,7 +45,7 @@ class Shortlist:
                 groups.setdefault(self._narrow(found, taxonomy), []).append(place)
         for narrow, places in groups.items():
             for place, found in zip(places, self.large.classify([texts[p] for p in places], narrow), strict=True):
-                answers[place] = replace(found, source=replace(found.source, taxonomy=label_source(taxonomy)))
+                answers[place] = replace(found, source=replace(found.source, taxonomy=taxonomy.versioned_name))
         return answers
 
     def _narrow(self, found: Prediction, taxonomy: Taxonomy) -> Taxonomy:

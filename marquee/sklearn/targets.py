@@ -14,7 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 
 from eval.metrics.classification import Labels
 from prompts import registry
-from prompts.errors import InvalidDataset, InvalidSetting
+from prompts.errors import InvalidDataset
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
 
@@ -80,17 +80,10 @@ def vocabulary(given: Vocabulary | None) -> Taxonomy | None:
     Raises:
         UnknownName: there is no taxonomy of that name.
         InvalidTaxonomy: the labels break a rule.
-        InvalidSetting: it is none of these.
     """
-    if given is None or isinstance(given, Taxonomy):
-        return given
-    if isinstance(given, str):
-        return registry.taxonomy_at(given)
-    described = list(given.items()) if isinstance(given, Mapping) else [(name, "") for name in given]
-    if not all(isinstance(part, str) for pair in described for part in pair):
-        raise InvalidSetting("taxonomy should be a name, a Taxonomy, a list of names, or names with descriptions")
-    labels = tuple(Label(name, words) for name, words in described)
-    return Taxonomy(_OWN, labels, max_labels=len(labels), allow_none=len(labels) > 1)
+    if given is None or isinstance(given, str | Taxonomy):
+        return None if given is None else registry.taxonomy_from(given)
+    return Taxonomy.of(given, name=_OWN, allow_none=len(given) > 1)
 
 
 def classes_of(taxonomy: Taxonomy) -> NDArray[Any]:

@@ -30,7 +30,6 @@ from service.errors import problem_body
 
 TEXT_NAMES = ("text", "description", "overview")
 FILM = "film"  # subject of the taxonomies of genres
-OWN = "custom"  # name of a taxonomy that a request brings
 
 
 class TextFields(BaseModel):
@@ -167,12 +166,10 @@ class ClassifyRequest(FilmFields):
             InvalidTaxonomy: the request's own labels break a rule.
         """
         if self.labels is not None:
+            labels = [entry.label() for entry in self.labels]
             multi = self.multi is not False
-            labels = tuple(entry.label() for entry in self.labels)
-            base = Taxonomy(OWN, labels, multi, self.max_labels or len(labels), allow_none=multi)
-        else:
-            base = registry.taxonomy(self.taxonomy or default)
-        return base.shaped(self.multi, self.max_labels, self.allow_none)
+            return Taxonomy.of(labels, multi=multi, max_labels=self.max_labels, allow_none=self.allow_none)
+        return registry.taxonomy(self.taxonomy or default).shaped(self.multi, self.max_labels, self.allow_none)
 
 
 class PromptRequest(ClassifyRequest):

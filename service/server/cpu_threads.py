@@ -6,7 +6,7 @@ import os
 from collections.abc import MutableMapping
 from pathlib import Path
 
-from similarity.cpu_cores import cores
+from similarity.native import cores
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of the container, where there is one (cgroup v2)
 

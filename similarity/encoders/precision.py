@@ -172,7 +172,7 @@ def _flags(cpuinfo: Path) -> frozenset[str]:
 
 def _reported() -> frozenset[str]:
     if find_spec("openvino"):
-        from similarity.encoders.openvino_library import capabilities
+        from similarity.encoders.openvino_graph import capabilities
 
         return frozenset({"avx512_bf16", "avx512_vnni"} if "BF16" in capabilities() else ())
     import torch

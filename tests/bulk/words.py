@@ -14,7 +14,7 @@ from bulk.job import ClassifierSpec, Job
 from bulk.run import Stage, Summary, run
 from bulk.runners import InProcess
 from bulk.source import source_of
-from llm.classifier import AnswerSource, Prediction, Problem, Usage, label_source
+from llm.classifier import AnswerSource, Prediction, Problem, Usage
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
 
@@ -43,7 +43,7 @@ class ByWords:
         return [self._one(body, len(bodies), taxonomy) for body in bodies]
 
     def _one(self, body: str, company: int, taxonomy: Taxonomy) -> Prediction:
-        source = AnswerSource(self.name, label_source(taxonomy))
+        source = AnswerSource(self.name, taxonomy.versioned_name)
         if problem := next((one for word, one in self.problems.items() if word in body), None):
             return Prediction((), source, problem=problem)
         labels = tuple(name for name in taxonomy.names if SIGNS[name] in body)

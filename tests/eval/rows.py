@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import validate_data
 
-from llm.classifier import AnswerSource, Prediction, label_source, no_text
+from llm.classifier import AnswerSource, Prediction, no_text
 from marquee.sklearn import MarqueeClassifier
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
@@ -30,7 +30,7 @@ class Named:
         return [self._prediction(text, taxonomy) for text in checked_texts(texts)]
 
     def _prediction(self, text: Text, taxonomy: Taxonomy) -> Prediction:
-        source = AnswerSource(self.name, label_source(taxonomy))
+        source = AnswerSource(self.name, taxonomy.versioned_name)
         if text.empty:
             return Prediction((), source, problem=no_text(text))
         words = f"{text.title} {text.body}".lower()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd  # type: ignore[import-untyped]
+import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix
 from sklearn.base import clone
@@ -188,7 +188,7 @@ def test_an_x_that_is_no_texts_is_told(X: Any, words: str) -> None:
         (None, ["a"], ValueError, "inconsistent"),
         (None, None, ValueError, "requires y"),
         ("tmbd", None, UnknownName, "did you mean 'tmdb'"),
-        ([1, 2], None, InvalidSetting, "taxonomy should be"),
+        ([1, 2], None, InvalidTaxonomy, "the label 1 is not a string"),
         (["War", "War"], None, InvalidTaxonomy, "stands twice"),
     ],
 )

@@ -269,9 +269,9 @@ def test_a_request_as_others_send_it(client: FlaskClient, sent: Sent) -> None:
     ],
 )
 def test_headers_that_mean_nothing_here_are_ignored(client: FlaskClient, path: str, headers: dict[str, str]) -> None:
-    response = client.get(path, headers=headers)
-    assert response.status_code == 200
-    assert response.get_data()
+    with client.get(path, headers=headers) as response:
+        assert response.status_code == 200
+        assert response.get_data()
 
 
 @pytest.mark.parametrize("given", [862, 862.0, "862"])

@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from llm.backends.fake import FakeBackend
-from llm.classifier import AnswerSource, Classifier, Prediction, Problem, ProblemKind, label_source
+from llm.classifier import AnswerSource, Classifier, Prediction, Problem, ProblemKind
 from llm.language_model import LanguageModel
 from llm.strategies.json_list import JSONList
 from llm.wrappers.cascade import Cascade
@@ -128,7 +128,7 @@ class Failing:
         self.kind = kind
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
-        source = AnswerSource(self.name, label_source(taxonomy))
+        source = AnswerSource(self.name, taxonomy.versioned_name)
         return [
             Prediction((), source, problem=Problem("empty" if text.empty else self.kind, "as it is"))
             for text in checked_texts(texts)

@@ -7,7 +7,7 @@ import pytest
 
 from service.server import cpu_threads
 from service.server.cpu_threads import share
-from similarity.cpu_cores import cores
+from similarity.native import cores
 
 
 @pytest.fixture

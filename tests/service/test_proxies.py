@@ -2,6 +2,7 @@
 
 import logging
 import re
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -128,9 +129,9 @@ def test_no_link_of_a_page_leaves_the_prefix(prefix: str) -> None:
             continue
         seen.add(path)
         assert path.startswith(f"{prefix}/"), path
-        reply = client.get(path, headers={"Accept": "text/html"})
-        assert reply.status_code == 200, path
-        links = LINK.findall(reply.text) if reply.mimetype == "text/html" else SCRIPT_LINK.findall(reply.text)
+        with closing(client.get(path, headers={"Accept": "text/html"})) as reply:
+            assert reply.status_code == 200, path
+            links = LINK.findall(reply.text) if reply.mimetype == "text/html" else SCRIPT_LINK.findall(reply.text)
         waiting += [urljoin(path, link) for link in links if not link.startswith(("http:", "https:", "data:"))]
     assert {f"{prefix}/page/{name}" for name in ("page.js", "docs.js", "api.js", "marquee.css", "icon.svg")} <= seen
 

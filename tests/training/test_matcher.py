@@ -10,11 +10,10 @@ import torch
 
 from eval.datasets import Example, Fields, load
 from llm.embedded.matcher import matcher
-from llm.embedded.weights_file import MatcherWeights, save
+from llm.embedded.weights import MatcherWeights, save
 from prompts import registry
 from prompts.text import Text
-from similarity.encoders.minilm import MiniLM
-from similarity.encoders.wordpieces import tokenizer
+from similarity.encoders.minilm import MiniLM, tokenizer
 from training.matcher.checkpoint import Checkpoints
 from training.matcher.dataset import batches, items
 from training.matcher.label_phrasings import Concept, concepts, held_out

@@ -72,7 +72,7 @@ class PromptSetup:
     def prompts(self, examples: Sequence[Example]) -> list[str]:
         """Names and digests of all prompts that examples are asked with."""
         used = {self.prompt_of(example) for example in examples}
-        return sorted(f"{prompt.name}@{prompt.digest}" for prompt in used)
+        return sorted(prompt.versioned_name for prompt in used)
 
 
 @dataclass(frozen=True)

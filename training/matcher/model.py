@@ -14,8 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from similarity.encoders.minilm import weights_folder
 from similarity.encoders.precision import autocast
-from similarity.encoders.wordpieces import weights_folder
 from training.matcher.dataset import TokenBatch
 
 ENCODER = "encoder."  # before the names of its weights in a student's state

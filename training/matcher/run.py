@@ -9,10 +9,9 @@ from pathlib import Path
 
 from eval.datasets import Example
 from eval.environment import commit, libraries
-from llm.embedded.weights_file import load, save
+from llm.embedded.weights import load, save
 from prompts.layout import SAMPLE
-from similarity.encoders.minilm import MiniLM
-from similarity.encoders.wordpieces import tokenizer
+from similarity.encoders.minilm import MiniLM, tokenizer
 from training.matcher.checkpoint import Checkpoints
 from training.matcher.dataset import items
 from training.matcher.label_phrasings import concepts, held_out

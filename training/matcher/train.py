@@ -17,16 +17,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from llm.embedded.weights_file import MatcherWeights
-from llm.embedded.word_features import no_words
+from llm.embedded.weights import MatcherWeights, no_words
 from training.matcher.checkpoint import Checkpoints
 from training.matcher.dataset import Item, TokenBatch, batches
 from training.matcher.label_phrasings import Concept
 from training.matcher.model import ENCODER, Labels, MatcherModel, pretrained
 
 if TYPE_CHECKING:
-    from similarity.encoders.minilm import MiniLM
-    from similarity.encoders.windows import Vectors
+    from similarity.encoders.minilm import MiniLM, Vectors
 
 _WARM_UP = 60  # steps, or a tenth of all where that is less
 _WEIGHT_DECAY = 0.01

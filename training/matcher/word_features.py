@@ -14,12 +14,10 @@ import numpy as np
 
 from eval.datasets import Example
 from llm.embedded.label_vectors import LabelEmbeddings, Vocabularies
-from llm.embedded.weights_file import MatcherWeights
-from llm.embedded.word_features import WordFeatures, counted
+from llm.embedded.weights import MatcherWeights, WordFeatures, counted
 from prompts import registry
 from prompts.taxonomy import Label
-from similarity.encoders.minilm import MiniLM
-from similarity.encoders.wordpieces import tokenizer
+from similarity.encoders.minilm import MiniLM, tokenizer
 from training.matcher.dataset import Item, items
 from training.matcher.label_phrasings import Concept
 

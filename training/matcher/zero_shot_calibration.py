@@ -16,14 +16,13 @@ import numpy as np
 import yaml
 
 from eval.calibration import fit_logistic
-from llm.embedded.cosine import described
-from llm.embedded.weights_file import MatcherWeights
+from llm.embedded.label_vectors import described
+from llm.embedded.weights import MatcherWeights
 from prompts import registry
 from prompts.taxonomy import Label, Taxonomy
 
 if TYPE_CHECKING:
-    from similarity.encoders.minilm import MiniLM
-    from similarity.encoders.windows import Vectors
+    from similarity.encoders.minilm import MiniLM, Vectors
 
 _REGULARISATION = 100.0
 # Cosines to the nearest wording of training. Of a taxonomy's labels, three quarters lie above .68 to .75 where they

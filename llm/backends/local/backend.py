@@ -20,7 +20,7 @@ from llm.classifier import Problem, Usage
 from llm.lora_adapter import adapter_in, refuse_other_base
 from prompts.errors import InvalidSetting
 from prompts.files import digest_of
-from similarity.native_calls import native
+from similarity.native import native
 
 if TYPE_CHECKING:
     from llm.backends.local.causal_lm import Beginning, CausalLM

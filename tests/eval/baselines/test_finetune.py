@@ -16,11 +16,10 @@ from eval.baselines.finetune import DistilBert, fit
 from eval.baselines.mlp import validation_score
 from eval.baselines.transformer import TokenWindow, Transformer, padded, pretrained
 from llm.embedded.matcher import SHIPPED
-from llm.embedded.weights_file import load
+from llm.embedded.weights import load
 from prompts.errors import InvalidSetting
 from prompts.taxonomy import Taxonomy
-from similarity.encoders.minilm import MiniLM
-from similarity.encoders.wordpieces import weights_folder
+from similarity.encoders.minilm import MiniLM, weights_folder
 from tests.eval.baselines.labelled import MULTI, OTHER, SINGLE, examples
 from tests.eval.baselines.tiny_encoder import build
 

@@ -8,8 +8,7 @@ import pytest
 from llm.embedded.cosine import Embedded
 from llm.embedded.label_vectors import Vocabularies
 from llm.embedded.matcher import SHIPPED, THRESHOLD, Matcher
-from llm.embedded.weights_file import MatcherWeights, load, save
-from llm.embedded.word_features import WordFeatures
+from llm.embedded.weights import MatcherWeights, WordFeatures, load, save
 from prompts import registry
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text

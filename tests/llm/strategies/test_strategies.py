@@ -73,7 +73,6 @@ def test_letters_scores_are_shares_that_sum_to_one() -> None:
     assert prediction.labels == ("War", "Drama", "History")
     assert list(prediction.scores)[:3] == ["War", "Drama", "History"]
     assert prediction.scores["War"] == pytest.approx(0.3 / (0.45 + 15e-4))
-    assert prediction.label_mass == pytest.approx(0.45 + 15e-4)
 
 
 def test_letters_asks_once_for_a_taxonomy_within_the_codes() -> None:
@@ -372,7 +371,7 @@ def test_auto_reads_a_reasoning_model_as_a_list_from_its_first_text(
 
 
 def test_an_unknown_strategy_is_told() -> None:
-    with pytest.raises(UnknownName, match="did you mean 'letters'"):
+    with pytest.raises(UnknownName, match="did you mean 'label_tokens'"):
         choice.named("label_token")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from llm.backends.backend import Conversation
 from llm.backends.fake import FakeBackend
-from llm.classifier import AnswerSource, Prediction, Problem, Usage, label_source
+from llm.classifier import AnswerSource, Prediction, Problem, Usage
 from llm.costs import cost, prices
 from llm.embedded.matcher import Matcher
 from llm.few_shot import NearestExamples, StaticExamples, load_shots
@@ -40,7 +40,7 @@ class Fixed:
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
         bodies = [Text.of(text).body for text in texts]
         self.asked += [(body, taxonomy.names) for body in bodies]
-        source = AnswerSource(self.name, label_source(taxonomy))
+        source = AnswerSource(self.name, taxonomy.versioned_name)
         return [Prediction(labels, source, scores) for labels, scores in (self._answers[body] for body in bodies)]
 
 
@@ -78,7 +78,7 @@ def test_an_average_over_orders_takes_the_majority_and_names_the_taxonomy_itself
 
     (prediction,) = OrderEnsemble(LanguageModel(FakeBackend(mostly_war), JSONList()), 9).classify(["a plot"], TMDB)
     assert prediction.labels[0] == "War"
-    assert prediction.source.taxonomy == label_source(TMDB)
+    assert prediction.source.taxonomy == TMDB.versioned_name
     assert prediction.scores["War"] == 1
     assert 0 < prediction.scores["Drama"] < 1
     assert ("Drama" in prediction.labels) == (prediction.scores["Drama"] > 0.5)
@@ -131,7 +131,7 @@ def test_a_large_taxonomy_is_narrowed_to_the_likeliest_and_answered_as_a_whole(e
     assert [found.labels for found in predictions] == [("space travel",), ("cooking",), ()]
     assert all(len(shown) == 3 for _, shown in large.asked)
     assert dict(large.asked)["The rocket reached orbit."] != dict(large.asked)["Stir the sauce."]
-    assert {found.source.taxonomy for found in predictions} == {label_source(many)}
+    assert {found.source.taxonomy for found in predictions} == {many.versioned_name}
     assert predictions[2].problem is not None
 
 

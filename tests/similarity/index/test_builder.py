@@ -30,7 +30,7 @@ from tests.similarity.words import Words
 folder, count, start, append = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "append"
 builder._CHUNK = 20
 source = builder.FilmSource(films(count, start), f"{count} from {start}")
-builder.build(folder, source, Words(0.1), append=append, told=lambda stage, done: print(stage, done, flush=True))
+builder.build(folder, source, Words(0.1), append=append, on_progress=lambda stage, done: print(stage, done, flush=True))
 """
 
 

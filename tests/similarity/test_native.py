@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from similarity.native_calls import NativeCalls
+from similarity.native import NativeCalls
 
 ROOT = Path(__file__).parents[2]
 _ENDS_WHILE_BUSY = """
@@ -25,7 +25,7 @@ assert begun.wait(60)
 _OPENVINO = "from similarity.encoders.minilm import MiniLM; one = MiniLM(eight_bits=True)"
 _TORCH = """
 import torch
-from similarity.native_calls import native
+from similarity.native import native
 a = torch.ones(99, 99, requires_grad=True)
 @native
 def one():
@@ -40,7 +40,7 @@ def one():
         pytest.param(_OPENVINO, "one.encode(['A detective hunts a thief. ' * 20] * 40)", id="openvino, a batch"),
         pytest.param(_TORCH, "one()", id="torch"),
         pytest.param(
-            "from similarity.encoders.wordpieces import cut", "cut(['A detective hunts. ' * 90] * 99)", id="tokenizers"
+            "from similarity.encoders.minilm import cut", "cut(['A detective hunts. ' * 90] * 99)", id="tokenizers"
         ),
     ],
 )
@@ -53,9 +53,8 @@ def test_a_process_ends_cleanly_while_daemon_threads_compute(prepare: str, compu
 def test_what_computes_in_native_libraries_is_counted() -> None:
     from eval.baselines.transformer import Transformer
     from llm.backends.local.backend import LocalBackend
-    from similarity.encoders.minilm import MiniLM
+    from similarity.encoders.minilm import MiniLM, cut
     from similarity.encoders.sentence_transformer import SentenceEncoder
-    from similarity.encoders.wordpieces import cut
 
     for one in (
         MiniLM.encode,

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from threadpoolctl import threadpool_info
 
-from similarity.encoders.threads import one_thread
+from similarity.native import one_thread
 
 
 def _threads() -> list[int]:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from llm.embedded.word_features import WordFeatures, counted, no_words
-from similarity.encoders.wordpieces import tokenizer
+from llm.embedded.weights import WordFeatures, counted, no_words
+from similarity.encoders.minilm import tokenizer
 
 
 def piece(word: str) -> int:

@@ -1,9 +1,9 @@
-"""Calls into native libraries that have to be over before the interpreter ends.
+"""Threads of native libraries: how many cores they use, and how calls into them end before the interpreter does.
 
 CPython 3.11 ends daemon threads with ``pthread_exit`` where they next take the GIL
 (https://github.com/python/cpython/issues/87135). Inside OpenVINO, torch (pybind11) or tokenizers (Rust) this unwinds
-frames that forbid it, and the process aborts after its work is done, with status 134 or 139. At exit this module
-therefore waits for calls under way, and lets daemon threads begin no more.
+frames that forbid it, and the process aborts at exit with status 134 or 139. At exit this module therefore waits for
+running calls and lets daemon threads start no new ones.
 """
 
 from __future__ import annotations
@@ -13,13 +13,21 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
-from typing import ParamSpec, TypeVar
+from functools import cache, wraps
+from typing import Any, ParamSpec, TypeVar
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 _EXIT_SECONDS = 10.0  # at most; a batch of the embedded classifier takes less than one
+_BLAS_LOCK = threading.Lock()  # the number of threads is global: concurrent blocks would restore each other's value
+
+
+def cores() -> int:
+    """Cores of the process's affinity mask; ``OMP_NUM_THREADS``, which other libraries read themselves, is a limit."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return min(allowed, int(limit)) if limit.isdigit() and int(limit) else allowed
 
 
 class NativeCalls:
@@ -78,3 +86,22 @@ def native(function: Callable[Parameters, Result]) -> Callable[Parameters, Resul
             return function(*args, **kwargs)
 
     return counted
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Limit numpy's matrix products to one thread in this block. Only one block runs at a time in the process.
+
+    After a batch, the encoder's threads spin for a while. A product on all cores then waits for a time slice: 30 ms
+    instead of half a millisecond on one thread.
+    """
+    with _BLAS_LOCK, _blas().limit(limits=1):
+        yield
+
+
+@cache
+def _blas() -> Any:
+    import numpy as np  # noqa: F401  (a library is found only once it is loaded)
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas")

@@ -1,16 +1,16 @@
-"""What the matcher learnt: a file of a few megabytes beside the MiniLM that the requirements install."""
+"""Learned parameters of the matcher beside MiniLM's own, their word features, and the file that stores them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llm.embedded.word_features import WordFeatures
+from similarity.encoders.minilm import cut, tokenizer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,6 +18,45 @@ if TYPE_CHECKING:
     Array = NDArray[np.float32]
 
 _PARTS = ("wordings", "offsets", "scales", "biases", "centre")
+
+
+@dataclass(frozen=True)
+class WordFeatures:
+    """A weight for each word piece and label, over TF-IDF (Spärck Jones 1972).
+
+    An encoder has one vector for a plot, in which a decisive word ("sheriff", "android") is one of many. Word weights
+    and vectors err on different texts, so their sum is better than either (``eval/RESULTS.md``).
+
+    Attributes:
+        weights: what each piece adds to a label's logit, shape (pieces, labels).
+        rarity: inverse document frequency of each piece; 0 for those that training hardly had, shape (pieces,).
+        labels: of which label seen in training each column is.
+    """
+
+    weights: Array
+    rarity: Array
+    labels: NDArray[np.int64]
+
+    def logits(self, texts: Sequence[str]) -> Array:
+        """What the words of each text add to the logits, shape (texts, labels)."""
+        found = np.empty((len(texts), len(self.labels)), np.float32)
+        for row, text in enumerate(cut(texts)):
+            pieces, counts = counted(text.pieces, self.rarity)
+            found[row] = counts @ self.weights[pieces]
+        return found
+
+
+def no_words() -> WordFeatures:
+    """Words that say nothing of any label."""
+    pieces = tokenizer().get_vocab_size()
+    return WordFeatures(np.zeros((pieces, 0), np.float32), np.zeros(pieces, np.float32), np.zeros(0, np.int64))
+
+
+def counted(tokens: Sequence[int], rarity: Array) -> tuple[NDArray[Any], Array]:
+    """The pieces of a text, each once, and their TF-IDF: logarithms of counts, at length 1 together."""
+    pieces, counts = np.unique(np.asarray(tokens, np.int64), return_counts=True)
+    weighed = ((1 + np.log(counts)) * rarity[pieces]).astype(np.float32)
+    return pieces, weighed / max(float(np.linalg.norm(weighed)), 1e-9)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,226 @@
+"""Measure systems on labelled texts from Python: ``marquee.evaluate``."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from eval.baselines import BASELINES, TrainingPlan, train
+from eval.datasets import Fields, LoadedDataset, as_file, load, sample, taxonomy_in
+from eval.datasets.dividing import divide
+from eval.datasets.registry import records
+from eval.datasets.split_file import write_frozen
+from eval.manifest import EvaluationData
+from eval.report import read, write
+from eval.results import RunResults
+from eval.results_table import HEADLINE, ResultsTable
+from eval.run import EvaluationRun, OpenedSystem, System
+from eval.score import Figures
+from llm.classifier import Classifier
+from marquee.classification import TaxonomyLike, load_taxonomy
+from marquee.systems import SystemContext, folder_name, named
+from prompts.errors import InvalidDataset, InvalidSetting
+from prompts.taxonomy import Taxonomy
+
+_COMMAND = "marquee.evaluate"
+_SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}  # as in ``main.py split``
+
+
+@dataclass(frozen=True, repr=False)
+class EvaluationResult:
+    """The metrics and predictions of an evaluation.
+
+    Attributes:
+        metrics: the metrics of each system by name, as ``metrics.json`` has them; None where one cannot be measured.
+        runs: the outcome of every text, by system.
+        data: the texts that were measured, with their true labels.
+        left_out: number of rows that were left out, by reason.
+    """
+
+    metrics: Mapping[str, Figures]
+    runs: Mapping[str, RunResults]
+    data: EvaluationData
+    left_out: Mapping[str, int]
+    _folder: TemporaryDirectory[str] = field(compare=False)  # lives as long as the result
+
+    def table(self) -> Any:
+        """The main metrics, one row per system: a pandas DataFrame, or a printable table without pandas."""
+        return self._table().frame()
+
+    @property
+    def predictions(self) -> Any:
+        """True labels and the labels of each system, one row per text; the type is that of ``table``. A text that a
+        system could not label has None."""
+        columns = ("id", "text", "true labels", *self.runs)
+        found = [[None if row.problem else list(row.labels) for row in run.rows] for run in self.runs.values()]
+        rows = [
+            (one.id, one.text.body, list(one.labels), *labels)
+            for one, *labels in zip(self.data.examples, *found, strict=True)
+        ]
+        return ResultsTable(columns, tuple(rows)).frame()
+
+    def report(self, folder: str | Path) -> Path:
+        """Write the HTML report, its Markdown twin and the files of the runs, as ``main.py evaluate --out`` does.
+
+        Args:
+            folder: is made where it does not exist; files of the same names are replaced.
+
+        Returns:
+            The path of ``report.html``.
+        """
+        written = Path(self._folder.name) / "runs"
+        evaluation = read(written)
+        write(evaluation, intervals=evaluation.intervals())
+        shutil.copytree(written, folder, dirs_exist_ok=True)
+        return Path(folder) / "report.html"
+
+    def __repr__(self) -> str:
+        return f"{len(self.data.examples)} texts, {len(self.data.taxonomy.names)} labels\n{self._table()}"
+
+    def _repr_html_(self) -> str:
+        size = f"<p>{len(self.data.examples)} texts, {len(self.data.taxonomy.names)} labels</p>"
+        return size + self._table()._repr_html_()
+
+    def _table(self) -> ResultsTable:
+        measured = [name for name in HEADLINE if any(one.get(name) is not None for one in self.metrics.values())]
+        return ResultsTable.of(self.metrics, measured)
+
+
+def evaluate(
+    data: Any,
+    text: str | None = None,
+    labels: str | None = None,
+    systems: str | Classifier | Sequence[str | Classifier] = "embedded",
+    *,
+    taxonomy: TaxonomyLike | None = None,
+    title: str | None = None,
+    id: str | None = None,
+    test: Any = None,
+    seed: int = 0,
+    limit: int | None = None,
+    min_label_count: int = 0,
+    drop_unknown_labels: bool = False,
+) -> EvaluationResult:
+    """Label texts whose labels are known with each system, and measure the quality, as ``main.py evaluate`` does.
+
+    A baseline such as ``"tfidf-lr"`` is trained first. The data is then split into 80 % train, 10 % validation and
+    10 % test, stratified by label and with duplicates in one part, and every system is measured on the test part. A
+    column ``split`` of the data is kept. Without a baseline, every system is measured on all rows.
+
+    Args:
+        data: a pandas DataFrame, a list of dicts, or the path of a file that ``main.py evaluate --data`` reads.
+        text: the column of texts; by default ``description``.
+        labels: the column of labels: lists of names, or strings with ``|``, ``;`` or ``,`` between names; by default
+            ``genres``.
+        systems: names as in ``load_classifier``, names of baselines, or loaded classifiers.
+        taxonomy: as in ``load_taxonomy``. None: the labels that occur in the data.
+        title: a column of titles, which are read with the texts.
+        id: a column of unique ids. By default ``id``, or else the index of the DataFrame or the number of the row.
+        test: further labelled data in the same form, to measure on; ``data`` is then for training only.
+        seed: of the split and of the training.
+        limit: maximum number of texts to measure on; the same ones each time.
+        min_label_count: labels with fewer training examples are left out.
+        drop_unknown_labels: leave out labels that are not in the taxonomy instead of raising an error.
+
+    Raises:
+        InvalidDataset: a missing column, a label that is not in the taxonomy, or too few rows to split.
+        UnknownName, InvalidSetting: as in ``load_classifier``.
+    """
+    chosen = _listed(systems)
+    baselines = [one for one in chosen if isinstance(one, str) and one in BASELINES]
+    folder = TemporaryDirectory(prefix="marquee-evaluation-")
+    work = Path(folder.name)
+    path, fields = as_file(data, test, work / "data.jsonl", Fields(text, labels, id, title))
+    closed = taxonomy_in(records(path, fields).rows) if taxonomy is None else load_taxonomy(taxonomy)
+    parts = _Parts(path, fields, closed, min_label_count, drop_unknown_labels)
+    if baselines or test is not None:
+        parts = parts.divided(seed, work / "split.json")
+    measured = parts.load("test" if parts.is_divided else None)
+    examples = sample(measured.examples, limit)
+    material = EvaluationData(path, "test" if parts.is_divided else None, limit, measured.taxonomy, examples)
+    for name in baselines:
+        _train(name, parts, seed, work / "models" / name)
+    context = SystemContext(material.taxonomy, [example.text for example in examples])
+    runs, metrics = dict[str, RunResults](), dict[str, Figures]()
+    for one in chosen:
+        system = _system(one, context, work / "models")
+        run = EvaluationRun(system, material, work / "runs" / folder_name(system.spec), command=_COMMAND)
+        metrics[system.spec] = run.go()
+        runs[system.spec] = RunResults.read(run.folder)
+    return EvaluationResult(metrics, runs, material, measured.left_out, folder)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Labelled data in a file, whole or as train, validation and test."""
+
+    path: Path
+    fields: Fields
+    taxonomy: Taxonomy
+    min_label_count: int
+    drop_unknown: bool
+    split_file: Path | None = None
+    is_divided: bool = False
+
+    def divided(self, seed: int, split_file: Path) -> _Parts:
+        """With the parts that the data has itself, or else with a split that is written to a file."""
+        own = {row.split for row in records(self.path, self.fields).rows}
+        if {*_SHARES} <= own:
+            return replace(self, is_divided=True)
+        frozen, rows = divide(self.path, self.taxonomy, self.fields, _SHARES, seed, drop_unknown=self.drop_unknown)
+        if missing := {*_SHARES} - {row.split for row in rows if row.labels and not row.text.empty}:
+            raise InvalidDataset(
+                f"{len(rows)} rows are too few: the split into {', '.join(_SHARES)} leaves {min(missing)} without a "
+                "labelled text; give more rows, or a column 'split' that names the part of each row"
+            )
+        write_frozen(frozen, split_file)
+        return replace(self, split_file=split_file, is_divided=True)
+
+    def load(self, part: str | None) -> LoadedDataset:
+        """The examples of one part, or all of them."""
+        return load(
+            self.path, self.taxonomy, self.fields, part, split_file=self.split_file,
+            min_label_count=self.min_label_count, drop_unknown=self.drop_unknown,
+        )  # fmt: skip
+
+
+def _listed(systems: str | Classifier | Sequence[str | Classifier]) -> list[str | Classifier]:
+    """The systems one by one; a string may name several, with commas between.
+
+    Raises:
+        InvalidSetting: none, or one of them twice.
+    """
+    if isinstance(systems, str):
+        systems = [name.strip() for name in systems.split(",") if name.strip()]
+    chosen: list[str | Classifier] = list(systems) if isinstance(systems, Sequence) else [systems]
+    names = [_name(one) for one in chosen]
+    if not names:
+        raise InvalidSetting("systems is empty; name at least one, such as 'embedded'")
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise InvalidSetting(f"systems has {twice!r} more than once; name each system once")
+    return chosen
+
+
+def _name(system: str | Classifier) -> str:
+    return system if isinstance(system, str) else system.name
+
+
+def _train(name: str, parts: _Parts, seed: int, out: Path) -> None:
+    """Train a baseline on the train part, with its settings chosen on the validation part."""
+    training, validation = parts.load("train"), parts.load("validation")
+    plan = TrainingPlan(name, seed=seed, data=parts.path.name, command=_COMMAND)
+    train(plan, training.taxonomy, training.examples, validation.examples, out)
+
+
+def _system(one: str | Classifier, context: SystemContext, models: Path) -> System:
+    """A system of its name, of a baseline that was trained just now, or of a loaded classifier."""
+    if not isinstance(one, str):
+        classifier = one
+        return System(one.name, {"model": one.name}, lambda: OpenedSystem(classifier))
+    if one in BASELINES:
+        return replace(named(f"{one}:{models / one}", context), spec=one)
+    return named(one, context)

@@ -1,0 +1,213 @@
+"""The public names of ``marquee``: labels for lists and DataFrames, errors in one line, and a light import."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas
+import pytest
+
+import marquee
+from llm.embedded.matcher import Matcher
+from marquee import classification, systems
+from prompts.errors import InvalidDataset, InvalidSetting, InvalidTaxonomy, InvalidTexts, MarqueeError, UnknownName
+
+ROOT = Path(__file__).parent.parent.parent
+TICKETS = ["My card was charged twice.", "The app crashes when I open it."]
+WRONG: Any = [1, 2]
+LABELS = {"billing": "charges, invoices and refunds", "crash": "the app stops working"}
+
+
+@pytest.fixture(autouse=True)
+def one_model(embedded: Matcher, away: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The tests share one embedded classifier; loading it takes a second."""
+    monkeypatch.setattr("llm.embedded.matcher.matcher", lambda *_: embedded)
+    classification._cached.cache_clear()
+    yield
+    classification._cached.cache_clear()
+
+
+def test_importing_the_package_loads_no_library() -> None:
+    script = (
+        "import json, sys; before = set(sys.modules); import marquee; "
+        "print(json.dumps(sorted({name.partition('.')[0] for name in set(sys.modules) - before})))"
+    )
+    printed = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert set(json.loads(printed.stdout)) - sys.stdlib_module_names == {"marquee"}
+
+
+def test_every_public_name_exists_and_is_listed_in_order() -> None:
+    assert list(marquee.__all__) == sorted(marquee.__all__)
+    assert all(getattr(marquee, name) is not None for name in marquee.__all__)
+    assert set(marquee.__all__) <= set(dir(marquee))
+    with pytest.raises(AttributeError, match=r"no attribute 'classfy'.*classify_dataframe"):
+        _ = marquee.classfy
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [LABELS, list(LABELS), marquee.Taxonomy.of(LABELS), (marquee.Label(name, words) for name, words in LABELS.items())],
+    ids=["dict", "list", "taxonomy", "generator of labels"],
+)
+def test_labels_may_be_names_descriptions_or_a_taxonomy(labels: Any) -> None:
+    found = marquee.classify(TICKETS, labels, multi=False)
+    assert [one.labels for one in found] == [("billing",), ("crash",)]
+
+
+def test_a_taxonomy_is_found_by_name_file_or_setting(away: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("tickets.yaml").write_text("labels: [billing, crash]\nmulti: false\n", encoding="utf-8")
+    assert marquee.load_taxonomy("imdb").name == "imdb"
+    assert marquee.load_taxonomy().name == "tmdb"
+    assert marquee.load_taxonomy(away / "tickets.yaml").names == ("billing", "crash")
+    monkeypatch.setenv("MARQUEE_TAXONOMY", "tickets.yaml")
+    assert marquee.classify(TICKETS[:1])[0].labels == ("billing",)
+
+
+def test_options_shape_the_answer() -> None:
+    (one,) = marquee.classify(TICKETS[:1], taxonomy="tmdb", max_labels=2, allow_none=False)
+    assert 1 <= len(one.labels) <= 2
+    assert set(one.scores) == set(marquee.load_taxonomy("tmdb"))
+
+
+def test_a_text_that_fails_has_a_problem_and_the_others_have_labels() -> None:
+    found = marquee.classify([TICKETS[0], None, float("nan"), "", 7, TICKETS[1]], LABELS)  # type: ignore[list-item]
+    assert [one.problem.kind if one.problem else "" for one in found] == ["", *["empty"] * 4, ""]
+    assert found[0].labels and found[-1].labels
+
+
+def test_a_loaded_classifier_answers_for_any_taxonomy() -> None:
+    model = marquee.load_classifier("embedded")
+    assert model.classify(TICKETS, marquee.Taxonomy.of(LABELS, multi=False))[1].labels == ("crash",)
+    assert marquee.classify(TICKETS, LABELS, multi=False, classifier=model)[0].labels == ("billing",)
+
+
+def test_a_classifier_given_by_name_is_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str | None] = []
+    load = classification.load_classifier
+
+    def counted(system: str | None, *rest: Any) -> marquee.Classifier:
+        loaded.append(system)
+        return load(system, *rest)
+
+    monkeypatch.setattr(classification, "load_classifier", counted)
+    for labels in (["billing"], ["crash"]):
+        marquee.classify(TICKETS, labels)
+        marquee.classify(TICKETS, labels, classifier="minilm-plain")
+    assert loaded == [None, "minilm-plain"]
+    monkeypatch.setenv("MARQUEE_TAXONOMY", "imdb")
+    marquee.classify(TICKETS)
+    assert loaded == [None, "minilm-plain", None], "another environment is another classifier"
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: marquee.classify("one text", LABELS), InvalidTexts, "texts is a string; give a list: ['one text']"),
+        (lambda: marquee.classify(TICKETS, []), InvalidTaxonomy, "has no label to predict; give at least one"),
+        (lambda: marquee.classify(TICKETS, "billing"), InvalidTaxonomy, "give a list: labels=['billing']"),
+        (lambda: marquee.classify(TICKETS, WRONG), InvalidTaxonomy, "the label 1 is not a string"),
+        (lambda: marquee.classify(TICKETS, WRONG[0]), InvalidTaxonomy, "labels is a int; give a list of names"),
+        (lambda: marquee.classify(TICKETS, ["a", "A "]), InvalidTaxonomy, "differ only in case"),
+        (lambda: marquee.classify(TICKETS, LABELS, multi=False, max_labels=2), InvalidTaxonomy, "cannot be 2"),
+        (lambda: marquee.classify(TICKETS, LABELS, max_labels=0), InvalidTaxonomy, "max_labels is 0; give 1 or more"),
+        (lambda: marquee.classify(TICKETS, LABELS, taxonomy="tmdb"), InvalidSetting, "give one of them"),
+        (lambda: marquee.classify(TICKETS, taxonomy="tmbd"), UnknownName, "did you mean 'tmdb'?"),
+        (lambda: marquee.load_taxonomy("my.yaml"), InvalidTaxonomy, "there is no file my.yaml"),
+        (lambda: marquee.load_classifier("embeded"), UnknownName, "did you mean 'embedded'?"),
+        (lambda: marquee.load_classifier("llm"), InvalidSetting, "set OPENAI_BASE_URL or OPENAI_API_KEY"),
+        (lambda: marquee.load_classifier("embedded:no.safetensors"), InvalidSetting, "no.safetensors"),
+    ],
+)
+def test_a_wrong_argument_is_one_line_that_says_what_to_do(
+    call: Callable[[], object], error: type[MarqueeError], message: str
+) -> None:
+    with pytest.raises(error) as raised:
+        call()
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_misspelt_strategy_of_a_language_model_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    with pytest.raises(UnknownName, match="did you mean 'yes_no'"):
+        marquee.load_classifier("llm:yesno")
+
+
+def test_a_trained_model_is_loaded_by_its_path_whatever_the_default_taxonomy_is(tmp_path: Path) -> None:
+    pairs = list(zip(TICKETS, LABELS, strict=True))
+    rows = [{"text": f"{text} {number}", "label": label} for number in range(20) for text, label in pairs]
+    training = marquee.evaluate(rows, "text", "label", "prior")
+    folder = Path(training._folder.name) / "models" / "prior"
+    model = marquee.load_classifier(f"prior:{folder}")
+    assert model.classify(TICKETS, training.data.taxonomy)[0].labels
+
+
+# --- DataFrames ---
+
+
+@pytest.fixture
+def frame() -> pandas.DataFrame:
+    return pandas.DataFrame({"body": [*TICKETS, None], "n": [1, 2, 3]}, index=["x", "y", "z"])
+
+
+def test_a_dataframe_gets_columns_and_keeps_its_index(frame: pandas.DataFrame) -> None:
+    found = marquee.classify_dataframe(frame, text="body", labels=LABELS, multi=False)
+    assert list(found.columns) == ["body", "n", "label", "problem"]
+    assert list(found.index) == ["x", "y", "z"]
+    assert found["label"].tolist()[:2] == ["billing", "crash"]
+    assert pandas.isna(found.loc["z", "label"]) and "no text" in found.loc["z", "problem"]
+    assert found["problem"].isna().tolist() == [True, True, False]
+    assert list(frame.columns) == ["body", "n"], "the frame itself is not changed"
+
+
+def test_several_labels_are_lists_and_scores_are_wide(frame: pandas.DataFrame) -> None:
+    found = marquee.classify_dataframe(frame, "body", LABELS, title="n", scores=True, prefix="p_")
+    assert list(found.columns)[2:] == ["p_labels", "p_problem", "p_score_billing", "p_score_crash"]
+    assert "billing" in found["p_labels"].iloc[0]
+    assert found["p_score_billing"].iloc[0] > found["p_score_crash"].iloc[0]
+    assert found["p_score_billing"].isna().tolist() == [False, False, True]
+
+
+def test_an_empty_dataframe_gets_the_columns_too(frame: pandas.DataFrame) -> None:
+    found = marquee.classify_dataframe(frame.iloc[:0], "body", LABELS)
+    assert list(found.columns) == ["body", "n", "labels", "problem"] and len(found) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (
+            {"text": "bodi"},
+            InvalidDataset,
+            "text='bodi': there is no such column; did you mean 'body'? columns: body, n",
+        ),
+        ({"title": "title"}, InvalidDataset, "title='title': there is no such column; columns: body, n"),
+        ({"df": TICKETS}, InvalidSetting, "df is a list; give a pandas DataFrame, or use marquee.classify"),
+        ({"prefix": ""}, InvalidSetting, "df has a column 'labels' already; give a prefix"),
+    ],
+    ids=["misspelt column", "missing column", "no frame", "taken column"],
+)
+def test_a_wrong_column_is_named_with_those_that_exist(
+    frame: pandas.DataFrame, change: dict[str, Any], error: type[MarqueeError], message: str
+) -> None:
+    df = frame.assign(labels=0) if "prefix" in change else frame
+    with pytest.raises(error) as raised:
+        marquee.classify_dataframe(**{"df": df, "text": "body", "labels": LABELS, **change})
+    assert message in str(raised.value)
+
+
+def test_without_pandas_the_error_says_how_to_install_it(
+    frame: pandas.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(InvalidSetting, match="needs pandas; install it: pip install pandas"):
+        marquee.classify_dataframe(frame, "body", LABELS)
+
+
+def test_every_system_name_of_the_command_line_is_known_here() -> None:
+    assert set(systems.SYSTEMS) == {"embedded", "llm", "minilm-plain", "service"}
