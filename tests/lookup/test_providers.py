@@ -241,7 +241,7 @@ def test_a_refused_key_is_told_once_and_shown_to_nobody(name: str, server: FilmS
 def test_a_used_up_allowance_is_no_wrong_key() -> None:
     with film_server(body(401, {"Response": "False", "Error": "Request limit reached!"})) as server:
         found = ask("omdb", server, "Salt & Mule", 1999)
-    assert isinstance(found, LookupFailure) and (found.kind, "used up" in found.detail) == ("busy", True)
+    assert isinstance(found, LookupFailure) and (found.kind, "exhausted" in found.detail) == ("busy", True)
 
 
 def test_what_a_host_says_is_told_without_the_key_in_it() -> None:

@@ -167,7 +167,7 @@ def test_no_title_leads_elsewhere(server: FilmServer, title: str) -> None:
 
 def test_an_endless_title_is_nobodys(server: FilmServer) -> None:
     answer = Service(settings_of(server)).ask(title="\u00e9x" * 490, lookup=True)
-    assert answer["genres"] == ["Drama"] and "endless" in answer["lookup"]["note"]
+    assert answer["genres"] == ["Drama"] and "too long" in answer["lookup"]["note"]
     assert server.asked == []
 
 
