@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 def corpus_command(config: Path, only: str | None, status: bool) -> None:
     """Make the corpus of CONFIG: merge, clean, enrich, explore, annotate. Only what is stale is made again."""
     from cli.enrich import progress
-    from corpus.config import read_config
-    from corpus.context import StepContext
+    from corpus.config import StepContext, read_config
     from corpus.pipeline import run, stale
     from marquee.settings import read_settings
     from prompts.files import check_output

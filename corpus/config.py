@@ -1,15 +1,20 @@
-"""The one file that says how a corpus is made; unknown keys are errors."""
+"""Configuration of a corpus (one YAML file; unknown keys are errors), and the context that each step receives."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from lookup.lookup import Lookup
 from prompts.errors import InvalidSetting
 from prompts.faults import fault_of
 from prompts.yaml_file import read_yaml
+from tabular import whole_rows
+from tabular.writing import write_table
 
 
 class _Section(BaseModel):
@@ -17,44 +22,39 @@ class _Section(BaseModel):
 
 
 class SourceSection(_Section):
-    """Where the films are."""
+    """Path and format of the source files."""
 
     path: Path
-    format: str | None = Field(None, description="a name in eval.datasets.registry; told from the path by default")
+    format: str | None = Field(None, description="a name in eval.datasets.registry; detected from the path by default")
 
 
 class CleanSection(_Section):
-    """What is a text, and what is a genre."""
+    """Rules for valid texts and genres."""
 
     taxonomy: str | None = Field(None, description="genres outside this taxonomy are dropped; all stay without one")
-    shortest: int = Field(20, ge=0, description="characters; less tells nothing")
+    shortest: int = Field(20, ge=0, description="minimum length of a text in characters")
     repeats: int = Field(5, ge=1, description="a text of more films than this is boilerplate")
-    genres_needed: bool = Field(True, description="leave films without a genre out")
+    genres_needed: bool = Field(True, description="drop films without a genre")
 
 
 class EnrichSection(_Section):
     """Whether and how missing texts are looked up."""
 
     lookup: bool = True
-    truncated: bool = Field(False, description="look texts that break off up too")
+    truncated: bool = Field(False, description="also look up texts that are cut off")
     ambiguous: Literal["none", "best-known"] = "none"
-    patience: float = Field(120.0, gt=0, description="seconds that one title may take")
+    patience: float = Field(120.0, gt=0, description="maximum seconds per title")
 
 
 class AnnotateSection(_Section):
-    """Who tells lemmas."""
+    """Lemmatiser and language."""
 
     lemmatiser: str = Field("auto", pattern=r"^(auto|simplemma|spacy:.+)$")
     language: str = Field("en", pattern=r"^[a-z]{2,3}$")
 
 
 class Config(_Section):
-    """How a corpus is made.
-
-    Attributes:
-        source: where the films are.
-        out: folder of all that is written; relative paths are taken from the working folder.
-    """
+    """The whole configuration. ``out`` is the output folder; paths are relative to the working directory."""
 
     source: SourceSection
     out: Path
@@ -64,13 +64,54 @@ class Config(_Section):
 
 
 def read_config(path: Path) -> Config:
-    """The configuration in a YAML file.
+    """Read a configuration file.
 
     Raises:
-        InvalidSetting: no such file, not YAML, or a rule broken; in one line that names the key.
+        InvalidSetting: the file is missing, is not YAML or breaks a rule; the message names the key.
     """
     data = read_yaml(path, InvalidSetting)
     try:
         return Config.model_validate(data)
     except ValidationError as error:
         raise InvalidSetting(f"{path.name}: {fault_of(error, Config, data, whole='the file')}") from None
+
+
+Row = Mapping[str, Any]
+
+MERGED, CLEANED, ENRICHED = "merged.jsonl", "cleaned.jsonl", "enriched.jsonl"
+PLOTS, FIGURES, TABLE, SENTENCES = "explore.html", "explore.json", "clean.csv", "corpus.conllu"
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """What a step receives.
+
+    Attributes:
+        config: the configuration.
+        lookup: providers of missing texts.
+        on_progress: called with the number of rows done and the number of all rows.
+    """
+
+    config: Config
+    lookup: Lookup
+    on_progress: Callable[[int, int], object] = lambda done, total: None
+
+    def path(self, name: str) -> Path:
+        """Path of a file of the corpus."""
+        return self.config.out / name
+
+    def read(self, name: str) -> list[dict[str, Any]]:
+        """Rows of a file of the corpus."""
+        return [dict(row.cells) for row in whole_rows(self.path(name))]
+
+    def write(self, name: str, rows: Sequence[Row]) -> None:
+        """Write a file of the corpus atomically; the columns are those of the rows."""
+        write_table(self.path(name), rows)
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Result of a step: counts by description, and the number of rows that a repeated step may still complete."""
+
+    counts: Mapping[str, int]
+    unfinished: int = 0

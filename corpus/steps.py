@@ -1,4 +1,4 @@
-"""The steps, in their order."""
+"""The steps of a corpus in order."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from corpus.annotate import annotate
-from corpus.annotators import annotator
-from corpus.clean import clean
-from corpus.context import CLEANED, ENRICHED, FIGURES, MERGED, PLOTS, SENTENCES, TABLE, StepContext, StepResult
-from corpus.enrich import fill
+from corpus.annotate import annotate, annotator
+from corpus.config import CLEANED, ENRICHED, FIGURES, MERGED, PLOTS, SENTENCES, TABLE, StepContext, StepResult
 from corpus.explore import explore
-from corpus.merge import merge
+from corpus.prepare import clean, fill, merge
 from prompts import registry
 
 Settings = Mapping[str, Any]
@@ -25,12 +22,12 @@ class Step:
     """A step of a corpus.
 
     Attributes:
-        about: what it does, in a few words.
-        run: does it.
-        reads: files that it reads, by what they are called in messages.
-        writes: files of the corpus that it writes, the old ones or the new ones, never a part.
-        settings: what is set for it; where that changes, it is stale.
-        versions: of the libraries that its outputs depend on.
+        about: short description.
+        run: runs the step.
+        reads: input files by their names in messages.
+        writes: output files, each written atomically.
+        settings: settings of the step; a change makes it stale.
+        versions: versions of the libraries that the outputs depend on.
     """
 
     about: str
@@ -41,43 +38,43 @@ class Step:
     versions: Callable[[StepContext], Mapping[str, str]] = lambda work: {}
 
 
-def _of_the_corpus(*names: str) -> Callable[[StepContext], Mapping[str, Path]]:
+def _files(*names: str) -> Callable[[StepContext], Mapping[str, Path]]:
     return lambda work: {name: work.path(name) for name in names}
 
 
-def _cleaning(work: StepContext) -> Settings:
+def _clean_settings(work: StepContext) -> Settings:
     options = work.config.clean
     digest = registry.taxonomy_at(options.taxonomy).digest if options.taxonomy else None
     return {**options.model_dump(), "digest": digest}
 
 
-def _filling(work: StepContext) -> Settings:
+def _enrich_settings(work: StepContext) -> Settings:
     options = work.config.enrich
     return {**options.model_dump(), "providers": list(work.lookup.providers) if options.lookup else []}
 
 
-def _annotating(work: StepContext) -> Mapping[str, str]:
+def _annotate_versions(work: StepContext) -> Mapping[str, str]:
     options = work.config.annotate
     return {**annotator(options.lemmatiser, options.language).versions, "conllu": version("conllu")}
 
 
 STEPS: Mapping[str, Step] = {
     "merge": Step(
-        "one row a film from all files of the source",
+        "one row per film from all source files",
         merge,
         lambda work: {"the source": work.config.source.path},
         (MERGED,),
         lambda work: {"path": str(work.config.source.path), "format": work.config.source.format},
     ),
-    "clean": Step("one form for texts and genres", clean, _of_the_corpus(MERGED), (CLEANED,), _cleaning),
-    "enrich": Step("missing texts looked up", fill, _of_the_corpus(CLEANED), (ENRICHED,), _filling),
-    "explore": Step("plots before and after", explore, _of_the_corpus(MERGED, ENRICHED), (PLOTS, FIGURES)),
+    "clean": Step("normalised texts and genres", clean, _files(MERGED), (CLEANED,), _clean_settings),
+    "enrich": Step("missing texts looked up", fill, _files(CLEANED), (ENRICHED,), _enrich_settings),
+    "explore": Step("plots before and after", explore, _files(MERGED, ENRICHED), (PLOTS, FIGURES)),
     "annotate": Step(
         "tokens and lemmas, as CoNLL-U and in clean.csv",
         annotate,
-        _of_the_corpus(ENRICHED),
+        _files(ENRICHED),
         (SENTENCES, TABLE),
         lambda work: work.config.annotate.model_dump(),
-        _annotating,
+        _annotate_versions,
     ),
 }

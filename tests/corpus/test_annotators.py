@@ -4,10 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpus.annotate import blocks
-from corpus.annotators import Sentence, annotator
-from corpus.clean import formed
-from corpus.context import Row
+from corpus.annotate import Sentence, annotator, blocks
+from corpus.config import Row
+from corpus.prepare import formed
 from prompts.errors import InvalidSetting
 from tests.support.ugly import emoji, scripts
 

@@ -101,10 +101,10 @@ def test_texts_are_in_one_form_and_what_tells_nothing_is_missing(raw: Path) -> N
 def test_all_that_was_taken_away_is_counted(raw: Path) -> None:
     result = call()
     counts = manifest()["clean"]["counts"]
-    assert counts["texts of more than 2 films taken away"] == 3
-    assert counts["texts under 20 characters taken away"] == 1
-    assert counts["films without a title left out"] == 1
-    assert counts["films without a genre left out"] == 1
+    assert counts["texts of more than 2 films removed"] == 3
+    assert counts["texts under 20 characters removed"] == 1
+    assert counts["films without a title dropped"] == 1
+    assert counts["films without a genre dropped"] == 1
     assert counts["copies of another film merged into it"] == 1
     assert counts["the genre 'Telenovela' dropped: not in imdb"] == 2
     assert "'Add a Plot' taken away" in manifest()["merge"]["counts"]
@@ -294,7 +294,7 @@ def test_one_step_alone_is_made_whether_it_is_stale_or_not(raw: Path) -> None:
 
 def test_one_step_alone_does_not_work_on_what_is_no_more(raw: Path) -> None:
     missing = call("--only", "explore")
-    assert missing.exit_code == 1 and "stale merge (not made yet); run --only merge first" in missing.output
+    assert missing.exit_code == 1 and "which is stale (not made yet); run --only merge first" in missing.output
     call()
     configure(clean="{}")
     later = call("--only", "annotate")
@@ -312,11 +312,11 @@ def test_a_run_that_was_ended_leaves_no_half_of_a_file(raw: Path, monkeypatch: p
 
 
 def test_two_at_once_are_one_too_many(raw: Path) -> None:
-    from corpus.pipeline import _held
+    from corpus.pipeline import _locked
     from prompts.errors import InvalidSetting
 
     Path("made").mkdir()
-    with _held(Path("made")), pytest.raises(InvalidSetting, match="another process"), _held(Path("made")):
+    with _locked(Path("made")), pytest.raises(InvalidSetting, match="another process"), _locked(Path("made")):
         pass
 
 
@@ -349,7 +349,7 @@ def test_an_unknown_step_is_told(raw: Path) -> None:
 def test_a_manifest_of_something_else_is_told(raw: Path) -> None:
     Path("made").mkdir()
     Path("made/manifest.json").write_text('{"format": "other"}')
-    assert "is no manifest of a corpus" in call().output
+    assert "is not a manifest of a corpus" in call().output
 
 
 def test_the_table_has_no_line_breaks_in_its_cells(raw: Path) -> None:
