@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from corpus.context import MERGED, Row, StepContext, StepResult
-from eval.datasets.fields import Fields
-from eval.datasets.record import Record
+from eval.datasets.record import Fields, Record
 from eval.datasets.registry import records
 from tabular.cells import separated
 
@@ -18,7 +17,7 @@ def merge(work: StepContext) -> StepResult:
     rows = [_row(record) for record in found.rows]
     work.write(MERGED, rows)
     missing = sum(not row["description"] for row in rows)
-    return StepResult({"films": len(rows), "films without a text": missing, **found.left_out, **found.changed})
+    return StepResult({"films": len(rows), "films without a text": missing, **found.skipped, **found.changed})
 
 
 def _row(record: Record) -> Row:
