@@ -23,6 +23,7 @@ from pathlib import Path
 
 from llm.backends.local.model_files import missing
 from prompts.errors import MarqueeError
+from prompts.extras import install_command
 
 log = logging.getLogger(__name__)
 
@@ -230,7 +231,7 @@ class VLLMServer:
 _REASONS = (
     (
         r"No module named '?vllm\b",
-        "vLLM is not installed for {python}: install requirements-vllm.txt in an environment of its own and name its "
+        f"vLLM is not installed for {{python}}: {install_command('vllm')} in an environment of its own, and name its "
         "interpreter in MARQUEE_VLLM_PYTHON",
     ),
     (r"unrecognized arguments?: (.+)", "vLLM knows no argument {0}; see MARQUEE_VLLM_ARGUMENTS"),

@@ -40,8 +40,9 @@ class Environment:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
         return kept | {"HF_HUB_OFFLINE": "1"}
 
-    def run(self, *command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(command, cwd=cwd, env=self.variables, capture_output=True, text=True, timeout=150)
+    def run(self, *command: str | Path, cwd: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+        environment = self.variables | settings
+        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=150)
 
 
 @pytest.fixture(scope="session")

@@ -31,10 +31,10 @@ PLOT = "A young smith forges a magic sword to free her kingdom from a dragon."
 def base(installed: Environment, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Runs the command line without the libraries of the extras, in a folder of its own."""
     folder = tmp_path_factory.mktemp("base")
-    (folder / "films.csv").write_text(f"id,plot\n1,{PLOT}\n2,Two brothers rob a bank.\n", encoding="utf-8")
+    (folder / "films.csv").write_text(f"plot,genres\n{PLOT},Fantasy\nTwo rob a bank.,Crime\n", encoding="utf-8")
 
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return installed.run(installed.python, HIDING, NOT_IN_BASE, *arguments, cwd=folder)
+    def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        return installed.run(installed.python, HIDING, NOT_IN_BASE, *arguments, cwd=folder, **settings)
 
     return run
 
@@ -80,15 +80,15 @@ def test_the_base_install_needs_no_library_of_an_extra(base: Any, arguments: lis
     ("arguments", "extra"),
     [
         (["serve"], "service"),
-        (["evaluate", "--data", "films.csv", "--text-field", "plot", "--labels-field", "id"], "eval"),
+        (["evaluate", "--data", "films.csv", "--text-field", "plot", "--labels-field", "genres"], "eval"),
         (["bulk", "films.csv", "--out", "labelled.parquet"], "parquet"),
-        (["bulk", "films.csv", "--out", "other.csv", "--system", "llm"], "llm"),
-        (["train", "tfidf-lr", "--data", "films.csv", "--text-field", "plot", "--labels-field", "id"], "train"),
+        (["classify", PLOT], "llm"),
+        (["train", "tfidf-lr", "--data", "films.csv", "--text-field", "plot", "--labels-field", "genres"], "train"),
     ],
     ids=lambda given: " ".join(given[:1]) if isinstance(given, list) else given,
 )
 def test_a_missing_extra_is_one_line(base: Any, arguments: list[str], extra: str) -> None:
-    printed = base(*arguments)
+    printed = base(*arguments, **{"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"} if extra == "llm" else {})
     line = f"Error: `marquee {arguments[0]}` needs the extra {extra!r}: pip install 'marquee[{extra}]'"
     assert (printed.returncode, printed.stderr.splitlines()[-1:]) == (1, [line])
     assert "Traceback" not in printed.stderr
