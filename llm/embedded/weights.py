@@ -105,7 +105,7 @@ def erf(x: Array) -> Array:
     powers = np.zeros_like(t)
     for factor in (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592):
         powers = t * (powers + np.float32(factor))
-    return np.copysign(1 - powers * np.exp(-size * size), x)
+    return np.asarray(np.copysign(1 - powers * np.exp(-size * size), x), np.float32)
 
 
 def load(path: Path) -> MatcherWeights:

@@ -105,7 +105,7 @@ def test_the_api_answers_as_the_command(installed: Environment, tmp_path: Path) 
 @pytest.fixture(scope="module")
 def url(installed: Environment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """``marquee serve`` in a folder of its own."""
-    command = [installed.marquee, "serve", "--port", "0"]
+    command = [str(installed.marquee), "serve", "--port", "0"]
     folder = tmp_path_factory.mktemp("served")
     process = subprocess.Popen(
         command, cwd=folder, env=installed.variables | {"PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, text=True
