@@ -32,9 +32,11 @@ from cli import (
     tune,
 )
 from cli.group import CommandGroup
+from marquee.version import __version__
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="marquee", message="%(prog)s %(version)s")
 def main() -> None:
     """Marquee: zero-shot text classification with prompt templates."""
 

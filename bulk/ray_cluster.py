@@ -24,13 +24,14 @@ from bulk.reader import TextBatch
 from bulk.runners import Answered, Batches, ask
 from llm.classifier import Classifier, Usage
 from prompts.errors import InvalidSetting, Stopped
+from prompts.extras import missing
+from prompts.layout import INSTALLED, PACKAGES
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 
 PENDING = "pending"
 _FILES_OF_A_SIZE = 1_000
 _KNOCK_SECONDS = 10
-_ROOT = Path(__file__).parent.parent
 # What a node needs of the project is its code and weights.
 _LEFT_OUT = ["var", ".venv", ".git", ".env", "data", "notebooks", "**/__pycache__"]
 
@@ -54,7 +55,7 @@ class Cluster:
     cpus: float = 1.0
     gpus: float = 0.0
     environment: Mapping[str, str] = field(default_factory=dict)
-    code: Path | None = _ROOT
+    code: Path | None = None if INSTALLED else PACKAGES
 
     @contextmanager
     def joined(self) -> Iterator[Any]:
@@ -103,7 +104,7 @@ def _ray() -> Any:
         import ray.data
         import ray.data.exceptions
     except ImportError:
-        raise InvalidSetting("Ray is not installed; run: pip install -r requirements-ray.txt") from None
+        raise missing("`bulk --engine ray`", "ray") from None
     return ray
 
 

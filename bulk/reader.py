@@ -83,7 +83,7 @@ def batches(
         job: what is read.
         unknown: those of some digests that have no answer.
         position: kept up to date.
-        told: called with the number of rows of each window.
+        on_progress: called with the number of rows of each window.
     """
     pending: dict[bytes, Text] = {}
     for window in read(job, position):

@@ -73,14 +73,16 @@ def classify(
 
 def _ask_here(asked: ClassifyRequest) -> ServiceAnswer:
     from marquee.client import ServiceAnswer
+    from marquee.factory import create
     from marquee.settings import read_settings
-    from service.factory import build
     from service.notes import notes_of
-    from service.title_lookup import looked_up
+    from service.title_lookup import TitleLookup, looked_up, lookup_of
 
-    parts = build(read_settings())
-    one, choice, taxonomy = looked_up(parts, asked)[0], asked.choice(), asked.vocabulary(parts.taxonomy)
-    prediction = parts.classifier_for(choice).classify([one.text], taxonomy)[0]
+    settings = read_settings()
+    models = create(settings)
+    titles = TitleLookup(lookup_of(settings), settings.max_text_chars, settings.lookup_timeout)
+    one, choice, taxonomy = looked_up(titles, asked)[0], asked.choice(), asked.vocabulary(models.taxonomy.name)
+    prediction = models.classifier_for(choice).classify([one.text], taxonomy)[0]
     told = one.told.model_dump(exclude_none=True) if one.told else None
     notes = tuple(notes_of(choice, prediction))
     return ServiceAnswer(prediction, told, notes, asked.asks_for_genres(taxonomy))

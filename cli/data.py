@@ -147,7 +147,7 @@ def with_more_texts(
             f"{table.name} has no further text of a film that is learnt from; films are joined by their title and year"
         )
     click.echo(f"{len(found.examples):,} further texts of these films from {table.name}", err=True)
-    for line in _lines("left out there:", "", found.left_out):
+    for line in _lines("left out there:", "", found.skipped):
         click.echo(line, err=True)
     return replace(training, examples=(*training.examples, *found.examples))
 
@@ -166,11 +166,11 @@ def fields_of(
 
 def tell(loaded: LoadedDataset) -> None:
     """Say on standard error what was left out, what was mended and which labels were dropped."""
-    for line in (*_lines("left out:", "", loaded.left_out), *_lines("mended:", ":", loaded.changed)):
+    for line in (*_lines("left out:", "", loaded.skipped), *_lines("mended:", ":", loaded.changed)):
         click.echo(line, err=True)
-    if loaded.dropped:
-        click.echo(f"labels dropped as too rare, with their training examples: {_list(loaded.dropped)}", err=True)
-        click.echo(f"labels kept: {_list(loaded.kept)}", err=True)
+    if loaded.dropped_labels:
+        click.echo(f"rare labels dropped, with their training examples: {_list(loaded.dropped_labels)}", err=True)
+        click.echo(f"labels kept: {_list(loaded.kept_labels)}", err=True)
 
 
 def _lines(said: str, mark: str, counts: Mapping[str, int]) -> list[str]:

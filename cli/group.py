@@ -69,6 +69,8 @@ class CommandGroup(click.Group):
             return found
         except ModuleNotFoundError as error:
             command = ctx.invoked_subcommand or ""
+            if _is_debugging():
+                traceback.print_exc()
             found = missing_extra(error, f"`{ctx.command_path} {command}`", command)
             raise click.ClickException(str(found)) from error
         except BrokenPipeError:  # the reader of the output has ended; click ends in silence

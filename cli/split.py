@@ -33,21 +33,20 @@ def split(
 
     A test half that DATA comes with stays as it is, and train and validation share the rest.
     """
-    from eval.datasets.dividing import divide
-    from eval.datasets.split_file import write_frozen
+    from eval.datasets import divide
     from marquee.settings import read_settings
     from prompts import registry
 
     refuse_input(out, data)
     vocabulary = registry.taxonomy_at(taxonomy or read_settings().taxonomy)
     shares = {"train": 1 - validation - test, "validation": validation, "test": test}
-    frozen, examples = divide(
+    split_file, examples = divide(
         data, vocabulary, fields_of(**names), shares, seed,
         format=data_format, ignore_splits=ignore_splits, drop_unknown=unknown_labels == "drop",
     )  # fmt: skip
-    write_frozen(frozen, out)
+    split_file.write(out)
     _print(examples, vocabulary.names)
-    click.echo(f"split {frozen.digest} of data {frozen.data}: {out}", err=True)
+    click.echo(f"split {split_file.digest} of data {split_file.data}: {out}", err=True)
 
 
 def _print(examples: list[Example], labels: tuple[str, ...]) -> None:

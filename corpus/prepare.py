@@ -10,9 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 from corpus.config import CLEANED, ENRICHED, MERGED, CleanSection, Row, StepContext, StepResult
-from eval.datasets.fields import Fields
 from eval.datasets.grouping import groups, normal
-from eval.datasets.record import Record
+from eval.datasets.record import Fields, Record
 from eval.datasets.registry import records
 from lookup.enrich import GIVEN, KNOWN_GENRES, NOTE, TEXT_FROM, TEXT_URL, EnrichColumns, enriched
 from prompts import registry
@@ -29,7 +28,7 @@ def merge(work: StepContext) -> StepResult:
     rows = [_row(record) for record in found.rows]
     work.write(MERGED, rows)
     missing = sum(not row["description"] for row in rows)
-    return StepResult({"films": len(rows), "films without a text": missing, **found.left_out, **found.changed})
+    return StepResult({"films": len(rows), "films without a text": missing, **found.skipped, **found.changed})
 
 
 def _row(record: Record) -> Row:

@@ -122,6 +122,8 @@ class EvaluationRun:
             InvalidSetting: the folder holds another run, or another process is writing to it.
             InvalidDataset: the folder's files are not those of a run.
         """
+        import sklearn.metrics  # noqa: F401  (measures at the end; where it is missing, that is reported first)
+
         with held(self.folder):
             if self.pending():
                 self._ask(on_progress)

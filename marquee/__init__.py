@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from marquee.settings import Settings
     from marquee.sklearn import MarqueeClassifier
     from marquee.version import __version__
+    from prompts.errors import MarqueeError
     from prompts.taxonomy import Label, Taxonomy
     from prompts.text import Text
 
@@ -26,6 +27,7 @@ __all__ = [
     "Client",
     "Label",
     "MarqueeClassifier",
+    "MarqueeError",
     "Prediction",
     "Settings",
     "Taxonomy",
@@ -60,6 +62,10 @@ def _loaded(name: str) -> object:
         from prompts import taxonomy
 
         return getattr(taxonomy, name)
+    if name == "MarqueeError":
+        from prompts import errors
+
+        return errors.MarqueeError
     if name == "Text":
         from prompts import text
 

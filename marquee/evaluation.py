@@ -10,10 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from eval.baselines import BASELINES, TrainingPlan, train
-from eval.datasets import Fields, LoadedDataset, as_file, load, sample, taxonomy_in
-from eval.datasets.dividing import divide
+from eval.datasets import Fields, LoadedDataset, as_file, divide, load, sample, taxonomy_in
 from eval.datasets.registry import records
-from eval.datasets.split_file import write_frozen
 from eval.manifest import EvaluationData
 from eval.report import read, write
 from eval.results import RunResults
@@ -151,7 +149,7 @@ def evaluate(
         run = EvaluationRun(system, material, work / "runs" / folder_name(system.spec), command=_COMMAND)
         metrics[system.spec] = run.go()
         runs[system.spec] = RunResults.read(run.folder)
-    return EvaluationResult(metrics, runs, material, measured.left_out, folder)
+    return EvaluationResult(metrics, runs, material, measured.skipped, folder)
 
 
 @dataclass(frozen=True)
@@ -177,7 +175,7 @@ class _Parts:
                 f"{len(rows)} rows are too few: the split into {', '.join(_SHARES)} leaves {min(missing)} without a "
                 "labelled text; give more rows, or a column 'split' that names the part of each row"
             )
-        write_frozen(frozen, split_file)
+        frozen.write(split_file)
         return replace(self, split_file=split_file, is_divided=True)
 
     def load(self, part: str | None) -> LoadedDataset:

@@ -24,12 +24,12 @@ EXTRAS: Mapping[str, str] = {
     "accelerate": "local",
     "peft": "local",
     "sentence_transformers": "train",
-    "threadpoolctl": "train",
     "conllu": "train",
     "simplemma": "train",
     "ray": "ray",
     "vllm": "vllm",
-    "opentelemetry": "otel",
+    "opentelemetry.sdk": "otel",
+    "opentelemetry.exporter": "otel",
 }
 """Imported name to the extra that brings it; ``pyproject.toml`` has the distributions."""
 
@@ -55,7 +55,8 @@ def missing_extra(error: ModuleNotFoundError, subject: str, command: str = "") -
     Raises:
         ModuleNotFoundError: no extra brings the library.
     """
-    extra = EXTRAS.get((error.name or "").partition(".")[0])
+    parts = (error.name or "").split(".")
+    extra = EXTRAS.get(parts[0]) or EXTRAS.get(".".join(parts[:2]))
     if extra is None:
         raise error
     return missing(subject, _OF_COMMANDS.get(command, extra))

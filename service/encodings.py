@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 
-from service.errors import RequestProblem
+from service.request_problem import RequestProblem
 
 _GZIP_OR_ZLIB, _RAW = 32 + zlib.MAX_WBITS, -zlib.MAX_WBITS
 _KNOWN = frozenset(["gzip", "x-gzip", "deflate"])

@@ -8,13 +8,13 @@ import math
 from collections.abc import Mapping
 from difflib import get_close_matches
 
-from flask import Flask, Response, current_app, has_request_context, request
+from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
-from llm.classifier import Problem
 from llm.request_context import waiting_problem
-from marquee.problem_kinds import KINDS, SLUGS
+from marquee.problem_kinds import KINDS
 from prompts.errors import InvalidSetting, InvalidTaxonomy, OtherVocabulary, UnknownName, quoted
+from service.request_problem import RequestProblem, problem_body
 from similarity.errors import (
     Disconnected,
     Expired,
@@ -28,49 +28,7 @@ from similarity.errors import (
 
 log = logging.getLogger(__name__)
 
-_RETRY_SECONDS = 5
 _OPENAI = "/v1/"  # below it, clients of OpenAI's look for a member "error"; RFC 9457 lets a document have more members
-
-
-class RequestProblem(Exception):
-    """Ends a request with one of ``KINDS``.
-
-    Args:
-        slug: which.
-        detail: what is wrong and what to do, for this request.
-        field: the field of the body that is at fault, where one is.
-        retry_after: seconds, where trying again makes sense.
-    """
-
-    def __init__(self, slug: str, detail: str, field: str | None = None, retry_after: float | None = None) -> None:
-        self.slug, self.detail, self.field, self.retry_after = slug, detail, field, retry_after
-        super().__init__(detail)
-
-    @classmethod
-    def of(cls, problem: Problem) -> RequestProblem:
-        """The same as an answer's problem, for a request that has no other answer."""
-        slug = SLUGS[problem.kind]
-        waits = problem.kind in ("unreachable", "busy")
-        return cls(slug, problem.detail, retry_after=(problem.retry_after or _RETRY_SECONDS) if waits else None)
-
-
-def problem_type(slug: str) -> str:
-    """Where a kind of error is explained: a path that includes the prefix under which a reverse proxy shows the
-    service."""
-    prefix = request.script_root if has_request_context() else ""
-    return f"{prefix}/problems/{slug}"
-
-
-def problem_body(slug: str, detail: str, field: str | None = None) -> dict[str, object]:
-    """The members of a problem document."""
-    kind = KINDS[slug]
-    body: dict[str, object] = {
-        "type": problem_type(slug),
-        "title": kind.title,
-        "status": kind.status,
-        "detail": detail,
-    }
-    return body | ({"field": field} if field else {})
 
 
 def respond(problem: RequestProblem) -> Response:

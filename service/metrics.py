@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from llm.classifier import Prediction
 from llm.costs import cost
+from marquee.version import __version__
 
 _SHARED = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's own name
 _SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -43,6 +45,11 @@ class Metrics:
         self._questions = Counter("marquee_questions", "Typed questions answered.", ["type"], registry=registry)
         self._problems = Counter("marquee_problems", "Texts without an answer.", ["kind"], registry=registry)
         self._lookups = Counter("marquee_lookups", "Titles looked up, by who told.", ["provider"], registry=registry)
+        build = Gauge(
+            "marquee_build_info", "This program; always 1.", ["version", "python"], registry=registry,
+            multiprocess_mode="max",
+        )  # fmt: skip
+        build.labels(__version__, platform.python_version()).set(1)
         self._tokens = Counter("marquee_tokens", "Tokens of language models.", ["model", "kind"], registry=registry)
         self._dollars = Counter("marquee_cost_usd", "Their cost, where prices are known.", ["model"], registry=registry)
 

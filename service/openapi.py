@@ -221,6 +221,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("POST", "/suggest"): _SIMILAR,
     ("POST", "/v1/decisions"): _DECISIONS,
     ("GET", "/v1/models"): Operation((answers.ModelsAnswer,)),
+    ("GET", "/version"): Operation((answers.VersionAnswer,)),
     ("GET", "/taxonomies"): Operation((answers.TaxonomiesAnswer,)),
     ("GET", "/prompts"): Operation((answers.PromptsAnswer,)),
     ("GET", "/healthz"): Operation((answers.HealthAnswer,)),

@@ -19,8 +19,8 @@ from flask import (
 from werkzeug.exceptions import NotFound
 
 from prompts.errors import quoted
-from service.errors import RequestProblem
 from service.openapi import document, routes_of
+from service.request_problem import RequestProblem
 
 blueprint = Blueprint("page", __name__, template_folder="page")
 

@@ -20,7 +20,7 @@ from prompts.errors import InvalidSetting
 from prompts.files import digest_of
 from prompts.network import client_address, client_network, is_loopback
 from service.auth import Keys
-from service.errors import RequestProblem
+from service.request_problem import RequestProblem
 
 _READS = frozenset(["GET", "HEAD", "OPTIONS"])
 _WRONG_KEYS = "20 per minute"  # from one address

@@ -14,11 +14,11 @@ from opentelemetry.trace import SpanKind
 
 from llm.request_context import CURRENT_REQUEST, RequestContext
 from prompts.network import client_address
-from service.errors import RequestProblem
 from service.metrics import Metrics
+from service.request_problem import RequestProblem
 from service.server.client_disconnected import disconnected
 
-log = logging.getLogger("service.requests")
+log = logging.getLogger(f"{__package__}.requests")
 _TRACER = trace.get_tracer("marquee")
 
 _ID = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)

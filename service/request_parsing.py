@@ -14,8 +14,8 @@ from prompts.errors import quoted
 from prompts.faults import fault_of
 from prompts.text import without_lone_surrogates
 from service.encodings import decoded, decompressed
-from service.errors import RequestProblem
 from service.foreign import FOREIGN
+from service.request_problem import RequestProblem
 from service.schemas.classify import ClassifyRequest, TextFields
 from service.schemas.decisions import ChoiceQuestion, DecisionRequest, Question, ScoreQuestion
 from service.schemas.similar import SimilarRequest

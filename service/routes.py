@@ -14,17 +14,18 @@ from llm.request_context import CURRENT_REQUEST
 from llm.wrappers.length_limited import LengthLimited
 from marquee.factory import RequestOptions
 from marquee.problem_kinds import KINDS
+from marquee.version import __version__
 from prompts import registry
 from prompts.errors import UnknownName
-from service.errors import RequestProblem, problem_type
 from service.notes import notes_of
 from service.pages import for_either
 from service.prompt_preview import asking
 from service.readiness import Readiness
 from service.request_parsing import read_decision, read_request, read_similar
+from service.request_problem import RequestProblem, problem_type
 from service.response_cache import CachedResponse
 from service.schemas.classify import ClassifyAnswer, ClassifyRequest, PromptRequest
-from service.schemas.reference import ModelEntry, ModelsAnswer
+from service.schemas.reference import ModelEntry, ModelsAnswer, VersionAnswer
 from service.schemas.similar import SimilarAnswer
 from service.services import Services
 from service.title_lookup import looked_up
@@ -48,7 +49,7 @@ def classify() -> Response:
         return hot
     asked = read_request(request, parts().limits, ClassifyRequest)
     taxonomy, choice = asked.vocabulary(parts().taxonomy), asked.choice()
-    texts = looked_up(parts(), asked)
+    texts = looked_up(parts().titles, asked)
     classifier = LengthLimited(parts().classifier_for(choice), parts().limits.text_chars)
     predictions = classifier.classify([one.text for one in texts], taxonomy)
     parts().metrics.answered(predictions)
@@ -102,7 +103,7 @@ def prompt() -> dict[str, Any]:
     """
     asked = read_request(request, parts().limits, PromptRequest)
     choice, taxonomy = asked.choice(), asked.vocabulary(parts().taxonomy)
-    told = asking(parts(), choice, looked_up(parts(), asked)[0].text, taxonomy)
+    told = asking(parts(), choice, looked_up(parts().titles, asked)[0].text, taxonomy)
     return {
         "prompt": told.prompt,
         "strategy": told.strategy,
@@ -176,6 +177,13 @@ def readyz() -> dict[str, str]:
     return {"status": "ready", "model": parts().classifier_for(RequestOptions()).name}
 
 
+@blueprint.get("/version")
+def version() -> dict[str, str]:
+    """The version of this program, and the model that answers."""
+    model = parts().classifier_for(RequestOptions()).name
+    return VersionAnswer(name="marquee", version=__version__, model=model).model_dump()
+
+
 @blueprint.get("/problems/<slug>")
 def problem(slug: str) -> Response:
     """What a problem's ``type`` means, its usual causes and what to do: a page for browsers, JSON for programs."""
@@ -205,6 +213,7 @@ def _index() -> dict[str, Any]:
             "GET /prompts": "the prompts",
             "GET /healthz": "alive",
             "GET /readyz": "able to answer",
+            "GET /version": "the version of this program, and the model that answers",
             "GET /docs": "all routes with their schemas, to read and try; GET /openapi.json for programs",
             "GET /metrics": "figures for Prometheus",
         },

@@ -16,6 +16,7 @@ from service.decisions.backends import ByScores, Decider
 from service.metrics import Metrics
 from service.rate_limits import AccessControl
 from service.response_cache import ResponseCache
+from service.title_lookup import TitleLookup
 from similarity.errors import InvalidIndex
 from similarity.index.search import Similar
 
@@ -93,6 +94,11 @@ class Services:
     stopping: Event = field(default_factory=Event)
     origins: tuple[str, ...] = ()
     trusted_proxies: int = 0
+
+    @property
+    def titles(self) -> TitleLookup:
+        """How bare titles are looked up."""
+        return TitleLookup(self.lookup, self.limits.text_chars, self.limits.lookup_seconds, self.metrics.looked_up)
 
     def returns_labels(self) -> Decider:
         """Who answers typed questions."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pydantic import SecretStr
@@ -17,7 +17,6 @@ from marquee.settings import Settings, environment_name
 from prompts.placeholders import tells_nothing
 from prompts.text import Text
 from service.schemas.classify import ClassifyRequest, LookupAnswer, LookupTried
-from service.services import Services
 
 _SHARE = 0.5  # of the time that a request has left; the rest is for its answer
 _STORE_BYTES = 256 * 2**20
@@ -30,6 +29,23 @@ class LookedUp:
 
     text: Text
     told: LookupAnswer | None = None
+
+
+@dataclass(frozen=True)
+class TitleLookup:
+    """How titles are looked up.
+
+    Attributes:
+        lookup: the providers.
+        text_chars: the longest title that is looked up, and the longest text that is taken.
+        seconds: the longest time for the look-ups of a request.
+        on_result: called with the provider of each title, or ``none``.
+    """
+
+    lookup: Lookup
+    text_chars: int
+    seconds: float
+    on_result: Callable[[str], object] = lambda provider: None
 
 
 def lookup_of(settings: Settings) -> Lookup:
@@ -46,7 +62,7 @@ def lookup_of(settings: Settings) -> Lookup:
     return Lookup(asked, store, settings.lookup_days, skipped, settings.cache_shared)
 
 
-def looked_up(parts: Services, asked: ClassifyRequest) -> list[LookedUp]:
+def looked_up(titles: TitleLookup, asked: ClassifyRequest) -> list[LookedUp]:
     """The texts of a request, those that say nothing replaced by what is found under their titles.
 
     What is not found within the request's time leaves the title alone.
@@ -54,7 +70,7 @@ def looked_up(parts: Services, asked: ClassifyRequest) -> list[LookedUp]:
     texts = asked.all_texts()
     if not asked.lookup:
         return [LookedUp(text) for text in texts]
-    longest = parts.limits.text_chars
+    longest = titles.text_chars
     bare = {
         place: text
         for place, text in enumerate(texts)
@@ -62,7 +78,7 @@ def looked_up(parts: Services, asked: ClassifyRequest) -> list[LookedUp]:
     }
     years = asked.years()
     wanted = [FilmQuery.of(text.title, years[place]) for place, text in bare.items()]
-    outcomes = dict(zip(bare, _outcomes(parts, wanted), strict=True))
+    outcomes = dict(zip(bare, _outcomes(titles, wanted), strict=True))
     return [
         found(text, outcomes[place], longest) if place in outcomes else LookedUp(text, _given(text))
         for place, text in enumerate(texts)
@@ -77,11 +93,11 @@ def found(text: Text, outcome: LookupResult, most_chars: int) -> LookedUp:
     return LookedUp(Text(film.plot[:most_chars], text.title), _film(film, outcome))
 
 
-def _outcomes(parts: Services, wanted: Sequence[FilmQuery]) -> list[LookupResult]:
-    seconds = min(parts.limits.lookup_seconds, _SHARE * CURRENT_REQUEST.get().remaining)
-    outcomes = parts.lookup.find_all(wanted, time.monotonic() + seconds, scope=CURRENT_REQUEST.get().cache_salt)
+def _outcomes(titles: TitleLookup, wanted: Sequence[FilmQuery]) -> list[LookupResult]:
+    seconds = min(titles.seconds, _SHARE * CURRENT_REQUEST.get().remaining)
+    outcomes = titles.lookup.find_all(wanted, time.monotonic() + seconds, scope=CURRENT_REQUEST.get().cache_salt)
     for outcome in outcomes:
-        parts.metrics.looked_up(outcome.film.provider if outcome.film else "none")
+        titles.on_result(outcome.film.provider if outcome.film else "none")
     return outcomes
 
 

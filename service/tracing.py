@@ -14,6 +14,7 @@ from typing import Any
 from opentelemetry import trace
 
 from prompts.errors import InvalidSetting
+from prompts.extras import missing
 
 _REQUEST_EXPORT = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_EXPORTER")
 _OTLP = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
@@ -33,9 +34,7 @@ def configure_tracing(environment: Mapping[str, str] = os.environ) -> None:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError:
-        raise InvalidSetting(
-            "OTEL_…: traces need the OpenTelemetry SDK; pip install -r requirements-otel.txt"
-        ) from None
+        raise missing("OTEL_…: the export of traces", "otel") from None
     resource = Resource.create({"service.name": "marquee"}).merge(OTELResourceDetector().detect())
     provider = TracerProvider(resource=resource)
     provider.add_span_processor(BatchSpanProcessor(_exporter(exporter)))

@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "service": {"llm", "lookup", "marquee", "prompts", "similarity"},
     "benchmarks": BELOW_MARQUEE | {"marquee", "service"},
     "cli": BELOW_MARQUEE | {"marquee", "service"},
-    "main": {"cli", "prompts", "similarity"},
+    "main": {"cli", "marquee", "prompts", "similarity"},
 }
 HEAVY = {
     "torch",

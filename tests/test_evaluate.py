@@ -253,8 +253,8 @@ SETTING = SystemContext(registry.taxonomy("tmdb"), [Text("a plot"), Text("", "a 
         ("bayes", "known: embedded, llm, minilm-plain, service, tfidf-lr"),
         ("embedded:large", "no file of weights"),
         ("service:there", "service:URL"),
-        ("llm:lists", "did you mean 'list'"),
-        ("llm:json_list:letters", "one strategy and one prompt"),
+        ("llm:json_lists", "did you mean 'json_list'"),
+        ("llm:json_list:label_tokens", "one strategy and one prompt"),
         ("minilm:none", "holds no trained model"),
     ],
 )

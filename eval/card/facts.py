@@ -112,7 +112,7 @@ def facts(name: str, loaded: LoadedDataset) -> Facts:
         taxonomy=loaded.taxonomy.versioned_name,
         digest=loaded.digest,
         splits=splits,
-        left_out=_counted(loaded.left_out),
+        left_out=_counted(loaded.skipped),
         changed=_counted(loaded.changed),
         characters=lengths_of("characters", [len(body) for body in bodies]),
         words=lengths_of("words", [len(body.split()) for body in bodies]),

@@ -1,11 +1,13 @@
-"""A text with its true labels."""
+"""Examples: texts with their true labels, and the filter of labels that are too rare."""
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from prompts.errors import InvalidDataset
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 
@@ -16,15 +18,15 @@ class Example:
 
     Attributes:
         id: unique within its data set.
-        text: what is to be labelled.
-        labels: names from the taxonomy that may be answered, in its order; at least one.
-        group: examples of one film (same title and year, or same description) share it; they must not stand on two
-            sides of a split, and a bootstrap draws them together. Empty where an example stands for itself.
-        complete: False where a missing label is unknown, not false.
-        truncated: whether the text breaks off.
+        text: the text to label.
+        labels: predictable names of the taxonomy, in its order; at least one.
+        group: shared by the examples of one film (same title and year, or same description). A group is never divided
+            between splits, and a bootstrap resamples it as a unit. Empty: the example is its own group.
+        complete: False if a missing label is unknown rather than false.
+        truncated: whether the text is cut off.
         extra: further labels from outside the taxonomy, such as IMDb's interests.
-        split: the side on which it stands; empty where the data has no sides.
-        film: title and year in one spelling; empty where the data has no title.
+        split: its split; empty if the data has none.
+        film: normalised title and year; empty if the data has no title.
     """
 
     id: str
@@ -40,28 +42,59 @@ class Example:
 
 @dataclass(frozen=True)
 class LoadedDataset:
-    """What a data set gave.
+    """The examples of a data set, and what was skipped or changed.
 
     Attributes:
-        examples: of the split that was asked for, or of all.
-        taxonomy: the taxonomy; labels that were too rare are kept out of prediction.
-        left_out: rows that became no example, by reason.
-        changed: rows that were mended on the way, by what was done.
-        kept: examples of each label among those that rarity is counted over, where labels were dropped for it.
-        dropped: the same of the labels that were dropped.
-        digest: 12 hex digits of all rows of the data, whatever split was asked for.
+        examples: of the requested split, or of all.
+        taxonomy: the taxonomy, in which rare labels are not predictable.
+        skipped: rows that became no example, by reason.
+        changed: rows that were changed, by change.
+        kept_labels: training examples of each label that is left after the filter of rare labels; empty without it.
+        dropped_labels: the same of the labels that the filter removed.
+        digest: 12 hex digits of all rows of the data, independent of the requested split.
     """
 
     examples: tuple[Example, ...]
     taxonomy: Taxonomy
-    left_out: Mapping[str, int] = field(default_factory=dict)
+    skipped: Mapping[str, int] = field(default_factory=dict)
     changed: Mapping[str, int] = field(default_factory=dict)
-    kept: Mapping[str, int] = field(default_factory=dict)
-    dropped: Mapping[str, int] = field(default_factory=dict)
+    kept_labels: Mapping[str, int] = field(default_factory=dict)
+    dropped_labels: Mapping[str, int] = field(default_factory=dict)
     digest: str = ""
 
 
 def sample(examples: Sequence[Example], limit: int | None) -> list[Example]:
-    """At most ``limit`` examples, the same ones every time, independent of the file's order."""
-    chosen = sorted(examples, key=lambda example: hashlib.sha256(example.id.encode()).digest())
-    return chosen[:limit]
+    """At most ``limit`` examples: always the same ones, independent of their order."""
+    return sorted(examples, key=lambda example: hashlib.sha256(example.id.encode()).digest())[:limit]
+
+
+def without_rare_labels(dataset: LoadedDataset, minimum: int) -> LoadedDataset:
+    """Make labels unpredictable that fewer than ``minimum`` training examples have.
+
+    Labels are counted over the split ``train``, so that no other split influences the choice; over all examples if the
+    data has no splits.
+
+    Raises:
+        InvalidDataset: no label is frequent enough, or the data has splits but no ``train``.
+    """
+    if minimum <= 1:
+        return dataset
+    taxonomy, counts = dataset.taxonomy, _label_counts(dataset.examples)
+    kept = {name: counts[name] for name in taxonomy.names if counts[name] >= minimum}
+    dropped = {name: counts[name] for name in taxonomy.names if counts[name] < minimum}
+    if not kept:
+        raise InvalidDataset(
+            f"no label has {minimum} training examples; the most frequent label has {max(counts.values())}"
+        )
+    labels = tuple(replace(label, predict=False) if label.name in dropped else label for label in taxonomy.labels)
+    smaller = replace(taxonomy, labels=labels)
+    examples = tuple(replace(example, labels=smaller.in_order(example.labels)) for example in dataset.examples)
+    return replace(dataset, examples=examples, taxonomy=smaller, kept_labels=kept, dropped_labels=dropped)
+
+
+def _label_counts(examples: Sequence[Example]) -> Counter[str]:
+    splits = {example.split for example in examples} - {""}
+    if splits and "train" not in splits:
+        raise InvalidDataset(f"no example has split 'train' to count labels over; splits: {', '.join(sorted(splits))}")
+    training = (example for example in examples if example.split == "train" or not splits)
+    return Counter(label for example in training if not example.text.empty for label in example.labels)

@@ -8,8 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from eval.datasets.fields import Fields
-from eval.datasets.record import Record
+from eval.datasets.record import Fields, Record
 from prompts.errors import InvalidDataset
 from prompts.taxonomy import Taxonomy
 from tabular import whole_rows

@@ -1,28 +1,24 @@
-"""From a path to examples: rows are read, put on their sides, labelled from a taxonomy, grouped and chosen."""
+"""From a path to examples: rows are read, assigned to splits, labelled from a taxonomy, grouped and filtered."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from eval.datasets.example import Example, LoadedDataset
-from eval.datasets.fields import Fields
+from eval.datasets.example import Example, LoadedDataset, without_rare_labels
 from eval.datasets.grouping import film, groups
-from eval.datasets.label_filter import without_rare
-from eval.datasets.record import Record
+from eval.datasets.record import Fields, Record
 from eval.datasets.registry import records
-from eval.datasets.split_file import BARRED, digest_of, read_frozen
+from eval.datasets.split import EXCLUDED, SplitFile, assign, digest_of
 from prompts.errors import InvalidDataset
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 from tabular import TableDialect
 from tabular.cells import separated
 
-OF_THE_TEST_HALF = "of a film that the test half has"
 NO_TEXT = "without a text"
-NO_LABEL = "without a label that may be answered"
 
 
 def load(
@@ -40,37 +36,41 @@ def load(
 
     Args:
         path: the file or folder.
-        taxonomy: the taxonomy; every label of the data must be known to it.
+        taxonomy: the taxonomy; it must know every label of the data.
         fields: names of the columns.
         split: keep the rows of this split only.
-        format: a name in ``FORMATS``; by default the first that fits.
-        split_file: frozen split of this very data, in place of its own.
-        min_label_count: labels that fewer training examples have are kept out of prediction.
-        drop_unknown: leave labels that the taxonomy does not know out, and count them, instead of refusing them.
+        format: a name in ``FORMATS``; by default the first that matches.
+        split_file: a stored split of this data, used instead of the splits of the data.
+        min_label_count: labels with fewer training examples are not predictable.
+        drop_unknown: drop and count labels that the taxonomy does not know, instead of raising.
 
     Raises:
         UnknownName: no such format.
-        InvalidDataset: no such file, a line that cannot be read, a missing column, an unknown label, a frozen split
-            of other data, or nothing left.
+        InvalidDataset: no such file, a line that cannot be read, a missing column, an unknown label, a stored split
+            of other data, or no example.
     """
     found = records(path, fields, format)
-    rows = read_frozen(split_file).applied(found.rows) if split_file else found.rows
+    rows = SplitFile.read(split_file).applied(found.rows) if split_file else found.rows
     changed = Counter(found.changed)
-    everything = labelled(rows, taxonomy, drop_unknown, changed)
-    rare = without_rare(everything, taxonomy, min_label_count)
-    wanted = [example for example in rare.examples if split is None or example.split == split]
-    kept = tuple(example for example in wanted if not _missing(example))
+    everything = LoadedDataset(_examples(rows, taxonomy, drop_unknown, changed), taxonomy, digest=digest_of(rows))
+    dataset = without_rare_labels(everything, min_label_count)
+    selected = [example for example in dataset.examples if split is None or example.split == split]
+    reasons = [_skip_reason(example) for example in selected]
+    kept = tuple(example for example, reason in zip(selected, reasons, strict=True) if not reason)
     if not kept:
-        raise InvalidDataset(_nothing(path, split, rows))
-    left_out = found.left_out + Counter(filter(None, map(_missing, wanted)))
-    return LoadedDataset(kept, rare.taxonomy, left_out, changed, rare.kept, rare.dropped, digest_of(rows))
+        raise InvalidDataset(_no_example(path, split, rows))
+    return replace(dataset, examples=kept, skipped=found.skipped + Counter(filter(None, reasons)), changed=changed)
 
 
 def texts_of(
-    path: Path, field: str | None = None, limit: int | None = None, format: str | None = None,
-    title: str | None = None, dialect: TableDialect = TableDialect(),
-) -> list[Text]:  # fmt: skip
-    """The first texts alone of a file or folder, whether they are labelled or not.
+    path: Path,
+    field: str | None = None,
+    limit: int | None = None,
+    format: str | None = None,
+    title: str | None = None,
+    dialect: TableDialect = TableDialect(),
+) -> list[Text]:
+    """The first texts of a file or folder, labelled or not.
 
     Raises:
         UnknownName: no such format.
@@ -83,14 +83,14 @@ def texts_of(
 def pool(
     path: Path, taxonomy: Taxonomy, fields: Fields, *, format: str | None = None, drop_unknown: bool = False
 ) -> LoadedDataset:
-    """Every row with a text as an example, whether it has labels or not; one without counts as one of unknown labels.
+    """Every row with a text as an example; the labels of a row without labels count as unknown.
 
     Args:
         path: the file or folder.
         taxonomy: the taxonomy.
-        fields: names of the columns; with empty ``labels`` nobody's labels are read.
-        format: a name in ``FORMATS``; by default the first that fits.
-        drop_unknown: leave labels that the taxonomy does not know out, and count them, instead of refusing them.
+        fields: names of the columns; empty ``labels`` reads no labels.
+        format: a name in ``FORMATS``; by default the first that matches.
+        drop_unknown: drop and count labels that the taxonomy does not know, instead of raising.
 
     Raises:
         UnknownName: no such format.
@@ -98,27 +98,92 @@ def pool(
     """
     found = records(path, fields, format)
     changed = Counter(found.changed)
-    everything = labelled(found.rows, taxonomy, drop_unknown, changed)
+    everything = _examples(found.rows, taxonomy, drop_unknown, changed)
     kept = tuple(replace(one, complete=one.complete and bool(one.labels)) for one in everything if not one.text.empty)
     if not kept:
-        raise InvalidDataset(f"{path.name} holds no text")
-    left_out = found.left_out + Counter({NO_TEXT: len(everything) - len(kept)})
-    return LoadedDataset(kept, taxonomy, left_out, changed, digest=digest_of(found.rows))
+        raise InvalidDataset(f"{path.name} has no text")
+    skipped = found.skipped + Counter({NO_TEXT: len(everything) - len(kept)})
+    return LoadedDataset(kept, taxonomy, skipped, changed, digest=digest_of(found.rows))
 
 
-def labelled(rows: Sequence[Record], taxonomy: Taxonomy, drop_unknown: bool, changed: Counter[str]) -> list[Example]:
-    """Every row as an example, those without a text or a label too; what was dropped is added to ``changed``.
+def divide(
+    path: Path,
+    taxonomy: Taxonomy,
+    fields: Fields,
+    shares: Mapping[str, float],
+    seed: int,
+    *,
+    format: str | None = None,
+    ignore_splits: bool = False,
+    drop_unknown: bool = False,
+) -> tuple[SplitFile, list[Example]]:
+    """Split a data set; returns the split and all rows as examples with their splits.
+
+    A test split of the data is kept, and train and validation share the rest in proportion. Other rows of its films get
+    the split ``barred``, which is never used.
+
+    Args:
+        path: the file or folder.
+        taxonomy: taxonomy whose labels are balanced.
+        fields: names of the columns.
+        shares: share of the rows of each split; they sum to 1.
+        seed: of the order of groups of equal size.
+        format: a name in ``FORMATS``; by default the first that matches.
+        ignore_splits: ignore the splits of the data.
+        drop_unknown: ignore labels that the taxonomy does not know, instead of raising.
 
     Raises:
-        InvalidDataset: a label that the taxonomy does not know.
+        InvalidDataset: the data cannot be read, or has complete splits.
+        InvalidSetting: shares that are not above 0 or do not sum to 1.
     """
-    return [
+    rows = records(path, fields, format).rows
+    examples = _examples(rows, taxonomy, drop_unknown, Counter())
+    fixed = {} if ignore_splits else _test_split(path, examples)
+    free = [example for example in examples if example.id not in fixed]
+    splits = fixed | assign(free, _without_test(shares) if fixed else shares, seed)
+    split_file = SplitFile.of(rows, splits, seed, shares, taxonomy.name)
+    return split_file, [replace(example, split=splits[example.id]) for example in examples]
+
+
+def _test_split(path: Path, examples: Sequence[Example]) -> dict[str, str]:
+    """The split of the test rows of the data, and of other rows of their films, by id."""
+    splits = {example.split for example in examples} - {""}
+    if not splits:
+        return {}
+    if splits - {"train", "test"} or "test" not in splits:
+        raise InvalidDataset(
+            f"{path.name} has splits of its own ({', '.join(sorted(splits))}); use them, or give --ignore-splits"
+        )
+    tested = {example.group for example in examples if example.split == "test"}
+    return {
+        example.id: "test" if example.split == "test" else EXCLUDED for example in examples if example.group in tested
+    }
+
+
+def _without_test(shares: Mapping[str, float]) -> dict[str, float]:
+    """The shares of the other splits, scaled to sum to 1."""
+    rest = {name: share for name, share in shares.items() if name != "test"}
+    return {name: share / sum(rest.values()) for name, share in rest.items()}
+
+
+def _examples(
+    rows: Sequence[Record], taxonomy: Taxonomy, drop_unknown: bool, changed: Counter[str]
+) -> tuple[Example, ...]:
+    """Every row as an example, even without a text or a label; dropped labels are added to ``changed``."""
+    return tuple(
         Example(
-            row.id, row.text, _labels(row, taxonomy, drop_unknown, changed), group, row.complete, row.truncated,
-            row.extra, row.split, film(row.title, row.year),
+            id=row.id,
+            text=row.text,
+            labels=_labels(row, taxonomy, drop_unknown, changed),
+            group=group,
+            complete=row.complete,
+            truncated=row.truncated,
+            extra=row.extra,
+            split=row.split,
+            film=film(row.title, row.year),
         )
         for row, group in zip(rows, groups(rows), strict=True)
-    ]  # fmt: skip
+    )
 
 
 def _labels(row: Record, taxonomy: Taxonomy, drop_unknown: bool, changed: Counter[str]) -> tuple[str, ...]:
@@ -128,7 +193,7 @@ def _labels(row: Record, taxonomy: Taxonomy, drop_unknown: bool, changed: Counte
         if name is None and not drop_unknown:
             raise InvalidDataset(
                 f"{row.where}: label {spelling!r} is not in taxonomy {taxonomy.name!r}; "
-                "choose another taxonomy, or leave such labels out with --unknown-labels drop"
+                "choose another taxonomy, or drop such labels with --unknown-labels drop"
             )
         if name is None:
             changed[f"the unknown label {spelling!r} dropped"] += 1
@@ -137,18 +202,19 @@ def _labels(row: Record, taxonomy: Taxonomy, drop_unknown: bool, changed: Counte
     return taxonomy.in_order(known)
 
 
-def _missing(example: Example) -> str | None:
-    """Why an example is none."""
-    if example.split == BARRED:
-        return OF_THE_TEST_HALF
+def _skip_reason(example: Example) -> str | None:
+    if example.split == EXCLUDED:
+        return "of a film in the test split"
     if example.text.empty:
         return NO_TEXT
-    return None if example.labels else NO_LABEL
+    return None if example.labels else "without a predictable label"
 
 
-def _nothing(path: Path, split: str | None, rows: Sequence[Record]) -> str:
+def _no_example(path: Path, split: str | None, rows: Sequence[Record]) -> str:
     if split is None:
-        return f"{path.name} holds no labelled example"
-    sides = ", ".join(sorted({row.split for row in rows if row.split}))
-    mend = f"its splits: {sides}" if sides else "it has no splits; make them with `main.py split` and give --split-file"
-    return f"{path.name} holds no labelled example with split {split!r}; {mend}"
+        return f"{path.name} has no labelled example"
+    splits = ", ".join(sorted({row.split for row in rows if row.split}))
+    fix = (
+        f"its splits: {splits}" if splits else "it has no splits; make them with `main.py split` and give --split-file"
+    )
+    return f"{path.name} has no labelled example with split {split!r}; {fix}"

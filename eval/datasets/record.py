@@ -1,4 +1,4 @@
-"""A row of a data set as its file has it, before any taxonomy has looked at its labels."""
+"""Rows of a data set as their file has them, before a taxonomy is applied to their labels."""
 
 from __future__ import annotations
 
@@ -6,6 +6,28 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from prompts.text import Text
+from tabular import TableDialect
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Names of a row's columns; None takes the default of the format.
+
+    Attributes:
+        text: column of the text.
+        labels: column of the labels: a list, one name, or several separated by ``|``, ``;`` or ``,``; empty reads no
+            labels.
+        id: column of a name for the row.
+        title: column of a title that becomes part of the text. With None the text has no title, but a column ``title``
+            still identifies the film.
+        dialect: encoding and separator of text files.
+    """
+
+    text: str | None = None
+    labels: str | None = None
+    id: str | None = None
+    title: str | None = None
+    dialect: TableDialect = TableDialect()
 
 
 @dataclass(frozen=True)
@@ -15,13 +37,13 @@ class Record:
     Attributes:
         where: file and line, for messages.
         id: unique within the data set.
-        text: what is to be labelled.
-        labels: spellings of its labels; one string is one label, or several with a separator between.
-        title: of what the text describes, whether or not ``text`` carries it.
-        year: of what the text describes, as written.
-        split: the side on which it stands, or empty.
-        complete: False where a missing label is unknown.
-        truncated: whether the text breaks off.
+        text: the text to label.
+        labels: spellings of its labels; a string is one label, or several with a separator.
+        title: of the film, even if ``text`` has none.
+        year: of the film, as written.
+        split: its split; empty if the data has none.
+        complete: False if a missing label is unknown rather than false.
+        truncated: whether the text is cut off.
         extra: further labels.
     """
 
@@ -39,8 +61,8 @@ class Record:
 
 @dataclass(frozen=True)
 class Records:
-    """The rows of a data set, what its loader left out, and what it mended; counts by reason."""
+    """The rows of a data set, and counts of rows skipped and of changes made, by reason."""
 
     rows: tuple[Record, ...]
-    left_out: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
     changed: Counter[str] = field(default_factory=Counter)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from sklearn.metrics import coverage_error, label_ranking_average_precision_score, label_ranking_loss
 
 from eval.metrics.classification import Labels, Numbers, divide
 
@@ -57,11 +56,20 @@ def weighted_macro_average_precision(true: Labels, scores: Numbers, weights: Num
     return total / len(true.T)
 
 
+def _of_sklearn(name: str) -> Ranking:
+    def measured(true: Labels, scores: Numbers) -> float:
+        from sklearn import metrics
+
+        return float(getattr(metrics, name)(true, scores))
+
+    return measured
+
+
 # The first three compare labels within a text, so they need two labels at least.
 RANKING: Mapping[str, Ranking] = {
-    "LRAP": lambda true, scores: float(label_ranking_average_precision_score(true, scores)),
-    "coverage error": lambda true, scores: float(coverage_error(true, scores)),
-    "ranking loss": lambda true, scores: float(label_ranking_loss(true, scores)),
+    "LRAP": _of_sklearn("label_ranking_average_precision_score"),
+    "coverage error": _of_sklearn("coverage_error"),
+    "ranking loss": _of_sklearn("label_ranking_loss"),
     "macro-AP": macro_average_precision,
     "micro-AP": micro_average_precision,
 }

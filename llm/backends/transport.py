@@ -14,12 +14,10 @@ import weakref
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
 from math import isinf
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
-import aiohttp
 import httpx2
-import openai
 from opentelemetry.propagate import inject
 from opentelemetry.trace import SpanKind, StatusCode, get_tracer
 
@@ -31,6 +29,9 @@ from llm.backends.replies import decoded
 from llm.classifier import Problem
 from llm.request_context import CURRENT_REQUEST, RequestContext, timeout_problem
 from prompts.network import connection, no_connection, without_login
+
+if TYPE_CHECKING:
+    import openai
 
 log = logging.getLogger(__name__)
 _TRACER = get_tracer("marquee")
@@ -95,6 +96,8 @@ class HTTPTransport:
         concurrency: int,
         adapting: Adapting | None = None,
     ) -> None:
+        import openai
+
         self._address = Address.of(base_url)
         self.base_url, self.place = base_url, self._address.place
         self._timeout, self._retries, self.concurrency = timeout, retries, concurrency
@@ -214,6 +217,8 @@ class HTTPTransport:
 
     async def _safely(self, request: Coroutine[Any, Any, httpx2.Response]) -> Reply:
         """The decoded body, or the problem; whatever an endpoint does, nothing else comes out of here."""
+        import openai
+
         try:
             return Reply(decoded((await request).content))
         except openai.APIStatusError as error:
@@ -229,6 +234,9 @@ class HTTPTransport:
             return self._running
 
     def _problem(self, error: Exception) -> Problem:
+        import aiohttp
+        import openai
+
         if isinstance(error, openai.APITimeoutError) and _timed_out(error):
             return Problem("unreachable", f"{self.place} did not answer within {self._timeout:g} s")
         if _caused(error, aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError):
@@ -261,6 +269,8 @@ class _Running:
     """
 
     def __init__(self, address: Address, api_key: str, timeout: float, retries: int, concurrency: int) -> None:
+        import openai
+
         self.process = os.getpid()
         self.limiter = Limiter(concurrency)
         connections = openai.DefaultAioHttpClient(

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from llm.backends.local.model_files import missing
 from prompts.errors import MarqueeError
+from prompts.extras import install_command
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ class VLLMServer:
         """Start it and wait until it is healthy.
 
         Args:
-            told: called about twice a second with the seconds so far and the last line of the server's log.
+            on_progress: called about twice a second with the seconds so far and the last line of the server's log.
 
         Raises:
             VLLMFailed: it did not come up.
@@ -230,7 +231,7 @@ class VLLMServer:
 _REASONS = (
     (
         r"No module named '?vllm\b",
-        "vLLM is not installed for {python}: install requirements-vllm.txt in an environment of its own and name its "
+        f"vLLM is not installed for {{python}}: {install_command('vllm')} in an environment of its own, and name its "
         "interpreter in MARQUEE_VLLM_PYTHON",
     ),
     (r"unrecognized arguments?: (.+)", "vLLM knows no argument {0}; see MARQUEE_VLLM_ARGUMENTS"),

@@ -217,9 +217,8 @@ def _probabilities(logits: Array, taxonomy: Taxonomy) -> Array:
 
 
 def _independent(logits: Array) -> Array:
-    from scipy.special import expit
-
-    return np.asarray(expit(logits), np.float32)
+    with np.errstate(over="ignore"):  # of logits below -88, whose probability is 0
+        return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
 
 
 @dataclass(frozen=True)

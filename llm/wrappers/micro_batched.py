@@ -26,7 +26,7 @@ class MicroBatched:
     Args:
         inner: the classifier.
         gate: limit on pending requests.
-        told: called with the number of texts of every pass.
+        on_progress: called with the number of texts of every pass.
         passes: passes computed at once.
     """
 

@@ -22,7 +22,7 @@ from prompts.errors import InvalidTaxonomy, OtherVocabulary
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
 from service.decisions.scoring import DecisionResult, OptionProbabilities, decided, raise_for, read, weigh
-from service.errors import RequestProblem
+from service.request_problem import RequestProblem
 from service.schemas.decisions import ChoiceQuestion, DecisionRequest, PredicateQuestion, Question, ScoreQuestion
 from similarity.errors import Rejected
 

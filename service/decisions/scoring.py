@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from llm.classifier import Prediction, Problem
 from llm.strategies.strategy import add_usage
-from service.errors import RequestProblem
+from service.request_problem import RequestProblem
 from service.schemas.decisions import (
     Answer,
     ChoiceAnswer,

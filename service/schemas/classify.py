@@ -26,7 +26,7 @@ from prompts import registry
 from prompts.faults import fault_of, shown
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
-from service.errors import problem_body
+from service.request_problem import problem_body
 
 TEXT_NAMES = ("text", "description", "overview")
 FILM = "film"  # subject of the taxonomies of genres

@@ -145,3 +145,11 @@ class ModelsAnswer(_ReferenceAnswer):
 
     object: Literal["list"] = "list"
     data: list[ModelEntry]
+
+
+class VersionAnswer(_ReferenceAnswer):
+    """Answer of ``GET /version``."""
+
+    name: Literal["marquee"]
+    version: str = Field(description="of this program")
+    model: str = Field(description="the model that answers requests which choose none")

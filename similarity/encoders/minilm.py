@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Vectors = NDArray[np.float32]
 
-_IN_WHEEL = Path(__file__).parent / "minilm"  # hatch_build.py copies it there
+_IN_WHEEL = Path(__file__).parent / "minilm_model"  # hatch_build.py copies it there
 ENDS = ("[CLS]", "[SEP]")
 _WINDOW = 254  # tokens that MiniLM reads at once, less the two that mark a text's ends
 

@@ -37,18 +37,14 @@ class IndexKind:
     """A kind of index.
 
     Attributes:
-        about: what it is, in a few words.
         least: the fewest vectors that it can be made of.
         factory: FAISS's description of it, for so many vectors; None compares all vectors.
-        effort: name of FAISS's parameter that trades time for recall.
-        efforts: its values, tried from the least until the recall is reached.
+        efforts: values of FAISS's parameter that trades time for recall, tried in order until the recall is reached.
         candidates: how many times more candidates are ranked again by their exact vectors; 1 ranks none again.
     """
 
-    about: str
     least: int = 1
     factory: Callable[[int], str] | None = None
-    effort: str = ""
     efforts: tuple[int, ...] = (0,)
     candidates: int = 1
 
@@ -200,15 +196,10 @@ def others(rows: Rows, own: Rows, k: int) -> list[list[int]]:
 
 
 def exact(asked: Vectors, vectors: Vectors, k: int) -> Rows:
-    """Rows of the nearest, best first, with no more than a slice of the vectors in memory."""
-    best, rows = np.full((len(asked), 0), 0, np.float32), np.zeros((len(asked), 0), np.int64)
-    for start in range(0, len(vectors), _SLICE):
-        some = np.arange(start, min(start + _SLICE, len(vectors)))
-        best = np.hstack([best, asked @ vectors[some[0] : some[-1] + 1].T])
-        rows = np.hstack([rows, np.broadcast_to(some, (len(asked), len(some)))])
-        order = np.argpartition(-best, min(k, best.shape[1]) - 1, axis=1)[:, :k]
-        best, rows = np.take_along_axis(best, order, 1), np.take_along_axis(rows, order, 1)
-    return np.take_along_axis(rows, np.argsort(-best, axis=1, kind="stable"), 1)
+    """Rows of the k nearest by inner product, best first, shape (queries, min(k, vectors))."""
+    faiss = _faiss()
+    _, rows = faiss.knn(asked, vectors, min(k, len(vectors)), metric=faiss.METRIC_INNER_PRODUCT)
+    return np.asarray(rows)
 
 
 def _nearest(asked: Vectors, vectors: Vectors, rows: Rows, k: int) -> tuple[Vectors, Rows]:
@@ -250,15 +241,10 @@ def _lists(count: int) -> int:
 
 
 KINDS: Mapping[str, IndexKind] = {
-    "flat": IndexKind("exact: compares all vectors"),
-    "hnsw": IndexKind("a graph of neighbours", 1, lambda count: "HNSW32,Flat", "efSearch", (32, 64, 128, 256, 512)),
-    "ivf": IndexKind("lists around centres", 39, lambda count: f"IVF{_lists(count)},Flat", "nprobe", _PROBES),
-    "ivfpq": IndexKind(
-        "lists of compressed vectors, ranked again by the exact ones on the disk: least memory",
-        9_984,
-        lambda count: f"IVF{_lists(count)},PQ48",
-        "nprobe",
-        _PROBES,
-        candidates=50,  # ten leave out one in twenty of the ten nearest plots, however many lists are read
-    ),
+    "flat": IndexKind(),  # exact: compares all vectors
+    "hnsw": IndexKind(1, lambda count: "HNSW32,Flat", (32, 64, 128, 256, 512)),
+    "ivf": IndexKind(39, lambda count: f"IVF{_lists(count)},Flat", _PROBES),
+    # Compressed vectors, ranked again by the exact ones on the disk: least memory. Of the ten nearest plots, ten
+    # candidates leave out one in twenty, however many lists are read.
+    "ivfpq": IndexKind(9_984, lambda count: f"IVF{_lists(count)},PQ48", _PROBES, candidates=50),
 }

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from eval.datasets.split_file import read_frozen
+from eval.datasets.split import SplitFile
 from main import main
 
 pytestmark = pytest.mark.usefixtures("away")
@@ -44,7 +44,7 @@ def test_split_freezes_what_other_commands_then_read(away: Path) -> None:
     ]
     chosen = ["--data", "films.jsonl", "--split-file", "split.json", "--split", "test", "--limit", "2", "--out", "run"]
     assert call("evaluate", *chosen).exit_code == 0
-    tested = set(read_frozen(away / "split.json").sides["test"])
+    tested = set(SplitFile.read(away / "split.json").sides["test"])
     asked = {json.loads(line)["id"] for line in (away / "run" / "rows.jsonl").read_text().splitlines()}
     assert len(asked) == 2
     assert asked <= tested
@@ -61,7 +61,7 @@ def test_the_same_seed_writes_the_same_file(away: Path) -> None:
 def test_rare_labels_are_neither_true_nor_answered_nor_passed_over_in_silence(away: Path) -> None:
     films(away, 62, split="train")
     result = call("evaluate", "--data", "films.jsonl", "--min-label-count", "21", "--limit", "2", "--out", "run")
-    assert "labels dropped as too rare, with their training examples: " in result.stderr
+    assert "rare labels dropped, with their training examples: " in result.stderr
     assert "War 20" in result.stderr
     assert "labels kept: Comedy 21, Drama 21\n" in result.stderr
     rows = [json.loads(line) for line in (away / "run" / "rows.jsonl").read_text().splitlines()]

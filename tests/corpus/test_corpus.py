@@ -107,7 +107,7 @@ def test_all_that_was_taken_away_is_counted(raw: Path) -> None:
     assert counts["films without a genre dropped"] == 1
     assert counts["copies of another film merged into it"] == 1
     assert counts["the genre 'Telenovela' dropped: not in imdb"] == 2
-    assert "'Add a Plot' taken away" in manifest()["merge"]["counts"]
+    assert "'Add a Plot' removed" in manifest()["merge"]["counts"]
     assert "the genre 'Telenovela' dropped" in result.stdout
 
 

@@ -38,7 +38,7 @@ def found(tmp_path: Path) -> Facts:
 
 def test_what_a_card_counts(found: Facts) -> None:
     assert found.splits == {"train": 2, "test": 1, "": 1}
-    assert found.left_out == {"without a label that may be answered": 1}
+    assert found.left_out == {"without a predictable label": 1}
     assert (found.words.quantiles[0], found.words.quantiles[-1], found.words.mean) == (1, 3, 1.75)
     assert sum(found.words.counts) == sum(found.characters.counts) == 4
     assert list(found.labels)[:3] == ["Drama", "Music", "War"]
@@ -70,7 +70,7 @@ def test_the_twin_in_markdown_says_the_same(found: Facts, tmp_path: Path) -> Non
     _, twin = write(found, tmp_path / "card.html")
     told = twin.read_text()
     assert "| Drama | 3 | 75.0% | 2 | 1 | 0 |\n" in told
-    assert "| left out: without a label that may be answered | 1 |" in told
+    assert "| left out: without a predictable label | 1 |" in told
     assert "- 1 groups of one film stand on more than one side" in told
     assert "| 3 | 1 | 75.0% |" in told
     tables = [block.splitlines() for block in re.findall(r"(?:^\|.*\n)+", told, re.MULTILINE)]

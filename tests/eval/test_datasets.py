@@ -32,7 +32,7 @@ def test_aliases_count_and_labels_that_are_never_answered_do_not(tmp_path: Path)
     rows = [ROW | {"id": 2, "genres": ["sci-fi", "Foreign"]}, ROW | {"id": 3, "genres": ["TV Movie"]}]
     loaded = load(written(tmp_path / "a.jsonl", *rows), TMDB)
     assert [example.labels for example in loaded.examples] == [("Science Fiction",)]
-    assert loaded.left_out["without a label that may be answered"] == 1
+    assert loaded.skipped["without a predictable label"] == 1
 
 
 def test_one_name_may_stand_for_a_list(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_a_named_column_of_labels_may_be_missing_in_some_lines_and_not_in_all(tm
     path = written(tmp_path / "a.jsonl", ROW, ROW | {"id": 2, "moods": ["War"]})
     loaded = load(path, TMDB, Fields(labels="moods"))
     assert [example.id for example in loaded.examples] == ["2"]
-    assert loaded.left_out["without a label that may be answered"] == 1
+    assert loaded.skipped["without a predictable label"] == 1
     with pytest.raises(InvalidDataset, match="no column 'mood'"):
         load(path, TMDB, Fields(labels="mood"))
 
@@ -58,7 +58,7 @@ def test_a_split_is_chosen(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([], "holds no labelled example"),
+        ([], "has no labelled example"),
         ([ROW | {"genres": ["Cooking"]}], "line 1: label 'Cooking' is not in taxonomy 'tmdb'"),
         ([ROW, {"id": 1, "genres": []}], "line 2: no column 'description'; columns: id, genres"),
         (["{"], "line 1: not JSON"),
@@ -86,7 +86,7 @@ def test_the_shipped_sample_is_what_it_says(tmp_path: Path) -> None:
     folder = Path(__file__).parent.parent.parent / "data" / "sample"
     for name in ("tmdb", "imdb"):
         loaded = load(folder / "films.jsonl", registry.taxonomy(name), Fields("plot", f"{name}_genres", title="title"))
-        assert len(loaded.examples) + loaded.left_out["without a label that may be answered"] == 200
+        assert len(loaded.examples) + loaded.skipped["without a predictable label"] == 200
         assert len({example.id for example in loaded.examples}) == len(loaded.examples)
         assert {label for example in loaded.examples for label in example.labels} == set(registry.taxonomy(name).names)
     reviews = load(folder / "reviews.jsonl", registry.taxonomy("sentiment"), Fields("text", "sentiment")).examples

@@ -101,7 +101,7 @@ def test_a_row_without_a_text_is_left_out_and_counted(tmp_path: Path) -> None:
     path = table(
         tmp_path / "a.csv", ("id", "title", "description", "genres"), (1, "T", " ", "War"), (2, "U", "x", "War")
     )
-    assert load(path, TMDB).left_out == {"without a text": 1}
+    assert load(path, TMDB).skipped == {"without a text": 1}
     assert len(load(path, TMDB, Fields(title="title")).examples) == 2, "a title is a text"
 
 
@@ -109,8 +109,8 @@ def test_a_copy_of_a_row_is_left_out_and_one_id_for_two_texts_is_refused(tmp_pat
     head = ("id", "description", "genres")
     path = table(tmp_path / "a.csv", head, (1, "x", "War"), (1, "x", "War"))
     loaded = load(path, TMDB)
-    assert (len(loaded.examples), loaded.left_out) == (1, {"whose id stands twice": 1})
-    with pytest.raises(InvalidDataset, match=r"line 3: id '1' also stands for another text .*line 2"):
+    assert (len(loaded.examples), loaded.skipped) == (1, {"with a repeated id": 1})
+    with pytest.raises(InvalidDataset, match=r"line 3: id '1' is also the id of another text .*line 2"):
         load(table(path, head, (1, "x", "War"), (1, "y", "War")), TMDB)
 
 
@@ -121,7 +121,7 @@ def test_unknown_labels_are_refused_or_dropped_and_counted(tmp_path: Path) -> No
     loaded = load(path, TMDB, drop_unknown=True)
     assert labels(loaded.examples) == [("War",)]
     assert loaded.changed == {"the unknown label 'Cooking' dropped": 2}
-    assert loaded.left_out["without a label that may be answered"] == 1
+    assert loaded.skipped["without a predictable label"] == 1
 
 
 @pytest.mark.parametrize(
@@ -191,12 +191,12 @@ def test_tmdb_genres_are_read_as_json_and_as_python_and_broken_rows_are_counted(
         ("10", ("Comedy",), "empty ()"),
     ]
     assert loaded.examples[0].text.title == "Harbour"
-    assert loaded.left_out == {
-        "that the export broke": 3,
-        "whose id stands twice": 1,
-        "without a label that may be answered": 1,
+    assert loaded.skipped == {
+        "broken by the export": 3,
+        "with a repeated id": 1,
+        "without a predictable label": 1,
     }
-    assert load(path, TMDB).left_out["without a text"] == 1, "without its title the last film has nothing to read"
+    assert load(path, TMDB).skipped["without a text"] == 1, "without its title the last film has nothing to read"
 
 
 # --- IMDb by genre ---
@@ -237,11 +237,11 @@ def test_files_by_genre_become_one_row_a_film_with_the_union_of_its_genres(by_ge
     assert found["tt1"].text.body.endswith("and marry."), "the whole description is taken, not the one that breaks off"
     assert not found["tt1"].truncated
     assert loaded.changed == {
-        "'Add a Plot' taken away": 1,
-        "'See full summary' cut off": 1,
+        "'Add a Plot' removed": 1,
+        "'See full summary' removed": 1,
         "merged into another row of the same film": 1,
     }
-    assert loaded.left_out == {"without a text": 1}
+    assert loaded.skipped == {"without a text": 1}
 
 
 def test_three_genres_may_be_more_and_dots_mean_a_text_that_breaks_off(by_genre: Path) -> None:
@@ -308,7 +308,7 @@ def test_reviews_are_read_and_none_stands_in_both_halves(reviews: Path) -> None:
     assert found["train/pos/0_9"].text.body == "Warm and funny."
     assert (found["train/pos/0_9"].labels, found["test/neg/0_1"].labels) == (("positive",), ("negative",))
     assert found["test/neg/0_1"].group == found["test/neg/1_1"].group != found["train/neg/0_2"].group
-    assert loaded.left_out == {"of train whose text stands in test too": 1}
+    assert loaded.skipped == {"of train with a text of test": 1}
     assert {one.split for one in load(reviews, SENTIMENT, split="test").examples} == {"test"}
 
 

@@ -16,7 +16,7 @@ def other(body: str, film: str = "heat (1995)", **fields: Any) -> Example:
 def left_out(*others: Example, everything: tuple[Example, ...] = (TRAINING, JUDGED)) -> dict[str, int]:
     found = more_texts([TRAINING], everything, others)
     assert found.examples == ()
-    return dict(found.left_out)
+    return dict(found.skipped)
 
 
 def test_a_text_of_the_same_film_is_learnt_with_the_labels_that_the_data_has() -> None:
@@ -35,18 +35,18 @@ def test_films_without_a_year_are_not_joined() -> None:
 
 
 def test_a_name_that_two_films_have_tells_neither_apart() -> None:
-    why = "of a title and year that more than one film has"
+    why = "with a title and year of more than one film"
     assert left_out(other("robbers meet"), other("lovers meet")) == {why: 2}
     twin = Example("c", Text("another"), ("Drama",), film=TRAINING.film, split="test")
     assert left_out(other("robbers meet"), everything=(TRAINING, JUDGED, twin)) == {why: 1}
 
 
 def test_a_text_that_any_side_has_is_not_learnt_again() -> None:
-    why = "with a text that the data has"
+    why = "with a text of the data"
     assert left_out(other("A  HEIST!")) == {why: 1}
     assert left_out(other("A war.")) == {why: 1}
 
 
 def test_a_film_that_stands_on_another_side_there_is_left_alone() -> None:
-    assert left_out(other("robbers meet", split="test")) == {"of a film that stands on another side there": 1}
+    assert left_out(other("robbers meet", split="test")) == {"of a film in another split of that table": 1}
     assert len(more_texts([TRAINING], [TRAINING], [other("robbers meet", split="train")]).examples) == 1

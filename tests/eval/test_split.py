@@ -10,10 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eval.datasets import Example, Fields, load
-from eval.datasets.dividing import divide
-from eval.datasets.split import assign
-from eval.datasets.split_file import read_frozen, write_frozen
+from eval.datasets import Example, Fields, divide, load
+from eval.datasets.split import SplitFile, assign
 from prompts import registry
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.text import Text
@@ -116,8 +114,8 @@ def test_impossible_shares_are_refused(shares: dict[str, float]) -> None:
 def test_a_frozen_split_is_read_back_and_refused_for_other_data(tmp_path: Path) -> None:
     path = written(tmp_path / "a.jsonl", films())
     frozen, examples = divide(path, TMDB, Fields(), SHARES, 7)
-    write_frozen(frozen, tmp_path / "split.json")
-    assert read_frozen(tmp_path / "split.json") == frozen
+    frozen.write(tmp_path / "split.json")
+    assert SplitFile.read(tmp_path / "split.json") == frozen
     sides = {one.id: one.split for one in load(path, TMDB, split_file=tmp_path / "split.json").examples}
     assert sides == {one.id: one.split for one in examples}
     assert Counter(sides.values()) == {"train": 48, "validation": 6, "test": 6}
@@ -131,7 +129,7 @@ def test_a_frozen_split_is_read_back_and_refused_for_other_data(tmp_path: Path) 
 def test_a_split_that_was_edited_or_is_none_is_refused(tmp_path: Path) -> None:
     path, kept = written(tmp_path / "a.jsonl", films()), tmp_path / "split.json"
     frozen, _ = divide(path, TMDB, Fields(), SHARES, 0)
-    write_frozen(frozen, kept)
+    frozen.write(kept)
     body = json.loads(kept.read_text())
     body["test"] = body["sides"]["test"].pop()
     kept.write_text(json.dumps(body))
@@ -150,13 +148,13 @@ def test_a_given_test_half_stays_and_its_films_are_barred_from_the_rest(tmp_path
     rows.append({"id": "copy", "title": "T0", "description": "told anew", "genres": ["War"], "split": "train"})
     path = written(tmp_path / "a.jsonl", rows)
     frozen, _ = divide(path, TMDB, Fields(), {"train": 0.45, "validation": 0.05, "test": 0.5}, 0)
-    write_frozen(frozen, tmp_path / "split.json")
+    frozen.write(tmp_path / "split.json")
     loaded = load(path, TMDB, split_file=tmp_path / "split.json")
     found = Counter(one.split for one in loaded.examples)
     assert found["test"] == 20
     assert found["validation"] in (3, 4), "a tenth of the 40 that test leaves, as near as three genres allow"
     assert {one.id for one in loaded.examples if one.split == "test"} == {str(n) for n in range(20)}
-    assert loaded.left_out == {"of a film that the test half has": 1}
+    assert loaded.skipped == {"of a film in the test split": 1}
 
 
 def test_splits_of_its_own_are_not_overruled_unless_asked(tmp_path: Path) -> None:
@@ -184,17 +182,17 @@ def test_labels_too_rare_in_train_are_dropped_whatever_test_has(tmp_path: Path) 
     rows[0]["genres"] = ["Western"]
     rows += [{"id": f"w{n}", "description": f"w {n}", "genres": ["Western"], "split": "test"} for n in range(9)]
     loaded = load(written(tmp_path / "a.jsonl", rows), TMDB, min_label_count=3)
-    assert loaded.kept == {"Comedy": 3, "War": 3}
-    assert (loaded.dropped["Drama"], loaded.dropped["Western"], loaded.dropped["Music"]) == (2, 1, 0)
+    assert loaded.kept_labels == {"Comedy": 3, "War": 3}
+    assert [loaded.dropped_labels[name] for name in ("Drama", "Western", "Music")] == [2, 1, 0]
     assert loaded.taxonomy.names == ("Comedy", "War")
     assert loaded.taxonomy.known("Western") == "Western", "still known, never answered"
     assert {label for one in loaded.examples for label in one.labels} == {"Comedy", "War"}
-    assert loaded.left_out["without a label that may be answered"] == 10 + 9
+    assert loaded.skipped["without a predictable label"] == 10 + 9
 
 
 def test_a_minimum_that_no_label_reaches_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "a.jsonl", films(9))
-    with pytest.raises(InvalidDataset, match="no label has 100 training examples; the commonest has 3"):
+    with pytest.raises(InvalidDataset, match="no label has 100 training examples; the most frequent label has 3"):
         load(path, TMDB, min_label_count=100)
     written(path, [row | {"split": "test"} for row in films(9)])
     with pytest.raises(InvalidDataset, match="no example has split 'train'"):

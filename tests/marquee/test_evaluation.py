@@ -97,7 +97,7 @@ def test_rows_without_a_text_or_a_label_are_left_out_and_counted(frame: pandas.D
     frame.loc[50] = ["A text", None]
     run = marquee.evaluate(frame, "plot", "genre")
     assert len(run.data.examples) == 3
-    assert run.left_out == {"without a text": 1, "without a label that may be answered": 1}
+    assert run.left_out == {"without a text": 1, "without a predictable label": 1}
 
 
 def test_a_baseline_is_trained_on_one_part_and_every_system_is_measured_on_another() -> None:

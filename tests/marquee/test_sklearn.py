@@ -410,7 +410,7 @@ def test_answers_are_remembered_where_that_is_asked(tmp_path: Path) -> None:
         (
             {"classifier": LanguageModel(FakeBackend()), "strategy": "label_token"},
             UnknownName,
-            "did you mean 'letters'",
+            "did you mean 'label_tokens'",
         ),
         ({"classifier": LanguageModel(FakeBackend()), "prompt": "plt"}, UnknownName, "did you mean 'plot"),
     ],

@@ -285,7 +285,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked() -> None:
     import tracemalloc
 
     from service.encodings import decompressed
-    from service.errors import RequestProblem
+    from service.request_problem import RequestProblem
 
     tracemalloc.start()
     with pytest.raises(RequestProblem):

@@ -27,6 +27,7 @@ def test_every_extra_of_the_table_is_one_of_the_package() -> None:
     [
         ("flask", "serve", "service"),
         ("openai.types", "classify", "llm"),
+        ("opentelemetry.sdk.trace", "serve", "otel"),
         ("pyarrow", "bulk", "parquet"),
         ("sklearn", "evaluate", "eval"),
         ("sklearn", "train", "train"),

@@ -198,7 +198,7 @@ def test_bulk_over_a_url_labels_every_good_row(away: Path) -> None:
     [
         ({}, None),
         ({"strategy": "auto"}, None),
-        ({"strategy": "label_tokens"}, ["strategy 'letters' is ignored: named answers"]),
+        ({"strategy": "label_tokens"}, ["strategy 'label_tokens' is ignored: named answers"]),
         ({"prompt": "plot"}, ["prompt 'plot.v1' is ignored: named answers"]),
         (
             {"strategy": "yes_no", "prompt": "auto.v1"},
@@ -221,7 +221,7 @@ def test_answers_of_a_stand_in_say_that_they_have_no_strategy_or_prompt() -> Non
         results = app_of(classifier).test_client().post("/classify", json=sent).get_json()["results"]
         return [result.get("notes") for result in results]
 
-    ignored = ["strategy 'list' is ignored: named answers", "prompt 'plot.v1' is ignored: named answers"]
+    ignored = ["strategy 'json_list' is ignored: named answers", "prompt 'plot.v1' is ignored: named answers"]
     assert notes(Fallback(down, Named())) == [ignored, None]
     assert notes(Fallback(up, Named())) == [None, None]
     assert notes(Cascade(Named(), up, 0.1)) == [ignored, None]
@@ -240,14 +240,14 @@ def test_the_command_line_prints_notes_of_a_service_and_of_its_own() -> None:
     with served_at(app_of(Named())) as url:
         result = CliRunner().invoke(main, ["classify", "a war", "--strategy", "label_tokens", "--url", url])
         shown = CliRunner().invoke(main, ["classify", "a war", "--prompt", "plot", "--url", url, "--json"])
-    assert "— strategy 'letters' is ignored: named answers" in result.stderr
+    assert "— strategy 'label_tokens' is ignored: named answers" in result.stderr
     assert json.loads(shown.stdout)["notes"] == ["prompt 'plot.v1' is ignored: named answers"]
 
 
 @pytest.mark.usefixtures("away")
 def test_the_embedded_classifier_says_that_it_has_no_strategy() -> None:
     result = CliRunner().invoke(main, ["classify", "a war", "--strategy", "label_tokens"])
-    assert "— strategy 'letters' is ignored: the embedded classifier answers" in result.stderr
+    assert "— strategy 'label_tokens' is ignored: the embedded classifier answers" in result.stderr
 
 
 # --- genres and labels ---

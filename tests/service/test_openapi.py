@@ -127,6 +127,7 @@ def test_every_route_has_words_and_every_reference_leads_somewhere(whole: dict[s
         ("GET", "/prompts", "/prompts", None),
         ("GET", "/healthz", "/healthz", None),
         ("GET", "/readyz", "/readyz", None),
+        ("GET", "/version", "/version", None),
         ("GET", "/problems/{slug}", "/problems/too-large", None),
         ("GET", "/problems/{slug}", "/problems/nothing", None),
         ("GET", "/", "/", None),

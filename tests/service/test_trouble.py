@@ -89,7 +89,7 @@ def crowd(url: str, clients: int, each: int) -> list[bool]:
 
 
 def test_a_crowd_is_answered_and_what_is_too_much_is_turned_away_at_once(tmp_path: Path) -> None:
-    with over(slow(0.05), tmp_path, MARQUEE_QUEUE="4", MARQUEE_THREADS="48") as running:
+    with over(slow(0.05), tmp_path, MARQUEE_MAX_PENDING="4", MARQUEE_THREADS="48") as running:
         with httpx2.Client(base_url=running.url, timeout=60) as http, ThreadPoolExecutor(40) as pool:
             asked = [{"text": f"{number}", "cache": False} for number in range(80)]
             replies = list(pool.map(lambda one: http.post("/classify", json=one), asked))

@@ -124,7 +124,7 @@ def test_a_table_needs_no_labels_and_those_it_has_are_read_where_they_are_asked_
     path.write_text("".join(json.dumps({"own": [], **row}) + "\n" for row in rows))
     loaded = pool(path, MULTI, Fields(labels=""))
     assert [(one.id, one.labels, one.complete) for one in loaded.examples] == [("1", (), False), ("3", (), False)]
-    assert loaded.left_out == {"without a text": 1}
+    assert loaded.skipped == {"without a text": 1}
     gold = pool(path, MULTI, Fields(labels="own"))
     assert [(one.labels, one.complete) for one in gold.examples] == [((), False), (("War",), True)]
     path.write_text('{"description": " "}\n')
