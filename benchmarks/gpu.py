@@ -39,7 +39,7 @@ TINY = {
     "num_key_value_heads": 1,
     "max_position_embeddings": 2_048,
 }
-WORKLOADS = ("letters warm", "letters cold", "list warm", "list cold")
+WORKLOADS = ("label_tokens warm", "label_tokens cold", "json_list warm", "json_list cold")
 _BESIDE = ("vllm", "vllm-fp8", "vllm-server")  # in processes of their own, which give the memory back as a whole
 
 

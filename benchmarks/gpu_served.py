@@ -25,7 +25,7 @@ _TOKENS = range(1_000, 2_000)  # of the tiny tokenizer: past its control tokens 
 _CONTEXT = 2_048
 
 Rates = dict[str, float]
-"""Documents a second, by strategy and state of the prefix, such as ``letters warm``."""
+"""Documents a second, by strategy and state of the prefix, such as ``label_tokens warm``."""
 
 
 def write_folder(folder: Path, shape: dict[str, int], device: str | None) -> Path:

@@ -298,7 +298,7 @@ def test_one_step_alone_does_not_work_on_what_is_no_more(raw: Path) -> None:
     call()
     configure(clean="{}")
     later = call("--only", "annotate")
-    assert later.exit_code == 1 and "stale clean (its settings changed" in later.output
+    assert later.exit_code == 1 and "which is stale (its settings changed" in later.output
 
 
 def test_a_run_that_was_ended_leaves_no_half_of_a_file(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
