@@ -108,7 +108,7 @@ def run(
     Args:
         job: what and where.
         runner: how texts are classified: in this process, through batch files, or by Ray.
-        told: called after every batch, and now and then while the output is written.
+        on_progress: called after every batch, and now and then while the output is written.
         overwrite: drop what an unfinished run of something else has left, and replace an output that is there.
         seed: puts answers in the store before the first text is asked about; the output is then there already, and is
             replaced.

@@ -71,7 +71,7 @@ def enriched(
         lookup: who is asked.
         patience: seconds that one title may take, pauses that a provider asks for included.
         ambiguous: what to take where several films have a row's title and it gives no year.
-        told: called with the number of titles done and of all.
+        on_progress: called with the number of titles done and of all.
 
     Raises:
         InvalidDataset: no such columns.

@@ -81,7 +81,7 @@ class HTTPClient:
         Args:
             path: behind the base URL.
             params: of this request.
-            until: monotonic time after which nobody waits for it; pauses that the host asks for are kept until then.
+            deadline: monotonic time after which nobody waits for it; pauses that the host asks for are kept until then.
             shape: what the reply must hold.
 
         Raises:

@@ -107,7 +107,7 @@ class Lookup:
 
         Args:
             wanted: title, and year where known.
-            until: monotonic time after which nobody waits for it.
+            deadline: monotonic time after which nobody waits for it.
             ambiguous: where a provider knows several films that could be meant: its best known one, or none at all.
             scope: of what is remembered, such as an API key's; ``cached`` tells nothing of other scopes.
         """

@@ -32,7 +32,7 @@ class RateLimiter:
         """Wait for a turn; where none comes before ``until``, or the host refused the key, why not, at once.
 
         Args:
-            until: monotonic time.
+            deadline: monotonic time.
         """
         with self._lock:
             now = time.monotonic()

@@ -10,8 +10,7 @@ from prompts import registry
 
 
 def as_trained(settings: Settings, folder: Path) -> tuple[Settings, list[str]]:
-    """The settings with taxonomy and strategy of an adapter's training, where nobody set them; and what there is to
-    say about it.
+    """The settings with the taxonomy and strategy of an adapter's training, where none are set; and notes on them.
 
     Raises:
         InvalidSetting: the folder holds no adapter.

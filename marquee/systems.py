@@ -55,8 +55,10 @@ class SystemContext:
 
 
 def named(spec: str, setting: SystemContext) -> System:
-    """The system that a spec means: ``embedded[:WEIGHTS]``, ``minilm-plain``, ``llm[:STRATEGY][:PROMPT]``,
-    ``service:URL``, or a trained model, ``NAME[:PATH]``.
+    """The system of a spec.
+
+    A spec is ``embedded[:WEIGHTS]``, ``minilm-plain``, ``llm[:STRATEGY][:PROMPT]``, ``service:URL``, or a trained
+    model, ``NAME[:PATH]``.
 
     Raises:
         UnknownName: there is no system, strategy or prompt of that name.
@@ -78,8 +80,9 @@ def configured(setting: SystemContext) -> System:
 def corresponding(
     spec: str, setting: SystemContext, backend: Callable[[str], Backend], endpoint: Mapping[str, Any] = _NO_ENDPOINT
 ) -> System:
-    """The language model of a spec, ``llm[:STRATEGY][:PROMPT]``, whose requests are carried by others; no endpoint need
-    be set.
+    """The language model of a spec, ``llm[:STRATEGY][:PROMPT]``, with another transport.
+
+    No endpoint need be set.
 
     Args:
         spec: how the command line names it.

@@ -17,9 +17,10 @@ from marquee.settings import Settings, read_settings
 
 
 def with_vllm(model: str, **given: Any) -> tuple[Settings, VLLMServer]:
-    """Settings, and a vLLM server, not yet started, which they ask. It serves under the name that is set, else under
-    the model's own: an answer should not carry the name of a model that did not give it. An adapter has a name of its
-    own beside that of its base.
+    """Settings, and the vLLM server, not yet started, that they point to.
+
+    It serves under the name that is set, else under the model's own name: answers must carry the name of the model that
+    gave them. An adapter has its own name beside that of its base.
 
     Raises:
         InvalidSetting: a setting that cannot work, or an adapter that cannot be served on this model.

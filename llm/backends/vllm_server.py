@@ -108,7 +108,7 @@ class VLLMServer:
         """Start it and wait until it is healthy.
 
         Args:
-            told: called about twice a second with the seconds so far and the last line of the server's log.
+            on_progress: called about twice a second with the seconds so far and the last line of the server's log.
 
         Raises:
             VLLMFailed: it did not come up.

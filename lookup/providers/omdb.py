@@ -54,8 +54,11 @@ class OMDb:
         return self.http.base_url
 
     def find(self, wanted: FilmQuery, deadline: float) -> FilmRecord | LookupFailure:
-        """See ``Provider.find``. A film of a known year takes one request, mostly; without one, or where OMDb has it
-        under another year, a search comes first: by title alone OMDb answers with one film and tells of no others."""
+        """See ``Provider.find``.
+
+        A film of a known year usually takes one request. Without a year, or where OMDb has another one, a search comes
+        first: by title alone OMDb returns one film and does not mention the others.
+        """
         if wanted.year:
             found = self._by_title(wanted, {"y": str(wanted.year)}, deadline)
             if isinstance(found, FilmRecord) or found.kind != "not_found":

@@ -114,7 +114,7 @@ def build(
         append: add to the version in force; otherwise the new version holds the source alone.
         overwrite: drop what an unfinished build of something else has left.
         wait: let a build that is under way end first; otherwise that is an error.
-        told: called with a stage and its number of films as they are done.
+        on_progress: called with a stage and its number of films as they are done.
 
     Raises:
         InvalidIndex: nothing to index, an id twice, an index of another encoder or a damaged one to add to, another

@@ -171,7 +171,8 @@ def _batcher_of(app: Flask, route: str) -> Any:
     if route == "/similar":
         return parts.similar()._encode
     decider = parts.returns_labels()
-    assert isinstance(decider, ByScores) and isinstance(decider.predict, MicroBatchedPairs)
+    assert isinstance(decider, ByScores)
+    assert isinstance(decider.predict, MicroBatchedPairs)
     return decider.predict._batcher
 
 
