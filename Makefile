@@ -90,7 +90,7 @@ bench-similarity: .venv/dev ## encoding, searching and serving of similar films 
 	@$(BIN)/python -m benchmarks.similarity $(if $(DATA),--data $(DATA))
 
 .PHONY: docs
-docs: .venv/run ## write docs/configuration.md and docs/http.md anew from the settings and routes
+docs: .venv/run ## write docs/configuration.md and docs/http.md from the settings and routes
 	@$(BIN)/python main.py reference
 
 .PHONY: wheel
