@@ -31,8 +31,10 @@ class RequestProblem(Exception):
 
 
 def problem_type(slug: str) -> str:
-    """Where a kind of error is explained: a path that includes the prefix under which a reverse proxy shows the
-    service."""
+    """The path that explains a kind of error.
+
+    It includes the prefix under which a reverse proxy publishes the service.
+    """
     from flask import has_request_context, request
 
     prefix = request.script_root if has_request_context() else ""
