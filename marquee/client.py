@@ -11,13 +11,24 @@ from typing import Any
 import httpx2
 
 from llm.classifier import AnswerSource, Prediction, Problem, ProblemKind, no_text
-from marquee.problem_kinds import SLUGS
 from prompts import registry
 from prompts.errors import InvalidSetting
 from prompts.network import connection, split_url, trimmed, without_login
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
 
+# kind of a text's problem -> last part of the problem type (RFC 9457) that the service answers with
+SLUGS: Mapping[ProblemKind, str] = {
+    "empty": "invalid-request",
+    "too_long": "text-too-long",
+    "unreachable": "model-unreachable",
+    "busy": "model-busy",
+    "misconfigured": "model-misconfigured",
+    "rejected": "model-rejected",
+    "unreadable": "model-unreadable",
+    "timeout": "timeout",
+    "client_disconnected": "client-disconnected",
+}
 _KINDS: Mapping[str, ProblemKind] = {slug: kind for kind, slug in SLUGS.items()} | {"too-large": "too_long"}
 _TOO_LARGE = 413
 _MOST_CHARS = 600_000  # of one request; a character takes up to 6 bytes, and a service takes 4,000,000 by default

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from llm.classifier import Problem
-from marquee.problem_kinds import KINDS, SLUGS
+from marquee.client import SLUGS
+from service.problem_kinds import KINDS
 
 _RETRY_SECONDS = 5
 

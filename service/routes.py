@@ -13,12 +13,12 @@ from llm.classifier import OF_A_TEXT, Prediction
 from llm.request_context import CURRENT_REQUEST
 from llm.wrappers.length_limited import LengthLimited
 from marquee.factory import RequestOptions
-from marquee.problem_kinds import KINDS
 from marquee.version import __version__
 from prompts import registry
 from prompts.errors import UnknownName
 from service.notes import notes_of
 from service.pages import for_either
+from service.problem_kinds import KINDS
 from service.prompt_preview import asking
 from service.readiness import Readiness
 from service.request_parsing import read_decision, read_request, read_similar

@@ -20,8 +20,8 @@ from pydantic import (
 from llm.classifier import Prediction, ScoreType, Usage
 from llm.costs import cost
 from llm.strategies import registry as strategies
+from marquee.client import SLUGS
 from marquee.factory import RequestOptions
-from marquee.problem_kinds import SLUGS
 from prompts import registry
 from prompts.faults import fault_of, shown
 from prompts.taxonomy import Taxonomy

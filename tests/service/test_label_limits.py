@@ -7,12 +7,12 @@ import pytest
 from flask.testing import FlaskClient
 
 from llm.embedded.matcher import Matcher
-from marquee.films import live
 from prompts import registry
 from prompts.errors import InvalidTaxonomy
 from service.app import create_app
 from service.services import Services
 from similarity.index.builder import FilmSource, build
+from similarity.index.sample import live
 from similarity.index.search import Similar
 from tests.service.test_classify import problem_of
 from tests.similarity.films import films as some_films

@@ -12,10 +12,10 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client as WSGIClient
 from werkzeug.wrappers import Response
 
-from marquee.problem_kinds import KINDS
 from marquee.settings import read_settings
 from service.app import create_app
 from service.auth import Keys
+from service.problem_kinds import KINDS
 from service.rate_limits import AccessControl
 from service.services import Services
 from tests.eval.rows import Named
