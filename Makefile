@@ -26,9 +26,14 @@ notebook: .venv/notebook ## open the notebooks in the browser
 test: lint types unit ## lint, types and tests
 
 .PHONY: lint
-lint: .venv/dev ## ruff: rules and format
+lint: .venv/dev ## ruff: rules and format; codespell
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+
+.PHONY: hooks
+hooks: .venv/dev ## run the checks of .pre-commit-config.yaml on every commit
+	$(BIN)/pre-commit install
 
 .PHONY: types
 types: .venv/dev ## mypy, strict
@@ -37,6 +42,12 @@ types: .venv/dev ## mypy, strict
 .PHONY: unit
 unit: .venv/dev ## pytest, all but the engines, in two processes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore tests/engines -n 2 --dist loadfile
+
+.PHONY: coverage
+coverage: .venv/dev ## tests with coverage, a report only (HTML in var/coverage/html)
+	rm -rf var/coverage
+	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest --ignore tests/engines -n 2 --dist loadfile; \
+	status=$$?; $(BIN)/coverage combine -q && $(BIN)/coverage html -q && $(BIN)/coverage report; exit $$status
 
 .PHONY: test-engines
 test-engines: .venv/dev ## tests against a real vLLM server (CPU build; makes its own environment in var/)
@@ -79,7 +90,7 @@ bench-similarity: .venv/dev ## encoding, searching and serving of similar films 
 	@$(BIN)/python -m benchmarks.similarity $(if $(DATA),--data $(DATA))
 
 .PHONY: docs
-docs: .venv/run ## write docs/configuration.md and docs/http.md anew from the settings and routes
+docs: .venv/run ## write docs/configuration.md and docs/http.md from the settings and routes
 	@$(BIN)/python main.py reference
 
 .PHONY: wheel

@@ -248,8 +248,11 @@ class Roofline:
     weight_bytes: int = 2
 
     def rate(self, strategy: str, warm: bool, load: Load) -> float:
-        """Documents a second: 2 operations a parameter and token, and the weights read once for every token that a
-        batch writes behind its first; attention, small at this length, is left out."""
+        """Estimated texts per second.
+
+        Each parameter costs 2 operations per token; the weights are read once per token that a batch generates after
+        its first. Attention is small at this length and is left out.
+        """
         tokens = load.own if warm else load.own + load.static
         first = 2 * (self.body * tokens + self.head) / (self.found.tflops * 1e12)
         return 1 / (first if strategy == "label_tokens" else first + (load.written - 1) * self._step())

@@ -1,5 +1,7 @@
-"""The model that the benchmark serves: a tiny Qwen2 in Qwen2's own tokens, of random weights but for one thing it was
-taught: to answer `json_list` with three genres that take as many tokens as true answers do on average."""
+"""Benchmark model: a tiny Qwen2 with Qwen2's tokenizer and random weights.
+
+It is trained for one thing: to answer `json_list` with three genres of about as many tokens as real answers have.
+"""
 
 from __future__ import annotations
 

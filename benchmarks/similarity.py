@@ -72,9 +72,11 @@ SMOKE = SimilarityPlan(8, 1, 2_000, ("hnsw", "ivf"), 40, 2, 8)
 def main(
     data: Path | None, parts: str, vectors: int, kinds: str, films: int, clients: int, smoke: bool
 ) -> None:  # fmt: skip
-    """Measure documents a second of the encoder against sentence-transformers as it comes, searches of approximate
-    indexes against exact ones (milliseconds, recall@10, memory), texts a second of building an index, and the latency
-    of POST /similar under clients at once. Ratios are of one run.
+    """Measure the encoder, the indexes and `POST /similar`.
+
+    Texts per second of the encoder against sentence-transformers' default; searches of approximate indexes against
+    exact ones (milliseconds, recall@10, memory); texts per second of index building; latency of POST /similar under
+    concurrent clients. Ratios are from one run.
     """
     plan = (
         SMOKE if smoke else SimilarityPlan(vectors=vectors, kinds=tuple(kinds.split(",")), films=films, clients=clients)

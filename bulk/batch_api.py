@@ -81,8 +81,10 @@ class OfflineTransport:
         ]
 
     def receive(self, replies: Iterable[tuple[str, Any]]) -> int:
-        """Take replies in: result lines as ``read_results`` gives them; returns how many there were. A reply that
-        succeeded is not put aside for one that failed."""
+        """Add result lines as ``read_results`` returns them; returns their number.
+
+        A successful reply is not replaced by a failed one.
+        """
         count = 0
         with self._connection:
             for key, reply in replies:

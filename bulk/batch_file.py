@@ -39,7 +39,7 @@ def write_requests(
 
     Args:
         job: whose texts are asked about, by a classifier that sends its requests through the transport.
-        wire: notes them down.
+        transport: notes them down.
         path: of the first file; a second one is called ``NAME.2.jsonl``.
         most_requests: of one file.
         most_bytes: of one file.

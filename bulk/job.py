@@ -84,8 +84,9 @@ class Job:
         return done_of(self.out)
 
     def manifest(self, before: Manifest | None = None) -> Manifest:
-        """What must be the same for a run to go on. A file that has kept its size and time of change since ``before``
-        is not read again.
+        """Facts that must be the same for a run to be resumed.
+
+        A file whose size and modification time are the same as in ``before`` is not read again.
 
         Raises:
             InvalidDataset: a file cannot be read.

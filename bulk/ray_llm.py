@@ -62,8 +62,11 @@ class RayRunner:
         self._folder, self._cluster = folder.absolute() / REQUESTS, cluster
 
     def answered(self, batches: Batches, store: JobStore) -> Iterator[list[Answered]]:
-        """See ``Runner.answered``. Requests are sent in rounds, since some can only be written when others are
-        answered; then every text is read from the replies."""
+        """See ``Runner.answered``.
+
+        Requests are sent in rounds, because some depend on the answers to others; all texts are then parsed from the
+        replies.
+        """
         classifier = self._open()
         for _ in range(_ROUNDS):
             if not self._lay_out(classifier, batches, store):

@@ -39,8 +39,9 @@ class Read:
 
 
 def schema_of(job: Job) -> Schema:
-    """The columns of all rows. Text files are read to their end, so that what is wrong with one is known before the
-    first text is paid for.
+    """The columns of all rows.
+
+    Text files are read to their end, so that an error in one is reported before the first text is paid for.
 
     Raises:
         InvalidDataset: a file that cannot be read, or a column of a name that is to be added.

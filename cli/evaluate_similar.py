@@ -42,9 +42,11 @@ def evaluate_similar(
     out: Path | None,
     **reading: Any,
 ) -> None:
-    """Measure, over the films of FILE, how many genres neighbours share (share@10, IoU@10, nDCG@10), beside chance;
-    how much of the catalogue is ever answered; and whether a plot that lost a third of its words, or was reworded,
-    finds its film (R@1).
+    """Measure how well neighbours in FILE match, by genre and by plot.
+
+    Shared genres (share@10, IoU@10, nDCG@10) are shown beside chance, with the share of the catalogue that is ever
+    returned. R@1 says whether a plot without a third of its words, or reworded, finds its film. Vectors are cached in
+    var/cache/embeddings: the same films are encoded once.
 
     Vectors are kept in var/cache/embeddings, so that the same films are encoded once.
     """

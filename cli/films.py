@@ -61,8 +61,8 @@ def films_of(
 
 def live_index(folder: Path | None, encoder: IndexEncoder) -> ReloadingIndex:
     """The index of a folder, or of the settings, or of the sample films."""
-    from marquee.films import live
     from marquee.settings import read_settings
+    from similarity.index.sample import live
 
     return live(folder or read_settings().index, encoder)
 

@@ -53,7 +53,7 @@ class CommandGroup(click.Group):
             self.add_command(command)
 
     def main(self, *arguments: Any, **fields: Any) -> Any:
-        """Run the program; a console that cannot show a character gets it as ``\\uXXXX``, which JSON readers take."""
+        r"""Run the program; a console that cannot show a character gets it as ``\uXXXX``, which JSON readers take."""
         _open_closed_streams()
         codecs.register_error("uescape", _escaped)
         for stream in (sys.stdout, sys.stderr):

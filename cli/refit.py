@@ -23,8 +23,11 @@ def refit(
     folder: Path, data: Path, out: Path, taxonomy: str | None, split: str, validation_split: str,
     more_texts: Path | None, **rest: Any,
 ) -> None:  # fmt: skip
-    """Learn the training in FOLDER again, from its training and validation texts together. What it chose by the latter
-    (settings, rounds, thresholds, a blend's weights) stays. Give the data as it was given to `train`."""
+    """Retrain the model in FOLDER on its training and validation texts together.
+
+    Choices made on the validation texts (settings, epochs, thresholds, ensemble weights) are kept. Give the data as it
+    was given to `train`.
+    """
     from eval.baselines.data import Split
     from eval.baselines.refit import KnownTexts, Refit
     from marquee.settings import read_settings

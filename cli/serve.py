@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
     from flask import Flask
 
-    from llm.backends.vllm_server import VLLMServer
+    from llm.backends.vllm_server import OnProgress, VLLMServer
     from llm.classifier import Classifier
     from marquee.settings import Settings
     from prompts.taxonomy import Taxonomy
@@ -72,8 +74,8 @@ def serve(
     debug: bool,
 ) -> None:
     """Start the HTTP service."""
+    from marquee.serving import with_vllm
     from marquee.settings import read_settings
-    from marquee.vllm import with_vllm
 
     if adapter is not None and (trained is not None or (local is None and vllm_model is None)):
         raise click.UsageError("--adapter changes a language model; give --local or --vllm beside it")
@@ -94,7 +96,7 @@ def serve(
 
 def _as_trained(settings: Settings, adapter: Path) -> Settings:
     """The settings under which an adapter is asked as it was taught, so far as nobody set them otherwise."""
-    from marquee.adapters import as_trained
+    from marquee.serving import as_trained
 
     settings, words = as_trained(settings, adapter)
     for word in words:
@@ -112,7 +114,6 @@ def _serve(
     share(settings.workers)  # before anything loads torch, which looks only then
     if settings.workers > 1:
         at_the_end.enter_context(_shared_metrics())  # before anything imports prometheus_client, which looks only then
-    from marquee.vllm import start
     from service.factory import build
     from service.logging_setup import configure
     from service.rate_limits import door
@@ -129,13 +130,40 @@ def _serve(
     listener = None if debug else listen(settings.host, settings.port)
     if vllm:
         at_the_end.callback(vllm.stop)
-        start(vllm)
+        _start(vllm)
     click.echo(f"Answers: {_who(settings, trained)}")
     configure(settings.log_level)
     if listener is None:
         serve_debugging(lambda: _app(settings, trained, Event()), settings)
     else:
         _run(settings, trained, listener)
+
+
+def _start(vllm: VLLMServer) -> None:
+    """Start vLLM and print its progress. SIGTERM ends this process in the regular way, which ends vLLM too."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    click.echo(f"Starting vLLM; its log: {vllm.log}")
+    try:
+        vllm.start(_progress())
+    finally:
+        if sys.stdout.isatty():
+            click.echo()
+
+
+def _progress() -> OnProgress:
+    """Prints seconds and state: a line that overwrites itself on a terminal, else a line every 10 seconds."""
+    printed_at = float("-inf")
+
+    def on_progress(seconds: float, words: str) -> None:
+        nonlocal printed_at
+        line = f"  {seconds:4.0f} s  {words}"
+        if sys.stdout.isatty():
+            click.echo(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}", nl=False)
+        elif words and seconds - printed_at >= 10:
+            printed_at = seconds
+            click.echo(line)
+
+    return on_progress
 
 
 def _run(settings: Settings, trained: Path | None, listener: socket.socket) -> None:

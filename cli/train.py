@@ -71,9 +71,12 @@ def train(
     name: str, data: Path, out: Path | None, taxonomy: str | None, split: str, validation_split: str,
     reviews: Path | None, more_texts: Path | None, **rest: Any,
 ) -> None:  # fmt: skip
-    """Train the baseline NAME: prior, random, embedded-tuned, tfidf-nb, tfidf-svm, tfidf-knn, tfidf-lr, minilm-mlp,
-    hybrid, minilm, distilbert, or blend, which is of several of these; or an adapter for the language model: lora; or
-    the embedded classifier's own weights: matcher."""
+    """Train the model NAME.
+
+    Baselines: prior, random, embedded-tuned, tfidf-nb, tfidf-svm, tfidf-knn, tfidf-lr, minilm-mlp, hybrid, minilm,
+    distilbert, and blend of several of these. Own models: lora (an adapter for the language model) and matcher (weights
+    of the embedded classifier).
+    """
     if more_texts and name in ("matcher", "lora", "blend"):
         raise click.UsageError(f"--more-texts is for baselines that learn from texts; {name} does without")
     if name == "matcher":

@@ -42,7 +42,7 @@ class Encoded:
     Args:
         encoder: of unit vectors.
         texts: of the catalogue.
-        told: called with the number of texts encoded.
+        on_progress: called with the number of texts encoded.
     """
 
     def __init__(self, encoder: IndexEncoder, texts: Sequence[str], on_progress: OnProgress = nothing) -> None:
@@ -111,7 +111,7 @@ def space(spec: str, texts: Sequence[str], kept: Path | None = None, on_progress
             place of those that come with the program.
         texts: of the catalogue.
         kept: folder in which MiniLM's vectors are kept and found again; None keeps none.
-        told: called with the number of texts encoded.
+        on_progress: called with the number of texts encoded.
 
     Raises:
         UnknownName: no such system.

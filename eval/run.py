@@ -59,8 +59,11 @@ class System:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How texts are put to a system: the first ``alone`` one at a time, which gives the latency, the others in batches,
-    which give the throughput."""
+    """How texts are sent to a system.
+
+    The first ``alone`` texts are sent one at a time, which gives the latency; the others in batches, which give the
+    throughput.
+    """
 
     alone: int = 50
     batch: int = 32
@@ -113,7 +116,7 @@ class EvaluationRun:
         """Ask about what is pending, and measure.
 
         Args:
-            told: called with the number of new rows, every time that rows are on the disk.
+            on_progress: called with the number of new rows, every time that rows are on the disk.
 
         Returns:
             the metrics, as ``metrics.json`` holds them.

@@ -65,8 +65,10 @@ class LanguageModel:
         ]
 
     def fingerprint(self, text: Text, taxonomy: Taxonomy) -> str:
-        """Digest of all that the messages and the answer are made from: model, prompt, text, few-shot examples,
-        taxonomy, strategy, decoding and decision. No message is rendered for it."""
+        """Digest of all that messages and answer depend on; no message is rendered.
+
+        That is: model, prompt, text, few-shot examples, taxonomy, strategy, decoding and threshold.
+        """
         strategy, prompt = self._strategy(taxonomy), self._prompt(text, taxonomy)
         decoding = dict(self.backend.decoding)  # finds out which model answers, on which the name depends
         everything = [
@@ -101,8 +103,10 @@ class LanguageModel:
         return self._strategy(taxonomy).name
 
     def conversations(self, text: Text, taxonomy: Taxonomy) -> list[Conversation]:
-        """What would be sent for a text, one conversation per request, for telling in advance what asking costs; of
-        ``label_tokens`` over more labels than there are codes, the heats, since their answers make the final."""
+        """Messages that would be sent for a text, one conversation per request, for cost estimates.
+
+        For ``label_tokens`` over more labels than there are codes, the chunks only: their answers determine the final.
+        """
         strategy, render = self._strategy(taxonomy), self._render(text, self.shots([text], taxonomy)[0])
         if strategy.name == "label_tokens":
             limit = max(2, most_codes(self.backend, taxonomy))

@@ -66,8 +66,11 @@ def preview(model: LanguageModel, texts: Sequence[Text], taxonomy: Taxonomy, ord
 
 
 def _shared_chars(asked: Sequence[Sequence[Conversation]]) -> int:
-    """Characters at the front of requests that stood at the front of an earlier one: the static part and the examples
-    of every text but the first, and the text itself from its second question on."""
+    """Number of leading characters that requests share with an earlier one.
+
+    That is the static part and the examples for every text but the first, and the text itself from its second question
+    on.
+    """
     seen: set[str] = set()
     shared = 0
     for conversations in asked:

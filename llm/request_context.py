@@ -1,5 +1,7 @@
-"""Per-request context (deadline, cancellation, span, cache salt) in a ``ContextVar``, so that ``Classifier.classify``
-needs no extra arguments."""
+"""Per-request context (deadline, cancellation, span, cache salt) in a ``ContextVar``.
+
+``Classifier.classify`` therefore needs no extra arguments.
+"""
 
 from __future__ import annotations
 

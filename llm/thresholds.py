@@ -46,9 +46,11 @@ class LabelThreshold:
     def choose(
         self, scores: Mapping[str, float], taxonomy: Taxonomy, mutually_exclusive: bool = False
     ) -> tuple[str, ...]:
-        """The labels given, best first: those from the threshold on, at most ``max_labels``; the best one at least,
-        unless the taxonomy allows none. Where labels compete with "none", they are given only if the best of them
-        has at least the share of "none"."""
+        """The labels above the threshold, best first, at most ``max_labels``.
+
+        The best label is always among them, unless the taxonomy allows none. Where labels compete with "none", they are
+        returned only if the best has at least the share of "none".
+        """
         ranked = sorted(scores, key=lambda name: -scores[name])
         if mutually_exclusive and taxonomy.allow_none and scores[ranked[0]] < none_share(scores):
             return ()
@@ -86,7 +88,7 @@ def fit(
         scores: one mapping per text, from label to score.
         truth: the true labels of each text.
         taxonomy: decides as the answer will, with its ``max_labels`` and ``allow_none``.
-        competing: whether the scores of a text and the share of "none" sum to 1.
+        mutually_exclusive: whether the scores of a text and the share of "none" sum to 1.
     """
     steps = sorted({round(score, 3) for some in scores for score in some.values()})
     tried = steps[:: max(1, len(steps) // 200)] or [_INDEPENDENT]
@@ -105,7 +107,7 @@ def batch_calibration(
 
     Args:
         scores: one mapping per text, unlabelled; some hundred texts make the estimate steady.
-        competing: whether the scores of a text and the share of "none" sum to 1.
+        mutually_exclusive: whether the scores of a text and the share of "none" sum to 1.
         threshold: stays as it is.
     """
     names = list(scores[0])

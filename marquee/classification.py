@@ -112,10 +112,15 @@ def classify_dataframe(
     Args:
         df: one row per text.
         text: the column of texts. A missing value is the problem of its row.
-        labels, taxonomy, multi, max_labels, allow_none, classifier: as in ``classify``.
+        labels: as in ``classify``.
+        taxonomy: as in ``classify``.
         title: a column of titles, which are read with the texts.
+        multi: as in ``classify``.
+        max_labels: as in ``classify``.
+        allow_none: as in ``classify``.
         scores: whether to add one column per label; NaN where a label has no score.
         prefix: starts the names of the new columns.
+        classifier: as in ``classify``.
 
     Raises:
         InvalidDataset: a column does not exist.

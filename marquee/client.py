@@ -11,13 +11,24 @@ from typing import Any
 import httpx2
 
 from llm.classifier import AnswerSource, Prediction, Problem, ProblemKind, no_text
-from marquee.problem_kinds import SLUGS
 from prompts import registry
 from prompts.errors import InvalidSetting
 from prompts.network import connection, split_url, trimmed, without_login
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
 
+# kind of a text's problem -> last part of the problem type (RFC 9457) that the service answers with
+SLUGS: Mapping[ProblemKind, str] = {
+    "empty": "invalid-request",
+    "too_long": "text-too-long",
+    "unreachable": "model-unreachable",
+    "busy": "model-busy",
+    "misconfigured": "model-misconfigured",
+    "rejected": "model-rejected",
+    "unreadable": "model-unreadable",
+    "timeout": "timeout",
+    "client_disconnected": "client-disconnected",
+}
 _KINDS: Mapping[str, ProblemKind] = {slug: kind for kind, slug in SLUGS.items()} | {"too-large": "too_long"}
 _TOO_LARGE = 413
 _MOST_CHARS = 600_000  # of one request; a character takes up to 6 bytes, and a service takes 4,000,000 by default
@@ -76,8 +87,10 @@ class Client:
         self._http = httpx2.Client(base_url=url, timeout=timeout, headers=headers, **connection(url))
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
-        """See ``Classifier.classify``; a request that fails is the problem of every text in it. A taxonomy that this
-        machine knows by name is taken to be known there too; any other one is sent along."""
+        """See ``Classifier.classify``; a failed request is the problem of every text in it.
+
+        A taxonomy that is known here by name is sent by name; any other is sent as a whole.
+        """
         return self.ask(texts, _fields(taxonomy), taxonomy)
 
     def ask(
@@ -178,8 +191,10 @@ def _fields(taxonomy: Taxonomy) -> Mapping[str, Any]:
 
 
 def _wait(found: httpx2.Response | Problem, attempt: int) -> float:
-    """Seconds until the next attempt: what the service says, else twice as long each time; spread, so that clients
-    turned away together do not come back together."""
+    """Seconds until the next attempt: as the service says, else doubled each time.
+
+    The value is randomised, so that clients rejected together do not return together.
+    """
     said = "" if isinstance(found, Problem) else found.headers.get("Retry-After", "")
     seconds = float(said) if said.isdecimal() else _FIRST_WAIT * 2**attempt
     return min(_LONGEST_WAIT, seconds * random.uniform(1, 1.25))

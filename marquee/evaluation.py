@@ -51,8 +51,10 @@ class EvaluationResult:
 
     @property
     def predictions(self) -> Any:
-        """True labels and the labels of each system, one row per text; the type is that of ``table``. A text that a
-        system could not label has None."""
+        """True labels and the labels of each system, one row per text; the type is that of ``table``.
+
+        A text that a system could not label has None.
+        """
         columns = ("id", "text", "true labels", *self.runs)
         found = [[None if row.problem else list(row.labels) for row in run.rows] for run in self.runs.values()]
         rows = [

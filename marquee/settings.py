@@ -27,8 +27,11 @@ _DEFAULT_MODEL = "Qwen/Qwen2-7B-Instruct"
 
 
 class Settings(BaseModel):
-    """Every setting of the program. Names in the environment: ``MARQUEE_`` and the field's name in capitals, but
-    ``OPENAI_BASE_URL`` and ``OPENAI_API_KEY`` as the ``openai`` client knows them."""
+    """All settings of the program.
+
+    The name in the environment is ``MARQUEE_`` and the field's name in capitals, except ``OPENAI_BASE_URL`` and
+    ``OPENAI_API_KEY``, which the ``openai`` client defines.
+    """
 
     model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
 
@@ -292,8 +295,10 @@ def read_settings(**overrides: Any) -> Settings:
 
 
 def given_settings() -> Mapping[str, str]:
-    """What was set, by the names of environment variables: for processes on other machines, which must not find
-    anything else."""
+    """The settings as environment variables, for processes on other machines.
+
+    They must not find any other settings there.
+    """
     return given(_names().values(), kept_quotes=[environment_name("vllm_arguments")])
 
 

@@ -1,4 +1,4 @@
-"""The systems that can be evaluated, by name: what a word of ``--systems`` means."""
+"""Systems by name: what an item of ``--systems`` and the argument of ``marquee.load_classifier`` mean."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eval.run import OpenedSystem, System
 from prompts.errors import InvalidSetting, UnknownName
 from prompts.files import digest_of
 from prompts.network import without_login
 
 if TYPE_CHECKING:
-    from eval.run import OpenedSystem, System
     from llm.backends.backend import Backend
     from llm.embedded.cosine import Embedded
     from llm.embedded.matcher import Matcher
-    from llm.language_model import LanguageModel
     from llm.preview import Preview
     from marquee.factory import RequestOptions
     from marquee.settings import Settings
@@ -32,13 +31,13 @@ _NO_ENDPOINT: Mapping[str, Any] = {"endpoint": None}  # the model runs in this p
 
 @dataclass(frozen=True)
 class SystemContext:
-    """What systems are put together for.
+    """The task that a system is built for.
 
     Attributes:
-        taxonomy: the taxonomy.
-        texts: that will be asked about; they decide which prompts are used.
-        cache: whether a remembered answer will do.
-        texts_per_request: where the settings do not say.
+        taxonomy: the labels.
+        texts: the texts to label; they determine which prompts are used.
+        cache: whether a cached answer may be returned.
+        texts_per_request: the value where the settings have none.
     """
 
     taxonomy: Taxonomy
@@ -46,51 +45,51 @@ class SystemContext:
     cache: bool = True
     texts_per_request: int = 1
 
-    def settings(self, **given: Any) -> Settings:
-        """The settings in force, but for those that are given."""
+    def settings(self, **overrides: Any) -> Settings:
+        """The settings in force, with overrides."""
         from marquee.settings import read_settings
 
-        settings = read_settings(**given)
+        settings = read_settings(**overrides)
         return settings.model_copy(update={"texts_per_request": settings.texts_per_request or self.texts_per_request})
 
 
-def named(spec: str, setting: SystemContext) -> System:
-    """The system that a spec means: ``embedded[:WEIGHTS]``, ``minilm-plain``, ``llm[:STRATEGY][:PROMPT]``,
-    ``service:URL``, or a trained model, ``NAME[:PATH]``.
+def named(spec: str, context: SystemContext) -> System:
+    """The system of a spec.
+
+    A spec is ``embedded[:WEIGHTS]``, ``minilm-plain``, ``llm[:STRATEGY][:PROMPT]``, ``service:URL``, or a trained
+    model, ``NAME[:PATH]``.
 
     Raises:
-        UnknownName: there is no system, strategy or prompt of that name.
-        InvalidSetting: a spec that makes no sense, or a language model where none is set.
+        UnknownName: no system, strategy or prompt has this name.
+        InvalidSetting: a spec that cannot work, or a language model where the settings have none.
     """
     name, _, rest = spec.partition(":")
-    return SYSTEMS.get(name, _trained)(spec, rest, setting)
+    return SYSTEMS.get(name, _trained)(spec, rest, context)
 
 
-def configured(setting: SystemContext) -> System:
-    """Whoever answers under the settings in force, with all that they put around a language model."""
-    settings = setting.settings()
+def configured(context: SystemContext) -> System:
+    """The classifier that the settings in force name, with all their wrappers around a language model."""
+    settings = context.settings()
     if not settings.asks_a_model:
-        return _embedded("embedded", "", setting)
+        return _embedded("embedded", "", context)
     around = {"fallback": settings.fallback, "cascade": settings.cascade_margin}
-    return _language_model("settings", settings, _choice("", setting), setting, around)
+    return _language_model("settings", settings, _options("", context), context, around)
 
 
 def corresponding(
-    spec: str, setting: SystemContext, backend: Callable[[str], Backend], endpoint: Mapping[str, Any] = _NO_ENDPOINT
+    spec: str, context: SystemContext, backend: Callable[[str], Backend], endpoint: Mapping[str, Any] = _NO_ENDPOINT
 ) -> System:
-    """The language model of a spec, ``llm[:STRATEGY][:PROMPT]``, whose requests are carried by others; no endpoint need
-    be set.
+    """The language model of a spec, ``llm[:STRATEGY][:PROMPT]``, with another transport; it needs no endpoint.
 
     Args:
-        spec: how the command line names it.
-        setting: what it is put together for.
-        backend: makes the backend of a model's name.
-        endpoint: what the manifest records of the endpoint, where the requests go to one.
+        spec: the name on the command line.
+        context: the task that it is built for.
+        backend: builds the backend for the name of a model.
+        endpoint: the entry of the manifest for the endpoint, where requests go to one.
 
     Raises:
-        InvalidSetting: another system, or a setting that this cannot do.
+        InvalidSetting: another system, or a setting that another transport does not support.
     """
-    from eval.run import OpenedSystem, System
     from llm.thresholds import ThresholdStore
     from llm.wrappers.order_ensemble import OrderEnsemble
     from marquee import factory
@@ -104,73 +103,70 @@ def corresponding(
             f"{spec!r}: requests are those of a language model behind an endpoint; give llm[:STRATEGY][:PROMPT], and "
             "unset MARQUEE_LOCAL_MODEL and MARQUEE_MAX_CANDIDATE_LABELS"
         )
-    choice = _choice(rest, setting, spec)
-    shots = factory.shots_of(settings, MiniLM(), setting.taxonomy)
-    decisions = ThresholdStore(settings.thresholds_path, settings.threshold)
-    model = factory.language_model(backend(settings.model), settings, choice, decisions, shots)
-    asked = OrderEnsemble(model, settings.label_orders) if settings.label_orders > 1 else model
-    identity = {"model": settings.model, **_identity(settings, choice, setting), **endpoint, "carried": "by others"}
-    return System(spec, identity, lambda: OpenedSystem(asked))
+    options = _options(rest, context, spec)
+    examples = factory.shots_of(settings, MiniLM(), context.taxonomy)
+    thresholds = ThresholdStore(settings.thresholds_path, settings.threshold)
+    model = factory.language_model(backend(settings.model), settings, options, thresholds, examples)
+    classifier = OrderEnsemble(model, settings.label_orders) if settings.label_orders > 1 else model
+    identity = {"model": settings.model, **_identity(settings, options, context), **endpoint, "carried": "by others"}
+    return System(spec, identity, lambda: OpenedSystem(classifier))
 
 
 def folder_name(spec: str) -> str:
-    """A spec as the name of a folder; a long one is cut and keeps a digest of the whole."""
+    """A folder name for a spec; a long spec is cut and gets a digest."""
     slug = re.sub(r"[^\w.-]+", "-", spec).strip("-.") or "system"
     if len(slug) <= _LONGEST:
         return slug
     return f"{slug[:_LONGEST]}-{digest_of(spec, 8)}"
 
 
-def _embedded(spec: str, rest: str, setting: SystemContext) -> System:
+def _embedded(spec: str, rest: str, context: SystemContext) -> System:
     from llm.embedded.matcher import SHIPPED, matcher
-    from prompts.files import digest_of
 
     path = Path(rest) if rest else SHIPPED
     if not path.is_file():
         raise InvalidSetting(f"{spec!r}: there is no file of weights at {path}; make one with `main.py train matcher`")
-    return _in_process(spec, {"weights": digest_of(path)}, matcher(path), setting)
+    return _in_process(spec, {"weights": digest_of(path)}, matcher(path), context)
 
 
-def _plain(spec: str, rest: str, setting: SystemContext) -> System:
+def _plain(spec: str, rest: str, context: SystemContext) -> System:
     from llm.embedded.cosine import Embedded
     from similarity.encoders.minilm import MiniLM
 
     if rest:
         raise InvalidSetting(f"{spec!r}: minilm-plain takes nothing after it")
-    return _in_process(spec, {}, Embedded(MiniLM()), setting)
+    return _in_process(spec, {}, Embedded(MiniLM()), context)
 
 
-def _in_process(spec: str, setup: Mapping[str, Any], classifier: Matcher | Embedded, setting: SystemContext) -> System:
-    from eval.run import OpenedSystem, System
+def _in_process(spec: str, setup: Mapping[str, Any], classifier: Matcher | Embedded, context: SystemContext) -> System:
     from marquee.factory import WARM_UP
 
     def opened() -> OpenedSystem:
-        classifier.classify([WARM_UP], setting.taxonomy)
+        classifier.classify([WARM_UP], context.taxonomy)
         return OpenedSystem(classifier, classifier.decode_rule)
 
     return System(spec, {"model": classifier.name, **setup}, opened)
 
 
-def _service(spec: str, url: str, setting: SystemContext) -> System:
-    from eval.run import OpenedSystem, System
+def _service(spec: str, url: str, context: SystemContext) -> System:
     from marquee.client import Client
     from marquee.settings import read_settings
 
     if not url.startswith(("http://", "https://")):
         raise InvalidSetting(f"{spec!r}: write service:URL, such as service:http://127.0.0.1:5000")
     key = read_settings().key.get_secret_value()
-    return System(without_login(spec), {}, lambda: OpenedSystem(Client(url, setting.cache, key=key)))
+    return System(without_login(spec), {}, lambda: OpenedSystem(Client(url, context.cache, key=key)))
 
 
-def _llm(spec: str, rest: str, setting: SystemContext) -> System:
-    settings = setting.settings(fallback=False, cascade_margin=0.0)  # what another one answered would not be its own
+def _llm(spec: str, rest: str, context: SystemContext) -> System:
+    settings = context.settings(fallback=False, cascade_margin=0.0)  # which would mix in another model's answers
     if not settings.asks_a_model:
         raise InvalidSetting(f"{spec!r}: no language model is set; set OPENAI_BASE_URL or OPENAI_API_KEY")
-    return _language_model(spec, settings, _choice(rest, setting, spec), setting, {})
+    return _language_model(spec, settings, _options(rest, context, spec), context, {})
 
 
-def _choice(rest: str, setting: SystemContext, spec: str = "") -> RequestOptions:
-    """Strategy and prompt, in any order. ``auto`` is the prompt of that name: the strategy ``auto`` needs no word."""
+def _options(rest: str, context: SystemContext, spec: str = "") -> RequestOptions:
+    """Strategy and prompt, in any order. ``auto`` means the prompt: the strategy ``auto`` is the default anyway."""
     from llm.strategies.registry import STRATEGIES
     from marquee.factory import RequestOptions
     from prompts import registry
@@ -181,44 +177,41 @@ def _choice(rest: str, setting: SystemContext, spec: str = "") -> RequestOptions
     if len(strategies) > 1 or len(prompts) > 1:
         raise InvalidSetting(f"{spec!r}: give one strategy and one prompt at most")
     known = {name for prompt in registry.prompts().values() for name in (prompt.name, prompt.kind)}
-    if strange := next((word for word in prompts if word not in known), None):
-        raise UnknownName("strategy or prompt", strange, [*STRATEGIES, *known])
+    if unknown := next((word for word in prompts if word not in known), None):
+        raise UnknownName("strategy or prompt", unknown, [*STRATEGIES, *known])
     return RequestOptions(
-        registry.prompt(prompts[0]) if prompts else None, strategies[0] if strategies else None, setting.cache
+        registry.prompt(prompts[0]) if prompts else None, strategies[0] if strategies else None, context.cache
     )
 
 
 def _language_model(
-    spec: str, settings: Settings, choice: RequestOptions, setting: SystemContext, around: Mapping[str, Any]
+    spec: str, settings: Settings, options: RequestOptions, context: SystemContext, around: Mapping[str, Any]
 ) -> System:
-    from eval.run import OpenedSystem, System
     from llm import preview
     from llm.thresholds import ThresholdStore
     from marquee import factory
 
     models = factory.create(settings)
 
-    def bare() -> LanguageModel:
-        decisions = ThresholdStore(settings.thresholds_path, settings.threshold)
-        return factory.language_model(factory.backend_of(settings), settings, choice, decisions)
+    thresholds = ThresholdStore(settings.thresholds_path, settings.threshold)
+    bare_model = factory.language_model(factory.backend_of(settings), settings, options, thresholds)
 
     def opened() -> OpenedSystem:
         if problem := models.check():
-            raise InvalidSetting(f"{spec!r} cannot be asked: {problem.detail}")
+            raise InvalidSetting(f"{spec!r} cannot answer: {problem.detail}")
         models.load()
-        rules = {bare_model.decode_rule(text, setting.taxonomy) for text in setting.texts}
-        return OpenedSystem(models.classifier_for(choice), "; ".join(sorted(rules)))
+        rules = {bare_model.decode_rule(text, context.taxonomy) for text in context.texts}
+        return OpenedSystem(models.classifier_for(options), "; ".join(sorted(rules)))
 
     def previewed(texts: Sequence[Text]) -> Preview:
-        return preview.preview(bare_model, texts, setting.taxonomy, settings.label_orders)
+        return preview.preview(bare_model, texts, context.taxonomy, settings.label_orders)
 
-    bare_model = bare()
-    identity = {**_requested(settings), **_identity(settings, choice, setting), **around}
+    identity = {**_requested(settings), **_identity(settings, options, context), **around}
     return System(spec, identity, opened, previewed)
 
 
 def _requested(settings: Settings) -> Mapping[str, Any]:
-    """Model and endpoint. An unset model is left out: the endpoint's list chooses it."""
+    """Model and endpoint. Without a model in the settings, the list of the endpoint determines it."""
     from marquee.factory import endpoint_settings
 
     if settings.local_model:
@@ -227,15 +220,14 @@ def _requested(settings: Settings) -> Mapping[str, Any]:
     return {**named, **endpoint_settings(settings).adapting().identity}
 
 
-def _identity(settings: Settings, choice: RequestOptions, setting: SystemContext) -> Mapping[str, Any]:
+def _identity(settings: Settings, options: RequestOptions, context: SystemContext) -> Mapping[str, Any]:
     from llm.lora_adapter import adapter_in
-    from prompts.files import digest_of
     from prompts.registry import prompt_for
 
-    prompts = {choice.prompt} if choice.prompt else {prompt_for(text, setting.taxonomy) for text in setting.texts}
+    prompts = {options.prompt} if options.prompt else {prompt_for(text, context.taxonomy) for text in context.texts}
     return {
         **({"adapter": adapter_in(Path(settings.adapter)).digest} if settings.adapter else {}),
-        "strategy": choice.strategy or settings.strategy,
+        "strategy": options.strategy or settings.strategy,
         "prompts": sorted(prompt.versioned_name for prompt in prompts),
         "decoding": {"temperature": 0},
         "orders": settings.label_orders,
@@ -245,15 +237,14 @@ def _identity(settings: Settings, choice: RequestOptions, setting: SystemContext
     }
 
 
-def _trained(spec: str, rest: str, setting: SystemContext) -> System:
-    """A trained model; its folder's ``manifest.json`` says of what kind it is."""
+def _trained(spec: str, rest: str, context: SystemContext) -> System:
+    """A trained model; the ``manifest.json`` of its folder names its kind."""
     from eval.manifest import MANIFEST
-    from eval.run import OpenedSystem, System
 
     name = spec.partition(":")[0]
-    folder = Path(rest) if rest else _default_folder(name, setting.taxonomy)
+    folder = Path(rest) if rest else _default_folder(name, context.taxonomy)
     if not (folder / MANIFEST).is_file():
-        raise InvalidSetting(f"{spec!r}: {folder} holds no trained model ({MANIFEST}); make one with `main.py train`")
+        raise InvalidSetting(f"{spec!r}: {folder} has no trained model ({MANIFEST}); make one with `main.py train`")
     made = _made(folder / MANIFEST)
 
     def opened() -> OpenedSystem:
@@ -273,7 +264,7 @@ def _made(path: Path) -> Mapping[str, Any]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise InvalidSetting(f"{path} is no manifest of a trained model ({error}); train it again") from None
+        raise InvalidSetting(f"{path} is not the manifest of a trained model ({error}); train it again") from None
 
 
 def _trained_rule(made: Mapping[str, Any]) -> str | None:
@@ -299,7 +290,7 @@ _RULES = {
     "per-label": "a threshold per label, chosen on validation texts",
     "best": "the best one",
 }
-# How a spec starts -> what makes the system; any other start names a trained model.
+# first part of a spec -> function that builds the system; any other first part names a trained model
 SYSTEMS: Mapping[str, Callable[[str, str, SystemContext], System]] = {
     "embedded": _embedded,
     "llm": _llm,

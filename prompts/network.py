@@ -101,8 +101,10 @@ def client_address(given: str | None) -> str:
 
 
 def client_network(address: str) -> str:
-    """What belongs to one client: an IPv4 address, or the /64 network of an IPv6 address (RFC 6177), of which a client
-    may take any address."""
+    """The addresses of one client: an IPv4 address, or the /64 network of an IPv6 address (RFC 6177).
+
+    An IPv6 client may use any address of its network.
+    """
     try:
         return str(ipaddress.IPv6Network((address.partition("%")[0], 64), strict=False))
     except ValueError:

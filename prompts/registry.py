@@ -56,8 +56,10 @@ _Aliases = Annotated[list[LabelName], AfterValidator(_few), Field(json_schema_ex
 
 
 class LabelEntry(BaseModel):
-    """A label as a file or a request writes it: name and aliases of up to 500 characters, a description of up to
-    4,000, up to 100 aliases."""
+    """A label as in a file or request.
+
+    Name and aliases have up to 500 characters, the description up to 4,000; there are up to 100 aliases.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
     name: LabelName

@@ -99,8 +99,10 @@ class Prompt:
     def render(
         self, text: Text, taxonomy: Taxonomy, question: AnswerFormat = LIST, shots: Sequence[FewShotExample] = ()
     ) -> tuple[Message, ...]:
-        """The messages to send: one of role ``system``, the same for all texts, one of ``user`` and one of
-        ``assistant`` for every example, and one of ``user``.
+        """The messages to send.
+
+        One of role ``system``, the same for all texts; one of ``user`` and one of ``assistant`` per example; one of
+        ``user``.
 
         Args:
             text: what is to be labelled.

@@ -17,9 +17,9 @@ _MISSING = frozenset(["NAType", "NaTType", "MaskedConstant"])
 
 @dataclass(frozen=True)
 class Text:
-    """One thing to label; at least one of the two fields should hold something.
+    r"""One thing to label; at least one of the two fields should hold something.
 
-    A lone surrogate (JSON's ``"\\ud800"`` makes one) cannot be written as UTF-8, so that neither a tokenizer nor a
+    A lone surrogate (JSON's ``"\ud800"`` makes one) cannot be written as UTF-8, so that neither a tokenizer nor a
     socket would take it: each becomes U+FFFD here, once, at the door.
 
     Attributes:
@@ -38,8 +38,11 @@ class Text:
 
     @classmethod
     def of(cls, value: object) -> Text:
-        """A string is a body without a title, a missing value (None, NaN, ``pandas.NA``) an empty text; anything else
-        is an empty text with its ``fault``."""
+        """Make a ``Text`` of any value.
+
+        A string is a body without a title; a missing value (None, NaN, ``pandas.NA``) is an empty text; anything else
+        is an empty text with its ``fault``.
+        """
         if isinstance(value, Text):
             return value
         if isinstance(value, str):

@@ -94,8 +94,10 @@ def decoded(body: bytes, charset: str | None) -> str:
 
 
 def _reads_ascii(charset: str) -> bool:
-    """Whether Python has a codec of this name that reads ASCII as it is. Others are no charsets (``unicode_escape``),
-    or no JSON in them is taken (EBCDIC)."""
+    """Whether Python has a codec of this name that is a superset of ASCII.
+
+    Others are not charsets (``unicode_escape``), or are not accepted for JSON (EBCDIC).
+    """
     try:
         return _ASCII.decode(charset) == _ASCII.decode()
     except (LookupError, ValueError):  # no such codec; a name that holds a null character

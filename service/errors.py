@@ -12,8 +12,8 @@ from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
 from llm.request_context import waiting_problem
-from marquee.problem_kinds import KINDS
 from prompts.errors import InvalidSetting, InvalidTaxonomy, OtherVocabulary, UnknownName, quoted
+from service.problem_kinds import KINDS
 from service.request_problem import RequestProblem, problem_body
 from similarity.errors import (
     Disconnected,

@@ -10,7 +10,6 @@ from llm.few_shot import Shots
 from llm.thresholds import ThresholdStore
 from llm.wrappers.admission import Gate
 from marquee.factory import Monitor, RequestOptions, answer_store, create, language_model
-from marquee.films import live
 from marquee.settings import Settings
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
@@ -21,6 +20,7 @@ from service.response_cache import ResponseCache
 from service.services import AskingOf, Limits, PromptPreview, Services
 from service.title_lookup import lookup_of
 from similarity.encoders.minilm import encoder_of
+from similarity.index.sample import live
 from similarity.index.search import Similar
 
 

@@ -13,8 +13,8 @@ from flask import Flask
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from marquee.problem_kinds import KINDS
 from service import rate_limits
+from service.problem_kinds import KINDS
 from service.schemas import reference as answers
 from service.schemas.classify import ClassifyAnswer, ClassifyRequest, PromptRequest
 from service.schemas.decisions import DecisionAnswer, DecisionRequest

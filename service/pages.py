@@ -77,8 +77,11 @@ def for_either(members: Mapping[str, Any], template: str, **values: Any) -> Resp
 
 
 def html(template: str, **values: Any) -> Response:
-    """A page. It is given the paths of all routes, so that it requests only those that exist, and the relative path to
-    the service's root: links then work under any prefix, also one that a reverse proxy removes without saying so."""
+    """Render a page.
+
+    It gets the paths of all routes, so that it requests only existing ones, and the relative path to the service's
+    root: links then work under any prefix, also one that a reverse proxy removes without a header.
+    """
     paths = {path for _, path, _ in routes_of(current_app)}
     root = "../" * (request.path.count("/") - 1) or "./"
     response = make_response(render_template(template, paths=paths, root=root, **values))

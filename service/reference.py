@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from marquee.problem_kinds import KINDS
 from marquee.settings import Settings, environment_name
+from service.problem_kinds import KINDS
 
 Schema = Mapping[str, Any]
 

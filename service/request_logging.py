@@ -66,8 +66,10 @@ def install(app: Flask, metrics: Metrics, seconds: float) -> None:
 
 
 def _start_span(route: str) -> None:
-    """A span of the request, under the caller's (W3C ``traceparent``), is current until the request's teardown. The
-    caller's baggage is left out: it would go on to the endpoint."""
+    """Start a span of the request under the caller's (W3C ``traceparent``), current until the request's teardown.
+
+    The caller's baggage is left out: it would be sent on to the endpoint.
+    """
     method, caller = request.method, propagate.extract(request.headers)
     span = _TRACER.start_span(f"{method} {route}", caller, SpanKind.SERVER)
     if span.is_recording():

@@ -105,7 +105,7 @@ def _parsed(body: str) -> Any:
 
 
 def _without_lone_surrogates(value: Any) -> Any:
-    """A lone surrogate (``"\\ud800"``) is JSON but not text: neither pydantic nor UTF-8 takes it."""
+    r"""A lone surrogate (``"\ud800"``) is JSON but not text: neither pydantic nor UTF-8 takes it."""
     return json.loads(without_lone_surrogates(json.dumps(value, ensure_ascii=False)))
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from llm.classifier import Problem
-from marquee.problem_kinds import KINDS, SLUGS
+from marquee.client import SLUGS
+from service.problem_kinds import KINDS
 
 _RETRY_SECONDS = 5
 
@@ -31,8 +32,10 @@ class RequestProblem(Exception):
 
 
 def problem_type(slug: str) -> str:
-    """Where a kind of error is explained: a path that includes the prefix under which a reverse proxy shows the
-    service."""
+    """The path that explains a kind of error.
+
+    It includes the prefix under which a reverse proxy publishes the service.
+    """
     from flask import has_request_context, request
 
     prefix = request.script_root if has_request_context() else ""

@@ -13,12 +13,12 @@ from llm.classifier import OF_A_TEXT, Prediction
 from llm.request_context import CURRENT_REQUEST
 from llm.wrappers.length_limited import LengthLimited
 from marquee.factory import RequestOptions
-from marquee.problem_kinds import KINDS
 from marquee.version import __version__
 from prompts import registry
 from prompts.errors import UnknownName
 from service.notes import notes_of
 from service.pages import for_either
+from service.problem_kinds import KINDS
 from service.prompt_preview import asking
 from service.readiness import Readiness
 from service.request_parsing import read_decision, read_request, read_similar
@@ -67,8 +67,11 @@ def classify() -> Response:
 
 
 def _hot_key() -> bytes:
-    """All that an answer depends on: the body, the headers that say how to decode it, and the path, since the same
-    body has ``genres`` in one answer and none in the other."""
+    """Cache key of everything that a response depends on.
+
+    That is the body, the headers that say how to decode it, and the path, because the same body gives ``genres`` on one
+    path and not on the other.
+    """
     environ = request.environ
     read_as = (request.path, environ.get("CONTENT_TYPE", ""), environ.get("HTTP_CONTENT_ENCODING", ""))
     return "\0".join(read_as).encode() + b"\0" + request.get_data()
@@ -84,8 +87,11 @@ def _remembered() -> Response | None:
 
 
 def _raise_if_none_answered(predictions: Sequence[Prediction], alone: bool) -> None:
-    """A single text without an answer fails its request. A batch fails only for a reason of the moment that all its
-    readable texts share, so that clients try again; what is wrong with a text stays that text's problem."""
+    """Raise where the whole request fails.
+
+    A single text without an answer fails its request. A batch fails only for a temporary reason that all its readable
+    texts share, so that clients retry; an invalid text is that text's problem.
+    """
     found = [prediction.problem for prediction in predictions]
     if not all(found):
         return

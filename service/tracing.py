@@ -21,8 +21,9 @@ _OTLP = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
 
 
 def configure_tracing(environment: Mapping[str, str] = os.environ) -> None:
-    """Set the tracer provider that the environment requests. Call it in the process that serves: the exporting thread
-    does not survive a fork.
+    """Set the tracer provider that the environment requests.
+
+    Call it in the process that serves: the exporting thread does not survive a fork.
 
     Raises:
         InvalidSetting: the SDK or the exporter is not installed.

@@ -241,9 +241,10 @@ class MicroBatcher(Generic[Item, Results]):
             self._release(batch, call)
 
     def _take(self, call: _Call[Item, Results]) -> list[_Call[Item, Results]]:
-        """The leader, and of the waiting calls of its key those nearest in length that fit beside it. The others keep
-        their order, so that the one that waited longest leads the next batch. Calls that no one waits for are
-        dropped."""
+        """The leader, and the waiting calls of its key that are nearest in length and fit beside it.
+
+        The others keep their order, so that the longest-waiting call leads the next batch. Abandoned calls are dropped.
+        """
         with self._lock:
             free = self._share(call) - len(call.items)
             waiting, taken = [other for other in self._waiting if self._keeps(other)], {call}

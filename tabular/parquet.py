@@ -62,8 +62,10 @@ class Cells(Mapping[str, Any]):
 
 
 def _values(column: pyarrow.Array) -> list[Any]:
-    """Python values. A time in nanoseconds, and a date that Python has no value for, are text; a duration in
-    nanoseconds is a number."""
+    """Python values of a column.
+
+    A time in nanoseconds, and a date outside Python's range, are text; a duration in nanoseconds is a number.
+    """
     import pyarrow
 
     if getattr(column.type, "unit", "") == "ns":

@@ -51,8 +51,7 @@ def _odd_record(
 ) -> tuple[list[str], str]:
     """The cells of a record that is not as wide as the first, or is not quoted by RFC 4180, and its problem.
 
-    Args:
-        cells: as ``csv`` reads them; none where it refuses the record.
+    ``cells`` are as ``csv`` reads them; there are none where it refuses the record.
     """
     if other := _by_other_writers(lines, layout, width):
         return other, ""

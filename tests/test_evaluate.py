@@ -255,7 +255,7 @@ SETTING = SystemContext(registry.taxonomy("tmdb"), [Text("a plot"), Text("", "a 
         ("service:there", "service:URL"),
         ("llm:json_lists", "did you mean 'json_list'"),
         ("llm:json_list:label_tokens", "one strategy and one prompt"),
-        ("minilm:none", "holds no trained model"),
+        ("minilm:none", "has no trained model"),
     ],
 )
 def test_a_name_that_means_nothing_is_refused_with_what_there_is(

@@ -55,7 +55,8 @@ def test_the_readmes_option_serves_other_addresses_and_the_error_names_it() -> N
     from prompts.errors import InvalidSetting
     from service.rate_limits import door
 
-    assert "HOST=0.0.0.0 OPEN=1" in README and "keys add NAME" in README
+    assert "HOST=0.0.0.0 OPEN=1" in README
+    assert "keys add NAME" in README
     assert "$(if $(OPEN),--allow-anonymous)" in (ROOT / "Makefile").read_text(encoding="utf-8")
     with pytest.raises(InvalidSetting, match=r"keys add NAME.*--allow-anonymous"):
         door(read_settings(host="0.0.0.0"))

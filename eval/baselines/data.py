@@ -164,7 +164,9 @@ def shaped(odds: NDArray[np.floating], multi: bool) -> Probabilities:
 
 
 def likelihoods(scores: Probabilities, truth: Labels, multi: bool) -> NDArray[np.float64]:
-    """How probable the truth was held, never quite 0: of every text and label, one after the other; where a text has
-    one label, of every text."""
+    """Probability that was given to the truth, never exactly 0.
+
+    One value per text and label; one per text where a text has one label.
+    """
     right = np.where(truth, scores, 1 - scores).ravel() if multi else scores[truth]
     return np.clip(np.asarray(right, np.float64), _LEAST, None)

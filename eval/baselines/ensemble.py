@@ -29,8 +29,10 @@ Read = Callable[[Path], Trained]
 
 @dataclass(frozen=True)
 class BlendSettings:
-    """Attributes:
-    parts: folders of earlier trainings, two at least, for the same taxonomy and by the same splits.
+    """Settings of an ensemble.
+
+    Attributes:
+        parts: folders of earlier trainings, two at least, for the same taxonomy and by the same splits.
     """
 
     parts: tuple[str, ...] = ()

@@ -20,8 +20,10 @@ _PRIOR_WEIGHT = 0.1  # the frequencies of labels vote as one neighbour of this c
 
 @dataclass(frozen=True)
 class NeighbourSettings(TfIdfSettings):
-    """Attributes:
-    neighbours: how many labelled texts vote, each by its cosine.
+    """Settings of nearest neighbours.
+
+    Attributes:
+        neighbours: how many labelled texts vote, each by its cosine.
     """
 
     ngrams: int = 1

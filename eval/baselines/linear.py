@@ -28,8 +28,10 @@ _SMOOTHING = 0.1
 
 @dataclass(frozen=True)
 class LinearSettings(TfIdfSettings):
-    """Attributes:
-    c: how little the weights are held back; unused by naive Bayes.
+    """Settings of a linear model.
+
+    Attributes:
+        c: how little the weights are held back; unused by naive Bayes.
     """
 
     c: float = 1.0

@@ -1,5 +1,7 @@
-"""A head learnt over an encoder as it stands. Fine-tuned from there, the encoder is distorted less than under a head
-that starts from nothing (Kumar et al. 2022, arXiv 2202.10054)."""
+"""Linear probe: a head trained over the frozen encoder.
+
+Fine-tuning from such a head distorts the encoder less than from a new head (Kumar et al. 2022, arXiv 2202.10054).
+"""
 
 from __future__ import annotations
 

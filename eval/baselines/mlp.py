@@ -1,5 +1,7 @@
-"""MiniLM frozen, plain or as the matcher reads texts, and one hidden layer over its vectors; its settings are found by
-random search on validation texts."""
+"""One hidden layer over vectors of a frozen MiniLM, plain or as in the matcher.
+
+Settings come from a random search on validation texts.
+"""
 
 from __future__ import annotations
 
@@ -38,11 +40,13 @@ ENCODERS: Mapping[str, Callable[[], IndexEncoder]] = {"minilm": MiniLM, "matcher
 
 @dataclass(frozen=True)
 class PerceptronSettings:
-    """Attributes:
-    trials: settings to draw and try; the best on validation texts is kept.
-    epochs: at most so many rounds through the training texts, per trial.
-    patience: rounds without a better validation score after which a trial stops.
-    encoder: ``minilm`` as it comes, or ``matcher``: vectors and words as the embedded classifier reads them.
+    """Settings of the hidden layer and of its random search.
+
+    Attributes:
+        trials: settings to draw and try; the best on validation texts is kept.
+        epochs: at most so many rounds through the training texts, per trial.
+        patience: rounds without a better validation score after which a trial stops.
+        encoder: ``minilm`` as it comes, or ``matcher``: vectors and words as the embedded classifier reads them.
     """
 
     trials: int = 12

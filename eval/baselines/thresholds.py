@@ -109,8 +109,11 @@ def f1(predicted: Labels, truth: Labels, objective: Objective) -> float:
 
 
 def _per_label(scores: NDArray[np.floating], truth: Labels, objective: Objective) -> NDArray[np.float64]:
-    """Thresholds label by label: where probabilities are right, one for micro-F1, each label's own for macro-F1, and
-    half-way between for both."""
+    """Per-label thresholds.
+
+    With calibrated probabilities: one threshold for micro-F1, one per label for macro-F1, and half-way between for
+    both.
+    """
     odds = log_odds(scores)
     slopes, shifts = _calibration(odds, truth)
     right = expit(slopes * odds + shifts)
@@ -124,8 +127,10 @@ def _per_label(scores: NDArray[np.floating], truth: Labels, objective: Objective
 
 
 def _calibration(odds: NDArray[np.float64], truth: Labels) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """By what each label's log-odds are multiplied, and what is added, for probabilities to be right: what is best for
-    all labels together, and what each then differs by, held to that."""
+    """Scale and offset that calibrate each label's log-odds.
+
+    The values that are best for all labels together, and each label's deviation from them, shrunk towards them.
+    """
     middle, spread = odds.mean(), max(odds.std(), _LEAST)  # scores may lie closely together
     steepness, height = _fitted((odds.ravel() - middle) / spread, truth.ravel(), _HARDLY, _HARDLY)
     slope, shift = steepness / spread, height - steepness * middle / spread
@@ -162,8 +167,10 @@ def _best_cut(right: NDArray[np.float64]) -> float:
 
 
 def _drawn(own: float, common: float, share: float) -> float:
-    """A threshold between the common one and a label's own, in log-odds. What is to be expected of a label that cannot
-    be told at all is best where everybody is given it."""
+    """Threshold between the common one and the label's own, in log-odds.
+
+    For a label that cannot be predicted, expected F1 is best where every text gets it, so its own threshold is shrunk.
+    """
     own_odds, common_odds = log_odds(np.array([own, common]))
     return float(expit(share * own_odds + (1 - share) * common_odds))
 

@@ -42,8 +42,10 @@ def rows_of(split: Split, tokeniser: Any, reading: TokenWindow) -> list[Row]:
 
 
 def collated(rows: Sequence[Row], fill: int) -> dict[str, Tensor]:
-    """Rows as tensors: ``input_ids`` and ``attention_mask`` of shape (texts, tokens), ``labels`` and ``known`` of shape
-    (texts, labels), ``lengths`` of shape (texts,).
+    """Collate rows to tensors.
+
+    Shapes: ``input_ids`` and ``attention_mask`` (texts, tokens); ``labels`` and ``known`` (texts, labels); ``lengths``
+    (texts,).
 
     Args:
         rows: of one batch.

@@ -74,8 +74,10 @@ class Adapting:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What answers depend on beside the request and the model, as JSON takes it: the endpoint, without a login or
-        a query, and a digest of the fields that the user has set."""
+        """What answers depend on besides request and model, as JSON.
+
+        That is the endpoint without login and query, and a digest of the fields that the user has set.
+        """
         extra = json.dumps(self.extra, sort_keys=True)
         return {
             "endpoint": self._address.base_url,

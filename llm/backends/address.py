@@ -91,8 +91,10 @@ class Address:
         return self.host.endswith(AZURE_HOSTS)
 
     def headers(self, api_key: str) -> dict[str, str]:
-        """The headers that carry a key: ``api-key`` at Azure, a Bearer token elsewhere; none without a key. A login in
-        the URL is sent instead of a Bearer token."""
+        """Headers with the key: ``api-key`` at Azure, a Bearer token elsewhere; none without a key.
+
+        A login in the URL is sent instead of a Bearer token.
+        """
         if self.login and not self.is_azure:
             name, _, password = self.login.partition(":")
             words = f"{unquote(name)}:{unquote(password)}"
@@ -103,8 +105,9 @@ class Address:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What no message may repeat, the longest first: the login and the password, as the URL has them and as they
-        are sent, and values of the query that are named like keys.
+        """Secrets that no message may contain, longest first.
+
+        These are the login and the password, as in the URL and as sent, and query values whose names are those of keys.
 
         A user name counts where it has no password or is long: some servers take a token there.
         """

@@ -106,9 +106,12 @@ class BatchTransport:
 
 
 def under_way(concurrency: int, size: int) -> int:
-    """How many batches are under way at once. They hold four times as many texts as single requests would: a reply
-    waits for the last of its texts, and the server should have others to go on with. As a rule that is 256 texts, as
-    many as vLLM works at together by default on most GPUs (``max_num_seqs``; on an H100 more)."""
+    """Number of batches in flight.
+
+    Batches may hold four times as many texts as single requests: a reply waits for the last of its texts, and the
+    server needs other texts meanwhile. Usually that is 256 texts, vLLM's default of concurrent sequences on most GPUs
+    (``max_num_seqs``; more on an H100).
+    """
     return max(1, _MORE_TEXTS * concurrency // size)
 
 

@@ -159,8 +159,10 @@ class CapabilityProbe:
         return self._found.top_logprobs if self._found else 0
 
     def outcome(self, capability: str) -> Outcome:
-        """See ``Capabilities.outcome``; an endpoint that cannot be reached is tried again after a while. A request
-        waits for a check until its deadline; the check goes on for later requests."""
+        """See ``Capabilities.outcome``; an unreachable endpoint is tried again after a while.
+
+        A request waits for a check until its deadline; the check continues for later requests.
+        """
         found = self._found
         if found is None or capability not in found.findings:
             found = self._checked(capability)

@@ -59,8 +59,9 @@ class CapabilityChecks:
         self._reader = ReplyReader(transport.place, transport.redacted)
 
     def ask(self, messages: Any = None, max_tokens: int = _ENOUGH_TOKENS, **fields: Any) -> Any:
-        """A reply's first choice with its usage, or the ``Problem`` that stood against it. The fields given are sent
-        as they are, or the reply would tell nothing of them.
+        """A reply's first choice with its usage, or the ``Problem`` that prevented it.
+
+        The fields are sent unchanged; otherwise the reply would show nothing about them.
 
         Raises:
             Unreached: the endpoint does not answer now.

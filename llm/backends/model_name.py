@@ -43,8 +43,9 @@ class ModelName:
         return self._name or self._default
 
     def __call__(self) -> str:
-        """The name to ask for; where none is set, the endpoint's list decides. It is asked for once, and again after a
-        while where no list came.
+        """The model name for requests; where none is set, the endpoint's list decides.
+
+        The list is requested once, and again after a while where the request failed.
 
         Raises:
             InvalidSetting: none is set, and the endpoint lists several others.

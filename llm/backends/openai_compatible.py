@@ -150,8 +150,11 @@ class OpenAICompatible:
         return {"response_format": {"type": "json_schema", "json_schema": described}, **told}
 
     def _ask(self, conversations: Sequence[Conversation], fields: Mapping[str, Any]) -> list[Any]:
-        """One request per conversation. Before a burst the first goes ahead alone, so that the part which all share is
-        in the server's prefix cache when the others come."""
+        """One request per conversation.
+
+        The first of a burst is sent alone, so that the shared prefix is in the server's prefix cache when the others
+        arrive.
+        """
         bodies = [self._body(conversation, fields) for conversation in conversations]
         if len(bodies) < _BURST or self._is_warm(bodies[0]):
             return self._transport.post(bodies)

@@ -257,8 +257,10 @@ class HTTPTransport:
         return Reply(problem_of(self.place, found, seconds_of(response.headers.get("retry-after")), hint), found)
 
     def redacted(self, words: str) -> str:
-        """Words of the endpoint without the API key and without the secrets of the base URL: some endpoints repeat
-        what they were sent."""
+        """The endpoint's own words without the API key and the secrets of the base URL.
+
+        Some endpoints repeat what they received.
+        """
         return redacted(words, self._secrets)
 
 
@@ -318,8 +320,10 @@ def _serve(loop: asyncio.AbstractEventLoop, connections: httpx2.AsyncClient) -> 
 
 
 def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
-    """Stop the loop, at the end of the process or when the transport is garbage-collected (maybe in the loop's own
-    thread)."""
+    """Stop the loop, at the end of the process or when the transport is garbage-collected.
+
+    The latter may happen in the loop's own thread.
+    """
     loop.call_soon_threadsafe(loop.stop)
     if thread is not threading.current_thread():
         thread.join(_CLOSING_SECONDS)

@@ -91,8 +91,9 @@ class Matcher:
         ]
 
     def predict(self, pairs: Sequence[tuple[Text, Taxonomy]]) -> list[Prediction]:
-        """One prediction per pair of a text and a taxonomy, in order, as ``classify`` gives it. Each text and each
-        label is encoded once, however many pairs it is in.
+        """One prediction per pair of text and taxonomy, in order, as from ``classify``.
+
+        Each text and each label is encoded once, however many pairs it is in.
 
         Args:
             pairs: texts that are not empty, with the taxonomy that each is labelled by.
@@ -148,8 +149,10 @@ class Matcher:
     def _mixed(
         self, words: Array, tuned: Array, plain: Array | None, known: LabelEmbeddings, taxonomy: Taxonomy
     ) -> Array:
-        """Probabilities of a taxonomy's labels, shape (texts, labels); ``plain`` may be None where training knew all
-        of them."""
+        """Probabilities of a taxonomy's labels, shape (texts, labels).
+
+        ``plain`` may be None where all labels were in the training data.
+        """
         # Where one label is chosen, probabilities compete: all must be mixed alike to sum to 1.
         share = known.share if taxonomy.multi else known.share.mean()
         found = share * _probabilities(self._taught(words, tuned, known), taxonomy)
@@ -176,8 +179,10 @@ class Matcher:
         return np.asarray(known.nearness * near + (1 - known.nearness) * far, np.float32)
 
     def _strange(self, centred: Array, tuned: Array, known: LabelEmbeddings, taxonomy: Taxonomy) -> Array:
-        """Probabilities of labels that training did not know, shape (texts, labels): by how near each is to the text,
-        and how much it stands out among the others for either encoder."""
+        """Probabilities of labels that were not in the training data, shape (texts, labels).
+
+        They follow from each label's similarity to the text and its z-score among the labels, for either encoder.
+        """
         numbers = self.learnt.numbers
         if len(known.plain) == 1:
             logits: Array = self._lone(centred)

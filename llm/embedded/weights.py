@@ -131,8 +131,10 @@ def load(path: Path) -> MatcherWeights:
 
 
 def save(learnt: MatcherWeights, path: Path, rank: int) -> None:
-    """Write it in half precision, words in eight bits, and every matrix of changes as the product of two of a rank
-    (Eckart and Young 1936)."""
+    """Write the weights in half precision, and word features in int8.
+
+    Every matrix of changes is written as a product of two low-rank matrices (Eckart and Young 1936).
+    """
     from safetensors.numpy import save_file
 
     tensors: dict[str, Any] = {name: getattr(learnt, name) for name in _PARTS}

@@ -240,8 +240,10 @@ def _graded(line: str, taxonomy: Taxonomy) -> bool:
 
 
 def known(piece: str, taxonomy: Taxonomy) -> str | None:
-    """The label that a piece means, also behind a bullet, a number or a hash; two labels side by side are not a third
-    ("Science, Fiction")."""
+    """The label that an item means, also after a bullet, a number or a hash.
+
+    Two labels side by side are not a third ("Science, Fiction").
+    """
     plain = _BULLET.sub("", piece).strip()
     name = taxonomy.resolve(piece) or taxonomy.resolve(plain) or taxonomy.resolve(plain.removeprefix("#"))
     if name is None or name.casefold() == " ".join(plain.split()).casefold():

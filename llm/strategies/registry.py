@@ -30,9 +30,12 @@ def named(name: str) -> Strategy | None:
 
 
 def best(backend: Backend, taxonomy: Taxonomy) -> Strategy:
-    """What ``auto`` means: for one label of a few, its probability in one token; for several labels, the list, whose
-    length the model chooses itself, or single questions where nothing would hold the list to the taxonomy. A model
-    whose first token is no answer (a reasoning model) is read as a list."""
+    """The strategy that ``auto`` chooses.
+
+    Few labels of which one applies: its probability in one token. Several labels: the list, whose length the model
+    chooses, or single questions where the endpoint cannot constrain the list to the taxonomy. A model whose first token
+    is no answer (a reasoning model) is read as a list.
+    """
     is_read_by_code = not taxonomy.multi or not backend.holds_schema
     if is_read_by_code and backend.code_limit >= 2 and backend.answers_directly:
         return STRATEGIES["yes_no" if taxonomy.multi else "label_tokens"]

@@ -62,8 +62,10 @@ class Strategy(Protocol):
 
 
 def no_codes(backend: Backend) -> Problem:
-    """Why a backend gives no probabilities of codes: the request is over, the backend cannot be reached, or it never
-    gives any."""
+    """Why a backend returns no probabilities of codes.
+
+    The request has expired, the backend is unreachable, or it never returns any.
+    """
     never = Problem("misconfigured", f"{backend.name} tells no probabilities; choose the strategy json_list")
     return CURRENT_REQUEST.get().stop_reason or backend.check() or never
 

@@ -45,8 +45,11 @@ class Cascade:
 
 
 def margin(prediction: Prediction) -> float:
-    """How far the labels given stand above the labels not given: the gap in score between the worst of the first and
-    the best of the second. 0 where there is nothing to compare, infinite where every label is given."""
+    """Margin between the returned labels and the others.
+
+    It is the lowest score of the former minus the highest of the latter: 0 where there is nothing to compare, infinite
+    where every label is returned.
+    """
     if prediction.problem or not prediction.scores or not prediction.labels:
         return 0.0
     given = min(prediction.scores[name] for name in prediction.labels)

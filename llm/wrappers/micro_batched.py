@@ -50,8 +50,11 @@ class MicroBatched:
         return self._inner.name
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
-        """See ``Classifier.classify``. Texts are skipped once the deadline of their request (``llm.request_context``)
-        has passed or its client has disconnected."""
+        """See ``Classifier.classify``.
+
+        Texts are skipped once the deadline of their request (``llm.request_context``) has passed or its client has
+        disconnected.
+        """
         texts = checked_texts(texts)
         if not texts:
             return []

@@ -53,8 +53,11 @@ class OMDb:
         return self.http.base_url
 
     def find(self, query: FilmQuery, deadline: float) -> FilmRecord | LookupFailure:
-        """See ``Provider.find``. With a year, one request is usually enough. Otherwise, or if OMDb has another year, a
-        search comes first, because a request by title alone returns one film and does not mention others."""
+        """See ``Provider.find``.
+
+        With a year, one request is usually enough. Otherwise, or if OMDb has another year, a search comes first, because
+        a request by title alone returns one film and does not mention others.
+        """
         if query.year:
             found = self._by_title(query, {"y": str(query.year)}, deadline)
             if isinstance(found, FilmRecord) or found.kind != "not_found":

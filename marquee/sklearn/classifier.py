@@ -172,8 +172,11 @@ class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     def _shown(
         self, fitted: FittedState, texts: Sequence[Text], target: Target | None
     ) -> tuple[FittedState, Sequence[int]]:
-        """With examples, and the texts left to learn from: of those that all texts are shown, a model knows the labels.
-        Where the nearest are shown, no text is ever shown itself."""
+        """Split into few-shot examples and the texts to train on.
+
+        The labels of fixed examples are known to the model, so they are not trained on; the nearest texts never include
+        the text itself.
+        """
         every = range(len(texts))
         if not self.shots or target is None:
             return fitted, every

@@ -127,8 +127,9 @@ def _text(text: Any, place: int) -> Text:
 
 
 def _check_values(y: Any) -> None:
-    """Refuse what scikit-learn would read as a label: NumPy makes the class "nan" of a missing one among strings, and
-    strings of numbers among them.
+    """Raise for values that scikit-learn would read as a label.
+
+    NumPy makes the class "nan" of a missing label among strings, and strings of numbers among them.
 
     Raises:
         ValueError: a label is missing, or text and numbers are mixed.

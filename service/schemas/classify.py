@@ -20,8 +20,8 @@ from pydantic import (
 from llm.classifier import Prediction, ScoreType, Usage
 from llm.costs import cost
 from llm.strategies import registry as strategies
+from marquee.client import SLUGS
 from marquee.factory import RequestOptions
-from marquee.problem_kinds import SLUGS
 from prompts import registry
 from prompts.faults import fault_of, shown
 from prompts.taxonomy import Taxonomy
@@ -62,8 +62,10 @@ def _as_fields(value: Any) -> Any:
 
 
 def _or_fault(value: Any, handler: ValidatorFunctionWrapHandler) -> FilmFields:
-    """An entry that is no text becomes a text with a fault: it costs its own answer, not those of the others. An
-    unknown key fails the request, since it is the same in every entry."""
+    """Replace an entry that is not a text by a text with a fault: only that entry fails.
+
+    An unknown key fails the request, because it is the same in every entry.
+    """
     try:
         fields: FilmFields = handler(value)
         return fields
@@ -142,8 +144,10 @@ class ClassifyRequest(FilmFields):
         return [self.given()] if self.texts is None else [fields.given() for fields in self.texts]
 
     def asks_for_genres(self, taxonomy: Taxonomy) -> bool:
-        """Whether the answer has ``genres``: labels of films have, and a ``description`` without a taxonomy is answered
-        with them whatever the default is."""
+        """Whether the answer has ``genres``.
+
+        Labels of films have it; a ``description`` without a taxonomy always gets it, whatever the default taxonomy is.
+        """
         plain = self.description is not None and self.taxonomy is None and self.labels is None
         return plain or taxonomy.subject == FILM
 

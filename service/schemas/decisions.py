@@ -180,8 +180,10 @@ class DecisionRequest(_Taken):
         return _spoken(self.input)
 
     def material(self) -> str:
-        """The input without the messages that instruct a model, for those who take no instructions; all of it where
-        there is nothing else."""
+        """The input without the messages that instruct a model, for backends that take no instructions.
+
+        It is the whole input where there is nothing else.
+        """
         told = [message for message in self.input if message.role in ("user", "assistant")]
         return _spoken(told or self.input)
 

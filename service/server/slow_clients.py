@@ -103,8 +103,10 @@ class BufferBodyMiddleware:
             environ["CONTENT_LENGTH"] = str(len(body))
 
     def _discard(self, stream: Any, client: socket.socket | None) -> None:
-        """Read the rest of a body, so that its sender comes to read the answer. What is beyond the limits stays, and
-        the server closes the connection."""
+        """Read the rest of a body, so that the client goes on to read the response.
+
+        The part beyond the limits is left, and the server closes the connection.
+        """
         if client is not None:
             self._reading.begin(client)
         try:

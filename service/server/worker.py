@@ -83,8 +83,10 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn has no typ
         timer.start()
 
     def set_accept_enabled(self, enabled: bool) -> None:
-        """See gunicorn; a worker that leaves closes its sockets now, not after its last answer, so that nobody queues
-        there in vain."""
+        """See gunicorn.
+
+        A worker that stops closes its sockets now, not after its last response, so that no client queues there in vain.
+        """
         super().set_accept_enabled(enabled)
         if not enabled and not self.alive:
             for listener in self.sockets:
@@ -101,8 +103,10 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn has no typ
 
 
 def _part(client: socket.socket) -> None:
-    """Say that no more is sent, and wait a while for the client to close its side too, so that it reads the whole
-    answer. gunicorn would wait for it in the only thread that accepts connections."""
+    """Close the sending side and wait briefly for the client to close its own, so that it reads the whole response.
+
+    gunicorn would wait in the only thread that accepts connections.
+    """
     with suppress(OSError):  # closed already
         client.shutdown(socket.SHUT_WR)
         arrivals, end, left = select.poll(), time.monotonic() + _PARTING_SECONDS, _PARTING_BYTES

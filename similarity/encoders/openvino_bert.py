@@ -185,8 +185,10 @@ class _Requests:
 
 
 def batched(lengths: Sequence[int], most: int) -> list[list[int]]:
-    """Rows by their lengths, longest first, in batches of at most so many tokens, padding included: those that cost
-    least together."""
+    """Batches of rows by length, longest first, with at most so many tokens including padding.
+
+    Rows of similar length cost least together.
+    """
     rows = sorted(range(len(lengths)), key=lambda row: -lengths[row])
     costs, starts = [0.0], [0]  # of the best batches for the first rows; where the last of those batches starts
     for end in range(1, len(rows) + 1):

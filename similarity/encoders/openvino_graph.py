@@ -94,8 +94,10 @@ class _GraphBuilder:
 
 
 def _with_joined_projections(weights: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
-    """The weights, and beside them each layer's three projections of attention as one: a product instead of three, and
-    what is multiplied is rounded to eight bits once."""
+    """The weights, with each layer's three attention projections also as one matrix.
+
+    One product replaces three, and the input is quantised once.
+    """
     found = dict(weights)
     for name in weights:
         layer, first, part = name.rpartition(f"attention.self.{_PROJECTIONS[0]}.")

@@ -108,8 +108,10 @@ class Similar:
             log.warning("%s", error)
 
     def search(self, query: Query, caller: Caller = PATIENT) -> SearchResult:
-        """The films most alike. Neither the film asked about nor a duplicate of it is among them: the same text, the
-        same title and year, or a cosine of .999 and more; nor is any film there twice.
+        """The most similar films.
+
+        The query film and its duplicates are excluded: the same text, the same title and year, or a cosine of at least
+        0.999. No film is returned twice.
 
         Args:
             query: what is searched.

@@ -93,7 +93,7 @@ def test_an_endpoint_that_is_not_there_is_told_in_one_line(away: Path, monkeypat
     given = write_lines(away / "i.jsonl", rows(6))
     done = bulk(given, "--out", away / "o.jsonl", "--system", "llm:json_list", "--patience", "0")
     assert done.exit_code == 1
-    assert "cannot be asked: no connection to 127.0.0.1" in done.output
+    assert "cannot answer: no connection to 127.0.0.1" in done.output
 
 
 def test_requests_go_to_a_file_and_results_come_from_one_without_an_endpoint(away: Path) -> None:

@@ -24,33 +24,41 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_a_table_and_a_verdict_are_printed(runs: tuple[Path, Path]) -> None:
     result = call("compare", *runs)
     lines = result.stdout.splitlines()
-    assert lines[0].startswith("A  plain") and lines[1].startswith("B  better")
+    assert lines[0].startswith("A  plain")
+    assert lines[1].startswith("B  better")
     assert lines[2].startswith("300 texts in 150 groups; 95% interval of 2,000 paired resamples")
     micro = next(line for line in lines if line.startswith("micro-F1")).split()
-    assert len(micro) == 7 and micro[-1] == "<.001" and micro[3].startswith("+.")
+    assert len(micro) == 7
+    assert micro[-1] == "<.001"
+    assert micro[3].startswith("+.")
     assert lines[-1].startswith("B is better on micro-F1 by .")
     assert result.exit_code == 0
 
 
 def test_json_is_one_object_with_the_gate_where_asked(runs: tuple[Path, Path]) -> None:
     body = json.loads(call("compare", *runs, "--json").stdout)
-    assert body["b"]["system"] == "better" and "gate" not in body
+    assert body["b"]["system"] == "better"
+    assert "gate" not in body
     body = json.loads(call("compare", *runs, "--json", "--gate", 0.01).stdout)
-    assert body["gate"]["passed"] is True and body["gate"]["margin"] == 0.01
+    assert body["gate"]["passed"] is True
+    assert body["gate"]["margin"] == 0.01
 
 
 def test_the_gate_ends_with_1_where_the_second_run_is_worse(runs: tuple[Path, Path]) -> None:
     better = call("compare", *runs, "--gate", 0.02)
-    assert better.exit_code == 0 and "gate passed" in better.stdout
+    assert better.exit_code == 0
+    assert "gate passed" in better.stdout
     worse = call("compare", *reversed(runs), "--gate", 0.02)
-    assert worse.exit_code == 1 and worse.stdout.splitlines()[-1].startswith("gate failed")
+    assert worse.exit_code == 1
+    assert worse.stdout.splitlines()[-1].startswith("gate failed")
     assert call("compare", *reversed(runs)).exit_code == 0
 
 
 def test_a_folder_that_is_no_run_is_an_error_in_one_line(tmp_path: Path) -> None:
     result = call("compare", tmp_path, tmp_path)
     assert result.exit_code == 1
-    assert result.stderr.count("\n") == 1 and "give the folder of a run" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert "give the folder of a run" in result.stderr
 
 
 def test_texts_in_one_run_only_are_told(runs: tuple[Path, Path], tmp_path: Path) -> None:

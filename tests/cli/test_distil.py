@@ -129,4 +129,4 @@ def test_a_teacher_that_cannot_be_reached_teaches_nothing(texts: Path, monkeypat
     monkeypatch.setenv("MARQUEE_RETRIES", "0")
     refused = call(*ASK)
     assert refused.exit_code == 1
-    assert "cannot be asked" in refused.stderr
+    assert "cannot answer" in refused.stderr

@@ -89,7 +89,8 @@ def test_the_service_answers_with_it_for_its_taxonomy(data: Path, tmp_path: Path
         assert (found.source.model, found.problem) == ("trained/tfidf-nb", None)
         assert set(found.scores) == set(TMDB.names)
         (refused,) = client.classify(["A dull film."], SENTIMENT)
-        assert refused.problem and TMDB.digest in refused.problem.detail
+        assert refused.problem
+        assert TMDB.digest in refused.problem.detail
     finally:
         assert running.stop() == 0
     assert "trained in" in running.printed

@@ -123,7 +123,8 @@ def test_the_table_is_a_data_set_that_other_commands_read(raw: Path) -> None:
     assert found["tt2"].labels == "Comedy|Drama|Western" or set(found["tt2"].labels) == {"Comedy", "Drama", "Western"}
     assert (found["tt4"].truncated, found["tt1"].title, found["tt1"].year) == (True, "The Lighthouse Dog", "1984")
     data = CliRunner().invoke(main, ["data", "made/clean.csv", "--taxonomy", "imdb"])
-    assert data.exit_code == 0 and "left out: 5 rows without a text" in data.stderr
+    assert data.exit_code == 0
+    assert "left out: 5 rows without a text" in data.stderr
 
 
 def fields() -> Any:
@@ -178,7 +179,9 @@ def test_the_plots_show_before_and_after(raw: Path, server: FilmServer) -> None:
     assert figures["after"]["sources"] == {"given": 4, "": 4, "tmdb: overview": 1}
     assert figures["after"]["words"]["edges"] == figures["before"]["words"]["edges"]
     page = Path("made/explore.html").read_text()
-    assert page.count("<svg") == 5 and "Drama, before: 9" in page and "http" not in page
+    assert page.count("<svg") == 5
+    assert "Drama, before: 9" in page
+    assert "http" not in page
 
 
 def test_missing_texts_are_looked_up(raw: Path, server: FilmServer) -> None:
@@ -294,11 +297,13 @@ def test_one_step_alone_is_made_whether_it_is_stale_or_not(raw: Path) -> None:
 
 def test_one_step_alone_does_not_work_on_what_is_no_more(raw: Path) -> None:
     missing = call("--only", "explore")
-    assert missing.exit_code == 1 and "which is stale (not made yet); run --only merge first" in missing.output
+    assert missing.exit_code == 1
+    assert "which is stale (not made yet); run --only merge first" in missing.output
     call()
     configure(clean="{}")
     later = call("--only", "annotate")
-    assert later.exit_code == 1 and "which is stale (its settings changed" in later.output
+    assert later.exit_code == 1
+    assert "which is stale (its settings changed" in later.output
 
 
 def test_a_run_that_was_ended_leaves_no_half_of_a_file(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -339,7 +344,8 @@ def test_two_at_once_are_one_too_many(raw: Path) -> None:
 def test_a_wrong_configuration_is_told_in_one_line(raw: Path, changed: dict[str, str], said: str) -> None:
     configure(**changed)
     result = call()
-    assert result.exit_code == 1 and said in result.output, result.output
+    assert result.exit_code == 1, result.output
+    assert said in result.output
 
 
 def test_an_unknown_step_is_told(raw: Path) -> None:

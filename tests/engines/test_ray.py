@@ -155,7 +155,8 @@ def test_a_node_is_killed_on_the_way_and_no_row_is_lost_or_asked_about_in_vain(n
 
     (meeting := tmp_path / "nodes").mkdir()
     summary = run(job, on_ray(job, nodes, partial(OnANode, meeting=meeting), workers=2), told)
-    assert stages and stages[0].asked < 320
+    assert stages
+    assert stages[0].asked < 320
     assert summary is not None
     assert (summary.rows, summary.texts, summary.problems) == (320, 320, {})
     found = read_lines(tmp_path / "ray.jsonl")

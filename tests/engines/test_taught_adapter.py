@@ -1,5 +1,7 @@
-"""An adapter taught on a base that knows words: what it was taught is answered right, where answers were noise, and
-what it was not is answered better than before."""
+"""An adapter trained on a base that knows words.
+
+Trained texts are answered right where the base answers at random; other texts are answered better than before.
+"""
 
 from pathlib import Path
 

@@ -104,7 +104,8 @@ def test_codes_read_by_token_id_agree_with_the_likeliest_tokens(vllm: VLLMServer
     codes = list("ABCDEFGH")
     (exact,) = by_id.next_token_logprobs([conversation], codes)
     (bounded,) = by_likeliest.next_token_logprobs([conversation], codes)
-    assert exact.bounds == frozenset() and bounded.bounds
+    assert exact.bounds == frozenset()
+    assert bounded.bounds
     unseen = SPELLINGS * math.exp(max(bounded.logprobs[code] for code in bounded.bounds))
     for code in codes:
         seen = 0.0 if code in bounded.bounds else math.exp(bounded.logprobs[code])

@@ -27,7 +27,8 @@ def test_targets_of_0_and_1_give_the_fit_of_true_and_false(c: float) -> None:
 @pytest.mark.parametrize("truth", [[True] * 5, [False] * 5, [True, True, True, False, False]])
 def test_few_texts_give_no_certainty(truth: list[bool]) -> None:
     targets = platt_targets(np.array(truth))
-    assert targets.min() > 0.1 and targets.max() < 0.9
+    assert targets.min() > 0.1
+    assert targets.max() < 0.9
     slopes, intercept = fit_logistic(np.array([[3.0], [2.0], [1.0], [-1.0], [-2.0]]), targets)
     assert np.isfinite([*slopes, intercept]).all()
 

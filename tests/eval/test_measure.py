@@ -27,15 +27,18 @@ def test_figures_are_the_metrics_that_apply_and_counts(tmp_path: Path) -> None:
 def test_scores_that_some_texts_lack_are_counted_and_not_measured(tmp_path: Path) -> None:
     rows = [row("1", ["a", "b"], ["a"], scores=SCORES), row("2", ["a"], [], problem={"kind": "refused", "detail": ""})]
     found = figures(RunResults.read(write_run(tmp_path, rows)))
-    assert found["texts without scores"] == 1 and found["problems"] == 1
+    assert found["texts without scores"] == 1
+    assert found["problems"] == 1
     assert not found.keys() & RANKING.keys()
 
 
 def test_where_every_text_has_one_label_accuracy_comes_first(tmp_path: Path) -> None:
     run = RunResults.read(write_run(tmp_path, [row("1", ["a"], ["a"]), row("2", ["b"], []), row("3", ["c"], ["a"])]))
     found = figures(run)
-    assert next(iter(found)) == "accuracy" and found["accuracy"] == pytest.approx(1 / 3)
-    assert "Jaccard" not in found and list(headlines(run)) == ["accuracy", "macro-F1"]
+    assert next(iter(found)) == "accuracy"
+    assert found["accuracy"] == pytest.approx(1 / 3)
+    assert "Jaccard" not in found
+    assert list(headlines(run)) == ["accuracy", "macro-F1"]
 
 
 def test_texts_whose_labels_are_not_all_known_are_left_out_and_told(tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ def test_a_run_is_read_into_arrays_with_a_row_a_text_and_a_column_a_label(tmp_pa
     assert (run.ids, run.groups, run.labels) == (("1", "2"), ("film", "2"), ("a", "b", "c"))
     assert run.true.tolist() == [[1, 1, 0], [0, 0, 1]]
     assert run.predicted.tolist() == [[1, 0, 0], [0, 0, 0]]
-    assert run.scores[0].tolist() == [0.9, 0.2, 0.1] and np.isnan(run.scores[1]).all()
+    assert run.scores[0].tolist() == [0.9, 0.2, 0.1]
+    assert np.isnan(run.scores[1]).all()
     assert (run.complete.tolist(), run.problems.tolist()) == ([True, False], [False, True])
     assert run.known().ids == ("1",)
 

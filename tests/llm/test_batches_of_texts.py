@@ -125,7 +125,8 @@ def test_what_is_no_batch_is_refused_by_every_classifier_with_one_error(
         with pytest.raises(InvalidTexts) as raised:
             classifier.classify(given, TMDB)
         assert str(raised.value).startswith(said), classifier
-        assert isinstance(raised.value, TypeError) and isinstance(raised.value, MarqueeError)
+        assert isinstance(raised.value, TypeError)
+        assert isinstance(raised.value, MarqueeError)
 
 
 def test_a_wrapper_refuses_before_it_asks(tmp_path: Path) -> None:
@@ -166,13 +167,16 @@ def test_one_bad_entry_costs_its_own_answer_and_no_other(classifiers: dict[type,
             continue  # asks a service that does not run; see tests/service/test_batches.py
         first, second, third = classifier.classify(["Soldiers fight a war.", bad, "Soldiers at war."], TMDB)
         assert (first.problem, third.problem) == (None, None), classifier
-        assert second.problem is not None and second.problem.kind == "empty" and second.labels == (), classifier
+        assert second.problem is not None, classifier
+        assert second.problem.kind == "empty", classifier
+        assert second.labels == (), classifier
 
 
 @pytest.mark.parametrize("bad", STRANGE, ids=_name)
 def test_the_problem_of_what_is_no_text_shows_it(embedded: Matcher, bad: Any) -> None:
     (found,) = embedded.classify([bad], TMDB)
-    assert found.problem is not None and found.problem.detail == f"{bad!r:.60} is no text; give a string"
+    assert found.problem is not None
+    assert found.problem.detail == f"{bad!r:.60} is no text; give a string"
 
 
 def test_two_faults_of_a_batch_keep_their_own_words_behind_a_cache(tmp_path: Path) -> None:

@@ -14,9 +14,8 @@ from llm.backends.local.backend import LocalBackend
 from llm.backends.vllm_server import VLLMServer
 from llm.lora_adapter import adapter_in, refuse_other_base, vllm_arguments, weights_of
 from main import main
-from marquee.adapters import as_trained
+from marquee.serving import as_trained, with_vllm
 from marquee.settings import read_settings
-from marquee.vllm import with_vllm
 from prompts import registry
 from prompts.errors import InvalidSetting
 from tests.support.bare_model import asked, spellings
@@ -189,7 +188,7 @@ def test_it_is_asked_as_it_was_taught_unless_somebody_says_otherwise(
     settings, words = as_trained(read_settings(), genres)
     assert (settings.taxonomy, settings.strategy) == ("imdb", "label_tokens")
     assert f"imdb@{registry.taxonomy('imdb').digest}, read as label_tokens, under plot.v1@0123456789ab" in words[0]
-    assert words[1] == "  warning: there is no prompt plot.v1@0123456789ab any more; it is asked with another"
+    assert words[1] == "  warning: the prompt plot.v1@0123456789ab does not exist any more; another one is used"
     monkeypatch.setenv("MARQUEE_TAXONOMY", "tmdb")
     monkeypatch.setenv("MARQUEE_STRATEGY", "json_list")
     kept, _ = as_trained(read_settings(), genres)

@@ -75,7 +75,8 @@ def test_missing_plots_are_filled_in_and_every_row_says_where_its_text_came_from
     assert (json.loads(genres) if isinstance(genres, str) else genres) == ["Drama", "Mystery"]
     assert rows[0]["text_url"] == "https://www.themoviedb.org/movie/14"
     assert "or more films match" in rows[1]["lookup_note"]
-    assert "the text was 'N/A'" in rows[4]["lookup_note"] and "exactly 'zzz'" in rows[4]["lookup_note"]
+    assert "the text was 'N/A'" in rows[4]["lookup_note"]
+    assert "exactly 'zzz'" in rows[4]["lookup_note"]
     for count, what in ((2, "found by tmdb"), (1, "had a text"), (1, "ambiguous"), (1, "not found")):
         assert any(line.split()[0] == str(count) and what in line for line in result.stdout.splitlines()), what
 
@@ -106,13 +107,15 @@ def test_columns_may_have_other_names(server: FilmServer) -> None:
     assert call(table("films.csv", [row]), "--out", "out.csv", *names).exit_code == 0
     assert read("out.csv")[0]["overview"] == SALT
     wrong = call("films.csv", "--out", "out.csv")
-    assert wrong.exit_code == 1 and "no column 'title'; columns: name, released, overview" in wrong.output
+    assert wrong.exit_code == 1
+    assert "no column 'title'; columns: name, released, overview" in wrong.output
 
 
 def test_rows_without_an_answer_are_written_told_and_asked_about_again(server: FilmServer) -> None:
     server.faults = [hangs(0.1)] * 12
     result = call(table("films.csv"), "--out", "out.csv", "--patience", "0.5")
-    assert result.exit_code == 1 and "the same command again" in result.output
+    assert result.exit_code == 1
+    assert "the same command again" in result.output
     assert len(read("out.csv")) == len(ROWS)
     server.faults.clear()
     assert call("films.csv", "--out", "out.csv").exit_code == 0
@@ -145,14 +148,16 @@ def test_what_cannot_be_done_is_told_before_anybody_is_asked(
     table("films.csv")
     Path("films.txt").write_text("x")
     result = call(*arguments)
-    assert result.exit_code and said in result.output
+    assert result.exit_code
+    assert said in result.output
     assert server.asked == []
 
 
 def test_without_any_provider_nothing_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MARQUEE_LOOKUP_PROVIDERS", "tmdb,omdb")
     result = call(table("films.csv"), "--out", "out.csv")
-    assert result.exit_code == 1 and "MARQUEE_LOOKUP_PROVIDERS" in result.output
+    assert result.exit_code == 1
+    assert "MARQUEE_LOOKUP_PROVIDERS" in result.output
     assert not Path("out.csv").exists()
 
 
@@ -174,4 +179,5 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(server: FilmServer, away: 
     subprocess.run(command, cwd=away, env={**os.environ, **environment(server)}, check=True, capture_output=True)
     assert [row["description"] for row in read("out.csv")] == [f"Plot {n}." for n in range(40)]
     again = before & {path for path, _, _ in server.asked}
-    assert len(before) >= 4 and len(again) <= 8, "only what was under way when it was killed is asked again"
+    assert len(before) >= 4
+    assert len(again) <= 8, "only what was under way when it was killed is asked again"

@@ -56,7 +56,8 @@ def test_a_large_request_that_hangs_does_not_keep_a_small_one_waiting(held: Held
         waiting = pool.submit(lookup.find_all, large, time.monotonic() + 60)
         deadline(lambda: len(held.asked) == 8)
         (small,) = lookup.find_all([FilmQuery("small")], time.monotonic() + 30)
-        assert small.film and small.film.plot == "plot of small"
+        assert small.film
+        assert small.film.plot == "plot of small"
         assert not waiting.done()
         held.go_on.set()
         assert [outcome.film is not None for outcome in waiting.result(30)] == [True] * titles

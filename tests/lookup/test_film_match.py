@@ -46,7 +46,8 @@ def test_the_same_film_twice_is_one_film() -> None:
 
 def test_what_is_missing_is_told_with_the_years_that_there_are() -> None:
     found = best_match((OLD, NEW), FilmQuery("The Paper Lantern", 1990))
-    assert isinstance(found, LookupFailure) and "1984, 2011" in found.detail
+    assert isinstance(found, LookupFailure)
+    assert "1984, 2011" in found.detail
 
 
 @pytest.mark.parametrize(

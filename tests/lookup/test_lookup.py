@@ -33,7 +33,8 @@ def looking(server: FilmServer, store: AnswerStore | None = None, days: float = 
 
 def test_the_first_provider_that_tells_is_the_only_one_asked(server: FilmServer) -> None:
     outcome = looking(server).find(MULE)
-    assert outcome.film and outcome.film.provider == "tmdb"
+    assert outcome.film
+    assert outcome.film.provider == "tmdb"
     assert not outcome.cached
     assert {path for path, _, _ in server.asked} == {"/3/search/movie", "/3/movie/14"}
 
@@ -41,7 +42,8 @@ def test_the_first_provider_that_tells_is_the_only_one_asked(server: FilmServer)
 def test_where_one_fails_the_next_is_asked_and_the_failure_told(server: FilmServer) -> None:
     server.faults = [body(401, {"status_code": 7})]
     outcome = looking(server).find(MULE)
-    assert outcome.film and outcome.film.provider == "wikipedia"
+    assert outcome.film
+    assert outcome.film.provider == "wikipedia"
     assert [(one.provider, one.failure.kind) for one in outcome.attempts] == [("tmdb", "refused")]
 
 
@@ -50,12 +52,14 @@ def test_where_nobody_tells_every_reason_is_told(server: FilmServer) -> None:
     assert outcome.film is None
     assert [one.failure.kind for one in outcome.attempts] == ["no_plot", "no_plot"]
     assert not outcome.may_succeed_later
-    assert "tmdb: " in outcome.reason and "wikipedia: " in outcome.reason
+    assert "tmdb: " in outcome.reason
+    assert "wikipedia: " in outcome.reason
 
 
 def test_several_films_of_a_title_are_told_or_none_is_taken(server: FilmServer) -> None:
     best = looking(server).find(LANTERN, ambiguous="best-known")
-    assert best.film and (best.film.year, best.film.same_title) == (1984, 2)
+    assert best.film
+    assert (best.film.year, best.film.same_title) == (1984, 2)
     none = looking(server).find(LANTERN, ambiguous="none")
     assert none.film is None
     assert [(one.provider, one.failure.kind) for one in none.attempts] == [("tmdb", "ambiguous")]
@@ -68,7 +72,9 @@ def test_films_and_their_absence_are_remembered(server: FilmServer, tmp_path: Pa
     asked = len(server.asked)
     again = looking(server, AnswerStore(tmp_path / "lookups.sqlite"))
     film = again.find(FilmQuery("SALT AND MULE", 1999))
-    assert film.cached and film.film and film.film.genres == ("Comedy",)
+    assert film.cached
+    assert film.film
+    assert film.film.genres == ("Comedy",)
     assert again.find(FilmQuery("zzz")).film is None
     assert len(server.asked) == asked
 
@@ -138,4 +144,5 @@ def test_a_table_is_answered_in_its_order(server: FilmServer) -> None:
 def test_a_plot_of_any_length_is_held_to_a_bound(server: FilmServer) -> None:
     server.films = ({**server.films[3], "plot": "mule " * 100_000},)
     found = looking(server).find(MULE).film
-    assert isinstance(found, FilmRecord) and len(found.plot) == 20_000
+    assert isinstance(found, FilmRecord)
+    assert len(found.plot) == 20_000

@@ -69,31 +69,36 @@ def test_without_a_year_the_best_known_is_taken_and_their_number_told(name: str,
 def test_a_title_that_matches_nothing_exactly_is_not_found(name: str, server: FilmServer) -> None:
     for title in ("Paper", "Lantern", "The Paper Lantern II", "zzz"):
         found = ask(name, server, title)
-        assert isinstance(found, LookupFailure) and found.kind == "not_found", title
+        assert isinstance(found, LookupFailure), title
+        assert found.kind == "not_found", title
 
 
 @EVERY
 def test_a_year_that_no_film_of_the_title_has_is_not_found(name: str, server: FilmServer) -> None:
     found = ask(name, server, "The Paper Lantern", 1999)
-    assert isinstance(found, LookupFailure) and found.kind == "not_found"
+    assert isinstance(found, LookupFailure)
+    assert found.kind == "not_found"
 
 
 @EVERY
 def test_a_film_without_a_plot_is_told_as_such(name: str, server: FilmServer) -> None:
     found = ask(name, server, "Nothing Told", 2001)
-    assert isinstance(found, LookupFailure) and found.kind == "no_plot"
+    assert isinstance(found, LookupFailure)
+    assert found.kind == "no_plot"
 
 
 @EVERY
 def test_accents_and_ampersands_are_no_difference(name: str, server: FilmServer) -> None:
     found = ask(name, server, "Salt and Mule", 1999)
-    assert isinstance(found, FilmRecord) and found.plot.startswith(SALT)
+    assert isinstance(found, FilmRecord)
+    assert found.plot.startswith(SALT)
     assert isinstance(ask(name, server, "el ultimo tren", 1970), FilmRecord)
 
 
 def test_tmdb_knows_original_titles(server: FilmServer) -> None:
     found = ask("tmdb", server, "Sal y Mula")
-    assert isinstance(found, FilmRecord) and found.id == "14"
+    assert isinstance(found, FilmRecord)
+    assert found.id == "14"
     assert found.url == "https://www.themoviedb.org/movie/14"
 
 
@@ -142,7 +147,8 @@ def test_wikipedia_is_told_who_asks(server: FilmServer) -> None:
 def test_a_short_title_that_omdb_has_too_many_of_is_not_called_the_only_one() -> None:
     with film_server(body(200, {"Response": "False", "Error": "Too many results."})) as server:
         found = ask("omdb", server, "The Paper Lantern")
-    assert isinstance(found, FilmRecord) and found.same_title > 1
+    assert isinstance(found, FilmRecord)
+    assert found.same_title > 1
 
 
 # --- faults ---
@@ -198,7 +204,8 @@ def test_a_host_that_asks_for_a_longer_pause_than_there_is_time_is_left_alone(na
 def test_what_cannot_be_read_is_told_and_not_repeated(name: str, fault: Behaviour, kind: str, said: str) -> None:
     with film_server(fault) as server:
         found = ask(name, server, "Salt & Mule", 1999)
-        assert isinstance(found, LookupFailure) and (found.kind, said in found.detail) == (kind, True), found
+        assert isinstance(found, LookupFailure), found
+        assert (found.kind, said in found.detail) == (kind, True), found
         assert len(server.asked) == 1
 
 
@@ -206,21 +213,24 @@ def test_what_cannot_be_read_is_told_and_not_repeated(name: str, fault: Behaviou
 def test_a_host_that_hangs_is_given_up_in_time(name: str) -> None:
     with film_server(hangs(1)) as server:
         found = ask(name, server, "Salt & Mule", 1999, seconds=0.4)
-    assert isinstance(found, LookupFailure) and found.kind == "timeout"
+    assert isinstance(found, LookupFailure)
+    assert found.kind == "timeout"
 
 
 def test_a_host_that_is_not_there_is_unreachable() -> None:
     with film_server() as server:
         pass
     found = ask("tmdb", server, "Salt & Mule", 1999)
-    assert isinstance(found, LookupFailure) and found.kind == "unreachable"
+    assert isinstance(found, LookupFailure)
+    assert found.kind == "unreachable"
 
 
 @EVERY
 def test_redirects_are_not_followed(name: str) -> None:
     with film_server() as foreign, film_server(body(302, "", Location=f"{foreign.url}/3/search/movie")) as server:
         found = ask(name, server, "Salt & Mule", 1999)
-        assert isinstance(found, LookupFailure) and "redirects" in found.detail
+        assert isinstance(found, LookupFailure)
+        assert "redirects" in found.detail
         assert foreign.asked == []
 
 
@@ -241,7 +251,8 @@ def test_a_refused_key_is_told_once_and_shown_to_nobody(name: str, server: FilmS
 def test_a_used_up_allowance_is_no_wrong_key() -> None:
     with film_server(body(401, {"Response": "False", "Error": "Request limit reached!"})) as server:
         found = ask("omdb", server, "Salt & Mule", 1999)
-    assert isinstance(found, LookupFailure) and (found.kind, "exhausted" in found.detail) == ("busy", True)
+    assert isinstance(found, LookupFailure)
+    assert (found.kind, "exhausted" in found.detail) == ("busy", True)
 
 
 def test_what_a_host_says_is_told_without_the_key_in_it() -> None:
@@ -255,7 +266,8 @@ def test_wikipedias_own_errors_are_told() -> None:
     error = body(200, {"error": {"code": "ratelimited", "info": "You've exceeded your rate limit."}})
     with film_server(error) as server:
         found = ask("wikipedia", server, "Salt & Mule")
-    assert isinstance(found, LookupFailure) and found.kind == "busy"
+    assert isinstance(found, LookupFailure)
+    assert found.kind == "busy"
 
 
 # --- nothing in a title leads anywhere else ---

@@ -11,7 +11,8 @@ def test_turns_come_one_after_another_and_none_is_waited_for_in_vain() -> None:
     deadline = time.monotonic() + 60
     assert pace.wait(deadline) is None
     late = pace.wait(deadline)
-    assert late is not None and late.kind == "timeout"
+    assert late is not None
+    assert late.kind == "timeout"
 
 
 def test_a_host_that_rests_longer_than_there_is_time_says_why_at_once() -> None:

@@ -51,14 +51,16 @@ def test_what_fails_by_chance_is_tried_again(trouble: Behaviour) -> None:
 def test_what_fails_for_a_reason_is_told_and_not_repeated(status: int, slug: str) -> None:
     with endpoint(refusing(status, slug)) as server:
         (found,) = Client(root(server.url)).classify(["x"], TMDB)
-    assert found.problem is not None and found.problem.detail == "as it is"
+    assert found.problem is not None
+    assert found.problem.detail == "as it is"
     assert len(server.asked) == 1
 
 
 def test_after_the_last_attempt_the_reason_is_told() -> None:
     with endpoint(refusing(503, "model-busy", Retry_After="0")) as server:
         (found,) = Client(root(server.url), retries=1).classify(["x"], TMDB)
-    assert found.problem is not None and found.problem.kind == "busy"
+    assert found.problem is not None
+    assert found.problem.kind == "busy"
     assert len(server.asked) == 2
 
 
@@ -93,7 +95,8 @@ def test_a_taxonomy_of_ones_own_is_sent_along_and_a_known_one_by_its_name() -> N
         for taxonomy in (TMDB, TMDB.shaped(max_labels=2), own):
             Client(root(server.url)).classify(["x"], taxonomy)
     named, shaped, sent = server.asked
-    assert named["taxonomy"] == "tmdb" and "max_labels" not in named
+    assert named["taxonomy"] == "tmdb"
+    assert "max_labels" not in named
     assert (shaped["taxonomy"], shaped["max_labels"]) == ("tmdb", 2)
     assert "taxonomy" not in sent
     assert sent["labels"][0] == {"name": "a", "description": "first", "aliases": ["one"], "predict": True}

@@ -102,7 +102,8 @@ def test_rows_without_a_text_or_a_label_are_left_out_and_counted(frame: pandas.D
 
 def test_a_baseline_is_trained_on_one_part_and_every_system_is_measured_on_another() -> None:
     run = marquee.evaluate(rows_of(20), "plot", "genre", ["tfidf-lr", "embedded"], seed=3)
-    assert len(run.data.examples) == 6 and run.data.split == "test"
+    assert len(run.data.examples) == 6
+    assert run.data.split == "test"
     assert run.metrics["tfidf-lr"]["micro-F1"] == 1
     assert set(run.metrics) == {"tfidf-lr", "embedded"}
     again = marquee.evaluate(rows_of(20), "plot", "genre", "tfidf-lr, embedded", seed=3)
@@ -134,7 +135,8 @@ def test_the_report_and_the_metrics_are_those_of_the_command_line(frame: pandas.
     frame.to_csv("films.csv", index=False)
     run = marquee.evaluate("films.csv", "plot", "genre", "embedded", taxonomy="tmdb")
     page = run.report("out")
-    assert page == Path("out/report.html") and "<html" in page.read_text("utf-8")
+    assert page == Path("out/report.html")
+    assert "<html" in page.read_text("utf-8")
     options = ["--text-field", "plot", "--labels-field", "genre", "--taxonomy", "tmdb", "--systems", "embedded"]
     done = CliRunner().invoke(main, ["evaluate", "--data", "films.csv", *options, "--out", "cli"])
     assert done.exit_code == 0, done.output
@@ -147,8 +149,10 @@ def test_the_report_and_the_metrics_are_those_of_the_command_line(frame: pandas.
 
 def test_a_result_shows_itself(frame: pandas.DataFrame) -> None:
     run = marquee.evaluate(frame, "plot", "genre")
-    assert repr(run).startswith("3 texts, 3 labels\nsystem ") and "micro-F1" in repr(run)
-    assert "<table>" in run._repr_html_() and "<td>1.000</td>" in run._repr_html_()
+    assert repr(run).startswith("3 texts, 3 labels\nsystem ")
+    assert "micro-F1" in repr(run)
+    assert "<table>" in run._repr_html_()
+    assert "<td>1.000</td>" in run._repr_html_()
     with pytest.raises(AttributeError):
         run.metrics = {}  # type: ignore[misc]
 
@@ -157,8 +161,10 @@ def test_without_pandas_tables_print_themselves(monkeypatch: pytest.MonkeyPatch)
     run = marquee.evaluate(rows_of(1), "plot", "genre")
     monkeypatch.setitem(sys.modules, "pandas", None)
     table = run.table()
-    assert isinstance(table, ResultsTable) and str(table).startswith("system ")
-    assert isinstance(run.predictions, ResultsTable) and len(run.predictions.rows) == 3
+    assert isinstance(table, ResultsTable)
+    assert str(table).startswith("system ")
+    assert isinstance(run.predictions, ResultsTable)
+    assert len(run.predictions.rows) == 3
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,8 @@ def test_options_shape_the_answer() -> None:
 def test_a_text_that_fails_has_a_problem_and_the_others_have_labels() -> None:
     found = marquee.classify([TICKETS[0], None, float("nan"), "", 7, TICKETS[1]], LABELS)  # type: ignore[list-item]
     assert [one.problem.kind if one.problem else "" for one in found] == ["", *["empty"] * 4, ""]
-    assert found[0].labels and found[-1].labels
+    assert found[0].labels
+    assert found[-1].labels
 
 
 def test_a_loaded_classifier_answers_for_any_taxonomy() -> None:
@@ -160,7 +161,8 @@ def test_a_dataframe_gets_columns_and_keeps_its_index(frame: pandas.DataFrame) -
     assert list(found.columns) == ["body", "n", "label", "problem"]
     assert list(found.index) == ["x", "y", "z"]
     assert found["label"].tolist()[:2] == ["billing", "crash"]
-    assert pandas.isna(found.loc["z", "label"]) and "no text" in found.loc["z", "problem"]
+    assert pandas.isna(found.loc["z", "label"])
+    assert "no text" in found.loc["z", "problem"]
     assert found["problem"].isna().tolist() == [True, True, False]
     assert list(frame.columns) == ["body", "n"], "the frame itself is not changed"
 
@@ -175,7 +177,8 @@ def test_several_labels_are_lists_and_scores_are_wide(frame: pandas.DataFrame) -
 
 def test_an_empty_dataframe_gets_the_columns_too(frame: pandas.DataFrame) -> None:
     found = marquee.classify_dataframe(frame.iloc[:0], "body", LABELS)
-    assert list(found.columns) == ["body", "n", "labels", "problem"] and len(found) == 0
+    assert list(found.columns) == ["body", "n", "labels", "problem"]
+    assert len(found) == 0
 
 
 @pytest.mark.parametrize(

@@ -842,7 +842,8 @@ def test_a_certificate_that_is_not_trusted_is_named(why: str) -> None:
     cause, error = ssl.SSLCertVerificationError(1, "certificate verify failed"), OSError("no connection")
     cause.verify_message, error.__cause__ = why, cause
     found = no_connection("example.org:443", "https://example.org/v1", error)
-    assert found.startswith(f"the certificate of example.org:443 is not trusted ({why})") and "SSL_CERT_FILE" in found
+    assert found.startswith(f"the certificate of example.org:443 is not trusted ({why})")
+    assert "SSL_CERT_FILE" in found
 
 
 @pytest.mark.parametrize(("url", "place"), [

@@ -71,11 +71,14 @@ def test_one_bad_text_is_its_own_problem(client: FlaskClient, bad: Any, status: 
     assert response.status_code == 200
     first, second, third = response.get_json()["results"]
     assert (first["labels"], third["labels"]) == (["War"], ["Crime"])
-    assert "problem" not in first and "problem" not in third
-    assert second["labels"] == [] and second["problem"]["status"] == status
+    assert "problem" not in first
+    assert "problem" not in third
+    assert second["labels"] == []
+    assert second["problem"]["status"] == status
     assert said in second["problem"]["detail"]
     alone = client.post("/classify", json={"texts": [bad]})
-    assert alone.status_code == 200 and said in alone.get_json()["results"][0]["problem"]["detail"]
+    assert alone.status_code == 200
+    assert said in alone.get_json()["results"][0]["problem"]["detail"]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +163,9 @@ def test_the_client_loses_no_good_row_of_a_batch_with_bad_ones() -> None:
     for place, one in enumerate(found):
         if place in BAD:
             kind = "too_long" if BAD[place] in (LONG, HUGE) else "empty"
-            assert one.labels == () and one.problem is not None and one.problem.kind == kind, (place, one.problem)
+            assert one.labels == (), (place, one.problem)
+            assert one.problem is not None, (place, one.problem)
+            assert one.problem.kind == kind, (place, one.problem)
         else:
             assert (one.labels, one.problem) == (("War",), None), (place, one.problem)
 
@@ -233,7 +238,8 @@ def test_answers_of_a_stand_in_say_that_they_have_no_strategy_or_prompt() -> Non
 )
 def test_an_unknown_strategy_or_prompt_is_an_error(client: FlaskClient, sent: Any, slug: str) -> None:
     response = client.post("/classify", json={"text": "a war", **sent})
-    assert response.status_code == 404 and slug in response.get_json()["type"]
+    assert response.status_code == 404
+    assert slug in response.get_json()["type"]
 
 
 def test_the_command_line_prints_notes_of_a_service_and_of_its_own() -> None:

@@ -14,9 +14,9 @@ from llm.embedded.matcher import Matcher
 from llm.language_model import LanguageModel
 from llm.strategies.json_list import JSONList
 from marquee.factory import RequestOptions
-from marquee.problem_kinds import KINDS
 from prompts import registry
 from service.app import create_app
+from service.problem_kinds import KINDS
 from service.services import Limits, Services
 
 PLOT = "A young wizard learns magic to defeat a dragon."

@@ -7,12 +7,12 @@ import pytest
 from flask.testing import FlaskClient
 
 from llm.embedded.matcher import Matcher
-from marquee.films import live
 from prompts import registry
 from prompts.errors import InvalidTaxonomy
 from service.app import create_app
 from service.services import Services
 from similarity.index.builder import FilmSource, build
+from similarity.index.sample import live
 from similarity.index.search import Similar
 from tests.service.test_classify import problem_of
 from tests.similarity.films import films as some_films
@@ -59,7 +59,8 @@ def test_a_long_label_of_a_file_is_an_error(tmp_path: Path, label: dict[str, Any
     file.write_text(yaml.safe_dump({"labels": [{"name": "Drama"}, label]}, allow_unicode=True), encoding="utf-8")
     with pytest.raises(InvalidTaxonomy) as raised:
         registry.load_taxonomy(file)
-    assert field in str(raised.value) and said in str(raised.value)
+    assert field in str(raised.value)
+    assert said in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -95,4 +96,5 @@ def test_labels_at_the_limit_are_accepted(client: FlaskClient) -> None:
 )
 def test_an_unknown_name_of_any_length_is_quoted_in_part(films: FlaskClient, route: str, sent: Any, slug: str) -> None:
     body = problem_of(films.post(route, json=sent), 404, slug)
-    assert "'xxx" in body["detail"] and len(body["detail"]) < 2_000
+    assert "'xxx" in body["detail"]
+    assert len(body["detail"]) < 2_000

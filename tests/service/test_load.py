@@ -15,7 +15,6 @@ from llm.classifier import AnswerSource, Prediction
 from llm.embedded.label_vectors import TextEncoder
 from llm.embedded.matcher import Matcher
 from llm.wrappers.micro_batched import MicroBatchedPairs, Pair
-from marquee.films import live
 from marquee.settings import read_settings
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
@@ -25,6 +24,7 @@ from service.factory import build
 from service.services import Services
 from similarity.index.builder import FilmSource as FilmSource
 from similarity.index.builder import build as build_index
+from similarity.index.sample import live
 from similarity.index.search import Similar
 from similarity.micro_batching import Admission
 from tests.service.test_classify import problem_of
@@ -171,7 +171,8 @@ def _batcher_of(app: Flask, route: str) -> Any:
     if route == "/similar":
         return parts.similar()._encode
     decider = parts.returns_labels()
-    assert isinstance(decider, ByScores) and isinstance(decider.predict, MicroBatchedPairs)
+    assert isinstance(decider, ByScores)
+    assert isinstance(decider.predict, MicroBatchedPairs)
     return decider.predict._batcher
 
 

@@ -69,7 +69,8 @@ def test_alerts_say_what_is_wrong_and_panels_do_not_overlap() -> None:
     for panel in BOARD["panels"]:
         at = panel["gridPos"]
         cells = {(at["x"] + dx, at["y"] + dy) for dx in range(at["w"]) for dy in range(at["h"])}
-        assert not cells & taken and at["x"] + at["w"] <= 24
+        assert not cells & taken
+        assert at["x"] + at["w"] <= 24
         taken |= cells
 
 

@@ -28,15 +28,15 @@ from llm.backends.fake import FakeBackend
 from llm.classifier import Problem
 from llm.language_model import LanguageModel
 from llm.wrappers.admission import Gate
-from marquee.films import live
-from marquee.problem_kinds import KINDS
 from service.app import create_app
 from service.auth import Keys
 from service.decisions.backends import ByModel
 from service.openapi import OPERATIONS, document, routes_of
+from service.problem_kinds import KINDS
 from service.rate_limits import AccessControl
 from service.services import Limits, Services
 from similarity.index.builder import FilmSource, build
+from similarity.index.sample import live
 from similarity.index.search import Similar
 from tests.similarity.films import films
 from tests.similarity.words import Words

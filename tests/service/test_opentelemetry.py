@@ -91,10 +91,14 @@ def test_a_request_has_a_span_under_its_callers_and_the_forward_pass_one_under_i
     forward, request = exported.get_finished_spans()
     assert (request.name, forward.name) == ("POST /classify", "forward pass")
     assert {of(span).trace_id for span in (forward, request)} == {TRACE}
-    assert request.parent and f"{request.parent.span_id:016x}" == CALLER.split("-")[2]
-    assert forward.parent and forward.parent.span_id == of(request).span_id
-    assert forward.attributes and forward.attributes["marquee.texts"] == 2
-    assert request.attributes and request.attributes["http.response.status_code"] == 200
+    assert request.parent
+    assert f"{request.parent.span_id:016x}" == CALLER.split("-")[2]
+    assert forward.parent
+    assert forward.parent.span_id == of(request).span_id
+    assert forward.attributes
+    assert forward.attributes["marquee.texts"] == 2
+    assert request.attributes
+    assert request.attributes["http.response.status_code"] == 200
 
 
 def test_a_shared_forward_pass_has_a_span_in_every_trace_and_these_link_to_the_first(
@@ -131,7 +135,8 @@ def test_the_trace_goes_on_to_the_endpoint_and_baggage_does_not(exported: InMemo
     (call,) = (span for span in in_trace(exported) if span.name == "POST /chat/completions")
     assert sent["traceparent"].split("-")[1:3] == [CALLER.split("-")[1], f"{of(call).span_id:016x}"]
     assert "baggage" not in sent
-    assert call.attributes and call.attributes["gen_ai.request.model"] == "Qwen/Qwen2-7B-Instruct"
+    assert call.attributes
+    assert call.attributes["gen_ai.request.model"] == "Qwen/Qwen2-7B-Instruct"
 
 
 def test_what_fails_is_an_error_in_the_trace(exported: InMemorySpanExporter, away: Path) -> None:

@@ -12,10 +12,10 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client as WSGIClient
 from werkzeug.wrappers import Response
 
-from marquee.problem_kinds import KINDS
 from marquee.settings import read_settings
 from service.app import create_app
 from service.auth import Keys
+from service.problem_kinds import KINDS
 from service.rate_limits import AccessControl
 from service.services import Services
 from tests.eval.rows import Named
@@ -176,7 +176,8 @@ def test_a_trusted_proxy_may_name_the_prefix_that_it_removes(proxies: int, prefi
 def test_links_work_where_a_proxy_removes_the_prefix_without_saying_so(path: str) -> None:
     page = client_of(0).get(path, headers={"Accept": "text/html"}).text
     links = [link for link in LINK.findall(page) if not link.startswith(("http", "data:"))]
-    assert links and all(urljoin(f"/unknown{path}", link).startswith("/unknown/") for link in links), links
+    assert links, links
+    assert all(urljoin(f"/unknown{path}", link).startswith("/unknown/") for link in links), links
 
 
 # --- explanations of problems ---
@@ -187,7 +188,9 @@ def test_every_kind_of_problem_is_explained_for_programs_and_for_browsers(slug: 
     client, kind = client_of(0), KINDS[slug]
     shown = client.get(f"/problems/{slug}").get_json()
     assert (shown["type"], shown["title"], shown["status"]) == (f"/problems/{slug}", kind.title, kind.status)
-    assert len(shown["meaning"]) > 20 and shown["causes"] and shown["remedies"]
+    assert len(shown["meaning"]) > 20
+    assert shown["causes"]
+    assert shown["remedies"]
     reply = client.get(f"/problems/{slug}", headers={"Accept": "text/html,*/*;q=0.8"})
     assert (reply.mimetype, reply.headers["Vary"]) == ("text/html", "Accept")
     words = reply.text.replace("&#39;", "'").replace("&amp;", "&")

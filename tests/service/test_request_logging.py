@@ -53,7 +53,8 @@ def test_a_requests_id_is_echoed_and_one_is_made_where_there_is_none() -> None:
     client = served()
     assert client.get("/healthz", headers={"X-Request-ID": "abc-1"}).headers["X-Request-ID"] == "abc-1"
     made = client.get("/healthz").headers["X-Request-ID"]
-    assert re.fullmatch(r"[0-9a-f]{32}", made) and client.get("/healthz").headers["X-Request-ID"] != made
+    assert re.fullmatch(r"[0-9a-f]{32}", made)
+    assert client.get("/healthz").headers["X-Request-ID"] != made
 
 
 @pytest.mark.parametrize("given", ["a b", "x" * 200, '"}{', "é"])

@@ -79,7 +79,8 @@ def test_a_placeholder_is_no_text_but_a_text_is(server: FilmServer) -> None:
     asked = len(server.asked)
     told = service.ask(title="Salt & Mule", overview="A real plot.", lookup=True)["lookup"]
     assert (told["found"], told["note"]) == (False, "not needed: a text was given")
-    assert "A real plot." in service.prompts[-1] and len(server.asked) == asked
+    assert "A real plot." in service.prompts[-1]
+    assert len(server.asked) == asked
 
 
 def test_namesakes_are_told(server: FilmServer) -> None:
@@ -95,7 +96,8 @@ def test_a_batch_is_looked_up_where_it_needs_to_be(server: FilmServer) -> None:
     service = Service(settings_of(server))
     told = [answer["lookup"] for answer in service.ask(texts=texts, lookup=True)["results"]]
     assert [one["found"] for one in told] == [True, False, False, False]
-    assert "title alone" in told[2]["note"] and "no title" in told[3]["note"]
+    assert "title alone" in told[2]["note"]
+    assert "no title" in told[3]["note"]
     assert "zzz" in service.prompts[2]
 
 
@@ -110,12 +112,14 @@ def test_without_any_provider_or_network_the_title_alone_is_read_and_that_is_tol
     with film_server() as gone:
         pass
     nobody = Service(read_settings(lookup_providers="none")).ask(title="Salt & Mule", lookup=True)
-    assert nobody["genres"] == ["Drama"] and "MARQUEE_LOOKUP_PROVIDERS" in nobody["lookup"]["note"]
+    assert nobody["genres"] == ["Drama"]
+    assert "MARQUEE_LOOKUP_PROVIDERS" in nobody["lookup"]["note"]
     offline = Service(settings_of(gone, lookup_timeout=0.5))
     answer = offline.ask(title="Salt & Mule", text="Add a plot", lookup=True)
     assert answer["genres"] == ["Drama"]
     assert {one["kind"] for one in answer["lookup"]["tried"]} <= {"unreachable", "timeout"}
-    assert "Add a plot" not in offline.prompts[0] and "Salt & Mule" in offline.prompts[0]
+    assert "Add a plot" not in offline.prompts[0]
+    assert "Salt & Mule" in offline.prompts[0]
 
 
 def test_the_order_is_a_setting(server: FilmServer) -> None:
@@ -152,7 +156,8 @@ def test_the_prompt_shown_is_the_one_that_would_be_sent(server: FilmServer) -> N
 )
 def test_no_field_of_a_request_says_whom_to_ask(server: FilmServer, sent: dict[str, Any], said: str) -> None:
     problem = Service(settings_of(server)).ask(**sent)
-    assert problem["status"] == 422 and said in problem["detail"]
+    assert problem["status"] == 422
+    assert said in problem["detail"]
     assert server.asked == []
 
 
@@ -167,7 +172,8 @@ def test_no_title_leads_elsewhere(server: FilmServer, title: str) -> None:
 
 def test_an_endless_title_is_nobodys(server: FilmServer) -> None:
     answer = Service(settings_of(server)).ask(title="\u00e9x" * 490, lookup=True)
-    assert answer["genres"] == ["Drama"] and "too long" in answer["lookup"]["note"]
+    assert answer["genres"] == ["Drama"]
+    assert "too long" in answer["lookup"]["note"]
     assert server.asked == []
 
 
@@ -226,6 +232,7 @@ def test_the_command_line_lets_a_service_look_up(server: FilmServer, away: Path)
     with endpoint(body(200, {"results": [answer]})) as there:
         call = ["classify", "--title", "A", "--year", "2011", "--lookup", "--url", there.url.removesuffix("/v1")]
         result = CliRunner().invoke(main, call, catch_exceptions=False)
-    assert result.stdout == "War\n" and "look-up: read the overview https://www.themoviedb.org/movie/1" in result.stderr
+    assert result.stdout == "War\n"
+    assert "look-up: read the overview https://www.themoviedb.org/movie/1" in result.stderr
     assert there.asked[0]["texts"] == [{"text": "", "title": "A", "year": 2011}]
     assert there.asked[0]["lookup"] is True

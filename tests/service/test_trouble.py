@@ -280,8 +280,11 @@ def shares(classifier: Classifier, plots: Sequence[str], behind: Sequence[str]) 
 
 @pytest.mark.soak
 def test_two_hundred_orders_behind_a_plot_seldom_move_the_first_embedded_label(embedded: Matcher) -> None:
-    """It compares meanings and obeys nobody; but an order has words too, of cooking most of these, which move it more
-    often than sentences about nothing do: how often is told, and bounded."""
+    """Instructions inside a text move its labels in a bounded number of cases.
+
+    The embedded classifier compares meanings and obeys no instruction; but an instruction has words too (here mostly of
+    cooking), which move it more often than sentences about nothing do.
+    """
     lines = (ROOT / "data" / "sample" / "films.jsonl").read_text(encoding="utf-8").splitlines()
     plots = [json.loads(line)["plot"] for line in lines[:12]]
     wraps = ("{}", "({})", "\n\n{}", "P.S. {}")

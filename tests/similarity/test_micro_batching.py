@@ -142,10 +142,13 @@ def test_a_call_too_many_is_rejected_at_once(pool: ThreadPoolExecutor) -> None:
     some = crowd(pool, admission=admission)
     calls = [some.first(), some.call(["a"])]
     rejected = some.call(["x"]).result(30)
-    assert isinstance(rejected, Rejected) and rejected.retry_after == 1.0 and "2 requests are pending" in str(rejected)
+    assert isinstance(rejected, Rejected)
+    assert rejected.retry_after == 1.0
+    assert "2 requests are pending" in str(rejected)
     some.held.go_on.set()
     assert [call.result(30) for call in calls] == [["first!"], ["a!"]]
-    assert sum(changes) == 0 and ["x"] not in some.held.batches
+    assert sum(changes) == 0
+    assert ["x"] not in some.held.batches
     assert some.batcher(["after"]) == ["after!"]
 
 
@@ -255,7 +258,8 @@ def test_errors_of_a_callback_reach_the_leader_and_no_one_waits(pool: ThreadPool
     calls = [some.first(), *(some.call([word]) for word in "abc")]
     some.held.go_on.set()
     first, leader, *others = [call.result(30) for call in calls]
-    assert first == ["first!"] and isinstance(leader, OSError)
+    assert first == ["first!"]
+    assert isinstance(leader, OSError)
     assert others == [["b!"], ["c!"]]
     assert some.batcher(["after"]) == ["after!"]
 
@@ -296,4 +300,5 @@ def test_under_a_crowd_every_call_gets_its_own_outcome() -> None:
     with ThreadPoolExecutor(16) as pool:
         assert all(pool.map(one, range(600)))
     assert batcher(["after"], 0) == ["after 0"]
-    assert batcher._running == 0 and not batcher._waiting
+    assert batcher._running == 0
+    assert not batcher._waiting

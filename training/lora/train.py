@@ -39,8 +39,10 @@ class LoraResult:
 
 
 def with_adapter(causal: CausalLM, recipe: LoraConfig, means: Hardware, seed: int = 0) -> Any:
-    """A peft model around a base; the base's own layers carry the adapter from then on, so that ``causal`` answers with
-    it. The adapter starts as nothing: until it has learnt, answers are the base's."""
+    """A peft model around a base; the base's own layers carry the adapter from then on.
+
+    ``causal`` therefore answers with it. The adapter starts as zero: until it is trained, answers are the base's.
+    """
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
     set_seed(seed)  # the adapter's first weights are drawn at random

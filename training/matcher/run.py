@@ -30,8 +30,9 @@ def teach(
     command: str,
     on_progress: OnProgress,
 ) -> None:
-    """Teach the matcher and write ``out`` (weights) and its manifest, ``.json`` in place of ``.safetensors``. What
-    was ended on the way goes on with the same call, from ``.stages`` in that place.
+    """Train the matcher and write ``out`` (weights) and its manifest (``.json`` in place of ``.safetensors``).
+
+    An interrupted run is resumed by the same call, from ``.stages`` in that place.
 
     Args:
         films: of all splits, since sub-genres are held out by how common they are; only ``train`` is learnt from, and
@@ -40,7 +41,7 @@ def teach(
         out: file of the weights, ``NAME.safetensors``.
         recipe: how long and how fast.
         command: by which it was made.
-        told: called after every step.
+        on_progress: called after every step.
     """
     left_out = held_out([film.extra for film in films])
     chosen = concepts(left_out)

@@ -67,8 +67,9 @@ def learn(
     kept: Checkpoints,
     on_progress: OnProgress,
 ) -> MatcherWeights:
-    """Train the weights over vectors. ``word_features`` trains those over words, and ``zero_shot_calibration`` what
-    concerns taxonomies far from films.
+    """Train the weights over vectors.
+
+    ``word_features`` trains those over words, and ``zero_shot_calibration`` those for taxonomies far from films.
 
     Args:
         given: training texts only.
@@ -77,7 +78,7 @@ def learn(
         name: under which the matcher will go.
         recipe: how long and how fast.
         kept: takes states on the way, from which the same training goes on.
-        told: called after every step with its number, the number of all steps and the loss.
+        on_progress: called after every step with its number, the number of all steps and the loss.
     """
     torch.manual_seed(recipe.seed)
     wordings = [wording for concept in concepts for wording in concept.wordings]

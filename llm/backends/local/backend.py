@@ -100,8 +100,10 @@ class LocalBackend:
 
     @classmethod
     def holding(cls, causal: CausalLM, name: str, batch_tokens: int = 16_384) -> LocalBackend:
-        """A backend around a model that is loaded already; its answers should not be remembered, since nothing tells
-        its weights from those of another state."""
+        """A backend around a model that is already loaded.
+
+        Its answers should not be cached, because nothing distinguishes its weights from those of another state.
+        """
         backend = cls.__new__(cls)
         backend._hold(causal, name, batch_tokens)
         backend.decoding = {"greedy": True}
@@ -124,8 +126,9 @@ class LocalBackend:
 
     @native
     def next_token_logprobs(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[TokenLogprobs]:
-        """See ``Backend.next_token_logprobs``. Nothing is written. Every code gets its figure,
-        however small: the sum over the tokens that spell it.
+        """See ``Backend.weigh``.
+
+        Nothing is generated. Every code gets its probability, however small: the sum over the tokens that spell it.
 
         ``usage.cached_tokens`` are those that another conversation or an earlier call has borne the cost of.
 

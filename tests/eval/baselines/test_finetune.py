@@ -178,4 +178,6 @@ def test_a_text_is_encoded_once(tmp_path: Path) -> None:
     first = embeddings(encoder, ["a ghost", "a much longer song", "a ghost"], tmp_path)
     second = embeddings(encoder, ["a much longer song", "a ranch", "a ghost"], tmp_path)
     assert sorted(encoder.encoded) == ["a ghost", "a much longer song", "a ranch"]
-    assert (first[0] == first[2]).all() and (first[0] == second[2]).all() and (first[1] == second[0]).all()
+    assert (first[0] == first[2]).all()
+    assert (first[0] == second[2]).all()
+    assert (first[1] == second[0]).all()

@@ -88,7 +88,9 @@ def test_answers_have_a_shape(name: str, trained: dict[str, Trained]) -> None:
     assert set(first.scores) == set(MULTI.names)
     assert all(0 <= score <= 1 for score in first.scores.values())
     assert (first.source.model, first.problem) == (f"trained/{name}", None)
-    assert empty.problem and empty.problem.kind == "empty" and not empty.labels
+    assert empty.problem
+    assert empty.problem.kind == "empty"
+    assert not empty.labels
 
 
 @pytest.mark.parametrize("name", BASELINES)

@@ -56,7 +56,9 @@ def test_what_is_unknown_has_neither_loss_nor_gradient(name: str) -> None:
     known = torch.tensor([[1.0, 0.0]])
     found = loss(logits, TRUTH, known)
     found.backward()  # type: ignore[no-untyped-call]
-    assert logits.grad is not None and logits.grad[0, 1] == 0 and logits.grad[0, 0] < 0
+    assert logits.grad is not None
+    assert logits.grad[0, 1] == 0
+    assert logits.grad[0, 0] < 0
     assert found.item() == pytest.approx(loss(LOGITS, torch.tensor([[1.0, 1.0]]), known).item())
 
 

@@ -122,5 +122,7 @@ def test_one_label_alone_is_counted_by_its_bearers_and_not_as_two_classes() -> N
 
 def test_work_is_single_label_when_every_text_has_one_and_none_got_two() -> None:
     one, two = np.eye(3, dtype=bool), np.ones((3, 3), dtype=bool)
-    assert single(one, one) and single(one, np.zeros_like(one))
-    assert not single(two, one) and not single(one, two)
+    assert single(one, one)
+    assert single(one, np.zeros_like(one))
+    assert not single(two, one)
+    assert not single(one, two)

@@ -39,7 +39,8 @@ def test_the_curve_is_scikit_learns_where_no_scores_are_equal() -> None:
     true = random.random(len(scores)) < scores
     came, said = calibration_curve(true, scores, n_bins=BINS, strategy="quantile")
     found = curve(true, scores)
-    assert found.said == pytest.approx(said, abs=0.01) and found.came == pytest.approx(came, abs=0.03)
+    assert found.said == pytest.approx(said, abs=0.01)
+    assert found.came == pytest.approx(came, abs=0.03)
 
 
 @FEW

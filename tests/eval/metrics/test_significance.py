@@ -53,7 +53,8 @@ def test_a_resample_is_the_metric_over_the_texts_that_were_drawn() -> None:
 
 def test_every_resample_draws_as_many_groups_as_there_are() -> None:
     drawn = np.concatenate(list(draws(7, 500, seed=0)))
-    assert drawn.shape == (500, 7) and (drawn.sum(axis=1) == 7).all()
+    assert drawn.shape == (500, 7)
+    assert (drawn.sum(axis=1) == 7).all()
     assert drawn.mean(axis=0) == pytest.approx(np.ones(7), abs=0.15)
 
 

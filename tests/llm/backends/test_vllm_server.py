@@ -22,7 +22,7 @@ from click.testing import CliRunner
 
 from llm.backends.vllm_server import FLAGS, Options, VLLMFailed, VLLMServer
 from main import main
-from marquee.vllm import with_vllm
+from marquee.serving import with_vllm
 from tests.support.fake_vllm import LAST_WORDS, build
 from tests.support.process import service
 

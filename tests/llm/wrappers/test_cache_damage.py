@@ -275,8 +275,11 @@ def test_whatever_is_sent_differently_has_a_fingerprint_of_its_own() -> None:
 
 
 def test_other_messages_for_the_same_inputs_need_another_version() -> None:
-    """Where this fails, messages have changed: raise ``_VERSION`` in ``llm/language_model.py`` and renew the digest
-    here. Otherwise cached answers to the old messages are given for the new ones."""
+    """Digest of the rendered messages.
+
+    Where this fails, messages have changed: raise ``_VERSION`` in ``llm/language_model.py`` and renew the digest here.
+    Otherwise cached answers to the old messages are returned for the new ones.
+    """
     shots = StaticExamples((FewShotExample(Text("shown"), ("War",)),), "tmdb")
     models = [
         LanguageModel(FakeBackend(weights=lambda conversation: {}), STRATEGIES[strategy], prompt, shots=shots)

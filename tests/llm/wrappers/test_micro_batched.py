@@ -137,7 +137,8 @@ def test_a_pass_is_no_larger_than_it_may_be() -> None:
 def test_what_nobody_waits_for_any_more_is_not_read() -> None:
     crowd = Crowd()
     late, punctual = crowd.behind(lambda: crowd.ask("timeout", seconds=0.0), lambda: crowd.ask("punctual", seconds=60))
-    assert late.problem is not None and late.problem.kind == "timeout"
+    assert late.problem is not None
+    assert late.problem.kind == "timeout"
     assert punctual.problem is None
     assert crowd.inner.passes == [["first"], ["punctual"]]
 
@@ -195,6 +196,7 @@ def test_a_language_model_has_a_gate_too() -> None:
     with ExitStack() as inside:
         inside.enter_context(gate.admit())
         (away,) = bounded.classify(["a plot"], TMDB)
-        assert away.problem is not None and away.problem.kind == "busy"
+        assert away.problem is not None
+        assert away.problem.kind == "busy"
     assert bounded.classify(["a plot"], TMDB)[0].labels == ("War",)
     assert bounded.fingerprint(Text("a plot"), TMDB) == bounded.inner.fingerprint(Text("a plot"), TMDB)

@@ -11,13 +11,13 @@ from click.testing import CliRunner
 
 from llm.embedded.matcher import Matcher
 from main import main
-from marquee.films import live
 from service.app import create_app
 from service.services import Services
 from similarity.errors import UnknownTitle
 from similarity.film import Film
 from similarity.index.builder import FilmSource, build
 from similarity.index.reloading import ReloadingIndex
+from similarity.index.sample import live
 from similarity.index.search import Query, Similar
 from similarity.index.titles import Titles
 from tests.service.test_classify import problem_of

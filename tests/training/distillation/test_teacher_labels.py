@@ -109,7 +109,8 @@ def test_a_film_stands_on_one_side_and_the_tables_own_test_rows_are_held_back() 
     assert [len(dealt[name]) for name in ("train", "validation", "test")] == [48, 6, 6]
     assert sides(some, 0) == dealt
     groups = [{one.group for one in side} for side in dealt.values()]
-    assert not groups[0] & groups[1] and not groups[0] & groups[2]
+    assert not groups[0] & groups[1]
+    assert not groups[0] & groups[2]
     tested = [replace(one, split="test" if n < 5 else "") for n, one in enumerate(some)]
     given = sides(tested, 0)
     assert [one.id for one in given["test"]] == ["0", "1", "2", "3", "4"]

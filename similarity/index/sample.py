@@ -1,4 +1,4 @@
-"""The films that the service compares: those of the index that the settings name, or the sample's."""
+"""The film index of a folder, or that of the sample films, which is built at its first use."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SAMPLE_INDEX = Path("var/index/sample")
 
 
 def live(folder: Path | None, encoder: IndexEncoder) -> ReloadingIndex:
-    """The index of a folder; None is the sample's, made at the first need by whoever comes first."""
+    """The index in a folder; None is the index of the sample films, which the first process that needs it builds."""
     if folder is not None:
         return ReloadingIndex(folder, encoder.name, encoder.dimension)
     own = _sample_index(encoder)
@@ -28,7 +28,7 @@ def live(folder: Path | None, encoder: IndexEncoder) -> ReloadingIndex:
 
 
 def _sample_index(encoder: IndexEncoder) -> Path:
-    """A folder for each encoder: who changes the setting should not find the other's index there."""
+    """A folder per encoder: vectors of one encoder are of no use to another."""
     if encoder.name == MiniLM().name:
         return SAMPLE_INDEX
     return SAMPLE_INDEX.with_name(f"sample-{digest_of(encoder.name, 12)}")

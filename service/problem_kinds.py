@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from llm.classifier import ProblemKind
-
 
 @dataclass(frozen=True)
 class ErrorKind:
@@ -280,16 +278,4 @@ KINDS: Mapping[str, ErrorKind] = {
             "Raise MARQUEE_REQUEST_TIMEOUT.",
         ),
     ),
-}
-
-SLUGS: Mapping[ProblemKind, str] = {
-    "empty": "invalid-request",
-    "too_long": "text-too-long",
-    "unreachable": "model-unreachable",
-    "busy": "model-busy",
-    "misconfigured": "model-misconfigured",
-    "rejected": "model-rejected",
-    "unreadable": "model-unreadable",
-    "timeout": "timeout",
-    "client_disconnected": "client-disconnected",
 }

@@ -1,0 +1,92 @@
+"""Settings of ``serve --vllm`` and ``serve --adapter``: the model to load, its name, and how an adapter is used."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from llm.backends.vllm_server import Options, VLLMServer
+from llm.lora_adapter import Adapter, adapter_in, refuse_other_base, vllm_arguments
+from marquee.settings import Settings, read_settings
+from prompts import registry
+
+
+def with_vllm(model: str, **overrides: Any) -> tuple[Settings, VLLMServer]:
+    """Return a vLLM server that is not started yet, and settings whose endpoint is that server.
+
+    The served model has the name in the settings, else its own name: a prediction names the model that made it. An
+    adapter is served beside its base model, under a name of its own.
+
+    Args:
+        model: folder or name of the model; empty takes that of the settings, or the base model of the adapter.
+        overrides: settings that take precedence over the environment.
+
+    Raises:
+        InvalidSetting: a setting that cannot work, or an adapter of another base model.
+    """
+    settings = read_settings(**overrides, classifier="embedded")  # settings of another endpoint are not checked
+    adapter = adapter_in(Path(settings.adapter)) if settings.adapter else None
+    weights = _weights(model, settings, adapter)
+    base, requested = _names(weights, settings.model if model and "model" in settings.model_fields_set else "", adapter)
+    arguments = tuple(shlex.split(settings.vllm_arguments))
+    if adapter:
+        refuse_other_base(adapter, weights)
+        arguments = (*vllm_arguments(adapter, requested), *arguments)
+    python = str(Path(settings.vllm_python or sys.executable).expanduser())
+    vllm = VLLMServer(weights, base, Options(python, settings.vllm_max_model_len, arguments))
+    return settings.model_copy(update={"model": requested}).asking(vllm.base_url, vllm.api_key), vllm
+
+
+def _names(weights: str, name: str, adapter: Adapter | None) -> tuple[str, str]:
+    """The name under which vLLM serves the base model, and the name that requests use."""
+    own = Path(weights).resolve().name if Path(weights).is_dir() else weights
+    if adapter is None:
+        return name or own, name or own
+    requested = name or adapter.name_on(own)
+    return (f"{own} without adapter" if own == requested else own), requested
+
+
+def _weights(model: str, settings: Settings, adapter: Adapter | None) -> str:
+    """The model that vLLM loads: the argument, that of the settings, or the base model of the adapter."""
+    if model.startswith("~"):
+        return str(Path(model).expanduser())
+    return model or (adapter.base if adapter and "model" not in settings.model_fields_set else settings.model)
+
+
+def as_trained(settings: Settings, folder: Path) -> tuple[Settings, list[str]]:
+    """Settings with the taxonomy and the strategy that an adapter was trained with, unless they are set already.
+
+    Returns:
+        The settings, and lines to print about the adapter.
+
+    Raises:
+        InvalidSetting: the folder has no adapter.
+    """
+    adapter = adapter_in(folder)
+    trained = {"taxonomy": _taxonomy(adapter), "strategy": adapter.made.get("strategy")}
+    unset = {name: value for name, value in trained.items() if value and name not in settings.model_fields_set}
+    return settings.model_copy(update=unset), _notes(adapter)
+
+
+def _taxonomy(adapter: Adapter) -> str | None:
+    """The name of the taxonomy that the adapter was trained for, where it is still registered."""
+    name = (adapter.made.get("taxonomy") or {}).get("name")
+    return name if name in registry.taxonomies() else None
+
+
+def _notes(adapter: Adapter) -> list[str]:
+    if not adapter.purpose:
+        return [f"{adapter.folder} does not say what it was trained for; calibrate and evaluate before you rely on it"]
+    notes = [f"The adapter was trained for {adapter.purpose}."]
+    trained, name = adapter.made["taxonomy"], _taxonomy(adapter)
+    if name and (now := registry.taxonomy(name)).digest != trained["digest"]:
+        notes.append(
+            f"  warning: {name} is now {now.digest}; its labels or descriptions have changed since the training"
+        )
+    known = {prompt.versioned_name for prompt in registry.prompts().values()}
+    unknown = [prompt for prompt in adapter.made.get("prompts", ()) if prompt not in known]
+    return notes + [
+        f"  warning: the prompt {prompt} does not exist any more; another one is used" for prompt in unknown
+    ]
