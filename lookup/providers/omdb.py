@@ -55,7 +55,7 @@ class OMDb:
     def find(self, query: FilmQuery, deadline: float) -> FilmRecord | LookupFailure:
         """See ``Provider.find``.
 
-        With a year, one request is usually enough. Otherwise, or if OMDb has another year, a search comes first, because
+        With a year, one request is usually enough. Otherwise, or if OMDb has another year, a search comes first:
         a request by title alone returns one film and does not mention others.
         """
         if query.year:
