@@ -158,11 +158,11 @@ def test_systems_stand_side_by_side_and_are_scored_again_to_the_byte(
     with model() as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         arguments = ("evaluate", "--data", "films.jsonl", "--out", "run", "--alone", "4", "--limit", "12")
-        first = call(*arguments, "--systems", "embedded,llm:plot.v1:list")
+        first = call(*arguments, "--systems", "embedded,llm:plot.v1:json_list")
     assert re.match(r"system +micro-F1 +macro-F1 +Jaccard +p50 ms +texts/s +USD per 1,000\nembedded ", first.stdout)
     metrics = {path: path.read_bytes() for path in (films.parent / "run").glob("*/metrics.json")}
-    assert {path.parent.name for path in metrics} == {"embedded", "llm-plot.v1-list"}
-    manifest = json.loads((films.parent / "run" / "llm-plot.v1-list" / "manifest.json").read_text())
+    assert {path.parent.name for path in metrics} == {"embedded", "llm-plot.v1-json_list"}
+    manifest = json.loads((films.parent / "run" / "llm-plot.v1-json_list" / "manifest.json").read_text())
     assert manifest["setup"]["prompts"] == [f"plot.v1@{registry.prompt('plot.v1').digest}"]
     assert (manifest["decode_rule"], manifest["texts"]) == ("list: the labels written, at most 5", 12)
     for path in metrics:
@@ -253,8 +253,8 @@ SETTING = SystemContext(registry.taxonomy("tmdb"), [Text("a plot"), Text("", "a 
         ("bayes", "known: embedded, llm, minilm-plain, service, tfidf-lr"),
         ("embedded:large", "no file of weights"),
         ("service:there", "service:URL"),
-        ("llm:lists", "did you mean 'list'"),
-        ("llm:json_list:letters", "one strategy and one prompt"),
+        ("llm:json_lists", "did you mean 'json_list'"),
+        ("llm:json_list:label_tokens", "one strategy and one prompt"),
         ("minilm:none", "has no trained model"),
     ],
 )
