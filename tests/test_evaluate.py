@@ -164,7 +164,7 @@ def test_systems_stand_side_by_side_and_are_scored_again_to_the_byte(
     assert {path.parent.name for path in metrics} == {"embedded", "llm-plot.v1-json_list"}
     manifest = json.loads((films.parent / "run" / "llm-plot.v1-json_list" / "manifest.json").read_text())
     assert manifest["setup"]["prompts"] == [f"plot.v1@{registry.prompt('plot.v1').digest}"]
-    assert (manifest["decode_rule"], manifest["texts"]) == ("list: the labels written, at most 5", 12)
+    assert (manifest["decode_rule"], manifest["texts"]) == ("json_list: the labels written, at most 5", 12)
     for path in metrics:
         path.unlink()
     again = call("evaluate", "--rescore", "run")
