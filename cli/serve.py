@@ -127,7 +127,7 @@ def _serve(
         raise click.ClickException(why)
     elif settings.adapter:  # weights are the worker's to load: torch's threads do not survive a fork
         refuse_other_base(adapter_in(Path(settings.adapter)), settings.local_model)
-    listener = None if debug else listen(settings.host, settings.port)
+    listener = None if debug else at_the_end.enter_context(listen(settings.host, settings.port))
     if vllm:
         at_the_end.callback(vllm.stop)
         _start(vllm)

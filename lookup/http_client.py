@@ -6,6 +6,7 @@ import json
 import math
 import threading
 import time
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -212,6 +213,7 @@ class HTTPClient:
             if self._http is None:
                 options = connection(self.base_url)
                 self._http = httpx2.Client(headers=dict(self._headers), follow_redirects=False, **options)
+                weakref.finalize(self, self._http.close)
             return self._http
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -85,6 +86,7 @@ class Client:
         self._cache, self._retries, self._batch = cache, retries, batch
         headers = {"X-Request-Timeout": f"{timeout:g}"} | ({"Authorization": f"Bearer {key}"} if key else {})
         self._http = httpx2.Client(base_url=url, timeout=timeout, headers=headers, **connection(url))
+        weakref.finalize(self, self._http.close)
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
         """See ``Classifier.classify``; a failed request is the problem of every text in it.

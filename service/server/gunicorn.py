@@ -48,6 +48,7 @@ def listen(host: str, port: int) -> socket.socket:
     host = host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
+        host.encode("idna")  # create_server would leave its socket open for a name that cannot be encoded
         return socket.create_server((host, port), family=family, backlog=2048)
     except (OSError, UnicodeError, TypeError) as error:  # names that are none
         why = getattr(error, "strerror", None) or "not an address"
@@ -75,8 +76,9 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         on_ready: Callable[[], None],
         on_stop: Callable[[], None],
     ) -> None:
-        self._make_app, self._listener, self._settings, self._on_ready = make_app, listener, settings, on_ready
+        self._make_app, self._settings, self._on_ready = make_app, settings, on_ready
         check_gunicorn()
+        self._bind = f"fd://{listener.detach()}"  # gunicorn closes it
         self.on_stop, self.drain_seconds = on_stop, settings.drain_seconds
         self.reading = RequestReads(_READ_SECONDS)
         self._serving = threading.local()  # the request that this thread serves
@@ -85,7 +87,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     def load_config(self) -> None:
         """Gunicorn's settings; its own command line and environment are not read."""
         settings: dict[str, Any] = {
-            "bind": f"fd://{self._listener.fileno()}",
+            "bind": self._bind,
             "workers": self._settings.workers,
             "worker_class": Worker,
             "threads": self._settings.threads,

@@ -21,6 +21,8 @@ from eval.report import read, write
 from eval.report.by_label import f1_by_label
 from eval.report.curves import precision_recall, reliability
 from eval.report.examples import worst_rows
+from eval.results import RunResults
+from eval.score import expense
 from main import main
 from prompts.errors import InvalidDataset
 from tests.service.test_page import ARGUMENTS, CHROMIUM
@@ -98,7 +100,8 @@ def put(
     (folder / "rows.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
     (folder / "manifest.json").write_text(json.dumps(stated), encoding="utf-8")
     figures = {"micro-F1": 0.6123, "macro-F1": 0.5432} if metrics is None else metrics
-    (folder / "metrics.json").write_text(json.dumps(figures), encoding="utf-8")
+    run = RunResults.read(folder)
+    (folder / "metrics.json").write_text(json.dumps({**expense(run.rows, stated), **figures}), encoding="utf-8")
 
 
 def silent(number: int, **changes: Any) -> dict[str, Any]:
@@ -382,7 +385,8 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     put(tmp_path / "labels", "b", labels=(*LABELS, "More"))
     with pytest.raises(InvalidDataset, match="different taxonomies"):
         write(read(tmp_path / "labels"))
-    put(tmp_path / "broken", "a", [{"id": "x"}])
+    put(tmp_path / "broken", "a")
+    (tmp_path / "broken" / "a" / "rows.jsonl").write_text('{"id": "x"}\n', encoding="utf-8")
     with pytest.raises(InvalidDataset, match=r"rows\.jsonl:1: 'truth' is missing"):
         write(read(tmp_path / "broken"))
 
