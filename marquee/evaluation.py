@@ -17,7 +17,7 @@ from eval.report import read, write
 from eval.results import RunResults
 from eval.results_table import HEADLINE, ResultsTable
 from eval.run import EvaluationRun, OpenedSystem, System
-from eval.score import Figures
+from eval.run_metrics import RunMetrics
 from llm.classifier import Classifier
 from marquee.classification import TaxonomyLike, load_taxonomy
 from marquee.systems import SystemContext, folder_name, named
@@ -39,7 +39,7 @@ class EvaluationResult:
         left_out: number of rows that were left out, by reason.
     """
 
-    metrics: Mapping[str, Figures]
+    metrics: Mapping[str, RunMetrics]
     runs: Mapping[str, RunResults]
     data: EvaluationData
     left_out: Mapping[str, int]
@@ -145,11 +145,11 @@ def evaluate(
     for name in baselines:
         _train(name, parts, seed, work / "models" / name)
     context = SystemContext(material.taxonomy, [example.text for example in examples])
-    runs, metrics = dict[str, RunResults](), dict[str, Figures]()
+    runs, metrics = dict[str, RunResults](), dict[str, RunMetrics]()
     for one in chosen:
         system = _system(one, context, work / "models")
         run = EvaluationRun(system, material, work / "runs" / folder_name(system.spec), command=_COMMAND)
-        metrics[system.spec] = run.go()
+        metrics[system.spec] = run.execute()
         runs[system.spec] = RunResults.read(run.folder)
     return EvaluationResult(metrics, runs, material, measured.skipped, folder)
 
