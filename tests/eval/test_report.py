@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from eval.score import expense
 from sklearn.metrics import average_precision_score, f1_score
 
 from eval.metrics import scores as calibration
@@ -23,6 +22,7 @@ from eval.report.by_label import f1_by_label
 from eval.report.curves import precision_recall, reliability
 from eval.report.examples import worst_rows
 from eval.results import RunResults
+from eval.run_metrics import expense
 from main import main
 from prompts.errors import InvalidDataset
 from tests.service.test_page import ARGUMENTS, CHROMIUM
