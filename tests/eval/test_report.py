@@ -22,7 +22,7 @@ from eval.report.by_label import f1_by_label
 from eval.report.curves import precision_recall, reliability
 from eval.report.examples import worst_rows
 from eval.results import RunResults
-from eval.run_metrics import expense
+from eval.run_metrics import speed_and_cost
 from main import main
 from prompts.errors import InvalidDataset
 from tests.service.test_page import ARGUMENTS, CHROMIUM
@@ -101,7 +101,7 @@ def put(
     (folder / "manifest.json").write_text(json.dumps(stated), encoding="utf-8")
     figures = {"micro-F1": 0.6123, "macro-F1": 0.5432} if metrics is None else metrics
     run = RunResults.read(folder)
-    (folder / "metrics.json").write_text(json.dumps({**expense(run.rows, stated), **figures}), encoding="utf-8")
+    (folder / "metrics.json").write_text(json.dumps({**speed_and_cost(run.rows, stated), **figures}), encoding="utf-8")
 
 
 def silent(number: int, **changes: Any) -> dict[str, Any]:
