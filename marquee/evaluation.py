@@ -6,8 +6,9 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import Any
+from weakref import finalize
 
 from eval.baselines import BASELINES, TrainingPlan, train
 from eval.datasets import Fields, LoadedDataset, as_file, divide, load, sample, taxonomy_in
@@ -28,6 +29,14 @@ _COMMAND = "marquee.evaluate"
 _SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}  # as in ``main.py split``
 
 
+class _WorkFolder:
+    """A temporary folder that is removed with this object; ``TemporaryDirectory`` would warn of that."""
+
+    def __init__(self) -> None:
+        self.path = Path(mkdtemp(prefix="marquee-evaluation-"))
+        finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
 @dataclass(frozen=True, repr=False)
 class EvaluationResult:
     """The metrics and predictions of an evaluation.
@@ -43,7 +52,7 @@ class EvaluationResult:
     runs: Mapping[str, RunResults]
     data: EvaluationData
     left_out: Mapping[str, int]
-    _folder: TemporaryDirectory[str] = field(compare=False)  # lives as long as the result
+    _folder: _WorkFolder = field(compare=False)  # lives as long as the result
 
     def table(self) -> Any:
         """The main metrics, one row per system: a pandas DataFrame, or a printable table without pandas."""
@@ -72,7 +81,7 @@ class EvaluationResult:
         Returns:
             The path of ``report.html``.
         """
-        written = Path(self._folder.name) / "runs"
+        written = self._folder.path / "runs"
         evaluation = read(written)
         write(evaluation, intervals=evaluation.intervals())
         shutil.copytree(written, folder, dirs_exist_ok=True)
@@ -132,8 +141,8 @@ def evaluate(
     """
     chosen = _listed(systems)
     baselines = [one for one in chosen if isinstance(one, str) and one in BASELINES]
-    folder = TemporaryDirectory(prefix="marquee-evaluation-")
-    work = Path(folder.name)
+    folder = _WorkFolder()
+    work = folder.path
     path, fields = as_file(data, test, work / "data.jsonl", Fields(text, labels, id, title))
     closed = taxonomy_in(records(path, fields).rows) if taxonomy is None else load_taxonomy(taxonomy)
     parts = _Parts(path, fields, closed, min_label_count, drop_unknown_labels)
