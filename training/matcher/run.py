@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from eval.datasets import Example
-from eval.environment import commit, libraries
+from eval.manifest import commit, libraries
 from llm.embedded.weights import load, save
 from prompts.layout import SAMPLE
 from similarity.encoders.minilm import MiniLM, tokenizer
