@@ -182,13 +182,13 @@ def test_a_dry_run_tells_tokens_and_money_and_asks_nothing(films: Path, monkeypa
         monkeypatch.setenv("MARQUEE_MODEL", "gpt-4o")
         told = call(*ASK, "--out", "run", "--dry-run").stdout
         assert (server.asked.total(), server.tokenized) == (0, 24)
-    assert "llm:json_list: 24 texts to ask about" in told
+    assert "llm:json_list: 24 texts to label" in told
     assert re.search(r"prompt tokens +2,400  counted by the endpoint", told)
     assert re.search(r"USD +0\.0118 ", told), "2,400 prompt tokens at 2.50 and 24 x 24 written ones at 10.00 a million"
     assert not (films.parent / "run").exists()
     assert "films.jsonl" not in told
     assert call("evaluate", "--data", "films.jsonl", "--systems", "embedded", "--dry-run").stdout == (
-        "embedded: 24 texts to ask about\n"
+        "embedded: 24 texts to label\n"
     )
 
 
