@@ -15,9 +15,8 @@ from eval.datasets.record import Fields, Record
 from eval.datasets.registry import records
 from lookup.enrich import GIVEN, KNOWN_GENRES, NOTE, TEXT_FROM, TEXT_URL, EnrichColumns, enriched
 from prompts import registry
-from prompts.placeholders import tells_nothing
 from prompts.taxonomy import Taxonomy
-from prompts.text import Text
+from prompts.text import Text, tells_nothing
 from tabular.cells import separated
 
 

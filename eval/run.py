@@ -27,7 +27,7 @@ from eval.rows import RunRow
 from eval.run_log import RunLog, held
 from eval.score import METRICS_FILE, write_metrics
 from llm.classifier import Classifier
-from llm.preview import Preview
+from llm.costs import Preview
 from llm.provenance import ServedModels
 from prompts.errors import InvalidSetting
 from prompts.text import Text

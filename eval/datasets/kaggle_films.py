@@ -12,8 +12,7 @@ from pathlib import Path
 
 from eval.datasets.named_columns import cell
 from eval.datasets.record import Fields, Record, Records
-from prompts.placeholders import placeholder
-from prompts.text import Text
+from prompts.text import Text, placeholder
 from tabular import Row, columns_in, open_table
 from tabular.cells import NotText, labels_in, text_in, word_in
 from tabular.content import suffix

@@ -5,8 +5,7 @@ import json
 import pytest
 
 from prompts import registry
-from prompts.answer_format import CODES, LETTERS, LIST, AnswerFormat, FewShotExample
-from prompts.few_shot import turns
+from prompts.answer_format import CODES, LETTERS, LIST, AnswerFormat, FewShotExample, turns
 from prompts.taxonomy import Label, Taxonomy
 from prompts.template import Message
 from prompts.text import Text

@@ -1,13 +1,49 @@
-"""A classifier that leaves texts beyond a length unread, so that one of them costs its own answer and no other."""
+"""A limit on the requests before a classifier: a request too many is rejected at once, with a time to retry."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llm.classifier import AnswerSource, Classifier, Prediction, Problem
+from llm.classifier import AnswerSource, Classifier, Fingerprinting, Prediction, Problem
+from llm.request_context import unread, waiting_problem
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
+from similarity.errors import Rejected
+from similarity.micro_batching import Admission
+
+
+@dataclass(frozen=True)
+class AdmissionControl:
+    """A classifier behind a gate.
+
+    Attributes:
+        inner: who answers.
+        gate: shared by all classifiers that ask the same model.
+    """
+
+    inner: Fingerprinting
+    gate: Admission
+
+    @property
+    def name(self) -> str:
+        """The inner classifier's name."""
+        return self.inner.name
+
+    def fingerprint(self, text: Text, taxonomy: Taxonomy) -> str:
+        """See ``Fingerprinting.fingerprint``."""
+        return self.inner.fingerprint(text, taxonomy)
+
+    def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
+        """See ``Classifier.classify``; where the limit is reached, every text has the problem ``busy``."""
+        texts = checked_texts(texts)
+        if not texts:
+            return []
+        try:
+            with self.gate.admit():
+                return self.inner.classify(texts, taxonomy)
+        except Rejected as error:
+            return unread(waiting_problem(error), len(texts), self.name, taxonomy)
 
 
 @dataclass(frozen=True)

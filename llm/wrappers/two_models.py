@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from llm.classifier import Classifier, Prediction
@@ -103,3 +103,77 @@ def _hits(predictions: Sequence[Prediction], truth: Sequence[Sequence[str]]) -> 
 
 def _micro_f1(hits: int, given: int, true: int) -> float:
     return 2 * hits / max(1, given + true)
+
+
+_OUTAGE = frozenset(["unreachable", "busy"])
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """Asks the second classifier where the first could not be reached; each answer's source says who gave it.
+
+    An unreadable or refused answer stays a problem: it says something about the text or the model, not about an outage.
+    Put a cache inside, around ``first``; a cache outside would remember an outage's answers as the model's.
+    """
+
+    first: Classifier
+    second: Classifier
+
+    @property
+    def name(self) -> str:
+        """Both names."""
+        return f"{self.first.name}, else {self.second.name}"
+
+    def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
+        """See ``Classifier.classify``."""
+        texts = checked_texts(texts)
+        predictions = self.first.classify(texts, taxonomy)
+        lost = [place for place, found in enumerate(predictions) if found.problem and found.problem.kind in _OUTAGE]
+        if lost:
+            second = self.second.classify([texts[place] for place in lost], taxonomy)
+            for place, prediction in zip(lost, second, strict=True):
+                predictions[place] = prediction
+        return predictions
+
+
+@dataclass(frozen=True)
+class Shortlist:
+    """Lets a small classifier choose candidates and a large one answer from them.
+
+    A taxonomy of no more than ``candidates`` labels goes through whole. Texts with the same candidates are asked
+    about together.
+
+    Attributes:
+        small: scores every label of the taxonomy.
+        large: answers.
+        candidates: how many labels it is shown.
+    """
+
+    small: Classifier
+    large: Classifier
+    candidates: int
+
+    @property
+    def name(self) -> str:
+        """The large classifier's name."""
+        return self.large.name
+
+    def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
+        """See ``Classifier.classify``; labels that were no candidates have no score."""
+        texts = checked_texts(texts)
+        if len(taxonomy.names) <= self.candidates:
+            return self.large.classify(texts, taxonomy)
+        scored = self.small.classify(texts, taxonomy)
+        answers: list[Prediction] = list(scored)  # a text that the small one could not read keeps its problem
+        groups: dict[Taxonomy, list[int]] = {}
+        for place, found in enumerate(scored):
+            if not found.problem:
+                groups.setdefault(self._narrow(found, taxonomy), []).append(place)
+        for narrow, places in groups.items():
+            for place, found in zip(places, self.large.classify([texts[p] for p in places], narrow), strict=True):
+                answers[place] = replace(found, source=replace(found.source, taxonomy=taxonomy.versioned_name))
+        return answers
+
+    def _narrow(self, found: Prediction, taxonomy: Taxonomy) -> Taxonomy:
+        likely = set(sorted(found.scores, key=lambda name: -found.scores[name])[: self.candidates])
+        return replace(taxonomy, labels=tuple(label for label in taxonomy.predictable if label.name in likely))

@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from cli.group import CommandGroup
-from prompts import extras
+from prompts import installation
 from prompts.errors import MissingExtra
-from prompts.extras import EXTRAS, missing_extra
+from prompts.installation import EXTRAS, missing_extra
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -42,7 +42,7 @@ def test_a_missing_library_is_one_line_with_the_extra(
 
     group = CommandGroup("marquee")
     group.add_section("All", needing)
-    monkeypatch.setattr(extras, "INSTALLED", True)
+    monkeypatch.setattr(installation, "INSTALLED", True)
     printed = CliRunner().invoke(group, [command], prog_name="marquee")
     expected = f"`marquee {command}` needs the extra '{extra}': pip install 'marquee[{extra}]'"
     assert (printed.exit_code, printed.output) == (1, f"Error: {expected}\n")

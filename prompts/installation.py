@@ -1,11 +1,21 @@
-"""Optional dependencies: which extra of the package brings a library, and the error where it is not installed."""
+"""Where the files of this program are: in a repository, or in an installed wheel, where ``hatch_build.py`` put them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from prompts.errors import MissingExtra
-from prompts.layout import INSTALLED, PACKAGES
+
+PACKAGES = Path(__file__).resolve().parent.parent
+"""Folder that holds the packages: the repository's root, or ``marquee/`` in ``site-packages``."""
+
+SAMPLE = PACKAGES / "data" / "sample"
+"""Folder of the sample data."""
+
+INSTALLED = __name__.startswith("marquee.")
+"""Whether this is an installed wheel."""
+
 
 EXTRAS: Mapping[str, str] = {
     "flask": "service",
