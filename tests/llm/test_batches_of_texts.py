@@ -131,7 +131,8 @@ def test_a_wrapper_refuses_before_it_asks(tmp_path: Path) -> None:
     inner = Unread()
     wrappers: list[Classifier] = [
         MicroBatched(inner, Admission(1)), AdmissionControl(inner, Admission(1)),
-        Cached(inner, AnswerStore(tmp_path / "a")), Cascade(inner, inner, 1), Fallback(inner, inner), LengthLimited(inner, 9), OrderEnsemble(inner, 2),
+        Cached(inner, AnswerStore(tmp_path / "a")),
+        Cascade(inner, inner, 1), Fallback(inner, inner), LengthLimited(inner, 9), OrderEnsemble(inner, 2),
     ]  # fmt: skip
     for wrapper in wrappers:
         with pytest.raises(InvalidTexts):
