@@ -29,7 +29,7 @@ from bulk.job import ClassifierSpec, Job
 from bulk.run import Stage, run
 from bulk.runners import InProcess, Runner
 from bulk.source import source_of
-from eval.environment import peak_megabytes
+from eval.manifest import peak_megabytes
 from llm.classifier import AnswerSource, Classifier, Prediction
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text

@@ -103,7 +103,7 @@ def _ray() -> Any:
         import ray.data
         import ray.data.exceptions
     except ImportError:
-        raise missing("`bulk --engine ray`", "ray") from None
+        raise missing("`bulk --runner ray`", "ray") from None
     return ray
 
 

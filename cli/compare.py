@@ -1,4 +1,4 @@
-"""`main.py compare`: two runs over the same texts, which is better, and whether chance could have done it."""
+"""`main.py compare`: two runs over the same texts, which is better, and whether the difference is significant."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 def compare(run_a: Path, run_b: Path, common: bool, margin: float | None, as_json: bool) -> None:
     """Compare two runs of evaluate: RUN_A, the old or first, and RUN_B, the new or second, are their folders."""
     from eval.compare import compare as compare_runs
-    from eval.gate import gate
+    from eval.compare import gate
     from eval.results import RunResults
 
-    judged = None if margin is None else gate(run_a, run_b, margin, common)
+    gated = None if margin is None else gate(run_a, run_b, margin, common)
     found = compare_runs(RunResults.read(run_a), RunResults.read(run_b), common)
     if as_json:
-        click.echo(json.dumps(found.as_json() | ({"gate": asdict(judged)} if judged else {}), indent=2))
+        click.echo(json.dumps(found.as_json() | ({"gate": asdict(gated)} if gated else {}), indent=2))
     else:
-        _tell(found)
-        if judged:
-            click.echo(judged.words)
-    if judged and not judged.passed:
+        _print(found)
+        if gated:
+            click.echo(gated.summary)
+    if gated and not gated.passed:
         raise SystemExit(1)
 
 
-def _tell(found: Comparison) -> None:
+def _print(found: Comparison) -> None:
     from eval.metrics.significance import RESAMPLES, SWAPS
 
     a, b = found.pair.a, found.pair.b
@@ -48,16 +48,13 @@ def _tell(found: Comparison) -> None:
     click.echo(f"; 95% interval of {RESAMPLES:,} paired resamples; p of {SWAPS:,} swaps, Holm-corrected\n")
     for note in found.pair.notes:
         click.echo(f"note: {note}\n")
-    click.echo(f"{'metric':16} {'A':>6} {'B':>6} {'B - A':>7}  {'95% interval':16}  p")
+    click.echo(f"{'metric':16} {'A':>6} {'B':>6} {'B - A':>7}  {'95% interval':18}  p")
     for one in found.differences:
         click.echo(_line(one))
     click.echo(f"\n{found.verdict}")
 
 
 def _line(one: Difference) -> str:
-    from eval.compare import chance, decimal
-
-    interval = f"[{decimal(one.low, sign=True)}, {decimal(one.high, sign=True)}]"
-    p = "" if one.p is None else chance(one.p).removeprefix("p").removeprefix("=")
-    change = decimal(one.difference, sign=True)
-    return f"{one.metric:16} {decimal(one.a):>6} {decimal(one.b):>6} {change:>7}  {interval:16}  {p}".rstrip()
+    interval = f"[{one.low:+z.3f}, {one.high:+z.3f}]"
+    p = "" if one.p is None else "<0.001" if one.p < 0.001 else f"{one.p:.3f}"
+    return f"{one.metric:16} {one.a:6.3f} {one.b:6.3f} {one.difference:+z7.3f}  {interval:18}  {p}".rstrip()

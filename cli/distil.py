@@ -137,9 +137,9 @@ def _held_against(
     found = {}
     for name, spec in ((_STUDENT, f"{_STUDENT}:{out / _STUDENT}"), (_BEFORE, "embedded")):
         run = _run(table, vocabulary, held, out / "held-back" / name.replace(" ", "-"), options, spec)
-        run.forget()  # a student of the same name may be another one by now
+        run.reset()  # a student of the same name may be another one by now
         with bar(name, len(held)) as on_progress:
-            run.go(on_progress)
+            run.execute(on_progress)
         found[name] = Answers.of(run.folder)
     return found
 

@@ -18,7 +18,7 @@ from cli.runs import runs_of
 
 if TYPE_CHECKING:
     from eval.run import EvaluationRun
-    from eval.score import Figures
+    from eval.run_metrics import RunMetrics
 
 
 @click.command(
@@ -74,15 +74,15 @@ def evaluate(data: Path | None, rescore: Path | None, dry_run: bool, **options: 
     return _judge(old, runs, kept["margin"])
 
 
-def _go(run: EvaluationRun, overwrite: bool) -> Figures:
+def _go(run: EvaluationRun, overwrite: bool) -> RunMetrics:
     if overwrite:
-        run.forget()
+        run.reset()
     pending = len(run.pending())
-    there = len(run.material.examples) - pending
+    there = len(run.data.examples) - pending
     if there:
-        click.echo(f"{run.system.spec}: {there} of {len(run.material.examples)} texts are answered there", err=True)
+        click.echo(f"{run.system.spec}: {there} of {len(run.data.examples)} texts are answered there", err=True)
     with bar(run.system.spec, pending) as on_progress:
-        return run.go(on_progress)
+        return run.execute(on_progress)
 
 
 @contextmanager
@@ -101,7 +101,7 @@ def bar(spec: str, length: int) -> Iterator[Callable[[int], None]]:
 
 
 def _rescore(folder: Path) -> None:
-    from eval.score import rescore
+    from eval.run_metrics import rescore
 
     _tell_table(rescore(folder))
     _report(folder)
@@ -116,11 +116,9 @@ def _report(folder: Path) -> None:
 
 
 def _count_flips(runs: Sequence[EvaluationRun], orders: int) -> None:
-    from eval.metrics.order_sensitivity import count
-
     for run in runs:
         if run.system.preview is not None:  # no order is shown to the others
-            share = count(run, orders)["ever"]
+            share = run.measure_order_sensitivity(orders)["ever"]
             click.echo(f"{run.system.spec}: {share:.1%} of decisions are not the same in {orders} orders", err=True)
 
 
@@ -142,17 +140,17 @@ def _of_name(folders: Sequence[Path], name: str, gate: Path) -> Path:
     if found := next((folder for folder in folders if folder.name == name), None):
         return found
     there = ", ".join(folder.name for folder in folders)
-    raise InvalidDataset(f"--gate: {gate} holds no run of {name!r}; it holds {there}")
+    raise InvalidDataset(f"--gate: {gate} has no run of {name!r}; it has {there}")
 
 
 def _judge(old: Sequence[Path], runs: Sequence[EvaluationRun], margin: float) -> None:
     if not old:
         return
-    from eval.gate import gate
+    from eval.compare import gate
 
     verdicts = [gate(before, run.folder, margin) for before, run in zip(old, runs, strict=True)]
     for verdict, run in zip(verdicts, runs, strict=True):
-        click.echo(f"{run.system.spec}: {verdict.words}")
+        click.echo(f"{run.system.spec}: {verdict.summary}")
     if not all(verdict.passed for verdict in verdicts):
         raise click.exceptions.Exit(1)
 
@@ -160,14 +158,14 @@ def _judge(old: Sequence[Path], runs: Sequence[EvaluationRun], margin: float) ->
 # --- what is printed ---
 
 
-def _tell_figures(figures: Figures) -> None:
+def _tell_figures(figures: RunMetrics) -> None:
     from eval.results_table import written
 
     for name, value in figures.items():
         click.echo(f"{name:24} {written(value):>9}")
 
 
-def _tell_table(found: Mapping[str, Figures]) -> None:
+def _tell_table(found: Mapping[str, RunMetrics]) -> None:
     from eval.results_table import ResultsTable
 
     click.echo(str(ResultsTable.of(found)))

@@ -48,7 +48,7 @@ def probe(refresh: bool, orders: int | None, as_json: bool, **texts: Any) -> Non
     if not settings.asks_a_model:
         raise click.ClickException("no endpoint is set; set OPENAI_BASE_URL or OPENAI_API_KEY")
     probing = probed(settings)
-    found = (None if refresh else probing.kept()) or probing.refresh()
+    found = (None if refresh else probing.stored()) or probing.refresh()
     if isinstance(found, Problem):
         raise click.ClickException(found.detail)
     if as_json:

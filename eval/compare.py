@@ -1,15 +1,14 @@
-"""Two runs over the same texts: how far apart they are, and whether chance could have done it."""
+"""Comparison of two runs over the same texts: differences with intervals, significance tests, and a regression gate."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from eval.measure import headlines
-from eval.metrics.classification import Metric, Numbers
-from eval.metrics.pairing import Pair, paired
-from eval.metrics.ranking import macro_average_precision
+from eval.metrics.classification import METRICS, Metric, Numbers
+from eval.metrics.scores import macro_average_precision
 from eval.metrics.significance import (
     LEVEL,
     RESAMPLES,
@@ -17,14 +16,17 @@ from eval.metrics.significance import (
     Sums,
     bootstrap,
     bootstrap_average_precision,
+    group_numbers,
     holm,
     interval,
-    numbered,
-    randomisation,
+    randomisation_test,
 )
-from eval.results import RunResults
+from eval.results import Pair, RunResults, paired
+from eval.run_metrics import headlines
+from prompts.errors import InvalidSetting
 
 _ALPHA = 1 - LEVEL
+_GATED = {name: METRICS[name] for name in ("micro-F1", "macro-F1")}
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ class Difference:
 
     Attributes:
         metric: its name.
-        a: its figure for A.
-        b: its figure for B.
+        a: its value for A.
+        b: its value for B.
         difference: b − a.
         low: lower end of the 95% interval of the difference, by paired grouped bootstrap.
         high: upper end.
@@ -51,7 +53,7 @@ class Difference:
 
     @property
     def better(self) -> str | None:
-        """``"A"`` or ``"B"`` where p is below .05, else None."""
+        """``"A"`` or ``"B"`` where p is below 0.05, else None."""
         if self.p is None or self.p >= _ALPHA:
             return None
         return "B" if self.difference > 0 else "A"
@@ -59,7 +61,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was found between two runs."""
+    """The differences between two runs."""
 
     pair: Pair
     differences: tuple[Difference, ...]
@@ -67,16 +69,18 @@ class Comparison:
     @property
     def verdict(self) -> str:
         """The outcome in one sentence."""
-        tested = [one for one in self.differences if one.p is not None]
-        found = [f"{who} is better on {_listed([_gain(one) for one in won])}" for who, won in _won(tested)]
-        equal = [one.metric for one in tested if not one.better]
-        if equal:
-            found.append(f"no difference found on {_listed(equal)}")
-        sentence = "; ".join(found) + "."
+        tested = [difference for difference in self.differences if difference.p is not None]
+        parts = []
+        for run in ("A", "B"):
+            if gains := [_gain(difference) for difference in tested if difference.better == run]:
+                parts.append(f"{run} is better on {_join(gains)}")
+        if equal := [difference.metric for difference in tested if not difference.better]:
+            parts.append(f"no difference found on {_join(equal)}")
+        sentence = "; ".join(parts) + "."
         return sentence[0].upper() + sentence[1:]
 
     def as_json(self) -> dict[str, Any]:
-        """All of it as JSON takes it."""
+        """The comparison as JSON values."""
         a, b = self.pair.a, self.pair.b
         return {
             "a": {"run": str(a.folder), "system": a.system},
@@ -91,77 +95,117 @@ class Comparison:
         }
 
 
-def compare(a: RunResults, b: RunResults, common: bool = False, seed: int = 0) -> Comparison:
-    """Every headline of two runs over the same texts, with intervals and corrected p.
+@dataclass(frozen=True)
+class GateResult:
+    """Whether a new run passes.
 
-    Macro average precision, where both have scores, comes with its interval and without a test: swapping scores of
-    two systems would mix two scales in one ranking.
+    Attributes:
+        passed: False where the loss is significantly larger than the margin.
+        margin: the permitted loss of F1.
+        summary: the reason in one sentence.
+        differences: new − old of micro-F1 and macro-F1, with intervals.
+    """
+
+    passed: bool
+    margin: float
+    summary: str
+    differences: tuple[Difference, ...]
+
+
+def compare(a: RunResults, b: RunResults, common: bool = False, seed: int = 0) -> Comparison:
+    """Compare every headline metric of two runs over the same texts, with intervals and corrected p values.
+
+    Where both runs have scores, macro average precision has an interval and no test: swapping scores of two systems
+    would mix two scales in one ranking.
 
     Args:
-        a: the first, or old one.
-        b: the second, or new one.
-        common: compare over the texts that both have, where they do not have the same.
-        seed: of all draws; one seed, one outcome.
+        a: the first, or old run.
+        b: the second, or new run.
+        common: compare over the texts that both runs have, where they differ.
+        seed: of all draws.
 
     Raises:
-        InvalidDataset: the runs cannot be paired; see ``eval.metrics.pairing``.
+        InvalidDataset: the runs cannot be paired; see ``eval.results.paired``.
     """
     pair = paired(a, b, common)
     metrics = headlines(pair.a, pair.b)
-    first, second = (sums(run, metrics) for run in (pair.a, pair.b))
-    chances = holm(randomisation(first, second, seed=seed))
-    tested = [replace(one, p=chances[one.metric]) for one in differences(first, second, seed)]
+    first, second = _sums(pair.a, metrics), _sums(pair.b, metrics)
+    p_values = holm(randomisation_test(first, second, seed=seed))
+    tested = [replace(one, p=p_values[one.metric]) for one in _differences(first, second, seed)]
     return Comparison(pair, (*tested, *_average_precision(pair, seed)))
 
 
-def sums(run: RunResults, metrics: Mapping[str, Metric]) -> Sums:
-    """A run's sums per group."""
-    return Sums.of(metrics, run.true, run.predicted, numbered(run.groups))
+def gate(old_run: Path, new_run: Path, margin: float, common: bool = False) -> GateResult:
+    """Regression gate for changes of prompts: fail if F1 drops by more than a margin and the drop is significant.
+
+    It fails when, for micro-F1 or macro-F1, the whole 95% interval of new − old (paired grouped bootstrap) lies below
+    −margin. Each metric is tested one-sided at 2.5%, so a change that costs exactly the margin on both fails by chance
+    at most once in twenty times. A pass does not prove equality: the summary says where the interval reaches below
+    −margin.
+
+    Args:
+        old_run: folder of the reference run.
+        new_run: folder of the run to test.
+        margin: permitted loss of F1, from 0 to less than 1.
+        common: compare over the texts that both runs have, where they differ.
+
+    Raises:
+        InvalidSetting: an impossible margin.
+        InvalidDataset: a folder has no run, or the runs cannot be paired.
+    """
+    if not 0 <= margin < 1:
+        raise InvalidSetting(f"the gate's margin is {margin}; give a loss of F1 from 0 to less than 1, such as 0.01")
+    pair = paired(RunResults.read(old_run), RunResults.read(new_run), common)
+    differences = _differences(_sums(pair.a, _GATED), _sums(pair.b, _GATED))
+    losses = [one for one in differences if one.high < -margin]
+    return GateResult(not losses, margin, _gate_summary(differences, losses, margin), tuple(differences))
 
 
-def differences(first: Sums, second: Sums, seed: int = 0) -> list[Difference]:
+def _sums(run: RunResults, metrics: Mapping[str, Metric]) -> Sums:
+    return Sums.of(metrics, run.true, run.predicted, group_numbers(run.groups))
+
+
+def _differences(first: Sums, second: Sums, seed: int = 0) -> list[Difference]:
     """Every metric's difference and its interval, without a test."""
     old, new = first.totals(), second.totals()
-    drawn = bootstrap(first, seed=seed), bootstrap(second, seed=seed)
-    return [_difference(name, old[name], new[name], drawn[1][name] - drawn[0][name]) for name in first.metrics]
+    resampled = bootstrap(first, seed=seed), bootstrap(second, seed=seed)
+    return [_difference(name, old[name], new[name], resampled[1][name] - resampled[0][name]) for name in first.metrics]
 
 
-def decimal(value: float, sign: bool = False) -> str:
-    """Three decimals without the zero before the point, as figures between 0 and 1 are printed: ``.021``."""
-    rounded = round(value, 3) + 0.0  # which makes -0 a 0
-    shown = f"{rounded:+.3f}" if sign else f"{rounded:.3f}"
-    return shown.replace("0.", ".", 1) if abs(rounded) < 1 else shown
-
-
-def chance(p: float) -> str:
-    """A p value as it is printed: ``p=.034``, ``p<.001``."""
-    return "p<.001" if p < 0.001 else f"p={decimal(p)}"
-
-
-def _difference(name: str, a: float, b: float, drawn: Numbers) -> Difference:
-    around = interval(b - a, drawn)
-    return Difference(name, a, b, around.value, around.low, around.high)
+def _difference(name: str, a: float, b: float, resampled: Numbers) -> Difference:
+    limits = interval(b - a, resampled)
+    return Difference(name, a, b, limits.value, limits.low, limits.high)
 
 
 def _average_precision(pair: Pair, seed: int) -> list[Difference]:
     if not (pair.a.scored and pair.b.scored):
         return []
-    groups = numbered(pair.a.groups)
-    old, new = (macro_average_precision(run.true, run.scores) for run in (pair.a, pair.b))
-    was, now = (bootstrap_average_precision(run.true, run.scores, groups, seed=seed) for run in (pair.a, pair.b))
-    return [_difference("macro-AP", old, new, now - was)]
-
-
-def _won(tested: Iterable[Difference]) -> list[tuple[str, list[Difference]]]:
-    won = [(who, [one for one in tested if one.better == who]) for who in ("A", "B")]
-    return [(who, ones) for who, ones in won if ones]
+    groups, runs = group_numbers(pair.a.groups), (pair.a, pair.b)
+    old, new = (macro_average_precision(run.true, run.scores) for run in runs)
+    before, after = (bootstrap_average_precision(run.true, run.scores, groups, seed=seed) for run in runs)
+    return [_difference("macro-AP", old, new, after - before)]
 
 
 def _gain(one: Difference) -> str:
-    near, far = (-one.high, -one.low) if one.better == "A" else (one.low, one.high)
-    size = decimal(abs(one.difference))
-    return f"{one.metric} by {size} [{decimal(near)}, {decimal(far)}], {chance(one.p or 0.0)}"
+    low, high = (-one.high, -one.low) if one.better == "A" else (one.low, one.high)
+    p = one.p or 0.0
+    chance = "p<0.001" if p < 0.001 else f"p={p:.3f}"
+    return f"{one.metric} by {abs(one.difference):.3f} [{low:z.3f}, {high:z.3f}], {chance}"
 
 
-def _listed(names: Sequence[str]) -> str:
+def _join(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _gate_summary(differences: Sequence[Difference], losses: Sequence[Difference], margin: float) -> str:
+    if losses:
+        changes = " and ".join(f"{one.metric} by {_change(one)}" for one in losses)
+        return f"gate failed: the new run changes {changes}, a loss beyond the margin of {margin:.3f}"
+    changes = ", ".join(f"{one.metric} {_change(one)}" for one in differences)
+    unsure = [one.metric for one in differences if one.low < -margin]
+    doubt = f"; too few texts to rule out a larger loss on {' and '.join(unsure)}" if unsure else ""
+    return f"gate passed: no loss beyond the margin of {margin:.3f} was shown ({changes}){doubt}"
+
+
+def _change(one: Difference) -> str:
+    return f"{one.difference:+z.3f} [{one.low:+z.3f}, {one.high:+z.3f}]"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from eval.score import Figures
+from eval.run_metrics import RunMetrics
 
 HEADLINE = ("micro-F1", "macro-F1", "Jaccard", "p50 ms", "texts/s", "USD per 1,000")
 
@@ -25,9 +25,9 @@ class ResultsTable:
     rows: tuple[tuple[Any, ...], ...]
 
     @classmethod
-    def of(cls, found: Mapping[str, Figures], names: Sequence[str] = HEADLINE) -> ResultsTable:
+    def of(cls, found: Mapping[str, RunMetrics], names: Sequence[str] = HEADLINE) -> ResultsTable:
         """One row per system with the metrics of these names."""
-        rows = tuple((spec, *(figures.get(name) for name in names)) for spec, figures in found.items())
+        rows = tuple((spec, *(metrics.get(name) for name in names)) for spec, metrics in found.items())
         return cls(("system", *names), rows)
 
     def frame(self) -> Any:

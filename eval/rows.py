@@ -1,26 +1,51 @@
-"""One row of ``rows.jsonl``: the outcome of one text, and the only parser and writer of such lines."""
+"""The rows of a run: one JSON line per text in ``rows.jsonl``, written batch by batch so that a run is resumable."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, BinaryIO
+
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, TypeAdapter, ValidationError
 
 from eval.datasets import Example
 from llm.classifier import AnswerSource, Prediction, Problem, Usage
 from prompts.errors import InvalidDataset
+from prompts.files import replacing
 
 ROWS = "rows.jsonl"
-# Temporary failures: a resumed run classifies these texts again. The others say something about the text or the model.
+# A resumed run classifies texts with these temporary failures again.
 _RETRYABLE = frozenset(["busy", "unreachable"])
 _DIGITS = 6
 
 
+def _number(value: float) -> float:
+    if value != value:  # NaN means a missing score in ``RunResults.scores``
+        raise ValueError
+    return value
+
+
+def _problem(value: Any) -> Any:
+    """A problem of any kind: earlier versions wrote kinds that are not in ``ProblemKind``."""
+    if isinstance(value, dict) and isinstance(value.get("kind"), str):
+        return Problem(value["kind"], value.get("detail") or "")
+    return value
+
+
+def _usage(value: Any) -> Any:
+    names = ("prompt_tokens", "cached_tokens", "completion_tokens")
+    return dict(zip(names, value, strict=True)) if isinstance(value, list) else value
+
+
+Number = Annotated[float, Field(strict=True), AfterValidator(_number)]
+
+
 @dataclass(frozen=True)
 class RunRow:
-    """The outcome of one text; the text itself is not in it. Fields that older runs lack have defaults.
+    """The outcome of one text, without the text itself. Fields that older runs lack have defaults.
 
     Attributes:
         id: of the text.
@@ -43,15 +68,15 @@ class RunRow:
     group: str
     truth: tuple[str, ...]
     labels: tuple[str, ...]
-    scores: Mapping[str, float] = field(default_factory=dict)
-    complete: bool = True
-    problem: Problem | None = None
+    scores: Mapping[str, Number] = field(default_factory=dict)
+    complete: StrictBool = True
+    problem: Annotated[Problem | None, BeforeValidator(_problem)] = None
     dropped: tuple[str, ...] = ()
-    cached: bool = False
+    cached: StrictBool = False
     source: AnswerSource = AnswerSource("", "")
-    usage: Usage = Usage()
-    seconds: float = 0.0
-    alone: bool = False
+    usage: Annotated[Usage, Field(validation_alias="tokens"), BeforeValidator(_usage)] = Usage()
+    seconds: Number = 0.0
+    alone: StrictBool = False
     chars: int | None = None
 
     @classmethod
@@ -81,116 +106,95 @@ class RunRow:
 
     def as_line(self) -> str:
         """The row as one line of JSON, with its line end."""
-        source, usage, problem = self.source, self.usage, self.problem
-        values = {
-            "id": self.id,
-            "group": self.group,
-            "truth": self.truth,
-            "complete": self.complete,
-            "labels": self.labels,
-            "scores": self.scores,
-            "problem": problem and {"kind": problem.kind, "detail": problem.detail},
-            "dropped": self.dropped,
-            "cached": self.cached,
-            "source": {
-                "model": source.model,
-                "prompt": source.prompt,
-                "taxonomy": source.taxonomy,
-                "strategy": source.strategy,
-            },
-            "tokens": [usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens],
-            "seconds": self.seconds,
-            "alone": self.alone,
-            "chars": self.chars,
-        }
+        problem = self.problem and {"kind": self.problem.kind, "detail": self.problem.detail}
+        tokens = [self.usage.prompt_tokens, self.usage.cached_tokens, self.usage.completion_tokens]
+        values = vars(self) | {"problem": problem, "source": vars(self.source), "tokens": tokens}
+        del values["usage"]
         return json.dumps(values, ensure_ascii=False) + "\n"
+
+
+_PARSER = TypeAdapter(RunRow)
+
+
+class RunLog:
+    """The ``rows.jsonl`` of a run that is being written.
+
+    Args:
+        folder: of the run; the file need not exist.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / ROWS
+
+    def read(self) -> list[RunRow]:
+        """The complete rows, to resume from; an unfinished last line is left out.
+
+        Raises:
+            InvalidDataset: another line is not a row.
+        """
+        return [row for _, row in read_rows(self.path, self._complete_lines())]
+
+    @property
+    def torn(self) -> bool:
+        """Whether the last line has no end."""
+        return len(self._complete_lines()) < len(self._bytes())
+
+    def append(self, rows: Iterable[RunRow]) -> None:
+        """Add rows; they are on the disk when this returns."""
+        with self.path.open("ab") as out:
+            _write(out, rows)
+
+    def replace(self, rows: Iterable[RunRow]) -> None:
+        """Replace all rows atomically."""
+        with replacing(self.path) as new, new.open("wb") as out:
+            _write(out, rows)
+
+    def _bytes(self) -> bytes:
+        return self.path.read_bytes() if self.path.exists() else b""
+
+    def _complete_lines(self) -> bytes:
+        content = self._bytes()
+        return content[: content.rfind(b"\n") + 1]
 
 
 def read_rows(path: Path, content: bytes) -> Iterator[tuple[str, RunRow]]:
     """Parse the content of a ``rows.jsonl``; yields each row's place (``path:line``) and the row.
 
     Raises:
-        InvalidDataset: a line is not a row; the message names file, line and field.
+        InvalidDataset: a line is not a row; names the file, the line and the field.
     """
     lines = content.split(b"\n")  # not splitlines: JSON strings may hold U+2028, a line end for Python
     for number, line in enumerate(lines, 1):
         where = f"{path}:{number}"
-        last = number == len(lines)
-        if line or not last:
-            yield where, _row(_object(line, where, last), where)
+        unfinished = number == len(lines)
+        if line or not unfinished:
+            yield where, _row(_object(line, where, unfinished), where)
 
 
 def _object(line: bytes, where: str, unfinished: bool) -> Mapping[str, Any]:
     try:
-        found = json.loads(line)
+        value = json.loads(line)
     except (ValueError, RecursionError):
-        found = None
-    if isinstance(found, dict):
-        return found
+        value = None
+    if isinstance(value, dict):
+        return value
     if unfinished:
         raise InvalidDataset(f"{where}: the line is cut off; run the same evaluation again to complete it")
     raise InvalidDataset(f"{where}: not a JSON object; restore the file, or run the evaluation into an empty folder")
 
 
-def _row(found: Mapping[str, Any], where: str) -> RunRow:
-    def value(key: str, fits: Callable[[Any], bool], *default: Any) -> Any:
-        given = found.get(key, *default[:1])
-        if default and (given is None or given == default[0]):
-            return default[0]
-        if key not in found or not fits(given):
-            raise InvalidDataset(f"{where}: {key!r} is missing or not what a run writes")
-        return given
-
-    name = str(value("id", _is_name))
-    problem, source = value("problem", _is_problem, None), value("source", _is_source, {})
-    return RunRow(
-        name,
-        str(value("group", _is_name, name)),
-        tuple(value("truth", _are_names)),
-        tuple(value("labels", _are_names)),
-        value("scores", _are_scores, {}),
-        value("complete", _is_bool, True),
-        Problem(problem["kind"], problem.get("detail") or "") if problem else None,
-        tuple(value("dropped", _are_names, [])),
-        value("cached", _is_bool, False),
-        AnswerSource(
-            source.get("model") or "", source.get("taxonomy") or "", source.get("prompt"), source.get("strategy")
-        ),
-        Usage(*value("tokens", _are_tokens, [0, 0, 0])),
-        float(value("seconds", _is_number, 0.0)),
-        value("alone", _is_bool, False),
-        value("chars", _is_number, None),
-    )
+def _row(line: Mapping[str, Any], where: str) -> RunRow:
+    values = {"group": line.get("id")} | {name: value for name, value in line.items() if value is not None}
+    for name in ("id", "group"):
+        values |= {name: str(values[name])} if isinstance(values.get(name), int) else {}
+    try:
+        return _PARSER.validate_python(values)
+    except ValidationError as error:
+        (field_name, *_) = error.errors()[0]["loc"]
+        raise InvalidDataset(f"{where}: {field_name!r} is missing or has an unexpected value") from None
 
 
-def _is_name(found: Any) -> bool:
-    return isinstance(found, str | int)
-
-
-def _is_bool(found: Any) -> bool:
-    return isinstance(found, bool)
-
-
-def _is_number(found: Any) -> bool:
-    # NaN is not equal to itself; as a score it would be read as a missing one.
-    return isinstance(found, int | float) and found == found
-
-
-def _are_names(found: Any) -> bool:
-    return isinstance(found, list) and all(isinstance(name, str) for name in found)
-
-
-def _are_scores(found: Any) -> bool:
-    return isinstance(found, dict) and all(map(_is_number, found.values()))
-
-
-def _are_tokens(found: Any) -> bool:
-    return isinstance(found, list) and len(found) == 3 and all(map(_is_number, found))
-
-
-def _is_problem(found: Any) -> bool:
-    return isinstance(found, dict) and isinstance(found.get("kind"), str)
-
-
-def _is_source(found: Any) -> bool:
-    return isinstance(found, dict) and all(one is None or isinstance(one, str) for one in found.values())
+def _write(out: BinaryIO, rows: Iterable[RunRow]) -> None:
+    out.write("".join(row.as_line() for row in rows).encode())
+    out.flush()
+    os.fsync(out.fileno())

@@ -1,40 +1,48 @@
-"""A run of one system over examples: asked once about each text, resumed where an earlier process ended."""
+"""A resumable run of one system over examples: each text is classified once, finished texts are skipped."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from eval.datasets import Example
-from eval.environment import commit, forget_peak, peak_megabytes
 from eval.manifest import (
     MANIFEST,
     EvaluationData,
     Manifest,
-    begin,
+    check_same_run,
+    commit,
     extent,
     identity,
+    new_manifest,
     now,
+    peak_megabytes,
     read_manifest,
-    refuse_another,
+    reset_peak,
     write_manifest,
 )
 from eval.results import RunResults
-from eval.rows import RunRow
-from eval.run_log import RunLog, held
-from eval.score import METRICS_FILE, write_metrics
+from eval.rows import ROWS, RunLog, RunRow
+from eval.run_metrics import METRICS_FILE, RunMetrics, write_metrics
 from llm.classifier import Classifier
 from llm.costs import Preview
 from llm.provenance import ServedModels
+from llm.wrappers.order_ensemble import flips
 from prompts.errors import InvalidSetting
+from prompts.files import locked
 from prompts.text import Text
+
+ORDER_FILE = "order.json"
+OnProgress = Callable[[int], object]
 
 
 class OpenedSystem(NamedTuple):
-    """A system that can be asked, and how it gets from scores to labels, in words, where that is known."""
+    """A loaded system, and its decode rule (how scores become labels), if known."""
 
     classifier: Classifier
     decode_rule: str | None = None
@@ -42,13 +50,13 @@ class OpenedSystem(NamedTuple):
 
 @dataclass(frozen=True)
 class System:
-    """Something to measure.
+    """A system to measure.
 
     Attributes:
-        spec: how the command line names it.
-        setup: what tells it from another system of the same spec: model, prompts, settings; as JSON takes it.
-        open: loads it, so that its first answer takes no longer than the others.
-        preview: what asking about texts would cost, where asking costs.
+        spec: its name on the command line.
+        setup: model, prompt and settings, which tell it from another system of the same spec; JSON values.
+        open: loads it, so that its first prediction takes no longer than the others.
+        preview: the cost of texts, for systems that have costs.
     """
 
     spec: str
@@ -68,8 +76,8 @@ class RunOptions:
     alone: int = 50
     batch: int = 32
 
-    def portions(self, examples: Sequence[Example]) -> Iterator[tuple[Sequence[Example], bool]]:
-        """The portions in which examples are asked about, and whether each is one text alone."""
+    def batches(self, examples: Sequence[Example]) -> Iterator[tuple[Sequence[Example], bool]]:
+        """The batches, and whether each is one of the texts classified alone."""
         for example in examples[: self.alone]:
             yield [example], True
         for start in range(self.alone, len(examples), self.batch):
@@ -81,150 +89,166 @@ class EvaluationRun:
     """One system over the examples, in one folder.
 
     Attributes:
-        system: whom to ask.
-        material: what to ask about.
-        folder: where ``rows.jsonl``, ``manifest.json`` and ``metrics.json`` are.
-        asking: in which portions.
+        system: the system.
+        data: the examples.
+        folder: of ``rows.jsonl``, ``manifest.json`` and ``metrics.json``.
+        options: batching.
         command: the command line, for the manifest.
-        note: told in words what was found in the folder.
+        on_note: called with a sentence about what was found in the folder.
     """
 
     system: System
-    material: EvaluationData
+    data: EvaluationData
     folder: Path
-    asking: RunOptions = RunOptions()
+    options: RunOptions = RunOptions()
     command: str = ""
-    note: Callable[[str], object] = field(default=lambda words: None)
+    on_note: Callable[[str], object] = field(default=lambda note: None)
 
     def pending(self) -> list[Example]:
-        """The texts that have no row yet, or one of a failure that passes; nothing is written.
+        """The texts without a row, or with a temporary failure; writes nothing.
 
         Raises:
-            InvalidSetting: the folder holds another run.
+            InvalidSetting: the folder has another run.
             InvalidDataset: the folder's files are not those of a run.
         """
-        settled = {row.id for row in self._rows() if not row.retryable}
-        return [example for example in self.material.examples if example.id not in settled]
+        done = {row.id for row in self._rows() if not row.retryable}
+        return [example for example in self.data.examples if example.id not in done]
 
-    def forget(self) -> None:
-        """Start over: what an earlier run left is removed."""
-        with held(self.folder):
-            for name in (RunLog(self.folder).path.name, MANIFEST, METRICS_FILE):
+    def reset(self) -> None:
+        """Remove the files of an earlier run."""
+        with self._lock():
+            for name in (ROWS, MANIFEST, METRICS_FILE):
                 (self.folder / name).unlink(missing_ok=True)
 
-    def go(self, on_progress: Callable[[int], object] = lambda rows: None) -> Mapping[str, Any]:
-        """Ask about what is pending, and measure.
+    def execute(self, on_progress: OnProgress = lambda rows: None) -> RunMetrics:
+        """Classify the pending texts and compute the metrics.
 
         Args:
-            on_progress: called with the number of new rows, every time that rows are on the disk.
+            on_progress: called with the number of new rows each time that rows are on the disk.
 
         Returns:
-            the metrics, as ``metrics.json`` holds them.
+            The metrics, as in ``metrics.json``.
 
         Raises:
-            InvalidSetting: the folder holds another run, or another process is writing to it.
+            InvalidSetting: the folder has another run, or another process is writing to it.
             InvalidDataset: the folder's files are not those of a run.
         """
-        import sklearn.metrics  # noqa: F401  (measures at the end; where it is missing, that is reported first)
+        import sklearn.metrics  # noqa: F401  (needed for the metrics: a missing library is reported before the work)
 
-        with held(self.folder):
-            if self.pending():
-                self._ask(on_progress)
+        with self._lock():
+            self._classify_pending(on_progress)
             return write_metrics(RunResults.read(self.folder))
 
-    def collect(self, on_progress: Callable[[int], object] = lambda rows: None) -> list[RunRow]:
-        """Like ``go``, but nothing is measured: for texts whose labels nobody knows; returns all rows."""
-        with held(self.folder):
-            if self.pending():
-                self._ask(on_progress)
+    def collect(self, on_progress: OnProgress = lambda rows: None) -> list[RunRow]:
+        """Like ``execute``, without metrics, for texts whose labels are unknown; returns all rows."""
+        with self._lock():
+            self._classify_pending(on_progress)
             return self._rows()
 
+    def measure_order_sensitivity(self, orders: int) -> Mapping[str, Any]:
+        """Classify the first ``alone`` texts under several orders of the labels; writes ``order.json``.
+
+        Returns:
+            ``orders``, ``texts``, and the fields of ``llm.wrappers.order_ensemble.OrderSensitivity``.
+        """
+        texts = [example.text for example in self.data.examples[: self.options.alone or None]]
+        measured = flips(self.system.open().classifier, texts, self.data.taxonomy, orders)
+        result = {"orders": orders, "texts": len(texts), **vars(measured)}
+        (self.folder / ORDER_FILE).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        return result
+
+    def _lock(self) -> AbstractContextManager[None]:
+        """Only one process writes to a run's folder; the lock ends with the process."""
+        busy = InvalidSetting(f"another evaluation is writing to {self.folder}; wait for it, or give another --out")
+        return locked(self.folder / ".lock", timeout=0, busy=busy)
+
     def _rows(self) -> list[RunRow]:
-        """The rows that are there, if the folder's run is this one."""
+        """The rows in the folder, after a check that they belong to this run."""
         if not (self.folder / MANIFEST).exists():
-            if RunLog(self.folder).path.exists():
-                raise InvalidSetting(f"{self.folder} holds rows without a manifest; --overwrite starts over")
+            if (self.folder / ROWS).exists():
+                raise InvalidSetting(f"{self.folder} has rows without a manifest; --overwrite starts over")
             return []
-        refuse_another(
-            read_manifest(self.folder), identity(self.material, self.system.spec, self.system.setup), self.folder
-        )
+        requested = identity(self.data, self.system.spec, self.system.setup)
+        check_same_run(read_manifest(self.folder), requested, self.folder)
         rows = RunLog(self.folder).read()
-        if strange := {row.id for row in rows} - {example.id for example in self.material.examples}:
+        if unknown := {row.id for row in rows} - {example.id for example in self.data.examples}:
             raise InvalidSetting(
-                f"{self.folder} has rows of {len(strange)} texts that are not asked for now (a smaller --limit?); "
+                f"{self.folder} has rows of {len(unknown)} texts that are not among the examples (a smaller --limit?); "
                 "give another --out, or --overwrite to start over"
             )
         return rows
 
-    def _tidy(self) -> None:
-        """Take away what cannot stay: a torn line, and failures that are worth another try."""
-        journal, rows = RunLog(self.folder), self._rows()
-        kept = [row for row in rows if not row.retryable]
-        if journal.torn:
-            self.note(f"{journal.path}: the last line was cut off; its text is asked about again")
-        if len(kept) < len(rows):
-            self.note(f"{journal.path}: {len(rows) - len(kept)} texts that could not be answered are asked about again")
-        if journal.torn or len(kept) < len(rows):
-            journal.replace(kept)
+    def _drop_unusable_rows(self, log: RunLog) -> None:
+        """Remove a torn last line and temporary failures; their texts are classified again."""
+        rows = self._rows()
+        usable = [row for row in rows if not row.retryable]
+        if log.torn:
+            self.on_note(f"{log.path}: the last line was cut off; its text is classified again")
+        if len(usable) < len(rows):
+            self.on_note(f"{log.path}: {len(rows) - len(usable)} texts that failed are classified again")
+        if log.torn or len(usable) < len(rows):
+            log.replace(usable)
 
-    def _ask(self, on_progress: Callable[[int], object]) -> None:
-        forget_peak()
+    def _classify_pending(self, on_progress: OnProgress) -> None:
+        if not self.pending():
+            return
+        reset_peak()
         opened = self.system.open()
-        manifest = self._begun(opened)
-        journal, models = RunLog(self.folder), ServedModels(manifest["setup"], _served(self._rows()), self.folder)
+        manifest = self._manifest(opened)
+        log, models = RunLog(self.folder), ServedModels(manifest["setup"], _served(self._rows()), self.folder)
         begun = False
         for rows in self._new_rows(opened.classifier):
             models.check(_served(row for row in rows if not row.cached))
-            if not begun:  # where the first answers are refused, the folder stays as it was
-                self._tidy()
+            if not begun:  # if the first predictions are rejected, the folder stays unchanged
+                self._drop_unusable_rows(log)
                 write_manifest(self.folder, manifest)
                 begun = True
-            journal.append(rows)
+            log.append(rows)
             on_progress(len(rows))
-        self._in_order(journal)
+        self._sort(log)
         peak = max(peak_megabytes(), manifest["peak_mb"] or 0.0)
-        manifest |= {"ended": now(), "served": sorted(_served(journal.read())), "peak_mb": peak}
+        manifest |= {"ended": now(), "served": sorted(_served(log.read())), "peak_mb": peak}
         write_manifest(self.folder, manifest)
 
     def _new_rows(self, classifier: Classifier) -> Iterator[list[RunRow]]:
-        """The rows of what is pending, portion by portion."""
-        wanted = {example.id for example in self.pending()}
-        for portion, alone in self.asking.portions(self.material.examples):
-            if missing := [example for example in portion if example.id in wanted]:
-                yield self._rows_of(classifier, missing, alone)
+        pending = {example.id for example in self.pending()}
+        for batch, alone in self.options.batches(self.data.examples):
+            if missing := [example for example in batch if example.id in pending]:
+                yield self._classify(classifier, missing, alone)
 
-    def _begun(self, opened: OpenedSystem) -> Manifest:
-        """A new manifest, or the one that is there with a note that the run goes on."""
+    def _classify(self, classifier: Classifier, examples: Sequence[Example], alone: bool) -> list[RunRow]:
+        start = time.perf_counter()
+        predictions = classifier.classify([example.text for example in examples], self.data.taxonomy)
+        seconds = (time.perf_counter() - start) / len(examples)
+        pairs = zip(examples, predictions, strict=True)
+        return [RunRow.of(example, prediction, seconds, alone) for example, prediction in pairs]
+
+    def _manifest(self, opened: OpenedSystem) -> Manifest:
+        """A new manifest, or the folder's manifest with an entry for this continuation."""
         if not (self.folder / MANIFEST).exists():
-            return begin(self.material, self.system.spec, self.system.setup, opened.decode_rule, self.command)
+            return new_manifest(self.data, self.system.spec, self.system.setup, opened.decode_rule, self.command)
         manifest, git = read_manifest(self.folder), commit()
         if opened.decode_rule != manifest["decode_rule"]:
             raise InvalidSetting(
-                f"{self.folder} holds another run (decode rule: {manifest['decode_rule']}; now: {opened.decode_rule}); "
+                f"{self.folder} has another run (decode rule: {manifest['decode_rule']}; now: {opened.decode_rule}); "
                 "give another --out, or --overwrite to start over"
             )
         if git != manifest["git"]:
-            self.note(
-                f"{self.folder}: its first rows were made by another state of this program; --overwrite starts over"
+            self.on_note(
+                f"{self.folder}: its first rows are from another version of this program; --overwrite starts over"
             )
-        again = {"at": now(), "git": git, "command": self.command}
-        return manifest | extent(self.material) | {"resumed": [*manifest["resumed"], again]}
+        resumed = {"at": now(), "git": git, "command": self.command}
+        return manifest | extent(self.data) | {"resumed": [*manifest["resumed"], resumed]}
 
-    def _rows_of(self, classifier: Classifier, examples: Sequence[Example], alone: bool) -> list[RunRow]:
-        start = time.perf_counter()
-        found = classifier.classify([example.text for example in examples], self.material.taxonomy)
-        seconds = (time.perf_counter() - start) / len(examples)
-        return [RunRow.of(example, one, seconds, alone) for example, one in zip(examples, found, strict=True)]
-
-    def _in_order(self, journal: RunLog) -> None:
-        """A second try comes late; its row belongs where the first one stood."""
-        rows = {row.id: row for row in journal.read()}
-        ordered = [rows[example.id] for example in self.material.examples]
+    def _sort(self, log: RunLog) -> None:
+        """Bring the rows of retried texts into the order of the examples."""
+        rows = {row.id: row for row in log.read()}
+        ordered = [rows[example.id] for example in self.data.examples]
         if list(rows.values()) != ordered:
-            journal.replace(ordered)
+            log.replace(ordered)
 
 
 def _served(rows: Iterable[RunRow]) -> set[str]:
-    """Names of the models that answered, whether the labels could be read or not."""
-    answered = (row for row in rows if row.problem is None or row.problem.kind == "unreadable")
-    return {row.source.model for row in answered} - {""}
+    """Names of the models that replied, whether or not the labels could be parsed."""
+    replied = (row for row in rows if row.problem is None or row.problem.kind == "unreadable")
+    return {row.source.model for row in replied} - {""}

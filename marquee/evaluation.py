@@ -6,8 +6,9 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import Any
+from weakref import finalize
 
 from eval.baselines import BASELINES, TrainingPlan, train
 from eval.datasets import Fields, LoadedDataset, as_file, divide, load, sample, taxonomy_in
@@ -17,7 +18,7 @@ from eval.report import read, write
 from eval.results import RunResults
 from eval.results_table import HEADLINE, ResultsTable
 from eval.run import EvaluationRun, OpenedSystem, System
-from eval.score import Figures
+from eval.run_metrics import RunMetrics
 from llm.classifier import Classifier
 from marquee.classification import TaxonomyLike, load_taxonomy
 from marquee.systems import SystemContext, folder_name, named
@@ -26,6 +27,14 @@ from prompts.taxonomy import Taxonomy
 
 _COMMAND = "marquee.evaluate"
 _SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}  # as in ``main.py split``
+
+
+class _WorkFolder:
+    """A temporary folder that is removed with this object; ``TemporaryDirectory`` would warn of that."""
+
+    def __init__(self) -> None:
+        self.path = Path(mkdtemp(prefix="marquee-evaluation-"))
+        finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
 @dataclass(frozen=True, repr=False)
@@ -39,11 +48,11 @@ class EvaluationResult:
         left_out: number of rows that were left out, by reason.
     """
 
-    metrics: Mapping[str, Figures]
+    metrics: Mapping[str, RunMetrics]
     runs: Mapping[str, RunResults]
     data: EvaluationData
     left_out: Mapping[str, int]
-    _folder: TemporaryDirectory[str] = field(compare=False)  # lives as long as the result
+    _folder: _WorkFolder = field(compare=False)  # lives as long as the result
 
     def table(self) -> Any:
         """The main metrics, one row per system: a pandas DataFrame, or a printable table without pandas."""
@@ -72,7 +81,7 @@ class EvaluationResult:
         Returns:
             The path of ``report.html``.
         """
-        written = Path(self._folder.name) / "runs"
+        written = self._folder.path / "runs"
         evaluation = read(written)
         write(evaluation, intervals=evaluation.intervals())
         shutil.copytree(written, folder, dirs_exist_ok=True)
@@ -132,8 +141,8 @@ def evaluate(
     """
     chosen = _listed(systems)
     baselines = [one for one in chosen if isinstance(one, str) and one in BASELINES]
-    folder = TemporaryDirectory(prefix="marquee-evaluation-")
-    work = Path(folder.name)
+    folder = _WorkFolder()
+    work = folder.path
     path, fields = as_file(data, test, work / "data.jsonl", Fields(text, labels, id, title))
     closed = taxonomy_in(records(path, fields).rows) if taxonomy is None else load_taxonomy(taxonomy)
     parts = _Parts(path, fields, closed, min_label_count, drop_unknown_labels)
@@ -145,11 +154,11 @@ def evaluate(
     for name in baselines:
         _train(name, parts, seed, work / "models" / name)
     context = SystemContext(material.taxonomy, [example.text for example in examples])
-    runs, metrics = dict[str, RunResults](), dict[str, Figures]()
+    runs, metrics = dict[str, RunResults](), dict[str, RunMetrics]()
     for one in chosen:
         system = _system(one, context, work / "models")
         run = EvaluationRun(system, material, work / "runs" / folder_name(system.spec), command=_COMMAND)
-        metrics[system.spec] = run.go()
+        metrics[system.spec] = run.execute()
         runs[system.spec] = RunResults.read(run.folder)
     return EvaluationResult(metrics, runs, material, measured.skipped, folder)
 

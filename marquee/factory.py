@@ -6,13 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from llm.backends.backend import Backend, PreparingBackend
+from llm.backends.backend import Backend
 from llm.backends.batch_transport import BatchTransport
 from llm.backends.capabilities import CapabilityProbe
-from llm.backends.endpoint_settings import EndpointSettings
-from llm.backends.local.backend import LocalBackend
-from llm.backends.model_name import ModelName
-from llm.backends.openai_compatible import OpenAICompatible
+from llm.backends.endpoint import ModelName
+from llm.backends.local_backend import LocalBackend
+from llm.backends.openai_compatible import EndpointSettings, OpenAICompatible
 from llm.backends.transport import HTTPTransport
 from llm.classifier import Classifier, Problem
 from llm.embedded.matcher import Matcher, matcher
@@ -133,7 +132,7 @@ def create(settings: Settings, trained: Classifier | None = None, monitor: Monit
 def _load_of(backend: Backend | None, settings: Settings, load_embedded: Callable[[], object]) -> Callable[[], object]:
     if backend is None or settings.fallback or settings.cascade_margin:
         return load_embedded
-    return backend.prepare if isinstance(backend, PreparingBackend) else lambda: None
+    return backend.prepare
 
 
 def probed(settings: Settings) -> CapabilityProbe:

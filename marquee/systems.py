@@ -217,7 +217,7 @@ def _requested(settings: Settings) -> Mapping[str, Any]:
     if settings.local_model:
         return {"model": settings.local_model, **_NO_ENDPOINT}
     named = {"model": settings.model} if "model" in settings.model_fields_set else {}
-    return {**named, **endpoint_settings(settings).adapting().identity}
+    return {**named, **endpoint_settings(settings).adapter().fingerprint_parts}
 
 
 def _identity(settings: Settings, options: RequestOptions, context: SystemContext) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""Imported first by every notebook: makes the project's root the working folder, and its rooms importable."""
+"""Imported first by every notebook: makes the project's root the working directory, and its packages importable."""
 
 import os
 import sys

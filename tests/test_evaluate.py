@@ -296,8 +296,8 @@ def test_folders_are_named_after_specs_and_names_and_passwords_stay_out() -> Non
         ([], "give --data, or --rescore"),
         (["--data", "films.jsonl", "--systems", "embedded,embedded"], "share a folder"),
         (["--data", "films.jsonl", "--systems", "embedded", "--url", "http://x"], "--url is one system"),
-        (["--rescore", "none"], "holds no run"),
-        (["--data", "films.jsonl", "--gate", "none"], "holds no run"),
+        (["--rescore", "none"], "has no run"),
+        (["--data", "films.jsonl", "--gate", "none"], "has no run"),
     ],
 )
 def test_what_makes_no_sense_is_said_before_anything_runs(films: Path, arguments: list[str], said: str) -> None:

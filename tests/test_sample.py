@@ -19,22 +19,22 @@ SHIPPED = ("emotions", "intents", "news", "tickets")
 
 def _bare() -> Iterator[Taxonomy]:
     """The taxonomies of bare names that no file of the program holds."""
-    for name, entry in yaml.safe_load((SAMPLE / "general_vocabularies.yaml").read_text(encoding="utf-8")).items():
+    for name, entry in yaml.safe_load((SAMPLE / "general_taxonomies.yaml").read_text(encoding="utf-8")).items():
         yield Taxonomy(name, tuple(map(Label, entry["labels"])), entry["multi"], entry.get("max_labels", 1))
 
 
-VOCABULARIES = [*map(registry.taxonomy, SHIPPED), *_bare()]
-each_vocabulary = pytest.mark.parametrize("taxonomy", VOCABULARIES, ids=lambda taxonomy: taxonomy.name)
+TAXONOMIES = [*map(registry.taxonomy, SHIPPED), *_bare()]
+each_vocabulary = pytest.mark.parametrize("taxonomy", TAXONOMIES, ids=lambda taxonomy: taxonomy.name)
 
 
 def _of(taxonomy: Taxonomy) -> list[dict[str, Any]]:
-    return [row for row in ROWS if row["vocabulary"] == taxonomy.name]
+    return [row for row in ROWS if row["taxonomy"] == taxonomy.name]
 
 
 def test_every_row_has_the_same_fields_and_a_taxonomy() -> None:
-    fields = ["id", "vocabulary", "labels", "split", "hard", "text"]
+    fields = ["id", "taxonomy", "labels", "split", "hard", "text"]
     assert {tuple(row) for row in ROWS} == {tuple(fields)}
-    assert {row["vocabulary"] for row in ROWS} == {taxonomy.name for taxonomy in VOCABULARIES}
+    assert {row["taxonomy"] for row in ROWS} == {taxonomy.name for taxonomy in TAXONOMIES}
 
 
 def test_no_id_and_no_text_stands_twice() -> None:

@@ -1,8 +1,8 @@
-"""Metrics of label sets, from true and predicted labels as 0/1 matrices.
+"""Metrics of label sets, from true and predicted labels as boolean matrices of shape (texts, labels).
 
-scikit-learn's definitions throughout, with ``zero_division=0``: a label that is neither true nor answered anywhere has
-an F1 of 0, and so has a text without labels that got none. They are written here, and checked against scikit-learn in
-the tests, because every one is a function of sums over texts: that makes ten thousand resamples one matrix product.
+Definitions are scikit-learn's with ``zero_division=0``: a label that is neither true nor predicted anywhere has an F1
+of 0, and so has a text without labels. They are implemented here, and tested against scikit-learn, because each metric
+is a function of sums over texts: ten thousand resamples become one matrix product.
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ from prompts.taxonomy import Taxonomy
 Labels = NDArray[np.bool_]
 Numbers = NDArray[np.float64]
 Ratio = Callable[[Numbers, Numbers, Numbers], Numbers]
+TextValues = Callable[[Labels, Labels], NDArray[np.generic]]
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure that follows from sums over texts.
+    """A metric that follows from sums over texts.
 
     Attributes:
-        parts: from matrices of shape (texts, labels) to what each text adds to the sums, of shape (texts, parts).
-        value: from sums of shape (..., parts) to figures of shape (...).
+        parts: from matrices of shape (texts, labels) to each text's summands, shape (texts, parts).
+        value: from sums of shape (..., parts) to values of shape (...).
     """
 
     parts: Callable[[Labels, Labels], Numbers]
     value: Callable[[Numbers], Numbers]
 
     def __call__(self, true: Labels, predicted: Labels) -> float:
-        """The figure over all texts; both matrices have shape (texts, labels)."""
+        """The metric over all texts; both matrices have shape (texts, labels)."""
         return float(self.value(self.parts(true, predicted).sum(axis=0)))
 
 
@@ -43,7 +44,7 @@ def indicator(label_sets: Sequence[Sequence[str]], taxonomy: Taxonomy) -> Labels
 
 
 def named_indicator(label_sets: Sequence[Sequence[str]], names: Sequence[str]) -> Labels:
-    """Label sets as a matrix of shape (texts, labels), a column per name in the order given.
+    """Label sets as a matrix of shape (texts, labels), a column per name.
 
     Raises:
         KeyError: a label that is none of the names.
@@ -60,95 +61,35 @@ def divide(top: Numbers, bottom: Numbers) -> Numbers:
     return np.divide(top, bottom, out=np.zeros(np.broadcast_shapes(top.shape, bottom.shape)), where=bottom != 0)
 
 
-def hits(true: Labels, predicted: Labels) -> tuple[Numbers, Numbers, Numbers]:
+def f1(tp: Numbers, fp: Numbers, fn: Numbers) -> Numbers:
+    """F1 from counts: 2·TP / (2·TP + FP + FN)."""
+    return divide(2 * tp, 2 * tp + fp + fn)
+
+
+def _precision(tp: Numbers, fp: Numbers, fn: Numbers) -> Numbers:
+    return divide(tp, tp + fp)
+
+
+def _recall(tp: Numbers, fp: Numbers, fn: Numbers) -> Numbers:
+    return divide(tp, tp + fn)
+
+
+def _jaccard(tp: Numbers, fp: Numbers, fn: Numbers) -> Numbers:
+    return divide(tp, tp + fp + fn)
+
+
+def single(true: Labels, predicted: Labels) -> bool:
+    """Whether the task is single-label: one true label per text, and at most one predicted."""
+    return bool((true.sum(axis=1) == 1).all() and (predicted.sum(axis=1) <= 1).all())
+
+
+def _confusion(true: Labels, predicted: Labels) -> tuple[Numbers, Numbers, Numbers]:
     """True positives, false positives and false negatives as 0/1 matrices of shape (texts, labels)."""
     return (true & predicted).astype(float), (~true & predicted).astype(float), (true & ~predicted).astype(float)
 
 
-def f1(found: Numbers, wrong: Numbers, missed: Numbers) -> Numbers:
-    """Harmonic mean of precision and recall, from counts."""
-    return divide(2 * found, 2 * found + wrong + missed)
-
-
-def precision(found: Numbers, wrong: Numbers, missed: Numbers) -> Numbers:
-    """Share of the answered labels that are true, from counts."""
-    return divide(found, found + wrong)
-
-
-def recall(found: Numbers, wrong: Numbers, missed: Numbers) -> Numbers:
-    """Share of the true labels that were answered, from counts."""
-    return divide(found, found + missed)
-
-
-def jaccard(found: Numbers, wrong: Numbers, missed: Numbers) -> Numbers:
-    """Labels both true and answered over labels either true or answered, from counts."""
-    return divide(found, found + wrong + missed)
-
-
-def micro(ratio: Ratio) -> Metric:
-    """The ratio of the counts over all texts and labels."""
-    return Metric(
-        lambda true, predicted: np.stack([count.sum(axis=1) for count in hits(true, predicted)], axis=1),
-        lambda sums: ratio(sums[..., 0], sums[..., 1], sums[..., 2]),
-    )
-
-
-def macro(ratio: Ratio) -> Metric:
-    """The plain mean of the labels' ratios; every label of the taxonomy counts, seen or not."""
-    return Metric(_per_label, lambda sums: ratio(*_thirds(sums)).mean(axis=-1))
-
-
-def weighted(ratio: Ratio) -> Metric:
-    """The mean of the labels' ratios, each weighing as many texts as it is true of."""
-
-    def value(sums: Numbers) -> Numbers:
-        found, wrong, missed = _thirds(sums)
-        support = found + missed
-        return divide((ratio(found, wrong, missed) * support).sum(axis=-1), support.sum(axis=-1))
-
-    return Metric(_per_label, value)
-
-
-def samples(ratio: Ratio) -> Metric:
-    """The mean of the texts' ratios."""
-    return mean(lambda true, predicted: ratio(*(count.sum(axis=1) for count in hits(true, predicted))))
-
-
-def mean(per_text: Callable[[Labels, Labels], NDArray[np.generic]]) -> Metric:
-    """The mean over texts of a figure of shape (texts,)."""
-    return share(per_text, lambda true: np.ones(len(true)))
-
-
-def share(
-    of: Callable[[Labels, Labels], NDArray[np.generic]],
-    among: Callable[[Labels], NDArray[np.generic]],
-) -> Metric:
-    """The mean of a figure over those texts whose true labels qualify; 0 where none does."""
-
-    def parts(true: Labels, predicted: Labels) -> Numbers:
-        counted = np.asarray(among(true), dtype=float)
-        return np.stack([np.asarray(of(true, predicted), dtype=float) * counted, counted], axis=1)
-
-    return Metric(parts, lambda sums: divide(sums[..., 0], sums[..., 1]))
-
-
-def at_least(k: int) -> Metric:
-    """AL-k: share of texts of which at least k true labels were found, over all texts."""
-    return mean(lambda true, predicted: (true & predicted).sum(axis=1) >= k)
-
-
-def at_least_of(k: int) -> Metric:
-    """AL-k over the texts that have k true labels or more."""
-    return share(lambda true, predicted: (true & predicted).sum(axis=1) >= k, lambda true: true.sum(axis=1) >= k)
-
-
-def single(true: Labels, predicted: Labels) -> bool:
-    """Whether this is single-label work: one true label a text, and never more than one answered."""
-    return bool((true.sum(axis=1) == 1).all() and (predicted.sum(axis=1) <= 1).all())
-
-
 def _per_label(true: Labels, predicted: Labels) -> Numbers:
-    return np.concatenate(hits(true, predicted), axis=1)
+    return np.concatenate(_confusion(true, predicted), axis=1)
 
 
 def _thirds(sums: Numbers) -> tuple[Numbers, Numbers, Numbers]:
@@ -156,33 +97,72 @@ def _thirds(sums: Numbers) -> tuple[Numbers, Numbers, Numbers]:
     return sums[..., :labels], sums[..., labels : 2 * labels], sums[..., 2 * labels :]
 
 
-EXACT = mean(lambda true, predicted: (true == predicted).all(axis=1))
+def _micro(ratio: Ratio) -> Metric:
+    return Metric(
+        lambda true, predicted: np.stack([count.sum(axis=1) for count in _confusion(true, predicted)], axis=1),
+        lambda sums: ratio(sums[..., 0], sums[..., 1], sums[..., 2]),
+    )
 
-# Known as accuracy where a text has one label; see ``single``.
-ACCURACY: Mapping[str, Metric] = {"accuracy": EXACT}
 
+def _macro(ratio: Ratio) -> Metric:
+    """Mean over all labels of the taxonomy, also those that no text has."""
+    return Metric(_per_label, lambda sums: ratio(*_thirds(sums)).mean(axis=-1))
+
+
+def _weighted(ratio: Ratio) -> Metric:
+    """Mean over labels, weighted by the number of texts that have the label."""
+
+    def value(sums: Numbers) -> Numbers:
+        tp, fp, fn = _thirds(sums)
+        support = tp + fn
+        return divide((ratio(tp, fp, fn) * support).sum(axis=-1), support.sum(axis=-1))
+
+    return Metric(_per_label, value)
+
+
+def _samples(ratio: Ratio) -> Metric:
+    return _mean(lambda true, predicted: ratio(*(count.sum(axis=1) for count in _confusion(true, predicted))))
+
+
+def _mean(per_text: TextValues, least: int = 0) -> Metric:
+    """Mean over texts with at least ``least`` true labels; 0 where there are none."""
+
+    def parts(true: Labels, predicted: Labels) -> Numbers:
+        counted = (true.sum(axis=1) >= least).astype(float)
+        return np.stack([np.asarray(per_text(true, predicted), dtype=float) * counted, counted], axis=1)
+
+    return Metric(parts, lambda sums: divide(sums[..., 0], sums[..., 1]))
+
+
+def _at_least(k: int, least: int = 0) -> Metric:
+    """AL-k: share of texts of which at least k true labels are predicted."""
+    return _mean(lambda true, predicted: (true & predicted).sum(axis=1) >= k, least=least)
+
+
+EXACT = _mean(lambda true, predicted: (true == predicted).all(axis=1))
+ACCURACY: Mapping[str, Metric] = {"accuracy": EXACT}  # the name of EXACT in single-label tasks
 METRICS: Mapping[str, Metric] = {
-    "micro-F1": micro(f1),
-    "macro-F1": macro(f1),
-    "weighted-F1": weighted(f1),
-    "samples-F1": samples(f1),
-    "Jaccard": samples(jaccard),
-    "macro-Jaccard": macro(jaccard),
-    "weighted-Jaccard": weighted(jaccard),
+    "micro-F1": _micro(f1),
+    "macro-F1": _macro(f1),
+    "weighted-F1": _weighted(f1),
+    "samples-F1": _samples(f1),
+    "Jaccard": _samples(_jaccard),
+    "macro-Jaccard": _macro(_jaccard),
+    "weighted-Jaccard": _weighted(_jaccard),
     "subset accuracy": EXACT,
-    "Hamming": mean(lambda true, predicted: (true != predicted).mean(axis=1)),
-    "AL-1": at_least(1),
-    "AL-2": at_least(2),
-    "AL-3": at_least(3),
-    "AL-1 of 1+": at_least_of(1),
-    "AL-2 of 2+": at_least_of(2),
-    "AL-3 of 3+": at_least_of(3),
-    "micro-precision": micro(precision),
-    "macro-precision": macro(precision),
-    "weighted-precision": weighted(precision),
-    "samples-precision": samples(precision),
-    "micro-recall": micro(recall),
-    "macro-recall": macro(recall),
-    "weighted-recall": weighted(recall),
-    "samples-recall": samples(recall),
+    "Hamming": _mean(lambda true, predicted: (true != predicted).mean(axis=1)),
+    "AL-1": _at_least(1),
+    "AL-2": _at_least(2),
+    "AL-3": _at_least(3),
+    "AL-1 of 1+": _at_least(1, least=1),
+    "AL-2 of 2+": _at_least(2, least=2),
+    "AL-3 of 3+": _at_least(3, least=3),
+    "micro-precision": _micro(_precision),
+    "macro-precision": _macro(_precision),
+    "weighted-precision": _weighted(_precision),
+    "samples-precision": _samples(_precision),
+    "micro-recall": _micro(_recall),
+    "macro-recall": _macro(_recall),
+    "weighted-recall": _weighted(_recall),
+    "samples-recall": _samples(_recall),
 }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from eval.metrics import reliability as calibration
+from eval.metrics import scores as calibration
 from eval.report import charts
 from eval.report.by_label import legend
 from eval.report.document import Cell, Figure, Fold, Grid, Head, Note, Part, ReportTable, Section, TableRow
@@ -53,7 +53,7 @@ def precision_recall(system: SystemResults, label: int | None = None) -> Precisi
 def reliability(system: SystemResults) -> calibration.ReliabilityCurve:
     """The reliability curve over all decisions that have a score from 0 to 1, in the bins of the ECE."""
     usable = np.isfinite(system.run.scores)
-    return calibration.curve(system.run.true[usable], system.run.scores[usable])
+    return calibration.reliability_curve(system.run.true[usable], system.run.scores[usable])
 
 
 def precision_section(evaluation: Evaluation) -> Section | None:
@@ -129,11 +129,11 @@ def _by_label(evaluation: Evaluation) -> list[Part]:
 def _reliable(evaluation: Evaluation, system: SystemResults) -> Markup:
     found = reliability(system)
     frame = charts.Frame(240, 214, f"Reliability of {system.name}", "score", "share true", diagonal=True, bottom=34)
-    points = list(zip(found.said.tolist(), found.came.tolist(), strict=True))
-    sizes = [2 + 2 * (count / found.texts.max()) ** 0.5 for count in found.texts.tolist()]
+    points = list(zip(found.scores.tolist(), found.shares.tolist(), strict=True))
+    sizes = [2 + 2 * (count / found.counts.max()) ** 0.5 for count in found.counts.tolist()]
     titles = [
         f"score {share(said)}: {share(came)} true of {count:,}"
-        for (said, came), count in zip(points, found.texts.tolist(), strict=True)
+        for (said, came), count in zip(points, found.counts.tolist(), strict=True)
     ]
     return charts.lines(frame, [charts.Line(system.name, evaluation.place(system), points, sizes, titles)])
 
@@ -162,4 +162,4 @@ def _bins_table(evaluation: Evaluation, systems: Sequence[SystemResults]) -> Par
 
 
 def _bins(curve: calibration.ReliabilityCurve) -> Iterator[tuple[float, float, int]]:
-    return zip(curve.said.tolist(), curve.came.tolist(), curve.texts.tolist(), strict=True)
+    return zip(curve.scores.tolist(), curve.shares.tolist(), curve.counts.tolist(), strict=True)

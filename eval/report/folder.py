@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.measure import intervals
-from eval.metrics.order_sensitivity import ORDER
 from eval.results import RunResults, run_folders
-from eval.score import METRICS_FILE
+from eval.run import ORDER_FILE
+from eval.run_metrics import METRICS_FILE, intervals
 from prompts.errors import InvalidDataset
 
 Flags = NDArray[np.bool_]
@@ -132,7 +131,7 @@ def _system(folder: Path) -> SystemResults:
     if "@" in folder.name and end in VARIANTS and not name.endswith(f"@{end}"):
         name = f"{name}@{end}"
     numbers = {key: float(value) for key, value in metrics.items() if isinstance(value, int | float)}
-    return SystemResults(name, numbers, every.known(), _json(folder / ORDER) or None, int((~every.complete).sum()))
+    return SystemResults(name, numbers, every.known(), _json(folder / ORDER_FILE) or None, int((~every.complete).sum()))
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Which classifier the parameters of an estimator mean: words, so that they can be copied, sent and searched over."""
+"""The classifier that the parameters of an estimator name."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 
-from llm.backends.adapting import REASONING_TOKENS
-from llm.backends.address import BadAddress, corrected
+from pydantic import SecretStr
+
 from llm.backends.capabilities import CapabilityProbe
-from llm.backends.endpoint_settings import EndpointSettings
-from llm.backends.extra_body import extra_fields
-from llm.backends.openai_compatible import OpenAICompatible
+from llm.backends.endpoint import BadAddress, correct_base_url, parse_extra_body
+from llm.backends.openai_compatible import EndpointSettings, OpenAICompatible
+from llm.backends.request_adapter import REASONING_TOKENS
 from llm.classifier import Classifier
 from llm.embedded.matcher import Matcher, matcher
 from llm.few_shot import NearestExamples, Shots, StaticExamples
@@ -25,99 +25,102 @@ from prompts.answer_format import FewShotExample
 from prompts.errors import InvalidSetting
 from prompts.network import without_login
 
+_API_KEY = "OPENAI_API_KEY"
 _EXTRA_BODY, _REASONING_TOKENS = "MARQUEE_EXTRA_BODY", "MARQUEE_REASONING_TOKENS"
 
 
 @dataclass(frozen=True)
 class BackendSpec:
-    """Who is asked, and how; each part as ``MarqueeClassifier`` has it.
+    """A classifier by its parameters; each is explained in ``MarqueeClassifier``.
 
     Attributes:
-        classifier: who answers; None: the endpoint where one is set, else the embedded classifier.
-        endpoint: root of an OpenAI-compatible endpoint.
+        classifier: a classifier object. None: the endpoint where there is one, else the embedded classifier.
+        base_url: root of an OpenAI-compatible endpoint.
         model: name under which the endpoint serves its model.
-        key_variable: name of the environment variable that holds the endpoint's key.
-        strategy: how a language model is read.
-        prompt: which prompt it is given.
-        cache: SQLite file that remembers its answers.
+        api_key: key of the endpoint. None: the environment variable ``OPENAI_API_KEY``.
+        strategy: how labels are obtained from a language model.
+        prompt: name or kind of the prompt.
+        cache: SQLite file of a language model's answers.
     """
 
     classifier: Classifier | None = None
-    endpoint: str | None = None
+    base_url: str | None = None
     model: str | None = None
-    key_variable: str = "OPENAI_API_KEY"
+    api_key: SecretStr | None = None
     strategy: str | None = None
     prompt: str | None = None
     cache: str | None = None
 
     @property
-    def asks_a_model(self) -> bool:
-        """Whether a language model answers, which takes prompts, strategies and examples."""
-        return self.endpoint is not None or isinstance(self.classifier, LanguageModel)
+    def uses_language_model(self) -> bool:
+        """Whether it is a language model, which takes a prompt, a strategy and examples."""
+        return self.base_url is not None or isinstance(self.classifier, LanguageModel)
 
-    def opened(self, shots: Shots | None = None) -> Classifier:
+    def opened(self, examples: Shots | None = None) -> Classifier:
         """The classifier.
 
         Args:
-            shots: what to show a language model before each text.
+            examples: few-shot examples of a language model.
 
         Raises:
-            InvalidSetting: parts that do not go together.
-            UnknownName: there is no such strategy or prompt.
+            InvalidSetting: parameters that do not go together.
+            UnknownName: no strategy or prompt has this name.
         """
-        if not self.asks_a_model:
-            return self._plain(shots)
+        if not self.uses_language_model:
+            return self._plain(examples)
         model = self._model()
         if self.strategy is not None:
             model = replace(model, strategy=strategies.named(self.strategy))
         if self.prompt is not None:
             model = replace(model, prompt=registry.prompt(self.prompt))
-        if shots is not None:
-            model = replace(model, shots=shots)
+        if examples is not None:
+            model = replace(model, shots=examples)
         return Cached(model, _store(self.cache)) if self.cache else model
 
-    def _plain(self, shots: Shots | None) -> Classifier:
-        given = {"strategy": self.strategy, "prompt": self.prompt, "model": self.model, "cache": self.cache}
-        named = [name for name, value in (*given.items(), ("shots", shots)) if value is not None]
+    def _plain(self, examples: Shots | None) -> Classifier:
+        own = {"strategy": self.strategy, "prompt": self.prompt, "model": self.model, "cache": self.cache}
+        named = [name for name, value in (*own.items(), ("few_shot", examples)) if value is not None]
         if named:
             raise InvalidSetting(
-                f"{' and '.join(named)} are for a language model, and none is asked: set endpoint, or classifier to a "
+                f"{' and '.join(named)} need a language model, and there is none: set base_url, or classifier to a "
                 "LanguageModel"
             )
         return self.classifier or _embedded()
 
     def _model(self) -> LanguageModel:
-        if self.endpoint is None:
+        if self.base_url is None:
             assert isinstance(self.classifier, LanguageModel)
             return self.classifier
         if self.classifier is not None:
-            raise InvalidSetting("give either classifier or endpoint, not both")
+            raise InvalidSetting("classifier and base_url are both set; set one of them")
         if not self.model:
-            raise InvalidSetting("endpoint needs model: the name under which it serves its model")
-        return LanguageModel(_backend(_settings(self.endpoint, self.key_variable), self.model))
+            raise InvalidSetting("base_url needs model: the name under which the endpoint serves its model")
+        return LanguageModel(_backend(_settings(self.base_url, self.api_key), self.model))
 
 
-def _settings(endpoint: str, key_variable: str) -> EndpointSettings:
-    """How an endpoint is reached: by the variables of the program, but files only where one is named.
+def _settings(base_url: str, api_key: SecretStr | None) -> EndpointSettings:
+    """How to reach an endpoint, with the environment variables of the program.
+
+    Findings about the endpoint are kept in a file only where ``MARQUEE_PROBE_PATH`` names one.
 
     Raises:
-        InvalidSetting: the endpoint is no URL, or a variable has no sensible value.
+        InvalidSetting: the address is not a URL, or a variable has an invalid value.
     """
-    given = os.environ
+    variables = os.environ
     try:
-        url, _ = corrected(endpoint)
+        url, _ = correct_base_url(base_url)
     except BadAddress as error:
-        raise InvalidSetting(f"endpoint {without_login(endpoint)!r} {error}") from None
+        raise InvalidSetting(f"base_url {without_login(base_url)!r} {error}") from None
     try:
-        extra_fields(given.get(_EXTRA_BODY, ""))
+        parse_extra_body(variables.get(_EXTRA_BODY, ""))
     except ValueError as error:
         raise InvalidSetting(f"{_EXTRA_BODY} {error}") from None
-    findings = given.get("MARQUEE_PROBE_PATH")
+    findings = variables.get("MARQUEE_PROBE_PATH")
     return EndpointSettings(
         url,
-        given.get(key_variable, ""),
-        given.get(_EXTRA_BODY, ""),
-        _reasoning_tokens(given.get(_REASONING_TOKENS)),
+        variables.get(_API_KEY, "") if api_key is None else api_key.get_secret_value(),
+        variables.get(_EXTRA_BODY, ""),
+        _reasoning_tokens(variables.get(_REASONING_TOKENS)),
         Path(findings) if findings else None,
     )
 
@@ -130,20 +133,20 @@ def _reasoning_tokens(words: str | None) -> int:
     return int(words)
 
 
-def shown(shots: Sequence[FewShotExample], vocabulary: str, nearest: int) -> Shots | None:
-    """What a language model is shown before each text.
+def few_shot_examples(examples: Sequence[FewShotExample], taxonomy: str, nearest: int) -> Shots | None:
+    """Few-shot examples as a language model takes them; None where there are none.
 
     Args:
-        shots: the examples; none show nothing.
-        vocabulary: name of the taxonomy that they are labelled in.
-        nearest: show so many of them, the nearest to each text by MiniLM; 0 shows all.
+        examples: labelled texts.
+        taxonomy: name of the taxonomy of their labels.
+        nearest: number of examples per text, the nearest by MiniLM; 0: all of them for every text.
     """
-    if not shots:
+    if not examples:
         return None
-    return _nearest(tuple(shots), vocabulary, nearest) if nearest else StaticExamples(tuple(shots), vocabulary)
+    return _nearest(tuple(examples), taxonomy, nearest) if nearest else StaticExamples(tuple(examples), taxonomy)
 
 
-# Shared by all estimators of a process: a search makes hundreds of them, and each would load its own.
+# Shared by all estimators of a process: a search makes hundreds of them.
 @cache
 def _embedded() -> Matcher:
     return matcher()
@@ -161,5 +164,5 @@ def _store(path: str) -> AnswerStore:
 
 
 @lru_cache(maxsize=16)
-def _nearest(shots: tuple[FewShotExample, ...], vocabulary: str, number: int) -> NearestExamples:
-    return NearestExamples(_embedded().encoder, shots, vocabulary, number)
+def _nearest(examples: tuple[FewShotExample, ...], taxonomy: str, number: int) -> NearestExamples:
+    return NearestExamples(_embedded().encoder, examples, taxonomy, number)

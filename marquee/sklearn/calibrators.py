@@ -1,4 +1,4 @@
-"""Scores made into probabilities that come true as often as they say, learnt from texts with or without labels."""
+"""Calibration of scores: probabilities that match the observed frequencies, learned with or without labels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def same(scores: Scores) -> Scores:
 
 @dataclass(frozen=True)
 class Shifted:
-    """Takes away what a model prefers whatever the text is; see ``llm.thresholds.batch_calibration``.
+    """Removes the preferences that a model has for every text; see ``llm.thresholds.batch_calibration``.
 
     Attributes:
         decision: holds a shift per label, named by its column.
@@ -74,18 +74,18 @@ class Sigmoid:
 
 
 def batch(scores: Scores, truth: Labels | None, mutually_exclusive: bool) -> Calibrator:
-    """From the scores of any texts; labels are not looked at."""
+    """Batch calibration, from the scores of any texts; labels are not used."""
     return Shifted(batch_calibration([_row(one) for one in scores], mutually_exclusive, 0.5), mutually_exclusive)
 
 
 def sigmoid(scores: Scores, truth: Labels | None, mutually_exclusive: bool) -> Calibrator:
-    """Two numbers a label, for some dozens of labelled texts or more."""
+    """Platt scaling per label, for some dozens of labelled texts or more."""
     labels = _labelled(truth)
     return PerLabel(tuple(_sigmoid(scores[:, one], labels[:, one]) for one in range(scores.shape[1])))
 
 
 def isotonic(scores: Scores, truth: Labels | None, mutually_exclusive: bool) -> Calibrator:
-    """A rising curve of any form a label, for many hundreds of labelled texts."""
+    """Isotonic regression per label, for many hundreds of labelled texts."""
     labels = _labelled(truth)
     return PerLabel(tuple(_isotonic(scores[:, one], labels[:, one]) for one in range(scores.shape[1])))
 
@@ -105,7 +105,7 @@ def _isotonic(scores: Scores, truth: NDArray[np.bool_]) -> Callable[[Scores], Sc
 
 def _labelled(truth: Labels | None) -> Labels:
     if truth is None:
-        raise InvalidDataset("this calibration needs labels; give y, or calibrate by 'batch'")
+        raise InvalidDataset("this calibration needs labels; give y, or use calibration='batch'")
     return truth
 
 

@@ -1,4 +1,4 @@
-"""Marquee as a scikit-learn classifier of texts; ``docs/scikit-learn.md`` shows it at work."""
+"""``MarqueeClassifier``, a scikit-learn classifier of texts; ``docs/scikit-learn.md`` has examples."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import SecretStr
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import accuracy_score
@@ -18,102 +19,107 @@ from eval.baselines.thresholds import OBJECTIVES, RULES, Decoding, Objective, tu
 from eval.metrics.classification import Labels
 from llm.classifier import Classifier, Prediction
 from llm.embedded.cosine import Embedded
-from marquee.sklearn.backend import BackendSpec, shown
+from marquee.sklearn.backend import BackendSpec, few_shot_examples
 from marquee.sklearn.calibrators import CALIBRATIONS, Calibrator, Scores, same
-from marquee.sklearn.fitted import FittedState, examples, varied
-from marquee.sklearn.targets import Target, Vocabulary, target_of, texts_of, vocabulary
+from marquee.sklearn.fitted import FittedState, chosen_examples, varied
+from marquee.sklearn.targets import Target, TaxonomyParameter, target_of, taxonomy_of, texts_of
 from prompts.errors import InvalidDataset, InvalidSetting, Unanswered, UnknownName
 from prompts.text import Text
 
-_RULES = frozenset(RULES)  # decisions that are learnt
-_EVEN = 0.5  # where calibrated probabilities decide and no threshold is asked for
+_RULES = frozenset(RULES)  # decisions that are learned
+_EVEN = 0.5  # threshold of calibrated probabilities where none is set
 
 
 class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """Labels texts from a closed taxonomy, with no training at all or with what ``fit`` may learn.
+    """Label texts with a closed taxonomy, zero-shot or with what ``fit`` learns.
 
-    X is a list, an array or a column of strings (or of ``prompts.text.Text``, where titles are known). y is one label
-    per text; or, for several labels, a list of names per text or an indicator matrix whose columns are the sorted
-    labels (``MultiLabelBinarizer``'s convention). A single-label classifier predicts labels, shape (texts,), and
-    probabilities that sum to 1; a multi-label one predicts an indicator matrix, and each label's own probability,
-    both of shape (texts, labels). Columns stand as in ``classes_``.
+    X is a list, an array or a column of strings, or of ``Text`` objects with titles. y has one label per text; or, for
+    several labels, a list of names per text or an indicator matrix whose columns are the sorted labels, as
+    ``MultiLabelBinarizer`` makes it. For one label per text, ``predict`` returns labels, shape (texts,), and
+    ``predict_proba`` rows that sum to 1. For several, both have shape (texts, labels): 0 and 1, and independent
+    probabilities. The columns are in the order of ``classes_``.
 
-    Where a taxonomy is set, ``predict`` works before ``fit``: that is zero-shot.
+    With a taxonomy, ``predict`` works before ``fit``.
 
     Args:
-        taxonomy: a taxonomy's name (``"tmdb"``), a ``Taxonomy``, names of labels, or names with descriptions; None
-            takes the labels of y.
-        classifier: who answers, as an object; None asks the endpoint, or the embedded classifier. It is shared between
-            clones, not copied.
-        endpoint: root of an OpenAI-compatible endpoint, ``"http://127.0.0.1:8000/v1"``.
+        taxonomy: a registered name (``"tmdb"``), a ``Taxonomy``, label names, or a dict from names to descriptions.
+            None: the labels of y.
+        classifier: a classifier object. None: the endpoint where ``base_url`` is set, else the embedded classifier.
+            Clones share it.
+        base_url: root of an OpenAI-compatible endpoint, such as ``"http://127.0.0.1:8000/v1"``.
         model: the name under which the endpoint serves its model.
-        key_variable: the environment variable that holds its key; a key itself would be printed with the parameters.
-        strategy: how a language model is read: auto, json_list, label_tokens, yes_no, decisions_api.
-        prompt: name or kind of a prompt; None chooses by the taxonomy.
+        api_key: the key of the endpoint. None: the environment variable ``OPENAI_API_KEY``. A string becomes a
+            ``SecretStr``, which is not printed; a pickled estimator contains it.
+        strategy: how labels are obtained from a language model: auto, json_list, label_tokens, yes_no, decisions_api.
+        prompt: name or kind of a prompt. None: the prompt that suits the taxonomy.
         decision: how probabilities become labels where a text may have several: a threshold, or ``"global"``,
-            ``"per-label"`` or ``"top-k"`` to learn it; None leaves that to the classifier.
-        objective: the F1 that decisions are learnt for, ``"macro"`` or ``"micro"``.
-        calibration: ``"sigmoid"``, ``"isotonic"``, or ``"batch"``, which needs no labels; None: scores as they are.
-        shots: how many of the texts of ``fit`` a language model is shown with their labels before each text.
-        nearest: show those nearest to the text instead of the same ones to all.
-        cache: SQLite file that remembers a language model's answers: a search asks the same many times.
-        random_state: chooses the examples, where they are the same for all.
+            ``"per-label"`` or ``"top-k"``, which are learned. None: the classifier decides.
+        objective: the F1 that a learned decision maximises: ``"macro"``, ``"micro"`` or ``"both"``.
+        calibration: ``"sigmoid"``, ``"isotonic"``, or ``"batch"``, which needs no labels. None: scores as they are.
+        few_shot: number of texts of ``fit`` that a prompt shows with their labels.
+        nearest: whether each prompt shows the examples nearest to its text, instead of the same ones.
+        cache: SQLite file of a language model's answers; a search repeats the same requests many times.
+        random_state: seed of the choice of examples.
 
     Attributes:
         classes_: the labels, sorted; shape (labels,).
         taxonomy_: the taxonomy in use.
-        decision_: the decision learnt or set, or None.
-        shots_: the examples shown.
+        decision_: the decision in use, or None.
+        examples_: the few-shot examples.
     """
 
     def __init__(
         self,
-        taxonomy: Vocabulary | None = None,
+        taxonomy: TaxonomyParameter | None = None,
         *,
         classifier: Classifier | None = None,
-        endpoint: str | None = None,
+        base_url: str | None = None,
         model: str | None = None,
-        key_variable: str = "OPENAI_API_KEY",
+        api_key: str | SecretStr | None = None,
         strategy: str | None = None,
         prompt: str | None = None,
         decision: str | float | None = None,
         objective: Objective = "macro",
         calibration: str | None = None,
-        shots: int = 0,
+        few_shot: int = 0,
         nearest: bool = False,
         cache: str | None = None,
         random_state: Any = None,
     ) -> None:
         self.taxonomy = taxonomy
         self.classifier = classifier
-        self.endpoint = endpoint
+        self.base_url = base_url
         self.model = model
-        self.key_variable = key_variable
+        self.api_key = api_key
         self.strategy = strategy
         self.prompt = prompt
         self.decision = decision
         self.objective = objective
         self.calibration = calibration
-        self.shots = shots
+        self.few_shot = few_shot
         self.nearest = nearest
         self.cache = cache
         self.random_state = random_state
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        secret = name == "api_key" and isinstance(value, str)  # scikit-learn prints parameters
+        super().__setattr__(name, SecretStr(value) if secret else value)
+
     def fit(self, X: Any, y: Any = None) -> MarqueeClassifier:
-        """Learn what the parameters ask for: labels, examples, calibration, decision; by default the labels only.
+        """Learn the labels and, where the parameters say so, examples, calibration and decision.
 
         Args:
             X: texts.
-            y: labels; None where a taxonomy is set and nothing is learnt from labels.
+            y: labels. None where a taxonomy is set and nothing is learned from labels.
 
         Raises:
-            ValueError: X holds no texts, or y no labels.
-            InvalidDataset: a label is not in the taxonomy, or what should be learnt cannot be learnt from these.
+            ValueError: X has no texts, or y no labels.
+            InvalidDataset: a label is not in the taxonomy, or the texts are too few to learn from.
             InvalidSetting: parameters that do not go together.
-            Unanswered: a text that should be learnt from got no answer.
+            Unanswered: a text of X got no answer.
         """
-        texts, given = texts_of(X), vocabulary(self.taxonomy)
-        if y is None and (given is None or self.shots or self.decision in _RULES):
+        texts, given = texts_of(X), taxonomy_of(self.taxonomy)
+        if y is None and (given is None or self.few_shot or self.decision in _RULES):
             raise ValueError("requires y to be passed, but the target y is None")
         target = None if y is None else target_of(y, given)
         if target is not None:
@@ -122,7 +128,7 @@ class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self._check(fitted)
         self._fitted = self._learn(fitted, texts, target)
         self.classes_, self.taxonomy_ = fitted.classes, fitted.taxonomy
-        self.decision_, self.shots_ = self._fitted.decoding, self._fitted.shots
+        self.decision_, self.examples_ = self._fitted.decoding, self._fitted.examples
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:
@@ -159,7 +165,7 @@ class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         if self.calibration is None and self.decision not in _RULES:
             return fitted
         if not rest:
-            raise InvalidDataset("every text is shown as an example, and none is left to learn from; show fewer")
+            raise InvalidDataset("every text is a few-shot example, and none is left to learn from; lower few_shot")
         truth = target.matrix[list(rest)] if target else None
         scores = fitted.scores(self._answers([texts[place] for place in rest], fitted))
         fitted = replace(fitted, calibrator=self._calibrator(scores, truth, fitted))
@@ -172,19 +178,19 @@ class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     def _shown(
         self, fitted: FittedState, texts: Sequence[Text], target: Target | None
     ) -> tuple[FittedState, Sequence[int]]:
-        """Split into few-shot examples and the texts to train on.
+        """Add few-shot examples, and return the texts that are left to learn from.
 
-        The labels of fixed examples are known to the model, so they are not trained on; the nearest texts never include
-        the text itself.
+        A language model sees the labels of fixed examples, so these texts are left out. The nearest examples of a text
+        never include the text itself.
         """
         every = range(len(texts))
-        if not self.shots or target is None:
+        if not self.few_shot or target is None:
             return fitted, every
         if self.nearest:
-            return replace(fitted, shots=examples(texts, target, every, fitted.taxonomy)), every
-        chosen = varied(target.matrix, self.shots, check_random_state(self.random_state))
-        shots = examples(texts, target, chosen, fitted.taxonomy)
-        return replace(fitted, shots=shots), [place for place in every if place not in chosen]
+            return replace(fitted, examples=chosen_examples(texts, target, every, fitted.taxonomy)), every
+        chosen = varied(target.matrix, self.few_shot, check_random_state(self.random_state))
+        examples = chosen_examples(texts, target, chosen, fitted.taxonomy)
+        return replace(fitted, examples=examples), [place for place in every if place not in chosen]
 
     def _calibrator(self, scores: Scores, truth: Labels | None, fitted: FittedState) -> Calibrator:
         if self.calibration is None:
@@ -193,7 +199,7 @@ class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         return CALIBRATIONS[self.calibration](scores, truth, mutually_exclusive)
 
     def _fixed(self, fitted: FittedState) -> Decoding | None:
-        """The decision that is not learnt; None leaves it to the classifier."""
+        """The decision that is not learned; None: the classifier decides."""
         if not fitted.multi or (self.decision is None and self.calibration is None) or self.decision in _RULES:
             return None
         threshold = _EVEN if self.decision is None else float(self.decision)
@@ -203,24 +209,24 @@ class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         if isinstance(self.decision, str) and self.decision not in _RULES:
             raise UnknownName("decision", self.decision, RULES)
         if self.decision is not None and not fitted.multi:
-            raise InvalidSetting("decision is for texts with several labels; of one label, the likeliest is given")
+            raise InvalidSetting("decision is for texts with several labels; else the most probable label is returned")
         if self.calibration is not None and self.calibration not in CALIBRATIONS:
             raise UnknownName("calibration", self.calibration, CALIBRATIONS)
         if self.objective not in OBJECTIVES:
             raise UnknownName("objective", self.objective, OBJECTIVES)
-        if self.shots < 0 or (isinstance(self.decision, float) and not 0 <= self.decision <= 1):
-            raise InvalidSetting("shots should be 0 or more, and a threshold between 0 and 1")
+        if self.few_shot < 0 or (isinstance(self.decision, float) and not 0 <= self.decision <= 1):
+            raise InvalidSetting("few_shot should be 0 or more, and a threshold between 0 and 1")
 
     def _state(self) -> FittedState:
-        """What was learnt, or what needs no learning.
+        """The fitted state, or that of an estimator that needs no ``fit``.
 
         Raises:
-            NotFittedError: something has to be learnt first.
+            NotFittedError: ``fit`` has to be called first.
         """
         if hasattr(self, "_fitted"):
             return self._fitted
-        given = vocabulary(self.taxonomy)
-        if given is None or self.calibration is not None or self.shots or self.decision in _RULES:
+        given = taxonomy_of(self.taxonomy)
+        if given is None or self.calibration is not None or self.few_shot or self.decision in _RULES:
             raise NotFittedError(
                 f"This {type(self).__name__} instance is not fitted yet: call fit, or set a taxonomy and nothing to "
                 "learn, which needs no fit."
@@ -230,16 +236,19 @@ class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         return replace(fitted, decoding=self._fixed(fitted))
 
     def _answers(self, texts: Sequence[Text], fitted: FittedState) -> list[Prediction]:
-        asked = BackendSpec(
-            self.classifier, self.endpoint, self.model, self.key_variable, self.strategy, self.prompt, self.cache
+        spec = BackendSpec(
+            self.classifier, self.base_url, self.model, self._secret(), self.strategy, self.prompt, self.cache
         )
-        shots = shown(fitted.shots, fitted.taxonomy.name, self.shots if self.nearest else 0)
-        found = asked.opened(shots).classify(texts, fitted.taxonomy)
+        examples = few_shot_examples(fitted.examples, fitted.taxonomy.name, self.few_shot if self.nearest else 0)
+        found = spec.opened(examples).classify(texts, fitted.taxonomy)
         failed = [(place, one.problem.detail) for place, one in enumerate(found) if one.problem]
         if failed:
             place, why = failed[0]
             raise Unanswered(f"{len(failed)} of {len(found)} texts got no answer; text {place}: {why}")
         return found
+
+    def _secret(self) -> SecretStr | None:
+        return self.api_key if isinstance(self.api_key, SecretStr) else None
 
     def _probabilities(self, found: Sequence[Prediction], fitted: FittedState) -> Scores:
         scores = fitted.scores(found)
@@ -251,7 +260,7 @@ class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         return fitted.probabilities(scores)
 
     def _chosen(self, texts: Sequence[Text], fitted: FittedState) -> Labels:
-        """Which labels are given, shape (texts, labels)."""
+        """The labels of each text, shape (texts, labels)."""
         found = self._answers(texts, fitted)
         if fitted.decoding is None and fitted.calibrator is same:
             return fitted.given(found)
@@ -265,7 +274,7 @@ class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         return True
 
     def __sklearn_clone__(self) -> MarqueeClassifier:
-        """A classifier holds a model, connections and locks: copies share it."""
+        """Clones share the classifier: it has a model, connections and locks."""
         given = self.get_params(deep=False)
         shared = {"classifier": given.pop("classifier")}
         copied = type(self)(**{name: clone(value, safe=False) for name, value in given.items()}, **shared)
@@ -283,8 +292,7 @@ class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         return tags
 
 
-# For ``sklearn.utils.estimator_checks.check_estimator``, where rows of numbers are told in words: what its checks ask
-# of an estimator that this one, by what it is, cannot give.
+# Checks of ``check_estimator`` that cannot pass, with the reason; the rows of numbers are written as texts.
 EXPECTED_FAILED_CHECKS: Mapping[str, str] = {
     "check_classifiers_train": "learns no weights: what the text of a number is about says nothing of its class",
 } | dict.fromkeys(

@@ -1,4 +1,4 @@
-"""What an estimator has learnt from its texts, and the small steps of learning it."""
+"""The state of a fitted estimator, and the choice of its few-shot examples."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from prompts.text import Text
 
 @dataclass(frozen=True)
 class FittedState:
-    """Plain values, so that they can be copied and sent.
+    """What ``fit`` learned; it can be pickled.
 
     Attributes:
         taxonomy: the taxonomy, in the shape of y.
         classes: its labels, sorted.
-        shots: examples for a language model.
+        examples: few-shot examples for a language model.
         calibrator: scores in, probabilities out.
-        decoding: how probabilities become labels; None leaves that to the classifier.
+        decoding: how probabilities become labels; None: the classifier decides.
     """
 
     taxonomy: Taxonomy
     classes: NDArray[Any]
-    shots: tuple[FewShotExample, ...] = ()
+    examples: tuple[FewShotExample, ...] = ()
     calibrator: Calibrator = same
     decoding: Decoding | None = None
 
     @classmethod
     def of(cls, given: Taxonomy | None, target: Target | None) -> FittedState:
-        """Nothing learnt but the labels: those given, in the shape of the labels that texts have."""
+        """The labels only: those of a taxonomy, or of y, for one or several labels per text as y has them."""
         if target is not None:
             return cls(target.taxonomy(given), target.classes)
         assert given is not None, "either is there"
@@ -57,14 +57,14 @@ class FittedState:
         return tuple(map(name_of, self.classes.tolist()))
 
     def scores(self, found: Sequence[Prediction]) -> Scores:
-        """Scores as the classifier gave them, shape (texts, labels); a label that was not scored has 0.
+        """Scores of the classifier, shape (texts, labels); 0 for a label without a score.
 
         Raises:
-            InvalidSetting: it gave none.
+            InvalidSetting: there are no scores.
         """
-        if any(one.labels and not one.scores for one in found):  # a list without labels has none to score
+        if any(one.labels and not one.scores for one in found):  # an answer without labels may have no scores
             how = found[0].source.strategy or found[0].source.model
-            raise InvalidSetting(f"{how} gives no scores; choose another strategy, such as letters or yes_no")
+            raise InvalidSetting(f"{how} gives no scores; use another strategy, such as letters or yes_no")
         return np.array([[one.scores.get(name, 0.0) for name in self.names] for one in found], dtype=float)
 
     def probabilities(self, scores: Scores) -> Scores:
@@ -74,37 +74,35 @@ class FittedState:
             return calibrated
         calibrated = np.where(calibrated.sum(axis=1, keepdims=True) > 0, calibrated, scores)
         total = calibrated.sum(axis=1, keepdims=True)
-        even = np.full_like(calibrated, 1 / calibrated.shape[1])  # where nothing is likely, all is as likely
+        even = np.full_like(calibrated, 1 / calibrated.shape[1])
         return np.asarray(np.divide(calibrated, total, out=even, where=total > 0))
 
     def choose(self, probabilities: Scores) -> Labels:
-        """The labels that probabilities give, shape (texts, labels)."""
+        """The labels that the decision makes of probabilities, shape (texts, labels)."""
         decoding = self.decoding or Decoding("best")
         return decoding.choose(probabilities, self.taxonomy.max_labels, self.taxonomy.allow_none)
 
     def given(self, found: Sequence[Prediction]) -> Labels:
-        """The labels that the classifier gave by itself, shape (texts, labels)."""
+        """The labels of the classifier itself, shape (texts, labels)."""
         return np.array([[name in one.labels for name in self.names] for one in found], dtype=bool)
 
 
-def examples(
+def chosen_examples(
     texts: Sequence[Text], target: Target, chosen: Sequence[int], taxonomy: Taxonomy
 ) -> tuple[FewShotExample, ...]:
-    """The chosen texts with their labels, as a language model is shown them."""
-    held = [[name for name, has in zip(target.names, target.matrix[place], strict=True) if has] for place in chosen]
-    return tuple(
-        FewShotExample(texts[place], taxonomy.in_order(names)) for place, names in zip(chosen, held, strict=True)
-    )
+    """The chosen texts with their labels."""
+    names = [[name for name, has in zip(target.names, target.matrix[place], strict=True) if has] for place in chosen]
+    return tuple(FewShotExample(texts[place], taxonomy.in_order(own)) for place, own in zip(chosen, names, strict=True))
 
 
 def varied(matrix: Labels, number: int, random: np.random.RandomState) -> list[int]:
-    """So many texts, in random order but for this: each next one has labels that those before it have least.
+    """Choose texts at random, each with the labels that are rarest among those before it.
 
     Raises:
-        InvalidDataset: there are not so many texts.
+        InvalidDataset: there are fewer texts than ``number``.
     """
     if number > len(matrix):
-        raise InvalidDataset(f"{number} examples are to be shown, and there are {len(matrix)} texts")
+        raise InvalidDataset(f"{number} examples need {number} texts, and there are {len(matrix)}; lower few_shot")
     left, counts = list(random.permutation(len(matrix))), np.zeros(matrix.shape[1])
     chosen: list[int] = []
     for _ in range(number):

@@ -1,4 +1,4 @@
-"""What scikit-learn's callers give as X and y: texts, and their labels in one of three forms."""
+"""X and y of scikit-learn: texts, and their labels in one of three forms."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from prompts.errors import InvalidDataset
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
 
-Vocabulary = str | Taxonomy | Sequence[str] | Mapping[str, str]
-_OWN = "labels"  # name of a taxonomy that came without one
+TaxonomyParameter = str | Taxonomy | Sequence[str] | Mapping[str, str]
+_OWN = "labels"  # name of a taxonomy that has none
 
 
 class InvalidTarget(InvalidDataset, ValueError):
@@ -28,10 +28,10 @@ class InvalidTarget(InvalidDataset, ValueError):
 
 @dataclass(frozen=True)
 class Target:
-    """Labels as scikit-learn counts them.
+    """Labels as scikit-learn has them.
 
     Attributes:
-        classes: the labels in sorted order, as they stand in y; shape (labels,).
+        classes: the labels in sorted order, with the types of y; shape (labels,).
         multi: whether a text may have several.
         matrix: which text has which label, columns as in ``classes``; shape (texts, labels).
     """
@@ -46,7 +46,7 @@ class Target:
         return tuple(name_of(one) for one in self.classes)
 
     def taxonomy(self, given: Taxonomy | None) -> Taxonomy:
-        """The taxonomy to answer with, in the shape that y has: what was given, else the labels of y."""
+        """The given taxonomy, else the labels of y; for one or several labels per text, as in y."""
         if given is None:
             labels = tuple(Label(name) for name in self.names)
             return Taxonomy(_OWN, labels, self.multi, len(labels), allow_none=self.multi)
@@ -57,7 +57,7 @@ def texts_of(X: Any) -> list[Text]:
     """The texts of an X: a list, array or column of strings, or of ``Text`` where titles are known.
 
     Raises:
-        ValueError: X is one string, has several columns, is empty, or holds what is no text.
+        ValueError: X is one string, has several columns, is empty, or has an item that is not a text.
     """
     if isinstance(X, str | bytes | Text):
         raise ValueError("Iterable over raw text documents expected, one text received; put it into a list")
@@ -74,11 +74,11 @@ def texts_of(X: Any) -> list[Text]:
     return [_text(text, place) for place, text in enumerate(texts)]
 
 
-def vocabulary(given: Vocabulary | None) -> Taxonomy | None:
+def taxonomy_of(given: TaxonomyParameter | None) -> Taxonomy | None:
     """The taxonomy that a parameter means: a name, a YAML file, itself, names of labels, or names with descriptions.
 
     Raises:
-        UnknownName: there is no taxonomy of that name.
+        UnknownName: no taxonomy has this name.
         InvalidTaxonomy: the labels break a rule.
     """
     if given is None or isinstance(given, str | Taxonomy):
@@ -87,7 +87,7 @@ def vocabulary(given: Vocabulary | None) -> Taxonomy | None:
 
 
 def classes_of(taxonomy: Taxonomy) -> NDArray[Any]:
-    """The labels that may be answered, sorted as scikit-learn wants classes."""
+    """The labels that can be predicted, sorted."""
     return np.array(sorted(taxonomy.names))
 
 
@@ -127,9 +127,9 @@ def _text(text: Any, place: int) -> Text:
 
 
 def _check_values(y: Any) -> None:
-    """Raise for values that scikit-learn would read as a label.
+    """Reject values that scikit-learn would take for labels.
 
-    NumPy makes the class "nan" of a missing label among strings, and strings of numbers among them.
+    NumPy turns a missing label among strings into the class "nan", and numbers among strings into strings.
 
     Raises:
         ValueError: a label is missing, or text and numbers are mixed.
@@ -158,14 +158,14 @@ def _missing(label: Any) -> bool:
 
 
 def _lists(y: Any) -> bool:
-    """Whether y holds a collection of names per text; rows of 0 and 1 are a matrix."""
+    """Whether y has a collection of names per text; rows of 0 and 1 are a matrix."""
     if isinstance(y, str) or getattr(y, "ndim", 1) != 1 or not isinstance(y, Iterable):
         return False
     rows = list(y)
     if not rows or not all(isinstance(row, list | tuple | set | frozenset) for row in rows):
         return False
-    held = [one for row in rows for one in row]
-    return not held or any(isinstance(one, str) for one in held)
+    labels = [one for row in rows for one in row]
+    return not labels or any(isinstance(one, str) for one in labels)
 
 
 def _of_lists(y: Iterable[Iterable[str]], taxonomy: Taxonomy | None) -> Target:
@@ -198,12 +198,12 @@ def _of_column(y: NDArray[Any], taxonomy: Taxonomy | None) -> Target:
         if wrong := [name_of(one) for one in classes.tolist() if name_of(one) not in taxonomy.names]:
             raise InvalidTarget(_no_label(wrong[0], taxonomy))
         classes = classes_of(taxonomy)
-    names, held = np.array([name_of(one) for one in classes.tolist()]), [name_of(one) for one in y.tolist()]
-    return Target(classes, False, np.array(held)[:, None] == names[None, :])
+    names, own = np.array([name_of(one) for one in classes.tolist()]), [name_of(one) for one in y.tolist()]
+    return Target(classes, False, np.array(own)[:, None] == names[None, :])
 
 
 def _resolved(name: Any, taxonomy: Taxonomy | None) -> str:
-    """The label that a spelling means; empty for one that is known and kept out of every answer."""
+    """The label of a spelling; empty for a label that is not predicted."""
     if not isinstance(name, str):
         raise ValueError(f"y holds {name!r} among names of labels; give names only")
     if taxonomy is None:

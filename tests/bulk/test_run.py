@@ -312,7 +312,7 @@ def test_a_label_outside_the_taxonomy_is_a_problem(tmp_path: Path) -> None:
 _PEAK = """
 import sys
 from pathlib import Path
-from eval.environment import peak_megabytes
+from eval.manifest import peak_megabytes
 from tests.bulk.words import ByWords, label
 
 folder, count, classifier = Path(sys.argv[1]), int(sys.argv[2]), ByWords()

@@ -29,9 +29,9 @@ def test_a_table_and_a_verdict_are_printed(runs: tuple[Path, Path]) -> None:
     assert lines[2].startswith("300 texts in 150 groups; 95% interval of 2,000 paired resamples")
     micro = next(line for line in lines if line.startswith("micro-F1")).split()
     assert len(micro) == 7
-    assert micro[-1] == "<.001"
-    assert micro[3].startswith("+.")
-    assert lines[-1].startswith("B is better on micro-F1 by .")
+    assert micro[-1] == "<0.001"
+    assert micro[3].startswith("+0.")
+    assert lines[-1].startswith("B is better on micro-F1 by 0.")
     assert result.exit_code == 0
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.gate import gate
+from eval.compare import gate
 from prompts.errors import InvalidDataset, InvalidSetting
 from tests.eval.runs import noisy_rows, row, write_run
 
@@ -16,21 +16,21 @@ def made(folder: Path, right: float, seed: int, texts: int = 400) -> Path:
 def test_a_clear_loss_fails(tmp_path: Path) -> None:
     verdict = gate(made(tmp_path / "old", 0.9, 1), made(tmp_path / "new", 0.8, 2), 0.02)
     assert not verdict.passed
-    assert verdict.words.startswith("gate failed: the new run changes micro-F1 by -.")
-    assert verdict.words.endswith("a loss beyond the margin of .020")
+    assert verdict.summary.startswith("gate failed: the new run changes micro-F1 by -0.")
+    assert verdict.summary.endswith("a loss beyond the margin of 0.020")
     assert all(one.high < -0.02 for one in verdict.differences)
 
 
 def test_the_same_loss_passes_where_the_margin_allows_it(tmp_path: Path) -> None:
     verdict = gate(made(tmp_path / "old", 0.9, 1), made(tmp_path / "new", 0.8, 2), 0.3)
     assert verdict.passed
-    assert "too few texts" not in verdict.words
+    assert "too few texts" not in verdict.summary
 
 
 def test_a_gain_passes(tmp_path: Path) -> None:
     verdict = gate(made(tmp_path / "old", 0.8, 1), made(tmp_path / "new", 0.9, 2), 0)
     assert verdict.passed
-    assert verdict.words.startswith("gate passed: no loss beyond the margin of .000 was shown (micro-F1 +.")
+    assert verdict.summary.startswith("gate passed: no loss beyond the margin of 0.000 was shown (micro-F1 +0.")
 
 
 def test_a_run_passes_by_itself(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_a_loss_that_chance_may_have_made_passes_and_the_doubt_is_told(tmp_path:
     verdict = gate(made(tmp_path / "old", 0.85, 1, 20), made(tmp_path / "new", 0.8, 2, 20), 0.01)
     assert verdict.differences[0].difference < -0.01
     assert verdict.passed
-    assert verdict.words.endswith("too few texts to rule out a larger loss on micro-F1 and macro-F1")
+    assert verdict.summary.endswith("too few texts to rule out a larger loss on micro-F1 and macro-F1")
 
 
 def test_a_rare_label_that_is_lost_shuts_the_gate_by_macro_alone(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_a_rare_label_that_is_lost_shuts_the_gate_by_macro_alone(tmp_path: Path)
     micro, macro = verdict.differences
     assert micro.high > -0.1 > macro.high
     assert not verdict.passed
-    assert "micro" not in verdict.words
+    assert "micro" not in verdict.summary
 
 
 @pytest.mark.parametrize("margin", [-0.1, 1, float("nan")])

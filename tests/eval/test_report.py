@@ -16,13 +16,13 @@ import pytest
 from click.testing import CliRunner
 from sklearn.metrics import average_precision_score, f1_score
 
-from eval.metrics import reliability as calibration
+from eval.metrics import scores as calibration
 from eval.report import read, write
 from eval.report.by_label import f1_by_label
 from eval.report.curves import precision_recall, reliability
 from eval.report.examples import worst_rows
 from eval.results import RunResults
-from eval.score import expense
+from eval.run_metrics import speed_and_cost
 from main import main
 from prompts.errors import InvalidDataset
 from tests.service.test_page import ARGUMENTS, CHROMIUM
@@ -101,7 +101,7 @@ def put(
     (folder / "manifest.json").write_text(json.dumps(stated), encoding="utf-8")
     figures = {"micro-F1": 0.6123, "macro-F1": 0.5432} if metrics is None else metrics
     run = RunResults.read(folder)
-    (folder / "metrics.json").write_text(json.dumps({**expense(run.rows, stated), **figures}), encoding="utf-8")
+    (folder / "metrics.json").write_text(json.dumps({**speed_and_cost(run.rows, stated), **figures}), encoding="utf-8")
 
 
 def silent(number: int, **changes: Any) -> dict[str, Any]:
@@ -170,20 +170,20 @@ def test_reliability_counts_every_decision_once_and_puts_a_score_of_1_into_the_l
     scores = {"Action": 1.0, "Comedy": 0.95, "Drama": 0.0, "War": 0.05}
     put(tmp_path, "one", [row(number, truth=["Action"], scores=scores) for number in range(4)])
     found = reliability(read(tmp_path).systems[0])
-    assert found.texts.tolist() == [4, 4, 4, 4]
-    assert found.said == pytest.approx([0.0, 0.05, 0.95, 1.0])
-    assert found.came == pytest.approx([0, 0, 0, 1])
+    assert found.counts.tolist() == [4, 4, 4, 4]
+    assert found.scores == pytest.approx([0.0, 0.05, 0.95, 1.0])
+    assert found.shares == pytest.approx([0, 0, 0, 1])
 
 
 def test_reliability_has_the_bins_of_the_calibration_error_in_the_figures(tmp_path: Path) -> None:
     put(tmp_path, "one")
     system = read(tmp_path).systems[0]
     html, _ = reported(tmp_path)
-    expected = calibration.curve(system.run.true.ravel(), system.run.scores.ravel())
-    assert len(expected.texts) == calibration.BINS
+    expected = calibration.reliability_curve(system.run.true.ravel(), system.run.scores.ravel())
+    assert len(expected.counts) == calibration.BINS
     shown = Page(html).tables["Reliability in 15 bins of equal mass"][1:]
-    assert [int(cells[3]) for cells in shown] == expected.texts.tolist()
-    assert [cells[1] for cells in shown] == [f"{said:.3f}".removeprefix("0") for said in expected.said]
+    assert [int(cells[3]) for cells in shown] == expected.counts.tolist()
+    assert [cells[1] for cells in shown] == [f"{said:.3f}".removeprefix("0") for said in expected.scores]
 
 
 def test_what_has_no_score_is_never_reached_and_counts_as_missed(tmp_path: Path) -> None:
@@ -375,7 +375,7 @@ def test_systems_that_answered_other_texts_are_told_apart(tmp_path: Path) -> Non
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidDataset, match="holds no run: neither it nor a folder in it has"):
+    with pytest.raises(InvalidDataset, match="has no run: neither it nor a folder in it has"):
         write(read(tmp_path))
     put(tmp_path / "truth", "a")
     put(tmp_path / "truth", "b", [row(0, truth=["War"])])

@@ -9,8 +9,7 @@ import pytest
 
 from eval.datasets import Example
 from eval.results import RunResults
-from eval.rows import RunRow
-from eval.run_log import RunLog
+from eval.rows import RunLog, RunRow
 from llm.classifier import AnswerSource, Prediction, Problem, Usage
 from prompts.errors import InvalidDataset
 from prompts.text import Text
@@ -69,19 +68,19 @@ def test_scores_are_probabilities_only_where_all_are_there_and_within_bounds(tmp
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([], "holds no row"),
+        ([], "has no rows"),
         ([row("1", ["a"], []), row("1", ["b"], [])], "rows.jsonl:2: the id '1' occurs a second time"),
         ([row("1", ["a"], ["z"])], "rows.jsonl:1: label 'z' is not in the taxonomy"),
         ([row("1", ["a"], [], scores={"z": 1})], "label 'z'"),
         ([{"id": "1", "labels": []}], "'truth' is missing"),
-        ([row("1", ["a"], [], labels="a")], "'labels' is missing or not"),
-        ([row("1", ["a"], [], scores={"a": "high"})], "'scores' is missing or not"),
-        ([row("1", ["a"], [], scores={"a": float("nan")})], "'scores' is missing or not"),
-        ([row("1", ["a"], []), row("2", ["a"], [], problem="busy")], r"rows\.jsonl:2: 'problem' is missing or not"),
-        ([row("1", ["a"], []), row("2", ["a"], [], source={"model": 7})], r"rows\.jsonl:2: 'source' is missing or not"),
-        ([row("1", ["a"], [], tokens=[1, 2])], r"rows\.jsonl:1: 'tokens' is missing or not"),
-        ([row("1", ["a"], [], seconds="fast")], r"rows\.jsonl:1: 'seconds' is missing or not"),
-        ([row("1", ["a"], [], complete="no")], r"rows\.jsonl:1: 'complete' is missing or not"),
+        ([row("1", ["a"], [], labels="a")], "'labels' is missing or has"),
+        ([row("1", ["a"], [], scores={"a": "high"})], "'scores' is missing or has"),
+        ([row("1", ["a"], [], scores={"a": float("nan")})], "'scores' is missing or has"),
+        ([row("1", ["a"], []), row("2", ["a"], [], problem="busy")], r"rows\.jsonl:2: 'problem' is missing or has"),
+        ([row("1", ["a"], []), row("2", ["a"], [], source={"model": 7})], r"rows\.jsonl:2: 'source' is missing or has"),
+        ([row("1", ["a"], [], tokens=[1, 2])], r"rows\.jsonl:1: 'tokens' is missing or has"),
+        ([row("1", ["a"], [], seconds="fast")], r"rows\.jsonl:1: 'seconds' is missing or has"),
+        ([row("1", ["a"], [], complete="no")], r"rows\.jsonl:1: 'complete' is missing or has"),
     ],
 )
 def test_a_row_that_no_run_writes_is_refused_by_name(rows: list[dict[str, Any]], said: str, tmp_path: Path) -> None:

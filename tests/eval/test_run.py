@@ -10,8 +10,8 @@ import pytest
 from eval.datasets import Example
 from eval.manifest import EvaluationData, read_manifest
 from eval.run import EvaluationRun, OpenedSystem, RunOptions, System
-from eval.score import rescore
-from llm.backends.fake import FakeBackend
+from eval.run_metrics import rescore
+from llm.backends.backend import FakeBackend
 from llm.classifier import Classifier, Problem
 from llm.language_model import LanguageModel
 from llm.strategies.json_list import JSONList
@@ -93,7 +93,7 @@ def untimed(folder: Path) -> list[dict[str, Any]]:
 
 def test_a_run_writes_a_row_a_text_its_manifest_and_its_metrics(tmp_path: Path) -> None:
     told: list[int] = []
-    figures = run(tmp_path / "run", Asked("Drama", kind="unreadable").classifier).go(told.append)
+    figures = run(tmp_path / "run", Asked("Drama", kind="unreadable").classifier).execute(told.append)
     written = rows(tmp_path / "run")
     assert [(row["id"], row["truth"], row["labels"]) for row in written] == [
         (name, [name], [] if name == "Drama" else [name]) for name in GENRES
@@ -117,19 +117,19 @@ def test_a_run_writes_a_row_a_text_its_manifest_and_its_metrics(tmp_path: Path) 
 def test_a_run_that_ended_half_way_goes_on_without_asking_twice(tmp_path: Path) -> None:
     first, second, whole = Asked(), Asked(), Asked()
     with pytest.raises(Fails):
-        run(tmp_path / "run", Ends(first.classifier, "Music")).go()
-    run(tmp_path / "run", second.classifier).go()
-    run(tmp_path / "whole", whole.classifier).go()
+        run(tmp_path / "run", Ends(first.classifier, "Music")).execute()
+    run(tmp_path / "run", second.classifier).execute()
+    run(tmp_path / "whole", whole.classifier).execute()
     assert first.texts + second.texts == list(GENRES)
     assert untimed(tmp_path / "run") == untimed(tmp_path / "whole")
     assert len(read_manifest(tmp_path / "run")["resumed"]) == 1
     third = Asked()
-    run(tmp_path / "run", third.classifier).go()
+    run(tmp_path / "run", third.classifier).execute()
     assert third.texts == []
 
 
 def test_a_torn_last_line_is_cut_off_told_and_asked_again(tmp_path: Path) -> None:
-    run(tmp_path / "run", Asked().classifier).go()
+    run(tmp_path / "run", Asked().classifier).execute()
     whole = untimed(tmp_path / "run")
     path = tmp_path / "run" / "rows.jsonl"
     path.write_bytes(path.read_bytes()[:-9])
@@ -137,22 +137,22 @@ def test_a_torn_last_line_is_cut_off_told_and_asked_again(tmp_path: Path) -> Non
         rescore(tmp_path / "run")
     again, notes = Asked(), list[str]()
     resumed = run(tmp_path / "run", again.classifier)
-    EvaluationRun(resumed.system, resumed.material, resumed.folder, resumed.asking, note=notes.append).go()
+    EvaluationRun(resumed.system, resumed.data, resumed.folder, resumed.options, on_note=notes.append).execute()
     assert again.texts == ["Family"]
     assert any("cut off" in note for note in notes)
     assert untimed(tmp_path / "run") == whole
 
 
 def test_failures_that_pass_are_asked_again_and_the_others_are_not(tmp_path: Path) -> None:
-    run(tmp_path / "run", Asked("Drama", "Crime", kind="unreachable").classifier).go()
+    run(tmp_path / "run", Asked("Drama", "Crime", kind="unreachable").classifier).execute()
     again, well = Asked(), Asked()
-    run(tmp_path / "run", again.classifier).go()
-    run(tmp_path / "well", well.classifier).go()
+    run(tmp_path / "run", again.classifier).execute()
+    run(tmp_path / "well", well.classifier).execute()
     assert again.texts == ["Drama", "Crime"]
     assert untimed(tmp_path / "run") == untimed(tmp_path / "well"), "each row where it belongs"
-    run(tmp_path / "lasting", Asked("Drama", kind="too_long").classifier).go()
+    run(tmp_path / "lasting", Asked("Drama", kind="too_long").classifier).execute()
     last = Asked()
-    run(tmp_path / "lasting", last.classifier).go()
+    run(tmp_path / "lasting", last.classifier).execute()
     assert last.texts == []
 
 
@@ -169,29 +169,29 @@ def test_a_folder_of_another_run_is_refused_and_left_as_it_was(
     tmp_path: Path, other: dict[str, Any], said: str
 ) -> None:
     kind = "busy" if other.pop("pending", False) else "unreadable"  # the rule is looked at where there is more to ask
-    run(tmp_path / "run", Asked("Drama", kind=kind).classifier).go()
+    run(tmp_path / "run", Asked("Drama", kind=kind).classifier).execute()
     before = (tmp_path / "run" / "rows.jsonl").read_bytes()
     asked = Asked()
     with pytest.raises(InvalidSetting, match=said):
-        run(tmp_path / "run", asked.classifier, **other).go()
+        run(tmp_path / "run", asked.classifier, **other).execute()
     assert asked.texts == []
     assert (tmp_path / "run" / "rows.jsonl").read_bytes() == before
 
 
 def test_other_data_under_the_same_name_is_another_run_too(tmp_path: Path) -> None:
-    run(tmp_path / "run", Asked().classifier).go()
+    run(tmp_path / "run", Asked().classifier).execute()
     changed = run(tmp_path / "run", Asked().classifier)
     (tmp_path / "data.jsonl").write_text("y")
     with pytest.raises(InvalidSetting, match=r"data\.digest"):
-        changed.go()
-    changed.forget()
-    changed.go()
+        changed.execute()
+    changed.reset()
+    changed.execute()
 
 
 def test_a_larger_limit_goes_on_where_the_smaller_one_stopped(tmp_path: Path) -> None:
-    run(tmp_path / "run", Asked().classifier, number=4).go()
+    run(tmp_path / "run", Asked().classifier, number=4).execute()
     more = Asked()
-    figures = run(tmp_path / "run", more.classifier).go()
+    figures = run(tmp_path / "run", more.classifier).execute()
     assert more.texts == list(GENRES[4:])
     assert (figures["texts"], read_manifest(tmp_path / "run")["limit"]) == (7, 7)
 
@@ -200,10 +200,10 @@ def test_two_processes_do_not_write_to_one_folder(tmp_path: Path) -> None:
     class Meanwhile(Asked):
         def _reply(self, messages: Any) -> str | Problem:
             with pytest.raises(InvalidSetting, match="another evaluation is writing"):
-                run(tmp_path / "run", Asked().classifier).go()
+                run(tmp_path / "run", Asked().classifier).execute()
             return super()._reply(messages)
 
-    run(tmp_path / "run", Meanwhile().classifier, number=1).go()
+    run(tmp_path / "run", Meanwhile().classifier, number=1).execute()
 
 
 def test_an_id_that_stands_twice_is_refused(tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_an_id_that_stands_twice_is_refused(tmp_path: Path) -> None:
 
 def test_rescoring_gives_the_same_bytes_and_follows_the_rows(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        run(tmp_path / name, Asked("Drama", kind="unreadable").classifier).go()
+        run(tmp_path / name, Asked("Drama", kind="unreadable").classifier).execute()
     before = (tmp_path / "a" / "metrics.json").read_bytes()
     (tmp_path / "a" / "metrics.json").unlink()
     assert rescore(tmp_path / "a").keys() == {"llm"}
@@ -222,5 +222,5 @@ def test_rescoring_gives_the_same_bytes_and_follows_the_rows(tmp_path: Path) -> 
     (tmp_path / "b" / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in changed))
     rescore(tmp_path)
     assert json.loads((tmp_path / "b" / "metrics.json").read_text())["micro-F1"] == pytest.approx(1 / 7)
-    with pytest.raises(InvalidDataset, match="holds no run"):
+    with pytest.raises(InvalidDataset, match="has no run"):
         rescore(tmp_path / "none")

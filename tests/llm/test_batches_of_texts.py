@@ -14,7 +14,7 @@ import pytest
 
 from eval.baselines.thresholds import Decoding
 from eval.baselines.trained import Trained
-from llm.backends.fake import FakeBackend
+from llm.backends.backend import FakeBackend
 from llm.classifier import Classifier, Prediction
 from llm.embedded.cosine import Embedded
 from llm.embedded.matcher import Matcher

@@ -114,7 +114,7 @@ def test_a_baseline_is_trained_on_one_part_and_every_system_is_measured_on_anoth
 
 def test_duplicates_of_a_test_text_are_not_learned() -> None:
     run = marquee.evaluate(rows_of(20), "plot", "genre", "tfidf-lr", test=rows_of(2))
-    made = json.loads((Path(run._folder.name) / "models" / "tfidf-lr" / "manifest.json").read_text("utf-8"))
+    made = json.loads((run._folder.path / "models" / "tfidf-lr" / "manifest.json").read_text("utf-8"))
     assert {one.id for one in run.data.examples} == {"1", "2", "3", "4", "5", "6"}
     assert made["data"]["train"]["rows"] + made["data"]["validation"]["rows"] == 54, "60 rows, 6 of them in test"
 

@@ -143,7 +143,7 @@ def test_a_trained_model_is_loaded_by_its_path_whatever_the_default_taxonomy_is(
     pairs = list(zip(TICKETS, LABELS, strict=True))
     rows = [{"text": f"{text} {number}", "label": label} for number in range(20) for text, label in pairs]
     training = marquee.evaluate(rows, "text", "label", "prior")
-    folder = Path(training._folder.name) / "models" / "prior"
+    folder = training._folder.path / "models" / "prior"
     model = marquee.load_classifier(f"prior:{folder}")
     assert model.classify(TICKETS, training.data.taxonomy)[0].labels
 

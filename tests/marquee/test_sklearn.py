@@ -22,8 +22,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from sklearn.utils.validation import check_is_fitted
 
 from eval.baselines.thresholds import Decoding
-from llm.backends.backend import Conversation
-from llm.backends.fake import FakeBackend
+from llm.backends.backend import Conversation, FakeBackend
 from llm.classifier import Problem
 from llm.embedded.matcher import Matcher
 from llm.language_model import LanguageModel
@@ -80,7 +79,7 @@ def test_it_says_that_it_takes_texts_so_that_checks_of_numbers_leave_it_alone() 
 
 def test_it_is_copied_printed_and_sent_by_its_parameters_alone() -> None:
     classifier = Named()
-    one = MarqueeClassifier("tmdb", classifier=classifier, decision=0.4, shots=3)
+    one = MarqueeClassifier("tmdb", classifier=classifier, decision=0.4, few_shot=3)
     copied = clone(one)
     assert copied.get_params() == one.get_params()
     assert copied.classifier is classifier
@@ -93,7 +92,7 @@ def test_it_is_copied_printed_and_sent_by_its_parameters_alone() -> None:
 def test_with_a_taxonomy_it_predicts_before_fit_and_without_one_it_cannot() -> None:
     check_is_fitted(named())
     assert named().predict_names(["war of comedy"]) == [("Comedy", "War")]
-    for unready in (named(None), named(decision="global"), named(calibration="batch"), named(shots=2)):
+    for unready in (named(None), named(decision="global"), named(calibration="batch"), named(few_shot=2)):
         with pytest.raises(NotFittedError, match="call fit"):
             unready.predict(["a"])
 
@@ -330,16 +329,16 @@ def test_what_a_model_was_shown_is_not_learnt_from() -> None:
     model = LanguageModel(FakeBackend(weights=weights))
     texts = [f"{text} {place}" for place, text in enumerate(TEXTS)]
     fitted = MarqueeClassifier(
-        MOODS, classifier=model, strategy="yes_no", shots=3, decision="global", random_state=0
+        MOODS, classifier=model, strategy="yes_no", few_shot=3, decision="global", random_state=0
     ).fit(texts, LABELS)
-    shown = {shot.text.body for shot in fitted.shots_}
+    shown = {shot.text.body for shot in fitted.examples_}
     put = {content.rpartition("<text>\n")[2].partition("\n</text>")[0] for content in heard}
     assert len(shown) == 3
     assert put == set(texts) - shown
     assert all(text in heard[0] for text in shown)
-    assert {label for shot in fitted.shots_ for label in shot.labels} == set(GENRES)
+    assert {label for shot in fitted.examples_ for label in shot.labels} == set(GENRES)
     again = clone(fitted).fit(texts, LABELS)
-    assert again.shots_ == fitted.shots_
+    assert again.examples_ == fitted.examples_
 
 
 def test_the_nearest_examples_are_shown_and_never_the_text_itself(shared: Matcher) -> None:
@@ -352,7 +351,7 @@ def test_the_nearest_examples_are_shown_and_never_the_text_itself(shared: Matche
     model = LanguageModel(FakeBackend(reply))
     texts = ["tanks roll into battle", "a clown slips", "soldiers storm the beach", "ghosts in the attic"]
     labels = [["War"], ["Comedy"], ["War"], ["Horror"]]
-    fitted = MarqueeClassifier(MOODS, classifier=model, shots=1, nearest=True).fit(texts, labels)
+    fitted = MarqueeClassifier(MOODS, classifier=model, few_shot=1, nearest=True).fit(texts, labels)
     fitted.predict([texts[0]])
     assert "soldiers storm the beach" in heard[-1]
     assert heard[-1].count(texts[0]) == 1
@@ -369,15 +368,22 @@ def test_nothing_set_asks_the_embedded_classifier(shared: Matcher) -> None:
     assert own.predict_proba([film])[0].tolist() == [found.scores["Science Fiction"], found.scores["Western"]]
 
 
-def test_an_endpoint_is_asked_by_its_address_with_the_key_of_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ANOTHER_KEY", "secret-of-mine")
+def test_the_key_of_an_endpoint_comes_from_the_environment_and_is_not_pickled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "secret-of-mine")
     with endpoint(says('{"labels": ["War"]}')) as server:
-        remote = MarqueeClassifier(
-            MOODS, endpoint=server.url, model="m", key_variable="ANOTHER_KEY", strategy="json_list", prompt="plot"
-        )
+        remote = MarqueeClassifier(MOODS, base_url=server.url, model="m", strategy="json_list", prompt="plot")
         assert remote.predict_names(["a"]) == [("War",)]
         assert server.headers[-1]["authorization"] == "Bearer secret-of-mine"
         assert "secret-of-mine" not in repr(remote) + str(remote.get_params()) + str(pickle.dumps(remote))
+
+
+def test_a_key_that_is_given_is_used_by_clones_and_printed_nowhere() -> None:
+    with endpoint(says('{"labels": ["War"]}')) as server:
+        remote = MarqueeClassifier(MOODS, base_url=server.url, model="m", api_key="first-secret", strategy="json_list")
+        for one, key in ((clone(remote), "first-secret"), (remote.set_params(api_key="new-secret"), "new-secret")):
+            assert one.predict_names(["a"]) == [("War",)]
+            assert server.headers[-1]["authorization"] == f"Bearer {key}"
+            assert "-secret" not in repr(one) + one._repr_html_() + str(one.get_params())
 
 
 def test_answers_are_remembered_where_that_is_asked(tmp_path: Path) -> None:
@@ -397,16 +403,16 @@ def test_answers_are_remembered_where_that_is_asked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "error", "words"),
     [
-        ({"strategy": "json_list"}, InvalidSetting, "strategy are for a language model"),
+        ({"strategy": "json_list"}, InvalidSetting, "strategy need a language model"),
         ({"prompt": "plot", "cache": "x"}, InvalidSetting, "prompt and cache"),
-        ({"shots": 1}, InvalidSetting, "shots are for a language model"),
-        ({"endpoint": "http://127.0.0.1:9/v1"}, InvalidSetting, "either classifier or endpoint"),
-        ({"endpoint": "http://127.0.0.1:9/v1", "classifier": None}, InvalidSetting, "endpoint needs model"),
+        ({"few_shot": 1}, InvalidSetting, "few_shot need a language model"),
+        ({"base_url": "http://127.0.0.1:9/v1"}, InvalidSetting, "classifier and base_url are both set"),
+        ({"base_url": "http://127.0.0.1:9/v1", "classifier": None}, InvalidSetting, "base_url needs model"),
         ({"decision": "best-of-all"}, UnknownName, "no decision"),
         ({"calibration": "platt"}, UnknownName, "no calibration"),
         ({"objective": "mikro"}, UnknownName, "did you mean 'micro'"),
         ({"decision": 1.5}, InvalidSetting, "between 0 and 1"),
-        ({"calibration": "sigmoid", "shots": 99}, MarqueeError, "99 examples"),
+        ({"calibration": "sigmoid", "few_shot": 99}, MarqueeError, "99 examples"),
         (
             {"classifier": LanguageModel(FakeBackend()), "strategy": "label_token"},
             UnknownName,
@@ -421,7 +427,7 @@ def test_parameters_that_do_not_go_together_are_told(given: Any, error: type[Exc
 
 
 def test_of_one_label_nothing_is_decided() -> None:
-    with pytest.raises(InvalidSetting, match="of one label"):
+    with pytest.raises(InvalidSetting, match="else the most probable label"):
         named(decision=0.5).fit(PLAIN, GENRE)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from llm.backends.address import Address
+from llm.backends.endpoint import Address
 from marquee.sklearn import MarqueeClassifier
 from prompts.errors import InvalidSetting
 from prompts.taxonomy import Label, Taxonomy
@@ -31,7 +31,7 @@ LABELS = '{"labels": ["War"]}'
 
 
 def estimator(server: Endpoint, **given: Any) -> MarqueeClassifier:
-    return MarqueeClassifier(MOODS, endpoint=server.url, model="m", **{"strategy": "json_list", **given})
+    return MarqueeClassifier(MOODS, base_url=server.url, model="m", **{"strategy": "json_list", **given})
 
 
 def chats_of(server: Endpoint) -> list[Any]:
@@ -95,7 +95,7 @@ def test_findings_are_kept_where_a_file_is_named(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("MARQUEE_PROBE_PATH", str(tmp_path / "findings.json"))
     with endpoint(refusing("temperature", "`temperature` is deprecated for this model.")) as server:
         estimator(server).predict(["a soldier"])
-        assert Address.of(server.url).base_url in (tmp_path / "findings.json").read_text()
+        assert Address.parse(server.url).base_url in (tmp_path / "findings.json").read_text()
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_variable_without_sense_is_an_error_that_names_it(
     variable: str, value: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, value)
-    given = MarqueeClassifier(MOODS, endpoint="http://127.0.0.1:9/v1", model="m", strategy="json_list")
+    given = MarqueeClassifier(MOODS, base_url="http://127.0.0.1:9/v1", model="m", strategy="json_list")
     with pytest.raises(InvalidSetting, match=f"{variable}.* {words}"):
         given.predict(["a soldier"])
 
@@ -140,7 +140,7 @@ def test_a_variable_without_sense_is_an_error_that_names_it(
 )
 def test_an_endpoint_that_cannot_work_is_an_error(url: str, words: str) -> None:
     with pytest.raises(InvalidSetting, match=words) as raised:
-        MarqueeClassifier(MOODS, endpoint=url, model="m", strategy="json_list").predict(["a soldier"])
+        MarqueeClassifier(MOODS, base_url=url, model="m", strategy="json_list").predict(["a soldier"])
     assert "secret" not in str(raised.value)
 
 
@@ -154,7 +154,7 @@ def test_azure_gets_its_query_and_its_header(monkeypatch: pytest.MonkeyPatch) ->
 
     with endpoint(follows(noted, serves("/chat/completions", says(LABELS)))) as server:
         url = f"{server.url.removesuffix('/v1')}/openai/deployments/d?api-version=2024-10-21"
-        one = MarqueeClassifier(MOODS, endpoint=url, model="m", strategy="json_list")
+        one = MarqueeClassifier(MOODS, base_url=url, model="m", strategy="json_list")
         assert one.predict_names(["a soldier"]) == [("War",)]
     assert "/openai/deployments/d/chat/completions?api-version=2024-10-21" in paths
     assert {headers.get("api-key") for headers in server.headers} == {"k-of-azure"}

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from flask import Flask
 from flask.testing import FlaskClient
 
-from llm.backends.fake import FakeBackend
+from llm.backends.backend import FakeBackend
 from llm.classifier import AnswerSource, Classifier, Prediction, Problem, ProblemKind
 from llm.language_model import LanguageModel
 from llm.strategies.json_list import JSONList

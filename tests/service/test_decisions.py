@@ -12,10 +12,9 @@ import openai
 import pytest
 from flask.testing import FlaskClient
 
-from llm.backends.backend import Conversation, DecisionReply, TokenLogprobs
+from llm.backends.backend import Conversation, DecisionReply, FakeBackend, TokenLogprobs
 from llm.backends.capabilities import UNPROBED
-from llm.backends.fake import FakeBackend
-from llm.backends.local.backend import LocalBackend
+from llm.backends.local_backend import LocalBackend
 from llm.backends.openai_compatible import OpenAICompatible
 from llm.backends.transport import HTTPTransport
 from llm.classifier import Problem

@@ -23,8 +23,7 @@ from schemathesis.specs.openapi.checks import (
 )
 from werkzeug.test import TestResponse
 
-from llm.backends.backend import Conversation
-from llm.backends.fake import FakeBackend
+from llm.backends.backend import Conversation, FakeBackend
 from llm.classifier import Problem
 from llm.language_model import LanguageModel
 from service.app import create_app

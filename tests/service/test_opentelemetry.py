@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
 from opentelemetry.trace import SpanContext
 
-from llm.backends.fake import FakeBackend
+from llm.backends.backend import FakeBackend
 from llm.backends.transport import HTTPTransport
 from llm.language_model import LanguageModel
 from llm.request_context import CURRENT_REQUEST, RequestContext

@@ -14,7 +14,7 @@ from eval.datasets import Example
 from eval.metrics.classification import ACCURACY, METRICS, indicator
 from eval.results import RunResults
 from eval.rows import RunRow
-from eval.score import expense
+from eval.run_metrics import speed_and_cost
 from prompts.taxonomy import Taxonomy
 
 JSON, PAGE = "report.json", "report.md"
@@ -45,7 +45,7 @@ class Answers:
 
 def costs(rows: Sequence[RunRow], manifest: Mapping[str, Any]) -> dict[str, float | None]:
     """What a system's answers took; where no language model was asked, tokens and money are 0."""
-    told = expense(rows, manifest)
+    told = speed_and_cost(rows, manifest)
     asked = any(not row.cached for row in rows)
     return {name: told.get(name) for name in _SPEED} | {name: told.get(name, 0.0 if asked else None) for name in _COSTS}
 

@@ -15,7 +15,7 @@ from eval.baselines.data import Split, Track, untracked
 from eval.baselines.registry import refuse_overlap
 from eval.datasets import Example, sample
 from eval.metrics.classification import METRICS, indicator
-from llm.backends.local.backend import LocalBackend
+from llm.backends.local_backend import LocalBackend
 from llm.language_model import LanguageModel
 from llm.lora_adapter import CONFIG, WEIGHTS, weights_of
 from llm.strategies.registry import STRATEGIES
@@ -23,7 +23,7 @@ from training.lora.config import Hardware, LoraConfig, means
 from training.lora.dataset import LoraDataset, PromptSetup, lessons
 
 if TYPE_CHECKING:
-    from llm.backends.local.causal_lm import CausalLM
+    from llm.backends.causal_lm import CausalLM
 
 KIND = "lora"
 
@@ -69,7 +69,7 @@ def teach(
         InvalidSetting: a model that cannot be loaded, or means that this machine lacks.
         InvalidDataset: a split is empty, an example stands in both, or nothing is left to learn from.
     """
-    from llm.backends.local import causal_lm as causal
+    from llm.backends import causal_lm as causal
     from training.lora.train import learn, save, with_adapter
 
     refuse_overlap(training, validation)
@@ -102,7 +102,7 @@ def figures(causal: CausalLM, asking: PromptSetup, examples: Sequence[Example]) 
     """Every metric of a model's answers to examples, asked for and read as in use; none where there is no example."""
     if not examples:
         return {}
-    model = LanguageModel(LocalBackend.holding(causal, KIND), STRATEGIES[asking.form], asking.prompt)
+    model = LanguageModel(LocalBackend.from_loaded(causal, KIND), STRATEGIES[asking.form], asking.prompt)
     found = model.classify([one.text for one in examples], asking.taxonomy)
     truth, answered = ([one.labels for one in some] for some in (examples, found))
     pair = indicator(truth, asking.taxonomy), indicator(answered, asking.taxonomy)

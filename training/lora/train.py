@@ -13,7 +13,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, Traini
 
 from eval.baselines.data import Track
 from eval.baselines.early_stopping import Steps
-from llm.backends.local.causal_lm import CausalLM
+from llm.backends.causal_lm import CausalLM
 from training.lora.config import Hardware, LoraConfig
 from training.lora.dataset import TrainingExample
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from eval.datasets import Example
-from eval.environment import commit, libraries
+from eval.manifest import commit, libraries
 from llm.embedded.weights import load, save
 from prompts.installation import SAMPLE
 from similarity.encoders.minilm import MiniLM, tokenizer

@@ -42,10 +42,10 @@ class Labelled:
 def general(folder: Path, split: str) -> list[Labelled]:
     """The texts of many kinds that come with the program, by taxonomy."""
     rows = [json.loads(line) for line in (folder / "general.jsonl").read_text(encoding="utf-8").splitlines()]
-    bare = yaml.safe_load((folder / "general_vocabularies.yaml").read_text(encoding="utf-8"))
+    bare = yaml.safe_load((folder / "general_taxonomies.yaml").read_text(encoding="utf-8"))
     found = []
-    for name in dict.fromkeys(row["vocabulary"] for row in rows):
-        chosen = [row for row in rows if row["vocabulary"] == name and row["split"] == split]
+    for name in dict.fromkeys(row["taxonomy"] for row in rows):
+        chosen = [row for row in rows if row["taxonomy"] == name and row["split"] == split]
         taxonomy = _bare(name, bare[name]) if name in bare else registry.taxonomy(name)
         texts, labels = tuple(row["text"] for row in chosen), tuple(tuple(row["labels"]) for row in chosen)
         found.append(Labelled(taxonomy, texts, labels))

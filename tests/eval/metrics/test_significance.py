@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from eval.metrics.classification import METRICS, Labels, Metric
-from eval.metrics.ranking import RANKING
+from eval.metrics.scores import RANKING
 from eval.metrics.significance import (
     Sums,
     bootstrap,
     bootstrap_average_precision,
-    draws,
+    bootstrap_counts,
+    group_numbers,
     holm,
     interval,
-    numbered,
-    randomisation,
+    randomisation_test,
 )
 
 MICRO = {"micro-F1": METRICS["micro-F1"]}
@@ -44,7 +44,7 @@ def test_a_resample_is_the_metric_over_the_texts_that_were_drawn() -> None:
     scores = np.random.default_rng(3).random(true.shape)
     drawn = bootstrap(Sums.of(METRICS, true, found, groups), 5, seed=9)
     precisions = bootstrap_average_precision(true, scores, groups, 5, seed=9)
-    for at, counts in enumerate(np.concatenate(list(draws(10, 5, seed=9))).astype(int)):
+    for at, counts in enumerate(np.concatenate(list(bootstrap_counts(10, 5, seed=9))).astype(int)):
         chosen = np.repeat(np.arange(20), counts[groups])
         for name, metric in METRICS.items():
             assert drawn[name][at] == pytest.approx(metric(true[chosen], found[chosen])), name
@@ -52,7 +52,7 @@ def test_a_resample_is_the_metric_over_the_texts_that_were_drawn() -> None:
 
 
 def test_every_resample_draws_as_many_groups_as_there_are() -> None:
-    drawn = np.concatenate(list(draws(7, 500, seed=0)))
+    drawn = np.concatenate(list(bootstrap_counts(7, 500, seed=0)))
     assert drawn.shape == (500, 7)
     assert (drawn.sum(axis=1) == 7).all()
     assert drawn.mean(axis=0) == pytest.approx(np.ones(7), abs=0.15)
@@ -90,7 +90,9 @@ def test_intervals_hold_the_true_figure_about_as_often_as_they_promise() -> None
 def test_chance_alone_gives_every_p_equally_often() -> None:
     chances = np.array(
         [
-            randomisation(sums(MICRO, 0.7, 2 * seed, 100), sums(MICRO, 0.7, 2 * seed + 1, 100), 400, seed)["micro-F1"]
+            randomisation_test(sums(MICRO, 0.7, 2 * seed, 100), sums(MICRO, 0.7, 2 * seed + 1, 100), 400, seed)[
+                "micro-F1"
+            ]
             for seed in range(200)
         ]
     )
@@ -100,7 +102,7 @@ def test_chance_alone_gives_every_p_equally_often() -> None:
 
 
 def test_a_clear_difference_is_found() -> None:
-    chances = randomisation(sums(METRICS, 0.75, 1), sums(METRICS, 0.9, 2))
+    chances = randomisation_test(sums(METRICS, 0.75, 1), sums(METRICS, 0.9, 2))
     assert chances["micro-F1"] == chances["Hamming"] == 1 / 10_001
 
 
@@ -108,16 +110,16 @@ def test_p_is_exact_where_it_can_be_counted() -> None:
     true = np.ones((6, 1), dtype=bool)
     worse, better = (Sums.of(EXACT, true, found, np.arange(6)) for found in (~true, true))
     # Only all swapped and none swapped are as extreme: 2 of 64.
-    assert randomisation(worse, better, 20_000)["subset accuracy"] == pytest.approx(2 / 64, abs=0.004)
+    assert randomisation_test(worse, better, 20_000)["subset accuracy"] == pytest.approx(2 / 64, abs=0.004)
 
 
 def test_who_is_named_first_does_not_matter() -> None:
     one, other = sums(MICRO, 0.8, 1), sums(MICRO, 0.83, 2)
-    assert randomisation(one, other) == pytest.approx(randomisation(other, one))
+    assert randomisation_test(one, other) == pytest.approx(randomisation_test(other, one))
 
 
 def test_equal_runs_do_not_differ() -> None:
-    assert randomisation(sums(MICRO, 0.8, 1), sums(MICRO, 0.8, 1))["micro-F1"] == 1
+    assert randomisation_test(sums(MICRO, 0.8, 1), sums(MICRO, 0.8, 1))["micro-F1"] == 1
 
 
 def test_swapping_groups_is_more_careful_than_swapping_texts() -> None:
@@ -126,7 +128,7 @@ def test_swapping_groups_is_more_careful_than_swapping_texts() -> None:
 
     def p(groups: np.ndarray[tuple[int], np.dtype[np.intp]]) -> float:
         first, second = (Sums.of(MICRO, true, labels, groups) for labels in (found, other))
-        return randomisation(first, second)["micro-F1"]
+        return randomisation_test(first, second)["micro-F1"]
 
     assert p(np.arange(300) // 5) > 5 * p(np.arange(300))
 
@@ -147,4 +149,4 @@ def test_holm_is_what_the_hand_gets() -> None:
 
 
 def test_groups_are_numbered_by_name() -> None:
-    assert numbered(["x", "y", "x"]).tolist() == [0, 1, 0]
+    assert group_numbers(["x", "y", "x"]).tolist() == [0, 1, 0]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from llm.backends.fake import FakeBackend
+from llm.backends.backend import FakeBackend
 from llm.classifier import Prediction
 from llm.few_shot import NearestExamples, Shots, StaticExamples, no_shots
 from llm.language_model import _VERSION, LanguageModel

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from llm.backends.fake import FakeBackend
+from llm.backends.backend import FakeBackend
 from llm.classifier import AnswerSource, Prediction
 from llm.language_model import LanguageModel
 from llm.request_context import CURRENT_REQUEST, RequestContext

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from llm.backends.fake import FakeBackend
+from llm.backends.backend import FakeBackend
 from llm.classifier import Problem, ProblemKind
 from llm.language_model import LanguageModel
 from llm.strategies.json_list import JSONList

@@ -8,8 +8,7 @@ from random import Random
 
 import pytest
 
-from llm.backends.backend import Conversation
-from llm.backends.fake import FakeBackend
+from llm.backends.backend import Conversation, FakeBackend
 from llm.classifier import AnswerSource, Prediction, Problem, Usage
 from llm.costs import cost, prices
 from llm.embedded.matcher import Matcher

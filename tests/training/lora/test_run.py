@@ -14,8 +14,8 @@ from click.testing import CliRunner
 
 from eval.datasets import Example
 from eval.metrics.classification import indicator
-from llm.backends.local import causal_lm
-from llm.backends.local.backend import LocalBackend
+from llm.backends import causal_lm
+from llm.backends.local_backend import LocalBackend
 from llm.language_model import LanguageModel
 from llm.lora_adapter import adapter_in, refuse_other_base
 from llm.strategies.registry import STRATEGIES

@@ -1,0 +1,176 @@
+"""Metrics of a run, computed from its rows and manifest alone: quality, failures, speed and cost."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eval.metrics.classification import ACCURACY, METRICS, Metric, single
+from eval.metrics.scores import CALIBRATION, RANKING
+from eval.metrics.significance import (
+    RESAMPLES,
+    Interval,
+    Sums,
+    bootstrap,
+    bootstrap_average_precision,
+    group_numbers,
+    interval,
+)
+from eval.results import RunResults, run_folders
+from eval.rows import RunRow
+from llm.classifier import Usage
+from llm.costs import cost
+
+METRICS_FILE = "metrics.json"
+RunMetrics = Mapping[str, float | None]
+
+HEADLINES = ("micro-F1", "macro-F1", "samples-F1", "Jaccard", "subset accuracy", "AL-1", "AL-2")
+SINGLE_HEADLINES = ("accuracy", "macro-F1")
+# Metrics of label sets add nothing where every text has one label.
+_SINGLE = [
+    f"{average}-{ratio}" for ratio in ("F1", "precision", "recall") for average in ("micro", "macro", "weighted")
+]
+
+
+def write_metrics(run: RunResults) -> RunMetrics:
+    """Compute a run's metrics and write its ``metrics.json``; the same rows and manifest give the same bytes."""
+    metrics = {**quality(run), **speed_and_cost(run.rows, run.manifest)}
+    (run.folder / METRICS_FILE).write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return metrics
+
+
+def rescore(folder: Path) -> dict[str, RunMetrics]:
+    """``write_metrics`` for a run, or for every run in a folder, by the systems' specs.
+
+    Raises:
+        InvalidDataset: there is none.
+    """
+    return {run.system: write_metrics(run) for run in map(RunResults.read, run_folders(folder))}
+
+
+def quality(run: RunResults) -> dict[str, float]:
+    """Every metric that applies, and counts.
+
+    Metrics are over the texts whose true labels are all known. Of the other texts, the number and the recall of their
+    known labels are given: unknown labels leave only recall well defined. Ranking metrics need a score for every label
+    of every text, calibration metrics scores from 0 to 1.
+
+    Raises:
+        InvalidDataset: no text has all of its true labels known.
+    """
+    known = run.known()
+    return {
+        **{name: metric(known.true, known.predicted) for name, metric in _applicable(known).items()},
+        **_score_metrics(known),
+        "labels per text": float(known.predicted.sum(axis=1).mean()),
+        "texts": len(known),
+        "problems": int(known.problems.sum()),
+        **_unscored(known),
+        **_incomplete(run),
+    }
+
+
+def headlines(*runs: RunResults) -> Mapping[str, Metric]:
+    """The metrics that are reported with intervals and compared between runs."""
+    if all(single(run.true, run.predicted) for run in runs):
+        return {name: {**METRICS, **ACCURACY}[name] for name in SINGLE_HEADLINES}
+    return {name: METRICS[name] for name in HEADLINES}
+
+
+def intervals(run: RunResults, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Interval]:
+    """Every headline with its 95% interval by grouped bootstrap, and macro-AP where all labels have scores.
+
+    In a resample without a text of some label, that label's F1 is 0. Rare labels therefore lower the interval.
+
+    Raises:
+        InvalidDataset: no text has all of its true labels known.
+    """
+    known = run.known()
+    groups = group_numbers(known.groups)
+    sums = Sums.of(headlines(known), known.true, known.predicted, groups)
+    resampled = bootstrap(sums, resamples, seed)
+    values = sums.totals()
+    if known.scored:
+        values["macro-AP"] = RANKING["macro-AP"](known.true, known.scores)
+        resampled["macro-AP"] = bootstrap_average_precision(known.true, known.scores, groups, resamples, seed)
+    return {name: interval(value, resampled[name]) for name, value in values.items()}
+
+
+def speed_and_cost(rows: Sequence[RunRow], manifest: Mapping[str, Any]) -> RunMetrics:
+    """Failures, latency, throughput, memory, tokens and money; None where a value is unknown.
+
+    Cached predictions do not count in time and tokens.
+    """
+    fresh = [row for row in rows if not row.cached]
+    return {
+        "invalid": sum(row.problem is not None for row in rows) / len(rows),
+        "abstentions": sum(not row.labels and row.problem is None for row in rows) / len(rows),
+        "dropped": sum(len(row.dropped) for row in rows),
+        "cached": sum(row.cached for row in rows),
+        **_speed(fresh),
+        "peak MB": manifest.get("peak_mb"),
+        **_cost(fresh),
+        **_texts_by_model(rows),
+    }
+
+
+def _applicable(run: RunResults) -> Mapping[str, Metric]:
+    if not single(run.true, run.predicted):
+        return METRICS
+    return {**ACCURACY, **{name: METRICS[name] for name in _SINGLE}}
+
+
+def _score_metrics(run: RunResults) -> dict[str, float]:
+    ranking = RANKING if run.scored and len(run.labels) > 1 else {}
+    calibration = CALIBRATION if run.probable else {}
+    return {name: metric(run.true, run.scores) for name, metric in (*ranking.items(), *calibration.items())}
+
+
+def _unscored(run: RunResults) -> dict[str, float]:
+    missing = int(np.isnan(run.scores).any(axis=1).sum())
+    return {"texts without scores": missing} if 0 < missing < len(run) else {}
+
+
+def _incomplete(run: RunResults) -> dict[str, float]:
+    """Number and recall of the texts whose true labels are not all known."""
+    true, predicted = run.true[~run.complete], run.predicted[~run.complete]
+    if not len(true):
+        return {}
+    return {"incomplete texts": len(true), "micro-recall of incomplete texts": METRICS["micro-recall"](true, predicted)}
+
+
+def _speed(rows: Sequence[RunRow]) -> RunMetrics:
+    """Latency of texts classified one at a time, throughput of batches."""
+    single_ms = [1000 * row.seconds for row in rows if row.alone]
+    batched = [row.seconds for row in rows if not row.alone]
+    return {
+        "p50 ms": float(np.percentile(single_ms, 50)) if single_ms else None,
+        "p95 ms": float(np.percentile(single_ms, 95)) if single_ms else None,
+        "texts/s": len(batched) / sum(batched) if sum(batched) else None,
+    }
+
+
+def _cost(rows: Sequence[RunRow]) -> RunMetrics:
+    """Tokens and US dollars per 1,000 texts; empty where no language model was called."""
+    used = [row.usage for row in rows]
+    if not any(usage.prompt_tokens for usage in used):
+        return {}
+    costs = [cost(row.source.model, usage) for row, usage in zip(rows, used, strict=True) if usage != Usage()]
+    thousand = 1000 / len(rows)
+    return {
+        "prompt tokens per 1,000": thousand * sum(usage.prompt_tokens for usage in used),
+        "cached tokens per 1,000": thousand * sum(usage.cached_tokens for usage in used),
+        "written tokens per 1,000": thousand * sum(usage.completion_tokens for usage in used),
+        "USD per 1,000": None if None in costs else thousand * sum(filter(None, costs)),
+    }
+
+
+def _texts_by_model(rows: Sequence[RunRow]) -> RunMetrics:
+    """The number of texts by model, where there is more than one."""
+    models = Counter(row.source.model for row in rows)
+    return {f"by {model}": count for model, count in models.items()} if len(models) > 1 else {}
