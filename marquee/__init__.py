@@ -47,7 +47,7 @@ def __getattr__(name: str) -> object:
     try:
         globals()[name] = found = _loaded(name)
     except ModuleNotFoundError as error:
-        from prompts.extras import missing_extra
+        from prompts.installation import missing_extra
 
         raise missing_extra(error, f"marquee.{name}") from error
     return found
