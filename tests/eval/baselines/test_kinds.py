@@ -156,11 +156,11 @@ def test_what_cannot_be_blended_is_refused(kinds: dict[str, Path], tmp_path: Pat
     two = str(kinds["tfidf-lr"]), str(kinds["tfidf-nb"])
     with pytest.raises(InvalidSetting, match="two parts or more"):
         attempt(two[:1])
-    with pytest.raises(InvalidSetting, match="chosen by other validation texts"):
+    with pytest.raises(InvalidSetting, match="tuned on other validation texts"):
         attempt(two, VALIDATION[:40])
     with pytest.raises(InvalidSetting, match="trained for another taxonomy"):
         attempt(two, taxonomy=replace(MULTI, labels=MULTI.labels[::-1]))
-    with pytest.raises(InvalidSetting, match="holds no trained baseline"):
+    with pytest.raises(InvalidSetting, match="has no trained baseline"):
         attempt((two[0], str(tmp_path / "nowhere")))
 
 
@@ -220,11 +220,11 @@ def test_what_is_wrong_is_told(tmp_path: Path) -> None:
         attempt(TrainingPlan("distilbert", {"loss": "fokal"}))
     with pytest.raises(InvalidSetting, match=r"no encoder can be loaded from '.*nowhere'"):
         attempt(TrainingPlan("distilbert", {"base": str(tmp_path / "nowhere")}))
-    with pytest.raises(InvalidDataset, match="stand in training and validation"):
+    with pytest.raises(InvalidDataset, match="are in training and validation"):
         attempt(TrainingPlan("prior"), TRAINING, TRAINING)
     with pytest.raises(InvalidDataset, match="no validation row has complete labels"):
         attempt(TrainingPlan("prior"), TRAINING, [replace(one, complete=False) for one in VALIDATION])
-    with pytest.raises(InvalidSetting, match="holds no trained baseline"):
+    with pytest.raises(InvalidSetting, match="has no trained baseline"):
         load(tmp_path)
     (tmp_path / "manifest.json").write_text('{"format": 1, "taxonomy": {}}')
     with pytest.raises(InvalidSetting, match="damaged"):
