@@ -114,8 +114,10 @@ def f1(predicted: Labels, truth: Labels, objective: Objective) -> float:
 
 
 def _per_label(scores: NDArray[np.floating], truth: Labels, objective: Objective) -> NDArray[np.float64]:
-    """A threshold per label: on calibrated probabilities, a global one for micro-F1, each label's own for macro-F1, and
-    half-way between for both."""
+    """A threshold per label.
+
+    On calibrated probabilities: a global one for micro-F1, each label's own for macro-F1, half-way between for both.
+    """
     odds = log_odds(scores)
     slopes, shifts = _calibration(odds, truth)
     calibrated = expit(slopes * odds + shifts)

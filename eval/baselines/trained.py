@@ -11,7 +11,7 @@ from typing import Any
 from eval.baselines.data import Scorer, sentence
 from eval.baselines.thresholds import Decoding
 from llm.classifier import AnswerSource, Prediction, no_text
-from prompts.errors import InvalidSetting, InvalidTaxonomy, OtherVocabulary
+from prompts.errors import InvalidSetting, InvalidTaxonomy, OtherTaxonomy
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text, checked_texts
 
@@ -49,7 +49,7 @@ class Trained:
         """See ``Classifier.classify``.
 
         Raises:
-            OtherVocabulary: the taxonomy has other labels than that of the training.
+            OtherTaxonomy: the taxonomy has other labels than that of the training.
         """
         self._check_labels(taxonomy)
         source = AnswerSource(self.name, taxonomy.versioned_name)
@@ -75,7 +75,7 @@ class Trained:
     def _check_labels(self, taxonomy: Taxonomy) -> None:
         own = self.taxonomy
         if (own.multi, own.labels, own.name) != (taxonomy.multi, taxonomy.labels, taxonomy.name):
-            raise OtherVocabulary(
+            raise OtherTaxonomy(
                 f"{self.name} was trained for {own.versioned_name} and cannot answer for {taxonomy.versioned_name}; "
                 "use its own taxonomy, or train another baseline"
             )

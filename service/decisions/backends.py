@@ -16,7 +16,7 @@ from llm.language_model import LanguageModel
 from llm.request_context import CURRENT_REQUEST, waiting_problem
 from llm.strategies.registry import STRATEGIES
 from llm.wrappers.cache import AnswerStore, Cached
-from prompts.errors import InvalidTaxonomy, OtherVocabulary
+from prompts.errors import InvalidTaxonomy, OtherTaxonomy
 from prompts.taxonomy import Label, Taxonomy
 from prompts.template import asking
 from prompts.text import Text
@@ -83,7 +83,7 @@ class ByScores:
             raise RequestProblem("invalid-request", "input holds instructions and no text; give a text", "input")
         try:
             found = self._found(text, vocabularies)
-        except OtherVocabulary as error:
+        except OtherTaxonomy as error:
             raise RequestProblem("cannot-decide", f"this model answers with its own labels only: {error}") from None
         if any(not (one.problem or one.scores) for one in found):
             raise RequestProblem("cannot-decide", f"{self.name} gives labels, but no probabilities")

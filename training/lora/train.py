@@ -12,13 +12,8 @@ from torch import Tensor, nn
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainingArguments, set_seed
 
 from eval.baselines.data import Track
-<<<<<<< HEAD
-from eval.baselines.early_stopping import Steps
-from llm.backends.causal_lm import CausalLM
-=======
 from eval.baselines.finetune import Steps
-from llm.backends.local.causal_lm import CausalLM
->>>>>>> e712e6a (Baselines: fifteen files in place of twenty-two; TF-IDF models in one file, training and refit in one, settings apart from the training loop; standard names)
+from llm.backends.causal_lm import CausalLM
 from training.lora.config import Hardware, LoraConfig
 from training.lora.dataset import TrainingExample
 
