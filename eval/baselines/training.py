@@ -22,7 +22,7 @@ from eval.baselines.registry import Baseline, kind_of
 from eval.baselines.thresholds import Decoding, Objective, Rule, tune
 from eval.baselines.trained import FORMAT, MANIFEST, Trained, read_manifest, write_manifest
 from eval.datasets import Example
-from eval.environment import libraries
+from eval.manifest import libraries
 from eval.metrics.classification import METRICS
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.taxonomy import Taxonomy

@@ -14,7 +14,7 @@ from eval.baselines.data import Split, Track, untracked
 from eval.baselines.trained import FORMAT, MANIFEST, write_manifest
 from eval.baselines.training import check_splits
 from eval.datasets import Example, sample
-from eval.environment import libraries
+from eval.manifest import libraries
 from eval.metrics.classification import METRICS, indicator
 from llm.backends.local_backend import LocalBackend
 from llm.language_model import LanguageModel
