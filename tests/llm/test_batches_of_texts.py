@@ -54,7 +54,7 @@ class Unread:
 class Even:
     """The same probability for each label."""
 
-    def notes(self) -> dict[str, object]:
+    def train_info(self) -> dict[str, object]:
         return {}
 
     def save(self, folder: Path) -> None:
