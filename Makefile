@@ -57,6 +57,10 @@ test-engines: .venv/dev ## tests against a real vLLM server (CPU build; makes it
 test-soak: .venv/dev ## minutes of load and fuzzed bodies against the service
 	$(BIN)/python -m pytest -m soak tests/service
 
+.PHONY: test-package
+test-package: .venv/dev ## install the wheel from the package index, by sets of extras: sizes, times, commands (gigabytes)
+	$(BIN)/python -m pytest -m package tests/package
+
 .PHONY: bench-service
 bench-service: .venv/run ## the service against its classifier offline, a bare route and a naive service
 	@$(BIN)/python -m benchmarks.service
@@ -94,7 +98,7 @@ docs: .venv/run ## write docs/configuration.md and docs/http.md from the setting
 	@$(BIN)/python main.py reference
 
 .PHONY: wheel
-wheel: .venv/dev ## build the wheel (dist/)
+wheel: .venv/dev ## build the wheel (dist/), see docs/first-steps.md
 	$(BIN)/python -m hatchling build --target wheel --directory dist
 
 .PHONY: format

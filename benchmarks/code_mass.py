@@ -19,9 +19,8 @@ import numpy as np
 
 from benchmarks.measure import table
 from benchmarks.texts import SAMPLE
-from llm.backends.backend import Backend, Conversation, TokenLogprobs
-from llm.backends.codes import code_of, mass
-from llm.backends.fake import FakeBackend
+from llm.backends.backend import Backend, Conversation, FakeBackend, TokenLogprobs
+from llm.backends.codes import code_of, probability_mass
 from llm.language_model import LanguageModel
 from llm.strategies.registry import STRATEGIES
 from llm.strategies.yes_no import CODES as YES_NO
@@ -30,7 +29,7 @@ from prompts import registry
 from prompts.answer_format import CODES, LETTERS
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
-from tabular import whole_rows
+from tabular import strict_rows
 
 EXPLAIN = "Explain your reasoning first, then answer."
 _FORM_RULE = re.compile(r"Answer (with the single [^\n]*|Yes or No\.)")
@@ -89,11 +88,11 @@ def _masses(
     (weighing,) = backend.next_token_logprobs([conversation], [*named, *others])
     if weighing.problem:
         raise click.ClickException(weighing.problem.detail)
-    return _part(weighing, named), _part(weighing, others), code_of(weighing.said, named) is not None
+    return _part(weighing, named), _part(weighing, others), code_of(weighing.top_token, named) is not None
 
 
 def _part(weighing: TokenLogprobs, codes: Sequence[str]) -> float:
-    return mass(TokenLogprobs({code: weighing.logprobs[code] for code in codes}, weighing.bounds))
+    return probability_mass(TokenLogprobs({code: weighing.logprobs[code] for code in codes}, weighing.bounds))
 
 
 def _figures(masses: np.ndarray) -> Sequence[str]:
@@ -107,7 +106,7 @@ def _taxonomy(path: Path) -> Taxonomy:
 
 
 def _texts(path: Path) -> Iterator[Text]:
-    rows = (row.cells for row in whole_rows(path))
+    rows = (row.cells for row in strict_rows(path))
     wanted = (row for row in rows if row.get("split", "validation") == "validation")
     return (Text(str(next(filter(None, map(row.get, ("text", "description", "plot")))))) for row in wanted)
 

@@ -10,10 +10,11 @@ import httpx2
 
 from benchmarks import bare
 from benchmarks.measure import LabellingRun, clock
-from llm.backends.batch_transport import BatchTransport, under_way
+from llm.backends.batch_transport import BatchTransport, batches_in_flight
 from llm.backends.capabilities import Capabilities, CapabilityProbe
 from llm.backends.openai_compatible import OpenAICompatible
-from llm.backends.transport import BATCH, CHAT, Body, HTTPTransport
+from llm.backends.request_forms import Body
+from llm.backends.transport import BATCH, CHAT, HTTPTransport
 from llm.classifier import Problem, Usage
 from llm.language_model import LanguageModel
 from llm.strategies.registry import STRATEGIES
@@ -91,7 +92,9 @@ class Ours:
     def static_tokens(self, strategy: str, taxonomy: Taxonomy) -> int:
         """How many tokens any two texts have in common from their start."""
         requests = self.requests(strategy, [Text("Alpha"), Text("9 zones")], taxonomy)[:2]
-        replies = self._transport.post([_tokenizing(body) for _, body in requests], self._transport.beside("/tokenize"))
+        replies = self._transport.post(
+            [_tokenizing(body) for _, body in requests], self._transport.server_url("/tokenize")
+        )
         one, other = (reply["tokens"] for reply in replies)
         return next(place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1])
 
@@ -106,7 +109,7 @@ class Bare:
 
     def __init__(self, endpoint: ServedEndpoint, size: int = 1) -> None:
         self._endpoint, self._size = endpoint, size
-        self._workers = endpoint.workers if size == 1 else under_way(endpoint.workers, size)
+        self._workers = endpoint.workers if size == 1 else batches_in_flight(endpoint.workers, size)
 
     def send(self, requests: Sequence[bare.Request], texts: int) -> LabellingRun:
         """Send the requests of so many texts."""

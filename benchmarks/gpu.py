@@ -118,7 +118,7 @@ def _report(setup: Setup, smoke: bool, options: Sequence[str]) -> str:
     rows += [_roof("roofline fp8", setup, found8, weight_bytes=1)] if not isinstance(found8, str) else []
     rows.append(_row("transformers, bf16", lambda: _bare(setup, fp8=False)))
     rows.append(_row("transformers, fp8", lambda: _bare(setup, fp8=True)))
-    rows.append(_row("llm.backends.local.backend, bf16", lambda: _local(setup)))
+    rows.append(_row("llm.backends.local_backend, bf16", lambda: _local(setup)))
     rows += [_row_beside(part, smoke, options) for part in _BESIDE]
     told8 = found8 if isinstance(found8, str) else f"{found8.tflops:,.1f} TFLOP/s"
     words = (
@@ -156,8 +156,8 @@ def _bare(setup: Setup, fp8: bool) -> dict[str, float]:
 
 
 def _local(setup: Setup) -> dict[str, float]:
-    if find_spec("llm.backends.local.backend") is None:
-        raise ImportError("llm/backends/local/backend.py is not there")
+    if find_spec("llm.backends.local_backend") is None:
+        raise ImportError("llm/backends/local_backend.py is not there")
     from benchmarks.gpu_served import local, write_folder
 
     with tempfile.TemporaryDirectory() as folder:

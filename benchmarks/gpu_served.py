@@ -48,12 +48,12 @@ def write_folder(folder: Path, shape: dict[str, int], device: str | None) -> Pat
 
 
 def local(folder: Path, device: str, load: Load) -> Rates:
-    """``llm.backends.local.backend.LocalBackend``, through the contract of backends.
+    """``llm.backends.local_backend.LocalBackend``, through the contract of backends.
 
     Raises:
         ImportError: there is no such engine here.
     """
-    from llm.backends.local.backend import LocalBackend  # type: ignore[import-not-found,unused-ignore]
+    from llm.backends.local_backend import LocalBackend  # type: ignore[import-not-found,unused-ignore]
 
     backend = LocalBackend(str(folder), device=device, dtype="bfloat16")
     return _by_prefix(partial(_ask_local, backend), _Talks(folder, load), load)

@@ -17,7 +17,7 @@ import click
 
 from benchmarks.measure import LabellingRun, spread, table
 from benchmarks.texts import Plots, plots, vocabulary
-from llm.backends.batch_transport import TOGETHER
+from llm.backends.batch_transport import BATCH_SIZE
 from prompts.errors import MarqueeError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 API_KEY = "sk-for-the-benchmark"
 STRATEGIES = ("json_list", "label_tokens", "yes_no")
-SIZES = (1, TOGETHER)  # texts a request: what the service sends, and what `main.py bulk` sends to vLLM
+SIZES = (1, BATCH_SIZE)  # texts a request: what the service sends, and what `main.py bulk` sends to vLLM
 BLOCK = 32  # tokens that the server caches at once: the least that vLLM's CPU build takes; a GPU takes 16
 ALONE, THREADED = "scikit-llm, one at a time (its default)", "scikit-llm, as many threads as we have workers"
 

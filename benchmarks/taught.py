@@ -65,7 +65,7 @@ def compare(
     recipe: LoraConfig = RECIPE,
 ) -> dict[str, dict[str, float]]:
     """Figures over the films held out: of the base, of the base with an adapter, and of the two commonest genres."""
-    from llm.backends.local import causal_lm
+    from llm.backends import causal_lm
 
     asking, asked = PromptSetup(GENRES, FORM, PROMPT), shortened(held_out)
     base, adapter = worded(folder / "base"), folder / "adapter"

@@ -16,19 +16,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from llm.backends.adapting import Adapting, Reply
-from llm.backends.capabilities import SupportedFeatures
+from llm.backends.capabilities import CapabilityReport
 from llm.backends.openai_compatible import OpenAICompatible
-from llm.backends.refusals import Refusal, excerpt, problem_of, redacted, refused
+from llm.backends.refusals import Refusal, excerpt, problem_of, read_refusal, redact
 from llm.backends.replies import only_reasoned, status_in
-from llm.backends.transport import CHAT, Body
+from llm.backends.request_adapter import Reply, RequestAdapter
+from llm.backends.request_forms import Body
+from llm.backends.transport import CHAT
 from llm.classifier import Problem
 from prompts.errors import InvalidDataset, InvalidSetting
 from tabular import open_table
 
 # The endpoint cannot be checked. Assumed are a strict schema, which current batch services accept, and 20 top tokens,
 # the limit of OpenAI and vLLM.
-ASSUMED = SupportedFeatures({}, top_logprobs=20)
+ASSUMED = CapabilityReport({}, top_logprobs=20)
 _AT_ONCE = 1_000
 # Failures without a status that another attempt may avoid: "batch_expired", "batch_cancelled", "server_error".
 _PASSING = re.compile(
@@ -57,12 +58,12 @@ class OfflineTransport:
         self,
         place: str = "the batch",
         path: Path | str = "",
-        adapting: Adapting | None = None,
+        adapting: RequestAdapter | None = None,
         remedy: str = "write the requests again with --batch-file and the same --read-results",
         resends: bool = True,
         secrets: Sequence[str] = (),
     ) -> None:
-        self.place = place
+        self.endpoint = place
         self._secrets = (*secrets, *(adapting.address.secrets if adapting else ()))
         self.wanted: dict[str, Body] = {}
         self._path, self._adapting, self._remedy, self._resends = path, adapting, remedy, resends
@@ -110,20 +111,20 @@ class OfflineTransport:
         line = {"custom_id": key, "method": "POST", "url": CHAT if azure else f"/v1{CHAT}", "body": body}
         return json.dumps(line, ensure_ascii=False)
 
-    def beside(self, path: str) -> str:
-        """See ``HTTPTransport.beside``."""
+    def server_url(self, path: str) -> str:
+        """See ``HTTPTransport.server_url``."""
         return path
 
     def get(self, path: str) -> Any:
         """See ``HTTPTransport.get``."""
-        return Problem("unreachable", f"{self.place} cannot be asked now")
+        return Problem("unreachable", f"{self.endpoint} cannot be asked now")
 
-    def redacted(self, words: str) -> str:
-        """See ``HTTPTransport.redacted``."""
-        return redacted(words, self._secrets)
+    def redact(self, text: str) -> str:
+        """See ``HTTPTransport.redact``."""
+        return redact(text, self._secrets)
 
-    def served(self, model: str) -> str:
-        """See ``HTTPTransport.served``."""
+    def served_model(self, model: str) -> str:
+        """See ``HTTPTransport.served_model``."""
         return ""
 
     @property
@@ -161,16 +162,16 @@ class OfflineTransport:
         """The reply to a request, or its problem; notes the request where it should be sent."""
         if not results:
             self.wanted[key] = body
-            return Problem("timeout", f"{self.place} has no answer to this request yet")
+            return Problem("timeout", f"{self.endpoint} has no answer to this request yet")
         if not failures or _succeeded(results[-1]):
-            return self._outcome(results[-1]).reply
+            return self._outcome(results[-1]).result
         outcomes = [self._outcome(one) for one in failures]
-        final = [one for one in outcomes if not (one.passes and self._resends)]
+        final = [one for one in outcomes if not (one.may_pass and self._resends)]
         avoided = self._adapting is not None and self._adapting.learn(body, outcomes, _needed(body))
         if final and not avoided:
-            return final[-1].reply
+            return final[-1].result
         self.wanted[key] = body
-        last = outcomes[-1].reply
+        last = outcomes[-1].result
         if isinstance(last, Problem):
             return replace(last, detail=f"{last.detail}; {self._remedy}")
         return Problem("unreadable", f"the model was still reasoning when its tokens ran out; {self._remedy}")
@@ -184,17 +185,17 @@ class OfflineTransport:
                 return Reply(body)
         code = _number(error.get("code")) if isinstance(error, dict) else 0
         status = code if status in (0, 200) else status
-        said = refused(status, error or body, self._secrets)
-        return Reply(problem_of(self.place, said), said) if status else self._without_status(said)
+        said = read_refusal(status, error or body, self._secrets)
+        return Reply(problem_of(self.endpoint, said), said) if status else self._without_status(said)
 
     def _without_status(self, said: Refusal) -> Reply:
         """A failure that has no HTTP status, as those of Ray and of batches that expired; its words tell its kind."""
-        passes = not said.everything.strip() or _PASSING.search(said.everything)
+        passes = not said.text.strip() or _PASSING.search(said.text)
         said = replace(said, status=503 if passes else 400)
         if said.too_long:
-            return Reply(problem_of(self.place, said), said)
-        words = excerpt(said.words) or excerpt(said.names.strip()) or "no reason was given"
-        return Reply(Problem("busy" if passes else "rejected", f"{self.place} did not answer: {words}"), said)
+            return Reply(problem_of(self.endpoint, said), said)
+        words = excerpt(said.message) or excerpt(said.codes.strip()) or "no reason was given"
+        return Reply(Problem("busy" if passes else "rejected", f"{self.endpoint} did not answer: {words}"), said)
 
 
 def custom_id(body: Body) -> str:

@@ -18,8 +18,9 @@ from bulk.batch_api import OfflineTransport
 from bulk.job import writing
 from bulk.ray_cluster import Cluster, told_as_ours
 from bulk.runners import Answered, Batches, answers_of
-from llm.backends.address import Address
-from llm.backends.transport import CHAT, Body
+from llm.backends.endpoint import Address
+from llm.backends.request_forms import Body
+from llm.backends.transport import CHAT
 from llm.classifier import Classifier, Prediction
 from prompts.errors import InvalidSetting
 from prompts.taxonomy import Taxonomy
@@ -130,12 +131,12 @@ class RayEndpoint:
     @property
     def url(self) -> str:
         """Where requests go, with the query of the base URL."""
-        return Address.of(self.base_url).url(CHAT)
+        return Address.parse(self.base_url).url(CHAT)
 
     @property
     def headers(self) -> dict[str, str]:
         """The key as the endpoint takes it."""
-        return Address.of(self.base_url).headers(self.key)
+        return Address.parse(self.base_url).headers(self.key)
 
     def processor(self, cluster: Cluster) -> Any:
         """See ``RayTransport.processor``."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bulk.run import Summary
     from bulk.runners import Runner
     from eval.run import System
-    from llm.backends.adapting import Adapting
+    from llm.backends.request_adapter import RequestAdapter
     from llm.classifier import Classifier
     from prompts.taxonomy import Taxonomy
     from prompts.text import Text
@@ -197,11 +197,11 @@ def opened(spec: str | None, taxonomy: Taxonomy, texts: tuple[Text, ...]) -> Cla
 
 
 def _system(spec: str | None, taxonomy: Taxonomy, texts: tuple[Text, ...]) -> System:
-    from llm.backends.batch_transport import TOGETHER
+    from llm.backends.batch_transport import BATCH_SIZE
     from marquee.systems import SystemContext, configured, named
 
     # A run keeps its own answers; the service's cache would be flushed.
-    setting = SystemContext(taxonomy, texts, cache=False, texts_per_request=TOGETHER)
+    setting = SystemContext(taxonomy, texts, cache=False, texts_per_request=BATCH_SIZE)
     return named(spec, setting) if spec else configured(setting)
 
 
@@ -257,12 +257,12 @@ def _answered_wire(asked: _Options) -> OfflineTransport:
     return transport
 
 
-def _adapting() -> Adapting:
+def _adapting() -> RequestAdapter:
     """How the models of the settings' endpoint take requests; OpenAI's where none is set."""
     from marquee.factory import endpoint_settings
     from marquee.settings import read_settings
 
-    return endpoint_settings(read_settings()).adapting()
+    return endpoint_settings(read_settings()).adapter()
 
 
 def _label(asked: _Options) -> None:
@@ -308,7 +308,7 @@ def _through_ray_data_llm(asked: _Options) -> tuple[Job, Runner]:
     adapting = _adapting() if asked.ray_backend == "http" else None
     key, replies = settings.openai_api_key.get_secret_value(), plan.folder / "replies.sqlite"
     transport = OfflineTransport("the cluster", replies, adapting, "use --retry-failed", resends=False, secrets=(key,))
-    named = {"endpoint": adapting.identity} if adapting else {}
+    named = {"endpoint": adapting.fingerprint_parts} if adapting else {}
     job = _with_wire(plan, asked.system, transport, **named)
     endpoint, own = (
         RayEndpoint(settings.base_url, key, settings.retries),

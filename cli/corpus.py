@@ -78,7 +78,7 @@ def enrich(
     from lookup.enrich import ADDED, EnrichColumns, enriched
     from marquee.settings import read_settings
     from service.title_lookup import NO_PROVIDER, lookup_of
-    from tabular import TableDialect, open_table, whole_rows
+    from tabular import TableDialect, open_table, strict_rows
     from tabular.writing import write_table, writer_of
 
     writer_of(out)
@@ -88,8 +88,8 @@ def enrich(
         raise click.ClickException(NO_PROVIDER)
     say(f"providers: {', '.join(lookup.providers)}")
     dialect = TableDialect(encoding, separator)
-    open_table(table, dialect).expect(title_field, text_field)
-    rows = [row.cells for row in islice(whole_rows(table, dialect), limit)]
+    open_table(table, dialect).require(title_field, text_field)
+    rows = [row.cells for row in islice(strict_rows(table, dialect), limit)]
     columns = EnrichColumns(title_field, year_field, text_field)
     progress = Progress("", unit="titles")
     result = enriched(rows, columns, lookup, patience=patience, ambiguous=ambiguous, on_progress=progress)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from prompts.layout import SAMPLE
+from prompts.installation import SAMPLE
 
 if TYPE_CHECKING:
     from marquee.settings import Settings
@@ -48,7 +48,7 @@ def probe(refresh: bool, orders: int | None, as_json: bool, **texts: Any) -> Non
     if not settings.asks_a_model:
         raise click.ClickException("no endpoint is set; set OPENAI_BASE_URL or OPENAI_API_KEY")
     probing = probed(settings)
-    found = (None if refresh else probing.kept()) or probing.refresh()
+    found = (None if refresh else probing.stored()) or probing.refresh()
     if isinstance(found, Problem):
         raise click.ClickException(found.detail)
     if as_json:

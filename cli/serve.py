@@ -107,7 +107,7 @@ def _as_trained(settings: Settings, adapter: Path) -> Settings:
 def _serve(
     settings: Settings, vllm: VLLMServer | None, trained: Path | None, debug: bool, at_the_end: ExitStack
 ) -> None:
-    from llm.backends.local.model_files import missing
+    from llm.backends.local_backend import why_missing
     from llm.lora_adapter import adapter_in, refuse_other_base
     from service.server.cpu_threads import share
 
@@ -123,7 +123,7 @@ def _serve(
     door(settings)  # what is wrong should be told before vLLM takes its minutes
     if not settings.local_model:
         build(settings)
-    elif why := missing(settings.local_model):
+    elif why := why_missing(settings.local_model):
         raise click.ClickException(why)
     elif settings.adapter:  # weights are the worker's to load: torch's threads do not survive a fork
         refuse_other_base(adapter_in(Path(settings.adapter)), settings.local_model)
@@ -206,10 +206,10 @@ def _shared_metrics() -> Iterator[None]:
 
 def _learnt(trained: Path) -> Taxonomy:
     """The taxonomy of a trained baseline, which must still be the one on the shelf."""
-    from eval.baselines.manifest import parts_of
+    from eval.baselines.trained import read_manifest
     from prompts import registry
 
-    _, learnt, _ = parts_of(trained)
+    _, learnt, _ = read_manifest(trained)
     now = registry.taxonomy(learnt.name)
     if now.digest != learnt.digest:
         raise click.UsageError(

@@ -219,7 +219,7 @@ def refit(
     options as for `train`.
     """
     from eval.baselines.data import Split
-    from eval.baselines.refit import KnownTexts, Refit
+    from eval.baselines.training import Refit
 
     _refuse_test(options.split, validation_split)
     training, validation = options.load(data), options.load(data, validation_split)
@@ -227,8 +227,8 @@ def refit(
     if more_texts:
         trainings.append(options.with_more_texts(training, data, more_texts))
     splits = [Split.of(loaded.examples, training.taxonomy) for loaded in (*trainings, validation)]
-    known = KnownTexts(training.taxonomy, splits[:-1], splits[-1])
-    manifest = Refit(known, command_line(), track=tracked).run(folder, out).manifest
+    refit_model = Refit(training.taxonomy, splits[:-1], splits[-1], command_line(), track=tracked)
+    manifest = refit_model.run(folder, out).manifest
     say(f"trained on {manifest['data']['train']['rows']:,} texts; saved in {out}")
 
 

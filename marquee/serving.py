@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from llm.backends.vllm_server import Options, VLLMServer
+from llm.backends.vllm_server import VLLMOptions, VLLMServer
 from llm.lora_adapter import Adapter, adapter_in, refuse_other_base, vllm_arguments
 from marquee.settings import Settings, read_settings
 from prompts import registry
@@ -35,7 +35,7 @@ def with_vllm(model: str, **overrides: Any) -> tuple[Settings, VLLMServer]:
         refuse_other_base(adapter, weights)
         arguments = (*vllm_arguments(adapter, requested), *arguments)
     python = str(Path(settings.vllm_python or sys.executable).expanduser())
-    vllm = VLLMServer(weights, base, Options(python, settings.vllm_max_model_len, arguments))
+    vllm = VLLMServer(weights, base, VLLMOptions(python, settings.vllm_max_model_len, arguments))
     return settings.model_copy(update={"model": requested}).asking(vllm.base_url, vllm.api_key), vllm
 
 

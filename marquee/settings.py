@@ -13,8 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
-from llm.backends.address import corrected
-from llm.backends.extra_body import extra_fields
+from llm.backends.endpoint import correct_base_url, parse_extra_body
 from marquee.environment import PREFIX, given
 from prompts.errors import InvalidSetting, UnknownName
 from prompts.faults import fault_of
@@ -156,7 +155,7 @@ class Settings(BaseModel):
     def _is_http(cls, url: str) -> str:
         if not url:
             return url
-        right, change = corrected(url)  # BadAddress is a ValueError
+        right, change = correct_base_url(url)  # BadAddress is a ValueError
         if change:
             _say(change)
         return right
@@ -164,7 +163,7 @@ class Settings(BaseModel):
     @field_validator("extra_body")
     @classmethod
     def _is_an_object(cls, fields: str) -> str:
-        extra_fields(fields)
+        parse_extra_body(fields)
         return fields
 
     @field_validator("tmdb_url", "omdb_url", "wikipedia_url")
@@ -267,7 +266,7 @@ class Settings(BaseModel):
     @property
     def extra_fields(self) -> dict[str, Any]:
         """The fields of ``extra_body``."""
-        return extra_fields(self.extra_body)
+        return parse_extra_body(self.extra_body)
 
     def asking(self, base_url: str, api_key: str) -> Settings:
         """The same settings, but this endpoint is asked."""

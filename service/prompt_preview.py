@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from llm.backends.fake import FakeBackend
+from llm.backends.backend import FakeBackend
 from llm.language_model import LanguageModel
 from llm.strategies.registry import AUTO, STRATEGIES, named
 from marquee.factory import RequestOptions

@@ -17,7 +17,9 @@ _LONG = 1_800  # seconds: these tests start real model servers, or put minutes o
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give tests of real engines and soak tests a longer limit than the one in ``pyproject.toml``."""
     for item in items:
-        long = item.path.parent.name == "engines" or item.get_closest_marker("soak")
+        long = (
+            item.path.parent.name == "engines" or item.get_closest_marker("soak") or item.get_closest_marker("package")
+        )
         if long and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(_LONG))
 

@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from cli.reference import pages
 from eval.datasets import Fields, load
 from eval.metrics.classification import METRICS, indicator
-from llm.backends.capability_checks import CANARIES
+from llm.backends.capability_checks import CHECKS
 from llm.backends.vllm_server import FLAGS
 from llm.embedded.matcher import Matcher
 from llm.strategies.registry import STRATEGIES
@@ -134,7 +134,7 @@ def test_the_endpoints_page_tells_every_strategy_and_every_canary() -> None:
     assert heads
     assert re.findall(r"`(\w+)`", heads[1]) == list(STRATEGIES)
     told = re.findall(r"^\| `(\w+)` \|", text.partition("## What the probe asks")[2], re.MULTILINE)
-    assert told == list(CANARIES)
+    assert told == list(CHECKS)
 
 
 def test_the_endpoints_page_gives_vllm_the_flags_that_we_start_it_with() -> None:

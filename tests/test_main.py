@@ -253,8 +253,8 @@ def test_probe_prints_a_table_for_people_and_json_for_machines(monkeypatch: pyte
         call("probe", "--refresh")
         assert len(server.asked) > asked + 5
     assert re.search(r"json_schema +ignored", table)
-    assert re.search(r"logprobs +honoured +18 most probable tokens", table)
-    assert found["findings"]["logprobs"] == {"outcome": "honoured", "note": "18 most probable tokens", "amount": 18}
+    assert re.search(r"logprobs +supported +18 most probable tokens", table)
+    assert found["findings"]["logprobs"] == {"outcome": "supported", "note": "18 most probable tokens", "amount": 18}
 
 
 def test_probe_without_an_endpoint_or_with_a_dead_one_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

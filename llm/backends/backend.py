@@ -1,8 +1,9 @@
-"""What every language model looks like from above: constrained text, or the probabilities of the next token."""
+"""Interface of every language model: constrained text generation and next-token log-probabilities."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,7 +15,7 @@ Conversation = Sequence[Message]
 
 @dataclass(frozen=True)
 class Constraint:
-    """What the model may write.
+    """Limits of the generated text.
 
     Attributes:
         schema: a JSON schema of a list of labels.
@@ -27,7 +28,7 @@ class Constraint:
 
 @dataclass(frozen=True)
 class Token:
-    """A written token and the natural logarithm of its probability when it was written."""
+    """A generated token and the natural logarithm of its probability."""
 
     text: str
     logprob: float
@@ -35,106 +36,145 @@ class Token:
 
 @dataclass(frozen=True)
 class Completion:
-    """What the model wrote.
+    """Generated text.
 
     Attributes:
-        text: None where the model gave no content.
-        usage: tokens taken.
+        text: None if the model returned no content.
+        usage: tokens used.
         problem: why there is no answer; ``text`` is then None.
-        tokens: the tokens of the text, where the backend tells their probabilities.
-        cut: whether the token limit ended the text.
+        tokens: tokens of the text, if the backend returns their probabilities.
+        truncated: whether the text ended before the model had finished.
     """
 
     text: str | None = None
     usage: Usage = Usage()
     problem: Problem | None = None
     tokens: tuple[Token, ...] = ()
-    cut: bool = False
+    truncated: bool = False
 
 
 @dataclass(frozen=True)
 class TokenLogprobs:
-    """How likely each code is as the very next token.
+    """Log-probability of each code as the next token.
 
     Attributes:
-        logprobs: natural logarithm of each code's probability over the whole token vocabulary, so that the codes'
-            probabilities sum to at most 1.
-        bounds: codes for which the backend told only that they are no likelier than the figure given.
-        said: text of the most probable token, where the backend gives it.
-        usage: tokens taken.
-        problem: why there are no figures; ``logprobs`` is then empty.
+        logprobs: natural logarithm of each code's probability over all tokens of the model; the probabilities of the
+            codes sum to at most 1.
+        bounds: codes whose value is only an upper bound, since the backend did not return them.
+        top_token: text of the most probable token, if the backend returns it.
+        usage: tokens used.
+        problem: why there are no values; ``logprobs`` is then empty.
     """
 
     logprobs: Mapping[str, float] = field(default_factory=dict)
     bounds: frozenset[str] = frozenset()
-    said: str = ""
+    top_token: str = ""
     usage: Usage = Usage()
     problem: Problem | None = None
 
 
 @dataclass(frozen=True)
 class DecisionReply:
-    """Answers to typed questions about one text, in their order, as OpenAI's Decisions API shapes them."""
+    """Answers to typed questions about one text, in the questions' order and in the form of OpenAI's Decisions API."""
 
     answers: tuple[Mapping[str, Any], ...] = ()
     usage: Usage = Usage()
     problem: Problem | None = None
 
 
-@runtime_checkable
-class CountingBackend(Protocol):
-    """A backend that can tell how many tokens a conversation takes, without letting the model read it."""
-
-    def count(self, conversations: Sequence[Conversation]) -> list[int] | None:
-        """Tokens of each conversation as the model would be given it; None where that cannot be found out."""
-
-
 class Backend(Protocol):
-    """A language model. A conversation may fail, a batch may not: failures come back as problems."""
+    """A language model. A failure of one conversation is its ``problem``; it does not fail the others."""
 
     @property
     def name(self) -> str:
-        """The model's name, as answers show it."""
+        """The model's name, as predictions show it."""
 
     @property
     def decoding(self) -> Mapping[str, Any]:
-        """The settings of decoding that an answer depends on."""
+        """Everything beside the messages that answers depend on; part of the cache key."""
 
     @property
     def code_limit(self) -> int:
-        """How many codes one ``next_token_logprobs`` can take; 0 where the backend tells no probabilities."""
+        """Maximum number of codes for ``next_token_logprobs``; 0 if the backend returns no probabilities."""
 
     @property
-    def holds_schema(self) -> bool:
-        """Whether what it writes is held to the constraint, so far as is known."""
+    def enforces_schema(self) -> bool:
+        """Whether generated text is constrained to the schema; true until a check shows otherwise."""
 
     @property
     def answers_directly(self) -> bool:
-        """Whether its first token can be an answer, so far as is known; a reasoning model's is not."""
+        """Whether the first token can be an answer (false for reasoning models); true until a check shows otherwise."""
 
     def generate(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
-        """Let the model write under a constraint, once per conversation, in their order."""
+        """Generate text under a constraint: one completion per conversation, in order."""
 
     def next_token_logprobs(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[TokenLogprobs]:
-        """Read the probabilities of the codes, each a single token, without writing; in the conversations' order."""
+        """Log-probabilities of single-token codes, without generating text: one result per conversation, in order."""
 
     def check(self) -> Problem | None:
-        """Ask whether the model can be reached now, without letting it write; None where all is well."""
+        """Whether the model can be reached now, without generating; None if it can."""
+
+    def prepare(self) -> None:
+        """Do now what would delay the first texts."""
+
+
+@runtime_checkable
+class CountingBackend(Protocol):
+    """A backend that can count tokens without running the model."""
+
+    def count(self, conversations: Sequence[Conversation]) -> list[int] | None:
+        """Prompt tokens of each conversation; None if the backend cannot find out."""
 
 
 @runtime_checkable
 class DecidingBackend(Protocol):
-    """A backend whose endpoint answers typed questions by itself."""
+    """A backend whose endpoint answers typed questions."""
 
     def decide(
         self, conversations: Sequence[Conversation], questions: Sequence[Mapping[str, Any]]
     ) -> list[DecisionReply]:
-        """Put the questions to every conversation; one result per conversation, in their order."""
+        """Answer the questions about every conversation: one result per conversation, in order."""
 
 
-@runtime_checkable
-class PreparingBackend(Protocol):
-    """A backend that has to find out something before its first answer."""
+class FakeBackend:
+    """Scripted backend for tests, and for trying a prompt or a strategy without a model.
+
+    Args:
+        reply: returns the generated text or a problem; the text need not satisfy the constraint.
+        name: name of the model.
+        weights: returns the probability of codes as the next token; other codes get one in a million.
+        code_limit: see ``Backend.code_limit``; 0 without ``weights``.
+    """
+
+    decoding: Mapping[str, Any] = {}
+    enforces_schema = True
+    answers_directly = True
+
+    def __init__(
+        self,
+        reply: Callable[[Conversation], str | Problem | None] = lambda conversation: None,
+        name: str = "scripted",
+        weights: Callable[[Conversation], Mapping[str, float]] | None = None,
+        code_limit: int = 128,
+    ) -> None:
+        self.name = name
+        self._reply, self._weights = reply, weights
+        self.code_limit = code_limit if weights else 0
+
+    def generate(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
+        """See ``Backend.generate``."""
+        replies = [self._reply(conversation) for conversation in conversations]
+        return [Completion(problem=one) if isinstance(one, Problem) else Completion(one) for one in replies]
+
+    def next_token_logprobs(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[TokenLogprobs]:
+        """See ``Backend.next_token_logprobs``."""
+        assert self._weights, "this backend has no weights"
+        weights = [self._weights(conversation) for conversation in conversations]
+        return [TokenLogprobs({code: math.log(row.get(code, 1e-6)) for code in codes}) for row in weights]
+
+    def check(self) -> Problem | None:
+        """See ``Backend.check``."""
+        return None
 
     def prepare(self) -> None:
-        """Find it out now, so that the first texts need not wait for it."""
+        """See ``Backend.prepare``."""

@@ -1,117 +1,110 @@
-"""Capabilities of an endpoint: checked at first use, one by one, and kept for a week."""
+"""Capabilities of an endpoint: each is checked when it is first needed, and its outcome is stored for a week."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextvars import Context
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from llm.backends.address import Address
-from llm.backends.capability_checks import CANARIES, CapabilityChecks, CheckResult, Outcome, Unreached
-from llm.backends.findings_file import FindingsFile
-from llm.backends.model_name import ModelName
-from llm.backends.shared_calls import SharedCalls
+from llm.backends.capability_checks import CHECKS, CapabilityChecker, CheckError, CheckResult, CheckUnreached, Outcome
+from llm.backends.concurrency import SharedCalls
+from llm.backends.endpoint import Address, ModelName
+from llm.backends.request_adapter import FindingsFile
 from llm.backends.transport import HTTPTransport
 from llm.classifier import Problem
 from similarity.errors import Disconnected, Expired
 
 log = logging.getLogger(__name__)
 
-_AGAIN_SECONDS = 15.0
-_FORMAT = 2  # of the findings in the file
+_RETRY_SECONDS = 15.0
+_FORMAT = 3  # of the findings in the file; older findings are ignored
 
 
-class Capabilities(Protocol):
-    """What an endpoint supports, so far as is known."""
+class Capabilities(ABC):
+    """What an endpoint supports, as far as it is known."""
 
-    @property
-    def top_logprobs(self) -> int:
-        """How many of the most probable tokens it gives probabilities of; 0 for none."""
+    top_logprobs: int
+    """How many of the most probable tokens the endpoint returns; 0 for none."""
 
+    @abstractmethod
     def outcome(self, capability: str) -> Outcome:
-        """How the check of a capability ended; ``unknown`` where the endpoint cannot be reached."""
+        """Outcome of a capability's check; ``unknown`` if the endpoint cannot be reached."""
 
     def supports(self, capability: str) -> bool:
-        """Whether the endpoint does as asked."""
+        """Whether the capability takes effect."""
+        return self.outcome(capability) == "supported"
 
     def rejects(self, capability: str) -> bool:
-        """Whether asking for it fails the whole request."""
+        """Whether a request that uses the capability fails."""
+        return self.outcome(capability) == "rejected"
 
 
 @dataclass(frozen=True)
-class SupportedFeatures:
-    """What an endpoint was seen to honour.
+class CapabilityReport(Capabilities):
+    """Results of capability checks.
 
     Attributes:
-        findings: one per capability checked; see ``canaries.CANARIES`` for their names.
-        top_logprobs: how many of the most probable tokens it tells the probabilities of; 0 for none.
-        context: tokens that the model can take, where the endpoint tells.
-        version: what the endpoint calls itself.
+        findings: by capability; see ``capability_checks.CHECKS``.
+        top_logprobs: see ``Capabilities``.
+        context: tokens of prompt and answer together, if the endpoint reports it.
+        version: of the server, if it reports one.
     """
 
-    findings: Mapping[str, CheckResult]
+    findings: Mapping[str, CheckResult] = field(default_factory=dict)
     top_logprobs: int = 0
     context: int | None = None
     version: str = ""
 
     def outcome(self, capability: str) -> Outcome:
         """See ``Capabilities.outcome``."""
-        return self.findings.get(capability, CheckResult("unknown")).outcome
-
-    def supports(self, capability: str) -> bool:
-        """See ``Capabilities.does``."""
-        return self.outcome(capability) == "honoured"
-
-    def rejects(self, capability: str) -> bool:
-        """See ``Capabilities.refuses``."""
-        return self.outcome(capability) == "refused"
+        return self.findings[capability].outcome if capability in self.findings else "unknown"
 
     def as_json(self) -> dict[str, Any]:
-        """As it is kept and printed."""
+        """The report as JSON, for the findings file and the command line."""
         return asdict(self)
 
-    def with_finding(self, capability: str, finding: CheckResult) -> SupportedFeatures:
-        """With the result of one more check."""
-        top = finding.amount if capability == "logprobs" else self.top_logprobs
-        return replace(self, findings={**self.findings, capability: finding}, top_logprobs=top)
-
     @classmethod
-    def of(cls, kept: Any) -> SupportedFeatures | None:
-        """From what ``as_json`` gave; None for anything else."""
+    def from_json(cls, stored: Any) -> CapabilityReport | None:
+        """The report that ``as_json`` returned; None for anything else."""
+        from pydantic import TypeAdapter, ValidationError
+
         try:
-            findings = {name: CheckResult(**finding) for name, finding in kept["findings"].items()}
-            return cls(findings, int(kept["top_logprobs"]), kept["context"], str(kept["version"]))
-        except (KeyError, TypeError, ValueError, AttributeError):
+            return TypeAdapter(cls).validate_python(stored)
+        except ValidationError:
             return None
 
+    def with_finding(self, capability: str, result: CheckResult) -> CapabilityReport:
+        """This report with the result of one more check."""
+        top_logprobs = result.amount if capability == "logprobs" else self.top_logprobs
+        return replace(self, findings={**self.findings, capability: result}, top_logprobs=top_logprobs)
 
-# Of an endpoint not yet reached, nothing is known, and a JSON schema is worth trying.
-UNPROBED = SupportedFeatures({})
+
+UNPROBED = CapabilityReport()
+"""Nothing is known: a JSON schema is tried."""
 
 
-def probe(transport: HTTPTransport, model: str) -> SupportedFeatures | Problem:
-    """Check every capability; a ``Problem`` where the endpoint cannot be reached or does not serve the model."""
-    canaries = CapabilityChecks(transport, model)
+def probe(transport: HTTPTransport, model: str) -> CapabilityReport | Problem:
+    """Check every capability; a ``Problem`` if the endpoint cannot be reached or does not serve the model."""
+    checker = CapabilityChecker(transport, model)
     try:
-        if isinstance(plain := canaries.ask(), Problem):
-            return plain
-        found = SupportedFeatures({}, context=_context(transport, model), version=version(transport))
-        for name, check in CANARIES.items():
-            found = found.with_finding(name, check(canaries))
-    except Unreached as error:
+        checker.complete()
+        report = CapabilityReport(context=_context(transport, model), version=_version(transport))
+        for capability in CHECKS:
+            report = report.with_finding(capability, checker.check(capability))
+    except CheckError as error:
         return error.problem
-    return found
+    return report
 
 
-def version(transport: HTTPTransport) -> str:
-    """What the server beside the API calls itself, where it says so."""
-    reply = transport.get(transport.beside("/version"))
+def _version(transport: HTTPTransport) -> str:
+    reply = transport.get(transport.server_url("/version"))
     return str(reply.get("version", "")) if isinstance(reply, dict) else ""
 
 
@@ -126,111 +119,104 @@ def _context(transport: HTTPTransport, model: str) -> int | None:
     return None
 
 
-class CapabilityProbe:
-    """The capabilities of an endpoint, each checked when it is first asked for.
+class CapabilityProbe(Capabilities):
+    """The capabilities of an endpoint, each checked when it is first needed.
 
     Args:
         transport: to the endpoint.
-        model: as the endpoint calls it.
-        path: the JSON file of findings, per endpoint, model and version; None keeps them in memory only.
+        model: the name to send.
+        path: JSON file of findings per endpoint, model and server version; None keeps them in memory.
     """
 
     def __init__(self, transport: HTTPTransport, model: str | ModelName, path: Path | None = None) -> None:
         self._transport, self._file = transport, FindingsFile(path)
         self._model = ModelName(transport, model, is_set=True) if isinstance(model, str) else model
-        self._found: SupportedFeatures | None = None
-        self._again_at = 0.0
+        self._report: CapabilityReport | None = None
+        self._retry_at = 0.0
         self._lock = threading.Lock()
         self._calls = SharedCalls()
 
     def __call__(self) -> Capabilities:
-        """Return itself; a caller with findings passes those instead."""
+        """Return itself, as the ``capabilities`` argument of ``OpenAICompatible`` needs it."""
         return self
 
     @property
     def model(self) -> str:
-        """The name that the endpoint is asked for."""
+        """The name that is sent."""
         return self._model()
 
     @property
-    def top_logprobs(self) -> int:
-        """See ``Capabilities.top_logprobs``."""
+    def top_logprobs(self) -> int:  # type: ignore[override]
+        """See ``Capabilities``."""
         self.outcome("logprobs")
-        return self._found.top_logprobs if self._found else 0
+        return self._report.top_logprobs if self._report else 0
 
     def outcome(self, capability: str) -> Outcome:
-        """See ``Capabilities.outcome``; an unreachable endpoint is tried again after a while.
+        """See ``Capabilities.outcome``.
 
         A request waits for a check until its deadline; the check continues for later requests.
         """
-        found = self._found
-        if found is None or capability not in found.findings:
-            found = self._checked(capability)
-        return found.outcome(capability)
+        report = self._report
+        if report is None or capability not in report.findings:
+            report = self._checked(capability)
+        return report.outcome(capability)
 
-    def supports(self, capability: str) -> bool:
-        """See ``Capabilities.does``."""
-        return self.outcome(capability) == "honoured"
+    def refresh(self) -> CapabilityReport | Problem:
+        """Check all capabilities now, also those with stored results."""
+        # Without a request's context: a request's deadline says nothing about the endpoint.
+        report = Context().run(probe, self._transport, self._model())
+        if isinstance(report, CapabilityReport):
+            self._store(report)
+        return report
 
-    def rejects(self, capability: str) -> bool:
-        """See ``Capabilities.refuses``."""
-        return self.outcome(capability) == "refused"
+    def stored(self) -> CapabilityReport | None:
+        """The stored report of this endpoint, model and version; None unless it covers all checks."""
+        report = self._load()
+        return report if report.findings.keys() >= CHECKS.keys() else None
 
-    def refresh(self) -> SupportedFeatures | Problem:
-        """Check all capabilities now, whatever is kept."""
-        # In a context of its own: what one request did not wait for is nothing that the endpoint refused.
-        found = Context().run(probe, self._transport, self._model())
-        if isinstance(found, SupportedFeatures):
-            self._keep(found)
-        return found
-
-    def kept(self) -> SupportedFeatures | None:
-        """The findings of an earlier ``anew`` about this endpoint, model and version, unless they are a week old."""
-        found = self._loaded()
-        return found if found.findings.keys() >= CANARIES.keys() else None
-
-    def _checked(self, capability: str) -> SupportedFeatures:
-        found = self._found or UNPROBED
-        if time.monotonic() < self._again_at:
-            return found
+    def _checked(self, capability: str) -> CapabilityReport:
+        report = self._report or UNPROBED
+        if time.monotonic() < self._retry_at:
+            return report
         try:
             return self._calls.result(capability, partial(self._check, capability))
-        except (Unreached, Expired, Disconnected):
-            return found
+        except (CheckUnreached, Expired, Disconnected):
+            return report
 
-    def _check(self, capability: str) -> SupportedFeatures:
+    def _check(self, capability: str) -> CapabilityReport:
         with self._lock:  # one check at a time
-            found = self._found or self._loaded()
-            if capability not in found.findings and time.monotonic() >= self._again_at:
-                found = found.with_finding(capability, self._finding(capability))
-                self._keep(found)
-            self._found = found
-            return found
+            report = self._report or self._load()
+            if capability not in report.findings and time.monotonic() >= self._retry_at:
+                report = report.with_finding(capability, self._result(capability))
+                self._store(report)
+            self._report = report
+            return report
 
-    def _finding(self, capability: str) -> CheckResult:
+    def _result(self, capability: str) -> CheckResult:
         try:
-            return CANARIES[capability](CapabilityChecks(self._transport, self._model()))
-        except Unreached as error:
-            log.info("capability checks: %s", error.problem.detail)
-            self._again_at = time.monotonic() + _AGAIN_SECONDS
+            return CapabilityChecker(self._transport, self._model()).check(capability)
+        except CheckUnreached as error:
+            log.info("capability check: %s", error.problem.detail)
+            self._retry_at = time.monotonic() + _RETRY_SECONDS
             raise
 
-    def _loaded(self) -> SupportedFeatures:
-        now = version(self._transport)
-        return SupportedFeatures.of(self._file.get(self._key(now))) or replace(UNPROBED, version=now)
+    def _load(self) -> CapabilityReport:
+        version = _version(self._transport)
+        return CapabilityReport.from_json(self._file.get(self._key(version))) or CapabilityReport(version=version)
 
-    def _keep(self, found: SupportedFeatures) -> None:
-        self._found = found
+    def _store(self, report: CapabilityReport) -> None:
+        self._report = report
 
-        def merged(kept: Any) -> Any:
-            before = SupportedFeatures.of(kept)
-            findings = {**(before.findings if before else {}), **found.findings}
-            top, context = found.top_logprobs, found.context
-            if before:
-                top, context = top or before.top_logprobs, context or before.context
-            return replace(found, findings=findings, top_logprobs=top, context=context).as_json()
+        def merged(stored: Any) -> Any:
+            before = CapabilityReport.from_json(stored) or UNPROBED
+            return replace(
+                report,
+                findings={**before.findings, **report.findings},
+                top_logprobs=report.top_logprobs or before.top_logprobs,
+                context=report.context or before.context,
+            ).as_json()
 
-        self._file.update(self._key(found.version), merged)
+        self._file.update(self._key(report.version), merged)
 
     def _key(self, version: str) -> str:
-        return f"{Address.of(self._transport.base_url).base_url} {self._model()} {version} checks-{_FORMAT}"
+        return f"{Address.parse(self._transport.base_url).base_url} {self._model()} {version} checks-{_FORMAT}"

@@ -1,7 +1,7 @@
-"""The canaries: requests whose answers show whether an endpoint honours what they ask for.
+"""Capability checks: requests whose replies show whether an endpoint supports what they ask for.
 
-A server that does not know a constraint may drop it and answer 200 (old vLLM fields do that to this day), so its word
-is not taken: each canary asks for something that no model says by itself, and looks whether it came.
+Servers may ignore unknown constraint fields and return 200 (old vLLM does). Each check requests an output that the
+model would not produce unconstrained, and tests for it.
 """
 
 from __future__ import annotations
@@ -13,232 +13,230 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from llm.backends.codes import from_top_tokens, unreadable
-from llm.backends.dialect import wrapped
-from llm.backends.replies import ReplyReader, content_of, finish_of
+from llm.backends.replies import ReplyReader, content_of, finish_reason, top_tokens
+from llm.backends.request_forms import wrapped
 from llm.backends.transport import BATCH, HTTPTransport
 from llm.classifier import Problem
 
-Outcome = Literal["honoured", "ignored", "refused", "unknown"]
-_CANARY = "zqx-7"
-_ENOUGH_TOKENS = 256  # grammars allow blanks between JSON's marks, and weak models like them
-_PASSING = ("unreachable", "busy", "timeout", "client_disconnected")
-_SAY_HELLO = [{"role": "user", "content": "Say hello."}]
-_SAY_JSON = [{"role": "user", "content": 'Say hello as a JSON object with the one member "hello".'}]
+Outcome = Literal["supported", "ignored", "rejected", "unknown"]
+
+_MAX_TOKENS = 256  # grammars permit blanks between JSON tokens, and weak models write many
+_TRANSIENT = ("unreachable", "busy", "timeout", "client_disconnected")
+_WORD = "zqx-7"
+_STRING = {"type": "string", "enum": [_WORD]}
+_ARRAY = {"type": "array", "items": _STRING, "minItems": 1, "maxItems": 1}
+_OBJECT = wrapped(_ARRAY)
 _LETTERS = "ABCDEFGH"
-_SAY_B = [
-    {
-        "role": "user",
-        "content": "Which letter comes after A in the alphabet? Answer with one capital letter and nothing else.",
-    }
-]
+_HELLO = [{"role": "user", "content": "Say hello."}]
+_JSON_HELLO = [{"role": "user", "content": 'Say hello as a JSON object with the one member "hello".'}]
+_QUESTION = "Which letter comes after A in the alphabet? Answer with one capital letter and nothing else."
 _LONG = [{"role": "user", "content": "One two three four five six seven eight nine ten. " * 60 + "Say hello."}]
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """How one canary came back; ``note`` is for people, ``amount`` says how much of it there is, where that counts."""
+    """Outcome of a capability check.
+
+    Attributes:
+        outcome: ``supported``; ``ignored`` (status 200, but without effect); ``rejected`` (the request fails);
+            ``unknown``.
+        note: details for the user.
+        amount: number of top tokens for ``logprobs``.
+    """
 
     outcome: Outcome
     note: str = ""
     amount: int = 0
 
 
-class Unreached(Exception):
-    """A check that could not be made: the endpoint was not reached, or refuses the model or the key."""
+class CheckError(Exception):
+    """The request of a check failed."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.detail)
         self.problem = problem
 
 
-class CapabilityChecks:
-    """Sends canaries to one model."""
+class CheckUnreached(CheckError):
+    """The endpoint does not answer now, or refuses the model or the key: nothing is known about the capability."""
+
+
+class CheckRejected(CheckError):
+    """The endpoint refuses the request."""
+
+
+class CapabilityChecker:
+    """Checks capabilities of one model.
+
+    Args:
+        transport: to the endpoint.
+        model: the name to send.
+    """
 
     def __init__(self, transport: HTTPTransport, model: str) -> None:
         self.transport, self.model = transport, model
-        self._reader = ReplyReader(transport.place, transport.redacted)
+        self._reader = ReplyReader(transport.endpoint, transport.redact)
 
-    def ask(self, messages: Any = None, max_tokens: int = _ENOUGH_TOKENS, **fields: Any) -> Any:
-        """A reply's first choice with its usage, or the ``Problem`` that prevented it.
-
-        The fields are sent unchanged; otherwise the reply would show nothing about them.
+    def check(self, capability: str) -> CheckResult:
+        """Run the check of a capability, a key of ``CHECKS``.
 
         Raises:
-            Unreached: the endpoint does not answer now.
+            CheckUnreached: the endpoint does not answer now.
         """
-        body = {"model": self.model, "messages": messages or _SAY_HELLO, "max_tokens": max_tokens, "temperature": 0}
+        try:
+            return CHECKS[capability](self)
+        except CheckRejected as error:
+            return CheckResult("rejected", str(error))
+
+    def complete(self, messages: Any = _HELLO, max_tokens: int = _MAX_TOKENS, **fields: Any) -> Mapping[str, Any]:
+        """The first choice of a chat completion, and its usage. The fields are sent unchanged.
+
+        Raises:
+            CheckRejected: the endpoint refuses the request.
+            CheckUnreached: the endpoint does not answer now.
+        """
+        body = {"model": self.model, "messages": messages, "max_tokens": max_tokens, "temperature": 0}
         (reply,) = self.transport.post([body | fields], keep=tuple(fields))
-        choice = self._reader.choice(_answered(reply))
-        return choice if isinstance(choice, Problem) else {**choice, "usage": reply.get("usage")}
+        if isinstance(reply, Problem) and reply.kind != "rejected":
+            raise CheckUnreached(reply)
+        choice = self._reader.choice(reply)
+        if isinstance(choice, Problem):
+            raise CheckRejected(choice)
+        return {**choice, "usage": reply.get("usage")}
 
-    def side(self, path: str, body: Mapping[str, Any]) -> Any:
-        """The reply of another path; a ``Problem`` of any kind where the endpoint does not serve it."""
-        (reply,) = self.transport.post([body], path)
-        if isinstance(reply, Problem) and reply.kind in _PASSING:
-            raise Unreached(reply)
-        return reply
-
-    def top_tokens(self, choice: Mapping[str, Any]) -> list[tuple[str, float]]:
-        """The first token's most probable alternatives, with their log-probabilities."""
-        return self._reader.top_tokens(choice)
-
-    def says(self, wanted: str, **fields: Any) -> CheckResult:
-        """Whether the words come back as a constraint wants them (a regular expression)."""
-        reply = self.ask(**fields)
+    def post(self, path: str, **fields: Any) -> Mapping[str, Any]:
+        """The reply of another path; see ``complete`` for errors."""
+        (reply,) = self.transport.post([{"model": self.model, **fields}], path)
         if isinstance(reply, Problem):
-            return CheckResult("refused", reply.detail)
-        words = content_of(reply) or ""
-        return CheckResult("honoured" if re.fullmatch(wanted, words.strip()) else "ignored")
-
-    def schema(self, schema: Mapping[str, Any], only: Any) -> CheckResult:
-        """Whether a JSON schema that allows one value holds the model to it, whatever the model would say.
-
-        An answer that was cut off counts where it is a beginning of that value: grammars allow blanks without end.
-        """
-        described = {"name": "canary", "strict": True, "schema": schema}
-        reply = self.ask(response_format={"type": "json_schema", "json_schema": described})
-        if isinstance(reply, Problem):
-            return CheckResult("refused", reply.detail)
-        return _judged(content_of(reply) or "", only, finish_of(reply) == "length")
+            raise CheckUnreached(reply) if reply.kind in _TRANSIENT else CheckRejected(reply)
+        return reply if isinstance(reply, dict) else {}
 
     def token_id(self, word: str) -> int | None:
-        """The id of a word that is a single token, where the endpoint tells."""
-        reply = self.side(
-            self.transport.beside("/tokenize"), {"model": self.model, "prompt": word, "add_special_tokens": False}
-        )
-        tokens = reply.get("tokens") if isinstance(reply, dict) else None
+        """The id of a word that is a single token; None if it is not, or if the endpoint has no ``/tokenize``."""
+        try:
+            reply = self.post(self.transport.server_url("/tokenize"), prompt=word, add_special_tokens=False)
+        except CheckRejected:
+            return None
+        tokens = reply.get("tokens")
         return tokens[0] if isinstance(tokens, list) and len(tokens) == 1 and isinstance(tokens[0], int) else None
 
 
-def _answered(reply: Any) -> Any:
-    """A reply, or a refusal of the field that is checked.
-
-    Raises:
-        Unreached: it says nothing about the field.
-    """
-    if isinstance(reply, Problem) and reply.kind != "rejected":
-        raise Unreached(reply)
-    return reply
+Check = Callable[[CapabilityChecker], CheckResult]
 
 
-def _judged(words: str, only: Any, cut: bool) -> CheckResult:
+def _result(is_supported: bool, note: str = "", amount: int = 0) -> CheckResult:
+    return CheckResult("supported" if is_supported else "ignored", note, amount)
+
+
+def _constrained(pattern: str, **fields: Any) -> Check:
+    """Whether a constraint makes the whole text match a pattern."""
+
+    def check(checker: CapabilityChecker) -> CheckResult:
+        text = content_of(checker.complete(**fields)) or ""
+        return _result(bool(re.fullmatch(pattern, text.strip())))
+
+    return check
+
+
+def _schema(schema: Mapping[str, Any], only: Any) -> Check:
+    """Whether a JSON schema that permits one value forces the model to it."""
+    return lambda checker: _matches(checker.complete(**_schema_field(schema)), only)
+
+
+def _schema_field(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    described = {"name": "answer", "strict": True, "schema": schema}
+    return {"response_format": {"type": "json_schema", "json_schema": described}}
+
+
+def _matches(choice: Mapping[str, Any], only: Any) -> CheckResult:
+    """Whether the only permitted value was written. A truncated beginning of it counts: grammars permit many blanks."""
+    text = content_of(choice) or ""
     try:
-        return CheckResult("honoured" if json.loads(words) == only else "ignored")
+        return _result(bool(json.loads(text) == only))
     except (ValueError, RecursionError):
-        written = re.sub(r"\s", "", words)
+        written = re.sub(r"\s", "", text)
         begun = bool(written) and json.dumps(only, separators=(",", ":")).startswith(written)
-        return CheckResult("honoured", "cut off") if cut and begun else CheckResult("ignored")
+        return CheckResult("supported", "cut off") if begun and finish_reason(choice) == "length" else _result(False)
 
 
-_STRING = {"type": "string", "enum": [_CANARY]}
-_ARRAY = {"type": "array", "items": _STRING, "minItems": 1, "maxItems": 1}
-_OBJECT = wrapped(_ARRAY)
-_ONLY_OBJECT = {"labels": [_CANARY]}
+def _json_object(checker: CapabilityChecker) -> CheckResult:
+    """Whether JSON can be requested without a schema."""
+    choice = checker.complete(_JSON_HELLO, response_format={"type": "json_object"})
+    return _result((content_of(choice) or "").strip().startswith("{"))
 
 
-def _logit_bias(canaries: CapabilityChecks) -> CheckResult:
-    token = canaries.token_id("Q")
+def _logit_bias(checker: CapabilityChecker) -> CheckResult:
+    token = checker.token_id("Q")
     if token is None:
         return CheckResult("unknown", "needs token ids")
-    return canaries.says("Q", max_tokens=1, logit_bias={str(token): 100})
+    return _constrained("Q", max_tokens=1, logit_bias={str(token): 100})(checker)
 
 
-def _logprobs(canaries: CapabilityChecks) -> CheckResult:
-    reply: Any = Problem("rejected", "")
-    for most in (20, 5):
-        reply = canaries.ask(max_tokens=1, logprobs=True, top_logprobs=most)
-        if not isinstance(reply, Problem):
-            told = len(canaries.top_tokens(reply))
-            return CheckResult("honoured", f"{told} most probable tokens", told) if told > 1 else CheckResult("ignored")
-    return CheckResult("refused", reply.detail)
+def _logprobs(checker: CapabilityChecker) -> CheckResult:
+    try:
+        choice = checker.complete(max_tokens=1, logprobs=True, top_logprobs=20)
+    except CheckRejected:
+        choice = checker.complete(max_tokens=1, logprobs=True, top_logprobs=5)
+    count = len(top_tokens(choice))
+    return _result(True, f"{count} most probable tokens", count) if count > 1 else _result(False)
 
 
-def _known_answer(canaries: CapabilityChecks) -> CheckResult:
-    """Whether the model begins with its answer: a reasoning model begins with something else."""
-    reply = canaries.ask(_SAY_B, max_tokens=1, logprobs=True, top_logprobs=5)
-    if isinstance(reply, Problem):
-        return CheckResult("refused", reply.detail)
-    told = canaries.top_tokens(reply)
-    if not told:
+def _known_answer(checker: CapabilityChecker) -> CheckResult:
+    """Whether the first token is the answer; a reasoning model begins with something else."""
+    question = [{"role": "user", "content": _QUESTION}]
+    tokens = top_tokens(checker.complete(question, max_tokens=1, logprobs=True, top_logprobs=5))
+    if not tokens:
         return CheckResult("unknown", "needs logprobs")
-    found = from_top_tokens(told, _LETTERS)
-    problem = unreadable(found)
-    return CheckResult("ignored", problem.detail) if problem else CheckResult("honoured")
+    problem = unreadable(from_top_tokens(tokens, _LETTERS))
+    return _result(problem is None, problem.detail if problem else "")
 
 
-def _token_ids(canaries: CapabilityChecks) -> CheckResult:
+def _token_ids(checker: CapabilityChecker) -> CheckResult:
     ids = []
     for word in ("A", "B", "C"):
-        if (found := canaries.token_id(word)) is None:
+        if (token := checker.token_id(word)) is None:
             return CheckResult("unknown", "needs token ids")
-        ids.append(found)
+        ids.append(token)
     fields = {"logprobs": True, "logprob_token_ids": ids, "return_tokens_as_token_ids": True}
-    reply = canaries.ask(max_tokens=1, **fields)
-    if isinstance(reply, Problem):
-        return CheckResult("refused", reply.detail)
-    told = {token for token, _ in canaries.top_tokens(reply)}
-    return CheckResult("honoured" if {f"token_id:{one}" for one in ids} <= told else "ignored")
+    returned = {token for token, _ in top_tokens(checker.complete(max_tokens=1, **fields))}
+    return _result({f"token_id:{token}" for token in ids} <= returned)
 
 
-def _tokenize(canaries: CapabilityChecks) -> CheckResult:
-    return CheckResult("honoured" if canaries.token_id("A") is not None else "refused")
+def _tokenize(checker: CapabilityChecker) -> CheckResult:
+    return CheckResult("rejected" if checker.token_id("A") is None else "supported")
 
 
-def _prefix_caching(canaries: CapabilityChecks) -> CheckResult:
-    reply = [canaries.ask(_LONG, max_tokens=1) for _ in range(2)][-1]
-    if isinstance(reply, Problem):
-        return CheckResult("refused", reply.detail)
-    details = reply["usage"].get("prompt_tokens_details") if isinstance(reply["usage"], dict) else None
+def _prefix_caching(checker: CapabilityChecker) -> CheckResult:
+    usage = [checker.complete(_LONG, max_tokens=1)["usage"] for _ in range(2)][-1]
+    details = usage.get("prompt_tokens_details") if isinstance(usage, dict) else None
     if not isinstance(details, dict) or details.get("cached_tokens") is None:
-        return CheckResult("unknown", "the endpoint does not tell cached tokens")
-    return CheckResult("honoured" if details["cached_tokens"] else "ignored", f"{details['cached_tokens']} tokens")
+        return CheckResult("unknown", "the endpoint does not report cached tokens")
+    return _result(bool(details["cached_tokens"]), f"{details['cached_tokens']} tokens")
 
 
-def _json_object(canaries: CapabilityChecks) -> CheckResult:
-    """Whether JSON can be asked for without a schema; the reader holds the answer to the labels."""
-    reply = canaries.ask(_SAY_JSON, response_format={"type": "json_object"})
-    if isinstance(reply, Problem):
-        return CheckResult("refused", reply.detail)
-    words = (content_of(reply) or "").strip()
-    return CheckResult("honoured" if words.startswith("{") else "ignored")
+def _batch(checker: CapabilityChecker) -> CheckResult:
+    messages, schema = [_HELLO, _HELLO], _schema_field(_OBJECT)
+    choices = checker.post(BATCH, messages=messages, max_tokens=_MAX_TOKENS, temperature=0, **schema).get("choices")
+    choices = choices if isinstance(choices, list) else []
+    results = [_matches(choice, {"labels": [_WORD]}) for choice in choices if isinstance(choice, dict)]
+    return _result([result.outcome for result in results] == ["supported"] * 2)
 
 
-def _batch(canaries: CapabilityChecks) -> CheckResult:
-    described = {"name": "canary", "strict": True, "schema": _OBJECT}
-    body = {
-        "model": canaries.model,
-        "messages": [_SAY_HELLO, _SAY_HELLO],
-        "max_tokens": _ENOUGH_TOKENS,
-        "temperature": 0,
-        "response_format": {"type": "json_schema", "json_schema": described},
-    }
-    reply = canaries.side(BATCH, body)
-    if isinstance(reply, Problem):
-        return CheckResult("refused", reply.detail)
-    choices = reply.get("choices") if isinstance(reply, dict) else None
-    told = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
-    held = [_judged(content_of(one) or "", _ONLY_OBJECT, finish_of(one) == "length").outcome for one in told]
-    return CheckResult("honoured" if held == ["honoured"] * 2 else "ignored")
-
-
-def _decisions(canaries: CapabilityChecks) -> CheckResult:
+def _decisions(checker: CapabilityChecker) -> CheckResult:
     question = {"type": "predicate", "name": "q", "instructions": "This is a greeting."}
-    reply = canaries.side("/decisions", {"model": canaries.model, "input": "Hello!", "questions": [question]})
-    if isinstance(reply, Problem):
-        return CheckResult("refused", reply.detail)
-    answers = reply.get("answers") if isinstance(reply, dict) else None
+    answers = checker.post("/decisions", input="Hello!", questions=[question]).get("answers")
     first = answers[0] if isinstance(answers, list) and answers else None
-    return CheckResult("honoured" if isinstance(first, dict) and "probability" in first else "ignored")
+    return _result(isinstance(first, dict) and "probability" in first)
 
 
-CANARIES: Mapping[str, Callable[[CapabilityChecks], CheckResult]] = {
-    "json_schema": lambda c: c.schema(_OBJECT, _ONLY_OBJECT),
-    "json_array": lambda c: c.schema(_ARRAY, _ONLY_OBJECT["labels"]),
+CHECKS: Mapping[str, Check] = {
+    "json_schema": _schema(_OBJECT, {"labels": [_WORD]}),
+    "json_array": _schema(_ARRAY, [_WORD]),
     "json_object": _json_object,
-    "choice": lambda c: c.says(_CANARY, structured_outputs={"choice": [_CANARY]}),
-    "regex": lambda c: c.says("zq[0-9]{3}", structured_outputs={"regex": "zq[0-9]{3}"}),
-    "grammar": lambda c: c.says(_CANARY, structured_outputs={"grammar": f'root ::= "{_CANARY}"'}),
-    "gbnf": lambda c: c.says(_CANARY, grammar=f'root ::= "{_CANARY}"'),
+    "choice": _constrained(_WORD, structured_outputs={"choice": [_WORD]}),
+    "regex": _constrained("zq[0-9]{3}", structured_outputs={"regex": "zq[0-9]{3}"}),
+    "grammar": _constrained(_WORD, structured_outputs={"grammar": f'root ::= "{_WORD}"'}),
+    "gbnf": _constrained(_WORD, grammar=f'root ::= "{_WORD}"'),
     "logit_bias": _logit_bias,
     "logprobs": _logprobs,
     "known_answer": _known_answer,
@@ -248,3 +246,4 @@ CANARIES: Mapping[str, Callable[[CapabilityChecks], CheckResult]] = {
     "batch": _batch,
     "decisions": _decisions,
 }
+"""Checks by capability. Classification runs a check at its first use; ``main.py probe`` runs all."""

@@ -1,117 +1,212 @@
-"""Codes as next tokens: which token text means which code, and when the codes have too little probability to be read.
+"""Codes as next tokens: which tokens mean which code, and when the codes have too little probability for an answer.
 
 Tokenizers write the same code in several ways: ``A``, a leading space (`` A``, SentencePiece ``▁A``, byte-level BPE
-``ĠA``), a leading line break (``ĊA``), another case. Their probabilities belong together.
+``ĠA``), a leading line break (``ĊA``), another case. A model may write any of them; their probabilities are added.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import TypeVar
+from itertools import chain
+from typing import Any, TypeVar
 
 from llm.backends.backend import TokenLogprobs
 from llm.classifier import Problem
+from prompts.errors import InvalidSetting
 
-Token = TypeVar("Token", str, int)
+AnyToken = TypeVar("AnyToken", str, int)
+Tokenize = Callable[[Sequence[str]], Sequence[Sequence[int]]]
 
 LEAST_MASS = 0.3
-"""Least probability that all codes together must have.
+"""Minimum probability of all codes together.
 
 Measured (``eval/RESULTS.md``): a model that answers with a code gives them 0.9 or more; one that starts with other
 words gives 18 letters up to 0.21.
 """
 
-_FLOOR = -9999.0  # vLLM's figure for "less than can be said"
-_AROUND = " \t\r\n\u00a0\u2581\u0120\u010a\u0109\"'`*_.,:;()[]{}"  # ▁ Ġ Ċ ĉ are spaces, line breaks and tabs
-_FULL_WIDTH = {place: place - 0xFEE0 for place in range(0xFF01, 0xFF5F)}
-_LONGEST_SHOWN = 40
+_FLOOR = -9999.0  # vLLM's value for a probability too small to represent
+_IGNORED = " \t\r\n\u00a0\u2581\u0120\u010a\u0109\"'`*_.,:;()[]{}"  # ▁ Ġ Ċ ĉ are spaces, line breaks and tabs
+_FULL_WIDTH = {char: char - 0xFEE0 for char in range(0xFF01, 0xFF5F)}
+_TOKEN_CHARS = 40
+_LINE_BREAK = "\n"  # SentencePiece puts a space before the first word of a text, but none after a line break
+_PREFIXES = ("", _LINE_BREAK, " ")
 
 
 def code_of(token: str, codes: Sequence[str]) -> str | None:
-    """The code that a token's text means; None where it means none or more than one.
+    """The code that a token's text means; None for no code or more than one.
 
     >>> code_of("\u2581A", "AB"), code_of("b", "AB"), code_of("b", "ABab"), code_of("Okay", "AB")
     ('A', 'B', 'b', None)
     """
-    spelt = token.strip(_AROUND).translate(_FULL_WIDTH).strip(_AROUND)
+    spelling = token.strip(_IGNORED).translate(_FULL_WIDTH).strip(_IGNORED)
     exact, folded = _by_spelling(tuple(codes))
-    return spelt if spelt in exact else folded.get(spelt.casefold())
+    return spelling if spelling in exact else folded.get(spelling.casefold())
 
 
 def from_top_tokens(
     top_tokens: Iterable[tuple[str, float]], codes: Sequence[str], code_by_token: Mapping[str, str] | None = None
 ) -> TokenLogprobs:
-    """Read the codes out of the most probable next tokens.
+    """Log-probabilities of codes from the most probable next tokens.
 
     Args:
         top_tokens: token texts and natural logarithms of their probabilities; at least one.
-        codes: what to look for.
-        code_by_token: the code of each token that is one; by default tokens are read by ``code_of``.
+        codes: codes to look for.
+        code_by_token: the code of each token that is one; None applies ``code_of``.
 
     Returns:
-        The codes' log-probabilities. A code that is not among the tokens gets a bound: the highest figure that one of
-        its spellings can have, which is no more than the least likely token and no more than what all of them leave.
+        The codes' log-probabilities. A code that is not among the tokens gets an upper bound: the smaller of the least
+        probable token and the probability that all tokens leave.
     """
-    found: dict[str, float] = {}
+    logprobs: dict[str, float] = {}
     for token, logprob in top_tokens:
-        found[token] = max(logprob, found.get(token, -math.inf))
-    meaning = {token: code_of(token, codes) for token in found} if code_by_token is None else code_by_token
-    given = by_code(found, meaning)
-    rest = 1 - sum(map(math.exp, found.values()))
-    least = min(*found.values(), math.log(rest) if rest > 0 else _FLOOR)
-    logprobs = {code: given.get(code, max(_FLOOR, least)) for code in codes}
-    said = max(found, key=lambda token: found[token])
-    return TokenLogprobs(logprobs, frozenset(code for code in codes if code not in given), said=said)
+        logprobs[token] = max(logprob, logprobs.get(token, -math.inf))
+    meaning = {token: code_of(token, codes) for token in logprobs} if code_by_token is None else code_by_token
+    found = by_code(logprobs, meaning)
+    rest = 1 - sum(map(math.exp, logprobs.values()))
+    bound = max(_FLOOR, min(*logprobs.values(), math.log(rest) if rest > 0 else _FLOOR))
+    missing = frozenset(code for code in codes if code not in found)
+    top_token = max(logprobs, key=lambda token: logprobs[token])
+    return TokenLogprobs({code: found.get(code, bound) for code in codes}, missing, top_token)
 
 
-def by_code(logprobs: Mapping[Token, float], codes: Mapping[Token, str | None]) -> dict[str, float]:
+def by_code(logprobs: Mapping[AnyToken, float], codes: Mapping[AnyToken, str | None]) -> dict[str, float]:
     """The log-probability of each code: that of all its tokens together.
 
     Args:
-        logprobs: natural logarithm of the probability of each token, -9999 for less than that.
-        codes: the code of each token; tokens without one are left out.
+        logprobs: natural logarithm of the probability of each token; -9999 stands for anything smaller.
+        codes: the code of each token; tokens without one are ignored.
     """
-    found: dict[str, list[float]] = {}
+    grouped: dict[str, list[float]] = {}
     for token, logprob in logprobs.items():
         if code := codes.get(token):
-            found.setdefault(code, []).append(logprob)
-    return {code: _sum(some) for code, some in found.items()}
+            grouped.setdefault(code, []).append(logprob)
+    return {code: _log_sum(group) for code, group in grouped.items()}
 
 
-def mass(weighing: TokenLogprobs) -> float:
-    """The probability of all codes together, those left out that the backend gave only bounds for."""
-    known = (logprob for code, logprob in weighing.logprobs.items() if code not in weighing.bounds)
+def probability_mass(result: TokenLogprobs) -> float:
+    """The probability of all codes together, without codes that have only a bound."""
+    known = (logprob for code, logprob in result.logprobs.items() if code not in result.bounds)
     return min(1.0, sum(map(math.exp, known)))
 
 
-def unreadable(weighing: TokenLogprobs) -> Problem | None:
-    """Why the codes' probabilities are no answer; None where they are one.
-
-    The judgement of every strategy that reads codes, and of a capability check with a known answer.
-    """
-    if (found := mass(weighing)) >= LEAST_MASS:
+def unreadable(result: TokenLogprobs) -> Problem | None:
+    """Why the codes' probabilities are no answer; None if they are one. Used by strategies and capability checks."""
+    if (mass := probability_mass(result)) >= LEAST_MASS:
         return None
-    named = list(weighing.logprobs)
-    shown = ", ".join(named[:3]) + (" …" if len(named) > 3 else "")
-    codes = f"the codes asked for ({shown}) have {found:.1%} of the probability"
-    said = weighing.said if len(weighing.said) <= _LONGEST_SHOWN else weighing.said[:_LONGEST_SHOWN] + "…"
-    start = f"the model starts its answer with {said!r}" if said else "the model starts its answer with something else"
+    names = list(result.logprobs)
+    shown = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
+    token = result.top_token
+    token = token if len(token) <= _TOKEN_CHARS else token[:_TOKEN_CHARS] + "…"
+    start = (
+        f"the model starts its answer with {token!r}" if token else "the model starts its answer with something else"
+    )
     remedy = "if it is a reasoning model, switch its thinking off; or choose the strategy json_list"
-    return Problem("unreadable", f"{start}, and {codes}; {remedy}")
+    return Problem("unreadable", f"{start}, and the codes ({shown}) have {mass:.1%} of the probability; {remedy}")
 
 
 @lru_cache(256)
 def _by_spelling(codes: tuple[str, ...]) -> tuple[frozenset[str], Mapping[str, str]]:
-    """The codes, and each one by its folded spelling where no other code folds to the same."""
+    """The codes, and each code by its case-folded spelling if no other code folds to the same."""
     folded = [code.casefold() for code in codes]
-    return frozenset(codes), {one: code for one, code in zip(folded, codes, strict=True) if folded.count(one) == 1}
+    return frozenset(codes), {key: code for key, code in zip(folded, codes, strict=True) if folded.count(key) == 1}
 
 
-def _sum(logprobs: Sequence[float]) -> float:
-    """The logarithm of the sum of probabilities, exact for those as small as the floor."""
+def _log_sum(logprobs: Sequence[float]) -> float:
+    """The logarithm of the sum of probabilities, exact down to the floor."""
     highest = max(logprobs)
     if highest <= _FLOOR or len(logprobs) == 1:
         return min(0.0, max(_FLOOR, highest))
     return min(0.0, highest + math.log(sum(math.exp(logprob - highest) for logprob in logprobs)))
+
+
+class CodeTokens:
+    """Token ids of codes, for backends that return the log-probabilities of requested ids.
+
+    Args:
+        tokenize: from texts to their token ids, without special tokens; a negative id is the unknown token.
+        limit: maximum number of ids for one set of codes.
+    """
+
+    def __init__(self, tokenize: Tokenize, limit: int = sys.maxsize) -> None:
+        self._tokenize, self._limit = tokenize, limit
+        self._cached: dict[tuple[str, ...], Mapping[int, str]] = {}
+
+    def of(self, codes: Sequence[str], model: str) -> Mapping[int, str]:
+        """The code of each token id; every code has at least one id. Each set of codes is tokenized once.
+
+        Spellings are added one kind at a time (another space, another case). The first kind that exceeds the limit is
+        omitted for all codes, so that no code has an advantage.
+
+        Args:
+            codes: all codes of one question.
+            model: the model's name, for the error.
+
+        Raises:
+            InvalidSetting: a code has no token of its own.
+        """
+        key = tuple(codes)
+        if key not in self._cached:
+            self._cached[key] = self._find(key, model)
+        return self._cached[key]
+
+    def cached(self, codes: Sequence[str]) -> Mapping[int, str] | None:
+        """The same without tokenizing; None for codes that were not looked up yet."""
+        return self._cached.get(tuple(codes))
+
+    def _find(self, codes: Sequence[str], model: str) -> dict[int, str]:
+        kinds = list(_spellings(codes))
+        tokens = self._single_tokens(chain.from_iterable(kind.values() for kind in kinds))
+        ids = _exact_ids(codes, kinds[: len(_PREFIXES)], tokens)
+        for code in codes:
+            if code not in ids.values():
+                raise InvalidSetting(
+                    f"the code {code!r} is not a single token of {model}; choose the strategy json_list"
+                )
+        for kind in kinds:
+            added = {tokens[text]: code for code, text in kind.items() if text in tokens}
+            if len(ids.keys() | added.keys()) > self._limit:
+                break
+            for token, code in added.items():
+                ids.setdefault(token, code)
+        return ids
+
+    def _single_tokens(self, texts: Iterable[str]) -> dict[str, int]:
+        """The id of each text that is one token, not counting a line break before it."""
+        texts = list(dict.fromkeys(texts))
+        line_break, *tokenized = map(list, self._tokenize([_LINE_BREAK, *texts]))
+        tokens = {}
+        for text, ids in zip(texts, tokenized, strict=True):
+            if text.startswith(_LINE_BREAK):
+                ids = ids[len(line_break) :] if ids[: len(line_break)] == line_break else []
+            if len(ids) == 1 and ids[0] >= 0:
+                tokens[text] = ids[0]
+        return tokens
+
+
+def encoded(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of texts from a ``transformers`` tokenizer, as ``CodeTokens`` takes them."""
+    unknown = tokenizer.unk_token_id
+    tokenized = [tokenizer.encode(text, add_special_tokens=False) for text in texts]
+    return [[-1 if token == unknown else int(token) for token in ids] for ids in tokenized]
+
+
+def _spellings(codes: Sequence[str]) -> Iterator[dict[str, str]]:
+    """The text of each code, one kind of spelling at a time: first the exact code, then other cases."""
+    for prefix in _PREFIXES:
+        yield {code: prefix + code for code in codes}
+    for case in (str.lower, str.upper, str.capitalize):
+        for prefix in _PREFIXES:
+            yield {code: prefix + case(code) for code in codes if code_of(case(code), codes) == code}
+
+
+def _exact_ids(codes: Sequence[str], kinds: Sequence[Mapping[str, str]], tokens: Mapping[str, int]) -> dict[int, str]:
+    """One id for each code that is a single token in its exact spelling. An id of two codes counts for the first."""
+    ids: dict[int, str] = {}
+    for code in codes:
+        token = next((tokens[kind[code]] for kind in kinds if kind[code] in tokens), None)
+        if token is not None:
+            ids.setdefault(token, code)
+    return ids

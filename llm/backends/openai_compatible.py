@@ -1,4 +1,4 @@
-"""Any endpoint that speaks OpenAI's chat completions: vLLM, OpenAI, DashScope, Ollama, llama.cpp, SGLang."""
+"""Any endpoint with OpenAI's chat completions: vLLM, OpenAI, DashScope, Ollama, llama.cpp, SGLang."""
 
 from __future__ import annotations
 
@@ -6,91 +6,127 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from llm.backends.backend import Completion, Constraint, Conversation, DecisionReply, TokenLogprobs
 from llm.backends.capabilities import Capabilities
-from llm.backends.code_tokens import CodeTokens
-from llm.backends.codes import from_top_tokens
-from llm.backends.dialect import wrapped
-from llm.backends.model_name import ModelName
-from llm.backends.replies import ReplyReader, content_of, usage_of
-from llm.backends.shared_calls import SharedCalls
-from llm.backends.transport import Transport
+from llm.backends.codes import CodeTokens, from_top_tokens
+from llm.backends.concurrency import SharedCalls
+from llm.backends.endpoint import Address, ModelName, parse_extra_body
+from llm.backends.replies import ReplyReader, content_of, top_tokens, usage_of
+from llm.backends.request_adapter import REASONING_TOKENS, FindingsFile, RequestAdapter
+from llm.backends.request_forms import wrapped
+from llm.backends.transport import HTTPTransport, Transport
 from llm.classifier import Problem
 from llm.request_context import CURRENT_REQUEST, waiting_problem
 from prompts.errors import InvalidSetting
 from similarity.errors import Disconnected, Expired
 
 _DECODING: Mapping[str, Any] = {"temperature": 0}
-_TOKEN_ID_LIMIT = 128  # token ids of one request, vLLM's own bound
-_BURST = 8  # conversations from which the shared part is worth computing first
-_PARTS_REMEMBERED = 64
+_TOKEN_ID_LIMIT = 128  # token ids per request; vLLM's own limit
+_BURST = 8  # conversations from which the common prefix is worth computing first
+_PREFIXES_STORED = 64
+
+
+@dataclass(frozen=True)
+class EndpointSettings:
+    """How an endpoint is reached, and which fields its requests get.
+
+    Attributes:
+        base_url: root of the API; its query goes with every request.
+        api_key: never shown.
+        extra_body: JSON object of fields for every request (``MARQUEE_EXTRA_BODY``).
+        reasoning_tokens: tokens added for models that reason before they answer.
+        findings: file for what is learned about the endpoint; None keeps it in this process.
+        timeout: seconds of one attempt.
+        retries: further attempts after the first.
+        concurrency: maximum number of requests in flight.
+    """
+
+    base_url: str
+    api_key: str = field(default="", repr=False)
+    extra_body: str = ""
+    reasoning_tokens: int = REASONING_TOKENS
+    findings: Path | None = None
+    timeout: float = 30.0
+    retries: int = 2
+    concurrency: int = 64
+
+    def adapter(self) -> RequestAdapter:
+        """The request forms of the endpoint's models.
+
+        Raises:
+            ValueError: ``extra_body`` is no object, or sets a field that the program sets itself.
+        """
+        extra = parse_extra_body(self.extra_body)
+        return RequestAdapter(Address.parse(self.base_url), FindingsFile(self.findings), self.reasoning_tokens, extra)
+
+    def transport(self) -> HTTPTransport:
+        """The transport; see ``adapter`` for errors."""
+        return HTTPTransport(self.base_url, self.api_key, self.timeout, self.retries, self.concurrency, self.adapter())
 
 
 class OpenAICompatible:
-    """A model behind an OpenAI-compatible endpoint, at temperature 0, asked for no more than the endpoint honours.
+    """A model behind an OpenAI-compatible endpoint, at temperature 0, using only what the endpoint supports.
 
     Args:
         transport: to the endpoint.
-        model: the name under which the endpoint is asked for the model.
-        honours: what the endpoint was seen to honour (``capabilities.CapabilityProbe``).
+        model: the model name to send.
+        capabilities: returns what the endpoint supports (``capabilities.CapabilityProbe``).
     """
 
     def __init__(self, transport: Transport, model: str | ModelName, capabilities: Callable[[], Capabilities]) -> None:
         self._model = ModelName(transport, model, is_set=True) if isinstance(model, str) else model
         self._transport, self._capabilities = transport, capabilities
-        self._reader = ReplyReader(transport.place, transport.redacted)
-        self._code_tokens = CodeTokens(self._tokenized, _TOKEN_ID_LIMIT)
-        self._warmed: OrderedDict[str, None] = OrderedDict()
+        self._reader = ReplyReader(transport.endpoint, transport.redact)
+        self._code_tokens = CodeTokens(self._tokenize, _TOKEN_ID_LIMIT)
+        self._warm_prefixes: OrderedDict[str, None] = OrderedDict()
         self._lock = threading.Lock()
         self._calls = SharedCalls()
 
     def __repr__(self) -> str:
-        return f"OpenAICompatible({self.name!r} at {self._transport.place})"
+        return f"OpenAICompatible({self.name!r} at {self._transport.endpoint})"
 
     @property
     def name(self) -> str:
-        """The model's name as the endpoint's replies give it, else the one that it is asked for."""
-        return self._transport.served(self._model.known) or self._model.known
+        """The model's name in the endpoint's replies, else the name that is sent."""
+        return self._transport.served_model(self._model.known) or self._model.known
 
     @property
     def decoding(self) -> Mapping[str, Any]:
-        """See ``Backend.decoding``; the endpoint and the model that answers there are part of it."""
-        return {
-            **_DECODING,
-            **self._transport.fingerprint_parts,
-            "served": self._transport.served(self._model()) or self._model(),
-        }
+        """See ``Backend.decoding``; includes the endpoint and the model that answers."""
+        served = self._transport.served_model(self._model()) or self._model()
+        return {**_DECODING, **self._transport.fingerprint_parts, "served": served}
 
     @property
     def code_limit(self) -> int:
-        """See ``Backend.code_limit``: exact figures by token id where the endpoint has them, else the likeliest."""
+        """See ``Backend.code_limit``: exact values by token id if supported, else the most probable tokens."""
         capabilities = self._capabilities()
         return _TOKEN_ID_LIMIT if capabilities.supports("token_ids") else capabilities.top_logprobs
 
     @property
-    def holds_schema(self) -> bool:
-        """See ``Backend.holds_schema``; assumed of an endpoint that was not reached yet."""
+    def enforces_schema(self) -> bool:
+        """See ``Backend.enforces_schema``."""
         capabilities = self._capabilities()
-        return capabilities.outcome("json_schema") in ("honoured", "unknown") or capabilities.supports("json_array")
+        return capabilities.outcome("json_schema") in ("supported", "unknown") or capabilities.supports("json_array")
 
     @property
     def answers_directly(self) -> bool:
-        """See ``Backend.answers_directly``: by a question with a known answer; assumed where it cannot be checked."""
+        """See ``Backend.answers_directly``."""
         return self._capabilities().outcome("known_answer") != "ignored"
 
     def prepare(self) -> None:
-        """See ``PreparingBackend.prepare``: check the capabilities that `auto` and both common strategies depend on."""
+        """See ``Backend.prepare``: check the capabilities that ``auto`` and both common strategies use."""
         _ = self.code_limit >= 2 and self.answers_directly
-        self._constrained(Constraint({}, 1))
+        self._schema_fields(Constraint({}, 1))
 
     def generate(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
         """See ``Backend.generate``."""
-        fields = {"max_tokens": constraint.max_tokens, **self._constrained(constraint)}
-        return [self._reader.completion(reply) for reply in self._ask(conversations, fields)]
+        fields = {"max_tokens": constraint.max_tokens, **self._schema_fields(constraint)}
+        return [self._reader.completion(reply) for reply in self._send(conversations, fields)]
 
     def next_token_logprobs(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[TokenLogprobs]:
         """See ``Backend.next_token_logprobs``.
@@ -98,34 +134,35 @@ class OpenAICompatible:
         Raises:
             InvalidSetting: a code is not a single token of this model.
         """
+        code_by_token = None
         if self._capabilities().supports("token_ids"):
             try:
-                code_by_id = self._codes(codes)
+                code_by_id = self._code_ids(codes)
             except (Expired, Disconnected) as error:
                 return [TokenLogprobs(problem=waiting_problem(error))] * len(conversations)
             fields = {"logprob_token_ids": list(code_by_id), "return_tokens_as_token_ids": True}
-            by_id = {f"token_id:{one}": code for one, code in code_by_id.items()}
+            code_by_token = {f"token_id:{token}": code for token, code in code_by_id.items()}
         else:
-            fields, by_id = {"top_logprobs": self._capabilities().top_logprobs}, None
-        replies = self._ask(conversations, {"max_tokens": 1, "logprobs": True, **fields})
-        return [self._weighing(reply, codes, by_id) for reply in replies]
+            fields = {"top_logprobs": self._capabilities().top_logprobs}
+        replies = self._send(conversations, {"max_tokens": 1, "logprobs": True, **fields})
+        return [self._logprobs(reply, codes, code_by_token) for reply in replies]
 
     def decide(
         self, conversations: Sequence[Conversation], questions: Sequence[Mapping[str, Any]]
     ) -> list[DecisionReply]:
         """See ``DecidingBackend.decide``."""
         bodies = [{"model": self._model(), "input": list(one), "questions": list(questions)} for one in conversations]
-        return [self._reader.decided(reply) for reply in self._transport.post(bodies, "/decisions")]
+        return [self._reader.decisions(reply) for reply in self._transport.post(bodies, "/decisions")]
 
     def count(self, conversations: Sequence[Conversation]) -> list[int] | None:
-        """See ``CountingBackend.count``: by vLLM's ``/tokenize``, where the endpoint was seen to serve it."""
+        """See ``CountingBackend.count``: by vLLM's ``/tokenize``."""
         if not self._capabilities().supports("tokenize"):
             return None
         bodies = [{"model": self._model(), "messages": list(one)} for one in conversations]
-        replies = self._transport.post(bodies, self._transport.beside("/tokenize"))
+        replies = self._transport.post(bodies, self._transport.server_url("/tokenize"))
         counts = [reply.get("count") if isinstance(reply, dict) else None for reply in replies]
-        told = [count for count in counts if isinstance(count, int)]
-        return told if len(told) == len(counts) else None
+        known = [count for count in counts if isinstance(count, int)]
+        return known if len(known) == len(counts) else None
 
     def check(self) -> Problem | None:
         """See ``Backend.check``."""
@@ -136,69 +173,64 @@ class OpenAICompatible:
         reply = self._transport.get("/models")
         if isinstance(reply, Problem) and not (reply.kind == "misconfigured" and "404" in reply.detail):
             return reply
-        return None  # a 404 is an answer: not every server lists its models
+        return None  # 404: the server answers, but does not list its models
 
-    def _constrained(self, constraint: Constraint) -> Mapping[str, Any]:
-        """The fields that hold the words to the schema, as this endpoint takes them; none where it refuses them all."""
+    def _schema_fields(self, constraint: Constraint) -> Mapping[str, Any]:
+        """The fields that enforce the schema in a form that the endpoint supports; none if it rejects all forms."""
         capabilities, schema = self._capabilities(), constraint.schema
         if capabilities.rejects("json_schema") and not capabilities.supports("json_array"):
             return {"response_format": {"type": "json_object"}} if capabilities.supports("json_object") else {}
         if not capabilities.supports("json_array"):
             schema = wrapped(schema)
         described = {"name": "answer", "schema": dict(schema), "strict": True}
-        told = {"logprobs": True} if capabilities.supports("logprobs") else {}
-        return {"response_format": {"type": "json_schema", "json_schema": described}, **told}
+        logprobs = {"logprobs": True} if capabilities.supports("logprobs") else {}
+        return {"response_format": {"type": "json_schema", "json_schema": described}, **logprobs}
 
-    def _ask(self, conversations: Sequence[Conversation], fields: Mapping[str, Any]) -> list[Any]:
-        """One request per conversation.
-
-        The first of a burst is sent alone, so that the shared prefix is in the server's prefix cache when the others
-        arrive.
-        """
+    def _send(self, conversations: Sequence[Conversation], fields: Mapping[str, Any]) -> list[Any]:
+        """One request per conversation. Before a burst the first is sent alone, to fill the prefix cache."""
         bodies = [self._body(conversation, fields) for conversation in conversations]
         if len(bodies) < _BURST or self._is_warm(bodies[0]):
             return self._transport.post(bodies)
         return [*self._transport.post(bodies[:1]), *self._transport.post(bodies[1:])]
 
     def _body(self, conversation: Conversation, fields: Mapping[str, Any]) -> Mapping[str, Any]:
-        return {"model": self._model(), "messages": list(conversation), **_DECODING, **fields, **self._salted()}
-
-    def _salted(self) -> Mapping[str, Any]:
-        """vLLM's own field, so only where its other ones were seen to be honoured."""
+        body = {"model": self._model(), "messages": list(conversation), **_DECODING, **fields}
         salt = CURRENT_REQUEST.get().cache_salt
-        return {"cache_salt": salt} if salt and self._capabilities().supports("token_ids") else {}
+        # A field of vLLM, therefore only sent where vLLM's other field is supported.
+        return {**body, "cache_salt": salt} if salt and self._capabilities().supports("token_ids") else body
 
     def _is_warm(self, body: Mapping[str, Any]) -> bool:
-        """Whether this static part went ahead before; notes that it does now."""
-        part = hashlib.sha256((body.get("cache_salt", "") + body["messages"][0]["content"]).encode()).hexdigest()
+        """Whether a request with this prefix was sent before; notes that it is sent now."""
+        prefix = hashlib.sha256((body.get("cache_salt", "") + body["messages"][0]["content"]).encode()).hexdigest()
         with self._lock:
-            warm = part in self._warmed
-            self._warmed[part] = None
-            self._warmed.move_to_end(part)
-            while len(self._warmed) > _PARTS_REMEMBERED:
-                self._warmed.popitem(last=False)
-        return warm
+            is_warm = prefix in self._warm_prefixes
+            self._warm_prefixes[prefix] = None
+            self._warm_prefixes.move_to_end(prefix)
+            while len(self._warm_prefixes) > _PREFIXES_STORED:
+                self._warm_prefixes.popitem(last=False)
+        return is_warm
 
-    def _codes(self, codes: Sequence[str]) -> Mapping[int, str]:
+    def _code_ids(self, codes: Sequence[str]) -> Mapping[int, str]:
         """The code of each token id; looked up once for all requests."""
-        found = self._code_tokens.known(codes)
-        return found or self._calls.result(tuple(codes), partial(self._code_tokens.of, codes, self.name))
+        cached = self._code_tokens.cached(codes)
+        return cached or self._calls.result(tuple(codes), partial(self._code_tokens.of, codes, self.name))
 
-    def _tokenized(self, texts: Sequence[str]) -> list[list[int]]:
+    def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         bodies = [{"model": self._model(), "prompt": text, "add_special_tokens": False} for text in texts]
-        replies = self._transport.post(bodies, self._transport.beside("/tokenize"))
+        replies = self._transport.post(bodies, self._transport.server_url("/tokenize"))
         if failed := next((reply for reply in replies if isinstance(reply, Problem)), None):
             raise InvalidSetting(f"no probabilities by code: {failed.detail}; choose the strategy json_list")
-        found = [reply.get("tokens") if isinstance(reply, dict) else None for reply in replies]
-        return [tokens if isinstance(tokens, list) else [] for tokens in found]
+        tokenized = [reply.get("tokens") if isinstance(reply, dict) else None for reply in replies]
+        return [tokens if isinstance(tokens, list) else [] for tokens in tokenized]
 
-    def _weighing(self, reply: Any, codes: Sequence[str], by_id: Mapping[str, str] | None) -> TokenLogprobs:
+    def _logprobs(self, reply: Any, codes: Sequence[str], code_by_token: Mapping[str, str] | None) -> TokenLogprobs:
         choice = self._reader.choice(reply)
         if isinstance(choice, Problem):
             return TokenLogprobs(problem=choice, usage=usage_of(reply))
-        told = self._reader.top_tokens(choice)
-        if not told:
-            return TokenLogprobs(problem=Problem("unreadable", f"{self._transport.place} told no probabilities"))
-        found = from_top_tokens(told, codes, by_id)
-        said = content_of(choice) if by_id else found.said
-        return replace(found, said=said or "", usage=usage_of(reply))
+        tokens = top_tokens(choice)
+        if not tokens:
+            detail = f"{self._transport.endpoint} returned no probabilities"
+            return TokenLogprobs(problem=Problem("unreadable", detail))
+        result = from_top_tokens(tokens, codes, code_by_token)
+        top_token = (content_of(choice) or "") if code_by_token else result.top_token
+        return replace(result, top_token=top_token, usage=usage_of(reply))

@@ -1,4 +1,4 @@
-"""A vLLM server as our own child process: started, waited for, explained where it fails, and never left behind."""
+"""A vLLM server as a child process: start it, wait until it is healthy, explain its failures, stop it reliably."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from llm.backends.local.model_files import missing
+from llm.backends.local_backend import why_missing
 from prompts.errors import MarqueeError
-from prompts.extras import install_command
+from prompts.installation import install_command
 
 log = logging.getLogger(__name__)
 
-# What our engine relies on, whoever starts the server; compose.yaml and the README say the same.
+# Required by this project's client; compose.yaml and the README have the same flags.
 FLAGS = (
     *("--generation-config", "vllm"),  # the model's own sampling defaults would change answers
     *("--max-logprobs", "20"),
@@ -35,27 +35,27 @@ FLAGS = (
     *("--structured-outputs-config", '{"backend": "xgrammar", "disable_any_whitespace": true}'),
 )
 _MODULE = "vllm.entrypoints.openai.api_server"  # the `vllm` script is missing in the CPU distribution
-_PATIENCE_SECONDS = 1800.0  # a first start may fetch tens of gigabytes
-_BEAT_SECONDS = 0.5
-_GRACE_SECONDS = 20.0
+_START_SECONDS = 1800.0  # a first start may download tens of gigabytes
+_POLL_SECONDS = 0.5
+_STOP_SECONDS = 20.0
 _TAIL_BYTES = 20_000
 
 OnProgress = Callable[[float, str], None]
 
 
 class VLLMFailed(MarqueeError):
-    """The vLLM server did not come up; the message says why and what to do."""
+    """The vLLM server did not start; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
-class Options:
-    """How a server is run.
+class VLLMOptions:
+    """Options of a server.
 
     Attributes:
         python: interpreter of an environment with vLLM.
         max_model_len: tokens of prompt and answer together.
-        arguments: further arguments of the server; they outweigh ``FLAGS`` where both say the same.
-        environment: set on top of this process's own.
+        arguments: further arguments of the server; they take precedence over ``FLAGS``.
+        environment: variables added to this process's own.
     """
 
     python: str = sys.executable
@@ -65,23 +65,23 @@ class Options:
 
 
 class VLLMServer:
-    """Runs vLLM's OpenAI-compatible server on a free port of the loopback interface, under a key of its own.
+    """vLLM's OpenAI-compatible server on a free port of the loopback interface, with its own API key.
 
-    Start it from a thread that lasts: Linux ends the server when the thread that started it ends.
+    Start it from a long-lived thread: Linux ends the server when the thread that started it ends.
 
     Args:
         model: folder of the weights, or their name on the hub.
-        name: under which the model is served.
-        options: how it is run.
-        folder: where its log goes; the log is removed after an orderly end.
-        api_key: what it asks for under ``/v1``; None makes one up.
+        name: model name that the server accepts.
+        options: see ``VLLMOptions``.
+        folder: for its log, which is removed after an orderly end.
+        api_key: required under ``/v1``; None generates one.
     """
 
     def __init__(
         self,
         model: str,
         name: str,
-        options: Options = Options(),
+        options: VLLMOptions = VLLMOptions(),
         folder: Path = Path("var"),
         api_key: str | None = None,
     ) -> None:
@@ -95,7 +95,7 @@ class VLLMServer:
 
     @property
     def command(self) -> list[str]:
-        """The command line; the key is not on it, since everyone on a machine can read command lines."""
+        """The command line; without the key, since all users of a machine can read command lines."""
         return [
             *(self._options.python, "-m", _MODULE, "--model", self._model),
             *FLAGS,
@@ -105,15 +105,18 @@ class VLLMServer:
         ]
 
     def start(self, on_progress: OnProgress = lambda seconds, words: None) -> None:
-        """Start it and wait until it is healthy.
+        """Start the server and wait until it is healthy.
 
         Args:
-            on_progress: called about twice a second with the seconds so far and the last line of the server's log.
+            on_progress: called about twice a second with the elapsed seconds and the last line of the server's log.
 
         Raises:
-            VLLMFailed: it did not come up.
+            VLLMFailed: it did not start.
         """
-        self._look_first()
+        if shutil.which(self._options.python) is None:
+            raise VLLMFailed(f"there is no interpreter {self._options.python}; see MARQUEE_VLLM_PYTHON")
+        if reason := why_missing(self._model, strict=False):
+            raise VLLMFailed(reason)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as log_file:
             process = subprocess.Popen(
@@ -122,7 +125,7 @@ class VLLMServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log_file,
                 stderr=log_file,
-                start_new_session=True,  # Ctrl-C is ours to handle, and the group can be ended as one
+                start_new_session=True,  # Ctrl-C is handled here, and the group can be ended as one
                 preexec_fn=_end_with_parent(os.getpid()),
             )
         self._process, self._starter = process, os.getpid()
@@ -132,76 +135,69 @@ class VLLMServer:
             self._end(process)
             self._process = None
             raise
-        except BaseException:  # broken off, by Ctrl-C or a SIGTERM: an end like any other
+        except BaseException:  # Ctrl-C or SIGTERM
             self.stop()
             raise
         threading.Thread(target=self._watch, args=(process,), name="vllm", daemon=True).start()
 
     def stop(self) -> None:
-        """Stop it and all its processes; does nothing where it is not running, or runs for the process that forked us.
+        """Stop the server and all its processes; no effect if it does not run, or in a forked process.
 
-        The log is kept where the server had ended by itself, since that wants explaining.
+        The log is kept if the server had ended by itself.
         """
         process, self._process = self._process, None
         if process is None or os.getpid() != self._starter:
             return
-        in_order = process.poll() is None
+        was_running = process.poll() is None
         self._end(process)
-        if in_order:
+        if was_running:
             self.log.unlink(missing_ok=True)
 
-    def last_words(self) -> str:
-        """The last line of its log, without time stamps and the like."""
+    def last_line(self) -> str:
+        """The last line of its log, without level and time."""
         lines = self._log_lines()
         return re.sub(r"^(\([^)]*\) )?((DEBUG|INFO|WARNING|ERROR) \S+ \S+ \[[^]]*\] )?", "", lines[-1]) if lines else ""
 
-    def _look_first(self) -> None:
-        """What can be seen to be wrong without starting anything."""
-        if shutil.which(self._options.python) is None:
-            raise VLLMFailed(f"there is no interpreter {self._options.python}; see MARQUEE_VLLM_PYTHON")
-        if why := missing(self._model, strict=False):
-            raise VLLMFailed(why)
-
     def _environment(self) -> dict[str, str]:
-        tools = str(Path(shutil.which(self._options.python) or "").parent)  # vLLM calls ninja, which lies beside python
-        ours = {
+        tools = str(Path(shutil.which(self._options.python) or "").parent)  # vLLM calls ninja, installed beside python
+        own = {
             "PATH": os.pathsep.join((tools, os.environ.get("PATH", ""))),
-            "PYTHONSAFEPATH": "1",  # else our rooms `llm`, `service`, `eval` would stand before packages of these names
+            "PYTHONSAFEPATH": "1",  # else this project's `llm`, `service`, `eval` hide other packages of these names
             "VLLM_API_KEY": self.api_key,
             "VLLM_NO_USAGE_STATS": "1",
         }
-        return {**os.environ, **ours, **self._options.environment}
+        return {**os.environ, **own, **self._options.environment}
 
     def _wait_until_healthy(self, process: subprocess.Popen[bytes], on_progress: OnProgress) -> None:
         start = time.monotonic()
-        while (elapsed := time.monotonic() - start) < _PATIENCE_SECONDS:
+        while (elapsed := time.monotonic() - start) < _START_SECONDS:
             if process.poll() is not None:
-                raise VLLMFailed(self._why(process.returncode))
+                raise VLLMFailed(self._failure(process.returncode))
             if self._is_healthy():
                 return
-            on_progress(elapsed, self.last_words())
-            time.sleep(_BEAT_SECONDS)
-        raise VLLMFailed(f"vLLM was not ready within {_PATIENCE_SECONDS:g} s; its log: {self.log}")
+            on_progress(elapsed, self.last_line())
+            time.sleep(_POLL_SECONDS)
+        raise VLLMFailed(f"vLLM was not ready within {_START_SECONDS:g} s; its log: {self.log}")
 
     def _is_healthy(self) -> bool:
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy stands before loopback
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback needs no proxy
         with suppress(urllib.error.URLError, OSError), direct.open(f"http://127.0.0.1:{self.port}/health", timeout=2):
             return True
         return False
 
-    def _why(self, status: int) -> str:
-        """Why it ended before it was healthy, in one sentence that says what to do."""
+    def _failure(self, status: int) -> str:
+        """Why the server ended before it was healthy, and what to do."""
         lines = self._log_lines()
-        said = "\n".join(lines)
+        text = "\n".join(lines)
         for pattern, sentence in _REASONS:
-            if found := re.search(pattern, said, re.IGNORECASE):
-                on_progress = {"python": self._options.python, "model": self._model, "port": self.port}
-                return sentence.format(*found.groups(), **on_progress) + f" (its log: {self.log})"
+            if match := re.search(pattern, text, re.IGNORECASE):
+                values = {"python": self._options.python, "model": self._model, "port": self.port}
+                return sentence.format(*match.groups(), **values) + f" (its log: {self.log})"
         if status == -signal.SIGKILL:
-            return f"vLLM was killed while it started, most likely for want of memory; its log: {self.log}"
+            return f"vLLM was killed while it started, probably for lack of memory; its log: {self.log}"
         errors = [line for line in lines if re.search(r"\b\w*(Error|Exception)\b: .", line)]
-        words = (errors or lines or ["it said nothing"])[-1]
-        return f"vLLM did not come up (status {status}): {words[:300]}; its log: {self.log}"
+        line = (errors or lines or ["its log is empty"])[-1]
+        return f"vLLM did not start (status {status}): {line[:300]}; its log: {self.log}"
 
     def _log_lines(self) -> list[str]:
         try:
@@ -213,46 +209,46 @@ class VLLMServer:
         return [line.strip() for line in re.split(r"[\r\n]+", tail) if line.strip()]  # progress bars end in \r
 
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
-        """Once it ends: where nobody here ended it, say so, and end what it leaves behind."""
+        """When the server ends without ``stop``: log an error and end its other processes."""
         process.wait()
         if self._process is process:
             _end_group(process.pid)
-            log.error("vLLM ended by itself; the last it said: %s; its log: %s", self.last_words(), self.log)
+            log.error("vLLM ended by itself; its last line: %s; its log: %s", self.last_line(), self.log)
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
-            process.wait(_GRACE_SECONDS)
+            process.wait(_STOP_SECONDS)
         _end_group(process.pid)
         process.wait()
 
 
-# Tried in this order, since one trouble brings others after it.
+# Pattern of the log and message; the first match wins, since one error causes others.
 _REASONS = (
     (
         r"No module named '?vllm\b",
-        f"vLLM is not installed for {{python}}: {install_command('vllm')} in an environment of its own, and name its "
-        "interpreter in MARQUEE_VLLM_PYTHON",
+        f"vLLM is not installed for {{python}}: {install_command('vllm')} in its own environment, and set "
+        "MARQUEE_VLLM_PYTHON to that interpreter",
     ),
     (r"unrecognized arguments?: (.+)", "vLLM knows no argument {0}; see MARQUEE_VLLM_ARGUMENTS"),
     (r"api_server\S*: error: (.+)", "vLLM refused its arguments: {0}; see MARQUEE_VLLM_ARGUMENTS"),
     (r"address already in use", "port {port} was taken before vLLM could listen on it; start again"),
     (
         r"is greater than the derived max_model_len",
-        "the model {model} takes fewer tokens than MARQUEE_VLLM_MAX_MODEL_LEN says; set it lower",
+        "the model {model} supports fewer tokens than MARQUEE_VLLM_MAX_MODEL_LEN; set it lower",
     ),
     (
         r"out of memory|OutOfMemory|can't allocate memory|No available memory for the cache|Free memory on device"
         r"|the estimated maximum model length is|is larger than the available KV cache",
-        "there is not enough memory for {model}: set MARQUEE_VLLM_MAX_MODEL_LEN lower, free the GPU, or pass "
+        "there is not enough memory for {model}: set MARQUEE_VLLM_MAX_MODEL_LEN lower, free GPU memory, or pass "
         "--gpu-memory-utilization, --quantization or --tensor-parallel-size by MARQUEE_VLLM_ARGUMENTS",
     ),
-    (r"Failed to infer device type|No CUDA GPUs are available", "vLLM finds no GPU here that it could use"),
+    (r"Failed to infer device type|No CUDA GPUs are available", "vLLM finds no usable GPU"),
     (
         r"Invalid repository ID or local directory|is not a valid model identifier|Repository Not Found"
         r"|LocalEntryNotFound|OfflineModeIsEnabled|outgoing traffic has been disabled|HFValidationError"
         r"|couldn't connect to",
-        "vLLM cannot find the model {model}: it is no folder with weights here, and was not got from the hub",
+        "vLLM cannot find the model {model}: it is no folder with weights, and could not be downloaded from the hub",
     ),
 )
 
@@ -263,20 +259,20 @@ def _free_port() -> int:
 
 
 def _end_group(group: int) -> None:
-    """vLLM's engine is a process beside its server, and may outlive it."""
+    """End all processes of a group: vLLM's engine is a second process and may outlive its server."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)
 
 
 def _end_with_parent(parent: int) -> Callable[[], None] | None:
-    """What a child calls between fork and exec so that it is told to end should we die by SIGKILL; Linux only."""
+    """A function that the child calls between fork and exec, so that it ends with this process; Linux only."""
     if sys.platform != "linux":
         return None
-    prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up here: after a fork as little as possible should happen
+    prctl = ctypes.CDLL(None, use_errno=True).prctl  # before the fork, after which little is safe to call
 
-    def ask() -> None:
-        prctl(1, signal.SIGTERM)  # 1: PR_SET_PDEATHSIG; SIGTERM lets the server end its backend too
+    def set_signal() -> None:
+        prctl(1, signal.SIGTERM)  # 1: PR_SET_PDEATHSIG; SIGTERM lets the server end its engine too
         if os.getppid() != parent:
             os._exit(1)
 
-    return ask
+    return set_signal

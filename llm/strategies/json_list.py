@@ -64,7 +64,7 @@ class JSONList:
     def _read(self, completion: Completion, taxonomy: Taxonomy) -> StrategyAnswer:
         if completion.problem:
             return StrategyAnswer(usage=completion.usage, problem=completion.problem)
-        answer = read_answer(completion.text, taxonomy, completion.cut)
+        answer = read_answer(completion.text, taxonomy, completion.truncated)
         scores = _scores(completion, answer.labels)
         # A label whose words were not found comes last: its spelling was not the taxonomy's.
         labels = tuple(sorted(answer.labels, key=lambda name: -scores.get(name, 0.0)))

@@ -36,7 +36,7 @@ def best(backend: Backend, taxonomy: Taxonomy) -> Strategy:
     chooses, or single questions where the endpoint cannot constrain the list to the taxonomy. A model whose first token
     is no answer (a reasoning model) is read as a list.
     """
-    is_read_by_code = not taxonomy.multi or not backend.holds_schema
+    is_read_by_code = not taxonomy.multi or not backend.enforces_schema
     if is_read_by_code and backend.code_limit >= 2 and backend.answers_directly:
         return STRATEGIES["yes_no" if taxonomy.multi else "label_tokens"]
     return STRATEGIES["json_list"]

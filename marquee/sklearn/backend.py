@@ -10,12 +10,10 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from llm.backends.adapting import REASONING_TOKENS
-from llm.backends.address import BadAddress, corrected
 from llm.backends.capabilities import CapabilityProbe
-from llm.backends.endpoint_settings import EndpointSettings
-from llm.backends.extra_body import extra_fields
-from llm.backends.openai_compatible import OpenAICompatible
+from llm.backends.endpoint import BadAddress, correct_base_url, parse_extra_body
+from llm.backends.openai_compatible import EndpointSettings, OpenAICompatible
+from llm.backends.request_adapter import REASONING_TOKENS
 from llm.classifier import Classifier
 from llm.embedded.matcher import Matcher, matcher
 from llm.few_shot import NearestExamples, Shots, StaticExamples
@@ -110,11 +108,11 @@ def _settings(base_url: str, api_key: SecretStr | None) -> EndpointSettings:
     """
     variables = os.environ
     try:
-        url, _ = corrected(base_url)
+        url, _ = correct_base_url(base_url)
     except BadAddress as error:
         raise InvalidSetting(f"base_url {without_login(base_url)!r} {error}") from None
     try:
-        extra_fields(variables.get(_EXTRA_BODY, ""))
+        parse_extra_body(variables.get(_EXTRA_BODY, ""))
     except ValueError as error:
         raise InvalidSetting(f"{_EXTRA_BODY} {error}") from None
     findings = variables.get("MARQUEE_PROBE_PATH")

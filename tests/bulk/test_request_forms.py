@@ -15,9 +15,8 @@ from bulk.columns import columns_of
 from bulk.job import ClassifierSpec, Job
 from bulk.ray_llm import RayEndpoint
 from bulk.source import source_of
-from llm.backends.adapting import Adapting
-from llm.backends.address import Address
-from llm.backends.findings_file import FindingsFile
+from llm.backends.endpoint import Address
+from llm.backends.request_adapter import FindingsFile, RequestAdapter
 from llm.classifier import Prediction
 from llm.language_model import LanguageModel
 from llm.strategies.registry import STRATEGIES
@@ -41,7 +40,7 @@ def written(
 
 
 def wire_to(url: str = OPENAI, findings: Path | None = None, **extra: Any) -> OfflineTransport:
-    return OfflineTransport(adapting=Adapting(Address.of(url), FindingsFile(findings), extra=extra))
+    return OfflineTransport(adapting=RequestAdapter(Address.parse(url), FindingsFile(findings), extra=extra))
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from llm.backends.capabilities import CapabilityProbe, SupportedFeatures, probe
-from llm.backends.capability_checks import CANARIES
+from llm.backends.capabilities import CapabilityProbe, CapabilityReport, probe
+from llm.backends.capability_checks import CHECKS
 from llm.backends.openai_compatible import OpenAICompatible
 from llm.backends.transport import HTTPTransport
 from llm.language_model import LanguageModel
@@ -41,15 +41,15 @@ def backend(server: LlamaServer) -> OpenAICompatible:
 
 def test_the_probe_finds_what_this_server_honours_and_what_it_drops(server: LlamaServer) -> None:
     found = probe(HTTPTransport(server.base_url, API_KEY, timeout=60, retries=0, concurrency=4), "tiny")
-    assert isinstance(found, SupportedFeatures)
+    assert isinstance(found, CapabilityReport)
     outcomes = {name: finding.outcome for name, finding in found.findings.items()}
-    assert outcomes.keys() == CANARIES.keys()
+    assert outcomes.keys() == CHECKS.keys()
     for name in ("json_schema", "json_array", "json_object", "gbnf", "logprobs", "prefix_caching"):
-        assert outcomes[name] == "honoured", name
+        assert outcomes[name] == "supported", name
     for name in ("choice", "regex", "grammar"):
         assert outcomes[name] == "ignored", "vLLM's fields are dropped without a word"
-    assert outcomes["decisions"] == "refused"
-    assert outcomes["known_answer"] == "honoured", "the model learnt to begin with a code"
+    assert outcomes["decisions"] == "rejected"
+    assert outcomes["known_answer"] == "supported", "the model learnt to begin with a code"
     assert found.top_logprobs == 20
 
 

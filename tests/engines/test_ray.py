@@ -18,8 +18,8 @@ from bulk.ray_cluster import Cluster, OnRay
 from bulk.ray_llm import RayEndpoint, RayRunner
 from bulk.run import Stage, run
 from bulk.runners import InProcess
-from llm.backends.adapting import Adapting
-from llm.backends.address import Address
+from llm.backends.endpoint import Address
+from llm.backends.request_adapter import RequestAdapter
 from llm.classifier import Prediction, Problem
 from llm.language_model import LanguageModel
 from llm.strategies.registry import STRATEGIES
@@ -128,7 +128,7 @@ def test_requests_that_are_refused_for_fields_are_sent_again_without_them(nodes:
     plan = job_of(given, tmp_path / "o.jsonl")
     with endpoint(like_gpt_5('{"labels": ["War"]}')) as server:
         url = f"{server.url}?api-version=1"
-        adapting = Adapting(Address.of(url), extra={"reasoning_effort": "low"})
+        adapting = RequestAdapter(Address.parse(url), extra={"reasoning_effort": "low"})
         transport = OfflineTransport("the cluster", tmp_path / "replies.sqlite", adapting)
         asked = ClassifierSpec("llm", {}, lambda: LanguageModel(transport.backend("m"), STRATEGIES["json_list"]))
         job = Job(plan.source, plan.columns, taxonomy, asked, plan.out, batch=4)

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from benchmarks.taught import compare
-from llm.backends.local.backend import LocalBackend
+from llm.backends.local_backend import LocalBackend
 from llm.language_model import LanguageModel
 from llm.strategies.registry import STRATEGIES
 from tests.support.process import service

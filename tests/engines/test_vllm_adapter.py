@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx2
 
-from llm.backends.local.backend import LocalBackend
+from llm.backends.local_backend import LocalBackend
 from llm.language_model import LanguageModel
 from llm.lora_adapter import adapter_in
 from llm.strategies.registry import STRATEGIES

@@ -10,8 +10,8 @@ import pytest
 
 from llm.backends.backend import Backend
 from llm.backends.batch_transport import BatchTransport
-from llm.backends.capabilities import CapabilityProbe, SupportedFeatures, probe
-from llm.backends.capability_checks import CANARIES
+from llm.backends.capabilities import CapabilityProbe, CapabilityReport, probe
+from llm.backends.capability_checks import CHECKS
 from llm.backends.openai_compatible import OpenAICompatible
 from llm.backends.transport import HTTPTransport
 from llm.language_model import LanguageModel
@@ -99,7 +99,7 @@ SPELLINGS = 8  # of one code: with a space or a line break before it, and in the
 def test_codes_read_by_token_id_agree_with_the_likeliest_tokens(vllm: VLLMServer) -> None:
     transport = HTTPTransport(vllm.base_url, API_KEY, timeout=60, retries=0, concurrency=8)
     by_id = backend(vllm)
-    by_likeliest = OpenAICompatible(transport, MODEL_NAME, lambda: SupportedFeatures({}, top_logprobs=20))
+    by_likeliest = OpenAICompatible(transport, MODEL_NAME, lambda: CapabilityReport({}, top_logprobs=20))
     conversation = registry.prompt("plot").render(Text("A plot."), TMDB)
     codes = list("ABCDEFGH")
     (exact,) = by_id.next_token_logprobs([conversation], codes)
@@ -114,15 +114,15 @@ def test_codes_read_by_token_id_agree_with_the_likeliest_tokens(vllm: VLLMServer
 
 def test_the_probe_finds_what_this_server_honours_and_what_it_drops(vllm: VLLMServer) -> None:
     found = probe(HTTPTransport(vllm.base_url, API_KEY, timeout=60, retries=0, concurrency=8), MODEL_NAME)
-    assert isinstance(found, SupportedFeatures)
+    assert isinstance(found, CapabilityReport)
     outcomes = {name: finding.outcome for name, finding in found.findings.items()}
-    assert outcomes.keys() == CANARIES.keys()
-    honoured = {"json_schema", "json_array", "choice", "regex", "grammar", "logit_bias", "logprobs", "token_ids"}
-    for name in honoured | {"json_object", "tokenize", "prefix_caching", "batch"}:
-        assert outcomes[name] == "honoured", name
+    assert outcomes.keys() == CHECKS.keys()
+    supported = {"json_schema", "json_array", "choice", "regex", "grammar", "logit_bias", "logprobs", "token_ids"}
+    for name in supported | {"json_object", "tokenize", "prefix_caching", "batch"}:
+        assert outcomes[name] == "supported", name
     assert outcomes["gbnf"] == "ignored", "llama.cpp's field is dropped without a word"
     assert outcomes["known_answer"] == "ignored", "random weights do not begin with a letter"
-    assert outcomes["decisions"] == "refused"
+    assert outcomes["decisions"] == "rejected"
     assert (found.top_logprobs, found.context, found.version) == (20, 32_768, "0.32.0")
 
 

@@ -47,7 +47,7 @@ class VLLMServer(vllm_server.VLLMServer):
     """
 
     def __init__(self, model: Path, api_key: str, arguments: tuple[str, ...] = ()) -> None:
-        options = vllm_server.Options(str(environment()), 32_768, arguments, ON_THIS_CPU)
+        options = vllm_server.VLLMOptions(str(environment()), 32_768, arguments, ON_THIS_CPU)
         super().__init__(str(model), MODEL_NAME, options, VAR, api_key)
 
     def kill(self) -> None:

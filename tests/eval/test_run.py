@@ -11,7 +11,7 @@ from eval.datasets import Example
 from eval.manifest import EvaluationData, read_manifest
 from eval.run import EvaluationRun, OpenedSystem, RunOptions, System
 from eval.run_metrics import rescore
-from llm.backends.fake import FakeBackend
+from llm.backends.backend import FakeBackend
 from llm.classifier import Classifier, Problem
 from llm.language_model import LanguageModel
 from llm.strategies.json_list import JSONList

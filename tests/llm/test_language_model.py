@@ -2,8 +2,7 @@
 
 import pytest
 
-from llm.backends.backend import Conversation
-from llm.backends.fake import FakeBackend
+from llm.backends.backend import Conversation, FakeBackend
 from llm.classifier import Problem
 from llm.language_model import LanguageModel
 from llm.strategies.json_list import JSONList

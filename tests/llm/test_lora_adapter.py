@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from llm.backends.local.backend import LocalBackend
+from llm.backends.local_backend import LocalBackend
 from llm.backends.vllm_server import VLLMServer
 from llm.lora_adapter import adapter_in, refuse_other_base, vllm_arguments, weights_of
 from main import main

@@ -22,8 +22,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from sklearn.utils.validation import check_is_fitted
 
 from eval.baselines.thresholds import Decoding
-from llm.backends.backend import Conversation
-from llm.backends.fake import FakeBackend
+from llm.backends.backend import Conversation, FakeBackend
 from llm.classifier import Problem
 from llm.embedded.matcher import Matcher
 from llm.language_model import LanguageModel

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from llm.backends.address import Address
+from llm.backends.endpoint import Address
 from marquee.sklearn import MarqueeClassifier
 from prompts.errors import InvalidSetting
 from prompts.taxonomy import Label, Taxonomy
@@ -95,7 +95,7 @@ def test_findings_are_kept_where_a_file_is_named(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("MARQUEE_PROBE_PATH", str(tmp_path / "findings.json"))
     with endpoint(refusing("temperature", "`temperature` is deprecated for this model.")) as server:
         estimator(server).predict(["a soldier"])
-        assert Address.of(server.url).base_url in (tmp_path / "findings.json").read_text()
+        assert Address.parse(server.url).base_url in (tmp_path / "findings.json").read_text()
 
 
 @pytest.mark.parametrize(

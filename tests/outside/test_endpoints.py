@@ -17,15 +17,13 @@ from typing import Any
 import pytest
 
 from bulk.batch_api import OfflineTransport
-from llm.backends.adapting import Adapting
-from llm.backends.address import Address, BadAddress, corrected
 from llm.backends.backend import Constraint
-from llm.backends.capabilities import UNPROBED, Capabilities, SupportedFeatures
-from llm.backends.findings_file import FindingsFile
-from llm.backends.model_name import ModelName
+from llm.backends.capabilities import UNPROBED, Capabilities, CapabilityReport
+from llm.backends.endpoint import Address, BadAddress, ModelName, correct_base_url
 from llm.backends.openai_compatible import OpenAICompatible
-from llm.backends.refusals import redacted, seconds_of
+from llm.backends.refusals import redact, retry_after_seconds
 from llm.backends.replies import ReplyReader, decoded, usage_of
+from llm.backends.request_adapter import FindingsFile, RequestAdapter
 from llm.backends.transport import HTTPTransport
 from llm.classifier import Prediction, Problem
 from llm.language_model import LanguageModel
@@ -56,8 +54,8 @@ TAXONOMY = Taxonomy("films", tuple(map(Label, ("Drama", "Comedy", "War"))), mult
 LABELS = '{"labels": ["Drama", "War"]}'
 
 
-def adapting(server: Endpoint, path: Path | None = None, **extra: Any) -> Adapting:
-    return Adapting(Address.of(server.url), FindingsFile(path), extra=extra)
+def adapting(server: Endpoint, path: Path | None = None, **extra: Any) -> RequestAdapter:
+    return RequestAdapter(Address.parse(server.url), FindingsFile(path), extra=extra)
 
 
 def model(server: Endpoint, path: Path | None = None, retries: int = 0, **extra: Any) -> LanguageModel:
@@ -147,7 +145,7 @@ def test_words_that_end_by_themselves_are_an_answer(finish: Any) -> None:
     read = ReplyReader("", str).completion(
         {"choices": [{"message": {"content": "Drama, War"}, "finish_reason": finish}]}
     )
-    assert (read.text, read.cut) == ("Drama, War", False)
+    assert (read.text, read.truncated) == ("Drama, War", False)
 
 
 @pytest.mark.parametrize(
@@ -296,7 +294,7 @@ def test_an_error_keeps_the_endpoints_own_words(status: int, document: Any, kind
     ],
 )
 def test_no_secret_is_repeated(words: str) -> None:
-    shown = redacted(words, (KEY,))
+    shown = redact(words, (KEY,))
     assert "***" in shown
     for part in (KEY, "abc123", "abcdef.ghijkl", "0123456789abcdef", "abcdefghijk", "eyJhbG", "AIzaSyA"):
         assert part not in shown
@@ -348,7 +346,7 @@ def test_no_key_in_the_query_of_the_base_url_is_repeated(query: str) -> None:
 
 
 def test_a_batch_repeats_no_login_of_the_base_url_and_no_key() -> None:
-    adapting = Adapting(Address.of("http://me:Tr0ub4dor@localhost:8000/v1"))
+    adapting = RequestAdapter(Address.parse("http://me:Tr0ub4dor@localhost:8000/v1"))
     transport = OfflineTransport(adapting=adapting, secrets=("k3y-of-mine",))
     transport.post([{"model": "m"}])
     (key,) = transport.taken()
@@ -363,13 +361,13 @@ def test_control_characters_of_an_error_do_not_reach_a_terminal() -> None:
 
 @pytest.mark.parametrize("value", ["inf", "nan", "-1", "soon", "", "1e99", "Fri, 31 Dec 99999 23:59:59 GMT", "9" * 400])
 def test_a_retry_after_without_sense_is_ignored(value: str) -> None:
-    assert seconds_of(value) is None
+    assert retry_after_seconds(value) is None
     assert problem_of(body(429, {}, Retry_After=value)).retry_after is None
 
 
 def test_a_retry_after_may_be_seconds_or_a_date() -> None:
-    assert seconds_of("2.5") == 2.5
-    later = seconds_of("Wed, 01 Jan 2200 00:00:00 GMT")
+    assert retry_after_seconds("2.5") == 2.5
+    later = retry_after_seconds("Wed, 01 Jan 2200 00:00:00 GMT")
     assert later is None  # no endpoint is out of order for a century
 
 
@@ -468,7 +466,7 @@ SYSTEM_ROLE = [
                      "param": "messages[0].role"}}),
     (500, {"error": {"message": "Value is not callable: System role not supported at row 1"}}),
 ]  # fmt: skip
-ARRAY = SupportedFeatures({})
+ARRAY = CapabilityReport({})
 
 
 def system(path: str, status: int, document: Any) -> Any:
@@ -655,7 +653,7 @@ def test_log_probabilities_of_any_shape_are_read_or_are_a_problem(
     single = Taxonomy("films", TAXONOMY.labels, multi=False, max_labels=1, allow_none=False)
     with endpoint(behaviour) as server:
         transport = HTTPTransport(server.url, KEY, 5, 0, 4)
-        capabilities: Capabilities = SupportedFeatures({}, top_logprobs=5)
+        capabilities: Capabilities = CapabilityReport({}, top_logprobs=5)
         backend = OpenAICompatible(transport, "m", lambda: capabilities)
         (found,) = LanguageModel(backend, STRATEGIES["label_tokens"]).classify(["x"], single)
     assert (found.labels[:1] or (None,))[0] == label
@@ -732,8 +730,8 @@ def test_invalid_utf_8_is_read() -> None:
     ],
 )  # fmt: skip
 def test_a_base_url_is_corrected_where_the_right_one_is_known(given: str, right: str) -> None:
-    assert corrected(given)[0] == right
-    assert corrected(right) == (right, "")
+    assert correct_base_url(given)[0] == right
+    assert correct_base_url(right) == (right, "")
 
 
 @pytest.mark.parametrize(
@@ -748,7 +746,7 @@ def test_a_base_url_is_corrected_where_the_right_one_is_known(given: str, right:
 )
 def test_a_base_url_that_cannot_work_is_refused(given: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadAddress, match=words):
-        corrected(given)
+        correct_base_url(given)
     monkeypatch.setenv("OPENAI_BASE_URL", given)
     with pytest.raises(InvalidSetting, match="OPENAI_BASE_URL"):
         read_settings()
@@ -785,7 +783,7 @@ def test_a_login_in_the_base_url_is_sent_instead_of_the_key(login: str, header: 
         replies = [
             transport.get("/models"),
             *transport.post([{"model": "m"}]),
-            *transport.post([{}], transport.beside("/tokenize")),
+            *transport.post([{}], transport.server_url("/tokenize")),
         ]
         sent = [one["authorization"] for one in server.headers]
     assert all(isinstance(reply, dict) for reply in replies)
@@ -794,7 +792,7 @@ def test_a_login_in_the_base_url_is_sent_instead_of_the_key(login: str, header: 
 
 
 def test_azure_gets_the_key_in_its_own_header(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Address.of("https://x.openai.azure.com/openai/v1").is_azure
+    assert Address.parse("https://x.openai.azure.com/openai/v1").is_azure
     with endpoint(says(LABELS)) as server:
         HTTPTransport(server.url, KEY, 5, 0, 1).post([{"model": "m"}])
         monkeypatch.setattr(Address, "is_azure", True)

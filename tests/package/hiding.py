@@ -1,4 +1,7 @@
-"""Runs the installed command line as if some libraries were not installed: ``hiding.py NAME,NAME ARGUMENT...``."""
+"""Runs the installed package as if some libraries were not installed.
+
+``hiding.py NAME,NAME ARGUMENT...`` runs the command line, ``hiding.py NAME,NAME -c PROGRAM`` a program.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -29,6 +32,9 @@ class Hiding:
 
 if __name__ == "__main__":
     sys.meta_path[:] = [Hiding(set(sys.argv[1].split(",")))]
-    from marquee.main import main  # type: ignore[import-not-found, unused-ignore]
+    if sys.argv[2] == "-c":
+        exec(sys.argv[3])
+    else:
+        from marquee.main import main  # type: ignore[import-not-found, unused-ignore]
 
-    main(sys.argv[2:], prog_name="marquee")
+        main(sys.argv[2:], prog_name="marquee")

@@ -67,6 +67,7 @@ def test_help_names_the_command_of_the_wheel(installed: Environment, tmp_path: P
         (["bulk", "films.csv", "--out", "labelled.csv"], ""),
         (["taxonomies"], "tmdb"),
         (["prompts"], "plot.v1"),
+        (["-c", "import marquee; print(marquee.classify(['It crashes.'], labels=['bug', 'praise'])[0].scores)"], "bug"),
     ],
     ids=lambda given: given[0] if isinstance(given, list) else None,
 )
@@ -94,12 +95,15 @@ def test_a_missing_extra_is_one_line(base: Any, arguments: list[str], extra: str
     assert "Traceback" not in printed.stderr
 
 
+def test_a_public_name_whose_extra_is_missing_says_so(base: Any) -> None:
+    printed = base("-c", "import marquee; marquee.MarqueeClassifier")
+    assert "marquee.MarqueeClassifier needs the extra 'eval': pip install 'marquee[eval]'" in printed.stderr
+
+
 def test_the_api_answers_as_the_command(installed: Environment, tmp_path: Path) -> None:
-    script = "from marquee.llm.embedded.matcher import matcher\nfrom marquee.prompts.registry import taxonomy\n"
-    script += f"print(matcher().classify([{PLOT!r}], taxonomy('tmdb'))[0].labels[0])"
-    printed = installed.run(installed.python, "-c", f"import marquee\n{script}", cwd=tmp_path)
-    labels = installed.run(installed.marquee, "classify", PLOT, "--taxonomy", "tmdb", cwd=tmp_path).stdout
-    assert printed.stdout.strip() == labels.split(",")[0].strip(), printed.stderr
+    script = f"import marquee; print(*marquee.classify([{PLOT!r}])[0].labels, sep=', ')"
+    printed = installed.run(installed.python, "-c", script, cwd=tmp_path)
+    assert printed.stdout == installed.run(installed.marquee, "classify", PLOT, cwd=tmp_path).stdout, printed.stderr
 
 
 @pytest.fixture(scope="module")

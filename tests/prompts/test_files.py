@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from llm.backends.capabilities import CapabilityProbe, SupportedFeatures
-from llm.backends.capability_checks import CANARIES, CheckResult
+from llm.backends.capabilities import CapabilityProbe, CapabilityReport
+from llm.backends.capability_checks import CHECKS, CheckResult
 from llm.backends.transport import HTTPTransport
 from llm.thresholds import LabelThreshold, ThresholdStore
 from prompts.errors import InvalidSetting
@@ -138,7 +138,7 @@ def _threshold(path: Path, number: int) -> None:
 
 def _capabilities(path: Path, number: int) -> None:
     transport = HTTPTransport(f"http://127.0.0.1:{number + 1}/v1", "", 1.0, 0, 1)
-    CapabilityProbe(transport, "model", path)._keep(SupportedFeatures(dict.fromkeys(CANARIES, CheckResult("honoured"))))
+    CapabilityProbe(transport, "model", path)._store(CapabilityReport(dict.fromkeys(CHECKS, CheckResult("supported"))))
 
 
 def _key(path: Path, number: int) -> None:

@@ -7,8 +7,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from llm.backends.backend import Conversation
-from llm.backends.fake import FakeBackend
+from llm.backends.backend import Conversation, FakeBackend
 from llm.classifier import Classifier, Problem, ProblemKind
 from llm.embedded.matcher import Matcher
 from llm.language_model import LanguageModel

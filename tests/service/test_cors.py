@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from llm.backends.fake import FakeBackend
+from llm.backends.backend import FakeBackend
 from llm.language_model import LanguageModel
 from llm.strategies.json_list import JSONList
 from marquee.settings import read_settings

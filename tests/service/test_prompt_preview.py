@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from llm.backends.backend import Conversation
-from llm.backends.fake import FakeBackend
+from llm.backends.backend import Conversation, FakeBackend
 from llm.embedded.matcher import matcher
 from llm.few_shot import StaticExamples
 from llm.language_model import LanguageModel

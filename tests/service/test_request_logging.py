@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from llm.backends.backend import Completion
-from llm.backends.fake import FakeBackend
+from llm.backends.backend import Completion, FakeBackend
 from llm.classifier import Problem, Usage
 from llm.language_model import LanguageModel
 from llm.request_context import CURRENT_REQUEST, RequestContext

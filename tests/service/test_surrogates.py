@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from llm.backends.backend import Conversation
-from llm.backends.fake import FakeBackend
+from llm.backends.backend import Conversation, FakeBackend
 from llm.language_model import LanguageModel
 from llm.strategies.json_list import JSONList
 from prompts.text import Text, without_lone_surrogates

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from flask.testing import FlaskClient
 
-from llm.backends.fake import FakeBackend
+from llm.backends.backend import FakeBackend
 from llm.language_model import LanguageModel
 from llm.strategies.json_list import JSONList
 from main import main

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from llm.backends.backend import Conversation
-from llm.backends.local.backend import LocalBackend
+from llm.backends.local_backend import LocalBackend
 from llm.strategies.strategy import Render
 from prompts import registry
 from prompts.answer_format import LETTERS, AnswerFormat

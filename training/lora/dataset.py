@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from eval.datasets import Example
-from llm.backends.local.list_grammar import ListGrammar
+from llm.backends.list_grammar import ListGrammar
 from llm.strategies.json_list import JSONList
 from prompts.answer_format import CODES, LETTERS, LIST, NONE_CODE, AnswerFormat
 from prompts.errors import InvalidDataset, InvalidSetting
@@ -23,7 +23,7 @@ from prompts.taxonomy import Taxonomy
 from prompts.template import Prompt
 
 if TYPE_CHECKING:
-    from llm.backends.local.causal_lm import CausalLM
+    from llm.backends.causal_lm import CausalLM
 
 Form = Literal["json_list", "label_tokens"]
 Said = tuple[tuple[int, ...], ...]  # for each place of the answer the tokens that are right there

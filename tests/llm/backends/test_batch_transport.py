@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm.backends.backend import Constraint
-from llm.backends.batch_transport import BatchTransport, shared_out
-from llm.backends.capabilities import UNPROBED, SupportedFeatures
+from llm.backends.batch_transport import BatchTransport, divide
+from llm.backends.capabilities import UNPROBED, CapabilityReport
 from llm.backends.capability_checks import CheckResult
 from llm.backends.openai_compatible import OpenAICompatible
 from llm.backends.transport import HTTPTransport
@@ -18,7 +18,7 @@ from llm.classifier import Problem, Usage
 from llm.request_context import CURRENT_REQUEST, RequestContext
 from tests.support.misbehaving import Behaviour, Endpoint, body, cuts, endpoint, hangs
 
-BATCHES = SupportedFeatures({"batch": CheckResult("honoured")})
+BATCHES = CapabilityReport({"batch": CheckResult("supported")})
 BAD = "bad"
 
 
@@ -64,7 +64,7 @@ def bodies(*words: str, **fields: Any) -> list[dict[str, Any]]:
 
 
 def transport(
-    server: Endpoint, size: int, capabilities: SupportedFeatures = BATCHES, timeout: float = 5.0
+    server: Endpoint, size: int, capabilities: CapabilityReport = BATCHES, timeout: float = 5.0
 ) -> BatchTransport:
     return BatchTransport(HTTPTransport(server.url, "", timeout, 0, 1), lambda: capabilities, size)
 
@@ -91,7 +91,7 @@ def test_only_bodies_that_are_otherwise_alike_go_together() -> None:
     assert [(asked["max_tokens"], len(asked["messages"])) for asked in server.asked] == [(1, 2), (2, 1)]
 
 
-def test_the_tokens_of_a_batch_are_shared_out_to_the_last_one() -> None:
+def test_the_tokens_of_a_batch_are_divide_to_the_last_one() -> None:
     with endpoint(cuts) as server:
         server.then = [serving(server)]
         replies = transport(server, 8).post(bodies("a", "b" * 9, "c" * 20))
@@ -104,7 +104,7 @@ def test_the_tokens_of_a_batch_are_shared_out_to_the_last_one() -> None:
 
 @given(st.integers(0, 10**6), st.lists(st.integers(1, 10**4), min_size=1, max_size=40))
 def test_nothing_is_lost_in_sharing_out(total: int, parts: list[int]) -> None:
-    shares = shared_out(total, parts)
+    shares = divide(total, parts)
     assert sum(shares) == total
     assert all(abs(share - total * part / sum(parts)) < 1 for share, part in zip(shares, parts, strict=True))
 
@@ -128,8 +128,8 @@ def test_cached_tokens_are_told_of_all_texts_or_of_none() -> None:
     assert not any("prompt_tokens_details" in reply["usage"] for reply in replies[:4])
 
 
-@pytest.mark.parametrize("capabilities", [UNPROBED, SupportedFeatures({"batch": CheckResult("refused")})])
-def test_an_endpoint_that_takes_no_batches_is_sent_none(capabilities: SupportedFeatures) -> None:
+@pytest.mark.parametrize("capabilities", [UNPROBED, CapabilityReport({"batch": CheckResult("rejected")})])
+def test_an_endpoint_that_takes_no_batches_is_sent_none(capabilities: CapabilityReport) -> None:
     with endpoint(cuts) as server:
         server.then = [serving(server, cuts)]
         assert said(transport(server, 8, capabilities).post(bodies("a", "b", "c"))) == ["a", "b", "c"]
@@ -188,7 +188,7 @@ def test_what_nobody_waits_for_any_more_is_not_asked_again() -> None:
 def test_other_paths_are_left_alone() -> None:
     with endpoint(body(200, {"count": 3})) as server:
         batched = transport(server, 8)
-        assert batched.post(bodies("a", "b"), batched.beside("/tokenize")) == [{"count": 3}] * 2
+        assert batched.post(bodies("a", "b"), batched.server_url("/tokenize")) == [{"count": 3}] * 2
     assert len(server.asked) == 2
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from llm.backends.capabilities import CapabilityProbe, SupportedFeatures, probe
-from llm.backends.capability_checks import CANARIES, CapabilityChecks, CheckResult
+from llm.backends.capabilities import CapabilityProbe, CapabilityReport, probe
+from llm.backends.capability_checks import CHECKS, CapabilityChecker, CheckResult
 from llm.backends.transport import HTTPTransport
 from llm.classifier import Problem
 from llm.request_context import CURRENT_REQUEST, RequestContext
@@ -44,11 +44,11 @@ def test_what_is_dropped_silently_is_found_out() -> None:
     with endpoint(says("")) as server:
         server.then = [obliging(server)]
         found = probe(transport(server), "m")
-    assert isinstance(found, SupportedFeatures)
+    assert isinstance(found, CapabilityReport)
     assert found.supports("json_schema")
     outcomes = {name: finding.outcome for name, finding in found.findings.items()}
     assert outcomes == {
-        "json_schema": "honoured",
+        "json_schema": "supported",
         "json_array": "ignored",
         "json_object": "ignored",
         "choice": "ignored",
@@ -56,15 +56,15 @@ def test_what_is_dropped_silently_is_found_out() -> None:
         "grammar": "ignored",
         "gbnf": "ignored",
         "logit_bias": "unknown",
-        "logprobs": "refused",
-        "known_answer": "refused",
+        "logprobs": "rejected",
+        "known_answer": "rejected",
         "token_ids": "unknown",
-        "tokenize": "refused",
-        "prefix_caching": "honoured",
-        "batch": "refused",
-        "decisions": "refused",
+        "tokenize": "rejected",
+        "prefix_caching": "supported",
+        "batch": "rejected",
+        "decisions": "rejected",
     }
-    assert outcomes.keys() == CANARIES.keys()
+    assert outcomes.keys() == CHECKS.keys()
     assert (found.context, found.version, found.top_logprobs) == (4096, "9.9", 0)
 
 
@@ -103,11 +103,11 @@ def test_findings_are_kept_per_endpoint_model_and_version(tmp_path: Path) -> Non
     with endpoint(says("")) as server:
         server.then = [obliging(server)]
         first = CapabilityProbe(transport(server), "m", path)
-        outcomes = {name: first.outcome(name) for name in CANARIES}
+        outcomes = {name: first.outcome(name) for name in CHECKS}
         asked = len(server.asked)
         again = CapabilityProbe(transport(server), "m", path)
-        assert {name: again.outcome(name) for name in CANARIES} == outcomes
-        assert again.kept() is not None
+        assert {name: again.outcome(name) for name in CHECKS} == outcomes
+        assert again.stored() is not None
         assert len(server.asked) == asked + 2  # the version alone
         assert CapabilityProbe(transport(server), "another", path).supports("json_schema")
         assert len(server.asked) == asked + 4
@@ -124,8 +124,8 @@ def test_a_damaged_file_is_probed_over(tmp_path: Path, damage: str) -> None:
 
 
 def test_findings_survive_the_file() -> None:
-    found = SupportedFeatures({"choice": CheckResult("ignored", "a note")}, 20, 4096, "1")
-    assert SupportedFeatures.of(json.loads(json.dumps(found.as_json()))) == found
+    found = CapabilityReport({"choice": CheckResult("ignored", "a note")}, 20, 4096, "1")
+    assert CapabilityReport.from_json(json.loads(json.dumps(found.as_json()))) == found
 
 
 def test_what_one_request_did_not_wait_for_is_no_finding(tmp_path: Path) -> None:
@@ -148,11 +148,11 @@ def finished(words: str, finish: str) -> Any:
 @pytest.mark.parametrize(
     ("words", "finish", "outcome"),
     [
-        ('{"labels": ["zqx-7"]}', "stop", "honoured"),
-        ('{\n  "labels":\n [ "\\u007aqx-7" ]\n}\n', "stop", "honoured"),
-        ('{"labels":' + " \n" * 100, "length", "honoured"),
-        ("{" + "\t" * 200, "length", "honoured"),
-        ('{"labels": ["zqx', "length", "honoured"),
+        ('{"labels": ["zqx-7"]}', "stop", "supported"),
+        ('{\n  "labels":\n [ "\\u007aqx-7" ]\n}\n', "stop", "supported"),
+        ('{"labels":' + " \n" * 100, "length", "supported"),
+        ("{" + "\t" * 200, "length", "supported"),
+        ('{"labels": ["zqx', "length", "supported"),
         ('{"labels": ["Drama"]}', "stop", "ignored"),
         ('{"labels":', "stop", "ignored"),
         ("Hello! How can I", "length", "ignored"),
@@ -165,7 +165,7 @@ def test_a_schema_with_one_value_shows_whether_it_holds_whatever_the_model_would
     words: str, finish: str, outcome: str
 ) -> None:
     with endpoint(finished(words, finish)) as server:
-        assert CANARIES["json_schema"](CapabilityChecks(transport(server), "m")).outcome == outcome
+        assert CapabilityChecker(transport(server), "m").check("json_schema").outcome == outcome
 
 
 def begins_with(*top_tokens: tuple[str, float]) -> Any:
@@ -177,8 +177,8 @@ def begins_with(*top_tokens: tuple[str, float]) -> Any:
 @pytest.mark.parametrize(
     ("top_tokens", "outcome"),
     [
-        ([("B", -0.1), ("A", -3.0)], "honoured"),
-        ([("\u2581B", -0.1), ("The", -3.0)], "honoured"),
+        ([("B", -0.1), ("A", -3.0)], "supported"),
+        ([("\u2581B", -0.1), ("The", -3.0)], "supported"),
         ([("<think>", -0.01), ("B", -6.0)], "ignored"),
         ([("Okay", -0.1), ("Hmm", -3.0)], "ignored"),
     ],
@@ -187,13 +187,13 @@ def test_a_question_with_a_known_answer_shows_whether_answers_begin_at_once(
     top_tokens: list[tuple[str, float]], outcome: str
 ) -> None:
     with endpoint(begins_with(*top_tokens)) as server:
-        assert CANARIES["known_answer"](CapabilityChecks(transport(server), "m")).outcome == outcome
+        assert CapabilityChecker(transport(server), "m").check("known_answer").outcome == outcome
 
 
 @pytest.mark.parametrize(
     ("said", "outcome"),
     [
-        (['{"labels": ["zqx-7"]}'] * 2, "honoured"),
+        (['{"labels": ["zqx-7"]}'] * 2, "supported"),
         (['{"labels": ["zqx-7"]}', "Hello!"], "ignored"),
         (['{"labels": ["zqx-7"]}'], "ignored"),
         ([None, None], "ignored"),
@@ -202,27 +202,25 @@ def test_a_question_with_a_known_answer_shows_whether_answers_begin_at_once(
 def test_a_batch_is_honoured_where_every_conversation_is_held_to_the_schema(said: list[Any], outcome: str) -> None:
     choices = [{"index": place, "message": {"content": words}} for place, words in enumerate(said)]
     with endpoint(body(200, {"choices": choices})) as server:
-        assert CANARIES["batch"](CapabilityChecks(transport(server), "m")).outcome == outcome
+        assert CapabilityChecker(transport(server), "m").check("batch").outcome == outcome
         assert [len(one) for one in server.asked[0]["messages"]] == [1, 1]
 
 
 def test_a_batch_that_is_answered_otherwise_is_ignored() -> None:
     with endpoint(body(200, {"choices": 5}), body(200, {"choices": [1, None]}), body(200, "[]")) as server:
-        assert [CANARIES["batch"](CapabilityChecks(transport(server), "m")).outcome for _ in range(3)] == [
-            "ignored"
-        ] * 3
+        assert [CapabilityChecker(transport(server), "m").check("batch").outcome for _ in range(3)] == ["ignored"] * 3
 
 
 def test_what_was_kept_by_a_version_that_asked_for_less_is_checked_now(tmp_path: Path) -> None:
     path = tmp_path / "probe.json"
     with endpoint(says("")) as server:
         server.then = [obliging(server)]
-        assert isinstance(CapabilityProbe(transport(server), "m", path).refresh(), SupportedFeatures)
+        assert isinstance(CapabilityProbe(transport(server), "m", path).refresh(), CapabilityReport)
         kept = json.loads(path.read_text())
         del next(iter(kept.values()))["value"]["findings"]["batch"]
         path.write_text(json.dumps(kept))
         again = CapabilityProbe(transport(server), "m", path)
-        assert again.kept() is None
+        assert again.stored() is None
         assert again.supports("json_schema")
         asked = sum(one is not None for one in server.asked)
         assert again.rejects("batch")

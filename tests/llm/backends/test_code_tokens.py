@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from llm.backends.code_tokens import CodeTokens, encoded
-from llm.backends.local.backend import LocalBackend
-from llm.backends.local.causal_lm import CausalLM
+from llm.backends.causal_lm import CausalLM
+from llm.backends.codes import CodeTokens, encoded
+from llm.backends.local_backend import LocalBackend
 from llm.language_model import LanguageModel
 from llm.strategies.label_tokens import LabelTokens
 from llm.strategies.yes_no import YesNo
@@ -149,7 +149,7 @@ def spelt(tokenizer: Any, token: str) -> int:
 def test_an_answer_in_any_spelling_is_read_as_its_code(
     tokenizer: Any, shares: dict[str, float], label: str | None
 ) -> None:
-    model = LanguageModel(LocalBackend.holding(causal(tokenizer, shares), "a-model"), LabelTokens())
+    model = LanguageModel(LocalBackend.from_loaded(causal(tokenizer, shares), "a-model"), LabelTokens())
     (prediction,) = model.classify(["I liked it."], SENTIMENT)
     if label is None:
         assert prediction.problem is not None
@@ -170,7 +170,7 @@ def test_an_answer_in_any_spelling_is_read_as_its_code(
 )
 def test_yes_and_no_are_read_in_any_spelling(tokenizer: Any, shares: dict[str, float], labels: tuple[str, ...]) -> None:
     taxonomy = SENTIMENT.shaped(multi=True, allow_none=True)
-    model = LanguageModel(LocalBackend.holding(causal(tokenizer, shares), "a-model"), YesNo())
+    model = LanguageModel(LocalBackend.from_loaded(causal(tokenizer, shares), "a-model"), YesNo())
     (prediction,) = model.classify(["I liked it."], taxonomy)
     assert (prediction.problem, prediction.labels) == (None, labels)
 
@@ -178,5 +178,5 @@ def test_yes_and_no_are_read_in_any_spelling(tokenizer: Any, shares: dict[str, f
 def test_spellings_without_probability_change_no_figure(tokenizer: Any) -> None:
     own = "\u2581" if "\u2581A" in tokenizer.get_vocab() else ""
     shares = {f"{own}A": 0.7, f"{own}B": 0.29999}
-    found = LocalBackend.holding(causal(tokenizer, shares), "a-model").next_token_logprobs([MESSAGES], ["A", "B"])
+    found = LocalBackend.from_loaded(causal(tokenizer, shares), "a-model").next_token_logprobs([MESSAGES], ["A", "B"])
     assert [math.exp(found[0].logprobs[code]) for code in "AB"] == pytest.approx([0.7, 0.29999], abs=1e-4)

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from llm.backends.backend import TokenLogprobs
-from llm.backends.codes import code_of, from_top_tokens, mass, unreadable
+from llm.backends.codes import code_of, from_top_tokens, probability_mass, unreadable
 
 BEFORE = ("", " ", "\n", "\u2581", "\u0120", "\u010a", "\u010a ", '"', "**", "(")
 UPPER, BOTH, ANSWERS = "ABCI0", "ABab0", ("Yes", "No")
@@ -40,8 +40,8 @@ def test_the_tokens_of_one_code_are_added_up() -> None:
         {"A": 0.6, "B": 0.3, "C": 0.05}
     )
     assert found.bounds == {"C"}
-    assert found.said == "A"
-    assert mass(found) == pytest.approx(0.9)
+    assert found.top_token == "A"
+    assert probability_mass(found) == pytest.approx(0.9)
 
 
 def test_a_missing_code_has_no_more_than_the_tokens_leave() -> None:

@@ -2,18 +2,18 @@
 
 import asyncio
 
-from llm.backends.limiter import Limiter
+from llm.backends.concurrency import ConcurrencyLimiter
 
 
-async def replies(limiter: Limiter, count: int) -> None:
+async def replies(limiter: ConcurrencyLimiter, count: int) -> None:
     for _ in range(count):
-        async with limiter.place():
+        async with limiter.acquire():
             pass
 
 
-def with_steady_latency(most: int) -> Limiter:
-    limiter = Limiter(most)
-    limiter._took = lambda seconds, took=limiter._took: took(0.1)  # type: ignore[method-assign,misc]
+def with_steady_latency(most: int) -> ConcurrencyLimiter:
+    limiter = ConcurrencyLimiter(most)
+    limiter._record = lambda seconds, took=limiter._record: took(0.1)  # type: ignore[method-assign,misc]
     return limiter
 
 

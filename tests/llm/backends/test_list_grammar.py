@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from llm.backends.local.list_grammar import ListGrammar, Walk
+from llm.backends.list_grammar import ListGrammar, ListWriter
 from prompts.errors import InvalidSetting
 from tests.support.bare_model import schema
 
@@ -42,12 +42,12 @@ def from_bytes(ids: Sequence[int]) -> str:
 TOKENIZERS = [(by_characters, from_characters), (by_bytes, from_bytes)]
 
 
-def all_answers(grammar: ListGrammar) -> Iterator[Walk]:
+def all_answers(grammar: ListGrammar) -> Iterator[ListWriter]:
     """Every walk to an end, found by trying all tokens wherever there is a choice."""
     paths: list[list[int]] = [[]]
     while paths:
         path = paths.pop()
-        walk = Walk(grammar)
+        walk = ListWriter(grammar)
         for token in path:
             walk.take(token, math.log(0.5))
         if walk.done:
@@ -76,7 +76,7 @@ def test_the_tokens_make_up_the_text_and_bear_all_of_its_probability(encode: Any
 
 
 def test_what_is_without_choice_is_written_at_once() -> None:
-    walk = Walk(ListGrammar(schema(["Drama", "Dream"], 1, 1), by_characters, from_characters))
+    walk = ListWriter(ListGrammar(schema(["Drama", "Dream"], 1, 1), by_characters, from_characters))
     assert from_characters(walk.forced()) == '["Dr'
     assert from_characters(walk.allowed()) == "ae"
     walk.take(ord("e"), math.log(0.25))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from llm.backends.backend import Constraint
-from llm.backends.local.backend import LocalBackend
+from llm.backends.local_backend import LocalBackend
 from llm.strategies.json_list import JSONList
 from llm.strategies.label_tokens import LabelTokens
 from llm.strategies.yes_no import YesNo
@@ -138,7 +138,7 @@ def test_only_a_few_beginnings_are_kept(fresh: LocalBackend) -> None:
     for name in ("tmdb", "imdb", "sentiment"):
         for question in (LIST, LETTERS):
             fresh.next_token_logprobs([render("A baker.")(registry.taxonomy(name), question)], "AB")
-    assert len(fresh._kept) == 4
+    assert len(fresh._prefixes._kept) == 4
 
 
 def test_a_code_of_several_tokens_is_refused_by_name(backend: LocalBackend) -> None:

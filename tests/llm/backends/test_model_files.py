@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from llm.backends.local.model_files import missing
+from llm.backends.local_backend import why_missing
 from main import main
 
 
@@ -22,22 +22,22 @@ from main import main
     ],
 )
 def test_a_model_that_is_not_there_is_one_sentence(model: str, words: str) -> None:
-    found = missing(model)
+    found = why_missing(model)
     assert words in found
     assert "\n" not in found
 
 
 def test_a_folder_without_a_model_and_one_of_a_similar_name_are_named(tmp_path: Path) -> None:
     (tmp_path / "qwen2-tiny").mkdir()
-    assert "config.json is missing" in missing(str(tmp_path / "qwen2-tiny"))
-    assert f"did you mean {tmp_path / 'qwen2-tiny'}?" in missing(str(tmp_path / "qwen2-tyni"))
+    assert "config.json is missing" in why_missing(str(tmp_path / "qwen2-tiny"))
+    assert f"did you mean {tmp_path / 'qwen2-tiny'}?" in why_missing(str(tmp_path / "qwen2-tyni"))
     (tmp_path / "qwen2-tiny" / "config.json").write_text("{}")
-    assert not missing(str(tmp_path / "qwen2-tiny"))
+    assert not why_missing(str(tmp_path / "qwen2-tiny"))
 
 
 def test_another_program_may_keep_models_elsewhere() -> None:
-    assert not missing("org/model", strict=False)
-    assert missing("BADNAME", strict=False)
+    assert not why_missing("org/model", strict=False)
+    assert why_missing("BADNAME", strict=False)
 
 
 @pytest.mark.parametrize("way", ["--local", "--vllm"])

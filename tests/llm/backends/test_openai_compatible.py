@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from llm.backends.backend import Completion, Constraint
-from llm.backends.capabilities import UNPROBED, SupportedFeatures
+from llm.backends.capabilities import UNPROBED, CapabilityReport
 from llm.backends.capability_checks import CheckResult
 from llm.backends.openai_compatible import OpenAICompatible
 from llm.backends.transport import HTTPTransport
@@ -22,13 +22,13 @@ CONSTRAINT = Constraint({"type": "array"}, 48)
 
 
 def backend(
-    url: str, timeout: float = 5.0, retries: int = 0, capabilities: SupportedFeatures = UNPROBED
+    url: str, timeout: float = 5.0, retries: int = 0, capabilities: CapabilityReport = UNPROBED
 ) -> OpenAICompatible:
     return OpenAICompatible(HTTPTransport(url, SECRET, timeout, retries, 8), "a-model", lambda: capabilities)
 
 
-def honouring(*capabilities: str, top_logprobs: int = 0) -> SupportedFeatures:
-    return SupportedFeatures({name: CheckResult("honoured") for name in capabilities}, top_logprobs)
+def honouring(*capabilities: str, top_logprobs: int = 0) -> CapabilityReport:
+    return CapabilityReport({name: CheckResult("supported") for name in capabilities}, top_logprobs)
 
 
 def failure(*then: Behaviour, timeout: float = 5.0) -> Problem:
@@ -247,16 +247,16 @@ def test_no_probabilities_in_the_reply_are_a_problem() -> None:
         (UNPROBED, "object"),
         (honouring("json_schema"), "object"),
         (honouring("json_schema", "json_array"), "array"),
-        (SupportedFeatures({"json_schema": CheckResult("refused")}), None),
-        (SupportedFeatures({"json_schema": CheckResult("ignored")}), "object"),
+        (CapabilityReport({"json_schema": CheckResult("rejected")}), None),
+        (CapabilityReport({"json_schema": CheckResult("ignored")}), "object"),
     ],
 )
-def test_the_schema_is_sent_as_the_endpoint_takes_it(capabilities: SupportedFeatures, root: str | None) -> None:
+def test_the_schema_is_sent_as_the_endpoint_takes_it(capabilities: CapabilityReport, root: str | None) -> None:
     with endpoint(says('["Drama"]')) as server:
         model = backend(server.url, capabilities=capabilities)
         model.generate([MESSAGES], CONSTRAINT)
-        assert model.holds_schema == (
-            root is not None and capabilities != SupportedFeatures({"json_schema": CheckResult("ignored")})
+        assert model.enforces_schema == (
+            root is not None and capabilities != CapabilityReport({"json_schema": CheckResult("ignored")})
         )
     sent = server.asked[0].get("response_format")
     assert (sent and sent["json_schema"]["schema"]["type"]) == root
@@ -284,7 +284,7 @@ def test_before_a_burst_the_shared_part_goes_ahead_once() -> None:
 
 @pytest.mark.parametrize(("capabilities", "salted"), [(UNPROBED, False), (honouring("token_ids"), True)])
 def test_askers_are_kept_apart_in_the_prefix_cache_of_vllm_and_nobody_else_is_told(
-    capabilities: SupportedFeatures, salted: bool
+    capabilities: CapabilityReport, salted: bool
 ) -> None:
     with endpoint(says("[]")) as server:
         token = CURRENT_REQUEST.set(RequestContext(cache_salt="of-a-key"))

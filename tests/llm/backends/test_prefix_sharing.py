@@ -5,8 +5,8 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.backends.local import prefix_sharing
-from llm.backends.local.prefix_sharing import PrefixGroup
+from llm.backends import prefix_sharing
+from llm.backends.prefix_sharing import PrefixGroup
 
 # Few different tokens and long runs, so that much is shared; some are repeated or continue another.
 runs = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 300)), min_size=1, max_size=5)
@@ -15,10 +15,10 @@ prompts = runs.map(lambda parts: [0, *(token for token, times in parts for _ in 
 
 def checked(group: PrefixGroup, prompts: list[list[int]], shared: list[int]) -> list[int]:
     """The conversations under a group, after a look at whether it holds what it says."""
-    assert prompts[group.sample][: len(shared)] == shared
-    places = list(group.loose)
+    assert prompts[group.first][: len(shared)] == shared
+    places = list(group.members)
     for child in group.children:
-        places += checked(child, prompts, prompts[child.sample][: child.length])
+        places += checked(child, prompts, prompts[child.first][: child.length])
     for place in places:
         assert prompts[place][: group.length] == shared
         assert len(prompts[place]) > group.length
@@ -28,19 +28,19 @@ def checked(group: PrefixGroup, prompts: list[list[int]], shared: list[int]) -> 
 @given(st.lists(prompts, min_size=1, max_size=12))
 def test_every_conversation_is_reached_once_through_beginnings_that_are_its_own(prompts: list[list[int]]) -> None:
     start = prefix_sharing.common_to_all(prompts)
-    root = prefix_sharing.grouped(prompts, start, longest=500)
+    root = prefix_sharing.group_by_prefix(prompts, start, longest=500)
     assert sorted(checked(root, prompts, prompts[0][:start])) == list(range(len(prompts)))
 
 
 @given(st.lists(prompts, min_size=1, max_size=12))
 def test_the_tokens_not_reused_are_the_tokens_computed(prompts: list[list[int]]) -> None:
     start = prefix_sharing.common_to_all(prompts)
-    root = prefix_sharing.grouped(prompts, start, longest=500)
-    reused = prefix_sharing.reused(root, start, len(prompts))
+    root = prefix_sharing.group_by_prefix(prompts, start, longest=500)
+    reused = prefix_sharing.cached_tokens(root, start, len(prompts))
     computed, groups = start, [root]
     while groups:
         group = groups.pop()
-        computed += sum(len(prompts[place]) - group.length for place in group.loose)
+        computed += sum(len(prompts[place]) - group.length for place in group.members)
         computed += sum(child.length - group.length for child in group.children)
         groups += group.children
     assert sum(map(len, prompts)) - sum(reused) == computed
@@ -51,31 +51,31 @@ def test_questions_about_a_text_share_it_and_texts_share_what_stands_before_them
     texts = [[7] * 50 + [text] * 100 for text in range(3)]
     questions = [[*text, question, 9] for text in texts for question in range(18)]
     random.Random(0).shuffle(questions)
-    root = prefix_sharing.grouped(questions, 50, longest=500)
-    assert root.loose == []
+    root = prefix_sharing.group_by_prefix(questions, 50, longest=500)
+    assert root.members == []
     assert [child.length for child in root.children] == [150] * 3
-    assert {len(child.loose) for child in root.children} == {18}
+    assert {len(child.members) for child in root.children} == {18}
 
 
 def test_a_beginning_that_spares_little_is_no_group() -> None:
-    root = prefix_sharing.grouped([[1] * 20 + [2], [1] * 20 + [3]], 5, longest=500)
-    assert (root.children, sorted(root.loose)) == ([], [0, 1])
+    root = prefix_sharing.group_by_prefix([[1] * 20 + [2], [1] * 20 + [3]], 5, longest=500)
+    assert (root.children, sorted(root.members)) == ([], [0, 1])
 
 
 def test_a_long_text_is_computed_in_parts_up_to_its_last_token() -> None:
-    root = prefix_sharing.grouped([[1] * 5 + [2] * 900, [1] * 5 + [3]], 5, longest=500)
+    root = prefix_sharing.group_by_prefix([[1] * 5 + [2] * 900, [1] * 5 + [3]], 5, longest=500)
     (long,) = root.children
-    assert (root.loose, long.loose, long.length) == ([1], [0], 904)
+    assert (root.members, long.members, long.length) == ([1], [0], 904)
 
 
 def test_a_long_chain_of_texts_that_continue_each_other_is_no_trouble() -> None:
     chain = [[1] * length for length in range(2, 1_500)]
-    assert sorted(checked(prefix_sharing.grouped(chain, 1, longest=500), chain, [1])) == list(range(len(chain)))
+    assert sorted(checked(prefix_sharing.group_by_prefix(chain, 1, longest=500), chain, [1])) == list(range(len(chain)))
 
 
 def test_batches_keep_to_their_budget_and_leave_nobody_out() -> None:
     sizes = [3, 50, 7, 200, 7, 12, 1]
-    batches = list(prefix_sharing.packed(range(len(sizes)), sizes, budget=60, rows=3))
+    batches = list(prefix_sharing.batches(range(len(sizes)), sizes, max_tokens=60, max_rows=3))
     assert sorted(place for batch in batches for place in batch) == list(range(len(sizes)))
     for batch in batches:
         assert len(batch) <= 3

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from llm.backends.shared_calls import SharedCalls
+from llm.backends.concurrency import SharedCalls
 from llm.request_context import CURRENT_REQUEST, RequestContext
 from marquee.settings import read_settings
 from service.app import create_app

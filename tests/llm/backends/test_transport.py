@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from llm.backends.limiter import Limiter
+from llm.backends.concurrency import ConcurrencyLimiter
 from llm.backends.transport import HTTPTransport
 from llm.classifier import Problem
 from llm.request_context import CURRENT_REQUEST, RequestContext
@@ -80,15 +80,15 @@ def test_a_wire_that_nobody_holds_any_more_lets_go_of_its_thread_and_connections
 
 
 def test_the_limit_rises_while_latency_holds_and_falls_when_pushed_back() -> None:
-    async def many(limiter: Limiter, number: int) -> None:
+    async def many(limiter: ConcurrencyLimiter, number: int) -> None:
         async def one() -> None:
-            async with limiter.place():
+            async with limiter.acquire():
                 await asyncio.sleep(0.001)
 
         await asyncio.gather(*(one() for _ in range(number)))
 
     async def story() -> tuple[int, int, int, int]:
-        limiter = Limiter(32)
+        limiter = ConcurrencyLimiter(32)
         start = limiter.limit
         await many(limiter, 400)
         raised = limiter.limit
@@ -105,16 +105,16 @@ def test_the_limit_rises_while_latency_holds_and_falls_when_pushed_back() -> Non
 
 def test_a_caller_that_gives_up_leaves_its_place_to_the_next() -> None:
     async def story() -> bool:
-        limiter = Limiter(1)
-        async with limiter.place():
+        limiter = ConcurrencyLimiter(1)
+        async with limiter.acquire():
             waiting = [asyncio.create_task(_hold(limiter)) for _ in range(3)]
             await asyncio.sleep(0.01)
             waiting[0].cancel()
         await asyncio.wait_for(asyncio.gather(*waiting[1:]), 5)
         return waiting[0].cancelled()
 
-    async def _hold(limiter: Limiter) -> None:
-        async with limiter.place():
+    async def _hold(limiter: ConcurrencyLimiter) -> None:
+        async with limiter.acquire():
             await asyncio.sleep(0)
 
     assert asyncio.run(story())

@@ -20,7 +20,7 @@ import httpx2
 import pytest
 from click.testing import CliRunner
 
-from llm.backends.vllm_server import FLAGS, Options, VLLMFailed, VLLMServer
+from llm.backends.vllm_server import FLAGS, VLLMFailed, VLLMOptions, VLLMServer
 from main import main
 from marquee.serving import with_vllm
 from tests.support.fake_vllm import LAST_WORDS, build
@@ -30,7 +30,7 @@ NAME = "org/model"
 
 
 def server(folder: Path, mode: str = "serves", seconds: float = 0, **options: Any) -> VLLMServer:
-    return VLLMServer(NAME, "served", Options(environment=build(folder, mode, seconds), **options), folder / "logs")
+    return VLLMServer(NAME, "served", VLLMOptions(environment=build(folder, mode, seconds), **options), folder / "logs")
 
 
 def notes(folder: Path) -> dict[str, Any]:
@@ -149,10 +149,10 @@ def test_a_forked_process_cannot_stop_it(tmp_path: Path) -> None:
         ("memory", f"there is not enough memory for {NAME}: set MARQUEE_VLLM_MAX_MODEL_LEN lower"),
         ("cache", "not enough memory"),
         ("port", "was taken before vLLM could listen on it"),
-        ("length", "takes fewer tokens than MARQUEE_VLLM_MAX_MODEL_LEN says"),
+        ("length", "supports fewer tokens than MARQUEE_VLLM_MAX_MODEL_LEN"),
         ("hub", f"cannot find the model {NAME}"),
-        ("device", "finds no GPU"),
-        ("odd", "vLLM did not come up (status 1): ValueError: the moon is in the wrong phase"),
+        ("device", "finds no usable GPU"),
+        ("odd", "vLLM did not start (status 1): ValueError: the moon is in the wrong phase"),
     ],
 )
 def test_a_failed_start_is_told_in_words_and_leaves_nothing_but_its_log(tmp_path: Path, mode: str, said: str) -> None:
@@ -173,7 +173,7 @@ def test_without_vllm_the_requirements_file_is_named(tmp_path: Path) -> None:
 
 def test_a_missing_interpreter_and_a_missing_model_folder_are_told_before_anything_starts(tmp_path: Path) -> None:
     with pytest.raises(VLLMFailed, match="no interpreter /no/python; see MARQUEE_VLLM_PYTHON"):
-        VLLMServer(NAME, NAME, Options("/no/python"), tmp_path / "logs").start()
+        VLLMServer(NAME, NAME, VLLMOptions("/no/python"), tmp_path / "logs").start()
     with pytest.raises(VLLMFailed, match=r"no model folder \./nothing"):
         VLLMServer("./nothing", NAME, folder=tmp_path / "logs").start()
     assert not (tmp_path / "logs").exists()

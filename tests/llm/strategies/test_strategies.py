@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.backends.backend import Completion, Constraint, Conversation, Token, TokenLogprobs
+from llm.backends.backend import Completion, Constraint, Conversation, FakeBackend, Token, TokenLogprobs
 from llm.backends.capabilities import UNPROBED, CapabilityProbe
-from llm.backends.fake import FakeBackend
 from llm.backends.openai_compatible import OpenAICompatible
 from llm.backends.transport import HTTPTransport
 from llm.classifier import Prediction, Problem, Usage
@@ -332,7 +331,7 @@ def test_auto_takes_letters_for_one_label_list_for_several_and_what_remains_othe
     assert choice.best(weighing, SENTIMENT).name == "label_tokens"
     assert choice.best(weighing, TMDB).name == "json_list"
     assert choice.best(silent, SENTIMENT).name == "json_list"
-    weighing.holds_schema = silent.holds_schema = False
+    weighing.enforces_schema = silent.enforces_schema = False
     assert choice.best(weighing, TMDB).name == "yes_no"
     assert choice.best(silent, TMDB).name == "json_list"
     assert (

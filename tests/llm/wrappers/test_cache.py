@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from llm.backends.backend import Conversation
-from llm.backends.fake import FakeBackend
+from llm.backends.backend import Conversation, FakeBackend
 from llm.classifier import Prediction, Problem
 from llm.language_model import LanguageModel
 from llm.strategies.json_list import JSONList

@@ -15,7 +15,7 @@ from eval.datasets import Example, Fields, pool
 from eval.manifest import EvaluationData
 from eval.rows import RunRow
 from eval.run import EvaluationRun, OpenedSystem, RunOptions, System
-from llm.backends.fake import FakeBackend
+from llm.backends.backend import FakeBackend
 from llm.classifier import AnswerSource, Problem
 from llm.language_model import LanguageModel
 from llm.strategies.registry import STRATEGIES

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from eval.datasets import Example
-from llm.backends.local import causal_lm
-from llm.backends.local.backend import LocalBackend
-from llm.backends.local.causal_lm import CausalLM
-from llm.backends.local.list_grammar import ListGrammar, Walk
+from llm.backends import causal_lm
+from llm.backends.causal_lm import CausalLM
+from llm.backends.list_grammar import ListGrammar, ListWriter
+from llm.backends.local_backend import LocalBackend
 from llm.language_model import LanguageModel
 from llm.strategies.answer_parser import read_answer
 from llm.strategies.json_list import JSONList
@@ -40,7 +40,7 @@ def example(*labels: str, text: str = "A sheriff sings.", name: str = "1", **mor
 def test_the_messages_are_those_that_the_language_model_sends(base: CausalLM) -> None:
     some = [example("Western", "Music"), example("War", text="A trench.", name="2")]
     for form in ("json_list", "label_tokens"):
-        model = LanguageModel(LocalBackend.holding(base, "tiny"), STRATEGIES[form])
+        model = LanguageModel(LocalBackend.from_loaded(base, "tiny"), STRATEGIES[form])
         sent = [model.conversations(one.text, TMDB)[0] for one in some]
         taught = lessons(base, PromptSetup(TMDB, "json_list" if form == "json_list" else "label_tokens"), some, LONG)
         assert [lesson.asked for lesson in taught.lessons] == base.tokens(sent)
@@ -53,7 +53,7 @@ def test_a_list_is_taught_in_taxonomy_order_as_the_engine_writes_it_and_the_read
     assert said[-1] == base.tokenizer.eos_token_id
     assert base.decode(said[:-1]) == '["Drama","Music","Western"]'
     assert read_answer(base.decode(said[:-1]), TMDB).labels == ("Drama", "Music", "Western")
-    walk = Walk(ListGrammar(JSONList().constraint(TMDB).schema, base.encode, base.decode))
+    walk = ListWriter(ListGrammar(JSONList().constraint(TMDB).schema, base.encode, base.decode))
     for token in said[:-1]:
         assert token in walk.allowed()
         walk.take(token, 0.0)

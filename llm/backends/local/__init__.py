@@ -1,1 +1,0 @@
-"""A Hugging Face causal language model in this process."""

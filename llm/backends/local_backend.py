@@ -1,0 +1,271 @@
+"""A causal language model in this process, through ``transformers``: for weights without a server."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llm.backends.backend import Completion, Constraint, Conversation, TokenLogprobs
+from llm.backends.codes import CodeTokens, by_code, encoded
+from llm.backends.list_grammar import ListGrammar, ListWriter
+from llm.backends.prefix_sharing import PrefixCache, batches, cached_tokens, group_by_prefix
+from llm.classifier import Problem, Usage
+from llm.lora_adapter import adapter_in, folder_of, refuse_other_base
+from prompts.errors import InvalidSetting
+from prompts.files import digest_of
+from similarity.native import native
+
+if TYPE_CHECKING:
+    from llm.backends.causal_lm import CausalLM, Prefix
+
+_NO_MEMORY = Problem("rejected", "the device has no memory left for this text; give a smaller batch_tokens")
+_HUB_NAME = re.compile(r"[\w.-]{1,96}(?:/[\w.-]{1,96})?")
+_HUB_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Conversations to compute together.
+
+    Attributes:
+        prefix: their common prefix.
+        indices: which of the caller's conversations they are.
+        rests: their tokens after the prefix, at least one each.
+        usages: tokens used by each.
+    """
+
+    prefix: Prefix
+    indices: list[int]
+    rests: list[list[int]]
+    usages: list[Usage]
+
+
+class LocalBackend:
+    """A model loaded in this process; may be shared by threads and computes one call at a time.
+
+    A common prefix of the conversations of a call is computed once. The part before their last message, equal for all
+    texts of a taxonomy, is kept between calls.
+
+    Args:
+        model: a folder as ``save_pretrained`` writes it, or a name in Hugging Face's cache or hub.
+        device: ``cuda``, ``cpu`` and the like; by default ``cuda`` if there is one.
+        dtype: ``bfloat16``, ``float16`` or ``float32``; ``auto`` is chosen by ``similarity.encoders.precision``.
+        batch_tokens: tokens of one batch, counting the common prefix for each conversation. A longer conversation is
+            computed alone.
+        adapter: folder of a LoRA adapter for this model; it is merged into the weights.
+
+    Attributes:
+        name: the model's name, or that of its folder; with an adapter, both names and the adapter's digest.
+        decoding: greedy, the dtype and a digest of the weights' files.
+
+    Raises:
+        InvalidSetting: the model cannot be loaded, has no chat template, or the adapter is for another model.
+    """
+
+    name: str
+    decoding: Mapping[str, Any]
+    code_limit = 1_000
+    enforces_schema = True
+    answers_directly = True
+
+    def __init__(
+        self,
+        model: str,
+        device: str | None = None,
+        dtype: str = "auto",
+        batch_tokens: int = 16_384,
+        adapter: Path | None = None,
+    ) -> None:
+        from llm.backends import causal_lm  # imports torch
+
+        if batch_tokens < 1:
+            raise InvalidSetting(f"batch_tokens is {batch_tokens}; give 1 or more")
+        tuned = adapter_in(adapter) if adapter else None
+        if tuned:
+            refuse_other_base(tuned, model)
+        self._use(causal_lm.load(model, device, dtype, adapter), model, batch_tokens)
+        folder = Path(model)
+        weights = _files_digest(folder) if folder.is_dir() else self._causal.network.config._commit_hash
+        self.decoding = {"greedy": True, "dtype": self._causal.dtype, "weights": weights}
+        if tuned:
+            self.name = tuned.name_on(self.name)
+            self.decoding = {**self.decoding, "adapter": tuned.digest}
+
+    @classmethod
+    def from_loaded(cls, causal: CausalLM, name: str, batch_tokens: int = 16_384) -> LocalBackend:
+        """A backend for a loaded model. Do not cache its answers: nothing identifies the state of its weights."""
+        backend = cls.__new__(cls)
+        backend._use(causal, name, batch_tokens)
+        backend.decoding = {"greedy": True}
+        return backend
+
+    def _use(self, causal: CausalLM, model: str, batch_tokens: int) -> None:
+        from llm.backends import causal_lm
+
+        folder = Path(model)
+        self.name = folder.resolve().name if folder.is_dir() else model
+        self._torch, self._causal, self._batch_tokens = causal_lm, causal, batch_tokens
+        self._code_tokens = CodeTokens(partial(encoded, causal.tokenizer))
+        self._lock = threading.Lock()
+        self._prefixes = PrefixCache(causal.extend, causal_lm.Prefix(), causal_lm.OutOfMemory)
+
+    def check(self) -> Problem | None:
+        """See ``Backend.check``: a loaded model can always answer."""
+        return None
+
+    def prepare(self) -> None:
+        """See ``Backend.prepare``: the model is loaded already."""
+
+    @native
+    def next_token_logprobs(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[TokenLogprobs]:
+        """See ``Backend.next_token_logprobs``. Every code gets its exact value: the sum over the tokens that spell it.
+
+        ``usage.cached_tokens`` were computed for another conversation or an earlier call.
+
+        Raises:
+            InvalidSetting: a code is not a single token of this model.
+        """
+        with self._lock:
+            code_by_id = self._code_tokens.of(codes, self.name)
+            prompts = self._causal.tokens(conversations)
+            results = [TokenLogprobs(problem=self._problem(prompt, 0)) for prompt in prompts]
+            for batch in self._batches(conversations, prompts, 0, len(prompts)):
+                with suppress(self._torch.OutOfMemory):
+                    rows = self._causal.next_token_logprobs(batch.prefix, batch.rests, list(code_by_id))
+                    for index, usage, row in zip(batch.indices, batch.usages, rows, strict=True):
+                        logprobs = by_code(dict(zip(code_by_id, row, strict=True)), code_by_id)
+                        results[index] = TokenLogprobs({code: logprobs[code] for code in codes}, usage=usage)
+            return results
+
+    @native
+    def generate(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
+        """See ``Backend.generate``. Greedy decoding among the tokens that the schema permits; no label twice.
+
+        A token's probability is relative to the permitted tokens: 1 if there was no choice. ``max_tokens`` is ignored,
+        since the schema ends every answer.
+
+        Raises:
+            InvalidSetting: the schema is not that of the ``json_list`` strategy (see ``ListGrammar``).
+        """
+        with self._lock:
+            grammar = ListGrammar(constraint.schema, self._causal.encode, self._causal.decode)
+            prompts = self._causal.tokens(conversations)
+            completions = [Completion(problem=self._problem(prompt, grammar.longest)) for prompt in prompts]
+            max_rows = 1 if self._causal.windowed else len(prompts)  # padding inside a row would shorten its window
+            for batch in self._batches(conversations, prompts, grammar.longest, max_rows):
+                with suppress(self._torch.OutOfMemory):
+                    writers = self._write(batch, grammar)
+                    for index, usage, writer in zip(batch.indices, batch.usages, writers, strict=True):
+                        usage = replace(usage, completion_tokens=writer.count)
+                        completions[index] = Completion(writer.text, usage, tokens=tuple(writer.tokens))
+            return completions
+
+    def _write(self, batch: _Batch, grammar: ListGrammar) -> list[ListWriter]:
+        writers = active = [ListWriter(grammar) for _ in batch.indices]
+        rows = [[*rest, *writer.forced()] for rest, writer in zip(batch.rests, writers, strict=True)]
+        generation = self._torch.Generation(self._causal, batch.prefix, len(writers))
+        while active := [writer for writer in active if not writer.done]:
+            chosen = generation.step(rows, [writer.allowed() for writer in active])
+            rows = []
+            for writer, (token, logprob) in zip(active, chosen, strict=True):
+                writer.take(token, logprob)
+                rows.append([token, *writer.forced()])
+            unfinished = [row for row, writer in enumerate(active) if not writer.done]
+            generation.keep(unfinished)
+            rows = [rows[row] for row in unfinished]
+        return writers
+
+    def _batches(
+        self, conversations: Sequence[Conversation], prompts: list[list[int]], answer_tokens: int, max_rows: int
+    ) -> Iterator[_Batch]:
+        """The conversations that fit into the context, in batches; prefixes are computed on the way."""
+        fitting = [index for index, prompt in enumerate(prompts) if self._fits(prompt, answer_tokens)]
+        if not fitting:
+            return
+        own = [prompts[index] for index in fitting]
+        sizes = [len(prompt) + answer_tokens for prompt in own]
+        first = conversations[fitting[0]]
+        (without_text,) = self._causal.tokens([[*first[:-1], {**first[-1], "content": ""}]])
+        with suppress(self._torch.OutOfMemory):
+            prefix, computed = self._prefixes.common(own, without_text)
+            root = group_by_prefix(own, len(prefix.tokens), self._torch.PART)
+            cached = cached_tokens(root, computed, len(own))
+            for group_prefix, group in self._prefixes.groups(root, prefix, own):
+                for batch in batches(group.members, sizes, self._batch_tokens, max_rows):
+                    rests = [own[index][group.length :] for index in batch]
+                    usages = [Usage(len(own[index]), cached[index]) for index in batch]
+                    yield _Batch(group_prefix, [fitting[index] for index in batch], rests, usages)
+
+    def _problem(self, prompt: Sequence[int], answer_tokens: int) -> Problem:
+        """Why a conversation has no answer, to be replaced by the answer."""
+        if self._fits(prompt, answer_tokens):
+            return _NO_MEMORY
+        needed = f"{len(prompt)} tokens" + (f" and up to {answer_tokens} for the answer" if answer_tokens else "")
+        return Problem("too_long", f"the text takes {needed}, and the model's context is {self._causal.context}")
+
+    def _fits(self, prompt: Sequence[int], answer_tokens: int) -> bool:
+        return len(prompt) + answer_tokens <= self._causal.context
+
+
+def _files_digest(folder: Path) -> str:
+    """12 hex digits that change when a file of the model does."""
+    files = sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in folder.iterdir())
+    return digest_of(repr(files), 12)
+
+
+def why_missing(model: str, strict: bool = True) -> str:
+    """Why a model cannot be loaded, in one sentence; empty if nothing speaks against it.
+
+    Args:
+        model: a folder, or a name on the Hugging Face hub.
+        strict: whether ``transformers`` must be able to load it from its cache; other programs may take other files and
+            keep models elsewhere.
+    """
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        has_model = not strict or (folder / "config.json").is_file()
+        return "" if has_model else f"the folder {model} contains no model: config.json is missing"
+    if model.startswith(("/", ".", "~")) or folder.exists():
+        return f"there is no model folder {model}{_did_you_mean(folder)}"
+    if not _HUB_NAME.fullmatch(model):
+        return f"{model!r} is neither a folder nor a name on the hub, such as Qwen/Qwen2-7B-Instruct"
+    if folder_of(model):
+        return ""
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() not in ("1", "ON", "YES", "TRUE"):
+        return _why_not_on_hub(model, folder)
+    if not strict and "/" in model:
+        return ""
+    remedy = "give a folder, or set HF_HUB_OFFLINE=0 to download it"
+    return f"{model} is no folder here{_did_you_mean(folder)} and not in the hub's cache; {remedy}"
+
+
+def _why_not_on_hub(model: str, folder: Path) -> str:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    try:
+        HfApi().model_info(model, timeout=_HUB_SECONDS)
+    except GatedRepoError:
+        return f"the licence of {model} must be accepted on the hub; do so, and set HF_TOKEN"
+    except RepositoryNotFoundError:
+        return f"there is no model {model} here{_did_you_mean(folder)} or on the hub; a private one needs HF_TOKEN"
+    except Exception:  # no network: the loader reports the problem
+        return ""
+    return ""
+
+
+def _did_you_mean(folder: Path) -> str:
+    try:
+        names = [entry.name for entry in folder.parent.iterdir() if entry.is_dir()]
+    except OSError:
+        return ""
+    close = get_close_matches(folder.name, names, n=1, cutoff=0.75)
+    return f" (did you mean {folder.parent / close[0]}?)" if close else ""
