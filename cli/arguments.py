@@ -38,8 +38,10 @@ class Utf8Text(StringParamType):
         return text if text.isascii() or _is_file(text) else _decoded(text)
 
 
-class TaxonomyType(Utf8Text):
+class TaxonomyType(click.ParamType["Taxonomy"]):
     """A taxonomy by its name or by the path of a YAML file; an empty value is the default of the settings."""
+
+    name = "taxonomy"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Taxonomy:
         """The taxonomy.
@@ -51,7 +53,7 @@ class TaxonomyType(Utf8Text):
         from marquee.settings import read_settings
         from prompts import registry
 
-        return registry.taxonomy_at(super().convert(value, param, ctx) or read_settings().taxonomy)
+        return registry.taxonomy_at(Utf8Text().convert(value, param, ctx) or read_settings().taxonomy)
 
 
 class OutputPath(click.Path):
@@ -122,7 +124,8 @@ def collected(
             own = {key: values.pop(key) for key in names & values.keys()}
             return function(**values, **{name: kind(**own)})
 
-        return decorated(*options)(command)
+        added: Callable[..., Any] = decorated(*options)(command)  # type: ignore[arg-type]
+        return added
 
     return decorate
 
@@ -151,7 +154,7 @@ def say(line: str) -> None:
     click.echo(line, err=True)
 
 
-class Progress:
+class ProgressLine:
     """Prints the progress of a long task on standard error: every 10 seconds, and at the end.
 
     Args:
@@ -190,7 +193,7 @@ class Progress:
 
 def tracked(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
     """Yield the items and print the progress; the label says in the plural what they are."""
-    progress = Progress("", len(items) if total is None and isinstance(items, Sized) else total, label)
+    progress = ProgressLine("", len(items) if total is None and isinstance(items, Sized) else total, label)
     for item in items:
         yield item
         progress.advance(1)

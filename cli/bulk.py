@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.data import decorated, dialect_options
+from cli.arguments import OutputPath, decorated, dialect_options
 from cli.group import examples
-from cli.output import OutputPath
 
 if TYPE_CHECKING:
     from bulk.batch_api import OfflineTransport
@@ -198,11 +197,11 @@ def opened(spec: str | None, taxonomy: Taxonomy, texts: tuple[Text, ...]) -> Cla
 
 def _system(spec: str | None, taxonomy: Taxonomy, texts: tuple[Text, ...]) -> System:
     from llm.backends.batch_transport import BATCH_SIZE
-    from marquee.systems import SystemContext, configured, named
+    from marquee.systems import SystemContext, from_settings, from_spec
 
     # A run keeps its own answers; the service's cache would be flushed.
     setting = SystemContext(taxonomy, texts, cache=False, texts_per_request=BATCH_SIZE)
-    return named(spec, setting) if spec else configured(setting)
+    return from_spec(spec, setting) if spec else from_settings(setting)
 
 
 def _with_system(job: Job, spec: str | None) -> tuple[Job, System]:
@@ -216,11 +215,11 @@ def _with_system(job: Job, spec: str | None) -> tuple[Job, System]:
 
 
 def _with_wire(job: Job, spec: str | None, transport: OfflineTransport, **endpoint: Any) -> Job:
-    """The job of a language model whose requests go through a transport; ``endpoint`` is that of ``corresponding``."""
+    """The job of a language model whose requests go through a transport; ``endpoint`` is that of ``offline``."""
     from bulk.job import ClassifierSpec
-    from marquee.systems import SystemContext, corresponding
+    from marquee.systems import SystemContext, offline
 
-    system = corresponding(
+    system = offline(
         spec or "llm", SystemContext(job.taxonomy, first_texts(job), cache=False), transport.backend, **endpoint
     )
     return replace(job, asked=ClassifierSpec(system.spec, system.setup, lambda: system.open().classifier))

@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 @click.argument("run_a", type=click.Path(path_type=Path))
 @click.argument("run_b", type=click.Path(path_type=Path))
 @click.option("--common", is_flag=True, help="Compare only the texts that both runs have.")
-@click.option(
-    "--gate", "margin", type=float, help="Exit with 1 if B is significantly worse than A by more than this."
-)
+@click.option("--gate", "margin", type=float, help="Exit with 1 if B is significantly worse than A by more than this.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def compare(run_a: Path, run_b: Path, common: bool, margin: float | None, as_json: bool) -> None:
     """Compare the folders of two evaluation runs: RUN_A, the baseline, and RUN_B, the candidate."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.arguments import OutputPath, Progress, dialect_options, refuse_input, say
+from cli.arguments import OutputPath, ProgressLine, dialect_options, refuse_input, say
 from cli.group import examples
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def corpus_command(config: Path, only: str | None, status: bool) -> None:
     from prompts.files import check_output
     from service.title_lookup import lookup_of
 
-    context = StepContext(read_config(config), lookup_of(read_settings()), Progress("", unit="rows"))
+    context = StepContext(read_config(config), lookup_of(read_settings()), ProgressLine("", unit="rows"))
     if status:
         for name, why in stale(context).items():
             click.echo(f"{name:10} {f'stale: {why}' if why else 'fresh'}")
@@ -91,7 +91,7 @@ def enrich(
     open_table(table, dialect).require(title_field, text_field)
     rows = [row.cells for row in islice(strict_rows(table, dialect), limit)]
     columns = EnrichColumns(title_field, year_field, text_field)
-    progress = Progress("", unit="titles")
+    progress = ProgressLine("", unit="titles")
     result = enriched(rows, columns, lookup, patience=patience, ambiguous=ambiguous, on_progress=progress)
     write_table(out, rows, [{name: row[name] for name in (text_field, *ADDED)} for row in result.rows])
     for what, count in result.counts.most_common():

@@ -97,7 +97,8 @@ class DataOptions:
         from prompts.errors import InvalidDataset
 
         all_splits = self._load(data)
-        added = more_texts(training.examples, all_splits.examples, pool(table, self.taxonomy, Fields(labels="")).examples)
+        others = pool(table, self.taxonomy, Fields(labels="")).examples
+        added = more_texts(training.examples, all_splits.examples, others)
         if not added.examples:
             raise InvalidDataset(
                 f"{table.name} has no further text of a training film; films are joined by their title and year"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.arguments import OutputPath, refuse_input, say
-from cli.data import DataOptions, column_options, report_dropped, whole_data_options
+from cli.data import DataOptions, column_options, whole_data_options
 
 if TYPE_CHECKING:
     from eval.datasets import Example

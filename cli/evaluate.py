@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.arguments import OutputPath, Progress, collected, command_line, say
+from cli.arguments import OutputPath, ProgressLine, collected, command_line, say
 from cli.data import DataOptions, data_options
 from cli.group import examples
 
@@ -42,9 +42,7 @@ _run_options = collected(
         help="Systems, with commas between: embedded, llm[:STRATEGY][:PROMPT], service:URL, trained models NAME[:PATH]."
         "  [default: the classifier of the settings]",
     ),
-    click.option(
-        "--shown", help="Input variants, with commas between: title+plot, plot, masked, title; one run each."
-    ),
+    click.option("--shown", help="Input variants, with commas between: title+plot, plot, masked, title; one run each."),
     click.option("--url", help="Use the service at this URL."),
     click.option("--cache/--no-cache", default=True, help="Whether cached answers may be used."),
     click.option("--out", type=OutputPath(folder=True), help="Folder of the runs; each run has a folder of its own."),
@@ -178,7 +176,7 @@ def _execute(run: EvaluationRun, overwrite: bool) -> RunMetrics:
     pending, total = len(run.pending()), len(run.data.examples)
     if pending < total:
         say(f"{run.system.spec}: {total - pending} of {total} texts are answered there")
-    return run.execute(Progress(f"{run.system.spec}:", pending).advance)
+    return run.execute(ProgressLine(f"{run.system.spec}:", pending).advance)
 
 
 def _measure_order_sensitivity(runs: Sequence[EvaluationRun], orders: int) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.arguments import OutputPath, Progress, refuse_input, say
+from cli.arguments import OutputPath, ProgressLine, refuse_input, say
 from cli.similar import FilmOptions, film_options
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def evaluate_similar(
     metrics: dict[str, Any] = {}
     for spec in (name.strip() for name in systems.split(",")):
         say(f"{spec} ...")
-        progress = Progress("encoded", len(films), "films")
+        progress = ProgressLine("encoded", len(films), "films")
         space = retrieval_systems.space(spec, [film.words for film in films], _CACHE, progress.reach)
         metrics[spec] = _metrics(space, films, rows, reworded)
     _print_table({name: similarity_eval.as_row(values) for name, values in metrics.items()})

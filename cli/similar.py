@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.arguments import OutputPath, Progress, collected, dialect_options, say
+from cli.arguments import OutputPath, ProgressLine, collected, dialect_options, say
 from cli.group import examples
 
 if TYPE_CHECKING:
@@ -45,11 +45,11 @@ class FilmOptions:
 
         if not path.exists():
             raise InvalidDataset(f"cannot read {path}: No such file or directory")
-        names = {"id": self.id_field, "title": self.title_field, "year": self.year_field}
-        dialect = TableDialect(self.encoding, self.separator)
-        return Films(
-            path, FilmColumns(**names, genres=self.genres_field, text=self.text_field, dialect=dialect), self.data_format
-        )
+        columns = FilmColumns(
+            self.id_field, self.text_field, self.title_field, self.year_field, self.genres_field,
+            TableDialect(self.encoding, self.separator),
+        )  # fmt: skip
+        return Films(path, columns, self.data_format)
 
 
 film_options = collected(
@@ -148,7 +148,7 @@ def index(
     from similarity.index.builder import FilmSource, build
 
     films = options.films(file)
-    progress = Progress("encoded", unit="films")
+    progress = ProgressLine("encoded", unit="films")
 
     def on_progress(stage: str, count: int) -> None:
         progress.reach(count) if stage == "encoded" else say(f"{stage} {count:,} films")

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.arguments import OutputPath, Progress, command_line, decorated, say, tracked
+from cli.arguments import OutputPath, ProgressLine, command_line, decorated, say, tracked
 from cli.data import DataOptions, data_options
 from cli.group import examples
 
 if TYPE_CHECKING:
     from training.lora.config import LoraConfig
+    from training.lora.dataset import Form
 
 _METRICS = ("micro-F1", "macro-F1", "Jaccard", "subset accuracy")
 
@@ -146,7 +147,7 @@ def _train_lora(
         raise click.UsageError("--decode is for baselines; the strategy decodes the answers of an adapter")
     settings.pop("objective")
     folder = check_output(out or Path("var/models") / f"lora-{options.taxonomy.name}", folder=True)
-    strategy = settings.pop("strategy") or ("json_list" if options.taxonomy.multi else "label_tokens")
+    strategy: Form = settings.pop("strategy") or ("json_list" if options.taxonomy.multi else "label_tokens")
     prompt = registry.prompt(name) if (name := settings.pop("prompt")) else None
     seed, keep_incomplete = settings.pop("seed"), settings.pop("incomplete") == "keep"
     config = _lora_config(_given(settings))
@@ -193,7 +194,7 @@ def _train_matcher(
     films = DataOptions(registry.taxonomy("imdb"), title_field="title", limit=limit).load(data)
     opinions = DataOptions(registry.taxonomy("sentiment"), limit=limit).load(reviews)
     schedule = MatcherSchedule(epochs=settings["epochs"] or MatcherSchedule.epochs, seed=settings["seed"])
-    progress = Progress("matcher:", unit="steps")
+    progress = ProgressLine("matcher:", unit="steps")
 
     def on_step(step: int, steps: int, loss: float) -> None:
         progress.total = steps

@@ -15,15 +15,17 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Find the margin below which the language model labels.")
 @data_options(split="validation", limit=500)
-@click.option("--loss", type=click.FloatRange(0, 1), default=0.01, show_default=True, help="Loss of micro-F1 to accept.")
+@click.option(
+    "--loss", type=click.FloatRange(0, 1), default=0.01, show_default=True, help="Loss of micro-F1 to accept."
+)
 def cascade(data: Path, options: DataOptions, loss: float) -> None:
     """Find the margin of the cascade: the embedded classifier labels as many texts as the accepted loss allows."""
     from eval.tune_thresholds import fit_cascade
-    from marquee.factory import load_classifier
+    from marquee.factory import classifier_of
     from marquee.settings import read_settings
 
     settings = _with_language_model(cascade_margin=0.0, fallback=False)
-    embedded, large = load_classifier(read_settings(classifier="embedded")), load_classifier(settings)
+    embedded, large = classifier_of(read_settings(classifier="embedded")), classifier_of(settings)
     loaded = options.load(data)
     fitted = fit_cascade(embedded, large, loaded.taxonomy, loaded.examples, loss)
     click.echo(f"MARQUEE_CASCADE_MARGIN={fitted.margin:.4f}")
@@ -69,6 +71,6 @@ def _with_language_model(**overrides: float) -> Settings:
     from marquee.settings import read_settings
 
     settings = read_settings(**overrides)
-    if not settings.asks_a_model:
+    if not settings.uses_language_model:
         raise click.ClickException("no endpoint is set; set OPENAI_BASE_URL or OPENAI_API_KEY")
     return settings
