@@ -63,12 +63,14 @@ def probe(refresh: bool, orders: int | None, as_json: bool, **texts: Any) -> Non
 
 def _probe_order(settings: Settings, orders: int, as_json: bool, data: Path, text_field: str, limit: int) -> None:
     from eval.datasets import texts_of
-    from llm.wrappers.order_ensemble import flips
+    from llm.wrappers.order_ensemble import order_sensitivity
     from marquee.factory import RequestOptions, create
     from prompts import registry
 
     classifier = create(settings).classifier_for(RequestOptions(cache=False))
-    found = flips(classifier, texts_of(data, text_field, limit), registry.taxonomy_at(settings.taxonomy), orders)
+    found = order_sensitivity(
+        classifier, texts_of(data, text_field, limit), registry.taxonomy_at(settings.taxonomy), orders
+    )
     if as_json:
         click.echo(json.dumps({"orders": orders, **vars(found)}))
         return

@@ -108,7 +108,7 @@ def _serve(
     settings: Settings, vllm: VLLMServer | None, trained: Path | None, debug: bool, at_the_end: ExitStack
 ) -> None:
     from llm.backends.local_backend import why_missing
-    from llm.lora_adapter import adapter_in, refuse_other_base
+    from llm.lora_adapter import check_base, load_adapter
     from service.server.cpu_threads import share
 
     share(settings.workers)  # before anything loads torch, which looks only then
@@ -126,7 +126,7 @@ def _serve(
     elif why := why_missing(settings.local_model):
         raise click.ClickException(why)
     elif settings.adapter:  # weights are the worker's to load: torch's threads do not survive a fork
-        refuse_other_base(adapter_in(Path(settings.adapter)), settings.local_model)
+        check_base(load_adapter(Path(settings.adapter)), settings.local_model)
     listener = None if debug else at_the_end.enter_context(listen(settings.host, settings.port))
     if vllm:
         at_the_end.callback(vllm.stop)

@@ -6,7 +6,7 @@ from functools import partial
 
 from llm.backends.backend import Backend
 from llm.classifier import Classifier
-from llm.few_shot import Shots
+from llm.few_shot import ExampleSelector
 from llm.thresholds import ThresholdStore
 from marquee.factory import Monitor, RequestOptions, answer_store, create, language_model
 from marquee.settings import Settings
@@ -76,11 +76,11 @@ def decider(backend: Backend, settings: Settings, embedded: Decider, gate: Admis
     return FallingBack(first, embedded) if settings.fallback else first
 
 
-def _previews(backend: Backend, settings: Settings, shots: Shots) -> AskingOf:
+def _previews(backend: Backend, settings: Settings, examples: ExampleSelector) -> AskingOf:
     """What the language model is sent for a text under a choice."""
     decisions = ThresholdStore(settings.thresholds_path, settings.threshold)
 
     def preview(choice: RequestOptions, text: Text, taxonomy: Taxonomy) -> PromptPreview:
-        return asked_by(language_model(backend, settings, choice, decisions, shots), text, taxonomy)
+        return asked_by(language_model(backend, settings, choice, decisions, examples), text, taxonomy)
 
     return preview

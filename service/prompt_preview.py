@@ -27,4 +27,4 @@ def asking(parts: Services, choice: RequestOptions, text: Text, taxonomy: Taxono
 def asked_by(model: LanguageModel, text: Text, taxonomy: Taxonomy) -> PromptPreview:
     """What this language model is asked."""
     prompt = model.prompt or prompt_for(text, taxonomy)
-    return PromptPreview(prompt.versioned_name, model.strategy_name(taxonomy), model.conversations(text, taxonomy))
+    return PromptPreview(prompt.versioned_name, model.strategy_for(taxonomy).name, model.conversations(text, taxonomy))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from eval.baselines.data import Probabilities, Scorer, sentence
 from eval.baselines.thresholds import Decoding
 from llm.classifier import AnswerSource, Prediction, no_text
-from prompts.errors import OtherVocabulary
+from prompts.errors import TaxonomyMismatch
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
 
@@ -47,7 +47,7 @@ class Trained:
         """See ``Classifier.classify``.
 
         Raises:
-            OtherVocabulary: another taxonomy than that of the training.
+            TaxonomyMismatch: another taxonomy than that of the training.
         """
         self._refuse_other(taxonomy)
         source = AnswerSource(self.name, taxonomy.versioned_name)
@@ -69,7 +69,7 @@ class Trained:
         own = self.taxonomy
         alike = own.multi == taxonomy.multi and own.labels == taxonomy.labels and own.name == taxonomy.name
         if not alike:
-            raise OtherVocabulary(
+            raise TaxonomyMismatch(
                 f"{self.name} was trained for {own.versioned_name} and cannot answer for {taxonomy.versioned_name}; "
                 "ask it for its own taxonomy, or train one for the other"
             )

@@ -18,7 +18,7 @@ from llm.backends.codes import CodeTokens, by_code, encoded
 from llm.backends.list_grammar import ListGrammar, ListWriter
 from llm.backends.prefix_sharing import PrefixCache, batches, cached_tokens, group_by_prefix
 from llm.classifier import Problem, Usage
-from llm.lora_adapter import adapter_in, folder_of, refuse_other_base
+from llm.lora_adapter import check_base, load_adapter, model_folder
 from prompts.errors import InvalidSetting
 from prompts.files import digest_of
 from similarity.native import native
@@ -88,9 +88,9 @@ class LocalBackend:
 
         if batch_tokens < 1:
             raise InvalidSetting(f"batch_tokens is {batch_tokens}; give 1 or more")
-        tuned = adapter_in(adapter) if adapter else None
+        tuned = load_adapter(adapter) if adapter else None
         if tuned:
-            refuse_other_base(tuned, model)
+            check_base(tuned, model)
         self._use(causal_lm.load(model, device, dtype, adapter), model, batch_tokens)
         folder = Path(model)
         weights = _files_digest(folder) if folder.is_dir() else self._causal.network.config._commit_hash
@@ -237,7 +237,7 @@ def why_missing(model: str, strict: bool = True) -> str:
         return f"there is no model folder {model}{_did_you_mean(folder)}"
     if not _HUB_NAME.fullmatch(model):
         return f"{model!r} is neither a folder nor a name on the hub, such as Qwen/Qwen2-7B-Instruct"
-    if folder_of(model):
+    if model_folder(model):
         return ""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() not in ("1", "ON", "YES", "TRUE"):
         return _why_not_on_hub(model, folder)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llm.classifier import AnswerSource, Classifier, Fingerprinting, Prediction, Problem
-from llm.request_context import unread, waiting_problem
+from llm.request_context import failed_predictions, waiting_problem
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
 from similarity.errors import Rejected
@@ -43,7 +43,7 @@ class AdmissionControl:
             with self.gate.admit():
                 return self.inner.classify(texts, taxonomy)
         except Rejected as error:
-            return unread(waiting_problem(error), len(texts), self.name, taxonomy)
+            return failed_predictions(waiting_problem(error), len(texts), self.name, taxonomy)
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from llm.language_model import LanguageModel
 from llm.request_context import CURRENT_REQUEST, waiting_problem
 from llm.strategies.registry import STRATEGIES
 from llm.wrappers.cache import AnswerStore, Cached
-from prompts.errors import InvalidTaxonomy, OtherVocabulary
+from prompts.errors import InvalidTaxonomy, TaxonomyMismatch
 from prompts.taxonomy import Label, Taxonomy
-from prompts.template import asking
+from prompts.template import decision_prompt
 from prompts.text import Text
 from service.decisions.scoring import DecisionResult, OptionProbabilities, decided, raise_for, read, weigh
 from service.request_problem import RequestProblem
@@ -83,7 +83,7 @@ class ByScores:
             raise RequestProblem("invalid-request", "input holds instructions and no text; give a text", "input")
         try:
             found = self._found(text, vocabularies)
-        except OtherVocabulary as error:
+        except TaxonomyMismatch as error:
             raise RequestProblem("cannot-decide", f"this model answers with its own labels only: {error}") from None
         if any(not (one.problem or one.scores) for one in found):
             raise RequestProblem("cannot-decide", f"{self.name} gives labels, but no probabilities")
@@ -133,7 +133,7 @@ class ByModel:
         return decided(asked.questions, _sorted_out(asked.questions, found), found)
 
     def _ask(self, strategy: str, instructions: str, text: Text, taxonomy: Taxonomy) -> Prediction:
-        model = LanguageModel(self.backend, STRATEGIES[strategy], asking(instructions))
+        model = LanguageModel(self.backend, STRATEGIES[strategy], decision_prompt(instructions))
         classifier: Classifier = Cached(model, self.store, self.shared) if self.store else model
         return classifier.classify([text], taxonomy)[0]
 

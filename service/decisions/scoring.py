@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from pydantic import TypeAdapter, ValidationError
 
-from llm.classifier import Prediction, Problem
-from llm.strategies.strategy import add_usage
+from llm.classifier import Prediction, Problem, total_usage
 from service.request_problem import RequestProblem
 from service.schemas.decisions import (
     Answer,
@@ -46,7 +45,7 @@ class DecisionResult:
 
     def told(self) -> DecisionAnswer:
         """The answer to send."""
-        usage = DecisionUsage.of(add_usage([one.usage for one in self.asked]))
+        usage = DecisionUsage.of(total_usage([one.usage for one in self.asked]))
         return DecisionAnswer(model=self.model, answers=list(self.answers), usage=usage)
 
 

@@ -16,7 +16,7 @@ from eval.baselines.thresholds import Decoding
 from eval.baselines.trained import Trained
 from llm.backends.backend import FakeBackend
 from llm.classifier import Classifier, Prediction
-from llm.embedded.cosine import Embedded
+from llm.embedded.cosine import CosineClassifier
 from llm.embedded.matcher import Matcher
 from llm.language_model import LanguageModel
 from llm.strategies.json_list import JSONList
@@ -42,7 +42,7 @@ MODEL = LanguageModel(FakeBackend(lambda conversation: '["War"]'), JSONList())
 class Unread:
     """A classifier that no text should reach."""
 
-    name = "unread"
+    name = "failed_predictions"
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
         raise AssertionError(f"was handed {texts!r}")
@@ -65,7 +65,7 @@ class Even:
 
 
 @pytest.fixture
-def classifiers(embedded: Matcher, plain: Embedded, tmp_path: Path) -> dict[type, Classifier]:
+def classifiers(embedded: Matcher, plain: CosineClassifier, tmp_path: Path) -> dict[type, Classifier]:
     """One of every kind."""
     every: list[Classifier] = [
         embedded,

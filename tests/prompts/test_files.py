@@ -133,7 +133,7 @@ def _enter(lock: Path) -> bool:
 
 
 def _threshold(path: Path, number: int) -> None:
-    ThresholdStore(path).keep(f"model {number}", LabelThreshold(number / 10))
+    ThresholdStore(path).put(f"model {number}", LabelThreshold(number / 10))
 
 
 def _capabilities(path: Path, number: int) -> None:

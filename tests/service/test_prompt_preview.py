@@ -59,7 +59,7 @@ def test_what_is_shown_is_what_is_sent(strategy: str) -> None:
 
 def test_few_shot_examples_are_shown_as_the_turns_that_are_sent() -> None:
     shots = StaticExamples((FewShotExample(Text("A duel at noon."), ("Western",)),), "tmdb")
-    model = LanguageModel(FakeBackend(), STRATEGIES["json_list"], shots=shots)
+    model = LanguageModel(FakeBackend(), STRATEGIES["json_list"], examples=shots)
     (sent,) = asked_by(model, Text("A plot."), registry.taxonomy("tmdb")).conversations
     assert [message["role"] for message in sent] == ["system", "user", "assistant", "user"]
     assert ("A duel" in sent[1]["content"], sent[2]["content"]) == (True, '["Western"]')

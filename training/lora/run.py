@@ -17,7 +17,7 @@ from eval.datasets import Example, sample
 from eval.metrics.classification import METRICS, indicator
 from llm.backends.local_backend import LocalBackend
 from llm.language_model import LanguageModel
-from llm.lora_adapter import CONFIG, WEIGHTS, weights_of
+from llm.lora_adapter import CONFIG, WEIGHTS, weights_digest
 from llm.strategies.registry import STRATEGIES
 from training.lora.config import Hardware, LoraConfig, means
 from training.lora.dataset import LoraDataset, PromptSetup, lessons
@@ -129,7 +129,7 @@ def _manifest(
         "format": manifest.FORMAT,
         "kind": KIND,
         "command": plan.command,
-        "base": {"name": plan.recipe.base, "weights": weights_of(plan.recipe.base)},
+        "base": {"name": plan.recipe.base, "weights": weights_digest(plan.recipe.base)},
         "taxonomy": plan.asking.taxonomy.as_json(),
         "strategy": plan.asking.form,
         "prompts": plan.asking.prompts(training),

@@ -15,7 +15,7 @@ from eval.baselines import BASELINES, Trained, TrainingPlan, load, train
 from eval.baselines.thresholds import Decoding
 from eval.datasets import Example
 from eval.metrics.classification import METRICS, indicator
-from prompts.errors import InvalidDataset, InvalidSetting, OtherVocabulary, UnknownName
+from prompts.errors import InvalidDataset, InvalidSetting, TaxonomyMismatch, UnknownName
 from prompts.taxonomy import Taxonomy
 from tests.eval.baselines.labelled import MULTI, OTHER, SINGLE, examples
 from tests.eval.baselines.tiny_encoder import build
@@ -103,7 +103,7 @@ def test_one_text_is_a_batch_of_one(name: str, trained: dict[str, Trained]) -> N
 
 
 def test_another_taxonomy_is_refused_and_both_are_named(trained: dict[str, Trained]) -> None:
-    with pytest.raises(OtherVocabulary, match=rf"{MULTI.digest}.*{OTHER.digest}"):
+    with pytest.raises(TaxonomyMismatch, match=rf"{MULTI.digest}.*{OTHER.digest}"):
         trained["prior"].classify(["a text"], OTHER)
 
 

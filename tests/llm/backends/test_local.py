@@ -14,7 +14,7 @@ from llm.strategies.json_list import JSONList
 from llm.strategies.label_tokens import LabelTokens
 from llm.strategies.yes_no import YesNo
 from prompts import registry
-from prompts.answer_format import CODES, LETTERS, LIST
+from prompts.answer_format import CODES, JSON_LIST, LABEL_TOKENS
 from prompts.errors import InvalidSetting
 from prompts.taxonomy import Label, Taxonomy
 from tests.support.bare_model import (
@@ -93,7 +93,7 @@ def test_an_unknown_dtype_is_refused_with_the_known_ones(weights: Path, dtype: s
 
 def test_what_was_computed_before_does_not_change_the_figures(backend: LocalBackend, fresh: LocalBackend) -> None:
     backend.next_token_logprobs(yes_no(["A ship."]), ("Yes", "No"))
-    backend.next_token_logprobs(asked(["A ship."], LIST), LETTER_CODES)
+    backend.next_token_logprobs(asked(["A ship."], JSON_LIST), LETTER_CODES)
     for _ in range(2):
         assert_same_as_bare(backend, asked(TEXTS[-1:] + TEXTS[:3]), LETTER_CODES)
 
@@ -136,7 +136,7 @@ def test_a_text_is_computed_once_for_all_questions_about_it(fresh: LocalBackend)
 
 def test_only_a_few_beginnings_are_kept(fresh: LocalBackend) -> None:
     for name in ("tmdb", "imdb", "sentiment"):
-        for question in (LIST, LETTERS):
+        for question in (JSON_LIST, LABEL_TOKENS):
             fresh.next_token_logprobs([render("A baker.")(registry.taxonomy(name), question)], "AB")
     assert len(fresh._prefixes._kept) == 4
 
@@ -151,7 +151,7 @@ def test_a_code_of_several_tokens_is_refused_by_name(backend: LocalBackend) -> N
 
 def test_every_ugly_text_gets_labels_of_the_taxonomy_none_twice(backend: LocalBackend) -> None:
     constraint = JSONList().constraint(TMDB)
-    completions = backend.generate(asked(ugly_texts(1_500), LIST), constraint)  # a longer one is among TEXTS
+    completions = backend.generate(asked(ugly_texts(1_500), JSON_LIST), constraint)  # a longer one is among TEXTS
     assert len({completion.text for completion in completions}) > 20
     for completion in completions:
         labels = json.loads(str(completion.text))
@@ -167,7 +167,7 @@ def test_awkward_labels_come_out_whole_and_in_the_number_asked_for(
     backend: LocalBackend, least: int, most: int
 ) -> None:
     constraint = Constraint(schema(AWKWARD, least, most), 500)
-    for completion in backend.generate(asked(TEXTS[:12], LIST), constraint):
+    for completion in backend.generate(asked(TEXTS[:12], JSON_LIST), constraint):
         labels = json.loads(str(completion.text))
         assert least <= len(labels) <= most
         assert len(set(labels)) == len(labels)
@@ -179,7 +179,7 @@ def test_awkward_labels_come_out_whole_and_in_the_number_asked_for(
 def test_a_batch_writes_what_its_conversations_write_alone(
     backend: LocalBackend, fresh: LocalBackend, names: list[str]
 ) -> None:
-    conversations, constraint = asked(TEXTS[:-2], LIST), Constraint(schema(names, 1, 5), 500)
+    conversations, constraint = asked(TEXTS[:-2], JSON_LIST), Constraint(schema(names, 1, 5), 500)
     together = backend.generate(conversations, constraint)
     assert len({completion.text for completion in together}) > 3
     for conversation, completion in zip(conversations, together, strict=True):
@@ -193,7 +193,7 @@ def test_a_batch_writes_what_its_conversations_write_alone(
 
 def test_the_likeliest_allowed_token_is_written_with_its_share_among_the_allowed(backend: LocalBackend) -> None:
     names = ["Drama", "Comedy", "Horror"]
-    conversations = asked(TEXTS[:8], LIST)
+    conversations = asked(TEXTS[:8], JSON_LIST)
     ids = backend._causal.tokenizer.convert_tokens_to_ids(names)
     written = backend.generate(conversations, Constraint(schema(names, 1, 1), 50))
     for conversation, completion in zip(conversations, written, strict=True):
@@ -206,7 +206,7 @@ def test_the_likeliest_allowed_token_is_written_with_its_share_among_the_allowed
 
 
 def test_writing_reuses_the_beginning_and_counts_what_it_wrote(fresh: LocalBackend) -> None:
-    first, second = fresh.generate(asked(["A baker.", "A sailor."], LIST), JSONList().constraint(TMDB))
+    first, second = fresh.generate(asked(["A baker.", "A sailor."], JSON_LIST), JSONList().constraint(TMDB))
     assert first.usage.cached_tokens == 0
     assert second.usage.prompt_tokens - second.usage.cached_tokens < 30
     assert second.usage.completion_tokens == len(second.tokens)
@@ -284,7 +284,7 @@ def test_threads_share_it(fresh: LocalBackend) -> None:
 def test_a_model_that_sees_only_the_last_tokens_answers_the_same(weights: Path, tmp_path: Path) -> None:
     backend = LocalBackend(str(opinionated(short_sighted(tmp_path, weights))), device="cpu", dtype="float32")
     assert_same_as_bare(backend, asked(TEXTS[:8]), LETTER_CODES)
-    conversations, constraint = asked(TEXTS[:8], LIST), JSONList().constraint(TMDB)
+    conversations, constraint = asked(TEXTS[:8], JSON_LIST), JSONList().constraint(TMDB)
     alone = [backend.generate([conversation], constraint)[0].text for conversation in conversations]
     assert [completion.text for completion in backend.generate(conversations, constraint)] == alone
 
