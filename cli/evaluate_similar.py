@@ -74,10 +74,10 @@ def evaluate_similar(
 def _recall(folder: Path, queries: int) -> float:
     from eval.similarity_eval import recall_of
     from similarity.encoders.minilm import MiniLM
-    from similarity.index.reloading import opened
+    from similarity.index.reloading import load_index
 
     encoder = MiniLM()
-    index = opened(folder, encoder.name, encoder.dimension).vectors
+    index = load_index(folder, encoder.name, encoder.dimension).vectors
     share = recall_of(index, queries)
     click.echo(f"\n{folder} ({index.kind}): recall@10 {share:.4f} against exact search, over {queries:,} films")
     return share

@@ -94,7 +94,7 @@ class SimilarAnswer(BaseModel):
         manifest = found.version.manifest
         return cls(
             films=[ScoredFilm.of(match.film, score=round(match.score, 4)) for match in found.matches],
-            of=SimilarFilm.of(found.of) if found.of else None,
+            of=SimilarFilm.of(found.query_film) if found.query_film else None,
             model=model,
             index=IndexFacts(version=found.version.name, films=manifest.count, kind=manifest.kind),
         )
