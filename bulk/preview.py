@@ -12,7 +12,7 @@ from bulk.answer_store import JobStore
 from bulk.job import Job
 from bulk.progress import duration
 from bulk.reader import read
-from llm.preview import Preview
+from llm.costs import Preview
 from prompts.text import Text
 
 _SAMPLE = 400  # texts from which tokens are estimated

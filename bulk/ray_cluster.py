@@ -24,8 +24,7 @@ from bulk.reader import TextBatch
 from bulk.runners import Answered, Batches, ask
 from llm.classifier import Classifier, Usage
 from prompts.errors import InvalidSetting, Stopped
-from prompts.extras import missing
-from prompts.layout import INSTALLED, PACKAGES
+from prompts.installation import INSTALLED, PACKAGES, missing
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 

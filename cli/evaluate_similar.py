@@ -101,10 +101,10 @@ def _reworded(path: Path, films: Sequence[Film]) -> tuple[Any, list[str]]:
     import numpy as np
 
     from prompts.errors import InvalidDataset
-    from tabular import whole_rows
+    from tabular import strict_rows
 
     row_of = {film.id: row for row, film in enumerate(films)}
-    lines = list(whole_rows(path))
+    lines = list(strict_rows(path))
     for line in lines:
         if line.cells.get("id") not in row_of or not isinstance(line.cells.get("text"), str):
             raise InvalidDataset(f"{line.where}: should be an object with the id of a film of the data, and a text")

@@ -17,7 +17,7 @@ import click
 
 from cli.arguments import take_utf8
 from prompts.errors import MarqueeError
-from prompts.extras import missing_extra
+from prompts.installation import missing_extra
 from similarity.errors import SimilarityError
 
 _REMEDIES: Mapping[int | None, str] = {

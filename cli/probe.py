@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from prompts.layout import SAMPLE
+from prompts.installation import SAMPLE
 
 if TYPE_CHECKING:
     from marquee.settings import Settings

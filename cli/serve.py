@@ -206,10 +206,10 @@ def _shared_metrics() -> Iterator[None]:
 
 def _learnt(trained: Path) -> Taxonomy:
     """The taxonomy of a trained baseline, which must still be the one on the shelf."""
-    from eval.baselines.manifest import parts_of
+    from eval.baselines.trained import read_manifest
     from prompts import registry
 
-    _, learnt, _ = parts_of(trained)
+    _, learnt, _ = read_manifest(trained)
     now = registry.taxonomy(learnt.name)
     if now.digest != learnt.digest:
         raise click.UsageError(

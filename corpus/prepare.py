@@ -15,10 +15,9 @@ from eval.datasets.record import Fields, Record
 from eval.datasets.registry import records
 from lookup.enrich import GIVEN, KNOWN_GENRES, NOTE, TEXT_FROM, TEXT_URL, EnrichColumns, enriched
 from prompts import registry
-from prompts.placeholders import tells_nothing
 from prompts.taxonomy import Taxonomy
-from prompts.text import Text
-from tabular.cells import separated
+from prompts.text import Text, tells_nothing
+from tabular.cells import split_labels
 
 
 def merge(work: StepContext) -> StepResult:
@@ -36,7 +35,7 @@ def _row(record: Record) -> Row:
         "id": record.id,
         "title": record.title,
         "year": int(record.year) if record.year.isdecimal() else None,
-        "genres": list(dict.fromkeys(separated(record.labels, lambda name: None))),
+        "genres": list(dict.fromkeys(split_labels(record.labels, lambda name: None))),
         "description": record.text.body,
         "complete_labels": record.complete,
         "truncated": record.truncated,

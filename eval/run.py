@@ -30,7 +30,7 @@ from eval.results import RunResults
 from eval.rows import ROWS, RunLog, RunRow
 from eval.run_metrics import METRICS_FILE, RunMetrics, write_metrics
 from llm.classifier import Classifier
-from llm.preview import Preview
+from llm.costs import Preview
 from llm.provenance import ServedModels
 from llm.wrappers.order_ensemble import flips
 from prompts.errors import InvalidSetting

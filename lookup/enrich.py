@@ -12,7 +12,7 @@ from typing import Any
 from lookup.film import FilmQuery, FilmRecord, LookupFailure
 from lookup.lookup import Ambiguous, Attempt, Lookup, LookupResult
 from prompts.errors import InvalidDataset
-from prompts.placeholders import placeholder, tells_nothing
+from prompts.text import placeholder, tells_nothing
 
 Row = Mapping[str, Any]
 

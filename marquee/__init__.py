@@ -44,7 +44,12 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'marquee' has no attribute {name!r}; it has {', '.join(__all__)}")
-    globals()[name] = found = _loaded(name)
+    try:
+        globals()[name] = found = _loaded(name)
+    except ModuleNotFoundError as error:
+        from prompts.installation import missing_extra
+
+        raise missing_extra(error, f"marquee.{name}") from error
     return found
 
 

@@ -19,18 +19,17 @@ from llm.few_shot import NearestExamples, Shots, StaticExamples, load_shots, no_
 from llm.language_model import LanguageModel
 from llm.strategies import registry as strategies
 from llm.thresholds import ThresholdStore
-from llm.wrappers.admission import AdmissionControl, Gate
 from llm.wrappers.cache import AnswerStore, Cached
-from llm.wrappers.cascade import Cascade
-from llm.wrappers.fallback import Fallback
+from llm.wrappers.limits import AdmissionControl
 from llm.wrappers.micro_batched import MicroBatched, MicroBatchedPairs
 from llm.wrappers.order_ensemble import OrderEnsemble
-from llm.wrappers.shortlist import Shortlist
+from llm.wrappers.two_models import Cascade, Fallback, Shortlist
 from marquee.settings import Settings
 from prompts import registry
 from prompts.taxonomy import Taxonomy
 from prompts.template import Prompt
 from similarity.encoders.minilm import MiniLM
+from similarity.micro_batching import Admission
 
 Wrap = Callable[[Classifier], Classifier]
 WARM_UP = "A first text, so that the first request finds the model loaded."
@@ -93,7 +92,7 @@ class Classifiers:
     taxonomy: Taxonomy
     backend: Backend | None
     examples: Shots
-    gate: Gate
+    gate: Admission
 
 
 def create(settings: Settings, trained: Classifier | None = None, monitor: Monitor = Monitor()) -> Classifiers:
@@ -111,7 +110,7 @@ def create(settings: Settings, trained: Classifier | None = None, monitor: Monit
     encoder = MiniLM()
     model = trained or matcher(encoder=encoder)
     embedded_gate, model_gate = (
-        Gate(settings.max_pending, monitor.on_reject(queue)) for queue in ("embedded", "model")
+        Admission(settings.max_pending, monitor.on_reject(queue)) for queue in ("embedded", "model")
     )
     passes = 1 if trained else encoder.callers
     embedded = MicroBatched(model, embedded_gate, monitor.on_batch, passes)
@@ -163,7 +162,9 @@ def language_model(
     return LanguageModel(backend, strategy, choice.prompt, decisions, shots)
 
 
-def classifiers(backend: Backend, settings: Settings, embedded: Classifier, shots: Shots, gate: Gate) -> ClassifierFor:
+def classifiers(
+    backend: Backend, settings: Settings, embedded: Classifier, shots: Shots, gate: Admission
+) -> ClassifierFor:
     """For every choice of a request, the classifier that asks the backend, with all that the settings put around it."""
     strategies.named(settings.strategy)  # a misspelt one should stop the start
     store = answer_store(settings)

@@ -16,9 +16,9 @@ from prompts.network import without_login
 
 if TYPE_CHECKING:
     from llm.backends.backend import Backend
+    from llm.costs import Preview
     from llm.embedded.cosine import Embedded
     from llm.embedded.matcher import Matcher
-    from llm.preview import Preview
     from marquee.factory import RequestOptions
     from marquee.settings import Settings
     from prompts.taxonomy import Taxonomy
@@ -187,7 +187,7 @@ def _options(rest: str, context: SystemContext, spec: str = "") -> RequestOption
 def _language_model(
     spec: str, settings: Settings, options: RequestOptions, context: SystemContext, around: Mapping[str, Any]
 ) -> System:
-    from llm import preview
+    from llm.costs import preview
     from llm.thresholds import ThresholdStore
     from marquee import factory
 
@@ -204,7 +204,7 @@ def _language_model(
         return OpenedSystem(models.classifier_for(options), "; ".join(sorted(rules)))
 
     def previewed(texts: Sequence[Text]) -> Preview:
-        return preview.preview(bare_model, texts, context.taxonomy, settings.label_orders)
+        return preview(bare_model, texts, context.taxonomy, settings.label_orders)
 
     identity = {**_requested(settings), **_identity(settings, options, context), **around}
     return System(spec, identity, opened, previewed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,8 @@ from jinja2 import FileSystemLoader, StrictUndefined, TemplateError, TemplateSyn
 from jinja2.meta import find_referenced_templates
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from prompts.answer_format import LIST, AnswerFormat, FewShotExample
+from prompts.answer_format import LIST, AnswerFormat, FewShotExample, turns
 from prompts.errors import InvalidPrompt
-from prompts.few_shot import turns
 from prompts.files import digest_of
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
@@ -51,7 +50,7 @@ class Prompt:
 
     A template has two sections, ``--- system ---`` and ``--- user ---``. The first sees the taxonomy only, never
     the text, which makes it byte-identical for every text of a vocabulary: servers with prefix caching compute it
-    once. The second holds the text, fenced; it is rendered for every few-shot example too (``prompts.few_shot``).
+    once. The second holds the text, fenced; it is rendered for every few-shot example too (``prompts.answer_format``).
 
     Attributes:
         name: kind and version, e.g. ``"plot.v1"``.
@@ -176,3 +175,42 @@ def _environment() -> ImmutableSandboxedEnvironment:
         lstrip_blocks=True,
         finalize=neutralise,
     )
+
+
+_NAME = "decision.v1"
+
+
+@dataclass(frozen=True)
+class DecisionPrompt(Prompt):
+    """A prompt that asks what its caller wants to know, and not which labels apply.
+
+    The system section holds neither text nor question, and the text stands before the question: all questions about
+    one text share everything up to its end in a server's prefix cache. In the taxonomy, a condition is the
+    description of a label, an option is a label.
+
+    Attributes:
+        instructions: what is asked about the options; conditions need none.
+    """
+
+    instructions: str = ""
+
+    def render(
+        self, text: Text, taxonomy: Taxonomy, question: AnswerFormat = LIST, shots: Sequence[FewShotExample] = ()
+    ) -> tuple[Message, ...]:
+        """See ``Prompt.render``; examples have no place here."""
+        given = {"text": text.body.strip(), "question": question, "taxonomy": taxonomy}
+        return (
+            {"role": "system", "content": self.fill("system")},
+            {"role": "user", "content": self.fill("user", **given, instructions=self.instructions)},
+        )
+
+
+def asking(instructions: str = "") -> DecisionPrompt:
+    """The prompt for conditions or, with instructions, for options."""
+    return replace(_plain(), instructions=instructions)
+
+
+@cache
+def _plain() -> DecisionPrompt:
+    path = TEMPLATES / "decisions" / f"{_NAME}.jinja"
+    return DecisionPrompt(_NAME, path.read_text(encoding="utf-8"))

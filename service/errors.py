@@ -12,7 +12,7 @@ from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
 from llm.request_context import waiting_problem
-from prompts.errors import InvalidSetting, InvalidTaxonomy, OtherVocabulary, UnknownName, quoted
+from prompts.errors import InvalidSetting, InvalidTaxonomy, OtherTaxonomy, UnknownName, quoted
 from service.problem_kinds import KINDS
 from service.request_problem import RequestProblem, problem_body
 from similarity.errors import (
@@ -49,9 +49,7 @@ def install(app: Flask) -> None:
     app.register_error_handler(RequestProblem, respond)
     app.register_error_handler(UnknownName, _unknown_name)
     app.register_error_handler(InvalidTaxonomy, lambda e: respond(RequestProblem("invalid-request", str(e), "labels")))
-    app.register_error_handler(
-        OtherVocabulary, lambda e: respond(RequestProblem("invalid-request", str(e), "taxonomy"))
-    )
+    app.register_error_handler(OtherTaxonomy, lambda e: respond(RequestProblem("invalid-request", str(e), "taxonomy")))
     app.register_error_handler(InvalidSetting, lambda e: respond(RequestProblem("model-misconfigured", str(e))))
     app.register_error_handler(UnknownFilm, lambda e: respond(RequestProblem("unknown-film", str(e), "id")))
     app.register_error_handler(UnknownTitle, lambda e: respond(RequestProblem("unknown-film", str(e), "title")))

@@ -8,7 +8,6 @@ from llm.backends.backend import Backend
 from llm.classifier import Classifier
 from llm.few_shot import Shots
 from llm.thresholds import ThresholdStore
-from llm.wrappers.admission import Gate
 from marquee.factory import Monitor, RequestOptions, answer_store, create, language_model
 from marquee.settings import Settings
 from prompts.taxonomy import Taxonomy
@@ -22,6 +21,7 @@ from service.title_lookup import lookup_of
 from similarity.encoders.minilm import encoder_of
 from similarity.index.sample import live
 from similarity.index.search import Similar
+from similarity.micro_batching import Admission
 
 
 def build(settings: Settings, trained: Classifier | None = None) -> Services:
@@ -37,7 +37,7 @@ def build(settings: Settings, trained: Classifier | None = None) -> Services:
     metrics = Metrics()
     models = create(settings, trained, Monitor(metrics.batch.observe, lambda queue: metrics.queue.labels(queue).inc))
     encoder = encoder_of(settings.encoder) if settings.encoder else models.encoder
-    gate = Gate(settings.max_pending, metrics.queue.labels("similar").inc)
+    gate = Admission(settings.max_pending, metrics.queue.labels("similar").inc)
     films = Similar(live(settings.index, encoder), encoder, gate)
 
     def load() -> None:
@@ -68,7 +68,7 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-def decider(backend: Backend, settings: Settings, embedded: Decider, gate: Gate) -> Decider:
+def decider(backend: Backend, settings: Settings, embedded: Decider, gate: Admission) -> Decider:
     """What answers typed questions: the endpoint's decisions where the settings say so, else token probabilities."""
     forwards = settings.strategy == "decisions_api"
     store = answer_store(settings)

@@ -11,7 +11,7 @@ from flask import Blueprint, Response, current_app, jsonify, request
 
 from llm.classifier import OF_A_TEXT, Prediction
 from llm.request_context import CURRENT_REQUEST
-from llm.wrappers.length_limited import LengthLimited
+from llm.wrappers.limits import LengthLimited
 from marquee.factory import RequestOptions
 from marquee.version import __version__
 from prompts import registry

@@ -14,8 +14,7 @@ from lookup.film import FilmQuery, FilmRecord
 from lookup.lookup import Lookup, LookupResult
 from lookup.providers.registry import PROVIDERS, order_of
 from marquee.settings import Settings, environment_name
-from prompts.placeholders import tells_nothing
-from prompts.text import Text
+from prompts.text import Text, tells_nothing
 from service.schemas.classify import ClassifyRequest, LookupAnswer, LookupTried
 
 _SHARE = 0.5  # of the time that a request has left; the rest is for its answer

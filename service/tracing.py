@@ -14,7 +14,7 @@ from typing import Any
 from opentelemetry import trace
 
 from prompts.errors import InvalidSetting
-from prompts.extras import missing
+from prompts.installation import missing
 
 _REQUEST_EXPORT = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_EXPORTER")
 _OTLP = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}

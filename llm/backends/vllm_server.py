@@ -23,7 +23,7 @@ from pathlib import Path
 
 from llm.backends.local_backend import why_missing
 from prompts.errors import MarqueeError
-from prompts.extras import install_command
+from prompts.installation import install_command
 
 log = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ In this order:
 
 1. The whole text is a label: it is the answer.
 2. Reasoning is removed (``llm.reasoning``); reasoning that never ends is unreadable.
-3. JSON (``llm.strategies.near_json``): the last value in the requested shape counts, else the last one in another shape
-   that models use (``llm.strategies.label_values``). JSON that cannot be repaired as a whole is unreadable, and so
+3. JSON (``llm.strategies.json_repair``): the last value in the requested shape counts, else the last one in another
+   shape that models use (``llm.strategies.label_values``). JSON that cannot be repaired is unreadable, and so
    are two answers that differ where nothing makes the second one final.
 4. Plain words that list labels (``llm.strategies.plain_lists``), where there is no JSON.
 
@@ -27,8 +27,8 @@ from dataclasses import replace
 
 from llm.classifier import Problem
 from llm.reasoning import without_reasoning
+from llm.strategies.json_repair import ParsedValue, json_values
 from llm.strategies.label_values import as_requested, from_value, is_one_label
-from llm.strategies.near_json import ParsedValue, json_values
 from llm.strategies.plain_lists import known, listed, means_nothing, negates, refuses, said_with_more
 from llm.strategies.strategy import StrategyAnswer
 from prompts.taxonomy import Taxonomy

@@ -6,9 +6,8 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from llm.strategies.label_keys import LIST_KEYS, counters, is_qualified
-from llm.strategies.near_json import json_values
-from llm.strategies.plain_lists import flag, known, means_nothing, split
+from llm.strategies.json_repair import json_values
+from llm.strategies.plain_lists import LIST_KEYS, counters, flag, is_qualified, known, means_nothing, split
 from prompts.taxonomy import Taxonomy, spelling_key
 
 _CARRIERS = frozenset("arguments parameters response data function functioncall input properties".split())

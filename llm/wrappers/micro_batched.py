@@ -10,11 +10,10 @@ from opentelemetry.util.types import Attributes
 
 from llm.classifier import Classifier, Prediction
 from llm.request_context import CURRENT_REQUEST, RequestContext, unread, waiting_problem
-from llm.wrappers.admission import Gate
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
 from similarity.errors import Disconnected, Expired, Rejected
-from similarity.micro_batching import MicroBatcher
+from similarity.micro_batching import Admission, MicroBatcher
 
 _TRACER = get_tracer("marquee")
 _MAX_TEXTS = 128  # of a shared pass; a request with more texts is a pass of its own
@@ -31,7 +30,11 @@ class MicroBatched:
     """
 
     def __init__(
-        self, inner: Classifier, gate: Gate, on_progress: Callable[[int], object] = lambda texts: None, passes: int = 1
+        self,
+        inner: Classifier,
+        gate: Admission,
+        on_progress: Callable[[int], object] = lambda texts: None,
+        passes: int = 1,
     ) -> None:
         self._inner = inner
         self._batcher: MicroBatcher[str | Text, list[Prediction]] = MicroBatcher(
@@ -78,7 +81,7 @@ class MicroBatchedPairs:
     """
 
     def __init__(
-        self, name: str, predict: Callable[[Sequence[Pair]], list[Prediction]], gate: Gate, passes: int = 1
+        self, name: str, predict: Callable[[Sequence[Pair]], list[Prediction]], gate: Admission, passes: int = 1
     ) -> None:
         self._name = name
         self._batcher: MicroBatcher[Pair, list[Prediction]] = MicroBatcher(

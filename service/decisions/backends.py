@@ -15,16 +15,16 @@ from llm.classifier import AnswerSource, Classifier, Prediction
 from llm.language_model import LanguageModel
 from llm.request_context import CURRENT_REQUEST, waiting_problem
 from llm.strategies.registry import STRATEGIES
-from llm.wrappers.admission import Gate
 from llm.wrappers.cache import AnswerStore, Cached
-from prompts.decision_prompt import asking
-from prompts.errors import InvalidTaxonomy, OtherVocabulary
+from prompts.errors import InvalidTaxonomy, OtherTaxonomy
 from prompts.taxonomy import Label, Taxonomy
+from prompts.template import asking
 from prompts.text import Text
 from service.decisions.scoring import DecisionResult, OptionProbabilities, decided, raise_for, read, weigh
 from service.request_problem import RequestProblem
 from service.schemas.decisions import ChoiceQuestion, DecisionRequest, PredicateQuestion, Question, ScoreQuestion
 from similarity.errors import Rejected
+from similarity.micro_batching import Admission
 
 _AT_ONCE = 8  # of one request, so many are with the model together
 _OUTAGE = frozenset(["model-unreachable", "model-busy"])
@@ -83,7 +83,7 @@ class ByScores:
             raise RequestProblem("invalid-request", "input holds instructions and no text; give a text", "input")
         try:
             found = self._found(text, vocabularies)
-        except OtherVocabulary as error:
+        except OtherTaxonomy as error:
             raise RequestProblem("cannot-decide", f"this model answers with its own labels only: {error}") from None
         if any(not (one.problem or one.scores) for one in found):
             raise RequestProblem("cannot-decide", f"{self.name} gives labels, but no probabilities")
@@ -109,7 +109,7 @@ class ByModel:
     """
 
     backend: Backend
-    gate: Gate
+    gate: Admission
     store: AnswerStore | None = None
     shared: bool = False
 
@@ -156,7 +156,7 @@ class Forwarded:
     """
 
     backend: Backend
-    gate: Gate
+    gate: Admission
 
     @property
     def name(self) -> str:
@@ -250,7 +250,7 @@ def _sorted_out(questions: Sequence[Question], found: Sequence[Prediction]) -> l
 
 
 @contextmanager
-def _admitted(gate: Gate) -> Iterator[None]:
+def _admitted(gate: Admission) -> Iterator[None]:
     """Count the request as pending at the model for the length of the block."""
     try:
         with gate.admit():

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from prompts import layout
+from prompts import installation
 from prompts.files import digest_of
 from similarity.encoders.minilm import MiniLM
 from similarity.errors import InvalidIndex
@@ -15,7 +15,7 @@ from similarity.film import Film
 from similarity.index.builder import FilmSource, IndexEncoder, build
 from similarity.index.reloading import ReloadingIndex
 
-SAMPLE = layout.SAMPLE / "films.jsonl"
+SAMPLE = installation.SAMPLE / "films.jsonl"
 SAMPLE_INDEX = Path("var/index/sample")
 
 

@@ -8,7 +8,7 @@ from bulk.preview import forecast, forecast_lines
 from bulk.progress import Progress, duration, summary_lines
 from bulk.run import Stage, Summary
 from llm.classifier import Usage
-from llm.preview import Preview
+from llm.costs import Preview
 from tests.bulk.words import ByWords, job_of, label, rows, write_lines
 
 

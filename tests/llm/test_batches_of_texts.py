@@ -20,20 +20,18 @@ from llm.embedded.cosine import Embedded
 from llm.embedded.matcher import Matcher
 from llm.language_model import LanguageModel
 from llm.strategies.json_list import JSONList
-from llm.wrappers.admission import AdmissionControl, Gate
 from llm.wrappers.cache import AnswerStore, Cached
-from llm.wrappers.cascade import Cascade
-from llm.wrappers.fallback import Fallback
-from llm.wrappers.length_limited import LengthLimited
+from llm.wrappers.limits import AdmissionControl, LengthLimited
 from llm.wrappers.micro_batched import MicroBatched
 from llm.wrappers.order_ensemble import OrderEnsemble
-from llm.wrappers.shortlist import Shortlist
+from llm.wrappers.two_models import Cascade, Fallback, Shortlist
 from marquee.client import Client
 from marquee.sklearn import MarqueeClassifier
 from prompts import registry
 from prompts.errors import InvalidTexts, MarqueeError
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
+from similarity.micro_batching import Admission
 from tests.eval.rows import Named
 
 TMDB = registry.taxonomy("tmdb")
@@ -56,7 +54,7 @@ class Unread:
 class Even:
     """The same probability for each label."""
 
-    def notes(self) -> dict[str, object]:
+    def train_info(self) -> dict[str, object]:
         return {}
 
     def save(self, folder: Path) -> None:
@@ -73,8 +71,8 @@ def classifiers(embedded: Matcher, plain: Embedded, tmp_path: Path) -> dict[type
         embedded,
         plain,
         MODEL,
-        MicroBatched(embedded, Gate(4)),
-        AdmissionControl(MODEL, Gate(4)),
+        MicroBatched(embedded, Admission(4)),
+        AdmissionControl(MODEL, Admission(4)),
         Cached(MODEL, AnswerStore(tmp_path / "answers.sqlite")),
         Cascade(embedded, MODEL, 0.5),
         Fallback(MODEL, embedded),
@@ -132,7 +130,8 @@ def test_what_is_no_batch_is_refused_by_every_classifier_with_one_error(
 def test_a_wrapper_refuses_before_it_asks(tmp_path: Path) -> None:
     inner = Unread()
     wrappers: list[Classifier] = [
-        MicroBatched(inner, Gate(1)), AdmissionControl(inner, Gate(1)), Cached(inner, AnswerStore(tmp_path / "a")),
+        MicroBatched(inner, Admission(1)), AdmissionControl(inner, Admission(1)),
+        Cached(inner, AnswerStore(tmp_path / "a")),
         Cascade(inner, inner, 1), Fallback(inner, inner), LengthLimited(inner, 9), OrderEnsemble(inner, 2),
     ]  # fmt: skip
     for wrapper in wrappers:
@@ -202,9 +201,8 @@ def test_two_faults_of_a_batch_keep_their_own_words_behind_a_cache(tmp_path: Pat
 )
 def test_any_sequence_of_texts_is_a_batch(given: Any, embedded: Matcher) -> None:
     assert [text.body for text in checked_texts(given)] == ["Soldiers at war", "A cowboy rides west"]
-    assert [one.labels[0] for one in Fallback(MicroBatched(embedded, Gate(1)), embedded).classify(given, TMDB)] == [
-        "War", "Western",
-    ]  # fmt: skip
+    batched = Fallback(MicroBatched(embedded, Admission(1)), embedded)
+    assert [one.labels[0] for one in batched.classify(given, TMDB)] == ["War", "Western"]
 
 
 def test_a_generator_is_read_once_by_every_classifier(classifiers: dict[type, Classifier]) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from lookup.film import Candidate, FilmQuery, LookupFailure, best_match, normalized_title
-from prompts.placeholders import placeholder, tells_nothing
+from prompts.text import placeholder, tells_nothing
 
 OLD = Candidate("1", ("The Paper Lantern",), 1984, 900)
 NEW = Candidate("2", ("The Paper Lantern", "Papierlaterne"), 2011, 40)

@@ -95,6 +95,11 @@ def test_a_missing_extra_is_one_line(base: Any, arguments: list[str], extra: str
     assert "Traceback" not in printed.stderr
 
 
+def test_a_public_name_whose_extra_is_missing_says_so(base: Any) -> None:
+    printed = base("-c", "import marquee; marquee.MarqueeClassifier")
+    assert "marquee.MarqueeClassifier needs the extra 'eval': pip install 'marquee[eval]'" in printed.stderr
+
+
 def test_the_api_answers_as_the_command(installed: Environment, tmp_path: Path) -> None:
     script = f"import marquee; print(*marquee.classify([{PLOT!r}])[0].labels, sep=', ')"
     printed = installed.run(installed.python, "-c", script, cwd=tmp_path)

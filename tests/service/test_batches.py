@@ -14,9 +14,8 @@ from llm.backends.backend import FakeBackend
 from llm.classifier import AnswerSource, Classifier, Prediction, Problem, ProblemKind
 from llm.language_model import LanguageModel
 from llm.strategies.json_list import JSONList
-from llm.wrappers.cascade import Cascade
-from llm.wrappers.fallback import Fallback
-from llm.wrappers.length_limited import LengthLimited
+from llm.wrappers.limits import LengthLimited
+from llm.wrappers.two_models import Cascade, Fallback
 from main import main
 from marquee.client import Client
 from prompts import registry

@@ -17,12 +17,12 @@ import pytest
 from llm.backends.transport import HTTPTransport
 from llm.classifier import AnswerSource, Prediction, Problem
 from llm.request_context import CURRENT_REQUEST, RequestContext
-from llm.wrappers.admission import Gate
 from llm.wrappers.micro_batched import MicroBatched
 from prompts import registry
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 from service.server.client_disconnected import disconnected
+from similarity.micro_batching import Admission
 from tests.support.misbehaving import endpoint, hangs, says
 from tests.support.process import service
 
@@ -74,7 +74,7 @@ class Slow:
 def test_the_texts_of_those_who_hang_up_in_the_queue_are_not_read() -> None:
     slow = Slow()
     came: list[int] = []
-    batched = MicroBatched(slow, Gate(64, came.append))
+    batched = MicroBatched(slow, Admission(64, came.append))
     found: dict[str, Prediction] = {}
     away = {"b", "c", "e"}
     left = threading.Event()

@@ -26,7 +26,6 @@ from werkzeug.test import TestResponse
 from llm.backends.backend import Conversation, FakeBackend
 from llm.classifier import Problem
 from llm.language_model import LanguageModel
-from llm.wrappers.admission import Gate
 from service.app import create_app
 from service.auth import Keys
 from service.decisions.backends import ByModel
@@ -37,6 +36,7 @@ from service.services import Limits, Services
 from similarity.index.builder import FilmSource, build
 from similarity.index.sample import live
 from similarity.index.search import Similar
+from similarity.micro_batching import Admission
 from tests.similarity.films import films
 from tests.similarity.words import Words
 
@@ -60,7 +60,7 @@ def _weights(conversation: Conversation) -> Mapping[str, float]:
 
 
 model = LanguageModel(FakeBackend(_reply, "a-model"))
-decider = ByModel(FakeBackend(name="a-model", weights=_weights), Gate(64))
+decider = ByModel(FakeBackend(name="a-model", weights=_weights), Admission(64))
 limits = Limits(texts=5, labels=60)
 app = create_app(
     Services(lambda choice: model, lambda: None, lambda: None, "tmdb", limits, decider=decider, similar=_similar)

@@ -28,7 +28,6 @@ from llm.backends.transport import HTTPTransport
 from llm.language_model import LanguageModel
 from llm.request_context import CURRENT_REQUEST, RequestContext
 from llm.strategies.json_list import JSONList
-from llm.wrappers.admission import Gate
 from llm.wrappers.micro_batched import MicroBatched, traced_pass
 from marquee.settings import read_settings
 from prompts.errors import InvalidSetting
@@ -36,6 +35,7 @@ from service.app import create_app
 from service.factory import build
 from service.services import Services
 from service.tracing import configure_tracing, requested_exporter
+from similarity.micro_batching import Admission
 from tests.support.misbehaving import body, endpoint, hangs, says
 from tests.support.process import ROOT, service
 
@@ -75,7 +75,7 @@ def status(span: ReadableSpan) -> tuple[bool, str | None]:
 
 
 def embedded() -> FlaskClient:
-    model = MicroBatched(LanguageModel(FakeBackend(lambda conversation: '["War"]'), JSONList()), Gate(8))
+    model = MicroBatched(LanguageModel(FakeBackend(lambda conversation: '["War"]'), JSONList()), Admission(8))
     return create_app(Services(lambda choice: model, lambda: None, lambda: None, "tmdb")).test_client()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from eval.datasets import Example
 from eval.manifest import commit, libraries
 from llm.embedded.weights import load, save
-from prompts.layout import SAMPLE
+from prompts.installation import SAMPLE
 from similarity.encoders.minilm import MiniLM, tokenizer
 from training.matcher.checkpoint import Checkpoints
 from training.matcher.dataset import items

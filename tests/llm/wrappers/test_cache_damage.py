@@ -20,10 +20,9 @@ from llm.strategies.registry import STRATEGIES
 from llm.wrappers.cache import AnswerStore, Cached
 from prompts import registry
 from prompts.answer_format import FewShotExample
-from prompts.decision_prompt import asking
 from prompts.files import digest_of
 from prompts.taxonomy import Label, Taxonomy
-from prompts.template import Prompt
+from prompts.template import Prompt, asking
 from prompts.text import Text
 from tests.llm.wrappers.test_cache import Asked
 from tests.similarity.words import Words

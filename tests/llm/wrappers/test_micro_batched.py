@@ -13,11 +13,12 @@ from llm.classifier import AnswerSource, Prediction
 from llm.language_model import LanguageModel
 from llm.request_context import CURRENT_REQUEST, RequestContext
 from llm.strategies.json_list import JSONList
-from llm.wrappers.admission import AdmissionControl, Gate
+from llm.wrappers.limits import AdmissionControl
 from llm.wrappers.micro_batched import MicroBatched
 from prompts import registry
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
+from similarity.micro_batching import Admission
 
 TMDB, IMDB = registry.taxonomy("tmdb"), registry.taxonomy("imdb")
 
@@ -49,7 +50,7 @@ class Crowd:
 
     def __init__(self, most: int = 64, at_once: int = 1) -> None:
         self.inner, self.inside, self.came, self.passes = Recorder(), 0, 0, list[int]()
-        self.batched = MicroBatched(self.inner, Gate(most, self._count), self.passes.append, at_once)
+        self.batched = MicroBatched(self.inner, Admission(most, self._count), self.passes.append, at_once)
         self._lock = threading.Lock()
 
     def _count(self, change: int) -> None:
@@ -191,7 +192,7 @@ def test_under_a_crowd_with_little_patience_everybody_hears_something_of_their_o
 
 
 def test_a_language_model_has_a_gate_too() -> None:
-    gate = Gate(1)
+    gate = Admission(1)
     bounded = AdmissionControl(LanguageModel(FakeBackend(lambda conversation: '["War"]'), JSONList()), gate)
     with ExitStack() as inside:
         inside.enter_context(gate.admit())

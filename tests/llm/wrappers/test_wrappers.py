@@ -16,9 +16,8 @@ from llm.few_shot import NearestExamples, StaticExamples, load_shots
 from llm.language_model import LanguageModel
 from llm.strategies.json_list import JSONList
 from llm.strategies.label_tokens import LabelTokens
-from llm.wrappers.cascade import Cascade, FittedMargin, fit_margin, margin
 from llm.wrappers.order_ensemble import OrderEnsemble, flips, orders
-from llm.wrappers.shortlist import Shortlist
+from llm.wrappers.two_models import Cascade, FittedMargin, Shortlist, fit_margin, margin
 from prompts import registry
 from prompts.answer_format import FewShotExample
 from prompts.errors import InvalidSetting

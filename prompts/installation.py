@@ -1,0 +1,77 @@
+"""Where the files of this program are: in a repository, or in an installed wheel, where ``hatch_build.py`` put them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from prompts.errors import MissingExtra
+
+PACKAGES = Path(__file__).resolve().parent.parent
+"""Folder that holds the packages: the repository's root, or ``marquee/`` in ``site-packages``."""
+
+SAMPLE = PACKAGES / "data" / "sample"
+"""Folder of the sample data."""
+
+INSTALLED = __name__.startswith("marquee.")
+"""Whether this is an installed wheel."""
+
+
+EXTRAS: Mapping[str, str] = {
+    "flask": "service",
+    "werkzeug": "service",
+    "flask_limiter": "service",
+    "limits": "service",
+    "gunicorn": "service",
+    "prometheus_client": "service",
+    "openai": "llm",
+    "aiohttp": "llm",
+    "pyarrow": "parquet",
+    "sklearn": "eval",
+    "scipy": "eval",
+    "torch": "local",
+    "transformers": "local",
+    "accelerate": "local",
+    "peft": "local",
+    "sentence_transformers": "train",
+    "conllu": "train",
+    "simplemma": "train",
+    "ray": "ray",
+    "vllm": "vllm",
+    "opentelemetry.sdk": "otel",
+    "opentelemetry.exporter": "otel",
+}
+"""Imported name to the extra that brings it; ``pyproject.toml`` has the distributions."""
+
+_OF_COMMANDS: Mapping[str, str] = dict.fromkeys(("train", "refit", "distil", "corpus"), "train")
+
+
+def install_command(extra: str) -> str:
+    """Return the command that installs an extra: of the wheel, or in a repository of its requirements file."""
+    if INSTALLED:
+        return f"pip install 'marquee[{extra}]'"
+    own = f"requirements-{extra}.txt"
+    return f"pip install -r {own if (PACKAGES / own).exists() else 'requirements.txt'}"
+
+
+def missing_extra(error: ModuleNotFoundError, subject: str, command: str = "") -> MissingExtra:
+    """Return the error to raise in place of ``ModuleNotFoundError``.
+
+    Args:
+        error: the import that failed.
+        subject: what needs the library, as the message begins.
+        command: of the command line; some need more than the library that was missed first.
+
+    Raises:
+        ModuleNotFoundError: no extra brings the library.
+    """
+    parts = (error.name or "").split(".")
+    extra = EXTRAS.get(parts[0]) or EXTRAS.get(".".join(parts[:2]))
+    if extra is None:
+        raise error
+    return missing(subject, _OF_COMMANDS.get(command, extra))
+
+
+def missing(subject: str, extra: str) -> MissingExtra:
+    """Return the error that names an extra and its install command."""
+    return MissingExtra(f"{subject} needs the extra {extra!r}: {install_command(extra)}")
