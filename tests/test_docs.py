@@ -184,7 +184,7 @@ def test_an_example_is_answered_as_it_says(page: Path, own_shelf: Path, embedded
     assert asked
     for body, table in asked:
         request = ClassifyRequest.model_validate(json.loads(body))
-        found = embedded.classify(request.all_texts(), request.vocabulary("tmdb"))
+        found = embedded.classify(request.all_texts(), request.resolve_taxonomy(registry.taxonomy("tmdb")))
         told = [
             f"| {one.body} | {', '.join(answer.labels)}" for one, answer in zip(request.all_texts(), found, strict=True)
         ]

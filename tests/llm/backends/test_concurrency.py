@@ -15,7 +15,7 @@ from llm.backends.concurrency import ConcurrencyLimiter, SharedCalls
 from llm.request_context import CURRENT_REQUEST, RequestContext
 from marquee.settings import read_settings
 from service.app import create_app
-from service.factory import build
+from service.services import build
 from similarity.errors import Disconnected, Expired
 from tests.support.misbehaving import endpoint, hangs
 
