@@ -29,7 +29,7 @@ from prompts import registry
 from prompts.answer_format import CODES, LABEL_TOKENS
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
-from tabular import whole_rows
+from tabular import strict_rows
 
 EXPLAIN = "Explain your reasoning first, then answer."
 _FORM_RULE = re.compile(r"Answer (with the single [^\n]*|Yes or No\.)")
@@ -108,7 +108,7 @@ def _taxonomy(path: Path) -> Taxonomy:
 
 
 def _texts(path: Path) -> Iterator[Text]:
-    rows = (row.cells for row in whole_rows(path))
+    rows = (row.cells for row in strict_rows(path))
     wanted = (row for row in rows if row.get("split", "validation") == "validation")
     return (Text(str(next(filter(None, map(row.get, ("text", "description", "plot")))))) for row in wanted)
 

@@ -19,7 +19,7 @@ import yaml
 
 from benchmarks.measure import table
 from prompts.taxonomy import Label, Taxonomy
-from tabular import whole_rows
+from tabular import strict_rows
 
 if TYPE_CHECKING:
     from llm.embedded.matcher import Matcher
@@ -94,7 +94,7 @@ def _of(name: str, labels: Sequence[str], pairs: Sequence[tuple[str, list[str]]]
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    return [dict(row.cells) for row in whole_rows(path)]
+    return [dict(row.cells) for row in strict_rows(path)]
 
 
 def _row(classifier: Matcher, one: Family, families: Sequence[Family]) -> tuple[str, ...]:

@@ -10,8 +10,8 @@ from bulk.answer_store import RowAnswer, digest
 from bulk.job import Job
 from llm.classifier import Problem
 from prompts.text import Text
-from tabular import Position, Row
-from tabular.schema import Schema
+from tabular import ReadPosition, Row
+from tabular.table import Schema
 
 _WINDOW = 1_024
 _EMPTY = Problem("empty", "there is no text to label")
@@ -49,7 +49,7 @@ def schema_of(job: Job) -> Schema:
     return Schema.of(job.source.tables(), job.added)
 
 
-def read(job: Job, position: Position | None = None) -> Iterator[list[Read]]:
+def read(job: Job, position: ReadPosition | None = None) -> Iterator[list[Read]]:
     """The rows in windows of a thousand or so."""
     rows = job.source.rows(position)
     while window := list(islice(rows, _WINDOW)):
@@ -73,7 +73,7 @@ def _failed(kind: str, detail: str) -> RowAnswer:
 
 
 def batches(
-    job: Job, unknown: Unknown, position: Position | None = None, on_progress: OnProgress | None = None
+    job: Job, unknown: Unknown, position: ReadPosition | None = None, on_progress: OnProgress | None = None
 ) -> Iterator[TextBatch]:
     """Batches of ``job.batch`` texts, the last one may be smaller; no text is in two of them.
 

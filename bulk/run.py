@@ -35,9 +35,9 @@ from llm.classifier import Usage, total_usage
 from llm.provenance import ServedModels
 from prompts.errors import InvalidSetting, MarqueeError
 from prompts.files import publish
-from tabular import Position
-from tabular.content import PARQUETS, suffix
-from tabular.schema import Schema
+from tabular import ReadPosition
+from tabular.detection import PARQUET_SUFFIXES, suffix
+from tabular.table import Schema
 from tabular.writing import TableWriter, check_schema, writer_of
 
 _NAMES_TOLD = 5
@@ -166,7 +166,7 @@ def _schema(job: Job) -> Schema:
 
 def _added_types(job: Job) -> dict[str, Any]:
     """Arrow's types of the added columns, which only Parquet asks for."""
-    if suffix(job.out) not in PARQUETS:
+    if suffix(job.out) not in PARQUET_SUFFIXES:
         return dict.fromkeys(job.added)
     import pyarrow
 
@@ -251,9 +251,9 @@ class _Stages:
 
     def __init__(self, on_progress: Callable[[Stage], object]) -> None:
         self._stage, self._told, self.planned = Stage(), on_progress, 0
-        self._position = Position(0)
+        self._position = ReadPosition(0)
 
-    def begin(self, position: Position) -> Position:
+    def begin(self, position: ReadPosition) -> ReadPosition:
         """Strategy begins, maybe a second time."""
         self._position, self.planned, self._stage = position, self._stage.asked, replace(self._stage, rows=0)
         return position
@@ -285,7 +285,7 @@ def _merge(job: Job, store: JobStore, schema: Schema, on_progress: Callable[[Sta
     return summary
 
 
-def _groups(job: Job, position: Position) -> Iterator[list[Read]]:
+def _groups(job: Job, position: ReadPosition) -> Iterator[list[Read]]:
     group: list[Read] = []
     for number, window in enumerate(read(job, position), 1):
         group += window

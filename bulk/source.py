@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from prompts.errors import InvalidDataset
-from tabular import Position, Row, Table, TableDialect, open_table
-from tabular.content import FOLDER_SUFFIXES, suffix
+from tabular import ReadPosition, Row, Table, TableDialect, open_table
+from tabular.detection import FOLDER_SUFFIXES, suffix
 
 _READ = 1 << 20
 
@@ -32,9 +32,9 @@ class InputFiles:
     dialect: TableDialect = TableDialect()
 
     @property
-    def position(self) -> Position:
+    def position(self) -> ReadPosition:
         """A position before the first row."""
-        return Position(sum(path.stat().st_size for path in self.files))
+        return ReadPosition(sum(path.stat().st_size for path in self.files))
 
     def tables(self) -> Iterator[Table]:
         """The files as tables.
@@ -45,7 +45,7 @@ class InputFiles:
         for path in self.files:
             yield open_table(path, self.dialect)
 
-    def rows(self, position: Position | None = None) -> Iterator[Row]:
+    def rows(self, position: ReadPosition | None = None) -> Iterator[Row]:
         """All rows; the position is kept up to date.
 
         Raises:

@@ -52,7 +52,7 @@ def enrich(
     from lookup.enrich import ADDED, EnrichColumns, enriched
     from marquee.settings import read_settings
     from service.title_lookup import NO_PROVIDER, lookup_of
-    from tabular import TableDialect, open_table, whole_rows
+    from tabular import TableDialect, open_table, strict_rows
     from tabular.writing import write_table, writer_of
 
     writer_of(out)
@@ -62,8 +62,8 @@ def enrich(
         raise click.ClickException(NO_PROVIDER)
     click.echo(f"asking {', then '.join(lookup.providers)}", err=True)
     dialect = TableDialect(encoding, separator)
-    open_table(table, dialect).expect(title_field, text_field)
-    rows = [row.cells for row in islice(whole_rows(table, dialect), limit)]
+    open_table(table, dialect).require(title_field, text_field)
+    rows = [row.cells for row in islice(strict_rows(table, dialect), limit)]
     names = EnrichColumns(title_field, year_field, text_field)
     found = enriched(rows, names, lookup, patience=patience, ambiguous=ambiguous, on_progress=progress())
     write_table(out, rows, [{name: row[name] for name in (text_field, *ADDED)} for row in found.rows])

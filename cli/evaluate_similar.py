@@ -74,10 +74,10 @@ def evaluate_similar(
 def _recall(folder: Path, queries: int) -> float:
     from eval.similarity_eval import recall_of
     from similarity.encoders.minilm import MiniLM
-    from similarity.index.reloading import opened
+    from similarity.index.reloading import load_index
 
     encoder = MiniLM()
-    index = opened(folder, encoder.name, encoder.dimension).vectors
+    index = load_index(folder, encoder.name, encoder.dimension).vectors
     share = recall_of(index, queries)
     click.echo(f"\n{folder} ({index.kind}): recall@10 {share:.4f} against exact search, over {queries:,} films")
     return share
@@ -101,10 +101,10 @@ def _reworded(path: Path, films: Sequence[Film]) -> tuple[Any, list[str]]:
     import numpy as np
 
     from prompts.errors import InvalidDataset
-    from tabular import whole_rows
+    from tabular import strict_rows
 
     row_of = {film.id: row for row, film in enumerate(films)}
-    lines = list(whole_rows(path))
+    lines = list(strict_rows(path))
     for line in lines:
         if line.cells.get("id") not in row_of or not isinstance(line.cells.get("text"), str):
             raise InvalidDataset(f"{line.where}: should be an object with the id of a film of the data, and a text")

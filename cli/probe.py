@@ -1,4 +1,4 @@
-"""`main.py probe`: what an endpoint really honours, and how much its answers hang on the order of labels."""
+"""`main.py probe`: what an endpoint supports, and how much its answers depend on the order of the labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Check what the endpoint supports.")
-@click.option("--refresh", is_flag=True, help="Probe again, whatever is remembered.")
+@click.option("--refresh", is_flag=True, help="Repeat all checks.")
 @click.option(
     "--order",
     "orders",
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @click.option("--limit", type=click.IntRange(1), default=40, show_default=True, help="At most so many texts.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def probe(refresh: bool, orders: int | None, as_json: bool, **texts: Any) -> None:
-    """Find out what the endpoint really honours, or how much answers hang on the order of the labels."""
+    """Check what the endpoint supports, or how much its answers depend on the order of the labels."""
     from llm.classifier import Problem
     from marquee.factory import probed
     from marquee.settings import read_settings

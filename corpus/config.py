@@ -13,7 +13,7 @@ from lookup.lookup import Lookup
 from prompts.errors import InvalidSetting
 from prompts.faults import fault_of
 from prompts.yaml_file import read_yaml
-from tabular import whole_rows
+from tabular import strict_rows
 from tabular.writing import write_table
 
 
@@ -102,7 +102,7 @@ class StepContext:
 
     def read(self, name: str) -> list[dict[str, Any]]:
         """Rows of a file of the corpus."""
-        return [dict(row.cells) for row in whole_rows(self.path(name))]
+        return [dict(row.cells) for row in strict_rows(self.path(name))]
 
     def write(self, name: str, rows: Sequence[Row]) -> None:
         """Write a file of the corpus atomically; the columns are those of the rows."""

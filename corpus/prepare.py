@@ -17,7 +17,7 @@ from lookup.enrich import GIVEN, KNOWN_GENRES, NOTE, TEXT_FROM, TEXT_URL, Enrich
 from prompts import registry
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, tells_nothing
-from tabular.cells import separated
+from tabular.cells import split_labels
 
 
 def merge(work: StepContext) -> StepResult:
@@ -35,7 +35,7 @@ def _row(record: Record) -> Row:
         "id": record.id,
         "title": record.title,
         "year": int(record.year) if record.year.isdecimal() else None,
-        "genres": list(dict.fromkeys(separated(record.labels, lambda name: None))),
+        "genres": list(dict.fromkeys(split_labels(record.labels, lambda name: None))),
         "description": record.text.body,
         "complete_labels": record.complete,
         "truncated": record.truncated,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.baselines.embeddings import Remembered, tuned
+from eval.baselines.embeddings import CachedEncoder, tuned
 from eval.similarity_eval import Space
 from llm.embedded.matcher import SHIPPED, Matcher
 from llm.embedded.weights import load
@@ -125,7 +125,7 @@ def space(spec: str, texts: Sequence[str], kept: Path | None = None, on_progress
 
 
 def _remembered(kept: Path | None, encoder: IndexEncoder) -> IndexEncoder:
-    return Remembered(encoder, kept) if kept else encoder
+    return CachedEncoder(encoder, kept) if kept else encoder
 
 
 def _vectors(encoder: IndexEncoder, texts: Sequence[str], on_progress: OnProgress) -> Vectors:

@@ -120,16 +120,16 @@ class LanguageModel:
         """
         strategy = self.strategy_for(taxonomy)
         answers = [(answer, strategy) for answer in (strategy.ask(self.backend, prompts, taxonomy) if prompts else [])]
-        unread = [
+        failed_predictions = [
             place
             for place, (answer, _) in enumerate(answers)
             if answer.problem is not None and answer.problem.kind == "unreadable"
         ]
-        if self.strategy or strategy.returns_labels or not unread:
+        if self.strategy or strategy.returns_labels or not failed_predictions:
             return answers
         json_list = STRATEGIES["json_list"]
-        second = json_list.ask(self.backend, [prompts[place] for place in unread], taxonomy)
-        for place, answer in zip(unread, second, strict=True):
+        second = json_list.ask(self.backend, [prompts[place] for place in failed_predictions], taxonomy)
+        for place, answer in zip(failed_predictions, second, strict=True):
             usage = total_usage([answers[place][0].usage, answer.usage])
             answers[place] = replace(answer, usage=usage), json_list
         return answers

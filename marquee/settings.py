@@ -76,7 +76,7 @@ class Settings(BaseModel):
         description="score from which labels are given, in letters and yes_no; default: learnt, or .1 and .5",
     )
     thresholds_path: Path = Field(Path("var/thresholds.json"), description="where learnt thresholds are kept")
-    probe_path: Path = Field(Path("var/probe.json"), description="where is kept what endpoints were seen to honour")
+    probe_path: Path = Field(Path("var/probe.json"), description="file of capability checks and request forms")
     label_orders: int = Field(
         1, ge=1, le=100, description="orders of the labels to average over; costs as many times more"
     )

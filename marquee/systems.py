@@ -235,7 +235,7 @@ def _identity(settings: Settings, options: RequestOptions, context: SystemContex
         "orders": settings.label_orders,
         "candidates": settings.max_candidate_labels,
         "shots": digest_of(settings.examples_path) if settings.examples_path else None,
-        "shots_nearest": settings.examples_nearest,
+        "examples_nearest": settings.examples_nearest,
     }
 
 

@@ -24,7 +24,7 @@ class MissingExtra(InvalidSetting, ImportError):
     """An optional dependency is not installed; the message has the command that installs it."""
 
 
-class TaxonomyMismatch(InvalidSetting):
+class OtherTaxonomy(InvalidSetting):
     """A trained classifier is asked for a taxonomy that it was not trained for."""
 
 

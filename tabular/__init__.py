@@ -1,8 +1,7 @@
-"""The one reader and the one writer of tables: CSV, TSV, JSON lines, JSON and Parquet; the text forms also gzipped."""
+"""Reads and writes tables: CSV, TSV, JSON lines, JSON and Parquet; the text formats also gzipped."""
 
 from tabular.dialect import TableDialect
-from tabular.position import Position
-from tabular.row import Row
-from tabular.table import Table, columns_in, open_table, whole_rows
+from tabular.reading import ReadPosition, Row
+from tabular.table import Table, column_names, open_table, strict_rows
 
-__all__ = ["Position", "Row", "Table", "TableDialect", "columns_in", "open_table", "whole_rows"]
+__all__ = ["ReadPosition", "Row", "Table", "TableDialect", "column_names", "open_table", "strict_rows"]

@@ -1,99 +1,92 @@
-"""Rows of JSON lines, and of a JSON document: an array of objects, one object, or objects after each other."""
+"""Rows of JSON lines, and of JSON: an array of objects, one object, or objects after each other."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TextIO
 
 from prompts.errors import InvalidDataset
-from tabular.content import Content
+from tabular.detection import FileFormat
 from tabular.dialect import LARGEST_CELL
-from tabular.opening import after_line, opened_text
-from tabular.position import Position
-from tabular.row import Row
+from tabular.reading import INVALID_UTF8, ReadPosition, Row, open_text
 
 _CHUNK = 1 << 16
-_FIRST_ROWS = 100
-_NOT_UTF8 = re.compile("[\udc80-\udcff]")
 _SPACES = re.compile("[ \t\r\n\ufeff]*")
-_NOT_OBJECT = "JSON, but no object of named columns"
 
 
-class _Twice(Exception):
-    """An object names a column twice; only the last value would be kept."""
+class _DuplicateKey(Exception):
+    """An object has a key twice; ``json`` keeps only the last value."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"two values for {key!r}: a column has one name and one value")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise _Twice(next(name for name in names if names.count(name) > 1))
+        keys = [key for key, _ in pairs]
+        raise _DuplicateKey(next(key for key in keys if keys.count(key) > 1))
     return found
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 
-def json_lines(path: Path, content: Content, position: Position | None = None) -> Iterator[Row]:
-    """Rows of a file of one object a line; a line that is none is a row with a problem.
+def json_lines(path: Path, format: FileFormat, position: ReadPosition | None = None) -> Iterator[Row]:
+    """Rows of a file with an object per line; a line that is none is a row with a problem.
 
     Raises:
         InvalidDataset: the file cannot be read to its end.
     """
     number = 0
-    with opened_text(path, content, "\n", position, lambda: after_line(number)) as lines:
+    with open_text(path, format, "\n", position, lambda: number) as lines:
         for line in lines:
             number += 1
             if not line.isspace():
-                yield _row(line, f"{path.name}, line {number}")
+                yield _row_of_line(line, f"{path.name}, line {number}")
 
 
-def _row(line: str, where: str) -> Row:
-    if not line.isascii() and _NOT_UTF8.search(line):
+def _row_of_line(line: str, where: str) -> Row:
+    if not line.isascii() and INVALID_UTF8.search(line):
         return Row(where, {}, "the line is not UTF-8")
     try:
-        cells = _DECODER.decode(line)
-    except _Twice as error:
-        return Row(where, {}, _twice(error))
+        return _row_of_value(_DECODER.decode(line), where, "line")
+    except _DuplicateKey as error:
+        return Row(where, {}, str(error))
     except (ValueError, RecursionError):
         return Row(where, {}, "the line is not JSON")
-    return Row(where, cells) if isinstance(cells, dict) else Row(where, {}, f"the line is {_NOT_OBJECT}")
 
 
-def _twice(error: _Twice) -> str:
-    return f"two values for {str(error)!r}: a column has one name and one value"
+def _row_of_value(value: Any, where: str, what: str) -> Row:
+    if isinstance(value, dict):
+        return Row(where, value)
+    return Row(where, {}, f"the {what} is JSON, but no object of named columns")
 
 
-def json_document(path: Path, content: Content, position: Position | None = None) -> Iterator[Row]:
+def json_document(path: Path, format: FileFormat, position: ReadPosition | None = None) -> Iterator[Row]:
     """Rows of a JSON document, read as a stream.
 
     Raises:
         InvalidDataset: the file cannot be read to its end, is not JSON, or is one object around the rows.
     """
     line = 1
-    with opened_text(path, content, "\n", position, lambda: after_line(line - 1)) as text:
+    with open_text(path, format, "\n", position, lambda: line - 1) as text:
         values = _Values(text, path.name)
         items = values.items()
         first = list(islice(items, 2))
         if len(first) == 1 and not values.in_array and isinstance(first[0][1], dict):
             _check_is_row(first[0][1], path.name)
         for line, value, problem in chain(first, items):
-            yield _value_row(path, line, value, problem)
-
-
-def _value_row(path: Path, line: int, value: Any, problem: str) -> Row:
-    where = f"{path.name}, line {line}"
-    if problem:
-        return Row(where, {}, problem)
-    return Row(where, value) if isinstance(value, dict) else Row(where, {}, f"the item is {_NOT_OBJECT}")
+            where = f"{path.name}, line {line}"
+            yield Row(where, {}, problem) if problem else _row_of_value(value, where, "item")
 
 
 def _check_is_row(value: dict[str, Any], name: str) -> None:
-    """One object may be a row, or a box around rows (an answer of an API, pandas' default ``to_json``)."""
+    """A single object may be a row, or hold the rows (an API response, pandas' default ``to_json``)."""
     parts = list(value.values())
     numbered = [isinstance(part, dict) and all(map(str.isdigit, part)) for part in parts]
     if all(isinstance(part, dict) and part and part.keys() == parts[0].keys() for part in parts) and (
@@ -116,11 +109,11 @@ def _is_rows(part: Any) -> bool:
 
 
 class _Values:
-    """The values of a stream of JSON, each with its line and what is wrong with it.
+    """The values of a JSON stream.
 
     Attributes:
-        line: on which the reading is.
-        in_array: whether they are the items of one array.
+        line: the current line.
+        in_array: whether the values are the items of one array.
     """
 
     def __init__(self, text: TextIO, name: str) -> None:
@@ -129,66 +122,66 @@ class _Values:
         self.line, self.in_array = 1, False
 
     def items(self) -> Iterator[tuple[int, Any, str]]:
-        """All values, one after the other."""
-        self.in_array = self._next() == "["
-        mark = self._after() if self.in_array else self._next()
+        """The line, the value and the problem of each value."""
+        self.in_array = self._peek() == "["
+        mark = self._skip() if self.in_array else self._peek()
         while mark and not (self.in_array and mark == "]"):
             line = self.line
             yield line, *self._value()
-            mark = self._next()
+            mark = self._peek()
             if self.in_array and mark not in ("", ",", "]"):
                 raise InvalidDataset(f"{self._name}, line {self.line}: not JSON: no comma between two items")
-            mark = self._after() if self.in_array and mark == "," else mark
+            mark = self._skip() if self.in_array and mark == "," else mark
         if self.in_array and not mark:
-            raise self._cut_off(self.line)
-        if self.in_array and (rest := self._after()):
+            raise self._cut_off()
+        if self.in_array and (rest := self._skip()):
             raise InvalidDataset(f"{self._name}, line {self.line}: {rest!r} after the end of the array")
 
     def _value(self) -> tuple[Any, str]:
         problem = ""
         try:
             value, end = self._decoded(_DECODER)
-        except _Twice as error:
-            problem = _twice(error)
+        except _DuplicateKey as error:
+            problem = str(error)
             value, end = self._decoded(json.JSONDecoder())
-        words = self._taken(end)
-        if not words.isascii() and _NOT_UTF8.search(words):
+        text = self._advance(end)
+        if not text.isascii() and INVALID_UTF8.search(text):
             problem = "not UTF-8"
         return value, problem
 
     def _decoded(self, decoder: json.JSONDecoder) -> tuple[Any, int]:
-        """The value that begins here, and its end; as much is read as it takes."""
+        """The value that begins at the current place, and its end; reads on as far as the value needs."""
         size = _CHUNK
         while True:
             try:
                 return decoder.raw_decode(self._buffer, self._place)
             except (ValueError, RecursionError):
-                if not self._more(size) or len(self._buffer) > LARGEST_CELL:
+                if not self._read_more(size) or len(self._buffer) > LARGEST_CELL:
                     raise self._broken() from None
                 size *= 2
 
-    def _taken(self, end: int) -> str:
-        words = self._buffer[self._place : end]
-        self.line += words.count("\n")
+    def _advance(self, end: int) -> str:
+        text = self._buffer[self._place : end]
+        self.line += text.count("\n")
         self._place = end
-        return words
+        return text
 
-    def _after(self) -> str:
+    def _skip(self) -> str:
         """Skip a character; the next one that is no space."""
         self._place += 1
-        return self._next()
+        return self._peek()
 
-    def _next(self) -> str:
+    def _peek(self) -> str:
         """The next character that is no space; empty at the end."""
         while True:
             found = _SPACES.match(self._buffer, self._place)
-            self._taken(found.end() if found else self._place)
+            self._advance(found.end() if found else self._place)
             if self._place < len(self._buffer):
                 return self._buffer[self._place]
-            if not self._more(_CHUNK):
+            if not self._read_more(_CHUNK):
                 return ""
 
-    def _more(self, size: int) -> bool:
+    def _read_more(self, size: int) -> bool:
         read = self._text.read(size)
         self._buffer, self._place = self._buffer[self._place :] + read, 0
         return bool(read)
@@ -206,14 +199,9 @@ class _Values:
             return InvalidDataset(f"{self._name}, line {self.line}: JSON that is nested too deeply")
         except ValueError:
             return InvalidDataset(f"{self._name}, line {self.line}: JSON with a number of too many digits")
-        return self._cut_off(self.line)
+        return self._cut_off()
 
-    def _cut_off(self, line: int) -> InvalidDataset:
+    def _cut_off(self) -> InvalidDataset:
         return InvalidDataset(
-            f"{self._name}, line {line}: not JSON: the file ends in the middle of what begins here; fetch it again"
+            f"{self._name}, line {self.line}: not JSON: the file ends in the middle of what begins here; fetch it again"
         )
-
-
-def json_columns(rows: Iterator[Row]) -> Sequence[str]:
-    """Names of the columns of the first rows, in their order."""
-    return list(dict.fromkeys(name for row in islice(rows, _FIRST_ROWS) for name in row.cells))

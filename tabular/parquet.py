@@ -1,15 +1,14 @@
-"""Rows of Parquet. A column is converted to Python values when a cell of it is read; the others stay as they are."""
+"""Rows of Parquet. A column is converted to Python values when one of its cells is first read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prompts.errors import InvalidDataset
-from tabular.position import Position
-from tabular.row import Row
+from tabular.reading import ReadPosition, Row, check_unique
 
 if TYPE_CHECKING:
     import pyarrow
@@ -18,10 +17,10 @@ _ROWS_AT_ONCE = 1_024
 
 
 class ColumnBatch:
-    """Some rows by column.
+    """A record batch whose columns are converted on demand.
 
     Attributes:
-        arrays: as Arrow has them, by column.
+        arrays: Arrow's arrays by column.
     """
 
     def __init__(self, batch: pyarrow.RecordBatch) -> None:
@@ -35,13 +34,8 @@ class ColumnBatch:
         return self._values[name]
 
 
-class Cells(Mapping[str, Any]):
-    """The cells of a row of Parquet.
-
-    Attributes:
-        batch: that the row is of.
-        place: of the row in it.
-    """
+class ParquetCells(Mapping[str, Any]):
+    """The cells of a row of Parquet: its batch, and its place there."""
 
     __slots__ = ("batch", "place")
 
@@ -70,31 +64,25 @@ def _values(column: pyarrow.Array) -> list[Any]:
 
     if getattr(column.type, "unit", "") == "ns":
         column = column.cast("int64" if pyarrow.types.is_duration(column.type) else "string")
-    try:
-        return list(column.to_pylist())
-    except (ValueError, OverflowError, TypeError, ImportError, pyarrow.ArrowException):
-        return _as_text(column)
-
-
-def _as_text(column: pyarrow.Array) -> list[Any]:
-    import pyarrow
-
-    try:
-        return list(column.cast("string").to_pylist())
-    except pyarrow.ArrowException:
-        return [_value(scalar) for scalar in column]
+    for convert in (column.to_pylist, lambda: column.cast("string").to_pylist()):
+        with suppress(*_conversion_errors()):
+            return list(convert())
+    return [_value(scalar) for scalar in column]
 
 
 def _value(scalar: pyarrow.Scalar) -> Any:
+    with suppress(*_conversion_errors()):
+        return scalar.as_py()
+    return getattr(scalar, "value", None)  # of a time whose zone is unknown: its number
+
+
+def _conversion_errors() -> tuple[type[Exception], ...]:
     import pyarrow
 
-    try:
-        return scalar.as_py()
-    except (ValueError, OverflowError, TypeError, ImportError, pyarrow.ArrowException):
-        return getattr(scalar, "value", None)  # of a time whose zone is unknown: its number
+    return ValueError, OverflowError, TypeError, ImportError, pyarrow.ArrowException
 
 
-def parquet_rows(path: Path, position: Position | None = None) -> Iterator[Row]:
+def parquet_rows(path: Path, position: ReadPosition | None = None) -> Iterator[Row]:
     """The rows.
 
     Raises:
@@ -106,10 +94,10 @@ def parquet_rows(path: Path, position: Position | None = None) -> Iterator[Row]:
         for batch in file.iter_batches(_ROWS_AT_ONCE):
             if position is not None:
                 position.tell = lambda done=number: size * done // count  # type: ignore[misc]
-            rows = ColumnBatch(batch)
+            columns = ColumnBatch(batch)
             for place in range(batch.num_rows):
                 number += 1
-                yield Row(f"{path.name}, row {number}", Cells(rows, place))
+                yield Row(f"{path.name}, row {number}", ParquetCells(columns, place))
 
 
 def parquet_types(path: Path) -> dict[str, pyarrow.DataType]:
@@ -120,18 +108,12 @@ def parquet_types(path: Path) -> dict[str, pyarrow.DataType]:
     """
     with _opened(path, lambda: 0) as file:
         schema = file.schema_arrow
-        _check_names(schema.names, path)
+        check_unique(schema.names, path.name)
         return dict(zip(schema.names, schema.types, strict=True))
 
 
-def _check_names(names: Sequence[str], path: Path) -> None:
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        places = [str(place) for place, name in enumerate(names, 1) if name == twice]
-        raise InvalidDataset(f"{path.name} has two columns {twice!r} (columns {' and '.join(places)}); rename one")
-
-
 @contextmanager
-def _opened(path: Path, done: Any) -> Iterator[Any]:
+def _opened(path: Path, row: Callable[[], int]) -> Iterator[Any]:
     import pyarrow
     import pyarrow.parquet
 
@@ -139,7 +121,7 @@ def _opened(path: Path, done: Any) -> Iterator[Any]:
         with pyarrow.parquet.ParquetFile(path) as file:
             yield file
     except (OSError, pyarrow.ArrowException):
-        after = f" after row {done():,}" if done() else ""
+        after = f" after row {row():,}" if row() else ""
         raise InvalidDataset(
             f"cannot read {path} as Parquet{after}: it is damaged or cut off; fetch or write it again"
         ) from None

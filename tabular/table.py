@@ -1,67 +1,65 @@
-"""A table: its columns, and its rows as a stream. Enter here to read one."""
+"""A table of any format: its columns, and its rows as a stream. Schemas join the columns of several tables."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prompts.errors import InvalidDataset
-from tabular.content import Content, Kind, content_of
-from tabular.dialect import Layout, TableDialect
-from tabular.json_rows import json_columns, json_document, json_lines
-from tabular.parquet import parquet_rows, parquet_types
-from tabular.position import Position
-from tabular.row import Row
-from tabular.separated import layout_in, separated_columns, separated_rows
+from tabular.csv_rows import csv_columns, csv_rows
+from tabular.detection import FileFormat, detect_format, suffix
+from tabular.dialect import NO_SEPARATOR, Layout, TableDialect, detect_layout
+from tabular.json_rows import json_document, json_lines
+from tabular.parquet import ColumnBatch, ParquetCells, parquet_rows, parquet_types
+from tabular.reading import ReadPosition, Row
 
 if TYPE_CHECKING:
     import pyarrow
 
+_FIRST_ROWS = 100
+_MAX_EXACT_FLOAT = 2**53  # up to here every integer is a float of its own
+
 
 @dataclass(frozen=True)
 class Table:
-    """A file whose kind and columns are known.
+    """A file whose format and columns are known.
 
     Attributes:
         path: the file.
-        content: what it holds.
-        columns: in their order; of JSON, those of the first hundred rows. None where the file is empty.
+        format: how it is read.
+        columns: in their order; of JSON, those of the first hundred rows. Empty where the file is.
         types: Arrow's types of the columns of Parquet.
-        layout: how the lines of separated values are cut.
+        layout: how the lines of CSV are split.
     """
 
     path: Path
-    content: Content
+    format: FileFormat
     columns: Sequence[str]
     types: Mapping[str, pyarrow.DataType] = field(default_factory=dict)
     layout: Layout = Layout(",")
 
     @property
-    def kind(self) -> Kind:
-        """How it is read."""
-        return self.content.kind
-
-    @property
     def has_fixed_columns(self) -> bool:
         """Whether no row has other columns."""
-        return self.kind in ("separated", "parquet")
+        return self.format.kind in ("csv", "parquet")
 
-    def expect(self, *names: str) -> None:
-        """See that the columns are there, before a row is read.
+    def require(self, *names: str) -> None:
+        """Check that the columns are there, before a row is read.
 
         Raises:
-            InvalidDataset: the file is empty, or lacks one that no row can have.
+            InvalidDataset: the file is empty, or lacks a column that no row can have.
         """
-        if self.kind == "empty":
+        if self.format.kind == "empty":
             raise InvalidDataset(f"{self.path.name} is empty: it holds no row")
         missing = [name for name in names if name not in self.columns]
         if missing and self.has_fixed_columns:
             known = ", ".join(self.columns)
             raise InvalidDataset(f"{self.path.name} has no column {missing[0]!r}; columns: {known}")
 
-    def rows(self, position: Position | None = None) -> Iterator[Row]:
+    def rows(self, position: ReadPosition | None = None) -> Iterator[Row]:
         """The rows in their order; one that cannot be used has a problem.
 
         Args:
@@ -70,47 +68,48 @@ class Table:
         Raises:
             InvalidDataset: the file cannot be read to its end; the message names the line or row.
         """
-        if self.kind == "separated":
-            yield from separated_rows(self.path, self.content, self.layout, position)
-        elif self.kind == "jsonl":
-            yield from json_lines(self.path, self.content, position)
-        elif self.kind == "json":
-            yield from json_document(self.path, self.content, position)
-        elif self.kind == "parquet":
+        if self.format.kind == "csv":
+            yield from csv_rows(self.path, self.format, self.layout, position)
+        elif self.format.kind == "jsonl":
+            yield from json_lines(self.path, self.format, position)
+        elif self.format.kind == "json":
+            yield from json_document(self.path, self.format, position)
+        elif self.format.kind == "parquet":
             yield from parquet_rows(self.path, position)
 
 
 def open_table(path: Path, dialect: TableDialect = TableDialect()) -> Table:
-    """A table of any kind, told by its first bytes.
+    """A table of any format, detected from its first bytes.
 
     Args:
         path: the file.
         dialect: encoding and separator, where the user names them.
 
     Raises:
-        InvalidDataset: no such file, no table, two columns of one name, or a file that cannot be read.
+        InvalidDataset: no such file, not a table, two columns of one name, or a file that cannot be read.
     """
-    content = content_of(path, dialect)
-    if content.kind == "parquet":
+    format = detect_format(path, dialect)
+    if format.kind == "parquet":
         types = parquet_types(path)
-        return Table(path, content, list(types), types)
-    if content.kind == "separated":
-        layout = layout_in(path, content, dialect)
-        return Table(path, content, separated_columns(path, content, layout), layout=layout)
-    rows = Table(path, content, ()).rows()
-    return Table(path, content, json_columns(rows))
+        return Table(path, format, list(types), types)
+    if format.kind == "csv":
+        default = "\t" if suffix(path) == ".tsv" else NO_SEPARATOR
+        layout = detect_layout(format.head, format.is_complete, dialect.separator_character, default)
+        return Table(path, format, csv_columns(path, format, layout), layout=layout)
+    rows = islice(Table(path, format, ()).rows(), _FIRST_ROWS)
+    return Table(path, format, list(dict.fromkeys(name for row in rows for name in row.cells)))
 
 
-def columns_in(path: Path, dialect: TableDialect = TableDialect()) -> Sequence[str]:
-    """The columns of a file; none where it is no table."""
+def column_names(path: Path) -> Sequence[str]:
+    """The columns of a file; none where it is not a table."""
     try:
-        return open_table(path, dialect).columns
+        return open_table(path).columns
     except InvalidDataset:
         return ()
 
 
-def whole_rows(path: Path, dialect: TableDialect = TableDialect()) -> Iterator[Row]:
-    """The rows of a table that must be right as a whole.
+def strict_rows(path: Path, dialect: TableDialect = TableDialect()) -> Iterator[Row]:
+    """The rows of a table in which no row may have a problem.
 
     Raises:
         InvalidDataset: the file cannot be read, or a row has a problem.
@@ -119,3 +118,103 @@ def whole_rows(path: Path, dialect: TableDialect = TableDialect()) -> Iterator[R
         if row.problem:
             raise InvalidDataset(f"{row.where}: {row.problem}")
         yield row
+
+
+class Schema:
+    """Names and types of the columns of tables and rows: CSV and Parquet need them before the first row.
+
+    Args:
+        reserved: names of columns that will be added, which the rows may not have.
+    """
+
+    def __init__(self, reserved: Collection[str] = ()) -> None:
+        self._reserved = frozenset(reserved)
+        self._types: dict[str, set[pyarrow.DataType]] = {}
+        self._kinds: dict[str, set[str]] = {}
+        self._batch: ColumnBatch | None = None
+
+    @classmethod
+    def of(cls, tables: Iterable[Table], reserved: Collection[str] = ()) -> Schema:
+        """The schema of some tables. Text files are read to their end.
+
+        Raises:
+            InvalidDataset: a table that cannot be read, or has a reserved column.
+        """
+        schema = cls(reserved)
+        for table in tables:
+            schema._add_types(table.types, table.path.name)
+            if table.format.kind != "parquet":
+                for row in table.rows():
+                    schema.add_row(row)
+        return schema
+
+    def add_row(self, row: Row) -> None:
+        """Add the columns of a row.
+
+        Raises:
+            InvalidDataset: it has a reserved column.
+        """
+        if isinstance(row.cells, ParquetCells):
+            if row.cells.batch is not self._batch:
+                self._batch = row.cells.batch
+                self._add_types({name: column.type for name, column in self._batch.arrays.items()}, row.where)
+            return
+        for name, cell in row.cells.items():
+            (self._kinds.get(name) or self._column(name, row.where)).add(_kind(cell))
+
+    @property
+    def names(self) -> list[str]:
+        """The columns, in the order in which they were seen."""
+        return list(self._kinds)
+
+    def types(self) -> dict[str, pyarrow.DataType]:
+        """Arrow's types of the columns; a column of several types is a string, with JSON in it."""
+        return {name: self._type(name, kinds - {"none"}) for name, kinds in self._kinds.items()}
+
+    def _add_types(self, types: Mapping[str, pyarrow.DataType], where: str) -> None:
+        for name, arrow in types.items():
+            self._column(name, where).add(_kind_of_type(arrow))
+            self._types.setdefault(name, set()).add(arrow)
+
+    def _column(self, name: str, where: str) -> set[str]:
+        if name in self._reserved and name not in self._kinds:
+            raise InvalidDataset(
+                f"{where}: the rows have a column {name!r} already, which the output would add; give the added columns "
+                "other names with --prefix, such as --prefix new_"
+            )
+        return self._kinds.setdefault(name, set())
+
+    def _type(self, name: str, kinds: set[str]) -> pyarrow.DataType:
+        import pyarrow
+
+        declared = self._types.get(name, set())
+        if len(declared) == 1 and kinds <= {_kind_of_type(next(iter(declared)))}:
+            return next(iter(declared))
+        if kinds == {"int", "float"}:
+            return pyarrow.float64()
+        if kinds and kinds <= {"int", "large"}:
+            return pyarrow.int64()
+        only = next(iter(kinds)) if len(kinds) == 1 else ""
+        types = {"bool": pyarrow.bool_(), "float": pyarrow.float64(), "strings": pyarrow.list_(pyarrow.string())}
+        return types.get(only, pyarrow.string())
+
+
+def _kind(cell: Any) -> str:
+    if isinstance(cell, list | tuple):
+        return "strings" if all(isinstance(item, str) for item in cell) else "other"
+    if isinstance(cell, int) and not isinstance(cell, bool):
+        return "int" if abs(cell) <= _MAX_EXACT_FLOAT else "large" if -(2**63) <= cell < 2**63 else "other"
+    return _KINDS.get(type(cell), "other")
+
+
+def _kind_of_type(arrow: pyarrow.DataType) -> str:
+    """The kind of the values of a type, for a column that other files have too."""
+    import pyarrow.types as types
+
+    if types.is_integer(arrow):
+        return "int" if arrow.bit_width <= 32 else "large"
+    checks = {"none": types.is_null, "bool": types.is_boolean, "float": types.is_floating, "str": types.is_string}
+    return next((kind for kind, is_kind in checks.items() if is_kind(arrow)), str(arrow))
+
+
+_KINDS: Mapping[type, str] = {type(None): "none", bool: "bool", float: "float", str: "str"}

@@ -1,6 +1,6 @@
-"""The one writer of tables: CSV, TSV, JSON lines, JSON (the text forms also gzipped) and Parquet.
+"""The one writer of tables: CSV, TSV, JSON lines, JSON (the text formats also gzipped) and Parquet.
 
-Equal rows make equal bytes.
+Equal rows give equal bytes.
 """
 
 from __future__ import annotations
@@ -8,19 +8,18 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import json
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from prompts.errors import InvalidSetting
 from prompts.files import replacing
 from prompts.text import without_lone_surrogates
-from tabular.content import suffix
-from tabular.parquet import Cells
-from tabular.row import Row as TableRow
-from tabular.schema import Schema
+from tabular.cells import cell_as_string, to_json
+from tabular.detection import suffix
+from tabular.parquet import ParquetCells
+from tabular.reading import Row as TableRow
+from tabular.table import Schema
 
 if TYPE_CHECKING:
     import pyarrow
@@ -31,252 +30,197 @@ _LEVEL = 6  # gzip's own default; Python's, 9, takes three times as long for a f
 
 
 class TableWriter(Protocol):
-    """Takes rows in their order."""
+    """Writes rows in their order."""
 
     def write(self, rows: Sequence[Row], added: Sequence[Row]) -> None:
-        """Write some rows, each with the cells that are added to it or replace its own."""
+        """Write rows, each with the cells that are added to it or replace its own."""
 
     def close(self) -> None:
-        """Bring everything to the disk."""
+        """Finish the file."""
 
 
-class _File:
-    """Text into a file, packed where its name says so, and on the disk when it is closed."""
+class _TextWriter:
+    """Writes text to a file, gzipped where the name of the output ends in ``.gz``."""
 
-    def __init__(self, path: Path, gzipped: bool) -> None:
+    def __init__(self, path: Path, out: Path, schema: Schema, added: Mapping[str, Any]) -> None:
         self._raw = path.open("wb")
-        # No name and no time inside: the same rows should make the same bytes.
-        self._packed = gzip.GzipFile("", "wb", _LEVEL, self._raw, mtime=0) if gzipped else None
-
-    def write(self, words: str) -> None:
-        (self._packed or self._raw).write(words.encode())
+        # Without a name and a time in its header, equal rows give equal bytes.
+        self._gzip = gzip.GzipFile("", "wb", _LEVEL, self._raw, mtime=0) if _is_gzipped(out) else None
 
     def close(self) -> None:
-        if self._packed:
-            self._packed.close()
-        self._raw.flush()
-        os.fsync(self._raw.fileno())
+        if self._gzip:
+            self._gzip.close()
         self._raw.close()
 
-
-class _JSONLines:
-    """One object a line, with the columns that its row has."""
-
-    def __init__(self, path: Path, out: Path, schema: Schema, added: Mapping[str, Any]) -> None:
-        self._file = _File(path, _is_gzipped(out))
-
-    def write(self, rows: Sequence[Row], added: Sequence[Row]) -> None:
-        """See ``TableWriter.write``."""
-        for row, more in zip(rows, added, strict=True):
-            self._file.write(_json({**row, **more}) + "\n")
-
-    def close(self) -> None:
-        """See ``TableWriter.close``."""
-        self._file.close()
+    def _put(self, text: str) -> None:
+        (self._gzip or self._raw).write(text.encode())
 
 
-class _JSONArray:
-    """One array, with an object a line."""
-
-    def __init__(self, path: Path, out: Path, schema: Schema, added: Mapping[str, Any]) -> None:
-        self._file, self._before = _File(path, _is_gzipped(out)), "[\n"
+class _JSONLinesWriter(_TextWriter):
+    """Writes one object per line, with the columns that its row has."""
 
     def write(self, rows: Sequence[Row], added: Sequence[Row]) -> None:
-        """See ``TableWriter.write``."""
         for row, more in zip(rows, added, strict=True):
-            self._file.write(self._before + _json({**row, **more}))
-            self._before = ",\n"
+            self._put(to_json({**row, **more}) + "\n")
+
+
+class _JSONWriter(_TextWriter):
+    """Writes an array with one object per line."""
+
+    _separator = "[\n"
+
+    def write(self, rows: Sequence[Row], added: Sequence[Row]) -> None:
+        for row, more in zip(rows, added, strict=True):
+            self._put(self._separator + to_json({**row, **more}))
+            self._separator = ",\n"
 
     def close(self) -> None:
-        """See ``TableWriter.close``."""
-        self._file.write("[]\n" if self._before == "[\n" else "\n]\n")
-        self._file.close()
+        self._put("[]\n" if self._separator == "[\n" else "\n]\n")
+        super().close()
 
 
-class _SeparatedValues:
-    """One line a row under a line of names; lists and objects are JSON in a cell, what is missing is an empty cell."""
+class _CSVWriter(_TextWriter):
+    """Writes a header and one line per row; lists and objects are JSON in a cell, missing values are empty."""
 
     def __init__(self, path: Path, out: Path, schema: Schema, added: Mapping[str, Any]) -> None:
-        self._file = _File(path, _is_gzipped(out))
-        self._own, self._added = [name for name in schema.names if name not in added], list(added)
-        self._order = _order(schema, added)
+        super().__init__(path, out, schema, added)
+        self._columns = _columns(schema, added)
         self._line = io.StringIO()
         # csv quotes a cell that holds a character of the line end; an unquoted \r would end a row when it is read.
         self._csv = csv.writer(self._line, delimiter="\t" if suffix(out) == ".tsv" else ",", lineterminator="\r\n")
-        self._put(self._order)
+        self._put_cells(self._columns)
 
     def write(self, rows: Sequence[Row], added: Sequence[Row]) -> None:
-        """See ``TableWriter.write``."""
         for row, more in zip(rows, added, strict=True):
-            self._put([more[name] if name in more else row.get(name) for name in self._order])
+            self._put_cells([more[name] if name in more else row.get(name) for name in self._columns])
 
-    def close(self) -> None:
-        """See ``TableWriter.close``."""
-        self._file.close()
-
-    def _put(self, cells: Sequence[Any]) -> None:
-        self._csv.writerow([_cell(cell) for cell in cells])
-        self._file.write(self._line.getvalue()[:-2] + "\n")
+    def _put_cells(self, cells: Sequence[Any]) -> None:
+        self._csv.writerow([cell_as_string(cell) for cell in cells])
+        self._put(self._line.getvalue()[:-2] + "\n")
         self._line.seek(0)
         self._line.truncate()
 
 
-class _Parquet:
-    """Columns with the types of the rows. A column that was read from Parquet and not replaced is copied as it is."""
+class _ParquetWriter:
+    """Writes typed columns, a row group per call. A column read from Parquet and not replaced is copied unconverted."""
 
     def __init__(self, path: Path, out: Path, schema: Schema, added: Mapping[str, Any]) -> None:
         import pyarrow.parquet
 
-        self._schema = arrow_schema(schema, added)
+        self._schema = _arrow_schema(schema, added)
         self._raw = path.open("wb")
         self._writer = pyarrow.parquet.ParquetWriter(self._raw, self._schema, compression="zstd")
-        self._names = _order(schema, added)
-        self._replaced = set(added)
+        self._columns, self._replaced = _columns(schema, added), set(added)
 
     def write(self, rows: Sequence[Row], added: Sequence[Row]) -> None:
-        """See ``TableWriter.write``; a row group each time."""
         import pyarrow
 
         if not rows:
             return
         columns = [
-            self._added(name, rows, added, kind) if name in self._replaced else _copied(name, rows, kind)
-            for name, kind in zip(self._names, self._schema.types, strict=True)
+            _replaced(name, rows, added, kind) if name in self._replaced else _copied(name, rows, kind)
+            for name, kind in zip(self._columns, self._schema.types, strict=True)
         ]
         self._writer.write_table(pyarrow.Table.from_arrays(columns, schema=self._schema))
 
     def close(self) -> None:
-        """See ``TableWriter.close``."""
         self._writer.close()
-        self._raw.flush()
-        os.fsync(self._raw.fileno())
         self._raw.close()
 
-    def _added(self, name: str, rows: Sequence[Row], added: Sequence[Row], kind: pyarrow.DataType) -> pyarrow.Array:
-        cells = [more[name] if name in more else row.get(name) for row, more in zip(rows, added, strict=True)]
-        return _column(cells, kind)
 
-
-def _order(schema: Schema, added: Mapping[str, Any]) -> list[str]:
-    return list(dict.fromkeys([*schema.names, *added]))
-
-
-def arrow_schema(schema: Schema, added: Mapping[str, Any]) -> pyarrow.Schema:
-    """Arrow's schema of the rows; names that UTF-8 cannot write get U+FFFD.
-
-    Args:
-        schema: the rows' own columns.
-        added: types of the added columns.
-    """
-    import pyarrow
-
-    types = {**schema.types(), **added}
-    return pyarrow.schema([(without_lone_surrogates(name), types[name]) for name in _order(schema, added)])
-
-
-def check_schema(out: Path, schema: Schema, added: Mapping[str, Any]) -> None:
-    """See that a file of this name can hold the columns, before the work that fills it.
-
-    Raises:
-        InvalidSetting: Parquet cannot hold them.
-    """
-    if WRITERS[suffix(out)] is not _Parquet:
-        return
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        columns = arrow_schema(schema, added)
-        pyarrow.parquet.ParquetWriter(io.BytesIO(), columns).close()
-    except (pyarrow.ArrowException, ValueError, UnicodeError):
-        raise InvalidSetting(f"{out}: Parquet cannot hold these columns; write .jsonl or .csv") from None
-    if twice := next((name for name in columns.names if columns.names.count(name) > 1), None):
-        raise InvalidSetting(f"{out}: Parquet cannot hold two columns {twice!r}; rename one")
+def _replaced(name: str, rows: Sequence[Row], added: Sequence[Row], kind: pyarrow.DataType) -> pyarrow.Array:
+    return _array([more[name] if name in more else row.get(name) for row, more in zip(rows, added, strict=True)], kind)
 
 
 def _copied(name: str, rows: Sequence[Row], kind: pyarrow.DataType) -> pyarrow.Array | pyarrow.ChunkedArray:
-    """A column of rows: slices of Arrow's own where the rows have it in this type, else made of Python values."""
+    """A column of rows: slices of Arrow's arrays where the rows have it in this type, else from Python values."""
     import pyarrow
 
     chunks: list[pyarrow.Array] = []
     start = 0
-    for end in _ends(rows):
+    for end in _run_ends(rows):
         first = rows[start]
-        own = first.batch.arrays.get(name) if isinstance(first, Cells) else None
-        if own is not None and own.type == kind and isinstance(first, Cells):
-            chunks.append(own.slice(first.place, end - start))
+        array = first.batch.arrays.get(name) if isinstance(first, ParquetCells) else None
+        if array is not None and array.type == kind and isinstance(first, ParquetCells):
+            chunks.append(array.slice(first.place, end - start))
         else:
-            chunks.append(_column([row.get(name) for row in rows[start:end]], kind))
+            chunks.append(_array([row.get(name) for row in rows[start:end]], kind))
         start = end
     return chunks[0] if len(chunks) == 1 else pyarrow.chunked_array(chunks, kind)
 
 
-def _ends(rows: Sequence[Row]) -> Iterator[int]:
-    """Where runs end: neighbours of one batch of Parquet, or rows of no Parquet."""
+def _run_ends(rows: Sequence[Row]) -> Iterator[int]:
+    """Ends of the runs of rows: neighbours in one batch of Parquet, or rows of another format."""
     for place in range(1, len(rows)):
         before, row = rows[place - 1], rows[place]
-        if isinstance(row, Cells) and isinstance(before, Cells):
+        if isinstance(row, ParquetCells) and isinstance(before, ParquetCells):
             if row.batch is not before.batch or row.place != before.place + 1:
                 yield place
-        elif isinstance(row, Cells) or isinstance(before, Cells):
+        elif isinstance(row, ParquetCells) or isinstance(before, ParquetCells):
             yield place
     if rows:
         yield len(rows)
 
 
-def _column(cells: list[Any], kind: pyarrow.DataType) -> pyarrow.Array:
+def _array(cells: list[Any], kind: pyarrow.DataType) -> pyarrow.Array:
     import pyarrow
 
     if pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind):
-        cells = [None if cell is None else without_lone_surrogates(_cell(cell)) for cell in cells]
+        cells = [None if cell is None else without_lone_surrogates(cell_as_string(cell)) for cell in cells]
     try:
         return pyarrow.array(cells, kind)
-    except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError):  # nanoseconds came as text
+    except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError):  # nanoseconds were read as text
         return pyarrow.array(cells, pyarrow.string()).cast(kind)
 
 
-def _cell(cell: Any) -> str:
-    """A cell as text: what is no text becomes JSON, but a number or a date as it is written."""
-    if cell is None:
-        return ""
-    if isinstance(cell, str):
-        return without_lone_surrogates(cell)
-    return _json(cell) if isinstance(cell, list | tuple | dict | bool) else _plain(cell)
+def _columns(schema: Schema, added: Mapping[str, Any]) -> list[str]:
+    return list(dict.fromkeys([*schema.names, *added]))
 
 
-def _json(value: Any) -> str:
-    words = json.dumps(value, ensure_ascii=False, default=_plain)
+def _arrow_schema(schema: Schema, added: Mapping[str, Any]) -> pyarrow.Schema:
+    """Arrow's schema of the rows; characters of names that UTF-8 cannot encode become U+FFFD."""
+    import pyarrow
+
+    types = {**schema.types(), **added}
+    return pyarrow.schema([(without_lone_surrogates(name), types[name]) for name in _columns(schema, added)])
+
+
+def check_schema(out: Path, schema: Schema, added: Mapping[str, Any]) -> None:
+    """Check that a file of this name can hold the columns, before the work that fills it.
+
+    Raises:
+        InvalidSetting: Parquet cannot hold them.
+    """
+    if WRITERS[suffix(out)] is not _ParquetWriter:
+        return
+    import pyarrow
+    import pyarrow.parquet
+
     try:
-        words.encode()
-    except UnicodeEncodeError:  # a lone surrogate, which only its escape can be written of
-        return json.dumps(value, default=_plain)
-    return words
-
-
-def _plain(value: Any) -> str:
-    """What JSON has no type for: dates as ISO writes them, bytes as they are where they are UTF-8."""
-    if isinstance(value, bytes):
-        return value.decode(errors="backslashreplace")
-    return str(value.isoformat()) if hasattr(value, "isoformat") else str(value)
+        columns = _arrow_schema(schema, added)
+        pyarrow.parquet.ParquetWriter(io.BytesIO(), columns).close()
+    except (pyarrow.ArrowException, ValueError, UnicodeError):
+        raise InvalidSetting(f"{out}: Parquet cannot hold these columns; write .jsonl or .csv") from None
+    if double := next((name for name in columns.names if columns.names.count(name) > 1), None):
+        raise InvalidSetting(f"{out}: Parquet cannot hold two columns {double!r}; rename one")
 
 
 def _is_gzipped(out: Path) -> bool:
     return out.suffix.lower() == ".gz"
 
 
-Opener = Callable[[Path, Path, Schema, Mapping[str, Any]], TableWriter]
+OpenWriter = Callable[[Path, Path, Schema, Mapping[str, Any]], TableWriter]
+"""Opens a writer: takes the path to write to, the path whose suffix says the format, the schema of the rows, and the
+added columns with Arrow's types, which only Parquet uses."""
 
 
-def writer_of(out: Path) -> Opener:
-    """What opens a writer for a file of this name, before the work that fills it.
-
-    The writer takes the path to write to, the path whose name says the form, the schema of the rows, and the added
-    columns: Arrow's types by name, which only Parquet looks at.
+def writer_of(out: Path) -> OpenWriter:
+    """The writer for a file of this name, before the work that fills it.
 
     Raises:
-        InvalidSetting: the name says no form, or is a folder's.
+        InvalidSetting: the suffix is of no format, or the path is a folder.
     """
-    if suffix(out) not in WRITERS or (_is_gzipped(out) and WRITERS[suffix(out)] is _Parquet):
+    if suffix(out) not in WRITERS or (_is_gzipped(out) and WRITERS[suffix(out)] is _ParquetWriter):
         raise InvalidSetting(f"{out} ends in none of {', '.join(WRITERS)} (each but Parquet also with .gz)")
     if out.is_dir():
         raise InvalidSetting(f"{out} is a folder; name a file")
@@ -284,38 +228,39 @@ def writer_of(out: Path) -> Opener:
 
 
 def write_table(path: Path, rows: Sequence[Row], added: Sequence[Row] | None = None) -> None:
-    """Write rows in one step: a reader finds the old file or the new one. The columns are those that the rows have.
+    """Write rows atomically, with the columns that they have.
 
     Args:
-        path: the file; its name says the form.
-        rows: cells of each row; a column of Parquet that nothing replaces is copied as it is.
+        path: the file; its suffix says the format.
+        rows: cells of each row; a column of Parquet that is not replaced is copied unconverted.
         added: cells that are added to each row, or replace its own.
 
     Raises:
-        InvalidSetting: the name says no form.
-        OSError: the place cannot be written to; the error names it.
+        InvalidSetting: the suffix is of no format.
+        OSError: the file cannot be written; the error names it.
     """
-    opener, more = writer_of(path), added or [{}] * len(rows)
-    own, new = _schema_of(rows), _schema_of(more)
+    open_writer, more = writer_of(path), added or [{}] * len(rows)
+    schema, new = _schema_of(rows), _schema_of(more)
+    types = new.types() if open_writer is _ParquetWriter else dict.fromkeys(new.names)
     with replacing(path) as target:
-        writer = opener(target, path, own, new.types() if opener is _Parquet else dict.fromkeys(new.names))
+        writer = open_writer(target, path, schema, types)
         writer.write(rows, more)
         writer.close()
 
 
-def _schema_of(rows: Iterable[Row]) -> Schema:
+def _schema_of(rows: Sequence[Row]) -> Schema:
     schema = Schema()
     for row in rows:
         schema.add_row(TableRow("", row))
     return schema
 
 
-WRITERS: Mapping[str, Opener] = {
-    ".csv": _SeparatedValues,
-    ".tsv": _SeparatedValues,
-    ".jsonl": _JSONLines,
-    ".ndjson": _JSONLines,
-    ".json": _JSONArray,
-    ".parquet": _Parquet,
-    ".pq": _Parquet,
+WRITERS: Mapping[str, OpenWriter] = {
+    ".csv": _CSVWriter,
+    ".tsv": _CSVWriter,
+    ".jsonl": _JSONLinesWriter,
+    ".ndjson": _JSONLinesWriter,
+    ".json": _JSONWriter,
+    ".parquet": _ParquetWriter,
+    ".pq": _ParquetWriter,
 }

@@ -15,7 +15,7 @@ from eval.datasets.registry import TABLES, format_of, records
 from prompts.errors import InvalidDataset
 from similarity.film import Film
 from tabular import Row, TableDialect, open_table
-from tabular.cells import labels_in, separated, text_in, word_in
+from tabular.cells import labels_in, split_labels, text_in, word_in
 
 _YEAR = re.compile(r"(\d{4})(?:\.0|-\d\d-\d\d.*)?")  # pandas writes 1999.0 beside gaps, TMDB 1999-12-31
 _DEFAULTS: Mapping[str, str] = {
@@ -83,7 +83,7 @@ class Films:
 
     def _from_table(self) -> Iterator[Film]:
         table = open_table(self.path, self.columns.dialect)
-        if table.kind == "empty":
+        if table.format.kind == "empty":
             raise InvalidDataset(f"{self.path.name} is empty: it has no film")
         return (self._film(row) for row in table.rows())
 
@@ -94,7 +94,7 @@ class Films:
         if not id:
             raise InvalidDataset(f"{where}: no id; every film needs a unique one")
         try:
-            genres = separated(labels_in(cells["genres"]), lambda name: None)
+            genres = split_labels(labels_in(cells["genres"]), lambda name: None)
             text = text_in(cells["text"])
         except ValueError as error:
             raise InvalidDataset(f"{where}: {error}") from None
@@ -109,7 +109,7 @@ class Films:
         columns = self.columns
         fields = Fields(columns.text, columns.genres, columns.id, dialect=columns.dialect)
         for record in records(self.path, fields, name).rows:
-            genres = separated(record.labels, lambda name: None)
+            genres = split_labels(record.labels, lambda name: None)
             yield Film(record.id, record.title, self._year(record.year), tuple(genres), record.text.body)
 
     def _year(self, word: str) -> int | None:

@@ -11,8 +11,8 @@ from typing import Any
 from eval.datasets.record import Fields, Record
 from prompts.errors import InvalidDataset
 from prompts.taxonomy import Taxonomy
-from tabular import whole_rows
-from tabular.cells import separated
+from tabular import strict_rows
+from tabular.cells import split_labels
 from tabular.writing import write_table
 
 _OPTIONAL = ("title", "year", "split", "complete_labels", "truncated", "interests")  # as in ``named_columns.read``
@@ -47,7 +47,7 @@ def taxonomy_in(rows: Iterable[Record]) -> Taxonomy:
     Raises:
         InvalidTaxonomy: no row has a label, or two labels differ only in case or punctuation.
     """
-    found = [separated(row.labels, lambda spelling: None) for row in rows]
+    found = [split_labels(row.labels, lambda spelling: None) for row in rows]
     names = sorted({name for names in found for name in names})
     return Taxonomy.of(names, name="labels", multi=any(len(set(names)) > 1 for names in found))
 
@@ -90,7 +90,7 @@ def _table(data: Any) -> tuple[Sequence[Mapping[str, Any]], list[str], Sequence[
         ids = list(data.index) if data.index.is_unique else range(1, len(rows) + 1)
         return rows, [str(name) for name in data.columns], ids
     if isinstance(data, str | Path):
-        data = [row.cells for row in whole_rows(Path(data))]
+        data = [row.cells for row in strict_rows(Path(data))]
     if isinstance(data, Mapping) or not isinstance(data, Iterable):
         raise InvalidDataset(
             f"data is a {type(data).__name__}; give a DataFrame, a list of dicts, or the path of a file"

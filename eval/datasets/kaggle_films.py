@@ -13,9 +13,9 @@ from pathlib import Path
 from eval.datasets.named_columns import cell
 from eval.datasets.record import Fields, Record, Records
 from prompts.text import Text, placeholder
-from tabular import Row, columns_in, open_table
+from tabular import Row, column_names, open_table
 from tabular.cells import NotText, labels_in, text_in, word_in
-from tabular.content import suffix
+from tabular.detection import suffix
 
 _BROKEN = "broken by the export"
 
@@ -30,7 +30,7 @@ _CUT_OFF = re.compile(r"\s*(?:\.\.\.|…)$")
 
 def is_tmdb(path: Path) -> bool:
     """Whether a CSV file has TMDB's columns."""
-    return _is_csv(path) and set(columns_in(path)) >= _TMDB_COLUMNS
+    return _is_csv(path) and set(column_names(path)) >= _TMDB_COLUMNS
 
 
 def read_tmdb(path: Path, fields: Fields) -> Records:
@@ -79,7 +79,7 @@ def _tmdb_film(row: Row, fields: Fields, changed: Counter[str]) -> Record | None
 def is_imdb_by_genre(path: Path) -> bool:
     """Whether it is one of the CSV files by genre, or a folder of them."""
     files = _csv_files(path)
-    return bool(files) and set(columns_in(files[0])) >= _IMDB_COLUMNS
+    return bool(files) and set(column_names(files[0])) >= _IMDB_COLUMNS
 
 
 def read_imdb_by_genre(path: Path, fields: Fields) -> Records:

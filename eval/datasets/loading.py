@@ -16,7 +16,7 @@ from prompts.errors import InvalidDataset
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 from tabular import TableDialect
-from tabular.cells import separated
+from tabular.cells import split_labels
 
 NO_TEXT = "without a text"
 
@@ -188,7 +188,7 @@ def _examples(
 
 def _labels(row: Record, taxonomy: Taxonomy, drop_unknown: bool, changed: Counter[str]) -> tuple[str, ...]:
     known = []
-    for spelling in separated(row.labels, taxonomy.known):
+    for spelling in split_labels(row.labels, taxonomy.known):
         name = taxonomy.known(spelling)
         if name is None and not drop_unknown:
             raise InvalidDataset(

@@ -26,7 +26,7 @@ def read(path: Path, fields: Fields) -> Records:
         InvalidDataset: the file cannot be read, a missing column, or a row that cannot be read.
     """
     table = open_table(path, fields.dialect)
-    if table.kind == "empty":
+    if table.format.kind == "empty":
         raise InvalidDataset(f"{path.name} is empty: it has no labelled example")
     rows = list(table.rows())
     may_lack_labels = bool(fields.labels) and any(fields.labels in row.cells for row in rows)

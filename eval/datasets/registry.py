@@ -10,9 +10,9 @@ from pathlib import Path
 from eval.datasets import acl_imdb, kaggle_films, named_columns
 from eval.datasets.record import Fields, Record, Records
 from prompts.errors import InvalidDataset, UnknownName
-from tabular.content import JSON, LINES, PARQUETS, content_of, suffix
+from tabular.detection import JSON_SUFFIXES, JSONL_SUFFIXES, PARQUET_SUFFIXES, detect_format, suffix
 
-_BY_CONTENT = {"separated": "csv", "jsonl": "jsonl", "json": "json", "parquet": "parquet"}
+_BY_CONTENT = {"csv": "csv", "jsonl": "jsonl", "json": "json", "parquet": "parquet"}
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def format_of(path: Path) -> str:
     """
     name = next((name for name, format in FORMATS.items() if format.fits(path)), None)
     if name is None and path.is_file():
-        name = _BY_CONTENT.get(content_of(path).kind)
+        name = _BY_CONTENT.get(detect_format(path).kind)
     if name is None:
         known = "; ".join(f"{name}: {format.about}" for name, format in FORMATS.items())
         raise InvalidDataset(f"{path} has no known format; name one: {known}")
@@ -81,9 +81,9 @@ def _table(about: str, *suffixes: str) -> Format:
 TABLES: Mapping[str, Format] = {
     "csv": _table("CSV with named columns, .gz too", ".csv"),
     "tsv": _table("TSV with named columns, .gz too", ".tsv"),
-    "jsonl": _table("JSON lines, .gz too", *LINES),
-    "json": _table("JSON: an array of objects, .gz too", *JSON),
-    "parquet": _table("Parquet with named columns", *PARQUETS),
+    "jsonl": _table("JSON lines, .gz too", *JSONL_SUFFIXES),
+    "json": _table("JSON: an array of objects, .gz too", *JSON_SUFFIXES),
+    "parquet": _table("Parquet with named columns", *PARQUET_SUFFIXES),
 }
 
 # The first format that fits is used: formats recognised by columns or folders come before those with only a suffix.

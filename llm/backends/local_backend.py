@@ -33,14 +33,7 @@ _HUB_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class _Batch:
-    """Conversations to compute together.
-
-    Attributes:
-        prefix: their common prefix.
-        indices: which of the caller's conversations they are.
-        rests: their tokens after the prefix, at least one each.
-        usages: tokens used by each.
-    """
+    """Conversations to compute together: their index, and their tokens after the common prefix, at least one."""
 
     prefix: Prefix
     indices: list[int]
@@ -224,10 +217,7 @@ def _files_digest(folder: Path) -> str:
 def why_missing(model: str, strict: bool = True) -> str:
     """Why a model cannot be loaded, in one sentence; empty if nothing speaks against it.
 
-    Args:
-        model: a folder, or a name on the Hugging Face hub.
-        strict: whether ``transformers`` must be able to load it from its cache; other programs may take other files and
-            keep models elsewhere.
+    Not ``strict``: another program loads it, which may take other files and keep models elsewhere.
     """
     folder = Path(model).expanduser()
     if folder.is_dir():

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from eval.datasets.registry import records
 from main import main
-from tabular import whole_rows
+from tabular import strict_rows
 from tests.corpus.films import BROKEN, COMEDY, LIGHTHOUSE, SALT, folder, write
 from tests.lookup.film_server import LANTERN, TMDB_KEY, FilmServer, film_server
 from tests.support.misbehaving import body
@@ -66,7 +66,7 @@ def ran(result: Result) -> list[str]:
 
 
 def films(name: str) -> dict[str, dict[str, Any]]:
-    return {row.cells["id"]: dict(row.cells) for row in whole_rows(Path("made") / name)}
+    return {row.cells["id"]: dict(row.cells) for row in strict_rows(Path("made") / name)}
 
 
 def status() -> dict[str, str]:

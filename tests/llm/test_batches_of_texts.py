@@ -21,7 +21,7 @@ from llm.embedded.matcher import Matcher
 from llm.language_model import LanguageModel
 from llm.strategies.json_list import JSONList
 from llm.wrappers.cache import AnswerStore, Cached
-from llm.wrappers.limits import AdmissionControl, LengthLimited
+from llm.wrappers.limits import AdmissionControl
 from llm.wrappers.micro_batched import MicroBatched
 from llm.wrappers.order_ensemble import OrderEnsemble
 from llm.wrappers.two_models import Cascade, Fallback, Shortlist
@@ -54,7 +54,7 @@ class Unread:
 class Even:
     """The same probability for each label."""
 
-    def notes(self) -> dict[str, object]:
+    def train_info(self) -> dict[str, object]:
         return {}
 
     def save(self, folder: Path) -> None:
@@ -76,7 +76,6 @@ def classifiers(embedded: Matcher, plain: CosineClassifier, tmp_path: Path) -> d
         Cached(MODEL, AnswerStore(tmp_path / "answers.sqlite")),
         Cascade(embedded, MODEL, 0.5),
         Fallback(MODEL, embedded),
-        LengthLimited(embedded, 100),
         Shortlist(embedded, MODEL, 3),
         OrderEnsemble(MODEL, 2),
         Trained("words", TMDB, Even(), Decoding("global", (0.9,) * len(TMDB.names)), {}),
@@ -132,7 +131,7 @@ def test_a_wrapper_refuses_before_it_asks(tmp_path: Path) -> None:
     wrappers: list[Classifier] = [
         MicroBatched(inner, Admission(1)), AdmissionControl(inner, Admission(1)),
         Cached(inner, AnswerStore(tmp_path / "a")),
-        Cascade(inner, inner, 1), Fallback(inner, inner), LengthLimited(inner, 9), OrderEnsemble(inner, 2),
+        Cascade(inner, inner, 1), Fallback(inner, inner), OrderEnsemble(inner, 2),
     ]  # fmt: skip
     for wrapper in wrappers:
         with pytest.raises(InvalidTexts):

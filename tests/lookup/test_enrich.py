@@ -16,7 +16,7 @@ from lookup.enrich import EnrichColumns, enriched
 from lookup.lookup import Lookup
 from lookup.providers.tmdb import tmdb
 from main import main
-from tabular import whole_rows
+from tabular import strict_rows
 from tabular.writing import write_table
 from tests.lookup.film_server import LANTERN, SALT, TMDB_KEY, FilmServer, film, film_server
 from tests.support.misbehaving import hangs
@@ -60,7 +60,7 @@ def table(name: str, rows: list[dict[str, Any]] = ROWS) -> str:
 
 
 def read(name: str) -> list[dict[str, Any]]:
-    return [dict(row.cells) for row in whole_rows(Path(name))]
+    return [dict(row.cells) for row in strict_rows(Path(name))]
 
 
 @pytest.mark.parametrize("form", ["csv", "tsv", "jsonl", "jsonl.gz", "csv.gz", "parquet"])

@@ -927,7 +927,7 @@ def test_another_model_under_the_same_name_has_other_fingerprints() -> None:
 
 def test_the_list_of_models_is_behind_the_command_line_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from marquee.factory import RequestOptions
-    from service.factory import build
+    from service.services import build
 
     with endpoint(follows(serves("/models", body(200, {"data": [{"id": "only"}]})), chats(says(LABELS)))) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)

@@ -19,7 +19,7 @@ from llm.backends.transport import HTTPTransport
 from llm.thresholds import LabelThreshold, ThresholdStore
 from prompts.errors import InvalidSetting
 from prompts.files import digest_of, locked, make_folder, replacing, write_text_atomically
-from service.auth import Keys
+from service.access_control import Keys
 
 _WRITERS = 8
 

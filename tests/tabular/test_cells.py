@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tabular.cells import NotText, flag_in, labels_in, separated, text_in, word_in
+from tabular.cells import NotText, flag_in, labels_in, split_labels, text_in, word_in
 
 
 @pytest.mark.parametrize(
@@ -102,10 +102,10 @@ def test_a_taxonomy_is_asked_before_a_word_counts_as_missing_or_is_split() -> No
     def known(name: str) -> str | None:
         return name if name in ("None", "Bread, fresh") else None
 
-    assert separated("None", known) == ("None",)
-    assert separated("Bread, fresh", known) == ("Bread, fresh",)
-    assert separated("NaN", known) == ()
-    assert separated("War; Drama;", known) == ("War", "Drama")
+    assert split_labels("None", known) == ("None",)
+    assert split_labels("Bread, fresh", known) == ("Bread, fresh",)
+    assert split_labels("NaN", known) == ()
+    assert split_labels("War; Drama;", known) == ("War", "Drama")
 
 
 def test_words_and_flags() -> None:

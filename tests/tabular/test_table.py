@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 
 from prompts.errors import InvalidDataset
-from tabular import Position, columns_in, open_table, whole_rows
+from tabular import ReadPosition, column_names, open_table, strict_rows
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "json", "parquet"])
@@ -20,7 +20,7 @@ def test_the_position_goes_from_the_first_row_to_the_last(tmp_path: Path, form: 
 
     path = tmp_path / f"a.{form}"
     write_table(path, [{"id": n, "text": "x" * 200} for n in range(5_000)])
-    position = Position(path.stat().st_size)
+    position = ReadPosition(path.stat().st_size)
     rows = open_table(path).rows(position)
     next(rows)
     first = position.share
@@ -56,10 +56,10 @@ def test_two_columns_of_one_name_in_parquet_are_told(tmp_path: Path) -> None:
 def test_a_table_that_must_be_whole_is_refused_with_the_line(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("id,text\n1,x\n2\n")
     with pytest.raises(InvalidDataset, match=r"a\.csv, line 3: 1 cells where the first line names 2"):
-        list(whole_rows(tmp_path / "a.csv"))
+        list(strict_rows(tmp_path / "a.csv"))
     with pytest.raises(InvalidDataset, match=r"a\.csv has no column 'plot'; columns: id, text"):
-        open_table(tmp_path / "a.csv").expect("id", "plot")
-    assert columns_in(tmp_path / "none.csv") == ()
+        open_table(tmp_path / "a.csv").require("id", "plot")
+    assert column_names(tmp_path / "none.csv") == ()
 
 
 def test_a_cell_beyond_the_limit_is_a_quote_that_never_closes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from prompts.errors import InvalidSetting
 from tabular import open_table
-from tabular.schema import Schema
+from tabular.table import Schema
 from tabular.writing import check_schema, write_table, writer_of
 
 TEXTS = [

@@ -125,7 +125,7 @@ def test_texts_together_or_in_parts_with_or_without_checkpoints_have_one_gradien
 
 def test_what_cannot_be_trained_is_told_first(base: Path, tmp_path: Path) -> None:
     asking = PromptSetup(GENRES, "json_list", PROMPT)
-    with pytest.raises(InvalidDataset, match="6 examples stand in training and validation"):
+    with pytest.raises(InvalidDataset, match="6 examples are in training and validation"):
         teach(LoraPlan(asking, replace(FAST, base=str(base))), examples("a"), examples("a"), tmp_path)
     with pytest.raises(InvalidSetting, match="the model 'no/such' cannot be loaded"):
         teach(LoraPlan(asking, replace(FAST, base="no/such")), examples("a"), examples("b"), tmp_path)
