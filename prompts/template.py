@@ -117,7 +117,7 @@ class Prompt:
     def user(self, text: Text, question: AnswerFormat) -> str:
         """The user section about one text."""
         # The parts of version 1 read ``shots``; examples are turns of their own.
-        return self.fill("user", text=text.body.strip(), title=text.title.strip(), examples=(), question=question)
+        return self.fill("user", text=text.body.strip(), title=text.title.strip(), shots=(), question=question)
 
     def fill(self, section: str, **values: object) -> str:
         """Render one section."""

@@ -1,4 +1,4 @@
-"""Few-shot examples: example_turns of the conversation, each in the form in which the answer is asked for."""
+"""Few-shot examples: turns of the conversation, each in the form in which the answer is asked for."""
 
 import json
 
