@@ -116,7 +116,7 @@ class Prompt:
 
     def user(self, text: Text, question: AnswerFormat) -> str:
         """The user section about one text."""
-        # The parts of version 1 read ``shots``; examples are turns of their own.
+        # Published templates of version 1 read a variable for examples; examples are turns of their own.
         return self.fill("user", text=text.body.strip(), title=text.title.strip(), shots=(), question=question)
 
     def fill(self, section: str, **values: object) -> str:
