@@ -120,14 +120,13 @@ def _classify_by_title(text: Text, options: ClassifyOptions, year: int | None) -
 
     from marquee.settings import read_settings
     from service.schemas.classify import ClassifyRequest
-    from service.title_lookup import TitleLookup, looked_up, lookup_of
+    from service.title_lookup import TitleLookup, lookup_of
 
     settings = read_settings()
     titles = TitleLookup(lookup_of(settings), settings.max_text_chars, settings.lookup_timeout)
     request = ClassifyRequest(text=text.body, title=text.title, year=year, lookup=True)
-    (result,) = looked_up(titles, request)
-    lookup = result.told.model_dump(exclude_none=True) if result.told else None
-    return replace(_classify_here(result.text, options), lookup=lookup)
+    (result,) = titles.look_up(request)
+    return replace(_classify_here(result.text, options), lookup=result.answer.model_dump(exclude_none=True))
 
 
 def _classify_by_service(
@@ -185,7 +184,8 @@ def _print_answer(answer: ServiceAnswer, scores: bool, as_json: bool) -> None:
 
 
 def _print_json(answer: ServiceAnswer, scores: bool) -> None:
-    from service.schemas.classify import ClassifyAnswer, LookupAnswer
+    from service.schemas.answers import LookupAnswer
+    from service.schemas.classify import ClassifyAnswer
 
     lookup = LookupAnswer.model_validate(answer.lookup) if answer.lookup else None
     shown = ClassifyAnswer.of(answer.prediction, scores, lookup, answer.genres, answer.notes)

@@ -23,16 +23,15 @@ _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 @whole_data_options
 def data(data: Path, out: Path | None, options: DataOptions) -> None:
     """Describe DATA: rows, lengths, labels, duplicates, and rows that were left out; --out writes a page with plots."""
-    from eval.card.facts import facts
-    from eval.card.page import write
+    from eval.report.data_card import describe, write
 
     refuse_input(out, data, options.split_file)
     loaded = options.load(data)
-    found = facts(data.name, loaded)
-    for side, count in found.splits.items():
-        click.echo(f"{side or 'no split':12} {count:8}")
+    card = describe(data.name, loaded)
+    for name, count in card.splits.items():
+        click.echo(f"{name or 'no split':12} {count:8}")
     if out:
-        page, twin = write(found, out)
+        page, twin = write(card, out)
         say(f"card: {page} and {twin.name}")
 
 

@@ -48,7 +48,7 @@ def evaluate_similar(
     films = [film for film in options.films(file) if film.words]
     if len(films) <= similarity_eval.K:
         raise click.ClickException(f"{file} has {len(films)} films; the ten nearest need at least eleven")
-    rows = similarity_eval.chosen(films, queries, seed)
+    rows = similarity_eval.sample_queries(films, queries, seed)
     reworded = _paraphrases(paraphrases, films) if paraphrases else None
     metrics: dict[str, Any] = {}
     for spec in (name.strip() for name in systems.split(",")):
@@ -56,7 +56,7 @@ def evaluate_similar(
         progress = ProgressLine("encoded", len(films), "films")
         space = retrieval_systems.space(spec, [film.words for film in films], _CACHE, progress.reach)
         metrics[spec] = _metrics(space, films, rows, reworded)
-    _print_table({name: similarity_eval.as_row(values) for name, values in metrics.items()})
+    _print_table({name: similarity_eval.table_row(values) for name, values in metrics.items()})
     recall = _recall(folder, queries) if folder else None
     if out:
         report = {"data": file.name, "films": len(films), "seed": seed, "systems": metrics, "index recall@10": recall}
@@ -64,13 +64,13 @@ def evaluate_similar(
 
 
 def _recall(folder: Path, queries: int) -> float:
-    from eval.similarity_eval import recall_of
+    from eval.similarity_eval import index_recall
     from similarity.encoders.minilm import MiniLM
-    from similarity.index.reloading import opened
+    from similarity.index.reloading import load_index
 
     encoder = MiniLM()
-    index = opened(folder, encoder.name, encoder.dimension).vectors
-    recall = recall_of(index, queries)
+    index = load_index(folder, encoder.name, encoder.dimension).vectors
+    recall = index_recall(index, queries)
     click.echo(f"\n{folder} ({index.kind}): recall@10 {recall:.4f} against exact search, over {queries:,} films")
     return recall
 
@@ -80,11 +80,11 @@ def _metrics(
 ) -> dict[str, Any]:  # fmt: skip
     from eval import similarity_eval
 
-    metrics = similarity_eval.agreement(similarity_eval.nearest(space, films, rows), films)
-    dropped = [similarity_eval.with_words_dropped(films[row].words, films[row].id) for row in rows]
-    metrics["words dropped"] = similarity_eval.found_again(space, rows, dropped)
+    metrics = similarity_eval.genre_agreement(similarity_eval.nearest(space, films, rows), films)
+    dropped = [similarity_eval.drop_words(films[row].words, films[row].id) for row in rows]
+    metrics["words dropped"] = similarity_eval.retrieval_metrics(space, rows, dropped)
     if reworded:
-        metrics["reworded"] = similarity_eval.found_again(space, *reworded)
+        metrics["reworded"] = similarity_eval.retrieval_metrics(space, *reworded)
     return metrics
 
 

@@ -10,7 +10,7 @@ from cli.arguments import say
 from cli.group import examples
 
 if TYPE_CHECKING:
-    from service.auth import Keys
+    from service.access_control import Keys
 
 
 @click.group(
@@ -47,6 +47,6 @@ def revoke(name: str) -> None:
 
 def _keys() -> Keys:
     from marquee.settings import read_settings
-    from service.auth import Keys
+    from service.access_control import Keys
 
     return Keys(read_settings().keys_path)

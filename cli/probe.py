@@ -65,12 +65,14 @@ def _measure_order_sensitivity(
     settings: Settings, orders: int, data: Path, text_field: str, limit: int, as_json: bool
 ) -> None:  # fmt: skip
     from eval.datasets import texts_of
-    from llm.wrappers.order_ensemble import flips
+    from llm.wrappers.order_ensemble import order_sensitivity
     from marquee.factory import RequestOptions, classifier_of
     from prompts import registry
 
     classifier = classifier_of(settings, RequestOptions(cache=False))
-    result = flips(classifier, texts_of(data, text_field, limit), registry.taxonomy_at(settings.taxonomy), orders)
+    result = order_sensitivity(
+        classifier, texts_of(data, text_field, limit), registry.taxonomy_at(settings.taxonomy), orders
+    )
     if as_json:
         click.echo(json.dumps({"orders": orders, **vars(result)}))
         return

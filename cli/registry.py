@@ -51,15 +51,15 @@ def prompts_group(ctx: click.Context) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the messages as JSON.")
 def show(name: str, body: str, title: str, taxonomy: Taxonomy, as_json: bool) -> None:
     """Print the messages that a language model receives for a text, with the few-shot examples of the settings."""
-    from marquee.factory import shots_of
+    from marquee.factory import example_selector
     from marquee.settings import read_settings
     from prompts import registry
     from prompts.text import Text
     from similarity.encoders.minilm import MiniLM
 
     text = Text(body, title)
-    (examples,) = shots_of(read_settings(), MiniLM(), taxonomy)([text], taxonomy)
-    messages = registry.prompt(name).render(text, taxonomy, shots=examples)
+    (examples,) = example_selector(read_settings(), MiniLM(), taxonomy)([text], taxonomy)
+    messages = registry.prompt(name).render(text, taxonomy, examples=examples)
     if as_json:
         click.echo(json.dumps(messages, ensure_ascii=False))
         return

@@ -103,7 +103,7 @@ def similar(
     model = _encoder(encoder)
     query = Query(text or "", title, film, k, SearchFilter(genres, year_from, year_to))
     result = Similar(_live_index(index, model), model).search(query)
-    answer = SimilarAnswer.of_found(result, model.name)
+    answer = SimilarAnswer.from_result(result, model.name)
     click.echo(json.dumps(answer.body(), ensure_ascii=False) if as_json else answer.as_text())
 
 
@@ -165,7 +165,7 @@ def _report_build(built: Built) -> None:
     manifest = built.version.manifest
     _report_counts(
         {
-            "films had neither text nor title and were left out": built.wordless,
+            "films had neither text nor title and were left out": built.without_text,
             "films are unchanged": built.unchanged,
             "films replaced an older row with their id": built.replaced,
             "films have the text of another film; results include one of them": manifest.repeated,

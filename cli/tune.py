@@ -64,7 +64,7 @@ def calibrate(data: Path, options: DataOptions, strategy: str, prompt: str | Non
     else:
         loaded = options.load(data)
         fitted = fit_threshold(model, loaded.taxonomy, path, loaded.examples, data.name)
-    click.echo(f"threshold {fitted.threshold:.3f}, {len(fitted.shifts)} labels corrected; saved in {path}")
+    click.echo(f"threshold {fitted.threshold:.3f}, {len(fitted.logit_offsets)} labels corrected; saved in {path}")
 
 
 def _with_language_model(**overrides: float) -> Settings:

@@ -19,8 +19,7 @@ from eval.report.document import (
     TableRow,
     Tag,
 )
-from eval.report.picture import Picture, legend, picture
-from eval.report.pieces import MarkdownText, pieces
+from eval.report.notebook import MarkdownText, Picture, cells, legend, picture
 
 TABLE = ReportTable(
     "Counts", (Head("label", numeric=False), Head("texts")), (TableRow((Cell("A|B"), Cell("3", best=True))),)
@@ -29,7 +28,7 @@ DRAWING = charts.lines(charts.Frame(100, 80, "A & B"), [charts.Line("<x>", 0, [(
 
 
 def shown(*parts: object) -> list[MarkdownText | Picture]:
-    return list(pieces(Section("id", "Title", "Lead.", parts)))[1:]  # type: ignore[arg-type]
+    return list(cells(Section("id", "Title", "Lead.", parts)))[1:]  # type: ignore[arg-type]
 
 
 def test_a_picture_is_an_image_of_its_own() -> None:
@@ -50,7 +49,7 @@ def test_tables_notes_and_examples_come_as_the_markdown_of_reports() -> None:
     table, note, example = (one.markdown for one in told if isinstance(one, MarkdownText))
     assert table.splitlines() == ["**Counts**", "", "| label | texts |", "| --- | ---: |", "| A\\|B | **3** |"]
     assert note == "Mind the \\*gap\\*."
-    assert "true War .010 (missed); given none" in example
+    assert "true War .010 (missed); predicted none" in example
     assert "> A war." in example
 
 

@@ -1,4 +1,4 @@
-"""Names of fields that other programs' requests use, and what they are called here."""
+"""Field names of other APIs: for each model of a body, the field that has this meaning here, or advice."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ONE_TEXT: Mapping[str, str] = {
 _ONE_FILM: Mapping[str, str] = {
     **_ONE_TEXT,
     **dict.fromkeys(("release_year", "release_date", "date"), "year"),
-    **dict.fromkeys(("id", "key", "index"), "results come in the order of the texts; keep ids on your side"),
+    **dict.fromkeys(("id", "key", "index"), "results are in the order of the texts; match your ids by position"),
 }
 _CLASSIFY: Mapping[str, str] = {
     **_ONE_FILM,
@@ -43,7 +43,7 @@ _CLASSIFY: Mapping[str, str] = {
     **dict.fromkeys(("template", "prompt_name", "system"), "prompt"),
     **dict.fromkeys(
         ("threshold", "min_score", "score_threshold", "cutoff"),
-        "a request has no threshold; send scores: true and compare them, or set MARQUEE_THRESHOLD",
+        "requests have no threshold; send scores: true and compare them, or set MARQUEE_THRESHOLD",
     ),
     **dict.fromkeys(
         ("hypothesis_template", "instruction", "instructions", "prompt_template"),
@@ -51,17 +51,17 @@ _CLASSIFY: Mapping[str, str] = {
     ),
     **dict.fromkeys(
         ("model", "model_name", "engine", "deployment"),
-        "the settings choose the model (MARQUEE_MODEL); GET / says which one answers",
+        "the settings choose the model (MARQUEE_MODEL); GET / names it",
     ),
     **dict.fromkeys(
         ("messages", "temperature", "max_tokens", "stream", "response_format", "seed"),
-        'this is no chat endpoint; send {"text": "..."}',
+        'this is not a chat endpoint; send {"text": "..."}',
     ),
     **dict.fromkeys(
         ("parameters", "data", "args", "kwargs", "payload"),
-        "put its members on the top level of the body",
+        "move its members to the top level of the body",
     ),
-    **dict.fromkeys(("language", "lang", "locale"), "texts of any language are taken without it"),
+    **dict.fromkeys(("language", "lang", "locale"), "texts may be in any language; leave it out"),
 }
 _SIMILAR: Mapping[str, str] = {
     **_ONE_TEXT,
@@ -75,8 +75,8 @@ _SIMILAR: Mapping[str, str] = {
 _DECISIONS: Mapping[str, str] = {
     **dict.fromkeys(("inputs", "text", "messages", "prompt", "content"), "input"),
     **dict.fromkeys(("question", "decisions", "conditions"), "questions"),
-    **dict.fromkeys(("temperature", "max_tokens", "stream"), "decisions take no such setting; leave it out"),
-    "instructions": "each of the questions has its own instructions",
+    **dict.fromkeys(("temperature", "max_tokens", "stream"), "decisions have no such setting; leave it out"),
+    "instructions": "each question has its own instructions",
 }
 _QUESTION: Mapping[str, str] = {
     **dict.fromkeys(("question", "prompt", "text", "condition", "predicate", "instruction", "content"), "instructions"),
@@ -86,8 +86,8 @@ _OPTION: Mapping[str, str] = {
     **dict.fromkeys(("definition", "help", "instructions"), "description"),
 }
 
-# For every body, the names that others use; ``prompts.registry`` has those of labels.
-FOREIGN: Mapping[type[BaseModel], Mapping[str, str]] = {
+# ``prompts.registry`` has those of labels.
+FOREIGN_NAMES: Mapping[type[BaseModel], Mapping[str, str]] = {
     **registry.FOREIGN,
     FilmFields: _ONE_FILM,
     ClassifyRequest: _CLASSIFY,

@@ -14,7 +14,7 @@ from llm.strategies.json_list import JSONList
 from llm.strategies.label_tokens import LabelTokens
 from llm.strategies.yes_no import YesNo
 from prompts import registry
-from prompts.answer_format import CODES, LETTERS, LIST
+from prompts.answer_format import CODES, JSON_LIST, LABEL_TOKENS
 from prompts.errors import InvalidSetting
 from prompts.taxonomy import Label, Taxonomy
 from tests.support.bare_model import (
@@ -93,7 +93,7 @@ def test_an_unknown_dtype_is_refused_with_the_known_ones(weights: Path, dtype: s
 
 def test_what_was_computed_before_does_not_change_the_figures(backend: LocalBackend, fresh: LocalBackend) -> None:
     backend.next_token_logprobs(yes_no(["A ship."]), ("Yes", "No"))
-    backend.next_token_logprobs(asked(["A ship."], LIST), LETTER_CODES)
+    backend.next_token_logprobs(asked(["A ship."], JSON_LIST), LETTER_CODES)
     for _ in range(2):
         assert_same_as_bare(backend, asked(TEXTS[-1:] + TEXTS[:3]), LETTER_CODES)
 
@@ -102,11 +102,11 @@ def test_figures_come_in_the_order_of_the_conversations(backend: LocalBackend) -
     conversations = asked(TEXTS[:-2])
     order = random.Random(1).sample(range(len(conversations)), len(conversations))
     straight = backend.next_token_logprobs(conversations, LETTER_CODES)
-    for place, weighing in zip(
+    for place, result in zip(
         order, backend.next_token_logprobs([conversations[place] for place in order], LETTER_CODES), strict=True
     ):
-        assert weighing.logprobs == pytest.approx(straight[place].logprobs, abs=1e-4)
-        assert weighing.usage.prompt_tokens == straight[place].usage.prompt_tokens
+        assert result.logprobs == pytest.approx(straight[place].logprobs, abs=1e-4)
+        assert result.usage.prompt_tokens == straight[place].usage.prompt_tokens
 
 
 def test_the_system_part_is_computed_once_and_kept(fresh: LocalBackend) -> None:
@@ -117,26 +117,26 @@ def test_the_system_part_is_computed_once_and_kept(fresh: LocalBackend) -> None:
         cold = seen()
         again = fresh.next_token_logprobs(conversations[:1], LETTER_CODES)
         warm = seen() - cold
-    whole = [weighing.usage.prompt_tokens for weighing in first]
+    whole = [result.usage.prompt_tokens for result in first]
     assert min(whole) > 600
     assert cold < whole[0] + 2 * 40
     assert warm == again[0].usage.prompt_tokens - again[0].usage.cached_tokens < 40
-    assert sum(whole) - sum(weighing.usage.cached_tokens for weighing in first) <= cold
+    assert sum(whole) - sum(result.usage.cached_tokens for result in first) <= cold
 
 
 def test_a_text_is_computed_once_for_all_questions_about_it(fresh: LocalBackend) -> None:
     texts = ["A baker inherits a haunted lighthouse. " * 12, "The lift stops between two floors. " * 15]
     with tokens_seen(fresh) as seen:
-        weighings = fresh.next_token_logprobs(yes_no(texts), ("Yes", "No"))
+        results = fresh.next_token_logprobs(yes_no(texts), ("Yes", "No"))
         computed = seen()
-    whole = weighings[0].usage.prompt_tokens + weighings[len(TMDB.names)].usage.prompt_tokens
-    assert computed < whole + len(weighings) * 60
-    assert computed < sum(weighing.usage.prompt_tokens for weighing in weighings) / 8
+    whole = results[0].usage.prompt_tokens + results[len(TMDB.names)].usage.prompt_tokens
+    assert computed < whole + len(results) * 60
+    assert computed < sum(result.usage.prompt_tokens for result in results) / 8
 
 
-def test_only_a_few_beginnings_are_kept(fresh: LocalBackend) -> None:
+def test_only_a_few_prefixes_are_kept(fresh: LocalBackend) -> None:
     for name in ("tmdb", "imdb", "sentiment"):
-        for question in (LIST, LETTERS):
+        for question in (JSON_LIST, LABEL_TOKENS):
             fresh.next_token_logprobs([render("A baker.")(registry.taxonomy(name), question)], "AB")
     assert len(fresh._prefixes._kept) == 4
 
@@ -151,7 +151,7 @@ def test_a_code_of_several_tokens_is_refused_by_name(backend: LocalBackend) -> N
 
 def test_every_ugly_text_gets_labels_of_the_taxonomy_none_twice(backend: LocalBackend) -> None:
     constraint = JSONList().constraint(TMDB)
-    completions = backend.generate(asked(ugly_texts(1_500), LIST), constraint)  # a longer one is among TEXTS
+    completions = backend.generate(asked(ugly_texts(1_500), JSON_LIST), constraint)  # a longer one is among TEXTS
     assert len({completion.text for completion in completions}) > 20
     for completion in completions:
         labels = json.loads(str(completion.text))
@@ -167,7 +167,7 @@ def test_awkward_labels_come_out_whole_and_in_the_number_asked_for(
     backend: LocalBackend, least: int, most: int
 ) -> None:
     constraint = Constraint(schema(AWKWARD, least, most), 500)
-    for completion in backend.generate(asked(TEXTS[:12], LIST), constraint):
+    for completion in backend.generate(asked(TEXTS[:12], JSON_LIST), constraint):
         labels = json.loads(str(completion.text))
         assert least <= len(labels) <= most
         assert len(set(labels)) == len(labels)
@@ -179,7 +179,7 @@ def test_awkward_labels_come_out_whole_and_in_the_number_asked_for(
 def test_a_batch_writes_what_its_conversations_write_alone(
     backend: LocalBackend, fresh: LocalBackend, names: list[str]
 ) -> None:
-    conversations, constraint = asked(TEXTS[:-2], LIST), Constraint(schema(names, 1, 5), 500)
+    conversations, constraint = asked(TEXTS[:-2], JSON_LIST), Constraint(schema(names, 1, 5), 500)
     together = backend.generate(conversations, constraint)
     assert len({completion.text for completion in together}) > 3
     for conversation, completion in zip(conversations, together, strict=True):
@@ -193,7 +193,7 @@ def test_a_batch_writes_what_its_conversations_write_alone(
 
 def test_the_likeliest_allowed_token_is_written_with_its_share_among_the_allowed(backend: LocalBackend) -> None:
     names = ["Drama", "Comedy", "Horror"]
-    conversations = asked(TEXTS[:8], LIST)
+    conversations = asked(TEXTS[:8], JSON_LIST)
     ids = backend._causal.tokenizer.convert_tokens_to_ids(names)
     written = backend.generate(conversations, Constraint(schema(names, 1, 1), 50))
     for conversation, completion in zip(conversations, written, strict=True):
@@ -206,7 +206,7 @@ def test_the_likeliest_allowed_token_is_written_with_its_share_among_the_allowed
 
 
 def test_writing_reuses_the_beginning_and_counts_what_it_wrote(fresh: LocalBackend) -> None:
-    first, second = fresh.generate(asked(["A baker.", "A sailor."], LIST), JSONList().constraint(TMDB))
+    first, second = fresh.generate(asked(["A baker.", "A sailor."], JSON_LIST), JSONList().constraint(TMDB))
     assert first.usage.cached_tokens == 0
     assert second.usage.prompt_tokens - second.usage.cached_tokens < 30
     assert second.usage.completion_tokens == len(second.tokens)
@@ -259,9 +259,9 @@ def test_no_memory_for_a_batch_is_a_problem_of_its_texts(fresh: LocalBackend, mo
         raise fresh._torch.OutOfMemory
 
     monkeypatch.setattr(fresh._causal, "next_token_logprobs", fails)
-    (weighing,) = fresh.next_token_logprobs(asked(["A baker."]), LETTER_CODES)
-    assert weighing.problem is not None
-    assert weighing.problem.kind == "rejected"
+    (result,) = fresh.next_token_logprobs(asked(["A baker."]), LETTER_CODES)
+    assert result.problem is not None
+    assert result.problem.kind == "rejected"
 
 
 def test_nothing_asked_is_nothing_answered(backend: LocalBackend) -> None:
@@ -284,7 +284,7 @@ def test_threads_share_it(fresh: LocalBackend) -> None:
 def test_a_model_that_sees_only_the_last_tokens_answers_the_same(weights: Path, tmp_path: Path) -> None:
     backend = LocalBackend(str(opinionated(short_sighted(tmp_path, weights))), device="cpu", dtype="float32")
     assert_same_as_bare(backend, asked(TEXTS[:8]), LETTER_CODES)
-    conversations, constraint = asked(TEXTS[:8], LIST), JSONList().constraint(TMDB)
+    conversations, constraint = asked(TEXTS[:8], JSON_LIST), JSONList().constraint(TMDB)
     alone = [backend.generate([conversation], constraint)[0].text for conversation in conversations]
     assert [completion.text for completion in backend.generate(conversations, constraint)] == alone
 

@@ -5,18 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from service.server import cpu_threads
-from service.server.cpu_threads import share
-from similarity.native import cores
+from similarity import native
+from similarity.native import cores, share_cores
 
 
 @pytest.fixture
 def eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpu_threads, "cores", lambda: 8)
+    monkeypatch.setattr(native, "cores", lambda: 8)
 
 
 def shared(workers: int, quota: Path, **environment: str) -> dict[str, str]:
-    share(workers, environment, quota)
+    share_cores(workers, environment, quota)
     return environment
 
 

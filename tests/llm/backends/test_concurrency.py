@@ -1,5 +1,6 @@
-"""Calls that serve all requests: one at a time, and no request waits longer than its deadline or its client."""
+"""Concurrency: the adaptive limit, and calls that requests share."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
@@ -10,13 +11,45 @@ from typing import Any
 
 import pytest
 
-from llm.backends.concurrency import SharedCalls
+from llm.backends.concurrency import ConcurrencyLimiter, SharedCalls
 from llm.request_context import CURRENT_REQUEST, RequestContext
 from marquee.settings import read_settings
 from service.app import create_app
-from service.factory import build
+from service.services import build
 from similarity.errors import Disconnected, Expired
 from tests.support.misbehaving import endpoint, hangs
+
+
+async def replies(limiter: ConcurrencyLimiter, count: int) -> None:
+    for _ in range(count):
+        async with limiter.acquire():
+            pass
+
+
+def with_steady_latency(most: int) -> ConcurrencyLimiter:
+    limiter = ConcurrencyLimiter(most)
+    limiter._record = lambda seconds, took=limiter._record: took(0.1)  # type: ignore[method-assign,misc]
+    return limiter
+
+
+def test_the_bound_doubles_with_every_round_of_replies_at_first() -> None:
+    limiter = with_steady_latency(64)
+    bounds = []
+    for _ in range(4):
+        bounds.append(limiter.limit)
+        asyncio.run(replies(limiter, limiter.limit))
+    assert bounds == [8, 16, 32, 64]
+    assert limiter.limit == 64
+
+
+def test_after_a_push_back_it_rises_by_one_a_round() -> None:
+    limiter = with_steady_latency(64)
+    asyncio.run(replies(limiter, 24))
+    limiter.push_back()
+    cut = limiter.limit
+    assert cut == 22
+    asyncio.run(replies(limiter, cut))
+    assert limiter.limit in (cut, cut + 1)
 
 
 @contextmanager
