@@ -78,7 +78,7 @@ def test_a_token_given_twice_counts_once() -> None:
         ([("\n\n", 0.8), ("A", 0.05), (" B", 0.04)], "'\\n\\n'"),
     ],
 )
-def test_codes_without_probability_are_unreadable_and_the_detail_tells_what_the_model_says_instead(
+def test_codes_without_probability_are_unreadable_and_the_detail_has_the_top_token(
     top_tokens: list[tuple[str, float]], said: str
 ) -> None:
     problem = unreadable(from_top_tokens([(token, math.log(share)) for token, share in top_tokens], UPPER))
@@ -106,8 +106,8 @@ def test_bounds_are_no_probability() -> None:
 def test_codes_with_a_small_part_of_the_probability_are_no_answer(
     top_tokens: list[tuple[str, float]], readable: bool
 ) -> None:
-    weighing = from_top_tokens([(token, math.log(share)) for token, share in top_tokens], UPPER)
-    assert (unreadable(weighing) is None) == readable
+    result = from_top_tokens([(token, math.log(share)) for token, share in top_tokens], UPPER)
+    assert (unreadable(result) is None) == readable
 
 
 SENTIMENT = registry.taxonomy("sentiment")

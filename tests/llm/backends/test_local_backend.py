@@ -102,11 +102,11 @@ def test_figures_come_in_the_order_of_the_conversations(backend: LocalBackend) -
     conversations = asked(TEXTS[:-2])
     order = random.Random(1).sample(range(len(conversations)), len(conversations))
     straight = backend.next_token_logprobs(conversations, LETTER_CODES)
-    for place, weighing in zip(
+    for place, result in zip(
         order, backend.next_token_logprobs([conversations[place] for place in order], LETTER_CODES), strict=True
     ):
-        assert weighing.logprobs == pytest.approx(straight[place].logprobs, abs=1e-4)
-        assert weighing.usage.prompt_tokens == straight[place].usage.prompt_tokens
+        assert result.logprobs == pytest.approx(straight[place].logprobs, abs=1e-4)
+        assert result.usage.prompt_tokens == straight[place].usage.prompt_tokens
 
 
 def test_the_system_part_is_computed_once_and_kept(fresh: LocalBackend) -> None:
@@ -117,24 +117,24 @@ def test_the_system_part_is_computed_once_and_kept(fresh: LocalBackend) -> None:
         cold = seen()
         again = fresh.next_token_logprobs(conversations[:1], LETTER_CODES)
         warm = seen() - cold
-    whole = [weighing.usage.prompt_tokens for weighing in first]
+    whole = [result.usage.prompt_tokens for result in first]
     assert min(whole) > 600
     assert cold < whole[0] + 2 * 40
     assert warm == again[0].usage.prompt_tokens - again[0].usage.cached_tokens < 40
-    assert sum(whole) - sum(weighing.usage.cached_tokens for weighing in first) <= cold
+    assert sum(whole) - sum(result.usage.cached_tokens for result in first) <= cold
 
 
 def test_a_text_is_computed_once_for_all_questions_about_it(fresh: LocalBackend) -> None:
     texts = ["A baker inherits a haunted lighthouse. " * 12, "The lift stops between two floors. " * 15]
     with tokens_seen(fresh) as seen:
-        weighings = fresh.next_token_logprobs(yes_no(texts), ("Yes", "No"))
+        results = fresh.next_token_logprobs(yes_no(texts), ("Yes", "No"))
         computed = seen()
-    whole = weighings[0].usage.prompt_tokens + weighings[len(TMDB.names)].usage.prompt_tokens
-    assert computed < whole + len(weighings) * 60
-    assert computed < sum(weighing.usage.prompt_tokens for weighing in weighings) / 8
+    whole = results[0].usage.prompt_tokens + results[len(TMDB.names)].usage.prompt_tokens
+    assert computed < whole + len(results) * 60
+    assert computed < sum(result.usage.prompt_tokens for result in results) / 8
 
 
-def test_only_a_few_beginnings_are_kept(fresh: LocalBackend) -> None:
+def test_only_a_few_prefixes_are_kept(fresh: LocalBackend) -> None:
     for name in ("tmdb", "imdb", "sentiment"):
         for question in (JSON_LIST, LABEL_TOKENS):
             fresh.next_token_logprobs([render("A baker.")(registry.taxonomy(name), question)], "AB")
@@ -259,9 +259,9 @@ def test_no_memory_for_a_batch_is_a_problem_of_its_texts(fresh: LocalBackend, mo
         raise fresh._torch.OutOfMemory
 
     monkeypatch.setattr(fresh._causal, "next_token_logprobs", fails)
-    (weighing,) = fresh.next_token_logprobs(asked(["A baker."]), LETTER_CODES)
-    assert weighing.problem is not None
-    assert weighing.problem.kind == "rejected"
+    (result,) = fresh.next_token_logprobs(asked(["A baker."]), LETTER_CODES)
+    assert result.problem is not None
+    assert result.problem.kind == "rejected"
 
 
 def test_nothing_asked_is_nothing_answered(backend: LocalBackend) -> None:
