@@ -185,8 +185,7 @@ def _train_matcher(
     """Train the weights of the embedded classifier on the ``train`` splits of films and reviews."""
     from prompts import registry
     from prompts.files import check_output
-    from training.matcher.run import teach
-    from training.matcher.train import MatcherSchedule
+    from training.matcher.train import MatcherSchedule, train_matcher
 
     if reviews is None:
         raise click.UsageError("the matcher learns from reviews too; give --reviews, aclImdb's folder or tarball")
@@ -200,7 +199,7 @@ def _train_matcher(
         progress.total = steps
         progress.reach(step, f", loss {loss:.3f}")
 
-    teach(films.examples, opinions.examples, path, schedule, command_line(), on_step)
+    train_matcher(films.examples, opinions.examples, path, schedule, command_line(), on_step)
     say(f"saved in {path}; try it with `main.py evaluate --systems embedded:{path} ...`")
 
 
