@@ -26,7 +26,7 @@ from llm.strategies.registry import STRATEGIES
 from llm.strategies.yes_no import CODES as YES_NO
 from marquee.settings import read_settings
 from prompts import registry
-from prompts.answer_format import CODES, LETTERS
+from prompts.answer_format import CODES, LABEL_TOKENS
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
 from tabular import strict_rows
@@ -83,7 +83,9 @@ def _masses(
     backend: Backend, conversation: Conversation, strategy: str, taxonomy: Taxonomy
 ) -> tuple[float, float, bool]:
     """The mass of the codes that the prompt names, that of other letters, and whether the top token is such a code."""
-    named = [code for code, _ in LETTERS.labels_with_codes(taxonomy)] if strategy == "label_tokens" else list(YES_NO)
+    named = (
+        [code for code, _ in LABEL_TOKENS.labels_with_codes(taxonomy)] if strategy == "label_tokens" else list(YES_NO)
+    )
     others = [code for code in CODES[:26] if code not in named]
     (weighing,) = backend.next_token_logprobs([conversation], [*named, *others])
     if weighing.problem:

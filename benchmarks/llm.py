@@ -53,7 +53,7 @@ class Way:
 
 
 WAYS = tuple(Way(strategy, size) for strategy in STRATEGIES for size in SIZES)
-LIST, LETTERS = Way("json_list"), Way("label_tokens")
+LIST, LABEL_TOKENS = Way("json_list"), Way("label_tokens")
 
 
 @dataclass(frozen=True)
@@ -241,7 +241,7 @@ def _targets(results: LLMResults) -> str:
         *(_target(f"{way} against its bare loop", median(results.ratios(way.ours, way.bare)), 0.8, "times")
           for way in WAYS),
         *_scikit_target(results),
-        _target("`label_tokens`: tokens written", _written(results, LETTERS), 1, "", least=False),
+        _target("`label_tokens`: tokens written", _written(results, LABEL_TOKENS), 1, "", least=False),
         _target("`json_list`: tokens of the true labels", results.answer, 12, "", least=False),
         _target("`json_list`: tokens written", _written(results, LIST), 12, "", least=False),
         _cached_target(results),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from prompts.files import replacing
-from similarity.index import faiss_index, vector_file
+from similarity.index import faiss_index
 
 DIMENSION = 384
 _ASKED, _ASKED_EXACT, _K = 500, 40, 10
@@ -69,13 +69,13 @@ def _write(path: Path, count: int) -> None:
         for start in range(0, count, _SLICE):
             some = min(_SLICE, count - start)
             found = centres[rng.integers(0, len(centres), some)] + rng.standard_normal((some, DIMENSION), np.float32)
-            vector_file.append(new, start, found / np.linalg.norm(found, axis=1, keepdims=True))
+            faiss_index.append_vectors(new, start, found / np.linalg.norm(found, axis=1, keepdims=True))
 
 
 def _queries(path: Path, count: int) -> tuple[Any, Any]:
     """Rows of the file, and their vectors moved a little."""
     rng = np.random.default_rng(1)
-    held = vector_file.mapped(path, count, DIMENSION)
+    held = faiss_index.mapped_vectors(path, count, DIMENSION)
     own = np.sort(rng.choice(count, min(_ASKED, count), replace=False))
     chosen = held[own]
     moved = chosen + 0.02 * rng.standard_normal(chosen.shape, np.float32)
@@ -97,7 +97,7 @@ def _apart(folder: Path, path: Path, count: int, kind: str, asked: Any) -> tuple
 
 def _made(path: Path, count: int, kind: str, saved: Path) -> tuple[int, float]:
     began = time.perf_counter()
-    made = faiss_index.made(kind, vector_file.mapped(path, count, DIMENSION))
+    made = faiss_index.made(kind, faiss_index.mapped_vectors(path, count, DIMENSION))
     made.save(saved)
     return made.effort, time.perf_counter() - began
 
@@ -108,7 +108,7 @@ def _asked(
     import faiss  # noqa: F401  (its own memory is not the index's)
 
     before = _megabytes("RssAnon"), _megabytes("RssFile")
-    loaded = faiss_index.loaded(kind, vector_file.mapped(path, count, DIMENSION), saved, effort, None)
+    loaded = faiss_index.loaded(kind, faiss_index.mapped_vectors(path, count, DIMENSION), saved, effort, None)
     loaded.search(asked[:1], _K + 1)
     rows, times = [], []
     for one in asked:

@@ -13,7 +13,7 @@ from benchmarks import qwen_tokenizer, skllm
 from benchmarks.texts import Plots, vocabulary
 from llm.strategies.yes_no import CODES
 from prompts import registry
-from prompts.answer_format import LETTERS, LIST, AnswerFormat
+from prompts.answer_format import JSON_LIST, LABEL_TOKENS, AnswerFormat
 from prompts.text import Text
 from tests.support.tiny_qwen2 import CHAT_TEMPLATE, build
 from tests.support.trained_qwen2 import teach
@@ -40,14 +40,14 @@ def _lists(given: Plots) -> list[Any]:
     """Some of the questions for a list."""
     taxonomy = vocabulary()
     prompt = registry.prompt_for(Text("film"), taxonomy)
-    return [prompt.render(text, taxonomy, LIST) for text in given.marked("w", _SHOWN)]
+    return [prompt.render(text, taxonomy, JSON_LIST) for text in given.marked("w", _SHOWN)]
 
 
 def _sent(given: Plots) -> Iterator[str]:
     """The words of all that will be sent, marks and surroundings of the plots included, and the codes of answers."""
     taxonomy = vocabulary()
     prompt = registry.prompt_for(Text("film"), taxonomy)
-    for question in (LIST, LETTERS, *(AnswerFormat("yes_no", label) for label in taxonomy.predictable)):
+    for question in (JSON_LIST, LABEL_TOKENS, *(AnswerFormat("yes_no", label) for label in taxonomy.predictable)):
         for text in [Text("film")] if question.label else given.marked(f"a0{question.strategy}"):
             yield from (message["content"] for message in prompt.render(text, taxonomy, question))
     yield from (text.body for text in given.marked("a0yes_no"))

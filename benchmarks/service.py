@@ -64,7 +64,7 @@ class ServiceResults:
 @click.option("--rounds", default=5, show_default=True, help="Rounds; each contender has one turn in each.")
 def main(data: Path | None, texts: int, hot: int, rounds: int) -> None:
     """Measure documents a second of the service against its classifier offline, a bare route and a naive service."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # for all; service/server/cpu_threads.py says why
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # for all; similarity/native.py says why
     plan, given = ServicePlan(texts, hot, rounds), plots(data, texts)
     with ExitStack() as servers:
         urls = {name: servers.enter_context(start()) for name, start in SERVERS.items()}

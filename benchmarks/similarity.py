@@ -176,7 +176,7 @@ def _plots(plan: SimilarityPlan, given: Any) -> str:
     from similarity.index.manifest import VECTORS
 
     version = _built_films(plan, given)
-    kinds = [kind for kind in plan.kinds if KINDS[kind].least <= version.manifest.count]
+    kinds = [kind for kind in plan.kinds if KINDS[kind].min_count <= version.manifest.count]
     found = searched(version.path / VECTORS, version.manifest.count, kinds, plan.folder)
     return _searches(found, f"{version.manifest.count:,} plots, one query at a time.", targets=False)
 

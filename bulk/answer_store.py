@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llm.classifier import AnswerSource, Prediction, Usage
-from prompts.errors import Stopped
+from prompts.errors import Interrupted
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 
@@ -154,7 +154,7 @@ class JobStore:
         """Store answers, all or none of them; an answer that is already there stays.
 
         Raises:
-            Stopped: the disk is full or fails.
+            Interrupted: the disk is full or fails.
         """
         with self._errors("write"), self._connection:
             rows = [self._row(*answer) for answer in answers]
@@ -204,4 +204,4 @@ class JobStore:
         try:
             yield
         except sqlite3.Error as error:
-            raise Stopped(f"cannot {action} {self._path}: {error} (is the disk full?); {RESUME}") from None
+            raise Interrupted(f"cannot {action} {self._path}: {error} (is the disk full?); {RESUME}") from None

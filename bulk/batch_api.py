@@ -266,7 +266,7 @@ def write_requests(
 
     Raises:
         InvalidSetting: a file exists already.
-        Stopped: the disk is full or fails.
+        Interrupted: the disk is full or fails.
     """
     counts = {"texts": 0, "requests": 0}
     files = list(_write_files(path, _request_lines(job, transport, counts), max_requests, max_bytes))

@@ -15,7 +15,7 @@ from bulk.answer_store import RESUME, RowAnswer, text_digest
 from bulk.inputs import InputFiles, TextColumns, file_digest
 from llm.classifier import Classifier
 from llm.provenance import differences, recorded_in_both
-from prompts.errors import InvalidSetting, Stopped
+from prompts.errors import Interrupted, InvalidSetting
 from prompts.files import locked, write_text_atomically
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
@@ -190,12 +190,12 @@ def check_unchanged(source: InputFiles, saved: Manifest) -> None:
     """Check that no file has changed since the run began.
 
     Raises:
-        Stopped: one has.
+        Interrupted: one has.
     """
     before, now = ([_stamp(file) for file in files] for files in (saved["files"], source.stamps()))
     if before != now:
         changed = sorted({str(stamp[0]) for stamp in set(before) ^ set(now)})
-        raise Stopped(
+        raise Interrupted(
             f"{', '.join(changed)} changed while it was read; nothing was written. Restore the old file and run the "
             "same command again, or start over with --overwrite"
         )
@@ -226,12 +226,12 @@ def write_errors(path: Path) -> Iterator[None]:
     """Report errors of writing in one line.
 
     Raises:
-        Stopped: the disk is full, permission is denied, or the like.
+        Interrupted: the disk is full, permission is denied, or the like.
     """
     try:
         yield
     except OSError as error:
-        raise Stopped(f"cannot write {path}: {error.strerror or error}; {RESUME}") from None
+        raise Interrupted(f"cannot write {path}: {error.strerror or error}; {RESUME}") from None
 
 
 @contextmanager
@@ -240,7 +240,7 @@ def locked_folder(folder: Path) -> Iterator[None]:
 
     Raises:
         InvalidSetting: another process has locked it.
-        Stopped: it cannot be created.
+        Interrupted: it cannot be created.
     """
     busy = InvalidSetting(f"another run is writing to {folder}; let it end, or give another --out")
     with ExitStack() as stack:

@@ -21,7 +21,7 @@ from bulk.answer_store import JobStore, RowAnswer, StoredAnswer
 from bulk.job import write_errors
 from bulk.runners import Batches, TextBatch, classify_batch
 from llm.classifier import Classifier, Usage
-from prompts.errors import InvalidSetting, Stopped
+from prompts.errors import Interrupted, InvalidSetting
 from prompts.installation import INSTALLED, PACKAGES, missing
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
@@ -60,7 +60,7 @@ class Cluster:
 
         Raises:
             InvalidSetting: Ray is not installed, or the cluster cannot be reached.
-            Stopped: the work on the cluster failed.
+            Interrupted: the work on the cluster failed.
         """
         ray = _import_ray()
         was_connected = ray.is_initialized()
@@ -110,10 +110,12 @@ def _translated_errors(ray: Any) -> Iterator[None]:
     except (
         ray.exceptions.RayError, ray.data.exceptions.UserCodeException, ray.data.exceptions.SystemException
     ) as error:  # fmt: skip
-        if own := next((cause for cause in _causes(error) if isinstance(cause, Stopped | InvalidSetting)), None):
+        if own := next((cause for cause in _causes(error) if isinstance(cause, Interrupted | InvalidSetting)), None):
             raise own from None
         last = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-        raise Stopped(f"the cluster failed ({last}); finished answers are kept: the same command resumes") from error
+        raise Interrupted(
+            f"the cluster failed ({last}); finished answers are kept: the same command resumes"
+        ) from error
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -28,9 +28,8 @@ from bulk.job import (
 )
 from bulk.progress import Progress, Summary
 from bulk.runners import Runner, TextBatch, Unknown, batches
-from llm.classifier import Usage
+from llm.classifier import Usage, total_usage
 from llm.provenance import ServedModels
-from llm.strategies.strategy import add_usage
 from prompts.errors import InvalidDataset, InvalidSetting, MarqueeError
 from prompts.files import publish, sync
 from tabular import ReadPosition, Row, open_table
@@ -62,7 +61,7 @@ def run(
 
     Raises:
         InvalidSetting: the folder or the output belongs to another run, or another process is writing to it.
-        Stopped: the disk is full, the endpoint is down, or the input has changed; finished answers are kept.
+        Interrupted: the disk is full, the endpoint is down, or the input has changed; finished answers are kept.
         InvalidDataset: the input cannot be read.
     """
     writer_of(job.out)
@@ -236,7 +235,7 @@ class _Tracker:
 
     def add_answers(self, answers: Sequence[StoredAnswer]) -> None:
         before, failed = self._progress, sum(stored.answer.problem is not None for stored in answers)
-        usage: Usage = add_usage([before.usage, *(stored.usage for stored in answers)])
+        usage: Usage = total_usage([before.usage, *(stored.usage for stored in answers)])
         self._report(replace(before, texts=before.texts + len(answers), failed=before.failed + failed, usage=usage))
 
     def _report(self, progress: Progress) -> None:

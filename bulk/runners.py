@@ -11,7 +11,7 @@ from typing import Protocol
 from bulk.answer_store import RESUME, JobStore, StoredAnswer, answer_of
 from bulk.job import Job
 from llm.classifier import Classifier, Prediction
-from prompts.errors import Stopped
+from prompts.errors import Interrupted
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 from tabular import ReadPosition
@@ -108,7 +108,7 @@ def classify_batch(
     million failures.
 
     Raises:
-        Stopped: the endpoint did not recover in time.
+        Interrupted: the endpoint did not recover in time.
     """
     deadline, wait = time.monotonic() + (patience or 0), _FIRST_WAIT
     while True:
@@ -117,7 +117,7 @@ def classify_batch(
         if outage is None:
             return answers_of(batch, predictions, taxonomy)
         if time.monotonic() + wait > deadline:
-            raise Stopped(f"{classifier.name} answers none of {len(predictions)} texts ({outage}); {RESUME}")
+            raise Interrupted(f"{classifier.name} answers none of {len(predictions)} texts ({outage}); {RESUME}")
         time.sleep(wait)
         wait = min(_LONGEST_WAIT, 2 * wait)
 

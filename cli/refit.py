@@ -29,7 +29,7 @@ def refit(
     was given to `train`.
     """
     from eval.baselines.data import Split
-    from eval.baselines.refit import KnownTexts, Refit
+    from eval.baselines.training import Refit
     from marquee.settings import read_settings
     from prompts import registry
 
@@ -41,6 +41,5 @@ def refit(
     if more_texts:
         trainings.append(with_more_texts(training, data, more_texts, vocabulary, **columns))
     sides = [Split.of(one.examples, training.taxonomy) for one in (*trainings, validation)]
-    learnt = KnownTexts(training.taxonomy, sides[:-1], sides[-1])
-    made = Refit(learnt, typed(), track=tracked).run(folder, out).manifest
+    made = Refit(training.taxonomy, sides[:-1], sides[-1], typed(), track=tracked).run(folder, out).manifest
     click.echo(f"learnt from {made['data']['train']['rows']:,} texts; saved in {out}", err=True)

@@ -13,10 +13,10 @@ from flask import Flask
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from service import rate_limits
+from service.access_control import is_guarded
 from service.problem_kinds import KINDS
-from service.schemas import reference as answers
-from service.schemas.classify import ClassifyAnswer, ClassifyRequest, PromptRequest
+from service.schemas import answers
+from service.schemas.classify import BatchAnswer, ClassifyAnswer, ClassifyRequest, PromptRequest
 from service.schemas.decisions import DecisionAnswer, DecisionRequest
 from service.schemas.similar import SimilarAnswer, SimilarRequest
 
@@ -90,7 +90,7 @@ def _operation(method: str, path: str, told: str) -> dict[str, Any]:
     if operation.body:
         content = {"schema": _reference(operation.body), "example": operation.example}
         whole["requestBody"] = {"required": True, "content": {_JSON: content}}
-    guarded = rate_limits.is_guarded(method, path)
+    guarded = is_guarded(method, path)
     if guarded:  # without a key too, where the service asks for none
         whole["security"] = [*({name: []} for name in _SCHEMES), {}]
     return whole | {"responses": {"200": _good(operation, guarded), **_bad(operation, guarded)}}
@@ -177,7 +177,7 @@ _HEADERS: Mapping[str, Mapping[str, Any]] = {
 _HEADERS_OF: Mapping[int, Sequence[str]] = {401: ["WWW-Authenticate"], 429: ["Retry-After"], 503: ["Retry-After"]}
 
 _CLASSIFY = Operation(
-    answers=(ClassifyAnswer, answers.BatchAnswer),
+    answers=(ClassifyAnswer, BatchAnswer),
     body=ClassifyRequest,
     problems=(*_BODY, *_NAMES, *_MODEL),
     example={"description": _PLOT, "scores": True},

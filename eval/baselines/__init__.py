@@ -1,6 +1,7 @@
-"""Trained baselines: what a language model has to beat. Each is a ``Classifier`` once it is loaded."""
+"""Trained baselines for comparison with language models. A loaded baseline is a ``Classifier``."""
 
-from eval.baselines.registry import BASELINES, Baseline, TrainingPlan, load, train
+from eval.baselines.registry import BASELINES, Baseline, load
 from eval.baselines.trained import Trained
+from eval.baselines.training import TrainingPlan, train
 
 __all__ = ["BASELINES", "Baseline", "Trained", "TrainingPlan", "load", "train"]

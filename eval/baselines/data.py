@@ -1,4 +1,4 @@
-"""What a baseline learns from: two splits of labelled texts as matrices; the test split has no place here."""
+"""Training data of a baseline: a training and a validation split as arrays, never the test split."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _LEAST = 1e-6
 
 
 class Track(Protocol):
-    """Passes items on while it shows how far they are; ``total`` where the items do not know their number."""
+    """Yields the items and shows progress; ``total`` for items without a length."""
 
     def __call__(self, items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]: ...
 
 
 def untracked(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
-    """Passes items on and shows nothing."""
+    """Yields the items without showing progress."""
     yield from items
 
 
@@ -41,12 +41,11 @@ class Split:
     """Labelled texts as arrays.
 
     Attributes:
-        texts: what is read, one string per example.
+        texts: one string per example.
         truth: shape (texts, labels), columns in taxonomy order.
-        complete: shape (texts,); False where a label that is not named may hold all the same.
+        complete: shape (texts,); False if a missing label is unknown rather than false.
         digest: 12 hex digits of ids, texts and labels.
-        soft: how sure a teacher was of each label, from 0 to 1, same shape as ``truth``; None where the labels are
-            people's.
+        soft: a teacher's probability of each label, same shape as ``truth``; None without a teacher.
     """
 
     texts: tuple[str, ...]
@@ -57,7 +56,6 @@ class Split:
 
     @classmethod
     def of(cls, examples: Sequence[Example], taxonomy: Taxonomy) -> Split:
-        """The examples as arrays, in their order."""
         rows = [[one.id, one.text.title, one.text.body, one.labels, one.complete] for one in examples]
         digest = digest_of(json.dumps(rows), 12)
         truth = indicator([one.labels for one in examples], taxonomy)
@@ -69,31 +67,31 @@ class Split:
 
     @cached_property
     def known(self) -> Labels:
-        """Whether a label's truth is known, shape (texts, labels): all of a complete row, else what it names."""
+        """Whether a label's truth is known, shape (texts, labels): always in a complete row, else if it is true."""
         return self.truth | self.complete[:, None]
 
     @property
     def targets(self) -> Probabilities:
-        """What a scorer that can take doubt should answer: the teacher's figures where there are any, else 0 and 1."""
+        """Targets of a training that supports soft labels: the teacher's probabilities, else 0 and 1."""
         return self.truth.astype(np.float32) if self.soft is None else self.soft
 
     @cached_property
     def frequencies(self) -> NDArray[np.float64]:
-        """Share of texts with each label among those where that is known; never quite 0 or 1."""
+        """Share of each label among the texts where it is known, smoothed to lie between 0 and 1."""
         return np.asarray((self.truth.sum(axis=0) + 0.5) / (self.known.sum(axis=0) + 1.0))
 
-    def judged(self) -> Split:
-        """The rows by which answers may be judged: those whose labels are complete.
+    def complete_rows(self) -> Split:
+        """The rows with complete labels; metrics are computed over these only.
 
         Raises:
             InvalidDataset: there are none.
         """
         if not self.complete.any():
-            raise InvalidDataset("no validation row has complete labels; thresholds cannot be tuned without")
+            raise InvalidDataset("no validation row has complete labels, which the tuning of thresholds needs")
         return self if self.complete.all() else self.take(np.flatnonzero(self.complete))
 
     def joined(self, other: Split) -> Split:
-        """These rows, and after them the other's."""
+        """Both splits, this one first."""
         soft = None if self.soft is None and other.soft is None else np.concatenate([self.targets, other.targets])
         digest = digest_of(f"{self.digest} {other.digest}", 12)
         truth, complete = (
@@ -102,7 +100,7 @@ class Split:
         return Split((*self.texts, *other.texts), truth, complete, digest, soft)
 
     def take(self, rows: NDArray[np.intp]) -> Split:
-        """The given rows, in the given order; a row may come more than once."""
+        """Rows by index; an index may be repeated."""
         texts = tuple(self.texts[row] for row in rows)
         soft = None if self.soft is None else self.soft[rows]
         return Split(texts, self.truth[rows], self.complete[rows], self.digest, soft)
@@ -110,15 +108,15 @@ class Split:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """All that a training sees.
+    """Input of a training.
 
     Attributes:
         taxonomy: the taxonomy to learn.
-        train: what weights are learnt from.
-        validation: what settings, stopping and thresholds are chosen by.
-        seed: of everything random.
-        cache: folder for what need not be computed twice.
-        scratch: folder for what is thrown away after the training.
+        train: split for the weights.
+        validation: split for settings, early stopping and thresholds.
+        seed: random seed.
+        cache: folder of cached embeddings.
+        scratch: folder of temporary files.
         track: shows progress.
     """
 
@@ -132,41 +130,38 @@ class TrainingData:
 
 
 class Scorer(Protocol):
-    """What a training leaves: texts to one probability per label."""
+    """A trained model: texts to one probability per label."""
 
     def probabilities(self, texts: Sequence[str]) -> Probabilities:
-        """Shape (texts, labels), columns in taxonomy order; rows sum to 1 where only one label may be given."""
+        """Shape (texts, labels), columns in taxonomy order; rows sum to 1 for single-label taxonomies."""
 
     def save(self, folder: Path) -> None:
         """Write the weights into an existing folder."""
 
-    def notes(self) -> dict[str, object]:
-        """What the training chose or saw, for the manifest."""
+    def train_info(self) -> dict[str, object]:
+        """Settings chosen by the training and facts about it, for the manifest (``notes``)."""
 
 
 @runtime_checkable
 class FixedDecoding(Protocol):
-    """A scorer that needs no tuning, since it knows its decoding."""
+    """A scorer with a default decoding that needs no tuning."""
 
-    def decoding(self) -> Decoding:
-        """How its scores become labels where nothing else is asked for."""
+    def decoding(self) -> Decoding: ...
 
 
 def sentence(text: Text) -> str:
-    """Title and body as one string; the same at training and at answering."""
+    """Title and body as one string, the same in training and in use."""
     return f"{text.title.strip()}. {text.body.strip()}" if text.title.strip() else text.body.strip()
 
 
-def shaped(odds: NDArray[np.floating], multi: bool) -> Probabilities:
-    """Log-odds per label as probabilities: each for itself, or sharing 1 where only one label may be given."""
-    alone = 1 / (1 + np.exp(-np.clip(odds, -30, 30)))
-    return np.asarray(alone if multi else alone / alone.sum(axis=1, keepdims=True), dtype=np.float32)
+def from_log_odds(odds: NDArray[np.floating], multi: bool) -> Probabilities:
+    """Log-odds per label as probabilities: independent ones, or normalised to sum to 1 for single-label taxonomies."""
+    independent = 1 / (1 + np.exp(-np.clip(odds, -30, 30)))
+    found = independent if multi else independent / independent.sum(axis=1, keepdims=True)
+    return np.asarray(found, dtype=np.float32)
 
 
 def likelihoods(scores: Probabilities, truth: Labels, multi: bool) -> NDArray[np.float64]:
-    """Probability that was given to the truth, never exactly 0.
-
-    One value per text and label; one per text where a text has one label.
-    """
+    """Likelihood of the truth, at least 1e-6: of every text and label in one row, or of every text if single-label."""
     right = np.where(truth, scores, 1 - scores).ravel() if multi else scores[truth]
     return np.clip(np.asarray(right, np.float64), _LEAST, None)

@@ -1,4 +1,4 @@
-"""Vectors of texts, kept on disk by the text's digest, so that a second training encodes nothing."""
+"""Text vectors cached on disk by the digest of the text, so that a second training encodes nothing."""
 
 from __future__ import annotations
 
@@ -21,18 +21,17 @@ if TYPE_CHECKING:
     from similarity.index.builder import IndexEncoder
 
 _BATCH = 128
-_OF_WORDS = np.float32(0.1)  # brings logits to about the size of the numbers of a vector of length 1
-_ASKED_AT_ONCE = 500  # SQLite takes no more than 999 variables everywhere
+_LOGIT_SCALE = np.float32(0.1)  # scales logits to about the size of the components of a unit vector
+_KEYS_PER_QUERY = 500  # the variables of an SQLite query are limited to 999 in old versions
 
 
 def tuned(weights: Path) -> MiniLM:
-    """MiniLM as the matcher of a file of weights reads texts; its name tells one file's vectors from another's."""
-    digest = digest_of(weights, 8)
-    return MiniLM(load(weights).changes, f"matcher-{digest}")
+    """The matcher's fine-tuned MiniLM; its name has the digest of the weights, which separates cached vectors."""
+    return MiniLM(load(weights).changes, f"matcher-{digest_of(weights, 8)}")
 
 
-class AsRead:
-    """Texts as the matcher reads them: the tuned vector, and beside it what single words tell of the labels it knows.
+class MatcherEncoder:
+    """The matcher's fine-tuned text vector, concatenated with its word logits of the labels seen in training.
 
     Args:
         weights: the matcher's file.
@@ -45,16 +44,16 @@ class AsRead:
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Vectors, float32, shape (texts, dimension), in the order of the texts; not of length 1."""
-        read = cut(texts)
-        return np.concatenate([self._tuned.encode(read), _OF_WORDS * self._words.logits(read)], axis=1)
+        tokenised = cut(texts)
+        return np.concatenate([self._tuned.encode(tokenised), _LOGIT_SCALE * self._words.logits(tokenised)], axis=1)
 
 
-class Remembered:
-    """An encoder whose vectors are kept on disk, by its name and the texts' digests.
+class CachedEncoder:
+    """An encoder with a cache on disk.
 
     Args:
-        encoder: makes what is not there.
-        folder: where vectors are kept.
+        encoder: encodes texts that are not cached.
+        folder: folder of the cache.
     """
 
     def __init__(self, encoder: IndexEncoder, folder: Path) -> None:
@@ -67,37 +66,36 @@ class Remembered:
 
 
 def embeddings(encoder: IndexEncoder, texts: Sequence[str], folder: Path, track: Track = untracked) -> Vectors:
-    """Vectors of the texts, float32, shape (texts, dimension), in their order; what is new is encoded and kept.
+    """Vectors of the texts, float32, shape (texts, dimension), in their order; new vectors are cached.
 
     Args:
-        encoder: whose vectors.
-        texts: what to encode; equal ones are encoded once.
-        folder: where vectors are kept, one SQLite file per encoder.
-        track: shows progress over batches that must be encoded.
+        encoder: the encoder.
+        texts: texts; equal ones are encoded once.
+        folder: folder of the cache, one SQLite file per encoder.
+        track: shows progress over the batches to encode.
     """
     folder.mkdir(parents=True, exist_ok=True)
     keys = [hashlib.sha256(text.encode()).digest() for text in texts]
-    with closing(sqlite3.connect(folder / f"{encoder.name}.sqlite", timeout=60)) as kept:
-        kept.execute("CREATE TABLE IF NOT EXISTS vectors (text BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID")
-        found = _kept(kept, keys)
-        # Texts of like length together: a batch is as long as its longest.
-        missing = sorted({key: text for key, text in zip(keys, texts, strict=True) if key not in found}.items(),
-                         key=lambda pair: len(pair[1]))  # fmt: skip
-        for start in track(range(0, len(missing), _BATCH), "encoding") if missing else ():
-            batch = missing[start : start + _BATCH]
+    with closing(sqlite3.connect(folder / f"{encoder.name}.sqlite", timeout=60)) as database:
+        database.execute("CREATE TABLE IF NOT EXISTS vectors (text BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID")
+        found = _cached(database, keys)
+        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in found}
+        by_length = sorted(missing.items(), key=lambda pair: len(pair[1]))  # less padding in a batch
+        for start in track(range(0, len(by_length), _BATCH), "encoding") if by_length else ():
+            batch = by_length[start : start + _BATCH]
             vectors = encoder.encode([text for _, text in batch])
-            fresh = {key: vector.tobytes() for (key, _), vector in zip(batch, vectors, strict=True)}
-            with kept:  # batch by batch, so that a killed training goes on where it was
-                kept.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", fresh.items())
-            found |= fresh
+            new = {key: vector.tobytes() for (key, _), vector in zip(batch, vectors, strict=True)}
+            with database:  # a commit per batch: a killed training resumes here
+                database.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", new.items())
+            found |= new
     flat = np.frombuffer(b"".join(found[key] for key in keys), dtype=np.float32)
     return flat.reshape(len(texts), encoder.dimension).copy()
 
 
-def _kept(kept: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+def _cached(database: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, bytes]:
     found: dict[bytes, bytes] = {}
-    for start in range(0, len(keys), _ASKED_AT_ONCE):
-        some = keys[start : start + _ASKED_AT_ONCE]
-        marks = ",".join("?" * len(some))
-        found |= dict(kept.execute(f"SELECT text, vector FROM vectors WHERE text IN ({marks})", some).fetchall())
+    for start in range(0, len(keys), _KEYS_PER_QUERY):
+        part = keys[start : start + _KEYS_PER_QUERY]
+        marks = ",".join("?" * len(part))
+        found |= dict(database.execute(f"SELECT text, vector FROM vectors WHERE text IN ({marks})", part).fetchall())
     return found

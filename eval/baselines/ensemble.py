@@ -1,45 +1,50 @@
-"""Earlier trainings together: the weighted mean of their probabilities. What errs on different texts errs less so.
+"""Ensembles: weighted means of the probabilities of trained models.
 
-The weights are those under which validation texts are likeliest, found by expectation and maximisation, as for any
-mixture (Dempster, Laird and Rubin 1977).
+- ``blend``: any trained baselines. Its weights maximise the likelihood of the validation texts, by expectation
+  maximisation (Dempster, Laird and Rubin 1977).
+- ``hybrid``: ``minilm-mlp`` and ``tfidf-lr``, trained together and weighted by the validation score.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.baselines import manifest
+from eval.baselines import mlp, tfidf
 from eval.baselines.data import Probabilities, TrainingData, likelihoods
-from eval.baselines.trained import Trained
+from eval.baselines.trained import Trained, write_manifest
 from eval.metrics.classification import Labels
 from prompts.errors import InvalidSetting
 
-_ROUNDS = 500
-_LEAST = 0.01  # a part that weighs less is left out
-_WEIGHTS = "weights.json"
+_ITERATIONS = 500
+_LEAST_WEIGHT = 0.01  # parts with a smaller weight are dropped
+_WEIGHTS, _SHARE = "weights.json", "share.json"
+_MLP, _LINEAR = "minilm-mlp", "tfidf-lr"
+_SHARE_OF_MLP = f"share of {_MLP}"
+_SHARES = tuple(round(step * 0.05, 2) for step in range(21))
 
-Read = Callable[[Path], Trained]
+Load = Callable[[Path], Trained]
 
 
 @dataclass(frozen=True)
-class BlendSettings:
-    """Settings of an ensemble.
+class EnsembleSettings:
+    """Settings of a blend.
 
     Attributes:
-        parts: folders of earlier trainings, two at least, for the same taxonomy and by the same splits.
+        parts: folders of at least two trained baselines with the same taxonomy and splits.
     """
 
     parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Blend:
+class Ensemble:
     """Several trained baselines; ``weights`` sum to 1."""
 
     parts: tuple[Trained, ...]
@@ -47,78 +52,134 @@ class Blend:
 
     def probabilities(self, texts: Sequence[str]) -> Probabilities:
         """See ``Scorer.probabilities``."""
-        return _mean([part.scorer.probabilities(texts) for part in self.parts], self.weights)
+        scores = [part.scorer.probabilities(texts) for part in self.parts]
+        return np.asarray(np.average(scores, axis=0, weights=self.weights), np.float32)
 
     def save(self, folder: Path) -> None:
-        """See ``Scorer.save``: with all parts, so that the folder can be moved."""
+        """Write copies of all parts and the weights."""
         for number, part in enumerate(self.parts):
             inner = folder / str(number)
             inner.mkdir(exist_ok=True)
             part.scorer.save(inner)
-            manifest.write(inner, dict(part.manifest))
+            write_manifest(inner, part.manifest)
         (folder / _WEIGHTS).write_text(json.dumps(self.weights) + "\n", encoding="utf-8")
 
-    def notes(self) -> dict[str, object]:
-        """See ``Scorer.notes``."""
+    def train_info(self) -> dict[str, object]:
+        """See ``Scorer.train_info``."""
         pairs = zip(self.parts, self.weights, strict=True)
-        return {"parts": [{"kind": part.kind, "weight": weight, **part.scorer.notes()} for part, weight in pairs]}
+        return {"parts": [{"kind": part.kind, "weight": weight, **part.scorer.train_info()} for part, weight in pairs]}
 
 
-def fit(material: TrainingData, settings: BlendSettings, read: Read) -> Blend:
-    """Read the parts and weigh them.
+def fit_ensemble(data: TrainingData, settings: EnsembleSettings, load: Load) -> Ensemble:
+    """Load the parts and fit their weights.
 
     Args:
-        material: what to weigh by.
-        settings: which parts.
-        read: a trained baseline from its folder.
+        data: validation texts for the weights.
+        settings: the parts.
+        load: loads a trained baseline from its folder.
 
     Raises:
-        InvalidSetting: there is no second part, or one was trained for another taxonomy or chosen by other texts.
+        InvalidSetting: fewer than two parts, or a part with another taxonomy or other validation texts.
     """
     if len(settings.parts) < 2:
         raise InvalidSetting("a blend needs two parts or more; give the folder of a training with each --part")
-    parts = tuple(_part(read(Path(path)), path, material) for path in settings.parts)
-    judged = material.validation.judged()
-    told = [part.scorer.probabilities(judged.texts) for part in material.track(parts, "parts")]
-    weights = mixture(told, judged.truth, material.taxonomy.multi)
-    used = np.flatnonzero(weights >= _LEAST)
+    parts = tuple(_checked(load(Path(path)), path, data) for path in settings.parts)
+    validation = data.validation.complete_rows()
+    scores = [part.scorer.probabilities(validation.texts) for part in data.track(parts, "parts")]
+    weights = mixture_weights(scores, validation.truth, data.taxonomy.multi)
+    used = np.flatnonzero(weights >= _LEAST_WEIGHT)
     shares = weights[used] / weights[used].sum()
-    return Blend(tuple(parts[place] for place in used), tuple(round(float(one), 4) for one in shares))
+    return Ensemble(tuple(parts[place] for place in used), tuple(round(float(share), 4) for share in shares))
 
 
-def mixture(told: Sequence[Probabilities], truth: Labels, multi: bool) -> NDArray[np.float64]:
-    """How much each part weighs, all together 1.
+def restore_ensemble(folder: Path, labels: int, multi: bool, load: Load) -> Ensemble:
+    """Read what ``Ensemble.save`` wrote."""
+    weights = tuple(json.loads((folder / _WEIGHTS).read_text(encoding="utf-8")))
+    return Ensemble(tuple(load(folder / str(number)) for number in range(len(weights))), weights)
+
+
+def mixture_weights(scores: Sequence[Probabilities], truth: Labels, multi: bool) -> NDArray[np.float64]:
+    """Weight of each part; they sum to 1.
 
     Args:
-        told: each part's probabilities, shape (texts, labels).
+        scores: each part's probabilities, shape (texts, labels).
         truth: true labels, same shape.
-        multi: whether each label is for itself; else a text has one.
+        multi: whether labels are independent; otherwise a text has one.
     """
-    likely = np.array([likelihoods(one, truth, multi) for one in told])
-    weights = np.full(len(told), 1 / len(told))
-    for _ in range(_ROUNDS):
-        shares = weights[:, None] * likely
+    likelihood = np.array([likelihoods(one, truth, multi) for one in scores])
+    weights = np.full(len(scores), 1 / len(scores))
+    for _ in range(_ITERATIONS):
+        shares = weights[:, None] * likelihood
         weights = (shares / shares.sum(axis=0)).mean(axis=1)
     return weights
 
 
-def restore(folder: Path, labels: int, multi: bool, read: Read) -> Blend:
-    """What ``Blend.save`` wrote."""
-    weights = tuple(json.loads((folder / _WEIGHTS).read_text(encoding="utf-8")))
-    return Blend(tuple(read(folder / str(number)) for number in range(len(weights))), weights)
-
-
-def _part(part: Trained, path: str, material: TrainingData) -> Trained:
-    if part.taxonomy.labels != material.taxonomy.labels or part.taxonomy.multi != material.taxonomy.multi:
-        raise InvalidSetting(f"{path} was trained for another taxonomy than {material.taxonomy.name}")
+def _checked(part: Trained, path: str, data: TrainingData) -> Trained:
+    if part.taxonomy.labels != data.taxonomy.labels or part.taxonomy.multi != data.taxonomy.multi:
+        raise InvalidSetting(f"{path} was trained for another taxonomy than {data.taxonomy.name}")
     digest = part.manifest["data"]["validation"]["digest"]
-    if digest != material.validation.digest:
+    if digest != data.validation.digest:
         raise InvalidSetting(
-            f"{path} was chosen by other validation texts (digest {digest}, here {material.validation.digest}) and may "
-            "have learnt from these; train it with the same data and splits"
+            f"{path} was tuned on other validation texts (digest {digest}, here {data.validation.digest}) and may have "
+            "been trained on these; train it with the same data and splits"
         )
     return part
 
 
-def _mean(told: Sequence[Probabilities], weights: Sequence[float]) -> Probabilities:
-    return np.asarray(np.average(told, axis=0, weights=weights), np.float32)
+@dataclass(frozen=True)
+class HybridSettings(mlp.MLPSettings, tfidf.LinearSettings):
+    """Settings of both parts."""
+
+
+@dataclass(frozen=True)
+class Hybrid:
+    """An MLP over MiniLM vectors with the weight ``share``, and a linear TF-IDF model with the rest."""
+
+    neural: mlp.MLP
+    linear: tfidf.Linear
+    share: float
+
+    def probabilities(self, texts: Sequence[str]) -> Probabilities:
+        """See ``Scorer.probabilities``."""
+        return _mixed(self.neural.probabilities(texts), self.linear.probabilities(texts), self.share)
+
+    def save(self, folder: Path) -> None:
+        """See ``Scorer.save``."""
+        for name, part in ((_MLP, self.neural), (_LINEAR, self.linear)):
+            (folder / name).mkdir(exist_ok=True)
+            part.save(folder / name)
+        (folder / _SHARE).write_text(json.dumps({_MLP: self.share}) + "\n", encoding="utf-8")
+
+    def train_info(self) -> dict[str, object]:
+        """See ``Scorer.train_info``."""
+        return {_SHARE_OF_MLP: self.share, _MLP: self.neural.train_info(), _LINEAR: self.linear.train_info()}
+
+
+def fit_hybrid(data: TrainingData, settings: HybridSettings) -> Hybrid:
+    """Train both parts, then choose the share with the best validation score."""
+    linear = tfidf.fit_linear(data, settings, tfidf.LINEAR[_LINEAR])
+    neural = mlp.fit(data, settings)
+    validation, taxonomy = data.validation.complete_rows(), data.taxonomy
+    scores = neural.probabilities(validation.texts), linear.probabilities(validation.texts)
+
+    def score(share: float) -> float:
+        return mlp.validation_score(_mixed(*scores, share), validation.truth, taxonomy.max_labels, taxonomy.multi)
+
+    return Hybrid(neural, linear, max(_SHARES, key=score))
+
+
+def refit_hybrid(data: TrainingData, settings: HybridSettings, train_info: Mapping[str, Any]) -> Hybrid:
+    """Train both parts again with the choices of an earlier training."""
+    linear = tfidf.refit_linear(data, settings, train_info[_LINEAR], tfidf.LINEAR[_LINEAR])
+    return Hybrid(mlp.refit(data, settings, train_info[_MLP]), linear, train_info[_SHARE_OF_MLP])
+
+
+def restore_hybrid(folder: Path, labels: int, multi: bool) -> Hybrid:
+    """Read what ``Hybrid.save`` wrote."""
+    share = json.loads((folder / _SHARE).read_text(encoding="utf-8"))[_MLP]
+    neural = mlp.restore(folder / _MLP, labels, multi)
+    return Hybrid(neural, tfidf.restore_linear(folder / _LINEAR, labels, multi), share)
+
+
+def _mixed(neural: Probabilities, linear: Probabilities, share: float) -> Probabilities:
+    return np.asarray(share * neural + (1 - share) * linear, dtype=np.float32)

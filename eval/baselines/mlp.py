@@ -1,7 +1,4 @@
-"""One hidden layer over vectors of a frozen MiniLM, plain or as in the matcher.
-
-Settings come from a random search on validation texts.
-"""
+"""An MLP with one hidden layer over frozen MiniLM vectors; its hyperparameters are chosen by random search."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from eval.baselines.data import Probabilities, Split, TrainingData, likelihoods
-from eval.baselines.embeddings import AsRead, embeddings
+from eval.baselines.embeddings import MatcherEncoder, embeddings
 from eval.baselines.losses import weighted_bce
 from eval.baselines.thresholds import f1, tune
 from eval.metrics.classification import Labels
@@ -31,22 +28,22 @@ _BATCH = 128
 _WEIGHTS = "perceptron.safetensors"
 _EPOCHS = "stopped after"
 
-Score = tuple[float, float]  # on validation texts: of the answers, and the mean log-likelihood of the truth
+Score = tuple[float, float]  # on validation texts: ``validation_score``, and the mean log-likelihood of the truth
 _WORST: Score = (-1.0, 0.0)
 
-
-ENCODERS: Mapping[str, Callable[[], IndexEncoder]] = {"minilm": MiniLM, "matcher": lambda: AsRead(SHIPPED)}
+ENCODERS: Mapping[str, Callable[[], IndexEncoder]] = {"minilm": MiniLM, "matcher": lambda: MatcherEncoder(SHIPPED)}
 
 
 @dataclass(frozen=True)
-class PerceptronSettings:
-    """Settings of the hidden layer and of its random search.
+class MLPSettings:
+    """Settings of an MLP.
 
     Attributes:
-        trials: settings to draw and try; the best on validation texts is kept.
-        epochs: at most so many rounds through the training texts, per trial.
-        patience: rounds without a better validation score after which a trial stops.
-        encoder: ``minilm`` as it comes, or ``matcher``: vectors and words as the embedded classifier reads them.
+        trials: number of draws of the random search; the best on validation texts is kept.
+        epochs: maximum number of epochs of a trial.
+        patience: epochs without a better validation score after which a trial stops.
+        encoder: ``minilm`` for plain vectors, or ``matcher`` for the vectors and word features of the embedded
+            classifier.
     """
 
     trials: int = 12
@@ -64,7 +61,7 @@ class PerceptronSettings:
 
 @dataclass(frozen=True)
 class Draw:
-    """One trial's settings."""
+    """Hyperparameters of a trial."""
 
     hidden: int
     dropout: float
@@ -73,8 +70,17 @@ class Draw:
 
 
 @dataclass(frozen=True)
-class Perceptron:
-    """MiniLM's vectors to label scores."""
+class MLP:
+    """MiniLM vectors to probabilities.
+
+    Attributes:
+        kind: a name in ``ENCODERS``.
+        encoder: the encoder of that name.
+        layers: the MLP.
+        multi: whether labels are independent.
+        chosen: hyperparameters and metrics, for the manifest.
+        cache: folder of cached vectors; None encodes every time.
+    """
 
     kind: str
     encoder: IndexEncoder
@@ -85,12 +91,7 @@ class Perceptron:
 
     def probabilities(self, texts: Sequence[str]) -> Probabilities:
         """See ``Scorer.probabilities``."""
-        if self.cache:  # while training, the same texts are scored again and again
-            return self.of_vectors(embeddings(self.encoder, texts, self.cache))
-        return self.of_vectors(self.encoder.encode(list(texts)))
-
-    def of_vectors(self, vectors: NDArray[np.float32]) -> Probabilities:
-        """The same from vectors."""
+        vectors = embeddings(self.encoder, texts, self.cache) if self.cache else self.encoder.encode(list(texts))
         self.layers.eval()
         with torch.inference_mode():
             return to_probabilities(self.layers(torch.from_numpy(vectors)), self.multi)
@@ -99,92 +100,91 @@ class Perceptron:
         """See ``Scorer.save``."""
         save_file(self.layers.state_dict(), folder / _WEIGHTS, metadata={"encoder": self.kind})
 
-    def notes(self) -> dict[str, object]:
-        """See ``Scorer.notes``."""
+    def train_info(self) -> dict[str, object]:
+        """See ``Scorer.train_info``."""
         return {"encoder": self.encoder.name, **self.chosen}
 
 
-def fit(material: TrainingData, settings: PerceptronSettings) -> Perceptron:
-    """Encode once, then try ``trials`` draws."""
+def fit(data: TrainingData, settings: MLPSettings) -> MLP:
+    """Encode all texts once, then run ``trials`` trials and keep the best."""
     encoder = ENCODERS[settings.encoder]()
-    training = embeddings(encoder, material.train.texts, material.cache, material.track)
-    judged = material.validation.judged()
-    validation = embeddings(encoder, judged.texts, material.cache, material.track)
-    random = np.random.default_rng(material.seed)
+    training = embeddings(encoder, data.train.texts, data.cache, data.track)
+    validation = data.validation.complete_rows()
+    vectors = embeddings(encoder, validation.texts, data.cache, data.track)
+    random = np.random.default_rng(data.seed)
     best, best_score = None, _WORST
-    for _ in material.track(range(settings.trials), "trials"):
-        trial = _Trial(_draw(random), material, training)
-        score = trial.run(settings, validation, judged)
+    for _ in data.track(range(settings.trials), "trials"):
+        trial = _Trial(_draw(random), data, training)
+        score = trial.run(settings, vectors, validation)
         if score > best_score:
             best, best_score = trial, score
-    assert best is not None  # there is at least one trial, and nothing is as bad as the worst
+    assert best is not None  # at least one trial, and every score is better than _WORST
     best.layers.load_state_dict(best.weights)
     chosen = {**asdict(best.draw), _EPOCHS: best.epoch, "validation score": round(best_score[0], 4)}
-    return Perceptron(settings.encoder, encoder, best.layers, material.taxonomy.multi, chosen, material.cache)
+    return MLP(settings.encoder, encoder, best.layers, data.taxonomy.multi, chosen, data.cache)
 
 
-def again(material: TrainingData, settings: PerceptronSettings, notes: Mapping[str, Any]) -> Perceptron:
-    """One training with the draw that an earlier search chose, for as many rounds."""
+def refit(data: TrainingData, settings: MLPSettings, train_info: Mapping[str, Any]) -> MLP:
+    """Train once with the hyperparameters and the number of epochs of an earlier search."""
     encoder = ENCODERS[settings.encoder]()
-    vectors = embeddings(encoder, material.train.texts, material.cache, material.track)
-    trial = _Trial(Draw(**{one.name: notes[one.name] for one in fields(Draw)}), material, vectors)
-    for _ in range(notes[_EPOCHS]):
-        trial.learn()
-    chosen = {**asdict(trial.draw), _EPOCHS: notes[_EPOCHS]}
-    return Perceptron(settings.encoder, encoder, trial.layers, material.taxonomy.multi, chosen, material.cache)
+    vectors = embeddings(encoder, data.train.texts, data.cache, data.track)
+    trial = _Trial(Draw(**{one.name: train_info[one.name] for one in fields(Draw)}), data, vectors)
+    for _ in range(train_info[_EPOCHS]):
+        trial.train_epoch()
+    chosen = {**asdict(trial.draw), _EPOCHS: train_info[_EPOCHS]}
+    return MLP(settings.encoder, encoder, trial.layers, data.taxonomy.multi, chosen, data.cache)
 
 
-def restore(folder: Path, labels: int, multi: bool) -> Perceptron:
-    """What ``Perceptron.save`` wrote."""
+def restore(folder: Path, labels: int, multi: bool) -> MLP:
+    """Read what ``MLP.save`` wrote."""
     weights = load_file(folder / _WEIGHTS)
     with safe_open(folder / _WEIGHTS, "pt") as file:
         kind = file.metadata()["encoder"]
     hidden, dimension = weights["0.weight"].shape
     layers = _layers(dimension, hidden, 0.0, labels)
     layers.load_state_dict(weights)
-    return Perceptron(kind, ENCODERS[kind](), layers, multi, {})
+    return MLP(kind, ENCODERS[kind](), layers, multi, {})
 
 
 def to_probabilities(logits: Tensor, multi: bool) -> Probabilities:
-    """Logits as probabilities: each label for itself, or all sharing 1."""
+    """Logits as probabilities: a sigmoid per label, or a softmax for single-label taxonomies."""
     found = logits.float().sigmoid() if multi else logits.float().softmax(dim=1)
     return np.asarray(found.cpu().numpy(), dtype=np.float32)
 
 
-def validation_score(scores: Probabilities, truth: Labels, most: int, multi: bool) -> float:
-    """What settings are chosen and stopped by: the mean of micro- and macro-F1 at the best global threshold."""
-    rule = tune(scores, truth, "global" if multi else "best", "micro", most)
-    chosen = rule.choose(scores, most)
-    return (f1(chosen, truth, "micro") + f1(chosen, truth, "macro")) / 2
+def validation_score(scores: Probabilities, truth: Labels, max_labels: int, multi: bool) -> float:
+    """Criterion of model selection and early stopping: the mean of micro- and macro-F1 at the best global threshold."""
+    decoding = tune(scores, truth, "global" if multi else "best", "micro", max_labels)
+    return f1(decoding.choose(scores, max_labels), truth, "both")
 
 
 class _Trial:
-    """One training with drawn settings, stopped early."""
+    """One training with early stopping; ``weights`` and ``epoch`` are those of the best epoch."""
 
-    def __init__(self, draw: Draw, material: TrainingData, training: NDArray[np.float32]) -> None:
-        torch.manual_seed(material.seed)
-        self.draw, self.epoch, self._taxonomy = draw, 0, material.taxonomy
-        self.layers = _layers(training.shape[1], draw.hidden, draw.dropout, len(material.taxonomy.names))
+    def __init__(self, draw: Draw, data: TrainingData, training: NDArray[np.float32]) -> None:
+        torch.manual_seed(data.seed)
+        self.draw, self.epoch, self._taxonomy = draw, 0, data.taxonomy
+        self.layers = _layers(training.shape[1], draw.hidden, draw.dropout, len(data.taxonomy.names))
         self.weights = self.layers.state_dict()
         self._vectors = torch.from_numpy(training)
-        self._truth = torch.from_numpy(material.train.targets)
-        self._known = torch.from_numpy(material.train.known).float()
+        self._truth = torch.from_numpy(data.train.targets)
+        self._known = torch.from_numpy(data.train.known).float()
         self._optimiser = torch.optim.AdamW(self.layers.parameters(), lr=draw.lr, weight_decay=draw.weight_decay)
 
-    def run(self, settings: PerceptronSettings, validation: NDArray[np.float32], judged: Split) -> Score:
-        """The best validation score; ``weights`` and ``epoch`` are those of its round."""
+    def run(self, settings: MLPSettings, vectors: NDArray[np.float32], validation: Split) -> Score:
+        """Train until early stopping; returns the best validation score."""
         best = _WORST
         for epoch in range(1, settings.epochs + 1):
-            self.learn()
-            if (score := self._score(torch.from_numpy(validation), judged)) > best:
+            self.train_epoch()
+            if (score := self._score(torch.from_numpy(vectors), validation)) > best:
                 best, self.epoch = score, epoch
                 self.weights = {name: value.clone() for name, value in self.layers.state_dict().items()}
             elif epoch - self.epoch >= settings.patience:
                 break
         return best
 
-    def learn(self) -> None:
-        """One round."""
+    def train_epoch(self) -> None:
+        """Train one epoch."""
         self.layers.train()
         for rows in torch.split(torch.randperm(len(self._vectors)), _BATCH):
             self._optimiser.zero_grad()
@@ -197,19 +197,18 @@ class _Trial:
             return weighted_bce(logits, truth, known, None)
         return nn.functional.cross_entropy(logits, truth)
 
-    def _score(self, validation: Tensor, judged: Split) -> Score:
-        """Of rounds that answer alike, as they soon do of few texts, the surer is the better."""
+    def _score(self, vectors: Tensor, validation: Split) -> Score:
+        """The likelihood breaks ties of the F1, which are frequent on few texts."""
         self.layers.eval()
         with torch.inference_mode():
-            scores = to_probabilities(self.layers(validation), self._taxonomy.multi)
-        multi, truth = self._taxonomy.multi, judged.truth
-        sure = float(np.log(likelihoods(scores, truth, multi)).mean())
-        return validation_score(scores, truth, self._taxonomy.max_labels, multi), sure
+            scores = to_probabilities(self.layers(vectors), self._taxonomy.multi)
+        multi, truth = self._taxonomy.multi, validation.truth
+        log_likelihood = float(np.log(likelihoods(scores, truth, multi)).mean())
+        return validation_score(scores, truth, self._taxonomy.max_labels, multi), log_likelihood
 
 
 def _layers(dimension: int, hidden: int, dropout: float, labels: int) -> nn.Sequential:
-    parts = (nn.Linear(dimension, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, labels))
-    return nn.Sequential(*parts)
+    return nn.Sequential(nn.Linear(dimension, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, labels))
 
 
 def _draw(random: np.random.Generator) -> Draw:

@@ -35,7 +35,7 @@ def test_a_training_is_learnt_again_with_the_data_that_it_was_given(data: Path, 
     more = ("--more-texts", tmp_path / "others.jsonl")
     call("train", "tfidf-lr", "--data", data, *more, "--out", tmp_path / "made")
     refused = call("refit", tmp_path / "made", "--data", data, "--out", tmp_path / "again")
-    assert "learnt from other texts" in refused.stderr
+    assert "trained on other texts" in refused.stderr
     result = call("refit", tmp_path / "made", "--data", data, *more, "--out", tmp_path / "again")
     assert result.exit_code == 0, result.output
     assert "learnt from 250 texts" in result.stderr

@@ -99,4 +99,4 @@ def test_the_service_answers_with_it_for_its_taxonomy(data: Path, tmp_path: Path
 def test_a_service_is_told_one_way_to_answer() -> None:
     result = CliRunner().invoke(main, ["serve", "--trained", "x", "--local", "y"])
     assert "give one" in result.stderr
-    assert "holds no trained baseline" in CliRunner().invoke(main, ["serve", "--trained", "x"]).stderr
+    assert "has no trained baseline" in CliRunner().invoke(main, ["serve", "--trained", "x"]).stderr

@@ -10,14 +10,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval.baselines import manifest
 from eval.baselines.data import Split, Track, untracked
-from eval.baselines.registry import refuse_overlap
+from eval.baselines.trained import FORMAT, MANIFEST, write_manifest
+from eval.baselines.training import check_splits
 from eval.datasets import Example, sample
+from eval.manifest import libraries
 from eval.metrics.classification import METRICS, indicator
 from llm.backends.local_backend import LocalBackend
 from llm.language_model import LanguageModel
-from llm.lora_adapter import CONFIG, WEIGHTS, weights_of
+from llm.lora_adapter import CONFIG, WEIGHTS, weights_digest
 from llm.strategies.registry import STRATEGIES
 from training.lora.config import Hardware, LoraConfig, means
 from training.lora.dataset import LoraDataset, PromptSetup, lessons
@@ -72,7 +73,7 @@ def teach(
     from llm.backends import causal_lm as causal
     from training.lora.train import learn, save, with_adapter
 
-    refuse_overlap(training, validation)
+    check_splits(training, validation)
     recipe, using = plan.recipe, means(plan.recipe)
     base = causal.load(recipe.base, using.device, using.dtype, quantised=using.quantised)
     taught = [
@@ -94,7 +95,7 @@ def teach(
         "validation": {"texts": len(judged), "before": before, "after": figures(base, plan.asking, judged)},
         "seconds": seconds,
     }
-    manifest.write(out, made)
+    write_manifest(out, made)
     return made
 
 
@@ -126,10 +127,10 @@ def _manifest(
         for name, some, one in zip(("train", "validation"), (training, validation), taught, strict=True)
     }
     return {
-        "format": manifest.FORMAT,
+        "format": FORMAT,
         "kind": KIND,
         "command": plan.command,
-        "base": {"name": plan.recipe.base, "weights": weights_of(plan.recipe.base)},
+        "base": {"name": plan.recipe.base, "weights": weights_digest(plan.recipe.base)},
         "taxonomy": plan.asking.taxonomy.as_json(),
         "strategy": plan.asking.form,
         "prompts": plan.asking.prompts(training),
@@ -138,13 +139,13 @@ def _manifest(
         "seed": plan.seed,
         "settings": asdict(plan.recipe) | {"incomplete": plan.incomplete},
         "computed in": {"device": using.device, "dtype": using.dtype, "four_bit": using.quantised is not None},
-        "versions": manifest.versions(),
+        "versions": libraries(),
     }
 
 
 def _clear(out: Path) -> None:
     """Take away what says that a training here was finished, and what a killed one left."""
-    for name in (manifest.FILE, CONFIG, WEIGHTS):
+    for name in (MANIFEST, CONFIG, WEIGHTS):
         (out / name).unlink(missing_ok=True)
     for left in out.glob("unfinished-*"):
         shutil.rmtree(left)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainingArguments, set_seed
 
 from eval.baselines.data import Track
-from eval.baselines.early_stopping import Steps
+from eval.baselines.finetune import Steps
 from llm.backends.causal_lm import CausalLM
 from training.lora.config import Hardware, LoraConfig
 from training.lora.dataset import TrainingExample

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eval.datasets import Example
-from llm.embedded.label_vectors import LabelEmbeddings, Vocabularies
+from llm.embedded.label_vectors import LabelEmbeddingCache, LabelEmbeddings
 from llm.embedded.weights import MatcherWeights, WordFeatures, counted
 from prompts import registry
 from prompts.taxonomy import Label
@@ -73,7 +73,7 @@ def _known(learnt: MatcherWeights, concepts: Sequence[Concept], encoder: MiniLM)
     """IMDb's taxonomy as it is met in use, and which column each of its labels is."""
     labels: Sequence[Label] = registry.taxonomy("imdb").predictable
     place = {concept.name: number for number, concept in enumerate(concepts) if concept.kind == "genres"}
-    return Vocabularies(encoder, learnt).known(labels), [place[label.name] for label in labels]
+    return LabelEmbeddingCache(encoder, learnt).known(labels), [place[label.name] for label in labels]
 
 
 def _fitted(given: Sequence[Item], columns: Sequence[int]) -> tuple[WordFeatures, NDArray[np.float32]]:

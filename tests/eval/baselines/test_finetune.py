@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from eval.baselines import Trained, TrainingPlan, train
 from eval.baselines.data import Split, TrainingData, likelihoods
 from eval.baselines.embeddings import embeddings
-from eval.baselines.finetune import DistilBert, fit
+from eval.baselines.finetune import fit
+from eval.baselines.finetune_settings import DistilBert
 from eval.baselines.mlp import validation_score
 from eval.baselines.transformer import TokenWindow, Transformer, padded, pretrained
 from llm.embedded.matcher import SHIPPED
@@ -84,7 +85,7 @@ def test_for_other_labels_the_head_begins_anew(encoder: Path, tmp_path: Path) ->
     fine_tuned(encoder, tmp_path / "first")
     material = TrainingData(OTHER, _as_other(1), _as_other(2), 0, tmp_path, tmp_path / "scratch")
     moved = fit(material, DistilBert(base=str(tmp_path / "first"), epochs=1))
-    assert moved.notes()["head kept"] is False
+    assert moved.train_info()["head kept"] is False
     assert moved.model.head.out_features == 2
 
 

@@ -15,7 +15,7 @@ from eval.baselines import BASELINES, Trained, TrainingPlan, load, train
 from eval.baselines.thresholds import Decoding
 from eval.datasets import Example
 from eval.metrics.classification import METRICS, indicator
-from prompts.errors import InvalidDataset, InvalidSetting, OtherVocabulary, UnknownName
+from prompts.errors import InvalidDataset, InvalidSetting, OtherTaxonomy, UnknownName
 from prompts.taxonomy import Taxonomy
 from tests.eval.baselines.labelled import MULTI, OTHER, SINGLE, examples
 from tests.eval.baselines.tiny_encoder import build
@@ -103,7 +103,7 @@ def test_one_text_is_a_batch_of_one(name: str, trained: dict[str, Trained]) -> N
 
 
 def test_another_taxonomy_is_refused_and_both_are_named(trained: dict[str, Trained]) -> None:
-    with pytest.raises(OtherVocabulary, match=rf"{MULTI.digest}.*{OTHER.digest}"):
+    with pytest.raises(OtherTaxonomy, match=rf"{MULTI.digest}.*{OTHER.digest}"):
         trained["prior"].classify(["a text"], OTHER)
 
 
@@ -156,11 +156,11 @@ def test_what_cannot_be_blended_is_refused(kinds: dict[str, Path], tmp_path: Pat
     two = str(kinds["tfidf-lr"]), str(kinds["tfidf-nb"])
     with pytest.raises(InvalidSetting, match="two parts or more"):
         attempt(two[:1])
-    with pytest.raises(InvalidSetting, match="chosen by other validation texts"):
+    with pytest.raises(InvalidSetting, match="tuned on other validation texts"):
         attempt(two, VALIDATION[:40])
     with pytest.raises(InvalidSetting, match="trained for another taxonomy"):
         attempt(two, taxonomy=replace(MULTI, labels=MULTI.labels[::-1]))
-    with pytest.raises(InvalidSetting, match="holds no trained baseline"):
+    with pytest.raises(InvalidSetting, match="has no trained baseline"):
         attempt((two[0], str(tmp_path / "nowhere")))
 
 
@@ -220,11 +220,11 @@ def test_what_is_wrong_is_told(tmp_path: Path) -> None:
         attempt(TrainingPlan("distilbert", {"loss": "fokal"}))
     with pytest.raises(InvalidSetting, match=r"no encoder can be loaded from '.*nowhere'"):
         attempt(TrainingPlan("distilbert", {"base": str(tmp_path / "nowhere")}))
-    with pytest.raises(InvalidDataset, match="stand in training and validation"):
+    with pytest.raises(InvalidDataset, match="are in training and validation"):
         attempt(TrainingPlan("prior"), TRAINING, TRAINING)
     with pytest.raises(InvalidDataset, match="no validation row has complete labels"):
         attempt(TrainingPlan("prior"), TRAINING, [replace(one, complete=False) for one in VALIDATION])
-    with pytest.raises(InvalidSetting, match="holds no trained baseline"):
+    with pytest.raises(InvalidSetting, match="has no trained baseline"):
         load(tmp_path)
     (tmp_path / "manifest.json").write_text('{"format": 1, "taxonomy": {}}')
     with pytest.raises(InvalidSetting, match="damaged"):

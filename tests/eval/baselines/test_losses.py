@@ -13,10 +13,10 @@ from eval.baselines.losses import (
     focal,
     length_weighted_cross_entropy,
     log_weights,
+    oversampled,
     two_valued_weights,
     weighted_bce,
 )
-from eval.baselines.oversample import oversampled
 
 
 def odds(probability: float) -> float:

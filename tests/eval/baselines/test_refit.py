@@ -10,8 +10,8 @@ import pytest
 
 from eval.baselines import BASELINES, TrainingPlan, load, train
 from eval.baselines.data import Split, TrainingData
-from eval.baselines.refit import KnownTexts, Refit
 from eval.baselines.registry import kind_of
+from eval.baselines.training import Refit
 from eval.datasets import Example
 from eval.metrics.classification import METRICS, indicator
 from prompts.errors import InvalidSetting
@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def refit(folder: Path, *trainings: list[Example], validation: list[Example] = VALIDATION) -> Refit:
     sides = [Split.of(some, MULTI) for some in trainings or (TRAINING,)]
-    return Refit(KnownTexts(MULTI, sides, Split.of(validation, MULTI)), "refit", folder / "cache")
+    return Refit(MULTI, sides, Split.of(validation, MULTI), "refit", folder / "cache")
 
 
 @pytest.mark.parametrize("name", BASELINES)
@@ -73,8 +73,8 @@ def test_over_the_very_same_texts_a_training_comes_out_as_it_was(name: str, fold
     material = TrainingData(
         MULTI, Split.of(TRAINING, MULTI), Split.of(VALIDATION, MULTI), 0, folder / "cache", tmp_path
     )
-    assert kind.again is not None
-    again = kind.again(material, kind.settings(**before.manifest["settings"]), before.manifest["notes"])
+    assert kind.refit is not None
+    again = kind.refit(material, kind.settings(**before.manifest["settings"]), before.manifest["notes"])
     texts = [one.text.body for one in UNSEEN]
     np.testing.assert_allclose(again.probabilities(texts), before.scorer.probabilities(texts), atol=1e-5)
 
@@ -92,9 +92,9 @@ def test_fine_tuning_ends_after_its_best_round_without_being_judged(folder: Path
     nobody = Split.of([], MULTI)
     material = TrainingData(MULTI, Split.of(TRAINING, MULTI), nobody, 0, folder / "cache", tmp_path, counted)
     settings = kind.settings(**made["settings"])
-    assert kind.again is not None
-    again = kind.again(material, settings, {"validation scores": [0.5, 0.7, 0.6, 0.7]})
-    assert again.notes()["rounds"] == 2
+    assert kind.refit is not None
+    again = kind.refit(material, settings, {"validation scores": [0.5, 0.7, 0.6, 0.7]})
+    assert again.train_info()["rounds"] == 2
     assert len(taken) - 1 == 2 * -(-len(TRAINING) // settings.batch_size)  # the bar is a step ahead
 
 
@@ -115,25 +115,25 @@ def test_a_part_of_a_blend_learns_the_texts_that_it_knew_and_weighs_as_before(fo
 
 def test_what_has_learnt_its_validation_texts_is_not_chosen_by_them_again(folder: Path, tmp_path: Path) -> None:
     refit(folder).run(folder / "tfidf-lr", tmp_path / "again")
-    with pytest.raises(InvalidSetting, match="has learnt its validation texts already"):
+    with pytest.raises(InvalidSetting, match="is a refit; name the training before it"):
         refit(folder).run(tmp_path / "again", tmp_path / "thrice")
     parts = (str(tmp_path / "again"), str(folder / "minilm-mlp"))
-    with pytest.raises(InvalidSetting, match="may have learnt from these"):
+    with pytest.raises(InvalidSetting, match="may have been trained on these"):
         train(TrainingPlan("blend", {"parts": parts}), MULTI, TRAINING, VALIDATION, tmp_path / "blend")
 
 
 def test_what_is_wrong_is_told_and_nothing_is_written_over(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(InvalidSetting, match=r"learnt from other texts.*further texts that it was trained with"):
+    with pytest.raises(InvalidSetting, match=r"trained on other texts.*further texts of that training"):
         refit(folder, TRAINING[:50]).run(folder / "tfidf-lr", tmp_path)
     refit(folder).run(folder / "tfidf-nb", tmp_path)
-    with pytest.raises(InvalidSetting, match="chosen by other texts"):
+    with pytest.raises(InvalidSetting, match="tuned on other texts"):
         refit(folder, validation=VALIDATION[:50]).run(folder / "tfidf-lr", tmp_path)
     assert load(tmp_path).kind == "tfidf-nb"
     with pytest.raises(InvalidSetting, match="give another folder"):
         refit(folder).run(folder / "tfidf-lr", folder / "tfidf-lr")
-    with pytest.raises(InvalidSetting, match="holds no trained baseline"):
+    with pytest.raises(InvalidSetting, match="has no trained baseline"):
         refit(folder).run(tmp_path / "nowhere", tmp_path / "out")
-    other = Refit(KnownTexts(OTHER, refit(folder).learnt.trainings, refit(folder).learnt.validation))
+    other = replace(refit(folder), taxonomy=OTHER)
     with pytest.raises(InvalidSetting, match="another taxonomy than others"):
         other.run(folder / "tfidf-lr", tmp_path)
     assert load(folder / "tfidf-lr").manifest["command"] == "train tfidf-lr"
@@ -142,10 +142,10 @@ def test_what_is_wrong_is_told_and_nothing_is_written_over(folder: Path, tmp_pat
 def test_what_a_language_model_taught_or_an_earlier_version_trained_is_refused(folder: Path, tmp_path: Path) -> None:
     taught = TrainingPlan("tfidf-lr", teacher={"system": "llm"})
     train(taught, MULTI, TRAINING, VALIDATION, tmp_path / "taught")
-    with pytest.raises(InvalidSetting, match="only people's are learnt again"):
+    with pytest.raises(InvalidSetting, match="a refit needs human labels"):
         refit(folder).run(tmp_path / "taught", tmp_path / "again")
     train(replace(taught, teacher=None), MULTI, TRAINING, VALIDATION, tmp_path / "old")
     kept = json.loads((tmp_path / "old" / "manifest.json").read_text())
     (tmp_path / "old" / "manifest.json").write_text(json.dumps(kept | {"notes": {"terms": 3}}))
-    with pytest.raises(InvalidSetting, match=r"does not say what it chose \('scales'\); train it again"):
+    with pytest.raises(InvalidSetting, match=r"has no 'scales'; train it again"):
         refit(folder).run(tmp_path / "old", tmp_path / "again")

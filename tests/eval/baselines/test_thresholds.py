@@ -39,7 +39,7 @@ def test_top_k_and_best_count() -> None:
 def test_tuning_finds_the_cut_that_parts_true_from_false() -> None:
     truth = np.random.default_rng(0).random((400, 2)) < (0.5, 0.2)
     scores = np.where(truth, (0.9, 0.35), (0.6, 0.1))
-    found = tune(scores, truth, "per-label", "macro", most=2)
+    found = tune(scores, truth, "per-label", "macro", max_labels=2)
     assert f1(found.choose(scores, 2, allow_none=True), truth, "macro") == 1
     assert 0.6 < found.thresholds[0] <= 0.9
     assert 0.1 < found.thresholds[1] <= 0.35
@@ -49,7 +49,7 @@ def test_tuning_finds_the_cut_that_parts_true_from_false() -> None:
 def test_k_is_tuned_too() -> None:
     scores = np.tile([0.6, 0.5, 0.1], (10, 1))
     truth = np.tile([True, True, False], (10, 1))
-    assert tune(scores, truth, "top-k", "micro", most=3).k == 2
+    assert tune(scores, truth, "top-k", "micro", max_labels=3).k == 2
 
 
 def test_a_rare_label_keeps_close_to_the_common_threshold() -> None:
@@ -60,8 +60,8 @@ def test_a_rare_label_keeps_close_to_the_common_threshold() -> None:
     rare[:2] = True
     truth = np.stack([common] * 4 + [rare], axis=1)
     scores = np.where(truth, (0.8, 0.8, 0.8, 0.8, 0.05), (0.2, 0.2, 0.2, 0.2, 0.04))
-    one = tune(scores, truth, "per-label", "macro", most=5)
-    many = tune(np.tile(scores, (300, 1)), np.tile(truth, (300, 1)), "per-label", "macro", most=5)
+    one = tune(scores, truth, "per-label", "macro", max_labels=5)
+    many = tune(np.tile(scores, (300, 1)), np.tile(truth, (300, 1)), "per-label", "macro", max_labels=5)
     assert many.thresholds[4] < 0.08  # six hundred texts are to be believed
     assert one.thresholds[4] > 0.15
 
@@ -70,7 +70,7 @@ def test_micro_thresholds_do_not_lose_against_the_global_one() -> None:
     random = np.random.default_rng(3)
     truth = random.random((600, 5)) < (0.5, 0.3, 0.2, 0.1, 0.05)
     scores = np.clip(random.normal(0.3, 0.15, truth.shape) + 0.25 * truth, 0, 1)
-    each, common = (tune(scores, truth, rule, "micro", most=5) for rule in ("per-label", "global"))
+    each, common = (tune(scores, truth, rule, "micro", max_labels=5) for rule in ("per-label", "global"))
     assert f1(each.choose(scores, 5), truth, "micro") >= f1(common.choose(scores, 5), truth, "micro") - 0.003
 
 
@@ -79,7 +79,7 @@ def test_a_label_whose_probabilities_are_too_low_has_its_threshold_where_they_ar
     right = random.beta(0.6, 1.4, (4000, 2))
     truth = random.random(right.shape) < right
     scores = np.stack([right[:, 0], 1 / (1 + np.exp(1 - np.log(right[:, 1] / (1 - right[:, 1]))))], axis=1)
-    first, second = tune(scores, truth, "per-label", "micro", most=2).thresholds
+    first, second = tune(scores, truth, "per-label", "micro", max_labels=2).thresholds
     assert second / (1 - second) == pytest.approx(first / (1 - first) / np.e, rel=0.1)
     assert first == pytest.approx(f1(right > first, truth, "micro") / 2, abs=0.03)  # arXiv 1402.1892
 

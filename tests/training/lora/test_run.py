@@ -17,7 +17,7 @@ from eval.metrics.classification import indicator
 from llm.backends import causal_lm
 from llm.backends.local_backend import LocalBackend
 from llm.language_model import LanguageModel
-from llm.lora_adapter import adapter_in, refuse_other_base
+from llm.lora_adapter import check_base, load_adapter
 from llm.strategies.registry import STRATEGIES
 from main import main
 from prompts.errors import InvalidDataset, InvalidSetting
@@ -69,7 +69,7 @@ def test_the_loss_falls_and_the_manifest_says_how_and_from_what(made: tuple[Path
     assert {"peft", "torch", "transformers"} <= told["versions"].keys()
     assert told["validation"]["texts"] == 4
     assert told["validation"]["before"].keys() == told["validation"]["after"].keys()
-    refuse_other_base(adapter_in(folder), str(base))
+    check_base(load_adapter(folder), str(base))
 
 
 def test_what_was_saved_answers_as_the_manifest_says(made: tuple[Path, dict[str, Any]], base: Path) -> None:
@@ -125,7 +125,7 @@ def test_texts_together_or_in_parts_with_or_without_checkpoints_have_one_gradien
 
 def test_what_cannot_be_trained_is_told_first(base: Path, tmp_path: Path) -> None:
     asking = PromptSetup(GENRES, "json_list", PROMPT)
-    with pytest.raises(InvalidDataset, match="6 examples stand in training and validation"):
+    with pytest.raises(InvalidDataset, match="6 examples are in training and validation"):
         teach(LoraPlan(asking, replace(FAST, base=str(base))), examples("a"), examples("a"), tmp_path)
     with pytest.raises(InvalidSetting, match="the model 'no/such' cannot be loaded"):
         teach(LoraPlan(asking, replace(FAST, base="no/such")), examples("a"), examples("b"), tmp_path)
