@@ -260,7 +260,7 @@ def test_the_references_have_no_empty_types_and_no_years_with_commas() -> None:
     http, settings = pages()["http.md"], pages()["configuration.md"]
     assert " of null" not in http
     assert not re.search(r"\b[12],\d{3}\b(?!,)", http)
-    lookups = settings.partition("## Looking titles up")[2].partition("\n## ")[0]
+    lookups = settings.partition("## Look-up of titles")[2].partition("\n## ")[0]
     assert lookups.count("LOOKUP") == 5
     assert "VLLM" not in lookups
     assert "LOOKUP" not in settings.partition("## vLLM")[2].partition("\n## ")[0]

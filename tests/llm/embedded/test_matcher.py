@@ -142,7 +142,7 @@ def test_strange_labels_are_judged_by_both_strategies_and_known_ones_beside_them
 
 
 def test_far_from_films_it_is_no_worse_than_plain_minilm(embedded: Matcher, plain: CosineClassifier) -> None:
-    from training.matcher.zero_shot_calibration import general
+    from training.matcher.calibration import general
 
     hits: dict[str, list[bool]] = {"matcher": [], "plain": []}
     for one in general(Path("data/sample"), "test"):
