@@ -141,7 +141,7 @@ def _train_lora(
     from prompts import registry
     from prompts.files import check_output
     from training.lora.dataset import PromptSetup
-    from training.lora.run import LoraPlan, teach
+    from training.lora.run import LoraPlan, train_adapter
 
     if settings.pop("decode") is not None:
         raise click.UsageError("--decode is for baselines; the strategy decodes the answers of an adapter")
@@ -154,7 +154,7 @@ def _train_lora(
     training, validation = options.load(data), options.load(data, validation_split)
     setup = PromptSetup(training.taxonomy, strategy, prompt)
     plan = LoraPlan(setup, config, keep_incomplete, seed, data.name, command_line())
-    _print_lora(teach(plan, training.examples, validation.examples, folder, tracked), folder)
+    _print_lora(train_adapter(plan, training.examples, validation.examples, folder, tracked), folder)
 
 
 def _lora_config(settings: Mapping[str, Any]) -> LoraConfig:

@@ -462,7 +462,7 @@ def idle(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("the work began before the output was checked")
 
     for place in (
-        "cli.bulk._Options.do", "marquee.systems.from_spec", "cli.data.DataOptions.load",
+        "marquee.bulk_jobs.BulkRequest.job", "marquee.systems.from_spec", "cli.data.DataOptions.load",
         "cli.similar.FilmOptions.films", "cli.similar._live_index", "cli.distil._loaded",
         "cli.reference.pages", "eval.datasets.load", "tabular.open_table",
     ):  # fmt: skip
