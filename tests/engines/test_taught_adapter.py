@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from benchmarks.taught import compare
+from benchmarks.lora import compare
 from llm.backends.local_backend import LocalBackend
 from llm.language_model import LanguageModel
 from llm.strategies.registry import STRATEGIES
@@ -28,7 +28,7 @@ def test_what_it_was_taught_about_some_films_holds_for_others(tmp_path: Path) ->
     always, untaught, taught_it = (one["micro-F1"] for one in found.values())
     assert taught_it > untaught + 0.1
     assert taught_it > always
-    assert found["the base with its adapter"]["macro-F1"] > found["the two commonest genres for every film"]["macro-F1"]
+    assert found["the base with its adapter"]["macro-F1"] > found["the two most frequent genres for every film"]["macro-F1"]
 
 
 def test_noise_becomes_the_right_genres(base: Path, tmp_path: Path) -> None:

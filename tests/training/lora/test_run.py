@@ -113,7 +113,7 @@ def test_texts_together_or_in_parts_with_or_without_checkpoints_have_one_gradien
         torch.manual_seed(0)
         tuned = with_adapter(held, replace(recipe, dropout=0.0), Hardware("cpu", "float32"))
         if recipe.checkpointing:
-            tuned.gradient_checkpointing_enable({"use_reentrant": False})
+            tuned.activation_checkpointing_enable({"use_reentrant": False})
         tuned.train()
         taught = lessons(held, PromptSetup(GENRES, "label_tokens", PROMPT), examples("a")[:2], 4_096).lessons
         rows = [{"input_ids": [*one.asked, *(tokens[0] for tokens in one.said)], "said": one.said} for one in taught]
