@@ -21,7 +21,7 @@ import yaml
 from benchmarks.measure import COMMAND, SAMPLE, cpu_path, table
 from llm.backends.backend import Backend, Conversation, FakeBackend, TokenLogprobs
 from prompts import registry
-from prompts.answer_format import CODES, LETTERS
+from prompts.answer_format import CODES, LABEL_TOKENS
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
 from tabular import strict_rows
@@ -112,7 +112,9 @@ def _masses(
     from llm.backends.codes import code_of
     from llm.strategies.yes_no import CODES as YES_NO
 
-    named = [code for code, _ in LETTERS.labels_with_codes(taxonomy)] if strategy == "label_tokens" else list(YES_NO)
+    named = (
+        [code for code, _ in LABEL_TOKENS.labels_with_codes(taxonomy)] if strategy == "label_tokens" else list(YES_NO)
+    )
     others = [code for code in CODES[:26] if code not in named]
     (logprobs,) = backend.next_token_logprobs([conversation], [*named, *others])
     if logprobs.problem:

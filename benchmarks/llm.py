@@ -64,7 +64,7 @@ class Way:
 
 
 WAYS = tuple(Way(strategy, size) for strategy in STRATEGIES for size in SIZES)
-LIST, LETTERS = Way("json_list"), Way("label_tokens")
+JSON_LIST, LABEL_TOKENS = Way("json_list"), Way("label_tokens")
 
 
 @dataclass(frozen=True)
@@ -246,14 +246,14 @@ def _row(results: LLMResults, contender: str, ratio: str, title: str = "") -> li
 
 
 def _targets(results: LLMResults) -> str:
-    own = results.runs[LIST.ours]
+    own = results.runs[JSON_LIST.ours]
     rows = [
         *(target(f"{way} against its bare loop", median(results.ratios(way.ours, way.bare)), 0.8, "times")
           for way in WAYS),
         *_scikit_targets(results),
-        target("`label_tokens`: generated tokens", _completion(results, LETTERS), 1, most=True),
+        target("`label_tokens`: generated tokens", _completion(results, LABEL_TOKENS), 1, most=True),
         target("`json_list`: tokens of the true labels", results.answer, 12, most=True),
-        target("`json_list`: generated tokens", _completion(results, LIST), 12, most=True),
+        target("`json_list`: generated tokens", _completion(results, JSON_LIST), 12, most=True),
         _cached_target(results),
         target("client CPU of `json_list`", median([run.cpu_ms for run in own]), 2, "ms", most=True),
     ]  # fmt: skip
@@ -267,14 +267,17 @@ def _scikit_targets(results: LLMResults) -> list[list[str]]:
         *(target(f"{way} against scikit-llm by default", median(results.ratios(way.ours, ALONE)), 10, "times")
           for way in WAYS if way.strategy != "yes_no"),
         target("`json_list` against scikit-llm with threads",
-               median(results.ratios(LIST.ours, THREADED)), None, "times"),
+               median(results.ratios(JSON_LIST.ours, THREADED)), None, "times"),
         target("the bare loop, bodies of `json_list`, against scikit-llm by default",
-               median(results.ratios(LIST.bare, ALONE)), None, "times"),
+               median(results.ratios(JSON_LIST.bare, ALONE)), None, "times"),
     ]  # fmt: skip
 
 
 def _cached_target(results: LLMResults) -> list[str]:
-    cached, static = median([run.cached_after_first for run in results.runs[LIST.ours]]), results.static["json_list"]
+    cached, static = (
+        median([run.cached_after_first for run in results.runs[JSON_LIST.ours]]),
+        results.static["json_list"],
+    )
     return target(
         f"`json_list`: cached share of its {static} static tokens, after the first text", cached / static, 0.9
     )

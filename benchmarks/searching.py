@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from prompts.files import replacing
-from similarity.index import faiss_index, vector_file
+from similarity.index import faiss_index
 
 DIMENSION = 384
 _QUERIES, _EXACT_QUERIES, _K = 500, 40, 10
@@ -73,13 +73,13 @@ def _write(path: Path, count: int) -> None:
             size = min(_SLICE, count - start)
             noise = rng.standard_normal((size, DIMENSION), np.float32)
             vectors = centres[rng.integers(0, len(centres), size)] + noise
-            vector_file.append(new, start, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+            faiss_index.append_vectors(new, start, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
 def _queries(path: Path, count: int) -> tuple[Any, Any]:
     """Return rows of the file, and their vectors with a little noise."""
     rng = np.random.default_rng(1)
-    vectors = vector_file.mapped(path, count, DIMENSION)
+    vectors = faiss_index.mapped_vectors(path, count, DIMENSION)
     own = np.sort(rng.choice(count, min(_QUERIES, count), replace=False))
     chosen = vectors[own]
     moved = chosen + 0.02 * rng.standard_normal(chosen.shape, np.float32)
@@ -101,7 +101,7 @@ def _measure(folder: Path, path: Path, count: int, kind: str, queries: Any) -> t
 
 def _build(path: Path, count: int, kind: str, saved: Path) -> tuple[int, float]:
     start = time.perf_counter()
-    index = faiss_index.made(kind, vector_file.mapped(path, count, DIMENSION))
+    index = faiss_index.made(kind, faiss_index.mapped_vectors(path, count, DIMENSION))
     index.save(saved)
     return index.effort, time.perf_counter() - start
 
@@ -112,7 +112,7 @@ def _search(
     import faiss  # noqa: F401  (excludes the library's own memory)
 
     before = _megabytes("RssAnon"), _megabytes("RssFile")
-    index = faiss_index.loaded(kind, vector_file.mapped(path, count, DIMENSION), saved, effort, None)
+    index = faiss_index.loaded(kind, faiss_index.mapped_vectors(path, count, DIMENSION), saved, effort, None)
     index.search(queries[:1], _K + 1)
     rows, times = [], []
     for query in queries:

@@ -22,7 +22,7 @@ from benchmarks import skllm
 from benchmarks.measure import Plots, tmdb_genres
 from llm.strategies.yes_no import CODES
 from prompts import registry
-from prompts.answer_format import LETTERS, LIST, AnswerFormat
+from prompts.answer_format import JSON_LIST, LABEL_TOKENS, AnswerFormat
 from prompts.text import Text
 from tests.support.tiny_qwen2 import CHAT_TEMPLATE, build
 from tests.support.trained_qwen2 import teach
@@ -54,14 +54,14 @@ def _lists(plots: Plots) -> list[Any]:
     """Return ``json_list`` conversations to train on."""
     taxonomy = tmdb_genres()
     prompt = registry.prompt_for(Text("film"), taxonomy)
-    return [prompt.render(text, taxonomy, LIST) for text in plots.marked("w", _SHOWN)]
+    return [prompt.render(text, taxonomy, JSON_LIST) for text in plots.marked("w", _SHOWN)]
 
 
 def _sent(plots: Plots) -> Iterator[str]:
     """Yield all text that is sent or generated: messages, plots with their prefixes, and codes."""
     taxonomy = tmdb_genres()
     prompt = registry.prompt_for(Text("film"), taxonomy)
-    for question in (LIST, LETTERS, *(AnswerFormat("yes_no", label) for label in taxonomy.predictable)):
+    for question in (JSON_LIST, LABEL_TOKENS, *(AnswerFormat("yes_no", label) for label in taxonomy.predictable)):
         for text in [Text("film")] if question.label else plots.marked(f"a0{question.strategy}"):
             yield from (message["content"] for message in prompt.render(text, taxonomy, question))
     yield from (text.body for text in plots.marked("a0yes_no"))

@@ -62,7 +62,7 @@ class ServiceResults:
 @click.option("--rounds", default=5, show_default=True, help="Rounds; each contender runs once per round.")
 def main(data: Path | None, texts: int, hot: int, rounds: int) -> None:
     """Measure texts per second of the service against its classifier offline, a bare route and a naive service."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # for all; the reason is in service/server/cpu_threads.py
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # for all; the reason is in similarity/native.py
     plan, given = ServicePlan(texts, hot, rounds), plots(data, texts)
     with ExitStack() as servers:
         urls = {name: servers.enter_context(start()) for name, start in SERVERS.items()}

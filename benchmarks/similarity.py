@@ -169,7 +169,7 @@ def _plots(plan: SimilarityPlan, films: Any) -> str:
     from similarity.index.manifest import VECTORS
 
     version = _built_films(plan, films)
-    kinds = [kind for kind in plan.kinds if KINDS[kind].least <= version.manifest.count]
+    kinds = [kind for kind in plan.kinds if KINDS[kind].min_count <= version.manifest.count]
     results = search_all(version.path / VECTORS, version.manifest.count, kinds, plan.folder)
     return _searches(results, f"{version.manifest.count:,} plots, one query at a time.", targets=False)
 

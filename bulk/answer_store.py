@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from llm.classifier import AnswerSource, Prediction, Usage
-from prompts.errors import Stopped
+from prompts.errors import Interrupted
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 
@@ -136,7 +136,7 @@ class JobStore:
         """Keep answers, all or none of them; one that is there already stays.
 
         Raises:
-            Stopped: the disk does not take them.
+            Interrupted: the disk does not take them.
         """
         with self._told("write"), self._connection:
             rows = [self._row(key, answer, usage) for key, answer, usage in answers]
@@ -193,7 +193,7 @@ class JobStore:
         try:
             yield
         except sqlite3.Error as error:
-            raise Stopped(
+            raise Interrupted(
                 f"cannot {act} {path or self._path}: {error}; what was answered before is kept: "
                 "mend that (is the disk full?) and run the same command again"
             ) from None

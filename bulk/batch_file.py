@@ -46,7 +46,7 @@ def write_requests(
 
     Raises:
         InvalidSetting: a file is there already.
-        Stopped: the disk does not take them.
+        Interrupted: the disk does not take them.
     """
     counts = {"texts": 0, "requests": 0}
     files = list(_files(path, _lines(job, transport, counts), most_requests, most_bytes))

@@ -14,7 +14,7 @@ from bulk.columns import TextColumns
 from bulk.source import InputFiles, digest_of
 from llm.classifier import Classifier
 from llm.provenance import differences, recorded_in_both
-from prompts.errors import InvalidSetting, Stopped
+from prompts.errors import Interrupted, InvalidSetting
 from prompts.files import locked, write_text_atomically
 from prompts.taxonomy import Taxonomy
 
@@ -144,12 +144,12 @@ def check_unchanged(source: InputFiles, kept: Manifest) -> None:
     """Raise where a file has changed since the run began.
 
     Raises:
-        Stopped: one has.
+        Interrupted: one has.
     """
     kept_stamps = [_stamp(file) for file in kept["files"]]
     if (found := [_stamp(file) for file in source.stamps()]) != kept_stamps:
         changed = sorted({str(one[0]) for one in set(found) ^ set(kept_stamps)})
-        raise Stopped(
+        raise Interrupted(
             f"{', '.join(changed)} changed while it was read; nothing was written. Put the old file back and run the "
             "same command again, or start over with --overwrite"
         )
@@ -180,12 +180,12 @@ def writing(path: Path) -> Iterator[None]:
     """Tell in words what stood against writing.
 
     Raises:
-        Stopped: the disk is full, the place may not be written to, or the like.
+        Interrupted: the disk is full, the place may not be written to, or the like.
     """
     try:
         yield
     except OSError as error:
-        raise Stopped(
+        raise Interrupted(
             f"cannot write {path}: {error.strerror or error}; what was answered before is kept: mend that and run the "
             "same command again"
         ) from None
@@ -197,7 +197,7 @@ def held(folder: Path) -> Iterator[None]:
 
     Raises:
         InvalidSetting: another process has it.
-        Stopped: it cannot be made.
+        Interrupted: it cannot be made.
     """
     busy = InvalidSetting(f"another run is writing to {folder}; let it end, or give another --out")
     with ExitStack() as stack:

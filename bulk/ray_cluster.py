@@ -23,7 +23,7 @@ from bulk.job import writing
 from bulk.reader import TextBatch
 from bulk.runners import Answered, Batches, ask
 from llm.classifier import Classifier, Usage
-from prompts.errors import InvalidSetting, Stopped
+from prompts.errors import Interrupted, InvalidSetting
 from prompts.installation import INSTALLED, PACKAGES, missing
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
@@ -194,11 +194,11 @@ def told_as_ours(ray: Any) -> Iterator[None]:
     except (
         ray.exceptions.RayError, ray.data.exceptions.UserCodeException, ray.data.exceptions.SystemException
     ) as error:  # fmt: skip
-        ours = next((one for one in _causes(error) if isinstance(one, Stopped | InvalidSetting)), None)
+        ours = next((one for one in _causes(error) if isinstance(one, Interrupted | InvalidSetting)), None)
         if ours is not None:
             raise ours from None
         last = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-        raise Stopped(
+        raise Interrupted(
             f"the cluster gave up ({last}); what was answered before is kept: the same command goes on"
         ) from error
 

@@ -31,9 +31,8 @@ from bulk.job import (
 )
 from bulk.reader import Read, TextBatch, Unknown, batches, read, schema_of
 from bulk.runners import Runner
-from llm.classifier import Usage
+from llm.classifier import Usage, total_usage
 from llm.provenance import ServedModels
-from llm.strategies.strategy import add_usage
 from prompts.errors import InvalidSetting, MarqueeError
 from prompts.files import publish
 from tabular import ReadPosition
@@ -118,7 +117,7 @@ def run(
 
     Raises:
         InvalidSetting: the folder belongs to another run, or another process is at it.
-        Stopped: the disk is full, the endpoint is down, the input has changed; what was answered is kept.
+        Interrupted: the disk is full, the endpoint is down, the input has changed; what was answered is kept.
         InvalidDataset: the input cannot be read.
     """
     _check_out(job)
@@ -265,7 +264,7 @@ class _Stages:
 
     def answered(self, asked: int, failed: int, usages: list[Usage]) -> None:
         """Take note of a batch's answers."""
-        before, usage = self._stage, add_usage([self._stage.usage, *usages])
+        before, usage = self._stage, total_usage([self._stage.usage, *usages])
         self._tell(replace(before, asked=before.asked + asked, failed=before.failed + failed, usage=usage))
 
     def _tell(self, stage: Stage) -> None:

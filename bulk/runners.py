@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from bulk.answer_store import JobStore, RowAnswer, answer_of
 from bulk.reader import TextBatch, Unknown
 from llm.classifier import Classifier, Prediction, Usage
-from prompts.errors import Stopped
+from prompts.errors import Interrupted
 from prompts.taxonomy import Taxonomy
 
 # What says something about the moment and nothing about the text.
@@ -69,7 +69,7 @@ def ask(classifier: Classifier, batch: TextBatch, taxonomy: Taxonomy, patience: 
     nobody: it is waited for, and then the work stops.
 
     Raises:
-        Stopped: it did not come back in time.
+        Interrupted: it did not come back in time.
     """
     until, wait = time.monotonic() + (patience or 0), _FIRST_WAIT
     while True:
@@ -78,7 +78,7 @@ def ask(classifier: Classifier, batch: TextBatch, taxonomy: Taxonomy, patience: 
         if problem is None or patience is None:
             return answers_of(batch.digests, predictions, taxonomy)
         if time.monotonic() + wait > until:
-            raise Stopped(
+            raise Interrupted(
                 f"{classifier.name} answers none of {len(predictions)} texts ({problem}); what was answered before is "
                 "kept: mend that and run the same command again"
             )

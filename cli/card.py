@@ -22,9 +22,8 @@ def data(
     taxonomy: str | None, data_format: str | None, unknown_labels: str, **names: Any,
 ) -> None:  # fmt: skip
     """Say what DATA holds: rows, lengths, labels, duplicates, and what was left out; --out writes a card with plots."""
-    from eval.card.facts import facts
-    from eval.card.page import write
     from eval.datasets import load
+    from eval.report.data_card import describe, write
     from marquee.settings import read_settings
     from prompts import registry
 
@@ -35,9 +34,9 @@ def data(
         min_label_count=min_label_count, drop_unknown=unknown_labels == "drop",
     )  # fmt: skip
     tell(loaded)
-    found = facts(data.name, loaded)
-    for side, count in found.splits.items():
-        click.echo(f"{side or 'no split':12} {count:8}")
+    found = describe(data.name, loaded)
+    for split, count in found.splits.items():
+        click.echo(f"{split or 'no split':12} {count:8}")
     if out:
         page, twin = write(found, out)
         click.echo(f"card: {page} and {twin.name}", err=True)

@@ -75,17 +75,18 @@ def _ask_here(asked: ClassifyRequest) -> ServiceAnswer:
     from marquee.client import ServiceAnswer
     from marquee.factory import create
     from marquee.settings import read_settings
-    from service.notes import notes_of
-    from service.title_lookup import TitleLookup, looked_up, lookup_of
+    from service.schemas.classify import notes_of
+    from service.title_lookup import TitleLookup, lookup_of
 
     settings = read_settings()
     models = create(settings)
     titles = TitleLookup(lookup_of(settings), settings.max_text_chars, settings.lookup_timeout)
-    one, choice, taxonomy = looked_up(titles, asked)[0], asked.choice(), asked.vocabulary(models.taxonomy.name)
-    prediction = models.classifier_for(choice).classify([one.text], taxonomy)[0]
-    told = one.told.model_dump(exclude_none=True) if one.told else None
-    notes = tuple(notes_of(choice, prediction))
-    return ServiceAnswer(prediction, told, notes, asked.asks_for_genres(taxonomy))
+    options, taxonomy = asked.options(), asked.resolve_taxonomy(models.taxonomy)
+    lookup = titles.look_up(asked)[0] if asked.lookup else None
+    text = lookup.text if lookup else asked.to_text()
+    prediction = models.classifier_for(options).classify([text], taxonomy)[0]
+    result = lookup.answer.model_dump(exclude_none=True) if lookup else None
+    return ServiceAnswer(prediction, result, notes_of(options, prediction), asked.returns_genres(taxonomy))
 
 
 def _ask_service(url: str, key: str | None, given: Text, asked: ClassifyRequest) -> ServiceAnswer:
@@ -158,7 +159,8 @@ def _of_file(path: str) -> dict[str, Any]:
 
 
 def _print_answer(answer: ServiceAnswer, scores: bool, as_json: bool) -> None:
-    from service.schemas.classify import ClassifyAnswer, LookupAnswer
+    from service.schemas.answers import LookupAnswer
+    from service.schemas.classify import ClassifyAnswer
 
     prediction, lookup = answer.prediction, answer.lookup
     if as_json:

@@ -57,14 +57,14 @@ def evaluate_similar(
     films = [film for film in films_of(file, **reading) if film.words]
     if len(films) <= similarity_eval.K:
         raise click.ClickException(f"{file} holds {len(films)} films; the ten nearest need eleven at least")
-    rows = similarity_eval.chosen(films, queries, seed)
+    rows = similarity_eval.sample_queries(films, queries, seed)
     reworded = _reworded(paraphrases, films) if paraphrases else None
     found: dict[str, Any] = {}
     for spec in (name.strip() for name in systems.split(",")):
         click.echo(f"{spec} ...", err=True)
         space = retrieval_systems.space(spec, [film.words for film in films], _KEPT, _told)
         found[spec] = _figures(space, films, rows, reworded)
-    _print({name: similarity_eval.as_row(figures) for name, figures in found.items()})
+    _print({name: similarity_eval.table_row(figures) for name, figures in found.items()})
     share = _recall(folder, queries) if folder else None
     if out:
         told = {"data": file.name, "films": len(films), "seed": seed, "systems": found, "index recall@10": share}
@@ -72,13 +72,13 @@ def evaluate_similar(
 
 
 def _recall(folder: Path, queries: int) -> float:
-    from eval.similarity_eval import recall_of
+    from eval.similarity_eval import index_recall
     from similarity.encoders.minilm import MiniLM
-    from similarity.index.reloading import opened
+    from similarity.index.reloading import load_index
 
     encoder = MiniLM()
-    index = opened(folder, encoder.name, encoder.dimension).vectors
-    share = recall_of(index, queries)
+    index = load_index(folder, encoder.name, encoder.dimension).vectors
+    share = index_recall(index, queries)
     click.echo(f"\n{folder} ({index.kind}): recall@10 {share:.4f} against exact search, over {queries:,} films")
     return share
 
@@ -88,11 +88,11 @@ def _figures(
 ) -> dict[str, Any]:
     from eval import similarity_eval
 
-    found = similarity_eval.agreement(similarity_eval.nearest(space, films, rows), films)
-    dropped = [similarity_eval.with_words_dropped(films[row].words, films[row].id) for row in rows]
-    found["words dropped"] = similarity_eval.found_again(space, rows, dropped)
+    found = similarity_eval.genre_agreement(similarity_eval.nearest(space, films, rows), films)
+    dropped = [similarity_eval.drop_words(films[row].words, films[row].id) for row in rows]
+    found["words dropped"] = similarity_eval.retrieval_metrics(space, rows, dropped)
     if reworded:
-        found["reworded"] = similarity_eval.found_again(space, *reworded)
+        found["reworded"] = similarity_eval.retrieval_metrics(space, *reworded)
     return found
 
 

@@ -87,7 +87,7 @@ def _tell(built: Built) -> None:
     manifest = built.version.manifest
     tell(
         {
-            "films had neither text nor title and were left out": built.wordless,
+            "films had neither text nor title and were left out": built.without_text,
             "films were there as they are": built.unchanged,
             "films took the place of an older row with their id": built.replaced,
             "films have a text that another film has; of such, one is answered": manifest.repeated,

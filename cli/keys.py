@@ -9,7 +9,7 @@ import click
 from cli.group import examples
 
 if TYPE_CHECKING:
-    from service.auth import Keys
+    from service.access_control import Keys
 
 
 @click.group(
@@ -46,6 +46,6 @@ def revoke(name: str) -> None:
 
 def _keys() -> Keys:
     from marquee.settings import read_settings
-    from service.auth import Keys
+    from service.access_control import Keys
 
     return Keys(read_settings().keys_path)

@@ -1,4 +1,4 @@
-"""`main.py probe`: what an endpoint really honours, and how much its answers hang on the order of labels."""
+"""`main.py probe`: what an endpoint supports, and how much its answers depend on the order of the labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Check what the endpoint supports.")
-@click.option("--refresh", is_flag=True, help="Probe again, whatever is remembered.")
+@click.option("--refresh", is_flag=True, help="Repeat all checks.")
 @click.option(
     "--order",
     "orders",
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @click.option("--limit", type=click.IntRange(1), default=40, show_default=True, help="At most so many texts.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def probe(refresh: bool, orders: int | None, as_json: bool, **texts: Any) -> None:
-    """Find out what the endpoint really honours, or how much answers hang on the order of the labels."""
+    """Check what the endpoint supports, or how much its answers depend on the order of the labels."""
     from llm.classifier import Problem
     from marquee.factory import probed
     from marquee.settings import read_settings
@@ -63,12 +63,14 @@ def probe(refresh: bool, orders: int | None, as_json: bool, **texts: Any) -> Non
 
 def _probe_order(settings: Settings, orders: int, as_json: bool, data: Path, text_field: str, limit: int) -> None:
     from eval.datasets import texts_of
-    from llm.wrappers.order_ensemble import flips
+    from llm.wrappers.order_ensemble import order_sensitivity
     from marquee.factory import RequestOptions, create
     from prompts import registry
 
     classifier = create(settings).classifier_for(RequestOptions(cache=False))
-    found = flips(classifier, texts_of(data, text_field, limit), registry.taxonomy_at(settings.taxonomy), orders)
+    found = order_sensitivity(
+        classifier, texts_of(data, text_field, limit), registry.taxonomy_at(settings.taxonomy), orders
+    )
     if as_json:
         click.echo(json.dumps({"orders": orders, **vars(found)}))
         return

@@ -45,7 +45,7 @@ def prompts_group(ctx: click.Context) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the messages as JSON.")
 def show(name: str, text: str, title: str, taxonomy: str | None, as_json: bool) -> None:
     """Print the messages that would be sent for a text, with the few-shot examples of the settings."""
-    from marquee.factory import shots_of
+    from marquee.factory import example_selector
     from marquee.settings import read_settings
     from prompts import registry
     from prompts.text import Text
@@ -53,8 +53,8 @@ def show(name: str, text: str, title: str, taxonomy: str | None, as_json: bool) 
 
     settings, asked = read_settings(), Text(text, title)
     vocabulary = registry.taxonomy_at(taxonomy or settings.taxonomy)
-    (examples,) = shots_of(settings, MiniLM(), vocabulary)([asked], vocabulary)
-    messages = registry.prompt(name).render(asked, vocabulary, shots=examples)
+    (examples,) = example_selector(settings, MiniLM(), vocabulary)([asked], vocabulary)
+    messages = registry.prompt(name).render(asked, vocabulary, examples=examples)
     if as_json:
         click.echo(json.dumps(messages, ensure_ascii=False))
         return

@@ -108,31 +108,31 @@ def _serve(
     settings: Settings, vllm: VLLMServer | None, trained: Path | None, debug: bool, at_the_end: ExitStack
 ) -> None:
     from llm.backends.local_backend import why_missing
-    from llm.lora_adapter import adapter_in, refuse_other_base
-    from service.server.cpu_threads import share
+    from llm.lora_adapter import check_base, load_adapter
+    from similarity.native import share_cores
 
-    share(settings.workers)  # before anything loads torch, which looks only then
+    share_cores(settings.workers)  # before anything imports torch
     if settings.workers > 1:
-        at_the_end.enter_context(_shared_metrics())  # before anything imports prometheus_client, which looks only then
-    from service.factory import build
-    from service.logging_setup import configure
-    from service.rate_limits import door
+        at_the_end.enter_context(_shared_metrics())  # before anything imports prometheus_client
+    from service.access_control import access_control_of
     from service.server.gunicorn import check_host, listen, serve_debugging
+    from service.services import build
+    from service.telemetry import configure_logging
 
     check_host(settings.host)
-    door(settings)  # what is wrong should be told before vLLM takes its minutes
+    access_control_of(settings)  # an error is reported before vLLM takes its minutes
     if not settings.local_model:
         build(settings)
     elif why := why_missing(settings.local_model):
         raise click.ClickException(why)
     elif settings.adapter:  # weights are the worker's to load: torch's threads do not survive a fork
-        refuse_other_base(adapter_in(Path(settings.adapter)), settings.local_model)
+        check_base(load_adapter(Path(settings.adapter)), settings.local_model)
     listener = None if debug else at_the_end.enter_context(listen(settings.host, settings.port))
     if vllm:
         at_the_end.callback(vllm.stop)
         _start(vllm)
     click.echo(f"Answers: {_who(settings, trained)}")
-    configure(settings.log_level)
+    configure_logging(settings.log_level)
     if listener is None:
         serve_debugging(lambda: _app(settings, trained, Event()), settings)
     else:
@@ -179,15 +179,15 @@ def _run(settings: Settings, trained: Path | None, listener: socket.socket) -> N
 
 
 def _app(settings: Settings, trained: Path | None, stopping: Event) -> Flask:
+    from service.access_control import access_control_of
     from service.app import create_app
-    from service.factory import build
-    from service.rate_limits import door
-    from service.tracing import configure_tracing
+    from service.services import build
+    from service.telemetry import configure_tracing
 
     # In the worker: neither torch's threads nor open connections survive a fork, nor does the one that sends spans.
     configure_tracing()
     parts = build(settings, _loaded(trained) if trained else None)
-    parts = replace(parts, door=door(settings), stopping=stopping)
+    parts = replace(parts, access=access_control_of(settings), stopping=stopping)
     parts.load()
     return create_app(parts)
 
@@ -232,7 +232,7 @@ def _who(settings: Settings, trained: Path | None) -> str:
         return f"{settings.local_model}, in this process"
     from marquee.factory import RequestOptions
     from prompts.network import without_login
-    from service.factory import build
+    from service.services import build
 
     parts = build(settings)
     name = parts.classifier_for(RequestOptions()).name

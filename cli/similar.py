@@ -45,5 +45,5 @@ def similar(
     model = named_encoder(encoder)
     asked = Query(text or "", title, film, k, SearchFilter(genres, year_from, year_to))
     found = Similar(live_index(index, model), model).search(asked)
-    answer = SimilarAnswer.of_found(found, model.name)
+    answer = SimilarAnswer.from_result(found, model.name)
     click.echo(json.dumps(answer.body(), ensure_ascii=False) if as_json else answer.as_text())

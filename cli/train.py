@@ -121,8 +121,7 @@ def _matcher(data: Path, reviews: Path | None, out: Path | None, rest: Mapping[s
     """The embedded classifier's weights, from films and reviews; only those of split ``train`` are learnt from."""
     from prompts import registry
     from prompts.files import check_output
-    from training.matcher.run import teach
-    from training.matcher.train import MatcherSchedule
+    from training.matcher.train import MatcherSchedule, train_matcher
 
     if reviews is None:
         raise click.UsageError("the matcher learns from reviews too; give --reviews, aclImdb's folder or tarball")
@@ -131,7 +130,7 @@ def _matcher(data: Path, reviews: Path | None, out: Path | None, rest: Mapping[s
     opinions = loaded_of(reviews, registry.taxonomy("sentiment"), limit=rest["limit"]).examples
     recipe = MatcherSchedule(epochs=rest["epochs"] or MatcherSchedule.epochs, seed=rest["seed"])
     with _shown() as told:
-        teach(films, opinions, path, recipe, typed(), told)
+        train_matcher(films, opinions, path, recipe, typed(), told)
     click.echo(f"saved in {path}; try it with `main.py evaluate --systems embedded:{path} ...`", err=True)
 
 

@@ -70,7 +70,8 @@ def calibrate(
         loaded = loaded_of(data, vocabulary, **choice)
         learnt = learn(model, loaded.taxonomy, settings.thresholds_path, loaded.examples, data.name)
     click.echo(
-        f"threshold {learnt.threshold:.3f}, {len(learnt.shifts)} labels corrected; kept in {settings.thresholds_path}"
+        f"threshold {learnt.threshold:.3f}, {len(learnt.logit_offsets)} labels corrected; "
+        f"kept in {settings.thresholds_path}"
     )
 
 

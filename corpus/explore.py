@@ -11,8 +11,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from corpus.config import ENRICHED, FIGURES, MERGED, PLOTS, Row, StepContext, StepResult
-from eval.card.facts import QUANTILES, Lengths, lengths_of
 from eval.report import charts
+from eval.report.data_card import QUANTILES, Lengths, lengths_of
 from lookup.enrich import TEXT_FROM
 from prompts.files import replacing
 

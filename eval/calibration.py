@@ -1,7 +1,7 @@
 """Logistic (Platt) calibration: log-odds of scores, Platt's targets, and the one fit of slopes and an intercept.
 
 Source: Platt, Probabilistic outputs for support vector machines, 1999. Two fits are of another kind and stay where they
-are: ``eval.baselines.thresholds`` shrinks each label to all labels; ``training.matcher.word_features`` shares slopes
+are: ``eval.baselines.thresholds`` shrinks each label to all labels; ``training.matcher.calibration`` shares slopes
 among labels.
 """
 

@@ -1,4 +1,4 @@
-"""The spaces in which an evaluation looks for neighbours: MiniLM's vectors, plain, tuned or with genres; TF-IDF."""
+"""Systems of ``eval.similarity_eval``: MiniLM, its fine-tuned form, MiniLM with genre scores, and TF-IDF."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from eval.baselines.embeddings import CachedEncoder, tuned
-from eval.similarity_eval import Space
+from eval.similarity_eval import Space, Vectors
 from llm.embedded.matcher import SHIPPED, Matcher
 from llm.embedded.weights import load
 from prompts import registry
@@ -23,31 +22,25 @@ if TYPE_CHECKING:
     from prompts.taxonomy import Taxonomy
     from similarity.index.builder import IndexEncoder
 
-    Around = Callable[[IndexEncoder], IndexEncoder]
+    Wrap = Callable[[IndexEncoder], IndexEncoder]
 
-Vectors = NDArray[np.float32]
-OnProgress = Callable[[int], None]
-
-_AT_ONCE = 1_024
-_GENRES_WEIGH = 0.5  # of a genre profile against a text's vector; both have length 1
-
-
-def nothing(done: int) -> None:
-    """Tells nobody."""
+OnProgress = Callable[[int], object]
+_BATCH = 1_024
+_GENRE_WEIGHT = 0.5  # length of the genre scores; the text vector has length 1
 
 
 class Encoded:
-    """Texts by an encoder's vectors.
+    """A catalogue as vectors of an encoder; ``on_progress`` is called with the number of texts encoded."""
 
-    Args:
-        encoder: of unit vectors.
-        texts: of the catalogue.
-        on_progress: called with the number of texts encoded.
-    """
-
-    def __init__(self, encoder: IndexEncoder, texts: Sequence[str], on_progress: OnProgress = nothing) -> None:
+    def __init__(
+        self, encoder: IndexEncoder, texts: Sequence[str], on_progress: OnProgress = lambda done: None
+    ) -> None:
         self._encoder = encoder
-        self.vectors = _vectors(encoder, texts, on_progress)
+        vectors = []
+        for start in range(0, len(texts), _BATCH):
+            vectors.append(encoder.encode(texts[start : start + _BATCH]))
+            on_progress(min(start + _BATCH, len(texts)))
+        self.vectors = np.concatenate(vectors)
 
     def scores(self, texts: Sequence[str]) -> Vectors:
         """See ``Space.scores``."""
@@ -55,17 +48,10 @@ class Encoded:
 
 
 class WithGenres:
-    """An encoder's vectors with scores of genres appended: films of like genres move together.
-
-    Args:
-        encoder: of unit vectors.
-        classifier: whose scores are appended, each text's brought to length ``weight``.
-        taxonomy: its taxonomy.
-        weight: of the scores against the vector's 1.
-    """
+    """Vectors of an encoder with the genre scores of a classifier appended, scaled to length ``weight``."""
 
     def __init__(
-        self, encoder: IndexEncoder, classifier: Classifier, taxonomy: Taxonomy, weight: float = _GENRES_WEIGH
+        self, encoder: IndexEncoder, classifier: Classifier, taxonomy: Taxonomy, weight: float = _GENRE_WEIGHT
     ) -> None:
         self.name = f"{encoder.name} with genres by {classifier.name}"
         self.dimension = encoder.dimension + len(taxonomy.names)
@@ -75,7 +61,7 @@ class WithGenres:
         """Unit vectors, float32, shape (texts, dimension)."""
         names = self._taxonomy.names
         predictions = self._classifier.classify(texts, self._taxonomy)
-        scores = np.array([[found.scores.get(name, 0.0) for name in names] for found in predictions], np.float32)
+        scores = np.array([[one.scores.get(name, 0.0) for name in names] for one in predictions], np.float32)
         lengths = np.linalg.norm(scores, axis=1, keepdims=True)
         profiles = self._weight * np.divide(scores, lengths, out=np.zeros_like(scores), where=lengths > 0)
         joined = np.hstack([self._encoder.encode(texts), profiles.reshape(len(texts), len(names))])
@@ -83,83 +69,63 @@ class WithGenres:
 
 
 class TfIdf:
-    """Texts by their words: TF-IDF of words and pairs, scikit-learn's, English stop words left out.
-
-    Args:
-        texts: of the catalogue, from which the words are learnt too.
-    """
+    """A catalogue as TF-IDF of words and word pairs, without English stop words, fitted to the catalogue."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        self._words = TfidfVectorizer(
-            sublinear_tf=True, min_df=2 if len(texts) > 1_000 else 1, ngram_range=(1, 2), stop_words="english",
+        self._vectorizer = TfidfVectorizer(
+            sublinear_tf=True,
+            min_df=2 if len(texts) > 1_000 else 1,
+            ngram_range=(1, 2),
+            stop_words="english",
             dtype=np.float32,
-        )  # fmt: skip
-        self._films: Any = self._words.fit_transform(texts).T.tocsr()
+        )
+        self._films: Any = self._vectorizer.fit_transform(texts).T.tocsr()
 
     def scores(self, texts: Sequence[str]) -> Vectors:
         """See ``Space.scores``."""
-        return np.asarray((self._words.transform(texts) @ self._films).toarray(), np.float32)
+        return np.asarray((self._vectorizer.transform(texts) @ self._films).toarray(), np.float32)
 
 
-def space(spec: str, texts: Sequence[str], kept: Path | None = None, on_progress: OnProgress = nothing) -> Space:
-    """A system's space over the texts of a catalogue.
+def space(
+    spec: str, texts: Sequence[str], cache: Path | None = None, on_progress: OnProgress = lambda done: None
+) -> Space:
+    """The space of a system over the texts of a catalogue.
 
     Args:
-        spec: a name in ``SYSTEMS``; behind it, where the system has learnt something, ``:`` and the file of weights in
-            place of those that come with the program.
+        spec: a name in ``SYSTEMS``, optionally with ``:`` and a file of the matcher's weights.
         texts: of the catalogue.
-        kept: folder in which MiniLM's vectors are kept and found again; None keeps none.
+        cache: folder of cached MiniLM vectors; None for no cache.
         on_progress: called with the number of texts encoded.
 
     Raises:
         UnknownName: no such system.
         InvalidSetting: no such weights.
     """
-    name, _, weights = spec.partition(":")
+    name, _, file = spec.partition(":")
     if name not in SYSTEMS:
         raise UnknownName("system", name, SYSTEMS)
-    encoder = SYSTEMS[name](Path(weights) if weights else SHIPPED, partial(_remembered, kept))
+    weights = Path(file) if file else SHIPPED
+    if not weights.exists():
+        raise InvalidSetting(f"there are no weights at {weights}; name a file of the matcher's: minilm+genres:FILE")
+    encoder = SYSTEMS[name](weights, partial(_cached, cache))
     return TfIdf(texts) if encoder is None else Encoded(encoder, texts, on_progress)
 
 
-def _remembered(kept: Path | None, encoder: IndexEncoder) -> IndexEncoder:
-    return CachedEncoder(encoder, kept) if kept else encoder
+def _cached(cache: Path | None, encoder: IndexEncoder) -> IndexEncoder:
+    return CachedEncoder(encoder, cache) if cache else encoder
 
 
-def _vectors(encoder: IndexEncoder, texts: Sequence[str], on_progress: OnProgress) -> Vectors:
-    chunks = []
-    for start in range(0, len(texts), _AT_ONCE):
-        chunks.append(encoder.encode(texts[start : start + _AT_ONCE]))
-        on_progress(min(start + _AT_ONCE, len(texts)))
-    return np.concatenate(chunks)
+def _with_genres(weights: Path, wrap: Wrap) -> IndexEncoder:
+    plain, fine_tuned = wrap(MiniLM()), wrap(tuned(weights))
+    return WithGenres(plain, Matcher(plain, fine_tuned, load(weights)), registry.taxonomy("imdb"))
 
 
-def _minilm(weights: Path, around: Around) -> IndexEncoder:
-    return around(MiniLM())
-
-
-def _tuned(weights: Path, around: Around) -> IndexEncoder:
-    """The part of the matcher that reads texts: MiniLM taught on plots."""
-    return around(tuned(_there(weights)))
-
-
-def _with_genres(weights: Path, around: Around) -> IndexEncoder:
-    plain, reading = around(MiniLM()), around(tuned(_there(weights)))
-    return WithGenres(plain, Matcher(plain, reading, load(weights)), registry.taxonomy("imdb"))
-
-
-def _there(weights: Path) -> Path:
-    if not weights.exists():
-        raise InvalidSetting(f"there are no weights at {weights}; name a file of the matcher's: minilm+genres:FILE")
-    return weights
-
-
-# Name -> what makes its encoder of the matcher's weights, with something around every MiniLM; TF-IDF has none.
-SYSTEMS: Mapping[str, Callable[[Path, Around], IndexEncoder | None]] = {
-    "tfidf": lambda weights, around: None,
-    "minilm": _minilm,
-    "minilm-tuned": _tuned,
+# Name -> its encoder, from the matcher's weights and a wrapper of every MiniLM; TF-IDF has none.
+SYSTEMS: Mapping[str, Callable[[Path, Wrap], IndexEncoder | None]] = {
+    "tfidf": lambda weights, wrap: None,
+    "minilm": lambda weights, wrap: wrap(MiniLM()),
+    "minilm-tuned": lambda weights, wrap: wrap(tuned(weights)),
     "minilm+genres": _with_genres,
 }

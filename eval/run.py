@@ -32,7 +32,7 @@ from eval.run_metrics import METRICS_FILE, RunMetrics, write_metrics
 from llm.classifier import Classifier
 from llm.costs import Preview
 from llm.provenance import ServedModels
-from llm.wrappers.order_ensemble import flips
+from llm.wrappers.order_ensemble import order_sensitivity
 from prompts.errors import InvalidSetting
 from prompts.files import locked
 from prompts.text import Text
@@ -152,7 +152,7 @@ class EvaluationRun:
             ``orders``, ``texts``, and the fields of ``llm.wrappers.order_ensemble.OrderSensitivity``.
         """
         texts = [example.text for example in self.data.examples[: self.options.alone or None]]
-        measured = flips(self.system.open().classifier, texts, self.data.taxonomy, orders)
+        measured = order_sensitivity(self.system.open().classifier, texts, self.data.taxonomy, orders)
         result = {"orders": orders, "texts": len(texts), **vars(measured)}
         (self.folder / ORDER_FILE).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
         return result

@@ -75,7 +75,7 @@ def fit_cascade(
 
 def _raw(model: LanguageModel) -> LanguageModel:
     """The same model before anything was learnt."""
-    return LanguageModel(model.backend, model.strategy, model.prompt, ThresholdStore(), model.shots)
+    return LanguageModel(model.backend, model.strategy, model.prompt, ThresholdStore(), model.examples)
 
 
 def _answered(predictions: list[Prediction], origin: str) -> list[Prediction]:
@@ -89,5 +89,5 @@ def _answered(predictions: list[Prediction], origin: str) -> list[Prediction]:
 def _keep(
     model: LanguageModel, texts: Sequence[Text], taxonomy: Taxonomy, path: Path, decision: LabelThreshold
 ) -> None:
-    for key in {model.decision_key(text, taxonomy) for text in texts}:
-        ThresholdStore(path).keep(key, decision)
+    for key in {model.threshold_key(text, taxonomy) for text in texts}:
+        ThresholdStore(path).put(key, decision)

@@ -1,4 +1,4 @@
-"""The one seam of the house: texts and a taxonomy in, one prediction per text out."""
+"""The ``Classifier`` protocol and its result types: texts and a taxonomy in, one prediction per text out."""
 
 from __future__ import annotations
 
@@ -20,24 +20,21 @@ ProblemKind = Literal[
     "timeout",
     "client_disconnected",
 ]
-
-
 ScoreType = Literal["probability", "share", "similarity"]
-# Kinds that say something about the text or its answer; the others are about the moment or the settings.
+# Kinds that depend on the text or its answer; the others depend on the moment or the settings.
 OF_A_TEXT: frozenset[ProblemKind] = frozenset(["empty", "too_long", "rejected", "unreadable"])
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Why one text got no answer.
+    """Why one text has no labels.
 
     Attributes:
-        kind: ``empty`` nothing to read; ``too_long`` beyond the model's context; ``unreachable`` no connection, or
-            none in time; ``busy`` the endpoint is overloaded; ``misconfigured`` wrong key or model name;
-            ``rejected`` the endpoint refused this request; ``unreadable`` it answered, but not with labels; ``timeout``
-            the asker's time was over; ``client_disconnected`` the client has closed the connection.
+        kind: ``empty`` no text; ``too_long`` beyond the model's context; ``unreachable`` no connection, or none in
+            time; ``busy`` overloaded; ``misconfigured`` wrong key or model name; ``rejected`` the endpoint refused the
+            request; ``unreadable`` an answer without labels; ``timeout`` deadline passed; ``client_disconnected``.
         detail: one sentence for people.
-        retry_after: seconds after which trying again makes sense, where that is known.
+        retry_after: seconds to wait before the next try, where known.
     """
 
     kind: ProblemKind
@@ -47,22 +44,31 @@ class Problem:
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens that an answer took; zero where no language model was asked."""
+    """Tokens of an answer; zero where no language model was called."""
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
 
 
+def total_usage(parts: Sequence[Usage]) -> Usage:
+    """Tokens of several requests together."""
+    return Usage(
+        sum(part.prompt_tokens for part in parts),
+        sum(part.cached_tokens for part in parts),
+        sum(part.completion_tokens for part in parts),
+    )
+
+
 @dataclass(frozen=True)
 class AnswerSource:
-    """Who answered.
+    """What produced a prediction.
 
     Attributes:
-        model: name of the model; the embedded one calls itself ``embedded/…``.
-        taxonomy: name and digest of the taxonomy, ``tmdb@0f3a…``.
-        prompt: name and digest of the prompt, where one was used.
-        strategy: how the language model's words became labels, where one was asked.
+        model: name of the model; that of an embedded model begins with ``embedded/``.
+        taxonomy: name and digest, ``tmdb@0f3a…``.
+        prompt: name and digest of the prompt, if one was used.
+        strategy: strategy of the language model, if one was called.
     """
 
     model: str
@@ -73,21 +79,18 @@ class AnswerSource:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one text.
-
-    ``labels == ()`` without a ``problem`` means that none applies.
+    """The labels of one text. No labels and no ``problem`` means that none applies.
 
     Attributes:
-        labels: names from the taxonomy, none twice; best first where there are scores, else in taxonomy order.
-        source: who answered.
-        scores: numbers by label, where the classifier has them; a label without a number was not scored. Higher is
-            likelier.
-        problem: why there is no answer.
-        dropped: what the model said that is not in the taxonomy, or beyond ``max_labels``.
-        usage: tokens taken.
-        cached: whether the answer was remembered rather than asked for.
-        score_type: ``probability`` each label's own, from 0 to 1; ``share`` of one probability that all labels (and
-            "none", where the taxonomy allows it) compete for; ``similarity`` a cosine. None where there are no scores.
+        labels: names from the taxonomy, each once; best first where there are scores, else in taxonomy order.
+        source: what produced them.
+        scores: score by label, higher is better; labels that were not scored are missing.
+        problem: why there are no labels.
+        dropped: output of the model that is not in the taxonomy, or beyond ``max_labels``.
+        usage: tokens of the answer.
+        cached: whether the answer comes from the answer cache.
+        score_type: ``probability`` of each label by itself; ``share`` of one probability that all labels (and "none",
+            where allowed) sum up to; ``similarity`` a cosine. None without scores.
     """
 
     labels: tuple[str, ...]
@@ -101,14 +104,14 @@ class Prediction:
 
 
 class Classifier(Protocol):
-    """Anything that labels texts: a language model under a strategy, MiniLM, a trained baseline, a wrapper."""
+    """Labels texts: a language model with a strategy, the embedded classifier, a trained model, or a wrapper."""
 
     @property
     def name(self) -> str:
-        """Who answers, in one word or two, for people."""
+        """Name of the model, for people."""
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
-        """One prediction per text, in the order of the texts. A text that fails carries its ``problem``.
+        """One prediction per text, in the order of the texts; a text that fails has a ``problem``.
 
         Raises:
             InvalidTexts: ``texts`` is a single text, or no sequence of texts (``prompts.text.checked_texts``).
@@ -116,7 +119,7 @@ class Classifier(Protocol):
 
 
 class Fingerprinting(Classifier, Protocol):
-    """A classifier whose answers may be remembered."""
+    """A classifier whose answers can be cached."""
 
     def fingerprint(self, text: Text, taxonomy: Taxonomy) -> str:
         """Hex digest of everything that the answer depends on."""

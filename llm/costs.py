@@ -1,8 +1,8 @@
-"""What tokens cost, for models whose price is known."""
+"""Token counts and prices: of answers, and of texts before a language model is called."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
@@ -19,10 +19,11 @@ from prompts.text import Text
 
 _PRICES = Path(__file__).parent / "prices.yaml"
 _MILLION = 1_000_000
+_CHARS_PER_TOKEN = 4  # English, roughly, in the tokenizers in use
 
 
 class Price(NamedTuple):
-    """US dollars per million tokens; ``cached`` is the part of the prompt that the endpoint had computed before."""
+    """US dollars per million tokens; ``cached`` is for prompt tokens in the endpoint's prefix cache."""
 
     prompt: float
     cached: float
@@ -40,27 +41,23 @@ def cost(model: str, usage: Usage) -> float | None:
     price = prices().get(model)
     if price is None:
         return None
-    fresh = usage.prompt_tokens - usage.cached_tokens
-    dear = fresh * price.prompt + usage.cached_tokens * price.cached + usage.completion_tokens * price.completion
-    return dear / _MILLION
-
-
-_CHARS_PER_TOKEN = 4  # English, roughly, in the tokenizers in use
+    uncached = usage.prompt_tokens - usage.cached_tokens
+    total = uncached * price.prompt + usage.cached_tokens * price.cached + usage.completion_tokens * price.completion
+    return total / _MILLION
 
 
 @dataclass(frozen=True)
 class Preview:
-    """What some texts would take.
+    """Estimated cost of classifying some texts.
 
     Attributes:
-        requests: how many would be sent.
+        requests: number of requests.
         prompt_tokens: of all requests together.
-        shared_tokens: of them, those that stood at the front of an earlier request too, so that a server with a prefix
-            cache need not compute them again.
-        written_tokens: that the model would write, at most, roughly.
-        counted: whether the endpoint counted the prompts; else they are estimated from their length.
-        usd: price where no prompt is found in the cache; None where the model's price is not known.
-        usd_cached: price where every shared part is.
+        shared_tokens: prompt tokens that repeat the beginning of an earlier request; a prefix cache skips them.
+        written_tokens: maximum of tokens that the model writes, roughly.
+        counted: whether the endpoint counted the prompts; otherwise they are estimated from their length.
+        usd: price without a prefix cache; None where the model's price is not known.
+        usd_cached: price where every shared token is in the prefix cache.
     """
 
     requests: int
@@ -73,31 +70,35 @@ class Preview:
 
 
 def preview(model: LanguageModel, texts: Sequence[Text], taxonomy: Taxonomy, orders: int = 1) -> Preview:
-    """Tokens and money that a language model would take, without letting it read a text.
+    """Tokens and price of classifying texts, without sending any to the model.
 
     Args:
-        model: who would be asked.
-        texts: what it would be asked about; empty ones are not sent.
+        model: the language model.
+        texts: the texts; empty ones are not sent.
         taxonomy: the taxonomy.
-        orders: how many orders of the taxonomy each text would be asked under.
+        orders: number of label permutations per text.
     """
-    asked = [model.conversations(text, taxonomy) for text in texts if not text.empty]
-    firsts = [conversations[0] for conversations in asked]
+    requests = [model.conversations(text, taxonomy) for text in texts if not text.empty]
+    firsts = [conversations[0] for conversations in requests]
     counted = model.backend.count(firsts) if isinstance(model.backend, CountingBackend) and firsts else None
-    sizes = [len(_words(first)) for first in firsts]
+    sizes = [len(_content(first)) for first in firsts]
     tokens = counted or [round(size / _CHARS_PER_TOKEN) for size in sizes]
-    prompt = orders * sum(one * len(some) for one, some in zip(tokens, asked, strict=True))
+    prompt = orders * sum(size * len(questions) for size, questions in zip(tokens, requests, strict=True))
     per_char = sum(tokens) / max(1, sum(sizes))
-    shared = min(prompt, round(orders * per_char * _shared_chars(asked)))
-    written = orders * len(asked) * _WRITTEN[model.strategy_name(taxonomy)](taxonomy)
-    dear, cheap = Usage(prompt, 0, written), Usage(prompt, shared, written)
-    requests = orders * sum(map(len, asked))
+    shared = min(prompt, round(orders * per_char * _shared_chars(requests)))
+    written = orders * len(requests) * model.strategy_for(taxonomy).output_tokens(taxonomy)
     return Preview(
-        requests, prompt, shared, written, counted is not None, cost(model.name, dear), cost(model.name, cheap)
+        requests=orders * sum(map(len, requests)),
+        prompt_tokens=prompt,
+        shared_tokens=shared,
+        written_tokens=written,
+        counted=counted is not None,
+        usd=cost(model.name, Usage(prompt, 0, written)),
+        usd_cached=cost(model.name, Usage(prompt, shared, written)),
     )
 
 
-def _shared_chars(asked: Sequence[Sequence[Conversation]]) -> int:
+def _shared_chars(requests: Sequence[Sequence[Conversation]]) -> int:
     """Number of leading characters that requests share with an earlier one.
 
     That is the static part and the examples for every text but the first, and the text itself from its second question
@@ -105,32 +106,23 @@ def _shared_chars(asked: Sequence[Sequence[Conversation]]) -> int:
     """
     seen: set[str] = set()
     shared = 0
-    for conversations in asked:
-        before = ""
+    for conversations in requests:
+        previous = ""
         for conversation in conversations:
-            words = _words(conversation)
+            content = _content(conversation)
             beginnings = list(accumulate(message["content"] for message in conversation[:-1]))
             known = max((len(beginning) for beginning in beginnings if beginning in seen), default=0)
-            shared += max(known, _common(before, words))
+            shared += max(known, _common_prefix(previous, content))
             seen.update(beginnings)
-            before = words
+            previous = content
     return shared
 
 
-def _common(first: str, second: str) -> int:
-    """Characters at the front that two strings share."""
-    least = min(len(first), len(second))
-    return next((place for place in range(least) if first[place] != second[place]), least)
+def _common_prefix(first: str, second: str) -> int:
+    """Number of leading characters that two strings share."""
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((place for place, (one, other) in pairs if one != other), min(len(first), len(second)))
 
 
-def _words(conversation: Conversation) -> str:
+def _content(conversation: Conversation) -> str:
     return "".join(message["content"] for message in conversation)
-
-
-# Tokens that an answer about one text takes, by strategy; a label is some four tokens with its quotes and comma.
-_WRITTEN: Mapping[str, Callable[[Taxonomy], int]] = {
-    "json_list": lambda taxonomy: 4 + 4 * min(taxonomy.max_labels, len(taxonomy.names)),
-    "label_tokens": lambda taxonomy: 1,
-    "yes_no": lambda taxonomy: len(taxonomy.names),
-    "decisions_api": lambda taxonomy: 0,
-}

@@ -1,4 +1,4 @@
-"""Labelled examples shown to the model before the text: always the same ones, or those nearest to it."""
+"""Selection of few-shot examples: the same for every text, or the nearest to each text."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from llm.embedded.label_vectors import TextEncoder
     from similarity.encoders.minilm import Vectors
 
-Shots = Callable[[Sequence[Text], Taxonomy], list[tuple[FewShotExample, ...]]]
+ExampleSelector = Callable[[Sequence[Text], Taxonomy], list[tuple[FewShotExample, ...]]]
 
 
-def no_shots(texts: Sequence[Text], taxonomy: Taxonomy) -> list[tuple[FewShotExample, ...]]:
+def no_examples(texts: Sequence[Text], taxonomy: Taxonomy) -> list[tuple[FewShotExample, ...]]:
     """No examples for any text."""
     return [()] * len(texts)
 
@@ -32,69 +32,73 @@ class StaticExamples:
     """The same examples for every text, so that they stay in the server's prefix cache.
 
     Attributes:
-        shots: the examples.
-        vocabulary: name of the taxonomy that they are labelled in; texts under another one see none of them.
+        examples: the examples.
+        taxonomy_name: taxonomy of their labels; texts under another taxonomy get no examples.
     """
 
-    shots: tuple[FewShotExample, ...]
-    vocabulary: str
+    examples: tuple[FewShotExample, ...]
+    taxonomy_name: str
 
     @cached_property
     def digest(self) -> str:
-        """Changes whenever other examples may be shown."""
-        return _digest([self.vocabulary], self.shots)
+        """Changes whenever the examples change."""
+        return _digest([self.taxonomy_name], self.examples)
 
     def __call__(self, texts: Sequence[Text], taxonomy: Taxonomy) -> list[tuple[FewShotExample, ...]]:
         """The examples for each text."""
-        return [self.shots if taxonomy.name == self.vocabulary else ()] * len(texts)
+        return [self.examples if taxonomy.name == self.taxonomy_name else ()] * len(texts)
 
 
 class NearestExamples:
     """The examples most similar to each text, the nearest last, next to the text.
 
     Args:
-        encoder: compares texts.
-        shots: the examples to choose from.
-        vocabulary: name of the taxonomy that they are labelled in; texts under another one see none of them.
-        number: how many to show.
+        encoder: encodes texts; similarity is the cosine.
+        examples: the examples to choose from.
+        taxonomy_name: taxonomy of their labels; texts under another taxonomy get no examples.
+        number: examples per text.
     """
 
-    def __init__(self, encoder: TextEncoder, shots: Sequence[FewShotExample], vocabulary: str, number: int) -> None:
-        self._encoder, self._shots, self._vocabulary, self._number = encoder, tuple(shots), vocabulary, number
-        self._vectors: Vectors | None = None
+    def __init__(
+        self, encoder: TextEncoder, examples: Sequence[FewShotExample], taxonomy_name: str, number: int
+    ) -> None:
+        self._encoder, self._examples = encoder, tuple(examples)
+        self._taxonomy_name, self._number = taxonomy_name, number
 
     @cached_property
     def digest(self) -> str:
-        """Changes whenever other examples may be shown for a text."""
-        return _digest([self._vocabulary, self._number, self._encoder.name], self._shots)
+        """Changes whenever another selection is possible."""
+        return _digest([self._taxonomy_name, self._number, self._encoder.name], self._examples)
 
     def __call__(self, texts: Sequence[Text], taxonomy: Taxonomy) -> list[tuple[FewShotExample, ...]]:
-        """The examples for each text; never the text itself."""
-        if not texts or taxonomy.name != self._vocabulary:
-            return no_shots(texts, taxonomy)
-        if self._vectors is None:
-            self._vectors = self._encoder.encode([shot.text.body for shot in self._shots])
+        """The examples for each text; a text is never its own example."""
+        if not texts or taxonomy.name != self._taxonomy_name:
+            return no_examples(texts, taxonomy)
         rows = (self._encoder.encode([text.body for text in texts]) @ self._vectors.T).tolist()
         return [self._nearest(row, text) for row, text in zip(rows, texts, strict=True)]
 
+    @cached_property
+    def _vectors(self) -> Vectors:
+        return self._encoder.encode([example.text.body for example in self._examples])
+
     def _nearest(self, similarities: Sequence[float], text: Text) -> tuple[FewShotExample, ...]:
         order = sorted(range(len(similarities)), key=lambda place: -similarities[place])
-        near = [self._shots[place] for place in order if self._shots[place].text.body != text.body][: self._number]
-        return tuple(reversed(near))
+        others = (self._examples[place] for place in order if self._examples[place].text.body != text.body)
+        return tuple(list(others)[: self._number][::-1])
 
 
-def shots_digest(shots: Shots, text: Text, taxonomy: Taxonomy) -> str:
-    """What changes whenever other examples are shown for a text; found without choosing them where that is possible."""
-    if isinstance(shots, StaticExamples | NearestExamples):
-        return shots.digest
-    return _digest([], shots([text], taxonomy)[0])
+def examples_digest(selector: ExampleSelector, text: Text, taxonomy: Taxonomy) -> str:
+    """Digest that changes with the examples of a text; does not select them where the selector has a digest."""
+    if isinstance(selector, StaticExamples | NearestExamples):
+        return selector.digest
+    return _digest([], selector([text], taxonomy)[0])
 
 
-def _digest(choice: Sequence[object], shots: Sequence[FewShotExample]) -> str:
-    return digest_of(json.dumps([*choice, *map(asdict, shots)]))
+def _digest(options: Sequence[object], examples: Sequence[FewShotExample]) -> str:
+    return digest_of(json.dumps([*options, *map(asdict, examples)]))
 
 
-def load_shots(path: Path, taxonomy: Taxonomy) -> tuple[FewShotExample, ...]:
+def load_examples(path: Path, taxonomy: Taxonomy) -> tuple[FewShotExample, ...]:
     """Examples from a JSON-lines file with ``text`` and ``labels`` (a list).
 
     Raises:

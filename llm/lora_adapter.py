@@ -55,7 +55,7 @@ class Adapter:
         return f"{taxonomy['name']}@{taxonomy['digest']}, read as {self.made.get('strategy')}, under {prompts}"
 
 
-def adapter_in(folder: Path) -> Adapter:
+def load_adapter(folder: Path) -> Adapter:
     """The adapter of a folder; its weights are not loaded.
 
     Raises:
@@ -77,7 +77,7 @@ def adapter_in(folder: Path) -> Adapter:
     return Adapter(folder, base, max(ranks), digest_of(folder / WEIGHTS, 8), config, made)
 
 
-def refuse_other_base(adapter: Adapter, model: str) -> None:
+def check_base(adapter: Adapter, model: str) -> None:
     """Let an adapter stand on its own base only.
 
     The weights are compared where the manifest tells those of the training and the model is on this machine; else the
@@ -90,7 +90,7 @@ def refuse_other_base(adapter: Adapter, model: str) -> None:
     Raises:
         InvalidSetting: another model.
     """
-    known, weights = (adapter.made.get("base") or {}).get("weights"), weights_of(model)
+    known, weights = (adapter.made.get("base") or {}).get("weights"), weights_digest(model)
     if known and weights:
         if known != weights:
             raise InvalidSetting(
@@ -104,13 +104,13 @@ def refuse_other_base(adapter: Adapter, model: str) -> None:
         )
 
 
-def weights_of(model: str) -> str | None:
+def weights_digest(model: str) -> str | None:
     """12 hex digits of a model's weights and shape; None where they are not on this machine.
 
     Of every file of weights the size, the beginning and slices from all over are read: another model or a further
     training changes them all, and seven billion weights need not be read to see that.
     """
-    folder = folder_of(model)
+    folder = model_folder(model)
     files = sorted(folder.glob("*.safetensors")) if folder else []
     if folder is None or not files:
         return None
@@ -120,7 +120,7 @@ def weights_of(model: str) -> str | None:
     return digest.hexdigest()[:12]
 
 
-def folder_of(model: str) -> Path | None:
+def model_folder(model: str) -> Path | None:
     """The folder of a model: itself, or where the hub's cache keeps it; None where it is not on this machine."""
     if Path(model).expanduser().is_dir():
         return Path(model).expanduser()

@@ -61,7 +61,7 @@ class RequestContext:
 CURRENT_REQUEST: ContextVar[RequestContext] = ContextVar("current_request", default=RequestContext())  # noqa: B039  (frozen)
 
 
-def unread(problem: Problem, count: int, name: str, taxonomy: Taxonomy) -> list[Prediction]:
+def failed_predictions(problem: Problem, count: int, name: str, taxonomy: Taxonomy) -> list[Prediction]:
     """Predictions for texts that were not classified, all with the same problem."""
     return [Prediction((), AnswerSource(name, taxonomy.versioned_name), problem=problem)] * count
 

@@ -1,7 +1,6 @@
-"""How scores become labels: a threshold per strategy and taxonomy, set by hand or learnt, and a correction of bias.
+"""Thresholds from scores to labels, with logit offsets against bias, and the file that stores learned ones.
 
-Learnt from labelled texts (``fit``) where there are any, else from the scores of unlabelled ones
-(``batch_calibration``).
+``fit`` learns a threshold from labelled texts, ``batch_calibration`` offsets from the scores of unlabelled ones.
 """
 
 from __future__ import annotations
@@ -16,12 +15,11 @@ from prompts.errors import InvalidSetting
 from prompts.files import digest_of, locked, read_json, write_text_atomically
 from prompts.taxonomy import Taxonomy
 
-# Where nothing was learnt: a label that competes is given from a tenth of the probability on, one that stands for
-# itself from even odds on.
-_COMPETING, _INDEPENDENT = 0.1, 0.5
-_LEAST = 1e-6  # probabilities are kept this far from 0 and 1 before logarithms
+# Default thresholds: of labels that share one probability, and of labels with a probability each.
+_SHARE, _PROBABILITY = 0.1, 0.5
+_EPSILON = 1e-6  # minimum distance of probabilities from 0 and 1 before logarithms
 NONE = ""
-"""Under which name shifts hold "none of these labels"; no label has an empty name."""
+"""Key of "none of these labels" in ``logit_offsets``; no label has an empty name."""
 
 
 @dataclass(frozen=True)
@@ -29,50 +27,50 @@ class LabelThreshold:
     """From scores to labels.
 
     Attributes:
-        threshold: a label is given from this score on.
-        shifts: added to each label's log-odds (or log-probability, where labels compete) before; absent is 0. ``NONE``
-            is the share that competing labels leave to "none".
+        threshold: minimum score of a label.
+        logit_offsets: added to each label's log-odds (or log-probability, where labels are mutually exclusive) first;
+            0 for missing labels. ``NONE`` is the key of "none" among mutually exclusive labels.
     """
 
     threshold: float
-    shifts: Mapping[str, float] = field(default_factory=dict)
+    logit_offsets: Mapping[str, float] = field(default_factory=dict)
 
     def adjusted(self, scores: Mapping[str, float], mutually_exclusive: bool) -> dict[str, float]:
-        """The scores after the shifts, best first; where labels compete, they and what "none" has still sum to 1."""
-        if self.shifts:
-            scores = _shift_competing(scores, self.shifts) if mutually_exclusive else _shift_each(scores, self.shifts)
+        """The scores after the offsets, best first; mutually exclusive ones and "none" still sum to 1."""
+        if self.logit_offsets:
+            scores = (_offset_shares if mutually_exclusive else _offset_each)(scores, self.logit_offsets)
         return dict(sorted(scores.items(), key=lambda pair: -pair[1]))
 
     def choose(
         self, scores: Mapping[str, float], taxonomy: Taxonomy, mutually_exclusive: bool = False
     ) -> tuple[str, ...]:
-        """The labels above the threshold, best first, at most ``max_labels``.
+        """The labels at or above the threshold, best first, at most ``max_labels``.
 
-        The best label is always among them, unless the taxonomy allows none. Where labels compete with "none", they are
-        returned only if the best has at least the share of "none".
+        The best label is always chosen, unless the taxonomy allows none. Of mutually exclusive labels none is chosen if
+        "none" has a higher share than the best one.
         """
         ranked = sorted(scores, key=lambda name: -scores[name])
-        if mutually_exclusive and taxonomy.allow_none and scores[ranked[0]] < none_share(scores):
+        if mutually_exclusive and taxonomy.allow_none and scores[ranked[0]] < none_probability(scores):
             return ()
         chosen = [name for name in ranked if scores[name] >= self.threshold][: taxonomy.max_labels]
         return tuple(chosen or ([] if taxonomy.allow_none else ranked[:1]))
 
     def rule(self, taxonomy: Taxonomy, mutually_exclusive: bool = False) -> str:
-        """The same in words; two decisions that may choose differently have different words."""
+        """The rule in words; rules that may choose differently have different words."""
         least = "" if taxonomy.allow_none else ", the best one at least"
         least = ', none where "none" scores highest' if taxonomy.allow_none and mutually_exclusive else least
-        digest = digest_of(json.dumps(dict(self.shifts), sort_keys=True), 8)
-        shifted = f", {len(self.shifts)} labels corrected ({digest})" if self.shifts else ""
-        return f"score from {self.threshold!r} on, at most {taxonomy.max_labels}{least}{shifted}"
+        digest = digest_of(json.dumps(dict(self.logit_offsets), sort_keys=True), 8)
+        corrected = f", {len(self.logit_offsets)} labels corrected ({digest})" if self.logit_offsets else ""
+        return f"score from {self.threshold!r} on, at most {taxonomy.max_labels}{least}{corrected}"
 
 
 def default(mutually_exclusive: bool) -> LabelThreshold:
-    """The decision where nothing was learnt or set."""
-    return LabelThreshold(_COMPETING if mutually_exclusive else _INDEPENDENT)
+    """The threshold where none is learned or set."""
+    return LabelThreshold(_SHARE if mutually_exclusive else _PROBABILITY)
 
 
-def none_share(scores: Mapping[str, float]) -> float:
-    """What competing labels leave to "none of these labels"."""
+def none_probability(scores: Mapping[str, float]) -> float:
+    """The probability of "none of these labels" among mutually exclusive labels."""
     return max(0.0, 1 - sum(scores.values()))
 
 
@@ -82,105 +80,102 @@ def fit(
     taxonomy: Taxonomy,
     mutually_exclusive: bool = False,
 ) -> LabelThreshold:
-    """The threshold with the best micro-F1 on labelled texts; give it a validation split, never the test split.
+    """The threshold with the best micro-F1 on labelled texts of a validation split.
 
     Args:
-        scores: one mapping per text, from label to score.
-        truth: the true labels of each text.
-        taxonomy: decides as the answer will, with its ``max_labels`` and ``allow_none``.
-        mutually_exclusive: whether the scores of a text and the share of "none" sum to 1.
+        scores: score by label, per text.
+        truth: true labels per text.
+        taxonomy: its ``max_labels`` and ``allow_none`` apply.
+        mutually_exclusive: whether the scores of a text and "none" sum to 1.
     """
-    steps = sorted({round(score, 3) for some in scores for score in some.values()})
-    tried = steps[:: max(1, len(steps) // 200)] or [_INDEPENDENT]
-    best = max(tried, key=lambda value: _micro_f1(LabelThreshold(value), scores, truth, taxonomy, mutually_exclusive))
-    return LabelThreshold(best)
+    steps = sorted({round(score, 3) for row in scores for score in row.values()})
+    candidates = steps[:: max(1, len(steps) // 200)] or [_PROBABILITY]
+
+    def micro_f1(threshold: float) -> float:
+        chosen = [LabelThreshold(threshold).choose(row, taxonomy, mutually_exclusive) for row in scores]
+        hits = sum(len(set(labels) & set(names)) for labels, names in zip(chosen, truth, strict=True))
+        return 2 * hits / max(1, sum(map(len, chosen)) + sum(map(len, truth)))
+
+    return LabelThreshold(max(candidates, key=micro_f1))
 
 
 def batch_calibration(
     scores: Sequence[Mapping[str, float]], mutually_exclusive: bool, threshold: float
 ) -> LabelThreshold:
-    """Takes away what the model prefers whatever the text is, estimated from its scores over a batch of texts.
+    """Offsets against the model's bias towards labels, from its mean scores over a batch of texts.
 
-    Where labels compete, each label's mean probability is divided out (batch calibration, arXiv 2309.17249). Where each
-    stands for itself, only the differences between labels are: dividing out the whole would say Yes to every label on
-    half of all texts.
+    Mutually exclusive labels: divides by each label's mean probability (batch calibration, arXiv 2309.17249). Other
+    labels: removes only the differences between labels; removing the whole mean would give every label to half of all
+    texts.
 
     Args:
-        scores: one mapping per text, unlabelled; some hundred texts make the estimate steady.
-        mutually_exclusive: whether the scores of a text and the share of "none" sum to 1.
-        threshold: stays as it is.
+        scores: score by label, per unlabelled text; some hundred texts make a stable estimate.
+        mutually_exclusive: whether the scores of a text and "none" sum to 1.
+        threshold: threshold of the result.
     """
     names = list(scores[0])
     if mutually_exclusive:
-        means = {name: sum(some[name] for some in scores) / len(scores) for name in names}
-        if (none := sum(map(none_share, scores)) / len(scores)) > _LEAST:
+        means = {name: sum(row[name] for row in scores) / len(scores) for name in names}
+        if (none := sum(map(none_probability, scores)) / len(scores)) > _EPSILON:
             means[NONE] = none
-        return LabelThreshold(threshold, {name: -math.log(max(_LEAST, mean)) for name, mean in means.items()})
-    means = {name: sum(_log_odds(some[name]) for some in scores) / len(scores) for name in names}
+        return LabelThreshold(threshold, {name: -math.log(max(_EPSILON, mean)) for name, mean in means.items()})
+    means = {name: sum(_log_odds(row[name]) for row in scores) / len(scores) for name in names}
     overall = sum(means.values()) / len(means)
     return LabelThreshold(threshold, {name: overall - mean for name, mean in means.items()})
 
 
 class ThresholdStore:
-    """Learnt decisions, kept in one JSON file, by model, strategy, prompt and taxonomy.
+    """Learned thresholds by model, strategy, prompt and taxonomy, in one JSON file.
 
     Args:
         path: the file; it need not exist.
-        threshold: set by hand; goes before what was learnt.
+        threshold: set by hand; takes precedence over learned ones.
     """
 
     def __init__(self, path: Path | None = None, threshold: float | None = None) -> None:
         self._path, self._threshold = path, threshold
-        self._learnt = self._read()
+        self._learned = self._read()
 
-    def of(self, key: str, mutually_exclusive: bool) -> LabelThreshold:
-        """The decision in force under a key."""
-        learnt = self._learnt.get(key) or default(mutually_exclusive)
-        return learnt if self._threshold is None else LabelThreshold(self._threshold, learnt.shifts)
+    def get(self, key: str, mutually_exclusive: bool) -> LabelThreshold:
+        """The threshold of a key."""
+        learned = self._learned.get(key) or default(mutually_exclusive)
+        return learned if self._threshold is None else LabelThreshold(self._threshold, learned.logit_offsets)
 
-    def keep(self, key: str, decision: LabelThreshold) -> None:
-        """Store a decision; other processes may store theirs at the same time, and a reader sees a whole file."""
+    def put(self, key: str, threshold: LabelThreshold) -> None:
+        """Store a threshold; safe for concurrent processes.
+
+        Raises:
+            InvalidSetting: the store has no file.
+        """
         if self._path is None:
-            raise InvalidSetting("there is no file to keep decisions in; set MARQUEE_THRESHOLDS_PATH")
+            raise InvalidSetting("there is no file for thresholds; set MARQUEE_THRESHOLDS_PATH")
         with locked(self._path.with_suffix(".lock")):
-            self._learnt = self._read() | {key: decision}
-            entries = {key: asdict(one) for key, one in self._learnt.items()}
+            self._learned = self._read() | {key: threshold}
+            entries = {name: asdict(entry) for name, entry in self._learned.items()}
             write_text_atomically(self._path, json.dumps(entries, indent=2))
 
     def _read(self) -> dict[str, LabelThreshold]:
         if self._path is None or not self._path.exists():
             return {}
         try:
-            kept = read_json(self._path, InvalidSetting)
-            return {key: LabelThreshold(**one) for key, one in kept.items()}
+            entries = read_json(self._path, InvalidSetting)
+            return {key: LabelThreshold(**entry) for key, entry in entries.items()}
         except (ValueError, TypeError, AttributeError) as error:
-            raise InvalidSetting(f"{self._path} holds no decisions ({error}); delete it and calibrate again") from None
+            raise InvalidSetting(f"{self._path} holds no thresholds ({error}); delete it and calibrate again") from None
 
 
-def _shift_each(scores: Mapping[str, float], shifts: Mapping[str, float]) -> dict[str, float]:
-    shifted = {name: _log_odds(score) + shifts.get(name, 0.0) for name, score in scores.items()}
-    return {name: 1 / (1 + math.exp(-odds)) for name, odds in shifted.items()}
+def _offset_each(scores: Mapping[str, float], offsets: Mapping[str, float]) -> dict[str, float]:
+    logits = {name: _log_odds(score) + offsets.get(name, 0.0) for name, score in scores.items()}
+    return {name: 1 / (1 + math.exp(-logit)) for name, logit in logits.items()}
 
 
-def _shift_competing(scores: Mapping[str, float], shifts: Mapping[str, float]) -> dict[str, float]:
-    shared = {**scores, NONE: none_share(scores)}
-    weighed = {name: score * math.exp(shifts.get(name, 0.0)) for name, score in shared.items()}
-    total = sum(weighed.values())
-    return {name: weighed[name] / total for name in scores} if total else dict(scores)
+def _offset_shares(scores: Mapping[str, float], offsets: Mapping[str, float]) -> dict[str, float]:
+    shares = {**scores, NONE: none_probability(scores)}
+    weights = {name: share * math.exp(offsets.get(name, 0.0)) for name, share in shares.items()}
+    total = sum(weights.values())
+    return {name: weights[name] / total for name in scores} if total else dict(scores)
 
 
 def _log_odds(probability: float) -> float:
-    kept = min(max(probability, _LEAST), 1 - _LEAST)
-    return math.log(kept / (1 - kept))
-
-
-def _micro_f1(
-    decision: LabelThreshold,
-    scores: Sequence[Mapping[str, float]],
-    truth: Sequence[Sequence[str]],
-    taxonomy: Taxonomy,
-    mutually_exclusive: bool,
-) -> float:
-    found = [decision.choose(some, taxonomy, mutually_exclusive) for some in scores]
-    hits = sum(len(set(some) & set(names)) for some, names in zip(found, truth, strict=True))
-    return 2 * hits / max(1, sum(map(len, found)) + sum(map(len, truth)))
+    clipped = min(max(probability, _EPSILON), 1 - _EPSILON)
+    return math.log(clipped / (1 - clipped))

@@ -15,7 +15,7 @@ from llm.backends.openai_compatible import EndpointSettings, OpenAICompatible
 from llm.backends.transport import HTTPTransport
 from llm.classifier import Classifier, Problem
 from llm.embedded.matcher import Matcher, matcher
-from llm.few_shot import NearestExamples, Shots, StaticExamples, load_shots, no_shots
+from llm.few_shot import ExampleSelector, NearestExamples, StaticExamples, load_examples, no_examples
 from llm.language_model import LanguageModel
 from llm.strategies import registry as strategies
 from llm.thresholds import ThresholdStore
@@ -91,7 +91,7 @@ class Classifiers:
     encoder: MiniLM
     taxonomy: Taxonomy
     backend: Backend | None
-    examples: Shots
+    examples: ExampleSelector
     gate: Admission
 
 
@@ -120,7 +120,7 @@ def create(settings: Settings, trained: Classifier | None = None, monitor: Monit
         embedded.classify([WARM_UP], taxonomy)
 
     backend = backend_of(settings) if trained is None and settings.asks_a_model else None
-    examples = shots_of(settings, encoder, taxonomy) if backend else no_shots
+    examples = example_selector(settings, encoder, taxonomy) if backend else no_examples
     return Classifiers(
         classifiers(backend, settings, embedded, examples, model_gate) if backend else lambda choice: embedded,
         backend.check if backend and not settings.fallback else lambda: None,
@@ -155,15 +155,19 @@ def backend_of(settings: Settings) -> Backend:
 
 
 def language_model(
-    backend: Backend, settings: Settings, choice: RequestOptions, decisions: ThresholdStore, shots: Shots = no_shots
+    backend: Backend,
+    settings: Settings,
+    choice: RequestOptions,
+    decisions: ThresholdStore,
+    examples: ExampleSelector = no_examples,
 ) -> LanguageModel:
     """The language model as a classifier, without anything around it."""
     strategy = strategies.named(choice.strategy or settings.strategy)
-    return LanguageModel(backend, strategy, choice.prompt, decisions, shots)
+    return LanguageModel(backend, strategy, choice.prompt, decisions, examples)
 
 
 def classifiers(
-    backend: Backend, settings: Settings, embedded: Classifier, shots: Shots, gate: Admission
+    backend: Backend, settings: Settings, embedded: Classifier, examples: ExampleSelector, gate: Admission
 ) -> ClassifierFor:
     """For every choice of a request, the classifier that asks the backend, with all that the settings put around it."""
     strategies.named(settings.strategy)  # a misspelt one should stop the start
@@ -174,7 +178,7 @@ def classifiers(
     wraps = _wraps(settings, embedded)
 
     def classifier_for(choice: RequestOptions) -> Classifier:
-        asked = AdmissionControl(language_model(backend, settings, choice, decisions, shots), gate)
+        asked = AdmissionControl(language_model(backend, settings, choice, decisions, examples), gate)
         # The cache is innermost: outside the fallback it would keep an outage's answers as the model's.
         classifier: Classifier = Cached(asked, store, settings.cache_shared) if store and choice.cache else asked
         for wrap in wraps:
@@ -203,14 +207,14 @@ def _wraps(settings: Settings, embedded: Classifier) -> list[Wrap]:
     return wraps
 
 
-def shots_of(settings: Settings, encoder: MiniLM, taxonomy: Taxonomy) -> Shots:
+def example_selector(settings: Settings, encoder: MiniLM, taxonomy: Taxonomy) -> ExampleSelector:
     """The examples to show, from the file that the settings name; for the default taxonomy."""
-    if settings.shots_path is None:
-        return no_shots
-    shots = load_shots(settings.shots_path, taxonomy)
-    if not settings.shots_nearest:
-        return StaticExamples(shots, taxonomy.name)
-    return NearestExamples(encoder, shots, taxonomy.name, settings.shots_nearest)
+    if settings.examples_path is None:
+        return no_examples
+    examples = load_examples(settings.examples_path, taxonomy)
+    if not settings.examples_nearest:
+        return StaticExamples(examples, taxonomy.name)
+    return NearestExamples(encoder, examples, taxonomy.name, settings.examples_nearest)
 
 
 def _transport(settings: Settings) -> HTTPTransport:

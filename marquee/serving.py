@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from llm.backends.vllm_server import VLLMOptions, VLLMServer
-from llm.lora_adapter import Adapter, adapter_in, refuse_other_base, vllm_arguments
+from llm.lora_adapter import Adapter, check_base, load_adapter, vllm_arguments
 from marquee.settings import Settings, read_settings
 from prompts import registry
 
@@ -27,12 +27,12 @@ def with_vllm(model: str, **overrides: Any) -> tuple[Settings, VLLMServer]:
         InvalidSetting: a setting that cannot work, or an adapter of another base model.
     """
     settings = read_settings(**overrides, classifier="embedded")  # settings of another endpoint are not checked
-    adapter = adapter_in(Path(settings.adapter)) if settings.adapter else None
+    adapter = load_adapter(Path(settings.adapter)) if settings.adapter else None
     weights = _weights(model, settings, adapter)
     base, requested = _names(weights, settings.model if model and "model" in settings.model_fields_set else "", adapter)
     arguments = tuple(shlex.split(settings.vllm_arguments))
     if adapter:
-        refuse_other_base(adapter, weights)
+        check_base(adapter, weights)
         arguments = (*vllm_arguments(adapter, requested), *arguments)
     python = str(Path(settings.vllm_python or sys.executable).expanduser())
     vllm = VLLMServer(weights, base, VLLMOptions(python, settings.vllm_max_model_len, arguments))
@@ -64,7 +64,7 @@ def as_trained(settings: Settings, folder: Path) -> tuple[Settings, list[str]]:
     Raises:
         InvalidSetting: the folder has no adapter.
     """
-    adapter = adapter_in(folder)
+    adapter = load_adapter(folder)
     trained = {"taxonomy": _taxonomy(adapter), "strategy": adapter.made.get("strategy")}
     unset = {name: value for name, value in trained.items() if value and name not in settings.model_fields_set}
     return settings.model_copy(update=unset), _notes(adapter)

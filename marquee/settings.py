@@ -76,7 +76,7 @@ class Settings(BaseModel):
         description="score from which labels are given, in letters and yes_no; default: learnt, or .1 and .5",
     )
     thresholds_path: Path = Field(Path("var/thresholds.json"), description="where learnt thresholds are kept")
-    probe_path: Path = Field(Path("var/probe.json"), description="where is kept what endpoints were seen to honour")
+    probe_path: Path = Field(Path("var/probe.json"), description="file of capability checks and request forms")
     label_orders: int = Field(
         1, ge=1, le=100, description="orders of the labels to average over; costs as many times more"
     )
@@ -84,10 +84,10 @@ class Settings(BaseModel):
     cascade_margin: float = Field(
         0.0, ge=0, description="margin below which MiniLM leaves a text to the model; 0: none"
     )
-    shots_path: Path | None = Field(
+    examples_path: Path | None = Field(
         None, description='JSON lines of examples to show the model, `{"text": …, "labels": […]}`'
     )
-    shots_nearest: int = Field(0, ge=0, description="show only so many, the nearest to each text; 0 shows all")
+    examples_nearest: int = Field(0, ge=0, description="show only so many, the nearest to each text; 0 shows all")
     timeout: float = Field(30.0, gt=0, description="seconds that one attempt at the endpoint may take")
     retries: int = Field(2, ge=0, le=10, description="further attempts after the first")
     concurrency: int = Field(64, ge=1, le=512, description="most requests to the endpoint under way at once")

@@ -17,7 +17,7 @@ from prompts.network import without_login
 if TYPE_CHECKING:
     from llm.backends.backend import Backend
     from llm.costs import Preview
-    from llm.embedded.cosine import Embedded
+    from llm.embedded.cosine import CosineClassifier
     from llm.embedded.matcher import Matcher
     from marquee.factory import RequestOptions
     from marquee.settings import Settings
@@ -104,7 +104,7 @@ def corresponding(
             "unset MARQUEE_LOCAL_MODEL and MARQUEE_MAX_CANDIDATE_LABELS"
         )
     options = _options(rest, context, spec)
-    examples = factory.shots_of(settings, MiniLM(), context.taxonomy)
+    examples = factory.example_selector(settings, MiniLM(), context.taxonomy)
     thresholds = ThresholdStore(settings.thresholds_path, settings.threshold)
     model = factory.language_model(backend(settings.model), settings, options, thresholds, examples)
     classifier = OrderEnsemble(model, settings.label_orders) if settings.label_orders > 1 else model
@@ -130,15 +130,17 @@ def _embedded(spec: str, rest: str, context: SystemContext) -> System:
 
 
 def _plain(spec: str, rest: str, context: SystemContext) -> System:
-    from llm.embedded.cosine import Embedded
+    from llm.embedded.cosine import CosineClassifier
     from similarity.encoders.minilm import MiniLM
 
     if rest:
         raise InvalidSetting(f"{spec!r}: minilm-plain takes nothing after it")
-    return _in_process(spec, {}, Embedded(MiniLM()), context)
+    return _in_process(spec, {}, CosineClassifier(MiniLM()), context)
 
 
-def _in_process(spec: str, setup: Mapping[str, Any], classifier: Matcher | Embedded, context: SystemContext) -> System:
+def _in_process(
+    spec: str, setup: Mapping[str, Any], classifier: Matcher | CosineClassifier, context: SystemContext
+) -> System:
     from marquee.factory import WARM_UP
 
     def opened() -> OpenedSystem:
@@ -221,19 +223,19 @@ def _requested(settings: Settings) -> Mapping[str, Any]:
 
 
 def _identity(settings: Settings, options: RequestOptions, context: SystemContext) -> Mapping[str, Any]:
-    from llm.lora_adapter import adapter_in
+    from llm.lora_adapter import load_adapter
     from prompts.registry import prompt_for
 
     prompts = {options.prompt} if options.prompt else {prompt_for(text, context.taxonomy) for text in context.texts}
     return {
-        **({"adapter": adapter_in(Path(settings.adapter)).digest} if settings.adapter else {}),
+        **({"adapter": load_adapter(Path(settings.adapter)).digest} if settings.adapter else {}),
         "strategy": options.strategy or settings.strategy,
         "prompts": sorted(prompt.versioned_name for prompt in prompts),
         "decoding": {"temperature": 0},
         "orders": settings.label_orders,
         "candidates": settings.max_candidate_labels,
-        "shots": digest_of(settings.shots_path) if settings.shots_path else None,
-        "shots_nearest": settings.shots_nearest,
+        "shots": digest_of(settings.examples_path) if settings.examples_path else None,
+        "examples_nearest": settings.examples_nearest,
     }
 
 

@@ -1,4 +1,4 @@
-"""In which form a model is asked for labels; the templates word it."""
+"""Answer formats that a prompt can request, and few-shot examples as turns of a conversation in the same format."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ NONE_CODE = "0"
 
 @dataclass(frozen=True)
 class AnswerFormat:
-    """What the answer should look like.
+    """The form of the answer.
 
     Attributes:
         strategy: ``json_list`` a JSON list of labels; ``label_tokens`` the code of the best label; ``yes_no`` Yes or No
             about one label.
-        label: the label that ``yes_no`` asks about.
+        label: the label of a ``yes_no`` question.
+        none_code: code of "none of these labels".
     """
 
     strategy: Literal["json_list", "label_tokens", "yes_no"]
@@ -31,18 +32,18 @@ class AnswerFormat:
     none_code: str = NONE_CODE
 
     def labels_with_codes(self, taxonomy: Taxonomy) -> Iterator[tuple[str, Label]]:
-        """Every label that may be answered, with its code; the code is empty where the strategy uses none."""
+        """The predictable labels with their codes; codes are empty for strategies without codes."""
         for place, label in enumerate(taxonomy.predictable):
             yield CODES[place] if self.strategy == "label_tokens" else "", label
 
 
-LIST = AnswerFormat("json_list")
-LETTERS = AnswerFormat("label_tokens")
+JSON_LIST = AnswerFormat("json_list")
+LABEL_TOKENS = AnswerFormat("label_tokens")
 
 
 @dataclass(frozen=True)
 class FewShotExample:
-    """A labelled example to show the model."""
+    """A labelled example for the model."""
 
     text: Text
     labels: tuple[str, ...]
@@ -57,42 +58,42 @@ class Turn:
     answer: str
 
 
-def turns(shots: Sequence[FewShotExample], taxonomy: Taxonomy, question: AnswerFormat) -> Iterator[Turn]:
-    """The examples as turns, in their order.
+def example_turns(examples: Sequence[FewShotExample], taxonomy: Taxonomy, question: AnswerFormat) -> Iterator[Turn]:
+    """The examples as turns, in their order, with answers in the format of the question.
 
-    An example without a label of the taxonomy is shown only where "none" is an answer. ``yes_no`` asks about one label
-    that each example has and one that it has not, whatever label the text is asked about: so all questions about a text
-    share the same beginning.
+    Examples without a label of the taxonomy are left out where "none" is not an answer. ``yes_no`` has one question
+    about a label of each example and one about another label, whatever the label of the question: all questions about
+    a text then share the same beginning.
     """
-    for place, shot in enumerate(shots):
-        labels = [name for name in shot.labels if name in taxonomy.names]
+    for place, example in enumerate(examples):
+        labels = tuple(name for name in example.labels if name in taxonomy.names)
         if labels or taxonomy.allow_none or question.strategy == "yes_no":
-            yield from _TURNS[question.strategy](place, replace(shot, labels=tuple(labels)), taxonomy, question)
+            yield from _TURNS[question.strategy](place, replace(example, labels=labels), taxonomy, question)
 
 
-def _listed(place: int, shot: FewShotExample, taxonomy: Taxonomy, question: AnswerFormat) -> Iterator[Turn]:
-    yield Turn(shot.text, question, json.dumps(shot.labels[: taxonomy.max_labels], ensure_ascii=False))
+def _json_list(place: int, example: FewShotExample, taxonomy: Taxonomy, question: AnswerFormat) -> Iterator[Turn]:
+    yield Turn(example.text, question, json.dumps(example.labels[: taxonomy.max_labels], ensure_ascii=False))
 
 
-def _coded(place: int, shot: FewShotExample, taxonomy: Taxonomy, question: AnswerFormat) -> Iterator[Turn]:
-    """The code of the first label, since one label is asked for."""
+def _label_tokens(place: int, example: FewShotExample, taxonomy: Taxonomy, question: AnswerFormat) -> Iterator[Turn]:
+    """The code of the first label, because the answer is one code."""
     codes = {label.name: code for code, label in question.labels_with_codes(taxonomy)}
-    yield Turn(shot.text, question, codes[shot.labels[0]] if shot.labels else question.none_code)
+    yield Turn(example.text, question, codes[example.labels[0]] if example.labels else question.none_code)
 
 
-def _judged(place: int, shot: FewShotExample, taxonomy: Taxonomy, question: AnswerFormat) -> Iterator[Turn]:
-    """One Yes and one No, in turn first, so that neither is the rule."""
-    without = [name for name in taxonomy.names if name not in shot.labels]
-    sides = [(shot.labels, "Yes"), (without, "No")]
-    for names, answer in sides if place % 2 == 0 else sides[::-1]:
+def _yes_no(place: int, example: FewShotExample, taxonomy: Taxonomy, question: AnswerFormat) -> Iterator[Turn]:
+    """One Yes and one No; their order alternates, so that the model does not learn an order."""
+    others = tuple(name for name in taxonomy.names if name not in example.labels)
+    pairs = [(example.labels, "Yes"), (others, "No")]
+    for names, answer in pairs if place % 2 == 0 else pairs[::-1]:
         if names:
             name = names[place % len(names)]
-            label = next(one for one in taxonomy.predictable if one.name == name)
-            yield Turn(shot.text, replace(question, label=label), answer)
+            label = next(label for label in taxonomy.predictable if label.name == name)
+            yield Turn(example.text, replace(question, label=label), answer)
 
 
 _TURNS: Mapping[str, Callable[[int, FewShotExample, Taxonomy, AnswerFormat], Iterator[Turn]]] = {
-    "json_list": _listed,
-    "label_tokens": _coded,
-    "yes_no": _judged,
+    "json_list": _json_list,
+    "label_tokens": _label_tokens,
+    "yes_no": _yes_no,
 }

@@ -36,11 +36,11 @@ class InvalidDataset(MarqueeError):
     """A data file lacks what it should hold."""
 
 
-class Unanswered(MarqueeError):
+class UnansweredTexts(MarqueeError):
     """Texts got no answer where every one needs one; the message says how many, and why the first got none."""
 
 
-class Stopped(MarqueeError):
+class Interrupted(MarqueeError):
     """Something outside stopped a long work before its end; what was done is kept, and the same command goes on."""
 
 

@@ -201,7 +201,7 @@ def registered(place: str) -> Taxonomy:
 
 
 def prompt(name: str) -> Prompt:
-    """The prompt of that name; a kind alone (``"plot"``) means its newest version.
+    """The prompt of that name, or of a kind (``"plot"``): its ``DEFAULT_VERSION``, else its newest version.
 
     Raises:
         UnknownName: there is none.
@@ -210,8 +210,8 @@ def prompt(name: str) -> Prompt:
     versions = [prompt for prompt in found.values() if name in (prompt.name, prompt.kind)]
     if not versions:
         wrong = next((error for stem, error in found.faulty.items() if name in (stem, stem.rpartition(".v")[0])), None)
-        raise wrong or UnknownName("prompt", name, found)
-    return max(versions, key=lambda prompt: prompt.version)
+        raise wrong or UnknownName("prompt", name, {*found, *(prompt.kind for prompt in found.values())})
+    return max(versions, key=lambda prompt: (prompt.version == DEFAULT_VERSION.get(prompt.kind), prompt.version))
 
 
 def prompt_for(text: Text, taxonomy: Taxonomy) -> Prompt:
@@ -219,6 +219,9 @@ def prompt_for(text: Text, taxonomy: Taxonomy) -> Prompt:
     kinds = KIND_BY_SUBJECT.get(taxonomy.subject, ("text", "text"))
     return prompt(kinds[0] if text.body.strip() else kinds[1])
 
+
+# Version of a kind that is named without one. Version 2 becomes the default once it is measured to be no worse.
+DEFAULT_VERSION: Mapping[str, int] = dict.fromkeys(("auto", "company", "plot", "review", "text", "title"), 1)
 
 # subject of the taxonomy -> kind of prompt for (a text, a bare title)
 KIND_BY_SUBJECT: Mapping[str, tuple[str, str]] = {

@@ -1,4 +1,4 @@
-"""A prompt: a versioned Jinja template that puts a text and a taxonomy to a model."""
+"""Prompts: versioned Jinja templates that render a text and a taxonomy to chat messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jinja2 import FileSystemLoader, StrictUndefined, TemplateError, TemplateSyn
 from jinja2.meta import find_referenced_templates
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from prompts.answer_format import LIST, AnswerFormat, FewShotExample, turns
+from prompts.answer_format import JSON_LIST, AnswerFormat, FewShotExample, example_turns
 from prompts.errors import InvalidPrompt
 from prompts.files import digest_of
 from prompts.taxonomy import Taxonomy
@@ -23,20 +23,20 @@ TEMPLATES = Path(__file__).parent / "templates"
 Message = Mapping[str, str]
 
 _SECTIONS = re.compile(r"\A(?:.*\n)?--- system ---\n(?P<system>.*?)\n--- user ---\n(?P<user>.*)\Z", re.DOTALL)
-# "<" before a letter, a slash or a bar opens every control token in use (<|im_end|>, </s>, <think>, <<SYS>>,
-# DeepSeek's full-width bar) and every fence of ours; a blank after it leaves the words and takes the power.
+# "<" before a letter, a slash or a bar begins every control token in use (<|im_end|>, </s>, <think>, <<SYS>>,
+# DeepSeek's full-width bar) and every fence; a space after it keeps the words and disables the token.
 _OPENING = re.compile(r"<(?=[A-Za-z/!|\uff5c])")
 _CLOSING = re.compile(r"(?<=[|\uff5c])>")
 _BRACKETED = re.compile(r"\[(?=/?(?:INST|SYS|AVAILABLE_TOOLS|TOOL_)[A-Z_]*\])", re.IGNORECASE)
 # C0 controls but tab and line feed, and DEL: no tokenizer needs them, NUL breaks some.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_DECISION_DEFAULT = "decision.v1"
 
 
 def neutralise(value: Any) -> Any:
-    """Take the power from whatever a tokenizer or a fence would read as a command; words stay readable.
+    """Escape control tokens and fences in a value, so that a text cannot end its block; words stay readable.
 
-    Applied by the environment to every value that a template prints, so that no template can forget it. The
-    template's own text is not touched.
+    The environment applies it to every value that a template prints. The template's own text is not changed.
     """
     if not isinstance(value, str):
         return value
@@ -48,9 +48,9 @@ def neutralise(value: Any) -> Any:
 class Prompt:
     """One version of a prompt template.
 
-    A template has two sections, ``--- system ---`` and ``--- user ---``. The first sees the taxonomy only, never
-    the text, which makes it byte-identical for every text of a vocabulary: servers with prefix caching compute it
-    once. The second holds the text, fenced; it is rendered for every few-shot example too (``prompts.answer_format``).
+    A template has two sections. ``--- system ---`` depends on the taxonomy only, so that its tokens are the same for
+    every text and servers with prefix caching compute them once. ``--- user ---`` has the text in a fence; it is
+    rendered for every few-shot example too (``prompts.answer_format.example_turns``).
 
     Attributes:
         name: kind and version, e.g. ``"plot.v1"``.
@@ -64,7 +64,7 @@ class Prompt:
     source: str
 
     def __post_init__(self) -> None:
-        self._templates  # noqa: B018  (compiled now, so that a broken template is refused at load)
+        self._templates  # noqa: B018  (compiles the template, so that an invalid one is an error at load)
 
     @property
     def kind(self) -> str:
@@ -78,17 +78,16 @@ class Prompt:
 
     @property
     def about(self) -> str:
-        """What the template is for: the comment in front of its first section."""
+        """What the template is for: the comment before its first section."""
         comment = re.match(r"\{#\s*(.*?)\s*#\}", self.source, re.DOTALL)
         return comment[1] if comment else ""
 
     @cached_property
     def digest(self) -> str:
         """12 hex digits of the template's text and of every part that it includes."""
-        named = find_referenced_templates(_environment().parse(self.source))
-        parts = sorted({name for name in named if name})
-        whole = [self.source, *((TEMPLATES / "parts" / name).read_text(encoding="utf-8") for name in parts)]
-        return digest_of("\0".join(whole), 12)
+        parts = sorted(filter(None, find_referenced_templates(_environment().parse(self.source))))
+        sources = [(TEMPLATES / "parts" / name).read_text(encoding="utf-8") for name in dict.fromkeys(parts)]
+        return digest_of("\0".join([self.source, *sources]), 12)
 
     @property
     def versioned_name(self) -> str:
@@ -96,37 +95,32 @@ class Prompt:
         return f"{self.name}@{self.digest}"
 
     def render(
-        self, text: Text, taxonomy: Taxonomy, question: AnswerFormat = LIST, shots: Sequence[FewShotExample] = ()
+        self,
+        text: Text,
+        taxonomy: Taxonomy,
+        question: AnswerFormat = JSON_LIST,
+        examples: Sequence[FewShotExample] = (),
     ) -> tuple[Message, ...]:
-        """The messages to send.
-
-        One of role ``system``, the same for all texts; one of ``user`` and one of ``assistant`` per example; one of
-        ``user``.
-
-        Args:
-            text: what is to be labelled.
-            taxonomy: the taxonomy.
-            question: in which form the answer is asked for.
-            shots: labelled examples to show before the text.
+        """The messages: ``system``, the same for all texts; ``user`` and ``assistant`` per example; ``user``.
 
         Raises:
-            InvalidPrompt: the template names a variable that it is not given, or reaches out of its sandbox.
+            InvalidPrompt: the template has an unknown variable, or leaves its sandbox.
         """
-        # The system part must not change from label to label either: yes_no asks about many labels of one text.
-        asked = replace(question, label=None)
+        # The part before the text must not depend on the label: yes_no has many questions about one text.
+        without_label = replace(question, label=None)
         return (
-            {"role": "system", "content": _system(self, taxonomy, asked)},
-            *(_examples(self, taxonomy, asked, tuple(shots)) if shots else ()),
+            {"role": "system", "content": _system(self, taxonomy, without_label)},
+            *(_examples(self, taxonomy, without_label, tuple(examples)) if examples else ()),
             {"role": "user", "content": self.user(text, question)},
         )
 
     def user(self, text: Text, question: AnswerFormat) -> str:
-        """The user section about one text; ``shots`` is empty there, since examples are turns of their own."""
-        given = {"text": text.body.strip(), "title": text.title.strip(), "shots": (), "question": question}
-        return self.fill("user", **given)
+        """The user section about one text."""
+        # Published templates of version 1 read a variable for examples; examples are turns of their own.
+        return self.fill("user", text=text.body.strip(), title=text.title.strip(), shots=(), question=question)
 
     def fill(self, section: str, **values: object) -> str:
-        """One section with its values put in."""
+        """Render one section."""
         try:
             filled: str = self._templates[section].render(values)
             return filled.strip()
@@ -146,20 +140,59 @@ class Prompt:
             raise InvalidPrompt(f"prompt {self.name!r} does not parse: {error.message}") from error
 
 
+@dataclass(frozen=True)
+class DecisionPrompt(Prompt):
+    """A prompt for typed questions: whether a condition holds for a text, or which option fits it best.
+
+    The system section has neither text nor question, and the text comes before the question: all questions about one
+    text share its part of a prefix cache. In the taxonomy, the description of a label is a condition, a label is an
+    option.
+
+    Attributes:
+        instructions: the question about the options; empty for conditions.
+    """
+
+    instructions: str = ""
+
+    def render(
+        self,
+        text: Text,
+        taxonomy: Taxonomy,
+        question: AnswerFormat = JSON_LIST,
+        examples: Sequence[FewShotExample] = (),
+    ) -> tuple[Message, ...]:
+        """See ``Prompt.render``; ``examples`` are ignored."""
+        values = {"text": text.body.strip(), "question": question, "taxonomy": taxonomy}
+        return (
+            {"role": "system", "content": self.fill("system")},
+            {"role": "user", "content": self.fill("user", **values, instructions=self.instructions)},
+        )
+
+
+def decision_prompt(instructions: str = "", name: str = _DECISION_DEFAULT) -> DecisionPrompt:
+    """The prompt of that name for conditions or, with instructions, for options."""
+    return replace(_decision_template(name), instructions=instructions)
+
+
+@cache
+def _decision_template(name: str) -> DecisionPrompt:
+    return DecisionPrompt(name, (TEMPLATES / "decisions" / f"{name}.jinja").read_text(encoding="utf-8"))
+
+
 @lru_cache(maxsize=64)
 def _system(prompt: Prompt, taxonomy: Taxonomy, question: AnswerFormat) -> str:
-    """The system section, filled in once for all texts: it takes most of the time that a prompt takes."""
+    """The system section, rendered once for all texts: it takes most of the rendering time."""
     return prompt.fill("system", taxonomy=taxonomy, question=question)
 
 
 @lru_cache(maxsize=64)
 def _examples(
-    prompt: Prompt, taxonomy: Taxonomy, question: AnswerFormat, shots: tuple[FewShotExample, ...]
+    prompt: Prompt, taxonomy: Taxonomy, question: AnswerFormat, examples: tuple[FewShotExample, ...]
 ) -> tuple[Message, ...]:
     """The turns of the examples; those that are the same for every text are rendered once."""
     return tuple(
         message
-        for turn in turns(shots, taxonomy, question)
+        for turn in example_turns(examples, taxonomy, question)
         for message in (
             {"role": "user", "content": prompt.user(turn.text, turn.question)},
             {"role": "assistant", "content": neutralise(turn.answer)},
@@ -175,42 +208,3 @@ def _environment() -> ImmutableSandboxedEnvironment:
         lstrip_blocks=True,
         finalize=neutralise,
     )
-
-
-_NAME = "decision.v1"
-
-
-@dataclass(frozen=True)
-class DecisionPrompt(Prompt):
-    """A prompt that asks what its caller wants to know, and not which labels apply.
-
-    The system section holds neither text nor question, and the text stands before the question: all questions about
-    one text share everything up to its end in a server's prefix cache. In the taxonomy, a condition is the
-    description of a label, an option is a label.
-
-    Attributes:
-        instructions: what is asked about the options; conditions need none.
-    """
-
-    instructions: str = ""
-
-    def render(
-        self, text: Text, taxonomy: Taxonomy, question: AnswerFormat = LIST, shots: Sequence[FewShotExample] = ()
-    ) -> tuple[Message, ...]:
-        """See ``Prompt.render``; examples have no place here."""
-        given = {"text": text.body.strip(), "question": question, "taxonomy": taxonomy}
-        return (
-            {"role": "system", "content": self.fill("system")},
-            {"role": "user", "content": self.fill("user", **given, instructions=self.instructions)},
-        )
-
-
-def asking(instructions: str = "") -> DecisionPrompt:
-    """The prompt for conditions or, with instructions, for options."""
-    return replace(_plain(), instructions=instructions)
-
-
-@cache
-def _plain() -> DecisionPrompt:
-    path = TEMPLATES / "decisions" / f"{_NAME}.jinja"
-    return DecisionPrompt(_NAME, path.read_text(encoding="utf-8"))

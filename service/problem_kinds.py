@@ -1,4 +1,4 @@
-"""Every kind of error that the service answers with: status, title, what it means, its usual causes and remedies."""
+"""Every kind of error response: status, title, meaning, usual causes and remedies."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ class ErrorKind:
     """A kind of error.
 
     Attributes:
-        status: of HTTP.
-        title: the same for every error of the kind.
-        meaning: what happened, in a sentence or two.
-        causes: what usually leads to it, the most frequent first.
-        remedies: what to do, in the order in which to try it.
+        status: HTTP status.
+        title: short summary of the kind.
+        meaning: what happened.
+        causes: usual causes, the most frequent first.
+        remedies: what to do, in this order.
     """
 
     status: int
@@ -55,7 +55,7 @@ KINDS: Mapping[str, ErrorKind] = {
     ),
     "no-key": ErrorKind(
         401,
-        "A key is needed",
+        "An API key is required",
         "The service requires an API key for this route, and none that it accepts was sent.",
         (
             "No Authorization and no X-API-Key header.",
@@ -69,7 +69,7 @@ KINDS: Mapping[str, ErrorKind] = {
     ),
     "not-found": ErrorKind(
         404,
-        "There is nothing here",
+        "The route does not exist",
         "No route has this path.",
         ("A misspelt path.", "A reverse proxy adds or removes a part of the path."),
         (
@@ -111,20 +111,20 @@ KINDS: Mapping[str, ErrorKind] = {
     "unknown-film": ErrorKind(
         404,
         "No such film",
-        "The catalogue has no film of this id.",
-        ("An id of another catalogue.", "The index was built from other films."),
-        ("Send a title or a text in place of id.", "Build the index from your catalogue: main.py index."),
+        "The index has no film with this id.",
+        ("An id from another index.", "The index was built from other films."),
+        ("Send a title or a text in place of id.", "Build the index from your films: main.py index."),
     ),
     "unknown-genre": ErrorKind(
         404,
         "No such genre",
-        "No film of the catalogue has this genre.",
-        ("Another spelling than the catalogue's.",),
+        "No film of the index has this genre.",
+        ("Another spelling than in the index.",),
         ("Use the spelling that the detail proposes.",),
     ),
     "method-not-allowed": ErrorKind(
         405,
-        "The method is not allowed here",
+        "The method is not allowed",
         "The route exists, but not for this HTTP method.",
         ("A GET, such as a browser's, to a route that needs a body.", "A redirect turned a POST into a GET."),
         ("Use the method that the Allow header names.",),
@@ -160,7 +160,7 @@ KINDS: Mapping[str, ErrorKind] = {
     ),
     "invalid-request": ErrorKind(
         422,
-        "The request breaks a rule",
+        "The request is invalid",
         "The body is JSON, but a field is missing, unknown, or has a value that is not allowed. The detail names the "
         "field, its value and what is allowed.",
         (
@@ -179,7 +179,7 @@ KINDS: Mapping[str, ErrorKind] = {
             "Many clients behind one reverse proxy, which the service sees as one address.",
         ),
         (
-            "Wait for as many seconds as Retry-After says.",
+            "Wait for the seconds of Retry-After.",
             "Send many texts in one request, under texts.",
             "Set MARQUEE_RATE_LIMIT; behind a proxy set MARQUEE_TRUSTED_PROXIES.",
         ),
@@ -193,7 +193,7 @@ KINDS: Mapping[str, ErrorKind] = {
     ),
     "internal": ErrorKind(
         500,
-        "Something went wrong here",
+        "Internal error",
         "An error in the service. Its log has the details, under the X-Request-ID of this answer.",
         ("A fault in the program.", "A full disk or too little memory."),
         ("Look the X-Request-ID up in the service's log.", "Report it with the log's traceback."),
@@ -205,26 +205,26 @@ KINDS: Mapping[str, ErrorKind] = {
         ("An endpoint without log probabilities.", "A score question to the embedded classifier."),
         (
             "Use a model whose endpoint returns log probabilities, such as vLLM.",
-            "Ask a choice question in place of a score question.",
+            "Send a choice question in place of a score question.",
         ),
     ),
     "model-rejected": ErrorKind(
         502,
         "The model's endpoint refused the request",
-        "The endpoint of the language model answered with an error. The detail has its words.",
+        "The endpoint of the language model answered with an error. The detail has its message.",
         ("A content filter.", "A parameter that the endpoint does not know.", "A schema with too many labels."),
-        ("Read the endpoint's words in the detail.", "Try another strategy, or fewer labels."),
+        ("Read the endpoint's message in the detail.", "Try another strategy, or fewer labels."),
     ),
     "model-unreadable": ErrorKind(
         502,
-        "The model did not answer with labels",
+        "The model's output has no label",
         "The model answered, but its answer names no label of the taxonomy.",
         ("A model too small for the task.", "A reasoning model that used all its tokens before the answer."),
         ("Try another strategy, or a larger model.", "Switch the model's reasoning off."),
     ),
     "model-misconfigured": ErrorKind(
         503,
-        "The service's access to its model is set up wrongly",
+        "The model's endpoint is misconfigured",
         "The endpoint refuses the service's key, or does not serve the model that the settings name.",
         ("A wrong OPENAI_API_KEY or OPENAI_BASE_URL.", "A model name that the endpoint does not serve."),
         (
@@ -238,7 +238,7 @@ KINDS: Mapping[str, ErrorKind] = {
         "No connection to the endpoint of the language model, or no answer in time.",
         ("The model server is not started, or is still loading.", "A wrong host or port.", "A network outage."),
         (
-            "Try again after as many seconds as Retry-After says.",
+            "Try again after the seconds of Retry-After.",
             "Check OPENAI_BASE_URL and the model server.",
             "Set MARQUEE_FALLBACK=true, and the embedded classifier answers meanwhile.",
         ),
@@ -249,28 +249,28 @@ KINDS: Mapping[str, ErrorKind] = {
         "More requests wait for the model than the service accepts, or the endpoint is overloaded.",
         ("More load than one model can take.", "The endpoint's own rate limit."),
         (
-            "Try again after as many seconds as Retry-After says.",
+            "Try again after the seconds of Retry-After.",
             "Send fewer requests at once.",
             "Raise MARQUEE_MAX_PENDING, or add processes or endpoints.",
         ),
     ),
     "no-index": ErrorKind(
         503,
-        "There is no index of films that can be used",
+        "No usable index of films",
         "The index of similar films is missing, damaged, or made by another encoder.",
         ("MARQUEE_INDEX names a folder without an index.", "The encoder was changed after the index was built."),
         ("Build the index: main.py index.", "Set MARQUEE_INDEX to its folder."),
     ),
     "stopping": ErrorKind(
         503,
-        "The service is being stopped",
+        "The service is stopping",
         "The process has received SIGTERM and accepts no new requests soon.",
         ("A deployment or a restart.",),
-        ("Try again after as many seconds as Retry-After says.",),
+        ("Try again after the seconds of Retry-After.",),
     ),
     "timeout": ErrorKind(
         504,
-        "The time for an answer is over",
+        "The request timed out",
         "The answer was not ready within X-Request-Timeout, or within the service's own limit.",
         ("A short X-Request-Timeout.", "Many texts, or a slow model.", "A queue of other requests."),
         (

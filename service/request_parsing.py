@@ -1,9 +1,10 @@
-"""A request's body: from bytes to a checked request, or to a problem that names the fault."""
+"""A request's body: from bytes to a validated model, or to an error that names the fault."""
 
 from __future__ import annotations
 
 import json
 import math
+import zlib
 from collections.abc import Mapping
 from typing import Any, NoReturn, TypeVar
 
@@ -13,8 +14,7 @@ from pydantic import BaseModel, ValidationError
 from prompts.errors import quoted
 from prompts.faults import fault_of
 from prompts.text import without_lone_surrogates
-from service.encodings import decoded, decompressed
-from service.foreign import FOREIGN
+from service.foreign_names import FOREIGN_NAMES
 from service.request_problem import RequestProblem
 from service.schemas.classify import ClassifyRequest, TextFields
 from service.schemas.decisions import ChoiceQuestion, DecisionRequest, Question, ScoreQuestion
@@ -22,53 +22,91 @@ from service.schemas.similar import SimilarRequest
 from service.services import Limits
 
 Body = TypeVar("Body", bound=BaseModel)
-Asked = TypeVar("Asked", bound=ClassifyRequest)
+TextBody = TypeVar("TextBody", bound=ClassifyRequest)
+
+_GZIP_OR_ZLIB, _RAW_DEFLATE = 32 + zlib.MAX_WBITS, -zlib.MAX_WBITS
+_CONTENT_ENCODINGS = frozenset(["gzip", "x-gzip", "deflate"])
+_MAX_ENCODINGS = 2  # applied one after the other
+_MAX_GZIP_MEMBERS = 32  # the rest of the body is copied for each
+_ASCII = rb'{"\u0041": "+AEE-"}'  # codecs that unescape read another text here
+_EXCERPT = 20  # characters shown of invalid JSON
+_PYTHON_LITERALS: Mapping[str, str] = {"None": "null", "True": "true", "False": "false", "undefined": "null"}
+# Start of a message of ``json``, and the message to show.
+_JSON_ERRORS: Mapping[str, str] = {
+    "Expecting property name": "a key in double quotes is expected",
+    "Expecting ':'": "a colon is expected after the key",
+    "Expecting ','": "a comma is expected",
+    "Expecting value": "a value is expected",
+    "Illegal trailing comma": "there is one comma too many",
+    "Extra data": 'something follows the first value; send several texts as {"texts": [...]}',
+    "Unterminated string": "a string has no closing quote",
+    "Invalid control character": "a string contains a line break or control character; write \\n",
+    "Invalid \\": "a backslash comes before a character that needs none; write \\\\ for a backslash itself",
+}
 
 
-def read_request(request: Request, limits: Limits, shape: type[Asked]) -> Asked:
-    """The request of this shape that a body holds.
+def read_request(request: Request, limits: Limits, model: type[TextBody]) -> TextBody:
+    """The body of ``/classify`` or ``/prompt``.
 
     Raises:
-        RequestProblem: wrong content type, not JSON, a rule of the schema broken, or a limit passed.
+        RequestProblem: wrong content type, invalid JSON, an invalid field, or a limit exceeded.
     """
-    asked = _read(request, shape, limits)
-    if asked.texts is None:
-        _hold_text(asked, "text", limits)
-    return asked
+    body = _read(request, model, limits)
+    if body.texts is None:
+        _check_text(body, limits)
+    return body
 
 
 def read_similar(request: Request, limits: Limits) -> SimilarRequest:
-    """The question for similar films that a body holds.
+    """The body of ``/similar``.
 
     Raises:
         RequestProblem: as from ``read_request``.
     """
-    asked = _read(request, SimilarRequest, limits)
-    if asked.id is None:
-        _hold_text(asked, "text", limits)
-    return asked
+    body = _read(request, SimilarRequest, limits)
+    if body.id is None:
+        _check_text(body, limits)
+    return body
 
 
 def read_decision(request: Request, limits: Limits) -> DecisionRequest:
-    """The typed questions that a body holds.
+    """The body of ``/v1/decisions``.
 
     Raises:
         RequestProblem: as from ``read_request``.
     """
-    asked = _read(request, DecisionRequest, limits)
-    _hold_length("input", asked.conversation(), limits)
-    for place, question in enumerate(asked.questions):
-        _hold_length(f"questions.{place}.instructions", question.asks, limits)
-    if (labels := sum(map(_labels, asked.questions))) > limits.labels:
+    body = _read(request, DecisionRequest, limits)
+    _check_length("input", body.conversation(), limits)
+    for place, question in enumerate(body.questions):
+        _check_length(f"questions.{place}.instructions", question.text, limits)
+    if (labels := sum(map(_label_count, body.questions))) > limits.labels:
         detail = f"{labels} conditions, options and levels in one request; at most {limits.labels}"
         raise RequestProblem("too-large", detail, "questions")
-    return asked
+    return body
 
 
-def _labels(question: Question) -> int:
-    if isinstance(question, ChoiceQuestion):
-        return len(question.choices)
-    return len(question.levels) if isinstance(question, ScoreQuestion) else 1
+def decompressed(body: bytes, encodings: str, max_bytes: int) -> bytes:
+    """A body without its content encodings (RFC 9110).
+
+    Args:
+        body: the body as received.
+        encodings: the header ``Content-Encoding``.
+        max_bytes: largest decompressed body.
+
+    Raises:
+        RequestProblem: an unknown encoding, damaged data, or a body above ``max_bytes``.
+    """
+    names = [name.strip().lower() for name in encodings.split(",")]
+    layers = [name for name in names if name not in ("", "identity")]
+    if unknown := [name for name in layers if name not in _CONTENT_ENCODINGS]:
+        detail = f"the content encoding {unknown[0][:40]!r} is unknown; send gzip, deflate or none"
+        raise RequestProblem("unsupported-media-type", detail)
+    if len(layers) > _MAX_ENCODINGS:
+        detail = f"{len(layers)} content encodings, one around the other; send {_MAX_ENCODINGS} at most"
+        raise RequestProblem("unsupported-media-type", detail)
+    for name in reversed(layers):
+        body = _inflated(body, name, max_bytes)
+    return body
 
 
 def _read(request: Request, model: type[Body], limits: Limits) -> Body:
@@ -78,111 +116,157 @@ def _read(request: Request, model: type[Body], limits: Limits) -> Body:
             f"the content type is {request.mimetype or 'missing'}; send -H 'Content-Type: application/json'",
         )
     raw = decompressed(request.get_data(), request.headers.get("Content-Encoding", ""), limits.body_bytes)
-    data = _parsed(decoded(raw, request.mimetype_params.get("charset")))
-    _hold_counts(data, limits)
+    data = _parsed(_decoded(raw, request.mimetype_params.get("charset")))
+    _check_counts(data, limits)
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        fault = fault_of(error, model, data, FOREIGN)
+        fault = fault_of(error, model, data, FOREIGN_NAMES)
         raise RequestProblem("invalid-request", str(fault), fault.place or None) from None
+
+
+def _inflated(body: bytes, name: str, max_bytes: int) -> bytes:
+    # Some clients send raw deflate data as "deflate".
+    for bits in (_GZIP_OR_ZLIB, _RAW_DEFLATE) if name == "deflate" else (_GZIP_OR_ZLIB,):
+        try:
+            return _members(body, bits, name, max_bytes)
+        except zlib.error:
+            continue
+    raise _damaged(name)
+
+
+def _members(body: bytes, bits: int, name: str, max_bytes: int) -> bytes:
+    """All members of a stream; gzip data may have several."""
+    data = b""
+    for _ in range(_MAX_GZIP_MEMBERS):
+        stream = zlib.decompressobj(bits)
+        data += stream.decompress(body, max_bytes + 1 - len(data))
+        if len(data) > max_bytes:
+            detail = f"the decompressed body is larger than {max_bytes} bytes; send fewer or shorter texts"
+            raise RequestProblem("too-large", detail)
+        if not stream.eof:
+            raise _damaged(name)
+        body = stream.unused_data
+        if not body.rstrip(b"\0"):
+            return data
+    raise _damaged(name)
+
+
+def _damaged(name: str) -> RequestProblem:
+    return RequestProblem("bad-request", f"the body is not {name} data, or was cut off; send it again, or uncompressed")
+
+
+def _decoded(body: bytes, charset: str | None) -> str:
+    """JSON as text: from UTF-8, UTF-16 or UTF-32 by the first bytes, else from the charset of the content type."""
+    fault = "an unknown encoding"
+    declared = charset if charset and _extends_ascii(charset) else None
+    for encoding in filter(None, (json.detect_encoding(body), declared)):
+        try:
+            return body.decode(encoding)
+        except UnicodeDecodeError as error:
+            fault = f"byte {body[error.start]:#04x} at position {error.start}"
+        except UnicodeError:  # raised by idna and punycode
+            continue
+    raise RequestProblem("not-json", f"the body is not UTF-8 ({fault}); send JSON in UTF-8")
+
+
+def _extends_ascii(charset: str) -> bool:
+    """Whether Python has a codec of this name that is a superset of ASCII.
+
+    Others are not charsets (``unicode_escape``), or are not used for JSON (EBCDIC).
+    """
+    try:
+        return _ASCII.decode(charset) == _ASCII.decode()
+    except (LookupError, ValueError):  # no such codec; a name with a null character
+        return False
 
 
 def _parsed(body: str) -> Any:
     try:
         value = json.loads(
             body.removeprefix("\ufeff"),
-            object_pairs_hook=_no_repeats,
-            parse_constant=_no_constant,
+            object_pairs_hook=_without_duplicates,
+            parse_constant=_reject_constant,
             parse_float=_finite,
         )
         return _without_lone_surrogates(value) if "\\ud" in body.lower() else value
     except RecursionError:
         raise RequestProblem("not-json", "the body is nested too deeply") from None
     except json.JSONDecodeError as error:
-        raise RequestProblem("not-json", not_json(error)) from None
-    except ValueError:  # Python reads no whole number of so many digits
+        raise RequestProblem("not-json", f"the body is not JSON: {_json_fault(error)}") from None
+    except ValueError:  # Python parses no integer of so many digits
         raise RequestProblem("not-json", "the body is not JSON: a number has thousands of digits") from None
 
 
 def _without_lone_surrogates(value: Any) -> Any:
-    r"""A lone surrogate (``"\ud800"``) is JSON but not text: neither pydantic nor UTF-8 takes it."""
+    r"""A lone surrogate (``"\ud800"``) is JSON but not text: neither pydantic nor UTF-8 accepts it."""
     return json.loads(without_lone_surrogates(json.dumps(value, ensure_ascii=False)))
 
 
-def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
         repeated = next(name for name, _ in pairs if sum(name == other for other, _ in pairs) > 1)
-        raise RequestProblem("invalid-request", f"the key {quoted(repeated)} is there twice; keep one", repeated)
+        raise RequestProblem("invalid-request", f"the key {quoted(repeated)} is repeated; send it once", repeated)
     return members
 
 
-def _no_constant(name: str) -> NoReturn:
+def _reject_constant(name: str) -> NoReturn:
     raise RequestProblem("not-json", f"the body is not JSON: {name} is no JSON value; send null or leave the field out")
 
 
 def _finite(digits: str) -> float:
     number = float(digits)
     if math.isinf(number):
-        raise RequestProblem("not-json", f"the body is not JSON: {digits[:40]} is too large for a number")
+        raise RequestProblem("not-json", f"the body is not JSON: the number {digits[:40]} is too large")
     return number
 
 
-def not_json(error: json.JSONDecodeError) -> str:
-    """What is wrong with a text that should be JSON, in one line: where, what, and what is seen there."""
+def _json_fault(error: json.JSONDecodeError) -> str:
+    """What is wrong, where, and an excerpt, in one line."""
     if not error.doc.strip():
-        return 'the body is not JSON: it is empty; send an object such as {"text": "..."}'
-    seen = " ".join(error.doc[error.pos : error.pos + _SEEN].split())
-    where = f"line {error.lineno}, column {error.colno}" + (f", before {seen!r}" if seen else ", at the end")
-    return f"the body is not JSON: {_said(error, seen)} ({where})"
+        return 'it is empty; send an object such as {"text": "..."}'
+    excerpt = " ".join(error.doc[error.pos : error.pos + _EXCERPT].split())
+    where = f"line {error.lineno}, column {error.colno}" + (f", before {excerpt!r}" if excerpt else ", at the end")
+    return f"{_json_reason(error, excerpt)} ({where})"
 
 
-def _said(error: json.JSONDecodeError, seen: str) -> str:
-    if seen.startswith("'"):
+def _json_reason(error: json.JSONDecodeError, excerpt: str) -> str:
+    if excerpt.startswith("'"):
         return "strings need double quotes"
-    if literal := next((name for name in _PYTHON if seen.startswith(name)), None):
-        return f"{literal} is Python; JSON writes {_PYTHON[literal]}"
-    if seen.startswith(("//", "/*", "#")):
-        return "there are no comments in JSON"
-    if seen.startswith(("}", "]")):
-        return "something is missing, or a comma is one too many"
-    return next((words for start, words in _REASONS.items() if error.msg.startswith(start)), "a fault")
+    if literal := next((name for name in _PYTHON_LITERALS if excerpt.startswith(name)), None):
+        return f"{literal} is Python; write {_PYTHON_LITERALS[literal]}"
+    if excerpt.startswith(("//", "/*", "#")):
+        return "JSON has no comments"
+    if excerpt.startswith(("}", "]")):
+        return "a value is missing, or there is one comma too many"
+    return next((reason for start, reason in _JSON_ERRORS.items() if error.msg.startswith(start)), "a syntax error")
 
 
-def _hold_counts(data: Any, limits: Limits) -> None:
-    """Before validation, which takes time for each entry."""
-    for name, most in (("texts", limits.texts), ("labels", limits.labels)):
-        given = data.get(name) if isinstance(data, dict) else None
-        if isinstance(given, list) and len(given) > most:
-            raise RequestProblem("too-large", f"{len(given)} {name} in one request; at most {most}", name)
+def _check_counts(data: Any, limits: Limits) -> None:
+    """Checked before validation, which takes time for each entry."""
+    for name, limit in (("texts", limits.texts), ("labels", limits.labels)):
+        entries = data.get(name) if isinstance(data, dict) else None
+        if isinstance(entries, list) and len(entries) > limit:
+            raise RequestProblem("too-large", f"{len(entries)} {name} in one request; at most {limit}", name)
 
 
-def _hold_text(fields: TextFields, field: str, limits: Limits) -> None:
-    text = fields.given()
+def _check_text(fields: TextFields, limits: Limits) -> None:
+    text = fields.to_text()
     if text.empty:
-        raise RequestProblem("invalid-request", f"{field} is empty; give a text, or a title", field)
-    _hold_length(field, text.body + text.title, limits)
+        raise RequestProblem("invalid-request", "text is empty; send a text, or a title", "text")
+    _check_length("text", text.body + text.title, limits)
 
 
-def _hold_length(field: str, words: str, limits: Limits) -> None:
-    if not words.strip():
-        raise RequestProblem("invalid-request", f"{field} is empty; give a text", field)
-    if len(words) > limits.text_chars:
-        detail = f"{field} has {len(words)} characters; at most {limits.text_chars}"
+def _check_length(field: str, value: str, limits: Limits) -> None:
+    if not value.strip():
+        raise RequestProblem("invalid-request", f"{field} is empty; send a text", field)
+    if len(value) > limits.text_chars:
+        detail = f"{field} has {len(value)} characters; at most {limits.text_chars}"
         raise RequestProblem("text-too-long", detail, field)
 
 
-_SEEN = 20  # characters of a fault in JSON that are shown
-_PYTHON: Mapping[str, str] = {"None": "null", "True": "true", "False": "false", "undefined": "null"}
-# What ``json`` says, and the same in plain words.
-_REASONS: Mapping[str, str] = {
-    "Expecting property name": "a key in double quotes is expected",
-    "Expecting ':'": "a colon is expected after the key",
-    "Expecting ','": "a comma is expected",
-    "Expecting value": "a value is expected",
-    "Illegal trailing comma": "a comma is one too many",
-    "Extra data": 'something follows the first value; send several texts as {"texts": [...]}',
-    "Unterminated string": "a string has no closing quote",
-    "Invalid control character": "a string contains a line break or control character; write \\n",
-    "Invalid \\": "a backslash comes before a character that needs none; write \\\\ for a backslash itself",
-}
+def _label_count(question: Question) -> int:
+    if isinstance(question, ChoiceQuestion):
+        return len(question.choices)
+    return len(question.levels) if isinstance(question, ScoreQuestion) else 1

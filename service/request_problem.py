@@ -1,4 +1,4 @@
-"""The error that ends a request, and the members of its problem document (RFC 9457); without any HTTP library."""
+"""The error that ends a request, and the members of its problem document (RFC 9457), without an HTTP library."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _RETRY_SECONDS = 5
 
 
 class RequestProblem(Exception):
-    """Ends a request with one of ``KINDS``.
+    """Ends a request with an error of ``KINDS``.
 
     Args:
-        slug: which.
-        detail: what is wrong and what to do, for this request.
-        field: the field of the body that is at fault, where one is.
-        retry_after: seconds, where trying again makes sense.
+        slug: key of the kind.
+        detail: what is wrong with this request and what to do.
+        field: the field of the body that is wrong; None where it is not one field.
+        retry_after: seconds after which a retry may succeed; None where a retry is useless.
     """
 
     def __init__(self, slug: str, detail: str, field: str | None = None, retry_after: float | None = None) -> None:
@@ -25,17 +25,14 @@ class RequestProblem(Exception):
 
     @classmethod
     def of(cls, problem: Problem) -> RequestProblem:
-        """The same as an answer's problem, for a request that has no other answer."""
-        slug = SLUGS[problem.kind]
-        waits = problem.kind in ("unreachable", "busy")
-        return cls(slug, problem.detail, retry_after=(problem.retry_after or _RETRY_SECONDS) if waits else None)
+        """The error of a request whose only answer has this problem."""
+        transient = problem.kind in ("unreachable", "busy")
+        retry_after = (problem.retry_after or _RETRY_SECONDS) if transient else None
+        return cls(SLUGS[problem.kind], problem.detail, retry_after=retry_after)
 
 
 def problem_type(slug: str) -> str:
-    """The path that explains a kind of error.
-
-    It includes the prefix under which a reverse proxy publishes the service.
-    """
+    """Path of the page that explains a kind of error, with the prefix under which a reverse proxy serves the app."""
     from flask import has_request_context, request
 
     prefix = request.script_root if has_request_context() else ""

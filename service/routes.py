@@ -1,164 +1,150 @@
-"""The routes: what can be asked of the service."""
+"""The other routes: similar films, typed questions, taxonomies, prompts, health, metrics, and the pages of browsers."""
 
 from __future__ import annotations
 
+import json
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import asdict
-from typing import Any, cast
+from typing import Any
 
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import (
+    Blueprint,
+    Response,
+    current_app,
+    jsonify,
+    make_response,
+    render_template,
+    request,
+    send_from_directory,
+)
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from werkzeug.exceptions import NotFound
 
-from llm.classifier import OF_A_TEXT, Prediction
+from llm.classifier import Problem
 from llm.request_context import CURRENT_REQUEST
-from llm.wrappers.limits import LengthLimited
-from marquee.factory import RequestOptions
 from marquee.version import __version__
 from prompts import registry
-from prompts.errors import UnknownName
-from service.notes import notes_of
-from service.pages import for_either
+from prompts.errors import UnknownName, quoted
+from service.classification import current_services
+from service.openapi import document, routes_of
 from service.problem_kinds import KINDS
-from service.prompt_preview import asking
-from service.readiness import Readiness
-from service.request_parsing import read_decision, read_request, read_similar
+from service.request_parsing import read_decision, read_similar
 from service.request_problem import RequestProblem, problem_type
-from service.response_cache import CachedResponse
-from service.schemas.classify import ClassifyAnswer, ClassifyRequest, PromptRequest
-from service.schemas.reference import ModelEntry, ModelsAnswer, VersionAnswer
+from service.schemas.answers import ModelEntry, ModelsAnswer, VersionAnswer
 from service.schemas.similar import SimilarAnswer
-from service.services import Services
-from service.title_lookup import looked_up
 
-blueprint = Blueprint("marquee", __name__)
-_GENRES = "/predict_genre"
-_WHOEVER = "marquee"  # as the model of a request: whoever answers here
+blueprint = Blueprint("marquee", __name__, template_folder="page")
+
+_ANY_MODEL = "marquee"  # model name of a request that accepts any model
 _STARTED = int(time.time())
+_CHECK_SECONDS = 1.0  # a check's result is used again for so long
+_STALE_SECONDS = 10.0  # and for so long while the next check runs
+# Pages load everything from this service, so markup in a label or a text can load and run nothing.
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "connect-src 'self'",
+        "form-action 'none'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
 
 
-def parts() -> Services:
-    """The parts that this application was made of."""
-    return cast(Services, current_app.extensions["marquee"])
+class Readiness:
+    """Caches the result of a check that threads share. One check runs at a time.
 
+    While a check runs, other threads get the last result where it is not stale. An endpoint that does not respond then
+    blocks one thread, not all.
 
-@blueprint.post("/classify")
-@blueprint.post("/predict_genre")
-def classify() -> Response:
-    """Label one text, or a batch of them under ``texts``."""
-    if hot := _remembered():
-        return hot
-    asked = read_request(request, parts().limits, ClassifyRequest)
-    taxonomy, choice = asked.vocabulary(parts().taxonomy), asked.choice()
-    texts = looked_up(parts().titles, asked)
-    classifier = LengthLimited(parts().classifier_for(choice), parts().limits.text_chars)
-    predictions = classifier.classify([one.text for one in texts], taxonomy)
-    parts().metrics.answered(predictions)
-    _raise_if_none_answered(predictions, alone=asked.texts is None)
-    genres = request.path.endswith(_GENRES) or asked.asks_for_genres(taxonomy)
-    answers = [
-        ClassifyAnswer.of(prediction, asked.scores, one.told, genres, notes_of(choice, prediction)).body()
-        for prediction, one in zip(predictions, texts, strict=True)
-    ]
-    response = jsonify(answers[0] if asked.texts is None else {"results": answers})
-    if all(prediction.cached for prediction in predictions) and not asked.lookup:
-        hot_answer = CachedResponse(response.get_data(), predictions[0].source.model, len(predictions))
-        parts().hot.put(_hot_key(), hot_answer)
-    return response
-
-
-def _hot_key() -> bytes:
-    """Cache key of everything that a response depends on.
-
-    That is the body, the headers that say how to decode it, and the path, because the same body gives ``genres`` on one
-    path and not on the other.
+    Args:
+        check: returns why the model cannot answer now; None where it can.
     """
-    environ = request.environ
-    read_as = (request.path, environ.get("CONTENT_TYPE", ""), environ.get("HTTP_CONTENT_ENCODING", ""))
-    return "\0".join(read_as).encode() + b"\0" + request.get_data()
 
+    def __init__(self, check: Callable[[], Problem | None]) -> None:
+        self._check = check
+        self._lock = threading.Lock()
+        self._last: tuple[Problem | None, float] | None = None  # a result, and its monotonic time
+        self._running: Future[Problem | None] | None = None
 
-def _remembered() -> Response | None:
-    """The answer to a request that came before, word for word."""
-    hot = parts().hot.get(_hot_key()) if request.is_json else None
-    if hot is None:
-        return None
-    parts().metrics.again(hot.model, hot.texts)
-    return Response(hot.body, mimetype="application/json")
+    def __call__(self) -> Problem | None:
+        """The result of a check of the last second, or of the running one."""
+        with self._lock:
+            last = self._last_within(_STALE_SECONDS if self._running else _CHECK_SECONDS)
+            if last is not None:
+                return last[0]
+            running, starts = self._running, self._running is None
+            if running is None:
+                running = self._running = Future()
+        if starts:
+            self._run(running)
+        return running.result()
 
+    def _last_within(self, seconds: float) -> tuple[Problem | None, float] | None:
+        return self._last if self._last and time.monotonic() - self._last[1] < seconds else None
 
-def _raise_if_none_answered(predictions: Sequence[Prediction], alone: bool) -> None:
-    """Raise where the whole request fails.
+    def _run(self, running: Future[Problem | None]) -> None:
+        try:
+            result = self._check()
+        except BaseException as error:
+            self._end(None)
+            running.set_exception(error)
+        else:
+            self._end((result, time.monotonic()))
+            running.set_result(result)
 
-    A single text without an answer fails its request. A batch fails only for a temporary reason that all its readable
-    texts share, so that clients retry; an invalid text is that text's problem.
-    """
-    found = [prediction.problem for prediction in predictions]
-    if not all(found):
-        return
-    passing = [problem for problem in found if problem and (alone or problem.kind not in OF_A_TEXT)]
-    if passing:
-        raise RequestProblem.of(passing[0])
-
-
-@blueprint.post("/prompt")
-def prompt() -> dict[str, Any]:
-    """The very messages that a language model is sent for a text.
-
-    The body is that of ``/classify``, with one text. Where labels are narrowed or reordered before the model is asked,
-    the messages are those for the whole taxonomy in its own order.
-    """
-    asked = read_request(request, parts().limits, PromptRequest)
-    choice, taxonomy = asked.choice(), asked.vocabulary(parts().taxonomy)
-    told = asking(parts(), choice, looked_up(parts().titles, asked)[0].text, taxonomy)
-    return {
-        "prompt": told.prompt,
-        "strategy": told.strategy,
-        "sent": told.sent,
-        "requests": len(told.conversations),
-        "messages": told.conversations[0],
-    }
+    def _end(self, last: tuple[Problem | None, float] | None) -> None:
+        with self._lock:
+            self._last, self._running = last, None
 
 
 @blueprint.post("/similar")
 @blueprint.post("/suggest")
 def similar() -> Response:
-    """The films most like a text, or like a film of the catalogue."""
-    asked = read_similar(request, parts().limits)
-    films = parts().similar()
-    return jsonify(SimilarAnswer.of_found(films.search(asked.query(), CURRENT_REQUEST.get()), films.model).body())
+    """Find the films that are most similar to a text, or to a film of the index."""
+    body = read_similar(request, current_services().limits)
+    films = current_services().similar()
+    return jsonify(SimilarAnswer.from_result(films.search(body.query(), CURRENT_REQUEST.get()), films.model).body())
 
 
 @blueprint.post("/v1/decisions")
 def decisions() -> Response:
     """Answer typed questions about a text with probabilities, in the shapes of OpenAI's Decisions API."""
-    asked, decider = read_decision(request, parts().limits), parts().returns_labels()
-    if asked.model not in (names := (decider.name, _WHOEVER)):
-        raise UnknownName("model", asked.model, names)
-    decided = decider.decide(asked)
-    parts().metrics.answered(decided.asked)
-    parts().metrics.decided(answer.type for answer in decided.answers)
-    return jsonify(decided.told().body())
+    services = current_services()
+    body, decider = read_decision(request, services.limits), services.question_decider
+    if body.model not in (names := (decider.name, _ANY_MODEL)):
+        raise UnknownName("model", body.model, names)
+    result = decider.decide(body)
+    services.metrics.count_predictions(result.predictions)
+    services.metrics.count_questions(answer.type for answer in result.answers)
+    return jsonify(result.response().body())
 
 
 @blueprint.get("/v1/models")
 def models() -> dict[str, Any]:
-    """The names under which ``/v1/decisions`` can be asked, as OpenAI lists models."""
-    names = (parts().returns_labels().name, _WHOEVER)
+    """List the model names that ``/v1/decisions`` accepts, as OpenAI lists models."""
+    names = (current_services().question_decider.name, _ANY_MODEL)
     return ModelsAnswer(data=[ModelEntry(id=name, created=_STARTED) for name in names]).model_dump()
 
 
 @blueprint.get("/taxonomies")
 def taxonomies() -> dict[str, Any]:
-    """The taxonomies that requests may name."""
+    """List the taxonomies that requests may name."""
     return {
-        "default": parts().taxonomy,
+        "default": current_services().taxonomy,
         "taxonomies": [taxonomy.as_json() for taxonomy in registry.taxonomies().values()],
     }
 
 
 @blueprint.get("/prompts")
 def prompts() -> dict[str, Any]:
-    """The prompts that requests may name."""
+    """List the prompts that requests may name."""
     return {
         "prompts": [
             {"name": prompt.name, "digest": prompt.digest, "about": prompt.about, "source": prompt.source}
@@ -169,58 +155,110 @@ def prompts() -> dict[str, Any]:
 
 @blueprint.get("/healthz")
 def healthz() -> dict[str, str]:
-    """The process is alive."""
+    """Report that the process is alive."""
     return {"status": "ok"}
 
 
 @blueprint.get("/readyz")
 def readyz() -> dict[str, str]:
-    """The classifier could answer now; else 503 and why not."""
-    if parts().stopping.is_set():
-        raise RequestProblem("stopping", "this process has been told to stop and takes no new work soon", retry_after=5)
-    if problem := cast(Readiness, current_app.extensions["marquee readiness"])():
+    """Report that the classifier can answer now; else 503 and the reason."""
+    if current_services().stopping.is_set():
+        raise RequestProblem("stopping", "this process is stopping and accepts no more requests soon", retry_after=5)
+    readiness: Readiness = current_app.extensions["marquee readiness"]
+    if problem := readiness():
         raise RequestProblem.of(problem)
-    return {"status": "ready", "model": parts().classifier_for(RequestOptions()).name}
+    return {"status": "ready", "model": current_services().model}
 
 
 @blueprint.get("/version")
 def version() -> dict[str, str]:
-    """The version of this program, and the model that answers."""
-    model = parts().classifier_for(RequestOptions()).name
-    return VersionAnswer(name="marquee", version=__version__, model=model).model_dump()
+    """Report the version of this program and the model that answers."""
+    return VersionAnswer(name="marquee", version=__version__, model=current_services().model).model_dump()
+
+
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    """Metrics for Prometheus."""
+    return Response(current_services().metrics.exposition(), content_type=CONTENT_TYPE_LATEST)
 
 
 @blueprint.get("/problems/<slug>")
 def problem(slug: str) -> Response:
-    """What a problem's ``type`` means, its usual causes and what to do: a page for browsers, JSON for programs."""
+    """Explain the ``type`` of an error: its causes and what to do, as a page for browsers or JSON for programs."""
     if slug not in KINDS:
         raise RequestProblem("not-found", str(UnknownName("problem type", slug, KINDS)))
     members = {"type": problem_type(slug), **asdict(KINDS[slug])}
-    return for_either(members, "problem.html", slug=slug, kind=KINDS[slug])
+    return _page_or_json(members, "problem.html", slug=slug, kind=KINDS[slug])
 
 
 @blueprint.get("/")
 def index() -> Response:
-    """What can be asked here: a page for browsers, JSON for programs."""
-    return for_either(_index(), "index.html")
+    """List the routes: a page for browsers, JSON for programs."""
+    return _page_or_json(_index(), "index.html")
 
 
 def _index() -> dict[str, Any]:
     return {
         "service": "Marquee: zero-shot text classification",
-        "answers": parts().classifier_for(RequestOptions()).name,
+        "answers": current_services().model,
         "routes": {
             "POST /classify": 'label a text: {"description": "..."}',
-            "POST /prompt": "the messages that a language model is sent for a text",
-            "POST /similar": 'films like a text: {"description": "...", "k": 10}',
+            "POST /prompt": "the messages that a language model receives for a text",
+            "POST /similar": 'similar films: {"description": "...", "k": 10}',
             "POST /v1/decisions": "typed questions about a text, in OpenAI's shapes",
-            "GET /v1/models": "the names of the model that answers them",
+            "GET /v1/models": "the model names of /v1/decisions",
             "GET /taxonomies": "the taxonomies",
             "GET /prompts": "the prompts",
-            "GET /healthz": "alive",
-            "GET /readyz": "able to answer",
+            "GET /healthz": "liveness",
+            "GET /readyz": "readiness",
             "GET /version": "the version of this program, and the model that answers",
-            "GET /docs": "all routes with their schemas, to read and try; GET /openapi.json for programs",
-            "GET /metrics": "figures for Prometheus",
+            "GET /docs": "all routes with their schemas and a form to try each; GET /openapi.json for programs",
+            "GET /metrics": "metrics for Prometheus",
         },
     }
+
+
+@blueprint.get("/docs")
+def docs() -> Response:
+    """Show every route with its schema, an example and a form to try it, as a page."""
+    return _page("docs.html")
+
+
+@blueprint.get("/openapi.json")
+def openapi() -> Response:
+    """This document."""
+    built = current_app.extensions.get("marquee openapi")
+    if built is None:  # the routes of an application do not change once it serves
+        built = current_app.extensions["marquee openapi"] = current_app.json.dumps(document(current_app))
+    servers = json.dumps([{"url": request.script_root or "/"}])
+    return Response(f'{{"servers": {servers}, {built[1:]}', mimetype="application/json")
+
+
+@blueprint.get("/page/<name>")
+def static_file(name: str) -> Response:
+    """Send a stylesheet, script or picture of the pages."""
+    try:
+        response = send_from_directory(f"{blueprint.root_path}/page/static", name, conditional=False)
+    except NotFound:
+        raise RequestProblem("not-found", f"the pages have no file {quoted(name)}") from None
+    response.make_conditional(request.environ)  # not for ranges: a header Range is ignored
+    return response
+
+
+def _page_or_json(members: Mapping[str, Any], template: str, **values: Any) -> Response:
+    """A page where the client prefers HTML, as browsers do; else JSON."""
+    preferred = request.accept_mimetypes.best_match(("application/json", "text/html"))
+    response = _page(template, **values) if preferred == "text/html" else jsonify(members)
+    response.vary.add("Accept")
+    return response
+
+
+def _page(template: str, **values: Any) -> Response:
+    """A page. Its links are relative to the service's root, so they work under any prefix of a reverse proxy."""
+    paths = {path for _, path, _ in routes_of(current_app)}  # the page requests only those that exist
+    root = "../" * (request.path.count("/") - 1) or "./"
+    response = make_response(render_template(template, paths=paths, root=root, **values))
+    response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response

@@ -1,35 +1,47 @@
-"""What the service is made of, and what one request may hold."""
+"""The parts of the service, and how the settings build them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from threading import Event
 
-from llm.classifier import Problem
+from llm.backends.backend import Backend, FakeBackend
+from llm.classifier import Classifier, Problem
+from llm.few_shot import ExampleSelector
+from llm.language_model import LanguageModel
+from llm.strategies.registry import AUTO, STRATEGIES, named
+from llm.thresholds import ThresholdStore
 from lookup.lookup import Lookup
-from marquee.factory import ClassifierFor, RequestOptions
+from marquee.factory import ClassifierFor, Monitor, RequestOptions, answer_store, create, language_model
+from marquee.settings import Settings
+from prompts import registry
 from prompts.taxonomy import Taxonomy
 from prompts.template import Message
 from prompts.text import Text
-from service.decisions.backends import ByScores, Decider
-from service.metrics import Metrics
-from service.rate_limits import AccessControl
-from service.response_cache import ResponseCache
-from service.title_lookup import TitleLookup
+from service.access_control import AccessControl
+from service.decisions import Decider, FallbackDecider, ForwardingDecider, ScoreDecider, TokenDecider
+from service.telemetry import Metrics
+from service.title_lookup import TitleLookup, lookup_of
+from similarity.encoders.minilm import encoder_of
 from similarity.errors import InvalidIndex
+from similarity.index.sample import live
 from similarity.index.search import Similar
+from similarity.micro_batching import Admission
+
+_UNCALLED = FakeBackend(name="none", weights=lambda conversation: {})  # renders prompts; no request reaches it
 
 
 @dataclass(frozen=True)
 class PromptPreview:
-    """What a language model is asked about a text.
+    """What a language model receives for a text.
 
     Attributes:
         prompt: name and digest of the prompt.
-        strategy: in which form it is asked.
-        conversations: the messages of every request that the text takes.
-        sent: whether they are sent to a model here at all.
+        strategy: name of the strategy.
+        conversations: the messages of every request for the text.
+        sent: False where the service has no language model.
     """
 
     prompt: str
@@ -38,12 +50,12 @@ class PromptPreview:
     sent: bool = True
 
 
-AskingOf = Callable[[RequestOptions, Text, Taxonomy], PromptPreview]
+PreviewFor = Callable[[RequestOptions, Text, Taxonomy], PromptPreview]
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may hold, and the seconds that it, and its look-ups, may take."""
+    """Limits of one request: sizes, and seconds for the whole request and for its look-ups."""
 
     body_bytes: int = 4_000_000
     texts: int = 256
@@ -54,29 +66,29 @@ class Limits:
 
 
 def _no_films() -> Similar:
-    raise InvalidIndex("this service has no films to compare; set MARQUEE_INDEX")
+    raise InvalidIndex("this service has no index of films; set MARQUEE_INDEX")
 
 
 @dataclass(frozen=True)
 class Services:
-    """What the service is made of.
+    """The parts of the service.
 
     Attributes:
-        classifier_for: the classifier that answers under a choice.
-        check: asks whether that classifier could answer now; None where all is well.
-        load: loads what would make the first answer slow; called once, before the first request.
-        taxonomy: name of the taxonomy of requests that name none.
-        limits: what one request may hold.
-        asking_of: what a language model is asked about a text; None where none answers.
-        decider: who answers typed questions; None: the classifier that answers without a choice, by its scores.
-        similar: what finds similar films.
-        lookup: who is asked about bare titles.
-        door: who may ask.
-        metrics: what Prometheus is told.
-        hot: answers sent last.
-        stopping: set once the process has been told to stop.
-        origins: whose pages may ask, beside the service's own.
-        trusted_proxies: how many reverse proxies stand before the service; their X-Forwarded headers are believed.
+        classifier_for: returns the classifier for a request's options.
+        check: returns why that classifier cannot answer now; None where it can.
+        load: loads the models; called once, before the first request.
+        taxonomy: name of the default taxonomy.
+        limits: limits of one request.
+        preview_for: previews a prompt; None where the service has no language model.
+        decider: answers typed questions; None: the default classifier does, by its scores.
+        similar: returns the search for similar films.
+        lookup: looks bare titles up.
+        access: API keys and rate limits.
+        metrics: Prometheus metrics.
+        cache_shared: whether clients with different API keys share cached responses.
+        stopping: set once the process has received the signal to stop.
+        origins: origins whose pages may call the service (CORS).
+        trusted_proxies: number of reverse proxies before the service, whose X-Forwarded headers are trusted.
     """
 
     classifier_for: ClassifierFor
@@ -84,22 +96,107 @@ class Services:
     load: Callable[[], object]
     taxonomy: str
     limits: Limits = Limits()
-    asking_of: AskingOf | None = None
+    preview_for: PreviewFor | None = None
     decider: Decider | None = None
     similar: Callable[[], Similar] = _no_films
     lookup: Lookup = field(default_factory=Lookup)
-    door: AccessControl = AccessControl()
+    access: AccessControl = AccessControl()
     metrics: Metrics = field(default_factory=Metrics)
-    hot: ResponseCache = field(default_factory=ResponseCache)
+    cache_shared: bool = False
     stopping: Event = field(default_factory=Event)
     origins: tuple[str, ...] = ()
     trusted_proxies: int = 0
 
     @property
-    def titles(self) -> TitleLookup:
-        """How bare titles are looked up."""
-        return TitleLookup(self.lookup, self.limits.text_chars, self.limits.lookup_seconds, self.metrics.looked_up)
+    def model(self) -> str:
+        """Name of the model that answers requests without options."""
+        return self.classifier_for(RequestOptions()).name
 
-    def returns_labels(self) -> Decider:
-        """Who answers typed questions."""
-        return self.decider or ByScores(self.classifier_for(RequestOptions()))
+    @cached_property
+    def default_taxonomy(self) -> Taxonomy:
+        """The taxonomy of requests that name none."""
+        return registry.taxonomy(self.taxonomy)
+
+    @property
+    def titles(self) -> TitleLookup:
+        """The look-up of bare titles, within the limits."""
+        return TitleLookup(self.lookup, self.limits.text_chars, self.limits.lookup_seconds, self.metrics.count_lookup)
+
+    @property
+    def question_decider(self) -> Decider:
+        """The decider that answers typed questions."""
+        return self.decider or ScoreDecider(self.classifier_for(RequestOptions()))
+
+    def preview(self, options: RequestOptions, text: Text, taxonomy: Taxonomy) -> PromptPreview:
+        """What the service's language model receives for a text; without one, what another one would receive."""
+        if self.preview_for:
+            return self.preview_for(options, text, taxonomy)
+        strategy = named(options.strategy or AUTO) or STRATEGIES["json_list"]
+        return replace(preview_of(LanguageModel(_UNCALLED, strategy, options.prompt), text, taxonomy), sent=False)
+
+
+def preview_of(model: LanguageModel, text: Text, taxonomy: Taxonomy) -> PromptPreview:
+    """What a language model receives for a text."""
+    prompt = model.prompt or registry.prompt_for(text, taxonomy)
+    return PromptPreview(prompt.versioned_name, model.strategy_for(taxonomy).name, model.conversations(text, taxonomy))
+
+
+def build(settings: Settings, trained: Classifier | None = None) -> Services:
+    """The parts of a service with these settings.
+
+    Args:
+        settings: model, addresses and limits.
+        trained: classifier that replaces the model of the settings; it has the labels of its own taxonomy only.
+
+    Raises:
+        MarqueeError: a setting is invalid.
+    """
+    metrics = Metrics()
+    models = create(settings, trained, Monitor(metrics.batch.observe, lambda queue: metrics.queue.labels(queue).inc))
+    encoder = encoder_of(settings.encoder) if settings.encoder else models.encoder
+    gate = Admission(settings.max_pending, metrics.queue.labels("similar").inc)
+    films = Similar(live(settings.index, encoder), encoder, gate)
+
+    def load() -> None:
+        models.load()
+        if settings.index is not None:
+            films.open()
+
+    parts = partial(
+        Services, models.classifier_for, models.check, load, taxonomy=models.taxonomy.name,
+        limits=_limits(settings), metrics=metrics, similar=lambda: films, lookup=lookup_of(settings),
+        origins=settings.origins, cache_shared=settings.cache_shared, trusted_proxies=settings.trusted_proxies,
+    )  # fmt: skip
+    by_scores = ScoreDecider(models.embedded, models.pairs)
+    if models.backend is None:
+        return parts(decider=by_scores)
+    previews = _previews(models.backend, settings, models.examples)
+    return parts(preview_for=previews, decider=_decider(models.backend, settings, by_scores, models.gate))
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        settings.max_body_bytes,
+        settings.max_texts,
+        settings.max_text_chars,
+        settings.max_request_labels,
+        settings.request_timeout,
+        settings.lookup_timeout,
+    )
+
+
+def _decider(backend: Backend, settings: Settings, embedded: Decider, gate: Admission) -> Decider:
+    if settings.strategy == "decisions_api":
+        first: Decider = ForwardingDecider(backend, gate)
+    else:
+        first = TokenDecider(backend, gate, answer_store(settings), settings.cache_shared)
+    return FallbackDecider(first, embedded) if settings.fallback else first
+
+
+def _previews(backend: Backend, settings: Settings, examples: ExampleSelector) -> PreviewFor:
+    thresholds = ThresholdStore(settings.thresholds_path, settings.threshold)
+
+    def preview(options: RequestOptions, text: Text, taxonomy: Taxonomy) -> PromptPreview:
+        return preview_of(language_model(backend, settings, options, thresholds, examples), text, taxonomy)
+
+    return preview

@@ -1,4 +1,4 @@
-"""Titles without a text, looked up before they are labelled; the answer says what was found, or why nothing was."""
+"""Texts of bare titles, looked up before classification; the answer reports what was found, or why nothing was."""
 
 from __future__ import annotations
 
@@ -15,119 +15,109 @@ from lookup.lookup import Lookup, LookupResult
 from lookup.providers.registry import PROVIDERS, order_of
 from marquee.settings import Settings, environment_name
 from prompts.text import Text, tells_nothing
-from service.schemas.classify import ClassifyRequest, LookupAnswer, LookupTried
+from service.schemas.answers import LookupAnswer, LookupTried
+from service.schemas.classify import ClassifyRequest
 
-_SHARE = 0.5  # of the time that a request has left; the rest is for its answer
+_SHARE = 0.5  # of the request's remaining time; the rest is for the classifier
 _STORE_BYTES = 256 * 2**20
-NO_PROVIDER = "nobody can be asked about titles here: MARQUEE_LOOKUP_PROVIDERS names none whose key is set"
+NO_PROVIDER = "no provider can look titles up here: MARQUEE_LOOKUP_PROVIDERS names none whose key is set"
 
 
 @dataclass(frozen=True)
 class LookedUp:
-    """A text to label, and what there is to tell of how it was come by; None where no look-up was asked for."""
+    """A text to classify, and the result of looking its title up."""
 
     text: Text
-    told: LookupAnswer | None = None
+    answer: LookupAnswer
 
 
 @dataclass(frozen=True)
 class TitleLookup:
-    """How titles are looked up.
+    """Looks up the titles of a request.
 
     Attributes:
         lookup: the providers.
-        text_chars: the longest title that is looked up, and the longest text that is taken.
-        seconds: the longest time for the look-ups of a request.
+        max_chars: longest title that is looked up; longer texts of providers are cut.
+        seconds: longest time for all titles of a request.
         on_result: called with the provider of each title, or ``none``.
     """
 
     lookup: Lookup
-    text_chars: int
+    max_chars: int
     seconds: float
     on_result: Callable[[str], object] = lambda provider: None
 
+    def look_up(self, request: ClassifyRequest) -> list[LookedUp]:
+        """The texts of a request; each text that is empty or a placeholder is replaced by the text of its title.
+
+        A title that is not found in time is classified alone.
+        """
+        texts, years = request.all_texts(), request.years()
+        bare = {
+            place: text
+            for place, text in enumerate(texts)
+            if text.title.strip() and tells_nothing(text.body) and len(text.title) <= self.max_chars
+        }
+        queries = [FilmQuery.of(text.title, years[place]) for place, text in bare.items()]
+        results = dict(zip(bare, self._results(queries), strict=True))
+        return [
+            _merged(text, results[place], self.max_chars) if place in results else _not_needed(text)
+            for place, text in enumerate(texts)
+        ]
+
+    def _results(self, queries: Sequence[FilmQuery]) -> list[LookupResult]:
+        request = CURRENT_REQUEST.get()
+        seconds = min(self.seconds, _SHARE * request.remaining)
+        results = self.lookup.find_all(queries, time.monotonic() + seconds, scope=request.cache_salt)
+        for result in results:
+            self.on_result(result.film.provider if result.film else "none")
+        return results
+
 
 def lookup_of(settings: Settings) -> Lookup:
-    """The providers that the settings name and have keys for, in their order."""
+    """The providers of the settings that have their keys, in order."""
     order = order_of(settings.lookup_providers)
     missing = [name for name in order if PROVIDERS[name].needs_key and not _key(settings, name)]
-    asked = [
+    providers = [
         PROVIDERS[name].make(_key(settings, name), getattr(settings, f"{name}_url"), settings.lookup_contact)
         for name in order
         if name not in missing
     ]
-    skipped = {name: f"set {environment_name(f'{name}_key')} to ask it" for name in missing}
+    skipped = {name: f"set {environment_name(f'{name}_key')} to use it" for name in missing}
     store = AnswerStore(settings.lookup_cache_path, _STORE_BYTES)
-    return Lookup(asked, store, settings.lookup_days, skipped, settings.cache_shared)
-
-
-def looked_up(titles: TitleLookup, asked: ClassifyRequest) -> list[LookedUp]:
-    """The texts of a request, those that say nothing replaced by what is found under their titles.
-
-    What is not found within the request's time leaves the title alone.
-    """
-    texts = asked.all_texts()
-    if not asked.lookup:
-        return [LookedUp(text) for text in texts]
-    longest = titles.text_chars
-    bare = {
-        place: text
-        for place, text in enumerate(texts)
-        if text.title.strip() and tells_nothing(text.body) and len(text.title) <= longest
-    }
-    years = asked.years()
-    wanted = [FilmQuery.of(text.title, years[place]) for place, text in bare.items()]
-    outcomes = dict(zip(bare, _outcomes(titles, wanted), strict=True))
-    return [
-        found(text, outcomes[place], longest) if place in outcomes else LookedUp(text, _given(text))
-        for place, text in enumerate(texts)
-    ]
-
-
-def found(text: Text, outcome: LookupResult, most_chars: int) -> LookedUp:
-    """A text after its title was looked up."""
-    film = outcome.film
-    if film is None:
-        return LookedUp(Text("", text.title), _nothing(outcome))
-    return LookedUp(Text(film.plot[:most_chars], text.title), _film(film, outcome))
-
-
-def _outcomes(titles: TitleLookup, wanted: Sequence[FilmQuery]) -> list[LookupResult]:
-    seconds = min(titles.seconds, _SHARE * CURRENT_REQUEST.get().remaining)
-    outcomes = titles.lookup.find_all(wanted, time.monotonic() + seconds, scope=CURRENT_REQUEST.get().cache_salt)
-    for outcome in outcomes:
-        titles.on_result(outcome.film.provider if outcome.film else "none")
-    return outcomes
-
-
-def _given(text: Text) -> LookupAnswer:
-    why = "there is no title to look up" if tells_nothing(text.body) else "not needed: a text was given"
-    return LookupAnswer(found=False, note=why)
-
-
-def _film(film: FilmRecord, outcome: LookupResult) -> LookupAnswer:
-    note = f"read the {film.plot_from} that {film.provider} tells"
-    if film.same_title > 1:
-        note += f"; {film.same_title} films or more could be meant, and this is the best known: give a year for another"
-    return LookupAnswer(
-        found=True, note=note, provider=film.provider, title=film.title, year=film.year, id=film.id, url=film.url,
-        text_from=film.plot_from, known_genres=list(film.genres), same_title=film.same_title,
-        remembered=outcome.cached, tried=_tried(outcome),
-    )  # fmt: skip
-
-
-def _nothing(outcome: LookupResult) -> LookupAnswer:
-    asked = [one for one in outcome.attempts if one.failure.kind != "no_key"]
-    why = outcome.reason if asked else NO_PROVIDER
-    return LookupAnswer(found=False, note=f"read the title alone; {why}", tried=_tried(outcome))
-
-
-def _tried(outcome: LookupResult) -> list[LookupTried]:
-    return [
-        LookupTried(provider=one.provider, kind=one.failure.kind, detail=one.failure.detail) for one in outcome.attempts
-    ]
+    return Lookup(providers, store, settings.lookup_days, skipped, settings.cache_shared)
 
 
 def _key(settings: Settings, name: str) -> str:
     key: SecretStr | None = getattr(settings, f"{name}_key", None)
     return key.get_secret_value() if key else ""
+
+
+def _not_needed(text: Text) -> LookedUp:
+    note = "there is no title to look up" if tells_nothing(text.body) else "not needed: the request has a text"
+    return LookedUp(text, LookupAnswer(found=False, note=note))
+
+
+def _merged(text: Text, result: LookupResult, max_chars: int) -> LookedUp:
+    """A text after its title was looked up."""
+    tried = [
+        LookupTried(provider=one.provider, kind=one.failure.kind, detail=one.failure.detail) for one in result.attempts
+    ]
+    if result.film:
+        answer = _found(result.film, result, tried)
+        return LookedUp(Text(result.film.plot[:max_chars], text.title), answer)
+    why = result.reason if any(one.kind != "no_key" for one in tried) else NO_PROVIDER
+    return LookedUp(
+        Text("", text.title), LookupAnswer(found=False, note=f"classified the title alone; {why}", tried=tried)
+    )
+
+
+def _found(film: FilmRecord, result: LookupResult, tried: list[LookupTried]) -> LookupAnswer:
+    note = f"classified the {film.plot_from} from {film.provider}"
+    if film.same_title > 1:
+        note += f"; {film.same_title} or more films have this title, and this is the best known: send year for another"
+    return LookupAnswer(
+        found=True, note=note, provider=film.provider, title=film.title, year=film.year, id=film.id, url=film.url,
+        text_from=film.plot_from, known_genres=list(film.genres), same_title=film.same_title,
+        cached=result.cached, tried=tried,
+    )  # fmt: skip

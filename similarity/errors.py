@@ -1,4 +1,4 @@
-"""The errors of this room that a caller can mend; the front door and the service show them as they are."""
+"""Errors that the user can fix; the command line and the service show their messages unchanged."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from difflib import get_close_matches
 
 
 class SimilarityError(Exception):
-    """Root of all errors raised here on purpose; its message says what is wrong and what to do."""
+    """Base class; the message says what is wrong and what to do."""
 
 
 class InvalidIndex(SimilarityError):
-    """An index is not there, is damaged, was made by another encoder, or cannot be made as asked."""
+    """An index is missing or damaged, was built with another encoder, or cannot be built."""
 
 
 class InvalidEncoder(SimilarityError):
-    """There is no model to encode with where one was said to be."""
+    """The configured encoder model does not exist."""
 
 
 class InvalidPrecision(SimilarityError):
-    """A number format that is none of the known ones."""
+    """An unknown number format."""
 
     def __init__(self, name: str, value: str, choices: Iterable[str]) -> None:
         known = list(choices)

@@ -11,9 +11,10 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from functools import cache, wraps
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 Parameters = ParamSpec("Parameters")
@@ -21,6 +22,7 @@ Result = TypeVar("Result")
 
 _EXIT_SECONDS = 10.0  # at most; a batch of the embedded classifier takes less than one
 _BLAS_LOCK = threading.Lock()  # the number of threads is global: concurrent blocks would restore each other's value
+_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container (cgroup v2)
 
 
 def cores() -> int:
@@ -28,6 +30,34 @@ def cores() -> int:
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limit = os.environ.get("OMP_NUM_THREADS", "")
     return min(allowed, int(limit)) if limit.isdigit() and int(limit) else allowed
+
+
+def share_cores(workers: int, environment: MutableMapping[str, str] = os.environ, quota: Path = _CPU_QUOTA) -> None:
+    """Make OpenMP's threads sleep while they wait, and give each worker process its share of the cores.
+
+    Call it before torch is imported, which reads these variables only then. Variables that are set stay as they are.
+    By default OpenMP's threads spin while they wait for each other. Where another process uses the same core, each
+    layer of the model then costs a time slice: on two busy cores, a forward pass took 1.6 s instead of 29 to 200 ms.
+
+    Args:
+        workers: number of processes that compute at once.
+        environment: receives ``OMP_WAIT_POLICY`` and ``OMP_NUM_THREADS``.
+        quota: the kernel's file of the container's CPU quota.
+    """
+    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    allowed = cores()
+    threads = max(1, min(allowed, _quota_cores(quota, allowed)) // workers)
+    if threads < allowed:  # else torch's own default is better: it counts no hyperthreads
+        environment.setdefault("OMP_NUM_THREADS", str(threads))
+
+
+def _quota_cores(quota: Path, allowed: int) -> int:
+    """The quota in cores, rounded; ``allowed`` where there is none."""
+    try:
+        limit, period = quota.read_text().split()
+        return allowed if limit == "max" else max(1, round(int(limit) / int(period)))
+    except (OSError, ValueError):
+        return allowed
 
 
 class NativeCalls:

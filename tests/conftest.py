@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from llm.embedded.cosine import Embedded
+from llm.embedded.cosine import CosineClassifier
 from llm.embedded.matcher import Matcher, matcher
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -31,9 +31,9 @@ def embedded() -> Matcher:
 
 
 @pytest.fixture(scope="session")
-def plain(embedded: Matcher) -> Embedded:
+def plain(embedded: Matcher) -> CosineClassifier:
     """MiniLM as it comes, by the nearest label descriptions."""
-    return Embedded(embedded.encoder)
+    return CosineClassifier(embedded.encoder)
 
 
 @pytest.fixture(autouse=True)

@@ -128,12 +128,12 @@ def _only_settings(words: str) -> bool:
     return all(re.match(r"(MARQUEE|OPENAI)_[A-Z_]+=\S+$", line) for line in words.splitlines())
 
 
-def test_the_endpoints_page_tells_every_strategy_and_every_canary() -> None:
+def test_the_endpoints_page_lists_every_strategy_and_every_capability_check() -> None:
     text = (DOCS / "endpoints.md").read_text(encoding="utf-8")
     heads = re.search(r"^\| endpoint \|(.*)\|$", text, re.MULTILINE)
     assert heads
     assert re.findall(r"`(\w+)`", heads[1]) == list(STRATEGIES)
-    told = re.findall(r"^\| `(\w+)` \|", text.partition("## What the probe asks")[2], re.MULTILINE)
+    told = re.findall(r"^\| `(\w+)` \|", text.partition("## Capability checks")[2], re.MULTILINE)
     assert told == list(CHECKS)
 
 
@@ -184,7 +184,7 @@ def test_an_example_is_answered_as_it_says(page: Path, own_shelf: Path, embedded
     assert asked
     for body, table in asked:
         request = ClassifyRequest.model_validate(json.loads(body))
-        found = embedded.classify(request.all_texts(), request.vocabulary("tmdb"))
+        found = embedded.classify(request.all_texts(), request.resolve_taxonomy(registry.taxonomy("tmdb")))
         told = [
             f"| {one.body} | {', '.join(answer.labels)}" for one, answer in zip(request.all_texts(), found, strict=True)
         ]
@@ -260,7 +260,7 @@ def test_the_references_have_no_empty_types_and_no_years_with_commas() -> None:
     http, settings = pages()["http.md"], pages()["configuration.md"]
     assert " of null" not in http
     assert not re.search(r"\b[12],\d{3}\b(?!,)", http)
-    lookups = settings.partition("## Looking titles up")[2].partition("\n## ")[0]
+    lookups = settings.partition("## Look-up of titles")[2].partition("\n## ")[0]
     assert lookups.count("LOOKUP") == 5
     assert "VLLM" not in lookups
     assert "LOOKUP" not in settings.partition("## vLLM")[2].partition("\n## ")[0]

@@ -156,7 +156,7 @@ def test_the_prompt_named_is_the_one_sent(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_prompts_show_shows_the_examples_of_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "shots.jsonl").write_text('{"text": "A duel at noon.", "labels": ["Western"]}\n')
-    monkeypatch.setenv("MARQUEE_SHOTS_PATH", str(tmp_path / "shots.jsonl"))
+    monkeypatch.setenv("MARQUEE_EXAMPLES_PATH", str(tmp_path / "shots.jsonl"))
     messages = json.loads(call("prompts", "show", "plot", "--text", "a plot", "--json").stdout)
     assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"]
     assert messages[2]["content"] == '["Western"]'

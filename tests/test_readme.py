@@ -53,11 +53,11 @@ def test_every_package_has_a_paragraph_on_the_page_about_the_architecture() -> N
 def test_the_readmes_option_serves_other_addresses_and_the_error_names_it() -> None:
     from marquee.settings import read_settings
     from prompts.errors import InvalidSetting
-    from service.rate_limits import door
+    from service.access_control import access_control_of
 
     assert "HOST=0.0.0.0 OPEN=1" in README
     assert "keys add NAME" in README
     assert "$(if $(OPEN),--allow-anonymous)" in (ROOT / "Makefile").read_text(encoding="utf-8")
     with pytest.raises(InvalidSetting, match=r"keys add NAME.*--allow-anonymous"):
-        door(read_settings(host="0.0.0.0"))
-    assert not door(read_settings(host="0.0.0.0", allow_anonymous=True)).needs_key
+        access_control_of(read_settings(host="0.0.0.0"))
+    assert not access_control_of(read_settings(host="0.0.0.0", allow_anonymous=True)).needs_key

@@ -1,7 +1,7 @@
-"""Every chart of reports and data cards, as SVG without a library.
+"""Charts of reports and data cards, as SVG.
 
-Colours come from the style sheet by class (``s1`` to ``s8``, ``bar``, ``grid``, …), so that light, dark and print need
-one drawing. All text passes through ``Markup`` and is escaped there.
+Colours come from the style sheet by class (``s1`` to ``s8``, ``bar``, ``grid``, …), so one drawing serves light mode,
+dark mode and print. ``Markup`` escapes all text.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _LEFT, _RIGHT = 130, 120  # margins of bar charts, for names and values
 
 @dataclass(frozen=True)
 class Dot:
-    """One system of the dot plot: its main figure, a second one, and the bounds of the first."""
+    """One system of the dot plot: its micro-F1 with bounds, and its macro-F1."""
 
     name: str
-    place: int | None
+    series: int | None
     main: float | None
     second: float | None
     bounds: tuple[float, float] | None = None
@@ -32,10 +32,10 @@ class Dot:
 
 @dataclass(frozen=True)
 class Line:
-    """Points of one system, both coordinates from 0 to 1; ``sizes`` are areas of dots, where dots are drawn."""
+    """Points of one system, both coordinates from 0 to 1; ``sizes`` are radii of dots, ``titles`` their tooltips."""
 
     name: str
-    place: int | None
+    series: int | None
     points: Sequence[tuple[float, float]]
     sizes: Sequence[float] = ()
     titles: Sequence[str] = ()
@@ -43,15 +43,15 @@ class Line:
 
 @dataclass(frozen=True)
 class Frame:
-    """Size and axes of a drawing of lines; ticks are pairs of place and words."""
+    """Size and axes of a line chart; ticks are pairs of position (0 to 1) and text."""
 
     width: int
     height: int
     title: str
     x: str = ""
     y: str = ""
-    x_ticks: Sequence[tuple[float, str]] = ((0, "0"), (0.5, ".5"), (1, "1"))
-    y_ticks: Sequence[tuple[float, str]] = ((0, "0"), (0.5, ".5"), (1, "1"))
+    x_ticks: Sequence[tuple[float, str]] = ((0, "0"), (0.5, "0.5"), (1, "1"))
+    y_ticks: Sequence[tuple[float, str]] = ((0, "0"), (0.5, "0.5"), (1, "1"))
     diagonal: bool = False
     left: int = 34
     bottom: int = 24
@@ -60,28 +60,28 @@ class Frame:
 
     @property
     def above(self) -> int:
-        """Room above the axes, for the name of the upright one."""
+        """Space above the axes, for the title of the y axis."""
         return self.top + (16 if self.y else 0)
 
     def at(self, x: float, y: float) -> tuple[str, str]:
-        """Where a point lies, in the drawing's units."""
+        """Position of a point in the drawing's units."""
         across = self.left + x * (self.width - self.left - self.right)
         down = self.above + (1 - y) * (self.height - self.above - self.bottom)
         return _number(across), _number(down)
 
 
-def series(place: int | None) -> str:
-    """Class of a system's colour: grey for a trivial rule, none for None; the ninth takes the first colour again."""
-    return "" if place is None else "grey" if place < 0 else f"s{place % SERIES + 1}"
+def series_class(series: int | None) -> str:
+    """Class of a system's colour: grey for a negative number, none for None; the ninth repeats the first colour."""
+    return "" if series is None else "grey" if series < 0 else f"s{series % SERIES + 1}"
 
 
 def dots(rows: Sequence[Dot], ceiling: float | None) -> Markup:
-    """One track a system, scaled so that the best of all fills it; widths are percentages and so fit any screen."""
+    """One track per system, scaled to the best value; widths are percentages, so they fit any screen."""
     present = [value for row in rows for value in (row.main, row.second, *(row.bounds or ())) if value is not None]
     full = _nice(max([*present, ceiling or 0.0, 0.1]))
     tracks = [_track(row, full, ceiling) for row in rows]
     marks = [_text(_percent(value, full), 12, _short(value), "tick", _anchor(value, full)) for value in _steps(full)]
-    limit = [_text(_percent(ceiling, full), 12, f"label ceiling {_three(ceiling)}", "tick", "end")] if ceiling else []
+    limit = [_text(_percent(ceiling, full), 12, f"label ceiling {ceiling:.3f}", "tick", "end")] if ceiling else []
     parts = [_dot_axis(limit) if limit else "", *tracks, _dot_axis(marks)]
     return Markup('<div class="dots">{}</div>').format(Markup("").join(parts))
 
@@ -102,38 +102,38 @@ def _track(row: Dot, full: float, ceiling: float | None) -> Markup:
         inside.append(_element("circle", cx=_percent(row.second, full), cy=15, r=4.5, class_="ring"))
     if row.main is not None:
         inside.append(_element("circle", cx=_percent(row.main, full), cy=15, r=6, class_="dot"))
-    said = "no figure" if row.main is None else f"micro-F1 {_three(row.main)}"
-    said += "" if row.second is None else f", macro-F1 {_three(row.second)}"
-    label = f"{row.name}: {said}"
-    track = _element("svg", *inside, class_=f"dot-track {series(row.place)}", role="img", aria_label=label)
-    value = "–" if row.main is None else _three(row.main)
+    main = "no micro-F1" if row.main is None else f"micro-F1 {row.main:.3f}"
+    second = "" if row.second is None else f", macro-F1 {row.second:.3f}"
+    style, label = f"dot-track {series_class(row.series)}", f"{row.name}: {main}{second}"
+    track = _element("svg", *inside, class_=style, role="img", aria_label=label)
+    value = "–" if row.main is None else f"{row.main:.3f}"
     return Markup('<span class="dot-name">{}</span>{}<span class="dot-value">{}</span>').format(row.name, track, value)
 
 
 def lines(frame: Frame, drawn: Sequence[Line]) -> Markup:
     """Lines over two axes from 0 to 1, with dots where a line has sizes."""
-    return _drawing([*_axes(frame), *(_series(frame, line) for line in drawn)], frame.height, frame.title, frame.width)
+    return _drawing([*_axes(frame), *(_curve(frame, line) for line in drawn)], frame.height, frame.title, frame.width)
 
 
-def _series(frame: Frame, line: Line) -> Markup:
+def _curve(frame: Frame, line: Line) -> Markup:
     points = [frame.at(x, y) for x, y in line.points]
     path = _element("polyline", points=" ".join(f"{x},{y}" for x, y in points))
     circles = [
-        _element("circle", *_titled(title), cx=x, cy=y, r=f"{size:.1f}", class_="dot")
+        _element("circle", *_tooltip(title), cx=x, cy=y, r=f"{size:.1f}", class_="dot")
         for (x, y), size, title in zip(points, line.sizes, line.titles or [""] * len(points), strict=False)
     ]
-    inside = (*_titled(line.name), path, *circles)
-    return _element("g", *inside, class_=f"line {series(line.place)}", data_series=line.place)
+    inside = (*_tooltip(line.name), path, *circles)
+    return _element("g", *inside, class_=f"line {series_class(line.series)}", data_series=line.series)
 
 
 def _axes(frame: Frame) -> list[Markup]:
     parts = []
-    for x, words in frame.x_ticks:
+    for x, tick in frame.x_ticks:
         (across, down), (_, up) = frame.at(x, 0), frame.at(x, 1)
-        parts += [_line(across, down, across, up), _text(across, float(down) + 14, words, "tick", "middle")]
-    for y, words in frame.y_ticks:
+        parts += [_line(across, down, across, up), _text(across, float(down) + 14, tick, "tick", "middle")]
+    for y, tick in frame.y_ticks:
         (left, down), (right, _) = frame.at(0, y), frame.at(1, y)
-        parts += [_line(left, down, right, down), _text(frame.left - 6, float(down) + 3.5, words, "tick", "end")]
+        parts += [_line(left, down, right, down), _text(frame.left - 6, float(down) + 3.5, tick, "tick", "end")]
     if frame.diagonal:
         parts.append(_line(*frame.at(0, 0), *frame.at(1, 1), "diagonal"))
     if frame.x:
@@ -145,11 +145,11 @@ def _axes(frame: Frame) -> list[Markup]:
 
 def bars(rows: Sequence[tuple[str, int]], total: int, title: str) -> Markup:
     """A bar for every name, with its count and its share of the total."""
-    tall, room = 22, WIDTH - _LEFT - _RIGHT
+    tall, longest = 22, WIDTH - _LEFT - _RIGHT
     most = max((count for _, count in rows), default=0) or 1
     drawn = []
     for place, (name, count) in enumerate(rows):
-        middle, width = place * tall + tall / 2, room * count / most
+        middle, width = place * tall + tall / 2, longest * count / most
         value = f"{count:,} · {count / max(total, 1):.1%}"
         drawn += [
             _text(_LEFT - 8, middle + _BASELINE, name, "name", "end"),
@@ -159,61 +159,61 @@ def bars(rows: Sequence[tuple[str, int]], total: int, title: str) -> Markup:
     return _drawing(drawn, len(rows) * tall, title)
 
 
-def paired_bars(rows: Sequence[tuple[str, float, float]], words: str, title: str) -> Markup:
-    """Two bars for every name, before above after; ``words`` is a format for both figures."""
-    tall, room = 30, WIDTH - _LEFT - _RIGHT - 30
+def paired_bars(rows: Sequence[tuple[str, float, float]], pattern: str, title: str) -> Markup:
+    """Two bars for every name, before above after; ``pattern`` formats both numbers."""
+    tall, longest = 30, WIDTH - _LEFT - _RIGHT - 30
     most = max((max(before, after) for _, before, after in rows), default=0) or 1
     drawn = []
     for place, (name, before, after) in enumerate(rows):
         top, middle = place * tall, place * tall + 12 + _BASELINE
-        was, now = words.format(before), words.format(after)
+        was, now = pattern.format(before), pattern.format(after)
         drawn += [
             _text(_LEFT - 8, middle, name, "name", "end"),
-            _bar(_LEFT, top + 2, room * before / most, 10, f"{name}, before: {was}", "bar before"),
-            _bar(_LEFT, top + 13, room * after / most, 10, f"{name}, after: {now}"),
-            _text(_LEFT + room * max(before, after) / most + 6, middle, f"{was} → {now}", "dim"),
+            _bar(_LEFT, top + 2, longest * before / most, 10, f"{name}, before: {was}", "bar before"),
+            _bar(_LEFT, top + 13, longest * after / most, 10, f"{name}, after: {now}"),
+            _text(_LEFT + longest * max(before, after) / most + 6, middle, f"{was} → {now}", "dim"),
         ]
     return _drawing(drawn, len(rows) * tall, title)
 
 
 def histogram(edges: Sequence[int], counts: Sequence[int], unit: str) -> Markup:
-    """Texts by length, a bar between two edges; the last bar holds everything longer."""
+    """Texts by length, one bar per bin; the last bar includes all longer texts."""
     foot, step, most = 150, WIDTH / len(counts), max(counts) or 1
     drawn = [_line(0, foot, WIDTH, foot)]
     for place, count in enumerate(counts):
         tall = (foot - 10) * count / most
-        said = f"{edges[place]} to {edges[place + 1]} {unit}: {count:,} texts"
-        drawn.append(_bar(place * step + 1, foot - tall, step - 2, tall, said))
+        tooltip = f"{edges[place]} to {edges[place + 1]} {unit}: {count:,} texts"
+        drawn.append(_bar(place * step + 1, foot - tall, step - 2, tall, tooltip))
     last = len(edges) - 1
     for place in range(0, last + 1, 4):
-        words = f"{edges[place]}{' and more' if place == last else ''}"
-        drawn.append(_text(place * step, foot + 18, words, "dim", {0: "start", last: "end"}.get(place, "middle")))
+        tick = f"{edges[place]}{' and more' if place == last else ''}"
+        drawn.append(_text(place * step, foot + 18, tick, "dim", {0: "start", last: "end"}.get(place, "middle")))
     return _drawing(drawn, foot + 24, f"Texts by length in {unit}")
 
 
 def heat_map(names: Sequence[str], together: NDArray[np.int_], title: str) -> Markup:
-    """Of the examples with a row's label, the percentage that has the column's too."""
+    """Co-occurrence: the percentage of the examples with the row's label that also have the column's."""
     left, top = 110, 84
     size = min(30.0, (WIDTH - left - 60) / max(1, len(names)))
     drawn = []
     for place, name in enumerate(names):
         middle = (place + 0.5) * size
         drawn.append(_text(left - 6, top + middle + _BASELINE, name, "small", "end"))
-        turned = f"translate({left + middle + 3:.1f} {top - 6:.1f}) rotate(-50)"
-        drawn.append(_element("text", name, class_="small", transform=turned))
+        rotated = f"translate({left + middle + 3:.1f} {top - 6:.1f}) rotate(-50)"
+        drawn.append(_element("text", name, class_="small", transform=rotated))
     for row, column in np.ndindex(together.shape):
         both, count = int(together[row, column]), int(together[row, row])
-        said = f"{both:,} of {count:,} {names[row]} are {names[column]} too"
+        tooltip = f"{both:,} of {count:,} {names[row]} are also {names[column]}"
         share = None if row == column else both / max(count, 1)
-        drawn += _cell(left + column * size, top + row * size, size, share, said)
+        drawn += _cell(left + column * size, top + row * size, size, share, tooltip)
     return _drawing(drawn, top + len(names) * size + 4, title)
 
 
-def _cell(x: float, y: float, size: float, share: float | None, said: str) -> list[Markup]:
+def _cell(x: float, y: float, size: float, share: float | None, tooltip: str) -> list[Markup]:
     square = {"x": x + 0.5, "y": y + 0.5, "width": size - 1, "height": size - 1}
     if share is None:
         return [_element("rect", class_="hole", **square)]
-    drawn = [_element("rect", *_titled(said), class_="bar", fill_opacity=f"{0.04 + 0.96 * share:.3f}", **square)]
+    drawn = [_element("rect", *_tooltip(tooltip), class_="bar", fill_opacity=f"{0.04 + 0.96 * share:.3f}", **square)]
     if share >= 0.005:
         style = "cell strong" if share > 0.65 else "cell"
         drawn.append(_text(x + size / 2, y + size / 2 + 3, f"{100 * share:.0f}", style, "middle"))
@@ -224,8 +224,8 @@ def _drawing(parts: Sequence[Markup], height: float, title: str, width: float = 
     return _element("svg", *parts, viewBox=f"0 0 {_number(width)} {height:.0f}", role="img", aria_label=title)
 
 
-def _text(x: float | str, y: float | str, words: str, style: str, anchor: str = "start") -> Markup:
-    return _element("text", words, x=x, y=y, class_=f"{style} {anchor}")
+def _text(x: float | str, y: float | str, text: str, style: str, anchor: str = "start") -> Markup:
+    return _element("text", text, x=x, y=y, class_=f"{style} {anchor}")
 
 
 def _line(x1: float | str, y1: float | str, x2: float | str, y2: float | str, style: str = "grid") -> Markup:
@@ -237,26 +237,25 @@ def _rule(value: float, full: float, style: str) -> Markup:
     return _line(place, 0, place, 30, style)
 
 
-def _bar(x: float, y: float, width: float, height: float, said: str, style: str = "bar") -> Markup:
-    return _element("rect", *_titled(said), class_=style, x=x, y=y, width=width, height=height, rx=1.5)
+def _bar(x: float, y: float, width: float, height: float, tooltip: str, style: str = "bar") -> Markup:
+    return _element("rect", *_tooltip(tooltip), class_=style, x=x, y=y, width=width, height=height, rx=1.5)
 
 
-def _titled(words: str) -> list[Markup]:
-    """A tooltip; none where there are no words."""
-    return [_element("title", words)] if words else []
+def _tooltip(text: str) -> list[Markup]:
+    return [_element("title", text)] if text else []
 
 
 def _element(tag: str, *inside: str, **attributes: object) -> Markup:
-    """An element of SVG; numbers are rounded to a tenth, ``class_`` is ``class`` and ``aria_label`` ``aria-label``."""
-    written = Markup("").join(
+    """An SVG element; numbers are rounded to 0.1, ``class_`` becomes ``class`` and ``aria_label`` ``aria-label``."""
+    rendered = Markup("").join(
         Markup(' {}="{}"').format(
             name.rstrip("_").replace("_", "-"), _number(value) if isinstance(value, int | float) else value
         )
         for name, value in attributes.items()
     )
     if not inside:
-        return Markup("<{}{}/>").format(tag, written)
-    return Markup("<{0}{1}>{2}</{0}>").format(tag, written, Markup("").join(inside))
+        return Markup("<{}{}/>").format(tag, rendered)
+    return Markup("<{0}{1}>{2}</{0}>").format(tag, rendered, Markup("").join(inside))
 
 
 def _number(value: float) -> str:
@@ -264,7 +263,7 @@ def _number(value: float) -> str:
 
 
 def _percent(value: float, full: float) -> str:
-    """A place on a track, with room for half a dot at both ends."""
+    """A position on a track, with space for half a dot at both ends."""
     return f"{1.5 + 97 * value / full:.2f}%"
 
 
@@ -283,8 +282,4 @@ def _steps(full: float) -> list[float]:
 
 
 def _short(value: float) -> str:
-    return "0" if value == 0 else "1" if value == 1 else f"{value:.1f}".removeprefix("0")
-
-
-def _three(value: float) -> str:
-    return f"{value:.3f}".removeprefix("0")
+    return f"{value:.1f}" if value % 1 else f"{value:.0f}"

@@ -1,6 +1,6 @@
-"""What a report is made of: sections of tables, figures and examples, without a word about how they look.
+"""The content of a report: sections of tables, figures and examples, without layout.
 
-Both templates, HTML and Markdown, render this one document, so that their numbers cannot differ.
+The HTML and the Markdown template render the same document, so their numbers are equal.
 """
 
 from __future__ import annotations
@@ -10,18 +10,30 @@ from typing import ClassVar
 
 from markupsafe import Markup
 
+MISSING = "–"
+
+
+def decimal(value: float) -> str:
+    """Three decimals: 0.634."""
+    return f"{value:.3f}"
+
+
+def percent(value: float) -> str:
+    """A share as a percentage with one decimal: 63.4%."""
+    return f"{value:.1%}"
+
 
 @dataclass(frozen=True)
 class Cell:
     """One cell of a table.
 
     Attributes:
-        text: what is shown.
-        sub: a smaller second line, e.g. an interval.
+        text: its text.
+        sub: a smaller second line, such as an interval.
         sort: the number to sort by; None sorts last.
-        heat: shade from 0 to 10, None for none.
+        heat: shade from 0 to 10; None for no shade.
         best: whether it is the best of its column.
-        series: place of the system whose colour stands beside the text.
+        series: number of the system whose colour marks the cell.
     """
 
     text: str
@@ -31,10 +43,22 @@ class Cell:
     best: bool = False
     series: int | None = None
 
+    @classmethod
+    def of(cls, value: float | None, heat: bool = False, best: bool = False) -> Cell:
+        """A number from 0 to 1 with three decimals, or the mark of a missing one."""
+        if value is None:
+            return cls(MISSING)
+        return cls(decimal(value), sort=float(value), heat=shade(value) if heat else None, best=best)
+
+
+def shade(value: float) -> int:
+    """The shade of a number from 0 to 1."""
+    return round(10 * min(max(float(value), 0.0), 1.0))
+
 
 @dataclass(frozen=True)
 class Head:
-    """One column: its title, what it means, the group it stands under, and whether it holds numbers."""
+    """The head of a column; ``about`` explains it, ``group`` is the heading above it."""
 
     text: str
     about: str = ""
@@ -44,7 +68,7 @@ class Head:
 
 @dataclass(frozen=True)
 class TableRow:
-    """Cells of a table; the first is the row's header. ``kind`` sets apart ``trivial`` and ``ceiling`` rows."""
+    """Cells of a table; the first is the row's head. ``kind`` is ``trivial``, ``ceiling`` or empty."""
 
     cells: tuple[Cell, ...]
     kind: str = ""
@@ -52,7 +76,7 @@ class TableRow:
 
 @dataclass(frozen=True)
 class ReportTable:
-    """A table; ``style`` is ``plain``, ``heat`` or ``matrix``; ``twin`` says whether Markdown shows it too."""
+    """A table; ``style`` is ``plain``, ``heat``, ``wide`` or ``matrix``; ``twin`` is whether Markdown has it too."""
 
     kind: ClassVar[str] = "table"
     caption: str
@@ -64,7 +88,7 @@ class ReportTable:
 
     @property
     def groups(self) -> list[tuple[str, int]]:
-        """Groups of the columns with how many stand under each, in order; empty where there are none."""
+        """Groups of adjacent columns with the number of columns; empty where there is one group only."""
         spans: list[tuple[str, int]] = []
         for head in self.heads:
             if spans and spans[-1][0] == head.group:
@@ -76,16 +100,15 @@ class ReportTable:
 
 @dataclass(frozen=True)
 class Note:
-    """A paragraph; ``tone`` is ``plain`` or ``warning``."""
+    """A paragraph."""
 
     kind: ClassVar[str] = "note"
     text: str
-    tone: str = "plain"
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing with its caption; Markdown leaves it out, for tables say the same."""
+    """A drawing with its caption. Markdown omits it: a table has the same numbers."""
 
     kind: ClassVar[str] = "figure"
     drawing: Markup
@@ -95,7 +118,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Legend:
-    """Names beside their colours; each with a figure, which may be empty."""
+    """Names beside their colours: series, name, and a value that may be empty."""
 
     kind: ClassVar[str] = "legend"
     entries: tuple[tuple[int | None, str, str], ...]
@@ -104,7 +127,7 @@ class Legend:
 
 @dataclass(frozen=True)
 class Tag:
-    """A label of an example; ``wrong`` where it was missed or should not have been given."""
+    """A label of an example; ``wrong`` for a false positive or a false negative."""
 
     name: str
     wrong: bool
@@ -113,18 +136,18 @@ class Tag:
 
 @dataclass(frozen=True)
 class ReportExample:
-    """A text that a system got wrong; ``text`` is None where no texts were given."""
+    """A text with wrong labels; ``text`` is None where the report has no texts."""
 
     kind: ClassVar[str] = "example"
     id: str
     truth: tuple[Tag, ...]
-    given: tuple[Tag, ...]
+    predicted: tuple[Tag, ...]
     text: str | None = None
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Parts side by side: ``pair`` for a drawing and its legend, ``many`` for small multiples."""
+    """Parts side by side: ``pair`` or ``chart`` for a drawing and its legend or table, ``many`` for small multiples."""
 
     kind: ClassVar[str] = "grid"
     parts: tuple[Part, ...]
@@ -133,7 +156,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Fold:
-    """Parts behind a title that opens them."""
+    """Parts below a title that shows and hides them."""
 
     kind: ClassVar[str] = "fold"
     title: str
@@ -147,7 +170,7 @@ Part = ReportTable | Note | Figure | Legend | ReportExample | Grid | Fold
 
 @dataclass(frozen=True)
 class Section:
-    """A chapter of the report; ``id`` is its anchor, ``lead`` says what to look at."""
+    """A section of the report; ``id`` is its anchor, ``lead`` its first paragraph."""
 
     id: str
     title: str
@@ -157,7 +180,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Document:
-    """A whole report: its title, the facts under it, sections, and what each measure means."""
+    """A report: title, facts below the title, warnings, sections, and definitions of the metrics."""
 
     title: str
     facts: tuple[tuple[str, str], ...]

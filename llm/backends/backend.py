@@ -162,18 +162,15 @@ class FakeBackend:
         self.code_limit = code_limit if weights else 0
 
     def generate(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
-        """See ``Backend.generate``."""
         replies = [self._reply(conversation) for conversation in conversations]
         return [Completion(problem=one) if isinstance(one, Problem) else Completion(one) for one in replies]
 
     def next_token_logprobs(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[TokenLogprobs]:
-        """See ``Backend.next_token_logprobs``."""
         assert self._weights, "this backend has no weights"
         weights = [self._weights(conversation) for conversation in conversations]
         return [TokenLogprobs({code: math.log(row.get(code, 1e-6)) for code in codes}) for row in weights]
 
     def check(self) -> Problem | None:
-        """See ``Backend.check``."""
         return None
 
     def prepare(self) -> None:

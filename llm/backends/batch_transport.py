@@ -37,7 +37,9 @@ class BatchTransport:
     """
 
     def __init__(self, transport: HTTPTransport, capabilities: Callable[[], Capabilities], size: int) -> None:
-        self.endpoint = transport.endpoint
+        self.endpoint, self.fingerprint_parts = transport.endpoint, transport.fingerprint_parts
+        self.get, self.server_url = transport.get, transport.server_url
+        self.redact, self.served_model = transport.redact, transport.served_model
         self._transport, self._capabilities, self._size = transport, capabilities, size
         # Batches have their own limiter, since their latency differs from that of single requests.
         self._batches = transport.clone(batches_in_flight(transport.concurrency, size))
@@ -47,33 +49,11 @@ class BatchTransport:
         return f"BatchTransport({self._transport!r}, {self._size})"
 
     def post(self, bodies: Sequence[Body], path: str = CHAT) -> list[Any]:
-        """See ``HTTPTransport.post``."""
         if path != CHAT or not self._capabilities().supports("batch"):
             return self._transport.post(bodies, path)
         is_paused = time.monotonic() < self._paused_until
         replies = self._transport.post(bodies) if len(bodies) < 2 or is_paused else self._batched(bodies)
         return [_without_cached_tokens(reply) for reply in replies]
-
-    def get(self, path: str) -> Any:
-        """See ``HTTPTransport.get``."""
-        return self._transport.get(path)
-
-    def server_url(self, path: str) -> str:
-        """See ``HTTPTransport.server_url``."""
-        return self._transport.server_url(path)
-
-    def redact(self, text: str) -> str:
-        """See ``HTTPTransport.redact``."""
-        return self._transport.redact(text)
-
-    def served_model(self, model: str) -> str:
-        """See ``HTTPTransport.served_model``."""
-        return self._transport.served_model(model)
-
-    @property
-    def fingerprint_parts(self) -> Mapping[str, Any]:
-        """See ``HTTPTransport.fingerprint_parts``."""
-        return self._transport.fingerprint_parts
 
     def _batched(self, bodies: Sequence[Body]) -> list[Any]:
         batches = list(self._batches_of(bodies))

@@ -63,7 +63,6 @@ class CapabilityReport(Capabilities):
     version: str = ""
 
     def outcome(self, capability: str) -> Outcome:
-        """See ``Capabilities.outcome``."""
         return self.findings[capability].outcome if capability in self.findings else "unknown"
 
     def as_json(self) -> dict[str, Any]:
@@ -122,10 +121,7 @@ def _context(transport: HTTPTransport, model: str) -> int | None:
 class CapabilityProbe(Capabilities):
     """The capabilities of an endpoint, each checked when it is first needed.
 
-    Args:
-        transport: to the endpoint.
-        model: the name to send.
-        path: JSON file of findings per endpoint, model and server version; None keeps them in memory.
+    ``path`` is a JSON file of findings per endpoint, model and server version; None keeps them in memory.
     """
 
     def __init__(self, transport: HTTPTransport, model: str | ModelName, path: Path | None = None) -> None:
@@ -147,7 +143,6 @@ class CapabilityProbe(Capabilities):
 
     @property
     def top_logprobs(self) -> int:  # type: ignore[override]
-        """See ``Capabilities``."""
         self.outcome("logprobs")
         return self._report.top_logprobs if self._report else 0
 

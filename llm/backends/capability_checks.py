@@ -66,12 +66,7 @@ class CheckRejected(CheckError):
 
 
 class CapabilityChecker:
-    """Checks capabilities of one model.
-
-    Args:
-        transport: to the endpoint.
-        model: the name to send.
-    """
+    """Checks capabilities of one model."""
 
     def __init__(self, transport: HTTPTransport, model: str) -> None:
         self.transport, self.model = transport, model
@@ -92,8 +87,7 @@ class CapabilityChecker:
         """The first choice of a chat completion, and its usage. The fields are sent unchanged.
 
         Raises:
-            CheckRejected: the endpoint refuses the request.
-            CheckUnreached: the endpoint does not answer now.
+            CheckError: the endpoint refuses the request, or does not answer now.
         """
         body = {"model": self.model, "messages": messages, "max_tokens": max_tokens, "temperature": 0}
         (reply,) = self.transport.post([body | fields], keep=tuple(fields))

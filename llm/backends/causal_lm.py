@@ -160,13 +160,7 @@ class CausalLM:
 
 
 class Generation:
-    """Constrained generation for a batch of conversations with one prefix.
-
-    Args:
-        causal: the model.
-        prefix: their common prefix.
-        rows: number of conversations.
-    """
+    """Constrained generation for a batch of conversations with one prefix."""
 
     def __init__(self, causal: CausalLM, prefix: Prefix, rows: int) -> None:
         self._causal = causal
@@ -204,14 +198,7 @@ class Generation:
 def load(
     model: str, device: str | None, dtype: str = "auto", adapter: Path | None = None, quantised: Any = None
 ) -> CausalLM:
-    """Load a model from a folder, Hugging Face's cache or its hub.
-
-    Args:
-        model: folder or name.
-        device: ``cuda``, ``cpu`` and the like; by default ``cuda`` if there is one.
-        dtype: ``bfloat16``, ``float16`` or ``float32``; ``auto`` is chosen by ``similarity.encoders.precision``.
-        adapter: folder of a LoRA adapter for it, merged into its weights.
-        quantised: quantization configuration of ``transformers``.
+    """Load a model from a folder, Hugging Face's cache or its hub; see ``LocalBackend`` for the arguments.
 
     Raises:
         InvalidSetting: it cannot be loaded, or has no plain attention or no chat template.

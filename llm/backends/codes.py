@@ -53,7 +53,7 @@ def from_top_tokens(
 
     Args:
         top_tokens: token texts and natural logarithms of their probabilities; at least one.
-        codes: codes to look for.
+        codes: what to look for.
         code_by_token: the code of each token that is one; None applies ``code_of``.
 
     Returns:
@@ -73,12 +73,7 @@ def from_top_tokens(
 
 
 def by_code(logprobs: Mapping[AnyToken, float], codes: Mapping[AnyToken, str | None]) -> dict[str, float]:
-    """The log-probability of each code: that of all its tokens together.
-
-    Args:
-        logprobs: natural logarithm of the probability of each token; -9999 stands for anything smaller.
-        codes: the code of each token; tokens without one are ignored.
-    """
+    """The log-probability of each code: that of all its tokens together. Tokens without a code are ignored."""
     grouped: dict[str, list[float]] = {}
     for token, logprob in logprobs.items():
         if code := codes.get(token):
@@ -139,10 +134,6 @@ class CodeTokens:
 
         Spellings are added one kind at a time (another space, another case). The first kind that exceeds the limit is
         omitted for all codes, so that no code has an advantage.
-
-        Args:
-            codes: all codes of one question.
-            model: the model's name, for the error.
 
         Raises:
             InvalidSetting: a code has no token of its own.

@@ -33,9 +33,6 @@ class ConcurrencyLimiter:
     Additive increase, multiplicative decrease as in TCP (Chiu and Jain, 1989), after a slow start that doubles the
     limit with every round of replies (Jacobson, 1988): additions alone need 2,000 replies from 8 to 64. Belongs to one
     event loop.
-
-    Args:
-        maximum: the limit never exceeds this.
     """
 
     def __init__(self, maximum: int) -> None:
@@ -111,11 +108,7 @@ class SharedCalls:
         self._lock = threading.Lock()
 
     def result(self, key: Hashable, call: Callable[[], Result]) -> Result:
-        """The call's result.
-
-        Args:
-            key: equal for equal calls.
-            call: stores its result itself if later requests should not repeat it.
+        """The call's result; equal keys mean equal calls. The call itself stores a result that later requests need.
 
         Raises:
             Expired: the deadline of the current request has passed.
@@ -151,11 +144,7 @@ class SharedCalls:
 
 
 class LoopThread:
-    """An event loop in a daemon thread of this process.
-
-    Args:
-        close: closes the connections of the loop when it ends; aiohttp logs an error for connections left open.
-    """
+    """An event loop in a daemon thread; ``close`` ends its connections (aiohttp logs an error for open ones)."""
 
     def __init__(self, close: Callable[[], Awaitable[None]]) -> None:
         self.process = os.getpid()

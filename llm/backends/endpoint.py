@@ -233,13 +233,7 @@ class ModelLister(Protocol):
 
 
 class ModelName:
-    """The configured model name, else the only model that the endpoint lists.
-
-    Args:
-        transport: to the endpoint.
-        default: used if no name is set and the endpoint lists no models, or lists this one among others.
-        is_set: whether the user has set the name.
-    """
+    """The configured model name (``is_set``), else the only model that the endpoint lists, else ``default``."""
 
     def __init__(self, transport: ModelLister, default: str, is_set: bool) -> None:
         self._transport, self._default = transport, default

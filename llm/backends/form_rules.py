@@ -98,14 +98,7 @@ def ran_out_of_tokens(refusal: Refusal) -> bool:
 
 @dataclass(frozen=True)
 class _Rejected:
-    """A refused request as rules see it.
-
-    Attributes:
-        body: before it was rewritten.
-        message: the endpoint's message.
-        field: the field that was refused; None if it is unclear or must stay.
-        worked: see ``next_form``.
-    """
+    """A refused request as rules see it; ``field`` is None if it is unclear or must stay."""
 
     body: Body
     message: str

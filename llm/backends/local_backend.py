@@ -18,7 +18,7 @@ from llm.backends.codes import CodeTokens, by_code, encoded
 from llm.backends.list_grammar import ListGrammar, ListWriter
 from llm.backends.prefix_sharing import PrefixCache, batches, cached_tokens, group_by_prefix
 from llm.classifier import Problem, Usage
-from llm.lora_adapter import adapter_in, folder_of, refuse_other_base
+from llm.lora_adapter import check_base, load_adapter, model_folder
 from prompts.errors import InvalidSetting
 from prompts.files import digest_of
 from similarity.native import native
@@ -33,14 +33,7 @@ _HUB_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class _Batch:
-    """Conversations to compute together.
-
-    Attributes:
-        prefix: their common prefix.
-        indices: which of the caller's conversations they are.
-        rests: their tokens after the prefix, at least one each.
-        usages: tokens used by each.
-    """
+    """Conversations to compute together: their index, and their tokens after the common prefix, at least one."""
 
     prefix: Prefix
     indices: list[int]
@@ -88,9 +81,9 @@ class LocalBackend:
 
         if batch_tokens < 1:
             raise InvalidSetting(f"batch_tokens is {batch_tokens}; give 1 or more")
-        tuned = adapter_in(adapter) if adapter else None
+        tuned = load_adapter(adapter) if adapter else None
         if tuned:
-            refuse_other_base(tuned, model)
+            check_base(tuned, model)
         self._use(causal_lm.load(model, device, dtype, adapter), model, batch_tokens)
         folder = Path(model)
         weights = _files_digest(folder) if folder.is_dir() else self._causal.network.config._commit_hash
@@ -224,10 +217,7 @@ def _files_digest(folder: Path) -> str:
 def why_missing(model: str, strict: bool = True) -> str:
     """Why a model cannot be loaded, in one sentence; empty if nothing speaks against it.
 
-    Args:
-        model: a folder, or a name on the Hugging Face hub.
-        strict: whether ``transformers`` must be able to load it from its cache; other programs may take other files and
-            keep models elsewhere.
+    Not ``strict``: another program loads it, which may take other files and keep models elsewhere.
     """
     folder = Path(model).expanduser()
     if folder.is_dir():
@@ -237,7 +227,7 @@ def why_missing(model: str, strict: bool = True) -> str:
         return f"there is no model folder {model}{_did_you_mean(folder)}"
     if not _HUB_NAME.fullmatch(model):
         return f"{model!r} is neither a folder nor a name on the hub, such as Qwen/Qwen2-7B-Instruct"
-    if folder_of(model):
+    if model_folder(model):
         return ""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() not in ("1", "ON", "YES", "TRUE"):
         return _why_not_on_hub(model, folder)

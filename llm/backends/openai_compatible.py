@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -70,20 +69,14 @@ class EndpointSettings:
 
 
 class OpenAICompatible:
-    """A model behind an OpenAI-compatible endpoint, at temperature 0, using only what the endpoint supports.
-
-    Args:
-        transport: to the endpoint.
-        model: the model name to send.
-        capabilities: returns what the endpoint supports (``capabilities.CapabilityProbe``).
-    """
+    """A model behind an OpenAI-compatible endpoint, at temperature 0, using only what the endpoint supports."""
 
     def __init__(self, transport: Transport, model: str | ModelName, capabilities: Callable[[], Capabilities]) -> None:
         self._model = ModelName(transport, model, is_set=True) if isinstance(model, str) else model
         self._transport, self._capabilities = transport, capabilities
         self._reader = ReplyReader(transport.endpoint, transport.redact)
         self._code_tokens = CodeTokens(self._tokenize, _TOKEN_ID_LIMIT)
-        self._warm_prefixes: OrderedDict[str, None] = OrderedDict()
+        self._warm_prefixes: dict[str, bool] = {}
         self._lock = threading.Lock()
         self._calls = SharedCalls()
 
@@ -109,13 +102,11 @@ class OpenAICompatible:
 
     @property
     def enforces_schema(self) -> bool:
-        """See ``Backend.enforces_schema``."""
         capabilities = self._capabilities()
         return capabilities.outcome("json_schema") in ("supported", "unknown") or capabilities.supports("json_array")
 
     @property
     def answers_directly(self) -> bool:
-        """See ``Backend.answers_directly``."""
         return self._capabilities().outcome("known_answer") != "ignored"
 
     def prepare(self) -> None:
@@ -124,7 +115,6 @@ class OpenAICompatible:
         self._schema_fields(Constraint({}, 1))
 
     def generate(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
-        """See ``Backend.generate``."""
         fields = {"max_tokens": constraint.max_tokens, **self._schema_fields(constraint)}
         return [self._reader.completion(reply) for reply in self._send(conversations, fields)]
 
@@ -150,7 +140,6 @@ class OpenAICompatible:
     def decide(
         self, conversations: Sequence[Conversation], questions: Sequence[Mapping[str, Any]]
     ) -> list[DecisionReply]:
-        """See ``DecidingBackend.decide``."""
         bodies = [{"model": self._model(), "input": list(one), "questions": list(questions)} for one in conversations]
         return [self._reader.decisions(reply) for reply in self._transport.post(bodies, "/decisions")]
 
@@ -165,7 +154,6 @@ class OpenAICompatible:
         return known if len(known) == len(counts) else None
 
     def check(self) -> Problem | None:
-        """See ``Backend.check``."""
         try:
             self._model()
         except InvalidSetting as error:
@@ -203,11 +191,10 @@ class OpenAICompatible:
         """Whether a request with this prefix was sent before; notes that it is sent now."""
         prefix = hashlib.sha256((body.get("cache_salt", "") + body["messages"][0]["content"]).encode()).hexdigest()
         with self._lock:
-            is_warm = prefix in self._warm_prefixes
-            self._warm_prefixes[prefix] = None
-            self._warm_prefixes.move_to_end(prefix)
-            while len(self._warm_prefixes) > _PREFIXES_STORED:
-                self._warm_prefixes.popitem(last=False)
+            is_warm = self._warm_prefixes.pop(prefix, False)
+            self._warm_prefixes[prefix] = True  # at the end: the least recently used prefix is first
+            if len(self._warm_prefixes) > _PREFIXES_STORED:
+                del self._warm_prefixes[next(iter(self._warm_prefixes))]
         return is_warm
 
     def _code_ids(self, codes: Sequence[str]) -> Mapping[int, str]:

@@ -94,12 +94,7 @@ def cached_tokens(root: PrefixGroup, computed: int, count: int) -> list[int]:
     """Tokens of each conversation that come from a prefix computed for another one.
 
     The first conversation of a group is charged for its prefix, so that the tokens that are not cached sum to the
-    tokens computed.
-
-    Args:
-        root: the group of all.
-        computed: tokens of the root's prefix that were computed in this call.
-        count: number of conversations.
+    tokens computed. ``computed`` are the tokens of the root's prefix that were computed in this call.
     """
     lengths = [0] * count
     lengths[root.first] -= computed
@@ -115,13 +110,9 @@ def cached_tokens(root: PrefixGroup, computed: int, count: int) -> list[int]:
 
 
 def batches(indices: Sequence[int], sizes: Sequence[int], max_tokens: int, max_rows: int) -> Iterator[list[int]]:
-    """Batches of conversations of similar length.
+    """Batches of conversations of similar length; a conversation above ``max_tokens`` has its own batch.
 
-    Args:
-        indices: the conversations.
-        sizes: tokens of every conversation with its shared prefix, since a batch stores the prefix's keys once per row.
-        max_tokens: tokens of a batch with padding; a longer conversation has its own batch.
-        max_rows: conversations of a batch.
+    Sizes include the shared prefix, since a batch stores the prefix's keys once per row.
     """
     batch: list[int] = []
     for index in sorted(indices, key=lambda index: sizes[index]):
@@ -136,10 +127,7 @@ def batches(indices: Sequence[int], sizes: Sequence[int], max_tokens: int, max_r
 class PrefixCache:
     """Computed prefixes, the last few of which are kept between calls.
 
-    Args:
-        extend: computes a prefix from a known one and more tokens.
-        empty: the prefix of no tokens.
-        out_of_memory: the error of ``extend``; the conversations of such a group are skipped.
+    ``out_of_memory`` is the error of ``extend``; the conversations of such a group are skipped.
     """
 
     def __init__(
@@ -151,10 +139,7 @@ class PrefixCache:
     def common(self, prompts: Sequence[Prompt], without_text: Prompt) -> tuple[Prefix, int]:
         """The common prefix of all prompts, and how many of its tokens were computed now.
 
-        Args:
-            prompts: tokens of the conversations.
-            without_text: tokens of a conversation without its text. What it shares with the prompts is kept separately,
-                so that the next call finds it even after a single text.
+        The part shared with ``without_text``, a conversation without its text, is kept for the next call.
         """
         shared = common_to_all(prompts)
         fixed = min(shared, common_length(without_text, prompts[0]))

@@ -126,26 +126,13 @@ class Refusal:
 
 
 def read_refusal(status: int, document: Any, secrets: Iterable[str] = ()) -> Refusal:
-    """Read an error body.
-
-    Args:
-        status: HTTP status.
-        document: the decoded body, or its text if it is no JSON.
-        secrets: removed from the message.
-    """
+    """Read an error body: decoded JSON, or text. The secrets are removed from the message."""
     codes = " ".join(_codes(document))
     return Refusal(status, redact(_message(document), secrets), redact(codes, secrets), _parameter(document))
 
 
 def problem_of(endpoint: str, refusal: Refusal, retry_after: float | None = None, hint: str = "") -> Problem:
-    """The problem of a text whose request was refused.
-
-    Args:
-        endpoint: host and port, for the message.
-        refusal: the endpoint's error.
-        retry_after: seconds after which another attempt makes sense, if known.
-        hint: what to do if the address or the model may be wrong.
-    """
+    """The problem of a text whose request was refused; ``hint`` is added if address or model may be wrong."""
     status = refusal.status
     quoted = f": {excerpt(refusal.message)}" if refusal.message else ""
     if refusal.too_long:

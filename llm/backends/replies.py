@@ -40,12 +40,7 @@ _NO_REASONING = (
 
 @dataclass(frozen=True)
 class ReplyReader:
-    """Reads replies of one endpoint.
-
-    Attributes:
-        endpoint: host and port, for messages.
-        redact: removes secrets from the endpoint's messages.
-    """
+    """Reads replies of one endpoint (host and port); ``redact`` removes secrets from its messages."""
 
     endpoint: str
     redact: Callable[[str], str]

@@ -27,11 +27,7 @@ _STORED_SECONDS = 7 * 86_400.0
 
 
 class FindingsFile:
-    """JSON file of what was found out about endpoints, by key; entries expire after a week. Safe for many processes.
-
-    Args:
-        path: the file; None stores nothing.
-    """
+    """JSON file of findings about endpoints, by key, for a week. Safe for many processes; None stores nothing."""
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
@@ -145,9 +141,6 @@ class RequestAdapter:
             send: sends a body once.
             body: the request in the form that most endpoints accept.
             keep: fields that must not change.
-
-        Returns:
-            The decoded reply, or the ``Problem``.
         """
         keep = {*keep, *self.extra}
 
@@ -246,11 +239,7 @@ class RequestAdapter:
 async def _eliminate(
     attempt: Callable[[RequestForm], Awaitable[Reply]], form: RequestForm, names: Sequence[str]
 ) -> tuple[RequestForm, Reply] | None:
-    """Find fields that are refused without a name: remove all, then restore those that do no harm.
-
-    Returns:
-        The best form and its reply; None if even the shortest request is refused.
-    """
+    """Find fields that are refused without a name: remove all, then restore those that do no harm."""
     best = replace(form, merges_system=True)
     for name in names:
         best = best.without_field(name)

@@ -71,12 +71,7 @@ class RequestForm:
             return cls()
 
     def applied(self, body: Body, keep: Collection[str] = ()) -> dict[str, Any]:
-        """Rewrite a request.
-
-        Args:
-            body: the request in the form that most endpoints accept.
-            keep: fields that must not change, since the request would have no purpose without them.
-        """
+        """Rewrite a request; the fields ``keep`` stay, since it would have no purpose without them."""
         new = dict(body)
         if "response_format" in new and "response_format" not in keep:
             self._rewrite_schema(new)
@@ -136,10 +131,7 @@ class RequestForm:
 def assumed_form(address: Address, model: str, extra_tokens: int = 0) -> RequestForm:
     """The form that a model's name suggests, before the first request.
 
-    Args:
-        address: of the endpoint; OpenAI's reasoning models are recognised on OpenAI's and Azure's hosts only.
-        model: its name.
-        extra_tokens: tokens that reasoning models get in addition to those of the answer.
+    OpenAI's reasoning models are recognised on OpenAI's and Azure's hosts only; they get ``extra_tokens``.
     """
     form = RequestForm(merges_system=bool(_NO_SYSTEM_MODELS.search(model)))
     if not (address.is_openai and _REASONING_MODELS.search(model)):

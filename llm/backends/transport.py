@@ -12,7 +12,6 @@ import os
 import threading
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from math import isinf
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
@@ -47,9 +46,17 @@ _LIMITS = httpx2.Limits(max_connections=1_000, max_keepalive_connections=1_000, 
 
 
 class Transport(Protocol):
-    """Sends requests to an endpoint and returns replies or problems; see ``HTTPTransport``."""
+    """Sends requests to an endpoint and returns replies or problems.
+
+    Attributes:
+        endpoint: host and port, for messages.
+    """
 
     endpoint: str
+
+    @property
+    def fingerprint_parts(self) -> Mapping[str, Any]:
+        """See ``RequestAdapter.fingerprint_parts``."""
 
     def post(self, bodies: Sequence[Body], path: str = CHAT) -> list[Any]:
         """See ``HTTPTransport.post``."""
@@ -57,18 +64,14 @@ class Transport(Protocol):
     def get(self, path: str) -> Any:
         """See ``HTTPTransport.get``."""
 
-    def server_url(self, path: str) -> str:
-        """See ``HTTPTransport.server_url``."""
+    def server_url(self, path: str, /) -> str:
+        """See ``Address.server_url``."""
 
-    def redact(self, text: str) -> str:
-        """See ``HTTPTransport.redact``."""
+    def redact(self, text: str, /) -> str:
+        """Text of the endpoint without secrets."""
 
-    def served_model(self, model: str) -> str:
-        """See ``HTTPTransport.served_model``."""
-
-    @property
-    def fingerprint_parts(self) -> Mapping[str, Any]:
-        """See ``HTTPTransport.fingerprint_parts``."""
+    def served_model(self, model: str, /) -> str:
+        """See ``RequestAdapter.served_model``."""
 
 
 class HTTPTransport:
@@ -99,6 +102,8 @@ class HTTPTransport:
         self._secrets = (api_key, *self._address.secrets)
         self._headers = _headers(self._address, api_key)
         self._adapter = adapter or RequestAdapter(self._address)
+        self.fingerprint_parts, self.served_model = self._adapter.fingerprint_parts, self._adapter.served_model
+        self.server_url = self._address.server_url
         connection(base_url)  # a wrong proxy or certificate stops the start, not a request
         self._session: _Session | None = None
         self._lock = threading.Lock()
@@ -130,19 +135,6 @@ class HTTPTransport:
     def clone(self, concurrency: int) -> HTTPTransport:
         """Another transport to the endpoint, with its own connections and concurrency limit."""
         return HTTPTransport(self.base_url, self._api_key, self._timeout, self._retries, concurrency, self._adapter)
-
-    def server_url(self, path: str) -> str:
-        """See ``Address.server_url``."""
-        return self._address.server_url(path)
-
-    def served_model(self, model: str) -> str:
-        """See ``RequestAdapter.served_model``."""
-        return self._adapter.served_model(model)
-
-    @property
-    def fingerprint_parts(self) -> Mapping[str, Any]:
-        """See ``RequestAdapter.fingerprint_parts``."""
-        return self._adapter.fingerprint_parts
 
     def redact(self, text: str) -> str:
         """Text of the endpoint without the API key and the secrets of the base URL, which some endpoints repeat."""
@@ -224,7 +216,7 @@ class HTTPTransport:
         with self._lock:
             if self._session is None or self._session.thread.process != os.getpid():
                 options = (self._timeout, self._retries, self.concurrency)
-                self._session = _open_session(self._address, self._api_key, *options)
+                self._session = _Session(self._address, self._api_key, *options)
             return self._session
 
     def _problem(self, error: Exception) -> Problem:
@@ -253,13 +245,26 @@ class HTTPTransport:
         return Reply(problem_of(self.endpoint, refusal, retry_after, hint), refusal)
 
 
-@dataclass(frozen=True)
 class _Session:
-    """An event loop thread, the HTTP client on it, and the client's concurrency limit."""
+    """Per process: an event loop thread, the HTTP client on it, and the client's concurrency limit."""
 
-    thread: LoopThread
-    client: openai.AsyncOpenAI
-    limiter: ConcurrencyLimiter
+    def __init__(self, address: Address, api_key: str, timeout: float, retries: int, concurrency: int) -> None:
+        import openai
+
+        self.limiter = ConcurrencyLimiter(concurrency)
+        # aiohttp needs half of httpx's own processor time per request.
+        http_client = openai.DefaultAioHttpClient(
+            event_hooks={"response": [_on_response(self.limiter)]}, limits=_LIMITS, **connection(address.base_url)
+        )
+        self.client = openai.AsyncOpenAI(
+            base_url=address.base_url,
+            api_key=api_key or "none",  # required by the client, not by local servers
+            timeout=timeout,
+            max_retries=retries,
+            default_query=dict(address.query) or None,
+            http_client=http_client,
+        )
+        self.thread = LoopThread(http_client.aclose)
 
 
 def _headers(address: Address, api_key: str) -> dict[str, Any]:
@@ -268,25 +273,6 @@ def _headers(address: Address, api_key: str) -> dict[str, Any]:
     # Azure takes keys in another header; the client's own header is removed.
     omitted: dict[str, Any] = {"Authorization": openai.Omit()} if address.is_azure else {}
     return omitted | address.headers(api_key)
-
-
-def _open_session(address: Address, api_key: str, timeout: float, retries: int, concurrency: int) -> _Session:
-    import openai
-
-    limiter = ConcurrencyLimiter(concurrency)
-    # aiohttp needs half of httpx's own processor time per request.
-    http_client = openai.DefaultAioHttpClient(
-        event_hooks={"response": [_on_response(limiter)]}, limits=_LIMITS, **connection(address.base_url)
-    )
-    client = openai.AsyncOpenAI(
-        base_url=address.base_url,
-        api_key=api_key or "none",  # required by the client, not by local servers
-        timeout=timeout,
-        max_retries=retries,
-        default_query=dict(address.query) or None,
-        http_client=http_client,
-    )
-    return _Session(LoopThread(http_client.aclose), client, limiter)
 
 
 def _on_response(limiter: ConcurrencyLimiter) -> Callable[[httpx2.Response], Awaitable[None]]:

@@ -73,7 +73,7 @@ class VLLMServer:
         model: folder of the weights, or their name on the hub.
         name: model name that the server accepts.
         options: see ``VLLMOptions``.
-        folder: for its log, which is removed after an orderly end.
+        folder: for its log, which is removed after ``stop``.
         api_key: required under ``/v1``; None generates one.
     """
 

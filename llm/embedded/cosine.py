@@ -28,7 +28,7 @@ _RELATED = 0.2
 
 
 @dataclass(frozen=True)
-class Embedded:
+class CosineClassifier:
     """Compares a text's vector with the vectors of the labels' names and descriptions.
 
     Scores are cosine similarities, not probabilities, best first. At least one label is chosen unless the taxonomy
@@ -36,10 +36,10 @@ class Embedded:
     """
 
     encoder: TextEncoder
-    _labels: LabelVectors = field(init=False, repr=False)
+    _labels: LabelVectorCache = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_labels", LabelVectors(self.encoder))
+        object.__setattr__(self, "_labels", LabelVectorCache(self.encoder))
 
     @property
     def name(self) -> str:
@@ -68,7 +68,7 @@ class Embedded:
         return rows
 
 
-class LabelVectors:
+class LabelVectorCache:
     """Vectors of labels, cached by taxonomy, so that labels are not encoded for every request.
 
     Args:

@@ -59,7 +59,7 @@ class LabelEmbeddings:
     alone: Array
 
 
-class Vocabularies:
+class LabelEmbeddingCache:
     """Vectors of labels, cached by taxonomy, so that labels are not encoded for every request.
 
     Args:

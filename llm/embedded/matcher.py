@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llm.classifier import AnswerSource, Prediction, ScoreType, no_text
-from llm.embedded.label_vectors import LabelEmbeddings, TextEncoder, Vocabularies, joined, sentence
+from llm.embedded.label_vectors import LabelEmbeddingCache, LabelEmbeddings, TextEncoder, joined, sentence
 from llm.embedded.scope import Scope
 from llm.embedded.weights import MatcherWeights, load
 from prompts.taxonomy import Taxonomy
@@ -60,11 +60,11 @@ class Matcher:
     encoder: TextEncoder
     tuned: TextEncoder
     learnt: MatcherWeights
-    _vocabularies: Vocabularies = field(init=False, repr=False)
+    _vocabularies: LabelEmbeddingCache = field(init=False, repr=False)
     _scope: Scope = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_vocabularies", Vocabularies(self.encoder, self.learnt))
+        object.__setattr__(self, "_vocabularies", LabelEmbeddingCache(self.encoder, self.learnt))
         object.__setattr__(self, "_scope", Scope(self.encoder, self.learnt.centre))
 
     @property

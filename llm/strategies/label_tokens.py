@@ -1,8 +1,8 @@
-"""The ``label_tokens`` strategy: one decode step, whose probabilities over the labels' codes are the scores.
+"""The ``label_tokens`` strategy: one output token, whose probabilities over the labels' codes are the scores.
 
-The codes compete, so the scores of a text sum to 1 over the labels and, where the taxonomy allows it, "none of
-these". A code that the backend does not report enters with its upper bound, never as zero; where no code has enough
-probability (``codes.LEAST_MASS``), the answer is unreadable.
+The scores of a text sum to 1 over the labels and, where the taxonomy allows it, "none of these". A code that the
+backend does not report gets its upper bound, never zero. Where no code has enough probability (``codes.LEAST_MASS``),
+the answer is unreadable.
 """
 
 from __future__ import annotations
@@ -12,111 +12,114 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from llm.backends.backend import Backend, TokenLogprobs
+from llm.backends.backend import Backend, Conversation, TokenLogprobs
 from llm.backends.codes import unreadable
-from llm.strategies.strategy import Render, StrategyAnswer, add_usage, no_codes
-from prompts.answer_format import CODES, LETTERS, NONE_CODE, AnswerFormat
+from llm.classifier import total_usage
+from llm.strategies.strategy import PromptBuilder, Strategy, StrategyAnswer, no_codes
+from prompts.answer_format import CODES, LABEL_TOKENS, NONE_CODE
 from prompts.taxonomy import Taxonomy
 
 
-class LabelTokens:
-    """One token per text. More labels than codes are scored in chunks, and the winners together once more."""
+class LabelTokens(Strategy):
+    """One request per text. More labels than codes are scored in chunks; the best of each are scored again together."""
 
     name = "label_tokens"
-    returns_labels = False
+    answer_format = LABEL_TOKENS
 
     def mutually_exclusive(self, taxonomy: Taxonomy) -> bool:
         """See ``Strategy.mutually_exclusive``."""
         return True
 
-    def question(self) -> AnswerFormat:
-        """See ``Strategy.question``."""
-        return LETTERS
+    def conversations(self, backend: Backend, prompt: PromptBuilder, taxonomy: Taxonomy) -> list[Conversation]:
+        """See ``Strategy.conversations``; the chunks only, since their answers determine the final."""
+        limit = max(2, _label_limit(backend, taxonomy))
+        return [prompt(chunk, LABEL_TOKENS) for chunk in _chunks(taxonomy, limit)]
 
     def fingerprint_parts(self, taxonomy: Taxonomy) -> Any:
         """See ``Strategy.fingerprint_parts``."""
         return [CODES, taxonomy.allow_none]
 
-    def ask(self, backend: Backend, texts: Sequence[Render], taxonomy: Taxonomy) -> list[StrategyAnswer]:
+    def output_tokens(self, taxonomy: Taxonomy) -> int:
+        """See ``Strategy.output_tokens``."""
+        return 1
+
+    def ask(self, backend: Backend, prompts: Sequence[PromptBuilder], taxonomy: Taxonomy) -> list[StrategyAnswer]:
         """See ``Strategy.ask``."""
-        limit = most_codes(backend, taxonomy)
+        limit = _label_limit(backend, taxonomy)
         if limit < 2:
-            return [StrategyAnswer(problem=no_codes(backend))] * len(texts)
-        chunks = chunk_labels(taxonomy, limit)
-        rounds = [self._weigh(backend, texts, chunk) for chunk in chunks]
+            return [StrategyAnswer(problem=no_codes(backend))] * len(prompts)
+        chunks = _chunks(taxonomy, limit)
+        rounds = [_logprobs(backend, prompts, chunk) for chunk in chunks]
         if len(chunks) == 1:
-            return [_judged(weighing, taxonomy) for weighing in rounds[0]]
+            return [_checked_answer(logprobs, taxonomy) for logprobs in rounds[0]]
         return [
-            self._final(
-                backend,
-                render,
-                taxonomy,
-                [_answer(weighings[place], chunk) for weighings, chunk in zip(rounds, chunks, strict=True)],
-                limit,
-            )
-            for place, render in enumerate(texts)
+            self._final(backend, prompt, taxonomy, list(map(_answer, of_chunks, chunks)), limit)
+            for prompt, *of_chunks in zip(prompts, *rounds, strict=True)
         ]
 
-    def _weigh(self, backend: Backend, texts: Sequence[Render], taxonomy: Taxonomy) -> list[TokenLogprobs]:
-        return backend.next_token_logprobs([render(taxonomy, LETTERS) for render in texts], list(_meanings(taxonomy)))
-
     def _final(
-        self, backend: Backend, render: Render, taxonomy: Taxonomy, chunks: Sequence[StrategyAnswer], limit: int
+        self, backend: Backend, prompt: PromptBuilder, taxonomy: Taxonomy, chunks: Sequence[StrategyAnswer], limit: int
     ) -> StrategyAnswer:
-        """Let the best of every heat meet; labels that fell out keep a score below all that stayed in."""
+        """Score the best labels of all chunks together; the other labels get scores below all of theirs."""
         if problem := next((chunk.problem for chunk in chunks if chunk.problem), None):
-            return StrategyAnswer(problem=problem, usage=add_usage([chunk.usage for chunk in chunks]))
-        seats = max(1, limit // len(chunks))
-        best = [name for chunk in chunks for name in sorted(chunk.scores, key=lambda name: -chunk.scores[name])[:seats]]
+            return StrategyAnswer(problem=problem, usage=total_usage([chunk.usage for chunk in chunks]))
+        per_chunk = max(1, limit // len(chunks))
+        best = [
+            name for chunk in chunks for name in sorted(chunk.scores, key=lambda name: -chunk.scores[name])[:per_chunk]
+        ]
         finalists = replace(taxonomy, labels=tuple(label for label in taxonomy.predictable if label.name in best))
-        (final,) = self.ask(backend, [render], finalists)  # asks in heats again where even the best are too many
-        usage = add_usage([final.usage, *(chunk.usage for chunk in chunks)])
+        (final,) = self.ask(backend, [prompt], finalists)  # in chunks again where even the finalists are too many
+        usage = total_usage([final.usage, *(chunk.usage for chunk in chunks)])
         if final.problem:
             return replace(final, usage=usage)
         floor = min(final.scores.values())
-        fallen = {name: floor * score for chunk in chunks for name, score in chunk.scores.items() if name not in best}
-        scores = {name: final.scores.get(name, fallen.get(name, 0.0)) for name in taxonomy.names}
-        share = sum(final.scores.values()) / (sum(scores.values()) or 1.0)  # what "none" has stays what it was
-        return replace(final, scores={name: score * share for name, score in scores.items()}, usage=usage)
+        others = {name: floor * score for chunk in chunks for name, score in chunk.scores.items() if name not in best}
+        scores = {name: final.scores.get(name, others.get(name, 0.0)) for name in taxonomy.names}
+        scale = sum(final.scores.values()) / (sum(scores.values()) or 1.0)  # keeps the share of "none"
+        return replace(final, scores={name: score * scale for name, score in scores.items()}, usage=usage)
 
 
-def shares(logprobs: Mapping[str, float]) -> dict[str, float]:
-    """Probabilities renormalised to a sum of 1, safely for figures as low as vLLM's floor of -9999."""
+def normalized(logprobs: Mapping[str, float]) -> dict[str, float]:
+    """Probabilities that sum to 1; also for log-probabilities as low as vLLM's floor of -9999."""
     highest = max(logprobs.values())
     weights = {code: math.exp(logprob - highest) for code, logprob in logprobs.items()}
     total = sum(weights.values())
     return {code: weight / total for code, weight in weights.items()}
 
 
-def _meanings(taxonomy: Taxonomy) -> dict[str, str | None]:
+def _logprobs(backend: Backend, prompts: Sequence[PromptBuilder], taxonomy: Taxonomy) -> list[TokenLogprobs]:
+    conversations = [prompt(taxonomy, LABEL_TOKENS) for prompt in prompts]
+    return backend.next_token_logprobs(conversations, list(_label_of_code(taxonomy)))
+
+
+def _label_of_code(taxonomy: Taxonomy) -> dict[str, str | None]:
     """The label of each code; None for "none of these"."""
-    labels = {code: label.name for code, label in LETTERS.labels_with_codes(taxonomy)}
+    labels = {code: label.name for code, label in LABEL_TOKENS.labels_with_codes(taxonomy)}
     return {**labels, NONE_CODE: None} if taxonomy.allow_none else dict(labels)
 
 
-def _judged(weighing: TokenLogprobs, taxonomy: Taxonomy) -> StrategyAnswer:
-    """An answer, or why the codes cannot be read. A chunk of labels is not judged: its labels may all be wrong."""
-    if not weighing.problem and (problem := unreadable(weighing)):
-        return StrategyAnswer(problem=problem, usage=weighing.usage)
-    return _answer(weighing, taxonomy)
+def _checked_answer(logprobs: TokenLogprobs, taxonomy: Taxonomy) -> StrategyAnswer:
+    """An answer, or why the codes are unreadable. Chunks are not checked: all labels of one may be wrong."""
+    if not logprobs.problem and (problem := unreadable(logprobs)):
+        return StrategyAnswer(problem=problem, usage=logprobs.usage)
+    return _answer(logprobs, taxonomy)
 
 
-def _answer(weighing: TokenLogprobs, taxonomy: Taxonomy) -> StrategyAnswer:
-    if weighing.problem:
-        return StrategyAnswer(problem=weighing.problem, usage=weighing.usage)
-    found = shares(weighing.logprobs)
-    scores = {name: found[code] for code, name in _meanings(taxonomy).items() if name is not None}
-    return StrategyAnswer(scores=scores, usage=weighing.usage)
+def _answer(logprobs: TokenLogprobs, taxonomy: Taxonomy) -> StrategyAnswer:
+    if logprobs.problem:
+        return StrategyAnswer(problem=logprobs.problem, usage=logprobs.usage)
+    shares = normalized(logprobs.logprobs)
+    scores = {name: shares[code] for code, name in _label_of_code(taxonomy).items() if name is not None}
+    return StrategyAnswer(scores=scores, usage=logprobs.usage)
 
 
-def most_codes(backend: Backend, taxonomy: Taxonomy) -> int:
-    """The most labels that one question may ask about."""
+def _label_limit(backend: Backend, taxonomy: Taxonomy) -> int:
+    """Maximum number of labels per request."""
     return min(len(CODES), backend.code_limit - taxonomy.allow_none)
 
 
-def chunk_labels(taxonomy: Taxonomy, limit: int) -> list[Taxonomy]:
-    """Parts of at most ``limit`` labels, as even as can be."""
+def _chunks(taxonomy: Taxonomy, limit: int) -> list[Taxonomy]:
+    """Parts of at most ``limit`` labels, of nearly equal size."""
     labels = taxonomy.predictable
-    chunks = math.ceil(len(labels) / limit)
-    size = math.ceil(len(labels) / chunks)
+    size = math.ceil(len(labels) / math.ceil(len(labels) / limit))
     return [replace(taxonomy, labels=labels[start : start + size]) for start in range(0, len(labels), size)]

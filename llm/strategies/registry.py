@@ -1,4 +1,4 @@
-"""Which strategy to use: the one named, or the best that the model allows for a taxonomy."""
+"""Registry of the strategies, and the choice of ``auto``."""
 
 from __future__ import annotations
 
@@ -32,12 +32,11 @@ def named(name: str) -> Strategy | None:
 def best(backend: Backend, taxonomy: Taxonomy) -> Strategy:
     """The strategy that ``auto`` chooses.
 
-    Few labels of which one applies: its probability in one token. Several labels: the list, whose length the model
-    chooses, or single questions where the endpoint cannot constrain the list to the taxonomy. A model whose first token
-    is no answer (a reasoning model) is read as a list.
+    One label per text: ``label_tokens``. Several labels: ``json_list``, or ``yes_no`` where the endpoint cannot
+    restrict a list to the taxonomy. Models whose first token is not an answer (reasoning models): ``json_list``.
     """
-    is_read_by_code = not taxonomy.multi or not backend.enforces_schema
-    if is_read_by_code and backend.code_limit >= 2 and backend.answers_directly:
+    uses_codes = not taxonomy.multi or not backend.enforces_schema
+    if uses_codes and backend.code_limit >= 2 and backend.answers_directly:
         return STRATEGIES["yes_no" if taxonomy.multi else "label_tokens"]
     return STRATEGIES["json_list"]
 

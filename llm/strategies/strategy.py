@@ -1,4 +1,4 @@
-"""What every strategy looks like: questions to a backend in, answers out."""
+"""The ``Strategy`` protocol: how labels are obtained from a language model."""
 
 from __future__ import annotations
 
@@ -12,22 +12,21 @@ from llm.request_context import CURRENT_REQUEST
 from prompts.answer_format import AnswerFormat
 from prompts.taxonomy import Taxonomy
 
-# One text's conversation under a taxonomy and in the form that a question asks for; strategies that narrow or divide
-# the taxonomy render it for the part that they ask about.
-Render = Callable[[Taxonomy, AnswerFormat], Conversation]
+# Renders the messages about one text, for a taxonomy (or a part of it) and an answer format.
+PromptBuilder = Callable[[Taxonomy, AnswerFormat], Conversation]
 
 
 @dataclass(frozen=True)
 class StrategyAnswer:
-    """What could be read about one text.
+    """Labels or scores of one text.
 
     Attributes:
-        labels: names from the taxonomy, each once; best first where they have scores, else in taxonomy order;
-            empty where scores have yet to decide.
-        scores: figures from 0 to 1 of the labels that were scored.
-        dropped: words given as labels that are none, and labels beyond ``max_labels``.
-        usage: tokens taken.
-        problem: set where nothing readable was said; ``labels`` and ``scores`` are then empty.
+        labels: names from the taxonomy, each once; best first where they have scores, else in taxonomy order. Empty
+            where a threshold chooses them from the scores.
+        scores: from 0 to 1, of the labels that were scored.
+        dropped: output that is not in the taxonomy, and labels beyond ``max_labels``.
+        usage: tokens of the answer.
+        problem: why nothing could be read; ``labels`` and ``scores`` are then empty.
     """
 
     labels: tuple[str, ...] = ()
@@ -38,42 +37,37 @@ class StrategyAnswer:
 
 
 class Strategy(Protocol):
-    """A way to get labels out of a language model.
+    """Obtains labels from a language model.
 
     Attributes:
-        name: how settings and requests call it.
-        decides: whether answers carry labels; where not, a threshold makes them from the scores.
+        name: name in settings and requests.
+        returns_labels: whether answers have labels; otherwise a threshold chooses them from the scores.
+        answer_format: what the prompt requests.
     """
 
     name: str
-    returns_labels: bool
+    answer_format: AnswerFormat
+    returns_labels: bool = False
 
     def mutually_exclusive(self, taxonomy: Taxonomy) -> bool:
-        """Whether the labels' scores are shares of one probability, so that they sum to 1 with what "none" has."""
+        """Whether the labels' scores are shares of one probability, so that they and "none" sum to 1."""
+        return False
 
-    def ask(self, backend: Backend, texts: Sequence[Render], taxonomy: Taxonomy) -> list[StrategyAnswer]:
-        """Ask the backend about each text; one answer per text, in their order."""
+    def conversations(self, backend: Backend, prompt: PromptBuilder, taxonomy: Taxonomy) -> list[Conversation]:
+        """The messages about one text, one conversation per request."""
+        return [prompt(taxonomy, self.answer_format)]
 
-    def question(self) -> AnswerFormat:
-        """The form of the question, for showing and for fingerprints."""
+    def ask(self, backend: Backend, prompts: Sequence[PromptBuilder], taxonomy: Taxonomy) -> list[StrategyAnswer]:
+        """Send the requests about each text; one answer per text, in their order."""
 
     def fingerprint_parts(self, taxonomy: Taxonomy) -> Any:
-        """What an answer depends on beside the conversation, as JSON takes it."""
+        """What an answer depends on besides the messages; must be JSON-serializable."""
+
+    def output_tokens(self, taxonomy: Taxonomy) -> int:
+        """Estimated number of tokens that the model writes about one text."""
 
 
 def no_codes(backend: Backend) -> Problem:
-    """Why a backend returns no probabilities of codes.
-
-    The request has expired, the backend is unreachable, or it never returns any.
-    """
-    never = Problem("misconfigured", f"{backend.name} tells no probabilities; choose the strategy json_list")
-    return CURRENT_REQUEST.get().stop_reason or backend.check() or never
-
-
-def add_usage(parts: Sequence[Usage]) -> Usage:
-    """Tokens of several requests together."""
-    return Usage(
-        sum(part.prompt_tokens for part in parts),
-        sum(part.cached_tokens for part in parts),
-        sum(part.completion_tokens for part in parts),
-    )
+    """Why a backend returns no probabilities of codes: expired request, no connection, or no support."""
+    unsupported = Problem("misconfigured", f"{backend.name} tells no probabilities; choose the strategy json_list")
+    return CURRENT_REQUEST.get().stop_reason or backend.check() or unsupported

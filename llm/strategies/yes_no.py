@@ -1,8 +1,7 @@
-"""The ``yes_no`` strategy: one Yes or No per label, read from the next token's probabilities.
+"""The ``yes_no`` strategy: one Yes or No per label, from the next token's probabilities.
 
-The text stands before the question, so that all questions about one text share everything up to its end in the server's
-prefix cache. The scores stand each for itself: P(Yes) / (P(Yes) + P(No)). A text of which one question is unreadable
-(``codes.unreadable``) is unreadable as a whole.
+A label's score is P(Yes) / (P(Yes) + P(No)). The text comes before the question, so that all questions about one text
+share its part of the server's prefix cache. A text with one unreadable question (``codes.unreadable``) is unreadable.
 """
 
 from __future__ import annotations
@@ -10,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from llm.backends.backend import Backend, TokenLogprobs
+from llm.backends.backend import Backend, Conversation, TokenLogprobs
 from llm.backends.codes import unreadable
-from llm.strategies.label_tokens import shares
-from llm.strategies.strategy import Render, StrategyAnswer, add_usage, no_codes
+from llm.classifier import total_usage
+from llm.strategies.label_tokens import normalized
+from llm.strategies.strategy import PromptBuilder, Strategy, StrategyAnswer, no_codes
 from prompts.answer_format import AnswerFormat
 from prompts.taxonomy import Taxonomy
 
@@ -21,56 +21,53 @@ CODES = ("Yes", "No")
 _TEXTS_AT_ONCE = 32  # few enough for a server to keep them all in its prefix cache
 
 
-class YesNo:
-    """As many one-token reads per text as the taxonomy has labels."""
+class YesNo(Strategy):
+    """One request of one output token per text and label."""
 
     name = "yes_no"
-    returns_labels = False
+    answer_format = AnswerFormat("yes_no")
 
-    def mutually_exclusive(self, taxonomy: Taxonomy) -> bool:
-        """See ``Strategy.mutually_exclusive``."""
-        return False
-
-    def question(self) -> AnswerFormat:
-        """See ``Strategy.question``."""
-        return AnswerFormat("yes_no")
+    def conversations(self, backend: Backend, prompt: PromptBuilder, taxonomy: Taxonomy) -> list[Conversation]:
+        """See ``Strategy.conversations``."""
+        return [prompt(taxonomy, AnswerFormat("yes_no", label)) for label in taxonomy.predictable]
 
     def fingerprint_parts(self, taxonomy: Taxonomy) -> Any:
         """See ``Strategy.fingerprint_parts``."""
         return CODES
 
-    def ask(self, backend: Backend, texts: Sequence[Render], taxonomy: Taxonomy) -> list[StrategyAnswer]:
+    def output_tokens(self, taxonomy: Taxonomy) -> int:
+        """See ``Strategy.output_tokens``."""
+        return len(taxonomy.names)
+
+    def ask(self, backend: Backend, prompts: Sequence[PromptBuilder], taxonomy: Taxonomy) -> list[StrategyAnswer]:
         """See ``Strategy.ask``."""
         if backend.code_limit < len(CODES):
-            return [StrategyAnswer(problem=no_codes(backend))] * len(texts)
-        questions = [AnswerFormat("yes_no", label) for label in taxonomy.predictable]
+            return [StrategyAnswer(problem=no_codes(backend))] * len(prompts)
         return [
             answer
-            for start in range(0, len(texts), _TEXTS_AT_ONCE)
-            for answer in self._some(backend, texts[start : start + _TEXTS_AT_ONCE], questions, taxonomy)
+            for start in range(0, len(prompts), _TEXTS_AT_ONCE)
+            for answer in self._batch(backend, prompts[start : start + _TEXTS_AT_ONCE], taxonomy)
         ]
 
-    def _some(
-        self, backend: Backend, texts: Sequence[Render], questions: Sequence[AnswerFormat], taxonomy: Taxonomy
-    ) -> list[StrategyAnswer]:
-        """One question about each text goes ahead: asked all at once, every question would compute its text anew."""
-        first, rest = questions[:1], questions[1:]
-        ahead = backend.next_token_logprobs(
-            [render(taxonomy, question) for render in texts for question in first], CODES
+    def _batch(self, backend: Backend, prompts: Sequence[PromptBuilder], taxonomy: Taxonomy) -> list[StrategyAnswer]:
+        """One question per text goes first and fills the prefix cache; otherwise every question computes its text."""
+        questions = [self.conversations(backend, prompt, taxonomy) for prompt in prompts]
+        first = backend.next_token_logprobs([conversations[0] for conversations in questions], CODES)
+        rest = iter(
+            backend.next_token_logprobs(
+                [conversation for conversations in questions for conversation in conversations[1:]], CODES
+            )
         )
-        behind = backend.next_token_logprobs(
-            [render(taxonomy, question) for render in texts for question in rest], CODES
-        )
-        parts = [behind[start : start + len(rest)] for start in range(0, len(behind), len(rest))] if rest else []
-        weighed = [[one, *parts[place]] if rest else [one] for place, one in enumerate(ahead)]
-        return [_answer(some, taxonomy) for some in weighed]
+        return [
+            _answer([one, *(next(rest) for _ in conversations[1:])], taxonomy)
+            for one, conversations in zip(first, questions, strict=True)
+        ]
 
 
-def _answer(weighings: Sequence[TokenLogprobs], taxonomy: Taxonomy) -> StrategyAnswer:
-    usage = add_usage([weighing.usage for weighing in weighings])
-    if problem := next((weighing.problem for weighing in weighings if weighing.problem), None):
+def _answer(logprobs: Sequence[TokenLogprobs], taxonomy: Taxonomy) -> StrategyAnswer:
+    usage = total_usage([label.usage for label in logprobs])
+    problem = next((label.problem for label in logprobs if label.problem), None)
+    if problem := problem or next(filter(None, map(unreadable, logprobs)), None):
         return StrategyAnswer(problem=problem, usage=usage)
-    if problem := next(filter(None, map(unreadable, weighings)), None):
-        return StrategyAnswer(problem=problem, usage=usage)
-    scores = {name: shares(one.logprobs)["Yes"] for name, one in zip(taxonomy.names, weighings, strict=True)}
+    scores = {name: normalized(label.logprobs)["Yes"] for name, label in zip(taxonomy.names, logprobs, strict=True)}
     return StrategyAnswer(scores=scores, usage=usage)

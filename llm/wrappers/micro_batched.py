@@ -9,7 +9,7 @@ from opentelemetry.trace import StatusCode, get_tracer, set_span_in_context, use
 from opentelemetry.util.types import Attributes
 
 from llm.classifier import Classifier, Prediction
-from llm.request_context import CURRENT_REQUEST, RequestContext, unread, waiting_problem
+from llm.request_context import CURRENT_REQUEST, RequestContext, failed_predictions, waiting_problem
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
 from similarity.errors import Disconnected, Expired, Rejected
@@ -64,7 +64,7 @@ class MicroBatched:
         try:
             return self._batcher(texts, taxonomy, CURRENT_REQUEST.get())
         except (Rejected, Expired, Disconnected) as error:
-            return unread(waiting_problem(error), len(texts), self.name, taxonomy)
+            return failed_predictions(waiting_problem(error), len(texts), self.name, taxonomy)
 
 
 Pair = tuple[Text, Taxonomy]
@@ -99,7 +99,7 @@ class MicroBatchedPairs:
             return self._batcher(pairs, caller=CURRENT_REQUEST.get())
         except (Rejected, Expired, Disconnected) as error:
             problem = waiting_problem(error)
-            return [unread(problem, 1, self._name, taxonomy)[0] for _, taxonomy in pairs]
+            return [failed_predictions(problem, 1, self._name, taxonomy)[0] for _, taxonomy in pairs]
 
 
 @contextmanager

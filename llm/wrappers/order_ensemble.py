@@ -7,13 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from llm.classifier import Classifier, Prediction
-from llm.strategies.strategy import add_usage
+from llm.classifier import Classifier, Prediction, total_usage
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
 
 
-def orders(taxonomy: Taxonomy, number: int, seed: int = 0) -> list[Taxonomy]:
+def label_permutations(taxonomy: Taxonomy, number: int, seed: int = 0) -> list[Taxonomy]:
     """The taxonomy in its own order and in random ones, ``number`` in all, the same for the same seed."""
     chosen = random.Random(seed)
     shuffled = [taxonomy]
@@ -43,7 +42,7 @@ class OrderEnsemble:
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
         """See ``Classifier.classify``; a text that fails under one order fails."""
         texts = checked_texts(texts)
-        rounds = [self.inner.classify(texts, order) for order in orders(taxonomy, self.number, self.seed)]
+        rounds = [self.inner.classify(texts, order) for order in label_permutations(taxonomy, self.number, self.seed)]
         return [_majority([one[place] for one in rounds], taxonomy) for place in range(len(texts))]
 
 
@@ -64,11 +63,11 @@ class OrderSensitivity:
     failed: int
 
 
-def flips(
+def order_sensitivity(
     classifier: Classifier, texts: Sequence[str | Text], taxonomy: Taxonomy, number: int, seed: int = 0
 ) -> OrderSensitivity:
     """Ask about the texts under so many orders and count the decisions that flip."""
-    rounds = [classifier.classify(texts, order) for order in orders(taxonomy, number, seed)]
+    rounds = [classifier.classify(texts, order) for order in label_permutations(taxonomy, number, seed)]
     whole = [place for place in range(len(texts)) if not any(one[place].problem for one in rounds)]
     given = [sum(name in one[place].labels for one in rounds) for place in whole for name in taxonomy.names]
     against = [min(times, number - times) for times in given]
@@ -78,7 +77,7 @@ def flips(
 
 
 def _majority(answers: Sequence[Prediction], taxonomy: Taxonomy) -> Prediction:
-    usage = add_usage([answer.usage for answer in answers])
+    usage = total_usage([answer.usage for answer in answers])
     source = replace(answers[0].source, taxonomy=taxonomy.versioned_name)
     if problem := next((answer.problem for answer in answers if answer.problem), None):
         return Prediction((), source, problem=problem, usage=usage)

@@ -16,7 +16,7 @@ from llm.backends.openai_compatible import EndpointSettings, OpenAICompatible
 from llm.backends.request_adapter import REASONING_TOKENS
 from llm.classifier import Classifier
 from llm.embedded.matcher import Matcher, matcher
-from llm.few_shot import NearestExamples, Shots, StaticExamples
+from llm.few_shot import ExampleSelector, NearestExamples, StaticExamples
 from llm.language_model import LanguageModel
 from llm.strategies import registry as strategies
 from llm.wrappers.cache import AnswerStore, Cached
@@ -56,7 +56,7 @@ class BackendSpec:
         """Whether it is a language model, which takes a prompt, a strategy and examples."""
         return self.base_url is not None or isinstance(self.classifier, LanguageModel)
 
-    def opened(self, examples: Shots | None = None) -> Classifier:
+    def opened(self, examples: ExampleSelector | None = None) -> Classifier:
         """The classifier.
 
         Args:
@@ -74,10 +74,10 @@ class BackendSpec:
         if self.prompt is not None:
             model = replace(model, prompt=registry.prompt(self.prompt))
         if examples is not None:
-            model = replace(model, shots=examples)
+            model = replace(model, examples=examples)
         return Cached(model, _store(self.cache)) if self.cache else model
 
-    def _plain(self, examples: Shots | None) -> Classifier:
+    def _plain(self, examples: ExampleSelector | None) -> Classifier:
         own = {"strategy": self.strategy, "prompt": self.prompt, "model": self.model, "cache": self.cache}
         named = [name for name, value in (*own.items(), ("few_shot", examples)) if value is not None]
         if named:
@@ -133,7 +133,7 @@ def _reasoning_tokens(words: str | None) -> int:
     return int(words)
 
 
-def few_shot_examples(examples: Sequence[FewShotExample], taxonomy: str, nearest: int) -> Shots | None:
+def few_shot_examples(examples: Sequence[FewShotExample], taxonomy: str, nearest: int) -> ExampleSelector | None:
     """Few-shot examples as a language model takes them; None where there are none.
 
     Args:

@@ -18,12 +18,12 @@ from sklearn.utils import check_consistent_length, check_random_state
 from eval.baselines.thresholds import OBJECTIVES, RULES, Decoding, Objective, tune
 from eval.metrics.classification import Labels
 from llm.classifier import Classifier, Prediction
-from llm.embedded.cosine import Embedded
+from llm.embedded.cosine import CosineClassifier
 from marquee.sklearn.backend import BackendSpec, few_shot_examples
 from marquee.sklearn.calibrators import CALIBRATIONS, Calibrator, Scores, same
 from marquee.sklearn.fitted import FittedState, chosen_examples, varied
 from marquee.sklearn.targets import Target, TaxonomyParameter, target_of, taxonomy_of, texts_of
-from prompts.errors import InvalidDataset, InvalidSetting, Unanswered, UnknownName
+from prompts.errors import InvalidDataset, InvalidSetting, UnansweredTexts, UnknownName
 from prompts.text import Text
 
 _RULES = frozenset(RULES)  # decisions that are learned
@@ -116,7 +116,7 @@ class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             ValueError: X has no texts, or y no labels.
             InvalidDataset: a label is not in the taxonomy, or the texts are too few to learn from.
             InvalidSetting: parameters that do not go together.
-            Unanswered: a text of X got no answer.
+            UnansweredTexts: a text of X got no answer.
         """
         texts, given = texts_of(X), taxonomy_of(self.taxonomy)
         if y is None and (given is None or self.few_shot or self.decision in _RULES):
@@ -244,7 +244,7 @@ class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         failed = [(place, one.problem.detail) for place, one in enumerate(found) if one.problem]
         if failed:
             place, why = failed[0]
-            raise Unanswered(f"{len(failed)} of {len(found)} texts got no answer; text {place}: {why}")
+            raise UnansweredTexts(f"{len(failed)} of {len(found)} texts got no answer; text {place}: {why}")
         return found
 
     def _secret(self) -> SecretStr | None:
@@ -253,7 +253,7 @@ class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     def _probabilities(self, found: Sequence[Prediction], fitted: FittedState) -> Scores:
         scores = fitted.scores(found)
         raw = fitted.calibrator is same
-        if raw and (isinstance(self.classifier, Embedded) or scores.min() < 0 or scores.max() > 1):
+        if raw and (isinstance(self.classifier, CosineClassifier) or scores.min() < 0 or scores.max() > 1):
             raise InvalidSetting(
                 f"{found[0].source.model} gives similarities, which are no probabilities; set calibration='sigmoid'"
             )

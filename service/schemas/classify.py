@@ -1,8 +1,8 @@
-"""What a request may hold and what an answer holds, as pydantic models; unknown keys are errors."""
+"""Request and response bodies of ``/classify`` and ``/prompt``; unknown fields are errors."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import (
@@ -18,7 +18,6 @@ from pydantic import (
 )
 
 from llm.classifier import Prediction, ScoreType, Usage
-from llm.costs import cost
 from llm.strategies import registry as strategies
 from marquee.client import SLUGS
 from marquee.factory import RequestOptions
@@ -27,9 +26,12 @@ from prompts.faults import fault_of, shown
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 from service.request_problem import problem_body
+from service.schemas.answers import ItemProblem, LookupAnswer, TokenUsage
 
 TEXT_NAMES = ("text", "description", "overview")
-FILM = "film"  # subject of the taxonomies of genres
+_FILM = "film"  # subject of the genre taxonomies
+_CUSTOM = "custom"  # name of a taxonomy whose labels are in the request
+_NO_USAGE = Usage()
 
 
 class TextFields(BaseModel):
@@ -37,13 +39,13 @@ class TextFields(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
     text: str | None = Field(None, description="the text to label")
-    description: str | None = Field(None, description="the same, as IMDb calls it")
-    overview: str | None = Field(None, description="the same, as TMDB calls it")
-    title: str | None = Field(None, description="title of what the text describes; may stand alone")
+    description: str | None = Field(None, description="another name of text, as in IMDb's data")
+    overview: str | None = Field(None, description="another name of text, as in TMDB's data")
+    title: str | None = Field(None, description="title of what the text describes; may be sent without a text")
     _fault: str = PrivateAttr("")
 
-    def given(self) -> Text:
-        """The text itself."""
+    def to_text(self) -> Text:
+        """The text and its title."""
         bodies = [body for name in TEXT_NAMES if (body := getattr(self, name)) is not None]
         return Text(bodies[0] if bodies else "", self.title or "", self._fault)
 
@@ -51,26 +53,26 @@ class TextFields(BaseModel):
     def _is_one_text(self) -> TextFields:
         named = [name for name in TEXT_NAMES if getattr(self, name) is not None]
         if len(named) > 1:
-            raise ValueError(f"{' and '.join(named)} are names of the same field; give one")
+            raise ValueError(f"{' and '.join(named)} are names of the same field; send one")
         return self
 
 
 def _as_fields(value: Any) -> Any:
     if not isinstance(value, str | Mapping | FilmFields):
-        raise ValueError(f"{shown(value) or 'this'} is no text; give a string, or an object with text and title")
+        raise ValueError(f"{shown(value) or 'this'} is not a text; send a string, or an object with text and title")
     return {"text": value} if isinstance(value, str) else value
 
 
 def _or_fault(value: Any, handler: ValidatorFunctionWrapHandler) -> FilmFields:
-    """Replace an entry that is not a text by a text with a fault: only that entry fails.
+    """Turn an invalid entry into a text with a fault, so that the other entries of the batch are answered.
 
-    An unknown key fails the request, because it is the same in every entry.
+    An unknown key fails the request, since it is the same in every entry.
     """
     try:
         fields: FilmFields = handler(value)
         return fields
     except ValidationError as error:
-        if any(one["type"] == "extra_forbidden" for one in error.errors()):
+        if any(entry["type"] == "extra_forbidden" for entry in error.errors()):
             raise
         fields = FilmFields()
         fields._fault = str(fault_of(error, FilmFields, value, whole="the text"))
@@ -78,7 +80,7 @@ def _or_fault(value: Any, handler: ValidatorFunctionWrapHandler) -> FilmFields:
 
 
 def _whole(value: Any) -> Any:
-    """862.0 is 862: JSON has one kind of number."""
+    """862 for 862.0: JSON has one type of number."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -86,10 +88,10 @@ WHOLE = BeforeValidator(_whole)  # for every whole number of a request
 
 
 class FilmFields(TextFields):
-    """The same, and the year of the film that it is about."""
+    """A text, a title, or both, and the year of the film."""
 
     year: Annotated[int, Field(ge=1870, le=2100), WHOLE] | None = Field(
-        None, description="of the film, for lookup to tell namesakes apart"
+        None, description="year of the film; lookup tells films with the same title apart by it"
     )
 
 
@@ -105,126 +107,87 @@ class ClassifyRequest(FilmFields):
     """Body of ``POST /classify``."""
 
     texts: list[TextEntry] | None = Field(
-        None, min_length=1, description="several texts at once: strings, or objects with the fields of one text"
+        None, min_length=1, description="a batch of texts: strings, or objects with the fields of one text"
     )
     taxonomy: str | None = Field(None, description="name of a taxonomy; see GET /taxonomies")
     labels: list[registry.LabelOrName] | None = Field(
         None, min_length=1, description="a taxonomy of your own: names, or objects with name, description, aliases"
     )
     multi: bool | None = Field(None, description="whether a text may have several labels")
-    max_labels: Annotated[int, Field(ge=1), WHOLE] | None = Field(None, description="the most labels of one answer")
-    allow_none: bool | None = Field(None, description="whether 'none of them' is an answer")
+    max_labels: Annotated[int, Field(ge=1), WHOLE] | None = Field(None, description="maximum number of labels per text")
+    allow_none: bool | None = Field(None, description="whether an answer without labels is allowed")
     prompt: str | None = Field(None, description="name of a prompt; see GET /prompts")
     strategy: str | None = Field(
-        None, description="auto, json_list, label_tokens, yes_no or decisions_api: how a model is read"
-    )
-    scores: bool = Field(False, description="add a score per label, where the model gives scores")
-    cache: bool = Field(True, description="false asks anew, whatever is remembered")
-    lookup: bool = Field(False, description="look titles without a text up at the providers of the settings")
+        None, description="how labels are obtained from a language model: auto, json_list, label_tokens, yes_no or "
+        "decisions_api"
+    )  # fmt: skip
+    scores: bool = Field(False, description="add a score per label, where the model has scores")
+    cache: bool = Field(True, description="false: ignore cached answers")
+    lookup: bool = Field(False, description="look up the text of bare titles at the providers of the settings")
 
     @model_validator(mode="after")
     def _is_one_request(self) -> ClassifyRequest:
         single = [name for name in (*TEXT_NAMES, "title") if getattr(self, name) is not None]
         if self.texts is not None and single:
-            raise ValueError(f"give either texts or {single[0]}, not both")
+            raise ValueError(f"send either texts or {single[0]}, not both")
         if self.labels is not None and self.taxonomy is not None:
-            raise ValueError("give either labels or taxonomy, not both")
+            raise ValueError("send either labels or taxonomy, not both")
         if not self.lookup and any(fields.year is not None for fields in (self, *(self.texts or ()))):
-            raise ValueError('year tells films apart for the look-up; send "lookup": true with it')
+            raise ValueError('year is a field of the look-up; send "lookup": true with it')
         if self.texts is not None and self.year is not None:
-            raise ValueError("give every text of texts its own year")
+            raise ValueError("send the year of each text in its entry of texts")
         return self
 
     def years(self) -> list[int | None]:
-        """The year of each text, where given."""
+        """The year of each text, or None."""
         return [self.year] if self.texts is None else [fields.year for fields in self.texts]
 
     def all_texts(self) -> list[Text]:
-        """The texts to label, one or many."""
-        return [self.given()] if self.texts is None else [fields.given() for fields in self.texts]
+        """The texts to label."""
+        return [self.to_text()] if self.texts is None else [fields.to_text() for fields in self.texts]
 
-    def asks_for_genres(self, taxonomy: Taxonomy) -> bool:
-        """Whether the answer has ``genres``.
+    def returns_genres(self, taxonomy: Taxonomy) -> bool:
+        """Whether the answer repeats its labels as ``genres``.
 
-        Labels of films have it; a ``description`` without a taxonomy always gets it, whatever the default taxonomy is.
+        It does for a taxonomy of films, and for a ``description`` without a taxonomy.
         """
         plain = self.description is not None and self.taxonomy is None and self.labels is None
-        return plain or taxonomy.subject == FILM
+        return plain or taxonomy.subject == _FILM
 
-    def choice(self) -> RequestOptions:
-        """What the request chooses about who answers.
+    def options(self) -> RequestOptions:
+        """The prompt, the strategy and the use of the cache.
 
         Raises:
-            UnknownName: there is no such prompt or strategy.
+            UnknownName: no prompt or strategy has this name.
         """
         prompt = registry.prompt(self.prompt) if self.prompt is not None else None
         if self.strategy is not None:
-            strategies.named(self.strategy)  # a misspelt one is an error of whoever asks, whoever answers
+            strategies.named(self.strategy)  # a misspelt name is an error also where no language model answers
         return RequestOptions(prompt, self.strategy, self.cache)
 
-    def vocabulary(self, default: str) -> Taxonomy:
-        """The taxonomy asked for: the request's own, a named one, or the default, in the shape asked for.
+    def resolve_taxonomy(self, default: Taxonomy) -> Taxonomy:
+        """The request's own taxonomy, a named one, or the default.
+
+        The request's ``multi``, ``max_labels`` and ``allow_none`` replace those of the taxonomy.
 
         Raises:
-            UnknownName: the named one does not exist.
-            InvalidTaxonomy: the request's own labels break a rule.
+            UnknownName: no taxonomy has this name.
+            InvalidTaxonomy: the request's labels are no taxonomy.
         """
+        base = default
         if self.labels is not None:
-            labels = [entry.label() for entry in self.labels]
             multi = self.multi is not False
-            return Taxonomy.of(labels, multi=multi, max_labels=self.max_labels, allow_none=self.allow_none)
-        return registry.taxonomy(self.taxonomy or default).shaped(self.multi, self.max_labels, self.allow_none)
+            labels = tuple(entry.label() for entry in self.labels)
+            base = Taxonomy(_CUSTOM, labels, multi, self.max_labels or len(labels), allow_none=multi)
+        elif self.taxonomy is not None:
+            base = registry.taxonomy(self.taxonomy)
+        return base.shaped(self.multi, self.max_labels, self.allow_none)
 
 
 class PromptRequest(ClassifyRequest):
     """Body of ``POST /prompt``: as for ``POST /classify``, with one text."""
 
-    texts: None = Field(None, description="not here: one text at a time")
-
-
-class ItemProblem(BaseModel):
-    """Why a text of a batch has no answer; members as in RFC 9457."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-
-
-class TokenUsage(BaseModel):
-    """Tokens that an answer took; none where it was remembered."""
-
-    prompt_tokens: int
-    cached_tokens: int = Field(description="part of the prompt that the endpoint had computed before")
-    completion_tokens: int
-    cost_usd: float | None = Field(description="where the model's price is known; see llm/prices.yaml")
-
-
-class LookupTried(BaseModel):
-    """A provider that told nothing about a title."""
-
-    provider: str
-    kind: str = Field(
-        description="not_found, no_plot, ambiguous, no_key, refused, unreachable, busy, unreadable or timeout"
-    )
-    detail: str
-
-
-class LookupAnswer(BaseModel):
-    """What looking a title up came to."""
-
-    found: bool = Field(description="whether the answer rests on a text that was found; else on the title alone")
-    note: str = Field(description="the same in words")
-    provider: str | None = Field(None, description="who told")
-    title: str | None = Field(None, description="as the provider spells it")
-    year: int | None = None
-    id: str | None = Field(None, description="the provider's own")
-    url: str | None = Field(None, description="page of the film there")
-    text_from: str | None = Field(None, description="which of the provider's texts was read")
-    known_genres: list[str] | None = Field(None, description="as the provider names them; no part of the labels")
-    same_title: int | None = Field(None, description="how many films could be meant; the best known was taken")
-    remembered: bool | None = Field(None, description="whether the provider had been asked before")
-    tried: list[LookupTried] = Field([], description="providers that told nothing, and why")
+    texts: None = Field(None, description="not allowed here: one text per request")
 
 
 class ClassifyAnswer(BaseModel):
@@ -237,18 +200,18 @@ class ClassifyAnswer(BaseModel):
     scores: dict[str, float] | None = Field(None, description="score of each label that was scored, best first")
     score_type: ScoreType | None = Field(
         None,
-        description="what the scores are: probability, each label's own; share, of one probability that the labels and "
-        '"none" compete for; similarity, a cosine',
+        description="meaning of the scores: probability, of each label by itself; share, of one probability mass that "
+        'the labels and "none" compete for; similarity, a cosine',
     )
-    model: str = Field(description="who answered")
-    prompt: str | None = Field(description="name and digest of the prompt, where one was used")
-    strategy: str | None = Field(description="how the language model was read, where one was asked")
+    model: str = Field(description="name of the model that answered")
+    prompt: str | None = Field(description="name and digest of the prompt, where a language model answered")
+    strategy: str | None = Field(description="strategy, where a language model answered")
     taxonomy: str = Field(description="name and digest of the taxonomy")
-    cached: bool = Field(description="whether the answer was remembered")
-    dropped: int = Field(description="how many words of the model's answer were no labels of the taxonomy")
-    usage: TokenUsage | None = Field(None, description="tokens taken, where a language model was asked")
-    lookup: LookupAnswer | None = Field(None, description="what was looked up, where that was asked for")
-    notes: list[str] | None = Field(None, description="fields of the request that had no effect, and why")
+    cached: bool = Field(description="whether the answer was cached")
+    dropped: int = Field(description="number of words in the model's answer that are not labels of the taxonomy")
+    usage: TokenUsage | None = Field(None, description="tokens, where a language model was called")
+    lookup: LookupAnswer | None = Field(None, description="result of the look-up, where the request has lookup: true")
+    notes: list[str] | None = Field(None, description="fields of the request without effect, and why")
     problem: ItemProblem | None = Field(None, description="why this text of a batch has no answer")
 
     @classmethod
@@ -258,54 +221,59 @@ class ClassifyAnswer(BaseModel):
         with_scores: bool,
         lookup: LookupAnswer | None = None,
         genres: bool = False,
-        notes: Sequence[str] = (),
+        notes: tuple[str, ...] = (),
     ) -> ClassifyAnswer:
-        """A prediction as the service shows it.
+        """The answer of a prediction.
 
         Args:
-            prediction: the answer for one text.
-            with_scores: whether scores are shown.
-            lookup: what was looked up.
-            genres: whether the labels are shown under ``genres`` too.
-            notes: what had no effect.
+            prediction: the prediction for one text.
+            with_scores: whether scores are included.
+            lookup: result of the look-up.
+            genres: whether the labels are repeated as ``genres``.
+            notes: see ``notes_of``.
         """
-        problem = prediction.problem
+        source, problem, scores = prediction.source, prediction.problem, prediction.scores if with_scores else None
         return cls(
             genres=list(prediction.labels) if genres else None,
             labels=list(prediction.labels),
-            scores=_best_first(prediction.scores) if with_scores and prediction.scores else None,
-            score_type=prediction.score_type if with_scores and prediction.scores else None,
-            model=prediction.source.model,
-            prompt=prediction.source.prompt,
-            strategy=prediction.source.strategy,
-            taxonomy=prediction.source.taxonomy,
+            scores=dict(sorted(scores.items(), key=lambda pair: -pair[1])) if scores else None,
+            score_type=prediction.score_type if scores else None,
+            model=source.model,
+            prompt=source.prompt,
+            strategy=source.strategy,
+            taxonomy=source.taxonomy,
             cached=prediction.cached,
             dropped=len(prediction.dropped),
-            usage=_usage(prediction),
+            usage=TokenUsage.of(prediction) if prediction.usage != _NO_USAGE else None,
             lookup=lookup,
             notes=list(notes) or None,
             problem=ItemProblem.model_validate(problem_body(SLUGS[problem.kind], problem.detail)) if problem else None,
         )
 
     def body(self) -> Mapping[str, Any]:
-        """The members to send; scores, usage and problem only where there are any."""
+        """The members to send; ``prompt`` and ``strategy`` always, the others where they have a value."""
         body = self.model_dump()
         if self.lookup:
             body["lookup"] = {name: value for name, value in body["lookup"].items() if value is not None}
         return {name: value for name, value in body.items() if value is not None or name in ("prompt", "strategy")}
 
 
-def _best_first(scores: Mapping[str, float]) -> dict[str, float]:
-    return dict(sorted(scores.items(), key=lambda pair: -pair[1]))
+class BatchAnswer(BaseModel):
+    """Answers for the texts of a batch, in their order."""
+
+    model_config = ConfigDict(extra="forbid")
+    results: list[ClassifyAnswer]
 
 
-def _usage(prediction: Prediction) -> TokenUsage | None:
-    used = prediction.usage
-    if used == Usage():
-        return None
-    return TokenUsage(
-        prompt_tokens=used.prompt_tokens,
-        cached_tokens=used.cached_tokens,
-        completion_tokens=used.completion_tokens,
-        cost_usd=cost(prediction.source.model, used),
-    )
+def notes_of(options: RequestOptions, prediction: Prediction) -> tuple[str, ...]:
+    """One sentence per option of a request that had no effect: only a language model has a strategy and a prompt."""
+    source = prediction.source
+    if prediction.problem is not None:
+        return ()
+    model = "the embedded classifier" if source.model.startswith("embedded/") else source.model
+    notes = []
+    if options.strategy not in (None, strategies.AUTO) and source.strategy is None:
+        notes.append(f"strategy {options.strategy!r} is ignored: {model} answers")
+    if options.prompt is not None and source.prompt is None:
+        notes.append(f"prompt {options.prompt.name!r} is ignored: {model} answers")
+    return tuple(notes)

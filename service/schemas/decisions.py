@@ -1,7 +1,7 @@
-"""What ``POST /v1/decisions`` takes and gives: OpenAI's Decisions API, for texts.
+"""Request and response bodies of ``POST /v1/decisions``: OpenAI's Decisions API, for texts.
 
-Shapes: ``openai.types.decision_create_params`` and ``openai.types.decision`` of the ``openai`` package. Of these,
-images and tool calls are not taken, since nothing here reads them.
+Shapes: ``openai.types.decision_create_params`` and ``openai.types.decision`` of the ``openai`` package, without images
+and tool calls.
 """
 
 from __future__ import annotations
@@ -16,56 +16,56 @@ from llm.classifier import Usage
 from prompts.faults import shown
 from prompts.registry import LabelDescription, LabelName
 
-# The API's own bounds.
-QUESTIONS, CHOICES, LEVELS = 400, 255, 10
+_MAX_QUESTIONS, _MAX_CHOICES, _MAX_LEVELS = 400, 255, 10  # of OpenAI's API
+_NO_EFFECT = "accepted, without effect"
 
 
-class _Taken(BaseModel):
+class _RequestPart(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class InputText(_Taken):
+class InputText(_RequestPart):
     """A piece of text."""
 
     type: Literal["input_text"]
     text: str
-    prompt_cache_breakpoint: dict[str, Any] | None = Field(None, description="taken, and of no effect here")
+    prompt_cache_breakpoint: dict[str, Any] | None = Field(None, description=_NO_EFFECT)
 
-    def words(self) -> str:
-        """As it is read."""
+    def as_text(self) -> str:
+        """The part as text for a model."""
         return self.text
 
 
-class OutputText(_Taken):
+class OutputText(_RequestPart):
     """A piece of text that an assistant wrote."""
 
     type: Literal["output_text"]
     text: str
 
-    def words(self) -> str:
-        """As it is read."""
+    def as_text(self) -> str:
+        """The part as text for a model."""
         return self.text
 
 
-class OutputRefusal(_Taken):
-    """That an assistant refused."""
+class OutputRefusal(_RequestPart):
+    """A refusal of an assistant."""
 
     type: Literal["refusal"]
     refusal: str
 
-    def words(self) -> str:
-        """As it is read."""
+    def as_text(self) -> str:
+        """The part as text for a model."""
         return self.refusal
 
 
-class InputJSON(_Taken):
-    """An object, or a list of objects, read as JSON text."""
+class InputJSON(_RequestPart):
+    """An object, or a list of objects; models read it as JSON."""
 
     type: Literal["input_json"]
     data: dict[str, Any] | list[dict[str, Any]]
 
-    def words(self) -> str:
-        """As it is read."""
+    def as_text(self) -> str:
+        """The part as text for a model."""
         return json.dumps(self.data, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -79,7 +79,7 @@ def _as_messages(value: Any) -> Any:
 
 def _as_list(value: Any, entries: str) -> list[Any]:
     if not isinstance(value, list):
-        raise ValueError(f"{shown(value) or 'this'} is no text; give a string, or a list of {entries}")
+        raise ValueError(f"{shown(value) or 'this'} is not a text; send a string, or a list of {entries}")
     return value
 
 
@@ -91,62 +91,62 @@ Instructions = Annotated[
 ]
 
 
-class InputMessage(_Taken):
+class InputMessage(_RequestPart):
     """A message of a conversation."""
 
     type: Literal["message"] = "message"
     role: Literal["user", "assistant", "system", "developer"]
     content: Parts
-    phase: Literal["commentary", "final_answer"] | None = Field(None, description="taken, and of no effect here")
+    phase: Literal["commentary", "final_answer"] | None = Field(None, description=_NO_EFFECT)
 
-    def words(self) -> str:
-        """What it says."""
-        return "\n".join(part.words() for part in self.content)
+    def as_text(self) -> str:
+        """The parts of the message as text."""
+        return "\n".join(part.as_text() for part in self.content)
 
 
-class _Question(_Taken):
-    name: str | None = Field(None, description="comes back with the answer")
-    instructions: Instructions = Field(description="what is asked")
+class _Question(_RequestPart):
+    name: str | None = Field(None, description="repeated in the answer")
+    instructions: Instructions = Field(description="the question")
 
     @field_validator("instructions")
     @classmethod
-    def _says_something(cls, parts: list[InputText | InputJSON]) -> list[InputText | InputJSON]:
-        if not any(part.words().strip() for part in parts):
-            raise ValueError("is empty; say what is asked")
+    def _is_not_empty(cls, parts: list[InputText | InputJSON]) -> list[InputText | InputJSON]:
+        if not any(part.as_text().strip() for part in parts):
+            raise ValueError("is empty; send the question as text")
         return parts
 
     @property
-    def asks(self) -> str:
+    def text(self) -> str:
         """The instructions as text."""
-        return "\n".join(part.words() for part in self.instructions).strip()
+        return "\n".join(part.as_text() for part in self.instructions).strip()
 
 
 class PredicateQuestion(_Question):
-    """How probable is it that a condition holds?"""
+    """A condition; the answer is its probability."""
 
     type: Literal["predicate"]
 
 
-class ChoiceOption(_Taken):
-    """An option of a choice; a string and a boolean of the same spelling are two values."""
+class ChoiceOption(_RequestPart):
+    """An option of a choice; a string and a boolean with the same spelling are different values."""
 
     value: LabelName | bool
     description: LabelDescription | None = None
 
     @property
     def label(self) -> str:
-        """The value as a model reads it."""
+        """The value as text for a model."""
         return self.value if isinstance(self.value, str) else str(self.value).lower()
 
 
 class ChoiceQuestion(_Question):
-    """Which of these fits best?"""
+    """A choice; the answer is the best option, with the probability of each."""
 
     type: Literal["choice"]
-    choices: list[ChoiceOption] = Field(min_length=2, max_length=CHOICES)
+    choices: list[ChoiceOption] = Field(min_length=2, max_length=_MAX_CHOICES)
 
 
-class Level(_Taken):
+class Level(_RequestPart):
     """A level of a scale."""
 
     label: LabelName
@@ -154,96 +154,96 @@ class Level(_Taken):
 
 
 class ScoreQuestion(_Question):
-    """How far up an ordered scale?"""
+    """A rating; the answer is a place on an ordered scale."""
 
     type: Literal["score"]
-    levels: list[Level] = Field(min_length=2, max_length=LEVELS, description="from the lowest to the highest")
+    levels: list[Level] = Field(min_length=2, max_length=_MAX_LEVELS, description="from the lowest to the highest")
 
 
 Question = Annotated[PredicateQuestion | ChoiceQuestion | ScoreQuestion, Field(discriminator="type")]
 
 
-class DecisionRequest(_Taken):
+class DecisionRequest(_RequestPart):
     """Body of ``POST /v1/decisions``."""
 
-    model: str = Field(description="the model that answers here (GET /v1/models), or marquee for whoever does")
+    model: str = Field(description="name of the model (GET /v1/models), or marquee for any")
     input: Annotated[
         list[InputMessage], BeforeValidator(_as_messages, json_schema_input_type=str | list[InputMessage])
     ] = Field(min_length=1, description="a text, or the messages of a conversation")
-    questions: list[Question] = Field(min_length=1, max_length=QUESTIONS)
-    prompt_cache_key: str | None = Field(None, description="taken, and of no effect here")
-    prompt_cache_options: dict[str, Any] | None = Field(None, description="taken, and of no effect here")
-    safety_identifier: str | None = Field(None, description="taken, and of no effect here")
+    questions: list[Question] = Field(min_length=1, max_length=_MAX_QUESTIONS)
+    prompt_cache_key: str | None = Field(None, description=_NO_EFFECT)
+    prompt_cache_options: dict[str, Any] | None = Field(None, description=_NO_EFFECT)
+    safety_identifier: str | None = Field(None, description=_NO_EFFECT)
 
     def conversation(self) -> str:
-        """All of the input as one text; of several messages, each says who speaks."""
-        return _spoken(self.input)
+        """The input as one text; each of several messages starts with its role."""
+        return _joined(self.input)
 
-    def material(self) -> str:
-        """The input without the messages that instruct a model, for backends that take no instructions.
+    def content(self) -> str:
+        """The input without system and developer messages, for classifiers, which follow no instructions.
 
-        It is the whole input where there is nothing else.
+        It is the whole input where there are no other messages.
         """
-        told = [message for message in self.input if message.role in ("user", "assistant")]
-        return _spoken(told or self.input)
+        messages = [message for message in self.input if message.role in ("user", "assistant")]
+        return _joined(messages or self.input)
 
 
-def _spoken(messages: Sequence[InputMessage]) -> str:
+def _joined(messages: Sequence[InputMessage]) -> str:
     if len(messages) == 1:
-        return messages[0].words()
-    return "\n\n".join(f"{message.role}: {message.words()}" for message in messages)
+        return messages[0].as_text()
+    return "\n\n".join(f"{message.role}: {message.as_text()}" for message in messages)
 
 
-class _Given(BaseModel):
-    """Other services add members of their own to what they give (vLLM: ``label_mass``)."""
+class _AnswerPart(BaseModel):
+    """Other services add members of their own (vLLM: ``label_mass``)."""
 
 
-class _Answer(_Given):
-    name: str | None = Field(description="of the question; null where it had none")
+class _Answer(_AnswerPart):
+    name: str | None = Field(description="of the question; null where it has none")
 
 
 class PredicateAnswer(_Answer):
-    """How probable a condition is."""
+    """Probability of a condition."""
 
     type: Literal["predicate"] = "predicate"
     probability: float = Field(ge=0, le=1)
 
 
-class ValueProbability(_Given):
-    """How probable an option is."""
+class ValueProbability(_AnswerPart):
+    """Probability of an option."""
 
     value: str | bool
     probability: float = Field(ge=0, le=1)
 
 
 class ChoiceAnswer(_Answer):
-    """The likeliest option, and how probable each is."""
+    """The most probable option, and the probability of each."""
 
     type: Literal["choice"] = "choice"
     choice: str | bool
-    confidence: float = Field(ge=0, le=1, description="0 where all options are as probable, 1 where one is certain")
+    confidence: float = Field(ge=0, le=1, description="0: all options are equally probable; 1: one is certain")
     probabilities: list[ValueProbability] = Field(description="in the order of the options; they sum to 1")
 
 
-class LevelProbability(_Given):
-    """How probable a level is."""
+class LevelProbability(_AnswerPart):
+    """Probability of a level."""
 
     label: str
-    value: int = Field(description="its place in the scale, from 0")
+    value: int = Field(description="place on the scale, from 0")
     probability: float = Field(ge=0, le=1)
 
 
 class ScoreAnswer(_Answer):
-    """The expected place in the scale, and how probable each level is."""
+    """The expected place on the scale, and the probability of each level."""
 
     type: Literal["score"] = "score"
-    score: float = Field(description="mean of the levels' places, from 0, each weighed by its probability")
-    confidence: float = Field(ge=0, le=1, description="0 where all levels are as probable, 1 where one is certain")
+    score: float = Field(description="mean of the levels' places, from 0, weighted by their probabilities")
+    confidence: float = Field(ge=0, le=1, description="0: all levels are equally probable; 1: one is certain")
     probabilities: list[LevelProbability]
 
 
 class RefusalAnswer(_Answer):
-    """The model gave no answer to this question, but to others."""
+    """The model has no answer to this question, but to another one of the request."""
 
     type: Literal["refusal"] = "refusal"
 
@@ -251,21 +251,21 @@ class RefusalAnswer(_Answer):
 Answer = Annotated[PredicateAnswer | ChoiceAnswer | ScoreAnswer | RefusalAnswer, Field(discriminator="type")]
 
 
-class InputTokensDetails(_Given):
-    """Of the tokens read."""
+class InputTokensDetails(_AnswerPart):
+    """Parts of the input tokens."""
 
     cached_tokens: int
     cache_write_tokens: int = 0
 
 
-class OutputTokensDetails(_Given):
-    """Of the tokens written."""
+class OutputTokensDetails(_AnswerPart):
+    """Parts of the output tokens."""
 
     reasoning_tokens: int = 0
 
 
-class DecisionUsage(_Given):
-    """Tokens that the answers took; none where they were remembered or no language model was asked."""
+class DecisionUsage(_AnswerPart):
+    """Tokens of the answers; none where they were cached or no language model was called."""
 
     input_tokens: int
     input_tokens_details: InputTokensDetails
@@ -275,7 +275,7 @@ class DecisionUsage(_Given):
 
     @classmethod
     def of(cls, used: Usage) -> DecisionUsage:
-        """The same in the API's shape."""
+        """The tokens in the API's shape."""
         return cls(
             input_tokens=used.prompt_tokens,
             input_tokens_details=InputTokensDetails(cached_tokens=used.cached_tokens),
@@ -285,10 +285,10 @@ class DecisionUsage(_Given):
         )
 
 
-class DecisionAnswer(_Given):
+class DecisionAnswer(_AnswerPart):
     """Answer of ``POST /v1/decisions``."""
 
-    model: str = Field(description="who answered")
+    model: str = Field(description="name of the model that answered")
     answers: list[Answer] = Field(description="in the order of the questions")
     usage: DecisionUsage
 

@@ -1,4 +1,4 @@
-"""What a question for similar films may hold and what its answer holds; unknown keys are errors."""
+"""Request and response bodies of ``POST /similar``; unknown fields are errors."""
 
 from __future__ import annotations
 
@@ -14,46 +14,44 @@ from similarity.index.search import Query, SearchResult
 
 
 def _as_id(value: Any) -> Any:
-    """A number is an id too: 862 and 862.0 are "862"."""
+    """Accept numbers as ids: 862 and 862.0 are "862"."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 FilmId = Annotated[str, BeforeValidator(_as_id, json_schema_input_type=str | int)]
-
-
 _Year = Annotated[int, Field(ge=0, le=9999), WHOLE]
 
 
 class SimilarRequest(TextFields):
     """Body of ``POST /similar``."""
 
-    title: str | None = Field(None, description="title of the text; alone, of a film of the catalogue")
-    id: FilmId | None = Field(None, description="id of a film of the catalogue, in place of a text")
-    k: Annotated[int, Field(ge=1, le=100), WHOLE] = Field(10, description="how many films")
-    genres: list[str] = Field([], max_length=100, description="only films that have one of these genres at least")
+    title: str | None = Field(None, description="title of the text; without a text, title of a film of the index")
+    id: FilmId | None = Field(None, description="id of a film of the index, in place of a text")
+    k: Annotated[int, Field(ge=1, le=100), WHOLE] = Field(10, description="number of films")
+    genres: list[str] = Field([], max_length=100, description="only films with at least one of these genres")
     year_from: _Year | None = Field(None, description="only films from this year on")
     year_to: _Year | None = Field(None, description="only films up to this year")
 
     @model_validator(mode="after")
-    def _is_one_question(self) -> SimilarRequest:
+    def _is_one_query(self) -> SimilarRequest:
         named = [name for name in (*TEXT_NAMES, "title") if getattr(self, name) is not None]
         if self.id is not None and named:
-            raise ValueError(f"give either id or {named[0]}, not both")
+            raise ValueError(f"send either id or {named[0]}, not both")
         if self.year_from is not None and self.year_to is not None and self.year_from > self.year_to:
             raise ValueError(f"year_from {self.year_from} is after year_to {self.year_to}; no film can be between them")
         return self
 
     def query(self) -> Query:
-        """The question itself."""
-        text = self.given()
-        wanted = SearchFilter(tuple(dict.fromkeys(self.genres)), self.year_from, self.year_to)
-        return Query(text.body, text.title, self.id, self.k, wanted)
+        """The search query."""
+        text = self.to_text()
+        filters = SearchFilter(tuple(dict.fromkeys(self.genres)), self.year_from, self.year_to)
+        return Query(text.body, text.title, self.id, self.k, filters)
 
 
 class SimilarFilm(BaseModel):
-    """A film of the catalogue."""
+    """A film of the index."""
 
     id: str
     title: str
@@ -62,20 +60,20 @@ class SimilarFilm(BaseModel):
 
     @classmethod
     def of(cls, film: Film, **more: Any) -> Self:
-        """A film as the service shows it."""
+        """The film in a response."""
         return cls(id=film.id, title=film.title, year=film.year, genres=list(film.genres), **more)
 
 
 class ScoredFilm(SimilarFilm):
-    """A film found."""
+    """A similar film."""
 
-    score: float = Field(description="cosine with what was asked; 1 is the same")
+    score: float = Field(description="cosine similarity with the query; 1: identical")
 
 
 class IndexFacts(BaseModel):
     """The index that was searched."""
 
-    version: str = Field(description="changes whenever films are added")
+    version: str = Field(description="changes with every update of the index")
     films: int
     kind: str = Field(description="flat (exact), hnsw, ivf or ivfpq")
 
@@ -83,20 +81,20 @@ class IndexFacts(BaseModel):
 class SimilarAnswer(BaseModel):
     """Answer of ``POST /similar``."""
 
-    films: list[ScoredFilm] = Field(description="best first; neither the film asked about nor its duplicates")
-    of: SimilarFilm | None = Field(None, description="the film of the catalogue that was meant, where one was")
-    model: str = Field(description="who encoded")
+    films: list[ScoredFilm] = Field(description="best first; the query film and its duplicates are excluded")
+    of: SimilarFilm | None = Field(None, description="the query film, where the query is one of the index")
+    model: str = Field(description="name of the encoder")
     index: IndexFacts
 
     @classmethod
-    def of_found(cls, found: SearchResult, model: str) -> SimilarAnswer:
-        """What was found, as the service shows it."""
-        manifest = found.version.manifest
+    def from_result(cls, result: SearchResult, model: str) -> SimilarAnswer:
+        """The answer of a search result."""
+        manifest = result.version.manifest
         return cls(
-            films=[ScoredFilm.of(match.film, score=round(match.score, 4)) for match in found.matches],
-            of=SimilarFilm.of(found.of) if found.of else None,
+            films=[ScoredFilm.of(match.film, score=round(match.score, 4)) for match in result.matches],
+            of=SimilarFilm.of(result.query_film) if result.query_film else None,
             model=model,
-            index=IndexFacts(version=found.version.name, films=manifest.count, kind=manifest.kind),
+            index=IndexFacts(version=result.version.name, films=manifest.count, kind=manifest.kind),
         )
 
     def body(self) -> Mapping[str, Any]:
@@ -104,7 +102,7 @@ class SimilarAnswer(BaseModel):
         return {name: value for name, value in self.model_dump().items() if value is not None}
 
     def as_text(self) -> str:
-        """A line a film."""
+        """One line per film."""
         lines = [f"{film.score:.3f}  {_line(film)}" for film in self.films] or ["no film"]
         return "\n".join(([f"like {_line(self.of)}:"] if self.of else []) + lines)
 

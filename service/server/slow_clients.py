@@ -1,12 +1,11 @@
 """Clients that send slowly, and bodies that are too large.
 
-A request has so many seconds to arrive whole, then its connection is shut. A thread waits while a request is read.
-Without a limit, as many slow clients as there are threads would stop the service (slowloris), each sending a byte now
-and then so that no read ever times out.
+A thread waits while a request is read. A client that sends a byte now and then never causes a read timeout, so a few
+such clients would block all threads (slowloris). A request that has not arrived in time is therefore disconnected.
 
-A body that is too large is answered before it has arrived. Many clients (urllib, requests) read no answer before they
-have sent everything: if the connection were closed at once, they would see a broken pipe instead of the 413. So the
-rest of the body is read and discarded after the answer, within limits of bytes and seconds.
+A body that is too large is answered before it has arrived. Many clients (urllib, requests) read the response only after
+they have sent everything, and would see a broken pipe instead of the 413. The rest of the body is therefore read and
+discarded after the response, within limits of bytes and seconds.
 """
 
 from __future__ import annotations
@@ -20,12 +19,15 @@ from typing import Any
 
 WSGI = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
+_DISCARD_BYTES = 128 * 2**20  # of a body, read after its response
+_PIECE = 256 * 1024
+
 
 class RequestReads:
-    """The sockets that are being read from, and since when.
+    """The sockets that requests are being read from.
 
     Args:
-        seconds: how long a request may take to arrive.
+        seconds: longest time in which a request arrives.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -34,17 +36,17 @@ class RequestReads:
         self._lock = threading.Lock()
 
     def begin(self, client: socket.socket) -> None:
-        """A request is being waited for."""
+        """Start the time of a request."""
         with self._lock:
             self._since[client] = time.monotonic()
 
     def end(self, client: socket.socket | None) -> None:
-        """It has arrived, or will not."""
+        """The request has arrived, or its connection has ended."""
         with self._lock:
-            self._since.pop(client, None)  # type: ignore[arg-type]  # None is no key, and so never there
+            self._since.pop(client, None)  # type: ignore[arg-type]  # None is not a key, and so never found
 
     def shut_late(self) -> None:
-        """Shut what took too long; whoever reads from it finds the end of the stream."""
+        """Shut down the sockets of late requests; their readers see the end of the stream."""
         with self._lock:
             late = [client for client, since in self._since.items() if time.monotonic() - since > self._seconds]
             for client in late:
@@ -53,51 +55,45 @@ class RequestReads:
             try:
                 client.shutdown(socket.SHUT_RDWR)
             except OSError:
-                continue  # gone by itself
-
-
-_LINGER_BYTES = 128 * 2**20  # of a body, read and discarded after its answer
-_PIECE = 256 * 1024
+                continue  # disconnected already
 
 
 class BufferBodyMiddleware:
-    """Reads a request's body before the application is called, and notes that it has arrived.
+    """Reads a request's body before it calls the application.
 
-    A body that announces itself as too large is answered by the application without being read. One that comes in
-    chunks is read up to the limit and one byte beyond, by which the application knows it. The rest of such a body is
-    discarded after the answer.
+    A body whose announced length is too large is not read: the application answers. A chunked body is read up to one
+    byte above the limit, by which the application recognises it. The rest is discarded after the response.
 
     Args:
         app: the application.
-        reading: limits the seconds in which a body arrives, and in which the rest of one is discarded.
-        most: the largest body, in bytes.
-        close_after: called where the connection should be closed after the answer, before that is sent.
+        reading: limits the seconds in which a body arrives, or is discarded.
+        max_bytes: largest body.
+        close_after: called before the response where the connection should be closed after it.
     """
 
     def __init__(
-        self, app: WSGI, reading: RequestReads, most: int, close_after: Callable[[], object] = lambda: None
+        self, app: WSGI, reading: RequestReads, max_bytes: int, close_after: Callable[[], object] = lambda: None
     ) -> None:
-        self._app, self._reading, self._most, self._close_after = app, reading, most, close_after
+        self._app, self._reading, self._max_bytes, self._close_after = app, reading, max_bytes, close_after
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """See PEP 3333."""
-        announced, stream = int(environ.get("CONTENT_LENGTH") or 0), environ["wsgi.input"]
-        chunked = "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower()
-        if chunked:
+        length, stream = int(environ.get("CONTENT_LENGTH") or 0), environ["wsgi.input"]
+        if "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower():
             environ.pop("HTTP_TRANSFER_ENCODING")
             environ.pop("wsgi.input_terminated", None)
-            self._read(environ, self._most + 1)
-        elif 0 < announced <= self._most:
-            self._read(environ, announced)
+            self._read(environ, self._max_bytes + 1)
+        elif 0 < length <= self._max_bytes:
+            self._read(environ, length)
         client = environ.get("gunicorn.socket")
         self._reading.end(client)
-        if int(environ.get("CONTENT_LENGTH") or 0) <= self._most:
+        if int(environ.get("CONTENT_LENGTH") or 0) <= self._max_bytes:
             return self._app(environ, start_response)
         self._close_after()
-        return _Lingering(self._app(environ, start_response), lambda: self._discard(stream, client))
+        return _WithCallback(self._app(environ, start_response), lambda: self._discard(stream, client))
 
-    def _read(self, environ: dict[str, Any], most: int) -> None:
-        body = environ["wsgi.input"].read(most)
+    def _read(self, environ: dict[str, Any], max_bytes: int) -> None:
+        body = environ["wsgi.input"].read(max_bytes)
         environ["wsgi.input"] = io.BytesIO(body)
         if environ.get("CONTENT_LENGTH") is None:
             environ["CONTENT_LENGTH"] = str(len(body))
@@ -110,33 +106,28 @@ class BufferBodyMiddleware:
         if client is not None:
             self._reading.begin(client)
         try:
-            left = _LINGER_BYTES
-            while left > 0 and (piece := stream.read(_PIECE)):
-                left -= len(piece)
+            remaining = _DISCARD_BYTES
+            while remaining > 0 and (piece := stream.read(_PIECE)):
+                remaining -= len(piece)
         except Exception:
             pass
         finally:
             self._reading.end(client)
 
 
-class _Lingering:
-    """An answer, with something to do once it has been sent.
+class _WithCallback:
+    """A response, and a function to call after it was sent or could not be sent."""
 
-    Args:
-        answer: of the application.
-        then: called after the answer was sent, or could not be.
-    """
-
-    def __init__(self, answer: Iterable[bytes], then: Callable[[], None]) -> None:
-        self._answer, self._then = answer, then
+    def __init__(self, response: Iterable[bytes], callback: Callable[[], None]) -> None:
+        self._response, self._callback = response, callback
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._answer)
+        return iter(self._response)
 
     def close(self) -> None:
         """See PEP 3333."""
         try:
-            if close := getattr(self._answer, "close", None):
+            if close := getattr(self._response, "close", None):
                 close()
         finally:
-            self._then()
+            self._callback()

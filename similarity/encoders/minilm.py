@@ -140,7 +140,7 @@ class MiniLM:
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Vectors of length 1, float32, shape (texts, 384), in the order of the texts."""
         with self._lock:
-            runtime = self._runtime  # loaded once, whoever comes first
+            runtime = self._runtime  # loaded once, by the first thread
         return encoded(runtime, texts, self.dimension)
 
     @property
@@ -175,7 +175,7 @@ def _by_torch() -> bool:
 
 
 def _has_gpu() -> bool:
-    """Whether torch would find one. It is asked only where a driver is: importing torch takes seconds."""
+    """Whether torch finds a GPU. torch is imported only if there is a driver, since the import takes seconds."""
     if not any(Path(driver).exists() for driver in ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")):
         return False
     import torch

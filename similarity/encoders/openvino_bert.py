@@ -36,7 +36,7 @@ BATCH = 8  # texts
 APIECE = 20
 _LEAST, _MOST = 160, 512  # that a batch's tokens may be bound to, padding included
 _TURNS = 3  # batches for each core, where there is enough for that: else one core is idle while another is at its last
-# OpenVINO makes its steps anew for a shape that it has not met, which takes as long as forty tokens do: with lengths
+# OpenVINO compiles kernels for each new shape, which takes as long as forty tokens do: with lengths
 # rounded up it has soon met them all.
 _STEP = 8  # tokens
 # Where weights have eight bits, what is multiplied with them is rounded to eight too, so many numbers by one scale: by
@@ -151,7 +151,7 @@ def gains_from_eight_bits() -> bool:
 
 
 def _precision() -> dict[str, str]:
-    """OpenVINO's property for the number format. On processors other than x86 it chooses by itself, unless told."""
+    """OpenVINO's property for the number format. On processors other than x86 OpenVINO chooses, unless it is set."""
     if choice() == "auto" and not cpu_instructions():
         return {}
     multiplies = any(map(cpu_computes_with, BFLOAT16)) and "BF16" in capabilities()
@@ -163,14 +163,14 @@ class _Requests:
 
     def __init__(self, graph: Any, streams: int) -> None:
         library = openvino()
-        told = {
+        properties = {
             "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": cores(),
             "ENABLE_CPU_PINNING": False,
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": _GROUP,
             **_precision(),
         }
-        compiled = library.Core().compile_model(graph, "CPU", told)
+        compiled = library.Core().compile_model(graph, "CPU", properties)
         self._free: SimpleQueue[Any] = SimpleQueue()
         for _ in range(streams):
             self._free.put(compiled.create_infer_request())

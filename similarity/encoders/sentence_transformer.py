@@ -93,7 +93,7 @@ class SentenceEncoder:
             InvalidEncoder: sentence-transformers reads no model from the folder or name.
         """
         with self._lock:
-            runtime = self._runtime  # loaded once, whoever comes first
+            runtime = self._runtime  # loaded once, by the first thread
         return encoded(runtime, texts, runtime.dimension)
 
     @cached_property

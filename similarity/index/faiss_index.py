@@ -9,6 +9,7 @@ on the disk.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,36 @@ from numpy.typing import NDArray
 
 from similarity.errors import InvalidIndex
 
+_BYTES = 4
+
+
+def append_vectors(path: Path, count: int, vectors: Vectors) -> None:
+    """Append vectors after the first ``count`` rows, truncate the rest, and sync to disk.
+
+    The file has rows of float32 without a header; the manifest has its shape.
+    """
+    with path.open("r+b" if path.exists() else "w+b") as file:
+        file.truncate(count * vectors.shape[1] * _BYTES)
+        file.seek(0, os.SEEK_END)
+        file.write(np.ascontiguousarray(vectors, "<f4").tobytes())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_vectors(path: Path, dimension: int, rows: NDArray[np.int64], vectors: Vectors) -> None:
+    """Write vectors to the given rows; the file grows if needed."""
+    longest = max(int(rows.max()) + 1, path.stat().st_size // (dimension * _BYTES))
+    os.truncate(path, longest * dimension * _BYTES)
+    file = np.memmap(path, "<f4", "r+", shape=(longest, dimension))
+    file[rows] = vectors
+    file.flush()
+
+
+def mapped_vectors(path: Path, rows: int, dimension: int) -> Vectors:
+    """The rows, memory-mapped: only pages that are read are in memory."""
+    return np.asarray(np.memmap(path, "<f4", "r", shape=(rows, dimension)))
+
+
 Vectors = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
@@ -26,7 +57,7 @@ EXACT_UP_TO = 100_000
 _GRAPH_UP_TO = 500_000  # building a graph of more takes hours on two cores
 _SLICE = 65_536  # vectors read at once
 _FEW = 20_000  # of so few films that pass a filter, all are compared: quicker than to search around the others
-_ASKED, _NEIGHBOURS, _RECALL = 200, 10, 0.995  # queries with which a search's effort is found, and what it must reach
+_QUERIES, _NEIGHBOURS, _RECALL = 200, 10, 0.995  # queries with which a search's effort is found, and what it must reach
 _WIDEST = 16
 _PROBES = (8, 16, 32, 64, 128, 256, 512, 1024)  # lists read; plots lie nowhere as tidily as made-up clusters
 _PER_CENTRE = 64  # vectors a centre is learnt from
@@ -37,16 +68,16 @@ class IndexKind:
     """A kind of index.
 
     Attributes:
-        least: the fewest vectors that it can be made of.
+        min_count: the fewest vectors that it can be made of.
         factory: FAISS's description of it, for so many vectors; None compares all vectors.
         efforts: values of FAISS's parameter that trades time for recall, tried in order until the recall is reached.
-        candidates: how many times more candidates are ranked again by their exact vectors; 1 ranks none again.
+        rerank_factor: how many times more candidates are ranked again by their exact vectors; 1 ranks none again.
     """
 
-    least: int = 1
+    min_count: int = 1
     factory: Callable[[int], str] | None = None
     efforts: tuple[int, ...] = (0,)
-    candidates: int = 1
+    rerank_factor: int = 1
 
 
 class VectorIndex:
@@ -57,58 +88,58 @@ class VectorIndex:
         vectors: shape (films, dimension); may be mapped from a file.
         searched: the FAISS index over them.
         effort: value of the kind's parameter.
-        recall: share of the ten nearest that it finds at this effort, where that was measured.
+        recall: share of the ten nearest that it finds at this effort, if it was measured.
     """
 
     def __init__(
         self, kind: str, vectors: Vectors, searched: Any, effort: int = 0, recall: float | None = None
     ) -> None:
         self.kind, self.vectors, self.effort, self.recall = kind, vectors, effort, recall
-        self._searched = searched
+        self._faiss = searched
 
     def __len__(self) -> int:
         return len(self.vectors)
 
-    def search(self, asked: Vectors, k: int, among: Rows | None = None) -> tuple[Vectors, Rows]:
+    def search(self, queries: Vectors, k: int, among: Rows | None = None) -> tuple[Vectors, Rows]:
         """The nearest vectors, best first.
 
         Args:
-            asked: unit vectors of shape (queries, dimension).
-            k: how many.
-            among: sorted rows to choose from; None chooses from all.
+            queries: unit vectors, shape (queries, dimension).
+            k: number of neighbours.
+            among: sorted rows to search in; None searches in all.
 
         Returns:
             Cosines and rows, of shape (queries, k'), where k' is k or, of fewer vectors, their number. Where an
             approximate search finds fewer, the rest has row -1.
         """
-        asked = np.ascontiguousarray(asked, np.float32)
+        queries = np.ascontiguousarray(queries, np.float32)
         if among is not None and len(among) <= _FEW:
-            return _nearest(asked, self.vectors, np.broadcast_to(among, (len(asked), len(among))), k)
+            return _nearest(queries, self.vectors, np.broadcast_to(among, (len(queries), len(among))), k)
         k = min(k, len(self) if among is None else len(among))
         kind = KINDS[self.kind]
-        wanted = min(k * kind.candidates, len(self))
-        found, rows = self._searched.search(asked, wanted, params=self._parameters(among, wanted))
-        return (found, rows) if kind.candidates == 1 else _nearest(asked, self.vectors, rows, k)
+        wanted = min(k * kind.rerank_factor, len(self))
+        found, rows = self._faiss.search(queries, wanted, params=self._parameters(among, wanted))
+        return (found, rows) if kind.rerank_factor == 1 else _nearest(queries, self.vectors, rows, k)
 
     def save(self, path: Path) -> None:
-        """Write what FAISS needs to search; of an exact index nothing, the vectors are enough."""
+        """Write the FAISS index; an exact index needs no file beside the vectors."""
         import faiss
 
         if KINDS[self.kind].factory:
-            faiss.write_index(self._searched, str(path))
+            faiss.write_index(self._faiss, str(path))
 
     def extended(self, vectors: Vectors) -> VectorIndex:
-        """The same index over more vectors, of which its own are the first. This one must not be used any more."""
+        """Add the vectors after the first ``len(self)`` ones. This object must not be used afterwards."""
         for start in range(len(self), len(vectors), _SLICE):
-            self._searched.add(np.ascontiguousarray(vectors[start : start + _SLICE]))
-        return VectorIndex(self.kind, vectors, self._searched, self.effort, self.recall)
+            self._faiss.add(np.ascontiguousarray(vectors[start : start + _SLICE]))
+        return VectorIndex(self.kind, vectors, self._faiss, self.effort, self.recall)
 
     def _parameters(self, among: Rows | None, wanted: int) -> Any:
         faiss = _faiss()
         chosen = {} if among is None else {"sel": faiss.IDSelectorBitmap(_bitmap(among, len(self)))}
         if self.kind == "flat":
             return faiss.SearchParameters(**chosen) if chosen else None
-        # Where most are passed over, as many more must be looked at.
+        # If a filter excludes most vectors, the search must visit proportionally more.
         wide = 1 if among is None else min(_WIDEST, math.ceil(len(self) / len(among)))
         if self.kind == "hnsw":
             return faiss.SearchParametersHNSW(efSearch=max(self.effort, wanted) * wide, **chosen)
@@ -116,35 +147,35 @@ class VectorIndex:
 
 
 def kind_for(count: int) -> str:
-    """The kind that suits so many vectors."""
+    """The recommended kind for a number of vectors."""
     if count <= EXACT_UP_TO:
         return "flat"
     return "hnsw" if count <= _GRAPH_UP_TO else "ivf"
 
 
 def made(kind: str, vectors: Vectors) -> VectorIndex:
-    """An index of these vectors, its effort set so that it finds 99.5% of the ten nearest to its own vectors.
+    """Build an index whose effort reaches a recall@10 of 99.5% for its own vectors.
 
     Raises:
-        InvalidIndex: no such kind, or too few vectors for it.
+        InvalidIndex: the kind is unknown, or there are too few vectors for it.
     """
     import faiss
 
-    chosen = KINDS.get(kind)
-    if chosen is None:
+    entry = KINDS.get(kind)
+    if entry is None:
         raise InvalidIndex(f"there is no kind of index {kind!r}; kinds: {', '.join(KINDS)}")
-    if len(vectors) < chosen.least:
-        raise InvalidIndex(f"an index of kind {kind} needs {chosen.least:,} films; these are {len(vectors):,}")
-    description = chosen.factory(len(vectors)) if chosen.factory else "Flat"
+    if len(vectors) < entry.min_count:
+        raise InvalidIndex(f"an index of kind {kind} needs {entry.min_count:,} films; these are {len(vectors):,}")
+    description = entry.factory(len(vectors)) if entry.factory else "Flat"
     searched = faiss.index_factory(vectors.shape[1], description, faiss.METRIC_INNER_PRODUCT)
     if not searched.is_trained:
-        searched.train(_some(vectors, max(_PER_CENTRE * _lists(len(vectors)), chosen.least)))
+        searched.train(_sample(vectors, max(_PER_CENTRE * _lists(len(vectors)), entry.min_count)))
     index = VectorIndex(kind, vectors[:0], searched).extended(vectors)
-    return _tuned(index) if chosen.factory else index
+    return _tuned(index) if entry.factory else index
 
 
 def loaded(kind: str, vectors: Vectors, path: Path, effort: int, recall: float | None) -> VectorIndex:
-    """An index as ``save`` left it."""
+    """Load an index that was written by ``save``."""
     import faiss
 
     if not KINDS[kind].factory:
@@ -153,8 +184,8 @@ def loaded(kind: str, vectors: Vectors, path: Path, effort: int, recall: float |
 
 
 def _tuned(index: VectorIndex) -> VectorIndex:
-    """With the least effort that reaches the recall, or the greatest."""
-    own = _spread(len(index), _ASKED)
+    """Set the smallest effort that reaches the recall, or else the largest."""
+    own = _sample_rows(len(index), _QUERIES)
     nearest = exact(index.vectors[own], index.vectors, _NEIGHBOURS + 1)
     for effort in KINDS[index.kind].efforts:
         index.effort = effort
@@ -165,22 +196,22 @@ def _tuned(index: VectorIndex) -> VectorIndex:
 
 
 def recall(found: Sequence[Sequence[int]] | Rows, exact: Sequence[Sequence[int]] | Rows) -> float:
-    """Share of the exact neighbours that were found; a list or row for each query."""
+    """Share of the exact neighbours that were found; one list or row per query."""
     return float(np.mean([len(set(one) & set(two)) / max(1, len(two)) for one, two in zip(found, exact, strict=True)]))
 
 
 def recall_of_own(index: VectorIndex, own: Rows, k: int, nearest: Rows | None = None) -> float:
-    """Share of the k exact nearest neighbours that an index finds for its own vectors; no vector is its own neighbour.
+    """Recall@k of an index for its own vectors; a vector is not its own neighbour.
 
     Args:
         index: over two vectors or more.
         own: rows of the vectors that are the queries, shape (queries,).
         k: number of neighbours of each.
-        nearest: what ``exact`` gives for them and k + 1, where that is known.
+        nearest: result of ``exact`` for them and k + 1, if it is known.
     """
-    asked = np.ascontiguousarray(index.vectors[own])
-    nearest = exact(asked, index.vectors, k + 1) if nearest is None else nearest
-    return recall(others(index.search(asked, k + 1)[1], own, k), others(nearest, own, k))
+    queries = np.ascontiguousarray(index.vectors[own])
+    nearest = exact(queries, index.vectors, k + 1) if nearest is None else nearest
+    return recall(others(index.search(queries, k + 1)[1], own, k), others(nearest, own, k))
 
 
 def others(rows: Rows, own: Rows, k: int) -> list[list[int]]:
@@ -195,35 +226,35 @@ def others(rows: Rows, own: Rows, k: int) -> list[list[int]]:
             for found, itself in zip(rows.tolist(), own.tolist(), strict=True)]  # fmt: skip
 
 
-def exact(asked: Vectors, vectors: Vectors, k: int) -> Rows:
+def exact(queries: Vectors, vectors: Vectors, k: int) -> Rows:
     """Rows of the k nearest by inner product, best first, shape (queries, min(k, vectors))."""
     faiss = _faiss()
-    _, rows = faiss.knn(asked, vectors, min(k, len(vectors)), metric=faiss.METRIC_INNER_PRODUCT)
+    _, rows = faiss.knn(queries, vectors, min(k, len(vectors)), metric=faiss.METRIC_INNER_PRODUCT)
     return np.asarray(rows)
 
 
-def _nearest(asked: Vectors, vectors: Vectors, rows: Rows, k: int) -> tuple[Vectors, Rows]:
-    """The k best of each query's own candidates, by their exact vectors; candidates of row -1 come last."""
-    scores = np.stack([vectors[some] @ one for one, some in zip(asked, rows, strict=True)])
+def _nearest(queries: Vectors, vectors: Vectors, rows: Rows, k: int) -> tuple[Vectors, Rows]:
+    """Re-rank each query's candidates by exact inner product; candidates of row -1 come last."""
+    scores = np.stack([vectors[some] @ one for one, some in zip(queries, rows, strict=True)])
     scores = np.where(rows < 0, np.float32(-2), scores)
     order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
 
 
-def _some(vectors: Vectors, count: int) -> Vectors:
-    """So many vectors from everywhere, always the same; all where there are no more."""
-    return np.ascontiguousarray(vectors if len(vectors) <= count else vectors[_spread(len(vectors), count)])
+def _sample(vectors: Vectors, count: int) -> Vectors:
+    """A fixed random sample of vectors; all if there are no more."""
+    return np.ascontiguousarray(vectors if len(vectors) <= count else vectors[_sample_rows(len(vectors), count)])
 
 
-def _spread(length: int, count: int) -> Rows:
-    """So many rows of a length, in order and always the same; all where there are no more."""
+def _sample_rows(length: int, count: int) -> Rows:
+    """A fixed random sample of row numbers, sorted; all if there are no more."""
     if length <= count:
         return np.arange(length)
     return np.sort(np.random.default_rng(0).choice(length, count, replace=False))
 
 
 def _faiss() -> Any:
-    """FAISS, whose own types do not know the parameters of its searches."""
+    """FAISS as ``Any``: its type hints lack the search parameters."""
     import faiss
 
     return faiss
@@ -246,5 +277,5 @@ KINDS: Mapping[str, IndexKind] = {
     "ivf": IndexKind(39, lambda count: f"IVF{_lists(count)},Flat", _PROBES),
     # Compressed vectors, ranked again by the exact ones on the disk: least memory. Of the ten nearest plots, ten
     # candidates leave out one in twenty, however many lists are read.
-    "ivfpq": IndexKind(9_984, lambda count: f"IVF{_lists(count)},PQ48", _PROBES, candidates=50),
+    "ivfpq": IndexKind(9_984, lambda count: f"IVF{_lists(count)},PQ48", _PROBES, rerank_factor=50),
 }

@@ -1,10 +1,10 @@
-"""The folder of an index: its versions, the pointer to the one in force, and what each says of itself.
+"""The folder of an index: versions, the pointer to the current one, and their manifests.
 
 ::
 
-    current                 name of a version and the digest of its manifest; replaced in one step
+    current                 name of the current version and the digest of its manifest; replaced atomically
     versions/000002/        manifest.json, films.sqlite, vectors.f32, and index.faiss unless the search is exact
-    work/                   what an unfinished build has so far
+    work/                   results of an unfinished build
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a version says of itself.
+    """Manifest of a version.
 
     Attributes:
         encoder: name of the encoder that made the vectors.
-        dimension: numbers of a vector.
-        count: films.
-        repeated: films whose text an earlier film has.
-        kind: of the index.
-        effort: of its search; see ``similarity.index.faiss_index.IndexKind``.
-        recall: share of the ten nearest that it finds, measured when it was made; None where it is exact.
-        texts: digest of all texts' digests, in the order of the rows.
-        made_from: what was built: data, encoder and the version it was added to.
-        made: when, in UTC.
-        files: bytes and SHA-256 of every other file, by name.
-        format: of this folder.
+        dimension: vector length.
+        count: number of films.
+        repeated: films with the same text as an earlier film.
+        kind: kind of index.
+        effort: search parameter; see ``similarity.index.faiss_index.IndexKind``.
+        recall: recall@10, measured by the build; None if the search is exact.
+        texts: digest of the digests of all texts in row order.
+        made_from: input of the build: data, encoder and base version.
+        made: time of the build (UTC).
+        files: bytes and SHA-256 of all other files by name.
+        format: format of the folder.
     """
 
     encoder: str
@@ -63,7 +63,7 @@ class Version:
 
     Attributes:
         path: its folder.
-        manifest: what it says of itself.
+        manifest: its manifest.
     """
 
     path: Path
@@ -71,12 +71,12 @@ class Version:
 
     @property
     def name(self) -> str:
-        """Its number, as its folder is called."""
+        """Name of its folder, a number."""
         return self.path.name
 
 
 def current(folder: Path) -> Version | None:
-    """The version in force; None where there is none yet.
+    """The current version; None if there is none yet.
 
     Raises:
         InvalidIndex: the pointer or the manifest is damaged.
@@ -94,12 +94,12 @@ def current(folder: Path) -> Version | None:
 
 
 def publish(folder: Path, new: Path, name: str) -> None:
-    """Put a finished version in force: readers find the old one or this one, whenever the power goes.
+    """Atomically publish a version. Readers see the old or the new one, also after a power failure.
 
     Args:
-        folder: of the index.
-        new: the version's folder, its files written, under another name.
-        name: of the version.
+        folder: folder of the index.
+        new: temporary folder with the files of the version.
+        name: name of the version.
     """
     for file in new.iterdir():
         files.sync(file)
@@ -125,31 +125,31 @@ def facts(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def check_whole(version: Version) -> None:
-    """Read every file of a version and compare.
+    """Check the digests of all files of a version.
 
     Raises:
-        InvalidIndex: a file is missing or is not as it was written.
+        InvalidIndex: a file is missing or was changed.
     """
     for name, fact in version.manifest.files.items():
         file = version.path / name
         if not file.is_file():
             raise InvalidIndex(f"{file} is missing; build the index again")
         if file.stat().st_size != fact["bytes"] or digest_of(file) != fact["sha256"]:
-            raise InvalidIndex(f"{file} is damaged: it is not what was written; build the index again")
+            raise InvalidIndex(f"{file} is damaged (its digest has changed); build the index again")
 
 
 def check_encoder(version: Version, encoder: str, dimension: int) -> None:
-    """Hold a version against the encoder that is to read its vectors.
+    """Check that a version was built with an encoder.
 
     Raises:
-        InvalidIndex: another encoder made it.
+        InvalidIndex: it was built with another encoder.
     """
     manifest = version.manifest
     if (manifest.encoder, manifest.dimension) != (encoder, dimension):
         raise InvalidIndex(
-            f"{version.path.parent.parent} was made by {manifest.encoder} ({manifest.dimension} numbers a film), "
-            f"but the encoder here is {encoder} ({dimension}); name the one that made it (--encoder, MARQUEE_ENCODER), "
-            "or build an index with this one by `main.py index`"
+            f"{version.path.parent.parent} was built with {manifest.encoder} (vector length {manifest.dimension}), "
+            f"but the encoder here is {encoder} ({dimension}); give the encoder of the index (--encoder, "
+            "MARQUEE_ENCODER), or build an index with this one by `main.py index`"
         )
 
 
@@ -157,7 +157,7 @@ def _read(path: Path, digest: str) -> Manifest:
     try:
         content = path.read_bytes()
         if digest_of(content) != digest:
-            raise InvalidIndex(f"{path} is damaged: it is not what was written; build the index again")
+            raise InvalidIndex(f"{path} is damaged (its digest has changed); build the index again")
         found = json.loads(content)
         if found.get("format") != FORMAT:
             raise InvalidIndex(f"{path} has format {found.get('format')}, this program reads {FORMAT}; build it again")
@@ -165,4 +165,4 @@ def _read(path: Path, digest: str) -> Manifest:
     except OSError as error:
         raise InvalidIndex(f"cannot read {path}: {error.strerror}; build the index again") from None
     except (ValueError, TypeError) as error:
-        raise InvalidIndex(f"{path} is no manifest of an index: {error}") from None
+        raise InvalidIndex(f"{path} is not a manifest of an index: {error}") from None

@@ -1,4 +1,4 @@
-"""The version of an index that is in force, opened; a newer one is taken up without a restart."""
+"""The current version of an index; a newer version is loaded without a restart."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from similarity.errors import Expired, InvalidIndex, SimilarityError
-from similarity.index import faiss_index, vector_file
+from similarity.index import faiss_index
 from similarity.index.catalog import Catalog, Rows
 from similarity.index.faiss_index import VectorIndex, Vectors
 from similarity.index.manifest import CURRENT, FILMS, SEARCHED, VECTORS, Version, check_encoder, check_whole, current
@@ -23,18 +23,12 @@ from similarity.micro_batching import PATIENT, Caller, MicroBatcher
 log = logging.getLogger(__name__)
 
 _SEARCHES = 64  # searches of an exact index computed together
-_FILTERS = 32  # remembered filters; of a million films, each takes up to eight megabytes
+_FILTERS = 32  # cached filters; each takes up to eight megabytes for a million films
 
 
 @dataclass(frozen=True)
 class SearchFilter:
-    """Which films may be answered; empty fields let all through.
-
-    Attributes:
-        genres: at least one of them.
-        year_from: the first year.
-        year_to: the last year.
-    """
+    """Filter of a search: films with at least one of the genres, in a range of years (inclusive)."""
 
     genres: tuple[str, ...] = ()
     year_from: int | None = None
@@ -42,10 +36,10 @@ class SearchFilter:
 
 
 class LoadedIndex:
-    """A version with its files open. Threads may share it.
+    """A version with open files. Threads may share it.
 
     Raises:
-        InvalidIndex: damaged, or made by another encoder.
+        InvalidIndex: it is damaged or was built with another encoder.
     """
 
     def __init__(self, version: Version, encoder: str, dimension: int) -> None:
@@ -54,9 +48,9 @@ class LoadedIndex:
         manifest, path = version.manifest, version.path
         self.version = version
         self.films = Catalog(path / FILMS)
-        held = vector_file.mapped(path / VECTORS, manifest.count, manifest.dimension)
+        vectors = faiss_index.mapped_vectors(path / VECTORS, manifest.count, manifest.dimension)
         self.vectors: VectorIndex = faiss_index.loaded(
-            manifest.kind, held, path / SEARCHED, manifest.effort, manifest.recall
+            manifest.kind, vectors, path / SEARCHED, manifest.effort, manifest.recall
         )
         self.rows_with = lru_cache(_FILTERS)(self._rows_with)
         self._search: MicroBatcher[tuple[Vectors, int], list[tuple[Vectors, Rows]]] = MicroBatcher(
@@ -68,7 +62,7 @@ class LoadedIndex:
     ) -> tuple[Vectors, Rows]:
         """Cosines and rows of the nearest films, best first, both of shape (k',); see ``VectorIndex.search``.
 
-        Threads that search all vectors of an exact index at once share the reading of them.
+        Concurrent unfiltered searches of an exact index share one pass over the vectors.
 
         Raises:
             Expired: the caller's deadline passed first.
@@ -79,47 +73,47 @@ class LoadedIndex:
         scores, rows = self.vectors.search(vector[None], k, among)
         return scores[0], rows[0]
 
-    def _nearest(self, asked: Sequence[tuple[Vectors, int]], key: None) -> list[tuple[Vectors, Rows]]:
-        """Of vectors and how many of each."""
-        scores, rows = self.vectors.search(np.stack([one for one, _ in asked]), max(k for _, k in asked))
-        return [(scores[at, :k], rows[at, :k]) for at, (_, k) in enumerate(asked)]
+    def _nearest(self, queries: Sequence[tuple[Vectors, int]], key: None) -> list[tuple[Vectors, Rows]]:
+        """Neighbours of pairs of a vector and a number k."""
+        scores, rows = self.vectors.search(np.stack([one for one, _ in queries]), max(k for _, k in queries))
+        return [(scores[at, :k], rows[at, :k]) for at, (_, k) in enumerate(queries)]
 
-    def _rows_with(self, wanted: SearchFilter) -> Rows | None:
-        """Rows that may be answered; None where all may."""
-        if wanted == SearchFilter():
+    def _rows_with(self, filter: SearchFilter) -> Rows | None:
+        """Rows that pass the filter; None if all do."""
+        if filter == SearchFilter():
             return None
-        return self.films.rows_with(wanted.genres, wanted.year_from, wanted.year_to)
+        return self.films.rows_with(filter.genres, filter.year_from, filter.year_to)
 
 
-def opened(folder: Path, encoder: str, dimension: int) -> LoadedIndex:
-    """The version in force, checked and opened.
+def load_index(folder: Path, encoder: str, dimension: int) -> LoadedIndex:
+    """Check and open the current version.
 
     Raises:
-        InvalidIndex: there is none, it is damaged, or another encoder made it.
+        InvalidIndex: there is none, it is damaged, or it was built with another encoder.
     """
     for last in (False, True):
         version = current(folder)
         if version is None:
-            raise InvalidIndex(f"{folder} holds no index; make one with `main.py index FILE --out {folder}`")
+            raise InvalidIndex(f"{folder} has no index; build one with `main.py index FILE --out {folder}`")
         try:
             return LoadedIndex(version, encoder, dimension)
         except InvalidIndex:
-            if last or current(folder) == version:  # else it was replaced and dropped while it was being opened
+            if last or current(folder) == version:  # otherwise it was replaced while it was being opened
                 raise
     raise AssertionError("unreachable")
 
 
 class ReloadingIndex:
-    """The version in force, whenever it is asked for.
+    """Gives the current version of an index.
 
-    A newer version is opened in the background while the old one goes on answering; one that cannot be used is told in
-    the log and left alone.
+    A newer version is opened in the background while the old one answers. A version that cannot be opened is logged and
+    ignored.
 
     Args:
-        folder: of the index.
-        encoder: name of the encoder that asks.
-        dimension: numbers of its vectors.
-        prepare: called once before the first opening; may make the index.
+        folder: folder of the index.
+        encoder: name of the encoder.
+        dimension: vector length.
+        prepare: called once before the index is opened; may build it.
     """
 
     def __init__(
@@ -132,34 +126,34 @@ class ReloadingIndex:
         self._seen: tuple[int, int] | None = None
 
     def get(self, deadline: float = math.inf) -> LoadedIndex:
-        """The version in force.
+        """The current version.
 
         Args:
-            deadline: monotonic time until which another thread is waited for that opens the index.
+            deadline: monotonic time; limits the wait for another thread that opens the index.
 
         Raises:
-            InvalidIndex: there is none that can be used.
+            InvalidIndex: there is no usable version.
             Expired: the deadline passed first.
         """
         if self._opened is None:
-            left = min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX)
-            if not self._lock.acquire(timeout=left):
+            remaining = min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX)
+            if not self._lock.acquire(timeout=remaining):
                 raise Expired
             try:
                 if self._opened is None:
                     self._prepare()
                     self._seen = self._stamp()
-                    self._opened = opened(self.folder, self._encoder, self._dimension)
+                    self._opened = load_index(self.folder, self._encoder, self._dimension)
             finally:
                 self._lock.release()
         elif self._stamp() != self._seen and self._lock.acquire(blocking=False):
-            threading.Thread(target=self._take_up, daemon=True).start()  # which gives the lock back
+            threading.Thread(target=self._reload, daemon=True).start()  # releases the lock
         return self._opened
 
-    def _take_up(self) -> None:
+    def _reload(self) -> None:
         try:
             self._seen = self._stamp()
-            self._opened = opened(self.folder, self._encoder, self._dimension)
+            self._opened = load_index(self.folder, self._encoder, self._dimension)
             log.info("index %s: version %s", self.folder, self._opened.version.name)
         except (SimilarityError, OSError) as error:
             log.error("index %s: the new version cannot be used, the old one answers: %s", self.folder, error)
@@ -167,9 +161,9 @@ class ReloadingIndex:
             self._lock.release()
 
     def _stamp(self) -> tuple[int, int] | None:
-        """What changes when the pointer is replaced."""
+        """Changes when the pointer file is replaced."""
         try:
-            found = (self.folder / CURRENT).stat()
-            return found.st_mtime_ns, found.st_ino
+            status = (self.folder / CURRENT).stat()
+            return status.st_mtime_ns, status.st_ino
         except OSError:
             return None

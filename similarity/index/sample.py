@@ -20,7 +20,7 @@ SAMPLE_INDEX = Path("var/index/sample")
 
 
 def live(folder: Path | None, encoder: IndexEncoder) -> ReloadingIndex:
-    """The index in a folder; None is the index of the sample films, which the first process that needs it builds."""
+    """The index in a folder; None is the index of the sample films, built on first use."""
     if folder is not None:
         return ReloadingIndex(folder, encoder.name, encoder.dimension)
     own = _sample_index(encoder)
@@ -28,7 +28,7 @@ def live(folder: Path | None, encoder: IndexEncoder) -> ReloadingIndex:
 
 
 def _sample_index(encoder: IndexEncoder) -> Path:
-    """A folder per encoder: vectors of one encoder are of no use to another."""
+    """One folder per encoder."""
     if encoder.name == MiniLM().name:
         return SAMPLE_INDEX
     return SAMPLE_INDEX.with_name(f"sample-{digest_of(encoder.name, 12)}")

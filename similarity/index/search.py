@@ -1,4 +1,4 @@
-"""The films most like a text, or like a film of the catalogue."""
+"""Search for films similar to a text or to a film of the catalogue."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_YEAR_BEHIND = re.compile(r"(.*\S)\s*\((\d{4})\)", re.DOTALL)
-SAME = 0.999  # a cosine from which two texts are one
-_SPARE = 10  # neighbours asked for beyond the wanted, in case some are left out
-_FURTHEST = 4_096  # neighbours looked at before fewer films than wanted are answered
+_TITLE_WITH_YEAR = re.compile(r"(.*\S)\s*\((\d{4})\)", re.DOTALL)
+SAME = 0.999  # cosine from which two texts count as duplicates
+_SPARE = 10  # further neighbours, since some may be excluded
+_MAX_NEIGHBOURS = 4_096  # examined neighbours before fewer than k films are returned
 _VECTORS = 4_096  # cached vectors of texts: six megabytes
 _ANSWERS = 1_024  # cached answers of one version of the index
 _BATCH = 64  # texts encoded together
@@ -36,26 +36,26 @@ _BATCH = 64  # texts encoded together
 
 @dataclass(frozen=True)
 class Query:
-    """What is searched: films like a text, or like a film of the catalogue, by its id or by its title alone.
+    """A query: a text, or a film of the catalogue by its id or by its title alone.
 
     Attributes:
         text: a plot.
-        title: what the text is called; alone, a film of the catalogue.
-        id: of a film of the catalogue.
-        k: how many films.
-        wanted: which films may be answered.
+        title: title of the text; without a text, the title of a film of the catalogue.
+        id: id of a film of the catalogue.
+        k: number of films.
+        filter: restricts the films.
     """
 
     text: str = ""
     title: str = ""
     id: str | None = None
     k: int = 10
-    wanted: SearchFilter = SearchFilter()
+    filter: SearchFilter = SearchFilter()
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A film found, and its cosine with what was asked."""
+    """A film and its cosine similarity to the query."""
 
     film: Film
     score: float
@@ -63,16 +63,16 @@ class Hit:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """An answer.
+    """Result of a query.
 
     Attributes:
-        matches: best first, no film twice.
-        of: the film of the catalogue that was meant, where one was.
-        version: of the index.
+        matches: films, best first, no film twice.
+        query_film: the film of the catalogue that was queried, if any.
+        version: version of the index.
     """
 
     matches: tuple[Hit, ...]
-    of: Film | None
+    query_film: Film | None
     version: Version
 
 
@@ -81,7 +81,7 @@ class Similar:
 
     Args:
         live: the index.
-        encoder: the one that made it.
+        encoder: encoder of the index.
         admission: limit on pending queries.
     """
 
@@ -122,20 +122,20 @@ class Similar:
             UnknownTitle: only a title was given, and no film has it.
             SeveralFilms: only a title was given, and several films have it.
             UnknownGenre: no film has this genre.
-            InvalidIndex: there is no index that can be used.
+            InvalidIndex: there is no usable index.
             Rejected: too many queries are pending.
             Expired: the caller's deadline has passed.
             Disconnected: the caller's client has closed its connection.
         """
         with self._admission.admit():
             check_waiting(caller)
-            index = self._live.get(caller.deadline)  # once: a query sees one version, whatever comes meanwhile
+            index = self._live.get(caller.deadline)  # once, so that a query sees a single version
             answers = self._answers_of(index)
-            if (known := answers.get(query)) is not None:
-                return known
-            found = self._found(index, query, caller)
-            answers.put(query, found)
-            return found
+            if (cached := answers.get(query)) is not None:
+                return cached
+            result = self._result(index, query, caller)
+            answers.put(query, result)
+            return result
 
     def _answers_of(self, index: LoadedIndex) -> LRUCache[Query, SearchResult]:
         """The cached answers of this version of the index; those of an older version are dropped."""
@@ -144,35 +144,35 @@ class Similar:
                 self._searched, self._answers = index, LRUCache(_ANSWERS)
             return self._answers
 
-    def _found(self, index: LoadedIndex, query: Query, caller: Caller) -> SearchResult:
-        meant = _meant(query, index)
-        if meant:
-            vector, known = np.asarray(index.vectors.vectors[meant.row]), _Known.of(meant)
+    def _result(self, index: LoadedIndex, query: Query, caller: Caller) -> SearchResult:
+        entry = _query_entry(query, index)
+        if entry:
+            vector, excluded = np.asarray(index.vectors.vectors[entry.row]), _Excluded.of(entry)
         else:
             vector = self._vector(query.text.strip(), caller)
-            known = _Known(digest_of(query.text.strip()), title=folded(query.title))
-        matches = tuple(_matches(index, vector, known, query, caller))
-        return SearchResult(matches, meant.film if meant else None, index.version)
+            excluded = _Excluded(digest_of(query.text.strip()), title=folded(query.title))
+        matches = tuple(_matches(index, vector, excluded, query, caller))
+        return SearchResult(matches, entry.film if entry else None, index.version)
 
     def _vector(self, text: str, caller: Caller) -> Vectors:
-        """The text's vector, from the cache where it is there."""
+        """The vector of a text, cached."""
         key = digest_of(text)
-        known = self._vectors.get(key)
-        if known is None:
-            known = self._encode([text], caller=caller)[0]
-            self._vectors.put(key, known)
-        return known
+        vector = self._vectors.get(key)
+        if vector is None:
+            vector = self._encode([text], caller=caller)[0]
+            self._vectors.put(key, vector)
+        return vector
 
 
 @dataclass
-class _Known:
-    """What may not be answered (again).
+class _Excluded:
+    """The query itself, which is not a result.
 
     Attributes:
-        digest: of the text asked about.
-        id: of the film asked about.
-        title: of the text asked about, folded; its year is not known.
-        films: titles and years.
+        digest: digest of the query text.
+        id: id of the query film.
+        title: folded title of a query text.
+        films: title and year of the query film.
     """
 
     digest: str
@@ -181,18 +181,18 @@ class _Known:
     films: frozenset[tuple[str, int]] = frozenset()
 
     @classmethod
-    def of(cls, entry: Entry) -> _Known:
+    def of(cls, entry: Entry) -> _Excluded:
         return cls(entry.digest, entry.film.id, films=frozenset([entry.called] if entry.called else []))
 
-    def holds(self, entry: Entry) -> bool:
-        """Whether the entry is what was asked about."""
+    def matches(self, entry: Entry) -> bool:
+        """Whether the entry is the query or a duplicate of it."""
         film = entry.film
         by_title = bool(self.title) and folded(film.title) == self.title
         return film.id == self.id or entry.digest == self.digest or by_title or entry.called in self.films
 
 
-def _meant(query: Query, index: LoadedIndex) -> Entry | None:
-    """The film of the catalogue that is asked about."""
+def _query_entry(query: Query, index: LoadedIndex) -> Entry | None:
+    """The film of the catalogue that is the query; None if the query is a text."""
     if query.id is not None:
         entry = index.films.by_id(query.id)
         if entry is None:
@@ -207,40 +207,40 @@ def _meant(query: Query, index: LoadedIndex) -> Entry | None:
 
 
 def _called(title: str, index: LoadedIndex) -> list[Entry]:
-    """The films of a title; ``Alien (1979)`` is the one from that year."""
+    """Films with a title; ``Alien (1979)`` restricts the year."""
     called = index.films.called(title)
-    if not called and (found := _YEAR_BEHIND.fullmatch(title.strip())):
-        title = found[1]
-        called = [one for one in index.films.called(title) if one.film.year == int(found[2])]
+    if not called and (match := _TITLE_WITH_YEAR.fullmatch(title.strip())):
+        title = match[1]
+        called = [one for one in index.films.called(title) if one.film.year == int(match[2])]
     if not called:
         raise UnknownTitle(title, index.films.like(title))
     return called
 
 
-def _matches(index: LoadedIndex, vector: Vectors, known: _Known, query: Query, caller: Caller) -> list[Hit]:
-    """The best that may be answered; looks further where too much had to be left out."""
-    among = index.rows_with(query.wanted)
+def _matches(index: LoadedIndex, vector: Vectors, excluded: _Excluded, query: Query, caller: Caller) -> list[Hit]:
+    """The best films that are not excluded; the search is widened until there are k of them."""
+    among = index.rows_with(query.filter)
     most = len(index.vectors) if among is None else len(among)
-    wanted = min(query.k + _SPARE, most)
+    count = min(query.k + _SPARE, most)
     while True:
-        kept = list(_kept(index, vector, known, wanted, among, caller)) if wanted else []
-        if len(kept) >= query.k or wanted >= min(most, _FURTHEST):
-            return kept[: query.k]
-        wanted = min(4 * wanted, most)
+        hits = list(_hits(index, vector, excluded, count, among, caller)) if count else []
+        if len(hits) >= query.k or count >= min(most, _MAX_NEIGHBOURS):
+            return hits[: query.k]
+        count = min(4 * count, most)
 
 
-def _kept(
-    index: LoadedIndex, vector: Vectors, known: _Known, wanted: int, among: Rows | None, caller: Caller
+def _hits(
+    index: LoadedIndex, vector: Vectors, excluded: _Excluded, count: int, among: Rows | None, caller: Caller
 ) -> Iterator[Hit]:
     check_waiting(caller)
-    scores, rows = index.nearest(vector, wanted, among, caller)
+    scores, rows = index.nearest(vector, count, among, caller)
     pairs = [(float(score), int(row)) for score, row in zip(scores, rows, strict=True) if row >= 0]
     texts: set[str] = set()
     films: set[tuple[str, int]] = set()
     entries = index.films.entries([row for _, row in pairs])
     for (score, _), entry in zip(pairs, entries, strict=True):
-        same = score >= SAME or known.holds(entry) or entry.digest in texts or entry.called in films
-        texts.add(entry.digest)  # also of one left out: what is the same as that is the same again
+        same = score >= SAME or excluded.matches(entry) or entry.digest in texts or entry.called in films
+        texts.add(entry.digest)  # also of an excluded film, whose duplicates are excluded too
         films |= {entry.called} if entry.called else set()
         if not same:
             yield Hit(entry.film, score)

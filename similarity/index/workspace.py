@@ -1,4 +1,4 @@
-"""What a build has encoded so far: it stands in a folder of its own until the new version is in force."""
+"""Results of an unfinished build, in a folder of their own until the new version is published."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from prompts.files import write_text_atomically
 from similarity.errors import InvalidIndex
-from similarity.index import vector_file
+from similarity.index import faiss_index
 from similarity.index.catalog import Catalog
 from similarity.index.manifest import FILMS, VECTORS
 
@@ -19,28 +19,28 @@ if TYPE_CHECKING:
     from similarity.film import Film
     from similarity.index.faiss_index import Vectors
 
-_LABEL = "build.json"
+_INPUTS = "build.json"
 
 
 class BuildWorkspace:
     """The folder of an unfinished build.
 
     Args:
-        folder: made if missing.
-        asked: what the build is of; another one may not go on here.
-        dimension: numbers of a vector.
-        anew: drop what an unfinished build of something else has left.
+        folder: created if missing.
+        inputs: data and encoder of the build; an unfinished build of other inputs is an error.
+        dimension: vector length.
+        overwrite: drop an unfinished build of other inputs.
 
     Attributes:
-        films: those encoded so far.
-        count: how many.
+        films: films encoded so far.
+        count: their number.
 
     Raises:
-        InvalidIndex: the folder holds an unfinished build of something else.
+        InvalidIndex: the folder has an unfinished build of other inputs.
     """
 
-    def __init__(self, folder: Path, asked: dict[str, Any], dimension: int, overwrite: bool) -> None:
-        self.folder, self.asked, self._dimension = folder, asked, dimension
+    def __init__(self, folder: Path, inputs: dict[str, Any], dimension: int, overwrite: bool) -> None:
+        self.folder, self.inputs, self._dimension = folder, inputs, dimension
         if overwrite:
             drop(folder)
         self._claim()
@@ -48,38 +48,38 @@ class BuildWorkspace:
         self.count = self.films.count
 
     def _claim(self) -> None:
-        held = label_of(self.folder)
-        if held is None:  # not even begun, or ended while beginning
+        found = inputs_of(self.folder)
+        if found is None:  # no build, or one that was killed before it wrote its inputs
             drop(self.folder)
             self.folder.mkdir()
-            write_text_atomically(self.folder / _LABEL, json.dumps(self.asked))
-        elif held != self.asked:
+            write_text_atomically(self.folder / _INPUTS, json.dumps(self.inputs))
+        elif found != self.inputs:
             raise InvalidIndex(
-                f"{self.folder} holds an unfinished build of other data or by another encoder: "
-                "give what it was started with and it goes on, or --overwrite to drop it"
+                f"{self.folder} has an unfinished build of other data or by another encoder: "
+                "repeat the command that started it, or give --overwrite to drop it"
             )
 
-    def keep(self, films: Sequence[Film], made: Vectors, tally: dict[str, int]) -> None:
-        """Add a chunk: its vectors first, for only the films' rows count."""
-        vector_file.append(self.folder / VECTORS, self.count, made.reshape(len(films), self._dimension))
+    def add(self, films: Sequence[Film], vectors: Vectors, tally: dict[str, int]) -> None:
+        """Add a chunk. Vectors are written first, because the number of films defines what is valid."""
+        faiss_index.append_vectors(self.folder / VECTORS, self.count, vectors.reshape(len(films), self._dimension))
         self.films.add(self.count, films, tally)
         self.count += len(films)
 
     def vectors(self) -> Vectors:
-        """Those of all films so far."""
-        return vector_file.mapped(self.folder / VECTORS, self.count, self._dimension)
+        """Vectors of all films so far."""
+        return faiss_index.mapped_vectors(self.folder / VECTORS, self.count, self._dimension)
 
 
-def label_of(work: Path) -> dict[str, Any] | None:
-    """What an unfinished build is of; None where none was begun."""
+def inputs_of(work: Path) -> dict[str, Any] | None:
+    """Inputs of an unfinished build; None if there is none."""
     try:
-        label: dict[str, Any] = json.loads((work / _LABEL).read_text(encoding="utf-8"))
-        return label
+        inputs: dict[str, Any] = json.loads((work / _INPUTS).read_text(encoding="utf-8"))
+        return inputs
     except FileNotFoundError:
         return None
 
 
 def drop(folder: Path) -> None:
-    """Take a folder away with all that is in it, if it is there."""
+    """Delete a folder if it exists."""
     if folder.exists():
         shutil.rmtree(folder)

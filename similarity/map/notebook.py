@@ -21,7 +21,7 @@ def picture(points: Points, named: Collection[str] = (), width: int = 820, heigh
 
     Args:
         points: the films.
-        named: ids of films whose titles are written beside their dots, in dots that stand out.
+        named: ids of films whose titles are written beside their dots, with larger dots.
         width: pixels, the names of the genres included.
         height: pixels.
     """
@@ -51,7 +51,7 @@ def _dots(points: Points, named: Collection[str], width: int, height: int) -> It
 
 
 def _name(title: str, across: float, down: float, taken: list[_Box]) -> Markup:
-    """The title beside its dot, where no other title stands: right, left, below, above."""
+    """The title at a free position beside its dot: right, left, below or above."""
     length = _LETTER * len(title)
     places = [_Box(across + 9, down), _Box(across - 9 - length, down)]
     places += [_Box(across - length / 2, down + away) for away in (16, -16, 30, -30)]
@@ -65,7 +65,7 @@ def _name(title: str, across: float, down: float, taken: list[_Box]) -> Markup:
 
 
 class _Box(NamedTuple):
-    """Where a title stands: its left end, the middle of its line, its length."""
+    """Box of a title: left end, middle of the line, length."""
 
     left: float
     down: float

@@ -1,4 +1,4 @@
-"""The map as one HTML file that needs nothing beside it."""
+"""The map as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from similarity.map.points import Points
 
 HERE = Path(__file__).parent
 _STEPS = 9_999  # of an axis
-_MASKED = 50  # genres that a film's mask has room for
+_MASKED = 50  # maximum number of genres in a film's bit mask
 
 
 def page(points: Points, name: str) -> str:
@@ -41,7 +41,7 @@ def page(points: Points, name: str) -> str:
 
 
 def _data(points: Points) -> str:
-    """The points as JSON that may stand in a script element: no text can end it."""
+    """The points as JSON that is safe inside a script element."""
     genres = list(points.genres[:_MASKED])
     place = {genre: number for number, genre in enumerate(genres)}
     steps = (points.places * _STEPS).round().astype(int)

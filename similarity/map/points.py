@@ -1,4 +1,4 @@
-"""Films as points in a plane, near each other where their plots are."""
+"""Two-dimensional projection of films (PCA or UMAP)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def points(index: LoadedIndex, most: int, method: str = "auto") -> Points:
         method: a name in ``METHODS``; auto takes UMAP (McInnes et al. 2018, arXiv 1802.03426) where it is installed.
 
     Raises:
-        InvalidIndex: UMAP is asked for and not installed, or there are fewer than three films.
+        InvalidIndex: UMAP is requested but not installed, or there are fewer than three films.
     """
     count = len(index.vectors)
     if count < 3:
@@ -76,7 +76,7 @@ def points(index: LoadedIndex, most: int, method: str = "auto") -> Points:
 
 
 def _apart(places: Plane, films: Sequence[Film], genre: str) -> float:
-    """How far the films of a genre lie from the middle together: what a colour would show."""
+    """Separation of a genre: squared distance of its centre from the overall centre, times its size."""
     own = np.array([genre in film.genres for film in films])
     return float(own.sum() * np.square(places[own].mean(axis=0) - places.mean(axis=0)).sum())
 
@@ -114,7 +114,7 @@ def _umap(vectors: Vectors) -> Plane:
 
 
 def _in_unit_square(places: Plane) -> Plane:
-    """Each axis from 0 to 1; the outermost ten-thousandth is drawn in, so that no stray film shrinks all others."""
+    """Scale each axis to 0…1; outliers beyond the outer ten-thousandth are clipped."""
     low, high = np.quantile(places, (0.0001, 0.9999), axis=0)
     span = np.where(high > low, high - low, 1)
     return np.asarray(np.clip((places - low) / span, 0, 1))

@@ -12,7 +12,7 @@ import pytest
 from bulk.job import done_of, held, parts_of
 from bulk.runners import PASSING
 from llm.classifier import Problem
-from prompts.errors import InvalidSetting, Stopped
+from prompts.errors import Interrupted, InvalidSetting
 from tests.bulk.words import ByWords, job_of, label, read_lines, rows, write_lines
 
 ROOT = Path(__file__).parent.parent.parent
@@ -175,7 +175,7 @@ def test_an_input_that_changed_between_two_runs_is_refused_and_its_old_self_goes
 def test_an_input_that_changes_during_a_run_makes_no_output(tmp_path: Path) -> None:
     given = write_lines(tmp_path / "i.jsonl", rows(40))
     text = given.read_text()
-    with pytest.raises(Stopped, match=r"i\.jsonl changed while it was read"):
+    with pytest.raises(Interrupted, match=r"i\.jsonl changed while it was read"):
         label(given, tmp_path / "o.jsonl", on_progress=lambda stage: given.write_text(text + " "))
     assert not (tmp_path / "o.jsonl").exists()
     given.write_text(text)
@@ -201,14 +201,14 @@ def test_another_taxonomy_system_or_column_is_refused_unless_all_is_begun_anew(t
 _FULL = """
 import resource, sys
 from pathlib import Path
-from prompts.errors import Stopped
+from prompts.errors import Interrupted
 from tests.bulk.words import label
 
 given, out, limit = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
 try:
     label(given, out)
-except Stopped as error:
+except Interrupted as error:
     print(error)
 """
 
@@ -230,7 +230,7 @@ def test_a_disk_that_takes_no_more_is_told_and_loses_nothing(tmp_path: Path, lim
 def test_a_place_that_cannot_be_written_to_is_told(tmp_path: Path) -> None:
     given = write_lines(tmp_path / "i.jsonl", rows(3))
     (tmp_path / "file").write_text("")
-    with pytest.raises(Stopped, match=r"cannot write .*file"):
+    with pytest.raises(Interrupted, match=r"cannot write .*file"):
         label(given, tmp_path / "file" / "o.jsonl")
 
 
@@ -289,7 +289,7 @@ def test_an_endpoint_that_is_down_stops_the_run_instead_of_failing_every_row(tmp
     given = write_lines(tmp_path / "i.jsonl", rows(30))
     problem = Problem(kind, "no connection")  # type: ignore[arg-type]
     down = ByWords(problems={f"Plot {n} ": problem for n in range(8, 30)})
-    with pytest.raises(Stopped, match=r"no connection.*run the same command again"):
+    with pytest.raises(Interrupted, match=r"no connection.*run the same command again"):
         label(given, tmp_path / "o.jsonl", down)
     last = ByWords()
     label(given, tmp_path / "o.jsonl", last)

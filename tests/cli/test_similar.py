@@ -79,7 +79,7 @@ def test_systems_are_measured_side_by_side(away: Path) -> None:
     ("arguments", "said"),
     [
         (("index", "none.jsonl", "--out", "ix"), "cannot read none.jsonl"),
-        (("similar", "x", "--index", "none"), "none holds no index; make one with `main.py index"),
+        (("similar", "x", "--index", "none"), "none has no index; build one with `main.py index"),
         (("similar", "x", "--id", "y"), "give TEXT or --id, not both"),
         (("similar", " "), "there is nothing to compare"),
         (("evaluate-similar", "films.jsonl"), "need eleven at least"),

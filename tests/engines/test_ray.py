@@ -24,7 +24,7 @@ from llm.classifier import Prediction, Problem
 from llm.language_model import LanguageModel
 from llm.strategies.registry import STRATEGIES
 from prompts import registry
-from prompts.errors import InvalidSetting, Stopped
+from prompts.errors import Interrupted, InvalidSetting
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 from tests.bulk.words import TAXONOMY, ByWords, job_of, label, read_lines, rows, write_lines
@@ -96,7 +96,7 @@ def test_the_output_is_the_same_as_without_ray(nodes: Nodes, tmp_path: Path) -> 
 def test_an_endpoint_that_is_down_stops_the_cluster_and_one_machine_goes_on(nodes: Nodes, tmp_path: Path) -> None:
     given = write_lines(tmp_path / "i.jsonl", rows(40))
     job = job_of(given, tmp_path / "o.jsonl")
-    with pytest.raises(Stopped, match="no connection"):
+    with pytest.raises(Interrupted, match="no connection"):
         run(job, on_ray(job, nodes, Down))
     classifier = ByWords()
     assert run(job, InProcess(lambda: classifier, TAXONOMY)) is not None

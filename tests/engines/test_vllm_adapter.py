@@ -9,10 +9,10 @@ import httpx2
 
 from llm.backends.local_backend import LocalBackend
 from llm.language_model import LanguageModel
-from llm.lora_adapter import adapter_in
+from llm.lora_adapter import load_adapter
 from llm.strategies.registry import STRATEGIES
 from prompts import registry
-from prompts.answer_format import CODES, LETTERS
+from prompts.answer_format import CODES, LABEL_TOKENS
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
 from tests.engines.vllm_server import ON_THIS_CPU, environment
@@ -31,7 +31,7 @@ _CLOSE = 0.03  # bf16 on both sides, summed in another order, and merged on one 
 def test_serve_puts_the_adapter_on_a_real_vllm_and_it_answers_as_in_this_process(tmp_path: Path) -> None:
     base = _writing_codes(opinionated(build(tmp_path / "tiny-qwen2", context=8192, tied=False)))
     adapter = written(base, tmp_path / "genres", base, manifest=False)
-    name = f"tiny-qwen2+genres@{adapter_in(adapter).digest}"
+    name = f"tiny-qwen2+genres@{load_adapter(adapter).digest}"
     settings = {
         "MARQUEE_VLLM_PYTHON": str(environment()),
         "MARQUEE_VLLM_ARGUMENTS": "--max-num-seqs 8",
@@ -60,7 +60,7 @@ def _writing_codes(folder: Path) -> Path:
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model: Any = AutoModelForCausalLM.from_pretrained(folder)
-    codes = [tokenizer.convert_tokens_to_ids(code) for code in (*CODES[: len(NAMES)], LETTERS.none_code)]
+    codes = [tokenizer.convert_tokens_to_ids(code) for code in (*CODES[: len(NAMES)], LABEL_TOKENS.none_code)]
     tokens = tokenizer.apply_chat_template(_conversation(TEXTS[0]), add_generation_prompt=True, return_dict=False)
     with torch.no_grad():
         state = model.model(torch.tensor([tokens])).last_hidden_state[0, -1].float()
@@ -73,7 +73,7 @@ def _writing_codes(folder: Path) -> Path:
 
 
 def _conversation(text: str) -> list[dict[str, str]]:
-    return [dict(message) for message in registry.prompt("text").render(Text(text), TAXONOMY, LETTERS)]
+    return [dict(message) for message in registry.prompt("text").render(Text(text), TAXONOMY, LABEL_TOKENS)]
 
 
 def _scores(backend: LocalBackend) -> list[list[float]]:

@@ -17,7 +17,7 @@ from llm.backends.transport import HTTPTransport
 from llm.language_model import LanguageModel
 from llm.strategies.registry import STRATEGIES, best
 from llm.thresholds import ThresholdStore
-from llm.wrappers.order_ensemble import flips
+from llm.wrappers.order_ensemble import order_sensitivity
 from prompts import registry
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
@@ -197,7 +197,9 @@ def test_a_text_of_one_label_is_sure_and_a_text_of_two_is_torn_in_letters(knowin
 
 
 def test_order_sensitivity_can_be_measured_on_it(knowing: Backend) -> None:
-    found = flips(LanguageModel(knowing, STRATEGIES["yes_no"], PROMPT), [text for text, _ in films()], GENRES, 5)
+    found = order_sensitivity(
+        LanguageModel(knowing, STRATEGIES["yes_no"], PROMPT), [text for text, _ in films()], GENRES, 5
+    )
     assert found.failed == 0
     assert found.decisions == len(films()) * len(GENRES.names)
     assert 0 <= found.minority <= found.ever <= 1

@@ -33,10 +33,10 @@ def write_run(
 def noisy_rows(texts: int, right: float, seed: int, labels: Sequence[str] = ABC) -> list[dict[str, Any]]:
     """Rows over always the same truths, in groups of two, where each decision is right with a given probability."""
     truths = np.random.default_rng(7).random((texts, len(labels))) < 0.4
-    flips = np.random.default_rng(seed).random(truths.shape) >= right
+    order_sensitivity = np.random.default_rng(seed).random(truths.shape) >= right
     return [
         row(str(at), _names(truth, labels), _names(truth ^ flip, labels), group=str(at // 2))
-        for at, (truth, flip) in enumerate(zip(truths, flips, strict=True))
+        for at, (truth, flip) in enumerate(zip(truths, order_sensitivity, strict=True))
     ]
 
 

@@ -18,9 +18,9 @@ from sklearn.metrics import average_precision_score, f1_score
 
 from eval.metrics import scores as calibration
 from eval.report import read, write
-from eval.report.by_label import f1_by_label
 from eval.report.curves import precision_recall, reliability
 from eval.report.examples import worst_rows
+from eval.report.per_label import f1_by_label
 from eval.results import RunResults
 from eval.run_metrics import speed_and_cost
 from main import main
@@ -110,6 +110,12 @@ def silent(number: int, **changes: Any) -> dict[str, Any]:
     return row(number, **({"scores": {}, "source": source, "tokens": [400, 300, 12]} | changes))
 
 
+def by_head(table: list[list[str]]) -> list[dict[str, str]]:
+    """Rows of a table with groups of columns, each cell by the head of its column."""
+    _, heads, *rows = table
+    return [dict(zip(heads, row, strict=True)) for row in rows]
+
+
 def reported(out: Path, **options: Any) -> tuple[str, str]:
     html, markdown = write(read(out), **options)
     return html.read_text(encoding="utf-8"), markdown.read_text(encoding="utf-8")
@@ -119,22 +125,21 @@ def test_the_headline_has_the_figures_of_the_metrics_best_first_in_both_forms(tm
     put(tmp_path, "small", metrics={"micro-F1": 0.4321, "macro-F1": 0.3, "ECE": 0.051, "USD per 1,000": 1.0})
     put(tmp_path, "large", metrics={"micro-F1": 0.6543, "macro-F1": 0.6, "p50 ms": 41.2})
     html, markdown = reported(tmp_path, intervals={"large": {"micro-F1": (0.64, 0.671)}})
-    heads, first, second = Page(html).tables["Every system over the same texts"][1:]
-    assert first[0] == "large"
-    assert dict(zip(heads, first, strict=True))["micro-F1"] == ".654"
-    assert dict(zip(heads, first, strict=True))["p50 ms"] == "41.2"
-    assert dict(zip(heads, second, strict=True)) | {"micro-F1": ".432", "ECE": ".051", "per 1,000": "$1.00"} == dict(
-        zip(heads, second, strict=True)
-    )
-    assert ".640–.671" in html
-    assert re.search(r"^\| large \| \*\*\.654\*\* \(\.640–\.671\) \|", markdown, re.MULTILINE)
-    assert markdown.index("| large |") < markdown.index("| small | .432 |")
+    tables = Page(html).tables
+    first, second = by_head(tables["Every system over the same texts"])
+    assert (first["system"], first["micro-F1"]) == ("large", "0.654")
+    assert (second["micro-F1"], second["ECE"]) == ("0.432", "0.051")
+    first, second = by_head(tables["Cost and speed of every system"])
+    assert (first["p50 ms"], second["USD per 1,000"]) == ("41.2", "$1.00")
+    assert "0.640–0.671" in html
+    assert re.search(r"^\| large \| \*\*0\.654\*\* \(0\.640–0\.671\) \|", markdown, re.MULTILINE)
+    assert markdown.index("| large |") < markdown.index("| small | 0.432 |")
 
 
 def test_every_figure_of_metrics_is_in_the_report_and_so_is_every_setting_of_the_manifest(tmp_path: Path) -> None:
     put(tmp_path, "one", metrics={"micro-F1": 0.5, "peculiar": 0.123456}, novel={"deep": [1, None, True]})
     html, markdown = reported(tmp_path)
-    assert ["peculiar", "0.123456"] in Page(html).tables["As metrics.json has them"]
+    assert ["peculiar", "0.123456"] in Page(html).tables["Content of metrics.json"]
     assert ["novel.deep", "1, –, true"] in Page(html).tables["Manifest of one"]
     assert "| novel.deep | 1, –, true |" in markdown
 
@@ -146,7 +151,7 @@ def test_f1_of_labels_is_that_of_scikit_learn(tmp_path: Path) -> None:
     assert f1_by_label(system) == pytest.approx(expected)
     html, _ = reported(tmp_path)
     shown = {cells[0]: cells[2] for cells in Page(html).tables["F1 by label and system"][1:]}
-    assert shown == {name: f"{value:.3f}".removeprefix("0") for name, value in zip(LABELS, expected, strict=True)}
+    assert shown == {name: f"{value:.3f}" for name, value in zip(LABELS, expected, strict=True)}
 
 
 def test_average_precision_is_that_of_scikit_learn(tmp_path: Path) -> None:
@@ -163,7 +168,7 @@ def test_texts_whose_labels_may_be_incomplete_stand_in_no_figure_and_are_counted
     rows = [row(0, truth=["Drama"], labels=["War", "Drama"], complete=False), row(1, truth=["Drama"], labels=["Drama"])]
     put(tmp_path, "one", rows)
     assert f1_by_label(read(tmp_path).systems[0])[2:].tolist() == [1.0, 0.0]
-    assert all("1 texts whose true labels may be incomplete" in form for form in reported(tmp_path))
+    assert all("1 texts with possibly incomplete true labels" in form for form in reported(tmp_path))
 
 
 def test_reliability_counts_every_decision_once_and_puts_a_score_of_1_into_the_last_bin(tmp_path: Path) -> None:
@@ -183,7 +188,7 @@ def test_reliability_has_the_bins_of_the_calibration_error_in_the_figures(tmp_pa
     assert len(expected.counts) == calibration.BINS
     shown = Page(html).tables["Reliability in 15 bins of equal mass"][1:]
     assert [int(cells[3]) for cells in shown] == expected.counts.tolist()
-    assert [cells[1] for cells in shown] == [f"{said:.3f}".removeprefix("0") for said in expected.scores]
+    assert [cells[1] for cells in shown] == [f"{said:.3f}" for said in expected.scores]
 
 
 def test_what_has_no_score_is_never_reached_and_counts_as_missed(tmp_path: Path) -> None:
@@ -216,7 +221,9 @@ def test_the_overview_has_precision_and_recall_and_the_decode_rules_in_notes(tmp
     put_three(tmp_path)
     html, markdown = reported(tmp_path)
     heads, *rows = Page(html).tables["Every system over the same texts"][1:]
-    assert [(cells[heads.index("precision")], cells[heads.index("recall")]) for cells in rows] == [(".712", ".543")] * 3
+    assert [(cells[heads.index("micro-precision")], cells[heads.index("micro-recall")]) for cells in rows] == [
+        ("0.712", "0.543")
+    ] * 3
     assert "decode rule" not in heads
     for form in (html, markdown):
         assert f"Decode rule of embedded: {RULES['embedded']}." in form.replace("\\_", "_")
@@ -235,7 +242,7 @@ def test_rows_of_the_overview_are_a_few_lines_high_at_most(tmp_path: Path) -> No
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS, timeout=60_000)
         opened = browser.new_page(viewport={"width": 1280, "height": 900})
         opened.goto(page.as_uri())
-        rows = opened.locator("#headline tbody tr")
+        rows = opened.locator("#overview tbody tr")
         heights = [box["height"] for one in rows.all() if (box := one.bounding_box())]
         browser.close()
     assert len(heights) == len(RULES)
@@ -307,9 +314,8 @@ def test_a_system_without_scores_and_with_problems_has_a_report_without_curves(t
     assert "Precision and recall" not in html
     assert 'id="reliability"' not in html
     assert ["llm", "unreachable", "6"] in page.tables["Problems by kind"]
-    heads, cells = page.tables["Every system over the same texts"][1:]
-    assert dict(zip(heads, cells, strict=True))["invalid"] == "10.0%"
-    assert dict(zip(heads, cells, strict=True))["prompt tokens"] == "400"
+    assert by_head(page.tables["Every system over the same texts"])[0]["invalid"] == "10.0%"
+    assert by_head(page.tables["Cost and speed of every system"])[0]["prompt tokens per 1,000"] == "400,000"
 
 
 def test_a_taxonomy_of_one_label_a_text_has_no_columns_of_several(tmp_path: Path) -> None:
@@ -327,8 +333,8 @@ def test_the_ceiling_stands_over_tmdb_alone(tmp_path: Path) -> None:
     put(tmp_path / "b", "one", taxonomy={"name": "tmdb", "labels": list(LABELS)})
     assert "label ceiling" not in reported(tmp_path / "a")[0]
     html, markdown = reported(tmp_path / "b")
-    assert Page(html).tables["Every system over the same texts"][2][:3] == ["label ceiling", ".846", ".830"]
-    assert "| label ceiling | .846 | .830 |" in markdown
+    assert Page(html).tables["Every system over the same texts"][2][:3] == ["label ceiling", "0.846", "0.830"]
+    assert "| label ceiling | 0.846 | 0.830 |" in markdown
 
 
 def test_two_prompts_stand_side_by_side_with_their_difference(tmp_path: Path) -> None:
@@ -341,12 +347,12 @@ def test_two_prompts_stand_side_by_side_with_their_difference(tmp_path: Path) ->
         {"micro-F1": 0.47},
     )
     tables = Page(reported(tmp_path)[0]).tables
-    table = tables["qwen: the same texts, asked in different ways"]
+    table = tables["qwen: prompts and strategies"]
     assert table[0] == ["", "A: llm:plot.v1", "B: llm:plot.v2", "B − A"]
     assert ["prompt", "plot.v1@aa", "plot.v2@bb", ""] in table
-    assert ["micro-F1", ".500", ".470", "−.030"] in table
+    assert ["micro-F1", "0.500", "0.470", "−0.030"] in table
     same = sum(silent(n)["labels"] == silent(n)["truth"] for n in range(8))
-    assert tables["Text by text"][1] == ["A and B", "8", f"{100 * same / 8:.1f}%", "0", str(8 - same)]
+    assert tables["Agreement of pairs"][1] == ["A and B", "8", f"{100 * same / 8:.1f}%", "0", str(8 - same)]
 
 
 def test_order_and_contamination_have_tables_and_variants_stay_out_of_the_headline(tmp_path: Path) -> None:
@@ -355,10 +361,14 @@ def test_order_and_contamination_have_tables_and_variants_stay_out_of_the_headli
     for variant, micro in (("plot", 0.6), ("title", 0.35), ("masked", 0.55)):
         put(tmp_path, f"llm@{variant}", [silent(n) for n in range(8)], {"micro-F1": micro})
     tables = Page(reported(tmp_path)[0]).tables
-    order = tables["How much hangs on the order in which the labels are shown"]
+    order = tables["Order sensitivity"]
     assert order[1] == ["llm", "20", "1,440", "8.3%", "2.1%"]
-    shown = [(cells[1], cells[3], cells[-1]) for cells in tables["What the model knows by heart"][1:]]
-    assert shown == [("plot", ".600", ""), ("plot, names masked", ".550", "−.050"), ("title alone", ".350", "−.250")]
+    shown = [(cells[1], cells[3], cells[-1]) for cells in tables["Memorisation"][1:]]
+    assert shown == [
+        ("plot", "0.600", ""),
+        ("plot, names masked", "0.550", "−0.050"),
+        ("title alone", "0.350", "−0.250"),
+    ]
     assert [cells[0] for cells in tables["Every system over the same texts"][2:]] == ["llm"]
 
 
@@ -371,7 +381,7 @@ def test_the_same_runs_make_the_same_bytes(tmp_path: Path) -> None:
 def test_systems_that_answered_other_texts_are_told_apart(tmp_path: Path) -> None:
     put(tmp_path, "all")
     put(tmp_path, "half", [row(number) for number in range(30)])
-    assert all("half answered 30 of 60 texts" in form for form in reported(tmp_path))
+    assert all("half has 30 of 60 texts" in form for form in reported(tmp_path))
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:

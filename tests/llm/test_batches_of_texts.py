@@ -16,12 +16,12 @@ from eval.baselines.thresholds import Decoding
 from eval.baselines.trained import Trained
 from llm.backends.backend import FakeBackend
 from llm.classifier import Classifier, Prediction
-from llm.embedded.cosine import Embedded
+from llm.embedded.cosine import CosineClassifier
 from llm.embedded.matcher import Matcher
 from llm.language_model import LanguageModel
 from llm.strategies.json_list import JSONList
 from llm.wrappers.cache import AnswerStore, Cached
-from llm.wrappers.limits import AdmissionControl, LengthLimited
+from llm.wrappers.limits import AdmissionControl
 from llm.wrappers.micro_batched import MicroBatched
 from llm.wrappers.order_ensemble import OrderEnsemble
 from llm.wrappers.two_models import Cascade, Fallback, Shortlist
@@ -42,7 +42,7 @@ MODEL = LanguageModel(FakeBackend(lambda conversation: '["War"]'), JSONList())
 class Unread:
     """A classifier that no text should reach."""
 
-    name = "unread"
+    name = "failed_predictions"
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
         raise AssertionError(f"was handed {texts!r}")
@@ -65,7 +65,7 @@ class Even:
 
 
 @pytest.fixture
-def classifiers(embedded: Matcher, plain: Embedded, tmp_path: Path) -> dict[type, Classifier]:
+def classifiers(embedded: Matcher, plain: CosineClassifier, tmp_path: Path) -> dict[type, Classifier]:
     """One of every kind."""
     every: list[Classifier] = [
         embedded,
@@ -76,7 +76,6 @@ def classifiers(embedded: Matcher, plain: Embedded, tmp_path: Path) -> dict[type
         Cached(MODEL, AnswerStore(tmp_path / "answers.sqlite")),
         Cascade(embedded, MODEL, 0.5),
         Fallback(MODEL, embedded),
-        LengthLimited(embedded, 100),
         Shortlist(embedded, MODEL, 3),
         OrderEnsemble(MODEL, 2),
         Trained("words", TMDB, Even(), Decoding("global", (0.9,) * len(TMDB.names)), {}),
@@ -132,7 +131,7 @@ def test_a_wrapper_refuses_before_it_asks(tmp_path: Path) -> None:
     wrappers: list[Classifier] = [
         MicroBatched(inner, Admission(1)), AdmissionControl(inner, Admission(1)),
         Cached(inner, AnswerStore(tmp_path / "a")),
-        Cascade(inner, inner, 1), Fallback(inner, inner), LengthLimited(inner, 9), OrderEnsemble(inner, 2),
+        Cascade(inner, inner, 1), Fallback(inner, inner), OrderEnsemble(inner, 2),
     ]  # fmt: skip
     for wrapper in wrappers:
         with pytest.raises(InvalidTexts):

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from llm.backends.local_backend import LocalBackend
 from llm.backends.vllm_server import VLLMServer
-from llm.lora_adapter import adapter_in, refuse_other_base, vllm_arguments, weights_of
+from llm.lora_adapter import check_base, load_adapter, vllm_arguments, weights_digest
 from main import main
 from marquee.serving import as_trained, with_vllm
 from marquee.settings import read_settings
@@ -50,7 +50,7 @@ def written(base: Path, folder: Path, named: Path, manifest: bool = True, **conf
         taxonomy = registry.taxonomy("imdb")
         made = {
             "kind": "lora",
-            "base": {"name": str(named), "weights": weights_of(str(base))},
+            "base": {"name": str(named), "weights": weights_digest(str(base))},
             "taxonomy": taxonomy.as_json(),
             "strategy": "label_tokens",
             "prompts": ["plot.v1@0123456789ab"],
@@ -67,19 +67,19 @@ def serve(*arguments: str) -> str:
 
 def test_a_folder_without_an_adapter_or_with_another_kind_is_refused_by_name(tmp_path: Path, genres: Path) -> None:
     with pytest.raises(InvalidSetting, match=r"holds no LoRA adapter \(no adapter_config.json\)"):
-        adapter_in(tmp_path)
+        load_adapter(tmp_path)
     (tmp_path / "adapter_config.json").write_text((genres / "adapter_config.json").read_text())
     with pytest.raises(InvalidSetting, match="without weights"):
-        adapter_in(tmp_path)
+        load_adapter(tmp_path)
     (tmp_path / "adapter_model.safetensors").write_bytes(b"")
     for wrong, said in (("[]", "not a JSON object"), ("{}", "not that of a LoRA adapter"), ("{", "cannot be read")):
         (tmp_path / "adapter_config.json").write_text(wrong)
         with pytest.raises(InvalidSetting, match=said):
-            adapter_in(tmp_path)
+            load_adapter(tmp_path)
     config = json.loads((genres / "adapter_config.json").read_text()) | {"peft_type": "IA3"}
     (tmp_path / "adapter_config.json").write_text(json.dumps(config))
     with pytest.raises(InvalidSetting, match=r"another kind \(IA3\)"):
-        adapter_in(tmp_path)
+        load_adapter(tmp_path)
 
 
 def test_another_base_is_refused_by_its_weights_whatever_it_is_called(tmp_path: Path, base: Path, genres: Path) -> None:
@@ -88,19 +88,19 @@ def test_another_base_is_refused_by_its_weights_whatever_it_is_called(tmp_path: 
     moved.mkdir()
     for file in base.iterdir():
         (moved / file.name).write_bytes(file.read_bytes())
-    refuse_other_base(adapter_in(genres), str(moved))
+    check_base(load_adapter(genres), str(moved))
     with pytest.raises(InvalidSetting, match="is another model"):
-        refuse_other_base(adapter_in(genres), str(other))
+        check_base(load_adapter(genres), str(other))
     with pytest.raises(InvalidSetting, match="is another model"):
         LocalBackend(str(other), device="cpu", adapter=genres)
 
 
 def test_without_a_manifest_or_weights_here_the_names_decide(tmp_path: Path, base: Path) -> None:
-    strange = adapter_in(written(base, tmp_path / "strange", Path("org/tiny-qwen2"), manifest=False))
-    refuse_other_base(strange, "org/tiny-qwen2")
-    refuse_other_base(strange, str(base))
+    strange = load_adapter(written(base, tmp_path / "strange", Path("org/tiny-qwen2"), manifest=False))
+    check_base(strange, "org/tiny-qwen2")
+    check_base(strange, str(base))
     with pytest.raises(InvalidSetting, match="not on org/other"):
-        refuse_other_base(strange, "org/other")
+        check_base(strange, "org/other")
 
 
 def test_it_is_merged_into_the_model_and_named_beside_it(base: Path, genres: Path) -> None:
@@ -110,7 +110,7 @@ def test_it_is_merged_into_the_model_and_named_beside_it(base: Path, genres: Pat
 
     backend = LocalBackend(str(base), device="cpu", dtype="float32", adapter=genres)
     plain = LocalBackend(str(base), device="cpu", dtype="float32")
-    digest = adapter_in(genres).digest
+    digest = load_adapter(genres).digest
     assert backend.name == f"tiny-qwen2+genres@{digest}"
     assert backend.decoding["adapter"] == digest
     unmerged: Any = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), genres)
@@ -128,7 +128,7 @@ def test_vllm_serves_it_under_its_own_name_beside_the_base(
     away: Path, base: Path, genres: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings, vllm = with_vllm(str(base), adapter=str(genres))
-    name = f"tiny-qwen2+genres@{adapter_in(genres).digest}"
+    name = f"tiny-qwen2+genres@{load_adapter(genres).digest}"
     assert (settings.model, settings.adapter, settings.asks_a_model) == (name, "", True)
     command = vllm.command
     assert command[command.index("--served-model-name") + 1] == "tiny-qwen2"
@@ -159,7 +159,7 @@ def test_what_vllm_cannot_serve_is_told_before_it_starts(
     kept = json.loads((genres / "adapter_config.json").read_text())
     (tmp_path / "adapter_config.json").write_text(json.dumps(kept | config))
     with pytest.raises(InvalidSetting, match=f"vLLM does not serve .*{said}.*use serve --local"):
-        vllm_arguments(adapter_in(tmp_path), "name")
+        vllm_arguments(load_adapter(tmp_path), "name")
 
 
 def test_serve_refuses_an_adapter_that_cannot_work_before_anything_is_started(

@@ -42,8 +42,8 @@ def test_batch_calibration_takes_away_what_a_model_prefers_whatever_the_text_is(
 def test_batch_calibration_of_single_questions_keeps_how_often_yes_is_said_on_the_whole() -> None:
     scores = [{"a": 0.9, "b": 0.1, "c": 0.2}, {"a": 0.8, "b": 0.3, "c": 0.1}]
     decision = batch_calibration(scores, mutually_exclusive=False, threshold=0.5)
-    assert sum(decision.shifts.values()) == pytest.approx(0)
-    assert decision.shifts["a"] < 0 < decision.shifts["b"]
+    assert sum(decision.logit_offsets.values()) == pytest.approx(0)
+    assert decision.logit_offsets["a"] < 0 < decision.logit_offsets["b"]
 
 
 def test_none_is_chosen_where_it_has_the_largest_share() -> None:
@@ -88,13 +88,13 @@ def test_calibrated_scores_stay_probabilities(scores: list[dict[str, float]], mu
 
 def test_decisions_are_kept_by_key_and_a_set_threshold_goes_before(tmp_path: Path) -> None:
     path = tmp_path / "var" / "decisions.json"
-    ThresholdStore(path).keep("model letters", LabelThreshold(0.3, {"a": 0.5}))
-    ThresholdStore(path).keep("model yes_no", LabelThreshold(0.7))
+    ThresholdStore(path).put("model letters", LabelThreshold(0.3, {"a": 0.5}))
+    ThresholdStore(path).put("model yes_no", LabelThreshold(0.7))
     again = ThresholdStore(path)
-    assert again.of("model letters", mutually_exclusive=True) == LabelThreshold(0.3, {"a": 0.5})
-    assert again.of("other", mutually_exclusive=True) == default(mutually_exclusive=True)
-    assert again.of("other", mutually_exclusive=False) == LabelThreshold(0.5)
-    assert ThresholdStore(path, threshold=0.9).of("model letters", mutually_exclusive=True) == LabelThreshold(
+    assert again.get("model letters", mutually_exclusive=True) == LabelThreshold(0.3, {"a": 0.5})
+    assert again.get("other", mutually_exclusive=True) == default(mutually_exclusive=True)
+    assert again.get("other", mutually_exclusive=False) == LabelThreshold(0.5)
+    assert ThresholdStore(path, threshold=0.9).get("model letters", mutually_exclusive=True) == LabelThreshold(
         0.9, {"a": 0.5}
     )
 
@@ -103,6 +103,6 @@ def test_a_damaged_file_is_told_and_no_file_is_no_fault(tmp_path: Path) -> None:
     (tmp_path / "d.json").write_text("[1]")
     with pytest.raises(InvalidSetting, match="calibrate again"):
         ThresholdStore(tmp_path / "d.json")
-    assert ThresholdStore(tmp_path / "none.json").of("x", mutually_exclusive=False).threshold == 0.5
+    assert ThresholdStore(tmp_path / "none.json").get("x", mutually_exclusive=False).threshold == 0.5
     with pytest.raises(InvalidSetting, match="MARQUEE_THRESHOLDS_PATH"):
-        ThresholdStore().keep("x", LabelThreshold(0.1))
+        ThresholdStore().put("x", LabelThreshold(0.1))

@@ -27,7 +27,7 @@ from llm.classifier import Problem
 from llm.embedded.matcher import Matcher
 from llm.language_model import LanguageModel
 from marquee.sklearn import EXPECTED_FAILED_CHECKS, MarqueeClassifier, backend
-from prompts.errors import InvalidDataset, InvalidSetting, InvalidTaxonomy, MarqueeError, Unanswered, UnknownName
+from prompts.errors import InvalidDataset, InvalidSetting, InvalidTaxonomy, MarqueeError, UnansweredTexts, UnknownName
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
 from tests.eval.rows import Named, OfRows
@@ -436,9 +436,9 @@ def test_a_text_without_an_answer_is_an_error_and_no_guess() -> None:
         return Problem("busy", "overloaded") if "horror" in conversation[-1]["content"] else '["War"]'
 
     failing = MarqueeClassifier(MOODS, classifier=LanguageModel(FakeBackend(reply)))
-    with pytest.raises(Unanswered, match="2 of 4 texts got no answer; text 1: overloaded"):
+    with pytest.raises(UnansweredTexts, match="2 of 4 texts got no answer; text 1: overloaded"):
         failing.predict(["war", "horror", "war", "more horror"])
-    with pytest.raises(Unanswered, match="there is no text"):
+    with pytest.raises(UnansweredTexts, match="there is no text"):
         named().predict([" "])
 
 

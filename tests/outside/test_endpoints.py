@@ -54,12 +54,12 @@ TAXONOMY = Taxonomy("films", tuple(map(Label, ("Drama", "Comedy", "War"))), mult
 LABELS = '{"labels": ["Drama", "War"]}'
 
 
-def adapting(server: Endpoint, path: Path | None = None, **extra: Any) -> RequestAdapter:
+def adapter(server: Endpoint, path: Path | None = None, **extra: Any) -> RequestAdapter:
     return RequestAdapter(Address.parse(server.url), FindingsFile(path), extra=extra)
 
 
 def model(server: Endpoint, path: Path | None = None, retries: int = 0, **extra: Any) -> LanguageModel:
-    transport = HTTPTransport(server.url, KEY, 5, retries, 8, adapting(server, path, **extra))
+    transport = HTTPTransport(server.url, KEY, 5, retries, 8, adapter(server, path, **extra))
     return LanguageModel(OpenAICompatible(transport, "m", lambda: UNPROBED), STRATEGIES["json_list"])
 
 
@@ -141,7 +141,7 @@ HALF = '["Drama", "Comedy", "Wa'
     "finish",
     ["stop", "STOP", "stop_sequence", "end_turn", "eos_token", "eos", "COMPLETE", "tool_calls", "", None, 5, {"a": 1}],
 )
-def test_words_that_end_by_themselves_are_an_answer(finish: Any) -> None:
+def test_text_with_a_complete_finish_reason_is_an_answer(finish: Any) -> None:
     read = ReplyReader("", str).completion(
         {"choices": [{"message": {"content": "Drama, War"}, "finish_reason": finish}]}
     )
@@ -153,7 +153,7 @@ def test_words_that_end_by_themselves_are_an_answer(finish: Any) -> None:
     ["length", "MAX_TOKENS", "max_output_tokens", "model_length", "error", "abort", "cancelled", "network_error",
      "insufficient_system_resource", "repetition", "never heard of"],
 )  # fmt: skip
-def test_words_that_were_interrupted_are_no_answer_but_a_list_that_had_ended_is(finish: str) -> None:
+def test_truncated_text_is_no_answer_but_a_complete_list_is(finish: str) -> None:
     contents = (HALF, '["Drama"', "Drama, War", LABELS)
     with endpoint(*(choice({"content": content}, finish) for content in contents)) as server:
         asked = model(server)
@@ -274,7 +274,7 @@ def test_an_error_under_status_200_means_what_it_says(document: Any, kind: str) 
         (529, {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}, "busy", "Overloaded"),
     ],
 )  # fmt: skip
-def test_an_error_keeps_the_endpoints_own_words(status: int, document: Any, kind: str, words: str) -> None:
+def test_an_error_quotes_the_endpoints_message(status: int, document: Any, kind: str, words: str) -> None:
     problem = problem_of(body(status, document))
     assert problem.kind == kind
     assert words in problem.detail
@@ -346,8 +346,8 @@ def test_no_key_in_the_query_of_the_base_url_is_repeated(query: str) -> None:
 
 
 def test_a_batch_repeats_no_login_of_the_base_url_and_no_key() -> None:
-    adapting = RequestAdapter(Address.parse("http://me:Tr0ub4dor@localhost:8000/v1"))
-    transport = OfflineTransport(adapting=adapting, secrets=("k3y-of-mine",))
+    adapter = RequestAdapter(Address.parse("http://me:Tr0ub4dor@localhost:8000/v1"))
+    transport = OfflineTransport(adapting=adapter, secrets=("k3y-of-mine",))
     transport.post([{"model": "m"}])
     (key,) = transport.taken()
     transport.receive([(key, {"response": None, "error": {"message": "Tr0ub4dor and k3y-of-mine are refused"}})])
@@ -484,7 +484,7 @@ def test_a_refused_system_message_goes_into_the_first_user_message(status: int, 
         assert asked.classify(["A soldier."], TAXONOMY)[0].labels == ("Drama", "War")
         before = len(server.asked)
         assert asked.classify(["Another."], TAXONOMY)[0].labels == ("Drama", "War")
-    assert len(server.asked) == before + 1, "later requests do not pay"
+    assert len(server.asked) == before + 1, "later requests are sent once"
     roles = [one["role"] for one in server.asked[-1]["messages"]]
     assert roles == ["user"]
     assert "Drama" in server.asked[-1]["messages"][0]["content"]
@@ -524,7 +524,7 @@ def error(message: str, **fields: Any) -> Any:
         ("response_format", 422, {"message": "Unprocessable Entity"}, None),
     ],
 )  # fmt: skip
-def test_a_refused_field_is_replaced_or_left_out_at_once_and_for_good(
+def test_a_refused_field_is_replaced_or_omitted_at_once_and_later(
     field: str, status: int, document: Any, then: str | None, tmp_path: Path
 ) -> None:
     with endpoint(follows(refuses(field, document, status), chats(says(LABELS)))) as server:
@@ -542,7 +542,7 @@ def test_a_refused_field_is_replaced_or_left_out_at_once_and_for_good(
     assert kept <= server.asked[-1].keys(), "only what was refused is left out"
 
 
-def test_the_present_models_of_openai_work_and_cost_one_request_a_text_afterwards() -> None:
+def test_openais_reasoning_models_need_one_request_per_text_after_the_first() -> None:
     with endpoint(like_gpt_5(LABELS)) as server:
         asked = model(server)
         (first,) = asked.classify(["A soldier."], TAXONOMY)
@@ -562,7 +562,7 @@ def test_two_fields_that_are_refused_without_a_name_are_found() -> None:
     assert "max_tokens" in server.asked[-1]
 
 
-def test_a_text_that_is_refused_for_itself_teaches_nothing() -> None:
+def test_a_refused_text_changes_no_form() -> None:
     def bad(path: str, asked: Any) -> Behaviour | None:
         return body(400, error("no")) if "bad" in str(asked) else None
 
@@ -583,9 +583,7 @@ def test_a_text_that_is_refused_for_itself_teaches_nothing() -> None:
         "Grammar is too complex to compile",
     ],
 )
-def test_more_labels_than_a_schema_may_have_are_read_from_plain_words(
-    words: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_labels_beyond_the_schema_limit_are_read_from_plain_text(words: str, caplog: pytest.LogCaptureFixture) -> None:
     many = Taxonomy(
         "many", tuple(Label(f"Topic {number}") for number in range(800)), multi=True, max_labels=3, allow_none=True
     )
@@ -603,7 +601,7 @@ def test_more_labels_than_a_schema_may_have_are_read_from_plain_words(
     assert len(server.asked) <= 3 + 3 + 1
 
 
-def test_fields_of_the_user_go_with_every_request_and_are_never_dropped() -> None:
+def test_fields_of_the_user_are_sent_with_every_request_and_never_dropped() -> None:
     wanted: Any = {"chat_template_kwargs": {"enable_thinking": False}}
     with endpoint(follows(refuses("chat_template_kwargs", error("unknown field chat_template_kwargs")))) as server:
         (prediction,) = model(server, **wanted).classify(["x"], TAXONOMY)
@@ -890,7 +888,7 @@ def test_the_only_model_listed_is_taken_where_none_is_set(listing: Any, is_set: 
         assert ModelName(HTTPTransport(server.url, KEY, 5, 0, 1), "default", is_set)() == name
 
 
-def test_several_models_ask_for_a_choice() -> None:
+def test_several_models_require_a_setting() -> None:
     with (
         endpoint(body(200, {"data": [{"id": "a"}, {"id": "b"}]})) as server,
         pytest.raises(InvalidSetting, match=r"serves 2 models; set MARQUEE_MODEL to one of them: a, b"),
@@ -927,7 +925,7 @@ def test_another_model_under_the_same_name_has_other_fingerprints() -> None:
 
 def test_the_list_of_models_is_behind_the_command_line_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from marquee.factory import RequestOptions
-    from service.factory import build
+    from service.services import build
 
     with endpoint(follows(serves("/models", body(200, {"data": [{"id": "only"}]})), chats(says(LABELS)))) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
@@ -942,7 +940,7 @@ def test_the_list_of_models_is_behind_the_command_line_too(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("value", ["[]", "{", "5", '{"model": "x"}', '{"messages": []}'])
-def test_extra_fields_that_are_none_are_refused_at_the_start(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_extra_fields_are_refused_at_the_start(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MARQUEE_EXTRA_BODY", value)
     with pytest.raises(InvalidSetting, match="MARQUEE_EXTRA_BODY"):
         read_settings()

@@ -18,10 +18,10 @@ from marquee.settings import read_settings
 from prompts import registry
 from prompts.errors import InvalidSetting
 from prompts.network import connection, url_of
+from service.access_control import Keys
 from service.app import create_app
-from service.auth import Keys
-from service.factory import build
 from service.server.gunicorn import listen
+from service.services import build
 from tests.support.misbehaving import Endpoint, endpoint, says
 
 pytestmark = pytest.mark.usefixtures("away")

@@ -68,7 +68,7 @@ ROWS = (
     Sent("Cohere classify", {"inputs": ["a war"], "examples": []}, 422, "unknown key"),
     Sent("OpenAI chat", {"model": "gpt-4o", "messages": [{"role": "user", "content": "x"}]}, 422, "MARQUEE_MODEL"),
     Sent("OpenAI moderation", {"input": "a war"}, 422, "did you mean 'texts'?"),
-    Sent("OpenAI temperature", {**WAR, "temperature": 0}, 422, "no chat endpoint"),
+    Sent("OpenAI temperature", {**WAR, "temperature": 0}, 422, "not a chat endpoint"),
     Sent("Vertex AI instances", {"instances": [{"content": "a war"}]}, 422, "did you mean 'texts'?"),
     Sent("Azure documents", {"documents": [{"id": "1", "text": "a war"}]}, 422, "did you mean 'texts'?"),
     Sent("spaCy threshold", {**WAR, "threshold": 0.5}, 422, "send scores: true"),
@@ -209,9 +209,9 @@ ROWS = (
             ("another model", {"model": "gpt-4o"}, 404, "there is no model 'gpt-4o'; known: marquee"),
             ("the model in capitals", {"model": "Marquee"}, 404, "did you mean 'marquee'?"),
             ("a model of 3,000 characters", {"model": "m" * 3_000}, 404, "mmm...'; known: marquee"),
-            ("input null", {"input": None}, 422, "input: null is no text; give a string, or a list of messages"),
-            ("input a number", {"input": 5}, 422, "input: 5 is no text; give a string, or a list of messages"),
-            ("content null", {"input": [{"role": "user", "content": None}]}, 422, "input.0.content: null is no text"),
+            ("input null", {"input": None}, 422, "input: null is not a text; send a string, or a list of messages"),
+            ("input a number", {"input": 5}, 422, "input: 5 is not a text; send a string, or a list of messages"),
+            ("content null", {"input": [{"role": "user", "content": None}]}, 422, "content: null is not a text"),
             ("no instructions", {"questions": [{"type": "predicate", "instructions": None}]}, 422, "list of parts"),
             ("type null", {"questions": [{"type": None}]}, 422, "questions.0 has the type null; give one of"),
             ("type true", {"questions": [{"type": True}]}, 422, "questions.0 has the type true; give one of"),
@@ -221,7 +221,7 @@ ROWS = (
             ("scale", {"questions": [{"type": "score", "scale": []}]}, 422, "did you mean 'levels'?"),
             ("label of a choice", {"questions": [{"type": "choice", "choices": [{"label": "a"}]}]}, 422, "'value'?"),
             ("value of a level", {"questions": [{"type": "score", "levels": [{"value": "a"}]}]}, 422, "'label'?"),
-            ("instructions on top", {"instructions": "x"}, 422, "each of the questions has its own instructions"),
+            ("instructions on top", {"instructions": "x"}, 422, "each question has its own instructions"),
         )
     ),
     Sent("a slash at the end", WAR, 404, "did you mean /classify?", path="/classify/"),
@@ -285,7 +285,7 @@ def test_an_id_may_be_a_number(given: Any) -> None:
 def test_a_bomb_is_refused_before_it_is_unpacked() -> None:
     import tracemalloc
 
-    from service.encodings import decompressed
+    from service.request_parsing import decompressed
     from service.request_problem import RequestProblem
 
     tracemalloc.start()

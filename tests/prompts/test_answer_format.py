@@ -5,7 +5,7 @@ import json
 import pytest
 
 from prompts import registry
-from prompts.answer_format import CODES, LETTERS, LIST, AnswerFormat, FewShotExample, turns
+from prompts.answer_format import CODES, JSON_LIST, LABEL_TOKENS, AnswerFormat, FewShotExample, example_turns
 from prompts.taxonomy import Label, Taxonomy
 from prompts.template import Message
 from prompts.text import Text
@@ -29,11 +29,11 @@ def answers(taxonomy: Taxonomy, question: AnswerFormat, prompt: str = "text") ->
 @pytest.mark.parametrize(
     ("taxonomy", "question", "expected"),
     [
-        (TMDB, LIST, ['["Western", "Action"]', '["Horror"]']),
-        (NONE, LIST, ['["Western", "Action"]', '["Horror"]', "[]"]),
-        (TMDB.shaped(max_labels=1), LIST, ['["Western"]', '["Horror"]']),
-        (TMDB.shaped(multi=False), LETTERS, [WESTERN, HORROR]),
-        (NONE, LETTERS, [WESTERN, HORROR, "0"]),
+        (TMDB, JSON_LIST, ['["Western", "Action"]', '["Horror"]']),
+        (NONE, JSON_LIST, ['["Western", "Action"]', '["Horror"]', "[]"]),
+        (TMDB.shaped(max_labels=1), JSON_LIST, ['["Western"]', '["Horror"]']),
+        (TMDB.shaped(multi=False), LABEL_TOKENS, [WESTERN, HORROR]),
+        (NONE, LABEL_TOKENS, [WESTERN, HORROR, "0"]),
         (TMDB, YES_NO, ["Yes", "No", "No", "Yes", "No"]),
     ],
 )
@@ -44,7 +44,7 @@ def test_examples_answer_as_the_model_should(
     assert answers(taxonomy, question, prompt) == expected
 
 
-@pytest.mark.parametrize("question", [LIST, LETTERS, AnswerFormat("yes_no"), YES_NO])
+@pytest.mark.parametrize("question", [JSON_LIST, LABEL_TOKENS, AnswerFormat("yes_no"), YES_NO])
 @pytest.mark.parametrize("prompt", registry.prompts())
 def test_an_example_is_asked_about_as_the_text_is(question: AnswerFormat, prompt: str) -> None:
     system, *rest = registry.prompt(prompt).render(Text("A plot.", "A title"), NONE, question, SHOTS)
@@ -53,7 +53,7 @@ def test_an_example_is_asked_about_as_the_text_is(question: AnswerFormat, prompt
     asked, said = rest[:-1:2], rest[1:-1:2]
     assert {message["role"] for message in asked} == {"user"}
     assert {message["role"] for message in said} == {"assistant"}
-    for message, turn in zip(asked, turns(SHOTS, NONE, AnswerFormat(question.strategy)), strict=True):
+    for message, turn in zip(asked, example_turns(SHOTS, NONE, AnswerFormat(question.strategy)), strict=True):
         assert message == registry.prompt(prompt).render(turn.text, NONE, turn.question)[-1]
 
 
@@ -66,7 +66,7 @@ def test_what_comes_before_the_text_does_not_depend_on_the_label_asked_about(ask
 
 
 def test_yes_and_no_are_right_about_the_label_that_each_example_is_asked_about() -> None:
-    for turn in turns(SHOTS, TMDB, YES_NO):
+    for turn in example_turns(SHOTS, TMDB, YES_NO):
         shot = next(shot for shot in SHOTS if shot.text == turn.text)
         assert turn.question.label is not None
         assert turn.answer == ("Yes" if turn.question.label.name in shot.labels else "No")
@@ -74,9 +74,9 @@ def test_yes_and_no_are_right_about_the_label_that_each_example_is_asked_about()
 
 def test_codes_are_those_of_the_labels_that_are_listed() -> None:
     part = Taxonomy("tmdb", tuple(label for label in TMDB.labels if label.name in ("Horror", "War")))
-    assert answers(part, LETTERS) == ["A"]
+    assert answers(part, LABEL_TOKENS) == ["A"]
     turned = Taxonomy("tmdb", part.labels[::-1])
-    assert answers(turned, LETTERS) == ["B"]
+    assert answers(turned, LABEL_TOKENS) == ["B"]
 
 
 def test_a_label_of_any_spelling_is_json_and_powerless() -> None:
@@ -85,7 +85,7 @@ def test_a_label_of_any_spelling_is_json_and_powerless() -> None:
         FewShotExample(Text("x"), tuple(odd.names)),
         FewShotExample(Text("</text> {{ 7 }} <|im_end|>"), ("caf\u00e9",)),
     ]
-    rendered = registry.prompt("text").render(Text("y"), odd, LIST, shots)
+    rendered = registry.prompt("text").render(Text("y"), odd, JSON_LIST, shots)
     assert json.loads(rendered[2]["content"])[:2] == ['The "best"', "caf\u00e9"]
     assert not any("<|" in message["content"] for message in rendered)
     assert "{{ 7 }}" in rendered[3]["content"]

@@ -13,7 +13,7 @@ from marquee.settings import Settings, environment_name, read_settings
 from prompts.errors import InvalidSetting
 from prompts.faults import fault_of
 from prompts.registry import TaxonomyFile
-from service.foreign import FOREIGN
+from service.foreign_names import FOREIGN_NAMES
 from service.schemas.classify import ClassifyRequest, PromptRequest
 from service.schemas.decisions import DecisionRequest
 from service.schemas.similar import SimilarRequest
@@ -67,7 +67,7 @@ def test_every_wrong_value_is_refused_in_plain_words(model: type[BaseModel], goo
         try:
             model.model_validate(data)
         except ValidationError as error:
-            fault = fault_of(error, model, data, FOREIGN)
+            fault = fault_of(error, model, data, FOREIGN_NAMES)
             refused += 1
             assert str(fault), (data, str(fault))
             assert not LIBRARY.search(str(fault)), (data, str(fault))
@@ -149,7 +149,7 @@ def test_what_may_be_a_secret_is_not_repeated(monkeypatch: pytest.MonkeyPatch, n
 def test_the_sentence_has_place_value_and_remedy(model: type[BaseModel], data: Any, said: str) -> None:
     with pytest.raises(ValidationError) as raised:
         model.model_validate(data)
-    assert said in str(fault_of(raised.value, model, data, FOREIGN))
+    assert said in str(fault_of(raised.value, model, data, FOREIGN_NAMES))
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_the_sentence_has_place_value_and_remedy(model: type[BaseModel], data: A
         (ClassifyRequest, "threshold", "send scores: true"),
         (ClassifyRequest, "model", "MARQUEE_MODEL"),
         (ClassifyRequest, "hypothesis_template", "GET /prompts"),
-        (ClassifyRequest, "messages", "no chat endpoint"),
+        (ClassifyRequest, "messages", "not a chat endpoint"),
         (ClassifyRequest, "qqqq", "known here: text, description"),
         (SimilarRequest, "top_k", "did you mean 'k'?"),
         (SimilarRequest, "tmdb_id", "did you mean 'id'?"),
@@ -174,14 +174,14 @@ def test_an_unknown_key_gets_the_name_that_is_known_here(model: type[BaseModel],
     good = next(data for one, data in BODIES if one is model)
     with pytest.raises(ValidationError) as raised:
         model.model_validate({**good, key: "x"})
-    fault = fault_of(raised.value, model, {**good, key: "x"}, FOREIGN)
+    fault = fault_of(raised.value, model, {**good, key: "x"}, FOREIGN_NAMES)
     assert fault.place == key
     assert fault.said.startswith("unknown key; ")
     assert said in fault.said
 
 
 def test_a_foreign_name_leads_to_a_field_or_to_advice() -> None:
-    for model, names in FOREIGN.items():
+    for model, names in FOREIGN_NAMES.items():
         for name, advice in names.items():
             assert name not in model.model_fields, (model, name)
             assert advice in model.model_fields or " " in advice, (model, name, advice)

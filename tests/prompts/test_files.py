@@ -19,7 +19,7 @@ from llm.backends.transport import HTTPTransport
 from llm.thresholds import LabelThreshold, ThresholdStore
 from prompts.errors import InvalidSetting
 from prompts.files import digest_of, locked, make_folder, replacing, write_text_atomically
-from service.auth import Keys
+from service.access_control import Keys
 
 _WRITERS = 8
 
@@ -133,7 +133,7 @@ def _enter(lock: Path) -> bool:
 
 
 def _threshold(path: Path, number: int) -> None:
-    ThresholdStore(path).keep(f"model {number}", LabelThreshold(number / 10))
+    ThresholdStore(path).put(f"model {number}", LabelThreshold(number / 10))
 
 
 def _capabilities(path: Path, number: int) -> None:

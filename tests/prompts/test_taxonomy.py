@@ -1,4 +1,4 @@
-"""Vocabularies: what a spelling means, and what is refused."""
+"""LabelEmbeddingCache: what a spelling means, and what is refused."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Prompts: static first, the text last and powerless, published versions for ever the same."""
+"""Prompts: the static part first, the text last and in a fence; published versions never change."""
 
 import re
 from pathlib import Path
@@ -8,27 +8,46 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prompts import registry
+from prompts.answer_format import JSON_LIST, LABEL_TOKENS, AnswerFormat
 from prompts.errors import InvalidPrompt, UnknownName
-from prompts.template import Prompt
+from prompts.taxonomy import Taxonomy
+from prompts.template import TEMPLATES, Prompt, decision_prompt
 from prompts.text import Text
 from tests.support.ugly import ugly_texts
 
 TMDB, SENTIMENT = registry.taxonomy("tmdb"), registry.taxonomy("sentiment")
-# A published version never changes: whoever cites plot.v1 must be able to ask it again. Change one by adding the next.
+# A published version never changes, so that an evaluation can be repeated. Add the next version instead.
 PUBLISHED = {
     "auto.v1": "432e890c770b",
+    "auto.v2": "34bb60ca5621",
     "company.v1": "1e220c0ae4f3",
+    "company.v2": "772655664e4a",
     "plot.v1": "7285f5f4c264",
+    "plot.v2": "b6fd17c6eb3a",
     "review.v1": "c6a447dd10ff",
+    "review.v2": "205b7db8a7a9",
     "text.v1": "9de083bb49b9",
+    "text.v2": "1ff4fde51f05",
     "title.v1": "af9e8c904b7d",
+    "title.v2": "c0c99de0aa6e",
 }
+DECISIONS = {"decision.v1": "d55a1e3a76d5", "decision.v2": "b85f3e1ba376"}
 CONTROL = re.compile(r"<[|/a-zA-Z｜!][^ ]*|\|>|\[/?INST\]")
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_versions_never_change(name: str) -> None:
     assert registry.prompt(name).digest == PUBLISHED[name]
+
+
+@pytest.mark.parametrize("name", DECISIONS)
+def test_published_decision_prompts_never_change(name: str) -> None:
+    assert decision_prompt(name=name).digest == DECISIONS[name]
+
+
+def test_every_prompt_of_the_repository_is_published() -> None:
+    assert set(registry.prompts()) == set(PUBLISHED)
+    assert {path.stem for path in (TEMPLATES / "decisions").iterdir()} == set(DECISIONS)
 
 
 @pytest.mark.parametrize("name", registry.prompts())
@@ -82,14 +101,45 @@ def test_a_requests_own_labels_are_disarmed_too() -> None:
     assert "<|" not in registry.prompt("text").render(Text("x"), taxonomy)[0]["content"]
 
 
-def test_rules_follow_the_shape_of_the_answer() -> None:
-    def rules(**shape: bool | int) -> str:
-        return registry.prompt("text").render(Text("x"), TMDB.shaped(**shape))[0]["content"]  # type: ignore[arg-type]
+@pytest.mark.parametrize("name", ["text.v1", "text.v2"])
+def test_rules_follow_the_shape_of_the_answer(name: str) -> None:
+    def rules(question: AnswerFormat = JSON_LIST, **shape: bool | int) -> str:
+        taxonomy = TMDB.shaped(**shape)  # type: ignore[arg-type]
+        return registry.prompt(name).render(Text("x"), taxonomy, question)[0]["content"]
 
     assert "at most 2" in rules(max_labels=2)
     assert "the one label that fits best" in rules(multi=False)
+    assert "JSON list" in rules()
     assert "empty list" in rules(allow_none=True)
     assert "empty list" not in rules()
+    assert "\n0. none of these labels applies" in rules(LABEL_TOKENS, allow_none=True)
+    assert "\n0." not in rules(LABEL_TOKENS)
+    assert "character" in rules(LABEL_TOKENS)
+    assert "Yes or No" in rules(AnswerFormat("yes_no"))
+
+
+@pytest.mark.parametrize("name", DECISIONS)
+def test_a_decision_prompt_has_the_text_in_a_fence_before_the_question(name: str) -> None:
+    taxonomy = Taxonomy.of({"refund": "The customer wants money."}, name="own")
+    for question in (AnswerFormat("yes_no", taxonomy.labels[0]), LABEL_TOKENS):
+        systems = set()
+        for text in ugly_texts()[:40]:
+            system, user = decision_prompt("Which fits?", name).render(Text(text), taxonomy, question)
+            systems.add(system["content"])
+            fenced, after = user["content"].split("\n</text>\n")
+            assert fenced.startswith("<text>")
+            assert not CONTROL.search(fenced.removeprefix("<text>")), text[:80]
+            assert "The customer wants money." in after
+        assert len(systems) == 1
+
+
+@pytest.mark.parametrize("name", registry.prompts())
+def test_a_label_question_comes_after_the_text(name: str) -> None:
+    user = registry.prompt(name).render(Text("body", "title"), TMDB, AnswerFormat("yes_no", TMDB.labels[0]))[-1]
+    fenced, question = re.split(r"\n</[a-z]+>\n", user["content"])
+    assert TMDB.labels[0].name in question
+    assert "Yes or No" in question
+    assert TMDB.labels[0].name not in fenced
 
 
 def test_the_prompt_suits_what_was_given() -> None:
@@ -99,10 +149,24 @@ def test_the_prompt_suits_what_was_given() -> None:
     assert registry.prompt_for(Text("x"), TMDB.__class__("own", TMDB.labels)).kind == "text"
 
 
-def test_a_kind_alone_means_its_newest_version() -> None:
-    assert registry.prompt("plot").name == "plot.v1"
-    with pytest.raises(UnknownName, match=r"did you mean 'plot.v1'"):
+@pytest.mark.parametrize("kind", registry.DEFAULT_VERSION)
+def test_a_kind_alone_means_its_default_version(kind: str) -> None:
+    assert registry.prompt(kind).name == f"{kind}.v1"
+    assert registry.prompt(f"{kind}.v2").version == 2
+
+
+def test_a_prompt_of_an_unknown_version_is_an_error() -> None:
+    with pytest.raises(UnknownName, match=r"did you mean 'plot.v\d'"):
         registry.prompt("plot.v9")
+
+
+def test_a_kind_without_a_default_version_means_its_newest(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = {
+        name: Prompt(name, "--- system ---\nx\n--- user ---\n{{ text }}") for name in ("own.v1", "own.v2", "own.v10")
+    }
+    for name, prompt in own.items():
+        monkeypatch.setitem(registry.prompts(), name, prompt)
+    assert registry.prompt("own").name == "own.v10"
 
 
 @pytest.mark.parametrize(

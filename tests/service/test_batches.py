@@ -14,7 +14,6 @@ from llm.backends.backend import FakeBackend
 from llm.classifier import AnswerSource, Classifier, Prediction, Problem, ProblemKind
 from llm.language_model import LanguageModel
 from llm.strategies.json_list import JSONList
-from llm.wrappers.limits import LengthLimited
 from llm.wrappers.two_models import Cascade, Fallback
 from main import main
 from marquee.client import Client
@@ -47,12 +46,12 @@ def client() -> FlaskClient:
     [
         ("", 422, "there is no text to label"),
         (" \n\t", 422, "there is no text to label"),
-        (None, 422, "null is no text; give a string"),
-        (7, 422, "7 is no text; give a string"),
-        (1.5, 422, "1.5 is no text"),
-        (True, 422, "true is no text"),
-        ([], 422, "a list is no text"),
-        (["a"], 422, "a list is no text"),
+        (None, 422, "null is not a text; send a string"),
+        (7, 422, "7 is not a text; send a string"),
+        (1.5, 422, "1.5 is not a text"),
+        (True, 422, "true is not a text"),
+        ([], 422, "a list is not a text"),
+        (["a"], 422, "a list is not a text"),
         ({}, 422, "there is no text to label"),
         ({"text": ""}, 422, "there is no text to label"),
         ({"text": None, "title": None}, 422, "there is no text to label"),
@@ -147,8 +146,11 @@ def test_a_batch_without_any_answer_fails_only_for_a_reason_of_the_moment(kind: 
 
 
 def test_texts_beyond_a_length_do_not_reach_the_classifier() -> None:
-    found = LengthLimited(Named(), 10).classify(["a war", "a war in the mountains", Text("a war", "a title"), ""], TMDB)
-    assert [one.problem and one.problem.kind for one in found] == [None, "too_long", "too_long", "empty"]
+    client = app_of(Named(), Limits(text_chars=10)).test_client()
+    texts = ["a war", "a war in the mountains", {"text": "a war", "title": "a title"}, ""]
+    found = client.post("/classify", json={"texts": texts}).get_json()["results"]
+    kinds = [one.get("problem", {}).get("type", "").removeprefix("/problems/") for one in found]
+    assert kinds == ["", "text-too-long", "text-too-long", "invalid-request"]
 
 
 BAD: dict[int, Any] = {0: None, 5: "", 17: float("nan"), 31: LONG, 32: 7, 50: HUGE, 63: " "}

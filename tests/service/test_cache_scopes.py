@@ -9,10 +9,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from marquee.settings import read_settings
+from service.access_control import AccessControl, Keys
 from service.app import create_app
-from service.auth import Keys
-from service.factory import build
-from service.rate_limits import AccessControl
+from service.services import build
 from tests.support.misbehaving import Endpoint, endpoint, says
 
 BODIES: list[tuple[str, dict[str, Any]]] = [
@@ -36,7 +35,9 @@ def client(model: Endpoint, folder: Path, locked: bool = True, **set_: Any) -> t
     keys = Keys(folder / "keys.json")
     tokens = {name: keys.add(name) for name in ("ada", "bob")}
     parts = build(settings)
-    return create_app(replace(parts, door=AccessControl(keys, locked=True)) if locked else parts).test_client(), tokens
+    return create_app(
+        replace(parts, access=AccessControl(keys, locked=True)) if locked else parts
+    ).test_client(), tokens
 
 
 def cached(client: FlaskClient, route: str, body: dict[str, Any], token: str = "") -> bool:

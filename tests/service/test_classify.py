@@ -212,7 +212,7 @@ def test_unknown_names_are_404_with_the_likely_one(client: FlaskClient) -> None:
     taxonomy = client.post("/classify", json={"text": "a", "taxonomy": "tmbd"})
     assert "did you mean 'tmdb'" in problem_of(taxonomy, 404, "unknown-taxonomy")["detail"]
     prompt = client.post("/classify", json={"text": "a", "prompt": "plott"})
-    assert "plot.v1" in problem_of(prompt, 404, "unknown-prompt")["detail"]
+    assert "'plot'" in problem_of(prompt, 404, "unknown-prompt")["detail"]
     problem_of(client.get("/nowhere"), 404, "not-found")
 
 

@@ -21,7 +21,7 @@ from llm.wrappers.micro_batched import MicroBatched
 from prompts import registry
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
-from service.server.client_disconnected import disconnected
+from service.request_hooks import disconnected
 from similarity.micro_batching import Admission
 from tests.support.misbehaving import endpoint, hangs, says
 from tests.support.process import service

@@ -10,19 +10,17 @@ from llm.language_model import LanguageModel
 from llm.strategies.json_list import JSONList
 from marquee.settings import read_settings
 from prompts.errors import InvalidSetting
+from service.access_control import AccessControl, Keys
 from service.app import create_app
-from service.auth import Keys
-from service.factory import build
-from service.rate_limits import AccessControl
-from service.services import Services
+from service.services import Services, build
 
 SHOP, OTHER = "https://shop.example", "https://shop.example.evil"
 PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
 
 
-def open_to(*origins: str, door: AccessControl = AccessControl()) -> FlaskClient:
+def open_to(*origins: str, access: AccessControl = AccessControl()) -> FlaskClient:
     model = LanguageModel(FakeBackend(lambda conversation: '["War"]'), JSONList())
-    parts = Services(lambda choice: model, lambda: None, lambda: None, "tmdb", door=door, origins=origins)
+    parts = Services(lambda choice: model, lambda: None, lambda: None, "tmdb", access=access, origins=origins)
     return create_app(parts).test_client()
 
 
@@ -58,7 +56,7 @@ def test_any_other_origin_may_not_and_caches_are_told_that_it_depends(origin: st
 def test_a_preflight_is_answered_without_a_key_and_with_what_may_be_sent(tmp_path: Any) -> None:
     keys = Keys(tmp_path / "keys.json")
     keys.add("ada")
-    client = open_to(SHOP, door=AccessControl(keys))
+    client = open_to(SHOP, access=AccessControl(keys))
     reply = client.options("/classify", headers={"Origin": SHOP, **PREFLIGHT})
     assert reply.status_code == 200
     assert told(reply)["Access-Control-Allow-Methods"] == "GET, POST"

@@ -23,10 +23,9 @@ from llm.language_model import LanguageModel
 from llm.strategies.registry import STRATEGIES
 from llm.wrappers.cache import AnswerStore
 from prompts import registry
+from service.access_control import AccessControl, Keys
 from service.app import create_app
-from service.auth import Keys
-from service.decisions.backends import ByModel, ByScores, Decider, FallingBack, Forwarded
-from service.rate_limits import AccessControl
+from service.decisions import Decider, FallbackDecider, ForwardingDecider, ScoreDecider, TokenDecider
 from service.services import Limits, Services
 from similarity.micro_batching import Admission
 from tests.support.bare_model import opinionated
@@ -63,12 +62,12 @@ def weights(conversation: Conversation) -> Mapping[str, float]:
     return next((found for words, found in WORDS.items() if words in asked), {"Yes": 0.5, "No": 0.5})
 
 
-def by_model(**more: Any) -> ByModel:
-    return ByModel(FakeBackend(name="a-model", weights=weights), Admission(4), **more)
+def by_model(**more: Any) -> TokenDecider:
+    return TokenDecider(FakeBackend(name="a-model", weights=weights), Admission(4), **more)
 
 
-def by_topic(embedded: Matcher) -> ByScores:
-    return ByScores(embedded, embedded.predict)
+def by_topic(embedded: Matcher) -> ScoreDecider:
+    return ScoreDecider(embedded, embedded.predict)
 
 
 def served(decider: Decider | None, **more: Any) -> FlaskClient:
@@ -176,7 +175,7 @@ def test_a_running_marquee_asks_another_as_its_settings_say(embedded: Matcher, t
 
 def test_a_chain_hands_questions_on_as_they_came(url: str) -> None:
     backend = OpenAICompatible(HTTPTransport(f"{url}/v1", "", 30, 0, 4), "a-model", lambda: UNPROBED)
-    body = ask(served(Forwarded(backend, Admission(4))), REFUND, TEAM, MOOD)
+    body = ask(served(ForwardingDecider(backend, Admission(4))), REFUND, TEAM, MOOD)
     assert [answer["name"] for answer in body["answers"]] == ["refund", "team", "mood"]
     assert body["answers"][0]["probability"] == pytest.approx(0.9)
     assert body["answers"] == ask(served(by_model()), REFUND, TEAM, MOOD)["answers"]
@@ -192,7 +191,7 @@ def seen_by(*questions: Mapping[str, Any], **more: Any) -> list[Conversation]:
         seen.append(conversation)
         return weights(conversation)
 
-    ask(served(ByModel(FakeBackend(weights=note), Admission(4))), *questions, **more)
+    ask(served(TokenDecider(FakeBackend(weights=note), Admission(4))), *questions, **more)
     return seen
 
 
@@ -236,7 +235,7 @@ def test_a_condition_may_stand_twice_and_options_may_be_booleans() -> None:
 def test_confidence_is_0_where_all_is_open_and_1_where_nothing_is() -> None:
     def confidence(*shares: float) -> float:
         told = dict(zip("AB", shares, strict=True))
-        decider = ByModel(FakeBackend(weights=lambda conversation: told), Admission(1))
+        decider = TokenDecider(FakeBackend(weights=lambda conversation: told), Admission(1))
         return float(ask(served(decider), TEAM)["answers"][0]["confidence"])
 
     assert confidence(0.3, 0.3) == pytest.approx(0)
@@ -251,7 +250,7 @@ def test_an_answer_is_remembered(tmp_path: Path) -> None:
         asked.append(conversation)
         return weights(conversation)
 
-    client = served(ByModel(FakeBackend(weights=note), Admission(4), AnswerStore(tmp_path / "answers.sqlite")))
+    client = served(TokenDecider(FakeBackend(weights=note), Admission(4), AnswerStore(tmp_path / "answers.sqlite")))
     first, second = ask(client, REFUND, TEAM), ask(client, REFUND, TEAM)
     assert first["answers"] == second["answers"]
     assert len(asked) == 2
@@ -265,7 +264,7 @@ def test_more_options_than_letters_are_asked_about_in_heats() -> None:
         return {line[0]: 0.9 for line in lines if line[1:].startswith(". option 119")}
 
     many = {**TEAM, "choices": [{"value": f"option {number:03}"} for number in range(120)]}
-    (answer,) = ask(served(ByModel(FakeBackend(weights=likes_the_last), Admission(4))), many)["answers"]
+    (answer,) = ask(served(TokenDecider(FakeBackend(weights=likes_the_last), Admission(4))), many)["answers"]
     assert answer["choice"] == "option 119"
     assert sum(one["probability"] for one in answer["probabilities"]) == pytest.approx(1)
 
@@ -275,7 +274,7 @@ def test_a_real_qwen2_answers_each_question_as_if_it_were_the_only_one(
 ) -> None:
     monkeypatch.setattr("llm.backends.codes.LEAST_MASS", 0.0)  # random weights give codes no more than other tokens
     backend = LocalBackend(str(opinionated(build(tmp_path / "tiny-qwen2"))), device="cpu", dtype="float32")
-    client = served(ByModel(backend, Admission(4)))
+    client = served(TokenDecider(backend, Admission(4)))
     answers = ask(client, REFUND, BUG, TEAM, MOOD)["answers"]
     refund, bug, team, mood = answers
     assert all(0 < one["probability"] < 1 for one in (refund, bug))
@@ -302,7 +301,9 @@ def test_the_embedded_classifier_answers_by_topic_and_says_that_it_did(embedded:
 
 def test_conditions_read_together_are_judged_as_each_by_itself(embedded: Matcher) -> None:
     for questions in ([REFUND, BUG], [{**BUG, "instructions": "The film is a western."}, REFUND]):
-        together, apart = (ask(served(one), *questions)["answers"] for one in (by_topic(embedded), ByScores(embedded)))
+        together, apart = (
+            ask(served(one), *questions)["answers"] for one in (by_topic(embedded), ScoreDecider(embedded))
+        )
         for one, other in zip(together, apart, strict=True):
             assert one["probability"] == pytest.approx(other["probability"], abs=1e-3)
 
@@ -343,16 +344,16 @@ class Reasoning(FakeBackend):
 @pytest.mark.parametrize(
     ("decider", "question", "why"),
     [
-        (ByModel(FakeBackend(name="mute"), Admission(1)), REFUND, "mute tells no probabilities"),
+        (TokenDecider(FakeBackend(name="mute"), Admission(1)), REFUND, "mute returns no token probabilities"),
         (
-            ByScores(LanguageModel(FakeBackend(lambda conversation: f'["{REFUND["instructions"]}"]'))),
+            ScoreDecider(LanguageModel(FakeBackend(lambda conversation: f'["{REFUND["instructions"]}"]'))),
             REFUND,
             "no probabilities",
         ),
-        (Forwarded(FakeBackend(name="plain"), Admission(1)), REFUND, "answers no decisions"),
-        (ByModel(Reasoning(), Admission(1)), REFUND, "thinker does not start its answer with a code"),
-        (ByModel(Reasoning(), Admission(1)), TEAM, "switch its thinking off"),
-        (ByModel(Reasoning(), Admission(1)), MOOD, "reasoning model"),
+        (ForwardingDecider(FakeBackend(name="plain"), Admission(1)), REFUND, "has no Decisions API"),
+        (TokenDecider(Reasoning(), Admission(1)), REFUND, "thinker does not start its answer with a code"),
+        (TokenDecider(Reasoning(), Admission(1)), TEAM, "switch the thinking of a reasoning model off"),
+        (TokenDecider(Reasoning(), Admission(1)), MOOD, "reasoning model"),
     ],
 )
 def test_a_model_that_cannot_answer_says_so(decider: Decider, question: Mapping[str, Any], why: str) -> None:
@@ -371,11 +372,11 @@ def test_a_model_out_of_reach_is_out_of_reach_and_not_unable() -> None:
         def check(self) -> Problem:
             return Problem("unreachable", "no connection")
 
-    assert ask(served(ByModel(Gone(), Admission(1))), REFUND, status=503)["type"] == "/problems/model-unreachable"
+    assert ask(served(TokenDecider(Gone(), Admission(1))), REFUND, status=503)["type"] == "/problems/model-unreachable"
 
 
 def test_no_place_before_the_model_is_told_with_a_time_to_come_again() -> None:
-    response = served(ByModel(FakeBackend(weights=weights), Admission(0))).post(
+    response = served(TokenDecider(FakeBackend(weights=weights), Admission(0))).post(
         "/v1/decisions", json={"model": "marquee", "input": "a", "questions": [REFUND]}
     )
     assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
@@ -396,16 +397,16 @@ class Faulty(FakeBackend):
 
 def test_one_question_may_be_refused_while_others_are_answered() -> None:
     faulty = Faulty("Which team", Problem("unreadable", "no letter"))
-    refund, team = ask(served(ByModel(faulty, Admission(4))), REFUND, TEAM)["answers"]
+    refund, team = ask(served(TokenDecider(faulty, Admission(4))), REFUND, TEAM)["answers"]
     assert refund["type"] == "predicate"
     assert team == {"type": "refusal", "name": "team"}
-    assert ask(served(ByModel(faulty, Admission(4))), TEAM, status=502)["type"] == "/problems/model-unreadable"
+    assert ask(served(TokenDecider(faulty, Admission(4))), TEAM, status=502)["type"] == "/problems/model-unreadable"
 
 
 def test_an_outage_amid_the_questions_fails_the_request_or_lets_minilm_answer_all(embedded: Matcher) -> None:
-    faulty = ByModel(Faulty("Which team", Problem("busy", "overloaded")), Admission(4))
+    faulty = TokenDecider(Faulty("Which team", Problem("busy", "overloaded")), Admission(4))
     assert ask(served(faulty), REFUND, TEAM, status=503)["type"] == "/problems/model-busy"
-    body = ask(served(FallingBack(faulty, by_topic(embedded))), REFUND, TEAM)
+    body = ask(served(FallbackDecider(faulty, by_topic(embedded))), REFUND, TEAM)
     assert body["model"] == "embedded/matcher.v1"
     assert body["answers"][0]["type"] == "predicate"
 
@@ -433,7 +434,7 @@ class Telling(FakeBackend):
     ],
 )
 def test_an_endpoints_own_answers_are_passed_on_only_if_they_are_answers(answers: Any, status: int) -> None:
-    body = ask(served(Forwarded(Telling(*answers), Admission(1))), REFUND, status=status)
+    body = ask(served(ForwardingDecider(Telling(*answers), Admission(1))), REFUND, status=status)
     if status == 200:
         assert body["answers"][0]["name"] == "refund"
 
@@ -494,8 +495,8 @@ def test_fields_that_change_no_answer_are_taken() -> None:
 def test_it_needs_a_key_where_keys_are_needed(tmp_path: Path) -> None:
     keys = Keys(tmp_path / "keys.json")
     key = keys.add("someone")
-    with served_at(served(by_model(), door=AccessControl(keys, locked=True)).application) as url:
-        with pytest.raises(openai.AuthenticationError, match="opens nothing"):
+    with served_at(served(by_model(), access=AccessControl(keys, locked=True)).application) as url:
+        with pytest.raises(openai.AuthenticationError, match="not valid"):
             openai.OpenAI(base_url=f"{url}/v1", api_key="wrong").decisions.create(
                 model="marquee",
                 input="a",

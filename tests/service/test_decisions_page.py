@@ -15,7 +15,7 @@ import pytest
 from llm.embedded.matcher import Matcher
 from marquee.settings import Settings, environment_name
 from service.app import create_app
-from service.decisions.backends import ByScores
+from service.decisions import ScoreDecider
 from service.schemas.decisions import DecisionRequest
 from service.services import Services
 from tests.support.served import served_at
@@ -26,7 +26,7 @@ ADDRESS = "http://127.0.0.1:5000"
 
 @pytest.fixture(scope="module")
 def url(embedded: Matcher) -> Iterator[str]:
-    decider = ByScores(embedded, embedded.predict)
+    decider = ScoreDecider(embedded, embedded.predict)
     with served_at(
         create_app(Services(lambda choice: embedded, lambda: None, lambda: None, "tmdb", decider=decider))
     ) as at:

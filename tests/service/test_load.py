@@ -19,9 +19,8 @@ from marquee.settings import read_settings
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
 from service.app import create_app
-from service.decisions.backends import ByScores
-from service.factory import build
-from service.services import Services
+from service.decisions import ScoreDecider
+from service.services import Services, build
 from similarity.index.builder import FilmSource as FilmSource
 from similarity.index.builder import build as build_index
 from similarity.index.sample import live
@@ -71,7 +70,7 @@ class HeldWords(Words, Held):
 
 def deciding(embedded: Matcher, limit: int) -> tuple[Flask, Held]:
     held = HeldPairs()
-    decider = ByScores(embedded, MicroBatchedPairs("held", held.predict, Admission(limit)))
+    decider = ScoreDecider(embedded, MicroBatchedPairs("held", held.predict, Admission(limit)))
     return create_app(Services(lambda choice: embedded, lambda: None, lambda: None, "tmdb", decider=decider)), held
 
 
@@ -142,7 +141,7 @@ def test_a_request_of_a_client_that_disconnects_is_not_computed(
     app, held = serve(8)
     first = pool.submit(post, app, route, "w1")
     assert held.begun.wait(30)
-    monkeypatch.setattr("service.request_logging.disconnected", lambda client: lambda: True)
+    monkeypatch.setattr("service.request_hooks.disconnected", lambda client: lambda: True)
     left = pool.submit(post, app, route, "w2")
     time.sleep(0.02)
     held.go_on.set()
@@ -170,8 +169,8 @@ def _batcher_of(app: Flask, route: str) -> Any:
     parts: Services = app.extensions["marquee"]
     if route == "/similar":
         return parts.similar()._encode
-    decider = parts.returns_labels()
-    assert isinstance(decider, ByScores)
+    decider = parts.question_decider
+    assert isinstance(decider, ScoreDecider)
     assert isinstance(decider.predict, MicroBatchedPairs)
     return decider.predict._batcher
 

@@ -11,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from llm.classifier import AnswerSource, Prediction, Problem, ProblemKind, Usage
 from marquee.settings import read_settings
-from service.metrics import Metrics
 from service.openapi import OPERATIONS
+from service.telemetry import Metrics
 
 FOLDER = Path(__file__).parent.parent.parent / "observability"
 ALERTS = yaml.safe_load((FOLDER / "alerts.yml").read_text(encoding="utf-8"))
@@ -25,11 +25,13 @@ ASKED = [rule["expr"] for rule in RULES] + [target["expr"] for panel in BOARD["p
 def samples() -> dict[str, set[str]]:
     """Every figure of the service that has seen everything once, and its labels."""
     metrics, source = Metrics(), AnswerSource("gpt-4o-mini", "tmdb@1")
-    metrics.asked("/classify", 200, 0.1)
+    metrics.count_request("/classify", 200, 0.1)
     metrics.queue.labels("model").inc()
     metrics.batch.observe(3)
-    metrics.answered([Prediction(("War",), source, usage=Usage(10, 5, 1)), Prediction((), source, cached=True)])
-    metrics.answered([Prediction((), source, problem=Problem("busy", "later"))])
+    metrics.count_predictions(
+        [Prediction(("War",), source, usage=Usage(10, 5, 1)), Prediction((), source, cached=True)]
+    )
+    metrics.count_predictions([Prediction((), source, problem=Problem("busy", "later"))])
     families = text_string_to_metric_families(metrics.exposition().decode())
     return {sample.name: set(sample.labels) for family in families for sample in family.samples}
 

@@ -26,12 +26,11 @@ from werkzeug.test import TestResponse
 from llm.backends.backend import Conversation, FakeBackend
 from llm.classifier import Problem
 from llm.language_model import LanguageModel
+from service.access_control import AccessControl, Keys
 from service.app import create_app
-from service.auth import Keys
-from service.decisions.backends import ByModel
+from service.decisions import TokenDecider
 from service.openapi import OPERATIONS, document, routes_of
 from service.problem_kinds import KINDS
-from service.rate_limits import AccessControl
 from service.services import Limits, Services
 from similarity.index.builder import FilmSource, build
 from similarity.index.sample import live
@@ -60,7 +59,7 @@ def _weights(conversation: Conversation) -> Mapping[str, float]:
 
 
 model = LanguageModel(FakeBackend(_reply, "a-model"))
-decider = ByModel(FakeBackend(name="a-model", weights=_weights), Admission(64))
+decider = TokenDecider(FakeBackend(name="a-model", weights=_weights), Admission(64))
 limits = Limits(texts=5, labels=60)
 app = create_app(
     Services(lambda choice: model, lambda: None, lambda: None, "tmdb", limits, decider=decider, similar=_similar)
@@ -163,8 +162,8 @@ def test_what_asks_for_work_names_both_ways_to_send_a_key_and_how_a_refusal_look
 def test_a_refusal_and_a_rate_are_as_told(whole: dict[str, Any], tmp_path: Path) -> None:
     keys = Keys(tmp_path / "keys.json")
     headers = {"X-API-Key": keys.add("ada")}
-    door = AccessControl(keys, rate_limit="1 per hour")
-    client = create_app(Services(lambda choice: model, lambda: None, lambda: None, "tmdb", door=door)).test_client()
+    access = AccessControl(keys, rate_limit="1 per hour")
+    client = create_app(Services(lambda choice: model, lambda: None, lambda: None, "tmdb", access=access)).test_client()
     replies = [
         client.post("/classify", json={"text": "a"}),
         *(client.post("/classify", json={"text": "a"}, headers=headers) for _ in range(2)),

@@ -32,9 +32,8 @@ from llm.wrappers.micro_batched import MicroBatched, traced_pass
 from marquee.settings import read_settings
 from prompts.errors import InvalidSetting
 from service.app import create_app
-from service.factory import build
-from service.services import Services
-from service.tracing import configure_tracing, requested_exporter
+from service.services import Services, build
+from service.telemetry import configure_tracing, requested_exporter
 from similarity.micro_batching import Admission
 from tests.support.misbehaving import body, endpoint, hangs, says
 from tests.support.process import ROOT, service
@@ -166,7 +165,7 @@ def test_no_text_and_no_key_is_in_a_trace_and_health_checks_leave_none(exported:
 def test_the_log_names_the_trace_of_the_caller(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "service.requests")
     embedded().post("/classify", json={"text": "x"}, headers={"traceparent": CALLER})
-    found = [record.told.get("trace_id") for record in caplog.records if hasattr(record, "told")]
+    found = [record.fields.get("trace_id") for record in caplog.records if hasattr(record, "fields")]
     assert found == [CALLER.split("-")[1]]
 
 
@@ -175,7 +174,7 @@ def test_a_request_without_a_trace_is_logged_without_one_and_leaves_no_context(
 ) -> None:
     caplog.set_level("INFO", "service.requests")
     embedded().get("/healthz", headers={"traceparent": CALLER, "X-Request-Timeout": "soon"})
-    found = [record.told.get("trace_id") for record in caplog.records if hasattr(record, "told")]
+    found = [record.fields.get("trace_id") for record in caplog.records if hasattr(record, "fields")]
     assert (found, of_current()) == ([None], 0)
 
 
@@ -245,7 +244,7 @@ def test_without_the_sdk_the_error_names_what_to_install(monkeypatch: pytest.Mon
 
 def test_the_sdk_is_loaded_only_where_traces_are_exported() -> None:
     script = (
-        "import sys, service.app, service.factory; from service.tracing import configure_tracing; "
+        "import sys, service.app, service.services; from service.telemetry import configure_tracing; "
         "configure_tracing({}); "
         "print([name for name in sys.modules if name.startswith(('opentelemetry.sdk', 'opentelemetry.exporter'))])"
     )

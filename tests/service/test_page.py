@@ -61,7 +61,7 @@ def page(browser: Browser, url: str, asked: list[str], complaints: list[str]) ->
     opened.on("console", lambda message: complaints.append(message.text))
     opened.on("pageerror", lambda error: complaints.append(str(error)))
     opened.goto(url)
-    expect(opened.locator("#vocabulary")).to_have_value("tmdb")
+    expect(opened.locator("#taxonomy")).to_have_value("tmdb")
     yield opened
     context.close()
     hosts = {urlsplit(address).hostname for address in asked if not address.startswith("blob:")}
@@ -69,7 +69,7 @@ def page(browser: Browser, url: str, asked: list[str], complaints: list[str]) ->
 
 
 def test_a_plot_gets_genres_and_says_who_answered(page: Page, complaints: list[str]) -> None:
-    expect(page.get_by_text("Nothing asked yet")).to_be_visible()
+    expect(page.get_by_text("No answer yet")).to_be_visible()
     page.get_by_label("Text", exact=True).fill(PLOT)
     page.get_by_role("button", name="Classify").click()
     expect(page.locator(".chip").first).to_contain_text("Fantasy")
@@ -87,15 +87,15 @@ def test_an_example_is_a_click_and_the_page_can_be_cleared(page: Page) -> None:
     expect(page.locator(".chip").first).to_be_visible()
     expect(page.locator("#labels")).to_be_visible()
     page.get_by_role("button", name="Clear").click()
-    expect(page.get_by_text("Nothing asked yet")).to_be_visible()
-    expect(page.locator("#vocabulary")).to_have_value("tmdb")
+    expect(page.get_by_text("No answer yet")).to_be_visible()
+    expect(page.locator("#taxonomy")).to_have_value("tmdb")
 
 
 def test_own_labels_by_keyboard_alone_and_markup_in_them_stays_text(page: Page, complaints: list[str]) -> None:
     page.get_by_label("Text", exact=True).fill("The app closes itself at start")
-    page.get_by_label("Vocabulary").select_option(label="labels of your own …")
-    page.get_by_label("Labels of your own").fill("billing\n<img src=x onerror=alert(1)>: the program stops working")
-    page.get_by_label("None of them").uncheck()
+    page.get_by_label("Taxonomy").select_option(label="custom labels …")
+    page.get_by_label("Custom labels").fill("billing\n<img src=x onerror=alert(1)>: the program stops working")
+    page.get_by_label("Allow no label").uncheck()
     page.keyboard.press("Control+Enter")
     expect(page.locator(".chip").first).to_contain_text("<img src=x onerror=alert(1)>")
     assert page.locator("#board img").count() == 0
@@ -104,8 +104,8 @@ def test_own_labels_by_keyboard_alone_and_markup_in_them_stays_text(page: Page, 
 
 def test_none_applies_is_an_answer_of_its_own(page: Page) -> None:
     page.get_by_label("Text", exact=True).fill("The violinist tunes her instrument before the concert.")
-    page.get_by_label("Vocabulary").select_option(label="labels of your own …")
-    page.get_by_label("Labels of your own").fill("tax law\nplumbing")
+    page.get_by_label("Taxonomy").select_option(label="custom labels …")
+    page.get_by_label("Custom labels").fill("tax law\nplumbing")
     page.get_by_role("button", name="Classify").click()
     expect(page.get_by_text("None of the 2 labels applies.")).to_be_visible()
 
@@ -113,7 +113,7 @@ def test_none_applies_is_an_answer_of_its_own(page: Page) -> None:
 def test_errors_are_told_in_words(page: Page, asked: list[str]) -> None:
     before = len(asked)
     page.get_by_role("button", name="Classify").click()
-    expect(page.get_by_role("alert").first).to_contain_text("Nothing to read yet")
+    expect(page.get_by_role("alert").first).to_contain_text("There is no text yet")
     assert len(asked) == before
     page.get_by_label("Text", exact=True).fill("x" * 60_000)
     page.keyboard.press("Control+Enter")
@@ -162,7 +162,7 @@ def test_a_key_is_asked_for_where_one_is_wanted_and_stays_in_the_tab(page: Page)
     page.keyboard.press("Control+Enter")
     page.get_by_label("API key").fill("wrong")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", name="This key is not taken")).to_be_visible()
+    expect(page.get_by_role("heading", name="This key is not valid")).to_be_visible()
     page.get_by_label("API key").fill("open-sesame")
     page.keyboard.press("Enter")
     expect(page.locator(".chip").first).to_contain_text("Fantasy")
@@ -184,9 +184,9 @@ def test_real_films_stand_beside_the_genres_of_a_plot_and_not_beside_other_texts
     page.keyboard.press("Control+Enter")
     expect(page.locator("#films li")).to_have_count(6)
     expect(page.get_by_role("heading", name="Similar films")).to_be_visible()
-    page.get_by_label("Vocabulary").select_option("tickets")
+    page.get_by_label("Taxonomy").select_option("tickets")
     page.keyboard.press("Control+Enter")
-    expect(page.locator("#who")).to_contain_text("vocabulary tickets")
+    expect(page.locator("#who")).to_contain_text("taxonomy tickets")
     expect(page.get_by_role("heading", name="Similar films")).to_be_hidden()
 
 
@@ -200,7 +200,7 @@ def faults(page: Page) -> list[str]:
 def test_axe_finds_no_fault_by_day_or_night(browser: Browser, url: str, scheme: Literal["light", "dark"]) -> None:
     page = browser.new_page(color_scheme=scheme, reduced_motion="reduce")
     page.goto(url, timeout=PATIENCE)
-    expect(page.locator("#vocabulary")).to_have_value("tmdb")
+    expect(page.locator("#taxonomy")).to_have_value("tmdb")
     assert faults(page) == []
     page.keyboard.press("Control+Enter")
     expect(page.get_by_role("alert").first).to_be_visible()
@@ -227,7 +227,7 @@ def test_axe_finds_no_fault_by_day_or_night(browser: Browser, url: str, scheme: 
 
 
 def test_axe_would_find_a_fault(page: Page) -> None:
-    page.evaluate("document.querySelector('label[for=vocabulary]').remove()")
+    page.evaluate("document.querySelector('label[for=taxonomy]').remove()")
     assert "select-name" in [fault.split(":")[0] for fault in faults(page)]
 
 

@@ -159,7 +159,10 @@ def test_it_stops_when_told_to() -> None:
     ("settings", "said"),
     [
         ({"MARQUEE_TIMEOUT": "soon"}, 'Error: MARQUEE_TIMEOUT is "soon"; give a number'),
-        ({"MARQUEE_HOST": "0.0.0.0"}, "make a key (`main.py keys add NAME`), or say that all may (--allow-anonymous"),
+        (
+            {"MARQUEE_HOST": "0.0.0.0"},
+            "allow anonymous clients (--allow-anonymous",
+        ),
         ({"MARQUEE_MAX_PENDING": "96"}, "MARQUEE_MAX_PENDING should be below MARQUEE_THREADS"),
         ({"MARQUEE_TAXONOMY": "tmbd"}, "Error: there is no taxonomy 'tmbd'; did you mean 'tmdb'?"),
         ({"MARQUEE_HOST": "203.0.113.7", "MARQUEE_ALLOW_ANONYMOUS": "true"}, "Error: cannot listen on 203.0.113.7"),

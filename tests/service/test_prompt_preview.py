@@ -14,8 +14,7 @@ from prompts import registry
 from prompts.answer_format import FewShotExample
 from prompts.text import Text
 from service.app import create_app
-from service.prompt_preview import asked_by
-from service.services import Services
+from service.services import Services, preview_of
 
 
 def served(*seen: list[Conversation]) -> FlaskClient:
@@ -39,7 +38,7 @@ def served(*seen: list[Conversation]) -> FlaskClient:
         lambda: None,
         lambda: None,
         "tmdb",
-        asking_of=lambda choice, text, taxonomy: asked_by(of(choice.strategy), text, taxonomy),
+        preview_for=lambda choice, text, taxonomy: preview_of(of(choice.strategy), text, taxonomy),
     )
     return create_app(parts).test_client()
 
@@ -59,8 +58,8 @@ def test_what_is_shown_is_what_is_sent(strategy: str) -> None:
 
 def test_few_shot_examples_are_shown_as_the_turns_that_are_sent() -> None:
     shots = StaticExamples((FewShotExample(Text("A duel at noon."), ("Western",)),), "tmdb")
-    model = LanguageModel(FakeBackend(), STRATEGIES["json_list"], shots=shots)
-    (sent,) = asked_by(model, Text("A plot."), registry.taxonomy("tmdb")).conversations
+    model = LanguageModel(FakeBackend(), STRATEGIES["json_list"], examples=shots)
+    (sent,) = preview_of(model, Text("A plot."), registry.taxonomy("tmdb")).conversations
     assert [message["role"] for message in sent] == ["system", "user", "assistant", "user"]
     assert ("A duel" in sent[1]["content"], sent[2]["content"]) == (True, '["Western"]')
 

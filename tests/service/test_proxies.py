@@ -13,10 +13,9 @@ from werkzeug.test import Client as WSGIClient
 from werkzeug.wrappers import Response
 
 from marquee.settings import read_settings
+from service.access_control import AccessControl, Keys
 from service.app import create_app
-from service.auth import Keys
 from service.problem_kinds import KINDS
-from service.rate_limits import AccessControl
 from service.services import Services
 from tests.eval.rows import Named
 
@@ -24,13 +23,13 @@ ROOT = Path(__file__).parents[2]
 TEXT = {"text": "a war"}
 
 
-def client_of(proxies: int, door: AccessControl | None = None) -> FlaskClient:
+def client_of(proxies: int, access: AccessControl | None = None) -> FlaskClient:
     parts = Services(
         lambda choice: Named(),
         lambda: None,
         lambda: None,
         "tmdb",
-        door=door or AccessControl(),
+        access=access or AccessControl(),
         trusted_proxies=proxies,
     )
     return create_app(parts).test_client()
@@ -97,7 +96,7 @@ def test_the_log_has_the_clients_address(
 ) -> None:
     with caplog.at_level(logging.INFO, "service.requests"):
         statuses(client_of(proxies), [given])
-    assert [vars(record)["told"]["address"] for record in caplog.records] == [address]
+    assert [vars(record)["fields"]["address"] for record in caplog.records] == [address]
 
 
 @pytest.mark.usefixtures("away")

@@ -18,9 +18,8 @@ from main import main
 from marquee.settings import read_settings
 from prompts.errors import InvalidSetting, UnknownName
 from prompts.network import is_loopback
+from service.access_control import AccessControl, Keys, access_control_of
 from service.app import create_app
-from service.auth import Keys
-from service.rate_limits import AccessControl, door
 from service.services import Services
 
 TEXT = {"text": "a plot"}
@@ -32,7 +31,7 @@ def model() -> Classifier:
 
 def behind(lock: AccessControl, classifier: Classifier | None = None) -> FlaskClient:
     answering = classifier or model()
-    return create_app(Services(lambda choice: answering, lambda: None, lambda: None, "tmdb", door=lock)).test_client()
+    return create_app(Services(lambda choice: answering, lambda: None, lambda: None, "tmdb", access=lock)).test_client()
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -69,9 +68,9 @@ def test_a_revoked_key_opens_nothing_and_is_not_forgotten(keys: Keys) -> None:
 
 def test_names_are_checked(keys: Keys) -> None:
     keys.add("ada")
-    with pytest.raises(InvalidSetting, match="there is a key 'ada' already"):
+    with pytest.raises(InvalidSetting, match="a key 'ada' exists"):
         keys.add("ada")
-    with pytest.raises(InvalidSetting, match="is no name for a key"):
+    with pytest.raises(InvalidSetting, match="cannot name a key"):
         keys.add("a b")
     with pytest.raises(UnknownName, match="did you mean 'ada'"):
         keys.revoke("adda")
@@ -79,7 +78,7 @@ def test_names_are_checked(keys: Keys) -> None:
 
 def test_a_file_that_holds_no_keys_opens_nothing(keys: Keys, tmp_path: Path) -> None:
     (tmp_path / "keys.json").write_text("[1]")
-    with pytest.raises(InvalidSetting, match="holds no API keys"):
+    with pytest.raises(InvalidSetting, match="has no API keys"):
         keys.all()
     assert behind(AccessControl(keys)).post("/classify", json=TEXT).status_code == 503
 
@@ -125,13 +124,13 @@ def test_a_running_service_knows_new_and_revoked_keys_at_once(keys: Keys, tmp_pa
 
 
 def test_another_address_than_loopback_needs_keys_or_a_word(away: Path) -> None:
-    with pytest.raises(InvalidSetting, match="whoever reaches"):
-        door(read_settings(host="0.0.0.0"))
-    assert door(read_settings(host="0.0.0.0", allow_anonymous=True)).keys is None
-    assert not door(read_settings()).needs_key
+    with pytest.raises(InvalidSetting, match="every client that reaches"):
+        access_control_of(read_settings(host="0.0.0.0"))
+    assert access_control_of(read_settings(host="0.0.0.0", allow_anonymous=True)).keys is None
+    assert not access_control_of(read_settings()).needs_key
     Keys(away / "var" / "keys.json").add("ada")
-    assert door(read_settings(host="0.0.0.0")).needs_key
-    assert door(read_settings(host="127.0.0.1")).needs_key
+    assert access_control_of(read_settings(host="0.0.0.0")).needs_key
+    assert access_control_of(read_settings(host="127.0.0.1")).needs_key
     assert [is_loopback(host) for host in ("127.0.0.1", "127.8.8.8", "::1", "localhost")] == [True] * 4
     assert [is_loopback(host) for host in ("0.0.0.0", "::", "10.0.0.1", "example.org")] == [False] * 4
 
@@ -192,8 +191,8 @@ def test_two_applications_count_for_themselves(keys: Keys) -> None:
 
 
 def test_on_loopback_without_keys_nothing_is_counted(away: Path) -> None:
-    assert door(read_settings()).rate_limit == ""
-    assert door(read_settings(allow_anonymous=True)).rate_limit == "600 per minute"
+    assert access_control_of(read_settings()).rate_limit == ""
+    assert access_control_of(read_settings(allow_anonymous=True)).rate_limit == "600 per minute"
 
 
 def test_counts_that_cannot_be_kept_stop_the_start() -> None:
@@ -221,6 +220,6 @@ def test_no_key_stands_in_the_log(keys: Keys, caplog: pytest.LogCaptureFixture) 
     token, client = keys.add("ada"), behind(AccessControl(keys))
     client.post("/classify", json=TEXT, headers=bearer(token))
     client.post("/classify", json=TEXT, headers=bearer("mq_wrong"))
-    assert [record.told.get("key") for record in caplog.records if hasattr(record, "told")] == ["ada", None]
+    assert [record.fields.get("key") for record in caplog.records if hasattr(record, "fields")] == ["ada", None]
     assert token not in caplog.text
     assert "mq_wrong" not in json.dumps([vars(one) for one in caplog.records], default=str)

@@ -15,10 +15,9 @@ from llm.classifier import Problem
 from llm.language_model import LanguageModel
 from marquee.settings import read_settings
 from service.app import create_app
-from service.factory import build
 from service.openapi import document
-from service.readiness import Readiness
-from service.services import Services
+from service.routes import Readiness
+from service.services import Services, build
 from tests.support.misbehaving import body, endpoint
 
 DOWN = Problem("unreachable", "no connection to 127.0.0.1:9")
@@ -42,7 +41,7 @@ class Checked:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [1_000.0]
-    monkeypatch.setattr("service.readiness.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("service.routes.time.monotonic", lambda: now[0])
     return now
 
 
@@ -133,7 +132,7 @@ def test_the_openapi_document_is_made_once(monkeypatch: pytest.MonkeyPatch) -> N
         made.append(app)
         return document(app)
 
-    monkeypatch.setattr("service.pages.document", counted)
+    monkeypatch.setattr("service.routes.document", counted)
     http = client(lambda: None)
     first, *others = [http.get("/openapi.json") for _ in range(5)]
     assert len(made) == 1

@@ -19,9 +19,8 @@ from llm.request_context import CURRENT_REQUEST, RequestContext
 from llm.strategies.json_list import JSONList
 from marquee.settings import read_settings
 from service.app import create_app
-from service.factory import build
-from service.logging_setup import JSONLines
-from service.services import Limits, Services
+from service.services import Limits, Services, build
+from service.telemetry import JSONLines
 from tests.support.misbehaving import endpoint, hangs, says
 
 SECRET_TEXT = "A plot that nobody else should read."

@@ -101,7 +101,7 @@ def test_without_an_index_it_says_how_to_make_one(embedded: Matcher, tmp_path: P
 def test_another_encoders_index_is_not_searched(embedded: Matcher, tmp_path: Path) -> None:
     build(tmp_path, FilmSource(films(3), ""), Words())
     client = served(embedded, tmp_path, MiniLM())
-    assert "made by words" in problem_of(client.post("/similar", json={"text": "a"}), 503, "no-index")["detail"]
+    assert "built with words" in problem_of(client.post("/similar", json={"text": "a"}), 503, "no-index")["detail"]
 
 
 def test_out_of_the_box_the_sample_films_are_compared(embedded: Matcher, away: Path) -> None:

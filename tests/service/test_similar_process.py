@@ -14,7 +14,7 @@ from llm.embedded.matcher import Matcher
 from similarity.encoders.minilm import MiniLM
 from similarity.film import Film
 from similarity.index.builder import FilmSource, build
-from similarity.index.reloading import opened
+from similarity.index.reloading import load_index
 from tests.support.process import ServiceProcess, service
 
 PLOTS = [
@@ -76,4 +76,4 @@ def test_a_killed_service_leaves_the_index_whole(running: ServiceProcess, folder
     ask(running, ASKED[1])
     running.process.send_signal(signal.SIGKILL)
     running.process.wait(30)
-    assert len(opened(folder, encoder.name, encoder.dimension).vectors) >= len(FILMS)
+    assert len(load_index(folder, encoder.name, encoder.dimension).vectors) >= len(FILMS)

@@ -40,7 +40,7 @@ def test_one_that_is_gone_already_does_no_harm() -> None:
 
 
 def passed_on(raw: bytes, most: int = 10, **environ: str) -> dict[str, Any]:
-    """What the application is given of a body, and how much of it is left unread."""
+    """What the application is given of a body, and how much of it is left failed_predictions."""
     seen: dict[str, Any] = {}
 
     def app(given: dict[str, Any], start: Any) -> list[bytes]:

@@ -61,9 +61,9 @@ def test_a_bare_title_is_looked_up_and_the_answer_says_so(server: FilmServer) ->
     told = answer["lookup"]
     assert (told["found"], told["provider"], told["title"], told["year"]) == (True, "tmdb", "The Paper Lantern", 1984)
     assert (told["id"], told["url"], told["text_from"]) == ("11", "https://www.themoviedb.org/movie/11", "overview")
-    assert (told["known_genres"], told["remembered"], told["tried"]) == (["Drama", "Mystery"], False, [])
+    assert (told["known_genres"], told["cached"], told["tried"]) == (["Drama", "Mystery"], False, [])
     assert LANTERN in service.prompts[0]
-    assert service.ask(title="The Paper Lantern", year=1984, lookup=True)["lookup"]["remembered"]
+    assert service.ask(title="The Paper Lantern", year=1984, lookup=True)["lookup"]["cached"]
 
 
 def test_without_being_asked_nothing_is_looked_up(server: FilmServer) -> None:
@@ -78,7 +78,7 @@ def test_a_placeholder_is_no_text_but_a_text_is(server: FilmServer) -> None:
     assert SALT in service.prompts[-1]
     asked = len(server.asked)
     told = service.ask(title="Salt & Mule", overview="A real plot.", lookup=True)["lookup"]
-    assert (told["found"], told["note"]) == (False, "not needed: a text was given")
+    assert (told["found"], told["note"]) == (False, "not needed: the request has a text")
     assert "A real plot." in service.prompts[-1]
     assert len(server.asked) == asked
 
@@ -86,7 +86,7 @@ def test_a_placeholder_is_no_text_but_a_text_is(server: FilmServer) -> None:
 def test_namesakes_are_told(server: FilmServer) -> None:
     told = Service(settings_of(server)).ask(title="The Paper Lantern", lookup=True)["lookup"]
     assert (told["year"], told["same_title"]) == (1984, 2)
-    assert "give a year" in told["note"]
+    assert "send year for another" in told["note"]
     later = Service(settings_of(server)).ask(title="The Paper Lantern (2011)", lookup=True)["lookup"]
     assert later["id"] == "12"
 
@@ -145,7 +145,7 @@ def test_the_prompt_shown_is_the_one_that_would_be_sent(server: FilmServer) -> N
     ("sent", "said"),
     [
         ({"title": "A", "year": 1999}, "lookup"),
-        ({"texts": ["A"], "year": 1999, "lookup": True}, "own year"),
+        ({"texts": ["A"], "year": 1999, "lookup": True}, "year of each text"),
         ({"title": "A", "year": 99, "lookup": True}, "year"),
         ({"title": "A", "year": "1999", "lookup": True}, "year"),
         ({"title": "A", "lookup": "http://evil.example"}, "lookup"),
@@ -220,7 +220,7 @@ def test_the_command_line_looks_up_too(server: FilmServer, monkeypatch: pytest.M
         monkeypatch.setenv(f"MARQUEE_{name}", value)
     call = ["classify", "--title", "The Paper Lantern", "--year", "2011", "--lookup"]
     said = CliRunner().invoke(main, call, catch_exceptions=False).stderr
-    assert "look-up: read the overview that tmdb tells https://www.themoviedb.org/movie/12" in said
+    assert "look-up: classified the overview from tmdb https://www.themoviedb.org/movie/12" in said
     assert CliRunner().invoke(main, ["classify", "--title", "A", "--year", "2011"]).exit_code == 2
 
 

@@ -34,8 +34,7 @@ from marquee.client import Client
 from marquee.settings import read_settings
 from prompts import registry
 from service.app import create_app
-from service.factory import build
-from service.services import Limits, Services
+from service.services import Limits, Services, build
 from tests.support.misbehaving import Behaviour, body, cuts, endpoint, says
 from tests.support.process import ROOT, ServiceProcess, service
 from tests.support.ugly import PLOT, prompt_injection

@@ -10,8 +10,7 @@ import pytest
 from gunicorn.workers import gthread
 
 from prompts.errors import InvalidSetting
-from service.server.gunicorn_internals import DEFER, TESTED, check_gunicorn
-from service.server.worker import Worker
+from service.server.worker import DEFER, TESTED, Worker, check_gunicorn
 from tests.support.process import ROOT
 
 THREADS = 2
@@ -30,7 +29,8 @@ def asks_again(here: socket.socket, alive: bool = True, connections: int = THREA
     worker = Worker.__new__(Worker)
     worker.alive, worker.nr_conns, worker.cfg = alive, connections, SimpleNamespace(threads=THREADS)
     unreader = SimpleNamespace(buf=io.BytesIO(read_ahead))
-    return worker._asks_again(SimpleNamespace(sock=here, parser=SimpleNamespace(unreader=unreader)))
+    connection = SimpleNamespace(sock=here, parser=SimpleNamespace(unreader=unreader))
+    return bool(worker._has_next_request(connection))
 
 
 def test_who_asks_again_at_once_keeps_the_thread(ends: tuple[socket.socket, socket.socket]) -> None:

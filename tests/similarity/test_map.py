@@ -15,7 +15,7 @@ import pytest
 from similarity.errors import InvalidIndex
 from similarity.film import Film
 from similarity.index.builder import FilmSource, build
-from similarity.index.reloading import LoadedIndex, opened
+from similarity.index.reloading import LoadedIndex, load_index
 from similarity.map.notebook import picture
 from similarity.map.page import page
 from similarity.map.points import points, principal
@@ -28,7 +28,7 @@ UGLY = '</script><script>alert(1)</script> & "quoted" \u2028'
 
 def of(folder: Path, some: list[Film]) -> LoadedIndex:
     build(folder, FilmSource(some, str(len(some))), Words())
-    return opened(folder, Words.name, Words.dimension)
+    return load_index(folder, Words.name, Words.dimension)
 
 
 def test_axes_are_the_directions_in_which_vectors_differ_most() -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 from llm.backends.backend import Conversation
 from llm.backends.local_backend import LocalBackend
-from llm.strategies.strategy import Render
+from llm.strategies.strategy import PromptBuilder
 from prompts import registry
-from prompts.answer_format import LETTERS, AnswerFormat
+from prompts.answer_format import LABEL_TOKENS, AnswerFormat
 from prompts.text import Text
 from tests.support.tiny_qwen2 import CHAT_TEMPLATE
 
@@ -79,11 +79,11 @@ def schema(names: Sequence[str], least: int, most: int) -> dict[str, Any]:
     return {"type": "array", "items": items, "minItems": least, "maxItems": most}
 
 
-def render(text: str) -> Render:
+def render(text: str) -> PromptBuilder:
     return lambda taxonomy, question: PLOT.render(Text(text), taxonomy, question)
 
 
-def asked(texts: Sequence[str], question: AnswerFormat = LETTERS) -> list[Conversation]:
+def asked(texts: Sequence[str], question: AnswerFormat = LABEL_TOKENS) -> list[Conversation]:
     return [render(text)(TMDB, question) for text in texts]
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from prompts.answer_format import CODES, LETTERS, LIST, AnswerFormat
+from prompts.answer_format import CODES, JSON_LIST, LABEL_TOKENS, AnswerFormat
 from prompts.taxonomy import Label, Taxonomy
 from prompts.template import Prompt
 from prompts.text import Text
@@ -68,9 +68,9 @@ def examples() -> list[Example]:
     """Every question that the strategies ask about these films, with its right answer."""
     made: list[Example] = []
     for text, labels in films():
-        made.append((PROMPT.render(text, GENRES, LIST), json.dumps(list(labels), separators=(",", ":"))))
-        letters = [CODES[GENRES.names.index(name)] for name in labels] or [LETTERS.none_code]
-        made += [(PROMPT.render(text, GENRES, LETTERS), letter) for letter in letters]
+        made.append((PROMPT.render(text, GENRES, JSON_LIST), json.dumps(list(labels), separators=(",", ":"))))
+        letters = [CODES[GENRES.names.index(name)] for name in labels] or [LABEL_TOKENS.none_code]
+        made += [(PROMPT.render(text, GENRES, LABEL_TOKENS), letter) for letter in letters]
         for label in GENRES.predictable:
             asked = AnswerFormat("yes_no", label)
             made.append((PROMPT.render(text, GENRES, asked), "Yes" if label.name in labels else "No"))

@@ -14,13 +14,10 @@ from llm.embedded.weights import MatcherWeights, save
 from prompts import registry
 from prompts.text import Text
 from similarity.encoders.minilm import MiniLM, tokenizer
-from training.matcher.checkpoint import Checkpoints
-from training.matcher.dataset import batches, items
-from training.matcher.label_phrasings import Concept, concepts, held_out
-from training.matcher.model import pretrained
-from training.matcher.train import MatcherSchedule, learn
-from training.matcher.word_features import with_words
-from training.matcher.zero_shot_calibration import general, with_far
+from training.matcher.calibration import general, with_words, with_zero_shot
+from training.matcher.dataset import Concept, batches, concepts, held_out, items
+from training.matcher.model import Checkpoints, pretrained
+from training.matcher.train import MatcherSchedule, fit
 
 SAMPLE = Path("data/sample")
 CONCEPTS = concepts(())
@@ -107,9 +104,9 @@ def test_a_few_steps_teach_a_few_films_and_the_file_answers_as_taught(tmp_path: 
     given = items(films(8), wanted, tokenizer())
     recipe = MatcherSchedule(epochs=12, again=(), encoder_rate=5e-4, label_rate=5e-3)
     kept = Checkpoints(tmp_path / "stages")
-    learnt = learn(given, wanted, encoder, "tiny", recipe, kept, lambda step, steps, loss: losses.append(loss))
+    learnt = fit(given, wanted, encoder, "tiny", recipe, kept, lambda step, steps, loss: losses.append(loss))
     assert np.mean(losses[-3:]) < 0.7 * np.mean(losses[:3])
-    far = with_far(learnt, encoder, general(SAMPLE, "validation"))
+    far = with_zero_shot(learnt, encoder, general(SAMPLE, "validation"))
     save(with_words(far, given, films(8), wanted, encoder), tmp_path / "tiny.safetensors", rank=64)
     taught = matcher(tmp_path / "tiny.safetensors", encoder)
     answers = taught.classify([one.text for one in films(8)], registry.taxonomy("imdb"))
@@ -120,7 +117,7 @@ def test_a_few_steps_teach_a_few_films_and_the_file_answers_as_taught(tmp_path: 
 
 @pytest.mark.usefixtures("one_layer")
 def test_one_that_was_ended_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.matcher.train._KEPT_EVERY", 2)
+    monkeypatch.setattr("training.matcher.train._SAVE_EVERY", 2)
     wanted = worded_twice("genres")
     given, encoder, recipe = items(films(4), wanted, tokenizer()), MiniLM(), MatcherSchedule(epochs=5, again=(2, 1))
     kept, told = Checkpoints(tmp_path / "stages"), list[tuple[int, int]]()
@@ -130,15 +127,15 @@ def test_one_that_was_ended_goes_on_where_it_was(tmp_path: Path, monkeypatch: py
         if len(told) == 6:  # the first of the second cycle
             raise KeyboardInterrupt
 
-    whole = learn(given, wanted, encoder, "tiny", recipe, Checkpoints(tmp_path / "others"), lambda *_: None)
+    whole = fit(given, wanted, encoder, "tiny", recipe, Checkpoints(tmp_path / "others"), lambda *_: None)
     with pytest.raises(KeyboardInterrupt):
-        learn(given, wanted, encoder, "tiny", recipe, kept, ended)
-    again = learn(given, wanted, encoder, "tiny", recipe, kept, ended)
+        fit(given, wanted, encoder, "tiny", recipe, kept, ended)
+    again = fit(given, wanted, encoder, "tiny", recipe, kept, ended)
     assert told == [(step, 8) for step in (*range(1, 7), *range(6, 9))], "five are not done a second time"
     for name, change in whole.changes.items():
         np.testing.assert_allclose(again.changes[name], change, atol=1e-7)
     np.testing.assert_allclose(again.offsets, whole.offsets, atol=1e-7)
-    kept.forget()
+    kept.remove()
     assert not (tmp_path / "stages").exists()
 
 
@@ -149,7 +146,7 @@ def test_the_weights_at_the_ends_of_all_cycles_are_averaged(tmp_path: Path) -> N
 
     def taught(*again: float) -> MatcherWeights:
         kept = Checkpoints(tmp_path / "stages")
-        return learn(given, wanted, encoder, "tiny", MatcherSchedule(epochs=3, again=again), kept, lambda *_: None)
+        return fit(given, wanted, encoder, "tiny", MatcherSchedule(epochs=3, again=again), kept, lambda *_: None)
 
     first, both = taught(), taught(2)
     newest = max((tmp_path / "stages").iterdir(), key=lambda path: path.stat().st_mtime_ns)
@@ -162,7 +159,7 @@ def test_the_weights_at_the_ends_of_all_cycles_are_averaged(tmp_path: Path) -> N
 def test_what_is_frozen_is_the_same_to_the_bit_after_three_cycles(tmp_path: Path) -> None:
     wanted = worded_twice("genres")
     given, kept = items(films(4), wanted, tokenizer()), Checkpoints(tmp_path / "stages")
-    changes = learn(
+    changes = fit(
         given, wanted, MiniLM(), "tiny", MatcherSchedule(epochs=1, again=(1, 1)), kept, lambda *_: None
     ).changes
     assert changes

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from eval.datasets import Example
 from llm.backends.list_grammar import ListGrammar
 from llm.strategies.json_list import JSONList
-from prompts.answer_format import CODES, LETTERS, LIST, NONE_CODE, AnswerFormat
+from prompts.answer_format import CODES, JSON_LIST, LABEL_TOKENS, NONE_CODE, AnswerFormat
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.registry import prompt_for
 from prompts.taxonomy import Taxonomy
@@ -63,7 +63,7 @@ class PromptSetup:
     @property
     def question(self) -> AnswerFormat:
         """The form of the question."""
-        return LIST if self.form == "json_list" else LETTERS
+        return JSON_LIST if self.form == "json_list" else LABEL_TOKENS
 
     def prompt_of(self, example: Example) -> Prompt:
         """The prompt that an example is asked with."""

@@ -18,7 +18,7 @@ from eval.manifest import libraries
 from eval.metrics.classification import METRICS, indicator
 from llm.backends.local_backend import LocalBackend
 from llm.language_model import LanguageModel
-from llm.lora_adapter import CONFIG, WEIGHTS, weights_of
+from llm.lora_adapter import CONFIG, WEIGHTS, weights_digest
 from llm.strategies.registry import STRATEGIES
 from training.lora.config import Hardware, LoraConfig, means
 from training.lora.dataset import LoraDataset, PromptSetup, lessons
@@ -130,7 +130,7 @@ def _manifest(
         "format": FORMAT,
         "kind": KIND,
         "command": plan.command,
-        "base": {"name": plan.recipe.base, "weights": weights_of(plan.recipe.base)},
+        "base": {"name": plan.recipe.base, "weights": weights_digest(plan.recipe.base)},
         "taxonomy": plan.asking.taxonomy.as_json(),
         "strategy": plan.asking.form,
         "prompts": plan.asking.prompts(training),

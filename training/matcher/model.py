@@ -1,29 +1,32 @@
-"""Whom the matcher's training teaches: MiniLM's layers, a hidden layer over its vectors, an offset and a bias a label.
+"""Trainable matcher model (MiniLM, a projection head, an offset and a bias per label), and its checkpoints.
 
-Every step asks of each text and each label whether the label applies (binary cross-entropy), twice: against the plain
-vector of one of the label's wordings, so that the text's vector finds labels that it never saw, and against that vector
-with the label's own offset and bias, so that those it saw are told apart better still. What is unknown of a text is
-left out of the loss.
+The loss is a binary cross-entropy of each text and label, computed twice: against the plain vector of one of the
+label's phrasings, so that the text vectors generalise to unseen labels, and against that vector with the label's own
+offset and bias, which separates the labels of training better. Unknown labels of a text do not count.
 """
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from prompts.files import replacing
 from similarity.encoders.minilm import weights_folder
 from similarity.encoders.precision import autocast
 from training.matcher.dataset import TokenBatch
 
-ENCODER = "encoder."  # before the names of its weights in a student's state
-_PLAIN_WEIGHS = 0.5  # of the loss against plain labels, to the other's 1
+ENCODER = "encoder."  # prefix of the encoder's weights in the state of a model
+_PLAIN_WEIGHT = 0.5  # weight of the loss against plain label vectors
 
 
 class Labels(nn.Module):
-    """What is learnt of the labels, and how cosines become logits."""
+    """Trainable parameters of the labels, the projection head, and the scales from cosines to logits."""
 
     def __init__(self, count: int, width: int) -> None:
         super().__init__()
@@ -36,7 +39,7 @@ class Labels(nn.Module):
         self.common = nn.Parameter(torch.full((2,), -5.0))
 
     def losses(self, texts: Any, labels: Any, batch: TokenBatch) -> Any:
-        """The two losses' weighted sum, for unit vectors of texts and of one wording a label."""
+        """Weighted sum of both losses, for unit vectors of texts and of one phrasing per label."""
         texts = functional.normalize(texts + self.out(functional.gelu(self.hidden(texts))), dim=-1)
         near = functional.normalize(labels + self.offsets, dim=-1)
         logits = (
@@ -46,38 +49,38 @@ class Labels(nn.Module):
         true, weight = torch.from_numpy(batch.true), torch.from_numpy(batch.weight)
         entropy = functional.binary_cross_entropy_with_logits
         parts = [(entropy(one, true, reduction="none") * weight).sum() / len(true) for one in logits]
-        return parts[0] + _PLAIN_WEIGHS * parts[1]
+        return parts[0] + _PLAIN_WEIGHT * parts[1]
 
     def tower(self) -> dict[str, Any]:
-        """The hidden layer as a ``MatcherWeights`` keeps it."""
-        kept = self.state_dict()
-        return {name: kept[name].numpy() for name in ("hidden.weight", "hidden.bias", "out.weight", "out.bias")}
+        """The projection head as ``MatcherWeights`` stores it."""
+        state = self.state_dict()
+        return {name: state[name].numpy() for name in ("hidden.weight", "hidden.bias", "out.weight", "out.bias")}
 
     def numbers(self) -> dict[str, float]:
-        """Scale and bias against plain labels, as a ``MatcherWeights`` keeps them."""
+        """Scale and bias against plain label vectors, as ``MatcherWeights`` stores them."""
         return {"plain scale": self.scales[1].exp().item(), "plain bias": self.common[1].item()}
 
 
 class MatcherModel(nn.Module):
-    """All that is taught: MiniLM and what is learnt of the labels."""
+    """MiniLM and the trainable parameters of the labels."""
 
     def __init__(self, encoder: Any, labels: Labels) -> None:
         super().__init__()
         self.encoder, self.labels = encoder, labels
 
     def loss(self, batch: TokenBatch, wordings: Any) -> Any:
-        """Of one batch, for unit vectors of one wording a label."""
+        """Loss of a batch, for unit vectors of one phrasing per label."""
         return self.labels.losses(embed(self.encoder, batch), wordings, batch)
 
 
 def pretrained() -> Any:
-    """MiniLM in float32, its embeddings left as they are: words that no training text has keep their meaning."""
+    """MiniLM in float32 with frozen embeddings: words without training texts keep their meaning."""
     from transformers import BertConfig, BertModel
 
     config = BertConfig.from_pretrained(weights_folder())
-    # Few texts are met twice, so that there is nothing for dropout to prevent; drawing it takes a tenth of the time.
+    # Few texts are seen twice, so dropout has no use; it takes a tenth of the time.
     config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
-    # At a hundred tokens plain products beat PyTorch's fused kernel, whose way back is slow in bfloat16 on processors.
+    # On a CPU the backward pass of PyTorch's fused attention is slow in bfloat16.
     model = BertModel.from_pretrained(
         weights_folder(), config=config, add_pooling_layer=False, attn_implementation="eager", dtype=torch.float32
     )
@@ -86,9 +89,33 @@ def pretrained() -> Any:
 
 
 def embed(model: Any, batch: TokenBatch) -> Any:
-    """Unit vectors of a batch, shape (texts, 384): the mean over tokens, as sentence-transformers has it."""
+    """Unit vectors of a batch, shape (texts, 384): mean pooling as in sentence-transformers."""
     tokens, mask = torch.from_numpy(batch.tokens), torch.from_numpy(batch.mask)
     with autocast("cpu"):
         hidden = model(input_ids=tokens, attention_mask=mask).last_hidden_state.float()
     weight = mask[..., None].float()
     return functional.normalize((hidden * weight).sum(1) / weight.sum(1), dim=-1)
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """States of a training on disk, from which an interrupted training resumes; one file per stage."""
+
+    folder: Path
+
+    def load(self, stage: str) -> dict[str, Any] | None:
+        """The last state of a stage; None if there is none."""
+        path = self._path(stage)
+        return torch.load(path, weights_only=True) if path.exists() else None
+
+    def save(self, stage: str, state: dict[str, Any]) -> None:
+        """Replace the state of a stage atomically."""
+        with replacing(self._path(stage)) as new:
+            torch.save(state, new)
+
+    def remove(self) -> None:
+        """Remove the states of all stages."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, stage: str) -> Path:
+        return self.folder / f"{stage}.pt"

@@ -1,160 +1,216 @@
-"""The course of the matcher's training: in what order the student sees texts and wordings, and how fast it learns.
+"""Training of the matcher: the neural weights, then the parts fitted after them, and the file of all weights.
 
-Wordings change from step to step. When the learning rate has come down, it rises again to a part of its height and
-comes down once more, and the weights at the ends of these cycles are averaged (stochastic weight averaging; Izmailov
-et al. 2018, arXiv 1803.05407).
+Phrasings change from step to step. The learning rate falls in a first cycle; in later, shorter cycles it rises to a
+part of its peak and falls again. The weights at the ends of the cycles are averaged (stochastic weight averaging;
+Izmailov et al. 2018, arXiv 1803.05407).
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from llm.embedded.weights import MatcherWeights, no_words
-from training.matcher.checkpoint import Checkpoints
-from training.matcher.dataset import Item, TokenBatch, batches
-from training.matcher.label_phrasings import Concept
-from training.matcher.model import ENCODER, Labels, MatcherModel, pretrained
+from eval.datasets import Example
+from eval.manifest import commit, libraries
+from llm.embedded.weights import MatcherWeights, load, no_words, save
+from prompts.installation import SAMPLE
+from similarity.encoders.minilm import MiniLM, tokenizer
+from training.matcher.calibration import general, with_words, with_zero_shot
+from training.matcher.dataset import Concept, Item, TokenBatch, batches, concepts, held_out, items
+from training.matcher.model import ENCODER, Checkpoints, Labels, MatcherModel, pretrained
 
 if TYPE_CHECKING:
-    from similarity.encoders.minilm import MiniLM, Vectors
+    from similarity.encoders.minilm import Vectors
 
-_WARM_UP = 60  # steps, or a tenth of all where that is less
+_RANK = 64  # of the changes of weights: 5 MB of factors; lower ranks have not been measured
+_WARM_UP = 60  # steps, at most a tenth of all
 _WEIGHT_DECAY = 0.01
 _CLIP = 1.0
-_KEPT_EVERY = 200  # steps: a few minutes
+_SAVE_EVERY = 200  # steps: a few minutes
 
-OnProgress = Callable[[int, int, float], None]
+OnProgress = Callable[[int, int, float], None]  # step, number of steps, loss
 
 
 @dataclass(frozen=True)
 class MatcherSchedule:
-    """How long and how fast is learnt: a cycle of ``epochs`` first, then others of ``again``, at lower rates."""
+    """Cycles and learning rates.
+
+    Attributes:
+        epochs: length of the first cycle.
+        again: lengths of the later cycles, in epochs.
+        encoder_rate: peak learning rate of the encoder.
+        label_rate: peak learning rate of the label parameters.
+        again_rate: peak of the later cycles, as a share of the first one's.
+        seed: random seed.
+    """
 
     epochs: float = 2.0
     again: tuple[float, ...] = (1.0, 1.0)
     encoder_rate: float = 8e-5
     label_rate: float = 5e-4
-    again_rate: float = 0.5  # share of the first cycle's
+    again_rate: float = 0.5
     seed: int = 0
 
     @property
-    def rounds(self) -> float:
+    def total_epochs(self) -> float:
         """Epochs of all cycles."""
         return self.epochs + sum(self.again)
 
     def cycles(self) -> list[tuple[int, float, float]]:
-        """Of each, the seed of its first epoch, its epochs, and the share of the rates at its height."""
+        """Seed of the first epoch, number of epochs, and share of the peak rates, of each cycle."""
         lengths = [self.epochs, *self.again]
         seeds = np.cumsum([self.seed, *map(math.ceil, lengths)]).tolist()
         shares = [1.0, *[self.again_rate] * len(self.again)]
         return list(zip(seeds, lengths, shares, strict=False))
 
 
-def learn(
-    given: Sequence[Item],
-    concepts: Sequence[Concept],
-    encoder: MiniLM,
-    name: str,
-    recipe: MatcherSchedule,
-    kept: Checkpoints,
+def train_matcher(
+    films: Sequence[Example],
+    reviews: Sequence[Example],
+    out: Path,
+    schedule: MatcherSchedule,
+    command: str,
     on_progress: OnProgress,
-) -> MatcherWeights:
-    """Train the weights over vectors.
+) -> None:
+    """Train the matcher and write ``out`` (weights) and its manifest (``.json`` in place of ``.safetensors``).
 
-    ``word_features`` trains those over words, and ``zero_shot_calibration`` those for taxonomies far from films.
+    An interrupted run is resumed by the same call, from ``.stages`` in that place.
 
     Args:
-        given: training texts only.
-        concepts: the labels, in the order of the items' columns.
-        encoder: plain MiniLM; it is not changed.
-        name: under which the matcher will go.
-        recipe: how long and how fast.
-        kept: takes states on the way, from which the same training goes on.
-        on_progress: called after every step with its number, the number of all steps and the loss.
+        films: of all splits: sub-genres are excluded by their frequency in all of them. The split ``train`` is for the
+            weights, ``validation`` for the weight of the word features.
+        reviews: of all splits; only ``train`` is used.
+        out: file of the weights, ``NAME.safetensors``.
+        schedule: cycles and learning rates.
+        command: command line, for the manifest.
+        on_progress: called after every step.
     """
-    torch.manual_seed(recipe.seed)
-    wordings = [wording for concept in concepts for wording in concept.wordings]
-    owner = np.repeat(np.arange(len(concepts)), [len(concept.wordings) for concept in concepts])
-    vectors = encoder.encode(wordings)
-    student = MatcherModel(pretrained(), Labels(len(concepts), encoder.dimension))
-    before = _copied(student)
-    after = _taught(student, given, _Wordings(vectors, owner), recipe, kept, on_progress)
-    student.load_state_dict(after)
+    excluded = held_out([film.extra for film in films])
+    labels = concepts(excluded)
+    training = [example for example in (*films, *reviews) if example.split == "train"]
+    validation = [film for film in films if film.split == "validation"]
+    encoder, texts = MiniLM(), items(training, labels, tokenizer())
+    out.parent.mkdir(parents=True, exist_ok=True)
+    checkpoints = Checkpoints(out.with_suffix(".stages"))
+    save(fit(texts, labels, encoder, out.stem, schedule, checkpoints, on_progress), out, _RANK)
+    # The other parts are fitted to the weights as they are read back, with the loss of precision that they have in use.
+    calibrated = with_zero_shot(load(out), encoder, general(SAMPLE, "validation"))
+    save(with_words(calibrated, texts, validation, labels, encoder), out, _RANK)
+    manifest = {
+        "command": command,
+        "recipe": asdict(schedule),
+        "texts": {"films": _training_texts(films), "reviews": _training_texts(reviews)},
+        "labels": [concept.name for concept in labels],
+        "held_out": list(excluded),
+        "rank": _RANK,
+        "git": commit(),
+        "libraries": libraries(),
+    }
+    out.with_suffix(".json").write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    checkpoints.remove()
+
+
+def _training_texts(examples: Sequence[Example]) -> int:
+    return sum(example.split == "train" for example in examples)
+
+
+def fit(
+    texts: Sequence[Item],
+    labels: Sequence[Concept],
+    encoder: MiniLM,
+    name: str,
+    schedule: MatcherSchedule,
+    checkpoints: Checkpoints,
+    on_progress: OnProgress,
+) -> MatcherWeights:
+    """Train the neural weights; ``calibration`` adds the other parts.
+
+    Args:
+        texts: training texts.
+        labels: in the order of the items' columns.
+        encoder: plain MiniLM; it is not changed.
+        name: model name of the weights.
+        schedule: cycles and learning rates.
+        checkpoints: states from which an interrupted training resumes.
+        on_progress: called after every step.
+    """
+    torch.manual_seed(schedule.seed)
+    vectors = encoder.encode([wording for label in labels for wording in label.wordings])
+    owner = np.repeat(np.arange(len(labels)), [len(label.wordings) for label in labels])
+    model = MatcherModel(pretrained(), Labels(len(labels), encoder.dimension))
+    before = _state(model)
+    after = _averaged(model, texts, _Phrasings(vectors, owner), schedule, checkpoints, on_progress)
+    model.load_state_dict(after)
     changes = {
         key.removeprefix(ENCODER): (after[key] - before[key]).numpy() for key in before if key.startswith(ENCODER)
     }
-    labels = student.labels
+    head = model.labels
     return MatcherWeights(
         name,
         {key: change for key, change in changes.items() if change.any()},
         vectors,
         owner,
-        labels.tower(),
-        labels.offsets.detach().numpy(),
-        np.full(len(concepts), labels.scales[0].exp().item(), np.float32),
-        (labels.biases + labels.common[0]).detach().numpy(),
+        head.tower(),
+        head.offsets.detach().numpy(),
+        np.full(len(labels), head.scales[0].exp().item(), np.float32),
+        (head.biases + head.common[0]).detach().numpy(),
         no_words(),
         np.zeros(encoder.dimension, np.float32),
-        labels.numbers(),
+        head.numbers(),
     )
 
 
-def _taught(
-    student: MatcherModel,
-    given: Sequence[Item],
-    wordings: _Wordings,
-    recipe: MatcherSchedule,
-    kept: Checkpoints,
+def _averaged(
+    model: MatcherModel,
+    texts: Sequence[Item],
+    phrasings: _Phrasings,
+    schedule: MatcherSchedule,
+    checkpoints: Checkpoints,
     on_progress: OnProgress,
 ) -> dict[str, Any]:
-    """The mean of the weights at the ends of all cycles."""
+    """Train all cycles; returns the mean of the weights at their ends."""
     ends, done = list[dict[str, Any]](), 0.0
-    for seed, epochs, share in recipe.cycles():
-        wordings.begin(seed)
-        tell = _of_all(on_progress, done / epochs, recipe.rounds / epochs)
-        _cycle(student, _order(given, epochs, seed), wordings, share, recipe, kept, tell)
-        ends.append(_copied(student))
+    for seed, epochs, share in schedule.cycles():
+        phrasings.seed(seed)
+        report = _cycle_progress(on_progress, done / epochs, schedule.total_epochs / epochs)
+        _train_cycle(model, _cycle_batches(texts, epochs, seed), phrasings, share, schedule, checkpoints, report)
+        ends.append(_state(model))
         done += epochs
-    return _mean(ends)
+    # In double precision the mean of equal weights is the same weight, so frozen weights do not change.
+    return {key: torch.stack([end[key].double() for end in ends]).mean(0).to(ends[0][key].dtype) for key in ends[0]}
 
 
-def _mean(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """In double precision, where the mean of equal weights is the very same weight: what is frozen stays so."""
-    first = states[0]
-    return {key: torch.stack([one[key].double() for one in states]).mean(0).to(first[key].dtype) for key in first}
+def _cycle_progress(on_progress: OnProgress, before: float, total: float) -> OnProgress:
+    """Convert steps of a cycle to steps of the training; both lengths are in units of the cycle."""
+
+    def report(step: int, steps: int, loss: float) -> None:
+        on_progress(round(steps * before) + step, round(steps * total), loss)
+
+    return report
 
 
-def _of_all(on_progress: OnProgress, before: float, whole: float) -> OnProgress:
-    """Tells the steps of one cycle as steps of the training, both in lengths of that cycle."""
-
-    def tell(step: int, steps: int, loss: float) -> None:
-        on_progress(round(steps * before) + step, round(steps * whole), loss)
-
-    return tell
+def _state(model: MatcherModel) -> dict[str, Any]:
+    return {key: value.clone() for key, value in model.state_dict().items()}
 
 
-def _copied(student: MatcherModel) -> dict[str, Any]:
-    return {key: value.clone() for key, value in student.state_dict().items()}
-
-
-class _Wordings:
-    """One wording of every label, another one each time."""
+class _Phrasings:
+    """Draws a phrasing of every label."""
 
     def __init__(self, vectors: Vectors, owner: Any) -> None:
         self.vectors, self._random = torch.from_numpy(vectors), np.random.default_rng(0)
         counts = np.bincount(owner)
         self._starts, self._counts = np.cumsum(counts) - counts, counts
 
-    def begin(self, seed: int) -> None:
-        """Draw from now on as this seed has it."""
+    def seed(self, seed: int) -> None:
         self._random = np.random.default_rng(seed)
 
     def draw(self) -> Any:
@@ -162,76 +218,73 @@ class _Wordings:
         return self.vectors[self._starts + self._random.integers(self._counts)]
 
 
-def _order(given: Sequence[Item], epochs: float, seed: int) -> list[TokenBatch]:
-    """The batches of a cycle."""
-    found = [list(batches(given, seed + number)) for number in range(math.ceil(epochs))]
+def _cycle_batches(texts: Sequence[Item], epochs: float, seed: int) -> list[TokenBatch]:
+    found = [list(batches(texts, seed + number)) for number in range(math.ceil(epochs))]
     return [batch for epoch in found for batch in epoch][: max(1, round(len(found[0]) * epochs))]
 
 
-def _cycle(
-    student: MatcherModel,
+def _train_cycle(
+    model: MatcherModel,
     order: Sequence[TokenBatch],
-    wordings: _Wordings,
+    phrasings: _Phrasings,
     share: float,
-    recipe: MatcherSchedule,
-    kept: Checkpoints,
+    schedule: MatcherSchedule,
+    checkpoints: Checkpoints,
     on_progress: OnProgress,
 ) -> None:
-    optimiser = _optimiser(student, recipe)
+    optimiser = _optimiser(model, schedule)
     peaks = [share * group["lr"] for group in optimiser.param_groups]
-    name = _name(order, wordings, recipe)
-    done = _resumed(student, optimiser, kept.state(name))
-    student.train()
+    stage = _stage(order, phrasings, schedule)
+    done = _restore(model, optimiser, checkpoints.load(stage))
+    model.train()
     for step, batch in enumerate(order, start=1):
-        drawn = wordings.draw()  # for steps that are done too, so that later ones draw what they would have
+        drawn = phrasings.draw()  # also for finished steps: later steps then draw the same phrasings
         if step <= done:
             continue
         for group, peak in zip(optimiser.param_groups, peaks, strict=True):
-            group["lr"] = peak * _share(step - 1, len(order))
-        loss = student.loss(batch, drawn)
+            group["lr"] = peak * _rate(step - 1, len(order))
+        loss = model.loss(batch, drawn)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_([one for group in optimiser.param_groups for one in group["params"]], _CLIP)
         optimiser.step()
         on_progress(step, len(order), loss.item())
-        if step % _KEPT_EVERY == 0 or step == len(order):
-            kept.keep(name, {"done": step, "student": student.state_dict(), "optimiser": optimiser.state_dict()})
+        if step % _SAVE_EVERY == 0 or step == len(order):
+            state = {"done": step, "student": model.state_dict(), "optimiser": optimiser.state_dict()}
+            checkpoints.save(stage, state)
 
 
-def _name(order: Sequence[TokenBatch], wordings: _Wordings, recipe: MatcherSchedule) -> str:
-    """Of a cycle: another one for other texts, other labels, another order or another recipe."""
-    digest = hashlib.sha256(repr(replace(recipe, again=())).encode())
-    digest.update(wordings.vectors.numpy().tobytes())
+def _stage(order: Sequence[TokenBatch], phrasings: _Phrasings, schedule: MatcherSchedule) -> str:
+    """Digest of a cycle: of its texts, labels, order and schedule."""
+    digest = hashlib.sha256(repr(replace(schedule, again=())).encode())
+    digest.update(phrasings.vectors.numpy().tobytes())
     for batch in order:
         for part in (batch.tokens, batch.true, batch.weight):
             digest.update(part.tobytes())
     return digest.hexdigest()[:16]
 
 
-def _resumed(student: MatcherModel, optimiser: torch.optim.Optimizer, state: Mapping[str, Any] | None) -> int:
-    """How many steps are done."""
+def _restore(model: MatcherModel, optimiser: torch.optim.Optimizer, state: Mapping[str, Any] | None) -> int:
+    """Load a checkpoint; returns the number of finished steps."""
     if state is None:
         return 0
-    student.load_state_dict(state["student"])
+    model.load_state_dict(state["student"])
     optimiser.load_state_dict(state["optimiser"])
     return int(state["done"])
 
 
-def _optimiser(student: MatcherModel, recipe: MatcherSchedule) -> torch.optim.Optimizer:
-    learnt, rate = [one for one in student.encoder.parameters() if one.requires_grad], recipe.encoder_rate
+def _optimiser(model: MatcherModel, schedule: MatcherSchedule) -> torch.optim.Optimizer:
+    trained, rate = [one for one in model.encoder.parameters() if one.requires_grad], schedule.encoder_rate
+    matrices, vectors = [one for one in trained if one.ndim > 1], [one for one in trained if one.ndim == 1]
     return torch.optim.AdamW(
         [
-            {
-                "params": [one for one in learnt if one.ndim > 1],
-                "lr": rate,
-                "weight_decay": _WEIGHT_DECAY,
-            },
-            {"params": [one for one in learnt if one.ndim == 1], "lr": rate, "weight_decay": 0.0},
-            {"params": list(student.labels.parameters()), "lr": recipe.label_rate, "weight_decay": 0.0},
+            {"params": matrices, "lr": rate, "weight_decay": _WEIGHT_DECAY},
+            {"params": vectors, "lr": rate, "weight_decay": 0.0},
+            {"params": list(model.labels.parameters()), "lr": schedule.label_rate, "weight_decay": 0.0},
         ]
     )
 
 
-def _share(step: int, steps: int) -> float:
-    """Share of the peak learning rate: a short warm-up, then half a cosine."""
+def _rate(step: int, steps: int) -> float:
+    """Learning rate as a share of its peak: a short warm-up, then a cosine decay."""
     return min(1.0, (step + 1) / min(_WARM_UP, steps / 10)) * max(0.02, 0.5 * (1 + math.cos(math.pi * step / steps)))

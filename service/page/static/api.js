@@ -1,8 +1,8 @@
-// Asks the service, and turns whatever goes wrong into words.
+// Sends requests to the service; errors become messages.
 
 const KEY = "marquee-key";
 
-// A request that has no answer: `problem` is an RFC 9457 document, from the service or made here.
+// A request without an answer: `problem` is an RFC 9457 document of the service, or created here.
 export class Trouble extends Error {
   constructor(problem, retryAfter) {
     super(problem.detail);
@@ -11,7 +11,7 @@ export class Trouble extends Error {
   }
 }
 
-// The answer to a request; asks for a key where the service wants one. Throws Trouble, or AbortError.
+// The answer to a request; prompts for a key if the service needs one. Throws Trouble or AbortError.
 export async function ask(path, body, signal) {
   let reply = await send(path, body, signal);
   while (reply.status === 401 && (await wantKey(Boolean(storedKey())))) reply = await send(path, body, signal);
@@ -30,17 +30,17 @@ export async function send(path, body, signal) {
     if (error.name === "AbortError") throw error;
     throw new Trouble({
       title: "The service cannot be reached",
-      detail: "No answer came from this address. Is the service still running?",
+      detail: "The address does not respond. Is the service running?",
     });
   }
 }
 
-// Never on a link, never in storage that outlives the tab.
+// The key is never part of a URL, and is removed with the tab.
 const storedKey = () => sessionStorage.getItem(KEY);
 const keyHeader = () => (storedKey() ? { Authorization: `Bearer ${storedKey()}` } : {});
 
 async function problemOf(reply) {
-  const fallback = { title: `The service answered ${reply.status}`, detail: "It gave no reason.", status: reply.status };
+  const fallback = { title: `The service answered ${reply.status}`, detail: "The response has no explanation.", status: reply.status };
   try {
     return { ...fallback, ...(await reply.json()) };
   } catch {
@@ -48,14 +48,14 @@ async function problemOf(reply) {
   }
 }
 
-// Asks for a key; true when one was given.
-function wantKey(wasRefused) {
+// Prompts for a key; true if one was entered.
+function wantKey(wasRejected) {
   const dialog = document.getElementById("key-dialog");
   const field = document.getElementById("key");
   const form = document.getElementById("key-form");
-  document.getElementById("key-title").textContent = wasRefused
-    ? "This key is not taken; is there another?"
-    : "This service asks for a key";
+  document.getElementById("key-title").textContent = wasRejected
+    ? "This key is not valid; enter another one"
+    : "This service needs a key";
   field.value = "";
   dialog.returnValue = "";
   dialog.showModal();

@@ -1,4 +1,4 @@
-// The reference at "/docs", made from openapi.json: every route, what it takes, what it gives, and a form to try it.
+// The reference at "/docs", built from openapi.json: every route with its body, its answer and a form to try it.
 
 import { ask, send } from "./api.js";
 import { $, element } from "./dom.js";
@@ -54,7 +54,7 @@ function partsOf(whole, schema, found = new Set()) {
   return found;
 }
 
-// What stands between backticks is code.
+// Text between backticks is code.
 function coded(words) {
   return words.split("`").map((part, place) => (place % 2 ? element("code", {}, part) : part));
 }

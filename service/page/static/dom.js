@@ -1,17 +1,17 @@
-// Elements; every word goes in as text, never as markup.
+// Creates elements; content is always text, never markup.
 
 export const $ = (id) => document.getElementById(id);
 
 export function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
+  const created = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
-    if (value !== null && value !== undefined && value !== false) made.setAttribute(key, value);
+    if (value !== null && value !== undefined && value !== false) created.setAttribute(key, value);
   }
-  made.append(...children.filter((child) => child !== null && child !== undefined));
-  return made;
+  created.append(...children.filter((child) => child !== null && child !== undefined));
+  return created;
 }
 
-// Shows those of some elements that are named, hides the others.
+// Shows the named elements and hides the others.
 export function show(all, ...shown) {
   for (const id of all) $(id).hidden = !shown.includes(id);
 }

@@ -1,10 +1,10 @@
-// Texts to start from, in our own words.
+// Example texts, written for this page.
 
 export const EXAMPLES = [
   {
     name: "The lighthouse",
     kind: "a film plot",
-    vocabulary: "tmdb",
+    taxonomy: "tmdb",
     title: "The Last Keeper",
     text:
       "In the winter of 1911 a young widow takes over a lighthouse whose keeper has walked into the sea. Every night " +
@@ -14,7 +14,7 @@ export const EXAMPLES = [
   {
     name: "The cake robbery",
     kind: "a film plot",
-    vocabulary: "tmdb",
+    taxonomy: "tmdb",
     title: "Short Crust",
     text:
       "Three pastry cooks who have lost their jobs plan to steal a diamond that will be baked into a wedding cake. " +
@@ -23,14 +23,14 @@ export const EXAMPLES = [
   {
     name: "Two hours lost",
     kind: "a review",
-    vocabulary: "sentiment",
+    taxonomy: "sentiment",
     text:
       "The photography is lovely and the leads do what they can, but nobody seems to have finished the script. By the " +
       "third false ending half of our row had left.",
   },
   {
     name: "The parcel",
-    kind: "a message, labels of its own",
+    kind: "a message, with custom labels",
     labels:
       "Late parcel: it has not come, or came too late\nDamaged goods: what came is broken\n" +
       "Wants money back\nPraise",

@@ -1,4 +1,4 @@
-// The page at "/": what is asked, and which state shows.
+// The page at "/": builds requests from the form, and shows one of the states.
 
 import { ask } from "./api.js";
 import { $, element, show } from "./dom.js";
@@ -7,43 +7,43 @@ import { showAnswer, showFilms, showPrompt, showTable, spoken } from "./results.
 import { csvOf, curlOf, labelsOf, textsOf } from "./texts.js";
 
 const OWN = "";
-const AT_ONCE = 32; // texts of one request, so that progress shows
+const BATCH_SIZE = 32; // texts per request; progress is shown between requests
 const STATES = ["empty", "waiting", "trouble", "answer", "table"];
-const vocabularies = new Map();
-let underWay = null;
-let usualVocabulary = OWN;
-let lastAsked = null;
+const taxonomies = new Map();
+let running = null;
+let defaultTaxonomy = OWN;
+let lastRequest = null;
 let csvUrl = null;
 
 const many = () => $("mode-many").checked;
-const own = () => $("vocabulary").value === OWN && vocabularies.size > 0;
+const own = () => $("taxonomy").value === OWN && taxonomies.size > 0;
 const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1) + (/[.?!]$/.test(words) ? "" : ".");
 const lower = (words) => words.charAt(0).toLowerCase() + words.slice(1);
 
-// --- what is asked ---
+// --- requests ---
 
-// The part of a request that says which labels there are.
-function vocabularyAsked() {
-  if (!own()) return { taxonomy: $("vocabulary").value };
+// The fields of a request that define the labels.
+function taxonomyFields() {
+  if (!own()) return { taxonomy: $("taxonomy").value };
   return { labels: labelsOf($("labels").value), multi: $("multi").checked, allow_none: $("none").checked };
 }
 
-function textAsked() {
+function textFields() {
   const title = $("title").value.trim();
   return { ...($("text").value.trim() && { text: $("text").value }), ...(title && { title }) };
 }
 
-const vocabularySize = () =>
+const labelCount = () =>
   own()
     ? labelsOf($("labels").value).length
-    : vocabularies.get($("vocabulary").value).labels.filter((label) => label.predict).length;
+    : taxonomies.get($("taxonomy").value).labels.filter((label) => label.predict).length;
 
-// What is missing is told where it is missing, and nothing is sent.
+// The input that is empty and a message; null if the form is complete.
 function missing() {
-  if (many() ? textsOf($("texts").value).length === 0 : Object.keys(textAsked()).length === 0) {
-    return [$(many() ? "texts" : "text"), "Nothing to read yet: paste a text, or pick an example."];
+  if (many() ? textsOf($("texts").value).length === 0 : Object.keys(textFields()).length === 0) {
+    return [$(many() ? "texts" : "text"), "There is no text yet: paste one, or pick an example."];
   }
-  if (own() && labelsOf($("labels").value).length === 0) return [$("labels"), "Give at least one label of your own."];
+  if (own() && labelsOf($("labels").value).length === 0) return [$("labels"), "Enter at least one label."];
   return null;
 }
 
@@ -55,44 +55,44 @@ async function submit() {
     $("text-fault").textContent = fault[1];
     return fault[0].focus();
   }
-  underWay?.abort();
-  const mine = (underWay = new AbortController());
+  running?.abort();
+  const controller = (running = new AbortController());
   wait(true);
   try {
-    await (many() ? classifyMany(mine.signal) : classifyOne(mine.signal));
+    await (many() ? classifyMany(controller.signal) : classifyOne(controller.signal));
   } catch (error) {
     if (error.name !== "AbortError") showTrouble(error);
   } finally {
-    if (underWay === mine) wait(false);
+    if (running === controller) wait(false);
   }
 }
 
 async function classifyOne(signal) {
-  const asked = { ...textAsked(), ...vocabularyAsked() };
-  const size = vocabularySize();
+  const request = { ...textFields(), ...taxonomyFields() };
+  const size = labelCount();
   const start = performance.now();
-  const result = await ask("/classify", { ...asked, scores: true }, signal);
+  const result = await ask("/classify", { ...request, scores: true }, signal);
   const took = performance.now() - start;
-  lastAsked = asked;
+  lastRequest = request;
   for (const id of ["prompt", "curl"]) $(id).open = false;
   $("messages").replaceChildren();
-  $("curl-line").textContent = curlOf(asked);
-  showAnswer(result, took, { size });
+  $("curl-line").textContent = curlOf(request);
+  showAnswer(result, took, size);
   show(STATES, "answer");
   $("said").textContent = spoken(result, took);
   wait(false);
-  showSimilar(await similarFilms(asked, signal)); // after the answer: a key is then known where one is needed
+  showSimilar(await similarFilms(request, signal)); // after the answer: the key is known by then
 }
 
 async function classifyMany(signal) {
   const texts = textsOf($("texts").value);
-  const asked = vocabularyAsked();
+  const fields = taxonomyFields();
   const results = [];
   const start = performance.now();
   while (results.length < texts.length) {
     $("progress").textContent = `${results.length} of ${texts.length} texts`;
-    const part = texts.slice(results.length, results.length + AT_ONCE);
-    results.push(...(await answersOf(part, asked, signal, results.length > 0)));
+    const part = texts.slice(results.length, results.length + BATCH_SIZE);
+    results.push(...(await answersOf(part, fields, signal, results.length > 0)));
   }
   showTable(texts, results, performance.now() - start);
   if (csvUrl) URL.revokeObjectURL(csvUrl);
@@ -102,21 +102,21 @@ async function classifyMany(signal) {
   $("said").textContent = `${texts.length} texts are labelled.`;
 }
 
-// Answers that came before a failure are kept: the texts of a part that failed carry its problem.
-async function answersOf(part, asked, signal, laterPart) {
+// Answers from before a failure stay: each text of a part that failed gets its problem.
+async function answersOf(part, fields, signal, laterPart) {
   try {
-    return (await ask("/classify", { texts: part, ...asked }, signal)).results;
+    return (await ask("/classify", { texts: part, ...fields }, signal)).results;
   } catch (error) {
     if (!laterPart || !error.problem) throw error;
     return part.map(() => ({ labels: [], problem: error.problem }));
   }
 }
 
-// Films are an extra: whatever goes wrong with them is no trouble of the answer.
-async function similarFilms(asked, signal) {
-  const aboutFilms = vocabularies.get(asked.taxonomy)?.subject === "film";
+// Films are optional: an error leaves the list empty.
+async function similarFilms(request, signal) {
+  const aboutFilms = taxonomies.get(request.taxonomy)?.subject === "film";
   if ($("desk").dataset.similar !== "True" || !aboutFilms) return [];
-  const text = [asked.title, asked.text].filter(Boolean).join(". ");
+  const text = [request.title, request.text].filter(Boolean).join(". ");
   try {
     return (await ask("/similar", { text, k: 6 }, signal)).films ?? [];
   } catch {
@@ -124,7 +124,7 @@ async function similarFilms(asked, signal) {
   }
 }
 
-// On a phone the answer stands below what was asked.
+// On a phone the answer is below the form.
 function lookAtBoard() {
   if ($("board").getBoundingClientRect().top > innerHeight * 0.6) $("board").scrollIntoView({ block: "start" });
 }
@@ -143,9 +143,9 @@ function wait(waiting) {
   if (waited && !waiting) lookAtBoard();
   if (!waiting) return;
   $("similar").hidden = true;
-  $("progress").textContent = "Reading …";
-  $("said").textContent = "Reading";
-  // An answer that is already there stays, dimmed, until the next one comes: nothing should jump.
+  $("progress").textContent = "Classifying …";
+  $("said").textContent = "Classifying";
+  // The last answer stays, dimmed, until the next one arrives, so the layout does not jump.
   if ($("answer").hidden || many()) show(STATES, "waiting");
 }
 
@@ -153,11 +153,11 @@ function showTrouble(error) {
   const problem = error.problem ?? { title: "This page has failed", detail: String(error.message ?? error) };
   $("trouble-title").textContent = problem.title;
   $("trouble-detail").textContent = sentence(problem.detail);
-  const mayPass = !problem.status || problem.status >= 429; // else the same again fails the same way
-  $("again").hidden = !mayPass;
+  const transient = !problem.status || problem.status >= 429; // else a retry fails the same way
+  $("again").hidden = !transient;
   $("trouble-advice").textContent = error.retryAfter
-    ? `Trying again makes sense in ${error.retryAfter} s.`
-    : "What you typed is still here.";
+    ? `Try again in ${error.retryAfter} s.`
+    : "The form keeps your input.";
   const kind = /\/problems\/([a-z-]+)$/.exec(problem.type ?? "")?.[1];
   $("trouble-why").hidden = !kind;
   if (kind) $("trouble-why").href = `./problems/${kind}`;
@@ -177,24 +177,24 @@ function countTexts() {
   $("count").textContent = number === 0 ? "No text yet" : number === 1 ? "1 text" : `${number} texts`;
 }
 
-function chooseVocabulary() {
+function chooseTaxonomy() {
   $("own").hidden = !own();
   $("text-fault").hidden = true;
-  const chosen = vocabularies.get($("vocabulary").value);
-  $("vocabulary-about").textContent = chosen ? chosen.labels.filter((l) => l.predict).map((l) => l.name).join(" · ") : "";
+  const chosen = taxonomies.get($("taxonomy").value);
+  $("taxonomy-about").textContent = chosen ? chosen.labels.filter((l) => l.predict).map((l) => l.name).join(" · ") : "";
 }
 
-async function loadVocabularies() {
-  const { default: usual, taxonomies } = await ask("/taxonomies");
-  for (const taxonomy of taxonomies) {
-    vocabularies.set(taxonomy.name, taxonomy);
+async function loadTaxonomies() {
+  const answer = await ask("/taxonomies");
+  for (const taxonomy of answer.taxonomies) {
+    taxonomies.set(taxonomy.name, taxonomy);
     const labels = taxonomy.labels.filter((label) => label.predict).length;
     const shape = taxonomy.multi ? `up to ${taxonomy.max_labels} of ${labels} labels` : `one of ${labels} labels`;
-    $("vocabulary").append(element("option", { value: taxonomy.name }, `${taxonomy.name} (${shape})`));
+    $("taxonomy").append(element("option", { value: taxonomy.name }, `${taxonomy.name} (${shape})`));
   }
-  $("vocabulary").append(element("option", { value: OWN }, "labels of your own …"));
-  $("vocabulary").value = usualVocabulary = usual;
-  chooseVocabulary();
+  $("taxonomy").append(element("option", { value: OWN }, "custom labels …"));
+  $("taxonomy").value = defaultTaxonomy = answer.default;
+  chooseTaxonomy();
 }
 
 function offerExamples() {
@@ -211,19 +211,19 @@ function takeExample(example) {
   $("title").value = example.title ?? "";
   $("text").value = example.text;
   $("labels").value = example.labels ?? $("labels").value;
-  $("vocabulary").value = example.labels ? OWN : example.vocabulary;
+  $("taxonomy").value = example.labels ? OWN : example.taxonomy;
   chooseMode();
-  chooseVocabulary();
+  chooseTaxonomy();
   submit();
 }
 
-// The browser empties the form; the vocabulary goes back to the usual one.
-function startAnew() {
-  underWay?.abort();
+// The browser empties the form; the taxonomy is set to the default.
+function reset() {
+  running?.abort();
   setTimeout(() => {
-    $("vocabulary").value = usualVocabulary;
+    $("taxonomy").value = defaultTaxonomy;
     chooseMode();
-    chooseVocabulary();
+    chooseTaxonomy();
     countTexts();
     $("similar").hidden = true;
     $("said").textContent = "";
@@ -234,11 +234,11 @@ function startAnew() {
 
 async function openPrompt() {
   if (!$("prompt").open || $("messages").hasChildNodes()) return;
-  $("prompt-about").textContent = "Filling it in …";
+  $("prompt-about").textContent = "Loading …";
   try {
-    showPrompt(await ask("/prompt", lastAsked));
+    showPrompt(await ask("/prompt", lastRequest));
   } catch (error) {
-    $("prompt-about").textContent = `It cannot be shown: ${lower(error.message)}`;
+    $("prompt-about").textContent = `The prompt cannot be shown: ${lower(error.message)}`;
   }
 }
 
@@ -248,7 +248,7 @@ function start() {
     event.preventDefault();
     submit();
   });
-  $("ask").addEventListener("reset", startAnew);
+  $("ask").addEventListener("reset", reset);
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || $("key-dialog").open) return;
     event.preventDefault();
@@ -256,13 +256,13 @@ function start() {
   });
   for (const id of ["mode-one", "mode-many"]) $(id).addEventListener("change", chooseMode);
   $("texts").addEventListener("input", countTexts);
-  $("vocabulary").addEventListener("change", chooseVocabulary);
+  $("taxonomy").addEventListener("change", chooseTaxonomy);
   $("again").addEventListener("click", submit);
   $("prompt").addEventListener("toggle", openPrompt);
-  chooseMode(); // a reload keeps what was typed, and which mode was on
+  chooseMode(); // after a reload the browser restores the input and the mode
   countTexts();
   offerExamples();
-  loadVocabularies().catch(showTrouble);
+  loadTaxonomies().catch(showTrouble);
 }
 
 start();

@@ -1,21 +1,21 @@
-// Shows an answer: labels with their scores, a table for many texts, films, the prompt.
+// Shows answers: labels with scores, a table for many texts, similar films, the prompt.
 
 import { $, element } from "./dom.js";
 
-const WEAK = 0.2; // a best similarity below this fills no bar: nothing here is near
+const WEAK = 0.2; // similarities below this never fill a bar
 
 const isProbability = (result) => result.score_type !== "similarity";
 const ABOUT = {
-  probability: "The probability of each label by itself.",
-  share: "Shares of one probability: the labels compete.",
-  similarity: "How near each label is to the text: similarities, not probabilities.",
+  probability: "Probability of each label by itself.",
+  share: "Shares of one probability: they sum to 1 over the labels.",
+  similarity: "Similarity of each label to the text; not a probability.",
 };
-const told = (score, probable) =>
+const formatted = (score, probable) =>
   probable ? `${Math.round(score * 100)} %` : score.toFixed(2).replace("-", "−").replace("0.", ".");
 const seconds = (took) => (took < 1000 ? `${Math.round(took)} ms` : `${(took / 1000).toFixed(1)} s`);
 const shortName = (named) => named.split("@")[0];
 
-export function showAnswer(result, took, vocabulary) {
+export function showAnswer(result, took, labelCount) {
   const scores = Object.entries(result.scores ?? {});
   const probable = isProbability(result);
   const full = probable ? 1 : Math.max(WEAK, ...scores.map(([, score]) => score));
@@ -25,7 +25,7 @@ export function showAnswer(result, took, vocabulary) {
   $("answer-head").textContent = result.labels.length === 1 ? "Label" : "Labels";
   $("chosen").hidden = result.labels.length === 0;
   $("none-applies").hidden = result.labels.length > 0;
-  $("none-applies").textContent = `None of the ${vocabulary.size} labels applies.`;
+  $("none-applies").textContent = `None of the ${labelCount} labels applies.`;
   $("who").replaceChildren(...source(result, took));
   $("rest").hidden = scores.length === 0;
   $("rest-about").textContent = ABOUT[result.score_type] ?? "";
@@ -36,7 +36,7 @@ export function showAnswer(result, took, vocabulary) {
 
 function chip(name, score, full, probable) {
   const line = element("li", { class: "chip" }, element("span", { class: "chip-name" }, name));
-  if (score !== undefined) line.append(element("span", { class: "figure" }, told(score, probable)), bar(score, full));
+  if (score !== undefined) line.append(element("span", { class: "figure" }, formatted(score, probable)), bar(score, full));
   return line;
 }
 
@@ -46,11 +46,11 @@ function scoreLine(name, score, full, probable, chosen) {
     { class: chosen ? "given" : null },
     element("span", { class: "score-name" }, name),
     bar(score, full),
-    element("span", { class: "figure" }, told(score, probable)),
+    element("span", { class: "figure" }, formatted(score, probable)),
   );
 }
 
-// The figure beside it says the same to those who do not see it.
+// Hidden from screen readers: the number beside it has the same information.
 function bar(score, full) {
   const filled = element("span", { class: "bar-filled" });
   filled.style.setProperty("--share", Math.max(0, Math.min(1, score / full)));
@@ -61,16 +61,16 @@ function source(result, took) {
   const parts = [
     element("strong", {}, result.model),
     ` answered in ${seconds(took)}`,
-    result.cached ? ", from memory" : "",
-    ` · vocabulary ${shortName(result.taxonomy)}`,
+    result.cached ? ", from the cache" : "",
+    ` · taxonomy ${shortName(result.taxonomy)}`,
   ];
   if (result.prompt) parts.push(` · prompt ${shortName(result.prompt)}, strategy ${result.strategy}`);
-  if (result.dropped) parts.push(` · ${result.dropped} of its words were no labels`);
+  if (result.dropped) parts.push(` · ${result.dropped} words of its output are not labels`);
   if (result.usage) parts.push(` · ${result.usage.prompt_tokens + result.usage.completion_tokens} tokens`);
   return parts;
 }
 
-// What a screen reader says when the answer is there.
+// The text that a screen reader speaks once the answer is shown.
 export function spoken(result, took) {
   const labels = result.labels.length ? result.labels.join(", ") : "None of the labels applies";
   return `${labels}. Answered by ${result.model} in ${seconds(took)}.`;
@@ -79,9 +79,9 @@ export function spoken(result, took) {
 export function showTable(texts, results, took) {
   const failed = results.filter((result) => result.problem).length;
   $("table-title").textContent = `${texts.length} texts`;
-  const who = [...new Set(results.map((result) => result.model).filter(Boolean))].join(", ");
+  const models = [...new Set(results.map((result) => result.model).filter(Boolean))].join(", ");
   $("table-who").textContent =
-    `${who || "Nobody"} answered in ${seconds(took)}` + (failed ? ` · ${failed} without an answer` : "");
+    `${models || "No model"} answered in ${seconds(took)}` + (failed ? ` · ${failed} without an answer` : "");
   $("rows").replaceChildren(...results.map((result, place) => row(place, texts[place], result)));
 }
 
@@ -117,7 +117,7 @@ export function showPrompt(prompt) {
   const requests = prompt.requests > 1 ? ` It is the first of ${prompt.requests} requests for this text.` : "";
   $("prompt-about").textContent = prompt.sent
     ? `${shortName(prompt.prompt)}, strategy ${prompt.strategy}.${requests}`
-    : `This answer took no prompt: it compares vectors. A language model would be sent ${shortName(prompt.prompt)}:`;
+    : `The embedded classifier uses no prompt. A language model would receive ${shortName(prompt.prompt)}:`;
   $("messages").replaceChildren(
     ...prompt.messages.flatMap((message) => [
       element("h3", { class: "role" }, message.role),

@@ -1,6 +1,6 @@
-// From what was typed to texts and labels, and from answers to CSV.
+// Texts and labels from the input, and CSV from answers.
 
-// Paragraphs where blank lines stand between, else lines.
+// Paragraphs if there are blank lines, else lines.
 export function textsOf(typed) {
   const whole = typed.replaceAll("\r\n", "\n").trim();
   if (!whole) return [];
@@ -8,7 +8,7 @@ export function textsOf(typed) {
   return whole.split(blank.test(whole) ? /\n(?:[ \t]*\n)+/ : "\n").map((text) => text.trim()).filter(Boolean);
 }
 
-// One label per line; what it means may follow after a colon and a space.
+// One label per line; a description may follow after a colon and a space.
 export function labelsOf(typed) {
   return typed
     .split("\n")
@@ -22,7 +22,7 @@ export function labelsOf(typed) {
 
 const cell = (value) => (/[",\n\r]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
 
-// Labels are kept apart by "|"; a text without an answer has its problem.
+// Labels are separated by "|"; a text without an answer has its problem.
 export function csvOf(texts, results) {
   const rows = results.map((result, place) => [
     texts[place],
@@ -34,7 +34,7 @@ export function csvOf(texts, results) {
   return `${lines.join("\r\n")}\r\n`;
 }
 
-// The request as a line for a terminal; what a shell would read stands in single quotes.
+// The request as a shell command; the body is in single quotes.
 export function curlOf(body) {
   const quoted = JSON.stringify(body).replaceAll("'", "'\\''");
   const url = new URL("./classify", document.baseURI);

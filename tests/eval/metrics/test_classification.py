@@ -15,9 +15,9 @@ from prompts.taxonomy import Label, Taxonomy
 
 FEW = settings(deadline=None, max_examples=30)
 FEWER = settings(deadline=None, max_examples=10)  # scikit-learn is asked twenty times each
-LETTERS = Taxonomy("abc", (Label("a"), Label("b"), Label("c")))
-TRUE = indicator([["a", "b"], ["b"], ["c"], ["a", "c"]], LETTERS)
-FOUND = indicator([["a"], ["b"], [], ["a", "b", "c"]], LETTERS)
+LABEL_TOKENS = Taxonomy("abc", (Label("a"), Label("b"), Label("c")))
+TRUE = indicator([["a", "b"], ["b"], ["c"], ["a", "c"]], LABEL_TOKENS)
+FOUND = indicator([["a"], ["b"], [], ["a", "b", "c"]], LABEL_TOKENS)
 AVERAGES = ("micro", "macro", "weighted", "samples")
 RATIOS: dict[str, Callable[..., Any]] = {
     "F1": sklearn.f1_score,

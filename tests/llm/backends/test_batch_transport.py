@@ -45,7 +45,7 @@ def together(handler: BaseHTTPRequestHandler, asked: Any) -> None:
 
 
 def serving(server: Endpoint, batch: Callable[[BaseHTTPRequestHandler, Any], None] | Behaviour = together) -> Behaviour:
-    """An endpoint that takes batches, or does to them what it is told."""
+    """An endpoint that accepts batches, or misbehaves on command."""
 
     def respond(handler: BaseHTTPRequestHandler) -> None:
         asked = server.asked[-1]
@@ -117,7 +117,7 @@ def test_one_text_goes_by_itself() -> None:
     assert server.asked[0]["messages"] == [{"role": "user", "content": "a"}]
 
 
-def test_cached_tokens_are_told_of_all_texts_or_of_none() -> None:
+def test_cached_tokens_are_reported_for_all_texts_or_none() -> None:
     with endpoint(cuts) as server:
         server.then = [serving(server)]
         without_batches = transport(server, 8, UNPROBED).post(bodies("a", "b"))
@@ -160,7 +160,7 @@ def test_one_text_that_is_refused_takes_no_other_with_it_and_the_next_batch_is_s
         body(200, {"choices": [completion([{"content": "only one"}])]}),
     ],
 )
-def test_where_batches_fail_texts_are_asked_one_by_one_and_no_batch_is_sent_for_a_while(trouble: Behaviour) -> None:
+def test_after_a_failed_batch_texts_are_sent_one_by_one_and_no_batch_for_a_while(trouble: Behaviour) -> None:
     with endpoint(cuts) as server:
         server.then = [serving(server, trouble)]
         batched = transport(server, 8, timeout=0.5)
@@ -174,7 +174,7 @@ def test_an_endpoint_that_is_down_fails_every_text_as_it_does_without_batches() 
     assert said(dead.post(bodies("a", "b", "c"))) == ["unreachable"] * 3
 
 
-def test_what_nobody_waits_for_any_more_is_not_asked_again() -> None:
+def test_cancelled_requests_are_not_repeated() -> None:
     with endpoint(cuts) as server:
         server.then = [serving(server)]
         token = CURRENT_REQUEST.set(RequestContext(deadline=0.0))

@@ -1,4 +1,4 @@
-"""The probe: what an endpoint drops silently is found out, and what was found is kept."""
+"""Capability checks find what an endpoint ignores silently, and their results are stored."""
 
 import json
 from http.server import BaseHTTPRequestHandler
@@ -20,7 +20,7 @@ def transport(server: Endpoint) -> HTTPTransport:
 
 
 def obliging(server: Endpoint) -> Any:
-    """An endpoint that keeps to JSON schemas and answers everything else as if it had not heard."""
+    """An endpoint that enforces JSON schemas of objects and ignores all other constraints."""
 
     def respond(handler: BaseHTTPRequestHandler) -> None:
         asked = server.asked[-1] or {}
@@ -40,7 +40,7 @@ def obliging(server: Endpoint) -> Any:
     return respond
 
 
-def test_what_is_dropped_silently_is_found_out() -> None:
+def test_fields_that_are_ignored_silently_are_found() -> None:
     with endpoint(says("")) as server:
         server.then = [obliging(server)]
         found = probe(transport(server), "m")
@@ -68,7 +68,7 @@ def test_what_is_dropped_silently_is_found_out() -> None:
     assert (found.context, found.version, found.top_logprobs) == (4096, "9.9", 0)
 
 
-def test_only_the_capabilities_that_are_asked_for_are_checked(tmp_path: Path) -> None:
+def test_only_the_capabilities_in_use_are_checked(tmp_path: Path) -> None:
     with endpoint(says("")) as server:
         server.then = [obliging(server)]
         probed = CapabilityProbe(transport(server), "m", tmp_path / "probe.json")
@@ -91,14 +91,14 @@ def test_an_endpoint_that_cannot_be_reached_is_a_problem_and_not_a_finding(tmp_p
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 429, 500, 503])
-def test_a_refusal_that_is_not_about_the_capability_is_no_finding(tmp_path: Path, status: int) -> None:
+def test_an_error_about_something_else_is_no_finding(tmp_path: Path, status: int) -> None:
     with endpoint(body(status, {"error": {"message": "not now"}})) as server:
         probed = CapabilityProbe(transport(server), "m", tmp_path / "probe.json")
         assert [probed.outcome(name) for name in ("json_schema", "logprobs")] == ["unknown"] * 2
     assert not (tmp_path / "probe.json").exists()
 
 
-def test_findings_are_kept_per_endpoint_model_and_version(tmp_path: Path) -> None:
+def test_findings_are_stored_per_endpoint_model_and_version(tmp_path: Path) -> None:
     path = tmp_path / "var" / "probe.json"
     with endpoint(says("")) as server:
         server.then = [obliging(server)]
@@ -128,7 +128,7 @@ def test_findings_survive_the_file() -> None:
     assert CapabilityReport.from_json(json.loads(json.dumps(found.as_json()))) == found
 
 
-def test_what_one_request_did_not_wait_for_is_no_finding(tmp_path: Path) -> None:
+def test_an_expired_request_leaves_the_check_to_the_next_one(tmp_path: Path) -> None:
     with endpoint(says("")) as server:
         server.then = [obliging(server)]
         probed = CapabilityProbe(transport(server), "m", tmp_path / "p")
@@ -161,9 +161,7 @@ def finished(words: str, finish: str) -> Any:
         ('```json\n{"labels": ["zqx-7"]}\n```', "stop", "ignored"),
     ],
 )
-def test_a_schema_with_one_value_shows_whether_it_holds_whatever_the_model_would_say(
-    words: str, finish: str, outcome: str
-) -> None:
+def test_a_schema_with_one_value_shows_whether_schemas_are_enforced(words: str, finish: str, outcome: str) -> None:
     with endpoint(finished(words, finish)) as server:
         assert CapabilityChecker(transport(server), "m").check("json_schema").outcome == outcome
 
@@ -199,7 +197,7 @@ def test_a_question_with_a_known_answer_shows_whether_answers_begin_at_once(
         ([None, None], "ignored"),
     ],
 )
-def test_a_batch_is_honoured_where_every_conversation_is_held_to_the_schema(said: list[Any], outcome: str) -> None:
+def test_batches_are_supported_if_the_schema_constrains_every_conversation(said: list[Any], outcome: str) -> None:
     choices = [{"index": place, "message": {"content": words}} for place, words in enumerate(said)]
     with endpoint(body(200, {"choices": choices})) as server:
         assert CapabilityChecker(transport(server), "m").check("batch").outcome == outcome
@@ -211,7 +209,7 @@ def test_a_batch_that_is_answered_otherwise_is_ignored() -> None:
         assert [CapabilityChecker(transport(server), "m").check("batch").outcome for _ in range(3)] == ["ignored"] * 3
 
 
-def test_what_was_kept_by_a_version_that_asked_for_less_is_checked_now(tmp_path: Path) -> None:
+def test_a_check_that_older_findings_lack_is_made(tmp_path: Path) -> None:
     path = tmp_path / "probe.json"
     with endpoint(says("")) as server:
         server.then = [obliging(server)]

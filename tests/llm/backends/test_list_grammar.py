@@ -85,7 +85,7 @@ def test_what_is_without_choice_is_written_at_once() -> None:
     assert [token.logprob for token in walk.tokens if token.logprob] == [math.log(0.25)]
 
 
-def test_the_longest_answer_is_as_long_as_foretold() -> None:
+def test_the_longest_answer_has_the_predicted_length() -> None:
     for least, most in ((0, 0), (0, 1), (1, 2)):
         grammar = ListGrammar(schema(AWKWARD, least, most), by_bytes, from_bytes)
         longest = max(walk.count for walk in all_answers(grammar))

@@ -27,7 +27,7 @@ def backend(
     return OpenAICompatible(HTTPTransport(url, SECRET, timeout, retries, 8), "a-model", lambda: capabilities)
 
 
-def honouring(*capabilities: str, top_logprobs: int = 0) -> CapabilityReport:
+def supporting(*capabilities: str, top_logprobs: int = 0) -> CapabilityReport:
     return CapabilityReport({name: CheckResult("supported") for name in capabilities}, top_logprobs)
 
 
@@ -58,7 +58,7 @@ def test_the_words_and_the_token_counts_come_back() -> None:
         assert backend(server.url).generate([MESSAGES], CONSTRAINT) == [Completion('["Drama"]', Usage(11, 5, 7))]
 
 
-def test_no_content_is_told_from_empty_content() -> None:
+def test_no_content_differs_from_empty_content() -> None:
     with endpoint(says(None)) as server:
         assert backend(server.url).generate([MESSAGES], CONSTRAINT)[0].text is None
 
@@ -96,7 +96,7 @@ def test_an_endpoint_that_hangs_is_given_up_after_the_timeout() -> None:
     assert "0.3 s" in problem.detail
 
 
-def test_nobody_listening_is_unreachable() -> None:
+def test_a_closed_port_is_unreachable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     (completion,) = backend(f"http://127.0.0.1:{port}/v1").generate([MESSAGES], CONSTRAINT)
@@ -150,7 +150,7 @@ def test_check_tells_a_dead_endpoint_from_a_live_one() -> None:
     assert refused.kind == "misconfigured"
 
 
-# --- what is asked depends on what is honoured ---
+# --- requests depend on capabilities ---
 
 
 def weighed(*entries: tuple[str, float]) -> Behaviour:
@@ -178,12 +178,12 @@ def tokenizes(vocabulary: dict[str, int]) -> Rule:
 def test_codes_are_read_by_token_id_where_the_endpoint_does_that() -> None:
     told = weighed(("token_id:66", -0.5), ("token_id:65", -2.0), ("token_id:7", -0.1))
     with endpoint(follows(tokenizes({"A": 65, "B": 66}), otherwise=told)) as server:
-        model = backend(server.url, capabilities=honouring("token_ids", top_logprobs=20))
+        model = backend(server.url, capabilities=supporting("token_ids", top_logprobs=20))
         assert model.code_limit == 128
-        (weighing,) = model.next_token_logprobs([MESSAGES], ["A", "B"])
+        (result,) = model.next_token_logprobs([MESSAGES], ["A", "B"])
         model.next_token_logprobs([MESSAGES], ["A", "B"])
-    assert weighing.logprobs == {"A": -2.0, "B": -0.5}
-    assert weighing.bounds == frozenset()
+    assert result.logprobs == {"A": -2.0, "B": -0.5}
+    assert result.bounds == frozenset()
     first, second = (asked for asked in server.asked if "messages" in asked)
     assert first["logprob_token_ids"] == second["logprob_token_ids"] == [65, 66]
     assert (first["max_tokens"], first["temperature"]) == (1, 0)
@@ -205,48 +205,48 @@ def test_token_ids_of_every_spelling_of_a_code_are_requested_and_added_up(
 ) -> None:
     figures = weighed(*((f"token_id:{one}", math.log(share)) for one, share in told.items()), ("token_id:99", -1.0))
     with endpoint(follows(tokenizes(vocabulary), otherwise=figures)) as server:
-        (weighing,) = backend(server.url, capabilities=honouring("token_ids")).next_token_logprobs(
+        (result,) = backend(server.url, capabilities=supporting("token_ids")).next_token_logprobs(
             [MESSAGES], ["A", "B"]
         )
-    assert {code: math.exp(logprob) for code, logprob in weighing.logprobs.items()} == pytest.approx(shares)
-    assert weighing.bounds == frozenset()
+    assert {code: math.exp(logprob) for code, logprob in result.logprobs.items()} == pytest.approx(shares)
+    assert result.bounds == frozenset()
     (asked,) = (asked for asked in server.asked if "messages" in asked)
     assert set(asked["logprob_token_ids"]) == set(told)
 
 
 def test_otherwise_by_the_likeliest_tokens_and_a_missing_code_is_a_bound_and_not_a_zero() -> None:
     with endpoint(weighed(("B", -0.5), ("y", -1.0), ("x", -3.0))) as server:
-        model = backend(server.url, capabilities=honouring("logprobs", top_logprobs=5))
+        model = backend(server.url, capabilities=supporting("logprobs", top_logprobs=5))
         assert model.code_limit == 5
-        (weighing,) = model.next_token_logprobs([MESSAGES], ["A", "B"])
-    assert weighing.logprobs == {"A": -9999.0, "B": -0.5}, "the three have all of the probability, and a little more"
-    assert weighing.bounds == {"A"}
+        (result,) = model.next_token_logprobs([MESSAGES], ["A", "B"])
+    assert result.logprobs == {"A": -9999.0, "B": -0.5}, "the three have all of the probability, and a little more"
+    assert result.bounds == {"A"}
     assert server.asked[0]["top_logprobs"] == 5
 
 
-def test_a_code_that_is_no_single_token_is_told_before_anything_is_read() -> None:
+def test_a_code_that_is_no_single_token_is_an_error_before_any_request() -> None:
     with (
         endpoint(body(200, {"tokens": [1, 2]})) as server,
         pytest.raises(InvalidSetting, match="'Yes' is not a single token"),
     ):
-        backend(server.url, capabilities=honouring("token_ids")).next_token_logprobs([MESSAGES], ["Yes", "No"])
+        backend(server.url, capabilities=supporting("token_ids")).next_token_logprobs([MESSAGES], ["Yes", "No"])
 
 
 def test_no_probabilities_in_the_reply_are_a_problem() -> None:
     with endpoint(says("A")) as server:
-        (weighing,) = backend(server.url, capabilities=honouring("logprobs", top_logprobs=5)).next_token_logprobs(
+        (result,) = backend(server.url, capabilities=supporting("logprobs", top_logprobs=5)).next_token_logprobs(
             [MESSAGES], ["A", "B"]
         )
-    assert weighing.problem is not None
-    assert weighing.problem.kind == "unreadable"
+    assert result.problem is not None
+    assert result.problem.kind == "unreadable"
 
 
 @pytest.mark.parametrize(
     ("capabilities", "root"),
     [
         (UNPROBED, "object"),
-        (honouring("json_schema"), "object"),
-        (honouring("json_schema", "json_array"), "array"),
+        (supporting("json_schema"), "object"),
+        (supporting("json_schema", "json_array"), "array"),
         (CapabilityReport({"json_schema": CheckResult("rejected")}), None),
         (CapabilityReport({"json_schema": CheckResult("ignored")}), "object"),
     ],
@@ -262,11 +262,11 @@ def test_the_schema_is_sent_as_the_endpoint_takes_it(capabilities: CapabilityRep
     assert (sent and sent["json_schema"]["schema"]["type"]) == root
 
 
-def test_written_tokens_come_with_their_probabilities_where_the_endpoint_tells_them() -> None:
+def test_generated_tokens_have_probabilities_if_the_endpoint_returns_them() -> None:
     content = [{"token": '["', "logprob": 0.0}, {"token": "War", "logprob": -0.5}, {"token": '"]', "logprob": 0.0}]
     choice = {"message": {"content": '["War"]'}, "logprobs": {"content": content}}
     with endpoint(body(200, {"choices": [choice]})) as server:
-        (completion,) = backend(server.url, capabilities=honouring("json_schema", "logprobs")).generate(
+        (completion,) = backend(server.url, capabilities=supporting("json_schema", "logprobs")).generate(
             [MESSAGES], CONSTRAINT
         )
     assert completion.tokens[1].text == "War"
@@ -282,10 +282,8 @@ def test_before_a_burst_the_shared_part_goes_ahead_once() -> None:
         assert not model._is_warm({"messages": ({"role": "system", "content": "another"},)})
 
 
-@pytest.mark.parametrize(("capabilities", "salted"), [(UNPROBED, False), (honouring("token_ids"), True)])
-def test_askers_are_kept_apart_in_the_prefix_cache_of_vllm_and_nobody_else_is_told(
-    capabilities: CapabilityReport, salted: bool
-) -> None:
+@pytest.mark.parametrize(("capabilities", "salted"), [(UNPROBED, False), (supporting("token_ids"), True)])
+def test_the_cache_salt_is_sent_to_vllm_only(capabilities: CapabilityReport, salted: bool) -> None:
     with endpoint(says("[]")) as server:
         token = CURRENT_REQUEST.set(RequestContext(cache_salt="of-a-key"))
         backend(server.url, capabilities=capabilities).generate([MESSAGES], CONSTRAINT)

@@ -1,4 +1,4 @@
-"""Shared beginnings: every conversation is reached once, by tokens that are its own, and none is computed in vain."""
+"""Prefix sharing: every conversation is computed once, with its own prefix, and no prefix is computed in vain."""
 
 import random
 
@@ -14,7 +14,7 @@ prompts = runs.map(lambda parts: [0, *(token for token, times in parts for _ in 
 
 
 def checked(group: PrefixGroup, prompts: list[list[int]], shared: list[int]) -> list[int]:
-    """The conversations under a group, after a look at whether it holds what it says."""
+    """The conversations under a group, after a check of its prefix."""
     assert prompts[group.first][: len(shared)] == shared
     places = list(group.members)
     for child in group.children:
@@ -26,14 +26,14 @@ def checked(group: PrefixGroup, prompts: list[list[int]], shared: list[int]) -> 
 
 
 @given(st.lists(prompts, min_size=1, max_size=12))
-def test_every_conversation_is_reached_once_through_beginnings_that_are_its_own(prompts: list[list[int]]) -> None:
+def test_every_conversation_is_in_one_group_with_its_own_prefix(prompts: list[list[int]]) -> None:
     start = prefix_sharing.common_to_all(prompts)
     root = prefix_sharing.group_by_prefix(prompts, start, longest=500)
     assert sorted(checked(root, prompts, prompts[0][:start])) == list(range(len(prompts)))
 
 
 @given(st.lists(prompts, min_size=1, max_size=12))
-def test_the_tokens_not_reused_are_the_tokens_computed(prompts: list[list[int]]) -> None:
+def test_tokens_that_are_not_cached_sum_to_the_tokens_computed(prompts: list[list[int]]) -> None:
     start = prefix_sharing.common_to_all(prompts)
     root = prefix_sharing.group_by_prefix(prompts, start, longest=500)
     reused = prefix_sharing.cached_tokens(root, start, len(prompts))
@@ -47,7 +47,7 @@ def test_the_tokens_not_reused_are_the_tokens_computed(prompts: list[list[int]])
     assert all(0 <= tokens < len(prompt) for tokens, prompt in zip(reused, prompts, strict=True))
 
 
-def test_questions_about_a_text_share_it_and_texts_share_what_stands_before_them() -> None:
+def test_questions_share_their_text_and_texts_share_their_instructions() -> None:
     texts = [[7] * 50 + [text] * 100 for text in range(3)]
     questions = [[*text, question, 9] for text in texts for question in range(18)]
     random.Random(0).shuffle(questions)
@@ -57,7 +57,7 @@ def test_questions_about_a_text_share_it_and_texts_share_what_stands_before_them
     assert {len(child.members) for child in root.children} == {18}
 
 
-def test_a_beginning_that_spares_little_is_no_group() -> None:
+def test_a_prefix_with_a_small_gain_is_no_group() -> None:
     root = prefix_sharing.group_by_prefix([[1] * 20 + [2], [1] * 20 + [3]], 5, longest=500)
     assert (root.children, sorted(root.members)) == ([], [0, 1])
 
@@ -73,7 +73,7 @@ def test_a_long_chain_of_texts_that_continue_each_other_is_no_trouble() -> None:
     assert sorted(checked(prefix_sharing.group_by_prefix(chain, 1, longest=500), chain, [1])) == list(range(len(chain)))
 
 
-def test_batches_keep_to_their_budget_and_leave_nobody_out() -> None:
+def test_batches_stay_within_their_tokens_and_include_every_conversation() -> None:
     sizes = [3, 50, 7, 200, 7, 12, 1]
     batches = list(prefix_sharing.batches(range(len(sizes)), sizes, max_tokens=60, max_rows=3))
     assert sorted(place for batch in batches for place in batch) == list(range(len(sizes)))

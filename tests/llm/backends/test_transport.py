@@ -1,4 +1,4 @@
-"""The wire: many at a time, in order, no more than the endpoint bears, and shared by all threads."""
+"""Transport: concurrent requests in order, within the concurrency limit, shared by all threads."""
 
 import asyncio
 import gc
@@ -46,7 +46,7 @@ def test_no_bodies_are_no_requests() -> None:
     assert HTTPTransport("http://127.0.0.1:1/v1", "", 1, 0, 8).post([]) == []
 
 
-def test_never_more_requests_are_under_way_than_set_over_all_callers() -> None:
+def test_requests_in_flight_never_exceed_the_limit_over_all_callers() -> None:
     crowd = Crowd()
     with endpoint(crowd) as server:
         transport = HTTPTransport(server.url, "", 10, 0, 4)
@@ -56,7 +56,7 @@ def test_never_more_requests_are_under_way_than_set_over_all_callers() -> None:
     assert 2 <= crowd.most <= 4
 
 
-def test_a_forked_process_has_a_wire_of_its_own() -> None:
+def test_a_forked_process_has_its_own_connections() -> None:
     with endpoint(says("ok")) as server:
         transport = HTTPTransport(server.url, "", 5, 0, 4)
         transport.post([{}])
@@ -68,7 +68,7 @@ def test_a_forked_process_has_a_wire_of_its_own() -> None:
     assert len(server.asked) == 5
 
 
-def test_a_wire_that_nobody_holds_any_more_lets_go_of_its_thread_and_connections() -> None:
+def test_a_transport_without_references_ends_its_thread_and_connections() -> None:
     before = set(threading.enumerate())
     with endpoint(says("ok")) as server:
         transport = HTTPTransport(server.url, "", 5, 0, 4)
@@ -79,7 +79,7 @@ def test_a_wire_that_nobody_holds_any_more_lets_go_of_its_thread_and_connections
         assert not running.is_alive()
 
 
-def test_the_limit_rises_while_latency_holds_and_falls_when_pushed_back() -> None:
+def test_the_limit_rises_while_latency_is_steady_and_falls_at_a_push_back() -> None:
     async def many(limiter: ConcurrencyLimiter, number: int) -> None:
         async def one() -> None:
             async with limiter.acquire():
@@ -94,7 +94,7 @@ def test_the_limit_rises_while_latency_holds_and_falls_when_pushed_back() -> Non
         raised = limiter.limit
         limiter.push_back()
         cut = limiter.limit
-        limiter.push_back()  # the same overload, told twice
+        limiter.push_back()  # the same overload, reported twice
         return start, raised, cut, limiter.limit
 
     start, raised, cut, again = asyncio.run(story())
@@ -103,7 +103,7 @@ def test_the_limit_rises_while_latency_holds_and_falls_when_pushed_back() -> Non
     assert again == cut
 
 
-def test_a_caller_that_gives_up_leaves_its_place_to_the_next() -> None:
+def test_a_cancelled_caller_passes_its_slot_to_the_next() -> None:
     async def story() -> bool:
         limiter = ConcurrencyLimiter(1)
         async with limiter.acquire():
@@ -120,7 +120,7 @@ def test_a_caller_that_gives_up_leaves_its_place_to_the_next() -> None:
     assert asyncio.run(story())
 
 
-def test_an_overloaded_endpoint_is_given_less_at_once() -> None:
+def test_an_overloaded_endpoint_gets_fewer_concurrent_requests() -> None:
     crowd = Crowd(0.03)
 
     def overloaded(handler: BaseHTTPRequestHandler) -> None:
@@ -134,7 +134,7 @@ def test_an_overloaded_endpoint_is_given_less_at_once() -> None:
     assert not [reply for reply in replies if isinstance(reply, Problem)]
 
 
-# --- on whose behalf ---
+# --- request context ---
 
 
 def asking(asked: RequestContext, transport: HTTPTransport) -> list[Any]:
@@ -146,13 +146,13 @@ def asking(asked: RequestContext, transport: HTTPTransport) -> list[Any]:
         CURRENT_REQUEST.reset(token)
 
 
-def test_the_id_of_the_request_goes_along() -> None:
+def test_the_request_id_is_sent() -> None:
     with endpoint(says("[]")) as server:
         asking(RequestContext("abc-1"), HTTPTransport(server.url, "", 5, 0, 4))
         assert [headers["x-request-id"] for headers in server.headers] == ["abc-1", "abc-1"]
 
 
-def test_what_takes_longer_than_the_request_allows_is_given_up() -> None:
+def test_requests_are_cancelled_at_the_deadline() -> None:
     with endpoint(hangs(20)) as server:
         found = asking(RequestContext(deadline=time.monotonic() + 1), HTTPTransport(server.url, "", 60, 0, 1))
         assert [problem.kind for problem in found] == ["timeout", "timeout"]

@@ -1,4 +1,4 @@
-"""vLLM as our child process, played by a small server that fails and dies on command."""
+"""vLLM as a child process, replaced by a small server that fails and ends on command."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_our_folder_does_not_stand_before_vllms_own_packages(tmp_path: Path) -> 
     assert notes(tmp_path)["path"][0] == str(tmp_path)
 
 
-def test_progress_tells_the_seconds_and_the_last_line_of_the_log(tmp_path: Path) -> None:
+def test_progress_has_the_seconds_and_the_last_line_of_the_log(tmp_path: Path) -> None:
     told: list[tuple[float, str]] = []
     vllm = server(tmp_path, seconds=1.5)
     vllm.start(lambda seconds, words: told.append((seconds, words)))
@@ -155,7 +155,7 @@ def test_a_forked_process_cannot_stop_it(tmp_path: Path) -> None:
         ("odd", "vLLM did not start (status 1): ValueError: the moon is in the wrong phase"),
     ],
 )
-def test_a_failed_start_is_told_in_words_and_leaves_nothing_but_its_log(tmp_path: Path, mode: str, said: str) -> None:
+def test_a_failed_start_has_a_message_and_leaves_only_its_log(tmp_path: Path, mode: str, said: str) -> None:
     vllm = server(tmp_path, mode)
     with pytest.raises(VLLMFailed) as raised:
         vllm.start()
@@ -240,7 +240,7 @@ def test_serve_stays_up_when_it_dies_and_readyz_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_serve_told_to_stop_while_it_still_waits_leaves_nothing(tmp_path: Path, number: int) -> None:
+def test_serve_stopped_while_it_waits_leaves_nothing(tmp_path: Path, number: int) -> None:
     with service("--vllm", **build(tmp_path, "hangs")) as running:
         assert soon(lambda: "Loading weights" in running.printed)
         running.process.send_signal(number)

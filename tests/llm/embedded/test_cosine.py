@@ -2,8 +2,8 @@
 
 import pytest
 
-from llm.embedded.cosine import Embedded, LabelVectors
-from llm.embedded.label_vectors import Vocabularies
+from llm.embedded.cosine import CosineClassifier, LabelVectorCache
+from llm.embedded.label_vectors import LabelEmbeddingCache
 from llm.embedded.matcher import Matcher
 from prompts import registry
 from prompts.taxonomy import Label, Taxonomy
@@ -24,11 +24,11 @@ TOPICS = Taxonomy("own", tuple(Label(name) for name in ("sport", "politics", "co
         ("Soldiers crawl through trenches as the battle rages.", "War"),
     ],
 )
-def test_plain_cases_are_seen(plain: Embedded, text: str, label: str) -> None:
+def test_plain_cases_are_seen(plain: CosineClassifier, text: str, label: str) -> None:
     assert label in plain.classify([text], TMDB)[0].labels
 
 
-def test_any_taxonomy_will_do(plain: Embedded) -> None:
+def test_any_taxonomy_will_do(plain: CosineClassifier) -> None:
     texts = [
         "The rocket reached orbit.",
         "Stir the sauce and add salt.",
@@ -39,7 +39,7 @@ def test_any_taxonomy_will_do(plain: Embedded) -> None:
     assert found == ["space travel", "cooking", "politics", "sport"]
 
 
-def test_it_says_who_it_is_and_scores_every_label_best_first(plain: Embedded) -> None:
+def test_it_says_who_it_is_and_scores_every_label_best_first(plain: CosineClassifier) -> None:
     (prediction,) = plain.classify(["A heist goes wrong."], TMDB)
     assert prediction.source.model == "embedded/all-MiniLM-L6-v2"
     assert prediction.source.prompt is None
@@ -48,14 +48,14 @@ def test_it_says_who_it_is_and_scores_every_label_best_first(plain: Embedded) ->
     assert prediction.labels == tuple(prediction.scores)[: len(prediction.labels)]
 
 
-def test_every_ugly_text_gets_labels_of_the_taxonomy(plain: Embedded) -> None:
+def test_every_ugly_text_gets_labels_of_the_taxonomy(plain: CosineClassifier) -> None:
     for prediction in plain.classify(ugly_texts(1_500), TMDB):
         assert prediction.problem is None
         assert 1 <= len(prediction.labels) <= TMDB.max_labels
         assert set(prediction.labels) <= set(TMDB.names)
 
 
-def test_an_empty_text_is_a_problem_in_its_place(plain: Embedded) -> None:
+def test_an_empty_text_is_a_problem_in_its_place(plain: CosineClassifier) -> None:
     first, second, third = plain.classify(["A war.", " ", "A war."], TMDB)
     assert second.problem is not None
     assert second.problem.kind == "empty"
@@ -63,7 +63,7 @@ def test_an_empty_text_is_a_problem_in_its_place(plain: Embedded) -> None:
     assert plain.classify([], TMDB) == []
 
 
-def test_a_batch_answers_as_single_texts_do(plain: Embedded) -> None:
+def test_a_batch_answers_as_single_texts_do(plain: CosineClassifier) -> None:
     texts = ["A long story. " * 40, "Short.", "A comedy about a wedding.", "Ghosts haunt a house."]
     together = plain.classify(texts, TMDB)
     for text, prediction in zip(texts, together, strict=True):
@@ -72,30 +72,30 @@ def test_a_batch_answers_as_single_texts_do(plain: Embedded) -> None:
         assert alone.scores == pytest.approx(dict(prediction.scores), abs=0.01)
 
 
-def test_a_single_label_is_the_best_one(plain: Embedded) -> None:
+def test_a_single_label_is_the_best_one(plain: CosineClassifier) -> None:
     (prediction,) = plain.classify(["A warm and wonderful film, I loved it."], registry.taxonomy("sentiment"))
     assert prediction.labels == ("positive",)
 
 
-def test_none_applies_where_nothing_is_related_and_none_is_allowed(plain: Embedded) -> None:
+def test_none_applies_where_nothing_is_related_and_none_is_allowed(plain: CosineClassifier) -> None:
     taxonomy = TOPICS.shaped(allow_none=True)
     assert plain.classify(["qwzx 8213 jjj"], taxonomy)[0].labels == ()
     assert plain.classify(["The rocket reached orbit."], taxonomy)[0].labels == ("space travel",)
     assert len(plain.classify(["qwzx 8213 jjj"], TOPICS)[0].labels) >= 1
 
 
-def test_one_label_alone_is_answered(plain: Embedded) -> None:
+def test_one_label_alone_is_answered(plain: CosineClassifier) -> None:
     assert plain.classify(["anything"], Taxonomy("own", (Label("war"),)))[0].labels == ("war",)
 
 
-def test_a_title_alone_is_a_text(plain: Embedded) -> None:
+def test_a_title_alone_is_a_text(plain: CosineClassifier) -> None:
     assert plain.classify([Text("", "The Haunted House of Ghosts")], TMDB)[0].labels[0] == "Horror"
 
 
 @pytest.mark.parametrize(("labels", "kept"), [(100, 4), (200, 2), (1_000, 0)])
 def test_the_cache_of_label_vectors_is_limited_in_bytes(labels: int, kept: int) -> None:
     encoder = Words()
-    vectors = LabelVectors(encoder, max_bytes=450 * Words.dimension * 4)
+    vectors = LabelVectorCache(encoder, max_bytes=450 * Words.dimension * 4)
     own = [Taxonomy("own", tuple(Label(f"{turn} {n}") for n in range(labels))) for turn in range(20)]
     for taxonomy in own:
         assert vectors.of(taxonomy).shape == (labels, Words.dimension)
@@ -108,7 +108,7 @@ def test_the_cache_of_label_vectors_is_limited_in_bytes(labels: int, kept: int) 
 
 def test_a_taxonomy_in_use_stays_in_the_cache_of_label_vectors(embedded: Matcher) -> None:
     own = [Taxonomy("own", tuple(Label(f"{turn} {n}") for n in range(8))) for turn in range(12)]
-    known = Vocabularies(embedded.encoder, embedded.learnt, max_bytes=60_000)
+    known = LabelEmbeddingCache(embedded.encoder, embedded.learnt, max_bytes=60_000)
     first = known.of(own[0])
     for taxonomy in own:
         known.of(taxonomy)

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llm.embedded.cosine import Embedded
-from llm.embedded.label_vectors import Vocabularies
+from llm.embedded.cosine import CosineClassifier
+from llm.embedded.label_vectors import LabelEmbeddingCache
 from llm.embedded.matcher import SHIPPED, THRESHOLD, Matcher
 from llm.embedded.weights import MatcherWeights, WordFeatures, load, save
 from prompts import registry
@@ -126,7 +126,7 @@ def test_another_spelling_of_a_genre_is_the_same_genre(embedded: Matcher) -> Non
 
 
 def test_taxonomies_of_films_are_told_from_others(embedded: Matcher) -> None:
-    known = Vocabularies(embedded.encoder, embedded.learnt)
+    known = LabelEmbeddingCache(embedded.encoder, embedded.learnt)
     assert known.of(TMDB).share.min() == known.of(registry.taxonomy("sentiment")).share.min() == 1
     for name in ("tickets", "intents", "emotions"):
         assert known.of(registry.taxonomy(name)).share.max() == 0, name
@@ -136,13 +136,13 @@ def test_strange_labels_are_judged_by_both_strategies_and_known_ones_beside_them
     embedded: Matcher,
 ) -> None:
     labels = ("horror", "western", "romance", "musical", "thriller", "samurai duels", "zombies")
-    share = Vocabularies(embedded.encoder, embedded.learnt).of(Taxonomy("own", tuple(map(Label, labels)))).share
+    share = LabelEmbeddingCache(embedded.encoder, embedded.learnt).of(Taxonomy("own", tuple(map(Label, labels)))).share
     assert share[:4].min() == 1
     assert 0.5 < share[5:].min() <= share[5:].max() < 1
 
 
-def test_far_from_films_it_is_no_worse_than_plain_minilm(embedded: Matcher, plain: Embedded) -> None:
-    from training.matcher.zero_shot_calibration import general
+def test_far_from_films_it_is_no_worse_than_plain_minilm(embedded: Matcher, plain: CosineClassifier) -> None:
+    from training.matcher.calibration import general
 
     hits: dict[str, list[bool]] = {"matcher": [], "plain": []}
     for one in general(Path("data/sample"), "test"):

@@ -18,7 +18,7 @@ from llm.language_model import LanguageModel
 from llm.strategies import registry as choice
 from llm.strategies.decisions_api import DecisionsAPI
 from llm.strategies.json_list import JSONList
-from llm.strategies.label_tokens import LabelTokens, shares
+from llm.strategies.label_tokens import LabelTokens, normalized
 from llm.strategies.yes_no import YesNo
 from llm.thresholds import ThresholdStore
 from prompts import registry
@@ -50,7 +50,7 @@ class Counting(FakeBackend):
 
 
 def letters(backend: FakeBackend, taxonomy: Taxonomy, threshold: float | None = None) -> LanguageModel:
-    return LanguageModel(backend, LabelTokens(), decisions=ThresholdStore(threshold=threshold))
+    return LanguageModel(backend, LabelTokens(), thresholds=ThresholdStore(threshold=threshold))
 
 
 # --- letters ---
@@ -107,13 +107,13 @@ def test_a_taxonomy_beyond_the_codes_is_asked_in_heats_and_a_final(limit: int) -
 
 
 def test_figures_as_low_as_vllms_floor_are_no_trouble() -> None:
-    assert shares({"A": -9999.0, "B": -9999.0}) == {"A": 0.5, "B": 0.5}
-    assert shares({"A": -0.1, "B": -9999.0})["A"] == 1
+    assert normalized({"A": -9999.0, "B": -9999.0}) == {"A": 0.5, "B": 0.5}
+    assert normalized({"A": -0.1, "B": -9999.0})["A"] == 1
 
 
 @given(st.dictionaries(st.sampled_from("ABCDEF"), st.floats(-9999, 0), min_size=1))
 def test_shares_always_sum_to_one(logprobs: dict[str, float]) -> None:
-    assert sum(shares(logprobs).values()) == pytest.approx(1)
+    assert sum(normalized(logprobs).values()) == pytest.approx(1)
 
 
 def test_what_none_has_stays_through_heats_and_final() -> None:
@@ -397,8 +397,8 @@ def test_the_options_of_a_choice_compete_as_letters_do(
     assert {choice["value"] for choice in asked[0]["questions"][0]["choices"]} == set(shares)
     strategy = DecisionsAPI()
     assert (strategy.mutually_exclusive(taxonomy), strategy.mutually_exclusive(TMDB)) == (True, False)
-    assert LanguageModel(FakeBackend(), strategy).decision(Text("x"), taxonomy).threshold == 0.1
-    assert LanguageModel(FakeBackend(), strategy).decision(Text("x"), TMDB).threshold == 0.5
+    assert LanguageModel(FakeBackend(), strategy).threshold(Text("x"), taxonomy).threshold == 0.1
+    assert LanguageModel(FakeBackend(), strategy).threshold(Text("x"), TMDB).threshold == 0.5
 
 
 def deciding(*answers: object, status: int = 200) -> Behaviour:

@@ -12,7 +12,7 @@ import pytest
 
 from llm.backends.backend import FakeBackend
 from llm.classifier import Prediction
-from llm.few_shot import NearestExamples, Shots, StaticExamples, no_shots
+from llm.few_shot import ExampleSelector, NearestExamples, StaticExamples, no_examples
 from llm.language_model import _VERSION, LanguageModel
 from llm.request_context import CURRENT_REQUEST, RequestContext
 from llm.strategies.json_list import JSONList
@@ -22,7 +22,7 @@ from prompts import registry
 from prompts.answer_format import FewShotExample
 from prompts.files import digest_of
 from prompts.taxonomy import Label, Taxonomy
-from prompts.template import Prompt, asking
+from prompts.template import Prompt, decision_prompt
 from prompts.text import Text
 from tests.llm.wrappers.test_cache import Asked
 from tests.similarity.words import Words
@@ -236,20 +236,25 @@ def test_other_examples_are_other_answers() -> None:
         NearestExamples(encoder, (first, second), "tmdb", 2),
         lambda texts, taxonomy: [(second, first)] * len(texts),
     ]
-    models = [LanguageModel(FakeBackend(), JSONList(), shots=one) for one in shots]  # type: ignore[arg-type]
+    models = [LanguageModel(FakeBackend(), JSONList(), examples=one) for one in shots]  # type: ignore[arg-type]
     assert len({model.fingerprint(Text("a plot"), TMDB) for model in models}) == len(shots)
     assert encoder.calls == [], "no example is chosen for a fingerprint"
 
 
 def test_other_instructions_of_a_decision_are_other_answers() -> None:
-    prompts = [asking(), asking("Which team?"), asking("Which mood?"), registry.prompt("plot")]
+    prompts = [
+        decision_prompt(),
+        decision_prompt("Which team?"),
+        decision_prompt("Which mood?"),
+        registry.prompt("plot"),
+    ]
     models = [LanguageModel(FakeBackend(), JSONList(), prompt) for prompt in prompts]
     assert len({model.fingerprint(Text("a plot"), TMDB) for model in models}) == len(prompts)
 
 
 def test_whatever_is_sent_differently_has_a_fingerprint_of_its_own() -> None:
     """Over all prompts and what they are filled with: fingerprints are made from inputs, not from messages."""
-    prompts = [None, *registry.prompts().values(), asking(), asking("Which team?")]
+    prompts = [None, *registry.prompts().values(), decision_prompt(), decision_prompt("Which team?")]
     texts = [Text("a plot"), Text("another plot"), Text("a plot", "Title"), Text(title="Title"), Text("a\nplot")]
     first, second = Label("One", "the first", ("1",)), Label("Two")
     vocabularies = [
@@ -260,14 +265,14 @@ def test_whatever_is_sent_differently_has_a_fingerprint_of_its_own() -> None:
         Taxonomy("own", (first, second), multi=False),
         Taxonomy("own", (Label("One", "the last"), second), max_labels=1),
     ]
-    shown: list[Shots] = [
-        no_shots,
+    shown: list[ExampleSelector] = [
+        no_examples,
         *(StaticExamples((FewShotExample(Text(words), ("One",)),), "own") for words in "ab"),
     ]
     sent: dict[str, str] = {}
     for prompt, text, vocabulary, shots, strategy in product(prompts, texts, vocabularies, shown, STRATEGIES.values()):
         if strategy.name != "decisions_api":
-            model = LanguageModel(FakeBackend(weights=lambda conversation: {}), strategy, prompt, shots=shots)
+            model = LanguageModel(FakeBackend(weights=lambda conversation: {}), strategy, prompt, examples=shots)
             messages = json.dumps([*map(list, model.conversations(text, vocabulary))])
             assert sent.setdefault(model.fingerprint(text, vocabulary), messages) == messages
     assert len(sent) > 1_000
@@ -281,9 +286,9 @@ def test_other_messages_for_the_same_inputs_need_another_version() -> None:
     """
     shots = StaticExamples((FewShotExample(Text("shown"), ("War",)),), "tmdb")
     models = [
-        LanguageModel(FakeBackend(weights=lambda conversation: {}), STRATEGIES[strategy], prompt, shots=shots)
+        LanguageModel(FakeBackend(weights=lambda conversation: {}), STRATEGIES[strategy], prompt, examples=shots)
         for strategy in ("json_list", "label_tokens", "yes_no")
-        for prompt in (registry.prompt("plot.v1"), registry.prompt("text.v1"), asking("Which team?"))
+        for prompt in (registry.prompt("plot.v1"), registry.prompt("text.v1"), decision_prompt("Which team?"))
     ]
     text = Text("A <b>plot</b>.", "Title")
     sent = json.dumps([[*map(list, model.conversations(text, TMDB))] for model in models])

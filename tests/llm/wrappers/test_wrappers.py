@@ -12,11 +12,11 @@ from llm.backends.backend import Conversation, FakeBackend
 from llm.classifier import AnswerSource, Prediction, Problem, Usage
 from llm.costs import cost, prices
 from llm.embedded.matcher import Matcher
-from llm.few_shot import NearestExamples, StaticExamples, load_shots
+from llm.few_shot import NearestExamples, StaticExamples, load_examples
 from llm.language_model import LanguageModel
 from llm.strategies.json_list import JSONList
 from llm.strategies.label_tokens import LabelTokens
-from llm.wrappers.order_ensemble import OrderEnsemble, flips, orders
+from llm.wrappers.order_ensemble import OrderEnsemble, label_permutations, order_sensitivity
 from llm.wrappers.two_models import Cascade, FittedMargin, Shortlist, fit_margin, margin
 from prompts import registry
 from prompts.answer_format import FewShotExample
@@ -55,16 +55,16 @@ def always_war(conversation: Conversation) -> str:
 
 
 def test_orders_start_with_the_taxonomys_own_and_are_the_same_every_time() -> None:
-    some = orders(TMDB, 20)
+    some = label_permutations(TMDB, 20)
     assert some[0] == TMDB
     assert len({order.names for order in some}) == 20
     assert all(set(order.names) == set(TMDB.names) for order in some)
-    assert some == orders(TMDB, 20)
+    assert some == label_permutations(TMDB, 20)
 
 
 def test_flips_tell_a_model_that_follows_the_order_from_one_that_does_not() -> None:
-    biased = flips(LanguageModel(FakeBackend(first_listed), JSONList()), ["a", "b"], TMDB, 20)
-    steady = flips(LanguageModel(FakeBackend(always_war), JSONList()), ["a", "b"], TMDB, 20)
+    biased = order_sensitivity(LanguageModel(FakeBackend(first_listed), JSONList()), ["a", "b"], TMDB, 20)
+    steady = order_sensitivity(LanguageModel(FakeBackend(always_war), JSONList()), ["a", "b"], TMDB, 20)
     assert biased.decisions == steady.decisions == 2 * 18
     assert biased.ever > 0.4
     assert (steady.ever, steady.minority) == (0, 0)
@@ -253,7 +253,7 @@ def asked_with(shots: StaticExamples | NearestExamples, text: str, taxonomy: Tax
         seen.append(conversation)
         return f'["{taxonomy.names[0]}"]'
 
-    LanguageModel(FakeBackend(reply), JSONList(), shots=shots).classify([text], taxonomy)
+    LanguageModel(FakeBackend(reply), JSONList(), examples=shots).classify([text], taxonomy)
     return seen[0]
 
 
@@ -296,7 +296,7 @@ def test_examples_of_another_taxonomy_are_not_shown() -> None:
 
 def test_examples_are_part_of_the_fingerprint() -> None:
     plain = LanguageModel(FakeBackend(always_war), JSONList())
-    shown = LanguageModel(FakeBackend(always_war), JSONList(), shots=StaticExamples(SHOTS, "tmdb"))
+    shown = LanguageModel(FakeBackend(always_war), JSONList(), examples=StaticExamples(SHOTS, "tmdb"))
     assert plain.fingerprint(Text("x"), TMDB) != shown.fingerprint(Text("x"), TMDB)
 
 
@@ -311,14 +311,14 @@ def test_examples_are_part_of_the_fingerprint() -> None:
 def test_a_faulty_file_of_examples_is_told(tmp_path: Path, line: str, said: str) -> None:
     (tmp_path / "shots.jsonl").write_text(line)
     with pytest.raises(InvalidSetting, match=said):
-        load_shots(tmp_path / "shots.jsonl", TMDB)
+        load_examples(tmp_path / "shots.jsonl", TMDB)
 
 
 def test_examples_are_read_with_aliases(tmp_path: Path) -> None:
     (tmp_path / "shots.jsonl").write_text('{"text": "x", "labels": ["sci-fi", "War"]}\n')
-    assert load_shots(tmp_path / "shots.jsonl", TMDB) == (FewShotExample(Text("x"), ("Science Fiction", "War")),)
+    assert load_examples(tmp_path / "shots.jsonl", TMDB) == (FewShotExample(Text("x"), ("Science Fiction", "War")),)
     with pytest.raises(InvalidSetting, match="cannot read"):
-        load_shots(tmp_path / "none.jsonl", TMDB)
+        load_examples(tmp_path / "none.jsonl", TMDB)
 
 
 # --- prices ---

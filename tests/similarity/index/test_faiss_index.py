@@ -16,7 +16,7 @@ from similarity.index.faiss_index import KINDS, VectorIndex
 Vectors = NDArray[np.float32]
 COUNT, DIMENSION = 4_000, 48
 # 16 centroids a sub-vector instead of 256, which take a minute to learn; the exact ranking behind them is the same.
-QUICK = {"ivfpq": replace(KINDS["ivfpq"], least=624, factory=lambda count: "IVF64,PQ12x4")}
+QUICK = {"ivfpq": replace(KINDS["ivfpq"], min_count=624, factory=lambda count: "IVF64,PQ12x4")}
 Rows = NDArray[np.int64]
 # Forty directions in a plane, unevenly apart so that no two neighbours are equally near.
 ANGLES = np.cumsum(np.linspace(0.02, 0.2, 40))

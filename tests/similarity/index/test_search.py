@@ -43,13 +43,13 @@ def test_films_come_best_first_and_as_many_as_wanted(similar: Similar) -> None:
     scores = [match.score for match in found.matches]
     assert len(scores) == 25
     assert scores == sorted(scores, reverse=True)
-    assert found.of is None
+    assert found.query_film is None
 
 
 def test_a_film_finds_neither_itself_nor_its_duplicates(similar: Similar) -> None:
     found = similar.search(Query(id="original"))
-    assert found.of is not None
-    assert found.of.title == "The Twin"
+    assert found.query_film is not None
+    assert found.query_film.title == "The Twin"
     assert ids(found)[0] == "remake"  # another film, whatever its title
     assert not {"original", "copy", "other source", "reordered"} & set(ids(found))
 
@@ -72,26 +72,26 @@ def test_no_film_is_answered_twice(similar: Similar) -> None:
 
 def test_a_title_alone_means_the_film_of_that_title(similar: Similar) -> None:
     by_title, by_id = similar.search(Query(title="film  7")), similar.search(Query(id="f7"))
-    assert by_title.of == by_id.of
+    assert by_title.query_film == by_id.query_film
     assert ids(by_title) == ids(by_id)
     with pytest.raises(SeveralFilms, match=r"original \(1990\).*remake \(2010\); give the id"):
         similar.search(Query(title="The Twin"))
 
 
 def test_filters_hold_genres_and_years(similar: Similar) -> None:
-    found = similar.search(Query("w1 w2", k=100, wanted=SearchFilter(("war", "Comedy"), 1960, 1961)))
+    found = similar.search(Query("w1 w2", k=100, filter=SearchFilter(("war", "Comedy"), 1960, 1961)))
     assert found.matches
     for match in found.matches:
         assert match.film.genres[0] in ("War", "Comedy")
         assert match.film.year in (1960, 1961)
-    assert ids(similar.search(Query("w1", wanted=SearchFilter((), 2200)))) == []
+    assert ids(similar.search(Query("w1", filter=SearchFilter((), 2200)))) == []
 
 
 def test_unknown_names_say_what_is_near(similar: Similar) -> None:
     with pytest.raises(UnknownFilm, match="'f999'"):
         similar.search(Query(id="f999"))
     with pytest.raises(UnknownGenre, match="did you mean 'comedy'"):
-        similar.search(Query("w1", wanted=SearchFilter(("Comdy",))))
+        similar.search(Query("w1", filter=SearchFilter(("Comdy",))))
 
 
 def test_the_same_text_is_encoded_once(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_damaged_newer_version_is_left_alone_and_told(tmp_path: Path, caplog: 
 
 def test_without_an_index_there_is_no_answer_until_there_is_one(tmp_path: Path) -> None:
     similar = Similar(ReloadingIndex(tmp_path, Words.name, Words.dimension), Words())
-    with pytest.raises(InvalidIndex, match="holds no index"):
+    with pytest.raises(InvalidIndex, match="has no index"):
         similar.search(Query("w1"))
     build(tmp_path, FilmSource(films(5), ""), Words())
     assert len(similar.search(Query("w1")).matches) == 5

@@ -16,10 +16,10 @@ from service.services import Services
 from similarity.errors import UnknownTitle
 from similarity.film import Film
 from similarity.index.builder import FilmSource, build
+from similarity.index.catalog import Titles
 from similarity.index.reloading import ReloadingIndex
 from similarity.index.sample import live
 from similarity.index.search import Query, Similar
-from similarity.index.titles import Titles
 from tests.service.test_classify import problem_of
 from tests.similarity.words import Words
 
@@ -73,13 +73,14 @@ def test_a_title_like_none_of_them_is_an_error_too(similar: Similar, title: str)
 
 def test_titles_of_the_catalogue_are_found_as_before(similar: Similar) -> None:
     found = [
-        similar.search(Query(title=title)).of for title in ("alien", " THE  matrix", "Alien (1979)", "Heat (1986)")
+        similar.search(Query(title=title)).query_film
+        for title in ("alien", " THE  matrix", "Alien (1979)", "Heat (1986)")
     ]
     assert [film and film.id for film in found] == ["1", "3", "1", "6"]
 
 
 def test_a_title_beside_a_text_need_not_be_known(similar: Similar) -> None:
-    assert similar.search(Query("a creature", "Alein")).of is None
+    assert similar.search(Query("a creature", "Alein")).query_film is None
 
 
 @pytest.mark.parametrize(("title", "meant"), MISSPELT[:3])
@@ -134,7 +135,7 @@ def test_of_many_titles_few_are_compared_letter_by_letter(monkeypatch: pytest.Mo
             compared.append(str(a))
             super().set_seq1(a)
 
-    monkeypatch.setattr("similarity.index.titles.SequenceMatcher", Counting)
+    monkeypatch.setattr("similarity.index.catalog.SequenceMatcher", Counting)
     known = invented(74_000)
     assert Titles(known).like(damaged(known[50_000], 2))[0] == known[50_000]
     assert len(compared) <= 1 + 400

@@ -40,7 +40,7 @@ def rows_of(
     """The rows of a teacher behind a scripted engine, asked as the command asks."""
     data = folder / "data.jsonl"
     data.write_text("x")
-    teacher = LanguageModel(backend, STRATEGIES[strategy], decisions=ThresholdStore())
+    teacher = LanguageModel(backend, STRATEGIES[strategy], thresholds=ThresholdStore())
     system = System("llm", {}, lambda: OpenedSystem(teacher, "json_list"))
     return EvaluationRun(
         system, EvaluationData(data, None, None, taxonomy, some), folder / "teacher", RunOptions(2, 8)

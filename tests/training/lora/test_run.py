@@ -17,7 +17,7 @@ from eval.metrics.classification import indicator
 from llm.backends import causal_lm
 from llm.backends.local_backend import LocalBackend
 from llm.language_model import LanguageModel
-from llm.lora_adapter import adapter_in, refuse_other_base
+from llm.lora_adapter import check_base, load_adapter
 from llm.strategies.registry import STRATEGIES
 from main import main
 from prompts.errors import InvalidDataset, InvalidSetting
@@ -69,7 +69,7 @@ def test_the_loss_falls_and_the_manifest_says_how_and_from_what(made: tuple[Path
     assert {"peft", "torch", "transformers"} <= told["versions"].keys()
     assert told["validation"]["texts"] == 4
     assert told["validation"]["before"].keys() == told["validation"]["after"].keys()
-    refuse_other_base(adapter_in(folder), str(base))
+    check_base(load_adapter(folder), str(base))
 
 
 def test_what_was_saved_answers_as_the_manifest_says(made: tuple[Path, dict[str, Any]], base: Path) -> None:

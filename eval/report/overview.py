@@ -1,0 +1,221 @@
+"""The metrics of every system, one row per system: the sections "Overview" and "Cost and speed"."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from eval.report import charts
+from eval.report.document import (
+    MISSING,
+    Cell,
+    Figure,
+    Head,
+    Note,
+    Part,
+    ReportTable,
+    Section,
+    TableRow,
+    decimal,
+    percent,
+)
+from eval.report.evaluation import Bounds, Evaluation, SystemResults
+
+Intervals = Mapping[str, Bounds]
+
+
+def quantity(value: float) -> str:
+    """A number of any size in about three digits."""
+    if value == int(value) or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2g}"
+
+
+def money(value: float) -> str:
+    """US dollars: cents for sums, three digits for small amounts."""
+    return f"${value:,.2f}" if value >= 1 or value == 0 else f"${value:.3g}"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One metric of the tables.
+
+    Attributes:
+        name: its name in ``metrics.json``.
+        group: the heading above it.
+        about: its definition.
+        show: formats a value.
+        better: ``high``, ``low``, or ``neither`` where no value is better.
+        several: whether it is meaningful only where a text may have several labels.
+    """
+
+    name: str
+    group: str
+    about: str
+    show: Callable[[float], str] = decimal
+    better: Literal["high", "low", "neither"] = "high"
+    several: bool = False
+
+    def best(self, systems: Sequence[SystemResults]) -> float | None:
+        """The best value; None where no value is better, or several systems share it."""
+        values = [value for system in systems if (value := system.metric(self.name)) is not None]
+        if self.better == "neither" or len(values) < 2:
+            return None
+        top = max(values) if self.better == "high" else min(values)
+        return top if values.count(top) == 1 else None
+
+
+def available(systems: Sequence[SystemResults], single: bool) -> list[Column]:
+    """Columns that at least one system has, without those of multi-label tasks where ``single``."""
+    suitable = [column for column in COLUMNS if not (single and column.several)]
+    return [column for column in suitable if any(system.metric(column.name) is not None for system in systems)]
+
+
+def overview_section(evaluation: Evaluation, intervals: Intervals) -> Section:
+    """Quality, calibration and failures of every system; ``intervals`` are 95% bounds by system and metric."""
+    columns = [column for column in _columns(evaluation) if column.group not in (SPEED, COST)]
+    ceiling = CEILINGS.get(evaluation.taxonomy_name, {})
+    dots = charts.dots([_dot(evaluation, system, intervals) for system in evaluation.compared], ceiling.get("micro-F1"))
+    rows = _rows(evaluation, columns, intervals)
+    if ceiling:
+        cells = [Cell.of(ceiling.get(column.name)) for column in columns]
+        rows.insert(0, TableRow((Cell("label ceiling"), *cells), "ceiling"))
+    notes = [Note(text) for text in _notes(evaluation, intervals, bool(ceiling))]
+    parts: tuple[Part, ...] = (Figure(dots, DOTS), _table("Every system over the same texts", columns, rows), *notes)
+    return Section("overview", "Overview", _lead(evaluation.compared, ceiling, intervals), parts)
+
+
+def cost_section(evaluation: Evaluation) -> Section | None:
+    """Speed and cost of every system; None where no run has measured them."""
+    columns = [column for column in _columns(evaluation) if column.group in (SPEED, COST)]
+    if not columns:
+        return None
+    lead = (
+        "Latency is of texts classified one at a time, throughput of batches. Cached predictions do not count. "
+        "Speed depends on the hardware; see Provenance."
+    )
+    table = _table("Cost and speed of every system", columns, _rows(evaluation, columns, {}))
+    return Section("cost", "Cost and speed", lead, (table,))
+
+
+def _columns(evaluation: Evaluation) -> list[Column]:
+    return available(evaluation.compared, evaluation.single)
+
+
+def _dot(evaluation: Evaluation, system: SystemResults, intervals: Intervals) -> charts.Dot:
+    return charts.Dot(
+        system.name,
+        evaluation.series(system),
+        system.metric("micro-F1", "accuracy"),
+        system.metric("macro-F1"),
+        intervals.get(system.name, {}).get("micro-F1"),
+    )
+
+
+def _table(caption: str, columns: Sequence[Column], rows: Sequence[TableRow]) -> ReportTable:
+    heads = [Head("system", numeric=False), *(Head(column.name, column.about, column.group) for column in columns)]
+    return ReportTable(caption, tuple(heads), tuple(rows))
+
+
+def _rows(evaluation: Evaluation, columns: Sequence[Column], intervals: Intervals) -> list[TableRow]:
+    ranked = [system for system in evaluation.compared if not system.trivial]
+    best = {column.name: column.best(ranked) for column in columns}
+    rows = []
+    for system in evaluation.compared:
+        bounds = intervals.get(system.name, {})
+        cells = [_cell(column, system, None if system.trivial else best[column.name], bounds) for column in columns]
+        name = Cell(system.name, series=evaluation.series(system))
+        rows.append(TableRow((name, *cells), "trivial" if system.trivial else ""))
+    return rows
+
+
+def _cell(column: Column, system: SystemResults, best: float | None, bounds: Bounds) -> Cell:
+    value = system.metric(column.name)
+    if value is None:
+        return Cell(MISSING)
+    limits = bounds.get(column.name)
+    sub = "–".join(map(column.show, limits)) if limits else ""
+    return Cell(column.show(value), sub, value, best=value == best)
+
+
+def _lead(systems: Sequence[SystemResults], ceiling: Mapping[str, float], intervals: Intervals) -> str:
+    first = systems[0].metric("micro-F1")
+    if first is None:
+        return "No system has a micro-F1 yet."
+    lead = f"{systems[0].name} {'leads with' if len(systems) > 1 else 'reaches'} a micro-F1 of {decimal(first)}"
+    if len(systems) > 1 and (second := systems[1].metric("micro-F1")) is not None:
+        lead += f", {decimal(first - second)} ahead of {systems[1].name}"
+    if ceiling:
+        lead += f" and {decimal(ceiling['micro-F1'] - first)} below the label ceiling"
+    return lead + "." + (" The intervals of the first two overlap." if _overlap(systems[:2], intervals) else "")
+
+
+def _overlap(systems: Sequence[SystemResults], intervals: Intervals) -> bool:
+    known = [intervals.get(system.name, {}).get("micro-F1") for system in systems]
+    bounds = [pair for pair in known if pair]
+    return len(bounds) == 2 and bounds[1][1] >= bounds[0][0]
+
+
+def _notes(evaluation: Evaluation, intervals: Intervals, ceiling: bool) -> list[str]:
+    notes = ["Bold: best of its column, without dummy baselines."] if len(evaluation.compared) > 1 else []
+    if intervals:
+        notes.append("Below a value: its 95% interval (grouped bootstrap).")
+    if ceiling:
+        notes.append(CEILING_NOTES[evaluation.taxonomy_name])
+    if not any(system.trivial for system in evaluation.compared):
+        notes.append("No dummy baseline was evaluated; `prior` and `random` show what chance gives.")
+    using: dict[str, list[str]] = {}
+    for system in evaluation.compared:
+        using.setdefault(system.run.manifest.get("decode_rule") or "", []).append(system.name)
+    return notes + [f"Decode rule of {', '.join(names)}: {rule}." for rule, names in using.items() if rule]
+
+
+DOTS = "Filled: micro-F1, with its 95% interval where one is known. Ring: macro-F1."
+CEILINGS: Mapping[str, Mapping[str, float]] = {
+    "tmdb": {"micro-F1": 0.846, "macro-F1": 0.830, "Jaccard": 0.776, "subset accuracy": 0.496},
+}
+CEILING_NOTES = {
+    "tmdb": "The label ceiling is the agreement of IMDb's and TMDB's genres for the same films: micro-F1 0.846, "
+    "macro-F1 0.830, Jaccard 0.776 (4,528 films and 18 shared labels, not the texts of this run). A system that reads "
+    "only the plot and scores above it has probably seen the labels.",
+}
+
+QUALITY, CALIBRATION, SPEED, COST, FAILURES = "Quality", "Calibration", "Speed", "Cost", "Failures"
+COLUMNS = (
+    Column("micro-F1", QUALITY, "F1 over all pairs of text and label; frequent labels weigh most."),
+    Column("macro-F1", QUALITY, "Mean of the labels' F1: every label weighs the same, also the rare ones."),
+    Column("micro-precision", QUALITY, "TP / (TP + FP) over all pairs of text and label."),
+    Column("micro-recall", QUALITY, "TP / (TP + FN) over all pairs of text and label."),
+    Column("accuracy", QUALITY, "Share of texts whose label is predicted correctly."),
+    Column("samples-F1", QUALITY, "Mean of the texts' F1.", several=True),
+    Column("Jaccard", QUALITY, "Mean over texts of |Y∩Ŷ| / |Y∪Ŷ|.", several=True),
+    Column("subset accuracy", QUALITY, "Share of texts whose set of labels is predicted exactly."),
+    Column("AL-1", QUALITY, "Share of texts with at least one true label predicted.", several=True),
+    Column("AL-2", QUALITY, "Share of texts with at least two true labels predicted.", several=True),
+    Column("macro-AP", QUALITY, "Mean of the labels' average precision (area under precision–recall); no threshold."),
+    Column("LRAP", QUALITY, "Label ranking average precision: how high the true labels rank.", several=True),
+    Column(
+        "ECE",
+        CALIBRATION,
+        "Distance of score and share true in 15 bins of equal mass, mean of labels.",
+        better="low",
+    ),
+    Column("Brier", CALIBRATION, "Mean squared distance of score and truth (0 or 1).", better="low"),
+    Column("p50 ms", SPEED, "Median latency in milliseconds of texts classified one at a time.", quantity, "low"),
+    Column("p95 ms", SPEED, "95th percentile of the latency in milliseconds.", quantity, "low"),
+    Column("texts/s", SPEED, "Throughput of batches: texts per second.", quantity),
+    Column("peak MB", SPEED, "Peak memory of the process in megabytes.", quantity, "low"),
+    Column(
+        "prompt tokens per 1,000",
+        COST,
+        "Prompt tokens, with those in the prefix cache.",
+        quantity,
+        "low",
+    ),
+    Column("cached tokens per 1,000", COST, "Prompt tokens in the endpoint's prefix cache.", quantity, "neither"),
+    Column("written tokens per 1,000", COST, "Completion tokens.", quantity, "low"),
+    Column("USD per 1,000", COST, "US dollars for 1,000 texts at list prices.", money, "low"),
+    Column("invalid", FAILURES, "Share of texts with a problem; they count as texts without labels.", percent, "low"),
+    Column("abstentions", FAILURES, "Share of texts without a problem and without a label.", percent, "neither"),
+)

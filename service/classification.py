@@ -1,0 +1,151 @@
+"""``POST /classify``, ``/predict_genre`` and ``/prompt``."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Blueprint, Response, current_app, jsonify, request
+
+from llm.classifier import OF_A_TEXT, AnswerSource, Classifier, Prediction, Problem
+from llm.request_context import CURRENT_REQUEST
+from prompts.taxonomy import Taxonomy
+from prompts.text import Text
+from service.request_parsing import read_request
+from service.request_problem import RequestProblem
+from service.schemas.classify import ClassifyAnswer, ClassifyRequest, PromptRequest, notes_of
+from service.services import Services
+from similarity.lru import LRUCache
+
+blueprint = Blueprint("classification", __name__)
+_GENRES = "/predict_genre"
+_MAX_RESPONSES = 4_096
+_MAX_RESPONSE_BYTES = 16_384
+
+
+@dataclass(frozen=True)
+class CachedResponse:
+    """A response body, and what is counted when it is sent again: the model and the number of texts."""
+
+    body: bytes
+    model: str
+    texts: int
+
+
+class ResponseCache:
+    """Responses by the bytes of their requests, which saves parsing, rendering and SQLite.
+
+    It has only responses whose predictions all came from the answer cache: they depend on nothing but the request.
+
+    Args:
+        shared: whether requests with different API keys share responses; see ``llm.wrappers.cache.Cached``.
+    """
+
+    def __init__(self, shared: bool) -> None:
+        self._shared = shared
+        self._responses: LRUCache[bytes, CachedResponse] = LRUCache(_MAX_RESPONSES)
+
+    def get(self) -> CachedResponse | None:
+        """The response to the current request, if it is cached."""
+        return self._responses.get(self._key())
+
+    def put(self, response: CachedResponse) -> None:
+        """Cache the response to the current request, unless it is large."""
+        if len(response.body) <= _MAX_RESPONSE_BYTES:
+            self._responses.put(self._key(), response)
+
+    def _key(self) -> bytes:
+        """Digest of everything that the response depends on.
+
+        The path is part of it: the same body has ``genres`` in the response of one path only.
+        """
+        environ = request.environ
+        scope = "" if self._shared else CURRENT_REQUEST.get().cache_salt
+        parts = (scope, request.path, environ.get("CONTENT_TYPE", ""), environ.get("HTTP_CONTENT_ENCODING", ""))
+        return hashlib.sha256("\0".join(parts).encode() + b"\0" + request.get_data()).digest()
+
+
+def current_services() -> Services:
+    """The parts of the current application."""
+    parts: Services = current_app.extensions["marquee"]
+    return parts
+
+
+@blueprint.post("/classify")
+@blueprint.post("/predict_genre")
+def classify() -> Response:
+    """Label a text, or a batch of texts under ``texts``."""
+    parts = current_services()
+    responses: ResponseCache = current_app.extensions["marquee responses"]
+    if request.is_json and (cached := responses.get()):
+        parts.metrics.count_cached(cached.model, cached.texts)
+        return Response(cached.body, mimetype="application/json")
+    body = read_request(request, parts.limits, ClassifyRequest)
+    taxonomy, options = body.resolve_taxonomy(parts.default_taxonomy), body.options()
+    lookups = parts.titles.look_up(body) if body.lookup else []
+    texts = [lookup.text for lookup in lookups] if body.lookup else body.all_texts()
+    predictions = _predict(parts.classifier_for(options), texts, taxonomy, parts.limits.text_chars)
+    parts.metrics.count_predictions(predictions)
+    _raise_if_all_failed(predictions, single=body.texts is None)
+    genres = request.path.endswith(_GENRES) or body.returns_genres(taxonomy)
+    results = [lookup.answer for lookup in lookups] if body.lookup else [None] * len(texts)
+    answers = [
+        ClassifyAnswer.of(prediction, body.scores, result, genres, notes_of(options, prediction)).body()
+        for prediction, result in zip(predictions, results, strict=True)
+    ]
+    response = jsonify(answers[0] if body.texts is None else {"results": answers})
+    if all(prediction.cached for prediction in predictions) and not body.lookup:
+        responses.put(CachedResponse(response.get_data(), predictions[0].source.model, len(predictions)))
+    return response
+
+
+def _predict(classifier: Classifier, texts: Sequence[Text], taxonomy: Taxonomy, max_chars: int) -> list[Prediction]:
+    """One prediction per text; a text above the limit gets the problem ``too_long`` and is not sent on."""
+    lengths = [len(text.body) + len(text.title) for text in texts]
+    short = [text for text, length in zip(texts, lengths, strict=True) if length <= max_chars]
+    predictions = iter(classifier.classify(short, taxonomy) if short else [])
+    source = AnswerSource(classifier.name, taxonomy.versioned_name)
+    return [
+        next(predictions) if length <= max_chars else Prediction((), source, problem=_too_long(length, max_chars))
+        for length in lengths
+    ]
+
+
+def _too_long(length: int, max_chars: int) -> Problem:
+    return Problem("too_long", f"the text has {length} characters; at most {max_chars}")
+
+
+def _raise_if_all_failed(predictions: Sequence[Prediction], single: bool) -> None:
+    """End the request where no text has an answer and a retry may help.
+
+    A single text ends its request with any problem. A batch ends with a problem that does not depend on the texts
+    (an outage); a problem of a text stays in the results.
+    """
+    problems = [prediction.problem for prediction in predictions]
+    if not all(problems):
+        return
+    if problem := next((one for one in problems if one and (single or one.kind not in OF_A_TEXT)), None):
+        raise RequestProblem.of(problem)
+
+
+@blueprint.post("/prompt")
+def prompt() -> dict[str, Any]:
+    """Show the messages that a language model receives for a text.
+
+    The body is that of ``/classify``, with one text. Where the service narrows or reorders labels before it calls the
+    model, the messages are those for all labels of the taxonomy in its own order.
+    """
+    parts = current_services()
+    body = read_request(request, parts.limits, PromptRequest)
+    options, taxonomy = body.options(), body.resolve_taxonomy(parts.default_taxonomy)
+    (text,) = [lookup.text for lookup in parts.titles.look_up(body)] if body.lookup else body.all_texts()
+    preview = parts.preview(options, text, taxonomy)
+    return {
+        "prompt": preview.prompt,
+        "strategy": preview.strategy,
+        "sent": preview.sent,
+        "requests": len(preview.conversations),
+        "messages": preview.conversations[0],
+    }

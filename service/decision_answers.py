@@ -1,0 +1,157 @@
+"""Answers of the Decisions API from probabilities."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import TypeAdapter, ValidationError
+
+from llm.classifier import Prediction, Problem, total_usage
+from service.request_problem import RequestProblem
+from service.schemas.decisions import (
+    Answer,
+    ChoiceAnswer,
+    ChoiceQuestion,
+    DecisionAnswer,
+    DecisionUsage,
+    LevelProbability,
+    PredicateAnswer,
+    PredicateQuestion,
+    Question,
+    RefusalAnswer,
+    ScoreAnswer,
+    ScoreQuestion,
+    ValueProbability,
+)
+
+_OF_ONE_QUESTION = frozenset(["unreadable", "rejected"])  # problems that leave the other questions answered
+
+
+@dataclass(frozen=True)
+class DecisionResult:
+    """The answers to a request.
+
+    Attributes:
+        model: name of the model that answered.
+        answers: one per question, in their order.
+        predictions: the model's predictions, for metrics and usage.
+    """
+
+    model: str
+    answers: tuple[Answer, ...]
+    predictions: tuple[Prediction, ...]
+
+    def response(self) -> DecisionAnswer:
+        """The response body."""
+        usage = DecisionUsage.of(total_usage([prediction.usage for prediction in self.predictions]))
+        return DecisionAnswer(model=self.model, answers=list(self.answers), usage=usage)
+
+
+@dataclass(frozen=True)
+class OptionProbabilities:
+    """Probability of a question's condition, or of each of its options in order; none where there is a problem."""
+
+    probabilities: tuple[float, ...] = ()
+    problem: Problem | None = None
+
+
+def option_probabilities(prediction: Prediction, names: Sequence[str]) -> OptionProbabilities:
+    """The scores of these labels; those of several labels are normalised to sum to 1."""
+    if prediction.problem:
+        return OptionProbabilities(problem=prediction.problem)
+    scores = [min(1.0, max(0.0, prediction.scores[name])) for name in names]
+    if len(scores) == 1:
+        return OptionProbabilities(tuple(scores))
+    if not (total := sum(scores)):
+        return OptionProbabilities(problem=Problem("unreadable", "the model gave no option any probability"))
+    return OptionProbabilities(tuple(score / total for score in scores))
+
+
+def decide(
+    questions: Sequence[Question], options: Sequence[OptionProbabilities], predictions: Sequence[Prediction]
+) -> DecisionResult:
+    """Answers to the questions.
+
+    A question whose output is unreadable gets a refusal, as long as another question has an answer.
+
+    Raises:
+        RequestProblem: no question has an answer, or the model could not be reached for one.
+    """
+    problems = [one.problem for one in options if one.problem]
+    if len(problems) == len(options):
+        raise_for(problems[0])
+    raise_for(next((problem for problem in problems if problem.kind not in _OF_ONE_QUESTION), None))
+    answers = tuple(_answer(question, one) for question, one in zip(questions, options, strict=True))
+    return DecisionResult(predictions[0].source.model, answers, tuple(predictions))
+
+
+def raise_for(problem: Problem | None) -> None:
+    """End the request if there is a problem."""
+    if problem:
+        raise RequestProblem.of(problem)
+
+
+def answers_of(answers: Sequence[Mapping[str, object]], questions: Sequence[Question]) -> tuple[Answer, ...]:
+    """Answers of another service to these questions.
+
+    Raises:
+        RequestProblem: they do not fit the questions.
+    """
+    try:
+        found = _ANSWERS.validate_python([{"name": None, **answer} for answer in answers])
+    except (ValidationError, TypeError):
+        found = []
+    pairs = list(zip(found, questions, strict=False))
+    if len(found) != len(questions) or any(answer.type not in (question.type, "refusal") for answer, question in pairs):
+        raise RequestProblem("model-unreadable", "the endpoint's answers do not fit the questions")
+    return tuple(answer.model_copy(update={"name": question.name}) for answer, question in pairs)
+
+
+def _answer(question: Question, options: OptionProbabilities) -> Answer:
+    if options.problem:
+        return RefusalAnswer(name=question.name)
+    return _ANSWER_OF[type(question)](question, options.probabilities)
+
+
+def _predicate(question: PredicateQuestion, probabilities: Sequence[float]) -> Answer:
+    return PredicateAnswer(name=question.name, probability=probabilities[0])
+
+
+def _choice(question: ChoiceQuestion, probabilities: Sequence[float]) -> Answer:
+    best = max(range(len(probabilities)), key=probabilities.__getitem__)
+    pairs = zip(question.choices, probabilities, strict=True)
+    return ChoiceAnswer(
+        name=question.name,
+        choice=question.choices[best].value,
+        confidence=_confidence(probabilities),
+        probabilities=[ValueProbability(value=option.value, probability=probability) for option, probability in pairs],
+    )
+
+
+def _score(question: ScoreQuestion, probabilities: Sequence[float]) -> Answer:
+    pairs = enumerate(zip(question.levels, probabilities, strict=True))
+    return ScoreAnswer(
+        name=question.name,
+        score=sum(place * probability for place, probability in enumerate(probabilities)),
+        confidence=_confidence(probabilities),
+        probabilities=[
+            LevelProbability(label=level.label, value=place, probability=probability)
+            for place, (level, probability) in pairs
+        ],
+    )
+
+
+def _confidence(probabilities: Sequence[float]) -> float:
+    """1 less the normalised entropy."""
+    entropy = -sum(one * math.log(one) for one in probabilities if one > 0)
+    return min(1.0, max(0.0, 1 - entropy / math.log(len(probabilities))))
+
+
+_ANSWERS: TypeAdapter[list[Answer]] = TypeAdapter(list[Answer])
+_ANSWER_OF: Mapping[type, Callable[..., Answer]] = {
+    PredicateQuestion: _predicate,
+    ChoiceQuestion: _choice,
+    ScoreQuestion: _score,
+}

@@ -1,1 +1,0 @@
-"""Typed questions about a text, answered by any model."""
