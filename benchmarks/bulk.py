@@ -35,11 +35,11 @@ from benchmarks.measure import (
     target_table,
     tmdb_genres,
 )
-from bulk.columns import TextColumns
+from bulk.inputs import TextColumns, input_files
 from bulk.job import ClassifierSpec, Job
-from bulk.run import Stage, run
-from bulk.runners import InProcess, Runner
-from bulk.source import source_of
+from bulk.progress import Progress
+from bulk.run import run
+from bulk.runners import LocalRunner, Runner
 from eval.manifest import peak_megabytes
 from llm.classifier import AnswerSource, Classifier, Prediction
 from prompts.taxonomy import Taxonomy
@@ -68,10 +68,10 @@ class AnswerTimes:
     start: float = field(default_factory=time.perf_counter)
     marks: list[tuple[float, int]] = field(default_factory=list)
 
-    def __call__(self, stage: Stage) -> None:
-        """Record a stage of a run."""
-        if stage.asked > (self.marks[-1][1] if self.marks else 0):
-            self.marks.append((time.perf_counter(), stage.asked))
+    def __call__(self, progress: Progress) -> None:
+        """Record the progress of a run."""
+        if progress.texts > (self.marks[-1][1] if self.marks else 0):
+            self.marks.append((time.perf_counter(), progress.texts))
 
     @property
     def steady(self) -> float:
@@ -129,7 +129,7 @@ def embedded(given: Plots, rounds: int) -> str:
             alone.append(len(given.texts) / (time.perf_counter() - start))
             start = time.perf_counter()
             job = _job(file, Path(folder) / f"{number}.jsonl", classifier, taxonomy)
-            run(job, InProcess(job.asked.open, taxonomy))
+            run(job, LocalRunner(job.classifier.open, taxonomy))
             bulk.append(len(given.texts) / (time.perf_counter() - start))
     share = ratios(bulk, alone)
     rows = [["the classifier alone", spread(alone), "1"], ["bulk, from file to file", spread(bulk), spread(share, 2)]]
@@ -152,7 +152,7 @@ def _written(folder: Path, texts: Sequence[str]) -> Path:
 
 def _job(file: Path, out: Path, classifier: Classifier, taxonomy: Taxonomy) -> Job:
     spec = ClassifierSpec(classifier.name, {}, lambda: classifier)
-    return Job(source_of(str(file)), TextColumns("description", None, "id"), taxonomy, spec, out)
+    return Job(input_files(str(file)), TextColumns("description", None, "id"), taxonomy, spec, out)
 
 
 # --- by the number of rows ---
@@ -160,20 +160,20 @@ def _job(file: Path, out: Path, classifier: Classifier, taxonomy: Taxonomy) -> J
 
 def by_rows(sizes: Sequence[int]) -> str:
     """Return the cost of a row without the model, and the peak of memory, each size in a process of its own."""
-    found = {size: _measured(size) for size in sizes}
-    first = found[sizes[0]]
+    results = {size: _measured(size) for size in sizes}
+    first = results[sizes[0]]
     rows = [
         [
             f"{size:,}",
-            f"{one['rows_a_second']:,.0f}",
-            f"{first['rows_a_second'] / one['rows_a_second']:.2f}",
-            f"{one['peak_mb']:,.0f}",
-            f"{one['peak_mb'] / first['peak_mb']:.2f}",
+            f"{result['rows_per_second']:,.0f}",
+            f"{first['rows_per_second'] / result['rows_per_second']:.2f}",
+            f"{result['peak_mb']:,.0f}",
+            f"{result['peak_mb'] / first['peak_mb']:.2f}",
         ]
-        for size, one in found.items()
+        for size, result in results.items()
     ]
-    heads = ("rows", "rows/s", "seconds a row, times the first", "peak MB", "times the first")
-    return "Without a model: strategy, keeping, writing.\n\n" + table(heads, rows)
+    heads = ("rows", "rows/s", "time per row, relative to the first", "peak MB", "relative to the first")
+    return "Without a model: read, store, write.\n\n" + table(heads, rows)
 
 
 def _measured(size: int) -> dict[str, float]:
@@ -188,13 +188,13 @@ def _of_rows(size: int) -> dict[str, float]:
         file = Path(folder) / "rows.jsonl"
         with file.open("w", encoding="utf-8") as lines:
             for number in range(size):
-                words = f"Plot {number} of somebody who goes somewhere and meets somebody else. " * 5
+                words = f"Plot {number} of a man who goes to a far town and meets his old friend. " * 5
                 lines.write(json.dumps({"id": number, "description": words}) + "\n")
         start = time.perf_counter()
         job = _job(file, Path(folder) / "out.jsonl", classifier, taxonomy)
-        run(job, InProcess(job.asked.open, taxonomy))
-        taken = time.perf_counter() - start
-    return {"rows_a_second": size / taken, "peak_mb": peak_megabytes()}
+        run(job, LocalRunner(job.classifier.open, taxonomy))
+        seconds = time.perf_counter() - start
+    return {"rows_per_second": size / seconds, "peak_mb": peak_megabytes()}
 
 
 # --- on a Ray cluster ---
@@ -202,7 +202,7 @@ def _of_rows(size: int) -> dict[str, float]:
 
 def on_ray(given: Plots, rounds: int) -> str:
     """Return the steady texts per second of one process, of one actor and of two, each on one core."""
-    from bulk.ray_cluster import OnRay
+    from bulk.ray_cluster import RayRunner
 
     times: dict[str, list[AnswerTimes]] = {"one process": [], "Ray, one worker": [], "Ray, two workers": []}
     one_core = patch.dict(os.environ, OMP_NUM_THREADS="1")  # as Ray sets it for an actor of one core
@@ -211,8 +211,10 @@ def on_ray(given: Plots, rounds: int) -> str:
         for number in range(rounds):
             for name, workers in zip(times, (0, 1, 2), strict=True):
                 job = _ray_job(file, Path(folder) / f"{number}-{workers}.jsonl", len(given.texts))
-                here: Runner = InProcess(job.asked.open, job.taxonomy)
-                backend = OnRay(job.asked.open, job.taxonomy, job.folder, cluster(workers)) if workers else here
+                here: Runner = LocalRunner(job.classifier.open, job.taxonomy)
+                backend = (
+                    RayRunner(job.classifier.open, job.taxonomy, job.folder, cluster(workers)) if workers else here
+                )
                 times[name].append(answer_times := AnswerTimes())
                 run(job, backend, answer_times)
     return _ray_report(times, given, rounds)
@@ -223,17 +225,17 @@ def _ray_job(file: Path, out: Path, count: int) -> Job:
 
     batch = max(4, min(128, count // 16))  # as many batches as a long run has
     spec = ClassifierSpec("embedded", {}, matcher)
-    return Job(source_of(str(file)), TextColumns("description", None, "id"), tmdb_genres(), spec, out, batch)
+    return Job(input_files(str(file)), TextColumns("description", None, "id"), tmdb_genres(), spec, out, batch)
 
 
 @contextmanager
 def _two_nodes() -> Iterator[Callable[[int], Any]]:
-    """Start a cluster of two nodes on this machine."""
+    """Run a cluster of two nodes on this machine."""
     from tests.engines.ray_nodes import Nodes
 
     nodes = Nodes()
     try:
-        with nodes.cluster(1).joined():
+        with nodes.cluster(1).connected():
             yield nodes.cluster
     finally:
         nodes.stop()
