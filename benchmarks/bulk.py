@@ -24,11 +24,11 @@ import click
 
 from benchmarks.measure import spread, table
 from benchmarks.texts import Plots, plots, vocabulary
-from bulk.columns import TextColumns
+from bulk.inputs import TextColumns, input_files
 from bulk.job import ClassifierSpec, Job
-from bulk.run import Stage, run
-from bulk.runners import InProcess, Runner
-from bulk.source import source_of
+from bulk.progress import Progress
+from bulk.run import run
+from bulk.runners import LocalRunner, Runner
 from eval.manifest import peak_megabytes
 from llm.classifier import AnswerSource, Classifier, Prediction
 from prompts.taxonomy import Taxonomy
@@ -57,10 +57,10 @@ class AnswerTimes:
     began: float = field(default_factory=time.perf_counter)
     marks: list[tuple[float, int]] = field(default_factory=list)
 
-    def __call__(self, stage: Stage) -> None:
-        """Take note of a stage of a run."""
-        if stage.asked > (self.marks[-1][1] if self.marks else 0):
-            self.marks.append((time.perf_counter(), stage.asked))
+    def __call__(self, progress: Progress) -> None:
+        """Record the progress of a run."""
+        if progress.texts > (self.marks[-1][1] if self.marks else 0):
+            self.marks.append((time.perf_counter(), progress.texts))
 
     @property
     def steady(self) -> float:
@@ -116,7 +116,7 @@ def embedded(given: Plots, rounds: int) -> str:
             alone.append(len(given.texts) / (time.perf_counter() - start))
             start = time.perf_counter()
             job = _job(file, Path(folder) / f"{number}.jsonl", classifier, taxonomy)
-            run(job, InProcess(job.asked.open, taxonomy))
+            run(job, LocalRunner(job.classifier.open, taxonomy))
             whole.append(len(given.texts) / (time.perf_counter() - start))
     share = [one / other for one, other in zip(whole, alone, strict=True)]
     rows = [
@@ -143,7 +143,7 @@ def _written(folder: Path, texts: Sequence[str]) -> Path:
 
 def _job(file: Path, out: Path, classifier: Classifier, taxonomy: Taxonomy) -> Job:
     asked = ClassifierSpec(classifier.name, {}, lambda: classifier)
-    return Job(source_of(str(file)), TextColumns("description", None, "id"), taxonomy, asked, out)
+    return Job(input_files(str(file)), TextColumns("description", None, "id"), taxonomy, asked, out)
 
 
 # --- by the number of rows ---
@@ -183,7 +183,7 @@ def _of_rows(size: int) -> dict[str, float]:
                 lines.write(json.dumps({"id": number, "description": words}) + "\n")
         start = time.perf_counter()
         job = _job(file, Path(folder) / "out.jsonl", classifier, taxonomy)
-        run(job, InProcess(job.asked.open, taxonomy))
+        run(job, LocalRunner(job.classifier.open, taxonomy))
         taken = time.perf_counter() - start
     return {"rows_a_second": size / taken, "peak_mb": peak_megabytes()}
 
@@ -193,7 +193,7 @@ def _of_rows(size: int) -> dict[str, float]:
 
 def on_ray(given: Plots, rounds: int) -> str:
     """Steady documents a second of one process, of one actor and of two, each on one core."""
-    from bulk.ray_cluster import OnRay
+    from bulk.ray_cluster import RayRunner
 
     paces: dict[str, list[AnswerTimes]] = {"one process": [], "Ray, one worker": [], "Ray, two workers": []}
     one_core = patch.dict(os.environ, OMP_NUM_THREADS="1")  # as Ray sets it for an actor of one core
@@ -202,10 +202,10 @@ def on_ray(given: Plots, rounds: int) -> str:
         for number in range(rounds):
             for who, workers in zip(paces, (0, 1, 2), strict=True):
                 job = _ray_job(file, Path(folder) / f"{number}-{workers}.jsonl", len(given.texts))
-                here: Runner = InProcess(job.asked.open, job.taxonomy)
-                backend = OnRay(job.asked.open, job.taxonomy, job.folder, cluster(workers)) if workers else here
+                here: Runner = LocalRunner(job.classifier.open, job.taxonomy)
+                on_ray = RayRunner(job.classifier.open, job.taxonomy, job.folder, cluster(workers))
                 paces[who].append(pace := AnswerTimes())
-                run(job, backend, pace)
+                run(job, on_ray if workers else here, pace)
     return _ray_report(paces, given, rounds)
 
 
@@ -214,7 +214,7 @@ def _ray_job(file: Path, out: Path, count: int) -> Job:
 
     batch = max(4, min(128, count // 16))  # as many pieces of work as a long run has
     asked = ClassifierSpec("embedded", {}, matcher)
-    return Job(source_of(str(file)), TextColumns("description", None, "id"), vocabulary(), asked, out, batch)
+    return Job(input_files(str(file)), TextColumns("description", None, "id"), vocabulary(), asked, out, batch)
 
 
 @contextmanager
@@ -224,7 +224,7 @@ def _two_nodes() -> Iterator[Callable[[int], Any]]:
 
     nodes = Nodes()
     try:
-        with nodes.cluster(1).joined():
+        with nodes.cluster(1).connected():
             yield nodes.cluster
     finally:
         nodes.stop()

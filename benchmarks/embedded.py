@@ -68,7 +68,7 @@ def _contenders() -> tuple[Matcher, Any]:
     from sentence_transformers import SentenceTransformer
 
     from llm.embedded.matcher import matcher
-    from similarity.encoders.minilm import weights_folder
+    from similarity.encoders.tokens import weights_folder
 
     return matcher(), SentenceTransformer(weights_folder(), local_files_only=True)
 
@@ -105,7 +105,7 @@ def _first_answer() -> None:
 
 def operations(embedded: Matcher, texts: Sequence[str]) -> float:
     """Multiplications and additions of the layers' matrices over all tokens; attention's own are left out."""
-    from similarity.encoders.minilm import ENDS, cut
+    from similarity.encoders.tokens import ENDS, cut
 
     tokens = sum(len(text.pieces) + len(ENDS) for text in cut(texts))
     width, inner, layers = 384, 1536, 6
@@ -142,14 +142,14 @@ def _ceiling(found: Rounds, operations: float) -> tuple[str, float, float]:
 
 def _beyond() -> str:
     """Why the share may be above 1."""
-    from similarity.encoders.openvino_bert import gains_from_eight_bits
+    from similarity.encoders.minilm import gains_from_eight_bits
 
     return " (the encoder multiplies in eight bits)" if gains_from_eight_bits() else ""
 
 
 def machine() -> str:
     """Number formats and instruction sets that the measurements ran on."""
-    from similarity.encoders.openvino_bert import gains_from_eight_bits
+    from similarity.encoders.minilm import gains_from_eight_bits
     from similarity.encoders.precision import described
 
     return described() + (", tuned encoder in eight bits" if gains_from_eight_bits() else "")

@@ -26,7 +26,7 @@ from tests.support.trained_qwen2 import PROMPT
 from tests.support.worded_qwen2 import GENRES, films, worded
 from training.lora.config import LoraConfig
 from training.lora.dataset import Form, PromptSetup
-from training.lora.run import LoraPlan, figures, teach
+from training.lora.run import LoraPlan, metrics, train_adapter
 
 FORM: Form = "label_tokens"
 _WORDS = 64
@@ -69,14 +69,16 @@ def compare(
 
     asking, asked = PromptSetup(GENRES, FORM, PROMPT), shortened(held_out)
     base, adapter = worded(folder / "base"), folder / "adapter"
-    teach(LoraPlan(asking, replace(recipe, base=str(base))), shortened(training), shortened(validation), adapter)
+    train_adapter(
+        LoraPlan(asking, replace(recipe, base=str(base))), shortened(training), shortened(validation), adapter
+    )
     counts = Counter(label for one in training for label in one.labels)
     common = GENRES.in_order([label for label, _ in counts.most_common(GENRES.max_labels)])
     pair = indicator([one.labels for one in asked], GENRES), indicator([common] * len(asked), GENRES)
     return {
         "the two commonest genres for every film": {name: float(METRICS[name](*pair)) for name in _SHOWN},
-        "the base": figures(causal_lm.load(str(base), "cpu", "float32"), asking, asked),
-        "the base with its adapter": figures(causal_lm.load(str(base), "cpu", "float32", adapter), asking, asked),
+        "the base": metrics(causal_lm.load(str(base), "cpu", "float32"), asking, asked),
+        "the base with its adapter": metrics(causal_lm.load(str(base), "cpu", "float32", adapter), asking, asked),
     }
 
 

@@ -1,7 +1,6 @@
-"""The answers of an unfinished run: one SQLite file, a row per different text, so that no text is asked twice.
+"""The answers of an unfinished run: a SQLite file with a row per different text, so that each is classified once.
 
-A batch is put in by one transaction and is on the disk when ``put`` returns: whatever happens then, it is there whole
-or not at all.
+``put`` writes a batch in one transaction that is on the disk when it returns.
 """
 
 from __future__ import annotations
@@ -13,13 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from llm.classifier import AnswerSource, Prediction, Usage
 from prompts.errors import Interrupted
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 
+RESUME = "finished answers are kept; fix this and run the same command again"
+"""The remedy of errors that stop a run."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
     number INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, labels BLOB NOT NULL, scores BLOB NOT NULL,
@@ -28,20 +29,20 @@ CREATE TABLE IF NOT EXISTS answers (
 CREATE TABLE IF NOT EXISTS sources (number INTEGER PRIMARY KEY, words TEXT NOT NULL UNIQUE);
 CREATE TEMP TABLE planned (digest BLOB PRIMARY KEY) WITHOUT ROWID;
 """
-_UNKNOWN = float("nan")
+_NO_SCORE = float("nan")
 _UNREADABLE = "unreadable:"
-_AT_ONCE = 1_000
+_CHUNK = 1_000
 
 
 @dataclass(frozen=True)
 class RowAnswer:
-    """What a row is given.
+    """The cells that are added to a row.
 
     Attributes:
         labels: None where there is a problem; empty where none applies.
         scores: by label, where the classifier gives scores.
-        source: who answered, in words.
-        problem: kind and detail of why there is no answer; None where there is one.
+        source: model, taxonomy, prompt and strategy.
+        problem: kind and detail of a failure; None where there is an answer.
     """
 
     labels: tuple[str, ...] | None
@@ -50,108 +51,123 @@ class RowAnswer:
     problem: str | None
 
 
-def digest(text: Text) -> bytes:
-    """What tells one text from another; 16 bytes."""
+class StoredAnswer(NamedTuple):
+    """A text's digest, its answer, and the tokens that it took."""
+
+    key: bytes
+    answer: RowAnswer
+    usage: Usage = Usage()
+
+
+def text_digest(text: Text) -> bytes:
+    """The key of a text; 16 bytes."""
     body = text.body.encode()
-    words = b"%d:%s%s" % (len(body), body, text.title.encode())
-    return hashlib.blake2b(words, digest_size=16).digest()
-
-
-def source_words(source: AnswerSource) -> str:
-    """Who answered, in one line: model, taxonomy, prompt, strategy."""
-    return " ".join(part for part in (source.model, source.taxonomy, source.prompt, source.strategy) if part)
+    content = b"%d:%s%s" % (len(body), body, text.title.encode())
+    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 def model_of(answer: RowAnswer, taxonomy: Taxonomy) -> str:
-    """The model that answered, by name; empty where none did. An answer that cannot be read is one."""
+    """The name of the model that answered, also where its answer is unreadable; empty where none did."""
     answered = answer.problem is None or answer.problem.startswith(_UNREADABLE)
     return _model_in(answer.source or "", taxonomy) if answered else ""
 
 
-def _model_in(words: str, taxonomy: Taxonomy) -> str:
-    return words.partition(f" {taxonomy.versioned_name}")[0]
+def _model_in(source: str, taxonomy: Taxonomy) -> str:
+    return source.partition(f" {taxonomy.versioned_name}")[0]
 
 
 def answer_of(prediction: Prediction, taxonomy: Taxonomy) -> RowAnswer:
-    """A prediction as rows are given it. A label that the taxonomy does not have makes it a problem."""
-    source, problem = source_words(prediction.source), prediction.problem
+    """The answer of a prediction. A label outside the taxonomy makes it a problem."""
+    source, problem = _source_string(prediction.source), prediction.problem
     if problem is not None:
         return RowAnswer(None, {}, source, f"{problem.kind}: {problem.detail}")
-    if strange := next((name for name in prediction.labels if name not in taxonomy.names), None):
-        return RowAnswer(
-            None, {}, source, f"{_UNREADABLE} {strange!r} was answered, which is no label of {taxonomy.name}"
-        )
+    if unknown := next((name for name in prediction.labels if name not in taxonomy.names), None):
+        return RowAnswer(None, {}, source, f"{_UNREADABLE} the answer {unknown!r} is no label of {taxonomy.name}")
     scores = {name: prediction.scores[name] for name in taxonomy.names if name in prediction.scores}
     return RowAnswer(prediction.labels, scores, source, None)
 
 
+def _source_string(source: AnswerSource) -> str:
+    return " ".join(part for part in (source.model, source.taxonomy, source.prompt, source.strategy) if part)
+
+
+def select_in(connection: sqlite3.Connection, query: str, keys: Sequence[object]) -> Iterator[tuple[Any, ...]]:
+    """Rows of a query whose ``{}`` is replaced by the keys, a thousand at a time."""
+    for start in range(0, len(keys), _CHUNK):
+        chunk = keys[start : start + _CHUNK]
+        yield from connection.execute(query.format(",".join("?" * len(chunk))), chunk).fetchall()
+
+
 class JobStore:
-    """Answers by the digest of their text. One thread at a time.
+    """Answers by the digest of their text; one thread at a time.
 
     Args:
-        path: of the file, made where it is not there; ``""`` is a file that goes with the process.
-        taxonomy: whose labels are answered.
+        path: of the file, created where it is missing; ``""`` is a temporary file of this process.
+        taxonomy: of the labels.
     """
 
     def __init__(self, path: Path | str, taxonomy: Taxonomy) -> None:
-        self._taxonomy, self._names = taxonomy, taxonomy.names
+        self._path, self._taxonomy, self._names = path, taxonomy, taxonomy.names
         self._place = {name: place for place, name in enumerate(self._names)}
-        with self._told("open", path):
+        with self._errors("open"):
             self._connection = sqlite3.connect(path, check_same_thread=False)
             self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=FULL")  # an answer that was paid for outlives a power cut
+            self._connection.execute("PRAGMA synchronous=FULL")  # an answer that was paid for survives a power cut
             self._connection.executescript(_SCHEMA)
             self._sources: dict[str, int] = {
-                words: n for n, words in self._connection.execute("SELECT number, words FROM sources")
+                source: number for number, source in self._connection.execute("SELECT number, words FROM sources")
             }
-        self._path = path
 
-    def close(self) -> None:
-        """Let go of the file."""
+    def __enter__(self) -> JobStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._connection.close()
 
     def __len__(self) -> int:
-        """How many texts are answered."""
+        """Number of answered texts."""
         return int(self._connection.execute("SELECT count(*) FROM answers").fetchone()[0])
 
     def known(self, digests: Sequence[bytes]) -> set[bytes]:
         """Those of the digests that have an answer."""
         return {row[0] for row in self._select("digest", digests)}
 
+    def unknown(self, digests: Sequence[bytes]) -> set[bytes]:
+        """Those of the digests that have no answer."""
+        return set(digests) - self.known(digests)
+
     def plan(self, digests: Sequence[bytes]) -> set[bytes]:
-        """Those that were neither answered nor planned before; from now on they are planned, until the process ends."""
-        fresh = set(digests) - self.known(digests)
+        """Those that are neither answered nor planned; they are planned from now on, in this process."""
+        fresh = self.unknown(digests)
         fresh -= {row[0] for row in self._select("digest", list(fresh), "planned")}
-        with self._told("plan"), self._connection:
-            self._connection.executemany("INSERT INTO planned VALUES (?)", [(one,) for one in sorted(fresh)])
+        with self._errors("write"), self._connection:
+            self._connection.executemany("INSERT INTO planned VALUES (?)", [(key,) for key in sorted(fresh)])
         return fresh
 
     def answers(self, digests: Sequence[bytes]) -> dict[bytes, RowAnswer]:
-        """The answers that are there."""
-        words = {number: one for one, number in self._sources.items()}
+        """The answers of those digests that have one."""
+        sources = {number: source for source, number in self._sources.items()}
         columns = "digest, labels, scores, source, problem"
-        return {row[0]: self._answer(row[1], row[2], words[row[3]], row[4]) for row in self._select(columns, digests)}
+        return {row[0]: self._answer(row[1], row[2], sources[row[3]], row[4]) for row in self._select(columns, digests)}
 
-    def put(self, answers: Sequence[tuple[bytes, RowAnswer, Usage]]) -> None:
-        """Keep answers, all or none of them; one that is there already stays.
+    def put(self, answers: Sequence[StoredAnswer]) -> None:
+        """Store answers, all or none of them; an answer that is already there stays.
 
         Raises:
-            Interrupted: the disk does not take them.
+            Interrupted: the disk is full or fails.
         """
-        with self._told("write"), self._connection:
-            rows = [self._row(key, answer, usage) for key, answer, usage in answers]
-            self._connection.executemany(
-                "INSERT OR IGNORE INTO answers VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)", rows
-            )  # fmt: skip
+        with self._errors("write"), self._connection:
+            rows = [self._row(*answer) for answer in answers]
+            self._connection.executemany("INSERT OR IGNORE INTO answers VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     @property
     def models(self) -> set[str]:
         """Names of the models that answered; see ``model_of``."""
         answered = "source = sources.number AND (problem IS NULL OR problem LIKE ?)"
-        found = self._connection.execute(
+        sources = self._connection.execute(
             f"SELECT words FROM sources WHERE EXISTS (SELECT 1 FROM answers WHERE {answered})", (f"{_UNREADABLE}%",)
         )
-        return {name for (words,) in found if (name := _model_in(words, self._taxonomy))}
+        return {name for (source,) in sources if (name := _model_in(source, self._taxonomy))}
 
     @property
     def usage(self) -> Usage:
@@ -159,41 +175,33 @@ class JobStore:
         sums = "coalesce(sum(prompt_tokens), 0), coalesce(sum(cached_tokens), 0), coalesce(sum(completion_tokens), 0)"
         return Usage(*map(int, self._connection.execute(f"SELECT {sums} FROM answers").fetchone()))
 
-    # --- packing: a label is its place, so that ten million answers take megabytes and not gigabytes ---
+    # A label is stored as its place in the taxonomy: ten million answers take megabytes instead of gigabytes.
 
     def _row(self, key: bytes, answer: RowAnswer, usage: Usage) -> tuple[object, ...]:
         labels = array("H", [self._place[name] for name in answer.labels or ()]).tobytes()
-        scored = [answer.scores.get(name, _UNKNOWN) for name in self._names] if answer.scores else []
+        scores = [answer.scores.get(name, _NO_SCORE) for name in self._names] if answer.scores else []
         tokens = (usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens)
-        source = self._source(answer.source or "")
-        return key, labels, array("d", scored).tobytes(), source, answer.problem, *tokens
+        source = self._source_number(answer.source or "")
+        return key, labels, array("d", scores).tobytes(), source, answer.problem, *tokens
 
-    def _source(self, words: str) -> int:
-        if words not in self._sources:
-            found = self._connection.execute("INSERT INTO sources (words) VALUES (?)", (words,))
-            self._sources[words] = found.lastrowid or 0
-        return self._sources[words]
+    def _source_number(self, source: str) -> int:
+        if source not in self._sources:
+            inserted = self._connection.execute("INSERT INTO sources (words) VALUES (?)", (source,))
+            self._sources[source] = inserted.lastrowid or 0
+        return self._sources[source]
 
     def _answer(self, labels: bytes, scores: bytes, source: str, problem: str | None) -> RowAnswer:
-        scored = {name: one for name, one in zip(self._names, array("d", scores), strict=False) if one == one}
+        scored = {name: score for name, score in zip(self._names, array("d", scores), strict=False) if score == score}
         names = None if problem else tuple(self._names[place] for place in array("H", labels))
         return RowAnswer(names, scored, source, problem)
 
     def _select(self, columns: str, digests: Sequence[bytes], table: str = "answers") -> Iterator[tuple[Any, ...]]:
-        for start in range(0, len(digests), _AT_ONCE):
-            some = digests[start : start + _AT_ONCE]
-            marks = ",".join("?" * len(some))
-            with self._told("read"):
-                yield from self._connection.execute(
-                    f"SELECT {columns} FROM {table} WHERE digest IN ({marks})", some
-                ).fetchall()
+        with self._errors("read"):
+            yield from select_in(self._connection, f"SELECT {columns} FROM {table} WHERE digest IN ({{}})", digests)
 
     @contextmanager
-    def _told(self, act: str, path: Path | str | None = None) -> Iterator[None]:
+    def _errors(self, action: str) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
-            raise Interrupted(
-                f"cannot {act} {path or self._path}: {error}; what was answered before is kept: "
-                "mend that (is the disk full?) and run the same command again"
-            ) from None
+            raise Interrupted(f"cannot {action} {self._path}: {error} (is the disk full?); {RESUME}") from None

@@ -1,7 +1,7 @@
-"""A transport that sends nothing: it collects requests, and replies come from files or from a cluster.
+"""Batch APIs: a transport that collects requests instead of sending them, and the files of requests and results.
 
-Strategies use it like any other transport. A request without a reply is collected; run again with the replies, the same
-request gets its reply, with the same messages, constraint and parser (Batch API, ``vllm run-batch``, Ray).
+Strategies use the transport like any other. A request without a result is collected; the same request in a later run
+gets the result as its reply, with the same messages, constraint and parser (Batch API, ``vllm run-batch``, Ray).
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ import hashlib
 import json
 import re
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bulk.answer_store import JobStore, select_in
+from bulk.job import Job, write_errors
+from bulk.runners import batches
 from llm.backends.capabilities import CapabilityReport
 from llm.backends.openai_compatible import OpenAICompatible
 from llm.backends.refusals import Refusal, excerpt, problem_of, read_refusal, redact
@@ -25,72 +28,79 @@ from llm.backends.request_forms import Body
 from llm.backends.transport import CHAT
 from llm.classifier import Problem
 from prompts.errors import InvalidDataset, InvalidSetting
+from prompts.files import replacing
 from tabular import open_table
 
 # The endpoint cannot be checked. Assumed are a strict schema, which current batch services accept, and 20 top tokens,
 # the limit of OpenAI and vLLM.
 ASSUMED = CapabilityReport({}, top_logprobs=20)
-_AT_ONCE = 1_000
+# OpenAI's limits; DashScope's are as many requests and larger files.
+MAX_REQUESTS, MAX_BYTES = 50_000, 200_000_000
 # Failures without a status that another attempt may avoid: "batch_expired", "batch_cancelled", "server_error".
-_PASSING = re.compile(
+_TRANSIENT = re.compile(
     r"expired|cancel+(?:ed|ation)|timed?[ _-]?out|rate[ _-]?limit|too[ _]many[ _]requests|overloaded|unavailable"
     r"|server[ _-]?error|internal[ _-]?(?:error|failure)|connection (?:error|aborted|reset|refused|lost|closed)",
     re.IGNORECASE,
 )
+_TABLES = """
+CREATE TABLE IF NOT EXISTS replies (id TEXT PRIMARY KEY, reply TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS failures (id TEXT NOT NULL, reply TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS failures_of ON failures (id);
+"""
 
 
 class OfflineTransport:
-    """A transport that sends nothing.
+    """A transport that collects requests and sends none; see ``llm.backends.transport.Transport``.
 
     Args:
-        place: who answers, for people.
-        path: of the file for replies; ``""`` is one that goes with the process.
-        adapting: rewrites requests as their model takes them, and learns from refusals; None changes nothing.
-        remedy: what to do about a request that is refused in this form and has another one now, or that failed for a
-            passing reason.
-        resends: whether a request that failed for a passing reason is noted again; else its failure is final.
-        secrets: removed from what the endpoint said, beside those of the endpoint's URL.
+        endpoint: what answers the requests, for messages.
+        path: of the file of results; ``""`` is a temporary file of this process.
+        adapting: rewrites requests to the form that their model takes, and learns from refusals; None changes nothing.
+        remedy: what to do about a request that was refused in one form and has another one now, or that failed for a
+            transient reason.
+        resends: whether a request that failed for a transient reason is collected again; else its failure is final.
+        secrets: removed from the endpoint's messages, besides those of its URL.
     """
 
     base_url = ""
 
     def __init__(
         self,
-        place: str = "the batch",
+        endpoint: str = "the batch",
         path: Path | str = "",
         adapting: RequestAdapter | None = None,
         remedy: str = "write the requests again with --batch-file and the same --read-results",
         resends: bool = True,
         secrets: Sequence[str] = (),
     ) -> None:
-        self.endpoint = place
+        self.endpoint = endpoint
         self._secrets = (*secrets, *(adapting.address.secrets if adapting else ()))
-        self.wanted: dict[str, Body] = {}
+        self._collected: dict[str, Body] = {}
         self._path, self._adapting, self._remedy, self._resends = path, adapting, remedy, resends
 
     def post(self, bodies: Sequence[Body], path: str = CHAT) -> list[Any]:
-        """See ``HTTPTransport.post``; a request without a reply is noted in ``wanted``."""
+        """The replies to requests; collects those that have none."""
         if path != CHAT:
             raise InvalidSetting(
-                "requests in files are chat completions; choose the strategy json_list, letters or yes_no"
+                "requests in files are chat completions; choose the strategy json_list, label_tokens or yes_no"
             )
         keys = [custom_id(self._adapting.with_extra(body) if self._adapting else body) for body in bodies]
-        there, failures = self._read("replies", keys), self._read("failures", keys)
+        replies, failures = self._read("replies", keys), self._read("failures", keys)
         return [
-            self._reply(key, body, there.get(key, []), failures.get(key, []))
+            self._reply(key, body, replies.get(key, []), failures.get(key, []))
             for key, body in zip(keys, bodies, strict=True)
         ]
 
-    def receive(self, replies: Iterable[tuple[str, Any]]) -> int:
-        """Add result lines as ``read_results`` returns them; returns their number.
+    def add_results(self, results: Iterable[tuple[str, Any]]) -> int:
+        """Add results as ``read_results`` returns them; returns their number.
 
-        A successful reply is not replaced by a failed one.
+        A successful result is not replaced by a failed one.
         """
         count = 0
         with self._connection:
-            for key, reply in replies:
-                row = (key, json.dumps(reply))
-                if _succeeded(reply):
+            for key, result in results:
+                row = (key, json.dumps(result))
+                if _succeeded(result):
                     self._connection.execute("INSERT OR REPLACE INTO replies VALUES (?, ?)", row)
                 else:
                     self._connection.execute("INSERT OR IGNORE INTO replies VALUES (?, ?)", row)
@@ -98,79 +108,68 @@ class OfflineTransport:
                 count += 1
         return count
 
-    def taken(self) -> dict[str, Body]:
-        """The requests noted since the last time, each as its model takes it."""
-        wanted, self.wanted = self.wanted, {}
+    def take_requests(self) -> dict[str, Body]:
+        """The requests collected since the last call by ``custom_id``, each in the form that its model takes."""
+        collected, self._collected = self._collected, {}
         if self._adapting is None:
-            return wanted
-        return {key: self._adapting.prepared(body, _needed(body)) for key, body in wanted.items()}
+            return collected
+        return {key: self._adapting.prepared(body, _required(body)) for key, body in collected.items()}
 
-    def line(self, key: str, body: Body) -> str:
-        """A request as OpenAI's, Azure's and DashScope's Batch API and ``vllm run-batch`` take it."""
+    def request_line(self, key: str, body: Body) -> str:
+        """A request in the format of the Batch APIs of OpenAI, Azure and DashScope, and of ``vllm run-batch``."""
         azure = self._adapting is not None and self._adapting.address.is_azure  # its URLs have no version
         line = {"custom_id": key, "method": "POST", "url": CHAT if azure else f"/v1{CHAT}", "body": body}
         return json.dumps(line, ensure_ascii=False)
 
     def server_url(self, path: str) -> str:
-        """See ``HTTPTransport.server_url``."""
         return path
 
     def get(self, path: str) -> Any:
-        """See ``HTTPTransport.get``."""
-        return Problem("unreachable", f"{self.endpoint} cannot be asked now")
+        return Problem("unreachable", f"{self.endpoint} cannot be called now")
 
     def redact(self, text: str) -> str:
-        """See ``HTTPTransport.redact``."""
         return redact(text, self._secrets)
 
     def served_model(self, model: str) -> str:
-        """See ``HTTPTransport.served_model``."""
         return ""
 
     @property
     def fingerprint_parts(self) -> Mapping[str, Any]:
-        """See ``HTTPTransport.fingerprint_parts``."""
         return {}
 
     def backend(self, model: str) -> OpenAICompatible:
-        """The backend whose requests these are."""
+        """A backend whose requests go through this transport."""
         return OpenAICompatible(self, model, lambda: ASSUMED)
 
     @cached_property
     def _connection(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, check_same_thread=False)
-        connection.execute(
-            "CREATE TABLE IF NOT EXISTS replies (id TEXT PRIMARY KEY, reply TEXT NOT NULL) WITHOUT ROWID"
-        )
-        connection.execute("CREATE TABLE IF NOT EXISTS failures (id TEXT NOT NULL, reply TEXT NOT NULL)")
-        connection.execute("CREATE INDEX IF NOT EXISTS failures_of ON failures (id)")
+        connection.executescript(_TABLES)
         return connection
 
     def _read(self, table: str, keys: Sequence[str]) -> dict[str, list[Any]]:
-        """What a table has of some requests, in the order in which it came."""
-        found: dict[str, list[Any]] = {}
-        for start in range(0, len(keys), _AT_ONCE):
-            some = keys[start : start + _AT_ONCE]
-            marks = ",".join("?" * len(some))
-            order = "ORDER BY rowid" if table == "failures" else ""
-            rows = self._connection.execute(f"SELECT id, reply FROM {table} WHERE id IN ({marks}) {order}", some)
-            for key, reply in rows:
-                found.setdefault(key, []).append(json.loads(reply))
-        return found
+        """The results of some requests in a table, in the order in which they were added."""
+        results: dict[str, list[Any]] = {}
+        order = "ORDER BY rowid" if table == "failures" else ""
+        for key, reply in select_in(
+            self._connection, f"SELECT id, reply FROM {table} WHERE id IN ({{}}) {order}", keys
+        ):
+            results.setdefault(key, []).append(json.loads(reply))
+        return results
 
     def _reply(self, key: str, body: Body, results: Sequence[Any], failures: Sequence[Any]) -> Any:
-        """The reply to a request, or its problem; notes the request where it should be sent."""
+        """The reply to a request, or its problem; collects the request where it should be sent."""
         if not results:
-            self.wanted[key] = body
+            self._collected[key] = body
             return Problem("timeout", f"{self.endpoint} has no answer to this request yet")
         if not failures or _succeeded(results[-1]):
             return self._outcome(results[-1]).result
-        outcomes = [self._outcome(one) for one in failures]
-        final = [one for one in outcomes if not (one.may_pass and self._resends)]
-        avoided = self._adapting is not None and self._adapting.learn(body, outcomes, _needed(body))
+        outcomes = [self._outcome(failure) for failure in failures]
+        final = [outcome for outcome in outcomes if not (outcome.may_pass and self._resends)]
+        avoided = self._adapting is not None and self._adapting.learn(body, outcomes, _required(body))
         if final and not avoided:
             return final[-1].result
-        self.wanted[key] = body
+        self._collected[key] = body
         last = outcomes[-1].result
         if isinstance(last, Problem):
             return replace(last, detail=f"{last.detail}; {self._remedy}")
@@ -185,30 +184,32 @@ class OfflineTransport:
                 return Reply(body)
         code = _number(error.get("code")) if isinstance(error, dict) else 0
         status = code if status in (0, 200) else status
-        said = read_refusal(status, error or body, self._secrets)
-        return Reply(problem_of(self.endpoint, said), said) if status else self._without_status(said)
+        refusal = read_refusal(status, error or body, self._secrets)
+        return Reply(problem_of(self.endpoint, refusal), refusal) if status else self._without_status(refusal)
 
-    def _without_status(self, said: Refusal) -> Reply:
-        """A failure that has no HTTP status, as those of Ray and of batches that expired; its words tell its kind."""
-        passes = not said.text.strip() or _PASSING.search(said.text)
-        said = replace(said, status=503 if passes else 400)
-        if said.too_long:
-            return Reply(problem_of(self.endpoint, said), said)
-        words = excerpt(said.message) or excerpt(said.codes.strip()) or "no reason was given"
-        return Reply(Problem("busy" if passes else "rejected", f"{self.endpoint} did not answer: {words}"), said)
+    def _without_status(self, refusal: Refusal) -> Reply:
+        """A failure without an HTTP status, as of Ray and of expired batches; the message decides its kind."""
+        is_transient = not refusal.text.strip() or _TRANSIENT.search(refusal.text)
+        refusal = replace(refusal, status=503 if is_transient else 400)
+        if refusal.too_long:
+            return Reply(problem_of(self.endpoint, refusal), refusal)
+        message = excerpt(refusal.message) or excerpt(refusal.codes.strip()) or "no reason was given"
+        return Reply(
+            Problem("busy" if is_transient else "rejected", f"{self.endpoint} did not answer: {message}"), refusal
+        )
 
 
 def custom_id(body: Body) -> str:
-    """The name of a request, from all that it says: the same request has the same name, in any run."""
-    words = json.dumps(body, sort_keys=True, ensure_ascii=False)
-    return f"marquee-{hashlib.blake2b(words.encode(), digest_size=16).hexdigest()}"
+    """The id of a request: a digest of its content, so equal requests of any runs have the same id."""
+    content = json.dumps(body, sort_keys=True, ensure_ascii=False)
+    return f"marquee-{hashlib.blake2b(content.encode(), digest_size=16).hexdigest()}"
 
 
 def read_results(path: Path) -> Iterable[tuple[str, Any]]:
-    """The answers in a file of results, each with the name of its request.
+    """The results in a file, each with the id of its request.
 
     Raises:
-        InvalidDataset: the file cannot be read or holds something else.
+        InvalidDataset: the file cannot be read, or holds something else.
     """
     for row in open_table(path).rows():
         if row.problem or "custom_id" not in row.cells:
@@ -219,18 +220,87 @@ def read_results(path: Path) -> Iterable[tuple[str, Any]]:
 
 
 def _succeeded(result: Mapping[str, Any]) -> bool:
-    """Whether an answer came back; neither an error under status 200 nor tokens spent on reasoning alone are one."""
+    """Whether there is a reply: neither an error under status 200, nor one whose tokens all went into reasoning."""
     response = result.get("response") or {}
     body, status = response.get("body"), _number(response.get("status_code")) or 200
     answers = status == 200 and isinstance(body, dict) and status_in(body) == 200
     return answers and not result.get("error") and not only_reasoned(body)
 
 
-def _needed(body: Body) -> tuple[str, ...]:
-    """Fields without which a request has no purpose: strategies of probabilities need them."""
+def _required(body: Body) -> tuple[str, ...]:
+    """Fields that a request must not lose: strategies of probabilities need them."""
     return ("logprobs", "top_logprobs") if "top_logprobs" in body else ()
 
 
 def _number(status: Any) -> int:
     """An HTTP status as a number or a numeral; 0 for anything else."""
     return int(status) if str(status).isdecimal() else 0
+
+
+@dataclass(frozen=True)
+class RequestFiles:
+    """Files of requests.
+
+    Attributes:
+        files: in their order.
+        requests: in all files.
+        texts: different ones that they are about.
+    """
+
+    files: tuple[Path, ...]
+    requests: int
+    texts: int
+
+
+def write_requests(
+    job: Job, transport: OfflineTransport, path: Path, max_requests: int = MAX_REQUESTS, max_bytes: int = MAX_BYTES
+) -> RequestFiles:
+    """Write the requests that have no result yet, each once.
+
+    Args:
+        job: its classifier sends its requests through the transport.
+        transport: collects them.
+        path: of the first file; the second one is ``NAME.2.jsonl``.
+        max_requests: of a file.
+        max_bytes: of a file.
+
+    Raises:
+        InvalidSetting: a file exists already.
+        Interrupted: the disk is full or fails.
+    """
+    counts = {"texts": 0, "requests": 0}
+    files = list(_write_files(path, _request_lines(job, transport, counts), max_requests, max_bytes))
+    return RequestFiles(tuple(files), counts["requests"], counts["texts"])
+
+
+def _request_lines(job: Job, transport: OfflineTransport, counts: dict[str, int]) -> Iterator[bytes]:
+    """The lines of all requests, without repeated ones."""
+    job.schema()
+    classifier = job.classifier.open()
+    with JobStore("", job.taxonomy) as store:
+        for batch in batches(job, store.plan):
+            classifier.classify(batch.texts, job.taxonomy)
+            requests = transport.take_requests()
+            digests = {key: bytes.fromhex(key.rpartition("-")[2]) for key in requests}
+            fresh = store.plan(list(digests.values()))
+            counts["texts"] += len(batch.texts)
+            for key in [key for key in requests if digests[key] in fresh]:
+                counts["requests"] += 1
+                yield transport.request_line(key, requests[key]).encode() + b"\n"
+
+
+def _write_files(path: Path, lines: Iterator[bytes], max_requests: int, max_bytes: int) -> Iterator[Path]:
+    number, line = 0, next(lines, None)
+    while line is not None:
+        number += 1
+        target = path if number == 1 else path.with_name(f"{path.stem}.{number}{path.suffix}")
+        if target.exists():
+            raise InvalidSetting(f"{target} exists already; give another name or move it away")
+        with write_errors(target), replacing(target) as new, new.open("wb") as file:
+            count = 0
+            while line is not None and count < max_requests and file.tell() + len(line) <= max_bytes:
+                file.write(line)
+                count, line = count + 1, next(lines, None)
+            if not count:
+                raise InvalidSetting(f"a single request takes {len(line or b''):,} bytes, more than a file may have")
+        yield target

@@ -1,4 +1,4 @@
-"""What a run is: its parts, what must be the same for it to go on, and the folder where it stands until it is whole."""
+"""A bulk job: its settings and rows, the manifest that makes it resumable, and the folder of its unfinished parts."""
 
 from __future__ import annotations
 
@@ -7,38 +7,43 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bulk.columns import TextColumns
-from bulk.source import InputFiles, digest_of
+from bulk.answer_store import RESUME, RowAnswer, text_digest
+from bulk.inputs import InputFiles, TextColumns, file_digest
 from llm.classifier import Classifier
 from llm.provenance import differences, recorded_in_both
 from prompts.errors import Interrupted, InvalidSetting
 from prompts.files import locked, write_text_atomically
 from prompts.taxonomy import Taxonomy
+from prompts.text import Text
+from tabular import ReadPosition, Row
+from tabular.table import Schema
 
 Manifest = dict[str, Any]
 
-ADDED = ("labels", "scores", "source", "problem")
-MANIFEST, ANSWERS, MERGED, _LOCK = "manifest.json", "answers.sqlite", "merged", "lock"
-_TOLD = {
+ADDED_COLUMNS = ("labels", "scores", "source", "problem")
+_LOCK = "lock"
+_WINDOW = 1_024
+_DIFFERENCES = {
     "files": "the input has changed",
-    "columns": "other columns were read",
-    "taxonomy": "another taxonomy was asked for",
-    "system": "another system was asked",
-    "setup": "the system had other settings",
+    "columns": "the columns differ",
+    "taxonomy": "the taxonomy differs",
+    "system": "the system differs",
+    "setup": "the system's settings differ",
 }
 
 
 @dataclass(frozen=True)
 class ClassifierSpec:
-    """Whom to ask.
+    """The classifier of a job.
 
     Attributes:
-        spec: how the command line names it.
-        setup: what tells it from another one of the same spec, as JSON takes it.
-        open: loads it; picklable where it is to be opened on other machines.
+        spec: its name on the command line.
+        setup: its settings, as JSON takes them; a run resumes only with the same ones.
+        open: loads it; picklable where it is opened on other machines.
     """
 
     spec: str
@@ -47,44 +52,86 @@ class ClassifierSpec:
 
 
 @dataclass(frozen=True)
-class Job:
-    """A run.
+class InputRow:
+    """A row with its text, or with the answer of a row that has none.
 
     Attributes:
-        source: the rows.
-        columns: what is read of them.
-        taxonomy: the taxonomy.
-        asked: who labels.
-        out: the file that is written.
-        batch: texts that are asked at once, and kept at once.
-        prefix: stands before the names of the columns that are added.
+        row: as it was read.
+        key: digest of the text; None where there is none.
+        answer: the problem of a row without a text.
+        text: the text.
+    """
+
+    row: Row
+    key: bytes | None
+    answer: RowAnswer | None
+    text: Text = Text()
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is classified, how, and into which file.
+
+    Attributes:
+        source: the input files.
+        columns: the columns that are read.
+        taxonomy: the labels.
+        classifier: the classifier.
+        out: the output file.
+        batch: texts per call of the classifier, and per transaction of the answer store.
+        prefix: of the names of the added columns.
     """
 
     source: InputFiles
     columns: TextColumns
     taxonomy: Taxonomy
-    asked: ClassifierSpec
+    classifier: ClassifierSpec
     out: Path
     batch: int = 512
     prefix: str = ""
 
     @property
-    def added(self) -> tuple[str, ...]:
-        """Names of the columns that are added."""
-        return tuple(self.prefix + name for name in ADDED)
+    def added_columns(self) -> tuple[str, ...]:
+        """Names of the added columns."""
+        return tuple(self.prefix + name for name in ADDED_COLUMNS)
 
     @property
     def folder(self) -> Path:
-        """Where everything stands until the output is whole."""
-        return parts_of(self.out)
+        """The folder beside the output that keeps everything until the output is complete."""
+        return self.out.with_name(f"{self.out.name}.parts")
 
     @property
-    def done(self) -> Path:
-        """The manifest that stays beside a finished output."""
-        return done_of(self.out)
+    def final_manifest(self) -> Path:
+        """The manifest beside a finished output."""
+        return final_manifest(self.out)
+
+    def schema(self) -> Schema:
+        """The columns of all rows. Text files are read to their end, so that an error costs no classified text.
+
+        Raises:
+            InvalidDataset: a file that cannot be read, or a column with the name of an added one.
+        """
+        return Schema.of(self.source.tables(), self.added_columns)
+
+    def rows(self, position: ReadPosition | None = None) -> Iterator[list[InputRow]]:
+        """The rows in windows of about a thousand."""
+        rows = self.source.rows(position)
+        while window := list(islice(rows, _WINDOW)):
+            yield [self._input_row(row) for row in window]
+
+    def _input_row(self, row: Row) -> InputRow:
+        if row.problem:
+            return _without_text(row, f"malformed: {row.where}: {row.problem}")
+        try:
+            text = self.columns.text_of(row)
+        except ValueError as error:
+            return _without_text(row, f"malformed: {row.where}: {error}")
+        if text.empty:
+            return _without_text(row, "empty: there is no text to label")
+        return InputRow(row, text_digest(text), None, text)
 
     def manifest(self, before: Manifest | None = None) -> Manifest:
-        """Facts that must be the same for a run to be resumed.
+        """Facts that must be the same for a run to resume.
 
         A file whose size and modification time are the same as in ``before`` is not read again.
 
@@ -93,25 +140,24 @@ class Job:
         """
         known = {_stamp(file): file["digest"] for file in (before or {}).get("files", [])}
         files = [
-            {**file, "digest": known.get(_stamp(file)) or digest_of(path)}
+            {**file, "digest": known.get(_stamp(file)) or file_digest(path)}
             for file, path in zip(self.source.stamps(), self.source.files, strict=True)
         ]
         return {
             "files": files,
             "columns": self.columns.as_json(),
             "taxonomy": {"name": self.taxonomy.name, "digest": self.taxonomy.digest},
-            "system": self.asked.spec,
-            "setup": json.loads(json.dumps(self.asked.setup)),
+            "system": self.classifier.spec,
+            "setup": json.loads(json.dumps(self.classifier.setup)),
         }
 
 
-def parts_of(out: Path) -> Path:
-    """The folder beside an output that holds it until it is whole."""
-    return out.with_name(f"{out.name}.parts")
+def _without_text(row: Row, problem: str) -> InputRow:
+    return InputRow(row, None, RowAnswer(None, {}, None, problem))
 
 
-def done_of(out: Path) -> Path:
-    """The file beside a finished output that tells how it was made."""
+def final_manifest(out: Path) -> Path:
+    """The manifest beside a finished output."""
     return out.with_name(f"{out.name}.manifest.json")
 
 
@@ -119,38 +165,38 @@ def _stamp(file: Mapping[str, Any]) -> tuple[Any, ...]:
     return file["name"], file["bytes"], file["changed"]
 
 
-def refuse_another(kept: Manifest, job: Manifest, where: Path, remedy: str) -> None:
-    """Say what differs between what a folder or file was made for and what is asked for now.
+def check_same_job(saved: Manifest, current: Manifest, path: Path, remedy: str) -> None:
+    """Compare the manifest of a folder or an output with that of this job.
 
     Raises:
-        InvalidSetting: something does.
+        InvalidSetting: they differ; the message says in what.
     """
-    before, setup = recorded_in_both(kept.get("setup") or {}, job["setup"])
-    kept, job = kept | {"setup": before}, job | {"setup": setup}
-    for part, on_progress in _TOLD.items():
-        if _essence(kept.get(part)) != _essence(job[part]):
+    before, setup = recorded_in_both(saved.get("setup") or {}, current["setup"])
+    saved, current = saved | {"setup": before}, current | {"setup": setup}
+    for part, difference in _DIFFERENCES.items():
+        if _without_times(saved.get(part)) != _without_times(current[part]):
             which = f" ({'; '.join(differences(before, setup).values())})" if part == "setup" else ""
-            raise InvalidSetting(f"{where} belongs to another run: {on_progress}{which}; {remedy}")
+            raise InvalidSetting(f"{path} belongs to another run: {difference}{which}; {remedy}")
 
 
-def _essence(part: Any) -> Any:
-    """Of files, names and contents: a copy that is the same may have been changed at another time."""
+def _without_times(part: Any) -> Any:
+    """Files without their modification times: an equal copy may be newer."""
     if not isinstance(part, list):
         return part
     return [(file["name"], file["bytes"], file["digest"]) for file in part]
 
 
-def check_unchanged(source: InputFiles, kept: Manifest) -> None:
-    """Raise where a file has changed since the run began.
+def check_unchanged(source: InputFiles, saved: Manifest) -> None:
+    """Check that no file has changed since the run began.
 
     Raises:
         Interrupted: one has.
     """
-    kept_stamps = [_stamp(file) for file in kept["files"]]
-    if (found := [_stamp(file) for file in source.stamps()]) != kept_stamps:
-        changed = sorted({str(one[0]) for one in set(found) ^ set(kept_stamps)})
+    before, now = ([_stamp(file) for file in files] for files in (saved["files"], source.stamps()))
+    if before != now:
+        changed = sorted({str(stamp[0]) for stamp in set(before) ^ set(now)})
         raise Interrupted(
-            f"{', '.join(changed)} changed while it was read; nothing was written. Put the old file back and run the "
+            f"{', '.join(changed)} changed while it was read; nothing was written. Restore the old file and run the "
             "same command again, or start over with --overwrite"
         )
 
@@ -159,7 +205,7 @@ def read_manifest(path: Path) -> Manifest | None:
     """A manifest; None where there is none.
 
     Raises:
-        InvalidSetting: it is none.
+        InvalidSetting: it cannot be read.
     """
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
@@ -169,53 +215,50 @@ def read_manifest(path: Path) -> Manifest | None:
         raise InvalidSetting(f"{path} cannot be read ({error}); --overwrite starts over") from None
 
 
-def write_whole(path: Path, words: str) -> None:
-    """Write a small file, whole or not at all."""
-    with writing(path):
-        write_text_atomically(path, words)
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Write a manifest atomically."""
+    with write_errors(path):
+        write_text_atomically(path, json.dumps(manifest, indent=1))
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Tell in words what stood against writing.
+def write_errors(path: Path) -> Iterator[None]:
+    """Report errors of writing in one line.
 
     Raises:
-        Interrupted: the disk is full, the place may not be written to, or the like.
+        Interrupted: the disk is full, permission is denied, or the like.
     """
     try:
         yield
     except OSError as error:
-        raise Interrupted(
-            f"cannot write {path}: {error.strerror or error}; what was answered before is kept: mend that and run the "
-            "same command again"
-        ) from None
+        raise Interrupted(f"cannot write {path}: {error.strerror or error}; {RESUME}") from None
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """The folder, for one process alone; made where it is not there.
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Lock a folder for this process; it is created where it is missing, and removed where it is empty at the end.
 
     Raises:
-        InvalidSetting: another process has it.
-        Interrupted: it cannot be made.
+        InvalidSetting: another process has locked it.
+        Interrupted: it cannot be created.
     """
     busy = InvalidSetting(f"another run is writing to {folder}; let it end, or give another --out")
     with ExitStack() as stack:
-        with writing(folder):
-            # A run that has just ended removes the folder with its lock; a moment later the lock can be had.
+        with write_errors(folder):
+            # A run that has just ended removes the folder with its lock; a moment later it can be locked.
             stack.enter_context(locked(folder / _LOCK, timeout=0.2, busy=busy))
         try:
             yield
         finally:
-            if folder.exists() and not _left(folder):
+            if folder.exists() and not _content(folder):
                 shutil.rmtree(folder)
 
 
 def clear(folder: Path) -> None:
-    """Take away all that a folder holds but its lock."""
-    for path in _left(folder):
+    """Remove all that a folder holds but its lock."""
+    for path in _content(folder):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _left(folder: Path) -> Sequence[Path]:
+def _content(folder: Path) -> Sequence[Path]:
     return [path for path in folder.iterdir() if path.name != _LOCK]

@@ -1,89 +1,243 @@
-"""Tells people how far a run is: rate, time left, cost so far."""
+"""Progress, summary and forecast of a run, and the lines that report them."""
 
 from __future__ import annotations
 
+import random
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
-from bulk.run import Stage, Summary
-from llm.costs import cost
+from bulk.answer_store import JobStore
+from bulk.job import InputRow, Job
+from llm.classifier import Usage
+from llm.costs import Preview, cost
+from prompts.text import Text
 
-_EVERY = 10.0  # seconds
+_EXAMPLES = 5
+_LOG_SECONDS = 10.0
+_SAMPLE = 400  # texts from which tokens are estimated
+_TIMED = 64  # texts whose classification is timed, where it costs nothing
 
 
+@dataclass(frozen=True)
 class Progress:
-    """Tells a stage in one line, at most every so often.
+    """How far a run is.
+
+    Attributes:
+        rows: read in this process.
+        texts: answered in this process.
+        failed: of them, those with a problem.
+        share: of the input that is done, from 0 to 1.
+        usage: tokens used in this process.
+        writing: whether all texts are answered and the output is being written.
+    """
+
+    rows: int = 0
+    texts: int = 0
+    failed: int = 0
+    share: float = 0.0
+    usage: Usage = Usage()
+    writing: bool = False
+
+
+@dataclass
+class Summary:
+    """The result of a run.
+
+    Attributes:
+        rows: of the output.
+        texts: different ones that were answered.
+        problems: rows by the kind of their problem.
+        examples: ids of the first rows of each kind.
+        usage: tokens of all answers, also of earlier processes.
+        models: names of the models that answered.
+    """
+
+    rows: int = 0
+    texts: int = 0
+    problems: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+    usage: Usage = Usage()
+    models: Sequence[str] = ()
+
+    def count(self, job: Job, row: InputRow, problem: str | None) -> None:
+        """Add a row."""
+        self.rows += 1
+        if problem:
+            kind = problem.partition(":")[0]
+            self.problems[kind] += 1
+            if len(examples := self.examples.setdefault(kind, [])) < _EXAMPLES:
+                examples.append(job.columns.id_of(row.row))
+
+
+class ProgressLog:
+    """Reports progress in a line, at most every ``seconds``.
 
     Args:
-        tell: is given the line.
-        model: whose tokens cost something.
-        every: seconds between two lines.
+        write: takes the line.
+        model: for the cost of its tokens.
+        seconds: between two lines.
         now: the clock, in seconds.
     """
 
     def __init__(
-        self,
-        tell: Callable[[str], object],
-        model: str,
-        every: float = _EVERY,
+        self, write: Callable[[str], object], model: str, seconds: float = _LOG_SECONDS,
         now: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._tell, self._model, self._every, self._now = tell, model, every, now
-        self._told_at = now()
-        self._first: tuple[float, Stage] | None = None
+    ) -> None:  # fmt: skip
+        self._write, self._model, self._seconds, self._now = write, model, seconds, now
+        self._logged_at = now()
+        self._first: tuple[float, Progress] | None = None
         self._writing = False
 
-    def __call__(self, stage: Stage) -> None:
-        """Take note of a stage."""
+    def __call__(self, progress: Progress) -> None:
+        """Report progress where a line is due."""
         now = self._now()
-        if stage.writing:
+        if progress.writing:
             if not self._writing:
-                self._tell("all texts are answered; writing the rows")
-            self._writing, stage_due = True, False
-        else:
-            stage_due = stage.asked > 0 and now - self._told_at >= self._every
-        if self._first is None and stage.asked:
-            self._first = (now, stage)  # from here on: rows answered before cost only their reading
-        if stage_due:
-            self._told_at = now
-            self._tell(self.line(stage, now))
+                self._write("all texts are answered; writing the rows")
+            self._writing = True
+        elif progress.texts:
+            if self._first is None:
+                self._first = (now, progress)  # rates count from here: rows answered before cost only their reading
+            if now - self._logged_at >= self._seconds:
+                self._logged_at = now
+                self._write(self._line(progress, now))
 
-    def line(self, stage: Stage, now: float) -> str:
-        """A stage in words."""
-        words = f"{stage.share:.1%}: {stage.asked:,} texts asked about"
+    def _line(self, progress: Progress, now: float) -> str:
+        parts = [f"{progress.share:.1%}: {progress.texts:,} texts classified"]
         if self._first is not None and now > self._first[0]:
             since, first = self._first
-            rate = (stage.asked - first.asked) / (now - since)
-            left = (1 - stage.share) * (now - since) / max(1e-9, stage.share - first.share)
-            words += f", {rate:,.1f} a second, {duration(left)} left"
-        spent = cost(self._model, stage.usage)
-        return (
-            words
-            + (f", {stage.failed:,} failed" if stage.failed else "")
-            + (f", {spent:,.2f} USD so far" if spent else "")
-        )
+            rate = (progress.texts - first.texts) / (now - since)
+            left = (1 - progress.share) * (now - since) / max(1e-9, progress.share - first.share)
+            parts.append(f"{rate:,.1f} texts/s, {duration(left)} left")
+        if progress.failed:
+            parts.append(f"{progress.failed:,} failed")
+        if spent := cost(self._model, progress.usage):
+            parts.append(f"{spent:,.2f} USD so far")
+        return ", ".join(parts)
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words: ``2 h 05 min``, ``3 min``, ``12 s``."""
+    """Seconds as ``2 h 05 min``, ``3 min`` or ``12 s``."""
     if seconds >= 3_600:
         return f"{int(seconds // 3_600):,} h {int(seconds % 3_600 // 60):02} min"
     return f"{round(seconds / 60)} min" if seconds >= 90 else f"{round(seconds)} s"
 
 
 def summary_lines(summary: Summary, model: str) -> list[str]:
-    """What a run came to, a line each."""
+    """The lines of a summary."""
     failed = sum(summary.problems.values())
     lines = [f"{summary.rows:,} rows, {summary.texts:,} different texts, {failed:,} rows with a problem"]
     for kind, count in summary.problems.most_common():
-        named = ", ".join(summary.examples[kind])
         more = ", …" if count > len(summary.examples[kind]) else ""
-        lines.append(f"  {count:,} {kind}: {named}{more}")
-    if summary.usage.prompt_tokens:
-        spent = cost(model, summary.usage)
+        lines.append(f"  {count:,} {kind}: {', '.join(summary.examples[kind])}{more}")
+    if (usage := summary.usage).prompt_tokens:
+        spent = cost(model, usage)
         price = f", {spent:,.4f} USD" if spent is not None else ""
-        cached = f" ({summary.usage.cached_tokens:,} cached)" if summary.usage.cached_tokens else ""
+        cached = f" ({usage.cached_tokens:,} cached)" if usage.cached_tokens else ""
         lines.append(
-            f"{summary.usage.prompt_tokens:,} prompt tokens{cached}, {summary.usage.completion_tokens:,} written{price}"
+            f"{usage.prompt_tokens:,} prompt tokens{cached}, {usage.completion_tokens:,} completion tokens{price}"
         )
     return lines
+
+
+@dataclass
+class Forecast:
+    """What a run would take.
+
+    Attributes:
+        rows: of the input.
+        texts: different ones to classify.
+        problems: rows without a text, by the kind of their problem.
+        preview: tokens and cost of all texts, from a sample of them; None where classification is free.
+        seconds: of the classification on this machine; None where it was not timed.
+    """
+
+    rows: int = 0
+    texts: int = 0
+    problems: Counter[str] = field(default_factory=Counter)
+    preview: Preview | None = None
+    seconds: float | None = None
+
+
+def forecast(job: Job, preview: Callable[[Sequence[Text]], Preview] | None, timed: bool) -> Forecast:
+    """Read all rows and estimate; writes nothing.
+
+    Args:
+        job: the job.
+        preview: returns tokens and cost of texts; None where classification is free.
+        timed: whether the classification of some texts is timed.
+    """
+    result, sample = _counted(job)
+    if preview and sample:
+        result.preview = _scaled(preview(sample), result.texts / len(sample))
+    if timed and sample:
+        result.seconds = _seconds_per_text(job, sample[:_TIMED]) * result.texts
+    return result
+
+
+def _counted(job: Job) -> tuple[Forecast, list[Text]]:
+    """Counts, and a uniform sample of the different texts (Vitter's algorithm R), the same one every time."""
+    result, sample, generator = Forecast(), list[Text](), random.Random(0)
+    with JobStore("", job.taxonomy) as store:
+        for window in job.rows():
+            result.rows += len(window)
+            problems = [row.answer.problem or "" for row in window if row.answer]
+            result.problems.update(problem.partition(":")[0] for problem in problems)
+            texts = {row.key: row.text for row in window if row.key is not None}
+            fresh = store.plan(list(texts))
+            for text in [text for key, text in texts.items() if key in fresh]:
+                result.texts += 1
+                if len(sample) < _SAMPLE:
+                    sample.append(text)
+                elif (place := generator.randrange(result.texts)) < _SAMPLE:
+                    sample[place] = text
+    return result, sample
+
+
+def _scaled(preview: Preview, factor: float) -> Preview:
+    return replace(
+        preview,
+        requests=round(preview.requests * factor),
+        prompt_tokens=round(preview.prompt_tokens * factor),
+        shared_tokens=round(preview.shared_tokens * factor),
+        written_tokens=round(preview.written_tokens * factor),
+        usd=None if preview.usd is None else preview.usd * factor,
+        usd_cached=None if preview.usd_cached is None else preview.usd_cached * factor,
+    )
+
+
+def _seconds_per_text(job: Job, texts: Sequence[Text]) -> float:
+    classifier = job.classifier.open()
+    classifier.classify(texts[:8], job.taxonomy)  # loads what is loaded at first use
+    start = time.perf_counter()
+    classifier.classify(texts, job.taxonomy)
+    return (time.perf_counter() - start) / len(texts)
+
+
+def forecast_lines(result: Forecast) -> list[str]:
+    """The lines of a forecast."""
+    problems = ", ".join(f"{count:,} {kind}" for kind, count in result.problems.most_common())
+    lines = [f"{result.rows:,} rows, {result.texts:,} different texts to classify"]
+    lines += [f"rows that will have a problem: {problems}"] if problems else []
+    if preview := result.preview:
+        how = "counted by the endpoint for a sample" if preview.counted else "estimated, 4 characters per token"
+        lines += [
+            f"requests          {preview.requests:16,}",
+            f"prompt tokens     {preview.prompt_tokens:16,}  {how}",
+            f"  shared prefix   {preview.shared_tokens:16,}  also at the start of an earlier prompt: cacheable",
+            f"completion tokens {preview.written_tokens:16,}  at most, estimated",
+            f"USD               {_price(preview)}",
+        ]
+    if result.seconds is not None:
+        lines.append(f"time              {duration(result.seconds):>16}  on this machine as it is now")
+    else:
+        lines.append("time              unknown: nothing was classified; a run reports it from its second batch on")
+    return lines
+
+
+def _price(preview: Preview) -> str:
+    if preview.usd is None or preview.usd_cached is None:
+        return "unknown: the model has no price in llm/prices.yaml"
+    return f"{preview.usd:16,.4f}  ({preview.usd_cached:,.4f} if the shared prefix is cached)"

@@ -1,126 +1,125 @@
-"""A language model's requests carried by ``ray.data.llm``: to an endpoint, or to vLLM in Ray's own workers.
+"""Sends a language model's requests through ``ray.data.llm``: to an endpoint, or to vLLM in Ray's own workers.
 
-The requests are those of the strategy (``bulk.batch_api``); what comes back is kept beside the answers, so that a
-second run sends none of them again.
+The requests are those of the strategy (``bulk.batch_api``). Replies are stored with the answers, so a resumed run sends
+no request twice.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from bulk.answer_store import JobStore
+from bulk.answer_store import JobStore, StoredAnswer
 from bulk.batch_api import OfflineTransport
-from bulk.job import writing
-from bulk.ray_cluster import Cluster, told_as_ours
-from bulk.runners import Answered, Batches, answers_of
+from bulk.job import write_errors
+from bulk.ray_cluster import Cluster
+from bulk.runners import Batches, answers_of
 from llm.backends.endpoint import Address
 from llm.backends.request_forms import Body
 from llm.backends.transport import CHAT
-from llm.classifier import Classifier, Prediction
+from llm.classifier import Classifier
 from prompts.errors import InvalidSetting
 from prompts.taxonomy import Taxonomy
 from tabular.writing import write_table
 
-REQUESTS = "requests"
-# More labels than codes are scored in chunks, and the winners once more; a request that is refused
-# for a field is sent again in another form.
-_ROUNDS = 12
-_ROWS_AT_ONCE = 64
+_FOLDER = "requests"
+# Taxonomies with more labels than codes are scored in chunks, then the winners again; a request that is refused for a
+# field is sent again in another form.
+_MAX_ROUNDS = 12
+_BATCH_ROWS = 64
 
 
-class RayTransport(Protocol):
-    """Brings requests to a model and replies back."""
+class RayBackend(Protocol):
+    """A processor of ``ray.data.llm``."""
 
     def processor(self, cluster: Cluster) -> Any:
-        """What ``ray.data.llm`` makes of a data set with the columns ``key`` and ``body``."""
+        """Maps a data set with the columns ``key`` and ``body``, a request each, to replies."""
 
-    def reply(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
-        """A row of what came out, as a line of a Batch API's results."""
+    def result(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A row of the processor's output as a line of a Batch API's results."""
 
 
-class RayRunner:
-    """Answers batches of a language model through a carrier.
+class RayRequestRunner:
+    """Classifies batches by a language model whose requests Ray sends.
 
     Args:
-        open: the classifier whose requests go through the transport.
-        taxonomy: the taxonomy.
-        wire: notes requests down and hands replies over.
-        carrier: brings them to the model.
-        folder: for requests that wait, on a disk that every node reads under the same path.
-        cluster: where.
+        open: loads the classifier; its requests go through the transport.
+        taxonomy: the labels.
+        transport: collects requests and returns replies.
+        backend: answers the requests.
+        folder: for pending requests, on a disk that every node reads under the same path.
+        cluster: the cluster.
     """
 
     def __init__(
-        self, open: Callable[[], Classifier], taxonomy: Taxonomy, transport: OfflineTransport, carrier: RayTransport,
+        self, open: Callable[[], Classifier], taxonomy: Taxonomy, transport: OfflineTransport, backend: RayBackend,
         folder: Path, cluster: Cluster,
     ) -> None:  # fmt: skip
-        self._open, self._taxonomy, self._transport, self._carrier = open, taxonomy, transport, carrier
-        self._folder, self._cluster = folder.absolute() / REQUESTS, cluster
+        self._open, self._taxonomy, self._transport, self._backend = open, taxonomy, transport, backend
+        self._folder, self._cluster = folder.absolute() / _FOLDER, cluster
 
-    def answered(self, batches: Batches, store: JobStore) -> Iterator[list[Answered]]:
-        """See ``Runner.answered``.
+    def answers(self, batches: Batches, store: JobStore) -> Iterator[list[StoredAnswer]]:
+        """See ``Runner.answers``.
 
-        Requests are sent in rounds, because some depend on the answers to others; all texts are then parsed from the
-        replies.
+        Requests are sent in rounds, because some depend on the replies to others; then all texts are classified from
+        the replies.
         """
         classifier = self._open()
-        for _ in range(_ROUNDS):
-            if not self._lay_out(classifier, batches, store):
+        for _ in range(_MAX_ROUNDS):
+            if not self._write_requests(classifier, batches, store):
                 break
             self._send()
-        for batch in batches(lambda keys: set(keys) - store.known(keys)):
-            predictions: Sequence[Prediction] = classifier.classify(batch.texts, self._taxonomy)
-            yield answers_of(batch.digests, predictions, self._taxonomy)
+        for batch in batches(store.unknown):
+            yield answers_of(batch, classifier.classify(batch.texts, self._taxonomy), self._taxonomy)
 
-    def _lay_out(self, classifier: Classifier, batches: Batches, store: JobStore) -> int:
-        """Write the requests that have no reply; returns how many."""
-        self._transport.taken()
+    def _write_requests(self, classifier: Classifier, batches: Batches, store: JobStore) -> int:
+        """Write the requests that have no reply; returns their number."""
+        self._transport.take_requests()
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
-        planned, count = JobStore("", self._taxonomy), 0
-        for number, batch in enumerate(batches(lambda keys: planned.plan(list(set(keys) - store.known(keys))))):
-            classifier.classify(batch.texts, self._taxonomy)
-            wanted = self._transport.taken()
-            count += len(wanted)
-            _write(self._folder / f"{number:09}.parquet", wanted)
-        planned.close()
+        count = 0
+        with JobStore("", self._taxonomy) as planned:
+            for number, batch in enumerate(batches(lambda keys: planned.plan(list(store.unknown(keys))))):
+                classifier.classify(batch.texts, self._taxonomy)
+                requests = self._transport.take_requests()
+                count += len(requests)
+                _write(self._folder / f"{number:09}.parquet", requests)
         return count
 
     def _send(self) -> None:
-        with self._cluster.joined() as ray, told_as_ours(ray):
-            waiting = ray.data.read_parquet(str(self._folder), file_extensions=["parquet"])
-            done = self._carrier.processor(self._cluster)(waiting)
-            for rows in done.iter_batches(batch_size=None, batch_format="pyarrow"):
-                self._transport.receive([(row["key"], self._carrier.reply(row)) for row in rows.to_pylist()])
+        with self._cluster.connected() as ray:
+            requests = ray.data.read_parquet(str(self._folder), file_extensions=["parquet"])
+            replies = self._backend.processor(self._cluster)(requests)
+            for rows in replies.iter_batches(batch_size=None, batch_format="pyarrow"):
+                self._transport.add_results([(row["key"], self._backend.result(row)) for row in rows.to_pylist()])
 
 
-def _write(path: Path, wanted: Mapping[str, Body]) -> None:
-    if wanted:
-        rows = [{"key": key, "body": json.dumps(body, ensure_ascii=False)} for key, body in wanted.items()]
-        with writing(path):
+def _write(path: Path, requests: Mapping[str, Body]) -> None:
+    if requests:
+        rows = [{"key": key, "body": json.dumps(body, ensure_ascii=False)} for key, body in requests.items()]
+        with write_errors(path):
             write_table(path, rows)
 
 
-def _kept(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What a later stage gives back, as JSON: the model's answer, or why there is none."""
-    return {"key": row["key"], "reply": row.get("reply"), "error": row.get("__inference_error__") or ""}
+def _output_row(row: Mapping[str, Any], reply: str) -> dict[str, Any]:
+    """The columns that leave the processor: the reply as JSON, or the error."""
+    return {"key": row["key"], "reply": reply, "error": row.get("__inference_error__") or ""}
 
 
 @dataclass(frozen=True)
 class RayEndpoint:
-    """An OpenAI-compatible endpoint, asked by Ray's HTTP processor.
+    """An OpenAI-compatible endpoint behind Ray's HTTP processor.
 
-    The processor tells no status, so what an endpoint refuses is known by its error body alone; an endpoint that stays
-    down ends the run, as it does everywhere.
+    The processor returns no status: a refusal is recognised by its error body, and an endpoint that stays down ends the
+    run.
 
     Attributes:
         base_url: root of the endpoint.
-        key: where it asks for one.
+        key: API key.
         retries: further attempts after the first.
     """
 
@@ -130,95 +129,90 @@ class RayEndpoint:
 
     @property
     def url(self) -> str:
-        """Where requests go, with the query of the base URL."""
+        """The URL of chat completions, with the query of the base URL."""
         return Address.parse(self.base_url).url(CHAT)
 
     @property
     def headers(self) -> dict[str, str]:
-        """The key as the endpoint takes it."""
+        """The key in the endpoint's header."""
         return Address.parse(self.base_url).headers(self.key)
 
     def processor(self, cluster: Cluster) -> Any:
-        """See ``RayTransport.processor``."""
+        """See ``RayBackend.processor``."""
         from ray.data.llm import HttpRequestProcessorConfig, build_processor
 
         config = HttpRequestProcessorConfig(
             url=self.url,
             headers=self.headers,
             concurrency=cluster.workers,
-            batch_size=_ROWS_AT_ONCE,
+            batch_size=_BATCH_ROWS,
             max_retries=self.retries,
         )
         return build_processor(
             config,
             preprocess=lambda row: {"key": row["key"], "payload": json.loads(row["body"])},
-            postprocess=lambda row: _kept({**row, "reply": json.dumps(_plain(row.get("http_response")))}),
+            postprocess=lambda row: _output_row(row, json.dumps(_without_arrow(row.get("http_response")))),
         )
 
-    def reply(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
-        """See ``RayTransport.reply``."""
+    def result(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        """See ``RayBackend.result``."""
         body = json.loads(row["reply"] or "null")
-        if row["error"] or not isinstance(body, dict) or "choices" not in body:
-            return {"response": None, "error": _error(row["error"], body)}
-        return {"response": {"status_code": 200, "body": body}, "error": None}
+        if row["error"]:
+            return {"response": None, "error": {"message": row["error"]}}
+        if isinstance(body, dict) and "choices" in body:
+            return {"response": {"status_code": 200, "body": body}, "error": None}
+        if not isinstance(body, dict):
+            return {"response": None, "error": {"message": str(body)}}
+        return {"response": None, "error": body["error"] if isinstance(body.get("error"), dict) else body}
 
 
-def _error(said: str, body: Any) -> Mapping[str, Any]:
-    if said:
-        return {"message": said}
-    on_progress = body.get("error") if isinstance(body, dict) else None
-    if isinstance(on_progress, dict):
-        return on_progress
-    return body if isinstance(body, dict) else {"message": str(body)}
-
-
-def _plain(value: Any) -> Any:
-    """JSON again of what Arrow has made arrays and gaps of."""
+def _without_arrow(value: Any) -> Any:
+    """JSON again: Arrow has made arrays of lists and None of missing names."""
     if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items() if one is not None}
+        return {name: _without_arrow(item) for name, item in value.items() if item is not None}
     if hasattr(value, "tolist"):
         value = value.tolist()
-    return [_plain(one) for one in value] if isinstance(value, list) else value
+    return [_without_arrow(item) for item in value] if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)
-class InProcessVLLM:
-    """vLLM in Ray's own workers, on the cluster's GPUs. Serves the strategy ``json_list``, whose answers are words.
+class RayVLLM:
+    """vLLM in Ray's own workers, on the cluster's GPUs. Supports the strategy ``json_list``, which needs no logprobs.
 
     Attributes:
         model: folder or hub name of the weights.
-        gpus: of one backend; more than one splits the model over them.
-        length: tokens of a prompt and its answer.
+        gpus: of one worker; more than one splits the model over them.
+        max_tokens: of a prompt and its reply.
     """
 
     model: str
     gpus: float = 1
-    length: int = 8_192
+    max_tokens: int = 8_192
 
     def processor(self, cluster: Cluster) -> Any:
-        """See ``RayTransport.processor``."""
+        """See ``RayBackend.processor``."""
         from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
         config = vLLMEngineProcessorConfig(
             model_source=self.model,
             engine_kwargs={
-                "max_model_len": self.length,
+                "max_model_len": self.max_tokens,
                 "tensor_parallel_size": max(1, int(self.gpus)),
                 "enable_prefix_caching": True,
                 "generation_config": "vllm",
             },
             concurrency=cluster.workers,
-            batch_size=_ROWS_AT_ONCE,
+            batch_size=_BATCH_ROWS,
             should_continue_on_error=True,
         )
         return build_processor(
-            config, preprocess=_vllm_row, postprocess=lambda row: _kept({**row, "reply": _said(row)})
+            config, preprocess=_vllm_row, postprocess=lambda row: _output_row(row, _chat_completion(row))
         )
 
-    def reply(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
-        """See ``RayTransport.reply``."""
+    def result(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        """See ``RayBackend.result``."""
         if row["error"] or not row["reply"]:
-            return {"response": None, "error": {"message": row["error"] or "the backend said nothing"}}
+            return {"response": None, "error": {"message": row["error"] or "vLLM returned nothing"}}
         return {"response": {"status_code": 200, "body": json.loads(row["reply"])}, "error": None}
 
 
@@ -226,19 +220,22 @@ def _vllm_row(row: Mapping[str, Any]) -> dict[str, Any]:
     body = json.loads(row["body"])
     if "logprobs" in body:
         raise InvalidSetting(
-            "vLLM in Ray's workers tells no probabilities; choose --system llm:json_list or another --ray-backend"
+            "vLLM in Ray's workers returns no logprobs; choose --system llm:json_list or another --ray-backend"
         )
-    described = body["response_format"]["json_schema"]["schema"]
-    asked = {"temperature": body["temperature"], "max_tokens": body["max_tokens"]}
+    schema = body["response_format"]["json_schema"]["schema"]
     return {
         "key": row["key"],
         "messages": body["messages"],
-        "sampling_params": {**asked, "structured_outputs": {"json": json.dumps(described)}},
+        "sampling_params": {
+            "temperature": body["temperature"],
+            "max_tokens": body["max_tokens"],
+            "structured_outputs": {"json": json.dumps(schema)},
+        },
     }
 
 
-def _said(row: Mapping[str, Any]) -> str:
-    """What the backend wrote, as a chat completion."""
+def _chat_completion(row: Mapping[str, Any]) -> str:
+    """vLLM's output as a chat completion."""
     usage = {
         "prompt_tokens": int(row.get("num_input_tokens") or 0),
         "completion_tokens": int(row.get("num_generated_tokens") or 0),

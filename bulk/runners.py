@@ -1,100 +1,137 @@
-"""Who asks about batches: a classifier in this process. ``bulk.ray_cluster`` asks on many machines."""
+"""Batches of texts without an answer, and the runner that classifies them in this process."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from itertools import islice
+from typing import Protocol
 
-from bulk.answer_store import JobStore, RowAnswer, answer_of
-from bulk.reader import TextBatch, Unknown
-from llm.classifier import Classifier, Prediction, Usage
+from bulk.answer_store import RESUME, JobStore, StoredAnswer, answer_of
+from bulk.job import Job
+from llm.classifier import Classifier, Prediction
 from prompts.errors import Interrupted
 from prompts.taxonomy import Taxonomy
+from prompts.text import Text
+from tabular import ReadPosition
 
-# What says something about the moment and nothing about the text.
-PASSING = frozenset(["unreachable", "busy", "misconfigured", "timeout"])
+# Problems of the endpoint at this moment, not of the text.
+TRANSIENT = frozenset(["unreachable", "busy", "misconfigured", "timeout"])
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0
 
 
-# The batches of the texts that a function says are unknown.
+@dataclass(frozen=True)
+class TextBatch:
+    """Different texts to classify together, with their digests."""
+
+    digests: tuple[bytes, ...]
+    texts: tuple[Text, ...]
+
+
+Unknown = Callable[[Sequence[bytes]], set[bytes]]
+"""Returns those of some digests that have no answer."""
 Batches = Callable[[Unknown], Iterator[TextBatch]]
+"""Returns the batches of all texts that are unknown."""
 
 
-class Answered(NamedTuple):
-    """A text's digest, its answer, and the tokens that it took."""
+def batches(
+    job: Job, unknown: Unknown, position: ReadPosition | None = None,
+    on_rows: Callable[[int], object] = lambda count: None,
+) -> Iterator[TextBatch]:  # fmt: skip
+    """Batches of ``job.batch`` different texts; the last one may be smaller.
 
-    key: bytes
-    answer: RowAnswer
-    usage: Usage
+    When a run resumes after whole batches, the remaining batches hold the same texts as without the interruption, so
+    that scores that depend on the batch are the same.
+
+    Args:
+        job: the job.
+        unknown: returns those of some digests that have no answer.
+        position: kept up to date.
+        on_rows: called with the number of rows of each window.
+    """
+    pending: dict[bytes, Text] = {}
+    for window in job.rows(position):
+        texts = {row.key: row.text for row in window if row.key is not None and row.key not in pending}
+        fresh = unknown(list(texts))
+        pending |= {key: text for key, text in texts.items() if key in fresh}
+        on_rows(len(window))
+        while len(pending) >= job.batch:
+            yield _take(pending, job.batch)
+    if pending:
+        yield _take(pending, job.batch)
+
+
+def _take(pending: dict[bytes, Text], count: int) -> TextBatch:
+    keys = tuple(islice(pending, count))
+    return TextBatch(keys, tuple(pending.pop(key) for key in keys))
 
 
 class Runner(Protocol):
-    """Answers batches, in any order."""
+    """Classifies batches, in any order."""
 
-    def answered(self, batches: Batches, store: JobStore) -> Iterator[list[Answered]]:
-        """Answers of whole batches as they come.
+    def answers(self, batches: Batches, store: JobStore) -> Iterator[list[StoredAnswer]]:
+        """Answers to whole batches as they come.
 
         Args:
-            batches: those of the texts that a function says are unknown.
-            store: what is answered so far; the caller puts in what comes.
+            batches: returns the batches of the texts that a function says are unknown.
+            store: the answers so far; the caller adds what this yields.
         """
 
 
-class InProcess:
-    """One classifier, one batch after the other.
+class LocalRunner:
+    """Runs one classifier in this process, batch by batch.
 
     Args:
-        open: loads the classifier, when the first batch is asked about.
-        taxonomy: the taxonomy.
-        patience: seconds for which an endpoint that answers nothing at all is waited for; None takes its failures for
-            answers.
+        open: loads the classifier, before the first batch.
+        taxonomy: the labels.
+        patience: seconds to wait for an endpoint that fails for every text; None stores its failures as answers.
     """
 
     def __init__(self, open: Callable[[], Classifier], taxonomy: Taxonomy, patience: float | None = 60.0) -> None:
         self._open, self._taxonomy, self._patience = open, taxonomy, patience
 
-    def answered(self, batches: Batches, store: JobStore) -> Iterator[list[Answered]]:
-        """See ``Runner.answered``."""
+    def answers(self, batches: Batches, store: JobStore) -> Iterator[list[StoredAnswer]]:
+        """See ``Runner.answers``."""
         classifier: Classifier | None = None
-        for batch in batches(lambda keys: set(keys) - store.known(keys)):
+        for batch in batches(store.unknown):
             classifier = classifier or self._open()
-            yield ask(classifier, batch, self._taxonomy, self._patience)
+            yield classify_batch(classifier, batch, self._taxonomy, self._patience)
 
 
-def ask(classifier: Classifier, batch: TextBatch, taxonomy: Taxonomy, patience: float | None) -> list[Answered]:
+def classify_batch(
+    classifier: Classifier, batch: TextBatch, taxonomy: Taxonomy, patience: float | None
+) -> list[StoredAnswer]:
     """A batch's answers.
 
-    Where every text fails for a reason of the moment, the endpoint is down, and a million failed rows would help
-    nobody: it is waited for, and then the work stops.
+    Where every text has a transient problem, the endpoint is down: wait for it, then stop the run, instead of storing a
+    million failures.
 
     Raises:
-        Interrupted: it did not come back in time.
+        Interrupted: the endpoint did not recover in time.
     """
-    until, wait = time.monotonic() + (patience or 0), _FIRST_WAIT
+    deadline, wait = time.monotonic() + (patience or 0), _FIRST_WAIT
     while True:
         predictions = classifier.classify(batch.texts, taxonomy)
-        problem = _outage(predictions)
-        if problem is None or patience is None:
-            return answers_of(batch.digests, predictions, taxonomy)
-        if time.monotonic() + wait > until:
-            raise Interrupted(
-                f"{classifier.name} answers none of {len(predictions)} texts ({problem}); what was answered before is "
-                "kept: mend that and run the same command again"
-            )
+        outage = None if patience is None else _outage(predictions)
+        if outage is None:
+            return answers_of(batch, predictions, taxonomy)
+        if time.monotonic() + wait > deadline:
+            raise Interrupted(f"{classifier.name} answers none of {len(predictions)} texts ({outage}); {RESUME}")
         time.sleep(wait)
         wait = min(_LONGEST_WAIT, 2 * wait)
 
 
-def answers_of(keys: Sequence[bytes], predictions: Sequence[Prediction], taxonomy: Taxonomy) -> list[Answered]:
-    """Predictions as they are kept."""
+def answers_of(batch: TextBatch, predictions: Sequence[Prediction], taxonomy: Taxonomy) -> list[StoredAnswer]:
+    """The answers of a batch's predictions."""
     return [
-        Answered(key, answer_of(found, taxonomy), found.usage) for key, found in zip(keys, predictions, strict=True)
+        StoredAnswer(key, answer_of(prediction, taxonomy), prediction.usage)
+        for key, prediction in zip(batch.digests, predictions, strict=True)
     ]
 
 
 def _outage(predictions: Sequence[Prediction]) -> str | None:
-    problems = [found.problem for found in predictions]
-    if all(problem is not None and problem.kind in PASSING for problem in problems):
+    problems = [prediction.problem for prediction in predictions]
+    if all(problem is not None and problem.kind in TRANSIENT for problem in problems):
         return next((problem.detail for problem in problems if problem), None)
     return None

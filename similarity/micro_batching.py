@@ -1,9 +1,7 @@
 """Micro-batching: calls that arrive while a batch is computed share the next one.
 
-A forward pass for eight texts takes hardly longer than one for a single text, and an exact index reads all its vectors
-once for all queries of a batch. A call that finds the batcher idle is computed at once. Calls that arrive meanwhile
-wait, and the thread of the first of them then computes a batch for all that fit. So batches grow with the load, no
-thread is needed, and a single client never waits for a batch to fill.
+A forward pass for eight texts takes hardly longer than for one. The first call runs at once; the thread of the oldest
+waiting call then computes the next batch. No timer is needed, and a single client never waits for a batch to fill.
 """
 
 from __future__ import annotations
@@ -19,9 +17,9 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from similarity.errors import Disconnected, Expired, NoResult, Rejected
 
-_FEW = 2  # items that make a batch worth while
-# After a batch for many callers, they return with new calls one by one. The next batch waits for them for this share
-# of the last one's time, and at most this many seconds. Without it, batches of one and of all the others alternate.
+_MIN_ITEMS = 2
+# Clients of a finished batch call again one by one. The next batch waits for them: a share of the last batch's time, at
+# most so many seconds. Otherwise batches of one and of all the others alternate.
 _SHARE, _LONGEST = 0.2, 0.01
 
 
@@ -40,8 +38,9 @@ class Caller(Protocol):
         """Monotonic time after which the results are of no use; infinite without one."""
         ...
 
-    def disconnected(self) -> bool:
-        """Whether the request's client has closed its connection."""
+    @property
+    def disconnected(self) -> Callable[[], bool]:
+        """Returns whether the request's client has closed its connection."""
         ...
 
 
@@ -50,22 +49,14 @@ class Patient:
     """A caller without a connection, and without a deadline unless one is given."""
 
     deadline: float = math.inf
-
-    def disconnected(self) -> bool:
-        """See ``Caller.disconnected``."""
-        return False
+    disconnected: Callable[[], bool] = lambda: False
 
 
 PATIENT = Patient()
 
 
 def check_waiting(caller: Caller) -> None:
-    """Raise where no one waits for the results any more.
-
-    Raises:
-        Expired: the deadline has passed.
-        Disconnected: the client has closed its connection.
-    """
+    """Raise ``Expired`` or ``Disconnected`` if the results are of no use any more."""
     if caller.deadline <= time.monotonic():
         raise Expired
     if caller.disconnected():
@@ -92,23 +83,17 @@ class Admission:
         Raises:
             Rejected: the limit is reached.
         """
-        self._enter()
-        try:
-            yield
-        finally:
-            self._leave()
-
-    def _enter(self) -> None:
         with self._lock:
             if self.limit is not None and self._pending >= self.limit:
                 raise Rejected(self.limit)
             self._pending += 1
         self._on_change(1)
-
-    def _leave(self) -> None:
-        with self._lock:
-            self._pending -= 1
-        self._on_change(-1)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._pending -= 1
+            self._on_change(-1)
 
 
 Item = TypeVar("Item")
@@ -117,14 +102,14 @@ Results = TypeVar("Results", bound=Rows)
 
 @dataclass(eq=False)
 class _Call(Generic[Item, Results]):
-    """The items of one caller, and what becomes of them. Fields change under the batcher's lock."""
+    """The items of one caller and their results. Fields change under the batcher's lock."""
 
     items: Sequence[Item]
     key: Hashable
     caller: Caller
     measure: Callable[[Item], int]
-    woken: threading.Event = field(default_factory=threading.Event)
-    leads: bool = False
+    done: threading.Event = field(default_factory=threading.Event)
+    is_leader: bool = False
     waits: bool = False
     results: Results | None = None
     error: Exception | None = None
@@ -150,9 +135,8 @@ class _Call(Generic[Item, Results]):
 class MicroBatcher(Generic[Item, Results]):
     """A computation whose concurrent calls share batches. Threads may share it.
 
-    A call waits for no batch that its own items are not in. A call whose items cannot be computed fails alone: the
-    batch is repeated call by call. Where the thread that computes a batch is ended (``KeyboardInterrupt``,
-    ``SystemExit``), the other calls of the batch go back to the front of the queue, and the first of them leads.
+    A call whose items cannot be computed fails alone: the batch is repeated call by call. If the thread of a batch is
+    ended (``KeyboardInterrupt``, ``SystemExit``), its other calls return to the front of the queue.
 
     Args:
         compute: items, and the key that they share, to one result per item, in order.
@@ -201,9 +185,9 @@ class MicroBatcher(Generic[Item, Results]):
             call = _Call[Item, Results](items, key, caller, self._length)
             try:
                 self._enter(call)
-                if not call.leads:
+                if not call.is_leader:
                     self._wait(call)
-                if call.leads:
+                if call.is_leader:
                     self._lead(call)
             finally:
                 self._leave(call)
@@ -215,24 +199,24 @@ class MicroBatcher(Generic[Item, Results]):
     def _enter(self, call: _Call[Item, Results]) -> None:
         with self._lock:
             if self._running < self._concurrency:
-                call.leads = True
+                call.is_leader = True
                 self._running += 1
             else:
                 call.waits = True
                 self._waiting.append(call)
 
     def _wait(self, call: _Call[Item, Results]) -> None:
-        left = call.caller.deadline - time.monotonic()
-        if call.woken.wait(min(max(0.0, left), threading.TIMEOUT_MAX)):
+        remaining = call.caller.deadline - time.monotonic()
+        if call.done.wait(min(max(0.0, remaining), threading.TIMEOUT_MAX)):
             return
         with self._lock:  # the call may have become the leader at this very moment
-            if not call.leads and not call.settled:
+            if not call.is_leader and not call.settled:
                 call.error = Expired()
 
     def _lead(self, call: _Call[Item, Results]) -> None:
         if self._running == 1 and len(self._waiting) + 1 < self._last_calls:
             time.sleep(min(_LONGEST, _SHARE * self._last_seconds))
-        batch = self._take(call)
+        batch = self._select(call)
         try:
             start = time.monotonic()
             self._run([one for one in batch if one.still_waiting()])
@@ -240,14 +224,14 @@ class MicroBatcher(Generic[Item, Results]):
         finally:
             self._release(batch, call)
 
-    def _take(self, call: _Call[Item, Results]) -> list[_Call[Item, Results]]:
-        """The leader, and the waiting calls of its key that are nearest in length and fit beside it.
+    def _select(self, call: _Call[Item, Results]) -> list[_Call[Item, Results]]:
+        """The leader and the waiting calls with its key that fit and are closest in length.
 
-        The others keep their order, so that the longest-waiting call leads the next batch. Abandoned calls are dropped.
+        The other calls keep their order: the longest-waiting one leads the next batch. Abandoned calls are dropped.
         """
         with self._lock:
             free = self._share(call) - len(call.items)
-            waiting, taken = [other for other in self._waiting if self._keeps(other)], {call}
+            waiting, taken = [other for other in self._waiting if self._is_waiting(other)], {call}
             for other in sorted(waiting, key=lambda other: abs(other.length - call.length)):
                 if len(other.items) <= free and other.key == call.key:
                     taken.add(other)
@@ -258,15 +242,15 @@ class MicroBatcher(Generic[Item, Results]):
         return [call, *(other for other in waiting if other in taken)]
 
     def _share(self, call: _Call[Item, Results]) -> int:
-        """Items of this batch: of all pending ones, as many as leave every other batch the same number."""
+        """Maximum number of items of this batch: an equal share of the pending items for each concurrent batch."""
         pending = len(call.items) + sum(len(other.items) for other in self._waiting)
-        return min(self._max_items, max(_FEW, -(-pending // self._concurrency)))
+        return min(self._max_items, max(_MIN_ITEMS, -(-pending // self._concurrency)))
 
-    def _keeps(self, call: _Call[Item, Results]) -> bool:
+    def _is_waiting(self, call: _Call[Item, Results]) -> bool:
         if call.still_waiting():
             return True
         call.waits = False
-        call.woken.set()
+        call.done.set()
         return False
 
     def _run(self, calls: Sequence[_Call[Item, Results]]) -> None:
@@ -279,7 +263,11 @@ class MicroBatcher(Generic[Item, Results]):
             if len(results) != len(items):
                 raise NoResult(f"{len(items)} items came to {len(results)} results")
         except Exception as error:
-            self._run_apart(calls, error)
+            if len(calls) == 1:
+                calls[0].error = error
+            else:  # repeat call by call, so that invalid items of one call do not fail the others
+                for call in calls:
+                    self._run([call])
             return
         at = 0
         for call in calls:
@@ -287,16 +275,8 @@ class MicroBatcher(Generic[Item, Results]):
             at += len(call.items)
         self._on_batch(len(items))
 
-    def _run_apart(self, calls: Sequence[_Call[Item, Results]], error: Exception) -> None:
-        """One call's items may be at fault; the other calls should not fail with it."""
-        if len(calls) == 1:
-            calls[0].error = error
-            return
-        for call in calls:
-            self._run([call])
-
     def _release(self, batch: Sequence[_Call[Item, Results]], leader: _Call[Item, Results]) -> None:
-        """Wake the calls of a batch. Those without a result, since this thread is being ended, wait again."""
+        """Wake the calls of a batch. Calls without a result (this thread is being ended) return to the queue."""
         with self._lock:
             unsettled = [call for call in batch if not call.settled and call is not leader]
             for call in unsettled:
@@ -304,19 +284,19 @@ class MicroBatcher(Generic[Item, Results]):
             self._waiting[:0] = unsettled
         for call in batch:
             if call.settled:
-                call.woken.set()
+                call.done.set()
 
     def _leave(self, call: _Call[Item, Results]) -> None:
-        """Take the call out of the queue where it still is, and pass the lead on where it had it."""
+        """Remove the call from the queue, and pass the lead on if it had it."""
         with self._lock:
             if call.waits:
                 self._waiting = [other for other in self._waiting if other is not call]
-            if not call.leads:
+            if not call.is_leader:
                 return
-            call.leads = False
+            call.is_leader = False
             if not self._waiting:
                 self._running -= 1
                 return
             following = self._waiting.pop(0)
-            following.leads, following.waits = True, False
-            following.woken.set()
+            following.is_leader, following.waits = True, False
+            following.done.set()

@@ -110,12 +110,11 @@ def _version(transport: HTTPTransport) -> str:
 def _context(transport: HTTPTransport, model: str) -> int | None:
     reply = transport.get("/models")
     served = reply.get("data") if isinstance(reply, dict) else None
-    for entry in served if isinstance(served, list) else []:
-        if isinstance(entry, dict) and entry.get("id") == model:
-            meta = entry.get("meta")
-            length = entry.get("max_model_len") or (meta.get("n_ctx_train") if isinstance(meta, dict) else None)
-            return length if isinstance(length, int) else None
-    return None
+    entries = [entry for entry in served if isinstance(entry, dict)] if isinstance(served, list) else []
+    entry = next((entry for entry in entries if entry.get("id") == model), {})
+    meta = entry.get("meta")  # llama.cpp
+    length = entry.get("max_model_len") or (meta.get("n_ctx_train") if isinstance(meta, dict) else None)
+    return length if isinstance(length, int) else None
 
 
 class CapabilityProbe(Capabilities):
@@ -182,18 +181,16 @@ class CapabilityProbe(Capabilities):
         with self._lock:  # one check at a time
             report = self._report or self._load()
             if capability not in report.findings and time.monotonic() >= self._retry_at:
-                report = report.with_finding(capability, self._result(capability))
+                try:
+                    result = CapabilityChecker(self._transport, self._model()).check(capability)
+                except CheckUnreached as error:  # nothing is kept: the version may be unknown, too
+                    log.info("capability check: %s", error.problem.detail)
+                    self._retry_at = time.monotonic() + _RETRY_SECONDS
+                    raise
+                report = report.with_finding(capability, result)
                 self._store(report)
             self._report = report
             return report
-
-    def _result(self, capability: str) -> CheckResult:
-        try:
-            return CapabilityChecker(self._transport, self._model()).check(capability)
-        except CheckUnreached as error:
-            log.info("capability check: %s", error.problem.detail)
-            self._retry_at = time.monotonic() + _RETRY_SECONDS
-            raise
 
     def _load(self) -> CapabilityReport:
         version = _version(self._transport)

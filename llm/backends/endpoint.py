@@ -10,12 +10,15 @@ import time
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from llm.classifier import Problem
 from prompts.errors import InvalidSetting
 from prompts.network import without_login
+
+if TYPE_CHECKING:
+    from llm.backends.transport import Transport
 
 # Roots of the OpenAI-compatible APIs of public hosts, from their documentation (November 2026).
 _ROOTS: Mapping[str, str] = {
@@ -223,19 +226,10 @@ def parse_extra_body(text: str) -> dict[str, Any]:
     return value
 
 
-class ModelLister(Protocol):
-    """The part of a ``Transport`` that lists models."""
-
-    endpoint: str
-
-    def get(self, path: str) -> Any:
-        """See ``HTTPTransport.get``."""
-
-
 class ModelName:
     """The configured model name (``is_set``), else the only model that the endpoint lists, else ``default``."""
 
-    def __init__(self, transport: ModelLister, default: str, is_set: bool) -> None:
+    def __init__(self, transport: Transport, default: str, is_set: bool) -> None:
         self._transport, self._default = transport, default
         self._name = default if is_set else ""
         self._retry_at = 0.0

@@ -32,17 +32,12 @@ _PREFIXES_STORED = 64
 
 @dataclass(frozen=True)
 class EndpointSettings:
-    """How an endpoint is reached, and which fields its requests get.
+    """How an endpoint is reached (see ``HTTPTransport``), and which fields its requests get.
 
     Attributes:
-        base_url: root of the API; its query goes with every request.
-        api_key: never shown.
         extra_body: JSON object of fields for every request (``MARQUEE_EXTRA_BODY``).
         reasoning_tokens: tokens added for models that reason before they answer.
         findings: file for what is learned about the endpoint; None keeps it in this process.
-        timeout: seconds of one attempt.
-        retries: further attempts after the first.
-        concurrency: maximum number of requests in flight.
     """
 
     base_url: str

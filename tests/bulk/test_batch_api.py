@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 
-from bulk.batch_api import ASSUMED, OfflineTransport, read_results
-from bulk.batch_file import write_requests
-from bulk.columns import columns_of
+from bulk.batch_api import ASSUMED, OfflineTransport, read_results, write_requests
+from bulk.inputs import input_files, text_columns
 from bulk.job import ClassifierSpec, Job
-from bulk.run import Summary, run
-from bulk.runners import InProcess
-from bulk.source import source_of
+from bulk.progress import Summary
+from bulk.run import run
+from bulk.runners import LocalRunner
 from llm.backends.openai_compatible import OpenAICompatible
 from llm.backends.transport import HTTPTransport
 from llm.language_model import LanguageModel
@@ -36,9 +35,9 @@ def model(transport: OfflineTransport, strategy: str = "json_list") -> LanguageM
 def job(
     folder: Path, transport: OfflineTransport, count: int = 5, strategy: str = "json_list", taxonomy: Taxonomy = TMDB
 ) -> Job:
-    given = source_of(str(write_lines(folder / "i.jsonl", [*rows(count), *rows(count)])))
+    given = input_files(str(write_lines(folder / "i.jsonl", [*rows(count), *rows(count)])))
     asked = ClassifierSpec("llm", {}, lambda: model(transport, strategy))
-    return Job(given, columns_of(given), taxonomy, asked, folder / "o.jsonl", batch=2)
+    return Job(given, text_columns(given), taxonomy, asked, folder / "o.jsonl", batch=2)
 
 
 def requests(*paths: Path) -> list[dict[str, Any]]:
@@ -56,9 +55,9 @@ def result(request: dict[str, Any], content: str | None = None, status: int = 20
 def labelled(folder: Path, results: list[Any], strategy: str = "json_list", taxonomy: Taxonomy = TMDB) -> Summary:
     """The rows with what is in some results."""
     transport = OfflineTransport()
-    transport.receive(read_results(write_lines(folder / "results.jsonl", results)))
+    transport.add_results(read_results(write_lines(folder / "results.jsonl", results)))
     made = job(folder, transport, strategy=strategy, taxonomy=taxonomy)
-    summary = run(made, InProcess(made.asked.open, taxonomy, patience=None))
+    summary = run(made, LocalRunner(made.classifier.open, taxonomy, patience=None))
     assert summary is not None
     return summary
 
@@ -81,17 +80,17 @@ def test_a_file_holds_the_very_request_that_an_endpoint_is_sent_once_a_text(tmp_
 
 def test_files_end_where_a_batch_api_wants_them_to(tmp_path: Path) -> None:
     transport = OfflineTransport()
-    files = write_requests(job(tmp_path, transport), transport, tmp_path / "some.jsonl", most_requests=2).files
+    files = write_requests(job(tmp_path, transport), transport, tmp_path / "some.jsonl", max_requests=2).files
     assert [path.name for path in files] == ["some.jsonl", "some.2.jsonl", "some.3.jsonl"]
     assert [len(requests(path)) for path in files] == [2, 2, 1]
     whole = files[0].stat().st_size
-    by_size = write_requests(job(tmp_path, transport), transport, tmp_path / "small.jsonl", most_bytes=whole).files
+    by_size = write_requests(job(tmp_path, transport), transport, tmp_path / "small.jsonl", max_bytes=whole).files
     assert all(path.stat().st_size <= whole for path in by_size)
     assert [one for path in by_size for one in requests(path)] == requests(*files)
-    with pytest.raises(InvalidSetting, match=r"some\.jsonl is there already"):
+    with pytest.raises(InvalidSetting, match=r"some\.jsonl exists already"):
         write_requests(job(tmp_path, transport), transport, tmp_path / "some.jsonl")
     with pytest.raises(InvalidSetting, match="more than a file may have"):
-        write_requests(job(tmp_path, transport), transport, tmp_path / "tiny.jsonl", most_bytes=10)
+        write_requests(job(tmp_path, transport), transport, tmp_path / "tiny.jsonl", max_bytes=10)
 
 
 def test_results_in_any_order_become_the_labels_of_their_rows(tmp_path: Path) -> None:
@@ -131,9 +130,9 @@ def test_what_the_results_lack_can_be_written_again_and_a_success_is_never_put_a
     transport = OfflineTransport()
     found = requests(*write_requests(job(tmp_path, transport), transport, tmp_path / "requests.jsonl").files)
     again = OfflineTransport()
-    again.receive(read_results(write_lines(tmp_path / "r.jsonl", [result(one, '["War"]') for one in found[:3]])))
+    again.add_results(read_results(write_lines(tmp_path / "r.jsonl", [result(one, '["War"]') for one in found[:3]])))
     failed = [result(found[0], status=500, error={"message": "oh"})]
-    again.receive(read_results(write_lines(tmp_path / "s.jsonl", failed)))
+    again.add_results(read_results(write_lines(tmp_path / "s.jsonl", failed)))
     rest = write_requests(job(tmp_path, again), again, tmp_path / "rest.jsonl")
     assert [one["custom_id"] for one in requests(*rest.files)] == [one["custom_id"] for one in found[3:]]
     assert model(again).classify(["Plot 0 has a sword."], TMDB)[0].labels == ("War",)
@@ -171,7 +170,7 @@ def test_a_final_between_heats_is_written_once_the_heats_are_answered(tmp_path: 
     results = [result(one, "A") for one in chunks]
     for one in results:
         one["response"]["body"]["choices"][0]["logprobs"] = {"content": [{"token": "A", "top_logprobs": told}]}
-    transport.receive(read_results(write_lines(tmp_path / "r.jsonl", results)))
+    transport.add_results(read_results(write_lines(tmp_path / "r.jsonl", results)))
     (final,) = requests(
         *write_requests(job(tmp_path, transport, 1, "label_tokens", many), transport, tmp_path / "b.jsonl").files
     )
@@ -181,7 +180,7 @@ def test_a_final_between_heats_is_written_once_the_heats_are_answered(tmp_path: 
 def test_a_file_that_holds_no_results_is_refused_by_its_line(tmp_path: Path) -> None:
     (tmp_path / "r.jsonl").write_text('{"custom_id": "x", "response": null, "error": null}\n{"custom_id": "y", "resp')
     with pytest.raises(InvalidDataset, match=r"r\.jsonl, line 2: no line of a Batch API's results"):
-        OfflineTransport().receive(read_results(tmp_path / "r.jsonl"))
+        OfflineTransport().add_results(read_results(tmp_path / "r.jsonl"))
 
 
 def test_typed_questions_cannot_be_put_in_a_file(tmp_path: Path) -> None:

@@ -11,8 +11,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from bulk.columns import columns_of
-from bulk.source import source_of
+from bulk.inputs import input_files, text_columns
 from prompts.errors import InvalidDataset, InvalidSetting
 from tests.bulk.words import ByWords, label, read_lines, rows, write_lines
 
@@ -168,16 +167,16 @@ def test_an_own_column_is_never_written_over(tmp_path: Path) -> None:
 
 
 def test_columns_are_guessed_by_name_and_named_ones_must_be_there(tmp_path: Path) -> None:
-    source = source_of(
+    source = input_files(
         str(write_lines(tmp_path / "i.jsonl", [{"Overview": "x", "TITLE": "y", "imdb_id": "z", "k": 1}]))
     )
-    assert columns_of(source).as_json() == {"text": "Overview", "title": "TITLE", "id": "imdb_id"}
-    assert columns_of(source, text="k", title="").as_json() == {"text": "k", "title": None, "id": "imdb_id"}
+    assert text_columns(source).as_json() == {"text": "Overview", "title": "TITLE", "id": "imdb_id"}
+    assert text_columns(source, text="k", title="").as_json() == {"text": "k", "title": None, "id": "imdb_id"}
     with pytest.raises(InvalidDataset, match="no column 'plot' for --text-field; columns: Overview, TITLE"):
-        columns_of(source, text="plot")
-    other = source_of(str(write_lines(tmp_path / "j.jsonl", [{"words": "x"}])))
+        text_columns(source, text="plot")
+    other = input_files(str(write_lines(tmp_path / "j.jsonl", [{"words": "x"}])))
     with pytest.raises(InvalidDataset, match="name it with --text-field; columns: words"):
-        columns_of(other)
+        text_columns(other)
 
 
 def test_a_file_without_the_column_is_told_before_anything_is_asked(tmp_path: Path) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bulk.preview import forecast, forecast_lines
-from bulk.progress import Progress, duration, summary_lines
-from bulk.run import Stage, Summary
+from bulk.progress import Progress, ProgressLog, Summary, duration, forecast, forecast_lines, summary_lines
 from llm.classifier import Usage
 from llm.costs import Preview
 from tests.bulk.words import ByWords, job_of, label, rows, write_lines
@@ -24,24 +22,24 @@ class Clock:
 def test_rate_and_time_left_are_those_since_the_first_batch_of_this_process() -> None:
     told: list[str] = []
     clock = Clock()
-    progress = Progress(told.append, "gpt-4o-mini", every=10, now=clock)
+    progress = ProgressLog(told.append, "gpt-4o-mini", seconds=10, now=clock)
     clock.seconds = 100  # half of the rows were answered before; going over them took its time
-    progress(Stage(rows=5_000, asked=100, share=0.5))
+    progress(Progress(rows=5_000, texts=100, share=0.5))
     clock.seconds = 200
-    progress(Stage(rows=6_000, asked=1_100, failed=3, share=0.6, usage=Usage(10_000_000, 0, 100_000)))
-    assert told[-1] == "60.0%: 1,100 texts asked about, 10.0 a second, 7 min left, 3 failed, 1.56 USD so far"
+    progress(Progress(rows=6_000, texts=1_100, failed=3, share=0.6, usage=Usage(10_000_000, 0, 100_000)))
+    assert told[-1] == "60.0%: 1,100 texts classified, 10.0 texts/s, 7 min left, 3 failed, 1.56 USD so far"
 
 
 def test_it_is_told_now_and_then_and_not_at_every_batch() -> None:
     told: list[str] = []
     clock = Clock()
-    progress = Progress(told.append, "", every=10, now=clock)
+    progress = ProgressLog(told.append, "", seconds=10, now=clock)
     for second in range(100):
         clock.seconds = second
-        progress(Stage(rows=second, asked=second, share=second / 100))
+        progress(Progress(rows=second, texts=second, share=second / 100))
     assert 9 <= len(told) <= 10
-    progress(Stage(writing=True))
-    progress(Stage(writing=True))
+    progress(Progress(writing=True))
+    progress(Progress(writing=True))
     assert told[-1].startswith("all texts are answered")
     assert len(told) <= 11
 
@@ -64,13 +62,13 @@ def test_the_summary_counts_problems_by_kind_and_names_some_rows() -> None:
         "1,000 rows, 900 different texts, 8 rows with a problem",
         "  7 unreadable: a, b, c, d, e, …",
         "  1 empty: x",
-        "2,000,000 prompt tokens, 0 written, 0.3000 USD",
+        "2,000,000 prompt tokens, 0 completion tokens, 0.3000 USD",
     ]
 
 
 def test_the_summary_tells_cached_tokens_where_replies_told_them() -> None:
     told = summary_lines(Summary(1, 1, usage=Usage(1_500, 1_000, 9)), "a-model")
-    assert told[-1] == "1,500 prompt tokens (1,000 cached), 9 written"
+    assert told[-1] == "1,500 prompt tokens (1,000 cached), 9 completion tokens"
 
 
 def test_a_forecast_counts_all_and_scales_what_a_sample_takes(tmp_path: Path) -> None:
@@ -90,7 +88,7 @@ def test_a_forecast_counts_all_and_scales_what_a_sample_takes(tmp_path: Path) ->
     words = "\n".join(forecast_lines(found))
     assert "3,001 rows, 1,000 different texts" in words
     assert "1 empty" in words
-    assert "unknown: nobody was asked" in words
+    assert "unknown: nothing was classified" in words
     assert sorted(path.name for path in tmp_path.iterdir()) == ["i.jsonl"]
 
 
@@ -102,10 +100,10 @@ def test_a_forecast_times_what_costs_nothing(tmp_path: Path) -> None:
 
 
 def test_a_run_tells_how_much_of_the_input_it_has_read(tmp_path: Path) -> None:
-    given, stages = write_lines(tmp_path / "i.jsonl", rows(4_000, different=3_000)), list[Stage]()
+    given, stages = write_lines(tmp_path / "i.jsonl", rows(4_000, different=3_000)), list[Progress]()
     label(given, tmp_path / "o.jsonl", ByWords(), stages.append, batch=500)
     shares = [stage.share for stage in stages if not stage.writing]
     assert shares == sorted(shares)
     assert 0 < shares[0] < 0.7
     assert shares[-1] == 1
-    assert max(stage.asked for stage in stages) == 3_000
+    assert max(stage.texts for stage in stages) == 3_000

@@ -9,12 +9,10 @@ from typing import Any
 
 import pytest
 
-from bulk.batch_api import OfflineTransport, custom_id, read_results
-from bulk.batch_file import write_requests
-from bulk.columns import columns_of
+from bulk.batch_api import OfflineTransport, custom_id, read_results, write_requests
+from bulk.inputs import input_files, text_columns
 from bulk.job import ClassifierSpec, Job
 from bulk.ray_llm import RayEndpoint
-from bulk.source import source_of
 from llm.backends.endpoint import Address
 from llm.backends.request_adapter import FindingsFile, RequestAdapter
 from llm.classifier import Prediction
@@ -33,9 +31,9 @@ Answers = Callable[[dict[str, Any]], Any]
 def written(
     folder: Path, name: str, model: str, transport: OfflineTransport, strategy: str = "json_list"
 ) -> list[dict[str, Any]]:
-    given = source_of(str(write_lines(folder / "i.jsonl", rows(3))))
+    given = input_files(str(write_lines(folder / "i.jsonl", rows(3))))
     asked = ClassifierSpec("llm", {}, lambda: LanguageModel(transport.backend(model), STRATEGIES[strategy]))
-    job = Job(given, columns_of(given), TMDB, asked, folder / "o.jsonl", batch=2)
+    job = Job(given, text_columns(given), TMDB, asked, folder / "o.jsonl", batch=2)
     return [line for path in write_requests(job, transport, folder / name).files for line in read_lines(path)]
 
 
@@ -160,7 +158,7 @@ def test_a_refused_row_says_what_to_do_and_the_next_file_has_it_right(
     for number in range(files):
         transport = wire_to(VLLM, tmp_path / "findings.json" if kept else None)
         for path in results:
-            transport.receive(read_results(path))
+            transport.add_results(read_results(path))
         asked = written(tmp_path, f"{number}.jsonl", "m", transport)
         ids.append({one["custom_id"] for one in asked})
         back = [{"custom_id": one["custom_id"], **answers(one["body"])} for one in asked]
@@ -179,7 +177,7 @@ def test_a_refused_row_says_what_to_do_and_the_next_file_has_it_right(
 
 def received(transport: OfflineTransport, results: Iterable[Path]) -> OfflineTransport:
     for path in results:
-        transport.receive(read_results(path))
+        transport.add_results(read_results(path))
     return transport
 
 
@@ -284,12 +282,12 @@ def test_a_passing_failure_that_ray_brings_is_final_in_its_run() -> None:
     transport = OfflineTransport("the cluster", remedy="use --retry-failed", resends=False)
     model = LanguageModel(transport.backend("m"), STRATEGIES["json_list"])
     model.classify(TEXTS[:1], TMDB)
-    (key,) = transport.taken()
-    transport.receive([(key, by_openai("overloaded", status=503))])
+    (key,) = transport.take_requests()
+    transport.add_results([(key, by_openai("overloaded", status=503))])
     (found,) = model.classify(TEXTS[:1], TMDB)
     assert found.problem is not None
     assert found.problem.kind == "busy"
-    assert transport.taken() == {}
+    assert transport.take_requests() == {}
 
 
 def test_a_strategy_of_probabilities_keeps_the_fields_that_it_needs(tmp_path: Path) -> None:
@@ -297,10 +295,10 @@ def test_a_strategy_of_probabilities_keeps_the_fields_that_it_needs(tmp_path: Pa
     refusal = by_openai("You are not allowed to request logprobs from this model", status=403)
     results = write_lines(tmp_path / "s.jsonl", [{"custom_id": one["custom_id"], **refusal} for one in asked])
     transport = wire_to(VLLM)
-    transport.receive(read_results(results))
+    transport.add_results(read_results(results))
     found = LanguageModel(transport.backend("m"), STRATEGIES["yes_no"]).classify(TEXTS, TMDB)
     assert all(one.problem and "not allowed to request logprobs" in one.problem.detail for one in found)
-    assert transport.taken() == {}
+    assert transport.take_requests() == {}
 
 
 # --- Ray's HTTP processor ---
@@ -338,11 +336,11 @@ def test_a_refusal_that_ray_brings_is_sent_again_in_another_form(body: Any, word
     transport, endpoint = wire_to(VLLM), RayEndpoint(VLLM, "")
     model = LanguageModel(transport.backend("m"), STRATEGIES["json_list"])
     model.classify(TEXTS[:1], TMDB)
-    (key,) = transport.taken()
-    transport.receive([(key, endpoint.reply({"reply": json.dumps(body), "error": ""}))])
+    (key,) = transport.take_requests()
+    transport.add_results([(key, endpoint.result({"reply": json.dumps(body), "error": ""}))])
     (found,) = model.classify(TEXTS[:1], TMDB)
     assert found.problem is not None
     assert words in found.problem.detail
-    ((again, sent),) = transport.taken().items()
+    ((again, sent),) = transport.take_requests().items()
     assert again == key
     assert "max_tokens" not in sent

@@ -9,13 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from bulk.job import done_of, held, parts_of
-from bulk.runners import PASSING
+from bulk.job import final_manifest, locked_folder
+from bulk.runners import TRANSIENT
 from llm.classifier import Problem
 from prompts.errors import Interrupted, InvalidSetting
 from tests.bulk.words import ByWords, job_of, label, read_lines, rows, write_lines
 
 ROOT = Path(__file__).parent.parent.parent
+
+
+def parts_of(out: Path) -> Path:
+    """The folder of an unfinished output."""
+    return out.with_name(f"{out.name}.parts")
 
 
 class Ended(BaseException):
@@ -142,7 +147,8 @@ def test_killed_between_the_outputs_last_steps_it_is_finished_and_left_alone(tmp
 
 def test_a_second_run_on_the_same_output_is_refused_while_the_first_one_lasts(tmp_path: Path) -> None:
     given = write_lines(tmp_path / "i.jsonl", rows(9))
-    with held(parts_of(tmp_path / "o.jsonl")), pytest.raises(InvalidSetting, match="another run is writing to"):
+    busy = pytest.raises(InvalidSetting, match="another run is writing to")
+    with locked_folder(parts_of(tmp_path / "o.jsonl")), busy:
         label(given, tmp_path / "o.jsonl")
     assert label(given, tmp_path / "o.jsonl") is not None
 
@@ -150,7 +156,7 @@ def test_a_second_run_on_the_same_output_is_refused_while_the_first_one_lasts(tm
 def test_an_output_that_was_there_before_is_not_written_over(tmp_path: Path) -> None:
     given = write_lines(tmp_path / "i.jsonl", rows(9))
     (tmp_path / "o.jsonl").write_text("precious")
-    with pytest.raises(InvalidSetting, match="there already"):
+    with pytest.raises(InvalidSetting, match="exists already"):
         label(given, tmp_path / "o.jsonl")
     assert not parts_of(tmp_path / "o.jsonl").exists()
     end(given, tmp_path / "p.jsonl", 1)
@@ -176,7 +182,7 @@ def test_an_input_that_changes_during_a_run_makes_no_output(tmp_path: Path) -> N
     given = write_lines(tmp_path / "i.jsonl", rows(40))
     text = given.read_text()
     with pytest.raises(Interrupted, match=r"i\.jsonl changed while it was read"):
-        label(given, tmp_path / "o.jsonl", on_progress=lambda stage: given.write_text(text + " "))
+        label(given, tmp_path / "o.jsonl", on_progress=lambda progress: given.write_text(text + " "))
     assert not (tmp_path / "o.jsonl").exists()
     given.write_text(text)
     last = ByWords()
@@ -189,11 +195,11 @@ def test_another_taxonomy_system_or_column_is_refused_unless_all_is_begun_anew(t
     end(given, tmp_path / "o.jsonl", 2)
     job = job_of(given, tmp_path / "o.jsonl", temperature=1)
     from bulk.run import run
-    from bulk.runners import InProcess
+    from bulk.runners import LocalRunner
 
-    with pytest.raises(InvalidSetting, match=r"other settings \(temperature null, now 1\); give another --out"):
-        run(job, InProcess(ByWords, job.taxonomy))
-    summary = run(job, InProcess(ByWords, job.taxonomy), overwrite=True)
+    with pytest.raises(InvalidSetting, match=r"settings differ \(temperature null, now 1\); give another --out"):
+        run(job, LocalRunner(ByWords, job.taxonomy))
+    summary = run(job, LocalRunner(ByWords, job.taxonomy), overwrite=True)
     assert summary is not None
     assert summary.rows == 40
 
@@ -219,7 +225,7 @@ def test_a_disk_that_takes_no_more_is_told_and_loses_nothing(tmp_path: Path, lim
     command: list[str | Path] = [sys.executable, "-c", _FULL, given, tmp_path / "o.jsonl", str(limit)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "is kept" in done.stdout
+    assert "are kept" in done.stdout
     assert "run the same command again" in done.stdout
     assert not (tmp_path / "o.jsonl").exists()
     assert label(given, tmp_path / "o.jsonl") is not None
@@ -242,9 +248,8 @@ def test_failed_rows_are_asked_about_again_and_only_they(tmp_path: Path) -> None
         assert summary.problems == {"unreadable": 12, "empty": 1}
         assert summary.examples["unreadable"] == ["f1", "f3", "f6", "f8", "f11"]
         classifier = ByWords()
-        from bulk.retry import answered_before
 
-        summary = label(given, out, classifier, seed=answered_before)
+        summary = label(given, out, classifier, retry_failed=True)
         assert summary is not None
         assert summary.problems == {"empty": 1}
         assert all("heart" in text for batch in classifier.asked for text in batch)
@@ -257,34 +262,32 @@ def test_failed_rows_are_asked_about_again_and_only_they(tmp_path: Path) -> None
 
 
 def test_retrying_needs_a_finished_output_of_the_same_options(tmp_path: Path) -> None:
-    from bulk.retry import answered_before
 
     given = write_lines(tmp_path / "i.jsonl", rows(30))
     with pytest.raises(InvalidSetting, match="is no finished output"):
-        label(given, tmp_path / "o.jsonl", seed=answered_before)
+        label(given, tmp_path / "o.jsonl", retry_failed=True)
     label(given, tmp_path / "o.jsonl")
     write_lines(given, rows(31))
     with pytest.raises(InvalidSetting, match="the input has changed"):
-        label(given, tmp_path / "o.jsonl", seed=answered_before)
+        label(given, tmp_path / "o.jsonl", retry_failed=True)
     assert len(read_lines(tmp_path / "o.jsonl")) == 30
 
 
 def test_a_retry_that_is_ended_leaves_the_old_output_and_goes_on(tmp_path: Path) -> None:
-    from bulk.retry import answered_before
 
     given, out = write_lines(tmp_path / "i.jsonl", rows(30)), tmp_path / "o.jsonl"
     label(given, out, ByWords(problems={"Plot": Problem("unreadable", "it mumbled")}))
     old, classifier = out.read_bytes(), ends_after(1)
     with pytest.raises(Ended):
-        label(given, out, classifier, seed=answered_before)
+        label(given, out, classifier, retry_failed=True)
     assert out.read_bytes() == old
     last = ByWords()
-    label(given, out, last, seed=answered_before)
+    label(given, out, last, retry_failed=True)
     assert sum(map(len, last.asked)) == 22
     assert all(row["problem"] is None for row in read_lines(out))
 
 
-@pytest.mark.parametrize("kind", sorted(PASSING))
+@pytest.mark.parametrize("kind", sorted(TRANSIENT))
 def test_an_endpoint_that_is_down_stops_the_run_instead_of_failing_every_row(tmp_path: Path, kind: str) -> None:
     given = write_lines(tmp_path / "i.jsonl", rows(30))
     problem = Problem(kind, "no connection")  # type: ignore[arg-type]
@@ -306,7 +309,7 @@ def test_a_label_outside_the_taxonomy_is_a_problem(tmp_path: Path) -> None:
 
     classifier.classify = classify  # type: ignore[method-assign]
     label(write_lines(tmp_path / "i.jsonl", rows(1)), tmp_path / "o.jsonl", classifier)
-    assert "'Peace' was answered, which is no label of kinds" in read_lines(tmp_path / "o.jsonl")[0]["problem"]
+    assert "the answer 'Peace' is no label of kinds" in read_lines(tmp_path / "o.jsonl")[0]["problem"]
 
 
 _PEAK = """
@@ -319,7 +322,7 @@ folder, count, classifier = Path(sys.argv[1]), int(sys.argv[2]), ByWords()
 with (folder / "i.jsonl").open("w") as file:
     for number in range(count):
         file.write('{"plot": "Plot number %d of a sword. %s"}\\n' % (number, "x" * 4_000))
-label(folder / "i.jsonl", folder / "o.jsonl", classifier, lambda stage: classifier.asked.clear(), batch=512)
+label(folder / "i.jsonl", folder / "o.jsonl", classifier, lambda progress: classifier.asked.clear(), batch=512)
 print(peak_megabytes())
 """
 
@@ -338,7 +341,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
 def test_the_manifest_beside_the_output_tells_how_it_was_made(tmp_path: Path) -> None:
     given = write_lines(tmp_path / "i.jsonl", rows(30, 20))
     label(given, tmp_path / "o.jsonl")
-    done = json.loads(done_of(tmp_path / "o.jsonl").read_text())
+    done = json.loads(final_manifest(tmp_path / "o.jsonl").read_text())
     assert (done["system"], done["taxonomy"]["name"], done["columns"]["text"]) == ("words", "kinds", "plot")
     assert done["counts"] == {"rows": 30, "texts": 20, "problems": {}}
     assert done["tokens"]["completion_tokens"] == 20

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bulk.columns import columns_of
+from bulk.inputs import input_files, text_columns
 from bulk.job import ClassifierSpec, Job
-from bulk.run import Stage, Summary, run
-from bulk.runners import InProcess
-from bulk.source import source_of
+from bulk.progress import Progress, Summary
+from bulk.run import run
+from bulk.runners import LocalRunner
 from llm.classifier import AnswerSource, Prediction, Problem, Usage
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
@@ -53,18 +53,18 @@ class ByWords:
 
 def job_of(given: Path | str, out: Path, batch: int = 8, prefix: str = "", **settings: Any) -> Job:
     """A job over some files, of a classifier by words."""
-    source = source_of(str(given), [out])
+    source = input_files(str(given), [out])
     asked = ClassifierSpec("words", settings, ByWords)
-    return Job(source, columns_of(source), TAXONOMY, asked, out, batch, prefix)
+    return Job(source, text_columns(source), TAXONOMY, asked, out, batch, prefix)
 
 
 def label(
     given: Path | str, out: Path, classifier: ByWords | None = None,
-    on_progress: Callable[[Stage], object] = lambda _: None, batch: int = 8, **options: Any,
+    on_progress: Callable[[Progress], object] = lambda _: None, batch: int = 8, **options: Any,
 ) -> Summary | None:  # fmt: skip
     """Label some files by words."""
     classifier = classifier or ByWords()
-    runner = InProcess(lambda: classifier, TAXONOMY, patience=0)
+    runner = LocalRunner(lambda: classifier, TAXONOMY, patience=0)
     return run(job_of(given, out, batch), runner, on_progress, **options)
 
 

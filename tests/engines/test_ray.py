@@ -14,10 +14,11 @@ import pytest
 
 from bulk.batch_api import OfflineTransport
 from bulk.job import ClassifierSpec, Job
-from bulk.ray_cluster import Cluster, OnRay
-from bulk.ray_llm import RayEndpoint, RayRunner
-from bulk.run import Stage, run
-from bulk.runners import InProcess
+from bulk.progress import Progress
+from bulk.ray_cluster import Cluster, RayRunner
+from bulk.ray_llm import RayEndpoint, RayRequestRunner
+from bulk.run import run
+from bulk.runners import LocalRunner
 from llm.backends.endpoint import Address
 from llm.backends.request_adapter import RequestAdapter
 from llm.classifier import Prediction, Problem
@@ -78,8 +79,8 @@ def nodes() -> Iterator[Nodes]:
         running.stop()
 
 
-def on_ray(job: Job, nodes: Nodes, classifier: Any, workers: int = 1) -> OnRay:
-    return OnRay(classifier, TAXONOMY, job.folder, nodes.cluster(workers), patience=0)
+def on_ray(job: Job, nodes: Nodes, classifier: Any, workers: int = 1) -> RayRunner:
+    return RayRunner(classifier, TAXONOMY, job.folder, nodes.cluster(workers), patience=0)
 
 
 def test_the_output_is_the_same_as_without_ray(nodes: Nodes, tmp_path: Path) -> None:
@@ -99,7 +100,7 @@ def test_an_endpoint_that_is_down_stops_the_cluster_and_one_machine_goes_on(node
     with pytest.raises(Interrupted, match="no connection"):
         run(job, on_ray(job, nodes, Down))
     classifier = ByWords()
-    assert run(job, InProcess(lambda: classifier, TAXONOMY)) is not None
+    assert run(job, LocalRunner(lambda: classifier, TAXONOMY)) is not None
     assert sum(map(len, classifier.asked)) in (32, 40)  # what was answered when the others failed may have got lost
     assert all(row["problem"] is None for row in read_lines(tmp_path / "o.jsonl"))
 
@@ -112,13 +113,13 @@ def test_requests_go_through_rays_http_processor_and_are_sent_once(nodes: Nodes,
     job = Job(plan.source, plan.columns, taxonomy, asked, plan.out, batch=4)
     with endpoint(says('{"labels": ["War"]}')) as server:
         carrier = RayEndpoint(server.url, "sk-for-the-tests")
-        run(job, RayRunner(asked.open, taxonomy, transport, carrier, job.folder, nodes.cluster(1)))
+        run(job, RayRequestRunner(asked.open, taxonomy, transport, carrier, job.folder, nodes.cluster(1)))
         assert len(server.asked) == 10
         assert {headers["authorization"] for headers in server.headers} == {"Bearer sk-for-the-tests"}
         bodies = [json.dumps(body, sort_keys=True) for body in server.asked]
     noted = OfflineTransport()
     LanguageModel(noted.backend("tiny"), STRATEGIES["json_list"]).classify([row["plot"] for row in rows(10)], taxonomy)
-    assert sorted(bodies) == sorted(json.dumps(body, sort_keys=True) for body in noted.taken().values())
+    assert sorted(bodies) == sorted(json.dumps(body, sort_keys=True) for body in noted.take_requests().values())
     found = read_lines(tmp_path / "o.jsonl")
     assert [(row["labels"], row["problem"]) for row in found] == [(["War"], None)] * 20
 
@@ -132,7 +133,7 @@ def test_requests_that_are_refused_for_fields_are_sent_again_without_them(nodes:
         transport = OfflineTransport("the cluster", tmp_path / "replies.sqlite", adapting)
         asked = ClassifierSpec("llm", {}, lambda: LanguageModel(transport.backend("m"), STRATEGIES["json_list"]))
         job = Job(plan.source, plan.columns, taxonomy, asked, plan.out, batch=4)
-        run(job, RayRunner(asked.open, taxonomy, transport, RayEndpoint(url, ""), job.folder, nodes.cluster(1)))
+        run(job, RayRequestRunner(asked.open, taxonomy, transport, RayEndpoint(url, ""), job.folder, nodes.cluster(1)))
         assert len(server.asked) == 4 * 10  # max_tokens, temperature, tokens spent on reasoning, the answer
         assert all(body["reasoning_effort"] == "low" for body in server.asked)
         last = server.asked[-1]
@@ -145,18 +146,18 @@ def test_requests_that_are_refused_for_fields_are_sent_again_without_them(nodes:
 def test_a_node_is_killed_on_the_way_and_no_row_is_lost_or_asked_about_in_vain(nodes: Nodes, tmp_path: Path) -> None:
     given = write_lines(tmp_path / "i.jsonl", rows(320))
     job = job_of(given, tmp_path / "ray.jsonl")
-    stages: list[Stage] = []
+    stages: list[Progress] = []
 
-    def told(stage: Stage) -> None:
-        both = len({row["source"] for row in _answered(job)}) == 2 if stage.asked >= 24 and not stages else False
+    def on_progress(progress: Progress) -> None:
+        both = len({row["source"] for row in _answered(job)}) == 2 if progress.texts >= 24 and not stages else False
         if both:
-            stages.append(stage)
+            stages.append(progress)
             nodes.kill_second()
 
     (meeting := tmp_path / "nodes").mkdir()
-    summary = run(job, on_ray(job, nodes, partial(OnANode, meeting=meeting), workers=2), told)
+    summary = run(job, on_ray(job, nodes, partial(OnANode, meeting=meeting), workers=2), on_progress)
     assert stages
-    assert stages[0].asked < 320
+    assert stages[0].texts < 320
     assert summary is not None
     assert (summary.rows, summary.texts, summary.problems) == (320, 320, {})
     found = read_lines(tmp_path / "ray.jsonl")
@@ -178,4 +179,4 @@ def test_a_cluster_that_is_not_there_is_told(tmp_path: Path) -> None:
     given = write_lines(tmp_path / "i.jsonl", rows(4))
     job = job_of(given, tmp_path / "o.jsonl")
     with pytest.raises(InvalidSetting, match=r"no Ray cluster at 127\.0\.0\.1:1"):
-        run(job, OnRay(ByWords, TAXONOMY, job.folder, Cluster("127.0.0.1:1")))
+        run(job, RayRunner(ByWords, TAXONOMY, job.folder, Cluster("127.0.0.1:1")))

@@ -349,8 +349,8 @@ def test_a_batch_repeats_no_login_of_the_base_url_and_no_key() -> None:
     adapter = RequestAdapter(Address.parse("http://me:Tr0ub4dor@localhost:8000/v1"))
     transport = OfflineTransport(adapting=adapter, secrets=("k3y-of-mine",))
     transport.post([{"model": "m"}])
-    (key,) = transport.taken()
-    transport.receive([(key, {"response": None, "error": {"message": "Tr0ub4dor and k3y-of-mine are refused"}})])
+    (key,) = transport.take_requests()
+    transport.add_results([(key, {"response": None, "error": {"message": "Tr0ub4dor and k3y-of-mine are refused"}})])
     (found,) = transport.post([{"model": "m"}])
     assert found.detail == "the batch did not answer: *** and *** are refused"
 

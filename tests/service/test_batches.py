@@ -196,7 +196,7 @@ def test_bulk_over_a_url_labels_every_good_row(away: Path) -> None:
         assert ("War" in json.dumps(answer["labels"])) == (row["text"] == "a war"), answer
 
 
-# --- what had no effect ---
+# --- notes ---
 
 
 @pytest.mark.parametrize(

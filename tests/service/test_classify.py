@@ -289,7 +289,7 @@ def test_a_surprise_is_500_without_its_story(caplog: pytest.LogCaptureFixture) -
     assert "secret-path" in caplog.text
 
 
-# --- neighbours ---
+# --- other routes ---
 
 
 def test_taxonomies_and_prompts_are_listed(client: FlaskClient) -> None:

@@ -135,7 +135,7 @@ def test_the_official_client_is_told_what_is_wrong_and_where(url: str) -> None:
         client.decisions.create(model="a-model", input=TICKET, questions=[])
 
 
-# --- our own strategy ---
+# --- a service behind a service ---
 
 
 def behind(url: str, taxonomy: str) -> tuple[str, Mapping[str, float]]:
@@ -489,7 +489,7 @@ def test_fields_that_change_no_answer_are_taken() -> None:
     assert ask(served(by_model()), REFUND, **more)["answers"] == ask(served(by_model()), REFUND)["answers"]
 
 
-# --- the house around it ---
+# --- keys, limits and metrics ---
 
 
 def test_it_needs_a_key_where_keys_are_needed(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def keys(tmp_path: Path) -> Keys:
     return Keys(tmp_path / "keys.json")
 
 
-# --- the keys themselves ---
+# --- keys ---
 
 
 def test_a_key_is_shown_once_and_only_its_hash_is_kept(keys: Keys, tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_the_command_line_makes_lists_and_revokes_keys(away: Path) -> None:
     assert (call("revoke", "eve").exit_code, "there is no key 'eve'" in call("revoke", "eve").stderr) == (1, True)
 
 
-# --- the door ---
+# --- access control ---
 
 
 def test_with_keys_who_asks_needs_one_and_who_reads_does_not(keys: Keys) -> None:
@@ -202,7 +202,7 @@ def test_counts_that_cannot_be_kept_stop_the_start() -> None:
         read_settings(rate_limit="many")
 
 
-# --- what browsers are told ---
+# --- security headers ---
 
 
 def test_answers_and_problems_carry_the_headers_that_keep_browsers_in_check() -> None:

@@ -114,7 +114,7 @@ def test_the_time_runs_from_the_requests_beginning() -> None:
     assert 0 < seen[0] <= 7
 
 
-# --- figures ---
+# --- metrics ---
 
 
 def test_requests_are_counted_by_route_and_status() -> None:
@@ -171,7 +171,7 @@ def test_two_applications_have_figures_of_their_own() -> None:
     assert figure(second, 'marquee_answers_total{model="a"}') == 0
 
 
-# --- the shortest way ---
+# --- response cache ---
 
 
 def test_a_remembered_answer_comes_without_a_look_into_the_cache_and_is_the_same(away: Path) -> None:

@@ -54,7 +54,7 @@ def test_no_thread_is_held_where_it_could_be_missed(ends: tuple[socket.socket, s
     assert not asks_again(here, read_ahead=b"POST"), "gunicorn's own way knows of what was read ahead"
 
 
-# --- what is used of gunicorn ---
+# --- names of gunicorn ---
 
 
 def test_the_pinned_gunicorn_is_the_one_that_was_tested_and_has_all_that_is_used() -> None:

@@ -98,6 +98,20 @@ def test_an_error_about_something_else_is_no_finding(tmp_path: Path, status: int
     assert not (tmp_path / "probe.json").exists()
 
 
+def test_findings_belong_to_the_version_of_the_server_that_was_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "probe.json"
+    monkeypatch.setattr("llm.backends.capabilities._RETRY_SECONDS", 0.0)
+    with endpoint(body(503, {"error": "starting"})) as server:
+        probed = CapabilityProbe(transport(server), "m", path)
+        assert probed.outcome("json_schema") == "unknown"
+        server.then = [obliging(server)]
+        assert probed.supports("json_schema")
+    (key,) = json.loads(path.read_text())
+    assert " 9.9 " in key
+
+
 def test_findings_are_stored_per_endpoint_model_and_version(tmp_path: Path) -> None:
     path = tmp_path / "var" / "probe.json"
     with endpoint(says("")) as server:

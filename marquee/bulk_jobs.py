@@ -1,0 +1,168 @@
+"""Bulk jobs by settings: the job of a request, its classifier, and the runner of its batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bulk.inputs import input_files, text_columns
+from bulk.job import ClassifierSpec, Job, final_manifest
+from bulk.runners import LocalRunner, Runner
+from llm.classifier import Classifier
+from marquee.settings import read_settings
+from marquee.systems import SystemContext, configured, corresponding, named
+from prompts import registry
+from prompts.errors import InvalidSetting
+from prompts.taxonomy import Taxonomy
+from prompts.text import Text
+from tabular import TableDialect
+
+if TYPE_CHECKING:
+    from bulk.batch_api import OfflineTransport
+    from bulk.ray_cluster import Cluster
+    from eval.run import System
+    from llm.backends.request_adapter import RequestAdapter
+
+_FIRST_TEXTS = 200  # their languages decide which prompts identify a system
+
+
+@dataclass(frozen=True)
+class BulkRequest:
+    """The options of ``marquee bulk``; its help describes them.
+
+    Attributes:
+        out: None where no output is written.
+        system: None is the classifier of the settings.
+        taxonomy: None is that of the settings.
+        patience: in seconds.
+        runner: ``local`` or ``ray``.
+        ray_backend: ``actors``, ``http`` or ``vllm``.
+    """
+
+    source: str
+    out: Path | None
+    system: str | None
+    taxonomy: str | None
+    text_field: str | None
+    title_field: str | None
+    id_field: str | None
+    encoding: str | None
+    separator: str | None
+    prefix: str
+    batch: int
+    patience: float
+    read_results: Sequence[Path]
+    runner: str
+    address: str | None
+    workers: int
+    worker_cpus: float
+    worker_gpus: float
+    ray_backend: str
+
+    def job(self) -> Job:
+        """The job, without a classifier.
+
+        Raises:
+            InvalidDataset: the input cannot be read, or has no text column.
+        """
+        out = self.out or Path("unused.jsonl")
+        dialect = TableDialect(self.encoding, self.separator)
+        source = input_files(self.source, [out, final_manifest(out)], dialect)
+        columns = text_columns(source, self.text_field, self.title_field, self.id_field)
+        taxonomy = registry.taxonomy_at(self.taxonomy or read_settings().taxonomy)
+        none = ClassifierSpec("", {}, partial(open_classifier, "", taxonomy, ()))
+        return Job(source, columns, taxonomy, none, out, self.batch, self.prefix)
+
+    def with_system(self, job: Job) -> tuple[Job, System]:
+        """The job with the classifier of the request, and its system."""
+        texts = _first_texts(job)
+        system = _system(self.system, job.taxonomy, texts)
+        open = partial(open_classifier, self.system, job.taxonomy, texts)
+        return replace(job, classifier=ClassifierSpec(system.spec, system.setup, open)), system
+
+    def with_transport(self, job: Job, transport: OfflineTransport, **endpoint: Any) -> Job:
+        """The job with a language model whose requests go through a transport; ``endpoint`` as in ``corresponding``."""
+        context = SystemContext(job.taxonomy, _first_texts(job), cache=False)
+        system = corresponding(self.system or "llm", context, transport.backend, **endpoint)
+        return replace(job, classifier=ClassifierSpec(system.spec, system.setup, lambda: system.open().classifier))
+
+    def results_transport(self, log: Callable[[str], object]) -> OfflineTransport:
+        """A transport with the results of Batch API files."""
+        from bulk.batch_api import OfflineTransport, read_results
+
+        transport = OfflineTransport(adapting=_request_adapter())
+        for path in dict.fromkeys(self.read_results):
+            log(f"{path}: {transport.add_results(read_results(path)):,} results")
+        return transport
+
+    def with_runner(self, job: Job, log: Callable[[str], object]) -> tuple[Job, Runner]:
+        """The job with its classifier, and the runner of its batches."""
+        if self.read_results:
+            job = self.with_transport(job, self.results_transport(log))
+            return job, LocalRunner(job.classifier.open, job.taxonomy, patience=None)
+        if self.runner == "ray" and self.ray_backend != "actors":
+            return self._with_ray_backend(job)
+        job, _ = self.with_system(job)
+        if self.runner == "local":
+            return job, LocalRunner(job.classifier.open, job.taxonomy, self.patience)
+        from bulk.ray_cluster import RayRunner
+
+        return job, RayRunner(job.classifier.open, job.taxonomy, job.folder, self._cluster(), self.patience)
+
+    def _with_ray_backend(self, job: Job) -> tuple[Job, Runner]:
+        from bulk.batch_api import OfflineTransport
+        from bulk.ray_llm import RayBackend, RayEndpoint, RayRequestRunner, RayVLLM
+
+        settings, key = read_settings(), read_settings().openai_api_key.get_secret_value()
+        adapting, endpoint, remedy = None, {}, "use --retry-failed"
+        backend: RayBackend = RayVLLM(settings.model, self.worker_gpus)
+        if self.ray_backend == "http":
+            adapting = _request_adapter()
+            endpoint = {"endpoint": adapting.fingerprint_parts}
+            backend = RayEndpoint(settings.base_url, key, settings.retries)
+        elif settings.extra_fields:
+            raise InvalidSetting(
+                "MARQUEE_EXTRA_BODY is for endpoints, and --ray-backend vllm has none: unset it, or use "
+                "--ray-backend http"
+            )
+        replies = job.folder / "replies.sqlite"
+        transport = OfflineTransport("the cluster", replies, adapting, remedy, resends=False, secrets=(key,))
+        job = self.with_transport(job, transport, **endpoint)
+        open, taxonomy = job.classifier.open, job.taxonomy
+        return job, RayRequestRunner(open, taxonomy, transport, backend, job.folder, self._cluster())
+
+    def _cluster(self) -> Cluster:
+        from bulk.ray_cluster import Cluster
+        from marquee.settings import given_settings
+
+        return Cluster(self.address, self.workers, self.worker_cpus, self.worker_gpus, given_settings())
+
+
+def open_classifier(spec: str | None, taxonomy: Taxonomy, texts: tuple[Text, ...]) -> Classifier:
+    """The classifier of a system's name, on this machine or on a worker."""
+    classifier: Classifier = _system(spec, taxonomy, texts).open().classifier
+    return classifier
+
+
+def _system(spec: str | None, taxonomy: Taxonomy, texts: tuple[Text, ...]) -> System:
+    from llm.backends.batch_transport import BATCH_SIZE
+
+    # A run stores its own answers; they would flush the service's cache.
+    context = SystemContext(taxonomy, texts, cache=False, texts_per_request=BATCH_SIZE)
+    return named(spec, context) if spec else configured(context)
+
+
+def _first_texts(job: Job) -> tuple[Text, ...]:
+    texts = (row.text for window in job.rows() for row in window if row.key is not None)
+    return tuple(islice(texts, _FIRST_TEXTS))
+
+
+def _request_adapter() -> RequestAdapter:
+    """The adapter to the settings' endpoint; to OpenAI's where none is set."""
+    from marquee.factory import endpoint_settings
+
+    return endpoint_settings(read_settings()).adapter()
