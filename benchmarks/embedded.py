@@ -77,7 +77,7 @@ def _contenders() -> tuple[Matcher, Any]:
     from sentence_transformers import SentenceTransformer
 
     from llm.embedded.matcher import matcher
-    from similarity.encoders.minilm import weights_folder
+    from similarity.encoders.tokens import weights_folder
 
     return matcher(), SentenceTransformer(weights_folder(), local_files_only=True)
 
@@ -114,7 +114,7 @@ def _first_answer() -> None:
 
 def operations(embedded: Matcher, texts: Sequence[str]) -> float:
     """Return the operations of the layers' matrix products over all tokens, without those of attention."""
-    from similarity.encoders.minilm import ENDS, cut
+    from similarity.encoders.tokens import ENDS, cut
 
     tokens = sum(len(text.pieces) + len(ENDS) for text in cut(texts))
     width, inner, layers = 384, 1536, 6
@@ -155,7 +155,7 @@ def _ceiling(rounds: Rounds, operations: float) -> tuple[str, float, float]:
 
 def _beyond() -> str:
     """Return why the share can exceed 1."""
-    from similarity.encoders.openvino_bert import gains_from_eight_bits
+    from similarity.encoders.minilm import gains_from_eight_bits
 
     return " (the encoder multiplies in eight bits)" if gains_from_eight_bits() else ""
 

@@ -26,7 +26,7 @@ from tests.support.trained_qwen2 import PROMPT
 from tests.support.worded_qwen2 import GENRES, films, worded
 from training.lora.config import LoraConfig
 from training.lora.dataset import Form, PromptSetup
-from training.lora.run import LoraPlan, figures, teach
+from training.lora.run import LoraPlan, metrics, train_adapter
 
 FORM: Form = "label_tokens"
 _WORDS = 64
@@ -54,7 +54,7 @@ def main(data: Path | None, count: int) -> None:
         seconds = time.process_time() - start
     click.echo(f"{len(training):,} training films, {len(test)} test films of the sample, eight genres, `{FORM}`.")
     click.echo(f"{seconds:.0f} s of CPU time. {cpu_path()}\n")
-    rows = [[name, *(f"{metrics[metric]:.3f}" for metric in _METRICS)] for name, metrics in results.items()]
+    rows = [[name, *(f"{values[metric]:.3f}" for metric in _METRICS)] for name, values in results.items()]
     click.echo(table(("model", *_METRICS), rows))
 
 
@@ -70,14 +70,14 @@ def compare(
 
     setup, examples = PromptSetup(GENRES, FORM, PROMPT), shortened(test)
     base, adapter = worded(folder / "base"), folder / "adapter"
-    teach(LoraPlan(setup, replace(recipe, base=str(base))), shortened(training), shortened(validation), adapter)
+    train_adapter(LoraPlan(setup, replace(recipe, base=str(base))), shortened(training), shortened(validation), adapter)
     counts = Counter(label for one in training for label in one.labels)
     common = GENRES.in_order([label for label, _ in counts.most_common(GENRES.max_labels)])
     pair = indicator([one.labels for one in examples], GENRES), indicator([common] * len(examples), GENRES)
     return {
         "the two most frequent genres for every film": {name: float(METRICS[name](*pair)) for name in _METRICS},
-        "the base": figures(causal_lm.load(str(base), "cpu", "float32"), setup, examples),
-        "the base with its adapter": figures(causal_lm.load(str(base), "cpu", "float32", adapter), setup, examples),
+        "the base": metrics(causal_lm.load(str(base), "cpu", "float32"), setup, examples),
+        "the base with its adapter": metrics(causal_lm.load(str(base), "cpu", "float32", adapter), setup, examples),
     }
 
 

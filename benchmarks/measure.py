@@ -156,7 +156,7 @@ class LabellingRun:
 
 def cpu_path() -> str:
     """Return the number format, the instruction sets and the core count that the measurements ran on."""
-    from similarity.encoders.openvino_bert import gains_from_eight_bits
+    from similarity.encoders.minilm import gains_from_eight_bits
     from similarity.encoders.precision import described
 
     eight_bits = ", embedded classifier in eight bits" if gains_from_eight_bits() else ""

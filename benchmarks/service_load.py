@@ -44,7 +44,7 @@ def naive() -> Flask:
 
     from llm.embedded.label_vectors import described
     from prompts import registry
-    from similarity.encoders.minilm import weights_folder
+    from similarity.encoders.tokens import weights_folder
 
     app = Flask(__name__)
     labels = registry.taxonomy("tmdb").predictable

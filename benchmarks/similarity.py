@@ -124,7 +124,8 @@ def _encode(plan: SimilarityPlan, films: Any) -> str:
     import numpy as np
     from sentence_transformers import SentenceTransformer
 
-    from similarity.encoders.minilm import MiniLM, weights_folder
+    from similarity.encoders.minilm import MiniLM
+    from similarity.encoders.tokens import weights_folder
 
     texts = [film.words for film in islice(films, plan.texts)]
     ours, plain = MiniLM(), SentenceTransformer(weights_folder(), local_files_only=True)

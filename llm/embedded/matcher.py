@@ -23,7 +23,8 @@ from llm.embedded.scope import Scope
 from llm.embedded.weights import MatcherWeights, load
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
-from similarity.encoders.minilm import MiniLM, cut
+from similarity.encoders.minilm import MiniLM
+from similarity.encoders.tokens import cut
 from similarity.native import one_thread
 
 if TYPE_CHECKING:
