@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 import marquee
-from eval.results_table import ResultsTable
+from eval.run_metrics import ResultsTable
 from llm.embedded.matcher import Matcher
 from main import main
 from prompts.errors import InvalidDataset, InvalidSetting, MarqueeError, UnknownName
