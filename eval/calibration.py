@@ -123,7 +123,7 @@ def fit_cascade(
 
 
 def _uncalibrated(model: LanguageModel) -> LanguageModel:
-    return replace(model, decisions=ThresholdStore())
+    return replace(model, thresholds=ThresholdStore())
 
 
 def _without_problems(predictions: list[Prediction], origin: str) -> list[Prediction]:
@@ -137,5 +137,5 @@ def _without_problems(predictions: list[Prediction], origin: str) -> list[Predic
 def _store(
     model: LanguageModel, texts: Sequence[Text], taxonomy: Taxonomy, path: Path, threshold: LabelThreshold
 ) -> None:
-    for key in {model.decision_key(text, taxonomy) for text in texts}:
-        ThresholdStore(path).keep(key, threshold)
+    for key in {model.threshold_key(text, taxonomy) for text in texts}:
+        ThresholdStore(path).put(key, threshold)
