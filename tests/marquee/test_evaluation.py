@@ -27,7 +27,9 @@ PLOTS = {
 @pytest.fixture(autouse=True)
 def one_model(embedded: Matcher, away: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests share one embedded classifier, and work in an empty folder."""
-    monkeypatch.setattr("llm.embedded.matcher.matcher", lambda *_: embedded)
+    # Modules that import the name are named first: imported under the patch, they would keep it.
+    for module in ("marquee.factory", "marquee.sklearn.backend", "eval.baselines.untrained", "llm.embedded.matcher"):
+        monkeypatch.setattr(f"{module}.matcher", lambda *_, **__: embedded)
 
 
 def rows_of(copies: int, start: int = 0) -> list[dict[str, Any]]:
