@@ -129,10 +129,10 @@ def _variants(shown: str | None) -> list[str | None]:
 
 
 def _evaluation_data(data: Path, loaded: LoadedDataset, variant: str | None, options: DataOptions) -> EvaluationData:
-    from eval.input_variants import shown
+    from eval.input_variants import input_variant
     from eval.manifest import EvaluationData
 
-    examples = shown(loaded.examples, variant) if variant else loaded.examples
+    examples = input_variant(loaded.examples, variant) if variant else loaded.examples
     return EvaluationData(data, options.split, options.limit, loaded.taxonomy, examples)
 
 
@@ -233,14 +233,14 @@ def _check_gate(baselines: Sequence[Path], runs: Sequence[EvaluationRun], margin
 
 
 def _print_metrics(metrics: RunMetrics) -> None:
-    from eval.results_table import written
+    from eval.run_metrics import format_value
 
     for name, value in metrics.items():
-        click.echo(f"{name:24} {written(value):>9}")
+        click.echo(f"{name:24} {format_value(value):>9}")
 
 
 def _print_table(metrics: Mapping[str, RunMetrics]) -> None:
-    from eval.results_table import ResultsTable
+    from eval.run_metrics import ResultsTable
 
     click.echo(str(ResultsTable.of(metrics)))
 

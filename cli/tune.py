@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 )
 def cascade(data: Path, options: DataOptions, loss: float) -> None:
     """Find the margin of the cascade: the embedded classifier labels as many texts as the accepted loss allows."""
-    from eval.tune_thresholds import fit_cascade
+    from eval.calibration import fit_cascade
     from marquee.factory import classifier_of
     from marquee.settings import read_settings
 
@@ -44,9 +44,8 @@ def cascade(data: Path, options: DataOptions, loss: float) -> None:
 @click.option("--unlabelled", is_flag=True, help="The texts have no labels: only correct the bias of the model.")
 def calibrate(data: Path, options: DataOptions, strategy: str, prompt: str | None, unlabelled: bool) -> None:
     """Learn how the scores of a strategy become labels: a threshold, or a bias correction from unlabelled texts."""
+    from eval.calibration import correct_bias, tune_threshold
     from eval.datasets import texts_of
-    from eval.tune_thresholds import calibrate as fit_threshold
-    from eval.tune_thresholds import correct_bias
     from llm.thresholds import ThresholdStore
     from marquee.factory import RequestOptions, backend_of, language_model
     from prompts import registry
@@ -63,7 +62,7 @@ def calibrate(data: Path, options: DataOptions, strategy: str, prompt: str | Non
         fitted = correct_bias(model, options.taxonomy, path, texts, data.name)
     else:
         loaded = options.load(data)
-        fitted = fit_threshold(model, loaded.taxonomy, path, loaded.examples, data.name)
+        fitted = tune_threshold(model, loaded.taxonomy, path, loaded.examples, data.name)
     click.echo(f"threshold {fitted.threshold:.3f}, {len(fitted.logit_offsets)} labels corrected; saved in {path}")
 
 
