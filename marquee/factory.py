@@ -19,9 +19,8 @@ from llm.few_shot import ExampleSelector, NearestExamples, StaticExamples, load_
 from llm.language_model import LanguageModel
 from llm.strategies import registry as strategies
 from llm.thresholds import ThresholdStore
+from llm.wrappers.admission import AdmissionControl, MicroBatched, MicroBatchedPairs
 from llm.wrappers.cache import AnswerStore, Cached
-from llm.wrappers.limits import AdmissionControl
-from llm.wrappers.micro_batched import MicroBatched, MicroBatchedPairs
 from llm.wrappers.order_ensemble import OrderEnsemble
 from llm.wrappers.two_models import Cascade, Fallback, Shortlist
 from marquee.settings import Settings

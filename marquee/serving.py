@@ -65,14 +65,14 @@ def as_trained(settings: Settings, folder: Path) -> tuple[Settings, list[str]]:
         InvalidSetting: the folder has no adapter.
     """
     adapter = load_adapter(folder)
-    trained = {"taxonomy": _taxonomy(adapter), "strategy": adapter.made.get("strategy")}
+    trained = {"taxonomy": _taxonomy(adapter), "strategy": adapter.manifest.get("strategy")}
     unset = {name: value for name, value in trained.items() if value and name not in settings.model_fields_set}
     return settings.model_copy(update=unset), _notes(adapter)
 
 
 def _taxonomy(adapter: Adapter) -> str | None:
     """The name of the taxonomy that the adapter was trained for, where it is still registered."""
-    name = (adapter.made.get("taxonomy") or {}).get("name")
+    name = (adapter.manifest.get("taxonomy") or {}).get("name")
     return name if name in registry.taxonomies() else None
 
 
@@ -80,13 +80,13 @@ def _notes(adapter: Adapter) -> list[str]:
     if not adapter.purpose:
         return [f"{adapter.folder} does not say what it was trained for; calibrate and evaluate before you rely on it"]
     notes = [f"The adapter was trained for {adapter.purpose}."]
-    trained, name = adapter.made["taxonomy"], _taxonomy(adapter)
+    trained, name = adapter.manifest["taxonomy"], _taxonomy(adapter)
     if name and (now := registry.taxonomy(name)).digest != trained["digest"]:
         notes.append(
             f"  warning: {name} is now {now.digest}; its labels or descriptions have changed since the training"
         )
     known = {prompt.versioned_name for prompt in registry.prompts().values()}
-    unknown = [prompt for prompt in adapter.made.get("prompts", ()) if prompt not in known]
+    unknown = [prompt for prompt in adapter.manifest.get("prompts", ()) if prompt not in known]
     return notes + [
         f"  warning: the prompt {prompt} does not exist any more; another one is used" for prompt in unknown
     ]

@@ -18,8 +18,8 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 from similarity.errors import Disconnected, Expired, NoResult, Rejected
 
 _MIN_ITEMS = 2
-# After a batch for many callers, they return with new calls one by one. The next batch waits for them for this share
-# of the last one's time, and at most this many seconds. Without it, batches of one and of all the others alternate.
+# Clients of a finished batch call again one by one. The next batch waits for them: a share of the last batch's time, at
+# most so many seconds. Otherwise batches of one and of all the others alternate.
 _SHARE, _LONGEST = 0.2, 0.01
 
 

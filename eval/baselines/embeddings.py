@@ -14,10 +14,11 @@ import numpy as np
 from eval.baselines.data import Track, untracked
 from llm.embedded.weights import load
 from prompts.files import digest_of
-from similarity.encoders.minilm import MiniLM, cut
+from similarity.encoders.minilm import MiniLM
+from similarity.encoders.tokens import cut
 
 if TYPE_CHECKING:
-    from similarity.encoders.minilm import Vectors
+    from similarity.encoders.tokens import Vectors
     from similarity.index.builder import IndexEncoder
 
 _BATCH = 128

@@ -41,9 +41,9 @@ from eval.baselines.transformer import (
 )
 from llm.embedded.matcher import SHIPPED
 from llm.embedded.weights import load
-from similarity.encoders.minilm import weights_folder
 from similarity.encoders.precision import default_device, number_format
 from similarity.encoders.sentence_transformer import changed
+from similarity.encoders.tokens import weights_folder
 
 _MATCHER = "matcher"  # as ``base``
 _HEAD_LR_FACTOR = 10  # the head starts at random, the encoder is pretrained

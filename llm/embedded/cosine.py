@@ -17,7 +17,7 @@ from prompts.text import Text, checked_texts
 from similarity.lru import LRUCache
 
 if TYPE_CHECKING:
-    from similarity.encoders.minilm import Vectors
+    from similarity.encoders.tokens import Vectors
 
 # A label is chosen when its similarity stands this many standard deviations above the mean of the text's similarities.
 # On tmdb's validation split .7 gives micro-F1 .409 with 4.1 labels a text, 1.0 gives .398 with 3.0; chosen for brevity.

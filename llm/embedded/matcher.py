@@ -23,7 +23,8 @@ from llm.embedded.scope import Scope
 from llm.embedded.weights import MatcherWeights, load
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
-from similarity.encoders.minilm import MiniLM, cut
+from similarity.encoders.minilm import MiniLM
+from similarity.encoders.tokens import cut
 from similarity.native import one_thread
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ THRESHOLD = 0.32
 # In a taxonomy with labels that training did not know, probabilities sink with the number of labels: a label is given,
 # too, from this share of the best one's on. Micro-F1 over whole taxonomies that training did not know, mean of the nine
 # families that chose it and of eleven others: .433 and .390 for the threshold alone, .503 and .462 with the best label
-# at least, .509 and .464 so (of shares from .5 to .9; ``benchmarks/own_labels.py``).
+# at least, .509 and .464 so (of shares from .5 to .9; ``benchmarks/constants.py``).
 _OF_THE_BEST = 0.7
 # Chosen on validation texts, far from films and of sub-genres that no training had seen: how much the tuned encoder has
 # to say about which strange label stands out.

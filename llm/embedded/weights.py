@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from similarity.encoders.minilm import cut, tokenizer
+from similarity.encoders.tokens import cut, tokenizer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -33,8 +33,8 @@ _CHECKSUM_DIGITS = 16
 _KEYS_AT_ONCE = 500  # SQLite takes a limited number of parameters
 _BUSY_SECONDS = 5.0
 _SWITCH_SECONDS = 0.01  # between two tries to switch a new file to WAL
-_REST_SECONDS = 30.0  # after a fault: a locked file should not cost every request its five seconds
-_TOUCH_SECONDS = 3600  # a use is noted at most once an hour, so that reading seldom writes
+_PAUSE_SECONDS = 30.0  # after an error, so that a locked file does not cost every request five seconds
+_TOUCH_SECONDS = 3600  # minimum time between two updates of a row's last use, so that reads seldom write
 _EVICTED_SHARE = 0.1
 
 
@@ -45,19 +45,19 @@ class AnswerStore:
 
     Args:
         path: the file; its folder is made.
-        max_bytes: size of the data from which the least recently used tenth is dropped, again and again.
+        max_bytes: size of the data above which the least recently used tenth is deleted, repeatedly.
     """
 
     def __init__(self, path: Path, max_bytes: int = 256 * 2**20) -> None:
         self._path, self._max_bytes = path, max_bytes
         self._local = threading.local()
-        self._resting_until: dict[str, float] = {}  # by what failed
-        self._failing: set[str] = set()  # what failed and has not worked since
+        self._paused_until: dict[str, float] = {}  # by operation
+        self._failing: set[str] = set()  # operations that failed and have not succeeded since
         self._lock = threading.Lock()
 
     def get(self, keys: Sequence[str]) -> dict[str, str]:
         """The stored values of those keys that have one."""
-        if self._rests("read"):
+        if self._paused("read"):
             return {}
         try:
             found = self._select(keys)
@@ -65,12 +65,12 @@ class AnswerStore:
             self._failing.discard("read")
             return {key: value for key, (value, _) in found.items()}
         except (sqlite3.Error, OSError) as error:
-            self._forgive("read", error)
+            self._pause("read", error)
             return {}
 
     def put(self, values: Mapping[str, str]) -> None:
         """Store values; the newest wins."""
-        if self._rests("write"):
+        if self._paused("write"):
             return
         now = int(time.time())
         try:
@@ -82,14 +82,14 @@ class AnswerStore:
             self._evict()
             self._failing.discard("write")
         except (sqlite3.Error, OSError, UnicodeEncodeError) as error:
-            self._forgive("write", error)
+            self._pause("write", error)
 
     def _select(self, keys: Sequence[str]) -> dict[str, tuple[str, int]]:
         found: dict[str, tuple[str, int]] = {}
         for start in range(0, len(keys), _KEYS_AT_ONCE):
-            some = keys[start : start + _KEYS_AT_ONCE]
-            query = f"SELECT key, value, used FROM answers WHERE key IN ({','.join('?' * len(some))})"
-            for row in self._connection().execute(query, some):
+            part = keys[start : start + _KEYS_AT_ONCE]
+            query = f"SELECT key, value, used FROM answers WHERE key IN ({','.join('?' * len(part))})"
+            for row in self._connection().execute(query, part):
                 key, value, used = row[0].decode(), _checked(row[0], row[1]), row[2]
                 if value is not None:
                     found[key] = (value, used if isinstance(used, int) else 0)
@@ -122,31 +122,31 @@ class AnswerStore:
 
     def _connection(self) -> sqlite3.Connection:
         """This thread's connection; a forked process opens its own, since SQLite's must not cross a fork."""
-        mine: tuple[int, sqlite3.Connection] | None = getattr(self._local, "mine", None)
-        if mine is None or mine[0] != os.getpid():
+        own: tuple[int, sqlite3.Connection] | None = getattr(self._local, "own", None)
+        if own is None or own[0] != os.getpid():
             self._path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS)
             connection.text_factory = bytes  # decoded row by row: a row that is not UTF-8 is one miss, not an error
             _write_ahead(connection)
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.executescript(_SCHEMA)
-            self._local.mine = mine = (os.getpid(), connection)
-        return mine[1]
+            self._local.own = own = (os.getpid(), connection)
+        return own[1]
 
-    def _rests(self, act: str) -> bool:
-        return time.monotonic() < self._resting_until.get(act, 0.0)
+    def _paused(self, operation: str) -> bool:
+        return time.monotonic() < self._paused_until.get(operation, 0.0)
 
-    def _forgive(self, act: str, error: Exception) -> None:
-        """Leave the file alone for a while. An error is logged once, until the same works again."""
-        self._local.mine = None
+    def _pause(self, operation: str, error: Exception) -> None:
+        """Stop using the file for some seconds. An error is logged once, until the operation succeeds again."""
+        self._local.own = None
         with self._lock:
-            known = act in self._failing
-            self._failing.add(act)
-            self._resting_until[act] = time.monotonic() + _REST_SECONDS
-        if not known:
+            logged = operation in self._failing
+            self._failing.add(operation)
+            self._paused_until[operation] = time.monotonic() + _PAUSE_SECONDS
+        if not logged:
             log.warning(
-                "answer cache: could not %s %s (%s); going on without it; delete the file if it is damaged",
-                act, self._path, error,
+                "answer cache: could not %s %s (%s); continuing without it; delete the file if it is damaged",
+                operation, self._path, error,
             )  # fmt: skip
 
 
@@ -165,7 +165,7 @@ def _checked(key: bytes, stored: object) -> str | None:
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Switch to WAL; of several that open a new file at once SQLite turns all but one away without a wait."""
+    """Switch to WAL; SQLite rejects all but one of several concurrent switches without waiting."""
     deadline = time.monotonic() + _BUSY_SECONDS
     while True:
         try:
@@ -179,13 +179,13 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
 
 @dataclass(frozen=True)
 class Cached:
-    """Caches the answers of another classifier; texts that are in a batch twice are asked once.
+    """Caches the answers of another classifier; repeated texts of a batch are sent once.
 
     Attributes:
-        inner: asked where nothing is cached.
+        inner: answers texts that are not cached.
         store: holds the answers.
-        shared: whether requests with different API keys share answers. Otherwise ``cached`` would tell one client what
-            another has asked.
+        shared: whether requests with different API keys share answers; ``cached`` then reveals to one client what
+            another has sent.
     """
 
     inner: Fingerprinting
@@ -198,41 +198,41 @@ class Cached:
         return self.inner.name
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
-        """See ``Classifier.classify``; answers from the cache say so by ``cached``."""
+        """See ``Classifier.classify``; answers from the cache have ``cached`` set."""
         originals = checked_texts(texts)
         scope = "" if self.shared else CURRENT_REQUEST.get().cache_salt
         keys = [f"{_FORMAT}:{scope}:{self.inner.fingerprint(text, taxonomy)}{text.fault}" for text in originals]
         known = self._known(list(dict.fromkeys(keys)), taxonomy)
         missing = {key: text for key, text in zip(keys, originals, strict=True) if key not in known}
-        asked = dict(zip(missing, self.inner.classify(list(missing.values()), taxonomy), strict=True))
-        answered = {key: _pack(prediction) for key, prediction in asked.items() if prediction.problem is None}
+        answers = dict(zip(missing, self.inner.classify(list(missing.values()), taxonomy), strict=True))
+        answered = {key: _pack(prediction) for key, prediction in answers.items() if prediction.problem is None}
         if answered:
             self.store.put(answered)
-        return [asked[key] if key in asked else known[key] for key in keys]
+        return [answers[key] if key in answers else known[key] for key in keys]
 
     def _known(self, keys: Sequence[str], taxonomy: Taxonomy) -> dict[str, Prediction]:
-        """The cached answers; one that is no answer under the taxonomy is a miss."""
+        """The cached answers; labels outside the taxonomy make a miss."""
         found = {key: _unpack(value) for key, value in self.store.get(keys).items()}
         names = set(taxonomy.names)
         return {key: one for key, one in found.items() if one and names.issuperset(one.labels)}
 
 
 def _pack(prediction: Prediction) -> str:
-    kept = ("labels", "source", "scores", "dropped", "score_type")
-    return json.dumps({name: value for name, value in asdict(prediction).items() if name in kept}, ensure_ascii=False)
+    fields = ("labels", "source", "scores", "dropped", "score_type")
+    return json.dumps({name: value for name, value in asdict(prediction).items() if name in fields}, ensure_ascii=False)
 
 
 def _unpack(value: str) -> Prediction | None:
     """The answer; None where the value is of another format."""
     try:
-        kept = json.loads(value)
+        row = json.loads(value)
         return Prediction(
-            tuple(kept["labels"]),
-            AnswerSource(**kept["source"]),
-            dict(kept["scores"]),
-            dropped=tuple(kept["dropped"]),
+            tuple(row["labels"]),
+            AnswerSource(**row["source"]),
+            dict(row["scores"]),
+            dropped=tuple(row["dropped"]),
             cached=True,
-            score_type=kept["score_type"],
+            score_type=row["score_type"],
         )
     except (ValueError, KeyError, TypeError):
         return None

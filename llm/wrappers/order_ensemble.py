@@ -1,4 +1,4 @@
-"""How much an answer hangs on the order in which the labels are listed, and an average that hangs on it less."""
+"""Label permutations: sensitivity of a classifier to the order of labels, and an ensemble over orders."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from prompts.text import Text, checked_texts
 
 
 def label_permutations(taxonomy: Taxonomy, number: int, seed: int = 0) -> list[Taxonomy]:
-    """The taxonomy in its own order and in random ones, ``number`` in all, the same for the same seed."""
-    chosen = random.Random(seed)
-    shuffled = [taxonomy]
-    while len(shuffled) < number:
+    """The taxonomy in its own order and in ``number - 1`` random ones, the same for the same seed."""
+    generator = random.Random(seed)
+    permutations = [taxonomy]
+    while len(permutations) < number:
         labels = list(taxonomy.labels)
-        chosen.shuffle(labels)
-        shuffled.append(replace(taxonomy, labels=tuple(labels)))
-    return shuffled
+        generator.shuffle(labels)
+        permutations.append(replace(taxonomy, labels=tuple(labels)))
+    return permutations
 
 
 @dataclass(frozen=True)
 class OrderEnsemble:
-    """Asks once per order and takes the majority for every label; costs that many times as much.
+    """Majority vote per label over label permutations, at ``number`` times the cost.
 
-    Scores are the means over the orders where the inner classifier gives scores, else the shares of the votes.
+    Scores are means over the permutations, or shares of votes where the inner classifier gives no scores.
     """
 
     inner: Classifier
@@ -40,21 +40,21 @@ class OrderEnsemble:
         return self.inner.name
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
-        """See ``Classifier.classify``; a text that fails under one order fails."""
+        """See ``Classifier.classify``; a text that fails under one permutation fails."""
         texts = checked_texts(texts)
         rounds = [self.inner.classify(texts, order) for order in label_permutations(taxonomy, self.number, self.seed)]
-        return [_majority([one[place] for one in rounds], taxonomy) for place in range(len(texts))]
+        return [_majority([answers[place] for answers in rounds], taxonomy) for place in range(len(texts))]
 
 
 @dataclass(frozen=True)
 class OrderSensitivity:
-    """How decisions about labels differ between orders.
+    """How decisions about labels differ between permutations.
 
     Attributes:
-        decisions: pairs of a text and a label.
-        ever: share of them that are not the same under every order.
-        minority: mean share of orders that go against the majority of a pair.
-        failed: texts left out because they had a problem under some order.
+        decisions: number of pairs of a text and a label.
+        ever: share of pairs that are not the same under every permutation.
+        minority: mean share of permutations that differ from a pair's majority.
+        failed: number of texts with a problem under some permutation; they are not counted.
     """
 
     decisions: int
@@ -66,14 +66,14 @@ class OrderSensitivity:
 def order_sensitivity(
     classifier: Classifier, texts: Sequence[str | Text], taxonomy: Taxonomy, number: int, seed: int = 0
 ) -> OrderSensitivity:
-    """Ask about the texts under so many orders and count the decisions that flip."""
+    """Classify the texts under ``number`` permutations and compare the decisions."""
     rounds = [classifier.classify(texts, order) for order in label_permutations(taxonomy, number, seed)]
-    whole = [place for place in range(len(texts)) if not any(one[place].problem for one in rounds)]
-    given = [sum(name in one[place].labels for one in rounds) for place in whole for name in taxonomy.names]
-    against = [min(times, number - times) for times in given]
-    decisions = max(1, len(given))
+    answered = [place for place in range(len(texts)) if not any(answers[place].problem for answers in rounds)]
+    votes = [sum(name in answers[place].labels for answers in rounds) for place in answered for name in taxonomy.names]
+    against = [min(count, number - count) for count in votes]
+    decisions = max(1, len(votes))
     ever = sum(count > 0 for count in against) / decisions
-    return OrderSensitivity(len(given), ever, sum(against) / number / decisions, len(texts) - len(whole))
+    return OrderSensitivity(len(votes), ever, sum(against) / number / decisions, len(texts) - len(answered))
 
 
 def _majority(answers: Sequence[Prediction], taxonomy: Taxonomy) -> Prediction:
@@ -90,5 +90,5 @@ def _majority(answers: Sequence[Prediction], taxonomy: Taxonomy) -> Prediction:
     ranked = sorted(taxonomy.names, key=lambda name: (-votes[name], -scores[name]))
     chosen = [name for name in ranked if 2 * votes[name] > len(answers)][: taxonomy.max_labels]
     labels = tuple(chosen or ([] if taxonomy.allow_none else ranked[:1]))
-    kind = answers[0].score_type if scored else "probability"
-    return Prediction(labels, source, {name: scores[name] for name in ranked}, usage=usage, score_type=kind)
+    score_type = answers[0].score_type if scored else "probability"
+    return Prediction(labels, source, {name: scores[name] for name in ranked}, usage=usage, score_type=score_type)

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from similarity.encoders.minilm import encoded
 from similarity.encoders.precision import torch_dtype
+from similarity.encoders.tokens import encoded
 from similarity.errors import InvalidEncoder
 from similarity.native import native
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from similarity.encoders.minilm import Vectors
+    from similarity.encoders.tokens import Vectors
 
 _BATCH = 32
 

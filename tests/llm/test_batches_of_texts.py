@@ -20,9 +20,8 @@ from llm.embedded.cosine import CosineClassifier
 from llm.embedded.matcher import Matcher
 from llm.language_model import LanguageModel
 from llm.strategies.json_list import JSONList
+from llm.wrappers.admission import AdmissionControl, MicroBatched
 from llm.wrappers.cache import AnswerStore, Cached
-from llm.wrappers.limits import AdmissionControl
-from llm.wrappers.micro_batched import MicroBatched
 from llm.wrappers.order_ensemble import OrderEnsemble
 from llm.wrappers.two_models import Cascade, Fallback, Shortlist
 from marquee.client import Client

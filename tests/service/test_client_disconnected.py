@@ -17,7 +17,7 @@ import pytest
 from llm.backends.transport import HTTPTransport
 from llm.classifier import AnswerSource, Prediction, Problem
 from llm.request_context import CURRENT_REQUEST, RequestContext
-from llm.wrappers.micro_batched import MicroBatched
+from llm.wrappers.admission import MicroBatched
 from prompts import registry
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text

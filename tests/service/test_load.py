@@ -14,7 +14,7 @@ from werkzeug.test import TestResponse
 from llm.classifier import AnswerSource, Prediction
 from llm.embedded.label_vectors import TextEncoder
 from llm.embedded.matcher import Matcher
-from llm.wrappers.micro_batched import MicroBatchedPairs, Pair
+from llm.wrappers.admission import MicroBatchedPairs, Pair
 from marquee.settings import read_settings
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text

@@ -28,7 +28,7 @@ from llm.backends.transport import HTTPTransport
 from llm.language_model import LanguageModel
 from llm.request_context import CURRENT_REQUEST, RequestContext
 from llm.strategies.json_list import JSONList
-from llm.wrappers.micro_batched import MicroBatched, traced_pass
+from llm.wrappers.admission import MicroBatched, traced_pass
 from marquee.settings import read_settings
 from prompts.errors import InvalidSetting
 from service.app import create_app

@@ -53,8 +53,9 @@ def test_a_process_ends_cleanly_while_daemon_threads_compute(prepare: str, compu
 def test_what_computes_in_native_libraries_is_counted() -> None:
     from eval.baselines.transformer import Transformer
     from llm.backends.local_backend import LocalBackend
-    from similarity.encoders.minilm import MiniLM, cut
+    from similarity.encoders.minilm import MiniLM
     from similarity.encoders.sentence_transformer import SentenceEncoder
+    from similarity.encoders.tokens import cut
 
     for one in (
         MiniLM.encode,

@@ -17,7 +17,7 @@ from tests.support.trained_qwen2 import PROMPT
 from tests.support.worded_qwen2 import GENRES, films
 from training.lora.config import LoraConfig
 from training.lora.dataset import Form, PromptSetup
-from training.lora.run import LoraPlan, teach
+from training.lora.run import LoraPlan, train_adapter
 
 _WORDS = 16
 FAST = LoraConfig(
@@ -44,4 +44,4 @@ def taught(
 ) -> dict[str, Any]:
     """Teach an adapter for a base, and return its manifest."""
     plan = LoraPlan(PromptSetup(GENRES, form, prompt), replace(FAST, base=str(base), **changed), data="films.jsonl")
-    return teach(plan, lessons(), copies(), folder)
+    return train_adapter(plan, lessons(), copies(), folder)

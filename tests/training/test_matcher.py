@@ -13,7 +13,8 @@ from llm.embedded.matcher import matcher
 from llm.embedded.weights import MatcherWeights, save
 from prompts import registry
 from prompts.text import Text
-from similarity.encoders.minilm import MiniLM, tokenizer
+from similarity.encoders.minilm import MiniLM
+from similarity.encoders.tokens import tokenizer
 from training.matcher.calibration import general, with_words, with_zero_shot
 from training.matcher.dataset import Concept, batches, concepts, held_out, items
 from training.matcher.model import Checkpoints, pretrained

@@ -1,1 +1,1 @@
-"""Fine-tuning of the language model itself: a LoRA adapter from labelled texts, asked and read as in use."""
+"""LoRA adapters of the language model, trained on labelled texts with the prompts and answers that are used later."""

@@ -1,4 +1,4 @@
-"""How an adapter is trained: what may be set, and what this machine allows of it."""
+"""Settings of a LoRA training, and the device and number format that it uses on this machine."""
 
 from __future__ import annotations
 
@@ -9,33 +9,32 @@ from typing import Any, Literal, get_args
 from prompts.errors import InvalidSetting
 
 Precision = Literal["auto", "bf16", "fp32"]
-_WHOLE = ("rank", "alpha", "epochs", "patience", "batch_size", "micro_batch", "max_tokens")
+_POSITIVE = ("rank", "alpha", "epochs", "patience", "batch_size", "micro_batch", "max_tokens")
 
 
 @dataclass(frozen=True)
 class LoraConfig:
-    """What may be set.
+    """Settings of a LoRA training.
 
-    The defaults are those of the papers for models of this size: every linear layer, 2e-4 (Hu et al. 2021, arXiv
+    The defaults follow the papers for models of this size: all linear layers, learning rate 2e-4 (Hu et al. 2021, arXiv
     2106.09685; Dettmers et al. 2023, arXiv 2305.14314).
 
     Attributes:
-        base: folder of the model to start from, or its name on the hub.
-        rank: of the two matrices beside each linear layer.
-        alpha: their product counts alpha / rank times.
-        dropout: of their inputs.
-        lr: learning rate at its height.
-        epochs: at most so many rounds through the texts.
-        patience: rounds without a lower validation loss after which training stops.
+        base: folder of the base model, or its name on the Hugging Face Hub.
+        rank: rank of the update of each linear layer.
+        alpha: the update is scaled by alpha / rank.
+        dropout: dropout of the inputs of the update.
+        lr: peak learning rate.
+        epochs: maximum number of epochs.
+        patience: epochs without a lower validation loss after which training stops.
         batch_size: texts per step.
-        micro_batch: texts computed at once; the memory of activations grows with it, the result does not change.
-        max_tokens: texts whose messages and answer take more are left out.
-        precision: what the base is held and computed in; ``bf16``,
-            ``fp32`` or ``auto``; see ``similarity.encoders.precision``.
-        four_bit: hold the base in 4 bits (NF4); needs a GPU and bitsandbytes.
-        checkpointing: compute activations again on the way back instead of keeping them all.
-        judged: validation texts that the model is asked about before and after, for the manifest's figures; 0 asks
-            about none.
+        micro_batch: texts of a forward pass; it changes the memory for activations, but not the result.
+        max_tokens: texts with more tokens in messages and answer are skipped.
+        precision: number format of the base model: ``bf16``, ``fp32`` or ``auto``; see
+            ``similarity.encoders.precision``.
+        four_bit: load the base model in 4 bits (NF4); needs a GPU and bitsandbytes.
+        checkpointing: recompute activations in the backward pass instead of storing them (gradient checkpointing).
+        judged: number of validation texts for the metrics before and after training; 0 computes none.
     """
 
     base: str = "Qwen/Qwen2-7B-Instruct"
@@ -54,33 +53,33 @@ class LoraConfig:
     judged: int = 200
 
     def __post_init__(self) -> None:
-        for name in _WHOLE:
+        for name in _POSITIVE:
             if getattr(self, name) < 1:
                 raise InvalidSetting(f"{name} is {getattr(self, name)}; give 1 or more")
         if self.lr <= 0 or not 0 <= self.dropout < 1 or self.judged < 0:
-            raise InvalidSetting("lr must be above 0, dropout from 0 to below 1, and judged not below 0")
+            raise InvalidSetting("lr must be above 0, dropout from 0 to below 1, and judged at least 0")
         if self.precision not in get_args(Precision):
             raise InvalidSetting(f"precision is {self.precision!r}; give one of {', '.join(get_args(Precision))}")
 
     @property
     def at_once(self) -> int:
-        """Texts computed at once: never more than a step has."""
+        """Texts of a forward pass."""
         return min(self.micro_batch, self.batch_size)
 
     @property
     def parts(self) -> int:
-        """Portions that a step's gradient is summed over."""
+        """Forward passes of a step (gradient accumulation)."""
         return -(-self.batch_size // self.at_once)
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """What the machine computes with.
+    """Device and number format.
 
     Attributes:
         device: ``cuda`` or ``cpu``.
-        dtype: of the base, as ``torch`` names it.
-        quantised: configuration of 4 bits, or None.
+        dtype: of the base model, by its name in ``torch``.
+        quantised: configuration of the 4-bit format, or None.
     """
 
     device: str
@@ -88,24 +87,24 @@ class Hardware:
     quantised: Any = None
 
 
-def means(recipe: LoraConfig) -> Hardware:
-    """What a recipe comes to on this machine.
+def hardware_for(config: LoraConfig) -> Hardware:
+    """Device and number format of a configuration on this machine.
 
     Raises:
-        InvalidSetting: 4 bits are asked for, and the GPU or bitsandbytes is missing.
+        InvalidSetting: ``four_bit`` is set, but the GPU or bitsandbytes is missing.
     """
     from similarity.encoders.precision import default_device, number_format
 
     device = default_device()
-    dtype = number_format(device, recipe.precision)
-    return Hardware(device, dtype, _four_bit(device, dtype) if recipe.four_bit else None)
+    dtype = number_format(device, config.precision)
+    return Hardware(device, dtype, _four_bit(device, dtype) if config.four_bit else None)
 
 
 def _four_bit(device: str, dtype: str) -> Any:
     missing = [] if device == "cuda" else ["there is no CUDA GPU here"]
     missing += [] if find_spec("bitsandbytes") else ["bitsandbytes is not installed (pip install bitsandbytes)"]
     if missing:
-        raise InvalidSetting(f"4 bits cannot be had: {', and '.join(missing)}; leave --four-bit out")
+        raise InvalidSetting(f"four_bit is not possible: {', and '.join(missing)}; leave --four-bit out")
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(  # type: ignore[no-untyped-call]

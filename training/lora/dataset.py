@@ -1,9 +1,9 @@
-"""What the model is taught: the messages that it will be asked with, and the answer that will be read, as tokens.
+"""Training examples of an adapter: the tokens of the messages and of the answer, the same as in use.
 
-Messages come from the prompt, as in use. A list's answer is the JSON that the constraint allows, in the tokens that the
-engine in this process writes it in, and its labels stand in taxonomy order: the reader takes no ranking from a list,
-so that one right answer a text is taught rather than one of many orders. (The data's own order would be no better: IMDb
-gives genres by the alphabet.) Under ``label_tokens`` every true label's code is right at the one place that is read.
+With ``json_list`` the answer is the JSON that the constraint allows, in the tokens that the in-process backend
+generates. Its labels are in taxonomy order, because the order has no meaning: one right answer per text is easier to
+learn than many. (The order of the data is no better: IMDb sorts genres alphabetically.) With ``label_tokens`` the code
+of every true label is a right answer at the one position that is read.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from llm.backends.causal_lm import CausalLM
 
 Form = Literal["json_list", "label_tokens"]
-Said = tuple[tuple[int, ...], ...]  # for each place of the answer the tokens that are right there
+TargetIds = tuple[tuple[int, ...], ...]  # the right tokens at each position of the answer
 
-SHORTENED = "with more labels than an answer may have: the rarest were kept"
-INCOMPLETE = "whose labels are incomplete"
-TOO_LONG = "whose messages and answer take too many tokens"
+SHORTENED = "with more labels than an answer may have: only the rarest were used"
+INCOMPLETE = "with incomplete labels"
+TOO_LONG = "with too many tokens in messages and answer"
 
 
 @dataclass(frozen=True)
@@ -38,22 +38,22 @@ class TrainingExample:
     """A text and its answer.
 
     Attributes:
-        asked: tokens of the messages, up to where the model's turn begins.
-        said: right tokens at each place of the answer; where several are, the first is what the next place follows.
+        prompt_ids: tokens of the messages up to the start of the answer.
+        target_ids: right tokens at each position of the answer; the first of them is the input of the next position.
     """
 
-    asked: list[int]
-    said: Said
+    prompt_ids: list[int]
+    target_ids: TargetIds
 
 
 @dataclass(frozen=True)
 class PromptSetup:
-    """How a model is asked, in training as in use.
+    """Taxonomy, strategy and prompt, in training as in use.
 
     Attributes:
         taxonomy: the taxonomy.
         form: the strategy.
-        prompt: None takes the one that suits each text.
+        prompt: the prompt; None selects one for each text.
     """
 
     taxonomy: Taxonomy
@@ -61,89 +61,81 @@ class PromptSetup:
     prompt: Prompt | None = None
 
     @property
-    def question(self) -> AnswerFormat:
-        """The form of the question."""
+    def answer_format(self) -> AnswerFormat:
+        """The answer format of the strategy."""
         return JSON_LIST if self.form == "json_list" else LABEL_TOKENS
 
     def prompt_of(self, example: Example) -> Prompt:
-        """The prompt that an example is asked with."""
+        """The prompt of an example."""
         return self.prompt or prompt_for(example.text, self.taxonomy)
 
     def prompts(self, examples: Sequence[Example]) -> list[str]:
-        """Names and digests of all prompts that examples are asked with."""
+        """Names and digests of the prompts of all examples."""
         used = {self.prompt_of(example) for example in examples}
         return sorted(prompt.versioned_name for prompt in used)
 
 
 @dataclass(frozen=True)
 class LoraDataset:
-    """Lessons, and what became of the examples that made none, or made one in another form.
+    """Training examples, and counts of the examples that were skipped or changed, by reason."""
 
-    Attributes:
-        lessons: in the order of their examples.
-        counts: examples by what was done with them.
-    """
-
-    lessons: list[TrainingExample]
+    examples: list[TrainingExample]
     counts: Counter[str] = field(default_factory=Counter)
 
 
-def lessons(
-    causal: CausalLM, asking: PromptSetup, examples: Sequence[Example], max_tokens: int, incomplete: bool = False
+def tokenised(
+    causal: CausalLM, setup: PromptSetup, examples: Sequence[Example], max_tokens: int, incomplete: bool = False
 ) -> LoraDataset:
-    """Examples as lessons.
+    """Tokenise examples.
 
     Args:
-        causal: whose tokens are used.
-        asking: how it is asked.
+        causal: the model whose tokeniser is used.
+        setup: taxonomy, strategy and prompt.
         examples: texts with their true labels.
-        max_tokens: longer lessons are left out: half a text teaches answers that nothing in it supports.
-        incomplete: take examples whose missing labels are unknown all the same; else they are left out, since they
-            teach to leave labels away.
+        max_tokens: longer examples are skipped: a truncated text may not support its labels.
+        incomplete: use examples with incomplete labels; by default they are skipped, because they teach the model to
+            omit labels.
 
     Raises:
-        InvalidSetting: a taxonomy that the form cannot ask about, or codes that are no single tokens.
-        InvalidDataset: nothing is left.
+        InvalidSetting: too many labels for the strategy, or codes that are not single tokens.
+        InvalidDataset: no example remains.
     """
     counts: Counter[str] = Counter()
-    wanted = [one for one in examples if one.complete or incomplete]
-    counts[INCOMPLETE] += len(examples) - len(wanted)
-    answer, rarity = _FORMS[asking.form](causal, asking.taxonomy), _rarity(wanted)
-    asked = causal.tokens([asking.prompt_of(one).render(one.text, asking.taxonomy, asking.question) for one in wanted])
-    made = []
-    for one, tokens in zip(wanted, asked, strict=True):
-        labels = asking.taxonomy.in_order(sorted(one.labels, key=rarity.__getitem__)[: asking.taxonomy.max_labels])
-        counts[SHORTENED] += asking.form == "json_list" and len(labels) < len(one.labels)
-        made.append(TrainingExample(tokens, answer(labels if asking.form == "json_list" else one.labels)))
-    kept = [lesson for lesson in made if len(lesson.asked) + len(lesson.said) <= max_tokens]
-    counts[TOO_LONG] += len(made) - len(kept)
+    usable = [one for one in examples if one.complete or incomplete]
+    counts[INCOMPLETE] += len(examples) - len(usable)
+    answer, frequency = _FORMS[setup.form](causal, setup.taxonomy), _label_counts(usable)
+    form = setup.answer_format
+    prompts = causal.tokens([setup.prompt_of(one).render(one.text, setup.taxonomy, form) for one in usable])
+    found = []
+    for one, prompt_ids in zip(usable, prompts, strict=True):
+        labels = setup.taxonomy.in_order(sorted(one.labels, key=frequency.__getitem__)[: setup.taxonomy.max_labels])
+        counts[SHORTENED] += setup.form == "json_list" and len(labels) < len(one.labels)
+        found.append(TrainingExample(prompt_ids, answer(labels if setup.form == "json_list" else one.labels)))
+    kept = [one for one in found if len(one.prompt_ids) + len(one.target_ids) <= max_tokens]
+    counts[TOO_LONG] += len(found) - len(kept)
     if not kept:
-        raise InvalidDataset(f"no example is left to learn from: {_told(counts)}")
+        reasons = "; ".join(f"{count} {reason}" for reason, count in (+counts).items())
+        raise InvalidDataset(f"no training example remains: {reasons} (see --incomplete keep and --max-tokens)")
     return LoraDataset(kept, +counts)
 
 
-def _told(counts: Counter[str]) -> str:
-    told = "; ".join(f"{count} {what}" for what, count in (+counts).items())
-    return f"{told} (--incomplete keep takes incomplete ones, --max-tokens says how long they may be)"
-
-
-def _rarity(examples: Sequence[Example]) -> Counter[str]:
+def _label_counts(examples: Sequence[Example]) -> Counter[str]:
     return Counter(label for one in examples for label in one.labels)
 
 
-Answer = Callable[[Sequence[str]], Said]
+Answer = Callable[[Sequence[str]], TargetIds]
 
 
-def _list(causal: CausalLM, taxonomy: Taxonomy) -> Answer:
+def _json_list(causal: CausalLM, taxonomy: Taxonomy) -> Answer:
     grammar = ListGrammar(JSONList().constraint(taxonomy).schema, causal.encode, causal.decode)
-    end = causal.tokenizer.eos_token_id  # an endpoint that holds no schema must be told when the list is over
+    end = causal.tokenizer.eos_token_id  # an endpoint without constrained decoding needs the end token
     return lambda labels: tuple((token,) for token in (*grammar.spelling(labels), end))
 
 
-def _letters(causal: CausalLM, taxonomy: Taxonomy) -> Answer:
+def _label_tokens(causal: CausalLM, taxonomy: Taxonomy) -> Answer:
     names = taxonomy.names
     if len(names) > len(CODES):
-        raise InvalidSetting(f"letters can teach {len(CODES)} labels at most, and {taxonomy.name} has {len(names)}")
+        raise InvalidSetting(f"label_tokens supports {len(CODES)} labels at most, and {taxonomy.name} has {len(names)}")
     ids = {name: _token(causal, code) for name, code in zip(names, CODES, strict=False)}
     none = _token(causal, NONE_CODE) if taxonomy.allow_none else None
     return lambda labels: (tuple(ids[name] for name in labels) or ((none,) if none is not None else ()),)
@@ -155,4 +147,4 @@ def _token(causal: CausalLM, code: str) -> int:
     return token
 
 
-_FORMS: dict[str, Callable[[CausalLM, Taxonomy], Answer]] = {"json_list": _list, "label_tokens": _letters}
+_FORMS: dict[str, Callable[[CausalLM, Taxonomy], Answer]] = {"json_list": _json_list, "label_tokens": _label_tokens}

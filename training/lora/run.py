@@ -1,8 +1,7 @@
-"""From labelled texts to a folder that holds an adapter and where it comes from."""
+"""From labelled texts to a folder with an adapter and its manifest."""
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 from collections.abc import Sequence
@@ -11,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval.baselines.data import Split, Track, untracked
-from eval.baselines.trained import FORMAT, MANIFEST, write_manifest
-from eval.baselines.training import check_splits
+from eval.baselines.trained import FORMAT, write_manifest
+from eval.baselines.training import check_splits, clear
 from eval.datasets import Example, sample
 from eval.manifest import libraries
 from eval.metrics.classification import METRICS, indicator
@@ -20,8 +19,8 @@ from llm.backends.local_backend import LocalBackend
 from llm.language_model import LanguageModel
 from llm.lora_adapter import CONFIG, WEIGHTS, weights_digest
 from llm.strategies.registry import STRATEGIES
-from training.lora.config import Hardware, LoraConfig, means
-from training.lora.dataset import LoraDataset, PromptSetup, lessons
+from training.lora.config import Hardware, LoraConfig, hardware_for
+from training.lora.dataset import LoraDataset, PromptSetup, tokenised
 
 if TYPE_CHECKING:
     from llm.backends.causal_lm import CausalLM
@@ -31,121 +30,120 @@ KIND = "lora"
 
 @dataclass(frozen=True)
 class LoraPlan:
-    """What to train, beside the texts.
+    """Everything about a training but the data.
 
     Attributes:
-        asking: taxonomy, strategy and prompt.
-        recipe: how.
-        incomplete: whether examples of incomplete labels are learnt from.
-        seed: of everything random.
+        setup: taxonomy, strategy and prompt.
+        config: settings of the training.
+        incomplete: whether examples with incomplete labels are used.
+        seed: random seed.
         data: name of the data, for the manifest.
-        command: what was typed, for the manifest.
+        command: command line, for the manifest.
     """
 
-    asking: PromptSetup
-    recipe: LoraConfig = LoraConfig()
+    setup: PromptSetup
+    config: LoraConfig = LoraConfig()
     incomplete: bool = False
     seed: int = 0
     data: str = ""
     command: str = ""
 
 
-def teach(
+def train_adapter(
     plan: LoraPlan, training: Sequence[Example], validation: Sequence[Example], out: Path, track: Track = untracked
 ) -> dict[str, Any]:
     """Train an adapter, stop by the loss on validation texts, and save it with a manifest.
 
     Args:
-        plan: what and how.
-        training: what is learnt from.
-        validation: what stops the training; never give it the test split.
-        out: folder to write to; made if missing, what a former training left there is written over.
+        plan: what to train and how.
+        training: training examples.
+        validation: examples for early stopping; never the test split.
+        out: folder to write to; it is created, and an earlier training in it is overwritten.
         track: shows progress.
 
     Returns:
-        The manifest. Its ``validation`` holds every metric ``before`` and ``after``, of answers that were asked for and
-        read as in use, over the ``recipe.judged`` validation texts of complete labels.
+        The manifest. Its ``validation`` has all metrics ``before`` and ``after`` the training, over at most
+        ``config.judged`` validation texts with complete labels.
 
     Raises:
-        InvalidSetting: a model that cannot be loaded, or means that this machine lacks.
-        InvalidDataset: a split is empty, an example stands in both, or nothing is left to learn from.
+        InvalidSetting: the base model cannot be loaded, or the machine lacks the hardware.
+        InvalidDataset: a split is empty, the splits overlap, or no training example remains.
     """
     from llm.backends import causal_lm as causal
-    from training.lora.train import learn, save, with_adapter
+    from training.lora.train import fit, save, with_adapter
 
     check_splits(training, validation)
-    recipe, using = plan.recipe, means(plan.recipe)
-    base = causal.load(recipe.base, using.device, using.dtype, quantised=using.quantised)
-    taught = [
-        lessons(base, plan.asking, some, min(recipe.max_tokens, base.context), plan.incomplete)
-        for some in (training, validation)
+    config, hardware = plan.config, hardware_for(plan.config)
+    base = causal.load(config.base, hardware.device, hardware.dtype, quantised=hardware.quantised)
+    datasets = [
+        tokenised(base, plan.setup, examples, min(config.max_tokens, base.context), plan.incomplete)
+        for examples in (training, validation)
     ]
-    judged = sample([one for one in validation if one.complete], recipe.judged)
+    evaluated = sample([one for one in validation if one.complete], config.judged)
     out.mkdir(parents=True, exist_ok=True)
     _clear(out)
     start = time.perf_counter()
-    before = figures(base, plan.asking, judged)
-    tuned = with_adapter(base, recipe, using, plan.seed)
+    before = metrics(base, plan.setup, evaluated)
+    tuned = with_adapter(base, config, hardware, plan.seed)
     with tempfile.TemporaryDirectory(dir=out, prefix="unfinished-") as scratch:
-        learnt = learn(tuned, taught[0].lessons, taught[1].lessons, recipe, using, Path(scratch), plan.seed, track)
+        first, second = (dataset.examples for dataset in datasets)
+        result = fit(tuned, first, second, config, hardware, Path(scratch), plan.seed, track)
     seconds = round(time.perf_counter() - start, 1)
-    save(tuned, recipe.base, out)
-    made = _manifest(plan, using, training, validation, taught) | {
-        "notes": asdict(learnt),
-        "validation": {"texts": len(judged), "before": before, "after": figures(base, plan.asking, judged)},
+    save(tuned, config.base, out)
+    manifest = _manifest(plan, hardware, training, validation, datasets) | {
+        "notes": asdict(result),
+        "validation": {"texts": len(evaluated), "before": before, "after": metrics(base, plan.setup, evaluated)},
         "seconds": seconds,
     }
-    write_manifest(out, made)
-    return made
+    write_manifest(out, manifest)
+    return manifest
 
 
-def figures(causal: CausalLM, asking: PromptSetup, examples: Sequence[Example]) -> dict[str, float]:
-    """Every metric of a model's answers to examples, asked for and read as in use; none where there is no example."""
+def metrics(causal: CausalLM, setup: PromptSetup, examples: Sequence[Example]) -> dict[str, float]:
+    """All metrics of the model on examples, prompted and parsed as in use; empty without examples."""
     if not examples:
         return {}
-    model = LanguageModel(LocalBackend.from_loaded(causal, KIND), STRATEGIES[asking.form], asking.prompt)
-    found = model.classify([one.text for one in examples], asking.taxonomy)
-    truth, answered = ([one.labels for one in some] for some in (examples, found))
-    pair = indicator(truth, asking.taxonomy), indicator(answered, asking.taxonomy)
+    model = LanguageModel(LocalBackend.from_loaded(causal, KIND), STRATEGIES[setup.form], setup.prompt)
+    predictions = model.classify([one.text for one in examples], setup.taxonomy)
+    pair = [indicator([one.labels for one in rows], setup.taxonomy) for rows in (examples, predictions)]
     return {name: round(float(metric(*pair)), 4) for name, metric in METRICS.items()}
 
 
 def _manifest(
     plan: LoraPlan,
-    using: Hardware,
+    hardware: Hardware,
     training: Sequence[Example],
     validation: Sequence[Example],
-    taught: Sequence[LoraDataset],
+    datasets: Sequence[LoraDataset],
 ) -> dict[str, Any]:
-    seen = {
+    splits = {
         name: {
-            "rows": len(some),
-            "lessons": len(one.lessons),
-            "counts": dict(one.counts),
-            "digest": Split.of(some, plan.asking.taxonomy).digest,
+            "rows": len(examples),
+            "lessons": len(dataset.examples),
+            "counts": dict(dataset.counts),
+            "digest": Split.of(examples, plan.setup.taxonomy).digest,
         }
-        for name, some, one in zip(("train", "validation"), (training, validation), taught, strict=True)
+        for name, examples, dataset in zip(("train", "validation"), (training, validation), datasets, strict=True)
     }
     return {
         "format": FORMAT,
         "kind": KIND,
         "command": plan.command,
-        "base": {"name": plan.recipe.base, "weights": weights_digest(plan.recipe.base)},
-        "taxonomy": plan.asking.taxonomy.as_json(),
-        "strategy": plan.asking.form,
-        "prompts": plan.asking.prompts(training),
+        "base": {"name": plan.config.base, "weights": weights_digest(plan.config.base)},
+        "taxonomy": plan.setup.taxonomy.as_json(),
+        "strategy": plan.setup.form,
+        "prompts": plan.setup.prompts(training),
         "stopped by": "the lowest loss on the validation texts",
-        "data": {"name": plan.data, **seen},
+        "data": {"name": plan.data, **splits},
         "seed": plan.seed,
-        "settings": asdict(plan.recipe) | {"incomplete": plan.incomplete},
-        "computed in": {"device": using.device, "dtype": using.dtype, "four_bit": using.quantised is not None},
+        "settings": asdict(plan.config) | {"incomplete": plan.incomplete},
+        "computed in": {"device": hardware.device, "dtype": hardware.dtype, "four_bit": hardware.quantised is not None},
         "versions": libraries(),
     }
 
 
 def _clear(out: Path) -> None:
-    """Take away what says that a training here was finished, and what a killed one left."""
-    for name in (MANIFEST, CONFIG, WEIGHTS):
+    """Remove an earlier training, and the temporary files of a killed one."""
+    clear(out)
+    for name in (CONFIG, WEIGHTS):
         (out / name).unlink(missing_ok=True)
-    for left in out.glob("unfinished-*"):
-        shutil.rmtree(left)

@@ -1,4 +1,4 @@
-"""Trains a LoRA adapter with ``peft`` and transformers' ``Trainer``; the loss is on the answers alone."""
+"""Training of a LoRA adapter with ``peft`` and the ``Trainer`` of transformers; the loss covers the answers only."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from training.lora.config import Hardware, LoraConfig
 from training.lora.dataset import TrainingExample
 
 _WARM_UP = 0.03
-_BESIDE = ("README.md",)  # peft's form of a model card, with nothing filled in
+_MODEL_CARD = "README.md"  # peft's empty template
 
 
 @dataclass(frozen=True)
 class LoraResult:
-    """What a training came to.
+    """Facts about a training.
 
     Attributes:
-        losses: on the validation lessons, after each round; the weights kept are those of the lowest.
-        steps: taken.
-        trainable: weights of the adapter.
-        peak_gb: the most GPU memory that was held, in 10^9 bytes; None without a GPU.
+        losses: validation loss after each epoch; the adapter has the weights of the lowest.
+        steps: number of steps.
+        trainable: number of trainable weights.
+        peak_gb: peak GPU memory in 10^9 bytes; None without a GPU.
     """
 
     losses: list[float]
@@ -38,59 +38,59 @@ class LoraResult:
     peak_gb: float | None
 
 
-def with_adapter(causal: CausalLM, recipe: LoraConfig, means: Hardware, seed: int = 0) -> Any:
-    """A peft model around a base; the base's own layers carry the adapter from then on.
+def with_adapter(causal: CausalLM, settings: LoraConfig, hardware: Hardware, seed: int = 0) -> Any:
+    """Add an adapter to a base model; returns the peft model.
 
-    ``causal`` therefore answers with it. The adapter starts as zero: until it is trained, answers are the base's.
+    The adapter is added to the layers of ``causal``, which uses it from then on. It starts as zero.
     """
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
-    set_seed(seed)  # the adapter's first weights are drawn at random
+    set_seed(seed)  # the first weights of the adapter are random
     network = causal.network
-    if means.quantised is not None:
+    if hardware.quantised is not None:
         prepare: Any = prepare_model_for_kbit_training
-        network = prepare(network, use_gradient_checkpointing=recipe.checkpointing)
+        network = prepare(network, use_gradient_checkpointing=settings.checkpointing)
     config = LoraConfig(
-        r=recipe.rank,
-        lora_alpha=recipe.alpha,
-        lora_dropout=recipe.dropout,
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
     return get_peft_model(network, config)
 
 
-def learn(
+def fit(
     tuned: Any,
-    lessons: Sequence[TrainingExample],
+    training: Sequence[TrainingExample],
     validation: Sequence[TrainingExample],
-    recipe: LoraConfig,
-    means: Hardware,
+    settings: LoraConfig,
+    hardware: Hardware,
     scratch: Path,
     seed: int,
     track: Track,
 ) -> LoraResult:
-    """Train the adapter of a peft model; afterwards it has the weights of the round with the lowest validation loss.
+    """Train the adapter in place; it gets the weights of the epoch with the lowest validation loss.
 
     Args:
-        tuned: what ``with_adapter`` gave.
-        lessons: to learn from.
-        validation: to stop by.
-        recipe: how.
-        means: on what.
-        scratch: folder for what is thrown away afterwards.
-        seed: of everything random.
+        tuned: a model of ``with_adapter``.
+        training: training examples.
+        validation: examples for early stopping.
+        settings: settings of the training.
+        hardware: device and number format.
+        scratch: folder of temporary files.
+        seed: random seed.
         track: shows progress.
     """
     set_seed(seed)
     fill = tuned.config.pad_token_id or 0
     trainer = AnswerTrainer(
         model=tuned,
-        args=_arguments(recipe, means, scratch, seed),
+        args=_arguments(settings, hardware, scratch, seed),
         data_collator=lambda rows: collated(rows, fill),
-        train_dataset=_rows(lessons),
-        eval_dataset=_rows(validation),
-        callbacks=[EarlyStoppingCallback(recipe.patience), Steps(track)],
+        train_dataset=as_rows(training),
+        eval_dataset=as_rows(validation),
+        callbacks=[EarlyStoppingCallback(settings.patience), Steps(track)],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train()
@@ -98,86 +98,86 @@ def learn(
     tuned.config.use_cache = True
     losses = [round(float(one["eval_loss"]), 4) for one in trainer.state.log_history if "eval_loss" in one]
     trainable = sum(one.numel() for one in tuned.parameters() if one.requires_grad)
-    peak = torch.cuda.max_memory_allocated() / 1e9 if means.device == "cuda" else None
+    peak = torch.cuda.max_memory_allocated() / 1e9 if hardware.device == "cuda" else None
     return LoraResult(losses, trainer.state.global_step, trainable, peak and round(peak, 2))
 
 
 def save(tuned: Any, base: str, folder: Path) -> None:
-    """Write the adapter's weights and configuration; the base is named, not copied."""
+    """Write the weights and configuration of the adapter, with the name of the base model."""
     tuned.peft_config["default"].base_model_name_or_path = base
     tuned.save_pretrained(folder, save_embedding_layers=False)
-    for name in _BESIDE:
-        (folder / name).unlink(missing_ok=True)
+    (folder / _MODEL_CARD).unlink(missing_ok=True)
 
 
 class AnswerTrainer(Trainer):
-    """``Trainer`` with the loss of answers."""
+    """``Trainer`` with a loss over the answers only."""
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Mean of −ln p over the places of all answers; where several tokens are right, the mean over these."""
+        """Mean of −ln p over the positions of all answers, and over the right tokens of a position."""
         targets, weights = inputs.pop("targets"), inputs.pop("weights")
-        # The answers stand at the end of every row: the output layer need not see the messages, over which its
-        # figures would take more memory than the whole model's activations.
-        said = model(**inputs, use_cache=False, logits_to_keep=targets.shape[1] + 1)
-        logprobs = said.logits[:, :-1].float().log_softmax(-1)
+        # Answers are at the end of every row. Logits of the messages are not computed: they would need more memory than
+        # all activations.
+        output = model(**inputs, use_cache=False, logits_to_keep=targets.shape[1] + 1)
+        logprobs = output.logits[:, :-1].float().log_softmax(-1)
         loss = -(logprobs.gather(2, targets) * weights).sum() / weights.sum()
         return (loss, {}) if return_outputs else loss
 
 
 def collated(rows: Sequence[dict[str, Any]], fill: int) -> dict[str, Tensor]:
-    """Lessons as one batch, their ends in line.
+    """Rows as one left-padded batch.
 
     Args:
-        rows: with ``input_ids`` (messages and answer) and ``said``.
-        fill: token that stands before shorter rows; nothing attends to it.
+        rows: with ``input_ids`` (messages and answer) and ``target_ids``.
+        fill: padding token.
 
     Returns:
         ``input_ids``, ``attention_mask`` and ``position_ids`` of shape (rows, tokens); ``targets`` and ``weights`` of
-        shape (rows, places, right tokens): the answer's tokens at the last places, and how much each counts, so that a
-        place's weights sum to 1, or to 0 where a row has no such place.
+        shape (rows, positions, right tokens): the tokens at the last positions, and their weights in the loss, which
+        sum to 1 at a position of the answer and are 0 elsewhere.
     """
     longest = max(len(row["input_ids"]) for row in rows)
-    places = max(len(row["said"]) for row in rows)
-    right = max(len(tokens) for row in rows for tokens in row["said"])
+    places = max(len(row["target_ids"]) for row in rows)
+    right = max(len(tokens) for row in rows for tokens in row["target_ids"])
     ids = torch.full((len(rows), longest), fill)
     mask = torch.zeros(len(rows), longest, dtype=torch.long)
     targets, weights = torch.zeros(len(rows), places, right, dtype=torch.long), torch.zeros(len(rows), places, right)
     for number, row in enumerate(rows):
         ids[number, longest - len(row["input_ids"]) :] = torch.tensor(row["input_ids"])
         mask[number, longest - len(row["input_ids"]) :] = 1
-        for place, tokens in enumerate(row["said"], places - len(row["said"])):
+        for place, tokens in enumerate(row["target_ids"], places - len(row["target_ids"])):
             targets[number, place, : len(tokens)] = torch.tensor(tokens)
             weights[number, place, : len(tokens)] = 1 / len(tokens)
     positions = (mask.cumsum(1) - 1).clamp_min(0)
     return {"input_ids": ids, "attention_mask": mask, "position_ids": positions, "targets": targets, "weights": weights}
 
 
-def _rows(lessons: Sequence[TrainingExample]) -> list[dict[str, Any]]:
+def as_rows(examples: Sequence[TrainingExample]) -> list[dict[str, Any]]:
+    """Examples as rows of ``Trainer``: input, targets and length."""
     rows = [
-        {"input_ids": [*lesson.asked, *(tokens[0] for tokens in lesson.said)], "said": lesson.said}
-        for lesson in lessons
+        {"input_ids": [*one.prompt_ids, *(tokens[0] for tokens in one.target_ids)], "target_ids": one.target_ids}
+        for one in examples
     ]
     return [row | {"length": len(row["input_ids"])} for row in rows]
 
 
-def _arguments(recipe: LoraConfig, means: Hardware, scratch: Path, seed: int) -> TrainingArguments:
+def _arguments(settings: LoraConfig, hardware: Hardware, scratch: Path, seed: int) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(scratch),
-        num_train_epochs=recipe.epochs,
-        per_device_train_batch_size=recipe.at_once,
-        per_device_eval_batch_size=recipe.at_once,
-        gradient_accumulation_steps=recipe.parts,
-        activation_checkpointing=recipe.checkpointing,
-        activation_checkpointing_kwargs={"use_reentrant": False} if recipe.checkpointing else None,
-        learning_rate=recipe.lr,
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.at_once,
+        per_device_eval_batch_size=settings.at_once,
+        gradient_accumulation_steps=settings.parts,
+        activation_checkpointing=settings.checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False} if settings.checkpointing else None,
+        learning_rate=settings.lr,
         lr_scheduler_type="cosine",
         warmup_steps=_WARM_UP,
         weight_decay=0.0,
         train_sampling_strategy="group_by_length",
-        bf16=means.dtype == "bfloat16",
-        use_cpu=means.device == "cpu",
+        bf16=hardware.dtype == "bfloat16",
+        use_cpu=hardware.device == "cpu",
         eval_strategy="epoch",
         save_strategy="epoch",
         save_total_limit=1,

@@ -23,13 +23,14 @@ from llm.embedded.label_vectors import LabelEmbeddingCache, LabelEmbeddings, des
 from llm.embedded.weights import MatcherWeights, WordFeatures, counted
 from prompts import registry
 from prompts.taxonomy import Label, Taxonomy
-from similarity.encoders.minilm import MiniLM, tokenizer
+from similarity.encoders.minilm import MiniLM
+from similarity.encoders.tokens import tokenizer
 from training.matcher.dataset import Concept, Item, items
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from similarity.encoders.minilm import Vectors
+    from similarity.encoders.tokens import Vectors
 
     Array = NDArray[np.floating[Any]]
 

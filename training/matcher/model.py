@@ -17,8 +17,8 @@ from torch import nn
 from torch.nn import functional
 
 from prompts.files import replacing
-from similarity.encoders.minilm import weights_folder
 from similarity.encoders.precision import autocast
+from similarity.encoders.tokens import weights_folder
 from training.matcher.dataset import TokenBatch
 
 ENCODER = "encoder."  # prefix of the encoder's weights in the state of a model

@@ -23,13 +23,14 @@ from eval.datasets import Example
 from eval.manifest import commit, libraries
 from llm.embedded.weights import MatcherWeights, load, no_words, save
 from prompts.installation import SAMPLE
-from similarity.encoders.minilm import MiniLM, tokenizer
+from similarity.encoders.minilm import MiniLM
+from similarity.encoders.tokens import tokenizer
 from training.matcher.calibration import general, with_words, with_zero_shot
 from training.matcher.dataset import Concept, Item, TokenBatch, batches, concepts, held_out, items
 from training.matcher.model import ENCODER, Checkpoints, Labels, MatcherModel, pretrained
 
 if TYPE_CHECKING:
-    from similarity.encoders.minilm import Vectors
+    from similarity.encoders.tokens import Vectors
 
 _RANK = 64  # of the changes of weights: 5 MB of factors; lower ranks have not been measured
 _WARM_UP = 60  # steps, at most a tenth of all

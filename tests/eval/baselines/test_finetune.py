@@ -20,7 +20,8 @@ from llm.embedded.matcher import SHIPPED
 from llm.embedded.weights import load
 from prompts.errors import InvalidSetting
 from prompts.taxonomy import Taxonomy
-from similarity.encoders.minilm import MiniLM, weights_folder
+from similarity.encoders.minilm import MiniLM
+from similarity.encoders.tokens import weights_folder
 from tests.eval.baselines.labelled import MULTI, OTHER, SINGLE, examples
 from tests.eval.baselines.tiny_encoder import build
 

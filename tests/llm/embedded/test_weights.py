@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from llm.embedded.weights import WordFeatures, counted, no_words
-from similarity.encoders.minilm import tokenizer
+from similarity.encoders.tokens import tokenizer
 
 
 def piece(word: str) -> int:

@@ -13,8 +13,7 @@ from llm.classifier import AnswerSource, Prediction
 from llm.language_model import LanguageModel
 from llm.request_context import CURRENT_REQUEST, RequestContext
 from llm.strategies.json_list import JSONList
-from llm.wrappers.limits import AdmissionControl
-from llm.wrappers.micro_batched import MicroBatched
+from llm.wrappers.admission import AdmissionControl, MicroBatched
 from prompts import registry
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from similarity.encoders.minilm import MiniLM, cut, encoded, encoder_of, tokenizer, weights_folder
-from similarity.encoders.openvino_bert import APIECE, BATCH, batched
+from similarity.encoders.minilm import APIECE, BATCH, MiniLM, batched, encoder_of
 from similarity.encoders.sentence_transformer import SentenceEncoder, Torch
+from similarity.encoders.tokens import cut, encoded, tokenizer, weights_folder
 from similarity.errors import InvalidEncoder
 
 
@@ -122,7 +122,7 @@ def test_a_text_is_cut_once_and_stays_the_text_that_it_is(encoder: MiniLM, monke
     assert read == texts
     assert [tokenizer().decode(one.pieces) for one in read] == ["a sheriff rides into town.", "", "zwolf roboter"]
     before = encoder.encode(texts)
-    monkeypatch.setattr("similarity.encoders.minilm.tokenizer", lambda: pytest.fail("cut again"))
+    monkeypatch.setattr("similarity.encoders.tokens.tokenizer", lambda: pytest.fail("cut again"))
     assert encoder.encode(read) == pytest.approx(before)
 
 

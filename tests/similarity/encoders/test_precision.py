@@ -12,9 +12,9 @@ import pytest
 from marquee.settings import read_settings
 from prompts.errors import InvalidSetting
 from similarity.encoders import precision
-from similarity.encoders.minilm import weights_folder
 from similarity.encoders.precision import autocast, choice, cpu_instructions, number_format, torch_dtype
 from similarity.encoders.sentence_transformer import Torch
+from similarity.encoders.tokens import weights_folder
 from similarity.errors import InvalidPrecision
 
 ROOT = Path(__file__).parents[3]
@@ -197,7 +197,7 @@ plain, eight = (MiniLM(eight_bits=one).encode(["A detective hunts a thief."]) fo
 assert plain.shape == eight.shape == (1, 384), eight.shape
 assert (plain * eight).sum() > .99
 import torch
-from similarity.encoders.minilm import weights_folder
+from similarity.encoders.tokens import weights_folder
 from similarity.encoders.precision import autocast, number_format
 assert number_format() == "float32"
 with autocast("cpu"):

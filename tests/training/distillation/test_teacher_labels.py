@@ -129,7 +129,7 @@ def test_a_table_needs_no_labels_and_those_it_has_are_read_where_they_are_asked_
     gold = pool(path, MULTI, Fields(labels="own"))
     assert [(one.labels, one.complete) for one in gold.examples] == [((), False), (("War",), True)]
     path.write_text('{"description": " "}\n')
-    with pytest.raises(InvalidDataset, match="holds no text"):
+    with pytest.raises(InvalidDataset, match="has no text"):
         pool(path, MULTI, Fields(labels=""))
 
 

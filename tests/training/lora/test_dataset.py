@@ -22,7 +22,7 @@ from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
 from tests.support.tiny_qwen2 import build
-from training.lora.dataset import INCOMPLETE, SHORTENED, TOO_LONG, PromptSetup, lessons
+from training.lora.dataset import INCOMPLETE, SHORTENED, TOO_LONG, PromptSetup, tokenised
 
 TMDB, SENTIMENT = registry.taxonomy("tmdb"), registry.taxonomy("sentiment")
 LONG = 4_096
@@ -42,14 +42,14 @@ def test_the_messages_are_those_that_the_language_model_sends(base: CausalLM) ->
     for form in ("json_list", "label_tokens"):
         model = LanguageModel(LocalBackend.from_loaded(base, "tiny"), STRATEGIES[form])
         sent = [model.conversations(one.text, TMDB)[0] for one in some]
-        taught = lessons(base, PromptSetup(TMDB, "json_list" if form == "json_list" else "label_tokens"), some, LONG)
-        assert [lesson.asked for lesson in taught.lessons] == base.tokens(sent)
+        taught = tokenised(base, PromptSetup(TMDB, "json_list" if form == "json_list" else "label_tokens"), some, LONG)
+        assert [lesson.prompt_ids for lesson in taught.examples] == base.tokens(sent)
 
 
 def test_a_list_is_taught_in_taxonomy_order_as_the_engine_writes_it_and_the_reader_reads_it(base: CausalLM) -> None:
-    (lesson,) = lessons(base, PromptSetup(TMDB, "json_list"), [example("Western", "Music", "Drama")], LONG).lessons
-    said = [tokens[0] for tokens in lesson.said]
-    assert all(len(tokens) == 1 for tokens in lesson.said)
+    (lesson,) = tokenised(base, PromptSetup(TMDB, "json_list"), [example("Western", "Music", "Drama")], LONG).examples
+    said = [tokens[0] for tokens in lesson.target_ids]
+    assert all(len(tokens) == 1 for tokens in lesson.target_ids)
     assert said[-1] == base.tokenizer.eos_token_id
     assert base.decode(said[:-1]) == '["Drama","Music","Western"]'
     assert read_answer(base.decode(said[:-1]), TMDB).labels == ("Drama", "Music", "Western")
@@ -62,15 +62,15 @@ def test_a_list_is_taught_in_taxonomy_order_as_the_engine_writes_it_and_the_read
 
 def test_none_is_an_empty_list_or_the_code_of_none(base: CausalLM) -> None:
     free = replace(TMDB, allow_none=True)
-    (listed,) = lessons(base, PromptSetup(free, "json_list"), [example()], LONG).lessons
-    assert base.decode([tokens[0] for tokens in listed.said[:-1]]) == "[]"
-    (coded,) = lessons(base, PromptSetup(free, "label_tokens"), [example()], LONG).lessons
-    assert coded.said == ((base.code("0"),),)
+    (listed,) = tokenised(base, PromptSetup(free, "json_list"), [example()], LONG).examples
+    assert base.decode([tokens[0] for tokens in listed.target_ids[:-1]]) == "[]"
+    (coded,) = tokenised(base, PromptSetup(free, "label_tokens"), [example()], LONG).examples
+    assert coded.target_ids == ((base.code("0"),),)
 
 
 def test_under_letters_every_true_labels_code_is_right_at_one_place(base: CausalLM) -> None:
-    (lesson,) = lessons(base, PromptSetup(TMDB, "label_tokens"), [example("Action", "Animation")], LONG).lessons
-    assert lesson.said == ((base.code("A"), base.code("C")),)
+    (lesson,) = tokenised(base, PromptSetup(TMDB, "label_tokens"), [example("Action", "Animation")], LONG).examples
+    assert lesson.target_ids == ((base.code("A"), base.code("C")),)
 
 
 def test_what_cannot_be_taught_whole_is_counted_and_said(base: CausalLM) -> None:
@@ -82,19 +82,19 @@ def test_what_cannot_be_taught_whole_is_counted_and_said(base: CausalLM) -> None
         example("War", "Drama", text="Fog. " * 3_000, name="4"),
         example("Drama", name="5"),
     ]
-    taught = lessons(base, PromptSetup(narrow, "json_list"), some, LONG)
+    taught = tokenised(base, PromptSetup(narrow, "json_list"), some, LONG)
     assert taught.counts == {SHORTENED: 2, INCOMPLETE: 1, TOO_LONG: 1}
-    first = [base.decode([tokens[0] for tokens in lesson.said[:-1]]) for lesson in taught.lessons]
+    first = [base.decode([tokens[0] for tokens in lesson.target_ids[:-1]]) for lesson in taught.examples]
     assert first == ['["War"]', '["Drama"]', '["Drama"]'], "the rarer label is kept"
-    assert len(lessons(base, PromptSetup(narrow, "json_list"), some, LONG, incomplete=True).lessons) == 4
-    with pytest.raises(InvalidDataset, match="no example is left to learn from: 1 whose labels are incomplete"):
-        lessons(base, PromptSetup(TMDB, "json_list"), some[2:3], LONG)
+    assert len(tokenised(base, PromptSetup(narrow, "json_list"), some, LONG, incomplete=True).examples) == 4
+    with pytest.raises(InvalidDataset, match="no training example remains: 1 with incomplete labels"):
+        tokenised(base, PromptSetup(TMDB, "json_list"), some[2:3], LONG)
 
 
 def test_a_taxonomy_beyond_the_letters_is_refused(base: CausalLM) -> None:
     many = Taxonomy("many", tuple(Label(f"label {number}") for number in range(53)))
-    with pytest.raises(InvalidSetting, match="letters can teach 52 labels at most, and many has 53"):
-        lessons(base, PromptSetup(many, "label_tokens"), [example("label 1")], LONG)
+    with pytest.raises(InvalidSetting, match="label_tokens supports 52 labels at most, and many has 53"):
+        tokenised(base, PromptSetup(many, "label_tokens"), [example("label 1")], LONG)
 
 
 def test_the_prompts_used_are_told_by_name_and_digest() -> None:

@@ -25,8 +25,8 @@ from prompts.text import Text
 from tests.support.tiny_qwen2 import SAMPLE, build
 from tests.support.trained_qwen2 import GENRES, PROMPT, films
 from training.lora.config import Hardware, LoraConfig
-from training.lora.dataset import PromptSetup, lessons
-from training.lora.run import LoraPlan, figures, teach
+from training.lora.dataset import PromptSetup, tokenised
+from training.lora.run import LoraPlan, metrics, train_adapter
 from training.lora.train import AnswerTrainer, collated, with_adapter
 
 FAST = LoraConfig(rank=4, alpha=8, lr=1e-2, epochs=3, batch_size=6, micro_batch=3, precision="fp32", judged=4)
@@ -49,7 +49,7 @@ def made(base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, di
     plan = LoraPlan(
         PromptSetup(GENRES, "json_list", PROMPT), replace(FAST, base=str(base)), seed=3, data="films", command="main.py"
     )
-    return folder, teach(plan, examples("a"), examples("b"), folder)
+    return folder, train_adapter(plan, examples("a"), examples("b"), folder)
 
 
 def test_the_loss_falls_and_the_manifest_says_how_and_from_what(made: tuple[Path, dict[str, Any]], base: Path) -> None:
@@ -76,7 +76,7 @@ def test_what_was_saved_answers_as_the_manifest_says(made: tuple[Path, dict[str,
     folder, told = made
     backend = LocalBackend(str(base), device="cpu", dtype="float32", adapter=folder)
     assert backend.name.startswith("tiny-qwen2+genres@")
-    assert figures(backend._causal, PromptSetup(GENRES, "json_list", PROMPT), examples("b")[:0]) == {}
+    assert metrics(backend._causal, PromptSetup(GENRES, "json_list", PROMPT), examples("b")[:0]) == {}
     from eval.datasets import sample
     from eval.metrics.classification import METRICS
 
@@ -88,20 +88,23 @@ def test_what_was_saved_answers_as_the_manifest_says(made: tuple[Path, dict[str,
 
 def test_the_same_seed_teaches_the_same(made: tuple[Path, dict[str, Any]], base: Path, tmp_path: Path) -> None:
     plan = LoraPlan(PromptSetup(GENRES, "json_list", PROMPT), replace(FAST, base=str(base)), seed=3)
-    assert teach(plan, examples("a"), examples("b"), tmp_path)["notes"] == made[1]["notes"]
+    assert train_adapter(plan, examples("a"), examples("b"), tmp_path)["notes"] == made[1]["notes"]
 
 
 @pytest.mark.parametrize("form", ["json_list", "label_tokens"])
 def test_the_loss_is_the_mean_surprise_at_the_answers_tokens(base: Path, form: Any) -> None:
     held = causal_lm.load(str(base), "cpu", "float32")
-    taught = lessons(held, PromptSetup(GENRES, form, PROMPT), examples("a")[:3], 4_096).lessons
-    rows = [{"input_ids": [*one.asked, *(tokens[0] for tokens in one.said)], "said": one.said} for one in taught]
+    taught = tokenised(held, PromptSetup(GENRES, form, PROMPT), examples("a")[:3], 4_096).examples
+    rows = [
+        {"input_ids": [*one.prompt_ids, *(tokens[0] for tokens in one.target_ids)], "target_ids": one.target_ids}
+        for one in taught
+    ]
     with torch.no_grad():
         found = AnswerTrainer.compute_loss(AnswerTrainer.__new__(AnswerTrainer), held.network, collated(rows, 0))
         expected = []
         for one, row in zip(taught, rows, strict=True):
             logprobs = held.network(torch.tensor([row["input_ids"]])).logits[0].log_softmax(-1)
-            for place, tokens in enumerate(one.said, len(one.asked) - 1):
+            for place, tokens in enumerate(one.target_ids, len(one.prompt_ids) - 1):
                 expected.append(-sum(float(logprobs[place, token]) for token in tokens) / len(tokens))
     assert float(found) == pytest.approx(sum(expected) / len(expected), abs=1e-3)
 
@@ -113,10 +116,13 @@ def test_texts_together_or_in_parts_with_or_without_checkpoints_have_one_gradien
         torch.manual_seed(0)
         tuned = with_adapter(held, replace(recipe, dropout=0.0), Hardware("cpu", "float32"))
         if recipe.checkpointing:
-            tuned.gradient_checkpointing_enable({"use_reentrant": False})
+            tuned.activation_checkpointing_enable({"use_reentrant": False})
         tuned.train()
-        taught = lessons(held, PromptSetup(GENRES, "label_tokens", PROMPT), examples("a")[:2], 4_096).lessons
-        rows = [{"input_ids": [*one.asked, *(tokens[0] for tokens in one.said)], "said": one.said} for one in taught]
+        taught = tokenised(held, PromptSetup(GENRES, "label_tokens", PROMPT), examples("a")[:2], 4_096).examples
+        rows = [
+            {"input_ids": [*one.prompt_ids, *(tokens[0] for tokens in one.target_ids)], "target_ids": one.target_ids}
+            for one in taught
+        ]
         AnswerTrainer.compute_loss(AnswerTrainer.__new__(AnswerTrainer), tuned, collated(rows, 0)).backward()
         gradients.append([one.grad for one in tuned.parameters() if one.grad is not None])
         assert all(not one.requires_grad or one.grad is not None for one in tuned.parameters())
@@ -126,12 +132,12 @@ def test_texts_together_or_in_parts_with_or_without_checkpoints_have_one_gradien
 def test_what_cannot_be_trained_is_told_first(base: Path, tmp_path: Path) -> None:
     asking = PromptSetup(GENRES, "json_list", PROMPT)
     with pytest.raises(InvalidDataset, match="6 examples are in training and validation"):
-        teach(LoraPlan(asking, replace(FAST, base=str(base))), examples("a"), examples("a"), tmp_path)
+        train_adapter(LoraPlan(asking, replace(FAST, base=str(base))), examples("a"), examples("a"), tmp_path)
     with pytest.raises(InvalidSetting, match="the model 'no/such' cannot be loaded"):
-        teach(LoraPlan(asking, replace(FAST, base="no/such")), examples("a"), examples("b"), tmp_path)
+        train_adapter(LoraPlan(asking, replace(FAST, base="no/such")), examples("a"), examples("b"), tmp_path)
     if not torch.cuda.is_available():
-        with pytest.raises(InvalidSetting, match="4 bits cannot be had: there is no CUDA GPU here"):
-            teach(LoraPlan(asking, replace(FAST, four_bit=True)), examples("a"), examples("b"), tmp_path)
+        with pytest.raises(InvalidSetting, match="four_bit is not possible: there is no CUDA GPU here"):
+            train_adapter(LoraPlan(asking, replace(FAST, four_bit=True)), examples("a"), examples("b"), tmp_path)
     for wrong in ({"rank": 0}, {"lr": 0.0}, {"dropout": 1.0}, {"precision": "int8"}, {"judged": -1}):
         with pytest.raises(InvalidSetting):
             replace(FAST, **wrong)

@@ -1,14 +1,15 @@
-"""A classifier whose concurrent requests share forward passes; see ``similarity.micro_batching``."""
+"""Limits on concurrent requests: admission control, and micro-batches that share forward passes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from opentelemetry.trace import StatusCode, get_tracer, set_span_in_context, use_span
 from opentelemetry.util.types import Attributes
 
-from llm.classifier import Classifier, Prediction
+from llm.classifier import Classifier, Fingerprinting, Prediction
 from llm.request_context import CURRENT_REQUEST, RequestContext, failed_predictions, waiting_problem
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
@@ -17,29 +18,63 @@ from similarity.micro_batching import Admission, MicroBatcher
 
 _TRACER = get_tracer("marquee")
 _MAX_TEXTS = 128  # of a shared pass; a request with more texts is a pass of its own
+Pair = tuple[Text, Taxonomy]
+
+
+@dataclass(frozen=True)
+class AdmissionControl:
+    """Rejects requests beyond a limit of pending ones, with a time to retry.
+
+    Attributes:
+        inner: the classifier.
+        admission: limit on pending requests; shared by all classifiers with the same model.
+    """
+
+    inner: Fingerprinting
+    admission: Admission
+
+    @property
+    def name(self) -> str:
+        """The inner classifier's name."""
+        return self.inner.name
+
+    def fingerprint(self, text: Text, taxonomy: Taxonomy) -> str:
+        """See ``Fingerprinting.fingerprint``."""
+        return self.inner.fingerprint(text, taxonomy)
+
+    def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
+        """See ``Classifier.classify``; beyond the limit every text has the problem ``busy``."""
+        texts = checked_texts(texts)
+        if not texts:
+            return []
+        try:
+            with self.admission.admit():
+                return self.inner.classify(texts, taxonomy)
+        except Rejected as error:
+            return failed_predictions(waiting_problem(error), len(texts), self.name, taxonomy)
 
 
 class MicroBatched:
-    """A classifier whose concurrent requests share calls of the inner one. Threads may share it.
+    """A classifier whose concurrent requests share calls of the inner one (``similarity.micro_batching``). Thread-safe.
 
     Args:
         inner: the classifier.
-        gate: limit on pending requests.
+        admission: limit on pending requests.
         on_progress: called with the number of texts of every pass.
-        passes: passes computed at once.
+        passes: maximum number of concurrent passes.
     """
 
     def __init__(
         self,
         inner: Classifier,
-        gate: Admission,
+        admission: Admission,
         on_progress: Callable[[int], object] = lambda texts: None,
         passes: int = 1,
     ) -> None:
         self._inner = inner
         self._batcher: MicroBatcher[str | Text, list[Prediction]] = MicroBatcher(
             inner.classify,
-            admission=gate,
+            admission=admission,
             max_items=_MAX_TEXTS,
             concurrency=passes,
             length=_characters,
@@ -67,26 +102,23 @@ class MicroBatched:
             return failed_predictions(waiting_problem(error), len(texts), self.name, taxonomy)
 
 
-Pair = tuple[Text, Taxonomy]
-
-
 class MicroBatchedPairs:
-    """Predictions for pairs of a text and a taxonomy, whose concurrent requests share passes. Threads may share it.
+    """Predictions for pairs of a text and a taxonomy, whose concurrent requests share passes. Thread-safe.
 
     Args:
-        name: of the model.
+        name: name of the model.
         predict: pairs to one prediction each, such as ``llm.embedded.matcher.Matcher.predict``.
-        gate: limit on pending requests; the same as that of the classifier over the same model.
-        passes: passes computed at once.
+        admission: limit on pending requests; the same as that of the classifier over the same model.
+        passes: maximum number of concurrent passes.
     """
 
     def __init__(
-        self, name: str, predict: Callable[[Sequence[Pair]], list[Prediction]], gate: Admission, passes: int = 1
+        self, name: str, predict: Callable[[Sequence[Pair]], list[Prediction]], admission: Admission, passes: int = 1
     ) -> None:
         self._name = name
         self._batcher: MicroBatcher[Pair, list[Prediction]] = MicroBatcher(
             lambda pairs, _: predict(pairs),
-            admission=gate,
+            admission=admission,
             max_items=_MAX_TEXTS,
             concurrency=passes,
             length=lambda pair: _characters(pair[0]),
@@ -94,7 +126,7 @@ class MicroBatchedPairs:
         )
 
     def __call__(self, pairs: Sequence[Pair]) -> list[Prediction]:
-        """One prediction per pair, in order; ``problem`` where the request was rejected or given up."""
+        """One prediction per pair, in order; ``problem`` where the request was rejected, expired or disconnected."""
         try:
             return self._batcher(pairs, caller=CURRENT_REQUEST.get())
         except (Rejected, Expired, Disconnected) as error:

