@@ -68,15 +68,15 @@ def distil(table: Path, out: Path, options: DataOptions, plan: DistilOptions, dr
     With --labels-field, the table's own labels measure teacher and student; they are never used for training. Runs are
     resumable: run the same command again after a crash.
     """
-    from training.distillation.teacher_labels import sides, verdicts
+    from training.distillation.teacher_labels import labels_of_teacher, split_by_film
 
     loaded = _loaded(table, options)
     run = _run(table, loaded.examples, out / "teacher", options, plan, plan.teacher)
     if dry_run:
         return print_costs([run])
     rows = run.collect(ProgressLine("teacher:", len(run.pending())).advance)
-    labelled = verdicts(loaded.examples, rows, options.taxonomy, plan.partial)
-    splits = sides(labelled.examples, plan.seed)
+    labelled = labels_of_teacher(loaded.examples, rows, options.taxonomy, plan.partial)
+    splits = split_by_film(labelled.examples, plan.seed)
     student = _train(out / _STUDENT, table.name, labelled, splits, run, plan)
     answers = _test_answers(out, table, splits["test"], options, plan)
     provenance = _provenance(run, labelled, student, len(loaded.examples), splits)
