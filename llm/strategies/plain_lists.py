@@ -106,7 +106,7 @@ class _Line:
 
     Attributes:
         said: the labels and other items.
-        heading: whether it stands over what follows, or only draws a line.
+        heading: whether it is a heading of what follows, or only draws a line.
         against: whether it turns what follows into its opposite.
         lead: the words in front of a colon: "Genres" of "Genres: Drama".
         bullet: whether it is an item of a list.
