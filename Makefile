@@ -66,7 +66,7 @@ bench-service: .venv/run ## the service against its classifier offline, a bare r
 	@$(BIN)/python -m benchmarks.service
 
 .PHONY: bench-llm
-bench-llm: .venv/dev ## documents a second against a bare loop and scikit-llm (tiny vLLM; DATA=folder)
+bench-llm: .venv/dev ## texts per second against a bare loop and scikit-llm (tiny vLLM; DATA=folder)
 	@$(BIN)/python -m benchmarks.llm $(if $(DATA),--data $(DATA))
 
 .PHONY: bench-embedded
@@ -74,7 +74,7 @@ bench-embedded: .venv/dev ## the embedded classifier against sentence-transforme
 	@$(BIN)/python -m benchmarks.embedded $(if $(DATA),--data $(DATA))
 
 .PHONY: bench-bulk
-bench-bulk: .venv/dev ## bulk labelling against the classifier by itself, by rows, on Ray (DATA=file)
+bench-bulk: .venv/dev ## bulk labelling against the classifier alone, by rows, on Ray (DATA=file)
 	@$(BIN)/python -m benchmarks.bulk $(if $(DATA),--data $(DATA))
 
 .PHONY: bench-bulk-killed
@@ -82,15 +82,15 @@ bench-bulk-killed: .venv/run ## a bulk run killed three times against an undistu
 	@$(BIN)/python -m benchmarks.bulk_killed $(if $(DATA),--data $(DATA))
 
 .PHONY: bench-gpu
-bench-gpu: .venv/run ## documents a second of Qwen2-7B's architecture on one NVIDIA GPU
+bench-gpu: .venv/run ## texts per second of Qwen2-7B's architecture on one NVIDIA GPU
 	@$(BIN)/python -m benchmarks.gpu
 
-.PHONY: bench-taught
-bench-taught: .venv/dev ## what a tuned language model answers about films that it was not taught (DATA=TMDB's file)
-	@$(BIN)/python -m benchmarks.taught $(if $(DATA),--data $(DATA))
+.PHONY: bench-lora
+bench-lora: .venv/dev ## generalization of LoRA training to films outside the training data (DATA=TMDB's file)
+	@$(BIN)/python -m benchmarks.lora $(if $(DATA),--data $(DATA))
 
 .PHONY: bench-similarity
-bench-similarity: .venv/dev ## encoding, searching and serving of similar films against exact and plain (DATA=file)
+bench-similarity: .venv/dev ## encoding, search and serving of similar films against exact and unoptimized (DATA=file)
 	@$(BIN)/python -m benchmarks.similarity $(if $(DATA),--data $(DATA))
 
 .PHONY: docs

@@ -1,7 +1,7 @@
-"""Bulk labelling against the classifier by itself, on a Ray cluster against one process, and by the number of rows.
+"""Bulk labelling against the classifier alone, on a Ray cluster against one process, and by the number of rows.
 
-Absolute figures hang on the machine and on who else uses it; what counts are ratios between contenders that took turns
-in one run. ``benchmarks.bulk_killed`` measures what a kill costs.
+Absolute numbers depend on the machine and its load; ratios between contenders that alternate in one run are comparable.
+``benchmarks.bulk_killed`` measures the cost of a kill.
 """
 
 from __future__ import annotations
@@ -22,8 +22,19 @@ from unittest.mock import patch
 
 import click
 
-from benchmarks.measure import spread, table
-from benchmarks.texts import Plots, plots, vocabulary
+from benchmarks.measure import (
+    COMMAND,
+    DATA_OPTION,
+    Plots,
+    cpu_path,
+    plots,
+    ratios,
+    spread,
+    table,
+    target,
+    target_table,
+    tmdb_genres,
+)
 from bulk.inputs import TextColumns, input_files
 from bulk.job import ClassifierSpec, Job
 from bulk.progress import Progress
@@ -39,7 +50,7 @@ _SIZES = (10_000, 100_000, 1_000_000)
 
 
 class Free:
-    """Answers at no cost, so that what is left is the cost of everything else."""
+    """A classifier without cost: the measurement is the cost of all other work."""
 
     name = "free"
 
@@ -52,9 +63,9 @@ class Free:
 
 @dataclass
 class AnswerTimes:
-    """When texts were answered; steady from the first batch on, when everything is loaded."""
+    """Times at which batches were answered; the rate counts from the first batch, when all is loaded."""
 
-    began: float = field(default_factory=time.perf_counter)
+    start: float = field(default_factory=time.perf_counter)
     marks: list[tuple[float, int]] = field(default_factory=list)
 
     def __call__(self, progress: Progress) -> None:
@@ -64,50 +75,52 @@ class AnswerTimes:
 
     @property
     def steady(self) -> float:
-        """Texts a second between the first batch and the last."""
+        """Texts per second between the first batch and the last."""
         (start, first), (end, last) = self.marks[0], self.marks[-1]
         return (last - first) / max(1e-9, end - start)
 
     @property
     def waited(self) -> float:
-        """Seconds until the first batch was answered."""
-        return self.marks[0][0] - self.began
+        """Seconds to the first answered batch."""
+        return self.marks[0][0] - self.start
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--data", type=click.Path(path_type=Path), help="Plots: .jsonl, .jsonl.gz or a folder with TMDB's.")
-@click.option("--plots", "count", default=4_096, show_default=True, help="Plots of a round.")
-@click.option("--rounds", default=3, show_default=True, help="Rounds; each contender has one turn in each.")
-@click.option("--parts", default=",".join(_PARTS), show_default=True, help="Which parts, with commas between.")
-@click.option("--smoke", is_flag=True, help="Few rows, one round: whether it runs.")
+@click.command(context_settings=COMMAND)
+@DATA_OPTION
+@click.option("--plots", "count", default=4_096, show_default=True, help="Plots per round.")
+@click.option("--rounds", default=3, show_default=True, help="Rounds; each contender runs once per round.")
+@click.option("--parts", default=",".join(_PARTS), show_default=True, help="Parts, separated by commas.")
+@click.option("--smoke", is_flag=True, help="Few rows and one round, to test that the code runs.")
 @click.option("--measure-rows", type=int, hidden=True)
 def main(data: Path | None, count: int, rounds: int, parts: str, smoke: bool, measure_rows: int | None) -> None:
-    """Measure documents a second of bulk labelling against the classifier by itself, by rows and on a Ray cluster."""
+    """Measure texts per second of bulk labelling against the classifier alone, by rows and on a Ray cluster."""
     if measure_rows is not None:
         return click.echo(json.dumps(_of_rows(measure_rows)))
     if smoke:
         count, rounds = 96, 1
-    given, wanted = plots(data, count), parts.split(",")
+    given = plots(data, count)
     reports: dict[str, Callable[[], str]] = {
         "embedded": lambda: embedded(given, rounds),
         "rows": lambda: by_rows((1_000, 3_000) if smoke else _SIZES),
         "ray": lambda: on_ray(given, rounds),
     }
-    for part in wanted:
+    for part in parts.split(","):
+        if part not in reports:
+            raise click.BadParameter(f"unknown part {part!r}; the parts are {', '.join(_PARTS)}")
         click.echo(f"{reports[part]()}\n")
-    return None
+    return click.echo(cpu_path())
 
 
-# --- against the classifier by itself ---
+# --- against the classifier alone ---
 
 
 def embedded(given: Plots, rounds: int) -> str:
-    """Bulk's documents a second as a share of the classifier's own over the same texts at once."""
+    """Return bulk's texts per second as a share of the classifier's own over the same texts."""
     from llm.embedded.matcher import matcher
 
-    classifier, taxonomy = matcher(), vocabulary()
+    classifier, taxonomy = matcher(), tmdb_genres()
     classifier.classify(given.texts[:32], taxonomy)
-    alone, whole = list[float](), list[float]()
+    alone, bulk = list[float](), list[float]()
     with tempfile.TemporaryDirectory() as folder:
         file = _written(Path(folder), given.texts)
         for number in range(rounds):
@@ -117,24 +130,20 @@ def embedded(given: Plots, rounds: int) -> str:
             start = time.perf_counter()
             job = _job(file, Path(folder) / f"{number}.jsonl", classifier, taxonomy)
             run(job, LocalRunner(job.classifier.open, taxonomy))
-            whole.append(len(given.texts) / (time.perf_counter() - start))
-    share = [one / other for one, other in zip(whole, alone, strict=True)]
-    rows = [
-        ["the classifier by itself", spread(alone), "1"],
-        ["bulk, from file to file", spread(whole), spread(share, 2)],
-    ]
-    target = [["bulk's share of the classifier's own documents a second", "≥ 0.9", f"{median(share):.2f}"]]
+            bulk.append(len(given.texts) / (time.perf_counter() - start))
+    share = ratios(bulk, alone)
+    rows = [["the classifier alone", spread(alone), "1"], ["bulk, from file to file", spread(bulk), spread(share, 2)]]
     return "\n\n".join(
         (
             f"Embedded classifier, {given.origin}; {rounds} rounds.",
-            table(("who", "documents/s", "share"), rows),
-            table(("target", "wanted", "found"), target),
+            table(("contender", "texts/s", "share"), rows),
+            target_table([target("share of the classifier's own texts/s", median(share), 0.9)]),
         )
     )
 
 
 def _written(folder: Path, texts: Sequence[str]) -> Path:
-    """A file of plots, each different: what is repeated would be asked about once."""
+    """Write a file of distinct plots: a repeated text is classified only once."""
     path = folder / "plots.jsonl"
     lines = (json.dumps({"id": n, "description": f"{text} [{n}]"}) + "\n" for n, text in enumerate(texts))
     path.write_text("".join(lines), encoding="utf-8")
@@ -142,29 +151,29 @@ def _written(folder: Path, texts: Sequence[str]) -> Path:
 
 
 def _job(file: Path, out: Path, classifier: Classifier, taxonomy: Taxonomy) -> Job:
-    asked = ClassifierSpec(classifier.name, {}, lambda: classifier)
-    return Job(input_files(str(file)), TextColumns("description", None, "id"), taxonomy, asked, out)
+    spec = ClassifierSpec(classifier.name, {}, lambda: classifier)
+    return Job(input_files(str(file)), TextColumns("description", None, "id"), taxonomy, spec, out)
 
 
 # --- by the number of rows ---
 
 
 def by_rows(sizes: Sequence[int]) -> str:
-    """What a row costs beside the model, and the peak of memory, each size in a process of its own."""
-    found = {size: _measured(size) for size in sizes}
-    first = found[sizes[0]]
+    """Return the cost of a row without the model, and the peak of memory, each size in a process of its own."""
+    results = {size: _measured(size) for size in sizes}
+    first = results[sizes[0]]
     rows = [
         [
             f"{size:,}",
-            f"{one['rows_a_second']:,.0f}",
-            f"{first['rows_a_second'] / one['rows_a_second']:.2f}",
-            f"{one['peak_mb']:,.0f}",
-            f"{one['peak_mb'] / first['peak_mb']:.2f}",
+            f"{result['rows_per_second']:,.0f}",
+            f"{first['rows_per_second'] / result['rows_per_second']:.2f}",
+            f"{result['peak_mb']:,.0f}",
+            f"{result['peak_mb'] / first['peak_mb']:.2f}",
         ]
-        for size, one in found.items()
+        for size, result in results.items()
     ]
-    heads = ("rows", "rows/s", "seconds a row, times the first", "peak MB", "times the first")
-    return "Without a model: strategy, keeping, writing.\n\n" + table(heads, rows)
+    heads = ("rows", "rows/s", "time per row, relative to the first", "peak MB", "relative to the first")
+    return "Without a model: read, store, write.\n\n" + table(heads, rows)
 
 
 def _measured(size: int) -> dict[str, float]:
@@ -174,52 +183,54 @@ def _measured(size: int) -> dict[str, float]:
 
 
 def _of_rows(size: int) -> dict[str, float]:
-    taxonomy, classifier = vocabulary(), Free()
+    taxonomy, classifier = tmdb_genres(), Free()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rows.jsonl"
         with file.open("w", encoding="utf-8") as lines:
             for number in range(size):
-                words = f"Plot {number} of somebody who goes somewhere and meets somebody else. " * 5
+                words = f"Plot {number} of a man who goes to a far town and meets his old friend. " * 5
                 lines.write(json.dumps({"id": number, "description": words}) + "\n")
         start = time.perf_counter()
         job = _job(file, Path(folder) / "out.jsonl", classifier, taxonomy)
         run(job, LocalRunner(job.classifier.open, taxonomy))
-        taken = time.perf_counter() - start
-    return {"rows_a_second": size / taken, "peak_mb": peak_megabytes()}
+        seconds = time.perf_counter() - start
+    return {"rows_per_second": size / seconds, "peak_mb": peak_megabytes()}
 
 
 # --- on a Ray cluster ---
 
 
 def on_ray(given: Plots, rounds: int) -> str:
-    """Steady documents a second of one process, of one actor and of two, each on one core."""
+    """Return the steady texts per second of one process, of one actor and of two, each on one core."""
     from bulk.ray_cluster import RayRunner
 
-    paces: dict[str, list[AnswerTimes]] = {"one process": [], "Ray, one worker": [], "Ray, two workers": []}
+    times: dict[str, list[AnswerTimes]] = {"one process": [], "Ray, one worker": [], "Ray, two workers": []}
     one_core = patch.dict(os.environ, OMP_NUM_THREADS="1")  # as Ray sets it for an actor of one core
     with one_core, tempfile.TemporaryDirectory() as folder, _two_nodes() as cluster:
         file = _written(Path(folder), given.texts)
         for number in range(rounds):
-            for who, workers in zip(paces, (0, 1, 2), strict=True):
+            for name, workers in zip(times, (0, 1, 2), strict=True):
                 job = _ray_job(file, Path(folder) / f"{number}-{workers}.jsonl", len(given.texts))
                 here: Runner = LocalRunner(job.classifier.open, job.taxonomy)
-                on_ray = RayRunner(job.classifier.open, job.taxonomy, job.folder, cluster(workers))
-                paces[who].append(pace := AnswerTimes())
-                run(job, on_ray if workers else here, pace)
-    return _ray_report(paces, given, rounds)
+                backend = (
+                    RayRunner(job.classifier.open, job.taxonomy, job.folder, cluster(workers)) if workers else here
+                )
+                times[name].append(answer_times := AnswerTimes())
+                run(job, backend, answer_times)
+    return _ray_report(times, given, rounds)
 
 
 def _ray_job(file: Path, out: Path, count: int) -> Job:
     from llm.embedded.matcher import matcher
 
-    batch = max(4, min(128, count // 16))  # as many pieces of work as a long run has
-    asked = ClassifierSpec("embedded", {}, matcher)
-    return Job(input_files(str(file)), TextColumns("description", None, "id"), vocabulary(), asked, out, batch)
+    batch = max(4, min(128, count // 16))  # as many batches as a long run has
+    spec = ClassifierSpec("embedded", {}, matcher)
+    return Job(input_files(str(file)), TextColumns("description", None, "id"), tmdb_genres(), spec, out, batch)
 
 
 @contextmanager
 def _two_nodes() -> Iterator[Callable[[int], Any]]:
-    """A cluster of two nodes on this machine."""
+    """Run a cluster of two nodes on this machine."""
     from tests.engines.ray_nodes import Nodes
 
     nodes = Nodes()
@@ -230,21 +241,19 @@ def _two_nodes() -> Iterator[Callable[[int], Any]]:
         nodes.stop()
 
 
-def _ray_report(paces: dict[str, list[AnswerTimes]], given: Plots, rounds: int) -> str:
-    steady = {who: [pace.steady for pace in some] for who, some in paces.items()}
-    plain, one, two = steady.values()
-    overhead = [before / after - 1 for before, after in zip(plain, one, strict=True)]
-    gain = [after / before for before, after in zip(one, two, strict=True)]
-    rows = [[who, spread(steady[who]), spread([pace.waited for pace in some])] for who, some in paces.items()]
+def _ray_report(times: dict[str, list[AnswerTimes]], given: Plots, rounds: int) -> str:
+    rates = {name: [run.steady for run in runs] for name, runs in times.items()}
+    plain, one, two = rates.values()
+    rows = [[name, spread(rates[name]), spread([run.waited for run in runs])] for name, runs in times.items()]
     targets = [
-        ["overhead of Ray with one worker", "≤ 0.25", f"{median(overhead):.2f}"],
-        ["two workers, times one", "≥ 1.6", f"{median(gain):.2f}"],
+        target("overhead of Ray with one worker", median(ratios(plain, one)) - 1, 0.25, most=True),
+        target("two workers against one", median(ratios(two, one)), 1.6, "times"),
     ]
     return "\n\n".join(
         (
-            f"Ray on two nodes of this machine, {given.origin}; {rounds} rounds; a core each.",
-            table(("who", "documents/s", "seconds to the first answers"), rows),
-            table(("target", "wanted", "found"), targets),
+            f"Ray on two nodes of this machine, {given.origin}; {rounds} rounds; one core each.",
+            table(("contender", "texts/s", "seconds to the first answers"), rows),
+            target_table(targets),
         )
     )
 

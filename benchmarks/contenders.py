@@ -1,14 +1,14 @@
-"""The ways of labelling that are compared: our strategies, and a bare loop that sends the same bodies."""
+"""Contenders of ``benchmarks.llm``: our strategies, and a bare asyncio loop that sends the same bodies."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import asyncio
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import httpx2
 
-from benchmarks import bare
 from benchmarks.measure import LabellingRun, clock
 from llm.backends.batch_transport import BatchTransport, batches_in_flight
 from llm.backends.capabilities import Capabilities, CapabilityProbe
@@ -21,19 +21,23 @@ from llm.strategies.registry import STRATEGIES
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 
+Request = tuple[str, Mapping[str, Any]]
+"""Path under the endpoint's root, and body."""
+
 _HITS = "vllm:prefix_cache_hits_total"
-_TIMEOUT, _RETRIES = 120.0, 2  # an idle connection may be closed at the server just as it is used again
+_TIMEOUT, _RETRIES = 120.0, 2  # the server may close an idle connection at the moment of its reuse
+_LOOP_TIMEOUT = 300.0  # seconds
 
 
 @dataclass(frozen=True)
 class ServedEndpoint:
-    """Where a model is served.
+    """An endpoint with one model.
 
     Attributes:
-        base_url: its root.
-        api_key: its key.
-        model: the name under which it serves the model.
-        workers: how many requests may be under way at once.
+        base_url: URL of the endpoint.
+        api_key: API key.
+        model: name of the served model.
+        workers: concurrent requests.
     """
 
     base_url: str
@@ -42,21 +46,21 @@ class ServedEndpoint:
     workers: int
 
     def transport(self) -> HTTPTransport:
-        """A transport of ours to it."""
+        """Return our transport to the endpoint."""
         return HTTPTransport(self.base_url, self.api_key, _TIMEOUT, _RETRIES, self.workers)
 
     def hits(self) -> int:
-        """Prompt tokens that vLLM found in its prefix cache so far, by its own count."""
-        told = httpx2.get(f"{self.base_url.removesuffix('/v1')}/metrics").raise_for_status().text
-        return sum(int(float(line.split()[-1])) for line in told.splitlines() if line.startswith(_HITS))
+        """Return the number of prompt tokens that vLLM's prefix cache supplied so far, by its own count."""
+        metrics = httpx2.get(f"{self.base_url.removesuffix('/v1')}/metrics").raise_for_status().text
+        return sum(int(float(line.split()[-1])) for line in metrics.splitlines() if line.startswith(_HITS))
 
 
 class Ours:
-    """Our strategies through ``LanguageModel.classify``, with the endpoint probed beforehand.
+    """Our strategies through ``LanguageModel.classify``; the capabilities are probed before the measurement.
 
     Args:
-        endpoint: whom to ask.
-        size: texts that one request carries.
+        endpoint: the endpoint.
+        size: texts per request.
     """
 
     def __init__(self, endpoint: ServedEndpoint, size: int = 1) -> None:
@@ -66,85 +70,106 @@ class Ours:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the endpoint was seen to honour."""
+        """The capabilities of the endpoint."""
         return self._capabilities()
 
     def classify(self, strategy: str, texts: Sequence[Text], taxonomy: Taxonomy) -> LabellingRun:
-        """Label the texts, and see to it that every one of them got an answer."""
+        """Label the texts.
+
+        Raises:
+            RuntimeError: a text got a problem.
+        """
         model, before = LanguageModel(self._backend, STRATEGIES[strategy]), self._endpoint.hits()
-        with clock() as taken:
+        with clock() as seconds:
             predictions = model.classify(texts, taxonomy)
-        if problem := next((one.problem for one in predictions if one.problem), None):
+        if problem := next((row.problem for row in predictions if row.problem), None):
             raise RuntimeError(f"the strategy {strategy} got no answer: {problem.detail}")
         hits = None if self._size == 1 else self._endpoint.hits() - before
-        return LabellingRun(len(texts), taken.wall, taken.cpu, tuple(one.usage for one in predictions), hits)
+        return LabellingRun(len(texts), seconds.wall, seconds.cpu, tuple(row.usage for row in predictions), hits)
 
-    def requests(self, strategy: str, texts: Sequence[Text], taxonomy: Taxonomy) -> list[bare.Request]:
-        """The very requests that ``classify`` would send, in their order."""
+    def requests(self, strategy: str, texts: Sequence[Text], taxonomy: Taxonomy) -> list[Request]:
+        """Return the requests that ``classify`` sends, in their order."""
         transport = _Collecting(self._endpoint, self._transport)
         LanguageModel(self._backend_of(transport), STRATEGIES[strategy]).classify(texts, taxonomy)
         return transport.requests
 
     def _backend_of(self, transport: HTTPTransport) -> OpenAICompatible:
-        carrier = BatchTransport(transport, self._capabilities, self._size) if self._size > 1 else transport
-        return OpenAICompatible(carrier, self._endpoint.model, self._capabilities)
+        batched = BatchTransport(transport, self._capabilities, self._size) if self._size > 1 else transport
+        return OpenAICompatible(batched, self._endpoint.model, self._capabilities)
 
     def static_tokens(self, strategy: str, taxonomy: Taxonomy) -> int:
-        """How many tokens any two texts have in common from their start."""
+        """Return the number of tokens at the start of every request of the strategy."""
         requests = self.requests(strategy, [Text("Alpha"), Text("9 zones")], taxonomy)[:2]
         replies = self._transport.post(
             [_tokenizing(body) for _, body in requests], self._transport.server_url("/tokenize")
         )
-        one, other = (reply["tokens"] for reply in replies)
-        return next(place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1])
+        first, second = (reply["tokens"] for reply in replies)
+        return next(place for place, pair in enumerate(zip(first, second, strict=False)) if pair[0] != pair[1])
 
 
-class Bare:
-    """A bare loop over requests that ``Ours`` of the same size made, with as many texts under way.
+class BareLoop:
+    """The limit to compare with: an asyncio loop over requests of ``Ours``, without retries, limiter or checks.
 
     Args:
-        endpoint: whom to ask.
-        size: texts that one request carries.
+        endpoint: the endpoint.
+        size: texts per request; as many texts are in flight as with ``Ours`` of that size.
     """
 
     def __init__(self, endpoint: ServedEndpoint, size: int = 1) -> None:
         self._endpoint, self._size = endpoint, size
         self._workers = endpoint.workers if size == 1 else batches_in_flight(endpoint.workers, size)
 
-    def send(self, requests: Sequence[bare.Request], texts: int) -> LabellingRun:
-        """Send the requests of so many texts."""
+    def send(self, requests: Sequence[Request], texts: int) -> LabellingRun:
+        """Send the requests of ``texts`` texts."""
         before = self._endpoint.hits()
-        with clock() as taken:
-            replies = bare.send(self._endpoint.base_url, self._endpoint.api_key, requests, self._workers)
+        with clock() as seconds:
+            replies = asyncio.run(self._send(requests))
         usages = [_usage(reply["usage"]) for reply in replies]
         hits = None if self._size == 1 else self._endpoint.hits() - before
-        return LabellingRun(texts, taken.wall, taken.cpu, tuple(usages), hits)
+        return LabellingRun(texts, seconds.wall, seconds.cpu, tuple(usages), hits)
+
+    async def _send(self, requests: Sequence[Request]) -> list[dict[str, Any]]:
+        replies: list[dict[str, Any]] = [{} for _ in requests]
+        limits = httpx2.Limits(max_connections=self._workers, max_keepalive_connections=self._workers)
+        headers = {"Authorization": f"Bearer {self._endpoint.api_key}"}
+        async with httpx2.AsyncClient(headers=headers, timeout=_LOOP_TIMEOUT, limits=limits) as client:
+            turns = iter(enumerate(requests))
+            await asyncio.gather(*(self._work(client, turns, replies) for _ in range(self._workers)))
+        return replies
+
+    async def _work(
+        self, client: httpx2.AsyncClient, turns: Iterator[tuple[int, Request]], replies: list[dict[str, Any]]
+    ) -> None:
+        for place, (path, body) in turns:
+            reply = await client.post(f"{self._endpoint.base_url}{path}", json=body)
+            reply.raise_for_status()
+            replies[place] = reply.json()
 
 
 class _Collecting(HTTPTransport):
-    """Keeps chat completions, batched ones too, instead of sending them; all else goes to the true wire."""
+    """Collects chat completions, batched ones too, and sends all other requests through another transport."""
 
-    def __init__(self, endpoint: ServedEndpoint, true: HTTPTransport) -> None:
+    def __init__(self, endpoint: ServedEndpoint, transport: HTTPTransport) -> None:
         super().__init__(endpoint.base_url, endpoint.api_key, _TIMEOUT, _RETRIES, endpoint.workers)
-        self._true = true
-        self.requests: list[bare.Request] = []
+        self._transport = transport
+        self.requests: list[Request] = []
 
     def clone(self, concurrency: int) -> HTTPTransport:
-        """Itself, so that all is kept in one place."""
+        """Return this transport, so that one list collects all requests."""
         return self
 
     def post(self, bodies: Sequence[Body], path: str = CHAT, keep: Collection[str] = ()) -> list[Any]:
-        """Keep or pass on."""
+        """Collect or send."""
         if path not in (CHAT, BATCH):
-            return self._true.post(bodies, path)
+            return self._transport.post(bodies, path)
         self.requests += [(path, body) for body in bodies]
-        return [Problem("timeout", "only looked at")] * len(bodies)
+        return [Problem("timeout", "collected, not sent")] * len(bodies)
 
 
 def _tokenizing(body: Body) -> Body:
     return {"model": body["model"], "messages": body["messages"], "add_generation_prompt": True}
 
 
-def _usage(counted: dict[str, Any]) -> Usage:
-    cached = (counted["prompt_tokens_details"] or {}).get("cached_tokens") or 0
-    return Usage(counted["prompt_tokens"], cached, counted["completion_tokens"])
+def _usage(usage: dict[str, Any]) -> Usage:
+    cached = (usage["prompt_tokens_details"] or {}).get("cached_tokens") or 0
+    return Usage(usage["prompt_tokens"], cached, usage["completion_tokens"])

@@ -1,4 +1,4 @@
-"""Qwen2-7B's speed on one NVIDIA GPU: labelling against what the device was measured to allow."""
+"""Qwen2-7B's speed on one NVIDIA GPU, against a roofline of the measured limits of the device."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchmarks.measure import table
+from benchmarks.measure import COMMAND, cpu_path, table
 
 if TYPE_CHECKING:
     from benchmarks.gpu_model import Ceilings, Load
@@ -40,12 +40,12 @@ TINY = {
     "max_position_embeddings": 2_048,
 }
 WORKLOADS = ("label_tokens warm", "label_tokens cold", "json_list warm", "json_list cold")
-_BESIDE = ("vllm", "vllm-fp8", "vllm-server")  # in processes of their own, which give the memory back as a whole
+_PROCESSES = ("vllm", "vllm-fp8", "vllm-server")  # a process each: its end frees all GPU memory
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What is measured on which device."""
+    """Model shape, device and load of a measurement."""
 
     shape: dict[str, int]
     device: str
@@ -55,33 +55,33 @@ class Setup:
 
 @dataclass(frozen=True)
 class Throughput:
-    """Documents a second of one way, by workload; or why it was not measured."""
+    """Texts per second of a contender by workload, or the reason why it was not measured."""
 
-    who: str
+    name: str
     rates: Mapping[str, float]
-    why_not: str = ""
+    reason: str = ""
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--documents", default=512, show_default=True, help="Documents of a round.")
-@click.option("--batch", default=32, show_default=True, help="Documents that the bare model computes at once.")
-@click.option("--static", "static", default=400, show_default=True, help="Tokens that all documents share.")
-@click.option("--own", default=200, show_default=True, help="Tokens of each document.")
-@click.option("--written", default=12, show_default=True, help="Tokens of a list.")
-@click.option("--rounds", default=3, show_default=True, help="Rounds; the median counts.")
-@click.option("--workers", default=256, show_default=True, help="Requests to vLLM's server under way at once.")
-@click.option("--smoke", is_flag=True, help="Run the same code with a tiny model on the CPU; the figures mean nothing.")
-@click.option("--part", type=click.Choice(_BESIDE), hidden=True)
+@click.command(context_settings=COMMAND)
+@click.option("--documents", default=512, show_default=True, help="Texts per round.")
+@click.option("--batch", default=32, show_default=True, help="Batch size of the bare model.")
+@click.option("--static", "static", default=400, show_default=True, help="Static tokens, which all texts share.")
+@click.option("--own", default=200, show_default=True, help="Own tokens of each text.")
+@click.option("--written", default=12, show_default=True, help="Generated tokens of a json_list answer.")
+@click.option("--rounds", default=3, show_default=True, help="Rounds; the report has the median.")
+@click.option("--workers", default=256, show_default=True, help="Concurrent requests to vLLM's server.")
+@click.option("--smoke", is_flag=True, help="A tiny model on the CPU, to test that the code runs.")
+@click.option("--part", type=click.Choice(_PROCESSES), hidden=True)
 def main(smoke: bool, part: str | None, workers: int, **counts: int) -> None:
-    """Measure documents a second of Qwen2-7B's architecture on one NVIDIA GPU.
+    """Measure texts per second of Qwen2-7B's architecture on one NVIDIA GPU.
 
-    The weights are random, made on the GPU: their speed is that of the true ones, their answers are noise. Measured are
-    the bare model (bf16, fp8), the in-process engine and vLLM, each where it is there, beside a roofline from measured
-    matrix products and copies.
+    The weights are random: they have the speed of real weights, their answers are noise. Contenders: the bare model
+    (bf16, fp8), the in-process backend, and vLLM if installed. The reference is a roofline of measured matrix products
+    and copies.
     """
     setup = _setup(smoke, workers, counts)
     if part:
-        click.echo(json.dumps(_beside(part, setup)))
+        click.echo(json.dumps(_in_process(part, setup)))
     else:
         click.echo(_report(setup, smoke, _extra_options(workers, counts)))
 
@@ -93,17 +93,17 @@ def _setup(smoke: bool, workers: int, counts: Mapping[str, int]) -> Setup:
 
     load = Load(**counts)
     if smoke:
-        torch.set_num_threads(1)  # products this small are slower when threads share them
+        torch.set_num_threads(1)  # small products are slower with several threads
         tiny = replace(load, static=40, own=20, written=3, documents=4, batch=2, rounds=1)
         return Setup(TINY, "cpu", tiny, workers)
     if not torch.cuda.is_available() or not torch.version.cuda:
-        raise click.ClickException("this needs an NVIDIA GPU, and there is none; --smoke runs the code without one")
+        raise click.ClickException("this needs an NVIDIA GPU, and torch finds none; --smoke runs the code on the CPU")
     return Setup(QWEN2_7B, "cuda", load, workers)
 
 
 def _extra_options(workers: int, counts: Mapping[str, int]) -> list[str]:
-    given = {**counts, "workers": workers}
-    return [part for name, value in given.items() for part in (f"--{name}", str(value))]
+    options = {**counts, "workers": workers}
+    return [part for name, value in options.items() for part in (f"--{name}", str(value))]
 
 
 # --- measuring ---
@@ -112,23 +112,23 @@ def _extra_options(workers: int, counts: Mapping[str, int]) -> list[str]:
 def _report(setup: Setup, smoke: bool, options: Sequence[str]) -> str:
     from benchmarks.gpu_model import ceilings
 
-    found = ceilings(setup.shape, setup.device, setup.load)
-    found8 = _fp8_ceilings(setup)
-    rows = [_roof("roofline bf16", setup, found)]
-    rows += [_roof("roofline fp8", setup, found8, weight_bytes=1)] if not isinstance(found8, str) else []
+    measured = ceilings(setup.shape, setup.device, setup.load)
+    measured8 = _fp8_ceilings(setup)
+    rows = [_roof("roofline bf16", setup, measured)]
+    rows += [_roof("roofline fp8", setup, measured8, weight_bytes=1)] if not isinstance(measured8, str) else []
     rows.append(_row("transformers, bf16", lambda: _bare(setup, fp8=False)))
     rows.append(_row("transformers, fp8", lambda: _bare(setup, fp8=True)))
     rows.append(_row("llm.backends.local_backend, bf16", lambda: _local(setup)))
-    rows += [_row_beside(part, smoke, options) for part in _BESIDE]
-    told8 = found8 if isinstance(found8, str) else f"{found8.tflops:,.1f} TFLOP/s"
-    words = (
-        f"{_machine(setup.device)}; {_versions()}. {setup.load.static} static and {setup.load.own} own tokens a "
-        f"document, {setup.load.written} tokens a list, {setup.load.documents} documents a round, "
-        f"{setup.load.rounds} rounds, medians. Measured ceilings: bf16 {found.tflops:,.1f} TFLOP/s, fp8 {told8}, copy "
-        f"{found.gigabytes:,.0f} GB/s. In brackets: share of the roofline of bf16. The rooflines take batches of "
-        f"{setup.load.batch}; vLLM makes larger ones, which may bring its lists above them."
+    rows += [_process_row(part, smoke, options) for part in _PROCESSES]
+    fp8 = measured8 if isinstance(measured8, str) else f"{measured8.tflops:,.1f} TFLOP/s"
+    summary = (
+        f"{_machine(setup.device)}; {_versions()}. {setup.load.static} static and {setup.load.own} own tokens per "
+        f"text, {setup.load.written} tokens per json_list answer, {setup.load.documents} texts per round, "
+        f"{setup.load.rounds} rounds, medians. Measured limits: bf16 {measured.tflops:,.1f} TFLOP/s, fp8 {fp8}, copy "
+        f"{measured.gigabytes:,.0f} GB/s. In brackets: share of the bf16 roofline. The rooflines assume batches of "
+        f"{setup.load.batch}; vLLM's larger batches can exceed them."
     )
-    return f"{words}\n\n{_table(rows)}"
+    return f"{summary}\n\n{_table(rows)}"
 
 
 def _fp8_ceilings(setup: Setup) -> Ceilings | str:
@@ -136,15 +136,15 @@ def _fp8_ceilings(setup: Setup) -> Ceilings | str:
 
     try:
         return ceilings(setup.shape, setup.device, setup.load, fp8=True)
-    except Exception as error:  # which error says "not on this device" differs from version to version
+    except Exception as error:  # the error of an unsupported device depends on the version
         return _not_measured(error)
 
 
-def _roof(who: str, setup: Setup, found: Ceilings, weight_bytes: int = 2) -> Throughput:
+def _roof(name: str, setup: Setup, limits: Ceilings, weight_bytes: int = 2) -> Throughput:
     from benchmarks.gpu_model import roofline
 
-    roof = roofline(setup.shape, found, setup.load.batch, weight_bytes)
-    return Throughput(who, {name: roof.rate(*_parts(name), setup.load) for name in WORKLOADS})
+    roof = roofline(setup.shape, limits, setup.load.batch, weight_bytes)
+    return Throughput(name, {load: roof.rate(*_parts(load), setup.load) for load in WORKLOADS})
 
 
 def _bare(setup: Setup, fp8: bool) -> dict[str, float]:
@@ -156,16 +156,14 @@ def _bare(setup: Setup, fp8: bool) -> dict[str, float]:
 
 
 def _local(setup: Setup) -> dict[str, float]:
-    if find_spec("llm.backends.local_backend") is None:
-        raise ImportError("llm/backends/local_backend.py is not there")
     from benchmarks.gpu_served import local, write_folder
 
     with tempfile.TemporaryDirectory() as folder:
         return local(write_folder(Path(folder), setup.shape, setup.device), setup.device, setup.load)
 
 
-def _beside(part: str, setup: Setup) -> dict[str, float]:
-    """A part that runs in a process of its own."""
+def _in_process(part: str, setup: Setup) -> dict[str, float]:
+    """Measure a contender that has a process of its own."""
     from benchmarks.gpu_served import vllm_offline, vllm_server, write_folder
 
     with tempfile.TemporaryDirectory() as name:
@@ -175,35 +173,35 @@ def _beside(part: str, setup: Setup) -> dict[str, float]:
         return vllm_offline(folder, setup.load, "fp8" if part == "vllm-fp8" else None)
 
 
-def _row_beside(part: str, smoke: bool, options: Sequence[str]) -> Throughput:
+def _process_row(part: str, smoke: bool, options: Sequence[str]) -> Throughput:
     def measure() -> dict[str, float]:
         if find_spec("vllm") is None:
             raise ImportError("vllm is not installed")
         if smoke:
-            raise RuntimeError("left out of the smoke run")
+            raise RuntimeError("not part of the smoke run")
         command = [sys.executable, "-m", "benchmarks.gpu", "--part", part, *options]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
         if done.returncode:
-            raise RuntimeError("failed; what it said stands above the table")
-        told = [line for line in done.stdout.splitlines() if line.startswith("{")]  # vLLM speaks there too
-        rates: dict[str, float] = json.loads(told[-1])
+            raise RuntimeError("failed; its error output is above the table")
+        lines = [line for line in done.stdout.splitlines() if line.startswith("{")]  # vLLM logs there too
+        rates: dict[str, float] = json.loads(lines[-1])
         return rates
 
     return _row(part, measure)
 
 
-def _row(who: str, measure: Callable[[], dict[str, float]]) -> Throughput:
-    """A row, or why it could not be had: one way that fails leaves the others standing."""
-    click.echo(f"{who} ...", err=True)
+def _row(name: str, measure: Callable[[], dict[str, float]]) -> Throughput:
+    """Measure a contender; a failure becomes the reason of its row."""
+    click.echo(f"{name} ...", err=True)
     try:
-        return Throughput(who, measure())
+        return Throughput(name, measure())
     except Exception as error:
-        return Throughput(who, {}, _not_measured(error))
+        return Throughput(name, {}, _not_measured(error))
     finally:
-        _give_memory_back()
+        _free_memory()
 
 
-def _give_memory_back() -> None:
+def _free_memory() -> None:
     import torch
 
     gc.collect()
@@ -212,8 +210,8 @@ def _give_memory_back() -> None:
 
 
 def _not_measured(error: Exception) -> str:
-    said = " ".join(str(error).split()) or type(error).__name__
-    return f"not measured: {said if len(said) <= 200 else said[:197] + '...'}"
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return f"not measured: {reason if len(reason) <= 200 else reason[:197] + '...'}"
 
 
 # --- report ---
@@ -221,13 +219,13 @@ def _not_measured(error: Exception) -> str:
 
 def _table(rows: Sequence[Throughput]) -> str:
     roof = rows[0]
-    cells = [[row.who, *(_cell(row, name, roof) for name in WORKLOADS)] for row in rows]
-    return table(("documents/s", *WORKLOADS), cells)
+    cells = [[row.name, *(_cell(row, name, roof) for name in WORKLOADS)] for row in rows]
+    return table(("texts/s", *WORKLOADS), cells)
 
 
 def _cell(row: Throughput, name: str, roof: Throughput) -> str:
-    if row.why_not:
-        return row.why_not if name == WORKLOADS[0] else ""
+    if row.reason:
+        return row.reason if name == WORKLOADS[0] else ""
     rate = row.rates[name]
     return f"{rate:,.1f}" if row is roof else f"{rate:,.1f} ({rate / roof.rates[name]:.2f})"
 
@@ -241,7 +239,7 @@ def _machine(device: str) -> str:
     import torch
 
     if device == "cpu":
-        return "CPU (smoke run: the figures mean nothing)"
+        return f"Smoke run: the numbers have no meaning. {cpu_path()}"
     query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
         driver = subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()[0]

@@ -1,4 +1,4 @@
-"""Qwen2 of random weights in this process: what the device can do at its shapes, and how fast it labels."""
+"""Qwen2 with random weights in this process: the limits of the device at its shapes, and its labelling speed."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _COPY_BYTES = {"cuda": 2**30, "cpu": 2**24}
 
 @dataclass(frozen=True)
 class Load:
-    """What is computed.
+    """Size of the measurement.
 
     Attributes:
-        static: tokens that all documents share.
-        own: tokens of each document.
-        written: tokens of a list.
-        documents: how many.
-        batch: how many at once.
-        rounds: how often each figure is taken; the median counts.
+        static: tokens that all texts share.
+        own: own tokens of each text.
+        written: generated tokens of a ``json_list`` answer.
+        documents: texts per round.
+        batch: batch size.
+        rounds: repetitions; the median is reported.
     """
 
     static: int
@@ -43,11 +43,11 @@ class Load:
 
 @dataclass(frozen=True)
 class Ceilings:
-    """What was measured of the device.
+    """Measured limits of the device.
 
     Attributes:
-        tflops: of the model's matrix products, in 10^12 operations a second, each weighed by its share of the work.
-        gigabytes: moved by a copy on the device, read and written, in 10^9 bytes a second.
+        tflops: rate of the model's matrix products, in 10^12 operations per second, weighted by their work.
+        gigabytes: rate of a copy on the device, read and written, in 10^9 bytes per second.
     """
 
     tflops: float
@@ -55,13 +55,13 @@ class Ceilings:
 
 
 def config(shape: dict[str, int]) -> Any:
-    """A configuration of Qwen2."""
+    """Return a configuration of Qwen2."""
     fields: dict[str, Any] = {**shape, "tie_word_embeddings": False}
     return Qwen2Config(**fields)
 
 
 def random_model(shape: dict[str, int], device: str) -> Any:
-    """Qwen2 of random weights, made on the device: its speed is that of true weights, its answers are noise."""
+    """Return Qwen2 with random weights on the device: the speed of real weights, noise as answers."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16)
     try:
@@ -72,11 +72,11 @@ def random_model(shape: dict[str, int], device: str) -> Any:
         torch.set_default_dtype(before)
 
 
-# --- ceilings ---
+# --- limits of the device ---
 
 
 def ceilings(shape: dict[str, int], device: str, load: Load, fp8: bool = False) -> Ceilings:
-    """Measure the device at the model's shapes, with a batch's tokens as rows."""
+    """Measure the device at the model's shapes; the rows are the tokens of a batch."""
     rows = load.batch * (load.static + load.own)
     seconds = operations = 0.0
     for inner, outer in layer_shapes(shape):
@@ -86,7 +86,7 @@ def ceilings(shape: dict[str, int], device: str, load: Load, fp8: bool = False) 
 
 
 def layer_shapes(shape: dict[str, int]) -> list[tuple[int, int]]:
-    """Inner and outer size of the matrix products of one layer."""
+    """Return the inner and outer size of each matrix product of one layer."""
     hidden, middle = shape["hidden_size"], shape["intermediate_size"]
     keys = hidden // shape["num_attention_heads"] * shape["num_key_value_heads"]
     return [(hidden, hidden + 2 * keys), (hidden, hidden), (hidden, 2 * middle), (middle, hidden)]
@@ -102,7 +102,7 @@ def _product(rows: int, inner: int, outer: int, device: str, fp8: bool) -> Calla
 
 
 def _scaled(left: Tensor, right: Tensor, left_scale: Tensor, right_scale: Tensor) -> Tensor:
-    """Product of two fp8 matrices, the second of them standing on its side."""
+    """Return the product of an fp8 matrix with the transpose of a second one."""
     return torch._scaled_mm(left, right.t(), scale_a=left_scale, scale_b=right_scale, out_dtype=torch.bfloat16)
 
 
@@ -113,19 +113,19 @@ def _copied(device: str, rounds: int) -> float:
 
 
 def _seconds(work: Callable[[], Any], device: str, rounds: int) -> float:
-    """Seconds of a piece of work, median of the rounds, each of ten repeats after two for warming up."""
+    """Return the seconds of a call: median of the rounds of ten calls, after two calls to warm up."""
     work(), work()
-    taken = []
+    seconds = []
     for _ in range(rounds):
         start = _now(device)
         for _ in range(10):
             work()
-        taken.append((_now(device) - start) / 10)
-    return median(taken)
+        seconds.append((_now(device) - start) / 10)
+    return median(seconds)
 
 
 def _now(device: str) -> float:
-    """The time at which the device has done all it was given."""
+    """Return the time after the device has completed all submitted work."""
     if device == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
@@ -135,7 +135,7 @@ def _now(device: str) -> float:
 
 
 class Fp8Linear(nn.Module):
-    """A linear layer whose product is taken in fp8; one scale for all weights, one for each batch of inputs."""
+    """A linear layer with an fp8 product; one scale for all weights, one for each batch of inputs."""
 
     def __init__(self, plain: nn.Linear) -> None:
         super().__init__()
@@ -143,13 +143,13 @@ class Fp8Linear(nn.Module):
         self.weight = (plain.weight / self.scale).to(FP8)
         self.bias = plain.bias
 
-    def forward(self, given: Tensor) -> Tensor:
-        """The same as of the plain layer, but for rounding."""
-        rows = given.reshape(-1, given.shape[-1])
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the output of the plain layer, except for rounding."""
+        rows = inputs.reshape(-1, inputs.shape[-1])
         scale = _scale(rows)
-        found = _scaled((rows / scale).to(FP8), self.weight, scale, self.scale)
-        found = found if self.bias is None else found + self.bias
-        return found.reshape(*given.shape[:-1], -1)
+        outputs = _scaled((rows / scale).to(FP8), self.weight, scale, self.scale)
+        outputs = outputs if self.bias is None else outputs + self.bias
+        return outputs.reshape(*inputs.shape[:-1], -1)
 
 
 def _scale(values: Tensor) -> Tensor:
@@ -158,7 +158,7 @@ def _scale(values: Tensor) -> Tensor:
 
 @torch.no_grad()
 def in_fp8(model: Any) -> Any:
-    """The model with the products of its layers in fp8; the last one, onto the vocabulary, stays as it is."""
+    """Return the model with fp8 products in its layers; the output layer is unchanged."""
     for layer, part in product(model.model.layers, ("self_attn", "mlp")):
         owner = getattr(layer, part)
         for name, child in list(owner.named_children()):
@@ -171,12 +171,12 @@ def in_fp8(model: Any) -> Any:
 
 
 class Labelling:
-    """Computes what the strategies ask for, on random tokens, without constraint: its masks cost next to nothing.
+    """The computation of the strategies on random tokens, without constrained decoding, whose masks cost little.
 
     Args:
-        model: as ``random_model`` makes it.
-        device: where it is.
-        load: what is computed.
+        model: of ``random_model``.
+        device: the model's device.
+        load: size of the measurement.
     """
 
     def __init__(self, model: Any, device: str, load: Load) -> None:
@@ -184,39 +184,39 @@ class Labelling:
 
     @torch.inference_mode()
     def rate(self, strategy: str, warm: bool) -> float:
-        """Documents a second; median of the rounds after one for warming up.
+        """Return texts per second: median of the rounds, after one batch to warm up.
 
         Args:
-            strategy: ``label_tokens`` computes one token, ``json_list`` as many as the load says, one after the other.
-            warm: whether the keys of the static part are there already.
+            strategy: ``label_tokens`` generates one token, ``json_list`` ``load.written`` tokens.
+            warm: whether the KV cache of the static part exists already.
         """
         tokens = 1 if strategy == "label_tokens" else self._load.written
-        beginning = self._beginning() if warm else None
-        self._pass(next(self._batches()), beginning, tokens)
-        taken = []
+        prefix = self._prefix() if warm else None
+        self._pass(next(self._batches()), prefix, tokens)
+        seconds = []
         for _ in range(self._load.rounds):
             start = _now(self._device)
             for batch in self._batches():
-                self._pass(batch, beginning, tokens)
-            taken.append(_now(self._device) - start)
-        return self._load.documents / median(taken)
+                self._pass(batch, prefix, tokens)
+            seconds.append(_now(self._device) - start)
+        return self._load.documents / median(seconds)
 
-    def _pass(self, batch: Tensor, beginning: Any, tokens: int) -> None:
+    def _pass(self, batch: Tensor, prefix: Any, tokens: int) -> None:
         cache = DynamicCache()
-        if beginning is not None:
-            self._lend(beginning, cache, len(batch))
+        if prefix is not None:
+            self._share(prefix, cache, len(batch))
             batch = batch[:, self._load.static :]
         for _ in range(tokens):
-            told = self._model(batch, past_key_values=cache, use_cache=True, logits_to_keep=1)
-            batch = told.logits.argmax(dim=-1)
+            output = self._model(batch, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            batch = output.logits.argmax(dim=-1)
 
-    def _beginning(self) -> Any:
+    def _prefix(self) -> Any:
         static = next(self._batches())[:1, : self._load.static]
         return self._model(static, past_key_values=DynamicCache(), use_cache=True, logits_to_keep=1).past_key_values
 
-    def _lend(self, beginning: Any, cache: Any, rows: int) -> None:
-        """Give a cache the keys of the static part, once for all rows: attention copies them as it goes."""
-        for place, layer in enumerate(beginning.layers):
+    def _share(self, prefix: Any, cache: Any, rows: int) -> None:
+        """Add the KV cache of the static part as an expanded view: attention copies it per row."""
+        for place, layer in enumerate(prefix.layers):
             cache.update(layer.keys.expand(rows, -1, -1, -1), layer.values.expand(rows, -1, -1, -1), place)
 
     def _batches(self) -> Iterator[Tensor]:
@@ -231,17 +231,17 @@ class Labelling:
 
 @dataclass(frozen=True)
 class Roofline:
-    """The most documents a second that the measured ceilings allow.
+    """Maximum texts per second under the measured limits of the device.
 
     Attributes:
-        found: the ceilings.
-        body: parameters that work on every token.
-        head: parameters that work on every written token.
-        batch: documents that share one strategy of the weights.
-        weight_bytes: of one parameter of the body.
+        limits: the measured limits.
+        body: parameters that multiply every token.
+        head: parameters that multiply every generated token.
+        batch: texts that share one read of the weights.
+        weight_bytes: bytes per parameter of the body.
     """
 
-    found: Ceilings
+    limits: Ceilings
     body: float
     head: float
     batch: int
@@ -254,17 +254,17 @@ class Roofline:
         its first. Attention is small at this length and is left out.
         """
         tokens = load.own if warm else load.own + load.static
-        first = 2 * (self.body * tokens + self.head) / (self.found.tflops * 1e12)
+        first = 2 * (self.body * tokens + self.head) / (self.limits.tflops * 1e12)
         return 1 / (first if strategy == "label_tokens" else first + (load.written - 1) * self._step())
 
     def _step(self) -> float:
-        computed = 2 * (self.body + self.head) / (self.found.tflops * 1e12)
-        read = (self.body * self.weight_bytes + self.head * 2) / (self.found.gigabytes * 1e9) / self.batch
+        computed = 2 * (self.body + self.head) / (self.limits.tflops * 1e12)
+        read = (self.body * self.weight_bytes + self.head * 2) / (self.limits.gigabytes * 1e9) / self.batch
         return max(computed, read)
 
 
-def roofline(shape: dict[str, int], found: Ceilings, batch: int, weight_bytes: int = 2) -> Roofline:
-    """The roofline of an architecture."""
+def roofline(shape: dict[str, int], limits: Ceilings, batch: int, weight_bytes: int = 2) -> Roofline:
+    """Return the roofline of an architecture."""
     layer = sum(inner * outer for inner, outer in layer_shapes(shape))
     head = shape["hidden_size"] * shape["vocab_size"]
-    return Roofline(found, float(layer * shape["num_hidden_layers"]), float(head), batch, weight_bytes)
+    return Roofline(limits, float(layer * shape["num_hidden_layers"]), float(head), batch, weight_bytes)

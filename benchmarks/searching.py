@@ -1,11 +1,11 @@
-"""Searches of each kind of index, over made-up clusters or over plots, each in a process of its own for its memory."""
+"""Searches of each kind of index over synthetic or real vectors, one process per kind to measure its memory."""
 
 from __future__ import annotations
 
 import multiprocessing
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +15,36 @@ from prompts.files import replacing
 from similarity.index import faiss_index
 
 DIMENSION = 384
-_ASKED, _ASKED_EXACT, _K = 500, 40, 10
-_OF_A_CLUSTER = 100
+_QUERIES, _EXACT_QUERIES, _K = 500, 40, 10
+_CLUSTER_SIZE = 100
 _SLICE = 65_536
 
 
 @dataclass(frozen=True)
-class Searched:
-    """What was measured of a kind: milliseconds of a query, recall@10, seconds to make it, and megabytes.
+class KindResult:
+    """Measurements of a kind of index.
 
     Attributes:
-        memory: that the process holds for it alone, beyond what it held before.
-        mapped: of the vectors' file that it has looked at; the system may take these back.
+        p50: milliseconds per query, median.
+        p95: milliseconds per query, 95th percentile.
+        recall: recall@10 without self-hits.
+        effort: the index's search effort.
+        build_seconds: seconds to build it.
+        memory: MB of private memory that loading and searching add to the process.
+        mapped: MB of the mapped vector file that searching reads; the operating system can reclaim them.
     """
 
     p50: float
     p95: float
     recall: float
     effort: int
-    made: float
+    build_seconds: float
     memory: float
     mapped: float
 
 
 def clustered(folder: Path, count: int) -> Path:
-    """The file of so many synthetic vectors, made where it is not there."""
+    """Return the file of ``count`` synthetic vectors; it is created once."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"clustered-{count}.f32"
     if not path.exists():
@@ -47,80 +52,79 @@ def clustered(folder: Path, count: int) -> Path:
     return path
 
 
-def searched(path: Path, count: int, kinds: Sequence[str], folder: Path) -> dict[str, Searched]:
-    """Exact search and these kinds over the same vectors and queries; the indexes are saved in the folder."""
-    own, asked = _queries(path, count)
-    exact, flat = _apart(folder, path, count, "flat", asked)
-    found = {"flat": flat}
+def search_all(path: Path, count: int, kinds: Sequence[str], folder: Path) -> dict[str, KindResult]:
+    """Measure exact search and these kinds over the same vectors and queries; the indexes are saved in the folder."""
+    own, queries = _queries(path, count)
+    exact, flat = _measure(folder, path, count, "flat", queries)
+    results = {"flat": flat}
     for kind in kinds:
-        rows, one = _apart(folder, path, count, kind, asked)
-        measured = faiss_index.recall(
-            *(faiss_index.others(some[: len(exact)], own[: len(exact)], _K) for some in (rows, exact))
-        )
-        found[kind] = Searched(one.p50, one.p95, measured, one.effort, one.made, one.memory, one.mapped)
-    return found
+        rows, result = _measure(folder, path, count, kind, queries)
+        neighbours = (faiss_index.others(found[: len(exact)], own[: len(exact)], _K) for found in (rows, exact))
+        results[kind] = replace(result, recall=faiss_index.recall(*neighbours))
+    return results
 
 
 def _write(path: Path, count: int) -> None:
-    """Unit vectors around centres, a hundred around each; neighbours of a cluster have a cosine of about .5."""
+    """Write unit vectors, 100 per cluster; two vectors of a cluster have a cosine of about 0.5."""
     rng = np.random.default_rng(0)
-    centres = rng.standard_normal((max(1, count // _OF_A_CLUSTER), DIMENSION), np.float32)
+    centres = rng.standard_normal((max(1, count // _CLUSTER_SIZE), DIMENSION), np.float32)
     with replacing(path) as new:
         for start in range(0, count, _SLICE):
-            some = min(_SLICE, count - start)
-            found = centres[rng.integers(0, len(centres), some)] + rng.standard_normal((some, DIMENSION), np.float32)
-            faiss_index.append_vectors(new, start, found / np.linalg.norm(found, axis=1, keepdims=True))
+            size = min(_SLICE, count - start)
+            noise = rng.standard_normal((size, DIMENSION), np.float32)
+            vectors = centres[rng.integers(0, len(centres), size)] + noise
+            faiss_index.append_vectors(new, start, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
 def _queries(path: Path, count: int) -> tuple[Any, Any]:
-    """Rows of the file, and their vectors moved a little."""
+    """Return rows of the file, and their vectors with a little noise."""
     rng = np.random.default_rng(1)
-    held = faiss_index.mapped_vectors(path, count, DIMENSION)
-    own = np.sort(rng.choice(count, min(_ASKED, count), replace=False))
-    chosen = held[own]
+    vectors = faiss_index.mapped_vectors(path, count, DIMENSION)
+    own = np.sort(rng.choice(count, min(_QUERIES, count), replace=False))
+    chosen = vectors[own]
     moved = chosen + 0.02 * rng.standard_normal(chosen.shape, np.float32)
     return own, np.asarray(moved / np.linalg.norm(moved, axis=1, keepdims=True), np.float32)
 
 
-def _apart(folder: Path, path: Path, count: int, kind: str, asked: Any) -> tuple[Any, Searched]:
-    """Make the index in one process and search it in another."""
+def _measure(folder: Path, path: Path, count: int, kind: str, queries: Any) -> tuple[Any, KindResult]:
+    """Build the index in one process and search it in another."""
     spawned = multiprocessing.get_context("spawn")
     saved = folder / f"{kind}-{path.stem}-{count}.faiss"
     with spawned.Pool(1) as pool:
-        effort, seconds = pool.apply(_made, (path, count, kind, saved))
+        effort, seconds = pool.apply(_build, (path, count, kind, saved))
     with spawned.Pool(1) as pool:
-        some = asked[:_ASKED_EXACT] if kind == "flat" else asked
-        rows, times, memory, mapped = pool.apply(_asked, (path, count, kind, saved, effort, some))
+        sent = queries[:_EXACT_QUERIES] if kind == "flat" else queries
+        rows, times, memory, mapped = pool.apply(_search, (path, count, kind, saved, effort, sent))
     p50, p95 = np.quantile(times, (0.5, 0.95)) * 1_000
-    return rows, Searched(float(p50), float(p95), 1.0, effort, seconds, memory, mapped)
+    return rows, KindResult(float(p50), float(p95), 1.0, effort, seconds, memory, mapped)
 
 
-def _made(path: Path, count: int, kind: str, saved: Path) -> tuple[int, float]:
-    began = time.perf_counter()
-    made = faiss_index.made(kind, faiss_index.mapped_vectors(path, count, DIMENSION))
-    made.save(saved)
-    return made.effort, time.perf_counter() - began
+def _build(path: Path, count: int, kind: str, saved: Path) -> tuple[int, float]:
+    start = time.perf_counter()
+    index = faiss_index.made(kind, faiss_index.mapped_vectors(path, count, DIMENSION))
+    index.save(saved)
+    return index.effort, time.perf_counter() - start
 
 
-def _asked(
-    path: Path, count: int, kind: str, saved: Path, effort: int, asked: Any
+def _search(
+    path: Path, count: int, kind: str, saved: Path, effort: int, queries: Any
 ) -> tuple[Any, list[float], float, float]:
-    import faiss  # noqa: F401  (its own memory is not the index's)
+    import faiss  # noqa: F401  (excludes the library's own memory)
 
     before = _megabytes("RssAnon"), _megabytes("RssFile")
-    loaded = faiss_index.loaded(kind, faiss_index.mapped_vectors(path, count, DIMENSION), saved, effort, None)
-    loaded.search(asked[:1], _K + 1)
+    index = faiss_index.loaded(kind, faiss_index.mapped_vectors(path, count, DIMENSION), saved, effort, None)
+    index.search(queries[:1], _K + 1)
     rows, times = [], []
-    for one in asked:
-        began = time.perf_counter()
-        rows.append(loaded.search(one[None], _K + 1)[1][0])
-        times.append(time.perf_counter() - began)
+    for query in queries:
+        start = time.perf_counter()
+        rows.append(index.search(query[None], _K + 1)[1][0])
+        times.append(time.perf_counter() - start)
     after = _megabytes("RssAnon"), _megabytes("RssFile")
     return np.array(rows), times, after[0] - before[0], max(0.0, after[1] - before[1])
 
 
 def _megabytes(name: str) -> float:
-    """A line of this process's status on Linux, in MB (2^20 bytes); elsewhere 0."""
+    """Return a value of this process's status in MB (2^20 bytes) on Linux; elsewhere 0."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:

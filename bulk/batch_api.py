@@ -239,13 +239,7 @@ def _number(status: Any) -> int:
 
 @dataclass(frozen=True)
 class RequestFiles:
-    """Files of requests.
-
-    Attributes:
-        files: in their order.
-        requests: in all files.
-        texts: different ones that they are about.
-    """
+    """Files of requests, and the different texts that the requests are about."""
 
     files: tuple[Path, ...]
     requests: int

@@ -26,13 +26,7 @@ GUESSES: Mapping[str, Sequence[str]] = {
 
 @dataclass(frozen=True)
 class InputFiles:
-    """Files to read, in their order.
-
-    Attributes:
-        pattern: the path or pattern that names them.
-        files: their paths.
-        dialect: encoding and separator of the text files, where the user names them.
-    """
+    """Files to read, in their order, and the path or pattern that names them."""
 
     pattern: str
     files: tuple[Path, ...]
@@ -82,10 +76,7 @@ class InputFiles:
 def input_files(pattern: str, excluded: Sequence[Path] = (), dialect: TableDialect = TableDialect()) -> InputFiles:
     """The files that a path names: one file of any name, all tables of a folder, or those that a pattern matches.
 
-    Args:
-        pattern: the path or pattern.
-        excluded: files that are never read, such as the output in the same folder.
-        dialect: encoding and separator of the text files, where the user names them.
+    ``excluded`` files are never read, such as the output in the same folder.
 
     Raises:
         InvalidDataset: no such file, or a file that is not a table.

@@ -56,10 +56,8 @@ class InputRow:
     """A row with its text, or with the answer of a row that has none.
 
     Attributes:
-        row: as it was read.
         key: digest of the text; None where there is none.
         answer: the problem of a row without a text.
-        text: the text.
     """
 
     row: Row
@@ -73,11 +71,6 @@ class Job:
     """What is classified, how, and into which file.
 
     Attributes:
-        source: the input files.
-        columns: the columns that are read.
-        taxonomy: the labels.
-        classifier: the classifier.
-        out: the output file.
         batch: texts per call of the classifier, and per transaction of the answer store.
         prefix: of the names of the added columns.
     """

@@ -46,7 +46,6 @@ class Summary:
     """The result of a run.
 
     Attributes:
-        rows: of the output.
         texts: different ones that were answered.
         problems: rows by the kind of their problem.
         examples: ids of the first rows of each kind.
@@ -72,14 +71,7 @@ class Summary:
 
 
 class ProgressLog:
-    """Reports progress in a line, at most every ``seconds``.
-
-    Args:
-        write: takes the line.
-        model: for the cost of its tokens.
-        seconds: between two lines.
-        now: the clock, in seconds.
-    """
+    """Passes a line to ``write``, at most every ``seconds`` of the clock ``now``; ``model`` gives the cost."""
 
     def __init__(
         self, write: Callable[[str], object], model: str, seconds: float = _LOG_SECONDS,
@@ -147,7 +139,6 @@ class Forecast:
     """What a run would take.
 
     Attributes:
-        rows: of the input.
         texts: different ones to classify.
         problems: rows without a text, by the kind of their problem.
         preview: tokens and cost of all texts, from a sample of them; None where classification is free.
@@ -164,10 +155,7 @@ class Forecast:
 def forecast(job: Job, preview: Callable[[Sequence[Text]], Preview] | None, timed: bool) -> Forecast:
     """Read all rows and estimate; writes nothing.
 
-    Args:
-        job: the job.
-        preview: returns tokens and cost of texts; None where classification is free.
-        timed: whether the classification of some texts is timed.
+    ``preview`` returns tokens and cost of texts; it is None where classification is free.
     """
     result, sample = _counted(job)
     if preview and sample:

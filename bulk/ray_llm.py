@@ -118,8 +118,6 @@ class RayEndpoint:
     run.
 
     Attributes:
-        base_url: root of the endpoint.
-        key: API key.
         retries: further attempts after the first.
     """
 

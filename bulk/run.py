@@ -125,12 +125,7 @@ def _check_finished(job: Job) -> None:
 
 
 def _schema(job: Job) -> Schema:
-    """The columns to write, after a look at all rows; a run that cannot begin leaves nothing behind.
-
-    Raises:
-        InvalidDataset: the input cannot be read to its end, or has a column with the name of an added one.
-        InvalidSetting: the output cannot hold the columns.
-    """
+    """The columns to write, after a look at all rows; a run that cannot begin leaves nothing behind."""
     try:
         schema = job.schema()
         check_schema(job.out, schema, _added_types(job))
@@ -156,12 +151,7 @@ def _added_types(job: Job) -> dict[str, Any]:
 
 
 def _restore_answers(job: Job, store: JobStore) -> Any:
-    """Put into the store all answers of a finished output that have no problem; returns the setup of its system.
-
-    Raises:
-        InvalidSetting: there is no output, or it belongs to another run.
-        InvalidDataset: output and input do not match.
-    """
+    """Put into the store all answers of a finished output that have no problem; returns the setup of its system."""
     finished = read_manifest(job.final_manifest) if job.out.exists() else None
     if finished is None:
         raise InvalidSetting(f"--retry-failed: {job.out} is no finished output of this command; leave it out")

@@ -44,11 +44,7 @@ def batches(
     When a run resumes after whole batches, the remaining batches hold the same texts as without the interruption, so
     that scores that depend on the batch are the same.
 
-    Args:
-        job: the job.
-        unknown: returns those of some digests that have no answer.
-        position: kept up to date.
-        on_rows: called with the number of rows of each window.
+    ``on_rows`` is called with the number of rows of each window.
     """
     pending: dict[bytes, Text] = {}
     for window in job.rows(position):
@@ -71,21 +67,13 @@ class Runner(Protocol):
     """Classifies batches, in any order."""
 
     def answers(self, batches: Batches, store: JobStore) -> Iterator[list[StoredAnswer]]:
-        """Answers to whole batches as they come.
-
-        Args:
-            batches: returns the batches of the texts that a function says are unknown.
-            store: the answers so far; the caller adds what this yields.
-        """
+        """Answers to whole batches as they come; the caller adds them to the store."""
 
 
 class LocalRunner:
     """Runs one classifier in this process, batch by batch.
 
-    Args:
-        open: loads the classifier, before the first batch.
-        taxonomy: the labels.
-        patience: seconds to wait for an endpoint that fails for every text; None stores its failures as answers.
+    ``patience`` is the time in seconds to wait for an endpoint that fails for every text; None stores its failures.
     """
 
     def __init__(self, open: Callable[[], Classifier], taxonomy: Taxonomy, patience: float | None = 60.0) -> None:

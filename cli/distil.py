@@ -63,10 +63,10 @@ def distil(table: Path, out: Path, dry_run: bool, seed: int, partial: bool, **op
         return tell_costs([run])
     with bar("teacher", len(run.pending())) as on_progress:
         rows = run.collect(on_progress)
-    from training.distillation.teacher_labels import sides, verdicts
+    from training.distillation.teacher_labels import labels_of_teacher, split_by_film
 
-    said = verdicts(loaded.examples, rows, vocabulary, partial)
-    dealt = sides(said.examples, seed)
+    said = labels_of_teacher(loaded.examples, rows, vocabulary, partial)
+    dealt = split_by_film(said.examples, seed)
     student = _taught(out / _STUDENT, table.name, vocabulary, said, dealt, run, seed, options)
     held = _held_against(out, table, vocabulary, dealt["test"], options)
     _report(out, loaded, dealt, {"data": table.name, **_told(run, said, student, len(loaded.examples), dealt)}, held)

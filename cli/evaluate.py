@@ -159,14 +159,14 @@ def _judge(old: Sequence[Path], runs: Sequence[EvaluationRun], margin: float) ->
 
 
 def _tell_figures(figures: RunMetrics) -> None:
-    from eval.results_table import written
+    from eval.run_metrics import format_value
 
     for name, value in figures.items():
-        click.echo(f"{name:24} {written(value):>9}")
+        click.echo(f"{name:24} {format_value(value):>9}")
 
 
 def _tell_table(found: Mapping[str, RunMetrics]) -> None:
-    from eval.results_table import ResultsTable
+    from eval.run_metrics import ResultsTable
 
     click.echo(str(ResultsTable.of(found)))
 

@@ -49,10 +49,10 @@ def _ways(shown: str | None) -> list[str | None]:
 
 
 def _material(data: Path, loaded: LoadedDataset, way: str | None, split: str, limit: int | None) -> EvaluationData:
-    from eval.input_variants import shown
+    from eval.input_variants import input_variant
     from eval.manifest import EvaluationData
 
-    examples = shown(loaded.examples, way) if way else loaded.examples
+    examples = input_variant(loaded.examples, way) if way else loaded.examples
     return EvaluationData(data, split, limit, loaded.taxonomy, examples)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.option("--loss", type=click.FloatRange(0, 1), default=0.01, show_default=True, help="Micro-F1 that may be lost.")
 def cascade(data: Path, loss: float, taxonomy: str | None, **choice: Any) -> None:
     """Find the margin at which MiniLM's answers may stand, so that the language model is asked least often."""
-    from eval.tune_thresholds import fit_cascade
+    from eval.calibration import fit_cascade
     from marquee.factory import RequestOptions, create
     from marquee.settings import read_settings
     from prompts import registry
@@ -49,8 +49,7 @@ def calibrate(
     data: Path, taxonomy: str | None, strategy: str, prompt: str | None, unlabelled: bool, **choice: Any
 ) -> None:
     """Learn how a strategy's scores become labels: a threshold from labelled texts, or a correction from unlabelled."""
-    from eval.tune_thresholds import calibrate as learn
-    from eval.tune_thresholds import correct_bias
+    from eval.calibration import correct_bias, tune_threshold
     from llm.thresholds import ThresholdStore
     from marquee.factory import RequestOptions, backend_of, language_model
     from marquee.settings import read_settings
@@ -68,7 +67,7 @@ def calibrate(
         learnt = correct_bias(model, vocabulary, settings.thresholds_path, _texts(data, **choice), data.name)
     else:
         loaded = loaded_of(data, vocabulary, **choice)
-        learnt = learn(model, loaded.taxonomy, settings.thresholds_path, loaded.examples, data.name)
+        learnt = tune_threshold(model, loaded.taxonomy, settings.thresholds_path, loaded.examples, data.name)
     click.echo(
         f"threshold {learnt.threshold:.3f}, {len(learnt.logit_offsets)} labels corrected; "
         f"kept in {settings.thresholds_path}"

@@ -1,29 +1,43 @@
-"""Logistic (Platt) calibration: log-odds of scores, Platt's targets, and the one fit of slopes and an intercept.
+"""Calibration on validation texts: logistic (Platt) fits, thresholds of strategies, and the margin of a cascade.
 
-Source: Platt, Probabilistic outputs for support vector machines, 1999. Two fits are of another kind and stay where they
-are: ``eval.baselines.thresholds`` shrinks each label to all labels; ``training.matcher.calibration`` shares slopes
-among labels.
+Two logistic fits of another kind are elsewhere: ``eval.baselines.thresholds`` shrinks each label towards all labels,
+and ``training.matcher.calibration`` shares slopes among labels.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from eval.datasets import Example
+from llm.classifier import Classifier, Prediction
+from llm.language_model import LanguageModel
+from llm.thresholds import LabelThreshold, ThresholdStore, batch_calibration, default, fit
+from llm.wrappers.two_models import FittedMargin, fit_margin
+from prompts.errors import InvalidDataset
+from prompts.taxonomy import Taxonomy
+from prompts.text import Text
 
 Numbers = NDArray[np.float64]
 _LEAST = 1e-6  # scores are clipped to [1e-6, 1 - 1e-6]
 
 
 def log_odds(scores: NDArray[np.floating]) -> Numbers:
-    """Log-odds of probabilities, same shape; finite for scores of 0 and 1 too."""
-    kept = np.clip(np.asarray(scores, np.float64), _LEAST, 1 - _LEAST)
-    return np.asarray(np.log(kept / (1 - kept)))
+    """Log-odds of probabilities, same shape; finite also for 0 and 1."""
+    clipped = np.clip(np.asarray(scores, np.float64), _LEAST, 1 - _LEAST)
+    return np.asarray(np.log(clipped / (1 - clipped)))
 
 
 def platt_targets(truth: NDArray[np.bool_]) -> Numbers:
-    """Targets between 0 and 1, shape (texts,), so that a few texts, or texts all alike, give no certainty."""
+    """Targets strictly between 0 and 1, shape (texts,), so that few or uniform texts do not give certainty.
+
+    Source: Platt, Probabilistic outputs for support vector machines, 1999.
+    """
     positive = int(truth.sum())
     return np.where(truth, (positive + 1) / (positive + 2), 1 / (len(truth) - positive + 2))
 
@@ -33,8 +47,8 @@ def fit_logistic(features: NDArray[np.floating], targets: NDArray[Any], c: float
 
     Args:
         features: shape (texts, features).
-        targets: true or false, or a probability, shape (texts,).
-        c: inverse strength of the L2 penalty on the slopes, as in scikit-learn; infinite for none.
+        targets: booleans or probabilities, shape (texts,).
+        c: inverse strength of the L2 penalty on the slopes, as in scikit-learn; infinite for no penalty.
 
     Returns:
         Slopes of shape (features,), and the intercept.
@@ -44,7 +58,84 @@ def fit_logistic(features: NDArray[np.floating], targets: NDArray[Any], c: float
     regression = LogisticRegression(C=c, max_iter=1_000)
     if targets.dtype == bool:
         regression.fit(features, targets)
-    else:  # scikit-learn takes classes only: each text counts once as true and once as false, weighed by its target
+    else:  # scikit-learn accepts classes only: each text counts as true and as false, weighted by its target
         classes = np.repeat([1, 0], len(targets))
         regression.fit(np.tile(features, (2, 1)), classes, np.concatenate([targets, 1 - targets]))
     return regression.coef_[0], float(regression.intercept_[0])
+
+
+def tune_threshold(
+    model: LanguageModel, taxonomy: Taxonomy, path: Path, examples: Sequence[Example], origin: str
+) -> LabelThreshold:
+    """Learn a threshold from a strategy's scores on labelled texts, and store it.
+
+    Args:
+        model: with the strategy and prompt to calibrate.
+        taxonomy: to calibrate for.
+        path: file of the threshold store.
+        examples: of the validation split, never of the test split.
+        origin: of the texts, for messages.
+
+    Raises:
+        InvalidDataset: no text has a prediction.
+    """
+    raw, texts = _uncalibrated(model), [example.text for example in examples]
+    predictions = raw.classify(texts, taxonomy)
+    _without_problems(predictions, origin)
+    pairs = [
+        (one.scores, example.labels) for one, example in zip(predictions, examples, strict=True) if not one.problem
+    ]
+    threshold = fit(
+        [scores for scores, _ in pairs], [labels for _, labels in pairs], taxonomy, raw.mutually_exclusive(taxonomy)
+    )
+    _store(raw, texts, taxonomy, path, threshold)
+    return threshold
+
+
+def correct_bias(
+    model: LanguageModel, taxonomy: Taxonomy, path: Path, texts: Sequence[Text], origin: str
+) -> LabelThreshold:
+    """Learn the model's label bias from its scores on unlabelled texts (batch calibration), and store the correction.
+
+    Arguments and errors are those of ``tune_threshold``.
+    """
+    raw = _uncalibrated(model)
+    mutually_exclusive = raw.mutually_exclusive(taxonomy)
+    predictions = _without_problems(raw.classify(texts, taxonomy), origin)
+    scores = [prediction.scores for prediction in predictions]
+    threshold = batch_calibration(scores, mutually_exclusive, default(mutually_exclusive).threshold)
+    _store(raw, texts, taxonomy, path, threshold)
+    return threshold
+
+
+def fit_cascade(
+    small: Classifier, large: Classifier, taxonomy: Taxonomy, examples: Sequence[Example], loss: float
+) -> FittedMargin:
+    """The margin from which a small classifier's predictions are accepted, for a permitted loss of micro-F1.
+
+    Raises:
+        InvalidDataset: the large classifier has a prediction for no text.
+    """
+    texts = [example.text for example in examples]
+    predictions = large.classify(texts, taxonomy)
+    _without_problems(predictions, "the examples")
+    return fit_margin(small.classify(texts, taxonomy), predictions, [example.labels for example in examples], loss)
+
+
+def _uncalibrated(model: LanguageModel) -> LanguageModel:
+    return replace(model, thresholds=ThresholdStore())
+
+
+def _without_problems(predictions: list[Prediction], origin: str) -> list[Prediction]:
+    usable = [prediction for prediction in predictions if not prediction.problem]
+    if not usable:
+        reason = predictions[0].problem.detail if predictions and predictions[0].problem else "it has no text"
+        raise InvalidDataset(f"nothing to learn from {origin}: {reason}")
+    return usable
+
+
+def _store(
+    model: LanguageModel, texts: Sequence[Text], taxonomy: Taxonomy, path: Path, threshold: LabelThreshold
+) -> None:
+    for key in {model.threshold_key(text, taxonomy) for text in texts}:
+        ThresholdStore(path).put(key, threshold)

@@ -1,7 +1,7 @@
-"""The same examples shown in other ways, to tell what a model reads from what it knows by heart.
+"""Input variants of the same examples, to measure what a model has memorised.
 
-A famous film is recognised: by its title, by its names, by its whole plot. Whoever is as good with the title alone, or
-loses much where names are masked, has answered from memory (Chang et al. 2023, arXiv 2305.00118).
+A well-known film is recognised by its title, its names or its plot. A model that scores as high with the title alone,
+or loses much when names are masked, predicts from memory (Chang et al. 2023, arXiv 2305.00118).
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from prompts.text import Text
 
 _WORD = re.compile(r"[^\W\d_](?:[\w'’-]*\w)?")
 _BETWEEN_NAMES = re.compile(r"[ .]{0,2}")  # "J. R. Smith" is one name
-_SHORTENED = re.compile(r"\b([A-Z]|Dr|Mr|Mrs|Ms|St|Jr|Sr|Lt|Sgt|Capt|Col|Gen|Prof)\.$")  # a full stop that ends nothing
-_ACRONYM = 4  # letters: FBI, NASA and the like name no one
+_ABBREVIATION = re.compile(r"\b([A-Z]|Dr|Mr|Mrs|Ms|St|Jr|Sr|Lt|Sgt|Capt|Col|Gen|Prof)\.$")  # does not end a sentence
+_ACRONYM = 4  # maximum letters of an acronym (FBI, NASA), which does not identify a film
 
 
-def shown(examples: Sequence[Example], way: str) -> list[Example]:
-    """The examples with their texts shown in a way of ``WAYS``.
+def input_variant(examples: Sequence[Example], variant: str) -> list[Example]:
+    """The examples with their texts in a variant of ``VARIANTS``.
 
     Raises:
-        UnknownName: there is no such way.
-        InvalidDataset: an example has no title, or no text, where the way needs one.
+        UnknownName: there is no such variant.
+        InvalidDataset: an example has no title, or no text, that the variant needs.
     """
-    if way not in WAYS:
-        raise UnknownName("way to show texts", way, WAYS)
-    change = WAYS[way](examples)
-    found = [replace(example, text=change(example.text)) for example in examples]
-    if bare := next((example.id for example in found if example.text.empty), None):
-        raise InvalidDataset(f"example {bare!r} has nothing to show as {way!r}; name its column by --title-field")
-    return found
+    if variant not in VARIANTS:
+        raise UnknownName("input variant", variant, VARIANTS)
+    change = VARIANTS[variant](examples)
+    changed = [replace(example, text=change(example.text)) for example in examples]
+    if empty := next((example.id for example in changed if example.text.empty), None):
+        raise InvalidDataset(f"example {empty!r} has no text as {variant!r}; name its column by --title-field")
+    return changed
 
 
 @dataclass(frozen=True)
 class ProperNames:
-    """What is taken for a name: a word that the texts write with a capital more often than without.
+    """Detects names: words that are capitalised more often than not.
 
     Attributes:
-        small: how often each word is written small.
-        capital: how often with a capital where no sentence begins, so that it says something.
+        small: number of lower-case occurrences of each word.
+        capital: number of capitalised occurrences that do not begin a sentence.
     """
 
     small: Mapping[str, int]
@@ -51,53 +51,52 @@ class ProperNames:
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> ProperNames:
-        """Counted over all texts."""
+        """Counts over all texts."""
         small, capital = Counter[str](), Counter[str]()
         for text in texts:
-            for found in _WORD.finditer(text):
-                word = found.group()
+            for match in _WORD.finditer(text):
+                word = match.group()
                 if word[0].islower():
                     small[word] += 1
-                elif not _begins(text, found.start()):
+                elif not _begins_sentence(text, match.start()):
                     capital[word.casefold()] += 1
         return cls(small, capital)
 
     def masked(self, text: Text) -> Text:
-        """Every name, and the title where the body says it, as ``[name 1]``, ``[name 2]``; a name keeps its number."""
+        """The body with ``[name 1]``, ``[name 2]`` for names, equal names with equal numbers, and ``[title]``."""
         numbers: dict[str, int] = {}
-        body, pieces, end = _without(text.title, text.body), list[str](), 0
-        for words in _runs([found for found in _WORD.finditer(body) if self._is_name(body, found)], body):
-            keys = [_key(found.group()) for found in words]
+        body, pieces, end = _mask_title(text.title, text.body), list[str](), 0
+        for words in _runs([match for match in _WORD.finditer(body) if self._is_name(body, match)], body):
+            keys = [_key(match.group()) for match in words]
             number = next((numbers[key] for key in keys if key in numbers), len(set(numbers.values())) + 1)
             numbers |= dict.fromkeys(keys, number)
             pieces += [body[end : words[0].start()], f"[name {number}]", _possessive(words[-1].group())]
             end = words[-1].end()
         return Text("".join([*pieces, body[end:]]))
 
-    def _is_name(self, text: str, found: re.Match[str]) -> bool:
-        word = found.group()
+    def _is_name(self, text: str, match: re.Match[str]) -> bool:
+        word = match.group()
         if not word[0].isupper() or (word.isupper() and 1 < len(word) <= _ACRONYM):
             return False
         if len(word) == 1:
-            return text[found.end() : found.end() + 1] == "."  # an initial
+            return text[match.end() : match.end() + 1] == "."  # an initial
         small, capital = self.small.get(word.casefold(), 0), self.capital.get(word.casefold(), 0)
-        return small < capital or (not small and not _begins(text, found.start()))
+        return small < capital or (not small and not _begins_sentence(text, match.start()))
 
 
-def _begins(text: str, start: int) -> bool:
-    """Whether a sentence begins there, where every word has a capital."""
+def _begins_sentence(text: str, start: int) -> bool:
     before = text[:start].rstrip(" \t\n\"'“”‘’([—-")
-    return not before or (before[-1] in ".!?…:" and not _SHORTENED.search(before))
+    return not before or (before[-1] in ".!?…:" and not _ABBREVIATION.search(before))
 
 
-def _runs(found: Sequence[re.Match[str]], text: str) -> list[list[re.Match[str]]]:
-    """Names that follow each other are one."""
+def _runs(matches: Sequence[re.Match[str]], text: str) -> list[list[re.Match[str]]]:
+    """Adjacent names are one name."""
     runs: list[list[re.Match[str]]] = []
-    for one in found:
-        if runs and _BETWEEN_NAMES.fullmatch(text[runs[-1][-1].end() : one.start()]):
-            runs[-1].append(one)
+    for match in matches:
+        if runs and _BETWEEN_NAMES.fullmatch(text[runs[-1][-1].end() : match.start()]):
+            runs[-1].append(match)
         else:
-            runs.append([one])
+            runs.append([match])
     return runs
 
 
@@ -109,13 +108,13 @@ def _possessive(word: str) -> str:
     return word[-2:] if word[-2:] in ("'s", "’s") else ""
 
 
-def _without(title: str, body: str) -> str:
-    """The body with the title masked where it stands as written; one short word would be found by chance."""
+def _mask_title(title: str, body: str) -> str:
+    """The body with the exact title masked; titles of up to three characters occur by chance."""
     return re.sub(rf"\b{re.escape(title)}\b", "[title]", body) if len(title) > 3 else body
 
 
-# Name -> what makes, of all examples, the change of one text.
-WAYS: Mapping[str, Callable[[Sequence[Example]], Callable[[Text], Text]]] = {
+# Name -> a function from all examples to the change of one text.
+VARIANTS: Mapping[str, Callable[[Sequence[Example]], Callable[[Text], Text]]] = {
     "title+plot": lambda examples: lambda text: text,
     "plot": lambda examples: lambda text: Text(text.body),
     "masked": lambda examples: ProperNames.of([example.text.body for example in examples]).masked,

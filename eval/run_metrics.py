@@ -1,10 +1,12 @@
-"""Metrics of a run, computed from its rows and manifest alone: quality, failures, speed and cost."""
+"""Metrics of a run, from its rows and manifest alone (quality, failures, speed and cost), and tables of them."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +31,61 @@ from llm.costs import cost
 METRICS_FILE = "metrics.json"
 RunMetrics = Mapping[str, float | None]
 
+TABLE_COLUMNS = ("micro-F1", "macro-F1", "Jaccard", "p50 ms", "texts/s", "USD per 1,000")
 HEADLINES = ("micro-F1", "macro-F1", "samples-F1", "Jaccard", "subset accuracy", "AL-1", "AL-2")
 SINGLE_HEADLINES = ("accuracy", "macro-F1")
 # Metrics of label sets add nothing where every text has one label.
 _SINGLE = [
     f"{average}-{ratio}" for ratio in ("F1", "precision", "recall") for average in ("micro", "macro", "weighted")
 ]
+
+
+@dataclass(frozen=True)
+class ResultsTable:
+    """A table for terminals (``str``) and notebooks (HTML).
+
+    Attributes:
+        columns: names; the first column identifies the row.
+        rows: cells in the order of ``columns``.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+    @classmethod
+    def of(cls, found: Mapping[str, RunMetrics], names: Sequence[str] = TABLE_COLUMNS) -> ResultsTable:
+        """One row per system with the metrics of these names."""
+        rows = tuple((spec, *(metrics.get(name) for name in names)) for spec, metrics in found.items())
+        return cls(("system", *names), rows)
+
+    def frame(self) -> Any:
+        """A pandas DataFrame where pandas is installed, else the table itself."""
+        try:
+            import pandas
+        except ImportError:
+            return self
+        return pandas.DataFrame(list(self.rows), columns=list(self.columns)).set_index(self.columns[0])
+
+    def __str__(self) -> str:
+        cells = [self.columns, *(tuple(map(format_value, row)) for row in self.rows)]
+        first, *others = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        layout = "  ".join([f"{{:{first}}}", *(f"{{:>{max(9, width)}}}" for width in others)])
+        return "\n".join(layout.format(*row) for row in cells)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{escape(name)}</th>" for name in self.columns)
+        rows = ("".join(f"<td>{escape(format_value(cell))}</td>" for cell in row) for row in self.rows)
+        body = "".join(f"<tr>{row}</tr>" for row in rows)
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def format_value(value: Any) -> str:
+    """A value for people: three decimals, a dash for None."""
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def write_metrics(run: RunResults) -> RunMetrics:

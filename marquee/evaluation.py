@@ -16,9 +16,8 @@ from eval.datasets.registry import records
 from eval.manifest import EvaluationData
 from eval.report import read, write
 from eval.results import RunResults
-from eval.results_table import HEADLINE, ResultsTable
 from eval.run import EvaluationRun, OpenedSystem, System
-from eval.run_metrics import RunMetrics
+from eval.run_metrics import TABLE_COLUMNS, ResultsTable, RunMetrics
 from llm.classifier import Classifier
 from marquee.classification import TaxonomyLike, load_taxonomy
 from marquee.systems import SystemContext, folder_name, named
@@ -95,7 +94,7 @@ class EvaluationResult:
         return size + self._table()._repr_html_()
 
     def _table(self) -> ResultsTable:
-        measured = [name for name in HEADLINE if any(one.get(name) is not None for one in self.metrics.values())]
+        measured = [name for name in TABLE_COLUMNS if any(one.get(name) is not None for one in self.metrics.values())]
         return ResultsTable.of(self.metrics, measured)
 
 

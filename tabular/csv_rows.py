@@ -111,11 +111,7 @@ def _column_names(cells: Sequence[str], file: str, head: str) -> list[str]:
 
 
 def _csv_records(lines: PushbackLines, layout: Layout, file: str) -> Iterator[Record]:
-    """Records as ``csv`` reads them, without empty ones.
-
-    Raises:
-        InvalidDataset: a quote that never closes, which would swallow the rows after it.
-    """
+    """Records as ``csv`` reads them, without empty ones; raises where an unclosed quote would swallow rows."""
     width, spaced, record = 0, f'{layout.separator} "', lines.record
     reader = _csv_reader(iter(lines), layout)
     while True:
@@ -148,9 +144,6 @@ def _odd_record(
     """The cells and the problem of a record that has another width than the header, or is not quoted by RFC 4180.
 
     ``cells`` are as ``csv`` reads them, empty where it raises.
-
-    Raises:
-        InvalidDataset: a quote that never closes.
     """
     if other := _other_quoting(lines, layout, width):
         return other, ""

@@ -28,8 +28,6 @@ class Table:
     """A file whose format and columns are known.
 
     Attributes:
-        path: the file.
-        format: how it is read.
         columns: in their order; of JSON, those of the first hundred rows. Empty where the file is.
         types: Arrow's types of the columns of Parquet.
         layout: how the lines of CSV are split.
@@ -60,10 +58,7 @@ class Table:
             raise InvalidDataset(f"{self.path.name} has no column {missing[0]!r}; columns: {known}")
 
     def rows(self, position: ReadPosition | None = None) -> Iterator[Row]:
-        """The rows in their order; one that cannot be used has a problem.
-
-        Args:
-            position: is kept up to date.
+        """The rows in their order; one that cannot be used has a problem. ``position`` is kept up to date.
 
         Raises:
             InvalidDataset: the file cannot be read to its end; the message names the line or row.
@@ -80,10 +75,6 @@ class Table:
 
 def open_table(path: Path, dialect: TableDialect = TableDialect()) -> Table:
     """A table of any format, detected from its first bytes.
-
-    Args:
-        path: the file.
-        dialect: encoding and separator, where the user names them.
 
     Raises:
         InvalidDataset: no such file, not a table, two columns of one name, or a file that cannot be read.

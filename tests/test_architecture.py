@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import llm
@@ -69,6 +70,33 @@ def test_every_package_imports_only_packages_below_it() -> None:
 def test_no_package_is_left_out_of_the_table() -> None:
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
     assert packages - {"tests"} == MAY_IMPORT.keys() - {"main"}
+
+
+def _without_type_checking(tree: ast.Module) -> Iterator[ast.AST]:
+    """All nodes that run: those below ``if TYPE_CHECKING`` are for type checkers only."""
+    pending: list[ast.AST] = [tree]
+    while pending:
+        node = pending.pop()
+        yield node
+        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            pending += ast.iter_child_nodes(node)
+
+
+def _imported_files(path: Path) -> set[Path]:
+    """Files of this project that a file imports, at its top or inside a function."""
+    names: set[str] = set()
+    for node in _without_type_checking(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{name.name}" for name in node.names)}
+    files = {ROOT / f"{name.replace('.', '/')}.py" for name in names}
+    return {file for file in files if file.is_file()}
+
+
+def test_no_file_imports_itself_through_others() -> None:
+    graph = {path: _imported_files(path) for package, path in _modules() if package != "main"}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the files
 
 
 def test_a_class_name_belongs_to_one_file() -> None:

@@ -1,4 +1,4 @@
-"""The benchmarks can be run: each explains itself, and the one for a GPU runs its code without one or says no."""
+"""Smoke tests of the benchmarks: help, small runs on a CPU, and the error without a GPU."""
 
 import ast
 import importlib
@@ -21,7 +21,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def scripts() -> list[ast.Module]:
-    """Programs that benchmarks hold as text and run as processes of their own."""
+    """Programs that benchmarks contain as strings and run in processes of their own."""
     files = sorted((ROOT / "benchmarks").glob("*.py"))
     nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))]
     texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
@@ -39,23 +39,31 @@ def is_python(text: str) -> bool:
 def test_programs_that_benchmarks_start_import_names_that_exist() -> None:
     imports = [node for script in scripts() for node in ast.walk(script) if isinstance(node, ast.ImportFrom)]
     assert imports
-    for one in imports:
-        module = importlib.import_module(str(one.module))
-        for name in one.names:
-            assert hasattr(module, name.name) or find_spec(f"{one.module}.{name.name}"), ast.unparse(one)
+    for statement in imports:
+        module = importlib.import_module(str(statement.module))
+        for name in statement.names:
+            assert hasattr(module, name.name) or find_spec(f"{statement.module}.{name.name}"), ast.unparse(statement)
 
 
 @pytest.mark.parametrize("name", ["llm", "gpu", "embedded", "similarity", "service", "bulk", "bulk_killed"])
 def test_a_benchmark_explains_itself(name: str) -> None:
     done = run(f"benchmarks.{name}", "--help")
     assert done.returncode == 0
-    assert "documents a second" in " ".join(done.stdout.split()).lower()
+    assert "texts per second" in " ".join(done.stdout.split()).lower()
 
 
-def test_the_proof_of_tuning_explains_itself() -> None:
-    done = run("benchmarks.taught", "--help")
+@pytest.mark.parametrize(
+    ("arguments", "purpose"),
+    [
+        (["benchmarks.lora"], "outside the training data"),
+        (["benchmarks.constants", "unseen-labels"], "labels that training did not include"),
+        (["benchmarks.service_load"], "reference service"),
+    ],
+)
+def test_other_commands_explain_themselves(arguments: list[str], purpose: str) -> None:
+    done = run(*arguments, "--help")
     assert done.returncode == 0
-    assert "it was not taught" in " ".join(done.stdout.split())
+    assert purpose in " ".join(done.stdout.split())
 
 
 def test_the_code_for_a_gpu_runs_on_a_cpu_with_a_tiny_model() -> None:
@@ -66,7 +74,7 @@ def test_the_code_for_a_gpu_runs_on_a_cpu_with_a_tiny_model() -> None:
 
 
 def test_the_mass_of_codes_is_measured_apart_for_each_strategy_and_system_prompt() -> None:
-    done = run("benchmarks.code_mass", "--smoke")
+    done = run("benchmarks.constants", "code-mass", "--smoke")
     assert done.returncode == 0, done.stderr
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines() if "named" in line]
     least = {tuple(row[:3]): float(row[4]) for row in rows}
@@ -87,14 +95,14 @@ def test_searches_are_compared_over_the_same_vectors() -> None:
 def test_bulk_is_measured_from_file_to_file_and_by_the_number_of_rows() -> None:
     done = run("benchmarks.bulk", "--smoke", "--parts", "embedded,rows")
     assert done.returncode == 0, done.stderr
-    figures = {cells[1].strip(): cells for line in done.stdout.splitlines() if len(cells := line.split("|")) > 3}
-    assert float(figures["bulk, from file to file"][3].split()[0]) > 0
-    assert {"1,000", "3,000"} <= figures.keys()
-    assert float(figures["3,000"][5]) < 1.5  # three times the rows, and hardly more memory
+    measured = {cells[1].strip(): cells for line in done.stdout.splitlines() if len(cells := line.split("|")) > 3}
+    assert float(measured["bulk, from file to file"][3].split()[0]) > 0
+    assert {"1,000", "3,000"} <= measured.keys()
+    assert float(measured["3,000"][5]) < 1.5  # three times the rows, at most half more memory
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_without_a_gpu_it_says_so_in_one_sentence() -> None:
+def test_without_a_gpu_the_error_is_one_line() -> None:
     done = run("benchmarks.gpu")
     assert done.returncode == 1
     assert done.stdout == ""
@@ -111,8 +119,8 @@ def test_the_ceiling_is_that_of_the_number_format_in_use(
 ) -> None:
     monkeypatch.setattr("similarity.encoders.precision._process_choice", chosen)
     monkeypatch.setattr(embedded_benchmark, "operations", lambda embedded, texts: 28.6e9)
-    names = ("stock", "encode", "classify", "strange", "one", "first")
-    found = embedded_benchmark.Rounds({name: [1.0] for name in names} | {"matmul": [seconds]})
-    printed = embedded_benchmark.report(found, embedded, ["a plot"], "texts")
-    assert f"| share of torch's {chosen} matmul |  | {expected} |" in printed  # eight bits only where it is "auto"
+    names = ("stock", "encode", "classify", "unseen", "one", "first")
+    rounds = embedded_benchmark.Rounds({name: [1.0] for name in names} | {"matmul": [seconds]})
+    printed = embedded_benchmark.report(rounds, embedded, ["a plot"], "texts")
+    assert f"| share of torch's {chosen} matmul |  | {expected} |" in printed  # eight bits only with "auto"
     assert f"{chosen} on a CPU with " in printed

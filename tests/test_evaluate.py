@@ -235,8 +235,8 @@ def test_each_way_to_show_texts_is_a_run_of_its_own_and_the_report_sets_them_sid
     assert json.loads((folder / "llm-json_list@plot" / "order.json").read_text())["orders"] == 3
     assert "llm:json_list@plot" in result.stdout
     report = (folder / "report.md").read_text()
-    assert "What the model knows by heart" in report
-    assert "the order in which the labels are shown" in report
+    assert "**Memorisation**" in report
+    assert "**Order sensitivity**" in report
     again = call("evaluate", "--rescore", "run")
     assert again.stdout == result.stdout
 

@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eval.input_variants import VARIANTS
 from eval.results import RunResults, run_folders
 from eval.run import ORDER_FILE
 from eval.run_metrics import METRICS_FILE, intervals
 from prompts.errors import InvalidDataset
 
 Bounds = Mapping[str, tuple[float, float]]
-# Input variants that probe memorisation; the name of a run's folder ends in ``@VARIANT``.
-VARIANTS = ("title+plot", "plot", "masked", "title")
 TRIVIAL = {"prior", "random"}
 
 
@@ -47,7 +46,7 @@ class SystemResults:
 
     @property
     def variant(self) -> str:
-        """The input variant, one of ``VARIANTS``; empty where the name has none."""
+        """The input variant, which is the end of the name after ``@``; empty where there is none."""
         end = self.name.rpartition("@")[2]
         return end if "@" in self.name and end in VARIANTS else ""
 

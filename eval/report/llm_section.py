@@ -8,9 +8,10 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from eval.input_variants import VARIANTS
 from eval.metrics.classification import Numbers
 from eval.report.document import MISSING, Cell, Head, Note, Part, ReportTable, Section, TableRow, decimal, percent
-from eval.report.evaluation import VARIANTS, Evaluation, SystemResults
+from eval.report.evaluation import Evaluation, SystemResults
 from eval.report.overview import Column, available
 
 _MOST_PAIRS = 6

@@ -1,5 +1,5 @@
 "use strict";
-// Without this script the report is complete; with it, tables sort and a curve stands out under the pointer.
+// Without this script the report is complete; with it, tables sort and the curve under the pointer is highlighted.
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[table.tHead.rows.length - 1].cells];
   heads.forEach((head, column) => {

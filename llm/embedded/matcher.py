@@ -39,7 +39,7 @@ THRESHOLD = 0.32
 # With labels that are not in the training data, probabilities fall with the number of labels. There a label is also
 # chosen from this share of the best probability on. Micro-F1 over whole taxonomies outside the training data, mean of
 # the nine families that chose the value and of eleven others: .433 and .390 for the threshold alone, .503 and .462 with
-# the best label at least, .509 and .464 with the share (of .5 to .9; ``benchmarks/own_labels.py``).
+# the best label at least, .509 and .464 with the share (of .5 to .9; ``benchmarks/constants.py``).
 _SHARE_OF_BEST = 0.7
 # Weight of the fine-tuned encoder in the z-scores of new labels; chosen on validation texts far from films, and of
 # sub-genres that are not in the training data.

@@ -13,8 +13,9 @@ Cosines of texts are of plain MiniLM's vectors less the mean text; cosines of to
 
 Nine families of labels chose the form and the constants: over their whole taxonomies 8.9% of the in-scope texts fall
 below the bound, 69% of the texts of the other eight and 82% of random keys; over random pairs of labels 8.7%, 68% and
-81%. At the same loss, the rule without the cohort detects 58% (whole taxonomies). ``python -m benchmarks.own_labels``
-prints the results for whole taxonomies, also of eleven other families; ``eval/RESULTS.md`` has that table.
+81%. At the same loss, the rule without the cohort detects 58% (whole taxonomies).
+``python -m benchmarks.constants unseen-labels`` prints the results for whole taxonomies, also of eleven other families;
+``eval/RESULTS.md`` has that table.
 """
 
 from __future__ import annotations

@@ -32,6 +32,8 @@ from tests.bulk.words import TAXONOMY, ByWords, job_of, label, read_lines, rows,
 from tests.engines.ray_nodes import Nodes
 from tests.support.misbehaving import endpoint, like_gpt_5, says
 
+pytestmark = pytest.mark.filterwarnings("default")  # Ray calls its own deprecated functions
+
 _MEETING_SECONDS = 300
 
 

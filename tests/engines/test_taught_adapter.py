@@ -1,6 +1,6 @@
-"""An adapter trained on a base that knows words.
+"""A LoRA adapter on a base with trained word embeddings.
 
-Trained texts are answered right where the base answers at random; other texts are answered better than before.
+Training texts get their labels, where the base answers at random; other texts get better labels than from the base.
 """
 
 from pathlib import Path
@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from benchmarks.taught import compare
+from benchmarks.lora import compare
 from llm.backends.local_backend import LocalBackend
 from llm.language_model import LanguageModel
 from llm.strategies.registry import STRATEGIES
@@ -23,12 +23,11 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return worded(tmp_path_factory.mktemp("worded") / "qwen2")
 
 
-def test_what_it_was_taught_about_some_films_holds_for_others(tmp_path: Path) -> None:
-    found = compare(*films(), tmp_path)
-    always, untaught, taught_it = (one["micro-F1"] for one in found.values())
-    assert taught_it > untaught + 0.1
-    assert taught_it > always
-    assert found["the base with its adapter"]["macro-F1"] > found["the two commonest genres for every film"]["macro-F1"]
+def test_an_adapter_generalizes_to_films_outside_its_training_data(tmp_path: Path) -> None:
+    frequent, base, trained = compare(*films(), tmp_path).values()
+    assert trained["micro-F1"] > base["micro-F1"] + 0.1
+    assert trained["micro-F1"] > frequent["micro-F1"]
+    assert trained["macro-F1"] > frequent["macro-F1"]
 
 
 def test_noise_becomes_the_right_genres(base: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from eval.datasets import Example
-from eval.input_variants import ProperNames, shown
+from eval.input_variants import ProperNames, input_variant
 from prompts.errors import InvalidDataset, UnknownName
 from prompts.text import Text
 
@@ -51,7 +51,7 @@ def test_the_title_is_masked_where_the_plot_says_it() -> None:
 
 def test_every_way_shows_what_it_says() -> None:
     examples = [Example("1", Text("A robot called Bishop walks.", "Metal"), ("Drama",))]
-    found = {way: shown(examples, way)[0].text for way in ("title+plot", "plot", "masked", "title")}
+    found = {way: input_variant(examples, way)[0].text for way in ("title+plot", "plot", "masked", "title")}
     assert found == {
         "title+plot": Text("A robot called Bishop walks.", "Metal"),
         "plot": Text("A robot called Bishop walks."),
@@ -62,7 +62,7 @@ def test_every_way_shows_what_it_says() -> None:
 
 def test_what_cannot_be_shown_is_refused() -> None:
     examples = [Example("7", Text("A plot."), ("Drama",))]
-    with pytest.raises(InvalidDataset, match=r"'7' has nothing to show as 'title'.*--title-field"):
-        shown(examples, "title")
+    with pytest.raises(InvalidDataset, match=r"'7' has no text as 'title'.*--title-field"):
+        input_variant(examples, "title")
     with pytest.raises(UnknownName, match="did you mean 'masked'"):
-        shown(examples, "maskd")
+        input_variant(examples, "maskd")

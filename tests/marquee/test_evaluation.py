@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 import marquee
-from eval.results_table import ResultsTable
+from eval.run_metrics import ResultsTable
 from llm.embedded.matcher import Matcher
 from main import main
 from prompts.errors import InvalidDataset, InvalidSetting, MarqueeError, UnknownName
@@ -27,7 +27,9 @@ PLOTS = {
 @pytest.fixture(autouse=True)
 def one_model(embedded: Matcher, away: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests share one embedded classifier, and work in an empty folder."""
-    monkeypatch.setattr("llm.embedded.matcher.matcher", lambda *_: embedded)
+    # Modules that import the name are named first: imported under the patch, they would keep it.
+    for module in ("marquee.factory", "marquee.sklearn.backend", "eval.baselines.untrained", "llm.embedded.matcher"):
+        monkeypatch.setattr(f"{module}.matcher", lambda *_, **__: embedded)
 
 
 def rows_of(copies: int, start: int = 0) -> list[dict[str, Any]]:

@@ -26,7 +26,9 @@ LABELS = {"billing": "charges, invoices and refunds", "crash": "the app stops wo
 @pytest.fixture(autouse=True)
 def one_model(embedded: Matcher, away: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The tests share one embedded classifier; loading it takes a second."""
-    monkeypatch.setattr("llm.embedded.matcher.matcher", lambda *_: embedded)
+    # Modules that import the name are named first: imported under the patch, they would keep it.
+    for module in ("marquee.factory", "marquee.sklearn.backend", "eval.baselines.untrained", "llm.embedded.matcher"):
+        monkeypatch.setattr(f"{module}.matcher", lambda *_, **__: embedded)
     classification._cached.cache_clear()
     yield
     classification._cached.cache_clear()

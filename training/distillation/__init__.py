@@ -1,1 +1,1 @@
-"""The small model taught by the large: what a language model said of texts, learnt by one that costs nothing to ask."""
+"""Knowledge distillation: a small model is trained on the labels of a language model."""

@@ -1,4 +1,4 @@
-"""How much of a teacher a student kept, and what a text costs before and after: figures, and a page of them."""
+"""Report of a distillation: agreement of student and teacher, quality against true labels, and cost per text."""
 
 from __future__ import annotations
 
@@ -18,64 +18,63 @@ from eval.run_metrics import speed_and_cost
 from prompts.taxonomy import Taxonomy
 
 JSON, PAGE = "report.json", "report.md"
-_SEVERAL = ("micro-F1", "macro-F1", "Jaccard", "subset accuracy")
+_MULTI_LABEL = ("micro-F1", "macro-F1", "Jaccard", "subset accuracy")
 _COSTS = ("prompt tokens per 1,000", "cached tokens per 1,000", "written tokens per 1,000", "USD per 1,000")
 _SPEED = ("p50 ms", "texts/s")
-Figures = Mapping[str, float | None]
+Metrics = Mapping[str, float | None]
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What one system said of the texts that were held back, and what asking took.
+    """Labels of one system for the test texts, and their cost.
 
     Attributes:
         labels: by the id of the text.
-        cost: seconds, tokens and money.
+        cost: latency, throughput, tokens and money.
     """
 
     labels: Mapping[str, Sequence[str]]
-    cost: Figures
+    cost: Metrics
 
     @classmethod
     def of(cls, folder: Path) -> Answers:
-        """The answers of a run."""
+        """The answers of a finished run."""
         run = RunResults.read(folder)
         return cls({row.id: row.labels for row in run.rows}, costs(run.rows, run.manifest))
 
 
 def costs(rows: Sequence[RunRow], manifest: Mapping[str, Any]) -> dict[str, float | None]:
-    """What a system's answers took; where no language model was asked, tokens and money are 0."""
-    told = speed_and_cost(rows, manifest)
-    asked = any(not row.cached for row in rows)
-    return {name: told.get(name) for name in _SPEED} | {name: told.get(name, 0.0 if asked else None) for name in _COSTS}
+    """Cost of the answers of a run; tokens and money are 0 without a language model."""
+    found = speed_and_cost(rows, manifest)
+    has_calls = any(not row.cached for row in rows)
+    return {name: found.get(name) for name in _SPEED} | {
+        name: found.get(name, 0.0 if has_calls else None) for name in _COSTS
+    }
 
 
 def agreement(
-    truth: Mapping[str, Sequence[str]], said: Mapping[str, Sequence[str]], taxonomy: Taxonomy
+    truth: Mapping[str, Sequence[str]], predicted: Mapping[str, Sequence[str]], taxonomy: Taxonomy
 ) -> dict[str, float]:
-    """How well what was said agrees with what counts as true, over the texts of ``truth``."""
-    both = [indicator([labels[one] for one in truth], taxonomy) for labels in (truth, said)]
-    metrics = {name: METRICS[name] for name in _SEVERAL} if taxonomy.multi else {**ACCURACY, **_macro()}
+    """Metrics of predicted labels over the texts of ``truth``."""
+    both = [indicator([labels[id] for id in truth], taxonomy) for labels in (truth, predicted)]
+    single = {**ACCURACY, "macro-F1": METRICS["macro-F1"]}
+    metrics = {name: METRICS[name] for name in _MULTI_LABEL} if taxonomy.multi else single
     return {name: round(float(metric(*both)), 4) for name, metric in metrics.items()}
-
-
-def _macro() -> dict[str, Any]:
-    return {"macro-F1": METRICS["macro-F1"]}
 
 
 def compared(
     teacher: Answers, others: Mapping[str, Answers], gold: Sequence[Example], taxonomy: Taxonomy
 ) -> dict[str, Any]:
-    """All figures of a distillation.
+    """All metrics of a distillation.
 
     Args:
-        teacher: over the texts that were held back, with the cost of all that it was asked about.
-        others: the student, and what it is held against, by name; over the same texts.
-        gold: of these texts, those whose true labels are known, with them.
+        teacher: answers for the test texts, with the cost of all its texts.
+        others: answers of the student and of other systems for the same texts, by name.
+        gold: the test texts with known true labels.
         taxonomy: the taxonomy.
     """
     found: dict[str, Any] = {
-        "held back": len(teacher.labels),
+        "test texts": len(teacher.labels),
         "agreement with the teacher": {
             name: agreement(teacher.labels, one.labels, taxonomy) for name, one in others.items()
         },
@@ -83,21 +82,21 @@ def compared(
     }
     if gold:
         truth = {one.id: one.labels for one in gold}
-        everybody = {"teacher": teacher, **others}
-        figures = {name: agreement(truth, one.labels, taxonomy) for name, one in everybody.items()}
-        found["against the table's own labels"] = {"texts": len(gold), **figures}
-        found["kept"] = _kept(figures)
+        systems = {"teacher": teacher, **others}
+        metrics = {name: agreement(truth, one.labels, taxonomy) for name, one in systems.items()}
+        found["against the table's own labels"] = {"texts": len(gold), **metrics}
+        found["kept"] = _kept(metrics)
     return found
 
 
-def _kept(figures: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """The student's figures as shares of the teacher's, where the teacher's are above 0."""
-    teacher, student = figures["teacher"], figures["student"]
+def _kept(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """The student's metrics as shares of the teacher's."""
+    teacher, student = metrics["teacher"], metrics["student"]
     return {name: round(student[name] / best, 4) for name, best in teacher.items() if best}
 
 
 def write(folder: Path, found: Mapping[str, Any]) -> list[Path]:
-    """Write the figures as JSON and as a page in Markdown; returns their paths."""
+    """Write the metrics as JSON and as a Markdown page; returns the paths."""
     (folder / JSON).write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     page = _environment().from_string(_TEMPLATE).render(found=found)
     (folder / PAGE).write_text(page, encoding="utf-8")
@@ -117,16 +116,16 @@ def _figure(value: float | None) -> str:
 
 
 _TEMPLATE = """\
-# {{ found.teacher.name }} taught {{ found.student.kind }}
+# Distillation of {{ found.teacher.name }} into {{ found.student.kind }}
 
-{{ found.texts.answered }} of {{ found.texts.table }} texts of `{{ found.data }}` were labelled from \
-{{ found.taxonomy }} by {{ found.teacher.name }}{% if found.teacher.strategy %}, read as \
-{{ found.teacher.strategy }}{% endif %}. The student learnt from {{ found.texts.train }}, was tuned on \
-{{ found.texts.validation }}, and the figures below are over {{ found["held back"] }} texts that it never saw. \
-What it learnt of the teacher's doubt: {{ found.teacher.doubt }}.
+{{ found.teacher.name }} labelled {{ found.texts.answered }} of {{ found.texts.table }} texts of `{{ found.data }}` \
+with the taxonomy {{ found.taxonomy }}{% if found.teacher.strategy %} and the strategy \
+`{{ found.teacher.strategy }}`{% endif %}. The student was trained on {{ found.texts.train }} texts and tuned on \
+{{ found.texts.validation }}. The metrics below are over {{ found["test texts"] }} other texts. \
+Soft labels of the teacher: {{ found.teacher.doubt }}.
 {% if found.texts.unanswered %}
 
-Without an answer:
+Texts without an answer:
 {%- for kind, count in found.texts.unanswered.items() %} {{ count }} {{ kind }}{{ "," if not loop.last }}{% endfor %}.
 {% endif %}
 
@@ -141,23 +140,24 @@ Without an answer:
 {% endmacro %}
 ## Agreement with the teacher
 
-{{ table(found["agreement with the teacher"], "answers of") }}
+{{ table(found["agreement with the teacher"], "system") }}
 {% if found.kept is defined %}
 ## Against the table's own labels
 
-Over {{ found["against the table's own labels"].texts }} of the texts that were held back.
+Over {{ found["against the table's own labels"].texts }} of the test texts.
 
 {% set gold = found["against the table's own labels"] %}
 {% set rows = dict(gold) %}
 {% set _ = rows.pop("texts") %}
-{{ table(rows, "answers of") }}
-Kept of the teacher: {% for name, share in found.kept.items() %}{{ "%.0f%%" | format(100 * share) }} of {{ name }}\
+{{ table(rows, "system") }}
+Student in percent of the teacher: \
+{% for name, share in found.kept.items() %}{{ "%.0f%%" | format(100 * share) }} of {{ name }}\
 {{ "" if loop.last else ", " }}{% endfor %}.
 
 {% endif %}
-## What a text costs
+## Cost per text
 
-{{ table(found.cost, "who") }}
-p50: of texts asked about alone; texts/s: in batches; tokens and US dollars: of 1,000 texts. Remembered answers do not \
-count.
+{{ table(found.cost, "system") }}
+p50: latency of single texts; texts/s: throughput in batches; tokens and US dollars: per 1,000 texts. Cached answers \
+do not count.
 """

@@ -25,7 +25,7 @@ from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 from tests.eval.baselines.labelled import MULTI, SINGLE, examples
 from training.distillation.report import Answers, compared, write
-from training.distillation.teacher_labels import sides, verdicts
+from training.distillation.teacher_labels import labels_of_teacher, split_by_film
 
 NAMES = MULTI.names  # War, Horror, Music, Western
 
@@ -49,11 +49,11 @@ def rows_of(
 
 def test_a_list_without_probabilities_is_sure_of_all_it_says(tmp_path: Path) -> None:
     rows = rows_of(tmp_path, FakeBackend(lambda _: '["Horror","War"]'), "json_list", MULTI, unlabelled())
-    said = verdicts(unlabelled(), rows, MULTI)
+    said = labels_of_teacher(unlabelled(), rows, MULTI)
     assert {one.labels for one in said.examples} == {("War", "Horror")}
     assert all(one.complete for one in said.examples)
     assert said.soft["3"] == [1, 1, 0, 0]
-    assert said.doubt == "none: the teacher told labels without scores"
+    assert said.doubt == "none: the teacher gave labels without scores"
 
 
 def test_yes_and_no_give_each_label_its_own_probability(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_yes_and_no_give_each_label_its_own_probability(tmp_path: Path) -> None:
         return {"Yes": sure, "No": 0.8 - sure}
 
     rows = rows_of(tmp_path, FakeBackend(weights=weights), "yes_no", MULTI, unlabelled())
-    said = verdicts(unlabelled(), rows, MULTI)
+    said = labels_of_teacher(unlabelled(), rows, MULTI)
     assert said.examples[0].labels == ("War",)
     assert said.soft["0"] == pytest.approx([0.75, 0.125, 0.125, 0.125], abs=1e-5)
     assert said.doubt == "its score of each label"
@@ -70,22 +70,24 @@ def test_yes_and_no_give_each_label_its_own_probability(tmp_path: Path) -> None:
 
 def test_letters_give_shares_to_one_label_and_labels_alone_to_several(tmp_path: Path) -> None:
     backend = FakeBackend(weights=lambda _: {"A": 0.6, "B": 0.2})
-    one = verdicts(unlabelled(), rows_of(tmp_path, backend, "label_tokens", SINGLE, unlabelled()), SINGLE)
+    one = labels_of_teacher(unlabelled(), rows_of(tmp_path, backend, "label_tokens", SINGLE, unlabelled()), SINGLE)
     assert one.soft["0"] == pytest.approx([0.75, 0.25, 0, 0], abs=1e-4)
     assert sum(one.soft["0"]) == pytest.approx(1)
     (tmp_path / "other").mkdir()
-    several = verdicts(unlabelled(), rows_of(tmp_path / "other", backend, "label_tokens", MULTI, unlabelled()), MULTI)
+    several = labels_of_teacher(
+        unlabelled(), rows_of(tmp_path / "other", backend, "label_tokens", MULTI, unlabelled()), MULTI
+    )
     assert several.soft["0"] == [1, 1, 0, 0]
-    assert "compete" in several.doubt
+    assert "sum to 1" in several.doubt
 
 
 def test_the_words_of_a_list_give_what_was_written_its_probability() -> None:
     scores = {"War": 0.7, "Horror": 0.0, "Music": 0.0, "Western": 0.0}
     source = AnswerSource("m", "t@1", strategy="json_list")
     rows = [RunRow(f"{n}", f"{n}", (), ("War",), scores, source=source) for n in range(24)]
-    said = verdicts(unlabelled(), rows, MULTI)
+    said = labels_of_teacher(unlabelled(), rows, MULTI)
     assert said.soft["5"] == [0.7, 0, 0, 0]
-    assert said.doubt == "the probability of each label written"
+    assert said.doubt == "the probability of each generated label"
 
 
 def test_texts_without_an_answer_are_counted_and_those_that_may_get_one_are_waited_for(tmp_path: Path) -> None:
@@ -95,28 +97,28 @@ def test_texts_without_an_answer_are_counted_and_those_that_may_get_one_are_wait
 
     free = replace(MULTI, allow_none=True)
     rows = rows_of(tmp_path, FakeBackend(reply), "json_list", free, unlabelled())
-    with pytest.raises(InvalidSetting, match=r"1 of 24 texts got no answer .* --partial goes on without them"):
-        verdicts(unlabelled(), rows, free)
-    said = verdicts(unlabelled(), rows, free, partial=True)
+    with pytest.raises(InvalidSetting, match=r"1 of 24 texts failed temporarily; .* --partial"):
+        labels_of_teacher(unlabelled(), rows, free)
+    said = labels_of_teacher(unlabelled(), rows, free, partial=True)
     assert (len(said.examples), said.unanswered) == (22, {"rejected": 1, "busy": 1})
-    with pytest.raises(InvalidDataset, match=r"19 texts were answered, and a student needs 20"):
-        verdicts(unlabelled()[5:], rows[5:], free)
+    with pytest.raises(InvalidDataset, match=r"19 texts were answered, and a student needs at least 20"):
+        labels_of_teacher(unlabelled()[5:], rows[5:], free)
 
 
 def test_a_film_stands_on_one_side_and_the_tables_own_test_rows_are_held_back() -> None:
     some = [replace(one, labels=(NAMES[n % 4],)) for n, one in enumerate(unlabelled(60))]
-    dealt = sides(some, 0)
+    dealt = split_by_film(some, 0)
     assert [len(dealt[name]) for name in ("train", "validation", "test")] == [48, 6, 6]
-    assert sides(some, 0) == dealt
+    assert split_by_film(some, 0) == dealt
     groups = [{one.group for one in side} for side in dealt.values()]
     assert not groups[0] & groups[1]
     assert not groups[0] & groups[2]
     tested = [replace(one, split="test" if n < 5 else "") for n, one in enumerate(some)]
-    given = sides(tested, 0)
+    given = split_by_film(tested, 0)
     assert [one.id for one in given["test"]] == ["0", "1", "2", "3", "4"]
     assert "5" not in {one.id for side in given.values() for one in side}, "its film is tested"
     with pytest.raises(InvalidDataset, match="leave none for"):
-        sides(some[:2], 0)
+        split_by_film(some[:2], 0)
 
 
 def test_a_table_needs_no_labels_and_those_it_has_are_read_where_they_are_asked_for(tmp_path: Path) -> None:
@@ -129,7 +131,7 @@ def test_a_table_needs_no_labels_and_those_it_has_are_read_where_they_are_asked_
     gold = pool(path, MULTI, Fields(labels="own"))
     assert [(one.labels, one.complete) for one in gold.examples] == [((), False), (("War",), True)]
     path.write_text('{"description": " "}\n')
-    with pytest.raises(InvalidDataset, match="holds no text"):
+    with pytest.raises(InvalidDataset, match="has no text"):
         pool(path, MULTI, Fields(labels=""))
 
 
@@ -167,9 +169,9 @@ def test_the_report_tells_what_was_kept_and_what_a_text_costs(tmp_path: Path) ->
     page, figures = write(tmp_path, found)
     assert json.loads(figures.read_text()) == json.loads(json.dumps(found))
     words = page.read_text()
-    assert "28 of 30 texts of `texts.csv` were labelled from stories@0 by qwen, read as json_list." in words
-    assert "Without an answer: 2 rejected." in words
+    assert "qwen labelled 28 of 30 texts of `texts.csv` with the taxonomy stories@0" in words
+    assert "Texts without an answer: 2 rejected." in words
     assert "| teacher | 900 | unknown |" in words
     assert "| student | 9.000 | 0.000 |" in words
-    assert "Kept of the teacher: 50% of micro-F1" in words
+    assert "Student in percent of the teacher: 50% of micro-F1" in words
     assert "\n\n\n" not in words
