@@ -1,6 +1,6 @@
-"""The entry point: one command line; each command is a file under ``cli/``.
+"""The entry point: the command line. The commands are in ``cli/``; ``marquee/factory.py`` builds classifiers.
 
-Heavy imports wait inside the commands, so that ``--help`` answers at once. ``marquee/factory.py`` builds classifiers.
+Heavy imports are inside the commands, so that ``--help`` is fast.
 """
 
 from __future__ import annotations
@@ -9,25 +9,19 @@ import click
 
 from cli import (
     bulk,
-    card,
     classify,
     compare,
     corpus,
+    dataset,
     distil,
-    enrich,
     evaluate,
     evaluate_similar,
-    film_map,
-    index,
     keys,
     probe,
     reference,
-    refit,
     registry,
-    report,
     serve,
     similar,
-    split,
     train,
     tune,
 )
@@ -43,10 +37,10 @@ def main() -> None:
 
 main.add_section("Label texts", classify.classify, bulk.bulk, registry.taxonomies, registry.prompts_group)
 main.add_section("Run the service", serve.serve, keys.keys_group, probe.probe)
-main.add_section("Find similar films", similar.similar, index.index, film_map.film_map)
-main.add_section("Prepare data", card.data, split.split, enrich.enrich, corpus.corpus_command)
-main.add_section("Evaluate", evaluate.evaluate, evaluate_similar.evaluate_similar, compare.compare, report.report)
-main.add_section("Train and tune", train.train, refit.refit, distil.distil, tune.calibrate, tune.cascade)
+main.add_section("Find similar films", similar.similar, similar.index, similar.film_map)
+main.add_section("Prepare data", dataset.data, dataset.split, corpus.enrich, corpus.corpus_command)
+main.add_section("Evaluate", evaluate.evaluate, evaluate_similar.evaluate_similar, compare.compare, compare.report)
+main.add_section("Train and tune", train.train, train.refit, distil.distil, tune.calibrate, tune.cascade)
 main.add_section("Maintain the project", reference.reference)
 
 

@@ -1,47 +1,214 @@
-"""The words of a command line, whatever the locale that Python decodes them by."""
+"""Parameter types, shared options and progress output of the commands."""
 
 from __future__ import annotations
 
+import functools
 import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.types import StringParamType
 
+from prompts.files import check_output
 
-class Utf8Words(StringParamType):
-    """Text of the command line.
+if TYPE_CHECKING:
+    from prompts.taxonomy import Taxonomy
 
-    In a locale without UTF-8, Python holds the bytes of other letters as lone surrogates. They are decoded as UTF-8
-    where they are UTF-8. Names of existing files stay, since the file system is asked by the bytes.
+Function = TypeVar("Function", bound=Callable[..., Any])
+Item = TypeVar("Item")
+_PROGRESS_SECONDS = 10.0
+
+
+class Utf8Text(StringParamType):
+    """Text of the command line, decoded as UTF-8 in every locale.
+
+    In a locale without UTF-8, Python decodes other bytes to lone surrogates. The name of an existing file stays as it
+    is, because the file system needs the original bytes.
     """
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The words."""
-        words = super().convert(value, param, ctx)
-        return words if words.isascii() or _is_file(words) else decoded(words)
+        """The text."""
+        text = super().convert(value, param, ctx)
+        return text if text.isascii() or _is_file(text) else _decoded(text)
 
 
-def decoded(words: str) -> str:
-    """The words as UTF-8, unless they are none: ``Text`` replaces such bytes, and other uses report them."""
-    try:
-        return os.fsencode(words).decode("utf-8")
-    except UnicodeError:
-        return words
+class TaxonomyType(click.ParamType["Taxonomy"]):
+    """A taxonomy by its name or by the path of a YAML file; an empty value is the default of the settings."""
+
+    name = "taxonomy"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Taxonomy:
+        """The taxonomy.
+
+        Raises:
+            UnknownName: no taxonomy has this name.
+            InvalidTaxonomy: the file is missing or breaks a rule.
+        """
+        from marquee.settings import read_settings
+        from prompts import registry
+
+        return registry.taxonomy_at(Utf8Text().convert(value, param, ctx) or read_settings().taxonomy)
+
+
+class OutputPath(click.Path):
+    """A file or a folder to write, checked before the command does any work.
+
+    Args:
+        folder: whether it is a folder.
+    """
+
+    def __init__(self, folder: bool = False) -> None:
+        super().__init__(path_type=Path)
+        self.folder = folder
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path.
+
+        Raises:
+            OSError: nothing can be written there.
+        """
+        return check_output(Path(os.fsdecode(super().convert(value, param, ctx))), self.folder)
+
+
+def refuse_input(out: Path | None, *inputs: Path | None) -> None:
+    """Refuse an output that would replace an input.
+
+    Raises:
+        UsageError: the output is one of the inputs.
+    """
+    if out is not None and any(path is not None and path.resolve() == out.resolve() for path in inputs):
+        raise click.UsageError(f"--out {out} would replace the input; give another path")
 
 
 def take_utf8(command: click.Command) -> None:
-    """Let all arguments and options of a command, and of its subcommands, that take text take UTF-8."""
+    """Decode all text parameters of a command and of its subcommands as UTF-8."""
     for parameter in command.params:
-        if isinstance(parameter.type, StringParamType):
-            parameter.type = Utf8Words()
-    for one in command.commands.values() if isinstance(command, click.Group) else ():
-        take_utf8(one)
+        if type(parameter.type) is StringParamType:
+            parameter.type = Utf8Text()
+    for subcommand in command.commands.values() if isinstance(command, click.Group) else ():
+        take_utf8(subcommand)
 
 
-def _is_file(words: str) -> bool:
+def decorated(*options: Callable[[Function], Function]) -> Callable[[Function], Function]:
+    """One decorator of several options; help lists them in this order."""
+
+    def decorate(function: Function) -> Function:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def collected(
+    kind: type, name: str, *options: Callable[[Function], Function]
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add options to a command, which receives their values as one dataclass.
+
+    Args:
+        kind: the dataclass; its fields are the names of the parameters.
+        name: the command's parameter for it.
+        options: the decorators of the options.
+    """
+    names = {field.name for field in fields(kind)}
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def command(**values: Any) -> Any:
+            own = {key: values.pop(key) for key in names & values.keys()}
+            return function(**values, **{name: kind(**own)})
+
+        added: Callable[..., Any] = decorated(*options)(command)  # type: ignore[arg-type]
+        return added
+
+    return decorate
+
+
+taxonomy_option = click.option(
+    "--taxonomy",
+    type=TaxonomyType(),
+    default="",
+    help="Taxonomy: a name (see `main.py taxonomies`) or a YAML file.  [default: MARQUEE_TAXONOMY]",
+)
+dialect_options = decorated(
+    click.option("--encoding", help="Of text files, such as cp1252.  [default: UTF-8, or by the byte order mark]"),
+    click.option("--separator", help="A character, or comma, semicolon, tab, pipe.  [default: by the first line]"),
+)
+
+
+def command_line() -> str:
+    """The command line of this process, without logins in URLs."""
+    from prompts.network import without_login
+
+    return without_login(shlex.join(["main.py", *sys.argv[1:]]))
+
+
+def say(line: str) -> None:
+    """Print a line on standard error."""
+    click.echo(line, err=True)
+
+
+class ProgressLine:
+    """Prints the progress of a long task on standard error: every 10 seconds, and at the end.
+
+    Args:
+        label: the start of the line.
+        total: number of items; None: unknown.
+        unit: what is counted, in the plural.
+    """
+
+    def __init__(self, label: str, total: int | None = None, unit: str = "texts") -> None:
+        self.label, self.total, self.unit = label, total, unit
+        self._restart()
+
+    def _restart(self) -> None:
+        self._done, self._start, self._printed_at = 0, time.monotonic(), float("-inf")
+
+    def __call__(self, done: int, total: int) -> None:
+        """Set the number of finished items and of all items; a smaller number than before starts a new task."""
+        if done < self._done:
+            self._restart()
+        self.total = total
+        self.reach(done)
+
+    def advance(self, count: int) -> None:
+        """Count more finished items."""
+        self.reach(self._done + count)
+
+    def reach(self, done: int, note: str = "") -> None:
+        """Set the number of finished items, with a note for the end of the line."""
+        self._done, now = done, time.monotonic()
+        if now - self._printed_at >= _PROGRESS_SECONDS or done == self.total:
+            self._printed_at = now
+            of_total = "" if self.total is None else f" of {self.total:,}"
+            rate = done / max(1e-9, now - self._start)
+            say(f"{self.label} {done:,}{of_total} {self.unit}, {rate:,.1f} {self.unit}/s{note}".lstrip())
+
+
+def tracked(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
+    """Yield the items and print the progress; the label says in the plural what they are."""
+    progress = ProgressLine("", len(items) if total is None and isinstance(items, Sized) else total, label)
+    for item in items:
+        yield item
+        progress.advance(1)
+
+
+def _decoded(text: str) -> str:
+    """The text as UTF-8; unchanged where it is not UTF-8, which the use of the text reports."""
     try:
-        return Path(words).exists()
+        return os.fsencode(text).decode("utf-8")
+    except UnicodeError:
+        return text
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).exists()
     except (OSError, ValueError):
         return False

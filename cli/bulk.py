@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.data import decorated, dialect_options
+from cli.arguments import OutputPath, decorated, dialect_options, say
 from cli.group import examples
-from cli.output import OutputPath
 
 if TYPE_CHECKING:
     from bulk.job import Job
@@ -108,7 +107,7 @@ def bulk(
         else:
             _label(request, overwrite, retry_failed)
     except KeyboardInterrupt:
-        _log("interrupted; the same command resumes here")
+        say("interrupted; the same command resumes here")
         sys.exit(130)
 
 
@@ -124,26 +123,26 @@ def _forecast(request: BulkRequest) -> None:
 def _write_requests(request: BulkRequest, path: Path) -> None:
     from bulk.batch_api import write_requests
 
-    transport = request.results_transport(_log)
+    transport = request.results_transport(say)
     written = write_requests(request.with_transport(_job(request), transport), transport, path)
-    _log(f"{written.requests:,} requests about {written.texts:,} different texts")
+    say(f"{written.requests:,} requests about {written.texts:,} different texts")
     for file in written.files:
-        _log(f"written: {file}")
+        say(f"written: {file}")
 
 
 def _label(request: BulkRequest, overwrite: bool, retry_failed: bool) -> None:
     from bulk.progress import ProgressLog, summary_lines
     from bulk.run import run
 
-    job, runner = request.with_runner(_job(request), _log)
+    job, runner = request.with_runner(_job(request), say)
     model = str(job.classifier.setup.get("model", ""))
-    summary = run(job, runner, ProgressLog(_log, model), overwrite=overwrite, retry_failed=retry_failed)
+    summary = run(job, runner, ProgressLog(say, model), overwrite=overwrite, retry_failed=retry_failed)
     if summary is None:
-        _log(f"{job.out} is finished; --retry-failed classifies its failed rows again, --overwrite replaces it")
+        say(f"{job.out} is finished; --retry-failed classifies its failed rows again, --overwrite replaces it")
         return
     for line in summary_lines(summary, model):
-        _log(line)
-    _log(f"written: {job.out}")
+        say(line)
+    say(f"written: {job.out}")
 
 
 def _job(request: BulkRequest) -> Job:
@@ -151,9 +150,5 @@ def _job(request: BulkRequest) -> Job:
     job = request.job()
     columns = ", ".join(f"{role} from {column!r}" for role, column in job.columns.as_json().items() if column)
     files = len(job.source.files)
-    _log(f"{files:,} file{'s' * (files > 1)}; {columns}")
+    say(f"{files:,} file{'s' * (files > 1)}; {columns}")
     return job
-
-
-def _log(line: str) -> None:
-    click.echo(line, err=True)

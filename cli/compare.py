@@ -1,4 +1,4 @@
-"""`main.py compare`: two runs over the same texts, which is better, and whether the difference is significant."""
+"""`main.py compare` and `main.py report`: finished evaluation runs."""
 
 from __future__ import annotations
 
@@ -9,52 +9,80 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.arguments import taxonomy_option
+from cli.data import DataOptions
+
 if TYPE_CHECKING:
     from eval.compare import Comparison, Difference
+    from prompts.taxonomy import Taxonomy
 
 
 @click.command(short_help="Compare two evaluation runs.")
 @click.argument("run_a", type=click.Path(path_type=Path))
 @click.argument("run_b", type=click.Path(path_type=Path))
-@click.option("--common", is_flag=True, help="Compare over the texts that both runs have, where they differ.")
-@click.option(
-    "--gate", "margin", type=float, help="Exit with 1 where B is worse than A by more than this, beyond chance."
-)
-@click.option("--json", "as_json", is_flag=True, help="The outcome as one JSON object.")
+@click.option("--common", is_flag=True, help="Compare only the texts that both runs have.")
+@click.option("--gate", "margin", type=float, help="Exit with 1 if B is significantly worse than A by more than this.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def compare(run_a: Path, run_b: Path, common: bool, margin: float | None, as_json: bool) -> None:
-    """Compare two runs of evaluate: RUN_A, the old or first, and RUN_B, the new or second, are their folders."""
+    """Compare the folders of two evaluation runs: RUN_A, the baseline, and RUN_B, the candidate."""
     from eval.compare import compare as compare_runs
     from eval.compare import gate
     from eval.results import RunResults
 
     gated = None if margin is None else gate(run_a, run_b, margin, common)
-    found = compare_runs(RunResults.read(run_a), RunResults.read(run_b), common)
+    result = compare_runs(RunResults.read(run_a), RunResults.read(run_b), common)
     if as_json:
-        click.echo(json.dumps(found.as_json() | ({"gate": asdict(gated)} if gated else {}), indent=2))
+        click.echo(json.dumps(result.as_json() | ({"gate": asdict(gated)} if gated else {}), indent=2))
     else:
-        _print(found)
+        _print_comparison(result)
         if gated:
             click.echo(gated.summary)
     if gated and not gated.passed:
         raise SystemExit(1)
 
 
-def _print(found: Comparison) -> None:
+def _print_comparison(result: Comparison) -> None:
     from eval.metrics.significance import RESAMPLES, SWAPS
 
-    a, b = found.pair.a, found.pair.b
+    a, b = result.pair.a, result.pair.b
     click.echo(f"A  {a.system}  ({a.folder})\nB  {b.system}  ({b.folder})")
     click.echo(f"{len(a):,} texts in {len(set(a.groups)):,} groups", nl=False)
     click.echo(f"; 95% interval of {RESAMPLES:,} paired resamples; p of {SWAPS:,} swaps, Holm-corrected\n")
-    for note in found.pair.notes:
+    for note in result.pair.notes:
         click.echo(f"note: {note}\n")
     click.echo(f"{'metric':16} {'A':>6} {'B':>6} {'B - A':>7}  {'95% interval':18}  p")
-    for one in found.differences:
-        click.echo(_line(one))
-    click.echo(f"\n{found.verdict}")
+    for difference in result.differences:
+        click.echo(_line(difference))
+    click.echo(f"\n{result.verdict}")
 
 
-def _line(one: Difference) -> str:
-    interval = f"[{one.low:+z.3f}, {one.high:+z.3f}]"
-    p = "" if one.p is None else "<0.001" if one.p < 0.001 else f"{one.p:.3f}"
-    return f"{one.metric:16} {one.a:6.3f} {one.b:6.3f} {one.difference:+z7.3f}  {interval:18}  {p}".rstrip()
+def _line(row: Difference) -> str:
+    interval = f"[{row.low:+z.3f}, {row.high:+z.3f}]"
+    p = "" if row.p is None else "<0.001" if row.p < 0.001 else f"{row.p:.3f}"
+    return f"{row.metric:16} {row.a:6.3f} {row.b:6.3f} {row.difference:+z7.3f}  {interval:18}  {p}".rstrip()
+
+
+@click.command(short_help="Write the report of an evaluation run.")
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--data", type=click.Path(path_type=Path), help="The data set, to show excerpts of its texts.")
+@taxonomy_option
+@click.option("--text-field", help="Column of the text.  [default: the format's own]")
+@click.option("--labels-field", help="Column of the labels.  [default: the format's own]")
+def report(
+    folder: Path, data: Path | None, taxonomy: Taxonomy, text_field: str | None, labels_field: str | None
+) -> None:
+    """Write report.html and report.md into the FOLDER of an evaluation.
+
+    Without --data the report has no texts, so that it can be shared where the texts cannot.
+    """
+    from eval.report import read, write
+    from prompts.files import check_output
+
+    check_output(folder, folder=True)
+    texts = None
+    if data:
+        loaded = DataOptions(taxonomy, text_field=text_field, labels_field=labels_field).load(data)
+        texts = {example.id: example.text.body for example in loaded.examples}
+    evaluation = read(folder)
+    for path in write(evaluation, texts, evaluation.intervals()):
+        click.echo(path)

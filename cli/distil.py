@@ -1,26 +1,22 @@
-"""`main.py distil`: the embedded classifier, taught by the language model on texts that nobody labelled."""
+"""`main.py distil`: train the embedded classifier on the labels of a language model."""
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.data import FIELDS, columns, decorated, fields_of, tell
-from cli.evaluate import bar, tell_costs
-from cli.output import OutputPath
-from cli.train import tracked
+from cli.arguments import OutputPath, ProgressLine, collected, command_line, say, tracked
+from cli.data import DataOptions, column_options, report_dropped
+from cli.evaluate import print_costs
 
 if TYPE_CHECKING:
     from eval.baselines import Trained
     from eval.datasets import Example, LoadedDataset
     from eval.run import EvaluationRun
-    from prompts.taxonomy import Taxonomy
     from training.distillation.report import Answers
     from training.distillation.teacher_labels import TeacherLabels
 
@@ -28,126 +24,135 @@ _STUDENT, _BEFORE = "student", "embedded before"
 _ENCODING = ("minilm-mlp", "hybrid")
 
 
+@dataclass(frozen=True)
+class DistilOptions:
+    """The options for teacher and student."""
+
+    teacher: str
+    student: str
+    encoder: str | None
+    trials: int | None
+    alone: int
+    batch: int
+    cache: bool
+    seed: int
+    partial: bool
+
+
 @click.command(short_help="Train the embedded classifier on a model's labels.")
 @click.argument("table", type=click.Path(path_type=Path))
 @click.option("--out", type=OutputPath(folder=True), required=True, help="Folder for answers, student and report.")
-@decorated(*columns)
-@click.option("--teacher", default="llm", show_default=True, help="Who labels, as in `evaluate --systems`.")
-@click.option("--student", default="minilm-mlp", show_default=True, help="Who learns, as in `train`.")
-@click.option(
-    "--encoder", type=click.Choice(["matcher", "minilm"]), help="minilm-mlp, hybrid: whose vectors.  [default: matcher]"
+@column_options
+@collected(
+    DistilOptions,
+    "plan",
+    click.option("--teacher", default="llm", show_default=True, help="System that labels, as in `evaluate --systems`."),
+    click.option("--student", default="minilm-mlp", show_default=True, help="Model to train, as in `train`."),
+    click.option(
+        "--encoder", type=click.Choice(["matcher", "minilm"]), help="minilm-mlp, hybrid: encoder.  [default: matcher]"
+    ),
+    click.option("--trials", type=click.IntRange(1), help="minilm-mlp, hybrid: trials of the search.  [default: 12]"),
+    click.option(
+        "--alone", type=click.IntRange(0), default=20, show_default=True, help="Texts to send one by one, for latency."
+    ),
+    click.option("--batch", type=click.IntRange(1), default=32, show_default=True, help="Batch size for the others."),
+    click.option("--cache/--no-cache", default=True, help="Whether cached answers may be used."),
+    click.option("--seed", type=int, default=0, show_default=True, help="Seed of the split and of everything random."),
+    click.option("--partial", is_flag=True, help="Continue without the texts that have no answer."),
 )
-@click.option("--trials", type=click.IntRange(1), help="minilm-mlp, hybrid: draws of the random search.  [default: 12]")
-@click.option("--limit", type=click.IntRange(1), help="At most so many texts, always the same ones.")
-@click.option(
-    "--alone", type=click.IntRange(0), default=20, show_default=True, help="Texts to ask about one at a time."
-)
-@click.option("--batch", type=click.IntRange(1), default=32, show_default=True, help="Texts of one batch after these.")
-@click.option("--cache/--no-cache", default=True, help="Whether remembered answers will do.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the sides and of everything random.")
-@click.option("--partial", is_flag=True, help="Go on without texts that could not be answered now.")
-@click.option("--dry-run", is_flag=True, help="Tell what asking would cost, and ask nothing.")
-def distil(table: Path, out: Path, dry_run: bool, seed: int, partial: bool, **options: Any) -> None:
-    """Let the language model label the texts of TABLE, and teach the embedded classifier what it said.
+@click.option("--limit", type=click.IntRange(1), help="Maximum number of texts; always the same ones.")
+@click.option("--dry-run", is_flag=True, help="Print the number of tokens and the price; send nothing.")
+def distil(table: Path, out: Path, options: DataOptions, plan: DistilOptions, dry_run: bool) -> None:
+    """Label the texts of TABLE with the language model, and train the embedded classifier on its labels.
 
-    With --labels-field the table's own labels, where it has them, tell how good teacher and student are; they are never
-    learnt from. The same command again goes on where the last one was ended.
+    With --labels-field, the table's own labels measure teacher and student; they are never used for training. Runs are
+    resumable: run the same command again after a crash.
     """
-    from marquee.settings import read_settings
-    from prompts import registry
-
-    vocabulary = registry.taxonomy_at(options.pop("taxonomy") or read_settings().taxonomy)
-    loaded = _loaded(table, vocabulary, options)
-    run = _run(table, vocabulary, loaded.examples, out / "teacher", options)
-    if dry_run:
-        return tell_costs([run])
-    with bar("teacher", len(run.pending())) as on_progress:
-        rows = run.collect(on_progress)
     from training.distillation.teacher_labels import labels_of_teacher, split_by_film
 
-    said = labels_of_teacher(loaded.examples, rows, vocabulary, partial)
-    dealt = split_by_film(said.examples, seed)
-    student = _taught(out / _STUDENT, table.name, vocabulary, said, dealt, run, seed, options)
-    held = _held_against(out, table, vocabulary, dealt["test"], options)
-    _report(out, loaded, dealt, {"data": table.name, **_told(run, said, student, len(loaded.examples), dealt)}, held)
+    loaded = _loaded(table, options)
+    run = _run(table, loaded.examples, out / "teacher", options, plan, plan.teacher)
+    if dry_run:
+        return print_costs([run])
+    rows = run.collect(ProgressLine("teacher:", len(run.pending())).advance)
+    labelled = labels_of_teacher(loaded.examples, rows, options.taxonomy, plan.partial)
+    splits = split_by_film(labelled.examples, plan.seed)
+    student = _train(out / _STUDENT, table.name, labelled, splits, run, plan)
+    answers = _test_answers(out, table, splits["test"], options, plan)
+    provenance = _provenance(run, labelled, student, len(loaded.examples), splits)
+    _write_report(out, loaded, splits["test"], {"data": table.name, **provenance}, answers)
     return None
 
 
-def _loaded(table: Path, vocabulary: Taxonomy, options: dict[str, Any]) -> LoadedDataset:
-    """All texts, with the table's own labels only where their column is named."""
+def _loaded(table: Path, options: DataOptions) -> LoadedDataset:
+    """All texts; with the table's own labels only if their column is named."""
     from eval.datasets import pool, sample
 
-    names = {name: options.pop(name) for name in FIELDS}
-    fields = replace(fields_of(**names), labels=names["labels_field"] or "")
-    drop = options.pop("unknown_labels") == "drop"
-    loaded = pool(table, vocabulary, fields, format=options.pop("data_format"), drop_unknown=drop)
-    tell(loaded)
-    return replace(loaded, examples=tuple(sample(loaded.examples, options["limit"])))
+    fields = replace(options.fields, labels=options.labels_field or "")
+    loaded = pool(table, options.taxonomy, fields, **options.as_arguments())
+    report_dropped(loaded)
+    return replace(loaded, examples=tuple(sample(loaded.examples, options.limit)))
 
 
 def _run(
-    table: Path, vocabulary: Taxonomy, examples: Sequence[Example], folder: Path, options: dict[str, Any],
-    spec: str | None = None,
+    table: Path, examples: Sequence[Example], folder: Path, options: DataOptions, plan: DistilOptions, spec: str
 ) -> EvaluationRun:  # fmt: skip
-    """One system over texts: the teacher, or who is held against it."""
+    """A run of one system over texts."""
     from eval.manifest import EvaluationData
     from eval.run import EvaluationRun, RunOptions
-    from marquee.systems import SystemContext, named
-    from prompts.network import without_login
+    from marquee.systems import SystemContext, from_spec
 
-    system = named(
-        spec or options["teacher"], SystemContext(vocabulary, [one.text for one in examples], options["cache"])
-    )
-    material = EvaluationData(table, None, options["limit"], vocabulary, examples)
-    command = without_login(shlex.join(["main.py", *sys.argv[1:]]))
-    asking = RunOptions(options["alone"], options["batch"])
-    return EvaluationRun(system, material, folder, asking, command, lambda words: click.echo(words, err=True))
+    context = SystemContext(options.taxonomy, [example.text for example in examples], plan.cache)
+    material = EvaluationData(table, None, options.limit, options.taxonomy, examples)
+    batches = RunOptions(plan.alone, plan.batch)
+    return EvaluationRun(from_spec(spec, context), material, folder, batches, command_line(), say)
 
 
-def _taught(
-    folder: Path, data: str, vocabulary: Taxonomy, said: TeacherLabels, dealt: Mapping[str, Sequence[Example]],
-    run: EvaluationRun, seed: int, options: Mapping[str, Any],
+def _train(
+    folder: Path, data: str, labelled: TeacherLabels, splits: Mapping[str, Sequence[Example]], run: EvaluationRun,
+    plan: DistilOptions,
 ) -> Trained:  # fmt: skip
-    """The student, trained on what the teacher said."""
+    """Train the student on the labels of the teacher."""
     from eval.baselines import TrainingPlan, train
     from eval.manifest import read_manifest
 
-    settings = {name: options[name] for name in ("encoder", "trials") if options[name] is not None}
-    if options["student"] in _ENCODING:
+    settings = {name: value for name in ("encoder", "trials") if (value := getattr(plan, name)) is not None}
+    if plan.student in _ENCODING:
         settings = {"encoder": "matcher", **settings}
-    asked = read_manifest(run.folder)
+    manifest = read_manifest(run.folder)
     teacher = {
         "system": run.system.spec,
-        "setup": asked["setup"],
-        "decode_rule": asked["decode_rule"],
-        "doubt": said.doubt,
+        "setup": manifest["setup"],
+        "decode_rule": manifest["decode_rule"],
+        "doubt": labelled.doubt,
     }
     # Micro: labels that the teacher hardly ever gave should not move the thresholds.
-    how: dict[str, Any] = {"objective": "micro", "seed": seed, "data": data, "command": run.command}
-    plan = TrainingPlan(options["student"], settings, **how, teacher=teacher)
-    return train(plan, vocabulary, dealt["train"], dealt["validation"], folder, tracked, said.soft)
+    how: dict[str, Any] = {"objective": "micro", "seed": plan.seed, "data": data, "command": run.command}
+    training = TrainingPlan(plan.student, settings, **how, teacher=teacher)
+    return train(
+        training, run.data.taxonomy, splits["train"], splits["validation"], folder, tracked, labelled.soft
+    )  # fmt: skip
 
 
-def _held_against(
-    out: Path, table: Path, vocabulary: Taxonomy, held: Sequence[Example], options: dict[str, Any]
-) -> dict[str, Answers]:
-    """What the student says of the texts held back, and the embedded classifier as it was before."""
+def _test_answers(
+    out: Path, table: Path, examples: Sequence[Example], options: DataOptions, plan: DistilOptions
+) -> dict[str, Answers]:  # fmt: skip
+    """The answers for the test texts of the student, and of the embedded classifier before the training."""
     from training.distillation.report import Answers
 
-    found = {}
+    answers = {}
     for name, spec in ((_STUDENT, f"{_STUDENT}:{out / _STUDENT}"), (_BEFORE, "embedded")):
-        run = _run(table, vocabulary, held, out / "held-back" / name.replace(" ", "-"), options, spec)
-        run.reset()  # a student of the same name may be another one by now
-        with bar(name, len(held)) as on_progress:
-            run.execute(on_progress)
-        found[name] = Answers.of(run.folder)
-    return found
+        run = _run(table, examples, out / "held-back" / name.replace(" ", "-"), options, plan, spec)
+        run.reset()  # an earlier run may be that of another student
+        run.execute(ProgressLine(f"{name}:", len(examples)).advance)
+        answers[name] = Answers.of(run.folder)
+    return answers
 
 
-def _told(
-    run: EvaluationRun, said: TeacherLabels, student: Trained, texts: int, dealt: Mapping[str, Sequence[Example]]
-) -> dict[str, Any]:
-    """Who taught whom, on how many texts."""
+def _provenance(
+    run: EvaluationRun, labelled: TeacherLabels, student: Trained, texts: int, splits: Mapping[str, Sequence[Example]]
+) -> dict[str, Any]:  # fmt: skip
+    """Teacher, student, and their numbers of texts."""
     from eval.results import RunResults
 
     source = RunResults.read(run.folder).rows[0].source
@@ -155,32 +160,31 @@ def _told(
         "taxonomy": student.taxonomy.versioned_name,
         "teacher": {
             "name": source.model, "system": run.system.spec, "strategy": source.strategy,
-            "prompt": source.prompt, "doubt": said.doubt,
+            "prompt": source.prompt, "doubt": labelled.doubt,
         },
         "student": {"kind": student.kind, "folder": _STUDENT},
         "texts": {
-            "table": texts, "answered": len(said.examples), "unanswered": dict(said.unanswered),
-            **{name: len(some) for name, some in dealt.items()},
+            "table": texts, "answered": len(labelled.examples), "unanswered": dict(labelled.unanswered),
+            **{name: len(examples) for name, examples in splits.items()},
         },
     }  # fmt: skip
 
 
-def _report(
-    out: Path, loaded: LoadedDataset, dealt: Mapping[str, Sequence[Example]], on_progress: Mapping[str, Any],
-    others: Mapping[str, Answers],
+def _write_report(
+    out: Path, loaded: LoadedDataset, test: Sequence[Example], provenance: Mapping[str, Any],
+    answers: Mapping[str, Answers],
 ) -> None:  # fmt: skip
     from training.distillation.report import Answers, compared, write
 
-    held = {one.id for one in dealt["test"]}
+    ids = {example.id for example in test}
     teacher = Answers.of(out / "teacher")
-    teacher = replace(teacher, labels={one: labels for one, labels in teacher.labels.items() if one in held})
-    gold = [one for one in loaded.examples if one.id in held and one.complete]
-    found = {**on_progress, **compared(teacher, others, gold, loaded.taxonomy)}
-    for name, figures in found["agreement with the teacher"].items():
-        told_figures = ", ".join(f"{metric} {value:.3f}" for metric, value in figures.items())
-        click.echo(f"{name}, against the teacher: {told_figures}")
-    for metric, share in found.get("kept", {}).items():
+    teacher = replace(teacher, labels={id: labels for id, labels in teacher.labels.items() if id in ids})
+    gold = [example for example in loaded.examples if example.id in ids and example.complete]
+    report = {**provenance, **compared(teacher, answers, gold, loaded.taxonomy)}
+    for name, metrics in report["agreement with the teacher"].items():
+        click.echo(f"{name}, against the teacher: {', '.join(f'{key} {value:.3f}' for key, value in metrics.items())}")
+    for metric, share in report.get("kept", {}).items():
         click.echo(f"kept of the teacher's {metric}: {share:.0%}")
-    for path in write(out, found):
-        click.echo(f"report: {path}", err=True)
-    click.echo(f"serve it with `main.py serve --trained {out / _STUDENT}`", err=True)
+    for path in write(out, report):
+        say(f"report: {path}")
+    say(f"serve it with `main.py serve --trained {out / _STUDENT}`")

@@ -1,24 +1,56 @@
-"""`main.py evaluate`: systems over labelled examples, how good they are and what they take."""
+"""`main.py evaluate`: label a data set with one or several systems, and measure the quality."""
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from cli.data import data_options
+from cli.arguments import OutputPath, ProgressLine, collected, command_line, say
+from cli.data import DataOptions, data_options
 from cli.group import examples
-from cli.output import OutputPath
-from cli.runs import runs_of
 
 if TYPE_CHECKING:
-    from eval.run import EvaluationRun
+    from eval.datasets import LoadedDataset
+    from eval.manifest import EvaluationData
+    from eval.run import EvaluationRun, System
     from eval.run_metrics import RunMetrics
+    from marquee.systems import SystemContext
+
+
+@dataclass(frozen=True)
+class RunSelection:
+    """The options that say which runs an evaluation has."""
+
+    systems: str | None
+    shown: str | None
+    url: str | None
+    cache: bool
+    out: Path | None
+    alone: int
+    batch: int
+
+
+_run_options = collected(
+    RunSelection,
+    "selection",
+    click.option(
+        "--systems",
+        help="Systems, with commas between: embedded, llm[:STRATEGY][:PROMPT], service:URL, trained models NAME[:PATH]."
+        "  [default: the classifier of the settings]",
+    ),
+    click.option("--shown", help="Input variants, with commas between: title+plot, plot, masked, title; one run each."),
+    click.option("--url", help="Use the service at this URL."),
+    click.option("--cache/--no-cache", default=True, help="Whether cached answers may be used."),
+    click.option("--out", type=OutputPath(folder=True), help="Folder of the runs; each run has a folder of its own."),
+    click.option(
+        "--alone", type=click.IntRange(0), default=50, show_default=True, help="Texts to send one by one, for latency."
+    ),
+    click.option("--batch", type=click.IntRange(1), default=32, show_default=True, help="Batch size for the others."),
+)
 
 
 @click.command(
@@ -29,165 +61,207 @@ if TYPE_CHECKING:
     ),
 )
 @data_options(required=False)
+@_run_options
 @click.option(
-    "--systems",
-    help="Systems, separated by commas: embedded, llm[:STRATEGY][:PROMPT], service:URL, trained models NAME[:PATH]."
-    "  [default: whoever answers under the settings]",
+    "--orders", type=click.IntRange(2), help="Measure order sensitivity over so many label permutations (LLM only)."
 )
-@click.option("--shown", help="Show each text as title+plot, plot, masked or title; commas between: a run each.")
-@click.option("--orders", type=click.IntRange(2),
-              help="Count, on --alone texts, how a language model's answers hang on the labels' order.")  # fmt: skip
-@click.option("--url", help="Ask the service running there instead of a classifier in this process.")
-@click.option("--cache/--no-cache", default=True, help="Whether remembered answers will do.")
-@click.option("--out", type=OutputPath(folder=True), help="Folder for the runs; one run each in a folder of its own.")
-@click.option(
-    "--alone", type=click.IntRange(0), default=50, show_default=True, help="Texts to ask about one at a time."
-)
-@click.option("--batch", type=click.IntRange(1), default=32, show_default=True, help="Texts of one batch after these.")
-@click.option("--overwrite", is_flag=True, help="Start over instead of going on where an earlier process ended.")
-@click.option("--dry-run", is_flag=True, help="Tell what asking would cost, and ask nothing.")
+@click.option("--overwrite", is_flag=True, help="Start over instead of continuing an earlier run.")
+@click.option("--dry-run", is_flag=True, help="Print the number of tokens and the price; send nothing.")
 @click.option("--rescore", type=click.Path(path_type=Path), help="Compute the metrics of these runs again; no model.")
-@click.option("--gate", type=click.Path(path_type=Path), help="Earlier run; fail where the new one is worse than it.")
-@click.option("--margin", type=click.FloatRange(0, 1), default=0.01, show_default=True, help="F1 that --gate lets go.")
-def evaluate(data: Path | None, rescore: Path | None, dry_run: bool, **options: Any) -> None:
-    """Label the examples of a file and measure how well; a second run goes on where the first was ended."""
+@click.option("--gate", type=click.Path(path_type=Path), help="Baseline run; exit with 1 if the new run is worse.")
+@click.option(
+    "--margin", type=click.FloatRange(0, 1), default=0.01, show_default=True, help="Loss of F1 that --gate accepts."
+)
+def evaluate(
+    data: Path | None, options: DataOptions, selection: RunSelection, orders: int | None, overwrite: bool,
+    dry_run: bool, rescore: Path | None, gate: Path | None, margin: float,
+) -> None:  # fmt: skip
+    """Label the examples of a file and measure the quality.
+
+    Runs are resumable: run the same command again after a crash; finished texts are skipped.
+    """
     if rescore is not None:
         return _rescore(rescore)
     if data is None:
         raise click.UsageError("give --data, or --rescore with the folder of a run")
-    kept = {name: options.pop(name) for name in ("overwrite", "gate", "margin", "orders")}
-    runs, out = runs_of(data, **options)
+    runs, out = _runs(data, options, selection)
     if dry_run:
-        return tell_costs(runs)
-    old = [_old_run(kept["gate"], run.folder) for run in runs] if kept["gate"] else []
-    found = {run.system.spec: _go(run, kept["overwrite"]) for run in runs}
-    if kept["orders"]:
-        _count_flips(runs, kept["orders"])
-    if len(runs) > 1 or options["systems"]:
-        _tell_table(found)
-        _report(out)
+        return print_costs(runs)
+    baselines = [_baseline_run(gate, run.folder) for run in runs] if gate else []
+    metrics = {run.system.spec: _execute(run, overwrite) for run in runs}
+    if orders:
+        _measure_order_sensitivity(runs, orders)
+    if len(runs) > 1 or selection.systems:
+        _print_table(metrics)
+        _write_report(out)
     else:
-        _tell_figures(*found.values())
-    click.echo(f"rows and metrics: {out}", err=True)
-    if silent := [run.system.spec for run, one in zip(runs, found.values(), strict=True) if one["invalid"] == 1]:
-        raise click.ClickException(f"not one text was answered by {', '.join(silent)}; the rows say why")
-    return _judge(old, runs, kept["margin"])
+        _print_metrics(*metrics.values())
+    say(f"rows and metrics: {out}")
+    if failed := [spec for spec, values in metrics.items() if values["invalid"] == 1]:
+        raise click.ClickException(f"not one text was answered by {', '.join(failed)}; the rows say why")
+    return _check_gate(baselines, runs, margin) if baselines else None
 
 
-def _go(run: EvaluationRun, overwrite: bool) -> RunMetrics:
+# --- the runs ---
+
+
+def _runs(data: Path, options: DataOptions, selection: RunSelection) -> tuple[list[EvaluationRun], Path]:
+    """The runs, and the folder of all of them; wrong options are reported before any text is sent."""
+    from eval.run import EvaluationRun, RunOptions
+    from prompts.files import check_output
+
+    if options.min_label_count and (selection.url or "service:" in (selection.systems or "")):
+        raise click.UsageError("a service knows whole taxonomies only; leave --min-label-count or the service out")
+    default = Path("var/runs") / f"{data.name.partition('.')[0]}-{options.taxonomy.name}"
+    top = check_output(selection.out or default, folder=True)
+    loaded = options.load(data)
+    batches = RunOptions(selection.alone, selection.batch)
+    return [
+        EvaluationRun(system, material, folder, batches, command_line(), say)
+        for variant in _variants(selection.shown)
+        for material in [_evaluation_data(data, loaded, variant, options)]
+        for folder, system in _systems(variant, selection, material, top).items()
+    ], top
+
+
+def _variants(shown: str | None) -> list[str | None]:
+    return [variant.strip() for variant in shown.split(",") if variant.strip()] if shown else [None]
+
+
+def _evaluation_data(data: Path, loaded: LoadedDataset, variant: str | None, options: DataOptions) -> EvaluationData:
+    from eval.input_variants import input_variant
+    from eval.manifest import EvaluationData
+
+    examples = input_variant(loaded.examples, variant) if variant else loaded.examples
+    return EvaluationData(data, options.split, options.limit, loaded.taxonomy, examples)
+
+
+def _systems(
+    variant: str | None, selection: RunSelection, material: EvaluationData, top: Path
+) -> Mapping[Path, System]:
+    """The systems by the folders of their runs; the folder names contain the input variant."""
+    from marquee.systems import SystemContext
+
+    context = SystemContext(material.taxonomy, [example.text for example in material.examples], selection.cache)
+    systems = _systems_by_folder(selection, context, top)
+    if variant is None:
+        return systems
+    return {
+        top / f"{system.spec if folder == top else folder.name}@{variant}": replace(
+            system, spec=f"{system.spec}@{variant}", setup={**system.setup, "shown": variant}
+        )
+        for folder, system in systems.items()
+    }
+
+
+def _systems_by_folder(selection: RunSelection, context: SystemContext, top: Path) -> Mapping[Path, System]:
+    """The systems by the folders of their runs; a single system without a name uses the top folder."""
+    from marquee.systems import folder_name, from_settings, from_spec
+    from prompts.errors import InvalidSetting
+
+    if selection.systems and selection.url:
+        raise click.UsageError("--url is one system; write it as --systems service:URL beside others")
+    if not selection.systems:
+        return {top: from_spec(f"service:{selection.url}", context) if selection.url else from_settings(context)}
+    specs = [spec.strip() for spec in selection.systems.split(",") if spec.strip()]
+    systems = {top / folder_name(spec): from_spec(spec, context) for spec in specs}
+    if len(systems) < len(specs):
+        raise InvalidSetting(f"--systems {selection.systems}: two of them would share a folder; give each once")
+    return systems
+
+
+def _execute(run: EvaluationRun, overwrite: bool) -> RunMetrics:
     if overwrite:
         run.reset()
-    pending = len(run.pending())
-    there = len(run.data.examples) - pending
-    if there:
-        click.echo(f"{run.system.spec}: {there} of {len(run.data.examples)} texts are answered there", err=True)
-    with bar(run.system.spec, pending) as on_progress:
-        return run.execute(on_progress)
+    pending, total = len(run.pending()), len(run.data.examples)
+    if pending < total:
+        say(f"{run.system.spec}: {total - pending} of {total} texts are answered there")
+    return run.execute(ProgressLine(f"{run.system.spec}:", pending).advance)
 
 
-@contextmanager
-def bar(spec: str, length: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar with the texts a second since its start and the time left; yields what moves it on."""
-    start = time.monotonic()
-    shown: Any = click.progressbar(
-        length=length, label=f"{spec:24}", show_pos=True, item_show_func=lambda rate: rate, file=sys.stderr
-    )
+def _measure_order_sensitivity(runs: Sequence[EvaluationRun], orders: int) -> None:
+    for run in runs:
+        if run.system.preview is not None:  # only a language model sees the labels in an order
+            share = run.measure_order_sensitivity(orders)["ever"]
+            say(f"{run.system.spec}: {share:.1%} of decisions are not the same in {orders} orders")
 
-    def on_progress(rows: int) -> None:
-        shown.update(rows, f"{(shown.pos + rows) / max(1e-9, time.monotonic() - start):.1f} texts/s")
 
-    with shown:
-        yield on_progress
+# --- metrics, report and gate ---
 
 
 def _rescore(folder: Path) -> None:
     from eval.run_metrics import rescore
 
-    _tell_table(rescore(folder))
-    _report(folder)
+    _print_table(rescore(folder))
+    _write_report(folder)
 
 
-def _report(folder: Path) -> None:
+def _write_report(folder: Path) -> None:
     from eval.report import read, write
 
     evaluation = read(folder)
     for path in write(evaluation, intervals=evaluation.intervals()):
-        click.echo(f"report: {path}", err=True)
+        say(f"report: {path}")
 
 
-def _count_flips(runs: Sequence[EvaluationRun], orders: int) -> None:
-    for run in runs:
-        if run.system.preview is not None:  # no order is shown to the others
-            share = run.measure_order_sensitivity(orders)["ever"]
-            click.echo(f"{run.system.spec}: {share:.1%} of decisions are not the same in {orders} orders", err=True)
-
-
-def _old_run(gate: Path, folder: Path) -> Path:
-    """The earlier run to hold a new one against: the one given, or the one of the same system in it.
+def _baseline_run(gate: Path, folder: Path) -> Path:
+    """The baseline of a new run: the folder itself, or the run of the same system in it.
 
     Raises:
-        InvalidDataset: there is none.
+        InvalidDataset: the folder has no such run.
     """
     from eval.results import run_folders
-
-    held = run_folders(gate)
-    return gate if held == [gate] else _of_name(held, folder.name, gate)
-
-
-def _of_name(folders: Sequence[Path], name: str, gate: Path) -> Path:
     from prompts.errors import InvalidDataset
 
-    if found := next((folder for folder in folders if folder.name == name), None):
+    folders = run_folders(gate)
+    if folders == [gate]:
+        return gate
+    if found := next((one for one in folders if one.name == folder.name), None):
         return found
-    there = ", ".join(folder.name for folder in folders)
-    raise InvalidDataset(f"--gate: {gate} has no run of {name!r}; it has {there}")
+    names = ", ".join(one.name for one in folders)
+    raise InvalidDataset(f"--gate: {gate} has no run of {folder.name!r}; it has {names}")
 
 
-def _judge(old: Sequence[Path], runs: Sequence[EvaluationRun], margin: float) -> None:
-    if not old:
-        return
+def _check_gate(baselines: Sequence[Path], runs: Sequence[EvaluationRun], margin: float) -> None:
     from eval.compare import gate
 
-    verdicts = [gate(before, run.folder, margin) for before, run in zip(old, runs, strict=True)]
+    verdicts = [gate(baseline, run.folder, margin) for baseline, run in zip(baselines, runs, strict=True)]
     for verdict, run in zip(verdicts, runs, strict=True):
         click.echo(f"{run.system.spec}: {verdict.summary}")
     if not all(verdict.passed for verdict in verdicts):
         raise click.exceptions.Exit(1)
 
 
-# --- what is printed ---
-
-
-def _tell_figures(figures: RunMetrics) -> None:
+def _print_metrics(metrics: RunMetrics) -> None:
     from eval.run_metrics import format_value
 
-    for name, value in figures.items():
+    for name, value in metrics.items():
         click.echo(f"{name:24} {format_value(value):>9}")
 
 
-def _tell_table(found: Mapping[str, RunMetrics]) -> None:
+def _print_table(metrics: Mapping[str, RunMetrics]) -> None:
     from eval.run_metrics import ResultsTable
 
-    click.echo(str(ResultsTable.of(found)))
+    click.echo(str(ResultsTable.of(metrics)))
 
 
-def tell_costs(runs: Sequence[EvaluationRun]) -> None:
-    """Print what asking about the texts of runs that are still to be asked about would take."""
+def print_costs(runs: Sequence[EvaluationRun]) -> None:
+    """Print how many requests and tokens the pending texts of the runs take."""
     for run in runs:
         texts = [example.text for example in run.pending()]
-        click.echo(f"{run.system.spec}: {len(texts)} texts to ask about")
+        click.echo(f"{run.system.spec}: {len(texts)} texts to label")
         if run.system.preview is None:
             continue
-        found = run.system.preview(texts)
-        how = "counted by the endpoint" if found.counted else "estimated, a token in 4 characters"
-        click.echo(f"  requests        {found.requests:12,}")
-        click.echo(f"  prompt tokens   {found.prompt_tokens:12,}  {how}")
-        click.echo(f"    of them shared{found.shared_tokens:12,}  at the front of an earlier prompt too: cacheable")
-        click.echo(f"  written tokens  {found.written_tokens:12,}  at most, estimated")
-        click.echo(f"  USD             {_price(found.usd, found.usd_cached)}")
+        preview = run.system.preview(texts)
+        source = "counted by the endpoint" if preview.counted else "estimated, a token in 4 characters"
+        click.echo(f"  requests        {preview.requests:12,}")
+        click.echo(f"  prompt tokens   {preview.prompt_tokens:12,}  {source}")
+        click.echo(f"    of them shared{preview.shared_tokens:12,}  prefix of an earlier prompt: cacheable")
+        click.echo(f"  written tokens  {preview.written_tokens:12,}  at most, estimated")
+        click.echo(f"  USD             {_price(preview.usd, preview.usd_cached)}")
 
 
-def _price(dear: float | None, cheap: float | None) -> str:
-    if dear is None or cheap is None:
+def _price(uncached: float | None, cached: float | None) -> str:
+    if uncached is None or cached is None:
         return "unknown: the model has no price in llm/prices.yaml"
-    return f"{dear:12.4f}  ({cheap:.4f} if all that is shared is found cached)"
+    return f"{uncached:12.4f}  ({cached:.4f} if all shared tokens are cached)"

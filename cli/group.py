@@ -64,16 +64,16 @@ class CommandGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:
-            found = super().invoke(ctx)
+            result = super().invoke(ctx)
             sys.stdout.flush()
-            return found
+            return result
         except ModuleNotFoundError as error:
             command = ctx.invoked_subcommand or ""
             if _is_debugging():
                 traceback.print_exc()
-            found = missing_extra(error, f"`{ctx.command_path} {command}`", command)
-            raise click.ClickException(str(found)) from error
-        except BrokenPipeError:  # the reader of the output has ended; click ends in silence
+            remedy = missing_extra(error, f"`{ctx.command_path} {command}`", command)
+            raise click.ClickException(str(remedy)) from error
+        except BrokenPipeError:  # the reader of the output has ended; click exits without a message
             raise
         except (MarqueeError, SimilarityError, OSError, UnicodeError, sqlite3.Error) as error:
             if isinstance(error, OSError):
@@ -95,14 +95,14 @@ def examples(*lines: str) -> str:
 
 
 def _open_closed_streams() -> None:
-    """A stream that the caller closed (``>&-``) reads and writes nothing; else the next file would get its number."""
+    """Replace a stream that the caller closed (``>&-``); else the next opened file would get its number."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115  (open to the end)
 
 
 def _is_debugging() -> bool:
-    """``MARQUEE_DEBUG``; where the settings cannot be read, whether the environment has it."""
+    """The setting ``debug``; from the environment alone where the settings are wrong."""
     from marquee.settings import read_settings
 
     try:
@@ -120,16 +120,16 @@ def _in_one_line(error: Exception) -> str:
 
 
 def _not_utf8(error: UnicodeError) -> str:
-    """The text at fault, as far as the error says it."""
+    """The bytes around the error, if the error has them."""
     if not isinstance(error, UnicodeEncodeError | UnicodeDecodeError):
         return "there is text that is not UTF-8"
     raw = error.object[max(0, error.start - 20) : error.end + 20]
-    shown = os.fsencode(raw) if isinstance(raw, str) and error.encoding == "utf-8" else raw
-    return f"{str(shown).removeprefix('b')} is not UTF-8"
+    quoted = os.fsencode(raw) if isinstance(raw, str) and error.encoding == "utf-8" else raw
+    return f"{str(quoted).removeprefix('b')} is not UTF-8"
 
 
 def line_of(error: OSError) -> str:
-    """What the operating system refused, of which file, and what to do."""
+    """The file, the reason of the operating system, and what to do."""
     why = error.strerror or str(error) or type(error).__name__
     remedy = _REMEDIES.get(error.errno)
     what = f"cannot use {os.fsdecode(error.filename)}: {why}" if isinstance(error.filename, str | bytes) else why
@@ -144,7 +144,7 @@ def _escaped(error: UnicodeError) -> tuple[str, int]:
 
 
 def _discard_output() -> None:
-    """Where standard output itself cannot be written, let Python not try again at its end."""
+    """Redirect standard output that cannot be written, so that Python does not fail again at its exit."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -1,4 +1,4 @@
-"""`main.py keys`: who may ask the service."""
+"""`main.py keys`: API keys of the service."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.arguments import say
 from cli.group import examples
 
 if TYPE_CHECKING:
@@ -18,20 +19,20 @@ if TYPE_CHECKING:
     epilog=examples("keys add website", "keys list", "keys revoke website"),
 )
 def keys_group() -> None:
-    """Make, list and revoke the service's API keys."""
+    """Add, list and revoke the API keys of the service."""
 
 
 @keys_group.command("add", short_help="Add a key and print it once.")
 @click.argument("name")
 def add(name: str) -> None:
-    """Make a key and print it, this once: only its hash is kept."""
+    """Add a key and print it; it is printed only now, because only its hash is stored."""
     click.echo(_keys().add(name))
-    click.echo(f"Made for {name}; it is not shown again. Send it as 'Authorization: Bearer KEY'.", err=True)
+    say(f"Made for {name}; it is not shown again. Send it as 'Authorization: Bearer KEY'.")
 
 
 @keys_group.command("list", short_help="List the keys.")
 def list_keys() -> None:
-    """List the keys by name, with when they were made and revoked."""
+    """List the keys by name, with the times when they were made and revoked."""
     for name, key in sorted(_keys().all().items()):
         click.echo(f"{name}  made {key.made}{f', revoked {key.revoked}' if key.revoked else ''}")
 
@@ -39,9 +40,9 @@ def list_keys() -> None:
 @keys_group.command("revoke", short_help="Revoke a key.")
 @click.argument("name")
 def revoke(name: str) -> None:
-    """Revoke a key; a running service knows at once."""
+    """Revoke a key; a running service rejects it at once."""
     _keys().revoke(name)
-    click.echo(f"{name} opens nothing any more")
+    click.echo(f"Key {name!r} revoked.")
 
 
 def _keys() -> Keys:

@@ -1,4 +1,4 @@
-"""`main.py reference`: the pages of docs/ that are made from the program itself."""
+"""`main.py reference`: the generated pages of docs/."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from cli.output import OutputPath
+from cli.arguments import OutputPath
 
 
 @click.command(short_help="Write the reference pages of settings and routes.")
@@ -16,21 +16,21 @@ def reference(out: Path) -> None:
     """Write configuration.md and http.md, the references of settings and routes."""
     from prompts.files import write_text_atomically
 
-    for name, words in pages().items():
-        write_text_atomically(out / name, words)
+    for name, page in pages().items():
+        write_text_atomically(out / name, page)
         click.echo(out / name)
 
 
 def pages() -> Mapping[str, str]:
-    """Every page that is made, by its file's name."""
+    """Every generated page, by its file name."""
     from marquee.factory import RequestOptions
-    from service import reference as made
+    from service import reference as generated
     from service.app import create_app
     from service.openapi import document
     from service.services import Services
 
-    def nobody(choice: RequestOptions) -> None:
-        raise AssertionError("nothing is asked")
+    def unused(options: RequestOptions) -> None:
+        raise AssertionError("the reference labels no text")
 
-    parts = Services(nobody, lambda: None, lambda: None, "tmdb")  # type: ignore[arg-type]
-    return {"configuration.md": made.configuration(), "http.md": made.http(document(create_app(parts)))}
+    services = Services(unused, lambda: None, lambda: None, "tmdb")  # type: ignore[arg-type]
+    return {"configuration.md": generated.configuration(), "http.md": generated.http(document(create_app(services)))}

@@ -236,7 +236,7 @@ def _who(settings: Settings, trained: Path | None) -> str:
 
     parts = build(settings)
     name = parts.classifier_for(RequestOptions()).name
-    if not settings.asks_a_model:
+    if not settings.uses_language_model:
         return f"{name} (no endpoint or key is set, so the small model in this process answers; see docs/endpoints.md)"
     problem = parts.check()
     return f"{name} at {without_login(settings.base_url)}" + (f"\n  warning: {problem.detail}" if problem else "")

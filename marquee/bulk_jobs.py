@@ -14,7 +14,7 @@ from bulk.job import ClassifierSpec, Job, final_manifest
 from bulk.runners import LocalRunner, Runner
 from llm.classifier import Classifier
 from marquee.settings import read_settings
-from marquee.systems import SystemContext, configured, corresponding, named
+from marquee.systems import SystemContext, from_settings, from_spec, offline
 from prompts import registry
 from prompts.errors import InvalidSetting
 from prompts.taxonomy import Taxonomy
@@ -85,9 +85,9 @@ class BulkRequest:
         return replace(job, classifier=ClassifierSpec(system.spec, system.setup, open)), system
 
     def with_transport(self, job: Job, transport: OfflineTransport, **endpoint: Any) -> Job:
-        """The job with a language model whose requests go through a transport; ``endpoint`` as in ``corresponding``."""
+        """The job with a language model whose requests go through a transport; ``endpoint`` as in ``offline``."""
         context = SystemContext(job.taxonomy, _first_texts(job), cache=False)
-        system = corresponding(self.system or "llm", context, transport.backend, **endpoint)
+        system = offline(self.system or "llm", context, transport.backend, **endpoint)
         return replace(job, classifier=ClassifierSpec(system.spec, system.setup, lambda: system.open().classifier))
 
     def results_transport(self, log: Callable[[str], object]) -> OfflineTransport:
@@ -153,7 +153,7 @@ def _system(spec: str | None, taxonomy: Taxonomy, texts: tuple[Text, ...]) -> Sy
 
     # A run stores its own answers; they would flush the service's cache.
     context = SystemContext(taxonomy, texts, cache=False, texts_per_request=BATCH_SIZE)
-    return named(spec, context) if spec else configured(context)
+    return from_spec(spec, context) if spec else from_settings(context)
 
 
 def _first_texts(job: Job) -> tuple[Text, ...]:

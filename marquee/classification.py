@@ -53,7 +53,7 @@ def load_classifier(system: str | None = None, taxonomy: TaxonomyLike | None = N
         InvalidSetting: the settings do not work, such as a missing or unreachable endpoint.
     """
     context = systems.SystemContext(load_taxonomy(taxonomy), ())
-    found = systems.configured(context) if system is None else systems.named(system, context)
+    found = systems.from_settings(context) if system is None else systems.from_spec(system, context)
     return found.open().classifier
 
 

@@ -93,7 +93,7 @@ class Client:
 
         A taxonomy that is known here by name is sent by name; any other is sent as a whole.
         """
-        return self.ask(texts, _fields(taxonomy), taxonomy)
+        return self.ask(texts, taxonomy_fields(taxonomy), taxonomy)
 
     def ask(
         self, texts: Sequence[str | Text], fields: Mapping[str, Any], taxonomy: Taxonomy | None = None
@@ -183,7 +183,8 @@ def _checked(url: str, key: str) -> tuple[str, str]:
     return url, key
 
 
-def _fields(taxonomy: Taxonomy) -> Mapping[str, Any]:
+def taxonomy_fields(taxonomy: Taxonomy) -> Mapping[str, Any]:
+    """The fields of ``POST /classify`` for a taxonomy: its name if it is registered, else its labels."""
     known = registry.taxonomies().get(taxonomy.name)
     shape = {"multi": taxonomy.multi, "max_labels": taxonomy.max_labels, "allow_none": taxonomy.allow_none}
     if known is not None and known.labels == taxonomy.labels:

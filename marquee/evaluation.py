@@ -20,7 +20,7 @@ from eval.run import EvaluationRun, OpenedSystem, System
 from eval.run_metrics import TABLE_COLUMNS, ResultsTable, RunMetrics
 from llm.classifier import Classifier
 from marquee.classification import TaxonomyLike, load_taxonomy
-from marquee.systems import SystemContext, folder_name, named
+from marquee.systems import SystemContext, folder_name, from_spec
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.taxonomy import Taxonomy
 
@@ -230,5 +230,5 @@ def _system(one: str | Classifier, context: SystemContext, models: Path) -> Syst
         classifier = one
         return System(one.name, {"model": one.name}, lambda: OpenedSystem(classifier))
     if one in BASELINES:
-        return replace(named(f"{one}:{models / one}", context), spec=one)
-    return named(one, context)
+        return replace(from_spec(f"{one}:{models / one}", context), spec=one)
+    return from_spec(one, context)

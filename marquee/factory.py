@@ -13,7 +13,7 @@ from llm.backends.endpoint import ModelName
 from llm.backends.local_backend import LocalBackend
 from llm.backends.openai_compatible import EndpointSettings, OpenAICompatible
 from llm.backends.transport import HTTPTransport
-from llm.classifier import Classifier, Problem
+from llm.classifier import Classifier, Prediction, Problem
 from llm.embedded.matcher import Matcher, matcher
 from llm.few_shot import ExampleSelector, NearestExamples, StaticExamples, load_examples, no_examples
 from llm.language_model import LanguageModel
@@ -47,6 +47,30 @@ class RequestOptions:
     prompt: Prompt | None = None
     strategy: str | None = None
     cache: bool = True
+
+    @classmethod
+    def of(cls, prompt: str | None = None, strategy: str | None = None, cache: bool = True) -> RequestOptions:
+        """The options of a prompt and a strategy by name.
+
+        Raises:
+            UnknownName: no prompt or strategy has this name.
+        """
+        if strategy is not None:
+            strategies.named(strategy)  # a misspelt name is an error also where no language model answers
+        return cls(None if prompt is None else registry.prompt(prompt), strategy, cache)
+
+    def without_effect(self, prediction: Prediction) -> tuple[str, ...]:
+        """One sentence per option that had no effect: only a language model has a strategy and a prompt."""
+        source = prediction.source
+        if prediction.problem is not None:
+            return ()
+        model = "the embedded classifier" if source.model.startswith("embedded/") else source.model
+        notes = []
+        if self.strategy not in (None, strategies.AUTO) and source.strategy is None:
+            notes.append(f"strategy {self.strategy!r} is ignored: {model} answers")
+        if self.prompt is not None and source.prompt is None:
+            notes.append(f"prompt {self.prompt.name!r} is ignored: {model} answers")
+        return tuple(notes)
 
 
 ClassifierFor = Callable[[RequestOptions], Classifier]
@@ -118,7 +142,7 @@ def create(settings: Settings, trained: Classifier | None = None, monitor: Monit
     def load_embedded() -> None:
         embedded.classify([WARM_UP], taxonomy)
 
-    backend = backend_of(settings) if trained is None and settings.asks_a_model else None
+    backend = backend_of(settings) if trained is None and settings.uses_language_model else None
     examples = example_selector(settings, encoder, taxonomy) if backend else no_examples
     return Classifiers(
         classifiers(backend, settings, embedded, examples, model_gate) if backend else lambda choice: embedded,
@@ -128,14 +152,29 @@ def create(settings: Settings, trained: Classifier | None = None, monitor: Monit
     )  # fmt: skip
 
 
+def classifier_of(settings: Settings, options: RequestOptions = RequestOptions()) -> Classifier:
+    """The classifier that the settings name, for a process with one caller; ``create`` shares it among many.
+
+    Raises:
+        MarqueeError: a setting names something that does not exist.
+    """
+    encoder = MiniLM()
+    embedded = matcher(encoder=encoder)
+    if not settings.uses_language_model:
+        return embedded
+    examples = example_selector(settings, encoder, registry.taxonomy_at(settings.taxonomy))
+    pending = Admission(settings.max_pending)
+    return classifiers(backend_of(settings), settings, embedded, examples, pending)(options)
+
+
 def _load_of(backend: Backend | None, settings: Settings, load_embedded: Callable[[], object]) -> Callable[[], object]:
     if backend is None or settings.fallback or settings.cascade_margin:
         return load_embedded
     return backend.prepare
 
 
-def probed(settings: Settings) -> CapabilityProbe:
-    """The endpoint's probe, with what it found before."""
+def probe_of(settings: Settings) -> CapabilityProbe:
+    """The capability checks of the endpoint, with their stored results."""
     transport = _transport(settings)
     return CapabilityProbe(transport, _model_name(transport, settings), settings.probe_path)
 

@@ -235,7 +235,7 @@ class Settings(BaseModel):
                 "MARQUEE_ADAPTER is for a model that Marquee loads: set MARQUEE_LOCAL_MODEL, or use serve --vllm; an "
                 "endpoint that serves an adapter by itself is asked for it by MARQUEE_MODEL"
             )
-        asks_openai = self.asks_a_model and not self.openai_base_url and not self.local_model
+        asks_openai = self.uses_language_model and not self.openai_base_url and not self.local_model
         if asks_openai and self.model == _DEFAULT_MODEL:
             raise ValueError(
                 "OPENAI_API_KEY without OPENAI_BASE_URL means OpenAI itself, which does not serve "
@@ -248,7 +248,7 @@ class Settings(BaseModel):
         return bool(self.openai_base_url or self.openai_api_key.get_secret_value())
 
     @property
-    def asks_a_model(self) -> bool:
+    def uses_language_model(self) -> bool:
         """Whether a language model answers; MiniLM does otherwise."""
         wanted = bool(self.local_model) or self._endpoint_is_set
         return self.classifier == "openai" or (self.classifier == "auto" and wanted)

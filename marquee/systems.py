@@ -53,7 +53,7 @@ class SystemContext:
         return settings.model_copy(update={"texts_per_request": settings.texts_per_request or self.texts_per_request})
 
 
-def named(spec: str, context: SystemContext) -> System:
+def from_spec(spec: str, context: SystemContext) -> System:
     """The system of a spec.
 
     A spec is ``embedded[:WEIGHTS]``, ``minilm-plain``, ``llm[:STRATEGY][:PROMPT]``, ``service:URL``, or a trained
@@ -67,16 +67,16 @@ def named(spec: str, context: SystemContext) -> System:
     return SYSTEMS.get(name, _trained)(spec, rest, context)
 
 
-def configured(context: SystemContext) -> System:
+def from_settings(context: SystemContext) -> System:
     """The classifier that the settings in force name, with all their wrappers around a language model."""
     settings = context.settings()
-    if not settings.asks_a_model:
+    if not settings.uses_language_model:
         return _embedded("embedded", "", context)
     around = {"fallback": settings.fallback, "cascade": settings.cascade_margin}
     return _language_model("settings", settings, _options("", context), context, around)
 
 
-def corresponding(
+def offline(
     spec: str, context: SystemContext, backend: Callable[[str], Backend], endpoint: Mapping[str, Any] = _NO_ENDPOINT
 ) -> System:
     """The language model of a spec, ``llm[:STRATEGY][:PROMPT]``, with another transport; it needs no endpoint.
@@ -162,7 +162,7 @@ def _service(spec: str, url: str, context: SystemContext) -> System:
 
 def _llm(spec: str, rest: str, context: SystemContext) -> System:
     settings = context.settings(fallback=False, cascade_margin=0.0)  # which would mix in another model's answers
-    if not settings.asks_a_model:
+    if not settings.uses_language_model:
         raise InvalidSetting(f"{spec!r}: no language model is set; set OPENAI_BASE_URL or OPENAI_API_KEY")
     return _language_model(spec, settings, _options(rest, context, spec), context, {})
 

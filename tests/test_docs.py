@@ -119,7 +119,7 @@ def test_a_block_of_settings_pasted_into_env_lets_that_endpoint_answer(head: str
     found = [words for language, _, words in _BLOCK.findall(section) if language == "sh" and _only_settings(words)]
     Path(".env").write_text("\n".join(found), encoding="utf-8")
     settings = read_settings()
-    assert settings.asks_a_model
+    assert settings.uses_language_model
     assert settings.model == model
     assert settings.local_model or settings.base_url.rstrip("/").endswith("/v1")
 

@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from main import main
-from marquee.systems import SystemContext, folder_name, named
+from marquee.systems import SystemContext, folder_name, from_spec
 from prompts import registry
 from prompts.errors import InvalidSetting, UnknownName
 from prompts.text import Text
@@ -182,13 +182,13 @@ def test_a_dry_run_tells_tokens_and_money_and_asks_nothing(films: Path, monkeypa
         monkeypatch.setenv("MARQUEE_MODEL", "gpt-4o")
         told = call(*ASK, "--out", "run", "--dry-run").stdout
         assert (server.asked.total(), server.tokenized) == (0, 24)
-    assert "llm:json_list: 24 texts to ask about" in told
+    assert "llm:json_list: 24 texts to label" in told
     assert re.search(r"prompt tokens +2,400  counted by the endpoint", told)
     assert re.search(r"USD +0\.0118 ", told), "2,400 prompt tokens at 2.50 and 24 x 24 written ones at 10.00 a million"
     assert not (films.parent / "run").exists()
     assert "films.jsonl" not in told
     assert call("evaluate", "--data", "films.jsonl", "--systems", "embedded", "--dry-run").stdout == (
-        "embedded: 24 texts to ask about\n"
+        "embedded: 24 texts to label\n"
     )
 
 
@@ -266,28 +266,28 @@ def test_a_name_that_means_nothing_is_refused_with_what_there_is(
     trained.mkdir(parents=True)
     (trained / "manifest.json").write_text("{}")
     with pytest.raises((UnknownName, InvalidSetting), match=said):
-        named(spec, SETTING)
-    assert named("tfidf-lr", SETTING).setup == named("own:var/models/tmdb/tfidf-lr", SETTING).setup
+        from_spec(spec, SETTING)
+    assert from_spec("tfidf-lr", SETTING).setup == from_spec("own:var/models/tmdb/tfidf-lr", SETTING).setup
 
 
 def test_strategy_and_prompt_come_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
-    one, other = named("llm:yes_no:auto", SETTING).setup, named("llm:auto:yes_no", SETTING).setup
+    one, other = from_spec("llm:yes_no:auto", SETTING).setup, from_spec("llm:auto:yes_no", SETTING).setup
     assert one == other
     assert (one["strategy"], one["prompts"]) == ("yes_no", [f"auto.v1@{registry.prompt('auto').digest}"])
-    assert [name.partition("@")[0] for name in named("llm", SETTING).setup["prompts"]] == ["plot.v1", "title.v1"]
+    assert [name.partition("@")[0] for name in from_spec("llm", SETTING).setup["prompts"]] == ["plot.v1", "title.v1"]
 
 
 def test_a_language_model_that_is_not_set_is_told() -> None:
     with pytest.raises(InvalidSetting, match="set OPENAI_BASE_URL"):
-        named("llm", SETTING)
+        from_spec("llm", SETTING)
 
 
 def test_folders_are_named_after_specs_and_names_and_passwords_stay_out() -> None:
     assert folder_name("llm:json_list:plot.v1") == "llm-json_list-plot.v1"
     assert folder_name("minilm:../models/mine") == "minilm-..-models-mine"
     assert len(folder_name("minilm:" + "x" * 300)) < 100
-    assert named("service:http://me:secret@127.0.0.1:5000", SETTING).spec == "service:http://***@127.0.0.1:5000"
+    assert from_spec("service:http://me:secret@127.0.0.1:5000", SETTING).spec == "service:http://***@127.0.0.1:5000"
 
 
 @pytest.mark.parametrize(

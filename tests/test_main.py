@@ -170,7 +170,7 @@ def test_prompts_show_prints_the_very_messages() -> None:
 
 def test_taxonomies_and_prompts_are_listed() -> None:
     listed = call("taxonomies").stdout.splitlines()
-    assert "imdb 22 labels, up to 5 labels a film".split() in [line.split() for line in listed]
+    assert "imdb 22 labels, up to 5 labels per film".split() in [line.split() for line in listed]
     assert "Foreign" in call("taxonomies", "tmdb").stdout
     names = [taxonomy["name"] for taxonomy in json.loads(call("taxonomies", "--json").stdout)]
     assert names == ["emotions", "imdb", "intents", "news", "sentiment", "tickets", "tmdb"]

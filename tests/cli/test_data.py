@@ -74,7 +74,7 @@ def test_unknown_labels_are_an_error_until_they_may_be_dropped(away: Path) -> No
     assert (refused.exit_code, "label 'Drama' is not in taxonomy 'sentiment'" in refused.stderr) == (1, True)
     (away / "films.jsonl").write_text('{"description": "x", "genres": ["War", "Knitting"]}\n')
     told = call("data", "films.jsonl", "--unknown-labels", "drop")
-    assert "mended: 1 rows: the unknown label 'Knitting' dropped" in told.stderr
+    assert "repaired: 1 rows: the unknown label 'Knitting' dropped" in told.stderr
 
 
 def test_a_service_is_not_asked_for_part_of_a_taxonomy(away: Path) -> None:

@@ -69,7 +69,7 @@ def test_a_killed_distillation_goes_on_and_its_student_answers_like_its_teacher(
         assert made.exit_code == 0, made.output
         assert set(server.asked) == set(range(TEXTS))
         assert sum(count - 1 for count in server.asked.values()) <= 4, "the batch that was under way"
-        assert "llm:json_list: 0 texts to ask about" in call(*ASK, "--dry-run").stdout
+        assert "llm:json_list: 0 texts to label" in call(*ASK, "--dry-run").stdout
     found = json.loads((away / "made" / "report.json").read_text())
     agreement = found["agreement with the teacher"]
     assert agreement["student"]["micro-F1"] > 0.9
@@ -117,7 +117,7 @@ def test_a_dry_run_tells_the_price_and_asks_nothing(texts: Path, away: Path, mon
     with model() as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         told = call(*ASK, "--dry-run")
-        assert f"llm:json_list: {TEXTS} texts to ask about" in told.stdout
+        assert f"llm:json_list: {TEXTS} texts to label" in told.stdout
         assert re.search(r"prompt tokens +6,400  counted by the endpoint", told.stdout)
         assert not server.asked
     assert not (away / "made" / "teacher" / "rows.jsonl").exists()

@@ -38,7 +38,7 @@ def test_a_training_is_learnt_again_with_the_data_that_it_was_given(data: Path, 
     assert "trained on other texts" in refused.stderr
     result = call("refit", tmp_path / "made", "--data", data, *more, "--out", tmp_path / "again")
     assert result.exit_code == 0, result.output
-    assert "learnt from 250 texts" in result.stderr
+    assert "trained on 250 texts" in result.stderr
     made, again = (json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("made", "again"))
     assert made["decoding"] == again["decoding"]
     assert again["refit"]["command"] == made["command"]

@@ -129,7 +129,7 @@ def test_vllm_serves_it_under_its_own_name_beside_the_base(
 ) -> None:
     settings, vllm = with_vllm(str(base), adapter=str(genres))
     name = f"tiny-qwen2+genres@{load_adapter(genres).digest}"
-    assert (settings.model, settings.adapter, settings.asks_a_model) == (name, "", True)
+    assert (settings.model, settings.adapter, settings.uses_language_model) == (name, "", True)
     command = vllm.command
     assert command[command.index("--served-model-name") + 1] == "tiny-qwen2"
     module = json.loads(command[command.index("--lora-modules") + 1])

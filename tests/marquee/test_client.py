@@ -148,7 +148,7 @@ def test_the_command_line_asks_a_running_service(monkeypatch: pytest.MonkeyPatch
     assert [headers["authorization"] for headers in server.headers] == ["Bearer mq_1", "Bearer mq_2"]
     first, second = server.asked
     assert (first["taxonomy"], first["texts"]) == ("imdb", [{"text": "a plot", "title": ""}])
-    assert (second["multi"], [label["name"] for label in second["labels"]]) == (False, ["a", "b"])
+    assert (second["multi"], second["labels"]) == (False, ["a", "b"])
     assert json.loads(shown.stdout)["labels"] == ["War"]
 
 

@@ -12,21 +12,21 @@ pytestmark = pytest.mark.usefixtures("away")
 
 def test_with_nothing_set_the_embedded_model_answers_on_loopback() -> None:
     settings = read_settings()
-    assert not settings.asks_a_model
+    assert not settings.uses_language_model
     assert (settings.host, settings.port, settings.model) == ("127.0.0.1", 5000, "Qwen/Qwen2-7B-Instruct")
 
 
 def test_an_endpoint_is_enough_for_the_model_to_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:8000/v1")
-    assert read_settings().asks_a_model
-    assert not read_settings(classifier="embedded").asks_a_model
+    assert read_settings().uses_language_model
+    assert not read_settings(classifier="embedded").uses_language_model
 
 
 def test_a_key_with_a_model_means_openai(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     monkeypatch.setenv("MARQUEE_MODEL", "gpt-4o-mini")
     settings = read_settings()
-    assert settings.asks_a_model
+    assert settings.uses_language_model
     assert settings.base_url == "https://api.openai.com/v1"
 
 

@@ -462,9 +462,8 @@ def idle(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("the work began before the output was checked")
 
     for place in (
-        "cli.bulk._Options.do", "marquee.systems.named", "cli.data.loaded_of", "cli.train.loaded_of",
-        "cli.lora.loaded_of", "cli.runs.loaded_of", "cli.films.films_of", "cli.index.films_of",
-        "cli.films.live_index", "cli.evaluate_similar.films_of", "cli.distil._loaded",
+        "marquee.bulk_jobs.BulkRequest.job", "marquee.systems.from_spec", "cli.data.DataOptions.load",
+        "cli.similar.FilmOptions.films", "cli.similar._live_index", "cli.distil._loaded",
         "cli.reference.pages", "eval.datasets.load", "tabular.open_table",
     ):  # fmt: skip
         monkeypatch.setattr(place, works)

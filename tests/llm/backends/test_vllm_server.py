@@ -268,7 +268,7 @@ def test_vllm_goes_before_what_else_the_settings_say_about_who_answers(
     monkeypatch.setenv("OPENAI_API_KEY", "sk-elsewhere")  # alone it would mean OpenAI, which has no Qwen2
     monkeypatch.setenv("MARQUEE_LOCAL_MODEL", "somewhere")
     settings, vllm = with_vllm("")
-    assert settings.asks_a_model
+    assert settings.uses_language_model
     assert (settings.base_url, settings.local_model) == (vllm.base_url, "")
     assert settings.openai_api_key.get_secret_value() == vllm.api_key
 
