@@ -1,4 +1,4 @@
-"""One real vLLM server for all engine tests, and the service in front of it."""
+"""One real vLLM server for all tests of real backends, and the service with that endpoint."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ API_KEY = "sk-for-the-tests"
 
 @pytest.fixture(scope="session")
 def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VLLMServer]:
-    """vLLM serving a tiny Qwen2 of random weights."""
+    """vLLM with a tiny Qwen2 of random weights."""
     server = VLLMServer(build(tmp_path_factory.mktemp("tiny-qwen2")), API_KEY)
     server.start()
     try:
@@ -26,7 +26,7 @@ def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VLLMServer]:
 
 @pytest.fixture(scope="session")
 def in_front(vllm: VLLMServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    """Our service, asking that server."""
+    """Our service with that endpoint."""
     cache: Path = tmp_path_factory.mktemp("cache") / "answers.sqlite"
     settings = {"OPENAI_BASE_URL": vllm.base_url, "OPENAI_API_KEY": API_KEY, "MARQUEE_CACHE_PATH": str(cache)}
     with service(**settings) as running:
@@ -35,5 +35,5 @@ def in_front(vllm: VLLMServer, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model after it learnt a dozen films."""
+    """The tiny model, trained on a dozen films."""
     return train(tmp_path_factory.mktemp("trained") / "qwen2")

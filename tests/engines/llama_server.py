@@ -1,7 +1,7 @@
 """A real llama.cpp server on this machine's CPU, in an environment of its own.
 
-``xllamacpp`` (MIT, by the makers of Xinference) is a prebuilt wheel around the very sources of ``llama-server``: the
-same routes, checks and grammars, with nothing to compile. It differs in taking LLGuidance grammars on top.
+``xllamacpp`` (MIT, from the Xinference project) is a prebuilt wheel with the sources of ``llama-server``: the same
+routes, checks and grammars, without compilation. In addition, it accepts LLGuidance grammars.
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ from tests.engines.vllm_server import MODEL_NAME, VAR
 ENVIRONMENT = VAR / "llama"
 _HERE = Path(__file__).parent
 _START_SECONDS = 120
-_PACKAGES = ("xllamacpp==2026.10.11549", "gguf==0.19.0")  # the last part of xllamacpp's version is llama.cpp's build
+_PACKAGES = (
+    "xllamacpp==2026.10.11549",
+    "gguf==0.19.0",
+)  # the last part of xllamacpp's version is llama.cpp's build number
 
 
 def environment() -> Path:
-    """Python of an environment with llama.cpp and ``gguf``, made at first use (200 MB, seconds)."""
+    """Return the Python of an environment with llama.cpp and ``gguf``; the first call creates it (200 MB, seconds)."""
     python = ENVIRONMENT / "bin" / "python"
     stamp = ENVIRONMENT / "installed"
     packages = "\n".join(_PACKAGES)
@@ -37,7 +40,7 @@ def environment() -> Path:
 
 
 def to_gguf(folder: Path) -> Path:
-    """Write a model of ``tests.support.tiny_qwen2.build`` as the one file that llama.cpp reads, beside its folder."""
+    """Write a model of ``tests.support.tiny_qwen2.build`` as a GGUF file next to its folder."""
     out = folder.with_suffix(".gguf")
     subprocess.run([environment(), _HERE / "tiny_gguf.py", folder, out], check=True)
     return out
@@ -48,7 +51,7 @@ class LlamaServer:
 
     Args:
         model: the GGUF file.
-        api_key: what the server asks for, but under ``/health``.
+        api_key: required by all routes except ``/health``.
     """
 
     def __init__(self, model: Path, api_key: str) -> None:
@@ -77,8 +80,8 @@ class LlamaServer:
             self._process = None
 
     def _wait_until_healthy(self, process: subprocess.Popen[bytes]) -> None:
-        until = time.monotonic() + _START_SECONDS
-        while time.monotonic() < until and process.poll() is None:
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline and process.poll() is None:
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=2):
                     return
@@ -86,7 +89,7 @@ class LlamaServer:
                 time.sleep(0.1)
         self.kill()
         tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-40:])
-        raise RuntimeError(f"llama.cpp did not come up; the end of its log:\n{tail}")
+        raise RuntimeError(f"llama.cpp did not start; the end of its log:\n{tail}")
 
 
 def _free_port() -> int:

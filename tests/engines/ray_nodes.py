@@ -12,8 +12,8 @@ from typing import Any
 
 from bulk.ray_cluster import Cluster
 
-# A busy machine takes long to start so many processes.
-_PATIENT = {
+# A loaded machine starts many processes slowly.
+_TIMEOUTS = {
     "RAY_raylet_start_wait_time_s": "300",
     "RAY_agent_register_timeout_ms": "300000",
     "RAY_worker_register_timeout_seconds": "300",
@@ -21,42 +21,42 @@ _PATIENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 _SESSIONS = Path("/tmp/ray")
-# Ray lets a node's agents take 15 s to say where they listen, and takes the whole node down after that. Where
-# ray[default] is not installed, all they say is that they do not listen: it is said for them.
+# A node's agents must write their ports within 15 s, else Ray stops the node. Without ray[default] they only write that
+# they have no port; this class writes it for them in time.
 _NO_PORT = "-1"
 
 
 class Nodes:
-    """A head with room for two actors, so that one may move there, and a second node with room for one."""
+    """A head node for two actors, so that one can move there, and a second node for one."""
 
     def __init__(self) -> None:
         from ray.cluster_utils import Cluster as Local
 
-        os.environ.update(_PATIENT)
-        self._spoken_for = threading.Event()
-        threading.Thread(target=self._speak_for_agents, daemon=True).start()
+        os.environ.update(_TIMEOUTS)
+        self._started = threading.Event()
+        threading.Thread(target=self._write_agent_ports, daemon=True).start()
         self.local = Local(initialize_head=True, head_node_args={**_node(2), "include_dashboard": False})
         self.second: Any = self.local.add_node(**_node(1))
-        self._spoken_for.set()
+        self._started.set()
 
     def cluster(self, workers: int) -> Cluster:
-        """The cluster, with so many actors."""
+        """Return the cluster with this number of actors."""
         return Cluster(self.local.address, workers)
 
     def kill_second(self) -> None:
-        """End the second node's processes by SIGKILL."""
+        """Kill the second node's processes with SIGKILL."""
         self.local.remove_node(self.second, allow_graceful=False)
 
     def stop(self) -> None:
-        """End all that is left."""
+        """Stop the cluster."""
         self.local.shutdown()  # type: ignore[no-untyped-call]
 
-    def _speak_for_agents(self) -> None:
-        while not self._spoken_for.wait(0.2):
+    def _write_agent_ports(self) -> None:
+        while not self._started.wait(0.2):
             for log in _SESSIONS.glob("session_latest/logs/raylet*.out"):
                 for node in re.findall(r"node_id=([0-9a-f]{56})", log.read_text(errors="replace")):
-                    said = log.parent.parent / f"dashboard_agent_listen_port_{node}"
-                    with suppress(FileExistsError), said.open("x") as file:
+                    port_file = log.parent.parent / f"dashboard_agent_listen_port_{node}"
+                    with suppress(FileExistsError), port_file.open("x") as file:
                         file.write(_NO_PORT)
 
 

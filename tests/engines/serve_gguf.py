@@ -1,4 +1,4 @@
-"""llama.cpp's own HTTP server out of ``xllamacpp``, which ships it as a library and not as a program.
+"""llama.cpp's HTTP server of ``xllamacpp``, which contains it as a library only.
 
 Run by the Python of llama.cpp's environment: ``python tests/engines/serve_gguf.py MODEL.gguf NAME PORT KEY``.
 """
@@ -11,16 +11,16 @@ import xllamacpp  # type: ignore[import-not-found]  # lives in var/llama only
 
 
 def serve(model: str, name: str, port: int, api_key: str) -> None:
-    """Serve one model on loopback, set as ``llama-server`` sets itself by default, until standard input ends.
+    """Serve one model on loopback with ``llama-server``'s defaults until standard input ends.
 
-    That end comes when whoever holds the other side of the pipe is gone, however it went, so no server is left over.
+    Standard input ends when the parent process ends, also by a crash, so no server outlives it.
     """
     params = xllamacpp.CommonParams()
     params.model.path = model
     params.model_alias = {name}
     params.hostnames, params.port, params.api_keys = ["127.0.0.1"], port, [api_key]
-    params.n_parallel, params.kv_unified = 4, True  # four requests at once, out of one common context
-    params.cpuparams.n_threads = 1  # several wait for one another by spinning: a busy machine makes that very slow
+    params.n_parallel, params.kv_unified = 4, True  # four concurrent requests, which share one context
+    params.cpuparams.n_threads = 1  # several threads spin while they wait, very slow on a loaded machine
     server = xllamacpp.Server(params)
     print("serving on", server.listening_address, flush=True)
     sys.stdin.read()

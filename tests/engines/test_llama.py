@@ -1,4 +1,4 @@
-"""A real llama.cpp server: what it promises a backend, asked by plain requests and by OpenAI's own client."""
+"""A real llama.cpp server: the behaviour that a backend relies on, by plain requests and by OpenAI's client."""
 
 import json
 import math
@@ -21,10 +21,10 @@ from tests.support.tiny_qwen2 import build
 from tests.support.ugly import ugly_texts
 
 API_KEY = "sk-for-the-tests"
-CONTEXT, TOKENS = 32_768, 2_000  # of the tiny model: its context, and the tokens that it knows
+CONTEXT, TOKENS = 32_768, 2_000  # context length and token count of the tiny model
 TMDB = registry.taxonomy("tmdb")
 LIST = JSONList().constraint(TMDB)
-# With the object around the list that OpenAI's strict mode wants, as our engine sends it to unknown endpoints.
+# With the object around the list that OpenAI's strict mode requires; our backend sends it to unknown endpoints.
 OBJECT = {
     "type": "object",
     "properties": {"labels": LIST.schema},
@@ -52,12 +52,12 @@ def client(llama: LlamaServer) -> Iterator[httpx2.Client]:
         yield client
 
 
-def strictly(schema: Mapping[str, Any]) -> dict[str, Any]:
+def strict_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": "answer", "schema": dict(schema), "strict": True}}
 
 
 def list_of(names: Sequence[str], most: int, **more: Any) -> dict[str, Any]:
-    """The schema of ``JSONList`` for a taxonomy that is not on the shelf."""
+    """The schema of ``JSONList`` for a taxonomy that is not in the registry."""
     labels = {"type": "array", "items": {"type": "string", "enum": list(names)}, "minItems": 1, "maxItems": most}
     properties = {"labels": labels | more}
     return {"type": "object", "properties": properties, "required": ["labels"], "additionalProperties": False}
@@ -68,19 +68,19 @@ def messages(text: str = "A plot.") -> list[dict[str, str]]:
 
 
 def post(client: httpx2.Client, **fields: Any) -> httpx2.Response:
-    """One chat completion, unconstrained and short but where the fields say otherwise."""
+    """Request one chat completion, by default unconstrained and short."""
     usual = {"model": MODEL_NAME, "messages": messages(), "temperature": 0, "max_tokens": 4}
     return client.post("chat/completions", json=usual | fields)
 
 
-def ask(client: httpx2.Client, **fields: Any) -> Any:
+def complete(client: httpx2.Client, **fields: Any) -> Any:
     reply = post(client, **fields)
     assert reply.status_code == 200, reply.text
     return reply.json()
 
 
 def choice(client: httpx2.Client, **fields: Any) -> Any:
-    return ask(client, **fields)["choices"][0]
+    return complete(client, **fields)["choices"][0]
 
 
 def refusal(client: httpx2.Client, **fields: Any) -> Any:
@@ -90,20 +90,20 @@ def refusal(client: httpx2.Client, **fields: Any) -> Any:
 
 
 def labels(client: httpx2.Client, **fields: Any) -> Any:
-    """The labels of an answer under the schema of ``JSONList``, by a parser that mends nothing."""
-    usual = {"response_format": strictly(CONSTRAINT.schema), "max_tokens": CONSTRAINT.max_tokens}
+    """The labels of an answer under the schema of ``JSONList``, by a parser that repairs nothing."""
+    usual = {"response_format": strict_schema(CONSTRAINT.schema), "max_tokens": CONSTRAINT.max_tokens}
     answer = choice(client, **usual | fields)
     assert answer["finish_reason"] == "stop", answer
     return json.loads(answer["message"]["content"])["labels"]
 
 
 def written(client: httpx2.Client, **fields: Any) -> Any:
-    """What the server tells of each token that was written."""
+    """The logprobs of each generated token."""
     return choice(client, logprobs=True, **fields)["logprobs"]["content"]
 
 
 def all_tokens(client: httpx2.Client) -> Any:
-    """Every token that the model knows, with its probability as the first one."""
+    """All tokens of the model with their probability as the first token."""
     [token] = written(client, top_logprobs=1_000_000, max_tokens=1)
     return token["top_logprobs"]
 
@@ -116,7 +116,7 @@ def test_every_ugly_text_is_answered_inside_the_taxonomy(client: httpx2.Client, 
     reply = choice(
         client,
         messages=messages(ugly_texts()[number]),
-        response_format=strictly(CONSTRAINT.schema),
+        response_format=strict_schema(CONSTRAINT.schema),
         max_tokens=CONSTRAINT.max_tokens,
     )
     answer = read_answer(reply["message"]["content"], TMDB)
@@ -128,45 +128,47 @@ def test_every_ugly_text_is_answered_inside_the_taxonomy(client: httpx2.Client, 
 # --- the schema ---
 
 
-def test_the_schema_is_honoured_by_a_model_that_would_not_keep_to_it_by_itself(client: httpx2.Client) -> None:
+def test_the_schema_constrains_a_model_that_would_not_follow_it(client: httpx2.Client) -> None:
     assert set(labels(client)) <= set(TMDB.names)
     with pytest.raises(json.JSONDecodeError):
         json.loads(choice(client, max_tokens=40)["message"]["content"])
 
 
-def test_the_schema_is_honoured_however_the_dice_fall(client: httpx2.Client) -> None:
+def test_the_schema_constrains_every_sample(client: httpx2.Client) -> None:
     for seed in range(40):
-        given = labels(client, temperature=1, seed=seed)
-        assert set(given) <= set(TMDB.names)
-        assert 1 <= len(given) <= TMDB.max_labels
+        sampled = labels(client, temperature=1, seed=seed)
+        assert set(sampled) <= set(TMDB.names)
+        assert 1 <= len(sampled) <= TMDB.max_labels
 
 
-def test_names_of_any_spelling_are_kept_to(client: httpx2.Client) -> None:
-    schema = strictly(list_of(ODD_NAMES, len(ODD_NAMES)))
+def test_labels_of_any_spelling_are_supported(client: httpx2.Client) -> None:
+    schema = strict_schema(list_of(ODD_NAMES, len(ODD_NAMES)))
     for seed in range(20):
-        given = labels(client, response_format=schema, max_tokens=500, temperature=1, seed=seed)
-        assert given
-        assert set(given) <= set(ODD_NAMES)
+        sampled = labels(client, response_format=schema, max_tokens=500, temperature=1, seed=seed)
+        assert sampled
+        assert set(sampled) <= set(ODD_NAMES)
 
 
-# Where names of three and of four bytes per character part ways, llama.cpp's grammar lets an overlong form of the one
-# pass as the beginning of the other. What comes out is no label, and the reader must say so.
+# With names of three and of four bytes per character, llama.cpp's grammar accepts an overlong form of the one as the
+# beginning of the other. The output is no label, and the parser must report a problem.
 def test_a_name_may_come_out_as_broken_utf8_where_scripts_meet(client: httpx2.Client) -> None:
     singles = {tuple(token["bytes"]): str(token["id"]) for token in all_tokens(client)}
     overlong = {singles[(0xF0,)]: 80, singles[(0x86,)]: 70}
-    assert labels(client, response_format=strictly(list_of(["日"], 1)), logit_bias=overlong) == ["日"]
-    [broken] = labels(client, response_format=strictly(list_of(["日", "🎬"], 1)), logit_bias=overlong)
+    assert labels(client, response_format=strict_schema(list_of(["日"], 1)), logit_bias=overlong) == ["日"]
+    [broken] = labels(client, response_format=strict_schema(list_of(["日", "🎬"], 1)), logit_bias=overlong)
     assert set(broken) == {"\ufffd"}
     assert read_answer(json.dumps({"labels": [broken]}), TMDB).problem is not None
 
 
 def test_a_thousand_names_are_taken(client: httpx2.Client) -> None:
     names = [f"label number {number}" for number in range(1_000)]
-    assert set(labels(client, response_format=strictly(list_of(names, len(names))), max_tokens=2_000)) <= set(names)
+    assert set(labels(client, response_format=strict_schema(list_of(names, len(names))), max_tokens=2_000)) <= set(
+        names
+    )
 
 
 def test_unique_items_are_accepted_and_not_kept(client: httpx2.Client) -> None:
-    schema = strictly(list_of(["one"], 2, minItems=2, uniqueItems=True))
+    schema = strict_schema(list_of(["one"], 2, minItems=2, uniqueItems=True))
     assert labels(client, response_format=schema) == ["one", "one"]
 
 
@@ -177,14 +179,14 @@ def test_a_json_object_with_a_schema_is_the_same_constraint(client: httpx2.Clien
 
 def test_formats_and_schemas_that_it_does_not_know_are_refused(client: httpx2.Client) -> None:
     assert "response_format type" in refusal(client, response_format={"type": "yaml"})["message"]
-    assert "unrecognized type" in refusal(client, response_format=strictly({"type": "nonsense"}))["message"]
+    assert "unrecognized type" in refusal(client, response_format=strict_schema({"type": "nonsense"}))["message"]
 
 
-# Blanks are the model's to choose, unlike vLLM with "disable_any_whitespace": up to two line feeds and twenty blanks
-# or tabs in every gap. Our bound on tokens leaves no room for all of them; a model of sense does not write them.
+# The grammar permits whitespace, unlike vLLM with "disable_any_whitespace": up to two line feeds and twenty blanks or
+# tabs per gap. Our limit on tokens is too low for the maximum; real models do not write it.
 def test_blanks_between_the_parts_end_but_not_always_within_our_bound(client: httpx2.Client) -> None:
     fond_of_blanks = {"\n": 60, "\t": 50, " ": 50}
-    schema = strictly(CONSTRAINT.schema)
+    schema = strict_schema(CONSTRAINT.schema)
     cut = choice(client, logit_bias=fond_of_blanks, response_format=schema, max_tokens=CONSTRAINT.max_tokens)
     assert cut["finish_reason"] == "length"
     assert set(read_answer(cut["message"]["content"], TMDB).labels) <= set(TMDB.names)
@@ -193,7 +195,7 @@ def test_blanks_between_the_parts_end_but_not_always_within_our_bound(client: ht
 
 def test_a_code_fence_around_the_json_is_allowed_and_taken_off(client: httpx2.Client) -> None:
     tokens = written(
-        client, logit_bias={"`": 50}, response_format=strictly(CONSTRAINT.schema), max_tokens=CONSTRAINT.max_tokens
+        client, logit_bias={"`": 50}, response_format=strict_schema(CONSTRAINT.schema), max_tokens=CONSTRAINT.max_tokens
     )
     text = "".join(token["token"] for token in tokens)
     assert text.startswith("```json")
@@ -219,14 +221,14 @@ def test_of_a_schema_and_a_grammar_the_schema_holds(client: httpx2.Client) -> No
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
 def test_an_answer_that_meets_the_bound_is_cut_and_says_so(client: httpx2.Client, name: str) -> None:
     bound = {"max_tokens": None} | {name: 3}
-    reply = ask(client, response_format=strictly(CONSTRAINT.schema), **bound)
+    reply = complete(client, response_format=strict_schema(CONSTRAINT.schema), **bound)
     assert reply["choices"][0]["finish_reason"] == "length"
     assert reply["usage"]["completion_tokens"] == 3
     assert read_answer(reply["choices"][0]["message"]["content"], TMDB).problem is not None
 
 
 def test_a_bound_of_nothing_still_writes_one_token(client: httpx2.Client) -> None:
-    assert ask(client, max_tokens=0)["usage"]["completion_tokens"] == 1
+    assert complete(client, max_tokens=0)["usage"]["completion_tokens"] == 1
 
 
 # --- probabilities ---
@@ -246,23 +248,23 @@ def test_logprobs_have_the_form_of_openai(llama: LlamaServer) -> None:
     content = reply.choices[0].logprobs.content or []
     assert "".join(token.token for token in content) == reply.choices[0].message.content
     for token in content:
-        figures = [other.logprob for other in token.top_logprobs]
-        assert len(figures) == 3
-        assert figures == sorted(figures, reverse=True)
-        assert token.logprob == pytest.approx(figures[0])
+        logprobs = [other.logprob for other in token.top_logprobs]
+        assert len(logprobs) == 3
+        assert logprobs == sorted(logprobs, reverse=True)
+        assert token.logprob == pytest.approx(logprobs[0])
         assert bytes(token.bytes or []).decode() == token.token
 
 
-@pytest.mark.parametrize(("asked", "given"), [(1, 1), (20, 20), (21, 21), (500, 500), (TOKENS + 1, TOKENS)])
-def test_as_many_alternatives_are_given_as_are_asked_for(client: httpx2.Client, asked: int, given: int) -> None:
-    assert [len(token["top_logprobs"]) for token in written(client, top_logprobs=asked)] == [given] * 4
+@pytest.mark.parametrize(("requested", "returned"), [(1, 1), (20, 20), (21, 21), (500, 500), (TOKENS + 1, TOKENS)])
+def test_the_requested_number_of_alternatives_is_returned(client: httpx2.Client, requested: int, returned: int) -> None:
+    assert [len(token["top_logprobs"]) for token in written(client, top_logprobs=requested)] == [returned] * 4
 
 
-def test_twenty_alternatives_are_given_where_no_number_is_asked_for(client: httpx2.Client) -> None:
+def test_twenty_alternatives_are_the_default(client: httpx2.Client) -> None:
     assert [len(token["top_logprobs"]) for token in written(client)] == [20] * 4
 
 
-def test_no_alternatives_asked_for_means_no_logprobs_at_all(client: httpx2.Client) -> None:
+def test_zero_alternatives_mean_no_logprobs(client: httpx2.Client) -> None:
     assert "logprobs" not in choice(client, logprobs=True, top_logprobs=0)
 
 
@@ -270,7 +272,7 @@ def test_alternatives_without_logprobs_are_refused(client: httpx2.Client) -> Non
     assert refusal(client, top_logprobs=5)["message"] == "top_logprobs requires logprobs to be set to true"
 
 
-def test_the_probabilities_of_all_tokens_sum_to_one_and_their_number_is_told(client: httpx2.Client) -> None:
+def test_the_probabilities_of_all_tokens_sum_to_one_and_models_reports_their_number(client: httpx2.Client) -> None:
     tokens = all_tokens(client)
     assert math.fsum(math.exp(token["logprob"]) for token in tokens) == pytest.approx(1, abs=1e-4)
     assert len({token["id"] for token in tokens}) == TOKENS
@@ -288,7 +290,7 @@ def test_probabilities_are_the_models_own_whatever_decides_what_is_written(
     [plain] = written(client, top_logprobs=50, max_tokens=1)
     [bent] = written(client, top_logprobs=50, max_tokens=1, **sampling)
     own, seen = ({other["id"]: other["logprob"] for other in one["top_logprobs"]} for one in (plain, bent))
-    both = own.keys() & seen.keys()  # near-equal figures at the list's end may change places
+    both = own.keys() & seen.keys()  # near-equal values at the end of the list may swap
     assert len(both) >= 45
     assert all(seen[token] == pytest.approx(own[token], abs=1e-2) for token in both)
 
@@ -310,9 +312,9 @@ def test_probabilities_under_the_constraint_are_given_under_names_of_their_own(c
     assert math.fsum(other["prob"] for other in token["top_probs"]) == pytest.approx(1, abs=1e-4)
 
 
-# So a label's score, as the product over its entries, comes out too high where a character takes several tokens.
-def test_of_a_character_in_several_tokens_only_the_last_is_told(client: httpx2.Client) -> None:
-    reply = ask(client, grammar='root ::= "🎬"', logprobs=True, max_tokens=20)
+# So a label's score, the product over its entries, is too high if a character has several tokens.
+def test_of_a_character_in_several_tokens_only_the_last_has_a_logprob(client: httpx2.Client) -> None:
+    reply = complete(client, grammar='root ::= "🎬"', logprobs=True, max_tokens=20)
     [character, end] = reply["choices"][0]["logprobs"]["content"]
     assert (character["token"], bytes(character["bytes"]).decode(), end["token"]) == ("🎬", "🎬", "")
     assert reply["usage"]["completion_tokens"] > 2
@@ -344,9 +346,9 @@ def test_logit_bias_of_a_token_that_is_none_is_ignored(client: httpx2.Client) ->
     ids=lambda unknown: next(iter(unknown)),
 )
 def test_fields_that_it_does_not_know_are_ignored(client: httpx2.Client, unknown: Mapping[str, Any]) -> None:
-    plain, given = (written(client, top_logprobs=2, **more) for more in ({}, unknown))
-    assert [token["token"] for token in given] == [token["token"] for token in plain]
-    assert [len(token["top_logprobs"]) for token in given] == [2] * 4
+    plain, changed = (written(client, top_logprobs=2, **more) for more in ({}, unknown))
+    assert [token["token"] for token in changed] == [token["token"] for token in plain]
+    assert [len(token["top_logprobs"]) for token in changed] == [2] * 4
 
 
 def test_a_known_field_of_a_wrong_type_is_refused(client: httpx2.Client) -> None:
@@ -374,14 +376,14 @@ def test_openais_client_sees_a_wrong_key_as_such(llama: LlamaServer) -> None:
         theirs.models.list()
 
 
-# No 404 tells of a misspelt model: only the reply's own "model" and the list of models do.
+# A misspelt model is no 404; only the reply's "model" and the list of models show it.
 @pytest.mark.parametrize("name", ["some/other-model", "", None])
 def test_a_wrong_name_is_answered_by_the_one_model_there_is(client: httpx2.Client, name: str | None) -> None:
-    assert ask(client, model=name)["model"] == MODEL_NAME
+    assert complete(client, model=name)["model"] == MODEL_NAME
     assert [model["id"] for model in client.get("models").json()["data"]] == [MODEL_NAME]
 
 
-def test_a_prompt_beyond_the_context_is_refused_with_both_figures(client: httpx2.Client) -> None:
+def test_a_prompt_beyond_the_context_is_refused_with_both_numbers(client: httpx2.Client) -> None:
     error = refusal(client, messages=messages("字" * 50_000))
     assert error["type"] == "exceed_context_size_error"
     assert error["n_ctx"] == CONTEXT
@@ -389,19 +391,19 @@ def test_a_prompt_beyond_the_context_is_refused_with_both_figures(client: httpx2
     assert "exceeds the available context size" in error["message"]
 
 
-def test_a_prompt_that_leaves_no_room_for_the_answer_is_cut_and_not_refused(client: httpx2.Client) -> None:
+def test_a_prompt_that_leaves_no_tokens_for_the_answer_is_cut_and_not_refused(client: httpx2.Client) -> None:
     def of_length(count: int) -> list[dict[str, str]]:
         return [{"role": "user", "content": "a " * count}]
 
-    frame = ask(client, messages=of_length(100))["usage"]["prompt_tokens"] - 100
-    reply = ask(client, messages=of_length(CONTEXT - frame - 2), max_tokens=50)
+    frame = complete(client, messages=of_length(100))["usage"]["prompt_tokens"] - 100
+    reply = complete(client, messages=of_length(CONTEXT - frame - 2), max_tokens=50)
     assert reply["choices"][0]["finish_reason"] == "length"
     assert reply["usage"]["completion_tokens"] == 2
     assert refusal(client, messages=of_length(CONTEXT - frame))["n_prompt_tokens"] == CONTEXT
 
 
-# All requests share one context, and whoever is at it when it runs out is thrown out, short texts too: asking again
-# later is right, and "too long" would be wrong.
+# All requests share one context. If it is full, running requests fail, also those of short texts: a retry is right, and
+# "too long" would be wrong.
 def test_long_prompts_that_fit_one_by_one_may_fail_together_with_500(client: httpx2.Client) -> None:
     long_ones = [messages(f"{number}. " + "a " * 17_000) for number in range(2)]
     with ThreadPoolExecutor(2) as pool:
@@ -415,11 +417,11 @@ def test_long_prompts_that_fit_one_by_one_may_fail_together_with_500(client: htt
 
 
 def test_the_static_part_is_computed_once(client: httpx2.Client) -> None:
-    asked = [ask(client, messages=messages(f"Plot number {number}."))["usage"] for number in range(2)]
-    assert asked[-1]["prompt_tokens_details"]["cached_tokens"] > 0.5 * asked[-1]["prompt_tokens"]
+    usages = [complete(client, messages=messages(f"Plot number {number}."))["usage"] for number in range(2)]
+    assert usages[-1]["prompt_tokens_details"]["cached_tokens"] > 0.5 * usages[-1]["prompt_tokens"]
 
 
-# --- trouble; last, since it costs a restart ---
+# --- outage; last, because it needs a restart ---
 
 
 def test_a_killed_server_cannot_be_reached_until_it_is_back(llama: LlamaServer, client: httpx2.Client) -> None:

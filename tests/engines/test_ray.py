@@ -1,4 +1,4 @@
-"""Bulk labelling on a real Ray cluster of two nodes, one of which is killed on the way."""
+"""Bulk labelling on a real Ray cluster of two nodes, one of which is killed during the run."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ _MEETING_SECONDS = 300
 
 @dataclass
 class OnANode(ByWords):
-    """Says on which node it answered, takes its time, and begins when both nodes are there.
+    """A slow classifier that names its node as the source and waits until both nodes run.
 
     Attributes:
-        meeting: folder with a file for every node that has come.
+        meeting: folder with a file for every node that runs.
     """
 
     meeting: Path = Path()
@@ -54,8 +54,8 @@ class OnANode(ByWords):
 
         node = ray.get_runtime_context().get_node_id()
         (self.meeting / node).touch()
-        until = time.monotonic() + _MEETING_SECONDS
-        while len(list(self.meeting.iterdir())) < 2 and time.monotonic() < until:
+        deadline = time.monotonic() + _MEETING_SECONDS
+        while len(list(self.meeting.iterdir())) < 2 and time.monotonic() < deadline:
             time.sleep(0.1)
         time.sleep(self.seconds)
         self.name = f"on-{node}"
@@ -64,7 +64,7 @@ class OnANode(ByWords):
 
 @dataclass
 class Down(ByWords):
-    """An endpoint that answers some batches and then none."""
+    """An endpoint that answers some batches and then fails."""
 
     problems: dict[str, Problem] = field(
         default_factory=lambda: {f"Plot {n} ": Problem("unreachable", "no connection") for n in range(8, 99)}
@@ -103,19 +103,19 @@ def test_an_endpoint_that_is_down_stops_the_cluster_and_one_machine_goes_on(node
         run(job, on_ray(job, nodes, Down))
     classifier = ByWords()
     assert run(job, LocalRunner(lambda: classifier, TAXONOMY)) is not None
-    assert sum(map(len, classifier.asked)) in (32, 40)  # what was answered when the others failed may have got lost
+    assert sum(map(len, classifier.asked)) in (32, 40)  # answers that were in flight at the failure may be lost
     assert all(row["problem"] is None for row in read_lines(tmp_path / "o.jsonl"))
 
 
 def test_requests_go_through_rays_http_processor_and_are_sent_once(nodes: Nodes, tmp_path: Path) -> None:
     taxonomy, transport = registry.taxonomy("tmdb"), OfflineTransport("the cluster", tmp_path / "replies.sqlite")
     given = write_lines(tmp_path / "i.jsonl", rows(20, different=10))
-    asked = ClassifierSpec("llm", {}, lambda: LanguageModel(transport.backend("tiny"), STRATEGIES["json_list"]))
+    spec = ClassifierSpec("llm", {}, lambda: LanguageModel(transport.backend("tiny"), STRATEGIES["json_list"]))
     plan = job_of(given, tmp_path / "o.jsonl")
-    job = Job(plan.source, plan.columns, taxonomy, asked, plan.out, batch=4)
+    job = Job(plan.source, plan.columns, taxonomy, spec, plan.out, batch=4)
     with endpoint(says('{"labels": ["War"]}')) as server:
-        carrier = RayEndpoint(server.url, "sk-for-the-tests")
-        run(job, RayRequestRunner(asked.open, taxonomy, transport, carrier, job.folder, nodes.cluster(1)))
+        ray_endpoint = RayEndpoint(server.url, "sk-for-the-tests")
+        run(job, RayRequestRunner(spec.open, taxonomy, transport, ray_endpoint, job.folder, nodes.cluster(1)))
         assert len(server.asked) == 10
         assert {headers["authorization"] for headers in server.headers} == {"Bearer sk-for-the-tests"}
         bodies = [json.dumps(body, sort_keys=True) for body in server.asked]
@@ -126,16 +126,16 @@ def test_requests_go_through_rays_http_processor_and_are_sent_once(nodes: Nodes,
     assert [(row["labels"], row["problem"]) for row in found] == [(["War"], None)] * 20
 
 
-def test_requests_that_are_refused_for_fields_are_sent_again_without_them(nodes: Nodes, tmp_path: Path) -> None:
+def test_requests_rejected_for_fields_are_sent_again_without_them(nodes: Nodes, tmp_path: Path) -> None:
     taxonomy, given = registry.taxonomy("tmdb"), write_lines(tmp_path / "i.jsonl", rows(10))
     plan = job_of(given, tmp_path / "o.jsonl")
     with endpoint(like_gpt_5('{"labels": ["War"]}')) as server:
         url = f"{server.url}?api-version=1"
         adapting = RequestAdapter(Address.parse(url), extra={"reasoning_effort": "low"})
         transport = OfflineTransport("the cluster", tmp_path / "replies.sqlite", adapting)
-        asked = ClassifierSpec("llm", {}, lambda: LanguageModel(transport.backend("m"), STRATEGIES["json_list"]))
-        job = Job(plan.source, plan.columns, taxonomy, asked, plan.out, batch=4)
-        run(job, RayRequestRunner(asked.open, taxonomy, transport, RayEndpoint(url, ""), job.folder, nodes.cluster(1)))
+        spec = ClassifierSpec("llm", {}, lambda: LanguageModel(transport.backend("m"), STRATEGIES["json_list"]))
+        job = Job(plan.source, plan.columns, taxonomy, spec, plan.out, batch=4)
+        run(job, RayRequestRunner(spec.open, taxonomy, transport, RayEndpoint(url, ""), job.folder, nodes.cluster(1)))
         assert len(server.asked) == 4 * 10  # max_tokens, temperature, tokens spent on reasoning, the answer
         assert all(body["reasoning_effort"] == "low" for body in server.asked)
         last = server.asked[-1]
@@ -145,7 +145,7 @@ def test_requests_that_are_refused_for_fields_are_sent_again_without_them(nodes:
     assert [(row["labels"], row["problem"]) for row in found] == [(["War"], None)] * 10
 
 
-def test_a_node_is_killed_on_the_way_and_no_row_is_lost_or_asked_about_in_vain(nodes: Nodes, tmp_path: Path) -> None:
+def test_a_killed_node_loses_no_row(nodes: Nodes, tmp_path: Path) -> None:
     given = write_lines(tmp_path / "i.jsonl", rows(320))
     job = job_of(given, tmp_path / "ray.jsonl")
     stages: list[Progress] = []
@@ -170,14 +170,14 @@ def test_a_node_is_killed_on_the_way_and_no_row_is_lost_or_asked_about_in_vain(n
 
 
 def _answered(job: Job) -> list[dict[str, str]]:
-    """Who has answered so far, as the store has it."""
+    """The sources of the stored answers."""
     import sqlite3
 
     with sqlite3.connect(job.folder / "answers.sqlite") as store:
         return [{"source": words} for (words,) in store.execute("SELECT words FROM sources")]
 
 
-def test_a_cluster_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_cluster_is_an_error(tmp_path: Path) -> None:
     given = write_lines(tmp_path / "i.jsonl", rows(4))
     job = job_of(given, tmp_path / "o.jsonl")
     with pytest.raises(InvalidSetting, match=r"no Ray cluster at 127\.0\.0\.1:1"):

@@ -1,4 +1,4 @@
-"""Batch files through ``vllm run-batch``: written without a server, answered by vLLM, read as the strategy reads."""
+"""Batch files with ``vllm run-batch``: requests written without a server, answers of vLLM, labels from its results."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "films.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     for strategy in ("json_list", "yes_no"):
         bulk(folder / "films.jsonl", "--batch-file", folder / f"{strategy}.jsonl", "--system", f"llm:{strategy}")
-    both = (folder / "list.jsonl").read_text() + (folder / "yes_no.jsonl").read_text()
+    both = (folder / "json_list.jsonl").read_text() + (folder / "yes_no.jsonl").read_text()
     (folder / "requests.jsonl").write_text(both)
-    # What `vllm run-batch` starts; the CPU build goes under another name, which the command itself does not find.
+    # The module of `vllm run-batch`: the command does not find the CPU build, whose package name differs.
     command: list[str | Path] = [environment(), "-m", "vllm.entrypoints.openai.run_batch"]
     command += ["-i", folder / "requests.jsonl", "-o", folder / "results.jsonl", "--model", build(folder / "model")]
     command += ["--served-model-name", MODEL_NAME, "--max-model-len", "8192", *FLAGS]
@@ -65,8 +65,8 @@ def test_vllm_takes_the_requests_and_its_results_become_labels(folder: Path, str
     assert len(labelled) == 7
     assert too_long["problem"].startswith("too_long")
     for row in labelled:
-        if strategy == "yes_no":  # random weights give Yes and No no more than other tokens
-            assert re.match(r"unreadable: .*codes asked for \(Yes, No\) have \d+\.\d% of", row["problem"]), row
+        if strategy == "yes_no":  # with random weights, Yes and No have no more probability than other tokens
+            assert re.match(r"unreadable: .*codes \(Yes, No\) have \d+\.\d% of", row["problem"]), row
             continue
         assert row["problem"] is None
         assert set(row["labels"]) <= set(TMDB.names)

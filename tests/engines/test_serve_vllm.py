@@ -1,4 +1,4 @@
-"""One command on a real vLLM: ``main.py serve --vllm`` brings it up, asks it, and takes it down."""
+"""``main.py serve --vllm`` with a real vLLM: it starts the server, classifies with it, and stops it."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.support.tiny_qwen2 import build
 
 
 def children(pid: int) -> set[int]:
-    """All processes below one."""
+    """All descendants of a process."""
     below = {int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in _words(task / "children")}
     return below.union(*(children(child) for child in below)) if below else below
 

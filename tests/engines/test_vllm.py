@@ -1,4 +1,4 @@
-"""A real vLLM server: whatever a random model is asked, the answer stays inside the taxonomy."""
+"""A real vLLM server: every answer of a random model is inside the taxonomy."""
 
 import json
 import time
@@ -42,7 +42,7 @@ def classify(client: httpx2.Client, body: dict[str, Any]) -> Any:
     return reply.json()
 
 
-def lawful(answers: Sequence[dict[str, Any]], names: Sequence[str], most: int) -> None:
+def assert_valid(answers: Sequence[dict[str, Any]], names: Sequence[str], most: int) -> None:
     for answer in answers:
         assert "problem" not in answer, answer
         assert set(answer["labels"]) <= set(names), answer
@@ -61,10 +61,10 @@ def test_every_ugly_text_is_answered_inside_the_taxonomy(client: httpx2.Client, 
         texts = ugly_texts()[start : start + 50]
         answers += classify(client, {"texts": texts, "taxonomy": taxonomy.name})["results"]
     assert len(answers) == 300
-    lawful(answers, taxonomy.names, taxonomy.max_labels)
+    assert_valid(answers, taxonomy.names, taxonomy.max_labels)
 
 
-def test_ugly_texts_asked_one_by_one_and_all_at_once_are_lawful_too(client: httpx2.Client) -> None:
+def test_concurrent_requests_with_ugly_texts_get_valid_labels(client: httpx2.Client) -> None:
     labels = ["tax, law & order", "plumbing (indoor)", 'the "quoted"', "日本料理", "C++", "C#"]
     with ThreadPoolExecutor(32) as pool:
         answers = list(pool.map(lambda text: classify(client, {"text": text, "labels": labels}), ugly_texts()))
@@ -76,7 +76,7 @@ def test_ugly_texts_asked_one_by_one_and_all_at_once_are_lawful_too(client: http
 @pytest.mark.parametrize("prompt", registry.prompts())
 def test_every_prompt_is_answered(client: httpx2.Client, prompt: str) -> None:
     answer = classify(client, {"text": "A plot.", "title": "A title", "prompt": prompt})
-    lawful([answer], TMDB.names, TMDB.max_labels)
+    assert_valid([answer], TMDB.names, TMDB.max_labels)
     assert answer["prompt"].startswith(prompt)
 
 
@@ -87,7 +87,7 @@ def test_the_shape_of_the_answer_is_kept(client: httpx2.Client, shape: dict[str,
         assert len(labels) <= shape.get("max_labels", 1 if shape.get("multi") is False else 5)
 
 
-def test_an_answer_is_remembered(client: httpx2.Client) -> None:
+def test_an_answer_is_cached(client: httpx2.Client) -> None:
     body = {"text": f"A plot of {time.time()}."}
     assert [classify(client, body)["cached"] for _ in range(2)] == [False, True]
 
@@ -99,18 +99,20 @@ def conversation(text: str = "A plot.") -> Any:
     return registry.prompt("plot").render(Text(text), TMDB)
 
 
-def test_the_schema_is_honoured_by_a_model_that_would_not_keep_to_it_by_itself(vllm: VLLMServer) -> None:
-    (held,) = backend(vllm).generate([conversation()], JSONList().constraint(TMDB))
-    assert held.text is not None
-    assert set(json.loads(held.text)) <= set(TMDB.names)
+def test_the_schema_constrains_a_model_that_would_not_follow_it(vllm: VLLMServer) -> None:
+    (constrained,) = backend(vllm).generate([conversation()], JSONList().constraint(TMDB))
+    assert constrained.text is not None
+    assert set(json.loads(constrained.text)) <= set(TMDB.names)
     (free,) = backend(vllm).generate([conversation()], Constraint({}, 40))
-    assert free.text != held.text
+    assert free.text != constrained.text
 
 
 def test_the_static_part_is_computed_once(vllm: VLLMServer) -> None:
-    asked = backend(vllm).generate([conversation(f"Plot number {n}.") for n in range(20)], JSONList().constraint(TMDB))
-    assert all(one.usage.cached_tokens > 0.5 * one.usage.prompt_tokens for one in asked[1:])
-    assert all(one.usage.completion_tokens > 0 for one in asked)
+    outputs = backend(vllm).generate(
+        [conversation(f"Plot number {n}.") for n in range(20)], JSONList().constraint(TMDB)
+    )
+    assert all(one.usage.cached_tokens > 0.5 * one.usage.prompt_tokens for one in outputs[1:])
+    assert all(one.usage.completion_tokens > 0 for one in outputs)
 
 
 def test_an_answer_is_never_cut_by_our_bound(vllm: VLLMServer) -> None:
@@ -128,7 +130,7 @@ def test_a_text_beyond_the_models_context_is_too_long(vllm: VLLMServer, client: 
     assert (reply.status_code, reply.json()["type"]) == (413, "/problems/text-too-long")
 
 
-def test_a_wrong_key_and_a_wrong_model_are_told_apart(vllm: VLLMServer) -> None:
+def test_a_wrong_key_and_a_wrong_model_have_different_problems(vllm: VLLMServer) -> None:
     for wrong, said in ((backend(vllm, key="sk-wrong"), "API key"), (backend(vllm, model="other"), "`other`")):
         (completion,) = wrong.generate([conversation()], JSONList().constraint(TMDB))
         assert completion.problem is not None
@@ -137,22 +139,22 @@ def test_a_wrong_key_and_a_wrong_model_are_told_apart(vllm: VLLMServer) -> None:
         assert "sk-wrong" not in completion.problem.detail
 
 
-def test_check_asks_the_server_itself(vllm: VLLMServer) -> None:
+def test_check_sends_a_request_to_the_server(vllm: VLLMServer) -> None:
     assert backend(vllm).check() is None
     refused = backend(vllm, key="sk-wrong").check()
     assert isinstance(refused, Problem)
     assert refused.kind == "misconfigured"
 
 
-# --- trouble; last, since it costs a restart ---
+# --- outage; last, because it needs a restart ---
 
 
 def test_a_server_killed_mid_run_is_503_until_it_is_back(vllm: VLLMServer, client: httpx2.Client) -> None:
-    def ask(number: int) -> httpx2.Response:
+    def post(number: int) -> httpx2.Response:
         return client.post("/classify", json={"text": f"Plot {number} before the fall.", "cache": False})
 
     with ThreadPoolExecutor(8) as pool:
-        running = [pool.submit(ask, number) for number in range(160)]
+        running = [pool.submit(post, number) for number in range(160)]
         running[30].result()
         vllm.kill()
         replies = [one.result() for one in running]
@@ -165,4 +167,4 @@ def test_a_server_killed_mid_run_is_503_until_it_is_back(vllm: VLLMServer, clien
 
     vllm.start()
     assert client.get("/readyz").status_code == 200
-    lawful([classify(client, {"text": "Plot after the fall."})], TMDB.names, TMDB.max_labels)
+    assert_valid([classify(client, {"text": "Plot after the fall."})], TMDB.names, TMDB.max_labels)

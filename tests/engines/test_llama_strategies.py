@@ -1,4 +1,4 @@
-"""Our engine and its strategies on a real llama.cpp server, with noise and with a model that knows the answers."""
+"""Our backend and its strategies on a real llama.cpp server, with irregular texts and with a trained model."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +24,7 @@ SERVED = [name for name in STRATEGIES if name != "decisions_api"]
 
 @pytest.fixture(scope="module")
 def server(trained: Path) -> Iterator[LlamaServer]:
-    """llama.cpp serving the tiny model after it learnt a dozen films; of all else it knows nothing."""
+    """llama.cpp with the tiny model, which is trained on a dozen films only."""
     running = LlamaServer(to_gguf(trained), API_KEY)
     running.start()
     try:
@@ -39,7 +39,7 @@ def backend(server: LlamaServer) -> OpenAICompatible:
     return OpenAICompatible(transport, "tiny", CapabilityProbe(transport, "tiny"))
 
 
-def test_the_probe_finds_what_this_server_honours_and_what_it_drops(server: LlamaServer) -> None:
+def test_the_capability_checks_find_what_this_server_supports_and_ignores(server: LlamaServer) -> None:
     found = probe(HTTPTransport(server.base_url, API_KEY, timeout=60, retries=0, concurrency=4), "tiny")
     assert isinstance(found, CapabilityReport)
     outcomes = {name: finding.outcome for name, finding in found.findings.items()}
@@ -47,9 +47,9 @@ def test_the_probe_finds_what_this_server_honours_and_what_it_drops(server: Llam
     for name in ("json_schema", "json_array", "json_object", "gbnf", "logprobs", "prefix_caching"):
         assert outcomes[name] == "supported", name
     for name in ("choice", "regex", "grammar"):
-        assert outcomes[name] == "ignored", "vLLM's fields are dropped without a word"
+        assert outcomes[name] == "ignored", "vLLM's fields are ignored without an error"
     assert outcomes["decisions"] == "rejected"
-    assert outcomes["known_answer"] == "supported", "the model learnt to begin with a code"
+    assert outcomes["known_answer"] == "supported", "the model is trained to begin with a code"
     assert found.top_logprobs == 20
 
 
@@ -58,7 +58,7 @@ def test_every_strategy_answers_ugly_texts_inside_the_taxonomy(backend: OpenAICo
     texts = [text for text in ugly_texts() if len(text) < 2_000][::6]
     answered = 0
     for prediction in LanguageModel(backend, STRATEGIES[strategy]).classify(texts, TMDB):
-        if prediction.problem:  # the model learnt a dozen films; of other texts some codes have hardly any probability
+        if prediction.problem:  # for texts outside the training data, some codes have little probability
             assert strategy != "json_list", prediction
             assert prediction.problem.kind == "unreadable", prediction
             continue
@@ -70,7 +70,7 @@ def test_every_strategy_answers_ugly_texts_inside_the_taxonomy(backend: OpenAICo
 
 
 @pytest.mark.parametrize("strategy", SERVED)
-def test_a_model_that_knows_the_answers_is_read_right(backend: OpenAICompatible, strategy: str) -> None:
+def test_a_trained_model_gets_the_right_labels(backend: OpenAICompatible, strategy: str) -> None:
     texts, truth = zip(*films(), strict=True)
     found = LanguageModel(backend, STRATEGIES[strategy], PROMPT, ThresholdStore()).classify(texts, GENRES)
     right = sum(set(one.labels) == set(labels) for one, labels in zip(found, truth, strict=True))

@@ -1,4 +1,4 @@
-"""Every strategy on a real vLLM server: lawful with a model of noise, right with a model that knows the answers."""
+"""Every strategy on a real vLLM server: valid labels of a random model, right labels of a trained model."""
 
 import math
 from collections.abc import Iterator
@@ -37,17 +37,17 @@ def backend(server: VLLMServer) -> OpenAICompatible:
 
 
 def batching(server: VLLMServer, size: int = 16) -> OpenAICompatible:
-    """The same, with so many conversations a request."""
+    """The same, with ``size`` conversations per request."""
     transport = HTTPTransport(server.base_url, API_KEY, timeout=120, retries=0, concurrency=32)
     capabilities = CapabilityProbe(transport, MODEL_NAME)
     assert capabilities().supports("batch")
     return OpenAICompatible(BatchTransport(transport, capabilities, size), MODEL_NAME, capabilities)
 
 
-# --- noise ---
+# --- random weights ---
 
 
-# This server does not serve /v1/decisions for Qwen2; that strategy is held on the contract alone.
+# This server has no /v1/decisions for Qwen2; that strategy is tested by its contract only.
 SERVED = [name for name in STRATEGIES if name != "decisions_api"]
 
 
@@ -78,7 +78,7 @@ def test_every_strategy_answers_every_ugly_text_inside_the_taxonomy(in_front: Se
         assert answer["strategy"] == ("json_list" if strategy == "auto" else strategy)
 
 
-def test_a_single_label_is_read_from_a_list_where_its_code_is_unlikely(in_front: ServiceProcess) -> None:
+def test_a_single_label_comes_from_json_list_if_its_code_is_improbable(in_front: ServiceProcess) -> None:
     body = {"text": "I liked it.", "taxonomy": "sentiment", "scores": True, "cache": False}
     answer = httpx2.post(f"{in_front.url}/classify", json=body, timeout=60).json()
     assert answer["strategy"] == "json_list"
@@ -86,24 +86,24 @@ def test_a_single_label_is_read_from_a_list_where_its_code_is_unlikely(in_front:
     assert list(answer["scores"]) == answer["labels"]
 
 
-def test_a_taxonomy_beyond_the_codes_goes_through_heats(vllm: VLLMServer) -> None:
+def test_a_taxonomy_beyond_the_codes_is_scored_in_chunks(vllm: VLLMServer) -> None:
     (prediction,) = LanguageModel(backend(vllm), STRATEGIES["label_tokens"]).classify(["a text"], MANY)
     assert prediction.problem is not None
     assert prediction.problem.kind == "unreadable", "random weights give the codes no more than other tokens"
-    assert prediction.usage.completion_tokens == 5  # four heats of fifty and a final
+    assert prediction.usage.completion_tokens == 5  # four chunks of fifty and the final
 
 
 SPELLINGS = 8  # of one code: with a space or a line break before it, and in the other case
 
 
-def test_codes_read_by_token_id_agree_with_the_likeliest_tokens(vllm: VLLMServer) -> None:
+def test_logprobs_by_token_id_agree_with_the_top_logprobs(vllm: VLLMServer) -> None:
     transport = HTTPTransport(vllm.base_url, API_KEY, timeout=60, retries=0, concurrency=8)
     by_id = backend(vllm)
-    by_likeliest = OpenAICompatible(transport, MODEL_NAME, lambda: CapabilityReport({}, top_logprobs=20))
+    by_top = OpenAICompatible(transport, MODEL_NAME, lambda: CapabilityReport({}, top_logprobs=20))
     conversation = registry.prompt("plot").render(Text("A plot."), TMDB)
     codes = list("ABCDEFGH")
     (exact,) = by_id.next_token_logprobs([conversation], codes)
-    (bounded,) = by_likeliest.next_token_logprobs([conversation], codes)
+    (bounded,) = by_top.next_token_logprobs([conversation], codes)
     assert exact.bounds == frozenset()
     assert bounded.bounds
     unseen = SPELLINGS * math.exp(max(bounded.logprobs[code] for code in bounded.bounds))
@@ -112,7 +112,7 @@ def test_codes_read_by_token_id_agree_with_the_likeliest_tokens(vllm: VLLMServer
         assert 0.95 * seen <= math.exp(exact.logprobs[code]) <= 1.05 * (seen + unseen)
 
 
-def test_the_probe_finds_what_this_server_honours_and_what_it_drops(vllm: VLLMServer) -> None:
+def test_the_capability_checks_find_what_this_server_supports_and_ignores(vllm: VLLMServer) -> None:
     found = probe(HTTPTransport(vllm.base_url, API_KEY, timeout=60, retries=0, concurrency=8), MODEL_NAME)
     assert isinstance(found, CapabilityReport)
     outcomes = {name: finding.outcome for name, finding in found.findings.items()}
@@ -120,7 +120,7 @@ def test_the_probe_finds_what_this_server_honours_and_what_it_drops(vllm: VLLMSe
     supported = {"json_schema", "json_array", "choice", "regex", "grammar", "logit_bias", "logprobs", "token_ids"}
     for name in supported | {"json_object", "tokenize", "prefix_caching", "batch"}:
         assert outcomes[name] == "supported", name
-    assert outcomes["gbnf"] == "ignored", "llama.cpp's field is dropped without a word"
+    assert outcomes["gbnf"] == "ignored", "llama.cpp's field is ignored without an error"
     assert outcomes["known_answer"] == "ignored", "random weights do not begin with a letter"
     assert outcomes["decisions"] == "rejected"
     assert (found.top_logprobs, found.context, found.version) == (20, 32_768, "0.32.0")
@@ -141,7 +141,7 @@ def test_batches_are_answered_inside_the_taxonomy_and_take_the_same_tokens(vllm:
     kinds = [[one.problem and one.problem.kind for one in some] for some in (together, alone)]
     assert kinds[0] == kinds[1]
     assert sum(one.usage.prompt_tokens for one in together) == sum(one.usage.prompt_tokens for one in alone)
-    if strategy != "json_list":  # whose words may turn at a hair's breadth
+    if strategy != "json_list":  # its greedy tokens can differ by rounding
         assert [one.usage.completion_tokens for one in together] == [one.usage.completion_tokens for one in alone]
 
 
@@ -151,12 +151,12 @@ def test_a_text_beyond_the_context_fails_alone_in_its_batch(vllm: VLLMServer) ->
     assert [one.problem.kind if one.problem else None for one in found] == ["unreadable"] * 9 + ["too_long"]
 
 
-# --- knowledge ---
+# --- trained weights ---
 
 
 @pytest.fixture(scope="module")
-def knowing_server(trained: Path) -> Iterator[VLLMServer]:
-    """vLLM serving the tiny model after it learnt a dozen films."""
+def trained_server(trained: Path) -> Iterator[VLLMServer]:
+    """vLLM with the tiny model, trained on a dozen films."""
     server = VLLMServer(trained, API_KEY)
     server.start()
     try:
@@ -166,16 +166,16 @@ def knowing_server(trained: Path) -> Iterator[VLLMServer]:
 
 
 @pytest.fixture(scope="module")
-def knowing(knowing_server: VLLMServer) -> Backend:
-    """How it is asked one text a request."""
-    return backend(knowing_server)
+def trained_backend(trained_server: VLLMServer) -> Backend:
+    """The backend of that server with one text per request."""
+    return backend(trained_server)
 
 
 @pytest.mark.parametrize("strategy", SERVED)
 @pytest.mark.parametrize("size", [1, 5])
-def test_a_model_that_knows_the_answers_is_read_right(knowing_server: VLLMServer, strategy: str, size: int) -> None:
-    asked = batching(knowing_server, size) if size > 1 else backend(knowing_server)
-    model = LanguageModel(asked, STRATEGIES[strategy], PROMPT, ThresholdStore())
+def test_a_trained_model_gets_the_right_labels(trained_server: VLLMServer, strategy: str, size: int) -> None:
+    client = batching(trained_server, size) if size > 1 else backend(trained_server)
+    model = LanguageModel(client, STRATEGIES[strategy], PROMPT, ThresholdStore())
     texts, truth = zip(*films(), strict=True)
     found = model.classify(texts, GENRES)
     right = sum(set(one.labels) == set(labels) for one, labels in zip(found, truth, strict=True))
@@ -183,11 +183,13 @@ def test_a_model_that_knows_the_answers_is_read_right(knowing_server: VLLMServer
     for one, labels in zip(found, truth, strict=True):
         if set(one.labels) == set(labels) and labels:
             others = [score for name, score in one.scores.items() if name not in labels]
-            assert min(one.scores[name] for name in labels) > max(others, default=0.0)  # a list scores what it names
+            assert min(one.scores[name] for name in labels) > max(
+                others, default=0.0
+            )  # json_list has scores of its labels only
 
 
-def test_a_text_of_one_label_is_sure_and_a_text_of_two_is_torn_in_letters(knowing: Backend) -> None:
-    model = LanguageModel(knowing, STRATEGIES["label_tokens"], PROMPT, ThresholdStore())
+def test_label_tokens_has_one_high_score_for_one_label_and_split_scores_for_two(trained_backend: Backend) -> None:
+    model = LanguageModel(trained_backend, STRATEGIES["label_tokens"], PROMPT, ThresholdStore())
     for one, (_, labels) in zip(model.classify([text for text, _ in films()], GENRES), films(), strict=True):
         best = max(one.scores.values())
         if len(labels) == 1:
@@ -196,24 +198,24 @@ def test_a_text_of_one_label_is_sure_and_a_text_of_two_is_torn_in_letters(knowin
             assert 0.2 < best < 0.8
 
 
-def test_order_sensitivity_can_be_measured_on_it(knowing: Backend) -> None:
+def test_order_sensitivity_can_be_measured(trained_backend: Backend) -> None:
     found = order_sensitivity(
-        LanguageModel(knowing, STRATEGIES["yes_no"], PROMPT), [text for text, _ in films()], GENRES, 5
+        LanguageModel(trained_backend, STRATEGIES["yes_no"], PROMPT), [text for text, _ in films()], GENRES, 5
     )
     assert found.failed == 0
     assert found.decisions == len(films()) * len(GENRES.names)
     assert 0 <= found.minority <= found.ever <= 1
 
 
-def test_one_label_is_one_token_away(knowing: Backend) -> None:
+def test_one_label_needs_one_token(trained_backend: Backend) -> None:
     text, labels = next(film for film in films() if len(film[1]) == 1)
     one_label = GENRES.shaped(multi=False)
-    (prediction,) = LanguageModel(knowing, STRATEGIES["label_tokens"], PROMPT).classify([text], one_label)
+    (prediction,) = LanguageModel(trained_backend, STRATEGIES["label_tokens"], PROMPT).classify([text], one_label)
     assert prediction.labels == labels
     assert prediction.usage.completion_tokens == 1
 
 
-def test_a_model_that_begins_with_no_code_is_read_as_a_list_from_the_start(vllm: VLLMServer) -> None:
-    asked = backend(vllm)
-    assert (asked.code_limit, asked.answers_directly) == (128, False)
-    assert best(asked, SENTIMENT).name == "json_list"
+def test_auto_selects_json_list_for_a_model_that_begins_with_no_code(vllm: VLLMServer) -> None:
+    random_model = backend(vllm)
+    assert (random_model.code_limit, random_model.answers_directly) == (128, False)
+    assert best(random_model, SENTIMENT).name == "json_list"
