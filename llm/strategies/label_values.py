@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from llm.strategies.json_repair import json_values
-from llm.strategies.plain_lists import LIST_KEYS, counters, flag, is_qualified, known, means_nothing, split
+from llm.strategies.label_words import LIST_KEYS, counters, flag, is_qualified, known, means_nothing, split
 from prompts.taxonomy import Taxonomy, spelling_key
 
 _WRAPPER_KEYS = frozenset("arguments parameters response data function functioncall input properties".split())
