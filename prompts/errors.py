@@ -1,11 +1,11 @@
-"""The errors a caller can mend: a wrong setting, file or name. Failures of single texts are problems, not errors."""
+"""Errors that a caller can correct: a wrong setting, file or name. A text that fails has a problem instead."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class MarqueeError(Exception):
-    """Root of all errors raised on purpose; its message says what is wrong and what to do."""
+    """Base class of the errors of this program; its message says what is wrong and what to do."""
 
 
 class InvalidTaxonomy(MarqueeError):
@@ -25,7 +25,7 @@ class MissingExtra(InvalidSetting, ImportError):
 
 
 class OtherTaxonomy(InvalidSetting):
-    """A trained classifier is asked for a taxonomy that it was not trained for."""
+    """A trained classifier is called with another taxonomy than that of its training."""
 
 
 class InvalidTexts(MarqueeError, TypeError):
@@ -37,19 +37,19 @@ class InvalidDataset(MarqueeError):
 
 
 class UnansweredTexts(MarqueeError):
-    """Texts got no answer where every one needs one; the message says how many, and why the first got none."""
+    """Some texts have no prediction where every text needs one; the message has their number and the first reason."""
 
 
 class Interrupted(MarqueeError):
-    """Something outside stopped a long work before its end; what was done is kept, and the same command goes on."""
+    """An external cause stopped a long run; finished work is stored, and the same command continues."""
 
 
 class UnknownName(MarqueeError):
-    """Something was asked for by a name that nothing here has.
+    """A name that does not exist.
 
     Attributes:
-        kind: what was looked for, e.g. ``"taxonomy"``.
-        name: the name as given.
+        kind: kind of the name, e.g. ``"taxonomy"``.
+        name: the name.
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
@@ -61,7 +61,7 @@ class UnknownName(MarqueeError):
 
 
 def quoted(name: str) -> str:
-    """A name from outside as a message shows it: on one line, and cut, since a request may name megabytes."""
+    """A name in quotes for a message: on one line and shortened, because a request may have megabytes."""
     return repr(name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3]}...")
 
 

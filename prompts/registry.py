@@ -1,4 +1,4 @@
-"""What stands on the shelves: the taxonomies and prompts that ship with the program, by name."""
+"""Registry of the bundled taxonomies and prompts, and the format of their files."""
 
 from __future__ import annotations
 
@@ -68,12 +68,12 @@ class LabelEntry(BaseModel):
     predict: bool = True
 
     def label(self) -> Label:
-        """The same as the house knows it."""
+        """The ``Label`` of this entry."""
         return Label(self.name.strip(), " ".join(self.description.split()), tuple(self.aliases), self.predict)
 
 
 def as_label(value: Any) -> Any:
-    """A label's name alone stands for an entry without description."""
+    """A string becomes the name of an entry without description."""
     if not isinstance(value, str | Mapping | LabelEntry):
         raise ValueError(f"{shown(value) or 'this'} is no label; give a string, or an object with a name")
     return {"name": value} if isinstance(value, str) else value
@@ -83,7 +83,7 @@ LabelOrName = Annotated[LabelEntry, BeforeValidator(as_label, json_schema_input_
 
 
 class TaxonomyFile(BaseModel):
-    """A taxonomy file; unknown keys are errors, since a misspelt key would otherwise be lost without a word."""
+    """A taxonomy file; unknown keys are errors, because a misspelt key would be ignored."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     subject: str = "text"
@@ -121,10 +121,10 @@ def load_prompt(path: Path) -> Prompt:
 
 
 class LoadedFolder(dict[str, Entry]):
-    """What the files of a folder hold, by name.
+    """The entries of a folder's files, by name.
 
     Attributes:
-        faulty: the errors of files that cannot be used; they are logged and left out.
+        faulty: the errors of invalid files, by name; these files are logged and skipped.
     """
 
     def __init__(self, paths: Iterable[Path], load: Callable[[Path], Entry]) -> None:
@@ -166,7 +166,7 @@ def taxonomy(name: str) -> Taxonomy:
 
 
 def taxonomy_at(place: str) -> Taxonomy:
-    """The taxonomy of that name, or of a YAML file at that path: for those who may read this machine's files.
+    """The taxonomy of that name, or of a YAML file at that path; only for callers that may read local files.
 
     Raises:
         UnknownName: there is no such name.
@@ -194,7 +194,7 @@ def taxonomy_from(value: str | Path | Taxonomy | Iterable[str | Label] | Mapping
 
 
 def registered(place: str) -> Taxonomy:
-    """As ``taxonomy_at``; the taxonomy of a file can be named in this process from now on, by the file's name."""
+    """As ``taxonomy_at``; registers the taxonomy of a file in this process under the file's name."""
     found = taxonomy_at(place)
     taxonomies()[found.name] = found
     return found
@@ -215,7 +215,7 @@ def prompt(name: str) -> Prompt:
 
 
 def prompt_for(text: Text, taxonomy: Taxonomy) -> Prompt:
-    """The prompt that suits a text when nobody names one: by the taxonomy's subject, and whether a body is there."""
+    """The prompt for a text without a named one: by the taxonomy's subject, and whether the text has a body."""
     kinds = KIND_BY_SUBJECT.get(taxonomy.subject, ("text", "text"))
     return prompt(kinds[0] if text.body.strip() else kinds[1])
 

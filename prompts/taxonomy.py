@@ -1,4 +1,4 @@
-"""A closed vocabulary: the labels that may be answered, and every spelling that means one of them."""
+"""Taxonomies: closed sets of labels, and the spellings that mean each label."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ class Taxonomy:
         """The same labels with another shape of answer; None leaves a part as it is.
 
         Raises:
-            InvalidTaxonomy: several labels are asked for where only one may be given.
+            InvalidTaxonomy: several labels per text in a single-label taxonomy.
         """
         several = self.multi if multi is None else multi
         if not several and (max_labels or 1) > 1:
@@ -205,7 +205,7 @@ def _reshaped(taxonomy: Taxonomy, multi: bool, max_labels: int, allow_none: bool
 
 def _twice(first: str, second: str) -> str:
     if first == second:
-        return f"the label {first!r} stands twice; keep one"
+        return f"the label {first!r} occurs twice; keep one"
     return f"the labels {first!r} and {second!r} differ only in case or punctuation; rename one"
 
 

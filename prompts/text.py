@@ -19,8 +19,8 @@ _MISSING = frozenset(["NAType", "NaTType", "MaskedConstant"])
 class Text:
     r"""One thing to label; at least one of the two fields should hold something.
 
-    A lone surrogate (JSON's ``"\ud800"`` makes one) cannot be written as UTF-8, so that neither a tokenizer nor a
-    socket would take it: each becomes U+FFFD here, once, at the door.
+    Lone surrogates, such as JSON's ``"\ud800"``, become U+FFFD: they cannot be written as UTF-8, and tokenizers and
+    sockets refuse them.
 
     Attributes:
         body: a plot, a review, any text.

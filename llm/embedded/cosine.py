@@ -1,7 +1,6 @@
-"""The embedded classifier: MiniLM in this process, for machines with neither a GPU nor a key.
+"""Zero-shot classification by the cosine between MiniLM vectors of texts and label descriptions; no training.
 
-Zero-shot by the nearest label descriptions. ``eval/RESULTS.md`` says how good that is; the name in every answer says
-that it was MiniLM who answered.
+``eval/RESULTS.md`` has its quality.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ from similarity.lru import LRUCache
 if TYPE_CHECKING:
     from similarity.encoders.tokens import Vectors
 
-# A label is chosen when its similarity stands this many standard deviations above the mean of the text's similarities.
+# Minimum z-score of a chosen label's similarity among the similarities of the text.
 # On tmdb's validation split .7 gives micro-F1 .409 with 4.1 labels a text, 1.0 gives .398 with 3.0; chosen for brevity.
-_STANDING_OUT = 1.0
-# Below this cosine a label has hardly to do with the text; used only where "none" is an answer. Unrelated texts and
-# bare label names mostly reach .05 to .2 at best, related ones .2 to .7: a coarse guard, no decision of quality.
-_RELATED = 0.2
+_MIN_Z_SCORE = 1.0
+# Minimum cosine of a chosen label where "none" is an answer. The best label of unrelated texts mostly has .05 to .2, of
+# related ones .2 to .7: a coarse guard.
+_MIN_COSINE = 0.2
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class CosineClassifier:
     @property
     def decode_rule(self) -> str:
         """How scores become labels, in words."""
-        return f"{_STANDING_OUT:g} standard deviation above the text's mean, at most max_labels, the best one at least"
+        return f"{_MIN_Z_SCORE:g} standard deviation above the text's mean, at most max_labels, the best one at least"
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
         """See ``Classifier.classify``; labels come best first, with a score for every label of the taxonomy."""
@@ -78,14 +77,14 @@ class LabelVectorCache:
 
     def __init__(self, encoder: TextEncoder, max_bytes: int = LABEL_CACHE_BYTES) -> None:
         self._encoder = encoder
-        self._kept: LRUCache[str, Vectors] = LRUCache(max_bytes, lambda vectors: vectors.nbytes)
+        self._cache: LRUCache[str, Vectors] = LRUCache(max_bytes, lambda vectors: vectors.nbytes)
 
     def of(self, taxonomy: Taxonomy) -> Vectors:
-        """Vectors of the labels that may be answered, shape (labels, dimension)."""
-        vectors = self._kept.get(taxonomy.digest)
+        """Vectors of the predictable labels, shape (labels, dimension)."""
+        vectors = self._cache.get(taxonomy.digest)
         if vectors is None:
             vectors = self._encoder.encode([described(label) for label in taxonomy.predictable])
-            self._kept.put(taxonomy.digest, vectors)
+            self._cache.put(taxonomy.digest, vectors)
         return vectors
 
 
@@ -95,8 +94,8 @@ def _decode(similarities: Sequence[float], taxonomy: Taxonomy, source: AnswerSou
     ranked = list(scores)
     mean = sum(scores.values()) / len(scores)
     deviation = (sum((value - mean) ** 2 for value in scores.values()) / len(scores)) ** 0.5
-    chosen = [name for name in ranked if scores[name] - mean >= _STANDING_OUT * deviation][: taxonomy.max_labels]
-    chosen = chosen or ranked[:1]  # among few labels that score alike, none stands out
+    chosen = [name for name in ranked if scores[name] - mean >= _MIN_Z_SCORE * deviation][: taxonomy.max_labels]
+    chosen = chosen or ranked[:1]  # few labels with similar scores may all be below the minimum
     if taxonomy.allow_none:
-        chosen = [name for name in chosen if scores[name] >= _RELATED]
+        chosen = [name for name in chosen if scores[name] >= _MIN_COSINE]
     return Prediction(tuple(chosen), source, scores, score_type="similarity")

@@ -1,4 +1,4 @@
-"""Labels as the matcher sees them: their vectors and what training found about similar labels, cached by taxonomy."""
+"""Label embeddings of the matcher with the learned parameters of similar labels, cached by taxonomy."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float32]
 
-# Chosen on validation texts, far from films and of sub-genres that no training had seen: how much a new label in a
-# taxonomy of films is judged as training knew labels, and how near to a known one a label is that is judged so alone.
+# Chosen on validation texts far from films, and of sub-genres that are not in the training data: share of the trained
+# branch for a new label in a taxonomy of films, and the nearness above which this branch is used alone.
 _FILM, _SEEN = 0.7, 0.6
-_EXACTNESS = 40.0  # how much nearer wordings outweigh farther ones: at .1 of cosine, e to the 4th
-# Of label vectors in the cache. A label takes 1.5 KB here and 3.5 KB in the matcher, so this is some 18,000 labels.
+_EXACTNESS = 40.0  # softmax scale over wordings: .1 of cosine is a factor of e to the 4th
+# Size of the cache. A label takes 1.5 KB in ``LabelVectorCache`` and 3.5 KB here, so this is about 18,000 labels.
 LABEL_CACHE_BYTES = 64 * 2**20
 
 
@@ -36,21 +36,21 @@ class TextEncoder(Protocol):
 
 @dataclass(frozen=True)
 class LabelEmbeddings:
-    """A taxonomy as the matcher sees it; arrays have one entry a label, in taxonomy order.
+    """Embeddings and learned parameters of a taxonomy's labels; arrays have one row per label, in taxonomy order.
 
     Attributes:
         plain: unit vectors of the labels by plain MiniLM, shape (labels, 384).
-        taught: the same with what was learnt for the nearest labels, shape (labels, 384).
-        scales: what was learnt for the nearest labels: from cosines to logits.
-        biases: likewise, what is added to those.
-        words: shares of the labels whose words were learnt, shape (labels, columns of ``WordFeatures``).
-        nearness: 0 to 1, how like a label seen in training each is.
-        share: 0 to 1, how much each is judged as training knew labels; the rest is by how it stands out.
-        alone: the same where the label is the only one of its taxonomy.
+        trained: ``plain`` plus the learned offsets of the nearest training labels, shape (labels, 384).
+        scales: from cosines to logits, learned for the nearest training labels.
+        biases: added to those logits.
+        words: weights of the training labels with word features, shape (labels, columns of ``WordFeatures``).
+        nearness: 0 to 1, similarity to the training labels.
+        share: 0 to 1, weight of the trained branch; the rest is the weight of the zero-shot branch (z-scores).
+        alone: ``share`` of the label as the only one of its taxonomy.
     """
 
     plain: Array
-    taught: Array
+    trained: Array
     scales: Array
     biases: Array
     words: Array
@@ -64,54 +64,53 @@ class LabelEmbeddingCache:
 
     Args:
         encoder: plain MiniLM.
-        learnt: what training found about labels.
+        weights: learned parameters.
         max_bytes: of the cached vectors; the least recently used taxonomies are dropped.
     """
 
-    def __init__(self, encoder: TextEncoder, learnt: MatcherWeights, max_bytes: int = LABEL_CACHE_BYTES) -> None:
-        self._encoder, self._learnt = encoder, learnt
-        self._kept: LRUCache[str, LabelEmbeddings] = LRUCache(max_bytes, _bytes)
+    def __init__(self, encoder: TextEncoder, weights: MatcherWeights, max_bytes: int = LABEL_CACHE_BYTES) -> None:
+        self._encoder, self._weights = encoder, weights
+        self._cache: LRUCache[str, LabelEmbeddings] = LRUCache(max_bytes, _bytes)
 
     def of(self, taxonomy: Taxonomy) -> LabelEmbeddings:
-        """The taxonomy's labels that may be answered."""
-        return self._kept.get(taxonomy.digest) or self.each([taxonomy])[0]
+        """Embeddings of the taxonomy's predictable labels."""
+        return self._cache.get(taxonomy.digest) or self.of_each([taxonomy])[0]
 
-    def each(self, taxonomies: Sequence[Taxonomy]) -> list[LabelEmbeddings]:
-        """The same of several taxonomies; labels that are not cached are encoded together, each once."""
-        found = {digest: self._kept.get(digest) for digest in {taxonomy.digest for taxonomy in taxonomies}}
+    def of_each(self, taxonomies: Sequence[Taxonomy]) -> list[LabelEmbeddings]:
+        """Embeddings of several taxonomies; labels that are not cached are encoded together, each once."""
+        found = {digest: self._cache.get(digest) for digest in {taxonomy.digest for taxonomy in taxonomies}}
         missing = {one.digest: one.predictable for one in taxonomies if found[one.digest] is None}
-        new = dict(zip(missing, self._known(list(missing.values())), strict=True)) if missing else {}
+        new = dict(zip(missing, self._embeddings(list(missing.values())), strict=True)) if missing else {}
         for digest, known in new.items():
-            self._kept.put(digest, known)
+            self._cache.put(digest, known)
         return [found[one.digest] or new[one.digest] for one in taxonomies]
 
-    def known(self, labels: Sequence[Label]) -> LabelEmbeddings:
-        """These labels as a taxonomy; not cached."""
-        return self._known([labels])[0]
+    def of_labels(self, labels: Sequence[Label]) -> LabelEmbeddings:
+        """Embeddings of these labels as one taxonomy; not cached."""
+        return self._embeddings([labels])[0]
 
-    def _known(self, vocabularies: Sequence[Sequence[Label]]) -> list[LabelEmbeddings]:
-        learnt, numbers = self._learnt, self._learnt.numbers
-        plain = self._encoded([label for labels in vocabularies for label in labels])
-        cosines = plain @ learnt.wordings.T
+    def _embeddings(self, label_sets: Sequence[Sequence[Label]]) -> list[LabelEmbeddings]:
+        learned, numbers = self._weights, self._weights.numbers
+        plain = self._encoded([label for labels in label_sets for label in labels])
+        cosines = plain @ learned.wordings.T
         nearest = cosines.max(axis=1)
         weights = np.exp(_EXACTNESS * (cosines - nearest[:, None]))
         shares = (
-            weights @ (learnt.labels[:, None] == np.arange(len(learnt.biases))) / weights.sum(axis=1, keepdims=True)
+            weights @ (learned.labels[:, None] == np.arange(len(learned.biases))) / weights.sum(axis=1, keepdims=True)
         )
         nearness = _ramp(nearest, numbers["near from"], numbers["near to"])
         most = _FILM + (1 - _FILM) * np.minimum(1, nearness / _SEEN)
         alone = most * self._filmlike(nearest)
-        whole = LabelEmbeddings(
-            plain, _unit(plain + shares @ learnt.offsets), shares @ learnt.scales, shares @ learnt.biases,
-            shares[:, learnt.words.labels], nearness, alone, alone,
+        together = LabelEmbeddings(
+            plain, _unit(plain + shares @ learned.offsets), shares @ learned.scales, shares @ learned.biases,
+            shares[:, learned.words.labels], nearness, alone, alone,
         )  # fmt: skip
         found, start = [], 0
-        for labels in vocabularies:
+        for labels in label_sets:
             part = slice(start, start := start + len(labels))
-            own = LabelEmbeddings(*(getattr(whole, one.name)[part].copy() for one in fields(LabelEmbeddings)))
+            own = LabelEmbeddings(*(getattr(together, one.name)[part].copy() for one in fields(LabelEmbeddings)))
             if len(labels) > 1:
-                # A quarter of the labels may be odd ones; one genre among topics should not make them a taxonomy of
-                # films.
+                # The first quartile: one genre among topics does not make a taxonomy of films.
                 typical = self._filmlike(np.quantile(nearest[part], 0.25))
                 own = replace(own, share=np.asarray(most[part] * typical, np.float32))
             found.append(own)
@@ -126,17 +125,17 @@ class LabelEmbeddingCache:
         return _unit(names + vectors[[place[described(label)] for label in labels]])
 
     def _filmlike(self, nearest: Array | np.float32) -> Array:
-        numbers = self._learnt.numbers
+        numbers = self._weights.numbers
         return _ramp(nearest, numbers["film from"], numbers["film to"])
 
 
 def sentence(text: Text) -> str:
-    """What is read of a text: its title, where there is one, and its body."""
+    """Title and body of a text as one string."""
     return f"{text.title.strip()}. {text.body.strip()}" if text.title.strip() else text.body
 
 
 def described(label: Label) -> str:
-    """What is read of a label: its name and, where there is one, its description."""
+    """Name and description of a label as one string."""
     return f"{label.name}: {label.description}" if label.description else label.name
 
 

@@ -1,10 +1,10 @@
-"""The matcher: MiniLM taught on films and reviews how texts and labels match, and still zero-shot for any taxonomy.
+"""The matcher: MiniLM fine-tuned on films and reviews, zero-shot for any taxonomy.
 
-Two readings of a text stand side by side. In one, the vector of a MiniLM tuned on plots is compared with plain vectors
-of the labels; a label worded like one seen in training (genres, sub-genres, praise and blame) gets what was learnt for
-that one on top, and what the text's single words tell of it. In the other, a label has to stand out among the others,
-for plain MiniLM above all. Known labels are left to the first, those of taxonomies far from films to the second, and
-strange labels of films get both. How good that is stands in ``eval/RESULTS.md``, how it was taught beside the weights.
+The score of a label is a weighted mean of two branches. The trained branch compares the text's vector of fine-tuned
+MiniLM with the label's vector, and adds word features and the parameters of similar training labels (genres,
+sub-genres, sentiment). The zero-shot branch uses the z-score of a label among the labels, mainly for plain MiniLM.
+Labels of the training use the first branch, taxonomies far from films the second, new labels of films both.
+``eval/RESULTS.md`` has its quality, ``weights/matcher.v1.md`` the training.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
     Array = NDArray[np.float32]
 
 SHIPPED = Path(__file__).parent / "weights" / "matcher.v1.safetensors"
-# A label is chosen from this probability on, in taxonomies that the matcher was never taught too. Where probabilities
-# are right, F1 is best from half of its own best value on (arXiv 1402.1892): half of .64, which it comes to on films.
+# Minimum probability of a chosen label. For calibrated probabilities the best threshold of F1 is half the best F1
+# (arXiv 1402.1892): half of .64, the value on films.
 THRESHOLD = 0.32
-# In a taxonomy with labels that training did not know, probabilities sink with the number of labels: a label is given,
-# too, from this share of the best one's on. Micro-F1 over whole taxonomies that training did not know, mean of the nine
-# families that chose it and of eleven others: .433 and .390 for the threshold alone, .503 and .462 with the best label
-# at least, .509 and .464 so (of shares from .5 to .9; ``benchmarks/constants.py``).
-_OF_THE_BEST = 0.7
-# Chosen on validation texts, far from films and of sub-genres that no training had seen: how much the tuned encoder has
-# to say about which strange label stands out.
+# With labels that are not in the training data, probabilities fall with the number of labels. There a label is also
+# chosen from this share of the best probability on. Micro-F1 over whole taxonomies outside the training data, mean of
+# the nine families that chose the value and of eleven others: .433 and .390 for the threshold alone, .503 and .462 with
+# the best label at least, .509 and .464 with the share (of .5 to .9; ``benchmarks/constants.py``).
+_SHARE_OF_BEST = 0.7
+# Weight of the fine-tuned encoder in the z-scores of new labels; chosen on validation texts far from films, and of
+# sub-genres that are not in the training data.
 _TUNED = 0.3
 _DIGITS = 4  # of scores
 _STEP = 10**-_DIGITS
@@ -53,32 +53,32 @@ class Matcher:
     """A probability per label: that it applies, or, in a taxonomy of single labels, that it is the one.
 
     Args:
-        encoder: plain MiniLM; reads labels, and texts for taxonomies far from films.
-        tuned: MiniLM with ``learnt.changes``; reads texts for taxonomies of films.
-        learnt: the rest of what was learnt.
+        encoder: plain MiniLM; encodes labels, and texts for taxonomies far from films.
+        tuned: MiniLM with ``weights.changes``; encodes texts for taxonomies of films.
+        weights: the other learned parameters.
     """
 
     encoder: TextEncoder
     tuned: TextEncoder
-    learnt: MatcherWeights
-    _vocabularies: LabelEmbeddingCache = field(init=False, repr=False)
+    weights: MatcherWeights
+    _labels: LabelEmbeddingCache = field(init=False, repr=False)
     _scope: Scope = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_vocabularies", LabelEmbeddingCache(self.encoder, self.learnt))
-        object.__setattr__(self, "_scope", Scope(self.encoder, self.learnt.centre))
+        object.__setattr__(self, "_labels", LabelEmbeddingCache(self.encoder, self.weights))
+        object.__setattr__(self, "_scope", Scope(self.encoder, self.weights.centre))
 
     @property
     def name(self) -> str:
         """``embedded/`` and the name of what was learnt."""
-        return f"embedded/{self.learnt.name}"
+        return f"embedded/{self.weights.name}"
 
     @property
     def decode_rule(self) -> str:
         """How scores become labels, in words."""
         return (
             f"probability of {THRESHOLD:g} or more, at most max_labels, the best one at least; labels unknown to "
-            f"training: also from {_OF_THE_BEST:g} of the best on, none where the text is out of scope"
+            f"training: also from {_SHARE_OF_BEST:g} of the best on, none where the text is out of scope"
         )
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
@@ -99,15 +99,15 @@ class Matcher:
         Args:
             pairs: texts that are not empty, with the taxonomy that each is labelled by.
         """
-        known = self._vocabularies.each([taxonomy for _, taxonomy in pairs])
+        known = self._labels.of_each([taxonomy for _, taxonomy in pairs])
         places: dict[Text, list[int]] = {}
         for place, (text, _) in enumerate(pairs):
             places.setdefault(text, []).append(place)
         read = cut([sentence(text) for text in places])
-        tuned, plain, words = self.tuned.encode(read), self.encoder.encode(read), self.learnt.words.logits(read)
+        tuned, plain, words = self.tuned.encode(read), self.encoder.encode(read), self.weights.words.logits(read)
         rows: dict[int, _Scored] = {}
         with one_thread():
-            tuned = self.learnt.of_text(tuned)
+            tuned = self.weights.of_text(tuned)
             for at, same in enumerate(places.values()):
                 of_text = words[at : at + 1], tuned[at : at + 1], plain[at : at + 1]
                 single = [place for place in same if len(known[place].plain) == 1 and not pairs[place][1].allow_none]
@@ -125,16 +125,16 @@ class Matcher:
     def _scored(self, texts: Sequence[str], taxonomy: Taxonomy) -> list[_Scored]:
         if not texts:
             return []
-        known, read = self._vocabularies.of(taxonomy), cut(texts)
-        tuned, words = self.tuned.encode(read), self.learnt.words.logits(read)
+        known, read = self._labels.of(taxonomy), cut(texts)
+        tuned, words = self.tuned.encode(read), self.weights.words.logits(read)
         plain = self.encoder.encode(read) if known.share.min() < 1 else None
         with one_thread():
-            return self._labelled(words, self.learnt.of_text(tuned), plain, known, taxonomy)
+            return self._labelled(words, self.weights.of_text(tuned), plain, known, taxonomy)
 
     def _labelled(
         self, words: Array, tuned: Array, plain: Array | None, known: LabelEmbeddings, taxonomy: Taxonomy
     ) -> list[_Scored]:
-        """Scores of every text and what they give; ``plain`` may be None where training knew all labels."""
+        """Scores of every text; ``plain`` may be None where all labels are in the training data."""
         found = self._mixed(words, tuned, plain, known, taxonomy)
         if plain is None or known.share.min() == 1 or len(known.plain) == 1:
             return [_Scored(row, THRESHOLD, not taxonomy.allow_none) for row in found.tolist()]
@@ -143,7 +143,7 @@ class Matcher:
             if taxonomy.allow_none
             else np.ones(len(found), bool)
         )
-        floors = np.minimum(THRESHOLD, _OF_THE_BEST * found.max(axis=1)).clip(_STEP)
+        floors = np.minimum(THRESHOLD, _SHARE_OF_BEST * found.max(axis=1)).clip(_STEP)
         rows = zip(found.tolist(), floors.tolist(), related.tolist(), strict=True)
         return [_Scored(row, floor if one else math.inf, one) for row, floor, one in rows]
 
@@ -156,61 +156,61 @@ class Matcher:
         """
         # Where one label is chosen, probabilities compete: all must be mixed alike to sum to 1.
         share = known.share if taxonomy.multi else known.share.mean()
-        found = share * _probabilities(self._taught(words, tuned, known), taxonomy)
+        found = share * _probabilities(self._trained(words, tuned, known), taxonomy)
         if plain is None:
             return np.asarray(found, np.float32)
-        strange = self._strange(self._centred(plain, known), tuned, known, taxonomy)
-        return np.asarray(found + (1 - share) * strange, np.float32)
+        zero_shot = self._zero_shot(self._centred(plain, known), tuned, known, taxonomy)
+        return np.asarray(found + (1 - share) * zero_shot, np.float32)
 
     def _alone(self, words: Array, tuned: Array, plain: Array, known: LabelEmbeddings) -> Array:
         """Probabilities of labels, each as the only one of its taxonomy, shape (texts, labels)."""
-        strange = _independent(self._lone(self._centred(plain, known)))
-        taught = _independent(self._taught(words, tuned, known))
-        return np.asarray(known.alone * taught + (1 - known.alone) * strange, np.float32)
+        zero_shot = _independent(self._lone(self._centred(plain, known)))
+        trained = _independent(self._trained(words, tuned, known))
+        return np.asarray(known.alone * trained + (1 - known.alone) * zero_shot, np.float32)
 
     def _centred(self, plain: Array, known: LabelEmbeddings) -> Array:
-        """Cosines less what a label has in common with all texts: some are near to whatever is written."""
-        return np.asarray((plain - self.learnt.centre) @ known.plain.T, np.float32)
+        """Cosines minus each label's cosine to the mean text, because some labels are near every text."""
+        return np.asarray((plain - self.weights.centre) @ known.plain.T, np.float32)
 
-    def _taught(self, words: Array, tuned: Array, known: LabelEmbeddings) -> Array:
-        """Logits of labels as training knew them, shape (texts, labels)."""
-        numbers = self.learnt.numbers
-        near = known.scales * (tuned @ known.taught.T) + known.biases + words @ known.words.T
+    def _trained(self, words: Array, tuned: Array, known: LabelEmbeddings) -> Array:
+        """Logits of the trained branch, shape (texts, labels)."""
+        numbers = self.weights.numbers
+        near = known.scales * (tuned @ known.trained.T) + known.biases + words @ known.words.T
         far = numbers["plain scale"] * tuned @ known.plain.T + numbers["plain bias"]
         return np.asarray(known.nearness * near + (1 - known.nearness) * far, np.float32)
 
-    def _strange(self, centred: Array, tuned: Array, known: LabelEmbeddings, taxonomy: Taxonomy) -> Array:
-        """Probabilities of labels that were not in the training data, shape (texts, labels).
+    def _zero_shot(self, centred: Array, tuned: Array, known: LabelEmbeddings, taxonomy: Taxonomy) -> Array:
+        """Probabilities of the zero-shot branch, shape (texts, labels).
 
         They follow from each label's similarity to the text and its z-score among the labels, for either encoder.
         """
-        numbers = self.learnt.numbers
+        numbers = self.weights.numbers
         if len(known.plain) == 1:
             logits: Array = self._lone(centred)
         else:
-            standing = (1 - _TUNED) * _standing(centred) + _TUNED * _standing(tuned @ known.plain.T)
+            z_scores = (1 - _TUNED) * _z_scores(centred) + _TUNED * _z_scores(tuned @ known.plain.T)
             common = numbers["crowd"] * np.log(len(known.plain)) + numbers["far bias"]
-            logits = np.float32(numbers["far scale"]) * centred + np.float32(numbers["standing"]) * standing + common
+            logits = np.float32(numbers["far scale"]) * centred + np.float32(numbers["standing"]) * z_scores + common
         return _probabilities(np.asarray(logits, np.float32), taxonomy)
 
     def _lone(self, centred: Array) -> Array:
-        """Logits by plain MiniLM where a label has no others to stand out among."""
-        return np.asarray(self.learnt.numbers["lone scale"] * centred + self.learnt.numbers["lone bias"], np.float32)
+        """Logits of the only label of a taxonomy, by plain MiniLM."""
+        return np.asarray(self.weights.numbers["lone scale"] * centred + self.weights.numbers["lone bias"], np.float32)
 
 
 def matcher(path: Path = SHIPPED, encoder: MiniLM | None = None) -> Matcher:
-    """The matcher of a file of weights; the one that comes with the program by default.
+    """The matcher with the weights of a file; by default the bundled one.
 
     Args:
-        path: what ``llm.embedded.weights.save`` wrote.
-        encoder: plain MiniLM, where one is there to be shared.
+        path: file of ``llm.embedded.weights.save``.
+        encoder: plain MiniLM, if it is loaded already.
     """
-    learnt = load(path)
-    return Matcher(encoder or MiniLM(), MiniLM(learnt.changes, learnt.name, eight_bits=True), learnt)
+    weights = load(path)
+    return Matcher(encoder or MiniLM(), MiniLM(weights.changes, weights.name, eight_bits=True), weights)
 
 
-def _standing(cosines: Array) -> Array:
-    """How many deviations each label lies above the mean of its row."""
+def _z_scores(cosines: Array) -> Array:
+    """Z-scores of each row."""
     spread = cosines - cosines.mean(axis=1, keepdims=True)
     return np.asarray(spread / np.maximum(spread.std(axis=1, keepdims=True), 1e-6), np.float32)
 
@@ -229,11 +229,11 @@ def _independent(logits: Array) -> Array:
 
 @dataclass(frozen=True)
 class _Scored:
-    """One text: a score per label, the score from which on a label is given, and whether the best one always is."""
+    """One text: a score per label, the minimum score of a chosen label, and whether the best one is always chosen."""
 
     scores: Sequence[float]
     floor: float
-    best_at_least: bool
+    always_best: bool
 
 
 def _decode(one: _Scored, taxonomy: Taxonomy, source: AnswerSource) -> Prediction:
@@ -241,7 +241,7 @@ def _decode(one: _Scored, taxonomy: Taxonomy, source: AnswerSource) -> Predictio
     scores = dict(sorted(pairs, key=lambda pair: -pair[1]))
     ranked = list(scores)
     chosen = [name for name in ranked if scores[name] >= one.floor][: taxonomy.max_labels]
-    if not chosen and one.best_at_least:
-        chosen = ranked[:1]  # among many labels that score alike, none stands out
+    if not chosen and one.always_best:
+        chosen = ranked[:1]  # many labels with similar scores may all be below the minimum
     score_type: ScoreType = "probability" if taxonomy.multi or len(scores) == 1 else "share"
     return Prediction(tuple(chosen), source, scores, score_type=score_type)

@@ -1,4 +1,4 @@
-"""Learned parameters of the matcher beside MiniLM's own, their word features, and the file that stores them."""
+"""Learned parameters of the matcher, with its word features, and the file that stores them."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _PARTS = ("wordings", "offsets", "scales", "biases", "centre")
 class WordFeatures:
     """A weight for each word piece and label, over TF-IDF (Spärck Jones 1972).
 
-    An encoder has one vector for a plot, in which a decisive word ("sheriff", "android") is one of many. Word weights
-    and vectors err on different texts, so their sum is better than either (``eval/RESULTS.md``).
+    In the vector of a plot, a decisive word ("sheriff", "android") is one of many. Word weights and vectors make errors
+    on different texts, so their sum is better than each (``eval/RESULTS.md``).
 
     Attributes:
-        weights: what each piece adds to a label's logit, shape (pieces, labels).
-        rarity: inverse document frequency of each piece; 0 for those that training hardly had, shape (pieces,).
-        labels: of which label seen in training each column is.
+        weights: added to a label's logit per piece, shape (pieces, labels).
+        rarity: inverse document frequency of each piece; 0 for pieces that are rare in training, shape (pieces,).
+        labels: training label of each column.
     """
 
     weights: Array
@@ -38,7 +38,7 @@ class WordFeatures:
     labels: NDArray[np.int64]
 
     def logits(self, texts: Sequence[str]) -> Array:
-        """What the words of each text add to the logits, shape (texts, labels)."""
+        """Logits of the words of each text, shape (texts, labels)."""
         found = np.empty((len(texts), len(self.labels)), np.float32)
         for row, text in enumerate(cut(texts)):
             pieces, counts = counted(text.pieces, self.rarity)
@@ -47,13 +47,13 @@ class WordFeatures:
 
 
 def no_words() -> WordFeatures:
-    """Words that say nothing of any label."""
+    """Word features without labels."""
     pieces = tokenizer().get_vocab_size()
     return WordFeatures(np.zeros((pieces, 0), np.float32), np.zeros(pieces, np.float32), np.zeros(0, np.int64))
 
 
 def counted(tokens: Sequence[int], rarity: Array) -> tuple[NDArray[Any], Array]:
-    """The pieces of a text, each once, and their TF-IDF: logarithms of counts, at length 1 together."""
+    """The distinct pieces of a text and their TF-IDF values (logarithmic counts), as a unit vector."""
     pieces, counts = np.unique(np.asarray(tokens, np.int64), return_counts=True)
     weighed = ((1 + np.log(counts)) * rarity[pieces]).astype(np.float32)
     return pieces, weighed / max(float(np.linalg.norm(weighed)), 1e-9)
@@ -61,19 +61,19 @@ def counted(tokens: Sequence[int], rarity: Array) -> tuple[NDArray[Any], Array]:
 
 @dataclass(frozen=True)
 class MatcherWeights:
-    """The learnt part of a ``Matcher``.
+    """The learned parameters of a ``Matcher``.
 
     Attributes:
-        name: under which the matcher goes.
-        changes: what is added to MiniLM's weights, by their names.
-        wordings: unit vectors of the wordings of all labels seen in training, shape (wordings, 384).
-        labels: which label a wording words, shape (wordings,).
+        name: name of the matcher.
+        changes: added to MiniLM's weights, by their names.
+        wordings: unit vectors of the wordings of all training labels, shape (wordings, 384).
+        labels: label of each wording, shape (wordings,).
         tower: a hidden layer over the tuned vectors of texts, added to them: ``hidden.weight`` of shape (hidden, 384),
             ``hidden.bias``, ``out.weight`` of shape (384, hidden), ``out.bias``.
-        offsets: what is added to the vector of each label seen, shape (labels, 384).
-        scales: by what a cosine to each label seen is multiplied to be a logit, shape (labels,).
-        biases: what is added to that logit, shape (labels,).
-        words: what single words add to it, for some of the labels.
+        offsets: added to the vector of each training label, shape (labels, 384).
+        scales: from the cosine to each training label to a logit, shape (labels,).
+        biases: added to that logit, shape (labels,).
+        words: word features of some of the labels.
         centre: mean of MiniLM's vectors of texts of all kinds, shape (384,).
         numbers: scales, biases and bounds; see ``Matcher``.
     """
@@ -91,7 +91,7 @@ class MatcherWeights:
     numbers: Mapping[str, float] = field(default_factory=dict)
 
     def of_text(self, vectors: Array) -> Array:
-        """Tuned vectors of texts as they are compared with labels: through the tower, at length 1."""
+        """Unit vectors of texts for comparison with labels: fine-tuned vectors after the tower."""
         before = vectors @ self.tower["hidden.weight"].T + self.tower["hidden.bias"]
         hidden = before * (1 + erf(before / np.float32(math.sqrt(2)))) / 2  # GELU (arXiv 1606.08415)
         found = vectors + hidden @ self.tower["out.weight"].T + self.tower["out.bias"]
@@ -118,36 +118,36 @@ def load(path: Path) -> MatcherWeights:
 
     with safe_open(str(path), "np") as file:
         found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
-        told = dict(file.metadata())
+        metadata = dict(file.metadata())
     tensors = {name: tensor.astype(np.float32) for name, tensor in found.items() if tensor.dtype.kind == "f"}
-    numbers = {name: float(value) for name, value in told.items() if name != "name"}
+    numbers = {name: float(value) for name, value in metadata.items() if name != "name"}
     parts: dict[str, Any] = {name: tensors[name] for name in _PARTS}
     weights = found["words.weights"].astype(np.float32) * tensors["words.steps"]
     parts["words"] = WordFeatures(weights, tensors["words.rarity"], found["words.labels"])
     tower = {name.removeprefix("tower."): one for name, one in tensors.items() if name.startswith("tower.")}
     return MatcherWeights(
-        told["name"], _changes(tensors), labels=found["labels"], tower=tower, numbers=numbers, **parts
+        metadata["name"], _changes(tensors), labels=found["labels"], tower=tower, numbers=numbers, **parts
     )
 
 
-def save(learnt: MatcherWeights, path: Path, rank: int) -> None:
+def save(weights: MatcherWeights, path: Path, rank: int) -> None:
     """Write the weights in half precision, and word features in int8.
 
     Every matrix of changes is written as a product of two low-rank matrices (Eckart and Young 1936).
     """
     from safetensors.numpy import save_file
 
-    tensors: dict[str, Any] = {name: getattr(learnt, name) for name in _PARTS}
-    steps = np.abs(learnt.words.weights).max(axis=0) / 127 + 1e-6  # each label's weights in eight bits
-    tensors |= {"words.steps": steps, "words.rarity": learnt.words.rarity}
-    tensors |= {f"tower.{name}": one for name, one in learnt.tower.items()}
-    for name, change in learnt.changes.items():
+    tensors: dict[str, Any] = {name: getattr(weights, name) for name in _PARTS}
+    steps = np.abs(weights.words.weights).max(axis=0) / 127 + 1e-6  # each label's weights in eight bits
+    tensors |= {"words.steps": steps, "words.rarity": weights.words.rarity}
+    tensors |= {f"tower.{name}": one for name, one in weights.tower.items()}
+    for name, change in weights.changes.items():
         tensors |= _factors(name, change, rank)
     halves = {name: np.ascontiguousarray(tensor, np.float16) for name, tensor in tensors.items()}
-    told = {"name": learnt.name} | {name: repr(float(value)) for name, value in learnt.numbers.items()}
-    whole = {"labels": learnt.labels, "words.labels": learnt.words.labels}
-    whole["words.weights"] = np.round(learnt.words.weights / steps).astype(np.int8)
-    save_file(halves | whole, path, metadata=told)
+    metadata = {"name": weights.name} | {name: repr(float(value)) for name, value in weights.numbers.items()}
+    whole = {"labels": weights.labels, "words.labels": weights.words.labels}
+    whole["words.weights"] = np.round(weights.words.weights / steps).astype(np.int8)
+    save_file(halves | whole, path, metadata=metadata)
 
 
 def _factors(name: str, change: Array, rank: int) -> dict[str, Array]:

@@ -29,7 +29,8 @@ from llm.classifier import Problem
 from llm.reasoning import without_reasoning
 from llm.strategies.json_repair import ParsedValue, json_values
 from llm.strategies.label_values import as_requested, from_value, is_one_label
-from llm.strategies.plain_lists import known, listed, means_nothing, negates, refuses, said_with_more
+from llm.strategies.label_words import known, means_nothing, negates, refuses, said_with_more
+from llm.strategies.plain_lists import listed
 from llm.strategies.strategy import StrategyAnswer
 from prompts.taxonomy import Taxonomy
 

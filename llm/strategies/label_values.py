@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from llm.strategies.json_repair import json_values
-from llm.strategies.plain_lists import LIST_KEYS, counters, flag, is_qualified, known, means_nothing, split
+from llm.strategies.label_words import LIST_KEYS, counters, flag, is_qualified, known, means_nothing, split
 from prompts.taxonomy import Taxonomy, spelling_key
 
-_CARRIERS = frozenset("arguments parameters response data function functioncall input properties".split())
+_WRAPPER_KEYS = frozenset("arguments parameters response data function functioncall input properties".split())
 _NAME_KEYS = ("label", "name", "genre", "category", "class", "tag", "value", "topic", "title")
 _PLACE_KEYS = frozenset("id index rank position order number level start end".split())
 _DEPTH = 4
@@ -115,7 +115,7 @@ def _from_object(members: dict[str, Any], taxonomy: Taxonomy, depth: int) -> lis
         lambda: (
             from_value(value, taxonomy, depth + 1)
             for key, value in members.items()
-            if spelling_key(key) in _CARRIERS and (isinstance(value, dict) or str(value).startswith("{"))
+            if spelling_key(key) in _WRAPPER_KEYS and (isinstance(value, dict) or str(value).startswith("{"))
         ),
         lambda: iter(
             [from_value(value, taxonomy, depth + 1) for value in members.values() if _alone(members, value, taxonomy)]

@@ -188,7 +188,7 @@ def test_an_x_that_is_no_texts_is_told(X: Any, words: str) -> None:
         (None, None, ValueError, "requires y"),
         ("tmbd", None, UnknownName, "did you mean 'tmdb'"),
         ([1, 2], None, InvalidTaxonomy, "the label 1 is not a string"),
-        (["War", "War"], None, InvalidTaxonomy, "stands twice"),
+        (["War", "War"], None, InvalidTaxonomy, "occurs twice"),
     ],
 )
 def test_a_y_that_fits_no_taxonomy_is_told(taxonomy: Any, y: Any, error: type[Exception], words: str) -> None:

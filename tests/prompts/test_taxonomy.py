@@ -47,7 +47,7 @@ def test_whatever_resolves_is_in_the_taxonomy(spelling: str) -> None:
 @pytest.mark.parametrize(
     ("labels", "said"),
     [
-        ([Label("Drama"), Label("Drama")], "'Drama' stands twice"),
+        ([Label("Drama"), Label("Drama")], "'Drama' occurs twice"),
         ([Label("Sci-Fi"), Label("sci fi")], "differ only in case or punctuation"),
         ([Label("Sci-Fi", aliases=("SF",)), Label("San Francisco", aliases=("S.F.",))], "also means 'Sci-Fi'"),
         ([Label("Music"), Label("Opera", aliases=("music",))], "also means 'Music'"),

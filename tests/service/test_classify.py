@@ -183,7 +183,7 @@ def test_what_is_not_json_is_400(client: FlaskClient, raw: bytes, said: str) -> 
         ({"texts": [{"txet": "a"}]}, "texts.0.txet", "unknown key"),
         ({"text": "a", "labels": []}, "labels", "give 1 or more"),
         ({"text": "a", "labels": ["x", "X"]}, "labels", "differ only in case"),
-        ({"text": "a", "labels": ["x", "x"]}, "labels", "stands twice"),
+        ({"text": "a", "labels": ["x", "x"]}, "labels", "occurs twice"),
         ({"text": "a", "labels": [" "]}, "labels", "empty name"),
         ({"text": "a", "labels": [{"nmae": "x"}]}, "labels.0.nmae", "did you mean 'name'"),
         ({"text": "a", "labels": ["x"], "taxonomy": "tmdb"}, None, "either labels or taxonomy"),

@@ -188,7 +188,7 @@ class Counted:
 
 def test_every_text_and_every_condition_is_encoded_once(embedded: Matcher) -> None:
     counted = Counted(embedded.encoder)
-    matcher = Matcher(counted, embedded.tuned, embedded.learnt)
+    matcher = Matcher(counted, embedded.tuned, embedded.weights)
     conditions = [Taxonomy("decision", (Label(words),)) for words in ("It is late.", "It is broken.")]
     teams = Taxonomy("decision", (Label("It is late."), Label("billing", "invoices and refunds")), multi=False)
     texts = [Text("The parcel is late."), Text("The app crashes.")]

@@ -121,7 +121,7 @@ def with_words(
     films = items(validation, concepts, tokenizer())
     texts = [example.text.body for example in validation]
     tuned = weights.of_text(MiniLM(weights.changes, eight_bits=True).encode(texts))
-    vector_logits = (tuned @ known.taught.T) * known.scales + known.biases
+    vector_logits = (tuned @ known.trained.T) * known.scales + known.biases
     word_logits = words.logits(texts)[:, [columns.index(place) for place in places]] + intercepts[places]
     true = np.stack([film.true[places] for film in films])
     complete = np.array([example.complete for example in validation])
@@ -138,7 +138,7 @@ def _genres(weights: MatcherWeights, concepts: Sequence[Concept], encoder: MiniL
     """IMDb's taxonomy as the matcher embeds it in use, and the column of each of its labels."""
     labels: Sequence[Label] = registry.taxonomy("imdb").predictable
     place = {concept.name: number for number, concept in enumerate(concepts) if concept.kind == "genres"}
-    return LabelEmbeddingCache(encoder, weights).known(labels), [place[label.name] for label in labels]
+    return LabelEmbeddingCache(encoder, weights).of_labels(labels), [place[label.name] for label in labels]
 
 
 def _word_features(texts: Sequence[Item], columns: Sequence[int]) -> tuple[WordFeatures, NDArray[np.float32]]:

@@ -126,7 +126,7 @@ def test_another_spelling_of_a_genre_is_the_same_genre(embedded: Matcher) -> Non
 
 
 def test_taxonomies_of_films_are_told_from_others(embedded: Matcher) -> None:
-    known = LabelEmbeddingCache(embedded.encoder, embedded.learnt)
+    known = LabelEmbeddingCache(embedded.encoder, embedded.weights)
     assert known.of(TMDB).share.min() == known.of(registry.taxonomy("sentiment")).share.min() == 1
     for name in ("tickets", "intents", "emotions"):
         assert known.of(registry.taxonomy(name)).share.max() == 0, name
@@ -136,7 +136,7 @@ def test_strange_labels_are_judged_by_both_strategies_and_known_ones_beside_them
     embedded: Matcher,
 ) -> None:
     labels = ("horror", "western", "romance", "musical", "thriller", "samurai duels", "zombies")
-    share = LabelEmbeddingCache(embedded.encoder, embedded.learnt).of(Taxonomy("own", tuple(map(Label, labels)))).share
+    share = LabelEmbeddingCache(embedded.encoder, embedded.weights).of(Taxonomy("own", tuple(map(Label, labels)))).share
     assert share[:4].min() == 1
     assert 0.5 < share[5:].min() <= share[5:].max() < 1
 

@@ -94,7 +94,7 @@ def test_a_new_file_that_another_still_makes_is_waited_for(tmp_path: Path, caplo
         store.put({"a plot": "its genres"})
         leaving.join()
     assert store.get(["a plot"]) == {"a plot": "its genres"}
-    assert "going on without it" not in caplog.text
+    assert "continuing without it" not in caplog.text
 
 
 def _write_and_read(path: Path, start: int) -> bool:
@@ -162,4 +162,4 @@ def test_a_faulty_file_costs_the_help_and_not_the_answer(
     mine = cached(asked, path)
     assert [mine.classify(["a plot"], TMDB)[0].labels for _ in range(4)] == [("Drama",)] * 4
     assert asked.times == 4
-    assert caplog.text.count("going on without it") == 2, "once for reading, once for writing, not once a request"
+    assert caplog.text.count("continuing without it") == 2, "once for reading, once for writing, not once a request"

@@ -142,7 +142,7 @@ def test_a_damaged_file_is_bypassed_and_the_error_is_logged_once(
     for beside in (path.with_name("c-wal"), path.with_name("c-shm")):
         beside.unlink(missing_ok=True)
     FILES[kind](path)
-    monkeypatch.setattr("llm.wrappers.cache._REST_SECONDS", 0.0)
+    monkeypatch.setattr("llm.wrappers.cache._PAUSE_SECONDS", 0.0)
     asked = Asked()
     mine = cached(asked, path)
     assert [mine.classify(["a plot"], TMDB)[0].labels for _ in range(5)] == [("Drama",)] * 5
@@ -153,7 +153,7 @@ def test_a_damaged_file_is_bypassed_and_the_error_is_logged_once(
 def test_an_error_that_comes_again_after_the_file_worked_is_logged_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llm.wrappers.cache._REST_SECONDS", 0.0)
+    monkeypatch.setattr("llm.wrappers.cache._PAUSE_SECONDS", 0.0)
     monkeypatch.setattr("llm.wrappers.cache._BUSY_SECONDS", 0.01)
     store = AnswerStore(tmp_path / "c")
     for expected in (1, 2):
