@@ -1,4 +1,4 @@
-"""`main.py serve`: the HTTP service, with a language model beside it where one is asked for."""
+"""`main.py serve`: the HTTP service, optionally with a vLLM server."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ EXAMPLE = "A young smith forges a magic sword to free her kingdom from a dragon.
     metavar="[MODEL]",
     is_flag=False,
     flag_value="",
-    help="Start a vLLM server too and ask it; MODEL is a folder or a name on the hub.  [default: MARQUEE_MODEL]",
+    help="Start a vLLM server and use it; MODEL is a folder or a name on the hub.  [default: MARQUEE_MODEL]",
 )
 @click.option(
     "--adapter", help="Folder of a LoRA adapter for the model of --local or --vllm; see `main.py train lora`."
 )
-@click.option("--allow-anonymous", is_flag=True, default=None, help="Answer without keys whoever reaches the address.")
-@click.option("--debug", is_flag=True, help="Flask's own server, on loopback: it reloads, and shows tracebacks.")
+@click.option("--allow-anonymous", is_flag=True, default=None, help="Accept requests without an API key.")
+@click.option("--debug", is_flag=True, help="Flask's development server on loopback, with reload and tracebacks.")
 def serve(
     host: str | None,
     port: int | None,
@@ -80,7 +80,7 @@ def serve(
     if adapter is not None and (trained is not None or (local is None and vllm_model is None)):
         raise click.UsageError("--adapter changes a language model; give --local or --vllm beside it")
     if sum((bool(local), trained is not None, vllm_model is not None)) > 1:
-        raise click.UsageError("--local, --trained and --vllm are ways to choose who answers; give one")
+        raise click.UsageError("--local, --trained and --vllm choose the classifier; give one")
     where = {"host": host, "port": port, "allow_anonymous": allow_anonymous, "adapter": adapter, "precision": precision}
     if trained is not None:
         settings, vllm = read_settings(**where, taxonomy=_learnt(trained).name), None
@@ -95,7 +95,7 @@ def serve(
 
 
 def _as_trained(settings: Settings, adapter: Path) -> Settings:
-    """The settings under which an adapter is asked as it was taught, so far as nobody set them otherwise."""
+    """The settings that the adapter was trained with, unless they are set; prints notes about the adapter."""
     from marquee.serving import as_trained
 
     settings, words = as_trained(settings, adapter)
@@ -131,7 +131,7 @@ def _serve(
     if vllm:
         at_the_end.callback(vllm.stop)
         _start(vllm)
-    click.echo(f"Answers: {_who(settings, trained)}")
+    click.echo(f"Answers: {_classifier_in_words(settings, trained)}")
     configure_logging(settings.log_level)
     if listener is None:
         serve_debugging(lambda: _app(settings, trained, Event()), settings)
@@ -194,18 +194,18 @@ def _app(settings: Settings, trained: Path | None, stopping: Event) -> Flask:
 
 @contextmanager
 def _shared_metrics() -> Iterator[None]:
-    """A folder where all worker processes keep their figures, so that any of them can tell those of all."""
+    """A folder for the metrics of all worker processes, so that each of them can report the total."""
     owner, folder = os.getpid(), tempfile.mkdtemp(prefix="marquee-metrics-")
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
     try:
         yield
     finally:
-        if os.getpid() == owner:  # a worker that ends comes by here too
+        if os.getpid() == owner:  # a forked worker runs this at its exit too
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def _learnt(trained: Path) -> Taxonomy:
-    """The taxonomy of a trained baseline, which must still be the one on the shelf."""
+    """The taxonomy of a trained baseline; the registered one must be the same."""
     from eval.baselines.trained import read_manifest
     from prompts import registry
 
@@ -224,10 +224,10 @@ def _loaded(trained: Path) -> Classifier:
     return load(trained)
 
 
-def _who(settings: Settings, trained: Path | None) -> str:
-    """Who will answer, in words, without loading anything that the worker will load."""
+def _classifier_in_words(settings: Settings, trained: Path | None) -> str:
+    """The classifier in words; loads nothing that the worker loads."""
     if trained:
-        return f"what was trained in {trained}, for {settings.taxonomy}"
+        return f"the model trained in {trained}, for {settings.taxonomy}"
     if settings.local_model:
         return f"{settings.local_model}, in this process"
     from marquee.factory import RequestOptions

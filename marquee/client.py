@@ -1,4 +1,4 @@
-"""A running service as a classifier, so that whatever takes a classifier can be pointed at a URL."""
+"""A running service as a classifier: usable wherever a classifier is."""
 
 from __future__ import annotations
 
@@ -55,21 +55,21 @@ class ServiceAnswer:
 
 
 class Client:
-    """Asks ``POST /classify`` of a running service.
+    """Client of ``POST /classify`` of a running service.
 
-    Texts go in batches. What fails by chance is tried again: no connection, a connection lost, 429, 502, 503, 504; the
-    service is waited for as long as it says. To ask twice does no harm.
+    Texts are sent in batches. Lost connections and the statuses 429, 502, 503 and 504 are retried after the seconds of
+    ``Retry-After``; requests are idempotent.
 
     Args:
         url: the service's root, e.g. ``http://127.0.0.1:5000``.
-        cache: False asks anew, whatever the service remembers.
-        timeout: seconds that one attempt may take; the service is told, so that it does no work in vain.
-        key: API key, where the service asks for one.
-        retries: further attempts after the first.
-        batch: the most texts of one request; the service may take no more than 256.
+        cache: whether the service may return cached answers.
+        timeout: maximum seconds of one request; the service receives it as its deadline.
+        key: API key, if the service requires one.
+        retries: retries after a failed request.
+        batch: maximum number of texts per request; a service accepts 256 by default.
 
     Raises:
-        InvalidSetting: the URL is none, or the key cannot stand in a header.
+        InvalidSetting: the URL or the key is invalid.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Client:
         ]
 
     def look_up(self, text: Text, year: int | None, fields: Mapping[str, Any]) -> ServiceAnswer:
-        """The same for one text whose title the service is to look up first, with what came of that."""
+        """The same for one text; the service looks its title up first."""
         item = {"text": text.body, "title": text.title, "year": year}
         source = AnswerSource(self.name, str(fields.get("taxonomy") or ""))
         return self._ask([item], {**fields, "lookup": True}, source)[0]
@@ -123,11 +123,11 @@ class Client:
     def _ask(
         self, items: Sequence[Mapping[str, Any]], fields: Mapping[str, Any], source: AnswerSource
     ) -> list[ServiceAnswer]:
-        asked = {**fields, "scores": True, "cache": self._cache}
-        return [answer for some in self._batches(items) for answer in self._send({**asked, "texts": some}, source)]
+        request = {**fields, "scores": True, "cache": self._cache}
+        return [answer for batch in self._batches(items) for answer in self._send({**request, "texts": batch}, source)]
 
     def _batches(self, items: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
-        """Items of one request each: so many texts and characters at most, or a single longer text."""
+        """Batches with a maximum number of texts and characters; a longer text is a batch of its own."""
         batch: list[Mapping[str, Any]] = []
         chars = 0
         for item in items:
@@ -140,13 +140,13 @@ class Client:
         if batch:
             yield batch
 
-    def _send(self, asked: Mapping[str, Any], source: AnswerSource) -> list[ServiceAnswer]:
-        texts = asked["texts"]
+    def _send(self, request: Mapping[str, Any], source: AnswerSource) -> list[ServiceAnswer]:
+        texts = request["texts"]
         count = len(texts)
-        reply = self._reply(asked)
+        reply = self._reply(request)
         if not isinstance(reply, Problem) and reply.status_code == _TOO_LARGE and count > 1:
             halves = (texts[: count // 2], texts[count // 2 :])
-            return [answer for half in halves for answer in self._send({**asked, "texts": half}, source)]
+            return [answer for half in halves for answer in self._send({**request, "texts": half}, source)]
         if isinstance(reply, Problem):
             return [ServiceAnswer(Prediction((), source, problem=reply))] * count
         body = _decoded(reply)
@@ -155,19 +155,19 @@ class Client:
             return [ServiceAnswer(Prediction((), source, problem=_problem(body)))] * count
         return [_answer(result, source) for result in results]
 
-    def _reply(self, asked: Mapping[str, Any]) -> httpx2.Response | Problem:
-        """The first reply that is worth having, else the last one, or why there is none."""
+    def _reply(self, request: Mapping[str, Any]) -> httpx2.Response | Problem:
+        """The first reply that needs no retry, else the last one, or its problem."""
         for attempt in range(self._retries + 1):
-            found = self._attempt(asked)
+            found = self._attempt(request)
             final = attempt == self._retries or not (isinstance(found, Problem) or found.status_code in _BUSY)
             if final:
                 break
             time.sleep(_wait(found, attempt))
         return found
 
-    def _attempt(self, asked: Mapping[str, Any]) -> httpx2.Response | Problem:
+    def _attempt(self, request: Mapping[str, Any]) -> httpx2.Response | Problem:
         try:
-            return self._http.post("/classify", json=asked)
+            return self._http.post("/classify", json=request)
         except httpx2.HTTPError as error:
             return Problem("unreachable", f"{self.name} did not answer: {error}")
 

@@ -127,9 +127,9 @@ def create(settings: Settings, trained: Classifier | None = None, monitor: Monit
         monitor: callbacks for metrics.
 
     Raises:
-        MarqueeError: a setting names what does not exist.
+        MarqueeError: a setting names something that does not exist.
     """
-    taxonomy = registry.registered(settings.taxonomy)  # an unknown default stops the start, not every request
+    taxonomy = registry.registered(settings.taxonomy)  # an unknown default is an error at the start
     encoder = MiniLM()
     model = trained or matcher(encoder=encoder)
     embedded_gate, model_gate = (
@@ -199,7 +199,7 @@ def language_model(
     decisions: ThresholdStore,
     examples: ExampleSelector = no_examples,
 ) -> LanguageModel:
-    """The language model as a classifier, without anything around it."""
+    """The language model as a classifier, without wrappers."""
     strategy = strategies.named(choice.strategy or settings.strategy)
     return LanguageModel(backend, strategy, choice.prompt, decisions, examples)
 
@@ -207,18 +207,16 @@ def language_model(
 def classifiers(
     backend: Backend, settings: Settings, embedded: Classifier, examples: ExampleSelector, gate: Admission
 ) -> ClassifierFor:
-    """For every choice of a request, the classifier that asks the backend, with all that the settings put around it."""
-    strategies.named(settings.strategy)  # a misspelt one should stop the start
+    """From the options of a request to the language model as a classifier, with all wrappers of the settings."""
+    strategies.named(settings.strategy)  # a misspelt name is an error at the start
     store = answer_store(settings)
-    decisions = ThresholdStore(
-        settings.thresholds_path, settings.threshold
-    )  # read once: a request should not read files
+    thresholds = ThresholdStore(settings.thresholds_path, settings.threshold)  # read once, not per request
     wraps = _wraps(settings, embedded)
 
-    def classifier_for(choice: RequestOptions) -> Classifier:
-        asked = AdmissionControl(language_model(backend, settings, choice, decisions, examples), gate)
-        # The cache is innermost: outside the fallback it would keep an outage's answers as the model's.
-        classifier: Classifier = Cached(asked, store, settings.cache_shared) if store and choice.cache else asked
+    def classifier_for(options: RequestOptions) -> Classifier:
+        model = AdmissionControl(language_model(backend, settings, options, thresholds, examples), gate)
+        # The cache is innermost: outside the fallback it would store an outage's answers as the model's.
+        classifier: Classifier = Cached(model, store, settings.cache_shared) if store and options.cache else model
         for wrap in wraps:
             classifier = wrap(classifier)
         return classifier
@@ -227,7 +225,7 @@ def classifiers(
 
 
 def answer_store(settings: Settings) -> AnswerStore | None:
-    """The cache of answers, in SQLite; None where the settings switch it off."""
+    """The cache of answers, in SQLite; None if the settings disable it."""
     return AnswerStore(settings.cache_path, settings.cache_megabytes * 2**20) if settings.cache else None
 
 

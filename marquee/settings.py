@@ -1,4 +1,4 @@
-"""Settings, read once at the door from the environment and ``.env``; everything below receives arguments."""
+"""Settings, read once from the environment and ``.env``; other modules receive them as arguments."""
 
 from __future__ import annotations
 
@@ -35,28 +35,22 @@ class Settings(BaseModel):
     model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
 
     classifier: Literal["auto", "openai", "embedded"] = Field(
-        "auto", description="who answers; auto: the language model where an endpoint or a key is set, else MiniLM"
+        "auto", description="auto, openai or embedded; auto: the language model if an endpoint is set"
     )
     openai_base_url: str = Field(
-        "",
-        description="root of the endpoint, e.g. `http://127.0.0.1:8000/v1`; OpenAI's where only a key is set",
+        "", description="base URL of the endpoint, e.g. `http://127.0.0.1:8000/v1`; default with a key: OpenAI"
     )
-    openai_api_key: SecretStr = Field(
-        SecretStr(""),
-        description="the endpoint's key, where it asks for one; shown nowhere",
-    )
+    openai_api_key: SecretStr = Field(SecretStr(""), description="API key of the endpoint; never printed")
     local_model: str = Field(
-        "", description="folder or name of a language model to load into this process; serve --local"
+        "", description="language model to load into this process, a folder or a name; serve --local"
     )
     precision: Literal["auto", "bfloat16", "float32"] = Field(
         "auto",
-        description="number format of torch and OpenVINO; auto: bfloat16 where the GPU or CPU multiplies in it, else "
-        "float32; serve --precision",
+        description="number format of torch and OpenVINO; auto: bfloat16 where the hardware supports it",
     )
     adapter: str = Field("", description="folder of a LoRA adapter for that model; `serve --adapter` sets it")
     model: str = Field(
-        _DEFAULT_MODEL,
-        description="name under which the endpoint serves the model; where none is set, the only one that it lists",
+        _DEFAULT_MODEL, description="name of the model at the endpoint; default: the only model that the endpoint lists"
     )
     extra_body: str = Field(
         "",
@@ -64,91 +58,80 @@ class Settings(BaseModel):
         '`{"chat_template_kwargs": {"enable_thinking": false}}`',
     )
     reasoning_tokens: int = Field(
-        2048, ge=0, le=100_000, description="tokens added for models that reason before they answer, once one did"
+        2048, ge=0, le=100_000, description="extra tokens per request for a model that returned reasoning"
     )
-    strategy: str = Field(
-        "auto", description="how the model is read: auto, json_list, label_tokens, yes_no, decisions_api"
-    )
+    strategy: str = Field("auto", description="auto, json_list, label_tokens, yes_no or decisions_api")
     threshold: float | None = Field(
-        None,
-        ge=0,
-        le=1,
-        description="score from which labels are given, in letters and yes_no; default: learnt, or .1 and .5",
+        None, ge=0, le=1, description="score threshold of label_tokens and yes_no; default: tuned, or 0.1 and 0.5"
     )
-    thresholds_path: Path = Field(Path("var/thresholds.json"), description="where learnt thresholds are kept")
+    thresholds_path: Path = Field(Path("var/thresholds.json"), description="file of tuned thresholds")
     probe_path: Path = Field(Path("var/probe.json"), description="file of capability checks and request forms")
     label_orders: int = Field(
-        1, ge=1, le=100, description="orders of the labels to average over; costs as many times more"
+        1, ge=1, le=100, description="number of label permutations to average; multiplies the cost"
     )
-    max_candidate_labels: int = Field(0, ge=0, description="labels to narrow larger taxonomies to; 0 shows all")
-    cascade_margin: float = Field(
-        0.0, ge=0, description="margin below which MiniLM leaves a text to the model; 0: none"
+    max_candidate_labels: int = Field(
+        0, ge=0, description="maximum number of labels in a prompt, chosen by MiniLM; 0: all"
     )
+    cascade_margin: float = Field(0.0, ge=0, description="margin of MiniLM below which the model labels a text; 0: off")
     examples_path: Path | None = Field(
-        None, description='JSON lines of examples to show the model, `{"text": …, "labels": […]}`'
+        None, description='JSON lines of few-shot examples, `{"text": …, "labels": […]}`'
     )
-    examples_nearest: int = Field(0, ge=0, description="show only so many, the nearest to each text; 0 shows all")
-    timeout: float = Field(30.0, gt=0, description="seconds that one attempt at the endpoint may take")
-    retries: int = Field(2, ge=0, le=10, description="further attempts after the first")
-    concurrency: int = Field(64, ge=1, le=512, description="most requests to the endpoint under way at once")
+    examples_nearest: int = Field(0, ge=0, description="number of few-shot examples, the nearest to each text; 0: all")
+    timeout: float = Field(30.0, gt=0, description="maximum seconds of one request to the endpoint")
+    retries: int = Field(2, ge=0, le=10, description="retries after a failed request to the endpoint")
+    concurrency: int = Field(64, ge=1, le=512, description="maximum number of concurrent requests to the endpoint")
     texts_per_request: int | None = Field(
-        None, ge=1, le=256, description="texts that a request to vLLM carries; default: 1, in bulk 32"
+        None, ge=1, le=256, description="texts per request to vLLM; default: 1, in bulk 32"
     )
-    fallback: bool = Field(False, description="let MiniLM answer while the endpoint cannot be reached")
-    taxonomy: str = Field("tmdb", description="vocabulary of requests that name none: a name, or a YAML file")
-    cache: bool = Field(True, description="remember the language model's answers")
-    cache_path: Path = Field(Path("var/cache/answers.sqlite"), description="where they are kept (SQLite)")
-    cache_megabytes: int = Field(256, ge=1, description="size from which the least recently used are dropped")
-    cache_shared: bool = Field(
-        False, description="whether API keys share cached answers; otherwise each key finds only its own"
+    fallback: bool = Field(False, description="use MiniLM while the endpoint is unreachable")
+    taxonomy: str = Field("tmdb", description="default taxonomy: a name, or a YAML file")
+    cache: bool = Field(True, description="cache the answers of the language model")
+    cache_path: Path = Field(Path("var/cache/answers.sqlite"), description="SQLite file of the answer cache")
+    cache_megabytes: int = Field(
+        256, ge=1, description="maximum size of the answer cache in MB; least recently used answers are dropped"
     )
-    vllm_python: str = Field("", description="interpreter that has vLLM, for serve --vllm; default: this one")
-    vllm_max_model_len: int = Field(8192, ge=256, description="tokens of prompt and answer that vLLM makes room for")
-    vllm_arguments: str = Field("", description="further arguments of the vLLM server, as a shell would take them")
+    cache_shared: bool = Field(False, description="whether API keys share cached answers")
+    vllm_python: str = Field("", description="Python interpreter with vLLM, for serve --vllm; default: this one")
+    vllm_max_model_len: int = Field(8192, ge=256, description="maximum tokens of prompt and answer in vLLM")
+    vllm_arguments: str = Field("", description="more arguments of the vLLM server, in shell syntax")
     lookup_providers: str = Field(
-        "tmdb,omdb,wikipedia", description="who is asked about titles, in this order; those without their key are not"
+        "tmdb,omdb,wikipedia", description="look-up providers, in order; a provider without its key is skipped"
     )
     tmdb_key: SecretStr = Field(SecretStr(""), description="API key or read access token of TMDB")
     omdb_key: SecretStr = Field(SecretStr(""), description="API key of OMDb")
-    tmdb_url: str = Field("", description="root of TMDB's API, where a mirror is to be asked")
-    omdb_url: str = Field("", description="the same for OMDb")
+    tmdb_url: str = Field("", description="base URL of a mirror of TMDB's API")
+    omdb_url: str = Field("", description="base URL of a mirror of OMDb's API")
     wikipedia_url: str = Field("", description="api.php of another Wikipedia")
-    lookup_contact: str = Field("", description="address or page of yours that Wikipedia is told, as it asks for")
-    lookup_timeout: float = Field(10.0, gt=0, description="seconds of a request that looking up may take")
-    lookup_cache_path: Path = Field(Path("var/cache/lookups.sqlite"), description="where films are remembered")
-    lookup_days: float = Field(30.0, ge=0, description="for how long; that there is none, for a week at most")
-    index: Path | None = Field(None, description="folder of the index of films; default: the sample films")
+    lookup_contact: str = Field("", description="your e-mail address or page, sent to Wikipedia as it requires")
+    lookup_timeout: float = Field(10.0, gt=0, description="maximum seconds for the look-ups of a request")
+    lookup_cache_path: Path = Field(Path("var/cache/lookups.sqlite"), description="SQLite file of looked-up films")
+    lookup_days: float = Field(30.0, ge=0, description="days for which a film is cached; a missing film: at most 7")
+    index: Path | None = Field(None, description="folder of the film index; default: the sample films")
     encoder: str = Field("", description="sentence-transformers model of the index, folder or name; default: MiniLM")
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(5000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    allow_anonymous: bool = Field(
-        False, description="answer without keys whoever reaches the address; serve --allow-anonymous"
-    )
-    keys_path: Path = Field(Path("var/keys.json"), description="where the hashes of API keys are kept")
-    key: SecretStr = Field(SecretStr(""), description="key that classify --url sends to a service")
+    allow_anonymous: bool = Field(False, description="accept requests without an API key; serve --allow-anonymous")
+    keys_path: Path = Field(Path("var/keys.json"), description="file of the hashes of API keys")
+    key: SecretStr = Field(SecretStr(""), description="API key that classify --url sends to a service")
     rate_limit: str = Field(
-        "600 per minute", description="requests of one key, or address, e.g. `10/second;5000/day`; empty: no bound"
+        "600 per minute", description="requests per API key or address, e.g. `10/second;5000/day`; empty: unlimited"
     )
-    cors_origins: str = Field(
-        "", description="origins whose pages may ask, such as https://a.example,https://b.example"
-    )
+    cors_origins: str = Field("", description="allowed CORS origins, such as https://a.example,https://b.example")
     trusted_proxies: int = Field(
         0, ge=0, le=10, description="reverse proxies in front of the service; 0 ignores their X-Forwarded headers"
     )
-    rate_storage: str = Field("memory://", description="where they are counted; redis://… for several processes")
-    workers: int = Field(1, ge=1, le=64, description="processes, each with a model of its own")
-    threads: int = Field(96, ge=2, le=1024, description="connections of one process served at once")
-    max_pending: int = Field(64, ge=1, le=1000, description="requests that wait for or are with a model; more get 503")
-    request_timeout: float = Field(120.0, gt=0, description="seconds after which a request is given up")
-    drain_seconds: float = Field(1.0, ge=0, le=300, description="seconds from 'not ready' to the end, on SIGTERM")
-    debug: bool = Field(
-        False, description="show the traceback of an error that the command line otherwise prints as one line"
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least weighty line to log")
-    max_body_bytes: int = Field(4_000_000, ge=1_000, description="largest request body")
-    max_texts: int = Field(256, ge=1, description="most texts of one request")
-    max_text_chars: int = Field(50_000, ge=100, description="longest text")
-    max_request_labels: int = Field(1_000, ge=1, description="most labels that a request may bring")
+    rate_storage: str = Field("memory://", description="storage of the rate limit; redis://… for several processes")
+    workers: int = Field(1, ge=1, le=64, description="worker processes; each loads the model")
+    threads: int = Field(96, ge=2, le=1024, description="concurrent connections per process")
+    max_pending: int = Field(64, ge=1, le=1000, description="maximum number of pending requests; more get 503")
+    request_timeout: float = Field(120.0, gt=0, description="maximum seconds of a request")
+    drain_seconds: float = Field(1.0, ge=0, le=300, description="seconds between 'not ready' and exit, on SIGTERM")
+    debug: bool = Field(False, description="print tracebacks of errors on the command line")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="minimum log level")
+    max_body_bytes: int = Field(4_000_000, ge=1_000, description="maximum bytes of a request body")
+    max_texts: int = Field(256, ge=1, description="maximum number of texts per request")
+    max_text_chars: int = Field(50_000, ge=100, description="maximum characters of a text")
+    max_request_labels: int = Field(1_000, ge=1, description="maximum number of labels in a request")
 
     @field_validator("openai_base_url")
     @classmethod
@@ -227,13 +210,13 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _is_coherent(self) -> Settings:
         if self.max_pending >= self.threads:
-            raise ValueError("MARQUEE_MAX_PENDING should be below MARQUEE_THREADS: else no thread is left to say 503")
+            raise ValueError("MARQUEE_MAX_PENDING should be below MARQUEE_THREADS: otherwise no thread can send 503")
         if self.classifier == "openai" and not self._endpoint_is_set:
             raise ValueError("MARQUEE_CLASSIFIER=openai needs OPENAI_BASE_URL or OPENAI_API_KEY")
         if self.adapter and not self.local_model and self.classifier != "embedded":
             raise ValueError(
                 "MARQUEE_ADAPTER is for a model that Marquee loads: set MARQUEE_LOCAL_MODEL, or use serve --vllm; an "
-                "endpoint that serves an adapter by itself is asked for it by MARQUEE_MODEL"
+                "endpoint that serves an adapter has it under a name of its own: set MARQUEE_MODEL"
             )
         asks_openai = self.uses_language_model and not self.openai_base_url and not self.local_model
         if asks_openai and self.model == _DEFAULT_MODEL:
@@ -249,7 +232,7 @@ class Settings(BaseModel):
 
     @property
     def uses_language_model(self) -> bool:
-        """Whether a language model answers; MiniLM does otherwise."""
+        """Whether a language model labels texts; otherwise the embedded classifier does."""
         wanted = bool(self.local_model) or self._endpoint_is_set
         return self.classifier == "openai" or (self.classifier == "auto" and wanted)
 
@@ -260,7 +243,7 @@ class Settings(BaseModel):
 
     @property
     def base_url(self) -> str:
-        """The endpoint to ask."""
+        """The base URL of the endpoint."""
         return self.openai_base_url or _OPENAI
 
     @property
@@ -269,7 +252,7 @@ class Settings(BaseModel):
         return parse_extra_body(self.extra_body)
 
     def asking(self, base_url: str, api_key: str) -> Settings:
-        """The same settings, but this endpoint is asked."""
+        """The same settings with another endpoint."""
         there = {
             "openai_base_url": base_url, "openai_api_key": SecretStr(api_key), "local_model": "", "adapter": "",
         }  # fmt: skip
