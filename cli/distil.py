@@ -142,7 +142,7 @@ def _test_answers(
 
     answers = {}
     for name, spec in ((_STUDENT, f"{_STUDENT}:{out / _STUDENT}"), (_BEFORE, "embedded")):
-        run = _run(table, examples, out / "held-back" / name.replace(" ", "-"), options, plan, spec)
+        run = _run(table, examples, out / "held-out" / name.replace(" ", "-"), options, plan, spec)
         run.reset()  # an earlier run may be that of another student
         run.execute(ProgressLine(f"{name}:", len(examples)).advance)
         answers[name] = Answers.of(run.folder)

@@ -234,7 +234,7 @@ def _identity(settings: Settings, options: RequestOptions, context: SystemContex
         "decoding": {"temperature": 0},
         "orders": settings.label_orders,
         "candidates": settings.max_candidate_labels,
-        "shots": digest_of(settings.examples_path) if settings.examples_path else None,
+        "examples": digest_of(settings.examples_path) if settings.examples_path else None,
         "examples_nearest": settings.examples_nearest,
     }
 
