@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from prompts.taxonomy import Taxonomy
     from prompts.text import Text
 
-_MODELS = Path("var/models")
-_LONGEST = 80
+_MODELS, _LONGEST = Path("var/models"), 80
 _NO_ENDPOINT: Mapping[str, Any] = {"endpoint": None}  # the model runs in this process, or results come from files
 
 

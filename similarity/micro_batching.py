@@ -17,9 +17,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from similarity.errors import Disconnected, Expired, NoResult, Rejected
 
-_MIN_ITEMS = 2
-# Clients of a finished batch call again one by one. The next batch waits for them: a share of the last batch's time, at
-# most so many seconds. Otherwise batches of one and of all the others alternate.
+# Clients of a finished batch call again one by one. The next batch waits for them, a share of the last one's time.
 _SHARE, _LONGEST = 0.2, 0.01
 
 
@@ -244,7 +242,7 @@ class MicroBatcher(Generic[Item, Results]):
     def _share(self, call: _Call[Item, Results]) -> int:
         """Maximum number of items of this batch: an equal share of the pending items for each concurrent batch."""
         pending = len(call.items) + sum(len(other.items) for other in self._waiting)
-        return min(self._max_items, max(_MIN_ITEMS, -(-pending // self._concurrency)))
+        return min(self._max_items, max(2, -(-pending // self._concurrency)))
 
     def _is_waiting(self, call: _Call[Item, Results]) -> bool:
         if call.still_waiting():

@@ -27,18 +27,14 @@ from prompts.errors import InvalidDataset, InvalidSetting, UnansweredTexts, Unkn
 from prompts.text import Text
 
 _RULES = frozenset(RULES)  # decisions that are learned
-_EVEN = 0.5  # threshold of calibrated probabilities where none is set
 
 
 class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Label texts with a closed taxonomy, zero-shot or with what ``fit`` learns.
 
-    X is a list, an array or a column of strings, or of ``Text`` objects with titles. y has one label per text; or, for
-    several labels, a list of names per text or an indicator matrix whose columns are the sorted labels, as
-    ``MultiLabelBinarizer`` makes it. For one label per text, ``predict`` returns labels, shape (texts,), and
-    ``predict_proba`` rows that sum to 1. For several, both have shape (texts, labels): 0 and 1, and independent
-    probabilities. The columns are in the order of ``classes_``.
-
+    X has strings or ``Text`` objects. y has one label or a list of names per text, or is an indicator matrix as
+    ``MultiLabelBinarizer`` makes it. With one label per text, ``predict`` returns shape (texts,) and the rows of
+    ``predict_proba`` sum to 1. With several, both have shape (texts, labels) in the order of ``classes_``.
     With a taxonomy, ``predict`` works before ``fit``.
 
     Args:
@@ -48,15 +44,14 @@ class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             Clones share it.
         base_url: root of an OpenAI-compatible endpoint, such as ``"http://127.0.0.1:8000/v1"``.
         model: the name under which the endpoint serves its model.
-        api_key: the key of the endpoint. None: the environment variable ``OPENAI_API_KEY``. A string becomes a
-            ``SecretStr``, which is not printed; a pickled estimator contains it.
+        api_key: the key of the endpoint, never printed but part of a pickle. None: ``OPENAI_API_KEY``.
         strategy: how labels are obtained from a language model: auto, json_list, label_tokens, yes_no, decisions_api.
         prompt: name or kind of a prompt. None: the prompt that suits the taxonomy.
-        decision: how probabilities become labels where a text may have several: a threshold, or ``"global"``,
-            ``"per-label"`` or ``"top-k"``, which are learned. None: the classifier decides.
+        decision: rule for several labels: a threshold, or ``"global"``, ``"per-label"`` or ``"top-k"``, which are
+            learned. None: the classifier decides.
         objective: the F1 that a learned decision maximises: ``"macro"``, ``"micro"`` or ``"both"``.
         calibration: ``"sigmoid"``, ``"isotonic"``, or ``"batch"``, which needs no labels. None: scores as they are.
-        few_shot: number of texts of ``fit`` that a prompt shows with their labels.
+        few_shot: number of texts of ``fit`` in the prompt, with their labels.
         nearest: whether each prompt shows the examples nearest to its text, instead of the same ones.
         cache: SQLite file of a language model's answers; a search repeats the same requests many times.
         random_state: seed of the choice of examples.
@@ -202,7 +197,7 @@ class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         """The decision that is not learned; None: the classifier decides."""
         if not fitted.multi or (self.decision is None and self.calibration is None) or self.decision in _RULES:
             return None
-        threshold = _EVEN if self.decision is None else float(self.decision)
+        threshold = 0.5 if self.decision is None else float(self.decision)
         return Decoding("global", (threshold,) * len(fitted.classes))
 
     def _check(self, fitted: FittedState) -> None:

@@ -82,7 +82,7 @@ class SimilarAnswer(BaseModel):
     """Answer of ``POST /similar``."""
 
     films: list[ScoredFilm] = Field(description="best first; the query film and its duplicates are excluded")
-    of: SimilarFilm | None = Field(None, description="the query film, where the query is one of the index")
+    query_film: SimilarFilm | None = Field(None, description="the film, where the query is one of the index")
     model: str = Field(description="name of the encoder")
     index: IndexFacts
 
@@ -92,7 +92,7 @@ class SimilarAnswer(BaseModel):
         manifest = result.version.manifest
         return cls(
             films=[ScoredFilm.of(match.film, score=round(match.score, 4)) for match in result.matches],
-            of=SimilarFilm.of(result.query_film) if result.query_film else None,
+            query_film=SimilarFilm.of(result.query_film) if result.query_film else None,
             model=model,
             index=IndexFacts(version=result.version.name, films=manifest.count, kind=manifest.kind),
         )
@@ -104,7 +104,7 @@ class SimilarAnswer(BaseModel):
     def as_text(self) -> str:
         """One line per film."""
         lines = [f"{film.score:.3f}  {_line(film)}" for film in self.films] or ["no film"]
-        return "\n".join(([f"like {_line(self.of)}:"] if self.of else []) + lines)
+        return "\n".join(([f"like {_line(self.query_film)}:"] if self.query_film else []) + lines)
 
 
 def _line(film: SimilarFilm) -> str:

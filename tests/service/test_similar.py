@@ -37,7 +37,7 @@ def client(embedded: Matcher, tmp_path_factory: pytest.TempPathFactory) -> Flask
 @pytest.mark.parametrize("route", ["/similar", "/suggest"])
 def test_a_text_gets_ten_films(client: FlaskClient, route: str) -> None:
     answer = client.post(route, json={"text": "w1 w2 w3"}).get_json()
-    assert answer.keys() == SimilarAnswer.model_fields.keys() - {"of"}
+    assert answer.keys() == SimilarAnswer.model_fields.keys() - {"query_film"}
     assert len(answer["films"]) == 10
     assert list(answer["films"][0]) == ["id", "title", "year", "genres", "score"]
     assert answer["model"] == "words"
@@ -47,7 +47,7 @@ def test_a_text_gets_ten_films(client: FlaskClient, route: str) -> None:
 def test_a_film_of_the_catalogue_is_asked_about_by_id_or_title(client: FlaskClient) -> None:
     by_id, by_title = (client.post("/similar", json=sent).get_json() for sent in ({"id": "f7"}, {"title": "FILM 7"}))
     assert by_id == by_title
-    assert by_id["of"] == {"id": "f7", "title": "Film 7", "year": 1957, "genres": ["Comedy"]}
+    assert by_id["query_film"] == {"id": "f7", "title": "Film 7", "year": 1957, "genres": ["Comedy"]}
     assert "f7" not in {film["id"] for film in by_id["films"]}
 
 
