@@ -99,6 +99,11 @@ def test_no_file_imports_itself_through_others() -> None:
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the files
 
 
+def test_no_file_is_longer_than_300_lines() -> None:
+    lengths = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8").count("\n") for _, path in _modules()}
+    assert {name: lines for name, lines in lengths.items() if lines > 300} == {}
+
+
 def test_a_class_name_belongs_to_one_file() -> None:
     places: dict[str, list[str]] = {}
     for _, path in _modules():
