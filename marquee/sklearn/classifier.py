@@ -40,7 +40,7 @@ class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     Args:
         taxonomy: a registered name (``"tmdb"``), a ``Taxonomy``, label names, or a dict from names to descriptions.
             None: the labels of y.
-        classifier: an object, shared by clones. None: the endpoint at ``base_url`` if set, else the embedded classifier.
+        classifier: shared by clones. None: the endpoint at ``base_url`` if set, else the embedded classifier.
         base_url: root of an OpenAI-compatible endpoint, such as ``"http://127.0.0.1:8000/v1"``.
         model: the name under which the endpoint serves its model.
         api_key: the key of the endpoint, never printed but part of a pickle. None: ``OPENAI_API_KEY``.
