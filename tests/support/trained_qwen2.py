@@ -37,12 +37,13 @@ _GOOD, _BAD = 0.02, 0.1  # mean loss; a film of two genres has two right letters
 _CHECKED_EVERY = 100  # steps
 # Loss per token of the worst answer, after rounding to bfloat16. Two right letters cost ln 2 = .69 each.
 _SURE, _TORN = 0.05, 0.9
-# Shorter than any shipped prompt, so that a minute of training on a CPU is enough.
+# Shorter than any shipped prompt, so that a minute of training on a CPU is enough. "letters" is also a word of the
+# capability check with a known answer, which the model should pass.
 PROMPT = Prompt(
     "short.v1",
     """--- system ---
 {% for code, label in question.labels_with_codes(taxonomy) %}{{ code }} {{ label.name }} {% endfor -%}
-{{ question.strategy }}
+{{ {"json_list": "list", "label_tokens": "letters", "yes_no": "yes_no"}[question.strategy] }}
 --- user ---
 {{ text }}{% if question.label %} {{ question.label.name }}?{% endif %}
 """,
