@@ -15,7 +15,7 @@ from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 from service.request_parsing import read_request
 from service.request_problem import RequestProblem
-from service.schemas.classify import ClassifyAnswer, ClassifyRequest, PromptRequest, notes_of
+from service.schemas.classify import ClassifyAnswer, ClassifyRequest, PromptRequest
 from service.services import Services
 from similarity.lru import LRUCache
 
@@ -92,7 +92,7 @@ def classify() -> Response:
     genres = request.path.endswith(_GENRES) or body.returns_genres(taxonomy)
     results = [lookup.answer for lookup in lookups] if body.lookup else [None] * len(texts)
     answers = [
-        ClassifyAnswer.of(prediction, body.scores, result, genres, notes_of(options, prediction)).body()
+        ClassifyAnswer.of(prediction, body.scores, result, genres, options.without_effect(prediction)).body()
         for prediction, result in zip(predictions, results, strict=True)
     ]
     response = jsonify(answers[0] if body.texts is None else {"results": answers})

@@ -18,7 +18,6 @@ from pydantic import (
 )
 
 from llm.classifier import Prediction, ScoreType, Usage
-from llm.strategies import registry as strategies
 from marquee.client import SLUGS
 from marquee.factory import RequestOptions
 from prompts import registry
@@ -160,10 +159,7 @@ class ClassifyRequest(FilmFields):
         Raises:
             UnknownName: no prompt or strategy has this name.
         """
-        prompt = registry.prompt(self.prompt) if self.prompt is not None else None
-        if self.strategy is not None:
-            strategies.named(self.strategy)  # a misspelt name is an error also where no language model answers
-        return RequestOptions(prompt, self.strategy, self.cache)
+        return RequestOptions.of(self.prompt, self.strategy, self.cache)
 
     def resolve_taxonomy(self, default: Taxonomy) -> Taxonomy:
         """The request's own taxonomy, a named one, or the default.
@@ -230,7 +226,7 @@ class ClassifyAnswer(BaseModel):
             with_scores: whether scores are included.
             lookup: result of the look-up.
             genres: whether the labels are repeated as ``genres``.
-            notes: see ``notes_of``.
+            notes: see ``RequestOptions.without_effect``.
         """
         source, problem, scores = prediction.source, prediction.problem, prediction.scores if with_scores else None
         return cls(
@@ -263,17 +259,3 @@ class BatchAnswer(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     results: list[ClassifyAnswer]
-
-
-def notes_of(options: RequestOptions, prediction: Prediction) -> tuple[str, ...]:
-    """One sentence per option of a request that had no effect: only a language model has a strategy and a prompt."""
-    source = prediction.source
-    if prediction.problem is not None:
-        return ()
-    model = "the embedded classifier" if source.model.startswith("embedded/") else source.model
-    notes = []
-    if options.strategy not in (None, strategies.AUTO) and source.strategy is None:
-        notes.append(f"strategy {options.strategy!r} is ignored: {model} answers")
-    if options.prompt is not None and source.prompt is None:
-        notes.append(f"prompt {options.prompt.name!r} is ignored: {model} answers")
-    return tuple(notes)
