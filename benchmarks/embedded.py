@@ -155,7 +155,7 @@ def _ceiling(rounds: Rounds, operations: float) -> tuple[str, float, float]:
 
 def _beyond() -> str:
     """Return why the share can exceed 1."""
-    from similarity.encoders.minilm import gains_from_eight_bits
+    from similarity.encoders.precision import gains_from_eight_bits
 
     return " (the encoder multiplies in eight bits)" if gains_from_eight_bits() else ""
 

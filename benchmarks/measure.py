@@ -156,8 +156,7 @@ class LabellingRun:
 
 def cpu_path() -> str:
     """Return the number format, the instruction sets and the core count that the measurements ran on."""
-    from similarity.encoders.minilm import gains_from_eight_bits
-    from similarity.encoders.precision import described
+    from similarity.encoders.precision import described, gains_from_eight_bits
 
     eight_bits = ", embedded classifier in eight bits" if gains_from_eight_bits() else ""
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"

@@ -22,8 +22,8 @@ from similarity.index.faiss_index import KINDS
 
 if TYPE_CHECKING:
     from benchmarks.searching import KindResult
-    from similarity.film import Film
-    from similarity.index.manifest import Version
+    from similarity.index.catalog import Film
+    from similarity.index.folder import Version
 
 _K = 10
 
@@ -167,7 +167,7 @@ def _search(plan: SimilarityPlan, films: Any) -> str:
 def _plots(plan: SimilarityPlan, films: Any) -> str:
     """Search real plots: less clearly clustered, and too few for a slow exact search."""
     from benchmarks.searching import search_all
-    from similarity.index.manifest import VECTORS
+    from similarity.index.folder import VECTORS
 
     version = _built_films(plan, films)
     kinds = [kind for kind in plan.kinds if KINDS[kind].min_count <= version.manifest.count]
@@ -224,7 +224,7 @@ def _build(plan: SimilarityPlan, films: Any) -> str:
 
 def _built_films(plan: SimilarityPlan, films: Any) -> Version:
     """Return the index of the part ``build``; without one, build it."""
-    from similarity.index.manifest import current
+    from similarity.index.folder import current
 
     if current(plan.folder / "films") is None:
         _build(plan, films)

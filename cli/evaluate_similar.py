@@ -14,7 +14,7 @@ from cli.similar import FilmOptions, film_options
 
 if TYPE_CHECKING:
     from eval.similarity_eval import Space
-    from similarity.film import Film
+    from similarity.index.catalog import Film
 
 _CACHE = Path("var/cache/embeddings")
 

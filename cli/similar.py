@@ -116,8 +116,7 @@ def similar(
 def film_map(index: Path | None, encoder: str | None, out: Path, method: str, limit: int) -> None:
     """Draw the films of an index in two dimensions, coloured by genre, as one interactive HTML file."""
     from prompts.files import write_text_atomically
-    from similarity.map.page import page
-    from similarity.map.points import points
+    from similarity.map import page, points
 
     live = _live_index(index, _encoder(encoder))
     drawn = points(live.get(), limit, method)
@@ -194,6 +193,6 @@ def _encoder(name: str | None) -> IndexEncoder:
 def _live_index(folder: Path | None, encoder: IndexEncoder) -> ReloadingIndex:
     """The index of a folder, or of the settings, or of the sample films."""
     from marquee.settings import read_settings
-    from similarity.index.sample import live
+    from similarity.index.reloading import live
 
     return live(folder or read_settings().index, encoder)

@@ -170,7 +170,7 @@ class Settings(BaseModel):
     @field_validator("lookup_providers")
     @classmethod
     def _are_providers(cls, names: str) -> str:
-        from lookup.providers.registry import order_of  # with an HTTP client, which not every command needs
+        from lookup.providers import order_of  # with an HTTP client, which not every command needs
 
         try:
             order_of(names)

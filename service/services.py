@@ -26,7 +26,7 @@ from service.telemetry import Metrics
 from service.title_lookup import TitleLookup, lookup_of
 from similarity.encoders.minilm import encoder_of
 from similarity.errors import InvalidIndex
-from similarity.index.sample import live
+from similarity.index.reloading import live
 from similarity.index.search import Similar
 from similarity.micro_batching import Admission
 

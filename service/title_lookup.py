@@ -12,7 +12,7 @@ from llm.request_context import CURRENT_REQUEST
 from llm.wrappers.cache import AnswerStore
 from lookup.film import FilmQuery, FilmRecord
 from lookup.lookup import Lookup, LookupResult
-from lookup.providers.registry import PROVIDERS, order_of
+from lookup.providers import PROVIDERS, order_of
 from marquee.settings import Settings, environment_name
 from prompts.text import Text, tells_nothing
 from service.schemas.answers import LookupAnswer, LookupTried

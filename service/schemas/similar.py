@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from service.schemas.classify import TEXT_NAMES, WHOLE, TextFields
-from similarity.film import Film
+from similarity.index.catalog import Film
 from similarity.index.reloading import SearchFilter
 from similarity.index.search import Query, SearchResult
 

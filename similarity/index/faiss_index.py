@@ -20,7 +20,18 @@ from numpy.typing import NDArray
 
 from similarity.errors import InvalidIndex
 
-_BYTES = 4
+Vectors = NDArray[np.float32]
+Rows = NDArray[np.int64]
+
+_EXACT_UP_TO = 100_000
+_GRAPH_UP_TO = 500_000  # building a graph of more takes hours on two cores
+_SLICE = 65_536  # vectors read at once
+_FEW = 20_000  # of so few films that pass a filter, all are compared: quicker than to search around the others
+_QUERIES, _NEIGHBOURS, _RECALL = 200, 10, 0.995  # queries with which a search's effort is found, and what it must reach
+_WIDEST = 16
+_PROBES = (8, 16, 32, 64, 128, 256, 512, 1024)  # lists read; plots lie nowhere as tidily as made-up clusters
+_PER_CENTRE = 64  # vectors a centre is learnt from
+_BYTES = 4  # of a number in the file of vectors
 
 
 def append_vectors(path: Path, count: int, vectors: Vectors) -> None:
@@ -48,19 +59,6 @@ def write_vectors(path: Path, dimension: int, rows: NDArray[np.int64], vectors: 
 def mapped_vectors(path: Path, rows: int, dimension: int) -> Vectors:
     """The rows, memory-mapped: only pages that are read are in memory."""
     return np.asarray(np.memmap(path, "<f4", "r", shape=(rows, dimension)))
-
-
-Vectors = NDArray[np.float32]
-Rows = NDArray[np.int64]
-
-EXACT_UP_TO = 100_000
-_GRAPH_UP_TO = 500_000  # building a graph of more takes hours on two cores
-_SLICE = 65_536  # vectors read at once
-_FEW = 20_000  # of so few films that pass a filter, all are compared: quicker than to search around the others
-_QUERIES, _NEIGHBOURS, _RECALL = 200, 10, 0.995  # queries with which a search's effort is found, and what it must reach
-_WIDEST = 16
-_PROBES = (8, 16, 32, 64, 128, 256, 512, 1024)  # lists read; plots lie nowhere as tidily as made-up clusters
-_PER_CENTRE = 64  # vectors a centre is learnt from
 
 
 @dataclass(frozen=True)
@@ -123,10 +121,8 @@ class VectorIndex:
 
     def save(self, path: Path) -> None:
         """Write the FAISS index; an exact index needs no file beside the vectors."""
-        import faiss
-
         if KINDS[self.kind].factory:
-            faiss.write_index(self._faiss, str(path))
+            _faiss().write_index(self._faiss, str(path))
 
     def extended(self, vectors: Vectors) -> VectorIndex:
         """Add the vectors after the first ``len(self)`` ones. This object must not be used afterwards."""
@@ -148,7 +144,7 @@ class VectorIndex:
 
 def kind_for(count: int) -> str:
     """The recommended kind for a number of vectors."""
-    if count <= EXACT_UP_TO:
+    if count <= _EXACT_UP_TO:
         return "flat"
     return "hnsw" if count <= _GRAPH_UP_TO else "ivf"
 
@@ -159,9 +155,7 @@ def made(kind: str, vectors: Vectors) -> VectorIndex:
     Raises:
         InvalidIndex: the kind is unknown, or there are too few vectors for it.
     """
-    import faiss
-
-    entry = KINDS.get(kind)
+    faiss, entry = _faiss(), KINDS.get(kind)
     if entry is None:
         raise InvalidIndex(f"there is no kind of index {kind!r}; kinds: {', '.join(KINDS)}")
     if len(vectors) < entry.min_count:
@@ -169,18 +163,17 @@ def made(kind: str, vectors: Vectors) -> VectorIndex:
     description = entry.factory(len(vectors)) if entry.factory else "Flat"
     searched = faiss.index_factory(vectors.shape[1], description, faiss.METRIC_INNER_PRODUCT)
     if not searched.is_trained:
-        searched.train(_sample(vectors, max(_PER_CENTRE * _lists(len(vectors)), entry.min_count)))
+        rows = _sample_rows(len(vectors), max(_PER_CENTRE * _lists(len(vectors)), entry.min_count))
+        searched.train(np.ascontiguousarray(vectors[rows]))
     index = VectorIndex(kind, vectors[:0], searched).extended(vectors)
     return _tuned(index) if entry.factory else index
 
 
 def loaded(kind: str, vectors: Vectors, path: Path, effort: int, recall: float | None) -> VectorIndex:
     """Load an index that was written by ``save``."""
-    import faiss
-
     if not KINDS[kind].factory:
         return made(kind, vectors)
-    return VectorIndex(kind, vectors, faiss.read_index(str(path)), effort, recall)
+    return VectorIndex(kind, vectors, _faiss().read_index(str(path)), effort, recall)
 
 
 def _tuned(index: VectorIndex) -> VectorIndex:
@@ -239,11 +232,6 @@ def _nearest(queries: Vectors, vectors: Vectors, rows: Rows, k: int) -> tuple[Ve
     scores = np.where(rows < 0, np.float32(-2), scores)
     order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
-
-
-def _sample(vectors: Vectors, count: int) -> Vectors:
-    """A fixed random sample of vectors; all if there are no more."""
-    return np.ascontiguousarray(vectors if len(vectors) <= count else vectors[_sample_rows(len(vectors), count)])
 
 
 def _sample_rows(length: int, count: int) -> Rows:
