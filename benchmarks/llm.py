@@ -160,8 +160,7 @@ def tiny_server(given: Plots, workers: int) -> Iterator[tuple[ServedEndpoint, fl
 
 def compare(endpoint: ServedEndpoint, given: Plots, plan: LLMPlan, results: LLMResults) -> LLMResults:
     """Run all rounds; each contender runs once per round, on texts that are new to the server."""
-    from benchmarks.contenders import BareLoop, Ours
-    from benchmarks.skllm import ScikitLLM
+    from benchmarks.contenders import BareLoop, Ours, ScikitLLM
 
     pairs = {size: (Ours(endpoint, size), BareLoop(endpoint, size)) for size in SIZES}
     for ours, loop in pairs.values():
@@ -169,7 +168,7 @@ def compare(endpoint: ServedEndpoint, given: Plots, plan: LLMPlan, results: LLMR
     ours, _ = pairs[1]
     results.static = {strategy: ours.static_tokens(strategy, tmdb_genres()) for strategy in STRATEGIES}
     written = ours.classify("json_list", given.marked("u", 100), tmdb_genres()).completion
-    scikit = ScikitLLM(endpoint.base_url, endpoint.api_key, endpoint.model, math.ceil(written)) if plan.scikit else None
+    scikit = ScikitLLM(endpoint, math.ceil(written)) if plan.scikit else None
     for number in range(plan.rounds):
         click.echo(f"round {number + 1} of {plan.rounds} ...", err=True)
         for way in WAYS:
