@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -48,25 +48,20 @@ _SLICE = 65_536
 
 
 class IndexEncoder(Protocol):
-    """An encoder of texts."""
+    """An encoder of texts as unit vectors, float32, shape (texts, dimension)."""
 
     name: str
 
     @property
-    def dimension(self) -> int:
-        """Vector length."""
-
-    def encode(self, texts: Sequence[str]) -> Vectors:
-        """Unit vectors, float32, shape (texts, dimension)."""
+    def dimension(self) -> int: ...
+    def encode(self, texts: Sequence[str]) -> Vectors: ...
 
 
 @dataclass(frozen=True)
 class Built:
-    """Result of a build.
+    """Result of a build: the current version, and numbers of films.
 
     Attributes:
-        version: the current version.
-        added: number of new films.
         replaced: films that replaced an older film with the same id.
         unchanged: films that were already in the index.
         without_text: films with neither text nor title, skipped.
@@ -104,7 +99,7 @@ def build(
     Args:
         folder: folder of the index; created if missing.
         source: the films.
-        encoder: encoder of the texts.
+        encoder: of the texts.
         kind: a name in ``faiss_index.KINDS``; ``auto`` chooses by the number of films.
         append: add to the current version; otherwise the new version has only the films of the source.
         overwrite: drop an unfinished build of other data.
@@ -171,10 +166,8 @@ def _encoded(
 
 def _unchanged(film: Film, there: Catalog) -> bool:
     older = there.by_id(film.id)
-    if older is None or older.digest != text_digest(film.words):
-        return False
-    same = older.film
-    return (same.title, same.year, same.genres) == (film.title, film.year, film.genres)
+    without_text = replace(film, text="")
+    return older is not None and (older.film, older.digest) == (without_text, text_digest(film.words))
 
 
 def _published(

@@ -66,7 +66,7 @@ class IndexKind:
     """A kind of index.
 
     Attributes:
-        min_count: the fewest vectors that it can be made of.
+        min_count: minimum number of vectors.
         factory: FAISS's description of it, for so many vectors; None compares all vectors.
         efforts: values of FAISS's parameter that trades time for recall, tried in order until the recall is reached.
         rerank_factor: how many times more candidates are ranked again by their exact vectors; 1 ranks none again.
@@ -79,11 +79,11 @@ class IndexKind:
 
 
 class VectorIndex:
-    """Vectors of length 1, searched by cosine. Threads may share it.
+    """Vectors of length 1, shape (films, dimension), searched by cosine. Threads may share it.
 
     Args:
         kind: a name in ``KINDS``.
-        vectors: shape (films, dimension); may be mapped from a file.
+        vectors: may be mapped from a file.
         searched: the FAISS index over them.
         effort: value of the kind's parameter.
         recall: share of the ten nearest that it finds at this effort, if it was measured.
@@ -107,8 +107,8 @@ class VectorIndex:
             among: sorted rows to search in; None searches in all.
 
         Returns:
-            Cosines and rows, of shape (queries, k'), where k' is k or, of fewer vectors, their number. Where an
-            approximate search finds fewer, the rest has row -1.
+            Cosines and rows, of shape (queries, min(k, vectors)). Where an approximate search finds fewer, the rest
+            has row -1.
         """
         queries = np.ascontiguousarray(queries, np.float32)
         if among is not None and len(among) <= _FEW:
@@ -194,11 +194,11 @@ def recall(found: Sequence[Sequence[int]] | Rows, exact: Sequence[Sequence[int]]
 
 
 def recall_of_own(index: VectorIndex, own: Rows, k: int, nearest: Rows | None = None) -> float:
-    """Recall@k of an index for its own vectors; a vector is not its own neighbour.
+    """Recall@k of an index of two vectors or more for its own vectors; a vector is not its own neighbour.
 
     Args:
-        index: over two vectors or more.
-        own: rows of the vectors that are the queries, shape (queries,).
+        index: the index.
+        own: rows of the queries, shape (queries,).
         k: number of neighbours of each.
         nearest: result of ``exact`` for them and k + 1, if it is known.
     """
@@ -210,10 +210,7 @@ def recall_of_own(index: VectorIndex, own: Rows, k: int, nearest: Rows | None = 
 def others(rows: Rows, own: Rows, k: int) -> list[list[int]]:
     """The first k neighbours of each query that are not the query itself.
 
-    Args:
-        rows: neighbours best first, shape (queries, more than k); -1 is none.
-        own: the row of each query itself, shape (queries,).
-        k: how many to keep.
+    ``rows`` has the neighbours, best first, shape (queries, more than k), -1 for none; ``own`` the queries' own rows.
     """
     return [[row for row in found if row not in (-1, itself)][:k]
             for found, itself in zip(rows.tolist(), own.tolist(), strict=True)]  # fmt: skip

@@ -34,8 +34,6 @@ class Manifest:
     """Manifest of a version.
 
     Attributes:
-        encoder: name of the encoder that made the vectors.
-        dimension: vector length.
         count: number of films.
         repeated: films with the same text as an earlier film.
         kind: kind of index.
@@ -109,13 +107,9 @@ def _read(path: Path, digest: str) -> Manifest:
 
 
 def publish(folder: Path, new: Path, name: str, manifest: Manifest) -> Version:
-    """Atomically publish a version. Readers see the old or the new one, also after a power failure.
+    """Atomically publish the version whose files are in the folder ``new``.
 
-    Args:
-        folder: folder of the index.
-        new: temporary folder with the files of the version.
-        name: name of the version.
-        manifest: its manifest.
+    Readers see the old or the new one, also after a power failure.
     """
     content = f"{json.dumps(asdict(manifest), indent=2, ensure_ascii=False)}\n".encode()
     (new / _MANIFEST).write_bytes(content)
@@ -167,12 +161,8 @@ class BuildWorkspace:
 
     Args:
         folder: created if missing.
-        inputs: data and encoder of the build; an unfinished build of other inputs is an error.
+        inputs: data and encoder of the build.
         overwrite: drop an unfinished build of other inputs.
-
-    Attributes:
-        films: films encoded so far.
-        count: their number.
 
     Raises:
         InvalidIndex: the folder has an unfinished build of other inputs.

@@ -120,7 +120,7 @@ class ReloadingIndex:
     Args:
         folder: folder of the index.
         encoder: name of the encoder.
-        dimension: vector length.
+        dimension: of its vectors.
         prepare: called once before the index is opened; may build it.
     """
 
@@ -134,10 +134,7 @@ class ReloadingIndex:
         self._seen: tuple[int, int] | None = None
 
     def get(self, deadline: float = math.inf) -> LoadedIndex:
-        """The current version.
-
-        Args:
-            deadline: monotonic time; limits the wait for another thread that opens the index.
+        """The current version; ``deadline`` limits the wait for another thread that opens the index.
 
         Raises:
             InvalidIndex: there is no usable version.

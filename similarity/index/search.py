@@ -30,14 +30,11 @@ _BATCH = 64  # texts encoded together
 
 @dataclass(frozen=True)
 class Query:
-    """A query: a text, or a film of the catalogue by its id or by its title alone.
+    """A query for ``k`` films: a text, or a film of the catalogue by its id or by its title alone.
 
     Attributes:
-        text: a plot.
         title: title of the text; without a text, the title of a film of the catalogue.
         id: id of a film of the catalogue.
-        k: number of films.
-        filter: restricts the films.
     """
 
     text: str = ""
@@ -62,7 +59,6 @@ class SearchResult:
     Attributes:
         matches: films, best first, no film twice.
         query_film: the film of the catalogue that was queried, if any.
-        version: version of the index.
     """
 
     matches: tuple[Hit, ...]
@@ -71,13 +67,7 @@ class SearchResult:
 
 
 class Similar:
-    """Answers queries over an index. Threads may share it; their texts are encoded in shared batches.
-
-    Args:
-        live: the index.
-        encoder: encoder of the index.
-        admission: limit on pending queries.
-    """
+    """Answers queries over an index. Threads may share it; their texts are encoded in shared batches."""
 
     def __init__(self, live: ReloadingIndex, encoder: IndexEncoder, admission: Admission | None = None) -> None:
         self._live, self._encoder, self._admission = live, encoder, admission or Admission(None)
@@ -103,10 +93,6 @@ class Similar:
 
         The query film and its duplicates are excluded: the same text, the same title and year, or a cosine of at least
         0.999. No film is returned twice.
-
-        Args:
-            query: what is searched.
-            caller: the request that waits.
 
         Raises:
             UnknownFilm: no film has this id.
