@@ -1,4 +1,4 @@
-"""`main.py serve`: the HTTP service, optionally with a vLLM server."""
+"""`main.py serve` and `main.py keys`: the HTTP service, optionally with a vLLM server, and its API keys."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.arguments import PATH, print_table, say
 from cli.group import examples
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from llm.classifier import Classifier
     from marquee.settings import Settings
     from prompts.taxonomy import Taxonomy
+    from service.access_control import Keys
+
 
 EXAMPLE = "A young smith forges a magic sword to free her kingdom from a dragon."
 
@@ -48,7 +51,7 @@ EXAMPLE = "A young smith forges a magic sword to free her kingdom from a dragon.
     help="Number format of models in this process; auto: bfloat16 where the GPU or CPU multiplies in it.  "
     "[default: auto]",
 )
-@click.option("--trained", type=click.Path(path_type=Path), help="Folder of a trained baseline, see `main.py train`.")
+@click.option("--trained", type=PATH, help="Folder of a trained baseline, see `main.py train`.")
 @click.option(
     "--vllm",
     "vllm_model",
@@ -115,7 +118,7 @@ def _serve(
     if settings.workers > 1:
         at_the_end.enter_context(_shared_metrics())  # before anything imports prometheus_client
     from service.access_control import access_control_of
-    from service.server.gunicorn import check_host, listen, serve_debugging
+    from service.server import check_host, listen, serve_debugging
     from service.services import build
     from service.telemetry import configure_logging
 
@@ -168,7 +171,7 @@ def _progress() -> OnProgress:
 
 def _run(settings: Settings, trained: Path | None, listener: socket.socket) -> None:
     from prompts.network import url_of
-    from service.server.gunicorn import Server
+    from service.server import Server
 
     url = url_of(settings.host, listener.getsockname()[1])
     click.echo(f"Starting on {url} ...")
@@ -245,3 +248,42 @@ def _classifier_in_words(settings: Settings, trained: Path | None) -> str:
 def _invitation(url: str) -> str:
     body = json.dumps({"description": EXAMPLE})
     return f"Ready. Try:\n  curl -X POST {url}/classify -H 'Content-Type: application/json' \\\n    -d '{body}'"
+
+
+@click.group(
+    "keys",
+    short_help="Add, list and revoke API keys.",
+    epilog=examples("keys add website", "keys list", "keys revoke website"),
+)
+def keys_group() -> None:
+    """Add, list and revoke the API keys of the service."""
+
+
+@keys_group.command("add", short_help="Add a key and print it once.")
+@click.argument("name")
+def add(name: str) -> None:
+    """Add a key and print it; it is printed only now, because only its hash is stored."""
+    click.echo(_keys().add(name))
+    say(f"Made for {name}; it is not shown again. Send it as 'Authorization: Bearer KEY'.")
+
+
+@keys_group.command("list", short_help="List the keys.")
+def list_keys() -> None:
+    """List the keys by name, with the times when they were made and revoked."""
+    keys = sorted(_keys().all().items())
+    print_table(("name", "made", "revoked"), [(name, key.made, key.revoked) for name, key in keys])
+
+
+@keys_group.command("revoke", short_help="Revoke a key.")
+@click.argument("name")
+def revoke(name: str) -> None:
+    """Revoke a key; a running service rejects it at once."""
+    _keys().revoke(name)
+    click.echo(f"Key {name!r} revoked.")
+
+
+def _keys() -> Keys:
+    from marquee.settings import read_settings
+    from service.access_control import Keys
+
+    return Keys(read_settings().keys_path)

@@ -13,8 +13,8 @@ from llm.classifier import OF_A_TEXT, AnswerSource, Classifier, Prediction, Prob
 from llm.request_context import CURRENT_REQUEST
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
+from service.problems import RequestProblem
 from service.request_parsing import read_request
-from service.request_problem import RequestProblem
 from service.schemas.classify import ClassifyAnswer, ClassifyRequest, PromptRequest
 from service.services import Services
 from similarity.lru import LRUCache

@@ -169,11 +169,17 @@ def test_prompts_show_prints_the_very_messages() -> None:
 
 
 def test_taxonomies_and_prompts_are_listed() -> None:
-    listed = call("taxonomies").stdout.splitlines()
-    assert "imdb 22 labels, up to 5 labels per film".split() in [line.split() for line in listed]
+    header, *listed = call("taxonomies").stdout.splitlines()
+    assert header.split() == "taxonomy labels subject per text".split()
+    assert "imdb 22 film up to 5 labels".split() in [line.split() for line in listed]
+    assert {
+        line.index(subject) for line in listed for subject in (" film ", " text ", " review ") if subject in line
+    } == {header.index(" subject ")}
+    assert call("taxonomies", "tmdb").stdout.splitlines()[0].split() == ["label", "description"]
     assert "Foreign" in call("taxonomies", "tmdb").stdout
     names = [taxonomy["name"] for taxonomy in json.loads(call("taxonomies", "--json").stdout)]
     assert names == ["emotions", "imdb", "intents", "news", "sentiment", "tickets", "tmdb"]
+    assert call("prompts").stdout.splitlines()[0].split() == ["prompt", "digest", "about"]
     assert "plot.v1" in call("prompts").stdout
 
 

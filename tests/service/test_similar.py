@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 
 from llm.embedded.matcher import Matcher
 from service.app import create_app
-from service.schemas.similar import SimilarAnswer
+from service.schemas.routes import SimilarAnswer
 from service.services import Limits, Services
 from similarity.encoders.minilm import MiniLM
 from similarity.index.builder import FilmSource, IndexEncoder, build
