@@ -9,7 +9,7 @@ import click
 
 from cli import bulk, classify, compare, distil, evaluate, inventory, prepare, serve, similar, train
 from cli.group import CommandGroup
-from marquee.version import __version__
+from marquee import __version__
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})

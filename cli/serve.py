@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from flask import Flask
 
     from llm.backends.vllm_server import OnProgress, VLLMServer
-    from llm.classifier import Classifier
     from marquee.settings import Settings
     from prompts.taxonomy import Taxonomy
     from service.access_control import Keys
@@ -86,7 +85,7 @@ def serve(
         raise click.UsageError("--local, --trained and --vllm choose the classifier; give one")
     where = {"host": host, "port": port, "allow_anonymous": allow_anonymous, "adapter": adapter, "precision": precision}
     if trained is not None:
-        settings, vllm = read_settings(**where, taxonomy=_learnt(trained).name), None
+        settings, vllm = read_settings(**where, taxonomy=_taxonomy_of(trained).name), None
     elif vllm_model is None:
         settings, vllm = read_settings(**where, local_model=local), None
     else:
@@ -189,10 +188,15 @@ def _app(settings: Settings, trained: Path | None, stopping: Event) -> Flask:
 
     # In the worker: neither torch's threads nor open connections survive a fork, nor does the one that sends spans.
     configure_tracing()
-    parts = build(settings, _loaded(trained) if trained else None)
-    parts = replace(parts, access=access_control_of(settings), stopping=stopping)
-    parts.load()
-    return create_app(parts)
+    classifier = None
+    if trained:
+        from eval.baselines import load
+
+        classifier = load(trained)
+    services = build(settings, classifier)
+    services = replace(services, access=access_control_of(settings), stopping=stopping)
+    services.load()
+    return create_app(services)
 
 
 @contextmanager
@@ -207,24 +211,18 @@ def _shared_metrics() -> Iterator[None]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _learnt(trained: Path) -> Taxonomy:
+def _taxonomy_of(trained: Path) -> Taxonomy:
     """The taxonomy of a trained baseline; the registered one must be the same."""
     from eval.baselines.trained import read_manifest
     from prompts import registry
 
-    _, learnt, _ = read_manifest(trained)
-    now = registry.taxonomy(learnt.name)
-    if now.digest != learnt.digest:
+    _, taxonomy, _ = read_manifest(trained)
+    registered = registry.taxonomy(taxonomy.name)
+    if registered.digest != taxonomy.digest:
         raise click.UsageError(
-            f"{trained} was trained for {learnt.versioned_name}, which is {now.digest} by now; train again"
+            f"{trained} was trained for {taxonomy.versioned_name}, which is {registered.digest} by now; train again"
         )
-    return now
-
-
-def _loaded(trained: Path) -> Classifier:
-    from eval.baselines import load
-
-    return load(trained)
+    return registered
 
 
 def _classifier_in_words(settings: Settings, trained: Path | None) -> str:
@@ -233,15 +231,14 @@ def _classifier_in_words(settings: Settings, trained: Path | None) -> str:
         return f"the model trained in {trained}, for {settings.taxonomy}"
     if settings.local_model:
         return f"{settings.local_model}, in this process"
-    from marquee.factory import RequestOptions
     from prompts.network import without_login
     from service.services import build
 
-    parts = build(settings)
-    name = parts.classifier_for(RequestOptions()).name
+    services = build(settings)
+    name = services.model
     if not settings.uses_language_model:
         return f"{name} (no endpoint or key is set, so the small model in this process answers; see docs/endpoints.md)"
-    problem = parts.check()
+    problem = services.check()
     return f"{name} at {without_login(settings.base_url)}" + (f"\n  warning: {problem.detail}" if problem else "")
 
 

@@ -25,7 +25,7 @@ from werkzeug.exceptions import NotFound
 
 from llm.classifier import Problem
 from llm.request_context import CURRENT_REQUEST
-from marquee.version import __version__
+from marquee import __version__
 from prompts import registry
 from prompts.errors import UnknownName, quoted
 from service.classification import current_services

@@ -1,7 +1,10 @@
 """Keys, limits, headers: who may ask and how often."""
 
 import json
+import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ from service.access_control import AccessControl, Keys, access_control_of
 from service.app import create_app
 from service.services import Services
 
+ROOT = Path(__file__).parents[2]
 TEXT = {"text": "a plot"}
 
 
@@ -81,6 +85,14 @@ def test_a_file_that_holds_no_keys_opens_nothing(keys: Keys, tmp_path: Path) -> 
     with pytest.raises(InvalidSetting, match="has no API keys"):
         keys.all()
     assert behind(AccessControl(keys)).post("/classify", json=TEXT).status_code == 503
+
+
+def test_keys_need_no_library_of_the_service(away: Path) -> None:
+    hidden = "flask werkzeug flask_limiter limits gunicorn prometheus_client"
+    program = f"import sys; sys.modules.update(dict.fromkeys({hidden.split()})); from main import main; main()"
+    command = [sys.executable, "-c", program, "keys", "add", "ada"]
+    made = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert made.stdout.startswith("mq_"), made.stderr
 
 
 def test_the_command_line_makes_lists_and_revokes_keys(away: Path) -> None:
