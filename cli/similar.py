@@ -17,8 +17,8 @@ from cli.group import examples
 if TYPE_CHECKING:
     from eval.datasets.film_list import Films
     from eval.similarity_eval import Space
-    from similarity.index.catalog import Film
     from similarity.index.builder import Built, IndexEncoder
+    from similarity.index.catalog import Film
     from similarity.index.reloading import ReloadingIndex
 
 
