@@ -6,7 +6,7 @@ import glob
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -119,10 +119,6 @@ class TextColumns:
     text: str | None
     title: str | None
     id: str | None
-
-    def as_json(self) -> dict[str, str | None]:
-        """The columns as a manifest has them."""
-        return asdict(self)
 
     def text_of(self, row: Row) -> Text:
         """The text of a row.

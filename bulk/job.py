@@ -6,12 +6,12 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bulk.answer_store import RESUME, RowAnswer, text_digest
+from bulk.answer_store import RESUME, RowAnswer, TextBatch, Unknown, text_digest
 from bulk.inputs import InputFiles, TextColumns, file_digest
 from llm.classifier import Classifier
 from llm.provenance import differences, recorded_in_both
@@ -93,11 +93,6 @@ class Job:
         """The folder beside the output that keeps everything until the output is complete."""
         return self.out.with_name(f"{self.out.name}.parts")
 
-    @property
-    def final_manifest(self) -> Path:
-        """The manifest beside a finished output."""
-        return final_manifest(self.out)
-
     def schema(self) -> Schema:
         """The columns of all rows. Text files are read to their end, so that an error costs no classified text.
 
@@ -111,6 +106,26 @@ class Job:
         rows = self.source.rows(position)
         while window := list(islice(rows, _WINDOW)):
             yield [self._input_row(row) for row in window]
+
+    def batches(
+        self, unknown: Unknown, position: ReadPosition | None = None, on_rows: Callable[[int], object] | None = None
+    ) -> Iterator[TextBatch]:
+        """Batches of ``batch`` different texts; the last one may be smaller.
+
+        When a run resumes after whole batches, the remaining batches hold the same texts as without the interruption,
+        so that scores that depend on the batch are the same. ``on_rows`` is called with the number of rows read.
+        """
+        pending: dict[bytes, Text] = {}
+        for window in self.rows(position):
+            texts = {row.key: row.text for row in window if row.key is not None and row.key not in pending}
+            fresh = unknown(list(texts))
+            pending |= {key: text for key, text in texts.items() if key in fresh}
+            if on_rows:
+                on_rows(len(window))
+            while len(pending) >= self.batch:
+                yield _taken(pending, self.batch)
+        if pending:
+            yield _taken(pending, self.batch)
 
     def _input_row(self, row: Row) -> InputRow:
         if row.problem:
@@ -138,11 +153,16 @@ class Job:
         ]
         return {
             "files": files,
-            "columns": self.columns.as_json(),
+            "columns": asdict(self.columns),
             "taxonomy": {"name": self.taxonomy.name, "digest": self.taxonomy.digest},
             "system": self.classifier.spec,
             "setup": json.loads(json.dumps(self.classifier.setup)),
         }
+
+
+def _taken(pending: dict[bytes, Text], count: int) -> TextBatch:
+    keys = tuple(islice(pending, count))
+    return TextBatch(keys, tuple(pending.pop(key) for key in keys))
 
 
 def _without_text(row: Row, problem: str) -> InputRow:

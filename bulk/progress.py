@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from bulk.answer_store import JobStore
 from bulk.job import InputRow, Job
@@ -15,7 +16,6 @@ from llm.costs import Preview, cost
 from prompts.text import Text
 
 _EXAMPLES = 5
-_LOG_SECONDS = 10.0
 _SAMPLE = 400  # texts from which tokens are estimated
 _TIMED = 64  # texts whose classification is timed, where it costs nothing
 
@@ -74,7 +74,7 @@ class ProgressLog:
     """Passes a line to ``write``, at most every ``seconds`` of the clock ``now``; ``model`` gives the cost."""
 
     def __init__(
-        self, write: Callable[[str], object], model: str, seconds: float = _LOG_SECONDS,
+        self, write: Callable[[str], object], model: str, seconds: float = 10.0,
         now: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._write, self._model, self._seconds, self._now = write, model, seconds, now
@@ -90,16 +90,15 @@ class ProgressLog:
                 self._write("all texts are answered; writing the rows")
             self._writing = True
         elif progress.texts:
-            if self._first is None:
-                self._first = (now, progress)  # rates count from here: rows answered before cost only their reading
+            # Rates count from the first answer: rows answered before cost only their reading.
+            self._first = self._first or (now, progress)
             if now - self._logged_at >= self._seconds:
                 self._logged_at = now
-                self._write(self._line(progress, now))
+                self._write(self._line(progress, now, *self._first))
 
-    def _line(self, progress: Progress, now: float) -> str:
+    def _line(self, progress: Progress, now: float, since: float, first: Progress) -> str:
         parts = [f"{progress.share:.1%}: {progress.texts:,} texts classified"]
-        if self._first is not None and now > self._first[0]:
-            since, first = self._first
+        if now > since:
             rate = (progress.texts - first.texts) / (now - since)
             left = (1 - progress.share) * (now - since) / max(1e-9, progress.share - first.share)
             parts.append(f"{rate:,.1f} texts/s, {duration(left)} left")
@@ -171,8 +170,7 @@ def _counted(job: Job) -> tuple[Forecast, list[Text]]:
     with JobStore("", job.taxonomy) as store:
         for window in job.rows():
             result.rows += len(window)
-            problems = [row.answer.problem or "" for row in window if row.answer]
-            result.problems.update(problem.partition(":")[0] for problem in problems)
+            result.problems.update(str(row.answer.problem).partition(":")[0] for row in window if row.answer)
             texts = {row.key: row.text for row in window if row.key is not None}
             fresh = store.plan(list(texts))
             for text in [text for key, text in texts.items() if key in fresh]:
@@ -185,15 +183,11 @@ def _counted(job: Job) -> tuple[Forecast, list[Text]]:
 
 
 def _scaled(preview: Preview, factor: float) -> Preview:
-    return replace(
-        preview,
-        requests=round(preview.requests * factor),
-        prompt_tokens=round(preview.prompt_tokens * factor),
-        shared_tokens=round(preview.shared_tokens * factor),
-        written_tokens=round(preview.written_tokens * factor),
-        usd=None if preview.usd is None else preview.usd * factor,
-        usd_cached=None if preview.usd_cached is None else preview.usd_cached * factor,
-    )
+    counts = ("requests", "prompt_tokens", "shared_tokens", "written_tokens")
+    scaled: dict[str, Any] = {name: round(getattr(preview, name) * factor) for name in counts}
+    if preview.usd is not None and preview.usd_cached is not None:
+        scaled |= {"usd": preview.usd * factor, "usd_cached": preview.usd_cached * factor}
+    return replace(preview, **scaled)
 
 
 def _seconds_per_text(job: Job, texts: Sequence[Text]) -> float:
@@ -218,11 +212,9 @@ def forecast_lines(result: Forecast) -> list[str]:
             f"completion tokens {preview.written_tokens:16,}  at most, estimated",
             f"USD               {_price(preview)}",
         ]
-    if result.seconds is not None:
-        lines.append(f"time              {duration(result.seconds):>16}  on this machine as it is now")
-    else:
-        lines.append("time              unknown: nothing was classified; a run reports it from its second batch on")
-    return lines
+    measured = f"{duration(result.seconds or 0):>16}  on this machine as it is now"
+    unknown = "unknown: nothing was classified; a run reports it from its second batch on"
+    return [*lines, f"time              {unknown if result.seconds is None else measured}"]
 
 
 def _price(preview: Preview) -> str:

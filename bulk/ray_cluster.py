@@ -17,9 +17,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bulk.answer_store import JobStore, RowAnswer, StoredAnswer
+from bulk.answer_store import Batches, JobStore, RowAnswer, StoredAnswer, TextBatch, classify_batch
 from bulk.job import write_errors
-from bulk.runners import Batches, TextBatch, classify_batch
 from llm.classifier import Classifier, Usage
 from prompts.errors import Interrupted, InvalidSetting
 from prompts.installation import INSTALLED, PACKAGES, missing

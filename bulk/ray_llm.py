@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from bulk.answer_store import JobStore, StoredAnswer
+from bulk.answer_store import Batches, JobStore, StoredAnswer
 from bulk.batch_api import OfflineTransport
 from bulk.job import write_errors
 from bulk.ray_cluster import Cluster
-from bulk.runners import Batches, answers_of
 from llm.backends.endpoint import Address
 from llm.backends.request_forms import Body
 from llm.backends.transport import CHAT
@@ -74,7 +73,7 @@ class RayRequestRunner:
                 break
             self._send()
         for batch in batches(store.unknown):
-            yield answers_of(batch, classifier.classify(batch.texts, self._taxonomy), self._taxonomy)
+            yield batch.answers(classifier.classify(batch.texts, self._taxonomy), self._taxonomy)
 
     def _write_requests(self, classifier: Classifier, batches: Batches, store: JobStore) -> int:
         """Write the requests that have no reply; returns their number."""

@@ -14,20 +14,20 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from bulk.answer_store import JobStore, RowAnswer, StoredAnswer, model_of
+from bulk.answer_store import JobStore, RowAnswer, Runner, StoredAnswer, TextBatch, Unknown, model_of
 from bulk.job import (
     InputRow,
     Job,
     check_same_job,
     check_unchanged,
     clear,
+    final_manifest,
     locked_folder,
     read_manifest,
     write_errors,
     write_manifest,
 )
 from bulk.progress import Progress, Summary
-from bulk.runners import Runner, TextBatch, Unknown, batches
 from llm.classifier import Usage, total_usage
 from llm.provenance import ServedModels
 from prompts.errors import InvalidDataset, InvalidSetting, MarqueeError
@@ -118,7 +118,7 @@ def _resume(job: Job, saved: dict[str, Any]) -> None:
 
 def _check_finished(job: Job) -> None:
     """Check that the output is finished by this job."""
-    finished = read_manifest(job.final_manifest)
+    finished = read_manifest(final_manifest(job.out))
     if finished is None:
         raise InvalidSetting(f"{job.out} exists already, and not by a run of this command; give another --out")
     check_same_job(finished, job.manifest(finished), job.out, "give another --out, or --overwrite to replace it")
@@ -152,7 +152,7 @@ def _added_types(job: Job) -> dict[str, Any]:
 
 def _restore_answers(job: Job, store: JobStore) -> Any:
     """Put into the store all answers of a finished output that have no problem; returns the setup of its system."""
-    finished = read_manifest(job.final_manifest) if job.out.exists() else None
+    finished = read_manifest(final_manifest(job.out)) if job.out.exists() else None
     if finished is None:
         raise InvalidSetting(f"--retry-failed: {job.out} is no finished output of this command; leave it out")
     check_same_job(finished, job.manifest(finished), job.out, "give the options that it was made with")
@@ -202,7 +202,7 @@ def _answer(job: Job, runner: Runner, store: JobStore, on_progress: OnProgress) 
 
 def _batches(job: Job, tracker: _Tracker, unknown: Unknown) -> Iterator[TextBatch]:
     position = tracker.restart(job.source.position)
-    for batch in batches(job, unknown, position, tracker.add_rows):
+    for batch in job.batches(unknown, position, tracker.add_rows):
         tracker.planned += len(batch.texts)
         yield batch
 
@@ -271,7 +271,7 @@ def _finish(job: Job, summary: Summary) -> None:
     with write_errors(job.out):
         (job.folder / _MERGED).touch()
         publish(job.folder / _OUTPUT, job.out)
-        write_manifest(job.final_manifest, _final_manifest(job, saved, summary))
+        write_manifest(final_manifest(job.out), _final_manifest(job, saved, summary))
         (job.folder / _MANIFEST).unlink()
         clear(job.folder)
 

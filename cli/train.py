@@ -14,8 +14,8 @@ from cli.data import DataOptions, data_options
 from cli.group import examples
 
 if TYPE_CHECKING:
-    from training.lora.config import LoraConfig
     from training.lora.dataset import Form
+    from training.lora.run import LoraConfig
 
 
 _METRICS = ("micro-F1", "macro-F1", "Jaccard", "subset accuracy")
@@ -157,7 +157,7 @@ def _train_lora(
 
 def _lora_config(settings: Mapping[str, Any]) -> LoraConfig:
     from prompts.errors import InvalidSetting
-    from training.lora.config import LoraConfig
+    from training.lora.run import LoraConfig
 
     known = {field.name for field in fields(LoraConfig)}
     if unknown := sorted(settings.keys() - known):

@@ -9,10 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prompts.answer_format import FewShotExample
 from prompts.errors import InvalidSetting
 from prompts.files import digest_of, read_text
 from prompts.taxonomy import Taxonomy
+from prompts.template import FewShotExample
 from prompts.text import Text
 
 if TYPE_CHECKING:

@@ -12,11 +12,10 @@ from llm.few_shot import ExampleSelector, examples_digest, no_examples
 from llm.strategies.registry import STRATEGIES, best
 from llm.strategies.strategy import PromptBuilder, Strategy, StrategyAnswer
 from llm.thresholds import LabelThreshold, ThresholdStore
-from prompts.answer_format import AnswerFormat, FewShotExample
 from prompts.files import digest_of
 from prompts.registry import prompt_for
 from prompts.taxonomy import Taxonomy
-from prompts.template import Prompt
+from prompts.template import AnswerFormat, FewShotExample, Prompt
 from prompts.text import Text, checked_texts
 
 # Part of every fingerprint. Raise it when the same inputs give other messages, or the same reply other labels.

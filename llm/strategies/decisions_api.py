@@ -12,8 +12,8 @@ from typing import Any
 from llm.backends.backend import Backend, DecidingBackend, DecisionReply
 from llm.classifier import Problem, total_usage
 from llm.strategies.strategy import PromptBuilder, Strategy, StrategyAnswer
-from prompts.answer_format import AnswerFormat
 from prompts.taxonomy import Label, Taxonomy
+from prompts.template import AnswerFormat
 
 _MAX_QUESTIONS, _MAX_CHOICES = 400, 255  # limits of the API
 

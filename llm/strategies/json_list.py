@@ -15,8 +15,8 @@ from typing import Any
 from llm.backends.backend import Backend, Completion, Constraint
 from llm.strategies.answer_parser import read_answer
 from llm.strategies.strategy import PromptBuilder, Strategy, StrategyAnswer
-from prompts.answer_format import JSON_LIST
 from prompts.taxonomy import Taxonomy
+from prompts.template import JSON_LIST
 
 
 class JSONList(Strategy):

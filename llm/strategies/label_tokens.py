@@ -16,8 +16,8 @@ from llm.backends.backend import Backend, Conversation, TokenLogprobs
 from llm.backends.codes import unreadable
 from llm.classifier import total_usage
 from llm.strategies.strategy import PromptBuilder, Strategy, StrategyAnswer, no_codes
-from prompts.answer_format import CODES, LABEL_TOKENS, NONE_CODE
 from prompts.taxonomy import Taxonomy
+from prompts.template import CODES, LABEL_TOKENS, NONE_CODE
 
 
 class LabelTokens(Strategy):

@@ -14,8 +14,8 @@ from llm.backends.codes import unreadable
 from llm.classifier import total_usage
 from llm.strategies.label_tokens import normalized
 from llm.strategies.strategy import PromptBuilder, Strategy, StrategyAnswer, no_codes
-from prompts.answer_format import AnswerFormat
 from prompts.taxonomy import Taxonomy
+from prompts.template import AnswerFormat
 
 CODES = ("Yes", "No")
 _TEXTS_AT_ONCE = 32  # few enough for a server to keep them all in its prefix cache

@@ -11,7 +11,7 @@ from llm.few_shot import StaticExamples
 from llm.language_model import LanguageModel
 from llm.strategies.registry import STRATEGIES
 from prompts import registry
-from prompts.answer_format import FewShotExample
+from prompts.template import FewShotExample
 from prompts.text import Text
 from service.app import create_app
 from service.services import Services, preview_of

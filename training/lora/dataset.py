@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Literal
 from eval.datasets import Example
 from llm.backends.list_grammar import ListGrammar
 from llm.strategies.json_list import JSONList
-from prompts.answer_format import CODES, JSON_LIST, LABEL_TOKENS, NONE_CODE, AnswerFormat
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.registry import prompt_for
 from prompts.taxonomy import Taxonomy
-from prompts.template import Prompt
+from prompts.template import CODES, JSON_LIST, LABEL_TOKENS, NONE_CODE, AnswerFormat, Prompt
 
 if TYPE_CHECKING:
     from llm.backends.causal_lm import CausalLM
@@ -48,13 +47,7 @@ class TrainingExample:
 
 @dataclass(frozen=True)
 class PromptSetup:
-    """Taxonomy, strategy and prompt, in training as in use.
-
-    Attributes:
-        taxonomy: the taxonomy.
-        form: the strategy.
-        prompt: the prompt; None selects one for each text.
-    """
+    """Taxonomy, strategy and prompt, in training as in use; without a prompt, one is selected for each text."""
 
     taxonomy: Taxonomy
     form: Form
@@ -71,8 +64,7 @@ class PromptSetup:
 
     def prompts(self, examples: Sequence[Example]) -> list[str]:
         """Names and digests of the prompts of all examples."""
-        used = {self.prompt_of(example) for example in examples}
-        return sorted(prompt.versioned_name for prompt in used)
+        return sorted({self.prompt_of(example).versioned_name for example in examples})
 
 
 @dataclass(frozen=True)
@@ -86,10 +78,10 @@ class LoraDataset:
 def tokenised(
     causal: CausalLM, setup: PromptSetup, examples: Sequence[Example], max_tokens: int, incomplete: bool = False
 ) -> LoraDataset:
-    """Tokenise examples.
+    """Tokenise examples for a model.
 
     Args:
-        causal: the model whose tokeniser is used.
+        causal: the model.
         setup: taxonomy, strategy and prompt.
         examples: texts with their true labels.
         max_tokens: longer examples are skipped: a truncated text may not support its labels.
@@ -103,7 +95,8 @@ def tokenised(
     counts: Counter[str] = Counter()
     usable = [one for one in examples if one.complete or incomplete]
     counts[INCOMPLETE] += len(examples) - len(usable)
-    answer, frequency = _FORMS[setup.form](causal, setup.taxonomy), _label_counts(usable)
+    frequency = Counter(label for one in usable for label in one.labels)
+    answer = (_list_answer if setup.form == "json_list" else _code_answer)(causal, setup.taxonomy)
     form = setup.answer_format
     prompts = causal.tokens([setup.prompt_of(one).render(one.text, setup.taxonomy, form) for one in usable])
     found = []
@@ -119,20 +112,13 @@ def tokenised(
     return LoraDataset(kept, +counts)
 
 
-def _label_counts(examples: Sequence[Example]) -> Counter[str]:
-    return Counter(label for one in examples for label in one.labels)
-
-
-Answer = Callable[[Sequence[str]], TargetIds]
-
-
-def _json_list(causal: CausalLM, taxonomy: Taxonomy) -> Answer:
+def _list_answer(causal: CausalLM, taxonomy: Taxonomy) -> Callable[[Sequence[str]], TargetIds]:
     grammar = ListGrammar(JSONList().constraint(taxonomy).schema, causal.encode, causal.decode)
     end = causal.tokenizer.eos_token_id  # an endpoint without constrained decoding needs the end token
     return lambda labels: tuple((token,) for token in (*grammar.spelling(labels), end))
 
 
-def _label_tokens(causal: CausalLM, taxonomy: Taxonomy) -> Answer:
+def _code_answer(causal: CausalLM, taxonomy: Taxonomy) -> Callable[[Sequence[str]], TargetIds]:
     names = taxonomy.names
     if len(names) > len(CODES):
         raise InvalidSetting(f"label_tokens supports {len(CODES)} labels at most, and {taxonomy.name} has {len(names)}")
@@ -145,6 +131,3 @@ def _token(causal: CausalLM, code: str) -> int:
     if (token := causal.code(code)) is None:
         raise InvalidSetting(f"the code {code!r} is not a single token of this model; train the strategy json_list")
     return token
-
-
-_FORMS: dict[str, Callable[[CausalLM, Taxonomy], Answer]] = {"json_list": _json_list, "label_tokens": _label_tokens}

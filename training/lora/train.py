@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +14,12 @@ from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, Traini
 from eval.baselines.data import Track
 from eval.baselines.finetune import Steps
 from llm.backends.causal_lm import CausalLM
-from training.lora.config import Hardware, LoraConfig
 from training.lora.dataset import TrainingExample
 
+if TYPE_CHECKING:
+    from training.lora.run import Hardware, LoraConfig
+
 _WARM_UP = 0.03
-_MODEL_CARD = "README.md"  # peft's empty template
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,7 @@ class LoraResult:
 
 
 def with_adapter(causal: CausalLM, settings: LoraConfig, hardware: Hardware, seed: int = 0) -> Any:
-    """Add an adapter to a base model; returns the peft model.
-
-    The adapter is added to the layers of ``causal``, which uses it from then on. It starts as zero.
-    """
+    """Add an adapter, which starts as zero, to the layers of ``causal``; returns the peft model."""
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
     set_seed(seed)  # the first weights of the adapter are random
@@ -70,17 +68,9 @@ def fit(
     seed: int,
     track: Track,
 ) -> LoraResult:
-    """Train the adapter in place; it gets the weights of the epoch with the lowest validation loss.
+    """Train the adapter of ``with_adapter`` in place; it gets the weights of the epoch with the lowest validation loss.
 
-    Args:
-        tuned: a model of ``with_adapter``.
-        training: training examples.
-        validation: examples for early stopping.
-        settings: settings of the training.
-        hardware: device and number format.
-        scratch: folder of temporary files.
-        seed: random seed.
-        track: shows progress.
+    ``scratch`` is a folder of temporary files.
     """
     set_seed(seed)
     fill = tuned.config.pad_token_id or 0
@@ -106,7 +96,7 @@ def save(tuned: Any, base: str, folder: Path) -> None:
     """Write the weights and configuration of the adapter, with the name of the base model."""
     tuned.peft_config["default"].base_model_name_or_path = base
     tuned.save_pretrained(folder, save_embedding_layers=False)
-    (folder / _MODEL_CARD).unlink(missing_ok=True)
+    (folder / "README.md").unlink(missing_ok=True)  # peft's empty template
 
 
 class AnswerTrainer(Trainer):

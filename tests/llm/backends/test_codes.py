@@ -14,8 +14,8 @@ from llm.language_model import LanguageModel
 from llm.strategies.label_tokens import LabelTokens
 from llm.strategies.yes_no import YesNo
 from prompts import registry
-from prompts.answer_format import CODES
 from prompts.errors import InvalidSetting
+from prompts.template import CODES
 from tests.support.bare_model import mistral_tokenizer
 from tests.support.tiny_qwen2 import tiny_tokenizer
 

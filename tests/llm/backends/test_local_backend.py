@@ -14,9 +14,9 @@ from llm.strategies.json_list import JSONList
 from llm.strategies.label_tokens import LabelTokens
 from llm.strategies.yes_no import YesNo
 from prompts import registry
-from prompts.answer_format import CODES, JSON_LIST, LABEL_TOKENS
 from prompts.errors import InvalidSetting
 from prompts.taxonomy import Label, Taxonomy
+from prompts.template import CODES, JSON_LIST, LABEL_TOKENS
 from tests.support.bare_model import (
     TMDB,
     asked,

@@ -19,9 +19,9 @@ from llm.strategies.label_tokens import LabelTokens
 from llm.wrappers.order_ensemble import OrderEnsemble, label_permutations, order_sensitivity
 from llm.wrappers.two_models import Cascade, FittedMargin, Shortlist, fit_margin, margin
 from prompts import registry
-from prompts.answer_format import FewShotExample
 from prompts.errors import InvalidSetting
 from prompts.taxonomy import Label, Taxonomy
+from prompts.template import FewShotExample
 from prompts.text import Text
 from similarity.encoders.minilm import MiniLM
 
