@@ -12,6 +12,7 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -46,7 +47,7 @@ class RowAnswer:
         labels: None where there is a problem; empty where none applies.
         scores: by label, where the classifier gives scores.
         source: model, taxonomy, prompt and strategy.
-        problem: kind and detail of a failure; None where there is an answer.
+        problem: kind and detail of a failure.
     """
 
     labels: tuple[str, ...] | None
@@ -76,6 +77,12 @@ class TextBatch:
 
     digests: tuple[bytes, ...]
     texts: tuple[Text, ...]
+
+    @classmethod
+    def taken_from(cls, pending: dict[bytes, Text], count: int) -> TextBatch:
+        """The first texts of ``pending``, which are removed there."""
+        keys = tuple(islice(pending, count))
+        return cls(keys, tuple(pending.pop(key) for key in keys))
 
     def answers(self, predictions: Sequence[Prediction], taxonomy: Taxonomy) -> list[StoredAnswer]:
         """The answers of the batch's predictions."""
@@ -123,21 +130,23 @@ class Runner(Protocol):
         """Answers to whole batches as they come; the caller adds them to the store."""
 
 
+@dataclass(frozen=True)
 class LocalRunner:
     """Runs one classifier in this process, batch by batch.
 
     ``patience`` is the time in seconds to wait for an endpoint that fails for every text; None stores its failures.
     """
 
-    def __init__(self, open: Callable[[], Classifier], taxonomy: Taxonomy, patience: float | None = 60.0) -> None:
-        self._open, self._taxonomy, self._patience = open, taxonomy, patience
+    open: Callable[[], Classifier]
+    taxonomy: Taxonomy
+    patience: float | None = 60.0
 
     def answers(self, batches: Batches, store: JobStore) -> Iterator[list[StoredAnswer]]:
         """See ``Runner.answers``."""
         classifier: Classifier | None = None
         for batch in batches(store.unknown):
-            classifier = classifier or self._open()
-            yield classify_batch(classifier, batch, self._taxonomy, self._patience)
+            classifier = classifier or self.open()
+            yield classify_batch(classifier, batch, self.taxonomy, self.patience)
 
 
 def classify_batch(
@@ -145,11 +154,8 @@ def classify_batch(
 ) -> list[StoredAnswer]:
     """A batch's answers.
 
-    Where every text has a transient problem, the endpoint is down: wait for it, then stop the run, instead of storing a
-    million failures.
-
-    Raises:
-        Interrupted: the endpoint did not recover in time.
+    Where every text has a transient problem, the endpoint is down. The call waits for it and then raises
+    ``Interrupted``, instead of storing a million failures.
     """
     deadline, wait = time.monotonic() + (patience or 0), _FIRST_WAIT
     while True:
@@ -164,10 +170,10 @@ def classify_batch(
 
 
 def _outage(predictions: Sequence[Prediction]) -> str | None:
+    """The first problem's detail where the endpoint fails for every text."""
     problems = [prediction.problem for prediction in predictions]
-    if all(problem is not None and problem.kind in TRANSIENT for problem in problems):
-        return next((problem.detail for problem in problems if problem), None)
-    return None
+    details = [problem.detail for problem in problems if problem is not None and problem.kind in TRANSIENT]
+    return details[0] if details and len(details) == len(problems) else None
 
 
 # --- storing ---
@@ -183,9 +189,7 @@ def select_in(connection: sqlite3.Connection, query: str, keys: Sequence[object]
 class JobStore:
     """Answers by the digest of their text; one thread at a time.
 
-    Args:
-        path: of the file, created where it is missing; ``""`` is a temporary file of this process.
-        taxonomy: of the labels.
+    The file is created where it is missing; the path ``""`` is a temporary file of this process.
     """
 
     def __init__(self, path: Path | str, taxonomy: Taxonomy) -> None:
@@ -229,11 +233,7 @@ class JobStore:
         return {row[0]: self._answer(row[1], row[2], sources[row[3]], row[4]) for row in self._select(columns, digests)}
 
     def put(self, answers: Sequence[StoredAnswer]) -> None:
-        """Store answers, all or none of them; an answer that is already there stays.
-
-        Raises:
-            Interrupted: the disk is full or fails.
-        """
+        """Store answers, all or none; one that is there stays. Raises ``Interrupted`` where the disk is full."""
         with self._errors("write"), self._connection:
             rows = [self._row(*answer) for answer in answers]
             self._connection.executemany("INSERT OR IGNORE INTO answers VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)", rows)

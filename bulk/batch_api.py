@@ -97,7 +97,7 @@ class OfflineTransport:
         count = 0
         with self._connection:
             for key, result in results:
-                row, succeeded = (key, json.dumps(result)), _succeeded(result)
+                row, succeeded = (key, json.dumps(result)), self._succeeded(result)
                 conflict = "REPLACE" if succeeded else "IGNORE"
                 self._connection.execute(f"INSERT OR {conflict} INTO replies VALUES (?, ?)", row)
                 if not succeeded:
@@ -157,7 +157,7 @@ class OfflineTransport:
         if not results:
             self._collected[key] = body
             return Problem("timeout", f"{self.endpoint} has no answer to this request yet")
-        if not failures or _succeeded(results[-1]):
+        if not failures or self._succeeded(results[-1]):
             return self._outcome(results[-1]).result
         outcomes = [self._outcome(failure) for failure in failures]
         final = [outcome for outcome in outcomes if not (outcome.may_pass and self._resends)]
@@ -169,6 +169,11 @@ class OfflineTransport:
         if isinstance(last, Problem):
             return replace(last, detail=f"{last.detail}; {self._remedy}")
         return Problem("unreadable", f"the model was still reasoning when its tokens ran out; {self._remedy}")
+
+    def _succeeded(self, result: Mapping[str, Any]) -> bool:
+        """Whether there is a reply: neither an error under status 200, nor one whose tokens all went into reasoning."""
+        reply = self._outcome(result).result
+        return not isinstance(reply, Problem) and not only_reasoned(reply)
 
     def _outcome(self, result: Mapping[str, Any]) -> Reply:
         response, error = result.get("response") or {}, result.get("error")
@@ -211,14 +216,6 @@ def read_results(path: Path) -> Iterable[tuple[str, Any]]:
                 f"{row.where}: no line of a Batch API's results (custom_id, response, error); was the download cut off?"
             )
         yield str(row.cells["custom_id"]), {"response": row.cells.get("response"), "error": row.cells.get("error")}
-
-
-def _succeeded(result: Mapping[str, Any]) -> bool:
-    """Whether there is a reply: neither an error under status 200, nor one whose tokens all went into reasoning."""
-    response = result.get("response") or {}
-    body, status = response.get("body"), _number(response.get("status_code")) or 200
-    answers = status == 200 and isinstance(body, dict) and status_in(body) == 200
-    return answers and not result.get("error") and not only_reasoned(body)
 
 
 def _required(body: Body) -> tuple[str, ...]:

@@ -11,12 +11,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bulk.answer_store import RESUME, RowAnswer, TextBatch, Unknown, text_digest
+from bulk.answer_store import RESUME, TextBatch, Unknown, text_digest
 from bulk.inputs import InputFiles, TextColumns, file_digest
 from llm.classifier import Classifier
 from llm.provenance import differences, recorded_in_both
 from prompts.errors import Interrupted, InvalidSetting
-from prompts.files import locked, write_text_atomically
+from prompts.files import locked, read_json, write_text_atomically
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 from tabular import ReadPosition, Row
@@ -53,17 +53,12 @@ class ClassifierSpec:
 
 @dataclass(frozen=True)
 class InputRow:
-    """A row with its text, or with the answer of a row that has none.
-
-    Attributes:
-        key: digest of the text; None where there is none.
-        answer: the problem of a row without a text.
-    """
+    """A row with its text and the digest of the text, or with the problem of a row that has none."""
 
     row: Row
-    key: bytes | None
-    answer: RowAnswer | None
     text: Text = Text()
+    key: bytes | None = None
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +92,7 @@ class Job:
         """The columns of all rows. Text files are read to their end, so that an error costs no classified text.
 
         Raises:
-            InvalidDataset: a file that cannot be read, or a column with the name of an added one.
+            InvalidDataset: a file cannot be read, or a column has the name of an added one.
         """
         return Schema.of(self.source.tables(), self.added_columns)
 
@@ -123,28 +118,25 @@ class Job:
             if on_rows:
                 on_rows(len(window))
             while len(pending) >= self.batch:
-                yield _taken(pending, self.batch)
+                yield TextBatch.taken_from(pending, self.batch)
         if pending:
-            yield _taken(pending, self.batch)
+            yield TextBatch.taken_from(pending, self.batch)
 
     def _input_row(self, row: Row) -> InputRow:
         if row.problem:
-            return _without_text(row, f"malformed: {row.where}: {row.problem}")
+            return InputRow(row, problem=f"malformed: {row.where}: {row.problem}")
         try:
             text = self.columns.text_of(row)
         except ValueError as error:
-            return _without_text(row, f"malformed: {row.where}: {error}")
+            return InputRow(row, problem=f"malformed: {row.where}: {error}")
         if text.empty:
-            return _without_text(row, "empty: there is no text to label")
-        return InputRow(row, text_digest(text), None, text)
+            return InputRow(row, problem="empty: there is no text to label")
+        return InputRow(row, text, text_digest(text))
 
     def manifest(self, before: Manifest | None = None) -> Manifest:
         """Facts that must be the same for a run to resume.
 
         A file whose size and modification time are the same as in ``before`` is not read again.
-
-        Raises:
-            InvalidDataset: a file cannot be read.
         """
         known = {_stamp(file): file["digest"] for file in (before or {}).get("files", [])}
         files = [
@@ -160,15 +152,6 @@ class Job:
         }
 
 
-def _taken(pending: dict[bytes, Text], count: int) -> TextBatch:
-    keys = tuple(islice(pending, count))
-    return TextBatch(keys, tuple(pending.pop(key) for key in keys))
-
-
-def _without_text(row: Row, problem: str) -> InputRow:
-    return InputRow(row, None, RowAnswer(None, {}, None, problem))
-
-
 def final_manifest(out: Path) -> Path:
     """The manifest beside a finished output."""
     return out.with_name(f"{out.name}.manifest.json")
@@ -179,11 +162,7 @@ def _stamp(file: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def check_same_job(saved: Manifest, current: Manifest, path: Path, remedy: str) -> None:
-    """Compare the manifest of a folder or an output with that of this job.
-
-    Raises:
-        InvalidSetting: they differ; the message says in what.
-    """
+    """Raise ``InvalidSetting`` where the manifest of a folder or an output is not that of this job."""
     before, setup = recorded_in_both(saved.get("setup") or {}, current["setup"])
     saved, current = saved | {"setup": before}, current | {"setup": setup}
     for part, difference in _DIFFERENCES.items():
@@ -194,17 +173,11 @@ def check_same_job(saved: Manifest, current: Manifest, path: Path, remedy: str) 
 
 def _without_times(part: Any) -> Any:
     """Files without their modification times: an equal copy may be newer."""
-    if not isinstance(part, list):
-        return part
-    return [(file["name"], file["bytes"], file["digest"]) for file in part]
+    return [{**file, "changed": None} for file in part] if isinstance(part, list) else part
 
 
 def check_unchanged(source: InputFiles, saved: Manifest) -> None:
-    """Check that no file has changed since the run began.
-
-    Raises:
-        Interrupted: one has.
-    """
+    """Raise ``Interrupted`` where a file has changed since the run began."""
     before, now = ([_stamp(file) for file in files] for files in (saved["files"], source.stamps()))
     if before != now:
         changed = sorted({str(stamp[0]) for stamp in set(before) ^ set(now)})
@@ -215,17 +188,8 @@ def check_unchanged(source: InputFiles, saved: Manifest) -> None:
 
 
 def read_manifest(path: Path) -> Manifest | None:
-    """A manifest; None where there is none.
-
-    Raises:
-        InvalidSetting: it cannot be read.
-    """
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError) as error:
-        raise InvalidSetting(f"{path} cannot be read ({error}); --overwrite starts over") from None
+    """A manifest; None where there is none. Raises ``InvalidSetting`` where it cannot be read."""
+    return dict(read_json(path, InvalidSetting)) if path.exists() else None
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
@@ -236,11 +200,7 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
 
 @contextmanager
 def write_errors(path: Path) -> Iterator[None]:
-    """Report errors of writing in one line.
-
-    Raises:
-        Interrupted: the disk is full, permission is denied, or the like.
-    """
+    """Raise ``Interrupted`` where the disk is full, permission is denied, or the like."""
     try:
         yield
     except OSError as error:
@@ -253,7 +213,6 @@ def locked_folder(folder: Path) -> Iterator[None]:
 
     Raises:
         InvalidSetting: another process has locked it.
-        Interrupted: it cannot be created.
     """
     busy = InvalidSetting(f"another run is writing to {folder}; let it end, or give another --out")
     with ExitStack() as stack:

@@ -22,15 +22,10 @@ _TIMED = 64  # texts whose classification is timed, where it costs nothing
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is.
+    """How far a run is: what this process read, answered and used.
 
-    Attributes:
-        rows: read in this process.
-        texts: answered in this process.
-        failed: of them, those with a problem.
-        share: of the input that is done, from 0 to 1.
-        usage: tokens used in this process.
-        writing: whether all texts are answered and the output is being written.
+    ``failed`` texts have a problem, ``share`` is that of the input, from 0 to 1, and ``writing`` begins when all texts
+    are answered.
     """
 
     rows: int = 0
@@ -43,14 +38,9 @@ class Progress:
 
 @dataclass
 class Summary:
-    """The result of a run.
+    """The result of a run, with earlier processes: ``texts`` are the different ones.
 
-    Attributes:
-        texts: different ones that were answered.
-        problems: rows by the kind of their problem.
-        examples: ids of the first rows of each kind.
-        usage: tokens of all answers, also of earlier processes.
-        models: names of the models that answered.
+    ``problems`` counts rows by the kind of their problem, ``examples`` has the ids of the first rows of each kind.
     """
 
     rows: int = 0
@@ -140,7 +130,7 @@ class Forecast:
     Attributes:
         texts: different ones to classify.
         problems: rows without a text, by the kind of their problem.
-        preview: tokens and cost of all texts, from a sample of them; None where classification is free.
+        preview: of all texts, from a sample of them; None where classification is free.
         seconds: of the classification on this machine; None where it was not timed.
     """
 
@@ -152,10 +142,7 @@ class Forecast:
 
 
 def forecast(job: Job, preview: Callable[[Sequence[Text]], Preview] | None, timed: bool) -> Forecast:
-    """Read all rows and estimate; writes nothing.
-
-    ``preview`` returns tokens and cost of texts; it is None where classification is free.
-    """
+    """Read all rows and estimate; writes nothing. ``preview`` is None where classification is free."""
     result, sample = _counted(job)
     if preview and sample:
         result.preview = _scaled(preview(sample), result.texts / len(sample))
@@ -170,7 +157,7 @@ def _counted(job: Job) -> tuple[Forecast, list[Text]]:
     with JobStore("", job.taxonomy) as store:
         for window in job.rows():
             result.rows += len(window)
-            result.problems.update(str(row.answer.problem).partition(":")[0] for row in window if row.answer)
+            result.problems.update(row.problem.partition(":")[0] for row in window if row.problem)
             texts = {row.key: row.text for row in window if row.key is not None}
             fresh = store.plan(list(texts))
             for text in [text for key, text in texts.items() if key in fresh]:

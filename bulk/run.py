@@ -10,7 +10,6 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -32,7 +31,7 @@ from llm.classifier import Usage, total_usage
 from llm.provenance import ServedModels
 from prompts.errors import InvalidDataset, InvalidSetting, MarqueeError
 from prompts.files import publish, sync
-from tabular import ReadPosition, Row, open_table
+from tabular import Row, open_table
 from tabular.detection import PARQUET_SUFFIXES, suffix
 from tabular.table import Schema
 from tabular.writing import check_schema, writer_of
@@ -191,36 +190,31 @@ def _parsed(cell: Any) -> Any:
 
 def _answer(job: Job, runner: Runner, store: JobStore, on_progress: OnProgress) -> None:
     """Classify every text that has no answer."""
-    tracker = _Tracker(on_progress)
+    tracker = _Tracker(job, on_progress)
     setup = (read_manifest(job.folder / _MANIFEST) or {}).get("setup", {})
     models = ServedModels(setup, store.models, job.folder)
-    for answers in runner.answers(partial(_batches, job, tracker), store):
+    for answers in runner.answers(tracker.batches, store):
         models.check({name for stored in answers if (name := model_of(stored.answer, job.taxonomy))})
         store.put(answers)
         tracker.add_answers(answers)
 
 
-def _batches(job: Job, tracker: _Tracker, unknown: Unknown) -> Iterator[TextBatch]:
-    position = tracker.restart(job.source.position)
-    for batch in job.batches(unknown, position, tracker.add_rows):
-        tracker.planned += len(batch.texts)
-        yield batch
-
-
 class _Tracker:
     """Reports progress. A runner may read ahead, so the share done is that of the rows times that of their texts."""
 
-    def __init__(self, on_progress: OnProgress) -> None:
-        self._progress, self._on_progress, self.planned = Progress(), on_progress, 0
-        self._position = ReadPosition(0)
+    def __init__(self, job: Job, on_progress: OnProgress) -> None:
+        self._job, self._on_progress = job, on_progress
+        self._progress, self._planned, self._position = Progress(), 0, job.source.position
 
-    def restart(self, position: ReadPosition) -> ReadPosition:
-        """Reading begins, possibly again."""
-        self._position, self.planned = position, self._progress.texts
+    def batches(self, unknown: Unknown) -> Iterator[TextBatch]:
+        """The job's batches; a runner may read them several times."""
+        self._planned, self._position = self._progress.texts, self._job.source.position
         self._progress = replace(self._progress, rows=0)
-        return position
+        for batch in self._job.batches(unknown, self._position, self._add_rows):
+            self._planned += len(batch.texts)
+            yield batch
 
-    def add_rows(self, rows: int) -> None:
+    def _add_rows(self, rows: int) -> None:
         self._report(replace(self._progress, rows=self._progress.rows + rows))
 
     def add_answers(self, answers: Sequence[StoredAnswer]) -> None:
@@ -229,7 +223,7 @@ class _Tracker:
         self._report(replace(before, texts=before.texts + len(answers), failed=before.failed + failed, usage=usage))
 
     def _report(self, progress: Progress) -> None:
-        answered = min(1.0, progress.texts / self.planned) if self.planned else 1.0
+        answered = min(1.0, progress.texts / self._planned) if self._planned else 1.0
         self._progress = replace(progress, share=self._position.share * answered)
         self._on_progress(self._progress)
 
@@ -256,7 +250,7 @@ def _merge(job: Job, store: JobStore, schema: Schema, on_progress: OnProgress) -
 
 def _answers_to(rows: Sequence[InputRow], store: JobStore) -> list[RowAnswer]:
     stored = store.answers(list({row.key for row in rows if row.key is not None}))
-    return [row.answer or stored[row.key or b""] for row in rows]
+    return [RowAnswer(None, {}, None, row.problem) if row.key is None else stored[row.key] for row in rows]
 
 
 def _cells(job: Job, answer: RowAnswer) -> dict[str, Any]:
