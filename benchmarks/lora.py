@@ -24,8 +24,7 @@ from prompts.text import Text
 from tests.support.tiny_qwen2 import SAMPLE
 from tests.support.trained_qwen2 import PROMPT
 from tests.support.worded_qwen2 import GENRES, films, worded
-from training.lora.dataset import Form, PromptSetup
-from training.lora.run import LoraConfig, LoraPlan, metrics, train_adapter
+from training.lora.run import Form, LoraConfig, LoraPlan, PromptSetup, metrics, train_adapter
 
 FORM: Form = "label_tokens"
 _WORDS = 64

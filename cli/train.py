@@ -14,8 +14,7 @@ from cli.data import DataOptions, data_options
 from cli.group import examples
 
 if TYPE_CHECKING:
-    from training.lora.dataset import Form
-    from training.lora.run import LoraConfig
+    from training.lora.run import Form, LoraConfig
 
 
 _METRICS = ("micro-F1", "macro-F1", "Jaccard", "subset accuracy")
@@ -138,8 +137,7 @@ def _train_lora(
     """Train an adapter of the language model, and print the metrics before and after."""
     from prompts import registry
     from prompts.files import check_output
-    from training.lora.dataset import PromptSetup
-    from training.lora.run import LoraPlan, train_adapter
+    from training.lora.run import LoraPlan, PromptSetup, train_adapter
 
     if settings.pop("decode") is not None:
         raise click.UsageError("--decode is for baselines; the strategy decodes the answers of an adapter")

@@ -21,12 +21,16 @@ from llm.language_model import LanguageModel
 from llm.lora_adapter import CONFIG, WEIGHTS, weights_digest
 from llm.strategies.registry import STRATEGIES
 from prompts.errors import InvalidSetting
-from training.lora.dataset import LoraDataset, PromptSetup, tokenised
+from prompts.registry import prompt_for
+from prompts.taxonomy import Taxonomy
+from prompts.template import Prompt
 
 if TYPE_CHECKING:
     from llm.backends.causal_lm import CausalLM
+    from training.lora.train import LoraDataset
 
 KIND = "lora"
+Form = Literal["json_list", "label_tokens"]
 Precision = Literal["auto", "bf16", "fp32"]
 _POSITIVE = ("rank", "alpha", "epochs", "patience", "batch_size", "micro_batch", "max_tokens")
 
@@ -135,6 +139,23 @@ def _four_bit(device: str, dtype: str) -> Any:
 
 
 @dataclass(frozen=True)
+class PromptSetup:
+    """Taxonomy, strategy and prompt, in training as in use; without a prompt, one is selected for each text."""
+
+    taxonomy: Taxonomy
+    form: Form
+    prompt: Prompt | None = None
+
+    def prompt_of(self, example: Example) -> Prompt:
+        """The prompt of an example."""
+        return self.prompt or prompt_for(example.text, self.taxonomy)
+
+    def prompts(self, examples: Sequence[Example]) -> list[str]:
+        """Names and digests of the prompts of all examples."""
+        return sorted({self.prompt_of(example).versioned_name for example in examples})
+
+
+@dataclass(frozen=True)
 class LoraPlan:
     """Everything about a training but the examples.
 
@@ -173,7 +194,7 @@ def train_adapter(
         InvalidDataset: a split is empty, the splits overlap, or no training example remains.
     """
     from llm.backends import causal_lm as causal
-    from training.lora.train import fit, save, with_adapter
+    from training.lora.train import fit, save, tokenised, with_adapter
 
     check_splits(training, validation)
     config, hardware = plan.config, Hardware.of(plan.config)
@@ -196,7 +217,7 @@ def train_adapter(
     seconds = round(time.perf_counter() - start, 1)
     save(tuned, config.base, out)
     manifest = _manifest(plan, hardware, (training, validation), datasets) | {
-        "notes": asdict(result),
+        "notes": result,
         "validation": {"texts": len(evaluated), "before": before, "after": metrics(base, plan.setup, evaluated)},
         "seconds": seconds,
     }
