@@ -18,8 +18,8 @@ import click
 
 from benchmarks.measure import COMMAND, cpu_path, table
 from eval.datasets import Example, load, sample
-from eval.datasets.grouping import film
-from eval.metrics.classification import METRICS, indicator
+from eval.datasets.split import film
+from eval.metrics import METRICS, indicator
 from prompts.text import Text
 from tests.support.tiny_qwen2 import SAMPLE
 from tests.support.trained_qwen2 import PROMPT

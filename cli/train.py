@@ -213,7 +213,7 @@ def refit(
     Choices made on the validation texts (settings, epochs, thresholds, ensemble weights) are kept. Give the same data
     options as for `train`.
     """
-    from eval.baselines.data import Split
+    from eval.baselines.trained import Split
     from eval.baselines.training import Refit
 
     _refuse_test(options.split, validation_split)

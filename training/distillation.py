@@ -13,7 +13,7 @@ from jinja2 import Environment
 
 from eval.datasets import Example
 from eval.datasets.split import assign
-from eval.metrics.classification import ACCURACY, METRICS, indicator
+from eval.metrics import ACCURACY, METRICS, indicator
 from eval.results import RunResults
 from eval.rows import RunRow
 from eval.run_metrics import speed_and_cost

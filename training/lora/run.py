@@ -10,12 +10,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from eval.baselines.data import Split, Track, untracked
-from eval.baselines.trained import FORMAT, write_manifest
+from eval.baselines.trained import FORMAT, Split, Track, untracked, write_manifest
 from eval.baselines.training import check_splits, clear
 from eval.datasets import Example, sample
 from eval.manifest import libraries
-from eval.metrics.classification import METRICS, indicator
+from eval.metrics import METRICS, indicator
 from llm.backends.local_backend import LocalBackend
 from llm.language_model import LanguageModel
 from llm.lora_adapter import CONFIG, WEIGHTS, weights_digest

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainingArguments, set_seed
 
-from eval.baselines.data import Track
 from eval.baselines.finetune import Steps
+from eval.baselines.trained import Track
 from eval.datasets import Example
 from llm.backends.causal_lm import CausalLM
 from llm.backends.list_grammar import ListGrammar

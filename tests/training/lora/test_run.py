@@ -13,7 +13,7 @@ import torch
 from click.testing import CliRunner
 
 from eval.datasets import Example
-from eval.metrics.classification import indicator
+from eval.metrics import indicator
 from llm.backends import causal_lm
 from llm.backends.local_backend import LocalBackend
 from llm.language_model import LanguageModel
@@ -76,7 +76,7 @@ def test_what_was_saved_answers_as_the_manifest_says(made: tuple[Path, dict[str,
     assert backend.name.startswith("tiny-qwen2+genres@")
     assert metrics(backend._causal, PromptSetup(GENRES, "json_list", PROMPT), examples("b")[:0]) == {}
     from eval.datasets import sample
-    from eval.metrics.classification import METRICS
+    from eval.metrics import METRICS
 
     judged = sample(examples("b"), 4)
     found = LanguageModel(backend, STRATEGIES["json_list"], PROMPT).classify([one.text for one in judged], GENRES)
