@@ -23,23 +23,7 @@ _FORMATS = "aclimdb, imdb-by-genre, tmdb, csv, tsv, jsonl, json or parquet"
 
 @dataclass(frozen=True)
 class DataOptions:
-    """The options for a data set; None takes the default of the format.
-
-    Attributes:
-        taxonomy: the taxonomy of the labels.
-        data_format: name of the format; None detects it.
-        text_field: column of the texts.
-        title_field: column of the titles.
-        labels_field: column of the labels.
-        id_field: column of the ids.
-        encoding: of text files.
-        separator: of delimited text files.
-        unknown_labels: ``refuse`` or ``drop`` labels that are not in the taxonomy.
-        split: only rows of this split.
-        split_file: a frozen split of the data.
-        limit: maximum number of examples.
-        min_label_count: labels with fewer training examples are dropped.
-    """
+    """The options for a data set, which their help describes; None takes the default of the format."""
 
     taxonomy: Taxonomy
     data_format: str | None = None

@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -64,32 +64,22 @@ EXAMPLE = "A young smith forges a magic sword to free her kingdom from a dragon.
 )
 @click.option("--allow-anonymous", is_flag=True, default=None, help="Accept requests without an API key.")
 @click.option("--debug", is_flag=True, help="Flask's development server on loopback, with reload and tracebacks.")
-def serve(
-    host: str | None,
-    port: int | None,
-    local: str | None,
-    precision: str | None,
-    trained: Path | None,
-    vllm_model: str | None,
-    adapter: str | None,
-    allow_anonymous: bool | None,
-    debug: bool,
-) -> None:
+def serve(local: str | None, trained: Path | None, vllm_model: str | None, debug: bool, **overrides: Any) -> None:
     """Start the HTTP service."""
     from marquee.serving import with_vllm
     from marquee.settings import read_settings
 
+    adapter = overrides["adapter"]
     if adapter is not None and (trained is not None or (local is None and vllm_model is None)):
         raise click.UsageError("--adapter changes a language model; give --local or --vllm beside it")
     if sum((bool(local), trained is not None, vllm_model is not None)) > 1:
         raise click.UsageError("--local, --trained and --vllm choose the classifier; give one")
-    where = {"host": host, "port": port, "allow_anonymous": allow_anonymous, "adapter": adapter, "precision": precision}
     if trained is not None:
-        settings, vllm = read_settings(**where, taxonomy=_taxonomy_of(trained).name), None
+        settings, vllm = read_settings(**overrides, taxonomy=_taxonomy_of(trained).name), None
     elif vllm_model is None:
-        settings, vllm = read_settings(**where, local_model=local), None
+        settings, vllm = read_settings(**overrides, local_model=local), None
     else:
-        settings, vllm = with_vllm(vllm_model, **where)
+        settings, vllm = with_vllm(vllm_model, **overrides)
     if adapter is not None:
         settings = _as_trained(settings, Path(adapter))
     with ExitStack() as at_the_end:

@@ -32,16 +32,7 @@ _FIRST_TEXTS = 200  # their languages decide which prompts identify a system
 
 @dataclass(frozen=True)
 class BulkRequest:
-    """The options of ``marquee bulk``; its help describes them.
-
-    Attributes:
-        out: None where no output is written.
-        system: None is the classifier of the settings.
-        taxonomy: None is that of the settings.
-        patience: in seconds.
-        runner: ``local`` or ``ray``.
-        ray_backend: ``actors``, ``http`` or ``vllm``.
-    """
+    """The options of ``marquee bulk``, which its help describes; ``out`` is None where no output is written."""
 
     source: str
     out: Path | None

@@ -73,13 +73,7 @@ class Client:
     """
 
     def __init__(
-        self,
-        url: str,
-        cache: bool = True,
-        timeout: float = 60.0,
-        key: str = "",
-        retries: int = 2,
-        batch: int = 64,
+        self, url: str, cache: bool = True, timeout: float = 60.0, key: str = "", retries: int = 2, batch: int = 64
     ) -> None:
         url, key = _checked(url, key)
         self.name = without_login(url)

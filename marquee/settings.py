@@ -44,8 +44,7 @@ class Settings(BaseModel):
         "", description="language model to load into this process, a folder or a name; serve --local"
     )
     precision: Literal["auto", "bfloat16", "float32"] = Field(
-        "auto",
-        description="number format of torch and OpenVINO; auto: bfloat16 where the hardware supports it",
+        "auto", description="number format of torch and OpenVINO; auto: bfloat16 where the hardware supports it"
     )
     adapter: str = Field("", description="folder of a LoRA adapter for that model; `serve --adapter` sets it")
     model: str = Field(

@@ -71,11 +71,9 @@ class ScoreDecider:
 
     @property
     def name(self) -> str:
-        """The classifier's name."""
         return self.classifier.name
 
     def decide(self, request: DecisionRequest) -> DecisionResult:
-        """See ``Decider.decide``."""
         if any(isinstance(question, ScoreQuestion) for question in request.questions):
             raise RequestProblem("cannot-decide", f"{self.name} cannot rate on a scale; send a choice of the levels")
         text, taxonomies = Text(request.content()), [_taxonomy(*placed) for placed in enumerate(request.questions)]
@@ -115,11 +113,9 @@ class TokenDecider:
 
     @property
     def name(self) -> str:
-        """The model's name."""
         return self.backend.name
 
     def decide(self, request: DecisionRequest) -> DecisionResult:
-        """See ``Decider.decide``."""
         self._check_probabilities()
         text, conditions = Text(request.conversation()), _conditions(request.questions)
         jobs = [partial(self._predict, "yes_no", "", text, conditions)] if conditions else []
@@ -167,11 +163,9 @@ class ForwardingDecider:
 
     @property
     def name(self) -> str:
-        """The model's name."""
         return self.backend.name
 
     def decide(self, request: DecisionRequest) -> DecisionResult:
-        """See ``Decider.decide``."""
         if not isinstance(self.backend, DecidingBackend):
             raise RequestProblem("cannot-decide", f"{self.name} has no Decisions API; choose another MARQUEE_STRATEGY")
         messages = [{"role": message.role, "content": message.as_text()} for message in request.input]
@@ -197,7 +191,6 @@ class FallbackDecider:
         return self.first.name
 
     def decide(self, request: DecisionRequest) -> DecisionResult:
-        """See ``Decider.decide``."""
         try:
             return self.first.decide(request)
         except RequestProblem as problem:

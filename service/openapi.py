@@ -151,12 +151,7 @@ GUARDED: tuple[str, ...] = ("no-key", "too-many-requests")
 
 _SCHEMES: Mapping[str, Mapping[str, str]] = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "Authorization: Bearer mq_…"},
-    "key": {
-        "type": "apiKey",
-        "in": "header",
-        "name": "X-API-Key",
-        "description": "the key alone",
-    },
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "the key alone"},
 }
 
 _SECONDS = {"type": "integer", "minimum": 0}
@@ -168,11 +163,7 @@ _HEADERS: Mapping[str, Mapping[str, Any]] = {
     "Retry-After": {"description": "seconds after which a retry may succeed", "schema": _SECONDS},
     "WWW-Authenticate": {"description": "authentication scheme", "schema": {"type": "string"}},
 }
-_HEADERS_OF_STATUS: Mapping[int, Sequence[str]] = {
-    401: ["WWW-Authenticate"],
-    429: ["Retry-After"],
-    503: ["Retry-After"],
-}
+_HEADERS_OF_STATUS = {401: ["WWW-Authenticate"], 429: ["Retry-After"], 503: ["Retry-After"]}
 
 _CLASSIFY = Operation(
     answers=(ClassifyAnswer, BatchAnswer),

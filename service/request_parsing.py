@@ -85,12 +85,7 @@ def read_decision(request: Request, limits: Limits) -> DecisionRequest:
 
 
 def decompressed(body: bytes, encodings: str, max_bytes: int) -> bytes:
-    """A body without its content encodings (RFC 9110).
-
-    Args:
-        body: the body as received.
-        encodings: the header ``Content-Encoding``.
-        max_bytes: largest decompressed body.
+    """A body without the encodings of its header ``Content-Encoding`` (RFC 9110).
 
     Raises:
         RequestProblem: an unknown encoding, damaged data, or a body above ``max_bytes``.

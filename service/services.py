@@ -35,14 +35,7 @@ _UNCALLED = FakeBackend(name="none", weights=lambda conversation: {})  # renders
 
 @dataclass(frozen=True)
 class PromptPreview:
-    """What a language model receives for a text.
-
-    Attributes:
-        prompt: name and digest of the prompt.
-        strategy: name of the strategy.
-        conversations: the messages of every request for the text.
-        sent: False where the service has no language model.
-    """
+    """What a language model receives for a text: one conversation per request; unsent without a language model."""
 
     prompt: str
     strategy: str
@@ -74,17 +67,11 @@ class Services:
     """The parts of the service.
 
     Attributes:
-        classifier_for: returns the classifier for a request's options.
-        check: returns why that classifier cannot answer now; None where it can.
+        check: returns why the classifier cannot answer now; None where it can.
         load: loads the models; called once, before the first request.
         taxonomy: name of the default taxonomy.
-        limits: limits of one request.
         preview_for: previews a prompt; None where the service has no language model.
         decider: answers typed questions; None: the default classifier does, by its scores.
-        similar: returns the search for similar films.
-        lookup: looks bare titles up.
-        access: API keys and rate limits.
-        metrics: Prometheus metrics.
         cache_shared: whether clients with different API keys share cached responses.
         stopping: set once the process has received the signal to stop.
         origins: origins whose pages may call the service (CORS).

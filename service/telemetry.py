@@ -9,6 +9,7 @@ import platform
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -74,13 +75,9 @@ class Metrics:
         self._seconds = Histogram(
             "marquee_request_seconds", "Duration of a request.", ["route"], buckets=_SECONDS, registry=registry
         )
-        self.queue = Gauge(
-            "marquee_queue_requests",
-            "Requests that wait for a classifier or are being computed.",
-            ["classifier"],
-            registry=registry,
-            multiprocess_mode="livesum",
-        )
+        help = "Requests that wait for a classifier or are being computed."
+        gauge = partial(Gauge, registry=registry)
+        self.queue = gauge("marquee_queue_requests", help, ["classifier"], multiprocess_mode="livesum")
         self.batch = Histogram("marquee_batch_texts", "Texts of a forward pass.", buckets=_TEXTS, registry=registry)
         self._answers = Counter("marquee_answers", "Texts with an answer.", ["model"], registry=registry)
         self._cached = Counter("marquee_cache_hits", "Texts whose answer was cached.", registry=registry)
@@ -89,10 +86,8 @@ class Metrics:
         self._questions = Counter("marquee_questions", "Typed questions with an answer.", ["type"], registry=registry)
         self._problems = Counter("marquee_problems", "Texts without an answer.", ["kind"], registry=registry)
         self._lookups = Counter("marquee_lookups", "Titles looked up, by provider.", ["provider"], registry=registry)
-        build = Gauge(
-            "marquee_build_info", "This program; always 1.", ["version", "python"], registry=registry,
-            multiprocess_mode="max",
-        )  # fmt: skip
+        labels = ["version", "python"]
+        build = gauge("marquee_build_info", "This program; always 1.", labels, multiprocess_mode="max")
         build.labels(__version__, platform.python_version()).set(1)
         self._tokens = Counter("marquee_tokens", "Tokens of language models.", ["model", "kind"], registry=registry)
         self._dollars = Counter("marquee_cost_usd", "Their cost, where prices are known.", ["model"], registry=registry)

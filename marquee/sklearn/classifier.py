@@ -287,7 +287,7 @@ class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
 
 # Checks of ``check_estimator`` that cannot pass, with the reason; the rows of numbers are written as texts.
 EXPECTED_FAILED_CHECKS: Mapping[str, str] = {
-    "check_classifiers_train": "learns no weights: what the text of a number is about says nothing of its class",
+    "check_classifiers_train": "learns no weights: what the text of a number is about says nothing of its class"
 } | dict.fromkeys(
     (
         "check_classifiers_multilabel_representation_invariance",

@@ -32,7 +32,6 @@ class InputText(_RequestPart):
     prompt_cache_breakpoint: dict[str, Any] | None = Field(None, description=_NO_EFFECT)
 
     def as_text(self) -> str:
-        """The part as text for a model."""
         return self.text
 
 
@@ -43,7 +42,6 @@ class OutputText(_RequestPart):
     text: str
 
     def as_text(self) -> str:
-        """The part as text for a model."""
         return self.text
 
 
@@ -54,7 +52,6 @@ class OutputRefusal(_RequestPart):
     refusal: str
 
     def as_text(self) -> str:
-        """The part as text for a model."""
         return self.refusal
 
 
@@ -65,7 +62,6 @@ class InputJSON(_RequestPart):
     data: dict[str, Any] | list[dict[str, Any]]
 
     def as_text(self) -> str:
-        """The part as text for a model."""
         return json.dumps(self.data, ensure_ascii=False, separators=(",", ":"))
 
 
