@@ -87,22 +87,16 @@ class Client:
 
         A taxonomy that is known here by name is sent by name; any other is sent as a whole.
         """
-        return self.ask(texts, taxonomy_fields(taxonomy), taxonomy)
-
-    def ask(
-        self, texts: Sequence[str | Text], fields: Mapping[str, Any], taxonomy: Taxonomy | None = None
-    ) -> list[Prediction]:
-        """The same with fields of the request as the README lists them."""
-        return [answer.prediction for answer in self.answers(texts, fields, taxonomy)]
+        return [answer.prediction for answer in self.answers(texts, taxonomy_fields(taxonomy), taxonomy)]
 
     def answers(
         self, texts: Sequence[str | Text], fields: Mapping[str, Any], taxonomy: Taxonomy | None = None
     ) -> list[ServiceAnswer]:
-        """The same with what else the service says of each text. Empty texts are not sent."""
+        """The same with fields of the request, and what else the service returns. Empty texts are not sent."""
         checked = checked_texts(texts)
         source = AnswerSource(self.name, taxonomy.versioned_name if taxonomy else str(fields.get("taxonomy") or ""))
         items = [{"text": text.body, "title": text.title} for text in checked if not text.empty]
-        found = iter(self._ask(items, fields, source))
+        found = iter(self._answers(items, fields, source))
         return [
             ServiceAnswer(Prediction((), source, problem=no_text(text))) if text.empty else next(found)
             for text in checked
@@ -112,9 +106,9 @@ class Client:
         """The same for one text; the service looks its title up first."""
         item = {"text": text.body, "title": text.title, "year": year}
         source = AnswerSource(self.name, str(fields.get("taxonomy") or ""))
-        return self._ask([item], {**fields, "lookup": True}, source)[0]
+        return self._answers([item], {**fields, "lookup": True}, source)[0]
 
-    def _ask(
+    def _answers(
         self, items: Sequence[Mapping[str, Any]], fields: Mapping[str, Any], source: AnswerSource
     ) -> list[ServiceAnswer]:
         request = {**fields, "scores": True, "cache": self._cache}

@@ -75,9 +75,9 @@ class Metrics:
         self._seconds = Histogram(
             "marquee_request_seconds", "Duration of a request.", ["route"], buckets=_SECONDS, registry=registry
         )
-        help = "Requests that wait for a classifier or are being computed."
+        about = "Requests that wait for a classifier or are being computed."
         gauge = partial(Gauge, registry=registry)
-        self.queue = gauge("marquee_queue_requests", help, ["classifier"], multiprocess_mode="livesum")
+        self.queue = gauge("marquee_queue_requests", about, ["classifier"], multiprocess_mode="livesum")
         self.batch = Histogram("marquee_batch_texts", "Texts of a forward pass.", buckets=_TEXTS, registry=registry)
         self._answers = Counter("marquee_answers", "Texts with an answer.", ["model"], registry=registry)
         self._cached = Counter("marquee_cache_hits", "Texts whose answer was cached.", registry=registry)
