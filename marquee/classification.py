@@ -132,7 +132,7 @@ def classify_dataframe(
     """
     pandas = _pandas()
     if not isinstance(df, pandas.DataFrame):
-        raise InvalidSetting(f"df is a {type(df).__name__}; give a pandas DataFrame, or call marquee.classify")
+        raise InvalidSetting(f"df is a {type(df).__name__}; give a pandas DataFrame, or use marquee.classify")
     check_columns([str(name) for name in df.columns], {"text": text, "title": title})
     chosen = taxonomy_of(labels, taxonomy, multi, max_labels, allow_none)
     added = _columns([], chosen, scores, prefix)
