@@ -94,7 +94,7 @@ def _conversations(
 ) -> Iterator[Conversation]:
     """Yield one conversation per text; for ``yes_no``, each is about the next label."""
     from llm.language_model import LanguageModel
-    from llm.strategies.registry import STRATEGIES
+    from llm.strategies import STRATEGIES
 
     model = LanguageModel(backend, STRATEGIES[strategy])
     for number, text in enumerate(texts):
@@ -110,7 +110,7 @@ def _masses(
 ) -> tuple[float, float, bool]:
     """Return the mass of the named codes, that of other letters, and whether the top token is a named code."""
     from llm.backends.codes import code_of
-    from llm.strategies.yes_no import CODES as YES_NO
+    from llm.strategies.scored import YES_NO_CODES as YES_NO
 
     named = (
         [code for code, _ in LABEL_TOKENS.labels_with_codes(taxonomy)] if strategy == "label_tokens" else list(YES_NO)

@@ -17,7 +17,7 @@ from llm.backends.request_forms import Body
 from llm.backends.transport import BATCH, CHAT, HTTPTransport
 from llm.classifier import Problem, Usage
 from llm.language_model import LanguageModel
-from llm.strategies.registry import STRATEGIES
+from llm.strategies import STRATEGIES
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks import skllm
 from benchmarks.measure import Plots, tmdb_genres
-from llm.strategies.yes_no import CODES
+from llm.strategies.scored import YES_NO_CODES
 from prompts import registry
 from prompts.answer_format import JSON_LIST, LABEL_TOKENS, AnswerFormat
 from prompts.text import Text
@@ -65,7 +65,7 @@ def _sent(plots: Plots) -> Iterator[str]:
         for text in [Text("film")] if question.label else plots.marked(f"a0{question.strategy}"):
             yield from (message["content"] for message in prompt.render(text, taxonomy, question))
     yield from (text.body for text in plots.marked("a0yes_no"))
-    yield from CODES
+    yield from YES_NO_CODES
     yield skllm.prompt_source()
     yield from (f"```{text.body}```\n\n" for text in plots.marked("s0"))
 

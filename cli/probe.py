@@ -65,7 +65,7 @@ def _measure_order_sensitivity(
     settings: Settings, orders: int, data: Path, text_field: str, limit: int, as_json: bool
 ) -> None:  # fmt: skip
     from eval.datasets import texts_of
-    from llm.wrappers.order_ensemble import order_sensitivity
+    from llm.wrappers.combined import order_sensitivity
     from marquee.factory import RequestOptions, classifier_of
     from prompts import registry
 

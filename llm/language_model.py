@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from llm.backends.backend import Backend, Conversation
 from llm.classifier import AnswerSource, Prediction, no_text, total_usage
 from llm.few_shot import ExampleSelector, examples_digest, no_examples
-from llm.strategies.registry import STRATEGIES, best
+from llm.strategies import STRATEGIES, best
 from llm.strategies.strategy import PromptBuilder, Strategy, StrategyAnswer
 from llm.thresholds import LabelThreshold, ThresholdStore
 from prompts.answer_format import AnswerFormat, FewShotExample
@@ -30,7 +30,7 @@ class LanguageModel:
     Attributes:
         backend: the model.
         strategy: how its output becomes labels and scores; None takes the best that the backend supports
-            (``llm.strategies.registry.best``).
+            (``llm.strategies.best``).
         prompt: the prompt; None chooses one per text (``prompts.registry.prompt_for``).
         thresholds: from scores to labels, for strategies that return scores only.
         examples: few-shot examples of each text.

@@ -21,8 +21,7 @@ from llm.strategies import registry as strategies
 from llm.thresholds import ThresholdStore
 from llm.wrappers.admission import AdmissionControl, MicroBatched, MicroBatchedPairs
 from llm.wrappers.cache import AnswerStore, Cached
-from llm.wrappers.order_ensemble import OrderEnsemble
-from llm.wrappers.two_models import Cascade, Fallback, Shortlist
+from llm.wrappers.combined import Cascade, Fallback, OrderEnsemble, Shortlist
 from marquee.settings import Settings
 from prompts import registry
 from prompts.taxonomy import Taxonomy

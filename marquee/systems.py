@@ -17,7 +17,7 @@ from prompts.network import without_login
 if TYPE_CHECKING:
     from llm.backends.backend import Backend
     from llm.costs import Preview
-    from llm.embedded.cosine import CosineClassifier
+    from llm.embedded.label_vectors import CosineClassifier
     from llm.embedded.matcher import Matcher
     from marquee.factory import RequestOptions
     from marquee.settings import Settings
@@ -90,7 +90,7 @@ def offline(
         InvalidSetting: another system, or a setting that another transport does not support.
     """
     from llm.thresholds import ThresholdStore
-    from llm.wrappers.order_ensemble import OrderEnsemble
+    from llm.wrappers.combined import OrderEnsemble
     from marquee import factory
     from marquee.settings import read_settings
     from similarity.encoders.minilm import MiniLM
@@ -129,7 +129,7 @@ def _embedded(spec: str, rest: str, context: SystemContext) -> System:
 
 
 def _plain(spec: str, rest: str, context: SystemContext) -> System:
-    from llm.embedded.cosine import CosineClassifier
+    from llm.embedded.label_vectors import CosineClassifier
     from similarity.encoders.minilm import MiniLM
 
     if rest:
@@ -168,7 +168,7 @@ def _llm(spec: str, rest: str, context: SystemContext) -> System:
 
 def _options(rest: str, context: SystemContext, spec: str = "") -> RequestOptions:
     """Strategy and prompt, in any order. ``auto`` means the prompt: the strategy ``auto`` is the default anyway."""
-    from llm.strategies.registry import STRATEGIES
+    from llm.strategies import STRATEGIES
     from marquee.factory import RequestOptions
     from prompts import registry
 

@@ -11,7 +11,7 @@ from llm.backends.backend import Backend, FakeBackend
 from llm.classifier import Classifier, Problem
 from llm.few_shot import ExampleSelector
 from llm.language_model import LanguageModel
-from llm.strategies.registry import AUTO, STRATEGIES, named
+from llm.strategies import AUTO, STRATEGIES, named
 from llm.thresholds import ThresholdStore
 from lookup.lookup import Lookup
 from marquee.factory import ClassifierFor, Monitor, RequestOptions, answer_store, create, language_model

@@ -12,10 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from llm.backends.endpoint import Address
-from llm.backends.form_rules import next_form, ran_out_of_tokens, refused_field
 from llm.backends.refusals import Refusal
 from llm.backends.replies import model_in, only_reasoned
-from llm.backends.request_forms import OPTIONAL, Body, RequestForm, assumed_form, is_batch
+from llm.backends.request_forms import (
+    OPTIONAL,
+    Body,
+    RequestForm,
+    assumed_form,
+    is_batch,
+    next_form,
+    ran_out_of_tokens,
+    refused_field,
+)
 from prompts.errors import InvalidSetting
 from prompts.files import digest_of, locked, write_text_atomically
 
@@ -229,7 +237,7 @@ class RequestAdapter:
         if merged != before:
             _log_change(f"{model} at {self.address.endpoint}", before, merged)
             self._file.update(
-                self._key(model, "form"), lambda stored: RequestForm.from_json(stored or {}).merged(merged).as_json()
+                self._key(model, "form"), lambda stored: asdict(RequestForm.from_json(stored or {}).merged(merged))
             )
 
     def _key(self, model: str, what: str) -> str:
@@ -240,18 +248,16 @@ async def _eliminate(
     attempt: Callable[[RequestForm], Awaitable[Reply]], form: RequestForm, names: Sequence[str]
 ) -> tuple[RequestForm, Reply] | None:
     """Find fields that are refused without a name: remove all, then restore those that do no harm."""
-    best = replace(form, merges_system=True)
-    for name in names:
-        best = best.without_field(name)
-    reply = await attempt(best)
+    removed = ["system", *names]
+    reply = await attempt(form.without(*removed))
     if not reply.succeeded:
         return None
-    for name in ("system", *names):
-        restored = best.with_field(name, form)
-        result = await attempt(restored)
+    for name in list(removed):
+        fewer = [one for one in removed if one != name]
+        result = await attempt(form.without(*fewer))
         if result.succeeded:
-            best, reply = restored, result
-    return best, reply
+            removed, reply = fewer, result
+    return form.without(*removed), reply
 
 
 def _model(body: Body) -> str:

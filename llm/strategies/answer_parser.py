@@ -37,17 +37,15 @@ from prompts.taxonomy import Taxonomy
 _FENCE = re.compile(r"```[\w-]*")
 _ENTITY = re.compile(r"&(?:#\d{1,6}|#x[\da-fA-F]{1,5}|[a-zA-Z]{2,8});")
 _BARE_QUOTE = re.compile(r'(?<!\\)"')
-_INLINE_TAG = re.compile(r"</?(?:b|i|u|em|strong|span|code|mark)>", re.IGNORECASE)
+_INLINE_TAG = re.compile(r"(?i)</?(?:b|i|u|em|strong|span|code|mark)>")
 _BLOCK_TAG = re.compile(
-    r"</?(?:ul|ol|li|p|div|br|items?|tr|td|table|tbody|\w*(?:label|genre|tag|categor|class)\w*)\s*/?>", re.IGNORECASE
+    r"(?i)</?(?:ul|ol|li|p|div|br|items?|tr|td|table|tbody|\w*(?:label|genre|tag|categor|class)\w*)\s*/?>"
 )
-_SAID_OF_VALUE = re.compile(
-    r"\W{0,3}(?:was|were|is|are|would|does|did|do|has|have|had|might|could|can|but)\b", re.IGNORECASE
-)
+_SAID_OF_VALUE = re.compile(r"(?i)\W{0,3}(?:was|were|is|are|would|does|did|do|has|have|had|might|could|can|but)\b")
 # Between two answers: nothing that makes the second one final, or another turn of a conversation that goes on.
-_BESIDE = re.compile(r"(?:[ \t,;&|/.]|and|or)*", re.IGNORECASE)
+_BESIDE = re.compile(r"(?i)(?:[ \t,;&|/.]|and|or)*")
 _NEXT_TURN = re.compile(
-    r"(?:\A|\n)[^\w\n]{0,8}(?:user|human|assistant|model|instruction|input|text|plot)\b[^\w\n]{0,8}[:\n]", re.IGNORECASE
+    r"(?i)(?:\A|\n)[^\w\n]{0,8}(?:user|human|assistant|model|instruction|input|text|plot)\b[^\w\n]{0,8}[:\n]"
 )
 _SAID_AROUND = 60  # characters in front of a value, and behind it, that may negate it
 _DEPTH = 4  # of JSON inside of strings

@@ -31,7 +31,6 @@ class JSONList(Strategy):
     returns_labels = True
 
     def fingerprint_parts(self, taxonomy: Taxonomy) -> Any:
-        """See ``Strategy.fingerprint_parts``."""
         constraint = self.constraint(taxonomy)
         return [constraint.schema, constraint.max_tokens]
 
@@ -53,7 +52,6 @@ class JSONList(Strategy):
         return Constraint(labels, _max_tokens(taxonomy))
 
     def ask(self, backend: Backend, prompts: Sequence[PromptBuilder], taxonomy: Taxonomy) -> list[StrategyAnswer]:
-        """See ``Strategy.ask``."""
         conversations = [prompt(taxonomy, JSON_LIST) for prompt in prompts]
         return [
             _parsed(completion, taxonomy) for completion in backend.generate(conversations, self.constraint(taxonomy))

@@ -38,24 +38,21 @@ _NONE_OF = re.compile(
     r"(?:labels?|genres?|categor(?:y|ies)|topics?|tags?|options?)?(?:appl(?:y|ies)|fits?|match(?:es)?|found)?"
 )
 _NEGATION = re.compile(
-    r"\b(?:not?|none|never|neither|nor|without|except|excluding|excluded?|exclude|rejected|cannot|rather|instead|unlike)\b"
-    r"|n['\u2019]t\b",
-    re.IGNORECASE,
+    r"(?i)\b(?:not?|none|never|neither|nor|without|except|exclud(?:e|ed|ing)|rejected|cannot|rather|instead|unlike)\b"
+    r"|n['\u2019]t\b"
 )
 _REFUSAL = re.compile(
-    r"\b(?:sorry|apolog\w+|as an ai|language model|unable to|(?:can(?:no|['\u2019])t|cannot|won['\u2019]?t|will not)\s+"
-    r"(?:be\s+)?(?:help|assist|choose|answer|label|classify|categori[sz]e|determine|decide|comply|provide|process|do))\b",
-    re.IGNORECASE,
+    r"(?i)\b(?:sorry|apolog\w+|as an ai|language model|unable to|(?:can(?:no|['\u2019])t|cannot|won['\u2019]?t|will not)\s+"
+    r"(?:be\s+)?(?:help|assist|choose|answer|label|classify|categori[sz]e|determine|decide|comply|provide|process|do))\b"
 )
 BULLET = re.compile(
     r"^\s*(?:#{1,6}\s+|>\s+|(?:[-*+\u2022\u2023\u25e6\u2013\u2014\u00b7]|\(?(?:\d{1,3}|[A-Za-z]|[ivx]{1,4})[.)])\s+"
     r"|[\u2460-\u2473]\s*|\(?\d{1,3}[\uff0e\uff09\u3001]\s*)"
 )
 _DELIMITER = re.compile(
-    r"[,;|/\n\t\u3001\uff0c\uff1b\u2022\u00b7]|\s+(?=#|\(?\d{1,2}[.)]\s+\D)|\s+&\s+|\s*[\u548c\u53ca\u4e0e]\s*"
+    r"(?i)[,;|/\n\t\u3001\uff0c\uff1b\u2022\u00b7]|\s+(?=#|\(?\d{1,2}[.)]\s+\D)|\s+&\s+|\s*[\u548c\u53ca\u4e0e]\s*"
     r"|(?<=[\]\u3011\u300d\u300f\u300b])(?=[\[\u3010\u300c\u300e\u300a])"
-    r"|\s+(?:and|und|et|y|e|en|och|og|i|\u0438|ve|ja|as well as)\s+",
-    re.IGNORECASE,
+    r"|\s+(?:and|und|et|y|e|en|och|og|i|\u0438|ve|ja|as well as)\s+"
 )
 _MORE = re.compile(r"\s*[:\uff1a(=|]|\s[-\u2013\u2014]\s|->")
 _PIECES_READ = 400  # joining neighbours is quadratic in their number

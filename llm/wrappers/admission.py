@@ -35,11 +35,9 @@ class AdmissionControl:
 
     @property
     def name(self) -> str:
-        """The inner classifier's name."""
         return self.inner.name
 
     def fingerprint(self, text: Text, taxonomy: Taxonomy) -> str:
-        """See ``Fingerprinting.fingerprint``."""
         return self.inner.fingerprint(text, taxonomy)
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
@@ -84,7 +82,6 @@ class MicroBatched:
 
     @property
     def name(self) -> str:
-        """The inner classifier's name."""
         return self._inner.name
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:

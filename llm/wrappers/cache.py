@@ -194,7 +194,6 @@ class Cached:
 
     @property
     def name(self) -> str:
-        """The inner classifier's name."""
         return self.inner.name
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:

@@ -18,7 +18,7 @@ from bulk.runners import LocalRunner
 from llm.backends.openai_compatible import OpenAICompatible
 from llm.backends.transport import HTTPTransport
 from llm.language_model import LanguageModel
-from llm.strategies.registry import STRATEGIES
+from llm.strategies import STRATEGIES
 from prompts import registry
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.taxonomy import Label, Taxonomy

@@ -15,9 +15,9 @@ from llm.backends.capability_checks import CHECKS
 from llm.backends.openai_compatible import OpenAICompatible
 from llm.backends.transport import HTTPTransport
 from llm.language_model import LanguageModel
-from llm.strategies.registry import STRATEGIES, best
+from llm.strategies import STRATEGIES, best
 from llm.thresholds import ThresholdStore
-from llm.wrappers.order_ensemble import order_sensitivity
+from llm.wrappers.combined import order_sensitivity
 from prompts import registry
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text

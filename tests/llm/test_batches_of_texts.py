@@ -16,14 +16,13 @@ from eval.baselines.thresholds import Decoding
 from eval.baselines.trained import Trained
 from llm.backends.backend import FakeBackend
 from llm.classifier import Classifier, Prediction
-from llm.embedded.cosine import CosineClassifier
+from llm.embedded.label_vectors import CosineClassifier
 from llm.embedded.matcher import Matcher
 from llm.language_model import LanguageModel
 from llm.strategies.json_list import JSONList
 from llm.wrappers.admission import AdmissionControl, MicroBatched
 from llm.wrappers.cache import AnswerStore, Cached
-from llm.wrappers.order_ensemble import OrderEnsemble
-from llm.wrappers.two_models import Cascade, Fallback, Shortlist
+from llm.wrappers.combined import Cascade, Fallback, OrderEnsemble, Shortlist
 from marquee.client import Client
 from marquee.sklearn import MarqueeClassifier
 from prompts import registry

@@ -27,7 +27,7 @@ from llm.backends.request_adapter import FindingsFile, RequestAdapter
 from llm.backends.transport import HTTPTransport
 from llm.classifier import Prediction, Problem
 from llm.language_model import LanguageModel
-from llm.strategies.registry import STRATEGIES
+from llm.strategies import STRATEGIES
 from llm.wrappers.cache import AnswerStore, Cached
 from marquee.settings import read_settings
 from prompts.errors import InvalidSetting

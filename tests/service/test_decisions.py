@@ -20,7 +20,7 @@ from llm.backends.transport import HTTPTransport
 from llm.classifier import Problem
 from llm.embedded.matcher import Matcher
 from llm.language_model import LanguageModel
-from llm.strategies.registry import STRATEGIES
+from llm.strategies import STRATEGIES
 from llm.wrappers.cache import AnswerStore
 from prompts import registry
 from service.access_control import AccessControl, Keys

@@ -9,7 +9,7 @@ from llm.backends.backend import Conversation, FakeBackend
 from llm.embedded.matcher import matcher
 from llm.few_shot import StaticExamples
 from llm.language_model import LanguageModel
-from llm.strategies.registry import STRATEGIES
+from llm.strategies import STRATEGIES
 from prompts import registry
 from prompts.answer_format import FewShotExample
 from prompts.text import Text

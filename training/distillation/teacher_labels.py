@@ -10,7 +10,7 @@ from eval.datasets import Example
 from eval.datasets.split import assign
 from eval.rows import RunRow
 from llm.classifier import ProblemKind
-from llm.strategies.registry import STRATEGIES
+from llm.strategies import STRATEGIES
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.taxonomy import Taxonomy
 

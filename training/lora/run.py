@@ -18,7 +18,7 @@ from eval.metrics.classification import METRICS, indicator
 from llm.backends.local_backend import LocalBackend
 from llm.language_model import LanguageModel
 from llm.lora_adapter import CONFIG, WEIGHTS, weights_digest
-from llm.strategies.registry import STRATEGIES
+from llm.strategies import STRATEGIES
 from training.lora.config import Hardware, LoraConfig, hardware_for
 from training.lora.dataset import LoraDataset, PromptSetup, tokenised
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from llm.embedded.cosine import CosineClassifier, LabelVectorCache
-from llm.embedded.label_vectors import LabelEmbeddingCache
+from llm.embedded.label_vectors import CosineClassifier, LabelEmbeddingCache
 from llm.embedded.matcher import Matcher
 from prompts import registry
 from prompts.taxonomy import Label, Taxonomy
@@ -95,14 +94,14 @@ def test_a_title_alone_is_a_text(plain: CosineClassifier) -> None:
 @pytest.mark.parametrize(("labels", "kept"), [(100, 4), (200, 2), (1_000, 0)])
 def test_the_cache_of_label_vectors_is_limited_in_bytes(labels: int, kept: int) -> None:
     encoder = Words()
-    vectors = LabelVectorCache(encoder, max_bytes=450 * Words.dimension * 4)
+    plain = CosineClassifier(encoder, max_bytes=450 * Words.dimension * 4)
     own = [Taxonomy("own", tuple(Label(f"{turn} {n}") for n in range(labels))) for turn in range(20)]
     for taxonomy in own:
-        assert vectors.of(taxonomy).shape == (labels, Words.dimension)
-        assert vectors._cache.size <= 450 * Words.dimension * 4
+        assert plain.label_vectors(taxonomy).shape == (labels, Words.dimension)
+        assert plain._labels.size <= 450 * Words.dimension * 4
     encoder.calls.clear()
     for taxonomy in own[::-1]:
-        vectors.of(taxonomy)
+        plain.label_vectors(taxonomy)
     assert len(encoder.calls) == 20 - kept
 
 

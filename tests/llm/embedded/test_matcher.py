@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llm.embedded.cosine import CosineClassifier
-from llm.embedded.label_vectors import LabelEmbeddingCache
+from llm.embedded.label_vectors import CosineClassifier, LabelEmbeddingCache
 from llm.embedded.matcher import SHIPPED, THRESHOLD, Matcher
 from llm.embedded.weights import MatcherWeights, WordFeatures, load, save
 from prompts import registry

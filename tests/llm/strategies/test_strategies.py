@@ -16,10 +16,8 @@ from llm.backends.transport import HTTPTransport
 from llm.classifier import Prediction, Problem, Usage
 from llm.language_model import LanguageModel
 from llm.strategies import registry as choice
-from llm.strategies.decisions_api import DecisionsAPI
 from llm.strategies.json_list import JSONList
-from llm.strategies.label_tokens import LabelTokens, normalized
-from llm.strategies.yes_no import YesNo
+from llm.strategies.scored import DecisionsAPI, LabelTokens, YesNo, normalized
 from llm.thresholds import ThresholdStore
 from prompts import registry
 from prompts.errors import UnknownName
