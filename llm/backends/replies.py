@@ -79,7 +79,8 @@ class ReplyReader:
         """Why a choice has no answer, with its finish reason and a remedy; None if it has one."""
         message, finish, is_blank = _message(choice), finish_reason(choice), not (content or "").strip()
         reason = f" (finish_reason {finish})" if finish else ""
-        if is_blank and (refusal := _refusal(message)):
+        refusals = [one.get("refusal") for one in (message, *_chunks(message))]
+        if is_blank and (refusal := next(filter(None, refusals), None)):
             detail = f"the model refused: {excerpt(self.redact(str(refusal)))}"
         elif _FILTERED.search(finish):
             detail = f"the endpoint's content filter stopped the answer{reason}"
@@ -141,13 +142,13 @@ def only_reasoned(reply: Any) -> bool:
 
 def tokens_of(choice: Choice) -> tuple[Token, ...]:
     """The tokens of a choice's text; none unless every token has a log-probability."""
-    tokens = [_token(entry) for entry in _token_entries(choice)]
+    tokens = [_token(entry) for entry in _list(_object(choice, "logprobs"), "content")]
     return tuple(token for token in tokens if token) if all(tokens) else ()
 
 
 def top_tokens(choice: Choice) -> list[tuple[str, float]]:
     """The first token's most probable alternatives with their log-probabilities, in the endpoint's order."""
-    first = next(iter(_token_entries(choice)), None)
+    first = next(iter(_list(_object(choice, "logprobs"), "content")), None)
     tokens = map(_token, _list(first, "top_logprobs"))
     return [(token.text, token.logprob) for token in tokens if token]
 
@@ -224,11 +225,6 @@ def _chunk_text(chunk: Any) -> str | None:
     return text if isinstance(text, str) else None
 
 
-def _refusal(message: Mapping[str, Any]) -> Any:
-    """The text of a refusal, beside the content or as a chunk of it."""
-    return message.get("refusal") or next((one["refusal"] for one in _chunks(message) if one.get("refusal")), None)
-
-
 def _has_reasoning(message: Mapping[str, Any]) -> bool:
     in_chunk = any(chunk.get("type") in ("thinking", "reasoning") for chunk in _chunks(message))
     return in_chunk or any(message.get(key) for key in ("reasoning_content", "reasoning", "reasoning_details"))
@@ -236,10 +232,6 @@ def _has_reasoning(message: Mapping[str, Any]) -> bool:
 
 def _chunks(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [chunk for chunk in _list(message, "content") if isinstance(chunk, Mapping)]
-
-
-def _token_entries(choice: Choice) -> list[Any]:
-    return _list(_object(choice, "logprobs"), "content")
 
 
 def _token(entry: Any) -> Token | None:

@@ -7,7 +7,7 @@ In this order:
 3. JSON (``llm.strategies.json_repair``): the last value in the requested shape counts, else the last one in another
    shape that models use (``llm.strategies.label_values``). JSON that cannot be repaired is unreadable, and so
    are two answers that differ where nothing makes the second one final.
-4. Plain words that list labels (``llm.strategies.plain_lists``), where there is no JSON.
+4. Plain words that list labels (``llm.strategies.plain_words``), where there is no JSON.
 
 An answer of more than 20,000 characters after its reasoning is unreadable, unless it is exactly in the requested shape
 or the taxonomy itself is that long: a model that repeats itself up to its token limit gives no answer.
@@ -24,15 +24,16 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from llm.classifier import Problem
 from llm.reasoning import without_reasoning
 from llm.strategies.json_repair import ParsedValue, json_values
 from llm.strategies.label_values import as_requested, from_value, is_one_label
-from llm.strategies.label_words import known, means_nothing, negates, refuses, said_with_more
-from llm.strategies.plain_lists import listed
+from llm.strategies.plain_words import known, listed, means_nothing, negates, refuses, said_with_more
 from llm.strategies.strategy import StrategyAnswer
 from prompts.taxonomy import Taxonomy
+from prompts.text import without_lone_surrogates
 
 _FENCE = re.compile(r"```[\w-]*")
 _ENTITY = re.compile(r"&(?:#\d{1,6}|#x[\da-fA-F]{1,5}|[a-zA-Z]{2,8});")
@@ -53,86 +54,71 @@ _LONGEST_ANSWER = 20_000  # characters after the reasoning; reading takes quadra
 
 
 def read_answer(written: str | None, taxonomy: Taxonomy, cut: bool = False) -> StrategyAnswer:
-    """Read the labels out of a model's words.
+    """Read the labels out of a model's words; never raises, whatever was written.
 
     Args:
         written: the completion's text; None where the endpoint gave no content.
         taxonomy: the labels of the request.
         cut: whether the text may be without its end, as the token limit and interrupted endpoints leave it.
-
-    Returns:
-        An ``StrategyAnswer``; never raises, whatever was written.
     """
-    if (exact := _exactly(written or "", taxonomy)) is not None:
+    text = written or ""
+    if (exact := _exactly(text, taxonomy)) is not None:
         return _judge(exact, taxonomy)
-    if not (written or "").strip():
-        return _unreadable("the model wrote nothing", ())
-    fits = len(written or "") <= _LONGEST_ANSWER
-    if fits and not cut and (label := known(written or "", taxonomy)) is not None:
+    if not text.strip():
+        return _unreadable("the model wrote nothing")
+    fits = len(text) <= _LONGEST_ANSWER
+    if fits and not cut and (label := known(text, taxonomy)) is not None:
         return StrategyAnswer((label,))
-    words = without_reasoning(written or "")
+    words = without_reasoning(text)
     if words is None:
-        return _unreadable(f"the model's reasoning has no end, so no answer follows it: {_excerpt(written or '')}", ())
+        return _unreadable(f"the model's reasoning has no end, so no answer follows it: {_excerpt(text)}")
     if not words:
-        return _unreadable(f"the model wrote nothing after its reasoning: {_excerpt(written or '')}", ())
-    if not fits and len(words) > (longest := _longest_answer(taxonomy)):
-        return _unreadable(f"the answer is longer than {longest:,} characters: {_excerpt(words)}", ())
+        return _unreadable(f"the model wrote nothing after its reasoning: {_excerpt(text)}")
+    longest = max(_LONGEST_ANSWER, 2 * sum(len(name) + 4 for name in taxonomy.names))  # twice all labels
+    if not fits and len(words) > longest:
+        return _unreadable(f"the answer is longer than {longest:,} characters: {_excerpt(words)}")
     last = next(reversed(list(json_values(words))), None) if cut else None
     if cut and (last is None or last.broken or not last.closed):
-        return _unreadable(f"the answer was cut off before its end: {_excerpt(words)}", ())
+        return _unreadable(f"the answer was cut off before its end: {_excerpt(words)}")
     return _read(words, taxonomy, 0)
 
 
-def _longest_answer(taxonomy: Taxonomy) -> int:
-    """Characters of the longest answer that is read: twice all labels of the taxonomy, and more for a small one."""
-    return max(_LONGEST_ANSWER, 2 * sum(len(name) + 4 for name in taxonomy.names))
-
-
-def _exactly(written: str, taxonomy: Taxonomy) -> list[str] | None:
+def _exactly(text: str, taxonomy: Taxonomy) -> list[str] | None:
     """The labels of a reply in exactly the requested form, as most replies are."""
-    try:
-        value = json.loads(written)
-    except (ValueError, RecursionError):
-        return None
-    if isinstance(value, dict) and value.keys() == {"labels"} and written.count("labels") == 1:
+    value = _decoded(text)
+    if isinstance(value, dict) and value.keys() == {"labels"} and text.count("labels") == 1:
         value = value["labels"]
     plain = isinstance(value, list) and bool(value) and all(isinstance(item, str) for item in value)
     return value if plain and set(value) <= set(taxonomy.names) else None
+
+
+def _decoded(text: str) -> Any:
+    """The value of a text that is JSON; None for other texts."""
+    try:
+        return json.loads(text, strict=False)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _read(words: str, taxonomy: Taxonomy, depth: int) -> StrategyAnswer:
     words = _ENTITY.sub(lambda found: html.unescape(found[0]), _FENCE.sub("\n", words)).strip()
     if '\\"' in words and not _BARE_QUOTE.search(words):
         words = words.replace('\\"', '"')  # JSON that was quoted for a string and is in none
-    if depth < _DEPTH and (inner := _quoted(words)) is not None and known(words, taxonomy) is None:
+    inner = _decoded(words) if depth < _DEPTH and words.startswith('"') else None
+    if isinstance(inner, str) and known(words, taxonomy) is None:
         return _read(inner, taxonomy, depth + 1)
     values = list(json_values(words))
     said, cut = _from_json(words, values, taxonomy)
     if (said is None and any(found.broken or found.cut for found in values)) or (cut and not said):
-        return _unreadable(f"the model's JSON cannot be read as a whole: {_excerpt(words)}", ())
-    if said is None and not _starts_like_json(words, values):
+        return _unreadable(f"the model's JSON cannot be read as a whole: {_excerpt(words)}")
+    if said is None and not (values and not words[: values[0].start].strip()):  # not for words that begin with JSON
+        bare = _BLOCK_TAG.sub("\n", _INLINE_TAG.sub("", words))
         said = listed(words, taxonomy)
-        if said is None and (bare := _without_markup(words)) != words:
-            said = listed(bare, taxonomy)
+        said = listed(bare, taxonomy) if said is None and bare != words else said
     if said is None:
-        return _unreadable(f"the model's words hold no list of labels: {_excerpt(words)}", ())
+        return _unreadable(f"the model's words hold no list of labels: {_excerpt(words)}")
     answer = _judge(said, taxonomy)
-    return replace(answer, dropped=answer.dropped + ((_clean(cut),) if cut else ()))
-
-
-def _quoted(words: str) -> str | None:
-    """The inside of a text that is one JSON string: JSON inside of JSON."""
-    if not words.startswith('"'):
-        return None
-    try:
-        inner = json.loads(words, strict=False)
-    except (ValueError, RecursionError):
-        return None
-    return inner if isinstance(inner, str) else None
-
-
-def _starts_like_json(words: str, values: Sequence[ParsedValue]) -> bool:
-    return bool(values) and not words[: values[0].start].strip()
+    return replace(answer, dropped=answer.dropped + ((without_lone_surrogates(cut),) if cut else ()))
 
 
 def _judge(said: list[str], taxonomy: Taxonomy) -> StrategyAnswer:
@@ -140,7 +126,7 @@ def _judge(said: list[str], taxonomy: Taxonomy) -> StrategyAnswer:
     names = set(taxonomy.names)
     resolved = [(word, word if word in names else known(word, taxonomy)) for word in said]
     given = list(dict.fromkeys(name for _, name in resolved if name))
-    dropped = tuple(_clean(word) for word, name in resolved if not name and not means_nothing(word))
+    dropped = tuple(without_lone_surrogates(word) for word, name in resolved if not name and not means_nothing(word))
     if more := next((word for word in dropped if said_with_more(word, taxonomy)), None):
         return _unreadable(f"the model says more of a label than its name: {_excerpt(more)}", dropped)
     if given and taxonomy.max_labels == 1 and len(given) > 1:
@@ -151,24 +137,16 @@ def _judge(said: list[str], taxonomy: Taxonomy) -> StrategyAnswer:
     if dropped:
         return _unreadable(f"the model named only labels outside the taxonomy: {_excerpt(', '.join(dropped))}", dropped)
     if not taxonomy.allow_none:
-        return _unreadable("the model chose no label where at least one is required", ())
+        return _unreadable("the model chose no label where at least one is required")
     return StrategyAnswer()
 
 
-def _unreadable(detail: str, dropped: tuple[str, ...]) -> StrategyAnswer:
+def _unreadable(detail: str, dropped: tuple[str, ...] = ()) -> StrategyAnswer:
     return StrategyAnswer(dropped=dropped, problem=Problem("unreadable", detail))
 
 
 def _excerpt(words: str) -> str:
-    return repr(_clean(words if len(words) <= 120 else words[:117] + "..."))
-
-
-def _clean(words: str) -> str:
-    """Without lone surrogates, which JSON can write and UTF-8 cannot."""
-    return words.encode("utf-8", "replace").decode("utf-8")
-
-
-# --- JSON ---
+    return repr(without_lone_surrogates(words if len(words) <= 120 else words[:117] + "..."))
 
 
 def _from_json(words: str, values: Sequence[ParsedValue], taxonomy: Taxonomy) -> tuple[list[str] | None, str]:
@@ -195,7 +173,7 @@ def _contradicts(words: str, first: ParsedValue, second: ParsedValue, taxonomy: 
 
 def _taken_back(words: str, found: ParsedValue, values: Sequence[ParsedValue]) -> bool:
     """Whether the words around a value, on its line, negate it or refuse an answer."""
-    start = max([0, *(one.end for one in values if one.end <= found.start)], default=0)
+    start = max([0, *(one.end for one in values if one.end <= found.start)])
     before = words[max(start, found.start - _SAID_AROUND) : found.start].rpartition("\n")[2]
     end = min([len(words), *(one.start for one in values if one.start >= found.end)])
     behind = words[found.end : min(end, found.end + _SAID_AROUND)].partition("\n")[0]
@@ -212,8 +190,3 @@ def _in_lines(words: str, found: Sequence[ParsedValue], place: int, said: list[s
         place -= 1
         said = [*(from_value(found[place].value, taxonomy) or []), *said]
     return said
-
-
-def _without_markup(words: str) -> str:
-    """Words without the tags of HTML lists and of elements named like labels."""
-    return _BLOCK_TAG.sub("\n", _INLINE_TAG.sub("", words))
