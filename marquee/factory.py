@@ -15,8 +15,14 @@ from llm.backends.openai_compatible import EndpointSettings, OpenAICompatible
 from llm.backends.transport import HTTPTransport
 from llm.classifier import Classifier, Prediction, Problem
 from llm.embedded.matcher import Matcher, matcher
-from llm.few_shot import ExampleSelector, NearestExamples, StaticExamples, load_examples, no_examples
-from llm.language_model import LanguageModel
+from llm.language_model import (
+    ExampleSelector,
+    LanguageModel,
+    NearestExamples,
+    StaticExamples,
+    load_examples,
+    no_examples,
+)
 from llm.strategies import registry as strategies
 from llm.thresholds import ThresholdStore
 from llm.wrappers.admission import AdmissionControl, MicroBatched, MicroBatchedPairs

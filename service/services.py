@@ -9,8 +9,7 @@ from threading import Event
 
 from llm.backends.backend import Backend, FakeBackend
 from llm.classifier import Classifier, Problem
-from llm.few_shot import ExampleSelector
-from llm.language_model import LanguageModel
+from llm.language_model import ExampleSelector, LanguageModel
 from llm.strategies import AUTO, STRATEGIES, named
 from llm.thresholds import ThresholdStore
 from lookup.lookup import Lookup

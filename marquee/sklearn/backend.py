@@ -16,8 +16,7 @@ from llm.backends.openai_compatible import EndpointSettings, OpenAICompatible
 from llm.backends.request_adapter import REASONING_TOKENS
 from llm.classifier import Classifier
 from llm.embedded.matcher import Matcher, matcher
-from llm.few_shot import ExampleSelector, NearestExamples, StaticExamples
-from llm.language_model import LanguageModel
+from llm.language_model import ExampleSelector, LanguageModel, NearestExamples, StaticExamples
 from llm.strategies import registry as strategies
 from llm.wrappers.cache import AnswerStore, Cached
 from prompts import registry

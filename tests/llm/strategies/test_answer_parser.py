@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llm.strategies.answer_parser import read_answer
+from llm.strategies.json_list import read_answer
 from prompts import registry
 from prompts.taxonomy import Label, Taxonomy
 

@@ -12,8 +12,7 @@ from llm.backends.backend import Conversation, FakeBackend
 from llm.classifier import AnswerSource, Prediction, Problem, Usage
 from llm.costs import cost, prices
 from llm.embedded.matcher import Matcher
-from llm.few_shot import NearestExamples, StaticExamples, load_examples
-from llm.language_model import LanguageModel
+from llm.language_model import LanguageModel, NearestExamples, StaticExamples, load_examples
 from llm.strategies.json_list import JSONList
 from llm.strategies.scored import LabelTokens
 from llm.wrappers.combined import (
