@@ -62,13 +62,9 @@ def total_usage(parts: Sequence[Usage]) -> Usage:
 
 @dataclass(frozen=True)
 class AnswerSource:
-    """What produced a prediction.
+    """What produced a prediction: names, those of taxonomy and prompt with a digest (``tmdb@0f3a…``).
 
-    Attributes:
-        model: name of the model; that of an embedded model begins with ``embedded/``.
-        taxonomy: name and digest, ``tmdb@0f3a…``.
-        prompt: name and digest of the prompt, if one was used.
-        strategy: strategy of the language model, if one was called.
+    The name of an embedded model begins with ``embedded/``; only language models have a prompt and a strategy.
     """
 
     model: str
@@ -83,11 +79,9 @@ class Prediction:
 
     Attributes:
         labels: names from the taxonomy, each once; best first where there are scores, else in taxonomy order.
-        source: what produced them.
         scores: score by label, higher is better; labels that were not scored are missing.
         problem: why there are no labels.
         dropped: output of the model that is not in the taxonomy, or beyond ``max_labels``.
-        usage: tokens of the answer.
         cached: whether the answer comes from the answer cache.
         score_type: ``probability`` of each label by itself; ``share`` of one probability that all labels (and "none",
             where allowed) sum up to; ``similarity`` a cosine. None without scores.

@@ -48,25 +48,15 @@ def cost(model: str, usage: Usage) -> float | None:
 
 @dataclass(frozen=True)
 class Preview:
-    """Estimated cost of classifying some texts.
+    """Estimated cost of classifying some texts."""
 
-    Attributes:
-        requests: number of requests.
-        prompt_tokens: of all requests together.
-        shared_tokens: prompt tokens that repeat the beginning of an earlier request; a prefix cache skips them.
-        written_tokens: maximum of tokens that the model writes, roughly.
-        counted: whether the endpoint counted the prompts; otherwise they are estimated from their length.
-        usd: price without a prefix cache; None where the model's price is not known.
-        usd_cached: price where every shared token is in the prefix cache.
-    """
-
-    requests: int
-    prompt_tokens: int
-    shared_tokens: int
-    written_tokens: int
-    counted: bool
-    usd: float | None
-    usd_cached: float | None
+    requests: int  # number of requests
+    prompt_tokens: int  # of all requests together
+    shared_tokens: int  # prompt tokens that repeat the beginning of an earlier request; a prefix cache skips them
+    written_tokens: int  # maximum of tokens that the model writes, roughly
+    counted: bool  # whether the endpoint counted the prompts; otherwise they are estimated from their length
+    usd: float | None  # price without a prefix cache; None where the model's price is not known
+    usd_cached: float | None  # price where every shared token is in the prefix cache
 
 
 def preview(model: LanguageModel, texts: Sequence[Text], taxonomy: Taxonomy, orders: int = 1) -> Preview:

@@ -38,22 +38,16 @@ def no_examples(texts: Sequence[Text], taxonomy: Taxonomy) -> list[tuple[FewShot
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """Classifies texts with a language model.
+    """Classifies texts with a language model."""
 
-    Attributes:
-        backend: the model.
-        strategy: how its output becomes labels and scores; None takes the best that the backend supports
-            (``llm.strategies.best``).
-        prompt: the prompt; None chooses one per text (``prompts.registry.prompt_for``).
-        thresholds: from scores to labels, for strategies that return scores only.
-        examples: few-shot examples of each text.
-    """
-
-    backend: Backend
+    backend: Backend  # the model
+    # How its output becomes labels and scores; None takes the best that the backend supports
+    # (``llm.strategies.best``).
     strategy: Strategy | None = None
-    prompt: Prompt | None = None
+    prompt: Prompt | None = None  # the prompt; None chooses one per text (``prompts.registry.prompt_for``)
+    # From scores to labels, for strategies that return scores only.
     thresholds: ThresholdStore = field(default_factory=ThresholdStore)
-    examples: ExampleSelector = no_examples
+    examples: ExampleSelector = no_examples  # few-shot examples of each text
 
     @property
     def name(self) -> str:

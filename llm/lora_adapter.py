@@ -24,23 +24,14 @@ _VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what its --max-lora-rank
 
 @dataclass(frozen=True)
 class Adapter:
-    """An adapter as ``peft`` writes it.
+    """An adapter as ``peft`` writes it."""
 
-    Attributes:
-        folder: its folder.
-        base: folder or name of its base model, as in the training.
-        rank: the highest rank of its matrices.
-        digest: 8 hex digits of its weights.
-        config: its ``adapter_config.json``.
-        manifest: the manifest of its training; empty if it was not trained by this program.
-    """
-
-    folder: Path
-    base: str
-    rank: int
-    digest: str
-    config: Mapping[str, Any]
-    manifest: Mapping[str, Any]
+    folder: Path  # its folder
+    base: str  # folder or name of its base model, as in the training
+    rank: int  # the highest rank of its matrices
+    digest: str  # 8 hex digits of its weights
+    config: Mapping[str, Any]  # its ``adapter_config.json``
+    manifest: Mapping[str, Any]  # the manifest of its training; empty if it was not trained by this program
 
     def name_on(self, base: str) -> str:
         """Name of the model that this adapter makes of a base."""

@@ -28,22 +28,15 @@ def never_disconnects() -> bool:
 
 @dataclass(frozen=True)
 class RequestContext:
-    """What the layers below ``service`` know about the current request.
+    """What the layers below ``service`` know about the current request."""
 
-    Attributes:
-        request_id: sent to the endpoint, so that both logs can be joined.
-        cache_salt: requests with different salts share no prefix cache in vLLM; response times would otherwise reveal
-            what another API key has sent. Empty: all requests share one cache.
-        deadline: monotonic time in seconds after which the result is not needed.
-        disconnected: returns whether the client has closed its connection.
-        span: OpenTelemetry span of the request; micro-batches link to it.
-    """
-
-    request_id: str = ""
+    request_id: str = ""  # sent to the endpoint, so that both logs can be joined
+    # Requests with different salts share no prefix cache in vLLM; response times would otherwise reveal what another
+    # API key has sent. Empty: all requests share one cache.
     cache_salt: str = ""
-    deadline: float = math.inf
-    disconnected: Callable[[], bool] = never_disconnects
-    span: Span = INVALID_SPAN
+    deadline: float = math.inf  # monotonic time in seconds after which the result is not needed
+    disconnected: Callable[[], bool] = never_disconnects  # returns whether the client has closed its connection
+    span: Span = INVALID_SPAN  # OpenTelemetry span of the request; micro-batches link to it
 
     @property
     def remaining(self) -> float:

@@ -48,19 +48,13 @@ class Capabilities(ABC):
 
 @dataclass(frozen=True)
 class CapabilityReport(Capabilities):
-    """Results of capability checks.
+    """Results of capability checks."""
 
-    Attributes:
-        findings: by capability; see ``capability_checks.CHECKS``.
-        top_logprobs: see ``Capabilities``.
-        context: tokens of prompt and answer together, if the endpoint reports it.
-        version: of the server, if it reports one.
-    """
-
+    # By capability; see ``capability_checks.CHECKS``.
     findings: Mapping[str, CheckResult] = field(default_factory=dict)
-    top_logprobs: int = 0
-    context: int | None = None
-    version: str = ""
+    top_logprobs: int = 0  # see ``Capabilities``
+    context: int | None = None  # tokens of prompt and answer together, if the endpoint reports it
+    version: str = ""  # of the server, if it reports one
 
     def outcome(self, capability: str) -> Outcome:
         return self.findings[capability].outcome if capability in self.findings else "unknown"

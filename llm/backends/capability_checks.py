@@ -35,18 +35,12 @@ _LONG = [{"role": "user", "content": "One two three four five six seven eight ni
 
 @dataclass(frozen=True)
 class CheckResult:
-    """Outcome of a capability check.
+    """Outcome of a capability check."""
 
-    Attributes:
-        outcome: ``supported``; ``ignored`` (status 200, but without effect); ``rejected`` (the request fails);
-            ``unknown``.
-        note: details for the user.
-        amount: number of top tokens for ``logprobs``.
-    """
-
+    # ``supported``; ``ignored`` (status 200, but without effect); ``rejected`` (the request fails); ``unknown``.
     outcome: Outcome
-    note: str = ""
-    amount: int = 0
+    note: str = ""  # details for the user
+    amount: int = 0  # number of top tokens for ``logprobs``
 
 
 class CheckError(Exception):

@@ -63,17 +63,12 @@ class BadAddress(ValueError):
 
 @dataclass(frozen=True)
 class Address:
-    """A base URL in parts.
+    """A base URL in parts."""
 
-    Attributes:
-        base_url: scheme, host and path, without a login and without a slash at the end.
-        query: sent with every request, such as Azure's ``api-version``.
-        login: ``user:password``, percent-encoded as in the URL.
-    """
-
-    base_url: str
+    base_url: str  # scheme, host and path, without a login and without a slash at the end
+    # Sent with every request, such as Azure's ``api-version``.
     query: Mapping[str, str] = field(default_factory=dict, repr=False)
-    login: str = field(default="", repr=False)
+    login: str = field(default="", repr=False)  # ``user:password``, percent-encoded as in the URL
 
     @classmethod
     def parse(cls, url: str) -> Address:

@@ -32,19 +32,13 @@ _PREFIXES_STORED = 64
 
 @dataclass(frozen=True)
 class EndpointSettings:
-    """How an endpoint is reached (see ``HTTPTransport``), and which fields its requests get.
-
-    Attributes:
-        extra_body: JSON object of fields for every request (``MARQUEE_EXTRA_BODY``).
-        reasoning_tokens: tokens added for models that reason before they answer.
-        findings: file for what is learned about the endpoint; None keeps it in this process.
-    """
+    """How an endpoint is reached (see ``HTTPTransport``), and which fields its requests get."""
 
     base_url: str
     api_key: str = field(default="", repr=False)
-    extra_body: str = ""
-    reasoning_tokens: int = REASONING_TOKENS
-    findings: Path | None = None
+    extra_body: str = ""  # JSON object of fields for every request (``MARQUEE_EXTRA_BODY``)
+    reasoning_tokens: int = REASONING_TOKENS  # tokens added for models that reason before they answer
+    findings: Path | None = None  # file for what is learned about the endpoint; None keeps it in this process
     timeout: float = 30.0
     retries: int = 2
     concurrency: int = 64

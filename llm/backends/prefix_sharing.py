@@ -21,21 +21,14 @@ Prompt = list[int]
 
 @dataclass
 class PrefixGroup:
-    """Conversations with a common prefix.
+    """Conversations with a common prefix."""
 
-    Attributes:
-        length: tokens that all of them share; each has at least one more.
-        first: index of the first of them, from which the prefix can be read.
-        depth: number of groups around this one.
-        members: indices of conversations that are computed directly after this prefix.
-        children: groups with a longer common prefix.
-    """
-
-    length: int
-    first: int
-    depth: int = 0
+    length: int  # tokens that all of them share; each has at least one more
+    first: int  # index of the first of them, from which the prefix can be read
+    depth: int = 0  # number of groups around this one
+    # Indices of conversations that are computed directly after this prefix.
     members: list[int] = field(default_factory=list)
-    children: list[PrefixGroup] = field(default_factory=list)
+    children: list[PrefixGroup] = field(default_factory=list)  # groups with a longer common prefix
 
 
 def common_length(first: Sequence[int], second: Sequence[int]) -> int:

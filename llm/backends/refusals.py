@@ -68,19 +68,12 @@ _NO_SUCH_MODEL = re.compile(
 
 @dataclass(frozen=True)
 class Refusal:
-    """An HTTP error of an endpoint.
+    """An HTTP error of an endpoint."""
 
-    Attributes:
-        status: HTTP status.
-        message: the endpoint's message, on one line and without secrets.
-        codes: error codes and types beside the message, such as ``context_length_exceeded``.
-        parameter: request field that the endpoint names; empty if it names none.
-    """
-
-    status: int
-    message: str = ""
-    codes: str = ""
-    parameter: str = ""
+    status: int  # HTTP status
+    message: str = ""  # the endpoint's message, on one line and without secrets
+    codes: str = ""  # error codes and types beside the message, such as ``context_length_exceeded``
+    parameter: str = ""  # request field that the endpoint names; empty if it names none
 
     @property
     def text(self) -> str:

@@ -73,15 +73,10 @@ def _age(entry: Any) -> float:
 
 @dataclass(frozen=True)
 class Reply:
-    """The outcome of one request.
+    """The outcome of one request."""
 
-    Attributes:
-        result: the decoded body, or the ``Problem``.
-        refusal: the endpoint's error, if it refused the request itself.
-    """
-
-    result: Any
-    refusal: Refusal | None = None
+    result: Any  # the decoded body, or the ``Problem``
+    refusal: Refusal | None = None  # the endpoint's error, if it refused the request itself
 
     @property
     def succeeded(self) -> bool:

@@ -62,33 +62,22 @@ _OPTIONAL_KEYWORDS = frozenset(
 
 @dataclass(frozen=True)
 class RequestForm:
-    """How the requests to a model are rewritten.
+    """How the requests to a model are rewritten."""
 
-    Attributes:
-        renamed: new names of fields, such as ``max_completion_tokens`` for ``max_tokens``.
-        values: replaced values, such as the highest permitted ``top_logprobs``.
-        omitted: fields that are removed.
-        merges_system: whether the system message goes into the first user message.
-        schema: constraint of the answer.
-        wraps_schema: whether a schema needs an object at its root.
-        removed_keywords: keywords that schemas must not have.
-        refused_sizes: number of labels and of characters of schemas that were too large.
-        refused_schemas: digests of schemas that were refused while others are accepted.
-        extra_tokens: added to ``max_tokens`` for models that reason before they answer.
-        min_tokens: the smallest permitted ``max_tokens``.
-    """
-
+    # New names of fields, such as ``max_completion_tokens`` for ``max_tokens``.
     renamed: Mapping[str, str] = field(default_factory=dict)
+    # Replaced values, such as the highest permitted ``top_logprobs``.
     values: Mapping[str, Any] = field(default_factory=dict)
-    omitted: tuple[str, ...] = ()
-    merges_system: bool = False
-    schema: SchemaLevel = "json_schema"
-    wraps_schema: bool = False
-    removed_keywords: tuple[str, ...] = ()
+    omitted: tuple[str, ...] = ()  # fields that are removed
+    merges_system: bool = False  # whether the system message goes into the first user message
+    schema: SchemaLevel = "json_schema"  # constraint of the answer
+    wraps_schema: bool = False  # whether a schema needs an object at its root
+    removed_keywords: tuple[str, ...] = ()  # keywords that schemas must not have
+    # Number of labels and of characters of schemas that were too large.
     refused_sizes: tuple[tuple[int, int], ...] = ()
-    refused_schemas: tuple[str, ...] = ()
-    extra_tokens: int = 0
-    min_tokens: int = 0
+    refused_schemas: tuple[str, ...] = ()  # digests of schemas that were refused while others are accepted
+    extra_tokens: int = 0  # added to ``max_tokens`` for models that reason before they answer
+    min_tokens: int = 0  # the smallest permitted ``max_tokens``
 
     @classmethod
     def from_json(cls, stored: Any) -> RequestForm:

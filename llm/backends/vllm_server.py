@@ -49,19 +49,12 @@ class VLLMFailed(MarqueeError):
 
 @dataclass(frozen=True)
 class VLLMOptions:
-    """Options of a server.
+    """Options of a server."""
 
-    Attributes:
-        python: interpreter of an environment with vLLM.
-        max_model_len: tokens of prompt and answer together.
-        arguments: further arguments of the server; they take precedence over ``FLAGS``.
-        environment: variables added to this process's own.
-    """
-
-    python: str = sys.executable
-    max_model_len: int = 8192
-    arguments: tuple[str, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
+    python: str = sys.executable  # interpreter of an environment with vLLM
+    max_model_len: int = 8192  # tokens of prompt and answer together
+    arguments: tuple[str, ...] = ()  # further arguments of the server; they take precedence over ``FLAGS``
+    environment: Mapping[str, str] = field(default_factory=dict)  # variables added to this process's own
 
 
 class VLLMServer:

@@ -43,36 +43,22 @@ class TextEncoder(Protocol):
 
 @dataclass(frozen=True)
 class LabelEmbeddings:
-    """Embeddings and learned parameters of a taxonomy's labels; arrays have one row per label, in taxonomy order.
+    """Embeddings and learned parameters of a taxonomy's labels; arrays have one row per label, in taxonomy order."""
 
-    Attributes:
-        plain: unit vectors of the labels by plain MiniLM, shape (labels, 384).
-        trained: ``plain`` plus the learned offsets of the nearest training labels, shape (labels, 384).
-        scales: from cosines to logits, learned for the nearest training labels.
-        biases: added to those logits.
-        words: weights of the training labels with word features, shape (labels, columns of ``WordFeatures``).
-        nearness: 0 to 1, similarity to the training labels.
-        share: 0 to 1, weight of the trained branch; the rest is the weight of the zero-shot branch (z-scores).
-        alone: ``share`` of the label as the only one of its taxonomy.
-    """
-
-    plain: Array
-    trained: Array
-    scales: Array
-    biases: Array
-    words: Array
-    nearness: Array
-    share: Array
-    alone: Array
+    plain: Array  # unit vectors of the labels by plain MiniLM, shape (labels, 384)
+    trained: Array  # ``plain`` plus the learned offsets of the nearest training labels, shape (labels, 384)
+    scales: Array  # from cosines to logits, learned for the nearest training labels
+    biases: Array  # added to those logits
+    words: Array  # weights of the training labels with word features, shape (labels, columns of ``WordFeatures``)
+    nearness: Array  # 0 to 1, similarity to the training labels
+    share: Array  # 0 to 1, weight of the trained branch; the rest is the weight of the zero-shot branch (z-scores)
+    alone: Array  # ``share`` of the label as the only one of its taxonomy
 
 
 class LabelEmbeddingCache:
-    """Vectors of labels, cached by taxonomy, so that labels are not encoded for every request.
+    """Embeddings of labels by plain MiniLM, cached by taxonomy, so that labels are not encoded for every request.
 
-    Args:
-        encoder: plain MiniLM.
-        weights: learned parameters.
-        max_bytes: of the cached vectors; the least recently used taxonomies are dropped.
+    The least recently used taxonomies are dropped beyond ``max_bytes`` of vectors.
     """
 
     def __init__(self, encoder: TextEncoder, weights: MatcherWeights, max_bytes: int = LABEL_CACHE_BYTES) -> None:
@@ -141,11 +127,7 @@ class CosineClassifier:
     """Zero-shot by the cosines between a text's vector and those of the labels' names and descriptions; no training.
 
     Scores are cosine similarities, not probabilities, best first. At least one label is chosen unless the taxonomy
-    allows none. ``eval/RESULTS.md`` has its quality.
-
-    Attributes:
-        encoder: encodes texts and labels, such as plain MiniLM.
-        max_bytes: of the cached vectors; the least recently used taxonomies are dropped.
+    allows none. ``eval/RESULTS.md`` has its quality. Up to ``max_bytes`` of label vectors are cached.
     """
 
     encoder: TextEncoder

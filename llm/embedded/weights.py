@@ -27,15 +27,11 @@ class WordFeatures:
     In the vector of a plot, a decisive word ("sheriff", "android") is one of many. Word weights and vectors make errors
     on different texts, so their sum is better than each (``eval/RESULTS.md``).
 
-    Attributes:
-        weights: added to a label's logit per piece, shape (pieces, labels).
-        rarity: inverse document frequency of each piece; 0 for pieces that are rare in training, shape (pieces,).
-        labels: training label of each column.
     """
 
-    weights: Array
-    rarity: Array
-    labels: NDArray[np.int64]
+    weights: Array  # added to a label's logit per piece, shape (pieces, labels)
+    rarity: Array  # inverse document frequency of each piece; 0 for pieces that are rare in training, shape (pieces,)
+    labels: NDArray[np.int64]  # training label of each column
 
     def logits(self, texts: Sequence[str]) -> Array:
         """Logits of the words of each text, shape (texts, labels)."""
@@ -61,34 +57,21 @@ def counted(tokens: Sequence[int], rarity: Array) -> tuple[NDArray[Any], Array]:
 
 @dataclass(frozen=True)
 class MatcherWeights:
-    """The learned parameters of a ``Matcher``.
+    """The learned parameters of a ``Matcher``."""
 
-    Attributes:
-        name: name of the matcher.
-        changes: added to MiniLM's weights, by their names.
-        wordings: unit vectors of the wordings of all training labels, shape (wordings, 384).
-        labels: label of each wording, shape (wordings,).
-        tower: a hidden layer over the tuned vectors of texts, added to them: ``hidden.weight`` of shape (hidden, 384),
-            ``hidden.bias``, ``out.weight`` of shape (384, hidden), ``out.bias``.
-        offsets: added to the vector of each training label, shape (labels, 384).
-        scales: from the cosine to each training label to a logit, shape (labels,).
-        biases: added to that logit, shape (labels,).
-        words: word features of some of the labels.
-        centre: mean of MiniLM's vectors of texts of all kinds, shape (384,).
-        numbers: scales, biases and bounds; see ``Matcher``.
-    """
-
-    name: str
-    changes: Mapping[str, Array]
-    wordings: Array
-    labels: NDArray[np.int64]
+    name: str  # name of the matcher
+    changes: Mapping[str, Array]  # added to MiniLM's weights, by their names
+    wordings: Array  # unit vectors of the wordings of all training labels, shape (wordings, 384)
+    labels: NDArray[np.int64]  # label of each wording, shape (wordings,)
+    # A hidden layer over the tuned vectors of texts, added to them: ``hidden.weight`` of shape (hidden, 384),
+    # ``hidden.bias``, ``out.weight`` of shape (384, hidden), ``out.bias``.
     tower: Mapping[str, Array]
-    offsets: Array
-    scales: Array
-    biases: Array
-    words: WordFeatures
-    centre: Array
-    numbers: Mapping[str, float] = field(default_factory=dict)
+    offsets: Array  # added to the vector of each training label, shape (labels, 384)
+    scales: Array  # from the cosine to each training label to a logit, shape (labels,)
+    biases: Array  # added to that logit, shape (labels,)
+    words: WordFeatures  # word features of some of the labels
+    centre: Array  # mean of MiniLM's vectors of texts of all kinds, shape (384,)
+    numbers: Mapping[str, float] = field(default_factory=dict)  # scales, biases and bounds; see ``Matcher``
 
     def of_text(self, vectors: Array) -> Array:
         """Unit vectors of texts for comparison with labels: fine-tuned vectors after the tower."""

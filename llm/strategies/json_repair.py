@@ -42,23 +42,14 @@ _AFTER_STRING = re.compile(r"\s*(?:[,;:\]}\uff0c\uff1a\u3001\uff3d\uff5d]|\Z|//|
 
 @dataclass(frozen=True)
 class ParsedValue:
-    """A value in a text.
+    """A value in a text."""
 
-    Attributes:
-        value: as ``json.loads`` gives it; of a repeated key, a list of all its values.
-        start: its first character.
-        end: behind its last character.
-        cut: the last string or word, where the text ends inside it.
-        broken: whether it is a value that could not be repaired; ``value`` is then None.
-        closed: whether it ends by its bracket, and not with the text.
-    """
-
-    value: Any
-    start: int
-    end: int
-    cut: str = ""
-    broken: bool = False
-    closed: bool = True
+    value: Any  # as ``json.loads`` gives it; of a repeated key, a list of all its values
+    start: int  # its first character
+    end: int  # behind its last character
+    cut: str = ""  # the last string or word, where the text ends inside it
+    broken: bool = False  # whether it is a value that could not be repaired; ``value`` is then None
+    closed: bool = True  # whether it ends by its bracket, and not with the text
 
 
 def json_values(text: str) -> Iterator[ParsedValue]:
@@ -132,21 +123,13 @@ class _BeyondRepairError(Exception):
 
 @dataclass
 class _Parser:
-    """A recursive-descent parser of one value.
+    """A recursive-descent parser of one value."""
 
-    Attributes:
-        text: the whole text.
-        place: the next character.
-        cut: see ``ParsedValue``.
-        ended: whether the text ended before the value did.
-        open: the closing brackets that are still to come, the innermost last.
-    """
-
-    text: str
-    place: int
-    cut: str = ""
-    ended: bool = False
-    open: list[str] = field(default_factory=list)
+    text: str  # the whole text
+    place: int  # the next character
+    cut: str = ""  # see ``ParsedValue``
+    ended: bool = False  # whether the text ended before the value did
+    open: list[str] = field(default_factory=list)  # the closing brackets that are still to come, the innermost last
 
     def value(self) -> Any:
         """The value at ``place``."""

@@ -77,21 +77,13 @@ _RULE = re.compile(r"^[\s|:*_=~-]*$")  # a line that draws a line
 
 @dataclass(frozen=True)
 class _Line:
-    """What a line gives: labels; nothing but a heading; or prose, which ends a list.
+    """What a line gives: labels; nothing but a heading; or prose, which ends a list."""
 
-    Attributes:
-        said: the labels and other items.
-        heading: whether it is a heading of what follows, or only draws a line.
-        against: whether it turns what follows into its opposite.
-        lead: the words in front of a colon: "Genres" of "Genres: Drama".
-        bullet: whether it is an item of a list.
-    """
-
-    said: tuple[str, ...] | None = None
-    heading: bool = False
-    against: bool = False
-    lead: str = ""
-    bullet: bool = False
+    said: tuple[str, ...] | None = None  # the labels and other items
+    heading: bool = False  # whether it is a heading of what follows, or only draws a line
+    against: bool = False  # whether it turns what follows into its opposite
+    lead: str = ""  # the words in front of a colon: "Genres" of "Genres: Drama"
+    bullet: bool = False  # whether it is an item of a list
 
     @property
     def is_read(self) -> bool:

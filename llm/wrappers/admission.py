@@ -23,15 +23,10 @@ Pair = tuple[Text, Taxonomy]
 
 @dataclass(frozen=True)
 class AdmissionControl:
-    """Rejects requests beyond a limit of pending ones, with a time to retry.
+    """Rejects requests beyond a limit of pending ones, with a time to retry."""
 
-    Attributes:
-        inner: the classifier.
-        admission: limit on pending requests; shared by all classifiers with the same model.
-    """
-
-    inner: Fingerprinting
-    admission: Admission
+    inner: Fingerprinting  # the classifier
+    admission: Admission  # limit on pending requests; shared by all classifiers with the same model
 
     @property
     def name(self) -> str:

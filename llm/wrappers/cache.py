@@ -179,17 +179,12 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
 
 @dataclass(frozen=True)
 class Cached:
-    """Caches the answers of another classifier; repeated texts of a batch are sent once.
+    """Caches the answers of another classifier; repeated texts of a batch are sent once."""
 
-    Attributes:
-        inner: answers texts that are not cached.
-        store: holds the answers.
-        shared: whether requests with different API keys share answers; ``cached`` then reveals to one client what
-            another has sent.
-    """
-
-    inner: Fingerprinting
-    store: AnswerStore
+    inner: Fingerprinting  # answers texts that are not cached
+    store: AnswerStore  # holds the answers
+    # Whether requests with different API keys share answers; ``cached`` then reveals to one client what another has
+    # sent.
     shared: bool = False
 
     @property

@@ -18,14 +18,9 @@ _OUTAGE = frozenset(["unreachable", "busy"])
 
 @dataclass(frozen=True)
 class Cascade:
-    """A small classifier for every text, a large one for texts with a low margin (``margin``).
+    """A small classifier for every text, a large one for texts whose ``margin`` is lower; see ``fit_margin``.
 
     Saves a third of the cost at equal F1 (arXiv 2605.18796).
-
-    Attributes:
-        small: scores every label.
-        large: classifies the rest.
-        margin: minimum margin of the small one's answers; choose it with ``fit_margin``.
     """
 
     small: Classifier
@@ -76,11 +71,6 @@ class Shortlist:
 
     A taxonomy of at most ``candidates`` labels goes to the large one directly. Texts with the same candidates share a
     batch.
-
-    Attributes:
-        small: scores every label of the taxonomy.
-        large: chooses from the candidates.
-        candidates: number of labels per text.
     """
 
     small: Classifier
@@ -177,13 +167,8 @@ def fit_margin(
 ) -> FittedMargin:
     """The margin with the fewest texts for the large classifier at a micro-F1 at most ``loss`` below its own.
 
-    Where no margin fulfils this, it is infinite: only texts with every label are not sent to the large one.
-
-    Args:
-        small: the small classifier's predictions for validation texts.
-        large: the large one's for the same texts.
-        truth: the true labels.
-        loss: accepted loss of micro-F1.
+    Where no margin fulfils this, it is infinite: only texts with every label are not sent to the large one. The
+    predictions are those of both classifiers for the same validation texts.
     """
     own, others = (_hits(predictions, truth) for predictions in (small, large))
     hits, predicted, true = sum(own), sum(len(one.labels) for one in small), sum(map(len, truth))
@@ -212,19 +197,12 @@ def _micro_f1(hits: int, predicted: int, true: int) -> float:
 
 @dataclass(frozen=True)
 class OrderSensitivity:
-    """How decisions about labels differ between permutations.
+    """How decisions about labels differ between permutations."""
 
-    Attributes:
-        decisions: number of pairs of a text and a label.
-        ever: share of pairs that are not the same under every permutation.
-        minority: mean share of permutations that differ from a pair's majority.
-        failed: number of texts with a problem under some permutation; they are not counted.
-    """
-
-    decisions: int
-    ever: float
-    minority: float
-    failed: int
+    decisions: int  # number of pairs of a text and a label
+    ever: float  # share of pairs that are not the same under every permutation
+    minority: float  # mean share of permutations that differ from a pair's majority
+    failed: int  # number of texts with a problem under some permutation; they are not counted
 
 
 def order_sensitivity(
