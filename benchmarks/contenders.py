@@ -71,7 +71,7 @@ class Ours:
     @property
     def capabilities(self) -> Capabilities:
         """The capabilities of the endpoint."""
-        return self._capabilities()
+        return self._capabilities
 
     def classify(self, strategy: str, texts: Sequence[Text], taxonomy: Taxonomy) -> LabellingRun:
         """Label the texts.

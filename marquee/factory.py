@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from llm import strategies
 from llm.backends.backend import Backend
 from llm.backends.batch_transport import BatchTransport
 from llm.backends.capabilities import CapabilityProbe
@@ -23,7 +24,6 @@ from llm.language_model import (
     load_examples,
     no_examples,
 )
-from llm.strategies import registry as strategies
 from llm.thresholds import ThresholdStore
 from llm.wrappers.admission import AdmissionControl, MicroBatched, MicroBatchedPairs
 from llm.wrappers.cache import AnswerStore, Cached

@@ -8,7 +8,7 @@ prompt tokens are divided by length. Cached tokens are unknown and removed, also
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, groupby, pairwise
 from typing import Any
 
@@ -32,11 +32,11 @@ class BatchTransport:
 
     Args:
         transport: to the endpoint; single requests use it, and all requests if the endpoint accepts no batches.
-        capabilities: of the endpoint (``capabilities.CapabilityProbe``).
+        capabilities: of the endpoint.
         size: maximum number of conversations per request.
     """
 
-    def __init__(self, transport: HTTPTransport, capabilities: Callable[[], Capabilities], size: int) -> None:
+    def __init__(self, transport: HTTPTransport, capabilities: Capabilities, size: int) -> None:
         self.endpoint, self.fingerprint_parts = transport.endpoint, transport.fingerprint_parts
         self.get, self.server_url = transport.get, transport.server_url
         self.redact, self.served_model = transport.redact, transport.served_model
@@ -49,7 +49,7 @@ class BatchTransport:
         return f"BatchTransport({self._transport!r}, {self._size})"
 
     def post(self, bodies: Sequence[Body], path: str = CHAT) -> list[Any]:
-        if path != CHAT or not self._capabilities().supports("batch"):
+        if path != CHAT or not self._capabilities.supports("batch"):
             return self._transport.post(bodies, path)
         is_paused = time.monotonic() < self._paused_until
         replies = self._transport.post(bodies) if len(bodies) < 2 or is_paused else self._batched(bodies)

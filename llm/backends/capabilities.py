@@ -125,10 +125,6 @@ class CapabilityProbe(Capabilities):
         self._lock = threading.Lock()
         self._calls = SharedCalls()
 
-    def __call__(self) -> Capabilities:
-        """Return itself, as the ``capabilities`` argument of ``OpenAICompatible`` needs it."""
-        return self
-
     @property
     def model(self) -> str:
         """The name that is sent."""

@@ -138,13 +138,7 @@ class RequestAdapter:
         return self._served[model]
 
     async def exchange(self, send: Send, body: Body, keep: Collection[str] = ()) -> Any:
-        """Send a request, and send it again in other forms while the endpoint refuses a field that can change.
-
-        Args:
-            send: sends a body once.
-            body: the request in the form that most endpoints accept.
-            keep: fields that must not change.
-        """
+        """Send a request, and send it again in other forms while the endpoint refuses a field that may change."""
         keep = {*keep, *self.extra}
 
         async def attempt(form: RequestForm) -> Reply:
@@ -170,15 +164,10 @@ class RequestAdapter:
         return reply.result
 
     def learn(self, body: Body, replies: Iterable[Reply], keep: Collection[str] = ()) -> bool:
-        """Learn from failures of one request that another program sent.
+        """Learn from all failures of one request that another program sent, in order; transient ones are skipped.
 
-        Args:
-            body: the request before it was rewritten.
-            replies: all its failures in order; each request was sent in the form learned from the failures before it.
-            keep: fields that must not change.
-
-        Returns:
-            Whether the request now has another form than at its last failure. Transient failures are skipped.
+        Each request was sent in the form learned from the failures before it. ``body`` is the request before it was
+        rewritten. Returns whether the request now has another form than at its last failure.
         """
         model, keep, is_new = _model(body), {*keep, *self.extra}, False
         known, form = self._form(model), self._assumed(model)

@@ -46,32 +46,22 @@ _LIMITS = httpx2.Limits(max_connections=1_000, max_keepalive_connections=1_000, 
 
 
 class Transport(Protocol):
-    """Sends requests to an endpoint and returns replies or problems.
+    """Sends requests to an endpoint and returns replies or problems; see ``HTTPTransport`` and ``RequestAdapter``."""
 
-    Attributes:
-        endpoint: host and port, for messages.
-    """
-
-    endpoint: str
+    endpoint: str  # host and port, for messages
 
     @property
-    def fingerprint_parts(self) -> Mapping[str, Any]:
-        """See ``RequestAdapter.fingerprint_parts``."""
+    def fingerprint_parts(self) -> Mapping[str, Any]: ...
 
-    def post(self, bodies: Sequence[Body], path: str = CHAT) -> list[Any]:
-        """See ``HTTPTransport.post``."""
+    def post(self, bodies: Sequence[Body], path: str = CHAT) -> list[Any]: ...
 
-    def get(self, path: str) -> Any:
-        """See ``HTTPTransport.get``."""
+    def get(self, path: str) -> Any: ...
 
-    def server_url(self, path: str, /) -> str:
-        """See ``Address.server_url``."""
+    def server_url(self, path: str, /) -> str: ...
 
-    def redact(self, text: str, /) -> str:
-        """Text of the endpoint without secrets."""
+    def redact(self, text: str, /) -> str: ...
 
-    def served_model(self, model: str, /) -> str:
-        """See ``RequestAdapter.served_model``."""
+    def served_model(self, model: str, /) -> str: ...
 
 
 class HTTPTransport:
@@ -115,12 +105,8 @@ class HTTPTransport:
         """Send each body; the decoded reply or the ``Problem`` of each, in order.
 
         The current request (``llm.request_context``) gives its id and its deadline. Requests that are not answered by
-        the deadline, or whose client disconnects, are cancelled; this stops vLLM's generation.
-
-        Args:
-            bodies: requests in the form that most endpoints accept; see ``RequestAdapter`` for other forms.
-            path: under the base URL, or a URL.
-            keep: fields that must not be removed or changed, even if the endpoint refuses them.
+        the deadline, or whose client disconnects, are cancelled; this stops vLLM's generation. ``path`` may be a URL;
+        the fields ``keep`` are not removed or changed, even if the endpoint refuses them.
         """
         session = self._open()
         return session.thread.run(self._all(session, path, bodies, CURRENT_REQUEST.get(), frozenset(keep)))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from llm import strategies
 from llm.backends.capabilities import CapabilityProbe
 from llm.backends.endpoint import BadAddress, correct_base_url, parse_extra_body
 from llm.backends.openai_compatible import EndpointSettings, OpenAICompatible
@@ -17,7 +18,6 @@ from llm.backends.request_adapter import REASONING_TOKENS
 from llm.classifier import Classifier
 from llm.embedded.matcher import Matcher, matcher
 from llm.language_model import ExampleSelector, LanguageModel, NearestExamples, StaticExamples
-from llm.strategies import registry as strategies
 from llm.wrappers.cache import AnswerStore, Cached
 from prompts import registry
 from prompts.answer_format import FewShotExample
