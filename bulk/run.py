@@ -28,8 +28,7 @@ from bulk.job import (
 )
 from bulk.progress import Progress, Summary
 from bulk.runners import Runner, TextBatch, Unknown, batches
-from llm.classifier import Usage, total_usage
-from llm.provenance import ServedModels
+from llm.classifier import ServedModels, Usage, total_usage
 from prompts.errors import InvalidDataset, InvalidSetting, MarqueeError
 from prompts.files import publish, sync
 from tabular import ReadPosition, Row, open_table

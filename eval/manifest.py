@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.datasets import Example
-from llm.provenance import differences, recorded_in_both
+from llm.classifier import differences, recorded_in_both
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.files import digest_of, write_text_atomically
 from prompts.taxonomy import Taxonomy

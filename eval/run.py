@@ -29,9 +29,8 @@ from eval.manifest import (
 from eval.results import RunResults
 from eval.rows import ROWS, RunLog, RunRow
 from eval.run_metrics import METRICS_FILE, RunMetrics, write_metrics
-from llm.classifier import Classifier
+from llm.classifier import Classifier, ServedModels
 from llm.costs import Preview
-from llm.provenance import ServedModels
 from llm.wrappers.combined import order_sensitivity
 from prompts.errors import InvalidSetting
 from prompts.files import locked

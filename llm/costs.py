@@ -60,14 +60,7 @@ class Preview:
 
 
 def preview(model: LanguageModel, texts: Sequence[Text], taxonomy: Taxonomy, orders: int = 1) -> Preview:
-    """Tokens and price of classifying texts, without sending any to the model.
-
-    Args:
-        model: the language model.
-        texts: the texts; empty ones are not sent.
-        taxonomy: the taxonomy.
-        orders: number of label permutations per text.
-    """
+    """Tokens and price of classifying texts under ``orders`` label permutations, without sending any to the model."""
     requests = [model.conversations(text, taxonomy) for text in texts if not text.empty]
     firsts = [conversations[0] for conversations in requests]
     counted = model.backend.count(firsts) if isinstance(model.backend, CountingBackend) and firsts else None
@@ -91,8 +84,7 @@ def preview(model: LanguageModel, texts: Sequence[Text], taxonomy: Taxonomy, ord
 def _shared_chars(requests: Sequence[Sequence[Conversation]]) -> int:
     """Number of leading characters that requests share with an earlier one.
 
-    That is the static part and the examples for every text but the first, and the text itself from its second question
-    on.
+    These are the static part and the examples from the second text on, and the text from its second question on.
     """
     seen: set[str] = set()
     shared = 0

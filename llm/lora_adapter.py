@@ -69,13 +69,9 @@ def load_adapter(folder: Path) -> Adapter:
 
 
 def check_base(adapter: Adapter, model: str) -> None:
-    """Compare a model with the base of an adapter.
+    """Compare a model (a folder, or its name on the hub) with the base of an adapter.
 
     The weights are compared if the manifest has those of the training and the model is on this machine; else the names.
-
-    Args:
-        adapter: the adapter.
-        model: folder of a model, or its name on the hub.
 
     Raises:
         InvalidSetting: it is another model.
@@ -122,11 +118,7 @@ def model_folder(model: str) -> Path | None:
 
 
 def vllm_arguments(adapter: Adapter, name: str) -> tuple[str, ...]:
-    """Arguments of a vLLM server that serves an adapter with its base.
-
-    Args:
-        adapter: the adapter.
-        name: model name in requests.
+    """Arguments of a vLLM server that serves an adapter with its base; ``name`` is the model name in requests.
 
     Raises:
         InvalidSetting: an adapter of a form that vLLM does not serve.

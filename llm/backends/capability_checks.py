@@ -67,22 +67,14 @@ class CapabilityChecker:
         self._reader = ReplyReader(transport.endpoint, transport.redact)
 
     def check(self, capability: str) -> CheckResult:
-        """Run the check of a capability, a key of ``CHECKS``.
-
-        Raises:
-            CheckUnreached: the endpoint does not answer now.
-        """
+        """Run the check of a capability, a key of ``CHECKS``; CheckUnreached if the endpoint does not answer now."""
         try:
             return CHECKS[capability](self)
         except CheckRejected as error:
             return CheckResult("rejected", str(error))
 
     def complete(self, messages: Any = _HELLO, max_tokens: int = _MAX_TOKENS, **fields: Any) -> Mapping[str, Any]:
-        """The first choice of a chat completion, and its usage. The fields are sent unchanged.
-
-        Raises:
-            CheckError: the endpoint refuses the request, or does not answer now.
-        """
+        """The first choice of a chat completion, and its usage, or a CheckError. The fields are sent unchanged."""
         body = {"model": self.model, "messages": messages, "max_tokens": max_tokens, "temperature": 0}
         (reply,) = self.transport.post([body | fields], keep=tuple(fields))
         if isinstance(reply, Problem) and reply.kind != "rejected":

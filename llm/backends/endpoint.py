@@ -144,10 +144,7 @@ class Address:
 
 
 def correct_base_url(url: str) -> tuple[str, str]:
-    """Complete a base URL where the right form is certain.
-
-    Returns:
-        The URL, and a sentence about the change; empty if only a trailing slash was removed.
+    """A base URL, completed where the right form is certain, and a sentence about the change, or an empty one.
 
     Raises:
         BadAddress: it cannot be an endpoint's.

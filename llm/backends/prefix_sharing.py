@@ -48,13 +48,8 @@ def common_to_all(prompts: Sequence[Prompt]) -> int:
 def group_by_prefix(prompts: Sequence[Prompt], start: int, longest: int) -> PrefixGroup:
     """Tree of common prefixes; a deeper prefix is used only if it saves ``MIN_GAIN`` tokens.
 
-    Args:
-        prompts: token lists, all with the same first ``start`` tokens.
-        start: length of the known common prefix.
-        longest: a conversation with more tokens of its own becomes a group, whose prefix is computed in parts.
-
-    Returns:
-        The group of all.
+    All prompts have the same first ``start`` tokens. A conversation with more than ``longest`` tokens of its own
+    becomes a group, whose prefix is computed in parts.
     """
     order = sorted(range(len(prompts)), key=lambda index: prompts[index])
     shared = [common_to_all([prompts[one], prompts[other]]) for one, other in pairwise(order)]

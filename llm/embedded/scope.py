@@ -72,12 +72,10 @@ _NONSENSE_AT_LEAST, _PER_RIVAL, _PER_LOG_LABELS, _OFFSET = 0.08, 0.7, 0.065, -0.
 
 
 class Scope:
-    """The out-of-scope detector. The cohort is encoded on the first call.
+    """The out-of-scope detector, by plain MiniLM; the cohort is encoded on the first call.
 
-    Args:
-        encoder: plain MiniLM.
-        centre: the mean text, which is taken off texts, shape (384,).
-        max_bytes: of the cached cosines of topics and labels; the least recently used taxonomies are dropped.
+    ``centre`` is the mean text, which is subtracted from texts, shape (384,). Up to ``max_bytes`` of cosines between
+    topics and labels are cached.
     """
 
     def __init__(self, encoder: TextEncoder, centre: Array, max_bytes: int = LABEL_CACHE_BYTES // 8) -> None:
@@ -87,10 +85,7 @@ class Scope:
     def contains(self, texts: Array, labels: Array, digest: str) -> NDArray[np.bool_]:
         """Return whether each text is about one of the labels, shape (texts,).
 
-        Args:
-            texts: unit vectors, shape (texts, 384).
-            labels: unit vectors of two labels or more, shape (labels, 384).
-            digest: of the labels' taxonomy, by which their cosines to the cohort are cached.
+        Texts and the labels, two or more, are unit vectors of 384 numbers; ``digest`` is that of the taxonomy.
         """
         centred = texts - self._centre
         found = centred @ self._general.T
