@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,9 +27,11 @@ from benchmarks.measure import (
     COMMAND,
     DATA_OPTION,
     Plots,
+    Rounds,
     cpu_path,
     plots,
     ratios,
+    seconds,
     spread,
     table,
     target,
@@ -118,21 +121,19 @@ def embedded(given: Plots, rounds: int) -> str:
     """Return bulk's texts per second as a share of the classifier's own over the same texts."""
     from llm.embedded.matcher import matcher
 
-    classifier, taxonomy = matcher(), tmdb_genres()
+    classifier, taxonomy, rates = matcher(), tmdb_genres(), Rounds()
     classifier.classify(given.texts[:32], taxonomy)
-    alone, bulk = list[float](), list[float]()
     with tempfile.TemporaryDirectory() as folder:
         file = _written(Path(folder), given.texts)
         for number in range(rounds):
-            start = time.perf_counter()
-            classifier.classify(given.texts, taxonomy)
-            alone.append(len(given.texts) / (time.perf_counter() - start))
-            start = time.perf_counter()
-            job = _job(file, Path(folder) / f"{number}.jsonl", classifier, taxonomy)
-            run(job, LocalRunner(job.classifier.open, taxonomy))
-            bulk.append(len(given.texts) / (time.perf_counter() - start))
-    share = ratios(bulk, alone)
-    rows = [["the classifier alone", spread(alone), "1"], ["bulk, from file to file", spread(bulk), spread(share, 2)]]
+            rates.add("alone", len(given.texts) / seconds(lambda: classifier.classify(given.texts, taxonomy)))
+            label = partial(_run_here, file, Path(folder) / f"{number}.jsonl", lambda: classifier)
+            rates.add("bulk", len(given.texts) / seconds(label))
+    share = rates.ratios("bulk", "alone")
+    rows = [
+        ["the classifier alone", spread(rates.values["alone"]), "1"],
+        ["bulk, from file to file", spread(rates.values["bulk"]), spread(share, 2)],
+    ]
     return "\n\n".join(
         (
             f"Embedded classifier, {given.origin}; {rounds} rounds.",
@@ -150,9 +151,14 @@ def _written(folder: Path, texts: Sequence[str]) -> Path:
     return path
 
 
-def _job(file: Path, out: Path, classifier: Classifier, taxonomy: Taxonomy) -> Job:
-    spec = ClassifierSpec(classifier.name, {}, lambda: classifier)
-    return Job(input_files(str(file)), TextColumns("description", None, "id"), taxonomy, spec, out)
+def _job(file: Path, out: Path, opener: Callable[[], Classifier], batch: int = 512) -> Job:
+    spec = ClassifierSpec("measured", {}, opener)
+    return Job(input_files(str(file)), TextColumns("description", None, "id"), tmdb_genres(), spec, out, batch)
+
+
+def _run_here(file: Path, out: Path, opener: Callable[[], Classifier]) -> None:
+    job = _job(file, out, opener)
+    run(job, LocalRunner(job.classifier.open, job.taxonomy))
 
 
 # --- by the number of rows ---
@@ -161,40 +167,31 @@ def _job(file: Path, out: Path, classifier: Classifier, taxonomy: Taxonomy) -> J
 def by_rows(sizes: Sequence[int]) -> str:
     """Return the cost of a row without the model, and the peak of memory, each size in a process of its own."""
     results = {size: _measured(size) for size in sizes}
-    first = results[sizes[0]]
+    first_rate, first_peak = results[sizes[0]]
     rows = [
-        [
-            f"{size:,}",
-            f"{result['rows_per_second']:,.0f}",
-            f"{first['rows_per_second'] / result['rows_per_second']:.2f}",
-            f"{result['peak_mb']:,.0f}",
-            f"{result['peak_mb'] / first['peak_mb']:.2f}",
-        ]
-        for size, result in results.items()
+        [f"{size:,}", f"{rate:,.0f}", f"{first_rate / rate:.2f}", f"{peak:,.0f}", f"{peak / first_peak:.2f}"]
+        for size, (rate, peak) in results.items()
     ]
     heads = ("rows", "rows/s", "time per row, relative to the first", "peak MB", "relative to the first")
     return "Without a model: read, store, write.\n\n" + table(heads, rows)
 
 
-def _measured(size: int) -> dict[str, float]:
+def _measured(size: int) -> tuple[float, float]:
     command = [sys.executable, "-m", "benchmarks.bulk", "--measure-rows", str(size)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return dict(json.loads(done.stdout))
+    rate, peak = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return rate, peak
 
 
-def _of_rows(size: int) -> dict[str, float]:
-    taxonomy, classifier = tmdb_genres(), Free()
+def _of_rows(size: int) -> tuple[float, float]:
+    """Return rows per second and the peak of memory in MB of this process."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rows.jsonl"
         with file.open("w", encoding="utf-8") as lines:
             for number in range(size):
                 words = f"Plot {number} of a man who goes to a far town and meets his old friend. " * 5
                 lines.write(json.dumps({"id": number, "description": words}) + "\n")
-        start = time.perf_counter()
-        job = _job(file, Path(folder) / "out.jsonl", classifier, taxonomy)
-        run(job, LocalRunner(job.classifier.open, taxonomy))
-        seconds = time.perf_counter() - start
-    return {"rows_per_second": size / seconds, "peak_mb": peak_megabytes()}
+        elapsed = seconds(lambda: _run_here(file, Path(folder) / "out.jsonl", Free))
+    return size / elapsed, peak_megabytes()
 
 
 # --- on a Ray cluster ---
@@ -203,29 +200,22 @@ def _of_rows(size: int) -> dict[str, float]:
 def on_ray(given: Plots, rounds: int) -> str:
     """Return the steady texts per second of one process, of one actor and of two, each on one core."""
     from bulk.ray_cluster import RayRunner
+    from llm.embedded.matcher import matcher
 
     times: dict[str, list[AnswerTimes]] = {"one process": [], "Ray, one worker": [], "Ray, two workers": []}
+    batch = max(4, min(128, len(given.texts) // 16))  # as many batches as a long run has
     one_core = patch.dict(os.environ, OMP_NUM_THREADS="1")  # as Ray sets it for an actor of one core
     with one_core, tempfile.TemporaryDirectory() as folder, _two_nodes() as cluster:
         file = _written(Path(folder), given.texts)
         for number in range(rounds):
-            for name, workers in zip(times, (0, 1, 2), strict=True):
-                job = _ray_job(file, Path(folder) / f"{number}-{workers}.jsonl", len(given.texts))
-                here: Runner = LocalRunner(job.classifier.open, job.taxonomy)
-                backend = (
-                    RayRunner(job.classifier.open, job.taxonomy, job.folder, cluster(workers)) if workers else here
-                )
-                times[name].append(answer_times := AnswerTimes())
-                run(job, backend, answer_times)
+            for workers, runs in enumerate(times.values()):
+                job = _job(file, Path(folder) / f"{number}-{workers}.jsonl", matcher, batch)
+                runner: Runner = LocalRunner(job.classifier.open, job.taxonomy)
+                if workers:
+                    runner = RayRunner(job.classifier.open, job.taxonomy, job.folder, cluster(workers))
+                runs.append(answer_times := AnswerTimes())
+                run(job, runner, answer_times)
     return _ray_report(times, given, rounds)
-
-
-def _ray_job(file: Path, out: Path, count: int) -> Job:
-    from llm.embedded.matcher import matcher
-
-    batch = max(4, min(128, count // 16))  # as many batches as a long run has
-    spec = ClassifierSpec("embedded", {}, matcher)
-    return Job(input_files(str(file)), TextColumns("description", None, "id"), tmdb_genres(), spec, out, batch)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -44,7 +44,8 @@ def main(data: Path, kills: int, seed: int, out: Path | None, arguments: Sequenc
         undisturbed = time.perf_counter() - start
         rows, texts = _counts(expected)
         seconds, killings = killed(data, resumed, arguments, kills, texts, seed)
-        different = sum(row != other for row, other in zip_longest(_lines(expected), _lines(resumed)))
+        with expected.open("rb") as rows_expected, resumed.open("rb") as rows_resumed:
+            different = sum(row != other for row, other in zip_longest(rows_expected, rows_resumed))
         click.echo(report(rows, texts, undisturbed, seconds, killings, different))
     sys.exit(bool(different))
 
@@ -110,11 +111,6 @@ def _answered(out: Path) -> int:
 def _counts(out: Path) -> tuple[int, int]:
     counts = json.loads(out.with_name(f"{out.name}.manifest.json").read_text(encoding="utf-8"))["counts"]
     return int(counts["rows"]), int(counts["texts"])
-
-
-def _lines(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as lines:
-        yield from lines
 
 
 def report(rows: int, texts: int, undisturbed: float, seconds: float, killings: Sequence[Kill], different: int) -> str:

@@ -1,10 +1,14 @@
-"""Contenders of ``benchmarks.llm``: our strategies, and a bare asyncio loop that sends the same bodies."""
+"""Contenders of ``benchmarks.llm``: our strategies, a bare asyncio loop that sends the same bodies, and scikit-llm."""
 
 from __future__ import annotations
 
 import asyncio
+import inspect
+import json
+import subprocess
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -20,6 +24,7 @@ from llm.language_model import LanguageModel
 from llm.strategies import STRATEGIES
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
+from tests.engines.vllm_server import VAR, installed
 
 Request = tuple[str, Mapping[str, Any]]
 """Path under the endpoint's root, and body."""
@@ -173,3 +178,91 @@ def _tokenizing(body: Body) -> Body:
 def _usage(usage: dict[str, Any]) -> Usage:
     cached = (usage["prompt_tokens_details"] or {}).get("cached_tokens") or 0
     return Usage(usage["prompt_tokens"], cached, usage["completion_tokens"])
+
+
+# --- scikit-llm ---
+
+_SKLLM = VAR / "skllm"
+
+
+def _skllm_python() -> Path:
+    """Return the Python of an environment with scikit-llm; the first call creates it (0.7 GB)."""
+    return installed(_SKLLM, ("install", "scikit-llm==1.4.3"))
+
+
+def skllm_prompts() -> str:
+    """Return the source of scikit-llm's prompts."""
+    _skllm_python()
+    (templates,) = _SKLLM.glob("lib/python*/site-packages/skllm/prompts/templates.py")
+    return templates.read_text(encoding="utf-8")
+
+
+class ScikitLLM:
+    """scikit-llm's zero-shot multi-label classifier with our endpoint.
+
+    Args:
+        endpoint: the endpoint.
+        max_tokens: scikit-llm sets no bound, and a model of random weights would generate to the end of its context;
+            the bound is the mean length of our ``json_list`` answers.
+    """
+
+    def __init__(self, endpoint: ServedEndpoint, max_tokens: int) -> None:
+        self._job, self._python = {**asdict(endpoint), "max_tokens": max_tokens}, _skllm_python()
+
+    def classify(self, texts: Sequence[Text], taxonomy: Taxonomy, workers: int = 1) -> LabellingRun:
+        """Label the texts in a process of scikit-llm's environment; its start and imports are not timed.
+
+        Args:
+            texts: the texts.
+            taxonomy: the labels.
+            workers: scikit-llm's ``num_workers``; 1 is its default.
+        """
+        labels = {"labels": list(taxonomy.names), "max_labels": taxonomy.max_labels}
+        job = self._job | labels | {"texts": [text.body for text in texts], "workers": workers}
+        source = f"{inspect.getsource(_label_with_skllm)}\n_label_with_skllm()"
+        command: list[str | Path] = [self._python, "-P", "-c", source]  # -P: our packages would shadow others
+        done = subprocess.run(command, input=json.dumps(job), capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"scikit-llm failed: {done.stderr[-2_000:]}")
+        result = json.loads(done.stdout.splitlines()[-1])
+        return LabellingRun(len(texts), result["wall"], result["cpu"], tuple(Usage(*row) for row in result["usages"]))
+
+
+def _label_with_skllm() -> None:
+    """Label the texts on standard input, then print seconds and tokens as one line of JSON.
+
+    Its source runs alone in scikit-llm's environment.
+    """
+    import json
+    import sys
+    import time
+    import warnings
+    from contextlib import redirect_stderr, redirect_stdout
+    from io import StringIO
+
+    from openai.resources.chat.completions import Completions
+    from skllm.config import SKLLMConfig  # type: ignore[import-not-found,unused-ignore]
+    from skllm.models.gpt.classification import zero_shot  # type: ignore[import-not-found,unused-ignore]
+
+    job, plain = json.load(sys.stdin), Completions.create
+    usages: list[list[int]] = []
+
+    def create(self, **fields):  # type: ignore[no-untyped-def]  # scikit-llm neither bounds nor counts the tokens
+        reply = plain(self, max_tokens=job["max_tokens"], **fields)
+        details = reply.usage.prompt_tokens_details
+        cached = (details and details.cached_tokens) or 0
+        usages.append([reply.usage.prompt_tokens, cached, reply.usage.completion_tokens])
+        return reply
+
+    Completions.create = create  # type: ignore[method-assign]
+    SKLLMConfig.set_gpt_url(job["base_url"])
+    classifier = zero_shot.MultiLabelZeroShotGPTClassifier(
+        model=f"custom_url::{job['model']}", max_labels=job["max_labels"], key=job["api_key"], org="none"
+    )
+    classifier.fit(None, [job["labels"]])
+    workers = {} if job["workers"] == 1 else {"num_workers": job["workers"]}  # the parameter is deprecated
+    wall, cpu = time.perf_counter(), time.process_time()
+    with redirect_stdout(StringIO()), redirect_stderr(StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        classifier.predict(job["texts"], **workers)
+    print(json.dumps({"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu, "usages": usages}))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -16,10 +14,12 @@ import click
 from benchmarks.measure import (
     COMMAND,
     DATA_OPTION,
+    Rounds,
     cpu_path,
     plots,
-    ratios,
+    seconds,
     spread,
+    stock_encoder,
     table,
     target,
     target_table,
@@ -45,41 +45,18 @@ matcher().classify(["Cowboys hold up a train."], registry.taxonomy("tmdb"))
 """
 
 
-@dataclass
-class Rounds:
-    """Seconds per contender and round."""
-
-    seconds: dict[str, list[float]] = field(default_factory=dict)
-
-    def time(self, name: str, job: Callable[[], object]) -> None:
-        """Run a job and add its seconds."""
-        start = time.perf_counter()
-        job()
-        self.seconds.setdefault(name, []).append(time.perf_counter() - start)
-
-    def speedups(self, name: str, other: str) -> list[float]:
-        """Return the speed-up over another contender, by round."""
-        return ratios(self.seconds[other], self.seconds[name])
-
-
 @click.command(context_settings=COMMAND)
 @DATA_OPTION
 @click.option("--plots", "count", default=256, show_default=True, help="Plots per round.")
 @click.option("--rounds", default=5, show_default=True, help="Rounds; each contender runs once per round.")
 def main(data: Path | None, count: int, rounds: int) -> None:
     """Measure texts per second of the embedded classifier against sentence-transformers' default encode."""
-    given = plots(data, count)
-    embedded, stock = _contenders()
-    click.echo(report(measure(embedded, stock, given.texts, rounds), embedded, given.texts, given.origin))
-
-
-def _contenders() -> tuple[Matcher, Any]:
-    from sentence_transformers import SentenceTransformer
-
     from llm.embedded.matcher import matcher
-    from similarity.encoders.tokens import weights_folder
 
-    return matcher(), SentenceTransformer(weights_folder(), local_files_only=True)
+    given = plots(data, count)
+    embedded = matcher()
+    results = measure(embedded, stock_encoder(), given.texts, rounds)
+    click.echo(report(results, embedded, given.texts, given.origin))
 
 
 def measure(embedded: Matcher, stock: Any, texts: Sequence[str], rounds: int) -> Rounds:
@@ -101,10 +78,10 @@ def measure(embedded: Matcher, stock: Any, texts: Sequence[str], rounds: int) ->
         job()  # the first call loads models and warms up threads
     for _ in range(rounds):
         for name, job in jobs.items():
-            result.time(name, job)
+            result.add(name, seconds(job))
         for text in batch[:_SINGLES]:
-            result.time("one", lambda text=text: embedded.classify([text], taxonomy))  # type: ignore[misc]
-        result.time("first", _first_answer)
+            result.add("one", seconds(lambda text=text: embedded.classify([text], taxonomy)))  # type: ignore[misc]
+        result.add("first", seconds(_first_answer))
     return result
 
 
@@ -123,41 +100,27 @@ def operations(embedded: Matcher, texts: Sequence[str]) -> float:
 
 def report(rounds: Rounds, embedded: Matcher, texts: Sequence[str], origin: str) -> str:
     """Return the report as Markdown."""
-    rate = {name: [len(texts) / seconds for seconds in rounds.seconds[name]] for name in ("stock", *_OURS)}
+    from similarity.encoders.precision import gains_from_eight_bits, number_format
+
+    values = rounds.values
+    rate = {name: [len(texts) / seconds for seconds in values[name]] for name in ("stock", *_OURS)}
     rows = [
         ["sentence-transformers, by default (float32)", spread(rate["stock"]), "1"],
-        *([title, spread(rate[name]), spread(rounds.speedups(name, "stock"), 2)] for name, title in _OURS.items()),
+        *([title, spread(rate[name]), spread(rounds.ratios("stock", name), 2)] for name, title in _OURS.items()),
     ]
-    name, share, ceiling = _ceiling(rounds, operations(embedded, texts))
-    speedup = median(rounds.speedups("classify", "stock"))
+    ceiling = 2.0 * _SQUARE**3 / min(values["matmul"])  # operations per second
+    share = operations(embedded, texts) / min(values["encode"]) / ceiling
+    beyond = " (the encoder multiplies in eight bits)" if gains_from_eight_bits() else ""  # the share can exceed 1
     targets = [
-        target("`classify` against sentence-transformers", speedup, 4, "times"),
-        target("one text, p50", 1000 * median(rounds.seconds["one"]), 8, "ms", most=True),
-        target("first answer of a fresh process", median(rounds.seconds["first"]), 5, "s", most=True),
-        target(f"share of torch's {name} matmul{_beyond()}", share, None,
+        target("`classify` against sentence-transformers", rounds.ratio("stock", "classify"), 4, "times"),
+        target("one text, p50", 1000 * median(values["one"]), 8, "ms", most=True),
+        target("first answer of a fresh process", median(values["first"]), 5, "s", most=True),
+        target(f"share of torch's {number_format()} matmul{beyond}", share, None,
                shown=f"{share:.2f} of {ceiling / 1e9:,.1f} GFLOP/s"),
     ]  # fmt: skip
-    summary = f"{origin}; {len(rounds.seconds['stock'])} rounds, medians, minimum–maximum in brackets; {embedded.name}."
+    summary = f"{origin}; {len(values['stock'])} rounds, medians, minimum–maximum in brackets; {embedded.name}."
     heads = ("contender", "texts/s", "times sentence-transformers")
     return "\n\n".join((f"{summary} {cpu_path()}", table(heads, rows), target_table(targets)))
-
-
-def _ceiling(rounds: Rounds, operations: float) -> tuple[str, float, float]:
-    """Return the number format of the square matrices, the share of their rate that ``encode`` reaches, and the rate.
-
-    The rate is in operations per second.
-    """
-    from similarity.encoders.precision import number_format
-
-    ceiling = 2.0 * _SQUARE**3 / min(rounds.seconds["matmul"])
-    return number_format(), operations / min(rounds.seconds["encode"]) / ceiling, ceiling
-
-
-def _beyond() -> str:
-    """Return why the share can exceed 1."""
-    from similarity.encoders.minilm import gains_from_eight_bits
-
-    return " (the encoder multiplies in eight bits)" if gains_from_eight_bits() else ""
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -80,10 +80,8 @@ def main(smoke: bool, part: str | None, workers: int, **counts: int) -> None:
     and copies.
     """
     setup = _setup(smoke, workers, counts)
-    if part:
-        click.echo(json.dumps(_in_process(part, setup)))
-    else:
-        click.echo(_report(setup, smoke, _extra_options(workers, counts)))
+    options = [word for name, value in {**counts, "workers": workers}.items() for word in (f"--{name}", str(value))]
+    click.echo(json.dumps(_in_process(part, setup)) if part else _report(setup, smoke, options))
 
 
 def _setup(smoke: bool, workers: int, counts: Mapping[str, int]) -> Setup:
@@ -99,11 +97,6 @@ def _setup(smoke: bool, workers: int, counts: Mapping[str, int]) -> Setup:
     if not torch.cuda.is_available() or not torch.version.cuda:
         raise click.ClickException("this needs an NVIDIA GPU, and torch finds none; --smoke runs the code on the CPU")
     return Setup(QWEN2_7B, "cuda", load, workers)
-
-
-def _extra_options(workers: int, counts: Mapping[str, int]) -> list[str]:
-    options = {**counts, "workers": workers}
-    return [part for name, value in options.items() for part in (f"--{name}", str(value))]
 
 
 # --- measuring ---
@@ -128,7 +121,8 @@ def _report(setup: Setup, smoke: bool, options: Sequence[str]) -> str:
         f"{measured.gigabytes:,.0f} GB/s. In brackets: share of the bf16 roofline. The rooflines assume batches of "
         f"{setup.load.batch}; vLLM's larger batches can exceed them."
     )
-    return f"{summary}\n\n{_table(rows)}"
+    cells = [[row.name, *(_cell(row, name, rows[0]) for name in WORKLOADS)] for row in rows]
+    return f"{summary}\n\n{table(('texts/s', *WORKLOADS), cells)}"
 
 
 def _fp8_ceilings(setup: Setup) -> Ceilings | str:
@@ -143,8 +137,8 @@ def _fp8_ceilings(setup: Setup) -> Ceilings | str:
 def _roof(name: str, setup: Setup, limits: Ceilings, weight_bytes: int = 2) -> Throughput:
     from benchmarks.gpu_model import roofline
 
-    roof = roofline(setup.shape, limits, setup.load.batch, weight_bytes)
-    return Throughput(name, {load: roof.rate(*_parts(load), setup.load) for load in WORKLOADS})
+    rates = {name: roofline(setup.shape, limits, setup.load, *_parts(name), weight_bytes) for name in WORKLOADS}
+    return Throughput(name, rates)
 
 
 def _bare(setup: Setup, fp8: bool) -> dict[str, float]:
@@ -198,15 +192,10 @@ def _row(name: str, measure: Callable[[], dict[str, float]]) -> Throughput:
     except Exception as error:
         return Throughput(name, {}, _not_measured(error))
     finally:
-        _free_memory()
+        import torch
 
-
-def _free_memory() -> None:
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        gc.collect()
+        torch.cuda.empty_cache()  # no effect without a GPU
 
 
 def _not_measured(error: Exception) -> str:
@@ -215,12 +204,6 @@ def _not_measured(error: Exception) -> str:
 
 
 # --- report ---
-
-
-def _table(rows: Sequence[Throughput]) -> str:
-    roof = rows[0]
-    cells = [[row.name, *(_cell(row, name, roof) for name in WORKLOADS)] for row in rows]
-    return table(("texts/s", *WORKLOADS), cells)
 
 
 def _cell(row: Throughput, name: str, roof: Throughput) -> str:
@@ -252,7 +235,7 @@ def _versions() -> str:
     return ", ".join(f"{name} {_version(name)}" for name in ("torch", "transformers", "vllm"))
 
 
-def _version(name: str) -> Any:
+def _version(name: str) -> str:
     try:
         return version(name)
     except PackageNotFoundError:

@@ -229,42 +229,26 @@ class Labelling:
 # --- roofline ---
 
 
-@dataclass(frozen=True)
-class Roofline:
-    """Maximum texts per second under the measured limits of the device.
+def roofline(
+    shape: dict[str, int], limits: Ceilings, load: Load, strategy: str, warm: bool, weight_bytes: int = 2
+) -> float:
+    """Estimated maximum texts per second under the measured limits of the device.
 
-    Attributes:
-        limits: the measured limits.
-        body: parameters that multiply every token.
-        head: parameters that multiply every generated token.
-        batch: texts that share one read of the weights.
-        weight_bytes: bytes per parameter of the body.
+    Each parameter costs 2 operations per token; the weights are read once per token that a batch generates after its
+    first. Attention is small at this length and is left out.
+
+    Args:
+        shape: of the architecture.
+        limits: of the device.
+        load: size of the measurement.
+        strategy: ``label_tokens`` or ``json_list``.
+        warm: whether the KV cache of the static part exists already.
+        weight_bytes: bytes per parameter of the layers; the output layer has 2.
     """
-
-    limits: Ceilings
-    body: float
-    head: float
-    batch: int
-    weight_bytes: int = 2
-
-    def rate(self, strategy: str, warm: bool, load: Load) -> float:
-        """Estimated texts per second.
-
-        Each parameter costs 2 operations per token; the weights are read once per token that a batch generates after
-        its first. Attention is small at this length and is left out.
-        """
-        tokens = load.own if warm else load.own + load.static
-        first = 2 * (self.body * tokens + self.head) / (self.limits.tflops * 1e12)
-        return 1 / (first if strategy == "label_tokens" else first + (load.written - 1) * self._step())
-
-    def _step(self) -> float:
-        computed = 2 * (self.body + self.head) / (self.limits.tflops * 1e12)
-        read = (self.body * self.weight_bytes + self.head * 2) / (self.limits.gigabytes * 1e9) / self.batch
-        return max(computed, read)
-
-
-def roofline(shape: dict[str, int], limits: Ceilings, batch: int, weight_bytes: int = 2) -> Roofline:
-    """Return the roofline of an architecture."""
-    layer = sum(inner * outer for inner, outer in layer_shapes(shape))
+    body = shape["num_hidden_layers"] * sum(inner * outer for inner, outer in layer_shapes(shape))
     head = shape["hidden_size"] * shape["vocab_size"]
-    return Roofline(limits, float(layer * shape["num_hidden_layers"]), float(head), batch, weight_bytes)
+    operations, copied = limits.tflops * 1e12, limits.gigabytes * 1e9
+    tokens = load.own if warm else load.own + load.static
+    first = 2 * (body * tokens + head) / operations
+    further = max(2 * (body + head) / operations, (body * weight_bytes + head * 2) / copied / load.batch)
+    return 1 / (first if strategy == "label_tokens" else first + (load.written - 1) * further)

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import gc
 import random
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -19,8 +13,8 @@ from statistics import median
 from typing import Any
 
 from benchmarks.gpu_model import Load, config, random_model
+from benchmarks.measure import seconds, tmdb_genres
 
-_START_SECONDS = 600
 _TOKENS = range(1_000, 2_000)  # token ids of the tiny tokenizer after control tokens and single bytes
 _CONTEXT = 2_048
 
@@ -44,6 +38,36 @@ def write_folder(folder: Path, shape: dict[str, int], device: str | None) -> Pat
     return folder
 
 
+class _Documents(ABC):
+    """Random texts of the load's token counts."""
+
+    def __init__(self, load: Load) -> None:
+        self._load, self._rng = load, random.Random(0)
+        self._static = self._part(load.static)
+
+    def sample(self, warm: bool) -> list[Any]:
+        """Return new texts with the common static part if warm, else with a different static part each."""
+        return [
+            self._joined(self._static if warm else self._part(self._load.static), self._part(self._load.own))
+            for _ in range(self._load.documents)
+        ]
+
+    @abstractmethod
+    def _part(self, count: int) -> Any: ...
+
+    @abstractmethod
+    def _joined(self, static: Any, own: Any) -> Any: ...
+
+
+def _by_prefix(run: Callable[[str, Any], None], documents: _Documents, load: Load) -> Rates:
+    """Measure with a warm and with a cold prefix cache, with new texts each time."""
+    rates = {}
+    for strategy, warm in product(("label_tokens", "json_list"), (True, False)):
+        rounds = [seconds(partial(run, strategy, documents.sample(warm))) for _ in range(load.rounds + 1)]
+        rates[f"{strategy} {'warm' if warm else 'cold'}"] = load.documents / median(rounds[1:])  # the first warms up
+    return rates
+
+
 # --- our in-process backend ---
 
 
@@ -56,7 +80,6 @@ def local(folder: Path, device: str, load: Load) -> Rates:
 
 
 def _run_local(backend: Any, strategy: str, conversations: Sequence[Any]) -> None:
-    from benchmarks.measure import tmdb_genres
     from llm.strategies.json_list import JSONList
     from prompts.answer_format import CODES
 
@@ -69,8 +92,8 @@ def _run_local(backend: Any, strategy: str, conversations: Sequence[Any]) -> Non
         raise RuntimeError(f"the backend gave no answer: {problem.detail}")
 
 
-class _Conversations:
-    """Conversations of the load's token counts: words that are one token each."""
+class _Conversations(_Documents):
+    """Conversations of words that are one token each."""
 
     def __init__(self, folder: Path, load: Load) -> None:
         from transformers import AutoTokenizer
@@ -78,21 +101,13 @@ class _Conversations:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         words: list[str] = [tokenizer.decode([token]) for token in _TOKENS]
         self._words = [word for word in words if word[:1] == " " and word[1:].isalpha()]
-        self._load, self._rng = load, random.Random(0)
-        self._static = self._words_of(load.static)
+        super().__init__(load)
 
-    def sample(self, warm: bool) -> list[Any]:
-        """Return new texts with the common static part if warm, else with a different static part each."""
-        return [
-            [
-                {"role": "system", "content": self._static if warm else self._words_of(self._load.static)},
-                {"role": "user", "content": self._words_of(self._load.own)},
-            ]
-            for _ in range(self._load.documents)
-        ]
-
-    def _words_of(self, count: int) -> str:
+    def _part(self, count: int) -> str:
         return "".join(self._rng.choices(self._words, k=count))
+
+    def _joined(self, static: str, own: str) -> list[dict[str, str]]:
+        return [{"role": "system", "content": static}, {"role": "user", "content": own}]
 
 
 # --- vLLM ---
@@ -119,12 +134,16 @@ def vllm_offline(folder: Path, load: Load, quantization: str | None) -> Rates:
 
 
 def vllm_server(folder: Path, load: Load, workers: int) -> Rates:
-    """Measure vLLM's server through our transport."""
+    """Measure vLLM's server with dummy weights through our transport."""
     from llm.backends.transport import HTTPTransport
+    from llm.backends.vllm_server import VLLMOptions, VLLMServer
     from llm.classifier import Problem
 
-    with _server(folder) as base_url:
-        transport = HTTPTransport(base_url, "", timeout=300.0, retries=2, concurrency=workers)
+    arguments = ("--enable-prefix-caching", "--load-format", "dummy", "--dtype", "bfloat16")
+    server = VLLMServer(str(folder), "measured", VLLMOptions(max_model_len=_CONTEXT, arguments=arguments))
+    server.start()
+    try:
+        transport = HTTPTransport(server.base_url, server.api_key, timeout=300.0, retries=2, concurrency=workers)
 
         def run(strategy: str, prompts: Sequence[list[int]]) -> None:
             fields = {"model": "measured", "temperature": 0, **_decoding(strategy, load)}
@@ -133,6 +152,8 @@ def vllm_server(folder: Path, load: Load, workers: int) -> Rates:
                 raise RuntimeError(f"the server gave no answer: {problem.detail}")
 
         return _by_prefix(run, _Prompts(load), load)
+    finally:
+        server.stop()
 
 
 def _decoding(strategy: str, load: Load) -> dict[str, Any]:
@@ -141,65 +162,11 @@ def _decoding(strategy: str, load: Load) -> dict[str, Any]:
     return {"max_tokens": load.written, "ignore_eos": True}
 
 
-def _by_prefix(run: Callable[[str, Any], None], documents: _Prompts | _Conversations, load: Load) -> Rates:
-    """Measure with a warm and with a cold prefix cache, with new texts each time."""
-    rates = {}
-    for strategy, warm in product(("label_tokens", "json_list"), (True, False)):
-        rounds = [_seconds(partial(run, strategy, documents.sample(warm))) for _ in range(load.rounds + 1)]
-        rates[f"{strategy} {'warm' if warm else 'cold'}"] = load.documents / median(rounds[1:])  # the first warms up
-    return rates
-
-
-class _Prompts:
+class _Prompts(_Documents):
     """Prompts as token ids."""
 
-    def __init__(self, load: Load) -> None:
-        self._load, self._rng = load, random.Random(0)
-        self._static = self._tokens(load.static)
-
-    def sample(self, warm: bool) -> list[list[int]]:
-        """Return new prompts with the common static part if warm, else with a different static part each."""
-        return [
-            (self._static if warm else self._tokens(self._load.static)) + self._tokens(self._load.own)
-            for _ in range(self._load.documents)
-        ]
-
-    def _tokens(self, count: int) -> list[int]:
+    def _part(self, count: int) -> list[int]:
         return self._rng.choices(_TOKENS, k=count)
 
-
-def _seconds(work: Callable[[], None]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-@contextmanager
-def _server(folder: Path) -> Iterator[str]:
-    """Run a vLLM server in a block; its output goes to this process's error output."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    options: Mapping[str, str] = {
-        "model": str(folder), "served-model-name": "measured", "load-format": "dummy", "dtype": "bfloat16",
-        "max-model-len": str(_CONTEXT), "host": "127.0.0.1", "port": str(port), "generation-config": "vllm",
-    }  # fmt: skip
-    flags = [part for name, value in options.items() for part in (f"--{name}", value)]
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--enable-prefix-caching", *flags]
-    process = subprocess.Popen(command, stdout=sys.stderr)
-    try:
-        _wait(process, port)
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _wait(process: subprocess.Popen[bytes], port: int) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(1)
-    raise RuntimeError("vLLM's server did not start; its output is above")
+    def _joined(self, static: list[int], own: list[int]) -> list[int]:
+        return static + own

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,7 +34,6 @@ from prompts.errors import MarqueeError
 
 if TYPE_CHECKING:
     from benchmarks.contenders import BareLoop, Ours, ServedEndpoint
-    from benchmarks.skllm import ScikitLLM
 
 API_KEY = "sk-for-the-benchmark"
 STRATEGIES = ("json_list", "label_tokens", "yes_no")
@@ -95,20 +95,24 @@ class LLMResults:
     """
 
     answer: float
-    runs: dict[str, list[LabellingRun]] = field(default_factory=dict)
+    runs: dict[str, list[LabellingRun]] = field(default_factory=lambda: defaultdict(list))
     static: dict[str, int] = field(default_factory=dict)
 
-    def add(self, contender: str, run: LabellingRun) -> None:
-        """Add a round."""
-        self.runs.setdefault(contender, []).append(run)
+    def values(self, contender: str, name: str) -> list[float]:
+        """Return a property of ``LabellingRun``, by round."""
+        return [getattr(run, name) for run in self.runs[contender]]
 
-    def rates(self, contender: str) -> list[float]:
-        """Return texts per second, by round."""
-        return [run.rate for run in self.runs[contender]]
+    def median(self, contender: str, name: str) -> float:
+        """Return the median of a property of ``LabellingRun``."""
+        return median(self.values(contender, name))
 
     def ratios(self, contender: str, other: str) -> list[float]:
         """Return the speed-up over another contender, by round."""
-        return ratios(self.rates(contender), self.rates(other))
+        return ratios(self.values(contender, "rate"), self.values(other, "rate"))
+
+    def ratio(self, contender: str, other: str) -> float:
+        """Return the median speed-up over another contender."""
+        return median(self.ratios(contender, other))
 
 
 @click.command(context_settings=COMMAND)
@@ -156,7 +160,7 @@ def tiny_server(given: Plots, workers: int) -> Iterator[tuple[ServedEndpoint, fl
 
 def compare(endpoint: ServedEndpoint, given: Plots, plan: LLMPlan, results: LLMResults) -> LLMResults:
     """Run all rounds; each contender runs once per round, on texts that are new to the server."""
-    from benchmarks.contenders import BareLoop, Ours
+    from benchmarks.contenders import BareLoop, Ours, ScikitLLM
 
     pairs = {size: (Ours(endpoint, size), BareLoop(endpoint, size)) for size in SIZES}
     for ours, loop in pairs.values():
@@ -164,13 +168,15 @@ def compare(endpoint: ServedEndpoint, given: Plots, plan: LLMPlan, results: LLMR
     ours, _ = pairs[1]
     results.static = {strategy: ours.static_tokens(strategy, tmdb_genres()) for strategy in STRATEGIES}
     written = ours.classify("json_list", given.marked("u", 100), tmdb_genres()).completion
-    scikit = _scikit(endpoint, written) if plan.scikit else None
+    scikit = ScikitLLM(endpoint, math.ceil(written)) if plan.scikit else None
     for number in range(plan.rounds):
         click.echo(f"round {number + 1} of {plan.rounds} ...", err=True)
         for way in WAYS:
             _turn(*pairs[way.size], way, given, plan.texts[way.strategy], number, results)
         if scikit:
-            _scikit_turn(scikit, given, plan, number, results)
+            for name, mark, workers in ((ALONE, "s", 1), (THREADED, "t", plan.workers)):
+                texts = given.marked(f"{mark}{number}", plan.scikit)
+                results.runs[name].append(scikit.classify(texts, tmdb_genres(), workers))
     return results
 
 
@@ -184,27 +190,14 @@ def _warm_up(ours: Ours, loop: BareLoop, given: Plots) -> None:
 
 def _turn(ours: Ours, loop: BareLoop, way: Way, given: Plots, count: int, number: int, results: LLMResults) -> None:
     """Run the bare loop and our strategy; the order alternates by round."""
-    taxonomy = tmdb_genres()
-    mark = f"{number}{way.ours}"
+    taxonomy, mark = tmdb_genres(), f"{number}{way.ours}"
     requests = ours.requests(way.strategy, given.marked(f"b{mark}", count), taxonomy)
     texts = given.marked(f"a{mark}", count)
-    for bare in (True, False) if number % 2 == 0 else (False, True):
+    for bare in (number % 2 == 0, number % 2 == 1):
         if bare:
-            results.add(way.bare, loop.send(requests, count))
+            results.runs[way.bare].append(loop.send(requests, count))
         else:
-            results.add(way.ours, ours.classify(way.strategy, texts, taxonomy))
-
-
-def _scikit(endpoint: ServedEndpoint, written: float) -> ScikitLLM:
-    from benchmarks.skllm import ScikitLLM
-
-    return ScikitLLM(endpoint.base_url, endpoint.api_key, endpoint.model, math.ceil(written))
-
-
-def _scikit_turn(scikit: ScikitLLM, given: Plots, plan: LLMPlan, number: int, results: LLMResults) -> None:
-    taxonomy = tmdb_genres()
-    results.add(ALONE, scikit.classify(given.marked(f"s{number}", plan.scikit), taxonomy))
-    results.add(THREADED, scikit.classify(given.marked(f"t{number}", plan.scikit), taxonomy, plan.workers))
+            results.runs[way.ours].append(ours.classify(way.strategy, texts, taxonomy))
 
 
 # --- report ---
@@ -212,23 +205,19 @@ def _scikit_turn(scikit: ScikitLLM, given: Plots, plan: LLMPlan, number: int, re
 
 def report(results: LLMResults, given: Plots, plan: LLMPlan) -> str:
     """Return the report as Markdown."""
-    words = (
+    summary = (
         f"{given.origin}; 20 labels; {plan.workers} workers; {plan.rounds} rounds, contenders alternate, every text is "
         f"new to the server; medians, minimum–maximum in brackets. Tiny Qwen2 (see `served.py`), Qwen2's tokenizer, on "
         f"vLLM's CPU build, prefix cache in blocks of {BLOCK} tokens (GPUs: 16), openai {version('openai')}, "
         f"httpx2 {version('httpx2')}. Compare ratios only: one machine, one run. {cpu_path()}"
     )
-    return "\n\n".join((words, _measured(results), _targets(results)))
-
-
-def _measured(results: LLMResults) -> str:
     heads = (
         "contender", "plots", "texts/s", "times the bare loop", "prompt tokens", "of them cached", "generated tokens",
         "client CPU ms",
     )  # fmt: skip
     rows = [row for way in WAYS for row in _pair(results, way)]
-    rows += [_row(results, name, "") for name in (ALONE, THREADED) if name in results.runs]
-    return table(heads, rows)
+    rows += [_row(results, name, "", name) for name in (ALONE, THREADED) if name in results.runs]
+    return "\n\n".join((summary, table(heads, rows), target_table(_targets(results))))
 
 
 def _pair(results: LLMResults, way: Way) -> list[list[str]]:
@@ -236,55 +225,37 @@ def _pair(results: LLMResults, way: Way) -> list[list[str]]:
     return [_row(results, way.bare, "1", f"bare loop, bodies of {way}"), _row(results, way.ours, ratio, str(way))]
 
 
-def _row(results: LLMResults, contender: str, ratio: str, title: str = "") -> list[str]:
-    runs = results.runs[contender]
-    prompt, cached = median([run.prompt for run in runs]), median([run.cached for run in runs])
-    tokens = [f"{prompt:,.1f}", f"{cached:,.1f}"]
-    generated = f"{median([run.completion for run in runs]):,.1f}"
-    rate, cpu = spread(results.rates(contender)), spread([run.cpu_ms for run in runs], 2)
-    return [title or contender, str(runs[0].texts), rate, ratio, *tokens, generated, cpu]
+def _row(results: LLMResults, contender: str, ratio: str, title: str) -> list[str]:
+    rate, cpu = spread(results.values(contender, "rate")), spread(results.values(contender, "cpu_ms"), 2)
+    tokens = [f"{results.median(contender, name):,.1f}" for name in ("prompt", "cached", "completion")]
+    return [title, str(results.runs[contender][0].texts), rate, ratio, *tokens, cpu]
 
 
-def _targets(results: LLMResults) -> str:
-    own = results.runs[JSON_LIST.ours]
-    rows = [
-        *(target(f"{way} against its bare loop", median(results.ratios(way.ours, way.bare)), 0.8, "times")
-          for way in WAYS),
-        *_scikit_targets(results),
-        target("`label_tokens`: generated tokens", _completion(results, LABEL_TOKENS), 1, most=True),
+def _targets(results: LLMResults) -> list[list[str]]:
+    ours, static = JSON_LIST.ours, results.static["json_list"]
+    cached = results.median(ours, "cached_after_first") / static
+    share = f"`json_list`: cached share of its {static} static tokens, after the first text"
+    return [
+        *(target(f"{way} against its bare loop", results.ratio(way.ours, way.bare), 0.8, "times") for way in WAYS),
+        *(_scikit_targets(results) if ALONE in results.runs else []),
+        target("`label_tokens`: generated tokens", results.median(LABEL_TOKENS.ours, "completion"), 1, most=True),
         target("`json_list`: tokens of the true labels", results.answer, 12, most=True),
-        target("`json_list`: generated tokens", _completion(results, JSON_LIST), 12, most=True),
-        _cached_target(results),
-        target("client CPU of `json_list`", median([run.cpu_ms for run in own]), 2, "ms", most=True),
-    ]  # fmt: skip
-    return target_table(rows)
+        target("`json_list`: generated tokens", results.median(ours, "completion"), 12, most=True),
+        target(share, cached, 0.9),
+        target("client CPU of `json_list`", results.median(ours, "cpu_ms"), 2, "ms", most=True),
+    ]
 
 
 def _scikit_targets(results: LLMResults) -> list[list[str]]:
-    if ALONE not in results.runs:
-        return []
+    ours, bare = JSON_LIST.ours, JSON_LIST.bare
+    by_default = (way for way in WAYS if way.strategy != "yes_no")
+    loop = "the bare loop, bodies of `json_list`, against scikit-llm by default"
     return [
-        *(target(f"{way} against scikit-llm by default", median(results.ratios(way.ours, ALONE)), 10, "times")
-          for way in WAYS if way.strategy != "yes_no"),
-        target("`json_list` against scikit-llm with threads",
-               median(results.ratios(JSON_LIST.ours, THREADED)), None, "times"),
-        target("the bare loop, bodies of `json_list`, against scikit-llm by default",
-               median(results.ratios(JSON_LIST.bare, ALONE)), None, "times"),
+        *(target(f"{way} against scikit-llm by default", results.ratio(way.ours, ALONE), 10, "times")
+          for way in by_default),
+        target("`json_list` against scikit-llm with threads", results.ratio(ours, THREADED), None, "times"),
+        target(loop, results.ratio(bare, ALONE), None, "times"),
     ]  # fmt: skip
-
-
-def _cached_target(results: LLMResults) -> list[str]:
-    cached, static = (
-        median([run.cached_after_first for run in results.runs[JSON_LIST.ours]]),
-        results.static["json_list"],
-    )
-    return target(
-        f"`json_list`: cached share of its {static} static tokens, after the first text", cached / static, 0.9
-    )
-
-
-def _completion(results: LLMResults, way: Way) -> float:
-    return median([run.completion for run in results.runs[way.ours]])
 
 
 if __name__ == "__main__":

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import platform
-import resource
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import click
 
@@ -71,6 +71,15 @@ def plots(data: Path | None, count: int) -> Plots:
     return Plots(tuple(row.text.body for row in rows), tuple(row.labels for row in rows), f"{repeats} of {path.name}")
 
 
+def stock_encoder() -> Any:
+    """Return sentence-transformers' MiniLM, as it is by default."""
+    from sentence_transformers import SentenceTransformer
+
+    from similarity.encoders.tokens import weights_folder
+
+    return SentenceTransformer(weights_folder(), local_files_only=True)
+
+
 def _file(data: Path | None) -> Path:
     path = data or (Path(os.environ["BENCH_DATA"]) if os.environ.get("BENCH_DATA") else SAMPLE)
     return path / "tmdb_genres.jsonl.gz" if path.is_dir() else path
@@ -90,14 +99,35 @@ class Clock:
 @contextmanager
 def clock() -> Iterator[Clock]:
     """Measure a block; server processes are not counted."""
-    result, wall, cpu = Clock(), time.perf_counter(), _cpu()
+    result, wall, cpu = Clock(), time.perf_counter(), time.process_time()
     yield result
-    result.wall, result.cpu = time.perf_counter() - wall, _cpu() - cpu
+    result.wall, result.cpu = time.perf_counter() - wall, time.process_time() - cpu
 
 
-def _cpu() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+def seconds(function: Callable[[], object]) -> float:
+    """Return the seconds of a call."""
+    with clock() as result:
+        function()
+    return result.wall
+
+
+@dataclass
+class Rounds:
+    """Measurements by name, one value per round."""
+
+    values: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, name: str, value: float) -> None:
+        """Add the value of a round."""
+        self.values.setdefault(name, []).append(value)
+
+    def ratios(self, name: str, other: str) -> list[float]:
+        """Return the ratio of two measurements, by round."""
+        return ratios(self.values[name], self.values[other])
+
+    def ratio(self, name: str, other: str) -> float:
+        """Return the median ratio of two measurements."""
+        return median(self.ratios(name, other))
 
 
 @dataclass(frozen=True)
@@ -105,7 +135,6 @@ class LabellingRun:
     """One pass of one contender over its texts.
 
     Attributes:
-        texts: number of texts.
         wall: seconds.
         cpu: CPU seconds of the client process.
         usages: tokens per text, in the order of the texts.
@@ -156,8 +185,7 @@ class LabellingRun:
 
 def cpu_path() -> str:
     """Return the number format, the instruction sets and the core count that the measurements ran on."""
-    from similarity.encoders.minilm import gains_from_eight_bits
-    from similarity.encoders.precision import described
+    from similarity.encoders.precision import described, gains_from_eight_bits
 
     eight_bits = ", embedded classifier in eight bits" if gains_from_eight_bits() else ""
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"

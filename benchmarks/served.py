@@ -18,7 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from benchmarks import skllm
+from benchmarks.contenders import skllm_prompts
 from benchmarks.measure import Plots, tmdb_genres
 from llm.strategies.scored import YES_NO_CODES
 from prompts import registry
@@ -66,7 +66,7 @@ def _sent(plots: Plots) -> Iterator[str]:
             yield from (message["content"] for message in prompt.render(text, taxonomy, question))
     yield from (text.body for text in plots.marked("a0yes_no"))
     yield from YES_NO_CODES
-    yield skllm.prompt_source()
+    yield skllm_prompts()
     yield from (f"```{text.body}```\n\n" for text in plots.marked("s0"))
 
 

@@ -6,20 +6,34 @@ All contenders alternate on one machine, so that ratios are comparable; absolute
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
+from urllib.request import urlopen
 
 import click
 
-from benchmarks.measure import COMMAND, DATA_OPTION, Plots, cpu_path, plots, ratios, spread, table, target, target_table
+from benchmarks.measure import (
+    COMMAND,
+    DATA_OPTION,
+    Plots,
+    Rounds,
+    cpu_path,
+    plots,
+    seconds,
+    spread,
+    table,
+    target,
+    target_table,
+)
 from benchmarks.service_load import client, send
 from prompts import registry
 
@@ -40,21 +54,6 @@ class ServicePlan:
     rounds: int
 
 
-@dataclass
-class ServiceResults:
-    """Measurements of each round, by name."""
-
-    values: dict[str, list[float]] = field(default_factory=dict)
-
-    def add(self, name: str, value: float) -> None:
-        """Add a measurement."""
-        self.values.setdefault(name, []).append(value)
-
-    def ratio(self, name: str, other: str) -> float:
-        """Return the median ratio of two measurements."""
-        return median(ratios(self.values[name], self.values[other]))
-
-
 @click.command(context_settings=COMMAND)
 @DATA_OPTION
 @click.option("--texts", default=512, show_default=True, help="Plots per round.")
@@ -70,11 +69,11 @@ def main(data: Path | None, texts: int, hot: int, rounds: int) -> None:
     click.echo(report(results, given, plan))
 
 
-def compare(urls: dict[str, str], given: Plots, plan: ServicePlan) -> ServiceResults:
+def compare(urls: dict[str, str], given: Plots, plan: ServicePlan) -> Rounds:
     """Run all rounds; each contender gets each text once per round."""
     from llm.embedded.matcher import matcher
 
-    results, offline = ServiceResults(), matcher()
+    results, offline = Rounds(), matcher()
     texts = list(given.texts)
     offline.classify(texts[:32], registry.taxonomy("tmdb"))
     for number in range(plan.rounds):
@@ -93,20 +92,13 @@ def compare(urls: dict[str, str], given: Plots, plan: ServicePlan) -> ServiceRes
     return results
 
 
-def _latency(results: ServiceResults, offline: Classifier, url: str, texts: Sequence[str]) -> None:
+def _latency(results: Rounds, offline: Classifier, url: str, texts: Sequence[str]) -> None:
     """Add the median milliseconds of sequential texts: the classifier alone, then the service."""
     taxonomy, post = registry.taxonomy("tmdb"), client(url)
     alone = [seconds(lambda text=text: offline.classify([text], taxonomy)) for text in texts]  # type: ignore[misc]
     served = [seconds(lambda text=text: post(text)) for text in texts]  # type: ignore[misc]
     results.add("forward pass", 1_000 * median(alone))
     results.add("one client", 1_000 * median(served))
-
-
-def seconds(function: Callable[[], object]) -> float:
-    """Return the seconds of a call."""
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
 
 
 def load_seconds(url: str, texts: Sequence[str], clients: int) -> float:
@@ -117,22 +109,19 @@ def load_seconds(url: str, texts: Sequence[str], clients: int) -> float:
 
 def memory(url: str) -> float:
     """Return the resident memory of a service's worker in MiB, from /proc; 0 without /proc."""
-    return max(map(_resident, _processes(url)), default=0.0)
+    lines = [line for pid in _processes(url) for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
+    return max((int(line.split()[1]) / 1_024 for line in lines if line.startswith("VmRSS")), default=0.0)
 
 
 def cpu_seconds(url: str) -> float:
     """Return the CPU seconds of a service's processes; other load on the machine changes them little."""
-    ticks = 0
-    for pid in _processes(url):
-        user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[11:13]
-        ticks += int(user) + int(system)
-    return ticks / os.sysconf("SC_CLK_TCK")
+    stats = (Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split() for pid in _processes(url))
+    return sum(int(user) + int(system) for user, system in (stat[11:13] for stat in stats)) / os.sysconf("SC_CLK_TCK")
 
 
 def _processes(url: str) -> list[int]:
     pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
-    port = url.rpartition(":")[2]
-    return [pid for pid in pids if f"--port\0{port}\0" in _command(pid)]
+    return [pid for pid in pids if f"--port\0{url.rpartition(':')[2]}\0" in _command(pid)]
 
 
 def _command(pid: int) -> str:
@@ -142,51 +131,35 @@ def _command(pid: int) -> str:
         return ""
 
 
-def _resident(pid: int) -> float:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    kilobytes = next((line.split()[1] for line in lines if line.startswith("VmRSS")), "0")
-    return int(kilobytes) / 1_024
-
-
 # --- the servers ---
 
 
 @contextmanager
 def _process(*command: str, **settings: str) -> Iterator[str]:
     """Run a server process on a free port; yields its URL after the first answer of /healthz."""
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("MARQUEE_", "OPENAI_"))}
     quiet = {"MARQUEE_LOG_LEVEL": "warning", "MARQUEE_DRAIN_SECONDS": "0", "HF_HUB_OFFLINE": "1"}
-    process = subprocess.Popen(
-        [sys.executable, *command, "--port", str(port)],
-        cwd=ROOT,
-        env=clean | quiet | settings,
-        stdout=subprocess.DEVNULL,
-    )
+    arguments = [sys.executable, *command, "--port", str(port)]
+    process = subprocess.Popen(arguments, cwd=ROOT, env=clean | quiet | settings, stdout=subprocess.DEVNULL)
+    url, end = f"http://127.0.0.1:{port}", time.monotonic() + _READY_SECONDS
     try:
-        _await(f"http://127.0.0.1:{port}", process)
-        yield f"http://127.0.0.1:{port}"
+        while not _is_ready(url):
+            if process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"{url}/healthz did not answer within {_READY_SECONDS} s")
+            time.sleep(0.1)
+        yield url
     finally:
         process.terminate()
         process.wait(60)
 
 
-def _await(url: str, process: subprocess.Popen[bytes]) -> None:
-    from urllib.error import URLError
-    from urllib.request import urlopen
-
-    end = time.monotonic() + _READY_SECONDS
-    while True:
-        try:
-            urlopen(f"{url}/healthz", timeout=5).close()
-            return
-        except (URLError, OSError):
-            if process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"{url}/healthz did not answer within {_READY_SECONDS} s") from None
-            time.sleep(0.1)
+def _is_ready(url: str) -> bool:
+    with suppress(OSError):
+        urlopen(f"{url}/healthz", timeout=5).close()
+        return True
+    return False
 
 
 @contextmanager
@@ -205,7 +178,7 @@ def _cached() -> Iterator[str]:
             yield url
 
 
-def report(results: ServiceResults, given: Plots, plan: ServicePlan) -> str:
+def report(results: Rounds, given: Plots, plan: ServicePlan) -> str:
     """Return the report as Markdown."""
     words = (
         f"{given.origin}; {CLIENTS} clients; {plan.rounds} rounds, contenders alternate; medians, minimum–maximum "
@@ -226,7 +199,7 @@ def report(results: ServiceResults, given: Plots, plan: ServicePlan) -> str:
     return "\n\n".join((words, table(("quantity", "measured"), rows), _targets(results)))
 
 
-def _targets(results: ServiceResults) -> str:
+def _targets(results: Rounds) -> str:
     rows = [
         target("`/classify` against the classifier offline", results.ratio("marquee", "offline"), 0.7, "times"),
         target("`/classify` against a naive service", results.ratio("marquee", "naive"), 3, "times"),

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -15,15 +15,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchmarks.measure import COMMAND, SAMPLE, cpu_path, ratios, spread, table, target, target_table
+from benchmarks.measure import (
+    COMMAND,
+    SAMPLE,
+    Rounds,
+    cpu_path,
+    seconds,
+    spread,
+    stock_encoder,
+    table,
+    target,
+    target_table,
+)
 from prompts.errors import MarqueeError
 from similarity.errors import SimilarityError
 from similarity.index.faiss_index import KINDS
 
 if TYPE_CHECKING:
     from benchmarks.searching import KindResult
-    from similarity.film import Film
-    from similarity.index.manifest import Version
+    from similarity.index.folder import Version
 
 _K = 10
 
@@ -33,58 +43,46 @@ class SimilarityPlan:
     """Size of the measurement.
 
     Attributes:
-        texts: texts per round of encoding.
-        rounds: rounds of encoding.
         vectors: synthetic vectors to search.
-        kinds: kinds of index, in addition to exact search.
         films: maximum films of the index that is built and served.
         clients: concurrent clients.
+        kinds: kinds of index, in addition to exact search.
+        texts: texts per round of encoding.
+        rounds: rounds of encoding.
         requests: requests of all clients.
         folder: folder of the vectors and indexes.
     """
 
+    vectors: int
+    films: int
+    clients: int
+    kinds: tuple[str, ...]
     texts: int = 512
     rounds: int = 5
-    vectors: int = 1_000_000
-    kinds: tuple[str, ...] = ("hnsw", "ivf", "ivfpq")
-    films: int = 100_000
-    clients: int = 32
     requests: int = 2_000
-    folder: Path = Path("var/bench-similarity")
+    folder: Path = Path("var/bench-similarity/full")
 
 
-SMOKE = SimilarityPlan(8, 1, 2_000, ("hnsw", "ivf"), 40, 2, 8)
+_SMOKE = SimilarityPlan(2_000, 40, 2, ("hnsw", "ivf"), 8, 1, 8, Path("var/bench-similarity/smoke"))
 
 
 @click.command(context_settings=COMMAND)
 @click.option("--data", type=click.Path(path_type=Path),
               help="Films: a table.  [default: imdb_genres.jsonl.gz in BENCH_DATA, else data/sample]")  # fmt: skip
 @click.option("--parts", default="encode,search,build,plots,serve", show_default=True, help="What to measure.")
-@click.option(
-    "--vectors", default=SimilarityPlan.vectors, show_default=True, help="Synthetic clustered vectors to search."
-)
-@click.option(
-    "--kinds",
-    default=",".join(SimilarityPlan.kinds),
-    show_default=True,
-    help="Kinds of approximate index.",
-)
-@click.option("--films", default=SimilarityPlan.films, show_default=True, help="Maximum films of the index.")
-@click.option("--clients", default=SimilarityPlan.clients, show_default=True, help="Concurrent clients of the service.")
+@click.option("--vectors", default=1_000_000, show_default=True, help="Synthetic clustered vectors to search.")
+@click.option("--kinds", default="hnsw,ivf,ivfpq", show_default=True, help="Kinds of approximate index.")
+@click.option("--films", default=100_000, show_default=True, help="Maximum films of the index.")
+@click.option("--clients", default=32, show_default=True, help="Concurrent clients of the service.")
 @click.option("--smoke", is_flag=True, help="Tiny sizes, to test that the code runs.")
-def main(
-    data: Path | None, parts: str, vectors: int, kinds: str, films: int, clients: int, smoke: bool
-) -> None:  # fmt: skip
+def main(data: Path | None, parts: str, vectors: int, kinds: str, films: int, clients: int, smoke: bool) -> None:
     """Measure the encoder, the indexes and `POST /similar`.
 
     Texts per second of the encoder against sentence-transformers' default; searches of approximate indexes against
     exact ones (milliseconds, recall@10, memory); texts per second of index building; latency of POST /similar under
     concurrent clients. Ratios are from one run.
     """
-    plan = (
-        SMOKE if smoke else SimilarityPlan(vectors=vectors, kinds=tuple(kinds.split(",")), films=films, clients=clients)
-    )
-    plan = replace(plan, folder=plan.folder / ("smoke" if smoke else "full"))
+    plan = _SMOKE if smoke else SimilarityPlan(vectors, films, clients, tuple(kinds.split(",")))
     try:
         source = _films(data)
         for name in (part.strip() for part in parts.split(",")):
@@ -121,35 +119,27 @@ def _provenance(films: Any) -> str:
 
 def _encode(plan: SimilarityPlan, films: Any) -> str:
     """Alternate our encoder and sentence-transformers' default over the same texts at the same batch size."""
-    import numpy as np
-    from sentence_transformers import SentenceTransformer
-
     from similarity.encoders.minilm import MiniLM
-    from similarity.encoders.tokens import weights_folder
 
     texts = [film.words for film in islice(films, plan.texts)]
-    ours, plain = MiniLM(), SentenceTransformer(weights_folder(), local_files_only=True)
-    contenders: Mapping[str, Callable[[Sequence[str]], Any]] = {
-        "sentence-transformers, by default": lambda batch: plain.encode(
+    ours, stock = MiniLM(), stock_encoder()
+    encoders: Mapping[str, Callable[[Sequence[str]], Any]] = {
+        "sentence-transformers, by default": lambda batch: stock.encode(
             batch, batch_size=32, normalize_embeddings=True, show_progress_bar=False
         ),
         "`MiniLM`": ours.encode,
     }
-    vectors = [encode(texts[:32]) for encode in contenders.values()]  # warms up
-    rates: dict[str, list[float]] = {name: [] for name in contenders}
+    plain, own = (encode(texts[:32]) for encode in encoders.values())  # warms up
+    rates = Rounds()
     for number in range(plan.rounds):
-        for name in list(contenders)[:: 1 if number % 2 else -1]:
-            start = time.perf_counter()
-            contenders[name](texts)
-            rates[name].append(len(texts) / (time.perf_counter() - start))
-    slow, fast = rates.values()
-    speedups = ratios(fast, slow)
-    cosines = np.einsum("nd,nd->n", *vectors)
-    rows = [[name, spread(values)] for name, values in rates.items()]
+        for name in list(encoders)[:: 1 if number % 2 else -1]:
+            rates.add(name, len(texts) / seconds(lambda name=name: encoders[name](texts)))  # type: ignore[misc]
+    speedups, cosine = rates.ratios("`MiniLM`", "sentence-transformers, by default"), float((plain * own).sum(1).min())
     targets = [
         target("speed-up over sentence-transformers", median(speedups), 3, shown=spread(speedups, 2)),
-        target("minimum cosine to float32", float(cosines.min()), 0.999, shown=f"{cosines.min():.5f}"),
+        target("minimum cosine to float32", cosine, 0.999, shown=f"{cosine:.5f}"),
     ]
+    rows = [[name, spread(rates.values[name])] for name in encoders]
     return "\n\n".join((table(("encoder", "texts/s, batch 32"), rows), target_table(targets)))
 
 
@@ -167,7 +157,7 @@ def _search(plan: SimilarityPlan, films: Any) -> str:
 def _plots(plan: SimilarityPlan, films: Any) -> str:
     """Search real plots: less clearly clustered, and too few for a slow exact search."""
     from benchmarks.searching import search_all
-    from similarity.index.manifest import VECTORS
+    from similarity.index.folder import VECTORS
 
     version = _built_films(plan, films)
     kinds = [kind for kind in plan.kinds if KINDS[kind].min_count <= version.manifest.count]
@@ -178,11 +168,11 @@ def _plots(plan: SimilarityPlan, films: Any) -> str:
 def _searches(results: Mapping[str, KindResult], summary: str, targets: bool) -> str:
     exact = results["flat"]
     heads = ("kind", "p50 ms", "p95 ms", "times exact", "recall@10", "effort", "built in s", "memory MB", "mapped MB")
-    report = "\n\n".join((summary, table(heads, [_kind_row(*row, exact) for row in results.items()])))
-    if not targets:
-        return report
-    kinds = [row for name, result in results.items() if name != "flat" for row in _kind_targets(name, result, exact)]
-    return "\n\n".join((report, target_table(kinds)))
+    parts = [summary, table(heads, [_kind_row(*row, exact) for row in results.items()])]
+    if targets:
+        others = (row for row in results.items() if row[0] != "flat")
+        parts.append(target_table([row for other in others for row in _kind_targets(*other, exact)]))
+    return "\n\n".join(parts)
 
 
 def _kind_row(name: str, result: KindResult, exact: KindResult) -> list[str]:
@@ -211,24 +201,24 @@ def _build(plan: SimilarityPlan, films: Any) -> str:
 
     encoder = MiniLM()
     encoder.encode(["The first text loads the model."])
-    rows: list[Film] = list(islice(films, plan.films))
+    rows = list(islice(films, plan.films))
     shutil.rmtree(plan.folder / "films", ignore_errors=True)
     start = time.perf_counter()
-    built = build(plan.folder / "films", FilmSource(rows, films.origin), encoder)
-    seconds = time.perf_counter() - start
-    manifest = built.version.manifest
+    manifest = build(plan.folder / "films", FilmSource(rows, films.origin), encoder).version.manifest
+    elapsed = time.perf_counter() - start
     size = sum(fact["bytes"] for fact in manifest.files.values()) / 2**20
-    row = [f"{manifest.count:,}", manifest.kind, f"{seconds:,.1f}", f"{len(rows) / seconds:,.1f}", f"{size:,.0f}"]
+    row = [f"{manifest.count:,}", manifest.kind, f"{elapsed:,.1f}", f"{len(rows) / elapsed:,.1f}", f"{size:,.0f}"]
     return table(("films", "kind", "seconds", "texts/s", "MB on the disk"), [row])
 
 
 def _built_films(plan: SimilarityPlan, films: Any) -> Version:
     """Return the index of the part ``build``; without one, build it."""
-    from similarity.index.manifest import current
+    from similarity.index.folder import current
 
-    if current(plan.folder / "films") is None:
-        _build(plan, films)
     version = current(plan.folder / "films")
+    if version is None:
+        _build(plan, films)
+        version = current(plan.folder / "films")
     assert version
     return version
 
@@ -246,28 +236,22 @@ def _serve(plan: SimilarityPlan, films: Any) -> str:
         url = f"{running.url}/similar"
 
         def post(text: str) -> float:
-            start = time.perf_counter()
-            client.post(url, json={"text": text, "k": _K}).raise_for_status()
-            return time.perf_counter() - start
+            return seconds(lambda: client.post(url, json={"text": text, "k": _K}).raise_for_status())
 
         post("The first query opens the index.")
         alone = sorted(map(post, (f"alone {text}" for text in texts[:50])))
         start = time.perf_counter()
         with ThreadPoolExecutor(plan.clients) as pool:
-            seconds = sorted(pool.map(post, texts))
-        rate = len(seconds) / (time.perf_counter() - start)
-    rows = [_clients_row(1, alone, 1 / median(alone)), _clients_row(plan.clients, seconds, rate)]
+            shared = sorted(pool.map(post, texts))
+        rate = len(shared) / (time.perf_counter() - start)
+    rows = [_clients_row(1, alone, 1 / median(alone)), _clients_row(plan.clients, shared, rate)]
     return table(("concurrent clients", "requests", "p50 ms", "p95 ms", "requests/s"), rows)
 
 
-def _clients_row(clients: int, seconds: Sequence[float], rate: float) -> list[str]:
-    """Return a row; the seconds are sorted."""
-    times = [f"{1_000 * value:.1f}" for value in (median(seconds), _p95(seconds))]
-    return [str(clients), str(len(seconds)), *times, f"{rate:.0f}"]
-
-
-def _p95(ordered: Sequence[float]) -> float:
-    return ordered[int(0.95 * (len(ordered) - 1))]
+def _clients_row(clients: int, ordered: Sequence[float], rate: float) -> list[str]:
+    """Return a row; the seconds of the requests are sorted."""
+    p50, p95 = median(ordered), ordered[int(0.95 * (len(ordered) - 1))]
+    return [str(clients), str(len(ordered)), f"{1_000 * p50:.1f}", f"{1_000 * p95:.1f}", f"{rate:.0f}"]
 
 
 PARTS: Mapping[str, Callable[[SimilarityPlan, Any], str]] = {

@@ -1,1 +1,1 @@
-"""The command line: one file per command. A command reads options, calls the packages below and prints."""
+"""The command line, one file per topic. A command reads options, calls the packages below and prints."""

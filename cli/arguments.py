@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,8 +18,10 @@ from click.types import StringParamType
 from prompts.files import check_output
 
 if TYPE_CHECKING:
+    from marquee.settings import Settings
     from prompts.taxonomy import Taxonomy
 
+PATH = click.Path(path_type=Path)
 Function = TypeVar("Function", bound=Callable[..., Any])
 Item = TypeVar("Item")
 _PROGRESS_SECONDS = 10.0
@@ -134,12 +136,27 @@ taxonomy_option = click.option(
     "--taxonomy",
     type=TaxonomyType(),
     default="",
+    show_default=False,
     help="Taxonomy: a name (see `main.py taxonomies`) or a YAML file.  [default: MARQUEE_TAXONOMY]",
 )
 dialect_options = decorated(
     click.option("--encoding", help="Of text files, such as cp1252.  [default: UTF-8, or by the byte order mark]"),
     click.option("--separator", help="A character, or comma, semicolon, tab, pipe.  [default: by the first line]"),
 )
+
+
+def model_settings(**overrides: float) -> Settings:
+    """The settings of a command that needs a language model.
+
+    Raises:
+        ClickException: no endpoint is set.
+    """
+    from marquee.settings import read_settings
+
+    settings = read_settings(**overrides)
+    if not settings.uses_language_model:
+        raise click.ClickException("no endpoint is set; set OPENAI_BASE_URL or OPENAI_API_KEY")
+    return settings
 
 
 def command_line() -> str:
@@ -152,6 +169,16 @@ def command_line() -> str:
 def say(line: str) -> None:
     """Print a line on standard error."""
     click.echo(line, err=True)
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print aligned columns under a header; numbers are right-aligned."""
+    lines = [header, *rows]
+    widths = [max(len(str(cell)) for cell in column) for column in zip(*lines, strict=True)]
+    signs = [">" if isinstance(cell, int) else "<" for cell in lines[-1]]
+    for line in lines:
+        cells = (f"{cell:{sign}{width}}" for cell, sign, width in zip(line, signs, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
 
 
 class ProgressLine:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.arguments import OutputPath, decorated, dialect_options, say
+from cli.arguments import PATH, OutputPath, decorated, dialect_options, say
 from cli.group import examples
 
 if TYPE_CHECKING:
@@ -28,21 +28,17 @@ _task = decorated(
     click.option("--title-field", help="Column of titles; '' for none.  [default: detected, and reported]"),
     click.option("--id-field", help="Column of ids, for reports of problems.  [default: detected, and reported]"),
     dialect_options,
-    click.option("--prefix", default="", help="Prefix of the names of the added columns."),
-    click.option("--batch", type=click.IntRange(1), default=512, show_default=True, help="Texts per batch."),
+    click.option("--prefix", default="", show_default=False, help="Prefix of the names of the added columns."),
+    click.option("--batch", type=click.IntRange(1), default=512, help="Texts per batch."),
     click.option(
-        "--patience",
-        type=click.FloatRange(0),
-        default=60,
-        show_default=True,
-        help="Seconds to wait for an endpoint that is down.",
+        "--patience", type=click.FloatRange(0), default=60, help="Seconds to wait for an endpoint that is down."
     ),
 )
 _files = decorated(
     click.option("--batch-file", type=OutputPath(), help="Write requests for a Batch API; send nothing."),
     click.option(
         "--read-results",
-        type=click.Path(path_type=Path),
+        type=PATH,
         multiple=True,
         help="File of a Batch API's results to take the answers from; repeatable.",
     ),
@@ -52,18 +48,16 @@ _cluster = decorated(
         "--runner",
         type=click.Choice(["local", "ray"]),
         default="local",
-        show_default=True,
         help="Where batches are classified: in this process, or on a Ray cluster.",
     ),
     click.option("--address", help="Address of the Ray cluster, or auto.  [default: a cluster of this machine alone]"),
-    click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Actors on the cluster."),
-    click.option("--worker-cpus", type=float, default=1, show_default=True, help="Processor cores of each actor."),
-    click.option("--worker-gpus", type=float, default=0, show_default=True, help="GPUs of each actor."),
+    click.option("--workers", type=click.IntRange(1), default=1, help="Actors on the cluster."),
+    click.option("--worker-cpus", type=float, default=1, help="Processor cores of each actor."),
+    click.option("--worker-gpus", type=float, default=0, help="GPUs of each actor."),
     click.option(
         "--ray-backend",
         type=click.Choice(["actors", "http", "vllm"]),
         default="actors",
-        show_default=True,
         help="What sends a language model's requests: the actors, or ray.data.llm to an endpoint (http) or to vLLM in "
         "Ray's own workers (vllm).",
     ),

@@ -42,7 +42,7 @@ class ClassifyOptions:
 )
 @click.argument("text", required=False)
 @click.option("--overview", help="The text; TMDB's name for TEXT.")
-@click.option("--title", default="", help="Title of the text; it may be given without a text.")
+@click.option("--title", default="", show_default=False, help="Title of the text; it may be given without a text.")
 @collected(
     ClassifyOptions,
     "options",
@@ -184,8 +184,7 @@ def _print_answer(answer: ServiceAnswer, scores: bool, as_json: bool) -> None:
 
 
 def _print_json(answer: ServiceAnswer, scores: bool) -> None:
-    from service.schemas.answers import LookupAnswer
-    from service.schemas.classify import ClassifyAnswer
+    from service.schemas.classify import ClassifyAnswer, LookupAnswer
 
     lookup = LookupAnswer.model_validate(answer.lookup) if answer.lookup else None
     shown = ClassifyAnswer.of(answer.prediction, scores, lookup, answer.genres, answer.notes)

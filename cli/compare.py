@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.arguments import taxonomy_option
+from cli.arguments import PATH, taxonomy_option
 from cli.data import DataOptions
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Compare two evaluation runs.")
-@click.argument("run_a", type=click.Path(path_type=Path))
-@click.argument("run_b", type=click.Path(path_type=Path))
+@click.argument("run_a", type=PATH)
+@click.argument("run_b", type=PATH)
 @click.option("--common", is_flag=True, help="Compare only the texts that both runs have.")
 @click.option("--gate", "margin", type=float, help="Exit with 1 if B is significantly worse than A by more than this.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -64,7 +64,7 @@ def _line(row: Difference) -> str:
 
 @click.command(short_help="Write the report of an evaluation run.")
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--data", type=click.Path(path_type=Path), help="The data set, to show excerpts of its texts.")
+@click.option("--data", type=PATH, help="The data set, to show excerpts of its texts.")
 @taxonomy_option
 @click.option("--text-field", help="Column of the text.  [default: the format's own]")
 @click.option("--labels-field", help="Column of the labels.  [default: the format's own]")

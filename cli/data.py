@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.arguments import collected, dialect_options, say, taxonomy_option
+from cli.arguments import PATH, collected, dialect_options, say, taxonomy_option
 
 if TYPE_CHECKING:
     from eval.datasets import Fields, LoadedDataset
@@ -133,13 +133,10 @@ _COLUMNS = (
         "--unknown-labels",
         type=click.Choice(["refuse", "drop"]),
         default="refuse",
-        show_default=True,
         help="A label outside the taxonomy: an error, or dropped and counted.",
     ),
 )
-_SPLIT_FILE = click.option(
-    "--split-file", type=click.Path(path_type=Path), help="Frozen split of the data; see `main.py split`."
-)
+_SPLIT_FILE = click.option("--split-file", type=PATH, help="Frozen split of the data; see `main.py split`.")
 _MIN_LABEL_COUNT = click.option(
     "--min-label-count", type=click.IntRange(0), default=0, help="Drop labels with fewer training examples."
 )
@@ -159,18 +156,12 @@ def data_options(split: str | None = None, limit: int | None = None, required: b
     return collected(
         DataOptions,
         "options",
-        click.option(
-            "--data", required=required, type=click.Path(path_type=Path), help="Labelled texts: file or folder."
-        ),
+        click.option("--data", required=required, type=PATH, help="Labelled texts: file or folder."),
         *_COLUMNS,
-        click.option("--split", default=split, show_default=True, help="Only rows of this split."),
+        click.option("--split", default=split, help="Only rows of this split."),
         _SPLIT_FILE,
         click.option(
-            "--limit",
-            type=click.IntRange(1),
-            default=limit,
-            show_default=True,
-            help="Maximum number of examples; always the same ones.",
+            "--limit", type=click.IntRange(1), default=limit, help="Maximum number of examples; always the same ones."
         ),
         _MIN_LABEL_COUNT,
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.arguments import OutputPath, ProgressLine, collected, command_line, say, tracked
+from cli.arguments import PATH, OutputPath, ProgressLine, collected, command_line, say, tracked
 from cli.data import DataOptions, column_options, report_dropped
 from cli.evaluate import print_costs
 
@@ -40,24 +40,22 @@ class DistilOptions:
 
 
 @click.command(short_help="Train the embedded classifier on a model's labels.")
-@click.argument("table", type=click.Path(path_type=Path))
+@click.argument("table", type=PATH)
 @click.option("--out", type=OutputPath(folder=True), required=True, help="Folder for answers, student and report.")
 @column_options
 @collected(
     DistilOptions,
     "plan",
-    click.option("--teacher", default="llm", show_default=True, help="System that labels, as in `evaluate --systems`."),
-    click.option("--student", default="minilm-mlp", show_default=True, help="Model to train, as in `train`."),
+    click.option("--teacher", default="llm", help="System that labels, as in `evaluate --systems`."),
+    click.option("--student", default="minilm-mlp", help="Model to train, as in `train`."),
     click.option(
         "--encoder", type=click.Choice(["matcher", "minilm"]), help="minilm-mlp, hybrid: encoder.  [default: matcher]"
     ),
     click.option("--trials", type=click.IntRange(1), help="minilm-mlp, hybrid: trials of the search.  [default: 12]"),
-    click.option(
-        "--alone", type=click.IntRange(0), default=20, show_default=True, help="Texts to send one by one, for latency."
-    ),
-    click.option("--batch", type=click.IntRange(1), default=32, show_default=True, help="Batch size for the others."),
+    click.option("--alone", type=click.IntRange(0), default=20, help="Texts to send one by one, for latency."),
+    click.option("--batch", type=click.IntRange(1), default=32, help="Batch size for the others."),
     click.option("--cache/--no-cache", default=True, help="Whether cached answers may be used."),
-    click.option("--seed", type=int, default=0, show_default=True, help="Seed of the split and of everything random."),
+    click.option("--seed", type=int, default=0, help="Seed of the split and of everything random."),
     click.option("--partial", is_flag=True, help="Continue without the texts that have no answer."),
 )
 @click.option("--limit", type=click.IntRange(1), help="Maximum number of texts; always the same ones.")

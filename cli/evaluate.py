@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.arguments import OutputPath, ProgressLine, collected, command_line, say
+from cli.arguments import PATH, OutputPath, ProgressLine, collected, command_line, say
 from cli.data import DataOptions, data_options
 from cli.group import examples
 
@@ -46,10 +46,8 @@ _run_options = collected(
     click.option("--url", help="Use the service at this URL."),
     click.option("--cache/--no-cache", default=True, help="Whether cached answers may be used."),
     click.option("--out", type=OutputPath(folder=True), help="Folder of the runs; each run has a folder of its own."),
-    click.option(
-        "--alone", type=click.IntRange(0), default=50, show_default=True, help="Texts to send one by one, for latency."
-    ),
-    click.option("--batch", type=click.IntRange(1), default=32, show_default=True, help="Batch size for the others."),
+    click.option("--alone", type=click.IntRange(0), default=50, help="Texts to send one by one, for latency."),
+    click.option("--batch", type=click.IntRange(1), default=32, help="Batch size for the others."),
 )
 
 
@@ -67,11 +65,9 @@ _run_options = collected(
 )
 @click.option("--overwrite", is_flag=True, help="Start over instead of continuing an earlier run.")
 @click.option("--dry-run", is_flag=True, help="Print the number of tokens and the price; send nothing.")
-@click.option("--rescore", type=click.Path(path_type=Path), help="Compute the metrics of these runs again; no model.")
-@click.option("--gate", type=click.Path(path_type=Path), help="Baseline run; exit with 1 if the new run is worse.")
-@click.option(
-    "--margin", type=click.FloatRange(0, 1), default=0.01, show_default=True, help="Loss of F1 that --gate accepts."
-)
+@click.option("--rescore", type=PATH, help="Compute the metrics of these runs again; no model.")
+@click.option("--gate", type=PATH, help="Baseline run; exit with 1 if the new run is worse.")
+@click.option("--margin", type=click.FloatRange(0, 1), default=0.01, help="Loss of F1 that --gate accepts.")
 def evaluate(
     data: Path | None, options: DataOptions, selection: RunSelection, orders: int | None, overwrite: bool,
     dry_run: bool, rescore: Path | None, gate: Path | None, margin: float,

@@ -1,4 +1,4 @@
-"""`main.py serve`: the HTTP service, optionally with a vLLM server."""
+"""`main.py serve` and `main.py keys`: the HTTP service, optionally with a vLLM server, and its API keys."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.arguments import PATH, print_table, say
 from cli.group import examples
 
 if TYPE_CHECKING:
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
     from flask import Flask
 
     from llm.backends.vllm_server import OnProgress, VLLMServer
-    from llm.classifier import Classifier
     from marquee.settings import Settings
     from prompts.taxonomy import Taxonomy
+    from service.access_control import Keys
+
 
 EXAMPLE = "A young smith forges a magic sword to free her kingdom from a dragon."
 
@@ -48,7 +50,7 @@ EXAMPLE = "A young smith forges a magic sword to free her kingdom from a dragon.
     help="Number format of models in this process; auto: bfloat16 where the GPU or CPU multiplies in it.  "
     "[default: auto]",
 )
-@click.option("--trained", type=click.Path(path_type=Path), help="Folder of a trained baseline, see `main.py train`.")
+@click.option("--trained", type=PATH, help="Folder of a trained baseline, see `main.py train`.")
 @click.option(
     "--vllm",
     "vllm_model",
@@ -83,7 +85,7 @@ def serve(
         raise click.UsageError("--local, --trained and --vllm choose the classifier; give one")
     where = {"host": host, "port": port, "allow_anonymous": allow_anonymous, "adapter": adapter, "precision": precision}
     if trained is not None:
-        settings, vllm = read_settings(**where, taxonomy=_learnt(trained).name), None
+        settings, vllm = read_settings(**where, taxonomy=_taxonomy_of(trained).name), None
     elif vllm_model is None:
         settings, vllm = read_settings(**where, local_model=local), None
     else:
@@ -115,7 +117,7 @@ def _serve(
     if settings.workers > 1:
         at_the_end.enter_context(_shared_metrics())  # before anything imports prometheus_client
     from service.access_control import access_control_of
-    from service.server.gunicorn import check_host, listen, serve_debugging
+    from service.server import check_host, listen, serve_debugging
     from service.services import build
     from service.telemetry import configure_logging
 
@@ -168,7 +170,7 @@ def _progress() -> OnProgress:
 
 def _run(settings: Settings, trained: Path | None, listener: socket.socket) -> None:
     from prompts.network import url_of
-    from service.server.gunicorn import Server
+    from service.server import Server
 
     url = url_of(settings.host, listener.getsockname()[1])
     click.echo(f"Starting on {url} ...")
@@ -186,10 +188,15 @@ def _app(settings: Settings, trained: Path | None, stopping: Event) -> Flask:
 
     # In the worker: neither torch's threads nor open connections survive a fork, nor does the one that sends spans.
     configure_tracing()
-    parts = build(settings, _loaded(trained) if trained else None)
-    parts = replace(parts, access=access_control_of(settings), stopping=stopping)
-    parts.load()
-    return create_app(parts)
+    classifier = None
+    if trained:
+        from eval.baselines import load
+
+        classifier = load(trained)
+    services = build(settings, classifier)
+    services = replace(services, access=access_control_of(settings), stopping=stopping)
+    services.load()
+    return create_app(services)
 
 
 @contextmanager
@@ -204,24 +211,18 @@ def _shared_metrics() -> Iterator[None]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _learnt(trained: Path) -> Taxonomy:
+def _taxonomy_of(trained: Path) -> Taxonomy:
     """The taxonomy of a trained baseline; the registered one must be the same."""
     from eval.baselines.trained import read_manifest
     from prompts import registry
 
-    _, learnt, _ = read_manifest(trained)
-    now = registry.taxonomy(learnt.name)
-    if now.digest != learnt.digest:
+    _, taxonomy, _ = read_manifest(trained)
+    registered = registry.taxonomy(taxonomy.name)
+    if registered.digest != taxonomy.digest:
         raise click.UsageError(
-            f"{trained} was trained for {learnt.versioned_name}, which is {now.digest} by now; train again"
+            f"{trained} was trained for {taxonomy.versioned_name}, which is {registered.digest} by now; train again"
         )
-    return now
-
-
-def _loaded(trained: Path) -> Classifier:
-    from eval.baselines import load
-
-    return load(trained)
+    return registered
 
 
 def _classifier_in_words(settings: Settings, trained: Path | None) -> str:
@@ -230,18 +231,56 @@ def _classifier_in_words(settings: Settings, trained: Path | None) -> str:
         return f"the model trained in {trained}, for {settings.taxonomy}"
     if settings.local_model:
         return f"{settings.local_model}, in this process"
-    from marquee.factory import RequestOptions
     from prompts.network import without_login
     from service.services import build
 
-    parts = build(settings)
-    name = parts.classifier_for(RequestOptions()).name
+    services = build(settings)
+    name = services.model
     if not settings.uses_language_model:
         return f"{name} (no endpoint or key is set, so the small model in this process answers; see docs/endpoints.md)"
-    problem = parts.check()
+    problem = services.check()
     return f"{name} at {without_login(settings.base_url)}" + (f"\n  warning: {problem.detail}" if problem else "")
 
 
 def _invitation(url: str) -> str:
     body = json.dumps({"description": EXAMPLE})
     return f"Ready. Try:\n  curl -X POST {url}/classify -H 'Content-Type: application/json' \\\n    -d '{body}'"
+
+
+@click.group(
+    "keys",
+    short_help="Add, list and revoke API keys.",
+    epilog=examples("keys add website", "keys list", "keys revoke website"),
+)
+def keys_group() -> None:
+    """Add, list and revoke the API keys of the service."""
+
+
+@keys_group.command("add", short_help="Add a key and print it once.")
+@click.argument("name")
+def add(name: str) -> None:
+    """Add a key and print it; it is printed only now, because only its hash is stored."""
+    click.echo(_keys().add(name))
+    say(f"Made for {name}; it is not shown again. Send it as 'Authorization: Bearer KEY'.")
+
+
+@keys_group.command("list", short_help="List the keys.")
+def list_keys() -> None:
+    """List the keys by name, with the times when they were made and revoked."""
+    keys = sorted(_keys().all().items())
+    print_table(("name", "made", "revoked"), [(name, key.made, key.revoked) for name, key in keys])
+
+
+@keys_group.command("revoke", short_help="Revoke a key.")
+@click.argument("name")
+def revoke(name: str) -> None:
+    """Revoke a key; a running service rejects it at once."""
+    _keys().revoke(name)
+    click.echo(f"Key {name!r} revoked.")
+
+
+def _keys() -> Keys:
+    from marquee.settings import read_settings
+    from service.access_control import Keys
+
+    return Keys(read_settings().keys_path)

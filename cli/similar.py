@@ -1,22 +1,24 @@
-"""`main.py similar`, `index` and `map`: search a film index, build it, and draw it."""
+"""`main.py similar`, `index`, `map` and `evaluate-similar`: search, build and draw a film index, and measure it."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.arguments import OutputPath, ProgressLine, collected, dialect_options, say
+from cli.arguments import PATH, OutputPath, ProgressLine, collected, dialect_options, refuse_input, say
 from cli.group import examples
 
 if TYPE_CHECKING:
     from eval.datasets.film_list import Films
+    from eval.similarity_eval import Space
     from similarity.index.builder import Built, IndexEncoder
+    from similarity.index.catalog import Film
     from similarity.index.reloading import ReloadingIndex
 
 
@@ -64,7 +66,7 @@ film_options = collected(
     dialect_options,
 )
 _index_option = click.option(
-    "--index", type=click.Path(path_type=Path), help="Folder of the index.  [default: MARQUEE_INDEX, or sample films]"
+    "--index", type=PATH, help="Folder of the index.  [default: MARQUEE_INDEX, or sample films]"
 )
 _encoder_option = click.option(
     "--encoder", help="sentence-transformers model, a folder or a name.  [default: MARQUEE_ENCODER, or MiniLM]"
@@ -77,8 +79,8 @@ _encoder_option = click.option(
 )
 @click.argument("text", required=False)
 @click.option("--id", "film", help="Id of a film of the index, instead of TEXT.")
-@click.option("--title", default="", help="Title of the text; without a text: the title of a film of the index.")
-@click.option("--k", default=10, show_default=True, type=click.IntRange(1, 100), help="Number of films.")
+@click.option("--title", default="", show_default=False, help="Title of the text; alone, the title of a film.")
+@click.option("--k", default=10, type=click.IntRange(1, 100), help="Number of films.")
 @click.option("--genre", "genres", multiple=True, help="Only films of this genre; repeat it for any of several.")
 @click.option("--year-from", type=int, help="Only films from this year on.")
 @click.option("--year-to", type=int, help="Only films up to this year.")
@@ -90,7 +92,7 @@ def similar(
     year_from: int | None, year_to: int | None, index: Path | None, encoder: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Find the films most similar to TEXT (or standard input), or to a film by its --id or --title."""
-    from service.schemas.similar import SimilarAnswer
+    from service.schemas.routes import SimilarAnswer
     from similarity.index.reloading import SearchFilter
     from similarity.index.search import Query, Similar
 
@@ -111,13 +113,12 @@ def similar(
 @_index_option
 @_encoder_option
 @click.option("--out", type=OutputPath(), required=True, help="HTML file to write.")
-@click.option("--method", default="auto", show_default=True, help="pca or umap; auto: UMAP where it is installed.")
-@click.option("--limit", default=50_000, show_default=True, type=click.IntRange(3), help="Maximum number of films.")
+@click.option("--method", default="auto", help="pca or umap; auto: UMAP where it is installed.")
+@click.option("--limit", default=50_000, type=click.IntRange(3), help="Maximum number of films.")
 def film_map(index: Path | None, encoder: str | None, out: Path, method: str, limit: int) -> None:
     """Draw the films of an index in two dimensions, coloured by genre, as one interactive HTML file."""
     from prompts.files import write_text_atomically
-    from similarity.map.page import page
-    from similarity.map.points import points
+    from similarity.map import page, points
 
     live = _live_index(index, _encoder(encoder))
     drawn = points(live.get(), limit, method)
@@ -130,10 +131,10 @@ def film_map(index: Path | None, encoder: str | None, out: Path, method: str, li
     short_help="Build an index of films for similarity search.",
     epilog=examples("index films.csv --out var/index", "index more.csv --out var/index --append"),
 )
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PATH)
 @click.option("--out", type=OutputPath(folder=True), required=True, help="Folder of the index.")
 @click.option("--append", is_flag=True, help="Add to the index; a film with a known id replaces the older one.")
-@click.option("--kind", default="auto", show_default=True, help="flat (exact), hnsw, ivf or ivfpq; auto: by size.")
+@click.option("--kind", default="auto", help="flat (exact), hnsw, ivf or ivfpq; auto: by size.")
 @click.option("--overwrite", is_flag=True, help="Delete the unfinished build of other data.")
 @_encoder_option
 @film_options
@@ -194,6 +195,102 @@ def _encoder(name: str | None) -> IndexEncoder:
 def _live_index(folder: Path | None, encoder: IndexEncoder) -> ReloadingIndex:
     """The index of a folder, or of the settings, or of the sample films."""
     from marquee.settings import read_settings
-    from similarity.index.sample import live
+    from similarity.index.reloading import live
 
     return live(folder or read_settings().index, encoder)
+
+
+_CACHE = Path("var/cache/embeddings")
+
+
+@click.command("evaluate-similar", short_help="Measure the quality of similarity search.")
+@click.argument("file", type=PATH)
+@click.option(
+    "--systems",
+    default="tfidf,minilm",
+    help="tfidf, minilm, minilm-tuned[:WEIGHTS], minilm+genres[:WEIGHTS], with commas between.",
+)
+@click.option("--queries", default=2_000, type=click.IntRange(1), help="Number of query films.")
+@click.option("--seed", default=0, help="Seed of the choice of query films.")
+@click.option("--paraphrases", type=PATH, help='JSON lines of reworded plots, {"id": ..., "text": ...}.')
+@click.option("--index", "folder", type=PATH, help="Measure recall@10 of this MiniLM index too.")
+@click.option("--out", type=OutputPath(), help="JSON file for all metrics.  [none]")
+@film_options
+def evaluate_similar(
+    file: Path, systems: str, queries: int, seed: int, paraphrases: Path | None, folder: Path | None,
+    out: Path | None, options: FilmOptions,
+) -> None:  # fmt: skip
+    """Measure how well the neighbours of films in FILE match, by genre and by plot.
+
+    Shared genres (share@10, IoU@10, nDCG@10) are shown beside chance, with the share of the catalogue that is ever
+    returned. R@1 is the share of plots that find their film after a third of their words is dropped, or reworded.
+    Vectors are cached in var/cache/embeddings: the same films are encoded once.
+    """
+    from eval import retrieval_systems, similarity_eval
+    from prompts.files import write_text_atomically
+
+    refuse_input(out, file, paraphrases)
+    films = [film for film in options.films(file) if film.words]
+    if len(films) <= similarity_eval.K:
+        raise click.ClickException(f"{file} has {len(films)} films; the ten nearest need at least eleven")
+    rows = similarity_eval.sample_queries(films, queries, seed)
+    reworded = _paraphrases(paraphrases, films) if paraphrases else None
+    metrics: dict[str, Any] = {}
+    for spec in (name.strip() for name in systems.split(",")):
+        say(f"{spec} ...")
+        progress = ProgressLine("encoded", len(films), "films")
+        space = retrieval_systems.space(spec, [film.words for film in films], _CACHE, progress.reach)
+        metrics[spec] = _metrics(space, films, rows, reworded)
+    _print_table({name: similarity_eval.table_row(values) for name, values in metrics.items()})
+    recall = _recall(folder, queries) if folder else None
+    if out:
+        report = {"data": file.name, "films": len(films), "seed": seed, "systems": metrics, "index recall@10": recall}
+        write_text_atomically(out, json.dumps(report, indent=2) + "\n")
+
+
+def _recall(folder: Path, queries: int) -> float:
+    from eval.similarity_eval import index_recall
+    from similarity.encoders.minilm import MiniLM
+    from similarity.index.reloading import load_index
+
+    encoder = MiniLM()
+    index = load_index(folder, encoder.name, encoder.dimension).vectors
+    recall = index_recall(index, queries)
+    click.echo(f"\n{folder} ({index.kind}): recall@10 {recall:.4f} against exact search, over {queries:,} films")
+    return recall
+
+
+def _metrics(
+    space: Space, films: Sequence[Film], rows: Any, reworded: tuple[Any, Sequence[str]] | None
+) -> dict[str, Any]:  # fmt: skip
+    from eval import similarity_eval
+
+    metrics = similarity_eval.genre_agreement(similarity_eval.nearest(space, films, rows), films)
+    dropped = [similarity_eval.drop_words(films[row].words, films[row].id) for row in rows]
+    metrics["words dropped"] = similarity_eval.retrieval_metrics(space, rows, dropped)
+    if reworded:
+        metrics["reworded"] = similarity_eval.retrieval_metrics(space, *reworded)
+    return metrics
+
+
+def _paraphrases(path: Path, films: Sequence[Film]) -> tuple[Any, list[str]]:
+    """The rows of the films in a file of paraphrases, and their reworded plots."""
+    import numpy as np
+
+    from prompts.errors import InvalidDataset
+    from tabular import strict_rows
+
+    row_of = {film.id: row for row, film in enumerate(films)}
+    lines = list(strict_rows(path))
+    for line in lines:
+        if line.cells.get("id") not in row_of or not isinstance(line.cells.get("text"), str):
+            raise InvalidDataset(f"{line.where}: should be an object with the id of a film of the data, and a text")
+    return np.array([row_of[line.cells["id"]] for line in lines]), [line.cells["text"] for line in lines]
+
+
+def _print_table(rows: dict[str, Any]) -> None:
+    heads = list(next(iter(rows.values())))
+    click.echo("| system | " + " | ".join(head.strip() for head in heads) + " |")
+    click.echo("|---|" + "---:|" * len(heads))
+    for name, cells in rows.items():
+        click.echo(f"| {name} | " + " | ".join(cells[head] for head in heads) + " |")

@@ -1,4 +1,4 @@
-"""`main.py train` and `main.py refit`: train a model on labelled texts, and retrain it on all of them."""
+"""`main.py train`, `refit`, `calibrate` and `cascade`: train models, and tune thresholds, on labelled texts."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.arguments import OutputPath, ProgressLine, command_line, decorated, say, tracked
+from cli.arguments import PATH, OutputPath, ProgressLine, command_line, decorated, model_settings, say, tracked
 from cli.data import DataOptions, data_options
 from cli.group import examples
 
 if TYPE_CHECKING:
     from training.lora.config import LoraConfig
     from training.lora.dataset import Form
+
 
 _METRICS = ("micro-F1", "macro-F1", "Jaccard", "subset accuracy")
 
@@ -27,9 +28,7 @@ _lora_options = decorated(
     ),
     click.option("--prompt", help="lora: prompt of the texts.  [default: the one that suits each text]"),
     click.option(
-        "--incomplete",
-        type=click.Choice(["drop", "keep"]),
-        help="lora: texts with incomplete labels.  [default: drop]",
+        "--incomplete", type=click.Choice(["drop", "keep"]), help="lora: texts with incomplete labels.  [default: drop]"
     ),
     click.option("--rank", type=click.IntRange(1), help="lora: rank of the adapter.  [default: 16]"),
     click.option("--alpha", type=click.IntRange(1), help="lora: scale; updates count alpha / rank.  [default: 32]"),
@@ -56,15 +55,15 @@ _lora_options = decorated(
 )
 @click.argument("name")
 @data_options(split="train")
-@click.option("--more-texts", type=click.Path(path_type=Path),
-              help="Another table of the same films (title, year); its texts are added.")  # fmt: skip
-@click.option("--reviews", type=click.Path(path_type=Path), help="matcher: folder or tarball of aclImdb.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder to write to.  [default: var/models/NAME-TAXONOMY]")
-@click.option("--validation-split", default="validation", show_default=True, help="Split for choices and thresholds.")
+@click.option("--more-texts", type=PATH, help="Another table of the same films (title, year); its texts are added.")
+@click.option("--reviews", type=PATH, help="matcher: folder or tarball of aclImdb.")
+@click.option("--out", type=PATH, help="Folder to write to.  [default: var/models/NAME-TAXONOMY]")
+@click.option("--validation-split", default="validation", help="Split for choices and thresholds.")
 @click.option("--decode", type=click.Choice(["global", "per-label", "top-k"]), help="How scores become labels.")
-@click.option("--objective", type=click.Choice(["micro", "macro", "both"]), default="macro", show_default=True,
-              help="F1 that thresholds maximise.")  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random.")
+@click.option(
+    "--objective", type=click.Choice(["micro", "macro", "both"]), default="macro", help="F1 that thresholds maximise."
+)
+@click.option("--seed", type=int, default=0, help="Seed of everything random.")
 @click.option("--ngrams", type=click.IntRange(1), help="tfidf-*: longest n-gram, in words.")
 @click.option("--min-count", type=click.IntRange(1), help="tfidf-*: minimum number of texts with a term.")
 @click.option("--c", type=click.FloatRange(0, min_open=True), help="tfidf-svm, tfidf-lr: inverse of regularisation.")
@@ -87,8 +86,7 @@ _lora_options = decorated(
 @click.option("--lr", type=click.FloatRange(0, min_open=True), help="... learning rate.  [default: 1e-4, 5e-5]")
 @click.option("--batch-size", type=click.IntRange(1), help="... texts per step.  [default: 32]")
 @click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), help="... number format of the training.")
-@click.option("--part", "parts", multiple=True, callback=lambda context, option, values: values or None,
-              help="blend: folder of an earlier training; repeat it for each part.")  # fmt: skip
+@click.option("--part", "parts", multiple=True, help="blend: folder of an earlier training; repeat it for each part.")
 @click.option("--neighbours", type=click.IntRange(1), help="tfidf-knn: number of neighbours.")
 @_lora_options
 def train(
@@ -124,7 +122,7 @@ def _train_baseline(
     folder = check_output(out or Path("var/models") / f"{name}-{options.taxonomy.name}", folder=True)
     how = {key: settings.pop(key) for key in ("decode", "objective", "seed")}
     sources = " and ".join(path.name for path in (data, more_texts) if path)
-    plan = TrainingPlan(name, _given(settings), **how, data=sources, command=command_line())
+    plan = TrainingPlan(name, _without_unset(settings), **how, data=sources, command=command_line())
     training, validation = options.load(data), options.load(data, validation_split)
     if more_texts:
         training = options.with_more_texts(training, data, more_texts)
@@ -150,7 +148,7 @@ def _train_lora(
     strategy: Form = settings.pop("strategy") or ("json_list" if options.taxonomy.multi else "label_tokens")
     prompt = registry.prompt(name) if (name := settings.pop("prompt")) else None
     seed, keep_incomplete = settings.pop("seed"), settings.pop("incomplete") == "keep"
-    config = _lora_config(_given(settings))
+    config = _lora_config(_without_unset(settings))
     training, validation = options.load(data), options.load(data, validation_split)
     setup = PromptSetup(training.taxonomy, strategy, prompt)
     plan = LoraPlan(setup, config, keep_incomplete, seed, data.name, command_line())
@@ -204,11 +202,10 @@ def _train_matcher(
 
 
 @click.command(short_help="Train again on training and validation texts.")
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=PATH)
 @data_options(split="train")
-@click.option("--more-texts", type=click.Path(path_type=Path),
-              help="The table of --more-texts of the training.")  # fmt: skip
-@click.option("--validation-split", default="validation", show_default=True, help="Validation split of the training.")
+@click.option("--more-texts", type=PATH, help="The table of --more-texts of the training.")
+@click.option("--validation-split", default="validation", help="Validation split of the training.")
 @click.option("--out", required=True, type=OutputPath(folder=True), help="Folder to write to.")
 def refit(
     folder: Path, data: Path, options: DataOptions, out: Path, validation_split: str, more_texts: Path | None
@@ -232,17 +229,63 @@ def refit(
     say(f"trained on {manifest['data']['train']['rows']:,} texts; saved in {out}")
 
 
-def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if value is not None}
+def _without_unset(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if value not in (None, ())}
 
 
 def _refuse_test(*splits: str | None) -> None:
-    """Check the splits of a training.
-
-    Raises:
-        UsageError: one of them is the test split, or two are the same.
-    """
     if "test" in splits:
         raise click.UsageError("the test split is for reporting; train on others")
     if len(set(splits)) < len(splits):
         raise click.UsageError("training and validation need different splits")
+
+
+@click.command(short_help="Find the margin below which the language model labels.")
+@data_options(split="validation", limit=500)
+@click.option("--loss", type=click.FloatRange(0, 1), default=0.01, help="Loss of micro-F1 to accept.")
+def cascade(data: Path, options: DataOptions, loss: float) -> None:
+    """Find the margin of the cascade: the embedded classifier labels as many texts as the accepted loss allows."""
+    from eval.calibration import fit_cascade
+    from marquee.factory import classifier_of
+    from marquee.settings import read_settings
+
+    settings = model_settings(cascade_margin=0.0, fallback=False)
+    embedded, large = classifier_of(read_settings(classifier="embedded")), classifier_of(settings)
+    loaded = options.load(data)
+    fitted = fit_cascade(embedded, large, loaded.taxonomy, loaded.examples, loss)
+    click.echo(f"MARQUEE_CASCADE_MARGIN={fitted.margin:.4f}")
+    click.echo(f"{fitted.share:.1%} of the texts go to {large.name}; micro-F1 {fitted.micro_f1:.3f}", err=True)
+
+
+@click.command(short_help="Learn thresholds from labelled texts.")
+@data_options(split="validation", limit=500)
+@click.option(
+    "--strategy",
+    type=click.Choice(["label_tokens", "yes_no", "decisions_api"]),
+    required=True,
+    help="Strategy to calibrate.",
+)
+@click.option("--prompt", help="Prompt to calibrate.  [default: the one that suits each text]")
+@click.option("--unlabelled", is_flag=True, help="The texts have no labels: only correct the bias of the model.")
+def calibrate(data: Path, options: DataOptions, strategy: str, prompt: str | None, unlabelled: bool) -> None:
+    """Learn how the scores of a strategy become labels: a threshold, or a bias correction from unlabelled texts."""
+    from eval.calibration import correct_bias, tune_threshold
+    from eval.datasets import texts_of
+    from llm.thresholds import ThresholdStore
+    from marquee.factory import RequestOptions, backend_of, language_model
+    from prompts import registry
+    from prompts.files import check_output
+
+    settings = model_settings()
+    request = RequestOptions(registry.prompt(prompt) if prompt else None, strategy)
+    model = language_model(backend_of(settings), settings, request, ThresholdStore())
+    path = check_output(settings.thresholds_path)
+    if unlabelled:
+        texts = texts_of(
+            data, options.text_field, options.limit or 500, options.data_format, options.title_field, options.dialect
+        )
+        fitted = correct_bias(model, options.taxonomy, path, texts, data.name)
+    else:
+        loaded = options.load(data)
+        fitted = tune_threshold(model, loaded.taxonomy, path, loaded.examples, data.name)
+    click.echo(f"threshold {fitted.threshold:.3f}, {len(fitted.logit_offsets)} labels corrected; saved in {path}")

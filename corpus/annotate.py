@@ -17,17 +17,8 @@ from prompts.files import replacing
 if TYPE_CHECKING:
     from conllu import TokenList
 
-
-AUTO, SIMPLEMMA = "auto", "simplemma"
 _SPACY = "spacy:"
-_MODELS = (
-    "{}_core_web_trf",
-    "{}_core_web_lg",
-    "{}_core_web_md",
-    "{}_core_web_sm",
-    "{}_core_news_lg",
-    "{}_core_news_sm",
-)
+_MODELS = ("web_trf", "web_lg", "web_md", "web_sm", "news_lg", "news_sm")
 _NO_WORD = frozenset(("PUNCT", "SYM", "SPACE"))
 
 
@@ -63,12 +54,10 @@ class Annotator:
     """A library that splits texts into sentences and tokens.
 
     Attributes:
-        name: library and model.
-        versions: versions of both.
+        versions: versions of the library and its model.
         annotate: returns the sentences of each text; texts contain single spaces only.
     """
 
-    name: str
     versions: dict[str, str]
     annotate: Callable[[Iterable[str]], Iterator[list[Sentence]]]
 
@@ -85,7 +74,7 @@ def annotator(spec: str, language: str) -> Annotator:
     """
     if spec.startswith(_SPACY):
         return _spacy(spec.removeprefix(_SPACY))
-    model = _installed(language) if spec == AUTO else None
+    model = _installed(language) if spec == "auto" else None
     return _spacy(model) if model else _simplemma(language)
 
 
@@ -100,7 +89,7 @@ def _simplemma(language: str) -> Annotator:
     def annotate(texts: Iterable[str]) -> Iterator[list[Sentence]]:
         return (_sentences(text, language) for text in texts)
 
-    return Annotator(SIMPLEMMA, {"simplemma": version("simplemma")}, annotate)
+    return Annotator({"simplemma": version("simplemma")}, annotate)
 
 
 def _sentences(text: str, language: str) -> list[Sentence]:
@@ -142,8 +131,7 @@ def _installed(language: str) -> str | None:
         from spacy.util import is_package
     except ImportError:
         return None
-    names = (name.format(language) for name in _MODELS)
-    return next((name for name in names if is_package(name)), None)
+    return next(filter(is_package, (f"{language}_core_{model}" for model in _MODELS)), None)
 
 
 def _spacy(model: str) -> Annotator:
@@ -162,7 +150,7 @@ def _spacy(model: str) -> Annotator:
         return ([_sentence(span) for span in doc.sents] for doc in nlp.pipe(texts))
 
     versions = {"spacy": spacy.__version__, "model": f"{nlp.meta['name']} {nlp.meta['version']}"}
-    return Annotator(f"{_SPACY}{model}", versions, annotate)
+    return Annotator(versions, annotate)
 
 
 def _sentence(span: Any) -> Sentence:
@@ -184,7 +172,6 @@ def _sentence(span: Any) -> Sentence:
 
 
 _PROGRESS_ROWS = 1_000
-LEMMAS = "lemmas"
 
 
 def annotate(work: StepContext) -> StepResult:
@@ -246,4 +233,4 @@ def _flat(row: Row, lemmas: str) -> Row:
     """A row as a table of plain cells has it."""
     lists = {name: "|".join(row.get(name) or ()) for name in ("genres", KNOWN_GENRES)}
     flags = {name: str(row[name]).lower() for name in ("complete_labels", "truncated")}
-    return {**row, **lists, **flags, LEMMAS: lemmas}
+    return {**row, **lists, **flags, "lemmas": lemmas}

@@ -84,13 +84,7 @@ PLOTS, FIGURES, TABLE, SENTENCES = "explore.html", "explore.json", "clean.csv", 
 
 @dataclass(frozen=True)
 class StepContext:
-    """What a step receives.
-
-    Attributes:
-        config: the configuration.
-        lookup: providers of missing texts.
-        on_progress: called with the number of rows done and the number of all rows.
-    """
+    """What a step receives; ``on_progress`` is called with the numbers of rows done and of all rows."""
 
     config: Config
     lookup: Lookup

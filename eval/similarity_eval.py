@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.metrics.classification import Numbers, divide, named_indicator
-from similarity.film import Film, digest_of, folded
+from similarity.index.catalog import Film, folded, text_digest
 from similarity.index.faiss_index import VectorIndex, recall_of_own
 
 Vectors = NDArray[np.float32]
@@ -83,7 +83,7 @@ class NeighbourRows:
 
 def nearest(space: Space, films: Sequence[Film], queries: Rows) -> NeighbourRows:
     """The K nearest neighbours of films; the film itself and its duplicates (text, title and year) are excluded."""
-    texts = np.unique([digest_of(film.words) for film in films], return_inverse=True)[1]
+    texts = np.unique([text_digest(film.words) for film in films], return_inverse=True)[1]
     titles = np.unique([_title_key(film, row) for row, film in enumerate(films)], return_inverse=True)[1]
     found = []
     for start in range(0, len(queries), _BATCH):

@@ -6,10 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from lookup.film import FilmQuery, FilmRecord, LookupFailure
+from lookup.film import FilmQuery, LookupFailure
 from lookup.lookup import Ambiguous, Attempt, Lookup, LookupResult
 from prompts.errors import InvalidDataset
 from prompts.text import placeholder, tells_nothing
@@ -30,7 +30,7 @@ _SKIPPED = LookupResult(
 
 @dataclass(frozen=True)
 class EnrichColumns:
-    """Names of the input columns."""
+    """Names of the input columns; title and text are required, the year is optional."""
 
     title: str = "title"
     year: str = "year"
@@ -48,8 +48,8 @@ class Enriched:
     """
 
     rows: Sequence[Row]
-    counts: Counter[str] = field(default_factory=Counter)
-    unanswered: int = 0
+    counts: Counter[str]
+    unanswered: int
 
 
 def enriched(
@@ -67,7 +67,7 @@ def enriched(
     the remaining titles are skipped.
 
     Args:
-        rows: cells by column name. The title and text columns are required, the year column is optional.
+        rows: cells by column name.
         names: column names.
         lookup: the providers.
         patience: maximum seconds per title, including pauses that a provider asks for.
@@ -77,23 +77,18 @@ def enriched(
     Raises:
         InvalidDataset: a required column is missing.
     """
-    _check(rows, names)
+    columns = {column for row in rows for column in row}
+    for name in (names.title, names.text):
+        if rows and name not in columns:
+            raise InvalidDataset(f"no column {name!r}; columns: {', '.join(sorted(columns))}")
     queries = [_query(row, names) for row in rows]
     results = _results(list(dict.fromkeys(filter(None, queries))), lookup, patience, ambiguous, on_progress)
     done = [
         _row(row, names, results[query], query) if query else (_unchanged(row), "had a text")
         for row, query in zip(rows, queries, strict=True)
     ]
-    counts = Counter(outcome for _, outcome in done)
     unanswered = sum(1 for query in queries if query and results[query].may_succeed_later)
-    return Enriched([row for row, _ in done], counts, unanswered)
-
-
-def _check(rows: Sequence[Row], names: EnrichColumns) -> None:
-    columns = {column for row in rows for column in row}
-    for name in (names.title, names.text):
-        if rows and name not in columns:
-            raise InvalidDataset(f"no column {name!r}; columns: {', '.join(sorted(columns))}")
+    return Enriched([row for row, _ in done], Counter(outcome for _, outcome in done), unanswered)
 
 
 def _query(row: Row, names: EnrichColumns) -> FilmQuery | None:
@@ -131,27 +126,18 @@ def _unchanged(row: Row) -> Row:
 
 def _row(row: Row, names: EnrichColumns, result: LookupResult, query: FilmQuery) -> tuple[Row, str]:
     """A row with the added columns, and its outcome."""
-    if result.film:
-        return _filled(row, names, result.film), f"found by {result.film.provider}"
+    if film := result.film:
+        note = f"{film.title} ({film.year})" if film.year else film.title
+        note += f", the most popular of {film.same_title}" if film.same_title > 1 else ""
+        source = {TEXT_FROM: f"{film.provider}: {film.plot_from}", TEXT_URL: film.url, KNOWN_GENRES: list(film.genres)}
+        return {**row, names.text: film.plot, **source, NOTE: note}, f"found by {film.provider}"
     old = placeholder(_word(row.get(names.text)))
     note = (f"the text was {old!r}; " if old else "") + result.reason
-    blank = {names.text: "", TEXT_FROM: "", TEXT_URL: "", KNOWN_GENRES: [], NOTE: note}
-    return {**row, **blank}, _outcome(result, query)
-
-
-def _filled(row: Row, names: EnrichColumns, film: FilmRecord) -> Row:
-    found = f"{film.title} ({film.year})" if film.year else film.title
-    return {
-        **row,
-        names.text: film.plot,
-        TEXT_FROM: f"{film.provider}: {film.plot_from}",
-        TEXT_URL: film.url,
-        KNOWN_GENRES: list(film.genres),
-        NOTE: found + (f", the most popular of {film.same_title}" if film.same_title > 1 else ""),
-    }
+    return {**row, names.text: "", TEXT_FROM: "", TEXT_URL: "", KNOWN_GENRES: [], NOTE: note}, _outcome(result, query)
 
 
 def _outcome(result: LookupResult, query: FilmQuery) -> str:
+    """Why there is no film, for the counts."""
     if not query.title:
         return "without a title"
     if result.may_succeed_later:

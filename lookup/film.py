@@ -13,6 +13,7 @@ from prompts.text import Text
 _TITLE_WITH_YEAR = re.compile(r"^(.*\S)\s*\((1[89]\d\d|20\d\d)\)$", re.DOTALL)
 
 Kind = Literal["not_found", "no_plot", "ambiguous", "no_key", "refused", "unreachable", "busy", "unreadable", "timeout"]
+"""``ambiguous``: several films match; ``refused``: the key; ``unreadable``: an unexpected reply."""
 _TRANSIENT: frozenset[Kind] = frozenset(("unreachable", "busy", "timeout"))
 _CACHEABLE: frozenset[Kind] = frozenset(("not_found", "no_plot"))
 _ACCENTS = re.compile("[\u0300-\u036f]")
@@ -43,10 +44,8 @@ class FilmRecord:
     """A film as a provider describes it.
 
     Attributes:
-        provider: name of the provider.
         title: in the provider's spelling.
         year: year of release, where the provider has it.
-        id: the provider's id.
         url: web page of the film, built from the id and never taken from a reply.
         plot: plot text, never empty.
         plot_from: name of the provider's text that the plot was taken from.
@@ -67,13 +66,7 @@ class FilmRecord:
 
 @dataclass(frozen=True)
 class LookupFailure:
-    """Why a provider has no record for a query.
-
-    Attributes:
-        kind: ``not_found``, ``no_plot`` (the film has no plot text), ``ambiguous`` (several films match), ``no_key``,
-            ``refused`` (the key), ``unreachable``, ``busy``, ``unreadable`` (unexpected reply), ``timeout``.
-        detail: the reason as a sentence.
-    """
+    """Why a provider has no record for a query; ``detail`` is a sentence."""
 
     kind: Kind
     detail: str
@@ -99,14 +92,7 @@ class ProviderFailure(Exception):
 
 @dataclass(frozen=True)
 class Candidate:
-    """A search hit of a provider.
-
-    Attributes:
-        id: the provider's id.
-        titles: all titles of the film.
-        year: year of release, where the provider has it.
-        popularity: higher is better known; comparable within one reply.
-    """
+    """A search hit of a provider, with all titles of the film; ``popularity`` is comparable within one reply."""
 
     id: str
     titles: tuple[str, ...]
@@ -120,25 +106,23 @@ def normalized_title(title: str) -> str:
     return _SEPARATORS.sub(" ", bare.replace("'", "").replace("’", "")).strip() or bare.strip()
 
 
+def year_at_start(date: str | None) -> int | None:
+    """The year that a date such as ``1979-05-25`` or ``1979–1981`` starts with."""
+    return int(date[:4]) if date and date[:4].isdecimal() else None
+
+
 def best_match(candidates: Sequence[Candidate], query: FilmQuery) -> tuple[Candidate, int] | LookupFailure:
     """The most popular film that matches the query, and the number of matches.
 
     A match has one equal title (after normalisation) and the same year. Providers differ by one year for films first
     shown at a festival, so a year off by one matches if it is the only such film.
     """
-    same = {one.id: one for one in candidates if normalized_title(query.title) in map(normalized_title, one.titles)}
-    pool = _matching_year(list(same.values()), query.year)
-    if not pool:
-        return _not_found(list(same.values()), query)
-    return max(pool, key=lambda one: one.popularity), len(pool)
-
-
-def _matching_year(same: list[Candidate], year: int | None) -> list[Candidate]:
-    if year is None:
-        return same
-    exact = [one for one in same if one.year == year]
-    near = [one for one in same if one.year is not None and abs(one.year - year) == 1]
-    return exact or (near if len(near) == 1 else [])
+    title = normalized_title(query.title)
+    same = list({one.id: one for one in candidates if title in map(normalized_title, one.titles)}.values())
+    exact = [one for one in same if query.year in (None, one.year)]
+    near = [one for one in same if one.year is not None and query.year and abs(one.year - query.year) == 1]
+    matches = exact or (near if len(near) == 1 else [])
+    return (max(matches, key=lambda one: one.popularity), len(matches)) if matches else _not_found(same, query)
 
 
 def _not_found(same: Sequence[Candidate], query: FilmQuery) -> LookupFailure:

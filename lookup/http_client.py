@@ -27,14 +27,15 @@ _ATTEMPT_SECONDS = 10.0
 _FIRST_PAUSE = 0.5  # seconds, doubled for each attempt
 _REFUSED_SECONDS = 600.0  # a refused key is not retried for every title
 _MAX_REPLY_BYTES = 4_000_000  # after decompression
+_LATE = " did not answer before the deadline"
 
 
-@dataclass(frozen=True)
-class _Failure:
-    """Why one attempt failed, and the seconds to pause before the next one; None: do not retry."""
+class _Retry(ProviderFailure):
+    """A failed attempt after which another one makes sense, ``pause`` seconds later; 0: a short, growing pause."""
 
-    reason: LookupFailure
-    pause: float | None = None
+    def __init__(self, kind: Kind, detail: str, pause: float = 0.0) -> None:
+        super().__init__(LookupFailure(kind, detail))
+        self.pause = pause
 
 
 class RateLimiter:
@@ -130,83 +131,68 @@ class HTTPClient:
         for attempt in range(_ATTEMPTS):
             if reason := self._limiter.wait(deadline):
                 raise ProviderFailure(reason)
-            reply = self._attempt(path, params, deadline)
-            if not isinstance(reply, _Failure):
-                return self._validated(reply, shape)
-            if reply.pause is None:
-                break
-            self._limiter.back_off(reply.pause or _FIRST_PAUSE * 2**attempt, reply.reason)
-        raise ProviderFailure(reply.reason)
+            try:
+                return shape.model_validate(self._attempt(path, params, deadline))
+            except ValidationError:
+                raise self.failed("the JSON of the reply does not have the expected fields") from None
+            except _Retry as error:
+                failure = error.failure
+                self._limiter.back_off(error.pause or _FIRST_PAUSE * 2**attempt, failure)
+        raise ProviderFailure(failure)
 
     def failed(self, detail: str, kind: Kind = "unreadable") -> ProviderFailure:
         """The exception for a reply that reports an error in its text."""
-        return ProviderFailure(LookupFailure(kind, f"{self.place}: {self._excerpt(detail)}"))
+        words = " ".join(detail.split())
+        return self._failed(kind, f": {(words.replace(self._secret, '***') if self._secret else words)[:200]}")
+
+    def _failed(self, kind: Kind, detail: str) -> ProviderFailure:
+        return ProviderFailure(LookupFailure(kind, self.place + detail))
 
     def _attempt(self, path: str, params: Mapping[str, str], deadline: float) -> Any:
+        """The JSON of a reply."""
         remaining = deadline - time.monotonic()
         if not self._slots.acquire(timeout=None if math.isinf(remaining) else max(0.0, remaining)):
-            return _Failure(self._timeout())
+            raise self._failed("timeout", _LATE)
         try:
             seconds = min(_ATTEMPT_SECONDS, max(0.01, deadline - time.monotonic()))
-            request = self._client().stream(
-                "GET", self.base_url + path, params={**self._params, **params}, timeout=seconds
-            )
-            with request as reply:
+            url, params = self.base_url + path, {**self._params, **params}
+            with self._client().stream("GET", url, params=params, timeout=seconds) as reply:
                 return self._read(reply, _body(reply, time.monotonic() + seconds))
         except (httpx2.TimeoutException, TimeoutError):
-            no_reply = LookupFailure("unreachable", f"{self.place} did not answer in time")
-            return _Failure(no_reply if deadline > time.monotonic() else self._timeout(), 0.0)
+            if deadline > time.monotonic():
+                raise _Retry("unreachable", f"{self.place} did not answer in time") from None
+            raise _Retry("timeout", self.place + _LATE) from None
         except InvalidSetting as error:  # invalid proxy or certificate settings
-            return _Failure(LookupFailure("unreachable", f"no connection to {self.place}: {error}"))
+            failure = LookupFailure("unreachable", f"no connection to {self.place}: {error}")
+            raise ProviderFailure(failure) from None
         except httpx2.HTTPError as error:
-            return _Failure(
-                LookupFailure("unreachable", f"no connection to {self.place} ({type(error).__name__})"), 0.0
-            )
+            raise _Retry("unreachable", f"no connection to {self.place} ({type(error).__name__})") from None
         except OverflowError:
-            return _Failure(LookupFailure("unreadable", f"{self.place} sent more than {_MAX_REPLY_BYTES:,} bytes"))
+            raise self._failed("unreadable", f" sent more than {_MAX_REPLY_BYTES:,} bytes") from None
         finally:
             self._slots.release()
 
     def _read(self, reply: httpx2.Response, raw: bytes) -> Any:
-        status, text = reply.status_code, raw[:2_000].decode("utf-8", "replace")
-        if status == 200:
-            return self._decoded(raw)
+        status = reply.status_code
         if status in (401, 403):
-            return self._refused(status, text)
+            raise self._refused(status, raw[:2_000].decode("utf-8", "replace"))
         if status in (408, 429) or status >= 500:
-            return _Failure(LookupFailure("busy", f"{self.place} is overloaded or failing ({status})"), _pause(reply))
-        hint = ": it redirects, which is not followed" if 300 <= status < 400 else ""
-        return _Failure(LookupFailure("unreadable", f"{self.place} answered {status}{hint}; is its base URL right?"))
-
-    def _decoded(self, raw: bytes) -> Any:
+            raise _Retry("busy", f"{self.place} is overloaded or failing ({status})", _pause(reply))
+        if status != 200:
+            hint = ": it redirects, which is not followed" if 300 <= status < 400 else ""
+            raise self._failed("unreadable", f" answered {status}{hint}; is its base URL right?")
         try:
             return json.loads(raw)
         except (ValueError, RecursionError):
-            detail = f"{self.place} answered, but not in JSON; is its base URL right?"
-            return _Failure(LookupFailure("unreadable", detail))
+            raise self._failed("unreadable", " answered, but not in JSON; is its base URL right?") from None
 
-    def _refused(self, status: int, text: str) -> _Failure:
+    def _refused(self, status: int, text: str) -> ProviderFailure:
         if self._quota_message and self._quota_message in text.casefold():
-            reason = LookupFailure("busy", f"{self.place}: the request quota of the key is exhausted")
+            error = self._failed("busy", ": the request quota of the key is exhausted")
         else:
-            reason = LookupFailure(
-                "refused", f"{self.place} refused the key ({status}); check MARQUEE_{self.name.upper()}_KEY"
-            )
-        self._limiter.back_off(_REFUSED_SECONDS, reason)
-        return _Failure(reason)
-
-    def _validated(self, document: Any, shape: type[Shape]) -> Shape:
-        try:
-            return shape.model_validate(document)
-        except ValidationError:
-            raise self.failed("the JSON of the reply does not have the expected fields") from None
-
-    def _timeout(self) -> LookupFailure:
-        return LookupFailure("timeout", f"{self.place} did not answer before the deadline")
-
-    def _excerpt(self, words: str) -> str:
-        words = " ".join(words.split())
-        return (words.replace(self._secret, "***") if self._secret else words)[:200]
+            error = self._failed("refused", f" refused the key ({status}); check MARQUEE_{self.name.upper()}_KEY")
+        self._limiter.back_off(_REFUSED_SECONDS, error.failure)
+        return error
 
     def _client(self) -> httpx2.Client:
         with self._lock:  # created on first use: a TLS context takes time, and most processes send no request
@@ -215,6 +201,23 @@ class HTTPClient:
                 self._http = httpx2.Client(headers=dict(self._headers), follow_redirects=False, **options)
                 weakref.finalize(self, self._http.close)
             return self._http
+
+
+@dataclass(frozen=True)
+class HTTPProvider:
+    """A provider behind an HTTP client, which has the provider's name and base URL."""
+
+    http: HTTPClient
+
+    @property
+    def name(self) -> str:
+        """Name in settings."""
+        return self.http.name
+
+    @property
+    def base_url(self) -> str:
+        """Root of its API."""
+        return self.http.base_url
 
 
 def _body(reply: httpx2.Response, deadline: float) -> bytes:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 import time
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from concurrent.futures import Future
-from dataclasses import asdict, dataclass, replace
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import islice
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
-from lookup.fair_pool import FairPool, PoolClient
 from lookup.film import FilmQuery, FilmRecord, LookupFailure, ProviderFailure, normalized_title
-from lookup.providers.registry import Provider
+from lookup.providers import Provider
 
 Ambiguous = Literal["best-known", "none"]
+Result = TypeVar("Result")
 
 _THREADS, _PER_REQUEST = 16, 8  # concurrent look-ups in all, and of one request
 _DAY = 86_400
@@ -30,11 +32,8 @@ _FORMAT = 2  # of cached values; part of the cache key
 class LookupCache(Protocol):
     """A key-value store of strings, such as ``llm.wrappers.cache.AnswerStore``. It may lose values."""
 
-    def get(self, keys: Sequence[str]) -> Mapping[str, str]:
-        """Values of the keys that are stored."""
-
-    def put(self, values: Mapping[str, str]) -> None:
-        """Store values."""
+    def get(self, keys: Sequence[str]) -> Mapping[str, str]: ...
+    def put(self, values: Mapping[str, str]) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -111,9 +110,8 @@ class Lookup:
             scope: separates cached replies, for example by API key, so that ``cached`` reveals nothing of other keys.
         """
         if not normalized_title(query.title) or len(query.title) > _MAX_TITLE:
-            return LookupResult(
-                None, (Attempt("no query", LookupFailure("not_found", "the title is empty or too long")),)
-            )
+            failure = LookupFailure("not_found", "the title is empty or too long")
+            return LookupResult(None, (Attempt("no query", failure),))
         attempts = list(self._skipped)
         for provider in self._providers:
             reply, cached = self._reply(provider, query, deadline, scope)
@@ -125,13 +123,7 @@ class Lookup:
                 break  # a further provider with fewer films would choose one without a warning
         return LookupResult(None, tuple(attempts))
 
-    def find_all(
-        self,
-        queries: Sequence[FilmQuery],
-        deadline: float = math.inf,
-        ambiguous: Ambiguous = "best-known",
-        scope: str = "",
-    ) -> list[LookupResult]:
+    def find_all(self, queries: Sequence[FilmQuery], deadline: float = math.inf, scope: str = "") -> list[LookupResult]:
         """One result per query, in order, before the deadline even if a resolver or a provider hangs.
 
         HTTP requests share the threads fairly: one with many titles does not delay another.
@@ -140,7 +132,7 @@ class Lookup:
             return [self.find(query) for query in queries]
         client = PoolClient()
         futures = {
-            query: self._pool.submit(client, partial(self.find, query, deadline, ambiguous, scope))
+            query: self._pool.submit(client, partial(self.find, query, deadline, scope=scope))
             for query in dict.fromkeys(queries)
         }
         return [_result(futures[query], deadline, self.providers) for query in queries]
@@ -155,16 +147,17 @@ class Lookup:
             patience: maximum seconds per film, including pauses that a provider asks for.
             ambiguous: as in ``find``.
         """
-        remaining, client = iter(queries), PoolClient()
+        client = PoolClient()
 
         def submit(query: FilmQuery) -> Future[LookupResult]:
             return self._pool.submit(client, lambda: self.find(query, time.monotonic() + patience, ambiguous))
 
-        pending = [submit(query) for query in islice(remaining, _PREFETCH)]
+        futures = map(submit, queries)
+        pending = deque(islice(futures, _PREFETCH))
         try:
             while pending:
-                yield pending.pop(0).result()
-                pending += [submit(query) for query in islice(remaining, 1)]
+                yield pending.popleft().result()
+                pending.extend(islice(futures, 1))
         finally:
             for future in pending:
                 future.cancel()
@@ -173,10 +166,8 @@ class Lookup:
         self, provider: Provider, query: FilmQuery, deadline: float, scope: str
     ) -> tuple[FilmRecord | LookupFailure, bool]:
         """A provider's reply, and whether it comes from the cache."""
-        scopes = [scope] if scope and not self._shared else []
-        key = json.dumps(
-            [_FORMAT, provider.name, provider.base_url, normalized_title(query.title), query.year, *scopes]
-        )
+        parts = [_FORMAT, provider.name, provider.base_url, normalized_title(query.title), query.year]
+        key = json.dumps([*parts, scope] if scope and not self._shared else parts)
         if reply := self._cached(key):
             return reply, True
         try:
@@ -226,3 +217,75 @@ def _deserialized(value: str) -> tuple[FilmRecord | LookupFailure, float]:
     if "film" in fields:
         return FilmRecord(**{**fields["film"], "genres": tuple(fields["film"]["genres"])}), fields["timestamp"]
     return LookupFailure(**fields["failure"]), fields["timestamp"]
+
+
+# --- scheduling ---
+
+
+@dataclass(eq=False)
+class PoolClient:
+    """Queued and running calls of one client of a ``FairPool``, guarded by the pool's lock."""
+
+    queue: deque[tuple[Future[Any], Callable[[], Any]]] = field(default_factory=deque)
+    running: int = 0
+
+
+class FairPool:
+    """A thread pool with round-robin scheduling between clients.
+
+    A hanging call blocks only its own client, since a client has at most ``per_client`` calls running. Queues are
+    unbounded; cancelled calls are removed.
+
+    Args:
+        threads: maximum number of concurrent calls.
+        per_client: maximum number of concurrent calls of one client.
+    """
+
+    def __init__(self, threads: int, per_client: int) -> None:
+        self._threads, self._per_client = threads, per_client
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="lookup")
+        self._lock = threading.Lock()
+        self._turns: deque[PoolClient] = deque()  # clients with queued calls, in scheduling order
+        self._running = 0
+
+    def submit(self, client: PoolClient, call: Callable[[], Result]) -> Future[Result]:
+        """Queue a call; the future has its result or its exception."""
+        future: Future[Result] = Future()
+        with self._lock:
+            client.queue.append((future, call))
+            if len(client.queue) == 1:
+                self._turns.append(client)
+            self._start()
+        return future
+
+    def _start(self) -> None:
+        while self._running < self._threads and (client := self._next()):
+            client.running += 1
+            self._running += 1
+            self._pool.submit(self._run, client, *client.queue.popleft())
+            if client.queue:
+                self._turns.append(client)
+
+    def _next(self) -> PoolClient | None:
+        """Remove and return the next client with a queued call and a free slot."""
+        for _ in range(len(self._turns)):
+            client = self._turns.popleft()
+            while client.queue and client.queue[0][0].cancelled():
+                client.queue.popleft()
+            if client.queue and client.running < self._per_client:
+                return client
+            if client.queue:
+                self._turns.append(client)
+        return None
+
+    def _run(self, client: PoolClient, future: Future[Any], call: Callable[[], Any]) -> None:
+        try:
+            if future.set_running_or_notify_cancel():
+                future.set_result(call())
+        except BaseException as error:
+            future.set_exception(error)
+        finally:
+            with self._lock:
+                client.running -= 1
+                self._running -= 1
+                self._start()

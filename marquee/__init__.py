@@ -10,6 +10,8 @@
 
 from typing import TYPE_CHECKING
 
+__version__ = "0.1.0"
+
 if TYPE_CHECKING:
     from llm.classifier import Classifier, Prediction
     from marquee.classification import classify, classify_dataframe, load_classifier, load_taxonomy
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from marquee.evaluation import evaluate
     from marquee.settings import Settings
     from marquee.sklearn import MarqueeClassifier
-    from marquee.version import __version__
     from prompts.errors import MarqueeError
     from prompts.taxonomy import Label, Taxonomy
     from prompts.text import Text
@@ -44,12 +45,10 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'marquee' has no attribute {name!r}; it has {', '.join(__all__)}")
-    try:
-        globals()[name] = found = _loaded(name)
-    except ModuleNotFoundError as error:
-        from prompts.installation import missing_extra
+    from prompts.installation import naming_extras
 
-        raise missing_extra(error, f"marquee.{name}") from error
+    with naming_extras(f"marquee.{name}"):
+        globals()[name] = found = _loaded(name)
     return found
 
 
@@ -59,10 +58,6 @@ def __dir__() -> list[str]:
 
 def _loaded(name: str) -> object:
     """Import a public name, with no more than that name needs."""
-    if name == "__version__":
-        from marquee import version
-
-        return version.__version__
     if name in ("Label", "Taxonomy"):
         from prompts import taxonomy
 

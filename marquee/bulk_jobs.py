@@ -137,9 +137,9 @@ class BulkRequest:
 
     def _cluster(self) -> Cluster:
         from bulk.ray_cluster import Cluster
-        from marquee.settings import given_settings
+        from marquee.settings import settings_variables
 
-        return Cluster(self.address, self.workers, self.worker_cpus, self.worker_gpus, given_settings())
+        return Cluster(self.address, self.workers, self.worker_cpus, self.worker_gpus, settings_variables())
 
 
 def open_classifier(spec: str | None, taxonomy: Taxonomy, texts: tuple[Text, ...]) -> Classifier:

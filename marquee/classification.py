@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from eval.datasets import check_columns
 from llm.classifier import Classifier, Prediction
 from marquee import systems
-from marquee.settings import given_settings, read_settings
+from marquee.settings import read_settings, settings_variables
 from prompts import registry
 from prompts.errors import InvalidSetting
+from prompts.installation import naming_extras
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text, checked_texts
 
@@ -37,6 +38,7 @@ def load_taxonomy(taxonomy: TaxonomyLike | None = None) -> Taxonomy:
     return registry.taxonomy_from(read_settings().taxonomy if taxonomy is None else taxonomy)
 
 
+@naming_extras("marquee.load_classifier")
 def load_classifier(system: str | None = None, taxonomy: TaxonomyLike | None = None) -> Classifier:
     """Load a classifier; the same names work in ``main.py evaluate --systems``.
 
@@ -57,6 +59,7 @@ def load_classifier(system: str | None = None, taxonomy: TaxonomyLike | None = N
     return found.open().classifier
 
 
+@naming_extras("marquee.classify")
 def classify(
     texts: Sequence[str | Text],
     labels: Labels | Taxonomy | None = None,
@@ -90,6 +93,7 @@ def classify(
     return opened(classifier, chosen).classify(checked_texts(texts), chosen)
 
 
+@naming_extras("marquee.classify_dataframe")
 def classify_dataframe(
     df: DataFrame,
     text: str,
@@ -186,7 +190,7 @@ def opened(classifier: str | Classifier | None, taxonomy: Taxonomy) -> Classifie
     if classifier is not None and not isinstance(classifier, str):
         return classifier
     is_trained = classifier is not None and classifier.partition(":")[0] not in systems.SYSTEMS
-    return _cached(classifier, taxonomy if is_trained else None, tuple(sorted(given_settings().items())))
+    return _cached(classifier, taxonomy if is_trained else None, tuple(sorted(settings_variables().items())))
 
 
 @lru_cache(maxsize=8)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import Any, TypeGuard
 from weakref import finalize
 
 from eval.baselines import BASELINES, TrainingPlan, train
@@ -22,6 +22,7 @@ from llm.classifier import Classifier
 from marquee.classification import TaxonomyLike, load_taxonomy
 from marquee.systems import SystemContext, folder_name, from_spec
 from prompts.errors import InvalidDataset, InvalidSetting
+from prompts.installation import naming_extras
 from prompts.taxonomy import Taxonomy
 
 _COMMAND = "marquee.evaluate"
@@ -98,6 +99,7 @@ class EvaluationResult:
         return ResultsTable.of(self.metrics, measured)
 
 
+@naming_extras("marquee.evaluate")
 def evaluate(
     data: Any,
     text: str | None = None,
@@ -121,13 +123,12 @@ def evaluate(
 
     Args:
         data: a pandas DataFrame, a list of dicts, or the path of a file that ``main.py evaluate --data`` reads.
-        text: the column of texts; by default ``description``.
-        labels: the column of labels: lists of names, or strings with ``|``, ``;`` or ``,`` between names; by default
-            ``genres``.
+        text: the column of texts; None: ``description``.
+        labels: the column of labels: lists of names, or strings with ``|``, ``;`` or ``,`` between; None: ``genres``.
         systems: names as in ``load_classifier``, names of baselines, or loaded classifiers.
         taxonomy: as in ``load_taxonomy``. None: the labels that occur in the data.
         title: a column of titles, which are read with the texts.
-        id: a column of unique ids. By default ``id``, or else the index of the DataFrame or the number of the row.
+        id: a column of unique ids. None: ``id``, or else the index of the DataFrame or the number of the row.
         test: further labelled data in the same form, to measure on; ``data`` is then for training only.
         seed: of the split and of the training.
         limit: maximum number of texts to measure on; the same ones each time.
@@ -138,28 +139,33 @@ def evaluate(
         InvalidDataset: a missing column, a label that is not in the taxonomy, or too few rows to split.
         UnknownName, InvalidSetting: as in ``load_classifier``.
     """
-    chosen = _listed(systems)
-    baselines = [one for one in chosen if isinstance(one, str) and one in BASELINES]
+    named = _listed(systems)
     folder = _WorkFolder()
-    work = folder.path
-    path, fields = as_file(data, test, work / "data.jsonl", Fields(text, labels, id, title))
+    path, fields = as_file(data, test, folder.path / "data.jsonl", Fields(text, labels, id, title))
     closed = taxonomy_in(records(path, fields).rows) if taxonomy is None else load_taxonomy(taxonomy)
     parts = _Parts(path, fields, closed, min_label_count, drop_unknown_labels)
-    if baselines or test is not None:
-        parts = parts.divided(seed, work / "split.json")
-    measured = parts.load("test" if parts.is_divided else None)
-    examples = sample(measured.examples, limit)
-    material = EvaluationData(path, "test" if parts.is_divided else None, limit, measured.taxonomy, examples)
-    for name in baselines:
-        _train(name, parts, seed, work / "models" / name)
-    context = SystemContext(material.taxonomy, [example.text for example in examples])
+    if test is not None or any(_is_baseline(system) for system in named):
+        parts = parts.divided(seed, folder.path / "split.json")
+    return _measured(named, parts, seed, limit, folder)
+
+
+def _measured(
+    systems: Sequence[str | Classifier], parts: _Parts, seed: int, limit: int | None, folder: _WorkFolder
+) -> EvaluationResult:
+    """Train the baselines, and run every system on the test part, or on all rows."""
+    split, models = "test" if parts.is_divided else None, folder.path / "models"
+    measured = parts.load(split)
+    data = EvaluationData(parts.path, split, limit, measured.taxonomy, sample(measured.examples, limit))
+    context = SystemContext(data.taxonomy, [example.text for example in data.examples])
     runs, metrics = dict[str, RunResults](), dict[str, RunMetrics]()
-    for one in chosen:
-        system = _system(one, context, work / "models")
-        run = EvaluationRun(system, material, work / "runs" / folder_name(system.spec), command=_COMMAND)
+    for name in filter(_is_baseline, systems):
+        _train(name, parts, seed, models / name)
+    for one in systems:
+        system = _system(one, context, models)
+        run = EvaluationRun(system, data, folder.path / "runs" / folder_name(system.spec), command=_COMMAND)
         metrics[system.spec] = run.execute()
         runs[system.spec] = RunResults.read(run.folder)
-    return EvaluationResult(metrics, runs, material, measured.skipped, folder)
+    return EvaluationResult(metrics, runs, data, measured.skipped, folder)
 
 
 @dataclass(frozen=True)
@@ -204,17 +210,17 @@ def _listed(systems: str | Classifier | Sequence[str | Classifier]) -> list[str 
     """
     if isinstance(systems, str):
         systems = [name.strip() for name in systems.split(",") if name.strip()]
-    chosen: list[str | Classifier] = list(systems) if isinstance(systems, Sequence) else [systems]
-    names = [_name(one) for one in chosen]
+    found: list[str | Classifier] = list(systems) if isinstance(systems, Sequence) else [systems]
+    names = [one if isinstance(one, str) else one.name for one in found]
     if not names:
         raise InvalidSetting("systems is empty; name at least one, such as 'embedded'")
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise InvalidSetting(f"systems has {twice!r} more than once; name each system once")
-    return chosen
+    if repeated := next((name for name in names if names.count(name) > 1), None):
+        raise InvalidSetting(f"systems has {repeated!r} more than once; name each system once")
+    return found
 
 
-def _name(system: str | Classifier) -> str:
-    return system if isinstance(system, str) else system.name
+def _is_baseline(system: str | Classifier) -> TypeGuard[str]:
+    return isinstance(system, str) and system in BASELINES
 
 
 def _train(name: str, parts: _Parts, seed: int, out: Path) -> None:
@@ -227,8 +233,7 @@ def _train(name: str, parts: _Parts, seed: int, out: Path) -> None:
 def _system(one: str | Classifier, context: SystemContext, models: Path) -> System:
     """A system of its name, of a baseline that was trained just now, or of a loaded classifier."""
     if not isinstance(one, str):
-        classifier = one
-        return System(one.name, {"model": one.name}, lambda: OpenedSystem(classifier))
-    if one in BASELINES:
+        return System(one.name, {"model": one.name}, lambda: OpenedSystem(one))
+    if _is_baseline(one):
         return replace(from_spec(f"{one}:{models / one}", context), spec=one)
     return from_spec(one, context)

@@ -99,7 +99,7 @@ class Classifiers:
     """The classifiers under the settings, not loaded yet.
 
     Attributes:
-        classifier_for: the classifier that answers under a choice, with all its wrappers.
+        classifier_for: the classifier for the options of a request, with all its wrappers.
         check: whether that classifier can answer now; None where all is well.
         load: loads what would make the first answer slow.
         embedded: the embedded classifier, or a trained model in its place; concurrent requests share forward passes.
@@ -150,7 +150,7 @@ def create(settings: Settings, trained: Classifier | None = None, monitor: Monit
     backend = backend_of(settings) if trained is None and settings.uses_language_model else None
     examples = example_selector(settings, encoder, taxonomy) if backend else no_examples
     return Classifiers(
-        classifiers(backend, settings, embedded, examples, model_gate) if backend else lambda choice: embedded,
+        classifiers(backend, settings, embedded, examples, model_gate) if backend else lambda options: embedded,
         backend.check if backend and not settings.fallback else lambda: None,
         _load_of(backend, settings, load_embedded),
         embedded, pairs, encoder, taxonomy, backend, examples, model_gate,
@@ -200,13 +200,13 @@ def backend_of(settings: Settings) -> Backend:
 def language_model(
     backend: Backend,
     settings: Settings,
-    choice: RequestOptions,
-    decisions: ThresholdStore,
+    options: RequestOptions,
+    thresholds: ThresholdStore,
     examples: ExampleSelector = no_examples,
 ) -> LanguageModel:
     """The language model as a classifier, without wrappers."""
-    strategy = strategies.named(choice.strategy or settings.strategy)
-    return LanguageModel(backend, strategy, choice.prompt, decisions, examples)
+    strategy = strategies.named(options.strategy or settings.strategy)
+    return LanguageModel(backend, strategy, options.prompt, thresholds, examples)
 
 
 def classifiers(

@@ -36,7 +36,7 @@ def with_vllm(model: str, **overrides: Any) -> tuple[Settings, VLLMServer]:
         arguments = (*vllm_arguments(adapter, requested), *arguments)
     python = str(Path(settings.vllm_python or sys.executable).expanduser())
     vllm = VLLMServer(weights, base, VLLMOptions(python, settings.vllm_max_model_len, arguments))
-    return settings.model_copy(update={"model": requested}).asking(vllm.base_url, vllm.api_key), vllm
+    return settings.model_copy(update={"model": requested}).with_endpoint(vllm.base_url, vllm.api_key), vllm
 
 
 def _names(weights: str, name: str, adapter: Adapter | None) -> tuple[str, str]:

@@ -170,7 +170,7 @@ class Settings(BaseModel):
     @field_validator("lookup_providers")
     @classmethod
     def _are_providers(cls, names: str) -> str:
-        from lookup.providers.registry import order_of  # with an HTTP client, which not every command needs
+        from lookup.providers import order_of  # with an HTTP client, which not every command needs
 
         try:
             order_of(names)
@@ -251,7 +251,7 @@ class Settings(BaseModel):
         """The fields of ``extra_body``."""
         return parse_extra_body(self.extra_body)
 
-    def asking(self, base_url: str, api_key: str) -> Settings:
+    def with_endpoint(self, base_url: str, api_key: str) -> Settings:
         """The same settings with another endpoint."""
         there = {
             "openai_base_url": base_url, "openai_api_key": SecretStr(api_key), "local_model": "", "adapter": "",
@@ -265,7 +265,7 @@ def read_settings(**overrides: Any) -> Settings:
     Raises:
         InvalidSetting: one line that names the setting, its value unless it may be a secret, and what would be right.
     """
-    named = given_settings()
+    named = settings_variables()
     values: dict[str, Any] = {field: named[name] for field, name in _names().items() if name in named}
     try:
         settings = Settings(**values | {name: value for name, value in overrides.items() if value is not None})
@@ -276,7 +276,7 @@ def read_settings(**overrides: Any) -> Settings:
     return settings
 
 
-def given_settings() -> Mapping[str, str]:
+def settings_variables() -> Mapping[str, str]:
     """The settings as environment variables, for processes on other machines.
 
     They must not find any other settings there.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from prompts.errors import MissingExtra
@@ -70,6 +71,15 @@ def missing_extra(error: ModuleNotFoundError, subject: str, command: str = "") -
     if extra is None:
         raise error
     return missing(subject, _OF_COMMANDS.get(command, extra))
+
+
+@contextmanager
+def naming_extras(subject: str) -> Iterator[None]:
+    """Raise ``MissingExtra`` in place of a ``ModuleNotFoundError`` of the block, or of the decorated function."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise missing_extra(error, subject) from error
 
 
 def missing(subject: str, extra: str) -> MissingExtra:

@@ -1,4 +1,4 @@
-"""Access control: API keys, and limits on the rate of requests.
+"""Access control: API keys, and which requests need one; ``request_hooks.py`` checks them.
 
 Once a key exists, every method but GET needs one, and so does ``/metrics``. Pages, taxonomies and health stay public.
 """
@@ -7,31 +7,22 @@ from __future__ import annotations
 
 import hmac
 import json
-import math
 import re
 import secrets
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flask import Flask, Response, g, request
-from flask_limiter import ApplicationLimit, Limiter
-from limits.errors import ConfigurationError
-
-from llm.request_context import CURRENT_REQUEST
 from marquee.settings import Settings
 from prompts.errors import InvalidSetting, UnknownName
 from prompts.files import digest_of, locked, read_json, write_text_atomically
-from prompts.network import client_address, client_network, is_loopback
-from service.request_problem import RequestProblem
+from prompts.network import is_loopback
 
 _PREFIX = "mq_"  # lets people and secret scanners recognise a key
 _NAME = re.compile(r"[\w.@-]{1,64}")
 _READING_METHODS = frozenset(["GET", "HEAD", "OPTIONS"])
-_WRONG_KEYS = "20 per minute"  # per address
 
 
 @dataclass(frozen=True)
@@ -148,14 +139,6 @@ class AccessControl:
         """Whether requests need a key now."""
         return self.keys is not None and (self.locked or bool(self.keys.all()))
 
-    def owner(self) -> str | None:
-        """Name of the current request's key; None where it has no valid one."""
-        if "owner" not in g:
-            token = _token()
-            g.owner = self.keys.owner(token) if self.keys and token else None
-        owner: str | None = g.owner
-        return owner
-
 
 def access_control_of(settings: Settings) -> AccessControl:
     """The access control that the settings describe.
@@ -173,88 +156,6 @@ def access_control_of(settings: Settings) -> AccessControl:
     return AccessControl(None if settings.allow_anonymous else keys, not local, limit, settings.rate_storage)
 
 
-def install(app: Flask, access: AccessControl) -> None:
-    """Check keys and rates before each request of an application.
-
-    Raises:
-        InvalidSetting: the storage of the counts is invalid.
-    """
-    if access.keys is None and not access.rate_limit:
-        return
-    limiter = _limiter(app, access)
-
-    @app.before_request
-    def check_key() -> None:
-        if (owner := access.owner()) is not None and access.keys:
-            g.key = owner
-            salt = digest_of(access.keys.all()[owner].digest, 32)
-            CURRENT_REQUEST.set(replace(CURRENT_REQUEST.get(), cache_salt=salt))
-        elif _is_guarded() and access.needs_key:
-            detail = "this key is not valid" if _token() else "send a key: Authorization: Bearer KEY, or X-API-Key: KEY"
-            raise RequestProblem("no-key", detail)
-
-    @app.after_request
-    def add_headers(response: Response) -> Response:
-        if limit := limiter.current_limit:
-            wait = max(0, math.ceil(limit.reset_at - time.time()))
-            response.headers["RateLimit-Limit"] = str(limit.limit.amount)
-            response.headers["RateLimit-Remaining"] = str(max(0, limit.remaining))
-            response.headers["RateLimit-Reset"] = str(wait)
-            if response.status_code == 429:
-                response.headers["Retry-After"] = str(max(1, wait))
-        if response.status_code == 401:
-            response.headers["WWW-Authenticate"] = "Bearer"
-        return response
-
-
-def _limiter(app: Flask, access: AccessControl) -> Limiter:
-    """The limiter, registered before the check of keys: after too many guesses a client gets 429, not 401."""
-    guesses = ApplicationLimit(
-        _WRONG_KEYS,
-        key_function=_address,
-        scope="wrong keys",
-        exempt_when=lambda: not _is_guarded() or not access.needs_key or access.owner() is not None,
-        deduct_when=lambda response: response.status_code == 401,
-    )
-    limits = [guesses]
-    if access.rate_limit:
-        limits.append(
-            ApplicationLimit(
-                access.rate_limit,
-                key_function=lambda: f"key {owner}" if (owner := access.owner()) else _address(),
-                scope="requests",
-                exempt_when=lambda: not _is_guarded() or (access.needs_key and access.owner() is None),
-            )
-        )
-    try:
-        limiter = Limiter(
-            _address,
-            application_limits=limits,  # type: ignore[arg-type]  # a list is invariant
-            storage_uri=access.storage,
-            swallow_errors=True,  # the service stays available while the storage is unreachable
-        )
-        # Going through the limiter's rules takes a quarter of our own time: skip it where nothing is counted.
-        limiter.request_filter(lambda: not (_is_guarded() and (access.rate_limit or access.needs_key)))
-        limiter.init_app(app)
-    except ConfigurationError as error:
-        raise InvalidSetting(f"MARQUEE_RATE_STORAGE: {error}") from None
-    return limiter
-
-
 def is_guarded(method: str, path: str) -> bool:
     """Whether a route needs a key once keys exist."""
     return method not in _READING_METHODS or path == "/metrics"
-
-
-def _is_guarded() -> bool:
-    return request.url_rule is not None and is_guarded(request.method, request.path)
-
-
-def _token() -> str:
-    """The key that the request carries; empty where it has none."""
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else request.headers.get("X-API-Key", "")
-
-
-def _address() -> str:
-    return f"address {client_network(client_address(request.remote_addr))}"

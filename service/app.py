@@ -13,9 +13,8 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from llm.request_context import waiting_problem
 from prompts.errors import InvalidSetting, InvalidTaxonomy, OtherTaxonomy, UnknownName, quoted
-from service import access_control, classification, request_hooks, routes
-from service.problem_kinds import KINDS
-from service.request_problem import RequestProblem, problem_body
+from service import classification, request_hooks, routes
+from service.problems import KINDS, RequestProblem, problem_body
 from service.services import Services
 from similarity.errors import (
     Disconnected,
@@ -63,7 +62,7 @@ def create_app(services: Services) -> Flask:
     app.extensions["marquee responses"] = classification.ResponseCache(services.cache_shared)
     # First: rejected requests are logged and counted, too.
     request_hooks.install(app, services.metrics, services.limits.seconds, services.origins)
-    access_control.install(app, services.access)
+    request_hooks.install_access_control(app, services.access)
     app.register_blueprint(classification.blueprint)
     app.register_blueprint(routes.blueprint)
     _register_error_handlers(app)

@@ -13,8 +13,8 @@ from llm.classifier import OF_A_TEXT, AnswerSource, Classifier, Prediction, Prob
 from llm.request_context import CURRENT_REQUEST
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
+from service.problems import RequestProblem
 from service.request_parsing import read_request
-from service.request_problem import RequestProblem
 from service.schemas.classify import ClassifyAnswer, ClassifyRequest, PromptRequest
 from service.services import Services
 from similarity.lru import LRUCache
@@ -68,26 +68,26 @@ class ResponseCache:
 
 
 def current_services() -> Services:
-    """The parts of the current application."""
-    parts: Services = current_app.extensions["marquee"]
-    return parts
+    """The services of the current application."""
+    services: Services = current_app.extensions["marquee"]
+    return services
 
 
 @blueprint.post("/classify")
 @blueprint.post("/predict_genre")
 def classify() -> Response:
     """Label a text, or a batch of texts under ``texts``."""
-    parts = current_services()
+    services = current_services()
     responses: ResponseCache = current_app.extensions["marquee responses"]
     if request.is_json and (cached := responses.get()):
-        parts.metrics.count_cached(cached.model, cached.texts)
+        services.metrics.count_cached(cached.model, cached.texts)
         return Response(cached.body, mimetype="application/json")
-    body = read_request(request, parts.limits, ClassifyRequest)
-    taxonomy, options = body.resolve_taxonomy(parts.default_taxonomy), body.options()
-    lookups = parts.titles.look_up(body) if body.lookup else []
+    body = read_request(request, services.limits, ClassifyRequest)
+    taxonomy, options = body.resolve_taxonomy(services.default_taxonomy), body.options()
+    lookups = services.titles.look_up(body) if body.lookup else []
     texts = [lookup.text for lookup in lookups] if body.lookup else body.all_texts()
-    predictions = _predict(parts.classifier_for(options), texts, taxonomy, parts.limits.text_chars)
-    parts.metrics.count_predictions(predictions)
+    predictions = _predict(services.classifier_for(options), texts, taxonomy, services.limits.text_chars)
+    services.metrics.count_predictions(predictions)
     _raise_if_all_failed(predictions, single=body.texts is None)
     genres = request.path.endswith(_GENRES) or body.returns_genres(taxonomy)
     results = [lookup.answer for lookup in lookups] if body.lookup else [None] * len(texts)
@@ -137,11 +137,11 @@ def prompt() -> dict[str, Any]:
     The body is that of ``/classify``, with one text. Where the service narrows or reorders labels before it calls the
     model, the messages are those for all labels of the taxonomy in its own order.
     """
-    parts = current_services()
-    body = read_request(request, parts.limits, PromptRequest)
-    options, taxonomy = body.options(), body.resolve_taxonomy(parts.default_taxonomy)
-    (text,) = [lookup.text for lookup in parts.titles.look_up(body)] if body.lookup else body.all_texts()
-    preview = parts.preview(options, text, taxonomy)
+    services = current_services()
+    body = read_request(request, services.limits, PromptRequest)
+    options, taxonomy = body.options(), body.resolve_taxonomy(services.default_taxonomy)
+    (text,) = [lookup.text for lookup in services.titles.look_up(body)] if body.lookup else body.all_texts()
+    preview = services.preview(options, text, taxonomy)
     return {
         "prompt": preview.prompt,
         "strategy": preview.strategy,

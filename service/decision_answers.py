@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pydantic import TypeAdapter, ValidationError
 
 from llm.classifier import Prediction, Problem, total_usage
-from service.request_problem import RequestProblem
+from service.problems import RequestProblem
 from service.schemas.decisions import (
     Answer,
     ChoiceAnswer,

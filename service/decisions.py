@@ -21,7 +21,7 @@ from prompts.taxonomy import Label, Taxonomy
 from prompts.template import decision_prompt
 from prompts.text import Text
 from service.decision_answers import DecisionResult, answers_of, decide, option_probabilities, raise_for
-from service.request_problem import RequestProblem
+from service.problems import RequestProblem
 from service.schemas.decisions import ChoiceQuestion, DecisionRequest, PredicateQuestion, Question, ScoreQuestion
 from similarity.errors import Rejected
 from similarity.micro_batching import Admission

@@ -16,7 +16,7 @@ from service.schemas.decisions import (
     PredicateQuestion,
     ScoreQuestion,
 )
-from service.schemas.similar import SimilarRequest
+from service.schemas.routes import SimilarRequest
 
 _TEXT = ("sequence", "content", "document", "plot", "body", "query", "sentence", "review", "synopsis", "abstract")
 _ONE_TEXT: Mapping[str, str] = {

@@ -14,11 +14,10 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from service.access_control import is_guarded
-from service.problem_kinds import KINDS
-from service.schemas import answers
+from service.problems import KINDS
+from service.schemas import routes
 from service.schemas.classify import BatchAnswer, ClassifyAnswer, ClassifyRequest, PromptRequest
 from service.schemas.decisions import DecisionAnswer, DecisionRequest
-from service.schemas.similar import SimilarAnswer, SimilarRequest
 
 _JSON = "application/json"
 _REFERENCE = "#/components/schemas/{model}"
@@ -55,11 +54,11 @@ class Operation:
 def document(app: Flask) -> dict[str, Any]:
     """The OpenAPI document (3.1) of all routes of an application, in the order of ``OPERATIONS``."""
     order = list(OPERATIONS)
-    routes = sorted(
+    found = sorted(
         routes_of(app), key=lambda route: (order.index(route[:2]) if route[:2] in order else len(order), route)
     )
     paths: dict[str, dict[str, Any]] = {}
-    for method, path, endpoint in routes:
+    for method, path, endpoint in found:
         docstring = (getdoc(app.view_functions[endpoint]) or "").replace("``", "`")
         paths.setdefault(path, {})[method.lower()] = _operation(method, path, docstring)
     components = {"schemas": _schemas(), "securitySchemes": _SCHEMES, "headers": _HEADERS}
@@ -117,7 +116,7 @@ def _problems(operation: Operation, guarded: bool) -> dict[str, Any]:
 
 def _problem(slugs: list[str], headers: Mapping[str, Any]) -> dict[str, Any]:
     types = {"properties": {"type": {"pattern": f"/problems/({'|'.join(slugs)})$"}}}
-    schema = {"allOf": [_reference(answers.ProblemDocument), types]}
+    schema = {"allOf": [_reference(routes.ProblemDocument), types]}
     content = {"application/problem+json": {"schema": schema}}
     return {"description": "; ".join(KINDS[slug].title for slug in slugs), "headers": headers, "content": content}
 
@@ -135,7 +134,7 @@ def _reference(model: type[BaseModel]) -> dict[str, str]:
 def _schemas() -> dict[str, Any]:
     models = {model for operation in OPERATIONS.values() for model in (*operation.answers, operation.body) if model}
     # As validated: in serialised models every member is required, also those that a response omits.
-    ordered = [(model, "validation") for model in sorted(models | {answers.ProblemDocument}, key=lambda m: m.__name__)]
+    ordered = [(model, "validation") for model in sorted(models | {routes.ProblemDocument}, key=lambda m: m.__name__)]
     _, definitions = models_json_schema(ordered, ref_template=_REFERENCE)  # type: ignore[arg-type]
     schemas: dict[str, Any] = definitions["$defs"]
     return schemas
@@ -183,8 +182,8 @@ _CLASSIFY = Operation(
 )
 
 _SIMILAR = Operation(
-    answers=(SimilarAnswer,),
-    body=SimilarRequest,
+    answers=(routes.SimilarAnswer,),
+    body=routes.SimilarRequest,
     problems=(*_BODY, "unknown-film", "unknown-genre", "no-index"),
     example={"description": _PLOT, "k": 6},
 )
@@ -211,7 +210,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("POST", "/classify"): _CLASSIFY,
     ("POST", "/predict_genre"): _CLASSIFY,
     ("POST", "/prompt"): Operation(
-        answers=(answers.PromptAnswer,),
+        answers=(routes.PromptAnswer,),
         body=PromptRequest,
         problems=(*_BODY, *_NAMES, *_MODEL),
         example={"description": _PLOT},
@@ -219,17 +218,17 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("POST", "/similar"): _SIMILAR,
     ("POST", "/suggest"): _SIMILAR,
     ("POST", "/v1/decisions"): _DECISIONS,
-    ("GET", "/v1/models"): Operation((answers.ModelsAnswer,)),
-    ("GET", "/version"): Operation((answers.VersionAnswer,)),
-    ("GET", "/taxonomies"): Operation((answers.TaxonomiesAnswer,)),
-    ("GET", "/prompts"): Operation((answers.PromptsAnswer,)),
-    ("GET", "/healthz"): Operation((answers.HealthAnswer,)),
-    ("GET", "/readyz"): Operation((answers.ReadyAnswer,), problems=_MODEL),
+    ("GET", "/v1/models"): Operation((routes.ModelsAnswer,)),
+    ("GET", "/version"): Operation((routes.VersionAnswer,)),
+    ("GET", "/taxonomies"): Operation((routes.TaxonomiesAnswer,)),
+    ("GET", "/prompts"): Operation((routes.PromptsAnswer,)),
+    ("GET", "/healthz"): Operation((routes.HealthAnswer,)),
+    ("GET", "/readyz"): Operation((routes.ReadyAnswer,), problems=_MODEL),
     ("GET", "/metrics"): Operation(media={"text/plain": "string"}),
     ("GET", "/problems/{slug}"): Operation(
-        (answers.ProblemType,), problems=("not-found",), values={"slug": tuple(KINDS)}
+        (routes.ProblemType,), problems=("not-found",), values={"slug": tuple(KINDS)}
     ),
-    ("GET", "/"): Operation((answers.IndexAnswer,), media={"text/html": "string"}),
+    ("GET", "/"): Operation((routes.IndexAnswer,), media={"text/html": "string"}),
     ("GET", "/docs"): Operation(media={"text/html": "string"}),
     ("GET", "/openapi.json"): Operation(media={_JSON: "object"}),
     ("GET", "/page/{name}"): Operation(

@@ -7,8 +7,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from llm.classifier import Classifier
+from marquee.factory import RequestOptions
 from marquee.settings import Settings, environment_name
-from service.problem_kinds import KINDS
+from service.app import create_app
+from service.openapi import document
+from service.problems import KINDS
+from service.services import Services
 
 Schema = Mapping[str, Any]
 
@@ -51,8 +56,18 @@ _GROUPS: Mapping[str, str] = {
 }
 
 
-def configuration() -> str:
-    """``docs/configuration.md``: every setting with its meaning, values and default."""
+def pages() -> Mapping[str, str]:
+    """Every generated page, by its file name."""
+
+    def unused(options: RequestOptions) -> Classifier:
+        raise AssertionError("the reference labels no text")
+
+    app = create_app(Services(unused, lambda: None, lambda: None, "tmdb"))
+    return {"configuration.md": _configuration(), "http.md": _http(document(app))}
+
+
+def _configuration() -> str:
+    """Every setting with its meaning, values and default."""
     properties = Settings.model_json_schema()["properties"]
     lines = [_CONFIGURATION]
     for name, field in Settings.model_fields.items():
@@ -63,19 +78,15 @@ def configuration() -> str:
     return "\n".join(lines) + "\n"
 
 
-def http(document: Schema) -> str:
-    """``docs/http.md``: every route, body, answer and error.
-
-    Args:
-        document: result of ``service.openapi.document``.
-    """
+def _http(api: Schema) -> str:
+    """Every route, body, answer and error of an OpenAPI document."""
     lines = [_HTTP, "\n## Routes\n", *_header("route", "what it does", "body", "answer")]
-    lines += [_route(*operation) for operation in _operations(document)]
-    for path, method, operation in _operations(document):
+    lines += [_route(*operation) for operation in _operations(api)]
+    for path, method, operation in _operations(api):
         if "requestBody" in operation:
             lines += _example(path, method, operation)
     lines.append("\n## Bodies and answers\n")
-    for name, schema in document["components"]["schemas"].items():
+    for name, schema in api["components"]["schemas"].items():
         lines += [f"### {name}\n", f"{_plain(schema.get('description', ''))}\n", *_fields(schema), ""]
     lines += ["## Problems\n", f"{_PROBLEMS}\n", *_header("status", "name", "title", "what to do first")]
     for slug, kind in sorted(KINDS.items(), key=lambda item: (item[1].status, item[0])):
@@ -83,8 +94,8 @@ def http(document: Schema) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _operations(document: Schema) -> Iterator[tuple[str, str, Schema]]:
-    for path, methods in document["paths"].items():
+def _operations(api: Schema) -> Iterator[tuple[str, str, Schema]]:
+    for path, methods in api["paths"].items():
         for method, operation in methods.items():
             yield path, method.upper(), operation
 

@@ -1,4 +1,4 @@
-"""Hooks of every request: id, deadline, disconnected clients, span, log line, metrics, CORS and security headers."""
+"""Hooks of every request: id, deadline, span, log line, metrics, CORS and security headers, API key, rate limits."""
 
 from __future__ import annotations
 
@@ -9,14 +9,20 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Collection
+from dataclasses import replace
 
 from flask import Flask, Response, g, request
+from flask_limiter import ApplicationLimit, Limiter
+from limits.errors import ConfigurationError
 from opentelemetry import context, propagate, trace
 from opentelemetry.trace import SpanKind
 
 from llm.request_context import CURRENT_REQUEST, RequestContext
-from prompts.network import client_address
-from service.request_problem import RequestProblem
+from prompts.errors import InvalidSetting
+from prompts.files import digest_of
+from prompts.network import client_address, client_network
+from service.access_control import AccessControl, is_guarded
+from service.problems import RequestProblem
 from service.telemetry import Metrics
 
 log = logging.getLogger(f"{__package__}.requests")
@@ -24,6 +30,7 @@ _TRACER = trace.get_tracer("marquee")
 
 _ID = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)
 _QUIET = frozenset(["/healthz", "/readyz", "/metrics"])  # polled every few seconds; logged only when they fail
+_WRONG_KEYS = "20 per minute"  # per address
 _SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
     "object-src 'none'",
@@ -82,6 +89,93 @@ def install(app: Flask, metrics: Metrics, seconds: float, origins: Collection[st
         CURRENT_REQUEST.set(RequestContext())
         if token := g.get("token"):
             context.detach(token)
+
+
+def install_access_control(app: Flask, access: AccessControl) -> None:
+    """Check keys and rates before each request.
+
+    Raises:
+        InvalidSetting: the storage of the counts is invalid.
+    """
+    if access.keys is None and not access.rate_limit:
+        return
+    limiter = _limiter(app, access)
+
+    @app.before_request
+    def check_key() -> None:
+        if (owner := _owner(access)) is not None and access.keys:
+            g.key = owner
+            salt = digest_of(access.keys.all()[owner].digest, 32)
+            CURRENT_REQUEST.set(replace(CURRENT_REQUEST.get(), cache_salt=salt))
+        elif _is_guarded() and access.needs_key:
+            detail = "this key is not valid" if _token() else "send a key: Authorization: Bearer KEY, or X-API-Key: KEY"
+            raise RequestProblem("no-key", detail)
+
+    @app.after_request
+    def add_headers(response: Response) -> Response:
+        if limit := limiter.current_limit:
+            wait = max(0, math.ceil(limit.reset_at - time.time()))
+            response.headers["RateLimit-Limit"] = str(limit.limit.amount)
+            response.headers["RateLimit-Remaining"] = str(max(0, limit.remaining))
+            response.headers["RateLimit-Reset"] = str(wait)
+            if response.status_code == 429:
+                response.headers["Retry-After"] = str(max(1, wait))
+        if response.status_code == 401:
+            response.headers["WWW-Authenticate"] = "Bearer"
+        return response
+
+
+def _limiter(app: Flask, access: AccessControl) -> Limiter:
+    """The limiter, registered before the check of keys: after too many guesses a client gets 429, not 401."""
+    guesses = ApplicationLimit(
+        _WRONG_KEYS,
+        key_function=_address,
+        scope="wrong keys",
+        exempt_when=lambda: not _is_guarded() or not access.needs_key or _owner(access) is not None,
+        deduct_when=lambda response: response.status_code == 401,
+    )
+    requests = ApplicationLimit(
+        access.rate_limit,
+        key_function=lambda: f"key {owner}" if (owner := _owner(access)) else _address(),
+        scope="requests",
+        exempt_when=lambda: not _is_guarded() or (access.needs_key and _owner(access) is None),
+    )
+    try:
+        limiter = Limiter(
+            _address,
+            application_limits=[guesses, requests] if access.rate_limit else [guesses],
+            storage_uri=access.storage,
+            swallow_errors=True,  # the service stays available while the storage is unreachable
+        )
+        # Going through the limiter's rules takes a quarter of our own time: skip it where nothing is counted.
+        limiter.request_filter(lambda: not (_is_guarded() and (access.rate_limit or access.needs_key)))
+        limiter.init_app(app)
+    except ConfigurationError as error:
+        raise InvalidSetting(f"MARQUEE_RATE_STORAGE: {error}") from None
+    return limiter
+
+
+def _owner(access: AccessControl) -> str | None:
+    """Name of the current request's key; None where it has no valid one."""
+    if "owner" not in g:
+        token = _token()
+        g.owner = access.keys.owner(token) if access.keys and token else None
+    owner: str | None = g.owner
+    return owner
+
+
+def _is_guarded() -> bool:
+    return request.url_rule is not None and is_guarded(request.method, request.path)
+
+
+def _token() -> str:
+    """The key that the request carries; empty where it has none."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else request.headers.get("X-API-Key", "")
+
+
+def _address() -> str:
+    return f"address {client_network(client_address(request.remote_addr))}"
 
 
 def disconnected(client: socket.socket | None) -> Callable[[], bool]:

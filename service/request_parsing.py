@@ -15,10 +15,10 @@ from prompts.errors import quoted
 from prompts.faults import fault_of
 from prompts.text import without_lone_surrogates
 from service.foreign_names import FOREIGN_NAMES
-from service.request_problem import RequestProblem
+from service.problems import RequestProblem
 from service.schemas.classify import ClassifyRequest, TextFields
 from service.schemas.decisions import ChoiceQuestion, DecisionRequest, Question, ScoreQuestion
-from service.schemas.similar import SimilarRequest
+from service.schemas.routes import SimilarRequest
 from service.services import Limits
 
 Body = TypeVar("Body", bound=BaseModel)

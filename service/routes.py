@@ -25,16 +25,14 @@ from werkzeug.exceptions import NotFound
 
 from llm.classifier import Problem
 from llm.request_context import CURRENT_REQUEST
-from marquee.version import __version__
+from marquee import __version__
 from prompts import registry
 from prompts.errors import UnknownName, quoted
 from service.classification import current_services
 from service.openapi import document, routes_of
-from service.problem_kinds import KINDS
+from service.problems import KINDS, RequestProblem, problem_type
 from service.request_parsing import read_decision, read_similar
-from service.request_problem import RequestProblem, problem_type
-from service.schemas.answers import ModelEntry, ModelsAnswer, VersionAnswer
-from service.schemas.similar import SimilarAnswer
+from service.schemas.routes import ModelEntry, ModelsAnswer, SimilarAnswer, VersionAnswer
 
 blueprint = Blueprint("marquee", __name__, template_folder="page")
 

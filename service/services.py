@@ -25,7 +25,7 @@ from service.telemetry import Metrics
 from service.title_lookup import TitleLookup, lookup_of
 from similarity.encoders.minilm import encoder_of
 from similarity.errors import InvalidIndex
-from similarity.index.sample import live
+from similarity.index.reloading import live
 from similarity.index.search import Similar
 from similarity.micro_batching import Admission
 
@@ -161,16 +161,16 @@ def build(settings: Settings, trained: Classifier | None = None) -> Services:
         if settings.index is not None:
             films.open()
 
-    parts = partial(
+    services = partial(
         Services, models.classifier_for, models.check, load, taxonomy=models.taxonomy.name,
         limits=_limits(settings), metrics=metrics, similar=lambda: films, lookup=lookup_of(settings),
         origins=settings.origins, cache_shared=settings.cache_shared, trusted_proxies=settings.trusted_proxies,
     )  # fmt: skip
     by_scores = ScoreDecider(models.embedded, models.pairs)
     if models.backend is None:
-        return parts(decider=by_scores)
+        return services(decider=by_scores)
     previews = _previews(models.backend, settings, models.examples)
-    return parts(preview_for=previews, decider=_decider(models.backend, settings, by_scores, models.gate))
+    return services(preview_for=previews, decider=_decider(models.backend, settings, by_scores, models.gate))
 
 
 def _limits(settings: Settings) -> Limits:

@@ -20,7 +20,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from llm.classifier import Prediction, Usage
 from llm.costs import cost
 from llm.request_context import CURRENT_REQUEST
-from marquee.version import __version__
+from marquee import __version__
 from prompts.errors import InvalidSetting
 from prompts.installation import missing
 

@@ -12,11 +12,10 @@ from llm.request_context import CURRENT_REQUEST
 from llm.wrappers.cache import AnswerStore
 from lookup.film import FilmQuery, FilmRecord
 from lookup.lookup import Lookup, LookupResult
-from lookup.providers.registry import PROVIDERS, order_of
+from lookup.providers import PROVIDERS, order_of
 from marquee.settings import Settings, environment_name
 from prompts.text import Text, tells_nothing
-from service.schemas.answers import LookupAnswer, LookupTried
-from service.schemas.classify import ClassifyRequest
+from service.schemas.classify import ClassifyRequest, LookupAnswer, LookupTried
 
 _SHARE = 0.5  # of the request's remaining time; the rest is for the classifier
 _STORE_BYTES = 256 * 2**20
@@ -52,13 +51,14 @@ class TitleLookup:
 
         A title that is not found in time is classified alone.
         """
-        texts, years = request.all_texts(), request.years()
+        texts = request.all_texts()
         bare = {
             place: text
             for place, text in enumerate(texts)
             if text.title.strip() and tells_nothing(text.body) and len(text.title) <= self.max_chars
         }
-        queries = [FilmQuery.of(text.title, years[place]) for place, text in bare.items()]
+        entries = request.entries()
+        queries = [FilmQuery.of(text.title, entries[place].year) for place, text in bare.items()]
         results = dict(zip(bare, self._results(queries), strict=True))
         return [
             _merged(text, results[place], self.max_chars) if place in results else _not_needed(text)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from prompts.errors import quoted
+
 
 class SimilarityError(Exception):
     """Base class; the message says what is wrong and what to do."""
@@ -32,7 +34,7 @@ class UnknownFilm(SimilarityError):
     """No film of the catalogue has this id."""
 
     def __init__(self, id: str) -> None:
-        super().__init__(f"no film of the catalogue has the id {_shown(id)}; give its text instead")
+        super().__init__(f"no film of the catalogue has the id {quoted(id)}; give its text instead")
 
 
 class UnknownTitle(SimilarityError):
@@ -46,14 +48,14 @@ class UnknownTitle(SimilarityError):
         self.close = tuple(close)
         meant = " or ".join(map(repr, self.close))
         hint = f"did you mean {meant}? Else give it as a text" if meant else "to compare its words, give them as a text"
-        super().__init__(f"no film of the catalogue has the title {_shown(title)}; {hint}")
+        super().__init__(f"no film of the catalogue has the title {quoted(title)}; {hint}")
 
 
 class SeveralFilms(SimilarityError):
     """A title that several films have."""
 
     def __init__(self, title: str, films: Iterable[str]) -> None:
-        super().__init__(f"several films are called {_shown(title)}: {', '.join(films)}; give the id of one")
+        super().__init__(f"several films are called {quoted(title)}: {', '.join(films)}; give the id of one")
 
 
 class Rejected(SimilarityError):
@@ -90,9 +92,4 @@ class UnknownGenre(SimilarityError):
         names = sorted(known)
         close = get_close_matches(genre.casefold(), names, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
-        super().__init__(f"no film of the catalogue has the genre {_shown(genre)}; {hint}")
-
-
-def _shown(name: str) -> str:
-    """A name as a message quotes it, at most 80 characters of it."""
-    return repr(name if len(name) <= 80 else f"{name[:77]}...")
+        super().__init__(f"no film of the catalogue has the genre {quoted(genre)}; {hint}")

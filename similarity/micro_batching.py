@@ -29,17 +29,12 @@ class Rows(Protocol):
 
 
 class Caller(Protocol):
-    """The request that waits for a call's results."""
+    """The request that waits for a call's results: its deadline (monotonic; infinite without one) and connection."""
 
     @property
-    def deadline(self) -> float:
-        """Monotonic time after which the results are of no use; infinite without one."""
-        ...
-
+    def deadline(self) -> float: ...
     @property
-    def disconnected(self) -> Callable[[], bool]:
-        """Returns whether the request's client has closed its connection."""
-        ...
+    def disconnected(self) -> Callable[[], bool]: ...
 
 
 @dataclass(frozen=True)
@@ -166,12 +161,7 @@ class MicroBatcher(Generic[Item, Results]):
         self._last_calls, self._last_seconds = 1, 0.0  # of the last batch
 
     def __call__(self, items: Sequence[Item], key: Hashable = None, caller: Caller = PATIENT) -> Results:
-        """Compute the items; blocks until their results are there.
-
-        Args:
-            items: at least one.
-            key: only calls of the same key share a batch.
-            caller: the request that waits.
+        """Compute the items, at least one; blocks until their results are there. Only calls of one key share a batch.
 
         Raises:
             Rejected: too many calls are pending.
@@ -267,10 +257,10 @@ class MicroBatcher(Generic[Item, Results]):
                 for call in calls:
                     self._run([call])
             return
-        at = 0
+        end = 0
         for call in calls:
-            call.results = results[at : at + len(call.items)]
-            at += len(call.items)
+            start, end = end, end + len(call.items)
+            call.results = results[start:end]
         self._on_batch(len(items))
 
     def _release(self, batch: Sequence[_Call[Item, Results]], leader: _Call[Item, Results]) -> None:

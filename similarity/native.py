@@ -83,11 +83,7 @@ class NativeCalls:
                 self._changed.notify_all()
 
     def close(self, seconds: float = _EXIT_SECONDS) -> bool:
-        """Refuse new calls of daemon threads and wait for those under way.
-
-        Returns:
-            Whether all ended within so many seconds.
-        """
+        """Refuse new calls of daemon threads, and return whether those under way ended within so many seconds."""
         with self._changed:
             self._closed = True
             return self._changed.wait_for(lambda: not self._running, seconds)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from benchmarks import embedded as embedded_benchmark
+from benchmarks.measure import Rounds
 from llm.embedded.matcher import Matcher
 
 ROOT = Path(__file__).parent.parent
@@ -120,7 +121,7 @@ def test_the_ceiling_is_that_of_the_number_format_in_use(
     monkeypatch.setattr("similarity.encoders.precision._process_choice", chosen)
     monkeypatch.setattr(embedded_benchmark, "operations", lambda embedded, texts: 28.6e9)
     names = ("stock", "encode", "classify", "unseen", "one", "first")
-    rounds = embedded_benchmark.Rounds({name: [1.0] for name in names} | {"matmul": [seconds]})
+    rounds = Rounds({name: [1.0] for name in names} | {"matmul": [seconds]})
     printed = embedded_benchmark.report(rounds, embedded, ["a plot"], "texts")
     assert f"| share of torch's {chosen} matmul |  | {expected} |" in printed  # eight bits only with "auto"
     assert f"{chosen} on a CPU with " in printed

@@ -17,7 +17,6 @@ from typing import NamedTuple
 import pytest
 from click.testing import CliRunner
 
-from cli.reference import pages
 from eval.datasets import Fields, load
 from eval.metrics.classification import METRICS, indicator
 from llm.backends.capability_checks import CHECKS
@@ -27,6 +26,7 @@ from llm.strategies import STRATEGIES
 from main import main
 from marquee.settings import Settings, environment_name, read_settings
 from prompts import registry
+from service.reference import pages
 from service.schemas.classify import ClassifyRequest
 from tests.test_architecture import MAY_IMPORT
 

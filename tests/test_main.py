@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from cli.arguments import print_table
 from main import main
 from prompts import registry
 from prompts.text import Text
@@ -169,12 +170,22 @@ def test_prompts_show_prints_the_very_messages() -> None:
 
 
 def test_taxonomies_and_prompts_are_listed() -> None:
-    listed = call("taxonomies").stdout.splitlines()
-    assert "imdb 22 labels, up to 5 labels per film".split() in [line.split() for line in listed]
+    header, *listed = call("taxonomies").stdout.splitlines()
+    assert header.split() == "taxonomy labels subject per text".split()
+    assert "imdb 22 film up to 5 labels".split() in [line.split() for line in listed]
+    assert call("taxonomies", "tmdb").stdout.splitlines()[0].split() == ["label", "description"]
     assert "Foreign" in call("taxonomies", "tmdb").stdout
     names = [taxonomy["name"] for taxonomy in json.loads(call("taxonomies", "--json").stdout)]
     assert names == ["emotions", "imdb", "intents", "news", "sentiment", "tickets", "tmdb"]
+    assert call("prompts").stdout.splitlines()[0].split() == ["prompt", "digest", "about"]
     assert "plot.v1" in call("prompts").stdout
+
+
+def test_a_table_is_aligned_under_its_header(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("name", "rows", "about"), [("a", 5, "x"), ("longer", 12_000, "")])
+    assert capsys.readouterr().out == "name     rows  about\na           5  x\nlonger  12000\n"
+    print_table(("name", "made"), [])
+    assert capsys.readouterr().out == "name  made\n"
 
 
 def test_evaluate_says_what_it_left_out_and_where_the_rows_are(away: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from marquee.settings import Settings, environment_name
 from service.schemas.classify import ClassifyAnswer, ClassifyRequest
-from service.schemas.similar import SimilarAnswer, SimilarRequest
+from service.schemas.routes import SimilarAnswer, SimilarRequest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -41,8 +41,8 @@ from eval.baselines.transformer import (
 )
 from llm.embedded.matcher import SHIPPED
 from llm.embedded.weights import load
+from similarity.encoders.minilm import changed
 from similarity.encoders.precision import default_device, number_format
-from similarity.encoders.sentence_transformer import changed
 from similarity.encoders.tokens import weights_folder
 
 _MATCHER = "matcher"  # as ``base``

@@ -13,7 +13,7 @@ from eval.datasets.named_columns import cell, valid_cells
 from eval.datasets.record import Fields
 from eval.datasets.registry import TABLES, format_of, records
 from prompts.errors import InvalidDataset
-from similarity.film import Film
+from similarity.index.catalog import Film
 from tabular import Row, TableDialect, open_table
 from tabular.cells import labels_in, split_labels, text_in, word_in
 

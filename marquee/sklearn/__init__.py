@@ -1,4 +1,4 @@
-"""Marquee as a scikit-learn classifier of texts: what it learns, from what, and whom it asks."""
+"""Marquee as a scikit-learn classifier of texts."""
 
 from marquee.sklearn.classifier import EXPECTED_FAILED_CHECKS, MarqueeClassifier
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
@@ -12,35 +11,23 @@ from pydantic import SecretStr
 
 from llm import strategies
 from llm.backends.capabilities import CapabilityProbe
-from llm.backends.endpoint import BadAddress, correct_base_url, parse_extra_body
+from llm.backends.endpoint import BadAddress, correct_base_url
 from llm.backends.openai_compatible import EndpointSettings, OpenAICompatible
-from llm.backends.request_adapter import REASONING_TOKENS
 from llm.classifier import Classifier
 from llm.embedded.matcher import Matcher, matcher
 from llm.language_model import ExampleSelector, LanguageModel, NearestExamples, StaticExamples
 from llm.wrappers.cache import AnswerStore, Cached
+from marquee.factory import endpoint_settings
+from marquee.settings import read_settings
 from prompts import registry
 from prompts.answer_format import FewShotExample
 from prompts.errors import InvalidSetting
 from prompts.network import without_login
 
-_API_KEY = "OPENAI_API_KEY"
-_EXTRA_BODY, _REASONING_TOKENS = "MARQUEE_EXTRA_BODY", "MARQUEE_REASONING_TOKENS"
-
 
 @dataclass(frozen=True)
 class BackendSpec:
-    """A classifier by its parameters; each is explained in ``MarqueeClassifier``.
-
-    Attributes:
-        classifier: a classifier object. None: the endpoint where there is one, else the embedded classifier.
-        base_url: root of an OpenAI-compatible endpoint.
-        model: name under which the endpoint serves its model.
-        api_key: key of the endpoint. None: the environment variable ``OPENAI_API_KEY``.
-        strategy: how labels are obtained from a language model.
-        prompt: name or kind of the prompt.
-        cache: SQLite file of a language model's answers.
-    """
+    """A classifier by the parameters of ``MarqueeClassifier``, which describes them."""
 
     classifier: Classifier | None = None
     base_url: str | None = None
@@ -94,42 +81,24 @@ class BackendSpec:
             raise InvalidSetting("classifier and base_url are both set; set one of them")
         if not self.model:
             raise InvalidSetting("base_url needs model: the name under which the endpoint serves its model")
-        return LanguageModel(_backend(_settings(self.base_url, self.api_key), self.model))
+        return LanguageModel(_backend(_endpoint(self.base_url, self.api_key), self.model))
 
 
-def _settings(base_url: str, api_key: SecretStr | None) -> EndpointSettings:
-    """How to reach an endpoint, with the environment variables of the program.
+def _endpoint(base_url: str, api_key: SecretStr | None) -> EndpointSettings:
+    """How to reach an endpoint, with the other settings of the program.
 
     Findings about the endpoint are kept in a file only where ``MARQUEE_PROBE_PATH`` names one.
 
     Raises:
-        InvalidSetting: the address is not a URL, or a variable has an invalid value.
+        InvalidSetting: the address is not a URL, or a setting has an invalid value.
     """
-    variables = os.environ
     try:
         url, _ = correct_base_url(base_url)
     except BadAddress as error:
         raise InvalidSetting(f"base_url {without_login(base_url)!r} {error}") from None
-    try:
-        parse_extra_body(variables.get(_EXTRA_BODY, ""))
-    except ValueError as error:
-        raise InvalidSetting(f"{_EXTRA_BODY} {error}") from None
-    findings = variables.get("MARQUEE_PROBE_PATH")
-    return EndpointSettings(
-        url,
-        variables.get(_API_KEY, "") if api_key is None else api_key.get_secret_value(),
-        variables.get(_EXTRA_BODY, ""),
-        _reasoning_tokens(variables.get(_REASONING_TOKENS)),
-        Path(findings) if findings else None,
-    )
-
-
-def _reasoning_tokens(words: str | None) -> int:
-    if not words:
-        return REASONING_TOKENS
-    if not words.isdecimal():
-        raise InvalidSetting(f"{_REASONING_TOKENS} {words!r} should be a number of tokens")
-    return int(words)
+    settings = read_settings(openai_base_url=url, openai_api_key=api_key)
+    endpoint = endpoint_settings(settings)
+    return endpoint if "probe_path" in settings.model_fields_set else replace(endpoint, findings=None)
 
 
 def few_shot_examples(examples: Sequence[FewShotExample], taxonomy: str, nearest: int) -> ExampleSelector | None:

@@ -20,8 +20,7 @@ from eval.metrics.classification import Labels
 from llm.classifier import Classifier, Prediction
 from llm.embedded.label_vectors import CosineClassifier
 from marquee.sklearn.backend import BackendSpec, few_shot_examples
-from marquee.sklearn.calibrators import CALIBRATIONS, Calibrator, Scores, same
-from marquee.sklearn.fitted import FittedState, chosen_examples, varied
+from marquee.sklearn.fitted import CALIBRATIONS, Calibrator, FittedState, Scores, chosen_examples, same, varied
 from marquee.sklearn.targets import Target, TaxonomyParameter, target_of, taxonomy_of, texts_of
 from prompts.errors import InvalidDataset, InvalidSetting, UnansweredTexts, UnknownName
 from prompts.text import Text

@@ -1,8 +1,8 @@
-"""The state of a fitted estimator, and the choice of its few-shot examples."""
+"""The state of a fitted estimator: calibration of scores, decision, and few-shot examples."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,14 +10,100 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.baselines.thresholds import Decoding
+from eval.calibration import fit_logistic, log_odds, platt_targets
 from eval.metrics.classification import Labels
 from llm.classifier import Prediction
-from marquee.sklearn.calibrators import Calibrator, Scores, same
+from llm.thresholds import LabelThreshold, batch_calibration
 from marquee.sklearn.targets import Target, classes_of, name_of
 from prompts.answer_format import FewShotExample
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
+
+Scores = NDArray[np.float64]
+Calibrator = Callable[[Scores], Scores]  # of scores to probabilities, shape (texts, labels) or, for one label, (texts,)
+
+
+def same(scores: Scores) -> Scores:
+    """The scores as they are."""
+    return scores
+
+
+@dataclass(frozen=True)
+class Shifted:
+    """Removes the preferences that a model has for every text; see ``llm.thresholds.batch_calibration``.
+
+    Attributes:
+        decision: holds a shift per label, named by its column.
+        mutually_exclusive: whether the scores of a text share a total of 1.
+    """
+
+    decision: LabelThreshold
+    mutually_exclusive: bool
+
+    def __call__(self, scores: Scores) -> Scores:
+        rows = [self.decision.adjusted(_row(one), self.mutually_exclusive) for one in scores]
+        return np.array([[row[str(column)] for column in range(scores.shape[1])] for row in rows])
+
+
+@dataclass(frozen=True)
+class PerLabel:
+    """A curve for each label."""
+
+    curves: tuple[Calibrator, ...]
+
+    def __call__(self, scores: Scores) -> Scores:
+        return np.stack([curve(column) for curve, column in zip(self.curves, scores.T, strict=True)], axis=1)
+
+
+@dataclass(frozen=True)
+class Sigmoid:
+    """Platt scaling (Platt 1999): a line in the log-odds of the scores of one label."""
+
+    slope: float
+    intercept: float
+
+    def __call__(self, scores: Scores) -> Scores:
+        return np.asarray(1 / (1 + np.exp(-(self.slope * log_odds(scores) + self.intercept))))
+
+
+def _batch(scores: Scores, truth: Labels | None, mutually_exclusive: bool) -> Calibrator:
+    return Shifted(batch_calibration([_row(one) for one in scores], mutually_exclusive, 0.5), mutually_exclusive)
+
+
+def _row(scores: Scores) -> dict[str, float]:
+    return {str(column): float(score) for column, score in enumerate(scores)}
+
+
+def _per_label(fit: Callable[[Scores, Labels], Calibrator]) -> Calibration:
+    def calibration(scores: Scores, truth: Labels | None, mutually_exclusive: bool) -> Calibrator:
+        if truth is None:
+            raise InvalidDataset("this calibration needs labels; give y, or use calibration='batch'")
+        return PerLabel(tuple(fit(scores[:, one], truth[:, one]) for one in range(scores.shape[1])))
+
+    return calibration
+
+
+def _sigmoid(scores: Scores, truth: Labels) -> Sigmoid:
+    (slope,), intercept = fit_logistic(log_odds(scores)[:, None], platt_targets(truth))
+    return Sigmoid(float(slope), intercept)
+
+
+def _isotonic(scores: Scores, truth: Labels) -> Calibrator:
+    from sklearn.isotonic import IsotonicRegression
+
+    curve: Any = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(scores, truth.astype(float))
+    predict: Calibrator = curve.predict
+    return predict
+
+
+# Fits a calibrator to scores, shape (texts, labels), and the true labels; the last argument as in ``Shifted``.
+Calibration = Callable[[Scores, Labels | None, bool], Calibrator]
+CALIBRATIONS: Mapping[str, Calibration] = {
+    "batch": _batch,  # from any texts; labels are not used
+    "sigmoid": _per_label(_sigmoid),  # for some dozens of labelled texts or more
+    "isotonic": _per_label(_isotonic),  # for many hundreds of labelled texts
+}
 
 
 @dataclass(frozen=True)
@@ -64,7 +150,7 @@ class FittedState:
         """
         if any(one.labels and not one.scores for one in found):  # an answer without labels may have no scores
             how = found[0].source.strategy or found[0].source.model
-            raise InvalidSetting(f"{how} gives no scores; use another strategy, such as letters or yes_no")
+            raise InvalidSetting(f"{how} gives no scores; use another strategy, such as label_tokens or yes_no")
         return np.array([[one.scores.get(name, 0.0) for name in self.names] for one in found], dtype=float)
 
     def probabilities(self, scores: Scores) -> Scores:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, cast
 
 from pydantic import (
     BaseModel,
@@ -18,18 +18,17 @@ from pydantic import (
 )
 
 from llm.classifier import Prediction, ScoreType, Usage
+from llm.costs import cost
 from marquee.client import SLUGS
 from marquee.factory import RequestOptions
 from prompts import registry
 from prompts.faults import fault_of, shown
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
-from service.request_problem import problem_body
-from service.schemas.answers import ItemProblem, LookupAnswer, TokenUsage
+from service.problems import problem_body
 
-TEXT_NAMES = ("text", "description", "overview")
-_FILM = "film"  # subject of the genre taxonomies
-_CUSTOM = "custom"  # name of a taxonomy whose labels are in the request
+_TEXT_NAMES = ("text", "description", "overview")
+_FILM, _CUSTOM = "film", "custom"  # subject of the genre taxonomies; name of a taxonomy of a request
 _NO_USAGE = Usage()
 
 
@@ -45,14 +44,18 @@ class TextFields(BaseModel):
 
     def to_text(self) -> Text:
         """The text and its title."""
-        bodies = [body for name in TEXT_NAMES if (body := getattr(self, name)) is not None]
-        return Text(bodies[0] if bodies else "", self.title or "", self._fault)
+        body = next((getattr(self, name) for name in self.sent_names() if name != "title"), "")
+        return Text(body, self.title or "", self._fault)
+
+    def sent_names(self) -> list[str]:
+        """The names of the text that have a value, and ``title`` last."""
+        return [name for name in (*_TEXT_NAMES, "title") if getattr(self, name) is not None]
 
     @model_validator(mode="after")
     def _is_one_text(self) -> TextFields:
-        named = [name for name in TEXT_NAMES if getattr(self, name) is not None]
-        if len(named) > 1:
-            raise ValueError(f"{' and '.join(named)} are names of the same field; send one")
+        names = [name for name in self.sent_names() if name != "title"]
+        if len(names) > 1:
+            raise ValueError(f"{' and '.join(names)} are names of the same field; send one")
         return self
 
 
@@ -68,8 +71,7 @@ def _or_fault(value: Any, handler: ValidatorFunctionWrapHandler) -> FilmFields:
     An unknown key fails the request, since it is the same in every entry.
     """
     try:
-        fields: FilmFields = handler(value)
-        return fields
+        return cast(FilmFields, handler(value))
     except ValidationError as error:
         if any(entry["type"] == "extra_forbidden" for entry in error.errors()):
             raise
@@ -78,12 +80,8 @@ def _or_fault(value: Any, handler: ValidatorFunctionWrapHandler) -> FilmFields:
         return fields
 
 
-def _whole(value: Any) -> Any:
-    """862 for 862.0: JSON has one type of number."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-WHOLE = BeforeValidator(_whole)  # for every whole number of a request
+# For every whole number of a request: 862 for 862.0, because JSON has one type of number.
+WHOLE = BeforeValidator(lambda value: int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 class FilmFields(TextFields):
@@ -126,9 +124,8 @@ class ClassifyRequest(FilmFields):
 
     @model_validator(mode="after")
     def _is_one_request(self) -> ClassifyRequest:
-        single = [name for name in (*TEXT_NAMES, "title") if getattr(self, name) is not None]
-        if self.texts is not None and single:
-            raise ValueError(f"send either texts or {single[0]}, not both")
+        if self.texts is not None and (names := self.sent_names()):
+            raise ValueError(f"send either texts or {names[0]}, not both")
         if self.labels is not None and self.taxonomy is not None:
             raise ValueError("send either labels or taxonomy, not both")
         if not self.lookup and any(fields.year is not None for fields in (self, *(self.texts or ()))):
@@ -137,28 +134,21 @@ class ClassifyRequest(FilmFields):
             raise ValueError("send the year of each text in its entry of texts")
         return self
 
-    def years(self) -> list[int | None]:
-        """The year of each text, or None."""
-        return [self.year] if self.texts is None else [fields.year for fields in self.texts]
+    def entries(self) -> Sequence[FilmFields]:
+        """The fields of each text."""
+        return [self] if self.texts is None else self.texts
 
     def all_texts(self) -> list[Text]:
         """The texts to label."""
-        return [self.to_text()] if self.texts is None else [fields.to_text() for fields in self.texts]
+        return [fields.to_text() for fields in self.entries()]
 
     def returns_genres(self, taxonomy: Taxonomy) -> bool:
-        """Whether the answer repeats its labels as ``genres``.
-
-        It does for a taxonomy of films, and for a ``description`` without a taxonomy.
-        """
+        """Whether the answer has ``genres``: for a taxonomy of films, and for a ``description`` without a taxonomy."""
         plain = self.description is not None and self.taxonomy is None and self.labels is None
         return plain or taxonomy.subject == _FILM
 
     def options(self) -> RequestOptions:
-        """The prompt, the strategy and the use of the cache.
-
-        Raises:
-            UnknownName: no prompt or strategy has this name.
-        """
+        """The prompt, the strategy and the use of the cache; see ``RequestOptions.of``."""
         return RequestOptions.of(self.prompt, self.strategy, self.cache)
 
     def resolve_taxonomy(self, default: Taxonomy) -> Taxonomy:
@@ -184,6 +174,62 @@ class PromptRequest(ClassifyRequest):
     """Body of ``POST /prompt``: as for ``POST /classify``, with one text."""
 
     texts: None = Field(None, description="not allowed here: one text per request")
+
+
+class ItemProblem(BaseModel):
+    """Why a text of a batch has no answer; members as in RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+class TokenUsage(BaseModel):
+    """Tokens of the language model that an answer took; none where it was cached."""
+
+    prompt_tokens: int
+    cached_tokens: int = Field(description="part of the prompt that the endpoint had in its prefix cache")
+    completion_tokens: int
+    cost_usd: float | None = Field(description="where the model's price is known; see llm/prices.yaml")
+
+    @classmethod
+    def of(cls, prediction: Prediction) -> TokenUsage:
+        """The tokens of a prediction and their cost."""
+        usage = prediction.usage
+        return cls(
+            prompt_tokens=usage.prompt_tokens,
+            cached_tokens=usage.cached_tokens,
+            completion_tokens=usage.completion_tokens,
+            cost_usd=cost(prediction.source.model, usage),
+        )
+
+
+class LookupTried(BaseModel):
+    """A provider that has no text for a title."""
+
+    provider: str
+    kind: str = Field(
+        description="not_found, no_plot, ambiguous, no_key, refused, unreachable, busy, unreadable or timeout"
+    )
+    detail: str
+
+
+class LookupAnswer(BaseModel):
+    """Result of looking a title up."""
+
+    found: bool = Field(description="true: the labels are those of the text that was found; false: of the title alone")
+    note: str = Field(description="the result in words")
+    provider: str | None = Field(None, description="the provider of the text")
+    title: str | None = Field(None, description="as the provider spells it")
+    year: int | None = None
+    id: str | None = Field(None, description="the provider's id of the film")
+    url: str | None = Field(None, description="the provider's page of the film")
+    text_from: str | None = Field(None, description="which of the provider's texts was classified")
+    known_genres: list[str] | None = Field(None, description="the provider's genres; they do not change the labels")
+    same_title: int | None = Field(None, description="number of films with this title; the best known one was used")
+    cached: bool | None = Field(None, description="whether the provider's answer was cached")
+    tried: list[LookupTried] = Field([], description="providers without a text, and why")
 
 
 class ClassifyAnswer(BaseModel):
@@ -219,15 +265,7 @@ class ClassifyAnswer(BaseModel):
         genres: bool = False,
         notes: tuple[str, ...] = (),
     ) -> ClassifyAnswer:
-        """The answer of a prediction.
-
-        Args:
-            prediction: the prediction for one text.
-            with_scores: whether scores are included.
-            lookup: result of the look-up.
-            genres: whether the labels are repeated as ``genres``.
-            notes: see ``RequestOptions.without_effect``.
-        """
+        """The answer of a prediction; ``genres``: whether it repeats its labels as genres."""
         source, problem, scores = prediction.source, prediction.problem, prediction.scores if with_scores else None
         return cls(
             genres=list(prediction.labels) if genres else None,

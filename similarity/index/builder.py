@@ -10,26 +10,36 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from prompts.files import locked
 from similarity.errors import InvalidIndex
-from similarity.film import Film, digest_of
-from similarity.index import faiss_index, manifest
-from similarity.index.catalog import Catalog, Entry
-from similarity.index.manifest import FILMS, FORMAT, SEARCHED, VECTORS, VERSIONS, WORK, Manifest, Version, current
-from similarity.index.workspace import BuildWorkspace, drop, inputs_of
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from similarity.index.faiss_index import Rows, VectorIndex, Vectors
+from similarity.index import faiss_index
+from similarity.index.catalog import Catalog, Entry, Film, text_digest
+from similarity.index.faiss_index import Rows, VectorIndex, Vectors
+from similarity.index.folder import (
+    FILMS,
+    FORMAT,
+    SEARCHED,
+    VECTORS,
+    VERSIONS,
+    WORK,
+    BuildWorkspace,
+    Manifest,
+    Version,
+    check_encoder,
+    check_files,
+    current,
+    drop,
+    facts,
+    inputs_of,
+    publish,
+)
 
 OnProgress = Callable[[str, int], None]
 
@@ -38,25 +48,20 @@ _SLICE = 65_536
 
 
 class IndexEncoder(Protocol):
-    """An encoder of texts."""
+    """An encoder of texts as unit vectors, float32, shape (texts, dimension)."""
 
     name: str
 
     @property
-    def dimension(self) -> int:
-        """Vector length."""
-
-    def encode(self, texts: Sequence[str]) -> Vectors:
-        """Unit vectors, float32, shape (texts, dimension)."""
+    def dimension(self) -> int: ...
+    def encode(self, texts: Sequence[str]) -> Vectors: ...
 
 
 @dataclass(frozen=True)
 class Built:
-    """Result of a build.
+    """Result of a build: the current version, and numbers of films.
 
     Attributes:
-        version: the current version.
-        added: number of new films.
         replaced: films that replaced an older film with the same id.
         unchanged: films that were already in the index.
         without_text: films with neither text nor title, skipped.
@@ -94,7 +99,7 @@ def build(
     Args:
         folder: folder of the index; created if missing.
         source: the films.
-        encoder: encoder of the texts.
+        encoder: of the texts.
         kind: a name in ``faiss_index.KINDS``; ``auto`` chooses by the number of films.
         append: add to the current version; otherwise the new version has only the films of the source.
         overwrite: drop an unfinished build of other data.
@@ -107,16 +112,16 @@ def build(
     """
     if kind != "auto" and kind not in faiss_index.KINDS:
         raise InvalidIndex(f"there is no kind of index {kind!r}; kinds: auto, {', '.join(faiss_index.KINDS)}")
-    with _locked(folder, wait):
+    busy = InvalidIndex(f"another build of {folder} is running; wait for it")
+    with locked(folder / "lock", timeout=-1 if wait else 0, busy=busy):
         before = current(folder)
-        _clear_finished(folder / WORK, before)
+        if before and inputs_of(folder / WORK) == before.manifest.made_from:
+            drop(folder / WORK)  # of a published build that was killed before it could drop it
         inputs = {"format": FORMAT, "encoder": encoder.name, "dimension": encoder.dimension, "origin": source.origin}
         if before and not append and _is_built_from(before, inputs, kind):
             return Built(before)
         base = _base(folder, before, encoder) if append else None
-        work = BuildWorkspace(
-            folder / WORK, inputs | {"base": base.name if base else None}, encoder.dimension, overwrite
-        )
+        work = BuildWorkspace(folder / WORK, inputs | {"base": base.name if base else None}, overwrite)
         try:
             tally = _encoded(work, source.films, encoder, base, on_progress)
             built = _published(folder, work, base, kind, tally, on_progress)
@@ -126,24 +131,16 @@ def build(
         return built
 
 
-def _clear_finished(work: Path, before: Version | None) -> None:
-    """Drop the work folder of a published build that was killed before it could drop it."""
-    if before and inputs_of(work) == before.manifest.made_from:
-        drop(work)
-
-
 def _is_built_from(version: Version, inputs: dict[str, Any], kind: str) -> bool:
-    """Whether a version has the same inputs and kind."""
-    made_from = dict(version.manifest.made_from)
     wanted = faiss_index.kind_for(version.manifest.count) if kind == "auto" else kind
-    return made_from == inputs | {"base": None} and version.manifest.kind == wanted
+    return dict(version.manifest.made_from) == inputs | {"base": None} and version.manifest.kind == wanted
 
 
 def _base(folder: Path, before: Version | None, encoder: IndexEncoder) -> Version:
     if before is None:
         raise InvalidIndex(f"{folder} has no index to add to; leave --append out")
-    manifest.check_encoder(before, encoder.name, encoder.dimension)
-    manifest.check_whole(before)
+    check_encoder(before, encoder.name, encoder.dimension)
+    check_files(before)
     return before
 
 
@@ -169,10 +166,8 @@ def _encoded(
 
 def _unchanged(film: Film, there: Catalog) -> bool:
     older = there.by_id(film.id)
-    if older is None or older.digest != digest_of(film.words):
-        return False
-    same = older.film
-    return (same.title, same.year, same.genres) == (film.title, film.year, film.genres)
+    without_text = replace(film, text="")
+    return older is not None and (older.film, older.digest) == (without_text, text_digest(film.words))
 
 
 def _published(
@@ -186,28 +181,19 @@ def _published(
         return Built(base, unchanged=tally["unchanged"], without_text=tally["without_text"])
     name, new = _fresh(folder)
     rows = _files(new, work, base)
-    films = Catalog(new / FILMS)
+    films, dimension = Catalog(new / FILMS), work.inputs["dimension"]
     count = films.count
-    vectors = faiss_index.mapped_vectors(new / VECTORS, count, work.inputs["dimension"])
-    index = _faiss_index(base, vectors, rows, kind)
+    index = _faiss_index(base, faiss_index.mapped_vectors(new / VECTORS, count, dimension), rows, kind)
     index.save(new / SEARCHED)
-    facts = Manifest(
-        work.inputs["encoder"], work.inputs["dimension"], count, films.repeated, index.kind, index.effort,
-        index.recall, _digest(films.everything()), work.inputs, datetime.now(UTC).isoformat(timespec="seconds"),
-        manifest.facts(new),
+    manifest = Manifest(
+        work.inputs["encoder"], dimension, count, films.repeated, index.kind, index.effort, index.recall,
+        _digest(films.everything()), work.inputs, datetime.now(UTC).isoformat(timespec="seconds"), facts(new),
     )  # fmt: skip
     films.close()
-    manifest.write(new, facts)
-    manifest.publish(folder, new, name)
+    version = publish(folder, new, name, manifest)
     _prune(folder, {name, base.name if base else ""})
     added = count - (base.manifest.count if base else 0)
-    return Built(
-        Version(folder / VERSIONS / name, facts),
-        added,
-        work.count - added,
-        tally["unchanged"],
-        tally["without_text"],
-    )
+    return Built(version, added, work.count - added, tally["unchanged"], tally["without_text"])
 
 
 def _fresh(folder: Path) -> tuple[str, Path]:
@@ -250,13 +236,11 @@ def _link(old: Path, new: Path) -> None:
 
 def _faiss_index(base: Version | None, vectors: Vectors, rows: Rows | None, kind: str) -> VectorIndex:
     """The base's index with the new vectors added if possible, or else a new index."""
-    wanted = kind
+    before, wanted = base.manifest if base else None, kind
     if kind == "auto":
-        approximate = base is not None and base.manifest.kind != "flat"
-        wanted = base.manifest.kind if base and approximate else faiss_index.kind_for(len(vectors))
-    if base is None or rows is None or wanted == "flat" or wanted != base.manifest.kind:
+        wanted = before.kind if before and before.kind != "flat" else faiss_index.kind_for(len(vectors))
+    if base is None or before is None or rows is None or wanted == "flat" or wanted != before.kind:
         return faiss_index.made(wanted, vectors)
-    before = base.manifest
     if rows.min() < before.count or len(vectors) > 2 * before.count:  # replaced vectors, or too many for its centres
         return faiss_index.made(wanted, vectors)
     older = faiss_index.mapped_vectors(base.path / VECTORS, before.count, before.dimension)
@@ -276,11 +260,3 @@ def _prune(folder: Path, kept: set[str]) -> None:
     for path in (folder / VERSIONS).iterdir():
         if path.name not in kept:
             drop(path)
-
-
-@contextmanager
-def _locked(folder: Path, wait: bool) -> Iterator[None]:
-    """Lock the folder against other builds."""
-    busy = InvalidIndex(f"another build of {folder} is running; wait for it")
-    with locked(folder / "lock", timeout=-1 if wait else 0, busy=busy):
-        yield

@@ -1,14 +1,15 @@
-"""Film data of an index in one SQLite file; the row number of a film is that of its vector."""
+"""Films of an index in one SQLite file, where the row of a film is that of its vector; and similar titles."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from difflib import SequenceMatcher
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,47 @@ import numpy as np
 from numpy.typing import NDArray
 
 from similarity.errors import InvalidIndex, UnknownGenre
-from similarity.film import Film, digest_of, folded
+
+Rows = NDArray[np.int64]
 
 _BUCKETS = 32  # of the character counts of a title
 _COMPARED = 400  # titles compared by difflib
 _BLOCK = 65_536  # titles per block, to limit memory
 _LIKE = 0.6  # ratio from which a title is like another, as in ``difflib.get_close_matches``
+
+
+@dataclass(frozen=True)
+class Film:
+    """One film.
+
+    Attributes:
+        id: unique within the catalogue.
+        title: empty where it is not known.
+        year: None where it is not known.
+        genres: in the order in which the catalogue gives them.
+        text: its plot; a film without one is known by its title.
+    """
+
+    id: str
+    title: str = ""
+    year: int | None = None
+    genres: tuple[str, ...] = ()
+    text: str = ""
+
+    @property
+    def words(self) -> str:
+        """What is encoded: the text, or else the title; empty where there is neither."""
+        return self.text.strip() or self.title.strip()
+
+
+def text_digest(text: str) -> str:
+    """32 hexadecimal digits, the same for texts that differ only in case and white space."""
+    return hashlib.blake2b(folded(text).encode("utf-8", "replace"), digest_size=16).hexdigest()
+
+
+def folded(text: str) -> str:
+    """Without differences of case and white space."""
+    return " ".join(text.casefold().split())
 
 
 class Titles:
@@ -32,7 +68,7 @@ class Titles:
     common in any order, so difflib compares only titles with a high share.
 
     Args:
-        titles: folded; see ``similarity.film.folded``.
+        titles: folded; see ``folded``.
     """
 
     def __init__(self, titles: Sequence[str]) -> None:
@@ -49,14 +85,7 @@ class Titles:
         highest = 2 * common / (self._lengths + len(title))
         near = np.flatnonzero(highest >= _LIKE)
         near = near[np.argsort(-highest[near], kind="stable")[:_COMPARED]]
-        matcher = SequenceMatcher(autojunk=False)
-        matcher.set_seq2(title)
-        found: list[tuple[float, str]] = []
-        for other in (self._titles[row] for row in near.tolist()):
-            matcher.set_seq1(other)
-            found.append((matcher.ratio(), other))
-        found.sort(key=lambda one: -one[0])
-        return [other for ratio, other in found[:count] if ratio >= _LIKE]
+        return get_close_matches(title, [self._titles[row] for row in near.tolist()], count, _LIKE)
 
 
 def _counts(titles: Sequence[str]) -> NDArray[np.uint8]:
@@ -66,8 +95,6 @@ def _counts(titles: Sequence[str]) -> NDArray[np.uint8]:
     counts = np.bincount(rows * _BUCKETS + characters % _BUCKETS, minlength=len(titles) * _BUCKETS)
     return np.minimum(counts, 255).astype(np.uint8).reshape(-1, _BUCKETS)
 
-
-Rows = NDArray[np.int64]
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS films (
@@ -90,7 +117,7 @@ class Entry:
     Attributes:
         row: row of its vector.
         film: without its text, which is not stored.
-        digest: digest of the encoded text; see ``digest_of``.
+        digest: digest of the encoded text; see ``text_digest``.
     """
 
     row: int
@@ -138,7 +165,7 @@ class Catalog:
         """
         with self._connection:
             for row, film in enumerate(films, start):
-                self._insert(row, film, digest_of(film.words))
+                self._insert(row, film, text_digest(film.words))
             self._connection.executemany("INSERT OR REPLACE INTO tally VALUES (?, ?)", tally.items())
 
     def merge(self, entries: Iterator[Entry]) -> Rows:
@@ -149,8 +176,8 @@ class Catalog:
                 older = self.by_id(entry.film.id)
                 row = older.row if older else following
                 following += older is None
-                self._connection.execute("DELETE FROM films WHERE row = ?", (row,))
-                self._connection.execute("DELETE FROM genres WHERE row = ?", (row,)) if older else None
+                for table in ("films", "genres") if older else ():
+                    self._connection.execute(f"DELETE FROM {table} WHERE row = ?", (row,))
                 self._insert(row, entry.film, entry.digest)
                 rows.append(row)
         return np.asarray(rows, np.int64)
@@ -193,19 +220,16 @@ class Catalog:
         found: dict[int, Entry] = {}
         for start in range(0, len(rows), _MAX_PARAMETERS):
             some = [int(row) for row in rows[start : start + _MAX_PARAMETERS]]
-            query = f"SELECT {_COLUMNS} FROM films WHERE row IN ({','.join('?' * len(some))})"
-            found |= {values[0]: _entry(values) for values in self._rows(query, some)}
+            found |= {entry.row: entry for entry in self._entries(f"row IN ({','.join('?' * len(some))})", some)}
         return [found[int(row)] for row in rows]
 
     def by_id(self, id: str) -> Entry | None:
         """The film with an id, or None."""
-        found = self._rows(f"SELECT {_COLUMNS} FROM films WHERE id = ?", (id,))
-        return _entry(found[0]) if found else None
+        return next(iter(self._entries("id = ?", [id])), None)
 
     def called(self, title: str) -> list[Entry]:
         """Films with a title, oldest first; case and white space are ignored."""
-        query = f"SELECT {_COLUMNS} FROM films WHERE folded = ? ORDER BY year, row"
-        return [_entry(values) for values in self._rows(query, (folded(title),))]
+        return self._entries("folded = ? ORDER BY year, row", [folded(title)])
 
     def like(self, title: str) -> list[str]:
         """Similar titles of the catalogue, most similar first."""
@@ -223,17 +247,12 @@ class Catalog:
         Raises:
             UnknownGenre: no film has this genre.
         """
-        parts: list[str] = []
-        values: list[Any] = []
-        if genres:
-            names = [self._genre(genre) for genre in genres]
-            parts.append(f"row IN (SELECT row FROM genres WHERE genre IN ({','.join('?' * len(names))}))")
-            values += names
-        for bound, sign in ((year_from, ">="), (year_to, "<=")):
-            if bound is not None:
-                parts.append(f"year {sign} ?")
-                values.append(bound)
-        found = self._rows(f"SELECT row FROM films WHERE {' AND '.join(parts) or '1'} ORDER BY row", values)
+        names = [self._genre(genre) for genre in genres]
+        parts = [f"row IN (SELECT row FROM genres WHERE genre IN ({','.join('?' * len(names))}))"] if names else []
+        bounds = {sign: bound for sign, bound in ((">=", year_from), ("<=", year_to)) if bound is not None}
+        parts += [f"year {sign} ?" for sign in bounds]
+        query = f"SELECT row FROM films WHERE {' AND '.join(parts) or '1'} ORDER BY row"
+        found = self._rows(query, [*names, *bounds.values()])
         return np.fromiter((row for (row,) in found), np.int64, len(found))
 
     def genres(self) -> list[str]:
@@ -244,6 +263,9 @@ class Catalog:
         if not self._rows("SELECT 1 FROM genres WHERE genre = ? LIMIT 1", (name.casefold(),)):
             raise UnknownGenre(name, self.genres())
         return name.casefold()
+
+    def _entries(self, condition: str, values: Sequence[Any]) -> list[Entry]:
+        return [_entry(row) for row in self._rows(f"SELECT {_COLUMNS} FROM films WHERE {condition}", values)]
 
     def _rows(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         with self._lock:  # the connection may be shared, but not used by two threads at once

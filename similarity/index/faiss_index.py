@@ -20,7 +20,18 @@ from numpy.typing import NDArray
 
 from similarity.errors import InvalidIndex
 
-_BYTES = 4
+Vectors = NDArray[np.float32]
+Rows = NDArray[np.int64]
+
+_EXACT_UP_TO = 100_000
+_GRAPH_UP_TO = 500_000  # building a graph of more takes hours on two cores
+_SLICE = 65_536  # vectors read at once
+_FEW = 20_000  # of so few films that pass a filter, all are compared: quicker than to search around the others
+_QUERIES, _NEIGHBOURS, _RECALL = 200, 10, 0.995  # queries with which a search's effort is found, and what it must reach
+_WIDEST = 16
+_PROBES = (8, 16, 32, 64, 128, 256, 512, 1024)  # lists read; plots lie nowhere as tidily as made-up clusters
+_PER_CENTRE = 64  # vectors a centre is learnt from
+_BYTES = 4  # of a number in the file of vectors
 
 
 def append_vectors(path: Path, count: int, vectors: Vectors) -> None:
@@ -50,25 +61,12 @@ def mapped_vectors(path: Path, rows: int, dimension: int) -> Vectors:
     return np.asarray(np.memmap(path, "<f4", "r", shape=(rows, dimension)))
 
 
-Vectors = NDArray[np.float32]
-Rows = NDArray[np.int64]
-
-EXACT_UP_TO = 100_000
-_GRAPH_UP_TO = 500_000  # building a graph of more takes hours on two cores
-_SLICE = 65_536  # vectors read at once
-_FEW = 20_000  # of so few films that pass a filter, all are compared: quicker than to search around the others
-_QUERIES, _NEIGHBOURS, _RECALL = 200, 10, 0.995  # queries with which a search's effort is found, and what it must reach
-_WIDEST = 16
-_PROBES = (8, 16, 32, 64, 128, 256, 512, 1024)  # lists read; plots lie nowhere as tidily as made-up clusters
-_PER_CENTRE = 64  # vectors a centre is learnt from
-
-
 @dataclass(frozen=True)
 class IndexKind:
     """A kind of index.
 
     Attributes:
-        min_count: the fewest vectors that it can be made of.
+        min_count: minimum number of vectors.
         factory: FAISS's description of it, for so many vectors; None compares all vectors.
         efforts: values of FAISS's parameter that trades time for recall, tried in order until the recall is reached.
         rerank_factor: how many times more candidates are ranked again by their exact vectors; 1 ranks none again.
@@ -81,11 +79,11 @@ class IndexKind:
 
 
 class VectorIndex:
-    """Vectors of length 1, searched by cosine. Threads may share it.
+    """Vectors of length 1, shape (films, dimension), searched by cosine. Threads may share it.
 
     Args:
         kind: a name in ``KINDS``.
-        vectors: shape (films, dimension); may be mapped from a file.
+        vectors: may be mapped from a file.
         searched: the FAISS index over them.
         effort: value of the kind's parameter.
         recall: share of the ten nearest that it finds at this effort, if it was measured.
@@ -109,8 +107,8 @@ class VectorIndex:
             among: sorted rows to search in; None searches in all.
 
         Returns:
-            Cosines and rows, of shape (queries, k'), where k' is k or, of fewer vectors, their number. Where an
-            approximate search finds fewer, the rest has row -1.
+            Cosines and rows, of shape (queries, min(k, vectors)). Where an approximate search finds fewer, the rest
+            has row -1.
         """
         queries = np.ascontiguousarray(queries, np.float32)
         if among is not None and len(among) <= _FEW:
@@ -123,10 +121,8 @@ class VectorIndex:
 
     def save(self, path: Path) -> None:
         """Write the FAISS index; an exact index needs no file beside the vectors."""
-        import faiss
-
         if KINDS[self.kind].factory:
-            faiss.write_index(self._faiss, str(path))
+            _faiss().write_index(self._faiss, str(path))
 
     def extended(self, vectors: Vectors) -> VectorIndex:
         """Add the vectors after the first ``len(self)`` ones. This object must not be used afterwards."""
@@ -148,7 +144,7 @@ class VectorIndex:
 
 def kind_for(count: int) -> str:
     """The recommended kind for a number of vectors."""
-    if count <= EXACT_UP_TO:
+    if count <= _EXACT_UP_TO:
         return "flat"
     return "hnsw" if count <= _GRAPH_UP_TO else "ivf"
 
@@ -159,9 +155,7 @@ def made(kind: str, vectors: Vectors) -> VectorIndex:
     Raises:
         InvalidIndex: the kind is unknown, or there are too few vectors for it.
     """
-    import faiss
-
-    entry = KINDS.get(kind)
+    faiss, entry = _faiss(), KINDS.get(kind)
     if entry is None:
         raise InvalidIndex(f"there is no kind of index {kind!r}; kinds: {', '.join(KINDS)}")
     if len(vectors) < entry.min_count:
@@ -169,18 +163,17 @@ def made(kind: str, vectors: Vectors) -> VectorIndex:
     description = entry.factory(len(vectors)) if entry.factory else "Flat"
     searched = faiss.index_factory(vectors.shape[1], description, faiss.METRIC_INNER_PRODUCT)
     if not searched.is_trained:
-        searched.train(_sample(vectors, max(_PER_CENTRE * _lists(len(vectors)), entry.min_count)))
+        rows = _sample_rows(len(vectors), max(_PER_CENTRE * _lists(len(vectors)), entry.min_count))
+        searched.train(np.ascontiguousarray(vectors[rows]))
     index = VectorIndex(kind, vectors[:0], searched).extended(vectors)
     return _tuned(index) if entry.factory else index
 
 
 def loaded(kind: str, vectors: Vectors, path: Path, effort: int, recall: float | None) -> VectorIndex:
     """Load an index that was written by ``save``."""
-    import faiss
-
     if not KINDS[kind].factory:
         return made(kind, vectors)
-    return VectorIndex(kind, vectors, faiss.read_index(str(path)), effort, recall)
+    return VectorIndex(kind, vectors, _faiss().read_index(str(path)), effort, recall)
 
 
 def _tuned(index: VectorIndex) -> VectorIndex:
@@ -201,11 +194,11 @@ def recall(found: Sequence[Sequence[int]] | Rows, exact: Sequence[Sequence[int]]
 
 
 def recall_of_own(index: VectorIndex, own: Rows, k: int, nearest: Rows | None = None) -> float:
-    """Recall@k of an index for its own vectors; a vector is not its own neighbour.
+    """Recall@k of an index of two vectors or more for its own vectors; a vector is not its own neighbour.
 
     Args:
-        index: over two vectors or more.
-        own: rows of the vectors that are the queries, shape (queries,).
+        index: the index.
+        own: rows of the queries, shape (queries,).
         k: number of neighbours of each.
         nearest: result of ``exact`` for them and k + 1, if it is known.
     """
@@ -217,10 +210,7 @@ def recall_of_own(index: VectorIndex, own: Rows, k: int, nearest: Rows | None = 
 def others(rows: Rows, own: Rows, k: int) -> list[list[int]]:
     """The first k neighbours of each query that are not the query itself.
 
-    Args:
-        rows: neighbours best first, shape (queries, more than k); -1 is none.
-        own: the row of each query itself, shape (queries,).
-        k: how many to keep.
+    ``rows`` has the neighbours, best first, shape (queries, more than k), -1 for none; ``own`` the queries' own rows.
     """
     return [[row for row in found if row not in (-1, itself)][:k]
             for found, itself in zip(rows.tolist(), own.tolist(), strict=True)]  # fmt: skip
@@ -239,11 +229,6 @@ def _nearest(queries: Vectors, vectors: Vectors, rows: Rows, k: int) -> tuple[Ve
     scores = np.where(rows < 0, np.float32(-2), scores)
     order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
-
-
-def _sample(vectors: Vectors, count: int) -> Vectors:
-    """A fixed random sample of vectors; all if there are no more."""
-    return np.ascontiguousarray(vectors if len(vectors) <= count else vectors[_sample_rows(len(vectors), count)])
 
 
 def _sample_rows(length: int, count: int) -> Rows:

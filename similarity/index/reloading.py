@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from prompts import installation
+from prompts.files import digest_of
+from similarity.encoders.minilm import MiniLM
 from similarity.errors import Expired, InvalidIndex, SimilarityError
 from similarity.index import faiss_index
-from similarity.index.catalog import Catalog, Rows
-from similarity.index.faiss_index import VectorIndex, Vectors
-from similarity.index.manifest import CURRENT, FILMS, SEARCHED, VECTORS, Version, check_encoder, check_whole, current
+from similarity.index.builder import FilmSource, IndexEncoder, build
+from similarity.index.catalog import Catalog, Film, Rows
+from similarity.index.faiss_index import Vectors
+from similarity.index.folder import CURRENT, FILMS, SEARCHED, VECTORS, Version, check_encoder, check_files, current
+from similarity.lru import LRUCache
 from similarity.micro_batching import PATIENT, Caller, MicroBatcher
 
 log = logging.getLogger(__name__)
 
 _SEARCHES = 64  # searches of an exact index computed together
+_ANSWERS = 1_024  # cached answers
 _FILTERS = 32  # cached filters; each takes up to eight megabytes for a million films
 
 
@@ -36,7 +44,7 @@ class SearchFilter:
 
 
 class LoadedIndex:
-    """A version with open files. Threads may share it.
+    """A version with open files, cached filters and cached answers. Threads may share it.
 
     Raises:
         InvalidIndex: it is damaged or was built with another encoder.
@@ -44,15 +52,15 @@ class LoadedIndex:
 
     def __init__(self, version: Version, encoder: str, dimension: int) -> None:
         check_encoder(version, encoder, dimension)
-        check_whole(version)
+        check_files(version)
         manifest, path = version.manifest, version.path
         self.version = version
         self.films = Catalog(path / FILMS)
         vectors = faiss_index.mapped_vectors(path / VECTORS, manifest.count, manifest.dimension)
-        self.vectors: VectorIndex = faiss_index.loaded(
-            manifest.kind, vectors, path / SEARCHED, manifest.effort, manifest.recall
-        )
+        searched = path / SEARCHED
+        self.vectors = faiss_index.loaded(manifest.kind, vectors, searched, manifest.effort, manifest.recall)
         self.rows_with = lru_cache(_FILTERS)(self._rows_with)
+        self.answers: LRUCache[Hashable, Any] = LRUCache(_ANSWERS)
         self._search: MicroBatcher[tuple[Vectors, int], list[tuple[Vectors, Rows]]] = MicroBatcher(
             self._nearest, max_items=_SEARCHES
         )
@@ -91,16 +99,16 @@ def load_index(folder: Path, encoder: str, dimension: int) -> LoadedIndex:
     Raises:
         InvalidIndex: there is none, it is damaged, or it was built with another encoder.
     """
-    for last in (False, True):
-        version = current(folder)
-        if version is None:
-            raise InvalidIndex(f"{folder} has no index; build one with `main.py index FILE --out {folder}`")
-        try:
-            return LoadedIndex(version, encoder, dimension)
-        except InvalidIndex:
-            if last or current(folder) == version:  # otherwise it was replaced while it was being opened
-                raise
-    raise AssertionError("unreachable")
+    version = current(folder)
+    if version is None:
+        raise InvalidIndex(f"{folder} has no index; build one with `main.py index FILE --out {folder}`")
+    try:
+        return LoadedIndex(version, encoder, dimension)
+    except InvalidIndex:
+        newer = current(folder)
+        if newer is None or newer == version:
+            raise
+        return LoadedIndex(newer, encoder, dimension)  # the version was replaced while it was being opened
 
 
 class ReloadingIndex:
@@ -112,7 +120,7 @@ class ReloadingIndex:
     Args:
         folder: folder of the index.
         encoder: name of the encoder.
-        dimension: vector length.
+        dimension: of its vectors.
         prepare: called once before the index is opened; may build it.
     """
 
@@ -126,10 +134,7 @@ class ReloadingIndex:
         self._seen: tuple[int, int] | None = None
 
     def get(self, deadline: float = math.inf) -> LoadedIndex:
-        """The current version.
-
-        Args:
-            deadline: monotonic time; limits the wait for another thread that opens the index.
+        """The current version; ``deadline`` limits the wait for another thread that opens the index.
 
         Raises:
             InvalidIndex: there is no usable version.
@@ -167,3 +172,30 @@ class ReloadingIndex:
             return status.st_mtime_ns, status.st_ino
         except OSError:
             return None
+
+
+_SAMPLE = installation.SAMPLE / "films.jsonl"
+_SAMPLE_INDEX = Path("var/index/sample")
+
+
+def live(folder: Path | None, encoder: IndexEncoder) -> ReloadingIndex:
+    """The index in a folder; None is the index of the sample films, built on first use, one for each encoder."""
+    if folder is not None:
+        return ReloadingIndex(folder, encoder.name, encoder.dimension)
+    own = _SAMPLE_INDEX
+    if encoder.name != MiniLM().name:
+        own = own.with_name(f"sample-{digest_of(encoder.name, 12)}")
+    return ReloadingIndex(own, encoder.name, encoder.dimension, partial(_make_sample, own, encoder))
+
+
+def _make_sample(folder: Path, encoder: IndexEncoder) -> None:
+    try:
+        build(folder, FilmSource(_sample(), digest_of(_SAMPLE)), encoder, overwrite=True, wait=True)
+    except OSError as error:
+        raise InvalidIndex(f"the sample films cannot be indexed in {folder}: {error}; set MARQUEE_INDEX") from None
+
+
+def _sample() -> Iterator[Film]:
+    for line in _SAMPLE.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        yield Film(row["id"], row["title"], row["year"], tuple(row["tmdb_genres"]), row["plot"])

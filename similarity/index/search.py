@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import logging
 import re
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from similarity.errors import InvalidIndex, SeveralFilms, UnknownFilm, UnknownTitle
-from similarity.film import Film, digest_of, folded
-from similarity.index.catalog import Entry, Rows
-from similarity.index.manifest import Version
+from similarity.index.builder import IndexEncoder
+from similarity.index.catalog import Entry, Film, Rows, folded, text_digest
+from similarity.index.faiss_index import Vectors
+from similarity.index.folder import Version
 from similarity.index.reloading import LoadedIndex, ReloadingIndex, SearchFilter
 from similarity.lru import LRUCache
 from similarity.micro_batching import PATIENT, Admission, Caller, MicroBatcher, check_waiting
-
-if TYPE_CHECKING:
-    from similarity.index.builder import IndexEncoder
-    from similarity.index.faiss_index import Vectors
 
 log = logging.getLogger(__name__)
 
@@ -30,20 +25,16 @@ SAME = 0.999  # cosine from which two texts count as duplicates
 _SPARE = 10  # further neighbours, since some may be excluded
 _MAX_NEIGHBOURS = 4_096  # examined neighbours before fewer than k films are returned
 _VECTORS = 4_096  # cached vectors of texts: six megabytes
-_ANSWERS = 1_024  # cached answers of one version of the index
 _BATCH = 64  # texts encoded together
 
 
 @dataclass(frozen=True)
 class Query:
-    """A query: a text, or a film of the catalogue by its id or by its title alone.
+    """A query for ``k`` films: a text, or a film of the catalogue by its id or by its title alone.
 
     Attributes:
-        text: a plot.
         title: title of the text; without a text, the title of a film of the catalogue.
         id: id of a film of the catalogue.
-        k: number of films.
-        filter: restricts the films.
     """
 
     text: str = ""
@@ -68,7 +59,6 @@ class SearchResult:
     Attributes:
         matches: films, best first, no film twice.
         query_film: the film of the catalogue that was queried, if any.
-        version: version of the index.
     """
 
     matches: tuple[Hit, ...]
@@ -77,13 +67,7 @@ class SearchResult:
 
 
 class Similar:
-    """Answers queries over an index. Threads may share it; their texts are encoded in shared batches.
-
-    Args:
-        live: the index.
-        encoder: encoder of the index.
-        admission: limit on pending queries.
-    """
+    """Answers queries over an index. Threads may share it; their texts are encoded in shared batches."""
 
     def __init__(self, live: ReloadingIndex, encoder: IndexEncoder, admission: Admission | None = None) -> None:
         self._live, self._encoder, self._admission = live, encoder, admission or Admission(None)
@@ -91,9 +75,6 @@ class Similar:
             lambda texts, _: encoder.encode(texts), max_items=_BATCH, length=len
         )
         self._vectors: LRUCache[str, Vectors] = LRUCache(_VECTORS)
-        self._lock = threading.Lock()
-        self._searched: LoadedIndex | None = None
-        self._answers: LRUCache[Query, SearchResult] = LRUCache(_ANSWERS)
 
     @property
     def model(self) -> str:
@@ -113,10 +94,6 @@ class Similar:
         The query film and its duplicates are excluded: the same text, the same title and year, or a cosine of at least
         0.999. No film is returned twice.
 
-        Args:
-            query: what is searched.
-            caller: the request that waits.
-
         Raises:
             UnknownFilm: no film has this id.
             UnknownTitle: only a title was given, and no film has it.
@@ -130,33 +107,26 @@ class Similar:
         with self._admission.admit():
             check_waiting(caller)
             index = self._live.get(caller.deadline)  # once, so that a query sees a single version
-            answers = self._answers_of(index)
-            if (cached := answers.get(query)) is not None:
-                return cached
-            result = self._result(index, query, caller)
-            answers.put(query, result)
-            return result
-
-    def _answers_of(self, index: LoadedIndex) -> LRUCache[Query, SearchResult]:
-        """The cached answers of this version of the index; those of an older version are dropped."""
-        with self._lock:
-            if self._searched is not index:
-                self._searched, self._answers = index, LRUCache(_ANSWERS)
-            return self._answers
+            cached: SearchResult | None = index.answers.get(query)
+            if cached is None:
+                cached = self._result(index, query, caller)
+                index.answers.put(query, cached)
+            return cached
 
     def _result(self, index: LoadedIndex, query: Query, caller: Caller) -> SearchResult:
-        entry = _query_entry(query, index)
+        entry, text = _query_entry(query, index), query.text.strip()
         if entry:
-            vector, excluded = np.asarray(index.vectors.vectors[entry.row]), _Excluded.of(entry)
+            vector = np.asarray(index.vectors.vectors[entry.row])
+            excluded = _Excluded(entry.digest, id=entry.film.id, called=entry.called)
         else:
-            vector = self._vector(query.text.strip(), caller)
-            excluded = _Excluded(digest_of(query.text.strip()), title=folded(query.title))
+            vector = self._vector(text, caller)
+            excluded = _Excluded(text_digest(text), title=folded(query.title))
         matches = tuple(_matches(index, vector, excluded, query, caller))
         return SearchResult(matches, entry.film if entry else None, index.version)
 
     def _vector(self, text: str, caller: Caller) -> Vectors:
         """The vector of a text, cached."""
-        key = digest_of(text)
+        key = text_digest(text)
         vector = self._vectors.get(key)
         if vector is None:
             vector = self._encode([text], caller=caller)[0]
@@ -164,31 +134,20 @@ class Similar:
         return vector
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Excluded:
-    """The query itself, which is not a result.
-
-    Attributes:
-        digest: digest of the query text.
-        id: id of the query film.
-        title: folded title of a query text.
-        films: title and year of the query film.
-    """
+    """The query itself, which is not a result: its text and title, or its film's text, id, title and year."""
 
     digest: str
-    id: str | None = None
     title: str = ""
-    films: frozenset[tuple[str, int]] = frozenset()
-
-    @classmethod
-    def of(cls, entry: Entry) -> _Excluded:
-        return cls(entry.digest, entry.film.id, films=frozenset([entry.called] if entry.called else []))
+    id: str | None = None
+    called: tuple[str, int] | None = None
 
     def matches(self, entry: Entry) -> bool:
         """Whether the entry is the query or a duplicate of it."""
-        film = entry.film
-        by_title = bool(self.title) and folded(film.title) == self.title
-        return film.id == self.id or entry.digest == self.digest or by_title or entry.called in self.films
+        same_film = entry.film.id == self.id or (entry.called is not None and entry.called == self.called)
+        by_title = bool(self.title) and folded(entry.film.title) == self.title
+        return same_film or by_title or entry.digest == self.digest
 
 
 def _query_entry(query: Query, index: LoadedIndex) -> Entry | None:

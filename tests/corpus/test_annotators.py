@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from corpus.annotate import Sentence, annotator, blocks
 from corpus.config import Row
-from corpus.prepare import formed
+from corpus.steps import formed
 from prompts.errors import InvalidSetting
 from tests.support.ugly import emoji, scripts
 

@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from eval.datasets.registry import records
 from main import main
+from prompts.files import locked
 from tabular import strict_rows
 from tests.corpus.films import BROKEN, COMEDY, LIGHTHOUSE, SALT, folder, write
 from tests.lookup.film_server import LANTERN, TMDB_KEY, FilmServer, film_server
@@ -317,12 +318,8 @@ def test_a_run_that_was_ended_leaves_no_half_of_a_file(raw: Path, monkeypatch: p
 
 
 def test_two_at_once_are_one_too_many(raw: Path) -> None:
-    from corpus.pipeline import _locked
-    from prompts.errors import InvalidSetting
-
-    Path("made").mkdir()
-    with _locked(Path("made")), pytest.raises(InvalidSetting, match="another process"), _locked(Path("made")):
-        pass
+    with locked(Path("made/.lock")):
+        assert "another process uses made" in call().output
 
 
 # --- what is wrong ---

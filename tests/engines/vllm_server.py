@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from llm.backends import vllm_server
@@ -25,15 +26,19 @@ _INSTALL = (
 
 def environment() -> Path:
     """Return the Python of an environment with vLLM's CPU build; the first call creates it (3.5 GB)."""
-    python = ENVIRONMENT / "bin" / "python"
-    stamp = ENVIRONMENT / "installed"
-    steps = "\n".join(" ".join(step) for step in _INSTALL)
-    if not stamp.exists() or stamp.read_text() != steps:
-        shutil.rmtree(ENVIRONMENT, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", ENVIRONMENT], check=True)
-        for step in _INSTALL:
+    return installed(ENVIRONMENT, *_INSTALL)
+
+
+def installed(folder: Path, *steps: Sequence[str]) -> Path:
+    """Return the Python of an environment in a folder, which the first call creates by these steps of pip."""
+    python, stamp = folder / "bin" / "python", folder / "installed"
+    done = "\n".join(" ".join(step) for step in steps)
+    if not stamp.exists() or stamp.read_text() != done:
+        shutil.rmtree(folder, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        for step in steps:
             subprocess.run([python, "-m", "pip", "--disable-pip-version-check", "-q", *step], check=True)
-        stamp.write_text(steps)
+        stamp.write_text(done)
     return python
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from eval.datasets.film_list import FilmColumns, Films
 from prompts.errors import InvalidDataset
-from similarity.film import Film
+from similarity.index.catalog import Film
 
 ROWS = [
     {"id": "a", "title": "One", "year": 1999, "genres": ["Drama", "War"], "description": "A war."},

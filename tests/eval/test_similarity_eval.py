@@ -19,7 +19,7 @@ from eval.similarity_eval import (
     retrieval_metrics,
     sample_queries,
 )
-from similarity.film import Film
+from similarity.index.catalog import Film
 from similarity.index.faiss_index import made
 from tests.similarity.words import Words
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from lookup.enrich import EnrichColumns, enriched
 from lookup.lookup import Lookup
-from lookup.providers.tmdb import tmdb
+from lookup.providers import tmdb
 from main import main
 from tabular import strict_rows
 from tabular.writing import write_table

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from llm.wrappers.cache import AnswerStore
-from lookup.fair_pool import FairPool, PoolClient
 from lookup.film import FilmQuery, FilmRecord, LookupFailure
-from lookup.lookup import Lookup
+from lookup.lookup import FairPool, Lookup, PoolClient
 
 
 @dataclass

@@ -10,9 +10,8 @@ import pytest
 from llm.wrappers.cache import AnswerStore
 from lookup.film import FilmQuery, FilmRecord, LookupFailure
 from lookup.lookup import Lookup
-from lookup.providers.omdb import omdb
-from lookup.providers.tmdb import tmdb
-from lookup.providers.wikipedia import wikipedia
+from lookup.providers import omdb, tmdb
+from lookup.wikipedia import wikipedia
 from tests.lookup.film_server import OMDB_KEY, TMDB_KEY, FilmServer, film_server
 from tests.support.misbehaving import body, hangs
 

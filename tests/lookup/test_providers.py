@@ -8,10 +8,8 @@ from typing import Any
 import pytest
 
 from lookup.film import FilmQuery, FilmRecord, LookupFailure, ProviderFailure
-from lookup.providers.omdb import omdb
-from lookup.providers.registry import PROVIDERS, Provider, order_of
-from lookup.providers.tmdb import tmdb
-from lookup.providers.wikipedia import wikipedia
+from lookup.providers import PROVIDERS, Provider, omdb, order_of, tmdb
+from lookup.wikipedia import wikipedia
 from prompts.errors import UnknownName
 from tests.lookup.film_server import LANTERN, OMDB_KEY, SALT, TMDB_KEY, TMDB_TOKEN, FilmServer, film_server
 from tests.support.misbehaving import Behaviour, body, cuts, hangs

@@ -15,7 +15,15 @@ import pytest
 import marquee
 from llm.embedded.matcher import Matcher
 from marquee import classification, systems
-from prompts.errors import InvalidDataset, InvalidSetting, InvalidTaxonomy, InvalidTexts, MarqueeError, UnknownName
+from prompts.errors import (
+    InvalidDataset,
+    InvalidSetting,
+    InvalidTaxonomy,
+    InvalidTexts,
+    MarqueeError,
+    MissingExtra,
+    UnknownName,
+)
 
 ROOT = Path(__file__).parent.parent.parent
 TICKETS = ["My card was charged twice.", "The app crashes when I open it."]
@@ -41,6 +49,29 @@ def test_importing_the_package_loads_no_library() -> None:
     )
     printed = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert set(json.loads(printed.stdout)) - sys.stdlib_module_names == {"marquee"}
+
+
+class WithoutLibrary:
+    """A classifier that needs a library which is not installed."""
+
+    name = "remote"
+
+    def classify(self, texts: Any, taxonomy: Any) -> Any:
+        raise ModuleNotFoundError("No module named 'openai'", name="openai")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("classify", {"texts": TICKETS, "classifier": WithoutLibrary()}),
+        ("classify_dataframe", {"df": pandas.DataFrame({"t": TICKETS}), "text": "t", "classifier": WithoutLibrary()}),
+        ("evaluate", {"data": [{"text": "a", "genres": "b"}], "text": "text", "systems": WithoutLibrary()}),
+    ],
+    ids=["classify", "classify_dataframe", "evaluate"],
+)
+def test_a_missing_library_is_an_error_that_names_the_extra(name: str, arguments: dict[str, Any]) -> None:
+    with pytest.raises(MissingExtra, match=f"marquee.{name} needs the extra 'llm': pip install"):
+        getattr(marquee, name)(**arguments)
 
 
 def test_every_public_name_exists_and_is_listed_in_order() -> None:

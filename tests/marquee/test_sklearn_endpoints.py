@@ -118,7 +118,7 @@ def test_fields_of_the_user_go_with_every_request(extra: str, monkeypatch: pytes
         ("MARQUEE_EXTRA_BODY", "[]", "should be a JSON object"),
         ("MARQUEE_EXTRA_BODY", "{", "should be a JSON object"),
         ("MARQUEE_EXTRA_BODY", '{"messages": []}', "cannot set messages"),
-        ("MARQUEE_REASONING_TOKENS", "many", "should be a number"),
+        ("MARQUEE_REASONING_TOKENS", "many", "give a whole number"),
     ],
 )
 def test_a_variable_without_sense_is_an_error_that_names_it(

@@ -20,7 +20,7 @@ from prompts.errors import InvalidSetting
 from prompts.network import connection, url_of
 from service.access_control import Keys
 from service.app import create_app
-from service.server.gunicorn import listen
+from service.server import listen
 from service.services import build
 from tests.support.misbehaving import Endpoint, endpoint, says
 
@@ -464,7 +464,7 @@ def idle(monkeypatch: pytest.MonkeyPatch) -> None:
     for place in (
         "marquee.bulk_jobs.BulkRequest.job", "marquee.systems.from_spec", "cli.data.DataOptions.load",
         "cli.similar.FilmOptions.films", "cli.similar._live_index", "cli.distil._loaded",
-        "cli.reference.pages", "eval.datasets.load", "tabular.open_table",
+        "service.reference.pages", "eval.datasets.load", "tabular.open_table",
     ):  # fmt: skip
         monkeypatch.setattr(place, works)
 
@@ -550,7 +550,7 @@ def test_any_error_of_the_system_is_one_line(monkeypatch: pytest.MonkeyPatch, er
     def fails() -> None:
         raise error
 
-    monkeypatch.setattr("cli.keys._keys", fails)
+    monkeypatch.setattr("cli.serve._keys", fails)
     assert said in error_of(call("keys", "list"))
 
 

@@ -277,7 +277,7 @@ def test_headers_that_mean_nothing_here_are_ignored(client: FlaskClient, path: s
 
 @pytest.mark.parametrize("given", [862, 862.0, "862"])
 def test_an_id_may_be_a_number(given: Any) -> None:
-    from service.schemas.similar import SimilarRequest
+    from service.schemas.routes import SimilarRequest
 
     assert SimilarRequest.model_validate({"id": given}).query().id == "862"
 
@@ -285,8 +285,8 @@ def test_an_id_may_be_a_number(given: Any) -> None:
 def test_a_bomb_is_refused_before_it_is_unpacked() -> None:
     import tracemalloc
 
+    from service.problems import RequestProblem
     from service.request_parsing import decompressed
-    from service.request_problem import RequestProblem
 
     tracemalloc.start()
     with pytest.raises(RequestProblem):

@@ -14,7 +14,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from marquee.version import __version__
+from marquee import __version__
 from tests.package.conftest import Environment
 
 HIDING = Path(__file__).parent / "hiding.py"
@@ -67,6 +67,7 @@ def test_help_names_the_command_of_the_wheel(installed: Environment, tmp_path: P
         (["bulk", "films.csv", "--out", "labelled.csv"], ""),
         (["taxonomies"], "tmdb"),
         (["prompts"], "plot.v1"),
+        (["keys", "add", "website"], "mq_"),
         (["-c", "import marquee; print(marquee.classify(['It crashes.'], labels=['bug', 'praise'])[0].scores)"], "bug"),
     ],
     ids=lambda given: given[0] if isinstance(given, list) else None,

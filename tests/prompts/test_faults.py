@@ -16,7 +16,7 @@ from prompts.registry import TaxonomyFile
 from service.foreign_names import FOREIGN_NAMES
 from service.schemas.classify import ClassifyRequest, PromptRequest
 from service.schemas.decisions import DecisionRequest
-from service.schemas.similar import SimilarRequest
+from service.schemas.routes import SimilarRequest
 
 WRONG: tuple[Any, ...] = (
     None, True, 0, 7, -1, 1.5, 1e300, "", "x", "1999", [], [7], [None], ["x", ["y"]], {}, {"a": 1}, [{}], [{"a": 1}],

@@ -12,7 +12,7 @@ from prompts.errors import InvalidTaxonomy
 from service.app import create_app
 from service.services import Services
 from similarity.index.builder import FilmSource, build
-from similarity.index.sample import live
+from similarity.index.reloading import live
 from similarity.index.search import Similar
 from tests.service.test_classify import problem_of
 from tests.similarity.films import films as some_films

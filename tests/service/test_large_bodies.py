@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from service.server.slow_clients import BufferBodyMiddleware, RequestReads
+from service.slow_clients import BufferBodyMiddleware, RequestReads
 from tests.support.process import service
 
 MEGABYTE = 1_000_000

@@ -23,7 +23,7 @@ from service.decisions import ScoreDecider
 from service.services import Services, build
 from similarity.index.builder import FilmSource as FilmSource
 from similarity.index.builder import build as build_index
-from similarity.index.sample import live
+from similarity.index.reloading import live
 from similarity.index.search import Similar
 from similarity.micro_batching import Admission
 from tests.service.test_classify import problem_of

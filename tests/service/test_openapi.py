@@ -30,10 +30,10 @@ from service.access_control import AccessControl, Keys
 from service.app import create_app
 from service.decisions import TokenDecider
 from service.openapi import OPERATIONS, document, routes_of
-from service.problem_kinds import KINDS
+from service.problems import KINDS
 from service.services import Limits, Services
 from similarity.index.builder import FilmSource, build
-from similarity.index.sample import live
+from similarity.index.reloading import live
 from similarity.index.search import Similar
 from similarity.micro_batching import Admission
 from tests.similarity.films import films

@@ -8,11 +8,11 @@ from flask.testing import FlaskClient
 
 from llm.embedded.matcher import Matcher
 from service.app import create_app
-from service.schemas.similar import SimilarAnswer
+from service.schemas.routes import SimilarAnswer
 from service.services import Limits, Services
 from similarity.encoders.minilm import MiniLM
 from similarity.index.builder import FilmSource, IndexEncoder, build
-from similarity.index.sample import live
+from similarity.index.reloading import live
 from similarity.index.search import Similar
 from tests.service.test_classify import problem_of
 from tests.similarity.films import films

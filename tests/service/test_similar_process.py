@@ -12,8 +12,8 @@ import pytest
 
 from llm.embedded.matcher import Matcher
 from similarity.encoders.minilm import MiniLM
-from similarity.film import Film
 from similarity.index.builder import FilmSource, build
+from similarity.index.catalog import Film
 from similarity.index.reloading import load_index
 from tests.support.process import ServiceProcess, service
 

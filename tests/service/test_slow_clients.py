@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.server.slow_clients import BufferBodyMiddleware, RequestReads
+from service.slow_clients import BufferBodyMiddleware, RequestReads
 
 
 def test_what_takes_too_long_to_arrive_is_shut_and_nothing_else() -> None:

@@ -10,7 +10,7 @@ import pytest
 from gunicorn.workers import gthread
 
 from prompts.errors import InvalidSetting
-from service.server.worker import DEFER, TESTED, Worker, check_gunicorn
+from service.server import DEFER, TESTED, Worker, check_gunicorn
 from tests.support.process import ROOT
 
 THREADS = 2

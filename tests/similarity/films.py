@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from similarity.film import Film
+from similarity.index.catalog import Film
 
 GENRES = ("Drama", "Comedy", "War")
 

@@ -13,12 +13,10 @@ import numpy as np
 import pytest
 
 from similarity.errors import InvalidIndex
-from similarity.film import Film
 from similarity.index.builder import FilmSource, build
+from similarity.index.catalog import Film
 from similarity.index.reloading import LoadedIndex, load_index
-from similarity.map.notebook import picture
-from similarity.map.page import page
-from similarity.map.points import points, principal
+from similarity.map import page, picture, points, principal
 from tests.similarity.films import film, films
 from tests.similarity.words import Words
 

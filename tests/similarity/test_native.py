@@ -40,7 +40,7 @@ def one():
         pytest.param(_OPENVINO, "one.encode(['A detective hunts a thief. ' * 20] * 40)", id="openvino, a batch"),
         pytest.param(_TORCH, "one()", id="torch"),
         pytest.param(
-            "from similarity.encoders.minilm import cut", "cut(['A detective hunts. ' * 90] * 99)", id="tokenizers"
+            "from similarity.encoders.tokens import cut", "cut(['A detective hunts. ' * 90] * 99)", id="tokenizers"
         ),
     ],
 )
@@ -53,8 +53,7 @@ def test_a_process_ends_cleanly_while_daemon_threads_compute(prepare: str, compu
 def test_what_computes_in_native_libraries_is_counted() -> None:
     from eval.baselines.transformer import Transformer
     from llm.backends.local_backend import LocalBackend
-    from similarity.encoders.minilm import MiniLM
-    from similarity.encoders.sentence_transformer import SentenceEncoder
+    from similarity.encoders.minilm import MiniLM, SentenceEncoder
     from similarity.encoders.tokens import cut
 
     for one in (

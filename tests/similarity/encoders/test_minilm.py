@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from similarity.encoders.minilm import APIECE, BATCH, MiniLM, batched, encoder_of
-from similarity.encoders.sentence_transformer import SentenceEncoder, Torch
+from similarity.encoders.minilm import MiniLM, SentenceEncoder, Torch, encoder_of
+from similarity.encoders.openvino_bert import APIECE, BATCH, batched
 from similarity.encoders.tokens import cut, encoded, tokenizer, weights_folder
 from similarity.errors import InvalidEncoder
 

@@ -12,8 +12,8 @@ import pytest
 from marquee.settings import read_settings
 from prompts.errors import InvalidSetting
 from similarity.encoders import precision
+from similarity.encoders.minilm import Torch
 from similarity.encoders.precision import autocast, choice, cpu_instructions, number_format, torch_dtype
-from similarity.encoders.sentence_transformer import Torch
 from similarity.encoders.tokens import weights_folder
 from similarity.errors import InvalidPrecision
 
@@ -179,7 +179,7 @@ def test_other_systems_ask_openvino(
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: machine)
     monkeypatch.setattr("sys.platform", system)
-    monkeypatch.setattr("similarity.encoders.openvino_graph.capabilities", lambda: ["BF16", "FP32"])
+    monkeypatch.setattr("similarity.encoders.precision.capabilities", lambda: ["BF16", "FP32"])
     assert cpu_instructions(tmp_path) == known
 
 

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from similarity.errors import InvalidIndex
-from similarity.film import Film
-from similarity.index import builder, manifest
+from similarity.index import builder
 from similarity.index.builder import Built, FilmSource, build
+from similarity.index.catalog import Film
+from similarity.index.folder import current
 from similarity.index.reloading import LoadedIndex, load_index
 from tests.similarity.films import film, films
 from tests.similarity.words import Words
@@ -104,7 +105,7 @@ def test_repeated_texts_are_counted(folder: Path) -> None:
 def test_what_cannot_be_built_is_refused(folder: Path, some: list[Film], options: dict[str, Any], said: str) -> None:
     with pytest.raises(InvalidIndex, match=said):
         made(folder, some, **options)
-    assert manifest.current(folder) is None
+    assert current(folder) is None
 
 
 def test_nothing_is_added_to_another_encoders_index(folder: Path) -> None:
@@ -145,7 +146,7 @@ def test_a_build_that_was_killed_goes_on_behind_its_last_whole_chunk(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kill_after(start(folder, 300, 0), "encoded 60")
-    assert manifest.current(folder) is None
+    assert current(folder) is None
     monkeypatch.setattr(builder, "_CHUNK", 20)
     encoder = Words()
     made(folder, films(300), "300 from 0", encoder=encoder)
@@ -179,7 +180,7 @@ def test_an_end_while_the_version_is_put_together_loses_nothing(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(manifest if hasattr(manifest, step) else builder, step, dies)
+        patched.setattr(builder, step, dies)
         with pytest.raises(KeyboardInterrupt):
             made(folder, films(10, 5), "more", append=True)
     put_in_force = step == "_prune"

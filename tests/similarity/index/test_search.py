@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from similarity.errors import InvalidIndex, SeveralFilms, UnknownFilm, UnknownGenre
-from similarity.film import Film
 from similarity.index.builder import FilmSource, build
+from similarity.index.catalog import Film
 from similarity.index.reloading import ReloadingIndex, SearchFilter
 from similarity.index.search import Query, SearchResult, Similar
 from tests.similarity.films import film, films

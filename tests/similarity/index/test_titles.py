@@ -14,11 +14,9 @@ from main import main
 from service.app import create_app
 from service.services import Services
 from similarity.errors import UnknownTitle
-from similarity.film import Film
 from similarity.index.builder import FilmSource, build
-from similarity.index.catalog import Titles
-from similarity.index.reloading import ReloadingIndex
-from similarity.index.sample import live
+from similarity.index.catalog import Film, Titles
+from similarity.index.reloading import ReloadingIndex, live
 from similarity.index.search import Query, Similar
 from tests.service.test_classify import problem_of
 from tests.similarity.words import Words
@@ -135,7 +133,7 @@ def test_of_many_titles_few_are_compared_letter_by_letter(monkeypatch: pytest.Mo
             compared.append(str(a))
             super().set_seq1(a)
 
-    monkeypatch.setattr("similarity.index.catalog.SequenceMatcher", Counting)
+    monkeypatch.setattr("difflib.SequenceMatcher", Counting)
     known = invented(74_000)
     assert Titles(known).like(damaged(known[50_000], 2))[0] == known[50_000]
     assert len(compared) <= 1 + 400

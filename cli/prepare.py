@@ -1,22 +1,81 @@
-"""`main.py corpus` and `main.py enrich`: build a film corpus, and look up missing plots."""
+"""`main.py data`, `split`, `corpus` and `enrich`: describe and split data sets, build a corpus, look up plots."""
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from cli.arguments import OutputPath, ProgressLine, dialect_options, refuse_input, say
+from cli.arguments import PATH, OutputPath, ProgressLine, dialect_options, print_table, refuse_input, say
+from cli.data import DataOptions, column_options, whole_data_options
 from cli.group import examples
 
 if TYPE_CHECKING:
     from corpus.pipeline import Ran
+    from eval.datasets import Example
     from lookup.lookup import Ambiguous
 
 
+_SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
+
+
+@click.command(short_help="Describe a data set: rows, lengths, labels, duplicates.")
+@click.argument("data", type=PATH)
+@click.option("--out", type=OutputPath(), help="HTML page to write, with a Markdown copy beside it.  [none]")
+@whole_data_options
+def data(data: Path, out: Path | None, options: DataOptions) -> None:
+    """Describe DATA: rows, lengths, labels, duplicates, and rows that were left out; --out writes a page with plots."""
+    from eval.report.data_card import describe, write
+
+    refuse_input(out, data, options.split_file)
+    loaded = options.load(data)
+    card = describe(data.name, loaded)
+    for name, count in card.splits.items():
+        click.echo(f"{name or 'no split':12} {count:8}")
+    if out:
+        page, twin = write(card, out)
+        say(f"card: {page} and {twin.name}")
+
+
+@click.command(short_help="Split a data set into train, validation and test.")
+@click.argument("data", type=PATH)
+@click.option("--out", required=True, type=OutputPath(), help="File to write, for --split-file.")
+@click.option("--validation", type=_SHARE, default=0.1, help="Share of the rows.")
+@click.option("--test", type=_SHARE, default=0.1, help="Share of the rows.")
+@click.option("--seed", type=int, default=0, help="Another seed gives another split.")
+@click.option("--ignore-splits", is_flag=True, help="Ignore the splits that the data has.")
+@column_options
+def split(
+    data: Path, out: Path, validation: float, test: float, seed: int, ignore_splits: bool, options: DataOptions
+) -> None:  # fmt: skip
+    """Split DATA by film, stratified by label, and write the split to a file.
+
+    A test split that DATA has stays as it is; train and validation share the rest.
+    """
+    from eval.datasets import divide
+
+    refuse_input(out, data)
+    shares = {"train": 1 - validation - test, "validation": validation, "test": test}
+    split_file, examples = divide(
+        data, options.taxonomy, options.fields, shares, seed, ignore_splits=ignore_splits, **options.as_arguments()
+    )
+    split_file.write(out)
+    _print_counts(examples, options.taxonomy.names)
+    say(f"split {split_file.digest} of data {split_file.data}: {out}")
+
+
+def _print_counts(examples: list[Example], labels: tuple[str, ...]) -> None:
+    """Rows and labels of each split."""
+    counts = Counter((example.split, label) for example in examples for label in ("", *example.labels))
+    splits = sorted({example.split for example in examples}, key=lambda name: (name != "train", name != "validation"))
+    rows = [(label or "rows", *(counts[name, label] for name in splits)) for label in ("", *labels)]
+    print_table(("", *splits), rows)
+
+
 @click.command("corpus", short_help="Build a corpus from raw film files.")
-@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("config", type=PATH)
 @click.option("--only", metavar="STEP", help="Run one step: merge, clean, enrich, explore or annotate.")
 @click.option("--status", is_flag=True, help="Print which steps are stale and why; run nothing.")
 def corpus_command(config: Path, only: str | None, status: bool) -> None:
@@ -50,19 +109,18 @@ def _print_step(step: Ran) -> None:
     short_help="Look up the missing plots of a table of films.",
     epilog=examples("enrich films.csv --out with_plots.csv"),
 )
-@click.argument("table", type=click.Path(path_type=Path))
+@click.argument("table", type=PATH)
 @click.option("--out", required=True, type=OutputPath(), help="Table to write: csv, tsv, jsonl, parquet.")
-@click.option("--title-field", default="title", show_default=True, help="Column of titles.")
-@click.option("--year-field", default="year", show_default=True, help="Column of years; optional.")
-@click.option("--text-field", default="description", show_default=True, help="Column of plots.")
+@click.option("--title-field", default="title", help="Column of titles.")
+@click.option("--year-field", default="year", help="Column of years; optional.")
+@click.option("--text-field", default="description", help="Column of plots.")
 @click.option(
     "--ambiguous",
     type=click.Choice(["none", "best-known"]),
     default="none",
-    show_default=True,
     help="The film to use if several have the title and the row has no year.",
 )
-@click.option("--patience", default=120.0, show_default=True, help="Maximum seconds per title.")
+@click.option("--patience", default=120.0, help="Maximum seconds per title.")
 @click.option("--limit", type=click.IntRange(1), help="Read and write only the first rows.")
 @dialect_options
 def enrich(

@@ -1,28 +1,61 @@
-"""Every kind of error response: status, title, meaning, usual causes and remedies."""
+"""Error responses (RFC 9457, without an HTTP library): every kind of error, and the exception that ends a request."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from llm.classifier import Problem
+from marquee.client import SLUGS
+
+_RETRY_SECONDS = 5
+
 
 @dataclass(frozen=True)
 class ErrorKind:
-    """A kind of error.
-
-    Attributes:
-        status: HTTP status.
-        title: short summary of the kind.
-        meaning: what happened.
-        causes: usual causes, the most frequent first.
-        remedies: what to do, in this order.
-    """
+    """A kind of error: usual causes, the most frequent first, and what to do, in this order."""
 
     status: int
     title: str
     meaning: str
     causes: tuple[str, ...]
     remedies: tuple[str, ...]
+
+
+class RequestProblem(Exception):
+    """Ends a request with an error of ``KINDS``.
+
+    Args:
+        slug: key of the kind.
+        detail: what is wrong with this request and what to do.
+        field: the field of the body that is wrong; None where it is not one field.
+        retry_after: seconds after which a retry may succeed; None where a retry is useless.
+    """
+
+    def __init__(self, slug: str, detail: str, field: str | None = None, retry_after: float | None = None) -> None:
+        self.slug, self.detail, self.field, self.retry_after = slug, detail, field, retry_after
+        super().__init__(detail)
+
+    @classmethod
+    def of(cls, problem: Problem) -> RequestProblem:
+        """The error of a request whose only answer has this problem."""
+        transient = problem.kind in ("unreachable", "busy")
+        retry_after = (problem.retry_after or _RETRY_SECONDS) if transient else None
+        return cls(SLUGS[problem.kind], problem.detail, retry_after=retry_after)
+
+
+def problem_type(slug: str) -> str:
+    """Path of the page that explains a kind of error, with the prefix under which a reverse proxy serves the app."""
+    from flask import has_request_context, request
+
+    prefix = request.script_root if has_request_context() else ""
+    return f"{prefix}/problems/{slug}"
+
+
+def problem_body(slug: str, detail: str, field: str | None = None) -> dict[str, object]:
+    """The members of a problem document."""
+    kind, members = KINDS[slug], {"field": field} if field else {}
+    return {"type": problem_type(slug), "title": kind.title, "status": kind.status, "detail": detail, **members}
 
 
 KINDS: Mapping[str, ErrorKind] = {
@@ -34,10 +67,7 @@ KINDS: Mapping[str, ErrorKind] = {
             "Content-Encoding names gzip or deflate, but the body is not compressed, or it was cut off.",
             "X-Request-Timeout is not a number of seconds above 0.",
         ),
-        (
-            "Send the body without compression and leave Content-Encoding out.",
-            "Send X-Request-Timeout as a number, such as 5.",
-        ),
+        ("Send the body uncompressed, without Content-Encoding.", "Send X-Request-Timeout as a number, such as 5."),
     ),
     "not-json": ErrorKind(
         400,
@@ -62,30 +92,21 @@ KINDS: Mapping[str, ErrorKind] = {
             "The key was revoked, or belongs to another service.",
             "A reverse proxy removes the Authorization header.",
         ),
-        (
-            "Send Authorization: Bearer KEY, or X-API-Key: KEY.",
-            "Make a key where the service runs: main.py keys add NAME.",
-        ),
+        ("Send Authorization: Bearer KEY, or X-API-Key: KEY.", "Make a key on the server: main.py keys add NAME."),
     ),
     "not-found": ErrorKind(
         404,
         "The route does not exist",
         "No route has this path.",
         ("A misspelt path.", "A reverse proxy adds or removes a part of the path."),
-        (
-            "Read the list of routes at /, or at /docs.",
-            "Behind a proxy, see Reverse proxies in docs/operations.md.",
-        ),
+        ("Read the list of routes at /, or at /docs.", "Behind a proxy, see Reverse proxies in docs/operations.md."),
     ),
     "unknown-taxonomy": ErrorKind(
         404,
         "No such taxonomy",
         "The request names a taxonomy that the service does not have.",
         ("A misspelt name.", "A YAML file that is only on the client's machine."),
-        (
-            "Read the names at GET /taxonomies.",
-            "Send the labels with the request, under labels.",
-        ),
+        ("Read the names at GET /taxonomies.", "Send the labels with the request, under labels."),
     ),
     "unknown-prompt": ErrorKind(
         404,
@@ -161,8 +182,7 @@ KINDS: Mapping[str, ErrorKind] = {
     "invalid-request": ErrorKind(
         422,
         "The request is invalid",
-        "The body is JSON, but a field is missing, unknown, or has a value that is not allowed. The detail names the "
-        "field, its value and what is allowed.",
+        "A field of the body is missing, unknown, or has a wrong value. The detail names it and what is allowed.",
         (
             "A field of another service's API, such as inputs or candidate_labels.",
             "A number, null or a list where a string is expected.",
@@ -174,10 +194,7 @@ KINDS: Mapping[str, ErrorKind] = {
         429,
         "Too many requests",
         "The key or the address has sent more requests than the rate limit allows, or too many wrong keys.",
-        (
-            "A loop without pauses.",
-            "Many clients behind one reverse proxy, which the service sees as one address.",
-        ),
+        ("A loop without pauses.", "Many clients behind one reverse proxy, which the service sees as one address."),
         (
             "Wait for the seconds of Retry-After.",
             "Send many texts in one request, under texts.",
@@ -204,8 +221,8 @@ KINDS: Mapping[str, ErrorKind] = {
         "The model gives no probabilities, or answers for its own labels only, so it cannot answer typed questions.",
         ("An endpoint without log probabilities.", "A score question to the embedded classifier."),
         (
-            "Use a model whose endpoint returns log probabilities, such as vLLM.",
-            "Send a choice question in place of a score question.",
+            "Use an endpoint with log probabilities, such as vLLM.",
+            "Send a choice question instead of a score question.",
         ),
     ),
     "model-rejected": ErrorKind(
@@ -227,10 +244,7 @@ KINDS: Mapping[str, ErrorKind] = {
         "The model's endpoint is misconfigured",
         "The endpoint refuses the service's key, or does not serve the model that the settings name.",
         ("A wrong OPENAI_API_KEY or OPENAI_BASE_URL.", "A model name that the endpoint does not serve."),
-        (
-            "Compare MARQUEE_MODEL with the names at the endpoint's /v1/models.",
-            "Check the endpoint: main.py probe.",
-        ),
+        ("Compare MARQUEE_MODEL with the names at the endpoint's /v1/models.", "Check the endpoint: main.py probe."),
     ),
     "model-unreachable": ErrorKind(
         503,
@@ -273,9 +287,6 @@ KINDS: Mapping[str, ErrorKind] = {
         "The request timed out",
         "The answer was not ready within X-Request-Timeout, or within the service's own limit.",
         ("A short X-Request-Timeout.", "Many texts, or a slow model.", "A queue of other requests."),
-        (
-            "Send fewer texts per request, or allow more seconds.",
-            "Raise MARQUEE_REQUEST_TIMEOUT.",
-        ),
+        ("Send fewer texts per request, or allow more seconds.", "Raise MARQUEE_REQUEST_TIMEOUT."),
     ),
 }

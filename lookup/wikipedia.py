@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
 from pydantic import BaseModel
 
 from lookup.film import Candidate, FilmQuery, FilmRecord, Kind, LookupFailure, best_match, normalized_title
-from lookup.http_client import HTTPClient
+from lookup.http_client import HTTPClient, HTTPProvider
 
-NAME = "wikipedia"
-BASE_URL = "https://en.wikipedia.org/w/api.php"
+_BASE_URL = "https://en.wikipedia.org/w/api.php"
 _PER_SECOND = 5.0
 _CONCURRENCY = 1  # Wikimedia asks for sequential requests
 _HITS = "20"
@@ -50,17 +48,8 @@ class _Reply(BaseModel):
     error: _Error | None = None
 
 
-@dataclass(frozen=True)
-class Wikipedia:
+class Wikipedia(HTTPProvider):
     """A Wikipedia as a provider."""
-
-    http: HTTPClient
-    name: str = NAME
-
-    @property
-    def base_url(self) -> str:
-        """See ``Provider.base_url``."""
-        return self.http.base_url
 
     def find(self, query: FilmQuery, deadline: float) -> FilmRecord | LookupFailure:
         """See ``Provider.find``."""
@@ -73,11 +62,8 @@ class Wikipedia:
         plot = _plot(self._extract(candidate.id, deadline))
         if not plot:
             return LookupFailure("no_plot", f"Wikipedia has a page about {query}, but it has no plot section")
-        page = pages[candidate.id]
-        title = candidate.titles[0]
-        return FilmRecord(
-            NAME, title, candidate.year, candidate.id, self._url(page.title), plot, "plot section", (), count
-        )
+        title, url = candidate.titles[0], self._url(pages[candidate.id].title)
+        return FilmRecord(self.name, title, candidate.year, candidate.id, url, plot, "plot section", (), count)
 
     def _search(self, query: FilmQuery, deadline: float) -> list[_Page]:
         # Words only: colons, minus signs and quotes are search operators.
@@ -87,8 +73,7 @@ class Wikipedia:
 
     def _extract(self, page: str, deadline: float) -> str:
         params = {"prop": "extracts", "explaintext": "1", "exsectionformat": "wiki", "pageids": page}
-        pages = self._query(params, deadline)
-        return pages[0].extract if pages else ""
+        return next((page.extract for page in self._query(params, deadline)), "")
 
     def _query(self, params: dict[str, str], deadline: float) -> list[_Page]:
         reply = self.http.get(
@@ -108,9 +93,8 @@ def wikipedia(key: str = "", base_url: str = "", contact: str = "") -> Wikipedia
     """A Wikipedia, by default the English one. Wikimedia's policy requires ``contact`` in the ``User-Agent``."""
     agent = f"Marquee/1 ({contact or 'film look-up'}) httpx2"
     headers = {"User-Agent": agent, "Accept": "application/json"}
-    return Wikipedia(
-        HTTPClient(NAME, base_url or BASE_URL, per_second=_PER_SECOND, concurrency=_CONCURRENCY, headers=headers)
-    )
+    url, rate = base_url or _BASE_URL, _PER_SECOND
+    return Wikipedia(HTTPClient("wikipedia", url, per_second=rate, concurrency=_CONCURRENCY, headers=headers))
 
 
 def _candidate(page: _Page) -> Candidate | None:

@@ -1,0 +1,153 @@
+"""`main.py taxonomies`, `prompts`, `probe` and `reference`: labels, prompts, the endpoint, settings and routes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.arguments import PATH, OutputPath, model_settings, print_table, taxonomy_option
+from prompts.installation import SAMPLE
+
+if TYPE_CHECKING:
+    from prompts.taxonomy import Taxonomy
+
+
+@click.command(short_help="List the taxonomies, or the labels of one.")
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def taxonomies(name: str | None, as_json: bool) -> None:
+    """List the taxonomies, or the labels of taxonomy NAME."""
+    from prompts import registry
+
+    listed = [registry.taxonomy_at(name)] if name else list(registry.taxonomies().values())
+    if as_json:
+        click.echo(json.dumps([taxonomy.as_json() for taxonomy in listed], ensure_ascii=False))
+    elif name:
+        notes = {True: "", False: "  (never predicted)"}
+        print_table(
+            ("label", "description"), [(one.name, one.description + notes[one.predict]) for one in listed[0].labels]
+        )
+    else:
+        print_table(
+            ("taxonomy", "labels", "subject", "per text"),
+            [
+                (one.name, len(one.names), one.subject, f"up to {one.max_labels} labels" if one.multi else "one label")
+                for one in listed
+            ],
+        )
+
+
+@click.group("prompts", invoke_without_command=True, short_help="List the prompts, or show one filled in.")
+@click.pass_context
+def prompts_group(ctx: click.Context) -> None:
+    """List the prompts, or show one filled in."""
+    from prompts import registry
+
+    if ctx.invoked_subcommand is None:
+        prompts = registry.prompts().values()
+        print_table(("prompt", "digest", "about"), [(prompt.name, prompt.digest, prompt.about) for prompt in prompts])
+
+
+@prompts_group.command("show", short_help="Print the messages of a prompt for a text.")
+@click.argument("name")
+@click.option("--text", "body", default="", show_default=False, help="The text of the prompt.")
+@click.option("--title", default="", show_default=False, help="The title of the text.")
+@taxonomy_option
+@click.option("--json", "as_json", is_flag=True, help="Print the messages as JSON.")
+def show(name: str, body: str, title: str, taxonomy: Taxonomy, as_json: bool) -> None:
+    """Print the messages that a language model receives for a text, with the few-shot examples of the settings."""
+    from marquee.factory import example_selector
+    from marquee.settings import read_settings
+    from prompts import registry
+    from prompts.text import Text
+    from similarity.encoders.minilm import MiniLM
+
+    text = Text(body, title)
+    (examples,) = example_selector(read_settings(), MiniLM(), taxonomy)([text], taxonomy)
+    messages = registry.prompt(name).render(text, taxonomy, examples=examples)
+    if as_json:
+        click.echo(json.dumps(messages, ensure_ascii=False))
+        return
+    for message in messages:
+        click.echo(f"--- {message['role']} ---\n{message['content']}")
+
+
+@click.command(short_help="Check what the endpoint supports.")
+@click.option("--refresh", is_flag=True, help="Probe again, even if the result is cached.")
+@click.option(
+    "--order",
+    "orders",
+    type=click.IntRange(2),
+    is_flag=False,
+    flag_value=20,
+    default=None,
+    help="Measure how many decisions change over so many label permutations.  [20]",
+)
+@click.option(
+    "--data",
+    type=PATH,
+    default=SAMPLE / "films.jsonl",
+    show_default="the sample films",
+    help="Texts for --order: JSON lines.",
+)
+@click.option("--text-field", default="plot", help="Column of the text.")
+@click.option("--limit", type=click.IntRange(1), default=40, help="Maximum number of texts.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def probe(refresh: bool, orders: int | None, data: Path, text_field: str, limit: int, as_json: bool) -> None:
+    """Check which capabilities the endpoint supports, or how far answers depend on the order of the labels."""
+    from llm.classifier import Problem
+    from marquee.factory import probe_of
+    from prompts.network import without_login
+
+    if orders:
+        return _measure_order_sensitivity(orders, data, text_field, limit, as_json)
+    settings = model_settings()
+    capabilities = probe_of(settings)
+    result = (None if refresh else capabilities.stored()) or capabilities.refresh()
+    if isinstance(result, Problem):
+        raise click.ClickException(result.detail)
+    if as_json:
+        click.echo(json.dumps(result.as_json(), indent=2))
+        return None
+    click.echo(f"{capabilities.model} at {without_login(settings.base_url)}, version {result.version or 'unknown'}")
+    for name, finding in result.findings.items():
+        click.echo(f"  {name:16} {finding.outcome:10} {finding.note}")
+    click.echo(f"  {'context':16} {result.context or 'unknown'}")
+    return None
+
+
+def _measure_order_sensitivity(orders: int, data: Path, text_field: str, limit: int, as_json: bool) -> None:
+    from eval.datasets import texts_of
+    from llm.wrappers.combined import order_sensitivity
+    from marquee.factory import RequestOptions, classifier_of
+    from marquee.settings import read_settings
+    from prompts import registry
+
+    settings = read_settings()
+    classifier = classifier_of(settings, RequestOptions(cache=False))
+    result = order_sensitivity(
+        classifier, texts_of(data, text_field, limit), registry.taxonomy_at(settings.taxonomy), orders
+    )
+    if as_json:
+        click.echo(json.dumps({"orders": orders, **vars(result)}))
+        return
+    click.echo(f"{classifier.name}, {orders} orders, {result.decisions} decisions about a text and a label:")
+    click.echo(f"  {result.ever:.1%} are not the same under every order")
+    click.echo(f"  {result.minority:.1%} of the answers go against the majority of their decision")
+    if result.failed:
+        click.echo(f"  {result.failed} texts had a problem and were left out")
+
+
+@click.command(short_help="Write the reference pages of settings and routes.")
+@click.option("--out", type=OutputPath(folder=True), default=Path("docs"), help="Folder.")
+def reference(out: Path) -> None:
+    """Write configuration.md and http.md, the references of settings and routes."""
+    from prompts.files import write_text_atomically
+    from service.reference import pages
+
+    for name, page in pages().items():
+        write_text_atomically(out / name, page)
+        click.echo(out / name)

@@ -1,1 +1,0 @@
-"""Providers of films and plots; ``registry`` lists them."""

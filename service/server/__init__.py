@@ -1,1 +1,0 @@
-"""The HTTP server: gunicorn workers, slow and disconnected clients, CPU threads."""

@@ -1,1 +1,0 @@
-"""A picture of a catalogue in two dimensions."""
