@@ -38,11 +38,11 @@ from benchmarks.measure import (
     target_table,
     tmdb_genres,
 )
+from bulk.answer_store import LocalRunner, Runner
 from bulk.inputs import TextColumns, input_files
 from bulk.job import ClassifierSpec, Job
 from bulk.progress import Progress
 from bulk.run import run
-from bulk.runners import LocalRunner, Runner
 from eval.manifest import peak_megabytes
 from llm.classifier import AnswerSource, Classifier, Prediction
 from prompts.taxonomy import Taxonomy

@@ -21,8 +21,8 @@ import yaml
 from benchmarks.measure import COMMAND, SAMPLE, cpu_path, table
 from llm.backends.backend import Backend, Conversation, FakeBackend, TokenLogprobs
 from prompts import registry
-from prompts.answer_format import CODES, LABEL_TOKENS
 from prompts.taxonomy import Label, Taxonomy
+from prompts.template import CODES, LABEL_TOKENS
 from prompts.text import Text
 from tabular import strict_rows
 

@@ -81,7 +81,7 @@ def local(folder: Path, device: str, load: Load) -> Rates:
 
 def _run_local(backend: Any, strategy: str, conversations: Sequence[Any]) -> None:
     from llm.strategies.json_list import JSONList
-    from prompts.answer_format import CODES
+    from prompts.template import CODES
 
     genres = tmdb_genres()
     if strategy == "label_tokens":

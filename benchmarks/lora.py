@@ -18,15 +18,13 @@ import click
 
 from benchmarks.measure import COMMAND, cpu_path, table
 from eval.datasets import Example, load, sample
-from eval.datasets.grouping import film
-from eval.metrics.classification import METRICS, indicator
+from eval.datasets.split import film
+from eval.metrics import METRICS, indicator
 from prompts.text import Text
 from tests.support.tiny_qwen2 import SAMPLE
 from tests.support.trained_qwen2 import PROMPT
 from tests.support.worded_qwen2 import GENRES, films, worded
-from training.lora.config import LoraConfig
-from training.lora.dataset import Form, PromptSetup
-from training.lora.run import LoraPlan, metrics, train_adapter
+from training.lora.run import Form, LoraConfig, LoraPlan, PromptSetup, metrics, train_adapter
 
 FORM: Form = "label_tokens"
 _WORDS = 64

@@ -22,7 +22,7 @@ from benchmarks.contenders import skllm_prompts
 from benchmarks.measure import Plots, tmdb_genres
 from llm.strategies.scored import YES_NO_CODES
 from prompts import registry
-from prompts.answer_format import JSON_LIST, LABEL_TOKENS, AnswerFormat
+from prompts.template import JSON_LIST, LABEL_TOKENS, AnswerFormat
 from prompts.text import Text
 from tests.support.tiny_qwen2 import CHAT_TEMPLATE, build
 from tests.support.trained_qwen2 import teach

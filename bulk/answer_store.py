@@ -1,20 +1,22 @@
-"""The answers of an unfinished run: a SQLite file with a row per different text, so that each is classified once.
+"""Classifies batches of texts, and stores the answers: a SQLite file with a row per different text.
 
-``put`` writes a batch in one transaction that is on the disk when it returns.
+Each text is classified once. ``put`` writes a batch in one transaction that is on the disk when it returns.
 """
 
 from __future__ import annotations
 
 import hashlib
 import sqlite3
+import time
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from llm.classifier import AnswerSource, Prediction, Usage
+from llm.classifier import Classifier, Prediction, Usage
 from prompts.errors import Interrupted
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
@@ -32,6 +34,9 @@ CREATE TEMP TABLE planned (digest BLOB PRIMARY KEY) WITHOUT ROWID;
 _NO_SCORE = float("nan")
 _UNREADABLE = "unreadable:"
 _CHUNK = 1_000
+# Problems of the endpoint at this moment, not of the text.
+TRANSIENT = frozenset(["unreachable", "busy", "misconfigured", "timeout"])
+_FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class RowAnswer:
         labels: None where there is a problem; empty where none applies.
         scores: by label, where the classifier gives scores.
         source: model, taxonomy, prompt and strategy.
-        problem: kind and detail of a failure; None where there is an answer.
+        problem: kind and detail of a failure.
     """
 
     labels: tuple[str, ...] | None
@@ -66,6 +71,33 @@ def text_digest(text: Text) -> bytes:
     return hashlib.blake2b(content, digest_size=16).digest()
 
 
+@dataclass(frozen=True)
+class TextBatch:
+    """Different texts to classify together, with their digests."""
+
+    digests: tuple[bytes, ...]
+    texts: tuple[Text, ...]
+
+    @classmethod
+    def taken_from(cls, pending: dict[bytes, Text], count: int) -> TextBatch:
+        """The first texts of ``pending``, which are removed there."""
+        keys = tuple(islice(pending, count))
+        return cls(keys, tuple(pending.pop(key) for key in keys))
+
+    def answers(self, predictions: Sequence[Prediction], taxonomy: Taxonomy) -> list[StoredAnswer]:
+        """The answers of the batch's predictions."""
+        return [
+            StoredAnswer(key, _answer_of(prediction, taxonomy), prediction.usage)
+            for key, prediction in zip(self.digests, predictions, strict=True)
+        ]
+
+
+Unknown = Callable[[Sequence[bytes]], set[bytes]]
+"""Returns those of some digests that have no answer."""
+Batches = Callable[[Unknown], Iterator[TextBatch]]
+"""Returns the batches of all texts that are unknown."""
+
+
 def model_of(answer: RowAnswer, taxonomy: Taxonomy) -> str:
     """The name of the model that answered, also where its answer is unreadable; empty where none did."""
     answered = answer.problem is None or answer.problem.startswith(_UNREADABLE)
@@ -76,9 +108,10 @@ def _model_in(source: str, taxonomy: Taxonomy) -> str:
     return source.partition(f" {taxonomy.versioned_name}")[0]
 
 
-def answer_of(prediction: Prediction, taxonomy: Taxonomy) -> RowAnswer:
+def _answer_of(prediction: Prediction, taxonomy: Taxonomy) -> RowAnswer:
     """The answer of a prediction. A label outside the taxonomy makes it a problem."""
-    source, problem = _source_string(prediction.source), prediction.problem
+    made, problem = prediction.source, prediction.problem
+    source = " ".join(filter(None, (made.model, made.taxonomy, made.prompt, made.strategy)))
     if problem is not None:
         return RowAnswer(None, {}, source, f"{problem.kind}: {problem.detail}")
     if unknown := next((name for name in prediction.labels if name not in taxonomy.names), None):
@@ -87,8 +120,63 @@ def answer_of(prediction: Prediction, taxonomy: Taxonomy) -> RowAnswer:
     return RowAnswer(prediction.labels, scores, source, None)
 
 
-def _source_string(source: AnswerSource) -> str:
-    return " ".join(part for part in (source.model, source.taxonomy, source.prompt, source.strategy) if part)
+# --- classifying ---
+
+
+class Runner(Protocol):
+    """Classifies batches, in any order."""
+
+    def answers(self, batches: Batches, store: JobStore) -> Iterator[list[StoredAnswer]]:
+        """Answers to whole batches as they come; the caller adds them to the store."""
+
+
+@dataclass(frozen=True)
+class LocalRunner:
+    """Runs one classifier in this process, batch by batch.
+
+    ``patience`` is the time in seconds to wait for an endpoint that fails for every text; None stores its failures.
+    """
+
+    open: Callable[[], Classifier]
+    taxonomy: Taxonomy
+    patience: float | None = 60.0
+
+    def answers(self, batches: Batches, store: JobStore) -> Iterator[list[StoredAnswer]]:
+        """See ``Runner.answers``."""
+        classifier: Classifier | None = None
+        for batch in batches(store.unknown):
+            classifier = classifier or self.open()
+            yield classify_batch(classifier, batch, self.taxonomy, self.patience)
+
+
+def classify_batch(
+    classifier: Classifier, batch: TextBatch, taxonomy: Taxonomy, patience: float | None
+) -> list[StoredAnswer]:
+    """A batch's answers.
+
+    Where every text has a transient problem, the endpoint is down. The call waits for it and then raises
+    ``Interrupted``, instead of storing a million failures.
+    """
+    deadline, wait = time.monotonic() + (patience or 0), _FIRST_WAIT
+    while True:
+        predictions = classifier.classify(batch.texts, taxonomy)
+        outage = None if patience is None else _outage(predictions)
+        if outage is None:
+            return batch.answers(predictions, taxonomy)
+        if time.monotonic() + wait > deadline:
+            raise Interrupted(f"{classifier.name} answers none of {len(predictions)} texts ({outage}); {RESUME}")
+        time.sleep(wait)
+        wait = min(_LONGEST_WAIT, 2 * wait)
+
+
+def _outage(predictions: Sequence[Prediction]) -> str | None:
+    """The first problem's detail where the endpoint fails for every text."""
+    problems = [prediction.problem for prediction in predictions]
+    details = [problem.detail for problem in problems if problem is not None and problem.kind in TRANSIENT]
+    return details[0] if details and len(details) == len(problems) else None
+
+
+# --- storing ---
 
 
 def select_in(connection: sqlite3.Connection, query: str, keys: Sequence[object]) -> Iterator[tuple[Any, ...]]:
@@ -101,9 +189,7 @@ def select_in(connection: sqlite3.Connection, query: str, keys: Sequence[object]
 class JobStore:
     """Answers by the digest of their text; one thread at a time.
 
-    Args:
-        path: of the file, created where it is missing; ``""`` is a temporary file of this process.
-        taxonomy: of the labels.
+    The file is created where it is missing; the path ``""`` is a temporary file of this process.
     """
 
     def __init__(self, path: Path | str, taxonomy: Taxonomy) -> None:
@@ -128,13 +214,9 @@ class JobStore:
         """Number of answered texts."""
         return int(self._connection.execute("SELECT count(*) FROM answers").fetchone()[0])
 
-    def known(self, digests: Sequence[bytes]) -> set[bytes]:
-        """Those of the digests that have an answer."""
-        return {row[0] for row in self._select("digest", digests)}
-
     def unknown(self, digests: Sequence[bytes]) -> set[bytes]:
         """Those of the digests that have no answer."""
-        return set(digests) - self.known(digests)
+        return set(digests) - {row[0] for row in self._select("digest", digests)}
 
     def plan(self, digests: Sequence[bytes]) -> set[bytes]:
         """Those that are neither answered nor planned; they are planned from now on, in this process."""
@@ -151,11 +233,7 @@ class JobStore:
         return {row[0]: self._answer(row[1], row[2], sources[row[3]], row[4]) for row in self._select(columns, digests)}
 
     def put(self, answers: Sequence[StoredAnswer]) -> None:
-        """Store answers, all or none of them; an answer that is already there stays.
-
-        Raises:
-            Interrupted: the disk is full or fails.
-        """
+        """Store answers, all or none; one that is there stays. Raises ``Interrupted`` where the disk is full."""
         with self._errors("write"), self._connection:
             rows = [self._row(*answer) for answer in answers]
             self._connection.executemany("INSERT OR IGNORE INTO answers VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)", rows)

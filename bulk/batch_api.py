@@ -18,7 +18,6 @@ from typing import Any
 
 from bulk.answer_store import JobStore, select_in
 from bulk.job import Job, write_errors
-from bulk.runners import batches
 from llm.backends.capabilities import CapabilityReport
 from llm.backends.openai_compatible import OpenAICompatible
 from llm.backends.refusals import Refusal, excerpt, problem_of, read_refusal, redact
@@ -26,7 +25,7 @@ from llm.backends.replies import only_reasoned, status_in
 from llm.backends.request_adapter import Reply, RequestAdapter
 from llm.backends.request_forms import Body
 from llm.backends.transport import CHAT
-from llm.classifier import Problem
+from llm.classifier import Problem, ProblemKind
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.files import replacing
 from tabular import open_table
@@ -56,8 +55,7 @@ class OfflineTransport:
         endpoint: what answers the requests, for messages.
         path: of the file of results; ``""`` is a temporary file of this process.
         adapting: rewrites requests to the form that their model takes, and learns from refusals; None changes nothing.
-        remedy: what to do about a request that was refused in one form and has another one now, or that failed for a
-            transient reason.
+        remedy: what to do about a request that another form or another attempt may save.
         resends: whether a request that failed for a transient reason is collected again; else its failure is final.
         secrets: removed from the endpoint's messages, besides those of its URL.
     """
@@ -99,11 +97,10 @@ class OfflineTransport:
         count = 0
         with self._connection:
             for key, result in results:
-                row = (key, json.dumps(result))
-                if _succeeded(result):
-                    self._connection.execute("INSERT OR REPLACE INTO replies VALUES (?, ?)", row)
-                else:
-                    self._connection.execute("INSERT OR IGNORE INTO replies VALUES (?, ?)", row)
+                row, succeeded = (key, json.dumps(result)), self._succeeded(result)
+                conflict = "REPLACE" if succeeded else "IGNORE"
+                self._connection.execute(f"INSERT OR {conflict} INTO replies VALUES (?, ?)", row)
+                if not succeeded:
                     self._connection.execute("INSERT INTO failures VALUES (?, ?)", row)
                 count += 1
         return count
@@ -150,10 +147,8 @@ class OfflineTransport:
     def _read(self, table: str, keys: Sequence[str]) -> dict[str, list[Any]]:
         """The results of some requests in a table, in the order in which they were added."""
         results: dict[str, list[Any]] = {}
-        order = "ORDER BY rowid" if table == "failures" else ""
-        for key, reply in select_in(
-            self._connection, f"SELECT id, reply FROM {table} WHERE id IN ({{}}) {order}", keys
-        ):
+        query = f"SELECT id, reply FROM {table} WHERE id IN ({{}}) {'ORDER BY rowid' * (table == 'failures')}"
+        for key, reply in select_in(self._connection, query, keys):
             results.setdefault(key, []).append(json.loads(reply))
         return results
 
@@ -162,7 +157,7 @@ class OfflineTransport:
         if not results:
             self._collected[key] = body
             return Problem("timeout", f"{self.endpoint} has no answer to this request yet")
-        if not failures or _succeeded(results[-1]):
+        if not failures or self._succeeded(results[-1]):
             return self._outcome(results[-1]).result
         outcomes = [self._outcome(failure) for failure in failures]
         final = [outcome for outcome in outcomes if not (outcome.may_pass and self._resends)]
@@ -174,6 +169,11 @@ class OfflineTransport:
         if isinstance(last, Problem):
             return replace(last, detail=f"{last.detail}; {self._remedy}")
         return Problem("unreadable", f"the model was still reasoning when its tokens ran out; {self._remedy}")
+
+    def _succeeded(self, result: Mapping[str, Any]) -> bool:
+        """Whether there is a reply: neither an error under status 200, nor one whose tokens all went into reasoning."""
+        reply = self._outcome(result).result
+        return not isinstance(reply, Problem) and not only_reasoned(reply)
 
     def _outcome(self, result: Mapping[str, Any]) -> Reply:
         response, error = result.get("response") or {}, result.get("error")
@@ -194,9 +194,8 @@ class OfflineTransport:
         if refusal.too_long:
             return Reply(problem_of(self.endpoint, refusal), refusal)
         message = excerpt(refusal.message) or excerpt(refusal.codes.strip()) or "no reason was given"
-        return Reply(
-            Problem("busy" if is_transient else "rejected", f"{self.endpoint} did not answer: {message}"), refusal
-        )
+        kind: ProblemKind = "busy" if is_transient else "rejected"
+        return Reply(Problem(kind, f"{self.endpoint} did not answer: {message}"), refusal)
 
 
 def custom_id(body: Body) -> str:
@@ -217,14 +216,6 @@ def read_results(path: Path) -> Iterable[tuple[str, Any]]:
                 f"{row.where}: no line of a Batch API's results (custom_id, response, error); was the download cut off?"
             )
         yield str(row.cells["custom_id"]), {"response": row.cells.get("response"), "error": row.cells.get("error")}
-
-
-def _succeeded(result: Mapping[str, Any]) -> bool:
-    """Whether there is a reply: neither an error under status 200, nor one whose tokens all went into reasoning."""
-    response = result.get("response") or {}
-    body, status = response.get("body"), _number(response.get("status_code")) or 200
-    answers = status == 200 and isinstance(body, dict) and status_in(body) == 200
-    return answers and not result.get("error") and not only_reasoned(body)
 
 
 def _required(body: Body) -> tuple[str, ...]:
@@ -249,14 +240,9 @@ class RequestFiles:
 def write_requests(
     job: Job, transport: OfflineTransport, path: Path, max_requests: int = MAX_REQUESTS, max_bytes: int = MAX_BYTES
 ) -> RequestFiles:
-    """Write the requests that have no result yet, each once.
+    """Write the requests that have no result yet, each once; the file after ``NAME.jsonl`` is ``NAME.2.jsonl``.
 
-    Args:
-        job: its classifier sends its requests through the transport.
-        transport: collects them.
-        path: of the first file; the second one is ``NAME.2.jsonl``.
-        max_requests: of a file.
-        max_bytes: of a file.
+    The job's classifier sends its requests through the transport.
 
     Raises:
         InvalidSetting: a file exists already.
@@ -272,7 +258,7 @@ def _request_lines(job: Job, transport: OfflineTransport, counts: dict[str, int]
     job.schema()
     classifier = job.classifier.open()
     with JobStore("", job.taxonomy) as store:
-        for batch in batches(job, store.plan):
+        for batch in job.batches(store.plan):
             classifier.classify(batch.texts, job.taxonomy)
             requests = transport.take_requests()
             digests = {key: bytes.fromhex(key.rpartition("-")[2]) for key in requests}

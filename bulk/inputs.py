@@ -6,7 +6,7 @@ import glob
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,20 +38,12 @@ class InputFiles:
         return ReadPosition(sum(path.stat().st_size for path in self.files))
 
     def tables(self) -> Iterator[Table]:
-        """The files as tables.
-
-        Raises:
-            InvalidDataset: a file is not a table.
-        """
+        """The files as tables; raises ``InvalidDataset`` for one that is none."""
         for path in self.files:
             yield open_table(path, self.dialect)
 
     def rows(self, position: ReadPosition | None = None) -> Iterator[Row]:
-        """All rows; the position is kept up to date.
-
-        Raises:
-            InvalidDataset: a file cannot be read.
-        """
+        """All rows; the position is kept up to date. Raises ``InvalidDataset`` for a file that cannot be read."""
         position = position or self.position
         for table in self.tables():
             yield from table.rows(position)
@@ -88,9 +80,8 @@ def input_files(pattern: str, excluded: Sequence[Path] = (), dialect: TableDiale
         return InputFiles(pattern, (path,), dialect)
     found = path.iterdir() if path.is_dir() else map(Path, glob.glob(pattern, recursive=True))  # noqa: PTH207  (it may be absolute)
     ignored = {file.resolve() for file in excluded}
-    tables = sorted(
-        file for file in found if file.is_file() and suffix(file) in FOLDER_SUFFIXES and file.resolve() not in ignored
-    )
+    tables = sorted(file for file in found if file.is_file() and suffix(file) in FOLDER_SUFFIXES)
+    tables = [file for file in tables if file.resolve() not in ignored]
     if not tables:
         where = "holds no file" if path.is_dir() else "names no file"
         raise InvalidDataset(
@@ -120,16 +111,8 @@ class TextColumns:
     title: str | None
     id: str | None
 
-    def as_json(self) -> dict[str, str | None]:
-        """The columns as a manifest has them."""
-        return asdict(self)
-
     def text_of(self, row: Row) -> Text:
-        """The text of a row.
-
-        Raises:
-            NotText: a cell holds something else.
-        """
+        """The text of a row; raises ``NotText`` where a cell holds something else."""
         return Text(_cell_text(row, self.text), _cell_text(row, self.title))
 
     def id_of(self, row: Row) -> str:

@@ -6,16 +6,16 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bulk.answer_store import RESUME, RowAnswer, text_digest
+from bulk.answer_store import RESUME, TextBatch, Unknown, text_digest
 from bulk.inputs import InputFiles, TextColumns, file_digest
 from llm.classifier import Classifier, differences, recorded_in_both
 from prompts.errors import Interrupted, InvalidSetting
-from prompts.files import locked, write_text_atomically
+from prompts.files import locked, read_json, write_text_atomically
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 from tabular import ReadPosition, Row
@@ -52,17 +52,12 @@ class ClassifierSpec:
 
 @dataclass(frozen=True)
 class InputRow:
-    """A row with its text, or with the answer of a row that has none.
-
-    Attributes:
-        key: digest of the text; None where there is none.
-        answer: the problem of a row without a text.
-    """
+    """A row with its text and the digest of the text, or with the problem of a row that has none."""
 
     row: Row
-    key: bytes | None
-    answer: RowAnswer | None
     text: Text = Text()
+    key: bytes | None = None
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -92,16 +87,11 @@ class Job:
         """The folder beside the output that keeps everything until the output is complete."""
         return self.out.with_name(f"{self.out.name}.parts")
 
-    @property
-    def final_manifest(self) -> Path:
-        """The manifest beside a finished output."""
-        return final_manifest(self.out)
-
     def schema(self) -> Schema:
         """The columns of all rows. Text files are read to their end, so that an error costs no classified text.
 
         Raises:
-            InvalidDataset: a file that cannot be read, or a column with the name of an added one.
+            InvalidDataset: a file cannot be read, or a column has the name of an added one.
         """
         return Schema.of(self.source.tables(), self.added_columns)
 
@@ -111,24 +101,41 @@ class Job:
         while window := list(islice(rows, _WINDOW)):
             yield [self._input_row(row) for row in window]
 
+    def batches(
+        self, unknown: Unknown, position: ReadPosition | None = None, on_rows: Callable[[int], object] | None = None
+    ) -> Iterator[TextBatch]:
+        """Batches of ``batch`` different texts; the last one may be smaller.
+
+        When a run resumes after whole batches, the remaining batches hold the same texts as without the interruption,
+        so that scores that depend on the batch are the same. ``on_rows`` is called with the number of rows read.
+        """
+        pending: dict[bytes, Text] = {}
+        for window in self.rows(position):
+            texts = {row.key: row.text for row in window if row.key is not None and row.key not in pending}
+            fresh = unknown(list(texts))
+            pending |= {key: text for key, text in texts.items() if key in fresh}
+            if on_rows:
+                on_rows(len(window))
+            while len(pending) >= self.batch:
+                yield TextBatch.taken_from(pending, self.batch)
+        if pending:
+            yield TextBatch.taken_from(pending, self.batch)
+
     def _input_row(self, row: Row) -> InputRow:
         if row.problem:
-            return _without_text(row, f"malformed: {row.where}: {row.problem}")
+            return InputRow(row, problem=f"malformed: {row.where}: {row.problem}")
         try:
             text = self.columns.text_of(row)
         except ValueError as error:
-            return _without_text(row, f"malformed: {row.where}: {error}")
+            return InputRow(row, problem=f"malformed: {row.where}: {error}")
         if text.empty:
-            return _without_text(row, "empty: there is no text to label")
-        return InputRow(row, text_digest(text), None, text)
+            return InputRow(row, problem="empty: there is no text to label")
+        return InputRow(row, text, text_digest(text))
 
     def manifest(self, before: Manifest | None = None) -> Manifest:
         """Facts that must be the same for a run to resume.
 
         A file whose size and modification time are the same as in ``before`` is not read again.
-
-        Raises:
-            InvalidDataset: a file cannot be read.
         """
         known = {_stamp(file): file["digest"] for file in (before or {}).get("files", [])}
         files = [
@@ -137,15 +144,11 @@ class Job:
         ]
         return {
             "files": files,
-            "columns": self.columns.as_json(),
+            "columns": asdict(self.columns),
             "taxonomy": {"name": self.taxonomy.name, "digest": self.taxonomy.digest},
             "system": self.classifier.spec,
             "setup": json.loads(json.dumps(self.classifier.setup)),
         }
-
-
-def _without_text(row: Row, problem: str) -> InputRow:
-    return InputRow(row, None, RowAnswer(None, {}, None, problem))
 
 
 def final_manifest(out: Path) -> Path:
@@ -158,11 +161,7 @@ def _stamp(file: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def check_same_job(saved: Manifest, current: Manifest, path: Path, remedy: str) -> None:
-    """Compare the manifest of a folder or an output with that of this job.
-
-    Raises:
-        InvalidSetting: they differ; the message says in what.
-    """
+    """Raise ``InvalidSetting`` where the manifest of a folder or an output is not that of this job."""
     before, setup = recorded_in_both(saved.get("setup") or {}, current["setup"])
     saved, current = saved | {"setup": before}, current | {"setup": setup}
     for part, difference in _DIFFERENCES.items():
@@ -173,17 +172,11 @@ def check_same_job(saved: Manifest, current: Manifest, path: Path, remedy: str) 
 
 def _without_times(part: Any) -> Any:
     """Files without their modification times: an equal copy may be newer."""
-    if not isinstance(part, list):
-        return part
-    return [(file["name"], file["bytes"], file["digest"]) for file in part]
+    return [{**file, "changed": None} for file in part] if isinstance(part, list) else part
 
 
 def check_unchanged(source: InputFiles, saved: Manifest) -> None:
-    """Check that no file has changed since the run began.
-
-    Raises:
-        Interrupted: one has.
-    """
+    """Raise ``Interrupted`` where a file has changed since the run began."""
     before, now = ([_stamp(file) for file in files] for files in (saved["files"], source.stamps()))
     if before != now:
         changed = sorted({str(stamp[0]) for stamp in set(before) ^ set(now)})
@@ -194,17 +187,8 @@ def check_unchanged(source: InputFiles, saved: Manifest) -> None:
 
 
 def read_manifest(path: Path) -> Manifest | None:
-    """A manifest; None where there is none.
-
-    Raises:
-        InvalidSetting: it cannot be read.
-    """
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError) as error:
-        raise InvalidSetting(f"{path} cannot be read ({error}); --overwrite starts over") from None
+    """A manifest; None where there is none. Raises ``InvalidSetting`` where it cannot be read."""
+    return dict(read_json(path, InvalidSetting)) if path.exists() else None
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
@@ -215,11 +199,7 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
 
 @contextmanager
 def write_errors(path: Path) -> Iterator[None]:
-    """Report errors of writing in one line.
-
-    Raises:
-        Interrupted: the disk is full, permission is denied, or the like.
-    """
+    """Raise ``Interrupted`` where the disk is full, permission is denied, or the like."""
     try:
         yield
     except OSError as error:
@@ -232,7 +212,6 @@ def locked_folder(folder: Path) -> Iterator[None]:
 
     Raises:
         InvalidSetting: another process has locked it.
-        Interrupted: it cannot be created.
     """
     busy = InvalidSetting(f"another run is writing to {folder}; let it end, or give another --out")
     with ExitStack() as stack:

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from bulk.answer_store import JobStore
 from bulk.job import InputRow, Job
@@ -15,22 +16,16 @@ from llm.costs import Preview, cost
 from prompts.text import Text
 
 _EXAMPLES = 5
-_LOG_SECONDS = 10.0
 _SAMPLE = 400  # texts from which tokens are estimated
 _TIMED = 64  # texts whose classification is timed, where it costs nothing
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is.
+    """How far a run is: what this process read, answered and used.
 
-    Attributes:
-        rows: read in this process.
-        texts: answered in this process.
-        failed: of them, those with a problem.
-        share: of the input that is done, from 0 to 1.
-        usage: tokens used in this process.
-        writing: whether all texts are answered and the output is being written.
+    ``failed`` texts have a problem, ``share`` is that of the input, from 0 to 1, and ``writing`` begins when all texts
+    are answered.
     """
 
     rows: int = 0
@@ -43,14 +38,9 @@ class Progress:
 
 @dataclass
 class Summary:
-    """The result of a run.
+    """The result of a run, with earlier processes: ``texts`` are the different ones.
 
-    Attributes:
-        texts: different ones that were answered.
-        problems: rows by the kind of their problem.
-        examples: ids of the first rows of each kind.
-        usage: tokens of all answers, also of earlier processes.
-        models: names of the models that answered.
+    ``problems`` counts rows by the kind of their problem, ``examples`` has the ids of the first rows of each kind.
     """
 
     rows: int = 0
@@ -74,7 +64,7 @@ class ProgressLog:
     """Passes a line to ``write``, at most every ``seconds`` of the clock ``now``; ``model`` gives the cost."""
 
     def __init__(
-        self, write: Callable[[str], object], model: str, seconds: float = _LOG_SECONDS,
+        self, write: Callable[[str], object], model: str, seconds: float = 10.0,
         now: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._write, self._model, self._seconds, self._now = write, model, seconds, now
@@ -90,16 +80,15 @@ class ProgressLog:
                 self._write("all texts are answered; writing the rows")
             self._writing = True
         elif progress.texts:
-            if self._first is None:
-                self._first = (now, progress)  # rates count from here: rows answered before cost only their reading
+            # Rates count from the first answer: rows answered before cost only their reading.
+            self._first = self._first or (now, progress)
             if now - self._logged_at >= self._seconds:
                 self._logged_at = now
-                self._write(self._line(progress, now))
+                self._write(self._line(progress, now, *self._first))
 
-    def _line(self, progress: Progress, now: float) -> str:
+    def _line(self, progress: Progress, now: float, since: float, first: Progress) -> str:
         parts = [f"{progress.share:.1%}: {progress.texts:,} texts classified"]
-        if self._first is not None and now > self._first[0]:
-            since, first = self._first
+        if now > since:
             rate = (progress.texts - first.texts) / (now - since)
             left = (1 - progress.share) * (now - since) / max(1e-9, progress.share - first.share)
             parts.append(f"{rate:,.1f} texts/s, {duration(left)} left")
@@ -141,7 +130,7 @@ class Forecast:
     Attributes:
         texts: different ones to classify.
         problems: rows without a text, by the kind of their problem.
-        preview: tokens and cost of all texts, from a sample of them; None where classification is free.
+        preview: of all texts, from a sample of them; None where classification is free.
         seconds: of the classification on this machine; None where it was not timed.
     """
 
@@ -153,10 +142,7 @@ class Forecast:
 
 
 def forecast(job: Job, preview: Callable[[Sequence[Text]], Preview] | None, timed: bool) -> Forecast:
-    """Read all rows and estimate; writes nothing.
-
-    ``preview`` returns tokens and cost of texts; it is None where classification is free.
-    """
+    """Read all rows and estimate; writes nothing. ``preview`` is None where classification is free."""
     result, sample = _counted(job)
     if preview and sample:
         result.preview = _scaled(preview(sample), result.texts / len(sample))
@@ -171,8 +157,7 @@ def _counted(job: Job) -> tuple[Forecast, list[Text]]:
     with JobStore("", job.taxonomy) as store:
         for window in job.rows():
             result.rows += len(window)
-            problems = [row.answer.problem or "" for row in window if row.answer]
-            result.problems.update(problem.partition(":")[0] for problem in problems)
+            result.problems.update(row.problem.partition(":")[0] for row in window if row.problem)
             texts = {row.key: row.text for row in window if row.key is not None}
             fresh = store.plan(list(texts))
             for text in [text for key, text in texts.items() if key in fresh]:
@@ -185,15 +170,11 @@ def _counted(job: Job) -> tuple[Forecast, list[Text]]:
 
 
 def _scaled(preview: Preview, factor: float) -> Preview:
-    return replace(
-        preview,
-        requests=round(preview.requests * factor),
-        prompt_tokens=round(preview.prompt_tokens * factor),
-        shared_tokens=round(preview.shared_tokens * factor),
-        written_tokens=round(preview.written_tokens * factor),
-        usd=None if preview.usd is None else preview.usd * factor,
-        usd_cached=None if preview.usd_cached is None else preview.usd_cached * factor,
-    )
+    counts = ("requests", "prompt_tokens", "shared_tokens", "written_tokens")
+    scaled: dict[str, Any] = {name: round(getattr(preview, name) * factor) for name in counts}
+    if preview.usd is not None and preview.usd_cached is not None:
+        scaled |= {"usd": preview.usd * factor, "usd_cached": preview.usd_cached * factor}
+    return replace(preview, **scaled)
 
 
 def _seconds_per_text(job: Job, texts: Sequence[Text]) -> float:
@@ -218,11 +199,9 @@ def forecast_lines(result: Forecast) -> list[str]:
             f"completion tokens {preview.written_tokens:16,}  at most, estimated",
             f"USD               {_price(preview)}",
         ]
-    if result.seconds is not None:
-        lines.append(f"time              {duration(result.seconds):>16}  on this machine as it is now")
-    else:
-        lines.append("time              unknown: nothing was classified; a run reports it from its second batch on")
-    return lines
+    measured = f"{duration(result.seconds or 0):>16}  on this machine as it is now"
+    unknown = "unknown: nothing was classified; a run reports it from its second batch on"
+    return [*lines, f"time              {unknown if result.seconds is None else measured}"]
 
 
 def _price(preview: Preview) -> str:

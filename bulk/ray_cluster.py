@@ -10,23 +10,21 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bulk.answer_store import JobStore, RowAnswer, StoredAnswer
+from bulk.answer_store import Batches, JobStore, RowAnswer, StoredAnswer, TextBatch, classify_batch
 from bulk.job import write_errors
-from bulk.runners import Batches, TextBatch, classify_batch
 from llm.classifier import Classifier, Usage
 from prompts.errors import Interrupted, InvalidSetting
 from prompts.installation import INSTALLED, PACKAGES, missing
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 
-_FOLDER = "pending"
 _FILES_PER_SIZE = 1_000
 _CONNECT_SECONDS = 10
 # The nodes need the project's code and weights only.
@@ -35,13 +33,11 @@ _EXCLUDED = ["var", ".venv", ".git", ".env", "data", "notebooks", "**/__pycache_
 
 @dataclass(frozen=True)
 class Cluster:
-    """A Ray cluster, and the resources of its actors.
+    """A Ray cluster, and the resources of its actors: ``cpus`` and ``gpus`` are of one actor.
 
     Attributes:
         address: of the cluster, ``auto`` for the one that this machine belongs to; None starts one on this machine.
         workers: number of actors, each with a classifier of its own.
-        cpus: processor cores of an actor.
-        gpus: GPUs of an actor.
         environment: settings, by the names of environment variables. They are sent to the actors only: Ray's own
             ``env_vars`` would show a key in the dashboard.
         code: folder that is sent to the nodes; None where they have it.
@@ -124,36 +120,35 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = getattr(error, "cause", None) or error.__cause__
 
 
+@dataclass(frozen=True)
 class RayRunner:
     """Classifies batches by a pool of actors on a Ray cluster.
 
-    Args:
+    Attributes:
         open: loads the classifier, in every actor; picklable.
-        taxonomy: the labels.
-        folder: for the pending batches, on a disk that every node reads under the same path.
-        cluster: the cluster.
+        folder: of the job, on a disk that every node reads under the same path.
         patience: see ``LocalRunner``.
     """
 
-    def __init__(
-        self, open: Callable[[], Classifier], taxonomy: Taxonomy, folder: Path, cluster: Cluster, patience: float = 60.0
-    ) -> None:
-        self._open, self._taxonomy, self._patience = open, taxonomy, patience
-        self._folder, self._cluster = folder.absolute() / _FOLDER, cluster
+    open: Callable[[], Classifier]
+    taxonomy: Taxonomy
+    folder: Path
+    cluster: Cluster
+    patience: float = 60.0
 
     def answers(self, batches: Batches, store: JobStore) -> Iterator[list[StoredAnswer]]:
         """See ``Runner.answers``. All batches are written first; their answers come in any order."""
-        if not _write_batches(batches(store.plan), self._folder):
+        pending = self.folder.absolute() / "pending"
+        if not _write_batches(batches(store.plan), pending):
             return
-        with self._cluster.connected() as ray:
-            for row in self._dataset(ray).iter_rows():
+        with self.cluster.connected() as ray:
+            for row in self._dataset(ray, sorted(pending.iterdir())).iter_rows():
                 yield [_unpacked(answer) for answer in json.loads(row["answers"])]
 
-    def _dataset(self, ray: Any) -> Any:
-        cluster = self._cluster
-        files = [{"path": str(path)} for path in sorted(self._folder.iterdir())]
+    def _dataset(self, ray: Any, paths: Sequence[Path]) -> Any:
+        cluster, files = self.cluster, [{"path": str(path)} for path in paths]
         pending = ray.data.from_items(files, override_num_blocks=len(files))  # an actor takes one block at a time
-        arguments = (self._open, self._taxonomy, self._patience, dict(cluster.environment))
+        arguments = (self.open, self.taxonomy, self.patience, dict(cluster.environment))
         pool = ray.data.ActorPoolStrategy(size=cluster.workers)
         return pending.map_batches(
             BatchActor, batch_size=1, compute=pool, fn_constructor_args=arguments, num_cpus=cluster.cpus,
@@ -209,11 +204,10 @@ def _batch(rows: list[list[str]]) -> TextBatch:
 
 def _packed(stored: StoredAnswer) -> list[Any]:
     answer, usage = stored.answer, stored.usage
-    tokens = [usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens]
-    return [stored.key.hex(), answer.labels, answer.scores, answer.source, answer.problem, tokens]
+    return [stored.key.hex(), answer.labels, answer.scores, answer.source, answer.problem, asdict(usage)]
 
 
 def _unpacked(row: list[Any]) -> StoredAnswer:
-    key, labels, scores, source, problem, tokens = row
+    key, labels, scores, source, problem, usage = row
     names = None if labels is None else tuple(labels)
-    return StoredAnswer(bytes.fromhex(key), RowAnswer(names, scores, source, problem), Usage(*tokens))
+    return StoredAnswer(bytes.fromhex(key), RowAnswer(names, scores, source, problem), Usage(**usage))

@@ -13,20 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from bulk.answer_store import JobStore, StoredAnswer
+from bulk.answer_store import Batches, JobStore, StoredAnswer
 from bulk.batch_api import OfflineTransport
 from bulk.job import write_errors
 from bulk.ray_cluster import Cluster
-from bulk.runners import Batches, answers_of
 from llm.backends.endpoint import Address
-from llm.backends.request_forms import Body
 from llm.backends.transport import CHAT
 from llm.classifier import Classifier
 from prompts.errors import InvalidSetting
 from prompts.taxonomy import Taxonomy
 from tabular.writing import write_table
 
-_FOLDER = "requests"
 # Taxonomies with more labels than codes are scored in chunks, then the winners again; a request that is refused for a
 # field is sent again in another form.
 _MAX_ROUNDS = 12
@@ -43,24 +40,23 @@ class RayBackend(Protocol):
         """A row of the processor's output as a line of a Batch API's results."""
 
 
+@dataclass(frozen=True)
 class RayRequestRunner:
     """Classifies batches by a language model whose requests Ray sends.
 
-    Args:
+    Attributes:
         open: loads the classifier; its requests go through the transport.
-        taxonomy: the labels.
         transport: collects requests and returns replies.
         backend: answers the requests.
-        folder: for pending requests, on a disk that every node reads under the same path.
-        cluster: the cluster.
+        folder: of the job, on a disk that every node reads under the same path.
     """
 
-    def __init__(
-        self, open: Callable[[], Classifier], taxonomy: Taxonomy, transport: OfflineTransport, backend: RayBackend,
-        folder: Path, cluster: Cluster,
-    ) -> None:  # fmt: skip
-        self._open, self._taxonomy, self._transport, self._backend = open, taxonomy, transport, backend
-        self._folder, self._cluster = folder.absolute() / _FOLDER, cluster
+    open: Callable[[], Classifier]
+    taxonomy: Taxonomy
+    transport: OfflineTransport
+    backend: RayBackend
+    folder: Path
+    cluster: Cluster
 
     def answers(self, batches: Batches, store: JobStore) -> Iterator[list[StoredAnswer]]:
         """See ``Runner.answers``.
@@ -68,41 +64,37 @@ class RayRequestRunner:
         Requests are sent in rounds, because some depend on the replies to others; then all texts are classified from
         the replies.
         """
-        classifier = self._open()
+        classifier, pending = self.open(), self.folder.absolute() / "requests"
         for _ in range(_MAX_ROUNDS):
-            if not self._write_requests(classifier, batches, store):
+            if not self._write_requests(classifier, batches, store, pending):
                 break
-            self._send()
+            self._send(pending)
         for batch in batches(store.unknown):
-            yield answers_of(batch, classifier.classify(batch.texts, self._taxonomy), self._taxonomy)
+            yield batch.answers(classifier.classify(batch.texts, self.taxonomy), self.taxonomy)
 
-    def _write_requests(self, classifier: Classifier, batches: Batches, store: JobStore) -> int:
-        """Write the requests that have no reply; returns their number."""
-        self._transport.take_requests()
-        shutil.rmtree(self._folder, ignore_errors=True)
-        self._folder.mkdir(parents=True)
+    def _write_requests(self, classifier: Classifier, batches: Batches, store: JobStore, pending: Path) -> int:
+        """Write the requests that have no reply to a folder; returns their number."""
+        self.transport.take_requests()
+        shutil.rmtree(pending, ignore_errors=True)
+        pending.mkdir(parents=True)
         count = 0
-        with JobStore("", self._taxonomy) as planned:
+        with JobStore("", self.taxonomy) as planned:
             for number, batch in enumerate(batches(lambda keys: planned.plan(list(store.unknown(keys))))):
-                classifier.classify(batch.texts, self._taxonomy)
-                requests = self._transport.take_requests()
-                count += len(requests)
-                _write(self._folder / f"{number:09}.parquet", requests)
+                classifier.classify(batch.texts, self.taxonomy)
+                requests = self.transport.take_requests()
+                rows = [{"key": key, "body": json.dumps(body, ensure_ascii=False)} for key, body in requests.items()]
+                count += len(rows)
+                if rows:
+                    with write_errors(pending):
+                        write_table(pending / f"{number:09}.parquet", rows)
         return count
 
-    def _send(self) -> None:
-        with self._cluster.connected() as ray:
-            requests = ray.data.read_parquet(str(self._folder), file_extensions=["parquet"])
-            replies = self._backend.processor(self._cluster)(requests)
+    def _send(self, pending: Path) -> None:
+        with self.cluster.connected() as ray:
+            requests = ray.data.read_parquet(str(pending), file_extensions=["parquet"])
+            replies = self.backend.processor(self.cluster)(requests)
             for rows in replies.iter_batches(batch_size=None, batch_format="pyarrow"):
-                self._transport.add_results([(row["key"], self._backend.result(row)) for row in rows.to_pylist()])
-
-
-def _write(path: Path, requests: Mapping[str, Body]) -> None:
-    if requests:
-        rows = [{"key": key, "body": json.dumps(body, ensure_ascii=False)} for key, body in requests.items()]
-        with write_errors(path):
-            write_table(path, rows)
+                self.transport.add_results([(row["key"], self.backend.result(row)) for row in rows.to_pylist()])
 
 
 def _output_row(row: Mapping[str, Any], reply: str) -> dict[str, Any]:
@@ -234,9 +226,7 @@ def _vllm_row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _chat_completion(row: Mapping[str, Any]) -> str:
     """vLLM's output as a chat completion."""
-    usage = {
-        "prompt_tokens": int(row.get("num_input_tokens") or 0),
-        "completion_tokens": int(row.get("num_generated_tokens") or 0),
-    }
+    fields = {"prompt_tokens": "num_input_tokens", "completion_tokens": "num_generated_tokens"}
+    usage = {name: int(row.get(field) or 0) for name, field in fields.items()}
     message = {"role": "assistant", "content": row.get("generated_text")}
     return json.dumps({"choices": [{"index": 0, "message": message}], "usage": usage})

@@ -10,28 +10,27 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from functools import partial
 from itertools import islice
 from typing import Any
 
-from bulk.answer_store import JobStore, RowAnswer, StoredAnswer, model_of
+from bulk.answer_store import JobStore, RowAnswer, Runner, StoredAnswer, TextBatch, Unknown, model_of
 from bulk.job import (
     InputRow,
     Job,
     check_same_job,
     check_unchanged,
     clear,
+    final_manifest,
     locked_folder,
     read_manifest,
     write_errors,
     write_manifest,
 )
 from bulk.progress import Progress, Summary
-from bulk.runners import Runner, TextBatch, Unknown, batches
 from llm.classifier import ServedModels, Usage, total_usage
 from prompts.errors import InvalidDataset, InvalidSetting, MarqueeError
 from prompts.files import publish, sync
-from tabular import ReadPosition, Row, open_table
+from tabular import Row, open_table
 from tabular.detection import PARQUET_SUFFIXES, suffix
 from tabular.table import Schema
 from tabular.writing import check_schema, writer_of
@@ -117,7 +116,7 @@ def _resume(job: Job, saved: dict[str, Any]) -> None:
 
 def _check_finished(job: Job) -> None:
     """Check that the output is finished by this job."""
-    finished = read_manifest(job.final_manifest)
+    finished = read_manifest(final_manifest(job.out))
     if finished is None:
         raise InvalidSetting(f"{job.out} exists already, and not by a run of this command; give another --out")
     check_same_job(finished, job.manifest(finished), job.out, "give another --out, or --overwrite to replace it")
@@ -151,7 +150,7 @@ def _added_types(job: Job) -> dict[str, Any]:
 
 def _restore_answers(job: Job, store: JobStore) -> Any:
     """Put into the store all answers of a finished output that have no problem; returns the setup of its system."""
-    finished = read_manifest(job.final_manifest) if job.out.exists() else None
+    finished = read_manifest(final_manifest(job.out)) if job.out.exists() else None
     if finished is None:
         raise InvalidSetting(f"--retry-failed: {job.out} is no finished output of this command; leave it out")
     check_same_job(finished, job.manifest(finished), job.out, "give the options that it was made with")
@@ -190,36 +189,31 @@ def _parsed(cell: Any) -> Any:
 
 def _answer(job: Job, runner: Runner, store: JobStore, on_progress: OnProgress) -> None:
     """Classify every text that has no answer."""
-    tracker = _Tracker(on_progress)
+    tracker = _Tracker(job, on_progress)
     setup = (read_manifest(job.folder / _MANIFEST) or {}).get("setup", {})
     models = ServedModels(setup, store.models, job.folder)
-    for answers in runner.answers(partial(_batches, job, tracker), store):
+    for answers in runner.answers(tracker.batches, store):
         models.check({name for stored in answers if (name := model_of(stored.answer, job.taxonomy))})
         store.put(answers)
         tracker.add_answers(answers)
 
 
-def _batches(job: Job, tracker: _Tracker, unknown: Unknown) -> Iterator[TextBatch]:
-    position = tracker.restart(job.source.position)
-    for batch in batches(job, unknown, position, tracker.add_rows):
-        tracker.planned += len(batch.texts)
-        yield batch
-
-
 class _Tracker:
     """Reports progress. A runner may read ahead, so the share done is that of the rows times that of their texts."""
 
-    def __init__(self, on_progress: OnProgress) -> None:
-        self._progress, self._on_progress, self.planned = Progress(), on_progress, 0
-        self._position = ReadPosition(0)
+    def __init__(self, job: Job, on_progress: OnProgress) -> None:
+        self._job, self._on_progress = job, on_progress
+        self._progress, self._planned, self._position = Progress(), 0, job.source.position
 
-    def restart(self, position: ReadPosition) -> ReadPosition:
-        """Reading begins, possibly again."""
-        self._position, self.planned = position, self._progress.texts
+    def batches(self, unknown: Unknown) -> Iterator[TextBatch]:
+        """The job's batches; a runner may read them several times."""
+        self._planned, self._position = self._progress.texts, self._job.source.position
         self._progress = replace(self._progress, rows=0)
-        return position
+        for batch in self._job.batches(unknown, self._position, self._add_rows):
+            self._planned += len(batch.texts)
+            yield batch
 
-    def add_rows(self, rows: int) -> None:
+    def _add_rows(self, rows: int) -> None:
         self._report(replace(self._progress, rows=self._progress.rows + rows))
 
     def add_answers(self, answers: Sequence[StoredAnswer]) -> None:
@@ -228,7 +222,7 @@ class _Tracker:
         self._report(replace(before, texts=before.texts + len(answers), failed=before.failed + failed, usage=usage))
 
     def _report(self, progress: Progress) -> None:
-        answered = min(1.0, progress.texts / self.planned) if self.planned else 1.0
+        answered = min(1.0, progress.texts / self._planned) if self._planned else 1.0
         self._progress = replace(progress, share=self._position.share * answered)
         self._on_progress(self._progress)
 
@@ -255,7 +249,7 @@ def _merge(job: Job, store: JobStore, schema: Schema, on_progress: OnProgress) -
 
 def _answers_to(rows: Sequence[InputRow], store: JobStore) -> list[RowAnswer]:
     stored = store.answers(list({row.key for row in rows if row.key is not None}))
-    return [row.answer or stored[row.key or b""] for row in rows]
+    return [RowAnswer(None, {}, None, row.problem) if row.key is None else stored[row.key] for row in rows]
 
 
 def _cells(job: Job, answer: RowAnswer) -> dict[str, Any]:
@@ -270,7 +264,7 @@ def _finish(job: Job, summary: Summary) -> None:
     with write_errors(job.out):
         (job.folder / _MERGED).touch()
         publish(job.folder / _OUTPUT, job.out)
-        write_manifest(job.final_manifest, _final_manifest(job, saved, summary))
+        write_manifest(final_manifest(job.out), _final_manifest(job, saved, summary))
         (job.folder / _MANIFEST).unlink()
         clear(job.folder)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,7 +143,7 @@ def _label(request: BulkRequest, overwrite: bool, retry_failed: bool) -> None:
 def _job(request: BulkRequest) -> Job:
     """The job of a request; reports the columns that are read."""
     job = request.job()
-    columns = ", ".join(f"{role} from {column!r}" for role, column in job.columns.as_json().items() if column)
+    columns = ", ".join(f"{role} from {column!r}" for role, column in asdict(job.columns).items() if column)
     files = len(job.source.files)
     say(f"{files:,} file{'s' * (files > 1)}; {columns}")
     return job

@@ -42,7 +42,7 @@ def compare(run_a: Path, run_b: Path, common: bool, margin: float | None, as_jso
 
 
 def _print_comparison(result: Comparison) -> None:
-    from eval.metrics.significance import RESAMPLES, SWAPS
+    from eval.significance import RESAMPLES, SWAPS
 
     a, b = result.pair.a, result.pair.b
     click.echo(f"A  {a.system}  ({a.folder})\nB  {b.system}  ({b.folder})")

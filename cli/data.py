@@ -98,15 +98,15 @@ class DataOptions:
 
         all_splits = self._load(data)
         others = pool(table, self.taxonomy, Fields(labels="")).examples
-        added = more_texts(training.examples, all_splits.examples, others)
-        if not added.examples:
+        added, skipped = more_texts(training.examples, all_splits.examples, others)
+        if not added:
             raise InvalidDataset(
                 f"{table.name} has no further text of a training film; films are joined by their title and year"
             )
-        say(f"{len(added.examples):,} further texts of these films from {table.name}")
-        for line in _lines("further texts skipped:", "", added.skipped):
+        say(f"{len(added):,} further texts of these films from {table.name}")
+        for line in _lines("further texts skipped:", "", skipped):
             say(line)
-        return replace(training, examples=(*training.examples, *added.examples))
+        return replace(training, examples=(*training.examples, *added))
 
     def as_arguments(self) -> dict[str, Any]:
         """The arguments that all functions of ``eval.datasets`` take: the format and what to do with unknown labels."""

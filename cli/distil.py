@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from eval.baselines import Trained
     from eval.datasets import Example, LoadedDataset
     from eval.run import EvaluationRun
-    from training.distillation.report import Answers
-    from training.distillation.teacher_labels import TeacherLabels
+    from training.distillation import Answers, TeacherLabels
 
 _STUDENT, _BEFORE = "student", "embedded before"
 _ENCODING = ("minilm-mlp", "hybrid")
@@ -66,7 +65,7 @@ def distil(table: Path, out: Path, options: DataOptions, plan: DistilOptions, dr
     With --labels-field, the table's own labels measure teacher and student; they are never used for training. Runs are
     resumable: run the same command again after a crash.
     """
-    from training.distillation.teacher_labels import labels_of_teacher, split_by_film
+    from training.distillation import labels_of_teacher, split_by_film
 
     loaded = _loaded(table, options)
     run = _run(table, loaded.examples, out / "teacher", options, plan, plan.teacher)
@@ -136,7 +135,7 @@ def _test_answers(
     out: Path, table: Path, examples: Sequence[Example], options: DataOptions, plan: DistilOptions
 ) -> dict[str, Answers]:  # fmt: skip
     """The answers for the test texts of the student, and of the embedded classifier before the training."""
-    from training.distillation.report import Answers
+    from training.distillation import Answers
 
     answers = {}
     for name, spec in ((_STUDENT, f"{_STUDENT}:{out / _STUDENT}"), (_BEFORE, "embedded")):
@@ -172,7 +171,7 @@ def _write_report(
     out: Path, loaded: LoadedDataset, test: Sequence[Example], provenance: Mapping[str, Any],
     answers: Mapping[str, Answers],
 ) -> None:  # fmt: skip
-    from training.distillation.report import Answers, compared, write
+    from training.distillation import Answers, compared, write
 
     ids = {example.id for example in test}
     teacher = Answers.of(out / "teacher")

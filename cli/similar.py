@@ -15,8 +15,8 @@ from cli.arguments import PATH, OutputPath, ProgressLine, collected, dialect_opt
 from cli.group import examples
 
 if TYPE_CHECKING:
+    from eval.baselines.embeddings import Space
     from eval.datasets.film_list import Films
-    from eval.similarity_eval import Space
     from similarity.index.builder import Built, IndexEncoder
     from similarity.index.catalog import Film
     from similarity.index.reloading import ReloadingIndex
@@ -226,7 +226,8 @@ def evaluate_similar(
     returned. R@1 is the share of plots that find their film after a third of their words is dropped, or reworded.
     Vectors are cached in var/cache/embeddings: the same films are encoded once.
     """
-    from eval import retrieval_systems, similarity_eval
+    from eval import similarity_eval
+    from eval.baselines.embeddings import space as space_of
     from prompts.files import write_text_atomically
 
     refuse_input(out, file, paraphrases)
@@ -239,7 +240,7 @@ def evaluate_similar(
     for spec in (name.strip() for name in systems.split(",")):
         say(f"{spec} ...")
         progress = ProgressLine("encoded", len(films), "films")
-        space = retrieval_systems.space(spec, [film.words for film in films], _CACHE, progress.reach)
+        space = space_of(spec, [film.words for film in films], _CACHE, progress.reach)
         metrics[spec] = _metrics(space, films, rows, reworded)
     _print_table({name: similarity_eval.table_row(values) for name, values in metrics.items()})
     recall = _recall(folder, queries) if folder else None

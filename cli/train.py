@@ -14,8 +14,7 @@ from cli.data import DataOptions, data_options
 from cli.group import examples
 
 if TYPE_CHECKING:
-    from training.lora.config import LoraConfig
-    from training.lora.dataset import Form
+    from training.lora.run import Form, LoraConfig
 
 
 _METRICS = ("micro-F1", "macro-F1", "Jaccard", "subset accuracy")
@@ -138,8 +137,7 @@ def _train_lora(
     """Train an adapter of the language model, and print the metrics before and after."""
     from prompts import registry
     from prompts.files import check_output
-    from training.lora.dataset import PromptSetup
-    from training.lora.run import LoraPlan, train_adapter
+    from training.lora.run import LoraPlan, PromptSetup, train_adapter
 
     if settings.pop("decode") is not None:
         raise click.UsageError("--decode is for baselines; the strategy decodes the answers of an adapter")
@@ -157,7 +155,7 @@ def _train_lora(
 
 def _lora_config(settings: Mapping[str, Any]) -> LoraConfig:
     from prompts.errors import InvalidSetting
-    from training.lora.config import LoraConfig
+    from training.lora.run import LoraConfig
 
     known = {field.name for field in fields(LoraConfig)}
     if unknown := sorted(settings.keys() - known):
@@ -215,7 +213,7 @@ def refit(
     Choices made on the validation texts (settings, epochs, thresholds, ensemble weights) are kept. Give the same data
     options as for `train`.
     """
-    from eval.baselines.data import Split
+    from eval.baselines.trained import Split
     from eval.baselines.training import Refit
 
     _refuse_test(options.split, validation_split)

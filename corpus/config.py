@@ -10,9 +10,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lookup.lookup import Lookup
-from prompts.errors import InvalidSetting
-from prompts.faults import fault_of
-from prompts.yaml_file import read_yaml
+from prompts.errors import InvalidSetting, fault_of
+from prompts.registry import read_yaml
 from tabular import strict_rows
 from tabular.writing import write_table
 

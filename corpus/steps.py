@@ -14,9 +14,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from corpus.config import CLEANED, ENRICHED, FIGURES, MERGED, PLOTS, CleanSection, Row, StepContext, StepResult
-from eval.datasets.grouping import groups, normal
-from eval.datasets.record import Fields, Record
+from eval.datasets.example import Fields, Record
 from eval.datasets.registry import records
+from eval.datasets.split import groups, normal
 from eval.report import charts
 from eval.report.data_card import QUANTILES, Lengths, lengths_of
 from lookup.enrich import GIVEN, KNOWN_GENRES, NOTE, TEXT_FROM, TEXT_URL, EnrichColumns, enriched

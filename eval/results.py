@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.manifest import MANIFEST, Manifest, read_manifest
-from eval.metrics.classification import Labels, Numbers, named_indicator
+from eval.metrics import Labels, Numbers, indicator
 from eval.rows import ROWS, RunRow, read_rows
 from prompts.errors import InvalidDataset
 
@@ -23,9 +23,7 @@ class RunResults:
 
     Attributes:
         folder: of the run.
-        manifest: how the run was made.
         labels: the taxonomy's labels, in its order: the columns.
-        rows: the outcome of each text.
     """
 
     folder: Path
@@ -80,12 +78,12 @@ class RunResults:
     @cached_property
     def true(self) -> Labels:
         """True labels, shape (texts, labels)."""
-        return named_indicator([row.truth for row in self.rows], self.labels)
+        return indicator([row.truth for row in self.rows], self.labels)
 
     @cached_property
     def predicted(self) -> Labels:
         """Predicted labels, shape (texts, labels); a text with a problem counts as one without labels."""
-        return named_indicator([row.labels for row in self.rows], self.labels)
+        return indicator([row.labels for row in self.rows], self.labels)
 
     @cached_property
     def scores(self) -> Numbers:
@@ -139,10 +137,7 @@ class RunResults:
 class Pair:
     """Two runs with the same texts and labels in the same order, and all true labels known.
 
-    Attributes:
-        a: the first, or old run.
-        b: the second, or new run.
-        notes: what a reader must know about the pairing, a sentence each.
+    ``notes`` say what a reader must know about the pairing, a sentence each.
     """
 
     a: RunResults
@@ -166,11 +161,11 @@ def run_folders(folder: Path) -> list[Path]:
 
 
 def paired(a: RunResults, b: RunResults, common: bool = False) -> Pair:
-    """Restrict two runs to the same texts and labels.
+    """Restrict two runs to the same texts and labels, in the order of ``a``.
 
     Args:
-        a: the first; its order of texts and labels is used.
-        b: the second.
+        a: the first, or old run.
+        b: the second, or new run.
         common: drop texts that only one of them has.
 
     Raises:

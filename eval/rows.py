@@ -48,17 +48,12 @@ class RunRow:
     """The outcome of one text, without the text itself. Fields that older runs lack have defaults.
 
     Attributes:
-        id: of the text.
         group: texts of one group depend on each other (the same film twice); the id where there is no group.
-        truth: true labels.
-        labels: predicted labels.
-        scores: by label.
+        truth: true labels; ``labels`` are the predicted ones.
         complete: whether a label missing from ``truth`` is false; otherwise it is unknown.
         problem: why there is no prediction.
         dropped: output outside the taxonomy.
         cached: whether the prediction came from a cache.
-        source: model, prompt, taxonomy and strategy of the prediction.
-        usage: tokens.
         seconds: a latency where ``alone``; otherwise an even share of the batch's time.
         alone: whether the text was a batch of one.
         chars: length of body and title.
@@ -117,11 +112,7 @@ _PARSER = TypeAdapter(RunRow)
 
 
 class RunLog:
-    """The ``rows.jsonl`` of a run that is being written.
-
-    Args:
-        folder: of the run; the file need not exist.
-    """
+    """The ``rows.jsonl`` of a run that is being written; the file need not exist."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / ROWS

@@ -88,10 +88,7 @@ class EvaluationRun:
     """One system over the examples, in one folder.
 
     Attributes:
-        system: the system.
-        data: the examples.
         folder: of ``rows.jsonl``, ``manifest.json`` and ``metrics.json``.
-        options: batching.
         command: the command line, for the manifest.
         on_note: called with a sentence about what was found in the folder.
     """
@@ -120,13 +117,10 @@ class EvaluationRun:
                 (self.folder / name).unlink(missing_ok=True)
 
     def execute(self, on_progress: OnProgress = lambda rows: None) -> RunMetrics:
-        """Classify the pending texts and compute the metrics.
+        """Classify the pending texts, and compute and write the metrics.
 
         Args:
             on_progress: called with the number of new rows each time that rows are on the disk.
-
-        Returns:
-            The metrics, as in ``metrics.json``.
 
         Raises:
             InvalidSetting: the folder has another run, or another process is writing to it.

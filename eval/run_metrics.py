@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from eval.metrics.classification import ACCURACY, METRICS, Metric, single
-from eval.metrics.scores import CALIBRATION, RANKING
-from eval.metrics.significance import (
+from eval.metrics import ACCURACY, CALIBRATION, METRICS, RANKING, Metric, single
+from eval.results import RunResults, run_folders
+from eval.rows import RunRow
+from eval.significance import (
     RESAMPLES,
     Interval,
     Sums,
@@ -23,8 +24,6 @@ from eval.metrics.significance import (
     group_numbers,
     interval,
 )
-from eval.results import RunResults, run_folders
-from eval.rows import RunRow
 from llm.classifier import Usage
 from llm.costs import cost
 
@@ -42,12 +41,7 @@ _SINGLE = [
 
 @dataclass(frozen=True)
 class ResultsTable:
-    """A table for terminals (``str``) and notebooks (HTML).
-
-    Attributes:
-        columns: names; the first column identifies the row.
-        rows: cells in the order of ``columns``.
-    """
+    """A table for terminals (``str``) and notebooks (HTML); the first column identifies the row."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]

@@ -9,12 +9,13 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.metrics.classification import Numbers, divide, named_indicator
+from eval.baselines.embeddings import Space
+from eval.metrics import Numbers, divide, indicator
 from similarity.index.catalog import Film, folded, text_digest
 from similarity.index.faiss_index import VectorIndex, recall_of_own
 
@@ -26,13 +27,8 @@ _SAME = 0.999  # texts with this cosine or more are duplicates
 _SPARE = 20  # neighbours beyond K, in case there are duplicates
 _BATCH = 64
 _DROPPED = 0.3  # share of the words to drop from a plot
-
-
-class Space(Protocol):
-    """A catalogue of texts with a similarity."""
-
-    def scores(self, texts: Sequence[str]) -> Vectors:
-        """Cosines of texts with all films of the catalogue, shape (texts, films)."""
+_DISCOUNTS = 1 / np.log2(np.arange(2, K + 2))
+_CHANGED = ("words dropped", "reworded")
 
 
 @dataclass(frozen=True)
@@ -57,7 +53,7 @@ class Genres:
         names = sorted({name for one in distinct for name in one})
         place = {one: number for number, one in enumerate(distinct)}
         of = np.array([place[one] for one in named], np.int64)
-        return cls(named_indicator(distinct, names), of, np.bincount(of, minlength=len(distinct)))
+        return cls(indicator(distinct, names), of, np.bincount(of, minlength=len(distinct)))
 
     def overlap(self, sets: Rows) -> Numbers:
         """Intersection over union of these sets with all sets, shape (sets given, distinct sets)."""
@@ -108,15 +104,13 @@ def genre_agreement(neighbours: NeighbourRows, films: Sequence[Film]) -> dict[st
     neighbours = NeighbourRows(neighbours.queries[usable], neighbours.rows[usable])
     gains = neighbours.overlaps(genres)
     own, inverse = np.unique(genres.of[neighbours.queries], return_inverse=True)
-    table = genres.overlap(own)
-    chance = np.array([_chance(overlap, genres.counts) for overlap in table]).reshape(-1, 2)[inverse]
-    ideal = np.array([_ideal(overlap, genres.counts, one) for overlap, one in zip(table, own, strict=True)])
-    discounts = 1 / np.log2(np.arange(2, K + 2))
-    ndcg = divide(gains @ discounts, (ideal.reshape(-1, K) @ discounts)[inverse])
+    pairs = zip(genres.overlap(own), own, strict=True)
+    expected = np.array([_expected(overlap, genres.counts, one) for overlap, one in pairs]).reshape(-1, 3)[inverse]
+    ndcg = divide(gains @ _DISCOUNTS, expected[:, 2])
     return {
         "queries": len(neighbours.queries),
-        "share@10": _with_chance((gains > 0).mean(axis=1), chance[:, 0]),
-        "IoU@10": _with_chance(gains.mean(axis=1), chance[:, 1]),
+        "share@10": _with_chance((gains > 0).mean(axis=1), expected[:, 0]),
+        "IoU@10": _with_chance(gains.mean(axis=1), expected[:, 1]),
         "nDCG@10": {"mean": float(ndcg.mean()), "sd": float(ndcg.std())},
         "coverage": len(np.unique(neighbours.rows[neighbours.rows >= 0])) / len(films),
     }
@@ -186,9 +180,6 @@ def table_row(metrics: Mapping[str, Any]) -> dict[str, str]:
     return cells | {f"{name} R@1": f"{metrics[name]['R@1']:.3f}" for name in _CHANGED if name in metrics}
 
 
-_CHANGED = ("words dropped", "reworded")
-
-
 def _title_key(film: Film, row: int) -> str:
     """Title and year; a unique key for a film without one of them."""
     return f"{folded(film.title)}\n{film.year}" if film.title and film.year is not None else f"\n\n{row}"
@@ -201,19 +192,14 @@ def _best(scores: Vectors, count: int) -> Rows:
     return np.asarray(np.take_along_axis(columns, order, 1), np.int64)
 
 
-def _chance(overlap: Numbers, counts: Rows) -> tuple[float, float]:
-    """Expected share and IoU of one random other film."""
-    others = counts.sum() - 1
-    return float(((overlap > 0) * counts).sum() - 1) / others, float((overlap * counts).sum() - 1) / others
-
-
-def _ideal(overlap: Numbers, counts: Rows, own: int) -> Numbers:
-    """The K highest gains in the catalogue for a film of this set, without the film itself."""
-    left = counts.copy()
-    left[own] -= 1
+def _expected(overlap: Numbers, counts: Rows, own: int) -> tuple[float, float, float]:
+    """Share and IoU of one random other film, and the DCG of the K best others, for a film of the set ``own``."""
+    others = counts.copy()
+    others[own] -= 1
     order = np.argsort(-overlap, kind="stable")
-    best = np.repeat(overlap[order], np.minimum(left[order], K))[:K]
-    return np.pad(best, (0, K - len(best)))
+    best = np.repeat(overlap[order], np.minimum(others[order], K))[:K]
+    share, mean = (float(others @ one) / others.sum() for one in (overlap > 0, overlap))
+    return share, mean, float(best @ _DISCOUNTS[: len(best)])
 
 
 def _with_chance(values: Numbers, chance: Numbers) -> dict[str, float]:

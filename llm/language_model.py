@@ -14,12 +14,11 @@ from llm.classifier import AnswerSource, Prediction, ScoreType, no_text, total_u
 from llm.strategies import STRATEGIES, best
 from llm.strategies.strategy import PromptBuilder, Strategy, StrategyAnswer
 from llm.thresholds import LabelThreshold, ThresholdStore
-from prompts.answer_format import AnswerFormat, FewShotExample
 from prompts.errors import InvalidSetting
 from prompts.files import digest_of, read_text
 from prompts.registry import prompt_for
 from prompts.taxonomy import Taxonomy
-from prompts.template import Prompt
+from prompts.template import AnswerFormat, FewShotExample, Prompt
 from prompts.text import Text, checked_texts
 
 if TYPE_CHECKING:

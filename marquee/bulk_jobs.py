@@ -9,9 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bulk.answer_store import LocalRunner, Runner
 from bulk.inputs import input_files, text_columns
 from bulk.job import ClassifierSpec, Job, final_manifest
-from bulk.runners import LocalRunner, Runner
 from llm.classifier import Classifier
 from marquee.settings import read_settings
 from marquee.systems import SystemContext, from_settings, from_spec, offline

@@ -15,8 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 
 from llm.backends.endpoint import correct_base_url, parse_extra_body
 from marquee.environment import PREFIX, given
-from prompts.errors import InvalidSetting, UnknownName
-from prompts.faults import fault_of
+from prompts.errors import InvalidSetting, UnknownName, fault_of
 from similarity.encoders.precision import choose
 
 log = logging.getLogger(__name__)
@@ -267,10 +266,11 @@ def read_settings(**overrides: Any) -> Settings:
     """
     named = settings_variables()
     values: dict[str, Any] = {field: named[name] for field, name in _names().items() if name in named}
+    values |= {name: value for name, value in overrides.items() if value is not None}
     try:
-        settings = Settings(**values | {name: value for name, value in overrides.items() if value is not None})
+        settings = Settings(**values)
     except ValidationError as error:
-        fault = fault_of(error, Settings, whole="the settings")
+        fault = fault_of(error, Settings, values, whole="the settings")
         raise InvalidSetting(str(replace(fault, place=environment_name(fault.place) if fault.place else ""))) from None
     choose(settings.precision)  # models are loaded in many places, most of which receive no settings
     return settings

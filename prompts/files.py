@@ -43,7 +43,10 @@ def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
     new = target.with_name(f".{target.name[:50]}.{os.getpid()}-{secrets.token_hex(4)}.new")
     try:
         with _naming(path, new):
-            _create(new, target, mode)
+            if target.is_dir():
+                raise _error(errno.EISDIR, target)
+            make_folder(target.parent)
+            os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
             yield new
             sync(new)
             publish(new, target)
@@ -61,12 +64,8 @@ def write_text_atomically(path: Path, content: str, mode: int = 0o666) -> None:
 def read_text(path: Path, kind: type[MarqueeError]) -> str:
     """The text of a small file that a person writes: UTF-8, with or without a byte order mark.
 
-    Args:
-        path: the file.
-        kind: the error to raise.
-
     Raises:
-        MarqueeError: it cannot be read, or is in another encoding; one line with the file's name and the line.
+        MarqueeError: of this kind: it cannot be read, or has another encoding; one line with the file's name and line.
     """
     try:
         content = path.read_bytes()
@@ -85,10 +84,10 @@ def read_text(path: Path, kind: type[MarqueeError]) -> str:
 
 
 def read_json(path: Path, kind: type[MarqueeError]) -> Any:
-    """The document of a small JSON file; see ``read_text``.
+    """The document of a small JSON file.
 
     Raises:
-        MarqueeError: it cannot be read, or is not JSON; one line with the file's name and the line.
+        MarqueeError: it is not JSON, or as in ``read_text``.
     """
     try:
         return json.loads(read_text(path, kind))
@@ -100,39 +99,32 @@ def make_folder(folder: Path) -> None:
     """Create a folder and those above it, where they are missing.
 
     Raises:
-        NotADirectoryError: a file has this name, or the name of a folder above it.
-        OSError: the folder cannot be created.
+        OSError: it cannot be created; a ``NotADirectoryError`` where a file has its name, or that of one above it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), error.filename) from None
+        raise _error(errno.ENOTDIR, error.filename) from None
 
 
 def check_output(path: Path, folder: bool = False) -> Path:
-    """See that a file or a folder of this name can be written, before the work that fills it. Nothing is left behind.
+    """Check that a file or a folder of this name can be written, before the work that fills it; returns the path.
 
-    Args:
-        path: the file or folder; it and the folders above it may be missing.
-        folder: whether it is a folder.
-
-    Returns:
-        The path.
+    It and the folders above it may be missing. Nothing is left behind.
 
     Raises:
         OSError: it cannot be written; the error names the path that is in the way.
     """
     found = _mode(path)
     if found is not None and stat.S_ISDIR(found) != folder:
-        code = errno.ENOTDIR if folder else errno.EISDIR
-        raise OSError(code, os.strerror(code), str(path))
+        raise _error(errno.ENOTDIR if folder else errno.EISDIR, path)
     if found is not None and not folder and _is_device(path):
         return path
     above = path if folder else path.resolve().parent
     while (mode := _mode(above)) is None:
         above = above.parent
     if not stat.S_ISDIR(mode):
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(above))
+        raise _error(errno.ENOTDIR, above)
     _try_to_write(above)
     return path
 
@@ -217,11 +209,9 @@ def _try_to_write(folder: Path) -> None:
         raise
 
 
-def _create(new: Path, target: Path, mode: int) -> None:
-    if target.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
-    make_folder(target.parent)
-    os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
+def _error(code: int, path: Path | str) -> OSError:
+    """The subclass of ``OSError`` that Python has for a code, with the name of the file."""
+    return OSError(code, os.strerror(code), str(path))
 
 
 @contextmanager
@@ -238,8 +228,7 @@ def _naming(path: Path, new: Path) -> Iterator[None]:
 def _is_device(path: Path) -> bool:
     if str(path).startswith(("/dev/std", "/dev/fd/", "/proc/")):  # /dev/stdout may be a file that the shell has open
         return True
-    try:
+    with suppress(OSError):
         mode = path.stat().st_mode
-    except OSError:
-        return False
-    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+        return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+    return False

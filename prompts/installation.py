@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,31 +17,18 @@ SAMPLE = PACKAGES / "data" / "sample"
 INSTALLED = __name__.startswith("marquee.")
 """Whether this is an installed wheel."""
 
-
-EXTRAS: Mapping[str, str] = {
-    "flask": "service",
-    "werkzeug": "service",
-    "flask_limiter": "service",
-    "limits": "service",
-    "gunicorn": "service",
-    "prometheus_client": "service",
-    "openai": "llm",
-    "aiohttp": "llm",
-    "pyarrow": "parquet",
-    "sklearn": "eval",
-    "scipy": "eval",
-    "torch": "local",
-    "transformers": "local",
-    "accelerate": "local",
-    "peft": "local",
-    "sentence_transformers": "train",
-    "conllu": "train",
-    "simplemma": "train",
-    "ray": "ray",
-    "vllm": "vllm",
-    "opentelemetry.sdk": "otel",
-    "opentelemetry.exporter": "otel",
+_LIBRARIES: Mapping[str, Sequence[str]] = {
+    "service": ("flask", "werkzeug", "flask_limiter", "limits", "gunicorn", "prometheus_client"),
+    "llm": ("openai", "aiohttp"),
+    "parquet": ("pyarrow",),
+    "eval": ("sklearn", "scipy"),
+    "local": ("torch", "transformers", "accelerate", "peft"),
+    "train": ("sentence_transformers", "conllu", "simplemma"),
+    "ray": ("ray",),
+    "vllm": ("vllm",),
+    "otel": ("opentelemetry.sdk", "opentelemetry.exporter"),
 }
+EXTRAS: Mapping[str, str] = {name: extra for extra, names in _LIBRARIES.items() for name in names}
 """Imported name to the extra that brings it; ``pyproject.toml`` has the distributions."""
 
 _OF_COMMANDS: Mapping[str, str] = dict.fromkeys(("train", "refit", "distil", "corpus"), "train")

@@ -37,7 +37,7 @@ def connection(url: str) -> Mapping[str, Any]:
 
 
 def no_connection(place: str, url: str, error: BaseException | None = None) -> str:
-    """What to say where no connection to a model server was made: its scheme or certificate, or a proxy on the way.
+    """Why no connection to a model server was made, and what to do: its scheme or certificate, a proxy, or the server.
 
     Args:
         place: host and port.
@@ -85,11 +85,7 @@ def is_loopback(host: str) -> bool:
 
 
 def client_address(given: str | None) -> str:
-    """A client's address without the port that some proxies write after it, and an IPv4 address in its own form.
-
-    Args:
-        given: the peer's address, or the entry of ``X-Forwarded-For`` that a trusted proxy wrote.
-    """
+    """A client's address without the port that some proxies write after it, and an IPv4 address in its own form."""
     address = (given or "").strip()
     bare = address[1:].partition("]")[0] if address.startswith("[") else address
     bare = bare.rpartition(":")[0] if bare.count(":") == 1 else bare
@@ -101,10 +97,7 @@ def client_address(given: str | None) -> str:
 
 
 def client_network(address: str) -> str:
-    """The addresses of one client: an IPv4 address, or the /64 network of an IPv6 address (RFC 6177).
-
-    An IPv6 client may use any address of its network.
-    """
+    """The addresses that one client may use: an IPv4 address, or the /64 network of an IPv6 address (RFC 6177)."""
     try:
         return str(ipaddress.IPv6Network((address.partition("%")[0], 64), strict=False))
     except ValueError:
@@ -135,21 +128,19 @@ def without_login(words: str) -> str:
 
 def _proxy_for(parts: SplitResult) -> tuple[str, str | None]:
     """The variable that names the proxy, and its URL."""
-    host = parts.hostname or ""
-    if is_loopback(host) or _bypassed(host, parts.port, _variable("NO_PROXY")[1]):
+    host = (parts.hostname or "").lower()
+    entries = re.split(r"[,\s]+", _variable("NO_PROXY")[1].lower())
+    if is_loopback(host) or any(_bypasses(entry, host, parts.port) for entry in entries if entry):
         return "", None
-    for name in (f"{parts.scheme}_proxy".upper(), "ALL_PROXY"):
-        variable, value = _variable(name)
-        if value:
-            return variable, _proxy(variable, value, host)
-    return "", None
+    variables = map(_variable, (f"{parts.scheme}_proxy".upper(), "ALL_PROXY"))
+    variable, value = next((pair for pair in variables if pair[1]), ("", ""))
+    return variable, _proxy(variable, value, host) if value else None
 
 
 def _variable(name: str) -> tuple[str, str]:
     """A variable as it is set, in small letters or in capitals, and its value."""
-    return next(
-        ((one, value) for one in (name.lower(), name) if (value := os.environ.get(one, "").strip())), (name, "")
-    )
+    values = [(one, os.environ.get(one, "").strip()) for one in (name.lower(), name)]
+    return next((pair for pair in values if pair[1]), values[1])
 
 
 def _proxy(variable: str, value: str, host: str) -> str:
@@ -165,12 +156,8 @@ def _proxy(variable: str, value: str, host: str) -> str:
     return value
 
 
-def _bypassed(host: str, port: int | None, entries: str) -> bool:
-    """Whether ``NO_PROXY`` names a host: itself, a domain above it, a network of addresses, or everything."""
-    return any(_names(entry.lower(), host.lower(), port) for entry in re.split(r"[,\s]+", entries) if entry)
-
-
-def _names(entry: str, host: str, port: int | None) -> bool:
+def _bypasses(entry: str, host: str, port: int | None) -> bool:
+    """Whether an entry of ``NO_PROXY`` names a host: itself, a domain above it, a network, or everything."""
     try:
         return ipaddress.ip_address(host) in ipaddress.ip_network(entry.strip("[]"), strict=False)
     except ValueError:

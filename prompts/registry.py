@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sized
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
+import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from prompts.errors import InvalidPrompt, InvalidTaxonomy, MarqueeError, UnknownName
-from prompts.faults import fault_of, shown
+from prompts.errors import InvalidPrompt, InvalidTaxonomy, MarqueeError, UnknownName, fault_of, shown
 from prompts.files import read_text
 from prompts.taxonomy import Label, Taxonomy
 from prompts.template import TEMPLATES, Prompt
 from prompts.text import Text
-from prompts.yaml_file import read_yaml
 
 log = logging.getLogger(__name__)
 Entry = TypeVar("Entry")
@@ -31,28 +30,22 @@ DESCRIPTION_CHARS = 4_000
 ALIASES = 100
 
 
-def _at_most(characters: int) -> Callable[[str], str]:
-    """A check of a string's length; its error gives the length and the limit."""
+def _at_most(limit: int, unit: str = "characters") -> AfterValidator:
+    """A check of a length; its error gives the length and the limit."""
 
-    def check(value: str) -> str:
-        if len(value) > characters:
-            raise ValueError(f"has {len(value):,} characters; at most {characters:,} are accepted")
+    def check(value: Sized) -> Sized:
+        if len(value) > limit:
+            raise ValueError(f"has {len(value):,} {unit}; at most {limit:,} are accepted")
         return value
 
-    return check
+    return AfterValidator(check)
 
 
-def _few(aliases: list[str]) -> list[str]:
-    if len(aliases) > ALIASES:
-        raise ValueError(f"has {len(aliases):,} aliases; at most {ALIASES:,} are accepted")
-    return aliases
-
-
-LabelName = Annotated[str, AfterValidator(_at_most(NAME_CHARS)), Field(json_schema_extra={"maxLength": NAME_CHARS})]
+LabelName = Annotated[str, _at_most(NAME_CHARS), Field(json_schema_extra={"maxLength": NAME_CHARS})]
 LabelDescription = Annotated[
-    str, AfterValidator(_at_most(DESCRIPTION_CHARS)), Field(json_schema_extra={"maxLength": DESCRIPTION_CHARS})
+    str, _at_most(DESCRIPTION_CHARS), Field(json_schema_extra={"maxLength": DESCRIPTION_CHARS})
 ]
-_Aliases = Annotated[list[LabelName], AfterValidator(_few), Field(json_schema_extra={"maxItems": ALIASES})]
+_Aliases = Annotated[list[LabelName], _at_most(ALIASES, "aliases"), Field(json_schema_extra={"maxItems": ALIASES})]
 
 
 class LabelEntry(BaseModel):
@@ -245,3 +238,57 @@ FOREIGN: Mapping[type[BaseModel], Mapping[str, str]] = {
         "name": "the file's name is the taxonomy's name",
     },
 }
+
+
+# --- YAML ---
+
+_TEXT_KEYS, _LIST_KEYS = ("name", "description", "subject"), ("labels", "aliases")
+
+
+class _RepeatedKey(yaml.MarkedYAMLError):
+    """A key that a mapping has twice."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML reads ``no`` as false and ``1.0`` as a number; as a label's name they are the words that are written."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """See ``yaml.SafeLoader``."""
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in lines and key.value != "<<":
+                problem = f"the key {key.value!r} is given twice, first in line {lines[key.value]}; keep one"
+                raise _RepeatedKey(problem=problem, problem_mark=key.start_mark)
+            lines[key.value] = key.start_mark.line + 1
+            _mark_names(key.value, value)
+        found: dict[Hashable, Any] = super().construct_mapping(node, deep)
+        return found
+
+
+def _mark_names(key: str, value: yaml.Node) -> None:
+    """Mark names and descriptions as strings, whatever they look like."""
+    words = [value] if key in _TEXT_KEYS else value.value if key in _LIST_KEYS else []
+    for word in words:
+        if isinstance(word, yaml.ScalarNode) and word.tag != "tag:yaml.org,2002:null":
+            word.tag = "tag:yaml.org,2002:str"
+
+
+def read_yaml(path: Path, kind: type[MarqueeError]) -> Any:
+    """The document of a file in UTF-8.
+
+    Raises:
+        MarqueeError: of this kind: it cannot be read, is not YAML, or gives a key twice; one line with file and line.
+    """
+    try:
+        return yaml.load(read_text(path, kind), _Loader)
+    except yaml.MarkedYAMLError as error:
+        place = f"{path.name}:{error.problem_mark.line + 1}" if error.problem_mark else path.name
+        if isinstance(error, _RepeatedKey):
+            raise kind(f"{place}: {error.problem}") from None
+        why = error.problem or "it cannot be parsed"
+        raise kind(f"{place} is not YAML ({why}); check indentation, brackets and quotes") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        why = getattr(error, "reason", "") or "a value that cannot be read"
+        raise kind(f"{path.name} is not YAML ({why}); check the file") from None

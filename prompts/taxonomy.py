@@ -132,7 +132,7 @@ class Taxonomy:
         """
         if spelling in self._answerable:
             return spelling
-        name = self._spellings.get(spelling_key(spelling))
+        name = self.known(spelling)
         return name if name in self._answerable else None
 
     def known(self, spelling: str) -> str | None:
@@ -176,12 +176,13 @@ class Taxonomy:
     def _spellings(self) -> Mapping[str, str]:
         spellings: dict[str, str] = {}
         for label in self.labels:
-            if (owner := self._claim(spellings, label.name, label)) is not None:
-                raise InvalidTaxonomy(f"taxonomy {self.name!r}: {_twice(owner, label.name)}")
+            if owner := self._claim(spellings, label.name, label):
+                twice = f"the label {owner!r} occurs twice; keep one"
+                alike = f"the labels {owner!r} and {label.name!r} differ only in case or punctuation; rename one"
+                raise InvalidTaxonomy(f"taxonomy {self.name!r}: {twice if owner == label.name else alike}")
         for label in self.labels:
             for alias in label.aliases:
-                if self._claim(spellings, alias, label) not in (None, label.name):
-                    owner = spellings[spelling_key(alias)]
+                if (owner := self._claim(spellings, alias, label)) not in (None, label.name):
                     raise InvalidTaxonomy(
                         f"taxonomy {self.name!r}: the alias {alias!r} of {label.name!r} also means {owner!r}; "
                         "give it to one of them"
@@ -201,12 +202,6 @@ class Taxonomy:
 @lru_cache(64)
 def _reshaped(taxonomy: Taxonomy, multi: bool, max_labels: int, allow_none: bool) -> Taxonomy:
     return replace(taxonomy, multi=multi, max_labels=max_labels, allow_none=allow_none)
-
-
-def _twice(first: str, second: str) -> str:
-    if first == second:
-        return f"the label {first!r} occurs twice; keep one"
-    return f"the labels {first!r} and {second!r} differ only in case or punctuation; rename one"
 
 
 def spelling_key(spelling: str) -> str:

@@ -1,22 +1,23 @@
-"""Prompts: versioned Jinja templates that render a text and a taxonomy to chat messages."""
+"""Prompts: versioned Jinja templates that render a text, a taxonomy and few-shot examples to chat messages."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+import string
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from jinja2 import FileSystemLoader, StrictUndefined, TemplateError, TemplateSyntaxError
 from jinja2.meta import find_referenced_templates
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from prompts.answer_format import JSON_LIST, AnswerFormat, FewShotExample, example_turns
 from prompts.errors import InvalidPrompt
 from prompts.files import digest_of
-from prompts.taxonomy import Taxonomy
+from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -31,6 +32,82 @@ _BRACKETED = re.compile(r"\[(?=/?(?:INST|SYS|AVAILABLE_TOOLS|TOOL_)[A-Z_]*\])", 
 # C0 controls but tab and line feed, and DEL: no tokenizer needs them, NUL breaks some.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _DECISION_DEFAULT = "decision.v1"
+# Single characters are single tokens in every tokenizer in use; label words are not ("Drama" starts as "D" in Qwen's).
+CODES = string.ascii_uppercase + string.ascii_lowercase
+NONE_CODE = "0"
+
+
+@dataclass(frozen=True)
+class AnswerFormat:
+    """The form of the answer.
+
+    Attributes:
+        strategy: ``json_list`` a JSON list of labels; ``label_tokens`` the code of the best label; ``yes_no`` Yes or No
+            about one label.
+        label: the label of a ``yes_no`` question.
+        none_code: code of "none of these labels".
+    """
+
+    strategy: Literal["json_list", "label_tokens", "yes_no"]
+    label: Label | None = None
+    none_code: str = NONE_CODE
+
+    def labels_with_codes(self, taxonomy: Taxonomy) -> Iterator[tuple[str, Label]]:
+        """The predictable labels with their codes; codes are empty for strategies without codes."""
+        for place, label in enumerate(taxonomy.predictable):
+            yield CODES[place] if self.strategy == "label_tokens" else "", label
+
+
+JSON_LIST = AnswerFormat("json_list")
+LABEL_TOKENS = AnswerFormat("label_tokens")
+
+
+@dataclass(frozen=True)
+class FewShotExample:
+    """A labelled example for the model."""
+
+    text: Text
+    labels: tuple[str, ...]
+
+
+class Turn(NamedTuple):
+    """One example: the user's text and question, and the assistant's answer."""
+
+    text: Text
+    question: AnswerFormat
+    answer: str
+
+
+def example_turns(examples: Sequence[FewShotExample], taxonomy: Taxonomy, question: AnswerFormat) -> Iterator[Turn]:
+    """The examples as turns, in their order, with answers in the format of the question.
+
+    Examples without a label of the taxonomy are left out where "none" is not an answer. ``yes_no`` has one question
+    about a label of each example and one about another label, whatever the label of the question: all questions about
+    a text then share the same beginning.
+    """
+    codes = {label.name: code for code, label in question.labels_with_codes(taxonomy)}
+    for place, example in enumerate(examples):
+        labels = tuple(name for name in example.labels if name in taxonomy.names)
+        if question.strategy == "yes_no":
+            yield from _yes_no_turns(place, replace(example, labels=labels), taxonomy, question)
+        elif labels or taxonomy.allow_none:
+            listed = json.dumps(labels[: taxonomy.max_labels], ensure_ascii=False)
+            code = codes[labels[0]] if labels else question.none_code  # one code is the whole answer
+            yield Turn(example.text, question, listed if question.strategy == "json_list" else code)
+
+
+def _yes_no_turns(place: int, example: FewShotExample, taxonomy: Taxonomy, question: AnswerFormat) -> Iterator[Turn]:
+    """One Yes and one No; their order alternates, so that the model does not learn an order."""
+    others = tuple(name for name in taxonomy.names if name not in example.labels)
+    pairs = [(example.labels, "Yes"), (others, "No")]
+    for names, answer in pairs if place % 2 == 0 else pairs[::-1]:
+        if names:
+            name = names[place % len(names)]
+            label = next(label for label in taxonomy.predictable if label.name == name)
+            yield Turn(example.text, replace(question, label=label), answer)
+
+
+# --- templates ---
 
 
 def neutralise(value: Any) -> Any:
@@ -50,7 +127,7 @@ class Prompt:
 
     A template has two sections. ``--- system ---`` depends on the taxonomy only, so that its tokens are the same for
     every text and servers with prefix caching compute them once. ``--- user ---`` has the text in a fence; it is
-    rendered for every few-shot example too (``prompts.answer_format.example_turns``).
+    rendered for every few-shot example too (``prompts.template.example_turns``).
 
     Attributes:
         name: kind and version, e.g. ``"plot.v1"``.

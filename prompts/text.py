@@ -102,10 +102,7 @@ def _is_missing(value: object) -> bool:
 
 
 def placeholder(text: str) -> str | None:
-    """Which placeholder a text is, by its name in ``PLACEHOLDERS``; None for a text that says something.
-
-    An empty text is no placeholder: it pretends nothing.
-    """
+    """Which placeholder a text is, by its name in ``PLACEHOLDERS``; None for any other text, also an empty one."""
     line = " ".join(text.split())
     return next((name for name, pattern in PLACEHOLDERS.items() if pattern.fullmatch(line)), None)
 
@@ -115,19 +112,14 @@ def tells_nothing(text: str) -> bool:
     return not text.strip() or placeholder(text) is not None
 
 
-# What the trade writes where it does not tell: "Plot kept under wraps.", "The plot is unknown at this time."
-_UNTOLD = (
-    r"(?:the )?plot(?: details)?(?: is| are)?(?: currently)?(?: being)?(?: kept)? ?"
-    r"(?:unknown|undisclosed|confidential|under wraps)(?: at this time)?\.?"
-)
-_NO_OVERVIEW = (
-    r"no (?:overview|plot|description|synopsis|summary)(?: found| yet| available)?\.?|overview coming soon\W*"
-)
-
-PLACEHOLDERS: Mapping[str, re.Pattern[str]] = {
-    "Add a Plot": re.compile(r"add a plot\b.{0,3}", re.IGNORECASE),
-    "Plot unknown": re.compile(_UNTOLD, re.IGNORECASE),
-    "No overview found": re.compile(_NO_OVERVIEW, re.IGNORECASE),
-    "See full summary": re.compile(r"\W*see full (?:summary|synopsis)\W*", re.IGNORECASE),
-    "N/A": re.compile(r"n/?a|nan|none|null|-+|\.+|\?+", re.IGNORECASE),
+_PLACEHOLDERS: Mapping[str, str] = {
+    "Add a Plot": r"add a plot\b.{0,3}",
+    # "Plot kept under wraps.", "The plot is unknown at this time."
+    "Plot unknown": r"(?:the )?plot(?: details)?(?: is| are)?(?: currently)?(?: being)?(?: kept)? ?"
+    r"(?:unknown|undisclosed|confidential|under wraps)(?: at this time)?\.?",
+    "No overview found": r"no (?:overview|plot|description|synopsis|summary)(?: found| yet| available)?\.?"
+    r"|overview coming soon\W*",
+    "See full summary": r"\W*see full (?:summary|synopsis)\W*",
+    "N/A": r"n/?a|nan|none|null|-+|\.+|\?+",
 }
+PLACEHOLDERS = {name: re.compile(pattern, re.IGNORECASE) for name, pattern in _PLACEHOLDERS.items()}

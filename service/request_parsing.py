@@ -11,8 +11,7 @@ from typing import Any, NoReturn, TypeVar
 from flask import Request
 from pydantic import BaseModel, ValidationError
 
-from prompts.errors import quoted
-from prompts.faults import fault_of
+from prompts.errors import fault_of, quoted
 from prompts.text import without_lone_surrogates
 from service.foreign_names import FOREIGN_NAMES
 from service.problems import RequestProblem

@@ -14,8 +14,16 @@ from typing import Any
 from prompts.errors import InvalidDataset
 from tabular.cells import INVISIBLE
 from tabular.detection import FileFormat
-from tabular.dialect import Layout, encoding_advice
-from tabular.reading import INVALID_UTF8, PushbackLines, ReadPosition, Row, check_unique, open_text
+from tabular.reading import (
+    INVALID_UTF8,
+    Layout,
+    PushbackLines,
+    ReadPosition,
+    Row,
+    check_unique,
+    encoding_advice,
+    open_text,
+)
 
 # The line on which a record begins, its cells, and why they cannot be used.
 Record = tuple[int, list[str], str]
@@ -23,25 +31,16 @@ Record = tuple[int, list[str], str]
 _MORE_LINES = 100  # of a record that is read by another way of quoting
 _MOST_LINES = 5_000  # of a quoted cell of TSV; beyond them its quote is literal
 _ESCAPED_QUOTE = re.compile(r'(?<!\\)((?:\\\\)*)\\"')
-_MISQUOTED = "a quote in the middle of a cell in quotes; double the quotes inside it"
 
 
-def csv_columns(path: Path, format: FileFormat, layout: Layout) -> list[str]:
-    """Names of the columns; none where the file has no line.
-
-    Raises:
-        InvalidDataset: two columns of one name, a name that is not UTF-8, or a file that cannot be read.
-    """
-    return next(_header_and_records(path, format, layout, None), (0, [], ""))[1]
+def csv_columns(path: Path, format: FileFormat) -> list[str]:
+    """Names of the columns; none where the file has no line."""
+    return next(_header_and_records(path, format, None), (0, [], ""))[1]
 
 
-def csv_rows(path: Path, format: FileFormat, layout: Layout, position: ReadPosition | None = None) -> Iterator[Row]:
-    """The rows; a row of too few or too many cells has a problem.
-
-    Raises:
-        InvalidDataset: a quote that never closes, or a file that cannot be read to its end.
-    """
-    records = _header_and_records(path, format, layout, position)
+def csv_rows(path: Path, format: FileFormat, position: ReadPosition | None = None) -> Iterator[Row]:
+    """The rows; a row of too few or too many cells has a problem, and a quote that never closes is an error."""
+    records = _header_and_records(path, format, position)
     _, names, _ = next(records, (0, [], ""))
     last = max((place for place, name in enumerate(names, 1) if not name.startswith("Unnamed: ")), default=0)
     for line, cells, problem in records:
@@ -50,9 +49,8 @@ def csv_rows(path: Path, format: FileFormat, layout: Layout, position: ReadPosit
             cells = _fitted(cells, len(names), last)
         row = dict(zip(names, cells, strict=False))
         text = "".join(cells)
-        if len(cells) == len(names) and not problem and "\x00" not in text and (
-            text.isascii() or not INVALID_UTF8.search(text)
-        ):  # fmt: skip
+        is_readable = "\x00" not in text and (text.isascii() or not INVALID_UTF8.search(text))
+        if is_readable and not problem and len(cells) == len(names):
             yield Row(where, row)
         else:
             row = {name: INVALID_UTF8.sub("\ufffd", cell) for name, cell in row.items()}
@@ -80,11 +78,9 @@ def _advice(text: str) -> str:
     return encoding_advice(text.encode("utf-8", "surrogateescape"))
 
 
-def _header_and_records(
-    path: Path, format: FileFormat, layout: Layout, position: ReadPosition | None
-) -> Iterator[Record]:
+def _header_and_records(path: Path, format: FileFormat, position: ReadPosition | None) -> Iterator[Record]:
     """The names of the columns, and then all records that are not empty."""
-    lines = PushbackLines()
+    lines, layout = PushbackLines(), format.layout
     with open_text(path, format, "", position, lambda: lines.number) as text:
         for _ in range(layout.skipped):
             next(text)
@@ -158,7 +154,8 @@ def _odd_record(
             f"{file}, line {line}: a quote opens a cell here and is never closed; close it, or double it"
         )
     cells, _ = _LineSplitter(layout.separator, width, " *").split(record.rstrip("\r\n"))
-    return cells, "" if len(cells) == (width or len(cells)) else _MISQUOTED
+    is_full = len(cells) == (width or len(cells))
+    return cells, "" if is_full else "a quote in the middle of a cell in quotes; double the quotes inside it"
 
 
 def _other_quoting(lines: PushbackLines, layout: Layout, width: int) -> list[str] | None:
@@ -196,16 +193,9 @@ def _unclosed_quote(record: str, layout: Layout) -> int | None:
 
 def _quoted_spans(record: str, layout: Layout) -> list[tuple[int, int]]:
     """The quotes that open cells of a record, each with the one that closes it, or with the end."""
-    space = " *" if layout.skips_spaces else ""
-    opening = re.compile(rf'(?:^|(?<={re.escape(layout.separator)})|(?<=[\r\n])){space}"')
-    spans, place = list[tuple[int, int]](), 0
-    while opened := opening.search(record, place):
-        start = opened.end() - 1
-        closed = re.compile('(?:[^"]|"")*').match(record, start + 1)
-        end = closed.end() if closed else len(record)
-        spans.append((start, end))
-        place = end + 1
-    return spans or [(0, len(record))]
+    space, mark = " *" if layout.skips_spaces else "", re.escape(layout.separator)
+    quoted = re.finditer(rf'(?:^|(?<={mark})|(?<=[\r\n])){space}"((?:[^"]|"")*)"?', record)
+    return [(found.start(1) - 1, found.end(1)) for found in quoted] or [(0, len(record))]
 
 
 # --- TSV and pipes ---
@@ -218,7 +208,8 @@ def _tsv_records(lines: PushbackLines, separator: str, width: int) -> Iterator[R
     or a line break. The number of cells decides.
     """
     splitter = _LineSplitter(separator, width)
-    while line := lines.next_line():
+    for line in lines:
+        lines.record.clear()
         start, bare = lines.number, line.rstrip("\r\n")
         if '"' in bare:
             cells, is_open = splitter.split(bare)
@@ -235,7 +226,7 @@ def _joined_lines(lines: PushbackLines, splitter: _LineSplitter, line: str, is_f
     """
     read: list[str] = []
     text = line
-    while len(read) < _MOST_LINES and (following := lines.next_line()):
+    for following in islice(lines, _MOST_LINES):
         read.append(following)
         text += following
         following_is_full = splitter.width > 1 and following.count(splitter.separator) == splitter.width - 1
@@ -252,10 +243,7 @@ def _joined_lines(lines: PushbackLines, splitter: _LineSplitter, line: str, is_f
 class _LineSplitter:
     """Splits a line into cells, in quotes or not.
 
-    Args:
-        separator: of the cells.
-        width: cells of the header.
-        after: pattern of what may follow a closing quote.
+    ``width`` is the number of cells of the header, ``after`` the pattern of what may follow a closing quote.
     """
 
     def __init__(self, separator: str, width: int, after: str = "") -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from prompts.errors import InvalidDataset
-from tabular.dialect import NO_SEPARATOR, TableDialect, decoding_errors, detect_layout, encoding_advice
+from tabular.reading import NO_SEPARATOR, Layout, TableDialect, decoding_errors, detect_layout, encoding_advice
 
 Kind = Literal["empty", "csv", "jsonl", "json", "parquet"]
 
@@ -75,14 +75,14 @@ class FileFormat:
         gzipped: whether the bytes are gzipped.
         encoding: of a text file.
         head: first characters of a text file; bytes that do not fit UTF-8 are lone surrogates.
-        is_complete: whether the head is the whole file.
+        layout: how the lines of CSV are split.
     """
 
     kind: Kind
     gzipped: bool = False
     encoding: str = "utf-8-sig"
     head: str = ""
-    is_complete: bool = True
+    layout: Layout = Layout(",")
 
 
 def suffix(path: Path) -> str:
@@ -108,7 +108,12 @@ def detect_format(path: Path, dialect: TableDialect = TableDialect()) -> FileFor
     text = _decoded(head, encoding, path)
     empty: Kind = "empty" if is_complete else "csv"
     kind = _text_kind(text, is_complete, path) if text.strip() else empty
-    return FileFormat(kind, gzipped, encoding, text, is_complete)
+    if kind != "csv":
+        return FileFormat(kind, gzipped, encoding, text)
+    layout = detect_layout(text, is_complete, dialect.separator, "\t" if suffix(path) == ".tsv" else NO_SEPARATOR)
+    if suffix(path) in JSONL_SUFFIXES + JSON_SUFFIXES and layout.separator == NO_SEPARATOR:
+        raise InvalidDataset(f"cannot read {path}: not JSON: it begins with {_first_line(text)!r}")
+    return FileFormat(kind, gzipped, encoding, text, layout)
 
 
 def _first_bytes(path: Path) -> bytes:
@@ -217,24 +222,16 @@ def _decoded(head: bytes, encoding: str, path: Path) -> str:
 
 
 def _text_kind(head: str, is_complete: bool, path: Path) -> Kind:
-    name = suffix(path)
-    first_line = head.strip().splitlines()[0][:40]
+    """CSV, JSON lines, or JSON (one document, or several in a row)."""
+    name, start = suffix(path), head.lstrip("\ufeff \t\r\n")
     if name in PARQUET_SUFFIXES:
         raise InvalidDataset(
-            f"cannot read {path} as Parquet: it is text ({first_line!r}); give it the name of what it is, such as .csv"
+            f"cannot read {path} as Parquet: it is text ({_first_line(head)!r}); give it the name of what it is, such "
+            "as .csv"
         )
-    kind = _json_kind(head.lstrip("\ufeff \t\r\n"), is_complete, name)
-    is_named_json = name in JSONL_SUFFIXES + JSON_SUFFIXES
-    if kind is None and is_named_json and detect_layout(head, is_complete, None).separator == NO_SEPARATOR:
-        raise InvalidDataset(f"cannot read {path}: not JSON: it begins with {first_line!r}")
-    return kind or "csv"
-
-
-def _json_kind(start: str, is_complete: bool, name: str) -> Kind | None:
-    """JSON lines, or JSON (one document, or several in a row); None where it is neither."""
     lines = start.split("\n")
     if start[:1] not in "[{":
-        return "jsonl" if name in JSONL_SUFFIXES and any(_is_object(line) for line in lines[:100]) else None
+        return "jsonl" if name in JSONL_SUFFIXES and any(map(_is_object, lines[:100])) else "csv"
     first, has_first = lines[0], is_complete or len(lines) > 1
     if has_first and _is_json(first):
         has_more = not is_complete or any(line.strip() for line in lines[1:])
@@ -242,10 +239,14 @@ def _json_kind(start: str, is_complete: bool, name: str) -> Kind | None:
     if not has_first:
         return "jsonl" if first[0] == "{" and name in JSONL_SUFFIXES else "json"
     if start[1:].lstrip()[:1] not in ('"}' if start[0] == "{" else '{["]-0123456789tfn'):
-        return "jsonl" if name in JSONL_SUFFIXES + JSON_SUFFIXES else None
-    if start[0] == "{" and any(_is_object(line) for line in lines[1:100]):
+        return "jsonl" if name in JSONL_SUFFIXES + JSON_SUFFIXES else "csv"
+    if start[0] == "{" and any(map(_is_object, lines[1:100])):
         return "jsonl"  # its first line is damaged
     return "json"
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[0][:40]
 
 
 def _is_object(line: str) -> bool:

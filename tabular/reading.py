@@ -1,24 +1,51 @@
-"""What the readers of all formats share: rows, the reading position, opened text files and their lines."""
+"""What the readers of all formats share: rows, the reading position, and encoding, layout and lines of text files.
+
+The separator is the candidate under which most of the first rows are as wide as the header. ``csv.Sniffer`` is misled
+by commas in the texts of a semicolon file, and clevercsv takes seconds per megabyte.
+"""
 
 from __future__ import annotations
 
+import codecs
+import csv
 import gzip
 import io
 import re
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 
-from prompts.errors import InvalidDataset
-from tabular.detection import FileFormat
-from tabular.dialect import decoding_errors
+from prompts.errors import InvalidDataset, InvalidSetting
+
+if TYPE_CHECKING:
+    from tabular.detection import FileFormat
 
 INVALID_UTF8 = re.compile("[\udc80-\udcff]")
 """Bytes that are not UTF-8, as ``surrogateescape`` decodes them."""
+LARGEST_CELL = 1 << 26
+"""Characters of a cell; a longer one is a quote that never closes."""
+NO_SEPARATOR = "\x1f"
+"""Separator of a table of one column: a character that no text holds."""
+_SEPARATORS = ",;\t|"
+_SEPARATOR_NAMES = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "pipe": "|", "bar": "|"}
+_SEP_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
+_ROWS = 200
+_TYPOGRAPHIC = (
+    "\u2018\u2019\u201c\u201d\u201e\u2013\u2014\u2026\u20ac\xa0\xa3\xab\xbb\xb0\xa7\xa9\xae\xb7\xbf\xa1\u2122"
+)
+
+# What ``charset-normalizer`` may suggest: the encodings that programs still write.
+_PROBABLE_ENCODINGS = [
+    "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "koi8_r", "shift_jis", "euc_jp", "gb18030",
+    "big5", "euc_kr", "tis_620",
+]  # fmt: skip
+
+csv.field_size_limit(LARGEST_CELL)
 
 
 @dataclass(frozen=True)
@@ -56,34 +83,156 @@ class ReadPosition:
         return min(1.0, (self.before + self.tell()) / max(1, self.total))
 
 
+def check_unique(names: Sequence[str], file: str) -> None:
+    """Raise ``InvalidDataset`` where two columns have one name."""
+    if double := next((name for name in names if names.count(name) > 1), None):
+        places = [str(place) for place, name in enumerate(names, 1) if name == double]
+        raise InvalidDataset(f"{file} has two columns {double!r} (columns {' and '.join(places)}); rename one")
+
+
+@dataclass(frozen=True)
+class TableDialect:
+    """The user's settings for a text table; None is detected.
+
+    Attributes:
+        encoding: a name that Python knows. UTF-8, and UTF-16 or UTF-32 with a byte order mark, need none.
+        separator: one character between cells, or its name: comma, semicolon, tab, pipe.
+    """
+
+    encoding: str | None = None
+    separator: str | None = None
+
+    def __post_init__(self) -> None:
+        try:
+            codecs.lookup(self.encoding or "utf-8")
+        except LookupError:
+            raise InvalidSetting(
+                f"there is no encoding {self.encoding!r}; such as utf-8, utf-16, cp1252, latin-1, shift_jis, gb18030"
+            ) from None
+        if self.separator is not None:
+            character = _SEPARATOR_NAMES.get(self.separator.casefold(), self.separator)
+            if len(character) != 1:
+                raise InvalidSetting(
+                    f"separator {self.separator!r} is not one character, nor comma, semicolon, tab, pipe"
+                )
+            object.__setattr__(self, "separator", character)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the lines of a CSV file are split into cells.
+
+    Attributes:
+        separator: one character.
+        skips_spaces: whether spaces after a separator are not part of the cell.
+        skipped: lines before the header: blank ones and ``sep=;``.
+    """
+
+    separator: str
+    skips_spaces: bool = False
+    skipped: int = 0
+
+    @property
+    def quotes_are_text(self) -> bool:
+        """Whether a cell may begin with a literal quote: TSV files are often written without quoting."""
+        return self.separator in "\t|"
+
+
+def detect_layout(head: str, is_complete: bool, separator: str | None, default: str) -> Layout:
+    """The layout of a table from its first characters, which may be the whole file.
+
+    ``separator`` is the user's; None detects it. ``default`` is that of a table whose header has none.
+    """
+    lines = list(io.StringIO(head, newline=""))
+    if not is_complete and len(lines) > 1:
+        lines = lines[:-1]
+    skipped = next((n for n, line in enumerate(lines) if line.strip()), 0)
+    sep_line = _SEP_LINE.fullmatch(lines[skipped].strip("\r\n ")) if lines else None
+    skipped = skipped + 1 if sep_line else skipped
+    table = lines[skipped:]
+    separator = separator or (sep_line[1] if sep_line else _detected_separator(table) or default)
+    return Layout(separator, _has_spaces_after(table, separator), skipped)
+
+
+def _detected_separator(lines: list[str]) -> str | None:
+    """The candidate with the most rows as wide as the header, then with the most columns; None for one column."""
+    fits = {separator: _fit(lines, separator) for separator in _SEPARATORS}
+    best = max(_SEPARATORS, key=fits.__getitem__)
+    return best if fits[best][1] > 1 else None
+
+
+def _fit(lines: list[str], separator: str) -> tuple[float, int]:
+    """Share of the first rows that are as wide as the header, and the header's width; zeros for one column."""
+    sample = lines[: 4 * _ROWS]
+    rows: Iterable[list[str]] = islice(csv.reader(sample, delimiter=separator), _ROWS)
+    if separator in "\t|" and not lines[0].startswith('"'):
+        rows = [line.rstrip("\r\n").split(separator) for line in sample]
+    widths = []
+    with suppress(csv.Error):
+        for cells in rows:
+            if any(cells):
+                widths.append(len(cells))
+    header, *others = widths or [1]
+    if header == 1:
+        return 0.0, 0
+    return (sum(width == header for width in others) / len(others) if others else 1.0), header
+
+
+def _has_spaces_after(lines: list[str], separator: str) -> bool:
+    """``id, title, plot``: every name but the first begins with a space."""
+    if not lines or separator in "\t ":
+        return False
+    names = lines[0].split(separator)[1:]
+    return bool(names) and all(name.startswith(" ") for name in names)
+
+
+def decoding_errors(encoding: str) -> str:
+    """The ``errors`` argument for an encoding: bytes that are not UTF-8 become lone surrogates; others are strict."""
+    return "surrogateescape" if encoding.replace("_", "-").startswith("utf-8") else "strict"
+
+
+def encoding_advice(raw: bytes) -> str:
+    """Advice for bytes that are not UTF-8, with the name of the encoding that they look like."""
+    from charset_normalizer import from_bytes
+
+    if _is_western(raw):
+        name = "cp1252"
+    elif best := from_bytes(raw, cp_isolation=_PROBABLE_ENCODINGS).best():
+        name = best.encoding
+    else:
+        return "say which encoding the file has with --encoding, such as --encoding cp1252"
+    return f"it looks like {name}: give --encoding {name} if that is right"
+
+
+def _is_western(raw: bytes) -> bool:
+    """Whether bytes read as English, French or German in cp1252; one line is too short for ``charset-normalizer``."""
+    text = raw.decode("cp1252", "replace")
+    high = [character for character in text if not character.isascii()]
+    return len(high) < len(text) / 5 and all(character.isalpha() or character in _TYPOGRAPHIC for character in high)
+
+
 @contextmanager
 def open_text(
     path: Path, format: FileFormat, newline: str, position: ReadPosition | None, line: Callable[[], int]
 ) -> Iterator[TextIO]:
-    """The file as text, unpacked where it is gzipped.
+    """The file as text, unpacked where it is gzipped; an error of reading becomes an ``InvalidDataset`` with the line.
+
+    Bytes that are not UTF-8 become lone surrogates; in other encodings they are an error.
 
     Args:
         path: the file.
-        format: its encoding. Bytes that are not UTF-8 become lone surrogates; in other encodings they are an error.
+        format: its encoding.
         newline: as ``open`` takes it.
         position: is kept up to date.
-        line: the number of the last line that was read, for messages.
-
-    Raises:
-        InvalidDataset: reading fails at any time; the message names the file and the line.
+        line: returns the number of the last line that was read.
     """
-    with _readable_errors(path, line), path.open("rb") as raw:
-        if position is not None:
-            position.tell = raw.tell
-        data = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if format.gzipped else raw
-        with io.TextIOWrapper(data, format.encoding, decoding_errors(format.encoding), newline) as text:
-            yield text
-
-
-@contextmanager
-def _readable_errors(path: Path, line: Callable[[], int]) -> Iterator[None]:
     try:
-        yield
+        with path.open("rb") as raw:
+            if position is not None:
+                position.tell = raw.tell
+            data = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if format.gzipped else raw
+            with io.TextIOWrapper(data, format.encoding, decoding_errors(format.encoding), newline) as text:
+                yield text
     except (EOFError, zlib.error, OSError, UnicodeError) as error:
         after = f" after line {line():,}" if line() else ""
         raise InvalidDataset(f"cannot read {path}{after}: {_reason(error)}") from None
@@ -106,7 +255,7 @@ class PushbackLines:
         source: the text.
         number: lines that were read.
         exhausted: whether a line was wanted when there was none.
-        record: lines of the current record, for messages.
+        record: lines that were read since the caller emptied it.
     """
 
     def __init__(self) -> None:
@@ -123,25 +272,8 @@ class PushbackLines:
             yield line
         self.exhausted = True
 
-    def next_line(self) -> str:
-        """The next line, not kept in ``record``; empty at the end."""
-        line = self._pushed_back.popleft() if self._pushed_back else next(self.source, "")
-        self.number += bool(line)
-        return line
-
     def push_back(self, lines: Sequence[str]) -> None:
         """Return lines that were read too early."""
         self._pushed_back.extendleft(reversed(lines))
         self.number -= len(lines)
         self.exhausted = False
-
-
-def check_unique(names: Sequence[str], file: str) -> None:
-    """Check the names of columns.
-
-    Raises:
-        InvalidDataset: two columns have one name.
-    """
-    if double := next((name for name in names if names.count(name) > 1), None):
-        places = [str(place) for place, name in enumerate(names, 1) if name == double]
-        raise InvalidDataset(f"{file} has two columns {double!r} (columns {' and '.join(places)}); rename one")

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from prompts.errors import InvalidDataset
 from tabular.csv_rows import csv_columns, csv_rows
-from tabular.detection import FileFormat, detect_format, suffix
-from tabular.dialect import NO_SEPARATOR, Layout, TableDialect, detect_layout
-from tabular.json_rows import json_document, json_lines
-from tabular.parquet import ColumnBatch, ParquetCells, parquet_rows, parquet_types
-from tabular.reading import ReadPosition, Row
+from tabular.detection import FileFormat, detect_format
+from tabular.reading import ReadPosition, Row, TableDialect
+from tabular.typed_rows import ColumnBatch, ParquetCells, json_document, json_lines, parquet_rows, parquet_types
 
 if TYPE_CHECKING:
     import pyarrow
@@ -25,19 +23,12 @@ _MAX_EXACT_FLOAT = 2**53  # up to here every integer is a float of its own
 
 @dataclass(frozen=True)
 class Table:
-    """A file whose format and columns are known.
-
-    Attributes:
-        columns: in their order; of JSON, those of the first hundred rows. Empty where the file is.
-        types: Arrow's types of the columns of Parquet.
-        layout: how the lines of CSV are split.
-    """
+    """A file whose format and columns are known: of JSON, those of the first hundred rows; ``types`` are of Parquet."""
 
     path: Path
     format: FileFormat
     columns: Sequence[str]
     types: Mapping[str, pyarrow.DataType] = field(default_factory=dict)
-    layout: Layout = Layout(",")
 
     @property
     def has_fixed_columns(self) -> bool:
@@ -45,11 +36,7 @@ class Table:
         return self.format.kind in ("csv", "parquet")
 
     def require(self, *names: str) -> None:
-        """Check that the columns are there, before a row is read.
-
-        Raises:
-            InvalidDataset: the file is empty, or lacks a column that no row can have.
-        """
+        """Raise ``InvalidDataset`` where the file is empty, or lacks a column that no row can have."""
         if self.format.kind == "empty":
             raise InvalidDataset(f"{self.path.name} is empty: it holds no row")
         missing = [name for name in names if name not in self.columns]
@@ -64,7 +51,7 @@ class Table:
             InvalidDataset: the file cannot be read to its end; the message names the line or row.
         """
         if self.format.kind == "csv":
-            yield from csv_rows(self.path, self.format, self.layout, position)
+            yield from csv_rows(self.path, self.format, position)
         elif self.format.kind == "jsonl":
             yield from json_lines(self.path, self.format, position)
         elif self.format.kind == "json":
@@ -84,9 +71,7 @@ def open_table(path: Path, dialect: TableDialect = TableDialect()) -> Table:
         types = parquet_types(path)
         return Table(path, format, list(types), types)
     if format.kind == "csv":
-        default = "\t" if suffix(path) == ".tsv" else NO_SEPARATOR
-        layout = detect_layout(format.head, format.is_complete, dialect.separator_character, default)
-        return Table(path, format, csv_columns(path, format, layout), layout=layout)
+        return Table(path, format, csv_columns(path, format))
     rows = islice(Table(path, format, ()).rows(), _FIRST_ROWS)
     return Table(path, format, list(dict.fromkeys(name for row in rows for name in row.cells)))
 
@@ -114,8 +99,7 @@ def strict_rows(path: Path, dialect: TableDialect = TableDialect()) -> Iterator[
 class Schema:
     """Names and types of the columns of tables and rows: CSV and Parquet need them before the first row.
 
-    Args:
-        reserved: names of columns that will be added, which the rows may not have.
+    The rows may not have ``reserved`` columns, which will be added.
     """
 
     def __init__(self, reserved: Collection[str] = ()) -> None:
@@ -126,32 +110,35 @@ class Schema:
 
     @classmethod
     def of(cls, tables: Iterable[Table], reserved: Collection[str] = ()) -> Schema:
-        """The schema of some tables. Text files are read to their end.
+        """The schema of tables; text files are read to their end.
 
         Raises:
-            InvalidDataset: a table that cannot be read, or has a reserved column.
+            InvalidDataset: a table cannot be read, or has a reserved column.
         """
         schema = cls(reserved)
         for table in tables:
             schema._add_types(table.types, table.path.name)
             if table.format.kind != "parquet":
                 for row in table.rows():
-                    schema.add_row(row)
+                    schema._add_cells(row.cells, row.where)
         return schema
 
-    def add_row(self, row: Row) -> None:
-        """Add the columns of a row.
+    @classmethod
+    def of_rows(cls, rows: Iterable[Mapping[str, Any]]) -> Schema:
+        """The schema of the cells of rows."""
+        schema = cls()
+        for cells in rows:
+            schema._add_cells(cells, "")
+        return schema
 
-        Raises:
-            InvalidDataset: it has a reserved column.
-        """
-        if isinstance(row.cells, ParquetCells):
-            if row.cells.batch is not self._batch:
-                self._batch = row.cells.batch
-                self._add_types({name: column.type for name, column in self._batch.arrays.items()}, row.where)
+    def _add_cells(self, cells: Mapping[str, Any], where: str) -> None:
+        if isinstance(cells, ParquetCells):
+            if cells.batch is not self._batch:
+                self._batch = cells.batch
+                self._add_types({name: column.type for name, column in self._batch.arrays.items()}, where)
             return
-        for name, cell in row.cells.items():
-            (self._kinds.get(name) or self._column(name, row.where)).add(_kind(cell))
+        for name, cell in cells.items():
+            (self._kinds.get(name) or self._column(name, where)).add(_kind(cell))
 
     @property
     def names(self) -> list[str]:

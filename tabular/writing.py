@@ -8,7 +8,8 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,9 +18,8 @@ from prompts.files import replacing
 from prompts.text import without_lone_surrogates
 from tabular.cells import cell_as_string, to_json
 from tabular.detection import suffix
-from tabular.parquet import ParquetCells
-from tabular.reading import Row as TableRow
 from tabular.table import Schema
+from tabular.typed_rows import ColumnBatch, ParquetCells
 
 if TYPE_CHECKING:
     import pyarrow
@@ -30,13 +30,10 @@ _LEVEL = 6  # gzip's own default; Python's, 9, takes three times as long for a f
 
 
 class TableWriter(Protocol):
-    """Writes rows in their order."""
+    """Writes rows in their order, each with the cells that are added to it or replace its own."""
 
-    def write(self, rows: Sequence[Row], added: Sequence[Row]) -> None:
-        """Write rows, each with the cells that are added to it or replace its own."""
-
-    def close(self) -> None:
-        """Finish the file."""
+    def write(self, rows: Sequence[Row], added: Sequence[Row]) -> None: ...
+    def close(self) -> None: ...
 
 
 class _TextWriter:
@@ -45,7 +42,7 @@ class _TextWriter:
     def __init__(self, path: Path, out: Path, schema: Schema, added: Mapping[str, Any]) -> None:
         self._raw = path.open("wb")
         # Without a name and a time in its header, equal rows give equal bytes.
-        self._gzip = gzip.GzipFile("", "wb", _LEVEL, self._raw, mtime=0) if _is_gzipped(out) else None
+        self._gzip = gzip.GzipFile("", "wb", _LEVEL, self._raw, mtime=0) if out.suffix.lower() == ".gz" else None
 
     def close(self) -> None:
         if self._gzip:
@@ -117,8 +114,9 @@ class _ParquetWriter:
 
         if not rows:
             return
+        runs = [[row for _, row in run] for _, run in groupby(enumerate(rows), _run_key)]
         columns = [
-            _replaced(name, rows, added, kind) if name in self._replaced else _copied(name, rows, kind)
+            _replaced(name, rows, added, kind) if name in self._replaced else _copied(name, runs, kind)
             for name, kind in zip(self._columns, self._schema.types, strict=True)
         ]
         self._writer.write_table(pyarrow.Table.from_arrays(columns, schema=self._schema))
@@ -132,34 +130,24 @@ def _replaced(name: str, rows: Sequence[Row], added: Sequence[Row], kind: pyarro
     return _array([more[name] if name in more else row.get(name) for row, more in zip(rows, added, strict=True)], kind)
 
 
-def _copied(name: str, rows: Sequence[Row], kind: pyarrow.DataType) -> pyarrow.Array | pyarrow.ChunkedArray:
+def _run_key(numbered: tuple[int, Row]) -> tuple[ColumnBatch, int] | None:
+    """Equal for neighbours in one batch of Parquet, and for rows of other formats."""
+    number, row = numbered
+    return (row.batch, row.place - number) if isinstance(row, ParquetCells) else None
+
+
+def _copied(name: str, runs: Sequence[Sequence[Row]], kind: pyarrow.DataType) -> pyarrow.Array | pyarrow.ChunkedArray:
     """A column of rows: slices of Arrow's arrays where the rows have it in this type, else from Python values."""
     import pyarrow
 
     chunks: list[pyarrow.Array] = []
-    start = 0
-    for end in _run_ends(rows):
-        first = rows[start]
-        array = first.batch.arrays.get(name) if isinstance(first, ParquetCells) else None
-        if array is not None and array.type == kind and isinstance(first, ParquetCells):
-            chunks.append(array.slice(first.place, end - start))
+    for run in runs:
+        first = run[0]
+        if isinstance(first, ParquetCells) and name in first and first.batch.arrays[name].type == kind:
+            chunks.append(first.batch.arrays[name].slice(first.place, len(run)))
         else:
-            chunks.append(_array([row.get(name) for row in rows[start:end]], kind))
-        start = end
+            chunks.append(_array([row.get(name) for row in run], kind))
     return chunks[0] if len(chunks) == 1 else pyarrow.chunked_array(chunks, kind)
-
-
-def _run_ends(rows: Sequence[Row]) -> Iterator[int]:
-    """Ends of the runs of rows: neighbours in one batch of Parquet, or rows of another format."""
-    for place in range(1, len(rows)):
-        before, row = rows[place - 1], rows[place]
-        if isinstance(row, ParquetCells) and isinstance(before, ParquetCells):
-            if row.batch is not before.batch or row.place != before.place + 1:
-                yield place
-        elif isinstance(row, ParquetCells) or isinstance(before, ParquetCells):
-            yield place
-    if rows:
-        yield len(rows)
 
 
 def _array(cells: list[Any], kind: pyarrow.DataType) -> pyarrow.Array:
@@ -205,10 +193,6 @@ def check_schema(out: Path, schema: Schema, added: Mapping[str, Any]) -> None:
         raise InvalidSetting(f"{out}: Parquet cannot hold two columns {double!r}; rename one")
 
 
-def _is_gzipped(out: Path) -> bool:
-    return out.suffix.lower() == ".gz"
-
-
 OpenWriter = Callable[[Path, Path, Schema, Mapping[str, Any]], TableWriter]
 """Opens a writer: takes the path to write to, the path whose suffix says the format, the schema of the rows, and the
 added columns with Arrow's types, which only Parquet uses."""
@@ -220,11 +204,12 @@ def writer_of(out: Path) -> OpenWriter:
     Raises:
         InvalidSetting: the suffix is of no format, or the path is a folder.
     """
-    if suffix(out) not in WRITERS or (_is_gzipped(out) and WRITERS[suffix(out)] is _ParquetWriter):
+    writer = WRITERS.get(suffix(out))
+    if writer is None or (writer is _ParquetWriter and out.suffix.lower() == ".gz"):
         raise InvalidSetting(f"{out} ends in none of {', '.join(WRITERS)} (each but Parquet also with .gz)")
     if out.is_dir():
         raise InvalidSetting(f"{out} is a folder; name a file")
-    return WRITERS[suffix(out)]
+    return writer
 
 
 def write_table(path: Path, rows: Sequence[Row], added: Sequence[Row] | None = None) -> None:
@@ -240,19 +225,12 @@ def write_table(path: Path, rows: Sequence[Row], added: Sequence[Row] | None = N
         OSError: the file cannot be written; the error names it.
     """
     open_writer, more = writer_of(path), added or [{}] * len(rows)
-    schema, new = _schema_of(rows), _schema_of(more)
+    schema, new = Schema.of_rows(rows), Schema.of_rows(more)
     types = new.types() if open_writer is _ParquetWriter else dict.fromkeys(new.names)
     with replacing(path) as target:
         writer = open_writer(target, path, schema, types)
         writer.write(rows, more)
         writer.close()
-
-
-def _schema_of(rows: Sequence[Row]) -> Schema:
-    schema = Schema()
-    for row in rows:
-        schema.add_row(TableRow("", row))
-    return schema
 
 
 WRITERS: Mapping[str, OpenWriter] = {

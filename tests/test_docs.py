@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from eval.datasets import Fields, load
-from eval.metrics.classification import METRICS, indicator
+from eval.metrics import METRICS, indicator
 from llm.backends.capability_checks import CHECKS
 from llm.backends.vllm_server import FLAGS
 from llm.embedded.matcher import Matcher

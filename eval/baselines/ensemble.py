@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.baselines import mlp, tfidf
-from eval.baselines.data import Probabilities, TrainingData, likelihoods
-from eval.baselines.trained import Trained, write_manifest
-from eval.metrics.classification import Labels
+from eval.baselines.trained import Probabilities, Scorer, Trained, TrainingData, likelihoods, write_manifest
+from eval.metrics import Labels
 from prompts.errors import InvalidSetting
 
 _ITERATIONS = 500
@@ -34,24 +33,24 @@ Load = Callable[[Path], Trained]
 
 @dataclass(frozen=True)
 class EnsembleSettings:
-    """Settings of a blend.
-
-    Attributes:
-        parts: folders of at least two trained baselines with the same taxonomy and splits.
-    """
+    """Settings of a blend: folders of at least two trained baselines with the same taxonomy and splits."""
 
     parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Ensemble:
+class Ensemble(Scorer):
     """Several trained baselines; ``weights`` sum to 1."""
 
     parts: tuple[Trained, ...]
     weights: tuple[float, ...]
 
+    @classmethod
+    def restore(cls, folder: Path, labels: int, multi: bool, load: Load) -> Ensemble:
+        weights = tuple(json.loads((folder / _WEIGHTS).read_text(encoding="utf-8")))
+        return cls(tuple(load(folder / str(number)) for number in range(len(weights))), weights)
+
     def probabilities(self, texts: Sequence[str]) -> Probabilities:
-        """See ``Scorer.probabilities``."""
         scores = [part.scorer.probabilities(texts) for part in self.parts]
         return np.asarray(np.average(scores, axis=0, weights=self.weights), np.float32)
 
@@ -65,18 +64,12 @@ class Ensemble:
         (folder / _WEIGHTS).write_text(json.dumps(self.weights) + "\n", encoding="utf-8")
 
     def train_info(self) -> dict[str, object]:
-        """See ``Scorer.train_info``."""
         pairs = zip(self.parts, self.weights, strict=True)
         return {"parts": [{"kind": part.kind, "weight": weight, **part.scorer.train_info()} for part, weight in pairs]}
 
 
 def fit_ensemble(data: TrainingData, settings: EnsembleSettings, load: Load) -> Ensemble:
-    """Load the parts and fit their weights.
-
-    Args:
-        data: validation texts for the weights.
-        settings: the parts.
-        load: loads a trained baseline from its folder.
+    """Load the parts and fit their weights on the validation texts; ``load`` reads a part from its folder.
 
     Raises:
         InvalidSetting: fewer than two parts, or a part with another taxonomy or other validation texts.
@@ -92,20 +85,8 @@ def fit_ensemble(data: TrainingData, settings: EnsembleSettings, load: Load) -> 
     return Ensemble(tuple(parts[place] for place in used), tuple(round(float(share), 4) for share in shares))
 
 
-def restore_ensemble(folder: Path, labels: int, multi: bool, load: Load) -> Ensemble:
-    """Read what ``Ensemble.save`` wrote."""
-    weights = tuple(json.loads((folder / _WEIGHTS).read_text(encoding="utf-8")))
-    return Ensemble(tuple(load(folder / str(number)) for number in range(len(weights))), weights)
-
-
 def mixture_weights(scores: Sequence[Probabilities], truth: Labels, multi: bool) -> NDArray[np.float64]:
-    """Weight of each part; they sum to 1.
-
-    Args:
-        scores: each part's probabilities, shape (texts, labels).
-        truth: true labels, same shape.
-        multi: whether labels are independent; otherwise a text has one.
-    """
+    """Weight of each part, from its probabilities and the truth, all of shape (texts, labels); weights sum to 1."""
     likelihood = np.array([likelihoods(one, truth, multi) for one in scores])
     weights = np.full(len(scores), 1 / len(scores))
     for _ in range(_ITERATIONS):
@@ -132,26 +113,29 @@ class HybridSettings(mlp.MLPSettings, tfidf.LinearSettings):
 
 
 @dataclass(frozen=True)
-class Hybrid:
+class Hybrid(Scorer):
     """An MLP over MiniLM vectors with the weight ``share``, and a linear TF-IDF model with the rest."""
 
     neural: mlp.MLP
     linear: tfidf.Linear
     share: float
 
+    @classmethod
+    def restore(cls, folder: Path, labels: int, multi: bool) -> Hybrid:
+        share = json.loads((folder / _SHARE).read_text(encoding="utf-8"))[_MLP]
+        neural = mlp.MLP.restore(folder / _MLP, labels, multi)
+        return cls(neural, tfidf.Linear.restore(folder / _LINEAR, labels, multi), share)
+
     def probabilities(self, texts: Sequence[str]) -> Probabilities:
-        """See ``Scorer.probabilities``."""
         return _mixed(self.neural.probabilities(texts), self.linear.probabilities(texts), self.share)
 
     def save(self, folder: Path) -> None:
-        """See ``Scorer.save``."""
         for name, part in ((_MLP, self.neural), (_LINEAR, self.linear)):
             (folder / name).mkdir(exist_ok=True)
             part.save(folder / name)
         (folder / _SHARE).write_text(json.dumps({_MLP: self.share}) + "\n", encoding="utf-8")
 
     def train_info(self) -> dict[str, object]:
-        """See ``Scorer.train_info``."""
         return {_SHARE_OF_MLP: self.share, _MLP: self.neural.train_info(), _LINEAR: self.linear.train_info()}
 
 
@@ -172,13 +156,6 @@ def refit_hybrid(data: TrainingData, settings: HybridSettings, train_info: Mappi
     """Train both parts again with the choices of an earlier training."""
     linear = tfidf.refit_linear(data, settings, train_info[_LINEAR], tfidf.LINEAR[_LINEAR])
     return Hybrid(mlp.refit(data, settings, train_info[_MLP]), linear, train_info[_SHARE_OF_MLP])
-
-
-def restore_hybrid(folder: Path, labels: int, multi: bool) -> Hybrid:
-    """Read what ``Hybrid.save`` wrote."""
-    share = json.loads((folder / _SHARE).read_text(encoding="utf-8"))[_MLP]
-    neural = mlp.restore(folder / _MLP, labels, multi)
-    return Hybrid(neural, tfidf.restore_linear(folder / _LINEAR, labels, multi), share)
 
 
 def _mixed(neural: Probabilities, linear: Probabilities, share: float) -> Probabilities:

@@ -21,10 +21,9 @@ from transformers import (
     set_seed,
 )
 
-from eval.baselines.data import Split, Track, TrainingData
-from eval.baselines.finetune_settings import FineTuning
-from eval.baselines.losses import LOSSES, Counts, length_weighted_cross_entropy, oversampled
+from eval.baselines.losses import LOSSES, FineTuning, length_weighted_cross_entropy, oversampled
 from eval.baselines.mlp import to_probabilities, validation_score
+from eval.baselines.trained import Split, Track, TrainingData
 from eval.baselines.transformer import (
     BatchLoss,
     EncoderClassifier,
@@ -223,7 +222,7 @@ def _loss(train: Split, multi: bool, settings: FineTuning) -> BatchLoss:
     if not multi:
         weight = settings.length_weight
         return lambda logits, batch: length_weighted_cross_entropy(logits, batch["labels"], batch["lengths"], weight)
-    loss = LOSSES[settings.loss](Counts(torch.from_numpy(train.truth.sum(axis=0)).float(), len(train)))
+    loss = LOSSES[settings.loss](torch.from_numpy(train.truth.sum(axis=0)).float(), len(train))
     return lambda logits, batch: loss(logits, batch["labels"], batch["known"])
 
 

@@ -14,11 +14,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from eval.baselines.data import Probabilities, Split, TrainingData, likelihoods
 from eval.baselines.embeddings import MatcherEncoder, embeddings
 from eval.baselines.losses import weighted_bce
 from eval.baselines.thresholds import f1, tune
-from eval.metrics.classification import Labels
+from eval.baselines.trained import Probabilities, Scorer, Split, TrainingData, likelihoods
+from eval.metrics import Labels
 from llm.embedded.matcher import SHIPPED
 from prompts.errors import InvalidSetting
 from similarity.encoders.minilm import MiniLM
@@ -70,14 +70,11 @@ class Draw:
 
 
 @dataclass(frozen=True)
-class MLP:
+class MLP(Scorer):
     """MiniLM vectors to probabilities.
 
     Attributes:
         kind: a name in ``ENCODERS``.
-        encoder: the encoder of that name.
-        layers: the MLP.
-        multi: whether labels are independent.
         chosen: hyperparameters and metrics, for the manifest.
         cache: folder of cached vectors; None encodes every time.
     """
@@ -89,19 +86,26 @@ class MLP:
     chosen: dict[str, object]
     cache: Path | None = None
 
+    @classmethod
+    def restore(cls, folder: Path, labels: int, multi: bool) -> MLP:
+        weights = load_file(folder / _WEIGHTS)
+        with safe_open(folder / _WEIGHTS, "pt") as file:
+            kind = file.metadata()["encoder"]
+        hidden, dimension = weights["0.weight"].shape
+        layers = _layers(dimension, hidden, 0.0, labels)
+        layers.load_state_dict(weights)
+        return cls(kind, ENCODERS[kind](), layers, multi, {})
+
     def probabilities(self, texts: Sequence[str]) -> Probabilities:
-        """See ``Scorer.probabilities``."""
         vectors = embeddings(self.encoder, texts, self.cache) if self.cache else self.encoder.encode(list(texts))
         self.layers.eval()
         with torch.inference_mode():
             return to_probabilities(self.layers(torch.from_numpy(vectors)), self.multi)
 
     def save(self, folder: Path) -> None:
-        """See ``Scorer.save``."""
         save_file(self.layers.state_dict(), folder / _WEIGHTS, metadata={"encoder": self.kind})
 
     def train_info(self) -> dict[str, object]:
-        """See ``Scorer.train_info``."""
         return {"encoder": self.encoder.name, **self.chosen}
 
 
@@ -133,17 +137,6 @@ def refit(data: TrainingData, settings: MLPSettings, train_info: Mapping[str, An
         trial.train_epoch()
     chosen = {**asdict(trial.draw), _EPOCHS: train_info[_EPOCHS]}
     return MLP(settings.encoder, encoder, trial.layers, data.taxonomy.multi, chosen, data.cache)
-
-
-def restore(folder: Path, labels: int, multi: bool) -> MLP:
-    """Read what ``MLP.save`` wrote."""
-    weights = load_file(folder / _WEIGHTS)
-    with safe_open(folder / _WEIGHTS, "pt") as file:
-        kind = file.metadata()["encoder"]
-    hidden, dimension = weights["0.weight"].shape
-    layers = _layers(dimension, hidden, 0.0, labels)
-    layers.load_state_dict(weights)
-    return MLP(kind, ENCODERS[kind](), layers, multi, {})
 
 
 def to_probabilities(logits: Tensor, multi: bool) -> Probabilities:

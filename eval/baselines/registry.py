@@ -8,9 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from eval.baselines.data import Scorer, TrainingData
 from eval.baselines.thresholds import Rule
-from eval.baselines.trained import Trained, read_manifest
+from eval.baselines.trained import Scorer, Trained, TrainingData, read_manifest
 from prompts.errors import InvalidSetting, UnknownName
 
 
@@ -38,14 +37,10 @@ class Baseline:
 
 
 def kind_of(name: str) -> Baseline:
-    """The baseline of a name.
-
-    Raises:
-        UnknownName: there is none.
-    """
+    """The baseline of a name; raises ``UnknownName`` if there is none."""
     if name not in BASELINES:
         raise UnknownName("baseline", name, BASELINES)
-    return BASELINES[name]()
+    return BASELINES[name](name)
 
 
 def load(path: Path) -> Trained:
@@ -62,83 +57,59 @@ def load(path: Path) -> Trained:
     return Trained(manifest["kind"], taxonomy, scorer, decoding, manifest)
 
 
-def _prior() -> Baseline:
-    from eval.baselines import untrained
+def _untrained(name: str) -> Baseline:
+    from eval.baselines import untrained as models
 
-    return Baseline(untrained.NoSettings, untrained.fit_prior, untrained.restore_prior, rule="top-k")
-
-
-def _random() -> Baseline:
-    from eval.baselines import untrained
-
-    return Baseline(untrained.NoSettings, untrained.fit_random, untrained.restore_random)
+    return {
+        "prior": Baseline(models.NoSettings, models.Prior.fit, models.Prior.restore, rule="top-k"),
+        "random": Baseline(models.NoSettings, models.RandomLabels.fit, models.RandomLabels.restore),
+        "embedded-tuned": Baseline(models.NoSettings, models.EmbeddedScores.fit, models.EmbeddedScores.restore),
+    }[name]
 
 
-def _embedded() -> Baseline:
-    from eval.baselines import untrained
-
-    return Baseline(untrained.NoSettings, untrained.fit_embedded, untrained.restore_embedded)
-
-
-def _linear(name: str) -> Baseline:
+def _tfidf(name: str) -> Baseline:
     from eval.baselines import tfidf
 
-    fit, refit = (
-        partial(function, fit_label=tfidf.LINEAR[name]) for function in (tfidf.fit_linear, tfidf.refit_linear)
-    )
-    return Baseline(tfidf.LinearSettings, fit, tfidf.restore_linear, refit)
+    if name == "tfidf-knn":
+        return Baseline(tfidf.KNNSettings, tfidf.KNN.fit, tfidf.KNN.restore)
+    fit, refit = (partial(one, fit_label=tfidf.LINEAR[name]) for one in (tfidf.fit_linear, tfidf.refit_linear))
+    return Baseline(tfidf.LinearSettings, fit, tfidf.Linear.restore, refit)
 
 
-def _knn() -> Baseline:
-    from eval.baselines import tfidf
-
-    return Baseline(tfidf.KNNSettings, tfidf.fit_knn, tfidf.restore_knn)
-
-
-def _mlp() -> Baseline:
+def _mlp(name: str) -> Baseline:
     from eval.baselines import mlp
 
-    return Baseline(mlp.MLPSettings, mlp.fit, mlp.restore, mlp.refit, uses_soft_labels=True)
+    return Baseline(mlp.MLPSettings, mlp.fit, mlp.MLP.restore, mlp.refit, uses_soft_labels=True)
 
 
-def _hybrid() -> Baseline:
-    from eval.baselines import ensemble
+def _ensemble(name: str) -> Baseline:
+    from eval.baselines import ensemble as models
 
-    return Baseline(
-        ensemble.HybridSettings,
-        ensemble.fit_hybrid,
-        ensemble.restore_hybrid,
-        ensemble.refit_hybrid,
-        uses_soft_labels=True,
-    )
-
-
-def _blend() -> Baseline:
-    from eval.baselines import ensemble
-
-    fit, restore = (partial(function, load=load) for function in (ensemble.fit_ensemble, ensemble.restore_ensemble))
-    return Baseline(ensemble.EnsembleSettings, fit, restore)
+    if name == "hybrid":
+        settings, restore = models.HybridSettings, models.Hybrid.restore
+        return Baseline(settings, models.fit_hybrid, restore, models.refit_hybrid, uses_soft_labels=True)
+    fit, restore_parts = (partial(one, load=load) for one in (models.fit_ensemble, models.Ensemble.restore))
+    return Baseline(models.EnsembleSettings, fit, restore_parts)
 
 
 def _fine_tuned(name: str) -> Baseline:
-    from eval.baselines import finetune, transformer
-    from eval.baselines.finetune_settings import SETTINGS
+    from eval.baselines import finetune, losses, transformer
 
-    return Baseline(SETTINGS[name], finetune.fit, transformer.restore, finetune.refit)
+    return Baseline(losses.SETTINGS[name], finetune.fit, transformer.Transformer.restore, finetune.refit)
 
 
 # Functions import the code of a baseline on first use: TF-IDF needs no torch.
-BASELINES: Mapping[str, Callable[[], Baseline]] = {
-    "prior": _prior,
-    "random": _random,
-    "embedded-tuned": _embedded,
-    "tfidf-nb": partial(_linear, "tfidf-nb"),
-    "tfidf-svm": partial(_linear, "tfidf-svm"),
-    "tfidf-knn": _knn,
-    "tfidf-lr": partial(_linear, "tfidf-lr"),
+BASELINES: Mapping[str, Callable[[str], Baseline]] = {
+    "prior": _untrained,
+    "random": _untrained,
+    "embedded-tuned": _untrained,
+    "tfidf-nb": _tfidf,
+    "tfidf-svm": _tfidf,
+    "tfidf-knn": _tfidf,
+    "tfidf-lr": _tfidf,
     "minilm-mlp": _mlp,
-    "hybrid": _hybrid,
-    "minilm": partial(_fine_tuned, "minilm"),
-    "distilbert": partial(_fine_tuned, "distilbert"),
-    "blend": _blend,
+    "hybrid": _ensemble,
+    "minilm": _fine_tuned,
+    "distilbert": _fine_tuned,
+    "blend": _ensemble,
 }

@@ -21,7 +21,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
-from eval.baselines.data import Probabilities, Split, TrainingData, from_log_odds
+from eval.baselines.trained import Probabilities, Scorer, Split, TrainingData, from_log_odds
 from eval.calibration import fit_logistic
 
 _TERMS, _IDF, _WEIGHTS, _VECTORS, _LABELS = "vocabulary.json", "idf.npz", "weights.npz", "vectors.npz", "labels.npz"
@@ -35,12 +35,7 @@ FitLabel = Callable[[Any, NDArray[np.bool_], float], LinearModel]  # vectors, tr
 
 @dataclass(frozen=True)
 class TfIdfSettings:
-    """Settings of the vectors.
-
-    Attributes:
-        ngrams: maximum number of words in a term.
-        min_count: terms of fewer training texts are ignored.
-    """
+    """Settings of the vectors: the maximum number of words in a term; terms of fewer training texts are ignored."""
 
     ngrams: int = 2
     min_count: int = 2
@@ -48,22 +43,14 @@ class TfIdfSettings:
 
 @dataclass(frozen=True)
 class LinearSettings(TfIdfSettings):
-    """Settings of a linear model.
-
-    Attributes:
-        c: inverse strength of the regularisation; unused by naive Bayes.
-    """
+    """Settings of a linear model: the inverse strength of the regularisation, unused by naive Bayes."""
 
     c: float = 1.0
 
 
 @dataclass(frozen=True)
 class KNNSettings(TfIdfSettings):
-    """Settings of k-nearest neighbours.
-
-    Attributes:
-        neighbours: number of training texts that vote, weighted by cosine.
-    """
+    """Settings of k-nearest neighbours: the number of training texts that vote, weighted by cosine."""
 
     ngrams: int = 1
     neighbours: int = 25
@@ -115,15 +102,10 @@ def _vectoriser(settings: TfIdfSettings, **more: Any) -> TfidfVectorizer:
 
 
 @dataclass(frozen=True)
-class Linear:
-    """TF-IDF vectors to log-odds.
+class Linear(Scorer):
+    """TF-IDF vectors to log-odds, by weights of shape (labels, terms) and biases of shape (labels,).
 
-    Attributes:
-        words: the vectors.
-        weights: shape (labels, terms).
-        biases: shape (labels,).
-        multi: whether labels are independent.
-        scaling: Platt scales and shifts of each label, for the manifest.
+    ``scaling`` has the Platt scales and shifts of each label, for the manifest.
     """
 
     words: TfIdfVectors
@@ -137,17 +119,19 @@ class Linear:
         # a row per term: the product with a sparse text reads whole rows
         object.__setattr__(self, "_by_term", np.ascontiguousarray(self.weights.T))
 
+    @classmethod
+    def restore(cls, folder: Path, labels: int, multi: bool) -> Linear:
+        arrays = np.load(folder / _WEIGHTS)
+        return cls(TfIdfVectors.restore(folder), arrays["weights"], arrays["biases"], multi)
+
     def probabilities(self, texts: Sequence[str]) -> Probabilities:
-        """See ``Scorer.probabilities``."""
         return from_log_odds(self.words.vectors(texts) @ self._by_term + self.biases, self.multi)
 
     def save(self, folder: Path) -> None:
-        """See ``Scorer.save``."""
         self.words.save(folder)
         np.savez_compressed(folder / _WEIGHTS, weights=self.weights, biases=self.biases)
 
     def train_info(self) -> dict[str, object]:
-        """See ``Scorer.train_info``."""
         return {"terms": self.weights.shape[1], **self.scaling}
 
 
@@ -166,12 +150,6 @@ def refit_linear(
     """Fit again with the Platt scaling of an earlier training."""
     scaling = {name: train_info[name] for name in ("scales", "shifts")}
     return _scaled(*_label_models(data, settings, fit_label), data.taxonomy.multi, scaling)
-
-
-def restore_linear(folder: Path, labels: int, multi: bool) -> Linear:
-    """Read what ``Linear.save`` wrote."""
-    arrays = np.load(folder / _WEIGHTS)
-    return Linear(TfIdfVectors.restore(folder), arrays["weights"], arrays["biases"], multi)
 
 
 def _label_models(data: TrainingData, settings: LinearSettings, fit_label: FitLabel) -> tuple[TfIdfVectors, Any, Any]:
@@ -211,14 +189,9 @@ def platt(odds: NDArray[np.floating], truth: NDArray[np.bool_]) -> tuple[NDArray
     return scales, shifts
 
 
-def _logistic(vectors: Any, truth: NDArray[np.bool_], c: float) -> LinearModel:
-    """Logistic regression with balanced classes; ``platt`` corrects the resulting odds."""
-    fitted = LogisticRegression(C=c, solver="liblinear", class_weight="balanced").fit(vectors, truth)
-    return fitted.coef_[0], float(fitted.intercept_[0])
-
-
-def _svm(vectors: Any, truth: NDArray[np.bool_], c: float) -> LinearModel:
-    fitted = LinearSVC(C=c, class_weight="balanced").fit(vectors, truth)
+def _balanced(estimator: Any, c: float, vectors: Any, truth: NDArray[np.bool_], **settings: Any) -> LinearModel:
+    """A linear model of scikit-learn with balanced classes; ``platt`` corrects the resulting odds."""
+    fitted = estimator(C=c, class_weight="balanced", **settings).fit(vectors, truth)
     return fitted.coef_[0], float(fitted.intercept_[0])
 
 
@@ -231,11 +204,15 @@ def _naive_bayes(vectors: Any, truth: NDArray[np.bool_], c: float) -> LinearMode
     return weights, float(np.log(truth.sum() / (~truth).sum()))
 
 
-LINEAR: Mapping[str, FitLabel] = {"tfidf-nb": _naive_bayes, "tfidf-svm": _svm, "tfidf-lr": _logistic}
+LINEAR: Mapping[str, FitLabel] = {
+    "tfidf-nb": _naive_bayes,
+    "tfidf-svm": lambda vectors, truth, c: _balanced(LinearSVC, c, vectors, truth),
+    "tfidf-lr": lambda vectors, truth, c: _balanced(LogisticRegression, c, vectors, truth, solver="liblinear"),
+}
 
 
 @dataclass(frozen=True)
-class KNN:
+class KNN(Scorer):
     """Vectors and labels of the training texts; the texts are not stored."""
 
     words: TfIdfVectors
@@ -245,14 +222,27 @@ class KNN:
     frequencies: NDArray[np.float32]
     k: int
 
+    @classmethod
+    def fit(cls, data: TrainingData, settings: KNNSettings) -> KNN:
+        train = data.train
+        words = TfIdfVectors.fit(train.texts, settings)
+        frequencies = train.frequencies / (1 if data.taxonomy.multi else train.frequencies.sum())
+        k = min(settings.neighbours, len(train))
+        return cls(words, words.vectors(train.texts), train.truth, train.known, frequencies.astype(np.float32), k)
+
+    @classmethod
+    def restore(cls, folder: Path, labels: int, multi: bool) -> KNN:
+        arrays = np.load(folder / _LABELS)
+        vectors = scipy.sparse.load_npz(folder / _VECTORS).tocsr()
+        words = TfIdfVectors.restore(folder)
+        return cls(words, vectors, arrays["truth"], arrays["known"], arrays["frequencies"], int(arrays["k"]))
+
     def probabilities(self, texts: Sequence[str]) -> Probabilities:
-        """See ``Scorer.probabilities``."""
         queries = self.words.vectors(texts)
         parts = [self._vote(queries[start : start + _BATCH]) for start in range(0, len(texts), _BATCH)]
         return np.concatenate(parts).astype(np.float32)
 
     def save(self, folder: Path) -> None:
-        """See ``Scorer.save``."""
         self.words.save(folder)
         scipy.sparse.save_npz(folder / _VECTORS, self.vectors)
         np.savez_compressed(
@@ -260,7 +250,6 @@ class KNN:
         )
 
     def train_info(self) -> dict[str, object]:
-        """See ``Scorer.train_info``."""
         return {"terms": self.vectors.shape[1]}
 
     def _vote(self, queries: Any) -> NDArray[np.floating]:
@@ -269,20 +258,3 @@ class KNN:
         votes = np.take_along_axis(cosines, nearest, axis=1)[:, :, None]
         positive = (votes * self.truth[nearest]).sum(axis=1) + _PRIOR_WEIGHT * self.frequencies
         return np.asarray(positive / ((votes * self.known[nearest]).sum(axis=1) + _PRIOR_WEIGHT))
-
-
-def fit_knn(data: TrainingData, settings: KNNSettings) -> KNN:
-    """Encode the training texts."""
-    train = data.train
-    words = TfIdfVectors.fit(train.texts, settings)
-    frequencies = train.frequencies / (1 if data.taxonomy.multi else train.frequencies.sum())
-    k = min(settings.neighbours, len(train))
-    return KNN(words, words.vectors(train.texts), train.truth, train.known, frequencies.astype(np.float32), k)
-
-
-def restore_knn(folder: Path, labels: int, multi: bool) -> KNN:
-    """Read what ``KNN.save`` wrote."""
-    arrays = np.load(folder / _LABELS)
-    vectors = scipy.sparse.load_npz(folder / _VECTORS).tocsr()
-    words = TfIdfVectors.restore(folder)
-    return KNN(words, vectors, arrays["truth"], arrays["known"], arrays["frequencies"], int(arrays["k"]))

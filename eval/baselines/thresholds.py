@@ -18,7 +18,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from eval.calibration import log_odds
-from eval.metrics.classification import Labels
+from eval.metrics import Labels
 
 Rule = Literal["global", "per-label", "top-k", "best"]
 Objective = Literal["micro", "macro", "both"]
@@ -82,16 +82,7 @@ def tune(
     max_labels: int,
     allow_none: bool = False,
 ) -> Decoding:
-    """Tune a decoding for the best F1 on validation texts.
-
-    Args:
-        scores: probabilities, shape (texts, labels).
-        truth: true labels, same shape.
-        rule: what to tune; ``best`` needs no tuning.
-        objective: micro-F1, macro-F1, or the mean of both.
-        max_labels: maximum number of labels a text.
-        allow_none: whether a text may have no label.
-    """
+    """Tune a decoding for the best F1 on validation texts; ``scores`` and ``truth`` have shape (texts, labels)."""
     if rule == "best":
         return Decoding("best")
     if rule == "per-label":
@@ -107,7 +98,7 @@ def tune(
 
 
 def f1(predicted: Labels, truth: Labels, objective: Objective) -> float:
-    """Micro-F1, macro-F1 or their mean, as in ``eval.metrics.classification`` but a hundred times faster."""
+    """Micro-F1, macro-F1 or their mean, as in ``eval.metrics`` but a hundred times faster."""
     hits, both = (predicted & truth).sum(axis=0), predicted.sum(axis=0) + truth.sum(axis=0)
     micro, macro = float(2 * hits.sum() / max(1, both.sum())), float((2 * hits / np.maximum(1, both)).mean())
     return {"micro": micro, "macro": macro, "both": (micro + macro) / 2}[objective]

@@ -1,22 +1,166 @@
-"""A trained baseline: a classifier, and the manifest that is stored beside its weights."""
+"""What a training takes (splits as arrays) and makes: a scorer, and a classifier with a manifest beside its weights."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
-from eval.baselines.data import Scorer, sentence
+import numpy as np
+from numpy.typing import NDArray
+
 from eval.baselines.thresholds import Decoding
+from eval.datasets import Example
+from eval.metrics import Labels, indicator
 from llm.classifier import AnswerSource, Prediction, no_text
-from prompts.errors import InvalidSetting, InvalidTaxonomy, OtherTaxonomy
+from prompts.errors import InvalidDataset, InvalidSetting, InvalidTaxonomy, OtherTaxonomy
+from prompts.files import digest_of, read_json
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text, checked_texts
 
+Probabilities = NDArray[np.float32]
+Item = TypeVar("Item")
 MANIFEST = "manifest.json"
 FORMAT = 1
+_LEAST = 1e-6
+
+
+class Track(Protocol):
+    """Yields the items and shows progress; ``total`` for items without a length."""
+
+    def __call__(self, items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]: ...
+
+
+def untracked(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
+    """Yields the items without showing progress."""
+    yield from items
+
+
+@dataclass(frozen=True)
+class Split:
+    """Labelled texts as arrays.
+
+    Attributes:
+        texts: one string per example.
+        truth: shape (texts, labels), columns in taxonomy order.
+        complete: shape (texts,); False if a missing label is unknown rather than false.
+        digest: 12 hex digits of ids, texts and labels.
+        soft: a teacher's probability of each label, same shape as ``truth``; None without a teacher.
+    """
+
+    texts: tuple[str, ...]
+    truth: Labels
+    complete: NDArray[np.bool_]
+    digest: str
+    soft: Probabilities | None = None
+
+    @classmethod
+    def of(cls, examples: Sequence[Example], taxonomy: Taxonomy) -> Split:
+        rows = [[one.id, one.text.title, one.text.body, one.labels, one.complete] for one in examples]
+        digest = digest_of(json.dumps(rows), 12)
+        truth = indicator([one.labels for one in examples], taxonomy)
+        complete = np.array([one.complete for one in examples], dtype=bool)
+        return cls(tuple(sentence(one.text) for one in examples), truth, complete, digest)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @cached_property
+    def known(self) -> Labels:
+        """Whether a label's truth is known, shape (texts, labels): always in a complete row, else if it is true."""
+        return self.truth | self.complete[:, None]
+
+    @property
+    def targets(self) -> Probabilities:
+        """The teacher's probabilities, else 0 and 1."""
+        return self.truth.astype(np.float32) if self.soft is None else self.soft
+
+    @cached_property
+    def frequencies(self) -> NDArray[np.float64]:
+        """Share of each label among the texts where it is known, smoothed to lie between 0 and 1."""
+        return np.asarray((self.truth.sum(axis=0) + 0.5) / (self.known.sum(axis=0) + 1.0))
+
+    def complete_rows(self) -> Split:
+        """The rows with complete labels; metrics are computed over these only.
+
+        Raises:
+            InvalidDataset: there are none.
+        """
+        if not self.complete.any():
+            raise InvalidDataset("no validation row has complete labels, which the tuning of thresholds needs")
+        return self if self.complete.all() else self.take(np.flatnonzero(self.complete))
+
+    def joined(self, other: Split) -> Split:
+        """Both splits, this one first."""
+        soft = None if self.soft is None and other.soft is None else np.concatenate([self.targets, other.targets])
+        digest = digest_of(f"{self.digest} {other.digest}", 12)
+        truth, complete = (
+            np.concatenate([getattr(self, name), getattr(other, name)]) for name in ("truth", "complete")
+        )
+        return Split((*self.texts, *other.texts), truth, complete, digest, soft)
+
+    def take(self, rows: NDArray[np.intp]) -> Split:
+        """Rows by index; an index may be repeated."""
+        texts = tuple(self.texts[row] for row in rows)
+        soft = None if self.soft is None else self.soft[rows]
+        return Split(texts, self.truth[rows], self.complete[rows], self.digest, soft)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Input of a training: a split for the weights, and one for settings, early stopping and thresholds.
+
+    Attributes:
+        cache: folder of cached embeddings.
+        scratch: folder of temporary files.
+    """
+
+    taxonomy: Taxonomy
+    train: Split
+    validation: Split
+    seed: int
+    cache: Path
+    scratch: Path
+    track: Track = untracked
+
+
+class Scorer(Protocol):
+    """A trained model: texts to one probability per label."""
+
+    def probabilities(self, texts: Sequence[str]) -> Probabilities:
+        """Shape (texts, labels), columns in taxonomy order; rows sum to 1 for single-label taxonomies."""
+
+    def save(self, folder: Path) -> None:
+        """Write the weights into an existing folder."""
+
+    def train_info(self) -> dict[str, object]:
+        """Settings chosen by the training and facts about it, for the manifest (``notes``)."""
+        return {}
+
+    def decoding(self) -> Decoding | None:
+        """A default decoding that needs no tuning."""
+        return None
+
+
+def sentence(text: Text) -> str:
+    """Title and body as one string, the same in training and in use."""
+    return f"{text.title.strip()}. {text.body.strip()}" if text.title.strip() else text.body.strip()
+
+
+def from_log_odds(odds: NDArray[np.floating], multi: bool) -> Probabilities:
+    """Log-odds per label as probabilities: independent ones, or normalised to sum to 1 for single-label taxonomies."""
+    independent = 1 / (1 + np.exp(-np.clip(odds, -30, 30)))
+    found = independent if multi else independent / independent.sum(axis=1, keepdims=True)
+    return np.asarray(found, dtype=np.float32)
+
+
+def likelihoods(scores: Probabilities, truth: Labels, multi: bool) -> NDArray[np.float64]:
+    """Likelihood of the truth, at least 1e-6: of every text and label in one row, or of every text if single-label."""
+    right = np.where(truth, scores, 1 - scores).ravel() if multi else scores[truth]
+    return np.clip(np.asarray(right, np.float64), _LEAST, None)
 
 
 @dataclass(frozen=True)
@@ -24,14 +168,7 @@ class Trained:
     """A classifier for the labels that it was trained for.
 
     Scores are probabilities, best first. A request may change the number of labels and ``allow_none``, but not the
-    labels.
-
-    Attributes:
-        kind: name of the baseline.
-        taxonomy: taxonomy of the training.
-        scorer: the weights.
-        decoding: rule from probabilities to labels.
-        manifest: data, settings and metrics of the training.
+    labels. ``manifest`` has data, settings and metrics of the training.
     """
 
     kind: str
@@ -42,7 +179,6 @@ class Trained:
 
     @property
     def name(self) -> str:
-        """``trained/`` and the kind."""
         return f"trained/{self.kind}"
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
@@ -94,12 +230,9 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], Taxonomy, Decoding]:
         InvalidSetting: no manifest, another format, or a missing or wrong entry.
     """
     path = folder / MANIFEST
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise InvalidSetting(f"{folder} has no trained baseline (no {MANIFEST}); train one: main.py train") from None
-    except ValueError as error:
-        raise InvalidSetting(f"{path} is not JSON ({error}); train again") from None
+    if not path.exists():
+        raise InvalidSetting(f"{folder} has no trained baseline (no {MANIFEST}); train one: main.py train")
+    manifest = read_json(path, InvalidSetting)
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise InvalidSetting(f"{path} is not a manifest of format {FORMAT}; train again")
     if manifest.get("kind") == "lora":

@@ -17,13 +17,24 @@ from typing import Any
 
 import numpy as np
 
-from eval.baselines.data import FixedDecoding, Probabilities, Scorer, Split, Track, TrainingData, untracked
 from eval.baselines.registry import Baseline, kind_of
 from eval.baselines.thresholds import Decoding, Objective, Rule, tune
-from eval.baselines.trained import FORMAT, MANIFEST, Trained, read_manifest, write_manifest
+from eval.baselines.trained import (
+    FORMAT,
+    MANIFEST,
+    Probabilities,
+    Scorer,
+    Split,
+    Track,
+    Trained,
+    TrainingData,
+    read_manifest,
+    untracked,
+    write_manifest,
+)
 from eval.datasets import Example
 from eval.manifest import libraries
-from eval.metrics.classification import METRICS
+from eval.metrics import METRICS
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.taxonomy import Taxonomy
 
@@ -40,9 +51,7 @@ class TrainingPlan:
         settings: settings that differ from the defaults of the kind.
         decode: how scores become labels; None takes the default of the kind. Ignored for single-label taxonomies.
         objective: the F1 that thresholds are tuned for.
-        seed: random seed.
-        data: name of the data, for the manifest.
-        command: command line, for the manifest.
+        data: name of the data, for the manifest, as is ``command``.
         cache: folder of cached embeddings.
         teacher: the system that labelled the data, for the manifest; None for human labels.
     """
@@ -58,11 +67,7 @@ class TrainingPlan:
     teacher: Mapping[str, Any] | None = None
 
     def parsed_settings(self, kind: Baseline) -> Any:
-        """The settings as the dataclass of the kind.
-
-        Raises:
-            InvalidSetting: the kind has no such setting, or a value is wrong.
-        """
+        """The settings as the dataclass of the kind; raises ``InvalidSetting`` for an unknown one or a wrong value."""
         known = {one.name for one in fields(kind.settings())}
         if unknown := sorted(self.settings.keys() - known):
             has = f"it has {', '.join(sorted(known))}" if known else "it has none"
@@ -124,11 +129,7 @@ def train(
 
 
 def check_splits(training: Sequence[Example], validation: Sequence[Example]) -> None:
-    """Check that both splits have rows and share none.
-
-    Raises:
-        InvalidDataset: a split is empty, or an example is in both.
-    """
+    """Raise ``InvalidDataset`` if a split is empty, or an example is in both."""
     if not training or not validation:
         raise InvalidDataset(f"the {'validation' if training else 'training'} split is empty; name one that has rows")
     if both := {one.id for one in training} & {one.id for one in validation}:
@@ -167,8 +168,8 @@ def _decoding(
 ) -> Decoding:
     if not taxonomy.multi:
         return Decoding("best")
-    if plan.decode is None and isinstance(scorer, FixedDecoding):
-        return scorer.decoding()
+    if plan.decode is None and (fixed := scorer.decoding()):
+        return fixed
     rule = plan.decode or kind.rule
     return tune(scores, validation.truth, rule, plan.objective, taxonomy.max_labels, taxonomy.allow_none)
 
@@ -189,13 +190,7 @@ def _saved(trained: Trained, out: Path) -> Trained:
 class Refit:
     """Trains again on the training and validation texts of a finished training.
 
-    Attributes:
-        taxonomy: taxonomy of the training.
-        trainings: training splits; the manifest of a training has the digest of its own.
-        validation: validation split of all trainings.
-        command: command line, for the manifest.
-        cache: folder of cached embeddings.
-        track: shows progress.
+    ``trainings`` are training splits: the manifest of a training has the digest of its own.
     """
 
     taxonomy: Taxonomy
@@ -208,9 +203,7 @@ class Refit:
     def run(self, folder: Path, out: Path) -> Trained:
         """Train again, and save the result with the thresholds of the first training.
 
-        Args:
-            folder: the finished training. All parts of an ensemble are trained again; its weights are kept.
-            out: folder to write to; it is created, and an earlier training in it is overwritten.
+        All parts of an ensemble are trained again; its weights are kept. An earlier training in ``out`` is overwritten.
 
         Raises:
             InvalidSetting: the folder has no trained baseline, a refit, one with other splits than these, or one with
@@ -250,16 +243,15 @@ class Refit:
             raise InvalidSetting(f"{folder} was trained for another taxonomy than {self.taxonomy.name}")
         splits = first["data"]
         training = _with_digest(self.trainings, splits["train"]["digest"], f"{folder} was trained on")
-        return training.joined(
-            _with_digest([self.validation], splits["validation"]["digest"], f"{folder} was tuned on")
-        )
+        tuning = _with_digest([self.validation], splits["validation"]["digest"], f"{folder} was tuned on")
+        return training.joined(tuning)
 
     def _scorer(self, first: Mapping[str, Any], folder: Path, both: Split, scratch: Path) -> Scorer:
         if first["kind"] == "blend":
-            from eval.baselines.ensemble import restore_ensemble
+            from eval.baselines.ensemble import Ensemble
 
             load = partial(self._refitted, scratch=scratch)
-            return restore_ensemble(folder, len(self.taxonomy.names), self.taxonomy.multi, load)
+            return Ensemble.restore(folder, len(self.taxonomy.names), self.taxonomy.multi, load)
         kind = kind_of(first["kind"])
         settings = kind.settings(**first["settings"])
         data = TrainingData(self.taxonomy, both, self.validation, first["seed"], self.cache, scratch, self.track)

@@ -7,21 +7,20 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from eval.baselines.data import Probabilities, Split, Track
+from eval.baselines.losses import Keep
 from eval.baselines.mlp import to_probabilities
-from eval.baselines.trained import MANIFEST, read_manifest
+from eval.baselines.trained import MANIFEST, Probabilities, Scorer, Split, Track, read_manifest
 from prompts.errors import InvalidSetting
 from similarity.encoders.precision import autocast, default_device
 from similarity.native import native
 
-Keep = Literal["head", "head-tail"]
 _BATCH = 32
 # BERT's and DistilBERT's names of attention dropout, which is disabled: it triples the time of a step on a CPU and
 # needs most of its memory, because the weights of all pairs of tokens are materialised.
@@ -91,17 +90,8 @@ class EncoderClassifier(nn.Module):
 
 
 @dataclass(frozen=True)
-class Transformer:
-    """A fine-tuned encoder: texts to probabilities.
-
-    Attributes:
-        model: encoder and head.
-        tokeniser: of the encoder.
-        window: truncation of long texts.
-        multi: whether labels are independent.
-        info: facts about the training, for the manifest.
-        lock: one forward pass at a time.
-    """
+class Transformer(Scorer):
+    """A fine-tuned encoder: texts to probabilities; ``info`` has facts about the training, for the manifest."""
 
     model: EncoderClassifier
     tokeniser: Any
@@ -110,9 +100,16 @@ class Transformer:
     info: Mapping[str, object]
     lock: threading.Lock
 
+    @classmethod
+    def restore(cls, folder: Path, labels: int, multi: bool) -> Transformer:
+        window = TokenWindow(**json.loads((folder / _WINDOW).read_text(encoding="utf-8")))
+        encoder, tokeniser = pretrained(str(folder / _ENCODER))
+        model = EncoderClassifier(encoder, labels, 0.0)
+        model.head.load_state_dict(load_file(folder / _HEAD))
+        return cls(model.to(device()), tokeniser, window, multi, {}, threading.Lock())
+
     @native
     def probabilities(self, texts: Sequence[str]) -> Probabilities:
-        """See ``Scorer.probabilities``."""
         with self.lock:  # the tokeniser is not thread-safe, and parallel passes would share the same cores
             rows = tokens_of(self.tokeniser, texts)
             order = sorted(range(len(rows)), key=lambda row: len(rows[row]))
@@ -123,7 +120,6 @@ class Transformer:
         return found
 
     def save(self, folder: Path) -> None:
-        """See ``Scorer.save``."""
         self.model.encoder.save_pretrained(folder / _ENCODER)  # type: ignore[operator]
         self.tokeniser.save_pretrained(folder / _ENCODER)
         head = {name: value.detach().cpu().contiguous() for name, value in self.model.head.state_dict().items()}
@@ -131,7 +127,6 @@ class Transformer:
         (folder / _WINDOW).write_text(json.dumps(asdict(self.window)) + "\n", encoding="utf-8")
 
     def train_info(self) -> dict[str, object]:
-        """See ``Scorer.train_info``."""
         return dict(self.info)
 
     def _batch(self, rows: Sequence[Sequence[int]]) -> Probabilities:
@@ -140,15 +135,6 @@ class Transformer:
         tensors = padded([self.window.cut(row) for row in rows], self.tokeniser.pad_token_id)
         with torch.inference_mode(), autocast(device.type):  # the number format of the training
             return to_probabilities(self.model(*(one.to(device) for one in tensors)), self.multi)
-
-
-def restore(folder: Path, labels: int, multi: bool) -> Transformer:
-    """Read what ``Transformer.save`` wrote."""
-    window = TokenWindow(**json.loads((folder / _WINDOW).read_text(encoding="utf-8")))
-    encoder, tokeniser = pretrained(str(folder / _ENCODER))
-    model = EncoderClassifier(encoder, labels, 0.0)
-    model.head.load_state_dict(load_file(folder / _HEAD))
-    return Transformer(model.to(device()), tokeniser, window, multi, {}, threading.Lock())
 
 
 def pretrained(base: str) -> tuple[nn.Module, Any]:

@@ -1,10 +1,9 @@
 """Labelled examples from files of any known format."""
 
-from eval.datasets.example import Example, LoadedDataset, sample
-from eval.datasets.grouping import more_texts
-from eval.datasets.in_memory import as_file, check_columns, taxonomy_in
+from eval.datasets.example import Example, Fields, LoadedDataset, sample
 from eval.datasets.loading import divide, load, pool, texts_of
-from eval.datasets.record import Fields
+from eval.datasets.named_columns import as_file, check_columns, taxonomy_in
+from eval.datasets.split import more_texts
 
 __all__ = [
     "Example",

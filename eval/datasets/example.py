@@ -1,4 +1,4 @@
-"""Examples: texts with their true labels, and the filter of labels that are too rare."""
+"""Rows of a data set as their file has them, and examples: texts with their true labels."""
 
 from __future__ import annotations
 
@@ -10,22 +10,76 @@ from dataclasses import dataclass, field, replace
 from prompts.errors import InvalidDataset
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
+from tabular import TableDialect
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Names of a row's columns; None takes the default of the format.
+
+    Attributes:
+        text: column of the text.
+        labels: column of the labels: a list, one name, or several separated by ``|``, ``;`` or ``,``; empty reads no
+            labels.
+        id: column of a name for the row.
+        title: column of a title that becomes part of the text. With None the text has no title, but a column ``title``
+            still identifies the film.
+        dialect: encoding and separator of text files.
+    """
+
+    text: str | None = None
+    labels: str | None = None
+    id: str | None = None
+    title: str | None = None
+    dialect: TableDialect = TableDialect()
+
+
+@dataclass(frozen=True)
+class Record:
+    """One row, before a taxonomy is applied to its labels.
+
+    Attributes:
+        where: file and line, for messages.
+        id: unique within the data set.
+        labels: spellings of its labels; a string is one label, or several with a separator.
+        title: of the film, even if ``text`` has none.
+        year: of the film, as written.
+        split: its split; empty if the data has none.
+        complete: False if a missing label is unknown rather than false.
+        truncated: whether the text is cut off.
+        extra: further labels.
+    """
+
+    where: str
+    id: str
+    text: Text
+    labels: str | tuple[str, ...]
+    title: str = ""
+    year: str = ""
+    split: str = ""
+    complete: bool = True
+    truncated: bool = False
+    extra: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Records:
+    """The rows of a data set, and counts of rows skipped and of changes made, by reason."""
+
+    rows: tuple[Record, ...]
+    skipped: Counter[str] = field(default_factory=Counter)
+    changed: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
 class Example:
-    """A text with its true labels.
+    """A text with its true labels; other attributes are those of ``Record``.
 
     Attributes:
-        id: unique within its data set.
-        text: the text to label.
         labels: predictable names of the taxonomy, in its order; at least one.
         group: shared by the examples of one film (same title and year, or same description). A group is never divided
             between splits, and a bootstrap resamples it as a unit. Empty: the example is its own group.
-        complete: False if a missing label is unknown rather than false.
-        truncated: whether the text is cut off.
         extra: further labels from outside the taxonomy, such as IMDb's interests.
-        split: its split; empty if the data has none.
         film: normalised title and year; empty if the data has no title.
     """
 
@@ -81,7 +135,7 @@ def without_rare_labels(dataset: LoadedDataset, minimum: int) -> LoadedDataset:
         return dataset
     taxonomy, counts = dataset.taxonomy, _label_counts(dataset.examples)
     kept = {name: counts[name] for name in taxonomy.names if counts[name] >= minimum}
-    dropped = {name: counts[name] for name in taxonomy.names if counts[name] < minimum}
+    dropped = {name: counts[name] for name in taxonomy.names if name not in kept}
     if not kept:
         raise InvalidDataset(
             f"no label has {minimum} training examples; the most frequent label has {max(counts.values())}"

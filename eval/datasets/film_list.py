@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from eval.datasets.example import Fields
 from eval.datasets.named_columns import cell, valid_cells
-from eval.datasets.record import Fields
 from eval.datasets.registry import TABLES, format_of, records
 from prompts.errors import InvalidDataset
 from similarity.index.catalog import Film
@@ -18,13 +18,7 @@ from tabular import Row, TableDialect, open_table
 from tabular.cells import labels_in, split_labels, text_in, word_in
 
 _YEAR = re.compile(r"(\d{4})(?:\.0|-\d\d-\d\d.*)?")  # pandas writes 1999.0 beside gaps, TMDB 1999-12-31
-_DEFAULTS: Mapping[str, str] = {
-    "id": "id",
-    "text": "description",
-    "title": "title",
-    "year": "year",
-    "genres": "genres",
-}
+_DEFAULTS = {"id": "id", "text": "description", "title": "title", "year": "year", "genres": "genres"}
 _REQUIRED = ("id", "text")
 
 
@@ -45,11 +39,9 @@ class FilmColumns:
 
 @dataclass
 class Films:
-    """The films of a file; every iteration reads the file again.
+    """The films of a file or folder; every iteration reads it again.
 
     Attributes:
-        path: the file or folder.
-        columns: their names.
         format: a name in ``registry.FORMATS``; None detects it from the path.
         noted: counts of cells that could not be read and are empty, of the last iteration.
     """

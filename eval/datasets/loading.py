@@ -7,11 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from eval.datasets.example import Example, LoadedDataset, without_rare_labels
-from eval.datasets.grouping import film, groups
-from eval.datasets.record import Fields, Record
+from eval.datasets.example import Example, Fields, LoadedDataset, Record, without_rare_labels
 from eval.datasets.registry import records
-from eval.datasets.split import EXCLUDED, SplitFile, assign, digest_of
+from eval.datasets.split import EXCLUDED, SplitFile, assign, digest_of, film, groups
 from prompts.errors import InvalidDataset
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
@@ -36,7 +34,7 @@ def load(
 
     Args:
         path: the file or folder.
-        taxonomy: the taxonomy; it must know every label of the data.
+        taxonomy: the taxonomy of the labels.
         fields: names of the columns.
         split: keep the rows of this split only.
         format: a name in ``FORMATS``; by default the first that matches.
@@ -85,16 +83,7 @@ def pool(
 ) -> LoadedDataset:
     """Every row with a text as an example; the labels of a row without labels count as unknown.
 
-    Args:
-        path: the file or folder.
-        taxonomy: the taxonomy.
-        fields: names of the columns; empty ``labels`` reads no labels.
-        format: a name in ``FORMATS``; by default the first that matches.
-        drop_unknown: drop and count labels that the taxonomy does not know, instead of raising.
-
-    Raises:
-        UnknownName: no such format.
-        InvalidDataset: no such file, a line that cannot be read, a missing column, an unknown label, or no text at all.
+    Arguments and errors are those of ``load``.
     """
     found = records(path, fields, format)
     changed = Counter(found.changed)
@@ -119,18 +108,9 @@ def divide(
 ) -> tuple[SplitFile, list[Example]]:
     """Split a data set; returns the split and all rows as examples with their splits.
 
-    A test split of the data is kept, and train and validation share the rest in proportion. Other rows of its films get
-    the split ``barred``, which is never used.
-
-    Args:
-        path: the file or folder.
-        taxonomy: taxonomy whose labels are balanced.
-        fields: names of the columns.
-        shares: share of the rows of each split; they sum to 1.
-        seed: of the order of groups of equal size.
-        format: a name in ``FORMATS``; by default the first that matches.
-        ignore_splits: ignore the splits of the data.
-        drop_unknown: ignore labels that the taxonomy does not know, instead of raising.
+    A test split of the data is kept (unless ``ignore_splits``), and train and validation share the rest in proportion.
+    Other rows of its films get the split ``barred``, which is never used. Other arguments are those of ``load`` and of
+    ``eval.datasets.split.assign``.
 
     Raises:
         InvalidDataset: the data cannot be read, or has complete splits.

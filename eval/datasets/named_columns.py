@@ -1,17 +1,23 @@
-"""Tables with named columns: one row a text."""
+"""Tables with named columns, one row a text; and rows of a Python program as such a table."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from eval.datasets.record import Fields, Record, Records
+from eval.datasets.example import Fields, Record, Records
 from prompts.errors import InvalidDataset
+from prompts.taxonomy import Taxonomy
 from prompts.text import Text
-from tabular import Row, open_table
-from tabular.cells import NotText, flag_in, labels_in, text_in, word_in
+from tabular import Row, open_table, strict_rows
+from tabular.cells import NotText, flag_in, labels_in, split_labels, text_in, word_in
+from tabular.writing import write_table
+
+_OPTIONAL = ("title", "year", "split", "complete_labels", "truncated", "interests")
 
 
 def read(path: Path, fields: Fields) -> Records:
@@ -40,12 +46,6 @@ def read(path: Path, fields: Fields) -> Records:
 
 
 def _record(row: Row, number: int, fields: Fields, may_lack_labels: bool) -> Record:
-    """One row.
-
-    Raises:
-        NotText: the text is a list, an object, true or false.
-        InvalidDataset: a missing column, too many or too few cells, or a cell that cannot be read.
-    """
     cells, where = valid_cells(row), row.where
     title = cell(cells, fields.title or "title", where, required=fields.title is not None)
     labels = "genres" if fields.labels is None else fields.labels
@@ -69,22 +69,14 @@ def _record(row: Row, number: int, fields: Fields, may_lack_labels: bool) -> Rec
 
 
 def cell(cells: Mapping[str, Any], column: str, where: str, required: bool = True) -> Any:
-    """A cell of a row; None if an optional column is missing.
-
-    Raises:
-        InvalidDataset: a required column is missing.
-    """
+    """A cell of a row; None if an optional column is missing, ``InvalidDataset`` if a required one is."""
     if required and column not in cells:
         raise InvalidDataset(f"{where}: no column {column!r}; columns: {', '.join(cells)}")
     return cells.get(column)
 
 
 def valid_cells(row: Row) -> Mapping[str, Any]:
-    """The cells of a row without a problem.
-
-    Raises:
-        InvalidDataset: the row has a problem.
-    """
+    """The cells of a row; raises ``InvalidDataset`` if it has a problem."""
     if row.problem:
         is_misfit = " cells where " in row.problem
         advice = "; put quotes around cells that contain a separator or a line break" if is_misfit else ""
@@ -97,3 +89,90 @@ def _text(cells: Mapping[str, Any], column: str | None, where: str) -> str:
         return text_in(cell(cells, column, where)) if column else ""
     except NotText as error:
         raise NotText(f"{column} is {error}") from None
+
+
+def as_file(data: Any, test: Any, path: Path, fields: Fields) -> tuple[Path, Fields]:
+    """A file of the data, and the names of its columns; the path of a file without ``test`` is returned as it is.
+
+    Args:
+        data: a DataFrame, a list of dicts, or the path of a file.
+        test: further data of the test part, in the same form; ``data`` is then the part ``train``.
+        path: the JSON lines file to write.
+        fields: names of the columns. Rows without ids get the index of the DataFrame, or their number.
+
+    Raises:
+        InvalidDataset: no rows, something else than rows, or a missing column.
+    """
+    if test is None and isinstance(data, str | Path):
+        return Path(data), fields
+    named = replace(fields, text=fields.text or "description", labels=fields.labels or "genres")
+    rows = _rows(data, named)
+    if test is not None:
+        learned = [{**row, "id": f"train {row['id']}", "split": "train"} for row in rows]
+        rows = [*learned, *({**row, "split": "test"} for row in _rows(test, named))]
+    write_table(path, rows)
+    return path, replace(named, id="id")
+
+
+def taxonomy_in(rows: Iterable[Record]) -> Taxonomy:
+    """A taxonomy of the labels that occur in rows, sorted; for one label per text where no row has more.
+
+    Raises:
+        InvalidTaxonomy: no row has a label, or two labels differ only in case or punctuation.
+    """
+    found = [split_labels(row.labels, lambda spelling: None) for row in rows]
+    names = sorted({name for names in found for name in names})
+    return Taxonomy.of(names, name="labels", multi=any(len(set(names)) > 1 for names in found))
+
+
+def check_columns(columns: list[str], named: dict[str, str | None]) -> None:
+    """Raise ``InvalidDataset`` if a column of ``named`` (column by argument) is neither None nor in the table."""
+    for argument, name in named.items():
+        if name is not None and name not in columns:
+            close = get_close_matches(name, columns, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise InvalidDataset(f"{argument}={name!r}: there is no such column; {hint}columns: {', '.join(columns)}")
+
+
+def _rows(data: Any, fields: Fields) -> list[dict[str, Any]]:
+    """The cells that evaluations read, with an ``id`` in each row."""
+    rows, columns, ids = _table(data)
+    if not rows:
+        raise InvalidDataset("data has no rows; give at least one labelled text")
+    check_columns(columns, {"text": fields.text, "labels": fields.labels, "title": fields.title, "id": fields.id})
+    own = fields.id or ("id" if "id" in columns else None)
+    kept = [name for name in dict.fromkeys((fields.text, fields.labels, fields.title, *_OPTIONAL)) if name in columns]
+    return [
+        {**{name: _value(row.get(name)) for name in kept if name}, "id": str(row[own] if own else number)}
+        for row, number in zip(rows, ids, strict=True)
+    ]
+
+
+def _table(data: Any) -> tuple[Sequence[Mapping[str, Any]], list[str], Sequence[Any]]:
+    """Rows, names of columns, and what identifies a row without an id."""
+    if hasattr(data, "to_dict") and hasattr(data, "columns"):
+        rows = [{str(name): cell for name, cell in row.items()} for row in data.to_dict("records")]
+        ids = list(data.index) if data.index.is_unique else range(1, len(rows) + 1)
+        return rows, [str(name) for name in data.columns], ids
+    if isinstance(data, str | Path):
+        data = [row.cells for row in strict_rows(Path(data))]
+    if isinstance(data, Mapping) or not isinstance(data, Iterable):
+        raise InvalidDataset(
+            f"data is a {type(data).__name__}; give a DataFrame, a list of dicts, or the path of a file"
+        )
+    rows = list(data)
+    if wrong := next((row for row in rows if not isinstance(row, Mapping)), None):
+        raise InvalidDataset(f"data holds a {type(wrong).__name__}; give a list of dicts, one per text")
+    return rows, list(dict.fromkeys(name for row in rows for name in row)), range(1, len(rows) + 1)
+
+
+def _value(cell: Any) -> Any:
+    """A cell as JSON takes it: arrays and sets are lists, missing values are None."""
+    if hasattr(cell, "tolist"):  # an array or a scalar of numpy
+        cell = cell.tolist()
+    if isinstance(cell, set | frozenset):
+        return sorted(cell)
+    if isinstance(cell, list | tuple | dict):
+        return cell
+    missing = cell is None or type(cell).__name__ in ("NAType", "NaTType") or cell != cell
+    return None if missing else cell

@@ -7,23 +7,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from eval.datasets import acl_imdb, kaggle_films, named_columns
-from eval.datasets.record import Fields, Record, Records
+from eval.datasets import named_columns, published
+from eval.datasets.example import Fields, Record, Records
 from prompts.errors import InvalidDataset, UnknownName
 from tabular.detection import JSON_SUFFIXES, JSONL_SUFFIXES, PARQUET_SUFFIXES, detect_format, suffix
-
-_BY_CONTENT = {"csv": "csv", "jsonl": "jsonl", "json": "json", "parquet": "parquet"}
 
 
 @dataclass(frozen=True)
 class Format:
-    """A data format.
-
-    Attributes:
-        about: a few words for messages.
-        fits: whether a path has this format.
-        read: reads the rows; takes the path and the names of its columns.
-    """
+    """A data format: a few words for messages, whether a path has it, and the reader of its rows."""
 
     about: str
     fits: Callable[[Path], bool]
@@ -33,10 +25,7 @@ class Format:
 def records(path: Path, fields: Fields, format: str | None = None) -> Records:
     """The rows of a data set; copies of a row are skipped and counted.
 
-    Args:
-        path: file or folder.
-        fields: names of the columns.
-        format: a name in ``FORMATS``; by default the first that fits the path.
+    ``format`` is a name in ``FORMATS``; by default the first that fits the path.
 
     Raises:
         UnknownName: no such format.
@@ -67,7 +56,7 @@ def format_of(path: Path) -> str:
     """
     name = next((name for name, format in FORMATS.items() if format.fits(path)), None)
     if name is None and path.is_file():
-        name = _BY_CONTENT.get(detect_format(path).kind)
+        name = kind if (kind := detect_format(path).kind) in TABLES else None
     if name is None:
         known = "; ".join(f"{name}: {format.about}" for name, format in FORMATS.items())
         raise InvalidDataset(f"{path} has no known format; name one: {known}")
@@ -88,10 +77,12 @@ TABLES: Mapping[str, Format] = {
 
 # The first format that fits is used: formats recognised by columns or folders come before those with only a suffix.
 FORMATS: Mapping[str, Format] = {
-    "aclimdb": Format("Large Movie Review Dataset, its folder or tarball", acl_imdb.fits, acl_imdb.read),
-    "imdb-by-genre": Format(
-        "Kaggle's folder of CSV files by genre", kaggle_films.is_imdb_by_genre, kaggle_films.read_imdb_by_genre
+    "aclimdb": Format(
+        "Large Movie Review Dataset, its folder or tarball", published.is_aclimdb, published.read_aclimdb
     ),
-    "tmdb": Format("TMDB 5000 or The Movies Dataset, CSV", kaggle_films.is_tmdb, kaggle_films.read_tmdb),
+    "imdb-by-genre": Format(
+        "Kaggle's folder of CSV files by genre", published.is_imdb_by_genre, published.read_imdb_by_genre
+    ),
+    "tmdb": Format("TMDB 5000 or The Movies Dataset, CSV", published.is_tmdb, published.read_tmdb),
     **TABLES,
 }

@@ -1,4 +1,4 @@
-"""Grouped, stratified splits, and the file that stores one.
+"""Identity of films, grouped and stratified splits, and the file that stores a split.
 
 Iterative stratification (Sechidis, Tsoumakas and Vlahavas, 2011, ECML PKDD) over groups instead of single examples: a
 group is never divided, and every split gets its share of every label.
@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
+import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from eval.datasets.example import Example
-from eval.datasets.record import Record
+from eval.datasets.example import Example, Record
 from prompts import files
 from prompts.errors import InvalidDataset, InvalidSetting
 
@@ -25,24 +25,100 @@ _FORMAT = "marquee-split-1"
 _DEFAULT = "train"
 _ROWS = ""  # a label of every row: it balances the sizes of the splits, also for groups without labels
 
+_GAPS = re.compile(r"[\W_]+")
 
-@dataclass
-class _Split:
-    """A split under construction, with the rows of each label that it lacks."""
 
-    name: str
-    missing: dict[str, float]
+def normal(text: str) -> str:
+    """Normalise a text for comparison: case, punctuation, white space and Unicode form are removed."""
+    return _GAPS.sub(" ", unicodedata.normalize("NFKC", text).casefold()).strip()
 
-    def add(self, counts: Mapping[str, int]) -> None:
-        for label, count in counts.items():
-            self.missing[label] -= count
+
+def film(title: str, year: str) -> str:
+    """Normalised title and year; empty without a title."""
+    name = normal(title)
+    return f"{name} ({year})" if name else ""
+
+
+def groups(rows: Sequence[Record]) -> list[str]:
+    """The group of each row, 12 hex digits, independent of the order of the rows.
+
+    Rows with the same title and year, or with the same description, are in one group; the relation is transitive
+    (union-find, with the least key of a group as its root).
+    """
+    keys = [_keys(row) for row in rows]
+    parents: dict[str, str] = {}
+    for first, *others in keys:
+        for other in others:
+            low, high = sorted((_root(parents, first), _root(parents, other)))
+            parents[high] = low
+    return [files.digest_of(_root(parents, first), 12) for first, *_ in keys]
+
+
+def _keys(row: Record) -> list[str]:
+    """What identifies a row's film: title and description, else its id."""
+    name, description = film(row.title, row.year), normal(row.text.body)
+    keys = [f"film {name}"] * bool(name) + [f"text {description}"] * bool(description)
+    return keys or [f"id {row.id}"]
+
+
+def _root(parents: dict[str, str], key: str) -> str:
+    while (parent := parents.setdefault(key, key)) != key:
+        parents[key] = parents[parent]
+        key = parents[key]
+    return key
+
+
+def more_texts(
+    training: Sequence[Example], everything: Sequence[Example], others: Sequence[Example]
+) -> tuple[list[Example], Counter[str]]:
+    """Join further texts to training films by title and year.
+
+    Args:
+        training: the training examples.
+        everything: the examples of all splits of the same data. Rows with an ambiguous title or with a text of this
+            data are skipped, because they could belong to a film of another split.
+        others: rows of another table; their labels are ignored.
+
+    Returns:
+        The further texts with the labels of the same films, and counts of the skipped rows of such films, by reason.
+    """
+    unique_films = _unique_films(everything) & _unique_films(others)
+    known_texts = {normal(example.text.body) for example in everything}
+    by_film = {example.film: example for example in training if _has_year(example)}
+    skipped: Counter[str] = Counter()
+    found = []
+    for other in others:
+        if (example := by_film.get(other.film)) is None:
+            continue
+        if reason := _skip_reason(example, other, unique_films, known_texts):
+            skipped[reason] += 1
+        else:
+            text = replace(example.text, body=other.text.body)
+            found.append(replace(example, id=f"{example.id}+{other.id}", text=text, truncated=other.truncated))
+    return found, skipped
+
+
+def _skip_reason(example: Example, other: Example, unique_films: set[str], known_texts: set[str]) -> str | None:
+    if other.film not in unique_films:
+        return "with a title and year of more than one film"
+    if other.split and other.split != example.split:
+        return "of a film in another split of that table"
+    return "with a text of the data" if normal(other.text.body) in known_texts else None
+
+
+def _unique_films(examples: Iterable[Example]) -> set[str]:
+    return {film for film, count in Counter(example.film for example in examples).items() if count == 1}
+
+
+def _has_year(example: Example) -> bool:
+    return bool(example.film) and not example.film.endswith("()")
 
 
 def assign(examples: Sequence[Example], shares: Mapping[str, float], seed: int) -> dict[str, str]:
     """The split of each example by its id, independent of the order of the examples.
 
     Args:
-        examples: with ids and groups, with or without labels.
+        examples: with or without labels.
         shares: share of the rows of each split; they sum to 1.
         seed: of the order of groups of equal size.
 
@@ -55,8 +131,7 @@ def assign(examples: Sequence[Example], shares: Mapping[str, float], seed: int) 
     for example in examples:
         counts[example.group].update((*example.labels, _ROWS))
     totals = sum(counts.values(), Counter[str]())
-    splits = [_Split(name, {label: share * totals[label] for label in totals}) for name, share in shares.items()]
-    split_of = _distributed(_shuffled(counts, seed), counts, totals, splits)
+    split_of = _distributed(_shuffled(counts, seed), counts, totals, shares)
     return {example.id: split_of[example.group] for example in examples}
 
 
@@ -68,9 +143,10 @@ def _shuffled(counts: Mapping[str, Counter[str]], seed: int) -> list[str]:
 
 
 def _distributed(
-    order: Sequence[str], counts: Mapping[str, Counter[str]], totals: Counter[str], splits: Sequence[_Split]
+    order: Sequence[str], counts: Mapping[str, Counter[str]], totals: Counter[str], shares: Mapping[str, float]
 ) -> dict[str, str]:
     """Assign groups: the label with the fewest remaining rows first, to the split that lacks most of it."""
+    missing = {name: {label: share * totals[label] for label in totals} for name, share in shares.items()}
     remaining, found = Counter(totals), dict[str, str]()
     having: dict[str, list[str]] = defaultdict(list)
     for group in order:
@@ -80,10 +156,10 @@ def _distributed(
         label = min(having, key=lambda name: (name == _ROWS, remaining[name], name))
         for group in having.pop(label):
             if group not in found:
-                split = max(splits, key=lambda one: (one.missing[label], one.missing[_ROWS]))
-                split.add(counts[group])
+                found[group] = max(missing, key=lambda name: (missing[name][label], missing[name][_ROWS]))
                 remaining.subtract(counts[group])
-                found[group] = split.name
+                for name, count in counts[group].items():
+                    missing[found[group]][name] -= count
     return found
 
 
@@ -93,7 +169,6 @@ class SplitFile:
 
     Attributes:
         data: digest of the rows.
-        seed: of the split.
         shares: requested share of each split.
         sides: ids of every split but ``train``, which has the rest.
         taxonomy: name of the taxonomy whose labels were balanced.
@@ -123,7 +198,9 @@ class SplitFile:
         Raises:
             InvalidDataset: no such file, another kind of file, or a split that was edited.
         """
-        body = _json_of(path)
+        body = files.read_json(path, InvalidDataset)
+        if not isinstance(body, dict) or body.get("format") != _FORMAT:
+            raise InvalidDataset(f"{path.name} is not a split of this program; make one with `main.py split`")
         try:
             sides = {name: tuple(ids) for name, ids in body["sides"].items()}
             found = cls(body["data"], body["seed"], body["shares"], sides, body["taxonomy"])
@@ -145,11 +222,7 @@ class SplitFile:
         return files.digest_of(canonical, 12)
 
     def applied(self, rows: Sequence[Record]) -> tuple[Record, ...]:
-        """The rows with their splits.
-
-        Raises:
-            InvalidDataset: the rows differ from those that were split.
-        """
+        """The rows with their splits; raises ``InvalidDataset`` if they differ from those that were split."""
         if (found := digest_of(rows)) != self.data:
             raise InvalidDataset(
                 f"the split was made for other rows (digest {self.data}, here {found}): the data or the choice of its "
@@ -165,15 +238,3 @@ def digest_of(rows: Sequence[Record]) -> str:
     for row in sorted(rows, key=lambda row: row.id):
         digest.update(json.dumps([row.id, row.text.body, row.title, row.year, row.labels]).encode())
     return digest.hexdigest()[:12]
-
-
-def _json_of(path: Path) -> dict[str, Any]:
-    try:
-        body = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidDataset(f"cannot read {path}: {error.strerror or error}") from None
-    except ValueError as error:
-        raise InvalidDataset(f"{path.name} is not a split of this program: {error}") from None
-    if not isinstance(body, dict) or body.get("format") != _FORMAT:
-        raise InvalidDataset(f"{path.name} is not a split of this program; make one with `main.py split`")
-    return body

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from eval.metrics.classification import Numbers
-from eval.metrics.scores import BINS, ReliabilityCurve, reliability_curve
+from eval.metrics import BINS, Numbers, ReliabilityCurve, reliability_curve
 from eval.report import charts
 from eval.report.document import (
     MISSING,
@@ -17,16 +16,16 @@ from eval.report.document import (
     Figure,
     Fold,
     Grid,
-    Head,
     Note,
     Part,
     ReportTable,
     Section,
     TableRow,
     decimal,
+    heads,
 )
+from eval.report.errors import legend
 from eval.report.evaluation import Evaluation, SystemResults
-from eval.report.per_label import legend
 
 _POINTS = 60
 _MOST_LABELS = 40
@@ -124,9 +123,9 @@ def _by_label(evaluation: Evaluation) -> list[Part]:
         frame = charts.Frame(190, 150, f"Precision against recall for {name}", left=26, bottom=18, right=8)
         drawing = charts.lines(frame, _lines(evaluation, curves))
         figures.append(Figure(drawing, f"{name} · {int(evaluation.support[label]):,}", small=True))
-        rows.append(TableRow((Cell(name), *(Cell.of(curve.area if curve else None, heat=True) for curve in curves))))
-    heads = (Head("label", numeric=False), *(Head(system.name) for system in evaluation.compared))
-    table = ReportTable("Average precision by label", heads, tuple(rows), "heat")
+        rows.append(TableRow.of(name, *(Cell.of(curve.area if curve else None, heat=True) for curve in curves)))
+    columns = heads("label", *(system.name for system in evaluation.compared))
+    table = ReportTable("Average precision by label", columns, tuple(rows), "heat")
     return [
         Fold("Curves of each label", (Grid((legend(evaluation), *figures), "many"),), open=True),
         Fold("Average precision of each label", (table,)),
@@ -153,9 +152,9 @@ def _bins_table(evaluation: Evaluation, systems: Sequence[SystemResults]) -> Par
     for system in systems:
         name = Cell(system.name, series=evaluation.series(system))
         for score, share, count in _bins(reliability(system)):
-            rows.append(TableRow((name, Cell.of(score), Cell.of(share), Cell(f"{count:,}", sort=count))))
-    heads = (Head("system", numeric=False), Head("mean score"), Head("share true"), Head("decisions"))
-    return Fold("Values", (ReportTable(f"Reliability in {BINS} bins of equal mass", heads, tuple(rows)),))
+            rows.append(TableRow.of(name, Cell.of(score), Cell.of(share), Cell.count(count)))
+    columns = heads("system", "mean score", "share true", "decisions")
+    return Fold("Values", (ReportTable(f"Reliability in {BINS} bins of equal mass", columns, tuple(rows)),))
 
 
 def _bins(curve: ReliabilityCurve) -> Iterator[tuple[float, float, int]]:

@@ -1,4 +1,4 @@
-"""The card of a data set: counts, lengths, labels and warnings, as JSON-like statistics and as HTML and Markdown."""
+"""The card of a data set, as HTML and Markdown, and the agreement of two sources of labels."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from eval.datasets import Example, LoadedDataset
-from eval.datasets.grouping import normal
-from eval.metrics.classification import indicator
+from eval.datasets.split import normal
+from eval.metrics import EXACT, METRICS, f1, indicator
 from eval.report import charts
+from eval.report.document import Cell, ReportTable, Section, TableRow, decimal, heads
 from eval.report.page import environment
+from prompts.errors import InvalidDataset
 from prompts.files import write_text_atomically
+from prompts.taxonomy import Taxonomy
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 _SPLITS = ("train", "validation", "test")
@@ -30,7 +33,6 @@ class Lengths:
 
     Attributes:
         unit: ``characters`` or ``words``.
-        mean: over all texts.
         quantiles: one for each of ``QUANTILES``.
         counts: texts in each bin, shape (bins,); the last bin includes all longer texts.
         edges: of the bins, shape (bins + 1,); the last is the 99th percentile, rounded up.
@@ -65,14 +67,10 @@ class DatasetStatistics:
     """The content of a card.
 
     Attributes:
-        name: of the data.
         taxonomy: name and digest.
-        digest: of the data.
         splits: examples by split, ``""`` for none; train, validation and test first.
         skipped: rows that are not examples, by reason.
         changed: rows that were repaired, by reason.
-        characters: lengths of the texts.
-        words: the same in words.
         labels: examples by label and split, the most frequent label first.
         labels_per_text: examples by their number of labels.
         cooccurrence: examples with both labels, shape (labels, labels), in the order of ``labels``.
@@ -82,7 +80,6 @@ class DatasetStatistics:
         truncated: examples with a text that is cut off, by split.
         incomplete: examples with possibly missing labels, by split.
         frequency: the share of examples with a label by minimum label frequency.
-        examples: their number.
     """
 
     name: str
@@ -135,7 +132,7 @@ def describe(name: str, loaded: LoadedDataset) -> DatasetStatistics:
         words=lengths_of("words", [len(body.split()) for body in bodies]),
         labels={label: _by_split([one for one in examples if label in one.labels], splits) for label in names},
         labels_per_text=dict(sorted(Counter(len(example.labels) for example in examples).items())),
-        cooccurrence=_cooccurrence(loaded, names),
+        cooccurrence=_cooccurrence(examples, names),
         descriptions=_duplicates(map(normal, bodies)),
         films=_duplicates(example.film for example in examples),
         split_groups=_split_groups(examples),
@@ -174,10 +171,9 @@ def _sorted(counts: Mapping[str, int]) -> dict[str, int]:
     return {reason: count for reason, count in sorted(counts.items(), key=lambda one: (-one[1], one[0])) if count}
 
 
-def _cooccurrence(loaded: LoadedDataset, names: Sequence[str]) -> NDArray[np.int_]:
-    matrix = indicator([example.labels for example in loaded.examples], loaded.taxonomy).astype(int)
-    order = [loaded.taxonomy.names.index(name) for name in names]
-    return np.asarray((matrix.T @ matrix)[np.ix_(order, order)])
+def _cooccurrence(examples: Sequence[Example], names: Sequence[str]) -> NDArray[np.int_]:
+    matrix = indicator([example.labels for example in examples], names).astype(int)
+    return np.asarray(matrix.T @ matrix)
 
 
 def _duplicates(keys: Iterable[str]) -> Duplicates:
@@ -241,3 +237,63 @@ def _ticks(least: int, most: int) -> list[int]:
 
 def _head(share: float) -> str:
     return {0.0: "shortest", 0.5: "median", 1.0: "longest"}.get(share, f"{share:.0%}")
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Labels of the texts that both sources have.
+
+    Attributes:
+        labels: those that both sources use, in taxonomy order.
+        both: texts with each label in both sources, shape (labels,); ``first`` and ``second`` are those of one only.
+        f1: micro-F1 of one source against the other; it is symmetric.
+        same: share of the texts with equal label sets.
+    """
+
+    labels: tuple[str, ...]
+    texts: int
+    both: NDArray[np.int_]
+    first: NDArray[np.int_]
+    second: NDArray[np.int_]
+    f1: float
+    same: float
+
+
+def agreement(first: Sequence[Example], second: Sequence[Example], taxonomy: Taxonomy) -> Agreement:
+    """Compare the labels of two sources with the same ids; labels that one source never uses do not count.
+
+    Raises:
+        InvalidDataset: no text is in both.
+    """
+    other = {example.id: example.labels for example in second}
+    shared = [example for example in first if example.id in other]
+    if not shared:
+        raise InvalidDataset("the two sources have no text in common; their ids must be the same")
+    a = indicator([example.labels for example in shared], taxonomy)
+    b = indicator([other[example.id] for example in shared], taxonomy)
+    used = np.flatnonzero(a.any(axis=0) & b.any(axis=0))
+    a, b = a[:, used], b[:, used]
+    return Agreement(
+        tuple(taxonomy.names[place] for place in used),
+        len(shared),
+        (a & b).sum(axis=0),
+        (a & ~b).sum(axis=0),
+        (~a & b).sum(axis=0),
+        METRICS["micro-F1"](a, b),
+        EXACT(a, b),
+    )
+
+
+def agreement_section(found: Agreement, first: str, second: str) -> Section:
+    """The agreement of two sources, by their names, as a section; the label with the lowest F1 comes first."""
+    lead = (
+        f"{first} and {second} give the same labels to {found.same:.0%} of {found.texts:,} texts; "
+        f"micro-F1 of one against the other: {decimal(found.f1)}."
+    )
+    values = f1(found.both.astype(float), found.first.astype(float), found.second.astype(float))
+    rows = []
+    for place in np.argsort(values, kind="stable"):
+        counts = [f"{int(count[place]):,}" for count in (found.both, found.first, found.second)]
+        rows.append(TableRow.of(found.labels[place], *counts, Cell.of(values[place], heat=True)))
+    columns = heads("label", "both", f"only {first}", f"only {second}", "F1")
+    return Section("agreement", "Agreement", lead, (ReportTable("Texts by source", columns, tuple(rows), "heat"),))

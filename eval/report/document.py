@@ -6,6 +6,7 @@ The HTML and the Markdown template render the same document, so their numbers ar
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
 from typing import ClassVar
 
 from markupsafe import Markup
@@ -28,7 +29,6 @@ class Cell:
     """One cell of a table.
 
     Attributes:
-        text: its text.
         sub: a smaller second line, such as an interval.
         sort: the number to sort by; None sorts last.
         heat: shade from 0 to 10; None for no shade.
@@ -50,6 +50,11 @@ class Cell:
             return cls(MISSING)
         return cls(decimal(value), sort=float(value), heat=shade(value) if heat else None, best=best)
 
+    @classmethod
+    def count(cls, value: int) -> Cell:
+        """A whole number with separators: 1,234."""
+        return cls(f"{value:,}", sort=int(value))
+
 
 def shade(value: float) -> int:
     """The shade of a number from 0 to 1."""
@@ -66,12 +71,25 @@ class Head:
     numeric: bool = True
 
 
+def heads(*columns: str | Head, words: int = 1) -> tuple[Head, ...]:
+    """Heads of columns; the first ``words`` columns hold words, the others numbers."""
+    return tuple(
+        column if isinstance(column, Head) else Head(column, numeric=place >= words)
+        for place, column in enumerate(columns)
+    )
+
+
 @dataclass(frozen=True)
 class TableRow:
     """Cells of a table; the first is the row's head. ``kind`` is ``trivial``, ``ceiling`` or empty."""
 
     cells: tuple[Cell, ...]
     kind: str = ""
+
+    @classmethod
+    def of(cls, *cells: Cell | str, kind: str = "") -> TableRow:
+        """A row of cells; a string is a cell of plain text."""
+        return cls(tuple(Cell(one) if isinstance(one, str) else one for one in cells), kind)
 
 
 @dataclass(frozen=True)
@@ -89,12 +107,7 @@ class ReportTable:
     @property
     def groups(self) -> list[tuple[str, int]]:
         """Groups of adjacent columns with the number of columns; empty where there is one group only."""
-        spans: list[tuple[str, int]] = []
-        for head in self.heads:
-            if spans and spans[-1][0] == head.group:
-                spans[-1] = (head.group, spans[-1][1] + 1)
-            else:
-                spans.append((head.group, 1))
+        spans = [(group, len(list(columns))) for group, columns in groupby(head.group for head in self.heads)]
         return spans if len(spans) > 1 else []
 
 

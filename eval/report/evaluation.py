@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from eval.results import RunResults, run_folders
 from eval.run import ORDER_FILE
 from eval.run_metrics import METRICS_FILE, intervals
 from prompts.errors import InvalidDataset
+from prompts.files import read_json
 
 Bounds = Mapping[str, tuple[float, float]]
 TRIVIAL = {"prior", "random"}
@@ -27,7 +27,6 @@ class SystemResults:
     """Results and metrics of one system.
 
     Attributes:
-        name: of the system.
         metrics: of ``metrics.json``.
         run: the texts whose true labels are all known, as in ``metrics.json``.
         order: of ``order.json``: how predictions depend on the order of the labels.
@@ -105,9 +104,9 @@ class Evaluation:
 
     def intervals(self) -> dict[str, Bounds]:
         """95% intervals of the headline metrics, by system and metric."""
-        computed = {system.name: intervals(system.run) for system in self.systems}
         return {
-            name: {metric: (one.low, one.high) for metric, one in found.items()} for name, found in computed.items()
+            system.name: {metric: (one.low, one.high) for metric, one in intervals(system.run).items()}
+            for system in self.systems
         }
 
     @property
@@ -167,12 +166,7 @@ def _system(folder: Path) -> SystemResults:
 
 def _json(path: Path) -> dict[str, Any]:
     """An object from a file; empty where there is no such file."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise InvalidDataset(f"{path} is not JSON: {error}") from None
+    content = read_json(path, InvalidDataset) if path.exists() else {}
     if not isinstance(content, dict):
         raise InvalidDataset(f"{path} must be a JSON object, not a {type(content).__name__}")
     return content

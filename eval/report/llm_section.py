@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eval.input_variants import VARIANTS
-from eval.metrics.classification import Numbers
-from eval.report.document import MISSING, Cell, Head, Note, Part, ReportTable, Section, TableRow, decimal, percent
+from eval.metrics import Numbers
+from eval.report.document import (
+    MISSING,
+    Cell,
+    Head,
+    Note,
+    Part,
+    ReportTable,
+    Section,
+    TableRow,
+    decimal,
+    heads,
+    percent,
+)
 from eval.report.evaluation import Evaluation, SystemResults
 from eval.report.overview import Column, available
 
@@ -39,19 +51,16 @@ def _prompts(evaluation: Evaluation) -> Iterator[Part]:
 
 
 def _side_by_side(evaluation: Evaluation, model: str, systems: Sequence[SystemResults]) -> ReportTable:
+    """A row for each property and metric; of two systems also the difference."""
     pair = len(systems) == 2
-    heads = [Head("", numeric=False), *(Head(f"{_letter(place)}: {s.name}") for place, s in enumerate(systems))]
     rows = [
-        TableRow((Cell(name), *(Cell(_sources(system, name)) for system in systems), *([Cell("")] if pair else [])))
+        TableRow.of(name, *(_sources(system, name) for system in systems), *[""] * pair)
         for name in ("prompt", "strategy")
     ]
     rows += [_metric_row(column, systems, pair) for column in available(systems, evaluation.single)]
-    return ReportTable(
-        f"{model}: prompts and strategies",
-        (*heads, *([Head("B − A")] if pair else [])),
-        tuple(rows),
-        sortable=False,
-    )
+    names = [f"{_letter(place)}: {system.name}" for place, system in enumerate(systems)]
+    columns = heads("", *names, *["B − A"] * pair)
+    return ReportTable(f"{model}: prompts and strategies", columns, tuple(rows), sortable=False)
 
 
 def _metric_row(column: Column, systems: Sequence[SystemResults], pair: bool) -> TableRow:
@@ -59,14 +68,13 @@ def _metric_row(column: Column, systems: Sequence[SystemResults], pair: bool) ->
     cells = [
         Cell(MISSING) if value is None else Cell(column.show(value), sort=value, best=value == best) for value in values
     ]
-    if pair:
-        first, second = values
-        cells.append(Cell(MISSING if first is None or second is None else _signed(column, second - first)))
-    return TableRow((Cell(column.name), *cells))
+    return TableRow.of(column.name, *cells, *[_difference(values[-1], values[0], column.show)] * pair)
 
 
-def _signed(column: Column, value: float) -> str:
-    return f"{'−' if value < 0 else '+'}{column.show(abs(value))}" if value else "0"
+def _difference(value: float | None, other: float | None, show: Callable[[float], str]) -> str:
+    if value is None or other is None:
+        return MISSING
+    return f"{'−' if value < other else '+'}{show(abs(value - other))}" if value != other else "0"
 
 
 def _sources(system: SystemResults, name: str) -> str:
@@ -78,14 +86,10 @@ def _pairs(systems: Sequence[SystemResults]) -> ReportTable:
     """Over the texts of both: how often they agree, and which has the higher Jaccard."""
     pairs = list(combinations(enumerate(systems), 2))[:_MOST_PAIRS]
     rows = [row for (i, a), (j, b) in pairs for row in _pair(f"{_letter(i)} and {_letter(j)}", a, b)]
-    heads = (
-        Head("", numeric=False),
-        Head("texts"),
-        Head("same labels"),
-        Head("first better", "Texts on which the first has the higher Jaccard."),
-        Head("second better", "Texts on which the second has the higher Jaccard."),
-    )
-    return ReportTable("Agreement of pairs", heads, tuple(rows), sortable=False)
+    first = Head("first better", "Texts on which the first has the higher Jaccard.")
+    second = Head("second better", "Texts on which the second has the higher Jaccard.")
+    columns = heads("", "texts", "same labels", first, second)
+    return ReportTable("Agreement of pairs", columns, tuple(rows), sortable=False)
 
 
 def _pair(name: str, first: SystemResults, second: SystemResults) -> Iterator[TableRow]:
@@ -97,7 +101,7 @@ def _pair(name: str, first: SystemResults, second: SystemResults) -> Iterator[Ta
     same = (first.run.predicted[a] == second.run.predicted[b]).all(axis=1)
     ahead = _jaccard(first, a) - _jaccard(second, b)
     better = [f"{int(count):,}" for count in ((ahead > 0).sum(), (ahead < 0).sum())]
-    yield TableRow(tuple(map(Cell, (name, f"{len(a):,}", percent(float(same.mean())), *better))))
+    yield TableRow.of(name, f"{len(a):,}", percent(float(same.mean())), *better)
 
 
 def _jaccard(system: SystemResults, places: NDArray[np.int_]) -> Numbers:
@@ -111,16 +115,16 @@ def _order(evaluation: Evaluation) -> Iterator[Part]:
         if order := system.order:
             counts = [f"{order[name]:,}" if name in order else MISSING for name in ("orders", "decisions")]
             shares = [percent(order[name]) if name in order else MISSING for name in ("ever", "minority")]
-            rows.append(TableRow((Cell(system.name), *map(Cell, (*counts, *shares)))))
-    heads = (
-        Head("system", numeric=False),
+            rows.append(TableRow.of(system.name, *counts, *shares))
+    columns = heads(
+        "system",
         Head("orders", "Random orders of the labels."),
         Head("decisions", "Pairs of text and label."),
         Head("ever changed", "Share of decisions that are not equal in all orders."),
         Head("against the majority", "Mean share of orders that differ from the majority of their decision."),
     )
     if rows:
-        yield ReportTable("Order sensitivity", heads, tuple(rows))
+        yield ReportTable("Order sensitivity", columns, tuple(rows))
 
 
 def _memorisation(evaluation: Evaluation) -> Iterator[Part]:
@@ -130,31 +134,21 @@ def _memorisation(evaluation: Evaluation) -> Iterator[Part]:
         own = {system.variant: system for system in evaluation.systems if system.base == base and system.variant}
         plot = own["plot"].metric("micro-F1") if "plot" in own else None
         for variant in (name for name in VARIANTS if name in own):
-            rows.append(TableRow((Cell(base), Cell(INPUTS[variant]), *_variant(own[variant], plot))))
-    heads = (
-        Head("system", numeric=False),
-        Head("input", numeric=False),
-        Head("texts"),
-        Head("micro-F1"),
-        Head("macro-F1"),
-        Head("Jaccard"),
-        Head("against the plot", "Difference of micro-F1 to the plot alone."),
-    )
+            rows.append(TableRow.of(base, INPUTS[variant], *_variant(own[variant], plot)))
     if rows:
-        yield ReportTable("Memorisation", heads, tuple(rows), sortable=False)
+        apart = Head("against the plot", "Difference of micro-F1 to the plot alone.")
+        columns = heads("system", "input", "texts", "micro-F1", "macro-F1", "Jaccard", apart, words=2)
+        yield ReportTable("Memorisation", columns, tuple(rows), sortable=False)
         yield Note(
             "A title alone says little about a film: a score above the dummy baselines comes from memory. A large loss "
             "with masked names means that the film was recognised."
         )
 
 
-def _variant(system: SystemResults, plot: float | None) -> list[Cell]:
-    micro = system.metric("micro-F1")
-    apart = MISSING
-    if micro is not None and plot is not None:
-        apart = f"{'−' if micro < plot else '+'}{decimal(abs(micro - plot))}" if micro != plot else "0"
+def _variant(system: SystemResults, plot: float | None) -> list[Cell | str]:
     cells = [Cell.of(system.metric(name)) for name in ("micro-F1", "macro-F1", "Jaccard")]
-    return [Cell(f"{len(system.run.rows):,}"), *cells, Cell("" if system.variant == "plot" else apart)]
+    apart = "" if system.variant == "plot" else _difference(system.metric("micro-F1"), plot, decimal)
+    return [f"{len(system.run.rows):,}", *cells, apart]
 
 
 def _letter(place: int) -> str:

@@ -1,16 +1,17 @@
-"""The metrics of every system, one row per system: the sections "Overview" and "Cost and speed"."""
+"""The metrics of every system and where they come from: the sections "Overview", "Cost and speed" and "Provenance"."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from eval.report import charts
 from eval.report.document import (
     MISSING,
     Cell,
     Figure,
+    Fold,
     Head,
     Note,
     Part,
@@ -18,11 +19,13 @@ from eval.report.document import (
     Section,
     TableRow,
     decimal,
+    heads,
     percent,
 )
 from eval.report.evaluation import Bounds, Evaluation, SystemResults
 
 Intervals = Mapping[str, Bounds]
+_LONGEST_LIST = 40
 
 
 def quantity(value: float) -> str:
@@ -46,7 +49,6 @@ class Column:
         group: the heading above it.
         about: its definition.
         show: formats a value.
-        better: ``high``, ``low``, or ``neither`` where no value is better.
         several: whether it is meaningful only where a text may have several labels.
     """
 
@@ -80,7 +82,7 @@ def overview_section(evaluation: Evaluation, intervals: Intervals) -> Section:
     rows = _rows(evaluation, columns, intervals)
     if ceiling:
         cells = [Cell.of(ceiling.get(column.name)) for column in columns]
-        rows.insert(0, TableRow((Cell("label ceiling"), *cells), "ceiling"))
+        rows.insert(0, TableRow.of("label ceiling", *cells, kind="ceiling"))
     notes = [Note(text) for text in _notes(evaluation, intervals, bool(ceiling))]
     parts: tuple[Part, ...] = (Figure(dots, DOTS), _table("Every system over the same texts", columns, rows), *notes)
     return Section("overview", "Overview", _lead(evaluation.compared, ceiling, intervals), parts)
@@ -114,8 +116,8 @@ def _dot(evaluation: Evaluation, system: SystemResults, intervals: Intervals) ->
 
 
 def _table(caption: str, columns: Sequence[Column], rows: Sequence[TableRow]) -> ReportTable:
-    heads = [Head("system", numeric=False), *(Head(column.name, column.about, column.group) for column in columns)]
-    return ReportTable(caption, tuple(heads), tuple(rows))
+    explained = (Head(column.name, column.about, column.group) for column in columns)
+    return ReportTable(caption, heads("system", *explained), tuple(rows))
 
 
 def _rows(evaluation: Evaluation, columns: Sequence[Column], intervals: Intervals) -> list[TableRow]:
@@ -126,7 +128,7 @@ def _rows(evaluation: Evaluation, columns: Sequence[Column], intervals: Interval
         bounds = intervals.get(system.name, {})
         cells = [_cell(column, system, None if system.trivial else best[column.name], bounds) for column in columns]
         name = Cell(system.name, series=evaluation.series(system))
-        rows.append(TableRow((name, *cells), "trivial" if system.trivial else ""))
+        rows.append(TableRow.of(name, *cells, kind="trivial" if system.trivial else ""))
     return rows
 
 
@@ -171,6 +173,57 @@ def _notes(evaluation: Evaluation, intervals: Intervals, ceiling: bool) -> list[
     return notes + [f"Decode rule of {', '.join(names)}: {rule}." for rule, names in using.items() if rule]
 
 
+def provenance_section(evaluation: Evaluation) -> Section:
+    """The manifests, and every metric of every system."""
+    flat = [dict(_flatten(system.run.manifest)) for system in evaluation.systems]
+    names = list(dict.fromkeys(name for one in flat for name in one))
+    shared = [name for name in names if len({one.get(name) for one in flat}) == 1 and len(flat) > 1]
+    parts: list[Part] = [_settings("Shared by all systems", flat[0], shared)] if shared else []
+    for system, own in zip(evaluation.systems, flat, strict=True):
+        if differing := [name for name in own if name not in shared]:
+            table = _settings(f"Manifest of {system.name}", own, differing)
+            parts.append(Fold(system.name, (table,), open=len(flat) == 1, series=evaluation.series(system)))
+    lead = "Data, settings, code version and hardware of the runs, and all metrics."
+    return Section("provenance", "Provenance", lead, (*parts, *_all_metrics(evaluation.systems)))
+
+
+def _settings(caption: str, manifest: Mapping[str, str], names: Sequence[str]) -> ReportTable:
+    rows = tuple(TableRow.of(name, manifest[name]) for name in names)
+    return ReportTable(caption, heads("setting", "value", words=2), rows, "wide", sortable=False)
+
+
+def _flatten(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Nested settings as pairs of dotted name and text; long lists are cut."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _flatten(inner, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list):
+        more = f" … {len(value) - _LONGEST_LIST} more" if len(value) > _LONGEST_LIST else ""
+        yield name, ", ".join(map(_word, value[:_LONGEST_LIST])) + more
+    else:
+        yield name, _word(value)
+
+
+def _word(value: Any) -> str:
+    return MISSING if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _all_metrics(systems: Sequence[SystemResults]) -> list[Part]:
+    names = list(dict.fromkeys(name for system in systems for name in system.metrics))
+    rows = []
+    for name in names:
+        values = [system.metrics.get(name) for system in systems]
+        rows.append(TableRow.of(name, *(Cell(_number(value), sort=value) for value in values)))
+    columns = heads("metric", *(system.name for system in systems))
+    return [Fold("All metrics", (ReportTable("Content of metrics.json", columns, tuple(rows)),))] if rows else []
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return MISSING
+    return f"{value:.0f}" if value == int(value) else f"{value:.6g}"
+
+
 DOTS = "Filled: micro-F1, with its 95% interval where one is known. Ring: macro-F1."
 CEILINGS: Mapping[str, Mapping[str, float]] = {
     "tmdb": {"micro-F1": 0.846, "macro-F1": 0.830, "Jaccard": 0.776, "subset accuracy": 0.496},
@@ -196,23 +249,14 @@ COLUMNS = (
     Column("macro-AP", QUALITY, "Mean of the labels' average precision (area under precision–recall); no threshold."),
     Column("LRAP", QUALITY, "Label ranking average precision: how high the true labels rank.", several=True),
     Column(
-        "ECE",
-        CALIBRATION,
-        "Distance of score and share true in 15 bins of equal mass, mean of labels.",
-        better="low",
+        "ECE", CALIBRATION, "Distance of score and share true in 15 bins of equal mass, mean of labels.", decimal, "low"
     ),
     Column("Brier", CALIBRATION, "Mean squared distance of score and truth (0 or 1).", better="low"),
     Column("p50 ms", SPEED, "Median latency in milliseconds of texts classified one at a time.", quantity, "low"),
     Column("p95 ms", SPEED, "95th percentile of the latency in milliseconds.", quantity, "low"),
     Column("texts/s", SPEED, "Throughput of batches: texts per second.", quantity),
     Column("peak MB", SPEED, "Peak memory of the process in megabytes.", quantity, "low"),
-    Column(
-        "prompt tokens per 1,000",
-        COST,
-        "Prompt tokens, with those in the prefix cache.",
-        quantity,
-        "low",
-    ),
+    Column("prompt tokens per 1,000", COST, "Prompt tokens, with those in the prefix cache.", quantity, "low"),
     Column("cached tokens per 1,000", COST, "Prompt tokens in the endpoint's prefix cache.", quantity, "neither"),
     Column("written tokens per 1,000", COST, "Completion tokens.", quantity, "low"),
     Column("USD per 1,000", COST, "US dollars for 1,000 texts at list prices.", money, "low"),

@@ -1,4 +1,4 @@
-"""Composes the report of an evaluation, and renders it as one self-contained HTML file and as Markdown."""
+"""Composes the report of an evaluation, and renders it: as one self-contained HTML file, as Markdown, in notebooks."""
 
 from __future__ import annotations
 
@@ -6,36 +6,46 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from eval.report import charts, curves, per_label
-from eval.report.document import MISSING, Cell, Document, Fold, Head, Part, ReportTable, Section, TableRow
-from eval.report.evaluation import Evaluation, SystemResults
-from eval.report.examples import examples_section
+from eval.report import charts, curves, errors
+from eval.report.document import Document, Figure, Fold, Grid, Legend, Part, Section
+from eval.report.evaluation import Evaluation
 from eval.report.llm_section import llm_section
-from eval.report.overview import Intervals, available, cost_section, overview_section
+from eval.report.overview import Intervals, available, cost_section, overview_section, provenance_section
 from prompts.files import write_text_atomically
 
 _FOLDER = Path(__file__).parent
-_LONGEST_LIST = 40
+_COLOURS = ("#0b6aa8", "#c8501a", "#0a8a68", "#a34a86", "#b98200", "#3f9bd1", "#6b5bbd", "#7a8a1f")
+_STYLE = """
+.marquee { background: #fff; font: 12px system-ui, "Segoe UI", "DejaVu Sans", sans-serif; max-width: 100%; }
+.marquee text { fill: #1c2430; } .marquee .dim, .marquee .tick, .marquee .axis { fill: #5f6b7a; }
+.marquee .small, .marquee .tick, .marquee .axis { font-size: 11px; } .marquee .cell { font-size: 9.5px; }
+.marquee .bar { fill: #2f6db5; } .marquee .hole { fill: #dde2e8; } .marquee .strong { fill: #fff; }
+.marquee .grid, .marquee .diagonal { stroke: #dde2e8; stroke-width: 1; } .marquee .diagonal { stroke-dasharray: 4 3; }
+.marquee .middle { text-anchor: middle; } .marquee .end { text-anchor: end; }
+.marquee polyline { fill: none; stroke: var(--c, #2f6db5); stroke-width: 2; stroke-dasharray: var(--dash); }
+.marquee .dot, .marquee .key { fill: var(--c, #2f6db5); }
+.marquee .grey { --c: #8b939d; --dash: 2 3; }
+"""
+_SERIES = " ".join(f".marquee .s{place} {{ --c: {colour}; }}" for place, colour in enumerate(_COLOURS, 1))
+_ROW = 18
 
 
 def write(
     evaluation: Evaluation, texts: Mapping[str, str] | None = None, intervals: Intervals | None = None
 ) -> list[Path]:
-    """Write ``report.html`` and ``report.md`` into the folder of an evaluation.
+    """Write ``report.html`` and ``report.md`` into the folder of an evaluation; the same input gives the same bytes.
 
     Args:
         evaluation: as ``eval.report.read`` reads it.
         texts: text by id, for excerpts of examples; without them the files contain no text.
         intervals: 95% bounds by system and metric, such as ``{"embedded": {"micro-F1": (.38, .41)}}``.
-
-    Returns:
-        The two files. The same input gives the same bytes.
     """
     document = _compose(evaluation, texts, intervals or {})
     files = {"report.html": _html(document), "report.md": _markdown(document)}
@@ -66,14 +76,14 @@ def _compose(evaluation: Evaluation, texts: Mapping[str, str] | None, intervals:
     """All sections; those without content are left out."""
     sections = [
         overview_section(evaluation, intervals),
-        per_label.labels_section(evaluation),
-        per_label.slices_section(evaluation),
-        per_label.errors_section(evaluation),
+        errors.labels_section(evaluation),
+        errors.slices_section(evaluation),
+        errors.errors_section(evaluation),
         curves.precision_section(evaluation),
         curves.reliability_section(evaluation),
         cost_section(evaluation),
         llm_section(evaluation),
-        examples_section(evaluation, texts),
+        errors.examples_section(evaluation, texts),
         provenance_section(evaluation),
     ]
     columns = available(evaluation.systems, evaluation.single)
@@ -96,58 +106,6 @@ def _facts(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
         yield "split", str(split)
     if ended := [str(manifest["ended"]) for manifest in manifests if manifest.get("ended")]:
         yield "ended", max(ended)[:16].replace("T", " ")
-
-
-def provenance_section(evaluation: Evaluation) -> Section:
-    """The manifests, and every metric of every system."""
-    flat = [dict(_flatten(system.run.manifest)) for system in evaluation.systems]
-    names = list(dict.fromkeys(name for one in flat for name in one))
-    shared = [name for name in names if len({one.get(name) for one in flat}) == 1 and len(flat) > 1]
-    parts: list[Part] = [_settings("Shared by all systems", flat[0], shared)] if shared else []
-    for system, own in zip(evaluation.systems, flat, strict=True):
-        if differing := [name for name in own if name not in shared]:
-            table = _settings(f"Manifest of {system.name}", own, differing)
-            parts.append(Fold(system.name, (table,), open=len(flat) == 1, series=evaluation.series(system)))
-    lead = "Data, settings, code version and hardware of the runs, and all metrics."
-    return Section("provenance", "Provenance", lead, (*parts, *_all_metrics(evaluation.systems)))
-
-
-def _settings(caption: str, manifest: Mapping[str, str], names: Sequence[str]) -> ReportTable:
-    rows = tuple(TableRow((Cell(name), Cell(manifest[name]))) for name in names)
-    heads = (Head("setting", numeric=False), Head("value", numeric=False))
-    return ReportTable(caption, heads, rows, "wide", sortable=False)
-
-
-def _flatten(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Nested settings as pairs of dotted name and text; long lists are cut."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _flatten(inner, f"{name}.{key}" if name else str(key))
-    elif isinstance(value, list):
-        more = f" … {len(value) - _LONGEST_LIST} more" if len(value) > _LONGEST_LIST else ""
-        yield name, ", ".join(map(_word, value[:_LONGEST_LIST])) + more
-    else:
-        yield name, _word(value)
-
-
-def _word(value: Any) -> str:
-    return MISSING if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _all_metrics(systems: Sequence[SystemResults]) -> list[Part]:
-    names = list(dict.fromkeys(name for system in systems for name in system.metrics))
-    rows = []
-    for name in names:
-        values = [system.metrics.get(name) for system in systems]
-        rows.append(TableRow((Cell(name), *(Cell(_number(value), sort=value) for value in values))))
-    heads = (Head("metric", numeric=False), *(Head(system.name) for system in systems))
-    return [Fold("All metrics", (ReportTable("Content of metrics.json", heads, tuple(rows)),))] if rows else []
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return MISSING
-    return f"{value:.0f}" if value == int(value) else f"{value:.6g}"
 
 
 def _html(document: Document) -> str:
@@ -205,3 +163,70 @@ def _escape_markdown(value: object) -> object:
     flat = " ".join(value.split())
     safe = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return Markup(re.sub(r"([\\`*_\[\]|~])", r"\\\1", safe))
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An SVG image with its own style, which Jupyter displays."""
+
+    svg: str
+
+    def _repr_svg_(self) -> str:
+        return self.svg
+
+
+@dataclass(frozen=True)
+class MarkdownText:
+    """Markdown that Jupyter renders."""
+
+    markdown: str
+
+    def _repr_markdown_(self) -> str:
+        return self.markdown
+
+
+def picture(drawing: Markup, width: int = 720) -> Picture:
+    """A chart of ``eval.report.charts`` with its own colours, for pages without the report's style sheet."""
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" class="marquee" width="{width}" '
+    attributes, _, rest = str(drawing).removeprefix("<svg ").partition(">")
+    return Picture(f"{head}{attributes}><style>{_STYLE}{_SERIES}</style>{rest}")
+
+
+def legend(entries: Sequence[tuple[int | None, str, str]]) -> Picture:
+    """Names of systems beside their colours, each with a value that may be empty; see ``Legend``."""
+    rows = [
+        Markup(
+            '<rect class="key {}" x="2" y="{}" width="12" height="12" rx="2"/><text x="22" y="{}">{} {}</text>'
+        ).format(charts.series_class(series), number * _ROW + 3, number * _ROW + 13, name, value)
+        for number, (series, name, value) in enumerate(entries)
+    ]
+    head = Markup('<svg viewBox="0 0 480 {}" role="img" aria-label="Legend">').format(len(rows) * _ROW + 4)
+    return picture(head + Markup("").join(rows) + Markup("</svg>"), 480)
+
+
+def cells(section: Section, width: int = 460) -> Iterator[MarkdownText | Picture]:
+    """The content of a section, for ``IPython.display.display(*cells(...))``; ``width`` of a picture is in pixels.
+
+    Closed folds are left out, and so are drawings that are not a single image; a table has their numbers.
+    """
+    yield MarkdownText(f"**{section.title}.** {section.lead}")
+    for part in section.parts:
+        yield from _cells(part, width)
+
+
+def _cells(part: Part, width: int) -> Iterator[MarkdownText | Picture]:
+    if isinstance(part, Grid):
+        for inner in part.parts:
+            yield from _cells(inner, width)
+    elif isinstance(part, Fold):
+        if part.open:
+            yield MarkdownText(f"*{part.title}*")
+            yield from _cells(Grid(part.parts), width)
+    elif isinstance(part, Legend):
+        yield legend(part.entries)
+    elif isinstance(part, Figure):
+        if part.drawing.startswith("<svg "):
+            yield picture(part.drawing, width)
+            yield from [MarkdownText(f"*{part.caption}*")] if part.caption else []
+    else:
+        yield MarkdownText(part_as_markdown(part))

@@ -21,8 +21,8 @@ from llm.strategies.json_repair import ParsedValue, json_values
 from llm.strategies.label_values import as_requested, from_value, is_one_label
 from llm.strategies.plain_words import known, listed, means_nothing, negates, refuses, said_with_more
 from llm.strategies.strategy import PromptBuilder, Strategy, StrategyAnswer
-from prompts.answer_format import JSON_LIST
 from prompts.taxonomy import Taxonomy
+from prompts.template import JSON_LIST
 from prompts.text import without_lone_surrogates
 
 _FENCE = re.compile(r"```[\w-]*")

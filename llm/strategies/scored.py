@@ -11,8 +11,8 @@ from llm.backends.backend import Backend, Conversation, DecidingBackend, Decisio
 from llm.backends.codes import unreadable
 from llm.classifier import Problem, total_usage
 from llm.strategies.strategy import PromptBuilder, Strategy, StrategyAnswer, no_codes
-from prompts.answer_format import CODES, LABEL_TOKENS, NONE_CODE, AnswerFormat
 from prompts.taxonomy import Label, Taxonomy
+from prompts.template import CODES, LABEL_TOKENS, NONE_CODE, AnswerFormat
 
 YES_NO_CODES = ("Yes", "No")
 _TEXTS_AT_ONCE = 32  # few enough for a server to keep them all in its prefix cache

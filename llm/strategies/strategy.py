@@ -9,8 +9,8 @@ from typing import Any, Protocol
 from llm.backends.backend import Backend, Conversation
 from llm.classifier import Problem, Usage
 from llm.request_context import CURRENT_REQUEST
-from prompts.answer_format import AnswerFormat
 from prompts.taxonomy import Taxonomy
+from prompts.template import AnswerFormat
 
 # Renders the messages about one text, for a taxonomy (or a part of it) and an answer format.
 PromptBuilder = Callable[[Taxonomy, AnswerFormat], Conversation]

@@ -20,9 +20,9 @@ from llm.wrappers.cache import AnswerStore, Cached
 from marquee.factory import endpoint_settings
 from marquee.settings import read_settings
 from prompts import registry
-from prompts.answer_format import FewShotExample
 from prompts.errors import InvalidSetting
 from prompts.network import without_login
+from prompts.template import FewShotExample
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils import check_consistent_length, check_random_state
 
 from eval.baselines.thresholds import OBJECTIVES, RULES, Decoding, Objective, tune
-from eval.metrics.classification import Labels
+from eval.metrics import Labels
 from llm.classifier import Classifier, Prediction
 from llm.embedded.label_vectors import CosineClassifier
 from marquee.sklearn.backend import BackendSpec, few_shot_examples

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from eval.baselines.thresholds import Decoding
 from eval.calibration import fit_logistic, log_odds, platt_targets
-from eval.metrics.classification import Labels
+from eval.metrics import Labels
 from llm.classifier import Prediction
 from llm.thresholds import LabelThreshold, batch_calibration
 from marquee.sklearn.targets import Target, classes_of, name_of
-from prompts.answer_format import FewShotExample
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.taxonomy import Taxonomy
+from prompts.template import FewShotExample
 from prompts.text import Text
 
 Scores = NDArray[np.float64]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 
-from eval.metrics.classification import Labels
+from eval.metrics import Labels
 from prompts import registry
 from prompts.errors import InvalidDataset
 from prompts.taxonomy import Label, Taxonomy

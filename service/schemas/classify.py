@@ -22,7 +22,7 @@ from llm.costs import cost
 from marquee.client import SLUGS
 from marquee.factory import RequestOptions
 from prompts import registry
-from prompts.faults import fault_of, shown
+from prompts.errors import fault_of, shown
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 from service.problems import problem_body

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from llm.classifier import Usage
-from prompts.faults import shown
+from prompts.errors import shown
 from prompts.registry import LabelDescription, LabelName
 
 _MAX_QUESTIONS, _MAX_CHOICES, _MAX_LEVELS = 400, 255, 10  # of OpenAI's API

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from bulk.answer_store import LocalRunner
 from bulk.batch_api import ASSUMED, OfflineTransport, read_results, write_requests
 from bulk.inputs import input_files, text_columns
 from bulk.job import ClassifierSpec, Job
 from bulk.progress import Summary
 from bulk.run import run
-from bulk.runners import LocalRunner
 from llm.backends.openai_compatible import OpenAICompatible
 from llm.backends.transport import HTTPTransport
 from llm.language_model import LanguageModel

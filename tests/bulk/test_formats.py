@@ -11,7 +11,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from bulk.inputs import input_files, text_columns
+from bulk.inputs import TextColumns, input_files, text_columns
 from prompts.errors import InvalidDataset, InvalidSetting
 from tests.bulk.words import ByWords, label, read_lines, rows, write_lines
 
@@ -170,8 +170,8 @@ def test_columns_are_guessed_by_name_and_named_ones_must_be_there(tmp_path: Path
     source = input_files(
         str(write_lines(tmp_path / "i.jsonl", [{"Overview": "x", "TITLE": "y", "imdb_id": "z", "k": 1}]))
     )
-    assert text_columns(source).as_json() == {"text": "Overview", "title": "TITLE", "id": "imdb_id"}
-    assert text_columns(source, text="k", title="").as_json() == {"text": "k", "title": None, "id": "imdb_id"}
+    assert text_columns(source) == TextColumns("Overview", "TITLE", "imdb_id")
+    assert text_columns(source, text="k", title="") == TextColumns("k", None, "imdb_id")
     with pytest.raises(InvalidDataset, match="no column 'plot' for --text-field; columns: Overview, TITLE"):
         text_columns(source, text="plot")
     other = input_files(str(write_lines(tmp_path / "j.jsonl", [{"words": "x"}])))

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from bulk.answer_store import TRANSIENT
 from bulk.job import final_manifest, locked_folder
-from bulk.runners import TRANSIENT
 from llm.classifier import Problem
 from prompts.errors import Interrupted, InvalidSetting
 from tests.bulk.words import ByWords, job_of, label, read_lines, rows, write_lines
@@ -194,8 +194,8 @@ def test_another_taxonomy_system_or_column_is_refused_unless_all_is_begun_anew(t
     given = write_lines(tmp_path / "i.jsonl", [{**row, "body": row["plot"]} for row in rows(40)])
     end(given, tmp_path / "o.jsonl", 2)
     job = job_of(given, tmp_path / "o.jsonl", temperature=1)
+    from bulk.answer_store import LocalRunner
     from bulk.run import run
-    from bulk.runners import LocalRunner
 
     with pytest.raises(InvalidSetting, match=r"settings differ \(temperature null, now 1\); give another --out"):
         run(job, LocalRunner(ByWords, job.taxonomy))

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bulk.answer_store import LocalRunner
 from bulk.inputs import input_files, text_columns
 from bulk.job import ClassifierSpec, Job
 from bulk.progress import Progress, Summary
 from bulk.run import run
-from bulk.runners import LocalRunner
 from llm.classifier import AnswerSource, Prediction, Problem, Usage
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
+from bulk.answer_store import LocalRunner
 from bulk.batch_api import OfflineTransport
 from bulk.job import ClassifierSpec, Job
 from bulk.progress import Progress
 from bulk.ray_cluster import Cluster, RayRunner
 from bulk.ray_llm import RayEndpoint, RayRequestRunner
 from bulk.run import run
-from bulk.runners import LocalRunner
 from llm.backends.endpoint import Address
 from llm.backends.request_adapter import RequestAdapter
 from llm.classifier import Prediction, Problem

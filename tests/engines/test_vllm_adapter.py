@@ -12,8 +12,8 @@ from llm.language_model import LanguageModel
 from llm.lora_adapter import load_adapter
 from llm.strategies import STRATEGIES
 from prompts import registry
-from prompts.answer_format import CODES, LABEL_TOKENS
 from prompts.taxonomy import Label, Taxonomy
+from prompts.template import CODES, LABEL_TOKENS
 from prompts.text import Text
 from tests.engines.vllm_server import ON_THIS_CPU, environment
 from tests.llm.test_lora_adapter import written

@@ -3,8 +3,8 @@
 import pytest
 
 from eval.datasets import Example
-from eval.label_agreement import agreement, section
-from eval.report.notebook import cells
+from eval.report.data_card import agreement, agreement_section
+from eval.report.page import cells
 from prompts.errors import InvalidDataset
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
@@ -40,7 +40,7 @@ def test_sources_without_a_common_text_are_refused() -> None:
 
 
 def test_the_label_that_divides_most_comes_first() -> None:
-    lead, table = cells(section(agreement(FIRST, SECOND, VOCABULARY), "Ours", "Theirs"))
+    lead, table = cells(agreement_section(agreement(FIRST, SECOND, VOCABULARY), "Ours", "Theirs"))
     assert "Ours and Theirs give the same labels to 67% of 3 texts" in str(lead)
     rows = [line for line in str(table.markdown).splitlines() if line.startswith("| ")]  # type: ignore[union-attr]
     assert [row.split("|")[1].strip() for row in rows] == ["label", "---", "War", "Drama"]

@@ -19,7 +19,7 @@ from eval.report.document import (
     TableRow,
     Tag,
 )
-from eval.report.notebook import MarkdownText, Picture, cells, legend, picture
+from eval.report.page import MarkdownText, Picture, cells, legend, picture
 
 TABLE = ReportTable(
     "Counts", (Head("label", numeric=False), Head("texts")), (TableRow((Cell("A|B"), Cell("3", best=True))),)

@@ -16,11 +16,10 @@ import pytest
 from click.testing import CliRunner
 from sklearn.metrics import average_precision_score, f1_score
 
-from eval.metrics import scores as calibration
+from eval.metrics import BINS, reliability_curve
 from eval.report import read, write
 from eval.report.curves import precision_recall, reliability
-from eval.report.examples import worst_rows
-from eval.report.per_label import f1_by_label
+from eval.report.errors import f1_by_label, worst_rows
 from eval.results import RunResults
 from eval.run_metrics import speed_and_cost
 from main import main
@@ -184,8 +183,8 @@ def test_reliability_has_the_bins_of_the_calibration_error_in_the_figures(tmp_pa
     put(tmp_path, "one")
     system = read(tmp_path).systems[0]
     html, _ = reported(tmp_path)
-    expected = calibration.reliability_curve(system.run.true.ravel(), system.run.scores.ravel())
-    assert len(expected.counts) == calibration.BINS
+    expected = reliability_curve(system.run.true.ravel(), system.run.scores.ravel())
+    assert len(expected.counts) == BINS
     shown = Page(html).tables["Reliability in 15 bins of equal mass"][1:]
     assert [int(cells[3]) for cells in shown] == expected.counts.tolist()
     assert [cells[1] for cells in shown] == [f"{said:.3f}" for said in expected.scores]

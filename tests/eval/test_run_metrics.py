@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from eval.metrics.classification import METRICS
-from eval.metrics.scores import CALIBRATION, RANKING
+from eval.metrics import CALIBRATION, METRICS, RANKING
 from eval.results import RunResults
 from eval.rows import RunRow
 from eval.run_metrics import headlines, intervals, quality, speed_and_cost

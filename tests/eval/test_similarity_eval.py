@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from eval.retrieval_systems import Encoded, TfIdf
+from eval.baselines.embeddings import Encoded, TfIdf
 from eval.similarity_eval import (
     Genres,
     K,

@@ -137,7 +137,7 @@ def test_a_split_that_was_edited_or_is_none_is_refused(tmp_path: Path) -> None:
         load(path, TMDB, split_file=kept)
     for content in ("{}", "no", '{"format": "marquee-split-1"}'):
         kept.write_text(content)
-        with pytest.raises(InvalidDataset, match="not a split"):
+        with pytest.raises(InvalidDataset, match=r"not a split|is not JSON"):
             load(path, TMDB, split_file=kept)
     with pytest.raises(InvalidDataset, match="No such file"):
         load(path, TMDB, split_file=tmp_path / "none.json")

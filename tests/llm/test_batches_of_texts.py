@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from eval.baselines.thresholds import Decoding
-from eval.baselines.trained import Trained
+from eval.baselines.trained import Scorer, Trained
 from llm.backends.backend import FakeBackend
 from llm.classifier import Classifier, Prediction
 from llm.embedded.label_vectors import CosineClassifier
@@ -49,11 +49,8 @@ class Unread:
         raise AssertionError
 
 
-class Even:
+class Even(Scorer):
     """The same probability for each label."""
-
-    def train_info(self) -> dict[str, object]:
-        return {}
 
     def save(self, folder: Path) -> None:
         raise AssertionError

@@ -5,9 +5,8 @@ import json
 import pytest
 
 from prompts import registry
-from prompts.answer_format import CODES, JSON_LIST, LABEL_TOKENS, AnswerFormat, FewShotExample, example_turns
 from prompts.taxonomy import Label, Taxonomy
-from prompts.template import Message
+from prompts.template import CODES, JSON_LIST, LABEL_TOKENS, AnswerFormat, FewShotExample, Message, example_turns
 from prompts.text import Text
 
 TMDB = registry.taxonomy("tmdb")

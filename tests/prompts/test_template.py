@@ -8,10 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prompts import registry
-from prompts.answer_format import JSON_LIST, LABEL_TOKENS, AnswerFormat
 from prompts.errors import InvalidPrompt, UnknownName
 from prompts.taxonomy import Taxonomy
-from prompts.template import TEMPLATES, Prompt, decision_prompt
+from prompts.template import JSON_LIST, LABEL_TOKENS, TEMPLATES, AnswerFormat, Prompt, decision_prompt
 from prompts.text import Text
 from tests.support.ugly import ugly_texts
 

@@ -10,7 +10,7 @@ from llm.embedded.matcher import matcher
 from llm.language_model import LanguageModel, StaticExamples
 from llm.strategies import STRATEGIES
 from prompts import registry
-from prompts.answer_format import FewShotExample
+from prompts.template import FewShotExample
 from prompts.text import Text
 from service.app import create_app
 from service.services import Services, preview_of

@@ -9,7 +9,7 @@ from llm.backends.backend import Conversation
 from llm.backends.local_backend import LocalBackend
 from llm.strategies.strategy import PromptBuilder
 from prompts import registry
-from prompts.answer_format import LABEL_TOKENS, AnswerFormat
+from prompts.template import LABEL_TOKENS, AnswerFormat
 from prompts.text import Text
 from tests.support.tiny_qwen2 import CHAT_TEMPLATE
 

@@ -17,9 +17,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from prompts.answer_format import CODES, JSON_LIST, LABEL_TOKENS, AnswerFormat
 from prompts.taxonomy import Label, Taxonomy
-from prompts.template import Prompt
+from prompts.template import CODES, JSON_LIST, LABEL_TOKENS, AnswerFormat, Prompt
 from prompts.text import Text
 from tests.support.tiny_qwen2 import SAMPLE, build, tiny_tokenizer
 

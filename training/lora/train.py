@@ -1,48 +1,128 @@
-"""Training of a LoRA adapter with ``peft`` and the ``Trainer`` of transformers; the loss covers the answers only."""
+"""Training of a LoRA adapter: examples as tokens, as in use, and their training with ``peft`` and transformers.
+
+With ``json_list`` the answer is the JSON that the constraint allows, in the tokens that the in-process backend
+generates. Its labels are in taxonomy order, because the order has no meaning: one right answer per text is easier to
+learn than many. (The order of the data is no better: IMDb sorts genres alphabetically.) With ``label_tokens`` the code
+of every true label is a right answer at the one position that is read. The loss covers the answers only.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainingArguments, set_seed
 
-from eval.baselines.data import Track
 from eval.baselines.finetune import Steps
+from eval.baselines.trained import Track
+from eval.datasets import Example
 from llm.backends.causal_lm import CausalLM
-from training.lora.config import Hardware, LoraConfig
-from training.lora.dataset import TrainingExample
+from llm.backends.list_grammar import ListGrammar
+from llm.strategies.json_list import JSONList
+from prompts.errors import InvalidDataset, InvalidSetting
+from prompts.taxonomy import Taxonomy
+from prompts.template import CODES, NONE_CODE, AnswerFormat
+
+if TYPE_CHECKING:
+    from training.lora.run import Hardware, LoraConfig, PromptSetup
 
 _WARM_UP = 0.03
-_MODEL_CARD = "README.md"  # peft's empty template
+TargetIds = tuple[tuple[int, ...], ...]  # the right tokens at each position of the answer
+
+SHORTENED = "with more labels than an answer may have: only the rarest were used"
+INCOMPLETE = "with incomplete labels"
+TOO_LONG = "with too many tokens in messages and answer"
 
 
 @dataclass(frozen=True)
-class LoraResult:
-    """Facts about a training.
+class TrainingExample:
+    """A text and its answer.
 
     Attributes:
-        losses: validation loss after each epoch; the adapter has the weights of the lowest.
-        steps: number of steps.
-        trainable: number of trainable weights.
-        peak_gb: peak GPU memory in 10^9 bytes; None without a GPU.
+        prompt_ids: tokens of the messages up to the start of the answer.
+        target_ids: right tokens at each position of the answer; the first of them is the input of the next position.
     """
 
-    losses: list[float]
-    steps: int
-    trainable: int
-    peak_gb: float | None
+    prompt_ids: list[int]
+    target_ids: TargetIds
+
+
+@dataclass(frozen=True)
+class LoraDataset:
+    """Training examples, and counts of the examples that were skipped or changed, by reason."""
+
+    examples: list[TrainingExample]
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+def tokenised(
+    causal: CausalLM, setup: PromptSetup, examples: Sequence[Example], max_tokens: int, incomplete: bool = False
+) -> LoraDataset:
+    """Tokenise examples for a model.
+
+    Args:
+        causal: the model.
+        setup: taxonomy, strategy and prompt.
+        examples: texts with their true labels.
+        max_tokens: longer examples are skipped: a truncated text may not support its labels.
+        incomplete: use examples with incomplete labels; by default they are skipped, because they teach the model to
+            omit labels.
+
+    Raises:
+        InvalidSetting: too many labels for the strategy, or codes that are not single tokens.
+        InvalidDataset: no example remains.
+    """
+    counts: Counter[str] = Counter()
+    usable = [one for one in examples if one.complete or incomplete]
+    counts[INCOMPLETE] += len(examples) - len(usable)
+    frequency = Counter(label for one in usable for label in one.labels)
+    answer = (_list_answer if setup.form == "json_list" else _code_answer)(causal, setup.taxonomy)
+    form = AnswerFormat(setup.form)
+    prompts = causal.tokens([setup.prompt_of(one).render(one.text, setup.taxonomy, form) for one in usable])
+    found = []
+    for one, prompt_ids in zip(usable, prompts, strict=True):
+        labels = setup.taxonomy.in_order(sorted(one.labels, key=frequency.__getitem__)[: setup.taxonomy.max_labels])
+        counts[SHORTENED] += setup.form == "json_list" and len(labels) < len(one.labels)
+        found.append(TrainingExample(prompt_ids, answer(labels if setup.form == "json_list" else one.labels)))
+    kept = [one for one in found if len(one.prompt_ids) + len(one.target_ids) <= max_tokens]
+    counts[TOO_LONG] += len(found) - len(kept)
+    if not kept:
+        reasons = "; ".join(f"{count} {reason}" for reason, count in (+counts).items())
+        raise InvalidDataset(f"no training example remains: {reasons} (see --incomplete keep and --max-tokens)")
+    return LoraDataset(kept, +counts)
+
+
+def _list_answer(causal: CausalLM, taxonomy: Taxonomy) -> Callable[[Sequence[str]], TargetIds]:
+    grammar = ListGrammar(JSONList().constraint(taxonomy).schema, causal.encode, causal.decode)
+    end = causal.tokenizer.eos_token_id  # an endpoint without constrained decoding needs the end token
+    return lambda labels: tuple((token,) for token in (*grammar.spelling(labels), end))
+
+
+def _code_answer(causal: CausalLM, taxonomy: Taxonomy) -> Callable[[Sequence[str]], TargetIds]:
+    names = taxonomy.names
+    if len(names) > len(CODES):
+        raise InvalidSetting(f"label_tokens supports {len(CODES)} labels at most, and {taxonomy.name} has {len(names)}")
+    ids = {name: _token(causal, code) for name, code in zip(names, CODES, strict=False)}
+    none = _token(causal, NONE_CODE) if taxonomy.allow_none else None
+    return lambda labels: (tuple(ids[name] for name in labels) or ((none,) if none is not None else ()),)
+
+
+def _token(causal: CausalLM, code: str) -> int:
+    if (token := causal.code(code)) is None:
+        raise InvalidSetting(f"the code {code!r} is not a single token of this model; train the strategy json_list")
+    return token
+
+
+# --- training ---
 
 
 def with_adapter(causal: CausalLM, settings: LoraConfig, hardware: Hardware, seed: int = 0) -> Any:
-    """Add an adapter to a base model; returns the peft model.
-
-    The adapter is added to the layers of ``causal``, which uses it from then on. It starts as zero.
-    """
+    """Add an adapter, which starts as zero, to the layers of ``causal``; returns the peft model."""
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
     set_seed(seed)  # the first weights of the adapter are random
@@ -69,18 +149,14 @@ def fit(
     scratch: Path,
     seed: int,
     track: Track,
-) -> LoraResult:
-    """Train the adapter in place; it gets the weights of the epoch with the lowest validation loss.
+) -> dict[str, Any]:
+    """Train the adapter of ``with_adapter`` in place; it gets the weights of the epoch with the lowest validation loss.
 
-    Args:
-        tuned: a model of ``with_adapter``.
-        training: training examples.
-        validation: examples for early stopping.
-        settings: settings of the training.
-        hardware: device and number format.
-        scratch: folder of temporary files.
-        seed: random seed.
-        track: shows progress.
+    ``scratch`` is a folder of temporary files.
+
+    Returns:
+        ``losses`` after each epoch, numbers of ``steps`` and of ``trainable`` weights, and ``peak_gb``: peak GPU memory
+        in 10^9 bytes, None without a GPU.
     """
     set_seed(seed)
     fill = tuned.config.pad_token_id or 0
@@ -99,14 +175,15 @@ def fit(
     losses = [round(float(one["eval_loss"]), 4) for one in trainer.state.log_history if "eval_loss" in one]
     trainable = sum(one.numel() for one in tuned.parameters() if one.requires_grad)
     peak = torch.cuda.max_memory_allocated() / 1e9 if hardware.device == "cuda" else None
-    return LoraResult(losses, trainer.state.global_step, trainable, peak and round(peak, 2))
+    steps, peak_gb = trainer.state.global_step, peak and round(peak, 2)
+    return {"losses": losses, "steps": steps, "trainable": trainable, "peak_gb": peak_gb}
 
 
 def save(tuned: Any, base: str, folder: Path) -> None:
     """Write the weights and configuration of the adapter, with the name of the base model."""
     tuned.peft_config["default"].base_model_name_or_path = base
     tuned.save_pretrained(folder, save_embedding_layers=False)
-    (folder / _MODEL_CARD).unlink(missing_ok=True)
+    (folder / "README.md").unlink(missing_ok=True)  # peft's empty template
 
 
 class AnswerTrainer(Trainer):
@@ -155,11 +232,11 @@ def collated(rows: Sequence[dict[str, Any]], fill: int) -> dict[str, Tensor]:
 
 def as_rows(examples: Sequence[TrainingExample]) -> list[dict[str, Any]]:
     """Examples as rows of ``Trainer``: input, targets and length."""
-    rows = [
-        {"input_ids": [*one.prompt_ids, *(tokens[0] for tokens in one.target_ids)], "target_ids": one.target_ids}
-        for one in examples
+    inputs = [[*one.prompt_ids, *(tokens[0] for tokens in one.target_ids)] for one in examples]
+    return [
+        {"input_ids": ids, "target_ids": one.target_ids, "length": len(ids)}
+        for ids, one in zip(inputs, examples, strict=True)
     ]
-    return [row | {"length": len(row["input_ids"])} for row in rows]
 
 
 def _arguments(settings: LoraConfig, hardware: Hardware, scratch: Path, seed: int) -> TrainingArguments:

@@ -49,8 +49,8 @@ class LabelledTexts:
     """Texts that share a taxonomy, and their labels."""
 
     taxonomy: Taxonomy
-    texts: tuple[str, ...]
-    labels: tuple[tuple[str, ...], ...]
+    texts: Sequence[str]
+    labels: Sequence[Sequence[str]]
 
 
 def general(folder: Path, split: str) -> list[LabelledTexts]:
@@ -61,8 +61,7 @@ def general(folder: Path, split: str) -> list[LabelledTexts]:
     for name in dict.fromkeys(row["taxonomy"] for row in rows):
         selected = [row for row in rows if row["taxonomy"] == name and row["split"] == split]
         taxonomy = _taxonomy(name, own[name]) if name in own else registry.taxonomy(name)
-        texts, labels = tuple(row["text"] for row in selected), tuple(tuple(row["labels"]) for row in selected)
-        found.append(LabelledTexts(taxonomy, texts, labels))
+        found.append(LabelledTexts(taxonomy, [row["text"] for row in selected], [row["labels"] for row in selected]))
     return found
 
 
@@ -109,7 +108,7 @@ def with_words(
     """Add word features, and the scales and biases that make probabilities of vectors and words together.
 
     Args:
-        weights: without word features, but with the zero-shot calibration.
+        weights: with the zero-shot calibration.
         training: the training texts.
         validation: validation films.
         concepts: the labels, in the order of the items' columns.

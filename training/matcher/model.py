@@ -105,17 +105,14 @@ class Checkpoints:
 
     def load(self, stage: str) -> dict[str, Any] | None:
         """The last state of a stage; None if there is none."""
-        path = self._path(stage)
+        path = self.folder / f"{stage}.pt"
         return torch.load(path, weights_only=True) if path.exists() else None
 
     def save(self, stage: str, state: dict[str, Any]) -> None:
         """Replace the state of a stage atomically."""
-        with replacing(self._path(stage)) as new:
+        with replacing(self.folder / f"{stage}.pt") as new:
             torch.save(state, new)
 
     def remove(self) -> None:
         """Remove the states of all stages."""
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _path(self, stage: str) -> Path:
-        return self.folder / f"{stage}.pt"

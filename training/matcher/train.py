@@ -51,7 +51,6 @@ class MatcherSchedule:
         encoder_rate: peak learning rate of the encoder.
         label_rate: peak learning rate of the label parameters.
         again_rate: peak of the later cycles, as a share of the first one's.
-        seed: random seed.
     """
 
     epochs: float = 2.0
@@ -60,11 +59,6 @@ class MatcherSchedule:
     label_rate: float = 5e-4
     again_rate: float = 0.5
     seed: int = 0
-
-    @property
-    def total_epochs(self) -> float:
-        """Epochs of all cycles."""
-        return self.epochs + sum(self.again)
 
     def cycles(self) -> list[tuple[int, float, float]]:
         """Seed of the first epoch, number of epochs, and share of the peak rates, of each cycle."""
@@ -97,7 +91,8 @@ def train_matcher(
     """
     excluded = held_out([film.extra for film in films])
     labels = concepts(excluded)
-    training = [example for example in (*films, *reviews) if example.split == "train"]
+    opinions = [review for review in reviews if review.split == "train"]
+    training = [*(film for film in films if film.split == "train"), *opinions]
     validation = [film for film in films if film.split == "validation"]
     encoder, texts = MiniLM(), items(training, labels, tokenizer())
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -109,7 +104,7 @@ def train_matcher(
     manifest = {
         "command": command,
         "recipe": asdict(schedule),
-        "texts": {"films": _training_texts(films), "reviews": _training_texts(reviews)},
+        "texts": {"films": len(training) - len(opinions), "reviews": len(opinions)},
         "labels": [concept.name for concept in labels],
         "held_out": list(excluded),
         "rank": _RANK,
@@ -118,10 +113,6 @@ def train_matcher(
     }
     out.with_suffix(".json").write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     checkpoints.remove()
-
-
-def _training_texts(examples: Sequence[Example]) -> int:
-    return sum(example.split == "train" for example in examples)
 
 
 def fit(
@@ -149,15 +140,14 @@ def fit(
     owner = np.repeat(np.arange(len(labels)), [len(label.wordings) for label in labels])
     model = MatcherModel(pretrained(), Labels(len(labels), encoder.dimension))
     before = _state(model)
-    after = _averaged(model, texts, _Phrasings(vectors, owner), schedule, checkpoints, on_progress)
+    phrasings = _Phrasings(vectors, owner)
+    after = _NeuralTraining(model, texts, phrasings, schedule, checkpoints, on_progress).averaged()
     model.load_state_dict(after)
-    changes = {
-        key.removeprefix(ENCODER): (after[key] - before[key]).numpy() for key in before if key.startswith(ENCODER)
-    }
+    changes = {key: (after[key] - before[key]).numpy() for key in before if key.startswith(ENCODER)}
     head = model.labels
     return MatcherWeights(
         name,
-        {key: change for key, change in changes.items() if change.any()},
+        {key.removeprefix(ENCODER): change for key, change in changes.items() if change.any()},
         vectors,
         owner,
         head.tower(),
@@ -170,33 +160,50 @@ def fit(
     )
 
 
-def _averaged(
-    model: MatcherModel,
-    texts: Sequence[Item],
-    phrasings: _Phrasings,
-    schedule: MatcherSchedule,
-    checkpoints: Checkpoints,
-    on_progress: OnProgress,
-) -> dict[str, Any]:
-    """Train all cycles; returns the mean of the weights at their ends."""
-    ends, done = list[dict[str, Any]](), 0.0
-    for seed, epochs, share in schedule.cycles():
-        phrasings.seed(seed)
-        report = _cycle_progress(on_progress, done / epochs, schedule.total_epochs / epochs)
-        _train_cycle(model, _cycle_batches(texts, epochs, seed), phrasings, share, schedule, checkpoints, report)
-        ends.append(_state(model))
-        done += epochs
-    # In double precision the mean of equal weights is the same weight, so frozen weights do not change.
-    return {key: torch.stack([end[key].double() for end in ends]).mean(0).to(ends[0][key].dtype) for key in ends[0]}
+@dataclass(frozen=True)
+class _NeuralTraining:
+    """Trains the neural weights of a model in cycles."""
 
+    model: MatcherModel
+    texts: Sequence[Item]
+    phrasings: _Phrasings
+    schedule: MatcherSchedule
+    checkpoints: Checkpoints
+    on_progress: OnProgress
 
-def _cycle_progress(on_progress: OnProgress, before: float, total: float) -> OnProgress:
-    """Convert steps of a cycle to steps of the training; both lengths are in units of the cycle."""
+    def averaged(self) -> dict[str, Any]:
+        """Train all cycles; returns the mean of the weights at their ends."""
+        ends, done, total = list[dict[str, Any]](), 0.0, self.schedule.epochs + sum(self.schedule.again)
+        for seed, epochs, share in self.schedule.cycles():
+            self.phrasings.seed(seed)
+            order = _cycle_batches(self.texts, epochs, seed)
+            self._train_cycle(order, share, round(len(order) * (done / epochs)), round(len(order) * (total / epochs)))
+            ends.append(_state(self.model))
+            done += epochs
+        # In double precision the mean of equal weights is the same weight, so frozen weights do not change.
+        return {key: torch.stack([end[key].double() for end in ends]).mean(0).to(ends[0][key].dtype) for key in ends[0]}
 
-    def report(step: int, steps: int, loss: float) -> None:
-        on_progress(round(steps * before) + step, round(steps * total), loss)
-
-    return report
+    def _train_cycle(self, order: Sequence[TokenBatch], share: float, steps_before: int, all_steps: int) -> None:
+        model, optimiser = self.model, _optimiser(self.model, self.schedule)
+        peaks = [share * group["lr"] for group in optimiser.param_groups]
+        stage = _stage(order, self.phrasings, self.schedule)
+        done = _restore(model, optimiser, self.checkpoints.load(stage))
+        model.train()
+        for step, batch in enumerate(order, start=1):
+            drawn = self.phrasings.draw()  # also for finished steps: later steps then draw the same phrasings
+            if step <= done:
+                continue
+            for group, peak in zip(optimiser.param_groups, peaks, strict=True):
+                group["lr"] = peak * _rate(step - 1, len(order))
+            loss = model.loss(batch, drawn)
+            optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_([one for group in optimiser.param_groups for one in group["params"]], _CLIP)
+            optimiser.step()
+            self.on_progress(steps_before + step, all_steps, loss.item())
+            if step % _SAVE_EVERY == 0 or step == len(order):
+                state = {"done": step, "student": model.state_dict(), "optimiser": optimiser.state_dict()}
+                self.checkpoints.save(stage, state)
 
 
 def _state(model: MatcherModel) -> dict[str, Any]:
@@ -222,37 +229,6 @@ class _Phrasings:
 def _cycle_batches(texts: Sequence[Item], epochs: float, seed: int) -> list[TokenBatch]:
     found = [list(batches(texts, seed + number)) for number in range(math.ceil(epochs))]
     return [batch for epoch in found for batch in epoch][: max(1, round(len(found[0]) * epochs))]
-
-
-def _train_cycle(
-    model: MatcherModel,
-    order: Sequence[TokenBatch],
-    phrasings: _Phrasings,
-    share: float,
-    schedule: MatcherSchedule,
-    checkpoints: Checkpoints,
-    on_progress: OnProgress,
-) -> None:
-    optimiser = _optimiser(model, schedule)
-    peaks = [share * group["lr"] for group in optimiser.param_groups]
-    stage = _stage(order, phrasings, schedule)
-    done = _restore(model, optimiser, checkpoints.load(stage))
-    model.train()
-    for step, batch in enumerate(order, start=1):
-        drawn = phrasings.draw()  # also for finished steps: later steps then draw the same phrasings
-        if step <= done:
-            continue
-        for group, peak in zip(optimiser.param_groups, peaks, strict=True):
-            group["lr"] = peak * _rate(step - 1, len(order))
-        loss = model.loss(batch, drawn)
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_([one for group in optimiser.param_groups for one in group["params"]], _CLIP)
-        optimiser.step()
-        on_progress(step, len(order), loss.item())
-        if step % _SAVE_EVERY == 0 or step == len(order):
-            state = {"done": step, "student": model.state_dict(), "optimiser": optimiser.state_dict()}
-            checkpoints.save(stage, state)
 
 
 def _stage(order: Sequence[TokenBatch], phrasings: _Phrasings, schedule: MatcherSchedule) -> str:

@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import load_file
 
 from eval.baselines import Trained, TrainingPlan, train
-from eval.baselines.data import Split, TrainingData, likelihoods
 from eval.baselines.embeddings import embeddings
 from eval.baselines.finetune import fit
-from eval.baselines.finetune_settings import DistilBert
+from eval.baselines.losses import DistilBert
 from eval.baselines.mlp import validation_score
+from eval.baselines.trained import Split, TrainingData, likelihoods
 from eval.baselines.transformer import TokenWindow, Transformer, padded, pretrained
 from llm.embedded.matcher import SHIPPED
 from llm.embedded.weights import load

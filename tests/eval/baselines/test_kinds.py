@@ -14,7 +14,7 @@ import pytest
 from eval.baselines import BASELINES, Trained, TrainingPlan, load, train
 from eval.baselines.thresholds import Decoding
 from eval.datasets import Example
-from eval.metrics.classification import METRICS, indicator
+from eval.metrics import METRICS, indicator
 from prompts.errors import InvalidDataset, InvalidSetting, OtherTaxonomy, UnknownName
 from prompts.taxonomy import Taxonomy
 from tests.eval.baselines.labelled import MULTI, OTHER, SINGLE, examples

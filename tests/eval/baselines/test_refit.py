@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from eval.baselines import BASELINES, TrainingPlan, load, train
-from eval.baselines.data import Split, TrainingData
 from eval.baselines.registry import kind_of
+from eval.baselines.trained import Split, TrainingData
 from eval.baselines.training import Refit
 from eval.datasets import Example
-from eval.metrics.classification import METRICS, indicator
+from eval.metrics import METRICS, indicator
 from prompts.errors import InvalidSetting
 from tests.eval.baselines.labelled import MULTI, OTHER, examples
 from tests.eval.baselines.tiny_encoder import build

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eval.baselines.thresholds import OBJECTIVES, RULES, Decoding, Objective, Rule, f1, tune
-from eval.metrics.classification import METRICS
+from eval.metrics import METRICS
 
 SCORES = np.array([[0.9, 0.5, 0.2], [0.1, 0.3, 0.2], [0.8, 0.7, 0.6]])
 

@@ -13,8 +13,8 @@ from llm.backends.local_backend import LocalBackend
 from llm.language_model import LanguageModel
 from llm.strategies.scored import LabelTokens, YesNo
 from prompts import registry
-from prompts.answer_format import CODES
 from prompts.errors import InvalidSetting
+from prompts.template import CODES
 from tests.support.bare_model import mistral_tokenizer
 from tests.support.tiny_qwen2 import tiny_tokenizer
 

@@ -13,9 +13,9 @@ from llm.backends.local_backend import LocalBackend
 from llm.strategies.json_list import JSONList
 from llm.strategies.scored import LabelTokens, YesNo
 from prompts import registry
-from prompts.answer_format import CODES, JSON_LIST, LABEL_TOKENS
 from prompts.errors import InvalidSetting
 from prompts.taxonomy import Label, Taxonomy
+from prompts.template import CODES, JSON_LIST, LABEL_TOKENS
 from tests.support.bare_model import (
     TMDB,
     asked,

@@ -18,10 +18,9 @@ from llm.strategies import STRATEGIES
 from llm.strategies.json_list import JSONList
 from llm.wrappers.cache import AnswerStore, Cached
 from prompts import registry
-from prompts.answer_format import FewShotExample
 from prompts.files import digest_of
 from prompts.taxonomy import Label, Taxonomy
-from prompts.template import Prompt, decision_prompt
+from prompts.template import FewShotExample, Prompt, decision_prompt
 from prompts.text import Text
 from tests.llm.wrappers.test_cache import Asked
 from tests.similarity.words import Words

@@ -26,9 +26,9 @@ from llm.wrappers.combined import (
     order_sensitivity,
 )
 from prompts import registry
-from prompts.answer_format import FewShotExample
 from prompts.errors import InvalidSetting
 from prompts.taxonomy import Label, Taxonomy
+from prompts.template import FewShotExample
 from prompts.text import Text
 from similarity.encoders.minilm import MiniLM
 

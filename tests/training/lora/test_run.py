@@ -13,7 +13,7 @@ import torch
 from click.testing import CliRunner
 
 from eval.datasets import Example
-from eval.metrics.classification import indicator
+from eval.metrics import indicator
 from llm.backends import causal_lm
 from llm.backends.local_backend import LocalBackend
 from llm.language_model import LanguageModel
@@ -24,10 +24,8 @@ from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.text import Text
 from tests.support.tiny_qwen2 import SAMPLE, build
 from tests.support.trained_qwen2 import GENRES, PROMPT, films
-from training.lora.config import Hardware, LoraConfig
-from training.lora.dataset import PromptSetup, tokenised
-from training.lora.run import LoraPlan, metrics, train_adapter
-from training.lora.train import AnswerTrainer, collated, with_adapter
+from training.lora.run import Hardware, LoraConfig, LoraPlan, PromptSetup, metrics, train_adapter
+from training.lora.train import AnswerTrainer, collated, tokenised, with_adapter
 
 FAST = LoraConfig(rank=4, alpha=8, lr=1e-2, epochs=3, batch_size=6, micro_batch=3, precision="fp32", judged=4)
 
@@ -78,7 +76,7 @@ def test_what_was_saved_answers_as_the_manifest_says(made: tuple[Path, dict[str,
     assert backend.name.startswith("tiny-qwen2+genres@")
     assert metrics(backend._causal, PromptSetup(GENRES, "json_list", PROMPT), examples("b")[:0]) == {}
     from eval.datasets import sample
-    from eval.metrics.classification import METRICS
+    from eval.metrics import METRICS
 
     judged = sample(examples("b"), 4)
     found = LanguageModel(backend, STRATEGIES["json_list"], PROMPT).classify([one.text for one in judged], GENRES)

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from eval.metrics.classification import METRICS, Labels, Metric
-from eval.metrics.scores import RANKING
-from eval.metrics.significance import (
+from eval.metrics import METRICS, RANKING, Labels, Metric
+from eval.significance import (
     Sums,
     bootstrap,
     bootstrap_average_precision,
@@ -136,7 +135,7 @@ def test_swapping_groups_is_more_careful_than_swapping_texts() -> None:
 def test_one_seed_is_one_outcome_and_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     table = sums(MICRO, 0.8, 1, 50)
     whole = bootstrap(table, 100, seed=3)["micro-F1"]
-    monkeypatch.setattr("eval.metrics.significance._BLOCK", 50 * 7)
+    monkeypatch.setattr("eval.significance._BLOCK", 50 * 7)
     assert bootstrap(table, 100, seed=3)["micro-F1"].tolist() == whole.tolist()
     assert bootstrap(table, 100, seed=4)["micro-F1"].tolist() != whole.tolist()
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn
 
-from eval.metrics.classification import METRICS, Labels, indicator, single
+from eval.metrics import METRICS, Labels, indicator, single
 from prompts.taxonomy import Label, Taxonomy
 
 FEW = settings(deadline=None, max_examples=30)

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.metrics.classification import Labels, Metric, Numbers
-from eval.metrics.scores import weighted_macro_average_precision
+from eval.metrics import Labels, Metric, Numbers, weighted_macro_average_precision
 
 RESAMPLES = 2_000
 SWAPS = 10_000
@@ -69,13 +68,10 @@ def group_numbers(groups: Sequence[str]) -> NDArray[np.intp]:
 
 
 def bootstrap(sums: Sums, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Numbers]:
-    """Every metric over resamples of the groups, drawn with replacement (Efron 1979; Koehn 2004 for language).
+    """Every metric over resamples of the groups, drawn with replacement (Efron 1979; Koehn 2004); shape (resamples,).
 
     A seed draws the same groups for every table of the same number of groups. So two runs over the same texts are
     resampled in pairs, and their values may be subtracted.
-
-    Returns:
-        Values of shape (resamples,) for every metric.
     """
     drawn = [sums.values(counts @ sums.table) for counts in bootstrap_counts(len(sums.table), resamples, seed)]
     return {name: np.concatenate([block[name] for block in drawn]) for name in sums.metrics}
@@ -96,13 +92,10 @@ def interval(value: float, resampled: Numbers, level: float = LEVEL) -> Interval
 
 
 def randomisation_test(first: Sums, second: Sums, swaps: int = SWAPS, seed: int = 0) -> Mapping[str, float]:
-    """Two-sided paired approximate randomisation test of two runs over the same texts (Noreen 1989; Yeh 2000).
+    """p of every metric, by a two-sided paired approximate randomisation test (Noreen 1989; Yeh 2000).
 
     Each group's predictions are swapped between the runs with probability 1/2. p is the share of swaps whose difference
     is at least the observed one, as (count + 1) / (swaps + 1).
-
-    Returns:
-        p for every metric.
     """
     step = second.table - first.table
     differing = step[(step != 0).any(axis=1)]  # swapping equal groups changes nothing

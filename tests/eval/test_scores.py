@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, brier_score_loss
 
-from eval.metrics.classification import Labels, Numbers
-from eval.metrics.scores import (
+from eval.metrics import (
     BINS,
     CALIBRATION,
     RANKING,
+    Labels,
+    Numbers,
     average_precision,
     brier,
     ece,

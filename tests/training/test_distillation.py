@@ -24,8 +24,7 @@ from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 from tests.eval.baselines.labelled import MULTI, SINGLE, examples
-from training.distillation.report import Answers, compared, write
-from training.distillation.teacher_labels import labels_of_teacher, split_by_film
+from training.distillation import Answers, compared, labels_of_teacher, split_by_film, write
 
 NAMES = MULTI.names  # War, Horror, Music, Western
 

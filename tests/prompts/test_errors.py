@@ -10,8 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from corpus.config import Config
 from marquee.settings import Settings, environment_name, read_settings
-from prompts.errors import InvalidSetting
-from prompts.faults import fault_of
+from prompts.errors import InvalidSetting, fault_of
 from prompts.registry import TaxonomyFile
 from service.foreign_names import FOREIGN_NAMES
 from service.schemas.classify import ClassifyRequest, PromptRequest
@@ -176,8 +175,8 @@ def test_an_unknown_key_gets_the_name_that_is_known_here(model: type[BaseModel],
         model.model_validate({**good, key: "x"})
     fault = fault_of(raised.value, model, {**good, key: "x"}, FOREIGN_NAMES)
     assert fault.place == key
-    assert fault.said.startswith("unknown key; ")
-    assert said in fault.said
+    assert fault.message.startswith("unknown key; ")
+    assert said in fault.message
 
 
 def test_a_foreign_name_leads_to_a_field_or_to_advice() -> None:

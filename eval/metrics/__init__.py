@@ -1,1 +1,0 @@
-"""Metrics of labels, rankings, calibration and differences between runs."""
