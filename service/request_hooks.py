@@ -59,21 +59,23 @@ def install(app: Flask, metrics: Metrics, seconds: float, origins: Collection[st
 
     @app.before_request
     def begin() -> None:
-        g.start = time.perf_counter()
-        CURRENT_REQUEST.set(RequestContext(_request_id()))  # first: an error response of a later hook has the id
+        g.start, request_id = time.perf_counter(), _request_id()
+        CURRENT_REQUEST.set(RequestContext(request_id))  # first: an error response of a later line has the id
         if (route := _route()) not in _QUIET:
             _start_span(route)
         is_disconnected = disconnected(request.environ.get("gunicorn.socket"))
         deadline = time.monotonic() + _timeout(seconds)
-        CURRENT_REQUEST.set(RequestContext(_request_id(), "", deadline, is_disconnected, trace.get_current_span()))
+        CURRENT_REQUEST.set(RequestContext(request_id, "", deadline, is_disconnected, trace.get_current_span()))
 
     @app.after_request
     def end(response: Response) -> Response:
         seconds = time.perf_counter() - g.get("start", time.perf_counter())
         headers, route = response.headers, _route()
         headers["X-Request-ID"] = CURRENT_REQUEST.get().request_id
+        present = set(headers.keys(lower=True))
         for name, value in _SECURITY_HEADERS.items():
-            headers.setdefault(name, value)
+            if name.lower() not in present:
+                headers.add(name, value)  # `setdefault` is slower: a tenth of the time of a cached answer
         if origins:
             _add_cors_headers(response, origins)
         metrics.count_request(route, response.status_code, seconds)
@@ -243,10 +245,8 @@ def _route() -> str:
 
 def _request_id() -> str:
     """The caller's ``X-Request-ID`` where it is safe to log, else a new id."""
-    if "request_id" not in g:
-        header = request.headers.get("X-Request-ID", "")
-        g.request_id = header if _ID.fullmatch(header) else uuid.uuid4().hex
-    return str(g.request_id)
+    header = request.headers.get("X-Request-ID", "")
+    return header if _ID.fullmatch(header) else uuid.uuid4().hex
 
 
 def _timeout(longest: float) -> float:
