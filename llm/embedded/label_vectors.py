@@ -149,7 +149,7 @@ class CosineClassifier:
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
         """See ``Classifier.classify``; labels come best first, with a score for every label of the taxonomy."""
         originals = checked_texts(texts)
-        readable = [sentence(text) for text in originals if not text.empty]
+        readable = [text.joined for text in originals if not text.empty]
         source = AnswerSource(self.name, taxonomy.versioned_name)
         rows = iter((self.encoder.encode(readable) @ self.label_vectors(taxonomy).T).tolist() if readable else ())
         return [
@@ -164,11 +164,6 @@ class CosineClassifier:
             vectors = self.encoder.encode([described(label) for label in taxonomy.predictable])
             self._labels.put(taxonomy.digest, vectors)
         return vectors
-
-
-def sentence(text: Text) -> str:
-    """Title and body of a text as one string."""
-    return f"{text.title.strip()}. {text.body.strip()}" if text.title.strip() else text.body
 
 
 def described(label: Label) -> str:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llm.classifier import AnswerSource, Prediction, ScoreType, no_text
-from llm.embedded.label_vectors import LabelEmbeddingCache, LabelEmbeddings, TextEncoder, joined, sentence
+from llm.embedded.label_vectors import LabelEmbeddingCache, LabelEmbeddings, TextEncoder, joined
 from llm.embedded.scope import Scope
 from llm.embedded.weights import MatcherWeights, load
 from prompts.taxonomy import Taxonomy
@@ -78,7 +78,7 @@ class Matcher:
         """See ``Classifier.classify``; labels come best first, with a probability for every label."""
         originals = checked_texts(texts)
         source = AnswerSource(self.name, taxonomy.versioned_name)
-        scored = iter(self._scored([sentence(text) for text in originals if not text.empty], taxonomy))
+        scored = iter(self._scored([text.joined for text in originals if not text.empty], taxonomy))
         return [
             Prediction((), source, problem=no_text(text)) if text.empty else _decode(next(scored), taxonomy, source)
             for text in originals
@@ -93,7 +93,7 @@ class Matcher:
         places: dict[Text, list[int]] = {}
         for place, (text, _) in enumerate(pairs):
             places.setdefault(text, []).append(place)
-        read = cut([sentence(text) for text in places])
+        read = cut([text.joined for text in places])
         tuned, plain, words = self.tuned.encode(read), self.encoder.encode(read), self.weights.words.logits(read)
         rows: dict[int, _Scored] = {}
         with one_thread():
