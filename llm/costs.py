@@ -12,6 +12,7 @@ from typing import NamedTuple
 import yaml
 
 from llm.backends.backend import Conversation, CountingBackend
+from llm.backends.prefix_sharing import common_length
 from llm.classifier import Usage
 from llm.language_model import LanguageModel
 from prompts.taxonomy import Taxonomy
@@ -94,16 +95,10 @@ def _shared_chars(requests: Sequence[Sequence[Conversation]]) -> int:
             content = _content(conversation)
             beginnings = list(accumulate(message["content"] for message in conversation[:-1]))
             known = max((len(beginning) for beginning in beginnings if beginning in seen), default=0)
-            shared += max(known, _common_prefix(previous, content))
+            shared += max(known, common_length(previous, content))
             seen.update(beginnings)
             previous = content
     return shared
-
-
-def _common_prefix(first: str, second: str) -> int:
-    """Number of leading characters that two strings share."""
-    pairs = enumerate(zip(first, second, strict=False))
-    return next((place for place, (one, other) in pairs if one != other), min(len(first), len(second)))
 
 
 def _content(conversation: Conversation) -> str:

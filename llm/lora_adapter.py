@@ -69,9 +69,7 @@ def load_adapter(folder: Path) -> Adapter:
 
 
 def check_base(adapter: Adapter, model: str) -> None:
-    """Compare a model (a folder, or its name on the hub) with the base of an adapter.
-
-    The weights are compared if the manifest has those of the training and the model is on this machine; else the names.
+    """Compare a model, a folder or a name on the hub, with the base of an adapter: by their weights if known, or names.
 
     Raises:
         InvalidSetting: it is another model.
@@ -91,10 +89,9 @@ def check_base(adapter: Adapter, model: str) -> None:
 
 
 def weights_digest(model: str) -> str | None:
-    """12 hex digits of a model's weights and shape; None if they are not on this machine.
+    """12 hex digits of a model's weights; None if they are not on this machine.
 
-    It covers the size, the beginning and slices of every weight file: another model or further training changes all of
-    them, and seven billion weights need not be read.
+    It covers the size and slices of every weight file, since seven billion weights take long to read.
     """
     folder = model_folder(model)
     files = sorted(folder.glob("*.safetensors")) if folder else []

@@ -121,7 +121,6 @@ class ThresholdStore:
         self._learned = self._read()
 
     def get(self, key: str, mutually_exclusive: bool) -> LabelThreshold:
-        """The threshold of a key."""
         learned = self._learned.get(key) or default(mutually_exclusive)
         return learned if self._threshold is None else LabelThreshold(self._threshold, learned.logit_offsets)
 

@@ -13,6 +13,7 @@ from itertools import accumulate, groupby, pairwise
 from typing import Any
 
 from llm.backends.capabilities import Capabilities
+from llm.backends.replies import list_in, object_in
 from llm.backends.request_forms import Body
 from llm.backends.transport import BATCH, CHAT, HTTPTransport
 from llm.classifier import Problem
@@ -30,10 +31,7 @@ class BatchTransport:
     The conversations of a failed batch are sent one by one, so that one text's failure is its own. If the server and
     not a text was at fault, no batch is sent for a minute.
 
-    Args:
-        transport: to the endpoint; single requests use it, and all requests if the endpoint accepts no batches.
-        capabilities: of the endpoint.
-        size: maximum number of conversations per request.
+    A batch has up to ``size`` conversations. All requests are single ones if the endpoint accepts no batches.
     """
 
     def __init__(self, transport: HTTPTransport, capabilities: Capabilities, size: int) -> None:
@@ -102,16 +100,12 @@ def _replies(batch: Sequence[Body], result: Any) -> list[Any] | Problem:
     """The reply to each conversation, as if it had been sent alone."""
     if isinstance(result, Problem):
         return result
-    choices = result.get("choices") if isinstance(result, dict) else None
-    by_index = {
-        choice["index"]: choice
-        for choice in (choices if isinstance(choices, list) else ())
-        if isinstance(choice, dict) and isinstance(choice.get("index"), int)
-    }
+    choices = [choice for choice in list_in(result, "choices") if isinstance(choice, dict)]
+    by_index = {choice["index"]: choice for choice in choices if isinstance(choice.get("index"), int)}
     if by_index.keys() != set(range(len(batch))):
         return Problem("unreadable", "the endpoint answered 200, but not every conversation of a batch")
     choices = [by_index[index] for index in range(len(batch))]
-    usage = result.get("usage") or {}
+    usage = object_in(result, "usage")
     prompts = divide(usage.get("prompt_tokens") or 0, [_length(body) for body in batch])
     completions = divide(
         usage.get("completion_tokens") or 0, [len(choice.get("token_ids") or "?") for choice in choices]

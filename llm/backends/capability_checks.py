@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from llm.backends.codes import from_top_tokens, unreadable
-from llm.backends.replies import ReplyReader, content_of, finish_reason, top_tokens
+from llm.backends.replies import ReplyReader, content_of, finish_reason, list_in, object_in, top_tokens
 from llm.backends.request_forms import wrapped
 from llm.backends.transport import BATCH, HTTPTransport
 from llm.classifier import Problem
@@ -97,8 +97,8 @@ class CapabilityChecker:
             reply = self.post(self.transport.server_url("/tokenize"), prompt=word, add_special_tokens=False)
         except CheckRejected:
             return None
-        tokens = reply.get("tokens")
-        return tokens[0] if isinstance(tokens, list) and len(tokens) == 1 and isinstance(tokens[0], int) else None
+        tokens = list_in(reply, "tokens")
+        return tokens[0] if len(tokens) == 1 and isinstance(tokens[0], int) else None
 
 
 Check = Callable[[CapabilityChecker], CheckResult]
@@ -188,24 +188,22 @@ def _tokenize(checker: CapabilityChecker) -> CheckResult:
 
 def _prefix_caching(checker: CapabilityChecker) -> CheckResult:
     usage = [checker.complete(_LONG, max_tokens=1)["usage"] for _ in range(2)][-1]
-    details = usage.get("prompt_tokens_details") if isinstance(usage, dict) else None
-    if not isinstance(details, dict) or details.get("cached_tokens") is None:
+    cached = object_in(usage, "prompt_tokens_details").get("cached_tokens")
+    if cached is None:
         return CheckResult("unknown", "the endpoint does not report cached tokens")
-    return _result(bool(details["cached_tokens"]), f"{details['cached_tokens']} tokens")
+    return _result(bool(cached), f"{cached} tokens")
 
 
 def _batch(checker: CapabilityChecker) -> CheckResult:
     messages, schema = [_HELLO, _HELLO], _schema_field(_OBJECT)
-    choices = checker.post(BATCH, messages=messages, max_tokens=_MAX_TOKENS, temperature=0, **schema).get("choices")
-    choices = choices if isinstance(choices, list) else []
-    results = [_matches(choice, {"labels": [_WORD]}) for choice in choices if isinstance(choice, dict)]
-    return _result([result.outcome for result in results] == ["supported"] * 2)
+    reply = checker.post(BATCH, messages=messages, max_tokens=_MAX_TOKENS, temperature=0, **schema)
+    choices = [choice for choice in list_in(reply, "choices") if isinstance(choice, dict)]
+    return _result([_matches(choice, {"labels": [_WORD]}).outcome for choice in choices] == ["supported"] * 2)
 
 
 def _decisions(checker: CapabilityChecker) -> CheckResult:
     question = {"type": "predicate", "name": "q", "instructions": "This is a greeting."}
-    answers = checker.post("/decisions", input="Hello!", questions=[question]).get("answers")
-    first = answers[0] if isinstance(answers, list) and answers else None
+    first = next(iter(list_in(checker.post("/decisions", input="Hello!", questions=[question]), "answers")), None)
     return _result(isinstance(first, dict) and "probability" in first)
 
 

@@ -35,7 +35,6 @@ class Prefix:
     layers: tuple[tuple[Tensor, Tensor], ...] = ()
 
     def cut(self, length: int) -> Prefix:
-        """Its first tokens only."""
         if not length:
             return Prefix()
         layers = tuple((keys[:, :, :length], values[:, :, :length]) for keys, values in self.layers)
@@ -96,7 +95,6 @@ class CausalLM:
         return list(self.tokenizer.encode(text, add_special_tokens=False))
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of tokens."""
         return str(self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
 
     def code(self, code: str) -> int | None:

@@ -89,7 +89,6 @@ class Address:
 
     @property
     def host(self) -> str:
-        """The host name."""
         return urlsplit(self.base_url).hostname or ""
 
     @property
@@ -99,7 +98,6 @@ class Address:
 
     @property
     def is_openai(self) -> bool:
-        """Whether the host serves OpenAI's own models."""
         return self.host.endswith(("api.openai.com", *_AZURE_HOSTS))
 
     def headers(self, api_key: str) -> dict[str, str]:

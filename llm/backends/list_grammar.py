@@ -73,7 +73,6 @@ class ListGrammar:
         return [*self.open.ids, *first, *(i for other in others for i in (*self.next.ids, *other)), *self.close.ids]
 
     def openings(self) -> list[GrammarOption]:
-        """The options at the start."""
         opening = [GrammarOption((self.open,), self.open.ids)] if self.max_labels else []
         return opening if self.min_labels else [*opening, GrammarOption((self.empty,), self.empty.ids, last=True)]
 

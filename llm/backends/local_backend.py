@@ -111,7 +111,7 @@ class LocalBackend:
         return None  # a loaded model can always answer
 
     def prepare(self) -> None:
-        """See ``Backend.prepare``: the model is loaded already."""
+        pass  # the model is loaded already
 
     @native
     def next_token_logprobs(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[TokenLogprobs]:

@@ -31,8 +31,8 @@ class PrefixGroup:
     children: list[PrefixGroup] = field(default_factory=list)  # groups with a longer common prefix
 
 
-def common_length(first: Sequence[int], second: Sequence[int]) -> int:
-    """How many tokens two conversations share from their start."""
+def common_length(first: Sequence[object], second: Sequence[object]) -> int:
+    """How many tokens (or characters) two conversations share from their start."""
     low, high = 0, min(len(first), len(second))
     while low < high:  # bisection, since comparing slices is much faster than a loop
         middle = (low + high + 1) // 2

@@ -80,7 +80,6 @@ class Reply:
 
     @property
     def succeeded(self) -> bool:
-        """Whether a JSON object of status 200 came back."""
         return self.refusal is None and isinstance(self.result, Mapping)
 
     @property

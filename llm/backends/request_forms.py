@@ -249,7 +249,6 @@ def _union(one: Any, other: Any) -> Any:
 
 
 def _schema_of(body: Body) -> Mapping[str, Any] | None:
-    """The JSON schema of a request; None without one."""
     response_format = body.get("response_format")
     described = response_format.get("json_schema") if isinstance(response_format, Mapping) else None
     schema = described.get("schema") if isinstance(described, Mapping) else None

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from math import isinf
 from typing import TYPE_CHECKING, Any, Protocol
@@ -27,7 +27,7 @@ from llm.backends.replies import decoded
 from llm.backends.request_adapter import Reply, RequestAdapter
 from llm.backends.request_forms import Body
 from llm.classifier import Problem
-from llm.request_context import CURRENT_REQUEST, RequestContext, timeout_problem
+from llm.request_context import CURRENT_REQUEST, TIMEOUT, RequestContext
 from prompts.network import connection, no_connection, without_login
 
 if TYPE_CHECKING:
@@ -130,41 +130,32 @@ class HTTPTransport:
         self, session: _Session, path: str, bodies: Sequence[Body], request: RequestContext, keep: Collection[str]
     ) -> list[Any]:
         """A few workers share the bodies, so that a million bodies need no million tasks."""
-        replies: list[Any] = [timeout_problem()] * len(bodies)
+        replies: list[Any] = [TIMEOUT] * len(bodies)
         queue = iter(enumerate(bodies))
-        count = min(len(bodies), self.concurrency)
-        work = asyncio.gather(*(self._work(session, path, queue, replies, request, keep) for _ in range(count)))
-        while not (await asyncio.wait({work}, timeout=_POLL_SECONDS))[0]:
-            if request.disconnected():
-                work.cancel()
-                return [request.stop_reason] * len(bodies)
-        work.result()
-        return replies
 
-    async def _work(
-        self,
-        session: _Session,
-        path: str,
-        queue: Iterator[tuple[int, Body]],
-        replies: list[Any],
-        request: RequestContext,
-        keep: Collection[str],
-    ) -> None:
         async def send(body: Body) -> Reply:
             return await self._traced(session.client, path, body, request)
 
-        for index, body in queue:
-            if stop := request.stop_reason:
-                replies[index] = stop
-                continue
-            replies[index] = timeout_problem()
-            remaining = None if isinf(request.remaining) else request.remaining
-            with suppress(TimeoutError):
-                async with asyncio.timeout(remaining), session.limiter.acquire():
-                    if path in (CHAT, BATCH):
-                        replies[index] = await self._adapter.exchange(send, body, keep)
-                    else:
-                        replies[index] = (await send(body)).result
+        async def work() -> None:
+            for index, body in queue:
+                if stop := request.stop_reason:
+                    replies[index] = stop
+                    continue
+                remaining = None if isinf(request.remaining) else request.remaining
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(remaining), session.limiter.acquire():
+                        if path in (CHAT, BATCH):
+                            replies[index] = await self._adapter.exchange(send, body, keep)
+                        else:
+                            replies[index] = (await send(body)).result
+
+        workers = asyncio.gather(*(work() for _ in range(min(len(bodies), self.concurrency))))
+        while not (await asyncio.wait({workers}, timeout=_POLL_SECONDS))[0]:
+            if request.disconnected():
+                workers.cancel()
+                return [request.stop_reason] * len(bodies)
+        workers.result()
+        return replies
 
     async def _traced(self, client: openai.AsyncOpenAI, path: str, body: Body, request: RequestContext) -> Reply:
         """One exchange in a span, which the endpoint gets as ``traceparent``. Spans contain no error messages."""

@@ -66,7 +66,6 @@ class LabelEmbeddingCache:
         self._cache: LRUCache[str, LabelEmbeddings] = LRUCache(max_bytes, _bytes)
 
     def of(self, taxonomy: Taxonomy) -> LabelEmbeddings:
-        """Embeddings of the taxonomy's predictable labels."""
         return self._cache.get(taxonomy.digest) or self.of_each([taxonomy])[0]
 
     def of_each(self, taxonomies: Sequence[Taxonomy]) -> list[LabelEmbeddings]:

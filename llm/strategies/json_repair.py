@@ -132,7 +132,6 @@ class _Parser:
     open: list[str] = field(default_factory=list)  # the closing brackets that are still to come, the innermost last
 
     def value(self) -> Any:
-        """The value at ``place``."""
         mark = self._mark()
         if mark in "[{" and mark:
             return self._container(_OPENING[mark])

@@ -87,7 +87,6 @@ class _Line:
 
     @property
     def is_read(self) -> bool:
-        """Whether it is no prose."""
         return self.said is not None or self.heading
 
 

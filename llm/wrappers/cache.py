@@ -56,7 +56,6 @@ class AnswerStore:
         self._lock = threading.Lock()
 
     def get(self, keys: Sequence[str]) -> dict[str, str]:
-        """The stored values of those keys that have one."""
         if self._paused("read"):
             return {}
         try:

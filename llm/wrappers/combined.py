@@ -187,7 +187,6 @@ def fit_margin(
 
 
 def _hits(predictions: Sequence[Prediction], truth: Sequence[Sequence[str]]) -> list[int]:
-    """Number of true labels of each prediction."""
     return [len(set(one.labels) & set(names)) for one, names in zip(predictions, truth, strict=True)]
 
 
