@@ -33,7 +33,7 @@ from similarity.index.faiss_index import KINDS
 
 if TYPE_CHECKING:
     from benchmarks.searching import KindResult
-    from similarity.index.folder import Version
+    from similarity.index.versions import Version
 
 _K = 10
 
@@ -157,7 +157,7 @@ def _search(plan: SimilarityPlan, films: Any) -> str:
 def _plots(plan: SimilarityPlan, films: Any) -> str:
     """Search real plots: less clearly clustered, and too few for a slow exact search."""
     from benchmarks.searching import search_all
-    from similarity.index.folder import VECTORS
+    from similarity.index.versions import VECTORS
 
     version = _built_films(plan, films)
     kinds = [kind for kind in plan.kinds if KINDS[kind].min_count <= version.manifest.count]
@@ -213,7 +213,7 @@ def _build(plan: SimilarityPlan, films: Any) -> str:
 
 def _built_films(plan: SimilarityPlan, films: Any) -> Version:
     """Return the index of the part ``build``; without one, build it."""
-    from similarity.index.folder import current
+    from similarity.index.versions import current
 
     version = current(plan.folder / "films")
     if version is None:

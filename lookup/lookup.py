@@ -142,10 +142,7 @@ class Lookup:
     ) -> Generator[LookupResult, None, None]:
         """One result per query, in order, with some prefetching; for long tables.
 
-        Args:
-            queries: the films.
-            patience: maximum seconds per film, including pauses that a provider asks for.
-            ambiguous: as in ``find``.
+        ``patience`` is the maximum of seconds per film, including pauses that a provider asks for.
         """
         client = PoolClient()
 
@@ -235,10 +232,6 @@ class FairPool:
 
     A hanging call blocks only its own client, since a client has at most ``per_client`` calls running. Queues are
     unbounded; cancelled calls are removed.
-
-    Args:
-        threads: maximum number of concurrent calls.
-        per_client: maximum number of concurrent calls of one client.
     """
 
     def __init__(self, threads: int, per_client: int) -> None:

@@ -28,10 +28,6 @@ class Provider(Protocol):
     def find(self, query: FilmQuery, deadline: float) -> FilmRecord | LookupFailure:
         """The film, or why there is none. Of several matches it is the most popular one, with their number.
 
-        Args:
-            query: title and year.
-            deadline: monotonic time.
-
         Raises:
             ProviderFailure: the request failed.
         """
