@@ -19,6 +19,7 @@ import click
 from eval.datasets import Fields, load, sample
 from llm.classifier import Usage
 from prompts import registry
+from prompts.errors import MarqueeError
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 
@@ -65,7 +66,10 @@ def plots(data: Path | None, count: int) -> Plots:
     """
     path = _file(data)
     fields = Fields("plot", "tmdb_genres") if path.resolve() == SAMPLE.resolve() else Fields()
-    examples = sample(load(path, tmdb_genres(), fields).examples, count)
+    try:
+        examples = sample(load(path, tmdb_genres(), fields).examples, count)
+    except MarqueeError as error:
+        raise click.ClickException(str(error)) from error
     rows = list(islice(cycle(examples), count))
     repeats = f"{len(examples)} plots, repeated to {count}" if len(examples) < count else f"{count} plots"
     return Plots(tuple(row.text.body for row in rows), tuple(row.labels for row in rows), f"{repeats} of {path.name}")

@@ -99,7 +99,7 @@ def _build(tokens: Sequence[bytes], chat_template: str) -> Any:
     from transformers.convert_slow_tokenizer import bytes_to_unicode
 
     ranks = {token: rank for rank, token in enumerate(tokens)}
-    characters = bytes_to_unicode()
+    characters = bytes_to_unicode()  # type: ignore[no-untyped-call]
     spell = {token: "".join(characters[byte] for byte in token) for token in tokens}
     words = [*spell.values(), *_CONTROL_TOKENS]
     joined = (_halves(token, ranks) for token in tokens if len(token) > 1)

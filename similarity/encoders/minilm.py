@@ -30,11 +30,7 @@ _BATCH = 32  # texts per batch of sentence-transformers
 
 
 class _LazyEncoder(ABC):
-    """An encoder whose model is loaded once, at first use. Threads may share it.
-
-    Args:
-        name: name of its vectors, so that an index knows its encoder.
-    """
+    """An encoder whose model is loaded once, at first use. Threads may share it. An index knows it by its name."""
 
     def __init__(self, name: str) -> None:
         self.name, self._lock = name, threading.Lock()
@@ -129,11 +125,9 @@ def encoder_of(model: str = "") -> IndexEncoder:
 
 
 class Torch:
-    """A model of sentence-transformers, in bfloat16 where the machine multiplies in it.
+    """A model of sentence-transformers by folder or hub name, in bfloat16 where the machine multiplies in it.
 
-    Args:
-        model: folder or hub name.
-        changes: what is added to the weights of its first part, by their names.
+    ``changes`` are added to the weights of its first part, by their names.
 
     Raises:
         InvalidEncoder: sentence-transformers reads no model from there.

@@ -7,20 +7,19 @@ version is written beside the old one and published atomically.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-from prompts.files import locked
+from prompts.files import digest_of, locked
 from similarity.errors import InvalidIndex
 from similarity.index import faiss_index, versions
-from similarity.index.catalog import Catalog, Entry, Film, text_digest
+from similarity.index.catalog import Catalog, Film, text_digest
 from similarity.index.faiss_index import Rows, VectorIndex, Vectors
 from similarity.index.versions import FILMS, VECTORS, BuildWorkspace, Manifest, Version
 
@@ -168,9 +167,10 @@ def _published(
     count = films.count
     index = _faiss_index(base, faiss_index.mapped_vectors(new / VECTORS, count, dimension), rows, kind)
     index.save(new / versions.SEARCHED)
+    texts = digest_of("".join(entry.digest for entry in films.everything()))
     manifest = Manifest(
         work.inputs["encoder"], dimension, count, films.repeated, index.kind, index.effort, index.recall,
-        _digest(films.everything()), work.inputs, datetime.now(UTC).isoformat(timespec="seconds"), versions.facts(new),
+        texts, work.inputs, datetime.now(UTC).isoformat(timespec="seconds"), versions.facts(new),
     )  # fmt: skip
     films.close()
     version = versions.publish(folder, new, name, manifest)
@@ -227,13 +227,6 @@ def _faiss_index(base: Version | None, vectors: Vectors, rows: Rows | None, kind
     if rows.min() < before.count or len(vectors) > 2 * before.count:  # replaced vectors, or too many for its centres
         return faiss_index.made(wanted, vectors)
     return base.vector_index().extended(vectors)
-
-
-def _digest(entries: Iterator[Entry]) -> str:
-    total = hashlib.sha256()
-    for entry in entries:
-        total.update(entry.digest.encode())
-    return total.hexdigest()
 
 
 def _prune(folder: Path, kept: set[str]) -> None:

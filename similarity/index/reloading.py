@@ -123,8 +123,7 @@ class ReloadingIndex:
             try:
                 if self._opened is None:
                     self._prepare()
-                    self._seen = self._stamp()
-                    self._opened = load_index(self.folder, self._encoder, self._dimension)
+                    self._opened = self._load()
             finally:
                 self._lock.release()
         elif self._stamp() != self._seen and self._lock.acquire(blocking=False):
@@ -133,13 +132,16 @@ class ReloadingIndex:
 
     def _reload(self) -> None:
         try:
-            self._seen = self._stamp()
-            self._opened = load_index(self.folder, self._encoder, self._dimension)
+            self._opened = self._load()
             log.info("index %s: version %s", self.folder, self._opened.version.name)
         except (SimilarityError, OSError) as error:
             log.error("index %s: the new version cannot be used, the old one answers: %s", self.folder, error)
         finally:
             self._lock.release()
+
+    def _load(self) -> LoadedIndex:
+        self._seen = self._stamp()
+        return load_index(self.folder, self._encoder, self._dimension)
 
     def _stamp(self) -> tuple[int, int] | None:
         """Changes when the pointer file is replaced."""
