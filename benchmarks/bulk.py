@@ -44,7 +44,6 @@ class Free:
     name = "free"
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
-        """See ``Classifier.classify``."""
         source, names = AnswerSource(self.name, taxonomy.versioned_name), taxonomy.names
         scores = {name: round(1 / (2 + place), 4) for place, name in enumerate(names)}
         return [Prediction(names[:2], source, scores)] * len(texts)

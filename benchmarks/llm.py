@@ -60,7 +60,6 @@ class LLMPlan:
     Attributes:
         texts: plots per round, by strategy; ``yes_no`` sends 20 requests per plot.
         scikit: plots per round for scikit-llm; 0 omits it.
-        rounds: number of rounds.
         workers: concurrent requests.
     """
 

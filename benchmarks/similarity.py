@@ -34,12 +34,10 @@ class SimilarityPlan:
     Attributes:
         vectors: synthetic vectors to search.
         films: maximum films of the index that is built and served.
-        clients: concurrent clients.
         kinds: kinds of index, in addition to exact search.
         texts: texts per round of encoding.
-        rounds: rounds of encoding.
         requests: requests of all clients.
-        folder: folder of the vectors and indexes.
+        folder: of the vectors and indexes.
     """
 
     vectors: int

@@ -68,7 +68,6 @@ class TMDB(HTTPProvider):
     """TMDB as a provider."""
 
     def find(self, query: FilmQuery, deadline: float) -> FilmRecord | LookupFailure:
-        """See ``Provider.find``."""
         found = self._search(query, deadline, {"year": str(query.year)} if query.year else {})
         if isinstance(found, LookupFailure) and query.year:
             found = self._search(query, deadline, {})  # TMDB's year may differ by one

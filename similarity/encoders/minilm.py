@@ -111,7 +111,6 @@ class SentenceEncoder(_LazyEncoder):
 
     @property
     def dimension(self) -> int:
-        """Numbers of a vector."""
         return self._runtime.dimension
 
     @cached_property
@@ -142,16 +141,13 @@ class Torch:
 
     @property
     def dimension(self) -> int:
-        """Numbers of a vector."""
         return int(self._model.get_embedding_dimension())
 
     def windows(self, texts: Sequence[str]) -> list[list[str]]:
-        """See ``Runtime.windows``."""
         most = int(self._model.max_seq_length or 512) - 2  # less the marks at a text's ends
         return [self._pieces(text, most) for text in texts]
 
     def vectors(self, windows: Sequence[str]) -> Vectors:
-        """See ``Runtime.vectors``."""
         with self._lock:  # one batch at a time: two would only share the same cores
             found = self._model.encode(
                 list(windows), batch_size=_BATCH, normalize_embeddings=True, show_progress_bar=False

@@ -113,13 +113,7 @@ _MAX_PARAMETERS = 500  # SQLite limits the number of parameters
 
 @dataclass(frozen=True)
 class Entry:
-    """A film in the catalogue.
-
-    Attributes:
-        row: row of its vector.
-        film: without its text, which is not stored.
-        digest: of the encoded text.
-    """
+    """A film without its text, which is not stored: the row of its vector, and the digest of the encoded text."""
 
     row: int
     film: Film
@@ -153,7 +147,6 @@ class Catalog:
             raise InvalidIndex(f"cannot open {path}: {error}") from None
 
     def close(self) -> None:
-        """Close the file."""
         self._connection.close()
 
     # --- writing ---
