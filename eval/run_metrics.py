@@ -90,11 +90,7 @@ def write_metrics(run: RunResults) -> RunMetrics:
 
 
 def rescore(folder: Path) -> dict[str, RunMetrics]:
-    """``write_metrics`` for a run, or for every run in a folder, by the systems' specs.
-
-    Raises:
-        InvalidDataset: there is none.
-    """
+    """``write_metrics`` for a run, or for every run in a folder, by the systems' specs; ``InvalidDataset`` if none."""
     return {run.system: write_metrics(run) for run in map(RunResults.read, run_folders(folder))}
 
 

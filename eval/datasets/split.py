@@ -193,11 +193,7 @@ class SplitFile:
 
     @classmethod
     def read(cls, path: Path) -> SplitFile:
-        """Read what ``write`` wrote.
-
-        Raises:
-            InvalidDataset: no such file, another kind of file, or a split that was edited.
-        """
+        """Read what ``write`` wrote; raises ``InvalidDataset`` for another kind of file, or a split that was edited."""
         body = files.read_json(path, InvalidDataset)
         if not isinstance(body, dict) or body.get("format") != _FORMAT:
             raise InvalidDataset(f"{path.name} is not a split of this program; make one with `main.py split`")
