@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,12 +29,12 @@ _LEAST = 1e-6
 
 
 class Track(Protocol):
-    """Yields the items and shows progress; ``total`` for items without a length."""
+    """Yields the items and shows progress."""
 
-    def __call__(self, items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]: ...
+    def __call__(self, items: Collection[Item], label: str) -> Iterator[Item]: ...
 
 
-def untracked(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
+def untracked(items: Collection[Item], label: str) -> Iterator[Item]:
     """Yields the items without showing progress."""
     yield from items
 
