@@ -148,6 +148,7 @@ def speed_and_cost(rows: Sequence[RunRow], manifest: Mapping[str, Any]) -> RunMe
     Cached predictions do not count in time and tokens.
     """
     fresh = [row for row in rows if not row.cached]
+    models = Counter(row.source.model for row in rows)
     return {
         "invalid": sum(row.problem is not None for row in rows) / len(rows),
         "abstentions": sum(not row.labels and row.problem is None for row in rows) / len(rows),
@@ -156,7 +157,7 @@ def speed_and_cost(rows: Sequence[RunRow], manifest: Mapping[str, Any]) -> RunMe
         **_speed(fresh),
         "peak MB": manifest.get("peak_mb"),
         **_cost(fresh),
-        **_texts_by_model(rows),
+        **({f"by {model}": count for model, count in models.items()} if len(models) > 1 else {}),
     }
 
 
@@ -209,9 +210,3 @@ def _cost(rows: Sequence[RunRow]) -> RunMetrics:
         "written tokens per 1,000": thousand * sum(usage.completion_tokens for usage in used),
         "USD per 1,000": None if None in costs else thousand * sum(filter(None, costs)),
     }
-
-
-def _texts_by_model(rows: Sequence[RunRow]) -> RunMetrics:
-    """The number of texts by model, where there is more than one."""
-    models = Counter(row.source.model for row in rows)
-    return {f"by {model}": count for model, count in models.items()} if len(models) > 1 else {}
