@@ -15,15 +15,7 @@ import numpy as np
 from eval.metrics import ACCURACY, CALIBRATION, METRICS, RANKING, Metric, single
 from eval.results import RunResults, run_folders
 from eval.rows import RunRow
-from eval.significance import (
-    RESAMPLES,
-    Interval,
-    Sums,
-    bootstrap,
-    bootstrap_average_precision,
-    group_numbers,
-    interval,
-)
+from eval.significance import RESAMPLES, Interval, Sums, bootstrap, bootstrap_average_precision, group_numbers, interval
 from llm.classifier import Usage
 from llm.costs import cost
 
