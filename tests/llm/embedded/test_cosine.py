@@ -98,7 +98,7 @@ def test_the_cache_of_label_vectors_is_limited_in_bytes(labels: int, kept: int) 
     own = [Taxonomy("own", tuple(Label(f"{turn} {n}") for n in range(labels))) for turn in range(20)]
     for taxonomy in own:
         assert plain.label_vectors(taxonomy).shape == (labels, Words.dimension)
-        assert plain._labels.size <= 450 * Words.dimension * 4
+        assert plain._labels._size <= 450 * Words.dimension * 4
     encoder.calls.clear()
     for taxonomy in own[::-1]:
         plain.label_vectors(taxonomy)
@@ -112,5 +112,5 @@ def test_a_taxonomy_in_use_stays_in_the_cache_of_label_vectors(embedded: Matcher
     for taxonomy in own:
         known.of(taxonomy)
         assert known.of(own[0]) is first
-        assert 0 < known._cache.size <= 60_000
+        assert 0 < known._cache._size <= 60_000
     assert known.of(own[1]) is not known.of(own[2])
