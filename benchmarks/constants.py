@@ -1,7 +1,7 @@
 """Evidence for constants of the program, measured on real models and texts.
 
 ``code-mass`` is the evidence for ``llm.backends.codes.LEAST_MASS``, ``unseen-labels`` for the constants of
-``llm/embedded/scope.py``.
+``llm/embedded/cosine.py``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _EXPLAIN = "Explain your reasoning first, then answer."
 _FORM_RULE = re.compile(r"Answer (with the single [^\n]*|Yes or No\.)")
 _BOUNDS = (0.05, 0.1, 0.3)
-# The first selected the constants of llm/embedded/scope.py and the share of the best label; the second confirmed them.
+# The first selected the constants of llm/embedded/cosine.py and the share of the best label; the second confirmed them.
 _SELECTED_ON = (
     "goemotions", "reuters21578", "nlupp_hotels", "stackoverflow", "agnews", "support_tickets_bitext", "trec",
     "catalogue-a", "catalogue-b",

@@ -41,7 +41,7 @@ def naive() -> Flask:
     """Return a typical Flask service over sentence-transformers: each request encodes its one text alone."""
     from sentence_transformers import SentenceTransformer
 
-    from llm.embedded.label_vectors import described
+    from llm.embedded.cosine import described
     from prompts import registry
     from similarity.encoders.tokens import weights_folder
 

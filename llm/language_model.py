@@ -22,7 +22,7 @@ from prompts.template import AnswerFormat, FewShotExample, Prompt
 from prompts.text import Text, checked_texts
 
 if TYPE_CHECKING:
-    from llm.embedded.label_vectors import TextEncoder
+    from llm.embedded.cosine import TextEncoder
     from similarity.encoders.tokens import Vectors
 
 # Part of every fingerprint. Raise it when the same inputs give other messages, or the same reply other labels.

@@ -17,7 +17,7 @@ from prompts.network import without_login
 if TYPE_CHECKING:
     from llm.backends.backend import Backend
     from llm.costs import Preview
-    from llm.embedded.label_vectors import CosineClassifier
+    from llm.embedded.cosine import CosineClassifier
     from llm.embedded.matcher import Matcher
     from marquee.factory import RequestOptions
     from marquee.settings import Settings
@@ -129,7 +129,7 @@ def _embedded(spec: str, rest: str, context: SystemContext) -> System:
 
 
 def _plain(spec: str, rest: str, context: SystemContext) -> System:
-    from llm.embedded.label_vectors import CosineClassifier
+    from llm.embedded.cosine import CosineClassifier
     from similarity.encoders.minilm import MiniLM
 
     if rest:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from llm.embedded.label_vectors import CosineClassifier
+from llm.embedded.cosine import CosineClassifier
 from llm.embedded.matcher import Matcher, matcher
 
 os.environ["HF_HUB_OFFLINE"] = "1"

@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llm.classifier import AnswerSource, Prediction, ScoreType, no_text
-from llm.embedded.label_vectors import LabelEmbeddingCache, LabelEmbeddings, TextEncoder, joined
-from llm.embedded.scope import Scope
-from llm.embedded.weights import MatcherWeights, load
+from llm.embedded.cosine import Scope, TextEncoder
+from llm.embedded.weights import LabelEmbeddingCache, LabelEmbeddings, MatcherWeights, joined, load
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
 from similarity.encoders.minilm import MiniLM

@@ -18,7 +18,7 @@ from sklearn.utils import check_consistent_length, check_random_state
 from eval.baselines.thresholds import OBJECTIVES, RULES, Decoding, Objective, tune
 from eval.metrics import Labels
 from llm.classifier import Classifier, Prediction
-from llm.embedded.label_vectors import CosineClassifier
+from llm.embedded.cosine import CosineClassifier
 from marquee.sklearn.backend import BackendSpec, few_shot_examples
 from marquee.sklearn.fitted import CALIBRATIONS, Calibrator, FittedState, Scores, chosen_examples, same, varied
 from marquee.sklearn.targets import Target, TaxonomyParameter, target_of, taxonomy_of, texts_of

@@ -16,7 +16,7 @@ from eval.baselines.thresholds import Decoding
 from eval.baselines.trained import Scorer, Trained
 from llm.backends.backend import FakeBackend
 from llm.classifier import Classifier, Prediction
-from llm.embedded.label_vectors import CosineClassifier
+from llm.embedded.cosine import CosineClassifier
 from llm.embedded.matcher import Matcher
 from llm.language_model import LanguageModel
 from llm.strategies.json_list import JSONList

@@ -2,8 +2,9 @@
 
 import pytest
 
-from llm.embedded.label_vectors import CosineClassifier, LabelEmbeddingCache
+from llm.embedded.cosine import CosineClassifier
 from llm.embedded.matcher import Matcher
+from llm.embedded.weights import LabelEmbeddingCache
 from prompts import registry
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
