@@ -49,6 +49,10 @@ coverage: .venv/dev ## tests with coverage, a report only (HTML in var/coverage/
 	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest --ignore tests/engines -n 2 --dist loadfile; \
 	status=$$?; $(BIN)/coverage combine -q && $(BIN)/coverage html -q && $(BIN)/coverage report; exit $$status
 
+.PHONY: pictures
+pictures: .venv/dev ## take the README's screenshots of the page and of a report (needs Chromium)
+	$(BIN)/python -m tests.support.pictures
+
 .PHONY: test-engines
 test-engines: .venv/dev ## tests against a real vLLM server (CPU build; makes its own environment in var/)
 	$(BIN)/python -m pytest tests/engines

@@ -23,21 +23,7 @@ from unittest.mock import patch
 
 import click
 
-from benchmarks.measure import (
-    COMMAND,
-    DATA_OPTION,
-    Plots,
-    Rounds,
-    cpu_path,
-    plots,
-    ratios,
-    seconds,
-    spread,
-    table,
-    target,
-    target_table,
-    tmdb_genres,
-)
+from benchmarks import measure
 from bulk.answer_store import LocalRunner, Runner
 from bulk.inputs import TextColumns, input_files
 from bulk.job import ClassifierSpec, Job
@@ -58,7 +44,6 @@ class Free:
     name = "free"
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
-        """See ``Classifier.classify``."""
         source, names = AnswerSource(self.name, taxonomy.versioned_name), taxonomy.names
         scores = {name: round(1 / (2 + place), 4) for place, name in enumerate(names)}
         return [Prediction(names[:2], source, scores)] * len(texts)
@@ -88,8 +73,8 @@ class AnswerTimes:
         return self.marks[0][0] - self.start
 
 
-@click.command(context_settings=COMMAND)
-@DATA_OPTION
+@click.command(context_settings=measure.COMMAND)
+@measure.DATA_OPTION
 @click.option("--plots", "count", default=4_096, show_default=True, help="Plots per round.")
 @click.option("--rounds", default=3, show_default=True, help="Rounds; each contender runs once per round.")
 @click.option("--parts", default=",".join(_PARTS), show_default=True, help="Parts, separated by commas.")
@@ -101,7 +86,7 @@ def main(data: Path | None, count: int, rounds: int, parts: str, smoke: bool, me
         return click.echo(json.dumps(_of_rows(measure_rows)))
     if smoke:
         count, rounds = 96, 1
-    given = plots(data, count)
+    given = measure.plots(data, count)
     reports: dict[str, Callable[[], str]] = {
         "embedded": lambda: embedded(given, rounds),
         "rows": lambda: by_rows((1_000, 3_000) if smoke else _SIZES),
@@ -111,34 +96,34 @@ def main(data: Path | None, count: int, rounds: int, parts: str, smoke: bool, me
         if part not in reports:
             raise click.BadParameter(f"unknown part {part!r}; the parts are {', '.join(_PARTS)}")
         click.echo(f"{reports[part]()}\n")
-    return click.echo(cpu_path())
+    return click.echo(measure.cpu_path())
 
 
 # --- against the classifier alone ---
 
 
-def embedded(given: Plots, rounds: int) -> str:
+def embedded(given: measure.Plots, rounds: int) -> str:
     """Return bulk's texts per second as a share of the classifier's own over the same texts."""
     from llm.embedded.matcher import matcher
 
-    classifier, taxonomy, rates = matcher(), tmdb_genres(), Rounds()
+    classifier, taxonomy, rates = matcher(), measure.tmdb_genres(), measure.Rounds()
     classifier.classify(given.texts[:32], taxonomy)
     with tempfile.TemporaryDirectory() as folder:
         file = _written(Path(folder), given.texts)
         for number in range(rounds):
-            rates.add("alone", len(given.texts) / seconds(lambda: classifier.classify(given.texts, taxonomy)))
+            rates.add("alone", len(given.texts) / measure.seconds(lambda: classifier.classify(given.texts, taxonomy)))
             label = partial(_run_here, file, Path(folder) / f"{number}.jsonl", lambda: classifier)
-            rates.add("bulk", len(given.texts) / seconds(label))
+            rates.add("bulk", len(given.texts) / measure.seconds(label))
     share = rates.ratios("bulk", "alone")
     rows = [
-        ["the classifier alone", spread(rates.values["alone"]), "1"],
-        ["bulk, from file to file", spread(rates.values["bulk"]), spread(share, 2)],
+        ["the classifier alone", measure.spread(rates.values["alone"]), "1"],
+        ["bulk, from file to file", measure.spread(rates.values["bulk"]), measure.spread(share, 2)],
     ]
     return "\n\n".join(
         (
             f"Embedded classifier, {given.origin}; {rounds} rounds.",
-            table(("contender", "texts/s", "share"), rows),
-            target_table([target("share of the classifier's own texts/s", median(share), 0.9)]),
+            measure.table(("contender", "texts/s", "share"), rows),
+            measure.target_table([measure.target("share of the classifier's own texts/s", median(share), 0.9)]),
         )
     )
 
@@ -153,7 +138,7 @@ def _written(folder: Path, texts: Sequence[str]) -> Path:
 
 def _job(file: Path, out: Path, opener: Callable[[], Classifier], batch: int = 512) -> Job:
     spec = ClassifierSpec("measured", {}, opener)
-    return Job(input_files(str(file)), TextColumns("description", None, "id"), tmdb_genres(), spec, out, batch)
+    return Job(input_files(str(file)), TextColumns("description", None, "id"), measure.tmdb_genres(), spec, out, batch)
 
 
 def _run_here(file: Path, out: Path, opener: Callable[[], Classifier]) -> None:
@@ -173,7 +158,7 @@ def by_rows(sizes: Sequence[int]) -> str:
         for size, (rate, peak) in results.items()
     ]
     heads = ("rows", "rows/s", "time per row, relative to the first", "peak MB", "relative to the first")
-    return "Without a model: read, store, write.\n\n" + table(heads, rows)
+    return "Without a model: read, store, write.\n\n" + measure.table(heads, rows)
 
 
 def _measured(size: int) -> tuple[float, float]:
@@ -190,14 +175,14 @@ def _of_rows(size: int) -> tuple[float, float]:
             for number in range(size):
                 words = f"Plot {number} of a man who goes to a far town and meets his old friend. " * 5
                 lines.write(json.dumps({"id": number, "description": words}) + "\n")
-        elapsed = seconds(lambda: _run_here(file, Path(folder) / "out.jsonl", Free))
+        elapsed = measure.seconds(lambda: _run_here(file, Path(folder) / "out.jsonl", Free))
     return size / elapsed, peak_megabytes()
 
 
 # --- on a Ray cluster ---
 
 
-def on_ray(given: Plots, rounds: int) -> str:
+def on_ray(given: measure.Plots, rounds: int) -> str:
     """Return the steady texts per second of one process, of one actor and of two, each on one core."""
     from bulk.ray_cluster import RayRunner
     from llm.embedded.matcher import matcher
@@ -231,19 +216,22 @@ def _two_nodes() -> Iterator[Callable[[int], Any]]:
         nodes.stop()
 
 
-def _ray_report(times: dict[str, list[AnswerTimes]], given: Plots, rounds: int) -> str:
+def _ray_report(times: dict[str, list[AnswerTimes]], given: measure.Plots, rounds: int) -> str:
     rates = {name: [run.steady for run in runs] for name, runs in times.items()}
     plain, one, two = rates.values()
-    rows = [[name, spread(rates[name]), spread([run.waited for run in runs])] for name, runs in times.items()]
+    rows = [
+        [name, measure.spread(rates[name]), measure.spread([run.waited for run in runs])]
+        for name, runs in times.items()
+    ]
     targets = [
-        target("overhead of Ray with one worker", median(ratios(plain, one)) - 1, 0.25, most=True),
-        target("two workers against one", median(ratios(two, one)), 1.6, "times"),
+        measure.target("overhead of Ray with one worker", median(measure.ratios(plain, one)) - 1, 0.25, most=True),
+        measure.target("two workers against one", median(measure.ratios(two, one)), 1.6, "times"),
     ]
     return "\n\n".join(
         (
             f"Ray on two nodes of this machine, {given.origin}; {rounds} rounds; one core each.",
-            table(("contender", "texts/s", "seconds to the first answers"), rows),
-            target_table(targets),
+            measure.table(("contender", "texts/s", "seconds to the first answers"), rows),
+            measure.target_table(targets),
         )
     )
 

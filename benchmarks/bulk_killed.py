@@ -52,12 +52,9 @@ def main(data: Path, kills: int, seed: int, out: Path | None, arguments: Sequenc
 
 @dataclass(frozen=True)
 class Kill:
-    """A kill.
+    """A kill after so many answered texts.
 
-    Attributes:
-        at: number of answered texts at the kill.
-        lost: seconds from the kill until the resumed run answers another batch: start, repeated input, and the
-            interrupted batch.
+    ``lost`` counts the seconds until the resumed run answers another batch: start, repeated input, interrupted batch.
     """
 
     at: int

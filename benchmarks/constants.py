@@ -1,7 +1,7 @@
 """Evidence for constants of the program, measured on real models and texts.
 
 ``code-mass`` is the evidence for ``llm.backends.codes.LEAST_MASS``, ``unseen-labels`` for the constants of
-``llm/embedded/scope.py``.
+``llm/embedded/cosine.py``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _EXPLAIN = "Explain your reasoning first, then answer."
 _FORM_RULE = re.compile(r"Answer (with the single [^\n]*|Yes or No\.)")
 _BOUNDS = (0.05, 0.1, 0.3)
-# The first selected the constants of llm/embedded/scope.py and the share of the best label; the second confirmed them.
+# The first selected the constants of llm/embedded/cosine.py and the share of the best label; the second confirmed them.
 _SELECTED_ON = (
     "goemotions", "reuters21578", "nlupp_hotels", "stackoverflow", "agnews", "support_tickets_bitext", "trec",
     "catalogue-a", "catalogue-b",
@@ -44,6 +44,7 @@ _CONFIRMED_ON = (
 _SAME_FIELD = ({"nlupp_banking", "nlupp_hotels"}, {"goemotions", "tweet_emotion"})
 _CATALOGUE = "catalogue-"
 _OTHERS = 10  # texts of each other family
+_FAMILY_HEADS = tuple("family,labels,no label: in scope,out of scope,labels per text,true,micro-F1,macro-AP".split(","))
 
 
 @click.group(context_settings=COMMAND)
@@ -94,7 +95,7 @@ def _conversations(
 ) -> Iterator[Conversation]:
     """Yield one conversation per text; for ``yes_no``, each is about the next label."""
     from llm.language_model import LanguageModel
-    from llm.strategies.registry import STRATEGIES
+    from llm.strategies import STRATEGIES
 
     model = LanguageModel(backend, STRATEGIES[strategy])
     for number, text in enumerate(texts):
@@ -109,23 +110,18 @@ def _masses(
     backend: Backend, conversation: Conversation, strategy: str, taxonomy: Taxonomy
 ) -> tuple[float, float, bool]:
     """Return the mass of the named codes, that of other letters, and whether the top token is a named code."""
-    from llm.backends.codes import code_of
-    from llm.strategies.yes_no import CODES as YES_NO
+    from llm.backends.codes import code_of, probability_mass
+    from llm.strategies.scored import YES_NO_CODES as YES_NO
 
-    named = (
-        [code for code, _ in LABEL_TOKENS.labels_with_codes(taxonomy)] if strategy == "label_tokens" else list(YES_NO)
-    )
+    label_codes = [code for code, _ in LABEL_TOKENS.labels_with_codes(taxonomy)]
+    named = label_codes if strategy == "label_tokens" else list(YES_NO)
     others = [code for code in CODES[:26] if code not in named]
     (logprobs,) = backend.next_token_logprobs([conversation], [*named, *others])
     if logprobs.problem:
         raise click.ClickException(logprobs.problem.detail)
-    return _mass(logprobs, named), _mass(logprobs, others), code_of(logprobs.top_token, named) is not None
-
-
-def _mass(logprobs: TokenLogprobs, codes: Sequence[str]) -> float:
-    from llm.backends.codes import probability_mass
-
-    return probability_mass(TokenLogprobs({code: logprobs.logprobs[code] for code in codes}, logprobs.bounds))
+    parts = ({code: logprobs.logprobs[code] for code in codes} for codes in (named, others))
+    mass, other_mass = (probability_mass(TokenLogprobs(part, logprobs.bounds)) for part in parts)
+    return mass, other_mass, code_of(logprobs.top_token, named) is not None
 
 
 def _quantiles(masses: np.ndarray) -> Sequence[str]:
@@ -186,17 +182,7 @@ def unseen_labels(folder: Path, films: Path | None, limit: int) -> None:
         for name in names
     ]
     classifier = matcher()
-    heads = (
-        "family",
-        "labels",
-        "no label: in scope",
-        "out of scope",
-        "labels per text",
-        "true",
-        "micro-F1",
-        "macro-AP",
-    )
-    click.echo(table(heads, [_family_row(classifier, family, families) for family in families]))
+    click.echo(table(_FAMILY_HEADS, [_family_row(classifier, family, families) for family in families]))
     click.echo(f"\n{cpu_path()}")
 
 
@@ -236,16 +222,11 @@ def _family_row(classifier: Matcher, family: Family, families: Sequence[Family])
     predicted = np.array([[name in prediction.labels for name in names] for prediction in predictions])
     scores = np.array([[prediction.scores[name] for name in names] for prediction in predictions])
     present = true.any(axis=0)
-    return (
-        family.name,
-        str(len(names)),
-        f"{np.mean(~predicted.any(axis=1)):.1%}",
-        f"{empty:.1%}",
-        f"{predicted.sum(axis=1).mean():.2f}",
-        f"{true.sum(axis=1).mean():.2f}",
-        f"{2 * (predicted & true).sum() / (predicted.sum() + true.sum()):.3f}",
-        f"{average_precision_score(true[:, present], scores[:, present]):.3f}",
-    )
+    shares = (f"{np.mean(~predicted.any(axis=1)):.1%}", f"{empty:.1%}")
+    per_text = (f"{labels.sum(axis=1).mean():.2f}" for labels in (predicted, true))
+    f1 = 2 * (predicted & true).sum() / (predicted.sum() + true.sum())
+    precision = average_precision_score(true[:, present], scores[:, present])
+    return family.name, str(len(names)), *shares, *per_text, f"{f1:.3f}", f"{precision:.3f}"
 
 
 if __name__ == "__main__":

@@ -21,13 +21,12 @@ from llm.backends.request_forms import Body
 from llm.backends.transport import BATCH, CHAT, HTTPTransport
 from llm.classifier import Problem, Usage
 from llm.language_model import LanguageModel
-from llm.strategies.registry import STRATEGIES
+from llm.strategies import STRATEGIES
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 from tests.engines.vllm_server import VAR, installed
 
-Request = tuple[str, Mapping[str, Any]]
-"""Path under the endpoint's root, and body."""
+Request = tuple[str, Mapping[str, Any]]  # path under the endpoint's root, and body
 
 _HITS = "vllm:prefix_cache_hits_total"
 _TIMEOUT, _RETRIES = 120.0, 2  # the server may close an idle connection at the moment of its reuse
@@ -36,14 +35,7 @@ _LOOP_TIMEOUT = 300.0  # seconds
 
 @dataclass(frozen=True)
 class ServedEndpoint:
-    """An endpoint with one model.
-
-    Attributes:
-        base_url: URL of the endpoint.
-        api_key: API key.
-        model: name of the served model.
-        workers: concurrent requests.
-    """
+    """An endpoint with one model, and the number of concurrent requests to it."""
 
     base_url: str
     api_key: str
@@ -61,11 +53,9 @@ class ServedEndpoint:
 
 
 class Ours:
-    """Our strategies through ``LanguageModel.classify``; the capabilities are probed before the measurement.
+    """Our strategies through ``LanguageModel.classify``, with ``size`` texts per request.
 
-    Args:
-        endpoint: the endpoint.
-        size: texts per request.
+    The capabilities are probed before the measurement.
     """
 
     def __init__(self, endpoint: ServedEndpoint, size: int = 1) -> None:
@@ -76,7 +66,7 @@ class Ours:
     @property
     def capabilities(self) -> Capabilities:
         """The capabilities of the endpoint."""
-        return self._capabilities()
+        return self._capabilities
 
     def classify(self, strategy: str, texts: Sequence[Text], taxonomy: Taxonomy) -> LabellingRun:
         """Label the texts.
@@ -115,9 +105,7 @@ class Ours:
 class BareLoop:
     """The limit to compare with: an asyncio loop over requests of ``Ours``, without retries, limiter or checks.
 
-    Args:
-        endpoint: the endpoint.
-        size: texts per request; as many texts are in flight as with ``Ours`` of that size.
+    As many texts are in flight as with ``Ours`` of that size.
     """
 
     def __init__(self, endpoint: ServedEndpoint, size: int = 1) -> None:
@@ -164,7 +152,6 @@ class _Collecting(HTTPTransport):
         return self
 
     def post(self, bodies: Sequence[Body], path: str = CHAT, keep: Collection[str] = ()) -> list[Any]:
-        """Collect or send."""
         if path not in (CHAT, BATCH):
             return self._transport.post(bodies, path)
         self.requests += [(path, body) for body in bodies]
@@ -210,13 +197,7 @@ class ScikitLLM:
         self._job, self._python = {**asdict(endpoint), "max_tokens": max_tokens}, _skllm_python()
 
     def classify(self, texts: Sequence[Text], taxonomy: Taxonomy, workers: int = 1) -> LabellingRun:
-        """Label the texts in a process of scikit-llm's environment; its start and imports are not timed.
-
-        Args:
-            texts: the texts.
-            taxonomy: the labels.
-            workers: scikit-llm's ``num_workers``; 1 is its default.
-        """
+        """Label the texts in a process of scikit-llm's environment; its start and imports are not timed."""
         labels = {"labels": list(taxonomy.names), "max_labels": taxonomy.max_labels}
         job = self._job | labels | {"texts": [text.body for text in texts], "workers": workers}
         source = f"{inspect.getsource(_label_with_skllm)}\n_label_with_skllm()"

@@ -11,20 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchmarks.measure import (
-    COMMAND,
-    DATA_OPTION,
-    Rounds,
-    cpu_path,
-    plots,
-    seconds,
-    spread,
-    stock_encoder,
-    table,
-    target,
-    target_table,
-    tmdb_genres,
-)
+from benchmarks import measure
 from prompts import registry
 
 if TYPE_CHECKING:
@@ -45,43 +32,43 @@ matcher().classify(["Cowboys hold up a train."], registry.taxonomy("tmdb"))
 """
 
 
-@click.command(context_settings=COMMAND)
-@DATA_OPTION
+@click.command(context_settings=measure.COMMAND)
+@measure.DATA_OPTION
 @click.option("--plots", "count", default=256, show_default=True, help="Plots per round.")
 @click.option("--rounds", default=5, show_default=True, help="Rounds; each contender runs once per round.")
 def main(data: Path | None, count: int, rounds: int) -> None:
     """Measure texts per second of the embedded classifier against sentence-transformers' default encode."""
     from llm.embedded.matcher import matcher
 
-    given = plots(data, count)
+    given = measure.plots(data, count)
     embedded = matcher()
-    results = measure(embedded, stock_encoder(), given.texts, rounds)
+    results = run_rounds(embedded, measure.stock_encoder(), given.texts, rounds)
     click.echo(report(results, embedded, given.texts, given.origin))
 
 
-def measure(embedded: Matcher, stock: Any, texts: Sequence[str], rounds: int) -> Rounds:
+def run_rounds(embedded: Matcher, stock: Any, texts: Sequence[str], rounds: int) -> measure.Rounds:
     """Run all rounds; each contender runs once per round."""
     import torch
 
     from similarity.encoders.precision import torch_dtype
 
-    result, taxonomy, batch = Rounds(), registry.taxonomy("tmdb"), list(texts)
+    result, taxonomy, batch = measure.Rounds(), registry.taxonomy("tmdb"), list(texts)
     square = torch.ones(_SQUARE, _SQUARE, dtype=torch_dtype())
     jobs: dict[str, Callable[[], object]] = {
         "stock": lambda: stock.encode(batch, batch_size=_BATCH, show_progress_bar=False),
         "encode": lambda: embedded.tuned.encode(batch),
         "classify": lambda: embedded.classify(batch, taxonomy),
-        "unseen": lambda: embedded.classify(batch, tmdb_genres()),
+        "unseen": lambda: embedded.classify(batch, measure.tmdb_genres()),
         "matmul": lambda: square @ square,
     }
     for job in jobs.values():
         job()  # the first call loads models and warms up threads
     for _ in range(rounds):
         for name, job in jobs.items():
-            result.add(name, seconds(job))
+            result.add(name, measure.seconds(job))
         for text in batch[:_SINGLES]:
-            result.add("one", seconds(lambda text=text: embedded.classify([text], taxonomy)))  # type: ignore[misc]
-        result.add("first", seconds(_first_answer))
+            result.add("one", measure.seconds(lambda text=text: embedded.classify([text], taxonomy)))  # type: ignore[misc]
+        result.add("first", measure.seconds(_first_answer))
     return result
 
 
@@ -98,29 +85,32 @@ def operations(embedded: Matcher, texts: Sequence[str]) -> float:
     return 2.0 * tokens * layers * (4 * width * width + 2 * width * inner)
 
 
-def report(rounds: Rounds, embedded: Matcher, texts: Sequence[str], origin: str) -> str:
+def report(rounds: measure.Rounds, embedded: Matcher, texts: Sequence[str], origin: str) -> str:
     """Return the report as Markdown."""
     from similarity.encoders.precision import gains_from_eight_bits, number_format
 
     values = rounds.values
-    rate = {name: [len(texts) / seconds for seconds in values[name]] for name in ("stock", *_OURS)}
+    rate = {name: [len(texts) / value for value in values[name]] for name in ("stock", *_OURS)}
     rows = [
-        ["sentence-transformers, by default (float32)", spread(rate["stock"]), "1"],
-        *([title, spread(rate[name]), spread(rounds.ratios("stock", name), 2)] for name, title in _OURS.items()),
+        ["sentence-transformers, by default (float32)", measure.spread(rate["stock"]), "1"],
+        *(
+            [title, measure.spread(rate[name]), measure.spread(rounds.ratios("stock", name), 2)]
+            for name, title in _OURS.items()
+        ),
     ]
     ceiling = 2.0 * _SQUARE**3 / min(values["matmul"])  # operations per second
     share = operations(embedded, texts) / min(values["encode"]) / ceiling
     beyond = " (the encoder multiplies in eight bits)" if gains_from_eight_bits() else ""  # the share can exceed 1
     targets = [
-        target("`classify` against sentence-transformers", rounds.ratio("stock", "classify"), 4, "times"),
-        target("one text, p50", 1000 * median(values["one"]), 8, "ms", most=True),
-        target("first answer of a fresh process", median(values["first"]), 5, "s", most=True),
-        target(f"share of torch's {number_format()} matmul{beyond}", share, None,
+        measure.target("`classify` against sentence-transformers", rounds.ratio("stock", "classify"), 4, "times"),
+        measure.target("one text, p50", 1000 * median(values["one"]), 8, "ms", most=True),
+        measure.target("first answer of a fresh process", median(values["first"]), 5, "s", most=True),
+        measure.target(f"share of torch's {number_format()} matmul{beyond}", share, None,
                shown=f"{share:.2f} of {ceiling / 1e9:,.1f} GFLOP/s"),
     ]  # fmt: skip
     summary = f"{origin}; {len(values['stock'])} rounds, medians, minimum–maximum in brackets; {embedded.name}."
     heads = ("contender", "texts/s", "times sentence-transformers")
-    return "\n\n".join((f"{summary} {cpu_path()}", table(heads, rows), target_table(targets)))
+    return "\n\n".join((f"{summary} {measure.cpu_path()}", measure.table(heads, rows), measure.target_table(targets)))
 
 
 if __name__ == "__main__":

@@ -29,8 +29,6 @@ class Load:
         own: own tokens of each text.
         written: generated tokens of a ``json_list`` answer.
         documents: texts per round.
-        batch: batch size.
-        rounds: repetitions; the median is reported.
     """
 
     static: int
@@ -171,13 +169,7 @@ def in_fp8(model: Any) -> Any:
 
 
 class Labelling:
-    """The computation of the strategies on random tokens, without constrained decoding, whose masks cost little.
-
-    Args:
-        model: of ``random_model``.
-        device: the model's device.
-        load: size of the measurement.
-    """
+    """The computation of the strategies on random tokens, without constrained decoding, whose masks cost little."""
 
     def __init__(self, model: Any, device: str, load: Load) -> None:
         self._model, self._device, self._load = model, device, load

@@ -18,8 +18,7 @@ from benchmarks.measure import seconds, tmdb_genres
 _TOKENS = range(1_000, 2_000)  # token ids of the tiny tokenizer after control tokens and single bytes
 _CONTEXT = 2_048
 
-Rates = dict[str, float]
-"""Texts per second, by strategy and state of the prefix cache, e.g. ``label_tokens warm``."""
+Rates = dict[str, float]  # texts per second, by strategy and state of the prefix cache, e.g. ``label_tokens warm``
 
 
 def write_folder(folder: Path, shape: dict[str, int], device: str | None) -> Path:

@@ -15,22 +15,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchmarks.measure import (
-    COMMAND,
-    DATA_OPTION,
-    LabellingRun,
-    Plots,
-    cpu_path,
-    plots,
-    ratios,
-    spread,
-    table,
-    target,
-    target_table,
-    tmdb_genres,
-)
+from benchmarks import measure
 from llm.backends.batch_transport import BATCH_SIZE
-from prompts.errors import MarqueeError
 
 if TYPE_CHECKING:
     from benchmarks.contenders import BareLoop, Ours, ServedEndpoint
@@ -74,7 +60,6 @@ class LLMPlan:
     Attributes:
         texts: plots per round, by strategy; ``yes_no`` sends 20 requests per plot.
         scikit: plots per round for scikit-llm; 0 omits it.
-        rounds: number of rounds.
         workers: concurrent requests.
     """
 
@@ -95,7 +80,7 @@ class LLMResults:
     """
 
     answer: float
-    runs: dict[str, list[LabellingRun]] = field(default_factory=lambda: defaultdict(list))
+    runs: dict[str, list[measure.LabellingRun]] = field(default_factory=lambda: defaultdict(list))
     static: dict[str, int] = field(default_factory=dict)
 
     def values(self, contender: str, name: str) -> list[float]:
@@ -106,17 +91,17 @@ class LLMResults:
         """Return the median of a property of ``LabellingRun``."""
         return median(self.values(contender, name))
 
-    def ratios(self, contender: str, other: str) -> list[float]:
+    def speedups(self, contender: str, other: str) -> list[float]:
         """Return the speed-up over another contender, by round."""
-        return ratios(self.values(contender, "rate"), self.values(other, "rate"))
+        return measure.ratios(self.values(contender, "rate"), self.values(other, "rate"))
 
-    def ratio(self, contender: str, other: str) -> float:
+    def speedup(self, contender: str, other: str) -> float:
         """Return the median speed-up over another contender."""
-        return median(self.ratios(contender, other))
+        return median(self.speedups(contender, other))
 
 
-@click.command(context_settings=COMMAND)
-@DATA_OPTION
+@click.command(context_settings=measure.COMMAND)
+@measure.DATA_OPTION
 @click.option("--plots", "count", default=500, show_default=True, help="Plots per round.")
 @click.option("--yes-no-plots", default=50, show_default=True, help="Plots per round for yes_no: 20 requests each.")
 @click.option("--scikit-plots", default=50, show_default=True, help="Plots per round for scikit-llm; 0 omits it.")
@@ -131,17 +116,14 @@ def main(data: Path | None, count: int, yes_no_plots: int, scikit_plots: int, ro
     """
     texts = {"json_list": count, "label_tokens": count, "yes_no": min(count, yes_no_plots)}
     plan = LLMPlan(texts, min(count, scikit_plots), rounds, workers)
-    try:
-        given = plots(data, count)
-    except MarqueeError as error:
-        raise click.ClickException(str(error)) from error
+    given = measure.plots(data, count)
     with tiny_server(given, workers) as (endpoint, answer):
         results = compare(endpoint, given, plan, LLMResults(answer))
     click.echo(report(results, given, plan))
 
 
 @contextmanager
-def tiny_server(given: Plots, workers: int) -> Iterator[tuple[ServedEndpoint, float]]:
+def tiny_server(given: measure.Plots, workers: int) -> Iterator[tuple[ServedEndpoint, float]]:
     """Run a vLLM server in a block; yields it and the mean tokens of a true answer."""
     from benchmarks import served
     from benchmarks.contenders import ServedEndpoint
@@ -158,7 +140,7 @@ def tiny_server(given: Plots, workers: int) -> Iterator[tuple[ServedEndpoint, fl
             server.log.unlink(missing_ok=True)
 
 
-def compare(endpoint: ServedEndpoint, given: Plots, plan: LLMPlan, results: LLMResults) -> LLMResults:
+def compare(endpoint: ServedEndpoint, given: measure.Plots, plan: LLMPlan, results: LLMResults) -> LLMResults:
     """Run all rounds; each contender runs once per round, on texts that are new to the server."""
     from benchmarks.contenders import BareLoop, Ours, ScikitLLM
 
@@ -166,8 +148,8 @@ def compare(endpoint: ServedEndpoint, given: Plots, plan: LLMPlan, results: LLMR
     for ours, loop in pairs.values():
         _warm_up(ours, loop, given)
     ours, _ = pairs[1]
-    results.static = {strategy: ours.static_tokens(strategy, tmdb_genres()) for strategy in STRATEGIES}
-    written = ours.classify("json_list", given.marked("u", 100), tmdb_genres()).completion
+    results.static = {strategy: ours.static_tokens(strategy, measure.tmdb_genres()) for strategy in STRATEGIES}
+    written = ours.classify("json_list", given.marked("u", 100), measure.tmdb_genres()).completion
     scikit = ScikitLLM(endpoint, math.ceil(written)) if plan.scikit else None
     for number in range(plan.rounds):
         click.echo(f"round {number + 1} of {plan.rounds} ...", err=True)
@@ -176,21 +158,23 @@ def compare(endpoint: ServedEndpoint, given: Plots, plan: LLMPlan, results: LLMR
         if scikit:
             for name, mark, workers in ((ALONE, "s", 1), (THREADED, "t", plan.workers)):
                 texts = given.marked(f"{mark}{number}", plan.scikit)
-                results.runs[name].append(scikit.classify(texts, tmdb_genres(), workers))
+                results.runs[name].append(scikit.classify(texts, measure.tmdb_genres(), workers))
     return results
 
 
-def _warm_up(ours: Ours, loop: BareLoop, given: Plots) -> None:
+def _warm_up(ours: Ours, loop: BareLoop, given: measure.Plots) -> None:
     """Make the server compile its grammars and cache the static parts."""
-    taxonomy = tmdb_genres()
+    taxonomy = measure.tmdb_genres()
     for strategy in STRATEGIES:
         ours.classify(strategy, given.marked(f"w{strategy}", 32), taxonomy)
         loop.send(ours.requests(strategy, given.marked(f"v{strategy}", 32), taxonomy), 32)
 
 
-def _turn(ours: Ours, loop: BareLoop, way: Way, given: Plots, count: int, number: int, results: LLMResults) -> None:
+def _turn(
+    ours: Ours, loop: BareLoop, way: Way, given: measure.Plots, count: int, number: int, results: LLMResults
+) -> None:
     """Run the bare loop and our strategy; the order alternates by round."""
-    taxonomy, mark = tmdb_genres(), f"{number}{way.ours}"
+    taxonomy, mark = measure.tmdb_genres(), f"{number}{way.ours}"
     requests = ours.requests(way.strategy, given.marked(f"b{mark}", count), taxonomy)
     texts = given.marked(f"a{mark}", count)
     for bare in (number % 2 == 0, number % 2 == 1):
@@ -203,13 +187,13 @@ def _turn(ours: Ours, loop: BareLoop, way: Way, given: Plots, count: int, number
 # --- report ---
 
 
-def report(results: LLMResults, given: Plots, plan: LLMPlan) -> str:
+def report(results: LLMResults, given: measure.Plots, plan: LLMPlan) -> str:
     """Return the report as Markdown."""
     summary = (
         f"{given.origin}; 20 labels; {plan.workers} workers; {plan.rounds} rounds, contenders alternate, every text is "
         f"new to the server; medians, minimum–maximum in brackets. Tiny Qwen2 (see `served.py`), Qwen2's tokenizer, on "
         f"vLLM's CPU build, prefix cache in blocks of {BLOCK} tokens (GPUs: 16), openai {version('openai')}, "
-        f"httpx2 {version('httpx2')}. Compare ratios only: one machine, one run. {cpu_path()}"
+        f"httpx2 {version('httpx2')}. Compare ratios only: one machine, one run. {measure.cpu_path()}"
     )
     heads = (
         "contender", "plots", "texts/s", "times the bare loop", "prompt tokens", "of them cached", "generated tokens",
@@ -217,16 +201,17 @@ def report(results: LLMResults, given: Plots, plan: LLMPlan) -> str:
     )  # fmt: skip
     rows = [row for way in WAYS for row in _pair(results, way)]
     rows += [_row(results, name, "", name) for name in (ALONE, THREADED) if name in results.runs]
-    return "\n\n".join((summary, table(heads, rows), target_table(_targets(results))))
+    return "\n\n".join((summary, measure.table(heads, rows), measure.target_table(_targets(results))))
 
 
 def _pair(results: LLMResults, way: Way) -> list[list[str]]:
-    ratio = spread(results.ratios(way.ours, way.bare), 2)
+    ratio = measure.spread(results.speedups(way.ours, way.bare), 2)
     return [_row(results, way.bare, "1", f"bare loop, bodies of {way}"), _row(results, way.ours, ratio, str(way))]
 
 
 def _row(results: LLMResults, contender: str, ratio: str, title: str) -> list[str]:
-    rate, cpu = spread(results.values(contender, "rate")), spread(results.values(contender, "cpu_ms"), 2)
+    rate = measure.spread(results.values(contender, "rate"))
+    cpu = measure.spread(results.values(contender, "cpu_ms"), 2)
     tokens = [f"{results.median(contender, name):,.1f}" for name in ("prompt", "cached", "completion")]
     return [title, str(results.runs[contender][0].texts), rate, ratio, *tokens, cpu]
 
@@ -236,13 +221,18 @@ def _targets(results: LLMResults) -> list[list[str]]:
     cached = results.median(ours, "cached_after_first") / static
     share = f"`json_list`: cached share of its {static} static tokens, after the first text"
     return [
-        *(target(f"{way} against its bare loop", results.ratio(way.ours, way.bare), 0.8, "times") for way in WAYS),
+        *(
+            measure.target(f"{way} against its bare loop", results.speedup(way.ours, way.bare), 0.8, "times")
+            for way in WAYS
+        ),
         *(_scikit_targets(results) if ALONE in results.runs else []),
-        target("`label_tokens`: generated tokens", results.median(LABEL_TOKENS.ours, "completion"), 1, most=True),
-        target("`json_list`: tokens of the true labels", results.answer, 12, most=True),
-        target("`json_list`: generated tokens", results.median(ours, "completion"), 12, most=True),
-        target(share, cached, 0.9),
-        target("client CPU of `json_list`", results.median(ours, "cpu_ms"), 2, "ms", most=True),
+        measure.target(
+            "`label_tokens`: generated tokens", results.median(LABEL_TOKENS.ours, "completion"), 1, most=True
+        ),
+        measure.target("`json_list`: tokens of the true labels", results.answer, 12, most=True),
+        measure.target("`json_list`: generated tokens", results.median(ours, "completion"), 12, most=True),
+        measure.target(share, cached, 0.9),
+        measure.target("client CPU of `json_list`", results.median(ours, "cpu_ms"), 2, "ms", most=True),
     ]
 
 
@@ -251,10 +241,10 @@ def _scikit_targets(results: LLMResults) -> list[list[str]]:
     by_default = (way for way in WAYS if way.strategy != "yes_no")
     loop = "the bare loop, bodies of `json_list`, against scikit-llm by default"
     return [
-        *(target(f"{way} against scikit-llm by default", results.ratio(way.ours, ALONE), 10, "times")
+        *(measure.target(f"{way} against scikit-llm by default", results.speedup(way.ours, ALONE), 10, "times")
           for way in by_default),
-        target("`json_list` against scikit-llm with threads", results.ratio(ours, THREADED), None, "times"),
-        target(loop, results.ratio(bare, ALONE), None, "times"),
+        measure.target("`json_list` against scikit-llm with threads", results.speedup(ours, THREADED), None, "times"),
+        measure.target(loop, results.speedup(bare, ALONE), None, "times"),
     ]  # fmt: skip
 
 

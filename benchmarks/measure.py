@@ -19,6 +19,7 @@ import click
 from eval.datasets import Fields, load, sample
 from llm.classifier import Usage
 from prompts import registry
+from prompts.errors import MarqueeError
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 
@@ -58,14 +59,15 @@ def tmdb_genres() -> Taxonomy:
 def plots(data: Path | None, count: int) -> Plots:
     """Return a fixed selection of plots; a smaller file is repeated.
 
-    Args:
-        data: a file of examples, or a folder with ``tmdb_genres.jsonl.gz``; default: the folder in ``BENCH_DATA``,
-            else the packaged sample.
-        count: number of plots.
+    The data are a file of examples, or a folder with ``tmdb_genres.jsonl.gz``; default: the folder in ``BENCH_DATA``,
+    else the packaged sample.
     """
     path = _file(data)
     fields = Fields("plot", "tmdb_genres") if path.resolve() == SAMPLE.resolve() else Fields()
-    examples = sample(load(path, tmdb_genres(), fields).examples, count)
+    try:
+        examples = sample(load(path, tmdb_genres(), fields).examples, count)
+    except MarqueeError as error:
+        raise click.ClickException(str(error)) from error
     rows = list(islice(cycle(examples), count))
     repeats = f"{len(examples)} plots, repeated to {count}" if len(examples) < count else f"{count} plots"
     return Plots(tuple(row.text.body for row in rows), tuple(row.labels for row in rows), f"{repeats} of {path.name}")
@@ -118,7 +120,6 @@ class Rounds:
     values: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, name: str, value: float) -> None:
-        """Add the value of a round."""
         self.values.setdefault(name, []).append(value)
 
     def ratios(self, name: str, other: str) -> list[float]:
@@ -135,7 +136,6 @@ class LabellingRun:
     """One pass of one contender over its texts.
 
     Attributes:
-        wall: seconds.
         cpu: CPU seconds of the client process.
         usages: tokens per text, in the order of the texts.
         hits: cached prompt tokens by the server's own count, where its replies do not report them.
@@ -225,7 +225,7 @@ def target(
         bound: the target; None for a value without a target.
         unit: of both.
         most: whether the target is an upper bound.
-        shown: the measured value as text; default: two decimals and the unit.
+        shown: the measured value as text; by default, two decimals and the unit.
     """
     measured = shown or f"{value:,.2f} {unit}".strip()
     if bound is None:

@@ -25,11 +25,8 @@ class KindResult:
     """Measurements of a kind of index.
 
     Attributes:
-        p50: milliseconds per query, median.
-        p95: milliseconds per query, 95th percentile.
+        p50: milliseconds per query, median; ``p95``: 95th percentile.
         recall: recall@10 without self-hits.
-        effort: the index's search effort.
-        build_seconds: seconds to build it.
         memory: MB of private memory that loading and searching add to the process.
         mapped: MB of the mapped vector file that searching reads; the operating system can reclaim them.
     """
@@ -45,7 +42,6 @@ class KindResult:
 
 def clustered(folder: Path, count: int) -> Path:
     """Return the file of ``count`` synthetic vectors; it is created once."""
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"clustered-{count}.f32"
     if not path.exists():
         _write(path, count)
@@ -111,7 +107,7 @@ def _search(
 ) -> tuple[Any, list[float], float, float]:
     import faiss  # noqa: F401  (excludes the library's own memory)
 
-    before = _megabytes("RssAnon"), _megabytes("RssFile")
+    anonymous, mapped = _megabytes("RssAnon"), _megabytes("RssFile")
     index = faiss_index.loaded(kind, faiss_index.mapped_vectors(path, count, DIMENSION), saved, effort, None)
     index.search(queries[:1], _K + 1)
     rows, times = [], []
@@ -119,8 +115,7 @@ def _search(
         start = time.perf_counter()
         rows.append(index.search(query[None], _K + 1)[1][0])
         times.append(time.perf_counter() - start)
-    after = _megabytes("RssAnon"), _megabytes("RssFile")
-    return np.array(rows), times, after[0] - before[0], max(0.0, after[1] - before[1])
+    return np.array(rows), times, _megabytes("RssAnon") - anonymous, max(0.0, _megabytes("RssFile") - mapped)
 
 
 def _megabytes(name: str) -> float:

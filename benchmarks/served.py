@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.contenders import skllm_prompts
 from benchmarks.measure import Plots, tmdb_genres
-from llm.strategies.yes_no import CODES
+from llm.strategies.scored import YES_NO_CODES
 from prompts import registry
 from prompts.template import JSON_LIST, LABEL_TOKENS, AnswerFormat
 from prompts.text import Text
@@ -65,7 +65,7 @@ def _sent(plots: Plots) -> Iterator[str]:
         for text in [Text("film")] if question.label else plots.marked(f"a0{question.strategy}"):
             yield from (message["content"] for message in prompt.render(text, taxonomy, question))
     yield from (text.body for text in plots.marked("a0yes_no"))
-    yield from CODES
+    yield from YES_NO_CODES
     yield skllm_prompts()
     yield from (f"```{text.body}```\n\n" for text in plots.marked("s0"))
 
@@ -96,9 +96,10 @@ def _add_with_parts(token: bytes, ranks: Mapping[bytes, int], needed: set[bytes]
 def _build(tokens: Sequence[bytes], chat_template: str) -> Any:
     """Return ``transformers``' tokenizer of Qwen2 with these tokens, lowest rank first."""
     from transformers import Qwen2Tokenizer
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
 
     ranks = {token: rank for rank, token in enumerate(tokens)}
-    characters = _byte_characters()
+    characters = bytes_to_unicode()  # type: ignore[no-untyped-call]
     spell = {token: "".join(characters[byte] for byte in token) for token in tokens}
     words = [*spell.values(), *_CONTROL_TOKENS]
     joined = (_halves(token, ranks) for token in tokens if len(token) > 1)
@@ -140,10 +141,3 @@ def _halves(token: bytes, ranks: Mapping[bytes, int]) -> list[bytes]:
         place = joined.index(min(joined))
         parts[place : place + 2] = [parts[place] + parts[place + 1]]
     return parts
-
-
-def _byte_characters() -> dict[int, str]:
-    """Return the character that byte-level BPE writes for each byte (GPT-2's table)."""
-    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    hidden = (byte for byte in range(256) if byte not in shown)
-    return {byte: chr(byte) for byte in shown} | {byte: chr(256 + place) for place, byte in enumerate(hidden)}

@@ -21,19 +21,7 @@ from urllib.request import urlopen
 
 import click
 
-from benchmarks.measure import (
-    COMMAND,
-    DATA_OPTION,
-    Plots,
-    Rounds,
-    cpu_path,
-    plots,
-    seconds,
-    spread,
-    table,
-    target,
-    target_table,
-)
+from benchmarks import measure
 from benchmarks.service_load import client, send
 from prompts import registry
 
@@ -54,31 +42,31 @@ class ServicePlan:
     rounds: int
 
 
-@click.command(context_settings=COMMAND)
-@DATA_OPTION
+@click.command(context_settings=measure.COMMAND)
+@measure.DATA_OPTION
 @click.option("--texts", default=512, show_default=True, help="Plots per round.")
 @click.option("--hot", default=3_000, show_default=True, help="Requests per round with identical bodies.")
 @click.option("--rounds", default=5, show_default=True, help="Rounds; each contender runs once per round.")
 def main(data: Path | None, texts: int, hot: int, rounds: int) -> None:
     """Measure texts per second of the service against its classifier offline, a bare route and a naive service."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # for all; the reason is in similarity/native.py
-    plan, given = ServicePlan(texts, hot, rounds), plots(data, texts)
+    plan, given = ServicePlan(texts, hot, rounds), measure.plots(data, texts)
     with ExitStack() as servers:
         urls = {name: servers.enter_context(start()) for name, start in SERVERS.items()}
         results = compare(urls, given, plan)
     click.echo(report(results, given, plan))
 
 
-def compare(urls: dict[str, str], given: Plots, plan: ServicePlan) -> Rounds:
+def compare(urls: dict[str, str], given: measure.Plots, plan: ServicePlan) -> measure.Rounds:
     """Run all rounds; each contender gets each text once per round."""
     from llm.embedded.matcher import matcher
 
-    results, offline = Rounds(), matcher()
+    results, offline = measure.Rounds(), matcher()
     texts = list(given.texts)
     offline.classify(texts[:32], registry.taxonomy("tmdb"))
     for number in range(plan.rounds):
         click.echo(f"round {number + 1} of {plan.rounds} ...", err=True)
-        results.add("offline", plan.texts / seconds(lambda: offline.classify(texts, registry.taxonomy("tmdb"))))
+        results.add("offline", plan.texts / measure.seconds(lambda: offline.classify(texts, registry.taxonomy("tmdb"))))
         results.add("marquee", plan.texts / load_seconds(urls["marquee"], texts, CLIENTS))
         results.add("naive", plan.texts / load_seconds(urls["naive"], texts, CLIENTS))
         _latency(results, offline, urls["marquee"], texts[:100])
@@ -92,11 +80,11 @@ def compare(urls: dict[str, str], given: Plots, plan: ServicePlan) -> Rounds:
     return results
 
 
-def _latency(results: Rounds, offline: Classifier, url: str, texts: Sequence[str]) -> None:
+def _latency(results: measure.Rounds, offline: Classifier, url: str, texts: Sequence[str]) -> None:
     """Add the median milliseconds of sequential texts: the classifier alone, then the service."""
     taxonomy, post = registry.taxonomy("tmdb"), client(url)
-    alone = [seconds(lambda text=text: offline.classify([text], taxonomy)) for text in texts]  # type: ignore[misc]
-    served = [seconds(lambda text=text: post(text)) for text in texts]  # type: ignore[misc]
+    alone = [measure.seconds(lambda text=text: offline.classify([text], taxonomy)) for text in texts]  # type: ignore[misc]
+    served = [measure.seconds(lambda text=text: post(text)) for text in texts]  # type: ignore[misc]
     results.add("forward pass", 1_000 * median(alone))
     results.add("one client", 1_000 * median(served))
 
@@ -104,7 +92,7 @@ def _latency(results: Rounds, offline: Classifier, url: str, texts: Sequence[str
 def load_seconds(url: str, texts: Sequence[str], clients: int) -> float:
     """Return the seconds until all texts, one per request, have their answers."""
     send(url, texts[:clients], clients)
-    return seconds(lambda: send(url, texts, clients))
+    return measure.seconds(lambda: send(url, texts, clients))
 
 
 def memory(url: str) -> float:
@@ -178,37 +166,39 @@ def _cached() -> Iterator[str]:
             yield url
 
 
-def report(results: Rounds, given: Plots, plan: ServicePlan) -> str:
+_QUANTITIES = (  # title, name and decimals
+    ("texts/s: the classifier offline, in one batch", "offline", 1),
+    (f"texts/s: `POST /classify`, {CLIENTS} clients, one text per request", "marquee", 1),
+    (f"texts/s: a naive service, {CLIENTS} clients, one text per request", "naive", 1),
+    ("ms, median: one text, the classifier offline", "forward pass", 2),
+    ("ms, median: one text, one client of the service", "one client", 2),
+    ("requests/s: a bare Flask route, same gunicorn", "bare", 1),
+    ("requests/s: a cached answer", "cached", 1),
+    ("CPU ms per request: a bare Flask route", "CPU, bare", 2),
+    ("CPU ms per request: a cached answer", "CPU, cached", 2),
+    ("memory of a worker, MiB", "memory", 0),
+)
+_TARGETS = (  # title, measurement and its reference, target, and whether the target is an upper bound
+    ("`/classify` against the classifier offline", "marquee", "offline", 0.7, False),
+    ("`/classify` against a naive service", "marquee", "naive", 3, False),
+    ("one client against one forward pass", "one client", "forward pass", 1.5, True),
+    ("a cached answer against a bare route", "cached", "bare", 0.5, False),
+)
+
+
+def report(results: measure.Rounds, given: measure.Plots, plan: ServicePlan) -> str:
     """Return the report as Markdown."""
-    words = (
-        f"{given.origin}; {CLIENTS} clients; {plan.rounds} rounds, contenders alternate; medians, minimum–maximum "
-        f"in brackets. Clients and servers share the cores. Compare ratios only: one machine, one run. {cpu_path()}"
+    summary = (
+        f"{given.origin}; {CLIENTS} clients; {plan.rounds} rounds, contenders alternate; medians, minimum–maximum in "
+        f"brackets. Clients and servers share the cores. Compare ratios only: one machine, one run. "
+        f"{measure.cpu_path()}"
     )
-    rows = [
-        ["texts/s: the classifier offline, in one batch", spread(results.values["offline"])],
-        [f"texts/s: `POST /classify`, {CLIENTS} clients, one text per request", spread(results.values["marquee"])],
-        [f"texts/s: a naive service, {CLIENTS} clients, one text per request", spread(results.values["naive"])],
-        ["ms, median: one text, the classifier offline", spread(results.values["forward pass"], 2)],
-        ["ms, median: one text, one client of the service", spread(results.values["one client"], 2)],
-        ["requests/s: a bare Flask route, same gunicorn", spread(results.values["bare"])],
-        ["requests/s: a cached answer", spread(results.values["cached"])],
-        ["CPU ms per request: a bare Flask route", spread(results.values["CPU, bare"], 2)],
-        ["CPU ms per request: a cached answer", spread(results.values["CPU, cached"], 2)],
-        ["memory of a worker, MiB", spread(results.values["memory"], 0)],
+    rows = [[title, measure.spread(results.values[name], digits)] for title, name, digits in _QUANTITIES]
+    targets = [
+        measure.target(title, results.ratio(name, other), bound, "times", most=most)
+        for title, name, other, bound, most in _TARGETS
     ]
-    return "\n\n".join((words, table(("quantity", "measured"), rows), _targets(results)))
-
-
-def _targets(results: Rounds) -> str:
-    rows = [
-        target("`/classify` against the classifier offline", results.ratio("marquee", "offline"), 0.7, "times"),
-        target("`/classify` against a naive service", results.ratio("marquee", "naive"), 3, "times"),
-        target(
-            "one client against one forward pass", results.ratio("one client", "forward pass"), 1.5, "times", most=True
-        ),
-        target("a cached answer against a bare route", results.ratio("cached", "bare"), 0.5, "times"),
-    ]
-    return target_table(rows)
+    return "\n\n".join((summary, measure.table(("quantity", "measured"), rows), measure.target_table(targets)))
 
 
 SERVERS: dict[str, Callable[[], AbstractContextManager[str]]] = {

@@ -18,7 +18,6 @@ from gunicorn.app.base import BaseApplication
 
 _THREADS = 96  # as many as the service has
 _HEAD_END = b"\r\n\r\n"
-_CLOSED = "the service closed a connection before it answered"
 _TIMEOUT = 300.0  # seconds
 
 
@@ -42,7 +41,7 @@ def naive() -> Flask:
     """Return a typical Flask service over sentence-transformers: each request encodes its one text alone."""
     from sentence_transformers import SentenceTransformer
 
-    from llm.embedded.label_vectors import described
+    from llm.embedded.cosine import described
     from prompts import registry
     from similarity.encoders.tokens import weights_folder
 
@@ -107,36 +106,49 @@ def send(url: str, texts: Sequence[str], clients: int) -> None:
         clients: concurrent connections; each sends its next text after the answer to its last.
 
     Raises:
-        RuntimeError: a status other than 200, or a closed connection.
+        RuntimeError: a status other than 200.
+        EOFError: the service closed a connection before it answered.
     """
     asyncio.run(_send(url, texts, clients))
 
 
 async def _send(url: str, texts: Sequence[str], clients: int) -> None:
-    host, port = str(urlsplit(url).hostname), int(urlsplit(url).port or 80)
-    loop, turns = asyncio.get_running_loop(), iter([_request(host, text) for text in texts])
-    pool = [_Client(turns, loop.create_future()) for _ in range(clients)]
-    waiting = iter(pool)
-    for _ in pool:
-        await loop.create_connection(lambda: next(waiting), host, port)
-    await asyncio.gather(*(client.done for client in pool))
+    host, port = _address(url)
+    turns = iter([_request(host, text) for text in texts])
+    await asyncio.gather(*(_work(host, port, turns) for _ in range(clients)))
+
+
+async def _work(host: str, port: int, turns: Iterator[bytes]) -> None:
+    reader, writer = await asyncio.open_connection(host, port)
+    for turn in turns:
+        writer.write(turn)
+        length = _length(await reader.readuntil(_HEAD_END))
+        await reader.readexactly(length)
+    writer.close()
 
 
 def client(url: str) -> Callable[[str], None]:
     """Return a function that posts a text over one keep-alive connection and waits for the answer."""
-    host, port = str(urlsplit(url).hostname), int(urlsplit(url).port or 80)
+    host, port = _address(url)
     connection = socket.create_connection((host, port), timeout=_TIMEOUT)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    answers = connection.makefile("rb")
 
     def post(text: str) -> None:
         connection.sendall(_request(host, text))
-        received = b""
-        while not _complete(received):
-            received += connection.recv(65_536) or _closed()
-        if not _accepted(received):
-            raise RuntimeError(received.decode("utf-8", "replace"))
+        head = b""
+        for line in answers:
+            head += line
+            if line == b"\r\n":
+                break
+        answers.read(_length(head))
 
     return post
+
+
+def _address(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    return str(parts.hostname), int(parts.port or 80)
 
 
 def _request(host: str, text: str) -> bytes:
@@ -145,52 +157,11 @@ def _request(host: str, text: str) -> bytes:
     return head.encode() + _HEAD_END + body
 
 
-class _Client(asyncio.Protocol):
-    """One connection; sends the next request as soon as it has its answer."""
-
-    def __init__(self, turns: Iterator[bytes], done: asyncio.Future[None]) -> None:
-        self._turns, self.done = turns, done
-        self._received = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._next()
-
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        if not _complete(self._received):
-            return
-        if not _accepted(self._received):
-            self.done.set_exception(RuntimeError(self._received.decode("utf-8", "replace")))
-        elif not self.done.done():
-            self._received = b""
-            self._next()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        if not self.done.done():
-            self.done.set_exception(RuntimeError(_CLOSED))
-
-    def _next(self) -> None:
-        if turn := next(self._turns, None):
-            self._transport.write(turn)
-        else:
-            self.done.set_result(None)
-            self._transport.close()
-
-
-def _complete(received: bytes) -> bool:
-    head, end, body = received.partition(_HEAD_END)
-    _, _, length = head.lower().partition(b"\r\ncontent-length:")
-    return bool(end) and len(body) >= int(length.partition(b"\r\n")[0])
-
-
-def _accepted(received: bytes) -> bool:
-    return b" 200 " in received.partition(b"\r\n")[0]
-
-
-def _closed() -> bytes:
-    raise RuntimeError(_CLOSED)
+def _length(head: bytes) -> int:
+    """Return the length of an answer's body, from its head."""
+    if b" 200 " not in head.partition(b"\r\n")[0]:
+        raise RuntimeError(head.decode("utf-8", "replace") or "the service closed a connection before it answered")
+    return int(head.lower().partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0])
 
 
 if __name__ == "__main__":

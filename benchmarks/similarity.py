@@ -15,25 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchmarks.measure import (
-    COMMAND,
-    SAMPLE,
-    Rounds,
-    cpu_path,
-    seconds,
-    spread,
-    stock_encoder,
-    table,
-    target,
-    target_table,
-)
+from benchmarks import measure
 from prompts.errors import MarqueeError
 from similarity.errors import SimilarityError
 from similarity.index.faiss_index import KINDS
 
 if TYPE_CHECKING:
     from benchmarks.searching import KindResult
-    from similarity.index.folder import Version
+    from similarity.index.versions import Version
 
 _K = 10
 
@@ -45,12 +34,10 @@ class SimilarityPlan:
     Attributes:
         vectors: synthetic vectors to search.
         films: maximum films of the index that is built and served.
-        clients: concurrent clients.
         kinds: kinds of index, in addition to exact search.
         texts: texts per round of encoding.
-        rounds: rounds of encoding.
         requests: requests of all clients.
-        folder: folder of the vectors and indexes.
+        folder: of the vectors and indexes.
     """
 
     vectors: int
@@ -66,7 +53,7 @@ class SimilarityPlan:
 _SMOKE = SimilarityPlan(2_000, 40, 2, ("hnsw", "ivf"), 8, 1, 8, Path("var/bench-similarity/smoke"))
 
 
-@click.command(context_settings=COMMAND)
+@click.command(context_settings=measure.COMMAND)
 @click.option("--data", type=click.Path(path_type=Path),
               help="Films: a table.  [default: imdb_genres.jsonl.gz in BENCH_DATA, else data/sample]")  # fmt: skip
 @click.option("--parts", default="encode,search,build,plots,serve", show_default=True, help="What to measure.")
@@ -100,8 +87,8 @@ def _films(data: Path | None) -> Any:
     from eval.datasets.film_list import FilmColumns, Films
 
     collected = Path(os.environ.get("BENCH_DATA", "")) / "imdb_genres.jsonl.gz"
-    path = data or (collected if os.environ.get("BENCH_DATA") and collected.exists() else SAMPLE)
-    sample = path.resolve() == SAMPLE.resolve()
+    path = data or (collected if os.environ.get("BENCH_DATA") and collected.exists() else measure.SAMPLE)
+    sample = path.resolve() == measure.SAMPLE.resolve()
     return Films(path, FilmColumns(text="plot", genres="tmdb_genres") if sample else FilmColumns())
 
 
@@ -110,7 +97,7 @@ def _provenance(films: Any) -> str:
     libraries = ", ".join(f"{name} {version(name)}" for name in names)
     return (
         f"Films of {films.path.name}; {libraries}. Medians, minimum–maximum in brackets. Compare ratios only: one "
-        f"machine, one run. {cpu_path()}"
+        f"machine, one run. {measure.cpu_path()}"
     )
 
 
@@ -122,7 +109,7 @@ def _encode(plan: SimilarityPlan, films: Any) -> str:
     from similarity.encoders.minilm import MiniLM
 
     texts = [film.words for film in islice(films, plan.texts)]
-    ours, stock = MiniLM(), stock_encoder()
+    ours, stock = MiniLM(), measure.stock_encoder()
     encoders: Mapping[str, Callable[[Sequence[str]], Any]] = {
         "sentence-transformers, by default": lambda batch: stock.encode(
             batch, batch_size=32, normalize_embeddings=True, show_progress_bar=False
@@ -130,17 +117,17 @@ def _encode(plan: SimilarityPlan, films: Any) -> str:
         "`MiniLM`": ours.encode,
     }
     plain, own = (encode(texts[:32]) for encode in encoders.values())  # warms up
-    rates = Rounds()
+    rates = measure.Rounds()
     for number in range(plan.rounds):
         for name in list(encoders)[:: 1 if number % 2 else -1]:
-            rates.add(name, len(texts) / seconds(lambda name=name: encoders[name](texts)))  # type: ignore[misc]
+            rates.add(name, len(texts) / measure.seconds(lambda name=name: encoders[name](texts)))  # type: ignore[misc]
     speedups, cosine = rates.ratios("`MiniLM`", "sentence-transformers, by default"), float((plain * own).sum(1).min())
     targets = [
-        target("speed-up over sentence-transformers", median(speedups), 3, shown=spread(speedups, 2)),
-        target("minimum cosine to float32", cosine, 0.999, shown=f"{cosine:.5f}"),
+        measure.target("speed-up over sentence-transformers", median(speedups), 3, shown=measure.spread(speedups, 2)),
+        measure.target("minimum cosine to float32", cosine, 0.999, shown=f"{cosine:.5f}"),
     ]
-    rows = [[name, spread(rates.values[name])] for name in encoders]
-    return "\n\n".join((table(("encoder", "texts/s, batch 32"), rows), target_table(targets)))
+    rows = [[name, measure.spread(rates.values[name])] for name in encoders]
+    return "\n\n".join((measure.table(("encoder", "texts/s, batch 32"), rows), measure.target_table(targets)))
 
 
 # --- search ---
@@ -157,7 +144,7 @@ def _search(plan: SimilarityPlan, films: Any) -> str:
 def _plots(plan: SimilarityPlan, films: Any) -> str:
     """Search real plots: less clearly clustered, and too few for a slow exact search."""
     from benchmarks.searching import search_all
-    from similarity.index.folder import VECTORS
+    from similarity.index.versions import VECTORS
 
     version = _built_films(plan, films)
     kinds = [kind for kind in plan.kinds if KINDS[kind].min_count <= version.manifest.count]
@@ -168,10 +155,10 @@ def _plots(plan: SimilarityPlan, films: Any) -> str:
 def _searches(results: Mapping[str, KindResult], summary: str, targets: bool) -> str:
     exact = results["flat"]
     heads = ("kind", "p50 ms", "p95 ms", "times exact", "recall@10", "effort", "built in s", "memory MB", "mapped MB")
-    parts = [summary, table(heads, [_kind_row(*row, exact) for row in results.items()])]
+    parts = [summary, measure.table(heads, [_kind_row(*row, exact) for row in results.items()])]
     if targets:
         others = (row for row in results.items() if row[0] != "flat")
-        parts.append(target_table([row for other in others for row in _kind_targets(*other, exact)]))
+        parts.append(measure.target_table([row for other in others for row in _kind_targets(*other, exact)]))
     return "\n\n".join(parts)
 
 
@@ -184,9 +171,9 @@ def _kind_row(name: str, result: KindResult, exact: KindResult) -> list[str]:
 def _kind_targets(name: str, result: KindResult, exact: KindResult) -> list[list[str]]:
     speedup = exact.p50 / result.p50
     return [
-        target(f"{name}: speed-up over exact search", speedup, 100, shown=f"{speedup:,.0f}"),
-        target(f"{name}: recall@10", result.recall, 0.99, shown=f"{result.recall:.4f}"),
-        target(f"{name}: p95", result.p95, 5, "ms", most=True),
+        measure.target(f"{name}: speed-up over exact search", speedup, 100, shown=f"{speedup:,.0f}"),
+        measure.target(f"{name}: recall@10", result.recall, 0.99, shown=f"{result.recall:.4f}"),
+        measure.target(f"{name}: p95", result.p95, 5, "ms", most=True),
     ]
 
 
@@ -208,12 +195,12 @@ def _build(plan: SimilarityPlan, films: Any) -> str:
     elapsed = time.perf_counter() - start
     size = sum(fact["bytes"] for fact in manifest.files.values()) / 2**20
     row = [f"{manifest.count:,}", manifest.kind, f"{elapsed:,.1f}", f"{len(rows) / elapsed:,.1f}", f"{size:,.0f}"]
-    return table(("films", "kind", "seconds", "texts/s", "MB on the disk"), [row])
+    return measure.table(("films", "kind", "seconds", "texts/s", "MB on the disk"), [row])
 
 
 def _built_films(plan: SimilarityPlan, films: Any) -> Version:
     """Return the index of the part ``build``; without one, build it."""
-    from similarity.index.folder import current
+    from similarity.index.versions import current
 
     version = current(plan.folder / "films")
     if version is None:
@@ -236,7 +223,7 @@ def _serve(plan: SimilarityPlan, films: Any) -> str:
         url = f"{running.url}/similar"
 
         def post(text: str) -> float:
-            return seconds(lambda: client.post(url, json={"text": text, "k": _K}).raise_for_status())
+            return measure.seconds(lambda: client.post(url, json={"text": text, "k": _K}).raise_for_status())
 
         post("The first query opens the index.")
         alone = sorted(map(post, (f"alone {text}" for text in texts[:50])))
@@ -245,7 +232,7 @@ def _serve(plan: SimilarityPlan, films: Any) -> str:
             shared = sorted(pool.map(post, texts))
         rate = len(shared) / (time.perf_counter() - start)
     rows = [_clients_row(1, alone, 1 / median(alone)), _clients_row(plan.clients, shared, rate)]
-    return table(("concurrent clients", "requests", "p50 ms", "p95 ms", "requests/s"), rows)
+    return measure.table(("concurrent clients", "requests", "p50 ms", "p95 ms", "requests/s"), rows)
 
 
 def _clients_row(clients: int, ordered: Sequence[float], rate: float) -> list[str]:

@@ -136,7 +136,7 @@ class OfflineTransport:
 
     def backend(self, model: str) -> OpenAICompatible:
         """A backend whose requests go through this transport."""
-        return OpenAICompatible(self, model, lambda: ASSUMED)
+        return OpenAICompatible(self, model, ASSUMED)
 
     @cached_property
     def _connection(self) -> sqlite3.Connection:

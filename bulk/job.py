@@ -13,8 +13,7 @@ from typing import Any
 
 from bulk.answer_store import RESUME, TextBatch, Unknown, text_digest
 from bulk.inputs import InputFiles, TextColumns, file_digest
-from llm.classifier import Classifier
-from llm.provenance import differences, recorded_in_both
+from llm.classifier import Classifier, differences, recorded_in_both
 from prompts.errors import Interrupted, InvalidSetting
 from prompts.files import locked, read_json, write_text_atomically
 from prompts.taxonomy import Taxonomy

@@ -27,8 +27,7 @@ from bulk.job import (
     write_manifest,
 )
 from bulk.progress import Progress, Summary
-from llm.classifier import Usage, total_usage
-from llm.provenance import ServedModels
+from llm.classifier import ServedModels, Usage, total_usage
 from prompts.errors import InvalidDataset, InvalidSetting, MarqueeError
 from prompts.files import publish, sync
 from tabular import Row, open_table

@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -218,9 +218,9 @@ class ProgressLine:
             say(f"{self.label} {done:,}{of_total} {self.unit}, {rate:,.1f} {self.unit}/s{note}".lstrip())
 
 
-def tracked(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
+def tracked(items: Collection[Item], label: str) -> Iterator[Item]:
     """Yield the items and print the progress; the label says in the plural what they are."""
-    progress = ProgressLine("", len(items) if total is None and isinstance(items, Sized) else total, label)
+    progress = ProgressLine("", len(items), label)
     for item in items:
         yield item
         progress.advance(1)

@@ -121,7 +121,7 @@ def probe(refresh: bool, orders: int | None, data: Path, text_field: str, limit:
 
 def _measure_order_sensitivity(orders: int, data: Path, text_field: str, limit: int, as_json: bool) -> None:
     from eval.datasets import texts_of
-    from llm.wrappers.order_ensemble import order_sensitivity
+    from llm.wrappers.combined import order_sensitivity
     from marquee.factory import RequestOptions, classifier_of
     from marquee.settings import read_settings
     from prompts import registry

@@ -93,7 +93,7 @@ def similar(
 ) -> None:  # fmt: skip
     """Find the films most similar to TEXT (or standard input), or to a film by its --id or --title."""
     from service.schemas.routes import SimilarAnswer
-    from similarity.index.reloading import SearchFilter
+    from similarity.index.catalog import SearchFilter
     from similarity.index.search import Query, Similar
 
     if text is None and film is None and not title and not sys.stdin.isatty():

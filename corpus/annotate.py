@@ -63,11 +63,7 @@ class Annotator:
 
 
 def annotator(spec: str, language: str) -> Annotator:
-    """The annotator of a setting.
-
-    Args:
-        spec: ``auto``, ``simplemma``, or ``spacy:`` and the name or folder of a model.
-        language: ISO 639 code.
+    """The annotator of a setting: ``auto``, ``simplemma``, or ``spacy:`` and the name or folder of a model.
 
     Raises:
         InvalidSetting: spaCy, the model or the language is not available.

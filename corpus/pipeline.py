@@ -23,8 +23,7 @@ _FORMAT = "marquee-corpus-1"
 _LOCK = ".lock"
 
 Settings = Mapping[str, Any]
-OnStart = Callable[[str, str], object]
-"""Called with the name of each step that is run, and the reason."""
+OnStart = Callable[[str, str], object]  # called with the name of each step that is run, and the reason
 
 
 @dataclass(frozen=True)

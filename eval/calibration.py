@@ -18,7 +18,7 @@ from eval.datasets import Example
 from llm.classifier import Classifier, Prediction
 from llm.language_model import LanguageModel
 from llm.thresholds import LabelThreshold, ThresholdStore, batch_calibration, default, fit
-from llm.wrappers.two_models import FittedMargin, fit_margin
+from llm.wrappers.combined import FittedMargin, fit_margin
 from prompts.errors import InvalidDataset
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text

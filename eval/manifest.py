@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.datasets import Example
-from llm.provenance import differences, recorded_in_both
+from llm.classifier import differences, recorded_in_both
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.files import digest_of, read_json, write_text_atomically
 from prompts.taxonomy import Taxonomy
@@ -102,11 +102,7 @@ def check_same_run(manifest: Manifest, requested: Manifest, folder: Path) -> Non
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a run.
-
-    Raises:
-        InvalidDataset: there is none, or it is not a JSON object.
-    """
+    """The manifest of a run; raises ``InvalidDataset`` if there is none, or it is not a JSON object."""
     path = folder / MANIFEST
     if not path.exists():
         raise InvalidDataset(f"there is no {path}; give the folder of a run, as main.py evaluate writes it")

@@ -39,11 +39,7 @@ class Metric:
 
 
 def indicator(label_sets: Sequence[Sequence[str]], labels: Taxonomy | Sequence[str]) -> Labels:
-    """Label sets as a matrix of shape (texts, labels), columns in the order of the labels.
-
-    Raises:
-        KeyError: a label that is none of these.
-    """
+    """Label sets as a matrix of shape (texts, labels), in the order of the labels; ``KeyError`` for an unknown one."""
     names = labels.names if isinstance(labels, Taxonomy) else labels
     matrix = np.zeros((len(label_sets), len(names)), dtype=bool)
     column = {name: place for place, name in enumerate(names)}

@@ -123,12 +123,12 @@ class RunLog:
         Raises:
             InvalidDataset: another line is not a row.
         """
-        return [row for _, row in read_rows(self.path, self._complete_lines())]
+        return [row for _, row in read_rows(self.path, self._lines()[0])]
 
     @property
     def torn(self) -> bool:
         """Whether the last line has no end."""
-        return len(self._complete_lines()) < len(self._bytes())
+        return bool(self._lines()[1])
 
     def append(self, rows: Iterable[RunRow]) -> None:
         """Add rows; they are on the disk when this returns."""
@@ -140,12 +140,11 @@ class RunLog:
         with replacing(self.path) as new, new.open("wb") as out:
             _write(out, rows)
 
-    def _bytes(self) -> bytes:
-        return self.path.read_bytes() if self.path.exists() else b""
-
-    def _complete_lines(self) -> bytes:
-        content = self._bytes()
-        return content[: content.rfind(b"\n") + 1]
+    def _lines(self) -> tuple[bytes, bytes]:
+        """The complete lines, and the beginning of an unfinished one."""
+        content = self.path.read_bytes() if self.path.exists() else b""
+        end = content.rfind(b"\n") + 1
+        return content[:end], content[end:]
 
 
 def read_rows(path: Path, content: bytes) -> Iterator[tuple[str, RunRow]]:

@@ -29,10 +29,9 @@ from eval.manifest import (
 from eval.results import RunResults
 from eval.rows import ROWS, RunLog, RunRow
 from eval.run_metrics import METRICS_FILE, RunMetrics, write_metrics
-from llm.classifier import Classifier
+from llm.classifier import Classifier, ServedModels
 from llm.costs import Preview
-from llm.provenance import ServedModels
-from llm.wrappers.order_ensemble import order_sensitivity
+from llm.wrappers.combined import order_sensitivity
 from prompts.errors import InvalidSetting
 from prompts.files import locked
 from prompts.text import Text
@@ -143,7 +142,7 @@ class EvaluationRun:
         """Classify the first ``alone`` texts under several orders of the labels; writes ``order.json``.
 
         Returns:
-            ``orders``, ``texts``, and the fields of ``llm.wrappers.order_ensemble.OrderSensitivity``.
+            ``orders``, ``texts``, and the fields of ``llm.wrappers.combined.OrderSensitivity``.
         """
         texts = [example.text for example in self.data.examples[: self.options.alone or None]]
         measured = order_sensitivity(self.system.open().classifier, texts, self.data.taxonomy, orders)

@@ -15,15 +15,7 @@ import numpy as np
 from eval.metrics import ACCURACY, CALIBRATION, METRICS, RANKING, Metric, single
 from eval.results import RunResults, run_folders
 from eval.rows import RunRow
-from eval.significance import (
-    RESAMPLES,
-    Interval,
-    Sums,
-    bootstrap,
-    bootstrap_average_precision,
-    group_numbers,
-    interval,
-)
+from eval.significance import RESAMPLES, Interval, Sums, bootstrap, bootstrap_average_precision, group_numbers, interval
 from llm.classifier import Usage
 from llm.costs import cost
 
@@ -90,11 +82,7 @@ def write_metrics(run: RunResults) -> RunMetrics:
 
 
 def rescore(folder: Path) -> dict[str, RunMetrics]:
-    """``write_metrics`` for a run, or for every run in a folder, by the systems' specs.
-
-    Raises:
-        InvalidDataset: there is none.
-    """
+    """``write_metrics`` for a run, or for every run in a folder, by the systems' specs; ``InvalidDataset`` if none."""
     return {run.system: write_metrics(run) for run in map(RunResults.read, run_folders(folder))}
 
 
@@ -152,6 +140,7 @@ def speed_and_cost(rows: Sequence[RunRow], manifest: Mapping[str, Any]) -> RunMe
     Cached predictions do not count in time and tokens.
     """
     fresh = [row for row in rows if not row.cached]
+    models = Counter(row.source.model for row in rows)
     return {
         "invalid": sum(row.problem is not None for row in rows) / len(rows),
         "abstentions": sum(not row.labels and row.problem is None for row in rows) / len(rows),
@@ -160,7 +149,7 @@ def speed_and_cost(rows: Sequence[RunRow], manifest: Mapping[str, Any]) -> RunMe
         **_speed(fresh),
         "peak MB": manifest.get("peak_mb"),
         **_cost(fresh),
-        **_texts_by_model(rows),
+        **({f"by {model}": count for model, count in models.items()} if len(models) > 1 else {}),
     }
 
 
@@ -213,9 +202,3 @@ def _cost(rows: Sequence[RunRow]) -> RunMetrics:
         "written tokens per 1,000": thousand * sum(usage.completion_tokens for usage in used),
         "USD per 1,000": None if None in costs else thousand * sum(filter(None, costs)),
     }
-
-
-def _texts_by_model(rows: Sequence[RunRow]) -> RunMetrics:
-    """The number of texts by model, where there is more than one."""
-    models = Counter(row.source.model for row in rows)
-    return {f"by {model}": count for model, count in models.items()} if len(models) > 1 else {}

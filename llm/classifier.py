@@ -1,11 +1,17 @@
-"""The ``Classifier`` protocol and its result types: texts and a taxonomy in, one prediction per text out."""
+"""The ``Classifier`` protocol and its results: texts and a taxonomy in, one prediction and its source per text out.
+
+The last part compares the sources of a run with those of the system that would continue it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
+from prompts.errors import InvalidSetting
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 
@@ -21,6 +27,8 @@ ProblemKind = Literal[
     "client_disconnected",
 ]
 ScoreType = Literal["probability", "share", "similarity"]
+_ENDPOINT = ("endpoint", "extra_body")
+_LONGEST = 80  # characters of a value in a message
 # Kinds that depend on the text or its answer; the others depend on the moment or the settings.
 OF_A_TEXT: frozenset[ProblemKind] = frozenset(["empty", "too_long", "rejected", "unreadable"])
 
@@ -62,13 +70,9 @@ def total_usage(parts: Sequence[Usage]) -> Usage:
 
 @dataclass(frozen=True)
 class AnswerSource:
-    """What produced a prediction.
+    """What produced a prediction: names, those of taxonomy and prompt with a digest (``tmdb@0f3a…``).
 
-    Attributes:
-        model: name of the model; that of an embedded model begins with ``embedded/``.
-        taxonomy: name and digest, ``tmdb@0f3a…``.
-        prompt: name and digest of the prompt, if one was used.
-        strategy: strategy of the language model, if one was called.
+    The name of an embedded model begins with ``embedded/``; only language models have a prompt and a strategy.
     """
 
     model: str
@@ -83,11 +87,9 @@ class Prediction:
 
     Attributes:
         labels: names from the taxonomy, each once; best first where there are scores, else in taxonomy order.
-        source: what produced them.
         scores: score by label, higher is better; labels that were not scored are missing.
         problem: why there are no labels.
         dropped: output of the model that is not in the taxonomy, or beyond ``max_labels``.
-        usage: tokens of the answer.
         cached: whether the answer comes from the answer cache.
         score_type: ``probability`` of each label by itself; ``share`` of one probability that all labels (and "none",
             where allowed) sum up to; ``similarity`` a cosine. None without scores.
@@ -128,3 +130,61 @@ class Fingerprinting(Classifier, Protocol):
 def no_text(text: Text) -> Problem:
     """The problem of an empty text."""
     return Problem("empty", text.fault or "there is no text to label")
+
+
+def recorded_in_both(kept: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """The setups of a run's manifest and of the system that would continue it, without what cannot be compared.
+
+    Manifests of earlier versions have no ``endpoint`` and no ``extra_body``. ``model`` is missing where the endpoint's
+    list chooses it; the names in the answers are compared then (``ServedModels``).
+    """
+    skipped = set() if "endpoint" in kept else {*_ENDPOINT}
+    if "endpoint" in now and not ("model" in kept and "model" in now):
+        skipped.add("model")
+    before, after = ({name: value for name, value in one.items() if name not in skipped} for one in (kept, now))
+    return before, after
+
+
+def differences(kept: Mapping[str, Any], now: Mapping[str, Any]) -> Mapping[str, str]:
+    """What differs between two mappings, in words, by dotted name."""
+    before, after = _flat(kept), _flat(now)
+    differing = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
+    return {name: f"{name} {_short(before.get(name))}, now {_short(after.get(name))}" for name in differing}
+
+
+class ServedModels:
+    """The names that a run's answers give the model; a resumed run refuses those of another model.
+
+    Where a fallback or a cascade answers too, or several models have answered before (a router), any name is accepted.
+    So it is where the manifest has no endpoint: answers of earlier versions carry the configured name. ``setup`` is
+    that of the manifest, ``names`` are those in the run's answers.
+    """
+
+    def __init__(self, setup: Mapping[str, Any], names: Collection[str], folder: Path) -> None:
+        self._endpoint, self._folder = setup.get("endpoint"), folder
+        several = setup.get("fallback") or setup.get("cascade") or len(names) != 1
+        self._expected = "" if several or not self._endpoint else next(iter(names))
+
+    def check(self, names: Iterable[str]) -> None:
+        """Compare the names in the first new answers; another one than the run's raises InvalidSetting."""
+        found = set(names)
+        if self._expected and (strange := sorted(found - {self._expected})):
+            raise InvalidSetting(
+                f"{self._folder} has answers of the model {self._expected!r}, and {self._endpoint} now answers as "
+                f"{', '.join(map(repr, strange))}; serve {self._expected!r} there, give another --out, or "
+                "--overwrite to start over"
+            )
+        if found:
+            self._expected = ""
+
+
+def _flat(value: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, one in value.items():
+        found |= _flat(one, f"{above}{name}.") if isinstance(one, Mapping) else {f"{above}{name}": one}
+    return found
+
+
+def _short(value: Any) -> str:
+    words = json.dumps(value, ensure_ascii=False)
+    return words if len(words) <= _LONGEST else words[: _LONGEST - 3] + "..."

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import yaml
 
 from llm.backends.backend import Conversation, CountingBackend
+from llm.backends.prefix_sharing import common_length
 from llm.classifier import Usage
 from llm.language_model import LanguageModel
 from prompts.taxonomy import Taxonomy
@@ -48,36 +49,19 @@ def cost(model: str, usage: Usage) -> float | None:
 
 @dataclass(frozen=True)
 class Preview:
-    """Estimated cost of classifying some texts.
+    """Estimated cost of classifying some texts."""
 
-    Attributes:
-        requests: number of requests.
-        prompt_tokens: of all requests together.
-        shared_tokens: prompt tokens that repeat the beginning of an earlier request; a prefix cache skips them.
-        written_tokens: maximum of tokens that the model writes, roughly.
-        counted: whether the endpoint counted the prompts; otherwise they are estimated from their length.
-        usd: price without a prefix cache; None where the model's price is not known.
-        usd_cached: price where every shared token is in the prefix cache.
-    """
-
-    requests: int
-    prompt_tokens: int
-    shared_tokens: int
-    written_tokens: int
-    counted: bool
-    usd: float | None
-    usd_cached: float | None
+    requests: int  # number of requests
+    prompt_tokens: int  # of all requests together
+    shared_tokens: int  # prompt tokens that repeat the beginning of an earlier request; a prefix cache skips them
+    written_tokens: int  # maximum of tokens that the model writes, roughly
+    counted: bool  # whether the endpoint counted the prompts; otherwise they are estimated from their length
+    usd: float | None  # price without a prefix cache; None where the model's price is not known
+    usd_cached: float | None  # price where every shared token is in the prefix cache
 
 
 def preview(model: LanguageModel, texts: Sequence[Text], taxonomy: Taxonomy, orders: int = 1) -> Preview:
-    """Tokens and price of classifying texts, without sending any to the model.
-
-    Args:
-        model: the language model.
-        texts: the texts; empty ones are not sent.
-        taxonomy: the taxonomy.
-        orders: number of label permutations per text.
-    """
+    """Tokens and price of classifying texts under ``orders`` label permutations, without sending any to the model."""
     requests = [model.conversations(text, taxonomy) for text in texts if not text.empty]
     firsts = [conversations[0] for conversations in requests]
     counted = model.backend.count(firsts) if isinstance(model.backend, CountingBackend) and firsts else None
@@ -101,8 +85,7 @@ def preview(model: LanguageModel, texts: Sequence[Text], taxonomy: Taxonomy, ord
 def _shared_chars(requests: Sequence[Sequence[Conversation]]) -> int:
     """Number of leading characters that requests share with an earlier one.
 
-    That is the static part and the examples for every text but the first, and the text itself from its second question
-    on.
+    These are the static part and the examples from the second text on, and the text from its second question on.
     """
     seen: set[str] = set()
     shared = 0
@@ -112,16 +95,10 @@ def _shared_chars(requests: Sequence[Sequence[Conversation]]) -> int:
             content = _content(conversation)
             beginnings = list(accumulate(message["content"] for message in conversation[:-1]))
             known = max((len(beginning) for beginning in beginnings if beginning in seen), default=0)
-            shared += max(known, _common_prefix(previous, content))
+            shared += max(known, common_length(previous, content))
             seen.update(beginnings)
             previous = content
     return shared
-
-
-def _common_prefix(first: str, second: str) -> int:
-    """Number of leading characters that two strings share."""
-    pairs = enumerate(zip(first, second, strict=False))
-    return next((place for place, (one, other) in pairs if one != other), min(len(first), len(second)))
 
 
 def _content(conversation: Conversation) -> str:

@@ -1,71 +1,71 @@
-"""A language model as a classifier: prompt, backend, strategy and thresholds together."""
+"""A language model as a classifier: prompt, few-shot examples, backend, strategy and thresholds together."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llm.backends.backend import Backend, Conversation
-from llm.classifier import AnswerSource, Prediction, no_text, total_usage
-from llm.few_shot import ExampleSelector, examples_digest, no_examples
-from llm.strategies.registry import STRATEGIES, best
+from llm.classifier import AnswerSource, Prediction, ScoreType, no_text, total_usage
+from llm.strategies import STRATEGIES, best
 from llm.strategies.strategy import PromptBuilder, Strategy, StrategyAnswer
 from llm.thresholds import LabelThreshold, ThresholdStore
-from prompts.files import digest_of
+from prompts.errors import InvalidSetting
+from prompts.files import digest_of, read_text
 from prompts.registry import prompt_for
 from prompts.taxonomy import Taxonomy
 from prompts.template import AnswerFormat, FewShotExample, Prompt
 from prompts.text import Text, checked_texts
 
+if TYPE_CHECKING:
+    from llm.embedded.cosine import TextEncoder
+    from similarity.encoders.tokens import Vectors
+
 # Part of every fingerprint. Raise it when the same inputs give other messages, or the same reply other labels.
 _VERSION = 7
+ExampleSelector = Callable[[Sequence[Text], Taxonomy], list[tuple[FewShotExample, ...]]]
+
+
+def no_examples(texts: Sequence[Text], taxonomy: Taxonomy) -> list[tuple[FewShotExample, ...]]:
+    """No examples for any text."""
+    return [()] * len(texts)
 
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """Classifies texts with a language model.
+    """Classifies texts with a language model."""
 
-    Attributes:
-        backend: the model.
-        strategy: how its output becomes labels and scores; None takes the best that the backend supports
-            (``llm.strategies.registry.best``).
-        prompt: the prompt; None chooses one per text (``prompts.registry.prompt_for``).
-        thresholds: from scores to labels, for strategies that return scores only.
-        examples: few-shot examples of each text.
-    """
-
-    backend: Backend
+    backend: Backend  # the model
+    # How its output becomes labels and scores; None takes the best that the backend supports
+    # (``llm.strategies.best``).
     strategy: Strategy | None = None
-    prompt: Prompt | None = None
+    prompt: Prompt | None = None  # the prompt; None chooses one per text (``prompts.registry.prompt_for``)
+    # From scores to labels, for strategies that return scores only.
     thresholds: ThresholdStore = field(default_factory=ThresholdStore)
-    examples: ExampleSelector = no_examples
+    examples: ExampleSelector = no_examples  # few-shot examples of each text
 
     @property
     def name(self) -> str:
-        """The model's name."""
         return self.backend.name
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
         """See ``Classifier.classify``; labels come best first where there are scores, else in taxonomy order."""
         originals = checked_texts(texts)
         readable = [text for text in originals if not text.empty]
-        strategy = self.strategy_for(taxonomy)
+        empty = (
+            (StrategyAnswer(problem=no_text(text)), self.strategy_for(taxonomy)) for text in originals if text.empty
+        )
         selected = self.examples(readable, taxonomy)
         prompts = [self._prompt_builder(text, examples) for text, examples in zip(readable, selected, strict=True)]
         answers = iter(self._answers(prompts, taxonomy))
-        return [
-            self._prediction(
-                text, *((StrategyAnswer(problem=no_text(text)), strategy) if text.empty else next(answers)), taxonomy
-            )
-            for text in originals
-        ]
+        return [self._prediction(text, *next(empty if text.empty else answers), taxonomy) for text in originals]
 
     def fingerprint(self, text: Text, taxonomy: Taxonomy) -> str:
-        """Digest of model, prompt, text, few-shot examples, taxonomy, strategy, decoding and threshold.
-
-        No message is rendered.
-        """
+        """Digest of model, prompt, text, examples, taxonomy, strategy, decoding and threshold; renders no message."""
         strategy, prompt = self.strategy_for(taxonomy), self._prompt(text, taxonomy)
         decoding = dict(self.backend.decoding)  # queries the endpoint for its model, on which the name depends
         everything = [
@@ -119,16 +119,12 @@ class LanguageModel:
         """
         strategy = self.strategy_for(taxonomy)
         answers = [(answer, strategy) for answer in (strategy.ask(self.backend, prompts, taxonomy) if prompts else [])]
-        failed_predictions = [
-            place
-            for place, (answer, _) in enumerate(answers)
-            if answer.problem is not None and answer.problem.kind == "unreadable"
-        ]
-        if self.strategy or strategy.returns_labels or not failed_predictions:
+        unreadable = [i for i, (one, _) in enumerate(answers) if one.problem and one.problem.kind == "unreadable"]
+        if self.strategy or strategy.returns_labels or not unreadable:
             return answers
         json_list = STRATEGIES["json_list"]
-        second = json_list.ask(self.backend, [prompts[place] for place in failed_predictions], taxonomy)
-        for place, answer in zip(failed_predictions, second, strict=True):
+        second = json_list.ask(self.backend, [prompts[place] for place in unreadable], taxonomy)
+        for place, answer in zip(unreadable, second, strict=True):
             usage = total_usage([answers[place][0].usage, answer.usage])
             answers[place] = replace(answer, usage=usage), json_list
         return answers
@@ -143,15 +139,9 @@ class LanguageModel:
         prompt = self._prompt(text, taxonomy)
         source = AnswerSource(self.name, taxonomy.versioned_name, prompt.versioned_name, strategy.name)
         mutually_exclusive = strategy.mutually_exclusive(taxonomy)
-        prediction = Prediction(
-            answer.labels,
-            source,
-            answer.scores,
-            answer.problem,
-            answer.dropped,
-            answer.usage,
-            score_type=("share" if mutually_exclusive else "probability") if answer.scores else None,
-        )
+        score_type: ScoreType | None = ("share" if mutually_exclusive else "probability") if answer.scores else None
+        known = (answer.problem, answer.dropped, answer.usage)
+        prediction = Prediction(answer.labels, source, answer.scores, *known, score_type=score_type)
         if strategy.returns_labels or answer.problem:
             return prediction
         threshold = self.threshold(text, taxonomy)
@@ -160,3 +150,87 @@ class LanguageModel:
 
     def _prompt(self, text: Text, taxonomy: Taxonomy) -> Prompt:
         return self.prompt or prompt_for(text, taxonomy)
+
+
+@dataclass(frozen=True)
+class StaticExamples:
+    """The same examples for every text, so that they stay in the server's prefix cache.
+
+    Texts under another taxonomy than ``taxonomy_name``, that of the examples' labels, get no examples.
+    """
+
+    examples: tuple[FewShotExample, ...]
+    taxonomy_name: str
+
+    @cached_property
+    def digest(self) -> str:
+        return _digest([self.taxonomy_name], self.examples)
+
+    def __call__(self, texts: Sequence[Text], taxonomy: Taxonomy) -> list[tuple[FewShotExample, ...]]:
+        return [self.examples if taxonomy.name == self.taxonomy_name else ()] * len(texts)
+
+
+class NearestExamples:
+    """The ``number`` examples most similar to each text (cosine), the nearest last, next to the text.
+
+    Texts under another taxonomy than ``taxonomy_name``, that of the examples' labels, get no examples.
+    """
+
+    def __init__(
+        self, encoder: TextEncoder, examples: Sequence[FewShotExample], taxonomy_name: str, number: int
+    ) -> None:
+        self._encoder, self._examples = encoder, tuple(examples)
+        self._taxonomy_name, self._number = taxonomy_name, number
+
+    @cached_property
+    def digest(self) -> str:
+        return _digest([self._taxonomy_name, self._number, self._encoder.name], self._examples)
+
+    def __call__(self, texts: Sequence[Text], taxonomy: Taxonomy) -> list[tuple[FewShotExample, ...]]:
+        """The examples for each text; a text is never its own example."""
+        if not texts or taxonomy.name != self._taxonomy_name:
+            return no_examples(texts, taxonomy)
+        rows = (self._encoder.encode([text.body for text in texts]) @ self._vectors.T).tolist()
+        return [self._nearest(row, text) for row, text in zip(rows, texts, strict=True)]
+
+    @cached_property
+    def _vectors(self) -> Vectors:
+        return self._encoder.encode([example.text.body for example in self._examples])
+
+    def _nearest(self, similarities: Sequence[float], text: Text) -> tuple[FewShotExample, ...]:
+        order = sorted(range(len(similarities)), key=lambda place: -similarities[place])
+        others = (self._examples[place] for place in order if self._examples[place].text.body != text.body)
+        return tuple(list(others)[: self._number][::-1])
+
+
+def examples_digest(selector: ExampleSelector, text: Text, taxonomy: Taxonomy) -> str:
+    """Digest that changes with the examples of a text; does not select them where the selector has a digest."""
+    if isinstance(selector, StaticExamples | NearestExamples):
+        return selector.digest
+    return _digest([], selector([text], taxonomy)[0])
+
+
+def _digest(options: Sequence[object], examples: Sequence[FewShotExample]) -> str:
+    return digest_of(json.dumps([*options, *map(asdict, examples)]))
+
+
+def load_examples(path: Path, taxonomy: Taxonomy) -> tuple[FewShotExample, ...]:
+    """Examples from a JSON-lines file with ``text`` and ``labels`` (a list).
+
+    Raises:
+        InvalidSetting: the file cannot be read, a field is missing, or a label is not in the taxonomy.
+    """
+    try:
+        rows = [json.loads(line) for line in read_text(path, InvalidSetting).splitlines() if line.strip()]
+        return tuple(FewShotExample(Text(row["text"]), _resolved(row["labels"], taxonomy)) for row in rows)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidSetting(
+            f"{path}: every line needs text and labels, labels of {taxonomy.name!r} ({error})"
+        ) from None
+
+
+def _resolved(names: Sequence[str], taxonomy: Taxonomy) -> tuple[str, ...]:
+    unknown = [name for name in names if taxonomy.known(name) is None]
+    if unknown:
+        raise ValueError(f"unknown label {unknown[0]!r}")
+    return tuple(dict.fromkeys(name for name in map(taxonomy.resolve, names) if name))

@@ -24,23 +24,14 @@ _VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what its --max-lora-rank
 
 @dataclass(frozen=True)
 class Adapter:
-    """An adapter as ``peft`` writes it.
+    """An adapter as ``peft`` writes it."""
 
-    Attributes:
-        folder: its folder.
-        base: folder or name of its base model, as in the training.
-        rank: the highest rank of its matrices.
-        digest: 8 hex digits of its weights.
-        config: its ``adapter_config.json``.
-        manifest: the manifest of its training; empty if it was not trained by this program.
-    """
-
-    folder: Path
-    base: str
-    rank: int
-    digest: str
-    config: Mapping[str, Any]
-    manifest: Mapping[str, Any]
+    folder: Path  # its folder
+    base: str  # folder or name of its base model, as in the training
+    rank: int  # the highest rank of its matrices
+    digest: str  # 8 hex digits of its weights
+    config: Mapping[str, Any]  # its ``adapter_config.json``
+    manifest: Mapping[str, Any]  # the manifest of its training; empty if it was not trained by this program
 
     def name_on(self, base: str) -> str:
         """Name of the model that this adapter makes of a base."""
@@ -78,13 +69,7 @@ def load_adapter(folder: Path) -> Adapter:
 
 
 def check_base(adapter: Adapter, model: str) -> None:
-    """Compare a model with the base of an adapter.
-
-    The weights are compared if the manifest has those of the training and the model is on this machine; else the names.
-
-    Args:
-        adapter: the adapter.
-        model: folder of a model, or its name on the hub.
+    """Compare a model, a folder or a name on the hub, with the base of an adapter: by their weights if known, or names.
 
     Raises:
         InvalidSetting: it is another model.
@@ -104,10 +89,9 @@ def check_base(adapter: Adapter, model: str) -> None:
 
 
 def weights_digest(model: str) -> str | None:
-    """12 hex digits of a model's weights and shape; None if they are not on this machine.
+    """12 hex digits of a model's weights; None if they are not on this machine.
 
-    It covers the size, the beginning and slices of every weight file: another model or further training changes all of
-    them, and seven billion weights need not be read.
+    It covers the size and slices of every weight file, since seven billion weights take long to read.
     """
     folder = model_folder(model)
     files = sorted(folder.glob("*.safetensors")) if folder else []
@@ -131,11 +115,7 @@ def model_folder(model: str) -> Path | None:
 
 
 def vllm_arguments(adapter: Adapter, name: str) -> tuple[str, ...]:
-    """Arguments of a vLLM server that serves an adapter with its base.
-
-    Args:
-        adapter: the adapter.
-        name: model name in requests.
+    """Arguments of a vLLM server that serves an adapter with its base; ``name`` is the model name in requests.
 
     Raises:
         InvalidSetting: an adapter of a form that vLLM does not serve.

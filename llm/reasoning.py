@@ -20,7 +20,7 @@ _TURN_END = re.compile(
 )
 # Everything before the last of these is reasoning, also where the opening mark is part of the prompt and not written.
 _CLOSED = re.compile(
-    rf"</\s*{_NAMES}\s*>"
+    rf"(?im)</\s*{_NAMES}\s*>"
     r"|\[/(?:THINK|THINKING|REASONING)\]"
     r"|\u25c1/think\u25b7"
     r"|<\|(?:END_THINKING|end_of_thought|end_think(?:ing)?|/think)\|>"
@@ -30,11 +30,10 @@ _CLOSED = re.compile(
     r"|assistantfinal(?:\s?json)?"
     r"|\[BEGIN FINAL RESPONSE\]"
     r"|\bHere(?:'s|\u2019s| is) my (?:final )?response\s*:"
-    r"|^[\W_]{0,8}(?:(?:my|the)\s+)?final\s+(?:answer|response|output|labels?|genres?|classification)\b[\W_]{0,4}(?::|is|are)",
-    re.IGNORECASE | re.MULTILINE,
+    r"|^[\W_]{0,8}(?:(?:my|the)\s+)?final\s+(?:answer|response|output|labels?|genres?|classification)\b[\W_]{0,4}(?::|is|are)"
 )
 _OPENED = re.compile(
-    rf"<\s*{_NAMES}\s*>"
+    rf"(?i)<\s*{_NAMES}\s*>"
     r"|\[(?:THINK|THINKING|REASONING)\]"
     r"|\u25c1think\u25b7"
     r"|<\|(?:START_THINKING|begin_of_thought|begin_think(?:ing)?|think)\|>"
@@ -42,17 +41,15 @@ _OPENED = re.compile(
     r"|<\|channel\|>\s*(?:analysis|commentary)\b"
     r"|<\|channel>\s*thought\b"
     r"|\bHere(?:'s|\u2019s| is) my thought process\s*:"
-    r"|\bHere are my reasoning steps\s*:",
-    re.IGNORECASE,
+    r"|\bHere are my reasoning steps\s*:"
 )
 # Harmony without its control tokens: "analysisThe plot tells …"; case matters, since "Analysis" may be a label.
 _OPENED_PLAINLY = re.compile(r"\A\s*(?:analysis|commentary)(?=[A-Z])")
 # Control tokens and tags around the answer itself.
 _WRAPPING = re.compile(
-    r"<\|[^<>|]{1,40}\|>|<\uff5c[^<>]{1,40}\uff5c>|</?s>|<(?:eos|bos|pad|end_of_turn|start_of_turn)>"
+    r"(?i)<\|[^<>|]{1,40}\|>|<\uff5c[^<>]{1,40}\uff5c>|</?s>|<(?:eos|bos|pad|end_of_turn|start_of_turn)>"
     r"|</?(?:answer|answers|response|output|result|final|final_answer|tool_call|json|labels?|genres?)>"
-    r"|\[END FINAL RESPONSE\]|\[/?INST\]|\[TOOL_CALLS\]",
-    re.IGNORECASE,
+    r"|\[END FINAL RESPONSE\]|\[/?INST\]|\[TOOL_CALLS\]"
 )
 _BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _TYPESET = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}")

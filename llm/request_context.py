@@ -17,33 +17,21 @@ from llm.classifier import AnswerSource, Prediction, Problem
 from prompts.taxonomy import Taxonomy
 from similarity.errors import Disconnected, Expired, Rejected
 
-_TIMEOUT = Problem("timeout", str(Expired()))
+TIMEOUT = Problem("timeout", str(Expired()))
 _DISCONNECTED = Problem("client_disconnected", str(Disconnected()))
-
-
-def never_disconnects() -> bool:
-    """A request without a client connection, such as one from the command line or a notebook."""
-    return False
 
 
 @dataclass(frozen=True)
 class RequestContext:
-    """What the layers below ``service`` know about the current request.
+    """What the layers below ``service`` know about the current request."""
 
-    Attributes:
-        request_id: sent to the endpoint, so that both logs can be joined.
-        cache_salt: requests with different salts share no prefix cache in vLLM; response times would otherwise reveal
-            what another API key has sent. Empty: all requests share one cache.
-        deadline: monotonic time in seconds after which the result is not needed.
-        disconnected: returns whether the client has closed its connection.
-        span: OpenTelemetry span of the request; micro-batches link to it.
-    """
-
-    request_id: str = ""
+    request_id: str = ""  # sent to the endpoint, so that both logs can be joined
+    # Requests with different salts share no prefix cache in vLLM; response times would otherwise reveal what another
+    # API key has sent. Empty: all requests share one cache.
     cache_salt: str = ""
-    deadline: float = math.inf
-    disconnected: Callable[[], bool] = never_disconnects
-    span: Span = INVALID_SPAN
+    deadline: float = math.inf  # monotonic time in seconds after which the result is not needed
+    disconnected: Callable[[], bool] = lambda: False  # whether the client has closed its connection
+    span: Span = INVALID_SPAN  # OpenTelemetry span of the request; micro-batches link to it
 
     @property
     def remaining(self) -> float:
@@ -54,7 +42,7 @@ class RequestContext:
     def stop_reason(self) -> Problem | None:
         """Why the result is not needed any more (deadline passed or client disconnected); None while it is."""
         if self.remaining <= 0:
-            return _TIMEOUT
+            return TIMEOUT
         return _DISCONNECTED if self.disconnected() else None
 
 
@@ -66,13 +54,8 @@ def failed_predictions(problem: Problem, count: int, name: str, taxonomy: Taxono
     return [Prediction((), AnswerSource(name, taxonomy.versioned_name), problem=problem)] * count
 
 
-def timeout_problem() -> Problem:
-    """The problem of a request to an endpoint whose deadline has passed."""
-    return _TIMEOUT
-
-
 def waiting_problem(error: Rejected | Expired | Disconnected) -> Problem:
     """The problem of a text whose request was rejected, or given up while it waited."""
     if isinstance(error, Rejected):
         return Problem("busy", str(error), error.retry_after)
-    return _TIMEOUT if isinstance(error, Expired) else _DISCONNECTED
+    return TIMEOUT if isinstance(error, Expired) else _DISCONNECTED

@@ -24,12 +24,10 @@ NONE = ""
 
 @dataclass(frozen=True)
 class LabelThreshold:
-    """From scores to labels.
+    """From scores to labels: the minimum score of a label, after offsets.
 
-    Attributes:
-        threshold: minimum score of a label.
-        logit_offsets: added to each label's log-odds (or log-probability, where labels are mutually exclusive) first;
-            0 for missing labels. ``NONE`` is the key of "none" among mutually exclusive labels.
+    ``logit_offsets`` are added to each label's log-odds (or log-probability, where labels are mutually exclusive); 0
+    for missing labels. ``NONE`` is the key of "none" among mutually exclusive labels.
     """
 
     threshold: float
@@ -80,14 +78,7 @@ def fit(
     taxonomy: Taxonomy,
     mutually_exclusive: bool = False,
 ) -> LabelThreshold:
-    """The threshold with the best micro-F1 on labelled texts of a validation split.
-
-    Args:
-        scores: score by label, per text.
-        truth: true labels per text.
-        taxonomy: its ``max_labels`` and ``allow_none`` apply.
-        mutually_exclusive: whether the scores of a text and "none" sum to 1.
-    """
+    """The threshold with the best micro-F1 on a validation split: per text, a score by label and the true labels."""
     steps = sorted({round(score, 3) for row in scores for score in row.values()})
     candidates = steps[:: max(1, len(steps) // 200)] or [_PROBABILITY]
 
@@ -106,12 +97,7 @@ def batch_calibration(
 
     Mutually exclusive labels: divides by each label's mean probability (batch calibration, arXiv 2309.17249). Other
     labels: removes only the differences between labels; removing the whole mean would give every label to half of all
-    texts.
-
-    Args:
-        scores: score by label, per unlabelled text; some hundred texts make a stable estimate.
-        mutually_exclusive: whether the scores of a text and "none" sum to 1.
-        threshold: threshold of the result.
+    texts. Some hundred unlabelled texts make a stable estimate.
     """
     names = list(scores[0])
     if mutually_exclusive:
@@ -125,11 +111,9 @@ def batch_calibration(
 
 
 class ThresholdStore:
-    """Learned thresholds by model, strategy, prompt and taxonomy, in one JSON file.
+    """Learned thresholds by model, strategy, prompt and taxonomy, in one JSON file, which need not exist.
 
-    Args:
-        path: the file; it need not exist.
-        threshold: set by hand; takes precedence over learned ones.
+    A ``threshold`` set by hand takes precedence over learned ones.
     """
 
     def __init__(self, path: Path | None = None, threshold: float | None = None) -> None:
@@ -137,7 +121,6 @@ class ThresholdStore:
         self._learned = self._read()
 
     def get(self, key: str, mutually_exclusive: bool) -> LabelThreshold:
-        """The threshold of a key."""
         learned = self._learned.get(key) or default(mutually_exclusive)
         return learned if self._threshold is None else LabelThreshold(self._threshold, learned.logit_offsets)
 

@@ -44,7 +44,6 @@ class FilmRecord:
     """A film as a provider describes it.
 
     Attributes:
-        title: in the provider's spelling.
         year: year of release, where the provider has it.
         url: web page of the film, built from the id and never taken from a reply.
         plot: plot text, never empty.

@@ -39,11 +39,7 @@ class _Retry(ProviderFailure):
 
 
 class RateLimiter:
-    """Spaces the requests of all threads to one host, and pauses them when the host asks for it.
-
-    Args:
-        per_second: maximum request rate.
-    """
+    """Spaces the requests of all threads to one host, and pauses them when the host asks for it."""
 
     def __init__(self, per_second: float) -> None:
         self._interval = 1 / per_second
@@ -83,12 +79,10 @@ class HTTPClient:
     removed from messages.
 
     Args:
-        name: name of the provider.
+        name: of the provider.
         base_url: scheme, host and path that every request starts with.
         per_second: maximum request rate over all threads.
         concurrency: maximum number of concurrent requests.
-        params: query parameters of every request.
-        headers: headers of every request.
         quota_message: text in a 401 or 403 reply that means an exhausted quota, not a wrong key.
         secret: text that is replaced by ``***`` in messages of the host.
     """
@@ -117,13 +111,7 @@ class HTTPClient:
         return f"HTTPClient({self.place})"
 
     def get(self, path: str, params: Mapping[str, str], deadline: float, shape: type[Shape]) -> Shape:
-        """Send a GET request and validate the JSON reply.
-
-        Args:
-            path: path after the base URL.
-            params: query parameters of this request.
-            deadline: monotonic time; retries and pauses end there.
-            shape: model of the reply.
+        """Send a GET request and validate the JSON reply; retries and pauses end at the deadline (monotonic).
 
         Raises:
             ProviderFailure: no valid reply before the deadline.

@@ -51,7 +51,6 @@ class LookupResult:
     Attributes:
         film: the record; None if no provider has one.
         attempts: providers without a record, in the order of the queries.
-        cached: whether the record comes from the cache.
     """
 
     film: FilmRecord | None
@@ -75,7 +74,7 @@ class Lookup:
 
     Args:
         providers: in the order of the queries.
-        store: cache of replies; None caches nothing.
+        store: cache of replies.
         days: how long a record stays cached; "not found" stays a week at most.
         skipped: providers that are not configured, with the way to configure them.
         shared: whether scopes share cached replies.
@@ -104,7 +103,7 @@ class Lookup:
         """The record of the first provider that has the film and its plot.
 
         Args:
-            query: title, and year where known.
+            query: the film.
             deadline: monotonic time.
             ambiguous: result if several films match: the most popular one, or none.
             scope: separates cached replies, for example by API key, so that ``cached`` reveals nothing of other keys.
@@ -142,10 +141,7 @@ class Lookup:
     ) -> Generator[LookupResult, None, None]:
         """One result per query, in order, with some prefetching; for long tables.
 
-        Args:
-            queries: the films.
-            patience: maximum seconds per film, including pauses that a provider asks for.
-            ambiguous: as in ``find``.
+        ``patience`` is the maximum of seconds per film, including pauses that a provider asks for.
         """
         client = PoolClient()
 
@@ -235,10 +231,6 @@ class FairPool:
 
     A hanging call blocks only its own client, since a client has at most ``per_client`` calls running. Queues are
     unbounded; cancelled calls are removed.
-
-    Args:
-        threads: maximum number of concurrent calls.
-        per_client: maximum number of concurrent calls of one client.
     """
 
     def __init__(self, threads: int, per_client: int) -> None:

@@ -28,10 +28,6 @@ class Provider(Protocol):
     def find(self, query: FilmQuery, deadline: float) -> FilmRecord | LookupFailure:
         """The film, or why there is none. Of several matches it is the most popular one, with their number.
 
-        Args:
-            query: title and year.
-            deadline: monotonic time.
-
         Raises:
             ProviderFailure: the request failed.
         """
@@ -72,7 +68,6 @@ class TMDB(HTTPProvider):
     """TMDB as a provider."""
 
     def find(self, query: FilmQuery, deadline: float) -> FilmRecord | LookupFailure:
-        """See ``Provider.find``."""
         found = self._search(query, deadline, {"year": str(query.year)} if query.year else {})
         if isinstance(found, LookupFailure) and query.year:
             found = self._search(query, deadline, {})  # TMDB's year may differ by one

@@ -52,7 +52,6 @@ class Wikipedia(HTTPProvider):
     """A Wikipedia as a provider."""
 
     def find(self, query: FilmQuery, deadline: float) -> FilmRecord | LookupFailure:
-        """See ``Provider.find``."""
         pages = {str(page.pageid): page for page in self._search(query, deadline)}
         films = [film for page in pages.values() if (film := _candidate(page))]
         found = best_match(films, query)

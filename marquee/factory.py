@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from llm import strategies
 from llm.backends.backend import Backend
 from llm.backends.batch_transport import BatchTransport
 from llm.backends.capabilities import CapabilityProbe
@@ -15,14 +16,18 @@ from llm.backends.openai_compatible import EndpointSettings, OpenAICompatible
 from llm.backends.transport import HTTPTransport
 from llm.classifier import Classifier, Prediction, Problem
 from llm.embedded.matcher import Matcher, matcher
-from llm.few_shot import ExampleSelector, NearestExamples, StaticExamples, load_examples, no_examples
-from llm.language_model import LanguageModel
-from llm.strategies import registry as strategies
+from llm.language_model import (
+    ExampleSelector,
+    LanguageModel,
+    NearestExamples,
+    StaticExamples,
+    load_examples,
+    no_examples,
+)
 from llm.thresholds import ThresholdStore
 from llm.wrappers.admission import AdmissionControl, MicroBatched, MicroBatchedPairs
 from llm.wrappers.cache import AnswerStore, Cached
-from llm.wrappers.order_ensemble import OrderEnsemble
-from llm.wrappers.two_models import Cascade, Fallback, Shortlist
+from llm.wrappers.combined import Cascade, Fallback, OrderEnsemble, Shortlist
 from marquee.settings import Settings
 from prompts import registry
 from prompts.taxonomy import Taxonomy

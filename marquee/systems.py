@@ -90,7 +90,7 @@ def offline(
         InvalidSetting: another system, or a setting that another transport does not support.
     """
     from llm.thresholds import ThresholdStore
-    from llm.wrappers.order_ensemble import OrderEnsemble
+    from llm.wrappers.combined import OrderEnsemble
     from marquee import factory
     from marquee.settings import read_settings
     from similarity.encoders.minilm import MiniLM
@@ -168,7 +168,7 @@ def _llm(spec: str, rest: str, context: SystemContext) -> System:
 
 def _options(rest: str, context: SystemContext, spec: str = "") -> RequestOptions:
     """Strategy and prompt, in any order. ``auto`` means the prompt: the strategy ``auto`` is the default anyway."""
-    from llm.strategies.registry import STRATEGIES
+    from llm.strategies import STRATEGIES
     from marquee.factory import RequestOptions
     from prompts import registry
 

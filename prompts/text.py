@@ -56,6 +56,11 @@ class Text:
         """True when there is nothing to read."""
         return not (self.body.strip() or self.title.strip())
 
+    @property
+    def joined(self) -> str:
+        """Title and body as one string, for encoders."""
+        return f"{self.title.strip()}. {self.body.strip()}" if self.title.strip() else self.body
+
 
 def without_lone_surrogates(words: str) -> str:
     """The same words with U+FFFD for every lone surrogate, which UTF-8 cannot hold."""

@@ -14,7 +14,7 @@ from llm.backends.backend import Backend, DecidingBackend
 from llm.classifier import AnswerSource, Classifier, Prediction
 from llm.language_model import LanguageModel
 from llm.request_context import CURRENT_REQUEST, waiting_problem
-from llm.strategies.registry import STRATEGIES
+from llm.strategies import STRATEGIES
 from llm.wrappers.cache import AnswerStore, Cached
 from prompts.errors import InvalidTaxonomy, OtherTaxonomy
 from prompts.taxonomy import Label, Taxonomy

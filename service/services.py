@@ -9,9 +9,8 @@ from threading import Event
 
 from llm.backends.backend import Backend, FakeBackend
 from llm.classifier import Classifier, Problem
-from llm.few_shot import ExampleSelector
-from llm.language_model import LanguageModel
-from llm.strategies.registry import AUTO, STRATEGIES, named
+from llm.language_model import ExampleSelector, LanguageModel
+from llm.strategies import AUTO, STRATEGIES, named
 from llm.thresholds import ThresholdStore
 from lookup.lookup import Lookup
 from marquee.factory import ClassifierFor, Monitor, RequestOptions, answer_store, create, language_model

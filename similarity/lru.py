@@ -16,23 +16,13 @@ def _one(value: object) -> int:
 
 
 class LRUCache(Generic[Key, Value]):
-    """Values by key, up to a total size.
-
-    Args:
-        max_size: of all values together, in the unit of ``size_of``.
-        size_of: size of one value; 1 by default, so that ``max_size`` is a number of entries.
-    """
+    """Values by key, up to a total size in the unit of ``size_of``; by default, a number of entries."""
 
     def __init__(self, max_size: int, size_of: Callable[[Value], int] = _one) -> None:
         self._max_size, self._size_of = max_size, size_of
         self._entries: OrderedDict[Key, tuple[Value, int]] = OrderedDict()
         self._size = 0
         self._lock = threading.Lock()
-
-    @property
-    def size(self) -> int:
-        """Size of the values in the cache."""
-        return self._size
 
     def get(self, key: Key) -> Value | None:
         """The value of a key, which becomes the most recently used; None where there is none."""

@@ -57,12 +57,9 @@ class Points:
 
 
 def points(index: LoadedIndex, most: int, method: str = "auto") -> Points:
-    """The films of an index, or a random sample of them.
+    """The films of an index, or ``most`` of them, sampled at random.
 
-    Args:
-        index: the films.
-        most: maximum number of points.
-        method: ``pca``, ``umap`` (McInnes et al. 2018, arXiv 1802.03426), or ``auto``: UMAP where it is installed.
+    The methods are ``pca``, ``umap`` (McInnes et al. 2018, arXiv 1802.03426), and ``auto``: UMAP where it is installed.
 
     Raises:
         InvalidIndex: UMAP is requested but not installed, or there are fewer than three films.
@@ -123,11 +120,9 @@ _MASKED = 50  # maximum number of genres in a film's bit mask
 
 
 def page(points: Points, name: str) -> str:
-    """The HTML of a map; its policy allows its own style and scripts by their digests, and nothing else.
+    """The HTML of a map, under the name of its catalogue.
 
-    Args:
-        points: the films.
-        name: of the catalogue, for the heading.
+    Its policy allows its own style and scripts by their digests, and nothing else.
     """
     environment = Environment(
         loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
@@ -172,11 +167,7 @@ _LETTER, _LINE = 6.2, 14  # width of a letter, roughly, and height of a line
 def picture(points: Points, named: Collection[str] = (), width: int = 820, height: int = 520) -> str:
     """Every film as a dot in its genre's colour, with its title as a tooltip; SVG for notebooks and documents.
 
-    Args:
-        points: the films.
-        named: ids of films whose titles are written beside their dots, with larger dots.
-        width: pixels, the names of the genres included.
-        height: pixels.
+    The dots of the films ``named`` (ids) are larger, with their titles beside them. Width and height are in pixels.
     """
     head = Markup(
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {0} {1}" width="{0}" role="img" '

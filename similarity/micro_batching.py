@@ -57,11 +57,9 @@ def check_waiting(caller: Caller) -> None:
 
 
 class Admission:
-    """Admission control: a limit on pending calls, those that wait and those being computed.
+    """Admission control: a limit on pending calls, those that wait and those being computed; None is no limit.
 
-    Args:
-        limit: maximum number of pending calls; a longer queue only adds latency. None: unlimited.
-        on_change: called with +1 and -1 as calls come and go.
+    A longer queue only adds latency. ``on_change`` is called with +1 and -1 as calls come and go.
     """
 
     def __init__(self, limit: int | None, on_change: Callable[[int], object] = lambda change: None) -> None:
@@ -71,11 +69,7 @@ class Admission:
 
     @contextmanager
     def admit(self) -> Iterator[None]:
-        """Count a call as pending for the length of the block.
-
-        Raises:
-            Rejected: the limit is reached.
-        """
+        """Count a call as pending for the length of the block; raises ``Rejected`` if the limit is reached."""
         with self._lock:
             if self.limit is not None and self._pending >= self.limit:
                 raise Rejected(self.limit)
@@ -103,7 +97,6 @@ class _Call(Generic[Item, Results]):
     measure: Callable[[Item], int]
     done: threading.Event = field(default_factory=threading.Event)
     is_leader: bool = False
-    waits: bool = False
     results: Results | None = None
     error: Exception | None = None
 
@@ -156,7 +149,7 @@ class MicroBatcher(Generic[Item, Results]):
         self._max_items, self._concurrency = max_items, concurrency
         self._length, self._on_batch, self._around = length, on_batch, around
         self._lock = threading.Lock()
-        self._waiting: list[_Call[Item, Results]] = []
+        self._waiting: dict[_Call[Item, Results], None] = {}  # longest-waiting first
         self._running = 0
         self._last_calls, self._last_seconds = 1, 0.0  # of the last batch
 
@@ -190,8 +183,7 @@ class MicroBatcher(Generic[Item, Results]):
                 call.is_leader = True
                 self._running += 1
             else:
-                call.waits = True
-                self._waiting.append(call)
+                self._waiting[call] = None
 
     def _wait(self, call: _Call[Item, Results]) -> None:
         remaining = call.caller.deadline - time.monotonic()
@@ -224,9 +216,7 @@ class MicroBatcher(Generic[Item, Results]):
                 if len(other.items) <= free and other.key == call.key:
                     taken.add(other)
                     free -= len(other.items)
-            self._waiting = [other for other in waiting if other not in taken]
-            for other in taken:
-                other.waits = False
+            self._waiting = dict.fromkeys(other for other in waiting if other not in taken)
         return [call, *(other for other in waiting if other in taken)]
 
     def _share(self, call: _Call[Item, Results]) -> int:
@@ -235,11 +225,9 @@ class MicroBatcher(Generic[Item, Results]):
         return min(self._max_items, max(2, -(-pending // self._concurrency)))
 
     def _is_waiting(self, call: _Call[Item, Results]) -> bool:
-        if call.still_waiting():
-            return True
-        call.waits = False
-        call.done.set()
-        return False
+        if not call.still_waiting():
+            call.done.set()
+        return call.error is None
 
     def _run(self, calls: Sequence[_Call[Item, Results]]) -> None:
         items = [item for call in calls for item in call.items]
@@ -267,9 +255,7 @@ class MicroBatcher(Generic[Item, Results]):
         """Wake the calls of a batch. Calls without a result (this thread is being ended) return to the queue."""
         with self._lock:
             unsettled = [call for call in batch if not call.settled and call is not leader]
-            for call in unsettled:
-                call.waits = True
-            self._waiting[:0] = unsettled
+            self._waiting = dict.fromkeys([*unsettled, *self._waiting])
         for call in batch:
             if call.settled:
                 call.done.set()
@@ -277,14 +263,14 @@ class MicroBatcher(Generic[Item, Results]):
     def _leave(self, call: _Call[Item, Results]) -> None:
         """Remove the call from the queue, and pass the lead on if it had it."""
         with self._lock:
-            if call.waits:
-                self._waiting = [other for other in self._waiting if other is not call]
+            self._waiting.pop(call, None)
             if not call.is_leader:
                 return
             call.is_leader = False
-            if not self._waiting:
+            following = next(iter(self._waiting), None)
+            if following is None:
                 self._running -= 1
                 return
-            following = self._waiting.pop(0)
-            following.is_leader, following.waits = True, False
+            del self._waiting[following]
+            following.is_leader = True
             following.done.set()

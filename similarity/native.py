@@ -41,7 +41,7 @@ def share_cores(workers: int, environment: MutableMapping[str, str] = os.environ
 
     Args:
         workers: number of processes that compute at once.
-        environment: receives ``OMP_WAIT_POLICY`` and ``OMP_NUM_THREADS``.
+        environment: receives the variables.
         quota: the kernel's file of the container's CPU quota.
     """
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -22,7 +22,7 @@ from eval.metrics import METRICS, indicator
 from llm.backends.capability_checks import CHECKS
 from llm.backends.vllm_server import FLAGS
 from llm.embedded.matcher import Matcher
-from llm.strategies.registry import STRATEGIES
+from llm.strategies import STRATEGIES
 from main import main
 from marquee.settings import Settings, environment_name, read_settings
 from prompts import registry

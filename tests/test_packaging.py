@@ -1,4 +1,4 @@
-"""The container files and the README say what the code says. No image is built here: there is no Docker engine."""
+"""The container files and the docs say what the code says. No image is built here: there is no Docker engine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encod
 SERVICES = COMPOSE["services"]
 # Continued lines count as one.
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+ENDPOINTS = (ROOT / "docs" / "endpoints.md").read_text(encoding="utf-8")
 
 
 def filled_in(value: str) -> str:
@@ -50,8 +50,8 @@ def test_vllm_gets_the_flags_that_we_start_it_with() -> None:
     assert _names(command) == _names(ours[3:])
 
 
-def test_the_readme_gives_a_vllm_of_ones_own_the_same_flags() -> None:
-    shown = re.search(r"^vllm serve .*?[^\\]$", README, re.MULTILINE | re.DOTALL)
+def test_the_docs_give_a_separate_vllm_the_same_flags() -> None:
+    shown = re.search(r"^vllm serve .*?[^\\]$", ENDPOINTS, re.MULTILINE | re.DOTALL)
     assert shown
     assert set(FLAGS) <= set(shlex.split(shown[0].replace("\\\n", " ")))
 

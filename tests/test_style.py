@@ -79,7 +79,7 @@ PERMITS = [
     Permit("prompts/templates/*", r".*", "published prompts never change: their digest is part of every answer"),
     Permit("prompts/taxonomies/*.yaml", r"description:.*", "model input: another wording changes measured results"),
     Permit("docs/examples/*.yaml", r"description:.*", "model input: measured on the page of the example"),
-    Permit("llm/embedded/scope.py", r"[a-z ]+(?=;)", "topics that texts are compared with"),
+    Permit("llm/embedded/cosine.py", r"[a-z ]+(?=;)", "topics that texts are compared with"),
     Permit("service/page/static/examples.js", r'^\s+"[^"]*"', "example texts, as an author would write them"),
     Permit("service/foreign_names.py", r"\"vocabulary\"", "a field name of other APIs"),
     Permit("prompts/template.py", r"shots=\(\)", "a variable of the published templates of version 1"),

@@ -18,7 +18,7 @@ from eval.results import RunResults
 from eval.rows import RunRow
 from eval.run_metrics import speed_and_cost
 from llm.classifier import ProblemKind
-from llm.strategies.registry import STRATEGIES
+from llm.strategies import STRATEGIES
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.taxonomy import Taxonomy
 

@@ -32,7 +32,6 @@ OnProgress = Callable[[int], object]  # called with the number of texts encoded
 _BATCH, _ENCODED_AT_ONCE = 128, 1_024
 _LOGIT_SCALE = np.float32(0.1)  # scales logits to about the size of the components of a unit vector
 _GENRE_WEIGHT = 0.5  # length of the genre scores; the text vector has length 1
-_KEYS_PER_QUERY = 500  # the variables of an SQLite query are limited to 999 in old versions
 
 
 def tuned(weights: Path) -> MiniLM:
@@ -74,7 +73,8 @@ def embeddings(encoder: IndexEncoder, texts: Sequence[str], folder: Path, track:
     keys = [hashlib.sha256(text.encode()).digest() for text in texts]
     with closing(sqlite3.connect(folder / f"{encoder.name}.sqlite", timeout=60)) as database:
         database.execute("CREATE TABLE IF NOT EXISTS vectors (text BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID")
-        found = _cached(database, keys)
+        rows = ((key, database.execute("SELECT vector FROM vectors WHERE text = ?", (key,)).fetchone()) for key in keys)
+        found: dict[bytes, bytes] = {key: row[0] for key, row in rows if row}
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in found}
         by_length = sorted(missing.items(), key=lambda pair: len(pair[1]))  # less padding in a batch
         for start in track(range(0, len(by_length), _BATCH), "encoding") if by_length else ():
@@ -86,15 +86,6 @@ def embeddings(encoder: IndexEncoder, texts: Sequence[str], folder: Path, track:
             found |= new
     flat = np.frombuffer(b"".join(found[key] for key in keys), dtype=np.float32)
     return flat.reshape(len(texts), encoder.dimension).copy()
-
-
-def _cached(database: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-    found: dict[bytes, bytes] = {}
-    for start in range(0, len(keys), _KEYS_PER_QUERY):
-        part = keys[start : start + _KEYS_PER_QUERY]
-        marks = ",".join("?" * len(part))
-        found |= dict(database.execute(f"SELECT text, vector FROM vectors WHERE text IN ({marks})", part).fetchall())
-    return found
 
 
 class Space(Protocol):

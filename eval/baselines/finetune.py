@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -64,53 +64,39 @@ _WITHOUT_VALIDATION: Mapping[str, Any] = {"eval_strategy": "no", "save_strategy"
 
 def fit(data: TrainingData, settings: FineTuning) -> Transformer:
     """Fine-tune, and keep the weights of the epoch with the best validation score."""
-    setup = _Setup.of(data, settings)
-    validation = rows_of(data.validation.complete_rows(), setup.tokeniser, setup.window)
-    trainer = _trainer(setup, data, settings, validation)
+    scorer, training = _initial(data, settings)
+    validation = rows_of(data.validation.complete_rows(), scorer.tokeniser, scorer.window)
+    trainer = _trainer(scorer.model, training, data, settings, validation)
     trainer.add_callback(EarlyStoppingCallback(settings.patience))
     trainer.train()
     history = [round(float(entry["eval_score"]), 6) for entry in trainer.state.log_history if "eval_score" in entry]
-    return setup.trained(data, {_SCORES: history, "bf16": bool(trainer.args.bf16)})
+    return replace(scorer, info={**scorer.info, _SCORES: history, "bf16": bool(trainer.args.bf16)})
 
 
 def refit(data: TrainingData, settings: FineTuning, train_info: Mapping[str, Any]) -> Transformer:
     """Fine-tune as an earlier training did up to its best epoch, without validation."""
-    setup = _Setup.of(data, settings)
+    scorer, training = _initial(data, settings)
     epochs = int(np.argmax(train_info[_SCORES])) + 1
-    trainer = _trainer(setup, data, settings)
+    trainer = _trainer(scorer.model, training, data, settings)
     trainer.add_callback(StopAfter(epochs))
     trainer.train()
-    return setup.trained(data, {"rounds": epochs, "bf16": bool(trainer.args.bf16)})
+    return replace(scorer, info={**scorer.info, "rounds": epochs, "bf16": bool(trainer.args.bf16)})
 
 
-@dataclass(frozen=True)
-class _Setup:
-    """Model and data of a training; ``keeps_head``: the head is that of an earlier training."""
-
-    model: EncoderClassifier
-    tokeniser: Any
-    window: TokenWindow
-    training: TrainingSet
-    keeps_head: bool
-
-    @classmethod
-    def of(cls, data: TrainingData, settings: FineTuning) -> _Setup:
-        settings.check_loss(data.taxonomy.multi)
-        set_seed(data.seed)
-        encoder, tokeniser, head = _base(settings.base, data.taxonomy.names)
-        model = EncoderClassifier(encoder, len(data.taxonomy.names), _DROPOUT).to(device())
-        settings.check_length(encoder.config)
-        _initialise_head(model, head, data)
-        _freeze(model, settings.last_layers)
-        window = TokenWindow(settings.max_tokens, settings.keep)
-        training = _training_set(data, tokeniser, window, settings)
-        if settings.linear_probe:
-            fit_head(model, training, data.track)
-        return cls(model, tokeniser, window, training, head is not None)
-
-    def trained(self, data: TrainingData, info: Mapping[str, object]) -> Transformer:
-        info = {"head kept": self.keeps_head, **info}
-        return Transformer(self.model, self.tokeniser, self.window, data.taxonomy.multi, info, threading.Lock())
+def _initial(data: TrainingData, settings: FineTuning) -> tuple[Transformer, TrainingSet]:
+    """The model to fine-tune, and the training texts."""
+    settings.check_loss(data.taxonomy.multi)
+    set_seed(data.seed)
+    encoder, tokeniser, head = _base(settings.base, data.taxonomy.names)
+    model = EncoderClassifier(encoder, len(data.taxonomy.names), _DROPOUT).to(device())
+    settings.check_length(encoder.config)
+    _initialise_head(model, head, data)
+    _freeze(model, settings.last_layers)
+    window, info = TokenWindow(settings.max_tokens, settings.keep), {"head kept": head is not None}
+    training = _training_set(data, tokeniser, window, settings)
+    if settings.linear_probe:
+        fit_head(model, training, data.track)
+    return Transformer(model, tokeniser, window, data.taxonomy.multi, info, threading.Lock()), training
 
 
 class Steps(TrainerCallback):
@@ -155,7 +141,11 @@ class _LossTrainer(Trainer):
 
 
 def _trainer(
-    setup: _Setup, data: TrainingData, settings: FineTuning, validation: Sequence[Row] | None = None
+    model: EncoderClassifier,
+    training: TrainingSet,
+    data: TrainingData,
+    settings: FineTuning,
+    validation: Sequence[Row] | None = None,
 ) -> _LossTrainer:
     taxonomy = data.taxonomy
 
@@ -165,15 +155,15 @@ def _trainer(
         return {"score": validation_score(scores, truth, taxonomy.max_labels, taxonomy.multi)}
 
     trainer = _LossTrainer(
-        loss=setup.training.loss,
-        model=setup.model,
+        loss=training.loss,
+        model=model,
         args=_arguments(data, settings, _WITHOUT_VALIDATION if validation is None else _WITH_VALIDATION),
-        data_collator=setup.training.collate,
-        train_dataset=setup.training.rows,
+        data_collator=training.collate,
+        train_dataset=training.rows,
         eval_dataset=validation,
         compute_metrics=score,
         callbacks=[Steps(data.track)],
-        optimizers=(_optimiser(setup.model, settings.lr), None),
+        optimizers=(_optimiser(model, settings.lr), None),
     )
     trainer.remove_callback(PrinterCallback)
     return trainer

@@ -29,7 +29,6 @@ _WEIGHTS = "perceptron.safetensors"
 _EPOCHS = "stopped after"
 
 Score = tuple[float, float]  # on validation texts: ``validation_score``, and the mean log-likelihood of the truth
-_WORST: Score = (-1.0, 0.0)
 
 ENCODERS: Mapping[str, Callable[[], IndexEncoder]] = {"minilm": MiniLM, "matcher": lambda: MatcherEncoder(SHIPPED)}
 
@@ -116,15 +115,10 @@ def fit(data: TrainingData, settings: MLPSettings) -> MLP:
     validation = data.validation.complete_rows()
     vectors = embeddings(encoder, validation.texts, data.cache, data.track)
     random = np.random.default_rng(data.seed)
-    best, best_score = None, _WORST
-    for _ in data.track(range(settings.trials), "trials"):
-        trial = _Trial(_draw(random), data, training)
-        score = trial.run(settings, vectors, validation)
-        if score > best_score:
-            best, best_score = trial, score
-    assert best is not None  # at least one trial, and every score is better than _WORST
+    trials = (_Trial(_draw(random), data, training) for _ in data.track(range(settings.trials), "trials"))
+    best = max((trial.run(settings, vectors, validation) for trial in trials), key=lambda trial: trial.score)
     best.layers.load_state_dict(best.weights)
-    chosen = {**asdict(best.draw), _EPOCHS: best.epoch, "validation score": round(best_score[0], 4)}
+    chosen = {**asdict(best.draw), _EPOCHS: best.epoch, "validation score": round(best.score[0], 4)}
     return MLP(settings.encoder, encoder, best.layers, data.taxonomy.multi, chosen, data.cache)
 
 
@@ -152,11 +146,12 @@ def validation_score(scores: Probabilities, truth: Labels, max_labels: int, mult
 
 
 class _Trial:
-    """One training with early stopping; ``weights`` and ``epoch`` are those of the best epoch."""
+    """One training with early stopping; ``weights``, ``epoch`` and ``score`` are those of the best epoch."""
 
     def __init__(self, draw: Draw, data: TrainingData, training: NDArray[np.float32]) -> None:
         torch.manual_seed(data.seed)
         self.draw, self.epoch, self._taxonomy = draw, 0, data.taxonomy
+        self.score: Score = (-1.0, 0.0)
         self.layers = _layers(training.shape[1], draw.hidden, draw.dropout, len(data.taxonomy.names))
         self.weights = self.layers.state_dict()
         self._vectors = torch.from_numpy(training)
@@ -164,17 +159,16 @@ class _Trial:
         self._known = torch.from_numpy(data.train.known).float()
         self._optimiser = torch.optim.AdamW(self.layers.parameters(), lr=draw.lr, weight_decay=draw.weight_decay)
 
-    def run(self, settings: MLPSettings, vectors: NDArray[np.float32], validation: Split) -> Score:
-        """Train until early stopping; returns the best validation score."""
-        best = _WORST
+    def run(self, settings: MLPSettings, vectors: NDArray[np.float32], validation: Split) -> _Trial:
+        """Train until early stopping."""
         for epoch in range(1, settings.epochs + 1):
             self.train_epoch()
-            if (score := self._score(torch.from_numpy(vectors), validation)) > best:
-                best, self.epoch = score, epoch
+            if (score := self._score(torch.from_numpy(vectors), validation)) > self.score:
+                self.score, self.epoch = score, epoch
                 self.weights = {name: value.clone() for name, value in self.layers.state_dict().items()}
             elif epoch - self.epoch >= settings.patience:
                 break
-        return best
+        return self
 
     def train_epoch(self) -> None:
         """Train one epoch."""

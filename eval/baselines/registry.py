@@ -44,11 +44,7 @@ def kind_of(name: str) -> Baseline:
 
 
 def load(path: Path) -> Trained:
-    """Read a trained baseline from its folder; no code in it is run.
-
-    Raises:
-        InvalidSetting: the folder has no trained baseline, or a damaged one.
-    """
+    """Read a trained baseline, without running code in its folder; raises ``InvalidSetting`` if it has none."""
     manifest, taxonomy, decoding = read_manifest(path)
     try:
         scorer = kind_of(manifest["kind"]).restore(path, len(taxonomy.names), taxonomy.multi)

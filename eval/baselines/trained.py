@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,12 +29,12 @@ _LEAST = 1e-6
 
 
 class Track(Protocol):
-    """Yields the items and shows progress; ``total`` for items without a length."""
+    """Yields the items and shows progress."""
 
-    def __call__(self, items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]: ...
+    def __call__(self, items: Collection[Item], label: str) -> Iterator[Item]: ...
 
 
-def untracked(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
+def untracked(items: Collection[Item], label: str) -> Iterator[Item]:
     """Yields the items without showing progress."""
     yield from items
 
@@ -60,10 +60,10 @@ class Split:
     @classmethod
     def of(cls, examples: Sequence[Example], taxonomy: Taxonomy) -> Split:
         rows = [[one.id, one.text.title, one.text.body, one.labels, one.complete] for one in examples]
-        digest = digest_of(json.dumps(rows), 12)
         truth = indicator([one.labels for one in examples], taxonomy)
         complete = np.array([one.complete for one in examples], dtype=bool)
-        return cls(tuple(sentence(one.text) for one in examples), truth, complete, digest)
+        texts = tuple(sentence(one.text) for one in examples)
+        return cls(texts, truth, complete, digest_of(json.dumps(rows), 12))
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -97,9 +97,8 @@ class Split:
         """Both splits, this one first."""
         soft = None if self.soft is None and other.soft is None else np.concatenate([self.targets, other.targets])
         digest = digest_of(f"{self.digest} {other.digest}", 12)
-        truth, complete = (
-            np.concatenate([getattr(self, name), getattr(other, name)]) for name in ("truth", "complete")
-        )
+        truth = np.concatenate([self.truth, other.truth])
+        complete = np.concatenate([self.complete, other.complete])
         return Split((*self.texts, *other.texts), truth, complete, digest, soft)
 
     def take(self, rows: NDArray[np.intp]) -> Split:

@@ -77,11 +77,7 @@ class EncoderClassifier(nn.Module):
         return mean
 
     def layers(self) -> nn.ModuleList:
-        """The encoder's layers, first to last.
-
-        Raises:
-            InvalidSetting: the encoder has no list of layers as BERT has.
-        """
+        """The encoder's layers, first to last; raises ``InvalidSetting`` if it has no list of layers as BERT has."""
         count = getattr(self.encoder.config, "num_hidden_layers", 0)
         found = [one for one in self.encoder.modules() if isinstance(one, nn.ModuleList) and len(one) == count]
         if not found:

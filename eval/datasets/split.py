@@ -56,9 +56,8 @@ def groups(rows: Sequence[Record]) -> list[str]:
 
 def _keys(row: Record) -> list[str]:
     """What identifies a row's film: title and description, else its id."""
-    name, description = film(row.title, row.year), normal(row.text.body)
-    keys = [f"film {name}"] * bool(name) + [f"text {description}"] * bool(description)
-    return keys or [f"id {row.id}"]
+    known = {"film": film(row.title, row.year), "text": normal(row.text.body)}
+    return [f"{kind} {key}" for kind, key in known.items() if key] or [f"id {row.id}"]
 
 
 def _root(parents: dict[str, str], key: str) -> str:
@@ -193,11 +192,7 @@ class SplitFile:
 
     @classmethod
     def read(cls, path: Path) -> SplitFile:
-        """Read what ``write`` wrote.
-
-        Raises:
-            InvalidDataset: no such file, another kind of file, or a split that was edited.
-        """
+        """Read what ``write`` wrote; raises ``InvalidDataset`` for another kind of file, or a split that was edited."""
         body = files.read_json(path, InvalidDataset)
         if not isinstance(body, dict) or body.get("format") != _FORMAT:
             raise InvalidDataset(f"{path.name} is not a split of this program; make one with `main.py split`")

@@ -89,7 +89,11 @@ def reliability_section(evaluation: Evaluation) -> Section | None:
     systems = [system for system in evaluation.compared if system.probable]
     if not systems:
         return None
-    figures = [Figure(_reliability_chart(evaluation, system), _ece(system), small=True) for system in systems]
+    figures = []
+    for system in systems:
+        ece = system.metric("ECE")
+        caption = system.name if ece is None else f"{system.name} · ECE {decimal(ece)}"
+        figures.append(Figure(_reliability_chart(evaluation, system), caption, small=True))
     parts: list[Part] = [Grid(tuple(figures), "many"), _bins_table(evaluation, systems)]
     if other := [system.name for system in evaluation.compared if system.scored and not system.probable]:
         parts.append(Note(f"No curve, because the scores are not from 0 to 1: {', '.join(other)}."))
@@ -140,11 +144,6 @@ def _reliability_chart(evaluation: Evaluation, system: SystemResults) -> Markup:
     sizes = [2 + 2 * (count / curve.counts.max()) ** 0.5 for _, _, count in bins]
     titles = [f"score {decimal(score)}: {decimal(share)} true of {count:,}" for score, share, count in bins]
     return charts.lines(frame, [charts.Line(system.name, evaluation.series(system), points, sizes, titles)])
-
-
-def _ece(system: SystemResults) -> str:
-    value = system.metric("ECE")
-    return system.name if value is None else f"{system.name} · ECE {decimal(value)}"
 
 
 def _bins_table(evaluation: Evaluation, systems: Sequence[SystemResults]) -> Part:

@@ -217,7 +217,8 @@ def _frequency_chart(points: Sequence[FrequencyPoint]) -> Markup:
     def across(minimum: int) -> float:
         return log10(minimum / least) / log10(most / least)
 
-    x_ticks = [(across(tick), f"{tick:,}") for tick in _ticks(least, most)]
+    ticks = [step * 10**power for power in range(int(log10(most)) + 1) for step in (1, 2, 5)]
+    x_ticks = [(across(tick), f"{tick:,}") for tick in ticks if least <= tick <= most]
     y_ticks = [(share, f"{share:.0%}") for share in (0, 0.25, 0.5, 0.75, 1)]
     title = "Examples with a label against the minimum label frequency"
     frame = charts.Frame(charts.WIDTH, 214, title, x_ticks=x_ticks, y_ticks=y_ticks, left=44, right=24)
@@ -227,12 +228,6 @@ def _frequency_chart(points: Sequence[FrequencyPoint]) -> Markup:
     ]
     line = charts.Line("", 0, [(across(one.minimum), one.share) for one in points], [3.5] * len(points), tooltips)
     return charts.lines(frame, [line])
-
-
-def _ticks(least: int, most: int) -> list[int]:
-    """1, 2 and 5 times the powers of ten between least and most."""
-    powers = (10**power for power in range(int(log10(most)) + 1))
-    return [tick for power in powers for tick in (power, 2 * power, 5 * power) if least <= tick <= most]
 
 
 def _head(share: float) -> str:

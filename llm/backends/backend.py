@@ -15,12 +15,7 @@ Conversation = Sequence[Message]
 
 @dataclass(frozen=True)
 class Constraint:
-    """Limits of the generated text.
-
-    Attributes:
-        schema: a JSON schema of a list of labels.
-        max_tokens: an upper bound that no well-formed answer reaches.
-    """
+    """Limits of the generated text: a JSON schema, and a number of tokens that no well-formed answer reaches."""
 
     schema: Mapping[str, Any]
     max_tokens: int
@@ -36,41 +31,27 @@ class Token:
 
 @dataclass(frozen=True)
 class Completion:
-    """Generated text.
+    """Generated text, or why there is none."""
 
-    Attributes:
-        text: None if the model returned no content.
-        usage: tokens used.
-        problem: why there is no answer; ``text`` is then None.
-        tokens: tokens of the text, if the backend returns their probabilities.
-        truncated: whether the text ended before the model had finished.
-    """
-
-    text: str | None = None
+    text: str | None = None  # None if the model returned no content, or where there is a problem
     usage: Usage = Usage()
     problem: Problem | None = None
-    tokens: tuple[Token, ...] = ()
-    truncated: bool = False
+    tokens: tuple[Token, ...] = ()  # tokens of the text, if the backend returns their probabilities
+    truncated: bool = False  # whether the text ended before the model had finished
 
 
 @dataclass(frozen=True)
 class TokenLogprobs:
-    """Log-probability of each code as the next token.
+    """Log-probability of each code as the next token."""
 
-    Attributes:
-        logprobs: natural logarithm of each code's probability over all tokens of the model; the probabilities of the
-            codes sum to at most 1.
-        bounds: codes whose value is only an upper bound, since the backend did not return them.
-        top_token: text of the most probable token, if the backend returns it.
-        usage: tokens used.
-        problem: why there are no values; ``logprobs`` is then empty.
-    """
-
+    # Natural logarithm of each code's probability over all tokens of the model; the probabilities of the codes sum to
+    # at most 1.
     logprobs: Mapping[str, float] = field(default_factory=dict)
+    # Codes whose value is only an upper bound, since the backend did not return them.
     bounds: frozenset[str] = frozenset()
-    top_token: str = ""
+    top_token: str = ""  # text of the most probable token, if the backend returns it
     usage: Usage = Usage()
-    problem: Problem | None = None
+    problem: Problem | None = None  # why there are no values; ``logprobs`` is then empty
 
 
 @dataclass(frozen=True)
@@ -174,4 +155,4 @@ class FakeBackend:
         return None
 
     def prepare(self) -> None:
-        """See ``Backend.prepare``."""
+        """Nothing delays the first texts."""

@@ -8,11 +8,12 @@ prompt tokens are divided by length. Cached tokens are unknown and removed, also
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, groupby, pairwise
 from typing import Any
 
 from llm.backends.capabilities import Capabilities
+from llm.backends.replies import list_in, object_in
 from llm.backends.request_forms import Body
 from llm.backends.transport import BATCH, CHAT, HTTPTransport
 from llm.classifier import Problem
@@ -30,13 +31,10 @@ class BatchTransport:
     The conversations of a failed batch are sent one by one, so that one text's failure is its own. If the server and
     not a text was at fault, no batch is sent for a minute.
 
-    Args:
-        transport: to the endpoint; single requests use it, and all requests if the endpoint accepts no batches.
-        capabilities: of the endpoint (``capabilities.CapabilityProbe``).
-        size: maximum number of conversations per request.
+    A batch has up to ``size`` conversations. All requests are single ones if the endpoint accepts no batches.
     """
 
-    def __init__(self, transport: HTTPTransport, capabilities: Callable[[], Capabilities], size: int) -> None:
+    def __init__(self, transport: HTTPTransport, capabilities: Capabilities, size: int) -> None:
         self.endpoint, self.fingerprint_parts = transport.endpoint, transport.fingerprint_parts
         self.get, self.server_url = transport.get, transport.server_url
         self.redact, self.served_model = transport.redact, transport.served_model
@@ -49,7 +47,7 @@ class BatchTransport:
         return f"BatchTransport({self._transport!r}, {self._size})"
 
     def post(self, bodies: Sequence[Body], path: str = CHAT) -> list[Any]:
-        if path != CHAT or not self._capabilities().supports("batch"):
+        if path != CHAT or not self._capabilities.supports("batch"):
             return self._transport.post(bodies, path)
         is_paused = time.monotonic() < self._paused_until
         replies = self._transport.post(bodies) if len(bodies) < 2 or is_paused else self._batched(bodies)
@@ -102,16 +100,12 @@ def _replies(batch: Sequence[Body], result: Any) -> list[Any] | Problem:
     """The reply to each conversation, as if it had been sent alone."""
     if isinstance(result, Problem):
         return result
-    choices = result.get("choices") if isinstance(result, dict) else None
-    by_index = {
-        choice["index"]: choice
-        for choice in (choices if isinstance(choices, list) else ())
-        if isinstance(choice, dict) and isinstance(choice.get("index"), int)
-    }
+    choices = [choice for choice in list_in(result, "choices") if isinstance(choice, dict)]
+    by_index = {choice["index"]: choice for choice in choices if isinstance(choice.get("index"), int)}
     if by_index.keys() != set(range(len(batch))):
         return Problem("unreadable", "the endpoint answered 200, but not every conversation of a batch")
     choices = [by_index[index] for index in range(len(batch))]
-    usage = result.get("usage") or {}
+    usage = object_in(result, "usage")
     prompts = divide(usage.get("prompt_tokens") or 0, [_length(body) for body in batch])
     completions = divide(
         usage.get("completion_tokens") or 0, [len(choice.get("token_ids") or "?") for choice in choices]

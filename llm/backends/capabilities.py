@@ -16,6 +16,7 @@ from typing import Any
 from llm.backends.capability_checks import CHECKS, CapabilityChecker, CheckError, CheckResult, CheckUnreached, Outcome
 from llm.backends.concurrency import SharedCalls
 from llm.backends.endpoint import Address, ModelName
+from llm.backends.replies import list_in, object_in
 from llm.backends.request_adapter import FindingsFile
 from llm.backends.transport import HTTPTransport
 from llm.classifier import Problem
@@ -38,7 +39,6 @@ class Capabilities(ABC):
         """Outcome of a capability's check; ``unknown`` if the endpoint cannot be reached."""
 
     def supports(self, capability: str) -> bool:
-        """Whether the capability takes effect."""
         return self.outcome(capability) == "supported"
 
     def rejects(self, capability: str) -> bool:
@@ -48,25 +48,18 @@ class Capabilities(ABC):
 
 @dataclass(frozen=True)
 class CapabilityReport(Capabilities):
-    """Results of capability checks.
+    """Results of capability checks."""
 
-    Attributes:
-        findings: by capability; see ``capability_checks.CHECKS``.
-        top_logprobs: see ``Capabilities``.
-        context: tokens of prompt and answer together, if the endpoint reports it.
-        version: of the server, if it reports one.
-    """
-
+    # By capability; see ``capability_checks.CHECKS``.
     findings: Mapping[str, CheckResult] = field(default_factory=dict)
-    top_logprobs: int = 0
-    context: int | None = None
-    version: str = ""
+    top_logprobs: int = 0  # see ``Capabilities``
+    context: int | None = None  # tokens of prompt and answer together, if the endpoint reports it
+    version: str = ""  # of the server, if it reports one
 
     def outcome(self, capability: str) -> Outcome:
         return self.findings[capability].outcome if capability in self.findings else "unknown"
 
     def as_json(self) -> dict[str, Any]:
-        """The report as JSON, for the findings file and the command line."""
         return asdict(self)
 
     @classmethod
@@ -109,11 +102,9 @@ def _version(transport: HTTPTransport) -> str:
 
 def _context(transport: HTTPTransport, model: str) -> int | None:
     reply = transport.get("/models")
-    served = reply.get("data") if isinstance(reply, dict) else None
-    entries = [entry for entry in served if isinstance(entry, dict)] if isinstance(served, list) else []
-    entry = next((entry for entry in entries if entry.get("id") == model), {})
-    meta = entry.get("meta")  # llama.cpp
-    length = entry.get("max_model_len") or (meta.get("n_ctx_train") if isinstance(meta, dict) else None)
+    served = (entry for entry in list_in(reply, "data") if isinstance(entry, dict))
+    entry = next((entry for entry in served if entry.get("id") == model), {})
+    length = entry.get("max_model_len") or object_in(entry, "meta").get("n_ctx_train")  # the latter by llama.cpp
     return length if isinstance(length, int) else None
 
 
@@ -131,13 +122,8 @@ class CapabilityProbe(Capabilities):
         self._lock = threading.Lock()
         self._calls = SharedCalls()
 
-    def __call__(self) -> Capabilities:
-        """Return itself, as the ``capabilities`` argument of ``OpenAICompatible`` needs it."""
-        return self
-
     @property
     def model(self) -> str:
-        """The name that is sent."""
         return self._model()
 
     @property
@@ -146,10 +132,7 @@ class CapabilityProbe(Capabilities):
         return self._report.top_logprobs if self._report else 0
 
     def outcome(self, capability: str) -> Outcome:
-        """See ``Capabilities.outcome``.
-
-        A request waits for a check until its deadline; the check continues for later requests.
-        """
+        """A request waits for a check until its deadline; the check continues for later requests."""
         report = self._report
         if report is None or capability not in report.findings:
             report = self._checked(capability)

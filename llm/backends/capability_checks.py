@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from llm.backends.codes import from_top_tokens, unreadable
-from llm.backends.replies import ReplyReader, content_of, finish_reason, top_tokens
+from llm.backends.replies import ReplyReader, content_of, finish_reason, list_in, object_in, top_tokens
 from llm.backends.request_forms import wrapped
 from llm.backends.transport import BATCH, HTTPTransport
 from llm.classifier import Problem
@@ -35,18 +35,12 @@ _LONG = [{"role": "user", "content": "One two three four five six seven eight ni
 
 @dataclass(frozen=True)
 class CheckResult:
-    """Outcome of a capability check.
+    """Outcome of a capability check."""
 
-    Attributes:
-        outcome: ``supported``; ``ignored`` (status 200, but without effect); ``rejected`` (the request fails);
-            ``unknown``.
-        note: details for the user.
-        amount: number of top tokens for ``logprobs``.
-    """
-
+    # ``supported``; ``ignored`` (status 200, but without effect); ``rejected`` (the request fails); ``unknown``.
     outcome: Outcome
-    note: str = ""
-    amount: int = 0
+    note: str = ""  # details for the user
+    amount: int = 0  # number of top tokens for ``logprobs``
 
 
 class CheckError(Exception):
@@ -73,22 +67,14 @@ class CapabilityChecker:
         self._reader = ReplyReader(transport.endpoint, transport.redact)
 
     def check(self, capability: str) -> CheckResult:
-        """Run the check of a capability, a key of ``CHECKS``.
-
-        Raises:
-            CheckUnreached: the endpoint does not answer now.
-        """
+        """Run the check of a capability, a key of ``CHECKS``; CheckUnreached if the endpoint does not answer now."""
         try:
             return CHECKS[capability](self)
         except CheckRejected as error:
             return CheckResult("rejected", str(error))
 
     def complete(self, messages: Any = _HELLO, max_tokens: int = _MAX_TOKENS, **fields: Any) -> Mapping[str, Any]:
-        """The first choice of a chat completion, and its usage. The fields are sent unchanged.
-
-        Raises:
-            CheckError: the endpoint refuses the request, or does not answer now.
-        """
+        """The first choice of a chat completion, and its usage, or a CheckError. The fields are sent unchanged."""
         body = {"model": self.model, "messages": messages, "max_tokens": max_tokens, "temperature": 0}
         (reply,) = self.transport.post([body | fields], keep=tuple(fields))
         if isinstance(reply, Problem) and reply.kind != "rejected":
@@ -111,8 +97,8 @@ class CapabilityChecker:
             reply = self.post(self.transport.server_url("/tokenize"), prompt=word, add_special_tokens=False)
         except CheckRejected:
             return None
-        tokens = reply.get("tokens")
-        return tokens[0] if isinstance(tokens, list) and len(tokens) == 1 and isinstance(tokens[0], int) else None
+        tokens = list_in(reply, "tokens")
+        return tokens[0] if len(tokens) == 1 and isinstance(tokens[0], int) else None
 
 
 Check = Callable[[CapabilityChecker], CheckResult]
@@ -202,24 +188,22 @@ def _tokenize(checker: CapabilityChecker) -> CheckResult:
 
 def _prefix_caching(checker: CapabilityChecker) -> CheckResult:
     usage = [checker.complete(_LONG, max_tokens=1)["usage"] for _ in range(2)][-1]
-    details = usage.get("prompt_tokens_details") if isinstance(usage, dict) else None
-    if not isinstance(details, dict) or details.get("cached_tokens") is None:
+    cached = object_in(usage, "prompt_tokens_details").get("cached_tokens")
+    if cached is None:
         return CheckResult("unknown", "the endpoint does not report cached tokens")
-    return _result(bool(details["cached_tokens"]), f"{details['cached_tokens']} tokens")
+    return _result(bool(cached), f"{cached} tokens")
 
 
 def _batch(checker: CapabilityChecker) -> CheckResult:
     messages, schema = [_HELLO, _HELLO], _schema_field(_OBJECT)
-    choices = checker.post(BATCH, messages=messages, max_tokens=_MAX_TOKENS, temperature=0, **schema).get("choices")
-    choices = choices if isinstance(choices, list) else []
-    results = [_matches(choice, {"labels": [_WORD]}) for choice in choices if isinstance(choice, dict)]
-    return _result([result.outcome for result in results] == ["supported"] * 2)
+    reply = checker.post(BATCH, messages=messages, max_tokens=_MAX_TOKENS, temperature=0, **schema)
+    choices = [choice for choice in list_in(reply, "choices") if isinstance(choice, dict)]
+    return _result([_matches(choice, {"labels": [_WORD]}).outcome for choice in choices] == ["supported"] * 2)
 
 
 def _decisions(checker: CapabilityChecker) -> CheckResult:
     question = {"type": "predicate", "name": "q", "instructions": "This is a greeting."}
-    answers = checker.post("/decisions", input="Hello!", questions=[question]).get("answers")
-    first = answers[0] if isinstance(answers, list) and answers else None
+    first = next(iter(list_in(checker.post("/decisions", input="Hello!", questions=[question]), "answers")), None)
     return _result(isinstance(first, dict) and "probability" in first)
 
 

@@ -29,18 +29,12 @@ PART = 2_048  # tokens of one conversation computed at once: the mask grows with
 
 @dataclass(frozen=True)
 class Prefix:
-    """The first tokens of some conversations, and their attention keys and values.
-
-    Attributes:
-        tokens: the tokens.
-        layers: keys and values of each layer, of shape (1, heads, tokens, head size).
-    """
+    """The first tokens of some conversations; keys and values of each layer, shape (1, heads, tokens, head size)."""
 
     tokens: tuple[int, ...] = ()
     layers: tuple[tuple[Tensor, Tensor], ...] = ()
 
     def cut(self, length: int) -> Prefix:
-        """Its first tokens only."""
         if not length:
             return Prefix()
         layers = tuple((keys[:, :, :length], values[:, :, :length]) for keys, values in self.layers)
@@ -57,11 +51,7 @@ class _ReadOnlyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
 
 
 class CausalLM:
-    """A model and its tokenizer. Not thread-safe.
-
-    Args:
-        network: a causal language model.
-        tokenizer: its tokenizer, with a chat template.
+    """A causal language model and its tokenizer, which has a chat template. Not thread-safe.
 
     Attributes:
         context: tokens of prompt and answer together.
@@ -102,13 +92,10 @@ class CausalLM:
 
     def encode(self, text: str) -> list[int]:
         """The tokens of a text, without special tokens."""
-        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
-        return ids
+        return list(self.tokenizer.encode(text, add_special_tokens=False))
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of tokens."""
-        text: str = self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
-        return text
+        return str(self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
 
     def code(self, code: str) -> int | None:
         """The token with which a code is trained; None if the code is not a single token."""
@@ -169,10 +156,9 @@ class Generation:
         self._mask = torch.ones(rows, len(prefix.tokens), dtype=torch.bool)  # False for padding
 
     def step(self, rows: Sequence[Sequence[int]], allowed: Sequence[Sequence[int]]) -> list[tuple[int, float]]:
-        """Append at least one token to every conversation, and choose the most probable of the allowed next tokens.
+        """Append one or more tokens to every conversation, and choose the most probable of the allowed next tokens.
 
-        Returns:
-            Each chosen token, and its log-probability among the allowed ones.
+        Each chosen token comes with its log-probability among the allowed ones.
         """
         longest = max(map(len, rows))
         added = torch.tensor([[index < len(row) for index in range(longest)] for row in rows])
@@ -210,11 +196,8 @@ def load(
         tokenizer = AutoTokenizer.from_pretrained(model)
         network = _network(model, device, torch_type, quantised)
     except Exception as error:  # a folder may contain anything, and every reader has its own errors
-        reason = _first_line(error)
-        raise InvalidSetting(
-            f"the model {model!r} cannot be loaded ({reason}); give a folder of weights, or a name that the cache or "
-            "the hub of Hugging Face has"
-        ) from error
+        remedy = "give a folder of weights, or a name that the cache or the hub of Hugging Face has"
+        raise InvalidSetting(f"the model {model!r} cannot be loaded ({_first_line(error)}); {remedy}") from error
     if not tokenizer.chat_template:
         raise InvalidSetting(f"the model {model!r} has no chat template; give one tuned for instructions")
     if getattr(network, "_is_stateful", False) or network.get_output_embeddings() is None:
@@ -231,12 +214,10 @@ def _dtype(name: str, device: str) -> torch.dtype:
 
 
 def _network(model: str, device: str, dtype: torch.dtype, quantised: Any) -> Any:
-    if quantised is None:
-        network: Any = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
-        return network.to(device).eval()
-    options: Any = {"quantization_config": quantised, "device_map": {"": device}}  # cannot be moved after loading
-    quantised_network: Any = AutoModelForCausalLM.from_pretrained(model, dtype=dtype, **options)
-    return quantised_network.eval()
+    # A quantised network cannot be moved after loading.
+    options: Any = {"quantization_config": quantised, "device_map": {"": device}} if quantised is not None else {}
+    network: Any = AutoModelForCausalLM.from_pretrained(model, dtype=dtype, **options)
+    return (network.to(device) if quantised is None else network).eval()
 
 
 def _merged(network: Any, adapter: Path) -> Any:

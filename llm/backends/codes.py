@@ -20,13 +20,9 @@ from prompts.errors import InvalidSetting
 AnyToken = TypeVar("AnyToken", str, int)
 Tokenize = Callable[[Sequence[str]], Sequence[Sequence[int]]]
 
+# Minimum probability of all codes together. Measured (``eval/RESULTS.md``): a model that answers with a code gives them
+# 0.9 or more; one that starts with other words gives 18 letters up to 0.21.
 LEAST_MASS = 0.3
-"""Minimum probability of all codes together.
-
-Measured (``eval/RESULTS.md``): a model that answers with a code gives them 0.9 or more; one that starts with other
-words gives 18 letters up to 0.21.
-"""
-
 _FLOOR = -9999.0  # vLLM's value for a probability too small to represent
 _IGNORED = " \t\r\n\u00a0\u2581\u0120\u010a\u0109\"'`*_.,:;()[]{}"  # ▁ Ġ Ċ ĉ are spaces, line breaks and tabs
 _FULL_WIDTH = {char: char - 0xFEE0 for char in range(0xFF01, 0xFF5F)}
@@ -49,16 +45,10 @@ def code_of(token: str, codes: Sequence[str]) -> str | None:
 def from_top_tokens(
     top_tokens: Iterable[tuple[str, float]], codes: Sequence[str], code_by_token: Mapping[str, str] | None = None
 ) -> TokenLogprobs:
-    """Log-probabilities of codes from the most probable next tokens.
+    """Log-probabilities of codes from the most probable next tokens (at least one) and their log-probabilities.
 
-    Args:
-        top_tokens: token texts and natural logarithms of their probabilities; at least one.
-        codes: what to look for.
-        code_by_token: the code of each token that is one; None applies ``code_of``.
-
-    Returns:
-        The codes' log-probabilities. A code that is not among the tokens gets an upper bound: the smaller of the least
-        probable token and the probability that all tokens leave.
+    ``code_by_token`` has the code of each token that is one; None applies ``code_of``. A code that is not among the
+    tokens gets an upper bound: the smaller of the least probable token and the probability that all tokens leave.
     """
     logprobs: dict[str, float] = {}
     for token, logprob in top_tokens:
@@ -91,15 +81,14 @@ def unreadable(result: TokenLogprobs) -> Problem | None:
     """Why the codes' probabilities are no answer; None if they are one. Used by strategies and capability checks."""
     if (mass := probability_mass(result)) >= LEAST_MASS:
         return None
-    names = list(result.logprobs)
+    names, token = list(result.logprobs), result.top_token
     shown = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
-    token = result.top_token
-    token = token if len(token) <= _TOKEN_CHARS else token[:_TOKEN_CHARS] + "…"
-    start = (
-        f"the model starts its answer with {token!r}" if token else "the model starts its answer with something else"
+    start = repr(token if len(token) <= _TOKEN_CHARS else token[:_TOKEN_CHARS] + "…") if token else "something else"
+    return Problem(
+        "unreadable",
+        f"the model starts its answer with {start}, and the codes ({shown}) have {mass:.1%} of the probability; "
+        "if it is a reasoning model, switch its thinking off; or choose the strategy json_list",
     )
-    remedy = "if it is a reasoning model, switch its thinking off; or choose the strategy json_list"
-    return Problem("unreadable", f"{start}, and the codes ({shown}) have {mass:.1%} of the probability; {remedy}")
 
 
 @lru_cache(256)
@@ -118,11 +107,9 @@ def _log_sum(logprobs: Sequence[float]) -> float:
 
 
 class CodeTokens:
-    """Token ids of codes, for backends that return the log-probabilities of requested ids.
+    """Token ids of codes, for backends that return the log-probabilities of requested ids, at most ``limit``.
 
-    Args:
-        tokenize: from texts to their token ids, without special tokens; a negative id is the unknown token.
-        limit: maximum number of ids for one set of codes.
+    ``tokenize`` is without special tokens; a negative id is the unknown token.
     """
 
     def __init__(self, tokenize: Tokenize, limit: int = sys.maxsize) -> None:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable
 from concurrent.futures import Future, wait
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from llm.request_context import CURRENT_REQUEST
@@ -130,17 +131,13 @@ class SharedCalls:
             return future
 
     def _run(self, key: Hashable, call: Callable[[], Any], future: Future[Any]) -> None:
-        result, failure = None, None
         try:
-            result = call()
+            finish = partial(future.set_result, call())
         except BaseException as error:
-            failure = error
+            finish = partial(future.set_exception, error)
         with self._lock:
             del self._running[key]
-        if failure is not None:
-            future.set_exception(failure)
-        else:
-            future.set_result(result)
+        finish()
 
 
 class LoopThread:

@@ -49,7 +49,7 @@ _ROOTS: Mapping[str, str] = {
 _AZURE_HOSTS = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com", ".openai.azure.us")
 _API_PATH = re.compile(r"/(?:chat/completions|completions|responses|models|embeddings|tokenize|health)$")
 _VERSION = re.compile(r"/(?:v\d\w*|openai|inference)(?:/|$)")
-_SECRET_NAME = re.compile(r"key|token|secret|passw|auth|sig(?:nature)?$", re.IGNORECASE)
+_SECRET_NAME = re.compile(r"(?i)key|token|secret|passw|auth|sig(?:nature)?$")
 _LONG_NAME = 12  # characters; a shorter user name may be part of an ordinary word
 _DEPLOYMENT = re.compile(r"/openai/deployments/[^/]+$")
 _RESERVED_FIELDS = {"model", "messages", "stream", "n"}
@@ -63,17 +63,12 @@ class BadAddress(ValueError):
 
 @dataclass(frozen=True)
 class Address:
-    """A base URL in parts.
+    """A base URL in parts."""
 
-    Attributes:
-        base_url: scheme, host and path, without a login and without a slash at the end.
-        query: sent with every request, such as Azure's ``api-version``.
-        login: ``user:password``, percent-encoded as in the URL.
-    """
-
-    base_url: str
+    base_url: str  # scheme, host and path, without a login and without a slash at the end
+    # Sent with every request, such as Azure's ``api-version``.
     query: Mapping[str, str] = field(default_factory=dict, repr=False)
-    login: str = field(default="", repr=False)
+    login: str = field(default="", repr=False)  # ``user:password``, percent-encoded as in the URL
 
     @classmethod
     def parse(cls, url: str) -> Address:
@@ -94,7 +89,6 @@ class Address:
 
     @property
     def host(self) -> str:
-        """The host name."""
         return urlsplit(self.base_url).hostname or ""
 
     @property
@@ -104,7 +98,6 @@ class Address:
 
     @property
     def is_openai(self) -> bool:
-        """Whether the host serves OpenAI's own models."""
         return self.host.endswith(("api.openai.com", *_AZURE_HOSTS))
 
     def headers(self, api_key: str) -> dict[str, str]:
@@ -149,10 +142,7 @@ class Address:
 
 
 def correct_base_url(url: str) -> tuple[str, str]:
-    """Complete a base URL where the right form is certain.
-
-    Returns:
-        The URL, and a sentence about the change; empty if only a trailing slash was removed.
+    """A base URL, completed where the right form is certain, and a sentence about the change, or an empty one.
 
     Raises:
         BadAddress: it cannot be an endpoint's.

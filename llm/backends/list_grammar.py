@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from llm.backends.backend import Token
 from prompts.errors import InvalidSetting
@@ -16,8 +16,7 @@ Decode = Callable[[Sequence[int]], str]
 _OPEN, _NEXT, _CLOSE, _EMPTY = '["', '","', '"]', "[]"
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """A part of the answer and its tokens."""
 
     text: str
@@ -43,14 +42,8 @@ class ListGrammar:
     The answer is divided where tokenizers divide JSON (``["``, ``Drama``, ``","``, ``"]``), so that labels keep their
     usual tokens unless they begin or end with a punctuation mark.
 
-    Args:
-        schema: an array of strings from an ``enum``, optionally with ``minItems`` and ``maxItems``. No label
-            is repeated.
-        encode: from text to tokens, without special tokens.
-        decode: the reverse.
-
-    Attributes:
-        longest: tokens of the longest answer.
+    The schema is an array of strings from an ``enum``, optionally with ``minItems`` and ``maxItems``; no label is
+    repeated. ``encode`` adds no special tokens. ``longest`` is the number of tokens of the longest answer.
 
     Raises:
         InvalidSetting: another schema, a schema that no answer satisfies, or two labels with the same tokens.
@@ -80,7 +73,6 @@ class ListGrammar:
         return [*self.open.ids, *first, *(i for other in others for i in (*self.next.ids, *other)), *self.close.ids]
 
     def openings(self) -> list[GrammarOption]:
-        """The options at the start."""
         opening = [GrammarOption((self.open,), self.open.ids)] if self.max_labels else []
         return opening if self.min_labels else [*opening, GrammarOption((self.empty,), self.empty.ids, last=True)]
 

@@ -45,7 +45,8 @@ class LocalBackend:
     """A model loaded in this process; may be shared by threads and computes one call at a time.
 
     A common prefix of the conversations of a call is computed once. The part before their last message, equal for all
-    texts of a taxonomy, is kept between calls.
+    texts of a taxonomy, is kept between calls. ``name`` is that of the model or its folder; with an adapter, both names
+    and the adapter's digest.
 
     Args:
         model: a folder as ``save_pretrained`` writes it, or a name in Hugging Face's cache or hub.
@@ -54,10 +55,6 @@ class LocalBackend:
         batch_tokens: tokens of one batch, counting the common prefix for each conversation. A longer conversation is
             computed alone.
         adapter: folder of a LoRA adapter for this model; it is merged into the weights.
-
-    Attributes:
-        name: the model's name, or that of its folder; with an adapter, both names and the adapter's digest.
-        decoding: greedy, the dtype and a digest of the weights' files.
 
     Raises:
         InvalidSetting: the model cannot be loaded, has no chat template, or the adapter is for another model.
@@ -111,11 +108,10 @@ class LocalBackend:
         self._prefixes = PrefixCache(causal.extend, causal_lm.Prefix(), causal_lm.OutOfMemory)
 
     def check(self) -> Problem | None:
-        """See ``Backend.check``: a loaded model can always answer."""
-        return None
+        return None  # a loaded model can always answer
 
     def prepare(self) -> None:
-        """See ``Backend.prepare``: the model is loaded already."""
+        pass  # the model is loaded already
 
     @native
     def next_token_logprobs(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[TokenLogprobs]:

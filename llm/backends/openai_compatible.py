@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ from llm.classifier import Problem
 from llm.request_context import CURRENT_REQUEST, waiting_problem
 from prompts.errors import InvalidSetting
 from similarity.errors import Disconnected, Expired
+from similarity.lru import LRUCache
 
 _DECODING: Mapping[str, Any] = {"temperature": 0}
 _TOKEN_ID_LIMIT = 128  # token ids per request; vLLM's own limit
@@ -32,19 +32,13 @@ _PREFIXES_STORED = 64
 
 @dataclass(frozen=True)
 class EndpointSettings:
-    """How an endpoint is reached (see ``HTTPTransport``), and which fields its requests get.
-
-    Attributes:
-        extra_body: JSON object of fields for every request (``MARQUEE_EXTRA_BODY``).
-        reasoning_tokens: tokens added for models that reason before they answer.
-        findings: file for what is learned about the endpoint; None keeps it in this process.
-    """
+    """How an endpoint is reached (see ``HTTPTransport``), and which fields its requests get."""
 
     base_url: str
     api_key: str = field(default="", repr=False)
-    extra_body: str = ""
-    reasoning_tokens: int = REASONING_TOKENS
-    findings: Path | None = None
+    extra_body: str = ""  # JSON object of fields for every request (``MARQUEE_EXTRA_BODY``)
+    reasoning_tokens: int = REASONING_TOKENS  # tokens added for models that reason before they answer
+    findings: Path | None = None  # file for what is learned about the endpoint; None keeps it in this process
     timeout: float = 30.0
     retries: int = 2
     concurrency: int = 64
@@ -66,13 +60,12 @@ class EndpointSettings:
 class OpenAICompatible:
     """A model behind an OpenAI-compatible endpoint, at temperature 0, using only what the endpoint supports."""
 
-    def __init__(self, transport: Transport, model: str | ModelName, capabilities: Callable[[], Capabilities]) -> None:
+    def __init__(self, transport: Transport, model: str | ModelName, capabilities: Capabilities) -> None:
         self._model = ModelName(transport, model, is_set=True) if isinstance(model, str) else model
         self._transport, self._capabilities = transport, capabilities
         self._reader = ReplyReader(transport.endpoint, transport.redact)
         self._code_tokens = CodeTokens(self._tokenize, _TOKEN_ID_LIMIT)
-        self._warm_prefixes: dict[str, bool] = {}
-        self._lock = threading.Lock()
+        self._warm_prefixes: LRUCache[str, bool] = LRUCache(_PREFIXES_STORED)
         self._calls = SharedCalls()
 
     def __repr__(self) -> str:
@@ -92,17 +85,16 @@ class OpenAICompatible:
     @property
     def code_limit(self) -> int:
         """See ``Backend.code_limit``: exact values by token id if supported, else the most probable tokens."""
-        capabilities = self._capabilities()
-        return _TOKEN_ID_LIMIT if capabilities.supports("token_ids") else capabilities.top_logprobs
+        return _TOKEN_ID_LIMIT if self._capabilities.supports("token_ids") else self._capabilities.top_logprobs
 
     @property
     def enforces_schema(self) -> bool:
-        capabilities = self._capabilities()
+        capabilities = self._capabilities
         return capabilities.outcome("json_schema") in ("supported", "unknown") or capabilities.supports("json_array")
 
     @property
     def answers_directly(self) -> bool:
-        return self._capabilities().outcome("known_answer") != "ignored"
+        return self._capabilities.outcome("known_answer") != "ignored"
 
     def prepare(self) -> None:
         """See ``Backend.prepare``: check the capabilities that ``auto`` and both common strategies use."""
@@ -120,7 +112,7 @@ class OpenAICompatible:
             InvalidSetting: a code is not a single token of this model.
         """
         code_by_token = None
-        if self._capabilities().supports("token_ids"):
+        if self._capabilities.supports("token_ids"):
             try:
                 code_by_id = self._code_ids(codes)
             except (Expired, Disconnected) as error:
@@ -128,7 +120,7 @@ class OpenAICompatible:
             fields = {"logprob_token_ids": list(code_by_id), "return_tokens_as_token_ids": True}
             code_by_token = {f"token_id:{token}": code for token, code in code_by_id.items()}
         else:
-            fields = {"top_logprobs": self._capabilities().top_logprobs}
+            fields = {"top_logprobs": self._capabilities.top_logprobs}
         replies = self._send(conversations, {"max_tokens": 1, "logprobs": True, **fields})
         return [self._logprobs(reply, codes, code_by_token) for reply in replies]
 
@@ -140,7 +132,7 @@ class OpenAICompatible:
 
     def count(self, conversations: Sequence[Conversation]) -> list[int] | None:
         """See ``CountingBackend.count``: by vLLM's ``/tokenize``."""
-        if not self._capabilities().supports("tokenize"):
+        if not self._capabilities.supports("tokenize"):
             return None
         bodies = [{"model": self._model(), "messages": list(one)} for one in conversations]
         replies = self._transport.post(bodies, self._transport.server_url("/tokenize"))
@@ -160,7 +152,7 @@ class OpenAICompatible:
 
     def _schema_fields(self, constraint: Constraint) -> Mapping[str, Any]:
         """The fields that enforce the schema in a form that the endpoint supports; none if it rejects all forms."""
-        capabilities, schema = self._capabilities(), constraint.schema
+        capabilities, schema = self._capabilities, constraint.schema
         if capabilities.rejects("json_schema") and not capabilities.supports("json_array"):
             return {"response_format": {"type": "json_object"}} if capabilities.supports("json_object") else {}
         if not capabilities.supports("json_array"):
@@ -180,16 +172,13 @@ class OpenAICompatible:
         body = {"model": self._model(), "messages": list(conversation), **_DECODING, **fields}
         salt = CURRENT_REQUEST.get().cache_salt
         # A field of vLLM, therefore only sent where vLLM's other field is supported.
-        return {**body, "cache_salt": salt} if salt and self._capabilities().supports("token_ids") else body
+        return {**body, "cache_salt": salt} if salt and self._capabilities.supports("token_ids") else body
 
     def _is_warm(self, body: Mapping[str, Any]) -> bool:
         """Whether a request with this prefix was sent before; notes that it is sent now."""
         prefix = hashlib.sha256((body.get("cache_salt", "") + body["messages"][0]["content"]).encode()).hexdigest()
-        with self._lock:
-            is_warm = self._warm_prefixes.pop(prefix, False)
-            self._warm_prefixes[prefix] = True  # at the end: the least recently used prefix is first
-            if len(self._warm_prefixes) > _PREFIXES_STORED:
-                del self._warm_prefixes[next(iter(self._warm_prefixes))]
+        is_warm = self._warm_prefixes.get(prefix) is not None
+        self._warm_prefixes.put(prefix, True)
         return is_warm
 
     def _code_ids(self, codes: Sequence[str]) -> Mapping[int, str]:

@@ -21,25 +21,18 @@ Prompt = list[int]
 
 @dataclass
 class PrefixGroup:
-    """Conversations with a common prefix.
+    """Conversations with a common prefix."""
 
-    Attributes:
-        length: tokens that all of them share; each has at least one more.
-        first: index of the first of them, from which the prefix can be read.
-        depth: number of groups around this one.
-        members: indices of conversations that are computed directly after this prefix.
-        children: groups with a longer common prefix.
-    """
-
-    length: int
-    first: int
-    depth: int = 0
+    length: int  # tokens that all of them share; each has at least one more
+    first: int  # index of the first of them, from which the prefix can be read
+    depth: int = 0  # number of groups around this one
+    # Indices of conversations that are computed directly after this prefix.
     members: list[int] = field(default_factory=list)
-    children: list[PrefixGroup] = field(default_factory=list)
+    children: list[PrefixGroup] = field(default_factory=list)  # groups with a longer common prefix
 
 
-def common_length(first: Sequence[int], second: Sequence[int]) -> int:
-    """How many tokens two conversations share from their start."""
+def common_length(first: Sequence[object], second: Sequence[object]) -> int:
+    """How many tokens (or characters) two conversations share from their start."""
     low, high = 0, min(len(first), len(second))
     while low < high:  # bisection, since comparing slices is much faster than a loop
         middle = (low + high + 1) // 2
@@ -55,13 +48,8 @@ def common_to_all(prompts: Sequence[Prompt]) -> int:
 def group_by_prefix(prompts: Sequence[Prompt], start: int, longest: int) -> PrefixGroup:
     """Tree of common prefixes; a deeper prefix is used only if it saves ``MIN_GAIN`` tokens.
 
-    Args:
-        prompts: token lists, all with the same first ``start`` tokens.
-        start: length of the known common prefix.
-        longest: a conversation with more tokens of its own becomes a group, whose prefix is computed in parts.
-
-    Returns:
-        The group of all.
+    All prompts have the same first ``start`` tokens. A conversation with more than ``longest`` tokens of its own
+    becomes a group, whose prefix is computed in parts.
     """
     order = sorted(range(len(prompts)), key=lambda index: prompts[index])
     shared = [common_to_all([prompts[one], prompts[other]]) for one, other in pairwise(order)]

@@ -31,61 +31,49 @@ _NO_MESSAGE_KEYS = ("usage", "metadata")
 _CODE_KEYS = ("code", "type", "status", "error_type", "param")
 
 _SECRET_SHAPES = re.compile(
-    r"\b(?:sk|pk|rk|gsk|hf|xai|nvapi|pplx|key)[-_][\w\-*.]{6,}|\bAIza[\w-]{20,}|\beyJ[\w-]{10,}\.[\w.-]+"
+    r"(?i)\b(?:sk|pk|rk|gsk|hf|xai|nvapi|pplx|key)[-_][\w\-*.]{6,}|\bAIza[\w-]{20,}|\beyJ[\w-]{10,}\.[\w.-]+"
     r"|\bmq_[\w-]{6,}|\bBearer\s+[^\s\"',;]+"
     r"|\b(?:api[-_ ]?key|authorization|set-cookie|cookie|password|secret|access[-_ ]?token)[\"']?\s*[:=]\s*"
-    r"(?:(?:bearer|basic)\s+)?[^\s,}]+",
-    re.IGNORECASE,
+    r"(?:(?:bearer|basic)\s+)?[^\s,}]+"
 )
 # Sentences about a prompt that exceeds the context. tests/outside/test_endpoints.py has real bodies of each endpoint.
 _TOO_LONG = re.compile(
-    r"context[ _-]?(?:length|window|size|limit)|\bn_ctx\b|exceed_context_size|max_model_len|\bmaximum model length"
+    r"(?is)context[ _-]?(?:length|window|size|limit)|\bn_ctx\b|exceed_context_size|max_model_len|\bmaximum model length"
     r"|(?:prompt|input|request|message|text|sequence|conversation)s?(?: is| are| was)?(?: \w+)? too (?:long|large)"
     r"|too many (?:input |prompt )?tokens|too large for model|string too long"
     r"|reduce (?:the|your) (?:length|size|prompt|input|message)|range of input length"
     r"|input[- ]tokens? (?:count )?exceed|exceeded model token limit|maximum (?:prompt|input) length"
     r"|(?:prompt|input|inputs|sequence|token count|tokens?)\b.{0,60}(?:exceeds?|longer than|larger than|greater than"
     r"|must have less than|must be <=|cannot exceed).{0,80}(?:token|length|limit|maximum|context|\d)"
-    r"|(?:\u8f93\u5165|prompt|\u4e0a\u4e0b\u6587).{0,10}(?:\u8d85\u957f|\u8d85\u8fc7|\u8fc7\u957f)",
-    re.IGNORECASE | re.DOTALL,
+    r"|(?:\u8f93\u5165|prompt|\u4e0a\u4e0b\u6587).{0,10}(?:\u8d85\u957f|\u8d85\u8fc7|\u8fc7\u957f)"
 )
 _OTHER_LIMIT = re.compile(
-    r"schema|\benum\b|response_format|top_logprobs|rate.?limit reached|quota|per (?:day|month)|logit_bias"
+    r"(?i)schema|\benum\b|response_format|top_logprobs|rate.?limit reached|quota|per (?:day|month)|logit_bias"
     r"|completion tokens, whereas"
-    r"|(?:max_tokens|max_completion_tokens).{0,20}(?:is not supported|unsupported|must be|should be|value)",
-    re.IGNORECASE,
+    r"|(?:max_tokens|max_completion_tokens).{0,20}(?:is not supported|unsupported|must be|should be|value)"
 )
 _TOO_LONG_STATUSES = frozenset((200, 400, 413, 422, 429, 500))
-_TOO_LARGE_ALONE = re.compile(r"request too large|(?:input|prompt) (?:is )?too (?:large|long)", re.IGNORECASE)
-_FIELD_NAMES = re.compile(r"logprobs|response_format|json_schema", re.IGNORECASE)
+_TOO_LARGE_ALONE = re.compile(r"(?i)request too large|(?:input|prompt) (?:is )?too (?:large|long)")
+_FIELD_NAMES = re.compile(r"(?i)logprobs|response_format|json_schema")
 _NO_CREDIT = re.compile(
-    r"insufficient_quota|exceeded your current quota|insufficient (?:balance|credit|funds)|billing|credit balance"
-    r"|payment required|arrearage|out of credits",
-    re.IGNORECASE,
+    r"(?i)insufficient_quota|exceeded your current quota|insufficient (?:balance|credit|funds)|billing|credit balance"
+    r"|payment required|arrearage|out of credits"
 )
 _NO_SUCH_MODEL = re.compile(
-    r"\b(?:no such|unknown|invalid|unrecognized) model\b(?! (?:param|option|setting|input))|no models? loaded"
+    r"(?i)\b(?:no such|unknown|invalid|unrecognized) model\b(?! (?:param|option|setting|input))|no models? loaded"
     r"|\bmodel\b(?: ?['\"`]?[\w./:-]+['\"`]?)? (?:does )?not (?:exist|found|loaded|available)"
-    r"|not a valid model|model_not_found",
-    re.IGNORECASE,
+    r"|not a valid model|model_not_found"
 )
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """An HTTP error of an endpoint.
+    """An HTTP error of an endpoint."""
 
-    Attributes:
-        status: HTTP status.
-        message: the endpoint's message, on one line and without secrets.
-        codes: error codes and types beside the message, such as ``context_length_exceeded``.
-        parameter: request field that the endpoint names; empty if it names none.
-    """
-
-    status: int
-    message: str = ""
-    codes: str = ""
-    parameter: str = ""
+    status: int  # HTTP status
+    message: str = ""  # the endpoint's message, on one line and without secrets
+    codes: str = ""  # error codes and types beside the message, such as ``context_length_exceeded``
+    parameter: str = ""  # request field that the endpoint names; empty if it names none
 
     @property
     def text(self) -> str:

@@ -49,14 +49,13 @@ class ReplyReader:
         """The first choice of a chat completion, or why there is none."""
         if isinstance(reply, Problem):
             return reply
-        choices = _list(reply, "choices")
+        choices = list_in(reply, "choices")
         first = choices[0] if choices else None
         if isinstance(first, Mapping) and not first.get("error"):
             return first
         return self._error(first if isinstance(first, Mapping) else reply)
 
     def completion(self, reply: Any) -> Completion:
-        """The generated text, or why there is none."""
         choice = self.choice(reply)
         if isinstance(choice, Problem):
             return Completion(problem=choice, usage=usage_of(reply))
@@ -79,7 +78,8 @@ class ReplyReader:
         """Why a choice has no answer, with its finish reason and a remedy; None if it has one."""
         message, finish, is_blank = _message(choice), finish_reason(choice), not (content or "").strip()
         reason = f" (finish_reason {finish})" if finish else ""
-        if is_blank and (refusal := _refusal(message)):
+        refusals = [one.get("refusal") for one in (message, *_chunks(message))]
+        if is_blank and (refusal := next(filter(None, refusals), None)):
             detail = f"the model refused: {excerpt(self.redact(str(refusal)))}"
         elif _FILTERED.search(finish):
             detail = f"the endpoint's content filter stopped the answer{reason}"
@@ -135,27 +135,27 @@ def finish_reason(choice: Choice) -> str:
 
 def only_reasoned(reply: Any) -> bool:
     """Whether the tokens of all choices ran out before an answer began."""
-    choices = [choice for choice in _list(reply, "choices") if isinstance(choice, Mapping)]
+    choices = [choice for choice in list_in(reply, "choices") if isinstance(choice, Mapping)]
     return bool(choices) and all(map(_truncated_reasoning, choices))
 
 
 def tokens_of(choice: Choice) -> tuple[Token, ...]:
     """The tokens of a choice's text; none unless every token has a log-probability."""
-    tokens = [_token(entry) for entry in _token_entries(choice)]
+    tokens = [_token(entry) for entry in list_in(object_in(choice, "logprobs"), "content")]
     return tuple(token for token in tokens if token) if all(tokens) else ()
 
 
 def top_tokens(choice: Choice) -> list[tuple[str, float]]:
     """The first token's most probable alternatives with their log-probabilities, in the endpoint's order."""
-    first = next(iter(_token_entries(choice)), None)
-    tokens = map(_token, _list(first, "top_logprobs"))
+    first = next(iter(list_in(object_in(choice, "logprobs"), "content")), None)
+    tokens = map(_token, list_in(first, "top_logprobs"))
     return [(token.text, token.logprob) for token in tokens if token]
 
 
 def usage_of(reply: Any) -> Usage:
     """Tokens as the reply counts them, under any provider's names; 0 for missing counts."""
-    usage = _object(reply, "usage")
-    details = _object(usage, "prompt_tokens_details") or _object(usage, "input_tokens_details")
+    usage = object_in(reply, "usage")
+    details = object_in(usage, "prompt_tokens_details") or object_in(usage, "input_tokens_details")
     return Usage(
         prompt_tokens=_count(usage.get("prompt_tokens")) or _count(usage.get("input_tokens")),
         cached_tokens=_count(details.get("cached_tokens")),
@@ -171,17 +171,19 @@ def model_in(reply: Any) -> str:
 
 def status_in(reply: Any) -> int:
     """The status that an error under status 200 gives itself; 200 if it gives none."""
-    objects = [_object(reply, "error"), reply] if isinstance(reply, Mapping) else []
+    objects = [object_in(reply, "error"), reply] if isinstance(reply, Mapping) else []
     statuses = (_count(entry.get(key)) for entry in objects for key in ("code", "status", "status_code"))
     return next((status for status in statuses if 400 <= status < 600), 200)
 
 
-def _object(value: Any, key: str) -> Mapping[str, Any]:
+def object_in(value: Any, key: str) -> Mapping[str, Any]:
+    """A member of a decoded value that is an object; empty for anything else."""
     found = value.get(key) if isinstance(value, Mapping) else None
     return found if isinstance(found, Mapping) else {}
 
 
-def _list(value: Any, key: str) -> list[Any]:
+def list_in(value: Any, key: str) -> list[Any]:
+    """A member of a decoded value that is a list; empty for anything else."""
     found = value.get(key) if isinstance(value, Mapping) else None
     return found if isinstance(found, list) else []
 
@@ -224,22 +226,13 @@ def _chunk_text(chunk: Any) -> str | None:
     return text if isinstance(text, str) else None
 
 
-def _refusal(message: Mapping[str, Any]) -> Any:
-    """The text of a refusal, beside the content or as a chunk of it."""
-    return message.get("refusal") or next((one["refusal"] for one in _chunks(message) if one.get("refusal")), None)
-
-
 def _has_reasoning(message: Mapping[str, Any]) -> bool:
     in_chunk = any(chunk.get("type") in ("thinking", "reasoning") for chunk in _chunks(message))
     return in_chunk or any(message.get(key) for key in ("reasoning_content", "reasoning", "reasoning_details"))
 
 
 def _chunks(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [chunk for chunk in _list(message, "content") if isinstance(chunk, Mapping)]
-
-
-def _token_entries(choice: Choice) -> list[Any]:
-    return _list(_object(choice, "logprobs"), "content")
+    return [chunk for chunk in list_in(message, "content") if isinstance(chunk, Mapping)]
 
 
 def _token(entry: Any) -> Token | None:

@@ -12,10 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from llm.backends.endpoint import Address
-from llm.backends.form_rules import next_form, ran_out_of_tokens, refused_field
 from llm.backends.refusals import Refusal
 from llm.backends.replies import model_in, only_reasoned
-from llm.backends.request_forms import OPTIONAL, Body, RequestForm, assumed_form, is_batch
+from llm.backends.request_forms import (
+    OPTIONAL,
+    Body,
+    RequestForm,
+    assumed_form,
+    is_batch,
+    next_form,
+    ran_out_of_tokens,
+    refused_field,
+)
 from prompts.errors import InvalidSetting
 from prompts.files import digest_of, locked, write_text_atomically
 
@@ -65,19 +73,13 @@ def _age(entry: Any) -> float:
 
 @dataclass(frozen=True)
 class Reply:
-    """The outcome of one request.
+    """The outcome of one request."""
 
-    Attributes:
-        result: the decoded body, or the ``Problem``.
-        refusal: the endpoint's error, if it refused the request itself.
-    """
-
-    result: Any
-    refusal: Refusal | None = None
+    result: Any  # the decoded body, or the ``Problem``
+    refusal: Refusal | None = None  # the endpoint's error, if it refused the request itself
 
     @property
     def succeeded(self) -> bool:
-        """Whether a JSON object of status 200 came back."""
         return self.refusal is None and isinstance(self.result, Mapping)
 
     @property
@@ -135,13 +137,7 @@ class RequestAdapter:
         return self._served[model]
 
     async def exchange(self, send: Send, body: Body, keep: Collection[str] = ()) -> Any:
-        """Send a request, and send it again in other forms while the endpoint refuses a field that can change.
-
-        Args:
-            send: sends a body once.
-            body: the request in the form that most endpoints accept.
-            keep: fields that must not change.
-        """
+        """Send a request, and send it again in other forms while the endpoint refuses a field that may change."""
         keep = {*keep, *self.extra}
 
         async def attempt(form: RequestForm) -> Reply:
@@ -167,15 +163,10 @@ class RequestAdapter:
         return reply.result
 
     def learn(self, body: Body, replies: Iterable[Reply], keep: Collection[str] = ()) -> bool:
-        """Learn from failures of one request that another program sent.
+        """Learn from all failures of one request that another program sent, in order; transient ones are skipped.
 
-        Args:
-            body: the request before it was rewritten.
-            replies: all its failures in order; each request was sent in the form learned from the failures before it.
-            keep: fields that must not change.
-
-        Returns:
-            Whether the request now has another form than at its last failure. Transient failures are skipped.
+        Each request was sent in the form learned from the failures before it. ``body`` is the request before it was
+        rewritten. Returns whether the request now has another form than at its last failure.
         """
         model, keep, is_new = _model(body), {*keep, *self.extra}, False
         known, form = self._form(model), self._assumed(model)
@@ -229,7 +220,7 @@ class RequestAdapter:
         if merged != before:
             _log_change(f"{model} at {self.address.endpoint}", before, merged)
             self._file.update(
-                self._key(model, "form"), lambda stored: RequestForm.from_json(stored or {}).merged(merged).as_json()
+                self._key(model, "form"), lambda stored: asdict(RequestForm.from_json(stored or {}).merged(merged))
             )
 
     def _key(self, model: str, what: str) -> str:
@@ -240,18 +231,16 @@ async def _eliminate(
     attempt: Callable[[RequestForm], Awaitable[Reply]], form: RequestForm, names: Sequence[str]
 ) -> tuple[RequestForm, Reply] | None:
     """Find fields that are refused without a name: remove all, then restore those that do no harm."""
-    best = replace(form, merges_system=True)
-    for name in names:
-        best = best.without_field(name)
-    reply = await attempt(best)
+    removed = ["system", *names]
+    reply = await attempt(form.without(*removed))
     if not reply.succeeded:
         return None
-    for name in ("system", *names):
-        restored = best.with_field(name, form)
-        result = await attempt(restored)
+    for name in list(removed):
+        fewer = [one for one in removed if one != name]
+        result = await attempt(form.without(*fewer))
         if result.succeeded:
-            best, reply = restored, result
-    return best, reply
+            removed, reply = fewer, result
+    return form.without(*removed), reply
 
 
 def _model(body: Body) -> str:

@@ -1,68 +1,87 @@
-"""Request forms: which fields of a request one model at one endpoint accepts (see ``form_rules``)."""
+"""Request forms: which fields of a request one model at one endpoint accepts, and which form to try after a refusal.
+
+"OpenAI-compatible" endpoints refuse fields that others require: OpenAI's reasoning models take
+``max_completion_tokens`` instead of ``max_tokens`` and no ``temperature``; chat templates of Gemma and of some Mistral
+models take no system message; schemas are refused for their root, a keyword or their size.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
 from llm.backends.endpoint import Address
+from llm.backends.refusals import Refusal
+from prompts.files import digest_of
 
 Body = Mapping[str, Any]
 SchemaLevel = Literal["json_schema", "json_object", "none"]
 
+# Fields that a request can do without, the most useful first.
 OPTIONAL = (
-    *("response_format", "max_tokens", "temperature", "logprobs", "top_logprobs", "seed", "logprob_token_ids"),
-    *("return_tokens_as_token_ids", "return_token_ids", "cache_salt"),
-)
-"""Fields that a request can do without, the most useful first."""
-
-LEVELS: tuple[SchemaLevel, ...] = get_args(SchemaLevel)
-_REASONING_MODELS = re.compile(r"(?:^|/)(?:gpt-5|o[134])(?:[.\-]|$)", re.IGNORECASE)
+    "response_format max_tokens temperature logprobs top_logprobs seed logprob_token_ids return_tokens_as_token_ids "
+    "return_token_ids cache_salt"
+).split()
+_LOGPROBS = ("logprobs", "top_logprobs")  # neither makes sense without the other
+_LEVELS: tuple[SchemaLevel, ...] = get_args(SchemaLevel)
+_REASONING_MODELS = re.compile(r"(?i)(?:^|/)(?:gpt-5|o[134])(?:[.\-]|$)")
 # The chat templates of Gemma up to 2 refuse a system message; those of Gemma 3 put it before the first user message.
-_NO_SYSTEM_MODELS = re.compile(r"(?:^|/)(?:(?:code)?gemma-(?:1\.1|[237])|o1-(?:mini|preview))", re.IGNORECASE)
+_NO_SYSTEM_MODELS = re.compile(r"(?i)(?:^|/)(?:(?:code)?gemma-(?:1\.1|[237])|o1-(?:mini|preview))")
+_STATUSES = frozenset((400, 403, 404, 406, 415, 422, 500, 501))
+_UNSUPPORTED = re.compile(
+    r"(?i)unsupported|not (?:\w+ )?(?:supported|allowed|permitted|implemented|enabled|available|accept)|deprecated"
+    r"|unexpected|unknown|unrecognized|extra (?:inputs|fields|parameters)|does not (?:support|accept|exist)|invalid"
+    r"|no longer|only .{0,40}supported|must|should|cannot|can't|expected"
+)
+_SYSTEM = re.compile(
+    r"(?i)system (?:role|messages?|prompts?|instructions?)|role[^.]{0,40}['\"`]?system"
+    r"|developer (?:instruction|role|message)|roles must alternate|only user and assistant roles"
+    r"|first message must be (?:from )?(?:the )?user"
+)
+_SCHEMA = re.compile(
+    r"(?i)schema|response_format|structured.?output|json.?(?:mode|object)|guided|grammar|\benum\b|xgrammar|outlines"
+)
+_ROOT = re.compile(r"(?i)root|top.?level|type: ?\W?object|\"object\"|'object'|must be an object")
+_SIZE = re.compile(
+    r"(?i)exceed|limit|too (?:many|large|long|complex|big|deep)|at most|maximum|more than|up to \d|no more|states|size"
+)
+_OUT_OF_TOKENS = re.compile(r"(?i)could not finish the message because max_tokens|model output limit was reached")
+_POSITIVE = re.compile(r"(?i)strictly positive|greater than 0|> ?0|must be positive")
+_MINIMUM = re.compile(r"(?i)(?:at least|minimum(?: value)?(?: of| is)?|>=|greater than or equal to)\D{0,12}(\d+)")
+_SENTENCE_CHARS = 300
+_HIGHEST_MINIMUM = 1_024  # of tokens; a higher number is no minimum
+_SMALL_SCHEMA = 50  # labels; a schema with fewer is refused for another reason than its size
+_REFUSED_SCHEMAS = 100  # digests stored
+_OPTIONAL_KEYWORDS = frozenset(
+    "minItems maxItems uniqueItems minLength maxLength pattern const minimum maximum".split()
+)
 
 
 @dataclass(frozen=True)
 class RequestForm:
-    """How the requests to a model are rewritten.
+    """How the requests to a model are rewritten."""
 
-    Attributes:
-        renamed: new names of fields, such as ``max_completion_tokens`` for ``max_tokens``.
-        values: replaced values, such as the highest permitted ``top_logprobs``.
-        omitted: fields that are removed.
-        merges_system: whether the system message goes into the first user message.
-        schema: constraint of the answer.
-        wraps_schema: whether a schema needs an object at its root.
-        removed_keywords: keywords that schemas must not have.
-        refused_sizes: number of labels and of characters of schemas that were too large.
-        refused_schemas: digests of schemas that were refused while others are accepted.
-        extra_tokens: added to ``max_tokens`` for models that reason before they answer.
-        min_tokens: the smallest permitted ``max_tokens``.
-    """
-
+    # New names of fields, such as ``max_completion_tokens`` for ``max_tokens``.
     renamed: Mapping[str, str] = field(default_factory=dict)
+    # Replaced values, such as the highest permitted ``top_logprobs``.
     values: Mapping[str, Any] = field(default_factory=dict)
-    omitted: tuple[str, ...] = ()
-    merges_system: bool = False
-    schema: SchemaLevel = "json_schema"
-    wraps_schema: bool = False
-    removed_keywords: tuple[str, ...] = ()
+    omitted: tuple[str, ...] = ()  # fields that are removed
+    merges_system: bool = False  # whether the system message goes into the first user message
+    schema: SchemaLevel = "json_schema"  # constraint of the answer
+    wraps_schema: bool = False  # whether a schema needs an object at its root
+    removed_keywords: tuple[str, ...] = ()  # keywords that schemas must not have
+    # Number of labels and of characters of schemas that were too large.
     refused_sizes: tuple[tuple[int, int], ...] = ()
-    refused_schemas: tuple[str, ...] = ()
-    extra_tokens: int = 0
-    min_tokens: int = 0
-
-    def as_json(self) -> dict[str, Any]:
-        """The form as JSON, for the findings file."""
-        return asdict(self)
+    refused_schemas: tuple[str, ...] = ()  # digests of schemas that were refused while others are accepted
+    extra_tokens: int = 0  # added to ``max_tokens`` for models that reason before they answer
+    min_tokens: int = 0  # the smallest permitted ``max_tokens``
 
     @classmethod
     def from_json(cls, stored: Any) -> RequestForm:
-        """The form that ``as_json`` returned; the default for anything else."""
+        """The form from its fields (``asdict``); the default for anything else."""
         from pydantic import TypeAdapter, ValidationError
 
         try:
@@ -85,29 +104,24 @@ class RequestForm:
         new.update({name: value for name, value in self.values.items() if name in new and name not in keep})
         return {self.renamed.get(name, name): value for name, value in new.items()}
 
-    def without_field(self, name: str) -> RequestForm:
-        """This form with one more field removed, and the fields that make no sense without it."""
-        if name == "response_format":
-            return replace(self, schema="none")
-        names = ("logprobs", "top_logprobs") if name in ("logprobs", "top_logprobs") else (name,)
-        return replace(self, omitted=tuple(dict.fromkeys((*self.omitted, *names))))
-
-    def with_field(self, name: str, before: RequestForm) -> RequestForm:
-        """This form with one field as it was before; ``system`` means the system message."""
-        if name == "system":
-            return replace(self, merges_system=before.merges_system)
-        if name == "response_format":
-            return replace(self, schema=before.schema)
-        return replace(self, omitted=tuple(one for one in self.omitted if one != name or one in before.omitted))
+    def without(self, *names: str) -> RequestForm:
+        """This form with fields removed; ``system`` means the system message, which is merged into another one."""
+        omitted = [name for name in names if name not in ("system", "response_format")]
+        return replace(
+            self,
+            omitted=tuple(dict.fromkeys((*self.omitted, *omitted))),
+            merges_system=self.merges_system or "system" in names,
+            schema="none" if "response_format" in names else self.schema,
+        )
 
     def merged(self, other: RequestForm) -> RequestForm:
         """What either of two forms has learned."""
         pairs = {one.name: (getattr(self, one.name), getattr(other, one.name)) for one in fields(self)}
-        schema = max(pairs.pop("schema"), key=LEVELS.index)
+        schema = max(pairs.pop("schema"), key=_LEVELS.index)
         return RequestForm(**{name: _union(*pair) for name, pair in pairs.items()}, schema=schema)
 
     def _rewrite_schema(self, body: dict[str, Any]) -> None:
-        schema = schema_of(body)
+        schema = _schema_of(body)
         if schema is None:
             return
         if self.schema == "none" or self._refuses(schema):
@@ -123,9 +137,9 @@ class RequestForm:
     def _refuses(self, schema: Mapping[str, Any]) -> bool:
         if not (self.refused_sizes or self.refused_schemas):
             return False
-        labels, chars = schema_size(schema)
+        labels, chars = _schema_size(schema)
         too_large = any(labels >= count and chars >= size for count, size in self.refused_sizes)
-        return too_large or schema_digest(schema) in self.refused_schemas
+        return too_large or _schema_digest(schema) in self.refused_schemas
 
 
 def assumed_form(address: Address, model: str, extra_tokens: int = 0) -> RequestForm:
@@ -140,6 +154,82 @@ def assumed_form(address: Address, model: str, extra_tokens: int = 0) -> Request
     return replace(form, renamed=renamed, omitted=("temperature",), extra_tokens=extra_tokens)
 
 
+def next_form(
+    form: RequestForm, body: Body, refusal: Refusal, keep: Collection[str] = (), worked: bool = False
+) -> RequestForm | None:
+    """The form to try after a refusal; None if no other form can help.
+
+    ``body`` is the request before it was rewritten; the fields ``keep`` must not change. Where requests with the same
+    fields have ``worked``, only this schema is at fault.
+    """
+    if refusal.status not in _STATUSES or refusal.is_about_text_or_account or ran_out_of_tokens(refusal):
+        return None
+    name = refused_field(form, body, refusal)
+    name = None if name in keep and name != "max_tokens" else name
+    return next(_forms_to_try(form, body, refusal.message, name, worked), None)
+
+
+def refused_field(form: RequestForm, body: Body, refusal: Refusal) -> str | None:
+    """The field of the request that a refusal is about; None if it is unclear."""
+    sent = {form.renamed.get(name, name): name for name in body if name not in ("model", "messages", *form.omitted)}
+    if refusal.parameter in sent:
+        return sent[refusal.parameter]
+    is_echo = len(refusal.message) > _SENTENCE_CHARS  # may repeat the request, and with it names of fields
+    if is_echo and not _UNSUPPORTED.search(refusal.text) and not _SCHEMA.search(refusal.message):
+        return None
+    matches = {name: re.search(rf"(?<!\w){re.escape(name)}(?!\w)", refusal.message) for name in sent}
+    if places := [(match.start(), name) for name, match in matches.items() if match]:
+        return sent[min(places)[1]]
+    return "response_format" if "response_format" in sent and _SCHEMA.search(refusal.text) else None
+
+
+def ran_out_of_tokens(refusal: Refusal) -> bool:
+    """Whether the tokens ran out before the answer began, as OpenAI's reasoning models report it."""
+    return bool(_OUT_OF_TOKENS.search(refusal.message))
+
+
+def _forms_to_try(form: RequestForm, body: Body, message: str, name: str | None, worked: bool) -> Iterator[RequestForm]:
+    """Other forms after a refusal of the field ``name`` (None if it is unclear or must stay), the best first."""
+    if _SYSTEM.search(message) and not form.merges_system and _has_system(body):
+        yield form.without("system")
+    if name == "response_format":
+        yield from _schemas_to_try(form, body, message, worked)
+        return
+    if name == "max_tokens":
+        match = _MINIMUM.search(message)
+        if match and max(1, form.min_tokens) < int(match[1]) <= _HIGHEST_MINIMUM:
+            yield replace(form, min_tokens=int(match[1]))
+        if name not in form.renamed and (not match or "max_completion_tokens" in message):
+            yield replace(form, renamed={**form.renamed, name: "max_completion_tokens"})
+    elif name == "temperature" and _POSITIVE.search(message) and name not in form.values:
+        yield replace(form, values={**form.values, name: 0.01})
+    elif name == "top_logprobs" and name not in form.values:
+        lower = [int(number) for number in re.findall(r"\b\d{1,2}\b", message) if 0 < int(number) < body[name]]
+        if lower:
+            yield replace(form, values={**form.values, name: max(lower)})
+    if name:
+        yield form.without(*(_LOGPROBS if name in _LOGPROBS else (name,)))
+
+
+def _schemas_to_try(form: RequestForm, body: Body, message: str, worked: bool) -> Iterator[RequestForm]:
+    schema = (_schema_of(body) if form.schema == "json_schema" else None) or {}  # empty if none was sent
+    if _ROOT.search(message) and schema.get("type") == "array" and not form.wraps_schema:
+        yield replace(form, wraps_schema=True)
+    keywords = _OPTIONAL_KEYWORDS.intersection(re.findall(r'"(\w+)": ', json.dumps(schema)))
+    if named := keywords.intersection(re.findall(r"\w+", message)).difference(form.removed_keywords):
+        yield replace(form, removed_keywords=(*form.removed_keywords, *sorted(named)))
+    if _SIZE.search(message) and (size := _schema_size(schema))[0] >= _SMALL_SCHEMA:
+        yield replace(form, refused_sizes=(*form.refused_sizes, size))
+    if schema and worked:
+        yield replace(form, refused_schemas=(*form.refused_schemas, _schema_digest(schema))[-_REFUSED_SCHEMAS:])
+    yield from (replace(form, schema=level) for level in _LEVELS[_LEVELS.index(form.schema) + 1 :][:1])
+
+
+def _has_system(body: Body) -> bool:
+    conversations = body["messages"] if is_batch(body) else [body.get("messages") or ()]
+    return any(message.get("role") == "system" for one in conversations for message in one)
+
+
 def is_batch(body: Body) -> bool:
     """Whether a request has several conversations."""
     messages = body.get("messages")
@@ -148,12 +238,8 @@ def is_batch(body: Body) -> bool:
 
 def wrapped(array: Mapping[str, Any]) -> Mapping[str, Any]:
     """An array's schema as the only member ``labels`` of an object, for endpoints that require an object."""
-    return {
-        "type": "object",
-        "properties": {"labels": dict(array)},
-        "required": ["labels"],
-        "additionalProperties": False,
-    }
+    members = {"labels": dict(array)}
+    return {"type": "object", "properties": members, "required": ["labels"], "additionalProperties": False}
 
 
 def _union(one: Any, other: Any) -> Any:
@@ -162,36 +248,31 @@ def _union(one: Any, other: Any) -> Any:
     return tuple(dict.fromkeys((*one, *other))) if isinstance(one, tuple) else max(one, other)
 
 
-def schema_of(body: Body) -> Mapping[str, Any] | None:
-    """The JSON schema of a request; None without one."""
+def _schema_of(body: Body) -> Mapping[str, Any] | None:
     response_format = body.get("response_format")
     described = response_format.get("json_schema") if isinstance(response_format, Mapping) else None
     schema = described.get("schema") if isinstance(described, Mapping) else None
     return schema if isinstance(schema, Mapping) else None
 
 
-def schema_size(schema: Any) -> tuple[int, int]:
+def _schema_size(schema: Any) -> tuple[int, int]:
     """Number of values in all enumerations, and their characters."""
+    parts: list[tuple[int, int]] = []
     if isinstance(schema, Mapping):
         own = [value for value in schema.get("enum", ()) if isinstance(value, str)]
-        parts = [
-            (len(own), sum(map(len, own))),
-            *(schema_size(value) for key, value in schema.items() if key != "enum"),
-        ]
-    else:
-        parts = [schema_size(value) for value in schema] if isinstance(schema, list) else []
+        parts = [_schema_size(value) for key, value in schema.items() if key != "enum"]
+        parts.append((len(own), sum(map(len, own))))
     return sum(count for count, _ in parts), sum(chars for _, chars in parts)
 
 
-def schema_digest(schema: Mapping[str, Any]) -> str:
-    """16 hex digits that identify a schema."""
-    return hashlib.sha256(json.dumps(schema, sort_keys=True).encode()).hexdigest()[:16]
+def _schema_digest(schema: Mapping[str, Any]) -> str:
+    return digest_of(json.dumps(schema, sort_keys=True), 16)
 
 
 def _without_keywords(schema: Any, keywords: Collection[str]) -> Any:
-    if isinstance(schema, Mapping):
-        return {key: _without_keywords(value, keywords) for key, value in schema.items() if key not in keywords}
-    return [_without_keywords(value, keywords) for value in schema] if isinstance(schema, list) else schema
+    if not isinstance(schema, Mapping):
+        return schema
+    return {key: _without_keywords(value, keywords) for key, value in schema.items() if key not in keywords}
 
 
 def _merged_system(messages: Sequence[Any]) -> list[Any]:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from math import isinf
 from typing import TYPE_CHECKING, Any, Protocol
@@ -27,7 +27,7 @@ from llm.backends.replies import decoded
 from llm.backends.request_adapter import Reply, RequestAdapter
 from llm.backends.request_forms import Body
 from llm.classifier import Problem
-from llm.request_context import CURRENT_REQUEST, RequestContext, timeout_problem
+from llm.request_context import CURRENT_REQUEST, TIMEOUT, RequestContext
 from prompts.network import connection, no_connection, without_login
 
 if TYPE_CHECKING:
@@ -46,32 +46,22 @@ _LIMITS = httpx2.Limits(max_connections=1_000, max_keepalive_connections=1_000, 
 
 
 class Transport(Protocol):
-    """Sends requests to an endpoint and returns replies or problems.
+    """Sends requests to an endpoint and returns replies or problems; see ``HTTPTransport`` and ``RequestAdapter``."""
 
-    Attributes:
-        endpoint: host and port, for messages.
-    """
-
-    endpoint: str
+    endpoint: str  # host and port, for messages
 
     @property
-    def fingerprint_parts(self) -> Mapping[str, Any]:
-        """See ``RequestAdapter.fingerprint_parts``."""
+    def fingerprint_parts(self) -> Mapping[str, Any]: ...
 
-    def post(self, bodies: Sequence[Body], path: str = CHAT) -> list[Any]:
-        """See ``HTTPTransport.post``."""
+    def post(self, bodies: Sequence[Body], path: str = CHAT) -> list[Any]: ...
 
-    def get(self, path: str) -> Any:
-        """See ``HTTPTransport.get``."""
+    def get(self, path: str) -> Any: ...
 
-    def server_url(self, path: str, /) -> str:
-        """See ``Address.server_url``."""
+    def server_url(self, path: str, /) -> str: ...
 
-    def redact(self, text: str, /) -> str:
-        """Text of the endpoint without secrets."""
+    def redact(self, text: str, /) -> str: ...
 
-    def served_model(self, model: str, /) -> str:
-        """See ``RequestAdapter.served_model``."""
+    def served_model(self, model: str, /) -> str: ...
 
 
 class HTTPTransport:
@@ -115,12 +105,8 @@ class HTTPTransport:
         """Send each body; the decoded reply or the ``Problem`` of each, in order.
 
         The current request (``llm.request_context``) gives its id and its deadline. Requests that are not answered by
-        the deadline, or whose client disconnects, are cancelled; this stops vLLM's generation.
-
-        Args:
-            bodies: requests in the form that most endpoints accept; see ``RequestAdapter`` for other forms.
-            path: under the base URL, or a URL.
-            keep: fields that must not be removed or changed, even if the endpoint refuses them.
+        the deadline, or whose client disconnects, are cancelled; this stops vLLM's generation. ``path`` may be a URL;
+        the fields ``keep`` are not removed or changed, even if the endpoint refuses them.
         """
         session = self._open()
         return session.thread.run(self._all(session, path, bodies, CURRENT_REQUEST.get(), frozenset(keep)))
@@ -144,41 +130,32 @@ class HTTPTransport:
         self, session: _Session, path: str, bodies: Sequence[Body], request: RequestContext, keep: Collection[str]
     ) -> list[Any]:
         """A few workers share the bodies, so that a million bodies need no million tasks."""
-        replies: list[Any] = [timeout_problem()] * len(bodies)
+        replies: list[Any] = [TIMEOUT] * len(bodies)
         queue = iter(enumerate(bodies))
-        count = min(len(bodies), self.concurrency)
-        work = asyncio.gather(*(self._work(session, path, queue, replies, request, keep) for _ in range(count)))
-        while not (await asyncio.wait({work}, timeout=_POLL_SECONDS))[0]:
-            if request.disconnected():
-                work.cancel()
-                return [request.stop_reason] * len(bodies)
-        work.result()
-        return replies
 
-    async def _work(
-        self,
-        session: _Session,
-        path: str,
-        queue: Iterator[tuple[int, Body]],
-        replies: list[Any],
-        request: RequestContext,
-        keep: Collection[str],
-    ) -> None:
         async def send(body: Body) -> Reply:
             return await self._traced(session.client, path, body, request)
 
-        for index, body in queue:
-            if stop := request.stop_reason:
-                replies[index] = stop
-                continue
-            replies[index] = timeout_problem()
-            remaining = None if isinf(request.remaining) else request.remaining
-            with suppress(TimeoutError):
-                async with asyncio.timeout(remaining), session.limiter.acquire():
-                    if path in (CHAT, BATCH):
-                        replies[index] = await self._adapter.exchange(send, body, keep)
-                    else:
-                        replies[index] = (await send(body)).result
+        async def work() -> None:
+            for index, body in queue:
+                if stop := request.stop_reason:
+                    replies[index] = stop
+                    continue
+                remaining = None if isinf(request.remaining) else request.remaining
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(remaining), session.limiter.acquire():
+                        if path in (CHAT, BATCH):
+                            replies[index] = await self._adapter.exchange(send, body, keep)
+                        else:
+                            replies[index] = (await send(body)).result
+
+        workers = asyncio.gather(*(work() for _ in range(min(len(bodies), self.concurrency))))
+        while not (await asyncio.wait({workers}, timeout=_POLL_SECONDS))[0]:
+            if request.disconnected():
+                workers.cancel()
+                return [request.stop_reason] * len(bodies)
+        workers.result()
+        return replies
 
     async def _traced(self, client: openai.AsyncOpenAI, path: str, body: Body, request: RequestContext) -> Reply:
         """One exchange in a span, which the endpoint gets as ``traceparent``. Spans contain no error messages."""

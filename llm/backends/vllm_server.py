@@ -49,32 +49,19 @@ class VLLMFailed(MarqueeError):
 
 @dataclass(frozen=True)
 class VLLMOptions:
-    """Options of a server.
+    """Options of a server."""
 
-    Attributes:
-        python: interpreter of an environment with vLLM.
-        max_model_len: tokens of prompt and answer together.
-        arguments: further arguments of the server; they take precedence over ``FLAGS``.
-        environment: variables added to this process's own.
-    """
-
-    python: str = sys.executable
-    max_model_len: int = 8192
-    arguments: tuple[str, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
+    python: str = sys.executable  # interpreter of an environment with vLLM
+    max_model_len: int = 8192  # tokens of prompt and answer together
+    arguments: tuple[str, ...] = ()  # further arguments of the server; they take precedence over ``FLAGS``
+    environment: Mapping[str, str] = field(default_factory=dict)  # variables added to this process's own
 
 
 class VLLMServer:
     """vLLM's OpenAI-compatible server on a free port of the loopback interface, with its own API key.
 
-    Start it from a long-lived thread: Linux ends the server when the thread that started it ends.
-
-    Args:
-        model: folder of the weights, or their name on the hub.
-        name: model name that the server accepts.
-        options: see ``VLLMOptions``.
-        folder: for its log, which is removed after ``stop``.
-        api_key: required under ``/v1``; None generates one.
+    Start it from a long-lived thread: Linux ends the server when the thread that started it ends. ``name`` is the model
+    name that the server accepts; ``folder`` gets its log, which is removed after ``stop``.
     """
 
     def __init__(
@@ -107,8 +94,7 @@ class VLLMServer:
     def start(self, on_progress: OnProgress = lambda seconds, words: None) -> None:
         """Start the server and wait until it is healthy.
 
-        Args:
-            on_progress: called about twice a second with the elapsed seconds and the last line of the server's log.
+        ``on_progress`` is called about twice a second with the elapsed seconds and the last line of the server's log.
 
         Raises:
             VLLMFailed: it did not start.

@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llm.classifier import AnswerSource, Prediction, ScoreType, no_text
-from llm.embedded.label_vectors import LabelEmbeddingCache, LabelEmbeddings, TextEncoder, joined, sentence
-from llm.embedded.scope import Scope
-from llm.embedded.weights import MatcherWeights, load
+from llm.embedded.cosine import Scope, TextEncoder
+from llm.embedded.weights import LabelEmbeddingCache, LabelEmbeddings, MatcherWeights, joined, load
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
 from similarity.encoders.minilm import MiniLM
@@ -50,16 +49,10 @@ _STEP = 10**-_DIGITS
 
 @dataclass(frozen=True)
 class Matcher:
-    """A probability per label: that it applies, or, in a taxonomy of single labels, that it is the one.
+    """A probability per label: that it applies, or, in a taxonomy of single labels, that it is the one."""
 
-    Args:
-        encoder: plain MiniLM; encodes labels, and texts for taxonomies far from films.
-        tuned: MiniLM with ``weights.changes``; encodes texts for taxonomies of films.
-        weights: the other learned parameters.
-    """
-
-    encoder: TextEncoder
-    tuned: TextEncoder
+    encoder: TextEncoder  # plain MiniLM; encodes labels, and texts for taxonomies far from films
+    tuned: TextEncoder  # MiniLM with ``weights.changes``; encodes texts for taxonomies of films
     weights: MatcherWeights
     _labels: LabelEmbeddingCache = field(init=False, repr=False)
     _scope: Scope = field(init=False, repr=False)
@@ -70,7 +63,6 @@ class Matcher:
 
     @property
     def name(self) -> str:
-        """``embedded/`` and the name of what was learnt."""
         return f"embedded/{self.weights.name}"
 
     @property
@@ -85,25 +77,22 @@ class Matcher:
         """See ``Classifier.classify``; labels come best first, with a probability for every label."""
         originals = checked_texts(texts)
         source = AnswerSource(self.name, taxonomy.versioned_name)
-        scored = iter(self._scored([sentence(text) for text in originals if not text.empty], taxonomy))
+        scored = iter(self._scored([text.joined for text in originals if not text.empty], taxonomy))
         return [
             Prediction((), source, problem=no_text(text)) if text.empty else _decode(next(scored), taxonomy, source)
             for text in originals
         ]
 
     def predict(self, pairs: Sequence[tuple[Text, Taxonomy]]) -> list[Prediction]:
-        """One prediction per pair of text and taxonomy, in order, as from ``classify``.
+        """One prediction per pair of a text, which is not empty, and a taxonomy, in order, as from ``classify``.
 
         Each text and each label is encoded once, however many pairs it is in.
-
-        Args:
-            pairs: texts that are not empty, with the taxonomy that each is labelled by.
         """
         known = self._labels.of_each([taxonomy for _, taxonomy in pairs])
         places: dict[Text, list[int]] = {}
         for place, (text, _) in enumerate(pairs):
             places.setdefault(text, []).append(place)
-        read = cut([sentence(text) for text in places])
+        read = cut([text.joined for text in places])
         tuned, plain, words = self.tuned.encode(read), self.encoder.encode(read), self.weights.words.logits(read)
         rows: dict[int, _Scored] = {}
         with one_thread():
@@ -138,11 +127,9 @@ class Matcher:
         found = self._mixed(words, tuned, plain, known, taxonomy)
         if plain is None or known.share.min() == 1 or len(known.plain) == 1:
             return [_Scored(row, THRESHOLD, not taxonomy.allow_none) for row in found.tolist()]
-        related = (
-            self._scope.contains(plain, known.plain, taxonomy.digest)
-            if taxonomy.allow_none
-            else np.ones(len(found), bool)
-        )
+        related = np.ones(len(found), bool)
+        if taxonomy.allow_none:
+            related = self._scope.contains(plain, known.plain, taxonomy.digest)
         floors = np.minimum(THRESHOLD, _SHARE_OF_BEST * found.max(axis=1)).clip(_STEP)
         rows = zip(found.tolist(), floors.tolist(), related.tolist(), strict=True)
         return [_Scored(row, floor if one else math.inf, one) for row, floor, one in rows]
@@ -150,10 +137,7 @@ class Matcher:
     def _mixed(
         self, words: Array, tuned: Array, plain: Array | None, known: LabelEmbeddings, taxonomy: Taxonomy
     ) -> Array:
-        """Probabilities of a taxonomy's labels, shape (texts, labels).
-
-        ``plain`` may be None where all labels were in the training data.
-        """
+        """Probabilities of a taxonomy's labels, shape (texts, labels)."""
         # Where one label is chosen, probabilities compete: all must be mixed alike to sum to 1.
         share = known.share if taxonomy.multi else known.share.mean()
         found = share * _probabilities(self._trained(words, tuned, known), taxonomy)
@@ -180,10 +164,7 @@ class Matcher:
         return np.asarray(known.nearness * near + (1 - known.nearness) * far, np.float32)
 
     def _zero_shot(self, centred: Array, tuned: Array, known: LabelEmbeddings, taxonomy: Taxonomy) -> Array:
-        """Probabilities of the zero-shot branch, shape (texts, labels).
-
-        They follow from each label's similarity to the text and its z-score among the labels, for either encoder.
-        """
+        """Probabilities from each label's similarity to the text and its z-score among the labels, by both encoders."""
         numbers = self.weights.numbers
         if len(known.plain) == 1:
             logits: Array = self._lone(centred)
@@ -199,18 +180,12 @@ class Matcher:
 
 
 def matcher(path: Path = SHIPPED, encoder: MiniLM | None = None) -> Matcher:
-    """The matcher with the weights of a file; by default the bundled one.
-
-    Args:
-        path: file of ``llm.embedded.weights.save``.
-        encoder: plain MiniLM, if it is loaded already.
-    """
+    """The matcher with the weights of a file (``llm.embedded.weights.save``), and plain MiniLM if already loaded."""
     weights = load(path)
     return Matcher(encoder or MiniLM(), MiniLM(weights.changes, weights.name, eight_bits=True), weights)
 
 
 def _z_scores(cosines: Array) -> Array:
-    """Z-scores of each row."""
     spread = cosines - cosines.mean(axis=1, keepdims=True)
     return np.asarray(spread / np.maximum(spread.std(axis=1, keepdims=True), 1e-6), np.float32)
 

@@ -1,16 +1,19 @@
-"""Learned parameters of the matcher, with its word features, and the file that stores them."""
+"""Learned parameters of the matcher: the file that stores them, word features, and embeddings of labels."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from llm.embedded.cosine import LABEL_CACHE_BYTES, TextEncoder, described
+from prompts.taxonomy import Label, Taxonomy
 from similarity.encoders.tokens import cut, tokenizer
+from similarity.lru import LRUCache
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,6 +21,10 @@ if TYPE_CHECKING:
     Array = NDArray[np.float32]
 
 _PARTS = ("wordings", "offsets", "scales", "biases", "centre")
+# Chosen on validation texts far from films, and of sub-genres that are not in the training data: share of the trained
+# branch for a new label in a taxonomy of films, and the nearness above which this branch is used alone.
+_FILM, _SEEN = 0.7, 0.6
+_EXACTNESS = 40.0  # softmax scale over wordings: .1 of cosine is a factor of e to the 4th
 
 
 @dataclass(frozen=True)
@@ -27,15 +34,11 @@ class WordFeatures:
     In the vector of a plot, a decisive word ("sheriff", "android") is one of many. Word weights and vectors make errors
     on different texts, so their sum is better than each (``eval/RESULTS.md``).
 
-    Attributes:
-        weights: added to a label's logit per piece, shape (pieces, labels).
-        rarity: inverse document frequency of each piece; 0 for pieces that are rare in training, shape (pieces,).
-        labels: training label of each column.
     """
 
-    weights: Array
-    rarity: Array
-    labels: NDArray[np.int64]
+    weights: Array  # added to a label's logit per piece, shape (pieces, labels)
+    rarity: Array  # inverse document frequency of each piece; 0 for pieces that are rare in training, shape (pieces,)
+    labels: NDArray[np.int64]  # training label of each column
 
     def logits(self, texts: Sequence[str]) -> Array:
         """Logits of the words of each text, shape (texts, labels)."""
@@ -46,49 +49,23 @@ class WordFeatures:
         return found
 
 
-def no_words() -> WordFeatures:
-    """Word features without labels."""
-    pieces = tokenizer().get_vocab_size()
-    return WordFeatures(np.zeros((pieces, 0), np.float32), np.zeros(pieces, np.float32), np.zeros(0, np.int64))
-
-
-def counted(tokens: Sequence[int], rarity: Array) -> tuple[NDArray[Any], Array]:
-    """The distinct pieces of a text and their TF-IDF values (logarithmic counts), as a unit vector."""
-    pieces, counts = np.unique(np.asarray(tokens, np.int64), return_counts=True)
-    weighed = ((1 + np.log(counts)) * rarity[pieces]).astype(np.float32)
-    return pieces, weighed / max(float(np.linalg.norm(weighed)), 1e-9)
-
-
 @dataclass(frozen=True)
 class MatcherWeights:
-    """The learned parameters of a ``Matcher``.
+    """The learned parameters of a ``Matcher``."""
 
-    Attributes:
-        name: name of the matcher.
-        changes: added to MiniLM's weights, by their names.
-        wordings: unit vectors of the wordings of all training labels, shape (wordings, 384).
-        labels: label of each wording, shape (wordings,).
-        tower: a hidden layer over the tuned vectors of texts, added to them: ``hidden.weight`` of shape (hidden, 384),
-            ``hidden.bias``, ``out.weight`` of shape (384, hidden), ``out.bias``.
-        offsets: added to the vector of each training label, shape (labels, 384).
-        scales: from the cosine to each training label to a logit, shape (labels,).
-        biases: added to that logit, shape (labels,).
-        words: word features of some of the labels.
-        centre: mean of MiniLM's vectors of texts of all kinds, shape (384,).
-        numbers: scales, biases and bounds; see ``Matcher``.
-    """
-
-    name: str
-    changes: Mapping[str, Array]
-    wordings: Array
-    labels: NDArray[np.int64]
+    name: str  # name of the matcher
+    changes: Mapping[str, Array]  # added to MiniLM's weights, by their names
+    wordings: Array  # unit vectors of the wordings of all training labels, shape (wordings, 384)
+    labels: NDArray[np.int64]  # label of each wording, shape (wordings,)
+    # A hidden layer over the tuned vectors of texts, added to them: ``hidden.weight`` of shape (hidden, 384),
+    # ``hidden.bias``, ``out.weight`` of shape (384, hidden), ``out.bias``.
     tower: Mapping[str, Array]
-    offsets: Array
-    scales: Array
-    biases: Array
-    words: WordFeatures
-    centre: Array
-    numbers: Mapping[str, float] = field(default_factory=dict)
+    offsets: Array  # added to the vector of each training label, shape (labels, 384)
+    scales: Array  # from the cosine to each training label to a logit, shape (labels,)
+    biases: Array  # added to that logit, shape (labels,)
+    words: WordFeatures  # word features of some of the labels
+    centre: Array  # mean of MiniLM's vectors of texts of all kinds, shape (384,)
+    numbers: Mapping[str, float] = field(default_factory=dict)  # scales, biases and bounds; see ``Matcher``
 
     def of_text(self, vectors: Array) -> Array:
         """Unit vectors of texts for comparison with labels: fine-tuned vectors after the tower."""
@@ -96,6 +73,86 @@ class MatcherWeights:
         hidden = before * (1 + erf(before / np.float32(math.sqrt(2)))) / 2  # GELU (arXiv 1606.08415)
         found = vectors + hidden @ self.tower["out.weight"].T + self.tower["out.bias"]
         return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)
+
+
+@dataclass(frozen=True)
+class LabelEmbeddings:
+    """Embeddings and learned parameters of a taxonomy's labels; arrays have one row per label, in taxonomy order."""
+
+    plain: Array  # unit vectors of the labels by plain MiniLM, shape (labels, 384)
+    trained: Array  # ``plain`` plus the learned offsets of the nearest training labels, shape (labels, 384)
+    scales: Array  # from cosines to logits, learned for the nearest training labels
+    biases: Array  # added to those logits
+    words: Array  # weights of the training labels with word features, shape (labels, columns of ``WordFeatures``)
+    nearness: Array  # 0 to 1, similarity to the training labels
+    share: Array  # 0 to 1, weight of the trained branch; the rest is the weight of the zero-shot branch (z-scores)
+    alone: Array  # ``share`` of the label as the only one of its taxonomy
+
+
+class LabelEmbeddingCache:
+    """Embeddings of labels by plain MiniLM, cached by taxonomy, so that labels are not encoded for every request.
+
+    The least recently used taxonomies are dropped beyond ``max_bytes`` of vectors.
+    """
+
+    def __init__(self, encoder: TextEncoder, weights: MatcherWeights, max_bytes: int = LABEL_CACHE_BYTES) -> None:
+        self._encoder, self._weights = encoder, weights
+        self._cache: LRUCache[str, LabelEmbeddings] = LRUCache(max_bytes, _bytes)
+
+    def of(self, taxonomy: Taxonomy) -> LabelEmbeddings:
+        return self._cache.get(taxonomy.digest) or self.of_each([taxonomy])[0]
+
+    def of_each(self, taxonomies: Sequence[Taxonomy]) -> list[LabelEmbeddings]:
+        """Embeddings of several taxonomies; labels that are not cached are encoded together, each once."""
+        found = {digest: self._cache.get(digest) for digest in {taxonomy.digest for taxonomy in taxonomies}}
+        missing = {one.digest: one.predictable for one in taxonomies if found[one.digest] is None}
+        new = dict(zip(missing, self._embeddings(list(missing.values())), strict=True)) if missing else {}
+        for digest, known in new.items():
+            self._cache.put(digest, known)
+        return [found[one.digest] or new[one.digest] for one in taxonomies]
+
+    def of_labels(self, labels: Sequence[Label]) -> LabelEmbeddings:
+        """Embeddings of these labels as one taxonomy; not cached."""
+        return self._embeddings([labels])[0]
+
+    def _embeddings(self, label_sets: Sequence[Sequence[Label]]) -> list[LabelEmbeddings]:
+        learned, numbers = self._weights, self._weights.numbers
+        plain = self._encoded([label for labels in label_sets for label in labels])
+        cosines = plain @ learned.wordings.T
+        nearest = cosines.max(axis=1)
+        weights = np.exp(_EXACTNESS * (cosines - nearest[:, None]))
+        shares = (
+            weights @ (learned.labels[:, None] == np.arange(len(learned.biases))) / weights.sum(axis=1, keepdims=True)
+        )
+        nearness = _ramp(nearest, numbers["near from"], numbers["near to"])
+        most = _FILM + (1 - _FILM) * np.minimum(1, nearness / _SEEN)
+        alone = most * self._filmlike(nearest)
+        together = LabelEmbeddings(
+            plain, _unit(plain + shares @ learned.offsets), shares @ learned.scales, shares @ learned.biases,
+            shares[:, learned.words.labels], nearness, alone, alone,
+        )  # fmt: skip
+        found, start = [], 0
+        for labels in label_sets:
+            part = slice(start, start := start + len(labels))
+            own = LabelEmbeddings(*(getattr(together, one.name)[part].copy() for one in fields(LabelEmbeddings)))
+            if len(labels) > 1:
+                # The first quartile: one genre among topics does not make a taxonomy of films.
+                typical = self._filmlike(np.quantile(nearest[part], 0.25))
+                own = replace(own, share=np.asarray(most[part] * typical, np.float32))
+            found.append(own)
+        return found
+
+    def _encoded(self, labels: Sequence[Label]) -> Array:
+        """Unit vectors of the labels: of their names and of their descriptions, at equal weight."""
+        words = dict.fromkeys(words for label in labels for words in (label.name, described(label)))
+        place = {one: at for at, one in enumerate(words)}
+        vectors = self._encoder.encode(list(words))
+        names = vectors[[place[label.name] for label in labels]]
+        return _unit(names + vectors[[place[described(label)] for label in labels]])
+
+    def _filmlike(self, nearest: Array | np.float32) -> Array:
+        numbers = self._weights.numbers
+        return _ramp(nearest, numbers["film from"], numbers["film to"])
 
 
 def erf(x: Array) -> Array:
@@ -162,3 +219,35 @@ def _changes(tensors: Mapping[str, Array]) -> dict[str, Array]:
     whole = {name.removeprefix("change."): change for name, change in tensors.items() if name.startswith("change.")}
     names = [name.removeprefix("left.") for name in tensors if name.startswith("left.")]
     return whole | {name: tensors[f"left.{name}"] @ tensors[f"right.{name}"] for name in names}
+
+
+def no_words() -> WordFeatures:
+    """Word features without labels."""
+    pieces = tokenizer().get_vocab_size()
+    return WordFeatures(np.zeros((pieces, 0), np.float32), np.zeros(pieces, np.float32), np.zeros(0, np.int64))
+
+
+def counted(tokens: Sequence[int], rarity: Array) -> tuple[NDArray[Any], Array]:
+    """The distinct pieces of a text and their TF-IDF values (logarithmic counts), as a unit vector."""
+    pieces, counts = np.unique(np.asarray(tokens, np.int64), return_counts=True)
+    weighed = ((1 + np.log(counts)) * rarity[pieces]).astype(np.float32)
+    return pieces, weighed / max(float(np.linalg.norm(weighed)), 1e-9)
+
+
+def joined(known: Sequence[LabelEmbeddings]) -> LabelEmbeddings:
+    """Several taxonomies' labels as one, in order."""
+    return LabelEmbeddings(
+        *(np.concatenate([getattr(one, part.name) for one in known]) for part in fields(LabelEmbeddings))
+    )
+
+
+def _bytes(known: LabelEmbeddings) -> int:
+    return sum(getattr(known, part.name).nbytes for part in fields(LabelEmbeddings))
+
+
+def _unit(vectors: Array) -> Array:
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
+
+
+def _ramp(value: Array | np.float32, start: float, end: float) -> Array:
+    return np.asarray(np.clip((value - start) / (end - start), 0, 1), np.float32)

@@ -30,31 +30,26 @@ _BARE = re.compile(
 )
 _BARE_QUOTE = re.compile(r'(?<!\\)"')
 _LITERALS = {"true": True, "false": False, "null": None, "none": None}
-_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
+_NUMBER = re.compile(r"[-+]?[1-9][0-9]{0,300}(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 _MEANT = re.compile(r"[\[{\uff3b\uff5b]\s*[\"'\[{\uff02\u201c]")  # what no bracket in prose begins with
+# A bracketed text is meant as JSON where something in it is quoted, or named by a key.
+_QUOTED_OR_NAMED = re.compile(
+    r"[\"\uff02\u201c\u201d\u300c]|(?<!\w)['\u2018`]\w|\w['\u2019`]\s*[,\]}:]|^[{\uff5b][^,]*[:\uff1a]"
+)
 _NEXT_STRING = re.compile(r"\s+[\"\uff02\u201c\u201e'\uff07\u2018`\u00ab\u300c\u300e]")
 _AFTER_STRING = re.compile(r"\s*(?:[,;:\]}\uff0c\uff1a\u3001\uff3d\uff5d]|\Z|//|#|/\*)")
 
 
 @dataclass(frozen=True)
 class ParsedValue:
-    """A value in a text.
+    """A value in a text."""
 
-    Attributes:
-        value: as ``json.loads`` gives it; of a repeated key, a list of all its values.
-        start: its first character.
-        end: behind its last character.
-        cut: the last string or word, where the text ends inside it.
-        broken: whether it is a value that could not be repaired; ``value`` is then None.
-        closed: whether it ends by its bracket, and not with the text.
-    """
-
-    value: Any
-    start: int
-    end: int
-    cut: str = ""
-    broken: bool = False
-    closed: bool = True
+    value: Any  # as ``json.loads`` gives it; of a repeated key, a list of all its values
+    start: int  # its first character
+    end: int  # behind its last character
+    cut: str = ""  # the last string or word, where the text ends inside it
+    broken: bool = False  # whether it is a value that could not be repaired; ``value`` is then None
+    closed: bool = True  # whether it ends by its bracket, and not with the text
 
 
 def json_values(text: str) -> Iterator[ParsedValue]:
@@ -72,7 +67,7 @@ def json_values(text: str) -> Iterator[ParsedValue]:
             continue
         found = _strict(text, start.start()) or _repaired(text, start.start())
         place = found.end
-        if found.broken or _quotes_or_names(text[found.start : found.end]) or _empty(found.value):
+        if found.broken or found.value in ([], {}) or _QUOTED_OR_NAMED.search(text[found.start : found.end]):
             yield found
 
 
@@ -108,7 +103,7 @@ def _repaired(text: str, start: int) -> ParsedValue:
         return ParsedValue(value, start, parser.place, parser.cut, closed=not (parser.cut or parser.ended))
     except _BeyondRepairError:
         end = _closing(text, start) or (len(text) if _MEANT.match(text, start) else start + 1)
-        return ParsedValue(None, start, end, broken=_quotes_or_names(text[start:end]))
+        return ParsedValue(None, start, end, broken=bool(_QUOTED_OR_NAMED.search(text[start:end])))
 
 
 def _closing(text: str, start: int) -> int:
@@ -122,43 +117,21 @@ def _closing(text: str, start: int) -> int:
     return 0
 
 
-def _quotes_or_names(text: str) -> bool:
-    """Whether a bracketed text is meant as JSON: something in it is quoted, or named by a key."""
-    return bool(
-        re.search(
-            r"[\"\uff02\u201c\u201d\u300c]|(?<!\w)['\u2018`]\w|\w['\u2019`]\s*[,\]}:]|^[{\uff5b][^,]*[:\uff1a]", text
-        )
-    )
-
-
-def _empty(value: Any) -> bool:
-    return value in ([], {})
-
-
 class _BeyondRepairError(Exception):
     """The text is no value, however it is read."""
 
 
 @dataclass
 class _Parser:
-    """A recursive-descent parser of one value.
+    """A recursive-descent parser of one value."""
 
-    Attributes:
-        text: the whole text.
-        place: the next character.
-        cut: see ``ParsedValue``.
-        ended: whether the text ended before the value did.
-        open: the closing brackets that are still to come, the innermost last.
-    """
-
-    text: str
-    place: int
-    cut: str = ""
-    ended: bool = False
-    open: list[str] = field(default_factory=list)
+    text: str  # the whole text
+    place: int  # the next character
+    cut: str = ""  # see ``ParsedValue``
+    ended: bool = False  # whether the text ended before the value did
+    open: list[str] = field(default_factory=list)  # the closing brackets that are still to come, the innermost last
 
     def value(self) -> Any:
-        """The value at ``place``."""
         mark = self._mark()
         if mark in "[{" and mark:
             return self._container(_OPENING[mark])
@@ -238,15 +211,13 @@ class _Parser:
         if not word:
             raise _BeyondRepairError
         self.place = word.end()
-        said = word[0].strip()
+        bare = word[0].strip()
         if self.place >= len(self.text):
-            self.cut = said
-            return said
-        if said.casefold() in _LITERALS:
-            return _LITERALS[said.casefold()]
-        return (
-            json.loads(said.lstrip("+")) if _NUMBER.fullmatch(said) and not said.lstrip("+-").startswith("0") else said
-        )
+            self.cut = bare
+            return bare
+        if bare.casefold() in _LITERALS:
+            return _LITERALS[bare.casefold()]
+        return json.loads(bare.lstrip("+")) if _NUMBER.fullmatch(bare) else bare
 
 
 def _unescaped(written: str) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from llm.strategies.json_repair import json_values
-from llm.strategies.label_words import LIST_KEYS, counters, flag, is_qualified, known, means_nothing, split
+from llm.strategies.plain_words import LIST_KEYS, counters, flag, is_qualified, known, means_nothing, split
 from prompts.taxonomy import Taxonomy, spelling_key
 
 _WRAPPER_KEYS = frozenset("arguments parameters response data function functioncall input properties".split())
@@ -48,14 +48,10 @@ def _from_scalar(value: Any, taxonomy: Taxonomy) -> list[str] | None:
     if word.lstrip()[:1] in ("[", "{") and taxonomy.resolve(word) is None:
         inner = next(json_values(word), None)
         return None if inner is None or inner.broken else from_value(inner.value, taxonomy, 1)
-    if known(word, taxonomy):
-        return [_without_description(word, taxonomy)]
-    return [word] if means_nothing(word) else _pieces(word, taxonomy)
-
-
-def _pieces(word: str, taxonomy: Taxonomy) -> list[str] | None:
     copied = _without_description(word, taxonomy)
-    return [copied] if copied != word else split(word, taxonomy) or None
+    if copied != word or known(word, taxonomy) or means_nothing(word):
+        return [copied]
+    return split(word, taxonomy) or None
 
 
 def _without_description(word: str, taxonomy: Taxonomy) -> str:
@@ -69,7 +65,7 @@ def _without_description(word: str, taxonomy: Taxonomy) -> str:
 
 
 def _from_list(items: list[Any], taxonomy: Taxonomy, depth: int) -> list[str] | None:
-    if any(map(_scored_low, items)):
+    if any(isinstance(item, dict) and any(map(_is_low, item.values())) for item in items):
         return None  # scores of labels are no choice of labels
     read = [_from_item(item, taxonomy, depth) for item in items]
     said = [word for words in read if words for word in words]
@@ -96,10 +92,6 @@ def _declines(name: str, value: Any) -> bool:
     return isinstance(value, int | float) and value == 0 and spelling_key(name) not in _PLACE_KEYS
 
 
-def _scored_low(item: Any) -> bool:
-    return isinstance(item, dict) and any(map(_is_low, item.values()))
-
-
 def _is_low(value: Any) -> bool:
     return isinstance(value, float) and 0 < value < 0.5
 
@@ -107,21 +99,24 @@ def _is_low(value: Any) -> bool:
 def _from_object(members: dict[str, Any], taxonomy: Taxonomy, depth: int) -> list[str] | None:
     if any(isinstance(value, list) and any(map(_is_low, value)) for value in members.values()):
         return None
-    ways: tuple[Callable[[], Iterator[list[str] | None]], ...] = (
-        lambda: (_under_key(members[key], taxonomy, depth + 1) for key in _keys(members, taxonomy)),
-        lambda: iter([_flags(members, taxonomy)]),
-        lambda: iter([_numbered(members, taxonomy, depth)]),
-        lambda: iter([_qualified(members, taxonomy, depth)]),
-        lambda: (
-            from_value(value, taxonomy, depth + 1)
-            for key, value in members.items()
-            if spelling_key(key) in _WRAPPER_KEYS and (isinstance(value, dict) or str(value).startswith("{"))
-        ),
-        lambda: iter(
-            [from_value(value, taxonomy, depth + 1) for value in members.values() if _alone(members, value, taxonomy)]
-        ),
-    )
-    return next((said for way in ways for said in way() if said is not None), None)
+    return next((said for said in _ways(members, taxonomy, depth + 1) if said is not None), None)
+
+
+def _ways(members: dict[str, Any], taxonomy: Taxonomy, depth: int) -> Iterator[list[str] | None]:
+    """What each way to read an object gives, the most certain way first."""
+    for key in _keys(members, taxonomy):
+        yield _under_key(members[key], taxonomy, depth)
+    yield _flags(members, taxonomy)
+    if members and all(key.isdecimal() and taxonomy.resolve(key) is None for key in members):
+        yield _from_list(list(members.values()), taxonomy, depth - 1)  # {"0": "Comedy", "1": "Drama"}
+    yield _qualified(members, taxonomy, depth)
+    for key, value in members.items():
+        if spelling_key(key) in _WRAPPER_KEYS and (isinstance(value, dict) or str(value).startswith("{")):
+            yield from_value(value, taxonomy, depth)
+    for key, value in members.items():
+        is_label = isinstance(value, str) and known(value, taxonomy) is not None
+        if len(members) == 1 and (is_label or isinstance(value, list)) and not counters(key):
+            yield from_value(value, taxonomy, depth)
 
 
 def _under_key(value: Any, taxonomy: Taxonomy, depth: int) -> list[str] | None:
@@ -129,18 +124,12 @@ def _under_key(value: Any, taxonomy: Taxonomy, depth: int) -> list[str] | None:
     return _from_item(value, taxonomy, depth) if isinstance(value, dict) else from_value(value, taxonomy, depth)
 
 
-def _numbered(members: dict[str, Any], taxonomy: Taxonomy, depth: int) -> list[str] | None:
-    """A list as an object of its places: ``{"0": "Comedy", "1": "Drama"}``."""
-    is_list = bool(members) and all(key.isdecimal() and taxonomy.resolve(key) is None for key in members)
-    return _from_list(list(members.values()), taxonomy, depth) if is_list else None
-
-
 def _keys(members: dict[str, Any], taxonomy: Taxonomy) -> list[str]:
-    """Keys that hold labels, ``labels`` first, then those whose value has a label of the taxonomy in it."""
-    named = [key for key, value in members.items() if key.casefold() in LIST_KEYS and value is not None]
-    named += [key for key, value in members.items() if key.casefold() in LIST_KEYS and value is None]
-    fit = {key: bool(_labels_in(members[key], taxonomy)) for key in named}
-    return sorted(named, key=lambda key: (not fit[key], key.casefold() != "labels"))
+    """Keys that hold labels: first those whose value has a label of the taxonomy in it, then ``labels``."""
+    return sorted(
+        (key for key in members if key.casefold() in LIST_KEYS),
+        key=lambda key: (not _labels_in(members[key], taxonomy), key.casefold() != "labels", members[key] is None),
+    )
 
 
 def _labels_in(value: Any, taxonomy: Taxonomy) -> bool:
@@ -167,11 +156,6 @@ def _verdict_in(value: Any) -> Any:
 
 def _qualified(members: dict[str, Any], taxonomy: Taxonomy, depth: int) -> list[str] | None:
     """The words under keys such as ``primary_genre`` and ``film_genres``, all together."""
-    read = (from_value(value, taxonomy, depth + 1) for key, value in members.items() if is_qualified(key))
+    read = (from_value(value, taxonomy, depth) for key, value in members.items() if is_qualified(key))
     found = [words for words in read if words is not None]
     return [word for words in found for word in words] if found else None
-
-
-def _alone(members: dict[str, Any], value: Any, taxonomy: Taxonomy) -> bool:
-    is_label = isinstance(value, str) and known(value, taxonomy) is not None
-    return len(members) == 1 and (is_label or isinstance(value, list)) and not counters(next(iter(members)))

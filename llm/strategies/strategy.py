@@ -18,22 +18,15 @@ PromptBuilder = Callable[[Taxonomy, AnswerFormat], Conversation]
 
 @dataclass(frozen=True)
 class StrategyAnswer:
-    """Labels or scores of one text.
+    """Labels or scores of one text."""
 
-    Attributes:
-        labels: names from the taxonomy, each once; best first where they have scores, else in taxonomy order. Empty
-            where a threshold chooses them from the scores.
-        scores: from 0 to 1, of the labels that were scored.
-        dropped: output that is not in the taxonomy, and labels beyond ``max_labels``.
-        usage: tokens of the answer.
-        problem: why nothing could be read; ``labels`` and ``scores`` are then empty.
-    """
-
+    # Names from the taxonomy, each once; best first where they have scores, else in taxonomy order. Empty where a
+    # threshold chooses them from the scores.
     labels: tuple[str, ...] = ()
-    scores: Mapping[str, float] = field(default_factory=dict)
-    dropped: tuple[str, ...] = ()
-    usage: Usage = Usage()
-    problem: Problem | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)  # from 0 to 1, of the labels that were scored
+    dropped: tuple[str, ...] = ()  # output that is not in the taxonomy, and labels beyond ``max_labels``
+    usage: Usage = Usage()  # tokens of the answer
+    problem: Problem | None = None  # why nothing could be read; ``labels`` and ``scores`` are then empty
 
 
 class Strategy(Protocol):

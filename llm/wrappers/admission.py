@@ -23,23 +23,16 @@ Pair = tuple[Text, Taxonomy]
 
 @dataclass(frozen=True)
 class AdmissionControl:
-    """Rejects requests beyond a limit of pending ones, with a time to retry.
+    """Rejects requests beyond a limit of pending ones, with a time to retry."""
 
-    Attributes:
-        inner: the classifier.
-        admission: limit on pending requests; shared by all classifiers with the same model.
-    """
-
-    inner: Fingerprinting
-    admission: Admission
+    inner: Fingerprinting  # the classifier
+    admission: Admission  # limit on pending requests; shared by all classifiers with the same model
 
     @property
     def name(self) -> str:
-        """The inner classifier's name."""
         return self.inner.name
 
     def fingerprint(self, text: Text, taxonomy: Taxonomy) -> str:
-        """See ``Fingerprinting.fingerprint``."""
         return self.inner.fingerprint(text, taxonomy)
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
@@ -57,11 +50,7 @@ class AdmissionControl:
 class MicroBatched:
     """A classifier whose concurrent requests share calls of the inner one (``similarity.micro_batching``). Thread-safe.
 
-    Args:
-        inner: the classifier.
-        admission: limit on pending requests.
-        on_progress: called with the number of texts of every pass.
-        passes: maximum number of concurrent passes.
+    ``passes`` is the maximum number of concurrent passes; ``on_progress`` gets the number of texts of each.
     """
 
     def __init__(
@@ -84,15 +73,10 @@ class MicroBatched:
 
     @property
     def name(self) -> str:
-        """The inner classifier's name."""
         return self._inner.name
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
-        """See ``Classifier.classify``.
-
-        Texts are skipped once the deadline of their request (``llm.request_context``) has passed or its client has
-        disconnected.
-        """
+        """See ``Classifier.classify``; texts whose request has expired or lost its client are skipped."""
         texts = checked_texts(texts)
         if not texts:
             return []
@@ -105,11 +89,8 @@ class MicroBatched:
 class MicroBatchedPairs:
     """Predictions for pairs of a text and a taxonomy, whose concurrent requests share passes. Thread-safe.
 
-    Args:
-        name: name of the model.
-        predict: pairs to one prediction each, such as ``llm.embedded.matcher.Matcher.predict``.
-        admission: limit on pending requests; the same as that of the classifier over the same model.
-        passes: maximum number of concurrent passes.
+    ``predict`` gives one prediction per pair (``llm.embedded.matcher.Matcher.predict``). ``admission`` is that of the
+    classifier over the same model; ``passes`` is the maximum number of concurrent passes.
     """
 
     def __init__(

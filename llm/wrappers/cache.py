@@ -56,7 +56,6 @@ class AnswerStore:
         self._lock = threading.Lock()
 
     def get(self, keys: Sequence[str]) -> dict[str, str]:
-        """The stored values of those keys that have one."""
         if self._paused("read"):
             return {}
         try:
@@ -179,22 +178,16 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
 
 @dataclass(frozen=True)
 class Cached:
-    """Caches the answers of another classifier; repeated texts of a batch are sent once.
+    """Caches the answers of another classifier; repeated texts of a batch are sent once."""
 
-    Attributes:
-        inner: answers texts that are not cached.
-        store: holds the answers.
-        shared: whether requests with different API keys share answers; ``cached`` then reveals to one client what
-            another has sent.
-    """
-
-    inner: Fingerprinting
-    store: AnswerStore
+    inner: Fingerprinting  # answers texts that are not cached
+    store: AnswerStore  # holds the answers
+    # Whether requests with different API keys share answers; ``cached`` then reveals to one client what another has
+    # sent.
     shared: bool = False
 
     @property
     def name(self) -> str:
-        """The inner classifier's name."""
         return self.inner.name
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:

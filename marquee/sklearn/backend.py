@@ -9,14 +9,13 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from llm import strategies
 from llm.backends.capabilities import CapabilityProbe
 from llm.backends.endpoint import BadAddress, correct_base_url
 from llm.backends.openai_compatible import EndpointSettings, OpenAICompatible
 from llm.classifier import Classifier
 from llm.embedded.matcher import Matcher, matcher
-from llm.few_shot import ExampleSelector, NearestExamples, StaticExamples
-from llm.language_model import LanguageModel
-from llm.strategies import registry as strategies
+from llm.language_model import ExampleSelector, LanguageModel, NearestExamples, StaticExamples
 from llm.wrappers.cache import AnswerStore, Cached
 from marquee.factory import endpoint_settings
 from marquee.settings import read_settings

@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from service.schemas.classify import WHOLE, TextFields
-from similarity.index.catalog import Film
-from similarity.index.reloading import SearchFilter
+from similarity.index.catalog import Film, SearchFilter
 from similarity.index.search import Query, SearchResult
 
 

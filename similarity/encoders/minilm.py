@@ -30,11 +30,7 @@ _BATCH = 32  # texts per batch of sentence-transformers
 
 
 class _LazyEncoder(ABC):
-    """An encoder whose model is loaded once, at first use. Threads may share it.
-
-    Args:
-        name: name of its vectors, so that an index knows its encoder.
-    """
+    """An encoder whose model is loaded once, at first use. Threads may share it. An index knows it by its name."""
 
     def __init__(self, name: str) -> None:
         self.name, self._lock = name, threading.Lock()
@@ -115,7 +111,6 @@ class SentenceEncoder(_LazyEncoder):
 
     @property
     def dimension(self) -> int:
-        """Numbers of a vector."""
         return self._runtime.dimension
 
     @cached_property
@@ -129,11 +124,9 @@ def encoder_of(model: str = "") -> IndexEncoder:
 
 
 class Torch:
-    """A model of sentence-transformers, in bfloat16 where the machine multiplies in it.
+    """A model of sentence-transformers by folder or hub name, in bfloat16 where the machine multiplies in it.
 
-    Args:
-        model: folder or hub name.
-        changes: what is added to the weights of its first part, by their names.
+    ``changes`` are added to the weights of its first part, by their names.
 
     Raises:
         InvalidEncoder: sentence-transformers reads no model from there.
@@ -148,16 +141,13 @@ class Torch:
 
     @property
     def dimension(self) -> int:
-        """Numbers of a vector."""
         return int(self._model.get_embedding_dimension())
 
     def windows(self, texts: Sequence[str]) -> list[list[str]]:
-        """See ``Runtime.windows``."""
         most = int(self._model.max_seq_length or 512) - 2  # less the marks at a text's ends
         return [self._pieces(text, most) for text in texts]
 
     def vectors(self, windows: Sequence[str]) -> Vectors:
-        """See ``Runtime.vectors``."""
         with self._lock:  # one batch at a time: two would only share the same cores
             found = self._model.encode(
                 list(windows), batch_size=_BATCH, normalize_embeddings=True, show_progress_bar=False

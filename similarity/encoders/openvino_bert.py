@@ -86,7 +86,7 @@ class Bert:
 
     @contextmanager
     def _counted(self) -> Iterator[int]:
-        """A caller, and how many there are now."""
+        """Count a caller; yields how many there are now."""
         with self._lock:
             self._callers += 1
             callers = self._callers
@@ -138,7 +138,6 @@ class _Requests:
     """A compiled graph and so many requests to it side by side, which share all cores."""
 
     def __init__(self, graph: Any, streams: int) -> None:
-        library = openvino()
         properties = {
             "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": cores(),
@@ -146,7 +145,7 @@ class _Requests:
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": _GROUP,
             **openvino_format(),
         }
-        compiled = library.Core().compile_model(graph, "CPU", properties)
+        compiled = openvino().Core().compile_model(graph, "CPU", properties)
         self._free: SimpleQueue[Any] = SimpleQueue()
         for _ in range(streams):
             self._free.put(compiled.create_infer_request())
@@ -161,10 +160,7 @@ class _Requests:
 
 
 def batched(lengths: Sequence[int], most: int) -> list[list[int]]:
-    """Batches of rows by length, longest first, with at most so many tokens including padding.
-
-    Rows of similar length cost least together.
-    """
+    """Batches of rows by length, longest first, with at most so many tokens including padding, at the lowest cost."""
     rows = sorted(range(len(lengths)), key=lambda row: -lengths[row])
     costs, starts = [0.0], [0]  # of the best batches for the first rows; where the last of those batches starts
     for end in range(1, len(rows) + 1):
@@ -191,11 +187,7 @@ _PROJECTIONS = ("query", "key", "value")
 class _GraphBuilder:
     """Writes BERT's parts as nodes of a graph, by the names of their weights.
 
-    Args:
-        weights: all of the model's, by name.
-        heads: of attention.
-        epsilon: of the layer norms.
-        eight_bits: whether matrices are rounded to eight bits, each row by a scale of its own.
+    With ``eight_bits``, matrices are rounded to eight bits, each row by a scale of its own.
     """
 
     def __init__(self, weights: Weights, heads: int, epsilon: float, eight_bits: bool) -> None:

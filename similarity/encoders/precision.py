@@ -61,12 +61,12 @@ def choice() -> str:
 
 
 def number_format(device: str = "cpu", wanted: str = "auto") -> NumberFormat:
-    """Return the format to compute in on a device.
+    """Return the format to compute in on a device, which torch names ``cpu``, ``cuda``, ``cuda:1``.
 
     Args:
-        device: as torch names it: ``cpu``, ``cuda``, ``cuda:1``.
-        wanted: the choice for this call, which precedes that of the process; ``auto`` takes the process's. The names
-            of transformers' Trainer, ``bf16`` and ``fp32``, are read too.
+        device: the device.
+        wanted: the choice for this call; ``auto`` takes the process's. The names of transformers' Trainer, ``bf16``
+            and ``fp32``, are read too.
 
     Raises:
         InvalidPrecision: a choice is none of ``CHOICES``.
@@ -100,10 +100,7 @@ def default_device() -> str:
 
 
 def cpu_computes_with(instruction: str) -> bool:
-    """Return whether the CPU has an instruction set that no environment variable forbids.
-
-    Args:
-        instruction: as Linux names it in ``/proc/cpuinfo``, e.g. ``avx512_vnni``.
+    """Return whether the CPU has an instruction set, such as ``avx512_vnni``, that no environment variable forbids.
 
     ``ATEN_CPU_CAPABILITY`` (PyTorch, ``ATen/native/DispatchStub.cpp``) and ``ONEDNN_MAX_CPU_ISA``, of old
     ``DNNL_MAX_CPU_ISA`` (oneDNN, "CPU Dispatcher Control"), limit this program as a whole: torch computes with both

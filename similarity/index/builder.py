@@ -7,39 +7,21 @@ version is written beside the old one and published atomically.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-from prompts.files import locked
+from prompts.files import digest_of, locked
 from similarity.errors import InvalidIndex
-from similarity.index import faiss_index
-from similarity.index.catalog import Catalog, Entry, Film, text_digest
+from similarity.index import faiss_index, versions
+from similarity.index.catalog import Catalog, Film, text_digest
 from similarity.index.faiss_index import Rows, VectorIndex, Vectors
-from similarity.index.folder import (
-    FILMS,
-    FORMAT,
-    SEARCHED,
-    VECTORS,
-    VERSIONS,
-    WORK,
-    BuildWorkspace,
-    Manifest,
-    Version,
-    check_encoder,
-    check_files,
-    current,
-    drop,
-    facts,
-    inputs_of,
-    publish,
-)
+from similarity.index.versions import FILMS, VECTORS, BuildWorkspace, Manifest, Version
 
 OnProgress = Callable[[str, int], None]
 
@@ -110,24 +92,25 @@ def build(
         InvalidIndex: no films, a duplicate id, a damaged index or one of another encoder, or another running or
             unfinished build.
     """
-    if kind != "auto" and kind not in faiss_index.KINDS:
-        raise InvalidIndex(f"there is no kind of index {kind!r}; kinds: auto, {', '.join(faiss_index.KINDS)}")
+    if kind != "auto":
+        faiss_index.kind_of(kind)
     busy = InvalidIndex(f"another build of {folder} is running; wait for it")
     with locked(folder / "lock", timeout=-1 if wait else 0, busy=busy):
-        before = current(folder)
-        if before and inputs_of(folder / WORK) == before.manifest.made_from:
-            drop(folder / WORK)  # of a published build that was killed before it could drop it
-        inputs = {"format": FORMAT, "encoder": encoder.name, "dimension": encoder.dimension, "origin": source.origin}
+        before = versions.current(folder)
+        if before and versions.inputs_of(folder / versions.WORK) == before.manifest.made_from:
+            versions.drop(folder / versions.WORK)  # of a published build that was killed before it could drop it
+        model = {"encoder": encoder.name, "dimension": encoder.dimension}
+        inputs = {"format": versions.FORMAT, **model, "origin": source.origin}
         if before and not append and _is_built_from(before, inputs, kind):
             return Built(before)
         base = _base(folder, before, encoder) if append else None
-        work = BuildWorkspace(folder / WORK, inputs | {"base": base.name if base else None}, overwrite)
+        work = BuildWorkspace(folder / versions.WORK, inputs | {"base": base.name if base else None}, overwrite)
         try:
             tally = _encoded(work, source.films, encoder, base, on_progress)
             built = _published(folder, work, base, kind, tally, on_progress)
         finally:
             work.films.close()
-        drop(folder / WORK)
+        versions.drop(folder / versions.WORK)
         return built
 
 
@@ -139,8 +122,7 @@ def _is_built_from(version: Version, inputs: dict[str, Any], kind: str) -> bool:
 def _base(folder: Path, before: Version | None, encoder: IndexEncoder) -> Version:
     if before is None:
         raise InvalidIndex(f"{folder} has no index to add to; leave --append out")
-    check_encoder(before, encoder.name, encoder.dimension)
-    check_files(before)
+    versions.check(before, encoder.name, encoder.dimension)
     return before
 
 
@@ -184,13 +166,14 @@ def _published(
     films, dimension = Catalog(new / FILMS), work.inputs["dimension"]
     count = films.count
     index = _faiss_index(base, faiss_index.mapped_vectors(new / VECTORS, count, dimension), rows, kind)
-    index.save(new / SEARCHED)
+    index.save(new / versions.SEARCHED)
+    texts = digest_of("".join(entry.digest for entry in films.everything()))
     manifest = Manifest(
         work.inputs["encoder"], dimension, count, films.repeated, index.kind, index.effort, index.recall,
-        _digest(films.everything()), work.inputs, datetime.now(UTC).isoformat(timespec="seconds"), facts(new),
+        texts, work.inputs, datetime.now(UTC).isoformat(timespec="seconds"), versions.facts(new),
     )  # fmt: skip
     films.close()
-    version = publish(folder, new, name, manifest)
+    version = versions.publish(folder, new, name, manifest)
     _prune(folder, {name, base.name if base else ""})
     added = count - (base.manifest.count if base else 0)
     return Built(version, added, work.count - added, tally["unchanged"], tally["without_text"])
@@ -198,13 +181,13 @@ def _published(
 
 def _fresh(folder: Path) -> tuple[str, Path]:
     """Name of the next version, and an empty folder for its files."""
-    versions = folder / VERSIONS
-    versions.mkdir(exist_ok=True)
-    taken = [int(path.name) for path in versions.iterdir() if path.name.isdigit()]
+    above = folder / versions.VERSIONS
+    above.mkdir(exist_ok=True)
+    taken = [int(path.name) for path in above.iterdir() if path.name.isdigit()]
     name = f"{max(taken, default=0) + 1:06}"
-    for unfinished in versions.glob("*.new"):
-        drop(unfinished)
-    new = versions / f"{name}.new"
+    for unfinished in above.glob("*.new"):
+        versions.drop(unfinished)
+    new = above / f"{name}.new"
     new.mkdir()
     return name, new
 
@@ -243,20 +226,11 @@ def _faiss_index(base: Version | None, vectors: Vectors, rows: Rows | None, kind
         return faiss_index.made(wanted, vectors)
     if rows.min() < before.count or len(vectors) > 2 * before.count:  # replaced vectors, or too many for its centres
         return faiss_index.made(wanted, vectors)
-    older = faiss_index.mapped_vectors(base.path / VECTORS, before.count, before.dimension)
-    loaded = faiss_index.loaded(wanted, older, base.path / SEARCHED, before.effort, before.recall)
-    return loaded.extended(vectors)
-
-
-def _digest(entries: Iterator[Entry]) -> str:
-    total = hashlib.sha256()
-    for entry in entries:
-        total.update(entry.digest.encode())
-    return total.hexdigest()
+    return base.vector_index().extended(vectors)
 
 
 def _prune(folder: Path, kept: set[str]) -> None:
     """Drop old versions except the last one, which a reader may be opening."""
-    for path in (folder / VERSIONS).iterdir():
+    for path in (folder / versions.VERSIONS).iterdir():
         if path.name not in kept:
-            drop(path)
+            versions.drop(path)

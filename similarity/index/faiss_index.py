@@ -142,6 +142,17 @@ class VectorIndex:
         return faiss.SearchParametersIVF(nprobe=self.effort * wide, **chosen)
 
 
+def kind_of(name: str) -> IndexKind:
+    """The kind with a name.
+
+    Raises:
+        InvalidIndex: there is none.
+    """
+    if name not in KINDS:
+        raise InvalidIndex(f"there is no kind of index {name!r}; kinds: auto, {', '.join(KINDS)}")
+    return KINDS[name]
+
+
 def kind_for(count: int) -> str:
     """The recommended kind for a number of vectors."""
     if count <= _EXACT_UP_TO:
@@ -155,9 +166,7 @@ def made(kind: str, vectors: Vectors) -> VectorIndex:
     Raises:
         InvalidIndex: the kind is unknown, or there are too few vectors for it.
     """
-    faiss, entry = _faiss(), KINDS.get(kind)
-    if entry is None:
-        raise InvalidIndex(f"there is no kind of index {kind!r}; kinds: {', '.join(KINDS)}")
+    faiss, entry = _faiss(), kind_of(kind)
     if len(vectors) < entry.min_count:
         raise InvalidIndex(f"an index of kind {kind} needs {entry.min_count:,} films; these are {len(vectors):,}")
     description = entry.factory(len(vectors)) if entry.factory else "Flat"

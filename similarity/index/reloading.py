@@ -8,7 +8,6 @@ import math
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,10 @@ from prompts import installation
 from prompts.files import digest_of
 from similarity.encoders.minilm import MiniLM
 from similarity.errors import Expired, InvalidIndex, SimilarityError
-from similarity.index import faiss_index
 from similarity.index.builder import FilmSource, IndexEncoder, build
 from similarity.index.catalog import Catalog, Film, Rows
 from similarity.index.faiss_index import Vectors
-from similarity.index.folder import CURRENT, FILMS, SEARCHED, VECTORS, Version, check_encoder, check_files, current
+from similarity.index.versions import CURRENT, FILMS, Version, check, current
 from similarity.lru import LRUCache
 from similarity.micro_batching import PATIENT, Caller, MicroBatcher
 
@@ -34,15 +32,6 @@ _ANSWERS = 1_024  # cached answers
 _FILTERS = 32  # cached filters; each takes up to eight megabytes for a million films
 
 
-@dataclass(frozen=True)
-class SearchFilter:
-    """Filter of a search: films with at least one of the genres, in a range of years (inclusive)."""
-
-    genres: tuple[str, ...] = ()
-    year_from: int | None = None
-    year_to: int | None = None
-
-
 class LoadedIndex:
     """A version with open files, cached filters and cached answers. Threads may share it.
 
@@ -51,19 +40,12 @@ class LoadedIndex:
     """
 
     def __init__(self, version: Version, encoder: str, dimension: int) -> None:
-        check_encoder(version, encoder, dimension)
-        check_files(version)
-        manifest, path = version.manifest, version.path
+        check(version, encoder, dimension)
         self.version = version
-        self.films = Catalog(path / FILMS)
-        vectors = faiss_index.mapped_vectors(path / VECTORS, manifest.count, manifest.dimension)
-        searched = path / SEARCHED
-        self.vectors = faiss_index.loaded(manifest.kind, vectors, searched, manifest.effort, manifest.recall)
-        self.rows_with = lru_cache(_FILTERS)(self._rows_with)
+        self.films, self.vectors = Catalog(version.path / FILMS), version.vector_index()
+        self.rows_with = lru_cache(_FILTERS)(self.films.rows_with)
         self.answers: LRUCache[Hashable, Any] = LRUCache(_ANSWERS)
-        self._search: MicroBatcher[tuple[Vectors, int], list[tuple[Vectors, Rows]]] = MicroBatcher(
-            self._nearest, max_items=_SEARCHES
-        )
+        self._search = MicroBatcher(self._nearest, max_items=_SEARCHES)
 
     def nearest(
         self, vector: Vectors, k: int, among: Rows | None = None, caller: Caller = PATIENT
@@ -85,12 +67,6 @@ class LoadedIndex:
         """Neighbours of pairs of a vector and a number k."""
         scores, rows = self.vectors.search(np.stack([one for one, _ in queries]), max(k for _, k in queries))
         return [(scores[at, :k], rows[at, :k]) for at, (_, k) in enumerate(queries)]
-
-    def _rows_with(self, filter: SearchFilter) -> Rows | None:
-        """Rows that pass the filter; None if all do."""
-        if filter == SearchFilter():
-            return None
-        return self.films.rows_with(filter.genres, filter.year_from, filter.year_to)
 
 
 def load_index(folder: Path, encoder: str, dimension: int) -> LoadedIndex:
@@ -147,8 +123,7 @@ class ReloadingIndex:
             try:
                 if self._opened is None:
                     self._prepare()
-                    self._seen = self._stamp()
-                    self._opened = load_index(self.folder, self._encoder, self._dimension)
+                    self._opened = self._load()
             finally:
                 self._lock.release()
         elif self._stamp() != self._seen and self._lock.acquire(blocking=False):
@@ -157,13 +132,16 @@ class ReloadingIndex:
 
     def _reload(self) -> None:
         try:
-            self._seen = self._stamp()
-            self._opened = load_index(self.folder, self._encoder, self._dimension)
+            self._opened = self._load()
             log.info("index %s: version %s", self.folder, self._opened.version.name)
         except (SimilarityError, OSError) as error:
             log.error("index %s: the new version cannot be used, the old one answers: %s", self.folder, error)
         finally:
             self._lock.release()
+
+    def _load(self) -> LoadedIndex:
+        self._seen = self._stamp()
+        return load_index(self.folder, self._encoder, self._dimension)
 
     def _stamp(self) -> tuple[int, int] | None:
         """Changes when the pointer file is replaced."""

@@ -11,10 +11,10 @@ import numpy as np
 
 from similarity.errors import InvalidIndex, SeveralFilms, UnknownFilm, UnknownTitle
 from similarity.index.builder import IndexEncoder
-from similarity.index.catalog import Entry, Film, Rows, folded, text_digest
+from similarity.index.catalog import Entry, Film, Rows, SearchFilter, folded, text_digest
 from similarity.index.faiss_index import Vectors
-from similarity.index.folder import Version
-from similarity.index.reloading import LoadedIndex, ReloadingIndex, SearchFilter
+from similarity.index.reloading import LoadedIndex, ReloadingIndex
+from similarity.index.versions import Version
 from similarity.lru import LRUCache
 from similarity.micro_batching import PATIENT, Admission, Caller, MicroBatcher, check_waiting
 

@@ -18,7 +18,7 @@ from bulk.run import run
 from llm.backends.openai_compatible import OpenAICompatible
 from llm.backends.transport import HTTPTransport
 from llm.language_model import LanguageModel
-from llm.strategies.registry import STRATEGIES
+from llm.strategies import STRATEGIES
 from prompts import registry
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.taxonomy import Label, Taxonomy
@@ -71,7 +71,7 @@ def test_a_file_holds_the_very_request_that_an_endpoint_is_sent_once_a_text(tmp_
     assert {(one["method"], one["url"]) for one in found} == {("POST", "/v1/chat/completions")}
     assert len({one["custom_id"] for one in found}) == 5
     with endpoint(says('["War"]')) as server:
-        backend = OpenAICompatible(HTTPTransport(server.url, "", 5, 0, 4), "tiny", lambda: ASSUMED)
+        backend = OpenAICompatible(HTTPTransport(server.url, "", 5, 0, 4), "tiny", ASSUMED)
         texts = [row["plot"] for row in rows(5)]
         LanguageModel(backend, STRATEGIES["json_list"]).classify(texts, TMDB)
         sent = [json.dumps(body, sort_keys=True) for body in server.asked]

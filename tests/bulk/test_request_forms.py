@@ -17,7 +17,7 @@ from llm.backends.endpoint import Address
 from llm.backends.request_adapter import FindingsFile, RequestAdapter
 from llm.classifier import Prediction
 from llm.language_model import LanguageModel
-from llm.strategies.registry import STRATEGIES
+from llm.strategies import STRATEGIES
 from prompts import registry
 from tests.bulk.words import read_lines, rows, write_lines
 

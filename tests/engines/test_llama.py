@@ -11,8 +11,7 @@ import openai
 import pytest
 
 from llm.backends.backend import Constraint
-from llm.strategies.answer_parser import read_answer
-from llm.strategies.json_list import JSONList
+from llm.strategies.json_list import JSONList, read_answer
 from prompts import registry
 from prompts.text import Text
 from tests.engines.llama_server import LlamaServer, to_gguf

@@ -10,7 +10,7 @@ from llm.backends.capability_checks import CHECKS
 from llm.backends.openai_compatible import OpenAICompatible
 from llm.backends.transport import HTTPTransport
 from llm.language_model import LanguageModel
-from llm.strategies.registry import STRATEGIES
+from llm.strategies import STRATEGIES
 from llm.thresholds import ThresholdStore
 from prompts import registry
 from tests.engines.conftest import API_KEY

@@ -23,7 +23,7 @@ from llm.backends.endpoint import Address
 from llm.backends.request_adapter import RequestAdapter
 from llm.classifier import Prediction, Problem
 from llm.language_model import LanguageModel
-from llm.strategies.registry import STRATEGIES
+from llm.strategies import STRATEGIES
 from prompts import registry
 from prompts.errors import Interrupted, InvalidSetting
 from prompts.taxonomy import Taxonomy

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.lora import compare
 from llm.backends.local_backend import LocalBackend
 from llm.language_model import LanguageModel
-from llm.strategies.registry import STRATEGIES
+from llm.strategies import STRATEGIES
 from tests.support.process import service
 from tests.support.taught_adapter import lessons, taught
 from tests.support.trained_qwen2 import PROMPT

@@ -10,7 +10,7 @@ import httpx2
 from llm.backends.local_backend import LocalBackend
 from llm.language_model import LanguageModel
 from llm.lora_adapter import load_adapter
-from llm.strategies.registry import STRATEGIES
+from llm.strategies import STRATEGIES
 from prompts import registry
 from prompts.taxonomy import Label, Taxonomy
 from prompts.template import CODES, LABEL_TOKENS

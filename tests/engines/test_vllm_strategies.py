@@ -15,9 +15,9 @@ from llm.backends.capability_checks import CHECKS
 from llm.backends.openai_compatible import OpenAICompatible
 from llm.backends.transport import HTTPTransport
 from llm.language_model import LanguageModel
-from llm.strategies.registry import STRATEGIES, best
+from llm.strategies import STRATEGIES, best
 from llm.thresholds import ThresholdStore
-from llm.wrappers.order_ensemble import order_sensitivity
+from llm.wrappers.combined import order_sensitivity
 from prompts import registry
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
@@ -40,7 +40,7 @@ def batching(server: VLLMServer, size: int = 16) -> OpenAICompatible:
     """The same, with ``size`` conversations per request."""
     transport = HTTPTransport(server.base_url, API_KEY, timeout=120, retries=0, concurrency=32)
     capabilities = CapabilityProbe(transport, MODEL_NAME)
-    assert capabilities().supports("batch")
+    assert capabilities.supports("batch")
     return OpenAICompatible(BatchTransport(transport, capabilities, size), MODEL_NAME, capabilities)
 
 
@@ -99,7 +99,7 @@ SPELLINGS = 8  # of one code: with a space or a line break before it, and in the
 def test_logprobs_by_token_id_agree_with_the_top_logprobs(vllm: VLLMServer) -> None:
     transport = HTTPTransport(vllm.base_url, API_KEY, timeout=60, retries=0, concurrency=8)
     by_id = backend(vllm)
-    by_top = OpenAICompatible(transport, MODEL_NAME, lambda: CapabilityReport({}, top_logprobs=20))
+    by_top = OpenAICompatible(transport, MODEL_NAME, CapabilityReport({}, top_logprobs=20))
     conversation = registry.prompt("plot").render(Text("A plot."), TMDB)
     codes = list("ABCDEFGH")
     (exact,) = by_id.next_token_logprobs([conversation], codes)

@@ -22,8 +22,7 @@ from llm.language_model import LanguageModel
 from llm.strategies.json_list import JSONList
 from llm.wrappers.admission import AdmissionControl, MicroBatched
 from llm.wrappers.cache import AnswerStore, Cached
-from llm.wrappers.order_ensemble import OrderEnsemble
-from llm.wrappers.two_models import Cascade, Fallback, Shortlist
+from llm.wrappers.combined import Cascade, Fallback, OrderEnsemble, Shortlist
 from marquee.client import Client
 from marquee.sklearn import MarqueeClassifier
 from prompts import registry

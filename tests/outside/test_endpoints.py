@@ -27,7 +27,7 @@ from llm.backends.request_adapter import FindingsFile, RequestAdapter
 from llm.backends.transport import HTTPTransport
 from llm.classifier import Prediction, Problem
 from llm.language_model import LanguageModel
-from llm.strategies.registry import STRATEGIES
+from llm.strategies import STRATEGIES
 from llm.wrappers.cache import AnswerStore, Cached
 from marquee.settings import read_settings
 from prompts.errors import InvalidSetting
@@ -60,7 +60,7 @@ def adapter(server: Endpoint, path: Path | None = None, **extra: Any) -> Request
 
 def model(server: Endpoint, path: Path | None = None, retries: int = 0, **extra: Any) -> LanguageModel:
     transport = HTTPTransport(server.url, KEY, 5, retries, 8, adapter(server, path, **extra))
-    return LanguageModel(OpenAICompatible(transport, "m", lambda: UNPROBED), STRATEGIES["json_list"])
+    return LanguageModel(OpenAICompatible(transport, "m", UNPROBED), STRATEGIES["json_list"])
 
 
 def classified(behaviour: Behaviour, taxonomy: Taxonomy = TAXONOMY, retries: int = 0) -> Prediction:
@@ -330,9 +330,7 @@ LOGIN = "bWU6VHIwdWI0ZG9yIHBhc3M="  # me:Tr0ub4dor pass, as Basic authentication
 def test_no_login_of_the_base_url_is_repeated(behaviour: Callable[[str], Behaviour], login: str, words: str) -> None:
     with endpoint(behaviour(words)) as server:
         transport = HTTPTransport(server.url.replace("://", f"://{login}@"), "", 5, 0, 4)
-        (found,) = OpenAICompatible(transport, "m", lambda: UNPROBED).generate(
-            [MESSAGES], Constraint({"type": "array"}, 48)
-        )
+        (found,) = OpenAICompatible(transport, "m", UNPROBED).generate([MESSAGES], Constraint({"type": "array"}, 48))
     assert found.problem is not None
     assert not [secret for secret in ("Tr0ub4dor", LOGIN) if secret in found.problem.detail], found.problem
     assert not [secret for secret in ("Tr0ub4dor", LOGIN) if secret in repr(transport)]
@@ -652,7 +650,7 @@ def test_log_probabilities_of_any_shape_are_read_or_are_a_problem(
     with endpoint(behaviour) as server:
         transport = HTTPTransport(server.url, KEY, 5, 0, 4)
         capabilities: Capabilities = CapabilityReport({}, top_logprobs=5)
-        backend = OpenAICompatible(transport, "m", lambda: capabilities)
+        backend = OpenAICompatible(transport, "m", capabilities)
         (found,) = LanguageModel(backend, STRATEGIES["label_tokens"]).classify(["x"], single)
     assert (found.labels[:1] or (None,))[0] == label
     assert (found.problem and found.problem.kind) == kind

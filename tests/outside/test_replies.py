@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from llm.strategies.answer_parser import read_answer
+from llm.strategies.json_list import read_answer
 from prompts import registry
 from prompts.taxonomy import Label, Taxonomy
 

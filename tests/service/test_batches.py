@@ -14,7 +14,7 @@ from llm.backends.backend import FakeBackend
 from llm.classifier import AnswerSource, Classifier, Prediction, Problem, ProblemKind
 from llm.language_model import LanguageModel
 from llm.strategies.json_list import JSONList
-from llm.wrappers.two_models import Cascade, Fallback
+from llm.wrappers.combined import Cascade, Fallback
 from main import main
 from marquee.client import Client
 from prompts import registry

@@ -20,7 +20,7 @@ from llm.backends.transport import HTTPTransport
 from llm.classifier import Problem
 from llm.embedded.matcher import Matcher
 from llm.language_model import LanguageModel
-from llm.strategies.registry import STRATEGIES
+from llm.strategies import STRATEGIES
 from llm.wrappers.cache import AnswerStore
 from prompts import registry
 from service.access_control import AccessControl, Keys
@@ -140,7 +140,7 @@ def test_the_official_client_is_told_what_is_wrong_and_where(url: str) -> None:
 
 def behind(url: str, taxonomy: str) -> tuple[str, Mapping[str, float]]:
     """The best label of a text, and all scores, from the strategy ``decisions_api`` that asks a Marquee."""
-    backend = OpenAICompatible(HTTPTransport(f"{url}/v1", "", 600, 0, 4), "marquee", lambda: UNPROBED)
+    backend = OpenAICompatible(HTTPTransport(f"{url}/v1", "", 600, 0, 4), "marquee", UNPROBED)
     text = "A sheriff faces three outlaws at noon in a dusty frontier town."
     (found,) = LanguageModel(backend, STRATEGIES["decisions_api"]).classify([text], registry.taxonomy(taxonomy))
     assert found.problem is None, found.problem
@@ -174,7 +174,7 @@ def test_a_running_marquee_asks_another_as_its_settings_say(embedded: Matcher, t
 
 
 def test_a_chain_hands_questions_on_as_they_came(url: str) -> None:
-    backend = OpenAICompatible(HTTPTransport(f"{url}/v1", "", 30, 0, 4), "a-model", lambda: UNPROBED)
+    backend = OpenAICompatible(HTTPTransport(f"{url}/v1", "", 30, 0, 4), "a-model", UNPROBED)
     body = ask(served(ForwardingDecider(backend, Admission(4))), REFUND, TEAM, MOOD)
     assert [answer["name"] for answer in body["answers"]] == ["refund", "team", "mood"]
     assert body["answers"][0]["probability"] == pytest.approx(0.9)

@@ -12,7 +12,7 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from llm.classifier import AnswerSource, Prediction
-from llm.embedded.label_vectors import TextEncoder
+from llm.embedded.cosine import TextEncoder
 from llm.embedded.matcher import Matcher
 from llm.wrappers.admission import MicroBatchedPairs, Pair
 from marquee.settings import read_settings

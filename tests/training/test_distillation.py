@@ -18,7 +18,7 @@ from eval.run import EvaluationRun, OpenedSystem, RunOptions, System
 from llm.backends.backend import FakeBackend
 from llm.classifier import AnswerSource, Problem
 from llm.language_model import LanguageModel
-from llm.strategies.registry import STRATEGIES
+from llm.strategies import STRATEGIES
 from llm.thresholds import ThresholdStore
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.taxonomy import Taxonomy

@@ -18,7 +18,7 @@ from eval.metrics import METRICS, indicator
 from llm.backends.local_backend import LocalBackend
 from llm.language_model import LanguageModel
 from llm.lora_adapter import CONFIG, WEIGHTS, weights_digest
-from llm.strategies.registry import STRATEGIES
+from llm.strategies import STRATEGIES
 from prompts.errors import InvalidSetting
 from prompts.registry import prompt_for
 from prompts.taxonomy import Taxonomy

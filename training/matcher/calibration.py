@@ -19,8 +19,8 @@ import yaml
 
 from eval.calibration import fit_logistic
 from eval.datasets import Example
-from llm.embedded.label_vectors import LabelEmbeddingCache, LabelEmbeddings, described
-from llm.embedded.weights import MatcherWeights, WordFeatures, counted
+from llm.embedded.cosine import described
+from llm.embedded.weights import LabelEmbeddingCache, LabelEmbeddings, MatcherWeights, WordFeatures, counted
 from prompts import registry
 from prompts.taxonomy import Label, Taxonomy
 from similarity.encoders.minilm import MiniLM

@@ -82,7 +82,7 @@ def test_over_the_very_same_texts_a_training_comes_out_as_it_was(name: str, fold
 def test_fine_tuning_ends_after_its_best_round_without_being_judged(folder: Path, tmp_path: Path) -> None:
     taken: list[int] = []
 
-    def counted(items, label, total=None):  # type: ignore[no-untyped-def]
+    def counted(items, label):  # type: ignore[no-untyped-def]
         for item in items:
             if label == "steps":
                 taken.append(item)

@@ -66,7 +66,7 @@ def bodies(*words: str, **fields: Any) -> list[dict[str, Any]]:
 def transport(
     server: Endpoint, size: int, capabilities: CapabilityReport = BATCHES, timeout: float = 5.0
 ) -> BatchTransport:
-    return BatchTransport(HTTPTransport(server.url, "", timeout, 0, 1), lambda: capabilities, size)
+    return BatchTransport(HTTPTransport(server.url, "", timeout, 0, 1), capabilities, size)
 
 
 def said(replies: list[Any]) -> list[Any]:
@@ -170,7 +170,7 @@ def test_after_a_failed_batch_texts_are_sent_one_by_one_and_no_batch_for_a_while
 
 
 def test_an_endpoint_that_is_down_fails_every_text_as_it_does_without_batches() -> None:
-    dead = BatchTransport(HTTPTransport("http://127.0.0.1:1/v1", "", 1, 0, 4), lambda: BATCHES, 8)
+    dead = BatchTransport(HTTPTransport("http://127.0.0.1:1/v1", "", 1, 0, 4), BATCHES, 8)
     assert said(dead.post(bodies("a", "b", "c"))) == ["unreachable"] * 3
 
 
@@ -196,7 +196,7 @@ def test_an_engine_does_not_notice() -> None:
     conversations = [({"role": "user", "content": word},) for word in ("a", "bb", "ccc")]
     with endpoint(cuts) as server:
         server.then = [serving(server)]
-        backend = OpenAICompatible(transport(server, 8), "m", lambda: BATCHES)
+        backend = OpenAICompatible(transport(server, 8), "m", BATCHES)
         completions = backend.generate(conversations, Constraint({"type": "array"}, 48))
     assert [one.text for one in completions] == ["a", "bb", "ccc"]
     assert sum(one.usage.prompt_tokens for one in completions) == 30

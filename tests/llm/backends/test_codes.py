@@ -11,8 +11,7 @@ from llm.backends.causal_lm import CausalLM
 from llm.backends.codes import CodeTokens, code_of, encoded, from_top_tokens, probability_mass, unreadable
 from llm.backends.local_backend import LocalBackend
 from llm.language_model import LanguageModel
-from llm.strategies.label_tokens import LabelTokens
-from llm.strategies.yes_no import YesNo
+from llm.strategies.scored import LabelTokens, YesNo
 from prompts import registry
 from prompts.errors import InvalidSetting
 from prompts.template import CODES

@@ -11,8 +11,7 @@ import pytest
 from llm.backends.backend import Constraint
 from llm.backends.local_backend import LocalBackend
 from llm.strategies.json_list import JSONList
-from llm.strategies.label_tokens import LabelTokens
-from llm.strategies.yes_no import YesNo
+from llm.strategies.scored import LabelTokens, YesNo
 from prompts import registry
 from prompts.errors import InvalidSetting
 from prompts.taxonomy import Label, Taxonomy

@@ -24,7 +24,7 @@ CONSTRAINT = Constraint({"type": "array"}, 48)
 def backend(
     url: str, timeout: float = 5.0, retries: int = 0, capabilities: CapabilityReport = UNPROBED
 ) -> OpenAICompatible:
-    return OpenAICompatible(HTTPTransport(url, SECRET, timeout, retries, 8), "a-model", lambda: capabilities)
+    return OpenAICompatible(HTTPTransport(url, SECRET, timeout, retries, 8), "a-model", capabilities)
 
 
 def supporting(*capabilities: str, top_logprobs: int = 0) -> CapabilityReport:

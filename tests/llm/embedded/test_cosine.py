@@ -2,9 +2,9 @@
 
 import pytest
 
-from llm.embedded.cosine import CosineClassifier, LabelVectorCache
-from llm.embedded.label_vectors import LabelEmbeddingCache
+from llm.embedded.cosine import CosineClassifier
 from llm.embedded.matcher import Matcher
+from llm.embedded.weights import LabelEmbeddingCache
 from prompts import registry
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
@@ -95,14 +95,14 @@ def test_a_title_alone_is_a_text(plain: CosineClassifier) -> None:
 @pytest.mark.parametrize(("labels", "kept"), [(100, 4), (200, 2), (1_000, 0)])
 def test_the_cache_of_label_vectors_is_limited_in_bytes(labels: int, kept: int) -> None:
     encoder = Words()
-    vectors = LabelVectorCache(encoder, max_bytes=450 * Words.dimension * 4)
+    plain = CosineClassifier(encoder, max_bytes=450 * Words.dimension * 4)
     own = [Taxonomy("own", tuple(Label(f"{turn} {n}") for n in range(labels))) for turn in range(20)]
     for taxonomy in own:
-        assert vectors.of(taxonomy).shape == (labels, Words.dimension)
-        assert vectors._cache.size <= 450 * Words.dimension * 4
+        assert plain.label_vectors(taxonomy).shape == (labels, Words.dimension)
+        assert plain._labels._size <= 450 * Words.dimension * 4
     encoder.calls.clear()
     for taxonomy in own[::-1]:
-        vectors.of(taxonomy)
+        plain.label_vectors(taxonomy)
     assert len(encoder.calls) == 20 - kept
 
 
@@ -113,5 +113,5 @@ def test_a_taxonomy_in_use_stays_in_the_cache_of_label_vectors(embedded: Matcher
     for taxonomy in own:
         known.of(taxonomy)
         assert known.of(own[0]) is first
-        assert 0 < known._cache.size <= 60_000
+        assert 0 < known._cache._size <= 60_000
     assert known.of(own[1]) is not known.of(own[2])

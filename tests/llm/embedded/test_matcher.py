@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from llm.embedded.cosine import CosineClassifier
-from llm.embedded.label_vectors import LabelEmbeddingCache
 from llm.embedded.matcher import SHIPPED, THRESHOLD, Matcher
-from llm.embedded.weights import MatcherWeights, WordFeatures, load, save
+from llm.embedded.weights import LabelEmbeddingCache, MatcherWeights, WordFeatures, load, save
 from prompts import registry
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llm.strategies.answer_parser import read_answer
+from llm.strategies.json_list import read_answer
 from prompts import registry
 from prompts.taxonomy import Label, Taxonomy
 
@@ -235,3 +235,9 @@ def test_a_well_formed_answer_is_read_as_written(names: list[str], indent: int) 
     written: Any = {"labels": names}
     answer = read_answer(json.dumps(written, indent=indent or None), TMDB)
     assert (answer.labels, answer.dropped, answer.problem) == (TMDB.in_order(names), (), None)
+
+
+@pytest.mark.parametrize("number", ["\u0663", "9" * 5_000])
+def test_a_number_that_python_cannot_read_is_a_word(number: str) -> None:
+    assert read_answer(f"[{number}]", TMDB).problem is not None
+    assert read_answer(f'[{number}, "Drama"]', TMDB).labels == ("Drama",)

@@ -9,17 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm import strategies as choice
 from llm.backends.backend import Completion, Constraint, Conversation, FakeBackend, Token, TokenLogprobs
 from llm.backends.capabilities import UNPROBED, CapabilityProbe
 from llm.backends.openai_compatible import OpenAICompatible
 from llm.backends.transport import HTTPTransport
 from llm.classifier import Prediction, Problem, Usage
 from llm.language_model import LanguageModel
-from llm.strategies import registry as choice
-from llm.strategies.decisions_api import DecisionsAPI
 from llm.strategies.json_list import JSONList
-from llm.strategies.label_tokens import LabelTokens, normalized
-from llm.strategies.yes_no import YesNo
+from llm.strategies.scored import DecisionsAPI, LabelTokens, YesNo, normalized
 from llm.thresholds import ThresholdStore
 from prompts import registry
 from prompts.errors import UnknownName
@@ -408,7 +406,7 @@ def deciding(*answers: object, status: int = 200) -> Behaviour:
 
 def decided(behaviour: Behaviour, taxonomy: Taxonomy) -> tuple[Prediction, list[Any]]:
     with endpoint(behaviour) as server:
-        backend = OpenAICompatible(HTTPTransport(server.url, "", 5, 0, 4), "m", lambda: UNPROBED)
+        backend = OpenAICompatible(HTTPTransport(server.url, "", 5, 0, 4), "m", UNPROBED)
         (prediction,) = LanguageModel(backend, DecisionsAPI()).classify(["a plot"], taxonomy)
     return prediction, server.asked
 

@@ -12,12 +12,19 @@ from llm.backends.backend import Conversation, FakeBackend
 from llm.classifier import AnswerSource, Prediction, Problem, Usage
 from llm.costs import cost, prices
 from llm.embedded.matcher import Matcher
-from llm.few_shot import NearestExamples, StaticExamples, load_examples
-from llm.language_model import LanguageModel
+from llm.language_model import LanguageModel, NearestExamples, StaticExamples, load_examples
 from llm.strategies.json_list import JSONList
-from llm.strategies.label_tokens import LabelTokens
-from llm.wrappers.order_ensemble import OrderEnsemble, label_permutations, order_sensitivity
-from llm.wrappers.two_models import Cascade, FittedMargin, Shortlist, fit_margin, margin
+from llm.strategies.scored import LabelTokens
+from llm.wrappers.combined import (
+    Cascade,
+    FittedMargin,
+    OrderEnsemble,
+    Shortlist,
+    fit_margin,
+    label_permutations,
+    margin,
+    order_sensitivity,
+)
 from prompts import registry
 from prompts.errors import InvalidSetting
 from prompts.taxonomy import Label, Taxonomy

@@ -9,8 +9,8 @@ import pytest
 
 from similarity.errors import InvalidIndex, SeveralFilms, UnknownFilm, UnknownGenre
 from similarity.index.builder import FilmSource, build
-from similarity.index.catalog import Film
-from similarity.index.reloading import ReloadingIndex, SearchFilter
+from similarity.index.catalog import Film, SearchFilter
+from similarity.index.reloading import ReloadingIndex
 from similarity.index.search import Query, SearchResult, Similar
 from tests.similarity.films import film, films
 from tests.similarity.words import Words

@@ -18,7 +18,7 @@ from llm.backends import causal_lm
 from llm.backends.local_backend import LocalBackend
 from llm.language_model import LanguageModel
 from llm.lora_adapter import check_base, load_adapter
-from llm.strategies.registry import STRATEGIES
+from llm.strategies import STRATEGIES
 from main import main
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.text import Text

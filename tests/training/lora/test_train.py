@@ -14,9 +14,8 @@ from llm.backends.causal_lm import CausalLM
 from llm.backends.list_grammar import ListGrammar, ListWriter
 from llm.backends.local_backend import LocalBackend
 from llm.language_model import LanguageModel
-from llm.strategies.answer_parser import read_answer
-from llm.strategies.json_list import JSONList
-from llm.strategies.registry import STRATEGIES
+from llm.strategies import STRATEGIES
+from llm.strategies.json_list import JSONList, read_answer
 from prompts import registry
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.taxonomy import Label, Taxonomy

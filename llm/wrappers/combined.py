@@ -1,13 +1,15 @@
-"""Classifiers that combine two others: cascade, fallback and shortlist."""
+"""Classifiers that combine answers: of two others (cascade, fallback, shortlist), or under several label orders."""
 
 from __future__ import annotations
 
 import math
+import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from llm.classifier import Classifier, Prediction
+from llm.classifier import Classifier, Prediction, total_usage
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
 
@@ -16,14 +18,9 @@ _OUTAGE = frozenset(["unreachable", "busy"])
 
 @dataclass(frozen=True)
 class Cascade:
-    """A small classifier for every text, a large one for texts with a low margin (``margin``).
+    """A small classifier for every text, a large one for texts whose ``margin`` is lower; see ``fit_margin``.
 
     Saves a third of the cost at equal F1 (arXiv 2605.18796).
-
-    Attributes:
-        small: scores every label.
-        large: classifies the rest.
-        margin: minimum margin of the small one's answers; choose it with ``fit_margin``.
     """
 
     small: Classifier
@@ -32,7 +29,6 @@ class Cascade:
 
     @property
     def name(self) -> str:
-        """Both names."""
         return f"{self.small.name}, where unsure {self.large.name}"
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
@@ -57,7 +53,6 @@ class Fallback:
 
     @property
     def name(self) -> str:
-        """Both names."""
         return f"{self.first.name}, else {self.second.name}"
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
@@ -76,11 +71,6 @@ class Shortlist:
 
     A taxonomy of at most ``candidates`` labels goes to the large one directly. Texts with the same candidates share a
     batch.
-
-    Attributes:
-        small: scores every label of the taxonomy.
-        large: chooses from the candidates.
-        candidates: number of labels per text.
     """
 
     small: Classifier
@@ -89,7 +79,6 @@ class Shortlist:
 
     @property
     def name(self) -> str:
-        """The large classifier's name."""
         return self.large.name
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
@@ -112,6 +101,39 @@ class Shortlist:
     def _candidates(self, scored: Prediction, taxonomy: Taxonomy) -> Taxonomy:
         best = set(sorted(scored.scores, key=lambda name: -scored.scores[name])[: self.candidates])
         return replace(taxonomy, labels=tuple(label for label in taxonomy.predictable if label.name in best))
+
+
+def label_permutations(taxonomy: Taxonomy, number: int, seed: int = 0) -> list[Taxonomy]:
+    """The taxonomy in its own order and in ``number - 1`` random ones, the same for the same seed."""
+    generator = random.Random(seed)
+    permutations = [taxonomy]
+    while len(permutations) < number:
+        labels = list(taxonomy.labels)
+        generator.shuffle(labels)
+        permutations.append(replace(taxonomy, labels=tuple(labels)))
+    return permutations
+
+
+@dataclass(frozen=True)
+class OrderEnsemble:
+    """Majority vote per label over label permutations, at ``number`` times the cost.
+
+    Scores are means over the permutations, or shares of votes where the inner classifier gives no scores.
+    """
+
+    inner: Classifier
+    number: int
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
+        """See ``Classifier.classify``; a text that fails under one permutation fails."""
+        texts = checked_texts(texts)
+        rounds = [self.inner.classify(texts, order) for order in label_permutations(taxonomy, self.number, self.seed)]
+        return [_majority([answers[place] for answers in rounds], taxonomy) for place in range(len(texts))]
 
 
 def _replace(predictions: list[Prediction], places: Sequence[int], others: Sequence[Prediction]) -> None:
@@ -145,13 +167,8 @@ def fit_margin(
 ) -> FittedMargin:
     """The margin with the fewest texts for the large classifier at a micro-F1 at most ``loss`` below its own.
 
-    Where no margin fulfils this, it is infinite: only texts with every label are not sent to the large one.
-
-    Args:
-        small: the small classifier's predictions for validation texts.
-        large: the large one's for the same texts.
-        truth: the true labels.
-        loss: accepted loss of micro-F1.
+    Where no margin fulfils this, it is infinite: only texts with every label are not sent to the large one. The
+    predictions are those of both classifiers for the same validation texts.
     """
     own, others = (_hits(predictions, truth) for predictions in (small, large))
     hits, predicted, true = sum(own), sum(len(one.labels) for one in small), sum(map(len, truth))
@@ -170,9 +187,49 @@ def fit_margin(
 
 
 def _hits(predictions: Sequence[Prediction], truth: Sequence[Sequence[str]]) -> list[int]:
-    """Number of true labels of each prediction."""
     return [len(set(one.labels) & set(names)) for one, names in zip(predictions, truth, strict=True)]
 
 
 def _micro_f1(hits: int, predicted: int, true: int) -> float:
     return 2 * hits / max(1, predicted + true)
+
+
+@dataclass(frozen=True)
+class OrderSensitivity:
+    """How decisions about labels differ between permutations."""
+
+    decisions: int  # number of pairs of a text and a label
+    ever: float  # share of pairs that are not the same under every permutation
+    minority: float  # mean share of permutations that differ from a pair's majority
+    failed: int  # number of texts with a problem under some permutation; they are not counted
+
+
+def order_sensitivity(
+    classifier: Classifier, texts: Sequence[str | Text], taxonomy: Taxonomy, number: int, seed: int = 0
+) -> OrderSensitivity:
+    """Classify the texts under ``number`` permutations and compare the decisions."""
+    rounds = [classifier.classify(texts, order) for order in label_permutations(taxonomy, number, seed)]
+    answered = [place for place in range(len(texts)) if not any(answers[place].problem for answers in rounds)]
+    votes = [sum(name in answers[place].labels for answers in rounds) for place in answered for name in taxonomy.names]
+    against = [min(count, number - count) for count in votes]
+    decisions = max(1, len(votes))
+    ever = sum(count > 0 for count in against) / decisions
+    return OrderSensitivity(len(votes), ever, sum(against) / number / decisions, len(texts) - len(answered))
+
+
+def _majority(answers: Sequence[Prediction], taxonomy: Taxonomy) -> Prediction:
+    usage = total_usage([answer.usage for answer in answers])
+    source = replace(answers[0].source, taxonomy=taxonomy.versioned_name)
+    if problem := next((answer.problem for answer in answers if answer.problem), None):
+        return Prediction((), source, problem=problem, usage=usage)
+    votes = Counter(name for answer in answers for name in answer.labels)
+    scored = all(answer.scores.keys() >= set(taxonomy.names) for answer in answers)
+    scores = {
+        name: sum(answer.scores[name] if scored else name in answer.labels for answer in answers) / len(answers)
+        for name in taxonomy.names
+    }
+    ranked = sorted(taxonomy.names, key=lambda name: (-votes[name], -scores[name]))
+    chosen = [name for name in ranked if 2 * votes[name] > len(answers)][: taxonomy.max_labels]
+    labels = tuple(chosen or ([] if taxonomy.allow_none else ranked[:1]))
+    score_type = answers[0].score_type if scored else "probability"
+    return Prediction(labels, source, {name: scores[name] for name in ranked}, usage=usage, score_type=score_type)

@@ -21,7 +21,7 @@ from prompts.files import digest_of, write_text_atomically
 from similarity.errors import InvalidIndex
 from similarity.index import faiss_index
 from similarity.index.catalog import Catalog, Film
-from similarity.index.faiss_index import Vectors
+from similarity.index.faiss_index import VectorIndex, Vectors
 
 CURRENT, VERSIONS, WORK = "current", "versions", "work"
 FILMS, VECTORS, SEARCHED = "films.sqlite", "vectors.f32", "index.faiss"
@@ -71,6 +71,12 @@ class Version:
     def name(self) -> str:
         """Name of its folder, a number."""
         return self.path.name
+
+    def vector_index(self) -> VectorIndex:
+        """Open its vectors for searching."""
+        made = self.manifest
+        vectors = faiss_index.mapped_vectors(self.path / VECTORS, made.count, made.dimension)
+        return faiss_index.loaded(made.kind, vectors, self.path / SEARCHED, made.effort, made.recall)
 
 
 def current(folder: Path) -> Version | None:
@@ -127,25 +133,11 @@ def facts(path: Path) -> dict[str, dict[str, Any]]:
     return {file.name: {"bytes": file.stat().st_size, "sha256": digest_of(file)} for file in sorted(path.iterdir())}
 
 
-def check_files(version: Version) -> None:
-    """Check the digests of all files of a version.
+def check(version: Version, encoder: str, dimension: int) -> None:
+    """Check the encoder of a version and the digests of all its files.
 
     Raises:
-        InvalidIndex: a file is missing or was changed.
-    """
-    for name, fact in version.manifest.files.items():
-        file = version.path / name
-        if not file.is_file():
-            raise InvalidIndex(f"{file} is missing; build the index again")
-        if file.stat().st_size != fact["bytes"] or digest_of(file) != fact["sha256"]:
-            raise InvalidIndex(f"{file} is damaged (its digest has changed); build the index again")
-
-
-def check_encoder(version: Version, encoder: str, dimension: int) -> None:
-    """Check that a version was built with an encoder.
-
-    Raises:
-        InvalidIndex: it was built with another encoder.
+        InvalidIndex: it was built with another encoder, or a file is missing or was changed.
     """
     manifest = version.manifest
     if (manifest.encoder, manifest.dimension) != (encoder, dimension):
@@ -154,6 +146,12 @@ def check_encoder(version: Version, encoder: str, dimension: int) -> None:
             f"but the encoder here is {encoder} ({dimension}); give the encoder of the index (--encoder, "
             "MARQUEE_ENCODER), or build an index with this one by `main.py index`"
         )
+    for name, fact in manifest.files.items():
+        file = version.path / name
+        if not file.is_file():
+            raise InvalidIndex(f"{file} is missing; build the index again")
+        if file.stat().st_size != fact["bytes"] or digest_of(file) != fact["sha256"]:
+            raise InvalidIndex(f"{file} is damaged (its digest has changed); build the index again")
 
 
 class BuildWorkspace:

@@ -9,7 +9,7 @@ from llm.classifier import Problem, ProblemKind
 from llm.language_model import LanguageModel
 from llm.strategies.json_list import JSONList
 from llm.wrappers.cache import AnswerStore, Cached
-from llm.wrappers.two_models import Fallback
+from llm.wrappers.combined import Fallback
 from prompts import registry
 
 TMDB = registry.taxonomy("tmdb")
