@@ -1,7 +1,7 @@
 """The model of ``benchmarks.llm``: a tiny Qwen2 with Qwen2's tokenizer and random weights.
 
 It is trained to answer in the form of each strategy: ``json_list`` with three genres, the usual number, others with a
-code. Its tokenizer is built from the byte-pair ranks of the package ``dashscope`` (Apache-2.0, tiktoken's format), which
+code. Its tokenizer is built from the byte-pair ranks of the package ``dashscope`` (Apache-2.0, tiktoken's format): they
 are those of Qwen2. The first use downloads the package and stores the ranks in ``var/``.
 """
 
