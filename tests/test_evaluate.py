@@ -198,7 +198,7 @@ def test_without_a_tokenizer_at_the_endpoint_tokens_are_estimated_and_said_to_be
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
     monkeypatch.setenv("MARQUEE_RETRIES", "0")
     told = call(*ASK, "--dry-run").stdout
-    assert "estimated, a token in 4 characters" in told
+    assert "estimated, 4 characters per token" in told
     assert "unknown: the model has no price" in told
     tokens, shared = (int(one.replace(",", "")) for one in re.findall(r"(?:tokens|shared) +([\d,]+)", told)[:2])
     assert tokens / 2 < shared < tokens, "all texts but the first find the taxonomy computed"
