@@ -152,10 +152,6 @@ def locked(lock_file: Path, timeout: float = _PATIENCE_SECONDS, busy: Exception 
         lock_file: created with its folder, and kept afterwards.
         timeout: seconds to wait for another holder; 0 tries once, a negative number waits without end.
         busy: the error to raise instead of ``InvalidSetting`` when the time is over.
-
-    Raises:
-        InvalidSetting: another process has the lock.
-        OSError: the lock file cannot be created.
     """
     from filelock import FileLock, Timeout
 
@@ -172,14 +168,9 @@ def locked(lock_file: Path, timeout: float = _PATIENCE_SECONDS, busy: Exception 
 
 
 def digest_of(content: bytes | str | Path, length: int = 64) -> str:
-    """The first hex digits of a SHA-256.
+    """The first hex digits of a SHA-256, 64 at most.
 
-    Args:
-        content: bytes, a text (as UTF-8), a file (its bytes), or a folder (names and digests of all files below it).
-        length: how many digits, 64 at most.
-
-    Raises:
-        OSError: a file cannot be read.
+    The content is bytes, a text (as UTF-8), a file (its bytes), or a folder (names and digests of all files below it).
     """
     if isinstance(content, Path):
         if not content.is_dir():
