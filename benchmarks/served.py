@@ -25,7 +25,7 @@ from prompts import registry
 from prompts.template import JSON_LIST, LABEL_TOKENS, AnswerFormat
 from prompts.text import Text
 from tests.support.tiny_qwen2 import CHAT_TEMPLATE, build
-from tests.support.trained_qwen2 import teach
+from tests.support.trained_qwen2 import fine_tune
 
 # Untrained weights spell labels in odd pieces and write the most labels allowed: twice the length of a true answer.
 _TYPICAL = '["Drama","Action","Crime"]'
@@ -45,7 +45,7 @@ def write_model(folder: Path, plots: Plots) -> float:
     full = _build(list(_ranks()), CHAT_TEMPLATE)
     answers = plots.answers()
     build(folder, tokenizer=_cut_down(full, [*_sent(plots), *answers, _TYPICAL]))
-    teach(folder, list(_lessons(plots)), _STEPS, _BATCH)
+    fine_tune(folder, list(_lessons(plots)), _STEPS, _BATCH)
     return 1 + sum(len(full.encode(answer)) for answer in answers) / len(answers)
 
 
