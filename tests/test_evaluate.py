@@ -35,7 +35,7 @@ class Model:
 
     url: str = ""
     seconds: float = 0.0
-    asked: Counter[int] = field(default_factory=Counter)
+    requests: Counter[int] = field(default_factory=Counter)
     tokenized: int = 0
 
     def reply(self, path: str, body: Any) -> tuple[int, Any]:
