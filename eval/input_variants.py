@@ -39,12 +39,7 @@ def input_variant(examples: Sequence[Example], variant: str) -> list[Example]:
 
 @dataclass(frozen=True)
 class ProperNames:
-    """Detects names: words that are capitalised more often than not.
-
-    Attributes:
-        small: number of lower-case occurrences of each word.
-        capital: number of capitalised occurrences that do not begin a sentence.
-    """
+    """Detects names: words that are capitalised more often than not, where they do not begin a sentence."""
 
     small: Mapping[str, int]
     capital: Mapping[str, int]

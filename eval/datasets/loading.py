@@ -32,15 +32,9 @@ def load(
 ) -> LoadedDataset:
     """Read examples from a file or folder of any known format.
 
-    Args:
-        path: the file or folder.
-        taxonomy: the taxonomy of the labels.
-        fields: names of the columns.
-        split: keep the rows of this split only.
-        format: a name in ``FORMATS``; by default the first that matches.
-        split_file: a stored split of this data, used instead of the splits of the data.
-        min_label_count: labels with fewer training examples are not predictable.
-        drop_unknown: drop and count labels that the taxonomy does not know, instead of raising.
+    ``split`` keeps the rows of one split only, and ``split_file`` is a stored split that replaces those of the data.
+    ``format`` is a name in ``FORMATS``, by default the first that matches. Labels with fewer training examples than
+    ``min_label_count`` are not predictable; ``drop_unknown`` drops and counts labels that the taxonomy does not know.
 
     Raises:
         UnknownName: no such format.
