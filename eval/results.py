@@ -89,11 +89,6 @@ class RunResults:
         """Whether all true labels of a text are known, shape (texts,)."""
         return np.array([row.complete for row in self.rows], dtype=bool)
 
-    @cached_property
-    def problems(self) -> NDArray[np.bool_]:
-        """Whether a text has a problem instead of a prediction, shape (texts,)."""
-        return np.array([row.problem is not None for row in self.rows], dtype=bool)
-
     @property
     def scored(self) -> bool:
         """Whether every label of every text has a score."""

@@ -254,9 +254,8 @@ class Refit:
 
 
 def _with_digest(splits: Sequence[Split], digest: str, which: str) -> Split:
-    for split in splits:
-        if split.digest == digest:
-            return split
+    if found := next((split for split in splits if split.digest == digest), None):
+        return found
     known = ", ".join(split.digest for split in splits)
     raise InvalidSetting(
         f"{which} other texts (digest {digest}, not {known}); name the data, splits and further texts of that training"

@@ -114,7 +114,9 @@ def divide(
     examples = _examples(rows, taxonomy, drop_unknown, Counter())
     fixed = {} if ignore_splits else _test_split(path, examples)
     free = [example for example in examples if example.id not in fixed]
-    splits = fixed | assign(free, _without_test(shares) if fixed else shares, seed)
+    rest = {name: share for name, share in shares.items() if name != "test"}
+    free_shares = {name: share / sum(rest.values()) for name, share in rest.items()} if fixed else shares
+    splits = fixed | assign(free, free_shares, seed)
     split_file = SplitFile.of(rows, splits, seed, shares, taxonomy.name)
     return split_file, [replace(example, split=splits[example.id]) for example in examples]
 
@@ -132,12 +134,6 @@ def _test_split(path: Path, examples: Sequence[Example]) -> dict[str, str]:
     return {
         example.id: "test" if example.split == "test" else EXCLUDED for example in examples if example.group in tested
     }
-
-
-def _without_test(shares: Mapping[str, float]) -> dict[str, float]:
-    """The shares of the other splits, scaled to sum to 1."""
-    rest = {name: share for name, share in shares.items() if name != "test"}
-    return {name: share / sum(rest.values()) for name, share in rest.items()}
 
 
 def _examples(

@@ -78,7 +78,7 @@ def more_texts(
     """
     unique_films = _unique_films(everything) & _unique_films(others)
     known_texts = {normal(example.text.body) for example in everything}
-    by_film = {example.film: example for example in training if _has_year(example)}
+    by_film = {one.film: one for one in training if one.film and not one.film.endswith("()")}  # with a year
     skipped: Counter[str] = Counter()
     found = []
     for other in others:
@@ -102,10 +102,6 @@ def _skip_reason(example: Example, other: Example, unique_films: set[str], known
 
 def _unique_films(examples: Iterable[Example]) -> set[str]:
     return {film for film, count in Counter(example.film for example in examples).items() if count == 1}
-
-
-def _has_year(example: Example) -> bool:
-    return bool(example.film) and not example.film.endswith("()")
 
 
 def assign(examples: Sequence[Example], shares: Mapping[str, float], seed: int) -> dict[str, str]:
