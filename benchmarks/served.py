@@ -1,8 +1,8 @@
 """The model of ``benchmarks.llm``: a tiny Qwen2 with Qwen2's tokenizer and random weights.
 
-It is trained for one thing: to answer ``json_list`` with three genres, about as many tokens as a true answer has. Its
-tokenizer is built from the byte-pair ranks in tiktoken's format of the package ``dashscope`` (Apache-2.0), which are
-those of Qwen2. The first use downloads the package and stores the ranks in ``var/``.
+It is trained to answer in the form of each strategy: ``json_list`` with three genres, the usual number, others with a
+code. Its tokenizer is built from the byte-pair ranks of the package ``dashscope`` (Apache-2.0, tiktoken's format): they
+are those of Qwen2. The first use downloads the package and stores the ranks in ``var/``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from itertools import cycle, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from prompts import registry
 from prompts.template import JSON_LIST, LABEL_TOKENS, AnswerFormat
 from prompts.text import Text
 from tests.support.tiny_qwen2 import CHAT_TEMPLATE, build
-from tests.support.trained_qwen2 import teach
+from tests.support.trained_qwen2 import fine_tune
 
 # Untrained weights spell labels in odd pieces and write the most labels allowed: twice the length of a true answer.
 _TYPICAL = '["Drama","Action","Crime"]'
@@ -40,21 +40,24 @@ _SHA256 = "b2b1b8dfb5cc5f024bafc373121c6aba3f66f9a5a0269e243470a1de16a33186"
 def write_model(folder: Path, plots: Plots) -> float:
     """Write the model to a folder that ``from_pretrained`` can load.
 
-    Returns:
-        Mean tokens of the true ``json_list`` answers to the plots, with the end-of-message token.
+    Returns the mean tokens of the true ``json_list`` answers to the plots, with the end-of-message token.
     """
     full = _build(list(_ranks()), CHAT_TEMPLATE)
     answers = plots.answers()
     build(folder, tokenizer=_cut_down(full, [*_sent(plots), *answers, _TYPICAL]))
-    teach(folder, [(conversation, _TYPICAL) for conversation in _lists(plots)], _STEPS, _BATCH)
+    fine_tune(folder, list(_lessons(plots)), _STEPS, _BATCH)
     return 1 + sum(len(full.encode(answer)) for answer in answers) / len(answers)
 
 
-def _lists(plots: Plots) -> list[Any]:
-    """Return ``json_list`` conversations to train on."""
+def _lessons(plots: Plots) -> Iterator[tuple[Any, str]]:
+    """Yield conversations and answers to train on."""
     taxonomy = tmdb_genres()
-    prompt = registry.prompt_for(Text("film"), taxonomy)
-    return [prompt.render(text, taxonomy, JSON_LIST) for text in plots.marked("w", _SHOWN)]
+    prompt, labels = registry.prompt_for(Text("film"), taxonomy), cycle(taxonomy.predictable)
+    code, _ = next(LABEL_TOKENS.labels_with_codes(taxonomy))
+    for text, label in zip(plots.marked("w", _SHOWN), labels, strict=False):
+        yes_no = AnswerFormat("yes_no", label)
+        for question, answer in ((JSON_LIST, _TYPICAL), (LABEL_TOKENS, code), (yes_no, YES_NO_CODES[0])):
+            yield prompt.render(text, taxonomy, question), answer
 
 
 def _sent(plots: Plots) -> Iterator[str]:

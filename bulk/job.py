@@ -160,14 +160,16 @@ def _stamp(file: Mapping[str, Any]) -> tuple[Any, ...]:
     return file["name"], file["bytes"], file["changed"]
 
 
-def check_same_job(saved: Manifest, current: Manifest, path: Path, remedy: str) -> None:
-    """Raise ``InvalidSetting`` where the manifest of a folder or an output is not that of this job."""
-    before, setup = recorded_in_both(saved.get("setup") or {}, current["setup"])
-    saved, current = saved | {"setup": before}, current | {"setup": setup}
+def checked_manifest(job: Job, saved: Manifest, path: Path, remedy: str) -> Manifest:
+    """The job's manifest; raises ``InvalidSetting`` where that of a folder or an output is of another job."""
+    manifest = job.manifest(saved)
+    before, setup = recorded_in_both(saved.get("setup") or {}, manifest["setup"])
+    saved, current = saved | {"setup": before}, manifest | {"setup": setup}
     for part, difference in _DIFFERENCES.items():
         if _without_times(saved.get(part)) != _without_times(current[part]):
             which = f" ({'; '.join(differences(before, setup).values())})" if part == "setup" else ""
             raise InvalidSetting(f"{path} belongs to another run: {difference}{which}; {remedy}")
+    return manifest
 
 
 def _without_times(part: Any) -> Any:

@@ -190,21 +190,22 @@ def forecast_lines(result: Forecast) -> list[str]:
     problems = ", ".join(f"{count:,} {kind}" for kind, count in result.problems.most_common())
     lines = [f"{result.rows:,} rows, {result.texts:,} different texts to classify"]
     lines += [f"rows that will have a problem: {problems}"] if problems else []
-    if preview := result.preview:
-        how = "counted by the endpoint for a sample" if preview.counted else "estimated, 4 characters per token"
-        lines += [
-            f"requests          {preview.requests:16,}",
-            f"prompt tokens     {preview.prompt_tokens:16,}  {how}",
-            f"  shared prefix   {preview.shared_tokens:16,}  also at the start of an earlier prompt: cacheable",
-            f"completion tokens {preview.written_tokens:16,}  at most, estimated",
-            f"USD               {_price(preview)}",
-        ]
+    lines += preview_lines(result.preview) if result.preview else []
     measured = f"{duration(result.seconds or 0):>16}  on this machine as it is now"
     unknown = "unknown: nothing was classified; a run reports it from its second batch on"
     return [*lines, f"time              {unknown if result.seconds is None else measured}"]
 
 
-def _price(preview: Preview) -> str:
-    if preview.usd is None or preview.usd_cached is None:
-        return "unknown: the model has no price in llm/prices.yaml"
-    return f"{preview.usd:16,.4f}  ({preview.usd_cached:,.4f} if the shared prefix is cached)"
+def preview_lines(preview: Preview) -> list[str]:
+    """The lines of a cost estimate."""
+    price = "unknown: the model has no price in llm/prices.yaml"
+    if preview.usd is not None and preview.usd_cached is not None:
+        price = f"{preview.usd:16,.4f}  ({preview.usd_cached:,.4f} if the shared prefix is cached)"
+    how = "counted by the endpoint" if preview.counted else "estimated, 4 characters per token"
+    return [
+        f"requests          {preview.requests:16,}",
+        f"prompt tokens     {preview.prompt_tokens:16,}  {how}",
+        f"  shared prefix   {preview.shared_tokens:16,}  also at the start of an earlier prompt: cacheable",
+        f"completion tokens {preview.written_tokens:16,}  at most, estimated",
+        f"USD               {price}",
+    ]

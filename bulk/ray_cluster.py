@@ -124,10 +124,8 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 class RayRunner:
     """Classifies batches by a pool of actors on a Ray cluster.
 
-    Attributes:
-        open: loads the classifier, in every actor; picklable.
-        folder: of the job, on a disk that every node reads under the same path.
-        patience: see ``LocalRunner``.
+    ``open`` loads the classifier in every actor, so it is picklable. The job's folder is on a disk that every node
+    reads under the same path.
     """
 
     open: Callable[[], Classifier]

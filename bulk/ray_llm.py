@@ -44,11 +44,8 @@ class RayBackend(Protocol):
 class RayRequestRunner:
     """Classifies batches by a language model whose requests Ray sends.
 
-    Attributes:
-        open: loads the classifier; its requests go through the transport.
-        transport: collects requests and returns replies.
-        backend: answers the requests.
-        folder: of the job, on a disk that every node reads under the same path.
+    The classifier's requests go through the transport. The job's folder is on a disk that every node reads under the
+    same path.
     """
 
     open: Callable[[], Classifier]

@@ -17,8 +17,9 @@ from bulk.answer_store import JobStore, RowAnswer, Runner, StoredAnswer, TextBat
 from bulk.job import (
     InputRow,
     Job,
-    check_same_job,
+    Manifest,
     check_unchanged,
+    checked_manifest,
     clear,
     final_manifest,
     locked_folder,
@@ -92,7 +93,8 @@ def _begin(job: Job, overwrite: bool, retry_failed: bool) -> bool:
         return True
     clear(job.folder)  # without a manifest it is the rest of an interrupted clean-up
     if job.out.exists() and not overwrite and not retry_failed:
-        _check_finished(job)
+        missing = f"{job.out} exists already, and not by a run of this command; give another --out"
+        _finished_manifest(job, missing, "give another --out, or --overwrite to replace it")
         return False
     manifest = job.manifest()
     if retry_failed:
@@ -102,10 +104,9 @@ def _begin(job: Job, overwrite: bool, retry_failed: bool) -> bool:
     return True
 
 
-def _resume(job: Job, saved: dict[str, Any]) -> None:
+def _resume(job: Job, saved: Manifest) -> None:
     """Check that the folder belongs to this job."""
-    manifest = job.manifest(saved)
-    check_same_job(saved, manifest, job.folder, "give another --out, or --overwrite to start over")
+    manifest = checked_manifest(job, saved, job.folder, "give another --out, or --overwrite to start over")
     if job.out.exists() and not (saved["replaces"] or (job.folder / _MERGED).exists()):
         raise InvalidSetting(f"{job.out} was not there when this run began; move it away, or give --overwrite")
     # The saved setup stays: an earlier version may not have recorded all of it.
@@ -114,12 +115,13 @@ def _resume(job: Job, saved: dict[str, Any]) -> None:
         write_manifest(job.folder / _MANIFEST, updated)
 
 
-def _check_finished(job: Job) -> None:
-    """Check that the output is finished by this job."""
-    finished = read_manifest(final_manifest(job.out))
+def _finished_manifest(job: Job, missing: str, remedy: str) -> Manifest:
+    """The manifest of the output, which this job has finished."""
+    finished = read_manifest(final_manifest(job.out)) if job.out.exists() else None
     if finished is None:
-        raise InvalidSetting(f"{job.out} exists already, and not by a run of this command; give another --out")
-    check_same_job(finished, job.manifest(finished), job.out, "give another --out, or --overwrite to replace it")
+        raise InvalidSetting(missing)
+    checked_manifest(job, finished, job.out, remedy)
+    return finished
 
 
 def _schema(job: Job) -> Schema:
@@ -150,10 +152,8 @@ def _added_types(job: Job) -> dict[str, Any]:
 
 def _restore_answers(job: Job, store: JobStore) -> Any:
     """Put into the store all answers of a finished output that have no problem; returns the setup of its system."""
-    finished = read_manifest(final_manifest(job.out)) if job.out.exists() else None
-    if finished is None:
-        raise InvalidSetting(f"--retry-failed: {job.out} is no finished output of this command; leave it out")
-    check_same_job(finished, job.manifest(finished), job.out, "give the options that it was made with")
+    missing = f"--retry-failed: {job.out} is no finished output of this command; leave it out"
+    finished = _finished_manifest(job, missing, "give the options that it was made with")
     if finished["prefix"] != job.prefix:
         raise InvalidSetting(f"{job.out} was made with --prefix {finished['prefix']!r}; give the same")
     written = open_table(job.out).rows()
@@ -269,7 +269,7 @@ def _finish(job: Job, summary: Summary) -> None:
         clear(job.folder)
 
 
-def _final_manifest(job: Job, saved: dict[str, Any], summary: Summary) -> dict[str, Any]:
+def _final_manifest(job: Job, saved: Manifest, summary: Summary) -> Manifest:
     counts = {"rows": summary.rows, "texts": summary.texts, "problems": dict(summary.problems)}
     made = {"prefix": job.prefix, "counts": counts, "tokens": asdict(summary.usage), "served": summary.models}
     facts = {name: value for name, value in saved.items() if name != "replaces"}

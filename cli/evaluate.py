@@ -243,21 +243,12 @@ def _print_table(metrics: Mapping[str, RunMetrics]) -> None:
 
 def print_costs(runs: Sequence[EvaluationRun]) -> None:
     """Print how many requests and tokens the pending texts of the runs take."""
+    from bulk.progress import preview_lines
+
     for run in runs:
         texts = [example.text for example in run.pending()]
         click.echo(f"{run.system.spec}: {len(texts)} texts to label")
         if run.system.preview is None:
             continue
-        preview = run.system.preview(texts)
-        source = "counted by the endpoint" if preview.counted else "estimated, a token in 4 characters"
-        click.echo(f"  requests        {preview.requests:12,}")
-        click.echo(f"  prompt tokens   {preview.prompt_tokens:12,}  {source}")
-        click.echo(f"    of them shared{preview.shared_tokens:12,}  prefix of an earlier prompt: cacheable")
-        click.echo(f"  written tokens  {preview.written_tokens:12,}  at most, estimated")
-        click.echo(f"  USD             {_price(preview.usd, preview.usd_cached)}")
-
-
-def _price(uncached: float | None, cached: float | None) -> str:
-    if uncached is None or cached is None:
-        return "unknown: the model has no price in llm/prices.yaml"
-    return f"{uncached:12.4f}  ({cached:.4f} if all shared tokens are cached)"
+        for line in preview_lines(run.system.preview(texts)):
+            click.echo(f"  {line}")

@@ -43,15 +43,10 @@ def platt_targets(truth: NDArray[np.bool_]) -> Numbers:
 
 
 def fit_logistic(features: NDArray[np.floating], targets: NDArray[Any], c: float = np.inf) -> tuple[Numbers, float]:
-    """Fit a logistic regression to targets that may be probabilities.
+    """Slopes, shape (features,), and intercept of a logistic regression to targets that may be probabilities.
 
-    Args:
-        features: shape (texts, features).
-        targets: booleans or probabilities, shape (texts,).
-        c: inverse strength of the L2 penalty on the slopes, as in scikit-learn; infinite for no penalty.
-
-    Returns:
-        Slopes of shape (features,), and the intercept.
+    ``features`` have shape (texts, features), ``targets`` (texts,); ``c`` is the inverse strength of the L2 penalty on
+    the slopes, as in scikit-learn, and infinite for no penalty.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -67,14 +62,9 @@ def fit_logistic(features: NDArray[np.floating], targets: NDArray[Any], c: float
 def tune_threshold(
     model: LanguageModel, taxonomy: Taxonomy, path: Path, examples: Sequence[Example], origin: str
 ) -> LabelThreshold:
-    """Learn a threshold from a strategy's scores on labelled texts, and store it.
+    """Learn a threshold from a strategy's scores on validation texts, and store it in ``path``.
 
-    Args:
-        model: with the strategy and prompt to calibrate.
-        taxonomy: to calibrate for.
-        path: file of the threshold store.
-        examples: of the validation split, never of the test split.
-        origin: of the texts, for messages.
+    ``origin`` names the texts in messages.
 
     Raises:
         InvalidDataset: no text has a prediction.

@@ -106,16 +106,7 @@ def compare(a: RunResults, b: RunResults, common: bool = False, seed: int = 0) -
     """Compare every headline metric of two runs over the same texts, with intervals and corrected p values.
 
     Where both runs have scores, macro average precision has an interval and no test: swapping scores of two systems
-    would mix two scales in one ranking.
-
-    Args:
-        a: the first, or old run.
-        b: the second, or new run.
-        common: compare over the texts that both runs have, where they differ.
-        seed: of all draws.
-
-    Raises:
-        InvalidDataset: the runs cannot be paired.
+    would mix two scales in one ranking. Errors and ``common`` are those of ``eval.results.paired``.
     """
     pair = paired(a, b, common)
     metrics = headlines(pair.a, pair.b)

@@ -39,12 +39,7 @@ def input_variant(examples: Sequence[Example], variant: str) -> list[Example]:
 
 @dataclass(frozen=True)
 class ProperNames:
-    """Detects names: words that are capitalised more often than not.
-
-    Attributes:
-        small: number of lower-case occurrences of each word.
-        capital: number of capitalised occurrences that do not begin a sentence.
-    """
+    """Detects names: words that are capitalised more often than not, where they do not begin a sentence."""
 
     small: Mapping[str, int]
     capital: Mapping[str, int]
@@ -65,7 +60,9 @@ class ProperNames:
     def masked(self, text: Text) -> Text:
         """The body with ``[name 1]``, ``[name 2]`` for names, equal names with equal numbers, and ``[title]``."""
         numbers: dict[str, int] = {}
-        body, pieces, end = _mask_title(text.title, text.body), list[str](), 0
+        body, pieces, end = text.body, list[str](), 0
+        if len(text.title) > 3:  # shorter titles occur by chance
+            body = re.sub(rf"\b{re.escape(text.title)}\b", "[title]", body)
         for words in _runs([match for match in _WORD.finditer(body) if self._is_name(body, match)], body):
             keys = [_key(match.group()) for match in words]
             number = next((numbers[key] for key in keys if key in numbers), len(set(numbers.values())) + 1)
@@ -106,11 +103,6 @@ def _key(word: str) -> str:
 
 def _possessive(word: str) -> str:
     return word[-2:] if word[-2:] in ("'s", "’s") else ""
-
-
-def _mask_title(title: str, body: str) -> str:
-    """The body with the exact title masked; titles of up to three characters occur by chance."""
-    return re.sub(rf"\b{re.escape(title)}\b", "[title]", body) if len(title) > 3 else body
 
 
 # Name -> a function from all examples to the change of one text.

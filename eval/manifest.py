@@ -37,10 +37,7 @@ _LIBRARIES = (
 class EvaluationData:
     """The examples that systems are measured on, in the order in which they are classified.
 
-    Attributes:
-        data: the file or folder that the examples come from.
-        split: whose rows; None for all rows.
-        limit: maximum number of examples; None for all.
+    They come from the file or folder ``data``; None for ``split`` or ``limit`` (of examples) means all.
     """
 
     data: Path

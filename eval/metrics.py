@@ -25,9 +25,8 @@ TextValues = Callable[[Labels, Labels], NDArray[np.generic]]
 class Metric:
     """A metric that follows from sums over texts.
 
-    Attributes:
-        parts: from matrices of shape (texts, labels) to each text's summands, shape (texts, parts).
-        value: from sums of shape (..., parts) to values of shape (...).
+    ``parts`` maps matrices of shape (texts, labels) to each text's summands, shape (texts, parts); ``value`` maps sums
+    of shape (..., parts) to values of shape (...).
     """
 
     parts: Callable[[Labels, Labels], Numbers]

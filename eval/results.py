@@ -19,12 +19,7 @@ from prompts.errors import InvalidDataset
 
 @dataclass(frozen=True)
 class RunResults:
-    """The results of one run. Arrays are computed at first use and have a row per text, in the order of ``rows``.
-
-    Attributes:
-        folder: of the run.
-        labels: the taxonomy's labels, in its order: the columns.
-    """
+    """The results of one run. Arrays are computed at first use; they have a row per text and a column per label."""
 
     folder: Path
     manifest: Manifest
@@ -35,9 +30,7 @@ class RunResults:
     def read(cls, folder: Path) -> RunResults:
         """Read ``manifest.json`` and ``rows.jsonl`` of a run.
 
-        Args:
-            folder: of the run, or of an evaluation of one system, which contains its run; or a file in it, such as
-                ``metrics.json``.
+        ``folder`` may also be that of an evaluation of one system, or a file in it, such as ``metrics.json``.
 
         Raises:
             InvalidDataset: there is no run, a line or the manifest is damaged, an id occurs twice, or a label is not
@@ -96,11 +89,6 @@ class RunResults:
         """Whether all true labels of a text are known, shape (texts,)."""
         return np.array([row.complete for row in self.rows], dtype=bool)
 
-    @cached_property
-    def problems(self) -> NDArray[np.bool_]:
-        """Whether a text has a problem instead of a prediction, shape (texts,)."""
-        return np.array([row.problem is not None for row in self.rows], dtype=bool)
-
     @property
     def scored(self) -> bool:
         """Whether every label of every text has a score."""
@@ -120,11 +108,7 @@ class RunResults:
         return replace(self, labels=tuple(labels))
 
     def known(self) -> RunResults:
-        """The results of the texts whose true labels are all known; elsewhere a missing label may be true.
-
-        Raises:
-            InvalidDataset: no text has all of its labels known.
-        """
+        """The texts whose true labels are all known; raises ``InvalidDataset`` if there are none."""
         if not self.complete.any():
             raise InvalidDataset(
                 f"no text of {self.folder} has all of its true labels known (complete is false everywhere), so nothing "
@@ -161,12 +145,7 @@ def run_folders(folder: Path) -> list[Path]:
 
 
 def paired(a: RunResults, b: RunResults, common: bool = False) -> Pair:
-    """Restrict two runs to the same texts and labels, in the order of ``a``.
-
-    Args:
-        a: the first, or old run.
-        b: the second, or new run.
-        common: drop texts that only one of them has.
+    """Restrict two runs to the same texts and labels, in the order of ``a``; ``common`` drops texts of one run only.
 
     Raises:
         InvalidDataset: other taxonomies, other texts (without ``common``), other true labels or groups for a text,

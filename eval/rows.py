@@ -51,9 +51,7 @@ class RunRow:
         group: texts of one group depend on each other (the same film twice); the id where there is no group.
         truth: true labels; ``labels`` are the predicted ones.
         complete: whether a label missing from ``truth`` is false; otherwise it is unknown.
-        problem: why there is no prediction.
         dropped: output outside the taxonomy.
-        cached: whether the prediction came from a cache.
         seconds: a latency where ``alone``; otherwise an even share of the batch's time.
         alone: whether the text was a batch of one.
         chars: length of body and title.

@@ -87,10 +87,8 @@ class RunOptions:
 class EvaluationRun:
     """One system over the examples, in one folder.
 
-    Attributes:
-        folder: of ``rows.jsonl``, ``manifest.json`` and ``metrics.json``.
-        command: the command line, for the manifest.
-        on_note: called with a sentence about what was found in the folder.
+    The folder has ``rows.jsonl``, ``manifest.json`` and ``metrics.json``; ``on_note`` is called with a sentence about
+    what was found there.
     """
 
     system: System
@@ -119,8 +117,7 @@ class EvaluationRun:
     def execute(self, on_progress: OnProgress = lambda rows: None) -> RunMetrics:
         """Classify the pending texts, and compute and write the metrics.
 
-        Args:
-            on_progress: called with the number of new rows each time that rows are on the disk.
+        ``on_progress`` is called with the number of new rows each time that rows are on the disk.
 
         Raises:
             InvalidSetting: the folder has another run, or another process is writing to it.

@@ -102,7 +102,7 @@ def quality(run: RunResults) -> dict[str, float]:
         **_score_metrics(known),
         "labels per text": float(known.predicted.sum(axis=1).mean()),
         "texts": len(known),
-        "problems": int(known.problems.sum()),
+        "problems": sum(row.problem is not None for row in known.rows),
         **_unscored(known),
         **_incomplete(run),
     }

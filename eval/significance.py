@@ -33,10 +33,7 @@ class Interval:
 class Sums:
     """Each group's contribution to the sums of several metrics.
 
-    Attributes:
-        metrics: the metrics by name.
-        table: shape (groups, parts of all metrics).
-        bounds: columns of each metric: first, and one past the last.
+    ``table`` has shape (groups, parts of all metrics); ``bounds`` are the columns of each metric.
     """
 
     metrics: Mapping[str, Metric]

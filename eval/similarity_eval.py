@@ -35,10 +35,7 @@ _CHANGED = ("words dropped", "reworded")
 class Genres:
     """Genre sets of a catalogue, each distinct set once.
 
-    Attributes:
-        sets: shape (distinct sets, genres).
-        of: number of the set of each film, shape (films,).
-        counts: number of films of each set, shape (distinct sets,).
+    ``sets`` has shape (distinct sets, genres), ``of`` the number of the set of each film, ``counts`` the films of each.
     """
 
     sets: NDArray[np.bool_]
@@ -117,13 +114,7 @@ def genre_agreement(neighbours: NeighbourRows, films: Sequence[Film]) -> dict[st
 
 
 def ranks(space: Space, rows: Rows, texts: Sequence[str]) -> Rows:
-    """Rank, from 1, of films among all films of the catalogue when another text is the query; shape (texts,).
-
-    Args:
-        space: of the catalogue.
-        rows: of the films.
-        texts: another wording of each film.
-    """
+    """Rank, from 1, of films among all films of the catalogue when another wording is the query; shape (texts,)."""
     found = []
     for start in range(0, len(rows), _BATCH):
         batch = slice(start, start + _BATCH)

@@ -106,12 +106,8 @@ def fault_of(
 ) -> Fault:
     """The first error that pydantic found; where that is a missing key, an unknown key, which explains it.
 
-    Args:
-        error: what pydantic raised.
-        model: the model that refused the data.
-        data: the data.
-        foreign: names that other programs use.
-        whole: how the data as a whole is called.
+    ``data`` is what the model refused, ``foreign`` are names that other programs use, ``whole`` is how the data as a
+    whole is called.
     """
     errors = error.errors(include_url=False)
     unknown = [one for one in errors if one["type"] == "extra_forbidden"]

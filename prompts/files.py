@@ -27,10 +27,7 @@ def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
 
     The new file has a name that no other writer uses, is on the disk before it replaces the old one, and is removed if
     the block raises. The parent folder is created. A symbolic link is followed; a device or a pipe is written in place.
-
-    Args:
-        path: the file to write.
-        mode: permissions of the new file, less the umask.
+    ``mode`` are the permissions of the new file, less the umask.
 
     Raises:
         OSError: the file cannot be written; the error names ``path``.
@@ -148,14 +145,8 @@ def sync(path: Path) -> None:
 def locked(lock_file: Path, timeout: float = _PATIENCE_SECONDS, busy: Exception | None = None) -> Iterator[None]:
     """Hold a lock between processes and threads; it ends with the block or with the process.
 
-    Args:
-        lock_file: created with its folder, and kept afterwards.
-        timeout: seconds to wait for another holder; 0 tries once, a negative number waits without end.
-        busy: the error to raise instead of ``InvalidSetting`` when the time is over.
-
-    Raises:
-        InvalidSetting: another process has the lock.
-        OSError: the lock file cannot be created.
+    The file is created with its folder, and kept. ``timeout`` is in seconds; 0 tries once, a negative number waits
+    without end. When the time is over, the error is ``busy``, by default ``InvalidSetting``.
     """
     from filelock import FileLock, Timeout
 
@@ -172,14 +163,9 @@ def locked(lock_file: Path, timeout: float = _PATIENCE_SECONDS, busy: Exception 
 
 
 def digest_of(content: bytes | str | Path, length: int = 64) -> str:
-    """The first hex digits of a SHA-256.
+    """The first hex digits of a SHA-256, 64 at most.
 
-    Args:
-        content: bytes, a text (as UTF-8), a file (its bytes), or a folder (names and digests of all files below it).
-        length: how many digits, 64 at most.
-
-    Raises:
-        OSError: a file cannot be read.
+    The content is bytes, a text (as UTF-8), a file (its bytes), or a folder (names and digests of all files below it).
     """
     if isinstance(content, Path):
         if not content.is_dir():

@@ -43,15 +43,10 @@ def install_command(extra: str) -> str:
 
 
 def missing_extra(error: ModuleNotFoundError, subject: str, command: str = "") -> MissingExtra:
-    """Return the error to raise in place of ``ModuleNotFoundError``.
+    """Return the error to raise in place of ``ModuleNotFoundError``, which is raised where no extra brings the library.
 
-    Args:
-        error: the import that failed.
-        subject: what needs the library, as the message begins.
-        command: of the command line; some need more than the library that was missed first.
-
-    Raises:
-        ModuleNotFoundError: no extra brings the library.
+    ``subject`` begins the message. ``command`` is of the command line: some need more than the library that was missed
+    first.
     """
     parts = (error.name or "").split(".")
     extra = EXTRAS.get(parts[0]) or EXTRAS.get(".".join(parts[:2]))

@@ -39,10 +39,8 @@ def connection(url: str) -> Mapping[str, Any]:
 def no_connection(place: str, url: str, error: BaseException | None = None) -> str:
     """Why no connection to a model server was made, and what to do: its scheme or certificate, a proxy, or the server.
 
-    Args:
-        place: host and port.
-        url: of the server.
-        error: what the HTTP client raised; its causes tell a wrong scheme from a server that is down.
+    ``place`` is host and port. The causes of the HTTP client's ``error`` tell a wrong scheme from a server that is
+    down.
     """
     causes = list(_causes(error))
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):

@@ -70,9 +70,8 @@ def without_lone_surrogates(words: str) -> str:
 def checked_texts(batch: Iterable[object]) -> list[Text]:
     """The texts of a batch, in their order. Every classifier reads its argument through this function.
 
-    Args:
-        batch: a list, tuple, generator, numpy array, Series or column of strings or ``Text``; missing values and other
-            things in it become empty texts.
+    The batch is a list, tuple, generator, numpy array, Series or column of strings or ``Text``; missing values and
+    other things in it become empty texts.
 
     Raises:
         InvalidTexts: one text in place of a batch, or something that is no sequence of texts.

@@ -68,14 +68,9 @@ _CONTROLS = bytes(set(range(32)) - {9, 10, 12, 13, 27})
 
 @dataclass(frozen=True)
 class FileFormat:
-    """How a file is read.
+    """The reader of a file, and what a text file needs: its encoding, first characters, and the layout of CSV.
 
-    Attributes:
-        kind: the reader.
-        gzipped: whether the bytes are gzipped.
-        encoding: of a text file.
-        head: first characters of a text file; bytes that do not fit UTF-8 are lone surrogates.
-        layout: how the lines of CSV are split.
+    Bytes of ``head`` that do not fit UTF-8 are lone surrogates.
     """
 
     kind: Kind

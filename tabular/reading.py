@@ -65,13 +65,7 @@ class Row:
 
 @dataclass
 class ReadPosition:
-    """How much of some files has been read.
-
-    Attributes:
-        total: bytes of all files.
-        before: bytes of the files that were read to their end.
-        tell: bytes read of the current file.
-    """
+    """How much of some files has been read: ``before`` bytes of finished ones, and those that ``tell`` returns."""
 
     total: int
     before: int = 0
@@ -217,14 +211,8 @@ def open_text(
 ) -> Iterator[TextIO]:
     """The file as text, unpacked where it is gzipped; an error of reading becomes an ``InvalidDataset`` with the line.
 
-    Bytes that are not UTF-8 become lone surrogates; in other encodings they are an error.
-
-    Args:
-        path: the file.
-        format: its encoding.
-        newline: as ``open`` takes it.
-        position: is kept up to date.
-        line: returns the number of the last line that was read.
+    Bytes that are not UTF-8 become lone surrogates; in other encodings they are an error. ``newline`` is as ``open``
+    takes it, ``position`` is kept up to date, and ``line`` returns the number of the last line that was read.
     """
     try:
         with path.open("rb") as raw:

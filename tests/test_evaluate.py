@@ -35,7 +35,7 @@ class Model:
 
     url: str = ""
     seconds: float = 0.0
-    asked: Counter[int] = field(default_factory=Counter)
+    requests: Counter[int] = field(default_factory=Counter)
     tokenized: int = 0
 
     def reply(self, path: str, body: Any) -> tuple[int, Any]:
@@ -47,7 +47,7 @@ class Model:
             return 404, {}
         found = re.search(r"plot number (\d+)\.", words)
         if found:
-            self.asked[int(found[1])] += 1
+            self.requests[int(found[1])] += 1
             time.sleep(self.seconds)
         said = json.dumps([GENRES[int(found[1]) % len(GENRES)]]) if found else "Hello."
         usage = {"prompt_tokens": 100, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 40}}
@@ -140,12 +140,12 @@ def test_a_killed_evaluation_goes_on_and_asks_about_no_text_twice_but_those_unde
         server.seconds = 0.0
         resumed = call(*ASK, "--out", "run")
         assert f"llm:json_list: {there} of 24 texts are answered there" in resumed.stderr
-        assert set(server.asked) == set(range(24))
-        assert max(server.asked.values()) <= 2
-        assert sum(count - 1 for count in server.asked.values()) <= 4, "the batch that was under way"
-        asked = server.asked.total()
+        assert set(server.requests) == set(range(24))
+        assert max(server.requests.values()) <= 2
+        assert sum(count - 1 for count in server.requests.values()) <= 4, "the batch that was under way"
+        asked = server.requests.total()
         assert "llm:json_list" in call(*ASK, "--out", "run").stdout
-        assert server.asked.total() == asked, "nothing is left to ask"
+        assert server.requests.total() == asked, "nothing is left to ask"
         call(*ASK, "--out", "whole")
     resumed_rows = untimed(rows.parent)
     assert resumed_rows == untimed(away / "whole" / "llm-json_list")
@@ -181,7 +181,7 @@ def test_a_dry_run_tells_tokens_and_money_and_asks_nothing(films: Path, monkeypa
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         monkeypatch.setenv("MARQUEE_MODEL", "gpt-4o")
         told = call(*ASK, "--out", "run", "--dry-run").stdout
-        assert (server.asked.total(), server.tokenized) == (0, 24)
+        assert (server.requests.total(), server.tokenized) == (0, 24)
     assert "llm:json_list: 24 texts to label" in told
     assert re.search(r"prompt tokens +2,400  counted by the endpoint", told)
     assert re.search(r"USD +0\.0118 ", told), "2,400 prompt tokens at 2.50 and 24 x 24 written ones at 10.00 a million"
@@ -198,9 +198,11 @@ def test_without_a_tokenizer_at_the_endpoint_tokens_are_estimated_and_said_to_be
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
     monkeypatch.setenv("MARQUEE_RETRIES", "0")
     told = call(*ASK, "--dry-run").stdout
-    assert "estimated, a token in 4 characters" in told
+    assert "estimated, 4 characters per token" in told
     assert "unknown: the model has no price" in told
-    tokens, shared = (int(one.replace(",", "")) for one in re.findall(r"(?:tokens|shared) +([\d,]+)", told)[:2])
+    tokens, shared = (
+        int(one.replace(",", "")) for one in re.findall(r"(?:prompt tokens|shared prefix) +([\d,]+)", told)[:2]
+    )
     assert tokens / 2 < shared < tokens, "all texts but the first find the taxonomy computed"
 
 
@@ -229,7 +231,7 @@ def test_each_way_to_show_texts_is_a_run_of_its_own_and_the_report_sets_them_sid
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         result = call(*ASK, *shown)
         assert result.exit_code == 0, result.stderr
-        assert server.asked.total() == 2 * (24 + 3 * 2), "each way: every text, and two of them in three orders"
+        assert server.requests.total() == 2 * (24 + 3 * 2), "each way: every text, and two of them in three orders"
     folder = films.parent / "run"
     assert {one.name for one in folder.iterdir() if one.is_dir()} == {"llm-json_list@plot", "llm-json_list@title"}
     assert json.loads((folder / "llm-json_list@plot" / "order.json").read_text())["orders"] == 3

@@ -152,7 +152,7 @@ def test_the_prompt_named_is_the_one_sent(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         assert call("classify", "a plot", "--prompt", "auto", "--no-cache").stdout == "War\n"
     shown = json.loads(call("prompts", "show", "auto", "--text", "a plot", "--json").stdout)
-    assert server.asked[-1]["messages"] == shown
+    assert server.requests[-1]["messages"] == shown
 
 
 def test_prompts_show_shows_the_examples_of_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,9 +245,9 @@ def test_a_model_that_reasons_first_is_a_problem_and_not_the_first_label(
     with endpoint(starting_with(**{start: 0.9, "Hmm": 0.05, "So": 0.01})) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         first = call("classify", "I liked it.", "--taxonomy", "sentiment", "--strategy", strategy)
-        asked = len(server.asked)
+        asked = len(server.requests)
         again = call("classify", "I liked it.", "--taxonomy", "sentiment", "--strategy", strategy)
-        assert len(server.asked) > asked, "a problem is not remembered"
+        assert len(server.requests) > asked, "a problem is not remembered"
     for result in (first, again):
         assert (result.exit_code, result.stdout) == (1, "")
         assert repr(start) in result.stderr
@@ -258,11 +258,11 @@ def test_probe_prints_a_table_for_people_and_json_for_machines(monkeypatch: pyte
     with endpoint(weighing_endpoint()) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         table = call("probe").stdout
-        asked = len(server.asked)
+        asked = len(server.requests)
         found = json.loads(call("probe", "--json").stdout)
-        assert len(server.asked) == asked + 2, "the models and the version alone: the rest is remembered"
+        assert len(server.requests) == asked + 2, "the models and the version alone: the rest is remembered"
         call("probe", "--refresh")
-        assert len(server.asked) > asked + 5
+        assert len(server.requests) > asked + 5
     assert re.search(r"json_schema +ignored", table)
     assert re.search(r"logprobs +supported +18 most probable tokens", table)
     assert found["findings"]["logprobs"] == {"outcome": "supported", "note": "18 most probable tokens", "amount": 18}

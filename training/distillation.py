@@ -170,11 +170,7 @@ def compared(
 ) -> dict[str, Any]:
     """All metrics of a distillation.
 
-    Args:
-        teacher: answers for the test texts, with the cost of all its texts.
-        others: answers of the student and of other systems for the same texts, by name.
-        gold: the test texts with known true labels.
-        taxonomy: the taxonomy.
+    ``teacher`` and ``others``, such as the student, answered the same test texts; ``gold`` are those with true labels.
     """
     systems = {"teacher": teacher, **others}
     found: dict[str, Any] = {

@@ -83,12 +83,8 @@ def oversampled(truth: Labels, seed: int, share: float = 0.25) -> NDArray[np.int
     """Indices of the rows to train on: every row once, then copies of rows with a rare label.
 
     A label is rare while its imbalance (texts of the most frequent label divided by its own) exceeds the mean of all
-    labels. Rare labels take turns; a label that is no longer rare gets no more copies.
-
-    Args:
-        truth: of the training split, shape (texts, labels); labels without texts are ignored.
-        seed: of the choice of rows.
-        share: maximum number of copies, as a share of the texts.
+    labels. Rare labels take turns; a label that is no longer rare gets no more copies. ``share`` is the maximum number
+    of copies, as a share of the texts.
     """
     random = np.random.default_rng(seed)
     counts = truth.sum(axis=0).astype(float)

@@ -41,8 +41,7 @@ class MLPSettings:
         trials: number of draws of the random search; the best on validation texts is kept.
         epochs: maximum number of epochs of a trial.
         patience: epochs without a better validation score after which a trial stops.
-        encoder: ``minilm`` for plain vectors, or ``matcher`` for the vectors and word features of the embedded
-            classifier.
+        encoder: ``minilm`` for plain vectors, or ``matcher`` for vectors and word features of the embedded classifier.
     """
 
     trials: int = 12
@@ -70,13 +69,7 @@ class Draw:
 
 @dataclass(frozen=True)
 class MLP(Scorer):
-    """MiniLM vectors to probabilities.
-
-    Attributes:
-        kind: a name in ``ENCODERS``.
-        chosen: hyperparameters and metrics, for the manifest.
-        cache: folder of cached vectors; None encodes every time.
-    """
+    """MiniLM vectors to probabilities; ``kind`` is a name in ``ENCODERS``, ``chosen`` is for the manifest."""
 
     kind: str
     encoder: IndexEncoder

@@ -19,11 +19,9 @@ class Baseline:
 
     Attributes:
         settings: a dataclass of settings with defaults.
-        fit: trains; takes the data and the settings.
-        restore: reads what the scorer saved; takes the folder, the number of labels, and whether labels are
-            independent.
-        refit: trains with the choices of an earlier training; takes the data, the settings and the ``train_info`` of
-            that. None if ``fit`` chooses nothing.
+        fit: trains.
+        restore: reads what the scorer saved in a folder, for a number of labels, independent or not.
+        refit: trains with the choices of an earlier training, of its ``train_info``; None if ``fit`` chooses nothing.
         rule: default decoding.
         uses_soft_labels: whether it is trained on a teacher's probabilities instead of its labels.
     """

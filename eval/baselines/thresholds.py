@@ -41,7 +41,6 @@ class Decoding:
     Attributes:
         rule: ``global`` and ``per-label`` use thresholds, ``top-k`` takes the k best labels, ``best`` takes one.
         thresholds: one per label in taxonomy order; a label is predicted at its threshold or above.
-        k: number of labels of ``top-k``.
         objective: the F1 that was maximised; ``both`` is the mean of micro- and macro-F1.
     """
 
@@ -51,13 +50,7 @@ class Decoding:
     objective: Objective | None = None
 
     def choose(self, scores: NDArray[np.floating], max_labels: int, allow_none: bool = False) -> Labels:
-        """Predicted labels, shape (texts, labels).
-
-        Args:
-            scores: shape (texts, labels).
-            max_labels: maximum number of labels a text; the highest scores win.
-            allow_none: whether a text may have no label; otherwise the best label is predicted if none passes.
-        """
+        """Predicted labels, shape (texts, labels); without ``allow_none``, the best label if none passes."""
         ranks = _ranks(scores)
         if self.rule in ("top-k", "best"):
             return np.asarray(ranks < min(self.k, max_labels))

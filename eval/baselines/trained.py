@@ -44,7 +44,6 @@ class Split:
     """Labelled texts as arrays.
 
     Attributes:
-        texts: one string per example.
         truth: shape (texts, labels), columns in taxonomy order.
         complete: shape (texts,); False if a missing label is unknown rather than false.
         digest: 12 hex digits of ids, texts and labels.
@@ -112,9 +111,7 @@ class Split:
 class TrainingData:
     """Input of a training: a split for the weights, and one for settings, early stopping and thresholds.
 
-    Attributes:
-        cache: folder of cached embeddings.
-        scratch: folder of temporary files.
+    ``cache`` is the folder of cached embeddings, ``scratch`` of temporary files.
     """
 
     taxonomy: Taxonomy

@@ -47,12 +47,10 @@ class TrainingPlan:
     """Everything about a training but the data.
 
     Attributes:
-        kind: name of a baseline.
-        settings: settings that differ from the defaults of the kind.
+        settings: those that differ from the defaults of the kind.
         decode: how scores become labels; None takes the default of the kind. Ignored for single-label taxonomies.
         objective: the F1 that thresholds are tuned for.
         data: name of the data, for the manifest, as is ``command``.
-        cache: folder of cached embeddings.
         teacher: the system that labelled the data, for the manifest; None for human labels.
     """
 
@@ -86,15 +84,9 @@ def train(
 ) -> Trained:
     """Train a baseline, tune its decoding on validation texts, and save both with a manifest.
 
-    Args:
-        plan: what to train and how.
-        taxonomy: the taxonomy to learn.
-        training: examples for the weights.
-        validation: examples for settings, early stopping and thresholds; never the test split.
-        out: folder to write to; it is created, and an earlier training in it is overwritten.
-        track: shows progress.
-        soft: a teacher's probability of every label in taxonomy order, by the ids of the training examples; ignored by
-            kinds without soft labels.
+    Training examples are for the weights, validation examples for settings, early stopping and thresholds. An earlier
+    training in ``out`` is overwritten. ``soft`` has a teacher's probability of every label in taxonomy order, by the
+    ids of the training examples; kinds without soft labels ignore it.
 
     Raises:
         UnknownName: no such baseline.
@@ -262,9 +254,8 @@ class Refit:
 
 
 def _with_digest(splits: Sequence[Split], digest: str, which: str) -> Split:
-    for split in splits:
-        if split.digest == digest:
-            return split
+    if found := next((split for split in splits if split.digest == digest), None):
+        return found
     known = ", ".join(split.digest for split in splits)
     raise InvalidSetting(
         f"{which} other texts (digest {digest}, not {known}); name the data, splits and further texts of that training"

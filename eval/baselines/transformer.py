@@ -36,12 +36,9 @@ BatchLoss = Callable[[Tensor, Mapping[str, Tensor]], Tensor]  # logits and the o
 
 @dataclass(frozen=True)
 class TokenWindow:
-    """Truncation of long texts.
+    """Truncation to ``max_tokens``, special tokens included: to the head, or to half from each end.
 
-    Attributes:
-        max_tokens: maximum number of tokens, special tokens included.
-        keep: part of a longer text that is kept: its ``head``, or half from the head and half from the tail (Sun et al.
-            2019, arXiv 1905.05583: the end of a review says more than its middle).
+    Sun et al. 2019, arXiv 1905.05583: the end of a review says more than its middle.
     """
 
     max_tokens: int = 256

@@ -18,13 +18,10 @@ class Fields:
     """Names of a row's columns; None takes the default of the format.
 
     Attributes:
-        text: column of the text.
         labels: column of the labels: a list, one name, or several separated by ``|``, ``;`` or ``,``; empty reads no
             labels.
-        id: column of a name for the row.
         title: column of a title that becomes part of the text. With None the text has no title, but a column ``title``
             still identifies the film.
-        dialect: encoding and separator of text files.
     """
 
     text: str | None = None
@@ -44,7 +41,6 @@ class Record:
         labels: spellings of its labels; a string is one label, or several with a separator.
         title: of the film, even if ``text`` has none.
         year: of the film, as written.
-        split: its split; empty if the data has none.
         complete: False if a missing label is unknown rather than false.
         truncated: whether the text is cut off.
         extra: further labels.
@@ -100,9 +96,8 @@ class LoadedDataset:
 
     Attributes:
         examples: of the requested split, or of all.
-        taxonomy: the taxonomy, in which rare labels are not predictable.
+        taxonomy: in which rare labels are not predictable.
         skipped: rows that became no example, by reason.
-        changed: rows that were changed, by change.
         kept_labels: training examples of each label that is left after the filter of rare labels; empty without it.
         dropped_labels: the same of the labels that the filter removed.
         digest: 12 hex digits of all rows of the data, independent of the requested split.

@@ -41,9 +41,7 @@ class FilmColumns:
 class Films:
     """The films of a file or folder; every iteration reads it again.
 
-    Attributes:
-        format: a name in ``registry.FORMATS``; None detects it from the path.
-        noted: counts of cells that could not be read and are empty, of the last iteration.
+    ``noted`` counts the cells that could not be read and are empty, of the last iteration.
     """
 
     path: Path

@@ -32,15 +32,9 @@ def load(
 ) -> LoadedDataset:
     """Read examples from a file or folder of any known format.
 
-    Args:
-        path: the file or folder.
-        taxonomy: the taxonomy of the labels.
-        fields: names of the columns.
-        split: keep the rows of this split only.
-        format: a name in ``FORMATS``; by default the first that matches.
-        split_file: a stored split of this data, used instead of the splits of the data.
-        min_label_count: labels with fewer training examples are not predictable.
-        drop_unknown: drop and count labels that the taxonomy does not know, instead of raising.
+    ``split`` keeps the rows of one split only, and ``split_file`` is a stored split that replaces those of the data.
+    ``format`` is a name in ``FORMATS``, by default the first that matches. Labels with fewer training examples than
+    ``min_label_count`` are not predictable; ``drop_unknown`` drops and counts labels that the taxonomy does not know.
 
     Raises:
         UnknownName: no such format.
@@ -120,7 +114,9 @@ def divide(
     examples = _examples(rows, taxonomy, drop_unknown, Counter())
     fixed = {} if ignore_splits else _test_split(path, examples)
     free = [example for example in examples if example.id not in fixed]
-    splits = fixed | assign(free, _without_test(shares) if fixed else shares, seed)
+    rest = {name: share for name, share in shares.items() if name != "test"}
+    free_shares = {name: share / sum(rest.values()) for name, share in rest.items()} if fixed else shares
+    splits = fixed | assign(free, free_shares, seed)
     split_file = SplitFile.of(rows, splits, seed, shares, taxonomy.name)
     return split_file, [replace(example, split=splits[example.id]) for example in examples]
 
@@ -138,12 +134,6 @@ def _test_split(path: Path, examples: Sequence[Example]) -> dict[str, str]:
     return {
         example.id: "test" if example.split == "test" else EXCLUDED for example in examples if example.group in tested
     }
-
-
-def _without_test(shares: Mapping[str, float]) -> dict[str, float]:
-    """The shares of the other splits, scaled to sum to 1."""
-    rest = {name: share for name, share in shares.items() if name != "test"}
-    return {name: share / sum(rest.values()) for name, share in rest.items()}
 
 
 def _examples(

@@ -94,11 +94,8 @@ def _text(cells: Mapping[str, Any], column: str | None, where: str) -> str:
 def as_file(data: Any, test: Any, path: Path, fields: Fields) -> tuple[Path, Fields]:
     """A file of the data, and the names of its columns; the path of a file without ``test`` is returned as it is.
 
-    Args:
-        data: a DataFrame, a list of dicts, or the path of a file.
-        test: further data of the test part, in the same form; ``data`` is then the part ``train``.
-        path: the JSON lines file to write.
-        fields: names of the columns. Rows without ids get the index of the DataFrame, or their number.
+    Data is a DataFrame, a list of dicts, or the path of a file. With ``test``, in the same form, it is the part
+    ``train``. Rows without ids get the index of the DataFrame, or their number. The file at ``path`` is JSON lines.
 
     Raises:
         InvalidDataset: no rows, something else than rows, or a missing column.

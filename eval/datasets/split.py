@@ -70,20 +70,15 @@ def _root(parents: dict[str, str], key: str) -> str:
 def more_texts(
     training: Sequence[Example], everything: Sequence[Example], others: Sequence[Example]
 ) -> tuple[list[Example], Counter[str]]:
-    """Join further texts to training films by title and year.
+    """Join the texts of another table to training films by title and year; its labels are ignored.
 
-    Args:
-        training: the training examples.
-        everything: the examples of all splits of the same data. Rows with an ambiguous title or with a text of this
-            data are skipped, because they could belong to a film of another split.
-        others: rows of another table; their labels are ignored.
-
-    Returns:
-        The further texts with the labels of the same films, and counts of the skipped rows of such films, by reason.
+    Returns the further texts with the labels of the same films, and counts of the skipped rows of such films by reason.
+    Rows with an ambiguous title, or with a text of ``everything`` (all splits of the same data), are skipped, because
+    they could belong to a film of another split.
     """
     unique_films = _unique_films(everything) & _unique_films(others)
     known_texts = {normal(example.text.body) for example in everything}
-    by_film = {example.film: example for example in training if _has_year(example)}
+    by_film = {one.film: one for one in training if one.film and not one.film.endswith("()")}  # with a year
     skipped: Counter[str] = Counter()
     found = []
     for other in others:
@@ -109,17 +104,10 @@ def _unique_films(examples: Iterable[Example]) -> set[str]:
     return {film for film, count in Counter(example.film for example in examples).items() if count == 1}
 
 
-def _has_year(example: Example) -> bool:
-    return bool(example.film) and not example.film.endswith("()")
-
-
 def assign(examples: Sequence[Example], shares: Mapping[str, float], seed: int) -> dict[str, str]:
     """The split of each example by its id, independent of the order of the examples.
 
-    Args:
-        examples: with or without labels.
-        shares: share of the rows of each split; they sum to 1.
-        seed: of the order of groups of equal size.
+    The seed orders groups of equal size.
 
     Raises:
         InvalidSetting: shares that are not above 0 or do not sum to 1.
@@ -166,11 +154,8 @@ def _distributed(
 class SplitFile:
     """The split of every row, stored once and bound to its data by a digest.
 
-    Attributes:
-        data: digest of the rows.
-        shares: requested share of each split.
-        sides: ids of every split but ``train``, which has the rest.
-        taxonomy: name of the taxonomy whose labels were balanced.
+    ``data`` is the digest of the rows, ``sides`` has the ids of every split but ``train``, and ``taxonomy`` is the name
+    of the taxonomy whose labels were balanced.
     """
 
     data: str

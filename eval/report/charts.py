@@ -80,7 +80,7 @@ def dots(rows: Sequence[Dot], ceiling: float | None) -> Markup:
     present = [value for row in rows for value in (row.main, row.second, *(row.bounds or ())) if value is not None]
     full = _nice(max([*present, ceiling or 0.0, 0.1]))
     tracks = [_track(row, full, ceiling) for row in rows]
-    marks = [_text(_percent(value, full), 12, _short(value), "tick", _anchor(value, full)) for value in _steps(full)]
+    marks = [_text(_percent(value, full), 12, f"{value:g}", "tick", _anchor(value, full)) for value in _steps(full)]
     limit = [_text(_percent(ceiling, full), 12, f"label ceiling {ceiling:.3f}", "tick", "end")] if ceiling else []
     parts = [_dot_axis(limit) if limit else "", *tracks, _dot_axis(marks)]
     return Markup('<div class="dots">{}</div>').format(Markup("").join(parts))
@@ -279,7 +279,3 @@ def _nice(value: float) -> float:
 def _steps(full: float) -> list[float]:
     step = 0.1 if full <= 0.5 else 0.2
     return [round(step * place, 1) for place in range(round(full / step) + 1) if step * place <= full + 1e-9]
-
-
-def _short(value: float) -> str:
-    return f"{value:.1f}" if value % 1 else f"{value:.0f}"

@@ -69,16 +69,14 @@ class DatasetStatistics:
     Attributes:
         taxonomy: name and digest.
         splits: examples by split, ``""`` for none; train, validation and test first.
-        skipped: rows that are not examples, by reason.
-        changed: rows that were repaired, by reason.
+        skipped: rows that are not examples, by reason; ``changed`` are those that were repaired.
         labels: examples by label and split, the most frequent label first.
         labels_per_text: examples by their number of labels.
         cooccurrence: examples with both labels, shape (labels, labels), in the order of ``labels``.
         descriptions: examples that share a description.
         films: examples that share title and year.
         split_groups: groups with examples in more than one split.
-        truncated: examples with a text that is cut off, by split.
-        incomplete: examples with possibly missing labels, by split.
+        truncated: examples with a text that is cut off, by split; ``incomplete`` are those with missing labels.
         frequency: the share of examples with a label by minimum label frequency.
     """
 

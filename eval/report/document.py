@@ -32,7 +32,6 @@ class Cell:
         sub: a smaller second line, such as an interval.
         sort: the number to sort by; None sorts last.
         heat: shade from 0 to 10; None for no shade.
-        best: whether it is the best of its column.
         series: number of the system whose colour marks the cell.
     """
 

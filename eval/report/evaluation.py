@@ -26,11 +26,8 @@ TRIVIAL = {"prior", "random"}
 class SystemResults:
     """Results and metrics of one system.
 
-    Attributes:
-        metrics: of ``metrics.json``.
-        run: the texts whose true labels are all known, as in ``metrics.json``.
-        order: of ``order.json``: how predictions depend on the order of the labels.
-        incomplete: number of texts whose true labels are not all known.
+    ``run`` has the texts whose true labels are all known, as ``metrics.json``; ``incomplete`` is the number of others.
+    ``order`` is the content of ``order.json``: how predictions depend on the order of the labels.
     """
 
     name: str

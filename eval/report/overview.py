@@ -42,14 +42,9 @@ def money(value: float) -> str:
 
 @dataclass(frozen=True)
 class Column:
-    """One metric of the tables.
+    """One metric of the tables, by its name in ``metrics.json``; ``group`` is the heading above it.
 
-    Attributes:
-        name: its name in ``metrics.json``.
-        group: the heading above it.
-        about: its definition.
-        show: formats a value.
-        several: whether it is meaningful only where a text may have several labels.
+    ``several``: it is meaningful only where a text may have several labels.
     """
 
     name: str

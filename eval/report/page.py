@@ -42,10 +42,8 @@ def write(
 ) -> list[Path]:
     """Write ``report.html`` and ``report.md`` into the folder of an evaluation; the same input gives the same bytes.
 
-    Args:
-        evaluation: as ``eval.report.read`` reads it.
-        texts: text by id, for excerpts of examples; without them the files contain no text.
-        intervals: 95% bounds by system and metric, such as ``{"embedded": {"micro-F1": (.38, .41)}}``.
+    ``texts`` by id give excerpts of examples; without them the files contain no text. ``intervals`` are 95% bounds by
+    system and metric, such as ``{"embedded": {"micro-F1": (.38, .41)}}``.
     """
     document = _compose(evaluation, texts, intervals or {})
     files = {"report.html": _html(document), "report.md": _markdown(document)}

@@ -74,7 +74,7 @@ def test_a_file_holds_the_very_request_that_an_endpoint_is_sent_once_a_text(tmp_
         backend = OpenAICompatible(HTTPTransport(server.url, "", 5, 0, 4), "tiny", ASSUMED)
         texts = [row["plot"] for row in rows(5)]
         LanguageModel(backend, STRATEGIES["json_list"]).classify(texts, TMDB)
-        sent = [json.dumps(body, sort_keys=True) for body in server.asked]
+        sent = [json.dumps(body, sort_keys=True) for body in server.requests]
     assert sorted(sent) == sorted(json.dumps(one["body"], sort_keys=True) for one in found)
 
 

@@ -208,7 +208,7 @@ def test_an_output_without_a_format_is_refused_before_anything_is_asked(tmp_path
     classifier = ByWords()
     with pytest.raises(InvalidSetting, match=r"o\.txt ends in none of"):
         label(write_lines(tmp_path / "i.jsonl", rows(3)), tmp_path / "o.txt", classifier)
-    assert classifier.asked == []
+    assert classifier.requests == []
 
 
 LATE = b"id,plot\n" + b"1,A sword.\n" * 900
@@ -231,7 +231,7 @@ def test_what_is_wrong_at_the_end_is_told_before_the_first_text_is_asked_about(
     (tmp_path / name).write_bytes(content)
     with pytest.raises((InvalidDataset, InvalidSetting), match=told):
         label(tmp_path / name, tmp_path / out, classifier)
-    assert classifier.asked == []
+    assert classifier.requests == []
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 

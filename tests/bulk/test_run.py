@@ -32,9 +32,9 @@ def ends_after(batches: int) -> ByWords:
     classifier, answer = ByWords(), ByWords().classify
 
     def classify(texts, taxonomy):  # type: ignore[no-untyped-def]
-        if len(classifier.asked) == batches:
+        if len(classifier.requests) == batches:
             raise Ended
-        classifier.asked.append(list(texts))
+        classifier.requests.append(list(texts))
         return answer(texts, taxonomy)
 
     classifier.classify = classify  # type: ignore[method-assign]
@@ -46,15 +46,15 @@ def end(given: Path, out: Path, batches: int) -> int:
     classifier = ends_after(batches)
     with pytest.raises(Ended):
         label(given, out, classifier)
-    return sum(map(len, classifier.asked))
+    return sum(map(len, classifier.requests))
 
 
 def test_each_different_text_is_asked_about_once_in_full_batches(tmp_path: Path) -> None:
     classifier = ByWords()
     given = write_lines(tmp_path / "i.jsonl", rows(3_000, different=20))
     summary = label(given, tmp_path / "o.jsonl", classifier)
-    assert [len(batch) for batch in classifier.asked] == [8, 8, 4]
-    assert len({text for batch in classifier.asked for text in batch}) == 20
+    assert [len(batch) for batch in classifier.requests] == [8, 8, 4]
+    assert len({text for batch in classifier.requests for text in batch}) == 20
     assert summary is not None
     assert (summary.rows, summary.texts) == (3_000, 20)
     found = read_lines(tmp_path / "o.jsonl")
@@ -66,7 +66,7 @@ def test_a_title_makes_another_text(tmp_path: Path) -> None:
     classifier = ByWords()
     given = write_lines(tmp_path / "i.jsonl", [{"plot": "A sword.", "title": name} for name in ("x", "y", "x")])
     label(given, tmp_path / "o.jsonl", classifier)
-    assert [len(batch) for batch in classifier.asked] == [2]
+    assert [len(batch) for batch in classifier.requests] == [2]
 
 
 def test_a_run_ended_again_and_again_gives_the_same_bytes_and_asks_nothing_twice(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_run_ended_again_and_again_gives_the_same_bytes_and_asks_nothing_twice
     assert not (tmp_path / "o.parquet").exists()
     last = ByWords()
     label(given, tmp_path / "o.parquet", last)
-    assert sum(asked) + sum(map(len, last.asked)) == 61
+    assert sum(asked) + sum(map(len, last.requests)) == 61
     assert (tmp_path / "o.parquet").read_bytes() == (tmp_path / "undisturbed.parquet").read_bytes()
     assert not parts_of(tmp_path / "o.parquet").exists()
 
@@ -89,7 +89,7 @@ from pathlib import Path
 from tests.bulk.words import label
 
 given, undisturbed, folder = map(Path, sys.argv[1:])
-EVENTS = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree", "sqlite3.connect", "bulk.asked")
+EVENTS = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree", "sqlite3.connect", "bulk.requests")
 
 def child(number, out, log):
     pid = os.fork()
@@ -98,7 +98,7 @@ def child(number, out, log):
     count = 0
     def hook(event, arguments):
         nonlocal count
-        if event == "bulk.asked":
+        if event == "bulk.requests":
             os.write(log, b"x" * arguments[0])
         if event in EVENTS:
             count += 1
@@ -141,7 +141,7 @@ def test_killed_between_the_outputs_last_steps_it_is_finished_and_left_alone(tmp
     label(given, tmp_path / "o.jsonl")
     before = (tmp_path / "o.jsonl").stat()
     assert label(given, tmp_path / "o.jsonl", classifier) is None
-    assert ((tmp_path / "o.jsonl").stat(), classifier.asked) == (before, [])
+    assert ((tmp_path / "o.jsonl").stat(), classifier.requests) == (before, [])
     assert not parts_of(tmp_path / "o.jsonl").exists()
 
 
@@ -175,7 +175,7 @@ def test_an_input_that_changed_between_two_runs_is_refused_and_its_old_self_goes
     write_lines(given, rows(40))  # the same bytes at another time
     last = ByWords()
     label(given, tmp_path / "o.jsonl", last)
-    assert asked + sum(map(len, last.asked)) == 40
+    assert asked + sum(map(len, last.requests)) == 40
 
 
 def test_an_input_that_changes_during_a_run_makes_no_output(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_an_input_that_changes_during_a_run_makes_no_output(tmp_path: Path) -> N
     given.write_text(text)
     last = ByWords()
     assert label(given, tmp_path / "o.jsonl", last) is not None
-    assert last.asked == []
+    assert last.requests == []
 
 
 def test_another_taxonomy_system_or_column_is_refused_unless_all_is_begun_anew(tmp_path: Path) -> None:
@@ -252,8 +252,8 @@ def test_failed_rows_are_asked_about_again_and_only_they(tmp_path: Path) -> None
         summary = label(given, out, classifier, retry_failed=True)
         assert summary is not None
         assert summary.problems == {"empty": 1}
-        assert all("heart" in text for batch in classifier.asked for text in batch)
-        assert sum(map(len, classifier.asked)) == 8
+        assert all("heart" in text for batch in classifier.requests for text in batch)
+        assert sum(map(len, classifier.requests)) == 8
     label(given, tmp_path / "whole.jsonl")
     again, whole = (
         [{**row, "scores": None} for row in read_lines(tmp_path / name)] for name in ("o.jsonl", "whole.jsonl")
@@ -283,7 +283,7 @@ def test_a_retry_that_is_ended_leaves_the_old_output_and_goes_on(tmp_path: Path)
     assert out.read_bytes() == old
     last = ByWords()
     label(given, out, last, retry_failed=True)
-    assert sum(map(len, last.asked)) == 22
+    assert sum(map(len, last.requests)) == 22
     assert all(row["problem"] is None for row in read_lines(out))
 
 
@@ -296,7 +296,7 @@ def test_an_endpoint_that_is_down_stops_the_run_instead_of_failing_every_row(tmp
         label(given, tmp_path / "o.jsonl", down)
     last = ByWords()
     label(given, tmp_path / "o.jsonl", last)
-    assert sum(map(len, last.asked)) == 22
+    assert sum(map(len, last.requests)) == 22
 
 
 def test_a_label_outside_the_taxonomy_is_a_problem(tmp_path: Path) -> None:
@@ -322,7 +322,7 @@ folder, count, classifier = Path(sys.argv[1]), int(sys.argv[2]), ByWords()
 with (folder / "i.jsonl").open("w") as file:
     for number in range(count):
         file.write('{"plot": "Plot number %d of a sword. %s"}\\n' % (number, "x" * 4_000))
-label(folder / "i.jsonl", folder / "o.jsonl", classifier, lambda progress: classifier.asked.clear(), batch=512)
+label(folder / "i.jsonl", folder / "o.jsonl", classifier, lambda progress: classifier.requests.clear(), batch=512)
 print(peak_megabytes())
 """
 

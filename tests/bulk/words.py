@@ -27,19 +27,19 @@ class ByWords:
     """Gives the labels whose sign stands in a text.
 
     Attributes:
-        asked: batches of texts that it was asked about.
+        requests: batches of texts that it received.
         problems: by a word that a text holds, why such a text gets no answer.
     """
 
-    asked: list[list[str]] = field(default_factory=list)
+    requests: list[list[str]] = field(default_factory=list)
     problems: dict[str, Problem] = field(default_factory=dict)
     name: str = "by-words"
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
         """See ``Classifier.classify``; a label's score hangs on the whole batch, as those of padded batches do."""
         bodies = [Text.of(text).body for text in texts]
-        sys.audit("bulk.asked", len(bodies))
-        self.asked.append(bodies)
+        sys.audit("bulk.requests", len(bodies))
+        self.requests.append(bodies)
         return [self._one(body, len(bodies), taxonomy) for body in bodies]
 
     def _one(self, body: str, company: int, taxonomy: Taxonomy) -> Prediction:
@@ -54,8 +54,8 @@ class ByWords:
 def job_of(given: Path | str, out: Path, batch: int = 8, prefix: str = "", **settings: Any) -> Job:
     """A job over some files, of a classifier by words."""
     source = input_files(str(given), [out])
-    asked = ClassifierSpec("words", settings, ByWords)
-    return Job(source, text_columns(source), TAXONOMY, asked, out, batch, prefix)
+    classifier = ClassifierSpec("words", settings, ByWords)
+    return Job(source, text_columns(source), TAXONOMY, classifier, out, batch, prefix)
 
 
 def label(

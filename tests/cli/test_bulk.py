@@ -66,7 +66,7 @@ def test_an_endpoint_that_takes_batches_is_sent_them(
     with endpoint(says("")) as server:
 
         def respond(handler: BaseHTTPRequestHandler) -> None:
-            asked = server.asked[-1] or {}
+            asked = server.requests[-1] or {}
             many = [one for one in asked.get("messages", []) if isinstance(one, list)]
             # To the canaries what they look for, to questions about films a genre.
             words = '{"labels": ["zqx-7"]}' if "zqx-7" in json.dumps(asked) else '{"labels": ["War"]}'
@@ -84,7 +84,7 @@ def test_an_endpoint_that_takes_batches_is_sent_them(
     assert done.exit_code == 0, done.output
     assert "70 different texts, 0 rows with a problem" in done.output
     assert all(row["labels"] == ["War"] for row in read_lines(away / "o.jsonl"))
-    films = [one["messages"] for one in server.asked if one and "messages" in one and "zqx-7" not in json.dumps(one)]
+    films = [one["messages"] for one in server.requests if one and "messages" in one and "zqx-7" not in json.dumps(one)]
     assert sorted(len(one) for one in films if isinstance(one[0], list)) == sizes
 
 

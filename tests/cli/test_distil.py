@@ -67,8 +67,8 @@ def test_a_killed_distillation_goes_on_and_its_student_answers_like_its_teacher(
         server.seconds = 0.0
         made = call(*ASK)
         assert made.exit_code == 0, made.output
-        assert set(server.asked) == set(range(TEXTS))
-        assert sum(count - 1 for count in server.asked.values()) <= 4, "the batch that was under way"
+        assert set(server.requests) == set(range(TEXTS))
+        assert sum(count - 1 for count in server.requests.values()) <= 4, "the batch that was under way"
         assert "llm:json_list: 0 texts to label" in call(*ASK, "--dry-run").stdout
     found = json.loads((away / "made" / "report.json").read_text())
     agreement = found["agreement with the teacher"]
@@ -119,7 +119,7 @@ def test_a_dry_run_tells_the_price_and_asks_nothing(texts: Path, away: Path, mon
         told = call(*ASK, "--dry-run")
         assert f"llm:json_list: {TEXTS} texts to label" in told.stdout
         assert re.search(r"prompt tokens +6,400  counted by the endpoint", told.stdout)
-        assert not server.asked
+        assert not server.requests
     assert not (away / "made" / "teacher" / "rows.jsonl").exists()
 
 

@@ -111,10 +111,10 @@ def test_the_same_endpoint_continues_and_the_finished_manifest_names_endpoint_an
     with endpoint(answering(SERVED, busy)) as server:
         interrupted(program, server.url, monkeypatch)
         server.then = [answering(SERVED)]
-        before = len(server.asked)
+        before = len(server.requests)
         done = program()
         assert done.exit_code == 0, done.output
-        films = [one for one in server.asked[before:] if "of war" in json.dumps(one)]
+        films = [one for one in server.requests[before:] if "of war" in json.dumps(one)]
     assert len(films) == 4
     manifest = program.finished
     assert (manifest["setup"]["endpoint"], manifest["setup"]["model"]) == (server.url, MODEL)
@@ -137,7 +137,7 @@ def test_another_endpoint_or_other_fields_are_refused_before_a_request(
 ) -> None:
     with endpoint(answering(SERVED, busy)) as server, endpoint(answering(SERVED)) as other:
         interrupted(program, server.url, monkeypatch)
-        kept, sent = program.answers(), len(server.asked)
+        kept, sent = program.answers(), len(server.requests)
         for name, value in change.items():
             monkeypatch.setenv(name, value.replace("{url}", server.url).replace("{other}", other.url))
         refused = program()
@@ -146,7 +146,7 @@ def test_another_endpoint_or_other_fields_are_refused_before_a_request(
     assert "now " in refused.output
     assert "--overwrite" in refused.output
     assert program.answers() == kept
-    assert "of war" not in json.dumps([*server.asked[sent:], *other.asked])
+    assert "of war" not in json.dumps([*server.requests[sent:], *other.requests])
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_an_unset_model_is_not_named_before_it_answers(
         server.then = [answering(listed, listed=listed)]
         done = program()
         assert done.exit_code == 0, done.output
-        assert all(one["model"] == listed for one in server.asked if one)
+        assert all(one["model"] == listed for one in server.requests if one)
     assert program.finished["served"] == [listed]
 
 

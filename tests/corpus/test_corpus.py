@@ -192,13 +192,13 @@ def test_missing_texts_are_looked_up(raw: Path, server: FilmServer) -> None:
     assert (row["description"], row["text_from"]) == (LANTERN, "tmdb: overview")
     assert (row["known_genres"], row["text_url"]) == ("Drama|Mystery", "https://www.themoviedb.org/movie/11")
     assert "exactly 'Short'" in films("clean.csv")["tt8"]["lookup_note"]
-    assert {query.get("query") for _, query, _ in server.asked} & {"Clockwork", "Salt & Mule"} == set()
+    assert {query.get("query") for _, query, _ in server.requests} & {"Clockwork", "Salt & Mule"} == set()
 
 
 def test_texts_that_break_off_are_looked_up_where_asked_and_else_kept(raw: Path, server: FilmServer) -> None:
     configure(enrich="{patience: 60, truncated: true}")
     call()
-    assert "Clockwork" in {query.get("query") for _, query, _ in server.asked}
+    assert "Clockwork" in {query.get("query") for _, query, _ in server.requests}
     row = films("clean.csv")["tt4"]
     assert (row["description"], row["text_from"], row["truncated"]) == (f"{BROKEN}…", "given", "true")
 

@@ -103,7 +103,7 @@ def test_an_endpoint_that_is_down_stops_the_cluster_and_one_machine_goes_on(node
         run(job, on_ray(job, nodes, Down))
     classifier = ByWords()
     assert run(job, LocalRunner(lambda: classifier, TAXONOMY)) is not None
-    assert sum(map(len, classifier.asked)) in (32, 40)  # answers that were in flight at the failure may be lost
+    assert sum(map(len, classifier.requests)) in (32, 40)  # answers that were in flight at the failure may be lost
     assert all(row["problem"] is None for row in read_lines(tmp_path / "o.jsonl"))
 
 
@@ -116,9 +116,9 @@ def test_requests_go_through_rays_http_processor_and_are_sent_once(nodes: Nodes,
     with endpoint(says('{"labels": ["War"]}')) as server:
         ray_endpoint = RayEndpoint(server.url, "sk-for-the-tests")
         run(job, RayRequestRunner(spec.open, taxonomy, transport, ray_endpoint, job.folder, nodes.cluster(1)))
-        assert len(server.asked) == 10
+        assert len(server.requests) == 10
         assert {headers["authorization"] for headers in server.headers} == {"Bearer sk-for-the-tests"}
-        bodies = [json.dumps(body, sort_keys=True) for body in server.asked]
+        bodies = [json.dumps(body, sort_keys=True) for body in server.requests]
     noted = OfflineTransport()
     LanguageModel(noted.backend("tiny"), STRATEGIES["json_list"]).classify([row["plot"] for row in rows(10)], taxonomy)
     assert sorted(bodies) == sorted(json.dumps(body, sort_keys=True) for body in noted.take_requests().values())
@@ -136,9 +136,9 @@ def test_requests_rejected_for_fields_are_sent_again_without_them(nodes: Nodes, 
         spec = ClassifierSpec("llm", {}, lambda: LanguageModel(transport.backend("m"), STRATEGIES["json_list"]))
         job = Job(plan.source, plan.columns, taxonomy, spec, plan.out, batch=4)
         run(job, RayRequestRunner(spec.open, taxonomy, transport, RayEndpoint(url, ""), job.folder, nodes.cluster(1)))
-        assert len(server.asked) == 4 * 10  # max_tokens, temperature, tokens spent on reasoning, the answer
-        assert all(body["reasoning_effort"] == "low" for body in server.asked)
-        last = server.asked[-1]
+        assert len(server.requests) == 4 * 10  # max_tokens, temperature, tokens spent on reasoning, the answer
+        assert all(body["reasoning_effort"] == "low" for body in server.requests)
+        last = server.requests[-1]
     assert last["max_completion_tokens"] > 2_048
     assert {"max_tokens", "temperature"}.isdisjoint(last)
     found = read_lines(tmp_path / "o.jsonl")

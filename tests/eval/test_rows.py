@@ -27,7 +27,7 @@ def test_a_run_is_read_into_arrays_with_a_row_a_text_and_a_column_a_label(tmp_pa
     assert run.predicted.tolist() == [[1, 0, 0], [0, 0, 0]]
     assert run.scores[0].tolist() == [0.9, 0.2, 0.1]
     assert np.isnan(run.scores[1]).all()
-    assert (run.complete.tolist(), run.problems.tolist()) == ([True, False], [False, True])
+    assert run.complete.tolist() == [True, False]
     assert run.known().ids == ("1",)
 
 

@@ -18,7 +18,7 @@ from marquee.serving import as_trained, with_vllm
 from marquee.settings import read_settings
 from prompts import registry
 from prompts.errors import InvalidSetting
-from tests.support.bare_model import asked, spellings
+from tests.support.bare_model import rendered, spellings
 from tests.support.tiny_qwen2 import build
 
 pytestmark = pytest.mark.usefixtures("away")
@@ -114,7 +114,7 @@ def test_it_is_merged_into_the_model_and_named_beside_it(base: Path, genres: Pat
     assert backend.name == f"tiny-qwen2+genres@{digest}"
     assert backend.decoding["adapter"] == digest
     unmerged: Any = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), genres)
-    for conversation in asked(["A baker.", "The lift stops between two floors."]):
+    for conversation in rendered(["A baker.", "The lift stops between two floors."]):
         (found,) = backend.next_token_logprobs([conversation], CODES)
         with torch.no_grad():
             scores = unmerged(torch.tensor(backend._causal.tokens([conversation]))).logits[0, -1].log_softmax(-1)

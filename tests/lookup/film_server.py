@@ -39,13 +39,13 @@ class FilmServer:
     Attributes:
         url: its root.
         faults: behaviours that come before it answers as it should, one a request.
-        asked: path, parameters and headers (names in lower case) of the requests so far.
+        requests: path, parameters and headers (names in lower case) of the requests so far.
         films: what it knows.
     """
 
     url: str = ""
     faults: list[Behaviour] = field(default_factory=list)
-    asked: list[tuple[str, dict[str, str], dict[str, str]]] = field(default_factory=list)
+    requests: list[tuple[str, dict[str, str], dict[str, str]]] = field(default_factory=list)
     films: tuple[Mapping[str, Any], ...] = FILMS
 
     @property
@@ -157,7 +157,7 @@ def film_server(*faults: Behaviour) -> Iterator[FilmServer]:
             query = dict(parse_qsl(parts.query, keep_blank_values=True))
             headers = {name.lower(): value for name, value in self.headers.items()}
             with lock:
-                state.asked.append((parts.path, query, headers))
+                state.requests.append((parts.path, query, headers))
                 behave = state.faults.pop(0) if state.faults else state.answer(parts.path, query, headers)
             behave(self)
 

@@ -95,10 +95,10 @@ def test_the_best_known_film_is_taken_where_that_is_asked_for(server: FilmServer
 
 def test_enriching_twice_changes_nothing_and_asks_nobody(server: FilmServer) -> None:
     call(table("films.csv"), "--out", "once.csv")
-    asked = len(server.asked)
+    asked = len(server.requests)
     call("once.csv", "--out", "twice.csv")
     assert Path("once.csv").read_text().replace("the text was 'N/A'; ", "") == Path("twice.csv").read_text()
-    assert len(server.asked) == asked
+    assert len(server.requests) == asked
 
 
 def test_columns_may_have_other_names(server: FilmServer) -> None:
@@ -150,7 +150,7 @@ def test_what_cannot_be_done_is_told_before_anybody_is_asked(
     result = call(*arguments)
     assert result.exit_code
     assert said in result.output
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_without_any_provider_nothing_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,16 +168,16 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(server: FilmServer, away: 
     command = [sys.executable, str(ROOT / "main.py"), "enrich", "films.csv", "--out", "out.csv"]
     first = subprocess.Popen(command, cwd=away, env={**os.environ, **environment(server)}, stderr=subprocess.DEVNULL)
     for _ in range(3_000):
-        if len(server.asked) >= 24:
+        if len(server.requests) >= 24:
             break
         time.sleep(0.02)
     first.kill()
     first.wait()
     assert not Path("out.csv").exists()
-    before = {path for path, _, _ in server.asked if path.startswith("/3/movie/")}
-    server.asked.clear()
+    before = {path for path, _, _ in server.requests if path.startswith("/3/movie/")}
+    server.requests.clear()
     subprocess.run(command, cwd=away, env={**os.environ, **environment(server)}, check=True, capture_output=True)
     assert [row["description"] for row in read("out.csv")] == [f"Plot {n}." for n in range(40)]
-    again = before & {path for path, _, _ in server.asked}
+    again = before & {path for path, _, _ in server.requests}
     assert len(before) >= 4
     assert len(again) <= 8, "only what was under way when it was killed is asked again"

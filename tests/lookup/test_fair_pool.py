@@ -21,11 +21,11 @@ class Held:
     name: str = "held"
     base_url: str = "http://held.example"
     hanging: str = "hangs"
-    asked: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
     go_on: threading.Event = field(default_factory=threading.Event)
 
     def find(self, wanted: FilmQuery, deadline: float) -> FilmRecord | LookupFailure:
-        self.asked.append(wanted.title)
+        self.requests.append(wanted.title)
         if wanted.title.startswith(self.hanging):
             assert self.go_on.wait(30)
         return FilmRecord(
@@ -53,7 +53,7 @@ def test_a_large_request_that_hangs_does_not_keep_a_small_one_waiting(held: Held
     large = [FilmQuery(f"hangs {number}") for number in range(titles)]
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(lookup.find_all, large, time.monotonic() + 60)
-        deadline(lambda: len(held.asked) == 8)
+        deadline(lambda: len(held.requests) == 8)
         (small,) = lookup.find_all([FilmQuery("small")], time.monotonic() + 30)
         assert small.film
         assert small.film.plot == "plot of small"
@@ -68,7 +68,7 @@ def test_a_large_request_is_answered_by_its_deadline_and_the_rest_is_not_asked(h
     assert {outcome.attempts[0].failure.kind for outcome in found} == {"timeout"}
     held.go_on.set()
     assert lookup.find_all([FilmQuery("after")])[0].film
-    assert len(held.asked) == 9, "eight of the large request, and the one after"
+    assert len(held.requests) == 9, "eight of the large request, and the one after"
 
 
 def test_each_scope_remembers_its_own(held: Held, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_the_first_provider_that_tells_is_the_only_one_asked(server: FilmServer)
     assert outcome.film
     assert outcome.film.provider == "tmdb"
     assert not outcome.cached
-    assert {path for path, _, _ in server.asked} == {"/3/search/movie", "/3/movie/14"}
+    assert {path for path, _, _ in server.requests} == {"/3/search/movie", "/3/movie/14"}
 
 
 def test_where_one_fails_the_next_is_asked_and_the_failure_told(server: FilmServer) -> None:
@@ -68,14 +68,14 @@ def test_films_and_their_absence_are_remembered(server: FilmServer, tmp_path: Pa
     store = AnswerStore(tmp_path / "lookups.sqlite")
     looking(server, store).find(MULE)
     looking(server, store).find(FilmQuery("zzz"))
-    asked = len(server.asked)
+    asked = len(server.requests)
     again = looking(server, AnswerStore(tmp_path / "lookups.sqlite"))
     film = again.find(FilmQuery("SALT AND MULE", 1999))
     assert film.cached
     assert film.film
     assert film.film.genres == ("Comedy",)
     assert again.find(FilmQuery("zzz")).film is None
-    assert len(server.asked) == asked
+    assert len(server.requests) == asked
 
 
 def test_what_was_remembered_too_long_ago_is_asked_anew(server: FilmServer, tmp_path: Path) -> None:
@@ -108,13 +108,13 @@ def test_what_one_host_said_is_not_remembered_as_anothers(server: FilmServer, tm
     looking(server, store).find(MULE)
     with film_server() as other:
         assert not looking(other, store).find(MULE).cached
-        assert other.asked
+        assert other.requests
 
 
 def test_many_are_answered_in_their_order_and_each_title_is_asked_once(server: FilmServer) -> None:
     outcomes = looking(server).find_all([MULE, LANTERN, MULE])
     assert [outcome.film and outcome.film.id for outcome in outcomes] == ["14", "11", "14"]
-    assert len([path for path, _, _ in server.asked if path == "/3/movie/14"]) == 1
+    assert len([path for path, _, _ in server.requests if path == "/3/movie/14"]) == 1
 
 
 def test_the_time_is_kept_whatever_a_host_does(server: FilmServer) -> None:

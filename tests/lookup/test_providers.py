@@ -102,7 +102,7 @@ def test_tmdb_knows_original_titles(server: FilmServer) -> None:
 
 def test_tmdb_takes_both_kinds_of_key(server: FilmServer) -> None:
     assert isinstance(tmdb(TMDB_TOKEN, server.tmdb).find(FilmQuery("Salt & Mule"), soon()), FilmRecord)
-    assert all("api_key" not in query for _, query, _ in server.asked)
+    assert all("api_key" not in query for _, query, _ in server.requests)
 
 
 def test_wikipedia_reads_the_plot_with_its_subsections_and_nothing_behind_it(server: FilmServer) -> None:
@@ -139,7 +139,7 @@ def test_wikipedia_tells_films_from_other_things_of_the_name(title: str, descrip
 
 def test_wikipedia_is_told_who_asks(server: FilmServer) -> None:
     ask("wikipedia", server, "Salt & Mule")
-    assert all("Marquee/1 (marquee@example.org)" in headers["user-agent"] for _, _, headers in server.asked)
+    assert all("Marquee/1 (marquee@example.org)" in headers["user-agent"] for _, _, headers in server.requests)
 
 
 def test_a_short_title_that_omdb_has_too_many_of_is_not_called_the_only_one() -> None:
@@ -182,7 +182,7 @@ def test_a_host_that_asks_for_a_longer_pause_than_there_is_time_is_left_alone(na
             with pytest.raises(ProviderFailure) as raised:
                 provider.find(FilmQuery("Salt & Mule", 1999), soon())
             assert raised.value.failure.kind == "busy"
-        assert len(server.asked) == 1
+        assert len(server.requests) == 1
 
 
 @EVERY
@@ -204,7 +204,7 @@ def test_what_cannot_be_read_is_told_and_not_repeated(name: str, fault: Behaviou
         found = ask(name, server, "Salt & Mule", 1999)
         assert isinstance(found, LookupFailure), found
         assert (found.kind, said in found.detail) == (kind, True), found
-        assert len(server.asked) == 1
+        assert len(server.requests) == 1
 
 
 @EVERY
@@ -229,7 +229,7 @@ def test_redirects_are_not_followed(name: str) -> None:
         found = ask(name, server, "Salt & Mule", 1999)
         assert isinstance(found, LookupFailure)
         assert "redirects" in found.detail
-        assert foreign.asked == []
+        assert foreign.requests == []
 
 
 @pytest.mark.parametrize("name", ["tmdb", "omdb"])
@@ -242,7 +242,7 @@ def test_a_refused_key_is_told_once_and_shown_to_nobody(name: str, server: FilmS
         assert raised.value.failure.kind == "refused"
         assert f"MARQUEE_{name.upper()}_KEY" in raised.value.failure.detail
         assert "wrong-key" not in raised.value.failure.detail
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
     assert "wrong-key" not in repr(provider)
 
 
@@ -282,10 +282,10 @@ NASTY = (
 def test_no_title_changes_host_path_or_parameters(name: str, title: str, server: FilmServer) -> None:
     server.films = (*server.films, {**server.films[0], "title": title, "year": 1984})
     ask(name, server, title, 1984)
-    assert server.asked
+    assert server.requests
     paths = {"tmdb": ("/3/search/movie", "/3/movie/11"), "omdb": ("/",), "wikipedia": ("/w/api.php",)}[name]
     host = server.url.removeprefix("http://")
-    for path, query, headers in server.asked:
+    for path, query, headers in server.requests:
         assert path in paths
         assert headers["host"] == host
         assert query.get("apikey", OMDB_KEY) == OMDB_KEY
@@ -299,8 +299,8 @@ def test_nothing_in_a_reply_leads_anywhere_else(name: str, server: FilmServer) -
     page = {"pageid": 14, "title": "A", "index": 1, "description": "1999 film", "fullurl": "http://evil.example"}
     server.faults = [body(200, {**evil, **hit, "Search": [hit], "query": {"pages": [page]}})]
     found = ask(name, server, "A")
-    assert all(headers["host"] == server.url.removeprefix("http://") for _, _, headers in server.asked)
-    assert {path for path, _, _ in server.asked} <= {"/3/search/movie", "/3/movie/14", "/", "/w/api.php"}
+    assert all(headers["host"] == server.url.removeprefix("http://") for _, _, headers in server.requests)
+    assert {path for path, _, _ in server.requests} <= {"/3/search/movie", "/3/movie/14", "/", "/w/api.php"}
     assert not isinstance(found, FilmRecord) or "http://evil" not in found.url
 
 

@@ -44,7 +44,7 @@ def refusing(status: int, slug: str, **headers: str) -> Behaviour:
 def test_what_fails_by_chance_is_tried_again(trouble: Behaviour) -> None:
     with endpoint(trouble, answering("War")) as server:
         (found,) = Client(root(server.url)).classify(["x"], TMDB)
-    assert (found.labels, found.problem, len(server.asked)) == (("War",), None, 2)
+    assert (found.labels, found.problem, len(server.requests)) == (("War",), None, 2)
 
 
 @pytest.mark.parametrize(("status", "slug"), [(401, "no-key"), (422, "invalid-request"), (413, "too-large")])
@@ -53,7 +53,7 @@ def test_what_fails_for_a_reason_is_told_and_not_repeated(status: int, slug: str
         (found,) = Client(root(server.url)).classify(["x"], TMDB)
     assert found.problem is not None
     assert found.problem.detail == "as it is"
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 def test_after_the_last_attempt_the_reason_is_told() -> None:
@@ -61,7 +61,7 @@ def test_after_the_last_attempt_the_reason_is_told() -> None:
         (found,) = Client(root(server.url), retries=1).classify(["x"], TMDB)
     assert found.problem is not None
     assert found.problem.kind == "busy"
-    assert len(server.asked) == 2
+    assert len(server.requests) == 2
 
 
 def test_texts_go_in_batches_and_come_back_in_order() -> None:
@@ -72,7 +72,7 @@ def test_texts_go_in_batches_and_come_back_in_order() -> None:
     with endpoint(batch("War", "Drama"), batch("Crime")) as server:
         found = Client(root(server.url), batch=2).classify(["a", "b", "c"], TMDB)
     assert [prediction.labels for prediction in found] == [("War",), ("Drama",), ("Crime",)]
-    assert [len(asked["texts"]) for asked in server.asked] == [2, 1]
+    assert [len(asked["texts"]) for asked in server.requests] == [2, 1]
 
 
 def test_one_failed_batch_does_not_cost_the_others() -> None:
@@ -94,7 +94,7 @@ def test_a_taxonomy_of_ones_own_is_sent_along_and_a_known_one_by_its_name() -> N
     with endpoint(answering("a")) as server:
         for taxonomy in (TMDB, TMDB.shaped(max_labels=2), own):
             Client(root(server.url)).classify(["x"], taxonomy)
-    named, shaped, sent = server.asked
+    named, shaped, sent = server.requests
     assert named["taxonomy"] == "tmdb"
     assert "max_labels" not in named
     assert (shaped["taxonomy"], shaped["max_labels"]) == ("tmdb", 2)
@@ -146,7 +146,7 @@ def test_the_command_line_asks_a_running_service(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setenv("MARQUEE_KEY", "mq_2")
         shown = call("a plot", "--title", "T", "--url", root(server.url), "--labels", "a,b", "--single", "--json")
     assert [headers["authorization"] for headers in server.headers] == ["Bearer mq_1", "Bearer mq_2"]
-    first, second = server.asked
+    first, second = server.requests
     assert (first["taxonomy"], first["texts"]) == ("imdb", [{"text": "a plot", "title": ""}])
     assert (second["multi"], second["labels"]) == (False, ["a", "b"])
     assert json.loads(shown.stdout)["labels"] == ["War"]

@@ -35,7 +35,7 @@ def estimator(server: Endpoint, **given: Any) -> MarqueeClassifier:
 
 
 def chats_of(server: Endpoint) -> list[Any]:
-    return [asked for asked in server.asked if asked and "messages" in asked]
+    return [asked for asked in server.requests if asked and "messages" in asked]
 
 
 def has_system(path: str, asked: Any) -> Behaviour | None:
@@ -84,9 +84,9 @@ def test_a_refused_field_is_avoided_and_later_texts_pay_no_more(
 ) -> None:
     with endpoint(behaviour) as server:
         assert estimator(server).predict_names(["a soldier"]) == [("War",)]
-        before = len(server.asked)
+        before = len(server.requests)
         assert estimator(server).predict_names(["another", "a third"]) == [("War",)] * 2
-        assert len(server.asked) == before + 2
+        assert len(server.requests) == before + 2
         assert all(map(sends, chats_of(server)[-2:]))
     assert not list(away.iterdir()), "a library writes no files unless one is named"
 
@@ -105,9 +105,9 @@ def test_fields_of_the_user_go_with_every_request(extra: str, monkeypatch: pytes
     with endpoint(says(LABELS)) as server:
         estimator(server).predict(["before"])
         monkeypatch.setenv("MARQUEE_EXTRA_BODY", extra)
-        before = len(server.asked)
+        before = len(server.requests)
         estimator(server).predict(["after"])
-        sent = [one for one in server.asked[before:] if one and "messages" in one]
+        sent = [one for one in server.requests[before:] if one and "messages" in one]
     assert sent
     assert all(one.items() >= json.loads(extra).items() for one in sent)
 

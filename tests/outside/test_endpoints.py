@@ -433,7 +433,7 @@ def test_a_text_beyond_the_context_is_too_long_and_sent_once(name: str) -> None:
         (prediction,) = model(server, retries=2).classify(["x"], TAXONOMY)
     assert prediction.problem is not None
     assert prediction.problem.kind == "too_long"
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -480,12 +480,12 @@ def test_a_refused_system_message_goes_into_the_first_user_message(status: int, 
     with endpoint(follows(system("", status, document), chats(says(LABELS)))) as server:
         asked = model(server)
         assert asked.classify(["A soldier."], TAXONOMY)[0].labels == ("Drama", "War")
-        before = len(server.asked)
+        before = len(server.requests)
         assert asked.classify(["Another."], TAXONOMY)[0].labels == ("Drama", "War")
-    assert len(server.asked) == before + 1, "later requests are sent once"
-    roles = [one["role"] for one in server.asked[-1]["messages"]]
+    assert len(server.requests) == before + 1, "later requests are sent once"
+    roles = [one["role"] for one in server.requests[-1]["messages"]]
     assert roles == ["user"]
-    assert "Drama" in server.asked[-1]["messages"][0]["content"]
+    assert "Drama" in server.requests[-1]["messages"][0]["content"]
 
 
 def error(message: str, **fields: Any) -> Any:
@@ -527,29 +527,29 @@ def test_a_refused_field_is_replaced_or_omitted_at_once_and_later(
 ) -> None:
     with endpoint(follows(refuses(field, document, status), chats(says(LABELS)))) as server:
         assert model(server, tmp_path / "f.json").classify(["A soldier."], TAXONOMY)[0].labels == ("Drama", "War")
-        before = len(server.asked)
+        before = len(server.requests)
         again = model(server, tmp_path / "f.json")  # as another process finds it
         assert again.classify(["Another.", "A third."], TAXONOMY)[1].labels == ("Drama", "War")
-    assert len(server.asked) == before + 2
-    assert field.partition(".")[0] not in server.asked[-1] or str(then).startswith("response_format")
-    sent = server.asked[-1]
+    assert len(server.requests) == before + 2
+    assert field.partition(".")[0] not in server.requests[-1] or str(then).startswith("response_format")
+    sent = server.requests[-1]
     for step in then.split(".") if then else ():
         assert step in sent
         sent = sent[step]
     kept = {"max_tokens", "temperature", "response_format"} - {field.partition(".")[0]}
-    assert kept <= server.asked[-1].keys(), "only what was refused is left out"
+    assert kept <= server.requests[-1].keys(), "only what was refused is left out"
 
 
 def test_openais_reasoning_models_need_one_request_per_text_after_the_first() -> None:
     with endpoint(like_gpt_5(LABELS)) as server:
         asked = model(server)
         (first,) = asked.classify(["A soldier."], TAXONOMY)
-        before = len(server.asked)
+        before = len(server.requests)
         (second,) = asked.classify(["Another."], TAXONOMY)
     assert first.labels == second.labels == ("Drama", "War")
-    assert len(server.asked) == before + 1
-    assert server.asked[-1]["max_completion_tokens"] > 2_000
-    assert {"max_tokens", "temperature"}.isdisjoint(server.asked[-1])
+    assert len(server.requests) == before + 1
+    assert server.requests[-1]["max_completion_tokens"] > 2_000
+    assert {"max_tokens", "temperature"}.isdisjoint(server.requests[-1])
     assert second.source.model == "gpt-5-mini-2026-08-07"
 
 
@@ -557,7 +557,7 @@ def test_two_fields_that_are_refused_without_a_name_are_found() -> None:
     rules = (refuses("temperature", "no"), refuses("response_format", "no"))
     with endpoint(follows(*rules, chats(says(LABELS)))) as server:
         assert model(server).classify(["A soldier."], TAXONOMY)[0].labels == ("Drama", "War")
-    assert "max_tokens" in server.asked[-1]
+    assert "max_tokens" in server.requests[-1]
 
 
 def test_a_refused_text_changes_no_form() -> None:
@@ -569,7 +569,7 @@ def test_a_refused_text_changes_no_form() -> None:
         kinds = [one.problem and one.problem.kind for one in asked.classify(["good", "bad", "good"], TAXONOMY)]
         asked.classify(["good"], TAXONOMY)
     assert kinds == [None, "rejected", None]
-    assert {"max_tokens", "temperature", "response_format"} <= server.asked[-1].keys()
+    assert {"max_tokens", "temperature", "response_format"} <= server.requests[-1].keys()
 
 
 @pytest.mark.parametrize(
@@ -594,9 +594,9 @@ def test_labels_beyond_the_schema_limit_are_read_from_plain_text(words: str, cap
         predictions = asked.classify([f"text {number}" for number in range(3)], many)
         asked.classify(["few labels"], TAXONOMY)
     assert [one.labels for one in predictions] == [("Topic 7",)] * 3
-    assert "response_format" in server.asked[-1], "smaller schemas are still sent"
+    assert "response_format" in server.requests[-1], "smaller schemas are still sent"
     assert len([line for line in caplog.messages if "800 labels" in line]) == 1
-    assert len(server.asked) <= 3 + 3 + 1
+    assert len(server.requests) <= 3 + 3 + 1
 
 
 def test_fields_of_the_user_are_sent_with_every_request_and_never_dropped() -> None:
@@ -605,7 +605,7 @@ def test_fields_of_the_user_are_sent_with_every_request_and_never_dropped() -> N
         (prediction,) = model(server, **wanted).classify(["x"], TAXONOMY)
     assert prediction.problem is not None
     assert "unknown field chat_template_kwargs" in prediction.problem.detail
-    assert all(asked["chat_template_kwargs"] == {"enable_thinking": False} for asked in server.asked)
+    assert all(asked["chat_template_kwargs"] == {"enable_thinking": False} for asked in server.requests)
 
 
 def test_fields_of_the_user_and_the_endpoint_are_part_of_a_fingerprint() -> None:
@@ -907,7 +907,7 @@ def test_answers_carry_the_name_of_the_model_that_answered(
     assert names == [served or "m"] * 2
     assert asked.name == (served or "m")
     assert sum("answers as" in line for line in caplog.messages) == warns
-    assert all(sent["model"] == "m" for sent in server.asked)
+    assert all(sent["model"] == "m" for sent in server.requests)
 
 
 def test_another_model_under_the_same_name_has_other_fingerprints() -> None:
@@ -933,7 +933,7 @@ def test_the_list_of_models_is_behind_the_command_line_too(monkeypatch: pytest.M
         parts = build(read_settings())
         (found,) = parts.classifier_for(RequestOptions()).classify(["A soldier."], TAXONOMY)
         assert found.source.model == "only"
-        sent = [asked for asked in server.asked if asked and "messages" in asked]
+        sent = [asked for asked in server.requests if asked and "messages" in asked]
     assert all((asked["model"], asked["reasoning_effort"]) == ("only", "low") for asked in sent)
 
 

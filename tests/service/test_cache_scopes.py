@@ -60,9 +60,9 @@ def test_keys_share_answers_where_the_setting_says_so(
 ) -> None:
     http, tokens = client(model, away, cache_shared=True)
     assert [cached(http, route, body, tokens[name]) for name in ("ada", "bob", "ada", "bob")] == [False, *[True] * 3]
-    before = len(model.asked)
+    before = len(model.requests)
     assert cached(http, route, body, tokens["bob"])
-    assert len(model.asked) == before
+    assert len(model.requests) == before
 
 
 def test_without_keys_there_is_one_scope(model: Endpoint, away: Path) -> None:

@@ -118,7 +118,7 @@ def test_what_is_under_way_at_the_endpoint_is_given_up_and_the_rest_is_not_sent(
         finally:
             CURRENT_REQUEST.set(RequestContext())
     assert [isinstance(one, Problem) and one.kind for one in found] == ["client_disconnected"] * 3
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 def test_one_that_waits_longer_than_it_is_looked_after_gets_its_answer() -> None:
@@ -145,7 +145,7 @@ def test_over_a_real_server_the_endpoint_never_hears_of_those_who_hung_up(tmp_pa
         paths = {"MARQUEE_CACHE_PATH": str(tmp_path / "c"), "MARQUEE_PROBE_PATH": str(tmp_path / "p")}
         with service(**settings | paths) as running:
             model.then = [thinks]
-            before = len(model.asked)
+            before = len(model.requests)
             waiting = [_sent(running.url, text) for text in ("first", "second")]
             assert started.wait(30)
             for text in ("third", "fourth", "fifth"):
@@ -154,7 +154,7 @@ def test_over_a_real_server_the_endpoint_never_hears_of_those_who_hung_up(tmp_pa
                 assert client.recv(4_096).startswith(b"HTTP/1.1 200")
                 client.close()
             figures = httpx2.get(f"{running.url}/metrics", timeout=60).text
-        asked = [json.dumps(body) for body in model.asked[before:]]
+        asked = [json.dumps(body) for body in model.requests[before:]]
     assert 'marquee_requests_total{route="/classify",status="499"} 3.0' in figures
     words = ("first", "second", "third", "fourth", "fifth")
     assert [word for word in words if any(word in one for one in asked)] == ["first", "second"]

@@ -94,14 +94,14 @@ def test_a_language_model_answers_where_an_endpoint_is_set_and_is_remembered(tmp
         with service(**settings) as running:
             url = running.url
             assert "Answers: Qwen/Qwen2-7B-Instruct at http://127.0.0.1" in running.printed
-            asked = len(model.asked)
+            asked = len(model.requests)
             first, again, overwrite = (
                 httpx2.post(f"{url}/classify", json={"text": "a plot"} | more).json()
                 for more in ({}, {}, {"cache": False})
             )
             assert (first["genres"], first["dropped"], first["cached"]) == (["War"], 1, False)
             assert (again["genres"], again["cached"], overwrite["cached"]) == (["War"], True, False)
-            assert len(model.asked) - asked == 2
+            assert len(model.requests) - asked == 2
 
 
 def test_a_dead_endpoint_is_told_at_the_start_and_in_every_answer(tmp_path: Path) -> None:

@@ -118,11 +118,11 @@ def test_a_crowd_of_probes_is_one_request_to_the_endpoint(away: Path) -> None:
     with endpoint(body(200, {"object": "list", "data": [{"id": "m", "object": "model"}]})) as server:
         app = create_app(build(read_settings(openai_base_url=server.url, model="m", strategy="json_list")))
         assert app.test_client().get("/readyz").status_code == 200
-        asked = len(server.asked)
+        asked = len(server.requests)
         with ThreadPoolExecutor(8) as pool:
             found = list(pool.map(lambda _: app.test_client().get("/readyz").status_code, range(40)))
         assert found == [200] * 40
-        assert len(server.asked) <= asked + 2, "the crowd may take longer than a second"
+        assert len(server.requests) <= asked + 2, "the crowd may take longer than a second"
 
 
 def test_the_openapi_document_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,18 +69,18 @@ def test_a_bare_title_is_looked_up_and_the_answer_says_so(server: FilmServer) ->
 def test_without_being_asked_nothing_is_looked_up(server: FilmServer) -> None:
     answer = Service(settings_of(server)).ask(title="The Paper Lantern")
     assert "lookup" not in answer
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_a_placeholder_is_no_text_but_a_text_is(server: FilmServer) -> None:
     service = Service(settings_of(server))
     assert service.ask(title="Salt & Mule", overview="Add a Plot", lookup=True)["lookup"]["found"]
     assert SALT in service.prompts[-1]
-    asked = len(server.asked)
+    asked = len(server.requests)
     told = service.ask(title="Salt & Mule", overview="A real plot.", lookup=True)["lookup"]
     assert (told["found"], told["note"]) == (False, "not needed: the request has a text")
     assert "A real plot." in service.prompts[-1]
-    assert len(server.asked) == asked
+    assert len(server.requests) == asked
 
 
 def test_namesakes_are_told(server: FilmServer) -> None:
@@ -158,23 +158,23 @@ def test_no_field_of_a_request_says_whom_to_ask(server: FilmServer, sent: dict[s
     problem = Service(settings_of(server)).ask(**sent)
     assert problem["status"] == 422
     assert said in problem["detail"]
-    assert server.asked == []
+    assert server.requests == []
 
 
 @pytest.mark.parametrize("title", ["http://127.0.0.1:1/x", "//evil.example", "../..", "a\r\nHost: b", "\ud800", "\x00"])
 def test_no_title_leads_elsewhere(server: FilmServer, title: str) -> None:
     answer = Service(settings_of(server)).ask(title=title, lookup=True)
     assert answer["lookup"]["found"] is False
-    hosts = {headers["host"] for _, _, headers in server.asked}
+    hosts = {headers["host"] for _, _, headers in server.requests}
     assert hosts <= {server.url.removeprefix("http://")}
-    assert {path for path, _, _ in server.asked} <= {"/3/search/movie", "/", "/w/api.php"}
+    assert {path for path, _, _ in server.requests} <= {"/3/search/movie", "/", "/w/api.php"}
 
 
 def test_an_endless_title_is_nobodys(server: FilmServer) -> None:
     answer = Service(settings_of(server)).ask(title="\u00e9x" * 490, lookup=True)
     assert answer["genres"] == ["Drama"]
     assert "too long" in answer["lookup"]["note"]
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_a_foreign_host_behind_a_redirect_is_never_asked() -> None:
@@ -182,7 +182,7 @@ def test_a_foreign_host_behind_a_redirect_is_never_asked() -> None:
         server.faults = [body(code, "", Location=f"{foreign.url}/") for code in (301, 307, 308)]
         answer = Service(settings_of(server)).ask(title="Salt & Mule", lookup=True)
         assert answer["lookup"]["found"] is False
-        assert (foreign.asked, len(server.asked)) == ([], 3)
+        assert (foreign.requests, len(server.requests)) == ([], 3)
 
 
 @pytest.mark.parametrize(
@@ -234,5 +234,5 @@ def test_the_command_line_lets_a_service_look_up(server: FilmServer, away: Path)
         result = CliRunner().invoke(main, call, catch_exceptions=False)
     assert result.stdout == "War\n"
     assert "look-up: read the overview https://www.themoviedb.org/movie/1" in result.stderr
-    assert there.asked[0]["texts"] == [{"text": "", "title": "A", "year": 2011}]
-    assert there.asked[0]["lookup"] is True
+    assert there.requests[0]["texts"] == [{"text": "", "title": "A", "year": 2011}]
+    assert there.requests[0]["lookup"] is True

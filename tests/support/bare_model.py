@@ -83,7 +83,7 @@ def render(text: str) -> PromptBuilder:
     return lambda taxonomy, question: PLOT.render(Text(text), taxonomy, question)
 
 
-def asked(texts: Sequence[str], question: AnswerFormat = LABEL_TOKENS) -> list[Conversation]:
+def rendered(texts: Sequence[str], question: AnswerFormat = LABEL_TOKENS) -> list[Conversation]:
     return [render(text)(TMDB, question) for text in texts]
 
 
@@ -91,13 +91,13 @@ def yes_no(texts: Sequence[str]) -> list[Conversation]:
     return [render(text)(TMDB, AnswerFormat("yes_no", label)) for text in texts for label in TMDB.predictable]
 
 
-def bare(backend: LocalBackend, conversation: Conversation, said: str = "") -> Any:
+def bare(backend: LocalBackend, conversation: Conversation, answer: str = "") -> Any:
     """Log-probabilities of the next token after a conversation, by one forward pass without any cache."""
     import torch
 
     tokenizer, network = backend._causal.tokenizer, backend._causal.network
     messages = [dict(message) for message in conversation]
-    text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False) + said
+    text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False) + answer
     with torch.no_grad():
         scores = network(torch.tensor([tokenizer.encode(text, add_special_tokens=False)]), use_cache=False).logits
     return scores[0, -1].float().log_softmax(-1)
@@ -140,6 +140,6 @@ def tokens_seen(backend: LocalBackend) -> Iterator[Callable[[], int]]:
     """Counts the tokens, padding included, that go through the model."""
     seen: list[int] = []
     embedding = backend._causal.network.get_input_embeddings()
-    handle = embedding.register_forward_pre_hook(lambda _, given: seen.append(given[0].numel()))
+    handle = embedding.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].numel()))
     yield lambda: sum(seen)
     handle.remove()

@@ -1,4 +1,4 @@
-"""A stand-in for the package ``vllm``: a real local server that comes up, fails and dies as it is told to."""
+"""A stand-in for the package ``vllm``: a real local server that starts, fails and dies on command."""
 
 from __future__ import annotations
 

@@ -69,8 +69,8 @@ def follows(*rules: Rule, otherwise: Behaviour | None = None) -> Behaviour:
     """An endpoint by rules: the first that applies answers, else ``otherwise`` (404 where there is none)."""
 
     def respond(handler: BaseHTTPRequestHandler) -> None:
-        asked = getattr(handler, "asked", None)
-        found = (rule(handler.path, asked) for rule in rules)
+        request = getattr(handler, "request_body", None)
+        found = (rule(handler.path, request) for rule in rules)
         (next(filter(None, found), None) or otherwise or body(404, {"error": "not found"}))(handler)
 
     return respond
@@ -84,8 +84,8 @@ def refuses(
 ) -> Rule:
     """Refuses chat completions that have a field (of a value); ``a.b`` is a field inside a field."""
 
-    def rule(path: str, asked: Any) -> Behaviour | None:
-        value = asked if "/chat/completions" in path else None
+    def rule(path: str, request: Any) -> Behaviour | None:
+        value = request if "/chat/completions" in path else None
         for step in field.split("."):
             value = value.get(step) if isinstance(value, dict) else None
         return body(status, document) if value is not None and when(value) else None
@@ -95,7 +95,7 @@ def refuses(
 
 def serves(path: str, behaviour: Behaviour) -> Rule:
     """Answers under one path."""
-    return lambda asked_path, asked: behaviour if asked_path.partition("?")[0].endswith(path) else None
+    return lambda request_path, request: behaviour if request_path.partition("?")[0].endswith(path) else None
 
 
 def chats(behaviour: Behaviour) -> Rule:
@@ -107,10 +107,10 @@ def reasons(tokens: int, behaviour: Behaviour) -> Rule:
     """Spends so many tokens on reasoning before it answers, as gpt-5 does."""
     spent = {"message": {"role": "assistant", "content": ""}, "finish_reason": "length"}
 
-    def rule(path: str, asked: Any) -> Behaviour | None:
-        if "/chat/completions" not in path or asked is None:
+    def rule(path: str, request: Any) -> Behaviour | None:
+        if "/chat/completions" not in path or request is None:
             return None
-        most = asked.get("max_completion_tokens", asked.get("max_tokens", 0))
+        most = request.get("max_completion_tokens", request.get("max_tokens", 0))
         return body(200, {"choices": [spent]}) if most <= tokens else behaviour
 
     return rule
@@ -143,18 +143,18 @@ def like_gpt_5(answer: str) -> Behaviour:
 
 @dataclass
 class Endpoint:
-    """The running server: what it was asked, and what it does next.
+    """The running server: the requests so far, and its next behaviours.
 
     Attributes:
         url: its root, as a base URL wants it.
         then: behaviours, one per request; the last one stays.
-        asked: bodies of the requests so far.
+        requests: bodies of the requests so far.
         headers: headers of the requests so far, names in lower case.
     """
 
     url: str = ""
     then: list[Behaviour] = field(default_factory=list)
-    asked: list[Any] = field(default_factory=list)
+    requests: list[Any] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
 
     def next(self) -> Behaviour:
@@ -174,8 +174,8 @@ def endpoint(*then: Behaviour) -> Iterator[Endpoint]:
         def do_POST(self) -> None:
             raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             with lock:
-                self.asked = json.loads(raw) if raw else None
-                state.asked.append(self.asked)
+                self.request_body = json.loads(raw) if raw else None
+                state.requests.append(self.request_body)
                 state.headers.append({name.lower(): value for name, value in self.headers.items()})
                 behave = state.next()
             behave(self)

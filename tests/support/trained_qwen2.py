@@ -72,8 +72,8 @@ def examples() -> list[Example]:
         letters = [CODES[GENRES.names.index(name)] for name in labels] or [LABEL_TOKENS.none_code]
         made += [(PROMPT.render(text, GENRES, LABEL_TOKENS), letter) for letter in letters]
         for label in GENRES.predictable:
-            asked = AnswerFormat("yes_no", label)
-            made.append((PROMPT.render(text, GENRES, asked), "Yes" if label.name in labels else "No"))
+            question = AnswerFormat("yes_no", label)
+            made.append((PROMPT.render(text, GENRES, question), "Yes" if label.name in labels else "No"))
     return made
 
 
@@ -127,8 +127,8 @@ def _untrained(folder: Path) -> tuple[Any, Any]:
 
 def _questions(folder: Path) -> str:
     """Digest of all that the weights depend on: the questions with their answers, and the tokenizer."""
-    asked = json.dumps([[list(conversation), answer] for conversation, answer in examples()], sort_keys=True)
-    return hashlib.sha256(asked.encode() + (folder / "tokenizer.json").read_bytes()).hexdigest()
+    content = json.dumps([[list(conversation), answer] for conversation, answer in examples()], sort_keys=True)
+    return hashlib.sha256(content.encode() + (folder / "tokenizer.json").read_bytes()).hexdigest()
 
 
 def _save(model: Any, folder: Path) -> None:
@@ -150,14 +150,14 @@ def _knows(model: Any, encoded: Sequence[tuple[list[int], int]]) -> bool:
 
     rounded = type(model)(model.config)
     rounded.load_state_dict({name: tensor.float() for name, tensor in _rounded(model).items()})
-    asked = [tuple(ids[:-said]) for ids, said in encoded]
-    limits = [_SURE if asked.count(one) == 1 else _TORN for one in asked]
+    prompts = [tuple(ids[:-length]) for ids, length in encoded]
+    limits = [_SURE if prompts.count(one) == 1 else _TORN for one in prompts]
     with torch.no_grad():
         return all(float(_loss(rounded, [one])) < limit for one, limit in zip(encoded, limits, strict=True))
 
 
-def teach(folder: Path, examples: Sequence[Example], steps: int, batch: int) -> Path:
-    """Teach a model the answers to conversations; ends early when it knows them.
+def fine_tune(folder: Path, examples: Sequence[Example], steps: int, batch: int) -> Path:
+    """Train a model on the answers to conversations; ends early when it knows them.
 
     Args:
         folder: of the model, which is overwritten.
@@ -206,9 +206,9 @@ def _descend(
 
 def _encode(tokenizer: Any, conversation: Any, answer: str) -> tuple[list[int], int]:
     """Token ids of question and answer, and how many of them are the answer's."""
-    asked = tokenizer.apply_chat_template(list(conversation), add_generation_prompt=True, return_dict=False)
-    said = tokenizer(answer, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
-    return asked + said, len(said)
+    prompt_ids = tokenizer.apply_chat_template(list(conversation), add_generation_prompt=True, return_dict=False)
+    answer_ids = tokenizer(answer, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
+    return prompt_ids + answer_ids, len(answer_ids)
 
 
 def _loss(model: Any, batch: Sequence[tuple[list[int], int]]) -> Any:
@@ -217,9 +217,9 @@ def _loss(model: Any, batch: Sequence[tuple[list[int], int]]) -> Any:
     longest = max(len(ids) for ids, _ in batch)
     ids = torch.zeros(len(batch), longest, dtype=torch.long)
     targets = torch.full((len(batch), longest), -100)
-    for row, (tokens, said) in enumerate(batch):
+    for row, (tokens, length) in enumerate(batch):
         ids[row, : len(tokens)] = torch.tensor(tokens)
-        targets[row, len(tokens) - said : len(tokens)] = ids[row, len(tokens) - said : len(tokens)]
+        targets[row, len(tokens) - length : len(tokens)] = ids[row, len(tokens) - length : len(tokens)]
     return model(input_ids=ids, labels=targets).loss  # padding stands behind and is masked out of the loss
 
 

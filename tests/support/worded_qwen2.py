@@ -2,9 +2,9 @@
 
 All else is random.
 
-Weights drawn at random know no word, so that nothing learnt from some films could hold for others. With these, what
-"outlaws" says is near what "sheriff" says before anything is learnt, and "the" says little, as in any language model
-worth tuning. Of genres nobody told it anything.
+Weights drawn at random know no word, so that nothing learned from some films could hold for others. With these, what
+"outlaws" says is near what "sheriff" says before any training, and "the" says little, as in any language model
+worth tuning. Its weights hold nothing about genres.
 """
 
 from __future__ import annotations

@@ -96,13 +96,7 @@ class LoraConfig:
 
 @dataclass(frozen=True)
 class Hardware:
-    """Device and number format.
-
-    Attributes:
-        device: ``cuda`` or ``cpu``.
-        dtype: of the base model, by its name in ``torch``.
-        quantised: configuration of the 4-bit format, or None.
-    """
+    """Device (``cuda`` or ``cpu``), number format by its name in ``torch``, and the configuration of 4 bits or None."""
 
     device: str
     dtype: str
@@ -110,11 +104,7 @@ class Hardware:
 
     @classmethod
     def of(cls, config: LoraConfig) -> Hardware:
-        """What a configuration uses on this machine.
-
-        Raises:
-            InvalidSetting: ``four_bit`` is set, but the GPU or bitsandbytes is missing.
-        """
+        """What a configuration uses here; raises ``InvalidSetting`` where 4 bits need a GPU or bitsandbytes."""
         from similarity.encoders.precision import default_device, number_format
 
         device = default_device()
@@ -156,13 +146,7 @@ class PromptSetup:
 
 @dataclass(frozen=True)
 class LoraPlan:
-    """Everything about a training but the examples.
-
-    Attributes:
-        incomplete: whether examples with incomplete labels are used.
-        data: name of the data, for the manifest.
-        command: command line, for the manifest.
-    """
+    """Everything about a training but the examples; ``data`` and ``command`` are for the manifest."""
 
     setup: PromptSetup
     config: LoraConfig = LoraConfig()
@@ -175,14 +159,9 @@ class LoraPlan:
 def train_adapter(
     plan: LoraPlan, training: Sequence[Example], validation: Sequence[Example], out: Path, track: Track = untracked
 ) -> dict[str, Any]:
-    """Train an adapter, stop by the loss on validation texts, and save it with a manifest.
+    """Train an adapter, stop by the loss on validation texts (never the test split), and save it with a manifest.
 
-    Args:
-        plan: settings.
-        training: training examples.
-        validation: examples for early stopping; never the test split.
-        out: folder to write to; it is created, and an earlier training in it is overwritten.
-        track: shows progress.
+    The folder ``out`` is created, and an earlier training in it is overwritten.
 
     Returns:
         The manifest. Its ``validation`` has all metrics ``before`` and ``after`` the training, over at most

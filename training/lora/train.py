@@ -65,13 +65,8 @@ def tokenised(
 ) -> LoraDataset:
     """Tokenise examples for a model.
 
-    Args:
-        causal: the model.
-        setup: taxonomy, strategy and prompt.
-        examples: texts with their true labels.
-        max_tokens: longer examples are skipped: a truncated text may not support its labels.
-        incomplete: use examples with incomplete labels; by default they are skipped, because they teach the model to
-            omit labels.
+    Examples of more than ``max_tokens`` are skipped: a truncated text may not support its labels. Those with incomplete
+    labels are skipped unless ``incomplete`` is set, because they teach the model to omit labels.
 
     Raises:
         InvalidSetting: too many labels for the strategy, or codes that are not single tokens.

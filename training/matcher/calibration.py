@@ -107,12 +107,7 @@ def with_words(
 ) -> MatcherWeights:
     """Add word features, and the scales and biases that make probabilities of vectors and words together.
 
-    Args:
-        weights: with the zero-shot calibration.
-        training: the training texts.
-        validation: validation films.
-        concepts: the labels, in the order of the items' columns.
-        encoder: plain MiniLM.
+    The weights have the zero-shot calibration. ``concepts`` are the labels in the order of the items' columns.
     """
     columns = [number for number, concept in enumerate(concepts) if concept.kind in _KINDS_WITH_WORDS]
     words, intercepts = _word_features(training, columns)

@@ -66,11 +66,9 @@ def concepts(held_out: Iterable[str]) -> tuple[Concept, ...]:
 
 
 def held_out(interests: Iterable[Sequence[str]], count: int = 40) -> tuple[str, ...]:
-    """Sub-genres without training texts, which measure the quality on unseen labels.
+    """Up to ``count`` sub-genres without training texts, which measure the quality on unseen labels.
 
-    Args:
-        interests: sub-genres of every film of the data, of all splits.
-        count: maximum number of sub-genres.
+    ``interests`` are the sub-genres of every film of the data, of all splits.
     """
     counts = Counter(name for names in interests for name in names)
     known = yaml.safe_load(_FILE.read_text(encoding="utf-8"))["interests"]

@@ -78,16 +78,9 @@ def train_matcher(
 ) -> None:
     """Train the matcher and write ``out`` (weights) and its manifest (``.json`` in place of ``.safetensors``).
 
-    An interrupted run is resumed by the same call, from ``.stages`` in that place.
-
-    Args:
-        films: of all splits: sub-genres are excluded by their frequency in all of them. The split ``train`` is for the
-            weights, ``validation`` for the weight of the word features.
-        reviews: of all splits; only ``train`` is used.
-        out: file of the weights, ``NAME.safetensors``.
-        schedule: cycles and learning rates.
-        command: command line, for the manifest.
-        on_progress: called after every step.
+    An interrupted run is resumed by the same call, from ``.stages`` in that place. The texts are of all splits:
+    ``train`` is for the weights, the films' ``validation`` for the weight of the word features, and sub-genres are
+    excluded by their frequency in all films.
     """
     excluded = held_out([film.extra for film in films])
     labels = concepts(excluded)
@@ -126,14 +119,8 @@ def fit(
 ) -> MatcherWeights:
     """Train the neural weights; ``calibration`` adds the other parts.
 
-    Args:
-        texts: training texts.
-        labels: in the order of the items' columns.
-        encoder: plain MiniLM; it is not changed.
-        name: model name of the weights.
-        schedule: cycles and learning rates.
-        checkpoints: states from which an interrupted training resumes.
-        on_progress: called after every step.
+    ``labels`` are in the order of the items' columns. The plain ``encoder`` is not changed. An interrupted training
+    resumes from ``checkpoints``.
     """
     torch.manual_seed(schedule.seed)
     vectors = encoder.encode([wording for label in labels for wording in label.wordings])

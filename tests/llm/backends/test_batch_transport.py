@@ -48,7 +48,7 @@ def serving(server: Endpoint, batch: Callable[[BaseHTTPRequestHandler, Any], Non
     """An endpoint that accepts batches, or misbehaves on command."""
 
     def respond(handler: BaseHTTPRequestHandler) -> None:
-        asked = server.asked[-1]
+        asked = server.requests[-1]
         if not handler.path.endswith("/batch"):
             alone(handler, asked)
         elif batch is together:
@@ -79,8 +79,8 @@ def test_conversations_go_together_and_replies_come_in_their_order() -> None:
         server.then = [serving(server)]
         replies = transport(server, 3).post(bodies("a", "bb", "ccc", "dddd", "e"))
     assert said(replies) == ["a", "bb", "ccc", "dddd", "e"]
-    assert [len(asked["messages"]) for asked in server.asked] == [3, 2]
-    assert all(asked["model"] == "m" for asked in server.asked)
+    assert [len(asked["messages"]) for asked in server.requests] == [3, 2]
+    assert all(asked["model"] == "m" for asked in server.requests)
 
 
 def test_only_bodies_that_are_otherwise_alike_go_together() -> None:
@@ -88,7 +88,7 @@ def test_only_bodies_that_are_otherwise_alike_go_together() -> None:
         server.then = [serving(server)]
         replies = transport(server, 8).post([*bodies("a", "b", max_tokens=1), *bodies("c", max_tokens=2)])
     assert said(replies) == ["a", "b", "c"]
-    assert [(asked["max_tokens"], len(asked["messages"])) for asked in server.asked] == [(1, 2), (2, 1)]
+    assert [(asked["max_tokens"], len(asked["messages"])) for asked in server.requests] == [(1, 2), (2, 1)]
 
 
 def test_the_tokens_of_a_batch_are_divide_to_the_last_one() -> None:
@@ -114,7 +114,7 @@ def test_one_text_goes_by_itself() -> None:
         server.then = [serving(server)]
         (reply,) = transport(server, 8).post(bodies("a"))
     assert (reply["usage"]["prompt_tokens"], reply["usage"]["completion_tokens"]) == (10, 1)
-    assert server.asked[0]["messages"] == [{"role": "user", "content": "a"}]
+    assert server.requests[0]["messages"] == [{"role": "user", "content": "a"}]
 
 
 def test_cached_tokens_are_reported_for_all_texts_or_none() -> None:
@@ -133,7 +133,7 @@ def test_an_endpoint_that_takes_no_batches_is_sent_none(capabilities: Capability
     with endpoint(cuts) as server:
         server.then = [serving(server, cuts)]
         assert said(transport(server, 8, capabilities).post(bodies("a", "b", "c"))) == ["a", "b", "c"]
-    assert len(server.asked) == 3
+    assert len(server.requests) == 3
 
 
 def test_one_text_that_is_refused_takes_no_other_with_it_and_the_next_batch_is_sent() -> None:
@@ -141,10 +141,10 @@ def test_one_text_that_is_refused_takes_no_other_with_it_and_the_next_batch_is_s
         server.then = [serving(server)]
         batched = transport(server, 3)
         assert said(batched.post(bodies("a", BAD, "c", "d", "e"))) == ["a", "rejected", "c", "d", "e"]
-        asked = len(server.asked)
+        asked = len(server.requests)
         assert asked == 2 + 3  # both batches, and the three of the first one by one
         assert said(batched.post(bodies("f", "g"))) == ["f", "g"]
-        assert len(server.asked) == asked + 1
+        assert len(server.requests) == asked + 1
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_after_a_failed_batch_texts_are_sent_one_by_one_and_no_batch_for_a_while
         batched = transport(server, 8, timeout=0.5)
         assert said(batched.post(bodies("a", "b"))) == ["a", "b"]
         assert said(batched.post(bodies("c", "d"))) == ["c", "d"]
-    assert len(server.asked) == 1 + 4
+    assert len(server.requests) == 1 + 4
 
 
 def test_an_endpoint_that_is_down_fails_every_text_as_it_does_without_batches() -> None:
@@ -182,14 +182,14 @@ def test_cancelled_requests_are_not_repeated() -> None:
             assert said(transport(server, 8).post(bodies("a", "b"))) == ["timeout", "timeout"]
         finally:
             CURRENT_REQUEST.reset(token)
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_other_paths_are_left_alone() -> None:
     with endpoint(body(200, {"count": 3})) as server:
         batched = transport(server, 8)
         assert batched.post(bodies("a", "b"), batched.server_url("/tokenize")) == [{"count": 3}] * 2
-    assert len(server.asked) == 2
+    assert len(server.requests) == 2
 
 
 def test_an_engine_does_not_notice() -> None:
@@ -201,4 +201,4 @@ def test_an_engine_does_not_notice() -> None:
     assert [one.text for one in completions] == ["a", "bb", "ccc"]
     assert sum(one.usage.prompt_tokens for one in completions) == 30
     assert completions[2].usage == Usage(completions[2].usage.prompt_tokens, 0, 3)
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1

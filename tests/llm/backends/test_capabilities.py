@@ -23,7 +23,7 @@ def obliging(server: Endpoint) -> Any:
     """An endpoint that enforces JSON schemas of objects and ignores all other constraints."""
 
     def respond(handler: BaseHTTPRequestHandler) -> None:
-        asked = server.asked[-1] or {}
+        asked = server.requests[-1] or {}
         if handler.path.endswith("/version"):
             body(200, {"version": "9.9"})(handler)
         elif handler.path.endswith("/models"):
@@ -72,13 +72,13 @@ def test_only_the_capabilities_in_use_are_checked(tmp_path: Path) -> None:
     with endpoint(says("")) as server:
         server.then = [obliging(server)]
         probed = CapabilityProbe(transport(server), "m", tmp_path / "probe.json")
-        assert not server.asked
+        assert not server.requests
         assert probed.supports("json_schema")
         assert probed.supports("json_schema")
-        assert [("response_format" in asked) for asked in server.asked if asked] == [True]
+        assert [("response_format" in asked) for asked in server.requests if asked] == [True]
         assert probed.top_logprobs == 0
         assert probed.rejects("logprobs")
-        assert sum(asked is not None for asked in server.asked) == 1 + 2  # 20 and 5 alternatives
+        assert sum(asked is not None for asked in server.requests) == 1 + 2  # 20 and 5 alternatives
 
 
 def test_an_endpoint_that_cannot_be_reached_is_a_problem_and_not_a_finding(tmp_path: Path) -> None:
@@ -118,13 +118,13 @@ def test_findings_are_stored_per_endpoint_model_and_version(tmp_path: Path) -> N
         server.then = [obliging(server)]
         first = CapabilityProbe(transport(server), "m", path)
         outcomes = {name: first.outcome(name) for name in CHECKS}
-        asked = len(server.asked)
+        asked = len(server.requests)
         again = CapabilityProbe(transport(server), "m", path)
         assert {name: again.outcome(name) for name in CHECKS} == outcomes
         assert again.stored() is not None
-        assert len(server.asked) == asked + 2  # the version alone
+        assert len(server.requests) == asked + 2  # the version alone
         assert CapabilityProbe(transport(server), "another", path).supports("json_schema")
-        assert len(server.asked) == asked + 4
+        assert len(server.requests) == asked + 4
     assert len(json.loads(path.read_text())) == 2
 
 
@@ -152,7 +152,7 @@ def test_an_expired_request_leaves_the_check_to_the_next_one(tmp_path: Path) -> 
         finally:
             CURRENT_REQUEST.reset(token)
         assert probed.supports("json_schema")
-        assert len([body for body in server.asked if body]) == 1  # the check that the first request did not wait for
+        assert len([body for body in server.requests if body]) == 1  # the check that the first request did not wait for
 
 
 def finished(words: str, finish: str) -> Any:
@@ -215,7 +215,7 @@ def test_batches_are_supported_if_the_schema_constrains_every_conversation(said:
     choices = [{"index": place, "message": {"content": words}} for place, words in enumerate(said)]
     with endpoint(body(200, {"choices": choices})) as server:
         assert CapabilityChecker(transport(server), "m").check("batch").outcome == outcome
-        assert [len(one) for one in server.asked[0]["messages"]] == [1, 1]
+        assert [len(one) for one in server.requests[0]["messages"]] == [1, 1]
 
 
 def test_a_batch_that_is_answered_otherwise_is_ignored() -> None:
@@ -234,6 +234,6 @@ def test_a_check_that_older_findings_lack_is_made(tmp_path: Path) -> None:
         again = CapabilityProbe(transport(server), "m", path)
         assert again.stored() is None
         assert again.supports("json_schema")
-        asked = sum(one is not None for one in server.asked)
+        asked = sum(one is not None for one in server.requests)
         assert again.rejects("batch")
-        assert sum(one is not None for one in server.asked) == asked + 1
+        assert sum(one is not None for one in server.requests) == asked + 1

@@ -18,11 +18,11 @@ from prompts.taxonomy import Label, Taxonomy
 from prompts.template import CODES, JSON_LIST, LABEL_TOKENS
 from tests.support.bare_model import (
     TMDB,
-    asked,
     assert_same_as_bare,
     bare,
     opinionated,
     render,
+    rendered,
     schema,
     short_sighted,
     tokens_seen,
@@ -62,7 +62,7 @@ def fresh(weights: Path) -> LocalBackend:
 @pytest.mark.parametrize("batch_tokens", [1, 3_000, 1_000_000])
 def test_probabilities_are_those_of_the_bare_model_however_texts_are_batched(weights: Path, batch_tokens: int) -> None:
     backend = LocalBackend(str(weights), device="cpu", dtype="float32", batch_tokens=batch_tokens)
-    assert_same_as_bare(backend, asked(TEXTS), LETTER_CODES)
+    assert_same_as_bare(backend, rendered(TEXTS), LETTER_CODES)
 
 
 def test_questions_about_the_same_text_get_the_figures_of_the_bare_model(fresh: LocalBackend) -> None:
@@ -71,7 +71,7 @@ def test_questions_about_the_same_text_get_the_figures_of_the_bare_model(fresh: 
 
 def test_bfloat16_comes_as_close_as_it_can(weights: Path) -> None:
     assert_same_as_bare(
-        LocalBackend(str(weights), device="cpu", dtype="bfloat16"), asked(TEXTS[:9]), LETTER_CODES, tolerance=0.2
+        LocalBackend(str(weights), device="cpu", dtype="bfloat16"), rendered(TEXTS[:9]), LETTER_CODES, tolerance=0.2
     )
 
 
@@ -92,13 +92,13 @@ def test_an_unknown_dtype_is_refused_with_the_known_ones(weights: Path, dtype: s
 
 def test_what_was_computed_before_does_not_change_the_figures(backend: LocalBackend, fresh: LocalBackend) -> None:
     backend.next_token_logprobs(yes_no(["A ship."]), ("Yes", "No"))
-    backend.next_token_logprobs(asked(["A ship."], JSON_LIST), LETTER_CODES)
+    backend.next_token_logprobs(rendered(["A ship."], JSON_LIST), LETTER_CODES)
     for _ in range(2):
-        assert_same_as_bare(backend, asked(TEXTS[-1:] + TEXTS[:3]), LETTER_CODES)
+        assert_same_as_bare(backend, rendered(TEXTS[-1:] + TEXTS[:3]), LETTER_CODES)
 
 
 def test_figures_come_in_the_order_of_the_conversations(backend: LocalBackend) -> None:
-    conversations = asked(TEXTS[:-2])
+    conversations = rendered(TEXTS[:-2])
     order = random.Random(1).sample(range(len(conversations)), len(conversations))
     straight = backend.next_token_logprobs(conversations, LETTER_CODES)
     for place, result in zip(
@@ -109,7 +109,7 @@ def test_figures_come_in_the_order_of_the_conversations(backend: LocalBackend) -
 
 
 def test_the_system_part_is_computed_once_and_kept(fresh: LocalBackend) -> None:
-    conversations = asked([f"{name} rides to town." for name in ("Ann", "Bob", "Eve")])
+    conversations = rendered([f"{name} rides to town." for name in ("Ann", "Bob", "Eve")])
     first, again = [], []
     with tokens_seen(fresh) as seen:
         first = fresh.next_token_logprobs(conversations, LETTER_CODES)
@@ -142,7 +142,7 @@ def test_only_a_few_prefixes_are_kept(fresh: LocalBackend) -> None:
 
 def test_a_code_of_several_tokens_is_refused_by_name(backend: LocalBackend) -> None:
     with pytest.raises(InvalidSetting, match="'Zwölfe' is not a single token of tiny-qwen2"):
-        backend.next_token_logprobs(asked(["A baker."]), ("A", "Zwölfe"))
+        backend.next_token_logprobs(rendered(["A baker."]), ("A", "Zwölfe"))
 
 
 # --- write ---
@@ -150,7 +150,7 @@ def test_a_code_of_several_tokens_is_refused_by_name(backend: LocalBackend) -> N
 
 def test_every_ugly_text_gets_labels_of_the_taxonomy_none_twice(backend: LocalBackend) -> None:
     constraint = JSONList().constraint(TMDB)
-    completions = backend.generate(asked(ugly_texts(1_500), JSON_LIST), constraint)  # a longer one is among TEXTS
+    completions = backend.generate(rendered(ugly_texts(1_500), JSON_LIST), constraint)  # a longer one is among TEXTS
     assert len({completion.text for completion in completions}) > 20
     for completion in completions:
         labels = json.loads(str(completion.text))
@@ -166,7 +166,7 @@ def test_awkward_labels_come_out_whole_and_in_the_number_asked_for(
     backend: LocalBackend, least: int, most: int
 ) -> None:
     constraint = Constraint(schema(AWKWARD, least, most), 500)
-    for completion in backend.generate(asked(TEXTS[:12], JSON_LIST), constraint):
+    for completion in backend.generate(rendered(TEXTS[:12], JSON_LIST), constraint):
         labels = json.loads(str(completion.text))
         assert least <= len(labels) <= most
         assert len(set(labels)) == len(labels)
@@ -178,7 +178,7 @@ def test_awkward_labels_come_out_whole_and_in_the_number_asked_for(
 def test_a_batch_writes_what_its_conversations_write_alone(
     backend: LocalBackend, fresh: LocalBackend, names: list[str]
 ) -> None:
-    conversations, constraint = asked(TEXTS[:-2], JSON_LIST), Constraint(schema(names, 1, 5), 500)
+    conversations, constraint = rendered(TEXTS[:-2], JSON_LIST), Constraint(schema(names, 1, 5), 500)
     together = backend.generate(conversations, constraint)
     assert len({completion.text for completion in together}) > 3
     for conversation, completion in zip(conversations, together, strict=True):
@@ -192,7 +192,7 @@ def test_a_batch_writes_what_its_conversations_write_alone(
 
 def test_the_likeliest_allowed_token_is_written_with_its_share_among_the_allowed(backend: LocalBackend) -> None:
     names = ["Drama", "Comedy", "Horror"]
-    conversations = asked(TEXTS[:8], JSON_LIST)
+    conversations = rendered(TEXTS[:8], JSON_LIST)
     ids = backend._causal.tokenizer.convert_tokens_to_ids(names)
     written = backend.generate(conversations, Constraint(schema(names, 1, 1), 50))
     for conversation, completion in zip(conversations, written, strict=True):
@@ -205,7 +205,7 @@ def test_the_likeliest_allowed_token_is_written_with_its_share_among_the_allowed
 
 
 def test_writing_reuses_the_beginning_and_counts_what_it_wrote(fresh: LocalBackend) -> None:
-    first, second = fresh.generate(asked(["A baker.", "A sailor."], JSON_LIST), JSONList().constraint(TMDB))
+    first, second = fresh.generate(rendered(["A baker.", "A sailor."], JSON_LIST), JSONList().constraint(TMDB))
     assert first.usage.cached_tokens == 0
     assert second.usage.prompt_tokens - second.usage.cached_tokens < 30
     assert second.usage.completion_tokens == len(second.tokens)
@@ -238,7 +238,7 @@ def test_random_weights_say_nothing_that_could_be_read_as_a_code(backend: LocalB
 def test_a_text_beyond_the_context_is_a_problem_of_its_own(
     backend: LocalBackend, fresh: LocalBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    conversations = asked(["A baker.", "Fog. " * 400, "Rain."])
+    conversations = rendered(["A baker.", "Fog. " * 400, "Rain."])
     monkeypatch.setattr(
         fresh._causal, "context", fresh.next_token_logprobs(conversations[:1], "A")[0].usage.prompt_tokens
     )
@@ -258,7 +258,7 @@ def test_no_memory_for_a_batch_is_a_problem_of_its_texts(fresh: LocalBackend, mo
         raise fresh._torch.OutOfMemory
 
     monkeypatch.setattr(fresh._causal, "next_token_logprobs", fails)
-    (result,) = fresh.next_token_logprobs(asked(["A baker."]), LETTER_CODES)
+    (result,) = fresh.next_token_logprobs(rendered(["A baker."]), LETTER_CODES)
     assert result.problem is not None
     assert result.problem.kind == "rejected"
 
@@ -270,7 +270,7 @@ def test_nothing_asked_is_nothing_answered(backend: LocalBackend) -> None:
 
 
 def test_threads_share_it(fresh: LocalBackend) -> None:
-    jobs = [asked([text]) for text in TEXTS[:6]] * 3
+    jobs = [rendered([text]) for text in TEXTS[:6]] * 3
     with ThreadPoolExecutor(6) as pool:
         found = list(pool.map(lambda job: fresh.next_token_logprobs(job, LETTER_CODES)[0].logprobs, jobs))
         written = list(pool.map(lambda job: fresh.generate(job, JSONList().constraint(TMDB))[0].text, jobs))
@@ -282,8 +282,8 @@ def test_threads_share_it(fresh: LocalBackend) -> None:
 
 def test_a_model_that_sees_only_the_last_tokens_answers_the_same(weights: Path, tmp_path: Path) -> None:
     backend = LocalBackend(str(opinionated(short_sighted(tmp_path, weights))), device="cpu", dtype="float32")
-    assert_same_as_bare(backend, asked(TEXTS[:8]), LETTER_CODES)
-    conversations, constraint = asked(TEXTS[:8], JSON_LIST), JSONList().constraint(TMDB)
+    assert_same_as_bare(backend, rendered(TEXTS[:8]), LETTER_CODES)
+    conversations, constraint = rendered(TEXTS[:8], JSON_LIST), JSONList().constraint(TMDB)
     alone = [backend.generate([conversation], constraint)[0].text for conversation in conversations]
     assert [completion.text for completion in backend.generate(conversations, constraint)] == alone
 

@@ -42,7 +42,7 @@ def failure(*then: Behaviour, timeout: float = 5.0) -> Problem:
 def test_a_request_carries_schema_bound_and_temperature() -> None:
     with endpoint(says("[]")) as server:
         backend(server.url).generate([MESSAGES], CONSTRAINT)
-    (sent,) = server.asked
+    (sent,) = server.requests
     assert sent["model"] == "a-model"
     assert sent["messages"] == list(MESSAGES)
     assert sent["temperature"] == 0
@@ -113,19 +113,19 @@ def test_retry_after_is_passed_on() -> None:
 def test_a_passing_fault_is_retried_by_the_client_alone() -> None:
     with endpoint(body(503, {}), says('["Drama"]')) as server:
         assert backend(server.url, retries=1).generate([MESSAGES], CONSTRAINT)[0].text == '["Drama"]'
-    assert len(server.asked) == 2
+    assert len(server.requests) == 2
 
 
 def test_a_lasting_fault_is_asked_no_more_often_than_set() -> None:
     with endpoint(body(503, {})) as server:
         backend(server.url, retries=2).generate([MESSAGES], CONSTRAINT)
-    assert len(server.asked) == 3
+    assert len(server.requests) == 3
 
 
 def test_a_request_that_stays_refused_is_sent_in_other_forms_but_never_twice_in_one() -> None:
     with endpoint(body(400, {"error": "bad schema"})) as server:
         backend(server.url, retries=2).generate([MESSAGES], CONSTRAINT)
-    forms = [str(asked) for asked in server.asked]
+    forms = [str(asked) for asked in server.requests]
     assert len(set(forms)) == len(forms) <= 4
 
 
@@ -184,10 +184,10 @@ def test_codes_are_read_by_token_id_where_the_endpoint_does_that() -> None:
         model.next_token_logprobs([MESSAGES], ["A", "B"])
     assert result.logprobs == {"A": -2.0, "B": -0.5}
     assert result.bounds == frozenset()
-    first, second = (asked for asked in server.asked if "messages" in asked)
+    first, second = (asked for asked in server.requests if "messages" in asked)
     assert first["logprob_token_ids"] == second["logprob_token_ids"] == [65, 66]
     assert (first["max_tokens"], first["temperature"]) == (1, 0)
-    tokenized = [asked["prompt"] for asked in server.asked if "prompt" in asked]
+    tokenized = [asked["prompt"] for asked in server.requests if "prompt" in asked]
     assert len(tokenized) == len(set(tokenized)), "ids are requested once"
 
 
@@ -210,7 +210,7 @@ def test_token_ids_of_every_spelling_of_a_code_are_requested_and_added_up(
         )
     assert {code: math.exp(logprob) for code, logprob in result.logprobs.items()} == pytest.approx(shares)
     assert result.bounds == frozenset()
-    (asked,) = (asked for asked in server.asked if "messages" in asked)
+    (asked,) = (asked for asked in server.requests if "messages" in asked)
     assert set(asked["logprob_token_ids"]) == set(told)
 
 
@@ -221,7 +221,7 @@ def test_otherwise_by_the_likeliest_tokens_and_a_missing_code_is_a_bound_and_not
         (result,) = model.next_token_logprobs([MESSAGES], ["A", "B"])
     assert result.logprobs == {"A": -9999.0, "B": -0.5}, "the three have all of the probability, and a little more"
     assert result.bounds == {"A"}
-    assert server.asked[0]["top_logprobs"] == 5
+    assert server.requests[0]["top_logprobs"] == 5
 
 
 def test_a_code_that_is_no_single_token_is_an_error_before_any_request() -> None:
@@ -258,7 +258,7 @@ def test_the_schema_is_sent_as_the_endpoint_takes_it(capabilities: CapabilityRep
         assert model.enforces_schema == (
             root is not None and capabilities != CapabilityReport({"json_schema": CheckResult("ignored")})
         )
-    sent = server.asked[0].get("response_format")
+    sent = server.requests[0].get("response_format")
     assert (sent and sent["json_schema"]["schema"]["type"]) == root
 
 
@@ -270,14 +270,14 @@ def test_generated_tokens_have_probabilities_if_the_endpoint_returns_them() -> N
             [MESSAGES], CONSTRAINT
         )
     assert completion.tokens[1].text == "War"
-    assert server.asked[0]["logprobs"] is True
+    assert server.requests[0]["logprobs"] is True
 
 
 def test_before_a_burst_the_shared_part_goes_ahead_once() -> None:
     with endpoint(says("[]")) as server:
         model = backend(server.url)
         model.generate([MESSAGES] * 10, CONSTRAINT)
-        assert len(server.asked) == 10
+        assert len(server.requests) == 10
         assert model._is_warm({"messages": MESSAGES})
         assert not model._is_warm({"messages": ({"role": "system", "content": "another"},)})
 
@@ -289,6 +289,6 @@ def test_the_cache_salt_is_sent_to_vllm_only(capabilities: CapabilityReport, sal
         backend(server.url, capabilities=capabilities).generate([MESSAGES], CONSTRAINT)
         CURRENT_REQUEST.reset(token)
         backend(server.url, capabilities=capabilities).generate([MESSAGES], CONSTRAINT)
-    with_key, without = server.asked
+    with_key, without = server.requests
     assert with_key.get("cache_salt") == ("of-a-key" if salted else None)
     assert "cache_salt" not in without

@@ -39,7 +39,7 @@ def test_replies_come_in_the_order_of_the_bodies_and_a_problem_in_its_place() ->
     assert first["choices"][0]["message"]["content"] == "first"
     assert isinstance(second, Problem)
     assert third["choices"][0]["message"]["content"] == "third"
-    assert [asked["n"] for asked in server.asked] == [0, 1, 2]
+    assert [asked["n"] for asked in server.requests] == [0, 1, 2]
 
 
 def test_no_bodies_are_no_requests() -> None:
@@ -65,7 +65,7 @@ def test_a_forked_process_has_its_own_connections() -> None:
         child.join(30)
         assert child.exitcode == 0
         transport.post([{}])
-    assert len(server.asked) == 5
+    assert len(server.requests) == 5
 
 
 def test_a_transport_without_references_ends_its_thread_and_connections() -> None:
@@ -156,8 +156,8 @@ def test_requests_are_cancelled_at_the_deadline() -> None:
     with endpoint(hangs(20)) as server:
         found = asking(RequestContext(deadline=time.monotonic() + 1), HTTPTransport(server.url, "", 60, 0, 1))
         assert [problem.kind for problem in found] == ["timeout", "timeout"]
-        assert len(server.asked) <= 1, "the second one was never sent"
+        assert len(server.requests) <= 1, "the second one was never sent"
         assert [
             problem.kind for problem in asking(RequestContext(deadline=0.0), HTTPTransport(server.url, "", 60, 0, 1))
         ] == ["timeout"] * 2
-        assert len(server.asked) <= 1
+        assert len(server.requests) <= 1

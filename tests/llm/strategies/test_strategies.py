@@ -363,7 +363,7 @@ def test_auto_reads_a_reasoning_model_as_a_list_from_its_first_text(
         assert choice.best(backend, taxonomy).name == strategy
         LanguageModel(backend).classify(["An odd text."], taxonomy)
     if strategy == "json_list":
-        about_it = [asked for asked in server.asked if "An odd text." in str(asked)]
+        about_it = [asked for asked in server.requests if "An odd text." in str(asked)]
         assert [asked["max_tokens"] > 1 for asked in about_it] == [True]
 
 
@@ -408,7 +408,7 @@ def decided(behaviour: Behaviour, taxonomy: Taxonomy) -> tuple[Prediction, list[
     with endpoint(behaviour) as server:
         backend = OpenAICompatible(HTTPTransport(server.url, "", 5, 0, 4), "m", UNPROBED)
         (prediction,) = LanguageModel(backend, DecisionsAPI()).classify(["a plot"], taxonomy)
-    return prediction, server.asked
+    return prediction, server.requests
 
 
 PREDICATES = [{"type": "predicate", "name": name, "probability": 0.9 if name == "War" else 0.1} for name in TMDB.names]

@@ -40,11 +40,11 @@ class Fixed:
 
     def __init__(self, name: str, answers: dict[str, tuple[tuple[str, ...], dict[str, float]]]) -> None:
         self.name, self._answers = name, answers
-        self.asked: list[tuple[str, tuple[str, ...]]] = []
+        self.requests: list[tuple[str, tuple[str, ...]]] = []
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
         bodies = [Text.of(text).body for text in texts]
-        self.asked += [(body, taxonomy.names) for body in bodies]
+        self.requests += [(body, taxonomy.names) for body in bodies]
         source = AnswerSource(self.name, taxonomy.versioned_name)
         return [Prediction(labels, source, scores) for labels, scores in (self._answers[body] for body in bodies)]
 
@@ -134,8 +134,8 @@ def test_a_large_taxonomy_is_narrowed_to_the_likeliest_and_answered_as_a_whole(e
     )
     predictions = Shortlist(embedded, large, 3).classify(["The rocket reached orbit.", "Stir the sauce.", ""], many)
     assert [found.labels for found in predictions] == [("space travel",), ("cooking",), ()]
-    assert all(len(shown) == 3 for _, shown in large.asked)
-    assert dict(large.asked)["The rocket reached orbit."] != dict(large.asked)["Stir the sauce."]
+    assert all(len(shown) == 3 for _, shown in large.requests)
+    assert dict(large.requests)["The rocket reached orbit."] != dict(large.requests)["Stir the sauce."]
     assert {found.source.taxonomy for found in predictions} == {many.versioned_name}
     assert predictions[2].problem is not None
 
@@ -143,7 +143,7 @@ def test_a_large_taxonomy_is_narrowed_to_the_likeliest_and_answered_as_a_whole(e
 def test_a_taxonomy_small_enough_goes_through_whole(embedded: Matcher) -> None:
     large = Fixed("large", {"x": (("War",), {})})
     Shortlist(embedded, large, 18).classify(["x"], TMDB)
-    assert large.asked == [("x", TMDB.names)]
+    assert large.requests == [("x", TMDB.names)]
 
 
 # --- cascade ---
@@ -157,7 +157,7 @@ def test_only_unsure_texts_reach_the_large_model_and_each_answer_says_whose_it_i
     sure, unsure = Cascade(SMALL, LARGE, 0.2).classify(["sure", "unsure"], AB)
     assert (sure.labels, sure.source.model) == (("a",), "small")
     assert (unsure.labels, unsure.source.model) == (("b",), "large")
-    assert [body for body, _ in LARGE.asked] == ["unsure"]
+    assert [body for body, _ in LARGE.requests] == ["unsure"]
 
 
 def test_the_margin_is_chosen_for_the_loss_that_is_stated() -> None:
@@ -178,10 +178,10 @@ def by_definition(
     by_text = (dict(zip(texts, found, strict=True)) for found in (small, large))
     first, second = (Looked(answers) for answers in by_text)
     for edge in [*sorted({margin(found) for found in small} - {float("inf")}), float("inf")]:
-        second.asked = 0
+        second.requests = 0
         found = f1_of(Cascade(first, second, edge).classify(texts, AB), truth)
         if found >= target or edge == float("inf"):
-            return FittedMargin(edge, second.asked / max(1, len(small)), found)
+            return FittedMargin(edge, second.requests / max(1, len(small)), found)
     raise AssertionError("the last margin is infinite")
 
 
@@ -191,10 +191,10 @@ class Looked:
     name = "looked up"
 
     def __init__(self, answers: Mapping[str, Prediction]) -> None:
-        self.answers, self.asked = answers, 0
+        self.answers, self.requests = answers, 0
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
-        self.asked += len(texts)
+        self.requests += len(texts)
         return [self.answers[Text.of(text).body] for text in texts]
 
 

@@ -1,7 +1,7 @@
-"""An adapter for the tiny base that knows words, taught a few sample films until its answers about them are right.
+"""An adapter for the tiny base that knows words, trained on a few sample films until its answers about them are right.
 
-It proves the way and not the learning: that what is taught is what is asked, written and read, in this process and
-through a server.
+It tests the path and not the learning: training uses the messages and answers of use, in this process and through a
+server.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FAST = LoraConfig(
 )  # fmt: skip
 
 
-def lessons() -> list[Example]:
+def training_films() -> list[Example]:
     """Eight films: of each genre the first that has it, or with another; the first words of their plots."""
     known = [film for side in films() for film in side]
     firsts = {label: next(one for one in known if label in one.labels) for label in GENRES.names}
@@ -33,13 +33,13 @@ def lessons() -> list[Example]:
 
 
 def copies() -> list[Example]:
-    """The same films under other ids, to see when they are known."""
-    return [replace(one, id=f"{one.id} again") for one in lessons()]
+    """The same films under other ids, for the validation loss."""
+    return [replace(one, id=f"{one.id} again") for one in training_films()]
 
 
-def taught(
+def train_tiny_adapter(
     base: Path, folder: Path, form: Form = "json_list", prompt: Prompt | None = PROMPT, **changed: Any
 ) -> dict[str, Any]:
-    """Teach an adapter for a base, and return its manifest."""
+    """Train an adapter for a base, and return its manifest."""
     plan = LoraPlan(PromptSetup(GENRES, form, prompt), replace(FAST, base=str(base), **changed), data="films.jsonl")
-    return train_adapter(plan, lessons(), copies(), folder)
+    return train_adapter(plan, training_films(), copies(), folder)

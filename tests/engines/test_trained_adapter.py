@@ -13,7 +13,7 @@ from llm.backends.local_backend import LocalBackend
 from llm.language_model import LanguageModel
 from llm.strategies import STRATEGIES
 from tests.support.process import service
-from tests.support.taught_adapter import lessons, taught
+from tests.support.trained_adapter import train_tiny_adapter, training_films
 from tests.support.trained_qwen2 import PROMPT
 from tests.support.worded_qwen2 import GENRES, films, worded
 
@@ -31,16 +31,18 @@ def test_an_adapter_generalizes_to_films_outside_its_training_data(tmp_path: Pat
 
 
 def test_noise_becomes_the_right_genres(base: Path, tmp_path: Path) -> None:
-    made = taught(base, tmp_path / "films")
+    made = train_tiny_adapter(base, tmp_path / "films")
     assert made["validation"]["before"]["micro-F1"] < 0.4
     backend = LocalBackend(str(base), device="cpu", dtype="float32", adapter=tmp_path / "films")
-    found = LanguageModel(backend, STRATEGIES["json_list"], PROMPT).classify([one.text for one in lessons()], GENRES)
-    right = sum(bool(set(one.labels) & set(film.labels)) for one, film in zip(found, lessons(), strict=True))
+    found = LanguageModel(backend, STRATEGIES["json_list"], PROMPT).classify(
+        [one.text for one in training_films()], GENRES
+    )
+    right = sum(bool(set(one.labels) & set(film.labels)) for one, film in zip(found, training_films(), strict=True))
     assert right >= 7
 
 
 def test_a_service_answers_with_an_adapter_merged_in_its_worker(base: Path, tmp_path: Path) -> None:
-    taught(base, tmp_path / "films", epochs=1)
+    train_tiny_adapter(base, tmp_path / "films", epochs=1)
     settings = {"MARQUEE_CACHE_PATH": str(tmp_path / "cache"), "OMP_NUM_THREADS": "2"}
     with service("--local", str(base), "--adapter", str(tmp_path / "films"), **settings) as running:
         reply = httpx2.post(
