@@ -20,7 +20,7 @@ from prompts.errors import InvalidSetting
 AnyToken = TypeVar("AnyToken", str, int)
 Tokenize = Callable[[Sequence[str]], Sequence[Sequence[int]]]
 
-# Minimum probability of all codes together. Measured (``eval/RESULTS.md``): a model that answers with a code gives them
+# Minimum probability of all codes together. Measured (``eval/EXPERIMENTS.md``): a model that answers with a code gives them
 # 0.9 or more; one that starts with other words gives 18 letters up to 0.21.
 LEAST_MASS = 0.3
 _FLOOR = -9999.0  # vLLM's value for a probability too small to represent
