@@ -33,9 +33,10 @@ from tests.test_architecture import MAY_IMPORT
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
+RESULTS = sorted([*ROOT.glob("eval/*.md"), *ROOT.glob("benchmarks/*.md")])
 ROOMS = (*sorted(MAY_IMPORT.keys() - {"main", "benchmarks"}), "data", "docs")
 _BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_LINK = re.compile(r"\]\(([^)#\s]+)(?:#([^)\s]+))?\)")
+_LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)")
 
 
 class Block(NamedTuple):
@@ -70,11 +71,11 @@ def test_every_page_is_linked_from_the_index() -> None:
     assert set(PAGES) - {DOCS / "README.md"} <= linked
 
 
-@pytest.mark.parametrize("page", [*PAGES, *ROOT.glob("*.md")], ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", [*PAGES, *RESULTS, *ROOT.glob("*.md")], ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     for target, anchor in _LINK.findall(page.read_text(encoding="utf-8")):
         if not target.startswith("http"):
-            there = page.parent / target
+            there = page.parent / target if target else page
             assert there.exists(), target
             assert not anchor or anchor in _anchors(there), f"{target}#{anchor}"
 

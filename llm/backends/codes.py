@@ -20,8 +20,8 @@ from prompts.errors import InvalidSetting
 AnyToken = TypeVar("AnyToken", str, int)
 Tokenize = Callable[[Sequence[str]], Sequence[Sequence[int]]]
 
-# Minimum probability of all codes together. Measured (``eval/RESULTS.md``): a model that answers with a code gives them
-# 0.9 or more; one that starts with other words gives 18 letters up to 0.21.
+# Minimum probability of all codes together. Measured (``eval/EXPERIMENTS.md``): a model that answers with a code gives
+# them 0.9 or more; one that starts with other words gives 18 letters up to 0.21.
 LEAST_MASS = 0.3
 _FLOOR = -9999.0  # vLLM's value for a probability too small to represent
 _IGNORED = " \t\r\n\u00a0\u2581\u0120\u010a\u0109\"'`*_.,:;()[]{}"  # ▁ Ġ Ċ ĉ are spaces, line breaks and tabs

@@ -135,7 +135,7 @@ class Scope:
     fall below the bound, 69% of the texts of the other eight and 82% of random keys; over random pairs of labels 8.7%,
     68% and 81%. At the same loss, the rule without the cohort detects 58% (whole taxonomies).
     ``python -m benchmarks.constants unseen-labels`` prints the results for whole taxonomies, also of eleven other
-    families; ``eval/RESULTS.md`` has that table.
+    families; ``eval/EXPERIMENTS.md`` has that table.
 
     The encoder is plain MiniLM; the cohort is encoded on the first call. ``centre`` is the mean text, shape (384,). Up
     to ``max_bytes`` of cosines between topics and labels are cached.

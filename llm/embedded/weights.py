@@ -32,7 +32,7 @@ class WordFeatures:
     """A weight for each word piece and label, over TF-IDF (Spärck Jones 1972).
 
     In the vector of a plot, a decisive word ("sheriff", "android") is one of many. Word weights and vectors make errors
-    on different texts, so their sum is better than each (``eval/RESULTS.md``).
+    on different texts, so their sum is better than each (``weights/matcher.v1.md``).
 
     """
 
