@@ -190,7 +190,7 @@ def check_unchanged(source: InputFiles, saved: Manifest) -> None:
 
 def read_manifest(path: Path) -> Manifest | None:
     """A manifest; None where there is none. Raises ``InvalidSetting`` where it cannot be read."""
-    return dict(read_json(path, InvalidSetting)) if path.exists() else None
+    return read_json(path, InvalidSetting) if path.exists() else None
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:

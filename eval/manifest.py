@@ -99,14 +99,11 @@ def check_same_run(manifest: Manifest, requested: Manifest, folder: Path) -> Non
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a run; raises ``InvalidDataset`` if there is none, or it is not a JSON object."""
+    """The manifest of a run; raises ``InvalidDataset`` if there is none, or it is no JSON object."""
     path = folder / MANIFEST
     if not path.exists():
         raise InvalidDataset(f"there is no {path}; give the folder of a run, as main.py evaluate writes it")
-    manifest = read_json(path, InvalidDataset)
-    if not isinstance(manifest, dict):
-        raise InvalidDataset(f"{path} is not an object; restore the file, or run the evaluation into an empty folder")
-    return manifest
+    return read_json(path, InvalidDataset)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

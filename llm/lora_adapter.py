@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from prompts.errors import InvalidSetting
-from prompts.files import digest_of
+from prompts.files import digest_of, read_json
 
 CONFIG, WEIGHTS, MANIFEST = "adapter_config.json", "adapter_model.safetensors", "manifest.json"
 _SLICES, _SLICE_BYTES = 64, 4_096
@@ -56,7 +56,7 @@ def load_adapter(folder: Path) -> Adapter:
         raise InvalidSetting(f"{folder} holds no LoRA adapter (no {CONFIG}); make one with `main.py train lora`")
     if not (folder / WEIGHTS).is_file():  # adapter_model.bin is a pickle, which can run any code
         raise InvalidSetting(f"{folder} holds an adapter without weights (no {WEIGHTS}); train it again")
-    config = _json(folder / CONFIG)
+    config = read_json(folder / CONFIG, InvalidSetting)
     try:
         ranks = [int(config["r"]), *(config.get("rank_pattern") or {}).values()]
         base = str(config["base_model_name_or_path"])
@@ -64,7 +64,7 @@ def load_adapter(folder: Path) -> Adapter:
         raise InvalidSetting(f"{folder / CONFIG} is not that of a LoRA adapter; train it again") from None
     if config.get("peft_type") != "LORA":
         raise InvalidSetting(f"{folder} holds an adapter of another kind ({config.get('peft_type')}); LoRA is served")
-    manifest = _json(folder / MANIFEST) if (folder / MANIFEST).is_file() else {}
+    manifest = read_json(folder / MANIFEST, InvalidSetting) if (folder / MANIFEST).is_file() else {}
     return Adapter(folder, base, max(ranks), digest_of(folder / WEIGHTS, 8), config, manifest)
 
 
@@ -151,13 +151,3 @@ def _slices(file: Path) -> bytes:
             opened.seek(place * max(0, size - _SLICE_BYTES) // (_SLICES - 1))
             digest.update(opened.read(_SLICE_BYTES))
     return digest.digest()
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InvalidSetting(f"{path} cannot be read ({error}); train it again") from None
-    if not isinstance(content, dict):
-        raise InvalidSetting(f"{path} is not a JSON object; train it again")
-    return content

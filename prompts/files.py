@@ -80,16 +80,19 @@ def read_text(path: Path, kind: type[MarqueeError]) -> str:
     raise kind(f"{path}:{line} is not text in UTF-8 (byte 0x{byte:02x}); save the file as UTF-8")
 
 
-def read_json(path: Path, kind: type[MarqueeError]) -> Any:
-    """The document of a small JSON file.
+def read_json(path: Path, kind: type[MarqueeError]) -> dict[str, Any]:
+    """The object of a small JSON file.
 
     Raises:
-        MarqueeError: it is not JSON, or as in ``read_text``.
+        MarqueeError: it is not JSON or no object, or as in ``read_text``.
     """
     try:
-        return json.loads(read_text(path, kind))
+        document = json.loads(read_text(path, kind))
     except json.JSONDecodeError as error:
         raise kind(f"{path}:{error.lineno} is not JSON; correct the file or delete it") from None
+    if not isinstance(document, dict):
+        raise kind(f"{path} must be a JSON object, not a {type(document).__name__}; correct the file or delete it")
+    return document
 
 
 def make_folder(folder: Path) -> None:

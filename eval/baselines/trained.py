@@ -229,7 +229,7 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], Taxonomy, Decoding]:
     if not path.exists():
         raise InvalidSetting(f"{folder} has no trained baseline (no {MANIFEST}); train one: main.py train")
     manifest = read_json(path, InvalidSetting)
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+    if manifest.get("format") != FORMAT:
         raise InvalidSetting(f"{path} is not a manifest of format {FORMAT}; train again")
     if manifest.get("kind") == "lora":
         raise InvalidSetting(f"{folder} has a LoRA adapter; serve it with --vllm MODEL or --local MODEL, and --adapter")

@@ -179,7 +179,7 @@ class SplitFile:
     def read(cls, path: Path) -> SplitFile:
         """Read what ``write`` wrote; raises ``InvalidDataset`` for another kind of file, or a split that was edited."""
         body = files.read_json(path, InvalidDataset)
-        if not isinstance(body, dict) or body.get("format") != _FORMAT:
+        if body.get("format") != _FORMAT:
             raise InvalidDataset(f"{path.name} is not a split of this program; make one with `main.py split`")
         try:
             sides = {name: tuple(ids) for name, ids in body["sides"].items()}

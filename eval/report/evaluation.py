@@ -163,10 +163,7 @@ def _system(folder: Path) -> SystemResults:
 
 def _json(path: Path) -> dict[str, Any]:
     """An object from a file; empty where there is no such file."""
-    content = read_json(path, InvalidDataset) if path.exists() else {}
-    if not isinstance(content, dict):
-        raise InvalidDataset(f"{path} must be a JSON object, not a {type(content).__name__}")
-    return content
+    return read_json(path, InvalidDataset) if path.exists() else {}
 
 
 def _check_comparable(systems: Sequence[SystemResults]) -> None:

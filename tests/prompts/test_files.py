@@ -18,7 +18,7 @@ from llm.backends.capability_checks import CHECKS, CheckResult
 from llm.backends.transport import HTTPTransport
 from llm.thresholds import LabelThreshold, ThresholdStore
 from prompts.errors import InvalidSetting
-from prompts.files import digest_of, locked, make_folder, replacing, write_text_atomically
+from prompts.files import digest_of, locked, make_folder, read_json, replacing, write_text_atomically
 from service.access_control import Keys
 
 _WRITERS = 8
@@ -184,3 +184,17 @@ def test_no_other_module_locks_or_replaces_files_by_itself() -> None:
         source = path.read_text(encoding="utf-8")
         for word in ("fcntl", "mkstemp", "os.replace(", 'with_suffix(".new")', "FileLock("):
             assert word not in source, f"{path.relative_to(root)} has its own {word}; use prompts/files.py"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", r"m\.json:1 is not JSON"),
+        ("[1]", r"m\.json must be a JSON object, not a list"),
+        ("null", r"m\.json must be a JSON object, not a NoneType"),
+    ],
+)
+def test_a_json_file_without_an_object_is_an_error_that_names_it(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "m.json").write_text(content)
+    with pytest.raises(InvalidSetting, match=message):
+        read_json(tmp_path / "m.json", InvalidSetting)
