@@ -102,7 +102,7 @@ docs: .venv/run ## write docs/configuration.md and docs/http.md from the setting
 	@$(BIN)/python main.py reference
 
 .PHONY: wheel
-wheel: .venv/dev ## build the wheel (dist/), see docs/first-steps.md
+wheel: .venv/dev ## build the wheel (dist/), see docs/quick-start.md
 	$(BIN)/python -m hatchling build --target wheel --directory dist
 
 .PHONY: format

@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -26,8 +27,11 @@ from llm.strategies import STRATEGIES
 from main import main
 from marquee.settings import Settings, environment_name, read_settings
 from prompts import registry
+from service.app import create_app
 from service.reference import pages
-from service.schemas.classify import ClassifyRequest
+from service.schemas.classify import ClassifyAnswer, ClassifyRequest
+from service.schemas.routes import SimilarAnswer, SimilarRequest
+from service.services import Services
 from tests.test_architecture import MAY_IMPORT
 
 ROOT = Path(__file__).parent.parent
@@ -99,6 +103,114 @@ def test_every_setting_and_route_stands_in_the_references() -> None:
     assert "sk-" not in made["configuration.md"]
 
 
+# --- commands ---
+
+
+class Command(NamedTuple):
+    """A command of a page: the page, variables set before it, and the arguments of ``main.py``."""
+
+    page: Path
+    variables: tuple[str, ...]
+    arguments: tuple[str, ...]
+
+
+def _commands() -> Iterator[Command]:
+    """Every ``main.py …`` and ``marquee …`` in a block of shell commands, up to a pipe or a redirection."""
+    for page in PAGES:
+        for block in blocks(page):
+            if block.language in ("sh", "console"):
+                for line in block.words.replace("\\\n", " ").splitlines():
+                    if "main.py" in line or line.startswith("$ marquee"):
+                        yield from _commands_of(page, shlex.split(line.removeprefix("$ "), comments=True))
+
+
+def _commands_of(page: Path, words: list[str]) -> Iterator[Command]:
+    for place, word in enumerate(words):
+        if word.endswith("main.py") or (word == "marquee" and place == 0):
+            end = next((n for n, other in enumerate(words) if n > place and other in ("|", ">", "&&", ";")), len(words))
+            set_before = tuple(other for other in words[:place] if "=" in other)
+            yield Command(page, set_before, tuple(words[place + 1 : end]))
+
+
+COMMANDS = [command for command in _commands() if command.arguments and "…" not in command.arguments]
+
+
+def check_options(command: click.Command, arguments: tuple[str, ...]) -> None:
+    """Raise click's error where an option, a choice or a subcommand does not exist; files need not exist."""
+    context = click.Context(command, info_name=command.name)
+    options, rest, _ = command.make_parser(context).parse_args(list(arguments))
+    for parameter in command.params:
+        given = options.get(parameter.name or "")
+        for value in given if isinstance(given, list) else [given]:
+            if isinstance(parameter.type, click.Choice) and isinstance(value, str):
+                parameter.type.convert(value, parameter, context)
+    if isinstance(command, click.Group) and rest:
+        _, subcommand, after = command.resolve_command(context, rest)
+        assert subcommand is not None
+        check_options(subcommand, tuple(after))
+    else:
+        assert not rest, f"unexpected arguments: {rest}"
+
+
+def test_every_command_of_a_page_has_options_that_exist() -> None:
+    assert len(COMMANDS) > 60
+    wrong = []
+    for command in COMMANDS:
+        try:
+            check_options(main, command.arguments)
+        except (click.UsageError, AssertionError) as error:
+            wrong.append(f"{command.page.relative_to(ROOT)}: {' '.join(command.arguments)}: {error}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("arguments", [("classify", "x", "--labls", "a"), ("clasify", "x"), ("taxonomies", "a", "b")])
+def test_a_wrong_command_is_found(arguments: tuple[str, ...]) -> None:
+    with pytest.raises((click.UsageError, AssertionError)):
+        check_options(main, arguments)
+
+
+def _cheap() -> Iterator[Command]:
+    """Commands that the embedded classifier runs within a second on files of the repository."""
+    for command in COMMANDS:
+        name, *rest = command.arguments
+        needs_more = {"--url", "--lookup", "parcels", "parcel", "gym"} & set(rest)
+        files = [word for word in rest if re.search(r"\.(csv|yaml|jsonl)$", word)]
+        cheap = name in ("classify", "taxonomies", "prompts", "data") and not command.variables
+        if cheap and not needs_more and all((ROOT / file).exists() for file in files):
+            yield command
+
+
+def test_cheap_commands_of_all_pages_run(away: Path) -> None:
+    (away / "docs").symlink_to(DOCS)
+    (away / "data").symlink_to(ROOT / "data")
+    ran = {" ".join(command.arguments): CliRunner().invoke(main, command.arguments) for command in _cheap()}
+    assert len(ran) > 5
+    assert not {words: result.output for words, result in ran.items() if result.exit_code}
+
+
+# --- the HTTP API ---
+
+
+@pytest.mark.parametrize(
+    ("page", "fields"),
+    [
+        ("http-api.md", ClassifyRequest.model_fields.keys() | ClassifyAnswer.model_fields.keys()),
+        ("similar-films.md", SimilarRequest.model_fields.keys() | SimilarAnswer.model_fields.keys()),
+    ],
+)
+def test_every_field_of_a_request_and_an_answer_is_on_its_page(page: str, fields: set[str]) -> None:
+    assert fields <= set(re.findall(r"`(\w+)`", (DOCS / page).read_text(encoding="utf-8")))
+
+
+def test_the_first_request_of_the_http_page_is_answered_as_shown(embedded: Matcher) -> None:
+    text = (DOCS / "http-api.md").read_text(encoding="utf-8")
+    sent, shown = re.search(r"-d '(\{.*?\})'", text), re.search(r"```json\n(.*?)```", text, re.DOTALL)
+    assert sent
+    assert shown
+    app = create_app(Services(lambda choice: embedded, lambda: None, lambda: None, "tmdb"))
+    assert app.test_client().post("/classify", json=json.loads(sent[1])).get_json() == json.loads(shown[1])
+
+
 # --- endpoints ---
 
 
@@ -115,7 +227,7 @@ def test_every_setting_and_route_stands_in_the_references() -> None:
 )
 @pytest.mark.usefixtures("away")
 def test_a_block_of_settings_pasted_into_env_lets_that_endpoint_answer(head: str, model: str) -> None:
-    text = (DOCS / "endpoints.md").read_text(encoding="utf-8")
+    text = (DOCS / "language-models.md").read_text(encoding="utf-8")
     section = text.partition(f"\n## {head}\n")[2].partition("\n## ")[0]
     found = [words for language, _, words in _BLOCK.findall(section) if language == "sh" and _only_settings(words)]
     Path(".env").write_text("\n".join(found), encoding="utf-8")
@@ -130,7 +242,7 @@ def _only_settings(words: str) -> bool:
 
 
 def test_the_endpoints_page_lists_every_strategy_and_every_capability_check() -> None:
-    text = (DOCS / "endpoints.md").read_text(encoding="utf-8")
+    text = (DOCS / "language-models.md").read_text(encoding="utf-8")
     heads = re.search(r"^\| endpoint \|(.*)\|$", text, re.MULTILINE)
     assert heads
     assert re.findall(r"`(\w+)`", heads[1]) == list(STRATEGIES)
@@ -139,7 +251,7 @@ def test_the_endpoints_page_lists_every_strategy_and_every_capability_check() ->
 
 
 def test_the_endpoints_page_gives_vllm_the_flags_that_we_start_it_with() -> None:
-    shown = re.search(r"^vllm serve .*?[^\\]$", (DOCS / "endpoints.md").read_text(), re.MULTILINE | re.DOTALL)
+    shown = re.search(r"^vllm serve .*?[^\\]$", (DOCS / "language-models.md").read_text(), re.MULTILINE | re.DOTALL)
     assert shown
     assert set(FLAGS) <= set(shlex.split(shown[0].replace("\\\n", " ")))
 
@@ -150,7 +262,7 @@ def test_the_endpoints_page_gives_vllm_the_flags_that_we_start_it_with() -> None
 def test_every_command_of_the_first_steps_runs(own_shelf: Path, away: Path) -> None:
     (away / "docs").symlink_to(DOCS)
     (away / "data").symlink_to(ROOT / "data")
-    found = "".join(block.words for block in blocks(DOCS / "first-steps.md") if block.language == "sh")
+    found = "".join(block.words for block in blocks(DOCS / "quick-start.md") if block.language == "sh")
     for line in found.splitlines():
         if line.startswith("cp "):
             shutil.copy(*line.split()[1:])
@@ -163,7 +275,7 @@ def test_every_command_of_the_first_steps_runs(own_shelf: Path, away: Path) -> N
 
 
 def test_the_bodies_of_the_first_steps_are_requests() -> None:
-    found = "".join(block.words for block in blocks(DOCS / "first-steps.md") if block.language == "sh")
+    found = "".join(block.words for block in blocks(DOCS / "quick-start.md") if block.language == "sh")
     bodies = re.findall(r"-d '(\{.*\})'", found)
     assert len(bodies) == 2
     for body in bodies:
