@@ -227,7 +227,7 @@ def _classifier_in_words(settings: Settings, trained: Path | None) -> str:
     services = build(settings)
     name = services.model
     if not settings.uses_language_model:
-        return f"{name} (no endpoint or key is set, so the small model in this process answers; see docs/language-models.md)"
+        return f"{name} (no endpoint or key is set: the embedded classifier answers; see docs/language-models.md)"
     problem = services.check()
     return f"{name} at {without_login(settings.base_url)}" + (f"\n  warning: {problem.detail}" if problem else "")
 

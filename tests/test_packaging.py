@@ -23,7 +23,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encod
 SERVICES = COMPOSE["services"]
 # Continued lines count as one.
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
-ENDPOINTS = (ROOT / "docs" / "endpoints.md").read_text(encoding="utf-8")
+ENDPOINTS = (ROOT / "docs" / "language-models.md").read_text(encoding="utf-8")
 
 
 def filled_in(value: str) -> str:
