@@ -13,7 +13,7 @@ from llm import strategies
 from llm.backends.capabilities import CapabilityProbe
 from llm.backends.endpoint import BadAddress, correct_base_url
 from llm.backends.openai_compatible import EndpointSettings, OpenAICompatible
-from llm.classifier import Classifier
+from llm.classifier import Classifier, Prediction
 from llm.embedded.matcher import Matcher, matcher
 from llm.language_model import ExampleSelector, LanguageModel, NearestExamples, StaticExamples
 from llm.wrappers.cache import AnswerStore, Cached
@@ -21,8 +21,11 @@ from marquee.factory import endpoint_settings
 from marquee.settings import read_settings
 from prompts import registry
 from prompts.errors import InvalidSetting
+from prompts.installation import naming_extras
 from prompts.network import without_login
+from prompts.taxonomy import Taxonomy
 from prompts.template import FewShotExample
+from prompts.text import Text
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,13 @@ class BackendSpec:
     def uses_language_model(self) -> bool:
         """Whether it is a language model, which takes a prompt, a strategy and examples."""
         return self.base_url is not None or isinstance(self.classifier, LanguageModel)
+
+    @naming_extras("marquee.MarqueeClassifier")
+    def classify(
+        self, texts: Sequence[Text], taxonomy: Taxonomy, examples: ExampleSelector | None = None
+    ) -> list[Prediction]:
+        """A prediction per text; raises as ``opened`` does, and ``MissingExtra`` where a library is missing."""
+        return self.opened(examples).classify(texts, taxonomy)
 
     def opened(self, examples: ExampleSelector | None = None) -> Classifier:
         """The classifier.

@@ -233,7 +233,7 @@ class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             self.classifier, self.base_url, self.model, self._secret(), self.strategy, self.prompt, self.cache
         )
         examples = few_shot_examples(fitted.examples, fitted.taxonomy.name, self.few_shot if self.nearest else 0)
-        found = spec.opened(examples).classify(texts, fitted.taxonomy)
+        found = spec.classify(texts, fitted.taxonomy, examples)
         failed = [(place, one.problem.detail) for place, one in enumerate(found) if one.problem]
         if failed:
             place, why = failed[0]

@@ -72,7 +72,11 @@ def test_a_folder_without_an_adapter_or_with_another_kind_is_refused_by_name(tmp
     with pytest.raises(InvalidSetting, match="without weights"):
         load_adapter(tmp_path)
     (tmp_path / "adapter_model.safetensors").write_bytes(b"")
-    for wrong, said in (("[]", "not a JSON object"), ("{}", "not that of a LoRA adapter"), ("{", "cannot be read")):
+    for wrong, said in (
+        ("[]", "must be a JSON object, not a list"),
+        ("{}", "not that of a LoRA adapter"),
+        ("{", "cannot be read"),
+    ):
         (tmp_path / "adapter_config.json").write_text(wrong)
         with pytest.raises(InvalidSetting, match=said):
             load_adapter(tmp_path)

@@ -74,6 +74,12 @@ def test_a_missing_library_is_an_error_that_names_the_extra(name: str, arguments
         getattr(marquee, name)(**arguments)
 
 
+def test_the_estimator_names_the_extra_of_a_missing_library_too() -> None:
+    estimator = marquee.MarqueeClassifier(taxonomy=["a", "b"], classifier=WithoutLibrary()).fit(TICKETS)
+    with pytest.raises(MissingExtra, match=r"marquee.MarqueeClassifier needs the extra 'llm': pip install"):
+        estimator.predict(TICKETS)
+
+
 def test_every_public_name_exists_and_is_listed_in_order() -> None:
     assert list(marquee.__all__) == sorted(marquee.__all__)
     assert all(getattr(marquee, name) is not None for name in marquee.__all__)
