@@ -211,13 +211,13 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def target_table(rows: Sequence[Sequence[str]]) -> str:
     """Return the table of targets, of rows that ``target`` made."""
-    return table(("quantity", "target", "measured", ""), rows)
+    return table(("what", "measured", "target", "reached"), rows)
 
 
 def target(
     what: str, value: float, bound: float | None, unit: str = "", *, most: bool = False, shown: str = ""
 ) -> list[str]:
-    """Return a row: quantity, target, measured value, and whether the target is reached.
+    """Return a row: quantity, measured value, target, and whether the target is reached.
 
     Args:
         what: the quantity.
@@ -229,7 +229,7 @@ def target(
     """
     measured = shown or f"{value:,.2f} {unit}".strip()
     if bound is None:
-        return [what, "", measured, ""]
+        return [what, measured, "", ""]
     reached = value <= bound if most else value >= bound
     wanted = f"{'≤' if most else '≥'} {bound:g} {unit}".strip()
-    return [what, wanted, measured, "reached" if reached else "**not reached**"]
+    return [what, measured, wanted, "yes" if reached else "**no**"]

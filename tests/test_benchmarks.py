@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from benchmarks import embedded as embedded_benchmark
-from benchmarks.measure import Rounds
+from benchmarks.measure import Rounds, target
 from llm.embedded.matcher import Matcher
 
 ROOT = Path(__file__).parent.parent
@@ -44,6 +44,21 @@ def test_programs_that_benchmarks_start_import_names_that_exist() -> None:
         module = importlib.import_module(str(statement.module))
         for name in statement.names:
             assert hasattr(module, name.name) or find_spec(f"{statement.module}.{name.name}"), ast.unparse(statement)
+
+
+@pytest.mark.parametrize(
+    ("value", "bound", "most", "cells"),
+    [
+        (6.27, 10, False, ["6.27 times", "≥ 10 times", "**no**"]),
+        (13.0, 10, False, ["13.00 times", "≥ 10 times", "yes"]),
+        (1.53, 1.5, True, ["1.53 times", "≤ 1.5 times", "**no**"]),
+        (5.54, None, False, ["5.54 times", "", ""]),
+    ],
+)
+def test_a_row_of_the_targets_has_the_value_the_target_and_whether_it_is_reached(
+    value: float, bound: float | None, most: bool, cells: list[str]
+) -> None:
+    assert target("a", value, bound, "times", most=most) == ["a", *cells]
 
 
 @pytest.mark.parametrize("name", ["llm", "gpu", "embedded", "similarity", "service", "bulk", "bulk_killed"])
@@ -123,5 +138,5 @@ def test_the_ceiling_is_that_of_the_number_format_in_use(
     names = ("stock", "encode", "classify", "unseen", "one", "first")
     rounds = Rounds({name: [1.0] for name in names} | {"matmul": [seconds]})
     printed = embedded_benchmark.report(rounds, embedded, ["a plot"], "texts")
-    assert f"| share of torch's {chosen} matmul |  | {expected} |" in printed  # eight bits only with "auto"
+    assert f"| share of torch's {chosen} matmul | {expected} |  |" in printed  # eight bits only with "auto"
     assert f"{chosen} on a CPU with " in printed

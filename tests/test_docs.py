@@ -84,6 +84,14 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert not anchor or anchor in _anchors(there), f"{target}#{anchor}"
 
 
+@pytest.mark.parametrize("folder", ["eval", "benchmarks"])
+def test_tables_of_results_have_at_most_eight_rows(folder: str) -> None:
+    text = (ROOT / folder / "RESULTS.md").read_text(encoding="utf-8")
+    tables = re.findall(r"^\|.*\n\|[-:|]+\|\n((?:\|.*\n)+)", text, re.MULTILINE)
+    assert len(tables) > 8
+    assert max(len(table.splitlines()) for table in tables) <= 8
+
+
 def _anchors(page: Path) -> set[str]:
     heads = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", head).strip().lower().replace(" ", "-") for head in heads}
