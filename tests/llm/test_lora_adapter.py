@@ -75,7 +75,7 @@ def test_a_folder_without_an_adapter_or_with_another_kind_is_refused_by_name(tmp
     for wrong, said in (
         ("[]", "must be a JSON object, not a list"),
         ("{}", "not that of a LoRA adapter"),
-        ("{", "cannot be read"),
+        ("{", "is not JSON"),
     ):
         (tmp_path / "adapter_config.json").write_text(wrong)
         with pytest.raises(InvalidSetting, match=said):
