@@ -101,6 +101,11 @@ bench-similarity: .venv/dev ## encoding, search and serving of similar films aga
 docs: .venv/run ## write docs/configuration.md and docs/http.md from the settings and routes
 	@$(BIN)/python main.py reference
 
+.PHONY: site
+site: var/site-env/stamp ## build the documentation as a site (var/site/index.html), without network
+	@NO_MKDOCS_2_WARNING=1 var/site-env/bin/python -m mkdocs build --quiet --strict --clean
+	@echo "var/site/index.html"
+
 .PHONY: wheel
 wheel: .venv/dev ## build the wheel (dist/), see docs/quick-start.md
 	$(BIN)/python -m hatchling build --target wheel --directory dist
@@ -116,6 +121,11 @@ format: .venv/dev ## rewrite the code in ruff's format
 	@$(PYTHON) -m venv .venv || { echo "python3-venv is needed: apt install python3-venv"; exit 1; }
 	@echo "Installing the requirements into .venv (about 1.6 GB; once) ..."
 	@$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+var/site-env/stamp: requirements-site.txt
+	@$(PYTHON) -m venv var/site-env || { echo "python3-venv is needed: apt install python3-venv"; exit 1; }
+	@var/site-env/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-site.txt
 	@touch $@
 
 .venv/notebook: .venv/run requirements-notebook.txt
