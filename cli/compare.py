@@ -83,6 +83,5 @@ def report(
     if data:
         loaded = DataOptions(taxonomy, text_field=text_field, labels_field=labels_field).load(data)
         texts = {example.id: example.text.body for example in loaded.examples}
-    evaluation = read(folder)
-    for path in write(evaluation, texts, evaluation.intervals()):
+    for path in write(read(folder), texts):
         click.echo(path)

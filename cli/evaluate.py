@@ -195,8 +195,7 @@ def _rescore(folder: Path) -> None:
 def _write_report(folder: Path) -> None:
     from eval.report import read, write
 
-    evaluation = read(folder)
-    for path in write(evaluation, intervals=evaluation.intervals()):
+    for path in write(read(folder)):
         say(f"report: {path}")
 
 

@@ -25,6 +25,7 @@ from eval.significance import (
 from prompts.errors import InvalidSetting
 
 _ALPHA = 1 - LEVEL
+_COMPARED = ("micro-F1", "macro-F1", "accuracy")
 _GATED = {name: METRICS[name] for name in ("micro-F1", "macro-F1")}
 
 
@@ -114,6 +115,26 @@ def compare(a: RunResults, b: RunResults, common: bool = False, seed: int = 0) -
     p_values = holm(randomisation_test(first, second, seed=seed))
     tested = [replace(one, p=p_values[one.metric]) for one in _differences(first, second, seed)]
     return Comparison(pair, (*tested, *_average_precision(pair, seed)))
+
+
+def compare_with_others(run: RunResults, others: Sequence[RunResults], seed: int = 0) -> list[Comparison]:
+    """Compare F1 (or accuracy) of one run, as B, with that of each other run, as A, over the texts that both have.
+
+    The p values are Holm-corrected over all metrics and runs. Errors are those of ``eval.results.paired``.
+    """
+    found: list[Comparison] = []
+    p_values: dict[tuple[int, str], float] = {}
+    for place, other in enumerate(others):
+        pair = paired(other, run, common=True)
+        metrics = {name: metric for name, metric in headlines(pair.a, pair.b).items() if name in _COMPARED}
+        first, second = _sums(pair.a, metrics), _sums(pair.b, metrics)
+        found.append(Comparison(pair, tuple(_differences(first, second, seed))))
+        p_values |= {(place, name): p for name, p in randomisation_test(first, second, seed=seed).items()}
+    corrected = holm(p_values)
+    return [
+        replace(one, differences=tuple(replace(row, p=corrected[place, row.metric]) for row in one.differences))
+        for place, one in enumerate(found)
+    ]
 
 
 def gate(old_run: Path, new_run: Path, margin: float, common: bool = False) -> GateResult:

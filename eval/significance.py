@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eval.metrics import Labels, Metric, Numbers, weighted_macro_average_precision
 
+Name = TypeVar("Name")
 RESAMPLES = 2_000
 SWAPS = 10_000
 LEVEL = 0.95
@@ -107,9 +109,9 @@ def randomisation_test(first: Sums, second: Sums, swaps: int = SWAPS, seed: int 
     return {name: (count + 1) / (swaps + 1) for name, count in extreme.items()}
 
 
-def holm(p_values: Mapping[str, float]) -> Mapping[str, float]:
+def holm(p_values: Mapping[Name, float]) -> Mapping[Name, float]:
     """p values corrected for several tests (Holm 1979); each may be compared with the significance level itself."""
-    adjusted: dict[str, float] = {}
+    adjusted: dict[Name, float] = {}
     highest = 0.0
     for rank, (name, p) in enumerate(sorted(p_values.items(), key=lambda pair: pair[1])):
         highest = max(highest, min(1.0, (len(p_values) - rank) * p))

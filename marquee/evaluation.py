@@ -82,8 +82,7 @@ class EvaluationResult:
             The path of ``report.html``.
         """
         written = self._folder.path / "runs"
-        evaluation = read(written)
-        write(evaluation, intervals=evaluation.intervals())
+        write(read(written))
         shutil.copytree(written, folder, dirs_exist_ok=True)
         return Path(folder) / "report.html"
 

@@ -112,10 +112,11 @@ class ReportTable:
 
 @dataclass(frozen=True)
 class Note:
-    """A paragraph."""
+    """A paragraph; a ``finding`` is part of the result, others explain."""
 
     kind: ClassVar[str] = "note"
     text: str
+    finding: bool = False
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def slices_section(evaluation: Evaluation) -> Section | None:
     """Mean F1 by label frequency, and micro-F1 by text length; None where neither can be divided."""
     parts = [part for part in (_by_frequency(evaluation), _by_length(evaluation)) if part]
     lead = "Mean F1 of frequent, medium and rare labels; micro-F1 by quartile of the text length."
-    return Section("slices", "Label frequency and text length", lead, tuple(parts)) if parts else None
+    return Section("slices", "Slices", lead, tuple(parts)) if parts else None
 
 
 def legend(evaluation: Evaluation, values: Sequence[str] = (), title: str = "") -> Legend:
@@ -195,7 +195,7 @@ def examples_section(evaluation: Evaluation, texts: Mapping[str, str] | None) ->
         "The most confident errors; without scores, the texts with most errors. They show whether the true labels are "
         "wrong or the text does not contain the information."
     )
-    return Section("examples", "Examples", lead, tuple(folds))
+    return Section("worst-errors", "Worst errors", lead, tuple(folds))
 
 
 def worst_rows(system: SystemResults, count: int = _EXAMPLES) -> list[int]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eval.compare import Comparison, compare_with_others
 from eval.input_variants import VARIANTS
 from eval.results import RunResults, run_folders
 from eval.run import ORDER_FILE
@@ -105,6 +106,15 @@ class Evaluation:
             system.name: {metric: (one.low, one.high) for metric, one in intervals(system.run).items()}
             for system in self.systems
         }
+
+    def comparisons(self) -> list[Comparison]:
+        """Paired tests of the best system, as B, against each other system that reads the texts, Holm-corrected.
+
+        Systems without a text in common with the best one are left out.
+        """
+        best, *others = self.nontrivial
+        ids = set(best.run.ids)
+        return compare_with_others(best.run, [other.run for other in others if not ids.isdisjoint(other.run.ids)])
 
     @property
     def reference(self) -> SystemResults:

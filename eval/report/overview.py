@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from eval.compare import Comparison, Difference
 from eval.report import charts
 from eval.report.document import (
     MISSING,
@@ -23,8 +24,10 @@ from eval.report.document import (
     percent,
 )
 from eval.report.evaluation import Bounds, Evaluation, SystemResults
+from eval.significance import SWAPS
 
 Intervals = Mapping[str, Bounds]
+SYSTEMS = "Every system over the same texts"
 _LONGEST_LIST = 40
 
 
@@ -44,7 +47,7 @@ def money(value: float) -> str:
 class Column:
     """One metric of the tables, by its name in ``metrics.json``; ``group`` is the heading above it.
 
-    ``several``: it is meaningful only where a text may have several labels.
+    ``several``: it is meaningful only where a text may have several labels. ``main``: it is in the first table.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Column:
     show: Callable[[float], str] = decimal
     better: Literal["high", "low", "neither"] = "high"
     several: bool = False
+    main: bool = False
 
     def best(self, systems: Sequence[SystemResults]) -> float | None:
         """The best value; None where no value is better, or several systems share it."""
@@ -69,18 +73,57 @@ def available(systems: Sequence[SystemResults], single: bool) -> list[Column]:
     return [column for column in suitable if any(system.metric(column.name) is not None for system in systems)]
 
 
-def overview_section(evaluation: Evaluation, intervals: Intervals) -> Section:
-    """Quality, calibration and failures of every system; ``intervals`` are 95% bounds by system and metric."""
+def overview_section(evaluation: Evaluation, intervals: Intervals, comparisons: Sequence[Comparison]) -> Section:
+    """Quality, calibration and failures of every system, and the paired tests of the best one.
+
+    ``intervals`` are 95% bounds by system and metric.
+    """
     columns = [column for column in _columns(evaluation) if column.group not in (SPEED, COST)]
+    main = [column for column in columns if column.main]
     ceiling = CEILINGS.get(evaluation.taxonomy_name, {})
     dots = charts.dots([_dot(evaluation, system, intervals) for system in evaluation.compared], ceiling.get("micro-F1"))
-    rows = _rows(evaluation, columns, intervals)
+    parts: list[Part] = [Figure(dots, DOTS), _quality_table(SYSTEMS, main, evaluation, intervals)]
+    parts += [Note(text, finding=True) for text in _significance(comparisons)]
+    parts.append(Note(" ".join(_legend(evaluation))))
     if ceiling:
+        parts.append(Note(CEILING_NOTES[evaluation.taxonomy_name]))
+    if more := [column for column in columns if not column.main]:
+        parts.append(
+            Fold("More metrics", (_quality_table("More metrics of every system", more, evaluation, intervals),))
+        )
+    if rules := _decode_rules(evaluation):
+        parts.append(Fold("Decode rules", tuple(rules)))
+    return Section("overview", "Overview", _lead(evaluation.compared, ceiling), tuple(parts))
+
+
+def _quality_table(
+    caption: str, columns: Sequence[Column], evaluation: Evaluation, intervals: Intervals
+) -> ReportTable:
+    rows = _rows(evaluation, columns, intervals)
+    ceiling = CEILINGS.get(evaluation.taxonomy_name, {})
+    if any(column.name in ceiling for column in columns):
         cells = [Cell.of(ceiling.get(column.name)) for column in columns]
         rows.insert(0, TableRow.of("label ceiling", *cells, kind="ceiling"))
-    notes = [Note(text) for text in _notes(evaluation, intervals, bool(ceiling))]
-    parts: tuple[Part, ...] = (Figure(dots, DOTS), _table("Every system over the same texts", columns, rows), *notes)
-    return Section("overview", "Overview", _lead(evaluation.compared, ceiling, intervals), parts)
+    return _table(caption, columns, rows)
+
+
+def _significance(comparisons: Sequence[Comparison]) -> Iterator[str]:
+    """The outcome of each paired test as a sentence; the best system is B."""
+    for one in comparisons:
+        best, other = one.pair.b.system, one.pair.a.system
+        for relation, run in (("better", "B"), ("worse", "A")):
+            if changes := [_change(row) for row in one.differences if row.better == run]:
+                yield f"{best} is {relation} than {other} on {' and on '.join(changes)}."
+        if equal := [_change(row) for row in one.differences if not row.better]:
+            yield f"No difference found between {best} and {other} on {' and on '.join(equal)}."
+
+
+def _change(row: Difference) -> str:
+    p, sign = row.p or 0.0, -1 if row.better == "A" else 1
+    low, high = sorted((sign * row.low, sign * row.high))
+    chance = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+    by = f" by {abs(row.difference):.3f}" if row.better else f": {row.difference:+z.3f}"
+    return f"{row.metric}{by} (95% interval {low:z.3f} to {high:z.3f}, {chance})"
 
 
 def cost_section(evaluation: Evaluation) -> Section | None:
@@ -111,7 +154,7 @@ def _dot(evaluation: Evaluation, system: SystemResults, intervals: Intervals) ->
 
 
 def _table(caption: str, columns: Sequence[Column], rows: Sequence[TableRow]) -> ReportTable:
-    explained = (Head(column.name, column.about, column.group) for column in columns)
+    explained = (Head(column.name, column.about, "" if column.main else column.group) for column in columns)
     return ReportTable(caption, heads("system", *explained), tuple(rows))
 
 
@@ -136,7 +179,7 @@ def _cell(column: Column, system: SystemResults, best: float | None, bounds: Bou
     return Cell(column.show(value), sub, value, best=value == best)
 
 
-def _lead(systems: Sequence[SystemResults], ceiling: Mapping[str, float], intervals: Intervals) -> str:
+def _lead(systems: Sequence[SystemResults], ceiling: Mapping[str, float]) -> str:
     first = systems[0].metric("micro-F1")
     if first is None:
         return "No system has a micro-F1 yet."
@@ -145,27 +188,25 @@ def _lead(systems: Sequence[SystemResults], ceiling: Mapping[str, float], interv
         lead += f", {decimal(first - second)} ahead of {systems[1].name}"
     if ceiling:
         lead += f" and {decimal(ceiling['micro-F1'] - first)} below the label ceiling"
-    return lead + "." + (" The intervals of the first two overlap." if _overlap(systems[:2], intervals) else "")
+    return lead + "."
 
 
-def _overlap(systems: Sequence[SystemResults], intervals: Intervals) -> bool:
-    known = [intervals.get(system.name, {}).get("micro-F1") for system in systems]
-    bounds = [pair for pair in known if pair]
-    return len(bounds) == 2 and bounds[1][1] >= bounds[0][0]
-
-
-def _notes(evaluation: Evaluation, intervals: Intervals, ceiling: bool) -> list[str]:
-    notes = ["Bold: best of its column, without dummy baselines."] if len(evaluation.compared) > 1 else []
-    if intervals:
-        notes.append("Below a value: its 95% interval (grouped bootstrap).")
-    if ceiling:
-        notes.append(CEILING_NOTES[evaluation.taxonomy_name])
+def _legend(evaluation: Evaluation) -> Iterator[str]:
+    """How to read the tables, a sentence each."""
+    yield "Below a value: its 95% interval (grouped bootstrap)."
+    if len(evaluation.compared) > 1:
+        yield "Bold: best of its column, without dummy baselines."
+    if len(evaluation.nontrivial) > 1:
+        yield f"p: paired randomisation test over the same texts ({SWAPS:,} swaps), corrected by Holm."
     if not any(system.trivial for system in evaluation.compared):
-        notes.append("No dummy baseline was evaluated; `prior` and `random` show what chance gives.")
+        yield "No dummy baseline was evaluated; `prior` and `random` show what chance gives."
+
+
+def _decode_rules(evaluation: Evaluation) -> list[Note]:
     using: dict[str, list[str]] = {}
     for system in evaluation.compared:
         using.setdefault(system.run.manifest.get("decode_rule") or "", []).append(system.name)
-    return notes + [f"Decode rule of {', '.join(names)}: {rule}." for rule, names in using.items() if rule]
+    return [Note(f"Decode rule of {', '.join(names)}: {rule}.") for rule, names in using.items() if rule]
 
 
 def provenance_section(evaluation: Evaluation) -> Section:
@@ -230,23 +271,24 @@ CEILING_NOTES = {
 }
 
 QUALITY, CALIBRATION, SPEED, COST, FAILURES = "Quality", "Calibration", "Speed", "Cost", "Failures"
+ECE = "Distance of score and share true in 15 bins of equal mass, mean of labels."
 COLUMNS = (
-    Column("micro-F1", QUALITY, "F1 over all pairs of text and label; frequent labels weigh most."),
-    Column("macro-F1", QUALITY, "Mean of the labels' F1: every label weighs the same, also the rare ones."),
-    Column("micro-precision", QUALITY, "TP / (TP + FP) over all pairs of text and label."),
-    Column("micro-recall", QUALITY, "TP / (TP + FN) over all pairs of text and label."),
-    Column("accuracy", QUALITY, "Share of texts whose label is predicted correctly."),
+    Column("micro-F1", QUALITY, "F1 over all pairs of text and label; frequent labels weigh most.", main=True),
+    Column("macro-F1", QUALITY, "Mean of the labels' F1; every label has the same weight.", main=True),
+    Column("micro-precision", QUALITY, "TP / (TP + FP) over all pairs of text and label.", main=True),
+    Column("micro-recall", QUALITY, "TP / (TP + FN) over all pairs of text and label.", main=True),
+    Column("accuracy", QUALITY, "Share of texts whose label is predicted correctly.", main=True),
+    Column("Jaccard", QUALITY, "Mean over texts of |Y∩Ŷ| / |Y∪Ŷ|.", several=True, main=True),
+    Column("ECE", CALIBRATION, ECE, better="low", main=True),
+    Column("invalid", FAILURES, "Share of texts with a problem; counted as without labels.", percent, "low", main=True),
     Column("samples-F1", QUALITY, "Mean of the texts' F1.", several=True),
-    Column("Jaccard", QUALITY, "Mean over texts of |Y∩Ŷ| / |Y∪Ŷ|.", several=True),
     Column("subset accuracy", QUALITY, "Share of texts whose set of labels is predicted exactly."),
     Column("AL-1", QUALITY, "Share of texts with at least one true label predicted.", several=True),
     Column("AL-2", QUALITY, "Share of texts with at least two true labels predicted.", several=True),
     Column("macro-AP", QUALITY, "Mean of the labels' average precision (area under precision–recall); no threshold."),
     Column("LRAP", QUALITY, "Label ranking average precision: how high the true labels rank.", several=True),
-    Column(
-        "ECE", CALIBRATION, "Distance of score and share true in 15 bins of equal mass, mean of labels.", decimal, "low"
-    ),
     Column("Brier", CALIBRATION, "Mean squared distance of score and truth (0 or 1).", better="low"),
+    Column("abstentions", FAILURES, "Share of texts without a problem and without a label.", percent, "neither"),
     Column("p50 ms", SPEED, "Median latency in milliseconds of texts classified one at a time.", quantity, "low"),
     Column("p95 ms", SPEED, "95th percentile of the latency in milliseconds.", quantity, "low"),
     Column("texts/s", SPEED, "Throughput of batches: texts per second.", quantity),
@@ -255,6 +297,4 @@ COLUMNS = (
     Column("cached tokens per 1,000", COST, "Prompt tokens in the endpoint's prefix cache.", quantity, "neither"),
     Column("written tokens per 1,000", COST, "Completion tokens.", quantity, "low"),
     Column("USD per 1,000", COST, "US dollars for 1,000 texts at list prices.", money, "low"),
-    Column("invalid", FAILURES, "Share of texts with a problem; they count as texts without labels.", percent, "low"),
-    Column("abstentions", FAILURES, "Share of texts without a problem and without a label.", percent, "neither"),
 )

@@ -17,7 +17,7 @@ from eval.report import charts, curves, errors
 from eval.report.document import Document, Figure, Fold, Grid, Legend, Part, Section
 from eval.report.evaluation import Evaluation
 from eval.report.llm_section import llm_section
-from eval.report.overview import Intervals, available, cost_section, overview_section, provenance_section
+from eval.report.overview import available, cost_section, overview_section, provenance_section
 from prompts.files import write_text_atomically
 
 _FOLDER = Path(__file__).parent
@@ -37,19 +37,20 @@ _SERIES = " ".join(f".marquee .s{place} {{ --c: {colour}; }}" for place, colour 
 _ROW = 18
 
 
-def write(
-    evaluation: Evaluation, texts: Mapping[str, str] | None = None, intervals: Intervals | None = None
-) -> list[Path]:
+def write(evaluation: Evaluation, texts: Mapping[str, str] | None = None) -> list[Path]:
     """Write ``report.html`` and ``report.md`` into the folder of an evaluation; the same input gives the same bytes.
 
-    ``texts`` by id give excerpts of examples; without them the files contain no text. ``intervals`` are 95% bounds by
-    system and metric, such as ``{"embedded": {"micro-F1": (.38, .41)}}``.
+    ``texts`` by id give excerpts of errors; without them the files contain no text.
     """
-    document = _compose(evaluation, texts, intervals or {})
+    return write_document(_compose(evaluation, texts), evaluation.folder)
+
+
+def write_document(document: Document, folder: Path) -> list[Path]:
+    """Write a document as ``report.html`` and ``report.md`` into a folder."""
     files = {"report.html": _html(document), "report.md": _markdown(document)}
     for name, content in files.items():
-        write_text_atomically(evaluation.folder / name, content)
-    return [evaluation.folder / name for name in files]
+        write_text_atomically(folder / name, content)
+    return [folder / name for name in files]
 
 
 def part_as_markdown(part: Part) -> str:
@@ -70,17 +71,17 @@ def environment() -> Environment:
     )
 
 
-def _compose(evaluation: Evaluation, texts: Mapping[str, str] | None, intervals: Intervals) -> Document:
+def _compose(evaluation: Evaluation, texts: Mapping[str, str] | None) -> Document:
     """All sections; those without content are left out."""
     sections = [
-        overview_section(evaluation, intervals),
+        overview_section(evaluation, evaluation.intervals(), evaluation.comparisons()),
         errors.labels_section(evaluation),
         errors.slices_section(evaluation),
-        errors.errors_section(evaluation),
         curves.precision_section(evaluation),
         curves.reliability_section(evaluation),
-        cost_section(evaluation),
+        errors.errors_section(evaluation),
         llm_section(evaluation),
+        cost_section(evaluation),
         errors.examples_section(evaluation, texts),
         provenance_section(evaluation),
     ]
@@ -145,8 +146,10 @@ def _digest(content: str) -> str:
 
 
 def _breakable(name: str) -> Markup:
-    """A name that may be broken after its punctuation."""
-    return Markup(re.sub(r"([:/@_])(?=\S)", r"\1<wbr>", str(escape(name))))
+    """A name that may be broken after its punctuation, but not at a hyphen."""
+    marked = re.sub(r"([:/@_])(?=\S)", "\\1\0", str(escape(name)))
+    whole = re.sub(r"[^\s\0]+-[^\s\0]+", r'<span class="word">\g<0></span>', marked)
+    return Markup(whole.replace("\0", "<wbr>"))
 
 
 def _coded(text: str) -> Markup:

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from eval.compare import Comparison, compare
+from eval.compare import Comparison, compare, compare_with_others
+from eval.metrics import METRICS
 from eval.results import RunResults
+from eval.significance import Sums, group_numbers, holm, randomisation_test
 from prompts.errors import InvalidDataset
 from tests.eval.runs import noisy_rows, row, write_run
 
@@ -124,3 +126,15 @@ def test_a_run_that_was_not_finished_is_told(tmp_path: Path) -> None:
     manifest = json.loads((tmp_path / "a" / "manifest.json").read_text())
     (tmp_path / "a" / "manifest.json").write_text(json.dumps({**manifest, "texts": 3}))
     assert compare(whole, RunResults.read(tmp_path / "a")).pair.notes == ("B has 1 of its 3 texts",)
+
+
+def test_p_of_several_comparisons_is_corrected_together(tmp_path: Path) -> None:
+    best = made(tmp_path / "a", 0.9, 1)
+    others = [made(tmp_path / "b", 0.87, 2), made(tmp_path / "c", 0.89, 3)]
+    found = compare_with_others(best, others)
+    metrics = {name: METRICS[name] for name in ("micro-F1", "macro-F1")}
+    sums = [Sums.of(metrics, run.true, run.predicted, group_numbers(run.groups)) for run in (best, *others)]
+    raw = {(k, name): p for k, other in enumerate(sums[1:]) for name, p in randomisation_test(other, sums[0]).items()}
+    assert {(k, row.metric): row.p for k, one in enumerate(found) for row in one.differences} == holm(raw)
+    assert [one.pair.b.system for one in found] == ["a", "a"]
+    assert [one.pair.a.system for one in found] == ["b", "c"]
