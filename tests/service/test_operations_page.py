@@ -2,7 +2,9 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
+from llm.classifier import ProblemKind
 from marquee.settings import Settings, environment_name
 from tests.service.test_observability import samples
 
@@ -26,6 +28,12 @@ def test_its_table_of_figures_is_whole_with_their_labels() -> None:
         if not name.endswith("_created")
     }
     assert told == real
+
+
+def test_its_kinds_of_problems_are_those_of_the_code() -> None:
+    row = re.search(r"^\| `marquee_problems_total` \|[^|]*\|(.*)\|$", PAGE, re.MULTILINE)
+    assert row
+    assert tuple(re.findall(r"`(\w+)`", row[1])) == get_args(ProblemKind)
 
 
 def test_its_links_lead_somewhere() -> None:
