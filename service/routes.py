@@ -161,9 +161,14 @@ def readyz() -> dict[str, str]:
 
 
 @blueprint.get("/version")
-def version() -> dict[str, str]:
-    """Report the version of this program and the model that answers."""
-    return VersionAnswer(name="marquee", version=__version__, model=current_services().model).model_dump()
+def version() -> dict[str, Any]:
+    """Report the version of this program, the model that answers and its strategy."""
+    return _version().model_dump()
+
+
+def _version() -> VersionAnswer:
+    services = current_services()
+    return VersionAnswer(name="marquee", version=__version__, model=services.model, strategy=services.strategy)
 
 
 @blueprint.get("/metrics")
@@ -184,7 +189,7 @@ def problem(slug: str) -> Response:
 @blueprint.get("/")
 def index() -> Response:
     """List the routes: a page for browsers, JSON for programs."""
-    return _page_or_json(_index(), "index.html")
+    return _page_or_json(_index(), "index.html", version=_version())
 
 
 def _index() -> dict[str, Any]:

@@ -69,6 +69,7 @@ class Services:
         check: returns why the classifier cannot answer now; None where it can.
         load: loads the models; called once, before the first request.
         taxonomy: name of the default taxonomy.
+        strategy: strategy of the settings; None where the service has no language model.
         preview_for: previews a prompt; None where the service has no language model.
         decider: answers typed questions; None: the default classifier does, by its scores.
         cache_shared: whether clients with different API keys share cached responses.
@@ -82,6 +83,7 @@ class Services:
     load: Callable[[], object]
     taxonomy: str
     limits: Limits = Limits()
+    strategy: str | None = None
     preview_for: PreviewFor | None = None
     decider: Decider | None = None
     similar: Callable[[], Similar] = _no_films
@@ -157,7 +159,8 @@ def build(settings: Settings, trained: Classifier | None = None) -> Services:
     if models.backend is None:
         return services(decider=by_scores)
     previews = _previews(models.backend, settings, models.examples)
-    return services(preview_for=previews, decider=_decider(models.backend, settings, by_scores, models.gate))
+    decider = _decider(models.backend, settings, by_scores, models.gate)
+    return services(strategy=settings.strategy, preview_for=previews, decider=decider)
 
 
 def _limits(settings: Settings) -> Limits:

@@ -248,3 +248,6 @@ class VersionAnswer(_RouteAnswer):
     name: Literal["marquee"]
     version: str = Field(description="of this program")
     model: str = Field(description="name of the model that answers requests without options")
+    strategy: str | None = Field(
+        description="strategy of the language model, auto: chosen by taxonomy and endpoint; null: no language model"
+    )

@@ -48,7 +48,7 @@ def _take_page(browser: Browser, url: str, scheme: Literal["light", "dark"]) -> 
         page.locator("#answer").wait_for()
     page.get_by_text("All scores").click()
     page.locator("#scores li").first.wait_for()
-    page.locator("#desk").evaluate("desk => scrollTo(0, desk.offsetTop - 28)")
+    page.locator("#layout").evaluate("layout => scrollTo(0, layout.offsetTop - 28)")
     page.screenshot(path=IMAGES / f"page-{scheme}.png")
     page.close()
 

@@ -3,7 +3,7 @@
 const KEY = "marquee-key";
 
 // A request without an answer: `problem` is an RFC 9457 document of the service, or created here.
-export class Trouble extends Error {
+export class RequestError extends Error {
   constructor(problem, retryAfter) {
     super(problem.detail);
     this.problem = problem;
@@ -11,12 +11,12 @@ export class Trouble extends Error {
   }
 }
 
-// The answer to a request; prompts for a key if the service needs one. Throws Trouble or AbortError.
-export async function ask(path, body, signal) {
+// The answer to a request; prompts for a key if the service needs one. Throws RequestError or AbortError.
+export async function request(path, body, signal) {
   let reply = await send(path, body, signal);
-  while (reply.status === 401 && (await wantKey(Boolean(storedKey())))) reply = await send(path, body, signal);
+  while (reply.status === 401 && (await promptForKey(hasKey()))) reply = await send(path, body, signal);
   if (reply.ok) return reply.json();
-  throw new Trouble(await problemOf(reply), Number(reply.headers.get("Retry-After")) || null);
+  throw new RequestError(await problemOf(reply), Number(reply.headers.get("Retry-After")) || null);
 }
 
 export async function send(path, body, signal) {
@@ -28,7 +28,7 @@ export async function send(path, body, signal) {
     return await fetch(path.replace(/^\//, "./"), { method: body === undefined ? "GET" : "POST", headers, body: payload, signal });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Trouble({
+    throw new RequestError({
       title: "The service cannot be reached",
       detail: "The address does not respond. Is the service running?",
     });
@@ -38,6 +38,7 @@ export async function send(path, body, signal) {
 // The key is never part of a URL, and is removed with the tab.
 const storedKey = () => sessionStorage.getItem(KEY);
 const keyHeader = () => (storedKey() ? { Authorization: `Bearer ${storedKey()}` } : {});
+export const hasKey = () => Boolean(storedKey());
 
 async function problemOf(reply) {
   const fallback = { title: `The service answered ${reply.status}`, detail: "The response has no explanation.", status: reply.status };
@@ -49,7 +50,7 @@ async function problemOf(reply) {
 }
 
 // Prompts for a key; true if one was entered.
-function wantKey(wasRejected) {
+function promptForKey(wasRejected) {
   const dialog = document.getElementById("key-dialog");
   const field = document.getElementById("key");
   const form = document.getElementById("key-form");

@@ -1,6 +1,6 @@
 // The reference at "/docs", built from openapi.json: every route with its body, its answer and a form to try it.
 
-import { ask, send } from "./api.js";
+import { request, send } from "./api.js";
 import { $, element } from "./dom.js";
 
 const JSON_TYPE = "application/json";
@@ -18,8 +18,8 @@ function kindOf(schema) {
   return schema.type ?? "anything";
 }
 
-function fields(whole, schema) {
-  const named = schema.$ref ? whole.components.schemas[kindOf(schema)] : schema;
+function fields(api, schema) {
+  const named = schema.$ref ? api.components.schemas[kindOf(schema)] : schema;
   const required = new Set(named.required ?? []);
   return element(
     "dl",
@@ -41,15 +41,15 @@ function fields(whole, schema) {
 }
 
 // The fields of a schema, and of every schema that it is made of.
-function described(whole, schema) {
-  const parts = [...partsOf(whole, schema)].filter((name) => name !== kindOf(schema));
-  const named = parts.map((name) => [element("h3", {}, name), fields(whole, { $ref: `#/${name}` })]);
-  return [fields(whole, schema), ...named.flat()];
+function described(api, schema) {
+  const parts = [...partsOf(api, schema)].filter((name) => name !== kindOf(schema));
+  const named = parts.map((name) => [element("h3", {}, name), fields(api, { $ref: `#/${name}` })]);
+  return [fields(api, schema), ...named.flat()];
 }
 
-function partsOf(whole, schema, found = new Set()) {
+function partsOf(api, schema, found = new Set()) {
   for (const [, name] of JSON.stringify(schema).matchAll(/"#\/components\/schemas\/(\w+)"/g)) {
-    if (!found.has(name)) partsOf(whole, whole.components.schemas[name], found.add(name));
+    if (!found.has(name)) partsOf(api, api.components.schemas[name], found.add(name));
   }
   return found;
 }
@@ -63,14 +63,14 @@ function fold(title, ...children) {
   return element("details", { class: "fold" }, element("summary", {}, title), ...children);
 }
 
-function schemasOf(whole, content) {
+function schemasOf(api, content) {
   const schema = content?.[JSON_TYPE]?.schema;
   return !schema ? [] : (schema.anyOf ?? [schema]);
 }
 
-function answersOf(whole, operation) {
-  const good = schemasOf(whole, operation.responses["200"].content);
-  const folds = good.filter((one) => one.$ref).map((one) => fold(`Answer: ${kindOf(one)}`, ...described(whole, one)));
+function answersOf(api, operation) {
+  const good = schemasOf(api, operation.responses["200"].content);
+  const folds = good.filter((one) => one.$ref).map((one) => fold(`Answer: ${kindOf(one)}`, ...described(api, one)));
   const bad = Object.entries(operation.responses).filter(([status]) => status !== "200");
   const list = element("dl", { class: "fields" });
   for (const [status, response] of bad) {
@@ -84,17 +84,17 @@ function tryForm(path, method, operation) {
   const form = element("form", { class: "try", "aria-label": `Try ${method} ${path}` });
   const inputs = (operation.parameters ?? []).map((parameter) => variableField(form, id, parameter));
   const body = operation.requestBody ? bodyField(form, id, operation.requestBody) : null;
-  const said = element("p", { class: "muted small", role: "status" });
+  const status = element("p", { class: "muted small", role: "status" });
   const shown = element("pre", { tabindex: "0", "aria-label": "Answer" });
   shown.hidden = true;
   form.append(
-    element("div", { class: "actions" }, element("button", { type: "submit", class: "quiet" }, "Send"), said),
+    element("div", { class: "actions" }, element("button", { type: "submit", class: "quiet" }, "Send"), status),
     shown,
   );
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const filled = inputs.reduce((url, [name, field]) => url.replace(`{${name}}`, encodeURIComponent(field.value)), path);
-    await tryOut(filled, body?.value, said, shown);
+    await tryOut(filled, body?.value, status, shown);
   });
   return form;
 }
@@ -112,22 +112,22 @@ function bodyField(form, id, requestBody) {
   return field;
 }
 
-async function tryOut(path, body, said, shown) {
-  said.textContent = "Asking …";
+async function tryOut(path, body, status, shown) {
+  status.textContent = "Sending …";
   const start = performance.now();
   try {
     const reply = await send(path, body);
     const words = await reply.text();
-    said.textContent = `${reply.status} in ${Math.round(performance.now() - start)} ms`;
+    status.textContent = `${reply.status} in ${Math.round(performance.now() - start)} ms`;
     shown.textContent = /json/.test(reply.headers.get("Content-Type")) ? pretty(JSON.parse(words)) : words;
     shown.hidden = false;
   } catch (error) {
-    said.textContent = error.message;
+    status.textContent = error.message;
   }
 }
 
-function route(whole, path, method, operation) {
-  const request = schemasOf(whole, operation.requestBody?.content)[0];
+function route(api, path, method, operation) {
+  const body = schemasOf(api, operation.requestBody?.content)[0];
   return element(
     "section",
     { class: "route", "aria-labelledby": operation.operationId },
@@ -135,19 +135,21 @@ function route(whole, path, method, operation) {
     element("p", {}, ...coded(`${operation.summary}.`)),
     operation.description ? element("p", { class: "muted" }, ...coded(operation.description)) : null,
     tryForm(path, method, operation),
-    request ? fold(`Body: ${kindOf(request)}`, ...described(whole, request)) : null,
-    ...answersOf(whole, operation),
+    body ? fold(`Body: ${kindOf(body)}`, ...described(api, body)) : null,
+    ...answersOf(api, operation),
   );
 }
 
 async function start() {
-  const whole = await ask("/openapi.json");
-  const all = Object.entries(whole.paths).flatMap(([path, item]) =>
+  const api = await request("/openapi.json");
+  const all = Object.entries(api.paths).flatMap(([path, item]) =>
     Object.entries(item).map(([method, operation]) => [path, method.toUpperCase(), operation]),
   );
   $("contents").append(...all.map(([path, , operation]) => element("a", { href: `#${operation.operationId}` }, path)));
-  $("routes").replaceChildren(...all.map(([path, method, operation]) => route(whole, path, method, operation)));
+  $("routes").replaceChildren(...all.map(([path, method, operation]) => route(api, path, method, operation)));
 }
+
+if (location.hash === "#language-model") $("language-model-fold").open = true;
 
 start().catch((error) => {
   $("loading").textContent = error.message;

@@ -1,31 +1,36 @@
-// The page at "/": builds requests from the form, and shows one of the states.
+// The page at "/": builds requests from the form, and shows the answers.
 
-import { ask } from "./api.js";
+import { hasKey, request } from "./api.js";
+import { copies } from "./copy.js";
 import { $, element, show } from "./dom.js";
 import { EXAMPLES } from "./examples.js";
-import { showAnswer, showFilms, showPrompt, showTable, spoken } from "./results.js";
+import { MAX_TEXTS, acceptFiles, fileTable, removeFile } from "./files.js";
+import { promptText, showAnswer, showFilms, showPrompt, showTable, spoken } from "./results.js";
+import { showError, showPrevious, showState, startWaiting, stopWaiting } from "./states.js";
 import { csvOf, curlOf, labelsOf, textsOf } from "./texts.js";
 
-const OWN = "";
+const CUSTOM = "";
 const BATCH_SIZE = 32; // texts per request; progress is shown between requests
-const STATES = ["empty", "waiting", "trouble", "answer", "table"];
+const BATCH_CHARS = 500_000; // of one request: a body may have 4 MB, and a character up to 6 bytes
+const HINT = "marquee-hint"; // set where the hint was dismissed
 const taxonomies = new Map();
 let running = null;
-let defaultTaxonomy = OWN;
-let lastRequest = null;
+let defaultTaxonomy = CUSTOM;
+let last = null; // the last request and its answer
+let prompt = null;
 let csvUrl = null;
 
 const many = () => $("mode-many").checked;
-const own = () => $("taxonomy").value === OWN && taxonomies.size > 0;
-const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1) + (/[.?!]$/.test(words) ? "" : ".");
+const custom = () => $("taxonomy").value === CUSTOM && taxonomies.size > 0;
 const lower = (words) => words.charAt(0).toLowerCase() + words.slice(1);
+const isCancelled = (signal) => signal.reason?.message === "cancelled";
 
 // --- requests ---
 
 // The fields of a request that define the labels.
 function taxonomyFields() {
-  if (!own()) return { taxonomy: $("taxonomy").value };
-  return { labels: labelsOf($("labels").value), multi: $("multi").checked, allow_none: $("none").checked };
+  if (!custom()) return { taxonomy: $("taxonomy").value };
+  return { labels: labelsOf($("labels").value), multi: $("multi").checked, allow_none: $("allow-none").checked };
 }
 
 function textFields() {
@@ -33,100 +38,127 @@ function textFields() {
   return { ...($("text").value.trim() && { text: $("text").value }), ...(title && { title }) };
 }
 
+// The texts of the file or the input, with their columns.
+function manyTexts() {
+  const texts = textsOf($("texts").value);
+  return fileTable() ?? { file: "labels", names: ["text"], rows: texts.map((text) => [text]), texts };
+}
+
 const labelCount = () =>
-  own()
+  custom()
     ? labelsOf($("labels").value).length
     : taxonomies.get($("taxonomy").value).labels.filter((label) => label.predict).length;
 
-// The input that is empty and a message; null if the form is complete.
-function missing() {
-  if (many() ? textsOf($("texts").value).length === 0 : Object.keys(textFields()).length === 0) {
-    return [$(many() ? "texts" : "text"), "There is no text yet: paste one, or pick an example."];
+// The wrong input and a message; null if the form is complete.
+function inputFault() {
+  const texts = many() ? manyTexts().texts.length : Object.keys(textFields()).length;
+  if (texts === 0) return [$(many() ? "texts" : "text"), "There is no text yet: paste one, or pick an example."];
+  if (many() && texts > MAX_TEXTS) {
+    return [$("texts"), `These are ${texts} texts; this page takes up to ${MAX_TEXTS}. Remove some, or use main.py bulk.`];
   }
-  if (own() && labelsOf($("labels").value).length === 0) return [$("labels"), "Enter at least one label."];
+  if (custom() && labelsOf($("labels").value).length === 0) return [$("labels"), "Enter at least one label."];
   return null;
 }
 
+function showFault(words) {
+  $("text-fault").hidden = !words;
+  $("text-fault").textContent = words ?? "";
+}
+
 async function submit() {
-  const fault = missing();
-  $("text-fault").hidden = !fault;
+  const fault = inputFault();
+  showFault(fault?.[1]);
   for (const id of ["text", "texts", "labels"]) $(id).toggleAttribute("aria-invalid", fault?.[0] === $(id));
-  if (fault) {
-    $("text-fault").textContent = fault[1];
-    return fault[0].focus();
-  }
+  if (fault) return fault[0].focus();
   running?.abort();
   const controller = (running = new AbortController());
-  wait(true);
+  startWaiting(!many());
   try {
     await (many() ? classifyMany(controller.signal) : classifyOne(controller.signal));
   } catch (error) {
-    if (error.name !== "AbortError") showTrouble(error);
+    if (error.name !== "AbortError") showError(error);
+    else if (isCancelled(controller.signal)) showPrevious("Cancelled");
   } finally {
-    if (running === controller) wait(false);
+    if (running === controller) {
+      stopWaiting();
+      running = null;
+    }
   }
+}
+
+// The service sees the closed connection and stops the work.
+function cancel() {
+  running?.abort(new DOMException("cancelled", "AbortError"));
 }
 
 async function classifyOne(signal) {
-  const request = { ...textFields(), ...taxonomyFields() };
+  const body = { ...textFields(), ...taxonomyFields() };
   const size = labelCount();
   const start = performance.now();
-  const result = await ask("/classify", { ...request, scores: true }, signal);
+  const result = await request("/classify", { ...body, scores: true }, signal);
   const took = performance.now() - start;
-  lastRequest = request;
+  last = { body, result };
+  prompt = null;
   for (const id of ["prompt", "curl"]) $(id).open = false;
+  $("copy-prompt").hidden = true;
   $("messages").replaceChildren();
-  $("curl-line").textContent = curlOf(request);
+  $("curl-line").textContent = curlOf({ ...body, scores: true }, hasKey());
   showAnswer(result, took, size);
-  show(STATES, "answer");
-  $("said").textContent = spoken(result, took);
-  wait(false);
-  showSimilar(await similarFilms(request, signal)); // after the answer: the key is known by then
+  showState("answer", spoken(result, took));
+  stopWaiting();
+  showSimilar(await similarFilms(body, signal)); // after the answer: the key is known by then
 }
 
 async function classifyMany(signal) {
-  const texts = textsOf($("texts").value);
-  const fields = taxonomyFields();
+  const { file, names, rows, texts } = manyTexts();
+  const fields = { ...taxonomyFields(), scores: true };
   const results = [];
   const start = performance.now();
-  while (results.length < texts.length) {
-    $("progress").textContent = `${results.length} of ${texts.length} texts`;
-    const part = texts.slice(results.length, results.length + BATCH_SIZE);
-    results.push(...(await answersOf(part, fields, signal, results.length > 0)));
+  try {
+    while (results.length < texts.length) {
+      $("progress").textContent = `${results.length} of ${texts.length} texts`;
+      results.push(...(await resultsOf(nextBatch(texts, results.length), fields, signal, results.length > 0)));
+    }
+  } catch (error) {
+    if (!isCancelled(signal) || results.length === 0) throw error; // Cancel keeps the texts that are done
   }
-  showTable(texts, results, performance.now() - start);
+  const part = results.length < texts.length ? `${results.length} of ` : "";
+  const counted = `${part}${texts.length} ${texts.length === 1 ? "text" : "texts"}`;
+  showTable(counted, texts, results, performance.now() - start);
   if (csvUrl) URL.revokeObjectURL(csvUrl);
-  csvUrl = URL.createObjectURL(new Blob([csvOf(texts, results)], { type: "text/csv" }));
+  csvUrl = URL.createObjectURL(new Blob([csvOf(names, rows, results)], { type: "text/csv" }));
   $("csv").href = csvUrl;
-  show(STATES, "table");
-  $("said").textContent = `${texts.length} texts are labelled.`;
+  $("csv").download = `${file.replace(/\.\w+$/, ".labels")}.csv`;
+  showState("table", `${counted} classified.`);
 }
 
-// Answers from before a failure stay: each text of a part that failed gets its problem.
-async function answersOf(part, fields, signal, laterPart) {
+function nextBatch(texts, from) {
+  let [to, chars] = [from, 0];
+  do chars += texts[to++].length;
+  while (to < texts.length && to - from < BATCH_SIZE && chars + texts[to].length <= BATCH_CHARS);
+  return texts.slice(from, to);
+}
+
+// Answers from before a failure stay: each text of a batch that failed gets its problem.
+async function resultsOf(texts, fields, signal, laterBatch) {
   try {
-    return (await ask("/classify", { texts: part, ...fields }, signal)).results;
+    return (await request("/classify", { texts, ...fields }, signal)).results;
   } catch (error) {
-    if (!laterPart || !error.problem) throw error;
-    return part.map(() => ({ labels: [], problem: error.problem }));
+    if (!laterBatch || !error.problem) throw error;
+    return texts.map(() => ({ labels: [], problem: error.problem }));
   }
 }
 
 // Films are optional: an error leaves the list empty.
-async function similarFilms(request, signal) {
-  const aboutFilms = taxonomies.get(request.taxonomy)?.subject === "film";
-  if ($("desk").dataset.similar !== "True" || !aboutFilms) return [];
-  const text = [request.title, request.text].filter(Boolean).join(". ");
+async function similarFilms(body, signal) {
+  const aboutFilms = taxonomies.get(body.taxonomy)?.subject === "film";
+  if ($("layout").dataset.similar !== "True" || !aboutFilms) return [];
+  const text = [body.title, body.text].filter(Boolean).join(". ");
   try {
-    return (await ask("/similar", { text, k: 6 }, signal)).films ?? [];
+    return (await request("/similar", { text, k: 6 }, signal)).films ?? [];
   } catch {
     return [];
   }
-}
-
-// On a phone the answer is below the form.
-function lookAtBoard() {
-  if ($("board").getBoundingClientRect().top > innerHeight * 0.6) $("board").scrollIntoView({ block: "start" });
 }
 
 function showSimilar(films) {
@@ -134,42 +166,22 @@ function showSimilar(films) {
   $("similar").hidden = films.length === 0 || $("answer").hidden;
 }
 
-// --- states ---
-
-function wait(waiting) {
-  const waited = document.body.classList.contains("busy");
-  document.body.classList.toggle("busy", waiting);
-  $("go").setAttribute("aria-busy", waiting);
-  if (waited && !waiting) lookAtBoard();
-  if (!waiting) return;
-  $("similar").hidden = true;
-  $("progress").textContent = "Classifying …";
-  $("said").textContent = "Classifying";
-  // The last answer stays, dimmed, until the next one arrives, so the layout does not jump.
-  if ($("answer").hidden || many()) show(STATES, "waiting");
-}
-
-function showTrouble(error) {
-  const problem = error.problem ?? { title: "This page has failed", detail: String(error.message ?? error) };
-  $("trouble-title").textContent = problem.title;
-  $("trouble-detail").textContent = sentence(problem.detail);
-  const transient = !problem.status || problem.status >= 429; // else a retry fails the same way
-  $("again").hidden = !transient;
-  $("trouble-advice").textContent = error.retryAfter
-    ? `Try again in ${error.retryAfter} s.`
-    : "The form keeps your input.";
-  const kind = /\/problems\/([a-z-]+)$/.exec(problem.type ?? "")?.[1];
-  $("trouble-why").hidden = !kind;
-  if (kind) $("trouble-why").href = `./problems/${kind}`;
-  show(STATES, "trouble");
-  $("said").textContent = `${problem.title}. ${sentence(problem.detail)}`;
+async function openPrompt() {
+  if (!$("prompt").open || $("messages").hasChildNodes()) return;
+  $("prompt-about").textContent = "Loading …";
+  try {
+    showPrompt((prompt = await request("/prompt", last.body)));
+    $("copy-prompt").hidden = false;
+  } catch (error) {
+    $("prompt-about").textContent = `The prompt cannot be shown: ${lower(error.message)}`;
+  }
 }
 
 // --- the form ---
 
 function chooseMode() {
   show(["one", "many"], many() ? "many" : "one");
-  $("text-fault").hidden = true;
+  showFault(null);
 }
 
 function countTexts() {
@@ -178,21 +190,21 @@ function countTexts() {
 }
 
 function chooseTaxonomy() {
-  $("own").hidden = !own();
-  $("text-fault").hidden = true;
+  $("custom").hidden = !custom();
+  showFault(null);
   const chosen = taxonomies.get($("taxonomy").value);
   $("taxonomy-about").textContent = chosen ? chosen.labels.filter((l) => l.predict).map((l) => l.name).join(" · ") : "";
 }
 
 async function loadTaxonomies() {
-  const answer = await ask("/taxonomies");
+  const answer = await request("/taxonomies");
   for (const taxonomy of answer.taxonomies) {
     taxonomies.set(taxonomy.name, taxonomy);
     const labels = taxonomy.labels.filter((label) => label.predict).length;
     const shape = taxonomy.multi ? `up to ${taxonomy.max_labels} of ${labels} labels` : `one of ${labels} labels`;
     $("taxonomy").append(element("option", { value: taxonomy.name }, `${taxonomy.name} (${shape})`));
   }
-  $("taxonomy").append(element("option", { value: OWN }, "custom labels …"));
+  $("taxonomy").append(element("option", { value: CUSTOM }, "custom labels …"));
   $("taxonomy").value = defaultTaxonomy = answer.default;
   chooseTaxonomy();
 }
@@ -211,58 +223,77 @@ function takeExample(example) {
   $("title").value = example.title ?? "";
   $("text").value = example.text;
   $("labels").value = example.labels ?? $("labels").value;
-  $("taxonomy").value = example.labels ? OWN : example.taxonomy;
+  $("taxonomy").value = example.labels ? CUSTOM : example.taxonomy;
   chooseMode();
   chooseTaxonomy();
   submit();
+}
+
+function takeFiles() {
+  const manyMode = () => {
+    $("mode-many").checked = true;
+    chooseMode();
+  };
+  acceptFiles(manyMode, showFault);
 }
 
 // The browser empties the form; the taxonomy is set to the default.
 function reset() {
   running?.abort();
   setTimeout(() => {
+    removeFile();
     $("taxonomy").value = defaultTaxonomy;
     chooseMode();
     chooseTaxonomy();
     countTexts();
     $("similar").hidden = true;
-    $("said").textContent = "";
-    show(STATES, "empty");
+    showState("empty", "");
     $("text").focus();
   });
 }
 
-async function openPrompt() {
-  if (!$("prompt").open || $("messages").hasChildNodes()) return;
-  $("prompt-about").textContent = "Loading …";
-  try {
-    showPrompt(await ask("/prompt", lastRequest));
-  } catch (error) {
-    $("prompt-about").textContent = `The prompt cannot be shown: ${lower(error.message)}`;
-  }
+function offerHint() {
+  if (!$("hint") || localStorage.getItem(HINT)) return;
+  $("hint").hidden = false;
+  $("hint-dismiss").addEventListener("click", () => {
+    localStorage.setItem(HINT, "dismissed");
+    $("hint").hidden = true;
+    $("submit").focus({ preventScroll: true });
+  });
+}
+
+function onKey(event) {
+  if ($("key-dialog").open) return;
+  if (event.key === "Escape") cancel();
+  if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+  event.preventDefault();
+  submit();
 }
 
 function start() {
   if (/Mac|iPhone|iPad/.test(navigator.userAgent)) $("modifier").textContent = "⌘";
-  $("ask").addEventListener("submit", (event) => {
+  $("form").addEventListener("submit", (event) => {
     event.preventDefault();
     submit();
   });
-  $("ask").addEventListener("reset", reset);
-  document.addEventListener("keydown", (event) => {
-    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || $("key-dialog").open) return;
-    event.preventDefault();
-    submit();
-  });
+  $("form").addEventListener("reset", reset);
+  document.addEventListener("keydown", onKey);
   for (const id of ["mode-one", "mode-many"]) $(id).addEventListener("change", chooseMode);
   $("texts").addEventListener("input", countTexts);
   $("taxonomy").addEventListener("change", chooseTaxonomy);
-  $("again").addEventListener("click", submit);
+  $("retry").addEventListener("click", submit);
+  $("cancel").addEventListener("click", cancel);
   $("prompt").addEventListener("toggle", openPrompt);
+  copies("copy-labels", () => last.result.labels.join(", "));
+  copies("copy-json", () => JSON.stringify(last.result, null, 2));
+  copies("copy-prompt", () => promptText(prompt));
+  copies("copy-curl", () => $("curl-line").textContent);
   chooseMode(); // after a reload the browser restores the input and the mode
   countTexts();
   offerExamples();
-  loadTaxonomies().catch(showTrouble);
+  takeFiles();
+  loadTaxonomies().catch(showError);
+  offerHint();
 }
 
 start();

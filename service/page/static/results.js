@@ -16,19 +16,20 @@ const seconds = (took) => (took < 1000 ? `${Math.round(took)} ms` : `${(took / 1
 const shortName = (named) => named.split("@")[0];
 
 export function showAnswer(result, took, labelCount) {
-  const scores = Object.entries(result.scores ?? {});
+  const scores = Object.entries(result.scores ?? {}).sort(([, one], [, other]) => other - one); // else keys like "1" come first
   const probable = isProbability(result);
   const full = probable ? 1 : Math.max(WEAK, ...scores.map(([, score]) => score));
-  $("chosen").replaceChildren(
+  $("predicted").replaceChildren(
     ...result.labels.map((name) => chip(name, result.scores?.[name], full, probable)),
   );
   $("answer-head").textContent = result.labels.length === 1 ? "Label" : "Labels";
-  $("chosen").hidden = result.labels.length === 0;
+  $("predicted").hidden = result.labels.length === 0;
+  $("copy-labels").hidden = result.labels.length === 0;
   $("none-applies").hidden = result.labels.length > 0;
   $("none-applies").textContent = `None of the ${labelCount} labels applies.`;
-  $("who").replaceChildren(...source(result, took));
-  $("rest").hidden = scores.length === 0;
-  $("rest-about").textContent = ABOUT[result.score_type] ?? "";
+  $("source").replaceChildren(...source(result, took));
+  $("all-scores").hidden = scores.length === 0;
+  $("scores-about").textContent = ABOUT[result.score_type] ?? "";
   $("scores").replaceChildren(
     ...scores.map(([name, score]) => scoreLine(name, score, full, probable, result.labels.includes(name))),
   );
@@ -36,17 +37,17 @@ export function showAnswer(result, took, labelCount) {
 
 function chip(name, score, full, probable) {
   const line = element("li", { class: "chip" }, element("span", { class: "chip-name" }, name));
-  if (score !== undefined) line.append(element("span", { class: "figure" }, formatted(score, probable)), bar(score, full));
+  if (score !== undefined) line.append(element("span", { class: "number" }, formatted(score, probable)), bar(score, full));
   return line;
 }
 
-function scoreLine(name, score, full, probable, chosen) {
+function scoreLine(name, score, full, probable, predicted) {
   return element(
     "li",
-    { class: chosen ? "given" : null },
+    { class: predicted ? "predicted" : null },
     element("span", { class: "score-name" }, name),
     bar(score, full),
-    element("span", { class: "figure" }, formatted(score, probable)),
+    element("span", { class: "number" }, formatted(score, probable)),
   );
 }
 
@@ -76,11 +77,11 @@ export function spoken(result, took) {
   return `${labels}. Answered by ${result.model} in ${seconds(took)}.`;
 }
 
-export function showTable(texts, results, took) {
+export function showTable(title, texts, results, took) {
   const failed = results.filter((result) => result.problem).length;
-  $("table-title").textContent = `${texts.length} texts`;
+  $("table-title").textContent = title;
   const models = [...new Set(results.map((result) => result.model).filter(Boolean))].join(", ");
-  $("table-who").textContent =
+  $("table-source").textContent =
     `${models || "No model"} answered in ${seconds(took)}` + (failed ? ` · ${failed} without an answer` : "");
   $("rows").replaceChildren(...results.map((result, place) => row(place, texts[place], result)));
 }
@@ -89,14 +90,20 @@ function row(place, text, result) {
   const labels = element("td");
   if (result.problem) labels.append(element("span", { class: "fault" }, result.problem.detail));
   else if (result.labels.length === 0) labels.append(element("span", { class: "muted" }, "none applies"));
-  else labels.append(...result.labels.map((name) => element("span", { class: "tag" }, name)));
+  else labels.append(...result.labels.map((name) => tag(name, result)));
   return element(
     "tr",
     {},
-    element("td", { class: "figure" }, String(place + 1)),
+    element("td", { class: "number" }, String(place + 1)),
     element("td", {}, element("span", { class: "excerpt", title: text }, text)),
     labels,
   );
+}
+
+function tag(name, result) {
+  const score = result.scores?.[name];
+  if (score === undefined) return element("span", { class: "tag" }, name);
+  return element("span", { class: "tag" }, name, " ", element("span", { class: "number muted" }, formatted(score, isProbability(result))));
 }
 
 export function showFilms(films) {
@@ -106,7 +113,7 @@ export function showFilms(films) {
         "li",
         {},
         element("span", { class: "film-title" }, film.title),
-        film.year ? element("span", { class: "figure muted" }, ` ${film.year}`) : null,
+        film.year ? element("span", { class: "number muted" }, ` ${film.year}`) : null,
         element("span", { class: "film-genres muted small" }, (film.genres ?? []).join(", ")),
       ),
     ),
@@ -125,3 +132,6 @@ export function showPrompt(prompt) {
     ]),
   );
 }
+
+// The messages as plain text, to paste elsewhere.
+export const promptText = (prompt) => prompt.messages.map(({ role, content }) => `${role}:\n${content}`).join("\n\n");
