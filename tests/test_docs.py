@@ -67,7 +67,15 @@ def own_shelf(away: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     registry.taxonomies.cache_clear()
 
 
-# --- the shelf of pages ---
+# --- all pages ---
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "README.md"], ids=lambda page: page.name)
+def test_a_page_first_says_what_a_reader_can_do_after_it(page: Path) -> None:
+    title, empty, first = page.read_text(encoding="utf-8").splitlines()[:3]
+    assert title.startswith("# ")
+    assert not empty
+    assert first.startswith("After this page you ")
 
 
 def test_every_page_is_linked_from_the_index() -> None:
@@ -180,6 +188,8 @@ def test_a_wrong_command_is_found(arguments: tuple[str, ...]) -> None:
 def _cheap() -> Iterator[Command]:
     """Commands that the embedded classifier runs within a second on files of the repository."""
     for command in COMMANDS:
+        if command.page.name == "quick-start.md":
+            continue  # below, in their order
         name, *rest = command.arguments
         needs_more = {"--url", "--lookup", "parcels", "parcel", "gym"} & set(rest)
         files = [word for word in rest if re.search(r"\.(csv|yaml|jsonl)$", word)]
@@ -189,7 +199,7 @@ def _cheap() -> Iterator[Command]:
 
 
 def test_cheap_commands_of_all_pages_run(away: Path, embedded: Matcher, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llm.embedded.matcher.matcher", lambda *_: embedded)  # loaded once for all tests
+    monkeypatch.setattr("marquee.factory.matcher", lambda **_: embedded)  # loaded once for all tests
     (away / "docs").symlink_to(DOCS)
     (away / "data").symlink_to(ROOT / "data")
     ran = {" ".join(command.arguments): CliRunner().invoke(main, command.arguments) for command in _cheap()}
@@ -265,10 +275,13 @@ def test_the_endpoints_page_gives_vllm_the_flags_that_we_start_it_with() -> None
     assert set(FLAGS) <= set(shlex.split(shown[0].replace("\\\n", " ")))
 
 
-# --- first steps ---
+# --- quick start ---
 
 
-def test_every_command_of_the_first_steps_runs(own_shelf: Path, away: Path) -> None:
+def test_every_command_of_the_quick_start_runs(
+    own_shelf: Path, away: Path, embedded: Matcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("marquee.factory.matcher", lambda **_: embedded)
     (away / "docs").symlink_to(DOCS)
     (away / "data").symlink_to(ROOT / "data")
     found = "".join(block.words for block in blocks(DOCS / "quick-start.md") if block.language == "sh")
@@ -283,7 +296,7 @@ def test_every_command_of_the_first_steps_runs(own_shelf: Path, away: Path) -> N
     assert (away / "var" / "runs" / "first" / "report.html").stat().st_size > 10_000
 
 
-def test_the_bodies_of_the_first_steps_are_requests() -> None:
+def test_the_bodies_of_the_quick_start_are_requests() -> None:
     found = "".join(block.words for block in blocks(DOCS / "quick-start.md") if block.language == "sh")
     bodies = re.findall(r"-d '(\{.*\})'", found)
     assert len(bodies) == 2
