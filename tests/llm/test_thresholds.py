@@ -100,9 +100,10 @@ def test_decisions_are_kept_by_key_and_a_set_threshold_goes_before(tmp_path: Pat
 
 
 def test_a_damaged_file_is_told_and_no_file_is_no_fault(tmp_path: Path) -> None:
-    (tmp_path / "d.json").write_text("[1]")
-    with pytest.raises(InvalidSetting, match="calibrate again"):
-        ThresholdStore(tmp_path / "d.json")
+    for content, message in (("[1]", "must be a JSON object"), ('{"a": 1}', "calibrate again")):
+        (tmp_path / "d.json").write_text(content)
+        with pytest.raises(InvalidSetting, match=message):
+            ThresholdStore(tmp_path / "d.json")
     assert ThresholdStore(tmp_path / "none.json").get("x", mutually_exclusive=False).threshold == 0.5
     with pytest.raises(InvalidSetting, match="MARQUEE_THRESHOLDS_PATH"):
         ThresholdStore().put("x", LabelThreshold(0.1))

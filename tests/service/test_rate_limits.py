@@ -81,9 +81,10 @@ def test_names_are_checked(keys: Keys) -> None:
 
 
 def test_a_file_that_holds_no_keys_opens_nothing(keys: Keys, tmp_path: Path) -> None:
-    (tmp_path / "keys.json").write_text("[1]")
-    with pytest.raises(InvalidSetting, match="has no API keys"):
-        keys.all()
+    for content, message in (("[1]", "must be a JSON object"), ('{"a": 1}', "has no API keys")):
+        (tmp_path / "keys.json").write_text(content)
+        with pytest.raises(InvalidSetting, match=message):
+            keys.all()
     assert behind(AccessControl(keys)).post("/classify", json=TEXT).status_code == 503
 
 
