@@ -62,7 +62,7 @@ def _line(row: Difference) -> str:
     return f"{row.metric:16} {row.a:6.3f} {row.b:6.3f} {row.difference:+z7.3f}  {interval:18}  {p}".rstrip()
 
 
-@click.command(short_help="Write the report of an evaluation run.")
+@click.command(short_help="Write the report of an evaluation, or of many runs.")
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--data", type=PATH, help="The data set, to show excerpts of its texts.")
 @taxonomy_option
@@ -74,11 +74,20 @@ def report(
     """Write report.html and report.md into the FOLDER of an evaluation.
 
     Without --data the report has no texts, so that it can be shared where the texts cannot.
+
+    A FOLDER of several evaluations gets one page over all runs: a table of them, and the trend of each metric by data
+    set.
     """
-    from eval.report import read, write
+    from eval.report import dashboard, read, write
     from prompts.files import check_output
 
     check_output(folder, folder=True)
+    if not dashboard.of_one_evaluation(folder):
+        if data:
+            raise click.UsageError(f"--data is for the report of one evaluation; {folder} has several")
+        for path in dashboard.write(folder):
+            click.echo(path)
+        return
     texts = None
     if data:
         loaded = DataOptions(taxonomy, text_field=text_field, labels_field=labels_field).load(data)

@@ -154,7 +154,7 @@ def read(out: Path) -> Evaluation:
     Raises:
         InvalidDataset: no run, a damaged file, or systems that cannot be compared.
     """
-    systems = [_system(folder) for folder in run_folders(out)]
+    systems = [read_system(folder) for folder in run_folders(out)]
     _check_comparable(systems)
     labels = systems[0].run.labels
     systems = [replace(system, run=system.run.with_labels(labels)) for system in systems]
@@ -162,7 +162,8 @@ def read(out: Path) -> Evaluation:
     return Evaluation(out, tuple(ranked), labels, tuple(_warnings(systems)))
 
 
-def _system(folder: Path) -> SystemResults:
+def read_system(folder: Path) -> SystemResults:
+    """Read the folder of one run; raises ``InvalidDataset`` where it is damaged."""
     run, metrics = RunResults.read(folder), _json(folder / METRICS_FILE)
     name, end = run.system, folder.name.rpartition("@")[2]
     if "@" in folder.name and end in VARIANTS and not name.endswith(f"@{end}"):

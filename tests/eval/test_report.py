@@ -54,6 +54,8 @@ class Page(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         if tag == "table":
             self.tables[self._caption] = self._rows
+        if tag in ("td", "th"):
+            self._rows[-1][-1] = self._rows[-1][-1].strip()
         if tag in ("td", "th", "caption"):
             self._inside = ""
 
@@ -61,7 +63,7 @@ class Page(HTMLParser):
         if self._inside == "caption":
             self._caption += data
         elif self._inside:
-            self._rows[-1][-1] += data.strip()
+            self._rows[-1][-1] += data
 
 
 def row(number: int, **changes: Any) -> dict[str, Any]:

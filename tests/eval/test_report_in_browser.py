@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from eval.datasets import Fields, load
-from eval.report import data_card, read, write
+from eval.report import dashboard, data_card, read, write
 from prompts import registry
 from tests.eval.test_report import LABELS, TEXTS, put, row
 from tests.service.test_page import ARGUMENTS, CHROMIUM
@@ -19,6 +19,7 @@ from tests.support.process import ROOT
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; install one or set MARQUEE_CHROMIUM")
 SYSTEMS = ("embedded", "minilm-plain", "tfidf-lr", "prior", "llm:label_tokens:plot-with-many-rules.v3")
+KINDS = ("report", "data card", "all runs")
 WIDTH = 1180
 A4 = 688  # CSS pixels between margins of 14 mm
 
@@ -39,7 +40,10 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Pages:
     report, _ = write(read(folder / "report"), {f"t{number}": "A war. " * 40 for number in range(TEXTS)})
     films = load(ROOT / "data/sample/films.jsonl", registry.taxonomy("tmdb"), Fields(text="plot", labels="tmdb_genres"))
     card, _ = data_card.write(data_card.describe("films.jsonl", films), folder / "card.html")
-    return {"report": report, "data card": card}
+    for week in range(3):
+        put(folder / "runs" / f"w{week}", SYSTEMS[-1], metrics={"micro-F1": 0.6}, ended=f"2026-05-0{week + 1}T08:00:00")
+    page, _ = dashboard.write(folder / "runs")
+    return {"report": report, "data card": card, "all runs": page}
 
 
 def _renamed(one: Mapping[str, Any], names: Mapping[str, str], number: int) -> Mapping[str, Any]:
@@ -66,7 +70,7 @@ def opened(browser: Browser, path: Path, scheme: Literal["light", "dark"] = "lig
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("kind", ["report", "data card"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_axe_finds_nothing(browser: Browser, pages: Pages, kind: str, scheme: Literal["light", "dark"]) -> None:
     page = opened(browser, pages[kind], scheme)
     found = Axe().run(page).response["violations"]
@@ -74,7 +78,7 @@ def test_axe_finds_nothing(browser: Browser, pages: Pages, kind: str, scheme: Li
     assert [(one["id"], [node["target"] for node in one["nodes"]][:3]) for one in found] == []
 
 
-@pytest.mark.parametrize("kind", ["report", "data card"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_page_fits_a_screen_and_a_sheet_of_a4(browser: Browser, pages: Pages, kind: str) -> None:
     page = opened(browser, pages[kind])
     on_screen = page.evaluate("document.documentElement.scrollWidth - innerWidth")
