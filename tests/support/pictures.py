@@ -48,8 +48,11 @@ def _take_page(browser: Browser, url: str, scheme: Literal["light", "dark"]) -> 
         page.locator("#answer").wait_for()
     page.get_by_text("All scores").click()
     page.locator("#scores li").first.wait_for()
-    page.locator("#layout").evaluate("layout => scrollTo(0, layout.offsetTop - 28)")
-    page.screenshot(path=IMAGES / f"page-{scheme}.png")
+    page.locator("#text").evaluate("field => { field.rows = 4; }")
+    page.locator(".masthead").evaluate("masthead => { masthead.hidden = true; }")
+    page.locator("main").evaluate("main => { main.style = 'padding: 28px 38px; max-width: none'; }")
+    page.locator("#layout").evaluate("layout => document.getElementById('main').replaceChildren(layout)")
+    page.locator("main").screenshot(path=IMAGES / f"page-{scheme}.png")
     page.close()
 
 
