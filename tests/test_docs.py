@@ -207,6 +207,15 @@ def test_cheap_commands_of_all_pages_run(away: Path, embedded: Matcher, monkeypa
     assert not {words: result.output for words, result in ran.items() if result.exit_code}
 
 
+def test_the_python_of_the_architecture_page_runs(
+    embedded: Matcher, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("marquee.factory.matcher", lambda **_: embedded)
+    (code,) = [block.words for block in blocks(DOCS / "architecture.md") if block.language == "python"]
+    exec(compile(code, "architecture.md", "exec"), {})
+    assert capsys.readouterr().out == "('Billing',) None embedded/matcher.v1\n"
+
+
 # --- the HTTP API ---
 
 
