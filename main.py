@@ -7,24 +7,50 @@ from __future__ import annotations
 
 import click
 
-from cli import bulk, classify, compare, distil, evaluate, inventory, prepare, serve, similar, train
-from cli.group import CommandGroup
+from cli import (
+    bulk,
+    classify,
+    compare,
+    distil,
+    evaluate,
+    evaluate_similar,
+    inventory,
+    keys,
+    prepare,
+    serve,
+    similar,
+    train,
+    tune,
+)
+from cli.group import CommandGroup, examples
 from marquee import __version__
 
 
-@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.group(
+    cls=CommandGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
+    epilog=examples(
+        'classify "A smith forges a magic sword."',
+        "serve",
+        "evaluate --data reviews.csv --taxonomy sentiment",
+        "COMMAND --help",
+    ),
+)
 @click.version_option(__version__, prog_name="marquee", message="%(prog)s %(version)s")
 def main() -> None:
-    """Marquee: zero-shot text classification with prompt templates."""
+    """Marquee labels texts by your own labels, without training.
+
+    The embedded classifier answers on a CPU, offline. A language model answers where an endpoint is set.
+    """
 
 
-main.add_section("Label texts", classify.classify, bulk.bulk, inventory.taxonomies, inventory.prompts_group)
-main.add_section("Run the service", serve.serve, serve.keys_group, inventory.probe)
-main.add_section("Find similar films", similar.similar, similar.index, similar.film_map)
-main.add_section("Prepare data", prepare.data, prepare.split, prepare.enrich, prepare.corpus_command)
-main.add_section("Evaluate", evaluate.evaluate, similar.evaluate_similar, compare.compare, compare.report)
-main.add_section("Train and tune", train.train, train.refit, distil.distil, train.calibrate, train.cascade)
-main.add_section("Maintain the project", inventory.reference)
+main.add_section("Use", classify.classify, bulk.bulk, similar.similar, inventory.taxonomies, inventory.prompts_group)
+main.add_section("Evaluate", evaluate.evaluate, compare.compare, compare.report, evaluate_similar.evaluate_similar)
+main.add_section("Train", train.train, tune.refit, distil.distil, tune.calibrate, tune.cascade)
+main.add_section("Operate", serve.serve, keys.keys_group, inventory.probe, inventory.reference)
+main.add_section(
+    "Data", prepare.data, prepare.split, prepare.enrich, prepare.corpus_command, similar.index, similar.film_map
+)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import json
+import math
 import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,7 +21,6 @@ from prompts.files import check_output
 
 if TYPE_CHECKING:
     from marquee.settings import Settings
-    from prompts.taxonomy import Taxonomy
 
 PATH = click.Path(path_type=Path)
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -38,24 +39,6 @@ class Utf8Text(StringParamType):
         """The text."""
         text = super().convert(value, param, ctx)
         return text if text.isascii() or _is_file(text) else _decoded(text)
-
-
-class TaxonomyType(click.ParamType["Taxonomy"]):
-    """A taxonomy by its name or by the path of a YAML file; an empty value is the default of the settings."""
-
-    name = "taxonomy"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Taxonomy:
-        """The taxonomy.
-
-        Raises:
-            UnknownName: no taxonomy has this name.
-            InvalidTaxonomy: the file is missing or breaks a rule.
-        """
-        from marquee.settings import read_settings
-        from prompts import registry
-
-        return registry.taxonomy_at(Utf8Text().convert(value, param, ctx) or read_settings().taxonomy)
 
 
 class OutputPath(click.Path):
@@ -132,17 +115,66 @@ def collected(
     return decorate
 
 
-taxonomy_option = click.option(
-    "--taxonomy",
-    type=TaxonomyType(),
-    default="",
-    show_default=False,
-    help="Taxonomy: a name (see `main.py taxonomies`) or a YAML file.  [default: MARQUEE_TAXONOMY]",
-)
 dialect_options = decorated(
     click.option("--encoding", help="Of text files, such as cp1252.  [default: UTF-8, or by the byte order mark]"),
     click.option("--separator", help="A character, or comma, semicolon, tab, pipe.  [default: by the first line]"),
 )
+
+
+@dataclass(frozen=True)
+class EndpointOptions:
+    """The options that replace the settings of the endpoint; None takes the setting."""
+
+    model: str | None = None
+    base_url: str | None = None
+    api_key_env: str | None = None
+
+    def settings(self, **overrides: Any) -> Settings:
+        """The settings with these options and ``overrides`` in place of their own.
+
+        Raises:
+            UsageError: a model for which no endpoint is set, or no variable has the key.
+            InvalidSetting: a setting that cannot work.
+        """
+        from marquee.settings import read_settings
+
+        settings = read_settings(**overrides, **self.overrides())
+        if self.model and not settings.uses_language_model:
+            raise click.UsageError("--model names a model at an endpoint; give --base-url, or set OPENAI_BASE_URL")
+        return settings
+
+    def overrides(self) -> dict[str, Any]:
+        """The settings that the given options replace."""
+        key = None if self.api_key_env is None else _key_in(self.api_key_env)
+        named: dict[str, Any] = {"model": self.model, "openai_base_url": self.base_url, "openai_api_key": key}
+        if self.base_url or key:
+            named |= {"classifier": "openai", "local_model": "", "adapter": ""}
+        return {name: value for name, value in named.items() if value is not None}
+
+    @property
+    def given(self) -> str:
+        """The options that are given, for messages; empty if none is."""
+        return ", ".join(f"--{name.replace('_', '-')}" for name, value in vars(self).items() if value is not None)
+
+
+def _key_in(variable: str) -> str:
+    """The API key in an environment variable; a message never repeats the argument, which may be a key by mistake."""
+    if key := os.environ.get(variable, "").strip():
+        return key
+    raise click.UsageError(
+        "--api-key-env: there is no such environment variable; give the name of the variable that has the key, "
+        "not the key itself"
+    )
+
+
+endpoint_options = collected(
+    EndpointOptions,
+    "endpoint",
+    click.option("--model", help="Model at the endpoint.  [default: MARQUEE_MODEL]"),
+    click.option("--base-url", help="Endpoint of a language model, such as http://127.0.0.1:8000/v1."),
+    click.option("--api-key-env", metavar="NAME", help="Environment variable with the API key of the endpoint."),
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as one line of JSON.")
 
 
 def model_settings(**overrides: float) -> Settings:
@@ -169,6 +201,11 @@ def command_line() -> str:
 def say(line: str) -> None:
     """Print a line on standard error."""
     click.echo(line, err=True)
+
+
+def print_json(value: Any) -> None:
+    """Print a result as one line of JSON; a number that is not finite is null, and a path is a string."""
+    click.echo(json.dumps(_plain(value), ensure_ascii=False, allow_nan=False))
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -224,6 +261,18 @@ def tracked(items: Collection[Item], label: str) -> Iterator[Item]:
     for item in items:
         yield item
         progress.advance(1)
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        value = vars(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
 
 
 def _decoded(text: str) -> str:

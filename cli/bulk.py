@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.arguments import PATH, OutputPath, decorated, dialect_options, say
+from cli.arguments import PATH, OutputPath, decorated, dialect_options, json_option, print_json, say
 from cli.group import examples
+from cli.names import complete_systems, complete_taxonomy
 
 if TYPE_CHECKING:
     from bulk.job import Job
@@ -21,10 +22,15 @@ _FORMATS = "CSV, TSV, JSON lines, JSON (each also .gz) or Parquet"
 _task = decorated(
     click.option(
         "--system",
+        shell_complete=complete_systems,
         help="embedded, llm[:STRATEGY][:PROMPT], service:URL, or a trained model NAME[:PATH]."
         "  [default: the classifier of the settings]",
     ),
-    click.option("--taxonomy", help="Taxonomy: a name, or a YAML file.  [default: the settings']"),
+    click.option(
+        "--taxonomy",
+        shell_complete=complete_taxonomy,
+        help="Taxonomy: a name, or a YAML file.  [default: the settings']",
+    ),
     click.option("--text-field", help="Column of the texts.  [default: detected by its name, and reported]"),
     click.option("--title-field", help="Column of titles; '' for none.  [default: detected, and reported]"),
     click.option("--id-field", help="Column of ids, for reports of problems.  [default: detected, and reported]"),
@@ -81,9 +87,11 @@ _cluster = decorated(
 @click.option("--dry-run", is_flag=True, help="Report rows, tokens, price and time; write nothing, cost nothing.")
 @_files
 @_cluster
+@json_option
 def bulk(
-    out: Path | None, batch_file: Path | None, retry_failed: bool, overwrite: bool, dry_run: bool, **options: Any
-) -> None:
+    out: Path | None, batch_file: Path | None, retry_failed: bool, overwrite: bool, dry_run: bool, as_json: bool,
+    **options: Any,
+) -> None:  # fmt: skip
     """Label the texts of IN: a file, a folder or a quoted pattern of CSV, TSV, JSON lines (each also .gz) or Parquet.
 
     Each row is written with its labels, their scores, the source of the answer, and the problem if there was one. Runs
@@ -96,26 +104,30 @@ def bulk(
     request = BulkRequest(out=out, **options)
     try:
         if dry_run:
-            _forecast(request)
+            _forecast(request, as_json)
         elif batch_file:
-            _write_requests(request, batch_file)
+            _write_requests(request, batch_file, as_json)
         else:
-            _label(request, overwrite, retry_failed)
+            _label(request, overwrite, retry_failed, as_json)
     except KeyboardInterrupt:
         say("interrupted; the same command resumes here")
         sys.exit(130)
 
 
-def _forecast(request: BulkRequest) -> None:
+def _forecast(request: BulkRequest, as_json: bool) -> None:
     from bulk.progress import forecast, forecast_lines
 
     job, system = request.with_system(_job(request))
     timed = system.preview is None and not system.spec.startswith("service:")
-    for line in forecast_lines(forecast(job, system.preview, timed)):
+    result = forecast(job, system.preview, timed)
+    if as_json:
+        return print_json(vars(result))
+    for line in forecast_lines(result):
         click.echo(line)
+    return None
 
 
-def _write_requests(request: BulkRequest, path: Path) -> None:
+def _write_requests(request: BulkRequest, path: Path, as_json: bool) -> None:
     from bulk.batch_api import write_requests
 
     transport = request.results_transport(say)
@@ -123,15 +135,19 @@ def _write_requests(request: BulkRequest, path: Path) -> None:
     say(f"{written.requests:,} requests about {written.texts:,} different texts")
     for file in written.files:
         say(f"written: {file}")
+    if as_json:
+        print_json({"requests": written.requests, "texts": written.texts, "files": written.files})
 
 
-def _label(request: BulkRequest, overwrite: bool, retry_failed: bool) -> None:
+def _label(request: BulkRequest, overwrite: bool, retry_failed: bool, as_json: bool) -> None:
     from bulk.progress import ProgressLog, summary_lines
     from bulk.run import run
 
     job, runner = request.with_runner(_job(request), say)
     model = str(job.classifier.setup.get("model", ""))
     summary = run(job, runner, ProgressLog(say, model), overwrite=overwrite, retry_failed=retry_failed)
+    if as_json:
+        print_json({"file": job.out, "finished_before": summary is None, **(vars(summary) if summary else {})})
     if summary is None:
         say(f"{job.out} is finished; --retry-failed classifies its failed rows again, --overwrite replaces it")
         return

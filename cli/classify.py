@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import csv
-import json
+import os
+import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.arguments import collected, say
+from cli.arguments import EndpointOptions, collected, endpoint_options, json_option, print_json, say
 from cli.group import examples
+from cli.names import complete_prompt, complete_strategy, complete_taxonomy
 
 if TYPE_CHECKING:
     from marquee.client import ServiceAnswer
+    from marquee.settings import Settings
     from prompts.text import Text
 
 
@@ -37,7 +40,8 @@ class ClassifyOptions:
     epilog=examples(
         'classify "A smith forges a magic sword."',
         'classify "The app crashes." --labels bug --labels billing --single',
-        'classify "Great stay." --taxonomy sentiment --json',
+        'classify "Great stay." --taxonomy sentiment --scores',
+        'classify "Great stay." --base-url http://127.0.0.1:8000/v1 --json',
     ),
 )
 @click.argument("text", required=False)
@@ -46,7 +50,11 @@ class ClassifyOptions:
 @collected(
     ClassifyOptions,
     "options",
-    click.option("--taxonomy", help="Taxonomy: a name (see `main.py taxonomies`) or a YAML file."),
+    click.option(
+        "--taxonomy",
+        shell_complete=complete_taxonomy,
+        help="Taxonomy: a name (see `main.py taxonomies`) or a YAML file.",
+    ),
     click.option(
         "--labels",
         multiple=True,
@@ -54,34 +62,42 @@ class ClassifyOptions:
     ),
     click.option("--multi/--single", default=None, help="Several labels, or the best one."),
     click.option("--max-labels", type=click.IntRange(1), help="Maximum number of labels."),
-    click.option("--prompt", help="Prompt to use; see `main.py prompts`."),
+    click.option("--prompt", shell_complete=complete_prompt, help="Prompt to use; see `main.py prompts`."),
     click.option(
-        "--strategy", help="Strategy of the language model: auto, json_list, label_tokens, yes_no, decisions_api."
+        "--strategy",
+        shell_complete=complete_strategy,
+        help="Strategy of the language model: auto, json_list, label_tokens, yes_no, decisions_api.",
     ),
     click.option("--cache/--no-cache", default=True, help="Whether a cached answer may be used."),
 )
+@endpoint_options
 @click.option("--scores", is_flag=True, help="Print a score per label, where the classifier has scores.")
 @click.option("--lookup", is_flag=True, help="Look up the text of a title first; see MARQUEE_LOOKUP_PROVIDERS.")
 @click.option("--year", type=click.IntRange(1870, 2100), help="Year of the film, for --lookup.")
 @click.option("--url", help="Use the service at this URL.")
 @click.option("--key", help="API key of that service; MARQUEE_KEY hides it from other users of this machine.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, as POST /classify returns it.")
+@json_option
 def classify(
-    text: str | None, overview: str | None, title: str, options: ClassifyOptions, scores: bool, lookup: bool,
-    year: int | None, url: str | None, key: str | None, as_json: bool,
+    text: str | None, overview: str | None, title: str, options: ClassifyOptions, endpoint: EndpointOptions,
+    scores: bool, lookup: bool, year: int | None, url: str | None, key: str | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Label a TEXT: the argument, --overview, --title alone, or standard input."""
+    """Label a TEXT: the argument, --overview, --title alone, or standard input.
+
+    --model, --base-url and --api-key-env replace the settings. --json prints what POST /classify returns.
+    """
     item = _text(text, overview, title)
     if year is not None and not lookup:
         raise click.UsageError("--year is for --lookup; give both")
     if options.labels and options.taxonomy:
         raise click.UsageError("give either --labels or --taxonomy")
+    if url and endpoint.given:
+        raise click.UsageError(f"{endpoint.given}: the service at --url has its own model; leave them out")
     if url:
         answer = _classify_by_service(url, key, item, options, lookup, year)
     elif lookup:
-        answer = _classify_by_title(item, options, year)
+        answer = _classify_by_title(item, options, endpoint.settings(), year)
     else:
-        answer = _classify_here(item, options)
+        answer = _classify_here(item, options, endpoint.settings())
     if answer.prediction.problem:
         raise click.ClickException(answer.prediction.problem.detail)
     _print_answer(answer, scores, as_json)
@@ -101,32 +117,29 @@ def _text(text: str | None, overview: str | None, title: str) -> Text:
     return item
 
 
-def _classify_here(text: Text, options: ClassifyOptions) -> ServiceAnswer:
+def _classify_here(text: Text, options: ClassifyOptions, settings: Settings) -> ServiceAnswer:
     """Label a text in this process."""
     from marquee.classification import taxonomy_of
     from marquee.client import ServiceAnswer
     from marquee.factory import RequestOptions, classifier_of
-    from marquee.settings import read_settings
 
     taxonomy = taxonomy_of(_names(options.labels), options.taxonomy, options.multi, options.max_labels)
     request = RequestOptions.of(options.prompt, options.strategy, options.cache)
-    prediction = classifier_of(read_settings(), request).classify([text], taxonomy)[0]
+    prediction = classifier_of(settings, request).classify([text], taxonomy)[0]
     return ServiceAnswer(prediction, None, request.without_effect(prediction), taxonomy.subject == "film")
 
 
-def _classify_by_title(text: Text, options: ClassifyOptions, year: int | None) -> ServiceAnswer:
+def _classify_by_title(text: Text, options: ClassifyOptions, settings: Settings, year: int | None) -> ServiceAnswer:
     """Look up the text of a title, and label it in this process."""
     from dataclasses import replace
 
-    from marquee.settings import read_settings
     from service.schemas.classify import ClassifyRequest
     from service.title_lookup import TitleLookup, lookup_of
 
-    settings = read_settings()
     titles = TitleLookup(lookup_of(settings), settings.max_text_chars, settings.lookup_timeout)
     request = ClassifyRequest(text=text.body, title=text.title, year=year, lookup=True)
     (result,) = titles.look_up(request)
-    return replace(_classify_here(result.text, options), lookup=result.answer.model_dump(exclude_none=True))
+    return replace(_classify_here(result.text, options, settings), lookup=result.answer.model_dump(exclude_none=True))
 
 
 def _classify_by_service(
@@ -173,8 +186,8 @@ def _print_answer(answer: ServiceAnswer, scores: bool, as_json: bool) -> None:
         return _print_json(answer, scores)
     click.echo(", ".join(prediction.labels) or "none of the labels applies")
     if scores:
-        for name, score in prediction.scores.items():
-            click.echo(f"  {score:7.3f}  {name}")
+        for line in _score_lines(prediction.scores, prediction.labels):
+            click.echo(line)
     say(f"— {prediction.source.model}{', cached' if prediction.cached else ''}")
     for note in answer.notes:
         say(f"— {note}")
@@ -183,9 +196,44 @@ def _print_answer(answer: ServiceAnswer, scores: bool, as_json: bool) -> None:
     return None
 
 
+def _score_lines(scores: Mapping[str, float], labels: Collection[str]) -> Iterator[str]:
+    """Bars on a terminal, else plain lines."""
+    if not sys.stdout.isatty():
+        return (f"  {score:7.3f}  {name}" for name, score in scores.items())
+    colour = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    blocks = (sys.stdout.encoding or "").lower().startswith("utf")
+    return bars(scores, labels, shutil.get_terminal_size().columns, colour, blocks)
+
+
+def bars(
+    scores: Mapping[str, float], labels: Collection[str], columns: int, colour: bool, blocks: bool
+) -> Iterator[str]:
+    """Scores as aligned bars.
+
+    Args:
+        scores: by label, from 0 to 1.
+        labels: labels of the answer; they are green.
+        columns: width of the terminal.
+        colour: whether escape codes may be used.
+        blocks: whether the terminal shows block elements; otherwise bars are of ``#``.
+    """
+    width = min(max(map(len, scores), default=0), max(8, columns // 2))
+    longest = max(8, min(40, columns - width - 12))
+    for name, score in scores.items():
+        bar = _bar(min(1.0, max(0.0, score)) * longest, blocks)
+        line = f"  {name[:width]:{width}}  {bar:{longest}}  {score:5.3f}"
+        yield click.style(line, fg="green" if name in labels else "bright_black") if colour else line
+
+
+def _bar(length: float, blocks: bool) -> str:
+    """A bar of so many characters; block elements show eighths of a character."""
+    whole, part = divmod(round(length * 8), 8)
+    return "█" * whole + " ▏▎▍▌▋▊▉"[part].strip() if blocks else "#" * round(length)
+
+
 def _print_json(answer: ServiceAnswer, scores: bool) -> None:
     from service.schemas.classify import ClassifyAnswer, LookupAnswer
 
     lookup = LookupAnswer.model_validate(answer.lookup) if answer.lookup else None
     shown = ClassifyAnswer.of(answer.prediction, scores, lookup, answer.genres, answer.notes)
-    click.echo(json.dumps(shown.body(), ensure_ascii=False))
+    print_json(shown.body())

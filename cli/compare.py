@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from cli.arguments import PATH, taxonomy_option
+from cli.arguments import PATH, json_option, print_json
 from cli.data import DataOptions
+from cli.group import examples
+from cli.names import taxonomy_option
 
 if TYPE_CHECKING:
     from eval.compare import Comparison, Difference
     from prompts.taxonomy import Taxonomy
 
 
-@click.command(short_help="Compare two evaluation runs.")
+@click.command(
+    short_help="Compare two evaluation runs.",
+    epilog=examples("compare var/runs/old var/runs/new", "compare var/runs/old var/runs/new --gate 0.01 --json"),
+)
 @click.argument("run_a", type=PATH)
 @click.argument("run_b", type=PATH)
 @click.option("--common", is_flag=True, help="Compare only the texts that both runs have.")
 @click.option("--gate", "margin", type=float, help="Exit with 1 if B is significantly worse than A by more than this.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 def compare(run_a: Path, run_b: Path, common: bool, margin: float | None, as_json: bool) -> None:
     """Compare the folders of two evaluation runs: RUN_A, the baseline, and RUN_B, the candidate."""
     from eval.compare import compare as compare_runs
@@ -32,7 +36,7 @@ def compare(run_a: Path, run_b: Path, common: bool, margin: float | None, as_jso
     gated = None if margin is None else gate(run_a, run_b, margin, common)
     result = compare_runs(RunResults.read(run_a), RunResults.read(run_b), common)
     if as_json:
-        click.echo(json.dumps(result.as_json() | ({"gate": asdict(gated)} if gated else {}), indent=2))
+        print_json(result.as_json() | ({"gate": asdict(gated)} if gated else {}))
     else:
         _print_comparison(result)
         if gated:
@@ -62,14 +66,18 @@ def _line(row: Difference) -> str:
     return f"{row.metric:16} {row.a:6.3f} {row.b:6.3f} {row.difference:+z7.3f}  {interval:18}  {p}".rstrip()
 
 
-@click.command(short_help="Write the report of an evaluation, or of many runs.")
+@click.command(
+    short_help="Write the report of an evaluation, or of many runs.",
+    epilog=examples("report var/runs/films", "report var/runs/films --data films.jsonl", "report var/runs"),
+)
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--data", type=PATH, help="The data set, to show excerpts of its texts.")
 @taxonomy_option
 @click.option("--text-field", help="Column of the text.  [default: the format's own]")
 @click.option("--labels-field", help="Column of the labels.  [default: the format's own]")
+@json_option
 def report(
-    folder: Path, data: Path | None, taxonomy: Taxonomy, text_field: str | None, labels_field: str | None
+    folder: Path, data: Path | None, taxonomy: Taxonomy, text_field: str | None, labels_field: str | None, as_json: bool
 ) -> None:
     """Write report.html and report.md into the FOLDER of an evaluation.
 
@@ -92,5 +100,9 @@ def report(
     if data:
         loaded = DataOptions(taxonomy, text_field=text_field, labels_field=labels_field).load(data)
         texts = {example.id: example.text.body for example in loaded.examples}
-    for path in write(read(folder), texts):
+    files = write(read(folder), texts)
+    if as_json:
+        return print_json({"files": files})
+    for path in files:
         click.echo(path)
+    return None

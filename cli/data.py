@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.arguments import PATH, collected, dialect_options, say, taxonomy_option
+from cli.arguments import PATH, collected, dialect_options, say
+from cli.names import taxonomy_option
 
 if TYPE_CHECKING:
     from eval.datasets import Fields, LoadedDataset

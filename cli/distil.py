@@ -9,9 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.arguments import PATH, OutputPath, ProgressLine, collected, command_line, say, tracked
+from cli.arguments import (
+    PATH,
+    OutputPath,
+    ProgressLine,
+    collected,
+    command_line,
+    json_option,
+    print_json,
+    say,
+    tracked,
+)
 from cli.data import DataOptions, column_options, report_dropped
 from cli.evaluate import print_costs
+from cli.group import examples
+from cli.names import complete_systems
 
 if TYPE_CHECKING:
     from eval.baselines import Trained
@@ -38,14 +50,24 @@ class DistilOptions:
     partial: bool
 
 
-@click.command(short_help="Train the embedded classifier on a model's labels.")
+@click.command(
+    short_help="Train the embedded classifier on a model's labels.",
+    epilog=examples(
+        "distil texts.csv --out var/student --taxonomy tickets --dry-run", "distil texts.csv --out var/student"
+    ),
+)
 @click.argument("table", type=PATH)
 @click.option("--out", type=OutputPath(folder=True), required=True, help="Folder for answers, student and report.")
 @column_options
 @collected(
     DistilOptions,
     "plan",
-    click.option("--teacher", default="llm", help="System that labels, as in `evaluate --systems`."),
+    click.option(
+        "--teacher",
+        default="llm",
+        shell_complete=complete_systems,
+        help="System that labels, as in `evaluate --systems`.",
+    ),
     click.option("--student", default="minilm-mlp", help="Model to train, as in `train`."),
     click.option(
         "--encoder", type=click.Choice(["matcher", "minilm"]), help="minilm-mlp, hybrid: encoder.  [default: matcher]"
@@ -59,7 +81,8 @@ class DistilOptions:
 )
 @click.option("--limit", type=click.IntRange(1), help="Maximum number of texts; always the same ones.")
 @click.option("--dry-run", is_flag=True, help="Print the number of tokens and the price; send nothing.")
-def distil(table: Path, out: Path, options: DataOptions, plan: DistilOptions, dry_run: bool) -> None:
+@json_option
+def distil(table: Path, out: Path, options: DataOptions, plan: DistilOptions, dry_run: bool, as_json: bool) -> None:
     """Label the texts of TABLE with the language model, and train the embedded classifier on its labels.
 
     With --labels-field, the table's own labels measure teacher and student; they are never used for training. Runs are
@@ -70,14 +93,16 @@ def distil(table: Path, out: Path, options: DataOptions, plan: DistilOptions, dr
     loaded = _loaded(table, options)
     run = _run(table, loaded.examples, out / "teacher", options, plan, plan.teacher)
     if dry_run:
-        return print_costs([run])
+        return print_costs([run], as_json)
     rows = run.collect(ProgressLine("teacher:", len(run.pending())).advance)
     labelled = labels_of_teacher(loaded.examples, rows, options.taxonomy, plan.partial)
     splits = split_by_film(labelled.examples, plan.seed)
     student = _train(out / _STUDENT, table.name, labelled, splits, run, plan)
     answers = _test_answers(out, table, splits["test"], options, plan)
     provenance = _provenance(run, labelled, student, len(loaded.examples), splits)
-    _write_report(out, loaded, splits["test"], {"data": table.name, **provenance}, answers)
+    report = _report(out, loaded, splits["test"], {"data": table.name, **provenance}, answers)
+    print_json(report) if as_json else _print_agreement(report)
+    say(f"serve it with `main.py serve --trained {out / _STUDENT}`")
     return None
 
 
@@ -167,10 +192,11 @@ def _provenance(
     }  # fmt: skip
 
 
-def _write_report(
+def _report(
     out: Path, loaded: LoadedDataset, test: Sequence[Example], provenance: Mapping[str, Any],
     answers: Mapping[str, Answers],
-) -> None:  # fmt: skip
+) -> Mapping[str, Any]:  # fmt: skip
+    """Write the report of teacher and student, and return it."""
     from training.distillation import Answers, compared, write
 
     ids = {example.id for example in test}
@@ -178,10 +204,13 @@ def _write_report(
     teacher = replace(teacher, labels={id: labels for id, labels in teacher.labels.items() if id in ids})
     gold = [example for example in loaded.examples if example.id in ids and example.complete]
     report = {**provenance, **compared(teacher, answers, gold, loaded.taxonomy)}
+    for path in write(out, report):
+        say(f"report: {path}")
+    return report
+
+
+def _print_agreement(report: Mapping[str, Any]) -> None:
     for name, metrics in report["agreement with the teacher"].items():
         click.echo(f"{name}, against the teacher: {', '.join(f'{key} {value:.3f}' for key, value in metrics.items())}")
     for metric, share in report.get("kept", {}).items():
         click.echo(f"kept of the teacher's {metric}: {share:.0%}")
-    for path in write(out, report):
-        say(f"report: {path}")
-    say(f"serve it with `main.py serve --trained {out / _STUDENT}`")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from cli.arguments import PATH, OutputPath, ProgressLine, collected, command_line, say
+from cli.arguments import PATH, OutputPath, ProgressLine, collected, command_line, json_option, print_json, say
 from cli.data import DataOptions, data_options
 from cli.group import examples
+from cli.names import complete_systems
 
 if TYPE_CHECKING:
+    from eval.compare import GateResult
     from eval.datasets import LoadedDataset
     from eval.manifest import EvaluationData
     from eval.run import EvaluationRun, System
@@ -39,13 +41,16 @@ _run_options = collected(
     "selection",
     click.option(
         "--systems",
+        shell_complete=complete_systems,
         help="Systems, with commas between: embedded, llm[:STRATEGY][:PROMPT], service:URL, trained models NAME[:PATH]."
         "  [default: the classifier of the settings]",
     ),
     click.option("--shown", help="Input variants, with commas between: title+plot, plot, masked, title; one run each."),
     click.option("--url", help="Use the service at this URL."),
     click.option("--cache/--no-cache", default=True, help="Whether cached answers may be used."),
-    click.option("--out", type=OutputPath(folder=True), help="Folder of the runs; each run has a folder of its own."),
+    click.option(
+        "--out", type=OutputPath(folder=True), help="Folder of runs and report.  [default: var/runs/DATA-TAXONOMY]"
+    ),
     click.option("--alone", type=click.IntRange(0), default=50, help="Texts to send one by one, for latency."),
     click.option("--batch", type=click.IntRange(1), default=32, help="Batch size for the others."),
 )
@@ -55,7 +60,7 @@ _run_options = collected(
     short_help="Label a data set and measure the quality.",
     epilog=examples(
         "evaluate --data reviews.csv --systems embedded --taxonomy sentiment",
-        "evaluate --data films.jsonl --systems embedded,llm --out var/runs/films",
+        "evaluate --data films.jsonl --systems embedded,llm --out var/films",
     ),
 )
 @data_options(required=False)
@@ -68,34 +73,33 @@ _run_options = collected(
 @click.option("--rescore", type=PATH, help="Compute the metrics of these runs again; no model.")
 @click.option("--gate", type=PATH, help="Baseline run; exit with 1 if the new run is worse.")
 @click.option("--margin", type=click.FloatRange(0, 1), default=0.01, help="Loss of F1 that --gate accepts.")
+@json_option
 def evaluate(
     data: Path | None, options: DataOptions, selection: RunSelection, orders: int | None, overwrite: bool,
-    dry_run: bool, rescore: Path | None, gate: Path | None, margin: float,
+    dry_run: bool, rescore: Path | None, gate: Path | None, margin: float, as_json: bool,
 ) -> None:  # fmt: skip
-    """Label the examples of a file and measure the quality.
+    """Label the examples of a file, print the main metrics, and write all of them and a report to --out.
 
     Runs are resumable: run the same command again after a crash; finished texts are skipped.
     """
     if rescore is not None:
-        return _rescore(rescore)
+        return _rescore(rescore, as_json)
     if data is None:
         raise click.UsageError("give --data, or --rescore with the folder of a run")
     runs, out = _runs(data, options, selection)
     if dry_run:
-        return print_costs(runs)
+        return print_costs(runs, as_json)
     baselines = [_baseline_run(gate, run.folder) for run in runs] if gate else []
     metrics = {run.system.spec: _execute(run, overwrite) for run in runs}
     if orders:
         _measure_order_sensitivity(runs, orders)
-    if len(runs) > 1 or selection.systems:
-        _print_table(metrics)
-        _write_report(out)
-    else:
-        _print_metrics(*metrics.values())
-    say(f"rows and metrics: {out}")
+    gates = _gates(baselines, runs, margin)
+    _print_result(metrics, out, gates, as_json)
     if failed := [spec for spec, values in metrics.items() if values["invalid"] == 1]:
         raise click.ClickException(f"not one text was answered by {', '.join(failed)}; the rows say why")
-    return _check_gate(baselines, runs, margin) if baselines else None
+    if not all(verdict.passed for verdict in gates.values()):
+        raise click.exceptions.Exit(1)
+    return None
 
 
 # --- the runs ---
@@ -185,18 +189,30 @@ def _measure_order_sensitivity(runs: Sequence[EvaluationRun], orders: int) -> No
 # --- metrics, report and gate ---
 
 
-def _rescore(folder: Path) -> None:
+def _rescore(folder: Path, as_json: bool) -> None:
     from eval.run_metrics import rescore
 
-    _print_table(rescore(folder))
-    _write_report(folder)
+    _print_result(rescore(folder), folder, {}, as_json)
 
 
-def _write_report(folder: Path) -> None:
+def _print_result(metrics: Mapping[str, RunMetrics], out: Path, gates: Mapping[str, GateResult], as_json: bool) -> None:
+    """Print the main metrics of the runs, write the report, and say where all of them are."""
     from eval.report import read, write
+    from eval.run_metrics import ResultsTable, main_columns
 
-    for path in write(read(folder)):
-        say(f"report: {path}")
+    report, *_ = write(read(out))
+    if as_json:
+        verdicts = {spec: asdict(verdict) for spec, verdict in gates.items()}
+        return print_json({"out": out, "report": report, "metrics": metrics} | ({"gate": verdicts} if gates else {}))
+    click.echo(str(ResultsTable.of(metrics, main_columns(metrics))))
+    for spec, verdict in gates.items():
+        click.echo(f"{spec}: {verdict.summary}")
+    for spec, values in metrics.items():
+        if values["invalid"]:
+            say(f"{spec}: {values['invalid']:.1%} of the texts have a problem instead of labels; rows.jsonl has it")
+    say(f"all metrics and every answer: {out}")
+    say(f"report: {report}")
+    return None
 
 
 def _baseline_run(gate: Path, folder: Path) -> Path:
@@ -217,37 +233,27 @@ def _baseline_run(gate: Path, folder: Path) -> Path:
     raise InvalidDataset(f"--gate: {gate} has no run of {folder.name!r}; it has {names}")
 
 
-def _check_gate(baselines: Sequence[Path], runs: Sequence[EvaluationRun], margin: float) -> None:
+def _gates(baselines: Sequence[Path], runs: Sequence[EvaluationRun], margin: float) -> dict[str, GateResult]:
+    """The verdicts of --gate, by the systems' specs; empty without it."""
     from eval.compare import gate
 
-    verdicts = [gate(baseline, run.folder, margin) for baseline, run in zip(baselines, runs, strict=True)]
-    for verdict, run in zip(verdicts, runs, strict=True):
-        click.echo(f"{run.system.spec}: {verdict.summary}")
-    if not all(verdict.passed for verdict in verdicts):
-        raise click.exceptions.Exit(1)
+    return {run.system.spec: gate(path, run.folder, margin) for path, run in zip(baselines, runs, strict=False)}
 
 
-def _print_metrics(metrics: RunMetrics) -> None:
-    from eval.run_metrics import format_value
-
-    for name, value in metrics.items():
-        click.echo(f"{name:24} {format_value(value):>9}")
-
-
-def _print_table(metrics: Mapping[str, RunMetrics]) -> None:
-    from eval.run_metrics import ResultsTable
-
-    click.echo(str(ResultsTable.of(metrics)))
-
-
-def print_costs(runs: Sequence[EvaluationRun]) -> None:
+def print_costs(runs: Sequence[EvaluationRun], as_json: bool) -> None:
     """Print how many requests and tokens the pending texts of the runs take."""
     from bulk.progress import preview_lines
 
+    costs = {}
     for run in runs:
         texts = [example.text for example in run.pending()]
-        click.echo(f"{run.system.spec}: {len(texts)} texts to label")
-        if run.system.preview is None:
-            continue
-        for line in preview_lines(run.system.preview(texts)):
+        costs[run.system.spec] = len(texts), run.system.preview and run.system.preview(texts)
+    if as_json:
+        return print_json(
+            {spec: {"texts": count, **(vars(cost) if cost else {})} for spec, (count, cost) in costs.items()}
+        )
+    for spec, (count, cost) in costs.items():
+        click.echo(f"{spec}: {count} texts to label")
+        for line in preview_lines(cost) if cost else ():
             click.echo(f"  {line}")
+    return None

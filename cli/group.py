@@ -34,11 +34,11 @@ _REMEDIES: Mapping[int | None, str] = {
 }
 
 
-class CommandGroup(click.Group):
-    """A command group that lists its commands by task and reports expected errors in one line.
+class SectionedGroup(click.Group):
+    """A command group that lists its commands under headings.
 
-    Args:
-        sections: a heading for each task, and its commands in order.
+    Attributes:
+        sections: the commands of each heading, in order.
     """
 
     def __init__(self, *arguments: Any, **fields: Any) -> None:
@@ -46,11 +46,27 @@ class CommandGroup(click.Group):
         self.sections: dict[str, Sequence[click.Command]] = {}
 
     def add_section(self, heading: str, *commands: click.Command) -> None:
-        """Add the commands of one task."""
+        """Add the commands of one heading."""
         self.sections[heading] = commands
         for command in commands:
             take_utf8(command)
             self.add_command(command)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names in the order of help, for completion."""
+        return [command.name or "" for commands in self.sections.values() for command in commands]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands under their headings; the descriptions of all headings begin in one column."""
+        width = max(map(len, self.commands))
+        for heading, commands in self.sections.items():
+            with formatter.section(heading):
+                rows = [((command.name or "").ljust(width), command.short_help or "") for command in commands]
+                formatter.write_dl(rows)
+
+
+class CommandGroup(SectionedGroup):
+    """The program: a command group that reports expected errors in one line."""
 
     def main(self, *arguments: Any, **fields: Any) -> Any:
         r"""Run the program; a console that cannot show a character gets it as ``\uXXXX``, which JSON readers take."""
@@ -81,12 +97,6 @@ class CommandGroup(click.Group):
             if _is_debugging():
                 traceback.print_exc()
             raise click.ClickException(_in_one_line(error)) from error
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the commands under the headings of their tasks."""
-        for heading, commands in self.sections.items():
-            with formatter.section(heading):
-                formatter.write_dl([(command.name or "", command.get_short_help_str(60)) for command in commands])
 
 
 def examples(*lines: str) -> str:

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from cli.arguments import PATH, OutputPath, model_settings, print_table, taxonomy_option
+from cli.arguments import PATH, OutputPath, json_option, model_settings, print_json, print_table
+from cli.group import examples
+from cli.names import complete_prompt, complete_taxonomy, taxonomy_option
 from prompts.installation import SAMPLE
 
 if TYPE_CHECKING:
     from prompts.taxonomy import Taxonomy
 
 
-@click.command(short_help="List the taxonomies, or the labels of one.")
-@click.argument("name", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.command(
+    short_help="List the taxonomies, or the labels of one.",
+    epilog=examples("taxonomies", "taxonomies sentiment", "taxonomies labels.yaml --json"),
+)
+@click.argument("name", required=False, shell_complete=complete_taxonomy)
+@json_option
 def taxonomies(name: str | None, as_json: bool) -> None:
     """List the taxonomies, or the labels of taxonomy NAME."""
     from prompts import registry
 
     listed = [registry.taxonomy_at(name)] if name else list(registry.taxonomies().values())
     if as_json:
-        click.echo(json.dumps([taxonomy.as_json() for taxonomy in listed], ensure_ascii=False))
+        print_json([taxonomy.as_json() for taxonomy in listed])
     elif name:
         notes = {True: "", False: "  (never predicted)"}
         print_table(
@@ -40,23 +44,35 @@ def taxonomies(name: str | None, as_json: bool) -> None:
         )
 
 
-@click.group("prompts", invoke_without_command=True, short_help="List the prompts, or show one filled in.")
+@click.group(
+    "prompts",
+    invoke_without_command=True,
+    short_help="List the prompts, or show one filled in.",
+    epilog=examples("prompts", 'prompts show plot --text "A duel at noon." --taxonomy imdb'),
+)
+@json_option
 @click.pass_context
-def prompts_group(ctx: click.Context) -> None:
+def prompts_group(ctx: click.Context, as_json: bool) -> None:
     """List the prompts, or show one filled in."""
     from prompts import registry
 
-    if ctx.invoked_subcommand is None:
-        prompts = registry.prompts().values()
-        print_table(("prompt", "digest", "about"), [(prompt.name, prompt.digest, prompt.about) for prompt in prompts])
+    if ctx.invoked_subcommand is not None:
+        return
+    rows = [(prompt.name, prompt.digest, prompt.about) for prompt in registry.prompts().values()]
+    header = ("prompt", "digest", "about")
+    print_json([dict(zip(header, row, strict=True)) for row in rows]) if as_json else print_table(header, rows)
 
 
-@prompts_group.command("show", short_help="Print the messages of a prompt for a text.")
-@click.argument("name")
+@prompts_group.command(
+    "show",
+    short_help="Print the messages of a prompt for a text.",
+    epilog=examples('prompts show plot --text "A duel at noon."', 'prompts show plot.v2 --text "A duel." --json'),
+)
+@click.argument("name", shell_complete=complete_prompt)
 @click.option("--text", "body", default="", show_default=False, help="The text of the prompt.")
 @click.option("--title", default="", show_default=False, help="The title of the text.")
 @taxonomy_option
-@click.option("--json", "as_json", is_flag=True, help="Print the messages as JSON.")
+@json_option
 def show(name: str, body: str, title: str, taxonomy: Taxonomy, as_json: bool) -> None:
     """Print the messages that a language model receives for a text, with the few-shot examples of the settings."""
     from marquee.factory import example_selector
@@ -69,13 +85,16 @@ def show(name: str, body: str, title: str, taxonomy: Taxonomy, as_json: bool) ->
     (examples,) = example_selector(read_settings(), MiniLM(), taxonomy)([text], taxonomy)
     messages = registry.prompt(name).render(text, taxonomy, examples=examples)
     if as_json:
-        click.echo(json.dumps(messages, ensure_ascii=False))
-        return
+        return print_json(messages)
     for message in messages:
         click.echo(f"--- {message['role']} ---\n{message['content']}")
+    return None
 
 
-@click.command(short_help="Check what the endpoint supports.")
+@click.command(
+    short_help="Check what the endpoint supports.",
+    epilog=examples("probe", "probe --refresh --json", "probe --order 20 --data films.jsonl"),
+)
 @click.option("--refresh", is_flag=True, help="Probe again, even if the result is cached.")
 @click.option(
     "--order",
@@ -95,7 +114,7 @@ def show(name: str, body: str, title: str, taxonomy: Taxonomy, as_json: bool) ->
 )
 @click.option("--text-field", default="plot", help="Column of the text.")
 @click.option("--limit", type=click.IntRange(1), default=40, help="Maximum number of texts.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def probe(refresh: bool, orders: int | None, data: Path, text_field: str, limit: int, as_json: bool) -> None:
     """Check which capabilities the endpoint supports, or how far answers depend on the order of the labels."""
     from llm.classifier import Problem
@@ -110,8 +129,7 @@ def probe(refresh: bool, orders: int | None, data: Path, text_field: str, limit:
     if isinstance(result, Problem):
         raise click.ClickException(result.detail)
     if as_json:
-        click.echo(json.dumps(result.as_json(), indent=2))
-        return None
+        return print_json(result.as_json())
     click.echo(f"{capabilities.model} at {without_login(settings.base_url)}, version {result.version or 'unknown'}")
     for name, finding in result.findings.items():
         click.echo(f"  {name:16} {finding.outcome:10} {finding.note}")
@@ -132,16 +150,18 @@ def _measure_order_sensitivity(orders: int, data: Path, text_field: str, limit: 
         classifier, texts_of(data, text_field, limit), registry.taxonomy_at(settings.taxonomy), orders
     )
     if as_json:
-        click.echo(json.dumps({"orders": orders, **vars(result)}))
-        return
+        return print_json({"orders": orders, **vars(result)})
     click.echo(f"{classifier.name}, {orders} orders, {result.decisions} decisions about a text and a label:")
     click.echo(f"  {result.ever:.1%} are not the same under every order")
     click.echo(f"  {result.minority:.1%} of the answers go against the majority of their decision")
     if result.failed:
         click.echo(f"  {result.failed} texts had a problem and were left out")
+    return None
 
 
-@click.command(short_help="Write the reference pages of settings and routes.")
+@click.command(
+    short_help="Write the reference pages of settings and routes.", epilog=examples("reference", "reference --out docs")
+)
 @click.option("--out", type=OutputPath(folder=True), default=Path("docs"), help="Folder.")
 def reference(out: Path) -> None:
     """Write configuration.md and http.md, the references of settings and routes."""

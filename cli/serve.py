@@ -1,4 +1,4 @@
-"""`main.py serve` and `main.py keys`: the HTTP service, optionally with a vLLM server, and its API keys."""
+"""`main.py serve`: the HTTP service, optionally with a vLLM server."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.arguments import PATH, print_table, say
+from cli.arguments import PATH, EndpointOptions, endpoint_options
 from cli.group import examples
+from cli.names import complete_taxonomy
 
 if TYPE_CHECKING:
     import socket
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from llm.backends.vllm_server import OnProgress, VLLMServer
     from marquee.settings import Settings
     from prompts.taxonomy import Taxonomy
-    from service.access_control import Keys
 
 
 EXAMPLE = "A young smith forges a magic sword to free her kingdom from a dragon."
@@ -38,11 +38,19 @@ EXAMPLE = "A young smith forges a magic sword to free her kingdom from a dragon.
 @click.command(
     short_help="Start the HTTP service.",
     epilog=examples(
-        "serve", "serve --host 0.0.0.0 --port 8080 --allow-anonymous", "serve --vllm Qwen/Qwen2-7B-Instruct"
+        "serve",
+        "serve --host 0.0.0.0 --port 8080 --allow-anonymous",
+        "serve --model gpt-4o-mini --api-key-env MY_KEY",
+        "serve --vllm Qwen/Qwen2-7B-Instruct",
     ),
 )
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=int, help="Port to listen on; 0 takes a free one.  [default: 5000]")
+@click.option("--workers", type=click.IntRange(1, 64), help="Worker processes; each loads the model.  [default: 1]")
+@click.option(
+    "--taxonomy", shell_complete=complete_taxonomy, help="Default taxonomy: a name, or a YAML file.  [default: tmdb]"
+)
+@endpoint_options
 @click.option("--local", help="Folder or name of a language model to load into this process, without any server.")
 @click.option(
     "--precision",
@@ -64,26 +72,43 @@ EXAMPLE = "A young smith forges a magic sword to free her kingdom from a dragon.
 )
 @click.option("--allow-anonymous", is_flag=True, default=None, help="Accept requests without an API key.")
 @click.option("--debug", is_flag=True, help="Flask's development server on loopback, with reload and tracebacks.")
-def serve(local: str | None, trained: Path | None, vllm_model: str | None, debug: bool, **overrides: Any) -> None:
-    """Start the HTTP service."""
+def serve(
+    local: str | None, trained: Path | None, vllm_model: str | None, endpoint: EndpointOptions, debug: bool,
+    **overrides: Any,
+) -> None:  # fmt: skip
+    """Start the HTTP service. Options take precedence over the settings."""
     from marquee.serving import with_vllm
-    from marquee.settings import read_settings
 
+    _check(local, trained, vllm_model, endpoint, overrides["taxonomy"])
     adapter = overrides["adapter"]
     if adapter is not None and (trained is not None or (local is None and vllm_model is None)):
         raise click.UsageError("--adapter changes a language model; give --local or --vllm beside it")
-    if sum((bool(local), trained is not None, vllm_model is not None)) > 1:
-        raise click.UsageError("--local, --trained and --vllm choose the classifier; give one")
     if trained is not None:
-        settings, vllm = read_settings(**overrides, taxonomy=_taxonomy_of(trained).name), None
+        settings, vllm = endpoint.settings(**overrides | {"taxonomy": _taxonomy_of(trained).name}), None
     elif vllm_model is None:
-        settings, vllm = read_settings(**overrides, local_model=local), None
+        settings, vllm = endpoint.settings(**overrides | ({"local_model": local} if local else {})), None
     else:
-        settings, vllm = with_vllm(vllm_model, **overrides)
+        settings, vllm = with_vllm(vllm_model, **overrides, model=endpoint.model)
     if adapter is not None:
         settings = _as_trained(settings, Path(adapter))
     with ExitStack() as at_the_end:
         _serve(settings, vllm, trained, debug, at_the_end)
+
+
+def _check(
+    local: str | None, trained: Path | None, vllm_model: str | None, endpoint: EndpointOptions, taxonomy: str | None
+) -> None:
+    """Refuse options that exclude each other."""
+    own = [name for name, given in (("--local", local), ("--trained", trained)) if given]
+    if vllm_model is not None:
+        own.append("--vllm")
+    if len(own) > 1:
+        raise click.UsageError("--local, --trained and --vllm choose the classifier; give one")
+    needless = endpoint.given if own != ["--vllm"] else replace(endpoint, model=None).given
+    if own and needless:
+        raise click.UsageError(f"{needless}: these are for an endpoint, and {own[0]} needs none; leave them out")
+    if trained is not None and taxonomy:
+        raise click.UsageError("--trained brings the taxonomy of its training; leave --taxonomy out")
 
 
 def _as_trained(settings: Settings, adapter: Path) -> Settings:
@@ -124,7 +149,7 @@ def _serve(
         at_the_end.callback(vllm.stop)
         _start(vllm)
     click.echo(f"Answers: {_classifier_in_words(settings, trained)}")
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, settings.log_format)
     if listener is None:
         serve_debugging(lambda: _app(settings, trained, Event()), settings)
     else:
@@ -235,42 +260,3 @@ def _classifier_in_words(settings: Settings, trained: Path | None) -> str:
 def _invitation(url: str) -> str:
     body = json.dumps({"description": EXAMPLE})
     return f"Ready. Try:\n  curl -X POST {url}/classify -H 'Content-Type: application/json' \\\n    -d '{body}'"
-
-
-@click.group(
-    "keys",
-    short_help="Add, list and revoke API keys.",
-    epilog=examples("keys add website", "keys list", "keys revoke website"),
-)
-def keys_group() -> None:
-    """Add, list and revoke the API keys of the service."""
-
-
-@keys_group.command("add", short_help="Add a key and print it once.")
-@click.argument("name")
-def add(name: str) -> None:
-    """Add a key and print it; it is printed only now, because only its hash is stored."""
-    click.echo(_keys().add(name))
-    say(f"Made for {name}; it is not shown again. Send it as 'Authorization: Bearer KEY'.")
-
-
-@keys_group.command("list", short_help="List the keys.")
-def list_keys() -> None:
-    """List the keys by name, with the times when they were made and revoked."""
-    keys = sorted(_keys().all().items())
-    print_table(("name", "made", "revoked"), [(name, key.made, key.revoked) for name, key in keys])
-
-
-@keys_group.command("revoke", short_help="Revoke a key.")
-@click.argument("name")
-def revoke(name: str) -> None:
-    """Revoke a key; a running service rejects it at once."""
-    _keys().revoke(name)
-    click.echo(f"Key {name!r} revoked.")
-
-
-def _keys() -> Keys:
-    from marquee.settings import read_settings
-    from service.access_control import Keys
-
-    return Keys(read_settings().keys_path)

@@ -1,24 +1,21 @@
-"""`main.py similar`, `index`, `map` and `evaluate-similar`: search, build and draw a film index, and measure it."""
+"""`main.py similar`, `index` and `map`: search, build and draw a film index."""
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from cli.arguments import PATH, OutputPath, ProgressLine, collected, dialect_options, refuse_input, say
+from cli.arguments import PATH, OutputPath, ProgressLine, collected, dialect_options, json_option, print_json, say
 from cli.group import examples
 
 if TYPE_CHECKING:
-    from eval.baselines.embeddings import Space
     from eval.datasets.film_list import Films
     from similarity.index.builder import Built, IndexEncoder
-    from similarity.index.catalog import Film
     from similarity.index.reloading import ReloadingIndex
 
 
@@ -86,12 +83,15 @@ _encoder_option = click.option(
 @click.option("--year-to", type=int, help="Only films up to this year.")
 @_index_option
 @_encoder_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, as POST /similar returns it.")
+@json_option
 def similar(
     text: str | None, film: str | None, title: str, k: int, genres: tuple[str, ...],
     year_from: int | None, year_to: int | None, index: Path | None, encoder: str | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Find the films most similar to TEXT (or standard input), or to a film by its --id or --title."""
+    """Find the films most similar to TEXT (or standard input), or to a film by its --id or --title.
+
+    --json prints what POST /similar returns.
+    """
     from service.schemas.routes import SimilarAnswer
     from similarity.index.catalog import SearchFilter
     from similarity.index.search import Query, Similar
@@ -106,16 +106,21 @@ def similar(
     query = Query(text or "", title, film, k, SearchFilter(genres, year_from, year_to))
     result = Similar(_live_index(index, model), model).search(query)
     answer = SimilarAnswer.from_result(result, model.name)
-    click.echo(json.dumps(answer.body(), ensure_ascii=False) if as_json else answer.as_text())
+    print_json(answer.body()) if as_json else click.echo(answer.as_text())
 
 
-@click.command("map", short_help="Draw the films of an index as an interactive page.")
+@click.command(
+    "map",
+    short_help="Draw the films of an index as an interactive page.",
+    epilog=examples("map --out map.html", "map --index var/index --out map.html --method pca"),
+)
 @_index_option
 @_encoder_option
 @click.option("--out", type=OutputPath(), required=True, help="HTML file to write.")
 @click.option("--method", default="auto", help="pca or umap; auto: UMAP where it is installed.")
 @click.option("--limit", default=50_000, type=click.IntRange(3), help="Maximum number of films.")
-def film_map(index: Path | None, encoder: str | None, out: Path, method: str, limit: int) -> None:
+@json_option
+def film_map(index: Path | None, encoder: str | None, out: Path, method: str, limit: int, as_json: bool) -> None:
     """Draw the films of an index in two dimensions, coloured by genre, as one interactive HTML file."""
     from prompts.files import write_text_atomically
     from similarity.map import page, points
@@ -124,7 +129,10 @@ def film_map(index: Path | None, encoder: str | None, out: Path, method: str, li
     drawn = points(live.get(), limit, method)
     name = "Sample films" if live.folder.name == "sample" else live.folder.resolve().name
     write_text_atomically(out, page(drawn, name))
+    if as_json:
+        return print_json({"films": len(drawn.films), "file": out})
     click.echo(f"{len(drawn.films):,} films: {out}")
+    return None
 
 
 @click.command(
@@ -138,8 +146,10 @@ def film_map(index: Path | None, encoder: str | None, out: Path, method: str, li
 @click.option("--overwrite", is_flag=True, help="Delete the unfinished build of other data.")
 @_encoder_option
 @film_options
+@json_option
 def index(
-    file: Path, out: Path, append: bool, kind: str, overwrite: bool, encoder: str | None, options: FilmOptions
+    file: Path, out: Path, append: bool, kind: str, overwrite: bool, encoder: str | None, options: FilmOptions,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Build an index of the films in FILE, for `main.py similar` and POST /similar.
 
@@ -159,10 +169,10 @@ def index(
         out, source, _encoder(encoder), kind=kind, append=append, overwrite=overwrite, on_progress=on_progress
     )
     _report_counts({f"films {what}": count for what, count in films.noted.items()})
-    _report_build(built)
+    _report_build(built, as_json)
 
 
-def _report_build(built: Built) -> None:
+def _report_build(built: Built, as_json: bool) -> None:
     manifest = built.version.manifest
     _report_counts(
         {
@@ -174,8 +184,12 @@ def _report_build(built: Built) -> None:
     )
     if not (built.added or built.replaced):
         say("nothing to do: the index has all films")
+    if as_json:
+        made = {"films": manifest.count, "kind": manifest.kind, "recall@10": manifest.recall}
+        return print_json({**made, "folder": built.version.path})
     recall = "exact" if manifest.recall is None else f"recall@10 {manifest.recall:.1%}"
     click.echo(f"{manifest.count:,} films, {manifest.kind}, {recall}: {built.version.path}")
+    return None
 
 
 def _report_counts(counts: Mapping[str, int]) -> None:
@@ -198,100 +212,3 @@ def _live_index(folder: Path | None, encoder: IndexEncoder) -> ReloadingIndex:
     from similarity.index.reloading import live
 
     return live(folder or read_settings().index, encoder)
-
-
-_CACHE = Path("var/cache/embeddings")
-
-
-@click.command("evaluate-similar", short_help="Measure the quality of similarity search.")
-@click.argument("file", type=PATH)
-@click.option(
-    "--systems",
-    default="tfidf,minilm",
-    help="tfidf, minilm, minilm-tuned[:WEIGHTS], minilm+genres[:WEIGHTS], with commas between.",
-)
-@click.option("--queries", default=2_000, type=click.IntRange(1), help="Number of query films.")
-@click.option("--seed", default=0, help="Seed of the choice of query films.")
-@click.option("--paraphrases", type=PATH, help='JSON lines of reworded plots, {"id": ..., "text": ...}.')
-@click.option("--index", "folder", type=PATH, help="Measure recall@10 of this MiniLM index too.")
-@click.option("--out", type=OutputPath(), help="JSON file for all metrics.  [none]")
-@film_options
-def evaluate_similar(
-    file: Path, systems: str, queries: int, seed: int, paraphrases: Path | None, folder: Path | None,
-    out: Path | None, options: FilmOptions,
-) -> None:  # fmt: skip
-    """Measure how well the neighbours of films in FILE match, by genre and by plot.
-
-    Shared genres (share@10, IoU@10, nDCG@10) are shown beside chance, with the share of the catalogue that is ever
-    returned. R@1 is the share of plots that find their film after a third of their words is dropped, or reworded.
-    Vectors are cached in var/cache/embeddings: the same films are encoded once.
-    """
-    from eval import similarity_eval
-    from eval.baselines.embeddings import space as space_of
-    from prompts.files import write_text_atomically
-
-    refuse_input(out, file, paraphrases)
-    films = [film for film in options.films(file) if film.words]
-    if len(films) <= similarity_eval.K:
-        raise click.ClickException(f"{file} has {len(films)} films; the ten nearest need at least eleven")
-    rows = similarity_eval.sample_queries(films, queries, seed)
-    reworded = _paraphrases(paraphrases, films) if paraphrases else None
-    metrics: dict[str, Any] = {}
-    for spec in (name.strip() for name in systems.split(",")):
-        say(f"{spec} ...")
-        progress = ProgressLine("encoded", len(films), "films")
-        space = space_of(spec, [film.words for film in films], _CACHE, progress.reach)
-        metrics[spec] = _metrics(space, films, rows, reworded)
-    _print_table({name: similarity_eval.table_row(values) for name, values in metrics.items()})
-    recall = _recall(folder, queries) if folder else None
-    if out:
-        report = {"data": file.name, "films": len(films), "seed": seed, "systems": metrics, "index recall@10": recall}
-        write_text_atomically(out, json.dumps(report, indent=2) + "\n")
-
-
-def _recall(folder: Path, queries: int) -> float:
-    from eval.similarity_eval import index_recall
-    from similarity.encoders.minilm import MiniLM
-    from similarity.index.reloading import load_index
-
-    encoder = MiniLM()
-    index = load_index(folder, encoder.name, encoder.dimension).vectors
-    recall = index_recall(index, queries)
-    click.echo(f"\n{folder} ({index.kind}): recall@10 {recall:.4f} against exact search, over {queries:,} films")
-    return recall
-
-
-def _metrics(
-    space: Space, films: Sequence[Film], rows: Any, reworded: tuple[Any, Sequence[str]] | None
-) -> dict[str, Any]:  # fmt: skip
-    from eval import similarity_eval
-
-    metrics = similarity_eval.genre_agreement(similarity_eval.nearest(space, films, rows), films)
-    dropped = [similarity_eval.drop_words(films[row].words, films[row].id) for row in rows]
-    metrics["words dropped"] = similarity_eval.retrieval_metrics(space, rows, dropped)
-    if reworded:
-        metrics["reworded"] = similarity_eval.retrieval_metrics(space, *reworded)
-    return metrics
-
-
-def _paraphrases(path: Path, films: Sequence[Film]) -> tuple[Any, list[str]]:
-    """The rows of the films in a file of paraphrases, and their reworded plots."""
-    import numpy as np
-
-    from prompts.errors import InvalidDataset
-    from tabular import strict_rows
-
-    row_of = {film.id: row for row, film in enumerate(films)}
-    lines = list(strict_rows(path))
-    for line in lines:
-        if line.cells.get("id") not in row_of or not isinstance(line.cells.get("text"), str):
-            raise InvalidDataset(f"{line.where}: should be an object with the id of a film of the data, and a text")
-    return np.array([row_of[line.cells["id"]] for line in lines]), [line.cells["text"] for line in lines]
-
-
-def _print_table(rows: dict[str, Any]) -> None:
-    heads = list(next(iter(rows.values())))
-    click.echo("| system | " + " | ".join(head.strip() for head in heads) + " |")
-    click.echo("|---|" + "---:|" * len(heads))
-    for name, cells in rows.items():
-        click.echo(f"| {name} | " + " | ".join(cells[head] for head in heads) + " |")

@@ -23,6 +23,10 @@ METRICS_FILE = "metrics.json"
 RunMetrics = Mapping[str, float | None]
 
 TABLE_COLUMNS = ("micro-F1", "macro-F1", "Jaccard", "p50 ms", "texts/s", "USD per 1,000")
+_MAIN = (
+    "accuracy", "micro-F1", "macro-F1", "Jaccard", "p50 ms", "texts/s", "USD per 1,000", "texts"
+)  # fmt: skip
+_MAIN_COLUMNS = 6
 HEADLINES = ("micro-F1", "macro-F1", "samples-F1", "Jaccard", "subset accuracy", "AL-1", "AL-2")
 SINGLE_HEADLINES = ("accuracy", "macro-F1")
 # Metrics of label sets add nothing where every text has one label.
@@ -65,6 +69,14 @@ class ResultsTable:
         rows = ("".join(f"<td>{escape(format_value(cell))}</td>" for cell in row) for row in self.rows)
         body = "".join(f"<tr>{row}</tr>" for row in rows)
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def main_columns(found: Mapping[str, RunMetrics]) -> tuple[str, ...]:
+    """The names of at most six main metrics that some of these runs have."""
+    single_label = all("accuracy" in metrics for metrics in found.values())
+    needless = ("micro-F1", "Jaccard") if single_label else ("accuracy",)
+    known = {name for metrics in found.values() for name, value in metrics.items() if value is not None}
+    return tuple([name for name in _MAIN if name in known and name not in needless][:_MAIN_COLUMNS])
 
 
 def format_value(value: Any) -> str:

@@ -126,6 +126,7 @@ class Settings(BaseModel):
     drain_seconds: float = Field(1.0, ge=0, le=300, description="seconds between 'not ready' and exit, on SIGTERM")
     debug: bool = Field(False, description="print tracebacks of errors on the command line")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="minimum log level")
+    log_format: Literal["auto", "text", "json"] = Field("auto", description="log of serve; auto: text on a terminal")
     max_body_bytes: int = Field(4_000_000, ge=1_000, description="maximum bytes of a request body")
     max_texts: int = Field(256, ge=1, description="maximum number of texts per request")
     max_text_chars: int = Field(50_000, ge=100, description="maximum characters of a text")

@@ -1,4 +1,4 @@
-"""Logs as JSON lines, a Prometheus registry per application, and the export of OpenTelemetry spans."""
+"""Logs as text or JSON lines, a Prometheus registry per application, and the export of OpenTelemetry spans."""
 
 from __future__ import annotations
 
@@ -57,10 +57,27 @@ class JSONLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
-def configure_logging(level: str) -> None:
-    """Log to standard error, from this level on."""
+class TextLines(logging.Formatter):
+    """A record as one line for people: time of day, level, message, and what ``extra={"fields": {…}}`` adds."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one line, with the traceback of an exception below it."""
+        time = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
+        fields = " ".join(f"{name}={value}" for name, value in getattr(record, "fields", {}).items())
+        line = f"{time} {record.levelname.lower():7} {record.getMessage()}  {fields}".rstrip()
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def configure_logging(level: str, log_format: str = "json") -> None:
+    """Log to standard error.
+
+    Args:
+        level: minimum level.
+        log_format: ``text``, ``json`` (JSON lines), or ``auto``: text if standard error is a terminal.
+    """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JSONLines())
+    as_text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
+    handler.setFormatter(TextLines() if as_text else JSONLines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -26,7 +26,7 @@ def films(folder: Path, count: int = 60, **more: Any) -> None:
 def test_data_counts_and_writes_a_card_with_its_twin(away: Path) -> None:
     films(away, split="train")
     result = call("data", "films.jsonl", "--out", "card.html", "--min-label-count", "20")
-    assert result.stdout.split() == ["train", "60"]
+    assert result.stdout.split() == ["split", "rows", "train", "60"]
     assert "labels kept: Comedy 20, Drama 20, War 20" in result.stderr
     assert (away / "card.html").read_text().startswith("<!doctype html>")
     assert (away / "card.md").read_text().startswith("# films.jsonl")
@@ -37,11 +37,8 @@ def test_split_freezes_what_other_commands_then_read(away: Path) -> None:
     result = call("split", "films.jsonl", "--out", "split.json", "--validation", ".2", "--test", ".3")
     assert result.stdout.splitlines()[0].split() == ["train", "validation", "test"]
     assert result.stdout.splitlines()[1].split() == ["rows", "30", "12", "18"]
-    assert call("data", "films.jsonl", "--split-file", "split.json").stdout.split()[::2] == [
-        "train",
-        "validation",
-        "test",
-    ]
+    counted = call("data", "films.jsonl", "--split-file", "split.json").stdout
+    assert counted.split()[::2] == ["split", "train", "validation", "test"]
     chosen = ["--data", "films.jsonl", "--split-file", "split.json", "--split", "test", "--limit", "2", "--out", "run"]
     assert call("evaluate", *chosen).exit_code == 0
     tested = set(SplitFile.read(away / "split.json").sides["test"])

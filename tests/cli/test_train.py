@@ -53,8 +53,8 @@ def test_the_test_split_is_never_learnt_from(data: Path) -> None:
 
 
 def test_what_a_kind_does_not_have_is_told(data: Path) -> None:
-    assert "prior has no setting trials; it has none" in call(data, "prior", "--trials", "3").stderr
-    assert "did you mean 'prior'" in call(data, "prio").stderr
+    assert "prior has no option --trials; it is for minilm-mlp, hybrid" in call(data, "prior", "--trials", "3").stderr
+    assert "Did you mean 'prior'" in call(data, "prio").stderr
 
 
 def test_other_texts_of_its_films_are_learnt_too(data: Path, tmp_path: Path, away: Path) -> None:
@@ -77,7 +77,7 @@ def test_texts_of_other_films_are_no_more_texts(data: Path, tmp_path: Path) -> N
     table = tmp_path / "others.jsonl"
     table.write_text(json.dumps({"id": 1, "title": "No such film", "year": 1999, "description": "x"}) + "\n")
     assert "joined by their title and year" in call(data, "tfidf-lr", "--more-texts", str(table)).stderr
-    assert "lora does without" in call(data, "lora", "--more-texts", str(table)).stderr
+    assert "lora has no option --more-texts" in call(data, "lora", "--more-texts", str(table)).stderr
 
 
 def test_the_service_answers_with_it_for_its_taxonomy(data: Path, tmp_path: Path) -> None:

@@ -171,8 +171,8 @@ def test_the_command_teaches_from_a_table_with_the_shipped_prompt(base: Path, aw
     assert (told["settings"]["rank"], told["settings"]["checkpointing"]) == (2, False)
     for refused, said in (
         (("--split", "test"), "the test split is for reporting"),
-        (("--ngrams", "2"), "lora has no setting ngrams"),
-        (("--decode", "global"), "--decode is for baselines"),
+        (("--ngrams", "2"), "lora has no option --ngrams; it is for tfidf-nb"),
+        (("--decode", "global"), "lora has no option --decode; it is for prior"),
         (("--prompt", "plat"), "there is no prompt 'plat'"),
     ):
         assert said in call(*data, *refused).stderr

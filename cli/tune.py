@@ -1,0 +1,121 @@
+"""`main.py refit`, `calibrate` and `cascade`: tune trained models, thresholds and the cascade on labelled texts."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from cli.arguments import PATH, OutputPath, command_line, json_option, model_settings, print_json, say, tracked
+from cli.data import DataOptions, data_options
+from cli.group import examples
+from cli.names import complete_prompt
+from cli.train import refuse_test
+
+
+@click.command(
+    short_help="Train again on training and validation texts.",
+    epilog=examples("refit var/models/tfidf-lr-imdb --data films.jsonl --out var/final"),
+)
+@click.argument("folder", type=PATH)
+@data_options(split="train")
+@click.option("--more-texts", type=PATH, help="The table of --more-texts of the training.")
+@click.option("--validation-split", default="validation", help="Validation split of the training.")
+@click.option("--out", required=True, type=OutputPath(folder=True), help="Folder to write to.")
+@json_option
+def refit(
+    folder: Path, data: Path, options: DataOptions, out: Path, validation_split: str, more_texts: Path | None,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Retrain the model in FOLDER on its training and validation texts together.
+
+    Choices made on the validation texts (settings, epochs, thresholds, ensemble weights) are kept. Give the same data
+    options as for `train`.
+    """
+    from eval.baselines.trained import Split
+    from eval.baselines.training import Refit
+
+    refuse_test(options.split, validation_split)
+    training, validation = options.load(data), options.load(data, validation_split)
+    trainings = [training]
+    if more_texts:
+        trainings.append(options.with_more_texts(training, data, more_texts))
+    splits = [Split.of(loaded.examples, training.taxonomy) for loaded in (*trainings, validation)]
+    refit_model = Refit(training.taxonomy, splits[:-1], splits[-1], command_line(), track=tracked)
+    manifest = refit_model.run(folder, out).manifest
+    if as_json:
+        print_json({"folder": out, "texts": manifest["data"]["train"]["rows"]})
+    say(f"trained on {manifest['data']['train']['rows']:,} texts; saved in {out}")
+
+
+@click.command(
+    short_help="Find the margin below which a language model labels.",
+    epilog=examples("cascade --data films.jsonl", "cascade --data films.jsonl --loss 0.005 --json"),
+)
+@data_options(split="validation", limit=500)
+@click.option("--loss", type=click.FloatRange(0, 1), default=0.01, help="Loss of micro-F1 to accept.")
+@json_option
+def cascade(data: Path, options: DataOptions, loss: float, as_json: bool) -> None:
+    """Find the margin of the cascade: the embedded classifier labels as many texts as the accepted loss allows."""
+    from eval.calibration import fit_cascade
+    from marquee.factory import classifier_of
+    from marquee.settings import read_settings
+
+    settings = model_settings(cascade_margin=0.0, fallback=False)
+    embedded, large = classifier_of(read_settings(classifier="embedded")), classifier_of(settings)
+    loaded = options.load(data)
+    fitted = fit_cascade(embedded, large, loaded.taxonomy, loaded.examples, loss)
+    if as_json:
+        return print_json({**asdict(fitted), "model": large.name})
+    click.echo(f"MARQUEE_CASCADE_MARGIN={fitted.margin:.4f}")
+    click.echo(f"{fitted.share:.1%} of the texts go to {large.name}; micro-F1 {fitted.micro_f1:.3f}", err=True)
+    return None
+
+
+@click.command(
+    short_help="Learn thresholds from labelled texts.",
+    epilog=examples(
+        "calibrate --data films.jsonl --strategy label_tokens",
+        "calibrate --data texts.jsonl --strategy yes_no --unlabelled",
+    ),
+)
+@data_options(split="validation", limit=500)
+@click.option(
+    "--strategy",
+    type=click.Choice(["label_tokens", "yes_no", "decisions_api"]),
+    required=True,
+    help="Strategy to calibrate.",
+)
+@click.option(
+    "--prompt", shell_complete=complete_prompt, help="Prompt to calibrate.  [default: the one that suits each text]"
+)
+@click.option("--unlabelled", is_flag=True, help="The texts have no labels: only correct the bias of the model.")
+@json_option
+def calibrate(
+    data: Path, options: DataOptions, strategy: str, prompt: str | None, unlabelled: bool, as_json: bool
+) -> None:  # fmt: skip
+    """Learn how the scores of a strategy become labels: a threshold, or a bias correction from unlabelled texts."""
+    from eval.calibration import correct_bias, tune_threshold
+    from eval.datasets import texts_of
+    from llm.thresholds import ThresholdStore
+    from marquee.factory import RequestOptions, backend_of, language_model
+    from prompts import registry
+    from prompts.files import check_output
+
+    settings = model_settings()
+    request = RequestOptions(registry.prompt(prompt) if prompt else None, strategy)
+    model = language_model(backend_of(settings), settings, request, ThresholdStore())
+    path = check_output(settings.thresholds_path)
+    if unlabelled:
+        texts = texts_of(
+            data, options.text_field, options.limit or 500, options.data_format, options.title_field, options.dialect
+        )
+        fitted = correct_bias(model, options.taxonomy, path, texts, data.name)
+    else:
+        loaded = options.load(data)
+        fitted = tune_threshold(model, loaded.taxonomy, path, loaded.examples, data.name)
+    if as_json:
+        return print_json({**asdict(fitted), "path": path})
+    click.echo(f"threshold {fitted.threshold:.3f}, {len(fitted.logit_offsets)} labels corrected; saved in {path}")
+    return None

@@ -1,0 +1,123 @@
+"""`--json`: every command that prints a result prints it as one line of JSON, and nothing else on standard output."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from cli.arguments import print_json
+from main import main
+from tests.cli.test_help import COMMANDS
+from tests.eval.runs import noisy_rows, write_run
+from tests.support.misbehaving import endpoint, says
+from tests.test_main import weighing_endpoint
+
+ROOT = Path(__file__).parents[2]
+WITHOUT = {"serve", "keys", "train", "reference"}  # a service, groups, and a command for maintainers
+COLUMNS = ("--text-field", "plot", "--labels-field", "tmdb_genres")
+DATA = ("--data", "films.jsonl", *COLUMNS)
+FILMS = ("films.jsonl", "--text-field", "plot", "--genres-field", "tmdb_genres")
+_CORPUS = "source: {path: films.csv}\nout: corpus\nenrich: {lookup: false}\n"
+
+# Command line -> keys of the object, or None for a list.
+CASES: dict[str, tuple[tuple[str, ...], set[str] | None]] = {
+    "classify": (("A duel at noon.",), {"genres", "labels", "model"}),
+    "bulk": (("films.jsonl", "--out", "o.csv", "--text-field", "plot"), {"file", "rows", "problems"}),
+    "bulk --dry-run": (("films.jsonl", "--dry-run", "--text-field", "plot"), {"rows", "texts", "seconds"}),
+    "similar": (("A duel at noon.",), {"films"}),
+    "taxonomies": ((), None),
+    "prompts": ((), None),
+    "prompts show": (("plot", "--text", "x"), None),
+    "evaluate": ((*DATA, "--systems", "prior:prior"), {"out", "report", "metrics"}),
+    "evaluate --dry-run": ((*DATA, "--systems", "embedded"), {"embedded"}),
+    "compare": (("a", "b"), {"a", "b", "differences"}),
+    "report": (("a",), {"files"}),
+    "evaluate-similar": ((*FILMS, "--systems", "tfidf"), {"data", "films", "systems"}),
+    "train prior": ((*DATA, "--out", "again"), {"folder", "validation"}),
+    "refit": (("prior", *DATA, "--out", "refitted"), {"folder", "texts"}),
+    "keys add": (("ada",), {"name", "key"}),
+    "keys list": ((), None),
+    "keys revoke": (("bob",), {"name", "revoked"}),
+    "data": (("films.jsonl", *COLUMNS), {"name", "rows", "left_out"}),
+    "split": (("films.jsonl", *COLUMNS, "--ignore-splits", "--out", "split.json"), {"file", "digest", "rows"}),
+    "corpus --status": (("corpus.yaml",), None),
+    "index": ((*FILMS, "--out", "ix"), {"films", "kind", "folder"}),
+    "map": (("--out", "map.html", "--method", "pca", "--limit", "20"), {"films", "file"}),
+}
+OF_AN_ENDPOINT: dict[str, tuple[tuple[str, ...], set[str]]] = {
+    "probe": ((), {"findings"}),
+    "calibrate": ((*DATA, "--strategy", "label_tokens", "--limit", "4"), {"threshold", "logit_offsets", "path"}),
+    "cascade": ((*DATA, "--limit", "4"), {"margin", "share", "micro_f1", "model"}),
+    "distil --dry-run": (("films.jsonl", "--text-field", "plot", "--out", "made", "--teacher", "llm"), {"llm"}),
+}
+ELSEWHERE = {"enrich"}  # needs a look-up provider: tests/lookup/test_enrich.py
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data, two finished runs and a trained model, which the commands share."""
+    folder = tmp_path_factory.mktemp("json")
+    rows = [json.loads(line) for line in (ROOT / "data/sample/films.jsonl").read_text(encoding="utf-8").splitlines()]
+    for place, row in enumerate(rows[:48]):
+        row["split"] = ("train", "validation", "test")[place % 3]
+    (folder / "films.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:48]))
+    (folder / "films.csv").write_text("id,title,text,genres\n1,One,A duel.,War\n")
+    (folder / "corpus.yaml").write_text(_CORPUS)
+    for name, share, seed in (("a", 0.7, 1), ("b", 0.9, 2)):
+        write_run(folder / name, noisy_rows(60, share, seed))
+    return folder
+
+
+@pytest.fixture
+def there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def found(command: str, arguments: tuple[str, ...]) -> Any:
+    words, *flags = command.split(" --")
+    result = CliRunner().invoke(main, [*words.split(), *arguments, *(f"--{flag}" for flag in flags), "--json"])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count("\n") == 1
+    return json.loads(result.stdout, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+def test_every_command_is_in_the_loop() -> None:
+    kinds = {name for name in COMMANDS if name.startswith("train ") and name != "train prior"}
+    covered = {name.partition(" --")[0] for name in CASES | OF_AN_ENDPOINT} | WITHOUT | ELSEWHERE | kinds
+    assert covered == set(COMMANDS)
+    for name, command in COMMANDS.items():
+        assert ("as_json" in {parameter.name for parameter in command.params}) == (name not in WITHOUT), name
+
+
+@pytest.mark.parametrize("command", CASES)
+def test_the_result_is_one_line_of_json(there: Path, command: str) -> None:
+    arguments, keys = CASES[command]
+    if "prior:prior" in arguments or command == "refit":
+        found("train prior", (*DATA, "--out", "prior"))
+    if command == "keys revoke":
+        found("keys add", ("bob",))
+    result = found(command, arguments)
+    if keys is None:
+        assert isinstance(result, list)
+    else:
+        assert keys <= result.keys()
+
+
+@pytest.mark.parametrize("command", OF_AN_ENDPOINT)
+def test_the_result_about_a_language_model_is_one_line_of_json(
+    there: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    arguments, keys = OF_AN_ENDPOINT[command]
+    with endpoint(says('["War"]') if command == "cascade" else weighing_endpoint()) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        assert keys <= found(command, arguments).keys()
+
+
+def test_numbers_that_json_does_not_have_are_null(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"a": [float("nan"), float("inf"), 0.5], "path": Path("x")})
+    assert json.loads(capsys.readouterr().out) == {"a": [None, None, 0.5], "path": "x"}
