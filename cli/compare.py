@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,14 +94,15 @@ def report(
     if not dashboard.of_one_evaluation(folder):
         if data:
             raise click.UsageError(f"--data is for the report of one evaluation; {folder} has several")
-        for path in dashboard.write(folder):
-            click.echo(path)
-        return
+        return _print_files(dashboard.write(folder), as_json)
     texts = None
     if data:
         loaded = DataOptions(taxonomy, text_field=text_field, labels_field=labels_field).load(data)
         texts = {example.id: example.text.body for example in loaded.examples}
-    files = write(read(folder), texts)
+    return _print_files(write(read(folder), texts), as_json)
+
+
+def _print_files(files: Sequence[Path], as_json: bool) -> None:
     if as_json:
         return print_json({"files": files})
     for path in files:

@@ -13,7 +13,7 @@ from marquee.settings import Settings, read_settings
 from prompts import registry
 
 
-def with_vllm(model: str, **overrides: Any) -> tuple[Settings, VLLMServer]:
+def with_vllm(model: str, /, **overrides: Any) -> tuple[Settings, VLLMServer]:
     """Return a vLLM server that is not started yet, and settings whose endpoint is that server.
 
     The served model has the name in the settings, else its own name: a prediction names the model that made it. An
