@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from click.types import StringParamType
+from click.types import FloatParamType, IntParamType, StringParamType
 
 from prompts.files import check_output
 
@@ -71,13 +71,15 @@ def refuse_input(out: Path | None, *inputs: Path | None) -> None:
         raise click.UsageError(f"--out {out} would replace the input; give another path")
 
 
-def take_utf8(command: click.Command) -> None:
-    """Decode all text parameters of a command and of its subcommands as UTF-8."""
+def adjust_parameters(command: click.Command) -> None:
+    """Decode all text parameters of a command and of its subcommands as UTF-8; in help, N is a number."""
     for parameter in command.params:
         if type(parameter.type) is StringParamType:
             parameter.type = Utf8Text()
+        elif isinstance(parameter.type, IntParamType | FloatParamType):
+            parameter.metavar = "N"
     for subcommand in command.commands.values() if isinstance(command, click.Group) else ():
-        take_utf8(subcommand)
+        adjust_parameters(subcommand)
 
 
 def decorated(*options: Callable[[Function], Function]) -> Callable[[Function], Function]:

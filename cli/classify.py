@@ -74,14 +74,14 @@ class ClassifyOptions:
 @click.option("--scores", is_flag=True, help="Print a score per label, where the classifier has scores.")
 @click.option("--lookup", is_flag=True, help="Look up the text of a title first; see MARQUEE_LOOKUP_PROVIDERS.")
 @click.option("--year", type=click.IntRange(1870, 2100), help="Year of the film, for --lookup.")
-@click.option("--url", help="Use the service at this URL.")
+@click.option("--url", help="Send the text to the Marquee service at this URL.")
 @click.option("--key", help="API key of that service; MARQUEE_KEY hides it from other users of this machine.")
 @json_option
 def classify(
     text: str | None, overview: str | None, title: str, options: ClassifyOptions, endpoint: EndpointOptions,
     scores: bool, lookup: bool, year: int | None, url: str | None, key: str | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Label a TEXT: the argument, --overview, --title alone, or standard input.
+    """Label a text: the argument TEXT, --overview, --title alone, or standard input.
 
     --model, --base-url and --api-key-env replace the settings. --json prints what POST /classify returns.
     """

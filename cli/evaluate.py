@@ -46,7 +46,7 @@ _run_options = collected(
         "  [default: the classifier of the settings]",
     ),
     click.option("--shown", help="Input variants, with commas between: title+plot, plot, masked, title; one run each."),
-    click.option("--url", help="Use the service at this URL."),
+    click.option("--url", help="Evaluate the Marquee service at this URL."),
     click.option("--cache/--no-cache", default=True, help="Whether cached answers may be used."),
     click.option(
         "--out", type=OutputPath(folder=True), help="Folder of runs and report.  [default: var/runs/DATA-TAXONOMY]"

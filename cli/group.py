@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from cli.arguments import take_utf8
+from cli.arguments import adjust_parameters
 from prompts.errors import MarqueeError
 from prompts.installation import missing_extra
 from similarity.errors import SimilarityError
@@ -49,7 +49,7 @@ class SectionedGroup(click.Group):
         """Add the commands of one heading."""
         self.sections[heading] = commands
         for command in commands:
-            take_utf8(command)
+            adjust_parameters(command)
             self.add_command(command)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
