@@ -494,6 +494,27 @@ def test_a_phone_needs_no_sideways_scrolling_and_has_a_dark_scheme(browser: Brow
     page.close()
 
 
+def test_a_phone_shows_a_file_its_table_and_the_running_request_without_sideways_scrolling(
+    browser: Browser, url: str
+) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 844}, reduced_motion="reduce")
+    page.goto(url, timeout=PATIENCE)
+    expect(page.locator("#taxonomy")).to_have_value("tmdb")
+    open_file(page, QUOTED, f"{'long-name-' * 12}.csv")
+    sent: list[Route] = []
+    page.route("**/classify", lambda route: sent.append(route))
+    page.get_by_role("button", name="Classify").click()
+    expect(page.locator("#elapsed")).to_be_visible()
+    buttons = [page.locator(name).bounding_box() for name in ("#submit", "#cancel", "#elapsed")]
+    first, *others = [box["y"] + box["height"] / 2 for box in buttons if box]
+    assert [abs(other - first) < 5 for other in others] == [True, True], "one row"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    sent[0].continue_()
+    expect(page.locator("#rows tr")).to_have_count(2)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.close()
+
+
 def test_the_docs_try_a_route(page: Page, url: str, messages: list[str]) -> None:
     page.goto(f"{url}/docs")
     form = page.get_by_role("form", name="Try POST /classify")
