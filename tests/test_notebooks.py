@@ -9,16 +9,37 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from tests.support.misbehaving import chats, endpoint, follows, says
+
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def executed(path: Path) -> nbformat.NotebookNode:
+    """A notebook after a run in a fresh kernel."""
+    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    return NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(path.parent)}}).execute()
 
 
 @each
 def test_a_notebook_runs_and_shows_what_it_shows(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MARQUEE_CLASSIFIER", "embedded")  # goes before an endpoint in a developer's .env
-    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
-    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(path.parent)}}).execute()
-    assert all(_shown(cell) for cell in notebook.cells if cell.cell_type == "code")
+    assert all(_shown(cell) for cell in executed(path).cells if cell.cell_type == "code")
+
+
+@pytest.mark.parametrize("number", [1, 3, 5])
+def test_a_configured_language_model_answers_in_a_notebook(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = NOTEBOOKS[number - 1]
+    with endpoint(follows(chats(says('["Drama"]')))) as served:
+        for name, value in {
+            "OPENAI_BASE_URL": served.url,
+            "OPENAI_API_KEY": "sk-test",
+            "MARQUEE_MODEL": "qwen",
+        }.items():
+            monkeypatch.setenv(name, value)
+        words = "\n".join(said for cell in executed(path).cells if cell.cell_type == "code" for said in _shown(cell))
+    assert "llm:json_list" in words
+    assert "No endpoint" not in words
 
 
 @each

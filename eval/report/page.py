@@ -229,5 +229,5 @@ def _cells(part: Part, width: int) -> Iterator[MarkdownText | Picture]:
         if part.drawing.startswith("<svg "):
             yield picture(part.drawing, width)
             yield from [MarkdownText(f"*{part.caption}*")] if part.caption else []
-    else:
-        yield MarkdownText(part_as_markdown(part))
+    elif markdown := part_as_markdown(part):
+        yield MarkdownText(markdown)
