@@ -244,7 +244,7 @@ def test_paired_tests_are_stated_in_words(tmp_path: Path) -> None:
     assert list(by_system) == ["same", "poor"], "no test against a dummy baseline"
     micro = next(one for one in by_system["poor"] if one.metric == "micro-F1")
     for form in reported(tmp_path):
-        plain = form.replace("&lt;", "<")
+        plain = re.sub(r"</?span[^>]*>|<wbr>", "", form).replace("&lt;", "<")
         found = f"micro-F1 by {micro.difference:.3f} (95% interval {micro.low:.3f} to {micro.high:.3f}, p < 0.001)"
         assert f"good is better than poor on {found}" in plain
         assert re.search(r"p < 0\.001\) and on macro-F1 by", plain)
