@@ -109,8 +109,8 @@ def show(name: str, body: str, title: str, taxonomy: Taxonomy, as_json: bool) ->
     "--data",
     type=PATH,
     default=SAMPLE / "films.jsonl",
-    show_default="the sample films",
-    help="Texts for --order: JSON lines.",
+    show_default=False,
+    help="Texts for --order: JSON lines.  [default: the sample films]",
 )
 @click.option("--text-field", default="plot", help="Column of the text.")
 @click.option("--limit", type=click.IntRange(1), default=40, help="Maximum number of texts.")

@@ -80,10 +80,12 @@ def main_columns(found: Mapping[str, RunMetrics]) -> tuple[str, ...]:
 
 
 def format_value(value: Any) -> str:
-    """A value for people: three decimals, a dash for None."""
+    """A value for people: about four digits, a dash for None."""
     if value is None:
         return "–"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.3f}" if value < 10 else f"{value:.1f}" if value < 1_000 else f"{value:,.0f}"
 
 
 def write_metrics(run: RunResults) -> RunMetrics:

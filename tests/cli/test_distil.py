@@ -102,7 +102,9 @@ def test_the_tables_own_labels_judge_and_are_never_learnt(
     with model() as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         made = call(*ASK, "--labels-field", "genres")
+        again = call(*ASK, "--labels-field", "genres", "--json")
     assert made.exit_code == 0, made.output
+    assert "agreement with the teacher" in json.loads(again.stdout)
     found = json.loads((away / "made" / "report.json").read_text())
     assert found["texts"]["test"] == 16
     gold = found["against the table's own labels"]

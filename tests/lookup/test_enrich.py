@@ -96,7 +96,8 @@ def test_the_best_known_film_is_taken_where_that_is_asked_for(server: FilmServer
 def test_enriching_twice_changes_nothing_and_asks_nobody(server: FilmServer) -> None:
     call(table("films.csv"), "--out", "once.csv")
     asked = len(server.requests)
-    call("once.csv", "--out", "twice.csv")
+    again = json.loads(call("once.csv", "--out", "twice.csv", "--json").stdout)
+    assert (again["file"], again["unanswered"]) == ("twice.csv", 0)
     assert Path("once.csv").read_text().replace("the text was 'N/A'; ", "") == Path("twice.csv").read_text()
     assert len(server.requests) == asked
 

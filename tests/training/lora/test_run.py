@@ -161,9 +161,9 @@ def test_the_command_teaches_from_a_table_with_the_shipped_prompt(base: Path, aw
         row |= {"split": ("train", "validation")[place % 2], "plot": "A short plot."}
     (away / "films.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     data = ("--data", "films.jsonl", "--text-field", "plot", "--labels-field", "tmdb_genres", "--base", str(base))
-    done = call(*data, "--epochs", "1", "--limit", "4", "--judged", "2", "--rank", "2", "--no-checkpointing")
+    done = call(*data, "--epochs", "1", "--limit", "4", "--judged", "2", "--rank", "2", "--no-checkpointing", "--json")
     assert done.exit_code == 0, done.output
-    assert "micro-F1" in done.stdout
+    assert "micro-F1" in json.loads(done.stdout)["validation"]["after"]
     assert "saved in var/models/lora-tmdb; serve it with" in done.stderr
     told = json.loads((away / "var/models/lora-tmdb/manifest.json").read_text())
     assert told["prompts"][0].startswith("plot.v1@")
