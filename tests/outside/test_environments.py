@@ -550,7 +550,7 @@ def test_any_error_of_the_system_is_one_line(monkeypatch: pytest.MonkeyPatch, er
     def fails() -> None:
         raise error
 
-    monkeypatch.setattr("cli.serve._keys", fails)
+    monkeypatch.setattr("cli.keys._keys", fails)
     assert said in error_of(call("keys", "list"))
 
 
