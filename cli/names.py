@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from cli.arguments import Utf8Text
+from prompts.errors import MarqueeError
 
 if TYPE_CHECKING:
     from prompts.taxonomy import Taxonomy
@@ -51,6 +53,8 @@ def system_names() -> list[str]:
 def completing(names: Callable[[], Iterable[str]], several: bool = False) -> Complete:
     """A ``shell_complete`` callback for these names; file names are offered where none of them matches.
 
+    An error, such as a missing library or a damaged taxonomy file, offers no names: a shell would show its traceback.
+
     Args:
         names: called at completion only.
         several: whether the value is a list with commas between; its last item is completed.
@@ -58,7 +62,9 @@ def completing(names: Callable[[], Iterable[str]], several: bool = False) -> Com
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         before, comma, last = incomplete.rpartition(",") if several else ("", "", incomplete)
-        found = [CompletionItem(f"{before}{comma}{name}") for name in names() if name.startswith(last)]
+        found = []
+        with suppress(ImportError, OSError, MarqueeError):
+            found = [CompletionItem(f"{before}{comma}{name}") for name in names() if name.startswith(last)]
         return found or [CompletionItem(incomplete, type="file")]
 
     return complete

@@ -223,6 +223,11 @@ def test_all_taxonomies_are_offered_and_files_where_no_name_fits(away: Path) -> 
     assert completed("marquee classify --taxonomy my.ya") == ["my.ya"]
 
 
+def test_names_that_cannot_be_read_are_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "marquee.systems", None)  # as where a library is missing
+    assert completed("marquee evaluate --systems emb") == ["emb"]
+
+
 def test_trained_models_are_offered_as_systems(away: Path) -> None:
     folder = away / "var" / "models" / "hybrid-tmdb"
     folder.mkdir(parents=True)

@@ -60,7 +60,7 @@ def test_help_names_the_command_of_the_wheel(installed: Environment, tmp_path: P
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--help"], "Label texts:"),
+        (["--help"], 'marquee classify "'),
         (["classify", PLOT], "Fantasy"),
         (["classify", PLOT, "--labels", "news,fairy tale", "--scores", "--json"], '"fairy tale"'),
         (["similar", PLOT, "--k", "3"], "(1"),

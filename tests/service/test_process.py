@@ -83,7 +83,7 @@ def test_evaluate_measures_a_running_service(running: ServiceProcess, tmp_path: 
         str(tmp_path),
     ]
     printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert re.search(r"micro-F1 +0\.\d+", printed)
+    assert re.search(r"^service:\S+ +0\.\d{3} ", printed, re.MULTILINE)
     assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 20
     assert json.loads((tmp_path / "metrics.json").read_text())["problems"] == 0
 
