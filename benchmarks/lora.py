@@ -24,7 +24,8 @@ from prompts.text import Text
 from tests.support.tiny_qwen2 import SAMPLE
 from tests.support.trained_qwen2 import PROMPT
 from tests.support.worded_qwen2 import GENRES, films, worded
-from training.lora.run import Form, LoraConfig, LoraPlan, PromptSetup, metrics, train_adapter
+from training.lora.config import Form, LoraConfig, PromptSetup
+from training.lora.run import LoraPlan, metrics, train_adapter
 
 FORM: Form = "label_tokens"
 _WORDS = 64

@@ -16,7 +16,7 @@ from cli.names import complete_prompt
 from cli.training_kinds import KINDS, LORA, Kind, settings_options
 
 if TYPE_CHECKING:
-    from training.lora.run import Form
+    from training.lora.config import Form
 
 _METRICS = ("micro-F1", "macro-F1", "Jaccard", "subset accuracy")
 _VALIDATION = click.option("--validation-split", default="validation", help="Split for choices and thresholds.")
@@ -177,7 +177,8 @@ def lora(
     """Train an adapter of the language model, and print the metrics before and after."""
     from prompts import registry
     from prompts.files import check_output
-    from training.lora.run import LoraConfig, LoraPlan, PromptSetup, train_adapter
+    from training.lora.config import LoraConfig, PromptSetup
+    from training.lora.run import LoraPlan, train_adapter
 
     refuse_test(options.split, validation_split)
     folder = check_output(out or Path("var/models") / f"lora-{options.taxonomy.name}", folder=True)

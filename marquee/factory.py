@@ -9,8 +9,7 @@ from pathlib import Path
 from llm import strategies
 from llm.backends.backend import Backend
 from llm.backends.batch_transport import BatchTransport
-from llm.backends.capabilities import CapabilityProbe
-from llm.backends.endpoint import ModelName
+from llm.backends.capabilities import CapabilityProbe, ModelName
 from llm.backends.local_backend import LocalBackend
 from llm.backends.openai_compatible import EndpointSettings, OpenAICompatible
 from llm.backends.transport import HTTPTransport

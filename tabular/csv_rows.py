@@ -13,9 +13,9 @@ from typing import Any
 
 from prompts.errors import InvalidDataset
 from tabular.cells import INVISIBLE
-from tabular.detection import FileFormat
 from tabular.reading import (
     INVALID_UTF8,
+    FileFormat,
     Layout,
     PushbackLines,
     ReadPosition,

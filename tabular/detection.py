@@ -9,15 +9,19 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
 
 from prompts.errors import InvalidDataset
-from tabular.reading import NO_SEPARATOR, Layout, TableDialect, decoding_errors, detect_layout, encoding_advice
-
-Kind = Literal["empty", "csv", "jsonl", "json", "parquet"]
+from tabular.reading import (
+    NO_SEPARATOR,
+    FileFormat,
+    Kind,
+    TableDialect,
+    decoding_errors,
+    detect_layout,
+    encoding_advice,
+)
 
 _HEAD = 1 << 16
 _GZIP = b"\x1f\x8b"
@@ -64,20 +68,6 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _CONTROLS = bytes(set(range(32)) - {9, 10, 12, 13, 27})
-
-
-@dataclass(frozen=True)
-class FileFormat:
-    """The reader of a file, and what a text file needs: its encoding, first characters, and the layout of CSV.
-
-    Bytes of ``head`` that do not fit UTF-8 are lone surrogates.
-    """
-
-    kind: Kind
-    gzipped: bool = False
-    encoding: str = "utf-8-sig"
-    head: str = ""
-    layout: Layout = Layout(",")
 
 
 def suffix(path: Path) -> str:

@@ -18,12 +18,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
+from typing import Any, BinaryIO, Literal, TextIO, cast
 
 from prompts.errors import InvalidDataset, InvalidSetting
 
-if TYPE_CHECKING:
-    from tabular.detection import FileFormat
+Kind = Literal["empty", "csv", "jsonl", "json", "parquet"]
 
 INVALID_UTF8 = re.compile("[\udc80-\udcff]")
 """Bytes that are not UTF-8, as ``surrogateescape`` decodes them."""
@@ -130,6 +129,20 @@ class Layout:
     def quotes_are_text(self) -> bool:
         """Whether a cell may begin with a literal quote: TSV files are often written without quoting."""
         return self.separator in "\t|"
+
+
+@dataclass(frozen=True)
+class FileFormat:
+    """The reader of a file, and what a text file needs: its encoding, first characters, and the layout of CSV.
+
+    Bytes of ``head`` that do not fit UTF-8 are lone surrogates.
+    """
+
+    kind: Kind
+    gzipped: bool = False
+    encoding: str = "utf-8-sig"
+    head: str = ""
+    layout: Layout = Layout(",")
 
 
 def detect_layout(head: str, is_complete: bool, separator: str | None, default: str) -> Layout:

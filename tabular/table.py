@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from prompts.errors import InvalidDataset
 from tabular.csv_rows import csv_columns, csv_rows
-from tabular.detection import FileFormat, detect_format
-from tabular.reading import ReadPosition, Row, TableDialect
+from tabular.detection import detect_format
+from tabular.reading import FileFormat, ReadPosition, Row, TableDialect
 from tabular.typed_rows import ColumnBatch, ParquetCells, json_document, json_lines, parquet_rows, parquet_types
 
 if TYPE_CHECKING:

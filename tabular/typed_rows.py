@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from prompts.errors import InvalidDataset
-from tabular.detection import FileFormat
-from tabular.reading import INVALID_UTF8, LARGEST_CELL, ReadPosition, Row, check_unique, open_text
+from tabular.reading import INVALID_UTF8, LARGEST_CELL, FileFormat, ReadPosition, Row, check_unique, open_text
 
 if TYPE_CHECKING:
     import pyarrow

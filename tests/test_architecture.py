@@ -72,20 +72,10 @@ def test_no_package_is_left_out_of_the_table() -> None:
     assert packages - {"tests"} == MAY_IMPORT.keys() - {"main"}
 
 
-def _without_type_checking(tree: ast.Module) -> Iterator[ast.AST]:
-    """All nodes that run: those below ``if TYPE_CHECKING`` are for type checkers only."""
-    pending: list[ast.AST] = [tree]
-    while pending:
-        node = pending.pop()
-        yield node
-        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
-            pending += ast.iter_child_nodes(node)
-
-
 def _imported_files(path: Path) -> set[Path]:
     """Files of this project that a file imports, at its top or inside a function."""
     names: set[str] = set()
-    for node in _without_type_checking(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):  # types, too
         if isinstance(node, ast.Import):
             names |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:

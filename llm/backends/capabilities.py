@@ -15,16 +15,18 @@ from typing import Any
 
 from llm.backends.capability_checks import CHECKS, CapabilityChecker, CheckError, CheckResult, CheckUnreached, Outcome
 from llm.backends.concurrency import SharedCalls
-from llm.backends.endpoint import Address, ModelName
+from llm.backends.endpoint import Address
 from llm.backends.replies import list_in, object_in
 from llm.backends.request_adapter import FindingsFile
-from llm.backends.transport import HTTPTransport
+from llm.backends.transport import HTTPTransport, Transport
 from llm.classifier import Problem
+from prompts.errors import InvalidSetting
 from similarity.errors import Disconnected, Expired
 
 log = logging.getLogger(__name__)
 
-_RETRY_SECONDS = 15.0
+_RETRY_SECONDS = 15.0  # pause before another request to an endpoint that did not answer
+_MODELS_SHOWN = 8
 _FORMAT = 3  # of the findings in the file; older findings are ignored
 
 
@@ -195,3 +197,52 @@ class CapabilityProbe(Capabilities):
 
     def _key(self, version: str) -> str:
         return f"{Address.parse(self._transport.base_url).base_url} {self._model()} {version} checks-{_FORMAT}"
+
+
+class ModelName:
+    """The configured model name (``is_set``), else the only model that the endpoint lists, else ``default``."""
+
+    def __init__(self, transport: Transport, default: str, is_set: bool) -> None:
+        self._transport, self._default = transport, default
+        self._name = default if is_set else ""
+        self._retry_at = 0.0
+        self._lock = threading.Lock()
+
+    @property
+    def known(self) -> str:
+        """The name as far as it is known without a request."""
+        return self._name or self._default
+
+    def __call__(self) -> str:
+        """The name to send. The endpoint's list is fetched once; after a failure, again after a pause.
+
+        Raises:
+            InvalidSetting: no name is set, and the endpoint lists several others.
+        """
+        if not self._name and time.monotonic() >= self._retry_at:
+            with self._lock:
+                if not self._name and time.monotonic() >= self._retry_at:
+                    self._name = self._from_list()
+                    self._retry_at = time.monotonic() + _RETRY_SECONDS
+        return self.known
+
+    def _from_list(self) -> str:
+        """The only possible model; empty without a list."""
+        names = _model_names(self._transport.get("/models"))
+        if len(names) == 1:
+            return names[0]
+        if not names or self._default in names:
+            return self._default if names else ""
+        shown = ", ".join(names[:_MODELS_SHOWN]) + (" …" if len(names) > _MODELS_SHOWN else "")
+        raise InvalidSetting(
+            f"{self._transport.endpoint} serves {len(names)} models; set MARQUEE_MODEL to one of them: {shown}"
+        )
+
+
+def _model_names(reply: Any) -> list[str]:
+    """Names in a reply of ``/v1/models``; none in any other value."""
+    if isinstance(reply, Problem):
+        return []
+    entries = reply.get("data") if isinstance(reply, dict) else reply  # Together sends the bare list
+    names = [entry.get("id") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    return list(dict.fromkeys(name for name in names if isinstance(name, str) and name.isprintable() and name))

@@ -5,20 +5,13 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-import threading
-import time
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
-from llm.classifier import Problem
-from prompts.errors import InvalidSetting
 from prompts.network import without_login
-
-if TYPE_CHECKING:
-    from llm.backends.transport import Transport
 
 # Roots of the OpenAI-compatible APIs of public hosts, from their documentation (November 2026).
 _ROOTS: Mapping[str, str] = {
@@ -53,8 +46,6 @@ _SECRET_NAME = re.compile(r"(?i)key|token|secret|passw|auth|sig(?:nature)?$")
 _LONG_NAME = 12  # characters; a shorter user name may be part of an ordinary word
 _DEPLOYMENT = re.compile(r"/openai/deployments/[^/]+$")
 _RESERVED_FIELDS = {"model", "messages", "stream", "n"}
-_MODELS_SHOWN = 8
-_RETRY_SECONDS = 15.0  # pause before another request to an endpoint that did not list its models
 
 
 class BadAddress(ValueError):
@@ -214,52 +205,3 @@ def parse_extra_body(text: str) -> dict[str, Any]:
     if reserved := value.keys() & _RESERVED_FIELDS:
         raise ValueError(f"cannot set {', '.join(sorted(reserved))}: the program sets these itself")
     return value
-
-
-class ModelName:
-    """The configured model name (``is_set``), else the only model that the endpoint lists, else ``default``."""
-
-    def __init__(self, transport: Transport, default: str, is_set: bool) -> None:
-        self._transport, self._default = transport, default
-        self._name = default if is_set else ""
-        self._retry_at = 0.0
-        self._lock = threading.Lock()
-
-    @property
-    def known(self) -> str:
-        """The name as far as it is known without a request."""
-        return self._name or self._default
-
-    def __call__(self) -> str:
-        """The name to send. The endpoint's list is fetched once; after a failure, again after a pause.
-
-        Raises:
-            InvalidSetting: no name is set, and the endpoint lists several others.
-        """
-        if not self._name and time.monotonic() >= self._retry_at:
-            with self._lock:
-                if not self._name and time.monotonic() >= self._retry_at:
-                    self._name = self._from_list()
-                    self._retry_at = time.monotonic() + _RETRY_SECONDS
-        return self.known
-
-    def _from_list(self) -> str:
-        """The only possible model; empty without a list."""
-        names = _model_names(self._transport.get("/models"))
-        if len(names) == 1:
-            return names[0]
-        if not names or self._default in names:
-            return self._default if names else ""
-        shown = ", ".join(names[:_MODELS_SHOWN]) + (" …" if len(names) > _MODELS_SHOWN else "")
-        raise InvalidSetting(
-            f"{self._transport.endpoint} serves {len(names)} models; set MARQUEE_MODEL to one of them: {shown}"
-        )
-
-
-def _model_names(reply: Any) -> list[str]:
-    """Names in a reply of ``/v1/models``; none in any other value."""
-    if isinstance(reply, Problem):
-        return []
-    entries = reply.get("data") if isinstance(reply, dict) else reply  # Together sends the bare list
-    names = [entry.get("id") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
-    return list(dict.fromkeys(name for name in names if isinstance(name, str) and name.isprintable() and name))

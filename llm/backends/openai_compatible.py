@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from llm.backends.backend import Completion, Constraint, Conversation, DecisionReply, TokenLogprobs
-from llm.backends.capabilities import Capabilities
+from llm.backends.capabilities import Capabilities, ModelName
 from llm.backends.codes import CodeTokens, from_top_tokens
 from llm.backends.concurrency import SharedCalls
-from llm.backends.endpoint import Address, ModelName, parse_extra_body
+from llm.backends.endpoint import Address, parse_extra_body
 from llm.backends.replies import ReplyReader, content_of, top_tokens, usage_of
 from llm.backends.request_adapter import REASONING_TOKENS, FindingsFile, RequestAdapter
 from llm.backends.request_forms import wrapped

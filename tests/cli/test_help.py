@@ -14,7 +14,7 @@ from cli.training_kinds import LORA, SETTINGS
 from eval.baselines.registry import BASELINES, kind_of
 from main import main
 from tests.test_docs import check_options
-from training.lora.run import LoraConfig
+from training.lora.config import LoraConfig
 
 GROUPS = ["Use", "Evaluate", "Train", "Operate", "Data"]
 COLUMNS = 80

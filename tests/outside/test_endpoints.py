@@ -18,8 +18,8 @@ import pytest
 
 from bulk.batch_api import OfflineTransport
 from llm.backends.backend import Constraint
-from llm.backends.capabilities import UNPROBED, Capabilities, CapabilityReport
-from llm.backends.endpoint import Address, BadAddress, ModelName, correct_base_url
+from llm.backends.capabilities import UNPROBED, Capabilities, CapabilityReport, ModelName
+from llm.backends.endpoint import Address, BadAddress, correct_base_url
 from llm.backends.openai_compatible import OpenAICompatible
 from llm.backends.refusals import redact, retry_after_seconds
 from llm.backends.replies import ReplyReader, decoded, usage_of

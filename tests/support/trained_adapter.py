@@ -15,7 +15,8 @@ from prompts.template import Prompt
 from prompts.text import Text
 from tests.support.trained_qwen2 import PROMPT
 from tests.support.worded_qwen2 import GENRES, films
-from training.lora.run import Form, LoraConfig, LoraPlan, PromptSetup, train_adapter
+from training.lora.config import Form, LoraConfig, PromptSetup
+from training.lora.run import LoraPlan, train_adapter
 
 _WORDS = 16
 FAST = LoraConfig(

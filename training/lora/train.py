@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,9 +27,7 @@ from llm.strategies.json_list import JSONList
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.taxonomy import Taxonomy
 from prompts.template import CODES, NONE_CODE, AnswerFormat
-
-if TYPE_CHECKING:
-    from training.lora.run import Hardware, LoraConfig, PromptSetup
+from training.lora.config import Hardware, LoraConfig, PromptSetup
 
 _WARM_UP = 0.03
 TargetIds = tuple[tuple[int, ...], ...]  # the right tokens at each position of the answer

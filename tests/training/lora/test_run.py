@@ -24,7 +24,8 @@ from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.text import Text
 from tests.support.tiny_qwen2 import SAMPLE, build
 from tests.support.trained_qwen2 import GENRES, PROMPT, films
-from training.lora.run import Hardware, LoraConfig, LoraPlan, PromptSetup, metrics, train_adapter
+from training.lora.config import Hardware, LoraConfig, PromptSetup
+from training.lora.run import LoraPlan, metrics, train_adapter
 from training.lora.train import AnswerTrainer, collated, tokenised, with_adapter
 
 FAST = LoraConfig(rank=4, alpha=8, lr=1e-2, epochs=3, batch_size=6, micro_batch=3, precision="fp32", judged=4)

@@ -21,7 +21,7 @@ from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
 from tests.support.tiny_qwen2 import build
-from training.lora.run import PromptSetup
+from training.lora.config import PromptSetup
 from training.lora.train import INCOMPLETE, SHORTENED, TOO_LONG, tokenised
 
 TMDB, SENTIMENT = registry.taxonomy("tmdb"), registry.taxonomy("sentiment")
