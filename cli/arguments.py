@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.types import FloatParamType, IntParamType, StringParamType
 
-from prompts.files import check_output
-
 if TYPE_CHECKING:
     from marquee.settings import Settings
 
@@ -58,6 +56,8 @@ class OutputPath(click.Path):
         Raises:
             OSError: nothing can be written there.
         """
+        from prompts.files import check_output
+
         return check_output(Path(os.fsdecode(super().convert(value, param, ctx))), self.folder)
 
 

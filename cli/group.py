@@ -6,9 +6,7 @@ import codecs
 import errno
 import io
 import os
-import sqlite3
 import sys
-import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -85,17 +83,15 @@ class CommandGroup(SectionedGroup):
             return result
         except ModuleNotFoundError as error:
             command = ctx.invoked_subcommand or ""
-            if _is_debugging():
-                traceback.print_exc()
+            _print_traceback()
             remedy = missing_extra(error, f"`{ctx.command_path} {command}`", command)
             raise click.ClickException(str(remedy)) from error
-        except BrokenPipeError:  # the reader of the output has ended; click exits without a message
+        except (BrokenPipeError, click.ClickException, click.exceptions.Exit):  # click prints a message or exits
             raise
-        except (MarqueeError, SimilarityError, OSError, UnicodeError, sqlite3.Error) as error:
+        except _expected() as error:
             if isinstance(error, OSError):
                 _discard_output()
-            if _is_debugging():
-                traceback.print_exc()
+            _print_traceback()
             raise click.ClickException(_in_one_line(error)) from error
 
 
@@ -111,6 +107,14 @@ def _open_closed_streams() -> None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115  (open to the end)
 
 
+def _print_traceback() -> None:
+    """Print the traceback of the error that is handled, where the setting ``debug`` is on."""
+    if _is_debugging():
+        import traceback
+
+        traceback.print_exc()
+
+
 def _is_debugging() -> bool:
     """The setting ``debug``; from the environment alone where the settings are wrong."""
     from marquee.settings import read_settings
@@ -121,12 +125,21 @@ def _is_debugging() -> bool:
         return bool(os.environ.get("MARQUEE_DEBUG"))
 
 
+def _expected() -> tuple[type[Exception], ...]:
+    """The errors that are reported in one line; evaluated when an error occurs, because ``sqlite3`` loads slowly."""
+    import sqlite3
+
+    return (MarqueeError, SimilarityError, OSError, UnicodeError, sqlite3.Error)
+
+
 def _in_one_line(error: Exception) -> str:
     if isinstance(error, OSError):
         return line_of(error)
     if isinstance(error, UnicodeError):
         return f"{_not_utf8(error)}; give it, or save its file, as UTF-8"
-    return f"a database file cannot be used: {error}" if isinstance(error, sqlite3.Error) else str(error)
+    if isinstance(error, MarqueeError | SimilarityError):
+        return str(error)
+    return f"a database file cannot be used: {error}"
 
 
 def _not_utf8(error: UnicodeError) -> str:

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from cli.arguments import Utf8Text
 from prompts.errors import MarqueeError
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from prompts.taxonomy import Taxonomy
 
-Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+Complete = Callable[[click.Context, click.Parameter, str], "list[CompletionItem]"]
 _TRAINED = Path("var/models")
 
 
@@ -61,6 +62,8 @@ def completing(names: Callable[[], Iterable[str]], several: bool = False) -> Com
     """
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
         before, comma, last = incomplete.rpartition(",") if several else ("", "", incomplete)
         found = []
         with suppress(ImportError, OSError, MarqueeError):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -50,8 +49,7 @@ LORA: Mapping[str, Any] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):
     """A baseline as a subcommand: its line in the list, and the defaults of its settings."""
 
     about: str
