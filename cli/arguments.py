@@ -146,8 +146,9 @@ class EndpointOptions:
         return settings
 
     def overrides(self) -> dict[str, Any]:
-        """The settings that the given options replace."""
-        key = None if self.api_key_env is None else _key_in(self.api_key_env)
+        """The settings that the given options replace; the key of the settings is not sent to another endpoint."""
+        other = "" if self.base_url else None
+        key = other if self.api_key_env is None else _key_in(self.api_key_env)
         named: dict[str, Any] = {"model": self.model, "openai_base_url": self.base_url, "openai_api_key": key}
         if self.base_url or key:
             named |= {"classifier": "openai", "local_model": "", "adapter": ""}
@@ -174,7 +175,11 @@ endpoint_options = collected(
     "endpoint",
     click.option("--model", help="Model at the endpoint.  [default: MARQUEE_MODEL]"),
     click.option("--base-url", help="Endpoint of a language model, such as http://127.0.0.1:8000/v1."),
-    click.option("--api-key-env", metavar="NAME", help="Environment variable with the API key of the endpoint."),
+    click.option(
+        "--api-key-env",
+        metavar="NAME",
+        help="Environment variable with the API key; --base-url alone sends none.",
+    ),
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as one line of JSON.")
 

@@ -123,7 +123,9 @@ def _classify_here(text: Text, options: ClassifyOptions, settings: Settings) -> 
     from marquee.client import ServiceAnswer
     from marquee.factory import RequestOptions, classifier_of
 
-    taxonomy = taxonomy_of(_names(options.labels), options.taxonomy, options.multi, options.max_labels)
+    labels = _names(options.labels)
+    default = settings.taxonomy if labels is None else None  # of these settings: others may be invalid
+    taxonomy = taxonomy_of(labels, options.taxonomy or default, options.multi, options.max_labels)
     request = RequestOptions.of(options.prompt, options.strategy, options.cache)
     prediction = classifier_of(settings, request).classify([text], taxonomy)[0]
     return ServiceAnswer(prediction, None, request.without_effect(prediction), taxonomy.subject == "film")

@@ -116,11 +116,7 @@ class RunLog:
         self.path = folder / ROWS
 
     def read(self) -> list[RunRow]:
-        """The complete rows, to resume from; an unfinished last line is left out.
-
-        Raises:
-            InvalidDataset: another line is not a row.
-        """
+        """The complete rows, to resume from; raises ``InvalidDataset`` if a line but the last is not a row."""
         return [row for _, row in read_rows(self.path, self._lines()[0])]
 
     @property

@@ -83,11 +83,7 @@ class Split:
         return np.asarray((self.truth.sum(axis=0) + 0.5) / (self.known.sum(axis=0) + 1.0))
 
     def complete_rows(self) -> Split:
-        """The rows with complete labels; metrics are computed over these only.
-
-        Raises:
-            InvalidDataset: there are none.
-        """
+        """The rows with complete labels, which metrics use; raises ``InvalidDataset`` if there are none."""
         if not self.complete.any():
             raise InvalidDataset("no validation row has complete labels, which the tuning of thresholds needs")
         return self if self.complete.all() else self.take(np.flatnonzero(self.complete))
@@ -178,11 +174,7 @@ class Trained:
         return f"trained/{self.kind}"
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
-        """See ``Classifier.classify``.
-
-        Raises:
-            OtherTaxonomy: the taxonomy has other labels than that of the training.
-        """
+        """See ``Classifier.classify``; raises ``OtherTaxonomy`` for other labels than those of the training."""
         self._check_labels(taxonomy)
         source = AnswerSource(self.name, taxonomy.versioned_name)
         originals = checked_texts(texts)
@@ -220,11 +212,7 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def read_manifest(folder: Path) -> tuple[dict[str, Any], Taxonomy, Decoding]:
-    """Manifest, taxonomy and decoding of a trained baseline.
-
-    Raises:
-        InvalidSetting: no manifest, another format, or a missing or wrong entry.
-    """
+    """Manifest, taxonomy and decoding of a baseline; raises ``InvalidSetting`` if they are missing or damaged."""
     path = folder / MANIFEST
     if not path.exists():
         raise InvalidSetting(f"{folder} has no trained baseline (no {MANIFEST}); train one: main.py train")

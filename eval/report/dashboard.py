@@ -157,7 +157,7 @@ def _runs_section(runs: Sequence[DatedRun], columns: Sequence[Column]) -> Sectio
     prompts = any(run.prompt for run in runs)
     for run in reversed(runs):
         name, _, more = run.data.partition(" · ")
-        cells = [_cell(run, column) for column in shown]
+        cells = [column.cell(run.system, bounds=run.bounds) for column in shown]
         prompt = [run.prompt or MISSING] * prompts
         rows.append(TableRow.of(run.date or MISSING, Cell(name, more), run.system.name, *prompt, *cells))
     metrics = (Head(column.name, column.about) for column in shown)
@@ -165,13 +165,6 @@ def _runs_section(runs: Sequence[DatedRun], columns: Sequence[Column]) -> Sectio
     table = ReportTable("Every run, newest first", table_heads, tuple(rows))
     lead = "Metrics are comparable within one data set only: the same texts, split and taxonomy."
     return Section("runs", "Runs", lead, (table, Note("Below a value: its 95% interval (grouped bootstrap).")))
-
-
-def _cell(run: DatedRun, column: Column) -> Cell:
-    value, limits = run.system.metric(column.name), run.bounds.get(column.name)
-    if value is None:
-        return Cell(MISSING)
-    return Cell(column.show(value), "–".join(map(column.show, limits)) if limits else "", value)
 
 
 def _trends_section(runs: Sequence[DatedRun], columns: Sequence[Column]) -> Section:
@@ -222,5 +215,10 @@ def _values(column: Column, dates: Sequence[str], lines: Mapping[str, Sequence[D
     rows = []
     for date in dates:
         latest = [next((run for run in reversed(runs) if run.date == date), None) for runs in lines.values()]
-        rows.append(TableRow.of(date or MISSING, *(_cell(run, column) if run else Cell(MISSING) for run in latest)))
+        rows.append(
+            TableRow.of(
+                date or MISSING,
+                *(column.cell(run.system, bounds=run.bounds) if run else Cell(MISSING) for run in latest),
+            )
+        )
     return ReportTable(f"{column.name} by date and system", heads("date", *lines), tuple(rows))

@@ -149,11 +149,7 @@ class Evaluation:
 
 
 def read(out: Path) -> Evaluation:
-    """Read the folders of an evaluation; ``out`` may also be the folder of one run.
-
-    Raises:
-        InvalidDataset: no run, a damaged file, or systems that cannot be compared.
-    """
+    """The evaluation in a folder, or a single run; raises ``InvalidDataset`` if it is damaged or not comparable."""
     systems = [read_system(folder) for folder in run_folders(out)]
     _check_comparable(systems)
     labels = systems[0].run.labels

@@ -65,9 +65,7 @@ def _side_by_side(evaluation: Evaluation, model: str, systems: Sequence[SystemRe
 
 def _metric_row(column: Column, systems: Sequence[SystemResults], pair: bool) -> TableRow:
     values, best = [system.metric(column.name) for system in systems], column.best(systems)
-    cells = [
-        Cell(MISSING) if value is None else Cell(column.show(value), sort=value, best=value == best) for value in values
-    ]
+    cells = [column.cell(system, best) for system in systems]
     return TableRow.of(column.name, *cells, *[_difference(values[-1], values[0], column.show)] * pair)
 
 

@@ -66,6 +66,13 @@ class Column:
         top = max(values) if self.better == "high" else min(values)
         return top if values.count(top) == 1 else None
 
+    def cell(self, system: SystemResults, best: float | None = None, bounds: Bounds | None = None) -> Cell:
+        """The value of a system, with its interval where there is one."""
+        if (value := system.metric(self.name)) is None:
+            return Cell(MISSING)
+        limits = "–".join(map(self.show, (bounds or {}).get(self.name, ())))
+        return Cell(self.show(value), limits, value, best=value == best)
+
 
 def available(systems: Sequence[SystemResults], single: bool) -> list[Column]:
     """Columns that at least one system has, without those of multi-label tasks where ``single``."""
@@ -164,19 +171,10 @@ def _rows(evaluation: Evaluation, columns: Sequence[Column], intervals: Interval
     rows = []
     for system in evaluation.compared:
         bounds = intervals.get(system.name, {})
-        cells = [_cell(column, system, None if system.trivial else best[column.name], bounds) for column in columns]
+        cells = [column.cell(system, None if system.trivial else best[column.name], bounds) for column in columns]
         name = Cell(system.name, series=evaluation.series(system))
         rows.append(TableRow.of(name, *cells, kind="trivial" if system.trivial else ""))
     return rows
-
-
-def _cell(column: Column, system: SystemResults, best: float | None, bounds: Bounds) -> Cell:
-    value = system.metric(column.name)
-    if value is None:
-        return Cell(MISSING)
-    limits = bounds.get(column.name)
-    sub = "–".join(map(column.show, limits)) if limits else ""
-    return Cell(column.show(value), sub, value, best=value == best)
 
 
 def _lead(systems: Sequence[SystemResults], ceiling: Mapping[str, float]) -> str:

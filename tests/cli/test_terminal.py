@@ -153,7 +153,17 @@ def test_options_of_the_endpoint_go_before_the_settings(monkeypatch: pytest.Monk
         result = CliRunner().invoke(main, arguments)
     assert result.stdout == "War\n", result.output
     assert server.requests[-1]["model"] == "tiny"
+    assert server.headers[-1]["authorization"] == "Bearer sk-of-this-test"
     assert "tiny" in result.stderr
+
+
+@pytest.mark.usefixtures("away")
+def test_the_key_of_the_settings_is_not_sent_to_another_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-settings")
+    with endpoint(says('["War"]')) as server:
+        result = CliRunner().invoke(main, ["classify", "x", "--base-url", server.url])
+    assert result.exit_code == 0, result.output
+    assert not any("sk-of-the-settings" in value for headers in server.headers for value in headers.values())
 
 
 @pytest.mark.usefixtures("away")
