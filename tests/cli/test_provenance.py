@@ -237,8 +237,8 @@ def flagged(path: str, asked: Any) -> Behaviour | None:
 
 
 # What is around the model, who answers first and who answers the rest; the first half of the films is above the
-# cascade's margin.
-FALLBACK, CASCADE = {"MARQUEE_FALLBACK": "true"}, {"MARQUEE_CASCADE_MARGIN": "0.255"}
+# cascade's margin, on every kind of processor: 0.27 to 0.44 against 0.04 to 0.12.
+FALLBACK, CASCADE = {"MARQUEE_FALLBACK": "true"}, {"MARQUEE_CASCADE_MARGIN": "0.2"}
 TWO_NAMES = [
     pytest.param(FALLBACK, SERVED, SERVED, (busy,), id="fallback"),
     pytest.param(CASCADE, SERVED, SERVED, (), id="cascade"),
@@ -249,7 +249,7 @@ TWO_NAMES = [
 
 def configured(program: Program, around: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Program:
     """The command with the system of the settings."""
-    lines = [f"{n} people in a town." if n < 4 else f"Film {n} of war." for n in range(8)]
+    lines = [f"{n} people in a town." if n < 4 else f"Film {n} of war, love, money and magic." for n in range(8)]
     write_lines(Path("films.jsonl"), [{"id": line, "description": line, "genres": ["War"]} for line in lines])
     for name, value in {"MARQUEE_STRATEGY": "json_list", **around}.items():
         monkeypatch.setenv(name, value)
