@@ -179,7 +179,7 @@ def test_every_command_of_a_page_has_options_that_exist() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("arguments", [("classify", "x", "--labls", "a"), ("clasify", "x"), ("taxonomies", "a", "b")])
+@pytest.mark.parametrize("arguments", [("classify", "x", "--labls", "a"), ("classfy", "x"), ("taxonomies", "a", "b")])
 def test_a_wrong_command_is_found(arguments: tuple[str, ...]) -> None:
     with pytest.raises((click.UsageError, AssertionError)):
         check_options(main, arguments)
