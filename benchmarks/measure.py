@@ -231,5 +231,5 @@ def target(
     if bound is None:
         return [what, measured, "", ""]
     reached = value <= bound if most else value >= bound
-    wanted = f"{'≤' if most else '≥'} {bound:g} {unit}".strip()
-    return [what, measured, wanted, "yes" if reached else "**no**"]
+    limit = f"{'≤' if most else '≥'} {bound:g} {unit}".strip()
+    return [what, measured, limit, "yes" if reached else "**no**"]
