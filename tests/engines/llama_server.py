@@ -52,21 +52,22 @@ class LlamaServer:
     Args:
         model: the GGUF file.
         api_key: required by all routes except ``/health``.
+        threads: CPU threads of one request; one suffices for a tiny model.
     """
 
-    def __init__(self, model: Path, api_key: str) -> None:
+    def __init__(self, model: Path, api_key: str, threads: int = 1) -> None:
         self.port = _free_port()
         self.base_url = f"http://127.0.0.1:{self.port}/v1"
         self.api_key = api_key
         self.log = VAR / f"llama-{self.port}.log"
-        self._model = model
+        self._model, self._threads = model, threads
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start and wait until it is healthy."""
         command: list[str | Path] = [
             *(environment(), _HERE / "serve_gguf.py"),
-            *(self._model, MODEL_NAME, str(self.port), self.api_key),
+            *(self._model, MODEL_NAME, str(self.port), self.api_key, str(self._threads)),
         ]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
