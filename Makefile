@@ -19,8 +19,8 @@ serve: .venv/run ## start the service (HOST=127.0.0.1 PORT=5000; OPEN=1 serves o
 	@$(BIN)/python main.py serve --host $(HOST) --port $(PORT) $(if $(OPEN),--allow-anonymous)
 
 .PHONY: notebook
-notebook: .venv/notebook ## open the notebooks in the browser
-	$(BIN)/jupyter lab --notebook-dir notebooks
+notebook: .venv/notebook ## open the notebooks in the browser (JUPYTER_ARGS="--no-browser --port 8890")
+	$(BIN)/jupyter lab notebooks/01_first_look.ipynb $(JUPYTER_ARGS)
 
 .PHONY: test
 test: lint types unit ## lint, types and tests
@@ -128,8 +128,11 @@ var/site-env/stamp: requirements-site.txt
 	@var/site-env/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-site.txt
 	@touch $@
 
-.venv/notebook: .venv/run requirements-notebook.txt
+# The editable install lets a notebook in any folder import marquee.
+.venv/notebook: .venv/run requirements-notebook.txt pyproject.toml
+	@echo "Installing JupyterLab into .venv (about 0.3 GB; once) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-notebook.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
 .venv/dev: .venv/run requirements-dev.txt requirements-ray.txt

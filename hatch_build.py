@@ -37,10 +37,13 @@ class MarqueeBuildHook(BuildHookInterface[Any]):
     """Gives the wheel its contents; see ``[tool.hatch.build.targets.wheel]`` in pyproject.toml."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Lay out the package ``marquee`` in a temporary folder, from which the wheel is made."""
-        if version == "editable":
-            raise RuntimeError("there is no editable install: run the program from the repository, python main.py")
+        """Lay out the package ``marquee`` in a temporary folder, from which the wheel is made.
+
+        An editable install needs none: its ``.pth`` file (``dev-mode-dirs``) makes the repository importable as it is.
+        """
         self._folder = TemporaryDirectory(prefix="marquee-wheel-")
+        if version == "editable":
+            return
         laid_out = Path(self._folder.name) / "marquee"
         lay_out(Path(self.root), laid_out)
         copy_minilm(laid_out / _MINILM_FOLDER)

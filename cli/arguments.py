@@ -219,9 +219,9 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None
     """Print aligned columns under a header; numbers are right-aligned."""
     lines = [header, *rows]
     widths = [max(len(str(cell)) for cell in column) for column in zip(*lines, strict=True)]
-    signs = [">" if isinstance(cell, int) else "<" for cell in lines[-1]]
+    signs = [">" if isinstance(cell, int) and not isinstance(cell, bool) else "<" for cell in lines[-1]]
     for line in lines:
-        cells = (f"{cell:{sign}{width}}" for cell, sign, width in zip(line, signs, widths, strict=True))
+        cells = (f"{cell!s:{sign}{width}}" for cell, sign, width in zip(line, signs, widths, strict=True))
         click.echo("  ".join(cells).rstrip())
 
 

@@ -62,7 +62,7 @@ class ClassifyOptions:
     ),
     click.option("--multi/--single", default=None, help="Several labels, or the best one."),
     click.option("--max-labels", type=click.IntRange(1), help="Maximum number of labels."),
-    click.option("--prompt", shell_complete=complete_prompt, help="Prompt to use; see `main.py prompts`."),
+    click.option("--prompt", shell_complete=complete_prompt, help="Prompt, a name (`main.py prompts`) or a path."),
     click.option(
         "--strategy",
         shell_complete=complete_strategy,
@@ -119,14 +119,15 @@ def _text(text: str | None, overview: str | None, title: str) -> Text:
 
 def _classify_here(text: Text, options: ClassifyOptions, settings: Settings) -> ServiceAnswer:
     """Label a text in this process."""
-    from marquee.classification import taxonomy_of
+    from marquee.classification import load_prompt, taxonomy_of
     from marquee.client import ServiceAnswer
     from marquee.factory import RequestOptions, classifier_of
 
     labels = _names(options.labels)
     default = settings.taxonomy if labels is None else None  # of these settings: others may be invalid
     taxonomy = taxonomy_of(labels, options.taxonomy or default, options.multi, options.max_labels)
-    request = RequestOptions.of(options.prompt, options.strategy, options.cache)
+    prompt = load_prompt(options.prompt) if options.prompt else None
+    request = RequestOptions.of(prompt, options.strategy, options.cache)
     prediction = classifier_of(settings, request).classify([text], taxonomy)[0]
     return ServiceAnswer(prediction, None, request.without_effect(prediction), taxonomy.subject == "film")
 

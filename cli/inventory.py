@@ -83,7 +83,7 @@ def show(name: str, body: str, title: str, taxonomy: Taxonomy, as_json: bool) ->
 
     text = Text(body, title)
     (examples,) = example_selector(read_settings(), MiniLM(), taxonomy)([text], taxonomy)
-    messages = registry.prompt(name).render(text, taxonomy, examples=examples)
+    messages = registry.prompt_at(name).render(text, taxonomy, examples=examples)
     if as_json:
         return print_json(messages)
     for message in messages:

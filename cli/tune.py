@@ -104,7 +104,7 @@ def calibrate(
     from prompts.files import check_output
 
     settings = model_settings()
-    request = RequestOptions(registry.prompt(prompt) if prompt else None, strategy)
+    request = RequestOptions(registry.prompt_at(prompt) if prompt else None, strategy)
     model = language_model(backend_of(settings), settings, request, ThresholdStore())
     path = check_output(settings.thresholds_path)
     if unlabelled:

@@ -14,16 +14,25 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from llm.classifier import Classifier, Prediction
-    from marquee.classification import classify, classify_dataframe, load_classifier, load_taxonomy
+    from marquee.classification import (
+        classify,
+        classify_dataframe,
+        estimate_cost,
+        load_classifier,
+        load_prompt,
+        load_taxonomy,
+    )
     from marquee.client import Client
     from marquee.evaluation import evaluate
     from marquee.settings import Settings
     from marquee.sklearn import MarqueeClassifier
     from prompts.errors import MarqueeError
+    from prompts.installation import SAMPLE
     from prompts.taxonomy import Label, Taxonomy
     from prompts.text import Text
 
 __all__ = [
+    "SAMPLE",
     "Classifier",
     "Client",
     "Label",
@@ -36,8 +45,10 @@ __all__ = [
     "__version__",
     "classify",
     "classify_dataframe",
+    "estimate_cost",
     "evaluate",
     "load_classifier",
+    "load_prompt",
     "load_taxonomy",
 ]
 
@@ -62,6 +73,10 @@ def _loaded(name: str) -> object:
         from prompts import taxonomy
 
         return getattr(taxonomy, name)
+    if name == "SAMPLE":
+        from prompts import installation
+
+        return installation.SAMPLE
     if name == "MarqueeError":
         from prompts import errors
 

@@ -13,12 +13,16 @@ from marquee import systems
 from marquee.settings import read_settings, settings_variables
 from prompts import registry
 from prompts.errors import InvalidSetting
+from prompts.files import digest_of
 from prompts.installation import naming_extras
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text, checked_texts
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+    from llm.costs import Preview
+    from prompts.template import Prompt
 
 Labels = Iterable[str | Label] | Mapping[str, str]
 TaxonomyLike = str | Path | Taxonomy | Labels
@@ -36,6 +40,20 @@ def load_taxonomy(taxonomy: TaxonomyLike | None = None) -> Taxonomy:
         InvalidTaxonomy: the file or the labels break a rule.
     """
     return registry.taxonomy_from(read_settings().taxonomy if taxonomy is None else taxonomy)
+
+
+def load_prompt(prompt: str | Path) -> Prompt:
+    """Return the prompt of a language model; its ``render(text, taxonomy)`` returns the chat messages of a text.
+
+    Args:
+        prompt: a registered name such as ``"plot.v1"``, a kind such as ``"plot"``, or the path of a template,
+            ``KIND.vN.jinja``.
+
+    Raises:
+        UnknownName: no prompt has this name.
+        InvalidPrompt: the template breaks a rule.
+    """
+    return registry.prompt_at(str(prompt))
 
 
 @naming_extras("marquee.load_classifier")
@@ -91,6 +109,47 @@ def classify(
     """
     chosen = taxonomy_of(labels, taxonomy, multi, max_labels, allow_none)
     return opened(classifier, chosen).classify(checked_texts(texts), chosen)
+
+
+def estimate_cost(
+    texts: Sequence[str | Text],
+    labels: Labels | Taxonomy | None = None,
+    *,
+    taxonomy: str | Path | Taxonomy | None = None,
+    system: str = "llm:json_list",
+    model: str | None = None,
+) -> Preview:
+    """Estimate requests, tokens and price of labelling texts with a language model; no request is sent.
+
+    Args:
+        texts: as in ``classify``.
+        labels: as in ``classify``.
+        taxonomy: as in ``classify``.
+        system: ``"llm:STRATEGY[:PROMPT]"``; a prompt is a name or the path of a template.
+        model: the model whose price is used; None: that of the settings.
+
+    Returns:
+        ``requests``, ``prompt_tokens`` (four characters each), ``shared_tokens`` (prompt tokens that a prefix cache
+        skips), ``written_tokens`` (the maximum), ``usd`` and ``usd_cached`` (US dollars without and with a prefix
+        cache; None where the price is not known).
+
+    Raises:
+        InvalidSetting: ``system`` is not a language model.
+        UnknownName: no strategy or prompt has this name.
+    """
+    from llm import strategies
+    from llm.backends.backend import FakeBackend
+    from llm.costs import preview
+    from llm.language_model import LanguageModel
+
+    kind, _, rest = system.partition(":")
+    if kind != "llm":
+        raise InvalidSetting(f"system={system!r} sends no request; give llm:STRATEGY[:PROMPT], such as 'llm:json_list'")
+    chosen = taxonomy_of(labels, taxonomy)
+    options = systems.options_of(rest, systems.SystemContext(chosen, ()), system)
+    backend = FakeBackend(name=model or read_settings().model, weights=lambda conversation: {})
+    strategy = strategies.named(options.strategy or "json_list")
+    return preview(LanguageModel(backend, strategy, options.prompt), checked_texts(texts), chosen)
 
 
 @naming_extras("marquee.classify_dataframe")
@@ -188,12 +247,14 @@ def opened(classifier: str | Classifier | None, taxonomy: Taxonomy) -> Classifie
     if classifier is not None and not isinstance(classifier, str):
         return classifier
     is_trained = classifier is not None and classifier.partition(":")[0] not in systems.SYSTEMS
-    return _cached(classifier, taxonomy if is_trained else None, tuple(sorted(settings_variables().items())))
+    templates = [Path(part) for part in (classifier or "").split(":") if part.endswith(".jinja")]
+    digests = [(str(path), digest_of(path)) for path in templates if path.is_file()]
+    return _cached(classifier, taxonomy if is_trained else None, (*sorted(settings_variables().items()), *digests))
 
 
 @lru_cache(maxsize=8)
-def _cached(system: str | None, taxonomy: Taxonomy | None, settings: tuple[tuple[str, str], ...]) -> Classifier:
-    """``settings`` is part of the key only: a changed environment loads another classifier."""
+def _cached(system: str | None, taxonomy: Taxonomy | None, state: tuple[tuple[str, str], ...]) -> Classifier:
+    """``state`` is part of the key only: a changed setting or template loads another classifier."""
     return load_classifier(system, taxonomy)
 
 

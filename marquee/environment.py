@@ -15,7 +15,7 @@ from prompts.files import read_text
 from prompts.network import trimmed
 
 PREFIX = "MARQUEE_"
-ENV_FILE = Path(".env")
+_ENV_FILE = Path(".env")
 # Kubernetes gives each container variables for every Service; those of a Service "marquee" begin like a setting.
 # https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
 _OF_KUBERNETES = re.compile(r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
@@ -24,7 +24,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def given(known: Iterable[str], kept_quotes: Iterable[str] = ()) -> Mapping[str, str]:
-    """What is set, by the names of environment variables; the environment goes before ``.env``.
+    """What is set, by the names of environment variables; the environment goes before ``.env`` (``env_file``).
 
     In ``.env``, ``${NAME}`` is the value of another variable. A path may begin with ``~/``. Spaces, line ends,
     invisible characters and a pair of quotes around a value are removed. Empty values are left out.
@@ -38,7 +38,7 @@ def given(known: Iterable[str], kept_quotes: Iterable[str] = ()) -> Mapping[str,
     """
     known, kept_quotes = set(known), set(kept_quotes)
     found = {}
-    for name, value in {**_of_file(ENV_FILE), **os.environ}.items():
+    for name, value in {**_of_file(env_file()), **os.environ}.items():
         if name.upper() in known and not _is_of_kubernetes(name, value):
             found[name.upper()] = value.strip() if name.upper() in kept_quotes else trimmed(value)
         elif name.startswith(PREFIX) and not _is_of_kubernetes(name, value):
@@ -47,6 +47,30 @@ def given(known: Iterable[str], kept_quotes: Iterable[str] = ()) -> Mapping[str,
         if _CONTROL.search(value):
             raise InvalidSetting(f"{name}: a line end or another control character is inside the value; remove it")
     return {name: _with_home(value) for name, value in found.items() if value}
+
+
+def env_file() -> Path | None:
+    """The nearest ``.env`` of the working directory and the folders above it; None if there is none.
+
+    Above the working directory, files of other users are skipped: ``/tmp/.env`` could send a key to a foreign endpoint.
+    """
+    if _is_file(_ENV_FILE):
+        return _ENV_FILE
+    try:
+        here = Path.cwd()
+    except OSError:  # it was removed
+        return None
+    owners = {os.geteuid(), here.stat().st_uid}
+    above = (folder / _ENV_FILE for folder in here.parents)
+    return next((path for path in above if _is_file(path) and path.lstat().st_uid in owners), None)
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is a file, a pipe, or a link that leads nowhere; a folder is an environment of Python's."""
+    try:
+        return not path.is_dir() and (path.exists() or path.is_symlink())
+    except OSError:
+        return True  # reading it raises the error
 
 
 def _with_home(value: str) -> str:
@@ -67,8 +91,8 @@ def _unknown(name: str, known: Iterable[str]) -> str:
     return f"{name} is no setting; {hint}"
 
 
-def _of_file(path: Path) -> Mapping[str, str]:
-    if path.is_dir() or not (path.exists() or path.is_symlink()):  # a folder: an environment of Python's
+def _of_file(path: Path | None) -> Mapping[str, str]:
+    if path is None:
         return {}
     from dotenv.main import resolve_variables
     from dotenv.parser import parse_stream

@@ -11,17 +11,19 @@ from typing import Any, TypeGuard
 from weakref import finalize
 
 from eval.baselines import BASELINES, TrainingPlan, train
+from eval.compare import GateResult, gate
 from eval.datasets import Fields, LoadedDataset, as_file, divide, load, sample, taxonomy_in
 from eval.datasets.registry import records
 from eval.manifest import EvaluationData
 from eval.report import read, write
+from eval.report.errors import f1_by_label, worst_rows
 from eval.results import RunResults
 from eval.run import EvaluationRun, OpenedSystem, System
 from eval.run_metrics import TABLE_COLUMNS, ResultsTable, RunMetrics
 from llm.classifier import Classifier
 from marquee.classification import TaxonomyLike, load_taxonomy
 from marquee.systems import SystemContext, folder_name, from_spec
-from prompts.errors import InvalidDataset, InvalidSetting
+from prompts.errors import InvalidDataset, InvalidSetting, UnknownName
 from prompts.installation import naming_extras
 from prompts.taxonomy import Taxonomy
 
@@ -72,6 +74,53 @@ class EvaluationResult:
         ]
         return ResultsTable(columns, tuple(rows)).frame()
 
+    def by_label(self) -> Any:
+        """F1 of each label and system, the most frequent label first; the type is that of ``table``.
+
+        ``texts`` is the number of texts with the label.
+        """
+        evaluation = read(self._written)
+        names, support = evaluation.labels, evaluation.support
+        values = [f1_by_label(system) for system in evaluation.compared]
+        order = sorted(range(len(names)), key=lambda place: (-support[place], names[place]))
+        rows = [(names[place], int(support[place]), *(float(f1[place]) for f1 in values)) for place in order]
+        columns = ("label", "texts", *(system.name for system in evaluation.compared))
+        return ResultsTable(columns, tuple(rows)).frame()
+
+    def errors(self, system: str | None = None, limit: int = 5) -> Any:
+        """The most confident errors of a system, or without scores the texts with most errors; a type as of ``table``.
+
+        Args:
+            system: a key of ``metrics``; None: the best one.
+            limit: maximum number of texts.
+        """
+        evaluation = read(self._written)
+        if system is not None and system not in self.metrics:
+            raise UnknownName("system", system, self.metrics)
+        chosen = next(one for one in evaluation.nontrivial if system in (None, one.name))
+        texts, rows = {one.id: one.text.body for one in self.data.examples}, []
+        for row in (chosen.run.rows[place] for place in worst_rows(chosen, limit)):
+            missed = [name for name in row.truth if name not in row.labels]
+            wrong = [name for name in row.labels if name not in row.truth]
+            rows.append((row.id, texts[row.id], ", ".join(missed), ", ".join(wrong)))
+        return ResultsTable(("id", "text", "missed", "wrong"), tuple(rows)).frame()
+
+    def gate(self, old: EvaluationResult, margin: float = 0.01) -> GateResult:
+        """Regression gate: whether F1 is not significantly lower than in an older evaluation, by more than a margin.
+
+        Args:
+            old: an evaluation over the same texts. Both have one system.
+            margin: permitted loss of micro-F1 and macro-F1, from 0 to less than 1.
+
+        Returns:
+            ``passed``, ``summary`` (the reason in one sentence) and ``differences`` with 95% intervals.
+
+        Raises:
+            InvalidSetting: several systems, or an impossible margin.
+            InvalidDataset: the texts differ.
+        """
+        return gate(old._only_run(), self._only_run(), margin)
+
     def report(self, folder: str | Path) -> Path:
         """Write the HTML report, its Markdown twin and the files of the runs, as ``main.py evaluate --out`` does.
 
@@ -81,10 +130,18 @@ class EvaluationResult:
         Returns:
             The path of ``report.html``.
         """
-        written = self._folder.path / "runs"
-        write(read(written))
-        shutil.copytree(written, folder, dirs_exist_ok=True)
+        write(read(self._written))
+        shutil.copytree(self._written, folder, dirs_exist_ok=True)
         return Path(folder) / "report.html"
+
+    @property
+    def _written(self) -> Path:
+        return self._folder.path / "runs"
+
+    def _only_run(self) -> Path:
+        if len(self.runs) > 1:
+            raise InvalidSetting(f"the gate compares one system; this evaluation has {', '.join(self.runs)}")
+        return next(iter(self.runs.values())).folder
 
     def __repr__(self) -> str:
         return f"{len(self.data.examples)} texts, {len(self.data.taxonomy.names)} labels\n{self._table()}"

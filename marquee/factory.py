@@ -53,15 +53,15 @@ class RequestOptions:
     cache: bool = True
 
     @classmethod
-    def of(cls, prompt: str | None = None, strategy: str | None = None, cache: bool = True) -> RequestOptions:
-        """The options of a prompt and a strategy by name.
+    def of(cls, prompt: str | Prompt | None = None, strategy: str | None = None, cache: bool = True) -> RequestOptions:
+        """The options of a prompt, which may be a name, and of a strategy by name.
 
         Raises:
             UnknownName: no prompt or strategy has this name.
         """
         if strategy is not None:
             strategies.named(strategy)  # a misspelt name is an error also where no language model answers
-        return cls(None if prompt is None else registry.prompt(prompt), strategy, cache)
+        return cls(registry.prompt(prompt) if isinstance(prompt, str) else prompt, strategy, cache)
 
     def without_effect(self, prediction: Prediction) -> tuple[str, ...]:
         """One sentence per option that had no effect: only a language model has a strategy and a prompt."""

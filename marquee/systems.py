@@ -72,7 +72,7 @@ def from_settings(context: SystemContext) -> System:
     if not settings.uses_language_model:
         return _embedded("embedded", "", context)
     around = {"fallback": settings.fallback, "cascade": settings.cascade_margin}
-    return _language_model("settings", settings, _options("", context), context, around)
+    return _language_model("settings", settings, options_of("", context), context, around)
 
 
 def offline(
@@ -102,7 +102,7 @@ def offline(
             f"{spec!r}: requests are those of a language model behind an endpoint; give llm[:STRATEGY][:PROMPT], and "
             "unset MARQUEE_LOCAL_MODEL and MARQUEE_MAX_CANDIDATE_LABELS"
         )
-    options = _options(rest, context, spec)
+    options = options_of(rest, context, spec)
     examples = factory.example_selector(settings, MiniLM(), context.taxonomy)
     thresholds = ThresholdStore(settings.thresholds_path, settings.threshold)
     model = factory.language_model(backend(settings.model), settings, options, thresholds, examples)
@@ -163,11 +163,11 @@ def _llm(spec: str, rest: str, context: SystemContext) -> System:
     settings = context.settings(fallback=False, cascade_margin=0.0)  # which would mix in another model's answers
     if not settings.uses_language_model:
         raise InvalidSetting(f"{spec!r}: no language model is set; set OPENAI_BASE_URL or OPENAI_API_KEY")
-    return _language_model(spec, settings, _options(rest, context, spec), context, {})
+    return _language_model(spec, settings, options_of(rest, context, spec), context, {})
 
 
-def _options(rest: str, context: SystemContext, spec: str = "") -> RequestOptions:
-    """Strategy and prompt, in any order. ``auto`` means the prompt: the strategy ``auto`` is the default anyway."""
+def options_of(rest: str, context: SystemContext, spec: str = "") -> RequestOptions:
+    """Strategy and prompt (a name or a path), in any order. ``auto`` is the prompt; as a strategy it is the default."""
     from llm.strategies import STRATEGIES
     from marquee.factory import RequestOptions
     from prompts import registry
@@ -178,10 +178,10 @@ def _options(rest: str, context: SystemContext, spec: str = "") -> RequestOption
     if len(strategies) > 1 or len(prompts) > 1:
         raise InvalidSetting(f"{spec!r}: give one strategy and one prompt at most")
     known = {name for prompt in registry.prompts().values() for name in (prompt.name, prompt.kind)}
-    if unknown := next((word for word in prompts if word not in known), None):
+    if unknown := next((word for word in prompts if word not in known and not word.endswith(".jinja")), None):
         raise UnknownName("strategy or prompt", unknown, [*STRATEGIES, *known])
     return RequestOptions(
-        registry.prompt(prompts[0]) if prompts else None, strategies[0] if strategies else None, context.cache
+        registry.prompt_at(prompts[0]) if prompts else None, strategies[0] if strategies else None, context.cache
     )
 
 

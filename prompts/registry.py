@@ -207,6 +207,11 @@ def prompt(name: str) -> Prompt:
     return max(versions, key=lambda prompt: (prompt.version == DEFAULT_VERSION.get(prompt.kind), prompt.version))
 
 
+def prompt_at(place: str) -> Prompt:
+    """As ``prompt``, or as ``load_prompt`` of a path; only for callers that may read local files."""
+    return load_prompt(Path(place)) if place.endswith(".jinja") else prompt(place)
+
+
 def prompt_for(text: Text, taxonomy: Taxonomy) -> Prompt:
     """The prompt for a text without a named one: by the taxonomy's subject, and whether the text has a body."""
     kinds = KIND_BY_SUBJECT.get(taxonomy.subject, ("text", "text"))

@@ -21,7 +21,7 @@ from click.testing import CliRunner, Result
 from main import main
 from marquee.systems import SystemContext, folder_name, from_spec
 from prompts import registry
-from prompts.errors import InvalidSetting, UnknownName
+from prompts.errors import InvalidPrompt, InvalidSetting, UnknownName
 from prompts.text import Text
 
 ROOT = Path(__file__).parent.parent
@@ -257,6 +257,8 @@ SETTING = SystemContext(registry.taxonomy("tmdb"), [Text("a plot"), Text("", "a 
         ("service:there", "service:URL"),
         ("llm:json_lists", "did you mean 'json_list'"),
         ("llm:json_list:label_tokens", "one strategy and one prompt"),
+        ("llm:json_list:no.v1.jinja", "cannot read no.v1.jinja: No such file"),
+        ("llm:json_list:mine.jinja", "name a prompt KIND.vN.jinja"),
         ("minilm:none", "has no trained model"),
     ],
 )
@@ -267,7 +269,7 @@ def test_a_name_that_means_nothing_is_refused_with_what_there_is(
     trained = away / "var" / "models" / "tmdb" / "tfidf-lr"
     trained.mkdir(parents=True)
     (trained / "manifest.json").write_text("{}")
-    with pytest.raises((UnknownName, InvalidSetting), match=said):
+    with pytest.raises((UnknownName, InvalidSetting, InvalidPrompt), match=said):
         from_spec(spec, SETTING)
     assert from_spec("tfidf-lr", SETTING).setup == from_spec("own:var/models/tmdb/tfidf-lr", SETTING).setup
 
@@ -278,6 +280,17 @@ def test_strategy_and_prompt_come_in_any_order(monkeypatch: pytest.MonkeyPatch) 
     assert one == other
     assert (one["strategy"], one["prompts"]) == ("yes_no", [f"auto.v1@{registry.prompt('auto').digest}"])
     assert [name.partition("@")[0] for name in from_spec("llm", SETTING).setup["prompts"]] == ["plot.v1", "title.v1"]
+
+
+def test_a_prompt_may_be_the_path_of_a_template(away: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
+    (away / "drafts").mkdir()
+    source = registry.prompt("text.v1").source
+    (away / "drafts" / "own.v3.jinja").write_text(source.replace("--- user ---", "- Be brief.\n--- user ---"))
+    [name] = from_spec("llm:json_list:drafts/own.v3.jinja", SETTING).setup["prompts"]
+    assert name == f"own.v3@{registry.prompt_at('drafts/own.v3.jinja').digest}"
+    shown = CliRunner().invoke(main, ["prompts", "show", "drafts/own.v3.jinja", "--text", "x", "--taxonomy", "news"])
+    assert "- Be brief." in shown.output
 
 
 def test_a_language_model_that_is_not_set_is_told() -> None:

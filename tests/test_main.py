@@ -161,6 +161,8 @@ def test_taxonomies_and_prompts_are_listed() -> None:
 def test_a_table_is_aligned_under_its_header(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(("name", "rows", "about"), [("a", 5, "x"), ("longer", 12_000, "")])
     assert capsys.readouterr().out == "name     rows  about\na           5  x\nlonger  12000\n"
+    print_table(("ready", "since"), [(True, None), (False, None)])
+    assert capsys.readouterr().out == "ready  since\nTrue   None\nFalse  None\n"
     print_table(("name", "made"), [])
     assert capsys.readouterr().out == "name  made\n"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from click.testing import CliRunner
 
 import marquee
 from eval.run_metrics import ResultsTable
+from llm.classifier import AnswerSource
 from llm.embedded.matcher import Matcher
 from main import main
 from prompts.errors import InvalidDataset, InvalidSetting, MarqueeError, UnknownName
+from prompts.text import Text
 
 PLOTS = {
     "Comedy": "A clumsy waiter causes one funny accident after another at a wedding",
@@ -147,6 +150,42 @@ def test_the_report_and_the_metrics_are_those_of_the_command_line(frame: pandas.
     kept = json.loads(Path("cli/embedded/metrics.json").read_text("utf-8"))
     for name in ("micro-F1", "macro-F1", "Jaccard"):
         assert run.metrics["embedded"][name] == kept[name]
+
+
+def test_labels_and_errors_are_tables(frame: pandas.DataFrame) -> None:
+    rows = [*rows_of(2), {"plot": f"{PLOTS['War']}, at last.", "genre": "Comedy"}]
+    run = marquee.evaluate(rows, "plot", "genre", ["embedded", "minilm-plain"])
+    labels = run.by_label()
+    assert set(labels.columns) == {"texts", "embedded", "minilm-plain"}
+    assert labels["texts"].to_dict() == {"Comedy": 3, "War": 2, "Western": 2}
+    assert labels.loc["Western", "embedded"] == 1
+    errors = run.errors("embedded", limit=1)
+    assert errors[["missed", "wrong"]].to_numpy().tolist() == [["Comedy", "War"]]
+    assert errors["text"].tolist() == [f"{PLOTS['War']}, at last."]
+    with pytest.raises(UnknownName, match="did you mean 'embedded'"):
+        run.errors("embeded")
+    assert marquee.evaluate(frame, "plot", "genre").errors().empty
+
+
+class AlwaysWar:
+    name = "always-war"
+
+    def classify(self, texts: Sequence[str | Text], taxonomy: marquee.Taxonomy) -> list[marquee.Prediction]:
+        return [marquee.Prediction(("War",), AnswerSource(self.name, taxonomy.versioned_name)) for _ in texts]
+
+
+def test_the_gate_compares_two_results_over_the_same_texts() -> None:
+    rows = rows_of(8)
+    good, bad = marquee.evaluate(rows, "plot", "genre"), marquee.evaluate(rows, "plot", "genre", AlwaysWar())
+    assert good.gate(good).passed
+    verdict = bad.gate(good, margin=0.05)
+    assert not verdict.passed
+    assert verdict.summary.startswith("gate failed")
+    with pytest.raises(InvalidDataset):
+        good.gate(marquee.evaluate(rows_of(8, start=8), "plot", "genre"))
+    both = marquee.evaluate(rows, "plot", "genre", ["embedded", "minilm-plain"])
+    with pytest.raises(InvalidSetting, match="compares one system; this evaluation has embedded, minilm-plain"):
+        both.gate(good)
 
 
 def test_a_result_shows_itself(frame: pandas.DataFrame) -> None:

