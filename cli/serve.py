@@ -1,4 +1,4 @@
-"""`main.py serve`: the HTTP service, optionally with a vLLM server."""
+"""`main.py serve`: the HTTP service, optionally with a vLLM or llama.cpp server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from flask import Flask
 
-    from llm.backends.vllm_server import OnProgress, VLLMServer
+    from llm.backends.child_server import ChildServer, OnProgress
     from marquee.settings import Settings
     from prompts.taxonomy import Taxonomy
 
@@ -41,6 +41,7 @@ EXAMPLE = "A young smith forges a magic sword to free her kingdom from a dragon.
         "serve",
         "serve --host 0.0.0.0 --port 8080 --allow-anonymous",
         "serve --model gpt-4o-mini --api-key-env MY_KEY",
+        "serve --gguf qwen2.5-1.5b-instruct-q4_k_m.gguf",
         "serve --vllm Qwen/Qwen2-7B-Instruct",
     ),
 )
@@ -68,46 +69,52 @@ EXAMPLE = "A young smith forges a magic sword to free her kingdom from a dragon.
     help="Start a vLLM server and use it; MODEL is a folder or a name on the hub.  [default: MARQUEE_MODEL]",
 )
 @click.option(
+    "--gguf",
+    metavar="FILE",
+    help="Start llama.cpp with a GGUF file and use it, without a GPU.  [default: MARQUEE_GGUF]",
+)
+@click.option(
     "--adapter", help="Folder of a LoRA adapter for the model of --local or --vllm; see `main.py train lora`."
 )
 @click.option("--allow-anonymous", is_flag=True, default=None, help="Accept requests without an API key.")
 @click.option("--debug", is_flag=True, help="Flask's development server on loopback, with reload and tracebacks.")
 def serve(
-    local: str | None, trained: Path | None, vllm_model: str | None, endpoint: EndpointOptions, debug: bool,
-    **overrides: Any,
+    local: str | None, trained: Path | None, vllm_model: str | None, gguf: str | None, endpoint: EndpointOptions,
+    debug: bool, **overrides: Any,
 ) -> None:  # fmt: skip
     """Start the HTTP service. Options take precedence over the settings."""
-    from marquee.serving import with_vllm
+    from marquee.serving import gguf_in_settings, with_gguf, with_vllm
 
-    _check(local, trained, vllm_model, endpoint, overrides["taxonomy"])
+    chosen = {"--local": local, "--trained": trained, "--vllm": vllm_model, "--gguf": gguf}
+    own = [option for option, value in chosen.items() if value is not None]
+    _check(own, endpoint, overrides["taxonomy"])
     adapter = overrides["adapter"]
-    if adapter is not None and (trained is not None or (local is None and vllm_model is None)):
+    if adapter is not None and own not in (["--local"], ["--vllm"]):
         raise click.UsageError("--adapter changes a language model; give --local or --vllm beside it")
+    server: ChildServer | None = None
     if trained is not None:
-        settings, vllm = endpoint.settings(**overrides | {"taxonomy": _taxonomy_of(trained).name}), None
-    elif vllm_model is None:
-        settings, vllm = endpoint.settings(**overrides | ({"local_model": local} if local else {})), None
+        overrides["taxonomy"] = _taxonomy_of(trained).name
+    file = gguf if own or endpoint.given else gguf_in_settings() or None
+    if vllm_model is not None:
+        settings, server = with_vllm(vllm_model, **overrides, model=endpoint.model)
+    elif file is not None:
+        settings, server = with_gguf(file, **overrides)
     else:
-        settings, vllm = with_vllm(vllm_model, **overrides, model=endpoint.model)
+        settings = endpoint.settings(**overrides | ({"local_model": local} if local else {}))
     if adapter is not None:
         settings = _as_trained(settings, Path(adapter))
     with ExitStack() as at_the_end:
-        _serve(settings, vllm, trained, debug, at_the_end)
+        _serve(settings, server, trained, debug, at_the_end)
 
 
-def _check(
-    local: str | None, trained: Path | None, vllm_model: str | None, endpoint: EndpointOptions, taxonomy: str | None
-) -> None:
-    """Refuse options that exclude each other."""
-    own = [name for name, given in (("--local", local), ("--trained", trained)) if given]
-    if vllm_model is not None:
-        own.append("--vllm")
+def _check(own: list[str], endpoint: EndpointOptions, taxonomy: str | None) -> None:
+    """Refuse options that exclude each other; ``own`` are those that choose the classifier."""
     if len(own) > 1:
-        raise click.UsageError("--local, --trained and --vllm choose the classifier; give one")
+        raise click.UsageError(f"give one of {', '.join(own)}: each of them chooses the classifier")
     needless = endpoint.given if own != ["--vllm"] else replace(endpoint, model=None).given
     if own and needless:
         raise click.UsageError(f"{needless}: these are for an endpoint, and {own[0]} needs none; leave them out")
-    if trained is not None and taxonomy:
+    if own == ["--trained"] and taxonomy:
         raise click.UsageError("--trained brings the taxonomy of its training; leave --taxonomy out")
 
 
@@ -122,7 +129,7 @@ def _as_trained(settings: Settings, adapter: Path) -> Settings:
 
 
 def _serve(
-    settings: Settings, vllm: VLLMServer | None, trained: Path | None, debug: bool, at_the_end: ExitStack
+    settings: Settings, server: ChildServer | None, trained: Path | None, debug: bool, at_the_end: ExitStack
 ) -> None:
     from llm.backends.local_backend import why_missing
     from llm.lora_adapter import check_base, load_adapter
@@ -137,7 +144,7 @@ def _serve(
     from service.telemetry import configure_logging
 
     check_host(settings.host)
-    access_control_of(settings)  # an error is reported before vLLM takes its minutes
+    access_control_of(settings)  # an error is reported before the server takes its minutes
     if not settings.local_model:
         build(settings)
     elif why := why_missing(settings.local_model):
@@ -145,9 +152,9 @@ def _serve(
     elif settings.adapter:  # weights are the worker's to load: torch's threads do not survive a fork
         check_base(load_adapter(Path(settings.adapter)), settings.local_model)
     listener = None if debug else at_the_end.enter_context(listen(settings.host, settings.port))
-    if vllm:
-        at_the_end.callback(vllm.stop)
-        _start(vllm)
+    if server:
+        at_the_end.callback(server.stop)
+        _start(server)
     click.echo(f"Answers: {_classifier_in_words(settings, trained)}")
     configure_logging(settings.log_level, settings.log_format)
     if listener is None:
@@ -156,12 +163,12 @@ def _serve(
         _run(settings, trained, listener)
 
 
-def _start(vllm: VLLMServer) -> None:
-    """Start vLLM and print its progress. SIGTERM ends this process in the regular way, which ends vLLM too."""
+def _start(server: ChildServer) -> None:
+    """Start the server and print its progress. SIGTERM ends this process in the regular way, which ends it too."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    click.echo(f"Starting vLLM; its log: {vllm.log}")
+    click.echo(f"Starting {server.title}; its log: {server.log}")
     try:
-        vllm.start(_progress())
+        server.start(_progress())
     finally:
         if sys.stdout.isatty():
             click.echo()

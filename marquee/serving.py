@@ -1,4 +1,4 @@
-"""Settings of ``serve --vllm`` and ``serve --adapter``: the model to load, its name, and how an adapter is used."""
+"""Settings of ``serve --vllm``, ``--gguf`` and ``--adapter``: the model to load, its name, how an adapter is used."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from llm.backends.llama_server import LlamaOptions, LlamaServer
 from llm.backends.vllm_server import VLLMOptions, VLLMServer
 from llm.lora_adapter import Adapter, check_base, load_adapter, vllm_arguments
-from marquee.settings import Settings, read_settings
+from marquee.settings import Settings, environment_name, read_settings, settings_variables
 from prompts import registry
+from prompts.errors import InvalidSetting
+
+_GGUF_TIMEOUT = 120.0  # seconds of a request: on a CPU, a long prompt of a 7B model takes a minute
 
 
 def with_vllm(model: str, /, **overrides: Any) -> tuple[Settings, VLLMServer]:
@@ -53,6 +57,40 @@ def _weights(model: str, settings: Settings, adapter: Adapter | None) -> str:
     if model.startswith("~"):
         return str(Path(model).expanduser())
     return model or (adapter.base if adapter and "model" not in settings.model_fields_set else settings.model)
+
+
+def with_gguf(file: str, /, **overrides: Any) -> tuple[Settings, LlamaServer]:
+    """Return a llama.cpp server that is not started yet, and settings whose endpoint is that server.
+
+    Unless they are set: as many requests at once as the server has slots, since others would wait in the server while
+    their timeout runs, and a timeout for CPUs.
+
+    Args:
+        file: the GGUF file; its stem is the model's name.
+        overrides: settings that take precedence over the environment.
+
+    Raises:
+        InvalidSetting: a setting that cannot work.
+        ServerFailed: llama.cpp is not installed.
+    """
+    settings = read_settings(**overrides, classifier="embedded")  # settings of another endpoint are not checked
+    if settings.adapter:
+        raise InvalidSetting(
+            "MARQUEE_ADAPTER is for --local and --vllm; for llama.cpp, merge the adapter into the GGUF file"
+        )
+    llama = LlamaServer(Path(file).expanduser(), LlamaOptions(settings.gguf_context))
+    usual = {"concurrency": llama.options.slots, "timeout": _GGUF_TIMEOUT}
+    unset = {name: value for name, value in usual.items() if name not in settings.model_fields_set}
+    return settings.model_copy(update={"model": llama.name, **unset}).with_endpoint(
+        llama.base_url, llama.api_key
+    ), llama
+
+
+def gguf_in_settings() -> str:
+    """The GGUF file of the settings; empty where they have none, or choose the embedded classifier."""
+    variables = settings_variables()
+    is_embedded = variables.get(environment_name("classifier")) == "embedded"
+    return "" if is_embedded else variables.get(environment_name("gguf"), "")
 
 
 def as_trained(settings: Settings, folder: Path) -> tuple[Settings, list[str]]:

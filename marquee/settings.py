@@ -40,9 +40,7 @@ class Settings(BaseModel):
         "", description="base URL of the endpoint, e.g. `http://127.0.0.1:8000/v1`; default with a key: OpenAI"
     )
     openai_api_key: SecretStr = Field(SecretStr(""), description="API key of the endpoint; never printed")
-    local_model: str = Field(
-        "", description="language model to load into this process, a folder or a name; serve --local"
-    )
+    local_model: str = Field("", description="language model to load into this process, folder or name; serve --local")
     precision: Literal["auto", "bfloat16", "float32"] = Field(
         "auto", description="number format of torch and OpenVINO; auto: bfloat16 where the hardware supports it"
     )
@@ -64,12 +62,8 @@ class Settings(BaseModel):
     )
     thresholds_path: Path = Field(Path("var/thresholds.json"), description="file of tuned thresholds")
     probe_path: Path = Field(Path("var/probe.json"), description="file of capability checks and request forms")
-    label_orders: int = Field(
-        1, ge=1, le=100, description="number of label permutations to average; multiplies the cost"
-    )
-    max_candidate_labels: int = Field(
-        0, ge=0, description="maximum number of labels in a prompt, chosen by MiniLM; 0: all"
-    )
+    label_orders: int = Field(1, ge=1, le=100, description="label permutations to average; multiplies the cost")
+    max_candidate_labels: int = Field(0, ge=0, description="maximum labels in a prompt, chosen by MiniLM; 0: all")
     cascade_margin: float = Field(0.0, ge=0, description="margin of MiniLM below which the model labels a text; 0: off")
     examples_path: Path | None = Field(
         None, description='JSON lines of few-shot examples, `{"text": …, "labels": […]}`'
@@ -92,6 +86,8 @@ class Settings(BaseModel):
     vllm_python: str = Field("", description="Python interpreter with vLLM, for serve --vllm; default: this one")
     vllm_max_model_len: int = Field(8192, ge=256, description="maximum tokens of prompt and answer in vLLM")
     vllm_arguments: str = Field("", description="more arguments of the vLLM server, in shell syntax")
+    gguf: str = Field("", description="GGUF file that `serve` runs in llama.cpp; serve --gguf")
+    gguf_context: int = Field(8192, ge=512, description="tokens of all prompts and answers under way in llama.cpp")
     lookup_providers: str = Field(
         "tmdb,omdb,wikipedia", description="look-up providers, in order; a provider without its key is skipped"
     )

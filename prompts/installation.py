@@ -26,6 +26,7 @@ _LIBRARIES: Mapping[str, Sequence[str]] = {
     "train": ("sentence_transformers", "conllu", "simplemma"),
     "ray": ("ray",),
     "vllm": ("vllm",),
+    "gguf": ("xllamacpp",),
     "otel": ("opentelemetry.sdk", "opentelemetry.exporter"),
 }
 EXTRAS: Mapping[str, str] = {name: extra for extra, names in _LIBRARIES.items() for name in names}

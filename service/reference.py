@@ -53,6 +53,7 @@ _GROUPS: Mapping[str, str] = {
     "taxonomy": "Taxonomy",
     "cache": "Answer cache",
     "vllm_python": "vLLM, where `serve --vllm` starts it",
+    "gguf": "llama.cpp, where `serve --gguf` starts it",
     "lookup_providers": "Look-up of titles",
     "index": "Similar films",
     "host": "Address and keys",

@@ -23,6 +23,7 @@ Result = TypeVar("Result")
 _EXIT_SECONDS = 10.0  # at most; a batch of the embedded classifier takes less than one
 _BLAS_LOCK = threading.Lock()  # the number of threads is global: concurrent blocks would restore each other's value
 _CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container (cgroup v2)
+_CPUS = Path("/sys/devices/system/cpu")
 
 
 def cores() -> int:
@@ -30,6 +31,26 @@ def cores() -> int:
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limit = os.environ.get("OMP_NUM_THREADS", "")
     return min(allowed, int(limit)) if limit.isdigit() and int(limit) else allowed
+
+
+def physical_cores(cpus: Path = _CPUS, quota: Path = _CPU_QUOTA) -> int:
+    """Physical cores that this process may use: two threads of one core compute hardly more than one.
+
+    Args:
+        cpus: the kernel's folder of processors; where it says nothing, each processor is a core.
+        quota: the kernel's file of the container's CPU quota.
+    """
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    physical = {_siblings(cpus, number) for number in allowed}
+    return max(1, min(len(physical), cores(), _quota_cores(quota, len(physical))))
+
+
+def _siblings(cpus: Path, number: int) -> str:
+    """The processors of the core that processor ``number`` belongs to, as the kernel lists them."""
+    try:
+        return (cpus / f"cpu{number}" / "topology" / "thread_siblings_list").read_text().strip()
+    except OSError:
+        return str(number)
 
 
 def share_cores(workers: int, environment: MutableMapping[str, str] = os.environ, quota: Path = _CPU_QUOTA) -> None:

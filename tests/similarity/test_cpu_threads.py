@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from similarity import native
-from similarity.native import cores, share_cores
+from similarity.native import cores, physical_cores, share_cores
 
 
 @pytest.fixture
@@ -54,3 +54,29 @@ def test_the_cores_of_this_machine_are_counted_up_to_the_limit_of_the_environmen
     assert 1 <= cores() <= (os.cpu_count() or 1)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert cores() == 1
+
+
+@pytest.mark.parametrize(
+    ("siblings", "quota", "expected"),
+    [
+        (("0", "1", "2", "3"), "max 100000", 4),
+        (("0-1", "0-1", "2-3", "2-3"), "max 100000", 2),
+        (("0,2", "1,3", "0,2", "1,3"), "100000 100000", 1),
+        (("0", "1", "2", "3"), "250000 100000", 2),
+        ((), "max 100000", 4),
+    ],
+    ids=["no hyperthreads", "neighbours", "quota", "quota below", "unknown"],
+)
+def test_two_threads_of_one_core_count_once(
+    siblings: tuple[str, ...], quota: str, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2, 3})
+    for number, listed in enumerate(siblings):
+        topology = tmp_path / f"cpu{number}" / "topology"
+        topology.mkdir(parents=True)
+        (topology / "thread_siblings_list").write_text(f"{listed}\n")
+    (tmp_path / "cpu.max").write_text(quota)
+    assert physical_cores(tmp_path, tmp_path / "cpu.max") == expected
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert physical_cores(tmp_path, tmp_path / "cpu.max") == 1

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +17,12 @@ import httpx2
 import pytest
 from click.testing import CliRunner
 
-from llm.backends.vllm_server import FLAGS, VLLMFailed, VLLMOptions, VLLMServer
+from llm.backends.child_server import ServerFailed
+from llm.backends.vllm_server import FLAGS, VLLMOptions, VLLMServer
 from main import main
 from marquee.serving import with_vllm
-from tests.support.fake_vllm import LAST_WORDS, build
+from tests.support.fake_server import LAST_WORDS, ended, lives, notes, runs, soon
+from tests.support.fake_server import vllm as build
 from tests.support.process import service
 
 NAME = "org/model"
@@ -31,37 +30,6 @@ NAME = "org/model"
 
 def server(folder: Path, mode: str = "serves", seconds: float = 0, **options: Any) -> VLLMServer:
     return VLLMServer(NAME, "served", VLLMOptions(environment=build(folder, mode, seconds), **options), folder / "logs")
-
-
-def notes(folder: Path) -> dict[str, Any]:
-    return dict(json.loads((folder / "notes.json").read_text()))
-
-
-def lives(pid: int) -> bool:
-    """Whether a process runs; one that ended and was not waited for yet does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def soon(true: Callable[[], bool], seconds: float = 15) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if true():
-            return True
-        time.sleep(0.05)
-    return False
-
-
-def runs(folder: Path) -> bool:
-    """Whether any of its processes does."""
-    return any(lives(pid) for pid in notes(folder)["pids"])
-
-
-def ended(folder: Path) -> bool:
-    """Whether all of them have ended, given a moment."""
-    return soon(lambda: not runs(folder))
 
 
 # --- start and stop ---
@@ -157,7 +125,7 @@ def test_a_forked_process_cannot_stop_it(tmp_path: Path) -> None:
 )
 def test_a_failed_start_has_a_message_and_leaves_only_its_log(tmp_path: Path, mode: str, said: str) -> None:
     vllm = server(tmp_path, mode)
-    with pytest.raises(VLLMFailed) as raised:
+    with pytest.raises(ServerFailed) as raised:
         vllm.start()
     assert said in str(raised.value)
     assert str(vllm.log) in str(raised.value)
@@ -167,14 +135,14 @@ def test_a_failed_start_has_a_message_and_leaves_only_its_log(tmp_path: Path, mo
 
 
 def test_without_vllm_the_requirements_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(VLLMFailed, match=r"not installed for .*requirements-vllm\.txt.*MARQUEE_VLLM_PYTHON"):
+    with pytest.raises(ServerFailed, match=r"not installed for .*requirements-vllm\.txt.*MARQUEE_VLLM_PYTHON"):
         VLLMServer(NAME, NAME, folder=tmp_path).start()
 
 
 def test_a_missing_interpreter_and_a_missing_model_folder_are_told_before_anything_starts(tmp_path: Path) -> None:
-    with pytest.raises(VLLMFailed, match="no interpreter /no/python; see MARQUEE_VLLM_PYTHON"):
+    with pytest.raises(ServerFailed, match="no interpreter /no/python; see MARQUEE_VLLM_PYTHON"):
         VLLMServer(NAME, NAME, VLLMOptions("/no/python"), tmp_path / "logs").start()
-    with pytest.raises(VLLMFailed, match=r"no model folder \./nothing"):
+    with pytest.raises(ServerFailed, match=r"no model folder \./nothing"):
         VLLMServer("./nothing", NAME, folder=tmp_path / "logs").start()
     assert not (tmp_path / "logs").exists()
 
@@ -201,7 +169,7 @@ def test_it_ends_with_us_even_when_we_are_killed(tmp_path: Path) -> None:
         "import sys, time; from pathlib import Path; from llm.backends.vllm_server import *\n"
         f"VLLMServer('org/m', 'm', folder=Path({str(tmp_path)!r})).start(); print('up', flush=True); time.sleep(600)"
     )
-    environment = {"PYTHONPATH": f"{tmp_path}:{Path.cwd()}", "FAKE_VLLM_NOTES": str(tmp_path / "notes.json")}
+    environment = {"PYTHONPATH": f"{tmp_path}:{Path.cwd()}", "FAKE_SERVER_NOTES": str(tmp_path / "notes.json")}
     with subprocess.Popen([sys.executable, "-c", script], env=os.environ | environment, stdout=subprocess.PIPE) as ours:
         assert ours.stdout
         assert ours.stdout.readline() == b"up\n"
@@ -278,7 +246,7 @@ def test_answers_carry_the_name_of_the_model_that_gave_them(away: Path, monkeypa
 
     def note(self: VLLMServer, told: Any) -> None:
         names["found"] = self.command[-5]
-        raise VLLMFailed("far enough")
+        raise ServerFailed("far enough")
 
     monkeypatch.setattr(VLLMServer, "start", note)
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
@@ -292,5 +260,5 @@ def test_answers_carry_the_name_of_the_model_that_gave_them(away: Path, monkeypa
 def test_it_watches_in_a_thread_that_does_not_hold_us_up(tmp_path: Path) -> None:
     vllm = server(tmp_path)
     vllm.start()
-    assert all(thread.daemon for thread in threading.enumerate() if thread.name == "vllm")
+    assert all(thread.daemon for thread in threading.enumerate() if thread.name == "child server")
     vllm.stop()
