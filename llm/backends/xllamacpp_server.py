@@ -27,9 +27,10 @@ def main(arguments: list[str]) -> None:
     params.verbosity = int(os.environ["LLAMA_ARG_LOG_VERBOSITY"])
     params.cache_ram_mib = int(os.environ["LLAMA_ARG_CACHE_RAM"])
     try:
-        xllamacpp.Server(params)
+        server = xllamacpp.Server(params)  # an object without a name would be destroyed, and the server with it
     except RuntimeError as error:  # the log above says why
         sys.exit(f"xllamacpp: {error}")
+    print("listening on", server.listening_address, flush=True)
     threading.Event().wait()
 
 
