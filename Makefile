@@ -20,7 +20,7 @@ serve: .venv/run ## start the service (HOST=127.0.0.1 PORT=5000; OPEN=1 serves o
 
 .PHONY: notebook
 notebook: .venv/notebook ## open the notebooks in the browser (JUPYTER_ARGS="--no-browser --port 8890")
-	$(BIN)/jupyter lab notebooks/01_first_look.ipynb $(JUPYTER_ARGS)
+	$(BIN)/jupyter lab --notebook-dir . --LabApp.default_url /lab/tree/notebooks/01_first_look.ipynb $(JUPYTER_ARGS)
 
 .PHONY: test
 test: lint types unit ## lint, types and tests
