@@ -38,6 +38,7 @@ CASES: dict[str, tuple[tuple[str, ...], set[str] | None]] = {
     "report": (("a",), {"files"}),
     "evaluate-similar": ((*FILMS, "--systems", "tfidf"), {"data", "films", "systems"}),
     "train prior": ((*DATA, "--out", "again"), {"folder", "validation"}),
+    "train blend": ((*DATA, "--part", "prior", "--part", "bayes", "--out", "blend"), {"folder", "validation"}),
     "refit": (("prior", *DATA, "--out", "refitted"), {"folder", "texts"}),
     "keys add": (("ada",), {"name", "key"}),
     "keys list": ((), None),
@@ -97,8 +98,10 @@ def test_every_command_is_in_the_loop() -> None:
 @pytest.mark.parametrize("command", CASES)
 def test_the_result_is_one_line_of_json(there: Path, command: str) -> None:
     arguments, keys = CASES[command]
-    if "prior:prior" in arguments or command == "refit":
+    if "prior:prior" in arguments or command in ("refit", "train blend"):
         found("train prior", (*DATA, "--out", "prior"))
+    if command == "train blend":
+        found("train tfidf-nb", (*DATA, "--out", "bayes"))
     if command == "keys revoke":
         found("keys add", ("bob",))
     result = found(command, arguments)
@@ -116,6 +119,19 @@ def test_the_result_about_a_language_model_is_one_line_of_json(
     with endpoint(says('["War"]') if command == "cascade" else weighing_endpoint()) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         assert keys <= found(command, arguments).keys()
+
+
+def test_the_result_of_the_matchers_training_is_one_line_of_json(there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [json.loads(line) for line in (there / "films.jsonl").read_text(encoding="utf-8").splitlines()]
+    films = [{**row, "description": row["plot"], "genres": row["imdb_genres"]} for row in rows]
+    (there / "imdb.jsonl").write_text("".join(json.dumps(row) + "\n" for row in films))
+    texts = {"train/pos": "I loved it.", "train/neg": "A dull waste.", "test/pos": "Great.", "test/neg": "Bad."}
+    for part, words in texts.items():
+        (there / "aclImdb" / part).mkdir(parents=True, exist_ok=True)
+        (there / "aclImdb" / part / "1_5.txt").write_text(words)
+    monkeypatch.setattr("training.matcher.train.train_matcher", lambda *_: None)  # minutes; tests/training/ trains
+    result = found("train matcher", ("--data", "imdb.jsonl", "--reviews", "aclImdb", "--out", "own.safetensors"))
+    assert result == {"file": "own.safetensors", "films": 48, "reviews": 4}
 
 
 def test_numbers_that_json_does_not_have_are_null(capsys: pytest.CaptureFixture[str]) -> None:

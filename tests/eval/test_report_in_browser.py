@@ -103,3 +103,14 @@ def test_the_first_table_fits_and_its_rows_are_two_lines_high_with_names_in_one_
     assert len(heights) == len(SYSTEMS)
     assert max(heights) < 60
     assert lines == []
+
+
+@pytest.mark.parametrize("kind", ["report", "all runs"])
+def test_a_table_that_is_wider_than_a_phone_says_so(browser: Browser, pages: Pages, kind: str) -> None:
+    page = opened(browser, pages[kind])
+    caption = page.locator(".scroll caption span").first
+    hint = "one => getComputedStyle(one, '::after').content"
+    assert caption.evaluate(hint) == "none"
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.wait_for_function(f"one => ({hint})(one).includes('scroll')", arg=caption.element_handle())
+    page.close()
