@@ -46,7 +46,7 @@ def main() -> None:
 
 main.add_section("Use", classify.classify, bulk.bulk, similar.similar, inventory.taxonomies, inventory.prompts_group)
 main.add_section("Evaluate", evaluate.evaluate, compare.compare, compare.report, evaluate_similar.evaluate_similar)
-main.add_section("Train", train.train, tune.refit, distil.distil, tune.calibrate, tune.cascade)
+main.add_section("Train", train.train, tune.refit, distil.distil, tune.calibrate, tune.cascade, tune.fusion)
 main.add_section("Operate", serve.serve, keys.keys_group, inventory.probe, inventory.reference)
 main.add_section(
     "Data", prepare.data, prepare.split, prepare.enrich, prepare.corpus_command, similar.index, similar.film_map

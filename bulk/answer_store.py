@@ -46,7 +46,7 @@ class RowAnswer:
     Attributes:
         labels: None where there is a problem; empty where none applies.
         scores: by label, where the classifier gives scores.
-        source: model, taxonomy, prompt and strategy.
+        source: model, taxonomy, prompt, strategy, and the number of labels in the prompt where a shortlist limits it.
         problem: kind and detail of a failure.
     """
 
@@ -111,7 +111,9 @@ def _model_in(source: str, taxonomy: Taxonomy) -> str:
 def _answer_of(prediction: Prediction, taxonomy: Taxonomy) -> RowAnswer:
     """The answer of a prediction. A label outside the taxonomy makes it a problem."""
     made, problem = prediction.source, prediction.problem
-    source = " ".join(filter(None, (made.model, made.taxonomy, made.prompt, made.strategy)))
+    offered = prediction.shortlist
+    shortlist = f"{offered.offered} of {offered.total} labels" if offered else None
+    source = " ".join(filter(None, (made.model, made.taxonomy, made.prompt, made.strategy, shortlist)))
     if problem is not None:
         return RowAnswer(None, {}, source, f"{problem.kind}: {problem.detail}")
     if unknown := next((name for name in prediction.labels if name not in taxonomy.names), None):

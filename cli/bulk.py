@@ -23,8 +23,8 @@ _task = decorated(
     click.option(
         "--system",
         shell_complete=complete_systems,
-        help="embedded, llm[:STRATEGY][:PROMPT], service:URL, or a trained model NAME[:PATH]."
-        "  [default: the classifier of the settings]",
+        help="embedded, llm[:STRATEGY][:PROMPT], fusion[:STRATEGY][:PROMPT], service:URL, or a trained model "
+        "NAME[:PATH].  [default: the classifier of the settings]",
     ),
     click.option(
         "--taxonomy",

@@ -191,7 +191,9 @@ def _print_answer(answer: ServiceAnswer, scores: bool, as_json: bool) -> None:
     if scores:
         for line in _score_lines(prediction.scores, prediction.labels):
             click.echo(line)
-    say(f"— {prediction.source.model}{', cached' if prediction.cached else ''}")
+    shortlist = prediction.shortlist
+    chosen_from = f", from {shortlist.offered} of {shortlist.total} labels" if shortlist else ""
+    say(f"— {prediction.source.model}{chosen_from}{', cached' if prediction.cached else ''}")
     for note in answer.notes:
         say(f"— {note}")
     if lookup:

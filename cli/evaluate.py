@@ -42,8 +42,8 @@ _run_options = collected(
     click.option(
         "--systems",
         shell_complete=complete_systems,
-        help="Systems, with commas between: embedded, llm[:STRATEGY][:PROMPT], service:URL, trained models NAME[:PATH]."
-        "  [default: the classifier of the settings]",
+        help="Systems, with commas between: embedded, llm[:STRATEGY][:PROMPT], fusion[:STRATEGY][:PROMPT], "
+        "service:URL, trained models NAME[:PATH].  [default: the classifier of the settings]",
     ),
     click.option("--shown", help="Input variants, with commas between: title+plot, plot, masked, title; one run each."),
     click.option("--url", help="Evaluate the Marquee service at this URL."),

@@ -1,4 +1,4 @@
-"""`main.py refit`, `calibrate` and `cascade`: tune trained models, thresholds and the cascade on labelled texts."""
+"""`main.py refit`, `calibrate`, `cascade` and `fusion`: tune models, thresholds and combinations on labelled texts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from cli.arguments import PATH, OutputPath, command_line, json_option, model_settings, print_json, say, tracked
 from cli.data import DataOptions, data_options
 from cli.group import examples
-from cli.names import complete_prompt
+from cli.names import complete_prompt, complete_strategy
 from cli.train import refuse_test
 
 
@@ -70,6 +70,46 @@ def cascade(data: Path, options: DataOptions, loss: float, as_json: bool) -> Non
         return print_json({**asdict(fitted), "model": large.name})
     click.echo(f"MARQUEE_CASCADE_MARGIN={fitted.margin:.4f}")
     click.echo(f"{fitted.share:.1%} of the texts go to {large.name}; micro-F1 {fitted.micro_f1:.3f}", err=True)
+    return None
+
+
+@click.command(
+    short_help="Weigh a language model and the embedded classifier.",
+    epilog=examples("fusion --data films.jsonl", "fusion --data films.jsonl --strategy yes_no --json"),
+)
+@data_options(split="validation", limit=200)
+@click.option("--strategy", shell_complete=complete_strategy, help="Strategy of the language model.")
+@click.option(
+    "--prompt", shell_complete=complete_prompt, help="Prompt of the language model.  [default: that of each text]"
+)
+@json_option
+def fusion(data: Path, options: DataOptions, strategy: str | None, prompt: str | None, as_json: bool) -> None:
+    """Learn the weights of MARQUEE_FUSION from labelled texts: how much each of the two models counts."""
+    from llm.wrappers.fusion import FusionStore, fit_fusion
+    from marquee.factory import RequestOptions, classifier_of, fusion_path
+    from marquee.settings import read_settings
+    from prompts.files import check_output
+
+    settings = model_settings(cascade_margin=0.0, fallback=False, fusion=False)
+    llm = classifier_of(settings, RequestOptions.of(prompt, strategy))
+    embedded = classifier_of(read_settings(classifier="embedded"))
+    store = FusionStore(path := check_output(fusion_path(settings)))
+    loaded = options.load(data)
+    texts, labels = [one.text for one in loaded.examples], [one.labels for one in loaded.examples]
+    answers = llm.classify(texts, loaded.taxonomy)
+    fitted = fit_fusion(answers, embedded.classify(texts, loaded.taxonomy), labels, loaded.taxonomy)
+    keys = {store.key(answer.source, embedded.name) for answer in answers if not answer.problem}
+    store.put(dict.fromkeys(keys, fitted.weights))
+    if as_json:
+        return print_json({**asdict(fitted), "path": path})
+    click.echo(
+        f"weights {fitted.weights.llm:.3f} for {llm.name} and {fitted.weights.embedded:.3f} for {embedded.name}; "
+        f"saved in {path}"
+    )
+    say(
+        f"micro-F1 on {fitted.texts} texts: {fitted.llm_f1:.3f} and {fitted.embedded_f1:.3f} alone, "
+        f"{fitted.fusion_f1:.3f} together (cross-validated)"
+    )
     return None
 
 

@@ -82,6 +82,14 @@ class AnswerSource:
 
 
 @dataclass(frozen=True)
+class LabelsOffered:
+    """The language model chose from ``offered`` of the ``total`` labels; a shortlist left the others out."""
+
+    offered: int
+    total: int
+
+
+@dataclass(frozen=True)
 class Prediction:
     """The labels of one text. No labels and no ``problem`` means that none applies.
 
@@ -93,6 +101,7 @@ class Prediction:
         cached: whether the answer comes from the answer cache.
         score_type: ``probability`` of each label by itself; ``share`` of one probability that all labels (and "none",
             where allowed) sum up to; ``similarity`` a cosine. None without scores.
+        shortlist: how many labels the language model chose from, where it did not see all of them.
     """
 
     labels: tuple[str, ...]
@@ -103,6 +112,7 @@ class Prediction:
     usage: Usage = Usage()
     cached: bool = False
     score_type: ScoreType | None = None
+    shortlist: LabelsOffered | None = None
 
 
 class Classifier(Protocol):

@@ -15,6 +15,7 @@ from llm.backends.backend import Conversation, CountingBackend
 from llm.backends.prefix_sharing import common_length
 from llm.classifier import Usage
 from llm.language_model import LanguageModel
+from llm.wrappers.fusion import JOIN
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 
@@ -38,8 +39,8 @@ def prices() -> dict[str, Price]:
 
 
 def cost(model: str, usage: Usage) -> float | None:
-    """US dollars for those tokens; None where the model's price is not known."""
-    price = prices().get(model)
+    """US dollars for those tokens; None where the price of the model, the first one of a fusion, is not known."""
+    price = prices().get(model.partition(JOIN)[0])
     if price is None:
         return None
     uncached = usage.prompt_tokens - usage.cached_tokens

@@ -104,6 +104,10 @@ class LanguageModel:
         prompt = self._prompt_builder(text, self.examples([text], taxonomy)[0])
         return self.strategy_for(taxonomy).conversations(self.backend, prompt, taxonomy)
 
+    def source(self, text: Text, taxonomy: Taxonomy) -> AnswerSource:
+        """The source of an answer about this text."""
+        return self._source(text, self.strategy_for(taxonomy), taxonomy)
+
     def decode_rule(self, text: Text, taxonomy: Taxonomy) -> str:
         """How an answer about this text becomes labels, in words."""
         strategy = self.strategy_for(taxonomy)
@@ -136,8 +140,7 @@ class LanguageModel:
         return build
 
     def _prediction(self, text: Text, answer: StrategyAnswer, strategy: Strategy, taxonomy: Taxonomy) -> Prediction:
-        prompt = self._prompt(text, taxonomy)
-        source = AnswerSource(self.name, taxonomy.versioned_name, prompt.versioned_name, strategy.name)
+        source = self._source(text, strategy, taxonomy)
         mutually_exclusive = strategy.mutually_exclusive(taxonomy)
         score_type: ScoreType | None = ("share" if mutually_exclusive else "probability") if answer.scores else None
         known = (answer.problem, answer.dropped, answer.usage)
@@ -147,6 +150,10 @@ class LanguageModel:
         threshold = self.threshold(text, taxonomy)
         scores = threshold.adjusted(answer.scores, mutually_exclusive)
         return replace(prediction, labels=threshold.choose(scores, taxonomy, mutually_exclusive), scores=scores)
+
+    def _source(self, text: Text, strategy: Strategy, taxonomy: Taxonomy) -> AnswerSource:
+        prompt = self._prompt(text, taxonomy).versioned_name
+        return AnswerSource(self.name, taxonomy.versioned_name, prompt, strategy.name)
 
     def _prompt(self, text: Text, taxonomy: Taxonomy) -> Prompt:
         return self.prompt or prompt_for(text, taxonomy)

@@ -10,13 +10,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from prompts.errors import InvalidSetting
 from prompts.files import digest_of, locked, read_json, write_text_atomically
 from prompts.taxonomy import Taxonomy
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 # Default thresholds: of labels that share one probability, and of labels with a probability each.
 _SHARE, _PROBABILITY = 0.1, 0.5
+Value = TypeVar("Value", bound="DataclassInstance")
 _EPSILON = 1e-6  # minimum distance of probabilities from 0 and 1 before logarithms
 NONE = ""
 """Key of "none of these labels" in ``logit_offsets``; no label has an empty name."""
@@ -82,12 +87,17 @@ def fit(
     steps = sorted({round(score, 3) for row in scores for score in row.values()})
     candidates = steps[:: max(1, len(steps) // 200)] or [_PROBABILITY]
 
-    def micro_f1(threshold: float) -> float:
+    def quality(threshold: float) -> float:
         chosen = [LabelThreshold(threshold).choose(row, taxonomy, mutually_exclusive) for row in scores]
-        hits = sum(len(set(labels) & set(names)) for labels, names in zip(chosen, truth, strict=True))
-        return 2 * hits / max(1, sum(map(len, chosen)) + sum(map(len, truth)))
+        return micro_f1(chosen, truth)
 
-    return LabelThreshold(max(candidates, key=micro_f1))
+    return LabelThreshold(max(candidates, key=quality))
+
+
+def micro_f1(found: Sequence[Sequence[str]], truth: Sequence[Sequence[str]]) -> float:
+    """Micro-averaged F1 of the labels that were found for each text."""
+    hits = sum(len(set(labels) & set(names)) for labels, names in zip(found, truth, strict=True))
+    return 2 * hits / max(1, sum(map(len, found)) + sum(map(len, truth)))
 
 
 def batch_calibration(
@@ -110,22 +120,23 @@ def batch_calibration(
     return LabelThreshold(threshold, {name: overall - mean for name, mean in means.items()})
 
 
-class ThresholdStore:
-    """Learned thresholds by model, strategy, prompt and taxonomy, in one JSON file, which need not exist.
+class LearnedStore(Generic[Value]):
+    """What was learned by model, strategy, prompt and taxonomy, in one JSON file, which need not exist.
 
-    A ``threshold`` set by hand takes precedence over learned ones.
+    Args:
+        kind: dataclass of a value.
+        path: the file; without one nothing can be stored.
     """
 
-    def __init__(self, path: Path | None = None, threshold: float | None = None) -> None:
-        self._path, self._threshold = path, threshold
+    def __init__(self, kind: type[Value], path: Path | None) -> None:
+        self._kind, self._path = kind, path
         self._learned = self._read()
 
-    def get(self, key: str, mutually_exclusive: bool) -> LabelThreshold:
-        learned = self._learned.get(key) or default(mutually_exclusive)
-        return learned if self._threshold is None else LabelThreshold(self._threshold, learned.logit_offsets)
+    def get(self, key: str) -> Value | None:
+        return self._learned.get(key)
 
-    def put(self, key: str, threshold: LabelThreshold) -> None:
-        """Store a threshold; safe for concurrent processes.
+    def put(self, values: Mapping[str, Value]) -> None:
+        """Store values; safe for concurrent processes.
 
         Raises:
             InvalidSetting: the store has no file.
@@ -133,18 +144,38 @@ class ThresholdStore:
         if self._path is None:
             raise InvalidSetting("there is no file for thresholds; set MARQUEE_THRESHOLDS_PATH")
         with locked(self._path.with_suffix(".lock")):
-            self._learned = self._read() | {key: threshold}
+            self._learned = self._read() | dict(values)
             entries = {name: asdict(entry) for name, entry in self._learned.items()}
             write_text_atomically(self._path, json.dumps(entries, indent=2))
 
-    def _read(self) -> dict[str, LabelThreshold]:
+    def _read(self) -> dict[str, Value]:
         if self._path is None or not self._path.exists():
             return {}
         try:
             entries = read_json(self._path, InvalidSetting)
-            return {key: LabelThreshold(**entry) for key, entry in entries.items()}
+            return {key: self._kind(**entry) for key, entry in entries.items()}
         except (ValueError, TypeError, AttributeError) as error:
-            raise InvalidSetting(f"{self._path} holds no thresholds ({error}); delete it and calibrate again") from None
+            raise InvalidSetting(
+                f"{self._path} holds no {self._kind.__name__} ({error}); delete it and calibrate again"
+            ) from None
+
+
+class ThresholdStore:
+    """Learned thresholds by model, strategy, prompt and taxonomy (``LanguageModel.threshold_key``).
+
+    A ``threshold`` set by hand takes precedence over learned ones.
+    """
+
+    def __init__(self, path: Path | None = None, threshold: float | None = None) -> None:
+        self._threshold, self._learned = threshold, LearnedStore(LabelThreshold, path)
+
+    def get(self, key: str, mutually_exclusive: bool) -> LabelThreshold:
+        learned = self._learned.get(key) or default(mutually_exclusive)
+        return learned if self._threshold is None else LabelThreshold(self._threshold, learned.logit_offsets)
+
+    def put(self, key: str, threshold: LabelThreshold) -> None:
+        """Store a threshold; see ``LearnedStore.put``."""
+        self._learned.put({key: threshold})
 
 
 def _offset_each(scores: Mapping[str, float], offsets: Mapping[str, float]) -> dict[str, float]:

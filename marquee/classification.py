@@ -61,7 +61,8 @@ def load_classifier(system: str | None = None, taxonomy: TaxonomyLike | None = N
     """Load a classifier; the same names work in ``main.py evaluate --systems``.
 
     Args:
-        system: ``"embedded"``, ``"llm[:STRATEGY][:PROMPT]"``, ``"service:URL"`` or a trained model ``"NAME[:PATH]"``.
+        system: ``"embedded"``, ``"llm[:STRATEGY][:PROMPT]"``, ``"fusion[:STRATEGY][:PROMPT]"`` (both together),
+            ``"service:URL"`` or a trained model ``"NAME[:PATH]"``.
             None: the language model where the settings have an endpoint, else the embedded classifier.
         taxonomy: the taxonomy of the first texts. A trained model without PATH is looked up for this taxonomy.
 

@@ -26,7 +26,8 @@ from llm.language_model import (
 from llm.thresholds import ThresholdStore
 from llm.wrappers.admission import AdmissionControl, MicroBatched, MicroBatchedPairs
 from llm.wrappers.cache import AnswerStore, Cached
-from llm.wrappers.combined import Cascade, Fallback, OrderEnsemble, Shortlist
+from llm.wrappers.combined import CANDIDATES, Cascade, Fallback, OrderEnsemble, Shortlist
+from llm.wrappers.fusion import Fusion, FusionStore
 from marquee.settings import Settings
 from prompts import registry
 from prompts.taxonomy import Taxonomy
@@ -151,7 +152,7 @@ def create(settings: Settings, trained: Classifier | None = None, monitor: Monit
     return Classifiers(
         classifiers(backend, settings, embedded, examples, model_gate) if backend else lambda options: embedded,
         backend.check if backend and not settings.fallback else lambda: None,
-        _load_of(backend, settings, load_embedded),
+        _load_of(backend, settings, load_embedded, taxonomy),
         embedded, pairs, encoder, taxonomy, backend, examples, model_gate,
     )  # fmt: skip
 
@@ -171,10 +172,18 @@ def classifier_of(settings: Settings, options: RequestOptions = RequestOptions()
     return classifiers(backend_of(settings), settings, embedded, examples, pending)(options)
 
 
-def _load_of(backend: Backend | None, settings: Settings, load_embedded: Callable[[], object]) -> Callable[[], object]:
+def _load_of(
+    backend: Backend | None, settings: Settings, load_embedded: Callable[[], object], taxonomy: Taxonomy
+) -> Callable[[], object]:
     if backend is None or settings.fallback or settings.cascade_margin:
         return load_embedded
-    return backend.prepare
+
+    def load() -> None:
+        backend.prepare()
+        if settings.fusion or candidates_of(settings, taxonomy):
+            load_embedded()
+
+    return load
 
 
 def probe_of(settings: Settings) -> CapabilityProbe:
@@ -233,13 +242,27 @@ def answer_store(settings: Settings) -> AnswerStore | None:
     return AnswerStore(settings.cache_path, settings.cache_megabytes * 2**20) if settings.cache else None
 
 
+def candidates_of(settings: Settings, taxonomy: Taxonomy) -> int:
+    """Number of labels that a shortlist leaves in a prompt; 0 where it leaves all."""
+    candidates = settings.max_candidate_labels or CANDIDATES
+    return candidates if settings.max_candidate_labels != 0 and len(taxonomy.names) > candidates else 0
+
+
+def fusion_path(settings: Settings) -> Path:
+    """The file of learned fusion weights, beside that of the thresholds."""
+    return settings.thresholds_path.with_name("fusion.json")
+
+
 def _wraps(settings: Settings, embedded: Classifier) -> list[Wrap]:
     """The wrappers around the language model, from the inside out."""
     wraps: list[Wrap] = []
     if settings.label_orders > 1:
         wraps.append(lambda inner: OrderEnsemble(inner, settings.label_orders))
-    if settings.max_candidate_labels:
-        wraps.append(lambda inner: Shortlist(embedded, inner, settings.max_candidate_labels))
+    if settings.max_candidate_labels != 0:
+        wraps.append(lambda inner: Shortlist(embedded, inner, settings.max_candidate_labels or CANDIDATES))
+    if settings.fusion:
+        weights = FusionStore(fusion_path(settings))  # read once, not per request
+        wraps.append(lambda inner: Fusion(inner, embedded, weights))
     if settings.fallback:
         wraps.append(lambda inner: Fallback(inner, embedded))
     if settings.cascade_margin:
@@ -264,15 +287,9 @@ def _transport(settings: Settings) -> HTTPTransport:
 def endpoint_settings(settings: Settings) -> EndpointSettings:
     """The part of the settings that reaches the endpoint."""
     return EndpointSettings(
-        settings.base_url,
-        settings.openai_api_key.get_secret_value(),
-        settings.extra_body,
-        settings.reasoning_tokens,
-        settings.probe_path,
-        settings.timeout,
-        settings.retries,
-        settings.concurrency,
-    )
+        settings.base_url, settings.openai_api_key.get_secret_value(), settings.extra_body, settings.reasoning_tokens,
+        settings.probe_path, settings.timeout, settings.retries, settings.concurrency,
+    )  # fmt: skip
 
 
 def _model_name(transport: HTTPTransport, settings: Settings) -> ModelName:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from prompts.taxonomy import Taxonomy
     from prompts.text import Text
 
-_MODELS, _LONGEST = Path("var/models"), 80
+_LONGEST = 80
 _NO_ENDPOINT: Mapping[str, Any] = {"endpoint": None}  # the model runs in this process, or results come from files
 
 
@@ -55,8 +54,8 @@ class SystemContext:
 def from_spec(spec: str, context: SystemContext) -> System:
     """The system of a spec.
 
-    A spec is ``embedded[:WEIGHTS]``, ``minilm-plain``, ``llm[:STRATEGY][:PROMPT]``, ``service:URL``, or a trained
-    model, ``NAME[:PATH]``.
+    A spec is ``embedded[:WEIGHTS]``, ``minilm-plain``, ``llm[:STRATEGY][:PROMPT]``, ``fusion[:STRATEGY][:PROMPT]`` (a
+    language model and the embedded classifier), ``service:URL``, or a trained model, ``NAME[:PATH]``.
 
     Raises:
         UnknownName: no system, strategy or prompt has this name.
@@ -96,12 +95,13 @@ def offline(
     from similarity.encoders.minilm import MiniLM
 
     name, _, rest = spec.partition(":")
-    settings = read_settings(fallback=False, cascade_margin=0.0)
+    settings = read_settings(fallback=False, cascade_margin=0.0, fusion=False)
     if name != "llm" or settings.local_model or settings.max_candidate_labels:
         raise InvalidSetting(
             f"{spec!r}: requests are those of a language model behind an endpoint; give llm[:STRATEGY][:PROMPT], and "
             "unset MARQUEE_LOCAL_MODEL and MARQUEE_MAX_CANDIDATE_LABELS"
         )
+    settings = settings.model_copy(update={"max_candidate_labels": 0})  # requests of all texts share their labels
     options = options_of(rest, context, spec)
     examples = factory.example_selector(settings, MiniLM(), context.taxonomy)
     thresholds = ThresholdStore(settings.thresholds_path, settings.threshold)
@@ -160,7 +160,8 @@ def _service(spec: str, url: str, context: SystemContext) -> System:
 
 
 def _llm(spec: str, rest: str, context: SystemContext) -> System:
-    settings = context.settings(fallback=False, cascade_margin=0.0)  # which would mix in another model's answers
+    # A fallback or a cascade would mix in another model's answers.
+    settings = context.settings(fallback=False, cascade_margin=0.0, fusion=spec.partition(":")[0] == "fusion")
     if not settings.uses_language_model:
         raise InvalidSetting(f"{spec!r}: no language model is set; set OPENAI_BASE_URL or OPENAI_API_KEY")
     return _language_model(spec, settings, options_of(rest, context, spec), context, {})
@@ -190,24 +191,32 @@ def _language_model(
 ) -> System:
     from llm.costs import preview
     from llm.thresholds import ThresholdStore
+    from llm.wrappers.fusion import FusionStore
     from marquee import factory
 
     models = factory.create(settings)
 
     thresholds = ThresholdStore(settings.thresholds_path, settings.threshold)
     bare_model = factory.language_model(factory.backend_of(settings), settings, options, thresholds)
+    weights = FusionStore(factory.fusion_path(settings))
+
+    def rule(text: Text, taxonomy: Taxonomy) -> str:
+        if not settings.fusion:
+            return bare_model.decode_rule(text, taxonomy)
+        return weights.rule(bare_model.source(text, taxonomy), models.embedded.name, taxonomy)
 
     def opened() -> OpenedSystem:
         if problem := models.check():
             raise InvalidSetting(f"{spec!r} cannot answer: {problem.detail}")
         models.load()
-        rules = {bare_model.decode_rule(text, context.taxonomy) for text in context.texts}
+        rules = {rule(text, context.taxonomy) for text in context.texts}
         return OpenedSystem(models.classifier_for(options), "; ".join(sorted(rules)))
 
     def previewed(texts: Sequence[Text]) -> Preview:
         return preview(bare_model, texts, context.taxonomy, settings.label_orders)
 
-    identity = {**_requested(settings), **_identity(settings, options, context), **around}
+    fused = {"fusion": models.embedded.name} if settings.fusion else {}
+    identity = {**_requested(settings), **_identity(settings, options, context), **fused, **around}
     return System(spec, identity, opened, previewed)
 
 
@@ -223,6 +232,7 @@ def _requested(settings: Settings) -> Mapping[str, Any]:
 
 def _identity(settings: Settings, options: RequestOptions, context: SystemContext) -> Mapping[str, Any]:
     from llm.lora_adapter import load_adapter
+    from marquee.factory import candidates_of
     from prompts.registry import prompt_for
 
     prompts = {options.prompt} if options.prompt else {prompt_for(text, context.taxonomy) for text in context.texts}
@@ -232,68 +242,22 @@ def _identity(settings: Settings, options: RequestOptions, context: SystemContex
         "prompts": sorted(prompt.versioned_name for prompt in prompts),
         "decoding": {"temperature": 0},
         "orders": settings.label_orders,
-        "candidates": settings.max_candidate_labels,
+        "candidates": candidates_of(settings, context.taxonomy),
         "examples": digest_of(settings.examples_path) if settings.examples_path else None,
         "examples_nearest": settings.examples_nearest,
     }
 
 
 def _trained(spec: str, rest: str, context: SystemContext) -> System:
-    """A trained model; the ``manifest.json`` of its folder names its kind."""
-    from eval.manifest import MANIFEST
+    from marquee.trained_systems import trained_system
 
-    name = spec.partition(":")[0]
-    folder = Path(rest) if rest else _default_folder(name, context.taxonomy)
-    if not (folder / MANIFEST).is_file():
-        raise InvalidSetting(f"{spec!r}: {folder} has no trained model ({MANIFEST}); make one with `main.py train`")
-    made = _made(folder / MANIFEST)
-
-    def opened() -> OpenedSystem:
-        from eval.baselines import load
-        from marquee.factory import WARM_UP
-
-        model = load(folder)
-        model.classify([WARM_UP], model.taxonomy)
-        return OpenedSystem(model, _trained_rule(made))
-
-    return System(
-        spec, {"trained": digest_of(folder / MANIFEST), "kind": made.get("kind"), "seed": made.get("seed")}, opened
-    )
+    return trained_system(spec, rest, context.taxonomy, SYSTEMS)
 
 
-def _made(path: Path) -> Mapping[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise InvalidSetting(f"{path} is not the manifest of a trained model ({error}); train it again") from None
-
-
-def _trained_rule(made: Mapping[str, Any]) -> str | None:
-    decoding = made.get("decoding") or {}
-    if (rule := decoding.get("rule")) is None:
-        return None
-    return f"the {decoding.get('k')} best" if rule == "top-k" else _RULES.get(rule, rule)
-
-
-def _default_folder(name: str, taxonomy: Taxonomy) -> Path:
-    places = (_MODELS / f"{name}-{taxonomy.name}", _MODELS / name, _MODELS / taxonomy.name / name)
-    for folder in places:
-        if (folder / "manifest.json").is_file():
-            return folder
-    there = [
-        path.parent.name for pattern in ("*", f"{taxonomy.name}/*") for path in _MODELS.glob(f"{pattern}/manifest.json")
-    ]
-    raise UnknownName("system", name, {*SYSTEMS, *there})
-
-
-_RULES = {
-    "global": "one threshold, chosen on validation texts",
-    "per-label": "a threshold per label, chosen on validation texts",
-    "best": "the best one",
-}
 # first part of a spec -> function that builds the system; any other first part names a trained model
 SYSTEMS: Mapping[str, Callable[[str, str, SystemContext], System]] = {
     "embedded": _embedded,
+    "fusion": _llm,
     "llm": _llm,
     "minilm-plain": _plain,
     "service": _service,

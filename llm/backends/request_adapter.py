@@ -269,7 +269,7 @@ def _log_change(where: str, before: RequestForm, now: RequestForm) -> None:
     if sizes := changes.pop("refused_sizes", ()):
         log.warning(
             "%s accepts no schema of %d labels: the answers are read from unconstrained text; "
-            "MARQUEE_MAX_CANDIDATE_LABELS=100 narrows the labels first",
+            "a lower MARQUEE_MAX_CANDIDATE_LABELS narrows the labels first",
             *(where, sizes[-1][0]),
         )
     changes.pop("refused_schemas", None)

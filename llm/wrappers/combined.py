@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from llm.classifier import Classifier, Prediction, total_usage
+from llm.classifier import Classifier, LabelsOffered, Prediction, total_usage
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
 
+CANDIDATES = 20  # labels in a prompt of a longer taxonomy, where the settings name no number
 _OUTAGE = frozenset(["unreachable", "busy"])
 
 
@@ -69,13 +70,14 @@ class Fallback:
 class Shortlist:
     """A small classifier selects the labels that a large one chooses from (arXiv 2502.08436).
 
-    A taxonomy of at most ``candidates`` labels goes to the large one directly. Texts with the same candidates share a
-    batch.
+    A taxonomy of at most ``candidates`` labels goes to the large one directly. Otherwise ``Prediction.shortlist`` says
+    how many labels the large one saw. Candidates keep the order of the taxonomy; texts with the same candidates share
+    a batch.
     """
 
     small: Classifier
     large: Classifier
-    candidates: int
+    candidates: int = CANDIDATES
 
     @property
     def name(self) -> str:
@@ -93,8 +95,11 @@ class Shortlist:
                 groups.setdefault(self._candidates(scored, taxonomy), []).append(place)
         for candidates, places in groups.items():
             answers = self.large.classify([texts[place] for place in places], candidates)
+            offered = LabelsOffered(len(candidates.names), len(taxonomy.names))
             sources = [replace(one.source, taxonomy=taxonomy.versioned_name) for one in answers]
-            answers = [replace(one, source=source) for one, source in zip(answers, sources, strict=True)]
+            answers = [
+                replace(one, source=source, shortlist=offered) for one, source in zip(answers, sources, strict=True)
+            ]
             _replace(predictions, places, answers)
         return predictions
 

@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from llm.classifier import Prediction, ScoreType, Usage
+from llm.classifier import LabelsOffered, Prediction, ScoreType, Usage
 from llm.costs import cost
 from marquee.client import SLUGS
 from marquee.factory import RequestOptions
@@ -235,9 +235,7 @@ class LookupAnswer(BaseModel):
 class ClassifyAnswer(BaseModel):
     """Answer for one text."""
 
-    genres: list[str] | None = Field(
-        None, description="the labels again, where they are genres of films, and from POST /predict_genre"
-    )
+    genres: list[str] | None = Field(None, description="the labels again, for genres of films and POST /predict_genre")
     labels: list[str] = Field(description="the labels; best first where there are scores, else in taxonomy order")
     scores: dict[str, float] | None = Field(None, description="score of each label that was scored, best first")
     score_type: ScoreType | None = Field(
@@ -251,6 +249,7 @@ class ClassifyAnswer(BaseModel):
     taxonomy: str = Field(description="name and digest of the taxonomy")
     cached: bool = Field(description="whether the answer was cached")
     dropped: int = Field(description="number of words in the model's answer that are not labels of the taxonomy")
+    shortlist: LabelsOffered | None = Field(None, description="labels in the prompt, where a shortlist left some out")
     usage: TokenUsage | None = Field(None, description="tokens, where a language model was called")
     lookup: LookupAnswer | None = Field(None, description="result of the look-up, where the request has lookup: true")
     notes: list[str] | None = Field(None, description="fields of the request without effect, and why")
@@ -278,6 +277,7 @@ class ClassifyAnswer(BaseModel):
             taxonomy=source.taxonomy,
             cached=prediction.cached,
             dropped=len(prediction.dropped),
+            shortlist=prediction.shortlist,
             usage=TokenUsage.of(prediction) if prediction.usage != _NO_USAGE else None,
             lookup=lookup,
             notes=list(notes) or None,

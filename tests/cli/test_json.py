@@ -53,6 +53,7 @@ OF_AN_ENDPOINT: dict[str, tuple[tuple[str, ...], set[str]]] = {
     "probe": ((), {"findings"}),
     "calibrate": ((*DATA, "--strategy", "label_tokens", "--limit", "4"), {"threshold", "logit_offsets", "path"}),
     "cascade": ((*DATA, "--limit", "4"), {"margin", "share", "micro_f1", "model"}),
+    "fusion": ((*DATA, "--strategy", "label_tokens", "--limit", "12"), {"weights", "fusion_f1", "path"}),
     "distil --dry-run": (("films.jsonl", "--text-field", "plot", "--out", "made", "--teacher", "llm"), {"llm"}),
 }
 ELSEWHERE = {"enrich"}  # needs a look-up provider: tests/lookup/test_enrich.py

@@ -23,6 +23,7 @@ from llm.strategies.json_list import JSONList
 from llm.wrappers.admission import AdmissionControl, MicroBatched
 from llm.wrappers.cache import AnswerStore, Cached
 from llm.wrappers.combined import Cascade, Fallback, OrderEnsemble, Shortlist
+from llm.wrappers.fusion import Fusion
 from marquee.client import Client
 from marquee.sklearn import MarqueeClassifier
 from prompts import registry
@@ -72,6 +73,7 @@ def classifiers(embedded: Matcher, plain: CosineClassifier, tmp_path: Path) -> d
         Cascade(embedded, MODEL, 0.5),
         Fallback(MODEL, embedded),
         Shortlist(embedded, MODEL, 3),
+        Fusion(MODEL, embedded),
         OrderEnsemble(MODEL, 2),
         Trained("words", TMDB, Even(), Decoding("global", (0.9,) * len(TMDB.names)), {}),
         Client("http://127.0.0.1:9"),

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from llm.classifier import LabelsOffered
 from main import main
 from marquee.client import Client
 from prompts import registry
@@ -45,6 +46,14 @@ def test_what_fails_by_chance_is_tried_again(trouble: Behaviour) -> None:
     with endpoint(trouble, answering("War")) as server:
         (found,) = Client(root(server.url)).classify(["x"], TMDB)
     assert (found.labels, found.problem, len(server.requests)) == (("War",), None, 2)
+
+
+def test_the_size_of_a_shortlist_is_that_of_the_service() -> None:
+    answer = {"labels": ["War"], "model": "m", "prompt": None, "taxonomy": "tmdb@1", "cached": False}
+    results = [answer | {"shortlist": {"offered": 5, "total": 18}}, answer]
+    with endpoint(body(200, {"results": results})) as server:
+        narrowed, whole = Client(root(server.url)).classify(["x", "y"], TMDB)
+    assert (narrowed.shortlist, whole.shortlist) == (LabelsOffered(5, 18), None)
 
 
 @pytest.mark.parametrize(("status", "slug"), [(401, "no-key"), (422, "invalid-request"), (413, "too-large")])

@@ -66,6 +66,7 @@ function source(result, took) {
     ` · taxonomy ${shortName(result.taxonomy)}`,
   ];
   if (result.prompt) parts.push(` · prompt ${shortName(result.prompt)}, strategy ${result.strategy}`);
+  if (result.shortlist) parts.push(` · chose from ${result.shortlist.offered} of ${result.shortlist.total} labels`);
   if (result.dropped) parts.push(` · ${result.dropped} words of its output are not labels`);
   if (result.usage) parts.push(` · ${result.usage.prompt_tokens + result.usage.completion_tokens} tokens`);
   return parts;

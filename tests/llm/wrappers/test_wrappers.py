@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from llm.backends.backend import Conversation, FakeBackend
-from llm.classifier import AnswerSource, Prediction, Problem, Usage
+from llm.classifier import AnswerSource, LabelsOffered, Prediction, Problem, Usage
 from llm.costs import cost, prices
 from llm.embedded.matcher import Matcher
 from llm.language_model import LanguageModel, NearestExamples, StaticExamples, load_examples
@@ -136,14 +136,17 @@ def test_a_large_taxonomy_is_narrowed_to_the_likeliest_and_answered_as_a_whole(e
     assert [found.labels for found in predictions] == [("space travel",), ("cooking",), ()]
     assert all(len(shown) == 3 for _, shown in large.requests)
     assert dict(large.requests)["The rocket reached orbit."] != dict(large.requests)["Stir the sauce."]
+    assert all(list(shown) == [name for name in names if name in shown] for _, shown in large.requests)
     assert {found.source.taxonomy for found in predictions} == {many.versioned_name}
+    assert [found.shortlist for found in predictions] == [LabelsOffered(3, 10), LabelsOffered(3, 10), None]
     assert predictions[2].problem is not None
 
 
 def test_a_taxonomy_small_enough_goes_through_whole(embedded: Matcher) -> None:
     large = Fixed("large", {"x": (("War",), {})})
-    Shortlist(embedded, large, 18).classify(["x"], TMDB)
+    (found,) = Shortlist(embedded, large, 18).classify(["x"], TMDB)
     assert large.requests == [("x", TMDB.names)]
+    assert found.shortlist is None
 
 
 # --- cascade ---
