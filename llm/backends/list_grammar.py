@@ -13,7 +13,7 @@ from prompts.errors import InvalidSetting
 Encode = Callable[[str], Sequence[int]]
 Decode = Callable[[Sequence[int]], str]
 
-_OPEN, _NEXT, _CLOSE, _EMPTY = '["', '","', '"]', "[]"
+_OPEN, _NEXT, _SPACED_NEXT, _CLOSE, _EMPTY = '["', '","', '", "', '"]', "[]"
 
 
 class Piece(NamedTuple):
@@ -40,7 +40,8 @@ class ListGrammar:
     """All answers that a schema of the ``json_list`` strategy permits, as token sequences.
 
     The answer is divided where tokenizers divide JSON (``["``, ``Drama``, ``","``, ``"]``), so that labels keep their
-    usual tokens unless they begin or end with a punctuation mark.
+    usual tokens unless they begin or end with a punctuation mark. A space may follow a comma, as most models write it.
+    Without, Qwen2.5-Coder-0.5B ended after one label: it gave ``",`` 96 %, ``"]`` 3 % and ``","`` 0.3 %.
 
     The schema is an array of strings from an ``enum``, optionally with ``minItems`` and ``maxItems``; no label is
     repeated. ``encode`` adds no special tokens. ``longest`` is the number of tokens of the longest answer.
@@ -55,13 +56,15 @@ class ListGrammar:
         self.labels = tuple(_piece(encode, json.dumps(name, ensure_ascii=False)[1:-1], _OPEN) for name in names)
         self.open, self.empty = _piece(encode, _OPEN), _piece(encode, _EMPTY)
         self.next, self.close = _piece(encode, _NEXT, "a"), _piece(encode, _CLOSE, "a")
+        self._spaced_next = _piece(encode, _SPACED_NEXT, "a")
         _check_distinct(self.labels)
-        sizes = sorted((len(label.ids) + len(self.next.ids) for label in self.labels), reverse=True)
+        comma = max(len(self.next.ids), len(self._spaced_next.ids))
+        sizes = sorted((len(label.ids) + comma for label in self.labels), reverse=True)
         full = len(self.open.ids) + sum(sizes[: self.max_labels]) + len(self.close.ids)
         self.longest = max(full, len(self.empty.ids))
 
     def spelling(self, labels: Sequence[str]) -> list[int]:
-        """The tokens of the answer with these labels in this order.
+        """The tokens of the answer with these labels in this order, without spaces.
 
         Raises:
             KeyError: a label that the schema does not have.
@@ -79,7 +82,7 @@ class ListGrammar:
     def continuations(self, written: Sequence[int]) -> list[GrammarOption]:
         """The options after some labels, given by index: each other label with the punctuation that may follow it."""
         count = len(written) + 1
-        ends = [(self.next, False)] if count < self.max_labels else []
+        ends = [(self.next, False), (self._spaced_next, False)] if count < self.max_labels else []
         ends += [(self.close, True)] if count >= self.min_labels else []
         labels = [(index, label) for index, label in enumerate(self.labels) if index not in written]
         return [
