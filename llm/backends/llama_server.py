@@ -78,15 +78,28 @@ class LlamaServer(ChildServer):
     )
 
     def __init__(
-        self,
-        model: Path,
-        options: LlamaOptions = LlamaOptions(),
-        folder: Path = Path("var"),
-        api_key: str | None = None,
+        self, model: Path, options: LlamaOptions, folder: Path = Path("var"), api_key: str | None = None
     ) -> None:
-        self._program, installed = _program()
+        self._program, installed = self.program()
         super().__init__(folder, api_key, identity=f"{_state(model)} {_state(installed)}")
         self._model, self.options = model, options
+
+    @staticmethod
+    def program() -> tuple[list[str], Path]:
+        """The beginning of the command line, and the file that changes when another version is installed.
+
+        Raises:
+            ServerFailed: llama.cpp is not installed.
+        """
+        if found := shutil.which(PROGRAM):
+            return [found], Path(found)
+        spec = find_spec(_PACKAGE)
+        if spec is None or spec.origin is None:
+            raise ServerFailed(
+                f"llama.cpp is not installed: put its {PROGRAM} on the PATH (https://github.com/ggml-org/llama.cpp), "
+                f"or {install_command('gguf')}"
+            )
+        return launcher(sys.executable), Path(spec.origin)
 
     @property
     def name(self) -> str:
@@ -116,21 +129,9 @@ class LlamaServer(ChildServer):
         return {**super().named(), "model": self._model, "context": self.options.context}
 
 
-def _program() -> tuple[list[str], Path]:
-    """The beginning of the command line, and the file that changes when another version is installed.
-
-    Raises:
-        ServerFailed: llama.cpp is not installed.
-    """
-    if found := shutil.which(PROGRAM):
-        return [found], Path(found)
-    spec = find_spec(_PACKAGE)
-    if spec is None or spec.origin is None:
-        raise ServerFailed(
-            f"llama.cpp is not installed: put its {PROGRAM} on the PATH (https://github.com/ggml-org/llama.cpp), or "
-            f"{install_command('gguf')}"
-        )
-    return [sys.executable, "-P", str(_LAUNCHER)], Path(spec.origin)
+def launcher(python: str) -> list[str]:
+    """The command line that starts the server of ``xllamacpp`` in an interpreter that has the package."""
+    return [python, "-P", str(_LAUNCHER)]
 
 
 def _state(file: Path) -> str:

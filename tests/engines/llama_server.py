@@ -6,20 +6,18 @@ routes, checks and grammars, without compilation. In addition, it accepts LLGuid
 
 from __future__ import annotations
 
+import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
+from llm.backends import llama_server
+from llm.backends.llama_server import LlamaOptions, launcher
 from tests.engines.vllm_server import MODEL_NAME, VAR
 
 ENVIRONMENT = VAR / "llama"
 _HERE = Path(__file__).parent
-_START_SECONDS = 120
 _PACKAGES = (
     "xllamacpp==2026.10.11549",
     "gguf==0.19.0",
@@ -46,8 +44,8 @@ def to_gguf(folder: Path) -> Path:
     return out
 
 
-class LlamaServer:
-    """Starts, stops and kills llama.cpp's server on one port.
+class LlamaServer(llama_server.LlamaServer):
+    """Our server class in that environment, with a method to crash it.
 
     Args:
         model: the GGUF file.
@@ -56,43 +54,20 @@ class LlamaServer:
     """
 
     def __init__(self, model: Path, api_key: str, threads: int = 1) -> None:
-        self.port = _free_port()
-        self.base_url = f"http://127.0.0.1:{self.port}/v1"
-        self.api_key = api_key
-        self.log = VAR / f"llama-{self.port}.log"
-        self._model, self._threads = model, threads
-        self._process: subprocess.Popen[bytes] | None = None
+        super().__init__(model, LlamaOptions(32_768, threads), VAR, api_key)
 
-    def start(self) -> None:
-        """Start and wait until it is healthy."""
-        command: list[str | Path] = [
-            *(environment(), _HERE / "serve_gguf.py"),
-            *(self._model, MODEL_NAME, str(self.port), self.api_key, str(self._threads)),
-        ]
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
-        self._wait_until_healthy(self._process)
+    @staticmethod
+    def program() -> tuple[list[str], Path]:
+        python = environment()
+        return launcher(str(python)), python
+
+    @property
+    def name(self) -> str:
+        return MODEL_NAME
 
     def kill(self) -> None:
         """SIGKILL the server, as a crash would."""
-        if self._process:
-            self._process.kill()
-            self._process.communicate()
-            self._process = None
-
-    def _wait_until_healthy(self, process: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + _START_SECONDS
-        while time.monotonic() < deadline and process.poll() is None:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=2):
-                    return
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.1)
-        self.kill()
-        tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-40:])
-        raise RuntimeError(f"llama.cpp did not start; the end of its log:\n{tail}")
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+        process, self._process = self._process, None
+        if process:
+            os.killpg(process.pid, 9)
+            process.wait()

@@ -10,7 +10,6 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from llm.backends import llama_server
 from llm.backends.llama_server import LlamaOptions, LlamaServer
 from prompts import registry
 from tests.engines.llama_server import environment, to_gguf
@@ -72,7 +71,7 @@ def test_a_file_that_ends_within_its_weights_is_named(model: Path, settings: dic
 
 
 def test_llama_server_takes_the_arguments_as_we_mean_them(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(llama_server, "_program", lambda: (["llama-server"], model))
+    monkeypatch.setattr(LlamaServer, "program", staticmethod(lambda: (["llama-server"], model)))
     child = LlamaServer(model, LlamaOptions(4096, threads=3))
     assert parsed(child, *child.command[1:]) == {
         "model": str(model),

@@ -17,13 +17,15 @@ from click.testing import CliRunner
 
 from llm.backends import llama_server
 from llm.backends.child_server import ServerFailed
-from llm.backends.llama_server import FLAGS, LlamaOptions, LlamaServer
+from llm.backends.llama_server import FLAGS, LlamaOptions, LlamaServer, launcher
 from main import main
 from marquee.serving import gguf_in_settings, with_gguf
 from prompts.errors import InvalidSetting
 from tests.support.fake_server import LAST_WORDS, ended, llama, notes, soon
 from tests.support.gguf_header import write_gguf
 from tests.support.process import service
+
+OPTIONS = LlamaOptions(4096, threads=3)
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ def model(tmp_path: Path) -> Path:
 def server(folder: Path, model: Path, patch: pytest.MonkeyPatch, mode: str = "serves") -> LlamaServer:
     for name, value in llama(folder, mode).items():
         patch.setenv(name, value)
-    return LlamaServer(model, LlamaOptions(4096, threads=3), folder / "logs")
+    return LlamaServer(model, OPTIONS, folder / "logs")
 
 
 @pytest.fixture
@@ -80,23 +82,24 @@ def test_the_same_file_has_the_same_port_and_so_its_cached_answers(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = server(tmp_path, model, monkeypatch).port
-    assert LlamaServer(model).port == first
+    assert LlamaServer(model, OPTIONS).port == first
     with socket.create_server(("127.0.0.1", first)):
-        assert LlamaServer(model).port != first
+        assert LlamaServer(model, OPTIONS).port != first
     os.utime(model, (1, 1))
-    assert LlamaServer(model).port != first, "another file may give other answers"
+    assert LlamaServer(model, OPTIONS).port != first, "another file may give other answers"
 
 
 def test_without_llama_server_the_package_is_started(
     model: Path, monkeypatch: pytest.MonkeyPatch, no_program: None
 ) -> None:
     with pytest.raises(ServerFailed) as raised:
-        LlamaServer(model)
+        LlamaServer(model, OPTIONS)
     assert "llama-server on the PATH" in str(raised.value)
     assert "requirements-gguf.txt" in str(raised.value)
     monkeypatch.setattr(llama_server, "find_spec", lambda name: type("Spec", (), {"origin": __file__}))
-    assert LlamaServer(model).command[:3] == [sys.executable, "-P", str(llama_server._LAUNCHER)]
-    assert llama_server._LAUNCHER.is_file()
+    command = LlamaServer(model, OPTIONS).command
+    assert command[:3] == launcher(sys.executable)
+    assert Path(command[2]).is_file()
 
 
 @pytest.mark.parametrize(
