@@ -37,20 +37,32 @@ CODES = string.ascii_uppercase + string.ascii_lowercase
 NONE_CODE = "0"
 
 
+def none_name(taxonomy: Taxonomy) -> str:
+    """Name of the answer "none of these labels"; no label has it."""
+    name = "none of these"
+    while taxonomy.known(name):
+        name += " labels"
+    return name
+
+
 @dataclass(frozen=True)
 class AnswerFormat:
     """The form of the answer.
 
     Attributes:
-        strategy: ``json_list`` a JSON list of labels; ``label_tokens`` the code of the best label; ``yes_no`` Yes or No
-            about one label.
+        strategy: ``json_list`` a JSON list of labels; ``label_likelihood`` the name of the best label; ``label_tokens``
+            its code; ``yes_no`` Yes or No about one label.
         label: the label of a ``yes_no`` question.
         none_code: code of "none of these labels".
     """
 
-    strategy: Literal["json_list", "label_tokens", "yes_no"]
+    strategy: Literal["json_list", "label_likelihood", "label_tokens", "yes_no"]
     label: Label | None = None
     none_code: str = NONE_CODE
+
+    def none_name(self, taxonomy: Taxonomy) -> str:
+        """See ``none_name``; for templates."""
+        return none_name(taxonomy)
 
     def labels_with_codes(self, taxonomy: Taxonomy) -> Iterator[tuple[str, Label]]:
         """The predictable labels with their codes; codes are empty for strategies without codes."""
@@ -60,6 +72,7 @@ class AnswerFormat:
 
 JSON_LIST = AnswerFormat("json_list")
 LABEL_TOKENS = AnswerFormat("label_tokens")
+LABEL_NAME = AnswerFormat("label_likelihood")
 
 
 @dataclass(frozen=True)
@@ -85,15 +98,22 @@ def example_turns(examples: Sequence[FewShotExample], taxonomy: Taxonomy, questi
     about a label of each example and one about another label, whatever the label of the question: all questions about
     a text then share the same beginning.
     """
-    codes = {label.name: code for code, label in question.labels_with_codes(taxonomy)}
     for place, example in enumerate(examples):
         labels = tuple(name for name in example.labels if name in taxonomy.names)
         if question.strategy == "yes_no":
             yield from _yes_no_turns(place, replace(example, labels=labels), taxonomy, question)
         elif labels or taxonomy.allow_none:
-            listed = json.dumps(labels[: taxonomy.max_labels], ensure_ascii=False)
-            code = codes[labels[0]] if labels else question.none_code  # one code is the whole answer
-            yield Turn(example.text, question, listed if question.strategy == "json_list" else code)
+            yield Turn(example.text, question, _answer(labels, taxonomy, question))
+
+
+def _answer(labels: Sequence[str], taxonomy: Taxonomy, question: AnswerFormat) -> str:
+    """The whole answer: a list of labels, or the first label or its code."""
+    if question.strategy == "json_list":
+        return json.dumps(labels[: taxonomy.max_labels], ensure_ascii=False)
+    if question.strategy == "label_likelihood":
+        return labels[0] if labels else none_name(taxonomy)
+    codes = {label.name: code for code, label in question.labels_with_codes(taxonomy)}
+    return codes[labels[0]] if labels else question.none_code
 
 
 def _yes_no_turns(place: int, example: FewShotExample, taxonomy: Taxonomy, question: AnswerFormat) -> Iterator[Turn]:

@@ -108,6 +108,21 @@ class CountingBackend(Protocol):
 
 
 @runtime_checkable
+class LabelScoringBackend(Protocol):
+    """A backend that can tell the probability of every label as the model's answer."""
+
+    @property
+    def scores_labels(self) -> bool:
+        """Whether it can; an endpoint's capabilities decide."""
+
+    def label_logprobs(self, conversations: Sequence[Conversation], names: Sequence[str]) -> list[TokenLogprobs]:
+        """Log-probability of each label as the answer: one result per conversation, in order, keys are the names.
+
+        See ``llm.backends.label_trie.LabelTrie.logprobs`` for the values.
+        """
+
+
+@runtime_checkable
 class DecidingBackend(Protocol):
     """A backend whose endpoint answers typed questions."""
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from llm.backends.codes import from_top_tokens, unreadable
-from llm.backends.replies import ReplyReader, content_of, finish_reason, list_in, object_in, top_tokens
+from llm.backends.replies import ReplyReader, content_of, finish_reason, list_in, object_in, token_ids, top_tokens
 from llm.backends.request_forms import wrapped
 from llm.backends.transport import BATCH, HTTPTransport
 from llm.classifier import Problem
@@ -27,10 +27,17 @@ _STRING = {"type": "string", "enum": [_WORD]}
 _ARRAY = {"type": "array", "items": _STRING, "minItems": 1, "maxItems": 1}
 _OBJECT = wrapped(_ARRAY)
 _LETTERS = "ABCDEFGH"
+_USUAL_TOP_TOKENS = 20
 _HELLO = [{"role": "user", "content": "Say hello."}]
 _JSON_HELLO = [{"role": "user", "content": 'Say hello as a JSON object with the one member "hello".'}]
 _QUESTION = "Which letter comes after A in the alphabet? Answer with one capital letter and nothing else."
 _LONG = [{"role": "user", "content": "One two three four five six seven eight nine ten. " * 60 + "Say hello."}]
+
+
+MANY_TOKENS: Mapping[str, Any] = {"top_logprobs": 400}
+"""Requests so many probable tokens that labels are among them; llama.cpp returns them, others at most 20."""
+CONTINUE: Mapping[str, Any] = {"add_generation_prompt": False, "continue_final_message": True}
+"""Goes on with the last message, a begun answer; vLLM needs these fields, llama.cpp does it without them."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,7 @@ class CapabilityChecker:
     def token_id(self, word: str) -> int | None:
         """The id of a word that is a single token; None if it is not, or if the endpoint has no ``/tokenize``."""
         try:
-            reply = self.post(self.transport.server_url("/tokenize"), prompt=word, add_special_tokens=False)
+            reply = self.post(self.transport.server_url("/tokenize"), **tokenize_fields(word))
         except CheckRejected:
             return None
         tokens = list_in(reply, "tokens")
@@ -102,6 +109,11 @@ class CapabilityChecker:
 
 
 Check = Callable[[CapabilityChecker], CheckResult]
+
+
+def tokenize_fields(text: str) -> Mapping[str, Any]:
+    """Fields of a request for the tokens of a text: vLLM reads ``prompt``, llama.cpp ``content``."""
+    return {"prompt": text, "content": text, "add_special_tokens": False}
 
 
 def _result(is_supported: bool, note: str = "", amount: int = 0) -> CheckResult:
@@ -186,6 +198,26 @@ def _tokenize(checker: CapabilityChecker) -> CheckResult:
     return CheckResult("rejected" if checker.token_id("A") is None else "supported")
 
 
+def _many_logprobs(checker: CapabilityChecker) -> CheckResult:
+    choice = checker.complete(max_tokens=1, logprobs=True, **MANY_TOKENS)
+    count = len(token_ids(choice))
+    return _result(count > _USUAL_TOP_TOKENS, f"{count} most probable tokens with their ids")
+
+
+def _continuation(checker: CapabilityChecker) -> CheckResult:
+    """Whether a begun answer is continued: its prompt then has the tokens of the begun answer more, no new turn."""
+    if checker.token_id("A") is None:
+        return CheckResult("unknown", "needs token ids")
+    begun = [*_HELLO, {"role": "assistant", "content": "A"}]
+    counts = [
+        object_in(checker.complete(messages, max_tokens=1, **fields), "usage").get("prompt_tokens")
+        for messages, fields in ((_HELLO, {}), (begun, CONTINUE))
+    ]
+    if None in counts:
+        return CheckResult("unknown", "the endpoint does not report prompt tokens")
+    return _result(counts[1] == (counts[0] or 0) + 1)
+
+
 def _prefix_caching(checker: CapabilityChecker) -> CheckResult:
     usage = [checker.complete(_LONG, max_tokens=1)["usage"] for _ in range(2)][-1]
     cached = object_in(usage, "prompt_tokens_details").get("cached_tokens")
@@ -219,7 +251,9 @@ CHECKS: Mapping[str, Check] = {
     "logprobs": _logprobs,
     "known_answer": _known_answer,
     "token_ids": _token_ids,
+    "many_logprobs": _many_logprobs,
     "tokenize": _tokenize,
+    "continuation": _continuation,
     "prefix_caching": _prefix_caching,
     "batch": _batch,
     "decisions": _decisions,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import Any, TypeVar
@@ -55,11 +55,16 @@ def from_top_tokens(
         logprobs[token] = max(logprob, logprobs.get(token, -math.inf))
     meaning = {token: code_of(token, codes) for token in logprobs} if code_by_token is None else code_by_token
     found = by_code(logprobs, meaning)
-    rest = 1 - sum(map(math.exp, logprobs.values()))
-    bound = max(_FLOOR, min(*logprobs.values(), math.log(rest) if rest > 0 else _FLOOR))
+    bound = bound_below(logprobs.values())
     missing = frozenset(code for code in codes if code not in found)
     top_token = max(logprobs, key=lambda token: logprobs[token])
     return TokenLogprobs({code: found.get(code, bound) for code in codes}, missing, top_token)
+
+
+def bound_below(logprobs: Collection[float]) -> float:
+    """Upper bound for a token that is not among the most probable ones, from the log-probabilities of those."""
+    rest = 1 - sum(map(math.exp, logprobs))
+    return max(_FLOOR, min(*logprobs, math.log(rest) if rest > 0 else _FLOOR))
 
 
 def by_code(logprobs: Mapping[AnyToken, float], codes: Mapping[AnyToken, str | None]) -> dict[str, float]:
@@ -77,17 +82,17 @@ def probability_mass(result: TokenLogprobs) -> float:
     return min(1.0, sum(map(math.exp, known)))
 
 
-def unreadable(result: TokenLogprobs) -> Problem | None:
+def unreadable(result: TokenLogprobs, least: float = LEAST_MASS) -> Problem | None:
     """Why the codes' probabilities are no answer; None if they are one. Used by strategies and capability checks."""
-    if (mass := probability_mass(result)) >= LEAST_MASS:
+    if (mass := probability_mass(result)) >= least:
         return None
     names, token = list(result.logprobs), result.top_token
     shown = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
     start = repr(token if len(token) <= _TOKEN_CHARS else token[:_TOKEN_CHARS] + "…") if token else "something else"
     return Problem(
         "unreadable",
-        f"the model starts its answer with {start}, and the codes ({shown}) have {mass:.1%} of the probability; "
-        "if it is a reasoning model, switch its thinking off; or choose the strategy json_list",
+        f"the model starts its answer with {start}, and the possible answers ({shown}) have {mass:.1%} of the "
+        "probability; if it is a reasoning model, switch its thinking off; or choose the strategy json_list",
     )
 
 

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from llm.backends.backend import Completion, Constraint, Conversation, TokenLogprobs
 from llm.backends.codes import CodeTokens, by_code, encoded
+from llm.backends.label_trie import LabelTrie, spelled
 from llm.backends.list_grammar import ListGrammar, ListWriter
 from llm.backends.prefix_sharing import PrefixCache, batches, cached_tokens, group_by_prefix
-from llm.classifier import Problem, Usage
+from llm.classifier import Problem, Usage, total_usage
 from llm.lora_adapter import check_base, load_adapter, model_folder
 from prompts.errors import InvalidSetting
 from prompts.files import digest_of
@@ -65,6 +66,7 @@ class LocalBackend:
     code_limit = 1_000
     enforces_schema = True
     answers_directly = True
+    scores_labels = True
 
     def __init__(
         self,
@@ -126,13 +128,41 @@ class LocalBackend:
             code_by_id = self._code_tokens.of(codes, self.name)
             prompts = self._causal.tokens(conversations)
             results = [TokenLogprobs(problem=self._problem(prompt, 0)) for prompt in prompts]
-            for batch in self._batches(conversations, prompts, 0, len(prompts)):
-                with suppress(self._torch.OutOfMemory):
-                    rows = self._causal.next_token_logprobs(batch.prefix, batch.rests, list(code_by_id))
-                    for index, usage, row in zip(batch.indices, batch.usages, rows, strict=True):
-                        logprobs = by_code(dict(zip(code_by_id, row, strict=True)), code_by_id)
-                        results[index] = TokenLogprobs({code: logprobs[code] for code in codes}, usage=usage)
+            for index, usage, row in self._next_tokens(conversations, prompts, list(code_by_id)):
+                logprobs = by_code(row, code_by_id)
+                results[index] = TokenLogprobs({code: logprobs[code] for code in codes}, usage=usage)
             return results
+
+    @native
+    def label_logprobs(self, conversations: Sequence[Conversation], names: Sequence[str]) -> list[TokenLogprobs]:
+        """See ``LabelScoringBackend.label_logprobs``; the branches of a text share its computed tokens."""
+        with self._lock:
+            trie = LabelTrie(spelled(names, partial(encoded, self._causal.tokenizer)))
+            begun = [one for one in conversations for _ in trie.branches]
+            prompts = [
+                [*prompt, *branch.written] for prompt in self._causal.tokens(conversations) for branch in trie.branches
+            ]
+            problems = [TokenLogprobs(problem=self._problem(prompt, 0)) for prompt in prompts]
+            rows = {index: (usage, row) for index, usage, row in self._next_tokens(begun, prompts, trie.tokens)}
+            starts = range(0, len(prompts), len(trie.branches))
+            return [
+                _label_result(
+                    names,
+                    trie,
+                    [rows.get(start + place, problems[start + place]) for place in range(len(trie.branches))],
+                )
+                for start in starts
+            ]
+
+    def _next_tokens(
+        self, conversations: Sequence[Conversation], prompts: list[list[int]], tokens: Sequence[int]
+    ) -> Iterator[tuple[int, Usage, dict[int, float]]]:
+        """Index, usage and the log-probabilities of some next tokens, of each prompt that the device can compute."""
+        for batch in self._batches(conversations, prompts, 0, len(prompts)):
+            with suppress(self._torch.OutOfMemory):
+                rows = self._causal.next_token_logprobs(batch.prefix, batch.rests, tokens)
+                for index, usage, row in zip(batch.indices, batch.usages, rows, strict=True):
+                    yield index, usage, dict(zip(tokens, row, strict=True))
 
     @native
     def generate(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
@@ -202,6 +232,19 @@ class LocalBackend:
 
     def _fits(self, prompt: Sequence[int], answer_tokens: int) -> bool:
         return len(prompt) + answer_tokens <= self._causal.context
+
+
+def _label_result(
+    names: Sequence[str], trie: LabelTrie, rows: Sequence[tuple[Usage, Mapping[int, float]] | TokenLogprobs]
+) -> TokenLogprobs:
+    """The labels' log-probabilities of one text, from those behind each branch, or why there are none."""
+    found = {}
+    for branch, row in zip(trie.branches, rows, strict=True):
+        if isinstance(row, TokenLogprobs):
+            return row
+        found[branch.written] = row[1]
+    usage = total_usage([row[0] for row in rows if not isinstance(row, TokenLogprobs)])
+    return TokenLogprobs(dict(zip(names, trie.logprobs(found), strict=True)), usage=usage)
 
 
 def _files_digest(folder: Path) -> str:

@@ -11,9 +11,12 @@ from typing import Any
 
 from llm.backends.backend import Completion, Constraint, Conversation, DecisionReply, TokenLogprobs
 from llm.backends.capabilities import Capabilities, ModelName
+from llm.backends.capability_checks import tokenize_fields
 from llm.backends.codes import CodeTokens, from_top_tokens
 from llm.backends.concurrency import SharedCalls
 from llm.backends.endpoint import Address, parse_extra_body
+from llm.backends.label_scoring import ID_LIMIT, score_labels
+from llm.backends.label_trie import LabelTrie, Tokens, spelled
 from llm.backends.replies import ReplyReader, content_of, top_tokens, usage_of
 from llm.backends.request_adapter import REASONING_TOKENS, FindingsFile, RequestAdapter
 from llm.backends.request_forms import wrapped
@@ -25,9 +28,9 @@ from similarity.errors import Disconnected, Expired
 from similarity.lru import LRUCache
 
 _DECODING: Mapping[str, Any] = {"temperature": 0}
-_TOKEN_ID_LIMIT = 128  # token ids per request; vLLM's own limit
 _BURST = 8  # conversations from which the common prefix is worth computing first
 _PREFIXES_STORED = 64
+_TAXONOMIES_STORED = 64
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,9 @@ class OpenAICompatible:
         self._model = ModelName(transport, model, is_set=True) if isinstance(model, str) else model
         self._transport, self._capabilities = transport, capabilities
         self._reader = ReplyReader(transport.endpoint, transport.redact)
-        self._code_tokens = CodeTokens(self._tokenize, _TOKEN_ID_LIMIT)
+        self._code_tokens = CodeTokens(self._tokenize, ID_LIMIT)
         self._warm_prefixes: LRUCache[str, bool] = LRUCache(_PREFIXES_STORED)
+        self._tries: LRUCache[tuple[str, ...], tuple[LabelTrie, Mapping[Tokens, str]]] = LRUCache(_TAXONOMIES_STORED)
         self._calls = SharedCalls()
 
     def __repr__(self) -> str:
@@ -85,7 +89,7 @@ class OpenAICompatible:
     @property
     def code_limit(self) -> int:
         """See ``Backend.code_limit``: exact values by token id if supported, else the most probable tokens."""
-        return _TOKEN_ID_LIMIT if self._capabilities.supports("token_ids") else self._capabilities.top_logprobs
+        return ID_LIMIT if self._capabilities.supports("token_ids") else self._capabilities.top_logprobs
 
     @property
     def enforces_schema(self) -> bool:
@@ -123,6 +127,22 @@ class OpenAICompatible:
             fields = {"top_logprobs": self._capabilities.top_logprobs}
         replies = self._send(conversations, {"max_tokens": 1, "logprobs": True, **fields})
         return [self._logprobs(reply, codes, code_by_token) for reply in replies]
+
+    @property
+    def scores_labels(self) -> bool:
+        """See ``LabelScoringBackend``: needs tokens of words, many next-token probabilities and begun answers."""
+        supports = self._capabilities.supports
+        probabilities = supports("token_ids") or supports("many_logprobs")
+        return probabilities and supports("tokenize") and supports("continuation")
+
+    def label_logprobs(self, conversations: Sequence[Conversation], names: Sequence[str]) -> list[TokenLogprobs]:
+        """See ``LabelScoringBackend.label_logprobs``."""
+        try:
+            trie, written = self._label_trie(names)
+        except (Expired, Disconnected) as error:
+            return [TokenLogprobs(problem=waiting_problem(error))] * len(conversations)
+        by_id = self._capabilities.supports("token_ids")
+        return score_labels(conversations, names, trie, written, by_id, self._send, self._reader)
 
     def decide(
         self, conversations: Sequence[Conversation], questions: Sequence[Mapping[str, Any]]
@@ -186,8 +206,32 @@ class OpenAICompatible:
         cached = self._code_tokens.cached(codes)
         return cached or self._calls.result(tuple(codes), partial(self._code_tokens.of, codes, self.name))
 
+    def _label_trie(self, names: Sequence[str]) -> tuple[LabelTrie, Mapping[Tokens, str]]:
+        """Where the labels' tokens part, and the text before each branch; looked up once for all requests."""
+        key = ("labels", *names)
+        cached = self._tries.get(key)
+        return cached or self._calls.result(key, partial(self._find_trie, key))
+
+    def _find_trie(self, key: tuple[str, ...]) -> tuple[LabelTrie, Mapping[Tokens, str]]:
+        trie = LabelTrie(spelled(key[1:], self._tokenize))
+        written = {branch.written: self._detokenize(branch.written) for branch in trie.branches}
+        self._tries.put(key, (trie, written))
+        return trie, written
+
+    def _detokenize(self, tokens: Tokens) -> str:
+        if not tokens:
+            return ""
+        (reply,) = self._transport.post(
+            [{"model": self._model(), "tokens": list(tokens)}], self._transport.server_url("/detokenize")
+        )
+        text = (reply.get("prompt") or reply.get("content")) if isinstance(reply, dict) else None
+        if not isinstance(text, str):
+            detail = reply.detail if isinstance(reply, Problem) else "it returned no text"
+            raise InvalidSetting(f"no probabilities by label: {detail}; choose the strategy json_list")
+        return text
+
     def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        bodies = [{"model": self._model(), "prompt": text, "add_special_tokens": False} for text in texts]
+        bodies = [{"model": self._model(), **tokenize_fields(text)} for text in texts]
         replies = self._transport.post(bodies, self._transport.server_url("/tokenize"))
         if failed := next((reply for reply in replies if isinstance(reply, Problem)), None):
             raise InvalidSetting(f"no probabilities by code: {failed.detail}; choose the strategy json_list")

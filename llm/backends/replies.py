@@ -23,6 +23,7 @@ from prompts.text import without_lone_surrogates
 Choice = Mapping[str, Any]
 
 _FLOOR = -9999.0  # vLLM's value for a probability too small to represent
+_BY_ID = "token_id:"  # how vLLM writes a token that was requested by its id
 _CONTENT_CHARS = 200_000  # no list of labels is longer; a parser should not read megabytes
 # Finish reasons of all providers: of complete answers, and families of the others. After an unknown reason it is open
 # whether the model had finished.
@@ -150,6 +151,18 @@ def top_tokens(choice: Choice) -> list[tuple[str, float]]:
     first = next(iter(list_in(object_in(choice, "logprobs"), "content")), None)
     tokens = map(_token, list_in(first, "top_logprobs"))
     return [(token.text, token.logprob) for token in tokens if token]
+
+
+def token_ids(choice: Choice) -> dict[int, float]:
+    """Log-probabilities of the first token's alternatives by token id; vLLM writes ``token_id:7``, llama.cpp ``id``."""
+    first = next(iter(list_in(object_in(choice, "logprobs"), "content")), None)
+    found = {}
+    for entry in list_in(first, "top_logprobs"):
+        if token := _token(entry):
+            number = token.text.removeprefix(_BY_ID) if token.text.startswith(_BY_ID) else str(entry.get("id"))
+            if number.isdecimal():
+                found[int(number)] = token.logprob
+    return found
 
 
 def usage_of(reply: Any) -> Usage:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from llm.backends.backend import Backend
 from llm.strategies.json_list import JSONList
+from llm.strategies.label_likelihood import LabelLikelihood, scores_labels
 from llm.strategies.scored import DecisionsAPI, LabelTokens, YesNo
 from llm.strategies.strategy import Strategy
 from prompts.errors import UnknownName
@@ -28,17 +29,19 @@ def named(name: str) -> Strategy | None:
 
 
 def best(backend: Backend, taxonomy: Taxonomy) -> Strategy:
-    """The strategy that ``auto`` chooses.
+    """The strategy that ``auto`` chooses, by the measurements in ``docs/strategies.md``.
 
-    One label per text: ``label_tokens``. Several labels: ``json_list``, or ``yes_no`` where the endpoint cannot
-    restrict a list to the taxonomy. Models whose first token is not an answer (reasoning models): ``json_list``.
+    One label per text: ``label_likelihood`` where the backend can score labels. Otherwise, and for several labels:
+    ``json_list``. Where the endpoint cannot restrict a list to the taxonomy: ``label_tokens`` or, for several labels,
+    ``yes_no``. Models whose first token is not an answer (reasoning models): ``json_list``.
     """
-    uses_codes = not taxonomy.multi or not backend.enforces_schema
-    if uses_codes and backend.code_limit >= 2 and backend.answers_directly:
+    if not taxonomy.multi and scores_labels(backend) and backend.answers_directly:
+        return STRATEGIES["label_likelihood"]
+    if not backend.enforces_schema and backend.code_limit >= 2 and backend.answers_directly:
         return STRATEGIES["yes_no" if taxonomy.multi else "label_tokens"]
     return STRATEGIES["json_list"]
 
 
 STRATEGIES: Mapping[str, Strategy] = {
-    strategy.name: strategy for strategy in (JSONList(), LabelTokens(), YesNo(), DecisionsAPI())
+    strategy.name: strategy for strategy in (JSONList(), LabelLikelihood(), LabelTokens(), YesNo(), DecisionsAPI())
 }

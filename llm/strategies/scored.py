@@ -12,7 +12,7 @@ from llm.backends.codes import unreadable
 from llm.classifier import Problem, total_usage
 from llm.strategies.strategy import PromptBuilder, Strategy, StrategyAnswer, no_codes
 from prompts.taxonomy import Label, Taxonomy
-from prompts.template import CODES, LABEL_TOKENS, NONE_CODE, AnswerFormat
+from prompts.template import CODES, LABEL_TOKENS, NONE_CODE, AnswerFormat, none_name
 
 YES_NO_CODES = ("Yes", "No")
 _TEXTS_AT_ONCE = 32  # few enough for a server to keep them all in its prefix cache
@@ -156,7 +156,7 @@ class DecisionsAPI(Strategy):
             ]
         choices = [{"value": label.name, "description": label.description} for label in taxonomy.predictable]
         if taxonomy.allow_none:
-            choices.append({"value": _none_value(taxonomy), "description": "none of these labels applies"})
+            choices.append({"value": none_name(taxonomy), "description": "none of these labels applies"})
         return [{"type": "choice", "name": "label", "instructions": "Which label fits best?", "choices": choices}]
 
 
@@ -213,14 +213,6 @@ def _yes_shares(logprobs: Sequence[TokenLogprobs], taxonomy: Taxonomy) -> Strate
         return StrategyAnswer(problem=problem, usage=usage)
     scores = {name: normalized(label.logprobs)["Yes"] for name, label in zip(taxonomy.names, logprobs, strict=True)}
     return StrategyAnswer(scores=scores, usage=usage)
-
-
-def _none_value(taxonomy: Taxonomy) -> str:
-    """Value of the choice "none of these labels"; no label has it."""
-    value = "none of these"
-    while taxonomy.known(value):
-        value += " labels"
-    return value
 
 
 def _described(label: Label) -> str:

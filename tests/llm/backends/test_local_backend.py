@@ -1,6 +1,7 @@
 """A model in this process: its figures are those of the bare model, its words stay inside the taxonomy."""
 
 import json
+import math
 import random
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +16,7 @@ from llm.strategies.scored import LabelTokens, YesNo
 from prompts import registry
 from prompts.errors import InvalidSetting
 from prompts.taxonomy import Label, Taxonomy
-from prompts.template import CODES, JSON_LIST, LABEL_TOKENS
+from prompts.template import CODES, JSON_LIST, LABEL_NAME, LABEL_TOKENS
 from tests.support.bare_model import (
     TMDB,
     assert_same_as_bare,
@@ -67,6 +68,40 @@ def test_probabilities_are_those_of_the_bare_model_however_texts_are_batched(wei
 
 def test_questions_about_the_same_text_get_the_figures_of_the_bare_model(fresh: LocalBackend) -> None:
     assert_same_as_bare(fresh, yes_no(["A baker.", "Fog. " * 90, "The lift stops. " * 20]), ("Yes", "No"))
+
+
+def test_labels_have_the_probability_of_the_tokens_at_which_they_part(fresh: LocalBackend) -> None:
+    """By the bare model: the first token's, shared behind a common beginning by the tokens that follow there."""
+    names = ["Sci", "Sci-Fi", "Drama", "café 鬼"]
+    conversations = rendered(TEXTS[:4], LABEL_NAME)
+    spelling = [fresh._causal.encode(name) for name in names]
+    assert spelling[1][: len(spelling[0])] == spelling[0], "one name begins another"
+    for conversation, scored in zip(conversations, fresh.label_logprobs(conversations, names), strict=True):
+        first, after = bare(fresh, conversation), bare(fresh, conversation, "Sci")
+        longer = float(after[spelling[1][len(spelling[0])]].exp())
+        sci = float(first[spelling[0][0]])
+        expected = [sci + math.log(1 - longer), sci + math.log(longer), *(float(first[one[0]]) for one in spelling[2:])]
+        assert list(scored.logprobs) == names
+        assert list(scored.logprobs.values()) == pytest.approx(expected, abs=1e-3)
+
+
+def test_branches_of_a_text_share_its_computed_tokens(fresh: LocalBackend) -> None:
+    conversations = rendered(["Fog. " * 90], LABEL_NAME)
+    (prompt,) = fresh._causal.tokens(conversations)
+    with tokens_seen(fresh) as seen:
+        (scored,) = fresh.label_logprobs(conversations, ["Sci", "Sci-Fi", "Sci-Fi Horror", "Drama"])
+        computed = seen()
+    assert scored.usage.prompt_tokens > 2 * len(prompt), "every branch is one request"
+    assert computed < 1.2 * len(prompt)
+
+
+def test_a_text_beyond_the_context_has_no_label_scores(weights: Path) -> None:
+    backend = LocalBackend(str(weights), device="cpu", dtype="float32")
+    long = rendered(["word " * 40_000, "A baker."], LABEL_NAME)
+    without, scored = backend.label_logprobs(long, ["ab", "ac"])
+    assert without.problem is not None
+    assert without.problem.kind == "too_long"
+    assert scored.problem is None
 
 
 def test_bfloat16_comes_as_close_as_it_can(weights: Path) -> None:
