@@ -35,7 +35,7 @@ def best(backend: Backend, taxonomy: Taxonomy) -> Strategy:
     ``json_list``. Where the endpoint cannot restrict a list to the taxonomy: ``label_tokens`` or, for several labels,
     ``yes_no``. Models whose first token is not an answer (reasoning models): ``json_list``.
     """
-    if not taxonomy.multi and scores_labels(backend) and backend.answers_directly:
+    if not taxonomy.multi and backend.answers_directly and scores_labels(backend):
         return STRATEGIES["label_likelihood"]
     if not backend.enforces_schema and backend.code_limit >= 2 and backend.answers_directly:
         return STRATEGIES["yes_no" if taxonomy.multi else "label_tokens"]

@@ -15,13 +15,15 @@ from llm.backends.capabilities import UNPROBED, CapabilityProbe
 from llm.backends.openai_compatible import OpenAICompatible
 from llm.backends.transport import HTTPTransport
 from llm.classifier import Prediction, Problem, Usage
-from llm.language_model import LanguageModel
+from llm.language_model import LanguageModel, StaticExamples
 from llm.strategies.json_list import JSONList
+from llm.strategies.label_likelihood import LabelLikelihood
 from llm.strategies.scored import DecisionsAPI, LabelTokens, YesNo, normalized
 from llm.thresholds import ThresholdStore
 from prompts import registry
 from prompts.errors import UnknownName
 from prompts.taxonomy import Label, Taxonomy
+from prompts.template import FewShotExample
 from prompts.text import Text
 from tests.support.misbehaving import Behaviour, body, endpoint, follows, serves
 
@@ -45,6 +47,32 @@ class Counting(FakeBackend):
     def next_token_logprobs(self, conversations: Sequence[Conversation], codes: Sequence[str]) -> list[TokenLogprobs]:
         self.batches.append((list(conversations), list(codes)))
         return super().next_token_logprobs(conversations, codes)
+
+
+class Scoring(FakeBackend):
+    """A scripted engine that scores labels by name; keeps the answers that were offered.
+
+    Texts that contain ``unreadable`` get hardly any probability; ``reply`` is the text that it generates.
+    """
+
+    scores_labels = True
+
+    def __init__(
+        self, logprobs: Mapping[str, float], top_token: str = "", reply: str = "", unreadable: str = "\0"
+    ) -> None:
+        super().__init__(lambda conversation: reply)
+        self._by_name, self._top_token, self._unreadable = logprobs, top_token, unreadable
+        self.offered: list[list[str]] = []
+        self.seen: list[Conversation] = []
+
+    def label_logprobs(self, conversations: Sequence[Conversation], names: Sequence[str]) -> list[TokenLogprobs]:
+        self.offered.append(list(names))
+        self.seen += conversations
+        return [self._scored(conversation, names) for conversation in conversations]
+
+    def _scored(self, conversation: Conversation, names: Sequence[str]) -> TokenLogprobs:
+        known = {} if self._unreadable in conversation[-1]["content"] else self._by_name
+        return TokenLogprobs({name: known.get(name, -20.0) for name in names}, top_token=self._top_token)
 
 
 def letters(backend: FakeBackend, taxonomy: Taxonomy, threshold: float | None = None) -> LanguageModel:
@@ -136,12 +164,11 @@ def test_what_none_has_stays_through_heats_and_final() -> None:
         ({"0": 0.0001, "A": 0.5, "B": 0.5}, ("Billing",)),
     ],
 )
-@pytest.mark.parametrize("strategy", [LabelTokens(), None])
 def test_none_of_these_competes_with_the_labels_and_wins_where_it_is_likeliest(
-    weights: dict[str, float], labels: tuple[str, ...], strategy: LabelTokens | None
+    weights: dict[str, float], labels: tuple[str, ...]
 ) -> None:
     tickets = Taxonomy("tickets", (Label("Billing"), Label("Crash")), multi=False, allow_none=True)
-    (prediction,) = LanguageModel(FakeBackend(weights=lambda _: weights), strategy).classify(["a text"], tickets)
+    (prediction,) = letters(FakeBackend(weights=lambda _: weights), tickets).classify(["a text"], tickets)
     assert (prediction.labels, prediction.problem, prediction.score_type) == (labels, None, "share")
     whole = sum(weights.values())
     assert prediction.scores["Billing"] == pytest.approx(weights.get("A", 0) / whole, abs=1e-4)
@@ -176,16 +203,6 @@ def test_one_unreadable_question_makes_the_text_unreadable() -> None:
 
     (prediction,) = LanguageModel(FakeBackend(weights=next_token_logprobs), YesNo()).classify(["x"], TMDB)
     assert prediction.problem is not None
-
-
-def test_auto_reads_the_list_of_a_text_whose_codes_are_unreadable() -> None:
-    def next_token_logprobs(conversation: Conversation) -> dict[str, float]:
-        return {} if "think" in conversation[1]["content"] else {"A": 0.9}
-
-    backend = FakeBackend(lambda conversation: '<think>hm</think>["negative"]', weights=next_token_logprobs)
-    plain, thinking = LanguageModel(backend).classify(["plain", "think"], SENTIMENT)
-    assert (plain.labels, plain.source.strategy, plain.score_type) == (("positive",), "label_tokens", "share")
-    assert (thinking.labels, thinking.source.strategy, thinking.problem) == (("negative",), "json_list", None)
 
 
 # --- yes_no ---
@@ -324,18 +341,26 @@ def test_a_list_without_token_probabilities_keeps_taxonomy_order_and_has_no_scor
 # --- auto ---
 
 
-def test_auto_takes_letters_for_one_label_list_for_several_and_what_remains_otherwise() -> None:
-    weighing, silent = FakeBackend(weights=lambda conversation: {}), FakeBackend()
-    assert choice.best(weighing, SENTIMENT).name == "label_tokens"
-    assert choice.best(weighing, TMDB).name == "json_list"
-    assert choice.best(silent, SENTIMENT).name == "json_list"
+def test_auto_scores_the_names_for_one_label_and_takes_the_list_or_what_remains_otherwise() -> None:
+    scoring, weighing, silent = Scoring({}), FakeBackend(weights=lambda conversation: {}), FakeBackend()
+    assert choice.best(scoring, SENTIMENT).name == "label_likelihood"
+    assert [choice.best(backend, TMDB).name for backend in (scoring, weighing, silent)] == ["json_list"] * 3
+    assert [choice.best(backend, SENTIMENT).name for backend in (weighing, silent)] == ["json_list"] * 2
     weighing.enforces_schema = silent.enforces_schema = False
+    assert choice.best(weighing, SENTIMENT).name == "label_tokens"
     assert choice.best(weighing, TMDB).name == "yes_no"
     assert choice.best(silent, TMDB).name == "json_list"
     assert (
         LanguageModel(FakeBackend(lambda conversation: '["War"]')).classify(["x"], TMDB)[0].source.strategy
         == "json_list"
     )
+
+
+def test_auto_reads_the_list_of_a_text_whose_scores_are_unreadable() -> None:
+    backend = Scoring({"positive": -0.1}, reply='<think>hm</think>["negative"]', unreadable="think")
+    plain, thinking = LanguageModel(backend).classify(["plain", "think"], SENTIMENT)
+    assert (plain.labels, plain.source.strategy, plain.score_type) == (("positive",), "label_likelihood", "share")
+    assert (thinking.labels, thinking.source.strategy, thinking.problem) == (("negative",), "json_list", None)
 
 
 @pytest.mark.parametrize(
@@ -345,7 +370,8 @@ def test_auto_takes_letters_for_one_label_list_for_several_and_what_remains_othe
         ("Okay", True, SENTIMENT, "json_list"),
         ("Okay", False, SENTIMENT, "json_list"),
         ("<think>", False, TMDB, "json_list"),
-        ("B", True, SENTIMENT, "label_tokens"),
+        ("B", False, SENTIMENT, "label_tokens"),
+        ("B", True, SENTIMENT, "json_list"),
         ("B", False, TMDB, "yes_no"),
         ("B", True, TMDB, "json_list"),
     ],
@@ -467,3 +493,52 @@ def test_an_engine_that_answers_no_decisions_is_told() -> None:
     (prediction,) = LanguageModel(FakeBackend(), DecisionsAPI()).classify(["x"], TMDB)
     assert prediction.problem is not None
     assert "answers no decisions" in prediction.problem.detail
+
+
+# --- label_likelihood ---
+
+
+def by_name(backend: FakeBackend, taxonomy: Taxonomy) -> Prediction:
+    (prediction,) = LanguageModel(backend, LabelLikelihood(), thresholds=ThresholdStore()).classify(["a"], taxonomy)
+    return prediction
+
+
+def test_label_likelihood_scores_are_shares_of_the_labels_probability() -> None:
+    backend = Scoring({"positive": math.log(0.6), "negative": math.log(0.2)})
+    prediction = by_name(backend, SENTIMENT)
+    assert prediction.labels == ("positive",)
+    assert prediction.scores["positive"] == pytest.approx(0.75)
+    assert sum(prediction.scores.values()) == pytest.approx(1)
+    assert prediction.score_type == "share"
+    assert backend.offered == [list(SENTIMENT.names)]
+
+
+def test_label_likelihood_offers_none_by_a_name_that_no_label_has() -> None:
+    taxonomy = Taxonomy("t", (Label("none of these"), Label("rain")), multi=False, max_labels=1, allow_none=True)
+    backend = Scoring({"none of these labels": math.log(0.7), "rain": math.log(0.2)})
+    prediction = by_name(backend, taxonomy)
+    assert backend.offered == [["none of these", "rain", "none of these labels"]]
+    assert prediction.labels == ()
+    assert prediction.problem is None
+    assert "none of these labels" in backend.seen[0][0]["content"], "the prompt names this answer"
+
+
+def test_label_likelihood_of_a_model_that_says_something_else_is_unreadable() -> None:
+    prediction = by_name(Scoring({"positive": math.log(0.01), "negative": math.log(0.01)}, "<think>"), SENTIMENT)
+    assert prediction.problem is not None
+    assert prediction.problem.kind == "unreadable"
+    assert "'<think>'" in prediction.problem.detail
+    assert "2.0%" in prediction.problem.detail
+
+
+def test_label_likelihood_needs_a_backend_that_scores_labels() -> None:
+    prediction = by_name(FakeBackend(), SENTIMENT)
+    assert prediction.problem is not None
+    assert prediction.problem.kind == "misconfigured"
+
+
+def test_examples_answer_label_likelihood_with_the_first_label() -> None:
+    backend = Scoring({"War": -0.1})
+    examples = StaticExamples((FewShotExample(Text("Tanks."), ("War", "Drama")),), TMDB.name)
+    LanguageModel(backend, LabelLikelihood(), examples=examples).classify(["a"], TMDB)
+    assert [message["content"] for message in backend.seen[0] if message["role"] == "assistant"] == ["War"]
