@@ -66,7 +66,7 @@ class ClassifyOptions:
     click.option(
         "--strategy",
         shell_complete=complete_strategy,
-        help="Strategy of the language model: auto, json_list, label_tokens, yes_no, decisions_api.",
+        help="Strategy of the language model: auto, json_list, label_likelihood, label_tokens, yes_no, decisions_api.",
     ),
     click.option("--cache/--no-cache", default=True, help="Whether a cached answer may be used."),
 )

@@ -123,7 +123,7 @@ def fusion(data: Path, options: DataOptions, strategy: str | None, prompt: str |
 @data_options(split="validation", limit=500)
 @click.option(
     "--strategy",
-    type=click.Choice(["label_tokens", "yes_no", "decisions_api"]),
+    type=click.Choice(["label_likelihood", "label_tokens", "yes_no", "decisions_api"]),
     required=True,
     help="Strategy to calibrate.",
 )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 # Default thresholds: of labels that share one probability, and of labels with a probability each.
-_SHARE, _PROBABILITY = 0.1, 0.5
+_SHARE, _PROBABILITY = 0.05, 0.5
 Value = TypeVar("Value", bound="DataclassInstance")
 _EPSILON = 1e-6  # minimum distance of probabilities from 0 and 1 before logarithms
 NONE = ""

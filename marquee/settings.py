@@ -56,9 +56,14 @@ class Settings(BaseModel):
     reasoning_tokens: int = Field(
         2048, ge=0, le=100_000, description="extra tokens per request for a model that returned reasoning"
     )
-    strategy: str = Field("auto", description="auto, json_list, label_tokens, yes_no or decisions_api")
+    strategy: str = Field(
+        "auto", description="auto, json_list, label_likelihood, label_tokens, yes_no or decisions_api"
+    )
     threshold: float | None = Field(
-        None, ge=0, le=1, description="score threshold of label_tokens and yes_no; default: tuned, or 0.1 and 0.5"
+        None,
+        ge=0,
+        le=1,
+        description="score threshold of label_likelihood, label_tokens, yes_no; default: tuned, or 0.05 (yes_no: 0.5)",
     )
     thresholds_path: Path = Field(Path("var/thresholds.json"), description="file of tuned thresholds")
     probe_path: Path = Field(Path("var/probe.json"), description="file of capability checks and request forms")

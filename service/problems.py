@@ -120,7 +120,7 @@ KINDS: Mapping[str, ErrorKind] = {
         "No such strategy",
         "The request names a strategy that does not exist.",
         ("A misspelt name.",),
-        ("Send auto, json_list, label_tokens, yes_no or decisions_api, or leave strategy out.",),
+        ("Send auto, json_list, label_likelihood, label_tokens, yes_no or decisions_api, or leave strategy out.",),
     ),
     "unknown-model": ErrorKind(
         404,

@@ -43,7 +43,8 @@ class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         base_url: root of an OpenAI-compatible endpoint, such as ``"http://127.0.0.1:8000/v1"``.
         model: the name under which the endpoint serves its model.
         api_key: the key of the endpoint, never printed but part of a pickle. None: ``OPENAI_API_KEY``.
-        strategy: how labels are obtained from a language model: auto, json_list, label_tokens, yes_no, decisions_api.
+        strategy: how labels are obtained from a language model: auto, json_list, label_likelihood, label_tokens,
+            yes_no, decisions_api.
         prompt: name or kind of a prompt. None: the prompt that suits the taxonomy.
         decision: rule for several labels: a threshold, or ``"global"``, ``"per-label"`` or ``"top-k"``, which are
             learned. None: the classifier decides.

@@ -115,8 +115,8 @@ class ClassifyRequest(FilmFields):
     allow_none: bool | None = Field(None, description="whether an answer without labels is allowed")
     prompt: str | None = Field(None, description="name of a prompt; see GET /prompts")
     strategy: str | None = Field(
-        None, description="how labels are obtained from a language model: auto, json_list, label_tokens, yes_no or "
-        "decisions_api"
+        None, description="how labels are obtained from a language model: auto, json_list, label_likelihood, "
+        "label_tokens, yes_no or decisions_api"
     )  # fmt: skip
     scores: bool = Field(False, description="add a score per label, where the model has scores")
     cache: bool = Field(True, description="false: ignore cached answers")

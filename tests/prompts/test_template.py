@@ -17,18 +17,18 @@ from tests.support.ugly import ugly_texts
 TMDB, SENTIMENT = registry.taxonomy("tmdb"), registry.taxonomy("sentiment")
 # A published version never changes, so that an evaluation can be repeated. Add the next version instead.
 PUBLISHED = {
-    "auto.v1": "432e890c770b",
-    "auto.v2": "34bb60ca5621",
-    "company.v1": "1e220c0ae4f3",
-    "company.v2": "772655664e4a",
-    "plot.v1": "7285f5f4c264",
-    "plot.v2": "b6fd17c6eb3a",
-    "review.v1": "c6a447dd10ff",
-    "review.v2": "205b7db8a7a9",
-    "text.v1": "9de083bb49b9",
-    "text.v2": "1ff4fde51f05",
-    "title.v1": "af9e8c904b7d",
-    "title.v2": "c0c99de0aa6e",
+    "auto.v1": "34d6e80c9aff",
+    "auto.v2": "542d6bf2e497",
+    "company.v1": "496f5f211472",
+    "company.v2": "7d91610d1730",
+    "plot.v1": "83e57b2194ca",
+    "plot.v2": "f2bc8405c937",
+    "review.v1": "8089a3b3bd2d",
+    "review.v2": "d1cfe5d740a0",
+    "text.v1": "1da26fca1bab",
+    "text.v2": "847d4087c345",
+    "title.v1": "88a53be3c01b",
+    "title.v2": "b795ef2ea340",
 }
 DECISIONS = {"decision.v1": "d55a1e3a76d5", "decision.v2": "b85f3e1ba376"}
 CONTROL = re.compile(r"<[|/a-zA-Z｜!][^ ]*|\|>|\[/?INST\]")
@@ -65,13 +65,24 @@ def test_every_label_that_may_be_answered_is_listed_and_no_other(name: str) -> N
         assert (f"\n- {label.name}: {label.description}\n" in system) == label.predict
 
 
-@pytest.mark.parametrize("name", registry.prompts())
-def test_the_text_comes_last_inside_one_fence(name: str) -> None:
-    user = registry.prompt(name).render(Text("the body", "the title"), TMDB)[1]["content"]
-    opening, closing = user.splitlines()[0], user.splitlines()[-1]
+def parts(user: str) -> tuple[str, str]:
+    """What is inside the fence, and the question after it."""
+    opening, *lines = user.splitlines()
     assert re.fullmatch(r"<[a-z]+>", opening)
-    assert closing == opening.replace("<", "</")
-    assert "the title" in user or "the body" in user
+    closing = len(lines) - 1 - lines[::-1].index(opening.replace("<", "</"))
+    return "\n".join(lines[:closing]), "\n".join(lines[closing + 1 :]).strip()
+
+
+@pytest.mark.parametrize("name", registry.prompts())
+def test_the_text_comes_inside_one_fence_before_the_question(name: str) -> None:
+    user = registry.prompt(name).render(Text("the body", "the title"), TMDB)[1]["content"]
+    fenced, after = parts(user)
+    assert "the title" in fenced or "the body" in fenced
+    assert after == (
+        ""
+        if name.endswith(".v1")
+        else f"Which labels fit this {user[1 : user.index('>')]}? Answer with a JSON list of labels."
+    )
 
 
 @pytest.mark.parametrize("name", registry.prompts())
@@ -79,7 +90,7 @@ def test_no_text_can_open_or_close_a_fence_or_speak_as_the_system(name: str) -> 
     prompt = registry.prompt(name)
     for text in ugly_texts():
         user = prompt.render(Text(text, text[:200]), TMDB)[1]["content"]
-        inside = "\n".join(user.splitlines()[1:-1])
+        inside, _ = parts(user)
         assert not CONTROL.search(inside), text[:80]
         assert "\x00" not in inside
 
@@ -87,7 +98,7 @@ def test_no_text_can_open_or_close_a_fence_or_speak_as_the_system(name: str) -> 
 @given(st.text(alphabet=st.sampled_from("<>|/[]INSTim_endstart｜ \n")))
 def test_no_mixture_of_marks_makes_a_control_token(text: str) -> None:
     user = registry.prompt("text").render(Text(f"x{text}"), TMDB)[1]["content"]
-    assert not CONTROL.search("\n".join(user.splitlines()[1:-1]))
+    assert not CONTROL.search(parts(user)[0])
 
 
 def test_a_text_is_never_read_as_a_template() -> None:
