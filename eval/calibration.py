@@ -110,7 +110,7 @@ def fit_cascade(
 
 
 def _uncalibrated(model: LanguageModel) -> LanguageModel:
-    return replace(model, thresholds=ThresholdStore())
+    return replace(model, thresholds=ThresholdStore(), bias=None)
 
 
 def _without_problems(predictions: list[Prediction], origin: str) -> list[Prediction]:

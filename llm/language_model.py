@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llm.backends.backend import Backend, Conversation
-from llm.classifier import AnswerSource, Prediction, ScoreType, no_text, total_usage
+from llm.bias import BIAS_VERSION, NEUTRAL_TEXTS, BiasEstimates
+from llm.classifier import AnswerSource, Prediction, Problem, ScoreType, no_text, total_usage
 from llm.strategies import STRATEGIES, best
 from llm.strategies.strategy import PromptBuilder, Strategy, StrategyAnswer
 from llm.thresholds import LabelThreshold, ThresholdStore
 from prompts.errors import InvalidSetting
 from prompts.files import digest_of, read_text
 from prompts.registry import prompt_for
-from prompts.taxonomy import Taxonomy
+from prompts.taxonomy import Candidates, Taxonomy
 from prompts.template import AnswerFormat, FewShotExample, Prompt
 from prompts.text import Text, checked_texts
 
@@ -47,6 +48,8 @@ class LanguageModel:
     # From scores to labels, for strategies that return scores only.
     thresholds: ThresholdStore = field(default_factory=ThresholdStore)
     examples: ExampleSelector = no_examples  # few-shot examples of each text
+    # Corrects the model's bias towards labels where no threshold is learned; None does not.
+    bias: BiasEstimates | None = None
 
     @property
     def name(self) -> str:
@@ -79,6 +82,7 @@ class LanguageModel:
             strategy.fingerprint_parts(taxonomy),
             decoding,
             asdict(self.threshold(text, taxonomy)),
+            BIAS_VERSION if self._corrects_bias(text, taxonomy) else 0,
         ]
         return digest_of(json.dumps(everything, sort_keys=True))
 
@@ -113,7 +117,9 @@ class LanguageModel:
         strategy = self.strategy_for(taxonomy)
         if strategy.returns_labels:
             return f"{strategy.name}: the labels written, at most {taxonomy.max_labels}"
-        return f"{strategy.name}: {self.threshold(text, taxonomy).rule(taxonomy, self.mutually_exclusive(taxonomy))}"
+        corrected = ", bias corrected by neutral texts" if self._corrects_bias(text, taxonomy) else ""
+        rule = self.threshold(text, taxonomy).rule(taxonomy, self.mutually_exclusive(taxonomy))
+        return f"{strategy.name}: {rule}{corrected}"
 
     def _answers(self, prompts: Sequence[PromptBuilder], taxonomy: Taxonomy) -> list[tuple[StrategyAnswer, Strategy]]:
         """The answers, each with the strategy that read it.
@@ -148,12 +154,37 @@ class LanguageModel:
         if strategy.returns_labels or answer.problem:
             return prediction
         threshold = self.threshold(text, taxonomy)
+        if self._corrects_bias(text, taxonomy):
+            offsets = self._bias(text, taxonomy)
+            if isinstance(offsets, Problem):
+                return replace(prediction, scores={}, score_type=None, problem=offsets)
+            threshold = replace(threshold, logit_offsets=offsets)
         scores = threshold.adjusted(answer.scores, mutually_exclusive)
         return replace(prediction, labels=threshold.choose(scores, taxonomy, mutually_exclusive), scores=scores)
 
     def _source(self, text: Text, strategy: Strategy, taxonomy: Taxonomy) -> AnswerSource:
         prompt = self._prompt(text, taxonomy).versioned_name
         return AnswerSource(self.name, taxonomy.versioned_name, prompt, strategy.name)
+
+    def _corrects_bias(self, text: Text, taxonomy: Taxonomy) -> bool:
+        """Whether the bias is estimated: for one label per text, where nothing is learned, and no shortlist chose."""
+        if self.bias is None or taxonomy.multi or isinstance(taxonomy, Candidates):
+            return False
+        return self.strategy_for(taxonomy).corrects_bias and not self.threshold(text, taxonomy).logit_offsets
+
+    def _bias(self, text: Text, taxonomy: Taxonomy) -> Mapping[str, float] | Problem:
+        """The offsets against the bias under the prompt of a text; the model answers about neutral texts once."""
+        strategy, prompt = self.strategy_for(taxonomy), self._prompt(text, taxonomy)
+        model = replace(self, strategy=strategy, prompt=prompt, bias=None)
+        key = model.fingerprint(NEUTRAL_TEXTS[0], taxonomy)
+
+        def ask() -> list[StrategyAnswer]:
+            examples = self.examples(NEUTRAL_TEXTS, taxonomy)
+            pairs = zip(NEUTRAL_TEXTS, examples, strict=True)
+            return strategy.ask(self.backend, [model._prompt_builder(one, shown) for one, shown in pairs], taxonomy)
+
+        assert self.bias is not None
+        return self.bias.offsets(key, ask, taxonomy)
 
     def _prompt(self, text: Text, taxonomy: Taxonomy) -> Prompt:
         return self.prompt or prompt_for(text, taxonomy)

@@ -13,6 +13,7 @@ from llm.backends.capabilities import CapabilityProbe, ModelName
 from llm.backends.local_backend import LocalBackend
 from llm.backends.openai_compatible import EndpointSettings, OpenAICompatible
 from llm.backends.transport import HTTPTransport
+from llm.bias import BiasEstimates
 from llm.classifier import Classifier, Prediction, Problem
 from llm.embedded.matcher import Matcher, matcher
 from llm.language_model import (
@@ -211,10 +212,11 @@ def language_model(
     options: RequestOptions,
     thresholds: ThresholdStore,
     examples: ExampleSelector = no_examples,
+    bias: BiasEstimates | None = None,
 ) -> LanguageModel:
-    """The language model as a classifier, without wrappers."""
+    """The language model as a classifier, without wrappers; ``bias`` is kept for later requests."""
     strategy = strategies.named(options.strategy or settings.strategy)
-    return LanguageModel(backend, strategy, options.prompt, thresholds, examples)
+    return LanguageModel(backend, strategy, options.prompt, thresholds, examples, bias or BiasEstimates())
 
 
 def classifiers(
@@ -224,10 +226,11 @@ def classifiers(
     strategies.named(settings.strategy)  # a misspelt name is an error at the start
     store = answer_store(settings)
     thresholds = ThresholdStore(settings.thresholds_path, settings.threshold)  # read once, not per request
+    bias = BiasEstimates()
     wraps = _wraps(settings, embedded)
 
     def classifier_for(options: RequestOptions) -> Classifier:
-        model = AdmissionControl(language_model(backend, settings, options, thresholds, examples), gate)
+        model = AdmissionControl(language_model(backend, settings, options, thresholds, examples, bias), gate)
         # The cache is innermost: outside the fallback it would store an outage's answers as the model's.
         classifier: Classifier = Cached(model, store, settings.cache_shared) if store and options.cache else model
         for wrap in wraps:

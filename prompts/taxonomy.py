@@ -236,3 +236,7 @@ def _label(item: Any) -> Label:
 
 def _carries_meaning(mark: str) -> bool:
     return mark in _MEANINGFUL or (mark not in _IDLE_SYMBOLS and unicodedata.category(mark)[0] not in "PZC")
+
+
+class Candidates(Taxonomy):
+    """The labels of a taxonomy that a shortlist left for one text; other texts have other candidates."""

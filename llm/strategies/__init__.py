@@ -31,11 +31,11 @@ def named(name: str) -> Strategy | None:
 def best(backend: Backend, taxonomy: Taxonomy) -> Strategy:
     """The strategy that ``auto`` chooses, by the measurements in ``docs/strategies.md``.
 
-    One label per text: ``label_likelihood`` where the backend can score labels. Otherwise, and for several labels:
-    ``json_list``. Where the endpoint cannot restrict a list to the taxonomy: ``label_tokens`` or, for several labels,
-    ``yes_no``. Models whose first token is not an answer (reasoning models): ``json_list``.
+    ``label_likelihood`` where the backend can score labels, else ``json_list``. Where the endpoint cannot restrict a
+    list to the taxonomy either: ``label_tokens`` or, for several labels, ``yes_no``. Models whose first token is not an
+    answer (reasoning models): ``json_list``.
     """
-    if not taxonomy.multi and backend.answers_directly and scores_labels(backend):
+    if backend.answers_directly and scores_labels(backend):
         return STRATEGIES["label_likelihood"]
     if not backend.enforces_schema and backend.code_limit >= 2 and backend.answers_directly:
         return STRATEGIES["yes_no" if taxonomy.multi else "label_tokens"]

@@ -29,6 +29,7 @@ class LabelLikelihood(Strategy):
 
     name = "label_likelihood"
     answer_format = LABEL_NAME
+    corrects_bias = True
 
     def mutually_exclusive(self, taxonomy: Taxonomy) -> bool:
         return True

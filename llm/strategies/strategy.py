@@ -36,11 +36,13 @@ class Strategy(Protocol):
         name: name in settings and requests.
         returns_labels: whether answers have labels; otherwise a threshold chooses them from the scores.
         answer_format: what the prompt requests.
+        corrects_bias: whether the model's bias towards labels is estimated and removed (``llm.bias``).
     """
 
     name: str
     answer_format: AnswerFormat
     returns_labels: bool = False
+    corrects_bias: bool = False
 
     def mutually_exclusive(self, taxonomy: Taxonomy) -> bool:
         """Whether the labels' scores are shares of one probability, so that they and "none" sum to 1."""

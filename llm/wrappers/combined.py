@@ -6,11 +6,12 @@ import math
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import groupby
+from typing import Any
 
 from llm.classifier import Classifier, LabelsOffered, Prediction, total_usage
-from prompts.taxonomy import Taxonomy
+from prompts.taxonomy import Candidates, Taxonomy
 from prompts.text import Text, checked_texts
 
 CANDIDATES = 20  # labels in a prompt of a longer taxonomy, where the settings name no number
@@ -105,7 +106,8 @@ class Shortlist:
 
     def _candidates(self, scored: Prediction, taxonomy: Taxonomy) -> Taxonomy:
         best = set(sorted(scored.scores, key=lambda name: -scored.scores[name])[: self.candidates])
-        return replace(taxonomy, labels=tuple(label for label in taxonomy.predictable if label.name in best))
+        labels = tuple(label for label in taxonomy.predictable if label.name in best)
+        return Candidates(**{**_fields(taxonomy), "labels": labels})
 
 
 def label_permutations(taxonomy: Taxonomy, number: int, seed: int = 0) -> list[Taxonomy]:
@@ -139,6 +141,10 @@ class OrderEnsemble:
         texts = checked_texts(texts)
         rounds = [self.inner.classify(texts, order) for order in label_permutations(taxonomy, self.number, self.seed)]
         return [_majority([answers[place] for answers in rounds], taxonomy) for place in range(len(texts))]
+
+
+def _fields(taxonomy: Taxonomy) -> dict[str, Any]:
+    return {field.name: getattr(taxonomy, field.name) for field in fields(taxonomy)}
 
 
 def _replace(predictions: list[Prediction], places: Sequence[int], others: Sequence[Prediction]) -> None:

@@ -341,10 +341,10 @@ def test_a_list_without_token_probabilities_keeps_taxonomy_order_and_has_no_scor
 # --- auto ---
 
 
-def test_auto_scores_the_names_for_one_label_and_takes_the_list_or_what_remains_otherwise() -> None:
+def test_auto_scores_the_names_and_takes_the_list_or_what_remains_otherwise() -> None:
     scoring, weighing, silent = Scoring({}), FakeBackend(weights=lambda conversation: {}), FakeBackend()
-    assert choice.best(scoring, SENTIMENT).name == "label_likelihood"
-    assert [choice.best(backend, TMDB).name for backend in (scoring, weighing, silent)] == ["json_list"] * 3
+    assert [choice.best(scoring, taxonomy).name for taxonomy in (SENTIMENT, TMDB)] == ["label_likelihood"] * 2
+    assert [choice.best(backend, TMDB).name for backend in (weighing, silent)] == ["json_list"] * 2
     assert [choice.best(backend, SENTIMENT).name for backend in (weighing, silent)] == ["json_list"] * 2
     weighing.enforces_schema = silent.enforces_schema = False
     assert choice.best(weighing, SENTIMENT).name == "label_tokens"
@@ -421,7 +421,7 @@ def test_the_options_of_a_choice_compete_as_letters_do(
     assert {choice["value"] for choice in asked[0]["questions"][0]["choices"]} == set(shares)
     strategy = DecisionsAPI()
     assert (strategy.mutually_exclusive(taxonomy), strategy.mutually_exclusive(TMDB)) == (True, False)
-    assert LanguageModel(FakeBackend(), strategy).threshold(Text("x"), taxonomy).threshold == 0.1
+    assert LanguageModel(FakeBackend(), strategy).threshold(Text("x"), taxonomy).threshold == 0.05
     assert LanguageModel(FakeBackend(), strategy).threshold(Text("x"), TMDB).threshold == 0.5
 
 
