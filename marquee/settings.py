@@ -60,10 +60,7 @@ class Settings(BaseModel):
         "auto", description="auto, json_list, label_likelihood, label_tokens, yes_no or decisions_api"
     )
     threshold: float | None = Field(
-        None,
-        ge=0,
-        le=1,
-        description="score threshold of label_likelihood, label_tokens, yes_no; default: tuned, or 0.05 (yes_no: 0.5)",
+        None, ge=0, le=1, description="score threshold of strategies with scores; default: tuned, or 0.05 (yes_no: 0.5)"
     )
     thresholds_path: Path = Field(Path("var/thresholds.json"), description="file of tuned thresholds")
     probe_path: Path = Field(Path("var/probe.json"), description="file of capability checks and request forms")

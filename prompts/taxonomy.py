@@ -124,6 +124,14 @@ class Taxonomy:
         """Name and digest, such as ``tmdb@0f3a…``."""
         return f"{self.name}@{self.digest}"
 
+    @property
+    def none_name(self) -> str:
+        """Name of the answer "none of these labels"; no label has it."""
+        name = "none of these"
+        while self.known(name):
+            name += " labels"
+        return name
+
     def resolve(self, spelling: str) -> str | None:
         """The label that a spelling means, or None.
 

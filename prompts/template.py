@@ -37,14 +37,6 @@ CODES = string.ascii_uppercase + string.ascii_lowercase
 NONE_CODE = "0"
 
 
-def none_name(taxonomy: Taxonomy) -> str:
-    """Name of the answer "none of these labels"; no label has it."""
-    name = "none of these"
-    while taxonomy.known(name):
-        name += " labels"
-    return name
-
-
 @dataclass(frozen=True)
 class AnswerFormat:
     """The form of the answer.
@@ -59,10 +51,6 @@ class AnswerFormat:
     strategy: Literal["json_list", "label_likelihood", "label_tokens", "yes_no"]
     label: Label | None = None
     none_code: str = NONE_CODE
-
-    def none_name(self, taxonomy: Taxonomy) -> str:
-        """See ``none_name``; for templates."""
-        return none_name(taxonomy)
 
     def labels_with_codes(self, taxonomy: Taxonomy) -> Iterator[tuple[str, Label]]:
         """The predictable labels with their codes; codes are empty for strategies without codes."""
@@ -111,7 +99,7 @@ def _answer(labels: Sequence[str], taxonomy: Taxonomy, question: AnswerFormat) -
     if question.strategy == "json_list":
         return json.dumps(labels[: taxonomy.max_labels], ensure_ascii=False)
     if question.strategy == "label_likelihood":
-        return labels[0] if labels else none_name(taxonomy)
+        return labels[0] if labels else taxonomy.none_name
     codes = {label.name: code for code, label in question.labels_with_codes(taxonomy)}
     return codes[labels[0]] if labels else question.none_code
 

@@ -82,9 +82,9 @@ def probability_mass(result: TokenLogprobs) -> float:
     return min(1.0, sum(map(math.exp, known)))
 
 
-def unreadable(result: TokenLogprobs, least: float = LEAST_MASS) -> Problem | None:
+def unreadable(result: TokenLogprobs, least: float | None = None) -> Problem | None:
     """Why the codes' probabilities are no answer; None if they are one. Used by strategies and capability checks."""
-    if (mass := probability_mass(result)) >= least:
+    if (mass := probability_mass(result)) >= (LEAST_MASS if least is None else least):
         return None
     names, token = list(result.logprobs), result.top_token
     shown = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")

@@ -22,7 +22,7 @@ Send = Callable[[Sequence[Conversation], Mapping[str, Any]], list[Any]]
 
 
 @dataclass
-class _Scored:
+class _TextScores:
     """What is known about the labels of one text."""
 
     conversation: Conversation
@@ -65,7 +65,7 @@ def score_labels(
     ``written`` has the text of each branch's tokens. ``by_id`` requests token ids, otherwise the most probable tokens
     are read. ``send`` sends one request per conversation, with more fields.
     """
-    scored = [_Scored(conversation, trie) for conversation in conversations]
+    scored = [_TextScores(conversation, trie) for conversation in conversations]
     for branch in trie.branches:  # a branch comes after those that lead to it
         pending = [one for one in scored if one.needs(branch)]
         for ids in _portions(branch) if by_id else [()]:
@@ -89,7 +89,7 @@ def _begun(conversation: Conversation, written: str) -> Conversation:
     return [*conversation, {"role": "assistant", "content": written}] if written else conversation
 
 
-def _take(one: _Scored, branch: Branch, choice: Choice | Problem, usage: Usage) -> None:
+def _take(one: _TextScores, branch: Branch, choice: Choice | Problem, usage: Usage) -> None:
     one.usages.append(usage)
     if isinstance(choice, Problem):
         one.problem = one.problem or choice

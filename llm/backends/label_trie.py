@@ -15,7 +15,7 @@ Tokens = tuple[int, ...]
 # Log-probability of the possible next tokens, over all tokens of the model, after the tokens of a branch.
 BranchLogprobs = Mapping[Tokens, Mapping[int, float]]
 
-_LEAST_SHARE = 0.01  # of the labels' probability; labels behind a branch with less are not told apart
+_LEAST_SHARE = 0.01  # of the labels' probability; labels behind a branch with less are not distinguished
 _LEAST_END = 1e-6  # minimum probability that a label ends where a longer one goes on
 _FLOOR = -9999.0  # of log-probabilities
 _LINE_BREAK = "\n"

@@ -14,7 +14,7 @@ from llm.backends.codes import unreadable
 from llm.strategies.scored import normalized
 from llm.strategies.strategy import PromptBuilder, Strategy, StrategyAnswer, no_codes
 from prompts.taxonomy import Taxonomy
-from prompts.template import LABEL_NAME, none_name
+from prompts.template import LABEL_NAME
 
 # Minimum probability of all labels' first tokens together. Measured: a model that answers gives them 0.24 or more; one
 # that reasons first gives them nearly 0.
@@ -54,7 +54,7 @@ def scores_labels(backend: Backend) -> TypeGuard[LabelScoringBackend]:
 
 
 def _answers(taxonomy: Taxonomy) -> list[str]:
-    return [*taxonomy.names, *([none_name(taxonomy)] if taxonomy.allow_none else [])]
+    return [*taxonomy.names, *([taxonomy.none_name] if taxonomy.allow_none else [])]
 
 
 def _shares(logprobs: TokenLogprobs, taxonomy: Taxonomy) -> StrategyAnswer:

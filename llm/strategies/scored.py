@@ -12,7 +12,7 @@ from llm.backends.codes import unreadable
 from llm.classifier import Problem, total_usage
 from llm.strategies.strategy import PromptBuilder, Strategy, StrategyAnswer, no_codes
 from prompts.taxonomy import Label, Taxonomy
-from prompts.template import CODES, LABEL_TOKENS, NONE_CODE, AnswerFormat, none_name
+from prompts.template import CODES, LABEL_TOKENS, NONE_CODE, AnswerFormat
 
 YES_NO_CODES = ("Yes", "No")
 _TEXTS_AT_ONCE = 32  # few enough for a server to keep them all in its prefix cache
@@ -156,7 +156,7 @@ class DecisionsAPI(Strategy):
             ]
         choices = [{"value": label.name, "description": label.description} for label in taxonomy.predictable]
         if taxonomy.allow_none:
-            choices.append({"value": none_name(taxonomy), "description": "none of these labels applies"})
+            choices.append({"value": taxonomy.none_name, "description": "none of these labels applies"})
         return [{"type": "choice", "name": "label", "instructions": "Which label fits best?", "choices": choices}]
 
 

@@ -17,18 +17,18 @@ from tests.support.ugly import ugly_texts
 TMDB, SENTIMENT = registry.taxonomy("tmdb"), registry.taxonomy("sentiment")
 # A published version never changes, so that an evaluation can be repeated. Add the next version instead.
 PUBLISHED = {
-    "auto.v1": "34d6e80c9aff",
-    "auto.v2": "38fceee8ccbb",
-    "company.v1": "496f5f211472",
-    "company.v2": "9eab4d83962c",
-    "plot.v1": "83e57b2194ca",
-    "plot.v2": "1751d98f2691",
-    "review.v1": "8089a3b3bd2d",
-    "review.v2": "970e7e100879",
-    "text.v1": "1da26fca1bab",
-    "text.v2": "2f60a70c8c61",
-    "title.v1": "88a53be3c01b",
-    "title.v2": "5b5d529fa6ba",
+    "auto.v1": "1cb35d70fb24",
+    "auto.v2": "cac9cc1a1476",
+    "company.v1": "d652f28c013b",
+    "company.v2": "7822ccd68d59",
+    "plot.v1": "66f59e5a1e70",
+    "plot.v2": "ce9a676c8405",
+    "review.v1": "94325b801b1e",
+    "review.v2": "f4abfa5f2ca4",
+    "text.v1": "79defa92f176",
+    "text.v2": "175b4ab18627",
+    "title.v1": "b8ac182de006",
+    "title.v2": "9400b5e992d4",
 }
 DECISIONS = {"decision.v1": "d55a1e3a76d5", "decision.v2": "b85f3e1ba376"}
 CONTROL = re.compile(r"<[|/a-zA-Z｜!][^ ]*|\|>|\[/?INST\]")
@@ -81,7 +81,7 @@ def test_the_text_comes_inside_one_fence_before_the_question(name: str) -> None:
     assert after == (
         ""
         if name.endswith(".v1")
-        else f"Which labels fit this {user[1 : user.index('>')]}? Answer with a JSON list of labels."
+        else f"Which labels fit this {user[1 : user.index('>')]}? Answer with a JSON list of labels only."
     )
 
 
@@ -115,17 +115,17 @@ def test_a_requests_own_labels_are_disarmed_too() -> None:
 def test_rules_follow_the_shape_of_the_answer(name: str) -> None:
     def rules(question: AnswerFormat = JSON_LIST, **shape: bool | int) -> str:
         taxonomy = TMDB.shaped(**shape)  # type: ignore[arg-type]
-        return registry.prompt(name).render(Text("x"), taxonomy, question)[0]["content"]
+        return "\n".join(str(one["content"]) for one in registry.prompt(name).render(Text("x"), taxonomy, question))
 
     assert "at most 2" in rules(max_labels=2)
-    assert "the one label that fits best" in rules(multi=False)
+    assert re.search("the one label that fits( the text)? best", rules(multi=False))
     assert "JSON list" in rules()
     assert "empty list" in rules(allow_none=True)
     assert "empty list" not in rules()
     assert "\n0. none of these labels applies" in rules(LABEL_TOKENS, allow_none=True)
     assert "\n0." not in rules(LABEL_TOKENS)
     assert "character" in rules(LABEL_TOKENS)
-    assert "Yes or No" in rules(AnswerFormat("yes_no"))
+    assert "Yes or No" in rules(AnswerFormat("yes_no", TMDB.labels[0]))
 
 
 @pytest.mark.parametrize("name", DECISIONS)
