@@ -385,6 +385,14 @@ def test_scores_of_labels_that_look_like_numbers_are_best_first(page: Page) -> N
     expect(page.locator("#scores .score-name")).to_have_text(["9", "1"])
 
 
+def test_an_answer_says_how_many_labels_the_model_chose_from(page: Page) -> None:
+    answer = {"labels": ["War"], "model": "m", "taxonomy": "t", "shortlist": {"offered": 20, "total": 45}}
+    page.route("**/classify", lambda route: route.fulfill(json=answer))
+    page.get_by_label("Text", exact=True).fill(PLOT)
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#source")).to_contain_text("chose from 20 of 45 labels")
+
+
 def test_the_printed_page_is_light_and_has_no_controls(page: Page) -> None:
     page.get_by_label("Text", exact=True).fill(PLOT)
     page.keyboard.press("Control+Enter")

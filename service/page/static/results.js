@@ -58,6 +58,9 @@ function bar(score, full) {
   return element("span", { class: "bar", "aria-hidden": "true" }, filled);
 }
 
+// A shortlist is never silent: how many labels the language model chose from, where it did not see all of them.
+const offered = (shortlist) => (shortlist ? ` · chose from ${shortlist.offered} of ${shortlist.total} labels` : "");
+
 function source(result, took) {
   const parts = [
     element("strong", {}, result.model),
@@ -66,7 +69,7 @@ function source(result, took) {
     ` · taxonomy ${shortName(result.taxonomy)}`,
   ];
   if (result.prompt) parts.push(` · prompt ${shortName(result.prompt)}, strategy ${result.strategy}`);
-  if (result.shortlist) parts.push(` · chose from ${result.shortlist.offered} of ${result.shortlist.total} labels`);
+  parts.push(offered(result.shortlist));
   if (result.dropped) parts.push(` · ${result.dropped} words of its output are not labels`);
   if (result.usage) parts.push(` · ${result.usage.prompt_tokens + result.usage.completion_tokens} tokens`);
   return parts;
@@ -83,7 +86,9 @@ export function showTable(title, texts, results, took) {
   $("table-title").textContent = title;
   const models = [...new Set(results.map((result) => result.model).filter(Boolean))].join(", ");
   $("table-source").textContent =
-    `${models || "No model"} answered in ${seconds(took)}` + (failed ? ` · ${failed} without an answer` : "");
+    `${models || "No model"} answered in ${seconds(took)}` +
+    offered(results.find((result) => result.shortlist)?.shortlist) +
+    (failed ? ` · ${failed} without an answer` : "");
   $("rows").replaceChildren(...results.map((result, place) => row(place, texts[place], result)));
 }
 
