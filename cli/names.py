@@ -48,7 +48,7 @@ def system_names() -> list[str]:
     from marquee.systems import SYSTEMS
 
     trained = sorted(path.parent.name for path in _TRAINED.glob("*/manifest.json"))
-    return [*SYSTEMS, *(f"llm:{name}" for name in STRATEGIES), *trained]
+    return [*SYSTEMS, *(f"{kind}:{name}" for kind in ("llm", "fusion") for name in STRATEGIES), *trained]
 
 
 def completing(names: Callable[[], Iterable[str]], several: bool = False) -> Complete:

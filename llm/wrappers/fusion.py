@@ -29,7 +29,7 @@ _WRITTEN = 0.88  # probability of a label that the model wrote, where the endpoi
 _UNSCORED = (
     1.0  # subtracted from the embedded log-odds of a label that the model did not write; without learned weights
 )
-_FOLDS = 5
+_FOLDS, _MOST = 5, 500.0  # of the cross-validation; largest exponent
 JOIN = " + "  # between the names of the two models
 # Per label: the input of the language model (None where it has no score), and that of the embedded classifier.
 Inputs = Mapping[str, tuple[float | None, float]]
@@ -224,7 +224,7 @@ def _scores(inputs: Inputs, weights: FusionWeights, taxonomy: Taxonomy) -> dict[
         total = sum(math.exp(logit - highest) for logit in logits.values())
         scores = {name: math.exp(logit - highest) / total for name, logit in logits.items() if name != NONE}
     else:
-        scores = {name: 1 / (1 + math.exp(-logit)) for name, logit in logits.items()}
+        scores = {name: 1 / (1 + math.exp(min(-logit, _MOST))) for name, logit in logits.items()}
     return dict(sorted(scores.items(), key=lambda pair: -pair[1]))
 
 
