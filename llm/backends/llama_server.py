@@ -27,7 +27,7 @@ _LAUNCHER = Path(__file__).with_name("xllamacpp_server.py")
 # Options of builds since the end of 2025, which older ones do not know as arguments. A value of the user's wins.
 _VARIABLES: Mapping[str, str] = {
     "LLAMA_ARG_LOG_VERBOSITY": "2",  # warnings: each request would log ten lines
-    "LLAMA_ARG_CACHE_RAM": "0",  # MB of old prompts in memory, by default 8192; a slot keeps its own prefix anyway
+    "LLAMA_ARG_CACHE_RAM": "512",  # MB of prompts for more taxonomies than slots; the default of 8192 fills a laptop
 }
 
 

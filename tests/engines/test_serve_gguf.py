@@ -85,7 +85,7 @@ def test_llama_server_takes_the_arguments_as_we_mean_them(model: Path, monkeypat
         "jinja": True,
         "page": False,
         "prompt caching": True,
-        "cached megabytes": 0,
+        "cached megabytes": 512,
         "log level": 2,
     }
     with pytest.raises(subprocess.CalledProcessError) as raised:

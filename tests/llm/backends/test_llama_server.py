@@ -62,14 +62,14 @@ def test_it_is_started_with_the_flags_for_classification(
     ]
     assert started["LLAMA_API_KEY"] == child.api_key
     assert child.api_key not in " ".join(started["argv"])
-    assert (started["LLAMA_ARG_LOG_VERBOSITY"], started["LLAMA_ARG_CACHE_RAM"]) == ("2", "0")
+    assert (started["LLAMA_ARG_LOG_VERBOSITY"], started["LLAMA_ARG_CACHE_RAM"]) == ("2", "512")
 
 
 def test_a_variable_of_llama_server_that_is_set_stays(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LLAMA_ARG_CACHE_RAM", "512")
+    monkeypatch.setenv("LLAMA_ARG_CACHE_RAM", "64")
     monkeypatch.setenv("LLAMA_API_KEY", "sk-elsewhere")
     child = server(model.parent, model, monkeypatch)
-    assert {**os.environ, **child.environment()}["LLAMA_ARG_CACHE_RAM"] == "512"
+    assert {**os.environ, **child.environment()}["LLAMA_ARG_CACHE_RAM"] == "64"
     assert child.environment()["LLAMA_API_KEY"] == child.api_key
 
 
