@@ -54,8 +54,8 @@ pictures: .venv/dev ## take the README's screenshots of the page and of a report
 	$(BIN)/python -m tests.support.pictures
 
 .PHONY: test-engines
-test-engines: .venv/dev ## tests against a real vLLM server (CPU build; makes its own environment in var/)
-	$(BIN)/python -m pytest tests/engines
+test-engines: .venv/dev ## tests against real vLLM (CPU build) and llama.cpp servers, with a real model (4 GB in var/)
+	$(BIN)/python -m pytest -rs tests/engines
 
 .PHONY: test-soak
 test-soak: .venv/dev ## minutes of load and fuzzed bodies against the service
