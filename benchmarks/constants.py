@@ -1,7 +1,7 @@
 """Evidence for constants of the program, measured on real models and texts.
 
-``code-mass`` is the evidence for ``llm.backends.codes.LEAST_MASS``, ``unseen-labels`` for the constants of
-``llm/embedded/cosine.py``.
+``code-mass`` is the evidence for ``llm.backends.codes.LEAST_MASS``, ``label-bias`` for ``llm.bias.STRENGTH``,
+``unseen-labels`` for the constants of ``llm/embedded/cosine.py``.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _EXPLAIN = "Explain your reasoning first, then answer."
 _FORM_RULE = re.compile(r"Answer (with the single [^\n]*|Yes or No\.)")
 _BOUNDS = (0.05, 0.1, 0.3)
+_STRENGTHS = (0.5, 0.75, 1.0)
 # The first selected the constants of llm/embedded/cosine.py and the share of the best label; the second confirmed them.
 _SELECTED_ON = (
     "goemotions", "reuters21578", "nlupp_hotels", "stackoverflow", "agnews", "support_tickets_bitext", "trec",
@@ -143,6 +144,58 @@ def _texts(path: Path) -> Iterator[Text]:
 def _scripted(conversation: Conversation) -> dict[str, float]:
     system = conversation[0]["content"]
     return {"Yes" if "Say Yes" in system else "A": 0.01 if _EXPLAIN in system else 0.9}
+
+
+# --- label bias ---
+
+
+@main.command("label-bias")
+@click.argument("folder", type=click.Path(path_type=Path, exists=True))
+@click.argument("names", nargs=-1, required=True)
+@click.option("--limit", default=80, show_default=True, help="Validation texts per family.")
+@click.option("--prompt", default="text.v2", show_default=True)
+def label_bias(folder: Path, names: Sequence[str], limit: int, prompt: str) -> None:
+    """Print the accuracy of label_likelihood with more and less of the model's bias removed.
+
+    FOLDER has the files of each family NAME, as for unseen-labels. The model is that of the settings. The bias is the
+    mean log-probability of each label over the program's neutral texts, or over the family's own texts.
+    """
+    from marquee.factory import backend_of
+    from marquee.settings import read_settings
+
+    backend = backend_of(read_settings())
+    heads = ["family", "texts", "labels", "no correction"]
+    heads += [f"{of} x {strength}" for of in ("neutral", "own texts") for strength in _STRENGTHS]
+    rows = [_bias_row(backend, _family(folder, name, limit), prompt) for name in names]
+    click.echo(f"{backend.name}, {prompt}. {cpu_path()}\n\n{table(heads, rows)}")
+
+
+def _bias_row(backend: Backend, family: Family, prompt: str) -> Sequence[str]:
+    from llm.bias import NEUTRAL_TEXTS
+
+    taxonomy = family.taxonomy.shaped(multi=False, allow_none=False)
+    own, neutral = (_label_logprobs(backend, texts, taxonomy, prompt) for texts in (family.texts, NEUTRAL_TEXTS))
+    true = [[name in labels for name in taxonomy.names] for labels in family.labels]
+
+    def accuracy(strength: float, over: np.ndarray) -> str:
+        best = (own - strength * over.mean(axis=0)).argmax(axis=1)
+        return f"{np.mean([row[label] for row, label in zip(true, best, strict=True)]):.3f}"
+
+    corrected = [accuracy(strength, over) for over in (neutral, own) for strength in _STRENGTHS]
+    return family.name, str(len(own)), str(len(taxonomy.names)), accuracy(0, own), *corrected
+
+
+def _label_logprobs(backend: Backend, texts: Sequence[str | Text], taxonomy: Taxonomy, prompt: str) -> np.ndarray:
+    """Return the log-probabilities of the labels, shape (texts, labels)."""
+    from llm.language_model import LanguageModel
+    from llm.strategies import STRATEGIES
+
+    model = LanguageModel(backend, STRATEGIES["label_likelihood"], registry.prompt(prompt))
+    predictions = model.classify(texts, taxonomy)
+    if problem := next((one.problem for one in predictions if one.problem), None):
+        raise click.ClickException(problem.detail)
+    shares = np.array([[one.scores[name] for name in taxonomy.names] for one in predictions])
+    return np.asarray(np.log(np.clip(shares, 1e-6, 1)))
 
 
 # --- unseen labels ---

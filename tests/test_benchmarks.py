@@ -73,6 +73,7 @@ def test_a_benchmark_explains_itself(name: str) -> None:
     [
         (["benchmarks.lora"], "outside the training data"),
         (["benchmarks.constants", "unseen-labels"], "labels that training did not include"),
+        (["benchmarks.constants", "label-bias"], "more and less of the model's bias removed"),
         (["benchmarks.service_load"], "reference service"),
     ],
 )
