@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -166,7 +167,8 @@ def label_bias(folder: Path, names: Sequence[str], limit: int, prompt: str) -> N
     backend = backend_of(read_settings())
     heads = ["family", "texts", "labels", "no correction"]
     heads += [f"{of} x {strength}" for of in ("neutral", "own texts") for strength in _STRENGTHS]
-    rows = [_bias_row(backend, _family(folder, name, limit), prompt) for name in names]
+    families = (_family(folder, name, sys.maxsize).sample(limit) for name in names)
+    rows = [_bias_row(backend, family, prompt) for family in families]
     click.echo(f"{backend.name}, {prompt}. {cpu_path()}\n\n{table(heads, rows)}")
 
 
@@ -209,6 +211,13 @@ class Family:
     taxonomy: Taxonomy
     texts: list[str]
     labels: list[list[str]]
+
+    def sample(self, count: int) -> Family:
+        """Return a random sample, always the same one: many files are sorted by label."""
+        order = np.random.default_rng(0).permutation(len(self.texts))[:count]
+        return replace(
+            self, texts=[self.texts[place] for place in order], labels=[self.labels[place] for place in order]
+        )
 
     def excludes(self, other: Family) -> bool:
         """Return whether the texts of another family are out of scope for this taxonomy."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llm.backends.backend import Backend, Conversation
-from llm.bias import BIAS_VERSION, NEUTRAL_TEXTS, BiasEstimates
+from llm.bias import BIAS_VERSION, LEAST_LABELS, NEUTRAL_TEXTS, BiasEstimates
 from llm.classifier import AnswerSource, Prediction, Problem, ScoreType, no_text, total_usage
 from llm.strategies import STRATEGIES, best
 from llm.strategies.strategy import PromptBuilder, Strategy, StrategyAnswer
@@ -167,8 +167,13 @@ class LanguageModel:
         return AnswerSource(self.name, taxonomy.versioned_name, prompt, strategy.name)
 
     def _corrects_bias(self, text: Text, taxonomy: Taxonomy) -> bool:
-        """Whether the bias is estimated: for one label per text, where nothing is learned, and no shortlist chose."""
-        if self.bias is None or taxonomy.multi or isinstance(taxonomy, Candidates):
+        """Whether the bias is estimated: for one of three or more labels, nothing learned, no shortlist."""
+        if (
+            self.bias is None
+            or taxonomy.multi
+            or isinstance(taxonomy, Candidates)
+            or len(taxonomy.names) < LEAST_LABELS
+        ):
             return False
         return self.strategy_for(taxonomy).corrects_bias and not self.threshold(text, taxonomy).logit_offsets
 
