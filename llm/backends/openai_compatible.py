@@ -101,8 +101,9 @@ class OpenAICompatible:
         return self._capabilities.outcome("known_answer") != "ignored"
 
     def prepare(self) -> None:
-        """See ``Backend.prepare``: check the capabilities that ``auto`` and both common strategies use."""
-        _ = self.code_limit >= 2 and self.answers_directly
+        """See ``Backend.prepare``: check the capabilities that ``auto`` and the common strategies use."""
+        _ = self.answers_directly and self.scores_labels
+        _ = self.code_limit
         self._schema_fields(Constraint({}, 1))
 
     def generate(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
@@ -131,9 +132,10 @@ class OpenAICompatible:
     @property
     def scores_labels(self) -> bool:
         """See ``LabelScoringBackend``: needs tokens of words, many next-token probabilities and begun answers."""
-        supports = self._capabilities.supports
-        probabilities = supports("token_ids") or supports("many_logprobs")
-        return probabilities and supports("tokenize") and supports("continuation")
+        supports = self._capabilities.supports  # the check that most endpoints fail comes first
+        return (
+            supports("tokenize") and supports("continuation") and (supports("token_ids") or supports("many_logprobs"))
+        )
 
     def label_logprobs(self, conversations: Sequence[Conversation], names: Sequence[str]) -> list[TokenLogprobs]:
         """See ``LabelScoringBackend.label_logprobs``."""
