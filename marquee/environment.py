@@ -15,6 +15,7 @@ from prompts.files import read_text
 from prompts.network import trimmed
 
 PREFIX = "MARQUEE_"
+_OF_TESTS = f"{PREFIX}TEST_"  # settings of the test suite, such as the folder of real models
 _ENV_FILE = Path(".env")
 # Kubernetes gives each container variables for every Service; those of a Service "marquee" begin like a setting.
 # https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
@@ -41,7 +42,7 @@ def given(known: Iterable[str], kept_quotes: Iterable[str] = ()) -> Mapping[str,
     for name, value in {**_of_file(env_file()), **os.environ}.items():
         if name.upper() in known and not _is_of_kubernetes(name, value):
             found[name.upper()] = value.strip() if name.upper() in kept_quotes else trimmed(value)
-        elif name.startswith(PREFIX) and not _is_of_kubernetes(name, value):
+        elif name.startswith(PREFIX) and not (name.startswith(_OF_TESTS) or _is_of_kubernetes(name, value)):
             raise InvalidSetting(_unknown(name, known))
     for name, value in found.items():
         if _CONTROL.search(value):

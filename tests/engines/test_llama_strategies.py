@@ -20,6 +20,8 @@ from tests.support.ugly import ugly_texts
 
 TMDB = registry.taxonomy("tmdb")
 SERVED = [name for name in STRATEGIES if name != "decisions_api"]
+# The tiny model never learned to write a label's name; a real model does (``test_real_model.py``).
+LEARNED = [name for name in SERVED if name != "label_likelihood"]
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +68,11 @@ def test_every_strategy_answers_ugly_texts_inside_the_taxonomy(backend: OpenAICo
         assert 1 <= len(prediction.labels) == len(set(prediction.labels)) <= TMDB.max_labels
         assert set(prediction.labels) <= set(TMDB.names)
         assert set(prediction.scores) == set(prediction.labels if strategy == "json_list" else TMDB.names)
-    assert answered == len(texts) or strategy == "yes_no" or (strategy == "label_tokens" and answered >= len(texts) / 2)
+    unsure = ("yes_no", "label_likelihood")
+    assert answered == len(texts) or strategy in unsure or (strategy == "label_tokens" and answered >= len(texts) / 2)
 
 
-@pytest.mark.parametrize("strategy", SERVED)
+@pytest.mark.parametrize("strategy", LEARNED)
 def test_a_trained_model_gets_the_right_labels(backend: OpenAICompatible, strategy: str) -> None:
     texts, truth = zip(*films(), strict=True)
     found = LanguageModel(backend, STRATEGIES[strategy], PROMPT, ThresholdStore()).classify(texts, GENRES)

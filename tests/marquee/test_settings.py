@@ -67,6 +67,11 @@ def test_a_wrong_setting_is_one_line_that_says_which_and_why(
     assert "\n" not in str(raised.value)
 
 
+def test_a_setting_of_the_test_suite_is_no_misspelt_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARQUEE_TEST_MODELS", "models")
+    assert read_settings().port == 5000
+
+
 def test_a_misspelt_setting_in_the_file_is_found_too(away: Path) -> None:
     (away / ".env").write_text("MARQUEE_PROT=1\n")
     with pytest.raises(InvalidSetting, match="did you mean MARQUEE_PORT"):
