@@ -66,7 +66,7 @@ def test_vllm_takes_the_requests_and_its_results_become_labels(folder: Path, str
     assert too_long["problem"].startswith("too_long")
     for row in labelled:
         if strategy == "yes_no":  # with random weights, Yes and No have no more probability than other tokens
-            assert re.match(r"unreadable: .*codes \(Yes, No\) have \d+\.\d% of", row["problem"]), row
+            assert re.match(r"unreadable: .*possible answers \(Yes, No\) have \d+\.\d% of", row["problem"]), row
             continue
         assert row["problem"] is None
         assert set(row["labels"]) <= set(TMDB.names)
