@@ -19,7 +19,7 @@ from prompts.text import Text
 from similarity.lru import LRUCache
 
 BIAS_VERSION = 1  # of the texts and the strength; part of every fingerprint
-STRENGTH = 0.5  # share of the estimated bias that is removed; chosen on validation texts of seven data sets
+STRENGTH = 0.5  # share of the estimated bias that is removed; chosen on validation texts of six data sets
 LEAST_LABELS = 3  # for two labels, the correction gained nothing on the same data sets
 _STORED = 256
 _LEAST = 1e-6  # minimum probability before logarithms
