@@ -237,7 +237,8 @@ def _bar(length: float, blocks: bool) -> str:
 
 
 def _print_json(answer: ServiceAnswer, scores: bool) -> None:
-    from service.schemas.classify import ClassifyAnswer, LookupAnswer
+    from service.schemas.answer_parts import LookupAnswer
+    from service.schemas.classify import ClassifyAnswer
 
     lookup = LookupAnswer.model_validate(answer.lookup) if answer.lookup else None
     shown = ClassifyAnswer.of(answer.prediction, scores, lookup, answer.genres, answer.notes)

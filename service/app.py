@@ -54,6 +54,7 @@ _KIND_OF_STATUS = {
 def create_app(services: Services) -> Flask:
     """The service as a WSGI application."""
     app = Flask(__name__, static_folder=None)
+    app.url_map.strict_slashes = False  # before the routes are added: /classify/ is /classify
     app.config["MAX_CONTENT_LENGTH"] = services.limits.body_bytes
     app.json.sort_keys = False  # type: ignore[attr-defined]  # scores come best first
     app.json.ensure_ascii = False  # type: ignore[attr-defined]

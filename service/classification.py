@@ -89,7 +89,7 @@ def classify() -> Response:
     predictions = _predict(services.classifier_for(options), texts, taxonomy, services.limits.text_chars)
     services.metrics.count_predictions(predictions)
     _raise_if_all_failed(predictions, single=body.texts is None)
-    genres = request.path.endswith(_GENRES) or body.returns_genres(taxonomy)
+    genres = request.path.rstrip("/").endswith(_GENRES) or body.returns_genres(taxonomy)
     results = [lookup.answer for lookup in lookups] if body.lookup else [None] * len(texts)
     answers = [
         ClassifyAnswer.of(prediction, body.scores, result, genres, options.without_effect(prediction)).body()

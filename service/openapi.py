@@ -214,6 +214,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/taxonomies"): Operation((routes.TaxonomiesAnswer,)),
     ("GET", "/prompts"): Operation((routes.PromptsAnswer,)),
     ("GET", "/healthz"): Operation((routes.HealthAnswer,)),
+    ("GET", "/health"): Operation((routes.HealthAnswer,)),
     ("GET", "/readyz"): Operation((routes.ReadyAnswer,), problems=_MODEL),
     ("GET", "/metrics"): Operation(media={"text/plain": "string"}),
     ("GET", "/problems/{slug}"): Operation(

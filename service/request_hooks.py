@@ -29,7 +29,9 @@ log = logging.getLogger(f"{__package__}.requests")
 _TRACER = trace.get_tracer("marquee")
 
 _ID = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)
-_QUIET = frozenset(["/healthz", "/readyz", "/metrics"])  # polled every few seconds; logged only when they fail
+_QUIET = frozenset(
+    ["/health", "/healthz", "/readyz", "/metrics"]
+)  # polled every few seconds; logged only when they fail
 _WRONG_KEYS = "20 per minute"  # per address
 _SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
@@ -167,7 +169,7 @@ def _owner(access: AccessControl) -> str | None:
 
 
 def _is_guarded() -> bool:
-    return request.url_rule is not None and is_guarded(request.method, request.path)
+    return request.url_rule is not None and is_guarded(request.method, request.url_rule.rule)  # a path may end in /
 
 
 def _token() -> str:

@@ -144,6 +144,7 @@ def prompts() -> dict[str, Any]:
 
 
 @blueprint.get("/healthz")
+@blueprint.get("/health")
 def healthz() -> dict[str, str]:
     """Report that the process is alive."""
     return {"status": "ok"}

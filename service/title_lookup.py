@@ -15,7 +15,8 @@ from lookup.lookup import Lookup, LookupResult
 from lookup.providers import PROVIDERS, order_of
 from marquee.settings import Settings, environment_name
 from prompts.text import Text, tells_nothing
-from service.schemas.classify import ClassifyRequest, LookupAnswer, LookupTried
+from service.schemas.answer_parts import LookupAnswer, LookupTried
+from service.schemas.classify import ClassifyRequest
 
 _SHARE = 0.5  # of the request's remaining time; the rest is for the classifier
 _STORE_BYTES = 256 * 2**20

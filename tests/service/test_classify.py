@@ -82,6 +82,12 @@ def test_predict_genre_is_the_same_door(client: FlaskClient) -> None:
     assert client.post("/predict_genre", json={"text": PLOT}).get_json()["genres"][0] == "Fantasy"
 
 
+@pytest.mark.parametrize("path", ["/classify/", "/predict_genre/", "/prompt/"])
+def test_a_slash_at_the_end_of_a_path_changes_nothing(client: FlaskClient, path: str) -> None:
+    sent = {"text": PLOT, "taxonomy": "tickets"}
+    assert client.post(path, json=sent).data == client.post(path.rstrip("/"), json=sent).data
+
+
 def test_a_batch_answers_in_order(client: FlaskClient) -> None:
     texts = [
         PLOT,
@@ -304,7 +310,7 @@ def test_taxonomies_and_prompts_are_listed(client: FlaskClient) -> None:
 
 def test_health_and_readiness_differ(embedded: Matcher) -> None:
     down = served(embedded, Problem("unreachable", "no connection to 127.0.0.1"))
-    assert down.get("/healthz").get_json() == {"status": "ok"}
+    assert down.get("/healthz").get_json() == down.get("/health").get_json() == {"status": "ok"}
     response = down.get("/readyz")
     assert "no connection" in problem_of(response, 503, "model-unreachable")["detail"]
     assert response.headers["Retry-After"] == "5"

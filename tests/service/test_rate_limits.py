@@ -118,7 +118,7 @@ def test_with_keys_who_asks_needs_one_and_who_reads_does_not(keys: Keys) -> None
     assert (refused.status_code, refused.get_json()["type"]) == (401, "/problems/no-key")
     assert refused.headers["WWW-Authenticate"] == "Bearer"
     assert client.post("/predict_genre", json=TEXT, headers=bearer("wrong")).status_code == 401
-    assert client.get("/metrics").status_code == 401
+    assert [client.get(path).status_code for path in ("/metrics", "/metrics/")] == [401, 401]
     for path in ("/", "/healthz", "/readyz", "/taxonomies", "/prompts", "/problems/no-key"):
         assert client.get(path).status_code == 200
     assert client.post("/classify", json=TEXT, headers=bearer(token)).status_code == 200

@@ -1,0 +1,64 @@
+"""Parts of an answer of ``/classify`` that most answers do not have."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+
+from llm.classifier import Prediction
+from llm.costs import cost
+
+
+class ItemProblem(BaseModel):
+    """Why a text of a batch has no answer; members as in RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+class TokenUsage(BaseModel):
+    """Tokens of the language model that an answer took; none where it was cached."""
+
+    prompt_tokens: int
+    cached_tokens: int = Field(description="part of the prompt that the endpoint had in its prefix cache")
+    completion_tokens: int
+    cost_usd: float | None = Field(description="where the model's price is known; see llm/prices.yaml")
+
+    @classmethod
+    def of(cls, prediction: Prediction) -> TokenUsage:
+        """The tokens of a prediction and their cost."""
+        usage = prediction.usage
+        return cls(
+            prompt_tokens=usage.prompt_tokens,
+            cached_tokens=usage.cached_tokens,
+            completion_tokens=usage.completion_tokens,
+            cost_usd=cost(prediction.source.model, usage),
+        )
+
+
+class LookupTried(BaseModel):
+    """A provider that has no text for a title."""
+
+    provider: str
+    kind: str = Field(
+        description="not_found, no_plot, ambiguous, no_key, refused, unreachable, busy, unreadable or timeout"
+    )
+    detail: str
+
+
+class LookupAnswer(BaseModel):
+    """Result of looking a title up."""
+
+    found: bool = Field(description="true: the labels are those of the text that was found; false: of the title alone")
+    note: str = Field(description="the result in words")
+    provider: str | None = Field(None, description="the provider of the text")
+    title: str | None = Field(None, description="as the provider spells it")
+    year: int | None = None
+    id: str | None = Field(None, description="the provider's id of the film")
+    url: str | None = Field(None, description="the provider's page of the film")
+    text_from: str | None = Field(None, description="which of the provider's texts was classified")
+    known_genres: list[str] | None = Field(None, description="the provider's genres; they do not change the labels")
+    same_title: int | None = Field(None, description="number of films with this title; the best known one was used")
+    cached: bool | None = Field(None, description="whether the provider's answer was cached")
+    tried: list[LookupTried] = Field([], description="providers without a text, and why")
