@@ -19,6 +19,7 @@ from cli import (
     prepare,
     serve,
     similar,
+    taxonomies,
     train,
     tune,
 )
@@ -44,7 +45,9 @@ def main() -> None:
     """
 
 
-main.add_section("Use", classify.classify, bulk.bulk, similar.similar, inventory.taxonomies, inventory.prompts_group)
+main.add_section(
+    "Use", classify.classify, bulk.bulk, similar.similar, taxonomies.taxonomies_group, inventory.prompts_group
+)
 main.add_section("Evaluate", evaluate.evaluate, compare.compare, compare.report, evaluate_similar.evaluate_similar)
 main.add_section("Train", train.train, tune.refit, distil.distil, tune.calibrate, tune.cascade, tune.fusion)
 main.add_section("Operate", serve.serve, keys.keys_group, inventory.probe, inventory.reference)

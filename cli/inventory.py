@@ -1,4 +1,4 @@
-"""`main.py taxonomies`, `prompts`, `probe` and `reference`: labels, prompts, the endpoint, settings and routes."""
+"""`main.py prompts`, `probe` and `reference`: prompts, the endpoint, settings and routes."""
 
 from __future__ import annotations
 
@@ -9,39 +9,11 @@ import click
 
 from cli.arguments import PATH, OutputPath, json_option, model_settings, print_json, print_table
 from cli.group import examples
-from cli.names import complete_prompt, complete_taxonomy, taxonomy_option
+from cli.names import complete_prompt, taxonomy_option
 from prompts.installation import SAMPLE
 
 if TYPE_CHECKING:
     from prompts.taxonomy import Taxonomy
-
-
-@click.command(
-    short_help="List the taxonomies, or the labels of one.",
-    epilog=examples("taxonomies", "taxonomies sentiment", "taxonomies labels.yaml --json"),
-)
-@click.argument("name", required=False, shell_complete=complete_taxonomy)
-@json_option
-def taxonomies(name: str | None, as_json: bool) -> None:
-    """List the taxonomies, or the labels of taxonomy NAME."""
-    from prompts import registry
-
-    listed = [registry.taxonomy_at(name)] if name else list(registry.taxonomies().values())
-    if as_json:
-        print_json([taxonomy.as_json() for taxonomy in listed])
-    elif name:
-        notes = {True: "", False: "  (never predicted)"}
-        print_table(
-            ("label", "description"), [(one.name, one.description + notes[one.predict]) for one in listed[0].labels]
-        )
-    else:
-        print_table(
-            ("taxonomy", "labels", "subject", "per text"),
-            [
-                (one.name, len(one.names), one.subject, f"up to {one.max_labels} labels" if one.multi else "one label")
-                for one in listed
-            ],
-        )
 
 
 @click.group(
@@ -54,10 +26,12 @@ def taxonomies(name: str | None, as_json: bool) -> None:
 @click.pass_context
 def prompts_group(ctx: click.Context, as_json: bool) -> None:
     """List the prompts, or show one filled in."""
+    from marquee.settings import use_own_folders
     from prompts import registry
 
     if ctx.invoked_subcommand is not None:
         return
+    use_own_folders()
     rows = [(prompt.name, prompt.digest, prompt.about) for prompt in registry.prompts().values()]
     header = ("prompt", "digest", "about")
     print_json([dict(zip(header, row, strict=True)) for row in rows]) if as_json else print_table(header, rows)

@@ -23,15 +23,19 @@ _TRAINED = Path("var/models")
 
 def taxonomy_names() -> list[str]:
     """The names of all taxonomies."""
+    from marquee.settings import use_own_folders
     from prompts import registry
 
+    use_own_folders()
     return sorted(registry.taxonomies())
 
 
 def prompt_names() -> list[str]:
     """The names of all prompts, with and without their version."""
+    from marquee.settings import use_own_folders
     from prompts import registry
 
+    use_own_folders()
     return sorted({name for prompt in registry.prompts().values() for name in (prompt.name, prompt.kind)})
 
 
@@ -85,9 +89,10 @@ class TaxonomyType(click.ParamType["Taxonomy"]):
             UnknownName: no taxonomy has this name.
             InvalidTaxonomy: the file is missing or breaks a rule.
         """
-        from marquee.settings import read_settings
+        from marquee.settings import read_settings, use_own_folders
         from prompts import registry
 
+        use_own_folders()
         return registry.taxonomy_at(Utf8Text().convert(value, param, ctx) or read_settings().taxonomy)
 
 

@@ -236,8 +236,10 @@ def _shared_metrics() -> Iterator[None]:
 def _taxonomy_of(trained: Path) -> Taxonomy:
     """The taxonomy of a trained baseline; the registered one must be the same."""
     from eval.baselines.trained import read_manifest
+    from marquee.settings import use_own_folders
     from prompts import registry
 
+    use_own_folders()
     _, taxonomy, _ = read_manifest(trained)
     registered = registry.taxonomy(taxonomy.name)
     if registered.digest != taxonomy.digest:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lookup.lookup import Lookup
 from prompts.errors import InvalidSetting, fault_of
-from prompts.registry import read_yaml
+from prompts.yaml_file import read_yaml
 from tabular import strict_rows
 from tabular.writing import write_table
 

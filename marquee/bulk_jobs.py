@@ -13,7 +13,7 @@ from bulk.answer_store import LocalRunner, Runner
 from bulk.inputs import input_files, text_columns
 from bulk.job import ClassifierSpec, Job, final_manifest
 from llm.classifier import Classifier
-from marquee.settings import read_settings
+from marquee.settings import read_settings, use_own_folders
 from marquee.systems import SystemContext, from_settings, from_spec, offline
 from prompts import registry
 from prompts.errors import InvalidSetting
@@ -64,6 +64,7 @@ class BulkRequest:
         dialect = TableDialect(self.encoding, self.separator)
         source = input_files(self.source, [out, final_manifest(out)], dialect)
         columns = text_columns(source, self.text_field, self.title_field, self.id_field)
+        use_own_folders()
         taxonomy = registry.taxonomy_at(self.taxonomy or read_settings().taxonomy)
         none = ClassifierSpec("", {}, partial(open_classifier, "", taxonomy, ()))
         return Job(source, columns, taxonomy, none, out, self.batch, self.prefix)

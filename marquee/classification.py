@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from eval.datasets import check_columns
 from llm.classifier import Classifier, Prediction
 from marquee import systems
-from marquee.settings import read_settings, settings_variables
+from marquee.settings import read_settings, settings_variables, use_own_folders
 from prompts import registry
 from prompts.errors import InvalidSetting
 from prompts.files import digest_of
@@ -39,6 +39,7 @@ def load_taxonomy(taxonomy: TaxonomyLike | None = None) -> Taxonomy:
         UnknownName: no taxonomy has this name.
         InvalidTaxonomy: the file or the labels break a rule.
     """
+    use_own_folders()
     return registry.taxonomy_from(read_settings().taxonomy if taxonomy is None else taxonomy)
 
 
@@ -53,6 +54,7 @@ def load_prompt(prompt: str | Path) -> Prompt:
         UnknownName: no prompt has this name.
         InvalidPrompt: the template breaks a rule.
     """
+    use_own_folders()
     return registry.prompt_at(str(prompt))
 
 

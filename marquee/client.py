@@ -172,8 +172,9 @@ def _checked(url: str, key: str) -> tuple[str, str]:
 
 
 def taxonomy_fields(taxonomy: Taxonomy) -> Mapping[str, Any]:
-    """The fields of ``POST /classify`` for a taxonomy: its name if it is registered, else its labels."""
-    known = registry.taxonomies().get(taxonomy.name)
+    """The fields of ``POST /classify`` for a taxonomy: its name if it is bundled, else its labels."""
+    found = registry.taxonomies()
+    known = None if taxonomy.name in found.own else found.get(taxonomy.name)  # a service need not have our own
     shape = {"multi": taxonomy.multi, "max_labels": taxonomy.max_labels, "allow_none": taxonomy.allow_none}
     if known is not None and known.labels == taxonomy.labels:
         return {"taxonomy": taxonomy.name} | ({} if known == taxonomy else shape)

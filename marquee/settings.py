@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import logging
-import shlex
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
-from llm.backends.endpoint import correct_base_url, parse_extra_body
+from llm.backends.endpoint import parse_extra_body
 from marquee.environment import PREFIX, given
-from prompts.errors import InvalidSetting, UnknownName, fault_of
+from marquee.setting_types import (
+    BaseURL,
+    ExtraBody,
+    HeaderSecret,
+    HeaderText,
+    MirrorURL,
+    Origins,
+    ProviderNames,
+    Rate,
+    ShellArguments,
+)
+from prompts import registry
+from prompts.errors import InvalidSetting, fault_of
 from similarity.encoders.precision import choose
-
-log = logging.getLogger(__name__)
 
 _OPENAI = "https://api.openai.com/v1"
 _DEFAULT_MODEL = "Qwen/Qwen2-7B-Instruct"
@@ -36,10 +42,10 @@ class Settings(BaseModel):
     classifier: Literal["auto", "openai", "embedded"] = Field(
         "auto", description="auto, openai or embedded; auto: the language model if an endpoint is set"
     )
-    openai_base_url: str = Field(
+    openai_base_url: BaseURL = Field(
         "", description="base URL of the endpoint, e.g. `http://127.0.0.1:8000/v1`; default with a key: OpenAI"
     )
-    openai_api_key: SecretStr = Field(SecretStr(""), description="API key of the endpoint; never printed")
+    openai_api_key: HeaderSecret = Field(SecretStr(""), description="API key of the endpoint; never printed")
     local_model: str = Field("", description="language model to load into this process, folder or name; serve --local")
     precision: Literal["auto", "bfloat16", "float32"] = Field(
         "auto", description="number format of torch and OpenVINO; auto: bfloat16 where the hardware supports it"
@@ -48,7 +54,7 @@ class Settings(BaseModel):
     model: str = Field(
         _DEFAULT_MODEL, description="name of the model at the endpoint; default: the only model that the endpoint lists"
     )
-    extra_body: str = Field(
+    extra_body: ExtraBody = Field(
         "",
         description="JSON object of fields added to every request, such as "
         '`{"chat_template_kwargs": {"enable_thinking": false}}`',
@@ -80,6 +86,8 @@ class Settings(BaseModel):
     )
     fallback: bool = Field(False, description="use MiniLM while the endpoint is unreachable")
     taxonomy: str = Field("tmdb", description="default taxonomy: a name, or a YAML file")
+    taxonomies: Path | None = Field(None, description="folder of your own taxonomies; changed files are read again")
+    prompts: Path | None = Field(None, description="folder of your own prompts; changed files are read again")
     cache: bool = Field(True, description="cache the answers of the language model")
     cache_path: Path = Field(Path("var/cache/answers.sqlite"), description="SQLite file of the answer cache")
     cache_megabytes: int = Field(
@@ -88,18 +96,18 @@ class Settings(BaseModel):
     cache_shared: bool = Field(False, description="whether API keys share cached answers")
     vllm_python: str = Field("", description="Python interpreter with vLLM, for serve --vllm; default: this one")
     vllm_max_model_len: int = Field(8192, ge=256, description="maximum tokens of prompt and answer in vLLM")
-    vllm_arguments: str = Field("", description="more arguments of the vLLM server, in shell syntax")
+    vllm_arguments: ShellArguments = Field("", description="more arguments of the vLLM server, in shell syntax")
     gguf: str = Field("", description="GGUF file that `serve` runs in llama.cpp; serve --gguf")
     gguf_context: int = Field(8192, ge=512, description="tokens of all prompts and answers under way in llama.cpp")
-    lookup_providers: str = Field(
+    lookup_providers: ProviderNames = Field(
         "tmdb,omdb,wikipedia", description="look-up providers, in order; a provider without its key is skipped"
     )
-    tmdb_key: SecretStr = Field(SecretStr(""), description="API key or read access token of TMDB")
-    omdb_key: SecretStr = Field(SecretStr(""), description="API key of OMDb")
-    tmdb_url: str = Field("", description="base URL of a mirror of TMDB's API")
-    omdb_url: str = Field("", description="base URL of a mirror of OMDb's API")
-    wikipedia_url: str = Field("", description="api.php of another Wikipedia")
-    lookup_contact: str = Field("", description="your e-mail address or page, sent to Wikipedia as it requires")
+    tmdb_key: HeaderSecret = Field(SecretStr(""), description="API key or read access token of TMDB")
+    omdb_key: HeaderSecret = Field(SecretStr(""), description="API key of OMDb")
+    tmdb_url: MirrorURL = Field("", description="base URL of a mirror of TMDB's API")
+    omdb_url: MirrorURL = Field("", description="base URL of a mirror of OMDb's API")
+    wikipedia_url: MirrorURL = Field("", description="api.php of another Wikipedia")
+    lookup_contact: HeaderText = Field("", description="your e-mail address or page, sent to Wikipedia as it requires")
     lookup_timeout: float = Field(10.0, gt=0, description="maximum seconds for the look-ups of a request")
     lookup_cache_path: Path = Field(Path("var/cache/lookups.sqlite"), description="SQLite file of looked-up films")
     lookup_days: float = Field(30.0, ge=0, description="days for which a film is cached; a missing film: at most 7")
@@ -109,11 +117,11 @@ class Settings(BaseModel):
     port: int = Field(5000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     allow_anonymous: bool = Field(False, description="accept requests without an API key; serve --allow-anonymous")
     keys_path: Path = Field(Path("var/keys.json"), description="file of the hashes of API keys")
-    key: SecretStr = Field(SecretStr(""), description="API key that classify --url sends to a service")
-    rate_limit: str = Field(
+    key: HeaderSecret = Field(SecretStr(""), description="API key that classify --url sends to a service")
+    rate_limit: Rate = Field(
         "600 per minute", description="requests per API key or address, e.g. `10/second;5000/day`; empty: unlimited"
     )
-    cors_origins: str = Field("", description="allowed CORS origins, such as https://a.example,https://b.example")
+    cors_origins: Origins = Field("", description="allowed CORS origins, such as https://a.example,https://b.example")
     trusted_proxies: int = Field(
         0, ge=0, le=10, description="reverse proxies in front of the service; 0 ignores their X-Forwarded headers"
     )
@@ -130,80 +138,6 @@ class Settings(BaseModel):
     max_texts: int = Field(256, ge=1, description="maximum number of texts per request")
     max_text_chars: int = Field(50_000, ge=100, description="maximum characters of a text")
     max_request_labels: int = Field(1_000, ge=1, description="maximum number of labels in a request")
-
-    @field_validator("openai_base_url")
-    @classmethod
-    def _is_http(cls, url: str) -> str:
-        if not url:
-            return url
-        right, change = correct_base_url(url)  # BadAddress is a ValueError
-        if change:
-            _say(change)
-        return right
-
-    @field_validator("extra_body")
-    @classmethod
-    def _is_an_object(cls, fields: str) -> str:
-        parse_extra_body(fields)
-        return fields
-
-    @field_validator("tmdb_url", "omdb_url", "wikipedia_url")
-    @classmethod
-    def _is_safe_for_a_key(cls, url: str) -> str:
-        parts = urlsplit(url)
-        inside = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1", "localhost")
-        plain = not (parts.query or parts.fragment or parts.username or parts.password)
-        if url and not (parts.hostname and plain and (parts.scheme == "https" or inside)):
-            raise ValueError("should be an https URL without query or password; http on this machine alone")
-        return url
-
-    @field_validator("openai_api_key", "key", "tmdb_key", "omdb_key", "lookup_contact")
-    @classmethod
-    def _can_stand_in_a_header(cls, value: Any) -> Any:
-        words = value.get_secret_value() if isinstance(value, SecretStr) else value
-        if not (words.isascii() and words.isprintable()):
-            raise ValueError("should be printable ASCII on one line")
-        return value
-
-    @field_validator("lookup_providers")
-    @classmethod
-    def _are_providers(cls, names: str) -> str:
-        from lookup.providers import order_of  # with an HTTP client, which not every command needs
-
-        try:
-            order_of(names)
-            return names
-        except UnknownName as error:
-            raise ValueError(str(error)) from None
-
-    @field_validator("vllm_arguments")
-    @classmethod
-    def _can_be_split(cls, arguments: str) -> str:
-        try:
-            shlex.split(arguments)
-        except ValueError as error:
-            raise ValueError(f"cannot be split into arguments: {error}") from None
-        return arguments
-
-    @field_validator("rate_limit")
-    @classmethod
-    def _is_a_rate(cls, rate: str) -> str:
-        from limits import parse_many  # loads in a moment, but not for those who only ask for help
-
-        try:
-            parse_many(rate or "1 per day")
-            return rate
-        except ValueError:
-            raise ValueError("should be such as '600 per minute', or '10/second;5000/day'") from None
-
-    @field_validator("cors_origins")
-    @classmethod
-    def _are_origins(cls, origins: str) -> str:
-        for origin in filter(None, map(str.strip, origins.split(","))):
-            parts = urlsplit(origin)
-            if "*" in origin or not parts.hostname or origin != f"{parts.scheme}://{parts.netloc}".lower():
-                raise ValueError("should be exact origins such as https://a.example, with commas between them; no *")
-        return origins
 
     @model_validator(mode="after")
     def _is_coherent(self) -> Settings:
@@ -272,7 +206,15 @@ def read_settings(**overrides: Any) -> Settings:
         fault = fault_of(error, Settings, values, whole="the settings")
         raise InvalidSetting(str(replace(fault, place=environment_name(fault.place) if fault.place else ""))) from None
     choose(settings.precision)  # models are loaded in many places, most of which receive no settings
+    registry.use_folders(settings.taxonomies, settings.prompts)  # so are taxonomies and prompts
     return settings
+
+
+def use_own_folders() -> None:
+    """Use the folders of the user's own taxonomies and prompts; the other settings need not be valid."""
+    named = settings_variables()
+    own = (named.get(environment_name(field)) for field in ("taxonomies", "prompts"))
+    registry.use_folders(*(Path(folder) if folder else None for folder in own))
 
 
 def settings_variables() -> Mapping[str, str]:
@@ -291,9 +233,3 @@ def environment_name(field: str) -> str:
 def _names() -> Mapping[str, str]:
     """The name in the environment of each field."""
     return {field: environment_name(field) for field in Settings.model_fields}
-
-
-@cache
-def _say(change: str) -> None:
-    """Log once what a setting is taken as."""
-    log.warning("%s", change)

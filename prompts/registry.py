@@ -1,146 +1,104 @@
-"""Registry of the bundled taxonomies and prompts, and the format of their files."""
+"""Registry: the bundled taxonomies and prompts, and the user's own, by name."""
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sized
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
 
-import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-
-from prompts.errors import InvalidPrompt, InvalidTaxonomy, MarqueeError, UnknownName, fault_of, shown
+from prompts.errors import InvalidPrompt, InvalidTaxonomy, UnknownName
 from prompts.files import read_text
+from prompts.folders import Folders, LoadedFolder, OwnFolders
 from prompts.taxonomy import Label, Taxonomy
-from prompts.template import TEMPLATES, Prompt
+from prompts.taxonomy_file import load_taxonomy
+from prompts.template import STRATEGY_FORMATS, TEMPLATES, FewShotExample, Prompt
 from prompts.text import Text
 
-log = logging.getLogger(__name__)
-Entry = TypeVar("Entry")
+OWN = OwnFolders()
+"""Folders of the user's own taxonomies and prompts; ``use_folders`` sets them."""
 
 TAXONOMIES = Path(__file__).parent / "taxonomies"
+_TEXT, _LABELS = Text("The text of a trial.", "The title of a trial."), Taxonomy.of({"a": "first", "b": "second"})
 _PROMPT_FILE = re.compile(r"[a-z][a-z0-9_]*\.v[1-9][0-9]*\.jinja")
-
-# Limits of one label, in characters. A label is encoded, and printed into every prompt: its length is work per text.
-NAME_CHARS = 500
-DESCRIPTION_CHARS = 4_000
-ALIASES = 100
-
-
-def _at_most(limit: int, unit: str = "characters") -> AfterValidator:
-    """A check of a length; its error gives the length and the limit."""
-
-    def check(value: Sized) -> Sized:
-        if len(value) > limit:
-            raise ValueError(f"has {len(value):,} {unit}; at most {limit:,} are accepted")
-        return value
-
-    return AfterValidator(check)
-
-
-LabelName = Annotated[str, _at_most(NAME_CHARS), Field(json_schema_extra={"maxLength": NAME_CHARS})]
-LabelDescription = Annotated[
-    str, _at_most(DESCRIPTION_CHARS), Field(json_schema_extra={"maxLength": DESCRIPTION_CHARS})
-]
-_Aliases = Annotated[list[LabelName], _at_most(ALIASES, "aliases"), Field(json_schema_extra={"maxItems": ALIASES})]
-
-
-class LabelEntry(BaseModel):
-    """A label as in a file or request.
-
-    Name and aliases have up to 500 characters, the description up to 4,000; there are up to 100 aliases.
-    """
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-    name: LabelName
-    description: LabelDescription = ""
-    aliases: _Aliases = []
-    predict: bool = True
-
-    def label(self) -> Label:
-        """The ``Label`` of this entry."""
-        return Label(self.name.strip(), " ".join(self.description.split()), tuple(self.aliases), self.predict)
-
-
-def as_label(value: Any) -> Any:
-    """A string becomes the name of an entry without description."""
-    if not isinstance(value, str | Mapping | LabelEntry):
-        raise ValueError(f"{shown(value) or 'this'} is no label; give a string, or an object with a name")
-    return {"name": value} if isinstance(value, str) else value
-
-
-LabelOrName = Annotated[LabelEntry, BeforeValidator(as_label, json_schema_input_type=str | LabelEntry)]
-
-
-class TaxonomyFile(BaseModel):
-    """A taxonomy file; unknown keys are errors, because a misspelt key would be ignored."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-    subject: str = "text"
-    multi: bool = True
-    max_labels: int = 5
-    allow_none: bool = False
-    labels: list[LabelOrName]
-
-
-def load_taxonomy(path: Path) -> Taxonomy:
-    """Read one YAML file; the file's name is the taxonomy's.
-
-    Raises:
-        InvalidTaxonomy: not YAML, an unknown or missing key, a wrong type, or a rule of ``Taxonomy`` broken.
-    """
-    data = read_yaml(path, InvalidTaxonomy)
-    try:
-        entry = TaxonomyFile.model_validate(data)
-    except ValidationError as error:
-        fault = fault_of(error, TaxonomyFile, data, FOREIGN, whole="the file")
-        raise InvalidTaxonomy(f"{path.name}: {fault}") from None
-    labels = tuple(label.label() for label in entry.labels)
-    return Taxonomy(path.stem, labels, entry.multi, entry.max_labels, entry.subject, entry.allow_none)
 
 
 def load_prompt(path: Path) -> Prompt:
     """Read one template; the file's name, ``KIND.vN.jinja``, is the prompt's.
 
     Raises:
-        InvalidPrompt: a name of another form, or a template that ``Prompt`` refuses.
+        InvalidPrompt: a name of another form, a template that ``Prompt`` refuses or cannot render, or one that leaves
+            the text out.
     """
     if not _PROMPT_FILE.fullmatch(path.name):
         raise InvalidPrompt(f"{path.name}: name a prompt KIND.vN.jinja, such as plot.v2.jinja")
-    return Prompt(path.name.removesuffix(".jinja"), read_text(path, InvalidPrompt))
+    prompt = Prompt(path.name.removesuffix(".jinja"), read_text(path, InvalidPrompt))
+    if path.parent != TEMPLATES:  # bundled prompts are tested
+        _try(prompt)
+    return prompt
 
 
-class LoadedFolder(dict[str, Entry]):
-    """The entries of a folder's files, by name.
+def _try(prompt: Prompt) -> None:
+    """Render a prompt under every strategy, so that an unknown variable is an error of the file, not of a request."""
+    for question in STRATEGY_FORMATS:
+        try:
+            *_, last = prompt.render(_TEXT, _LABELS, question, [FewShotExample(Text("x"), ("a",))])
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            raise InvalidPrompt(f"prompt {prompt.name!r} cannot be filled in: {error}; correct the template") from None
+        if not any(word in last["content"] for word in (_TEXT.body, _TEXT.title)):
+            raise InvalidPrompt(
+                f"prompt {prompt.name!r}, section user: it leaves the text out; print {{{{ text }}}} or {{{{ title }}}}"
+            )
 
-    Attributes:
-        faulty: the errors of invalid files, by name; these files are logged and skipped.
-    """
 
-    def __init__(self, paths: Iterable[Path], load: Callable[[Path], Entry]) -> None:
-        super().__init__()
-        self.faulty: dict[str, MarqueeError] = {}
-        for path in sorted(paths):
-            try:
-                self[path.stem] = load(path)
-            except MarqueeError as error:
-                self.faulty[path.stem] = error
-                log.warning("left out: %s", error)
+def use_folders(taxonomies: Path | None, prompts: Path | None) -> None:
+    """Set the folders of the user's own taxonomies and prompts of this process; None: there is none."""
+    OWN.taxonomies = taxonomies and taxonomies.absolute()
+    OWN.prompts = prompts and prompts.absolute()
 
 
 @cache
+def _taxonomy_folders(bundled: Path, own: Path | None) -> Folders[Taxonomy]:
+    return Folders(bundled.glob("*.yaml"), own, (".yaml", ".yml"), load_taxonomy)
+
+
+@cache
+def _prompt_folders(bundled: Path, own: Path | None) -> Folders[Prompt]:
+    return Folders(bundled.glob("*.jinja"), own, (".jinja",), load_prompt)
+
+
 def taxonomies() -> LoadedFolder[Taxonomy]:
-    """Every taxonomy of the folder."""
-    return LoadedFolder(TAXONOMIES.glob("*.yaml"), load_taxonomy)
+    """Every taxonomy, by name.
+
+    Raises:
+        InvalidSetting: the folder of own taxonomies cannot be read.
+    """
+    return _taxonomy_folders(TAXONOMIES, OWN.taxonomies).current()
 
 
-@cache
 def prompts() -> LoadedFolder[Prompt]:
-    """Every prompt version of the folder."""
-    return LoadedFolder(TEMPLATES.glob("*.jinja"), load_prompt)
+    """Every prompt version, by name.
+
+    Raises:
+        InvalidSetting: the folder of own prompts cannot be read.
+    """
+    return _prompt_folders(TEMPLATES, OWN.prompts).current()
+
+
+def versions() -> str:
+    """A string that changes with the user's own taxonomies and prompts."""
+    return f"{taxonomies().version}.{prompts().version}"
+
+
+def skipped() -> list[str]:
+    """Messages about the files of taxonomies and prompts that cannot be used as they are now."""
+    return [str(error) for found in (taxonomies(), prompts()) for error in found.faulty.values()]
+
+
+def forget() -> None:
+    """Read all folders again at the next call."""
+    _taxonomy_folders.cache_clear()
+    _prompt_folders.cache_clear()
 
 
 def taxonomy(name: str) -> Taxonomy:
@@ -151,10 +109,8 @@ def taxonomy(name: str) -> Taxonomy:
         InvalidTaxonomy: its file cannot be used.
     """
     found = taxonomies()
-    if name in found.faulty:
-        raise found.faulty[name]
     if name not in found:
-        raise UnknownName("taxonomy", name, found)
+        raise found.faulty.get(name) or UnknownName("taxonomy", name, found)
     return found[name]
 
 
@@ -187,23 +143,32 @@ def taxonomy_from(value: str | Path | Taxonomy | Iterable[str | Label] | Mapping
 
 
 def registered(place: str) -> Taxonomy:
-    """As ``taxonomy_at``; registers the taxonomy of a file in this process under the file's name."""
-    found = taxonomy_at(place)
-    taxonomies()[found.name] = found
+    """As ``taxonomy_at``; registers the taxonomy of a file in this process under the file's name.
+
+    A file of the folder of own taxonomies is registered already, and read again when it changes.
+    """
+    found, path = taxonomy_at(place), Path(place).absolute()
+    if place.endswith((".yaml", ".yml")) and path.parent != OWN.taxonomies:
+        _taxonomy_folders(TAXONOMIES, OWN.taxonomies).pin(path, found)
     return found
 
 
 def prompt(name: str) -> Prompt:
-    """The prompt of that name, or of a kind (``"plot"``): its ``DEFAULT_VERSION``, else its newest version.
+    """The prompt of that name, or of a kind (``"plot"``).
+
+    Of a kind, the newest of the user's own versions is used, else its ``DEFAULT_VERSION``, else its newest version.
 
     Raises:
         UnknownName: there is none.
+        InvalidPrompt: its file cannot be used.
     """
     found = prompts()
     versions = [prompt for prompt in found.values() if name in (prompt.name, prompt.kind)]
     if not versions:
         wrong = next((error for stem, error in found.faulty.items() if name in (stem, stem.rpartition(".v")[0])), None)
         raise wrong or UnknownName("prompt", name, {*found, *(prompt.kind for prompt in found.values())})
+    if own := [prompt for prompt in versions if prompt.name in found.own]:
+        return max(own, key=lambda prompt: prompt.version)
     return max(versions, key=lambda prompt: (prompt.version == DEFAULT_VERSION.get(prompt.kind), prompt.version))
 
 
@@ -213,8 +178,15 @@ def prompt_at(place: str) -> Prompt:
 
 
 def prompt_for(text: Text, taxonomy: Taxonomy) -> Prompt:
-    """The prompt for a text without a named one: by the taxonomy's subject, and whether the text has a body."""
-    kinds = KIND_BY_SUBJECT.get(taxonomy.subject, ("text", "text"))
+    """The prompt for a text without a named one: by the taxonomy's subject, and whether the text has a body.
+
+    A subject without an entry in ``KIND_BY_SUBJECT`` chooses the user's own prompt of that kind, if there is one.
+    """
+    kinds = KIND_BY_SUBJECT.get(taxonomy.subject)
+    if kinds is None:
+        found = prompts() if OWN.prompts else None
+        own = [found[name].kind for name in found.own if name in found] if found else []
+        kinds = (taxonomy.subject,) * 2 if taxonomy.subject in own else ("text", "text")
     return prompt(kinds[0] if text.body.strip() else kinds[1])
 
 
@@ -227,73 +199,3 @@ KIND_BY_SUBJECT: Mapping[str, tuple[str, str]] = {
     "review": ("review", "review"),
     "company": ("company", "company"),
 }
-
-# Keys that other programs use, and the key here or a sentence of advice.
-FOREIGN: Mapping[type[BaseModel], Mapping[str, str]] = {
-    LabelEntry: {
-        **dict.fromkeys(("label", "title", "value", "id", "class", "key"), "name"),
-        **dict.fromkeys(("definition", "help", "text", "hypothesis", "about"), "description"),
-        **dict.fromkeys(("synonyms", "keywords", "examples", "names"), "aliases"),
-    },
-    TaxonomyFile: {
-        **dict.fromkeys(("categories", "classes", "candidate_labels", "genres", "tags", "options"), "labels"),
-        **dict.fromkeys(("multi_label", "multilabel", "multiple"), "multi"),
-        **dict.fromkeys(("top_k", "top_n", "max", "limit"), "max_labels"),
-        **dict.fromkeys(("none", "allow_empty", "other"), "allow_none"),
-        "name": "the file's name is the taxonomy's name",
-    },
-}
-
-
-# --- YAML ---
-
-_TEXT_KEYS, _LIST_KEYS = ("name", "description", "subject"), ("labels", "aliases")
-
-
-class _RepeatedKey(yaml.MarkedYAMLError):
-    """A key that a mapping has twice."""
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML reads ``no`` as false and ``1.0`` as a number; as a label's name they are the words that are written."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """See ``yaml.SafeLoader``."""
-        lines: dict[str, int] = {}
-        for key, value in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                continue
-            if key.value in lines and key.value != "<<":
-                problem = f"the key {key.value!r} is given twice, first in line {lines[key.value]}; keep one"
-                raise _RepeatedKey(problem=problem, problem_mark=key.start_mark)
-            lines[key.value] = key.start_mark.line + 1
-            _mark_names(key.value, value)
-        found: dict[Hashable, Any] = super().construct_mapping(node, deep)
-        return found
-
-
-def _mark_names(key: str, value: yaml.Node) -> None:
-    """Mark names and descriptions as strings, whatever they look like."""
-    words = [value] if key in _TEXT_KEYS else value.value if key in _LIST_KEYS else []
-    for word in words:
-        if isinstance(word, yaml.ScalarNode) and word.tag != "tag:yaml.org,2002:null":
-            word.tag = "tag:yaml.org,2002:str"
-
-
-def read_yaml(path: Path, kind: type[MarqueeError]) -> Any:
-    """The document of a file in UTF-8.
-
-    Raises:
-        MarqueeError: of this kind: it cannot be read, is not YAML, or gives a key twice; one line with file and line.
-    """
-    try:
-        return yaml.load(read_text(path, kind), _Loader)
-    except yaml.MarkedYAMLError as error:
-        place = f"{path.name}:{error.problem_mark.line + 1}" if error.problem_mark else path.name
-        if isinstance(error, _RepeatedKey):
-            raise kind(f"{place}: {error.problem}") from None
-        why = error.problem or "it cannot be parsed"
-        raise kind(f"{place} is not YAML ({why}); check indentation, brackets and quotes") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        why = getattr(error, "reason", "") or "a value that cannot be read"
-        raise kind(f"{path.name} is not YAML ({why}); check the file") from None

@@ -11,7 +11,7 @@ from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from jinja2 import FileSystemLoader, StrictUndefined, TemplateError, TemplateSyntaxError
+from jinja2 import FileSystemLoader, StrictUndefined, TemplateError, TemplateNotFound, TemplateSyntaxError
 from jinja2.meta import find_referenced_templates
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -61,6 +61,7 @@ class AnswerFormat:
 JSON_LIST = AnswerFormat("json_list")
 LABEL_TOKENS = AnswerFormat("label_tokens")
 LABEL_NAME = AnswerFormat("label_likelihood")
+STRATEGY_FORMATS = (JSON_LIST, LABEL_TOKENS, LABEL_NAME, AnswerFormat("yes_no", Label("a", "first")))
 
 
 @dataclass(frozen=True)
@@ -209,6 +210,9 @@ class Prompt:
         try:
             filled: str = self._templates[section].render(values)
             return filled.strip()
+        except TemplateNotFound as error:
+            parts = ", ".join(sorted(path.name for path in (TEMPLATES / "parts").iterdir()))
+            raise InvalidPrompt(f"prompt {self.name!r} includes {error.name!r}; there is: {parts}") from None
         except TemplateError as error:
             raise InvalidPrompt(f"prompt {self.name!r}, section {section}: {error.message}") from error
 

@@ -11,6 +11,7 @@ from flask import Blueprint, Response, current_app, jsonify, request
 
 from llm.classifier import OF_A_TEXT, AnswerSource, Classifier, Prediction, Problem
 from llm.request_context import CURRENT_REQUEST
+from prompts import registry
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 from service.problems import RequestProblem
@@ -61,9 +62,10 @@ class ResponseCache:
 
         The path is part of it: the same body has ``genres`` in the response of one path only.
         """
-        environ = request.environ
+        environ, own = request.environ, registry.OWN
+        files = registry.versions() if own.taxonomies or own.prompts else ""
         scope = "" if self._shared else CURRENT_REQUEST.get().cache_salt
-        parts = (scope, request.path, environ.get("CONTENT_TYPE", ""), environ.get("HTTP_CONTENT_ENCODING", ""))
+        parts = (scope, request.path, environ.get("CONTENT_TYPE", ""), environ.get("HTTP_CONTENT_ENCODING", ""), files)
         return hashlib.sha256("\0".join(parts).encode() + b"\0" + request.get_data()).digest()
 
 
@@ -71,6 +73,12 @@ def current_services() -> Services:
     """The services of the current application."""
     services: Services = current_app.extensions["marquee"]
     return services
+
+
+def default_taxonomy(services: Services) -> Taxonomy:
+    """The taxonomy of requests that name none; as at the start where its file has been removed since."""
+    first = services.first_default
+    return registry.taxonomies().get(services.taxonomy, first) if registry.OWN.taxonomies else first
 
 
 @blueprint.post("/classify")
@@ -83,7 +91,7 @@ def classify() -> Response:
         services.metrics.count_cached(cached.model, cached.texts)
         return Response(cached.body, mimetype="application/json")
     body = read_request(request, services.limits, ClassifyRequest)
-    taxonomy, options = body.resolve_taxonomy(services.default_taxonomy), body.options()
+    taxonomy, options = body.resolve_taxonomy(default_taxonomy(services)), body.options()
     lookups = services.titles.look_up(body) if body.lookup else []
     texts = [lookup.text for lookup in lookups] if body.lookup else body.all_texts()
     predictions = _predict(services.classifier_for(options), texts, taxonomy, services.limits.text_chars)
@@ -139,7 +147,7 @@ def prompt() -> dict[str, Any]:
     """
     services = current_services()
     body = read_request(request, services.limits, PromptRequest)
-    options, taxonomy = body.options(), body.resolve_taxonomy(services.default_taxonomy)
+    options, taxonomy = body.options(), body.resolve_taxonomy(default_taxonomy(services))
     (text,) = [lookup.text for lookup in services.titles.look_up(body)] if body.lookup else body.all_texts()
     preview = services.preview(options, text, taxonomy)
     return {

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel
 
-from prompts import registry
+from prompts.taxonomy_file import FOREIGN
 from service.schemas.classify import ClassifyRequest, FilmFields, PromptRequest
 from service.schemas.decisions import (
     ChoiceOption,
@@ -81,9 +81,9 @@ _QUESTION: Mapping[str, str] = {
 }
 _OPTION: Mapping[str, str] = {**_each("definition help instructions", "description")}
 
-# ``prompts.registry`` has those of labels.
+# ``prompts.taxonomy_file`` has those of labels.
 FOREIGN_NAMES: Mapping[type[BaseModel], Mapping[str, str]] = {
-    **registry.FOREIGN,
+    **FOREIGN,
     FilmFields: _ONE_FILM,
     ClassifyRequest: _CLASSIFY,
     PromptRequest: _CLASSIFY,

@@ -126,28 +126,33 @@ def models() -> dict[str, Any]:
 @blueprint.get("/taxonomies")
 def taxonomies() -> dict[str, Any]:
     """List the taxonomies that requests may name."""
+    found = registry.taxonomies()
     return {
         "default": current_services().taxonomy,
-        "taxonomies": [taxonomy.as_json() for taxonomy in registry.taxonomies().values()],
+        "taxonomies": [taxonomy.as_json() for taxonomy in found.values()],
+        "skipped": [str(error) for error in found.faulty.values()],
     }
 
 
 @blueprint.get("/prompts")
 def prompts() -> dict[str, Any]:
     """List the prompts that requests may name."""
+    found = registry.prompts()
     return {
         "prompts": [
             {"name": prompt.name, "digest": prompt.digest, "about": prompt.about, "source": prompt.source}
-            for prompt in registry.prompts().values()
-        ]
+            for prompt in found.values()
+        ],
+        "skipped": [str(error) for error in found.faulty.values()],
     }
 
 
 @blueprint.get("/healthz")
 @blueprint.get("/health")
-def healthz() -> dict[str, str]:
-    """Report that the process is alive."""
-    return {"status": "ok"}
+def healthz() -> dict[str, Any]:
+    """Report that the process is alive, and which files of taxonomies and prompts it cannot use as they are now."""
+    skipped = registry.skipped()
+    return {"status": "ok", **({"skipped": skipped} if skipped else {})}
 
 
 @blueprint.get("/readyz")

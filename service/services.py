@@ -101,8 +101,8 @@ class Services:
         return self.classifier_for(RequestOptions()).name
 
     @cached_property
-    def default_taxonomy(self) -> Taxonomy:
-        """The taxonomy of requests that name none."""
+    def first_default(self) -> Taxonomy:
+        """The taxonomy of requests that name none, as it was at the start."""
         return registry.taxonomy(self.taxonomy)
 
     @property
@@ -150,6 +150,7 @@ def build(settings: Settings, trained: Classifier | None = None) -> Services:
         if settings.index is not None:
             films.open()
 
+    registry.prompts()  # a folder that cannot be read is an error at the start
     services = partial(
         Services, models.classifier_for, models.check, load, taxonomy=models.taxonomy.name,
         limits=_limits(settings), metrics=metrics, similar=lambda: films, lookup=lookup_of(settings),

@@ -27,6 +27,7 @@ from llm.strategies import STRATEGIES
 from main import main
 from marquee.settings import Settings, environment_name, read_settings
 from prompts import registry
+from prompts.taxonomy_file import load_taxonomy
 from service.app import create_app
 from service.reference import pages
 from service.schemas.classify import ClassifyAnswer, ClassifyRequest
@@ -61,10 +62,10 @@ def own_shelf(away: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder = away / "prompts" / "taxonomies"
     shutil.copytree(registry.TAXONOMIES, folder)
     monkeypatch.setattr(registry, "TAXONOMIES", folder)
-    registry.taxonomies.cache_clear()
+    registry.forget()
     yield folder
     monkeypatch.undo()
-    registry.taxonomies.cache_clear()
+    registry.forget()
 
 
 # --- all pages ---
@@ -179,7 +180,9 @@ def test_every_command_of_a_page_has_options_that_exist() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("arguments", [("classify", "x", "--labls", "a"), ("classfy", "x"), ("taxonomies", "a", "b")])
+@pytest.mark.parametrize(
+    "arguments", [("classify", "x", "--labls", "a"), ("classfy", "x"), ("taxonomies", "show", "a", "b")]
+)
 def test_a_wrong_command_is_found(arguments: tuple[str, ...]) -> None:
     with pytest.raises((click.UsageError, AssertionError)):
         check_options(main, arguments)
@@ -297,7 +300,7 @@ def test_every_command_of_the_quick_start_runs(
     for line in found.splitlines():
         if line.startswith("cp "):
             shutil.copy(*line.split()[1:])
-            registry.taxonomies.cache_clear()
+            registry.forget()
         if line.startswith(".venv/bin/python main.py "):
             ran = CliRunner().invoke(main, shlex.split(line)[2:], catch_exceptions=False)
             assert ran.exit_code == 0, f"{line}: {ran.output}"
@@ -321,7 +324,7 @@ def test_an_example_is_answered_as_it_says(page: Path, own_shelf: Path, embedded
     text = page.read_text(encoding="utf-8")
     for name in re.findall(r"^cp docs/examples/(\S+) prompts/taxonomies/$", text, re.MULTILINE):
         shutil.copy(DOCS / "examples" / name, own_shelf)
-    registry.taxonomies.cache_clear()
+    registry.forget()
     asked = re.findall(
         r"-d '(\{.*?\})'\n```\n\n\| text \| labels \|\n\|---\|---\|\n((?:\|[^\n]*\|\n)+)", text, re.DOTALL
     )
@@ -336,7 +339,7 @@ def test_an_example_is_answered_as_it_says(page: Path, own_shelf: Path, embedded
 
 
 def test_the_labelled_messages_of_the_gym_give_about_the_figure_that_is_told(embedded: Matcher) -> None:
-    gym = registry.load_taxonomy(DOCS / "examples" / "gym.yaml")
+    gym = load_taxonomy(DOCS / "examples" / "gym.yaml")
     rows = load(DOCS / "examples" / "gym.csv", gym, Fields(text="text", labels="labels")).examples
     found = embedded.classify([row.text for row in rows], gym)
     figure = METRICS["micro-F1"](*(indicator([one.labels for one in some], gym) for some in (rows, found)))

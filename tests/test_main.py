@@ -88,7 +88,7 @@ def test_scores_are_shown_on_demand() -> None:
         (["classify", "x", "--labels", "a", "--taxonomy", "tmdb"], "either --labels or --taxonomy"),
         (["classify", "x", "--labels", "a,A"], "differ only in case"),
         (["classify", "x", "--single", "--max-labels", "2"], "max_labels cannot be 2"),
-        (["taxonomies", "tmbd"], "did you mean 'tmdb'"),
+        (["taxonomies", "show", "tmbd"], "did you mean 'tmdb'"),
         (["prompts", "show", "nothing"], "there is no prompt 'nothing'"),
         (["evaluate", "--data", "none.jsonl"], "No such file"),
     ],
@@ -106,7 +106,7 @@ def test_a_taxonomy_may_come_from_a_file(away: Path) -> None:
     )
     told = call("classify", "The lake is frozen over.", "--taxonomy", "weather.yaml", "--json")
     assert json.loads(told.stdout)["labels"] == ["snow"]
-    assert "heat wave" in call("taxonomies", "weather.yaml").stdout
+    assert "heat wave" in call("taxonomies", "show", "weather.yaml").stdout
     refused = call("classify", "x", "--taxonomy", "wether.yaml")
     assert (refused.exit_code, "there is no file wether.yaml" in refused.stderr) == (1, True)
 
@@ -148,10 +148,10 @@ def test_prompts_show_prints_the_very_messages() -> None:
 
 def test_taxonomies_and_prompts_are_listed() -> None:
     header, *listed = call("taxonomies").stdout.splitlines()
-    assert header.split() == "taxonomy labels subject per text".split()
-    assert "imdb 22 film up to 5 labels".split() in [line.split() for line in listed]
-    assert call("taxonomies", "tmdb").stdout.splitlines()[0].split() == ["label", "description"]
-    assert "Foreign" in call("taxonomies", "tmdb").stdout
+    assert header.split() == "taxonomy labels subject per text from".split()
+    assert "imdb 22 film up to 5 labels bundled".split() in [line.split() for line in listed]
+    assert call("taxonomies", "show", "tmdb").stdout.splitlines()[0].split() == ["label", "description"]
+    assert "Foreign" in call("taxonomies", "show", "tmdb").stdout
     names = [taxonomy["name"] for taxonomy in json.loads(call("taxonomies", "--json").stdout)]
     assert names == ["emotions", "imdb", "intents", "news", "sentiment", "tickets", "tmdb"]
     assert call("prompts").stdout.splitlines()[0].split() == ["prompt", "digest", "about"]

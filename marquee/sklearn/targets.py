@@ -13,7 +13,7 @@ from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 
 from eval.metrics import Labels
-from prompts import registry
+from marquee.classification import load_taxonomy
 from prompts.errors import InvalidDataset
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
@@ -82,7 +82,7 @@ def taxonomy_of(given: TaxonomyParameter | None) -> Taxonomy | None:
         InvalidTaxonomy: the labels break a rule.
     """
     if given is None or isinstance(given, str | Taxonomy):
-        return None if given is None else registry.taxonomy_from(given)
+        return None if given is None else load_taxonomy(given)
     return Taxonomy.of(given, name=_OWN, allow_none=len(given) > 1)
 
 

@@ -23,6 +23,7 @@ from marquee.factory import RequestOptions
 from prompts import registry
 from prompts.errors import fault_of, shown
 from prompts.taxonomy import Taxonomy
+from prompts.taxonomy_file import LabelOrName
 from prompts.text import Text
 from service.problems import problem_body
 from service.schemas.answer_parts import ItemProblem, LookupAnswer, TokenUsage
@@ -107,7 +108,7 @@ class ClassifyRequest(FilmFields):
         None, min_length=1, description="a batch of texts: strings, or objects with the fields of one text"
     )
     taxonomy: str | None = Field(None, description="name of a taxonomy; see GET /taxonomies")
-    labels: list[registry.LabelOrName] | None = Field(
+    labels: list[LabelOrName] | None = Field(
         None, min_length=1, description="a taxonomy of your own: names, or objects with name, description, aliases"
     )
     multi: bool | None = Field(None, description="whether a text may have several labels")

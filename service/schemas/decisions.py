@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from llm.classifier import Usage
 from prompts.errors import shown
-from prompts.registry import LabelDescription, LabelName
+from prompts.taxonomy_file import LabelDescription, LabelName
 
 _MAX_QUESTIONS, _MAX_CHOICES, _MAX_LEVELS = 400, 255, 10  # of OpenAI's API
 _NO_EFFECT = "accepted, without effect"

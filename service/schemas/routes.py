@@ -157,6 +157,7 @@ class TaxonomiesAnswer(_RouteAnswer):
 
     default: str = Field(description="taxonomy of requests that name none")
     taxonomies: list[TaxonomyAnswer]
+    skipped: list[str] = Field(description="errors of files that cannot be used as they are now")
 
 
 class PromptEntry(_RouteAnswer):
@@ -172,12 +173,16 @@ class PromptsAnswer(_RouteAnswer):
     """The prompts that requests may name."""
 
     prompts: list[PromptEntry]
+    skipped: list[str] = Field(description="errors of files that cannot be used as they are now")
 
 
 class HealthAnswer(_RouteAnswer):
     """The process is alive."""
 
     status: Literal["ok"]
+    skipped: list[str] | None = Field(
+        None, description="errors of files of taxonomies and prompts that cannot be used as they are now"
+    )
 
 
 class ReadyAnswer(_RouteAnswer):

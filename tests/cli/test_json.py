@@ -30,6 +30,7 @@ CASES: dict[str, tuple[tuple[str, ...], set[str] | None]] = {
     "bulk --dry-run": (("films.jsonl", "--dry-run", "--text-field", "plot"), {"rows", "texts", "seconds"}),
     "similar": (("A duel at noon.",), {"films"}),
     "taxonomies": ((), None),
+    "taxonomies show": (("tmdb",), {"name", "labels", "digest"}),
     "prompts": ((), None),
     "prompts show": (("plot", "--text", "x"), None),
     "evaluate": ((*DATA, "--systems", "prior:prior"), {"out", "report", "metrics"}),

@@ -215,7 +215,7 @@ def completed(line: str) -> list[str]:
         ("marquee train tfidf-l", ["tfidf-lr"]),
         ("marquee classify --taxonomy s", ["sentiment"]),
         ("marquee serve --taxonomy tm", ["tmdb"]),
-        ("marquee taxonomies em", ["emotions"]),
+        ("marquee taxonomies show em", ["emotions"]),
         ("marquee prompts show plot", ["plot", "plot.v1", "plot.v2"]),
         ("marquee classify --prompt comp", ["company", "company.v1", "company.v2"]),
         ("marquee classify --strategy ye", ["yes_no"]),

@@ -374,11 +374,11 @@ def test_a_keys_file_that_holds_no_keys_is_one_line_that_names_it(away: Path, co
 @pytest.fixture
 def own_taxonomy(away: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The setting names a file."""
-    registry.taxonomies.cache_clear()
+    registry.forget()
     (away / "own.yaml").write_text("labels: [magic, cooking]\nmulti: false\n", encoding="utf-8")
     monkeypatch.setenv("MARQUEE_TAXONOMY", "own.yaml")
     yield
-    registry.taxonomies.cache_clear()
+    registry.forget()
 
 
 @pytest.mark.usefixtures("own_taxonomy")

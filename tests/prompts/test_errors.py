@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from corpus.config import Config
 from marquee.settings import Settings, environment_name, read_settings
 from prompts.errors import InvalidSetting, fault_of
-from prompts.registry import TaxonomyFile
+from prompts.taxonomy_file import TaxonomyFile, load_taxonomy
 from service.foreign_names import FOREIGN_NAMES
 from service.schemas.classify import ClassifyRequest, PromptRequest
 from service.schemas.decisions import DecisionRequest
@@ -188,7 +188,6 @@ def test_a_foreign_name_leads_to_a_field_or_to_advice() -> None:
 
 def test_a_file_of_yaml_is_refused_in_plain_words(tmp_path: Path) -> None:
     from prompts.errors import InvalidTaxonomy
-    from prompts.registry import load_taxonomy
 
     for text in ("", "7", "labels: 7", "labels: []\nmulti: maybe", "a: {b: [c]}"):
         (tmp_path / "t.yaml").write_text(text)

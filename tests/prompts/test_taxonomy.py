@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from prompts import registry
 from prompts.errors import InvalidPrompt, InvalidTaxonomy, UnknownName
 from prompts.taxonomy import Label, Taxonomy
+from prompts.taxonomy_file import load_taxonomy
 
 TMDB = registry.taxonomy("tmdb")
 
@@ -139,7 +140,7 @@ def test_a_faulty_file_is_refused_with_the_place_of_the_fault(tmp_path: Path, te
     path = tmp_path / "own.yaml"
     path.write_text(text)
     with pytest.raises(InvalidTaxonomy, match=said):
-        registry.load_taxonomy(path)
+        load_taxonomy(path)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +158,7 @@ def test_a_faulty_file_is_refused_with_the_place_of_the_fault(tmp_path: Path, te
 )
 def test_names_are_the_words_that_the_file_shows(tmp_path: Path, text: str, names: tuple[str, ...]) -> None:
     (tmp_path / "own.yaml").write_text(text, encoding="utf-8")
-    assert registry.load_taxonomy(tmp_path / "own.yaml").names == names
+    assert load_taxonomy(tmp_path / "own.yaml").names == names
 
 
 @pytest.mark.parametrize(
@@ -176,7 +177,7 @@ def test_a_file_in_another_encoding_is_refused_with_its_name_and_the_line(
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises((InvalidTaxonomy, InvalidPrompt), match=f"{path}:{line} is .*save the file as UTF-8"):
-        registry.load_taxonomy(path) if name.endswith(".yaml") else registry.load_prompt(path)
+        load_taxonomy(path) if name.endswith(".yaml") else registry.load_prompt(path)
 
 
 @pytest.fixture
@@ -193,8 +194,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def _forget() -> None:
-    registry.taxonomies.cache_clear()
-    registry.prompts.cache_clear()
+    registry.forget()
 
 
 @pytest.mark.parametrize("content", [b"labels: [", b"labels: []", b"\xff\xfe", b"", b"- a", b"labels: [a, a]"])

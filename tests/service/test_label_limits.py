@@ -7,8 +7,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from llm.embedded.matcher import Matcher
-from prompts import registry
 from prompts.errors import InvalidTaxonomy
+from prompts.taxonomy_file import load_taxonomy
 from service.app import create_app
 from service.services import Services
 from similarity.index.builder import FilmSource, build
@@ -58,7 +58,7 @@ def test_a_long_label_of_a_file_is_an_error(tmp_path: Path, label: dict[str, Any
     file = tmp_path / "own.yaml"
     file.write_text(yaml.safe_dump({"labels": [{"name": "Drama"}, label]}, allow_unicode=True), encoding="utf-8")
     with pytest.raises(InvalidTaxonomy) as raised:
-        registry.load_taxonomy(file)
+        load_taxonomy(file)
     assert field in str(raised.value)
     assert said in str(raised.value)
 
