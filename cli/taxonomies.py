@@ -1,4 +1,4 @@
-"""`main.py taxonomies`: list them, show one, check a file, and suggest one from texts."""
+"""`main.py taxonomies`: list them, and show one."""
 
 from __future__ import annotations
 
@@ -25,15 +25,13 @@ class TaxonomyGroup(click.Group):
     "taxonomies",
     cls=TaxonomyGroup,
     invoke_without_command=True,
-    short_help="List, show, check or suggest taxonomies.",
-    epilog=examples(
-        "taxonomies", "taxonomies show tickets", "taxonomies check labels.yaml", "taxonomies suggest texts.csv"
-    ),
+    short_help="List the taxonomies, or show one.",
+    epilog=examples("taxonomies", "taxonomies --json", "taxonomies show tickets"),
 )
 @json_option
 @click.pass_context
 def taxonomies_group(ctx: click.Context, as_json: bool) -> None:
-    """List the taxonomies; show one, check a file, or suggest one from texts.
+    """List the taxonomies, or show one.
 
     Files of MARQUEE_TAXONOMIES are listed with their path. The log, on standard error, names files that cannot be used.
     """
