@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import click
@@ -114,7 +115,7 @@ def fusion(data: Path, options: DataOptions, strategy: str | None, prompt: str |
 
 
 @click.command(
-    short_help="Learn thresholds from labelled texts.",
+    short_help="Calibrate scores with labelled texts.",
     epilog=examples(
         "calibrate --data films.jsonl --strategy label_tokens",
         "calibrate --data texts.jsonl --strategy yes_no --unlabelled",
@@ -135,11 +136,17 @@ def fusion(data: Path, options: DataOptions, strategy: str | None, prompt: str |
 def calibrate(
     data: Path, options: DataOptions, strategy: str, prompt: str | None, unlabelled: bool, as_json: bool
 ) -> None:  # fmt: skip
-    """Learn how the scores of a strategy become labels: a threshold, or a bias correction from unlabelled texts."""
+    """Learn how the scores of a strategy become labels.
+
+    From labelled texts: a line per label in the log-odds, or one threshold where lines do not raise the quality. From
+    unlabelled texts: a correction of the bias.
+    """
     from eval.calibration import correct_bias, tune_threshold
     from eval.datasets import texts_of
+    from llm.embedded.matcher import matcher
     from llm.thresholds import ThresholdStore
-    from marquee.factory import RequestOptions, backend_of, language_model
+    from llm.wrappers.combined import Shortlist
+    from marquee.factory import RequestOptions, backend_of, candidates_of, language_model
     from prompts import registry
     from prompts.files import check_output
 
@@ -151,11 +158,20 @@ def calibrate(
         texts = texts_of(
             data, options.text_field, options.limit or 500, options.data_format, options.title_field, options.dialect
         )
-        fitted = correct_bias(model, options.taxonomy, path, texts, data.name)
+        learned, quality = correct_bias(model, options.taxonomy, path, texts, data.name), {}
     else:
         loaded = options.load(data)
-        fitted = tune_threshold(model, loaded.taxonomy, path, loaded.examples, data.name)
+        offered = candidates_of(settings, loaded.taxonomy)
+        around = partial(Shortlist, matcher(), candidates=offered) if offered else None
+        tuned = tune_threshold(model, loaded.taxonomy, path, loaded.examples, data.name, around)
+        learned, quality = tuned.threshold, {"texts": tuned.texts, "before": tuned.before, "after": tuned.after}
     if as_json:
-        return print_json({**asdict(fitted), "path": path})
-    click.echo(f"threshold {fitted.threshold:.3f}, {len(fitted.logit_offsets)} labels corrected; saved in {path}")
+        return print_json({**asdict(learned), **quality, "path": path})
+    verb = "calibrated" if learned.slopes else "corrected"
+    click.echo(f"threshold {learned.threshold:.3f}, {len(learned.logit_offsets)} labels {verb}; saved in {path}")
+    if quality:
+        numbers = [f"{name} {tuned.before[name]:.3f} before, {tuned.after[name]:.3f} after" for name in tuned.after]
+        say(f"on {tuned.texts} texts, cross-validated: {'; '.join(numbers)}")
+        if not learned.slopes:
+            say("a line per label gains nothing on these texts; one threshold was learned")
     return None

@@ -1,13 +1,13 @@
 """Calibration on validation texts: logistic (Platt) fits, thresholds of strategies, and the margin of a cascade.
 
-Two logistic fits of another kind are elsewhere: ``eval.baselines.thresholds`` shrinks each label towards all labels,
-and ``training.matcher.calibration`` shares slopes among labels.
+Logistic fits of another kind are elsewhere: ``llm.label_calibration`` and ``eval.baselines.thresholds`` shrink each
+label towards all labels, and ``training.matcher.calibration`` shares slopes among labels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.datasets import Example
-from llm.classifier import Classifier, Prediction
+from eval.metrics import CALIBRATION, indicator
+from llm.classifier import Classifier, Prediction, Problem
+from llm.label_calibration import fit_lines
 from llm.language_model import LanguageModel
-from llm.thresholds import LabelThreshold, ThresholdStore, batch_calibration, default, fit
+from llm.thresholds import LabelThreshold, ThresholdStore, batch_calibration, default, fit, micro_f1
 from llm.wrappers.combined import FittedMargin, fit_margin
 from prompts.errors import InvalidDataset
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 
 Numbers = NDArray[np.float64]
+_FOLDS, _LEAST_TEXTS = 5, 10  # of the cross-validation; fewer texts give no lines
 _LEAST = 1e-6  # scores are clipped to [1e-6, 1 - 1e-6]
 
 
@@ -59,24 +62,91 @@ def fit_logistic(features: NDArray[np.floating], targets: NDArray[Any], c: float
     return regression.coef_[0], float(regression.intercept_[0])
 
 
-def tune_threshold(
-    model: LanguageModel, taxonomy: Taxonomy, path: Path, examples: Sequence[Example], origin: str
-) -> LabelThreshold:
-    """Learn a threshold from a strategy's scores on validation texts, and store it in ``path``.
+@dataclass(frozen=True)
+class Tuned:
+    """A learned threshold, and the quality on the texts it was learned from, cross-validated.
 
-    ``origin`` names the texts in messages.
+    Attributes:
+        threshold: the threshold, with a line per label where lines are not worse.
+        texts: number of texts with a prediction.
+        before: micro-F1 and ECE of one threshold for all labels.
+        after: those of what was learned.
+    """
+
+    threshold: LabelThreshold
+    texts: int
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+
+
+def tune_threshold(
+    model: LanguageModel,
+    taxonomy: Taxonomy,
+    path: Path,
+    examples: Sequence[Example],
+    origin: str,
+    around: Callable[[LanguageModel], Classifier] | None = None,
+) -> Tuned:
+    """Learn how a strategy's scores become labels from validation texts, and store it in ``path``.
+
+    A line per label (``llm.label_calibration``) replaces the threshold for all labels unless its cross-validated
+    micro-F1 is lower. ``origin`` names the texts in messages; ``around`` wraps the model as in use (``Shortlist``).
 
     Raises:
         InvalidDataset: no text has a prediction.
     """
     raw, texts = _uncalibrated(model), [example.text for example in examples]
-    predictions = raw.classify(texts, taxonomy)
+    predictions = (around(raw) if around else raw).classify(texts, taxonomy)
     _without_problems(predictions, origin)
-    pairs = zip(predictions, examples, strict=True)
-    scores, labels = zip(*((one.scores, example.labels) for one, example in pairs if not one.problem), strict=True)
-    threshold = fit(scores, labels, taxonomy, raw.mutually_exclusive(taxonomy))
+    pairs = [(one, two) for one, two in zip(predictions, examples, strict=True) if not one.problem]
+    offsets: Mapping[str, float] | Problem = {}
+    if not any(one.shortlist for one, _ in pairs):
+        offsets = replace(raw, bias=model.bias).bias_offsets(pairs[0][1].text, taxonomy)
+    scored = _CalibrationTexts(
+        [one.scores for one, _ in pairs], [two.labels for _, two in pairs], taxonomy, raw.mutually_exclusive(taxonomy),
+        {} if isinstance(offsets, Problem) else offsets,
+    )  # fmt: skip
+    before, after = (
+        scored.cross_validated(learn) for learn in (_CalibrationTexts.one_threshold, _CalibrationTexts.lines)
+    )
+    better = len(pairs) >= _LEAST_TEXTS and after["micro-F1"] >= before["micro-F1"]
+    # With one threshold, the service estimates the offsets against the bias itself.
+    threshold = scored.lines() if better else replace(scored.one_threshold(), logit_offsets={})
     _store(raw, texts, taxonomy, path, threshold)
-    return threshold
+    return Tuned(threshold, len(pairs), before, after if better else before)
+
+
+@dataclass(frozen=True)
+class _CalibrationTexts:
+    """Uncalibrated scores and true labels of texts; ``offsets`` correct the bias of the model without calibration."""
+
+    scores: Sequence[Mapping[str, float]]
+    truth: Sequence[Sequence[str]]
+    taxonomy: Taxonomy
+    exclusive: bool
+    offsets: Mapping[str, float]
+
+    def one_threshold(self) -> LabelThreshold:
+        corrected = [LabelThreshold(0.0, self.offsets).adjusted(row, self.exclusive) for row in self.scores]
+        return replace(fit(corrected, self.truth, self.taxonomy, self.exclusive), logit_offsets=self.offsets)
+
+    def lines(self) -> LabelThreshold:
+        return fit_lines(self.scores, self.truth, self.taxonomy, self.exclusive, self.offsets)
+
+    def at(self, places: Sequence[int]) -> _CalibrationTexts:
+        scores, truth = [self.scores[place] for place in places], [self.truth[place] for place in places]
+        return replace(self, scores=scores, truth=truth)
+
+    def cross_validated(self, learn: Callable[[_CalibrationTexts], LabelThreshold]) -> Mapping[str, float]:
+        """Micro-F1 and ECE of what is learned from the texts of the other folds."""
+        places = range(len(self.scores))
+        folds = [learn(self.at([place for place in places if place % _FOLDS != fold])) for fold in range(_FOLDS)]
+        learned = [folds[place % _FOLDS] for place in places]
+        rows = [one.adjusted(row, self.exclusive) for one, row in zip(learned, self.scores, strict=True)]
+        chosen = [one.choose(row, self.taxonomy, self.exclusive) for one, row in zip(learned, rows, strict=True)]
+        columns = np.array([[row.get(name, 0.0) for name in self.taxonomy.names] for row in rows])
+        ece = CALIBRATION["ECE"](indicator(self.truth, self.taxonomy), columns)
+        return {"micro-F1": round(micro_f1(chosen, self.truth), 4), "ECE": round(ece, 4)}
 
 
 def correct_bias(

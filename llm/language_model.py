@@ -81,7 +81,7 @@ class LanguageModel:
             strategy.name,
             strategy.fingerprint_parts(taxonomy),
             decoding,
-            asdict(self.threshold(text, taxonomy)),
+            self.threshold(text, taxonomy).parts,
             BIAS_VERSION if self._corrects_bias(text, taxonomy) else 0,
         ]
         return digest_of(json.dumps(everything, sort_keys=True))
@@ -91,9 +91,14 @@ class LanguageModel:
         return self.thresholds.get(self.threshold_key(text, taxonomy), self.mutually_exclusive(taxonomy))
 
     def threshold_key(self, text: Text, taxonomy: Taxonomy) -> str:
-        """Key of a learned threshold: model, strategy, prompt and taxonomy."""
+        """Key of a learned threshold: model, strategy, prompt and taxonomy, of which a shortlist offers a part."""
         prompt = self._prompt(text, taxonomy)
-        return " ".join((self.name, self.strategy_for(taxonomy).name, prompt.name, taxonomy.versioned_name))
+        labels = taxonomy.whole if isinstance(taxonomy, Candidates) else taxonomy.versioned_name
+        return " ".join((self.name, self.strategy_for(taxonomy).name, prompt.name, labels))
+
+    def bias_offsets(self, text: Text, taxonomy: Taxonomy) -> Mapping[str, float] | Problem:
+        """Offsets that correct the bias towards labels for this text, or why there are none; empty: not corrected."""
+        return self._bias(text, taxonomy) if self._corrects_bias(text, taxonomy) else {}
 
     def mutually_exclusive(self, taxonomy: Taxonomy) -> bool:
         """Whether the labels' scores, and that of "none", sum to 1."""
@@ -153,14 +158,15 @@ class LanguageModel:
         prediction = Prediction(answer.labels, source, answer.scores, *known, score_type=score_type)
         if strategy.returns_labels or answer.problem:
             return prediction
-        threshold = self.threshold(text, taxonomy)
-        if self._corrects_bias(text, taxonomy):
-            offsets = self._bias(text, taxonomy)
-            if isinstance(offsets, Problem):
-                return replace(prediction, scores={}, score_type=None, problem=offsets)
+        threshold, offsets = self.threshold(text, taxonomy), self.bias_offsets(text, taxonomy)
+        if isinstance(offsets, Problem):
+            return replace(prediction, scores={}, score_type=None, problem=offsets)
+        if offsets:
             threshold = replace(threshold, logit_offsets=offsets)
         scores = threshold.adjusted(answer.scores, mutually_exclusive)
-        return replace(prediction, labels=threshold.choose(scores, taxonomy, mutually_exclusive), scores=scores)
+        labels = threshold.choose(scores, taxonomy, mutually_exclusive)
+        score_type = "probability" if threshold.separate else score_type
+        return replace(prediction, labels=labels, scores=scores, score_type=score_type)
 
     def _source(self, text: Text, strategy: Strategy, taxonomy: Taxonomy) -> AnswerSource:
         prompt = self._prompt(text, taxonomy).versioned_name

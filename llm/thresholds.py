@@ -1,6 +1,7 @@
-"""Thresholds from scores to labels, with logit offsets against bias, and the file that stores learned ones.
+"""Thresholds from scores to labels, with a line per label in the log-odds, and the file that stores learned ones.
 
-``fit`` learns a threshold from labelled texts, ``batch_calibration`` offsets from the scores of unlabelled ones.
+``fit`` learns a threshold from labelled texts, ``batch_calibration`` offsets from the scores of unlabelled ones, and
+``llm.label_calibration`` slopes and offsets from labelled ones.
 """
 
 from __future__ import annotations
@@ -8,9 +9,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from prompts.errors import InvalidSetting
 from prompts.files import digest_of, locked, read_json, write_text_atomically
@@ -23,25 +24,38 @@ if TYPE_CHECKING:
 _SHARE, _PROBABILITY = 0.05, 0.5
 Value = TypeVar("Value", bound="DataclassInstance")
 _EPSILON = 1e-6  # minimum distance of probabilities from 0 and 1 before logarithms
+_MOST = 500.0  # largest exponent
 NONE = ""
 """Key of "none of these labels" in ``logit_offsets``; no label has an empty name."""
 
 
 @dataclass(frozen=True)
 class LabelThreshold:
-    """From scores to labels: the minimum score of a label, after offsets.
+    """From scores to labels: the minimum score of a label, after a line in its log-odds.
 
-    ``logit_offsets`` are added to each label's log-odds (or log-probability, where labels are mutually exclusive); 0
-    for missing labels. ``NONE`` is the key of "none" among mutually exclusive labels.
+    Each label's log-odds (or log-probability, where labels are mutually exclusive) is multiplied by its slope, and its
+    offset is added. ``NONE`` is the key of "none" among mutually exclusive labels.
+
+    Attributes:
+        threshold: minimum score of a label.
+        logit_offsets: offset of each label; 0 for missing labels.
+        slopes: slope of each label; 1 for missing labels.
+        separate: whether mutually exclusive scores become a probability per label, which need not sum to 1.
     """
 
     threshold: float
     logit_offsets: Mapping[str, float] = field(default_factory=dict)
+    slopes: Mapping[str, float] = field(default_factory=dict)
+    separate: bool = False
 
     def adjusted(self, scores: Mapping[str, float], mutually_exclusive: bool) -> dict[str, float]:
-        """The scores after the offsets, best first; mutually exclusive ones and "none" still sum to 1."""
-        if self.logit_offsets:
-            scores = (_offset_shares if mutually_exclusive else _offset_each)(scores, self.logit_offsets)
+        """The scores after slopes and offsets, best first.
+
+        Mutually exclusive ones and "none" still sum to 1, unless they become ``separate``.
+        """
+        if self.logit_offsets or self.slopes:
+            adjust = self._adjusted_shares if mutually_exclusive and not self.separate else self._adjusted_each
+            scores = adjust(scores)
         return dict(sorted(scores.items(), key=lambda pair: -pair[1]))
 
     def choose(
@@ -53,7 +67,8 @@ class LabelThreshold:
         "none" has a higher share than the best one.
         """
         ranked = sorted(scores, key=lambda name: -scores[name])
-        if mutually_exclusive and taxonomy.allow_none and scores[ranked[0]] < none_probability(scores):
+        competing = mutually_exclusive and not self.separate and taxonomy.allow_none
+        if competing and scores[ranked[0]] < none_probability(scores):
             return ()
         chosen = [name for name in ranked if scores[name] >= self.threshold][: taxonomy.max_labels]
         return tuple(chosen or ([] if taxonomy.allow_none else ranked[:1]))
@@ -61,10 +76,35 @@ class LabelThreshold:
     def rule(self, taxonomy: Taxonomy, mutually_exclusive: bool = False) -> str:
         """The rule in words; rules that may choose differently have different words."""
         least = "" if taxonomy.allow_none else ", the best one at least"
-        least = ', none where "none" scores highest' if taxonomy.allow_none and mutually_exclusive else least
-        digest = digest_of(json.dumps(dict(self.logit_offsets), sort_keys=True), 8)
-        corrected = f", {len(self.logit_offsets)} labels corrected ({digest})" if self.logit_offsets else ""
-        return f"score from {self.threshold!r} on, at most {taxonomy.max_labels}{least}{corrected}"
+        if taxonomy.allow_none and mutually_exclusive and not self.separate:
+            least = ', none where "none" scores highest'
+        digest = digest_of(json.dumps([dict(self.logit_offsets), dict(self.slopes), self.separate], sort_keys=True), 8)
+        verb = "calibrated" if self.slopes else "corrected"
+        changed = f", {len(self.logit_offsets)} labels {verb} ({digest})" if self.logit_offsets else ""
+        return f"score from {self.threshold!r} on, at most {taxonomy.max_labels}{least}{changed}"
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """What answers depend on, for fingerprints; parts that are not learned are left out."""
+        return {name: value for name, value in asdict(self).items() if value or name in ("threshold", "logit_offsets")}
+
+    def _adjusted_each(self, scores: Mapping[str, float]) -> dict[str, float]:
+        logits = {name: self._line(name, _log_odds(score)) for name, score in scores.items()}
+        return {name: 1 / (1 + math.exp(min(-logit, _MOST))) for name, logit in logits.items()}
+
+    def _adjusted_shares(self, scores: Mapping[str, float]) -> dict[str, float]:
+        shares = {**scores, NONE: none_probability(scores)}
+        if self.slopes:  # learned from clipped shares
+            shares = {name: max(_EPSILON, share) for name, share in shares.items() if name or NONE in self.slopes}
+        weights = {
+            name: share ** self.slopes.get(name, 1.0) * math.exp(self.logit_offsets.get(name, 0.0))
+            for name, share in shares.items()
+        }
+        total = sum(weights.values())
+        return {name: weights[name] / total for name in scores} if total else dict(scores)
+
+    def _line(self, name: str, logit: float) -> float:
+        return self.slopes.get(name, 1.0) * logit + self.logit_offsets.get(name, 0.0)
 
 
 def default(mutually_exclusive: bool) -> LabelThreshold:
@@ -171,23 +211,11 @@ class ThresholdStore:
 
     def get(self, key: str, mutually_exclusive: bool) -> LabelThreshold:
         learned = self._learned.get(key) or default(mutually_exclusive)
-        return learned if self._threshold is None else LabelThreshold(self._threshold, learned.logit_offsets)
+        return learned if self._threshold is None else replace(learned, threshold=self._threshold)
 
     def put(self, key: str, threshold: LabelThreshold) -> None:
         """Store a threshold; see ``LearnedStore.put``."""
         self._learned.put({key: threshold})
-
-
-def _offset_each(scores: Mapping[str, float], offsets: Mapping[str, float]) -> dict[str, float]:
-    logits = {name: _log_odds(score) + offsets.get(name, 0.0) for name, score in scores.items()}
-    return {name: 1 / (1 + math.exp(-logit)) for name, logit in logits.items()}
-
-
-def _offset_shares(scores: Mapping[str, float], offsets: Mapping[str, float]) -> dict[str, float]:
-    shares = {**scores, NONE: none_probability(scores)}
-    weights = {name: share * math.exp(offsets.get(name, 0.0)) for name, share in shares.items()}
-    total = sum(weights.values())
-    return {name: weights[name] / total for name in scores} if total else dict(scores)
 
 
 def _log_odds(probability: float) -> float:

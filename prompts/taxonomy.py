@@ -116,7 +116,9 @@ class Taxonomy:
     @cached_property
     def digest(self) -> str:
         """12 hex digits that change whenever anything in the taxonomy does."""
-        canonical = json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+        parts = asdict(self)
+        parts.pop("whole", None)  # of Candidates: the labels alone decide about an answer
+        canonical = json.dumps(parts, sort_keys=True, ensure_ascii=False)
         return digest_of(canonical, 12)
 
     @property
@@ -246,5 +248,12 @@ def _carries_meaning(mark: str) -> bool:
     return mark in _MEANINGFUL or (mark not in _IDLE_SYMBOLS and unicodedata.category(mark)[0] not in "PZC")
 
 
+@dataclass(frozen=True)
 class Candidates(Taxonomy):
-    """The labels of a taxonomy that a shortlist left for one text; other texts have other candidates."""
+    """The labels of a taxonomy that a shortlist left for one text; other texts have other candidates.
+
+    Attributes:
+        whole: versioned name of the taxonomy.
+    """
+
+    whole: str = ""

@@ -19,6 +19,7 @@ from scipy.special import expit
 
 from eval.calibration import log_odds
 from eval.metrics import Labels
+from llm.label_calibration import best_cut
 
 Rule = Literal["global", "per-label", "top-k", "best"]
 Objective = Literal["micro", "macro", "both"]
@@ -105,9 +106,9 @@ def _per_label(scores: NDArray[np.floating], truth: Labels, objective: Objective
     odds = log_odds(scores)
     slopes, shifts = _calibration(odds, truth)
     calibrated = expit(slopes * odds + shifts)
-    common = _best_cut(calibrated.ravel())
+    common = best_cut(calibrated.ravel())
     cuts = [
-        _interpolated(_best_cut(column), common, _OWN[objective] * support / (support + _SHRINKAGE))
+        _interpolated(best_cut(column), common, _OWN[objective] * support / (support + _SHRINKAGE))
         for column, support in zip(calibrated.T, truth.sum(axis=0), strict=True)
     ]
     found: NDArray[np.float64] = expit((log_odds(np.array(cuts)) - shifts) / slopes)
@@ -140,15 +141,6 @@ def _fitted(odds: NDArray[np.float64], truth: NDArray[np.bool_], slope_penalty: 
         return entropy + penalty, np.array(gradient)
 
     return minimize(loss, [1.0, 0.0], jac=True, bounds=[(_LEAST_SLOPE, None), (None, None)], method="L-BFGS-B").x
-
-
-def _best_cut(probabilities: NDArray[np.float64]) -> float:
-    """The threshold of the highest expected F1 for calibrated probabilities."""
-    falling = np.sort(probabilities)[::-1]
-    expected = falling.cumsum() / (np.arange(1, len(falling) + 1) + probabilities.sum())
-    best = int(expected.argmax())
-    below = falling[best + 1] if best + 1 < len(falling) else 0.0
-    return float((falling[best] + below) / 2)
 
 
 def _interpolated(own: float, common: float, share: float) -> float:

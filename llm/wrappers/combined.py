@@ -107,7 +107,7 @@ class Shortlist:
     def _candidates(self, scored: Prediction, taxonomy: Taxonomy) -> Taxonomy:
         best = set(sorted(scored.scores, key=lambda name: -scored.scores[name])[: self.candidates])
         labels = tuple(label for label in taxonomy.predictable if label.name in best)
-        return Candidates(**{**_fields(taxonomy), "labels": labels})
+        return Candidates(**{**_fields(taxonomy), "labels": labels}, whole=taxonomy.versioned_name)
 
 
 def label_permutations(taxonomy: Taxonomy, number: int, seed: int = 0) -> list[Taxonomy]:

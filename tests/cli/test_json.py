@@ -52,7 +52,7 @@ CASES: dict[str, tuple[tuple[str, ...], set[str] | None]] = {
 }
 OF_AN_ENDPOINT: dict[str, tuple[tuple[str, ...], set[str]]] = {
     "probe": ((), {"findings"}),
-    "calibrate": ((*DATA, "--strategy", "label_tokens", "--limit", "4"), {"threshold", "logit_offsets", "path"}),
+    "calibrate": ((*DATA, "--strategy", "label_tokens", "--limit", "4"), {"threshold", "slopes", "before", "path"}),
     "cascade": ((*DATA, "--limit", "4"), {"margin", "share", "micro_f1", "model"}),
     "fusion": ((*DATA, "--strategy", "label_tokens", "--limit", "12"), {"weights", "fusion_f1", "path"}),
     "distil --dry-run": (("films.jsonl", "--text-field", "plot", "--out", "made", "--teacher", "llm"), {"llm"}),

@@ -1,5 +1,6 @@
 """From scores to labels: thresholds, learnt and set, and the label-free correction of bias."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,13 +91,23 @@ def test_decisions_are_kept_by_key_and_a_set_threshold_goes_before(tmp_path: Pat
     path = tmp_path / "var" / "decisions.json"
     ThresholdStore(path).put("model letters", LabelThreshold(0.3, {"a": 0.5}))
     ThresholdStore(path).put("model yes_no", LabelThreshold(0.7))
+    line = LabelThreshold(0.2, {"a": 0.5}, {"a": 2.0}, separate=True)
+    ThresholdStore(path).put("model lines", line)
     again = ThresholdStore(path)
+    assert again.get("model lines", mutually_exclusive=True) == line
+    assert ThresholdStore(path, threshold=0.9).get("model lines", True) == replace(line, threshold=0.9)
     assert again.get("model letters", mutually_exclusive=True) == LabelThreshold(0.3, {"a": 0.5})
     assert again.get("other", mutually_exclusive=True) == default(mutually_exclusive=True)
     assert again.get("other", mutually_exclusive=False) == LabelThreshold(0.5)
     assert ThresholdStore(path, threshold=0.9).get("model letters", mutually_exclusive=True) == LabelThreshold(
         0.9, {"a": 0.5}
     )
+
+
+def test_the_parts_for_the_cache_key_are_those_of_earlier_versions_where_no_line_is_learned() -> None:
+    assert LabelThreshold(0.3, {"a": 1.0}).parts == {"threshold": 0.3, "logit_offsets": {"a": 1.0}}
+    assert LabelThreshold(0.0).parts == {"threshold": 0.0, "logit_offsets": {}}
+    assert LabelThreshold(0.0, {}, {"a": 2.0}).parts == {"threshold": 0.0, "logit_offsets": {}, "slopes": {"a": 2.0}}
 
 
 def test_a_damaged_file_is_told_and_no_file_is_no_fault(tmp_path: Path) -> None:
