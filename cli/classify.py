@@ -17,6 +17,7 @@ from cli.group import examples
 from cli.names import complete_prompt, complete_strategy, complete_taxonomy
 
 if TYPE_CHECKING:
+    from llm.classifier import Evidence, Prediction
     from marquee.client import ServiceAnswer
     from marquee.settings import Settings
     from prompts.text import Text
@@ -32,6 +33,7 @@ class ClassifyOptions:
     max_labels: int | None
     prompt: str | None
     strategy: str | None
+    explain: bool
     cache: bool
 
 
@@ -40,7 +42,7 @@ class ClassifyOptions:
     epilog=examples(
         'classify "A smith forges a magic sword."',
         'classify "The app crashes." --labels bug --labels billing --single',
-        'classify "Great stay." --taxonomy sentiment --scores',
+        'classify "Great stay." --taxonomy sentiment --scores --explain',
         'classify "Great stay." --base-url http://127.0.0.1:8000/v1 --json',
     ),
 )
@@ -68,6 +70,7 @@ class ClassifyOptions:
         shell_complete=complete_strategy,
         help="Strategy of the language model: auto, json_list, label_likelihood, label_tokens, yes_no, decisions_api.",
     ),
+    click.option("--explain", is_flag=True, help="Print the passages of the text that support each label."),
     click.option("--cache/--no-cache", default=True, help="Whether a cached answer may be used."),
 )
 @endpoint_options
@@ -119,7 +122,7 @@ def _text(text: str | None, overview: str | None, title: str) -> Text:
 
 def _classify_here(text: Text, options: ClassifyOptions, settings: Settings) -> ServiceAnswer:
     """Label a text in this process."""
-    from marquee.classification import load_prompt, taxonomy_of
+    from marquee.classification import explained, load_prompt, taxonomy_of
     from marquee.client import ServiceAnswer
     from marquee.factory import RequestOptions, classifier_of
 
@@ -128,7 +131,11 @@ def _classify_here(text: Text, options: ClassifyOptions, settings: Settings) -> 
     taxonomy = taxonomy_of(labels, options.taxonomy or default, options.multi, options.max_labels)
     prompt = load_prompt(options.prompt) if options.prompt else None
     request = RequestOptions.of(prompt, options.strategy, options.cache)
-    prediction = classifier_of(settings, request).classify([text], taxonomy)[0]
+    classifier = classifier_of(settings, request)
+    if options.explain:
+        (prediction,) = explained(classifier, [text], taxonomy)
+    else:
+        (prediction,) = classifier.classify([text], taxonomy)
     return ServiceAnswer(prediction, None, request.without_effect(prediction), taxonomy.subject == "film")
 
 
@@ -166,6 +173,7 @@ def _request_fields(options: ClassifyOptions) -> dict[str, Any]:
         taxonomy = registry.taxonomy_at(fields.pop("taxonomy")).shaped(fields.pop("multi"), fields.pop("max_labels"))
         fields |= taxonomy_fields(taxonomy)
     fields |= {"labels": _names(options.labels)} if options.labels else {}
+    fields |= {"explain": True} if options.explain else {}
     return {name: value for name, value in fields.items() if value is not None}
 
 
@@ -191,6 +199,8 @@ def _print_answer(answer: ServiceAnswer, scores: bool, as_json: bool) -> None:
     if scores:
         for line in _score_lines(prediction.scores, prediction.labels):
             click.echo(line)
+    for line in _evidence_lines(prediction):
+        click.echo(line)
     shortlist = prediction.shortlist
     chosen_from = f", from {shortlist.offered} of {shortlist.total} labels" if shortlist else ""
     say(f"— {prediction.source.model}{chosen_from}{', cached' if prediction.cached else ''}")
@@ -199,6 +209,23 @@ def _print_answer(answer: ServiceAnswer, scores: bool, as_json: bool) -> None:
     if lookup:
         say(f"— look-up: {lookup['note']}{' ' + lookup['url'] if 'url' in lookup else ''}")
     return None
+
+
+def _evidence_lines(prediction: Prediction) -> Iterator[str]:
+    """For each label its sentence or quote, and its words; or why it has none."""
+    for name in prediction.labels:
+        found = [one for one in prediction.evidence or () if one.label == name]
+        for one in found:
+            if one.kind != "word":
+                yield f'  {name}: "{" ".join(one.quote.split())}"{_added(one)}'
+        if words := [f"{one.quote}{_added(one)}" for one in found if one.kind == "word"]:
+            yield f"  {name}: words {', '.join(words)}"
+        if name in prediction.unexplained:
+            yield f"  {name}: no evidence; {prediction.unexplained[name]}"
+
+
+def _added(one: Evidence) -> str:
+    return "" if one.contribution is None else f" {one.contribution:+.2f}"
 
 
 def _score_lines(scores: Mapping[str, float], labels: Collection[str]) -> Iterator[str]:

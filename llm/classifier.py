@@ -27,6 +27,7 @@ ProblemKind = Literal[
     "client_disconnected",
 ]
 ScoreType = Literal["probability", "share", "similarity"]
+EvidenceKind = Literal["sentence", "word", "quote"]
 _ENDPOINT = ("endpoint", "extra_body")
 _LONGEST = 80  # characters of a value in a message
 # Kinds that depend on the text or its answer; the others depend on the moment or the settings.
@@ -90,6 +91,29 @@ class LabelsOffered:
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """A passage of the text that supports a label; ``quote`` is exactly the characters from ``start`` to ``end``.
+
+    Attributes:
+        label: the label.
+        kind: ``sentence`` that raises the score most; ``word`` of the word features; ``quote`` by a language model.
+        quote: the passage, as it is in the text.
+        start: place of its first character (code point) in the field, as the text was sent.
+        end: place behind its last character.
+        contribution: log-odds that a sentence or a word adds to the score of the label; None for a quote.
+        field: whether the places are those of the text or of its title.
+    """
+
+    label: str
+    kind: EvidenceKind
+    quote: str
+    start: int
+    end: int
+    contribution: float | None = None
+    field: Literal["text", "title"] = "text"
+
+
+@dataclass(frozen=True)
 class Prediction:
     """The labels of one text. No labels and no ``problem`` means that none applies.
 
@@ -102,6 +126,8 @@ class Prediction:
         score_type: ``probability`` of each label by itself; ``share`` of one probability that all labels (and "none",
             where allowed) sum up to; ``similarity`` a cosine. None without scores.
         shortlist: how many labels the language model chose from, where it did not see all of them.
+        evidence: passages that support the labels, in their order; None where none was requested (``llm.explaining``).
+        unexplained: why there is no evidence, by label, where some was requested.
     """
 
     labels: tuple[str, ...]
@@ -113,6 +139,8 @@ class Prediction:
     cached: bool = False
     score_type: ScoreType | None = None
     shortlist: LabelsOffered | None = None
+    evidence: tuple[Evidence, ...] | None = None
+    unexplained: Mapping[str, str] = field(default_factory=dict)
 
 
 class Classifier(Protocol):

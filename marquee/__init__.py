@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from llm.classifier import Classifier, Prediction
+    from llm.classifier import Classifier, Evidence, Prediction
     from marquee.classification import (
         classify,
         classify_dataframe,
@@ -35,6 +35,7 @@ __all__ = [
     "SAMPLE",
     "Classifier",
     "Client",
+    "Evidence",
     "Label",
     "MarqueeClassifier",
     "MarqueeError",
@@ -85,7 +86,7 @@ def _loaded(name: str) -> object:
         from prompts import text
 
         return text.Text
-    if name in ("Classifier", "Prediction"):
+    if name in ("Classifier", "Evidence", "Prediction"):
         from llm import classifier
 
         return getattr(classifier, name)

@@ -89,6 +89,7 @@ def classify(
     multi: bool | None = None,
     max_labels: int | None = None,
     allow_none: bool | None = None,
+    explain: bool = False,
     classifier: str | Classifier | None = None,
 ) -> list[Prediction]:
     """Label texts. A classifier that is given by name is loaded once per process.
@@ -101,6 +102,7 @@ def classify(
         multi: whether a text may have several labels. Default: the taxonomy decides; several for ``labels``.
         max_labels: maximum number of labels of one text.
         allow_none: whether "none of them" is an answer.
+        explain: whether predictions have ``evidence``, the passages that support their labels.
         classifier: a system name as in ``load_classifier``, or a loaded classifier.
 
     Returns:
@@ -111,7 +113,21 @@ def classify(
         InvalidTaxonomy, UnknownName, InvalidSetting: as in ``load_taxonomy`` and ``load_classifier``.
     """
     chosen = taxonomy_of(labels, taxonomy, multi, max_labels, allow_none)
-    return opened(classifier, chosen).classify(checked_texts(texts), chosen)
+    found, originals = opened(classifier, chosen), checked_texts(texts)
+    if explain:
+        return explained(found, originals, chosen)
+    return found.classify(originals, chosen)
+
+
+def explained(classifier: Classifier, texts: Sequence[Text], taxonomy: Taxonomy) -> list[Prediction]:
+    """Predictions with evidence; those of a running service come with the evidence of its models."""
+    from llm.explaining import Explainer
+    from marquee.client import Client, taxonomy_fields
+
+    if isinstance(classifier, Client):
+        fields = {**taxonomy_fields(taxonomy), "explain": True}
+        return [answer.prediction for answer in classifier.answers(texts, fields, taxonomy)]
+    return Explainer(classifier).explain(texts, classifier.classify(texts, taxonomy), taxonomy)
 
 
 def estimate_cost(

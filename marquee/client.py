@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx2
 
-from llm.classifier import AnswerSource, LabelsOffered, Prediction, Problem, ProblemKind, no_text
+from llm.classifier import AnswerSource, Evidence, LabelsOffered, Prediction, Problem, ProblemKind, no_text
 from prompts import registry
 from prompts.errors import InvalidSetting
 from prompts.network import connection, split_url, trimmed, without_login
@@ -221,6 +221,8 @@ def _prediction(result: Mapping[str, Any]) -> Prediction:
         cached=result["cached"],
         score_type=result.get("score_type"),
         shortlist=LabelsOffered(**shortlist) if (shortlist := result.get("shortlist")) else None,
+        evidence=None if (evidence := result.get("evidence")) is None else tuple(Evidence(**one) for one in evidence),
+        unexplained=result.get("unexplained") or {},
     )
 
 

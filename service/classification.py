@@ -94,7 +94,12 @@ def classify() -> Response:
     taxonomy, options = body.resolve_taxonomy(default_taxonomy(services)), body.options()
     lookups = services.titles.look_up(body) if body.lookup else []
     texts = [lookup.text for lookup in lookups] if body.lookup else body.all_texts()
-    predictions = _predict(services.classifier_for(options), texts, taxonomy, services.limits.text_chars)
+    classifier = services.classifier_for(options)
+    predictions = _predict(classifier, texts, taxonomy, services.limits.text_chars)
+    if body.explain:
+        from llm.explaining import Explainer
+
+        predictions = Explainer(classifier).explain(texts, predictions, taxonomy)
     services.metrics.count_predictions(predictions)
     _raise_if_all_failed(predictions, single=body.texts is None)
     genres = request.path.rstrip("/").endswith(_GENRES) or body.returns_genres(taxonomy)
@@ -104,7 +109,7 @@ def classify() -> Response:
         for prediction, result in zip(predictions, results, strict=True)
     ]
     response = jsonify(answers[0] if body.texts is None else {"results": answers})
-    if all(prediction.cached for prediction in predictions) and not body.lookup:
+    if all(prediction.cached for prediction in predictions) and not (body.lookup or body.explain):
         responses.put(CachedResponse(response.get_data(), predictions[0].source.model, len(predictions)))
     return response
 

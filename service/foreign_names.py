@@ -38,6 +38,7 @@ _CLASSIFY: Mapping[str, str] = {
     **_each("multi_label multilabel multi_class multiple multi_select", "multi"),
     **_each("top_k topk top_n topn k n limit max num_labels", "max_labels"),
     **_each("return_scores return_all_scores probabilities with_scores logprobs", "scores"),
+    **_each("evidence explanation explanations rationale highlight highlights with_evidence", "explain"),
     **_each("use_cache no_cache", "cache"),
     "vocabulary": "taxonomy",
     **_each("label_set schema domain", "taxonomy"),

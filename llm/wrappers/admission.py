@@ -60,7 +60,7 @@ class MicroBatched:
         on_progress: Callable[[int], object] = lambda texts: None,
         passes: int = 1,
     ) -> None:
-        self._inner = inner
+        self._inner, self.admission = inner, admission
         self._batcher: MicroBatcher[str | Text, list[Prediction]] = MicroBatcher(
             inner.classify,
             admission=admission,

@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from llm.classifier import LabelsOffered, Prediction, ScoreType, Usage
+from llm.classifier import Evidence, LabelsOffered, Prediction, ScoreType, Usage
 from marquee.client import SLUGS
 from marquee.factory import RequestOptions
 from prompts import registry
@@ -120,6 +120,7 @@ class ClassifyRequest(FilmFields):
         "label_tokens, yes_no or decisions_api"
     )  # fmt: skip
     scores: bool = Field(False, description="add a score per label, where the model has scores")
+    explain: bool = Field(False, description="add the passages of the text that support each label")
     cache: bool = Field(True, description="false: ignore cached answers")
     lookup: bool = Field(False, description="look up the text of bare titles at the providers of the settings")
 
@@ -195,6 +196,10 @@ class ClassifyAnswer(BaseModel):
     cached: bool = Field(description="whether the answer was cached")
     dropped: int = Field(description="number of words in the model's answer that are not labels of the taxonomy")
     shortlist: LabelsOffered | None = Field(None, description="labels in the prompt, where a shortlist left some out")
+    evidence: list[Evidence] | None = Field(
+        None, description="passages that support the labels, where the request has explain: true; by label"
+    )
+    unexplained: dict[str, str] | None = Field(None, description="labels without evidence, and why")
     usage: TokenUsage | None = Field(None, description="tokens, where a language model was called")
     lookup: LookupAnswer | None = Field(None, description="result of the look-up, where the request has lookup: true")
     notes: list[str] | None = Field(None, description="fields of the request without effect, and why")
@@ -223,6 +228,8 @@ class ClassifyAnswer(BaseModel):
             cached=prediction.cached,
             dropped=len(prediction.dropped),
             shortlist=prediction.shortlist,
+            evidence=prediction.evidence if prediction.evidence is None else list(prediction.evidence),
+            unexplained=None if prediction.evidence is None else dict(prediction.unexplained),
             usage=TokenUsage.of(prediction) if prediction.usage != _NO_USAGE else None,
             lookup=lookup,
             notes=list(notes) or None,

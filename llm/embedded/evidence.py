@@ -1,0 +1,126 @@
+"""Evidence of the embedded classifier: the sentence and the words that raise the score of a label.
+
+Words: the word features are linear, so their part of a label's log-odds is exactly the sum of what each word adds.
+Sentence: the log-odds of the text minus those of the text without the sentence. What remains, the vectors of MiniLM,
+cannot be divided among words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from llm.classifier import Evidence
+from llm.embedded.matcher import Matcher
+from llm.embedded.weights import counted
+from llm.passages import Passage, in_joined, sentences, with_marks
+from prompts.taxonomy import Taxonomy
+from prompts.text import Text
+from similarity.encoders.tokens import tokenizer
+from similarity.native import native
+
+if TYPE_CHECKING:
+    from llm.embedded.weights import Array
+
+WORDS = 5  # at most, per label
+LEAST = (
+    0.15  # log-odds that a word or a sentence adds at least; the encoder rounds, and "a" adds a little to many labels
+)
+_ALL = 8  # sentences; of a longer text, only the best ones by themselves are left out one by one
+_CANDIDATES = 2  # sentences of a longer text, per label
+_DIGITS = 4
+
+
+@dataclass(frozen=True)
+class WordParts:
+    """What each distinct word of a text adds to the log-odds of labels.
+
+    Attributes:
+        places: the first occurrence of each word; None for the full stop that joins title and body.
+        added: log-odds that all occurrences of a word add, shape (words, labels); summed over the words, the part of
+            the word features in each label's log-odds.
+    """
+
+    places: Sequence[Passage | None]
+    added: Array
+
+
+def evidence(matcher: Matcher, text: Text, labels: Sequence[str], taxonomy: Taxonomy) -> list[Evidence]:
+    """For each label the sentence, then the words that raise its score; none where nothing raises it by 0.15."""
+    words, best = word_parts(matcher, text, labels, taxonomy), best_sentences(matcher, text, labels, taxonomy)
+    return [one for row, label in enumerate(labels) for one in _of_label(text, label, best, words, row)]
+
+
+def _of_label(
+    text: Text, label: str, best: Mapping[str, tuple[Passage, float]], words: WordParts, row: int
+) -> Iterator[Evidence]:
+    if label in best:
+        passage, added = best[label]
+        yield Evidence(label, "sentence", passage.of(text), passage.start, passage.end, added, passage.field)
+    placed = [(float(words.added[at, row]), place) for at, place in enumerate(words.places) if place]
+    for added, place in sorted(placed, key=lambda pair: -pair[0])[:WORDS]:
+        if added >= LEAST:
+            rounded = round(added, _DIGITS)
+            yield Evidence(label, "word", place.of(text), place.start, place.end, rounded, place.field)
+
+
+@native
+def word_parts(matcher: Matcher, text: Text, labels: Sequence[str], taxonomy: Taxonomy) -> WordParts:
+    """What each distinct word adds; a word is what the tokenizer divides into pieces, whatever its case and accents."""
+    read = tokenizer().encode(text.joined, add_special_tokens=False)
+    features, rows = matcher.weights.words, [taxonomy.names.index(label) for label in labels]
+    pieces, values = counted(read.ids, features.rarity)
+    of_pieces = values[:, None] * (features.weights[pieces] @ matcher.word_weights(taxonomy)[rows].T)
+    column = {int(piece): at for at, piece in enumerate(pieces)}
+    of_pieces /= np.bincount([column[piece] for piece in read.ids], minlength=len(pieces))[:, None]
+    unknown = tokenizer().token_to_id("[UNK]")
+    places: dict[object, Passage | None] = {}
+    added: dict[object, Array] = {}
+    for ids, start, end in _words(read.ids, read.word_ids, read.offsets):
+        key = (*ids, start) if unknown in ids else ids  # different unknown words have the same piece
+        place = in_joined(text, start, end)
+        places[key] = places.get(key) or (with_marks(text, place) if place else None)
+        added[key] = added.get(key, 0) + of_pieces[[column[piece] for piece in ids]].sum(axis=0)
+    return WordParts(list(places.values()), np.array(list(added.values()), np.float32).reshape(-1, len(labels)))
+
+
+def _words(
+    ids: Sequence[int], numbers: Sequence[int], offsets: Sequence[tuple[int, int]]
+) -> Iterator[tuple[tuple[int, ...], int, int]]:
+    """The pieces of each word, and where it begins and ends."""
+    start = 0
+    for end in range(1, len(ids) + 1):
+        if end == len(ids) or numbers[end] != numbers[start]:
+            yield tuple(ids[start:end]), offsets[start][0], offsets[end - 1][1]
+            start = end
+
+
+def best_sentences(
+    matcher: Matcher, text: Text, labels: Sequence[str], taxonomy: Taxonomy
+) -> dict[str, tuple[Passage, float]]:
+    """For each label the sentence whose removal lowers the log-odds most, and by how much.
+
+    A text of one sentence has none, nor has a label that no removal lowers by 0.15. Of a text with more than eight
+    sentences, those two are tried that have the highest log-odds by themselves.
+    """
+    parts = sentences(text)
+    if len(parts) < 2:
+        return {}
+    rows = [taxonomy.names.index(label) for label in labels]
+    tried = dict.fromkeys(labels, range(len(parts)))
+    if len(parts) > _ALL:
+        alone = matcher.log_odds([part.of(text) for part in parts], taxonomy)[:, rows]
+        order = np.argsort(-alone, axis=0)[:_CANDIDATES]
+        tried = {label: order[:, row].tolist() for row, label in enumerate(labels)}
+    removed = sorted({place for places in tried.values() for place in places})
+    odds = matcher.log_odds([text.joined, *(parts[place].removed(text).joined for place in removed)], taxonomy)[:, rows]
+    falls = dict(zip(removed, odds[0] - odds[1:], strict=True))
+    found = {}
+    for row, label in enumerate(labels):
+        place = max(tried[label], key=lambda one: float(falls[one][row]))
+        if (fall := float(falls[place][row])) >= LEAST:
+            found[label] = parts[place], round(fall, _DIGITS)
+    return found
