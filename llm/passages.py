@@ -14,11 +14,12 @@ from prompts.text import Text
 
 _LONGEST = 300  # characters of a sentence; longer ones are divided
 _MOST = 200  # passages of a text; neighbours are joined beyond that
+_MARKS, _CLOSING = ".!?\u2026\u0964\u061f\u06d4", "\"'\u201d\u2019\u00bb)\\]"
+# Possessive, and from the first of several marks on: a text of dots alone takes linear time.
 _END = re.compile(
-    r"(?P<dot>\.)[\"'\u201d\u2019\u00bb)\]]*(?=\s)"
-    r"|(?:[!?\u2026\u0964\u061f\u06d4]|\.{2,})+[\"'\u201d\u2019\u00bb)\]]*(?=\s)"
-    r"|[\u3002\uff01\uff1f\uff61]+[\"'\u201d\u2019\u300d\u300f\u3011]*"
-    r"|\n+"
+    rf"(?<![{_MARKS}])(?P<marks>[{_MARKS}]++)[{_CLOSING}]*+(?=\s)"
+    r"|[\u3002\uff01\uff1f\uff61]++[\"'\u201d\u2019\u300d\u300f\u3011]*+"
+    r"|\n++"
 )
 _ABBREVIATION = re.compile(r"(?:^|[\s(.])(?:[A-Z]|Mr|Mrs|Ms|Dr|Prof|St|Sr|Jr|vs|No|e\.g|i\.e|etc|approx|z\.B|bzw)$")
 _PAUSE = re.compile(r"[,;:\u2014\u3001\uff0c]\s*|\s+")
@@ -101,15 +102,14 @@ def with_marks(text: Text, passage: Passage) -> Passage:
 def _spans(words: str) -> Iterator[tuple[int, int]]:
     start = 0
     for end in [*(found.end() for found in _END.finditer(words) if _ends(words, found)), len(words)]:
-        span = _trimmed(words, start, end)
-        if span:
+        if span := _trimmed(words, start, end):
             yield from _divided(words, *span)
-            start = end
+        start = end
 
 
 def _ends(words: str, found: re.Match[str]) -> bool:
     """Whether a match ends a sentence: not the full stop of an abbreviation, nor one before a small letter."""
-    if not found["dot"]:
+    if found["marks"] != ".":
         return True
     behind = words[found.end() : found.end() + 20].lstrip()
     return not behind[:1].islower() and not _ABBREVIATION.search(words[max(0, found.start() - 10) : found.start()])
@@ -119,7 +119,7 @@ def _divided(words: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     while end - start > _LONGEST:
         pauses = [one.end() for one in _PAUSE.finditer(words, start + _LONGEST // 2, start + _LONGEST)]
         cut = pauses[-1] if pauses else start + _LONGEST
-        while cut < end and unicodedata.combining(words[cut]):
+        while cut < min(end, start + 2 * _LONGEST) and unicodedata.combining(words[cut]):
             cut += 1
         if span := _trimmed(words, start, cut):
             yield span

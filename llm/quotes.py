@@ -53,11 +53,11 @@ class Quote:
         """The evidence, or why there is none."""
         if self.fault or not self.passage:
             return self.fault or "the model quotes no passage for it"
+        if len(self.passage) > _LONGEST:
+            return f"the model's quote is longer than {_LONGEST} characters"
         passage = located(self.passage, request.text)
         if passage is None:
             return "the model's quote is not in the text"
-        if passage.end - passage.start > _LONGEST:
-            return f"the model's quote is longer than {_LONGEST} characters"
         return Evidence(request.label.name, "quote", passage.of(request.text), passage.start, passage.end,
                         field=passage.field)  # fmt: skip
 
@@ -126,7 +126,7 @@ def _generated(backend: Backend, requests: Sequence[QuoteRequest]) -> list[Quote
     conversations = [conversation(request) for request in requests]
     if not isinstance(backend, LocalBackend):
         return [_quote(one) for one in backend.generate(conversations, Constraint(_SCHEMA, _MAX_TOKENS))]
-    found = []
+    found: list[Quote] = []
     for request, messages in zip(requests, conversations, strict=True):
         # Weights in this process write only lists of given strings: they choose among the sentences.
         choices = list(dict.fromkeys(passage.of(request.text) for passage in sentences(request.text)))

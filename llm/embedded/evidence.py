@@ -88,7 +88,7 @@ def word_parts(matcher: Matcher, text: Text, labels: Sequence[str], taxonomy: Ta
 
 
 def _words(
-    ids: Sequence[int], numbers: Sequence[int], offsets: Sequence[tuple[int, int]]
+    ids: Sequence[int], numbers: Sequence[int | None], offsets: Sequence[tuple[int, int]]
 ) -> Iterator[tuple[tuple[int, ...], int, int]]:
     """The pieces of each word, and where it begins and ends."""
     start = 0

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Literal
+
 from pydantic import BaseModel, Field
 
-from llm.classifier import Prediction
+from llm.classifier import Evidence, EvidenceKind, Prediction
 from llm.costs import cost
 
 
@@ -15,6 +19,28 @@ class ItemProblem(BaseModel):
     title: str
     status: int
     detail: str
+
+
+class EvidenceAnswer(BaseModel):
+    """A passage of the text that supports a label."""
+
+    label: str
+    kind: EvidenceKind = Field(
+        description="sentence: its removal lowers the score most; word: it raises the score by itself; quote: by a "
+        "language model, and checked to be in the text"
+    )
+    quote: str = Field(description="the passage: exactly the characters from start to end")
+    start: int = Field(description="place of its first character (code point) in the text as it was sent")
+    end: int = Field(description="place behind its last character")
+    contribution: float | None = Field(
+        description="log-odds that it adds to the score; of a word, of all its occurrences together; null for a quote"
+    )
+    field: Literal["text", "title"] = Field(description="whether the places are those of the text or of its title")
+
+    @classmethod
+    def each(cls, evidence: Sequence[Evidence]) -> list[EvidenceAnswer]:
+        """The evidence of a prediction."""
+        return [cls(**asdict(one)) for one in evidence]
 
 
 class TokenUsage(BaseModel):

@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from llm.classifier import Evidence, LabelsOffered, Prediction, ScoreType, Usage
+from llm.classifier import LabelsOffered, Prediction, ScoreType, Usage
 from marquee.client import SLUGS
 from marquee.factory import RequestOptions
 from prompts import registry
@@ -26,7 +26,7 @@ from prompts.taxonomy import Taxonomy
 from prompts.taxonomy_file import LabelOrName
 from prompts.text import Text
 from service.problems import problem_body
-from service.schemas.answer_parts import ItemProblem, LookupAnswer, TokenUsage
+from service.schemas.answer_parts import EvidenceAnswer, ItemProblem, LookupAnswer, TokenUsage
 
 _TEXT_NAMES = ("text", "description", "overview")
 _FILM, _CUSTOM = "film", "custom"  # subject of the genre taxonomies; name of a taxonomy of a request
@@ -196,7 +196,7 @@ class ClassifyAnswer(BaseModel):
     cached: bool = Field(description="whether the answer was cached")
     dropped: int = Field(description="number of words in the model's answer that are not labels of the taxonomy")
     shortlist: LabelsOffered | None = Field(None, description="labels in the prompt, where a shortlist left some out")
-    evidence: list[Evidence] | None = Field(
+    evidence: list[EvidenceAnswer] | None = Field(
         None, description="passages that support the labels, where the request has explain: true; by label"
     )
     unexplained: dict[str, str] | None = Field(None, description="labels without evidence, and why")
@@ -228,7 +228,7 @@ class ClassifyAnswer(BaseModel):
             cached=prediction.cached,
             dropped=len(prediction.dropped),
             shortlist=prediction.shortlist,
-            evidence=prediction.evidence if prediction.evidence is None else list(prediction.evidence),
+            evidence=None if prediction.evidence is None else EvidenceAnswer.each(prediction.evidence),
             unexplained=None if prediction.evidence is None else dict(prediction.unexplained),
             usage=TokenUsage.of(prediction) if prediction.usage != _NO_USAGE else None,
             lookup=lookup,

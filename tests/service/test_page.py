@@ -88,6 +88,37 @@ def test_a_plot_gets_genres_and_the_name_of_the_model(page: Page, messages: list
     assert messages == []
 
 
+def test_the_evidence_is_highlighted_label_by_label_and_stays_text(page: Page, messages: list[str]) -> None:
+    """With a character that JavaScript counts as two; by keyboard."""
+    page.get_by_label("Text", exact=True).fill(
+        "\U0001f920 A cowboy rides into a frontier town. <img src=x onerror=alert(1)>"
+    )
+    page.get_by_role("button", name="Classify").click()
+    expect(page.locator(".chip").first).to_contain_text("Western")
+    page.locator("#evidence summary").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#evidence-text mark.word").first).to_have_text("cowboy")
+    passage = "".join(page.locator("#evidence-text mark.passage").all_text_contents())
+    assert passage == "\U0001f920 A cowboy rides into a frontier town."
+    assert page.locator("#evidence-text").text_content() == text
+    expect(page.locator("#evidence-list")).to_contain_text("Word: cowboy +")
+    chosen = page.locator("#evidence-labels button").first
+    expect(chosen).to_have_attribute("aria-pressed", "true")
+    assert page.locator("#result img").count() == 0
+    assert messages == []
+
+
+def test_an_answer_without_evidence_says_so(page: Page) -> None:
+    page.get_by_label("Text", exact=True).fill("anything")
+    page.get_by_label("Taxonomy").select_option(label="custom labels …")
+    page.get_by_label("Custom labels").fill("bug\npraise")
+    page.get_by_label("Allow no label").uncheck()
+    page.get_by_role("button", name="Classify").click()
+    page.get_by_text("Evidence in the text").click()
+    expect(page.locator("#evidence-list")).to_contain_text("no sentence or word by itself raises its score")
+    expect(page.locator("#evidence-text")).to_be_hidden()
+
+
 def test_an_example_is_a_click_and_the_page_can_be_cleared(page: Page) -> None:
     page.get_by_role("button", name="The parcel").click()
     expect(page.locator(".chip").first).to_be_visible()
@@ -464,6 +495,8 @@ def test_axe_finds_nothing_in_light_or_dark(browser: Browser, url: str, scheme: 
     page.get_by_text("All scores").click()
     page.get_by_text("The exact prompt").click()
     expect(page.locator("#messages pre").last).to_be_visible()
+    page.get_by_text("Evidence in the text").click()
+    expect(page.locator("#evidence-text mark").first).to_be_visible()
     assert faults(page) == [], "an answer"
     page.get_by_text("Many texts", exact=True).click()
     page.get_by_label("Texts", exact=True).fill(f"{PLOT}\n\nGhosts haunt a house.")

@@ -3,6 +3,7 @@
 import { hasKey, request } from "./api.js";
 import { copies } from "./copy.js";
 import { $, element, show } from "./dom.js";
+import { closeEvidence, offerEvidence } from "./evidence.js";
 import { EXAMPLES } from "./examples.js";
 import { MAX_TEXTS, acceptFiles, fileTable, removeFile } from "./files.js";
 import { promptText, showAnswer, showFilms, showPrompt, showTable, spoken } from "./results.js";
@@ -102,6 +103,7 @@ async function classifyOne(signal) {
   for (const id of ["prompt", "curl"]) $(id).open = false;
   $("copy-prompt").hidden = true;
   $("messages").replaceChildren();
+  closeEvidence();
   $("curl-line").textContent = curlOf({ ...body, scores: true }, hasKey());
   showAnswer(result, took, size);
   showState("answer", spoken(result, took));
@@ -284,6 +286,7 @@ function start() {
   $("retry").addEventListener("click", submit);
   $("cancel").addEventListener("click", cancel);
   $("prompt").addEventListener("toggle", openPrompt);
+  offerEvidence(() => last.body);
   copies("copy-labels", () => last.result.labels.join(", "));
   copies("copy-json", () => JSON.stringify(last.result, null, 2));
   copies("copy-prompt", () => promptText(prompt));

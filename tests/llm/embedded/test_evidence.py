@@ -1,0 +1,119 @@
+"""Evidence of the embedded classifier: what its words and sentences add, and where they are in the text as sent."""
+
+import numpy as np
+import pytest
+
+from llm.classifier import Evidence
+from llm.embedded.evidence import LEAST, WORDS, best_sentences, evidence, word_parts
+from llm.embedded.matcher import Matcher
+from prompts import registry
+from prompts.taxonomy import Taxonomy
+from prompts.text import Text
+from similarity.encoders.tokens import tokenizer
+
+TMDB, IMDB = registry.taxonomy("tmdb"), registry.taxonomy("imdb")
+SENTIMENT = registry.taxonomy("sentiment")  # a single label: scores are shares
+WESTERN = "A cowboy rides into a lawless frontier town. He falls in love with the school teacher."
+OWN = Taxonomy.of({"refund": "the customer wants money back", "crash": "the app stops working"})
+TEXTS = [
+    Text(WESTERN),
+    Text(WESTERN, "The Last Sheriff"),
+    Text("War, war and WAR again; the war's war-torn soldiers."),
+    Text("Ein Sheriff jagt Banditen durch die Wüste. 怪獣が東京を襲う。 \U0001f3a5"),
+    Text("\n  The sheriff draws his gun.  ", "  Frontier "),
+    Text("They talk about the price of bread. " * 80 + "The sheriff shoots the outlaws."),
+]
+
+
+def quotes(found: list[Evidence], text: Text) -> list[str]:
+    """The quotes, each checked against its place."""
+    for one in found:
+        assert one.quote == (text.title if one.field == "title" else text.body)[one.start : one.end]
+    return [one.quote for one in found]
+
+
+def length(matcher: Matcher, text: Text) -> float:
+    """Length of the text's TF-IDF vector, by which the model divides."""
+    pieces, counts = np.unique(tokenizer().encode(text.joined, add_special_tokens=False).ids, return_counts=True)
+    return float(np.linalg.norm((1 + np.log(counts)) * matcher.weights.words.rarity[pieces]))
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
+@pytest.mark.parametrize("taxonomy", [TMDB, IMDB, SENTIMENT], ids=lambda taxonomy: taxonomy.name)
+def test_words_add_up_to_the_word_part_of_the_score(embedded: Matcher, text: Text, taxonomy: Taxonomy) -> None:
+    parts = word_parts(embedded, text, taxonomy.names, taxonomy)
+    logits = embedded.weights.words.logits([text.joined]) @ embedded.word_weights(taxonomy).T
+    assert np.abs(logits).max() > 0.001
+    assert parts.added.sum(axis=0) == pytest.approx(logits[0], abs=1e-5)
+
+
+@pytest.mark.parametrize("word", ["cowboy", "frontier", "teacher"])
+def test_a_removed_word_takes_its_contribution_with_it(embedded: Matcher, word: str) -> None:
+    """Exactly so before the text's vector is divided by its length, which is the only step that is not linear."""
+    text, labels = Text(WESTERN), ["Western", "Romance"]
+    without = Text(WESTERN.replace(f" {word}", ""))
+    parts = word_parts(embedded, text, labels, TMDB)
+    (row,) = [at for at, place in enumerate(parts.places) if place and place.of(text) == word]
+    before, after = parts.added.sum(axis=0), word_parts(embedded, without, labels, TMDB).added.sum(axis=0)
+    remaining = (before - parts.added[row]) * length(embedded, text)
+    assert after * length(embedded, without) == pytest.approx(remaining, abs=1e-4)
+
+
+def test_a_word_that_is_repeated_counts_once_for_all_its_places(embedded: Matcher) -> None:
+    text = Text("The SHERIFF waits. Another sheriff waits. The Sheriff leaves.")
+    (found,) = [one for one in evidence(embedded, text, ["Western"], TMDB) if one.quote.lower() == "sheriff"]
+    assert (found.kind, found.quote, found.start) == ("word", "SHERIFF", 4)
+
+
+def test_a_sentence_adds_what_the_score_loses_without_it(embedded: Matcher) -> None:
+    text = Text(WESTERN)
+    passage, added = best_sentences(embedded, text, ["Western"], TMDB)["Western"]
+    assert passage.of(text) == "A cowboy rides into a lawless frontier town."
+    scores = [one.scores["Western"] for one in embedded.classify([text, passage.removed(text)], TMDB)]
+    with_it, without = (np.log(score / (1 - score)) for score in scores)
+    assert added == pytest.approx(with_it - without, abs=0.2)  # scores are rounded
+    assert added > 1
+
+
+def test_evidence_is_sorted_and_has_a_minimum(embedded: Matcher) -> None:
+    found = evidence(embedded, TEXTS[1], ["Western", "Romance"], TMDB)
+    western = [one for one in found if one.label == "Western"]
+    assert [one.label for one in found] == sorted((one.label for one in found), reverse=True)
+    assert [one.kind for one in western] == ["sentence", *["word"] * WORDS]
+    added = [one.contribution or 0.0 for one in western[1:]]
+    assert added == sorted(added, reverse=True)
+    assert min(one.contribution or 0.0 for one in found) >= LEAST
+    assert "Sheriff" in quotes(found, TEXTS[1])
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        (Text("\U0001f920\U0001f920 The Shériff draws.\nHe shoots the outlaws."), "Shériff"),
+        (Text("  The She\u0301riff draws.\nHe shoots the outlaws."), "She\u0301riff"),
+        (Text("The ﬁlm has a sheriff\u200b in it.\r\nHe shoots outlaws."), "sheriff"),
+        (Text("  He shoots outlaws.", "\t The Sheriff "), "Sheriff"),
+        (Text("", " The Sheriff and the Outlaws"), "Sheriff"),
+    ],
+)
+def test_places_are_those_of_the_text_as_it_was_sent(embedded: Matcher, text: Text, word: str) -> None:
+    assert word in quotes(evidence(embedded, text, ["Western"], TMDB), text)
+
+
+def test_the_sentence_of_a_text_beyond_the_window_is_found(embedded: Matcher) -> None:
+    (sentence, *words) = evidence(embedded, TEXTS[-1], ["Western"], TMDB)
+    assert (sentence.kind, sentence.quote) == ("sentence", "The sheriff shoots the outlaws.")
+    assert {"sheriff", "outlaws"} <= {one.quote for one in words}
+
+
+def test_labels_unknown_to_the_training_have_a_sentence_and_no_words(embedded: Matcher) -> None:
+    text = Text("Ich war schon oft hier. My card was charged twice, so please refund one payment. The weather is nice.")
+    (found,) = evidence(embedded, text, ["refund"], OWN)
+    assert quotes([found], text) == ["My card was charged twice, so please refund one payment."]
+    assert not embedded.word_weights(Taxonomy.of(["invoice", "login"])).any()
+
+
+@pytest.mark.parametrize("text", ["A cowboy rides into town", "qwzx", "\U0001f3a5", "x" * 5_000])
+def test_a_single_sentence_is_no_part_of_the_text(embedded: Matcher, text: str) -> None:
+    found = evidence(embedded, Text(text), ["Western"], TMDB)
+    assert text not in [one.quote for one in found if one.kind == "sentence"]
