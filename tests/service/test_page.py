@@ -90,9 +90,8 @@ def test_a_plot_gets_genres_and_the_name_of_the_model(page: Page, messages: list
 
 def test_the_evidence_is_highlighted_label_by_label_and_stays_text(page: Page, messages: list[str]) -> None:
     """With a character that JavaScript counts as two; by keyboard."""
-    page.get_by_label("Text", exact=True).fill(
-        "\U0001f920 A cowboy rides into a frontier town. <img src=x onerror=alert(1)>"
-    )
+    text = "\U0001f920 A cowboy rides into a frontier town. <img src=x onerror=alert(1)>"
+    page.get_by_label("Text", exact=True).fill(text)
     page.get_by_role("button", name="Classify").click()
     expect(page.locator(".chip").first).to_contain_text("Western")
     page.locator("#evidence summary").focus()
