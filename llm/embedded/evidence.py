@@ -50,6 +50,8 @@ class WordParts:
 
 def evidence(matcher: Matcher, text: Text, labels: Sequence[str], taxonomy: Taxonomy) -> list[Evidence]:
     """For each label the sentence, then the words that raise its score; none where nothing raises it by 0.15."""
+    if not labels:
+        return []
     words, best = word_parts(matcher, text, labels, taxonomy), best_sentences(matcher, text, labels, taxonomy)
     return [one for row, label in enumerate(labels) for one in _of_label(text, label, best, words, row)]
 

@@ -113,7 +113,8 @@ def test_labels_unknown_to_the_training_have_a_sentence_and_no_words(embedded: M
     assert not embedded.word_weights(Taxonomy.of(["invoice", "login"])).any()
 
 
-@pytest.mark.parametrize("text", ["A cowboy rides into town", "qwzx", "\U0001f3a5", "x" * 5_000])
+@pytest.mark.parametrize("text", ["A cowboy rides into town", "qwzx", "\U0001f3a5", "x" * 5_000, "\u200b", "\0"])
 def test_a_single_sentence_is_no_part_of_the_text(embedded: Matcher, text: str) -> None:
     found = evidence(embedded, Text(text), ["Western"], TMDB)
+    assert evidence(embedded, Text(text), [], TMDB) == []
     assert text not in [one.quote for one in found if one.kind == "sentence"]
