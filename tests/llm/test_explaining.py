@@ -1,6 +1,7 @@
 """Evidence for the predictions of any classifier: quotes that are checked, what they cost, and reasons for none."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,7 +38,7 @@ class Model(FakeBackend):
         super().__init__(self._answer, "a-model")
         self.quotes, self.sent = quotes, 0
 
-    def generate(self, conversations: "list[Conversation]", constraint: Constraint) -> list[Completion]:  # type: ignore[override]
+    def generate(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
         self.sent += len(conversations)
         return [replace(one, usage=Usage(100, 0, 10)) for one in super().generate(conversations, constraint)]
 

@@ -1,6 +1,7 @@
 """``"explain": true`` over HTTP, through the client and on the command line."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -82,7 +83,7 @@ class Quoting(FakeBackend):
     def __init__(self) -> None:
         super().__init__(lambda messages: json.dumps([self.quote if "Label: " in messages[-1]["content"] else "War"]))
 
-    def generate(self, conversations: list[Conversation], constraint: Constraint) -> list[Completion]:  # type: ignore[override]
+    def generate(self, conversations: Sequence[Conversation], constraint: Constraint) -> list[Completion]:
         return [Completion(one.text, Usage(90, 0, 10)) for one in super().generate(conversations, constraint)]
 
 
