@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from similarity.encoders.tokens import Vectors
 
 # Part of every fingerprint. Raise it when the same inputs give other messages, or the same reply other labels.
-_VERSION = 7
+_VERSION = 8
 ExampleSelector = Callable[[Sequence[Text], Taxonomy], list[tuple[FewShotExample, ...]]]
 
 

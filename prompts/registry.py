@@ -190,8 +190,8 @@ def prompt_for(text: Text, taxonomy: Taxonomy) -> Prompt:
     return prompt(kinds[0] if text.body.strip() else kinds[1])
 
 
-# Version of a kind that is named without one. Version 2 becomes the default once it is measured to be no worse.
-DEFAULT_VERSION: Mapping[str, int] = dict.fromkeys(("auto", "company", "plot", "review", "text", "title"), 1)
+# Version of a kind that is named without one.
+DEFAULT_VERSION: Mapping[str, int] = dict.fromkeys(("auto", "company", "plot", "review", "text", "title"), 2)
 
 # subject of the taxonomy -> kind of prompt for (a text, a bare title)
 KIND_BY_SUBJECT: Mapping[str, tuple[str, str]] = {

@@ -20,6 +20,8 @@ _IDLE_SYMBOLS = frozenset("`|^~\u00b4\u00a8\ufe0e\ufe0f")  # the last two choose
 # A number keeps its sign and its inner marks: "-1" is not "1", "1.5" is not "15".
 _NUMBER_MARK = re.compile(r"(?<=\d)[.,:/\-](?=\d)|(?<![^\s])-(?=\d)")
 
+DEFAULT_ATTRIBUTE = "label"
+
 
 @dataclass(frozen=True)
 class Label:
@@ -49,6 +51,7 @@ class Taxonomy:
         multi: whether a text may have more than one label.
         max_labels: the most labels of one answer; 1 where ``multi`` is False.
         subject: what kind of thing is labelled (``film``, ``review``, ``text``); chooses the prompt.
+        attribute: what the labels say about it, in one or two words for prompts (``genre``, ``topic``).
         allow_none: whether "none of them" is an answer.
 
     Raises:
@@ -62,6 +65,7 @@ class Taxonomy:
     max_labels: int = 5
     subject: str = "text"
     allow_none: bool = False
+    attribute: str = DEFAULT_ATTRIBUTE
 
     def __post_init__(self) -> None:
         if not self.multi:
@@ -118,8 +122,18 @@ class Taxonomy:
         """12 hex digits that change whenever anything in the taxonomy does."""
         parts = asdict(self)
         parts.pop("whole", None)  # of Candidates: the labels alone decide about an answer
+        if self.attribute == DEFAULT_ATTRIBUTE:
+            del parts["attribute"]  # digests of stored answers are older than this field
         canonical = json.dumps(parts, sort_keys=True, ensure_ascii=False)
         return digest_of(canonical, 12)
+
+    @property
+    def attributes(self) -> str:
+        """The plural of ``attribute`` by the rules of English."""
+        stem = self.attribute
+        if stem.endswith("y") and stem[-2:-1] not in "aeiou":
+            return f"{stem[:-1]}ies"
+        return f"{stem}es" if stem.endswith(("s", "x", "z", "ch", "sh")) else f"{stem}s"
 
     @property
     def versioned_name(self) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from prompts.errors import InvalidTaxonomy, fault_of, shown
-from prompts.taxonomy import Label, Taxonomy
+from prompts.taxonomy import DEFAULT_ATTRIBUTE, Label, Taxonomy
 from prompts.yaml_file import read_yaml
 
 # Limits of one label, in characters. A label is encoded, and printed into every prompt: its length is work per text.
@@ -68,6 +68,7 @@ class TaxonomyFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
     subject: str = "text"
+    attribute: Annotated[str, Field(min_length=1, max_length=50, pattern=r"^[^\n]*$")] = DEFAULT_ATTRIBUTE
     multi: bool = True
     max_labels: int = 5
     allow_none: bool = False
@@ -87,7 +88,7 @@ def load_taxonomy(path: Path) -> Taxonomy:
         fault = fault_of(error, TaxonomyFile, data, FOREIGN, whole="the file")
         raise InvalidTaxonomy(f"{path.name}: {fault}") from None
     labels = tuple(label.label() for label in entry.labels)
-    return Taxonomy(path.stem, labels, entry.multi, entry.max_labels, entry.subject, entry.allow_none)
+    return Taxonomy(path.stem, labels, entry.multi, entry.max_labels, entry.subject, entry.allow_none, entry.attribute)
 
 
 # Keys that other programs use, and the key here or a sentence of advice.

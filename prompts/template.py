@@ -197,13 +197,14 @@ class Prompt:
         return (
             {"role": "system", "content": _system(self, taxonomy, without_label)},
             *(_examples(self, taxonomy, without_label, tuple(examples)) if examples else ()),
-            {"role": "user", "content": self.user(text, question)},
+            {"role": "user", "content": self.user(text, taxonomy, question)},
         )
 
-    def user(self, text: Text, question: AnswerFormat) -> str:
+    def user(self, text: Text, taxonomy: Taxonomy, question: AnswerFormat) -> str:
         """The user section about one text."""
         # Published templates of version 1 read a variable for examples; examples are turns of their own.
-        return self.fill("user", text=text.body.strip(), title=text.title.strip(), shots=(), question=question)
+        about = {"taxonomy": taxonomy, "question": question}
+        return self.fill("user", text=text.body.strip(), title=text.title.strip(), shots=(), **about)
 
     def fill(self, section: str, **values: object) -> str:
         """Render one section."""
@@ -283,7 +284,7 @@ def _examples(
         message
         for turn in example_turns(examples, taxonomy, question)
         for message in (
-            {"role": "user", "content": prompt.user(turn.text, turn.question)},
+            {"role": "user", "content": prompt.user(turn.text, taxonomy, turn.question)},
             {"role": "assistant", "content": neutralise(turn.answer)},
         )
     )

@@ -278,8 +278,8 @@ def test_strategy_and_prompt_come_in_any_order(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
     one, other = from_spec("llm:yes_no:auto", SETTING).setup, from_spec("llm:auto:yes_no", SETTING).setup
     assert one == other
-    assert (one["strategy"], one["prompts"]) == ("yes_no", [f"auto.v1@{registry.prompt('auto').digest}"])
-    assert [name.partition("@")[0] for name in from_spec("llm", SETTING).setup["prompts"]] == ["plot.v1", "title.v1"]
+    assert (one["strategy"], one["prompts"]) == ("yes_no", [f"auto.v2@{registry.prompt('auto').digest}"])
+    assert [name.partition("@")[0] for name in from_spec("llm", SETTING).setup["prompts"]] == ["plot.v2", "title.v2"]
 
 
 def test_a_prompt_may_be_the_path_of_a_template(away: Path, monkeypatch: pytest.MonkeyPatch) -> None:

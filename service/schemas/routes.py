@@ -149,6 +149,7 @@ class TaxonomyAnswer(_RouteAnswer):
     multi: bool = Field(description="whether a text may have several labels")
     max_labels: int
     subject: str = Field(description="kind of thing that is labelled")
+    attribute: str = Field(description="what the labels say about it; prompts name it")
     allow_none: bool = Field(description="whether an answer without labels is allowed")
 
 

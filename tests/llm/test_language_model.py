@@ -18,7 +18,7 @@ def model(backend: FakeBackend, prompt: str | None = None) -> LanguageModel:
 
 def echo(conversation: Conversation) -> str:
     """Answers with the genre that the text names."""
-    return f'["{conversation[1]["content"].split()[-2]}"]'
+    return f'["{conversation[1]["content"].split("</")[0].split()[-1]}"]'
 
 
 def test_predictions_come_in_the_order_of_the_texts() -> None:
@@ -53,7 +53,7 @@ def test_an_empty_text_is_a_problem_and_asks_nobody() -> None:
 def test_the_source_says_who_answered_to_what() -> None:
     source = model(FakeBackend(echo, "qwen")).classify(["Drama"], TMDB)[0].source
     assert source.model == "qwen"
-    assert source.prompt == f"plot.v1@{registry.prompt('plot').digest}"
+    assert source.prompt == f"plot.v2@{registry.prompt('plot').digest}"
     assert source.taxonomy == f"tmdb@{TMDB.digest}"
     assert source.strategy == "json_list"
 
@@ -63,7 +63,7 @@ def test_the_prompt_follows_each_text_unless_one_is_named() -> None:
     kinds = [p.source.prompt for p in model(FakeBackend(echo)).classify(texts, TMDB)]
     assert [str(kind)[:5] for kind in kinds] == ["plot.", "title"]
     named = model(FakeBackend(echo), prompt="auto").classify(texts, TMDB)
-    assert {str(p.source.prompt)[:7] for p in named} == {"auto.v1"}
+    assert {str(p.source.prompt)[:7] for p in named} == {"auto.v2"}
 
 
 def test_an_error_of_the_program_is_not_hidden_as_a_problem() -> None:

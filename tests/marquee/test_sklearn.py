@@ -479,7 +479,7 @@ def test_a_grid_finds_the_prompt_and_the_strategy_that_answer_best() -> None:
     def weights(conversation: Conversation) -> Mapping[str, float]:
         system, user = (message["content"] for message in conversation)
         right = {name: code for code, name in zip("ABC", GENRES, strict=True)}
-        knows = "review" in system.lower() and "single character" in system
+        knows = "review" in system.lower() and "Answer with the character" in user
         named_code = next((code for name, code in right.items() if name.lower() in user), "A")
         return {named_code: 0.8} if knows else {"A": 0.5, "B": 0.3, "C": 0.2, "Yes": 0.5, "No": 0.5}
 

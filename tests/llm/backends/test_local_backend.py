@@ -152,9 +152,9 @@ def test_the_system_part_is_computed_once_and_kept(fresh: LocalBackend) -> None:
         again = fresh.next_token_logprobs(conversations[:1], LETTER_CODES)
         warm = seen() - cold
     whole = [result.usage.prompt_tokens for result in first]
-    assert min(whole) > 600
-    assert cold < whole[0] + 2 * 40
-    assert warm == again[0].usage.prompt_tokens - again[0].usage.cached_tokens < 40
+    assert min(whole) > 500
+    assert cold < whole[0] + 2 * 60
+    assert warm == again[0].usage.prompt_tokens - again[0].usage.cached_tokens < 60
     assert sum(whole) - sum(result.usage.cached_tokens for result in first) <= cold
 
 
@@ -242,7 +242,7 @@ def test_the_likeliest_allowed_token_is_written_with_its_share_among_the_allowed
 def test_writing_reuses_the_beginning_and_counts_what_it_wrote(fresh: LocalBackend) -> None:
     first, second = fresh.generate(rendered(["A baker.", "A sailor."], JSON_LIST), JSONList().constraint(TMDB))
     assert first.usage.cached_tokens == 0
-    assert second.usage.prompt_tokens - second.usage.cached_tokens < 30
+    assert second.usage.prompt_tokens - second.usage.cached_tokens < 60
     assert second.usage.completion_tokens == len(second.tokens)
 
 

@@ -1,6 +1,7 @@
 """The strategies: what each asks, and how figures become scores."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -33,8 +34,8 @@ MANY = Taxonomy("many", tuple(Label(f"label {number:03}") for number in range(30
 
 def coded(conversation: Conversation) -> dict[str, str]:
     """The labels that a letters prompt offers, by code."""
-    lines = conversation[0]["content"].partition("Labels:\n")[2].partition("\nRules:")[0].splitlines()
-    return {line[0]: line[3:].partition(":")[0] for line in lines if line.strip()}
+    lines = re.findall(r"^(\w)\. (.*)$", conversation[0]["content"], re.MULTILINE)
+    return {code: label.partition(":")[0] for code, label in lines}
 
 
 class Counting(FakeBackend):
@@ -210,8 +211,8 @@ def test_one_unreadable_question_makes_the_text_unreadable() -> None:
 
 def says_yes_to(*labels: str) -> object:
     def next_token_logprobs(conversation: Conversation) -> dict[str, float]:
-        asked = conversation[1]["content"].rpartition('Does the label "')[2].partition('"')[0]
-        return {"Yes": 0.8, "No": 0.1} if asked in labels else {"Yes": 0.01, "No": 0.9}
+        question = re.search(r'Does the \w+ "(.*?)"', conversation[1]["content"])
+        return {"Yes": 0.8, "No": 0.1} if question and question[1] in labels else {"Yes": 0.01, "No": 0.9}
 
     return next_token_logprobs
 
@@ -239,7 +240,7 @@ def test_all_questions_about_a_text_share_everything_up_to_the_question() -> Non
     LanguageModel(backend, YesNo()).classify(["a plot"], TMDB)
     asked = [conversation for conversations, _ in backend.batches for conversation in conversations]
     assert len({conversation[0]["content"] for conversation in asked}) == 1
-    assert len({conversation[1]["content"].partition("Does the label")[0] for conversation in asked}) == 1
+    assert len({conversation[1]["content"].partition("Does the genre")[0] for conversation in asked}) == 1
 
 
 def test_a_taxonomy_of_one_label_is_one_question() -> None:

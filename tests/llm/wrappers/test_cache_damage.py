@@ -286,8 +286,8 @@ def test_other_messages_for_the_same_inputs_need_another_version() -> None:
     models = [
         LanguageModel(FakeBackend(weights=lambda conversation: {}), STRATEGIES[strategy], prompt, examples=shots)
         for strategy in ("json_list", "label_tokens", "yes_no")
-        for prompt in (registry.prompt("plot.v1"), registry.prompt("text.v1"), decision_prompt("Which team?"))
+        for prompt in (registry.prompt("plot.v2"), registry.prompt("text.v2"), decision_prompt("Which team?"))
     ]
     text = Text("A <b>plot</b>.", "Title")
     sent = json.dumps([[*map(list, model.conversations(text, TMDB))] for model in models])
-    assert (_VERSION, digest_of(sent, 16)) == (7, "8a6fbeb1fb128fad")
+    assert (_VERSION, digest_of(sent, 16)) == (8, "7e58efe79d195f04")

@@ -54,7 +54,7 @@ class Fixed:
 
 def first_listed(conversation: Conversation) -> str:
     """A model that always takes the label that stands first: as biased by order as can be."""
-    return json.dumps([conversation[0]["content"].partition("Labels:\n- ")[2].partition(":")[0]])
+    return json.dumps([conversation[0]["content"].partition(" are:\n- ")[2].partition(":")[0]])
 
 
 def always_war(conversation: Conversation) -> str:

@@ -167,7 +167,7 @@ def test_the_command_teaches_from_a_table_with_the_shipped_prompt(base: Path, aw
     assert "micro-F1" in json.loads(done.stdout)["validation"]["after"]
     assert "saved in var/models/lora-tmdb; serve it with" in done.stderr
     told = json.loads((away / "var/models/lora-tmdb/manifest.json").read_text())
-    assert told["prompts"][0].startswith("plot.v1@")
+    assert told["prompts"][0].startswith("plot.v2@")
     assert told["command"].startswith("main.py")
     assert (told["settings"]["rank"], told["settings"]["checkpointing"]) == (2, False)
     for refused, said in (

@@ -100,8 +100,8 @@ def test_a_taxonomy_beyond_the_letters_is_refused(base: CausalLM) -> None:
 def test_the_prompts_used_are_told_by_name_and_digest() -> None:
     some = [example("War"), Example("2", Text("", "Rio"), ("War",))]
     assert PromptSetup(TMDB, "json_list").prompts(some) == sorted(
-        f"{name}@{registry.prompt(name).digest}" for name in ("plot.v1", "title.v1")
+        f"{name}@{registry.prompt(name).digest}" for name in ("plot.v2", "title.v2")
     )
     assert json.dumps(PromptSetup(SENTIMENT, "label_tokens", registry.prompt("text")).prompts(some)) == json.dumps(
-        [f"text.v1@{registry.prompt('text').digest}"]
+        [f"text.v2@{registry.prompt('text').digest}"]
     )
