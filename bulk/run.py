@@ -29,7 +29,8 @@ from bulk.job import (
 )
 from bulk.progress import Progress, Summary
 from llm.classifier import ServedModels, Usage, total_usage
-from prompts.errors import InvalidDataset, InvalidSetting, MarqueeError
+from llm.spend_cap import SpendMeter
+from prompts.errors import Interrupted, InvalidDataset, InvalidSetting, MarqueeError
 from prompts.files import publish, sync
 from tabular import Row, open_table
 from tabular.detection import PARQUET_SUFFIXES, suffix
@@ -44,7 +45,7 @@ OnProgress = Callable[[Progress], object]
 
 def run(
     job: Job, runner: Runner, on_progress: OnProgress = lambda progress: None, *, overwrite: bool = False,
-    retry_failed: bool = False,
+    retry_failed: bool = False, meter: SpendMeter | None = None,
 ) -> Summary | None:  # fmt: skip
     """Classify all rows, or resume an interrupted run.
 
@@ -54,13 +55,15 @@ def run(
         on_progress: called after every batch, and while the output is written.
         overwrite: start over: discard an unfinished run and replace an existing output.
         retry_failed: classify again the rows of a finished output that have a problem.
+        meter: limits what the run spends, with its earlier processes; None: no limit.
 
     Returns:
         None where the output is finished already, by the same command.
 
     Raises:
         InvalidSetting: the folder or the output belongs to another run, or another process is writing to it.
-        Interrupted: the disk is full, the endpoint is down, or the input has changed; finished answers are kept.
+        Interrupted: the disk is full, the endpoint is down, the input has changed, or the next batch would exceed the
+            spend cap; finished answers are kept.
         InvalidDataset: the input cannot be read.
     """
     writer_of(job.out)
@@ -71,7 +74,7 @@ def run(
             return None
         schema = _schema(job)
         with _store(job) as store:
-            _answer(job, runner, store, on_progress)
+            _answer(job, runner, store, on_progress, meter)
             summary = _merge(job, store, schema, on_progress)
         _finish(job, summary)
     return summary
@@ -187,22 +190,29 @@ def _parsed(cell: Any) -> Any:
 # --- classifying ---
 
 
-def _answer(job: Job, runner: Runner, store: JobStore, on_progress: OnProgress) -> None:
+def _answer(
+    job: Job, runner: Runner, store: JobStore, on_progress: OnProgress, meter: SpendMeter | None = None
+) -> None:
     """Classify every text that has no answer."""
-    tracker = _Tracker(job, on_progress)
+    tracker = _Tracker(job, on_progress, meter)
+    if meter:
+        meter.start(store.usage, len(store))
     setup = (read_manifest(job.folder / _MANIFEST) or {}).get("setup", {})
     models = ServedModels(setup, store.models, job.folder)
     for answers in runner.answers(tracker.batches, store):
         models.check({name for stored in answers if (name := model_of(stored.answer, job.taxonomy))})
         store.put(answers)
         tracker.add_answers(answers)
+    if meter and tracker.refused:
+        raise Interrupted(meter.refusal(tracker.refused))
 
 
 class _Tracker:
     """Reports progress. A runner may read ahead, so the share done is that of the rows times that of their texts."""
 
-    def __init__(self, job: Job, on_progress: OnProgress) -> None:
-        self._job, self._on_progress = job, on_progress
+    def __init__(self, job: Job, on_progress: OnProgress, meter: SpendMeter | None) -> None:
+        self._job, self._on_progress, self._meter = job, on_progress, meter
+        self.refused = 0  # texts of the batch that the spend cap does not pay for
         self._progress, self._planned, self._position = Progress(), 0, job.source.position
 
     def batches(self, unknown: Unknown) -> Iterator[TextBatch]:
@@ -210,6 +220,10 @@ class _Tracker:
         self._planned, self._position = self._progress.texts, self._job.source.position
         self._progress = replace(self._progress, rows=0)
         for batch in self._job.batches(unknown, self._position, self._add_rows):
+            # A runner that reads ahead has texts whose cost is not counted yet.
+            if self._meter and not self._meter.fits(self._planned - self._progress.texts + len(batch.texts)):
+                self.refused = len(batch.texts)
+                return
             self._planned += len(batch.texts)
             yield batch
 
@@ -218,7 +232,10 @@ class _Tracker:
 
     def add_answers(self, answers: Sequence[StoredAnswer]) -> None:
         before, failed = self._progress, sum(stored.answer.problem is not None for stored in answers)
-        usage: Usage = total_usage([before.usage, *(stored.usage for stored in answers)])
+        usages = [stored.usage for stored in answers]
+        if self._meter:
+            self._meter.add(usages)
+        usage: Usage = total_usage([before.usage, *usages])
         self._report(replace(before, texts=before.texts + len(answers), failed=before.failed + failed, usage=usage))
 
     def _report(self, progress: Progress) -> None:

@@ -12,9 +12,11 @@ import click
 from cli.arguments import PATH, OutputPath, decorated, dialect_options, json_option, print_json, say
 from cli.group import examples
 from cli.names import complete_systems, complete_taxonomy
+from cli.spending import SpendOptions, covered_line, covered_texts, meter_of, spend_options
 
 if TYPE_CHECKING:
     from bulk.job import Job
+    from llm.spend_cap import SpendCap, SpendMeter
     from marquee.bulk_jobs import BulkRequest
 
 _FORMATS = "CSV, TSV, JSON lines, JSON (each also .gz) or Parquet"
@@ -85,12 +87,13 @@ _cluster = decorated(
 @click.option("--retry-failed", is_flag=True, help="Classify again the rows of a finished OUT that have a problem.")
 @click.option("--overwrite", is_flag=True, help="Start over, and replace an existing OUT.")
 @click.option("--dry-run", is_flag=True, help="Report rows, tokens, price and time; write nothing, cost nothing.")
+@spend_options
 @_files
 @_cluster
 @json_option
 def bulk(
-    out: Path | None, batch_file: Path | None, retry_failed: bool, overwrite: bool, dry_run: bool, as_json: bool,
-    **options: Any,
+    out: Path | None, batch_file: Path | None, retry_failed: bool, overwrite: bool, dry_run: bool,
+    spending: SpendOptions, as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Label the texts of IN: a file, a folder or a quoted pattern of CSV, TSV, JSON lines (each also .gz) or Parquet.
 
@@ -104,26 +107,31 @@ def bulk(
     request = BulkRequest(out=out, **options)
     try:
         if dry_run:
-            _forecast(request, as_json)
+            _forecast(request, spending.cap(), as_json)
         elif batch_file:
             _write_requests(request, batch_file, as_json)
         else:
-            _label(request, overwrite, retry_failed, as_json)
+            _label(request, overwrite, retry_failed, spending.cap(), as_json)
     except KeyboardInterrupt:
         say("interrupted; the same command resumes here")
         sys.exit(130)
 
 
-def _forecast(request: BulkRequest, as_json: bool) -> None:
+def _forecast(request: BulkRequest, cap: SpendCap | None, as_json: bool) -> None:
     from bulk.progress import forecast, forecast_lines
 
     job, system = request.with_system(_job(request))
     timed = system.preview is None and not system.spec.startswith("service:")
     result = forecast(job, system.preview, timed)
+    if cap:
+        meter_of(cap, system, ())  # refuses what cannot be capped
     if as_json:
-        return print_json(vars(result))
+        covered = {"covered": covered_texts(cap, result.preview, result.texts)} if cap else {}
+        return print_json(vars(result) | covered)
     for line in forecast_lines(result):
         click.echo(line)
+    if cap:
+        click.echo(covered_line(cap, result.preview, result.texts))
     return None
 
 
@@ -139,13 +147,17 @@ def _write_requests(request: BulkRequest, path: Path, as_json: bool) -> None:
         print_json({"requests": written.requests, "texts": written.texts, "files": written.files})
 
 
-def _label(request: BulkRequest, overwrite: bool, retry_failed: bool, as_json: bool) -> None:
+def _label(request: BulkRequest, overwrite: bool, retry_failed: bool, cap: SpendCap | None, as_json: bool) -> None:
     from bulk.progress import ProgressLog, summary_lines
     from bulk.run import run
 
+    if cap and (request.read_results or request.ray_backend != "actors"):
+        raise click.UsageError(f"{cap}: not with --read-results, nor with --ray-backend http or vllm; leave it out")
     job, runner = request.with_runner(_job(request), say)
     model = str(job.classifier.setup.get("model", ""))
-    summary = run(job, runner, ProgressLog(say, model), overwrite=overwrite, retry_failed=retry_failed)
+    meter = _meter(request, job, cap) if cap else None
+    log = ProgressLog(say, model)
+    summary = run(job, runner, log, overwrite=overwrite, retry_failed=retry_failed, meter=meter)
     if as_json:
         print_json({"file": job.out, "finished_before": summary is None, **(vars(summary) if summary else {})})
     if summary is None:
@@ -154,6 +166,13 @@ def _label(request: BulkRequest, overwrite: bool, retry_failed: bool, as_json: b
     for line in summary_lines(summary, model):
         say(line)
     say(f"written: {job.out}")
+
+
+def _meter(request: BulkRequest, job: Job, cap: SpendCap) -> SpendMeter | None:
+    from marquee.bulk_jobs import first_texts
+
+    _, system = request.with_system(job)
+    return meter_of(cap, system, first_texts(job))
 
 
 def _job(request: BulkRequest) -> Job:

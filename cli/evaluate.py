@@ -13,6 +13,7 @@ from cli.arguments import PATH, OutputPath, ProgressLine, collected, command_lin
 from cli.data import DataOptions, data_options
 from cli.group import examples
 from cli.names import complete_systems
+from cli.spending import SpendOptions, covered_line, covered_texts, meter_of, spend_options
 
 if TYPE_CHECKING:
     from eval.compare import GateResult
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from eval.manifest import EvaluationData
     from eval.run import EvaluationRun, System
     from eval.run_metrics import RunMetrics
+    from llm.spend_cap import SpendCap
     from marquee.systems import SystemContext
 
 
@@ -70,13 +72,14 @@ _run_options = collected(
 )
 @click.option("--overwrite", is_flag=True, help="Start over instead of continuing an earlier run.")
 @click.option("--dry-run", is_flag=True, help="Print the number of tokens and the price; send nothing.")
+@spend_options
 @click.option("--rescore", type=PATH, help="Compute the metrics of these runs again; no model.")
 @click.option("--gate", type=PATH, help="Baseline run; exit with 1 if the new run is worse.")
 @click.option("--margin", type=click.FloatRange(0, 1), default=0.01, help="Loss of F1 that --gate accepts.")
 @json_option
 def evaluate(
     data: Path | None, options: DataOptions, selection: RunSelection, orders: int | None, overwrite: bool,
-    dry_run: bool, rescore: Path | None, gate: Path | None, margin: float, as_json: bool,
+    dry_run: bool, spending: SpendOptions, rescore: Path | None, gate: Path | None, margin: float, as_json: bool,
 ) -> None:  # fmt: skip
     """Label the examples of a file, print the main metrics, and write all of them and a report to --out.
 
@@ -87,8 +90,13 @@ def evaluate(
     if data is None:
         raise click.UsageError("give --data, or --rescore with the folder of a run")
     runs, out = _runs(data, options, selection)
+    cap = spending.cap()
+    if cap:
+        if orders:
+            raise click.UsageError("--orders is not counted by --max-cost and --max-tokens; leave it out, or them")
+        runs = _metered(runs, cap, overwrite)
     if dry_run:
-        return print_costs(runs, as_json)
+        return print_costs(runs, as_json, cap)
     baselines = [_baseline_run(gate, run.folder) for run in runs] if gate else []
     metrics = {run.system.spec: _execute(run, overwrite) for run in runs}
     if orders:
@@ -170,6 +178,15 @@ def _systems_by_folder(selection: RunSelection, context: SystemContext, top: Pat
     return systems
 
 
+def _metered(runs: Sequence[EvaluationRun], cap: SpendCap, overwrite: bool) -> list[EvaluationRun]:
+    """The runs with a common cap, of which their earlier rows have spent a part."""
+    texts = [example.text for example in runs[0].data.examples]
+    metered = [replace(run, meter=meter_of(cap, run.system, texts)) for run in runs]
+    for run in [] if overwrite else metered:
+        run.count_spent()
+    return metered
+
+
 def _execute(run: EvaluationRun, overwrite: bool) -> RunMetrics:
     if overwrite:
         run.reset()
@@ -240,8 +257,8 @@ def _gates(baselines: Sequence[Path], runs: Sequence[EvaluationRun], margin: flo
     return {run.system.spec: gate(path, run.folder, margin) for path, run in zip(baselines, runs, strict=False)}
 
 
-def print_costs(runs: Sequence[EvaluationRun], as_json: bool) -> None:
-    """Print how many requests and tokens the pending texts of the runs take."""
+def print_costs(runs: Sequence[EvaluationRun], as_json: bool, cap: SpendCap | None = None) -> None:
+    """Print how many requests and tokens the pending texts of the runs take, and how far a cap reaches."""
     from bulk.progress import preview_lines
 
     costs = {}
@@ -250,10 +267,16 @@ def print_costs(runs: Sequence[EvaluationRun], as_json: bool) -> None:
         costs[run.system.spec] = len(texts), run.system.preview and run.system.preview(texts)
     if as_json:
         return print_json(
-            {spec: {"texts": count, **(vars(cost) if cost else {})} for spec, (count, cost) in costs.items()}
+            {
+                spec: {"texts": count, **(vars(cost) if cost else {})}
+                | ({"covered": covered_texts(cap, cost, count)} if cap else {})
+                for spec, (count, cost) in costs.items()
+            }
         )
     for spec, (count, cost) in costs.items():
         click.echo(f"{spec}: {count} texts to label")
         for line in preview_lines(cost) if cost else ():
             click.echo(f"  {line}")
+        if cap:
+            click.echo(f"  {covered_line(cap, cost, count)}")
     return None

@@ -29,10 +29,11 @@ from eval.manifest import (
 from eval.results import RunResults
 from eval.rows import ROWS, RunLog, RunRow
 from eval.run_metrics import METRICS_FILE, RunMetrics, write_metrics
-from llm.classifier import Classifier, ServedModels
+from llm.classifier import Classifier, ServedModels, total_usage
 from llm.costs import Preview
+from llm.spend_cap import SpendMeter
 from llm.wrappers.combined import order_sensitivity
-from prompts.errors import InvalidSetting
+from prompts.errors import Interrupted, InvalidSetting
 from prompts.files import locked
 from prompts.text import Text
 
@@ -88,7 +89,7 @@ class EvaluationRun:
     """One system over the examples, in one folder.
 
     The folder has ``rows.jsonl``, ``manifest.json`` and ``metrics.json``; ``on_note`` is called with a sentence about
-    what was found there.
+    what was found there. ``meter`` limits what the run spends.
     """
 
     system: System
@@ -97,6 +98,7 @@ class EvaluationRun:
     options: RunOptions = RunOptions()
     command: str = ""
     on_note: Callable[[str], object] = field(default=lambda note: None)
+    meter: SpendMeter | None = None
 
     def pending(self) -> list[Example]:
         """The texts without a row, or with a temporary failure; writes nothing.
@@ -107,6 +109,11 @@ class EvaluationRun:
         """
         done = {row.id for row in self._rows() if not row.retryable}
         return [example for example in self.data.examples if example.id not in done]
+
+    def count_spent(self) -> None:
+        """Count what earlier processes spent on the rows of this run."""
+        if self.meter and (rows := self._rows()):
+            self.meter.start(total_usage([row.usage for row in rows]), len(rows))
 
     def reset(self) -> None:
         """Remove the files of an earlier run."""
@@ -122,6 +129,7 @@ class EvaluationRun:
         Raises:
             InvalidSetting: the folder has another run, or another process is writing to it.
             InvalidDataset: the folder's files are not those of a run.
+            Interrupted: the next batch would exceed the spend cap; the rows are kept.
         """
         import sklearn.metrics  # noqa: F401  (needed for the metrics: a missing library is reported before the work)
 
@@ -194,6 +202,8 @@ class EvaluationRun:
                 write_manifest(self.folder, manifest)
                 begun = True
             log.append(rows)
+            if self.meter:
+                self.meter.add([row.usage for row in rows])
             on_progress(len(rows))
         self._sort(log)
         peak = max(peak_megabytes(), manifest["peak_mb"] or 0.0)
@@ -204,6 +214,8 @@ class EvaluationRun:
         pending = {example.id for example in self.pending()}
         for batch, alone in self.options.batches(self.data.examples):
             if missing := [example for example in batch if example.id in pending]:
+                if self.meter and not self.meter.fits(len(missing)):
+                    raise Interrupted(self.meter.refusal(len(missing)))
                 yield self._classify(classifier, missing, alone)
 
     def _classify(self, classifier: Classifier, examples: Sequence[Example], alone: bool) -> list[RunRow]:

@@ -71,14 +71,14 @@ class BulkRequest:
 
     def with_system(self, job: Job) -> tuple[Job, System]:
         """The job with the classifier of the request, and its system."""
-        texts = _first_texts(job)
+        texts = first_texts(job)
         system = _system(self.system, job.taxonomy, texts)
         open = partial(open_classifier, self.system, job.taxonomy, texts)
         return replace(job, classifier=ClassifierSpec(system.spec, system.setup, open)), system
 
     def with_transport(self, job: Job, transport: OfflineTransport, **endpoint: Any) -> Job:
         """The job with a language model whose requests go through a transport; ``endpoint`` as in ``offline``."""
-        context = SystemContext(job.taxonomy, _first_texts(job), cache=False)
+        context = SystemContext(job.taxonomy, first_texts(job), cache=False)
         system = offline(self.system or "llm", context, transport.backend, **endpoint)
         return replace(job, classifier=ClassifierSpec(system.spec, system.setup, lambda: system.open().classifier))
 
@@ -148,7 +148,8 @@ def _system(spec: str | None, taxonomy: Taxonomy, texts: tuple[Text, ...]) -> Sy
     return from_spec(spec, context) if spec else from_settings(context)
 
 
-def _first_texts(job: Job) -> tuple[Text, ...]:
+def first_texts(job: Job) -> tuple[Text, ...]:
+    """The first texts of a job."""
     texts = (row.text for window in job.rows() for row in window if row.key is not None)
     return tuple(islice(texts, _FIRST_TEXTS))
 

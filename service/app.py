@@ -29,6 +29,7 @@ from similarity.errors import (
 
 log = logging.getLogger(__name__)
 
+_SYSTEM_ONE = "/v1/systemone"  # TypeSafe's clients read FastAPI's shape of an invalid request there
 _OPENAI = "/v1/"  # OpenAI's clients read a member "error" there; RFC 9457 allows further members
 # Error of the packages below -> kind of the error response, and the field of the body that is wrong.
 _KIND_OF_ERROR: dict[type[Exception], tuple[str, str | None]] = {
@@ -87,11 +88,16 @@ def _register_error_handlers(app: Flask) -> None:
 def _respond(problem: RequestProblem) -> Response:
     """The problem as a response."""
     status, body = KINDS[problem.slug].status, problem_body(problem.slug, problem.detail, problem.field)
+    mimetype = "application/problem+json"
     if request.path.startswith(_OPENAI):
         body["error"] = {
             "message": problem.detail, "type": problem.slug, "param": problem.field, "code": str(status),
         }  # fmt: skip
-    response = Response(json.dumps(body, ensure_ascii=False) + "\n", status, mimetype="application/problem+json")
+    if status == 422 and request.path == _SYSTEM_ONE:
+        place = [int(part) if part.isdecimal() else part for part in (problem.field or "").split(".") if part]
+        fault = {"loc": ["body", *place], "msg": problem.detail, "type": problem.slug}
+        body, mimetype = {"detail": [fault], "error": body["error"]}, "application/json"
+    response = Response(json.dumps(body, ensure_ascii=False) + "\n", status, mimetype=mimetype)
     if problem.retry_after is not None:
         response.headers["Retry-After"] = str(math.ceil(problem.retry_after))
     return response

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import TypeAdapter, ValidationError
 
+from llm.backends.systemone import confidence
 from llm.classifier import Prediction, Problem, total_usage
 from service.problems import RequestProblem
 from service.schemas.decisions import (
@@ -125,7 +125,7 @@ def _choice(question: ChoiceQuestion, probabilities: Sequence[float]) -> Answer:
     return ChoiceAnswer(
         name=question.name,
         choice=question.choices[best].value,
-        confidence=_confidence(probabilities),
+        confidence=confidence(probabilities),
         probabilities=[ValueProbability(value=option.value, probability=probability) for option, probability in pairs],
     )
 
@@ -135,18 +135,12 @@ def _score(question: ScoreQuestion, probabilities: Sequence[float]) -> Answer:
     return ScoreAnswer(
         name=question.name,
         score=sum(place * probability for place, probability in enumerate(probabilities)),
-        confidence=_confidence(probabilities),
+        confidence=confidence(probabilities),
         probabilities=[
             LevelProbability(label=level.label, value=place, probability=probability)
             for place, (level, probability) in pairs
         ],
     )
-
-
-def _confidence(probabilities: Sequence[float]) -> float:
-    """1 less the normalised entropy."""
-    entropy = -sum(one * math.log(one) for one in probabilities if one > 0)
-    return min(1.0, max(0.0, 1 - entropy / math.log(len(probabilities))))
 
 
 _ANSWERS: TypeAdapter[list[Answer]] = TypeAdapter(list[Answer])

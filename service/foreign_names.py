@@ -17,6 +17,7 @@ from service.schemas.decisions import (
     ScoreQuestion,
 )
 from service.schemas.routes import SimilarRequest
+from service.schemas.systemone import SystemOneChoice, SystemOneNoul, SystemOneRequest, SystemOneScore
 
 
 def _each(names: str, meaning: str) -> dict[str, str]:
@@ -72,9 +73,22 @@ _SIMILAR: Mapping[str, str] = {
 }
 _DECISIONS: Mapping[str, str] = {
     **_each("inputs text messages prompt content", "input"),
+    "state": "this is the text of POST /v1/systemone; send it there, or as input",
     **_each("question decisions conditions", "questions"),
     **_each("temperature max_tokens stream", "decisions have no such setting; leave it out"),
     "instructions": "each question has its own instructions",
+}
+_SYSTEM_ONE: Mapping[str, str] = {
+    **_each("input inputs text messages prompt content", "state"),
+    **_each("question decisions", "questions"),
+    **_each("images assets audio videos", "this service reads texts only; leave it out"),
+    **_each("temperature max_tokens stream", "decisions have no such setting; leave it out"),
+    "instructions": "each question has its own instructions",
+}
+_NAMED_QUESTION: Mapping[str, str] = {
+    **_each("question prompt text condition predicate instruction content", "instructions"),
+    **_each("name id", "the key of the question is its name; leave it out"),
+    **_each("choices options labels levels scale", "criteria"),
 }
 _QUESTION: Mapping[str, str] = {
     **_each("question prompt text condition predicate instruction content", "instructions"),
@@ -92,6 +106,8 @@ FOREIGN_NAMES: Mapping[type[BaseModel], Mapping[str, str]] = {
     DecisionRequest: _DECISIONS,
     PredicateQuestion: _QUESTION,
     ChoiceQuestion: {**_QUESTION, **_each("options labels classes candidates", "choices")},
+    SystemOneRequest: _SYSTEM_ONE,
+    **dict.fromkeys((SystemOneNoul, SystemOneChoice, SystemOneScore), _NAMED_QUESTION),
     ScoreQuestion: {**_QUESTION, **_each("scale choices options min max", "levels")},
     ChoiceOption: {**_OPTION, **_each("label name text id key title", "value")},
     Level: {**_OPTION, **_each("value name text id key title", "label")},

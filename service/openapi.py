@@ -18,6 +18,7 @@ from service.problems import KINDS
 from service.schemas import routes
 from service.schemas.classify import BatchAnswer, ClassifyAnswer, ClassifyRequest, PromptRequest
 from service.schemas.decisions import DecisionAnswer, DecisionRequest
+from service.schemas.systemone import SystemOneAnswer, SystemOneInvalid, SystemOneRequest
 
 _JSON = "application/json"
 _REFERENCE = "#/components/schemas/{model}"
@@ -41,6 +42,7 @@ class Operation:
         problems: further keys of ``KINDS``, beside ``EVERYWHERE`` and ``GUARDED``.
         values: examples for each variable of the path.
         example: an example of the request body.
+        invalid: model of the response to an invalid request, where it is no problem document.
     """
 
     answers: tuple[type[BaseModel], ...] = ()
@@ -49,6 +51,7 @@ class Operation:
     problems: tuple[str, ...] = ()
     values: Mapping[str, Sequence[str]] = field(default_factory=dict)
     example: Mapping[str, Any] | None = None
+    invalid: type[BaseModel] | None = None
 
 
 def document(app: Flask) -> dict[str, Any]:
@@ -111,7 +114,10 @@ def _problems(operation: Operation, guarded: bool) -> dict[str, Any]:
     slugs = {*operation.problems, *EVERYWHERE, *(GUARDED if guarded else ())}
     in_order = sorted(slugs, key=lambda slug: (KINDS[slug].status, slug))
     groups = groupby(in_order, key=lambda slug: KINDS[slug].status)
-    return {str(status): _problem(list(group), _headers(status, guarded)) for status, group in groups}
+    problems = {str(status): _problem(list(group), _headers(status, guarded)) for status, group in groups}
+    if operation.invalid:
+        problems["422"]["content"] = {_JSON: {"schema": _reference(operation.invalid)}}
+    return problems
 
 
 def _problem(slugs: list[str], headers: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,7 +138,12 @@ def _reference(model: type[BaseModel]) -> dict[str, str]:
 
 
 def _schemas() -> dict[str, Any]:
-    models = {model for operation in OPERATIONS.values() for model in (*operation.answers, operation.body) if model}
+    models = {
+        model
+        for operation in OPERATIONS.values()
+        for model in (*operation.answers, operation.body, operation.invalid)
+        if model
+    }
     # As validated: in serialised models every member is required, also those that a response omits.
     ordered = [(model, "validation") for model in sorted(models | {routes.ProblemDocument}, key=lambda m: m.__name__)]
     _, definitions = models_json_schema(ordered, ref_template=_REFERENCE)  # type: ignore[arg-type]
@@ -197,6 +208,25 @@ _DECISIONS = Operation(
     },
 )
 
+_SYSTEM_ONE = Operation(
+    answers=(SystemOneAnswer,),
+    body=SystemOneRequest,
+    problems=(*_BODY, *_MODEL, "unknown-model", "cannot-decide"),
+    example={
+        "model": "marquee",
+        "state": "My card was charged twice for one order.",
+        "questions": {
+            "refund": {"type": "noul", "instructions": "The customer wants money back."},
+            "team": {
+                "type": "choice",
+                "instructions": "Who should answer?",
+                "criteria": {"billing": "charges, invoices, refunds", "shipping": None},
+            },
+        },
+    },
+    invalid=SystemOneInvalid,
+)
+
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("POST", "/classify"): _CLASSIFY,
     ("POST", "/predict_genre"): _CLASSIFY,
@@ -209,6 +239,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("POST", "/similar"): _SIMILAR,
     ("POST", "/suggest"): _SIMILAR,
     ("POST", "/v1/decisions"): _DECISIONS,
+    ("POST", "/v1/systemone"): _SYSTEM_ONE,
     ("GET", "/v1/models"): Operation((routes.ModelsAnswer,)),
     ("GET", "/version"): Operation((routes.VersionAnswer,)),
     ("GET", "/taxonomies"): Operation((routes.TaxonomiesAnswer,)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn, TypeVar
 
 from flask import Request
@@ -18,6 +18,7 @@ from service.problems import RequestProblem
 from service.schemas.classify import ClassifyRequest, TextFields
 from service.schemas.decisions import ChoiceQuestion, DecisionRequest, Question, ScoreQuestion
 from service.schemas.routes import SimilarRequest
+from service.schemas.systemone import SystemOneRequest
 from service.services import Limits
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -75,12 +76,18 @@ def read_decision(request: Request, limits: Limits) -> DecisionRequest:
         RequestProblem: as from ``read_request``.
     """
     body = _read(request, DecisionRequest, limits)
-    _check_length("input", body.conversation(), limits)
-    for place, question in enumerate(body.questions):
-        _check_length(f"questions.{place}.instructions", question.text, limits)
-    if (labels := sum(map(_label_count, body.questions))) > limits.labels:
-        detail = f"{labels} conditions, options and levels in one request; at most {limits.labels}"
-        raise RequestProblem("too-large", detail, "questions")
+    _check_decision(body, "input", range(len(body.questions)), limits)
+    return body
+
+
+def read_systemone(request: Request, limits: Limits) -> SystemOneRequest:
+    """The body of ``/v1/systemone``.
+
+    Raises:
+        RequestProblem: as from ``read_request``.
+    """
+    body = _read(request, SystemOneRequest, limits)
+    _check_decision(body.decision, "state", body.questions, limits)
     return body
 
 
@@ -258,6 +265,16 @@ def _check_length(field: str, value: str, limits: Limits) -> None:
     if len(value) > limits.text_chars:
         detail = f"{field} has {len(value)} characters; at most {limits.text_chars}"
         raise RequestProblem("text-too-long", detail, field)
+
+
+def _check_decision(body: DecisionRequest, text: str, names: Iterable[object], limits: Limits) -> None:
+    """Check the lengths of the text, of a field with this name, and of the questions with these names."""
+    _check_length(text, body.conversation(), limits)
+    for name, question in zip(names, body.questions, strict=True):
+        _check_length(f"questions.{name}.instructions", question.text, limits)
+    if (labels := sum(map(_label_count, body.questions))) > limits.labels:
+        detail = f"{labels} conditions, options and levels in one request; at most {limits.labels}"
+        raise RequestProblem("too-large", detail, "questions")
 
 
 def _label_count(question: Question) -> int:

@@ -29,10 +29,12 @@ from marquee import __version__
 from prompts import registry
 from prompts.errors import UnknownName, quoted
 from service.classification import current_services
+from service.decision_answers import DecisionResult
 from service.openapi import document, routes_of
 from service.problems import KINDS, RequestProblem, problem_type
-from service.request_parsing import read_decision, read_similar
-from service.schemas.routes import ModelEntry, ModelsAnswer, SimilarAnswer, VersionAnswer
+from service.request_parsing import read_decision, read_similar, read_systemone
+from service.schemas.decisions import DecisionRequest
+from service.schemas.routes import ModelEntry, ModelMetadata, ModelsAnswer, SimilarAnswer, VersionAnswer
 
 blueprint = Blueprint("marquee", __name__, template_folder="page")
 
@@ -106,21 +108,47 @@ def similar() -> Response:
 @blueprint.post("/v1/decisions")
 def decisions() -> Response:
     """Answer typed questions about a text with probabilities, in the shapes of OpenAI's Decisions API."""
+    return jsonify(_decide(read_decision(request, current_services().limits)).response().body())
+
+
+@blueprint.post("/v1/systemone")
+def systemone() -> Response:
+    """Answer typed questions about a text with probabilities, in the shapes of TypeSafe's System One API."""
+    from service.schemas.systemone import SystemOneAnswer
+
+    body = read_systemone(request, current_services().limits)
+    try:
+        result = _decide(body.decision)
+    except RequestProblem as problem:
+        if not problem.field:
+            raise
+        place = body.place(problem.field)
+        detail = problem.detail.replace(problem.field, place)
+        raise RequestProblem(problem.slug, detail, place, problem.retry_after) from None
+    return jsonify(SystemOneAnswer.of(body, result.response()).body())
+
+
+def _decide(body: DecisionRequest) -> DecisionResult:
+    """The model's answers, counted in the metrics."""
     services = current_services()
-    body, decider = read_decision(request, services.limits), services.question_decider
+    decider = services.question_decider
     if body.model not in (names := (decider.name, _ANY_MODEL)):
         raise UnknownName("model", body.model, names)
     result = decider.decide(body)
     services.metrics.count_predictions(result.predictions)
     services.metrics.count_questions(answer.type for answer in result.answers)
-    return jsonify(result.response().body())
+    return result
 
 
 @blueprint.get("/v1/models")
 def models() -> dict[str, Any]:
-    """List the model names that ``/v1/decisions`` accepts, as OpenAI lists models."""
+    """List the model names that typed questions accept, as OpenAI (``data``) and TypeSafe (``models``) list them."""
     names = (current_services().question_decider.name, _ANY_MODEL)
-    return ModelsAnswer(data=[ModelEntry(id=name, created=_STARTED) for name in names]).model_dump()
+    day = time.strftime("%Y-%m-%d", time.gmtime(_STARTED))
+    return ModelsAnswer(
+        data=[ModelEntry(id=name, created=_STARTED) for name in names],
+        models=[ModelMetadata(name=name, release_date=day) for name in names],
+    ).model_dump()
 
 
 @blueprint.get("/taxonomies")
@@ -207,7 +235,8 @@ def _index() -> dict[str, Any]:
             "POST /prompt": "the messages that a language model receives for a text",
             "POST /similar": 'similar films: {"description": "...", "k": 10}',
             "POST /v1/decisions": "typed questions about a text, in OpenAI's shapes",
-            "GET /v1/models": "the model names of /v1/decisions",
+            "POST /v1/systemone": "typed questions about a text, in TypeSafe's shapes",
+            "GET /v1/models": "the model names of /v1/decisions and /v1/systemone",
             "GET /taxonomies": "the taxonomies",
             "GET /prompts": "the prompts",
             "GET /healthz": "liveness",

@@ -239,6 +239,12 @@ def _decisions(checker: CapabilityChecker) -> CheckResult:
     return _result(isinstance(first, dict) and "probability" in first)
 
 
+def _systemone(checker: CapabilityChecker) -> CheckResult:
+    question = {"type": "noul", "instructions": "This is a greeting."}
+    answers = object_in(checker.post("/systemone", state="Hello!", questions={"q": question}), "answers")
+    return _result("noul" in object_in(answers, "q"))
+
+
 CHECKS: Mapping[str, Check] = {
     "json_schema": _schema(_OBJECT, {"labels": [_WORD]}),
     "json_array": _schema(_ARRAY, [_WORD]),
@@ -257,5 +263,6 @@ CHECKS: Mapping[str, Check] = {
     "prefix_caching": _prefix_caching,
     "batch": _batch,
     "decisions": _decisions,
+    "systemone": _systemone,
 }
 """Checks by capability. Classification runs a check at its first use; ``main.py probe`` runs all."""

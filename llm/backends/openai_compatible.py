@@ -149,8 +149,20 @@ class OpenAICompatible:
     def decide(
         self, conversations: Sequence[Conversation], questions: Sequence[Mapping[str, Any]]
     ) -> list[DecisionReply]:
-        bodies = [{"model": self._model(), "input": list(one), "questions": list(questions)} for one in conversations]
-        return [self._reader.decisions(reply) for reply in self._transport.post(bodies, "/decisions")]
+        """See ``DecidingBackend.decide``: by ``/v1/decisions``, else by ``/v1/systemone``."""
+        from llm.backends import systemone
+
+        supported, name = self._capabilities, self._model()
+        if supported.outcome("decisions") in ("supported", "unknown"):
+            bodies = [{"model": name, "input": list(one), "questions": list(questions)} for one in conversations]
+            return [self._reader.decisions(reply) for reply in self._transport.post(bodies, "/decisions")]
+        if supported.outcome("systemone") not in ("supported", "unknown"):
+            detail = f"{self._transport.endpoint} answers neither /v1/decisions nor /v1/systemone with {name}"
+            problem = Problem("misconfigured", f"{detail}; choose another strategy than decisions_api")
+            return [DecisionReply(problem=problem)] * len(conversations)
+        bodies = [{"model": name, **systemone.request_fields(one, questions)} for one in conversations]
+        replies = self._transport.post(bodies, "/systemone")
+        return [self._reader.decisions(systemone.as_decisions(reply, questions)) for reply in replies]
 
     def count(self, conversations: Sequence[Conversation]) -> list[int] | None:
         """See ``CountingBackend.count``: by vLLM's ``/tokenize``."""

@@ -118,7 +118,9 @@ class YesNo(Strategy):
 
 
 class DecisionsAPI(Strategy):
-    """One request per text to an endpoint with OpenAI's Decisions API, which vLLM and SGLang serve for some models.
+    """One request per text to an endpoint with OpenAI's Decisions API or TypeSafe's System One API.
+
+    vLLM serves the latter for some models.
 
     Multi-label taxonomies become one predicate per label, single-label ones a choice.
     """
@@ -129,6 +131,11 @@ class DecisionsAPI(Strategy):
     def mutually_exclusive(self, taxonomy: Taxonomy) -> bool:
         """Whether the request is one choice among the labels, whose probabilities sum to 1."""
         return not taxonomy.multi and 2 <= len(taxonomy.names) <= _MAX_CHOICES - taxonomy.allow_none
+
+    def conversations(self, backend: Backend, prompt: PromptBuilder, taxonomy: Taxonomy) -> list[Conversation]:
+        """The messages about the text: the questions have the labels, and the endpoint has its own instructions."""
+        conversation = prompt(taxonomy, self.answer_format)
+        return [[message for message in conversation if message["role"] != "system"] or conversation]
 
     def fingerprint_parts(self, taxonomy: Taxonomy) -> Any:
         return self._questions(taxonomy)
@@ -141,7 +148,7 @@ class DecisionsAPI(Strategy):
             problem = Problem("misconfigured", f"{backend.name} answers no decisions; choose another strategy")
             return [StrategyAnswer(problem=problem)] * len(prompts)
         questions = self._questions(taxonomy)
-        conversations = [prompt(taxonomy, self.answer_format) for prompt in prompts]
+        conversations = [one for prompt in prompts for one in self.conversations(backend, prompt, taxonomy)]
         rounds = [
             backend.decide(conversations, questions[start : start + _MAX_QUESTIONS])
             for start in range(0, len(questions), _MAX_QUESTIONS)

@@ -16,7 +16,7 @@ from llm.classifier import Usage
 from prompts.errors import shown
 from prompts.taxonomy_file import LabelDescription, LabelName
 
-_MAX_QUESTIONS, _MAX_CHOICES, _MAX_LEVELS = 400, 255, 10  # of OpenAI's API
+MAX_QUESTIONS, MAX_CHOICES, MAX_LEVELS = 400, 255, 10  # of OpenAI's API
 _NO_EFFECT = "accepted, without effect"
 
 
@@ -139,7 +139,7 @@ class ChoiceQuestion(_Question):
     """A choice; the answer is the best option, with the probability of each."""
 
     type: Literal["choice"]
-    choices: list[ChoiceOption] = Field(min_length=2, max_length=_MAX_CHOICES)
+    choices: list[ChoiceOption] = Field(min_length=2, max_length=MAX_CHOICES)
 
 
 class Level(_RequestPart):
@@ -153,7 +153,7 @@ class ScoreQuestion(_Question):
     """A rating; the answer is a place on an ordered scale."""
 
     type: Literal["score"]
-    levels: list[Level] = Field(min_length=2, max_length=_MAX_LEVELS, description="from the lowest to the highest")
+    levels: list[Level] = Field(min_length=2, max_length=MAX_LEVELS, description="from the lowest to the highest")
 
 
 Question = Annotated[PredicateQuestion | ChoiceQuestion | ScoreQuestion, Field(discriminator="type")]
@@ -166,7 +166,7 @@ class DecisionRequest(_RequestPart):
     input: Annotated[
         list[InputMessage], BeforeValidator(_as_messages, json_schema_input_type=str | list[InputMessage])
     ] = Field(min_length=1, description="a text, or the messages of a conversation")
-    questions: list[Question] = Field(min_length=1, max_length=_MAX_QUESTIONS)
+    questions: list[Question] = Field(min_length=1, max_length=MAX_QUESTIONS)
     prompt_cache_key: str | None = Field(None, description=_NO_EFFECT)
     prompt_cache_options: dict[str, Any] | None = Field(None, description=_NO_EFFECT)
     safety_identifier: str | None = Field(None, description=_NO_EFFECT)

@@ -241,11 +241,20 @@ class ModelEntry(_RouteAnswer):
     owned_by: str = "marquee"
 
 
+class ModelMetadata(_RouteAnswer):
+    """The same in TypeSafe's shape."""
+
+    name: str
+    description: str = "answers typed questions at /v1/decisions and /v1/systemone"
+    release_date: str = Field(description="day on which this process started, as YYYY-MM-DD")
+
+
 class ModelsAnswer(_RouteAnswer):
     """Answer of ``GET /v1/models``."""
 
     object: Literal["list"] = "list"
     data: list[ModelEntry]
+    models: list[ModelMetadata]
 
 
 class VersionAnswer(_RouteAnswer):

@@ -17,6 +17,7 @@ from marquee.settings import Settings, environment_name
 from service.app import create_app
 from service.decisions import ScoreDecider
 from service.schemas.decisions import DecisionRequest
+from service.schemas.systemone import SystemOneRequest
 from service.services import Services
 from tests.support.served import served_at
 
@@ -33,11 +34,9 @@ def url(embedded: Matcher) -> Iterator[str]:
         yield at
 
 
-def block(language: str) -> str:
-    """The first block of a language."""
-    found = re.search(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
-    assert found
-    return found[1]
+def block(language: str, place: int = 0) -> str:
+    """A block of a language: of /v1/decisions the first one, of /v1/systemone the second."""
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)[place]
 
 
 def sent(command: str, url: str) -> Any:
@@ -59,8 +58,9 @@ def like(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def test_curl_is_answered_as_shown(url: str) -> None:
-    assert like(sent(block("sh"), url), json.loads(block("json")))
+@pytest.mark.parametrize("place", [0, 1])
+def test_curl_is_answered_as_shown(url: str, place: int) -> None:
+    assert like(sent(block("sh", place), url), json.loads(block("json", place)))
 
 
 def test_the_official_client_runs_as_shown(url: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,6 +72,7 @@ def test_the_official_client_runs_as_shown(url: str, capsys: pytest.CaptureFixtu
 
 
 def test_every_field_and_setting_that_is_named_exists() -> None:
-    assert DecisionRequest.model_fields.keys() <= set(re.findall(r"[`\"](\w+)[`\"]", PAGE))
+    names = DecisionRequest.model_fields.keys() | SystemOneRequest.model_fields.keys()
+    assert names <= set(re.findall(r"[`\"](\w+)[`\"]", PAGE))
     named = set(re.findall(r"(?:MARQUEE|OPENAI)_[A-Z_]+", PAGE))
     assert named <= {environment_name(field) for field in Settings.model_fields}

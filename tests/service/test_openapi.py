@@ -40,6 +40,7 @@ from tests.similarity.films import films
 from tests.similarity.words import Words
 
 PREDICATE = {"type": "predicate", "instructions": "The text is short."}
+NOUL = {"type": "noul", "instructions": "The text is short."}
 BUSY = "busy"  # a text that makes the model fail
 
 
@@ -119,6 +120,9 @@ def test_every_route_has_words_and_every_reference_leads_somewhere(whole: dict[s
         ("POST", "/prompt", "/prompt", {"text": "a", "strategy": "yes_no"}),
         ("POST", "/v1/decisions", "/v1/decisions", OPERATIONS["POST", "/v1/decisions"].example),
         ("POST", "/v1/decisions", "/v1/decisions", {"model": "marquee", "input": "a", "questions": []}),
+        ("POST", "/v1/systemone", "/v1/systemone", OPERATIONS["POST", "/v1/systemone"].example),
+        ("POST", "/v1/systemone", "/v1/systemone", {"model": "marquee", "state": "a", "questions": {}}),
+        ("POST", "/v1/systemone", "/v1/systemone", {"model": "b", "state": "a", "questions": {"q": NOUL}}),
         ("POST", "/v1/decisions", "/v1/decisions", {"model": "b", "input": "a", "questions": [PREDICATE]}),
         ("GET", "/v1/models", "/v1/models", None),
         ("GET", "/taxonomies", "/taxonomies", None),

@@ -28,7 +28,7 @@ def obliging(server: Endpoint) -> Any:
             body(200, {"version": "9.9"})(handler)
         elif handler.path.endswith("/models"):
             body(200, {"data": [{"id": "m", "max_model_len": 4096}]})(handler)
-        elif any(handler.path.endswith(path) for path in ("/tokenize", "/decisions", "/completions/batch")):
+        elif any(handler.path.endswith(path) for path in ("/tokenize", "/decisions", "/systemone", "/batch")):
             body(404, {"error": "no"})(handler)
         elif "top_logprobs" in asked:
             body(400, {"error": "no logprobs"})(handler)
@@ -65,6 +65,7 @@ def test_fields_that_are_ignored_silently_are_found() -> None:
         "prefix_caching": "supported",
         "batch": "rejected",
         "decisions": "rejected",
+        "systemone": "rejected",
     }
     assert outcomes.keys() == CHECKS.keys()
     assert (found.context, found.version, found.top_logprobs) == (4096, "9.9", 0)

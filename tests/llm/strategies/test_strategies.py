@@ -448,7 +448,8 @@ def test_decisions_asks_one_predicate_per_label_in_one_request() -> None:
     assert prediction.usage == Usage(30, 20, 0)
     assert [question["type"] for question in asked[0]["questions"]] == ["predicate"] * 18
     assert asked[0]["questions"][0]["name"] == "Action"
-    assert "a plot" in asked[0]["input"][1]["content"]
+    (message,) = asked[0]["input"]  # without the instructions of a prompt: the questions have the labels
+    assert (message["role"], "a plot" in message["content"]) == ("user", True)
 
 
 def test_decisions_asks_a_choice_where_one_label_is_wanted() -> None:
