@@ -155,7 +155,7 @@ def _type(schema: Schema) -> str:
     if "enum" in schema:
         return ", ".join(f"`{one}`" for one in schema["enum"])
     if schema.get("type") == "array":
-        return f"list of {_type(schema['items'])}"
+        return f"list of {_type(schema['items'])}" if schema.get("items") else "list"
     if isinstance(values := schema.get("additionalProperties"), Mapping):
         return f"object of {_type(values)}"
     bounds = _bounds(schema)
