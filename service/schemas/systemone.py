@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from prompts.registry import DESCRIPTION_CHARS, NAME_CHARS, LabelName
+from prompts.taxonomy_file import DESCRIPTION_CHARS, NAME_CHARS, LabelName
 from service.schemas.decisions import (
     MAX_CHOICES,
     MAX_LEVELS,
