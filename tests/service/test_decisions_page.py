@@ -36,7 +36,8 @@ def url(embedded: Matcher) -> Iterator[str]:
 
 def block(language: str, place: int = 0) -> str:
     """A block of a language: of /v1/decisions the first one, of /v1/systemone the second."""
-    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)[place]
+    found: list[str] = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+    return found[place]
 
 
 def sent(command: str, url: str) -> Any:
