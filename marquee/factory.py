@@ -16,6 +16,7 @@ from llm.backends.transport import HTTPTransport
 from llm.bias import BiasEstimates
 from llm.classifier import Classifier, Prediction, Problem
 from llm.embedded.matcher import Matcher, matcher
+from llm.hierarchical import Hierarchical
 from llm.language_model import (
     ExampleSelector,
     LanguageModel,
@@ -270,7 +271,7 @@ def _wraps(settings: Settings, embedded: Classifier) -> list[Wrap]:
         wraps.append(lambda inner: Fallback(inner, embedded))
     if settings.cascade_margin:
         wraps.append(lambda inner: Cascade(embedded, inner, settings.cascade_margin))
-    return wraps
+    return [*wraps, lambda inner: Hierarchical(inner, settings.hierarchy_beam)]
 
 
 def example_selector(settings: Settings, encoder: MiniLM, taxonomy: Taxonomy) -> ExampleSelector:

@@ -40,6 +40,16 @@ class Label:
     aliases: tuple[str, ...] = ()
     predict: bool = True
 
+    @property
+    def own_name(self) -> str:
+        """The name without the labels above it (``prompts.hierarchy.Node``)."""
+        return self.name
+
+    @property
+    def phrase(self) -> str:
+        """The name as an encoder reads it."""
+        return self.name
+
 
 @dataclass(frozen=True)
 class Taxonomy:

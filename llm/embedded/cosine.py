@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from llm.classifier import AnswerSource, Prediction, no_text
+from llm.hierarchical import by_leaves
+from prompts.hierarchy import Hierarchy
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text, checked_texts
 from similarity.lru import LRUCache
@@ -99,6 +101,8 @@ class CosineClassifier:
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
         """See ``Classifier.classify``; labels come best first, with a score for every label of the taxonomy."""
+        if isinstance(taxonomy, Hierarchy):
+            return by_leaves(self.classify, texts, taxonomy)
         originals = checked_texts(texts)
         readable = [text.joined for text in originals if not text.empty]
         source = AnswerSource(self.name, taxonomy.versioned_name)
@@ -172,7 +176,7 @@ class Scope:
 
 def described(label: Label) -> str:
     """Name and description of a label as one string."""
-    return f"{label.name}: {label.description}" if label.description else label.name
+    return f"{label.phrase}: {label.description}" if label.description else label.phrase
 
 
 def _decode(similarities: Sequence[float], taxonomy: Taxonomy, source: AnswerSource) -> Prediction:

@@ -20,6 +20,8 @@ import numpy as np
 from llm.classifier import AnswerSource, Prediction, ScoreType, no_text
 from llm.embedded.cosine import Scope, TextEncoder
 from llm.embedded.weights import LabelEmbeddingCache, LabelEmbeddings, MatcherWeights, joined, load
+from llm.hierarchical import by_leaves
+from prompts.hierarchy import Hierarchy
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
 from similarity.encoders.minilm import MiniLM
@@ -76,6 +78,8 @@ class Matcher:
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
         """See ``Classifier.classify``; labels come best first, with a probability for every label."""
+        if isinstance(taxonomy, Hierarchy):
+            return by_leaves(self.classify, texts, taxonomy)
         originals = checked_texts(texts)
         source = AnswerSource(self.name, taxonomy.versioned_name)
         scored = iter(self._scored([text.joined for text in originals if not text.empty], taxonomy))

@@ -144,10 +144,10 @@ class LabelEmbeddingCache:
 
     def _encoded(self, labels: Sequence[Label]) -> Array:
         """Unit vectors of the labels: of their names and of their descriptions, at equal weight."""
-        words = dict.fromkeys(words for label in labels for words in (label.name, described(label)))
+        words = dict.fromkeys(words for label in labels for words in (label.own_name, described(label)))
         place = {one: at for at, one in enumerate(words)}
         vectors = self._encoder.encode(list(words))
-        names = vectors[[place[label.name] for label in labels]]
+        names = vectors[[place[label.own_name] for label in labels]]
         return _unit(names + vectors[[place[described(label)] for label in labels]])
 
     def _filmlike(self, nearest: Array | np.float32) -> Array:

@@ -1,0 +1,164 @@
+"""A descent through a hierarchy: which steps are asked, what the scores are, and what an answer is."""
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from llm.classifier import AnswerSource, Prediction, Problem, ScoreType, Usage
+from llm.embedded.matcher import matcher
+from llm.hierarchical import Hierarchical, by_leaves
+from prompts.hierarchy import Hierarchy, cut
+from prompts.taxonomy import Candidates, Taxonomy
+from prompts.text import Text
+
+TREE = {"A": ["1", "2"], "B": ["1", "2"], "C": ""}
+ONE = Hierarchy.of(TREE, name="tree", multi=False)
+SEVERAL = Hierarchy.of(TREE, name="tree", max_labels=3)
+
+
+class Scripted:
+    """Answers each step with the scores or labels that are given for its labels; counts the requests."""
+
+    name = "scripted"
+
+    def __init__(self, answers: Mapping[str, float] | Sequence[str], down: str = "") -> None:
+        self.answers, self.down = answers, down
+        self.steps: list[tuple[str, ...]] = []
+        self.taxonomies: list[Taxonomy] = []
+
+    def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
+        self.steps.append(taxonomy.names)
+        self.taxonomies.append(taxonomy)
+        return [self._answer(taxonomy)] * len(texts)
+
+    def _answer(self, taxonomy: Taxonomy) -> Prediction:
+        source, usage = AnswerSource("scripted", taxonomy.versioned_name), Usage(10, 0, 1)
+        if self.down in taxonomy.names:
+            return Prediction((), source, problem=Problem("busy", "down"), usage=usage)
+        if not isinstance(self.answers, Mapping):
+            return Prediction(tuple(name for name in taxonomy if name in self.answers), source, usage=usage)
+        scores = {name: self.answers.get(name, 0.0) for name in taxonomy}
+        best = sorted(scores, key=lambda name: -scores[name])
+        labels = [name for name in best if scores[name] >= 0.5] if taxonomy.multi else best[:1]
+        if taxonomy.allow_none and scores[best[0]] < 0.5:
+            labels = []
+        kind: ScoreType = "probability" if taxonomy.multi else "share"
+        return Prediction(tuple(labels), source, scores, usage=usage, score_type=kind)
+
+
+SHARES = {"A": 0.5, "B": 0.4, "C": 0.1, "A > 1": 0.6, "A > 2": 0.4, "B > 1": 0.9, "B > 2": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("beam", "answer", "steps"),
+    [
+        (1, "A > 1", [("A", "B", "C"), ("A > 1", "A > 2")]),
+        (2, "B > 1", [("A", "B", "C"), ("A > 1", "A > 2"), ("B > 1", "B > 2")]),
+    ],
+)
+def test_a_wider_beam_repairs_a_wrong_first_step(beam: int, answer: str, steps: list[tuple[str, ...]]) -> None:
+    model = Scripted(SHARES)
+    (found,) = Hierarchical(model, beam).classify(["text"], ONE)
+    assert found.labels == (answer,)
+    assert model.steps == steps
+    assert found.usage == Usage(10 * len(steps), 0, len(steps))
+    assert found.source.taxonomy == ONE.versioned_name
+
+
+def test_a_score_is_the_product_of_its_path_and_children_sum_to_their_parent() -> None:
+    (found,) = Hierarchical(Scripted(SHARES), 2).classify(["text"], ONE)
+    assert found.scores["B > 1"] == pytest.approx(0.36)
+    for parent in ("A", "B"):
+        below = [score for name, score in found.scores.items() if name.startswith(f"{parent} > ")]
+        assert sum(below) == pytest.approx(found.scores[parent])
+    assert found.score_type == "share"
+
+
+def test_a_branch_that_cannot_win_costs_no_request() -> None:
+    model = Scripted({**SHARES, "A": 0.9, "B": 0.1, "C": 0.0})  # the best child of A has 0.45 at least
+    Hierarchical(model, 2).classify(["text"], ONE)
+    assert len(model.steps) == 2
+
+
+def test_texts_with_the_same_step_share_a_batch() -> None:
+    model = Scripted(SHARES)
+    Hierarchical(model, 1).classify(["one", "two", "three"], ONE)
+    assert len(model.steps) == 2
+
+
+def test_written_labels_without_scores_are_followed() -> None:
+    (found,) = Hierarchical(Scripted(["A", "B", "A > 2", "B > 1"]), 2).classify(["text"], SEVERAL)
+    assert (found.labels, found.scores) == (("A > 2", "B > 1"), {})
+
+
+def test_several_labels_come_from_several_branches() -> None:
+    scores = {"A": 0.9, "B": 0.8, "C": 0.2, "A > 1": 0.7, "A > 2": 0.1, "B > 1": 0.6, "B > 2": 0.9}
+    (found,) = Hierarchical(Scripted(scores), 2).classify(["text"], SEVERAL)
+    assert found.labels == ("B > 2", "A > 1", "B > 1")
+    assert all(found.scores[name] <= found.scores[name[0]] for name in found.scores)
+
+
+@pytest.mark.parametrize(("leaves_only", "label"), [(True, "A > 1"), (False, "A")])
+def test_a_descent_may_end_above_the_leaves(leaves_only: bool, label: str) -> None:
+    model = Scripted({"A": 0.9, "B": 0.1, "A > 1": 0.2, "A > 2": 0.1})
+    (found,) = Hierarchical(model, 1).classify(["text"], cut(ONE, leaves_only=leaves_only))
+    assert found.labels == (label,)
+    assert model.taxonomies[1].allow_none is not leaves_only
+
+
+def test_a_level_saves_the_steps_below() -> None:
+    model = Scripted(SHARES)
+    (found,) = Hierarchical(model, 2).classify(["text"], cut(ONE, level=1))
+    assert (found.labels, len(model.steps)) == (("A",), 1)
+
+
+def test_none_of_the_top_labels_is_none() -> None:
+    (found,) = Hierarchical(Scripted({"A": 0.2}), 2).classify(["text"], ONE.shaped(allow_none=True))
+    assert (found.labels, found.problem) == ((), None)
+
+
+def test_a_failed_step_is_the_problem_of_its_text() -> None:
+    (found,) = Hierarchical(Scripted(SHARES, down="B > 1"), 2).classify(["text"], ONE)
+    assert (found.labels, found.problem, found.usage.prompt_tokens) == ((), Problem("busy", "down"), 30)
+
+
+def test_an_only_child_needs_no_question() -> None:
+    model = Scripted({"A": 0.9, "B": 0.1})
+    (found,) = Hierarchical(model, 2).classify(["text"], Hierarchy.of({"A": {"only": ["x"]}, "B": ""}, multi=False))
+    assert (found.labels, len(model.steps)) == (("A > only > x",), 1)
+
+
+def test_steps_below_the_top_are_candidates() -> None:
+    """The bias of a model towards labels costs a dozen requests per taxonomy: not for each step."""
+    model = Scripted(SHARES)
+    Hierarchical(model, 1).classify(["text"], ONE)
+    assert [isinstance(taxonomy, Candidates) for taxonomy in model.taxonomies] == [False, True]
+
+
+def test_without_a_beam_the_leaves_are_scored_at_once() -> None:
+    scores = {"A > 1": 0.3, "A > 2": 0.3, "B > 1": 0.4}
+    model = Scripted(scores)
+    (found,) = Hierarchical(model, 0).classify(["text"], ONE)
+    assert (found.labels, len(model.steps), model.steps[0]) == (("B > 1",), 1, ONE.names)
+    assert (found.scores["A"], found.scores["B"]) == (0.6, 0.4)
+    (top,) = Hierarchical(model, 0).classify(["text"], cut(ONE, level=1))
+    assert top.labels == ("A",)  # has more together, though the best leaf is in B
+
+
+def test_an_inner_label_is_no_answer_beside_one_below_it() -> None:
+    model = Scripted({"A": 0.9, "A > 1": 0.8, "B": 0.7})
+    (found,) = by_leaves(model.classify, ["text"], cut(SEVERAL, leaves_only=False))
+    assert found.labels == ("A > 1", "B")
+
+
+def test_a_flat_taxonomy_is_classified_as_before() -> None:
+    flat, model = Taxonomy.of(["x", "y"], multi=False), Scripted({"x": 0.9})
+    (found,) = Hierarchical(model, 2).classify(["text"], flat)
+    assert (found.labels, model.taxonomies) == (("x",), [flat])
+
+
+def test_the_embedded_classifier_scores_names_with_those_above() -> None:
+    tree = Hierarchy.of({"cooking": ["other"], "football": ["other"]}, multi=False)
+    kitchen, pitch = matcher().classify(["Stir the soup.", "The goalkeeper saved a penalty."], tree)
+    assert (kitchen.labels, pitch.labels) == (("cooking > other",), ("football > other",))
+    assert kitchen.scores["cooking"] == kitchen.scores["cooking > other"]
