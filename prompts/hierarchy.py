@@ -11,7 +11,7 @@ from prompts.errors import InvalidTaxonomy
 from prompts.label_tree import (
     MOST_LEVELS,
     SEPARATOR,
-    Branch,
+    NestedLabel,
     ancestors,
     branches_of,
     level_of,
@@ -74,7 +74,7 @@ class Hierarchy(Taxonomy):
         return cast(Hierarchy, found.shaped(max_labels=max_labels))
 
     @classmethod
-    def of_branches(cls, name: str, branches: Sequence[Branch], **shape: Any) -> Hierarchy:
+    def of_branches(cls, name: str, branches: Sequence[NestedLabel], **shape: Any) -> Hierarchy:
         """The hierarchy of labels whose parents are named; ``shape`` has the other fields.
 
         Raises:

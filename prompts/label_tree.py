@@ -30,7 +30,7 @@ class Node(Label):
 
 
 @dataclass(frozen=True)
-class Branch:
+class NestedLabel:
     """A label before its path is known.
 
     Attributes:
@@ -65,7 +65,7 @@ def ancestors(path: str) -> Iterator[str]:
         yield path
 
 
-def nodes(taxonomy: str, branches: Sequence[Branch]) -> tuple[Node, ...]:
+def nodes(taxonomy: str, branches: Sequence[NestedLabel]) -> tuple[Node, ...]:
     """The labels with their paths, in the order of the branches.
 
     Raises:
@@ -74,9 +74,9 @@ def nodes(taxonomy: str, branches: Sequence[Branch]) -> tuple[Node, ...]:
     return tuple(_Paths(taxonomy, branches).nodes())
 
 
-def branches_of(tree: Any, above: int | None = None, before: int = 0) -> list[Branch]:
+def branches_of(tree: Any, above: int | None = None, before: int = 0) -> list[NestedLabel]:
     """Branches of nested dicts and lists; ``before`` is the number of branches before them."""
-    found: list[Branch] = []
+    found: list[NestedLabel] = []
     for name, below in tree.items() if isinstance(tree, Mapping) else ((item, "") for item in tree):
         if isinstance(name, Mapping) and not below:  # a dict in a list
             found += branches_of(name, above, before + len(found))
@@ -86,7 +86,7 @@ def branches_of(tree: Any, above: int | None = None, before: int = 0) -> list[Br
             raise InvalidTaxonomy(f"the label {name!r:.60} is not a string; give names, nested in dicts and lists")
         place = before + len(found)
         described = replace(label, description=" ".join(below.split())) if below and isinstance(below, str) else label
-        found.append(Branch(described, "", above))
+        found.append(NestedLabel(described, "", above))
         if below and not isinstance(below, str):
             found += branches_of(below, place, place + 1)
     return found
@@ -95,7 +95,7 @@ def branches_of(tree: Any, above: int | None = None, before: int = 0) -> list[Br
 class _Paths:
     """Finds the path of every branch."""
 
-    def __init__(self, taxonomy: str, branches: Sequence[Branch]) -> None:
+    def __init__(self, taxonomy: str, branches: Sequence[NestedLabel]) -> None:
         self._taxonomy, self._branches = taxonomy, branches
         self._places: dict[str, list[int]] = {}
         for place, branch in enumerate(branches):

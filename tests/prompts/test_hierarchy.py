@@ -4,7 +4,7 @@ import pytest
 
 from prompts.errors import InvalidTaxonomy
 from prompts.hierarchy import Hierarchy, cut
-from prompts.label_tree import Branch
+from prompts.label_tree import NestedLabel
 from prompts.taxonomy import Label, Taxonomy
 
 SHOP = Hierarchy.of(
@@ -26,8 +26,8 @@ LEAVES = (
 )
 
 
-def branches(*pairs: tuple[str, str]) -> list[Branch]:
-    return [Branch(Label(name), parent) for name, parent in pairs]
+def branches(*pairs: tuple[str, str]) -> list[NestedLabel]:
+    return [NestedLabel(Label(name), parent) for name, parent in pairs]
 
 
 def test_answers_are_the_paths_of_the_leaves() -> None:
@@ -66,7 +66,7 @@ def test_every_label_may_be_answered_without_leaves_only() -> None:
 
 
 def test_a_label_that_is_never_predicted_takes_those_below_it_with_it() -> None:
-    labels = [Branch(Label("A", predict=False)), Branch(Label("a1"), "A"), Branch(Label("B"))]
+    labels = [NestedLabel(Label("A", predict=False)), NestedLabel(Label("a1"), "A"), NestedLabel(Label("B"))]
     assert Hierarchy.of_branches("x", labels).names == ("B",)
 
 
