@@ -31,6 +31,8 @@ class ClassifyOptions:
     taxonomy: str | None
     multi: bool | None
     max_labels: int | None
+    level: int | None
+    leaves_only: bool | None
     prompt: str | None
     strategy: str | None
     explain: bool
@@ -64,6 +66,8 @@ class ClassifyOptions:
     ),
     click.option("--multi/--single", default=None, help="Several labels, or the best one."),
     click.option("--max-labels", type=click.IntRange(1), help="Maximum number of labels."),
+    click.option("--level", type=click.IntRange(1), help="Level of the answers in a hierarchy; 1 is the top."),
+    click.option("--leaves-only/--inner-labels", default=None, help="Whether inner labels of a hierarchy are answers."),
     click.option("--prompt", shell_complete=complete_prompt, help="Prompt, a name (`main.py prompts`) or a path."),
     click.option(
         "--strategy",
@@ -128,7 +132,9 @@ def _classify_here(text: Text, options: ClassifyOptions, settings: Settings) -> 
 
     labels = _names(options.labels)
     default = settings.taxonomy if labels is None else None  # of these settings: others may be invalid
-    taxonomy = taxonomy_of(labels, options.taxonomy or default, options.multi, options.max_labels)
+    taxonomy = taxonomy_of(
+        labels, options.taxonomy or default, options.multi, options.max_labels, None, options.level, options.leaves_only
+    )
     prompt = load_prompt(options.prompt) if options.prompt else None
     request = RequestOptions.of(prompt, options.strategy, options.cache)
     classifier = classifier_of(settings, request)
@@ -167,11 +173,13 @@ def _request_fields(options: ClassifyOptions) -> dict[str, Any]:
     """The fields of ``POST /classify``; the taxonomy of a file becomes labels."""
     from marquee.client import taxonomy_fields
     from prompts import registry
+    from prompts.hierarchy import cut
 
-    fields = {name: getattr(options, name) for name in ("taxonomy", "multi", "max_labels", "prompt", "strategy")}
+    names = ("taxonomy", "multi", "max_labels", "level", "leaves_only", "prompt", "strategy")
+    fields = {name: getattr(options, name) for name in names}
     if (options.taxonomy or "").endswith((".yaml", ".yml")):
-        taxonomy = registry.taxonomy_at(fields.pop("taxonomy")).shaped(fields.pop("multi"), fields.pop("max_labels"))
-        fields |= taxonomy_fields(taxonomy)
+        place, multi, max_labels, level, leaves_only = (fields.pop(name) for name in names[:5])
+        fields |= taxonomy_fields(cut(registry.taxonomy_at(place).shaped(multi, max_labels), level, leaves_only))
     fields |= {"labels": _names(options.labels)} if options.labels else {}
     fields |= {"explain": True} if options.explain else {}
     return {name: value for name, value in fields.items() if value is not None}

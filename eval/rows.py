@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
@@ -73,14 +73,16 @@ class RunRow:
     chars: int | None = None
 
     @classmethod
-    def of(cls, example: Example, prediction: Prediction, seconds: float, alone: bool) -> RunRow:
-        """The row of an example and its prediction."""
+    def of(
+        cls, example: Example, prediction: Prediction, seconds: float, alone: bool, labels: Container[str]
+    ) -> RunRow:
+        """The row of an example and its prediction; only the scores of ``labels`` are kept."""
         return cls(
             example.id,
             example.group or example.id,
             tuple(example.labels),
             prediction.labels,
-            {name: round(score, _DIGITS) for name, score in prediction.scores.items()},
+            {name: round(score, _DIGITS) for name, score in prediction.scores.items() if name in labels},
             example.complete,
             prediction.problem,
             prediction.dropped,

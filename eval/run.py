@@ -222,8 +222,8 @@ class EvaluationRun:
         start = time.perf_counter()
         predictions = classifier.classify([example.text for example in examples], self.data.taxonomy)
         seconds = (time.perf_counter() - start) / len(examples)
-        pairs = zip(examples, predictions, strict=True)
-        return [RunRow.of(example, prediction, seconds, alone) for example, prediction in pairs]
+        pairs, labels = zip(examples, predictions, strict=True), set(self.data.taxonomy.names)
+        return [RunRow.of(example, prediction, seconds, alone, labels) for example, prediction in pairs]
 
     def _manifest(self, opened: OpenedSystem) -> Manifest:
         """A new manifest, or the folder's manifest with an entry for this continuation."""

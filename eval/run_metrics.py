@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from eval.hierarchy import hierarchical_metrics
 from eval.metrics import ACCURACY, CALIBRATION, METRICS, RANKING, Metric, single
 from eval.results import RunResults, run_folders
 from eval.rows import RunRow
@@ -113,6 +114,7 @@ def quality(run: RunResults) -> dict[str, float]:
     known = run.known()
     return {
         **{name: metric(known.true, known.predicted) for name, metric in _applicable(known).items()},
+        **hierarchical_metrics(known.true, known.predicted, known.labels),
         **_score_metrics(known),
         "labels per text": float(known.predicted.sum(axis=1).mean()),
         "texts": len(known),

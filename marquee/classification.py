@@ -14,6 +14,7 @@ from marquee.settings import read_settings, settings_variables, use_own_folders
 from prompts import registry
 from prompts.errors import InvalidSetting
 from prompts.files import digest_of
+from prompts.hierarchy import cut
 from prompts.installation import naming_extras
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text, checked_texts
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from llm.costs import Preview
     from prompts.template import Prompt
 
-Labels = Iterable[str | Label] | Mapping[str, str]
+Labels = Iterable[str | Label] | Mapping[str, Any]
 TaxonomyLike = str | Path | Taxonomy | Labels
 
 
@@ -33,7 +34,8 @@ def load_taxonomy(taxonomy: TaxonomyLike | None = None) -> Taxonomy:
 
     Args:
         taxonomy: a registered name such as ``"tmdb"``, a path to a YAML file, a ``Taxonomy``, a list of label names,
-            or a dict from label names to descriptions. None: the default of the settings (``MARQUEE_TAXONOMY``).
+            a dict from label names to descriptions, or nested dicts and lists (``Hierarchy.of``). None: the default
+            of the settings (``MARQUEE_TAXONOMY``).
 
     Raises:
         UnknownName: no taxonomy has this name.
@@ -89,6 +91,8 @@ def classify(
     multi: bool | None = None,
     max_labels: int | None = None,
     allow_none: bool | None = None,
+    level: int | None = None,
+    leaves_only: bool | None = None,
     explain: bool = False,
     classifier: str | Classifier | None = None,
 ) -> list[Prediction]:
@@ -96,12 +100,15 @@ def classify(
 
     Args:
         texts: strings or ``Text`` objects: a list, an array or a pandas Series. A missing value is an empty text.
-        labels: label names, a dict from names to descriptions, or a ``Taxonomy``.
+        labels: label names, a dict from names to descriptions, a ``Taxonomy``, or, for a hierarchy, a dict whose values
+            are lists or dicts of the labels below.
         taxonomy: a registered name, a path to a YAML file, or a ``Taxonomy``; instead of ``labels``. Without either:
             the default of the settings.
         multi: whether a text may have several labels. Default: the taxonomy decides; several for ``labels``.
         max_labels: maximum number of labels of one text.
         allow_none: whether "none of them" is an answer.
+        level: of a hierarchy: answer with labels of this level (1: the top) instead of the leaves.
+        leaves_only: of a hierarchy: False: an answer may be an inner label, where none of its children fits.
         explain: whether predictions have ``evidence``, the passages that support their labels.
         classifier: a system name as in ``load_classifier``, or a loaded classifier.
 
@@ -112,7 +119,7 @@ def classify(
         InvalidTexts: ``texts`` is a single string.
         InvalidTaxonomy, UnknownName, InvalidSetting: as in ``load_taxonomy`` and ``load_classifier``.
     """
-    chosen = taxonomy_of(labels, taxonomy, multi, max_labels, allow_none)
+    chosen = taxonomy_of(labels, taxonomy, multi, max_labels, allow_none, level, leaves_only)
     found, originals = opened(classifier, chosen), checked_texts(texts)
     if explain:
         return explained(found, originals, chosen)
@@ -182,6 +189,8 @@ def classify_dataframe(
     multi: bool | None = None,
     max_labels: int | None = None,
     allow_none: bool | None = None,
+    level: int | None = None,
+    leaves_only: bool | None = None,
     scores: bool = False,
     prefix: str = "",
     classifier: str | Classifier | None = None,
@@ -200,6 +209,8 @@ def classify_dataframe(
         multi: as in ``classify``.
         max_labels: as in ``classify``.
         allow_none: as in ``classify``.
+        level: as in ``classify``.
+        leaves_only: as in ``classify``.
         scores: whether to add one column per label; NaN where a label has no score.
         prefix: starts the names of the new columns.
         classifier: as in ``classify``.
@@ -212,7 +223,7 @@ def classify_dataframe(
     if not isinstance(df, pandas.DataFrame):
         raise InvalidSetting(f"df is a {type(df).__name__}; give a pandas DataFrame, or use marquee.classify")
     check_columns([str(name) for name in df.columns], {"text": text, "title": title})
-    chosen = taxonomy_of(labels, taxonomy, multi, max_labels, allow_none)
+    chosen = taxonomy_of(labels, taxonomy, multi, max_labels, allow_none, level, leaves_only)
     added = _columns([], chosen, scores, prefix)
     if taken := [name for name in added if name in df.columns]:
         raise InvalidSetting(f"df has a column {taken[0]!r} already; give a prefix, such as prefix='predicted_'")
@@ -248,6 +259,8 @@ def taxonomy_of(
     multi: bool | None = None,
     max_labels: int | None = None,
     allow_none: bool | None = None,
+    level: int | None = None,
+    leaves_only: bool | None = None,
 ) -> Taxonomy:
     """The taxonomy that the arguments of a call mean.
 
@@ -257,8 +270,11 @@ def taxonomy_of(
     if labels is not None and taxonomy is not None:
         raise InvalidSetting("labels and taxonomy are both given; give one of them")
     if labels is None or isinstance(labels, Taxonomy):
-        return load_taxonomy(labels or taxonomy).shaped(multi, max_labels, allow_none)
-    return Taxonomy.of(labels, multi=multi is not False, max_labels=max_labels, allow_none=allow_none)
+        found = load_taxonomy(labels or taxonomy).shaped(multi, max_labels, allow_none)
+    else:
+        shape = {"multi": multi is not False, "max_labels": max_labels, "allow_none": allow_none}
+        found = registry.taxonomy_of(labels, **shape)
+    return found if level is None and leaves_only is None else cut(found, level, leaves_only)
 
 
 def opened(classifier: str | Classifier | None, taxonomy: Taxonomy) -> Classifier:

@@ -14,6 +14,7 @@ import httpx2
 from llm.classifier import AnswerSource, Evidence, LabelsOffered, Prediction, Problem, ProblemKind, no_text
 from prompts import registry
 from prompts.errors import InvalidSetting
+from prompts.hierarchy import Hierarchy
 from prompts.network import connection, split_url, trimmed, without_login
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
@@ -176,9 +177,11 @@ def taxonomy_fields(taxonomy: Taxonomy) -> Mapping[str, Any]:
     found = registry.taxonomies()
     known = None if taxonomy.name in found.own else found.get(taxonomy.name)  # a service need not have our own
     shape = {"multi": taxonomy.multi, "max_labels": taxonomy.max_labels, "allow_none": taxonomy.allow_none}
+    if isinstance(taxonomy, Hierarchy):
+        shape |= {"leaves_only": taxonomy.leaves_only} | ({"level": taxonomy.level} if taxonomy.level else {})
     if known is not None and known.labels == taxonomy.labels:
         return {"taxonomy": taxonomy.name} | ({} if known == taxonomy else shape)
-    labels = [asdict(label) for label in taxonomy.labels]
+    labels = taxonomy.entries() if isinstance(taxonomy, Hierarchy) else [asdict(label) for label in taxonomy.labels]
     return {"labels": labels, **shape}
 
 

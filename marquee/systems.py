@@ -233,6 +233,7 @@ def _requested(settings: Settings) -> Mapping[str, Any]:
 def _identity(settings: Settings, options: RequestOptions, context: SystemContext) -> Mapping[str, Any]:
     from llm.lora_adapter import load_adapter
     from marquee.factory import candidates_of
+    from prompts.hierarchy import Hierarchy
     from prompts.registry import prompt_for
 
     prompts = {options.prompt} if options.prompt else {prompt_for(text, context.taxonomy) for text in context.texts}
@@ -243,6 +244,7 @@ def _identity(settings: Settings, options: RequestOptions, context: SystemContex
         "decoding": {"temperature": 0},
         "orders": settings.label_orders,
         "candidates": candidates_of(settings, context.taxonomy),
+        **({"beam": settings.hierarchy_beam} if isinstance(context.taxonomy, Hierarchy) else {}),
         "examples": digest_of(settings.examples_path) if settings.examples_path else None,
         "examples_nearest": settings.examples_nearest,
     }

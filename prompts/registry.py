@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from prompts.errors import InvalidPrompt, InvalidTaxonomy, UnknownName
 from prompts.files import read_text
 from prompts.folders import Folders, LoadedFolder, OwnFolders
+from prompts.hierarchy import Hierarchy
 from prompts.taxonomy import Label, Taxonomy
 from prompts.taxonomy_file import load_taxonomy
 from prompts.template import STRATEGY_FORMATS, TEMPLATES, FewShotExample, Prompt
@@ -130,8 +132,8 @@ def taxonomy_at(place: str) -> Taxonomy:
     return load_taxonomy(Path(place))
 
 
-def taxonomy_from(value: str | Path | Taxonomy | Iterable[str | Label] | Mapping[str, str]) -> Taxonomy:
-    """The taxonomy that a Python caller means: its name, a YAML file, itself, or labels as in ``Taxonomy.of``.
+def taxonomy_from(value: str | Path | Taxonomy | Iterable[str | Label] | Mapping[str, Any]) -> Taxonomy:
+    """The taxonomy that a Python caller means: its name, a YAML file, itself, or labels as in ``taxonomy_of``.
 
     Raises:
         UnknownName: no taxonomy has this name.
@@ -139,7 +141,18 @@ def taxonomy_from(value: str | Path | Taxonomy | Iterable[str | Label] | Mapping
     """
     if isinstance(value, Taxonomy):
         return value
-    return taxonomy_at(str(value)) if isinstance(value, str | Path) else Taxonomy.of(value)
+    return taxonomy_at(str(value)) if isinstance(value, str | Path) else taxonomy_of(value)
+
+
+def taxonomy_of(labels: Iterable[str | Label] | Mapping[str, Any], **shape: Any) -> Taxonomy:
+    """The taxonomy of labels as in ``Taxonomy.of`` or, where they are nested, as in ``Hierarchy.of``.
+
+    Raises:
+        InvalidTaxonomy: the labels break a rule.
+    """
+    items = labels.values() if isinstance(labels, Mapping) else labels if isinstance(labels, list | tuple) else ()
+    below = Mapping | list | tuple if isinstance(labels, Mapping) else Mapping
+    return (Hierarchy if any(isinstance(one, below) for one in items) else Taxonomy).of(labels, **shape)
 
 
 def registered(place: str) -> Taxonomy:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from prompts.errors import InvalidTaxonomy, fault_of, shown
+from prompts.hierarchy import Hierarchy, cut
+from prompts.label_tree import NestedLabel
 from prompts.taxonomy import DEFAULT_ATTRIBUTE, Label, Taxonomy
 from prompts.yaml_file import read_yaml
 
@@ -39,7 +41,9 @@ _Aliases = Annotated[list[LabelName], _at_most(ALIASES, "aliases"), Field(json_s
 class LabelEntry(BaseModel):
     """A label as in a file or request.
 
-    Name and aliases have up to 500 characters, the description up to 4,000; there are up to 100 aliases.
+    Name and aliases have up to 500 characters, the description up to 4,000; there are up to 100 aliases. Labels with a
+    parent or children form a hierarchy: ``parent`` is the name of a label, or its path where several have the name;
+    ``children`` are nested entries.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -47,6 +51,13 @@ class LabelEntry(BaseModel):
     description: LabelDescription = ""
     aliases: _Aliases = []
     predict: bool = True
+    parent: LabelName = ""
+    children: list[LabelOrName] = []
+
+    @property
+    def count(self) -> int:
+        """Number of labels, those below it included."""
+        return 1 + sum(child.count for child in self.children)
 
     def label(self) -> Label:
         """The ``Label`` of this entry."""
@@ -61,6 +72,7 @@ def as_label(value: Any) -> Any:
 
 
 LabelOrName = Annotated[LabelEntry, BeforeValidator(as_label, json_schema_input_type=str | LabelEntry)]
+LabelEntry.model_rebuild()  # its children are such entries
 
 
 class TaxonomyFile(BaseModel):
@@ -72,6 +84,8 @@ class TaxonomyFile(BaseModel):
     multi: bool = True
     max_labels: int = 5
     allow_none: bool = False
+    level: int | None = None
+    leaves_only: bool | None = None
     labels: list[LabelOrName]
 
 
@@ -87,8 +101,32 @@ def load_taxonomy(path: Path) -> Taxonomy:
     except ValidationError as error:
         fault = fault_of(error, TaxonomyFile, data, FOREIGN, whole="the file")
         raise InvalidTaxonomy(f"{path.name}: {fault}") from None
-    labels = tuple(label.label() for label in entry.labels)
-    return Taxonomy(path.stem, labels, entry.multi, entry.max_labels, entry.subject, entry.allow_none, entry.attribute)
+    shape = {name: getattr(entry, name) for name in ("multi", "max_labels", "subject", "allow_none", "attribute")}
+    found = taxonomy_of(path.stem, entry.labels, **shape)
+    return found if entry.level is None and entry.leaves_only is None else cut(found, entry.level, entry.leaves_only)
+
+
+def taxonomy_of(name: str, entries: Sequence[LabelEntry], **shape: Any) -> Taxonomy:
+    """The taxonomy of label entries, hierarchical where one has a parent or children; ``shape`` has its other fields.
+
+    Raises:
+        InvalidTaxonomy: a rule of ``Taxonomy`` or ``Hierarchy`` is broken.
+    """
+    if any(entry.parent or entry.children for entry in entries):
+        return Hierarchy.of_branches(name, list(_nested(entries)), **shape)
+    return Taxonomy(name, tuple(entry.label() for entry in entries), **shape)
+
+
+def _nested(entries: Sequence[LabelEntry], above: int | None = None, before: int = 0) -> Iterator[NestedLabel]:
+    """The entries and those nested in them; ``before`` is the number of labels before them."""
+    for entry in entries:
+        if above is not None and entry.parent:
+            raise InvalidTaxonomy(f"the label {entry.name!r} is among the children of a label; leave its parent out")
+        yield NestedLabel(entry.label(), entry.parent, above)
+        place, before = before, before + 1
+        for below in _nested(entry.children, place, before):
+            yield below
+            before += 1
 
 
 # Keys that other programs use, and the key here or a sentence of advice.
@@ -97,12 +135,15 @@ FOREIGN: Mapping[type[BaseModel], Mapping[str, str]] = {
         **dict.fromkeys(("label", "title", "value", "id", "class", "key"), "name"),
         **dict.fromkeys(("definition", "help", "text", "hypothesis", "about"), "description"),
         **dict.fromkeys(("synonyms", "keywords", "examples", "names"), "aliases"),
+        **dict.fromkeys(("labels", "sublabels", "subcategories", "subclasses", "nodes"), "children"),
+        **dict.fromkeys(("parents", "parent_name", "parent_id", "category", "group"), "parent"),
     },
     TaxonomyFile: {
         **dict.fromkeys(("categories", "classes", "candidate_labels", "genres", "tags", "options"), "labels"),
         **dict.fromkeys(("multi_label", "multilabel", "multiple"), "multi"),
         **dict.fromkeys(("top_k", "top_n", "max", "limit"), "max_labels"),
         **dict.fromkeys(("none", "allow_empty", "other"), "allow_none"),
+        **dict.fromkeys(("depth", "max_depth"), "level"),
         "name": "the file's name is the taxonomy's name",
     },
 }

@@ -248,8 +248,17 @@ def _check_counts(data: Any, limits: Limits) -> None:
     """Checked before validation, which takes time for each entry."""
     for name, limit in (("texts", limits.texts), ("labels", limits.labels)):
         entries = data.get(name) if isinstance(data, dict) else None
-        if isinstance(entries, list) and len(entries) > limit:
-            raise RequestProblem("too-large", f"{len(entries)} {name} in one request; at most {limit}", name)
+        if isinstance(entries, list) and (number := _nested_count(entries)) > limit:
+            raise RequestProblem("too-large", f"{number} {name} in one request; at most {limit}", name)
+
+
+def _nested_count(entries: list[Any]) -> int:
+    """Number of entries and of their children."""
+    number, waiting = 0, [entries]
+    while waiting:
+        number += len(here := waiting.pop())
+        waiting += [one["children"] for one in here if isinstance(one, dict) and isinstance(one.get("children"), list)]
+    return number
 
 
 def _check_text(fields: TextFields, limits: Limits) -> None:

@@ -22,8 +22,9 @@ from marquee.client import SLUGS
 from marquee.factory import RequestOptions
 from prompts import registry
 from prompts.errors import fault_of, shown
+from prompts.hierarchy import cut
 from prompts.taxonomy import Taxonomy
-from prompts.taxonomy_file import LabelOrName
+from prompts.taxonomy_file import LabelOrName, taxonomy_of
 from prompts.text import Text
 from service.problems import problem_body
 from service.schemas.answer_parts import EvidenceAnswer, ItemProblem, LookupAnswer, TokenUsage
@@ -109,11 +110,19 @@ class ClassifyRequest(FilmFields):
     )
     taxonomy: str | None = Field(None, description="name of a taxonomy; see GET /taxonomies")
     labels: list[LabelOrName] | None = Field(
-        None, min_length=1, description="a taxonomy of your own: names, or objects with name, description, aliases"
+        None,
+        min_length=1,
+        description="a taxonomy of your own: names, or objects with name, description, aliases, parent, children",
     )
     multi: bool | None = Field(None, description="whether a text may have several labels")
     max_labels: Annotated[int, Field(ge=1), WHOLE] | None = Field(None, description="maximum number of labels per text")
     allow_none: bool | None = Field(None, description="whether an answer without labels is allowed")
+    level: Annotated[int, Field(ge=1), WHOLE] | None = Field(
+        None, description="of a hierarchy: answer with labels of this level, 1 for the top, instead of the leaves"
+    )
+    leaves_only: bool | None = Field(
+        None, description="of a hierarchy; false: an answer may be an inner label, where none of its children fits"
+    )
     prompt: str | None = Field(None, description="name of a prompt; see GET /prompts")
     strategy: str | None = Field(
         None, description="how labels are obtained from a language model: auto, json_list, label_likelihood, "
@@ -156,7 +165,8 @@ class ClassifyRequest(FilmFields):
     def resolve_taxonomy(self, default: Taxonomy) -> Taxonomy:
         """The request's own taxonomy, a named one, or the default.
 
-        The request's ``multi``, ``max_labels`` and ``allow_none`` replace those of the taxonomy.
+        The request's ``multi``, ``max_labels``, ``allow_none``, ``level`` and ``leaves_only`` replace those of the
+        taxonomy.
 
         Raises:
             UnknownName: no taxonomy has this name.
@@ -165,11 +175,12 @@ class ClassifyRequest(FilmFields):
         base = default
         if self.labels is not None:
             multi = self.multi is not False
-            labels = tuple(entry.label() for entry in self.labels)
-            base = Taxonomy(_CUSTOM, labels, multi, self.max_labels or len(labels), allow_none=multi)
+            most = self.max_labels or sum(entry.count for entry in self.labels)
+            base = taxonomy_of(_CUSTOM, self.labels, multi=multi, max_labels=most, allow_none=multi)
         elif self.taxonomy is not None:
             base = registry.taxonomy(self.taxonomy)
-        return base.shaped(self.multi, self.max_labels, self.allow_none)
+        found = base.shaped(self.multi, self.max_labels, self.allow_none)
+        return found if self.level is None and self.leaves_only is None else cut(found, self.level, self.leaves_only)
 
 
 class PromptRequest(ClassifyRequest):

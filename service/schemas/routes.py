@@ -151,6 +151,10 @@ class TaxonomyAnswer(_RouteAnswer):
     subject: str = Field(description="kind of thing that is labelled")
     attribute: str = Field(description="what the labels say about it; prompts name it")
     allow_none: bool = Field(description="whether an answer without labels is allowed")
+    level: int | None = Field(
+        None, description="of a hierarchy, whose labels are paths: the deepest level of an answer"
+    )
+    leaves_only: bool | None = Field(None, description="of a hierarchy: whether an answer has no inner labels")
 
 
 class TaxonomiesAnswer(_RouteAnswer):

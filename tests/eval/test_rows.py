@@ -119,7 +119,7 @@ def test_rows_of_an_older_run_have_defaults(tmp_path: Path) -> None:
     ids=["scored", "problem", "dropped"],
 )
 def test_a_row_is_read_as_it_was_written(prediction: Prediction, tmp_path: Path) -> None:
-    written = RunRow.of(Example("1", Text("b", "t"), ("a",), "film"), prediction, 0.25, alone=True)
+    written = RunRow.of(Example("1", Text("b", "t"), ("a",), "film"), prediction, 0.25, True, prediction.scores)
     folder = write_run(tmp_path, [])
     RunLog(folder).append([written])
     assert RunResults.read(folder).rows == (written,) == tuple(RunLog(folder).read())
