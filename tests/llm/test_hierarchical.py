@@ -1,6 +1,7 @@
 """A descent through a hierarchy: which steps are asked, what the scores are, and what an answer is."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -147,7 +148,7 @@ def test_without_a_beam_the_leaves_are_scored_at_once() -> None:
 
 def test_an_inner_label_is_no_answer_beside_one_below_it() -> None:
     model = Scripted({"A": 0.9, "A > 1": 0.8, "B": 0.7})
-    (found,) = by_leaves(model.classify, ["text"], cut(SEVERAL, leaves_only=False))
+    (found,) = by_leaves(model.classify, ["text"], replace(SEVERAL, leaves_only=False))
     assert found.labels == ("A > 1", "B")
 
 
