@@ -118,6 +118,6 @@ def test_python_takes_nested_dicts_and_lists() -> None:
 
 def test_the_client_sends_what_it_was_given() -> None:
     given = cut(Hierarchy.of({"a": ["1", "2"], "b": ["1"]}, multi=False), level=1)
-    request = ClassifyRequest(text=TEXT, **taxonomy_fields(given))
+    request = ClassifyRequest.model_validate({"text": TEXT, **json.loads(json.dumps(taxonomy_fields(given)))})
     assert request.resolve_taxonomy(given).names == given.names == ("a", "b")
     assert request.resolve_taxonomy(given).digest == given.digest
