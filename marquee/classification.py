@@ -272,8 +272,7 @@ def taxonomy_of(
     if labels is None or isinstance(labels, Taxonomy):
         found = load_taxonomy(labels or taxonomy).shaped(multi, max_labels, allow_none)
     else:
-        shape = {"multi": multi is not False, "max_labels": max_labels, "allow_none": allow_none}
-        found = registry.taxonomy_of(labels, **shape)
+        found = registry.taxonomy_of(labels, multi=multi is not False, max_labels=max_labels, allow_none=allow_none)
     return found if level is None and leaves_only is None else cut(found, level, leaves_only)
 
 
