@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import Any, cast
 
@@ -108,15 +108,15 @@ class Hierarchy(Taxonomy):
     def flat(self) -> Taxonomy:
         """What is scored in one step: the leaves or, without ``leaves_only``, all labels; ``level`` does not matter."""
         labels = tuple(one for one in self._included if not self.leaves_only or one.name not in self.children)
-        return Taxonomy(self.name, labels, self.multi, self.max_labels, self.subject, self.allow_none)
+        return Taxonomy(**{**self._shape, "labels": labels})
 
     def step(self, path: str) -> Taxonomy:
         """The labels right below a path as a taxonomy; "none" is an answer where the descent may end at the path."""
         if path not in self._steps:
             kind, none = (Candidates, not self.leaves_only) if path else (Taxonomy, self.allow_none)
             name = f"{self.name}{SEPARATOR}{path}"  # few-shot examples of the whole taxonomy have other labels
-            shape = (self.multi, self.max_labels, self.subject, none)
-            self._steps[path] = kind(name, self.children[path], *shape)
+            shape = {**self._shape, "name": name, "labels": self.children[path], "allow_none": none}
+            self._steps[path] = kind(**shape)
         return self._steps[path]
 
     def ends(self, path: str) -> bool:
@@ -152,6 +152,11 @@ class Hierarchy(Taxonomy):
         return [
             {**asdict(label), "name": own_name(label.name), "parent": parent_of(label.name)} for label in self.labels
         ]
+
+    @property
+    def _shape(self) -> dict[str, Any]:
+        """The fields of a flat taxonomy."""
+        return {field.name: getattr(self, field.name) for field in fields(Taxonomy)}
 
     @property
     def _deepest(self) -> int:
