@@ -1,6 +1,7 @@
 """LabelEmbeddingCache: what a spelling means, and what is refused."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from prompts import registry
 from prompts.errors import InvalidPrompt, InvalidTaxonomy, UnknownName
 from prompts.taxonomy import Label, Taxonomy
 from prompts.taxonomy_file import load_taxonomy
+from prompts.template import LABEL_NAME
+from prompts.text import Text
 
 TMDB = registry.taxonomy("tmdb")
 
@@ -102,6 +105,29 @@ def test_the_digest_changes_with_anything_that_matters() -> None:
     }
     assert len(digests) == 6
     assert of("a", "b").digest == of("a", "b").digest
+
+
+@pytest.mark.parametrize(
+    ("attribute", "plural"),
+    [
+        ("label", "labels"),
+        ("category", "categories"),
+        ("day", "days"),
+        ("class", "classes"),
+        ("answer type", "answer types"),
+    ],
+)
+def test_a_prompt_names_what_the_labels_are_about(attribute: str, plural: str) -> None:
+    taxonomy = replace(Taxonomy.of(["a", "b"]), attribute=attribute)
+    system, user = registry.prompt("text.v2").render(Text("x"), taxonomy, LABEL_NAME)
+    assert system["content"].startswith(f"You classify texts by {attribute}.\nThe {plural} are: a, b.\n\nThe text")
+    assert user["content"].endswith(f"What is the {attribute} of this text? Answer with the {attribute} only.")
+
+
+def test_digests_are_older_than_the_attribute() -> None:
+    """Stored answers, thresholds and models name a taxonomy by its digest."""
+    assert Taxonomy.of(["a", "b"]).digest == "43b522e5fd76"
+    assert replace(Taxonomy.of(["a", "b"]), attribute="topic").digest != "43b522e5fd76"
 
 
 def test_the_shipped_taxonomies_are_whole() -> None:

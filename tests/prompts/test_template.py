@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from prompts import registry
 from prompts.errors import InvalidPrompt, UnknownName
 from prompts.taxonomy import Taxonomy
-from prompts.template import JSON_LIST, LABEL_TOKENS, TEMPLATES, AnswerFormat, Prompt, decision_prompt
+from prompts.template import JSON_LIST, LABEL_NAME, LABEL_TOKENS, TEMPLATES, AnswerFormat, Prompt, decision_prompt
 from prompts.text import Text
 from tests.support.ugly import ugly_texts
 
@@ -79,6 +79,12 @@ def parts(user: str) -> tuple[str, str]:
     assert re.fullmatch(r"<[a-z]+>", opening)
     closing = len(lines) - 1 - lines[::-1].index(opening.replace("<", "</"))
     return "\n".join(lines[:closing]), "\n".join(lines[closing + 1 :]).strip()
+
+
+def test_descriptions_follow_the_names_and_labels_without_one_are_not_listed_again() -> None:
+    taxonomy = Taxonomy.of({"refund": "money back", "other": ""}, allow_none=False)
+    system = registry.prompt("text.v2").render(Text("x"), taxonomy, LABEL_NAME)[0]["content"]
+    assert "The labels are: refund, other.\n\nWhat they mean:\n- refund: money back\n\nThe text is" in system
 
 
 @pytest.mark.parametrize("name", registry.prompts())
