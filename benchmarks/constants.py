@@ -69,7 +69,7 @@ def code_mass(data: Path, labels: Path | None, count: int, smoke: bool) -> None:
     replaces the rule about the answer's form with a request for an explanation. "not named" is the mass of letters
     that the prompt does not name.
     """
-    from marquee.factory import backend_of
+    from marquee.backends import backend_of
     from marquee.settings import read_settings
 
     taxonomy = _taxonomy(labels) if labels else registry.taxonomy("tmdb")
@@ -161,7 +161,7 @@ def label_bias(folder: Path, names: Sequence[str], limit: int, prompt: str) -> N
     FOLDER has the files of each family NAME, as for unseen-labels. The model is that of the settings. The bias is the
     mean log-probability of each label over the program's neutral texts, or over the family's own texts.
     """
-    from marquee.factory import backend_of
+    from marquee.backends import backend_of
     from marquee.settings import read_settings
 
     backend = backend_of(read_settings())

@@ -11,7 +11,7 @@ import click
 
 from cli.arguments import PATH, OutputPath, decorated, dialect_options, json_option, print_json, say
 from cli.group import examples
-from cli.names import complete_systems, complete_taxonomy
+from cli.names import SYSTEMS_HELP, complete_systems, complete_taxonomy
 from cli.spending import SpendOptions, covered_line, covered_texts, meter_of, spend_options
 
 if TYPE_CHECKING:
@@ -25,8 +25,7 @@ _task = decorated(
     click.option(
         "--system",
         shell_complete=complete_systems,
-        help="embedded, llm[:STRATEGY][:PROMPT], fusion[:STRATEGY][:PROMPT], service:URL, or a trained model "
-        "NAME[:PATH].  [default: the classifier of the settings]",
+        help=f"{SYSTEMS_HELP}.  [default: the classifier of the settings]",
     ),
     click.option(
         "--taxonomy",

@@ -14,12 +14,13 @@ import click
 
 from cli.arguments import EndpointOptions, collected, endpoint_options, json_option, print_json, say
 from cli.group import examples
-from cli.names import complete_prompt, complete_strategy, complete_taxonomy
+from cli.names import SYSTEMS_HELP, complete_prompt, complete_strategy, complete_systems, complete_taxonomy
 
 if TYPE_CHECKING:
-    from llm.classifier import Evidence, Prediction
+    from llm.classifier import Classifier, Evidence, Prediction
     from marquee.client import ServiceAnswer
     from marquee.settings import Settings
+    from prompts.taxonomy import Taxonomy
     from prompts.text import Text
 
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 class ClassifyOptions:
     """The options that choose the labels and the classifier."""
 
+    system: str | None
     labels: tuple[str, ...]
     taxonomy: str | None
     multi: bool | None
@@ -45,6 +47,7 @@ class ClassifyOptions:
         'classify "A smith forges a magic sword."',
         'classify "The app crashes." --labels bug --labels billing --single',
         'classify "Great stay." --taxonomy sentiment --scores --explain',
+        'classify "Great stay." --taxonomy sentiment --system hf:models/my-nli-model',
         'classify "Great stay." --base-url http://127.0.0.1:8000/v1 --json',
     ),
 )
@@ -54,6 +57,7 @@ class ClassifyOptions:
 @collected(
     ClassifyOptions,
     "options",
+    click.option("--system", shell_complete=complete_systems, help=f"{SYSTEMS_HELP}.  [default: that of the settings]"),
     click.option(
         "--taxonomy",
         shell_complete=complete_taxonomy,
@@ -99,6 +103,8 @@ def classify(
         raise click.UsageError("give either --labels or --taxonomy")
     if url and endpoint.given:
         raise click.UsageError(f"{endpoint.given}: the service at --url has its own model; leave them out")
+    if options.system and (needless := endpoint.given or _given(options) or ("--url" if url else "")):
+        raise click.UsageError(f"--system {options.system} chooses what answers; leave {needless} out")
     if url:
         answer = _classify_by_service(url, key, item, options, lookup, year)
     elif lookup:
@@ -137,12 +143,24 @@ def _classify_here(text: Text, options: ClassifyOptions, settings: Settings) -> 
     )
     prompt = load_prompt(options.prompt) if options.prompt else None
     request = RequestOptions.of(prompt, options.strategy, options.cache)
-    classifier = classifier_of(settings, request)
+    system, cache = options.system, options.cache
+    classifier = _opened(system, text, taxonomy, cache) if system else classifier_of(settings, request)
     if options.explain:
         (prediction,) = explained(classifier, [text], taxonomy)
     else:
         (prediction,) = classifier.classify([text], taxonomy)
     return ServiceAnswer(prediction, None, request.without_effect(prediction), taxonomy.subject == "film")
+
+
+def _given(options: ClassifyOptions) -> str:
+    """The options that are part of a system's name."""
+    return ", ".join(f"--{name}" for name in ("prompt", "strategy") if getattr(options, name))
+
+
+def _opened(system: str, text: Text, taxonomy: Taxonomy, cache: bool) -> Classifier:
+    from marquee.systems import SystemContext, from_spec
+
+    return from_spec(system, SystemContext(taxonomy, [text], cache)).open().classifier
 
 
 def _classify_by_title(text: Text, options: ClassifyOptions, settings: Settings, year: int | None) -> ServiceAnswer:

@@ -12,7 +12,7 @@ import click
 from cli.arguments import PATH, OutputPath, ProgressLine, collected, command_line, json_option, print_json, say
 from cli.data import DataOptions, data_options
 from cli.group import examples
-from cli.names import complete_systems
+from cli.names import SYSTEMS_HELP, complete_systems
 from cli.spending import SpendOptions, covered_line, covered_texts, meter_of, spend_options
 
 if TYPE_CHECKING:
@@ -44,8 +44,7 @@ _run_options = collected(
     click.option(
         "--systems",
         shell_complete=complete_systems,
-        help="Systems, with commas between: embedded, llm[:STRATEGY][:PROMPT], fusion[:STRATEGY][:PROMPT], "
-        "service:URL, trained models NAME[:PATH].  [default: the classifier of the settings]",
+        help=f"Systems, with commas between: {SYSTEMS_HELP}.  [default: the classifier of the settings]",
     ),
     click.option("--shown", help="Input variants, with commas between: title+plot, plot, masked, title; one run each."),
     click.option("--url", help="Evaluate the Marquee service at this URL."),

@@ -92,7 +92,7 @@ def show(name: str, body: str, title: str, taxonomy: Taxonomy, as_json: bool) ->
 def probe(refresh: bool, orders: int | None, data: Path, text_field: str, limit: int, as_json: bool) -> None:
     """Check which capabilities the endpoint supports, or how far answers depend on the order of the labels."""
     from llm.classifier import Problem
-    from marquee.factory import probe_of
+    from marquee.backends import probe_of
     from prompts.network import without_login
 
     if orders:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from prompts.taxonomy import Taxonomy
 
 Complete = Callable[[click.Context, click.Parameter, str], "list[CompletionItem]"]
+SYSTEMS_HELP = (
+    "embedded, llm[:STRATEGY][:PROMPT], fusion[:STRATEGY][:PROMPT], hf:NAME_OR_PATH, service:URL, or a trained model "
+    "NAME[:PATH]"
+)
 _TRAINED = Path("var/models")
 
 

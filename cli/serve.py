@@ -42,6 +42,7 @@ EXAMPLE = "A young smith forges a magic sword to free her kingdom from a dragon.
         "serve --host 0.0.0.0 --port 8080 --allow-anonymous",
         "serve --model gpt-4o-mini --api-key-env MY_KEY",
         "serve --gguf qwen2.5-1.5b-instruct-q4_k_m.gguf",
+        "serve --system hf:models/my-nli-model",
         "serve --vllm Qwen/Qwen2-7B-Instruct",
     ),
 )
@@ -52,6 +53,7 @@ EXAMPLE = "A young smith forges a magic sword to free her kingdom from a dragon.
     "--taxonomy", shell_complete=complete_taxonomy, help="Default taxonomy: a name, or a YAML file.  [default: tmdb]"
 )
 @endpoint_options
+@click.option("--system", help="embedded, or hf:NAME_OR_PATH: a pretrained model.  [default: MARQUEE_CLASSIFIER]")
 @click.option("--local", help="Folder or name of a language model to load into this process, without any server.")
 @click.option(
     "--precision",
@@ -79,13 +81,13 @@ EXAMPLE = "A young smith forges a magic sword to free her kingdom from a dragon.
 @click.option("--allow-anonymous", is_flag=True, default=None, help="Accept requests without an API key.")
 @click.option("--debug", is_flag=True, help="Flask's development server on loopback, with reload and tracebacks.")
 def serve(
-    local: str | None, trained: Path | None, vllm_model: str | None, gguf: str | None, endpoint: EndpointOptions,
-    debug: bool, **overrides: Any,
+    system: str | None, local: str | None, trained: Path | None, vllm_model: str | None, gguf: str | None,
+    endpoint: EndpointOptions, debug: bool, **overrides: Any,
 ) -> None:  # fmt: skip
     """Start the HTTP service. Options take precedence over the settings."""
     from marquee.serving import gguf_in_settings, with_gguf, with_vllm
 
-    chosen = {"--local": local, "--trained": trained, "--vllm": vllm_model, "--gguf": gguf}
+    chosen = {"--system": system, "--local": local, "--trained": trained, "--vllm": vllm_model, "--gguf": gguf}
     own = [option for option, value in chosen.items() if value is not None]
     _check(own, endpoint, overrides["taxonomy"])
     adapter = overrides["adapter"]
@@ -100,7 +102,8 @@ def serve(
     elif file is not None:
         settings, server = with_gguf(file, **overrides)
     else:
-        settings = endpoint.settings(**overrides | ({"local_model": local} if local else {}))
+        here = {"classifier": system, "local_model": ""} if system else {"local_model": local} if local else {}
+        settings = endpoint.settings(**overrides | here)
     if adapter is not None:
         settings = _as_trained(settings, Path(adapter))
     with ExitStack() as at_the_end:
@@ -260,6 +263,8 @@ def _classifier_in_words(settings: Settings, trained: Path | None) -> str:
 
     services = build(settings)
     name = services.model
+    if settings.pretrained:
+        return f"{name}, in this process"
     if not settings.uses_language_model:
         return f"{name} (no endpoint or key is set: the embedded classifier answers; see docs/language-models.md)"
     problem = services.check()

@@ -146,7 +146,8 @@ def calibrate(
     from llm.embedded.matcher import matcher
     from llm.thresholds import ThresholdStore
     from llm.wrappers.combined import Shortlist
-    from marquee.factory import RequestOptions, backend_of, candidates_of, language_model
+    from marquee.backends import backend_of
+    from marquee.factory import RequestOptions, candidates_of, language_model
     from prompts import registry
     from prompts.files import check_output
 

@@ -156,6 +156,6 @@ def first_texts(job: Job) -> tuple[Text, ...]:
 
 def _request_adapter() -> RequestAdapter:
     """The adapter to the settings' endpoint; to OpenAI's where none is set."""
-    from marquee.factory import endpoint_settings
+    from marquee.backends import endpoint_settings
 
     return endpoint_settings(read_settings()).adapter()

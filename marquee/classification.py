@@ -66,8 +66,8 @@ def load_classifier(system: str | None = None, taxonomy: TaxonomyLike | None = N
 
     Args:
         system: ``"embedded"``, ``"llm[:STRATEGY][:PROMPT]"``, ``"fusion[:STRATEGY][:PROMPT]"`` (both together),
-            ``"service:URL"`` or a trained model ``"NAME[:PATH]"``.
-            None: the language model where the settings have an endpoint, else the embedded classifier.
+            ``"hf:NAME_OR_PATH"`` (a pretrained zero-shot model), ``"service:URL"`` or a trained model
+            ``"NAME[:PATH]"``. None: the language model where the settings have an endpoint, else the embedded classifier.
         taxonomy: the taxonomy of the first texts. A trained model without PATH is looked up for this taxonomy.
 
     Returns:

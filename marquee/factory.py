@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from llm import strategies
 from llm.backends.backend import Backend
-from llm.backends.batch_transport import BatchTransport
-from llm.backends.capabilities import CapabilityProbe, ModelName
-from llm.backends.local_backend import LocalBackend
-from llm.backends.openai_compatible import EndpointSettings, OpenAICompatible
-from llm.backends.transport import HTTPTransport
 from llm.bias import BiasEstimates
-from llm.classifier import Classifier, Prediction, Problem
+from llm.classifier import Classifier, Fingerprinting, Prediction, Problem
 from llm.embedded.matcher import Matcher, matcher
 from llm.hierarchical import Hierarchical
 from llm.language_model import (
@@ -30,6 +26,7 @@ from llm.wrappers.admission import AdmissionControl, MicroBatched, MicroBatchedP
 from llm.wrappers.cache import AnswerStore, Cached
 from llm.wrappers.combined import CANDIDATES, Cascade, Fallback, OrderEnsemble, Shortlist
 from llm.wrappers.fusion import Fusion, FusionStore
+from marquee.backends import backend_of
 from marquee.settings import Settings
 from prompts import registry
 from prompts.taxonomy import Taxonomy
@@ -136,23 +133,27 @@ def create(settings: Settings, trained: Classifier | None = None, monitor: Monit
     Raises:
         MarqueeError: a setting names something that does not exist.
     """
+    if trained:
+        settings = settings.model_copy(update={"classifier": "embedded"})
     taxonomy = registry.registered(settings.taxonomy)  # an unknown default is an error at the start
     encoder = MiniLM()
-    model = trained or matcher(encoder=encoder)
+    model = trained or in_process(settings, encoder)
     embedded_gate, model_gate = (
         Admission(settings.max_pending, monitor.on_reject(queue)) for queue in ("embedded", "model")
     )
-    passes = 1 if trained else encoder.callers
+    passes = encoder.callers if isinstance(model, Matcher) else 1
     embedded = MicroBatched(model, embedded_gate, monitor.on_batch, passes)
     pairs = MicroBatchedPairs(model.name, model.predict, embedded_gate, passes) if isinstance(model, Matcher) else None
 
     def load_embedded() -> None:
         embedded.classify([WARM_UP], taxonomy)
 
-    backend = backend_of(settings) if trained is None and settings.uses_language_model else None
+    backend = backend_of(settings) if settings.uses_language_model else None
     examples = example_selector(settings, encoder, taxonomy) if backend else no_examples
     return Classifiers(
-        classifiers(backend, settings, embedded, examples, model_gate) if backend else lambda options: embedded,
+        classifiers(backend, settings, embedded, examples, model_gate)
+        if backend
+        else without_backend(settings, embedded),
         backend.check if backend and not settings.fallback else lambda: None,
         _load_of(backend, settings, load_embedded, taxonomy),
         embedded, pairs, encoder, taxonomy, backend, examples, model_gate,
@@ -166,12 +167,30 @@ def classifier_of(settings: Settings, options: RequestOptions = RequestOptions()
         MarqueeError: a setting names something that does not exist.
     """
     encoder = MiniLM()
-    embedded = matcher(encoder=encoder)
+    embedded = in_process(settings, encoder)
     if not settings.uses_language_model:
-        return embedded
+        return without_backend(settings, embedded)(options)
     examples = example_selector(settings, encoder, registry.taxonomy_at(settings.taxonomy))
     pending = Admission(settings.max_pending)
     return classifiers(backend_of(settings), settings, embedded, examples, pending)(options)
+
+
+def in_process(settings: Settings, encoder: MiniLM) -> Classifier:
+    """The classifier that needs no language model: the pretrained one of the settings, else the embedded one."""
+    if not settings.pretrained:
+        return matcher(encoder=encoder)
+    from llm.pretrained.classifier import pretrained
+
+    return pretrained(settings.pretrained, settings.threshold)
+
+
+def without_backend(settings: Settings, model: Classifier) -> ClassifierFor:
+    """From the options of a request to that classifier; the answers of a pretrained one are cached."""
+    store = answer_store(settings) if settings.pretrained else None
+    if store is None:
+        return lambda options: model
+    cached = Cached(cast(Fingerprinting, model), store, settings.cache_shared)
+    return lambda options: cached if options.cache else model
 
 
 def _load_of(
@@ -186,25 +205,6 @@ def _load_of(
             load_embedded()
 
     return load
-
-
-def probe_of(settings: Settings) -> CapabilityProbe:
-    """The capability checks of the endpoint, with their stored results."""
-    transport = _transport(settings)
-    return CapabilityProbe(transport, _model_name(transport, settings), settings.probe_path)
-
-
-def backend_of(settings: Settings) -> Backend:
-    """The language model that the settings name: in this process, or behind an endpoint."""
-    if settings.local_model:
-        return LocalBackend(settings.local_model, adapter=Path(settings.adapter) if settings.adapter else None)
-    transport = _transport(settings)
-    model = _model_name(transport, settings)
-    capabilities = CapabilityProbe(transport, model, settings.probe_path)
-    size = settings.texts_per_request or 1
-    return OpenAICompatible(
-        BatchTransport(transport, capabilities, size) if size > 1 else transport, model, capabilities
-    )
 
 
 def language_model(
@@ -282,19 +282,3 @@ def example_selector(settings: Settings, encoder: MiniLM, taxonomy: Taxonomy) ->
     if not settings.examples_nearest:
         return StaticExamples(examples, taxonomy.name)
     return NearestExamples(encoder, examples, taxonomy.name, settings.examples_nearest)
-
-
-def _transport(settings: Settings) -> HTTPTransport:
-    return endpoint_settings(settings).transport()
-
-
-def endpoint_settings(settings: Settings) -> EndpointSettings:
-    """The part of the settings that reaches the endpoint."""
-    return EndpointSettings(
-        settings.base_url, settings.openai_api_key.get_secret_value(), settings.extra_body, settings.reasoning_tokens,
-        settings.probe_path, settings.timeout, settings.retries, settings.concurrency,
-    )  # fmt: skip
-
-
-def _model_name(transport: HTTPTransport, settings: Settings) -> ModelName:
-    return ModelName(transport, settings.model, "model" in settings.model_fields_set)

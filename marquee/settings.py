@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
@@ -39,8 +39,8 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
 
-    classifier: Literal["auto", "openai", "embedded"] = Field(
-        "auto", description="auto, openai or embedded; auto: the language model if an endpoint is set"
+    classifier: Literal["auto", "openai", "embedded"] | Annotated[str, Field(pattern="^hf:.+")] = Field(
+        "auto", description="auto (the language model if an endpoint is set), openai, embedded, or `hf:NAME_OR_PATH`"
     )
     openai_base_url: BaseURL = Field(
         "", description="base URL of the endpoint, e.g. `http://127.0.0.1:8000/v1`; default with a key: OpenAI"
@@ -168,6 +168,11 @@ class Settings(BaseModel):
         """Whether a language model labels texts; otherwise the embedded classifier does."""
         wanted = bool(self.local_model) or self._endpoint_is_set
         return self.classifier == "openai" or (self.classifier == "auto" and wanted)
+
+    @property
+    def pretrained(self) -> str:
+        """The pretrained model that labels texts, ``hf:NAME_OR_PATH``; empty where another classifier does."""
+        return self.classifier if self.classifier.startswith("hf:") else ""
 
     @property
     def origins(self) -> tuple[str, ...]:

@@ -55,7 +55,8 @@ def from_spec(spec: str, context: SystemContext) -> System:
     """The system of a spec.
 
     A spec is ``embedded[:WEIGHTS]``, ``minilm-plain``, ``llm[:STRATEGY][:PROMPT]``, ``fusion[:STRATEGY][:PROMPT]`` (a
-    language model and the embedded classifier), ``service:URL``, or a trained model, ``NAME[:PATH]``.
+    language model and the embedded classifier), ``hf:NAME_OR_PATH`` (a pretrained zero-shot model), ``service:URL``, or
+    a trained model, ``NAME[:PATH]``.
 
     Raises:
         UnknownName: no system, strategy or prompt has this name.
@@ -68,6 +69,8 @@ def from_spec(spec: str, context: SystemContext) -> System:
 def from_settings(context: SystemContext) -> System:
     """The classifier that the settings in force name, with all their wrappers around a language model."""
     settings = context.settings()
+    if settings.pretrained:
+        return _pretrained(settings.pretrained, "", context)
     if not settings.uses_language_model:
         return _embedded("embedded", "", context)
     around = {"fallback": settings.fallback, "cascade": settings.cascade_margin}
@@ -137,6 +140,22 @@ def _plain(spec: str, rest: str, context: SystemContext) -> System:
     return _in_process(spec, {}, CosineClassifier(MiniLM()), context)
 
 
+def _pretrained(spec: str, rest: str, context: SystemContext) -> System:
+    """A pretrained zero-shot model of Hugging Face's libraries; its name has the digest of its files."""
+    from llm.pretrained.classifier import pretrained
+    from marquee.factory import WARM_UP, RequestOptions, without_backend
+
+    settings = context.settings(classifier=spec)
+    model = pretrained(spec, settings.threshold)
+
+    def opened() -> OpenedSystem:
+        model.classify([WARM_UP], context.taxonomy)
+        classifier = without_backend(settings, model)(RequestOptions(cache=context.cache))
+        return OpenedSystem(classifier, model.decode_rule(context.taxonomy))
+
+    return System(spec, {"model": model.name, "threshold": settings.threshold}, opened)
+
+
 def _in_process(
     spec: str, setup: Mapping[str, Any], classifier: Matcher | CosineClassifier, context: SystemContext
 ) -> System:
@@ -193,11 +212,12 @@ def _language_model(
     from llm.thresholds import ThresholdStore
     from llm.wrappers.fusion import FusionStore
     from marquee import factory
+    from marquee.backends import backend_of
 
     models = factory.create(settings)
 
     thresholds = ThresholdStore(settings.thresholds_path, settings.threshold)
-    bare_model = factory.language_model(factory.backend_of(settings), settings, options, thresholds)
+    bare_model = factory.language_model(backend_of(settings), settings, options, thresholds)
     weights = FusionStore(factory.fusion_path(settings))
 
     def rule(text: Text, taxonomy: Taxonomy) -> str:
@@ -222,7 +242,7 @@ def _language_model(
 
 def _requested(settings: Settings) -> Mapping[str, Any]:
     """Model and endpoint. Without a model in the settings, the list of the endpoint determines it."""
-    from marquee.factory import endpoint_settings
+    from marquee.backends import endpoint_settings
 
     if settings.local_model:
         return {"model": settings.local_model, **_NO_ENDPOINT}
@@ -260,6 +280,7 @@ def _trained(spec: str, rest: str, context: SystemContext) -> System:
 SYSTEMS: Mapping[str, Callable[[str, str, SystemContext], System]] = {
     "embedded": _embedded,
     "fusion": _llm,
+    "hf": _pretrained,
     "llm": _llm,
     "minilm-plain": _plain,
     "service": _service,

@@ -24,9 +24,11 @@ _LIBRARIES: Mapping[str, Sequence[str]] = {
     "eval": ("sklearn", "scipy"),
     "local": ("torch", "transformers", "accelerate", "peft"),
     "train": ("sentence_transformers", "conllu", "simplemma"),
+    "hf": ("gliclass",),
     "ray": ("ray",),
     "vllm": ("vllm",),
     "gguf": ("xllamacpp",),
+    "mcp": ("mcp", "mcp_types"),
     "otel": ("opentelemetry.sdk", "opentelemetry.exporter"),
 }
 EXTRAS: Mapping[str, str] = {name: extra for extra, names in _LIBRARIES.items() for name in names}

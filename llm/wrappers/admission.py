@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 from opentelemetry.trace import StatusCode, get_tracer, set_span_in_context, use_span
 from opentelemetry.util.types import Attributes
@@ -74,6 +75,10 @@ class MicroBatched:
     @property
     def name(self) -> str:
         return self._inner.name
+
+    def fingerprint(self, text: Text, taxonomy: Taxonomy) -> str:
+        """See ``Fingerprinting``, which the inner classifier has to be."""
+        return cast(Fingerprinting, self._inner).fingerprint(text, taxonomy)
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
         """See ``Classifier.classify``; texts whose request has expired or lost its client are skipped."""

@@ -17,7 +17,7 @@ from llm.classifier import Classifier, Prediction
 from llm.embedded.matcher import Matcher, matcher
 from llm.language_model import ExampleSelector, LanguageModel, NearestExamples, StaticExamples
 from llm.wrappers.cache import AnswerStore, Cached
-from marquee.factory import endpoint_settings
+from marquee.backends import endpoint_settings
 from marquee.settings import read_settings
 from prompts import registry
 from prompts.errors import InvalidSetting
