@@ -47,7 +47,7 @@ class ClassifyOptions:
         'classify "A smith forges a magic sword."',
         'classify "The app crashes." --labels bug --labels billing --single',
         'classify "Great stay." --taxonomy sentiment --scores --explain',
-        'classify "Great stay." --taxonomy sentiment --system hf:models/my-nli-model',
+        'classify "Great stay." --taxonomy sentiment --system hf:my-model',
         'classify "Great stay." --base-url http://127.0.0.1:8000/v1 --json',
     ),
 )

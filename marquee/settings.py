@@ -62,9 +62,7 @@ class Settings(BaseModel):
     reasoning_tokens: int = Field(
         2048, ge=0, le=100_000, description="extra tokens per request for a model that returned reasoning"
     )
-    strategy: str = Field(
-        "auto", description="auto, json_list, label_likelihood, label_tokens, yes_no or decisions_api"
-    )
+    strategy: str = Field("auto", description="auto, json_list, label_likelihood, label_tokens, yes_no, decisions_api")
     threshold: float | None = Field(
         None, ge=0, le=1, description="score threshold of strategies with scores; default: tuned, or 0.05 (yes_no: 0.5)"
     )
@@ -75,9 +73,7 @@ class Settings(BaseModel):
     max_candidate_labels: int | None = Field(None, ge=0, description="most labels in a prompt; 0: all; default: 20")
     fusion: bool = Field(False, description="add the log-odds of MiniLM to those of the language model")
     cascade_margin: float = Field(0.0, ge=0, description="margin of MiniLM below which the model labels a text; 0: off")
-    examples_path: Path | None = Field(
-        None, description='JSON lines of few-shot examples, `{"text": …, "labels": […]}`'
-    )
+    examples_path: Path | None = Field(None, description='JSON lines of examples, `{"text": …, "labels": […]}`')
     examples_nearest: int = Field(0, ge=0, description="number of few-shot examples, the nearest to each text; 0: all")
     timeout: float = Field(30.0, gt=0, description="maximum seconds of one request to the endpoint")
     retries: int = Field(2, ge=0, le=10, description="retries after a failed request to the endpoint")

@@ -196,6 +196,7 @@ def _cheap() -> Iterator[Command]:
         name, *rest = command.arguments
         needs_more = {"--url", "--lookup", "parcels", "parcel", "gym"} & set(rest)
         files = [word for word in rest if re.search(r"\.(csv|yaml|jsonl)$", word)]
+        needs_more |= {word for word in rest if word.startswith("hf:")}
         cheap = name in ("classify", "taxonomies", "prompts", "data") and not command.variables
         if cheap and not needs_more and all((ROOT / file).exists() for file in files):
             yield command

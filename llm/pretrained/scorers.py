@@ -120,8 +120,8 @@ class GLiClassScorer:
         sizes = [len(self._ids(name)) + 1 for name in names]
         parts = []
         for part in _chunks(sizes, half, self._most_labels):
-            room = self._tokens - _GLICLASS_MARKS - sum(sizes[place] for place in part)
-            read = [self._cut(self._plain(text), room) for text in texts]
+            left = self._tokens - _GLICLASS_MARKS - sum(sizes[place] for place in part)
+            read = [self._cut(self._plain(text), left) for text in texts]
             # Of the pipeline's methods, only this one returns logits; probabilities near 1 are equal in float32.
             rows = self._pipeline.get_embeddings(read, [names[place] for place in part], batch_size=_BATCH)
             parts.append(np.stack([row["logits"][: len(part)] for row in rows]))

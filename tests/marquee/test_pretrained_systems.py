@@ -17,6 +17,7 @@ from service.app import create_app
 from service.services import build
 from similarity.encoders import precision
 from tests.support import tiny_classifiers as tiny
+from tests.test_docs import COMMANDS, ROOT
 
 TEXTS = ["My card was charged twice.", "the app crashes when i save", "guns and horse fight in a western town"]
 LABELS = ["billing", "crash", "praise"]
@@ -114,9 +115,10 @@ def test_the_service_answers_with_the_model_of_the_settings(models: Path) -> Non
 
 def test_a_decision_is_answered_by_the_model(models: Path) -> None:
     client = create_app(build(read_settings(classifier=f"hf:{models}/reranker"))).test_client()
-    question = {"type": "choice", "instructions": "What is it about?", "choices": LABELS}
+    question = {"type": "choice", "instructions": "What is it about?", "choices": [{"value": name} for name in LABELS]}
     answer = client.post("/v1/decisions", json={"model": "marquee", "input": TEXTS[0], "questions": [question]})
     assert answer.status_code == 200, answer.text
+    assert any(name in answer.text for name in LABELS)
 
 
 def test_an_invalid_model_of_the_settings_stops_the_start_and_no_weights_are_loaded_before(
@@ -137,6 +139,18 @@ def test_the_classifier_of_the_settings_is_evaluated(models: Path, monkeypatch: 
     assert opened.classifier.name.startswith("hf:reranker@")
     assert opened.decode_rule is not None
     assert opened.decode_rule.startswith("reranker: score from 0.5 on")
+
+
+def test_the_commands_of_the_page_run_on_models_of_these_names(away: Path) -> None:
+    for name in ("models/my-nli-model", "MoritzLaurer/deberta-v3-base-zeroshot-v2.0"):
+        tiny.entailment(away / name)
+    tiny.reranker(away / "models/my-reranker")
+    (away / "docs").symlink_to(ROOT / "docs")
+    (away / "reviews.csv").write_text("text\nA funny story.\n", encoding="utf-8")
+    commands = [command for command in COMMANDS if command.page.name == "pretrained.md"]
+    ran = [CliRunner().invoke(main, command.arguments) for command in commands if command.arguments[0] != "serve"]
+    assert len(ran) >= 4
+    assert not [one.output for one in ran if one.exit_code]
 
 
 def test_serve_refuses_two_choices_of_a_model(models: Path) -> None:
