@@ -67,8 +67,7 @@ def load_classifier(system: str | None = None, taxonomy: TaxonomyLike | None = N
     Args:
         system: ``"embedded"``, ``"llm[:STRATEGY][:PROMPT]"``, ``"fusion[:STRATEGY][:PROMPT]"`` (both together),
             ``"hf:NAME_OR_PATH"`` (a pretrained zero-shot model), ``"service:URL"`` or a trained model
-            ``"NAME[:PATH]"``. None: the classifier of the settings, which is the language model where they have an
-            endpoint, else the embedded classifier.
+            ``"NAME[:PATH]"``. None: the classifier that the settings name.
         taxonomy: the taxonomy of the first texts. A trained model without PATH is looked up for this taxonomy.
 
     Returns:
