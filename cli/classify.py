@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import csv
-import os
-import shutil
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,7 +16,7 @@ from cli.group import examples
 from cli.names import SYSTEMS_HELP, complete_prompt, complete_strategy, complete_systems, complete_taxonomy
 
 if TYPE_CHECKING:
-    from llm.classifier import Classifier, Evidence, Prediction
+    from llm.classifier import Classifier, Evidence, Prediction, ScoreType
     from marquee.client import ServiceAnswer
     from marquee.settings import Settings
     from prompts.taxonomy import Taxonomy
@@ -28,24 +27,40 @@ if TYPE_CHECKING:
 class ClassifyOptions:
     """The options that choose the labels and the classifier."""
 
-    system: str | None
-    labels: tuple[str, ...]
-    taxonomy: str | None
-    multi: bool | None
-    max_labels: int | None
-    level: int | None
-    leaves_only: bool | None
-    prompt: str | None
-    strategy: str | None
-    explain: bool
-    cache: bool
+    system: str | None = None
+    labels: tuple[str, ...] = ()
+    taxonomy: str | None = None
+    multi: bool | None = None
+    max_labels: int | None = None
+    allow_none: bool | None = None
+    level: int | None = None
+    leaves_only: bool | None = None
+    prompt: str | None = None
+    strategy: str | None = None
+    explain: bool = False
+    cache: bool = True
+    threshold: float | None = None
+    top_k: int | None = None
+    score_type: ScoreType | None = None
+    instructions: str | None = None
+    examples: Path | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether no option changes the form of an answer, or may have no effect."""
+        return replace(self, taxonomy=None, cache=True) == ClassifyOptions()
+
+    @property
+    def form(self) -> dict[str, Any]:
+        """The options of the taxonomy's form."""
+        return {name: getattr(self, name) for name in ("multi", "max_labels", "allow_none", "level", "leaves_only")}
 
 
 @click.command(
     short_help="Label one text.",
     epilog=examples(
         'classify "A smith forges a magic sword."',
-        'classify "The app crashes." --labels bug --labels billing --single',
+        'classify "The app crashes." --labels bug,billing,praise',
         'classify "Great stay." --taxonomy sentiment --scores --explain',
         'classify "Great stay." --taxonomy sentiment --system hf:my-model',
         'classify "Great stay." --base-url http://127.0.0.1:8000/v1 --json',
@@ -68,8 +83,11 @@ class ClassifyOptions:
         multiple=True,
         help="Your own labels, with commas between; quote a name that has a comma. Repeatable.",
     ),
-    click.option("--multi/--single", default=None, help="Several labels, or the best one."),
+    click.option(
+        "--multi/--single", default=None, help="Several labels, or the best one (for --labels: the best one)."
+    ),
     click.option("--max-labels", type=click.IntRange(1), help="Maximum number of labels."),
+    click.option("--allow-none/--at-least-one", default=None, help="Whether an answer may have no label."),
     click.option("--level", type=click.IntRange(1), help="Level of the answers in a hierarchy; 1 is the top."),
     click.option("--leaves-only/--inner-labels", default=None, help="Whether inner labels of a hierarchy are answers."),
     click.option("--prompt", shell_complete=complete_prompt, help="Prompt, a name (`main.py prompts`) or a path."),
@@ -80,9 +98,22 @@ class ClassifyOptions:
     ),
     click.option("--explain", is_flag=True, help="Print the passages of the text that support each label."),
     click.option("--cache/--no-cache", default=True, help="Whether a cached answer may be used."),
+    click.option("--threshold", type=click.FloatRange(-1, 1), help="Minimum score of a label."),
+    click.option("--top-k", type=click.IntRange(1), help="Maximum number of labels and scores, the best ones."),
+    click.option(
+        "--score-type", type=click.Choice(["probability", "share", "similarity"]), help="Meaning of the scores."
+    ),
+    click.option("--instructions", help="Further instructions for a language model."),
+    click.option(
+        "--examples", type=click.Path(path_type=Path), help="Few-shot examples for a language model: JSON lines."
+    ),
 )
 @endpoint_options
-@click.option("--scores", is_flag=True, help="Print a score per label, where the classifier has scores.")
+@click.option(
+    "--scores/--no-scores",
+    default=None,
+    help="Print a score per label, where the classifier has scores.  [default: for --labels, --top-k, --score-type]",
+)
 @click.option("--lookup", is_flag=True, help="Look up the text of a title first; see MARQUEE_LOOKUP_PROVIDERS.")
 @click.option("--year", type=click.IntRange(1870, 2100), help="Year of the film, for --lookup.")
 @click.option("--url", help="Send the text to the Marquee service at this URL.")
@@ -90,7 +121,7 @@ class ClassifyOptions:
 @json_option
 def classify(
     text: str | None, overview: str | None, title: str, options: ClassifyOptions, endpoint: EndpointOptions,
-    scores: bool, lookup: bool, year: int | None, url: str | None, key: str | None, as_json: bool,
+    scores: bool | None, lookup: bool, year: int | None, url: str | None, key: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Label a text: the argument TEXT, --overview, --title alone, or standard input.
 
@@ -113,7 +144,8 @@ def classify(
         answer = _classify_here(item, options, endpoint.settings())
     if answer.prediction.problem:
         raise click.ClickException(answer.prediction.problem.detail)
-    _print_answer(answer, scores, as_json)
+    implied = bool(options.labels or options.top_k or options.score_type)
+    _print_answer(answer, implied if scores is None else scores, as_json)
 
 
 def _text(text: str | None, overview: str | None, title: str) -> Text:
@@ -132,29 +164,37 @@ def _text(text: str | None, overview: str | None, title: str) -> Text:
 
 def _classify_here(text: Text, options: ClassifyOptions, settings: Settings) -> ServiceAnswer:
     """Label a text in this process."""
-    from marquee.classification import explained, load_prompt, taxonomy_of
+    from marquee.classification import load_prompt, taxonomy_of
     from marquee.client import ServiceAnswer
     from marquee.factory import RequestOptions, classifier_of
 
     labels = _names(options.labels)
     default = settings.taxonomy if labels is None else None  # of these settings: others may be invalid
-    taxonomy = taxonomy_of(
-        labels, options.taxonomy or default, options.multi, options.max_labels, None, options.level, options.leaves_only
-    )
+    taxonomy = taxonomy_of(labels, options.taxonomy or default, **options.form)
     prompt = load_prompt(options.prompt) if options.prompt else None
     request = RequestOptions.of(prompt, options.strategy, options.cache)
+    if options.plain:
+        prediction = classifier_of(settings, request).classify([text], taxonomy)[0]
+        return ServiceAnswer(prediction, genres=taxonomy.subject == "film")
+    from marquee.answer_options import AnswerOptions, classify_with_options, read_examples, resolved_examples
+
+    examples = resolved_examples(read_examples(options.examples), taxonomy)
+    answer = AnswerOptions(
+        options.threshold, options.top_k, options.score_type, options.allow_none is False, explain=options.explain
+    )
+    request = replace(
+        request, instructions=options.instructions or "", examples=examples, score_type=options.score_type
+    )
     system, cache = options.system, options.cache
     classifier = _opened(system, text, taxonomy, cache) if system else classifier_of(settings, request)
-    if options.explain:
-        (prediction,) = explained(classifier, [text], taxonomy)
-    else:
-        (prediction,) = classifier.classify([text], taxonomy)
-    return ServiceAnswer(prediction, None, request.without_effect(prediction), taxonomy.subject == "film")
+    return classify_with_options(classifier, [text], taxonomy, request, answer)[0]
 
 
 def _given(options: ClassifyOptions) -> str:
-    """The options that are part of a system's name."""
-    return ", ".join(f"--{name}" for name in ("prompt", "strategy") if getattr(options, name))
+    """The options that are part of a system's name, or that it does not read."""
+    return ", ".join(
+        f"--{name}" for name in ("prompt", "strategy", "instructions", "examples") if getattr(options, name)
+    )
 
 
 def _opened(system: str, text: Text, taxonomy: Taxonomy, cache: bool) -> Classifier:
@@ -165,8 +205,6 @@ def _opened(system: str, text: Text, taxonomy: Taxonomy, cache: bool) -> Classif
 
 def _classify_by_title(text: Text, options: ClassifyOptions, settings: Settings, year: int | None) -> ServiceAnswer:
     """Look up the text of a title, and label it in this process."""
-    from dataclasses import replace
-
     from service.schemas.classify import ClassifyRequest
     from service.title_lookup import TitleLookup, lookup_of
 
@@ -190,16 +228,18 @@ def _classify_by_service(
 def _request_fields(options: ClassifyOptions) -> dict[str, Any]:
     """The fields of ``POST /classify``; the taxonomy of a file becomes labels."""
     from marquee.client import taxonomy_fields
-    from prompts import registry
-    from prompts.hierarchy import cut
 
-    names = ("taxonomy", "multi", "max_labels", "level", "leaves_only", "prompt", "strategy")
-    fields = {name: getattr(options, name) for name in names}
+    labels: Mapping[str, Any] = {"taxonomy": options.taxonomy, "labels": _names(options.labels), **options.form}
     if (options.taxonomy or "").endswith((".yaml", ".yml")):
-        place, multi, max_labels, level, leaves_only = (fields.pop(name) for name in names[:5])
-        fields |= taxonomy_fields(cut(registry.taxonomy_at(place).shaped(multi, max_labels), level, leaves_only))
-    fields |= {"labels": _names(options.labels)} if options.labels else {}
-    fields |= {"explain": True} if options.explain else {}
+        from marquee.classification import taxonomy_of
+
+        labels = taxonomy_fields(taxonomy_of(None, options.taxonomy, **options.form))
+    names = ("prompt", "strategy", "threshold", "top_k", "score_type", "instructions")
+    fields = {**labels, **{name: getattr(options, name) for name in names}, "explain": options.explain or None}
+    if options.examples:
+        from marquee.answer_options import as_fields, read_examples
+
+        fields["examples"] = as_fields(read_examples(options.examples))
     return {name: value for name, value in fields.items() if value is not None}
 
 
@@ -223,7 +263,9 @@ def _print_answer(answer: ServiceAnswer, scores: bool, as_json: bool) -> None:
         return _print_json(answer, scores)
     click.echo(", ".join(prediction.labels) or "none of the labels applies")
     if scores:
-        for line in _score_lines(prediction.scores, prediction.labels):
+        from cli.score_bars import score_lines
+
+        for line in score_lines(prediction.scores, prediction.labels):
             click.echo(line)
     for line in _evidence_lines(prediction):
         click.echo(line)
@@ -254,45 +296,10 @@ def _added(one: Evidence) -> str:
     return "" if one.contribution is None else f" {one.contribution:+.2f}"
 
 
-def _score_lines(scores: Mapping[str, float], labels: Collection[str]) -> Iterator[str]:
-    """Bars on a terminal, else plain lines."""
-    if not sys.stdout.isatty():
-        return (f"  {score:7.3f}  {name}" for name, score in scores.items())
-    colour = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    blocks = (sys.stdout.encoding or "").lower().startswith("utf")
-    return bars(scores, labels, shutil.get_terminal_size().columns, colour, blocks)
-
-
-def bars(
-    scores: Mapping[str, float], labels: Collection[str], columns: int, colour: bool, blocks: bool
-) -> Iterator[str]:
-    """Scores as aligned bars.
-
-    Args:
-        scores: by label, from 0 to 1.
-        labels: labels of the answer; they are green.
-        columns: width of the terminal.
-        colour: whether escape codes may be used.
-        blocks: whether the terminal shows block elements; otherwise bars are of ``#``.
-    """
-    width = min(max(map(len, scores), default=0), max(8, columns // 2))
-    longest = max(8, min(40, columns - width - 12))
-    for name, score in scores.items():
-        bar = _bar(min(1.0, max(0.0, score)) * longest, blocks)
-        line = f"  {name[:width]:{width}}  {bar:{longest}}  {score:5.3f}"
-        yield click.style(line, fg="green" if name in labels else "bright_black") if colour else line
-
-
-def _bar(length: float, blocks: bool) -> str:
-    """A bar of so many characters; block elements show eighths of a character."""
-    whole, part = divmod(round(length * 8), 8)
-    return "█" * whole + " ▏▎▍▌▋▊▉"[part].strip() if blocks else "#" * round(length)
-
-
 def _print_json(answer: ServiceAnswer, scores: bool) -> None:
     from service.schemas.answer_parts import LookupAnswer
     from service.schemas.classify import ClassifyAnswer
 
     lookup = LookupAnswer.model_validate(answer.lookup) if answer.lookup else None
-    shown = ClassifyAnswer.of(answer.prediction, scores, lookup, answer.genres, answer.notes)
+    shown = ClassifyAnswer.of(answer.prediction, scores, lookup, answer.genres, answer.notes, answer.applied)
     print_json(shown.body())

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llm.backends.backend import Backend, Conversation
 from llm.bias import BIAS_VERSION, LEAST_LABELS, NEUTRAL_TEXTS, BiasEstimates
@@ -17,6 +17,7 @@ from llm.strategies.strategy import PromptBuilder, Strategy, StrategyAnswer
 from llm.thresholds import LabelThreshold, ThresholdStore
 from prompts.errors import InvalidSetting
 from prompts.files import digest_of, read_text
+from prompts.instructions import instructed
 from prompts.registry import prompt_for
 from prompts.taxonomy import Candidates, Taxonomy
 from prompts.template import AnswerFormat, FewShotExample, Prompt
@@ -50,6 +51,7 @@ class LanguageModel:
     examples: ExampleSelector = no_examples  # few-shot examples of each text
     # Corrects the model's bias towards labels where no threshold is learned; None does not.
     bias: BiasEstimates | None = None
+    instructions: str = ""  # of the request; they follow those of the prompt
 
     @property
     def name(self) -> str:
@@ -186,7 +188,7 @@ class LanguageModel:
     def _bias(self, text: Text, taxonomy: Taxonomy) -> Mapping[str, float] | Problem:
         """The offsets against the bias under the prompt of a text; the model answers about neutral texts once."""
         strategy, prompt = self.strategy_for(taxonomy), self._prompt(text, taxonomy)
-        model = replace(self, strategy=strategy, prompt=prompt, bias=None)
+        model = replace(self, strategy=strategy, prompt=prompt, bias=None, instructions="")
         key = model.fingerprint(NEUTRAL_TEXTS[0], taxonomy)
 
         def ask() -> list[StrategyAnswer]:
@@ -198,7 +200,8 @@ class LanguageModel:
         return self.bias.offsets(key, ask, taxonomy)
 
     def _prompt(self, text: Text, taxonomy: Taxonomy) -> Prompt:
-        return self.prompt or prompt_for(text, taxonomy)
+        prompt = self.prompt or prompt_for(text, taxonomy)
+        return instructed(prompt, self.instructions) if self.instructions else prompt
 
 
 @dataclass(frozen=True)
@@ -260,18 +263,26 @@ def examples_digest(selector: ExampleSelector, text: Text, taxonomy: Taxonomy) -
 
 
 def _digest(options: Sequence[object], examples: Sequence[FewShotExample]) -> str:
-    return digest_of(json.dumps([*options, *map(asdict, examples)]))
+    return digest_of(json.dumps([*options, *map(_without_blanks, examples)]))
+
+
+def _without_blanks(example: FewShotExample) -> Mapping[str, Any]:
+    """Its fields; without an explanation as before examples had any, so that cached answers stay valid."""
+    return {name: value for name, value in asdict(example).items() if name != "explanation" or value}
 
 
 def load_examples(path: Path, taxonomy: Taxonomy) -> tuple[FewShotExample, ...]:
-    """Examples from a JSON-lines file with ``text`` and ``labels`` (a list).
+    """Examples from a JSON-lines file with ``text``, ``labels`` (a list) and perhaps ``explanation``.
 
     Raises:
         InvalidSetting: the file cannot be read, a field is missing, or a label is not in the taxonomy.
     """
     try:
         rows = [json.loads(line) for line in read_text(path, InvalidSetting).splitlines() if line.strip()]
-        return tuple(FewShotExample(Text(row["text"]), _resolved(row["labels"], taxonomy)) for row in rows)
+        return tuple(
+            FewShotExample(Text(row["text"]), _resolved(row["labels"], taxonomy), str(row.get("explanation") or ""))
+            for row in rows
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidSetting(
             f"{path}: every line needs text and labels, labels of {taxonomy.name!r} ({error})"

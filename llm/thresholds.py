@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from prompts.errors import InvalidSetting
 from prompts.files import digest_of, locked, read_json, write_text_atomically
-from prompts.taxonomy import Taxonomy
+from prompts.taxonomy import OUT_OF_SCOPE, Taxonomy
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 # Default thresholds: of labels that share one probability, and of labels with a probability each.
 _SHARE, _PROBABILITY = 0.05, 0.5
+# A text whose best label is less probable than this is clearly about none of the labels (``Taxonomy.allow_none``).
+_CLEARLY_NONE = 0.1
 Value = TypeVar("Value", bound="DataclassInstance")
 _EPSILON = 1e-6  # minimum distance of probabilities from 0 and 1 before logarithms
 _MOST = 500.0  # largest exponent
@@ -64,20 +66,26 @@ class LabelThreshold:
         """The labels at or above the threshold, best first, at most ``max_labels``.
 
         The best label is always chosen, unless the taxonomy allows none. Of mutually exclusive labels none is chosen if
-        "none" has a higher share than the best one.
+        "none" has a higher share than the best one. With ``"out_of_scope"``, of other labels none is chosen if the best
+        one has less than .1 and is below the threshold.
         """
         ranked = sorted(scores, key=lambda name: -scores[name])
         competing = mutually_exclusive and not self.separate and taxonomy.allow_none
         if competing and scores[ranked[0]] < none_probability(scores):
             return ()
         chosen = [name for name in ranked if scores[name] >= self.threshold][: taxonomy.max_labels]
-        return tuple(chosen or ([] if taxonomy.allow_none else ranked[:1]))
+        none = taxonomy.allow_none
+        if none == OUT_OF_SCOPE:
+            none = not mutually_exclusive and scores[ranked[0]] < _CLEARLY_NONE
+        return tuple(chosen or ([] if none else ranked[:1]))
 
     def rule(self, taxonomy: Taxonomy, mutually_exclusive: bool = False) -> str:
         """The rule in words; rules that may choose differently have different words."""
         least = "" if taxonomy.allow_none else ", the best one at least"
         if taxonomy.allow_none and mutually_exclusive and not self.separate:
             least = ', none where "none" scores highest'
+        if taxonomy.allow_none == OUT_OF_SCOPE:
+            least += f"{'' if mutually_exclusive else f', none below {_CLEARLY_NONE}'}, else the best one at least"
         digest = digest_of(json.dumps([dict(self.logit_offsets), dict(self.slopes), self.separate], sort_keys=True), 8)
         verb = "calibrated" if self.slopes else "corrected"
         changed = f", {len(self.logit_offsets)} labels {verb} ({digest})" if self.logit_offsets else ""

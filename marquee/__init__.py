@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from llm.classifier import Classifier, Evidence, Prediction
     from marquee.classification import (
         classify,
-        classify_dataframe,
         estimate_cost,
         load_classifier,
         load_prompt,
         load_taxonomy,
     )
     from marquee.client import Client
+    from marquee.dataframes import classify_dataframe
     from marquee.evaluation import evaluate
     from marquee.settings import Settings
     from marquee.sklearn import MarqueeClassifier
@@ -102,6 +102,10 @@ def _loaded(name: str) -> object:
         from marquee import sklearn
 
         return sklearn.MarqueeClassifier
+    if name == "classify_dataframe":
+        from marquee import dataframes
+
+        return dataframes.classify_dataframe
     if name == "evaluate":
         from marquee import evaluation
 

@@ -1,14 +1,13 @@
-"""Label lists of texts and DataFrames with a classifier that is loaded by name."""
+"""Label lists of texts with a classifier that is loaded by name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval.datasets import check_columns
-from llm.classifier import Classifier, Prediction
+from llm.classifier import Classifier, Prediction, ScoreType
 from marquee import systems
 from marquee.settings import read_settings, settings_variables, use_own_folders
 from prompts import registry
@@ -16,14 +15,15 @@ from prompts.errors import InvalidSetting
 from prompts.files import digest_of
 from prompts.hierarchy import cut
 from prompts.installation import naming_extras
-from prompts.taxonomy import Label, Taxonomy
+from prompts.taxonomy import AllowNone, Label, Taxonomy
 from prompts.text import Text, checked_texts
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
     from llm.costs import Preview
-    from prompts.template import Prompt
+    from llm.language_model import StaticExamples
+    from prompts.template import FewShotExample, Prompt
+
+    Examples = Iterable[FewShotExample | Mapping[str, Any] | Sequence[Any]]
 
 Labels = Iterable[str | Label] | Mapping[str, Any]
 TaxonomyLike = str | Path | Taxonomy | Labels
@@ -77,7 +77,16 @@ def load_classifier(system: str | None = None, taxonomy: TaxonomyLike | None = N
         UnknownName: no system, strategy or prompt has this name.
         InvalidSetting: the settings do not work, such as a missing or unreachable endpoint.
     """
-    context = systems.SystemContext(load_taxonomy(taxonomy), ())
+    return _loaded(system, taxonomy)
+
+
+def _loaded(
+    system: str | None,
+    taxonomy: TaxonomyLike | None,
+    instructions: str = "",
+    examples: StaticExamples | None = None,
+) -> Classifier:
+    context = systems.SystemContext(load_taxonomy(taxonomy), (), instructions=instructions, examples=examples)
     found = systems.from_settings(context) if system is None else systems.from_spec(system, context)
     return found.open().classifier
 
@@ -90,13 +99,20 @@ def classify(
     taxonomy: str | Path | Taxonomy | None = None,
     multi: bool | None = None,
     max_labels: int | None = None,
-    allow_none: bool | None = None,
+    allow_none: AllowNone | None = None,
     level: int | None = None,
     leaves_only: bool | None = None,
     explain: bool = False,
+    threshold: float | None = None,
+    top_k: int | None = None,
+    score_type: ScoreType | None = None,
+    instructions: str | None = None,
+    examples: Examples | None = None,
     classifier: str | Classifier | None = None,
 ) -> list[Prediction]:
     """Label texts. A classifier that is given by name is loaded once per process.
+
+    An option without effect, such as ``instructions`` for the embedded classifier, is a ``UserWarning``.
 
     Args:
         texts: strings or ``Text`` objects: a list, an array or a pandas Series. A missing value is an empty text.
@@ -104,12 +120,18 @@ def classify(
             are lists or dicts of the labels below.
         taxonomy: a registered name, a path to a YAML file, or a ``Taxonomy``; instead of ``labels``. Without either:
             the default of the settings.
-        multi: whether a text may have several labels. Default: the taxonomy decides; several for ``labels``.
+        multi: whether a text may have several labels. Default: the taxonomy decides; one for ``labels``, unless
+            ``max_labels`` is above 1.
         max_labels: maximum number of labels of one text.
-        allow_none: whether "none of them" is an answer.
+        allow_none: whether "none of them" is an answer; see ``Taxonomy.of`` for the default of ``labels``.
         level: of a hierarchy: answer with labels of this level (1: the top) instead of the leaves.
         leaves_only: of a hierarchy: False: an answer may be an inner label, where none of its children fits.
         explain: whether predictions have ``evidence``, the passages that support their labels.
+        threshold: minimum score of a label. No label may reach it, unless ``allow_none`` is False.
+        top_k: maximum number of labels and of scores, the best ones.
+        score_type: ``"probability"``, ``"share"`` or ``"similarity"`` (the embedded classifier compares vectors).
+        instructions: further instructions for a language model.
+        examples: few-shot examples for a language model: ``(text, labels)`` or ``(text, labels, explanation)``.
         classifier: a system name as in ``load_classifier``, or a loaded classifier.
 
     Returns:
@@ -120,21 +142,30 @@ def classify(
         InvalidTaxonomy, UnknownName, InvalidSetting: as in ``load_taxonomy`` and ``load_classifier``.
     """
     chosen = taxonomy_of(labels, taxonomy, multi, max_labels, allow_none, level, leaves_only)
-    found, originals = opened(classifier, chosen), checked_texts(texts)
-    if explain:
-        return explained(found, originals, chosen)
-    return found.classify(originals, chosen)
+    answer = threshold, top_k, score_type
+    return predict(texts, chosen, classifier, allow_none, explain, *answer, instructions, examples)
 
 
-def explained(classifier: Classifier, texts: Sequence[Text], taxonomy: Taxonomy) -> list[Prediction]:
-    """Predictions with evidence; those of a running service come with the evidence of its models."""
-    from llm.explaining import Explainer
-    from marquee.client import Client, taxonomy_fields
+def predict(
+    texts: Sequence[str | Text],
+    taxonomy: Taxonomy,
+    classifier: str | Classifier | None,
+    allow_none: AllowNone | None = None,
+    explain: bool = False,
+    threshold: float | None = None,
+    top_k: int | None = None,
+    score_type: ScoreType | None = None,
+    instructions: str | None = None,
+    examples: Examples | None = None,
+) -> list[Prediction]:
+    """See ``classify``."""
+    if not explain and (threshold, top_k, score_type, instructions, examples) == (None, None, None, None, None):
+        return opened(classifier, taxonomy).classify(checked_texts(texts), taxonomy)
+    from marquee.answer_options import AnswerOptions, classify_with_warnings
 
-    if isinstance(classifier, Client):
-        fields = {**taxonomy_fields(taxonomy), "explain": True}
-        return [answer.prediction for answer in classifier.answers(texts, fields, taxonomy)]
-    return Explainer(classifier).explain(texts, classifier.classify(texts, taxonomy), taxonomy)
+    answer = AnswerOptions(threshold, top_k, score_type, allow_none is False, explain=explain)
+    found = partial(opened, classifier, taxonomy)
+    return classify_with_warnings(found, checked_texts(texts), taxonomy, answer, instructions or "", examples or ())
 
 
 def estimate_cost(
@@ -178,87 +209,12 @@ def estimate_cost(
     return preview(LanguageModel(backend, strategy, options.prompt), checked_texts(texts), chosen)
 
 
-@naming_extras("marquee.classify_dataframe")
-def classify_dataframe(
-    df: DataFrame,
-    text: str,
-    labels: Labels | Taxonomy | None = None,
-    *,
-    taxonomy: str | Path | Taxonomy | None = None,
-    title: str | None = None,
-    multi: bool | None = None,
-    max_labels: int | None = None,
-    allow_none: bool | None = None,
-    level: int | None = None,
-    leaves_only: bool | None = None,
-    scores: bool = False,
-    prefix: str = "",
-    classifier: str | Classifier | None = None,
-) -> DataFrame:
-    """Return a copy of a DataFrame with columns added; the index and the order of the rows stay.
-
-    The new columns are ``labels`` (a list of names; for one label per text ``label``, a name or None) and ``problem``
-    (why a row has no answer, or None). With ``scores``, each label has a column ``score_LABEL`` too.
-
-    Args:
-        df: one row per text.
-        text: the column of texts. A missing value is the problem of its row.
-        labels: as in ``classify``.
-        taxonomy: as in ``classify``.
-        title: a column of titles, which are read with the texts.
-        multi: as in ``classify``.
-        max_labels: as in ``classify``.
-        allow_none: as in ``classify``.
-        level: as in ``classify``.
-        leaves_only: as in ``classify``.
-        scores: whether to add one column per label; NaN where a label has no score.
-        prefix: starts the names of the new columns.
-        classifier: as in ``classify``.
-
-    Raises:
-        InvalidDataset: a column does not exist.
-        InvalidSetting: ``df`` is not a DataFrame, pandas is not installed, or it has a column of a new name already.
-    """
-    pandas = _pandas()
-    if not isinstance(df, pandas.DataFrame):
-        raise InvalidSetting(f"df is a {type(df).__name__}; give a pandas DataFrame, or use marquee.classify")
-    check_columns([str(name) for name in df.columns], {"text": text, "title": title})
-    chosen = taxonomy_of(labels, taxonomy, multi, max_labels, allow_none, level, leaves_only)
-    added = _columns([], chosen, scores, prefix)
-    if taken := [name for name in added if name in df.columns]:
-        raise InvalidSetting(f"df has a column {taken[0]!r} already; give a prefix, such as prefix='predicted_'")
-    titles: Iterable[Any] = df[title] if title else [""] * len(df)
-    texts = [_text_of(body, name) for body, name in zip(df[text], titles, strict=True)]
-    found = opened(classifier, chosen).classify(texts, chosen)
-    columns = {name: pandas.Series(cells, df.index) for name, cells in _columns(found, chosen, scores, prefix).items()}
-    return df.assign(**columns)
-
-
-def _text_of(body: Any, title: Any) -> Text:
-    words = Text.of(body)
-    return Text(words.body, Text.of(title).body, words.fault)
-
-
-def _columns(found: list[Prediction], taxonomy: Taxonomy, scores: bool, prefix: str) -> dict[str, list[Any]]:
-    """The cells of the new columns, by name."""
-    columns: dict[str, list[Any]] = {}
-    if taxonomy.multi:
-        columns["labels"] = [list(one.labels) for one in found]
-    else:
-        columns["label"] = [one.labels[0] if one.labels else None for one in found]
-    columns["problem"] = [one.problem.detail if one.problem else None for one in found]
-    if scores:
-        nan = float("nan")
-        columns |= {f"score_{name}": [one.scores.get(name, nan) for one in found] for name in taxonomy.names}
-    return {prefix + name: cells for name, cells in columns.items()}
-
-
 def taxonomy_of(
     labels: Labels | Taxonomy | None,
     taxonomy: TaxonomyLike | None,
     multi: bool | None = None,
     max_labels: int | None = None,
-    allow_none: bool | None = None,
+    allow_none: AllowNone | None = None,
     level: int | None = None,
     leaves_only: bool | None = None,
 ) -> Taxonomy:
@@ -272,29 +228,36 @@ def taxonomy_of(
     if labels is None or isinstance(labels, Taxonomy):
         found = load_taxonomy(labels or taxonomy).shaped(multi, max_labels, allow_none)
     else:
-        found = registry.taxonomy_of(labels, multi=multi is not False, max_labels=max_labels, allow_none=allow_none)
+        found = registry.taxonomy_of(labels, multi=multi, max_labels=max_labels, allow_none=allow_none)
     return found if level is None and leaves_only is None else cut(found, level, leaves_only)
 
 
-def opened(classifier: str | Classifier | None, taxonomy: Taxonomy) -> Classifier:
-    """A loaded classifier as it is; one that is given by name comes from a cache of the process."""
+def opened(
+    classifier: str | Classifier | None,
+    taxonomy: Taxonomy,
+    instructions: str = "",
+    examples: StaticExamples | None = None,
+) -> Classifier:
+    """A loaded classifier as it is; one that is given by name comes from a cache of the process.
+
+    Raises:
+        InvalidSetting: a loaded classifier, other than a client, is to read instructions or examples.
+    """
     if classifier is not None and not isinstance(classifier, str):
+        if (instructions or examples) and not hasattr(classifier, "answers"):
+            raise InvalidSetting("instructions and examples need a classifier by name, such as classifier='llm'")
         return classifier
     is_trained = classifier is not None and classifier.partition(":")[0] not in systems.SYSTEMS
     templates = [Path(part) for part in (classifier or "").split(":") if part.endswith(".jinja")]
     digests = [(str(path), digest_of(path)) for path in templates if path.is_file()]
-    return _cached(classifier, taxonomy if is_trained else None, (*sorted(settings_variables().items()), *digests))
+    state = (*sorted(settings_variables().items()), *digests)
+    return _cached(classifier, taxonomy if is_trained else None, instructions, examples, state)
 
 
 @lru_cache(maxsize=8)
-def _cached(system: str | None, taxonomy: Taxonomy | None, state: tuple[tuple[str, str], ...]) -> Classifier:
+def _cached(
+    system: str | None, taxonomy: Taxonomy | None, instructions: str, examples: StaticExamples | None,
+    state: tuple[tuple[str, str], ...],
+) -> Classifier:  # fmt: skip
     """``state`` is part of the key only: a changed setting or template loads another classifier."""
-    return load_classifier(system, taxonomy)
-
-
-def _pandas() -> Any:
-    try:
-        import pandas
-    except ImportError:
-        raise InvalidSetting("classify_dataframe needs pandas; install it: pip install pandas") from None
-    return pandas
+    return _loaded(system, taxonomy, instructions, examples)

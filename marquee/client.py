@@ -6,7 +6,7 @@ import random
 import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import httpx2
@@ -47,12 +47,14 @@ class ServiceAnswer:
         lookup: what looking its title up came to.
         notes: fields of the request that had no effect, and why.
         genres: whether the labels are genres of films.
+        applied: the form of the answer and the options that had an effect, where the request has any.
     """
 
     prediction: Prediction
     lookup: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
     genres: bool = False
+    applied: Mapping[str, Any] | None = None
 
 
 class Client:
@@ -113,7 +115,8 @@ class Client:
         self, items: Sequence[Mapping[str, Any]], fields: Mapping[str, Any], source: AnswerSource
     ) -> list[ServiceAnswer]:
         request = {**fields, "scores": True, "cache": self._cache}
-        return [answer for batch in self._batches(items) for answer in self._send({**request, "texts": batch}, source)]
+        found = [answer for batch in self._batches(items) for answer in self._send({**request, "texts": batch}, source)]
+        return found if fields.get("scores") else [_without_scores_note(answer) for answer in found]
 
     def _batches(self, items: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
         """Batches with a maximum number of texts and characters; a longer text is a batch of its own."""
@@ -207,10 +210,18 @@ def _answer(result: Any, source: AnswerSource) -> ServiceAnswer:
     """One of the results; what has not the members of an answer is the problem of its text."""
     try:
         notes = tuple(map(str, result.get("notes") or ()))
-        return ServiceAnswer(_prediction(result), result.get("lookup"), notes, "genres" in result)
+        return ServiceAnswer(
+            _prediction(result), result.get("lookup"), notes, "genres" in result, result.get("applied")
+        )
     except (KeyError, TypeError, ValueError, AttributeError):
         problem = Problem("unreadable", f"{source.model} answers, and not as a Marquee answers")
         return ServiceAnswer(Prediction((), source, problem=problem))
+
+
+def _without_scores_note(answer: ServiceAnswer) -> ServiceAnswer:
+    """Every request has ``scores``, also where the caller has not set it; a note about it is of no use then."""
+    notes = tuple(note for note in answer.notes if not note.startswith("scores is ignored"))
+    return answer if len(notes) == len(answer.notes) else replace(answer, notes=notes)
 
 
 def _prediction(result: Mapping[str, Any]) -> Prediction:

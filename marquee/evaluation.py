@@ -199,6 +199,9 @@ def evaluate(
     folder = _WorkFolder()
     path, fields = as_file(data, test, folder.path / "data.jsonl", Fields(text, labels, id, title))
     closed = taxonomy_in(records(path, fields).rows) if taxonomy is None else load_taxonomy(taxonomy)
+    if not (taxonomy is None or isinstance(taxonomy, str | Path | Taxonomy)):
+        # Labels alone do not say whether a text may have several; the rows do.
+        closed = Taxonomy.of(closed.labels, multi=taxonomy_in(records(path, fields).rows).multi)
     parts = _Parts(path, fields, closed, min_label_count, drop_unknown_labels)
     if test is not None or any(_is_baseline(system) for system in named):
         parts = parts.divided(seed, folder.path / "split.json")

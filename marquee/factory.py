@@ -10,7 +10,8 @@ from typing import cast
 from llm import strategies
 from llm.backends.backend import Backend
 from llm.bias import BiasEstimates
-from llm.classifier import Classifier, Fingerprinting, Prediction, Problem
+from llm.classifier import Classifier, Fingerprinting, Problem, ScoreType
+from llm.embedded.cosine import CosineClassifier
 from llm.embedded.matcher import Matcher, matcher
 from llm.hierarchical import Hierarchical
 from llm.language_model import (
@@ -46,11 +47,17 @@ class RequestOptions:
         prompt: the prompt template; None takes the one that suits each text.
         strategy: name of a strategy; None takes that of the settings.
         cache: whether a cached answer may be returned.
+        instructions: free text that follows the prompt's instructions.
+        examples: few-shot examples in place of those of the settings.
+        score_type: ``similarity``: the embedded classifier compares vectors only (``CosineClassifier``).
     """
 
     prompt: Prompt | None = None
     strategy: str | None = None
     cache: bool = True
+    instructions: str = ""
+    examples: StaticExamples | None = None
+    score_type: ScoreType | None = None
 
     @classmethod
     def of(cls, prompt: str | Prompt | None = None, strategy: str | None = None, cache: bool = True) -> RequestOptions:
@@ -62,19 +69,6 @@ class RequestOptions:
         if strategy is not None:
             strategies.named(strategy)  # a misspelt name is an error also where no language model answers
         return cls(registry.prompt(prompt) if isinstance(prompt, str) else prompt, strategy, cache)
-
-    def without_effect(self, prediction: Prediction) -> tuple[str, ...]:
-        """One sentence per option that had no effect: only a language model has a strategy and a prompt."""
-        source = prediction.source
-        if prediction.problem is not None:
-            return ()
-        model = "the embedded classifier" if source.model.startswith("embedded/") else source.model
-        notes = []
-        if self.strategy not in (None, strategies.AUTO) and source.strategy is None:
-            notes.append(f"strategy {self.strategy!r} is ignored: {model} answers")
-        if self.prompt is not None and source.prompt is None:
-            notes.append(f"prompt {self.prompt.name!r} is ignored: {model} answers")
-        return tuple(notes)
 
 
 ClassifierFor = Callable[[RequestOptions], Classifier]
@@ -143,7 +137,10 @@ def create(settings: Settings, trained: Classifier | None = None, monitor: Monit
     )
     passes = encoder.callers if isinstance(model, Matcher) else 1
     embedded = MicroBatched(model, embedded_gate, monitor.on_batch, passes)
-    pairs = MicroBatchedPairs(model.name, model.predict, embedded_gate, passes) if isinstance(model, Matcher) else None
+    pairs = cosine = None
+    if isinstance(model, Matcher):
+        pairs = MicroBatchedPairs(model.name, model.predict, embedded_gate, passes)
+        cosine = MicroBatched(CosineClassifier(encoder), embedded_gate, monitor.on_batch, passes)
 
     def load_embedded() -> None:
         embedded.classify([WARM_UP], taxonomy)
@@ -153,7 +150,7 @@ def create(settings: Settings, trained: Classifier | None = None, monitor: Monit
     return Classifiers(
         classifiers(backend, settings, embedded, examples, model_gate)
         if backend
-        else without_backend(settings, embedded),
+        else without_backend(settings, embedded, cosine),
         backend.check if backend and not settings.fallback else lambda: None,
         _load_of(backend, settings, load_embedded, taxonomy),
         embedded, pairs, encoder, taxonomy, backend, examples, model_gate,
@@ -169,7 +166,8 @@ def classifier_of(settings: Settings, options: RequestOptions = RequestOptions()
     encoder = MiniLM()
     embedded = in_process(settings, encoder)
     if not settings.uses_language_model:
-        return without_backend(settings, embedded)(options)
+        cosine = CosineClassifier(encoder) if isinstance(embedded, Matcher) else None
+        return without_backend(settings, embedded, cosine)(options)
     examples = example_selector(settings, encoder, registry.taxonomy_at(settings.taxonomy))
     pending = Admission(settings.max_pending)
     return classifiers(backend_of(settings), settings, embedded, examples, pending)(options)
@@ -184,11 +182,14 @@ def in_process(settings: Settings, encoder: MiniLM) -> Classifier:
     return pretrained(settings.pretrained, settings.threshold)
 
 
-def without_backend(settings: Settings, model: Classifier) -> ClassifierFor:
-    """From the options of a request to that classifier; the answers of a pretrained one are cached."""
+def without_backend(settings: Settings, model: Classifier, cosine: Classifier | None = None) -> ClassifierFor:
+    """From the options of a request to that classifier; the answers of a pretrained one are cached.
+
+    ``cosine`` answers requests for similarities.
+    """
     store = answer_store(settings) if settings.pretrained else None
     if store is None:
-        return lambda options: model
+        return lambda options: cosine if cosine and options.score_type == "similarity" else model
     cached = Cached(cast(Fingerprinting, model), store, settings.cache_shared)
     return lambda options: cached if options.cache else model
 
@@ -217,7 +218,8 @@ def language_model(
 ) -> LanguageModel:
     """The language model as a classifier, without wrappers; ``bias`` is kept for later requests."""
     strategy = strategies.named(options.strategy or settings.strategy)
-    return LanguageModel(backend, strategy, options.prompt, thresholds, examples, bias or BiasEstimates())
+    shown, estimates = options.examples or examples, bias or BiasEstimates()
+    return LanguageModel(backend, strategy, options.prompt, thresholds, shown, estimates, options.instructions)
 
 
 def classifiers(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from llm.costs import Preview
     from llm.embedded.cosine import CosineClassifier
     from llm.embedded.matcher import Matcher
+    from llm.language_model import StaticExamples
     from marquee.factory import RequestOptions
     from marquee.settings import Settings
     from prompts.taxonomy import Taxonomy
@@ -36,12 +37,16 @@ class SystemContext:
         texts: the texts to label; they determine which prompts are used.
         cache: whether a cached answer may be returned.
         texts_per_request: the value where the settings have none.
+        instructions: further instructions for a language model.
+        examples: few-shot examples in place of those of the settings.
     """
 
     taxonomy: Taxonomy
     texts: Sequence[Text]
     cache: bool = True
     texts_per_request: int = 1
+    instructions: str = ""
+    examples: StaticExamples | None = None
 
     def settings(self, **overrides: Any) -> Settings:
         """The settings in force, with overrides."""
@@ -201,8 +206,9 @@ def options_of(rest: str, context: SystemContext, spec: str = "") -> RequestOpti
     if unknown := next((word for word in prompts if word not in known and not word.endswith(".jinja")), None):
         raise UnknownName("strategy or prompt", unknown, [*STRATEGIES, *known])
     return RequestOptions(
-        registry.prompt_at(prompts[0]) if prompts else None, strategies[0] if strategies else None, context.cache
-    )
+        registry.prompt_at(prompts[0]) if prompts else None, strategies[0] if strategies else None, context.cache,
+        context.instructions, context.examples,
+    )  # fmt: skip
 
 
 def _language_model(

@@ -44,6 +44,10 @@ class MissingExtra(InvalidSetting, ImportError):
     """An optional dependency is not installed; the message has the command that installs it."""
 
 
+class InvalidExamples(InvalidSetting):
+    """A few-shot example has a label that is not in the taxonomy, or too many labels."""
+
+
 class OtherTaxonomy(InvalidSetting):
     """A trained classifier is called with another taxonomy than that of its training."""
 

@@ -19,7 +19,7 @@ from prompts.label_tree import (
     own_name,
     parent_of,
 )
-from prompts.taxonomy import Candidates, Label, Taxonomy, spelling_key
+from prompts.taxonomy import AllowNone, Candidates, Label, Taxonomy, own_form, spelling_key
 
 _DIGITS = 6  # of sums of scores
 
@@ -60,17 +60,17 @@ class Hierarchy(Taxonomy):
         labels: Any,
         *,
         name: str = "custom",
-        multi: bool = True,
+        multi: bool | None = None,
         max_labels: int | None = None,
-        allow_none: bool | None = None,
+        allow_none: AllowNone | None = None,
     ) -> Hierarchy:
         """Make a hierarchy of nested dicts and lists; the arguments are those of ``Taxonomy.of``.
 
         The value of a dict is what is below the label, or its description:
         ``{"Electronics": ["Cameras", "Phones"], "Clothing": {"Shoes": "for the feet", "Hats": ""}}``.
         """
-        none, branches = multi if allow_none is None else allow_none, branches_of(labels)
-        found = cls.of_branches(name, branches, multi=multi, max_labels=max_labels or len(branches), allow_none=none)
+        branches = branches_of(labels)
+        found = cls.of_branches(name, branches, **own_form(len(branches), multi, max_labels, allow_none))
         return cast(Hierarchy, found.shaped(max_labels=max_labels))
 
     @classmethod

@@ -21,7 +21,10 @@ OWN = OwnFolders()
 """Folders of the user's own taxonomies and prompts; ``use_folders`` sets them."""
 
 TAXONOMIES = Path(__file__).parent / "taxonomies"
-_TEXT, _LABELS = Text("The text of a trial.", "The title of a trial."), Taxonomy.of({"a": "first", "b": "second"})
+_TEXT, _LABELS = (
+    Text("The text of a trial.", "The title of a trial."),
+    Taxonomy.of({"a": "first", "b": "second"}, multi=True),
+)
 _PROMPT_FILE = re.compile(r"[a-z][a-z0-9_]*\.v[1-9][0-9]*\.jinja")
 
 

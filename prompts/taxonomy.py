@@ -8,10 +8,13 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, Final, Literal
 
 from prompts.errors import InvalidTaxonomy
 from prompts.files import digest_of
+
+OUT_OF_SCOPE: Final = "out_of_scope"
+AllowNone = bool | Literal["out_of_scope"]  # see ``Taxonomy.allow_none``
 
 # Marks that carry meaning inside a label: C++ and C# are two languages, "50%" is not "50".
 _MEANINGFUL = frozenset("#%@")
@@ -62,7 +65,8 @@ class Taxonomy:
         max_labels: the most labels of one answer; 1 where ``multi`` is False.
         subject: what kind of thing is labelled (``film``, ``review``, ``text``); chooses the prompt.
         attribute: what the labels say about it, in one or two words for prompts (``genre``, ``topic``).
-        allow_none: whether "none of them" is an answer.
+        allow_none: whether "none of them" is an answer; ``"out_of_scope"``: only where a text is clearly about none of
+            the labels, else the best label at least.
 
     Raises:
         InvalidTaxonomy: no label to predict, an empty or repeated name, a spelling that means two labels, or an
@@ -74,7 +78,7 @@ class Taxonomy:
     multi: bool = True
     max_labels: int = 5
     subject: str = "text"
-    allow_none: bool = False
+    allow_none: AllowNone = False
     attribute: str = DEFAULT_ATTRIBUTE
 
     def __post_init__(self) -> None:
@@ -92,26 +96,28 @@ class Taxonomy:
         labels: Iterable[str | Label] | Mapping[str, str],
         *,
         name: str = "custom",
-        multi: bool = True,
+        multi: bool | None = None,
         max_labels: int | None = None,
-        allow_none: bool | None = None,
+        allow_none: AllowNone | None = None,
     ) -> Taxonomy:
         """Make a taxonomy of label names, of ``Label`` objects, or of a dict from names to descriptions.
 
         Args:
             labels: the labels, in the order in which prompts list them.
             name: of the taxonomy.
-            multi: whether a text may have more than one label.
-            max_labels: maximum number of labels of one text; by default all of them.
-            allow_none: whether "none of them" is an answer; by default where ``multi`` is True.
+            multi: whether a text may have more than one label; by default only where ``max_labels`` is above 1.
+            max_labels: maximum number of labels of one text; by default all of them where ``multi`` is True.
+            allow_none: whether "none of them" is an answer. By default ``"out_of_scope"`` where ``multi`` is True; else
+                only where there is a single label, which a text then has or has not.
 
         Raises:
             InvalidTaxonomy: ``labels`` is a string or empty, a label is not a string, or a rule of ``Taxonomy`` is
                 broken.
         """
         entries = tuple(map(_label, _items(labels)))
-        most = max(1, len(entries)) if max_labels is None else max_labels
-        taxonomy = cls(name, entries, multi, most, allow_none=multi if allow_none is None else allow_none)
+        if max_labels is not None and max_labels < 1:
+            raise InvalidTaxonomy(f"taxonomy {name!r}: max_labels is {max_labels}; give 1 or more")
+        taxonomy = cls(name, entries, **own_form(len(entries), multi, max_labels, allow_none))
         return taxonomy.shaped(max_labels=max_labels)  # which refuses several labels where multi is False
 
     def __iter__(self) -> Iterator[str]:
@@ -174,7 +180,7 @@ class Taxonomy:
         return self._spellings.get(spelling_key(spelling))
 
     def shaped(
-        self, multi: bool | None = None, max_labels: int | None = None, allow_none: bool | None = None
+        self, multi: bool | None = None, max_labels: int | None = None, allow_none: AllowNone | None = None
     ) -> Taxonomy:
         """The same labels with another shape of answer; None leaves a part as it is.
 
@@ -233,8 +239,17 @@ class Taxonomy:
         return owner
 
 
+def own_form(count: int, multi: bool | None, max_labels: int | None, allow_none: AllowNone | None) -> dict[str, Any]:
+    """The form of an answer from ``count`` labels of a caller's own; ``Taxonomy.of`` has the defaults."""
+    several = (max_labels or 1) > 1 if multi is None else multi
+    none = allow_none
+    if none is None:
+        none = OUT_OF_SCOPE if several else count == 1
+    return {"multi": several, "max_labels": max_labels or max(1, count), "allow_none": none}
+
+
 @lru_cache(64)
-def _reshaped(taxonomy: Taxonomy, multi: bool, max_labels: int, allow_none: bool) -> Taxonomy:
+def _reshaped(taxonomy: Taxonomy, multi: bool, max_labels: int, allow_none: AllowNone) -> Taxonomy:
     return replace(taxonomy, multi=multi, max_labels=max_labels, allow_none=allow_none)
 
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from prompts.errors import InvalidTaxonomy, fault_of, shown
 from prompts.hierarchy import Hierarchy, cut
 from prompts.label_tree import NestedLabel
-from prompts.taxonomy import DEFAULT_ATTRIBUTE, Label, Taxonomy
+from prompts.taxonomy import DEFAULT_ATTRIBUTE, AllowNone, Label, Taxonomy
 from prompts.yaml_file import read_yaml
 
 # Limits of one label, in characters. A label is encoded, and printed into every prompt: its length is work per text.
@@ -83,7 +83,7 @@ class TaxonomyFile(BaseModel):
     attribute: Annotated[str, Field(min_length=1, max_length=50, pattern=r"^[^\n]*$")] = DEFAULT_ATTRIBUTE
     multi: bool = True
     max_labels: int = 5
-    allow_none: bool = False
+    allow_none: AllowNone = False
     level: int | None = None
     leaves_only: bool | None = None
     labels: list[LabelOrName]

@@ -66,10 +66,11 @@ STRATEGY_FORMATS = (JSON_LIST, LABEL_TOKENS, LABEL_NAME, AnswerFormat("yes_no", 
 
 @dataclass(frozen=True)
 class FewShotExample:
-    """A labelled example for the model."""
+    """A labelled example for the model, and why it has these labels, where that is known."""
 
     text: Text
     labels: tuple[str, ...]
+    explanation: str = ""
 
 
 class Turn(NamedTuple):
@@ -78,6 +79,7 @@ class Turn(NamedTuple):
     text: Text
     question: AnswerFormat
     answer: str
+    explanation: str = ""
 
 
 def example_turns(examples: Sequence[FewShotExample], taxonomy: Taxonomy, question: AnswerFormat) -> Iterator[Turn]:
@@ -92,7 +94,7 @@ def example_turns(examples: Sequence[FewShotExample], taxonomy: Taxonomy, questi
         if question.strategy == "yes_no":
             yield from _yes_no_turns(place, replace(example, labels=labels), taxonomy, question)
         elif labels or taxonomy.allow_none:
-            yield Turn(example.text, question, _answer(labels, taxonomy, question))
+            yield Turn(example.text, question, _answer(labels, taxonomy, question), example.explanation)
 
 
 def _answer(labels: Sequence[str], taxonomy: Taxonomy, question: AnswerFormat) -> str:
@@ -113,10 +115,7 @@ def _yes_no_turns(place: int, example: FewShotExample, taxonomy: Taxonomy, quest
         if names:
             name = names[place % len(names)]
             label = next(label for label in taxonomy.predictable if label.name == name)
-            yield Turn(example.text, replace(question, label=label), answer)
-
-
-# --- templates ---
+            yield Turn(example.text, replace(question, label=label), answer, example.explanation)
 
 
 def neutralise(value: Any) -> Any:
@@ -200,11 +199,12 @@ class Prompt:
             {"role": "user", "content": self.user(text, taxonomy, question)},
         )
 
-    def user(self, text: Text, taxonomy: Taxonomy, question: AnswerFormat) -> str:
-        """The user section about one text."""
+    def user(self, text: Text, taxonomy: Taxonomy, question: AnswerFormat, why: str = "") -> str:
+        """The user section about one text, and why its answer is right: the answer itself has labels only."""
         # Published templates of version 1 read a variable for examples; examples are turns of their own.
         about = {"taxonomy": taxonomy, "question": question}
-        return self.fill("user", text=text.body.strip(), title=text.title.strip(), shots=(), **about)
+        filled = self.fill("user", text=text.body.strip(), title=text.title.strip(), shots=(), **about)
+        return f"{filled}\n\nWhy: {neutralise(why)}" if why else filled
 
     def fill(self, section: str, **values: object) -> str:
         """Render one section."""
@@ -284,7 +284,7 @@ def _examples(
         message
         for turn in example_turns(examples, taxonomy, question)
         for message in (
-            {"role": "user", "content": prompt.user(turn.text, taxonomy, turn.question)},
+            {"role": "user", "content": prompt.user(turn.text, taxonomy, turn.question, turn.explanation)},
             {"role": "assistant", "content": neutralise(turn.answer)},
         )
     )

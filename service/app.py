@@ -12,7 +12,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from llm.request_context import waiting_problem
-from prompts.errors import InvalidSetting, InvalidTaxonomy, OtherTaxonomy, UnknownName, quoted
+from prompts.errors import InvalidExamples, InvalidSetting, InvalidTaxonomy, OtherTaxonomy, UnknownName, quoted
 from service import classification, request_hooks, routes
 from service.problems import KINDS, RequestProblem, problem_body
 from service.services import Services
@@ -35,6 +35,7 @@ _OPENAI = "/v1/"  # OpenAI's clients read a member "error" there; RFC 9457 allow
 _KIND_OF_ERROR: dict[type[Exception], tuple[str, str | None]] = {
     InvalidTaxonomy: ("invalid-request", "labels"),
     OtherTaxonomy: ("invalid-request", "taxonomy"),
+    InvalidExamples: ("invalid-request", "examples"),
     InvalidSetting: ("model-misconfigured", None),
     UnknownFilm: ("unknown-film", "id"),
     UnknownTitle: ("unknown-film", "title"),

@@ -14,9 +14,11 @@ from llm.request_context import CURRENT_REQUEST
 from prompts import registry
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
+from service.label_tasks import LabelTask
 from service.problems import RequestProblem
 from service.request_parsing import read_request
 from service.schemas.classify import ClassifyAnswer, ClassifyRequest, PromptRequest
+from service.schemas.label_fields import REPORTED, answer_options, chosen_options
 from service.services import Services
 from similarity.lru import LRUCache
 
@@ -91,27 +93,37 @@ def classify() -> Response:
         services.metrics.count_cached(cached.model, cached.texts)
         return Response(cached.body, mimetype="application/json")
     body = read_request(request, services.limits, ClassifyRequest)
-    taxonomy, options = body.resolve_taxonomy(default_taxonomy(services)), body.options()
+    taxonomy = body.resolve_taxonomy(default_taxonomy(services))
+    genres = request.path.rstrip("/").endswith(_GENRES) or body.returns_genres(taxonomy)
+    task = None if body.is_plain else _task(body, taxonomy, genres)
     lookups = services.titles.look_up(body) if body.lookup else []
     texts = [lookup.text for lookup in lookups] if body.lookup else body.all_texts()
-    classifier = services.classifier_for(options)
-    predictions = _predict(classifier, texts, taxonomy, services.limits.text_chars)
+    classifier = services.classifier_for(task.options if task else body.options())
+    offered = task.taxonomy_for(classifier.name) if task else taxonomy
+    predictions = _predict(classifier, texts, offered, services.limits.text_chars)
+    if task:
+        predictions = [task.apply(prediction) for prediction in predictions]
     if body.explain:
         from llm.explaining import Explainer
 
-        predictions = Explainer(classifier).explain(texts, predictions, taxonomy)
+        predictions = Explainer(classifier).explain(texts, predictions, offered)
     services.metrics.count_predictions(predictions)
     _raise_if_all_failed(predictions, single=body.texts is None)
-    genres = request.path.rstrip("/").endswith(_GENRES) or body.returns_genres(taxonomy)
     results = [lookup.answer for lookup in lookups] if body.lookup else [None] * len(texts)
     answers = [
-        ClassifyAnswer.of(prediction, body.scores, result, genres, options.without_effect(prediction)).body()
+        (task.answer_of(prediction, result) if task else ClassifyAnswer.of(prediction, False, result, genres)).body()
         for prediction, result in zip(predictions, results, strict=True)
     ]
     response = jsonify(answers[0] if body.texts is None else {"results": answers})
     if all(prediction.cached for prediction in predictions) and not (body.lookup or body.explain):
         responses.put(CachedResponse(response.get_data(), predictions[0].source.model, len(predictions)))
     return response
+
+
+def _task(body: ClassifyRequest, taxonomy: Taxonomy, genres: bool) -> LabelTask:
+    options = chosen_options(body, body.options(), taxonomy)
+    reports = not REPORTED.isdisjoint(body.model_fields_set)
+    return LabelTask(taxonomy, options, answer_options(body, body.scores is True), body.with_scores, genres, reports)
 
 
 def _predict(classifier: Classifier, texts: Sequence[Text], taxonomy: Taxonomy, max_chars: int) -> list[Prediction]:
@@ -152,7 +164,8 @@ def prompt() -> dict[str, Any]:
     """
     services = current_services()
     body = read_request(request, services.limits, PromptRequest)
-    options, taxonomy = body.options(), body.resolve_taxonomy(default_taxonomy(services))
+    taxonomy = body.resolve_taxonomy(default_taxonomy(services))
+    options = chosen_options(body, body.options(), taxonomy)
     (text,) = [lookup.text for lookup in services.titles.look_up(body)] if body.lookup else body.all_texts()
     preview = services.preview(options, text, taxonomy)
     return {

@@ -16,6 +16,7 @@ from service.schemas.decisions import (
     PredicateQuestion,
     ScoreQuestion,
 )
+from service.schemas.label_fields import ExampleEntry
 from service.schemas.routes import SimilarRequest
 from service.schemas.systemone import SystemOneChoice, SystemOneNoul, SystemOneRequest, SystemOneScore
 
@@ -33,11 +34,12 @@ _ONE_FILM: Mapping[str, str] = {
 }
 _CLASSIFY: Mapping[str, str] = {
     **_ONE_FILM,
-    **_each("input inputs sequences documents instances items batch examples", "texts"),
+    **_each("input inputs sequences documents instances items batch", "texts"),
     **_each("candidate_labels categories classes tags options choices genres", "labels"),
     **_each("label class_names labels_list topics intents", "labels"),
     **_each("multi_label multilabel multi_class multiple multi_select", "multi"),
-    **_each("top_k topk top_n topn k n limit max num_labels", "max_labels"),
+    **_each("topk top_n topn k n", "top_k"),
+    **_each("limit max num_labels max_categories", "max_labels"),
     **_each("return_scores return_all_scores probabilities with_scores logprobs", "scores"),
     **_each("evidence explanation explanations rationale highlight highlights with_evidence", "explain"),
     **_each("use_cache no_cache", "cache"),
@@ -46,13 +48,12 @@ _CLASSIFY: Mapping[str, str] = {
     **_each("none allow_empty other none_of_the_above", "allow_none"),
     **_each("reading method", "strategy"),
     **_each("template prompt_name system", "prompt"),
+    **_each("min_score score_threshold cutoff min_confidence", "threshold"),
+    **_each("few_shot few_shot_examples demonstrations", "examples"),
+    **_each("instruction task task_description context", "instructions"),
     **_each(
-        "threshold min_score score_threshold cutoff",
-        "requests have no threshold; send scores: true and compare them, or set MARQUEE_THRESHOLD",
-    ),
-    **_each(
-        "hypothesis_template instruction instructions prompt_template",
-        "the wording comes from a prompt (GET /prompts) and from the labels' descriptions",
+        "hypothesis_template prompt_template",
+        "the wording comes from a prompt (GET /prompts), from instructions and from the labels' descriptions",
     ),
     **_each("model model_name engine deployment", "the settings choose the model (MARQUEE_MODEL); GET / names it"),
     **_each(
@@ -102,6 +103,11 @@ FOREIGN_NAMES: Mapping[type[BaseModel], Mapping[str, str]] = {
     FilmFields: _ONE_FILM,
     ClassifyRequest: _CLASSIFY,
     PromptRequest: _CLASSIFY,
+    ExampleEntry: {
+        **_ONE_TEXT,
+        **_each("label answer output category", "labels"),
+        **_each("why reason", "explanation"),
+    },
     SimilarRequest: _SIMILAR,
     DecisionRequest: _DECISIONS,
     PredicateQuestion: _QUESTION,

@@ -9,7 +9,7 @@ from threading import Event
 
 from llm.backends.backend import Backend, FakeBackend
 from llm.classifier import Classifier, Problem
-from llm.language_model import ExampleSelector, LanguageModel
+from llm.language_model import ExampleSelector, LanguageModel, no_examples
 from llm.strategies import AUTO, STRATEGIES, named
 from llm.thresholds import ThresholdStore
 from lookup.lookup import Lookup
@@ -120,13 +120,15 @@ class Services:
         if self.preview_for:
             return self.preview_for(options, text, taxonomy)
         strategy = named(options.strategy or AUTO) or STRATEGIES["json_list"]
-        return replace(preview_of(LanguageModel(_UNCALLED, strategy, options.prompt), text, taxonomy), sent=False)
+        examples, instructions = options.examples or no_examples, options.instructions
+        model = LanguageModel(_UNCALLED, strategy, options.prompt, examples=examples, instructions=instructions)
+        return replace(preview_of(model, text, taxonomy), sent=False)
 
 
 def preview_of(model: LanguageModel, text: Text, taxonomy: Taxonomy) -> PromptPreview:
     """What a language model receives for a text."""
-    prompt = model.prompt or registry.prompt_for(text, taxonomy)
-    return PromptPreview(prompt.versioned_name, model.strategy_for(taxonomy).name, model.conversations(text, taxonomy))
+    prompt = model.source(text, taxonomy).prompt or ""
+    return PromptPreview(prompt, model.strategy_for(taxonomy).name, model.conversations(text, taxonomy))
 
 
 def build(settings: Settings, trained: Classifier | None = None) -> Services:

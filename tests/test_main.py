@@ -42,9 +42,12 @@ def test_json_is_what_the_service_answers() -> None:
 
 
 def test_own_labels_and_the_shape_of_the_answer() -> None:
-    assert call("classify", "The app crashes", "--labels", "crash, billing", "--single").stdout == "crash\n"
+    found = call("classify", "The app crashes", "--labels", "crash, billing").stdout.splitlines()
+    assert (found[0], [line.split()[1] for line in found[1:]]) == ("crash", ["crash", "billing"])
+    assert call("classify", "The app crashes", "--labels", "crash, billing", "--no-scores").stdout == "crash\n"
     assert call("classify", PLOT, "--max-labels", "1").stdout == "Fantasy\n"
-    assert call("classify", "qwzx 8213 jjj", "--labels", "tax law, plumbing").stdout == "none of the labels applies\n"
+    none = ("--labels", "tax law, plumbing", "--allow-none", "--no-scores")
+    assert call("classify", "qwzx 8213 jjj", *none).stdout == "none of the labels applies\n"
 
 
 @pytest.mark.parametrize(

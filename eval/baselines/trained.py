@@ -188,7 +188,7 @@ class Trained:
 
     def _predictions(self, texts: Sequence[str], taxonomy: Taxonomy, source: AnswerSource) -> list[Prediction]:
         scores = self.scorer.probabilities(texts)
-        predicted = self.decoding.choose(scores, taxonomy.max_labels, taxonomy.allow_none)
+        predicted = self.decoding.choose(scores, taxonomy.max_labels, bool(taxonomy.allow_none))
         names, found = taxonomy.names, []
         for row, has_label in zip(scores, predicted, strict=True):
             order = (-row).argsort(kind="stable")

@@ -163,12 +163,12 @@ def _decoding(
     if plan.decode is None and (fixed := scorer.decoding()):
         return fixed
     rule = plan.decode or kind.rule
-    return tune(scores, validation.truth, rule, plan.objective, taxonomy.max_labels, taxonomy.allow_none)
+    return tune(scores, validation.truth, rule, plan.objective, taxonomy.max_labels, bool(taxonomy.allow_none))
 
 
 def _metrics(scores: Probabilities, validation: Split, decoding: Decoding, taxonomy: Taxonomy) -> dict[str, float]:
     """Metrics on the texts that thresholds were tuned on: optimistic, for model selection only."""
-    predicted = decoding.choose(scores, taxonomy.max_labels, taxonomy.allow_none)
+    predicted = decoding.choose(scores, taxonomy.max_labels, bool(taxonomy.allow_none))
     return {name: round(float(metric(validation.truth, predicted)), 4) for name, metric in METRICS.items()}
 
 

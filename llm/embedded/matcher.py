@@ -22,7 +22,7 @@ from llm.embedded.cosine import Scope, TextEncoder
 from llm.embedded.weights import LabelEmbeddingCache, LabelEmbeddings, MatcherWeights, joined, load
 from llm.hierarchical import by_leaves
 from prompts.hierarchy import Hierarchy
-from prompts.taxonomy import Taxonomy
+from prompts.taxonomy import OUT_OF_SCOPE, Taxonomy
 from prompts.text import Text, checked_texts
 from similarity.encoders.minilm import MiniLM
 from similarity.encoders.tokens import cut
@@ -136,7 +136,8 @@ class Matcher:
             return []
         known, read = self._labels.of(taxonomy), cut(texts)
         tuned, words = self.tuned.encode(read), self.weights.words.logits(read)
-        plain = self.encoder.encode(read) if known.share.min() < 1 else None
+        scoped = taxonomy.allow_none == OUT_OF_SCOPE
+        plain = self.encoder.encode(read) if known.share.min() < 1 or scoped else None
         with one_thread():
             return self._labelled(words, self.weights.of_text(tuned), plain, known, taxonomy)
 
@@ -145,11 +146,15 @@ class Matcher:
     ) -> list[_Scored]:
         """Scores of every text; ``plain`` may be None where all labels are in the training data."""
         found = self._mixed(words, tuned, plain, known, taxonomy)
-        if plain is None or known.share.min() == 1 or len(known.plain) == 1:
+        trained = known.share.min() == 1
+        if plain is None or len(known.plain) == 1 or (trained and taxonomy.allow_none != OUT_OF_SCOPE):
             return [_Scored(row, THRESHOLD, not taxonomy.allow_none) for row in found.tolist()]
         related = np.ones(len(found), bool)
         if taxonomy.allow_none:
             related = self._scope.contains(plain, known.plain, taxonomy.digest)
+        if trained:  # a probability above the threshold is reliable there, whatever the scope
+            pairs = zip(found.tolist(), related.tolist(), strict=True)
+            return [_Scored(row, THRESHOLD, one) for row, one in pairs]
         floors = np.minimum(THRESHOLD, _SHARE_OF_BEST * found.max(axis=1)).clip(_STEP)
         rows = zip(found.tolist(), floors.tolist(), related.tolist(), strict=True)
         return [_Scored(row, floor if one else math.inf, one) for row, floor, one in rows]

@@ -130,7 +130,7 @@ class DecisionsAPI(Strategy):
 
     def mutually_exclusive(self, taxonomy: Taxonomy) -> bool:
         """Whether the request is one choice among the labels, whose probabilities sum to 1."""
-        return not taxonomy.multi and 2 <= len(taxonomy.names) <= _MAX_CHOICES - taxonomy.allow_none
+        return not taxonomy.multi and 2 <= len(taxonomy.names) <= _MAX_CHOICES - bool(taxonomy.allow_none)
 
     def conversations(self, backend: Backend, prompt: PromptBuilder, taxonomy: Taxonomy) -> list[Conversation]:
         """The messages about the text: the questions have the labels, and the endpoint has its own instructions."""
@@ -203,7 +203,7 @@ def _shares(logprobs: TokenLogprobs, taxonomy: Taxonomy) -> StrategyAnswer:
 
 def _label_limit(backend: Backend, taxonomy: Taxonomy) -> int:
     """Maximum number of labels per request."""
-    return min(len(CODES), backend.code_limit - taxonomy.allow_none)
+    return min(len(CODES), backend.code_limit - bool(taxonomy.allow_none))
 
 
 def _chunks(taxonomy: Taxonomy, limit: int) -> list[Taxonomy]:

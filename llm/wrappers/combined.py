@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Any
 
 from llm.classifier import Classifier, LabelsOffered, Prediction, total_usage
-from prompts.taxonomy import Candidates, Taxonomy
+from prompts.taxonomy import OUT_OF_SCOPE, Candidates, Taxonomy
 from prompts.text import Text, checked_texts
 
 CANDIDATES = 20  # labels in a prompt of a longer taxonomy, where the settings name no number
@@ -241,6 +241,7 @@ def _majority(answers: Sequence[Prediction], taxonomy: Taxonomy) -> Prediction:
     }
     ranked = sorted(taxonomy.names, key=lambda name: (-votes[name], -scores[name]))
     chosen = [name for name in ranked if 2 * votes[name] > len(answers)][: taxonomy.max_labels]
-    labels = tuple(chosen or ([] if taxonomy.allow_none else ranked[:1]))
+    none = not votes if taxonomy.allow_none == OUT_OF_SCOPE else taxonomy.allow_none
+    labels = tuple(chosen or ([] if none else ranked[:1]))
     score_type = answers[0].score_type if scored else "probability"
     return Prediction(labels, source, {name: scores[name] for name in ranked}, usage=usage, score_type=score_type)

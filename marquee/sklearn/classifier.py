@@ -166,7 +166,7 @@ class MarqueeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         if truth is None or self.decision not in _RULES:
             return fitted
         shape, probabilities = fitted.taxonomy, fitted.calibrator(scores)
-        tuned = tune(probabilities, truth, self.decision, self.objective, shape.max_labels, shape.allow_none)
+        tuned = tune(probabilities, truth, self.decision, self.objective, shape.max_labels, bool(shape.allow_none))
         return replace(fitted, decoding=tuned)
 
     def _shown(

@@ -166,7 +166,7 @@ class FittedState:
     def choose(self, probabilities: Scores) -> Labels:
         """The labels that the decision makes of probabilities, shape (texts, labels)."""
         decoding = self.decoding or Decoding("best")
-        return decoding.choose(probabilities, self.taxonomy.max_labels, self.taxonomy.allow_none)
+        return decoding.choose(probabilities, self.taxonomy.max_labels, bool(self.taxonomy.allow_none))
 
     def given(self, found: Sequence[Prediction]) -> Labels:
         """The labels of the classifier itself, shape (texts, labels)."""

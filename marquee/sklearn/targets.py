@@ -83,7 +83,7 @@ def taxonomy_of(given: TaxonomyParameter | None) -> Taxonomy | None:
     """
     if given is None or isinstance(given, str | Taxonomy):
         return None if given is None else load_taxonomy(given)
-    return Taxonomy.of(given, name=_OWN, allow_none=len(given) > 1)
+    return Taxonomy.of(given, name=_OWN, multi=True, allow_none=len(given) > 1)
 
 
 def classes_of(taxonomy: Taxonomy) -> NDArray[Any]:

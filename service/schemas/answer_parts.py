@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from llm.classifier import Evidence, EvidenceKind, Prediction
 from llm.costs import cost
+from prompts.taxonomy import AllowNone
 
 
 class ItemProblem(BaseModel):
@@ -88,3 +89,15 @@ class LookupAnswer(BaseModel):
     same_title: int | None = Field(None, description="number of films with this title; the best known one was used")
     cached: bool | None = Field(None, description="whether the provider's answer was cached")
     tried: list[LookupTried] = Field([], description="providers without a text, and why")
+
+
+class AppliedOptions(BaseModel):
+    """The form of an answer, and the options that had an effect on it."""
+
+    multi: bool = Field(description="whether the text could have several labels")
+    max_labels: int
+    allow_none: AllowNone = Field(description="whether an answer without labels was allowed")
+    threshold: float | None = Field(None, description="minimum score of a label")
+    top_k: int | None = Field(None, description="maximum number of labels and of scores")
+    instructions: bool | None = Field(None, description="whether the model read the instructions of the request")
+    examples: int | None = Field(None, description="number of the request's examples that the model read")

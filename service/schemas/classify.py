@@ -23,14 +23,16 @@ from marquee.factory import RequestOptions
 from prompts import registry
 from prompts.errors import fault_of, shown
 from prompts.hierarchy import cut
-from prompts.taxonomy import Taxonomy
-from prompts.taxonomy_file import LabelOrName, taxonomy_of
+from prompts.taxonomy import Taxonomy, own_form
+from prompts.taxonomy_file import taxonomy_of
 from prompts.text import Text
 from service.problems import problem_body
-from service.schemas.answer_parts import EvidenceAnswer, ItemProblem, LookupAnswer, TokenUsage
+from service.schemas.answer_parts import AppliedOptions, EvidenceAnswer, ItemProblem, LookupAnswer, TokenUsage
+from service.schemas.label_fields import WHOLE, AnswerFields, LabelFields
 
 _TEXT_NAMES = ("text", "description", "overview")
 _FILM, _CUSTOM = "film", "custom"  # subject of the genre taxonomies; name of a taxonomy of a request
+_PLAIN = frozenset([*_TEXT_NAMES, "title", "year", "texts", "taxonomy", "explain", "cache", "lookup"])
 _NO_USAGE = Usage()
 
 
@@ -82,10 +84,6 @@ def _or_fault(value: Any, handler: ValidatorFunctionWrapHandler) -> FilmFields:
         return fields
 
 
-# For every whole number of a request: 862 for 862.0, because JSON has one type of number.
-WHOLE = BeforeValidator(lambda value: int(value) if isinstance(value, float) and value.is_integer() else value)
-
-
 class FilmFields(TextFields):
     """A text, a title, or both, and the year of the film."""
 
@@ -102,33 +100,21 @@ TextEntry = Annotated[
 ]
 
 
-class ClassifyRequest(FilmFields):
+class ClassifyRequest(AnswerFields, FilmFields):
     """Body of ``POST /classify``."""
 
     texts: list[TextEntry] | None = Field(
         None, min_length=1, description="a batch of texts: strings, or objects with the fields of one text"
-    )
-    taxonomy: str | None = Field(None, description="name of a taxonomy; see GET /taxonomies")
-    labels: list[LabelOrName] | None = Field(
-        None,
-        min_length=1,
-        description="a taxonomy of your own: names, or objects with name, description, aliases, parent, children",
-    )
-    multi: bool | None = Field(None, description="whether a text may have several labels")
-    max_labels: Annotated[int, Field(ge=1), WHOLE] | None = Field(None, description="maximum number of labels per text")
-    allow_none: bool | None = Field(None, description="whether an answer without labels is allowed")
-    level: Annotated[int, Field(ge=1), WHOLE] | None = Field(
-        None, description="of a hierarchy: answer with labels of this level, 1 for the top, instead of the leaves"
-    )
-    leaves_only: bool | None = Field(
-        None, description="of a hierarchy; false: an answer may be an inner label, where none of its children fits"
     )
     prompt: str | None = Field(None, description="name of a prompt; see GET /prompts")
     strategy: str | None = Field(
         None, description="how labels are obtained from a language model: auto, json_list, label_likelihood, "
         "label_tokens, yes_no or decisions_api"
     )  # fmt: skip
-    scores: bool = Field(False, description="add a score per label, where the model has scores")
+    scores: bool | None = Field(
+        None,
+        description="add a score per label, where the model has scores; by default with labels, top_k or score_type",
+    )
     explain: bool = Field(False, description="add the passages of the text that support each label")
     cache: bool = Field(True, description="false: ignore cached answers")
     lookup: bool = Field(False, description="look up the text of bare titles at the providers of the settings")
@@ -158,6 +144,17 @@ class ClassifyRequest(FilmFields):
         plain = self.description is not None and self.taxonomy is None and self.labels is None
         return plain or taxonomy.subject == _FILM
 
+    @property
+    def with_scores(self) -> bool:
+        """Whether the answer has scores."""
+        implied = self.labels is not None or self.top_k is not None or self.score_type is not None
+        return implied if self.scores is None else self.scores
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the request has texts and names, and no option of an answer."""
+        return self.model_fields_set <= _PLAIN
+
     def options(self) -> RequestOptions:
         """The prompt, the strategy and the use of the cache; see ``RequestOptions.of``."""
         return RequestOptions.of(self.prompt, self.strategy, self.cache)
@@ -172,15 +169,19 @@ class ClassifyRequest(FilmFields):
             UnknownName: no taxonomy has this name.
             InvalidTaxonomy: the request's labels are no taxonomy.
         """
-        base = default
-        if self.labels is not None:
-            multi = self.multi is not False
-            most = self.max_labels or sum(entry.count for entry in self.labels)
-            base = taxonomy_of(_CUSTOM, self.labels, multi=multi, max_labels=most, allow_none=multi)
-        elif self.taxonomy is not None:
-            base = registry.taxonomy(self.taxonomy)
-        found = base.shaped(self.multi, self.max_labels, self.allow_none)
-        return found if self.level is None and self.leaves_only is None else cut(found, self.level, self.leaves_only)
+        return resolved_taxonomy(self, default)
+
+
+def resolved_taxonomy(fields: LabelFields, default: Taxonomy) -> Taxonomy:
+    """The taxonomy of these fields, and in their form; see ``ClassifyRequest.resolve_taxonomy``."""
+    form = fields.multi, fields.max_labels, fields.allow_none
+    if fields.labels is not None:
+        own = own_form(sum(entry.count for entry in fields.labels), *form)
+        found = taxonomy_of(_CUSTOM, fields.labels, **own).shaped(max_labels=fields.max_labels)
+    else:
+        found = (registry.taxonomy(fields.taxonomy) if fields.taxonomy is not None else default).shaped(*form)
+    level, leaves_only = fields.level, fields.leaves_only
+    return found if level is None and leaves_only is None else cut(found, level, leaves_only)
 
 
 class PromptRequest(ClassifyRequest):
@@ -213,6 +214,9 @@ class ClassifyAnswer(BaseModel):
     unexplained: dict[str, str] | None = Field(None, description="labels without evidence, and why")
     usage: TokenUsage | None = Field(None, description="tokens, where a language model was called")
     lookup: LookupAnswer | None = Field(None, description="result of the look-up, where the request has lookup: true")
+    applied: AppliedOptions | None = Field(
+        None, description="what was applied, where the request has options of an answer"
+    )
     notes: list[str] | None = Field(None, description="fields of the request without effect, and why")
     problem: ItemProblem | None = Field(None, description="why this text of a batch has no answer")
 
@@ -224,6 +228,7 @@ class ClassifyAnswer(BaseModel):
         lookup: LookupAnswer | None = None,
         genres: bool = False,
         notes: tuple[str, ...] = (),
+        applied: Mapping[str, Any] | None = None,
     ) -> ClassifyAnswer:
         """The answer of a prediction; ``genres``: whether it repeats its labels as genres."""
         source, problem, scores = prediction.source, prediction.problem, prediction.scores if with_scores else None
@@ -243,6 +248,7 @@ class ClassifyAnswer(BaseModel):
             unexplained=None if prediction.evidence is None else dict(prediction.unexplained),
             usage=TokenUsage.of(prediction) if prediction.usage != _NO_USAGE else None,
             lookup=lookup,
+            applied=AppliedOptions(**applied) if applied else None,
             notes=list(notes) or None,
             problem=ItemProblem.model_validate(problem_body(SLUGS[problem.kind], problem.detail)) if problem else None,
         )
@@ -252,6 +258,8 @@ class ClassifyAnswer(BaseModel):
         body = self.model_dump()
         if self.lookup:
             body["lookup"] = {name: value for name, value in body["lookup"].items() if value is not None}
+        if self.applied:
+            body["applied"] = {name: value for name, value in body["applied"].items() if value is not None}
         return {name: value for name, value in body.items() if value is not None or name in ("prompt", "strategy")}
 
 

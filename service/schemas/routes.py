@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from service.schemas.classify import WHOLE, TextFields
+from prompts.taxonomy import AllowNone
+from service.schemas.classify import TextFields
+from service.schemas.label_fields import ALLOW_NONE, WHOLE
 from similarity.index.catalog import Film, SearchFilter
 from similarity.index.search import Query, SearchResult
 
@@ -150,7 +152,7 @@ class TaxonomyAnswer(_RouteAnswer):
     max_labels: int
     subject: str = Field(description="kind of thing that is labelled")
     attribute: str = Field(description="what the labels say about it; prompts name it")
-    allow_none: bool = Field(description="whether an answer without labels is allowed")
+    allow_none: AllowNone = Field(description=ALLOW_NONE)
     level: int | None = Field(
         None, description="of a hierarchy, whose labels are paths: the deepest level of an answer"
     )

@@ -130,13 +130,13 @@ def test_a_loaded_classifier_answers_for_any_taxonomy() -> None:
 
 def test_a_classifier_given_by_name_is_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[str | None] = []
-    load = classification.load_classifier
+    load = classification._loaded
 
     def counted(system: str | None, *rest: Any) -> marquee.Classifier:
         loaded.append(system)
         return load(system, *rest)
 
-    monkeypatch.setattr(classification, "load_classifier", counted)
+    monkeypatch.setattr(classification, "_loaded", counted)
     for labels in (["billing"], ["crash"]):
         marquee.classify(TICKETS, labels)
         marquee.classify(TICKETS, labels, classifier="minilm-plain")
@@ -242,7 +242,7 @@ def test_a_dataframe_gets_columns_and_keeps_its_index(frame: pandas.DataFrame) -
 
 
 def test_several_labels_are_lists_and_scores_are_wide(frame: pandas.DataFrame) -> None:
-    found = marquee.classify_dataframe(frame, "body", LABELS, title="n", scores=True, prefix="p_")
+    found = marquee.classify_dataframe(frame, "body", LABELS, title="n", multi=True, scores=True, prefix="p_")
     assert list(found.columns)[2:] == ["p_labels", "p_problem", "p_score_billing", "p_score_crash"]
     assert "billing" in found["p_labels"].iloc[0]
     assert found["p_score_billing"].iloc[0] > found["p_score_crash"].iloc[0]
@@ -251,7 +251,7 @@ def test_several_labels_are_lists_and_scores_are_wide(frame: pandas.DataFrame) -
 
 def test_an_empty_dataframe_gets_the_columns_too(frame: pandas.DataFrame) -> None:
     found = marquee.classify_dataframe(frame.iloc[:0], "body", LABELS)
-    assert list(found.columns) == ["body", "n", "labels", "problem"]
+    assert list(found.columns) == ["body", "n", "label", "problem"]
     assert len(found) == 0
 
 
@@ -265,14 +265,14 @@ def test_an_empty_dataframe_gets_the_columns_too(frame: pandas.DataFrame) -> Non
         ),
         ({"title": "title"}, InvalidDataset, "title='title': there is no such column; columns: body, n"),
         ({"df": TICKETS}, InvalidSetting, "df is a list; give a pandas DataFrame, or use marquee.classify"),
-        ({"prefix": ""}, InvalidSetting, "df has a column 'labels' already; give a prefix"),
+        ({"prefix": ""}, InvalidSetting, "df has a column 'label' already; give a prefix"),
     ],
     ids=["misspelt column", "missing column", "no frame", "taken column"],
 )
 def test_a_wrong_column_is_named_with_those_that_exist(
     frame: pandas.DataFrame, change: dict[str, Any], error: type[MarqueeError], message: str
 ) -> None:
-    df = frame.assign(labels=0) if "prefix" in change else frame
+    df = frame.assign(label=0) if "prefix" in change else frame
     with pytest.raises(error) as raised:
         marquee.classify_dataframe(**{"df": df, "text": "body", "labels": LABELS, **change})
     assert message in str(raised.value)

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from flask import Flask
 from flask.testing import FlaskClient
 
+import marquee
 from llm.backends.backend import Completion, Constraint, Conversation, FakeBackend
 from llm.classifier import Classifier, Usage
 from llm.embedded.matcher import Matcher
@@ -107,12 +108,10 @@ def test_a_quote_that_is_not_in_the_text_is_not_shown() -> None:
 
 
 def test_the_client_and_the_command_line_have_what_the_service_has(embedded: Matcher) -> None:
-    from marquee.classification import explained
-
     taxonomy, texts = registry.taxonomy("tmdb"), [Text(WESTERN), Text("")]
-    here = explained(embedded, texts, taxonomy)
+    here = marquee.classify(texts, taxonomy, explain=True, classifier=embedded)
     with served_at(application(embedded)) as url:
-        there = explained(Client(url), texts, taxonomy)
+        there = marquee.classify(texts, taxonomy, explain=True, classifier=Client(url))
         shown = CliRunner().invoke(main, ["classify", WESTERN, "--taxonomy", "tmdb", "--explain", "--url", url])
     assert [one.evidence for one in there] == [one.evidence for one in here]
     assert '  Western: "A cowboy rides into a lawless frontier town." +' in shown.stdout

@@ -1,0 +1,45 @@
+"""The scores of an answer as lines for people."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Collection, Iterator, Mapping
+
+import click
+
+
+def score_lines(scores: Mapping[str, float], labels: Collection[str]) -> Iterator[str]:
+    """Bars on a terminal, else plain lines."""
+    if not sys.stdout.isatty():
+        return (f"  {score:7.3f}  {name}" for name, score in scores.items())
+    colour = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    blocks = (sys.stdout.encoding or "").lower().startswith("utf")
+    return bars(scores, labels, shutil.get_terminal_size().columns, colour, blocks)
+
+
+def bars(
+    scores: Mapping[str, float], labels: Collection[str], columns: int, colour: bool, blocks: bool
+) -> Iterator[str]:
+    """Scores as aligned bars.
+
+    Args:
+        scores: by label, from 0 to 1.
+        labels: labels of the answer; they are green.
+        columns: width of the terminal.
+        colour: whether escape codes may be used.
+        blocks: whether the terminal shows block elements; otherwise bars are of ``#``.
+    """
+    width = min(max(map(len, scores), default=0), max(8, columns // 2))
+    longest = max(8, min(40, columns - width - 12))
+    for name, score in scores.items():
+        bar = _bar(min(1.0, max(0.0, score)) * longest, blocks)
+        line = f"  {name[:width]:{width}}  {bar:{longest}}  {score:5.3f}"
+        yield click.style(line, fg="green" if name in labels else "bright_black") if colour else line
+
+
+def _bar(length: float, blocks: bool) -> str:
+    """A bar of so many characters; block elements show eighths of a character."""
+    whole, part = divmod(round(length * 8), 8)
+    return "█" * whole + " ▏▎▍▌▋▊▉"[part].strip() if blocks else "#" * round(length)
