@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from llm.classifier import Classifier, Evidence, Prediction
     from marquee.classification import (
         classify,
+        classify_pairs,
         estimate_cost,
         load_classifier,
         load_prompt,
@@ -46,6 +47,7 @@ __all__ = [
     "__version__",
     "classify",
     "classify_dataframe",
+    "classify_pairs",
     "estimate_cost",
     "evaluate",
     "load_classifier",

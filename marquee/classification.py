@@ -168,6 +168,34 @@ def predict(
     return classify_with_warnings(found, checked_texts(texts), taxonomy, answer, instructions or "", examples or ())
 
 
+@naming_extras("marquee.classify_pairs")
+def classify_pairs(
+    pairs: Iterable[tuple[str | Text, TaxonomyLike]], *, classifier: str | Classifier | None = None
+) -> list[Prediction]:
+    """Label texts with labels that differ by text, or one text with several taxonomies.
+
+    The embedded classifier encodes each text and each label once, however many pairs it is in.
+
+    Args:
+        pairs: a text, and its taxonomy: a name, a ``Taxonomy``, or labels as in ``classify``.
+        classifier: as in ``classify``.
+
+    Returns:
+        One ``Prediction`` per pair, in order.
+
+    Raises:
+        InvalidSetting: something else than pairs.
+        InvalidTaxonomy, UnknownName: as in ``load_taxonomy``.
+    """
+    from llm.pairs import classify_pairs as classified
+
+    found = list(pairs)
+    if wrong := next((pair for pair in found if not (isinstance(pair, tuple) and len(pair) == 2)), None):
+        raise InvalidSetting(f"{wrong!r:.60} is no pair; give (text, labels) for each text")
+    chosen = [(Text.of(text), load_taxonomy(labels)) for text, labels in found]
+    return classified(opened(classifier, chosen[0][1]), chosen) if chosen else []
+
+
 def estimate_cost(
     texts: Sequence[str | Text],
     labels: Labels | Taxonomy | None = None,

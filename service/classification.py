@@ -93,6 +93,8 @@ def classify() -> Response:
         services.metrics.count_cached(cached.model, cached.texts)
         return Response(cached.body, mimetype="application/json")
     body = read_request(request, services.limits, ClassifyRequest)
+    if body.taxonomies is not None or body.has_own_labels:
+        return _classify_sets(services, body)
     taxonomy = body.resolve_taxonomy(default_taxonomy(services))
     genres = request.path.rstrip("/").endswith(_GENRES) or body.returns_genres(taxonomy)
     task = None if body.is_plain else _task(body, taxonomy, genres)
@@ -118,6 +120,22 @@ def classify() -> Response:
     if all(prediction.cached for prediction in predictions) and not (body.lookup or body.explain):
         responses.put(CachedResponse(response.get_data(), predictions[0].source.model, len(predictions)))
     return response
+
+
+def _classify_sets(services: Services, body: ClassifyRequest) -> Response:
+    """Label the texts with several label sets; see ``service.label_sets``."""
+    from service.label_sets import LabelSets, predict
+
+    lookups = services.titles.look_up(body) if body.lookup else []
+    texts = [lookup.text for lookup in lookups] if body.lookup else body.all_texts()
+    results = [lookup.answer for lookup in lookups] if body.lookup else [None] * len(texts)
+    sets = LabelSets(body, default_taxonomy(services), request.path.rstrip("/").endswith(_GENRES))
+    jobs = sets.jobs(texts, services.limits.labels)
+    predictions = predict(services, jobs, body.explain)
+    services.metrics.count_predictions(predictions)
+    _raise_if_all_failed(predictions, single=body.texts is None)
+    answers = sets.answers(predictions, jobs, results)
+    return jsonify(answers[0] if body.texts is None else {"results": answers})
 
 
 def _task(body: ClassifyRequest, taxonomy: Taxonomy, genres: bool) -> LabelTask:

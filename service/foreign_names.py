@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pydantic import BaseModel
 
 from prompts.taxonomy_file import FOREIGN
-from service.schemas.classify import ClassifyRequest, FilmFields, PromptRequest
+from service.schemas.classify import BatchEntry, ClassifyRequest, FilmFields, PromptRequest
 from service.schemas.decisions import (
     ChoiceOption,
     ChoiceQuestion,
@@ -16,7 +16,7 @@ from service.schemas.decisions import (
     PredicateQuestion,
     ScoreQuestion,
 )
-from service.schemas.label_fields import ExampleEntry
+from service.schemas.label_fields import ExampleEntry, TaxonomyEntry
 from service.schemas.routes import SimilarRequest
 from service.schemas.systemone import SystemOneChoice, SystemOneNoul, SystemOneRequest, SystemOneScore
 
@@ -44,6 +44,7 @@ _CLASSIFY: Mapping[str, str] = {
     **_each("evidence explanation explanations rationale highlight highlights with_evidence", "explain"),
     **_each("use_cache no_cache", "cache"),
     "vocabulary": "taxonomy",
+    **_each("vocabularies label_sets tasks", "taxonomies"),
     **_each("label_set schema domain", "taxonomy"),
     **_each("none allow_empty other none_of_the_above", "allow_none"),
     **_each("reading method", "strategy"),
@@ -101,6 +102,8 @@ _OPTION: Mapping[str, str] = {**_each("definition help instructions", "descripti
 FOREIGN_NAMES: Mapping[type[BaseModel], Mapping[str, str]] = {
     **FOREIGN,
     FilmFields: _ONE_FILM,
+    BatchEntry: {**_ONE_FILM, **_each("candidate_labels categories classes tags options", "labels")},
+    TaxonomyEntry: _CLASSIFY,
     ClassifyRequest: _CLASSIFY,
     PromptRequest: _CLASSIFY,
     ExampleEntry: {

@@ -16,7 +16,7 @@ from pydantic.json_schema import models_json_schema
 from service.access_control import is_guarded
 from service.problems import KINDS
 from service.schemas import routes
-from service.schemas.classify import BatchAnswer, ClassifyAnswer, ClassifyRequest, PromptRequest
+from service.schemas.classify import BatchAnswer, ClassifyAnswer, ClassifyRequest, PromptRequest, TaxonomyAnswers
 from service.schemas.decisions import DecisionAnswer, DecisionRequest
 from service.schemas.systemone import SystemOneAnswer, SystemOneInvalid, SystemOneRequest
 
@@ -177,7 +177,7 @@ _HEADERS: Mapping[str, Mapping[str, Any]] = {
 _HEADERS_OF_STATUS = {401: ["WWW-Authenticate"], 429: ["Retry-After"], 503: ["Retry-After"]}
 
 _CLASSIFY = Operation(
-    answers=(ClassifyAnswer, BatchAnswer),
+    answers=(ClassifyAnswer, TaxonomyAnswers, BatchAnswer),
     body=ClassifyRequest,
     problems=(*_BODY, *_NAMES, *_MODEL),
     example={"description": _PLOT, "scores": True},

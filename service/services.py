@@ -10,6 +10,7 @@ from threading import Event
 from llm.backends.backend import Backend, FakeBackend
 from llm.classifier import Classifier, Problem
 from llm.language_model import ExampleSelector, LanguageModel, no_examples
+from llm.pairs import PredictPairs
 from llm.strategies import AUTO, STRATEGIES, named
 from llm.thresholds import ThresholdStore
 from lookup.lookup import Lookup
@@ -71,6 +72,7 @@ class Services:
         taxonomy: name of the default taxonomy.
         strategy: strategy of the settings; None where the service has no language model.
         preview_for: previews a prompt; None where the service has no language model.
+        pairs: predictions for pairs of a text and a taxonomy; None where the classifier of requests cannot do that.
         decider: answers typed questions; None: the default classifier does, by its scores.
         cache_shared: whether clients with different API keys share cached responses.
         stopping: set once the process has received the signal to stop.
@@ -85,6 +87,7 @@ class Services:
     limits: Limits = Limits()
     strategy: str | None = None
     preview_for: PreviewFor | None = None
+    pairs: PredictPairs | None = None
     decider: Decider | None = None
     similar: Callable[[], Similar] = _no_films
     lookup: Lookup = field(default_factory=Lookup)
@@ -160,7 +163,7 @@ def build(settings: Settings, trained: Classifier | None = None) -> Services:
     )  # fmt: skip
     by_scores = ScoreDecider(models.embedded, models.pairs)
     if models.backend is None:
-        return services(decider=by_scores)
+        return services(decider=by_scores, pairs=models.pairs)
     previews = _previews(models.backend, settings, models.examples)
     decider = _decider(models.backend, settings, by_scores, models.gate)
     return services(strategy=settings.strategy, preview_for=previews, decider=decider)

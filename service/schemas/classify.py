@@ -28,11 +28,12 @@ from prompts.taxonomy_file import taxonomy_of
 from prompts.text import Text
 from service.problems import problem_body
 from service.schemas.answer_parts import AppliedOptions, EvidenceAnswer, ItemProblem, LookupAnswer, TokenUsage
-from service.schemas.label_fields import WHOLE, AnswerFields, LabelFields
+from service.schemas.label_fields import WHOLE, AnswerFields, LabelFields, TaxonomyOrName, check_taxonomies
 
 _TEXT_NAMES = ("text", "description", "overview")
 _FILM, _CUSTOM = "film", "custom"  # subject of the genre taxonomies; name of a taxonomy of a request
 _PLAIN = frozenset([*_TEXT_NAMES, "title", "year", "texts", "taxonomy", "explain", "cache", "lookup"])
+_LABEL_NAMES = frozenset(LabelFields.model_fields)
 _NO_USAGE = Usage()
 
 
@@ -69,18 +70,18 @@ def _as_fields(value: Any) -> Any:
     return {"text": value} if isinstance(value, str) else value
 
 
-def _or_fault(value: Any, handler: ValidatorFunctionWrapHandler) -> FilmFields:
+def _or_fault(value: Any, handler: ValidatorFunctionWrapHandler) -> BatchEntry:
     """Turn an invalid entry into a text with a fault, so that the other entries of the batch are answered.
 
     An unknown key fails the request, since it is the same in every entry.
     """
     try:
-        return cast(FilmFields, handler(value))
+        return cast(BatchEntry, handler(value))
     except ValidationError as error:
         if any(entry["type"] == "extra_forbidden" for entry in error.errors()):
             raise
-        fields = FilmFields()
-        fields._fault = str(fault_of(error, FilmFields, value, whole="the text"))
+        fields = BatchEntry()
+        fields._fault = str(fault_of(error, BatchEntry, value, whole="the text"))
         return fields
 
 
@@ -92,11 +93,15 @@ class FilmFields(TextFields):
     )
 
 
+class BatchEntry(LabelFields, FilmFields):
+    """A text of a batch; it may have labels of its own."""
+
+
 # As models they have one form; a bare string may stand for either.
 TextEntry = Annotated[
-    FilmFields,
-    BeforeValidator(_as_fields, json_schema_input_type=str | FilmFields),
-    WrapValidator(_or_fault, json_schema_input_type=str | FilmFields),
+    BatchEntry,
+    BeforeValidator(_as_fields, json_schema_input_type=str | BatchEntry),
+    WrapValidator(_or_fault, json_schema_input_type=str | BatchEntry),
 ]
 
 
@@ -104,7 +109,12 @@ class ClassifyRequest(AnswerFields, FilmFields):
     """Body of ``POST /classify``."""
 
     texts: list[TextEntry] | None = Field(
-        None, min_length=1, description="a batch of texts: strings, or objects with the fields of one text"
+        None,
+        min_length=1,
+        description="a batch of texts: strings, or objects with the fields of one text, and labels of its own",
+    )
+    taxonomies: list[TaxonomyOrName] | None = Field(
+        None, min_length=1, max_length=16, description="several taxonomies for every text: names, or objects"
     )
     prompt: str | None = Field(None, description="name of a prompt; see GET /prompts")
     strategy: str | None = Field(
@@ -123,8 +133,12 @@ class ClassifyRequest(AnswerFields, FilmFields):
     def _is_one_request(self) -> ClassifyRequest:
         if self.texts is not None and (names := self.sent_names()):
             raise ValueError(f"send either texts or {names[0]}, not both")
-        if self.labels is not None and self.taxonomy is not None:
+        if any(one.labels is not None and one.taxonomy is not None for one in (self, *(self.texts or ()))):
             raise ValueError("send either labels or taxonomy, not both")
+        if self.taxonomies is not None:
+            check_taxonomies(self.taxonomies, self.model_fields_set)
+        if self.has_own_labels and (self.taxonomies is not None or self.examples):
+            raise ValueError("texts with labels of their own allow neither taxonomies nor examples")
         if not self.lookup and any(fields.year is not None for fields in (self, *(self.texts or ()))):
             raise ValueError('year is a field of the look-up; send "lookup": true with it')
         if self.texts is not None and self.year is not None:
@@ -143,6 +157,11 @@ class ClassifyRequest(AnswerFields, FilmFields):
         """Whether the answer has ``genres``: for a taxonomy of films, and for a ``description`` without a taxonomy."""
         plain = self.description is not None and self.taxonomy is None and self.labels is None
         return plain or taxonomy.subject == _FILM
+
+    @property
+    def has_own_labels(self) -> bool:
+        """Whether a text of the batch has labels of its own."""
+        return any(not _LABEL_NAMES.isdisjoint(entry.model_fields_set) for entry in self.texts or ())
 
     @property
     def with_scores(self) -> bool:
@@ -188,6 +207,7 @@ class PromptRequest(ClassifyRequest):
     """Body of ``POST /prompt``: as for ``POST /classify``, with one text."""
 
     texts: None = Field(None, description="not allowed here: one text per request")
+    taxonomies: None = Field(None, description="not allowed here: one taxonomy per request")
 
 
 class ClassifyAnswer(BaseModel):
@@ -263,8 +283,15 @@ class ClassifyAnswer(BaseModel):
         return {name: value for name, value in body.items() if value is not None or name in ("prompt", "strategy")}
 
 
+class TaxonomyAnswers(BaseModel):
+    """Answers for one text under several taxonomies."""
+
+    model_config = ConfigDict(extra="forbid")
+    taxonomies: dict[str, ClassifyAnswer] = Field(description="the answer under each taxonomy, by its name")
+
+
 class BatchAnswer(BaseModel):
     """Answers for the texts of a batch, in their order."""
 
     model_config = ConfigDict(extra="forbid")
-    results: list[ClassifyAnswer]
+    results: list[ClassifyAnswer | TaxonomyAnswers]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -86,6 +87,36 @@ class AnswerFields(LabelFields):
     examples: list[ExampleEntry] | None = Field(
         None, max_length=_MAX_EXAMPLES, description="few-shot examples for a language model"
     )
+
+
+class TaxonomyEntry(AnswerFields):
+    """One of several taxonomies of a request, with options of its own."""
+
+    name: LabelName | None = Field(None, description="name of its answer; by default that of the taxonomy, or custom")
+
+    @property
+    def known_as(self) -> str:
+        """The name of its answer."""
+        return self.name or self.taxonomy or "custom"
+
+
+def _as_entry(value: Any) -> Any:
+    return {"taxonomy": value} if isinstance(value, str) else value
+
+
+TaxonomyOrName = Annotated[TaxonomyEntry, BeforeValidator(_as_entry, json_schema_input_type=str | TaxonomyEntry)]
+
+
+def check_taxonomies(entries: Sequence[TaxonomyEntry], sent: Set[str]) -> None:
+    """Refuse entries without labels or with equal names, and fields of the request that belong into an entry."""
+    for place, entry in enumerate(entries):
+        if (entry.labels is None) == (entry.taxonomy is None):
+            raise ValueError(f"taxonomies.{place} needs either taxonomy or labels")
+    names = [entry.known_as for entry in entries]
+    if repeated := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"two of the taxonomies are called {repeated!r}; give each another name")
+    if inside := next((name for name in (*LabelFields.model_fields, "examples") if name in sent), None):
+        raise ValueError(f"send {inside} in the entries of taxonomies, not beside them")
 
 
 def chosen_options(fields: AnswerFields, options: RequestOptions, taxonomy: Taxonomy) -> RequestOptions:
