@@ -56,7 +56,11 @@ def test_several_taxonomies_answer_in_one_pass_each_as_in_a_request_of_its_own(
     found = post(client, text=TICKET, taxonomies=entries)["taxonomies"]
     assert [len(pairs) for pairs in passes] == [3]
     assert list(found) == ["sentiment", "team", "tickets"]
-    alone = [{"taxonomy": "sentiment"}, {"labels": TEAM["labels"]}, {"taxonomy": "tickets", "top_k": 2}]
+    alone: list[dict[str, Any]] = [
+        {"taxonomy": "sentiment"},
+        {"labels": TEAM["labels"]},
+        {"taxonomy": "tickets", "top_k": 2},
+    ]
     for one, sent in zip(found.values(), alone, strict=True):
         expected = post(client, text=TICKET, **sent)
         assert one.keys() == expected.keys()
@@ -144,7 +148,12 @@ def test_the_prompt_of_a_text_has_one_taxonomy(client: FlaskClient) -> None:
 
 def test_python_labels_pairs_of_texts_and_labels(embedded: Matcher) -> None:
     tree = {"Money": ["billing", "refunds"], "Software": ["crash"]}
-    pairs = [(TICKET, ["billing", "crash"]), (TICKET, "sentiment"), ("", ["a"]), (Text("It crashes."), tree)]
+    pairs: list[tuple[str | Text, Any]] = [
+        (TICKET, ["billing", "crash"]),
+        (TICKET, "sentiment"),
+        ("", ["a"]),
+        (Text("It crashes."), tree),
+    ]
     found = marquee.classify_pairs(pairs, classifier=embedded)
     assert [one.labels for one in found] == [("billing",), ("negative",), (), ("Software > crash",)]
     assert found[2].problem is not None
