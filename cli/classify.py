@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from cli.group import examples
 from cli.names import SYSTEMS_HELP, complete_prompt, complete_strategy, complete_systems, complete_taxonomy
 
 if TYPE_CHECKING:
-    from llm.classifier import Classifier, Evidence, Prediction, ScoreType
+    from llm.classifier import Classifier, ScoreType
     from marquee.client import ServiceAnswer
     from marquee.settings import Settings
     from prompts.taxonomy import Taxonomy
@@ -262,13 +262,12 @@ def _print_answer(answer: ServiceAnswer, scores: bool, as_json: bool) -> None:
     if as_json:
         return _print_json(answer, scores)
     click.echo(", ".join(prediction.labels) or "none of the labels applies")
-    if scores:
-        from cli.score_bars import score_lines
+    if scores or prediction.evidence is not None:
+        from cli.score_bars import evidence_lines, score_lines
 
-        for line in score_lines(prediction.scores, prediction.labels):
+        shown = score_lines(prediction.scores, prediction.labels) if scores else ()
+        for line in (*shown, *evidence_lines(prediction)):
             click.echo(line)
-    for line in _evidence_lines(prediction):
-        click.echo(line)
     shortlist = prediction.shortlist
     chosen_from = f", from {shortlist.offered} of {shortlist.total} labels" if shortlist else ""
     say(f"— {prediction.source.model}{chosen_from}{', cached' if prediction.cached else ''}")
@@ -277,23 +276,6 @@ def _print_answer(answer: ServiceAnswer, scores: bool, as_json: bool) -> None:
     if lookup:
         say(f"— look-up: {lookup['note']}{' ' + lookup['url'] if 'url' in lookup else ''}")
     return None
-
-
-def _evidence_lines(prediction: Prediction) -> Iterator[str]:
-    """For each label its sentence or quote, and its words; or why it has none."""
-    for name in prediction.labels:
-        found = [one for one in prediction.evidence or () if one.label == name]
-        for one in found:
-            if one.kind != "word":
-                yield f'  {name}: "{" ".join(one.quote.split())}"{_added(one)}'
-        if words := [f"{one.quote}{_added(one)}" for one in found if one.kind == "word"]:
-            yield f"  {name}: words {', '.join(words)}"
-        if name in prediction.unexplained:
-            yield f"  {name}: no evidence; {prediction.unexplained[name]}"
-
-
-def _added(one: Evidence) -> str:
-    return "" if one.contribution is None else f" {one.contribution:+.2f}"
 
 
 def _print_json(answer: ServiceAnswer, scores: bool) -> None:

@@ -1,4 +1,4 @@
-"""The scores of an answer as lines for people."""
+"""The scores and the evidence of an answer as lines for people."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import os
 import shutil
 import sys
 from collections.abc import Collection, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from llm.classifier import Evidence, Prediction
 
 
 def score_lines(scores: Mapping[str, float], labels: Collection[str]) -> Iterator[str]:
@@ -43,3 +47,20 @@ def _bar(length: float, blocks: bool) -> str:
     """A bar of so many characters; block elements show eighths of a character."""
     whole, part = divmod(round(length * 8), 8)
     return "█" * whole + " ▏▎▍▌▋▊▉"[part].strip() if blocks else "#" * round(length)
+
+
+def evidence_lines(prediction: Prediction) -> Iterator[str]:
+    """For each label its sentence or quote, and its words; or why it has none."""
+    for name in prediction.labels:
+        found = [one for one in prediction.evidence or () if one.label == name]
+        for one in found:
+            if one.kind != "word":
+                yield f'  {name}: "{" ".join(one.quote.split())}"{_added(one)}'
+        if words := [f"{one.quote}{_added(one)}" for one in found if one.kind == "word"]:
+            yield f"  {name}: words {', '.join(words)}"
+        if name in prediction.unexplained:
+            yield f"  {name}: no evidence; {prediction.unexplained[name]}"
+
+
+def _added(one: Evidence) -> str:
+    return "" if one.contribution is None else f" {one.contribution:+.2f}"
