@@ -44,7 +44,7 @@ _CLASSIFY: Mapping[str, str] = {
     **_each("evidence explanation explanations rationale highlight highlights with_evidence", "explain"),
     **_each("use_cache no_cache", "cache"),
     "vocabulary": "taxonomy",
-    **_each("vocabularies label_sets tasks", "taxonomies"),
+    **_each("label_sets tasks", "taxonomies"),
     **_each("label_set schema domain", "taxonomy"),
     **_each("none allow_empty other none_of_the_above", "allow_none"),
     **_each("reading method", "strategy"),
@@ -103,7 +103,13 @@ FOREIGN_NAMES: Mapping[type[BaseModel], Mapping[str, str]] = {
     **FOREIGN,
     FilmFields: _ONE_FILM,
     BatchEntry: {**_ONE_FILM, **_each("candidate_labels categories classes tags options", "labels")},
-    TaxonomyEntry: _CLASSIFY,
+    TaxonomyEntry: {
+        **_each("candidate_labels categories classes tags options", "labels"),
+        **_each("multi_label multilabel multiple", "multi"),
+        **_each("topk top_n", "top_k"),
+        **_each("id key title", "name"),
+        **_each("strategy prompt scores cache model", "send it beside taxonomies; it holds for all of them"),
+    },
     ClassifyRequest: _CLASSIFY,
     PromptRequest: _CLASSIFY,
     ExampleEntry: {
