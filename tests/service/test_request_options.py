@@ -253,7 +253,7 @@ def test_the_embedded_classifier_reads_neither_and_says_so(client: FlaskClient) 
         ({"top_k": 0}, "top_k", "top_k is 0; give 1 or more"),
         ({"score_type": "odds"}, "score_type", "give one of 'probability', 'share' or 'similarity'"),
         ({"instructions": "x" * 4_001}, "instructions", "has 4,001 characters; at most 4,000"),
-        ({"labels": OWN, "examples": [{"text": "a", "labels": ["crahs"]}]}, "examples", "did you mean 'crash'?"),
+        ({"labels": OWN, "examples": [{"text": "a", "labels": ["crashh"]}]}, "examples", "did you mean 'crash'?"),
         ({"labels": OWN, "examples": [{"text": "a", "labels": OWN}]}, "examples", "examples.0 has 3 labels; at most 1"),
         ({"labels": OWN, "examples": [{"text": "a", "labels": []}]}, "examples", "examples.0 has no label"),
         ({"labels": OWN, "examples": [{"text": "a", "label": "crash"}]}, "examples.0.label", "did you mean 'labels'?"),
