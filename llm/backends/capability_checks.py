@@ -95,7 +95,8 @@ class CapabilityChecker:
         """The reply of another path; see ``complete`` for errors."""
         (reply,) = self.transport.post([{"model": self.model, **fields}], path)
         if isinstance(reply, Problem):
-            raise CheckUnreached(reply) if reply.kind in _TRANSIENT else CheckRejected(reply)
+            is_open = reply.kind in _TRANSIENT or "(401)" in reply.detail  # a wrong key is no answer to the check
+            raise CheckUnreached(reply) if is_open else CheckRejected(reply)
         return reply if isinstance(reply, dict) else {}
 
     def token_id(self, word: str) -> int | None:

@@ -131,3 +131,12 @@ def test_a_model_without_a_price_has_a_cap_of_tokens_only(
     refused = call("bulk", "i.jsonl", "--system", "llm:json_list", "--out", "o.csv", "--max-cost", "1")
     assert "no price in llm/prices.yaml (my-model); give --max-tokens" in refused.output
     assert asked(server) == 0
+
+
+def test_the_systems_of_a_command_share_the_cap(away: Path, server: Endpoint) -> None:
+    given = write_lines(away / "i.jsonl", films(8))
+    systems = "llm:json_list:plot.v1,llm:json_list:plot.v2"
+    stopped = call(*evaluation(given, systems, "--out", away / "both"), "--max-tokens", "13000")
+    assert stopped.exit_code == 1
+    assert "10,000 tokens are spent, and the next 4 texts may take 4,400 tokens" in stopped.output, stopped.output
+    assert asked(server) == 10

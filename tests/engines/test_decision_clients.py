@@ -120,7 +120,7 @@ def test_openais_client_reads_every_answer_and_error(python: Path, service: tupl
     assert [one["value"] for one in team["probabilities"]] == [True, "shipping"]
     assert [(one["label"], one["value"]) for one in mood["probabilities"]] == [("calm", 0), ("furious", 1)]
     assert 0 < mood["score"] < 1
-    assert decision["usage"]["total_tokens"] == 0, "a model in this process counts no tokens"
+    assert decision["usage"]["input_tokens"] > 0
     assert errors["model"][:2] == ["NotFoundError", "model"]
     assert errors["choices"][:2] == ["UnprocessableEntityError", "questions.0.choices"]
     assert "255" in errors["choices"][2]
@@ -176,7 +176,7 @@ def test_typesafes_client_reads_every_answer_and_error(python: Path, service: tu
     assert answers["mood"]["legend"] == {"0": "calm", "1": {"level": "annoyed"}, "2": "furious"}
     check_shares(answers["mood"]["probabilities"], ["0", "1", "2"])
     assert 0 < answers["mood"]["score"] < 2
-    assert usage == {"input_tokens": 0, "output_tokens": 0}, "a model in this process counts no tokens"
+    assert usage["input_tokens"] > usage["output_tokens"] >= 0
     assert errors["options"][0] == "TypeSafeUnprocessableEntityError"
     assert errors["options"][2][0]["loc"] == ["body", "questions", "q", "criteria"]
     assert "255" in errors["options"][1]

@@ -47,7 +47,7 @@ def batching(server: VLLMServer, size: int = 16) -> OpenAICompatible:
 # --- random weights ---
 
 
-# This server has no /v1/decisions for Qwen2; that strategy is tested by its contract only.
+# This server answers no typed questions for Qwen2; test_vllm_decisions.py has a Qwen3.
 SERVED = [name for name in STRATEGIES if name != "decisions_api"]
 # The tiny model never learned to write a label's name; a real model does (``test_real_model.py``).
 LEARNED = [name for name in SERVED if name != "label_likelihood"]
@@ -124,7 +124,7 @@ def test_the_capability_checks_find_what_this_server_supports_and_ignores(vllm: 
         assert outcomes[name] == "supported", name
     assert outcomes["gbnf"] == "ignored", "llama.cpp's field is ignored without an error"
     assert outcomes["known_answer"] == "ignored", "random weights do not begin with a letter"
-    assert outcomes["decisions"] == "rejected"
+    assert (outcomes["decisions"], outcomes["systemone"]) == ("rejected", "rejected")
     assert (found.top_logprobs, found.context, found.version) == (20, 32_768, "0.32.0")
 
 

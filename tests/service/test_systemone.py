@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from llm.embedded.matcher import Matcher
 from llm.language_model import LanguageModel
 from llm.strategies import STRATEGIES
 from prompts import registry
+from service.access_control import AccessControl, Keys
 from service.decisions import Decider, ForwardingDecider, TokenDecider
 from service.services import Limits
 from similarity.micro_batching import Admission
@@ -221,9 +223,9 @@ def test_a_body_of_this_route_at_the_other_one_is_sent_here() -> None:
 # --- an endpoint that has only this route ---
 
 
-def without_decisions(decider: Decider) -> Any:
+def without_decisions(decider: Decider, **more: Any) -> Any:
     """A running service whose /v1/decisions does not exist, as at vLLM."""
-    application = served(decider).application
+    application = served(decider, **more).application
     inner = application.wsgi_app
 
     def outer(environ: Any, start: Any) -> Any:
@@ -269,6 +271,20 @@ def test_the_strategy_decisions_api_classifies_through_it(embedded: Matcher) -> 
     assert western.problem is None
     assert max(western.scores, key=lambda name: western.scores[name]) == "Western"
     assert sum(mood.scores.values()) == pytest.approx(1)
+
+
+def test_a_wrong_key_is_not_taken_for_a_missing_route(tmp_path: Path) -> None:
+    keys = Keys(tmp_path / "keys.json")
+    right = keys.add("someone")
+    with without_decisions(by_model(), access=AccessControl(keys, locked=True)) as url:
+        wrong = HTTPTransport(f"{url}/v1", "wrong", 60, 0, 4)
+        found = CapabilityProbe(wrong, "marquee", tmp_path / "probe.json")
+        assert (found.outcome("decisions"), found.outcome("systemone")) == ("rejected", "unknown")
+        (reply,) = OpenAICompatible(wrong, "marquee", found).decide([[{"role": "user", "content": "a"}]], [])
+        assert reply.problem is not None
+        assert "refused the API key (401)" in reply.problem.detail
+        fixed = CapabilityProbe(HTTPTransport(f"{url}/v1", right, 60, 0, 4), "marquee", tmp_path / "probe.json")
+        assert (fixed.outcome("decisions"), fixed.outcome("systemone")) == ("rejected", "supported")
 
 
 def test_an_endpoint_with_neither_route_is_a_wrong_setting() -> None:
