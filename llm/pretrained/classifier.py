@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 from llm.classifier import AnswerSource, Prediction, Problem, ScoreType, no_text
 from llm.embedded.cosine import described
+from llm.hierarchical import by_leaves
 from llm.pretrained.model_files import PretrainedFiles, find
 from llm.thresholds import LabelThreshold
 from prompts.files import digest_of
+from prompts.hierarchy import Hierarchy
 from prompts.installation import missing
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
@@ -50,6 +52,8 @@ class PretrainedClassifier:
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
         """See ``Classifier.classify``; labels come best first, with a score for every label."""
+        if isinstance(taxonomy, Hierarchy):
+            return by_leaves(self.classify, texts, taxonomy)
         originals = checked_texts(texts)
         source = AnswerSource(self.name, taxonomy.versioned_name)
         rows = self._scored([text.joined for text in originals if not text.empty], taxonomy)

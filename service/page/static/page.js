@@ -29,6 +29,14 @@ const isCancelled = (signal) => signal.reason?.message === "cancelled";
 // --- requests ---
 
 // The fields of a request that define the labels.
+// The labels that are answered; those of a hierarchy are paths, and their parents are no answers.
+function answersOf(taxonomy) {
+  const parents = taxonomy.leaves_only
+    ? new Set(taxonomy.labels.map((label) => label.name.split(" > ").slice(0, -1).join(" > ")))
+    : new Set();
+  return taxonomy.labels.filter((label) => label.predict && !parents.has(label.name));
+}
+
 function taxonomyFields() {
   if (!custom()) return { taxonomy: $("taxonomy").value };
   return { labels: labelsOf($("labels").value), multi: $("multi").checked, allow_none: $("allow-none").checked };
@@ -46,9 +54,7 @@ function manyTexts() {
 }
 
 const labelCount = () =>
-  custom()
-    ? labelsOf($("labels").value).length
-    : taxonomies.get($("taxonomy").value).labels.filter((label) => label.predict).length;
+  custom() ? labelsOf($("labels").value).length : answersOf(taxonomies.get($("taxonomy").value)).length;
 
 // The wrong input and a message; null if the form is complete.
 function inputFault() {
@@ -195,14 +201,14 @@ function chooseTaxonomy() {
   $("custom").hidden = !custom();
   showFault(null);
   const chosen = taxonomies.get($("taxonomy").value);
-  $("taxonomy-about").textContent = chosen ? chosen.labels.filter((l) => l.predict).map((l) => l.name).join(" · ") : "";
+  $("taxonomy-about").textContent = chosen ? answersOf(chosen).map((label) => label.name).join(" · ") : "";
 }
 
 async function loadTaxonomies() {
   const answer = await request("/taxonomies");
   for (const taxonomy of answer.taxonomies) {
     taxonomies.set(taxonomy.name, taxonomy);
-    const labels = taxonomy.labels.filter((label) => label.predict).length;
+    const labels = answersOf(taxonomy).length;
     const shape = taxonomy.multi ? `up to ${taxonomy.max_labels} of ${labels} labels` : `one of ${labels} labels`;
     $("taxonomy").append(element("option", { value: taxonomy.name }, `${taxonomy.name} (${shape})`));
   }
