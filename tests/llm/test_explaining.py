@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from llm.backends.backend import Completion, Constraint, Conversation, FakeBackend
+from llm.backends.backend import Backend, Completion, Constraint, Conversation, FakeBackend
 from llm.backends.local_backend import LocalBackend
-from llm.classifier import AnswerSource, Prediction, Problem, Usage
+from llm.classifier import AnswerSource, Classifier, Prediction, Problem, Usage
 from llm.embedded.cosine import CosineClassifier
 from llm.embedded.matcher import Matcher
 from llm.explaining import MOST_LABELS, Explainer
@@ -49,14 +49,14 @@ class Model(FakeBackend):
         return self.quotes[question.partition("Label: ")[2].partition(":")[0]]
 
 
-def model(backend: FakeBackend) -> LanguageModel:
+def model(backend: Backend) -> LanguageModel:
     return LanguageModel(backend, JSONList())
 
 
-def explained(classifier: object, texts: list[str | Text], taxonomy: Taxonomy = TICKETS) -> list[Prediction]:
+def explained(classifier: Classifier, texts: list[str | Text], taxonomy: Taxonomy = TICKETS) -> list[Prediction]:
     """The predictions with evidence, whose labels and scores are those without."""
-    before = classifier.classify(texts, taxonomy)  # type: ignore[attr-defined]
-    after = Explainer(classifier).explain(texts, before, taxonomy)  # type: ignore[arg-type]
+    before = classifier.classify(texts, taxonomy)
+    after = Explainer(classifier).explain(texts, before, taxonomy)
     for one, other in zip(before, after, strict=True):
         assert replace(other, evidence=None, unexplained={}, usage=one.usage) == one
     return after
@@ -218,7 +218,7 @@ def test_weights_in_this_process_choose_a_sentence(local: LocalBackend) -> None:
     source = AnswerSource(local.name, "own", "text.v1", "label_likelihood")
     given = Prediction(("billing",), source)
     text = Text('  He said: "Pay!"\nPay!\tNow.', "A bill")
-    (found,) = Explainer(model(local)).explain([text], [given], TICKETS)  # type: ignore[arg-type]
+    (found,) = Explainer(model(local)).explain([text], [given], TICKETS)
     if found.evidence:
         (one,) = found.evidence
         assert one.quote == (text.title if one.field == "title" else text.body)[one.start : one.end]
